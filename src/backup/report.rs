@@ -1,0 +1,162 @@
+//! What came of a run.
+
+use std::time::Instant;
+
+use jiff::{Timestamp, Zoned};
+use serde::Serialize;
+
+use crate::error::{Error, Kind};
+
+/// What came of an item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ItemOutcome {
+    /// A snapshot of it is stored.
+    Ok,
+    /// No snapshot was made.
+    Failed,
+}
+
+/// An item of a finished run. The field names are a promise.
+#[derive(Debug, Clone, Serialize)]
+pub struct ItemReport {
+    /// Source name.
+    pub source: String,
+    /// Item name; absent if the source itself could not be asked.
+    pub item: Option<String>,
+    /// Kind of the source.
+    pub kind: String,
+    /// What came of it.
+    pub outcome: ItemOutcome,
+    /// Id of the snapshot.
+    pub snapshot: Option<String>,
+    /// Bytes read from the source.
+    pub bytes_read: u64,
+    /// Bytes added to the repository.
+    pub bytes_added: u64,
+    /// Time it took.
+    pub seconds: f64,
+    /// Why it failed, with what to do next.
+    pub error: Option<String>,
+    /// What an operator should know although it succeeded.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+impl ItemReport {
+    /// An item that failed before it was streamed.
+    pub fn failed(source: &str, item: Option<&str>, kind: &str, error: Error) -> Self {
+        Self {
+            source: source.to_owned(),
+            item: item.map(str::to_owned),
+            kind: kind.to_owned(),
+            outcome: ItemOutcome::Failed,
+            snapshot: None,
+            bytes_read: 0,
+            bytes_added: 0,
+            seconds: 0.0,
+            error: Some(error.to_string()),
+            notes: Vec::new(),
+        }
+    }
+
+    /// Was a snapshot made?
+    pub fn succeeded(&self) -> bool {
+        self.outcome == ItemOutcome::Ok
+    }
+
+    /// `source/item`, or the source if there is no item.
+    pub fn name(&self) -> String {
+        match &self.item {
+            Some(item) => format!("{}/{item}", self.source),
+            None => self.source.clone(),
+        }
+    }
+}
+
+/// What came of a run as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RunOutcome {
+    /// Every item succeeded.
+    Ok,
+    /// Some items failed, others succeeded.
+    Partial,
+    /// Nothing succeeded.
+    Failed,
+}
+
+/// A finished run. The field names are a promise.
+#[derive(Debug, Serialize)]
+pub struct RunReport {
+    /// Name of the run: when it began, and something to tell runs of the same second apart.
+    pub run: String,
+    /// What came of it.
+    pub outcome: RunOutcome,
+    /// When it began.
+    pub started: Zoned,
+    /// Time it took.
+    pub seconds: f64,
+    /// Its items.
+    pub items: Vec<ItemReport>,
+    /// Old snapshots that retention removed.
+    pub forgotten: u64,
+    /// What ended the run as a whole.
+    #[serde(serialize_with = "as_text")]
+    pub error: Option<Error>,
+    #[serde(skip)]
+    pub(super) repository_failed: bool,
+    #[serde(skip)]
+    clock: Instant,
+}
+
+fn as_text<S: serde::Serializer>(error: &Option<Error>, serializer: S) -> Result<S::Ok, S::Error> {
+    error.as_ref().map(ToString::to_string).serialize(serializer)
+}
+
+impl RunReport {
+    pub(super) fn begin() -> Self {
+        let started = Zoned::now();
+        let mut random = [0; 3];
+        // Without random numbers names of runs may collide, which harms nobody.
+        let _ = getrandom::fill(&mut random);
+        let suffix: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        Self {
+            run: format!("{}-{suffix}", Timestamp::from(&started).strftime("%Y%m%dT%H%M%SZ")),
+            outcome: RunOutcome::Failed,
+            started,
+            seconds: 0.0,
+            items: Vec::new(),
+            forgotten: 0,
+            error: None,
+            repository_failed: false,
+            clock: Instant::now(),
+        }
+    }
+
+    pub(super) fn finish(&mut self) {
+        self.seconds = super::seconds(self.clock.elapsed());
+        let succeeded = self.items.iter().filter(|item| item.succeeded()).count();
+        self.outcome = match (succeeded, self.items.len(), &self.error) {
+            (all, items, None) if all == items => RunOutcome::Ok,
+            (0, _, _) => RunOutcome::Failed,
+            _ => RunOutcome::Partial,
+        };
+        self.items.sort_by(|a, b| (&a.source, &a.item).cmp(&(&b.source, &b.item)));
+    }
+
+    /// The exit code of the run: see the design's list.
+    pub fn exit_code(&self) -> u8 {
+        match self.outcome {
+            _ if self.repository_failed => 4,
+            RunOutcome::Ok => 0,
+            RunOutcome::Partial => 3,
+            RunOutcome::Failed => 1,
+        }
+    }
+
+    /// The kind of the error that ended the run, if one did.
+    pub fn error_kind(&self) -> Option<Kind> {
+        self.error.as_ref().map(Error::kind)
+    }
+}

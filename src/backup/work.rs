@@ -1,0 +1,184 @@
+//! The threads that stream items.
+
+use std::{
+    collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Condvar, Mutex,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
+    thread,
+    time::Instant,
+};
+
+use super::{ItemOutcome, ItemReport, Observer, Plan, Planned, seconds};
+use crate::{
+    config::Config,
+    error::{Error, Result},
+    repository::{
+        Repository, item_path,
+        writer::{Committed, ItemWriter, RunWriter, SnapshotMeta},
+    },
+    source::{MANIFEST, Source, manifest::Manifest},
+    stream::{cancel::Cancel, sink::Sink},
+};
+
+/// Items still to do, and how many of each source are being streamed.
+struct Queue {
+    state: Mutex<(VecDeque<usize>, Vec<usize>)>,
+    limits: Vec<usize>,
+    freed: Condvar,
+}
+
+impl Queue {
+    /// The next item whose source is not at its limit; waits for one if all are. `None` when nothing is left.
+    fn take(&self, items: &[Planned]) -> Option<usize> {
+        let mut state = self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        loop {
+            let (todo, busy) = &mut *state;
+            if todo.is_empty() {
+                return None;
+            }
+            let free = todo.iter().position(|&i| busy[items[i].source] < self.limits[items[i].source]);
+            if let Some(next) = free.and_then(|position| todo.remove(position)) {
+                busy[items[next].source] += 1;
+                return Some(next);
+            }
+            state = self.freed.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
+        }
+    }
+
+    fn done(&self, source: usize) {
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).1[source] -= 1;
+        self.freed.notify_all();
+    }
+}
+
+/// Streams all items of the plan and waits for their commits. Every item gets a report.
+pub(super) fn run(
+    config: &Config,
+    repository: &Repository,
+    writer: &RunWriter,
+    plan: &Plan,
+    observer: &dyn Observer,
+    cancel: &Cancel,
+) -> Vec<ItemReport> {
+    let limit = |source: &dyn Source| {
+        config.source(source.name()).and_then(|config| config.jobs).map_or(usize::MAX, |jobs| jobs.max(1))
+    };
+    let queue = Queue {
+        state: Mutex::new(((0..plan.items.len()).collect(), vec![0; plan.sources.len()])),
+        limits: plan.sources.iter().map(|(source, _)| limit(&**source)).collect(),
+        freed: Condvar::new(),
+    };
+    let (reports_tx, reports) = mpsc::channel::<(usize, ItemReport)>();
+    let threads = config.jobs.min(plan.items.len()).max(1);
+    let active = AtomicUsize::new(threads);
+    let mut collected: Vec<Option<ItemReport>> = (0..plan.items.len()).map(|_| None).collect();
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            let (queue, active, reports) = (&queue, &active, reports_tx.clone());
+            scope.spawn(move || {
+                while let Some(index) = queue.take(&plan.items) {
+                    let planned = &plan.items[index];
+                    let source = &*plan.sources[planned.source].0;
+                    let job = Job { repository, writer, source, planned, index, observer, cancel };
+                    job.run(&reports);
+                    queue.done(planned.source);
+                }
+                // Nothing more will join the last group of commits.
+                if active.fetch_sub(1, Ordering::SeqCst) == 1 {
+                    writer.flush();
+                }
+            });
+        }
+        drop(reports_tx);
+        for (index, report) in reports {
+            observer.finished(&report);
+            collected[index] = Some(report);
+        }
+    });
+    collected
+        .into_iter()
+        .zip(&plan.items)
+        .map(|(report, planned)| report.unwrap_or_else(|| lost(plan, planned)))
+        .collect()
+}
+
+fn lost(plan: &Plan, planned: &Planned) -> ItemReport {
+    let source = &plan.sources[planned.source].0;
+    ItemReport::failed(
+        source.name(),
+        Some(&planned.item.name),
+        source.kind(),
+        Error::failed("the run ended before the item was committed"),
+    )
+}
+
+/// One item being backed up.
+struct Job<'a> {
+    repository: &'a Repository,
+    writer: &'a RunWriter,
+    source: &'a dyn Source,
+    planned: &'a Planned,
+    index: usize,
+    observer: &'a dyn Observer,
+    cancel: &'a Cancel,
+}
+
+impl Job<'_> {
+    fn run(&self, reports: &mpsc::Sender<(usize, ItemReport)>) {
+        let begin = Instant::now();
+        let streamed = catch_unwind(AssertUnwindSafe(|| self.stream()))
+            .unwrap_or_else(|_| Err(Error::failed("the item's thread panicked")))
+            // A stream that was ended because the storage failed should say so, not that it was ended.
+            .map_err(|error| self.writer.failure().unwrap_or(error));
+        let (name, kind) = (self.planned.item.name.clone(), self.source.kind());
+        let source = self.source.name().to_owned();
+        let (index, reports) = (self.index, reports.clone());
+        let report = move |outcome: Result<Committed>, notes: Vec<String>| {
+            let report = match outcome {
+                Ok(committed) => ItemReport {
+                    source,
+                    item: Some(name),
+                    kind: kind.to_owned(),
+                    outcome: ItemOutcome::Ok,
+                    snapshot: Some(committed.snapshot),
+                    bytes_read: committed.bytes_read,
+                    bytes_added: committed.bytes_added,
+                    seconds: seconds(begin.elapsed()),
+                    error: None,
+                    notes,
+                },
+                Err(error) => ItemReport {
+                    seconds: seconds(begin.elapsed()),
+                    ..ItemReport::failed(&source, Some(&name), kind, error)
+                },
+            };
+            // The receiver is gone only if the run itself has panicked.
+            let _ = reports.send((index, report));
+        };
+        match streamed {
+            Ok((item, meta, notes)) => self.writer.commit(item, meta, move |done| report(done, notes)),
+            Err(error) => report(Err(error), Vec::new()),
+        }
+    }
+
+    fn stream(&self) -> Result<(ItemWriter, SnapshotMeta, Vec<String>)> {
+        self.cancel.check()?;
+        let item = self.writer.item()?;
+        let name = format!("{}/{}", self.source.name(), self.planned.item.name);
+        self.observer.started(&name, self.planned.item.estimate, item.bytes_read());
+        let manifest = self.source.dump(&self.planned.item, &item, self.cancel)?;
+        item.store(MANIFEST, &mut manifest.to_json()?.as_slice())?;
+        let Manifest { started, notes, .. } = manifest;
+        let meta = SnapshotMeta {
+            path: item_path(self.source.name(), &self.planned.item.name),
+            host: self.repository.host().to_owned(),
+            kind: self.source.kind().to_owned(),
+            time: started,
+        };
+        Ok((item, meta, notes))
+    }
+}

@@ -1,0 +1,55 @@
+//! `tik-backup backup`
+
+use super::{Context, discover};
+use crate::{
+    backup::{self, RunReport, Selector},
+    error::Result,
+    output::{duration, progress::Progress, size},
+};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// What to back up; everything if nothing is named
+    #[arg(value_name = "SOURCE[/ITEM]")]
+    items: Vec<Selector>,
+    /// Only show what would be backed up
+    #[arg(long)]
+    dry_run: bool,
+}
+
+pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
+    let config = context.config()?;
+    backup::check_selectors(&config, &args.items)?;
+    if args.dry_run {
+        let plan = backup::discover(&config, &args.items, &context.cancel)?;
+        return discover::show(context, &plan.only(&args.items));
+    }
+    let report = {
+        let progress = Progress::new(context.printer);
+        backup::run(&config, &args.items, &progress, &context.cancel)?
+    };
+    context.printer.result(&report, || text(&report))?;
+    if let Some(error) = &report.error {
+        context.printer.error(error);
+    }
+    Ok(report.exit_code())
+}
+
+fn text(report: &RunReport) -> String {
+    let succeeded = report.items.iter().filter(|item| item.succeeded()).count();
+    let read = report.items.iter().map(|item| item.bytes_read).sum();
+    let added = report.items.iter().map(|item| item.bytes_added).sum();
+    let failed = report.items.len() - succeeded;
+    let verdict = if failed == 0 && report.error.is_none() {
+        format!("all {succeeded} items backed up")
+    } else {
+        format!("{succeeded} items backed up, {failed} FAILED")
+    };
+    format!(
+        "{verdict}: {} read, {} added, {} old snapshots removed, {}",
+        size(read),
+        size(added),
+        report.forgotten,
+        duration(report.seconds)
+    )
+}

@@ -1,0 +1,148 @@
+//! The command line. Each command has a file of its own, which calls the library and prints.
+
+mod backup;
+mod check;
+mod config;
+mod demo;
+mod discover;
+mod init;
+mod prune;
+mod restore;
+mod snapshots;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+use crate::{
+    config::Config,
+    error::{Error, Kind, Result},
+    output::Printer,
+    stream::cancel::Cancel,
+};
+
+/// Backs up every database it finds into a restic repository, and puts it back.
+#[derive(Debug, Parser)]
+#[command(version, about, max_term_width = 100)]
+#[command(after_help = "Exit codes: 0 all well, 1 failed, 2 usage or configuration, 3 some items failed and others \
+                        succeeded, 4 the repository refused (not mounted, wrong password, no space, locked).")]
+struct Cli {
+    /// Configuration file [default: $TIK_BACKUP_CONFIG, else /etc/tik-backup/config.toml]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print results as one JSON document
+    #[arg(long, global = true)]
+    json: bool,
+    /// Say more about what is done
+    #[arg(short, long, global = true)]
+    verbose: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Create the repository, or say that it is there
+    Init,
+    /// Show what a run would protect, and what is excluded by which rule
+    Discover(discover::Args),
+    /// Back up all sources or the named ones, then apply the retention to what succeeded
+    Backup(backup::Args),
+    /// Show what is stored
+    Snapshots(snapshots::Args),
+    /// Put an item back: into a database, or as files into a folder
+    Restore(restore::Args),
+    /// Check that the repository is sound
+    Check(check::Args),
+    /// Free the space of snapshots that retention has dropped
+    Prune(prune::Args),
+    /// Check the configuration
+    #[command(subcommand)]
+    Config(config::Command),
+    /// Show the whole story on a throwaway server
+    Demo(demo::Args),
+}
+
+/// What a command works with.
+struct Context {
+    config: Option<PathBuf>,
+    printer: Printer,
+    cancel: Cancel,
+}
+
+impl Context {
+    fn config(&self) -> Result<Config> {
+        Config::load(self.config.as_deref())
+    }
+}
+
+/// Exit code of a command that did what it was asked to.
+const SUCCESS: u8 = 0;
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version go to stdout and are no errors. If printing fails there is nobody to tell.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let context =
+        Context { config: cli.config, printer: Printer::new(cli.json, cli.verbose), cancel: Cancel::new() };
+    let code = handle_signals(&context.cancel).and_then(|()| dispatch(cli.command, &context)).unwrap_or_else(|error| {
+        context.printer.error(&error);
+        match error.kind() {
+            Kind::Failed => 1,
+            Kind::Usage => 2,
+            Kind::Repository => 4,
+        }
+    });
+    ExitCode::from(code)
+}
+
+fn dispatch(command: Command, context: &Context) -> Result<u8> {
+    match command {
+        Command::Init => init::run(context),
+        Command::Discover(args) => discover::run(context, &args),
+        Command::Backup(args) => backup::run(context, &args),
+        Command::Snapshots(args) => snapshots::run(context, &args),
+        Command::Restore(args) => restore::run(context, &args),
+        Command::Check(args) => check::run(context, &args),
+        Command::Prune(args) => prune::run(context, &args),
+        Command::Config(command) => config::run(context, &command),
+        Command::Demo(args) => demo::run(context, &args),
+    }
+}
+
+/// SIGINT and SIGTERM end a run in order: children are ended, locks removed. A second one ends the program at once.
+/// SIGHUP is ignored: restic sends it to see whether the owner of a lock lives.
+fn handle_signals(cancel: &Cancel) -> Result<()> {
+    use signal_hook::{
+        consts::{SIGHUP, SIGINT, SIGTERM},
+        iterator::Signals,
+    };
+    let failed = |e: std::io::Error| Error::failed("cannot handle signals").because(&e);
+    let again = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // Armed by the first signal, this ends the program at the second.
+        signal_hook::flag::register_conditional_shutdown(signal, 1, again.clone()).map_err(failed)?;
+        signal_hook::flag::register(signal, again.clone()).map_err(failed)?;
+    }
+    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).map_err(failed)?;
+    let cancel = cancel.clone();
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            for signal in signals.forever() {
+                match signal {
+                    SIGINT => cancel.cancel("interrupted (SIGINT)"),
+                    SIGTERM => cancel.cancel("terminated (SIGTERM)"),
+                    _ => {}
+                }
+            }
+        })
+        .map_err(failed)?;
+    Ok(())
+}

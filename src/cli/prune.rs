@@ -1,0 +1,38 @@
+//! `tik-backup prune`
+
+use super::{Context, SUCCESS};
+use crate::{
+    error::Result,
+    output::size,
+    repository::{PruneReport, Repository},
+};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {}
+
+pub(super) fn run(context: &Context, _: &Args) -> Result<u8> {
+    let config = context.config()?;
+    let repository = Repository::open(&config.repository)?;
+    let wait = config.repository.lock_wait;
+    let report = repository.prune(wait, &context.cancel, &|message| context.printer.notice(message))?;
+    context.printer.result(&report, || text(&report))?;
+    Ok(SUCCESS)
+}
+
+fn text(report: &PruneReport) -> String {
+    let mut text = format!(
+        "freed {}: {} in {} packs before, {} in {} packs now",
+        size(report.bytes_before.saturating_sub(report.bytes_after)),
+        size(report.bytes_before),
+        report.packs_before,
+        size(report.bytes_after),
+        report.packs_after
+    );
+    if report.leftovers > 0 {
+        text.push_str(&format!("; {} left-overs of interrupted runs removed", report.leftovers));
+    }
+    if report.two_phase {
+        text.push_str("\nthis storage has no locks: unused packs are only marked now, and removed by a prune at least 23 hours later");
+    }
+    text
+}

@@ -1,0 +1,103 @@
+//! `tik-backup restore`
+
+use std::path::PathBuf;
+
+use super::{Context, SUCCESS};
+use crate::{
+    backup::Selector,
+    error::{Error, Result},
+    output::{duration, name, size, time},
+    repository::At,
+    restore::{self, Destination, Options, Report, Request},
+};
+
+#[derive(Debug, clap::Args)]
+#[command(group(clap::ArgGroup::new("destination").required(true).args(["into", "to"])))]
+pub(super) struct Args {
+    /// What to restore
+    #[arg(value_name = "SOURCE/ITEM")]
+    item: Selector,
+    /// Restore into this database: postgresql://user@host/database, or a name on the source's own server. It is
+    /// created if it does not exist, and must be empty otherwise
+    #[arg(long, value_name = "URL|NAME")]
+    into: Option<String>,
+    /// Write the files for the database's own tools into this new folder
+    #[arg(long, value_name = "DIR")]
+    to: Option<PathBuf>,
+    /// Which snapshot: latest, an id, or the newest of a time or earlier
+    #[arg(long, value_name = "latest|ID|TIME", default_value = "latest")]
+    at: String,
+    /// Restore only this table
+    #[arg(long, value_name = "SCHEMA.NAME", conflicts_with = "to")]
+    table: Option<String>,
+    /// File with the password of the account in --into
+    #[arg(long, value_name = "FILE", conflicts_with = "to")]
+    password_file: Option<PathBuf>,
+    /// Everything belongs to the connecting account
+    #[arg(long, conflicts_with = "to")]
+    no_owner: bool,
+    /// Do not restore privileges (GRANT)
+    #[arg(long, conflicts_with = "to")]
+    no_privileges: bool,
+    /// Do not create missing roles
+    #[arg(long, conflicts_with = "to")]
+    no_roles: bool,
+    /// Leave out what only a superuser can restore, and say what it is
+    #[arg(long, conflicts_with = "to")]
+    skip_superuser_objects: bool,
+}
+
+pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
+    let item = args.item.item.clone().ok_or_else(|| {
+        Error::usage(format!("`{}` names a source; name one item of it: SOURCE/ITEM", args.item.source))
+            .hint(format!("`tik-backup snapshots {}` lists them", args.item.source))
+    })?;
+    let destination = match (&args.into, &args.to) {
+        (Some(into), _) => Destination::Database(into.clone()),
+        (None, Some(folder)) => Destination::Folder(folder.clone()),
+        (None, None) => return Err(Error::usage("name a destination: --into or --to")),
+    };
+    let request = Request {
+        source: args.item.source.clone(),
+        item,
+        at: At::parse(&args.at)?,
+        destination,
+        password_file: args.password_file.clone(),
+        options: Options {
+            table: args.table.clone(),
+            no_owner: args.no_owner,
+            no_privileges: args.no_privileges,
+            no_roles: args.no_roles,
+            skip_superuser: args.skip_superuser_objects,
+        },
+    };
+    let config = context.config()?;
+    let report = restore::run(&config, &request, &|message| context.printer.notice(message), &context.cancel)?;
+    context.printer.result(&report, || text(&report))?;
+    Ok(SUCCESS)
+}
+
+fn text(report: &Report) -> String {
+    let what = name(&format!("{}/{}", report.source, report.item));
+    let from = format!("snapshot {} of {}", &report.snapshot[..8], time(&report.time));
+    let Some(database) = &report.database else {
+        let files: Vec<_> = report.files.iter().map(|file| format!("  {}", file.display())).collect();
+        return format!("wrote {what} from {from}:\n{}", files.join("\n"));
+    };
+    let mut text = format!(
+        "restored {what} into the {}database {} from {from}: {}, {}\n{} rows in {} tables, counted and equal to the backup's",
+        if database.created { "new " } else { "" },
+        name(&database.database),
+        size(database.bytes),
+        duration(report.seconds),
+        database.rows,
+        database.tables,
+    );
+    if !database.roles_created.is_empty() {
+        text.push_str(&format!("\nroles created without login: {}", name(&database.roles_created.join(", "))));
+    }
+    for note in &database.notes {
+        text.push_str(&format!("\nnote: {note}"));
+    }
+    text
+}

@@ -1,0 +1,251 @@
+//! The configuration: where it is found, what it holds, and what is wrong with it.
+//!
+//! `docs/configuration.md` describes every key.
+
+mod document;
+mod location;
+mod patterns;
+mod postgres;
+mod reader;
+mod schema;
+mod secret;
+mod suggest;
+#[cfg(test)]
+mod tests;
+mod validate;
+mod values;
+
+use std::{
+    collections::BTreeMap,
+    env,
+    ffi::OsString,
+    fmt, fs, io,
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
+
+pub use location::{Location, RepositoryLocation};
+pub use patterns::Patterns;
+pub use postgres::{PostgresConfig, PostgresHost, RolePasswords, RootCertificates, SslMode};
+pub use secret::{Secret, SecretFile};
+
+use crate::error::{Error, Result};
+use document::Document;
+
+/// Where the configuration lies if nothing else is said.
+pub const DEFAULT_PATH: &str = "/etc/tik-backup/config.toml";
+/// The environment variable that names another configuration file.
+pub const PATH_VARIABLE: &str = "TIK_BACKUP_CONFIG";
+
+/// The whole configuration, checked; every path in it is absolute.
+#[derive(Debug)]
+pub struct Config {
+    /// The file it was read from, absolute.
+    pub path: PathBuf,
+    /// Folder of the history and of spooled alerts.
+    pub state_dir: PathBuf,
+    /// How many items are backed up at the same time, 1 to 64.
+    pub jobs: usize,
+    /// The repository.
+    pub repository: RepositoryConfig,
+    /// What is kept of each item, unless its source says otherwise.
+    pub retention: Retention,
+    /// The sources in the order of the file. May be empty: a repository can be inspected without any.
+    pub sources: Vec<SourceConfig>,
+}
+
+/// Where snapshots go.
+#[derive(Debug, Clone)]
+pub struct RepositoryConfig {
+    /// Path or URL of the repository.
+    pub location: RepositoryLocation,
+    /// File with the repository's password.
+    pub password_file: SecretFile,
+    /// A folder on which a filesystem must be mounted.
+    pub mount: Option<PathBuf>,
+    /// The host written into snapshots.
+    pub host: String,
+    /// zstd level, -7 to 22.
+    pub compression: i32,
+    /// Whether each pack is decrypted and compared before it is written.
+    pub verify_writes: bool,
+    /// Free space, in bytes, below which no run starts.
+    pub min_free: u64,
+    /// How long to wait for somebody else's lock.
+    pub lock_wait: Duration,
+    /// Size of pack files, in bytes, 4 MiB to 128 MiB.
+    pub pack_size: u64,
+    /// Options of the storage backend.
+    pub options: BTreeMap<String, String>,
+    /// Options of the storage backend whose values are secret; no name stands in `options` too.
+    pub options_files: BTreeMap<String, SecretFile>,
+}
+
+/// How many snapshots of an item are kept; a snapshot stays if any of the rules wants it. Not all are 0.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retention {
+    /// The newest ones.
+    pub keep_last: u32,
+    /// The newest of each of that many hours.
+    pub keep_hourly: u32,
+    /// The newest of each of that many days.
+    pub keep_daily: u32,
+    /// The newest of each of that many weeks.
+    pub keep_weekly: u32,
+    /// The newest of each of that many months.
+    pub keep_monthly: u32,
+    /// The newest of each of that many years.
+    pub keep_yearly: u32,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { keep_last: 0, keep_hourly: 0, keep_daily: 7, keep_weekly: 4, keep_monthly: 0, keep_yearly: 0 }
+    }
+}
+
+impl Retention {
+    /// Whether nothing would be kept.
+    pub fn is_empty(&self) -> bool {
+        let Self { keep_last, keep_hourly, keep_daily, keep_weekly, keep_monthly, keep_yearly } = self;
+        [keep_last, keep_hourly, keep_daily, keep_weekly, keep_monthly, keep_yearly].iter().all(|n| **n == 0)
+    }
+}
+
+/// One source: something that holds items to back up.
+#[derive(Debug)]
+pub struct SourceConfig {
+    /// Its name, unique in the configuration.
+    pub name: SourceName,
+    /// When it is due, as a systemd calendar expression; kept as written.
+    pub schedule: Option<String>,
+    /// What is kept of its items: the source's own rules over the general ones.
+    pub retention: Retention,
+    /// How many of its items may be backed up at the same time, if fewer than in general.
+    pub jobs: Option<usize>,
+    /// How long a stream may stand still before its item counts as failed.
+    pub idle_timeout: Duration,
+    /// What it is and how to reach it.
+    pub kind: SourceKind,
+}
+
+/// What a source is.
+#[derive(Debug)]
+pub enum SourceKind {
+    /// A PostgreSQL server.
+    Postgres(PostgresConfig),
+}
+
+impl SourceKind {
+    /// The word for it in the configuration.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Postgres(_) => "postgres",
+        }
+    }
+}
+
+/// The name of a source: 1 to 64 of `A-Z a-z 0-9 . _ -`, not starting with `.` or `-`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SourceName(String);
+
+impl SourceName {
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for SourceName {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let valid = (1..=64).contains(&name.len())
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+            && !name.starts_with(['.', '-']);
+        if valid {
+            return Ok(Self(name.to_owned()));
+        }
+        Err("the name of a source is 1 to 64 of A-Z a-z 0-9 . _ - and does not start with . or -".into())
+    }
+}
+
+impl fmt::Display for SourceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Config {
+    /// Reads the configuration from `path`, or else from the file that `$TIK_BACKUP_CONFIG` names, or else from
+    /// [`DEFAULT_PATH`]. Secrets are not read.
+    ///
+    /// # Errors
+    /// Exit code 2: there is no such file, it cannot be read, or as for [`Config::parse`].
+    pub fn load(path: Option<&Path>) -> Result<Self> {
+        Self::load_from(choose_path(path, env::var_os(PATH_VARIABLE)))
+    }
+
+    fn load_from((path, origin): (PathBuf, Origin)) -> Result<Self> {
+        let bytes = fs::read(&path).map_err(|error| unreadable(&path, origin, &error))?;
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+            let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+            Error::usage(format!("{}:{line}: not UTF-8 text", path.display()))
+                .hint("save the file in the encoding UTF-8")
+        })?;
+        Self::parse(&text, &path)
+    }
+
+    /// Reads a configuration text. `path` is its file in messages, and relative paths start from its folder.
+    ///
+    /// # Errors
+    /// Exit code 2 with everything that is wrong, one line each: file, line, key, and what would be right.
+    pub fn parse(text: &str, path: &Path) -> Result<Self> {
+        let absolute = std::path::absolute(path)
+            .map_err(|error| Error::usage(format!("{}: no usable path", path.display())).because(&error))?;
+        let folder = absolute.parent().unwrap_or(Path::new("/")).to_owned();
+        let document = Document::new(text, path, folder);
+        let config = schema::read(&document, absolute);
+        document.finish(config)
+    }
+
+    /// The source of this name.
+    pub fn source(&self, name: &str) -> Option<&SourceConfig> {
+        self.sources.iter().find(|source| source.name.as_str() == name)
+    }
+}
+
+/// Who named the configuration file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    Argument,
+    Variable,
+    Default,
+}
+
+fn choose_path(argument: Option<&Path>, variable: Option<OsString>) -> (PathBuf, Origin) {
+    match (argument, variable.filter(|value| !value.is_empty())) {
+        (Some(path), _) => (path.to_owned(), Origin::Argument),
+        (None, Some(path)) => (path.into(), Origin::Variable),
+        (None, None) => (DEFAULT_PATH.into(), Origin::Default),
+    }
+}
+
+fn unreadable(path: &Path, origin: Origin, error: &io::Error) -> Error {
+    let named_by = match origin {
+        Origin::Argument => "named by --config",
+        Origin::Variable => "named by $TIK_BACKUP_CONFIG",
+        Origin::Default => "the default",
+    };
+    let shown = path.display();
+    let other = "name another file with --config FILE or in $TIK_BACKUP_CONFIG";
+    if error.kind() == io::ErrorKind::NotFound {
+        let message = format!("there is no configuration file {shown} ({named_by})");
+        return Error::usage(message).hint(format!("create it, or {other}"));
+    }
+    Error::usage(format!("the configuration file {shown} ({named_by}) cannot be read"))
+        .because(error)
+        .hint(format!("give the user that runs tik-backup read access, or {other}"))
+}

@@ -1,0 +1,233 @@
+//! Reads the sections of the configuration. A further kind of source is a file beside `postgres.rs`, a
+//! variant of [`SourceKind`] and a line in [`KINDS`].
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use super::{
+    Config, RepositoryConfig, Retention, SourceConfig, SourceKind, SourceName,
+    document::{Document, type_of},
+    location::{self, RepositoryLocation},
+    postgres,
+    reader::{Reader, text_fault},
+    secret::SecretFile,
+    suggest::{is_secret_option, nearest},
+};
+
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const MAX_JOBS: usize = 64;
+const JOBS: std::ops::RangeInclusive<i64> = 1..=MAX_JOBS as i64;
+const IDLE_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+const MAX_IDLE_TIMEOUT: Duration = Duration::from_secs(7 * 86_400);
+const MAX_KEEP: i64 = 1_000_000;
+
+type ReadKind = fn(&mut Reader<'_>) -> Option<SourceKind>;
+
+/// The kinds of source that this version knows.
+const KINDS: [(&str, ReadKind); 1] =
+    [("postgres", |reader| postgres::read(reader).map(SourceKind::Postgres))];
+
+/// Reads the whole configuration; problems are left in the document. `None` if a part is missing.
+pub(super) fn read(document: &Document<'_>, path: PathBuf) -> Option<Config> {
+    let table = document.parse()?;
+    let mut root = Reader::root(document, table.get_ref());
+    let state_dir = root.path("state_dir").unwrap_or_else(|| "/var/lib/tik-backup".into());
+    let jobs = read_jobs(&mut root).unwrap_or_else(cores);
+    let repository = root.table("repository");
+    if !root.has("repository") {
+        root.problem("repository", "missing: a section [repository] with location and password_file");
+    }
+    let repository = read_repository(repository);
+    let retention = read_retention(root.table("retention"), None);
+    let sources = read_sources(&mut root, &retention);
+    root.finish();
+    Some(Config { path, state_dir, jobs, repository: repository?, retention, sources })
+}
+
+fn read_jobs(reader: &mut Reader<'_>) -> Option<usize> {
+    reader.integer("jobs", JOBS).and_then(|jobs| jobs.try_into().ok())
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().min(MAX_JOBS))
+}
+
+fn read_repository(mut reader: Reader<'_>) -> Option<RepositoryConfig> {
+    let location = read_location(&mut reader);
+    let password_file = reader.secret_file("password_file");
+    reader.missing("password_file", "the path of a file that holds the repository's password");
+    let mount = reader.string("mount").map(PathBuf::from);
+    if mount.as_ref().is_some_and(|mount| mount.is_relative()) {
+        reader.problem("mount", "must be an absolute path");
+    }
+    let host = reader.string("host").unwrap_or_else(host_name);
+    let compression =
+        reader.integer("compression", -7..=22).and_then(|level| level.try_into().ok()).unwrap_or(1);
+    let verify_writes = reader.boolean("verify_writes", false);
+    let min_free = reader.size("min_free", 0..=u64::MAX).unwrap_or(GIB);
+    let lock_wait = reader.duration("lock_wait", Duration::ZERO..=Duration::from_secs(24 * 3600)).unwrap_or(Duration::from_secs(30 * 60));
+    let pack_size = reader.size("pack_size", 4 * MIB..=128 * MIB).unwrap_or(16 * MIB);
+    let options = read_options(&reader.table("options"));
+    let options_files = read_options_files(&reader.table("options_files"), &options);
+    reader.finish();
+    Some(RepositoryConfig {
+        location: location?,
+        password_file: password_file?,
+        mount,
+        host,
+        compression,
+        verify_writes,
+        min_free,
+        lock_wait,
+        pack_size,
+        options,
+        options_files,
+    })
+}
+
+fn read_location(reader: &mut Reader<'_>) -> Option<RepositoryLocation> {
+    let folder = reader.document.folder();
+    let text = reader.string("location");
+    let file = reader.secret_file("location_file");
+    match (reader.has("location"), reader.has("location_file")) {
+        (true, true) => reader.problem("location_file", "give either location or location_file, not both"),
+        (false, false) => reader
+            .missing("location", "a path or URL, or location_file with the path of a file that holds it"),
+        _ => {}
+    }
+    if let Some(file) = file {
+        return Some(RepositoryLocation::File { file, folder: folder.to_owned() });
+    }
+    let text = text?;
+    if location::has_password(&text) {
+        let what = "the URL holds a password: give that in options_files, \
+                    or put the whole URL into a file and name it in location_file";
+        reader.problem("location", what);
+        return None;
+    }
+    match location::resolve(&text, folder) {
+        Ok(text) => Some(RepositoryLocation::Given(text)),
+        Err(fault) => {
+            reader.problem("location", &fault);
+            None
+        }
+    }
+}
+
+fn read_options(reader: &Reader<'_>) -> BTreeMap<String, String> {
+    let mut options = BTreeMap::new();
+    for (key, _, value) in reader.entries() {
+        match value.as_str() {
+            _ if is_secret_option(key) => {
+                let what = "a secret does not stand in the configuration: \
+                            put it into a file and name that file under this key in [repository.options_files]";
+                reader.problem(key, what);
+            }
+            Some(text) => {
+                options.insert(key.to_owned(), text.to_owned());
+            }
+            None => reader.problem(key, &format!("must be a string, not {}", type_of(value))),
+        }
+    }
+    options
+}
+
+fn read_options_files(
+    reader: &Reader<'_>,
+    options: &BTreeMap<String, String>,
+) -> BTreeMap<String, SecretFile> {
+    let mut files = BTreeMap::new();
+    for (key, _, value) in reader.entries() {
+        if options.contains_key(key) {
+            reader.problem(key, "stands in [repository.options] as well; keep one of them");
+        }
+        let Some(text) = value.as_str() else {
+            reader.problem(key, &format!("must be a string with a path, not {}", type_of(value)));
+            continue;
+        };
+        let file = match text_fault(text) {
+            Some(fault) => Err(fault.to_owned()),
+            None => SecretFile::from_value(reader.key_path(key), text, reader.document.folder()),
+        };
+        match file {
+            Ok(file) => {
+                files.insert(key.to_owned(), file);
+            }
+            Err(fault) => reader.problem(key, &fault),
+        }
+    }
+    files
+}
+
+/// Reads a retention table; what it leaves out is taken from `base`, or from the defaults.
+fn read_retention(mut reader: Reader<'_>, base: Option<&Retention>) -> Retention {
+    let mut rule = base.cloned().unwrap_or_default();
+    for (key, field) in [
+        ("keep_last", &mut rule.keep_last),
+        ("keep_hourly", &mut rule.keep_hourly),
+        ("keep_daily", &mut rule.keep_daily),
+        ("keep_weekly", &mut rule.keep_weekly),
+        ("keep_monthly", &mut rule.keep_monthly),
+        ("keep_yearly", &mut rule.keep_yearly),
+    ] {
+        if let Some(number) = reader.integer(key, 0..=MAX_KEEP).and_then(|number| number.try_into().ok()) {
+            *field = number;
+        }
+    }
+    if reader.is_present() && rule.is_empty() {
+        reader.table_problem("all values are 0, so that every snapshot would be removed; keep at least one");
+    }
+    reader.finish();
+    rule
+}
+
+fn read_sources(root: &mut Reader<'_>, retention: &Retention) -> Vec<SourceConfig> {
+    let table = root.table("sources");
+    let mut sources = Vec::new();
+    for (name, start, value) in table.entries() {
+        let reader = table.inner(name, start, value);
+        let name = name.parse().map_err(|fault: String| reader.table_problem(&fault)).ok();
+        sources.extend(read_source(reader, name, retention));
+    }
+    sources
+}
+
+fn read_source(mut reader: Reader<'_>, name: Option<SourceName>, base: &Retention) -> Option<SourceConfig> {
+    let kind = reader.string("kind");
+    match reader.entries().iter().find(|(_, _, value)| value.get("kind").is_some()) {
+        Some((inner, ..)) if kind.is_none() => {
+            let whole = reader.key_path(inner);
+            let quoted = whole.strip_prefix("sources.").unwrap_or(&whole);
+            reader.table_problem(&format!("a name with a dot stands in quotes: [sources.{quoted:?}]"));
+        }
+        _ => reader.missing("kind", &format!("the kind of source, one of: {}", kinds())),
+    }
+    let schedule = reader.string("schedule");
+    let retention = read_retention(reader.table("retention"), Some(base));
+    let jobs = read_jobs(&mut reader);
+    let least = Duration::from_secs(1);
+    let idle_timeout = reader.duration("idle_timeout", least..=MAX_IDLE_TIMEOUT).unwrap_or(IDLE_TIMEOUT);
+    let kind = kind?;
+    let Some((_, read)) = KINDS.iter().find(|(name, _)| *name == kind) else {
+        // The other keys cannot be judged: which are valid depends on the kind.
+        let meant = nearest(&kind, KINDS.iter().map(|(name, _)| *name));
+        let meant = meant.map(|meant| format!("; did you mean {meant:?}?")).unwrap_or_default();
+        let what =
+            format!("{kind:?} is no kind of source that this version knows; it knows: {}{meant}", kinds());
+        reader.problem("kind", &what);
+        return None;
+    };
+    let kind = read(&mut reader);
+    reader.finish();
+    Some(SourceConfig { name: name?, schedule, retention, jobs, idle_timeout, kind: kind? })
+}
+
+fn kinds() -> String {
+    KINDS.map(|(name, _)| name).join(", ")
+}
+
+/// The name that snapshots carry as their host.
+fn host_name() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    if name.is_empty() { "localhost".into() } else { name }
+}

@@ -1,0 +1,357 @@
+//! Secrets come from files and cannot be printed. [`SecretFile`] says where one lies, [`Secret`] holds it.
+
+use std::{
+    env, fmt,
+    fs::{File, OpenOptions},
+    hint::black_box,
+    io::Read,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    path::{Component, Path, PathBuf},
+};
+
+use rustix::fs::OFlags;
+
+use crate::error::{Error, Result};
+
+/// The largest secret that is read, in bytes.
+const MAX_BYTES: usize = 64 * 1024;
+/// Set by systemd for a service with `LoadCredential=`.
+const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
+
+/// A secret text. It has no `Display`, its `Debug` shows nothing, and its memory is overwritten on drop.
+pub struct Secret(String);
+
+impl Secret {
+    /// Takes over a text as a secret.
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The secret itself. Never put it into a message, an argument or the environment of a process.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        wipe(std::mem::take(&mut self.0).into_bytes());
+    }
+}
+
+/// Overwrites a buffer before it is freed; `black_box` keeps the compiler from leaving that out.
+fn wipe(mut bytes: Vec<u8>) {
+    bytes.fill(0);
+    black_box(&bytes);
+}
+
+/// Where a secret lies, and under which configuration key; the secret itself is read by [`SecretFile::load`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretFile {
+    key: String,
+    place: Place,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Place {
+    File(PathBuf),
+    Credential(String),
+}
+
+impl SecretFile {
+    /// A secret in the file `path`; `key` says in messages who named it.
+    pub fn at(key: impl Into<String>, path: impl Into<PathBuf>) -> Self {
+        Self { key: key.into(), place: Place::File(path.into()) }
+    }
+
+    /// Reads a configuration value: `credential:NAME`, or a path, a relative one being below `folder`.
+    /// The error is a text for the configuration's problem list and does not repeat the value.
+    pub(super) fn from_value(key: String, value: &str, folder: &Path) -> Result<Self, String> {
+        let place = match value.strip_prefix("credential:") {
+            None => Place::File(folder.join(value)),
+            Some(name) if name.is_empty() || name.contains('/') || name == "." || name == ".." => {
+                return Err(
+                    "after \"credential:\" comes the name of a systemd credential, without a /".into()
+                );
+            }
+            Some(name) => Place::Credential(name.to_owned()),
+        };
+        Ok(Self { key, place })
+    }
+
+    /// The full configuration key that names this file, for example `sources.shop.password_file`.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// Reads the secret. One trailing newline is dropped.
+    ///
+    /// # Errors
+    /// Exit code 2, naming the key and the file: it cannot be read, other users have access to it (not asked
+    /// of systemd credentials), it is no regular file, empty, above 64 KiB, not UTF-8, or has several lines.
+    pub fn load(&self) -> Result<Secret> {
+        let directory = env::var_os(CREDENTIALS_DIRECTORY).filter(|value| !value.is_empty());
+        self.load_with(directory.as_deref().map(Path::new))
+    }
+
+    fn load_with(&self, credentials: Option<&Path>) -> Result<Secret> {
+        let path = match (&self.place, credentials) {
+            (Place::File(path), _) => path.clone(),
+            (Place::Credential(name), Some(directory)) => directory.join(name),
+            (Place::Credential(name), None) => {
+                let message = format!(
+                    "{}: there is no credential {name:?}: ${CREDENTIALS_DIRECTORY} is not set",
+                    self.key
+                );
+                return Err(Error::usage(message).hint(format!(
+                    "run it as a systemd service with LoadCredential={name}:FILE, or name a file instead"
+                )));
+            }
+        };
+        let of_systemd = credentials.is_some_and(|directory| is_inside(&path, directory));
+        let file = self.open(&path, of_systemd)?;
+        let bytes = self.read(&path, file)?;
+        self.check(&path, bytes)
+    }
+
+    fn open(&self, path: &Path, of_systemd: bool) -> Result<File> {
+        let unreadable = |error: std::io::Error| {
+            self.problem(path, "cannot be read").because(&error).hint(match error.kind() {
+                std::io::ErrorKind::NotFound => "create the file, or correct the path in the configuration",
+                _ => "give the user that runs tik-backup read access to it",
+            })
+        };
+        // Without NONBLOCK the opening of a named pipe would wait for a writer.
+        let nonblock = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
+        let file = OpenOptions::new().read(true).custom_flags(nonblock).open(path).map_err(unreadable)?;
+        let metadata = file.metadata().map_err(unreadable)?;
+        if metadata.is_dir() {
+            return Err(self.problem(path, "is a directory").hint("name the file itself"));
+        }
+        if !metadata.is_file() {
+            return Err(self.problem(path, "is not a regular file").hint("put the secret into a file"));
+        }
+        let mode = metadata.mode() & 0o7777;
+        if mode & 0o007 != 0 && !of_systemd {
+            let what = format!("is open to every user of this machine (mode {mode:04o})");
+            return Err(self.problem(path, &what).hint(format!("chmod 600 {}", shell_word(path))));
+        }
+        Ok(file)
+    }
+
+    fn read(&self, path: &Path, file: File) -> Result<Vec<u8>> {
+        // The full capacity from the start: a growing buffer would leave copies of the secret behind.
+        let mut bytes = Vec::with_capacity(MAX_BYTES + 1);
+        let limit = MAX_BYTES as u64 + 1;
+        if let Err(error) = file.take(limit).read_to_end(&mut bytes) {
+            wipe(bytes);
+            return Err(self.problem(path, "cannot be read").because(&error));
+        }
+        Ok(bytes)
+    }
+
+    fn check(&self, path: &Path, mut bytes: Vec<u8>) -> Result<Secret> {
+        if bytes.len() > MAX_BYTES {
+            wipe(bytes);
+            return Err(self.problem(path, "is larger than 64 KiB").hint("is this the right file?"));
+        }
+        for end in [b'\n', b'\r'] {
+            if bytes.last() != Some(&end) {
+                break;
+            }
+            bytes.pop();
+        }
+        let fault = if bytes.is_empty() {
+            Some(("is empty", "write the secret into it"))
+        } else if bytes.iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
+            Some(("has more than one line", "it must hold the secret alone, on one line"))
+        } else if bytes.contains(&0) {
+            Some(("holds a NUL byte", "it must hold the secret alone, as text"))
+        } else {
+            None
+        };
+        if let Some((what, hint)) = fault {
+            wipe(bytes);
+            return Err(self.problem(path, what).hint(hint));
+        }
+        String::from_utf8(bytes).map(Secret).map_err(|error| {
+            wipe(error.into_bytes());
+            self.problem(path, "is not UTF-8 text").hint("it must hold the secret alone, as text")
+        })
+    }
+
+    fn problem(&self, path: &Path, what: &str) -> Error {
+        Error::usage(format!("{}: the file {} {what}", self.key, path.display()))
+    }
+}
+
+/// The place: a path, or `credential:NAME`.
+impl fmt::Display for SecretFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.place {
+            Place::File(path) => path.display().fmt(f),
+            Place::Credential(name) => write!(f, "credential:{name}"),
+        }
+    }
+}
+
+/// Whether `path` lies below `directory` by its spelling; a `..` in it could lead out again.
+fn is_inside(path: &Path, directory: &Path) -> bool {
+    path.starts_with(directory) && !path.components().any(|part| part == Component::ParentDir)
+}
+
+/// A path as one word for a shell.
+fn shell_word(path: &Path) -> String {
+    let text = path.display().to_string();
+    if text.chars().all(|c| c.is_alphanumeric() || "/._-+@%:,".contains(c)) {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::error::Kind;
+    use std::{fs, os::unix::fs::PermissionsExt};
+
+    struct Room(tempfile::TempDir);
+
+    impl Room {
+        fn new() -> Self {
+            Self(tempfile::tempdir().unwrap())
+        }
+
+        fn file(&self, name: &str, content: &[u8], mode: u32) -> SecretFile {
+            let path = self.0.path().join(name);
+            fs::write(&path, content).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            SecretFile::at("sources.shop.password_file", path)
+        }
+    }
+
+    /// The refusal, which must be exit code 2, name the key and the file, and not hold the secret.
+    fn refusal(file: &SecretFile) -> String {
+        let error = file.load_with(None).unwrap_err();
+        let text = error.to_string();
+        assert_eq!(error.kind(), Kind::Usage);
+        assert!(text.starts_with("sources.shop.password_file: "), "{text}");
+        assert!(text.contains(&file.to_string()), "{text}");
+        assert!(!text.contains("hunter2"), "{text}");
+        text
+    }
+
+    #[test]
+    fn one_trailing_newline_is_dropped_and_nothing_else() {
+        let room = Room::new();
+        for (content, secret) in [
+            ("hunter2", "hunter2"),
+            ("hunter2\n", "hunter2"),
+            ("hunter2\r\n", "hunter2"),
+            (" pass word \n", " pass word "),
+            ("schlüssel\n", "schlüssel"),
+        ] {
+            let file = room.file("pw", content.as_bytes(), 0o600);
+            assert_eq!(file.load_with(None).unwrap().expose(), secret);
+        }
+    }
+
+    #[test]
+    fn access_for_others_is_refused_for_the_group_accepted() {
+        let room = Room::new();
+        for mode in [0o600, 0o400, 0o440, 0o660] {
+            assert_eq!(room.file("pw", b"hunter2", mode).load_with(None).unwrap().expose(), "hunter2");
+        }
+        for mode in [0o644, 0o604, 0o602, 0o601] {
+            let file = room.file("open", b"hunter2", mode);
+            let text = refusal(&file);
+            assert!(
+                text.contains(&format!("open to every user of this machine (mode {mode:04o})")),
+                "{text}"
+            );
+            assert!(text.ends_with(&format!("\n  → chmod 600 {file}")), "{text}");
+        }
+        let text = refusal(&room.file("it's here", b"hunter2", 0o644));
+        assert!(text.ends_with(r"it'\''s here'"), "{text}");
+    }
+
+    #[test]
+    fn what_is_no_secret_is_refused() {
+        let room = Room::new();
+        let large = vec![b'x'; MAX_BYTES + 1];
+        let cases: [(&[u8], &str); 9] = [
+            (b"", "is empty"),
+            (b"\n", "is empty"),
+            (b"\r\n", "is empty"),
+            (b"hunter2\n\n", "has more than one line"),
+            (b"hunter2\nsecond\n", "has more than one line"),
+            (b"hunter2\rsecond", "has more than one line"),
+            (b"hunter2\0", "holds a NUL byte"),
+            (b"hunter2\xff", "is not UTF-8 text"),
+            (&large, "is larger than 64 KiB"),
+        ];
+        for (content, what) in cases {
+            let text = refusal(&room.file("pw", content, 0o600));
+            assert!(text.contains(what), "{text}");
+        }
+        let fits = room.file("pw", &large[1..], 0o600).load_with(None).unwrap();
+        assert_eq!(fits.expose().len(), MAX_BYTES);
+    }
+
+    #[test]
+    fn missing_files_directories_and_devices_are_refused() {
+        let room = Room::new();
+        let text = refusal(&SecretFile::at("sources.shop.password_file", room.0.path().join("none")));
+        assert!(text.contains("cannot be read: No such file or directory"), "{text}");
+        assert!(text.contains("→ create the file"), "{text}");
+        let text = refusal(&SecretFile::at("sources.shop.password_file", room.0.path()));
+        assert!(text.contains("is a directory"), "{text}");
+        let text = refusal(&SecretFile::at("sources.shop.password_file", "/dev/null"));
+        assert!(text.contains("is not a regular file"), "{text}");
+    }
+
+    #[test]
+    fn a_named_pipe_is_refused_without_waiting_for_a_writer() {
+        let room = Room::new();
+        let pipe = room.0.path().join("pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        let text = refusal(&SecretFile::at("sources.shop.password_file", pipe));
+        assert!(text.contains("is not a regular file"), "{text}");
+    }
+
+    #[test]
+    fn credentials_come_from_the_directory_of_systemd_whatever_their_mode() {
+        let room = Room::new();
+        let plain = room.file("pw", b"hunter2\n", 0o444);
+        let directory = room.0.path();
+        let named = SecretFile::from_value("k".into(), "credential:pw", Path::new("/etc")).unwrap();
+        assert_eq!(named.to_string(), "credential:pw");
+        assert_eq!(named.load_with(Some(directory)).unwrap().expose(), "hunter2");
+        assert_eq!(plain.load_with(Some(directory)).unwrap().expose(), "hunter2");
+        assert!(plain.load_with(Some(Path::new("/elsewhere"))).is_err());
+        let detour = directory.join("sub/../pw");
+        fs::create_dir(directory.join("sub")).unwrap();
+        assert!(SecretFile::at("k", detour).load_with(Some(directory)).is_err());
+
+        let error = named.load_with(None).unwrap_err();
+        assert_eq!(error.summary(), "k: there is no credential \"pw\": $CREDENTIALS_DIRECTORY is not set");
+        assert!(error.hint_text().unwrap().contains("LoadCredential=pw:FILE"));
+        for bad in ["credential:", "credential:..", "credential:a/b"] {
+            let text = SecretFile::from_value("k".into(), bad, Path::new("/etc")).unwrap_err();
+            assert!(text.contains("name of a systemd credential"), "{text}");
+        }
+    }
+
+    #[test]
+    fn debug_shows_nothing() {
+        assert_eq!(format!("{:?}", Secret::new("hunter2".into())), "Secret(…)");
+    }
+}

@@ -1,0 +1,131 @@
+//! Valid configurations: defaults, merging, paths.
+
+use super::*;
+use std::{num::NonZero, thread::available_parallelism};
+
+#[test]
+fn the_example_is_valid() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/example-config.toml");
+    let config = Config::load(Some(&path)).unwrap();
+    let names: Vec<_> = config.sources.iter().map(|source| source.name.as_str()).collect();
+    assert_eq!(names, ["azure-postgres", "discourse", "shop"]);
+    assert_eq!(config.path, path);
+    assert_eq!(config.repository.min_free, 20 << 30);
+    let azure = config.source("azure-postgres").unwrap();
+    assert_eq!(azure.retention, Retention { keep_daily: 14, ..config.retention.clone() });
+    assert_eq!(config.retention.keep_monthly, 12);
+}
+
+#[test]
+fn the_commented_keys_of_the_example_are_valid_too() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/example-config.toml");
+    let text = fs::read_to_string(path).unwrap();
+    let lines = text.lines().map(|line| match line.strip_prefix("# ") {
+        Some(key) if (key.contains(" = ") || key.starts_with('[')) && !key.starts_with("location_file") => {
+            key
+        }
+        _ => line,
+    });
+    let text: Vec<_> = lines.collect();
+    let config = parse(&text.join("\n")).unwrap();
+    assert_eq!(config.repository.options["bucket"], "backups");
+    assert_eq!(
+        config.repository.options_files["secret_access_key"].key(),
+        "repository.options_files.secret_access_key"
+    );
+}
+
+#[test]
+fn defaults() {
+    let config = source("").unwrap();
+    assert_eq!(config.state_dir, Path::new("/var/lib/tik-backup"));
+    assert_eq!(config.jobs, available_parallelism().map_or(1, NonZero::get).min(64));
+    let repository = &config.repository;
+    assert_eq!(repository.location, RepositoryLocation::Given("/r".into()));
+    assert_eq!(repository.password_file, SecretFile::at("repository.password_file", "/pw"));
+    assert_eq!((repository.compression, repository.verify_writes), (1, false));
+    assert_eq!((repository.min_free, repository.pack_size), (1 << 30, 16 << 20));
+    assert_eq!(repository.host, rustix::system::uname().nodename().to_string_lossy());
+    assert!(
+        repository.mount.is_none() && repository.options.is_empty() && repository.options_files.is_empty()
+    );
+    let source = &config.sources[0];
+    assert_eq!((source.schedule.as_ref(), source.jobs), (None, None));
+    assert_eq!(source.idle_timeout, Duration::from_secs(900));
+    assert_eq!(source.kind.as_str(), "postgres");
+    assert_eq!((config.retention.keep_daily, config.retention.keep_weekly), (7, 4));
+    let rest = Retention { keep_daily: 0, keep_weekly: 0, ..config.retention.clone() };
+    assert!(rest.is_empty() && !config.retention.is_empty());
+    let postgres = postgres("");
+    assert_eq!(postgres.host, PostgresHost::Socket("/run/postgresql".into()));
+    assert_eq!((postgres.port, postgres.maintenance_db.as_str()), (5432, "postgres"));
+    assert_eq!((postgres.user, postgres.sslmode, postgres.sslrootcert), (None, None, None));
+    assert_eq!(postgres.databases.matched("any/thing"), Some("*"));
+    assert!(postgres.exclude.is_empty() && postgres.client_dirs.is_empty());
+    assert!(postgres.globals && !postgres.include_system);
+    assert_eq!(postgres.role_passwords, RolePasswords::Auto);
+}
+
+#[test]
+fn paths_start_from_the_folder_of_the_file() {
+    let config = parse(
+        "state_dir = \"state\"\n[repository]\nlocation = \"repo\"\npassword_file = \"pw\"\n\
+         options_files = { token = \"t\" }\n\
+         [sources.pg]\nkind = \"postgres\"\nsslcert = \"c\"\nsslkey = \"/k\"\nclient_dirs = [\"bin\"]\n",
+    )
+    .unwrap();
+    assert_eq!(config.state_dir, Path::new("/etc/tik/state"));
+    assert_eq!(config.repository.location.load().unwrap().path(), Some(Path::new("/etc/tik/repo")));
+    assert_eq!(config.repository.password_file.to_string(), "/etc/tik/pw");
+    assert_eq!(config.repository.options_files["token"].to_string(), "/etc/tik/t");
+    let SourceKind::Postgres(postgres) = &config.sources[0].kind;
+    assert_eq!(postgres.sslcert.as_deref(), Some(Path::new("/etc/tik/c")));
+    assert_eq!(postgres.sslkey.as_deref(), Some(Path::new("/k")));
+    assert_eq!(postgres.client_dirs, [Path::new("/etc/tik/bin")]);
+}
+
+#[test]
+fn sources_stay_in_file_order_and_merge_their_retention_key_by_key() {
+    let config = with(
+        "[sources.z]\nkind = \"postgres\"\nretention = { keep_weekly = 0, keep_last = 2 }\n\
+         [sources.a]\nkind = \"postgres\"\njobs = 3\nidle_timeout = \"1h30m\"\nschedule = \"Sun 04:00\"\n\
+         [sources.\"m.x\"]\nkind = \"postgres\"\n[retention]\nkeep_daily = 9\n",
+    )
+    .unwrap();
+    let names: Vec<_> = config.sources.iter().map(|source| source.name.to_string()).collect();
+    assert_eq!(names, ["z", "a", "m.x"]);
+    let own = Retention { keep_last: 2, keep_daily: 9, keep_weekly: 0, ..Retention::default() };
+    assert_eq!(config.source("z").unwrap().retention, own);
+    assert_eq!(config.source("a").unwrap().retention, config.retention);
+    assert_eq!(config.retention.keep_daily, 9);
+    let a = config.source("a").unwrap();
+    assert_eq!(
+        (a.jobs, a.idle_timeout, a.schedule.as_deref()),
+        (Some(3), Duration::from_secs(5400), Some("Sun 04:00"))
+    );
+    assert!(config.source("none").is_none());
+}
+
+#[test]
+fn tls_defaults_follow_the_host() {
+    for (host, mode, root) in [
+        ("db.example.org", SslMode::VerifyFull, Some(RootCertificates::System)),
+        ("10.0.0.1", SslMode::VerifyFull, Some(RootCertificates::System)),
+        ("fe80::1%eth0", SslMode::VerifyFull, Some(RootCertificates::System)),
+        ("localhost", SslMode::Prefer, None),
+        ("127.0.3.1", SslMode::Prefer, None),
+        ("::1", SslMode::Prefer, None),
+    ] {
+        let postgres = postgres(&format!("host = \"{host}\"\nuser = \"u\"\n"));
+        assert_eq!((postgres.sslmode, postgres.sslrootcert), (Some(mode), root), "{host}");
+        assert_eq!(postgres.host.as_path(), Path::new(host));
+    }
+    let file = postgres("host = \"h\"\nuser = \"u\"\nsslmode = \"verify-ca\"\nsslrootcert = \"ca.pem\"\n");
+    assert_eq!(file.sslrootcert, Some(RootCertificates::File("/etc/tik/ca.pem".into())));
+    assert_eq!(file.sslmode.unwrap().as_str(), "verify-ca");
+    let weak = postgres("host = \"h\"\nuser = \"u\"\nsslmode = \"require\"\n");
+    assert_eq!((weak.sslmode, weak.sslrootcert), (Some(SslMode::Require), None));
+    let named_file = postgres("host = \"h\"\nuser = \"u\"\nsslrootcert = \"./system\"\n");
+    assert_eq!(named_file.sslrootcert, Some(RootCertificates::File("/etc/tik/./system".into())));
+    assert_eq!(postgres("sslmode = \"disable\"\n").sslmode, Some(SslMode::Disable));
+}

@@ -1,0 +1,81 @@
+//! The configuration file itself and the files it names.
+
+use super::*;
+use std::os::unix::fs::PermissionsExt;
+
+#[test]
+fn the_file_is_chosen_from_argument_variable_and_default() {
+    let argument = Path::new("/a.toml");
+    assert_eq!(choose_path(Some(argument), Some("/v.toml".into())), (argument.into(), Origin::Argument));
+    assert_eq!(choose_path(None, Some("/v.toml".into())), ("/v.toml".into(), Origin::Variable));
+    assert_eq!(choose_path(None, Some("".into())), (DEFAULT_PATH.into(), Origin::Default));
+    assert_eq!(choose_path(None, None), (DEFAULT_PATH.into(), Origin::Default));
+}
+
+#[test]
+fn a_missing_or_unreadable_file_is_named_with_the_way_to_name_another() {
+    let room = tempfile::tempdir().unwrap();
+    let path = room.path().join("none.toml");
+    for (origin, named) in [
+        (Origin::Argument, "named by --config"),
+        (Origin::Variable, "named by $TIK_BACKUP_CONFIG"),
+        (Origin::Default, "the default"),
+    ] {
+        let error = Config::load_from((path.clone(), origin)).unwrap_err();
+        assert_eq!(error.kind(), Kind::Usage);
+        let shown = path.display();
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "there is no configuration file {shown} ({named})\n  \
+                 → create it, or name another file with --config FILE or in $TIK_BACKUP_CONFIG"
+            )
+        );
+    }
+    let error = Config::load(Some(room.path())).unwrap_err();
+    assert!(error.to_string().contains("(named by --config) cannot be read: Is a directory"), "{error}");
+    fs::write(&path, b"jobs = 1\n# caf\xe9\n").unwrap();
+    let error = Config::load(Some(&path)).unwrap_err();
+    assert!(error.summary().ends_with("none.toml:2: not UTF-8 text"), "{error}");
+}
+
+#[test]
+fn the_check_loads_every_file_and_reports_all_that_cannot_be_used() {
+    let room = tempfile::tempdir().unwrap();
+    let write = |name: &str, content: &str, mode: u32| {
+        let path = room.path().join(name);
+        fs::write(&path, content).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let text = "[repository]\nlocation_file = \"loc\"\npassword_file = \"repo-pw\"\n\
+                options_files = { token = \"token\" }\n\
+                [sources.\"p.g\"]\nkind = \"postgres\"\npassword_file = \"pw\"\nsslcert = \"crt\"\nsslkey = \"key\"\n";
+    let config = Config::parse(text, &room.path().join("c.toml")).unwrap();
+    let error = config.validate_secrets().unwrap_err();
+    let shown = error.to_string();
+    assert_eq!(error.kind(), Kind::Usage);
+    assert_eq!(shown.lines().next(), Some("6 files cannot be used"));
+    let keys: Vec<_> = shown.lines().skip(1).map(|line| line.split(": ").next().unwrap()).collect();
+    assert_eq!(
+        keys,
+        [
+            "repository.location_file",
+            "repository.password_file",
+            "repository.options_files.token",
+            "sources.\"p.g\".password_file",
+            "sources.\"p.g\".sslcert",
+            "sources.\"p.g\".sslkey",
+        ]
+    );
+    for name in ["loc", "repo-pw", "token", "pw", "crt", "key"] {
+        write(name, "hunter2\n", 0o600);
+    }
+    config.validate_secrets().unwrap();
+    write("pw", "hunter2\n", 0o644);
+    let error = config.validate_secrets().unwrap_err().to_string();
+    assert!(
+        error.starts_with("sources.\"p.g\".password_file: the file ") && error.contains("chmod 600"),
+        "{error}"
+    );
+    assert!(!format!("{config:?}").contains("hunter2") && !error.contains("hunter2"));
+}

@@ -1,0 +1,74 @@
+//! Checks that go beyond the text of the configuration: can every file it names be used?
+
+use std::{fs::File, path::Path};
+
+use super::{Config, PostgresConfig, RepositoryLocation, RootCertificates, SourceConfig, SourceKind};
+use crate::error::{Error, Result};
+
+impl Config {
+    /// Tries to load every secret and to open every certificate that the configuration names, and keeps none.
+    ///
+    /// # Errors
+    /// Exit code 2 with every file that cannot be used, one line each, and what to do about it.
+    pub fn validate_secrets(&self) -> Result<()> {
+        let mut problems = Vec::new();
+        let repository = &self.repository;
+        if matches!(repository.location, RepositoryLocation::File { .. }) {
+            problems.extend(repository.location.load().err());
+        }
+        problems.extend(repository.password_file.load().err());
+        problems.extend(repository.options_files.values().filter_map(|file| file.load().err()));
+        for source in &self.sources {
+            match &source.kind {
+                SourceKind::Postgres(postgres) => check_postgres(source, postgres, &mut problems),
+            }
+        }
+        match problems.len() {
+            0 => Ok(()),
+            1 => problems.pop().map_or(Ok(()), Err),
+            count => {
+                let lines: Vec<_> = problems.iter().map(one_line).collect();
+                Err(Error::usage(format!("{count} files cannot be used\n{}", lines.join("\n"))))
+            }
+        }
+    }
+}
+
+fn check_postgres(source: &SourceConfig, postgres: &PostgresConfig, problems: &mut Vec<Error>) {
+    problems.extend(postgres.password_file.as_ref().and_then(|file| file.load().err()));
+    let root = match &postgres.sslrootcert {
+        Some(RootCertificates::File(path)) => Some(path),
+        _ => None,
+    };
+    for (key, path) in
+        [("sslrootcert", root), ("sslcert", postgres.sslcert.as_ref()), ("sslkey", postgres.sslkey.as_ref())]
+    {
+        problems.extend(path.and_then(|path| check_file(source, key, path).err()));
+    }
+}
+
+fn check_file(source: &SourceConfig, key: &str, path: &Path) -> Result<()> {
+    let problem = |what: &str| {
+        let key = super::document::join_key(&source_key(source), key);
+        Error::usage(format!("{key}: the file {} {what}", path.display()))
+    };
+    let metadata = File::open(path).and_then(|file| file.metadata());
+    match metadata {
+        Ok(metadata) if metadata.is_dir() => Err(problem("is a directory").hint("name the file itself")),
+        Ok(_) => Ok(()),
+        Err(error) => {
+            Err(problem("cannot be read").because(&error).hint("correct the path, or give read access to it"))
+        }
+    }
+}
+
+fn source_key(source: &SourceConfig) -> String {
+    super::document::join_key("sources", source.name.as_str())
+}
+
+fn one_line(error: &Error) -> String {
+    match error.hint_text() {
+        Some(hint) => format!("{} → {hint}", error.summary()),
+        None => error.summary(),
+    }
+}

@@ -1,0 +1,13 @@
+//! tik-backup: finds every database of the configured servers, streams each into a restic repository, and puts it
+//! back. `docs/design.md` tells how the parts belong together.
+
+pub mod backup;
+pub mod cli;
+pub mod config;
+mod demo;
+pub mod error;
+pub mod output;
+pub mod repository;
+pub mod restore;
+pub mod source;
+pub mod stream;

@@ -1,0 +1,177 @@
+//! What commands print: results on stdout as text or JSON, everything else on stderr.
+
+pub mod progress;
+
+use std::io::{self, Write};
+
+use jiff::Zoned;
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+
+/// Prints for one invocation.
+#[derive(Debug, Clone, Copy)]
+pub struct Printer {
+    json: bool,
+    verbose: bool,
+}
+
+impl Printer {
+    /// A printer; with `json` results are one JSON document.
+    pub fn new(json: bool, verbose: bool) -> Self {
+        Self { json, verbose }
+    }
+
+    /// Prints a result, as text unless JSON was asked for.
+    pub fn result(&self, value: &impl Serialize, text: impl FnOnce() -> String) -> Result<()> {
+        let mut output = if self.json {
+            serde_json::to_string_pretty(value).map_err(|e| Error::failed("cannot print").because(&e))?
+        } else {
+            text()
+        };
+        if !output.is_empty() && !output.ends_with('\n') {
+            output.push('\n');
+        }
+        let mut stdout = io::stdout().lock();
+        match stdout.write_all(output.as_bytes()).and_then(|()| stdout.flush()) {
+            // Who reads our output may stop when they have seen enough.
+            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            other => other.map_err(|e| Error::failed("cannot print").because(&e)),
+        }
+    }
+
+    /// Says something that is no result.
+    pub fn notice(&self, message: &str) {
+        say(message);
+    }
+
+    /// Says something that only `-v` asks for.
+    pub fn detail(&self, message: &str) {
+        if self.verbose {
+            say(message);
+        }
+    }
+
+    /// Says what went wrong. With JSON the error is a document on stderr as well.
+    pub fn error(&self, error: &Error) {
+        if self.json {
+            let document = serde_json::json!({"error": error.summary(), "hint": error.hint_text()});
+            say(&document.to_string());
+        } else {
+            say(&format!("error: {error}"));
+        }
+    }
+}
+
+/// Writes a line to stderr. If even that is closed there is nobody to tell.
+fn say(message: &str) {
+    let _ = writeln!(io::stderr().lock(), "{}", printable(message));
+}
+
+/// The text with control characters made visible: names come from servers, and must not steer the terminal.
+pub fn printable(text: &str) -> String {
+    text.chars()
+        .flat_map(|c| {
+            let escape = c.is_control() && c != '\n';
+            let escaped = escape.then(|| c.escape_default());
+            escaped.into_iter().flatten().chain((!escape).then_some(c))
+        })
+        .collect()
+}
+
+/// A name in one line: line breaks too are made visible.
+pub fn name(text: &str) -> String {
+    printable(text).replace('\n', "\\n")
+}
+
+/// A number of bytes for people.
+pub fn size(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let mut value = bytes as f64 / 1024.0;
+    let mut unit = 0;
+    while value >= 1023.95 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    format!("{value:.1} {}", UNITS[unit])
+}
+
+/// A time for people, in this machine's time zone.
+pub fn time(time: &Zoned) -> String {
+    time.with_time_zone(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+/// A duration in seconds for people.
+pub fn duration(seconds: f64) -> String {
+    let whole = seconds as u64;
+    match whole {
+        0..=59 => format!("{seconds:.1} s"),
+        60..=3599 => format!("{} min {:02} s", whole / 60, whole % 60),
+        _ => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
+    }
+}
+
+/// Lines of columns; numbers are set right if the heading begins with `>`.
+pub fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
+    let right: Vec<bool> = headings.iter().map(|h| h.starts_with('>')).collect();
+    let headings: Vec<String> = headings.iter().map(|h| h.trim_start_matches('>').to_owned()).collect();
+    let width = |column: usize| {
+        let cells = rows.iter().map(|row| row.get(column).map_or(0, |cell| cell.chars().count()));
+        cells.chain([headings[column].chars().count()]).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..headings.len()).map(width).collect();
+    let mut text = String::new();
+    for row in std::iter::once(&headings).chain(rows) {
+        let mut line = String::new();
+        for (column, cell) in row.iter().enumerate() {
+            let padding = " ".repeat(widths[column].saturating_sub(cell.chars().count()));
+            if right[column] {
+                line.push_str(&padding);
+                line.push_str(cell);
+            } else {
+                line.push_str(cell);
+                line.push_str(&padding);
+            }
+            line.push_str("  ");
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_read_well() {
+        assert_eq!(size(0), "0 B");
+        assert_eq!(size(1023), "1023 B");
+        assert_eq!(size(1536), "1.5 KiB");
+        assert_eq!(size(1024 * 1024 - 1), "1.0 MiB");
+        assert_eq!(size(5 << 40), "5.0 TiB");
+    }
+
+    #[test]
+    fn durations_read_well() {
+        assert_eq!(duration(0.25), "0.2 s");
+        assert_eq!(duration(61.0), "1 min 01 s");
+        assert_eq!(duration(3700.0), "1 h 01 min");
+    }
+
+    #[test]
+    fn names_cannot_steer_the_terminal() {
+        assert_eq!(printable("a\u{1b}[31mb\nc"), "a\\u{1b}[31mb\nc");
+        assert_eq!(name("a\nb\tü"), "a\\nb\\tü");
+    }
+
+    #[test]
+    fn columns_line_up() {
+        let text = table(&["item", ">size"], &[vec!["ü".into(), "9 B".into()], vec!["long".into(), "1.0 KiB".into()]]);
+        assert_eq!(text, "item     size\nü         9 B\nlong  1.0 KiB\n");
+    }
+}

@@ -1,0 +1,152 @@
+//! Progress of a run: bars on a terminal, otherwise a line when an item ends and now and then one between.
+
+use std::{
+    collections::HashMap,
+    io::IsTerminal,
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+use super::{Printer, duration, name, size};
+use crate::backup::{ItemReport, Observer};
+
+/// Time between two lines about items that are still running.
+const LINE_EVERY: Duration = Duration::from_secs(60);
+/// Time between two looks at the counters for the bars.
+const BAR_EVERY: Duration = Duration::from_millis(200);
+
+struct Running {
+    bytes: Arc<AtomicU64>,
+    begin: Instant,
+    bar: Option<ProgressBar>,
+}
+
+#[derive(Default)]
+struct State {
+    running: HashMap<String, Running>,
+    over: bool,
+}
+
+struct Inner {
+    printer: Printer,
+    bars: Option<MultiProgress>,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+/// Shows a run.
+pub struct Progress {
+    inner: Arc<Inner>,
+    ticker: Option<JoinHandle<()>>,
+}
+
+impl Progress {
+    /// Bars if stderr is a terminal.
+    pub fn new(printer: Printer) -> Self {
+        let bars = std::io::stderr().is_terminal().then(MultiProgress::new);
+        let inner = Arc::new(Inner { printer, bars, state: Mutex::default(), changed: Condvar::new() });
+        let ticking = inner.clone();
+        // Without the thread there is no progress between start and end of an item, which harms nothing.
+        let ticker = thread::Builder::new().name("progress".to_owned()).spawn(move || ticking.tick()).ok();
+        Self { inner, ticker }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.inner.state().over = true;
+        self.inner.changed.notify_all();
+        if let Some(ticker) = self.ticker.take() {
+            let _ = ticker.join();
+        }
+    }
+}
+
+impl Inner {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn tick(&self) {
+        let every = if self.bars.is_some() { BAR_EVERY } else { LINE_EVERY };
+        let mut state = self.state();
+        while !state.over {
+            let (next, timeout) =
+                self.changed.wait_timeout(state, every).unwrap_or_else(|poisoned| poisoned.into_inner());
+            state = next;
+            if !timeout.timed_out() || state.over {
+                continue;
+            }
+            for (item, running) in &state.running {
+                let bytes = running.bytes.load(Ordering::Relaxed);
+                match &running.bar {
+                    Some(bar) => bar.set_position(bytes),
+                    None => self.say(&format!("{}: {} so far, {}", name(item), size(bytes), rate(bytes, running.begin))),
+                }
+            }
+        }
+    }
+
+    fn say(&self, line: &str) {
+        match &self.bars {
+            // Not through the bars' own printing: that would drop lines when the terminal is not drawn to.
+            Some(bars) => bars.suspend(|| self.printer.notice(line)),
+            None => self.printer.notice(line),
+        }
+    }
+}
+
+fn rate(bytes: u64, begin: Instant) -> String {
+    let seconds = begin.elapsed().as_secs_f64().max(0.001);
+    format!("{}/s", size((bytes as f64 / seconds) as u64))
+}
+
+fn bar(bars: &MultiProgress, item: &str, estimate: Option<u64>) -> ProgressBar {
+    let template = if estimate.is_some() {
+        "{wide_msg} {bar:24} {bytes:>10} of about {total_bytes} {binary_bytes_per_sec:>13}"
+    } else {
+        "{wide_msg} {spinner} {bytes:>10} {binary_bytes_per_sec:>13}"
+    };
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let bar = estimate.map_or_else(ProgressBar::no_length, ProgressBar::new).with_style(style);
+    bar.set_message(name(item));
+    bars.add(bar)
+}
+
+impl Observer for Progress {
+    fn notice(&self, message: &str) {
+        self.inner.say(message);
+    }
+
+    fn started(&self, item: &str, estimate: Option<u64>, bytes: Arc<AtomicU64>) {
+        let bar = self.inner.bars.as_ref().map(|bars| bar(bars, item, estimate));
+        self.inner.state().running.insert(item.to_owned(), Running { bytes, begin: Instant::now(), bar });
+        self.inner.printer.detail(&format!("{}: started", name(item)));
+    }
+
+    fn finished(&self, item: &ItemReport) {
+        if let Some(Running { bar: Some(bar), .. }) = self.inner.state().running.remove(&item.name()) {
+            bar.finish_and_clear();
+        }
+        let line = match &item.error {
+            Some(error) => format!("{}: FAILED: {error}", name(&item.name())),
+            None => format!(
+                "{}: ok, {} read, {} added, {}",
+                name(&item.name()),
+                size(item.bytes_read),
+                size(item.bytes_added),
+                duration(item.seconds)
+            ),
+        };
+        self.inner.say(&line);
+        for note in &item.notes {
+            self.inner.say(&format!("{}: note: {note}", name(&item.name())));
+        }
+    }
+}

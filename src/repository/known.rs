@@ -1,0 +1,82 @@
+//! Which blobs the repository has, shared by all items of a run, so that the same bytes are stored once.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Mutex,
+};
+
+use rustic_core::{
+    FileType, Id, ReadBackend,
+    repofile::{BlobType, IndexFile},
+};
+
+use super::{Opened, rustic_error, seal::Hash};
+use crate::error::Result;
+
+/// Blobs of one type.
+#[derive(Default)]
+struct Blobs {
+    /// Stored before this run, sorted.
+    stored: Vec<Hash>,
+    /// Added by this run, with the ticket under which they are being stored.
+    added: Mutex<HashMap<Hash, u64>>,
+}
+
+/// The blobs of the repository and of the run.
+pub(super) struct KnownBlobs {
+    data: Blobs,
+    trees: Blobs,
+}
+
+/// What became of the wish to store a blob.
+pub(super) enum Claim {
+    /// The repository has it from before.
+    Stored,
+    /// This run stores it already; its ticket says when that is done.
+    Pending,
+    /// The caller has to store it under this ticket.
+    Ours(u64),
+}
+
+impl KnownBlobs {
+    /// Reads the repository's index. Blobs whose pack is no longer there, or is marked for deletion, do not count:
+    /// they are stored again, which also mends a repository that lost a pack.
+    pub(super) fn load(repo: &Opened, storage: &dyn ReadBackend) -> Result<Self> {
+        let packs: HashSet<Id> =
+            storage.list(FileType::Pack).map_err(|e| rustic_error("cannot list the repository's packs", e))?.into_iter().collect();
+        let (mut data, mut trees) = (Vec::new(), Vec::new());
+        let files =
+            repo.stream_files::<IndexFile>().map_err(|e| rustic_error("cannot read the repository's index", e))?;
+        for file in files {
+            let (_, index) = file.map_err(|e| rustic_error("cannot read the repository's index", e))?;
+            for pack in index.packs.into_iter().filter(|pack| packs.contains(&*pack.id)) {
+                for blob in pack.blobs {
+                    let target = if blob.tpe == BlobType::Data { &mut data } else { &mut trees };
+                    target.push(*blob.id);
+                }
+            }
+        }
+        let sorted = |mut stored: Vec<Hash>| {
+            stored.sort_unstable();
+            stored.dedup();
+            stored.shrink_to_fit();
+            Blobs { stored, added: Mutex::default() }
+        };
+        Ok(Self { data: sorted(data), trees: sorted(trees) })
+    }
+
+    /// Asks whether a blob must be stored; `ticket` is called once if so.
+    pub(super) fn claim(&self, tpe: BlobType, id: &Hash, ticket: impl FnOnce() -> u64) -> Claim {
+        let blobs = if tpe == BlobType::Data { &self.data } else { &self.trees };
+        if blobs.stored.binary_search(id).is_ok() {
+            return Claim::Stored;
+        }
+        let mut added = blobs.added.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if added.contains_key(id) {
+            return Claim::Pending;
+        }
+        let ticket = ticket();
+        added.insert(*id, ticket);
+        Claim::Ours(ticket)
+    }
+}

@@ -1,0 +1,304 @@
+//! Locks that restic understands and honours: a JSON file in `locks/`, sealed like every file of the repository.
+//! Writers hold a shared lock, `prune` an exclusive one. While a lock is held it is renewed every few minutes, and
+//! locks whose owner is dead are removed instead of stopping backups for days.
+
+use std::{
+    sync::{Arc, Condvar, Mutex},
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    local::LocalStorage,
+    seal::{Sealer, hash},
+    storage::Storage,
+};
+use crate::{
+    error::{Error, Result},
+    stream::cancel::Cancel,
+};
+
+/// restic takes a lock for abandoned when it was not renewed for so long.
+const STALE_AFTER: SignedDuration = SignedDuration::from_mins(30);
+/// Time between renewals.
+const RENEW_EVERY: Duration = Duration::from_secs(5 * 60);
+/// After this time without a renewal we do not trust our own lock any more: others will soon remove it.
+const VALID_FOR: Duration = Duration::from_secs(25 * 60);
+/// Pause between two looks at somebody else's lock.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// A lock file.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct LockFile {
+    time: Timestamp,
+    #[serde(default)]
+    exclusive: bool,
+    #[serde(default)]
+    hostname: String,
+    #[serde(default)]
+    username: String,
+    #[serde(default)]
+    pid: i32,
+    #[serde(default)]
+    uid: u32,
+    #[serde(default)]
+    gid: u32,
+}
+
+impl LockFile {
+    fn ours(exclusive: bool) -> Self {
+        Self {
+            time: Timestamp::now(),
+            exclusive,
+            hostname: host_name(),
+            username: std::env::var("USER").unwrap_or_default(),
+            pid: rustix::process::getpid().as_raw_nonzero().get(),
+            uid: rustix::process::getuid().as_raw(),
+            gid: rustix::process::getgid().as_raw(),
+        }
+    }
+
+    /// Why the lock can be ignored, if it can.
+    fn stale(&self, now: Timestamp) -> Option<&'static str> {
+        if now.duration_since(self.time) > STALE_AFTER {
+            return Some("it was not renewed for 30 minutes");
+        }
+        let pid = rustix::process::Pid::from_raw(self.pid)?;
+        let gone = matches!(rustix::process::test_kill_process(pid), Err(rustix::io::Errno::SRCH));
+        (self.hostname == host_name() && gone).then_some("its process is dead")
+    }
+
+    fn describe(&self) -> String {
+        let kind = if self.exclusive { "an exclusive" } else { "a shared" };
+        format!("{kind} lock by process {} on {}, renewed {}", self.pid, self.hostname, self.time)
+    }
+}
+
+/// This machine's name.
+pub(crate) fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// How long to wait for others, and whom to tell about it.
+pub struct LockOptions<'a> {
+    /// Hold the repository alone?
+    pub exclusive: bool,
+    /// How long to wait for somebody else's lock.
+    pub wait: Duration,
+    /// Ends the waiting, and is triggered when a held lock is lost.
+    pub cancel: &'a Cancel,
+    /// Told what is being waited for and what was removed.
+    pub notice: &'a dyn Fn(&str),
+}
+
+/// A held lock; dropping it removes the file. Storages that are not local have no lock files, the guard is empty.
+pub struct LockGuard {
+    held: Option<Arc<Held>>,
+    renewer: Option<JoinHandle<()>>,
+}
+
+struct Held {
+    storage: Storage,
+    sealer: Sealer,
+    exclusive: bool,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+struct State {
+    name: String,
+    renewed: Instant,
+    over: bool,
+}
+
+impl LockGuard {
+    /// Takes a lock, waiting for others as the options allow.
+    pub(super) fn acquire(storage: &Storage, sealer: &Sealer, options: &LockOptions<'_>) -> Result<Self> {
+        let Some(local) = storage.local() else { return Ok(Self { held: None, renewer: None }) };
+        let deadline = Instant::now() + options.wait;
+        let mut told = false;
+        let name = loop {
+            options.cancel.check()?;
+            let Some(other) = blocking(local, sealer, options, None)? else {
+                let name = write(local, sealer, options.exclusive)?;
+                // Somebody may have looked and written at the same moment as we did: both see it now.
+                match blocking(local, sealer, options, Some(&name)) {
+                    Ok(None) => break name,
+                    Ok(Some(_)) => remove(local, &name)?,
+                    Err(error) => {
+                        remove(local, &name)?;
+                        return Err(error);
+                    }
+                }
+                continue;
+            };
+            if Instant::now() >= deadline {
+                return Err(locked(&other));
+            }
+            if !told {
+                (options.notice)(&format!("waiting for {}", other.describe()));
+                told = true;
+            }
+            std::thread::sleep(LOOK_AGAIN.min(options.wait));
+        };
+        let held = Arc::new(Held {
+            storage: storage.clone(),
+            sealer: sealer.clone(),
+            exclusive: options.exclusive,
+            state: Mutex::new(State { name, renewed: Instant::now(), over: false }),
+            changed: Condvar::new(),
+        });
+        let renewing = held.clone();
+        let cancel = options.cancel.clone();
+        let renewer = std::thread::Builder::new()
+            .name("lock".to_owned())
+            .spawn(move || renewing.keep(&cancel))
+            .map_err(|e| Error::failed("cannot start a thread").because(&e))?;
+        Ok(Self { held: Some(held), renewer: Some(renewer) })
+    }
+
+    /// Fails if the lock has not been renewed for so long that others may ignore it.
+    pub(super) fn require_valid(&self) -> Result<()> {
+        match &self.held {
+            Some(held) if held.state().renewed.elapsed() > VALID_FOR => Err(lost()),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Held {
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Renews the lock until it is over. Renewing writes a new file before it removes the old one.
+    fn keep(&self, cancel: &Cancel) {
+        let mut state = self.state();
+        while !state.over {
+            let (next, timeout) = self
+                .changed
+                .wait_timeout(state, RENEW_EVERY)
+                .unwrap_or_else(|poisoned| poisoned.into_inner());
+            state = next;
+            if state.over || !timeout.timed_out() {
+                continue;
+            }
+            let Some(local) = self.storage.local() else { return };
+            if let Ok(name) = write(local, &self.sealer, self.exclusive) {
+                // A lock that somebody removed meanwhile needs no removing.
+                let _ = remove(local, &std::mem::replace(&mut state.name, name));
+                state.renewed = Instant::now();
+            } else if state.renewed.elapsed() > VALID_FOR {
+                cancel.cancel(lost().summary());
+            }
+        }
+    }
+}
+
+impl Drop for LockGuard {
+    fn drop(&mut self) {
+        let Some(held) = self.held.take() else { return };
+        held.state().over = true;
+        held.changed.notify_all();
+        if let Some(renewer) = self.renewer.take() {
+            let _ = renewer.join();
+        }
+        if let Some(local) = held.storage.local() {
+            // If the removal fails the lock is stale as soon as this process has ended.
+            let _ = remove(local, &held.state().name);
+        }
+    }
+}
+
+/// The first lock that stands in the way; stale ones are removed.
+fn blocking(
+    local: &LocalStorage,
+    sealer: &Sealer,
+    options: &LockOptions<'_>,
+    own: Option<&str>,
+) -> Result<Option<LockFile>> {
+    let unreadable = |e: std::io::Error| Error::repository("cannot read the repository's locks").because(&e);
+    for name in local.locks().map_err(unreadable)? {
+        if Some(name.as_str()) == own {
+            continue;
+        }
+        let Some(data) = local.read_lock(&name).map_err(unreadable)? else { continue };
+        let Some(lock) = sealer.unseal_file(&data).and_then(|json| serde_json::from_slice::<LockFile>(&json).ok())
+        else {
+            // A file cut off by a crash belongs to nobody; restic skips it as well.
+            (options.notice)(&format!("ignoring an unreadable lock file {name}"));
+            continue;
+        };
+        if let Some(why) = lock.stale(Timestamp::now()) {
+            (options.notice)(&format!("removing {}: {why}", lock.describe()));
+            remove(local, &name)?;
+        } else if lock.exclusive || options.exclusive {
+            return Ok(Some(lock));
+        }
+    }
+    Ok(None)
+}
+
+fn write(local: &LocalStorage, sealer: &Sealer, exclusive: bool) -> Result<String> {
+    let json = serde_json::to_vec(&LockFile::ours(exclusive))
+        .map_err(|e| Error::failed("cannot write a lock").because(&e))?;
+    let sealed = sealer.seal_file(&json)?;
+    let name = hash(&sealed).to_hex().as_str().to_owned();
+    local.write_lock(&name, &sealed).map_err(|e| {
+        Error::repository("cannot write a lock file")
+            .because(&e)
+            .hint("this user must be able to write to the repository, and the storage must not be full")
+    })?;
+    Ok(name)
+}
+
+fn remove(local: &LocalStorage, name: &str) -> Result<()> {
+    local.remove_lock(name).map_err(|e| Error::repository("cannot remove a lock file").because(&e))
+}
+
+fn locked(lock: &LockFile) -> Error {
+    Error::repository(format!("the repository is locked: {}", lock.describe())).hint(
+        "wait until that process has ended; a lock whose process is dead, or that was not renewed for 30 minutes, is \
+         removed by the next run",
+    )
+}
+
+fn lost() -> Error {
+    Error::repository("the repository's lock could not be renewed for 25 minutes")
+        .hint("check the storage; the run was ended so that a prune elsewhere cannot damage it")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn lock() -> LockFile {
+        LockFile::ours(false)
+    }
+
+    #[test]
+    fn a_living_lock_counts() {
+        assert_eq!(lock().stale(Timestamp::now()), None);
+    }
+
+    #[test]
+    fn a_lock_of_a_dead_process_on_this_host_is_stale() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        child.wait().unwrap();
+        let dead = LockFile { pid: child.id().cast_signed(), ..lock() };
+        assert_eq!(dead.stale(Timestamp::now()), Some("its process is dead"));
+        let elsewhere = LockFile { hostname: "another-host".to_owned(), ..dead };
+        assert_eq!(elsewhere.stale(Timestamp::now()), None);
+    }
+
+    #[test]
+    fn a_lock_that_is_not_renewed_is_stale_after_half_an_hour() {
+        let other = LockFile { hostname: "another-host".to_owned(), ..lock() };
+        assert_eq!(other.stale(other.time + SignedDuration::from_mins(29)), None);
+        assert!(other.stale(other.time + SignedDuration::from_mins(31)).is_some());
+    }
+}

@@ -1,0 +1,199 @@
+//! Prune and check.
+
+use std::{collections::HashSet, time::Duration};
+
+use jiff::Timestamp;
+use rustic_core::{
+    CheckOptions, FileType, Id, LimitOption, PruneOptions, ReadBackend, ReadSubsetOption, WriteBackend,
+    repofile::IndexFile,
+};
+use serde::Serialize;
+
+use super::{LockOptions, Repository, rustic_error};
+use crate::{
+    error::{Error, Result},
+    stream::cancel::Cancel,
+};
+
+/// What a prune did.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct PruneReport {
+    /// Bytes of packs before.
+    pub bytes_before: u64,
+    /// Bytes of packs after.
+    pub bytes_after: u64,
+    /// Packs before.
+    pub packs_before: u64,
+    /// Packs after.
+    pub packs_after: u64,
+    /// Left-overs of interrupted writes that were removed.
+    pub leftovers: u64,
+    /// Packs are only marked now, and removed by a prune at least 23 hours later: the storage has no locks.
+    pub two_phase: bool,
+}
+
+/// Which part of the packs a check reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subset {
+    /// None: only the structure is checked.
+    Nothing,
+    /// Every pack.
+    All,
+    /// One of so many equal parts, another one each day.
+    OneOf(u32),
+    /// The part `n` of `m`.
+    Part(u32, u32),
+}
+
+impl Subset {
+    /// Reads `5%` or `n/m`. A percentage becomes one of 100/5 parts, another one each day, so that in 20 days
+    /// everything is read.
+    pub fn parse(text: &str) -> Result<Self> {
+        let invalid = || {
+            Error::usage(format!("`{text}` is not a part of the data")).hint("write a percentage (5%) or a part (3/20)")
+        };
+        if let Some(percent) = text.strip_suffix('%') {
+            let percent: f64 = percent.trim().parse().map_err(|_| invalid())?;
+            if !(percent > 0.0 && percent <= 100.0) {
+                return Err(invalid());
+            }
+            let parts = (100.0 / percent).ceil() as u32;
+            return Ok(if parts <= 1 { Self::All } else { Self::OneOf(parts) });
+        }
+        let (n, m) = text.split_once('/').ok_or_else(invalid)?;
+        let (n, m): (u32, u32) = (n.trim().parse().map_err(|_| invalid())?, m.trim().parse().map_err(|_| invalid())?);
+        if n == 0 || n > m { Err(invalid()) } else { Ok(Self::Part(n, m)) }
+    }
+
+    /// The part to read, moved on from an empty one: reading nothing must not pass for a check.
+    fn resolve(self, packs: &[(Id, u32)], today: u32) -> Option<(u32, u32)> {
+        let (n, m) = match self {
+            Self::Nothing => return None,
+            Self::All => return Some((0, 1)),
+            Self::OneOf(m) => (today % m, m),
+            Self::Part(n, m) => return Some((n % m, m)),
+        };
+        (0..m).map(|k| (n + k) % m).find(|&n| packs.iter().any(|(id, _)| id.as_u32() % m == n)).map(|n| (n, m))
+    }
+}
+
+/// What a check found.
+#[derive(Debug, Clone, Serialize)]
+pub struct CheckReport {
+    /// Damage.
+    pub errors: Vec<String>,
+    /// What is odd but harmless, such as packs that nothing refers to.
+    pub warnings: Vec<String>,
+    /// Snapshots of this program.
+    pub snapshots: u64,
+    /// Packs in the repository.
+    pub packs: u64,
+    /// Packs whose content was read.
+    pub packs_read: u64,
+}
+
+impl Repository {
+    /// Removes data that no snapshot needs. Waits up to `wait` for others; nobody else can write meanwhile.
+    pub fn prune(&self, wait: Duration, cancel: &Cancel, notice: &dyn Fn(&str)) -> Result<PruneReport> {
+        let _lock = self.lock(&LockOptions { exclusive: true, wait, cancel, notice })?;
+        let alone = self.has_locks();
+        let before = self.packs()?;
+        let mut options = PruneOptions::default();
+        options.instant_delete = alone;
+        options.max_repack = LimitOption::Unlimited;
+        let plan = self.inner.prune_plan(&options).map_err(|e| {
+            rustic_error("cannot plan the prune", e).hint("`tik-backup check` shows what is damaged; nothing was removed")
+        })?;
+        self.inner.prune(&options, plan).map_err(|e| rustic_error("cannot prune", e))?;
+        let mut leftovers = 0;
+        if let (true, Some(local)) = (alone, self.storage.local()) {
+            leftovers += local.sweep().map_err(|e| Error::repository("cannot remove left-overs").because(&e))? as u64;
+            leftovers += self.remove_unreferenced_packs()?;
+        }
+        let after = self.packs()?;
+        let bytes = |packs: &[(Id, u32)]| packs.iter().map(|(_, size)| u64::from(*size)).sum();
+        Ok(PruneReport {
+            bytes_before: bytes(&before),
+            bytes_after: bytes(&after),
+            packs_before: before.len() as u64,
+            packs_after: after.len() as u64,
+            leftovers,
+            two_phase: !alone,
+        })
+    }
+
+    fn packs(&self) -> Result<Vec<(Id, u32)>> {
+        self.storage.backend().list_with_size(FileType::Pack).map_err(|e| rustic_error("cannot list the packs", e))
+    }
+
+    /// Removes packs that no index lists: an interrupted run leaves them behind, and the prune of `rustic_core`
+    /// overlooks them when it has no index to rewrite.
+    fn remove_unreferenced_packs(&self) -> Result<u64> {
+        let mut listed: HashSet<Id> = HashSet::new();
+        let failed = |e| rustic_error("cannot read the repository's index", e);
+        for file in self.inner.stream_files::<IndexFile>().map_err(failed)? {
+            let (_, index) = file.map_err(failed)?;
+            listed.extend(index.packs.iter().chain(&index.packs_to_delete).map(|pack| *pack.id));
+        }
+        let backend = self.storage.backend();
+        let mut removed = 0;
+        for (id, _) in self.packs()?.into_iter().filter(|(id, _)| !listed.contains(id)) {
+            backend.remove(FileType::Pack, &id, false).map_err(|e| rustic_error("cannot remove a pack", e))?;
+            removed += 1;
+        }
+        Ok(removed)
+    }
+
+    /// Checks the repository: its structure, and the content of the packs in `subset`.
+    pub fn check(&self, subset: Subset) -> Result<CheckReport> {
+        let packs = self.packs()?;
+        let today = u32::try_from(Timestamp::now().as_second() / 86_400).unwrap_or(0);
+        let part = subset.resolve(&packs, today);
+        let mut options = CheckOptions::default();
+        if let Some((n, m)) = part {
+            options.read_data = true;
+            options.read_data_subset =
+                if m == 1 { ReadSubsetOption::All } else { ReadSubsetOption::IdSubSet((n, m)) };
+        }
+        let results = self.inner.check(options).map_err(|e| rustic_error("cannot check the repository", e))?;
+        let (mut errors, mut warnings) = (Vec::new(), Vec::new());
+        for (level, finding) in results.0 {
+            // The levels' type cannot be named outside of its crate; its debug form can.
+            let list = if format!("{level:?}").contains("Error") { &mut errors } else { &mut warnings };
+            list.push(finding.to_string());
+        }
+        let read = part.map_or(0, |(n, m)| packs.iter().filter(|(id, _)| id.as_u32() % m == n).count());
+        Ok(CheckReport {
+            errors,
+            warnings,
+            snapshots: self.snapshots()?.len() as u64,
+            packs: packs.len() as u64,
+            packs_read: read as u64,
+        })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subsets_are_read() {
+        assert_eq!(Subset::parse("5%").unwrap(), Subset::OneOf(20));
+        assert_eq!(Subset::parse("100%").unwrap(), Subset::All);
+        assert_eq!(Subset::parse("3/7").unwrap(), Subset::Part(3, 7));
+        for wrong in ["", "0%", "101%", "x", "0/3", "4/3", "nan%"] {
+            assert!(Subset::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_small_repository_is_read_too() {
+        let packs = [(Id::new([7; 32]), 1000)];
+        for today in 0..20 {
+            let (n, m) = Subset::OneOf(20).resolve(&packs, today).unwrap();
+            assert_eq!(packs[0].0.as_u32() % m, n);
+        }
+    }
+}

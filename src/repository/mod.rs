@@ -1,0 +1,198 @@
+//! The restic repository. The only module that names `rustic_core` and `rustic_backend`: those open, read, restore,
+//! prune and check; the write path in [`writer`] is our own.
+
+mod chunker;
+mod guard;
+mod known;
+mod local;
+pub(crate) mod lock;
+mod maintenance;
+mod read;
+mod retention;
+mod retry;
+mod seal;
+mod snapshot;
+mod storage;
+pub mod writer;
+
+use std::sync::Arc;
+
+use rustic_core::{
+    ConfigOptions, Credentials, KeyOptions, OpenStatus, RepositoryOptions, RusticError, repofile::SnapshotFile,
+};
+
+pub use lock::{LockGuard, LockOptions};
+pub use maintenance::{CheckReport, PruneReport, Subset};
+pub use read::{FileEntry, SnapshotFiles, SnapshotReader};
+pub use snapshot::{At, Snapshot, item_path};
+
+use self::{chunker::Chunker, known::KnownBlobs, seal::Sealer, storage::Storage};
+use crate::{
+    config::RepositoryConfig,
+    error::{Error, Result},
+    stream::cancel::Cancel,
+};
+
+/// An opened repository of `rustic_core`.
+type Opened = rustic_core::Repository<OpenStatus>;
+
+/// What `init` found or did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Initialised {
+    /// There was none; now there is.
+    Created,
+    /// It was there, and the password opens it.
+    Present,
+}
+
+/// An opened repository.
+pub struct Repository {
+    inner: Opened,
+    storage: Storage,
+    sealer: Sealer,
+    config: RepositoryConfig,
+}
+
+impl Repository {
+    /// Creates the repository that the configuration names, unless it is there.
+    pub fn init(config: &RepositoryConfig) -> Result<Initialised> {
+        let storage = Storage::open(config, true)?;
+        if exists(&storage)? {
+            Self::open_in(config, storage)?;
+            return Ok(Initialised::Present);
+        }
+        let credentials = Credentials::password(config.password_file.load()?.expose());
+        new_handle(&storage)?
+            .init(&credentials, &KeyOptions::default(), &ConfigOptions::default().set_version(2u32))
+            .map_err(|e| rustic_error("cannot create the repository", e))?;
+        Ok(Initialised::Created)
+    }
+
+    /// Opens the repository that the configuration names.
+    pub fn open(config: &RepositoryConfig) -> Result<Self> {
+        let storage = Storage::open(config, false)?;
+        if !exists(&storage)? {
+            return Err(Error::repository(format!("there is no repository at {}", config.location))
+                .hint("`tik-backup init` creates one; if there was one, check that the right storage is mounted"));
+        }
+        Self::open_in(config, storage)
+    }
+
+    fn open_in(config: &RepositoryConfig, storage: Storage) -> Result<Self> {
+        let credentials = Credentials::password(config.password_file.load()?.expose());
+        let inner = new_handle(&storage)?.open(&credentials).map_err(|e| {
+            if e.is_incorrect_password() {
+                Error::repository(format!("the password does not open the repository at {}", config.location))
+                    .hint("check the file named by `repository.password_file`")
+            } else {
+                rustic_error("cannot open the repository", e)
+            }
+        })?;
+        if inner.config().version != 2 {
+            return Err(Error::repository("the repository has format version 1")
+                .hint("upgrade it with `restic migrate upgrade_repo_v2`"));
+        }
+        let sealer = Sealer::new(&inner.key())?;
+        Ok(Self { inner, storage, sealer, config: config.clone() })
+    }
+
+    /// Another handle on the same repository, for the operations of `rustic_core` that use theirs up.
+    fn reopen(&self) -> Result<Opened> {
+        new_handle(&self.storage)?
+            .open(&Credentials::Masterkey(self.inner.key()))
+            .map_err(|e| rustic_error("cannot open the repository", e))
+    }
+
+    /// Host name written into snapshots.
+    pub fn host(&self) -> &str {
+        &self.config.host
+    }
+
+    /// Where it is, without passwords.
+    pub fn location(&self) -> String {
+        self.config.location.to_string()
+    }
+
+    /// Are there lock files? Only storages that are local or mounted have them.
+    pub fn has_locks(&self) -> bool {
+        self.storage.local().is_some()
+    }
+
+    /// Takes a lock.
+    pub fn lock(&self, options: &LockOptions<'_>) -> Result<LockGuard> {
+        LockGuard::acquire(&self.storage, &self.sealer, options)
+    }
+
+    /// Fails if less space is free than the configuration demands before a run.
+    pub fn require_free_space(&self) -> Result<()> {
+        let Some(local) = self.storage.local() else { return Ok(()) };
+        let (free, needed) = (local.free_space()?, self.config.min_free);
+        if free >= needed {
+            return Ok(());
+        }
+        Err(Error::repository(format!(
+            "only {} free at {}, less than `repository.min_free` ({})",
+            crate::output::size(free),
+            self.location(),
+            crate::output::size(needed)
+        ))
+        .hint("`tik-backup prune` frees what retention has dropped; otherwise make room on the storage"))
+    }
+
+    /// All snapshots of this program, oldest first.
+    pub fn snapshots(&self) -> Result<Vec<Snapshot>> {
+        let files: Vec<SnapshotFile> =
+            self.inner.get_all_snapshots().map_err(|e| rustic_error("cannot read the snapshots", e))?;
+        let mut snapshots: Vec<Snapshot> = files.into_iter().filter_map(Snapshot::from_file).collect();
+        snapshots.sort_by(|a, b| a.time.cmp(&b.time).then_with(|| a.id.cmp(&b.id)));
+        Ok(snapshots)
+    }
+
+    /// Starts a run that writes. The lock must have been taken before: it keeps a prune from removing what the run's
+    /// index says is there.
+    pub fn begin_run(&self, lock: Arc<LockGuard>, cancel: &Cancel) -> Result<writer::RunWriter> {
+        let polynomial = self.inner.config().poly().map_err(|e| rustic_error("cannot read the repository's configuration", e))?;
+        let known = KnownBlobs::load(&self.inner, &*self.storage.backend())?;
+        writer::RunWriter::start(writer::Parts {
+            storage: self.storage.clone(),
+            sealer: self.sealer.clone(),
+            chunker: Chunker::new(polynomial)?,
+            known,
+            options: writer::WriteOptions {
+                compression: self.config.compression,
+                pack_size: self.config.pack_size as usize,
+                verify_writes: self.config.verify_writes,
+                workers: std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
+            },
+            cancel: cancel.clone(),
+            lock,
+        })
+    }
+}
+
+fn new_handle(storage: &Storage) -> Result<rustic_core::Repository<()>> {
+    // A cache would put copies of the repository's files on this machine's disk, for little gain.
+    let options = RepositoryOptions::default().no_cache(true);
+    rustic_core::Repository::new(&options, &storage.backends())
+        .map_err(|e| rustic_error("cannot open the repository", e))
+}
+
+fn exists(storage: &Storage) -> Result<bool> {
+    use rustic_core::ReadBackend;
+    let list = storage.backend().list(rustic_core::FileType::Config);
+    Ok(!list.map_err(|e| rustic_error("cannot look for the repository", e))?.is_empty())
+}
+
+/// An error of `rustic_core` in our words: its long form has guidance for another program's users.
+fn rustic_error(doing: &str, error: Box<RusticError>) -> Error {
+    let text = error.display_log();
+    let text = text.strip_prefix("Error: ").unwrap_or(&text);
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find(" (kind: related to ") {
+        plain.push_str(&rest[..start]);
+        rest = rest[start..].find(')').map_or("", |end| &rest[start + end + 1..]);
+    }
+    plain.push_str(rest);
+    Error::repository(doing).because_text(plain.replace(": caused by: ", ": "))
+}

@@ -1,0 +1,195 @@
+//! Snapshots as the rest of the program sees them, and how items are named in them.
+
+use jiff::Zoned;
+use rustic_core::repofile::SnapshotFile;
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+
+/// Tag of every snapshot this program made. Retention touches no other.
+pub(crate) const OURS: &str = "tik-backup";
+
+/// A stored snapshot of an item.
+#[derive(Debug, Clone, Serialize)]
+pub struct Snapshot {
+    /// Source name.
+    pub source: String,
+    /// Item name, unescaped.
+    pub item: String,
+    /// Kind of the source.
+    pub kind: String,
+    /// Id, 64 hex digits.
+    pub id: String,
+    /// The moment of which it shows the data.
+    pub time: Zoned,
+    /// Host that made it.
+    pub host: String,
+    /// Bytes of its files.
+    pub bytes: u64,
+    #[serde(skip)]
+    pub(super) file: SnapshotFile,
+}
+
+impl Snapshot {
+    /// Takes a snapshot file for what it is, or `None` if it is not one of ours.
+    pub(super) fn from_file(file: SnapshotFile) -> Option<Self> {
+        if !file.tags.contains(OURS) {
+            return None;
+        }
+        let only = (file.paths.iter().count() == 1).then(|| file.paths.iter().next()).flatten()?;
+        let (source, item) = parse_path(only)?;
+        let kind = file.tags.iter().find(|tag| *tag != OURS).cloned().unwrap_or_default();
+        Some(Self {
+            source,
+            item,
+            kind,
+            id: file.id.to_hex().as_str().to_owned(),
+            time: file.time.clone(),
+            host: file.hostname.clone(),
+            bytes: file.summary.as_ref().map_or(0, |summary| summary.total_bytes_processed),
+            file,
+        })
+    }
+
+    /// `source/item`.
+    pub fn name(&self) -> String {
+        format!("{}/{}", self.source, self.item)
+    }
+
+    /// The first eight digits of the id, as restic prints it.
+    pub fn short_id(&self) -> &str {
+        &self.id[..8]
+    }
+}
+
+/// Path of an item in its snapshots: `/source/item`. In both names `/`, `%`, control characters and the names `.` and
+/// `..` are percent-escaped, so that every item is one folder.
+pub fn item_path(source: &str, item: &str) -> String {
+    format!("/{}/{}", escape(source), escape(item))
+}
+
+fn parse_path(path: &str) -> Option<(String, String)> {
+    let (source, item) = path.strip_prefix('/')?.split_once('/')?;
+    (!item.contains('/')).then(|| (unescape(source), unescape(item)))
+}
+
+fn escape(name: &str) -> String {
+    if matches!(name, "." | "..") {
+        return name.replace('.', "%2E");
+    }
+    let mut escaped = String::with_capacity(name.len());
+    for c in name.chars() {
+        if c == '/' || c == '%' || c.is_control() {
+            let mut utf8 = [0; 4];
+            escaped.extend(c.encode_utf8(&mut utf8).bytes().map(|byte| format!("%{byte:02X}")));
+        } else {
+            escaped.push(c);
+        }
+    }
+    escaped
+}
+
+fn unescape(name: &str) -> String {
+    percent_encoding::percent_decode_str(name).decode_utf8_lossy().into_owned()
+}
+
+/// Which snapshot of an item is meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum At {
+    /// The newest.
+    Latest,
+    /// The one whose id begins so.
+    Id(String),
+    /// The newest that is not younger than this.
+    Time(Zoned),
+}
+
+impl At {
+    /// Reads `latest`, a snapshot id (at least four hex digits), or a date or time in this machine's time zone.
+    pub fn parse(text: &str) -> Result<Self> {
+        if text == "latest" {
+            return Ok(Self::Latest);
+        }
+        if (4..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_hexdigit()) && !looks_like_year(text) {
+            return Ok(Self::Id(text.to_ascii_lowercase()));
+        }
+        parse_time(text).map(Self::Time).ok_or_else(|| {
+            Error::usage(format!("`{text}` is neither `latest` nor a snapshot id nor a time")).hint(
+                "write a time as 2026-11-22, \"2026-11-22 03:00\" or 2026-11-22T03:00:00Z; `tik-backup snapshots` \
+                 lists the ids",
+            )
+        })
+    }
+
+    /// The snapshot meant among those of one item.
+    pub fn choose<'a>(&self, name: &str, snapshots: &'a [Snapshot]) -> Result<&'a Snapshot> {
+        let newest = |wanted: &dyn Fn(&Snapshot) -> bool| {
+            snapshots.iter().filter(|s| wanted(s)).max_by(|a, b| a.time.cmp(&b.time))
+        };
+        let none = |what: String| Error::failed(format!("{name} has no snapshot{what}"));
+        match self {
+            Self::Latest => newest(&|_| true).ok_or_else(|| none(String::new())),
+            Self::Time(time) => newest(&|s| s.time <= *time)
+                .ok_or_else(|| none(format!(" from {} or earlier", time.strftime("%Y-%m-%d %H:%M:%S")))),
+            Self::Id(prefix) => {
+                let mut found = snapshots.iter().filter(|s| s.id.starts_with(prefix));
+                match (found.next(), found.next()) {
+                    (Some(only), None) => Ok(only),
+                    (Some(_), Some(_)) => {
+                        Err(Error::usage(format!("{name} has several snapshots whose id begins with {prefix}")))
+                    }
+                    _ => Err(none(format!(" whose id begins with {prefix}"))),
+                }
+            }
+        }
+        .map_err(|e| e.hint(format!("`tik-backup snapshots '{name}'` lists what is stored")))
+    }
+}
+
+fn looks_like_year(text: &str) -> bool {
+    text.len() == 4 && (text.starts_with("19") || text.starts_with("20"))
+}
+
+fn parse_time(text: &str) -> Option<Zoned> {
+    let zone = jiff::tz::TimeZone::system();
+    if let Ok(zoned) = text.parse::<Zoned>() {
+        return Some(zoned);
+    }
+    if let Ok(timestamp) = text.parse::<jiff::Timestamp>() {
+        return Some(timestamp.to_zoned(zone));
+    }
+    if let Ok(date) = text.parse::<jiff::civil::Date>()
+        && !text.contains([':', 'T', ' '])
+    {
+        // A date means the whole of that day.
+        return date.at(23, 59, 59, 999_999_999).to_zoned(zone).ok();
+    }
+    text.parse::<jiff::civil::DateTime>().ok()?.to_zoned(zone).ok()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_survives_the_path() {
+        for name in ["shop", "UPPER", "with space", "a/b", "50%", "%2F", "..", ".", "ünï", "new\nline", "q'\"`$;,"] {
+            let path = item_path("pg", name);
+            assert_eq!(path.matches('/').count(), 2, "{path}");
+            assert_eq!(parse_path(&path), Some(("pg".to_owned(), name.to_owned())));
+        }
+        assert_eq!(item_path("pg", "with space"), "/pg/with space");
+        assert_eq!(item_path("pg", ".."), "/pg/%2E%2E");
+    }
+
+    #[test]
+    fn points_in_time_are_read() {
+        assert_eq!(At::parse("latest").unwrap(), At::Latest);
+        assert_eq!(At::parse("DEADbeef").unwrap(), At::Id("deadbeef".to_owned()));
+        assert!(matches!(At::parse("2026-11-22").unwrap(), At::Time(t) if t.hour() == 23));
+        assert!(matches!(At::parse("2026-11-22 03:00").unwrap(), At::Time(t) if t.hour() == 3));
+        assert!(matches!(At::parse("2026-11-22T03:00:00Z").unwrap(), At::Time(_)));
+        assert!(At::parse("yesterday-ish").unwrap_err().to_string().contains("neither"));
+    }
+}

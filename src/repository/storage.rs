@@ -1,0 +1,158 @@
+//! Where a repository lies: in a directory of ours, or at any location `rustic_backend` can open.
+
+use std::{collections::BTreeMap, io, sync::Arc};
+
+use rustic_backend::BackendOptions;
+use rustic_core::{FileType, Id, ReadBackend, RepositoryBackends, WriteBackend};
+
+use super::{local::LocalStorage, rustic_error};
+use crate::{
+    config::RepositoryConfig,
+    error::{Error, Result},
+};
+
+/// Storage of a repository.
+#[derive(Clone)]
+pub(super) enum Storage {
+    /// A directory, possibly on a mounted file system.
+    Local(Arc<LocalStorage>),
+    /// Anything else.
+    Remote(Arc<dyn WriteBackend>),
+}
+
+impl Storage {
+    /// Opens the storage that the configuration names; with `create` a missing directory is made.
+    pub(super) fn open(config: &RepositoryConfig, create: bool) -> Result<Self> {
+        let location = config.location.load()?;
+        if let Some(path) = location.path() {
+            let mount = config.mount.as_deref();
+            let open = if create { LocalStorage::create_root } else { LocalStorage::open };
+            return Ok(Self::Local(Arc::new(open(path, mount)?)));
+        }
+        let mut options = config.options.clone();
+        for (name, file) in &config.options_files {
+            options.insert(name.clone(), file.load()?.expose().to_owned());
+        }
+        let (location, extra) = backend_location(location.expose());
+        let backends = BackendOptions::default()
+            .repository(location)
+            .options(extra.into_iter().chain(options).collect::<BTreeMap<_, _>>())
+            .to_backends()
+            .map_err(|e| rustic_error("cannot open the repository's location", e))?;
+        Ok(Self::Remote(backends.repository()))
+    }
+
+    /// The storage as `rustic_core` wants it.
+    pub(super) fn backends(&self) -> RepositoryBackends {
+        RepositoryBackends::new(self.backend(), None)
+    }
+
+    /// The storage as a backend.
+    pub(super) fn backend(&self) -> Arc<dyn WriteBackend> {
+        match self {
+            Self::Local(local) => local.clone(),
+            Self::Remote(remote) => remote.clone(),
+        }
+    }
+
+    /// The local directory, if it is one.
+    pub(super) fn local(&self) -> Option<&LocalStorage> {
+        match self {
+            Self::Local(local) => Some(local),
+            Self::Remote(_) => None,
+        }
+    }
+
+    /// Stores a file.
+    pub(super) fn write(&self, tpe: FileType, id: Id, data: &[u8]) -> Result<()> {
+        match self {
+            Self::Local(local) => local.write_file(tpe, &id, &[data]).map_err(|e| write_error(tpe, e)),
+            Self::Remote(remote) => remote
+                .write_bytes(tpe, &id, tpe != FileType::Pack, data.to_vec().into())
+                .map_err(|e| rustic_error("cannot write to the repository", e)),
+        }
+    }
+
+    /// Reads a file from the storage itself rather than from the page cache.
+    pub(super) fn read_past_cache(&self, tpe: FileType, id: Id) -> Result<Vec<u8>> {
+        match self {
+            Self::Local(local) => local
+                .read_file(tpe, &id, true)
+                .map_err(|e| Error::repository("cannot read back what was written").because(&e)),
+            Self::Remote(remote) => remote
+                .read_full(tpe, &id)
+                .map(|bytes| bytes.to_vec())
+                .map_err(|e| rustic_error("cannot read back what was written", e)),
+        }
+    }
+
+    /// Fails if the storage is not the one that was opened any more.
+    pub(super) fn verify_identity(&self) -> Result<()> {
+        self.local().map_or(Ok(()), LocalStorage::verify_identity)
+    }
+}
+
+/// Maps the short forms operators know to what the backends are called, with the options that follow from them.
+fn backend_location(location: &str) -> (String, Vec<(String, String)>) {
+    match location.split_once(':') {
+        Some(("rest" | "rclone" | "opendal", _)) => (location.to_owned(), Vec::new()),
+        Some(("sftp", target)) => ("opendal:sftp".to_owned(), sftp_options(target)),
+        Some((service, "")) => (format!("opendal:{service}"), Vec::new()),
+        Some((service @ ("s3" | "azblob" | "b2" | "gcs" | "webdav" | "swift"), root)) => {
+            (format!("opendal:{service}"), vec![("root".to_owned(), root.to_owned())])
+        }
+        _ => (location.to_owned(), Vec::new()),
+    }
+}
+
+/// `sftp:user@host:/path` or `sftp://user@host:port/path`.
+fn sftp_options(target: &str) -> Vec<(String, String)> {
+    let (server, root) = match target.strip_prefix("//") {
+        Some(url) => url.split_once('/').map_or((url, String::new()), |(server, path)| (server, format!("/{path}"))),
+        None => target.split_once(':').map_or((target, String::new()), |(server, path)| (server, path.to_owned())),
+    };
+    let (user, host) = server.rsplit_once('@').map_or((None, server), |(user, host)| (Some(user), host));
+    let mut options = vec![("endpoint".to_owned(), format!("ssh://{host}")), ("root".to_owned(), root)];
+    options.extend(user.map(|user| ("user".to_owned(), user.to_owned())));
+    options
+}
+
+fn write_error(tpe: FileType, error: io::Error) -> Error {
+    let message = format!("cannot write to the repository ({})", tpe.dirname());
+    let full = error.raw_os_error().map(rustix::io::Errno::from_raw_os_error);
+    let hint = match full {
+        Some(rustix::io::Errno::NOSPC | rustix::io::Errno::DQUOT) => {
+            "the storage is full: make space (`tik-backup prune` frees what retention has dropped), then run the \
+             backup again; everything committed so far is intact"
+        }
+        Some(rustix::io::Errno::ROFS | rustix::io::Errno::ACCESS | rustix::io::Errno::PERM) => {
+            "this user must be able to write to the repository; check the mount options and the owner"
+        }
+        _ => "check the storage and its mount; everything committed so far is intact",
+    };
+    Error::repository(message).because(&error).hint(hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sftp_locations_become_options() {
+        let expected = |root: &str, endpoint: &str| {
+            vec![
+                ("endpoint".to_owned(), endpoint.to_owned()),
+                ("root".to_owned(), root.to_owned()),
+                ("user".to_owned(), "me".to_owned()),
+            ]
+        };
+        assert_eq!(
+            backend_location("sftp:me@host:/repo"),
+            ("opendal:sftp".to_owned(), expected("/repo", "ssh://host"))
+        );
+        assert_eq!(
+            backend_location("sftp://me@host:23/repo/x"),
+            ("opendal:sftp".to_owned(), expected("/repo/x", "ssh://host:23"))
+        );
+    }
+}

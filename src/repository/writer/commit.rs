@@ -1,0 +1,218 @@
+//! The commit gate. A snapshot file is written only after the packs and the index that it needs are stored; items that
+//! end at about the same time are committed as a group, which makes tens of files of two hundred small databases.
+
+use std::{
+    sync::Arc,
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use jiff::Zoned;
+use rustic_core::{
+    FileType,
+    repofile::{SnapshotFile, SnapshotSummary},
+};
+
+use super::{Shared, spawn, store::Store, tree::ItemTree};
+use crate::{
+    error::{Error, Result},
+    repository::{lock::LockGuard, snapshot::OURS},
+};
+
+/// A group is committed when its oldest item has waited this long, …
+const GROUP_WAIT: Duration = Duration::from_secs(20);
+/// … or when it has so many items.
+const GROUP_SIZE: usize = 64;
+
+/// What a snapshot says of itself.
+#[derive(Debug, Clone)]
+pub struct SnapshotMeta {
+    /// Absolute path of the item in the snapshot, `/source/item`, already escaped.
+    pub path: String,
+    /// Host name recorded.
+    pub host: String,
+    /// Kind of the source, recorded as a tag.
+    pub kind: String,
+    /// The moment of which the snapshot shows the data.
+    pub time: Zoned,
+}
+
+/// A snapshot that is stored.
+#[derive(Debug, Clone)]
+pub struct Committed {
+    /// Its id, 64 hex digits.
+    pub snapshot: String,
+    /// Bytes read from the source.
+    pub bytes_read: u64,
+    /// Bytes added to the repository, compressed and sealed.
+    pub bytes_added: u64,
+}
+
+type Done = Box<dyn FnOnce(Result<Committed>) + Send>;
+
+struct Pending {
+    tree: ItemTree,
+    meta: SnapshotMeta,
+    done: Done,
+}
+
+enum Message {
+    Item(Pending),
+    /// Do not wait for more.
+    Flush,
+}
+
+/// The thread that commits.
+pub(super) struct Committer {
+    queue: Option<Sender<Message>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Committer {
+    pub(super) fn start(shared: Arc<Shared>, store: Arc<Store>, lock: Arc<LockGuard>) -> Result<Self> {
+        let (queue, pending) = unbounded();
+        let gate = Gate { shared, store, lock };
+        let thread = spawn("commit", move || gate.run(&pending))?;
+        Ok(Self { queue: Some(queue), thread: Some(thread) })
+    }
+
+    pub(super) fn submit(&self, tree: ItemTree, meta: SnapshotMeta, done: Done) {
+        let message = Message::Item(Pending { tree, meta, done });
+        let refused = match &self.queue {
+            Some(queue) => queue.send(message).err().map(|e| e.0),
+            None => Some(message),
+        };
+        if let Some(Message::Item(pending)) = refused {
+            (pending.done)(Err(Error::failed("the run is over")));
+        }
+    }
+
+    /// Commits what was handed over without waiting for more.
+    pub(super) fn flush(&self) {
+        if let Some(queue) = &self.queue {
+            // If the thread is gone, the items it had were reported as failed.
+            let _ = queue.send(Message::Flush);
+        }
+    }
+
+    /// Commits what is left and waits for it.
+    pub(super) fn finish(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        self.queue = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic there has left items without an outcome, which the run reports as failed.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Committer {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+struct Gate {
+    shared: Arc<Shared>,
+    store: Arc<Store>,
+    lock: Arc<LockGuard>,
+}
+
+impl Gate {
+    fn run(&self, queue: &Receiver<Message>) {
+        let mut group: Vec<Pending> = Vec::new();
+        let mut due = Instant::now();
+        loop {
+            let received = if group.is_empty() {
+                queue.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            } else {
+                queue.recv_deadline(due)
+            };
+            let over = matches!(received, Err(RecvTimeoutError::Disconnected));
+            let mut ready = true;
+            if let Ok(Message::Item(pending)) = received {
+                if group.is_empty() {
+                    due = Instant::now() + GROUP_WAIT;
+                }
+                group.push(pending);
+                ready = group.len() >= GROUP_SIZE;
+            }
+            if ready {
+                self.commit(std::mem::take(&mut group));
+            }
+            if over {
+                return;
+            }
+        }
+    }
+
+    fn commit(&self, group: Vec<Pending>) {
+        if group.is_empty() {
+            return;
+        }
+        let ready = self.make_durable();
+        for Pending { tree, meta, done } in group {
+            let committed = ready.clone().and_then(|()| self.write_snapshot(&tree, &meta));
+            if let Err(error) = &committed {
+                self.shared.fail(error.clone());
+            }
+            done(committed);
+        }
+    }
+
+    /// Stores everything that the items handed over so far need, and makes sure that it went where it should.
+    fn make_durable(&self) -> Result<()> {
+        self.shared.flush_packs()?;
+        self.store.flush_index()?;
+        self.lock.require_valid()?;
+        self.shared.storage.verify_identity()
+    }
+
+    fn write_snapshot(&self, tree: &ItemTree, meta: &SnapshotMeta) -> Result<Committed> {
+        self.shared.check()?;
+        let snapshot = snapshot_file(tree, meta);
+        let json =
+            serde_json::to_vec(&snapshot).map_err(|e| Error::failed("cannot write the snapshot").because(&e))?;
+        let id = self.store.write_sealed(FileType::Snapshot, &json)?;
+        Ok(Committed {
+            snapshot: id.to_hex().as_str().to_owned(),
+            bytes_read: tree.bytes_read,
+            bytes_added: tree.bytes_added,
+        })
+    }
+}
+
+fn snapshot_file(tree: &ItemTree, meta: &SnapshotMeta) -> SnapshotFile {
+    let now = Zoned::now();
+    let seconds = now.timestamp().as_duration().as_secs_f64() - meta.time.timestamp().as_duration().as_secs_f64();
+    let mut summary = SnapshotSummary::default();
+    summary.files_new = tree.files;
+    summary.total_files_processed = tree.files;
+    summary.total_bytes_processed = tree.bytes_read;
+    summary.dirs_new = tree.folders;
+    summary.total_dirs_processed = tree.folders;
+    summary.data_added_packed = tree.bytes_added;
+    summary.backup_start = meta.time.clone();
+    summary.backup_end = now;
+    summary.backup_duration = seconds;
+    summary.total_duration = seconds;
+    let mut snapshot = SnapshotFile {
+        time: meta.time.clone(),
+        program_version: format!("tik-backup {}", env!("CARGO_PKG_VERSION")),
+        tree: tree.root.into(),
+        hostname: meta.host.clone(),
+        username: String::new(),
+        uid: rustix::process::getuid().as_raw(),
+        gid: rustix::process::getgid().as_raw(),
+        summary: Some(summary),
+        ..SnapshotFile::default()
+    };
+    snapshot.paths.add(meta.path.clone());
+    snapshot.tags.add(OURS.to_owned());
+    snapshot.tags.add(meta.kind.clone());
+    snapshot
+}

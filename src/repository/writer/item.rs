@@ -1,0 +1,201 @@
+//! One item on its way into the repository: its files are cut into chunks and handed to the workers.
+
+use std::{
+    io::{self, Read},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use crossbeam_channel::{Receiver, Sender};
+use jiff::Timestamp;
+use rustic_core::{
+    DataId,
+    repofile::{Metadata, Node, NodeType},
+};
+
+use super::{
+    Shared, SnapshotMeta,
+    tree::{ItemTree, TreeBuilder},
+    worker::{BlobWriter, FileJobs, Job},
+};
+use crate::{
+    error::{Error, Result},
+    repository::chunker::{Cut, MAX_SIZE},
+    stream::sink::{Sink, Stored},
+};
+
+/// A read asks for so many bytes: enough to make system calls cheap, little enough to stay in the processor's cache
+/// until the tap and the chunker have looked at it.
+const READ_SIZE: usize = 256 * 1024;
+/// Buffers that grew beyond this for an unusually long chunk are given back to the system.
+const KEEP_CAPACITY: usize = 4 * 1024 * 1024;
+
+/// Bytes of a chunk. The vector behind it stays initialised, so that a buffer that is used again costs nothing.
+#[derive(Default)]
+pub(super) struct ChunkBuffer {
+    bytes: Vec<u8>,
+    filled: usize,
+}
+
+impl ChunkBuffer {
+    pub(super) fn filled(&self) -> &[u8] {
+        &self.bytes[..self.filled]
+    }
+
+    pub(super) fn emptied(mut self) -> Self {
+        if self.bytes.len() > KEEP_CAPACITY {
+            self.bytes = Vec::new();
+        }
+        self.filled = 0;
+        self
+    }
+
+    fn push(&mut self, data: &[u8]) {
+        self.make_room(data.len());
+        self.bytes[self.filled..self.filled + data.len()].copy_from_slice(data);
+        self.filled += data.len();
+    }
+
+    fn make_room(&mut self, more: usize) {
+        let needed = self.filled + more;
+        if self.bytes.len() < needed {
+            self.bytes.resize(needed.max(self.bytes.len() * 3 / 2).min(MAX_SIZE + READ_SIZE).max(needed), 0);
+        }
+    }
+
+    fn read_from(&mut self, reader: &mut dyn Read) -> io::Result<usize> {
+        self.make_room(READ_SIZE);
+        let room = &mut self.bytes[self.filled..self.filled + READ_SIZE];
+        loop {
+            match reader.read(room) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Ok(n) => {
+                    self.filled += n;
+                    return Ok(n);
+                }
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    /// Splits off what lies behind `at` into `next`.
+    fn split_into(&mut self, at: usize, next: &mut Self) {
+        next.push(&self.bytes[at..self.filled]);
+        self.filled = at;
+    }
+}
+
+/// Takes the streams of one item.
+pub struct ItemWriter {
+    shared: Arc<Shared>,
+    jobs: Sender<Job>,
+    buffers: (Sender<ChunkBuffer>, Receiver<ChunkBuffer>),
+    files: Mutex<TreeBuilder>,
+    read: Arc<AtomicU64>,
+    added: Arc<AtomicU64>,
+}
+
+impl ItemWriter {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        jobs: Sender<Job>,
+        buffers: (Sender<ChunkBuffer>, Receiver<ChunkBuffer>),
+    ) -> Self {
+        Self { shared, jobs, buffers, files: Mutex::default(), read: Arc::default(), added: Arc::default() }
+    }
+
+    /// Counts the bytes read from the source so far; for progress.
+    pub fn bytes_read(&self) -> Arc<AtomicU64> {
+        self.read.clone()
+    }
+
+    /// Bytes that the item has added to the repository so far, compressed and sealed.
+    pub fn bytes_added(&self) -> u64 {
+        self.added.load(Ordering::Relaxed)
+    }
+
+    fn buffer(&self) -> ChunkBuffer {
+        self.buffers.1.try_recv().unwrap_or_default()
+    }
+
+    /// Cuts a stream into chunks; returns their ids and the stream's length.
+    fn stream(&self, reader: &mut dyn Read) -> Result<(Vec<DataId>, u64)> {
+        let file = Arc::new(FileJobs::new(self.added.clone()));
+        let mut cutter = Cutter { item: self, file, sent: 0, chunk: self.buffer(), scanned: 0, total: 0 };
+        let streamed = cutter.read_all(reader);
+        // Even after an error the workers must be done with the chunks: their buffers are counted.
+        let ids = cutter.file.wait(cutter.sent);
+        streamed?;
+        self.shared.check()?;
+        Ok((ids.into_iter().map(DataId::from).collect(), cutter.total))
+    }
+
+    pub(super) fn into_tree(self, meta: &SnapshotMeta) -> Result<ItemTree> {
+        let mut blobs = BlobWriter::new(&self.shared)?;
+        let files = self.files.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut tree = files.write(&self.shared, &mut blobs, meta)?;
+        tree.bytes_read = self.read.load(Ordering::Relaxed);
+        tree.bytes_added += self.added.load(Ordering::Relaxed);
+        Ok(tree)
+    }
+}
+
+/// The state of cutting one stream.
+struct Cutter<'a> {
+    item: &'a ItemWriter,
+    file: Arc<FileJobs>,
+    sent: usize,
+    chunk: ChunkBuffer,
+    scanned: usize,
+    total: u64,
+}
+
+impl Cutter<'_> {
+    fn read_all(&mut self, reader: &mut dyn Read) -> Result<()> {
+        loop {
+            let n = self.chunk.read_from(reader).map_err(|e| Error::from_io("cannot read the stream", e))?;
+            if n == 0 {
+                return if self.chunk.filled > 0 { self.send_chunk(ChunkBuffer::default()) } else { Ok(()) };
+            }
+            self.total += n as u64;
+            self.item.read.fetch_add(n as u64, Ordering::Relaxed);
+            while let Cut::At(at) = self.item.shared.chunker.find_cut(self.chunk.filled(), self.scanned) {
+                let mut next = self.item.buffer();
+                self.chunk.split_into(at, &mut next);
+                self.send_chunk(next)?;
+            }
+            self.scanned = self.chunk.filled;
+        }
+    }
+
+    fn send_chunk(&mut self, next: ChunkBuffer) -> Result<()> {
+        self.item.shared.check()?;
+        let chunk = std::mem::replace(&mut self.chunk, next);
+        self.scanned = 0;
+        let job = Job { chunk, number: self.sent, file: self.file.clone() };
+        self.item.jobs.send(job).map_err(|_| Error::failed("the run's workers are gone"))?;
+        self.sent += 1;
+        Ok(())
+    }
+}
+
+impl Sink for ItemWriter {
+    fn store(&self, path: &str, reader: &mut dyn Read) -> Result<Stored> {
+        let (content, bytes) = self.stream(reader)?;
+        let meta = Metadata {
+            mode: Some(0o600),
+            mtime: Some(Timestamp::now()),
+            uid: Some(rustix::process::getuid().as_raw()),
+            gid: Some(rustix::process::getgid().as_raw()),
+            size: bytes,
+            links: 1,
+            ..Metadata::default()
+        };
+        let node = Node { node_type: NodeType::File, meta, content: Some(content), ..Node::default() };
+        let mut files = self.files.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        files.insert(path, node)?;
+        Ok(Stored { bytes })
+    }
+}

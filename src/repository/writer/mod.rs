@@ -1,0 +1,248 @@
+//! The write path: streams are cut into blobs, hashed, looked up, compressed, sealed and packed by threads shared by
+//! all items of a run. A snapshot file is written only after everything it needs is stored and indexed.
+//!
+//! Memory is bounded for the whole run, whatever the number and size of the streams: chunk buffers come from queues
+//! of fixed length, and a storage that is slower than the streams blocks the packers, which blocks the workers, which
+//! blocks the readers.
+
+mod commit;
+mod item;
+mod pack;
+mod store;
+mod tickets;
+mod tree;
+mod worker;
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread::{self, JoinHandle},
+};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use rustic_core::repofile::BlobType;
+
+pub use commit::{Committed, SnapshotMeta};
+pub use item::ItemWriter;
+
+use self::{
+    commit::Committer,
+    item::ChunkBuffer,
+    pack::{FullPack, Packer},
+    store::Store,
+    tickets::Tickets,
+    worker::Job,
+};
+use super::{
+    chunker::Chunker,
+    known::KnownBlobs,
+    lock::LockGuard,
+    seal::Sealer,
+    storage::Storage,
+};
+use crate::{
+    error::{Error, Result},
+    stream::cancel::Cancel,
+};
+
+/// Threads that store packs, so that one can wait for the disk while the other sends.
+const STORE_THREADS: usize = 2;
+
+/// How a run writes.
+#[derive(Debug, Clone)]
+pub struct WriteOptions {
+    /// zstd level.
+    pub compression: i32,
+    /// Size in bytes from which a pack is stored.
+    pub pack_size: usize,
+    /// Read every pack again, past the page cache, before it counts as stored.
+    pub verify_writes: bool,
+    /// Threads that hash, compress and encrypt.
+    pub workers: usize,
+}
+
+/// What all threads of a run share.
+pub(super) struct Shared {
+    storage: Storage,
+    sealer: Sealer,
+    chunker: Chunker,
+    known: KnownBlobs,
+    options: WriteOptions,
+    /// Blobs that are claimed and not yet in a pack.
+    blobs: Tickets,
+    /// Packs that are full and not yet stored.
+    packs: Tickets,
+    data: Packer,
+    trees: Packer,
+    failure: Mutex<Option<Error>>,
+    cancel: Cancel,
+    packs_stored: AtomicU64,
+    bytes_stored: AtomicU64,
+}
+
+impl Shared {
+    /// Remembers the first lasting error and stops every stream of the run.
+    fn fail(&self, error: Error) {
+        let mut failure = self.failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if failure.is_none() {
+            self.cancel.cancel(error.summary());
+            *failure = Some(error);
+        }
+        drop(failure);
+        self.blobs.break_off();
+        self.packs.break_off();
+    }
+
+    /// The error that ended the run, if there is one.
+    fn failure(&self) -> Option<Error> {
+        self.failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+    }
+
+    /// Fails if the run has failed.
+    fn check(&self) -> Result<()> {
+        self.failure().map_or(Ok(()), Err)
+    }
+
+    fn packer(&self, tpe: BlobType) -> &Packer {
+        if tpe == BlobType::Data { &self.data } else { &self.trees }
+    }
+
+    /// Waits until all blobs claimed so far are stored in packs.
+    fn flush_packs(&self) -> Result<()> {
+        let packed = self.blobs.wait_for_earlier();
+        if packed {
+            self.data.rotate(self);
+            self.trees.rotate(self);
+        }
+        if packed && self.packs.wait_for_earlier() {
+            return Ok(());
+        }
+        Err(self.failure().unwrap_or_else(|| Error::failed("the run was broken off")))
+    }
+}
+
+/// Figures of a finished run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RunTotals {
+    /// Packs stored.
+    pub packs: u64,
+    /// Bytes of these packs.
+    pub bytes_stored: u64,
+}
+
+/// Writes the items of one run.
+pub struct RunWriter {
+    shared: Arc<Shared>,
+    jobs: Option<Sender<Job>>,
+    buffers: (Sender<ChunkBuffer>, Receiver<ChunkBuffer>),
+    committer: Option<Committer>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// What a run writer is made of.
+pub(super) struct Parts {
+    pub(super) storage: Storage,
+    pub(super) sealer: Sealer,
+    pub(super) chunker: Chunker,
+    pub(super) known: KnownBlobs,
+    pub(super) options: WriteOptions,
+    pub(super) cancel: Cancel,
+    pub(super) lock: Arc<LockGuard>,
+}
+
+impl RunWriter {
+    pub(super) fn start(parts: Parts) -> Result<Self> {
+        let Parts { storage, sealer, chunker, known, options, cancel, lock } = parts;
+        let workers = options.workers.max(1);
+        let (pack_tx, pack_rx) = bounded::<FullPack>(1);
+        let (spare_tx, spare_rx) = bounded(STORE_THREADS + 2);
+        let packer = |tpe| Packer::new(tpe, options.pack_size, pack_tx.clone(), spare_rx.clone());
+        let shared = Arc::new(Shared {
+            storage,
+            sealer,
+            chunker,
+            known,
+            data: packer(BlobType::Data),
+            trees: packer(BlobType::Tree),
+            options,
+            blobs: Tickets::default(),
+            packs: Tickets::default(),
+            failure: Mutex::new(None),
+            cancel,
+            packs_stored: AtomicU64::new(0),
+            bytes_stored: AtomicU64::new(0),
+        });
+        let store = Arc::new(Store::new(shared.clone()));
+        let (job_tx, job_rx) = bounded::<Job>(workers);
+        let buffers = bounded(workers * 2);
+        let mut threads = Vec::new();
+        for _ in 0..STORE_THREADS {
+            let (store, packs, spare) = (store.clone(), pack_rx.clone(), spare_tx.clone());
+            threads.push(spawn("store", move || store.run(&packs, &spare))?);
+        }
+        for _ in 0..workers {
+            let (shared, jobs, spare) = (shared.clone(), job_rx.clone(), buffers.0.clone());
+            threads.push(spawn("worker", move || worker::run(&shared, &jobs, &spare))?);
+        }
+        let committer = Committer::start(shared.clone(), store, lock)?;
+        Ok(Self { shared, jobs: Some(job_tx), buffers, committer: Some(committer), threads })
+    }
+
+    /// Starts writing an item.
+    pub fn item(&self) -> Result<ItemWriter> {
+        self.shared.check()?;
+        let jobs = self.jobs.clone().ok_or_else(|| Error::failed("the run is over"))?;
+        Ok(ItemWriter::new(self.shared.clone(), jobs, self.buffers.clone()))
+    }
+
+    /// Hands over a finished item: its snapshot is written with the next group of commits, and `done` is called with
+    /// what came of it.
+    pub fn commit(&self, item: ItemWriter, meta: SnapshotMeta, done: impl FnOnce(Result<Committed>) + Send + 'static) {
+        match (&self.committer, item.into_tree(&meta)) {
+            (Some(committer), Ok(tree)) => committer.submit(tree, meta, Box::new(done)),
+            (None, _) => done(Err(Error::failed("the run is over"))),
+            (_, Err(error)) => done(Err(error)),
+        }
+    }
+
+    /// Commits what was handed over without waiting for more items.
+    pub fn flush(&self) {
+        if let Some(committer) = &self.committer {
+            committer.flush();
+        }
+    }
+
+    /// The lasting error that ended the run, if there is one.
+    pub fn failure(&self) -> Option<Error> {
+        self.shared.failure()
+    }
+
+    /// Writes what is still to be written and ends the threads.
+    pub fn finish(mut self) -> Result<RunTotals> {
+        if let Some(committer) = self.committer.take() {
+            committer.finish();
+        }
+        self.shared.check()?;
+        Ok(RunTotals {
+            packs: self.shared.packs_stored.load(Ordering::Relaxed),
+            bytes_stored: self.shared.bytes_stored.load(Ordering::Relaxed),
+        })
+    }
+}
+
+impl Drop for RunWriter {
+    fn drop(&mut self) {
+        drop(self.committer.take());
+        self.jobs = None;
+        self.threads.clear();
+    }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+    thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(run)
+        .map_err(|e| Error::failed("cannot start a thread").because(&e))
+}

@@ -1,0 +1,102 @@
+//! Storing packs and index files.
+
+use std::sync::{Arc, Mutex, atomic::Ordering};
+
+use crossbeam_channel::{Receiver, Sender};
+use rustic_core::FileType;
+
+use super::{
+    Shared,
+    pack::{FullPack, IndexFile, IndexPack},
+};
+use crate::{
+    error::{Error, Result},
+    repository::seal::hash,
+};
+
+/// So many blobs are listed in an index file written before the end of a run: should a run of many hours be killed,
+/// the next one finds what it stored.
+const BLOBS_PER_INDEX: usize = 20_000;
+
+/// Stores packs and remembers which no index file lists yet.
+pub(super) struct Store {
+    shared: Arc<Shared>,
+    pending: Mutex<Vec<IndexPack>>,
+}
+
+impl Store {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, pending: Mutex::default() }
+    }
+
+    /// Stores packs until no more come. Used buffers go back to `spare`.
+    pub(super) fn run(&self, packs: &Receiver<FullPack>, spare: &Sender<Vec<u8>>) {
+        for pack in packs {
+            if self.shared.failure().is_some() {
+                continue;
+            }
+            let ticket = pack.ticket;
+            match self.store(pack) {
+                Ok(mut buffer) => {
+                    self.shared.packs.done(ticket);
+                    buffer.clear();
+                    let _ = spare.try_send(buffer);
+                }
+                Err(error) => self.shared.fail(error),
+            }
+        }
+    }
+
+    fn store(&self, mut pack: FullPack) -> Result<Vec<u8>> {
+        pack.close(&self.shared.sealer)?;
+        let id = hash(&pack.data);
+        let size = pack.data.len() as u64;
+        self.shared.storage.write(FileType::Pack, id, &pack.data)?;
+        if self.shared.options.verify_writes {
+            self.read_back(id, &pack.data)?;
+        }
+        self.shared.packs_stored.fetch_add(1, Ordering::Relaxed);
+        self.shared.bytes_stored.fetch_add(size, Ordering::Relaxed);
+        let (index, buffer) = pack.into_index(id)?;
+        let due = {
+            let mut pending = self.pending.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            pending.push(index);
+            let blobs: usize = pending.iter().map(|pack| pack.blobs.len()).sum();
+            (blobs >= BLOBS_PER_INDEX).then(|| std::mem::take(&mut *pending))
+        };
+        if let Some(packs) = due {
+            self.write_index(&packs)?;
+        }
+        Ok(buffer)
+    }
+
+    fn read_back(&self, id: rustic_core::Id, written: &[u8]) -> Result<()> {
+        let stored = self.shared.storage.read_past_cache(FileType::Pack, id)?;
+        if stored == written {
+            return Ok(());
+        }
+        Err(Error::repository(format!("the storage gave back other bytes than were written to pack {}", id.to_hex().as_str()))
+            .hint("check the disk, the memory and the network of the storage; nothing that needs this pack was committed"))
+    }
+
+    /// Writes an index file for all packs that none lists yet.
+    pub(super) fn flush_index(&self) -> Result<()> {
+        let packs = std::mem::take(&mut *self.pending.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
+        if packs.is_empty() { Ok(()) } else { self.write_index(&packs) }
+    }
+
+    fn write_index(&self, packs: &[IndexPack]) -> Result<()> {
+        let json = serde_json::to_vec(&IndexFile { packs })
+            .map_err(|e| Error::failed("cannot write an index file").because(&e))?;
+        self.write_sealed(FileType::Index, &json)?;
+        Ok(())
+    }
+
+    /// Writes an unpacked file and gives its id.
+    pub(super) fn write_sealed(&self, tpe: FileType, json: &[u8]) -> Result<rustic_core::Id> {
+        let sealed = self.shared.sealer.seal_file(json)?;
+        let id = hash(&sealed);
+        self.shared.storage.write(tpe, id, &sealed)?;
+        Ok(id)
+    }
+}

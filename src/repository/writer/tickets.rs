@@ -1,0 +1,94 @@
+//! Tickets for work that is under way: who must not go on before earlier work is done waits here.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Condvar, Mutex, MutexGuard},
+};
+
+#[derive(Default)]
+struct State {
+    next: u64,
+    open: BTreeSet<u64>,
+    broken: bool,
+}
+
+/// Hands out ascending tickets and knows which are still open.
+#[derive(Default)]
+pub(super) struct Tickets {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+impl Tickets {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Opens a ticket.
+    pub(super) fn open(&self) -> u64 {
+        let mut state = self.state();
+        let ticket = state.next;
+        state.next += 1;
+        state.open.insert(ticket);
+        ticket
+    }
+
+    /// Closes a ticket: its work is done.
+    pub(super) fn done(&self, ticket: u64) {
+        self.state().open.remove(&ticket);
+        self.changed.notify_all();
+    }
+
+    /// Says that open tickets will never be closed; everybody who waits is let go.
+    pub(super) fn break_off(&self) {
+        self.state().broken = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits until every ticket opened before this call is closed. False if that will never happen.
+    pub(super) fn wait_for_earlier(&self) -> bool {
+        let mut state = self.state();
+        let limit = state.next;
+        while !state.broken && state.open.first().is_some_and(|&first| first < limit) {
+            state = self.changed.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
+        }
+        !state.broken
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::{sync::Arc, thread, time::Duration};
+
+    #[test]
+    fn waits_for_earlier_work_and_not_for_later() {
+        let tickets = Arc::new(Tickets::default());
+        let (a, b) = (tickets.open(), tickets.open());
+        let waiting = thread::spawn({
+            let tickets = tickets.clone();
+            move || tickets.wait_for_earlier()
+        });
+        thread::sleep(Duration::from_millis(20));
+        let later = tickets.open();
+        tickets.done(b);
+        thread::sleep(Duration::from_millis(20));
+        assert!(!waiting.is_finished());
+        tickets.done(a);
+        assert!(waiting.join().unwrap());
+        tickets.done(later);
+    }
+
+    #[test]
+    fn broken_work_lets_everybody_go() {
+        let tickets = Arc::new(Tickets::default());
+        tickets.open();
+        let waiting = thread::spawn({
+            let tickets = tickets.clone();
+            move || tickets.wait_for_earlier()
+        });
+        tickets.break_off();
+        assert!(!waiting.join().unwrap());
+    }
+}

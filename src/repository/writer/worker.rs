@@ -1,0 +1,115 @@
+//! Worker threads: hash a chunk, ask whether it is known, compress, seal, pack.
+
+use std::sync::{
+    Arc, Condvar, Mutex,
+    atomic::{AtomicU64, Ordering},
+};
+
+use crossbeam_channel::{Receiver, Sender};
+use rustic_core::repofile::BlobType;
+
+use super::{Shared, item::ChunkBuffer};
+use crate::{
+    error::{Error, Result},
+    repository::{
+        known::Claim,
+        seal::{Compressor, Hash, hash},
+    },
+};
+
+/// A chunk of a file on its way to a worker.
+pub(super) struct Job {
+    pub(super) chunk: ChunkBuffer,
+    pub(super) number: usize,
+    pub(super) file: Arc<FileJobs>,
+}
+
+/// The chunks of a file, in the order of the file, as workers finish them.
+#[derive(Default)]
+pub(super) struct FileJobs {
+    state: Mutex<(Vec<Hash>, usize)>,
+    finished: Condvar,
+    /// Bytes that this file added to the repository.
+    pub(super) added: Arc<AtomicU64>,
+}
+
+impl FileJobs {
+    pub(super) fn new(added: Arc<AtomicU64>) -> Self {
+        Self { added, ..Self::default() }
+    }
+
+    fn finish(&self, number: usize, id: Hash) {
+        let mut state = self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if state.0.len() <= number {
+            state.0.resize(number + 1, Hash::default());
+        }
+        state.0[number] = id;
+        state.1 += 1;
+        self.finished.notify_all();
+    }
+
+    /// Waits until `count` chunks are finished and gives their ids.
+    pub(super) fn wait(&self, count: usize) -> Vec<Hash> {
+        let mut state = self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        while state.1 < count {
+            state = self.finished.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
+        }
+        std::mem::take(&mut state.0)
+    }
+}
+
+/// Works until there are no more jobs. After a failure of the run jobs are only counted off, so that nobody waits for
+/// them for ever.
+pub(super) fn run(shared: &Shared, jobs: &Receiver<Job>, spare: &Sender<ChunkBuffer>) {
+    let mut writer = match BlobWriter::new(shared) {
+        Ok(writer) => Some(writer),
+        Err(error) => {
+            shared.fail(error);
+            None
+        }
+    };
+    for Job { chunk, number, file } in jobs {
+        let stored = match &mut writer {
+            Some(writer) if shared.failure().is_none() => {
+                std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                    writer.store(shared, BlobType::Data, chunk.filled())
+                }))
+                .unwrap_or_else(|_| Err(Error::failed("a worker panicked")))
+            }
+            _ => Ok((Hash::default(), 0)),
+        };
+        let (id, added) = stored.unwrap_or_else(|error| {
+            shared.fail(error);
+            (Hash::default(), 0)
+        });
+        file.added.fetch_add(added, Ordering::Relaxed);
+        file.finish(number, id);
+        // A full queue of spare buffers means that this one is not needed any more.
+        let _ = spare.try_send(chunk.emptied());
+    }
+}
+
+/// Turns plain bytes into blobs in packs.
+pub(super) struct BlobWriter {
+    compressor: Compressor,
+    sealed: Vec<u8>,
+}
+
+impl BlobWriter {
+    pub(super) fn new(shared: &Shared) -> Result<Self> {
+        Ok(Self { compressor: Compressor::new(shared.options.compression)?, sealed: Vec::new() })
+    }
+
+    /// Stores a blob unless it is known. Returns its id and the bytes it added.
+    pub(super) fn store(&mut self, shared: &Shared, tpe: BlobType, plain: &[u8]) -> Result<(Hash, u64)> {
+        let id = hash(plain);
+        let Claim::Ours(ticket) = shared.known.claim(tpe, &id, || shared.blobs.open()) else {
+            return Ok((id, 0));
+        };
+        self.sealed.clear();
+        shared.sealer.seal_with(&mut self.sealed, |out| self.compressor.append(plain, out))?;
+        shared.packer(tpe).append(shared, id, &self.sealed, plain.len())?;
+        shared.blobs.done(ticket);
+        Ok((id, self.sealed.len() as u64))
+    }
+}

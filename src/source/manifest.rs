@@ -1,0 +1,161 @@
+//! `manifest.json`, the last file of every snapshot: what was dumped, with which tools, how consistent, and what it
+//! contained. A later version of the program reads the manifests of earlier ones, so fields are only ever added.
+
+use jiff::Zoned;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    error::{Error, Result},
+    stream::digest::Digest128,
+};
+
+/// Version of the manifest's layout.
+const FORMAT: u32 = 1;
+
+/// What one snapshot holds.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Version of the layout.
+    pub format: u32,
+    /// Program and version that made the snapshot.
+    pub program: String,
+    /// Source name.
+    pub source: String,
+    /// Item name.
+    pub item: String,
+    /// Kind of the source.
+    pub kind: String,
+    /// When the dump began: the moment of which it shows the data is not earlier.
+    pub started: Zoned,
+    /// When the last byte was read.
+    pub ended: Zoned,
+    /// How consistent the data is.
+    pub consistency: Consistency,
+    /// What an operator should know, in sentences.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+    /// Dump tools and their versions.
+    pub tools: Vec<Tool>,
+    /// Version of the server.
+    pub server_version: String,
+    /// The other files of the snapshot.
+    pub files: Vec<File>,
+    /// Were the contents digested? If not, why.
+    pub digested: Digested,
+    /// Tables, collections, … with the digest of their content.
+    #[serde(default)]
+    pub objects: Vec<Object>,
+    /// What only PostgreSQL has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub postgres: Option<super::postgres::Detail>,
+}
+
+/// How consistent the data of a snapshot is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Consistency {
+    /// All of it from one moment, as if all transactions had run one after the other.
+    Serializable,
+    /// All of it from one moment.
+    Snapshot,
+    /// Not from one moment.
+    None,
+}
+
+/// A dump tool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tool {
+    /// Its name.
+    pub name: String,
+    /// What it says its version is.
+    pub version: String,
+}
+
+/// A file of a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct File {
+    /// Path below the item's folder.
+    pub path: String,
+    /// Length in bytes.
+    pub bytes: u64,
+}
+
+/// Whether the stream was understood.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Digested {
+    /// All of it: every object has its row count and digest.
+    Yes,
+    /// Not at all, and why. The dump itself is stored all the same.
+    No(String),
+}
+
+/// A table, collection, … and its content.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Object {
+    /// `table`, `collection`, …
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Schema or other name space.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<String>,
+    /// Name.
+    pub name: String,
+    /// Rows or documents.
+    pub rows: u64,
+    /// Bytes of the rows as they stand in the dump.
+    pub bytes: u64,
+    /// Digest of the rows, whatever their order.
+    pub digest: Digest128,
+}
+
+impl Manifest {
+    /// A manifest to be filled while an item is dumped.
+    pub fn begin(source: &str, item: &str, kind: &str) -> Self {
+        let now = Zoned::now();
+        Self {
+            format: FORMAT,
+            program: format!("tik-backup {}", env!("CARGO_PKG_VERSION")),
+            source: source.to_owned(),
+            item: item.to_owned(),
+            kind: kind.to_owned(),
+            started: now.clone(),
+            ended: now,
+            consistency: Consistency::None,
+            notes: Vec::new(),
+            tools: Vec::new(),
+            server_version: String::new(),
+            files: Vec::new(),
+            digested: Digested::No("not dumped yet".to_owned()),
+            objects: Vec::new(),
+            postgres: None,
+        }
+    }
+
+    /// As it is stored.
+    pub fn to_json(&self) -> Result<Vec<u8>> {
+        let mut json = serde_json::to_vec_pretty(self)
+            .map_err(|e| Error::failed("cannot write the manifest").because(&e))?;
+        json.push(b'\n');
+        Ok(json)
+    }
+
+    /// Reads a stored manifest.
+    pub fn from_json(json: &[u8]) -> Result<Self> {
+        let manifest: Self = serde_json::from_slice(json)
+            .map_err(|e| Error::failed("cannot read the snapshot's manifest").because(&e))?;
+        if manifest.format > FORMAT {
+            return Err(Error::failed(format!(
+                "the snapshot was made by {}, whose manifest (format {}) this version cannot read",
+                manifest.program, manifest.format
+            ))
+            .hint("use a newer tik-backup, or restore with --to and the database's own tools"));
+        }
+        Ok(manifest)
+    }
+
+    /// Rows of all objects together.
+    pub fn rows(&self) -> u64 {
+        self.objects.iter().map(|object| object.rows).sum()
+    }
+}

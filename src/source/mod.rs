@@ -1,0 +1,87 @@
+//! What can be backed up: every kind of source finds its items, streams one into a sink, and puts one back.
+
+pub mod manifest;
+pub mod postgres;
+
+use std::io::Write;
+
+use serde::Serialize;
+
+use self::manifest::Manifest;
+use crate::{
+    config::{SourceConfig, SourceKind},
+    error::Result,
+    stream::{cancel::Cancel, sink::Sink},
+};
+
+/// Name of the item that holds what belongs to a server as a whole: roles and users.
+pub const GLOBALS: &str = "@globals";
+/// Name of the manifest in every snapshot.
+pub const MANIFEST: &str = "manifest.json";
+
+/// Something configured that holds items.
+pub trait Source: Send + Sync {
+    /// Its name in the configuration.
+    fn name(&self) -> &str;
+
+    /// Its kind, as written in the configuration.
+    fn kind(&self) -> &'static str;
+
+    /// Asks what exists now. An error means that the source as a whole could not be asked; an item that is there but
+    /// cannot be read is returned with its problem.
+    fn discover(&self, cancel: &Cancel) -> Result<Discovery>;
+
+    /// Streams one item into `sink` and tells what it held. Whatever goes wrong is an error: what was stored up to
+    /// then is not committed.
+    fn dump(&self, item: &Item, sink: &dyn Sink, cancel: &Cancel) -> Result<Manifest>;
+}
+
+/// What a source consists of at the moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Discovery {
+    /// What a run backs up.
+    pub items: Vec<Item>,
+    /// What it does not.
+    pub excluded: Vec<Excluded>,
+}
+
+/// One thing to back up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Item {
+    /// Name within the source.
+    #[serde(rename = "item")]
+    pub name: String,
+    /// Size in bytes as the source tells it, roughly what the dump will be.
+    pub estimate: Option<u64>,
+    /// Why it cannot be backed up although it is there.
+    pub problem: Option<String>,
+}
+
+/// Something that exists and is not backed up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Excluded {
+    /// Name within the source.
+    #[serde(rename = "item")]
+    pub name: String,
+    /// The rule that excludes it.
+    pub rule: String,
+}
+
+/// The files of a snapshot that is being restored.
+pub trait Files: Sync {
+    /// Paths and lengths.
+    fn list(&self) -> Result<Vec<(String, u64)>>;
+
+    /// Content of a small file.
+    fn read(&self, path: &str) -> Result<Vec<u8>>;
+
+    /// Streams a file to `target` and returns its length.
+    fn copy(&self, path: &str, target: &mut dyn Write) -> Result<u64>;
+}
+
+/// The source that a part of the configuration describes.
+pub fn open(config: &SourceConfig) -> Result<Box<dyn Source>> {
+    match &config.kind {
+        SourceKind::Postgres(postgres) => Ok(Box::new(postgres::Postgres::new(config, postgres)?)),
+    }
+}

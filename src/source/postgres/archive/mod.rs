@@ -1,0 +1,287 @@
+//! Reads an archive in PostgreSQL's custom format (`pg_dump -Fc`) as it streams by: what it holds, and digests of it.
+//! The format is defined by PostgreSQL's `pg_backup_archiver.c` and `pg_backup_custom.c`.
+
+mod data;
+mod header;
+mod rows;
+mod schema;
+mod select;
+#[cfg(test)]
+mod tests;
+mod toc;
+mod wire;
+
+use serde::Serialize;
+
+pub use data::LargeObjects;
+pub use header::Compression;
+pub use schema::{SchemaObject, SequenceValue, schema_digest, schema_objects};
+pub use select::{LeftOut, entries_for_table, left_out_for_table};
+pub use toc::{Section, TocEntry};
+
+use self::{
+    data::DataReader,
+    header::Header,
+    wire::{Cursor, Stop},
+};
+use crate::stream::digest::Digest128;
+
+/// Header and table of contents may take this much memory; real ones take a few megabytes.
+const TOC_LIMIT: usize = 1 << 30;
+/// The table of contents is taken in by steps of this many bytes, so that a large feed is not copied whole.
+const TOC_STEP: usize = 64 * 1024;
+
+/// Rows and digest of one table's data in the archive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TableDigest {
+    /// The table's schema.
+    pub schema: String,
+    /// The table's name.
+    pub name: String,
+    /// Number of rows.
+    pub rows: u64,
+    /// Bytes of the rows in `COPY` text format, without the newlines between them.
+    pub bytes: u64,
+    /// Sum of the hashes of the rows in `COPY` text format. For a table that inherits from another one the order of
+    /// its columns is of no account, because a restore may change it. That text depends on the session's `TimeZone`,
+    /// `bytea_output` and `lc_monetary`, which `pg_dump` does not set: dumps to be compared need the same values.
+    pub digest: Digest128,
+}
+
+/// What an archive holds.
+#[derive(Debug, Clone, Serialize)]
+pub struct ArchiveSummary {
+    /// Version of the archive format (major, minor, revision), unless the bytes were no known archive.
+    pub format: Option<(u8, u8, u8)>,
+    /// Version of the server, as it says itself.
+    pub server_version: String,
+    /// Version of `pg_dump`.
+    pub dump_version: String,
+    /// The database's name.
+    pub database: String,
+    /// How the data is compressed.
+    pub compression: Option<Compression>,
+    /// The encoding of text in the archive.
+    pub encoding: Option<String>,
+    /// The table of contents, as far as it was read.
+    pub toc: Vec<TocEntry>,
+    /// One for each table with a data entry, in the order of the table of contents, also without rows. If the archive
+    /// is not complete, only the tables whose data came to its end.
+    pub tables: Vec<TableDigest>,
+    /// The large objects.
+    pub large_objects: LargeObjects,
+    /// The state of each sequence.
+    pub sequences: Vec<SequenceValue>,
+    /// Digest of all object definitions (see [`schema_digest`]), if the whole table of contents was read.
+    pub schema_digest: Option<Digest128>,
+    /// Whether the table of contents and all data it promises came, to the end.
+    pub complete: bool,
+    /// Why the data was not, or not to its end, digested.
+    pub undigested: Option<String>,
+}
+
+impl ArchiveSummary {
+    /// The digest of every object definition, to name those that differ (see [`schema_objects`]).
+    pub fn schema_objects(&self) -> Vec<SchemaObject> {
+        schema_objects(&self.toc)
+    }
+}
+
+#[derive(Debug)]
+enum State {
+    Header,
+    Count,
+    Toc { left: u32 },
+    Data(Box<DataReader>),
+}
+
+/// Reads an archive that is fed to it piece by piece. Bytes that are no archive never fail: the summary says so.
+#[derive(Debug)]
+pub struct ArchiveReader {
+    state: State,
+    // Set once nothing more can be made of the bytes: they are ignored from then on.
+    failure: Option<String>,
+    header: Option<Header>,
+    toc: Vec<TocEntry>,
+    with_data: Vec<bool>,
+    // The start of the header or entry that did not come whole yet, and how long it must be to try again.
+    buffer: Vec<u8>,
+    needed: usize,
+    toc_memory: usize,
+    toc_limit: usize,
+    position: u64,
+}
+
+impl Default for ArchiveReader {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl ArchiveReader {
+    /// A reader at the start of an archive.
+    pub fn new() -> Self {
+        Self::with_toc_limit(TOC_LIMIT)
+    }
+
+    fn with_toc_limit(toc_limit: usize) -> Self {
+        Self {
+            state: State::Header,
+            failure: None,
+            header: None,
+            toc: Vec::new(),
+            with_data: Vec::new(),
+            buffer: Vec::new(),
+            needed: 0,
+            toc_memory: 0,
+            toc_limit,
+            position: 0,
+        }
+    }
+
+    /// Takes in the next bytes of the archive, however they are cut.
+    pub fn feed(&mut self, mut bytes: &[u8]) {
+        while self.failure.is_none() {
+            if let State::Data(reader) = &mut self.state {
+                if let Err(reason) = reader.feed(bytes) {
+                    self.failure = Some(format!("the archive's data cannot be read: {reason}"));
+                }
+                return;
+            }
+            if bytes.is_empty() {
+                return;
+            }
+            let (step, rest) = bytes.split_at(bytes.len().min(TOC_STEP));
+            bytes = rest;
+            self.feed_toc(step);
+        }
+    }
+
+    /// Whether the table of contents is read, or never will be.
+    pub fn has_toc(&self) -> bool {
+        self.failure.is_some() || matches!(self.state, State::Data(_))
+    }
+
+    /// Ends the archive and says what it held.
+    pub fn finish(self) -> ArchiveSummary {
+        let toc_read = match &self.state {
+            State::Data(reader) => Some(reader),
+            _ => None,
+        };
+        let compressed = self.header.as_ref().map(|h| h.compression).filter(|c| *c != Compression::None);
+        let complete = self.failure.is_none() && toc_read.is_some_and(|reader| reader.is_complete());
+        let undigested = if let Some(reason) = self.failure {
+            Some(reason)
+        } else if let Some(compression) = compressed {
+            Some(format!("the archive is compressed with {}", compression.name()))
+        } else if !complete {
+            Some("the archive ends too early".into())
+        } else if toc_read.is_some_and(|reader| reader.has_inserts()) {
+            Some("rows were dumped as INSERT statements".into())
+        } else {
+            None
+        };
+        let table = |entry: &TocEntry| {
+            let sum = toc_read?.rows_of(entry.dump_id)?;
+            let (schema, name) = (entry.namespace.clone().unwrap_or_default(), entry.tag.clone());
+            Some(TableDigest { schema, name, rows: sum.rows, bytes: sum.bytes, digest: sum.digest })
+        };
+        let header = self.header;
+        ArchiveSummary {
+            format: header.as_ref().map(|h| h.format),
+            compression: header.as_ref().map(|h| h.compression),
+            tables: self.toc.iter().filter_map(table).collect(),
+            large_objects: toc_read.map(|reader| reader.large_objects()).unwrap_or_default(),
+            schema_digest: toc_read.map(|_| schema_digest(&self.toc)),
+            encoding: schema::encoding(&self.toc),
+            sequences: schema::sequences(&self.toc),
+            server_version: header.as_ref().map(|h| h.server_version.clone()).unwrap_or_default(),
+            dump_version: header.as_ref().map(|h| h.dump_version.clone()).unwrap_or_default(),
+            database: header.map(|h| h.database).unwrap_or_default(),
+            toc: self.toc,
+            complete,
+            undigested,
+        }
+    }
+
+    /// Collects bytes of the header and the table of contents and takes off what is whole.
+    fn feed_toc(&mut self, step: &[u8]) {
+        self.toc_memory = self.toc_memory.saturating_add(step.len());
+        self.buffer.extend_from_slice(step);
+        if self.buffer.len() < self.needed {
+            return self.check_memory();
+        }
+        let buffer = std::mem::take(&mut self.buffer);
+        let mut used = 0;
+        self.needed = loop {
+            let rest = buffer.get(used..).unwrap_or_default();
+            match self.take_part(rest) {
+                Ok(len) => {
+                    used += len;
+                    self.position += len as u64;
+                }
+                Err(Stop::More(needed)) => break needed,
+                Err(Stop::Bad(reason)) => {
+                    let at = self.position;
+                    let what = if at == 0 {
+                        String::new()
+                    } else {
+                        format!("the part at byte {at} cannot be read: ")
+                    };
+                    self.failure = Some(format!("{what}{reason}"));
+                    break 0;
+                }
+            }
+            if let State::Data(reader) = &mut self.state {
+                let rest = buffer.get(used..).unwrap_or_default();
+                if let Err(reason) = reader.feed(rest) {
+                    self.failure = Some(format!("the archive's data cannot be read: {reason}"));
+                }
+                return;
+            }
+        };
+        self.buffer = buffer;
+        self.buffer.drain(..used);
+        self.check_memory();
+    }
+
+    fn check_memory(&mut self) {
+        if self.toc_memory > self.toc_limit {
+            let limit = self.toc_limit;
+            self.failure
+                .get_or_insert(format!("the table of contents takes more than {limit} bytes of memory"));
+        }
+        if self.failure.is_some() {
+            self.buffer = Vec::new();
+        }
+    }
+
+    /// Reads the next header, entry count or entry off the front and says how long it was.
+    fn take_part(&mut self, bytes: &[u8]) -> Result<usize, Stop> {
+        let Some(header) = &self.header else {
+            let mut cursor = Cursor::new(bytes, 1);
+            self.header = Some(Header::parse(&mut cursor)?);
+            self.state = State::Count;
+            return Ok(cursor.pos());
+        };
+        let mut cursor = Cursor::new(bytes, header.int_size);
+        let left = if let State::Toc { left } = self.state {
+            let (entry, with_data) = TocEntry::parse(&mut cursor, header)?;
+            self.toc_memory = self.toc_memory.saturating_add(TocEntry::overhead());
+            self.toc.push(entry);
+            self.with_data.push(with_data);
+            left.saturating_sub(1)
+        } else {
+            let count = cursor.int()?;
+            u32::try_from(count)
+                .map_err(|_| Stop::Bad(format!("{count} entries in the table of contents")))?
+        };
+        self.state = if left == 0 {
+            let digesting = header.compression == Compression::None;
+            State::Data(Box::new(DataReader::new(&self.toc, &self.with_data, header.int_size, digesting)))
+        } else {
+            State::Toc { left }
+        };
+        Ok(cursor.pos())
+    }
+}

@@ -1,0 +1,166 @@
+//! What a manifest says of a PostgreSQL item beyond what all kinds of sources have.
+
+use serde::{Deserialize, Serialize};
+
+use crate::stream::digest::Digest128;
+
+/// PostgreSQL's part of a manifest.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Detail {
+    /// The database itself; absent in `@globals`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database: Option<Database>,
+    /// Installed extensions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extensions: Vec<Extension>,
+    /// Sequences and where they stand.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sequences: Vec<Sequence>,
+    /// Large objects.
+    #[serde(default)]
+    pub large_objects: LargeObjectCount,
+    /// Digest of all definitions together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema_digest: Option<Digest128>,
+    /// Digest of each definition, so that a difference can be named.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub schema_objects: Vec<SchemaObject>,
+    /// Roles, in `@globals`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub roles: Vec<Role>,
+    /// Are the roles' passwords in `@globals`?
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role_passwords: Option<bool>,
+}
+
+/// What is needed to create a database like the original.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Database {
+    /// Owner.
+    pub owner: String,
+    /// Encoding.
+    pub encoding: String,
+    /// `LC_COLLATE`.
+    pub collate: String,
+    /// `LC_CTYPE`.
+    pub ctype: String,
+    /// Provider of the locale: `c` libc, `i` ICU, `b` built-in; absent before version 15.
+    #[serde(default)]
+    pub locale_provider: Option<String>,
+    /// Locale for ICU or the built-in provider.
+    #[serde(default)]
+    pub locale: Option<String>,
+    /// ICU rules.
+    #[serde(default)]
+    pub icu_rules: Option<String>,
+    /// Limit of connections; -1 for none.
+    pub connection_limit: i64,
+    /// Comment.
+    #[serde(default)]
+    pub comment: Option<String>,
+    /// Settings by `ALTER DATABASE … SET` and `ALTER ROLE … IN DATABASE … SET`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub settings: Vec<Setting>,
+    /// Privileges on the database.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub grants: Vec<Grant>,
+    /// Are the privileges the ones every new database has?
+    #[serde(default)]
+    pub default_grants: bool,
+}
+
+/// A setting of a database.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Setting {
+    /// Only for this role.
+    #[serde(default)]
+    pub role: Option<String>,
+    /// Name of the parameter.
+    pub name: String,
+    /// Its value.
+    pub value: String,
+}
+
+/// A privilege on a database.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    /// Who has it; absent for everybody.
+    #[serde(default)]
+    pub grantee: Option<String>,
+    /// `CONNECT`, `CREATE` or `TEMPORARY`.
+    pub privilege: String,
+    /// May the grantee pass it on?
+    pub grantable: bool,
+}
+
+/// An installed extension.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Extension {
+    /// Name.
+    pub name: String,
+    /// Version.
+    pub version: String,
+}
+
+/// A sequence and where it stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sequence {
+    /// Schema.
+    pub schema: String,
+    /// Name.
+    pub name: String,
+    /// Last value.
+    pub value: i64,
+    /// Was that value handed out?
+    pub is_called: bool,
+}
+
+/// Large objects of a database.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LargeObjectCount {
+    /// How many.
+    pub count: u64,
+    /// Bytes of all together.
+    pub bytes: u64,
+    /// Digest of numbers and contents.
+    pub digest: Digest128,
+}
+
+/// A definition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SchemaObject {
+    /// What it is, in `pg_dump`'s words: `TABLE`, `INDEX`, `ACL`, …
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Schema.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub schema: String,
+    /// Name.
+    pub name: String,
+    /// Digest of the definition, owner and place.
+    pub digest: Digest128,
+}
+
+/// A role of the server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Role {
+    /// Name.
+    pub name: String,
+    /// May log in.
+    pub login: bool,
+    /// Superuser.
+    pub superuser: bool,
+    /// May create databases.
+    pub create_db: bool,
+    /// May create roles.
+    pub create_role: bool,
+    /// Uses the privileges of the roles it is a member of.
+    pub inherit: bool,
+    /// May replicate.
+    pub replication: bool,
+    /// Is not subject to row-level security.
+    pub bypass_rls: bool,
+    /// Roles it is a member of.
+    #[serde(default)]
+    pub member_of: Vec<String>,
+}

@@ -1,0 +1,186 @@
+//! Dumping one database: a transaction of ours exports its snapshot, `pg_dump` and our own questions see the same data.
+
+use std::time::Duration;
+
+use super::{
+    DUMP, Database, Detail, Extension, LargeObjectCount, Postgres, SchemaObject, Sequence,
+    archive::ArchiveSummary,
+    discover::Server,
+    psql::Psql,
+    tap::ArchiveTap,
+};
+use crate::{
+    error::{Error, Result},
+    source::manifest::{Consistency, Digested, File, Manifest, Object, Tool},
+    stream::{cancel::Cancel, sink::Sink},
+};
+
+/// How long to wait for a moment at which a serializable snapshot cannot conflict with others.
+const SAFE_SNAPSHOT_WAIT: Duration = Duration::from_secs(10 * 60);
+
+const EXTENSIONS: &str =
+    "SELECT extname AS name, extversion AS version FROM pg_catalog.pg_extension ORDER BY extname";
+
+/// Streams a database into `sink`.
+pub(super) fn dump(
+    source: &Postgres,
+    server: &Server,
+    database: &str,
+    sink: &dyn Sink,
+    cancel: &Cancel,
+) -> Result<Manifest> {
+    let (client, connection) = source.tools(server)?;
+    let mut manifest = Manifest::begin(&source.name, database, "postgres");
+    let mut session = Psql::connect(client, &connection, database, cancel)?;
+    let snapshot = export_snapshot(&mut session, server, &mut manifest, || {
+        Psql::connect(client, &connection, database, cancel)
+    })?;
+    let described: Database = session.query_one(&database_query(server))?;
+    let extensions: Vec<Extension> = session.query(EXTENSIONS)?;
+
+    let command = connection
+        .command(client.tool("pg_dump"))
+        .args(["--format=custom", "--compress=0", "--no-password"])
+        .arg(format!("--snapshot={snapshot}"))
+        .arg(format!("--lock-wait-timeout={}", source.idle_timeout.as_millis()))
+        .arg("--dbname")
+        .arg(connection.conninfo(database)?)
+        // What these are at the server or the role must not change the bytes of the same rows.
+        .env("PGOPTIONS", "-c timezone=UTC -c bytea_output=hex -c lc_monetary=C")
+        .item(source.item_name(database))
+        .idle_timeout(source.idle_timeout)
+        .cancel(cancel);
+    let mut tap = ArchiveTap::new(command.spawn_output()?);
+    let stored = sink.store(DUMP, &mut tap)?;
+    let (summary, output) = tap.finish();
+    if stored.bytes == 0 {
+        return Err(Error::failed("pg_dump ended well but gave nothing at all"));
+    }
+    if summary.format.is_some() && !summary.complete && summary.undigested.as_deref().is_some_and(|r| r.contains("too early")) {
+        return Err(Error::failed("pg_dump ended well but its archive has no end")
+            .hint("run the backup again; if it happens again, look at the server's log"));
+    }
+    let warnings = output.messages();
+    manifest.notes.extend(warnings.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned));
+    manifest.ended = jiff::Zoned::now();
+    manifest.server_version.clone_from(&server.version);
+    manifest.tools.push(Tool { name: "pg_dump".to_owned(), version: client.version_text.clone() });
+    manifest.files.push(File { path: DUMP.to_owned(), bytes: stored.bytes });
+    describe(&mut manifest, summary, described, extensions);
+    Ok(manifest)
+}
+
+/// Starts the transaction whose snapshot all readers share, and gives the snapshot's name.
+fn export_snapshot(
+    session: &mut Psql,
+    server: &Server,
+    manifest: &mut Manifest,
+    again: impl FnOnce() -> Result<Psql>,
+) -> Result<String> {
+    #[derive(serde::Deserialize)]
+    struct Exported {
+        snapshot: String,
+    }
+    let export = |session: &mut Psql| -> Result<String> {
+        let exported: Exported = session.query_one("SELECT pg_export_snapshot() AS snapshot")?;
+        Ok(exported.snapshot)
+    };
+    if server.standby {
+        manifest.consistency = Consistency::Snapshot;
+        manifest.notes.push("a hot standby has no serializable snapshots: repeatable read was used".to_owned());
+    } else {
+        session.set_timeout(SAFE_SNAPSHOT_WAIT);
+        session.execute("BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY DEFERRABLE")?;
+        match export(session) {
+            Ok(snapshot) => {
+                manifest.consistency = Consistency::Serializable;
+                return Ok(snapshot);
+            }
+            // 57014: the wait was cancelled, by us or by the server.
+            Err(error) if session.last_sqlstate().is_some_and(|state| state != "57014") => return Err(error),
+            Err(_) => {
+                *session = again()?;
+                manifest.consistency = Consistency::Snapshot;
+                manifest.notes.push(format!(
+                    "no serializable snapshot could be had within {} minutes of other transactions: repeatable read \
+                     was used",
+                    SAFE_SNAPSHOT_WAIT.as_secs() / 60
+                ));
+            }
+        }
+    }
+    session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")?;
+    export(session)
+}
+
+/// Describes the current database. Columns for the locale's provider came with versions 15, 16 and 17.
+fn database_query(server: &Server) -> String {
+    let provider = if server.major >= 15 { "d.datlocprovider::text" } else { "NULL" };
+    let locale = match server.major {
+        17.. => "d.datlocale",
+        15.. => "d.daticulocale",
+        _ => "NULL",
+    };
+    let rules = if server.major >= 16 { "d.daticurules" } else { "NULL" };
+    format!(
+        "SELECT pg_get_userbyid(d.datdba) AS owner, pg_encoding_to_char(d.encoding) AS encoding, \
+            d.datcollate AS collate, d.datctype AS ctype, {provider} AS locale_provider, {locale} AS locale, \
+            {rules} AS icu_rules, d.datconnlimit AS connection_limit, \
+            shobj_description(d.oid, 'pg_database') AS comment, \
+            coalesce((SELECT jsonb_agg(jsonb_build_object('role', r.rolname, \
+                        'name', split_part(c, '=', 1), 'value', substr(c, strpos(c, '=') + 1)) ORDER BY r.rolname, c) \
+                FROM pg_catalog.pg_db_role_setting s CROSS JOIN LATERAL unnest(s.setconfig) c \
+                LEFT JOIN pg_catalog.pg_roles r ON r.oid = s.setrole WHERE s.setdatabase = d.oid), '[]'::jsonb) AS settings, \
+            coalesce((SELECT jsonb_agg(jsonb_build_object('grantee', r.rolname, 'privilege', a.privilege_type, \
+                        'grantable', a.is_grantable) ORDER BY r.rolname, a.privilege_type) \
+                FROM aclexplode(d.datacl) a LEFT JOIN pg_catalog.pg_roles r ON r.oid = a.grantee \
+                WHERE a.grantee = 0 OR r.oid IS NOT NULL), '[]'::jsonb) AS grants, \
+            d.datacl IS NULL AS default_grants \
+         FROM pg_catalog.pg_database d WHERE d.datname = current_database()"
+    )
+}
+
+/// Writes what the archive held into the manifest.
+fn describe(manifest: &mut Manifest, summary: ArchiveSummary, database: Database, extensions: Vec<Extension>) {
+    let schema_objects = summary
+        .schema_objects()
+        .into_iter()
+        .map(|o| SchemaObject { kind: o.desc, schema: o.schema, name: o.name, digest: o.digest })
+        .collect();
+    manifest.digested = match summary.undigested {
+        None => Digested::Yes,
+        Some(reason) => {
+            manifest.notes.push(format!("not digested: {reason}"));
+            Digested::No(reason)
+        }
+    };
+    manifest.objects = summary
+        .tables
+        .into_iter()
+        .map(|table| Object {
+            kind: "table".to_owned(),
+            schema: Some(table.schema),
+            name: table.name,
+            rows: table.rows,
+            bytes: table.bytes,
+            digest: table.digest,
+        })
+        .collect();
+    manifest.postgres = Some(Detail {
+        database: Some(database),
+        extensions,
+        sequences: summary
+            .sequences
+            .into_iter()
+            .map(|s| Sequence { schema: s.schema, name: s.name, value: s.value, is_called: s.is_called })
+            .collect(),
+        large_objects: LargeObjectCount {
+            count: summary.large_objects.count,
+            bytes: summary.large_objects.bytes,
+            digest: summary.large_objects.digest,
+        },
+        schema_digest: summary.schema_digest,
+        schema_objects,
+        ..Detail::default()
+    });
+}

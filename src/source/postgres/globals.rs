@@ -1,0 +1,60 @@
+//! The item `@globals`: roles, memberships, settings of roles, tablespaces.
+
+use super::{
+    Detail, GLOBALS, GLOBALS_SQL, Postgres, Role,
+    discover::Server,
+    tap::LineTap,
+};
+use crate::{
+    config::RolePasswords,
+    error::{Error, Result},
+    source::manifest::{Consistency, Digested, File, Manifest, Tool},
+    stream::{cancel::Cancel, sink::Sink},
+};
+
+const ROLES: &str = "SELECT r.rolname AS name, r.rolcanlogin AS login, r.rolsuper AS superuser, \
+        r.rolcreatedb AS create_db, r.rolcreaterole AS create_role, r.rolinherit AS inherit, \
+        r.rolreplication AS replication, r.rolbypassrls AS bypass_rls, \
+        ARRAY(SELECT g.rolname::text FROM pg_catalog.pg_auth_members m \
+              JOIN pg_catalog.pg_roles g ON g.oid = m.roleid WHERE m.member = r.oid ORDER BY 1) AS member_of \
+     FROM pg_catalog.pg_roles r WHERE r.rolname !~ '^pg_' ORDER BY r.rolname";
+
+/// Streams the roles into `sink`.
+pub(super) fn dump(source: &Postgres, server: &Server, sink: &dyn Sink, cancel: &Cancel) -> Result<Manifest> {
+    let (client, connection) = source.tools(server)?;
+    let mut manifest = Manifest::begin(&source.name, GLOBALS, "postgres");
+    let mut session = source.session(&source.config.maintenance_db, cancel)?;
+    let roles: Vec<Role> = session.query(ROLES)?;
+    drop(session);
+
+    let passwords = server.reads_passwords && source.config.role_passwords == RolePasswords::Auto;
+    let mut command = connection
+        .command(client.tool("pg_dumpall"))
+        .args(["--globals-only", "--no-password", "--dbname"])
+        .arg(connection.conninfo(&source.config.maintenance_db)?)
+        .arg(format!("--database={}", source.config.maintenance_db))
+        .item(source.item_name(GLOBALS))
+        .idle_timeout(source.idle_timeout)
+        .cancel(cancel);
+    if !passwords {
+        command = command.arg("--no-role-passwords");
+        manifest.notes.push(match source.config.role_passwords {
+            RolePasswords::Never => "the roles' passwords are not included: role_passwords = \"never\"".to_owned(),
+            RolePasswords::Auto => "the roles' passwords are not included: this account may not read them".to_owned(),
+        });
+    }
+    let mut script = LineTap::new(command.spawn_output()?, "CREATE ROLE ");
+    let stored = sink.store(GLOBALS_SQL, &mut script)?;
+    if script.count == 0 {
+        return Err(Error::failed("pg_dumpall gave no roles at all")
+            .hint("every server has roles: check what `pg_dumpall --globals-only` prints for the backup role"));
+    }
+    manifest.ended = jiff::Zoned::now();
+    manifest.consistency = Consistency::Snapshot;
+    manifest.server_version.clone_from(&server.version);
+    manifest.tools.push(Tool { name: "pg_dumpall".to_owned(), version: client.version_text.clone() });
+    manifest.files.push(File { path: GLOBALS_SQL.to_owned(), bytes: stored.bytes });
+    manifest.digested = Digested::Yes;
+    manifest.postgres = Some(Detail { roles, role_passwords: Some(passwords), ..Detail::default() });
+    Ok(manifest)
+}

@@ -1,0 +1,119 @@
+//! What to do about the messages of libpq, its tools and the server.
+
+use crate::error::Error;
+
+/// Texts that must all occur in a message, and what to do about it. The first row that fits counts.
+///
+/// A server with another language configured writes other texts: then there is no hint, and the message stands alone.
+const HINTS: [(&[&str], &str); 26] = [
+    (
+        &["password authentication failed"],
+        "the password is wrong or the role does not exist (the server does not tell which): check `user` and \
+         `password_file`",
+    ),
+    (&["no password supplied"], "the server asks for a password: set `password_file`"),
+    (
+        &["Peer authentication failed"],
+        "the socket admits only the system user of that name: run as it, or change pg_hba.conf",
+    ),
+    (
+        &["no pg_hba.conf entry", "no encryption"],
+        "the server may insist on TLS: set `sslmode = \"require\"` or stronger, or admit this host in pg_hba.conf",
+    ),
+    (
+        &["no pg_hba.conf entry"],
+        "the server does not admit this host and role: add a line to its pg_hba.conf or firewall rules",
+    ),
+    (&["FATAL", "role \"", "does not exist"], "check `user`, or create the role on the server"),
+    (
+        &["FATAL", "database \"", "does not exist"],
+        "the database was dropped or renamed meanwhile, or `databases` names a wrong one",
+    ),
+    (&["could not translate host name"], "check `host`, and the name resolution of this machine"),
+    (&["Connection refused"], "nothing listens there: check `host` and `port`, and that the server runs"),
+    (
+        &["No such file or directory", "socket"],
+        "`host` must be the folder of the server's socket, and the server must run",
+    ),
+    (&["Permission denied", "socket"], "the user that runs this program may not open the server's socket"),
+    (&["timeout expired"], "no answer: check `host`, `port` and the firewalls between here and the server"),
+    (&["timed out"], "no answer: check `host`, `port` and the firewalls between here and the server"),
+    (&["No route to host"], "check `host` and the network of this machine"),
+    (&["Network is unreachable"], "check `host` and the network of this machine"),
+    (
+        &["certificate verify failed"],
+        "the server's certificate is not signed by a trusted authority: name the authority's file as `sslrootcert` \
+         (or \"system\" for public authorities)",
+    ),
+    (&["root certificate file"], "`sslrootcert` must name a readable file, or be \"system\""),
+    (&["does not match host name"], "`host` must be a name the server's certificate was issued for"),
+    (
+        &["server does not support SSL"],
+        "enable TLS on the server, or lower `sslmode` if the network is trusted",
+    ),
+    (
+        &["SSL support is not compiled in"],
+        "these client tools cannot do TLS: install the distribution's `postgresql-client`",
+    ),
+    (
+        &["unsupported startup parameter"],
+        "a connection pooler is in between: give `host` and `port` of the server itself",
+    ),
+    (&["too many clients"], "raise `max_connections` on the server or lower the number of parallel items"),
+    (
+        &["remaining connection slots"],
+        "raise `max_connections` on the server or lower the number of parallel items",
+    ),
+    (&["the database system is"], "the server is starting, stopping or recovering: try again when it is up"),
+    (&["server version mismatch"], "install client tools of the server's version"),
+    (
+        &["permission denied"],
+        "grant the backup role what it may not read: `GRANT pg_read_all_data TO …` (PostgreSQL 14 or newer), and \
+         CONNECT on the database",
+    ),
+];
+
+/// What to do about a message of libpq, a client tool or the server, if that is known.
+pub fn hint_for(message: &str) -> Option<&'static str> {
+    HINTS.iter().find(|(texts, _)| texts.iter().all(|text| message.contains(text))).map(|(_, hint)| *hint)
+}
+
+/// Adds the hint for what was said, unless the error has one.
+#[must_use]
+pub fn with_hint(error: Error, said: &str) -> Error {
+    match hint_for(said) {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
+}
+
+/// Adds the hint for the error of a failed tool, unless it has one.
+#[must_use]
+pub fn explain(error: Error) -> Error {
+    let said = error.summary();
+    with_hint(error, &said)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_narrower_cause_wins() {
+        let no_tls =
+            "FATAL:  no pg_hba.conf entry for host \"10.0.0.1\", user \"u\", database \"d\", no encryption";
+        assert!(hint_for(no_tls).is_some_and(|hint| hint.contains("sslmode")));
+        let tls =
+            "FATAL:  no pg_hba.conf entry for host \"10.0.0.1\", user \"u\", database \"d\", SSL encryption";
+        assert!(hint_for(tls).is_some_and(|hint| hint.contains("firewall")));
+        assert_eq!(hint_for("something new"), None);
+        let query = "in database \"shop\": ERROR:  relation \"x\" does not exist";
+        assert_eq!(hint_for(query), None, "another thing does not exist");
+    }
+
+    #[test]
+    fn a_hint_given_before_stays() {
+        let error = explain(Error::failed("Connection refused").hint("first"));
+        assert_eq!(error.hint_text(), Some("first"));
+    }
+}

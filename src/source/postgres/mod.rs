@@ -1,0 +1,141 @@
+//! The source `postgres`: every database of a PostgreSQL server, and its roles.
+
+pub mod archive;
+pub mod clients;
+pub mod connect;
+mod detail;
+mod discover;
+mod dump;
+mod globals;
+mod hints;
+pub mod psql;
+pub mod restore;
+mod tap;
+
+use std::{
+    path::PathBuf,
+    sync::{Mutex, MutexGuard},
+    time::Duration,
+};
+
+pub use detail::{Database, Detail, Extension, Grant, LargeObjectCount, Role, SchemaObject, Sequence, Setting};
+
+use self::{
+    clients::{Client, Clients},
+    connect::{ConnectParams, Connection},
+    discover::Server,
+    psql::Psql,
+};
+use super::{Discovery, GLOBALS, Item, Source, manifest::Manifest};
+use crate::{
+    config::{PostgresConfig, RootCertificates, SourceConfig},
+    error::{Error, Result},
+    stream::{cancel::Cancel, sink::Sink},
+};
+
+/// Name of a database's dump in its snapshots: PostgreSQL's custom format, not compressed.
+pub const DUMP: &str = "database.dump";
+/// Name of the roles' script in the snapshots of `@globals`.
+pub const GLOBALS_SQL: &str = "globals.sql";
+
+/// A PostgreSQL server.
+pub struct Postgres {
+    name: String,
+    config: PostgresConfig,
+    idle_timeout: Duration,
+    params: ConnectParams,
+    clients: Clients,
+    server: Mutex<Option<Server>>,
+}
+
+impl Postgres {
+    /// A source as configured. Reads the password's file.
+    pub fn new(source: &SourceConfig, config: &PostgresConfig) -> Result<Self> {
+        Ok(Self {
+            name: source.name.to_string(),
+            config: config.clone(),
+            idle_timeout: source.idle_timeout,
+            params: params(config)?,
+            clients: Clients::find(&config.client_dirs),
+            server: Mutex::new(None),
+        })
+    }
+
+    fn item_name(&self, item: &str) -> String {
+        format!("{}/{item}", self.name)
+    }
+
+    /// Opens a session with the newest client there is.
+    fn session(&self, database: &str, cancel: &Cancel) -> Result<Psql> {
+        let client = self.clients.newest()?;
+        Psql::connect(client, &self.params.prepare(client.major)?, database, cancel)
+    }
+
+    /// The tools for this server, and what they need to reach it.
+    fn tools(&self, server: &Server) -> Result<(&Client, Connection)> {
+        let client = self.clients.choose(server.major)?;
+        Ok((client, self.params.prepare(client.major)?))
+    }
+
+    fn known_server(&self) -> MutexGuard<'_, Option<Server>> {
+        self.server.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// What is known of the server; it is asked unless discovery has done so.
+    fn server(&self, cancel: &Cancel) -> Result<Server> {
+        if let Some(server) = &*self.known_server() {
+            return Ok(server.clone());
+        }
+        let server = Server::ask(&mut self.session(&self.config.maintenance_db, cancel)?)?;
+        *self.known_server() = Some(server.clone());
+        Ok(server)
+    }
+}
+
+impl Source for Postgres {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn kind(&self) -> &'static str {
+        "postgres"
+    }
+
+    fn discover(&self, cancel: &Cancel) -> Result<Discovery> {
+        let mut session = self.session(&self.config.maintenance_db, cancel)?;
+        let server = Server::ask(&mut session)?;
+        let found = discover::databases(&mut session, &self.config)?;
+        // Said now rather than for each database: there is no client that can dump this server.
+        self.clients.choose(server.major)?;
+        *self.known_server() = Some(server);
+        Ok(found)
+    }
+
+    fn dump(&self, item: &Item, sink: &dyn Sink, cancel: &Cancel) -> Result<Manifest> {
+        let server = self.server(cancel)?;
+        if item.name == GLOBALS { globals::dump(self, &server, sink, cancel) } else {
+            dump::dump(self, &server, &item.name, sink, cancel)
+        }
+    }
+}
+
+/// How to reach the configured server.
+pub fn params(config: &PostgresConfig) -> Result<ConnectParams> {
+    let text = |path: &PathBuf| {
+        path.to_str().map(str::to_owned).ok_or_else(|| Error::usage(format!("{} is not valid UTF-8", path.display())))
+    };
+    Ok(ConnectParams {
+        host: text(&config.host.as_path().to_owned())?,
+        port: config.port,
+        user: config.user.clone(),
+        password: config.password_file.as_ref().map(|file| Ok(file.load()?.expose().to_owned())).transpose()?,
+        sslmode: config.sslmode.map(|mode| mode.as_str().to_owned()),
+        sslrootcert: match &config.sslrootcert {
+            Some(RootCertificates::System) => Some("system".to_owned()),
+            Some(RootCertificates::File(path)) => Some(text(path)?),
+            None => None,
+        },
+        sslcert: config.sslcert.clone(),
+        sslkey: config.sslkey.clone(),
+    })
+}

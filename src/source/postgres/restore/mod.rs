@@ -1,0 +1,261 @@
+//! Putting a database back: a new or empty database like the original, `pg_restore` fed straight from the repository,
+//! and afterwards the rows counted and compared with the manifest.
+
+mod preflight;
+mod roles;
+mod target;
+mod verify;
+
+use std::{collections::BTreeSet, io, io::Write};
+
+pub use target::{Target, parse_url};
+
+use super::{
+    DUMP, Detail, GLOBALS_SQL, Role,
+    archive::{ArchiveReader, ArchiveSummary, TocEntry, entries_for_table, left_out_for_table},
+    clients::{Client, Clients, major_of},
+    connect::Connection,
+    psql::Psql,
+};
+use crate::{
+    error::{Error, Result},
+    source::{
+        Files,
+        manifest::{Digested, Manifest},
+    },
+    stream::{cancel::Cancel, private::PrivateDir},
+};
+
+/// How to restore.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Only this table, `schema.name`.
+    pub table: Option<String>,
+    /// Do not give objects to their owners; they belong to the connecting account.
+    pub no_owner: bool,
+    /// Do not restore GRANT and REVOKE.
+    pub no_privileges: bool,
+    /// Do not create missing roles.
+    pub no_roles: bool,
+    /// Leave out what only a superuser can restore.
+    pub skip_superuser: bool,
+}
+
+/// What a restore did.
+#[derive(Debug, Clone, Default, serde::Serialize)]
+pub struct Restored {
+    /// Database restored into.
+    pub database: String,
+    /// Was it created?
+    pub created: bool,
+    /// Bytes of the dump.
+    pub bytes: u64,
+    /// Tables whose rows were counted and found equal.
+    pub tables: u64,
+    /// Rows of these tables.
+    pub rows: u64,
+    /// Roles that were created.
+    pub roles_created: Vec<String>,
+    /// What an operator should know.
+    pub notes: Vec<String>,
+}
+
+/// What a restore works with.
+pub(super) struct Restore<'a> {
+    manifest: &'a Manifest,
+    detail: &'a Detail,
+    options: &'a Options,
+    client: &'a Client,
+    connection: Connection,
+    target: &'a Target,
+    cancel: &'a Cancel,
+    notice: &'a dyn Fn(&str),
+}
+
+/// Restores a database from `files` into `target`. `roles` are those of the `@globals` snapshot that goes with it.
+#[allow(clippy::too_many_arguments)]
+pub fn restore(
+    manifest: &Manifest,
+    files: &dyn Files,
+    roles: &[Role],
+    target: &Target,
+    clients: &Clients,
+    options: &Options,
+    cancel: &Cancel,
+    notice: &dyn Fn(&str),
+) -> Result<Restored> {
+    let detail = manifest
+        .postgres
+        .as_ref()
+        .filter(|detail| detail.database.is_some())
+        .ok_or_else(|| Error::usage("this snapshot holds no PostgreSQL database").hint(format!(
+            "for roles use --to DIR and feed {GLOBALS_SQL} to psql"
+        )))?;
+    let newest = clients.newest()?;
+    let mut session = Psql::connect(newest, &target.params.prepare(newest.major)?, &target.maintenance_db, cancel)?;
+    let server = preflight::ask(&mut session)?;
+    let client = choose_client(clients, manifest, server.major)?;
+    let connection = target.params.prepare(client.major)?;
+    let restore = Restore { manifest, detail, options, client, connection, target, cancel, notice };
+
+    let toc = read_toc(files)?;
+    let selection = restore.select(&toc, &server)?;
+    let mut done = Restored { database: target.database.clone(), ..Restored::default() };
+    restore.check_target_first(&mut session)?;
+    if !options.no_roles && !(options.no_owner && options.no_privileges) {
+        done.roles_created = roles::create_missing(&mut session, roles, &selection.entries, detail, &server)?;
+    }
+    restore.require_owners(&mut session, &selection, &server)?;
+    done.created = restore.create_database(&mut session, &server)?;
+    let filled = restore
+        .fill(files, &selection)
+        .and_then(|bytes| {
+            done.bytes = bytes;
+            if options.table.is_none() {
+                restore.database_properties(&mut session, &server, &mut done.notes)?;
+            }
+            restore.verify(&selection, &mut done)
+        })
+        .map_err(|error| restore.incomplete(error, done.created));
+    filled.map(|()| done)
+}
+
+/// The part of an archive that is restored.
+pub(super) struct Selection {
+    entries: Vec<TocEntry>,
+    /// The ids, if it is not all.
+    ids: Option<Vec<i32>>,
+}
+
+impl Restore<'_> {
+    fn select(&self, toc: &[TocEntry], server: &preflight::TargetServer) -> Result<Selection> {
+        let mut ids: Option<BTreeSet<i32>> = None;
+        if let Some(table) = &self.options.table {
+            let (schema, name) = table.split_once('.').unwrap_or(("public", table));
+            let chosen = entries_for_table(toc, schema, name);
+            if chosen.is_empty() {
+                return Err(Error::usage(format!("the snapshot has no table {schema}.{name}"))
+                    .hint("write it as schema.name, in the case in which it was created"));
+            }
+            let left_out = left_out_for_table(toc, &chosen);
+            for entry in toc.iter().filter(|e| left_out.dropped.contains(&e.dump_id)) {
+                (self.notice)(&format!("not restored with the table: {}", preflight::describe(entry)));
+            }
+            ids = Some(chosen.into_iter().collect());
+        }
+        let is_chosen = |id: i32| ids.as_ref().is_none_or(|ids| ids.contains(&id));
+        let chosen: Vec<TocEntry> = toc.iter().filter(|e| is_chosen(e.dump_id)).cloned().collect();
+        let blocked = if server.superuser { Vec::new() } else { preflight::superuser_only(&chosen, server) };
+        if blocked.is_empty() {
+            return Ok(Selection { entries: chosen, ids: ids.map(|ids| ids.into_iter().collect()) });
+        }
+        let list: Vec<_> = blocked.iter().map(|entry| preflight::describe(entry)).collect();
+        if !self.options.skip_superuser {
+            return Err(Error::failed(format!(
+                "the account {} is no superuser and cannot restore: {}",
+                server.account,
+                list.join("; ")
+            ))
+            .hint("nothing was changed; leave these out with --skip-superuser-objects, or use a superuser"));
+        }
+        list.iter().for_each(|what| (self.notice)(&format!("left out, only a superuser can restore it: {what}")));
+        let blocked: BTreeSet<i32> = blocked.iter().map(|entry| entry.dump_id).collect();
+        let entries: Vec<_> = chosen.into_iter().filter(|e| !blocked.contains(&e.dump_id)).collect();
+        let ids = entries.iter().map(|entry| entry.dump_id).collect();
+        Ok(Selection { entries, ids: Some(ids) })
+    }
+
+    /// Feeds `pg_restore` from the repository.
+    fn fill(&self, files: &dyn Files, selection: &Selection) -> Result<u64> {
+        let mut command = self
+            .connection
+            .command(self.client.tool("pg_restore"))
+            .args(["--format=custom", "--exit-on-error", "--no-password", "--dbname"])
+            .arg(self.connection.conninfo(&self.target.database)?)
+            .item(format!("{}/{}", self.manifest.source, self.manifest.item))
+            .cancel(self.cancel);
+        if self.options.no_owner {
+            command = command.arg("--no-owner");
+        }
+        if self.options.no_privileges {
+            command = command.arg("--no-privileges");
+        }
+        let lists = PrivateDir::new()?;
+        if let Some(ids) = &selection.ids {
+            let list: String = ids.iter().map(|id| format!("{id};\n")).collect();
+            command = command.arg("--use-list").arg(lists.file("list", list.as_bytes())?);
+        }
+        let mut input = command.spawn_input()?;
+        let bytes = files.copy(DUMP, &mut input)?;
+        input.finish()?;
+        Ok(bytes)
+    }
+
+    fn incomplete(&self, error: Error, created: bool) -> Error {
+        let database = &self.target.database;
+        let advice = if created {
+            format!("the database {database} was created by this restore and is incomplete: drop it before the next try")
+        } else {
+            format!("the database {database} may hold a part of the data: empty it before the next try")
+        };
+        match error.hint_text() {
+            Some(hint) => {
+                let hint = format!("{hint}; {advice}");
+                Error::new(error.kind(), error.summary()).hint(hint)
+            }
+            None => error.hint(advice),
+        }
+    }
+}
+
+/// The tools to restore with: able to read the archive, not newer than the server understands.
+fn choose_client<'a>(clients: &'a Clients, manifest: &Manifest, server: u32) -> Result<&'a Client> {
+    let made_by = manifest.tools.iter().find(|t| t.name == "pg_dump").and_then(|t| major_of(&t.version)).unwrap_or(server);
+    if server < made_by {
+        let original = major_of(&manifest.server_version).unwrap_or(made_by);
+        return Err(Error::failed(format!(
+            "the dump was made with pg_dump {made_by} of a server {original}, the target is PostgreSQL {server}: an \
+             older server cannot load a newer dump"
+        ))
+        .hint(format!("restore into PostgreSQL {made_by} or newer, or take the files with --to DIR")));
+    }
+    clients.choose(server)
+}
+
+/// Reads just the table of contents of the dump.
+fn read_toc(files: &dyn Files) -> Result<Vec<TocEntry>> {
+    struct Head {
+        archive: ArchiveReader,
+        enough: bool,
+    }
+    impl Write for Head {
+        fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+            if self.archive.has_toc() {
+                self.enough = true;
+                return Err(io::Error::other("the table of contents is complete"));
+            }
+            self.archive.feed(data);
+            Ok(data.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut head = Head { archive: ArchiveReader::new(), enough: false };
+    let copied = files.copy(DUMP, &mut head);
+    if !head.enough {
+        copied?;
+    }
+    let ArchiveSummary { toc, undigested, .. } = head.archive.finish();
+    if toc.is_empty() {
+        return Err(Error::failed("the dump's table of contents cannot be read")
+            .because_text(undigested.unwrap_or_default())
+            .hint("take the files with --to DIR and restore them with pg_restore"));
+    }
+    Ok(toc)
+}
+
+/// May the rows be compared with the manifest?
+fn countable(manifest: &Manifest) -> bool {
+    manifest.digested == Digested::Yes
+}

@@ -1,0 +1,147 @@
+//! What an account cannot restore is said before anything is changed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Deserialize;
+
+use super::{Restore, Selection};
+use crate::{
+    error::{Error, Result},
+    source::postgres::{
+        archive::TocEntry,
+        psql::{Psql, quote_literal},
+    },
+};
+
+/// The server restored to, and what the account may do there.
+#[derive(Debug, Clone, Deserialize)]
+pub(in super::super) struct TargetServer {
+    version_num: u32,
+    pub(super) account: String,
+    pub(super) superuser: bool,
+    pub(super) create_role: bool,
+    #[serde(skip)]
+    pub(super) major: u32,
+    #[serde(skip)]
+    trusted_extensions: BTreeSet<String>,
+    #[serde(skip)]
+    trusted_languages: BTreeSet<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Name {
+    name: String,
+}
+
+/// Asks the server.
+pub(super) fn ask(session: &mut Psql) -> Result<TargetServer> {
+    let mut server: TargetServer = session.query_one(
+        "SELECT current_setting('server_version_num')::int AS version_num, current_user AS account, \
+                rolsuper AS superuser, rolcreaterole AS create_role \
+         FROM pg_catalog.pg_roles WHERE rolname = current_user",
+    )?;
+    server.major = server.version_num / 10_000;
+    if server.major >= 13 && !server.superuser {
+        let names = |session: &mut Psql, sql| -> Result<BTreeSet<String>> {
+            Ok(session.query::<Name>(sql)?.into_iter().map(|row| row.name).collect())
+        };
+        server.trusted_extensions = names(
+            session,
+            "SELECT DISTINCT name FROM pg_catalog.pg_available_extension_versions WHERE trusted OR NOT superuser",
+        )?;
+        server.trusted_languages =
+            names(session, "SELECT lanname AS name FROM pg_catalog.pg_language WHERE lanpltrusted")?;
+    }
+    Ok(server)
+}
+
+/// A few words on an entry.
+pub(super) fn describe(entry: &TocEntry) -> String {
+    match entry.namespace.as_deref() {
+        Some(schema) if !schema.is_empty() && schema != "-" => format!("{} {schema}.{}", entry.desc, entry.tag),
+        _ => format!("{} {}", entry.desc, entry.tag),
+    }
+}
+
+/// The entries that need a superuser on this server.
+pub(super) fn superuser_only<'a>(toc: &'a [TocEntry], server: &TargetServer) -> Vec<&'a TocEntry> {
+    toc.iter().filter(|entry| needs_superuser(entry, server)).collect()
+}
+
+fn needs_superuser(entry: &TocEntry, server: &TargetServer) -> bool {
+    let defines = |text: &str| entry.defn.contains(text);
+    match entry.desc.as_str() {
+        "EVENT TRIGGER" | "FOREIGN DATA WRAPPER" | "ACCESS METHOD" | "OPERATOR CLASS" | "OPERATOR FAMILY" => true,
+        "EXTENSION" => !server.trusted_extensions.contains(&entry.tag),
+        // A trusted extension belongs to the bootstrap superuser whoever creates it.
+        "COMMENT" => entry.tag.starts_with("EXTENSION ") || entry.tag.starts_with("EVENT TRIGGER "),
+        "FUNCTION" | "PROCEDURE" | "AGGREGATE" => {
+            ["LANGUAGE c\n", "LANGUAGE c ", "LANGUAGE internal"].iter().any(|text| defines(text))
+                || untrusted_language(&entry.defn).is_some_and(|l| !server.trusted_languages.contains(l))
+        }
+        "PUBLICATION" => defines("FOR ALL TABLES"),
+        "SUBSCRIPTION" => true,
+        "PROCEDURAL LANGUAGE" => defines("HANDLER"),
+        _ => false,
+    }
+}
+
+/// The language of a function if its name says that it is untrusted: those end in `u`.
+fn untrusted_language(definition: &str) -> Option<&str> {
+    let rest = &definition[definition.find("\n    LANGUAGE ")? + "\n    LANGUAGE ".len()..];
+    let language = rest.split_whitespace().next()?;
+    language.ends_with('u').then_some(language)
+}
+
+impl Restore<'_> {
+    /// Fails if an owner does not exist on the target, or the account may not act as it.
+    pub(super) fn require_owners(&self, session: &mut Psql, selection: &Selection, server: &TargetServer) -> Result<()> {
+        #[derive(Deserialize)]
+        struct Owner {
+            name: String,
+            exists: bool,
+            usable: bool,
+        }
+        if self.options.no_owner {
+            return Ok(());
+        }
+        let mut owners: BTreeMap<&str, String> = BTreeMap::new();
+        for entry in &selection.entries {
+            if let Some(owner) = entry.owner.as_deref().filter(|owner| !owner.is_empty()) {
+                owners.entry(owner).or_insert_with(|| describe(entry));
+            }
+        }
+        if self.options.table.is_none() {
+            owners.entry(&self.original()?.owner).or_insert_with(|| "the database".to_owned());
+        }
+        if owners.is_empty() {
+            return Ok(());
+        }
+        let values: Vec<_> = owners.keys().map(|owner| format!("({})", quote_literal(owner))).collect();
+        let rows: Vec<Owner> = session.query(&format!(
+            "SELECT v.name, r.oid IS NOT NULL AS exists, \
+                    coalesce(pg_has_role(current_user, r.oid, 'MEMBER'), false) AS usable \
+             FROM (VALUES {}) v(name) LEFT JOIN pg_catalog.pg_roles r ON r.rolname = v.name",
+            values.join(", ")
+        ))?;
+        let owned = |row: &Owner| owners.get(row.name.as_str()).map_or("", String::as_str).to_owned();
+        if let Some(row) = rows.iter().find(|row| !row.exists) {
+            return Err(Error::failed(format!("the role {} does not exist on the target; it owns {}", row.name, owned(row)))
+                .hint("back up @globals as well, create the role by hand, or use --no-owner: then everything belongs to the connecting account"));
+        }
+        if let Some(row) = rows.iter().find(|row| !row.usable) {
+            return Err(Error::failed(format!(
+                "the account {} may not give objects to the role {}, which owns {}",
+                server.account,
+                row.name,
+                owned(row)
+            ))
+            .hint(format!(
+                "GRANT {} TO {}, use a superuser, or use --no-owner",
+                crate::source::postgres::psql::quote_ident(&row.name),
+                crate::source::postgres::psql::quote_ident(&server.account)
+            )));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,113 @@
+//! After a restore: the rows in the database must be those the manifest recorded.
+
+use std::collections::BTreeSet;
+
+use serde::Deserialize;
+
+use super::{Restore, Restored, Selection, countable};
+use crate::{
+    error::{Error, Result},
+    source::{
+        manifest::Object,
+        postgres::psql::{Psql, quote_ident, quote_literal},
+    },
+};
+
+/// Counting a large table takes long.
+const COUNT_WITHIN: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+
+#[derive(Debug, Deserialize)]
+struct Count {
+    rows: u64,
+}
+
+impl Restore<'_> {
+    /// Counts the rows of every restored table, and compares sequences and large objects.
+    pub(super) fn verify(&self, selection: &Selection, done: &mut Restored) -> Result<()> {
+        if !countable(self.manifest) {
+            done.notes.push("the rows could not be compared: the dump was not digested when it was made".to_owned());
+            return Ok(());
+        }
+        let mut session = Psql::connect(self.client, &self.connection, &self.target.database, self.cancel)?;
+        session.set_timeout(COUNT_WITHIN);
+        let of_extensions = extension_tables(&mut session)?;
+        let mut wrong = Vec::new();
+        for table in self.restored_tables(selection) {
+            let schema = table.schema.as_deref().unwrap_or_default();
+            let name = format!("{}.{}", quote_ident(schema), quote_ident(&table.name));
+            let counted: Count = session.query_one(&format!("SELECT count(*) AS rows FROM ONLY {name}"))?;
+            // Of an extension's own table only the user's rows are dumped.
+            let extension = of_extensions.contains(&(schema.to_owned(), table.name.clone()));
+            if counted.rows == table.rows || (extension && counted.rows >= table.rows) {
+                done.tables += 1;
+                done.rows += counted.rows;
+            } else {
+                wrong.push(format!("{name} has {} rows instead of {}", counted.rows, table.rows));
+            }
+        }
+        if self.options.table.is_none() {
+            self.verify_large_objects(&mut session, &mut wrong)?;
+            self.verify_sequences(&mut session, &mut wrong)?;
+        }
+        if wrong.is_empty() {
+            return Ok(());
+        }
+        let shown = wrong.iter().take(5).cloned().collect::<Vec<_>>().join("; ");
+        let more = wrong.len().saturating_sub(5);
+        let rest = if more > 0 { format!("; and {more} more") } else { String::new() };
+        Err(Error::failed(format!("the restored database is not what was backed up: {shown}{rest}"))
+            .hint("do not use it; see the server's log, and try an older snapshot with --at"))
+    }
+
+    fn restored_tables(&self, selection: &Selection) -> Vec<&Object> {
+        let all: BTreeSet<(&str, &str)> = selection
+            .entries
+            .iter()
+            .filter(|entry| entry.desc == "TABLE DATA")
+            .map(|entry| (entry.namespace.as_deref().unwrap_or_default(), entry.tag.as_str()))
+            .collect();
+        let restored = |o: &&Object| all.contains(&(o.schema.as_deref().unwrap_or_default(), o.name.as_str()));
+        self.manifest.objects.iter().filter(restored).collect()
+    }
+
+    fn verify_large_objects(&self, session: &mut Psql, wrong: &mut Vec<String>) -> Result<()> {
+        let expected = self.detail.large_objects.count;
+        let counted: Count = session.query_one("SELECT count(*) AS rows FROM pg_catalog.pg_largeobject_metadata")?;
+        if counted.rows != expected {
+            wrong.push(format!("there are {} large objects instead of {expected}", counted.rows));
+        }
+        Ok(())
+    }
+
+    fn verify_sequences(&self, session: &mut Psql, wrong: &mut Vec<String>) -> Result<()> {
+        #[derive(Debug, Deserialize)]
+        struct At {
+            value: i64,
+            is_called: bool,
+        }
+        for sequence in &self.detail.sequences {
+            let name = format!("{}.{}", quote_ident(&sequence.schema), quote_ident(&sequence.name));
+            let at: At = session.query_one(&format!("SELECT last_value AS value, is_called FROM {name}"))?;
+            if (at.value, at.is_called) != (sequence.value, sequence.is_called) {
+                wrong.push(format!("the sequence {name} stands at {} instead of {}", at.value, sequence.value));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Tables that belong to an extension.
+fn extension_tables(session: &mut Psql) -> Result<BTreeSet<(String, String)>> {
+    #[derive(Deserialize)]
+    struct Table {
+        schema: String,
+        name: String,
+    }
+    let tables: Vec<Table> = session.query(&format!(
+        "SELECT n.nspname AS schema, c.relname AS name FROM pg_catalog.pg_depend d \
+         JOIN pg_catalog.pg_class c ON c.oid = d.objid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+         WHERE d.deptype = {} AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass",
+        quote_literal("e")
+    ))?;
+    Ok(tables.into_iter().map(|table| (table.schema, table.name)).collect())
+}

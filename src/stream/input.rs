@@ -1,0 +1,185 @@
+//! A tool that reads from us, such as a restore: a tool that stops reading reports its own error, not a broken pipe.
+
+use std::{
+    io::{self, Write},
+    time::Duration,
+};
+
+use super::{
+    cancel::Cancel,
+    child::again,
+    pipe::{PipeWriter, Stop},
+    process::Process,
+    stderr::Tail,
+};
+use crate::error::{Error, Result};
+
+/// A tool that closed its stdin should end at once; it is ended after this time.
+const LAST_STEPS: Duration = Duration::from_secs(10);
+
+/// What a tool reads from stdin. Only [`ChildInput::finish`] tells that the tool succeeded; dropping it ends the tool.
+pub struct ChildInput {
+    process: Process,
+    pipe: Option<PipeWriter>,
+    cancel: Cancel,
+    idle_timeout: Option<Duration>,
+    output: Tail,
+    failed: Option<Error>,
+}
+
+/// The last lines a tool wrote, at most 20 of each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said {
+    /// The end of its stdout.
+    pub stdout: String,
+    /// The end of its stderr: warnings, as the tool succeeded.
+    pub stderr: String,
+}
+
+impl ChildInput {
+    pub(super) fn new(
+        mut process: Process,
+        pipe: PipeWriter,
+        cancel: Cancel,
+        idle_timeout: Option<Duration>,
+        secrets: Vec<String>,
+    ) -> Result<Self> {
+        let stdout = process.child().stdout.take();
+        let output = stdout
+            .ok_or_else(|| io::Error::other("no pipe"))
+            .and_then(|stdout| Tail::drain(stdout, secrets))
+            .map_err(|error| {
+                Error::failed(format!("cannot read the output of {}", process.name())).because(&error)
+            })?;
+        Ok(Self { process, pipe: Some(pipe), cancel, idle_timeout, output, failed: None })
+    }
+
+    /// Closes stdin and waits for the tool's exit, however long its last steps take (building indexes may take hours);
+    /// the stop flag ends the wait. Fails if the tool failed or stopped reading early.
+    pub fn finish(mut self) -> Result<Said> {
+        if let Some(error) = &self.failed {
+            return Err(again(error));
+        }
+        self.pipe = None;
+        match self.process.wait(None, &self.cancel) {
+            Ok(status) if status.success() => {
+                for tail in [self.process.messages(), &self.output] {
+                    tail.wait_closed(Duration::from_millis(500));
+                }
+                Ok(Said { stdout: self.output.text(), stderr: self.process.messages().text() })
+            }
+            Ok(status) => Err(self.failure(status)),
+            Err(stop) => Err(self.process.stopped(stop, "waiting for its end")),
+        }
+    }
+
+    /// The tool closed its stdin: the reason is its exit status and what it said.
+    fn broken(&mut self) -> Error {
+        self.pipe = None;
+        match self.process.wait(Some(LAST_STEPS), &self.cancel) {
+            Ok(status) if status.success() => {
+                Error::failed(format!("{} ended before it had read all data", self.process.name()))
+                    .because_text(self.process.messages().text())
+            }
+            Ok(status) => self.failure(status),
+            Err(stop) => self.process.stopped(stop, "after it stopped reading"),
+        }
+    }
+
+    fn failure(&self, status: std::process::ExitStatus) -> Error {
+        let error = self.process.failure(status);
+        // Few tools complain on stdout: it helps only if stderr says nothing.
+        self.output.wait_closed(Duration::from_millis(500));
+        if self.process.messages().text().is_empty() { error.because_text(self.output.text()) } else { error }
+    }
+}
+
+impl Write for ChildInput {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        if buf.is_empty() {
+            return Ok(0);
+        }
+        if let Some(pipe) = self.pipe.as_mut().filter(|_| self.failed.is_none()) {
+            match pipe.write(buf, self.idle_timeout) {
+                Ok(n) => return Ok(n),
+                Err(Stop::Io(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+                    self.failed = Some(self.broken());
+                }
+                Err(stop) => self.failed = Some(self.process.stopped(stop, "writing to it")),
+            }
+        }
+        Err(io::Error::other(match &self.failed {
+            Some(error) => again(error),
+            None => Error::failed(format!("{} was written to after its end", self.process.name())),
+        }))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::child::{Command, into_error};
+    use super::*;
+
+    fn sh(script: &str) -> Command {
+        Command::new("/bin/sh").arg("-c").arg(script).item("pg/shop")
+    }
+
+    #[test]
+    fn all_bytes_arrive_and_the_end_is_said() {
+        let mut input = sh("wc -c; echo note >&2").spawn_input().unwrap();
+        for _ in 0..300 {
+            input.write_all(&[b'x'; 10_000]).unwrap();
+        }
+        let said = input.finish().unwrap();
+        assert_eq!((said.stdout.trim(), said.stderr.as_str()), ("3000000", "note"));
+    }
+
+    #[test]
+    fn a_tool_that_stops_reading_tells_why() {
+        let mut input =
+            sh("head -c 10 >/dev/null; echo 'relation exists' >&2; exit 3").spawn_input().unwrap();
+        let chunk = vec![0; 256 * 1024];
+        let first =
+            std::iter::repeat_with(|| input.write_all(&chunk)).find_map(|result| result.err()).unwrap();
+        let text = into_error(first).to_string();
+        assert_eq!(text, "sh (pg/shop) failed with exit status 3: relation exists");
+        assert_eq!(input.finish().unwrap_err().to_string(), text, "finishing after a failure fails alike");
+    }
+
+    #[test]
+    fn success_without_having_read_all_is_a_failure() {
+        let mut input = sh("exit 0").spawn_input().unwrap();
+        let chunk = vec![0; 256 * 1024];
+        let error =
+            std::iter::repeat_with(|| input.write_all(&chunk)).find_map(|result| result.err()).unwrap();
+        assert!(error.to_string().contains("ended before it had read all data"), "{error}");
+    }
+
+    #[test]
+    fn failure_after_the_last_byte_is_a_failure() {
+        let mut input = sh("cat >/dev/null; echo only on stdout; exit 1").spawn_input().unwrap();
+        input.write_all(b"data").unwrap();
+        assert_eq!(
+            input.finish().unwrap_err().to_string(),
+            "sh (pg/shop) failed with exit status 1: only on stdout"
+        );
+    }
+
+    #[test]
+    fn a_tool_that_does_not_read_is_ended_after_the_idle_timeout_or_the_stop_flag() {
+        let chunk = vec![0; 4 * 1024 * 1024];
+        let mut input = sh("exec sleep 100").idle_timeout(Duration::from_millis(50)).spawn_input().unwrap();
+        let text = input.write_all(&chunk).unwrap_err().to_string();
+        assert!(text.contains("nothing happened for 0.") && text.contains("idle_timeout"), "{text}");
+
+        let cancel = Cancel::new();
+        let input = sh("exec sleep 100").cancel(&cancel).spawn_input().unwrap();
+        cancel.cancel("enough");
+        assert_eq!(input.finish().unwrap_err().to_string(), "sh (pg/shop): stopped: enough");
+    }
+}

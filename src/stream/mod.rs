@@ -1,0 +1,11 @@
+//! Streams between children, the repository and servers: bounded memory, and no end of a stream without its reason.
+
+pub mod cancel;
+pub mod child;
+pub mod digest;
+pub mod input;
+pub(crate) mod pipe;
+pub mod private;
+pub(crate) mod process;
+pub mod sink;
+pub(crate) mod stderr;

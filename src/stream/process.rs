@@ -1,0 +1,242 @@
+//! A running tool in a process group of its own: it never outlives us, and its exit status and last words become one
+//! error.
+//!
+//! `PR_SET_PDEATHSIG` fires when the *thread* that started the child ends, so all children are started by one thread
+//! that lives as long as this process.
+
+use std::{
+    io,
+    os::unix::process::{CommandExt, ExitStatusExt},
+    process::{Child, ExitStatus},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        mpsc::{Sender, channel},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid};
+
+use super::{cancel::Cancel, pipe::Stop, private::PrivateDir, stderr::Tail};
+use crate::error::{Error, Result};
+
+/// Time between SIGTERM and SIGKILL.
+const GRACE: Duration = Duration::from_secs(2);
+/// A grandchild may hold stderr open after the tool ended: its last words are waited for this long.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// A child that is ended and reaped when this is dropped.
+pub(crate) struct Process {
+    child: Child,
+    group: Pid,
+    /// The tool, and the item in brackets if known.
+    name: String,
+    messages: Tail,
+    status: Option<ExitStatus>,
+    // The tool may open its pass file at any time: the folder must live as long as the tool.
+    _private: Vec<Arc<PrivateDir>>,
+}
+
+impl Process {
+    /// Starts `command`, whose stderr must be piped. stdin and stdout stay in the returned process's child handle
+    /// until taken with [`Process::child`].
+    pub(crate) fn start(
+        command: std::process::Command,
+        name: String,
+        secrets: Vec<String>,
+        private: Vec<Arc<PrivateDir>>,
+    ) -> Result<Self> {
+        let program = command.get_program().to_string_lossy().into_owned();
+        let mut child = spawn(command).map_err(|error| {
+            let failed = Error::failed(format!("cannot start {program} for {name}")).because(&error);
+            match error.kind() {
+                io::ErrorKind::NotFound => failed.hint(format!("install {program} or configure where it is")),
+                _ => failed,
+            }
+        })?;
+        let started = (|| {
+            let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw)?;
+            Some((group, child.stderr.take()?))
+        })();
+        let Some((group, stderr)) = started else {
+            let _ = child.kill().and_then(|()| child.wait());
+            return Err(Error::failed(format!("{name} was started without a pipe for its messages")));
+        };
+        match Tail::drain(stderr, secrets) {
+            Ok(messages) => Ok(Self { child, group, name, messages, status: None, _private: private }),
+            Err(error) => {
+                let _ = child.kill().and_then(|()| child.wait());
+                Err(Error::failed(format!("cannot read the messages of {name}")).because(&error))
+            }
+        }
+    }
+
+    /// The handle, to take stdin and stdout from.
+    pub(crate) fn child(&mut self) -> &mut Child {
+        &mut self.child
+    }
+
+    /// The tool's name for messages.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What it wrote to stderr last.
+    pub(crate) fn messages(&self) -> &Tail {
+        &self.messages
+    }
+
+    /// Asks the tool to cancel what it does, as Ctrl-C would.
+    pub(crate) fn interrupt(&self) {
+        if self.status.is_none() {
+            let _ = kill_process(self.group, Signal::INT);
+        }
+    }
+
+    /// Waits for the exit, then ends what is left of the process group and reaps the child.
+    pub(crate) fn wait(&mut self, limit: Option<Duration>, cancel: &Cancel) -> Result<ExitStatus, Stop> {
+        let began = Instant::now();
+        let mut nap = Duration::from_micros(50);
+        while self.status.is_none() && !self.has_exited() {
+            cancel.check().map_err(Stop::Cancelled)?;
+            if limit.is_some_and(|limit| began.elapsed() >= limit) {
+                return Err(Stop::Silent(began.elapsed()));
+            }
+            thread::sleep(nap);
+            nap = (nap * 2).min(Duration::from_millis(50));
+        }
+        self.reap().map_err(Stop::Io)
+    }
+
+    /// Ends the whole process group: SIGTERM, and SIGKILL after two seconds. Nothing happens if it was reaped already.
+    pub(crate) fn terminate(&mut self) {
+        if self.status.is_some() {
+            return;
+        }
+        let _ = kill_process_group(self.group, Signal::TERM);
+        // A stopped process cannot act on SIGTERM.
+        let _ = kill_process_group(self.group, Signal::CONT);
+        let _ = self.wait(Some(GRACE), &Cancel::new());
+        if self.status.is_none() {
+            let _ = kill_process_group(self.group, Signal::KILL);
+            let _ = self.reap();
+        }
+    }
+
+    /// The error for an exit status that is not success.
+    pub(crate) fn failure(&self, status: ExitStatus) -> Error {
+        self.messages.wait_closed(LAST_WORDS);
+        let error =
+            Error::failed(format!("{} {}", self.name, describe(status))).because_text(self.messages.text());
+        if status.signal() == Some(Signal::KILL.as_raw()) {
+            return error.hint("the kernel may have ended it for lack of memory: see `journalctl -k`");
+        }
+        error
+    }
+
+    /// The error for a wait that ended without a result; the process group is ended first.
+    pub(crate) fn stopped(&mut self, stop: Stop, doing: &str) -> Error {
+        self.terminate();
+        match stop {
+            Stop::Cancelled(error) => error.context(&self.name),
+            Stop::Io(error) => Error::failed(format!("{}: {doing} failed", self.name)).because(&error),
+            Stop::Silent(time) => {
+                let seconds = time.as_secs_f64();
+                Error::failed(format!("{} was ended: {doing}, nothing happened for {seconds:.1} s", self.name))
+                    .because_text(self.messages.text())
+                    .hint("look for locks or a lost connection at the server; raise `idle_timeout` if this is normal")
+            }
+        }
+    }
+
+    /// Whether the leader ended, without reaping it: as long as it is a zombie, the group's id cannot be given to
+    /// another process and signals to it hit no stranger.
+    fn has_exited(&self) -> bool {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        !matches!(waitid(WaitId::Pid(self.group), options), Ok(None))
+    }
+
+    /// Ends the group's other members and collects the leader's status. Blocks until the leader has ended.
+    fn reap(&mut self) -> io::Result<ExitStatus> {
+        if let Some(status) = self.status {
+            return Ok(status);
+        }
+        let _ = kill_process_group(self.group, Signal::KILL);
+        let status = self.child.wait()?;
+        self.status = Some(status);
+        Ok(status)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.terminate();
+    }
+}
+
+fn describe(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("failed with exit status {code}"),
+        (None, Some(signal)) => {
+            let name = match Signal::from_named_raw(signal) {
+                Some(Signal::KILL) => " (SIGKILL)",
+                Some(Signal::TERM) => " (SIGTERM)",
+                Some(Signal::INT) => " (SIGINT)",
+                Some(Signal::SEGV) => " (SIGSEGV)",
+                Some(Signal::ABORT) => " (SIGABRT)",
+                Some(Signal::PIPE) => " (SIGPIPE)",
+                _ => "",
+            };
+            format!("was ended by signal {signal}{name}")
+        }
+        (None, None) => format!("ended with {status}"),
+    }
+}
+
+type Order = (std::process::Command, Sender<io::Result<Child>>);
+
+/// Starts a child from the one thread that never ends.
+fn spawn(command: std::process::Command) -> io::Result<Child> {
+    static ORDERS: OnceLock<Mutex<Option<Sender<Order>>>> = OnceLock::new();
+    let orders = {
+        let mut slot = ORDERS.get_or_init(|| Mutex::new(None)).lock().unwrap_or_else(PoisonError::into_inner);
+        match &*slot {
+            Some(orders) => orders.clone(),
+            None => {
+                let (sender, receiver) = channel::<Order>();
+                thread::Builder::new().name("tool-starter".into()).spawn(move || {
+                    for (command, reply) in receiver {
+                        // A caller always waits for the reply; if it was lost, the child ends on its closed pipes.
+                        let _ = reply.send(spawn_here(command));
+                    }
+                })?;
+                slot.insert(sender).clone()
+            }
+        }
+    };
+    let gone = || io::Error::other("the thread that starts tools has ended");
+    let (reply, answer) = channel();
+    orders.send((command, reply)).map_err(|_| gone())?;
+    answer.recv().map_err(|_| gone())?
+}
+
+fn spawn_here(mut command: std::process::Command) -> io::Result<Child> {
+    command.process_group(0);
+    #[cfg(target_os = "linux")]
+    {
+        let us = rustix::process::getpid();
+        let bind_to_us = move || {
+            rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?;
+            // We may have ended before the line above took effect.
+            if rustix::process::getppid() == Some(us) {
+                Ok(())
+            } else {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+        };
+        // SAFETY: between fork and exec the closure only makes two system calls; it neither allocates nor locks.
+        unsafe { command.pre_exec(bind_to_us) };
+    }
+    command.spawn()
+}

@@ -1,0 +1,202 @@
+//! The last lines a child wrote to stderr, read by a thread so that a talkative child never blocks.
+
+use std::{
+    collections::VecDeque,
+    io::{self, Read},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// Lines kept at most.
+const LINES: usize = 20;
+/// Bytes kept at most, over all lines.
+const BYTES: usize = 8 * 1024;
+/// Bytes of one line kept at most.
+const LINE: usize = 1024;
+/// Bytes of one line looked at for secrets before it is cut to [`LINE`].
+const RAW_LINE: usize = 4 * LINE;
+
+/// The bounded tail of a text stream; clones see the same tail.
+#[derive(Clone)]
+pub(crate) struct Tail {
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    lines: VecDeque<String>,
+    bytes: usize,
+    closed: bool,
+}
+
+impl Tail {
+    /// Starts a thread that reads `source` to its end; each text of `secrets` is replaced by `***`.
+    pub(crate) fn drain(source: impl Read + Send + 'static, secrets: Vec<String>) -> io::Result<Self> {
+        let tail = Self { shared: Arc::default() };
+        let writer = tail.clone();
+        thread::Builder::new().name("tool-messages".into()).spawn(move || writer.run(source, &secrets))?;
+        Ok(tail)
+    }
+
+    /// The lines kept, oldest first, joined by line feeds.
+    pub(crate) fn text(&self) -> String {
+        let state = self.lock();
+        state.lines.iter().map(String::as_str).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Forgets the lines kept so far.
+    pub(crate) fn clear(&self) {
+        let mut state = self.lock();
+        state.lines.clear();
+        state.bytes = 0;
+    }
+
+    /// Waits until the writing side is closed by all who hold it; a grandchild may keep it open, hence the limit.
+    pub(crate) fn wait_closed(&self, limit: Duration) -> bool {
+        self.wait(limit, |state| state.closed)
+    }
+
+    /// Waits until a kept line equals `line` or the stream is closed. False after `limit`.
+    pub(crate) fn wait_line(&self, line: &str, limit: Duration) -> bool {
+        self.wait(limit, |state| state.closed || state.lines.iter().any(|kept| kept == line))
+    }
+
+    fn wait(&self, limit: Duration, reached: impl Fn(&State) -> bool) -> bool {
+        let end = Instant::now() + limit;
+        let mut state = self.lock();
+        while !reached(&state) {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            let waited = self.shared.changed.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run(&self, mut source: impl Read, secrets: &[String]) {
+        let mut chunk = [0_u8; 4096];
+        let mut line = Vec::new();
+        loop {
+            let n = match source.read(&mut chunk) {
+                Ok(0) => break,
+                Ok(n) => n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(_) => break,
+            };
+            for &byte in &chunk[..n] {
+                // Progress displays overwrite themselves with carriage returns: each is a line of its own.
+                if byte == b'\n' || byte == b'\r' {
+                    self.push(&line, secrets);
+                    line.clear();
+                } else if line.len() < RAW_LINE {
+                    line.push(byte);
+                }
+            }
+        }
+        self.push(&line, secrets);
+        self.lock().closed = true;
+        self.shared.changed.notify_all();
+    }
+
+    fn push(&self, raw: &[u8], secrets: &[String]) {
+        let text = clean(raw, secrets);
+        if text.is_empty() {
+            return;
+        }
+        let mut state = self.lock();
+        state.bytes += text.len();
+        state.lines.push_back(text);
+        while state.lines.len() > LINES || state.bytes > BYTES {
+            let Some(oldest) = state.lines.pop_front() else { break };
+            state.bytes -= oldest.len();
+        }
+        drop(state);
+        self.shared.changed.notify_all();
+    }
+}
+
+/// One line fit for a message: valid text, no secrets, no control characters (a terminal would obey them), at most
+/// [`LINE`] bytes.
+fn clean(raw: &[u8], secrets: &[String]) -> String {
+    let mut text = String::from_utf8_lossy(raw).into_owned();
+    for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
+        text = text.replace(secret.as_str(), "***");
+    }
+    let mut text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    text.truncate(text.trim_end().len());
+    if text.len() > LINE {
+        let mut end = LINE - '…'.len_utf8();
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::io::Cursor;
+
+    fn tail_of(text: impl Into<Vec<u8>>, secrets: &[&str]) -> String {
+        let secrets = secrets.iter().map(ToString::to_string).collect();
+        let tail = Tail::drain(Cursor::new(text.into()), secrets).unwrap();
+        assert!(tail.wait_closed(Duration::from_secs(5)));
+        tail.text()
+    }
+
+    #[test]
+    fn only_the_last_lines_are_kept() {
+        let text: String = (0..100).map(|i| format!("line {i}\n")).collect();
+        let kept = tail_of(text, &[]);
+        assert_eq!(kept.lines().count(), LINES);
+        assert!(kept.starts_with("line 80\n") && kept.ends_with("line 99"), "{kept}");
+    }
+
+    #[test]
+    fn long_lines_and_many_bytes_are_bounded() {
+        let kept = tail_of("é".repeat(1_000_000), &[]);
+        assert!(kept.len() <= LINE && kept.ends_with("é…"), "{} bytes", kept.len());
+        let kept = tail_of(format!("{}\n", "x".repeat(LINE)).repeat(30), &[]);
+        assert_eq!(kept.lines().count(), BYTES / LINE);
+    }
+
+    #[test]
+    fn secrets_bad_utf8_and_control_characters_do_not_pass() {
+        assert_eq!(tail_of(*b"\x1b[31mbad \xff\r\n\n", &[]), " [31mbad \u{fffd}");
+        assert_eq!(
+            tail_of("login mongodb://u:s3cret@h failed", &["s3cret", ""]),
+            "login mongodb://u:***@h failed"
+        );
+        let edge = format!("{}s3cret", "x".repeat(LINE - 4));
+        assert!(!tail_of(edge, &["s3cret"]).contains("s3"), "a secret at the cut must not show in part");
+    }
+
+    #[test]
+    fn waiting_for_a_line_ends_at_the_limit() {
+        let (reader, mut writer) = io::pipe().unwrap();
+        let tail = Tail::drain(reader, Vec::new()).unwrap();
+        assert!(!tail.wait_line("mark", Duration::from_millis(20)));
+        io::Write::write_all(&mut writer, b"mark\n").unwrap();
+        assert!(tail.wait_line("mark", Duration::from_secs(5)));
+        tail.clear();
+        assert_eq!(tail.text(), "");
+        assert!(!tail.wait_closed(Duration::from_millis(20)), "the writer is still open");
+    }
+}

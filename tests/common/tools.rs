@@ -1,0 +1,104 @@
+//! Finds the programs tests need. A missing one is a visible skip, or a failure where CI says it must be there.
+
+use std::{env, fs::OpenOptions, io::Write, path::PathBuf, thread};
+
+/// A program, or a folder of programs, that `scripts/test` installs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tool {
+    /// The folder of PostgreSQL 15's programs, server included.
+    Pg15,
+    /// The folder of PostgreSQL 18's programs, server included.
+    Pg18,
+    /// The oldest restic that must read our repositories.
+    Restic,
+    /// The newest restic.
+    ResticNew,
+    /// The `openssl` program, for certificates.
+    Openssl,
+}
+
+impl Tool {
+    /// What a person calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pg15 => "PostgreSQL 15",
+            Self::Pg18 => "PostgreSQL 18",
+            Self::Restic => "restic",
+            Self::ResticNew => "the newest restic",
+            Self::Openssl => "openssl",
+        }
+    }
+
+    /// The environment variable that `scripts/lib.sh` sets, the place below the tools folder, the system's place.
+    fn places(self) -> (&'static str, Option<&'static str>, Option<&'static str>) {
+        match self {
+            Self::Pg15 => ("TIK_BACKUP_TEST_PG15", None, Some("/usr/lib/postgresql/15/bin")),
+            Self::Pg18 => ("TIK_BACKUP_TEST_PG18", Some("pg18/bin"), None),
+            Self::Restic => ("TIK_BACKUP_TEST_RESTIC", None, Some("/usr/bin/restic")),
+            Self::ResticNew => ("TIK_BACKUP_TEST_RESTIC_NEW", Some("restic-new/restic"), None),
+            Self::Openssl => ("TIK_BACKUP_TEST_OPENSSL", None, Some("/usr/bin/openssl")),
+        }
+    }
+
+    /// Where it is, if it is there.
+    pub fn path(self) -> Option<PathBuf> {
+        let (variable, below_tools, system) = self.places();
+        if let Some(path) = env::var_os(variable) {
+            return Some(PathBuf::from(path)).filter(|path| path.exists());
+        }
+        let below_tools =
+            below_tools.into_iter().flat_map(|below| tools_dirs().map(move |dir| dir.join(below)));
+        below_tools.chain(system.map(PathBuf::from)).find(|path| path.exists())
+    }
+
+    /// Whether it is there; if not, says that the test is skipped.
+    ///
+    /// # Panics
+    /// If it is missing and CI promises that every tool is installed.
+    #[must_use]
+    pub fn or_skip(self) -> bool {
+        let there = self.path().is_some();
+        if !there {
+            assert!(!in_ci(), "CI must have {}: scripts/test installs it", self.name());
+            skip(&format!("{}: install with scripts/test", self.name()));
+        }
+        there
+    }
+}
+
+/// Where `scripts/lib.sh` keeps tools: root's differs, because servers run as a user whom root's home is closed to.
+fn tools_dirs() -> impl Iterator<Item = PathBuf> {
+    let chosen = env::var_os("TIK_BACKUP_TOOLS").map(PathBuf::from);
+    let home = env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache/tik-backup-tools"));
+    chosen.into_iter().chain([PathBuf::from("/var/cache/tik-backup-tools")]).chain(home)
+}
+
+/// Whether tools that can be installed must be there.
+fn in_ci() -> bool {
+    env::var("CI").is_ok_and(|ci| ci == "true" || ci == "1")
+}
+
+/// Says that this test is skipped for want of something, on stderr and in the list `scripts/test` shows at the
+/// end: test runners hide what passing tests print.
+pub fn skip(needs: &str) {
+    let test = env::var("NEXTEST_TEST_NAME")
+        .ok()
+        .or_else(|| thread::current().name().map(str::to_owned))
+        .unwrap_or_default();
+    let line = format!("SKIPPED: test {test} needs {needs}\n");
+    eprint!("{line}");
+    if let Some(list) = env::var_os("TIK_BACKUP_TEST_SKIPS") {
+        let opened = OpenOptions::new().create(true).append(true).open(list);
+        opened.and_then(|mut file| file.write_all(line.as_bytes())).expect("the list of skipped tests");
+    }
+}
+
+/// Leaves the test, visibly, unless every given [`Tool`] is there: `skip_unless!(Tool::Pg15, Tool::Restic);`
+macro_rules! skip_unless {
+    ($($tool:expr),+ $(,)?) => {
+        $(if !$tool.or_skip() {
+            return;
+        })+
+    };
+}
+pub(crate) use skip_unless;
