@@ -3,7 +3,7 @@
 use super::{Context, discover};
 use crate::{
     backup::{self, RunReport, Selector},
-    error::Result,
+    error::{Error, Result},
     output::{duration, progress::Progress, size},
 };
 
@@ -19,6 +19,10 @@ pub(super) struct Args {
 
 pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
     let config = context.config()?;
+    if config.sources.is_empty() {
+        return Err(Error::usage("the configuration has no sources: there is nothing to back up")
+            .hint("add a section [sources.NAME]; docs/configuration.md describes it"));
+    }
     backup::check_selectors(&config, &args.items)?;
     if args.dry_run {
         let plan = backup::discover(&config, &args.items, &context.cancel)?;

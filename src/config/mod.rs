@@ -68,7 +68,7 @@ pub struct RepositoryConfig {
     pub host: String,
     /// zstd level, -7 to 22.
     pub compression: i32,
-    /// Whether each pack is decrypted and compared before it is written.
+    /// Whether each pack is read again, past the page cache, before it counts as stored.
     pub verify_writes: bool,
     /// Free space, in bytes, below which no run starts.
     pub min_free: u64,

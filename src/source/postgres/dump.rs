@@ -5,7 +5,9 @@ use std::time::Duration;
 use super::{
     DUMP, Database, Detail, Extension, LargeObjectCount, Postgres, SchemaObject, Sequence,
     archive::ArchiveSummary,
+    clients::Client,
     discover::Server,
+    hints,
     psql::Psql,
     tap::ArchiveTap,
 };
@@ -51,16 +53,23 @@ pub(super) fn dump(
         .idle_timeout(source.idle_timeout)
         .cancel(cancel);
     let mut tap = ArchiveTap::new(command.spawn_output()?);
-    let stored = sink.store(DUMP, &mut tap)?;
+    let stored = sink.store(DUMP, &mut tap).map_err(hints::explain)?;
     let (summary, output) = tap.finish();
     if stored.bytes == 0 {
         return Err(Error::failed("pg_dump ended well but gave nothing at all"));
     }
-    if summary.format.is_some() && !summary.complete && summary.undigested.as_deref().is_some_and(|r| r.contains("too early")) {
+    if summary.ends_early {
         return Err(Error::failed("pg_dump ended well but its archive has no end")
             .hint("run the backup again; if it happens again, look at the server's log"));
     }
+    require_loadable(&summary, client, server)?;
     let warnings = output.messages();
+    if client.major != server.major {
+        manifest.notes.push(format!(
+            "dumped with the client of version {}: only a server of that version or a newer one can load it",
+            client.major
+        ));
+    }
     manifest.notes.extend(warnings.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned));
     manifest.ended = jiff::Zoned::now();
     manifest.server_version.clone_from(&server.version);
@@ -68,6 +77,25 @@ pub(super) fn dump(
     manifest.files.push(File { path: DUMP.to_owned(), bytes: stored.bytes });
     describe(&mut manifest, summary, described, extensions);
     Ok(manifest)
+}
+
+/// Refuses a dump that no server could load. Some builds of the server keep notes of their own in an option of every
+/// column; only their own `pg_dump` knows to leave it out.
+fn require_loadable(summary: &ArchiveSummary, client: &Client, server: &Server) -> Result<()> {
+    const INTERNAL: &str = "SET (pg_attver=";
+    if client.major == server.major || !summary.toc.iter().any(|entry| entry.defn.contains(INTERNAL)) {
+        return Ok(());
+    }
+    Err(Error::failed(format!(
+        "pg_dump {} writes a dump of this server ({}) that cannot be restored: it contains the internal option \
+         pg_attver",
+        client.version_text, server.version
+    ))
+    .hint(format!(
+        "install the client of the server's own version: `postgresql-client-{0}` (Debian) or `pkgs.postgresql_{0}` \
+         (NixOS)",
+        server.major
+    )))
 }
 
 /// Starts the transaction whose snapshot all readers share, and gives the snapshot's name.

@@ -3,6 +3,7 @@
 use super::{
     Detail, GLOBALS, GLOBALS_SQL, Postgres, Role,
     discover::Server,
+    hints,
     tap::LineTap,
 };
 use crate::{
@@ -44,7 +45,7 @@ pub(super) fn dump(source: &Postgres, server: &Server, sink: &dyn Sink, cancel: 
         });
     }
     let mut script = LineTap::new(command.spawn_output()?, "CREATE ROLE ");
-    let stored = sink.store(GLOBALS_SQL, &mut script)?;
+    let stored = sink.store(GLOBALS_SQL, &mut script).map_err(hints::explain)?;
     if script.count == 0 {
         return Err(Error::failed("pg_dumpall gave no roles at all")
             .hint("every server has roles: check what `pg_dumpall --globals-only` prints for the backup role"));

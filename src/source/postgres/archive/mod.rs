@@ -76,6 +76,8 @@ pub struct ArchiveSummary {
     pub schema_digest: Option<Digest128>,
     /// Whether the table of contents and all data it promises came, to the end.
     pub complete: bool,
+    /// All that came was understood, but more has to follow: the archive was cut off.
+    pub ends_early: bool,
     /// Why the data was not, or not to its end, digested.
     pub undigested: Option<String>,
 }
@@ -170,6 +172,7 @@ impl ArchiveReader {
         };
         let compressed = self.header.as_ref().map(|h| h.compression).filter(|c| *c != Compression::None);
         let complete = self.failure.is_none() && toc_read.is_some_and(|reader| reader.is_complete());
+        let ends_early = self.failure.is_none() && !complete;
         let undigested = if let Some(reason) = self.failure {
             Some(reason)
         } else if let Some(compression) = compressed {
@@ -200,6 +203,7 @@ impl ArchiveReader {
             database: header.map(|h| h.database).unwrap_or_default(),
             toc: self.toc,
             complete,
+            ends_early,
             undigested,
         }
     }

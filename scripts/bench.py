@@ -1,0 +1,267 @@
+"""Side-by-side measurements; see scripts/bench. Prints a table for each case, with ratios to the limit."""
+import argparse, json, os, pathlib, pwd, shutil, signal, statistics, subprocess, sys, tempfile, threading, time
+
+TICK = os.sysconf("SC_CLK_TCK")
+
+
+def unprivileged():
+    """initdb refuses root: the server then belongs to another user."""
+    if os.geteuid() != 0:
+        return {}
+    for name in ("postgres", "nobody"):
+        try:
+            user = pwd.getpwnam(name)
+            return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+        except KeyError:
+            continue
+    sys.exit("no user postgres or nobody to run the server as")
+
+
+class Server:
+    def __init__(self, folder, binaries):
+        self.bin = pathlib.Path(binaries)
+        self.folder = pathlib.Path(folder) / "server"
+        self.socket = pathlib.Path(folder) / "s"
+        who = unprivileged()
+        for path in (self.folder, self.socket):
+            path.mkdir()
+            if who:
+                os.chown(path, who["user"], who["group"])
+        quiet = {"stdout": subprocess.DEVNULL, "cwd": "/", **who}
+        subprocess.run([self.bin / "initdb", "-D", self.folder / "data", "-U", "postgres", "-A", "trust", "-E", "UTF8",
+                        "--locale=C", "--no-sync"], check=True, **quiet)
+        settings = {"listen_addresses": "", "unix_socket_directories": str(self.socket), "fsync": "off",
+                    "full_page_writes": "off", "shared_buffers": "1GB", "max_wal_size": "8GB", "autovacuum": "off",
+                    "synchronous_commit": "off", "wal_level": "minimal", "max_wal_senders": "0", "port": "5432"}
+        args = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
+        self.process = subprocess.Popen([self.bin / "postgres", "-D", self.folder / "data", *args],
+                                        stderr=subprocess.DEVNULL, **quiet)
+        for _ in range(100):
+            if subprocess.run([self.bin / "pg_isready", "-q", "-h", self.socket], check=False).returncode == 0:
+                return
+            time.sleep(0.1)
+        sys.exit("the server did not start")
+
+    def psql(self, database, *args):
+        command = [self.bin / "psql", "-X", "-q", "-h", self.socket, "-U", "postgres", "-d", database,
+                   "-v", "ON_ERROR_STOP=1", *args]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    def cpu(self):
+        """Processor seconds of the postmaster and of all backends that have ended."""
+        fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return sum(int(field) for field in fields[11:15]) / TICK
+
+    def stop(self):
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait()
+
+
+def rss(pid):
+    """Resident bytes of a process and all its descendants."""
+    total, todo = 0, [pid]
+    while todo:
+        pid = todo.pop()
+        try:
+            total += int(pathlib.Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096
+            for task in os.listdir(f"/proc/{pid}/task"):
+                todo += map(int, pathlib.Path(f"/proc/{pid}/task/{task}/children").read_text().split())
+        except (OSError, ValueError):
+            continue
+    return total
+
+
+def measure(server, command, env):
+    """Runs a shell command; wall and processor seconds (of all processes, the server included) and peak memory."""
+    os.sync()
+    before, begin = server.cpu(), time.monotonic()
+    process = subprocess.Popen(["bash", "-euo", "pipefail", "-c", command], env=env, stdout=subprocess.DEVNULL,
+                               stderr=subprocess.PIPE)
+    peak, over = [0], threading.Event()
+
+    def watch():
+        while not over.wait(0.05):
+            peak[0] = max(peak[0], rss(process.pid))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    errors = process.stderr.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    wall = time.monotonic() - begin
+    over.set()
+    watcher.join()
+    if status != 0:
+        sys.exit(f"failed: {command}\n{errors.decode(errors='replace')}")
+    time.sleep(0.3)  # the last backend ends
+    return {"wall": wall, "cpu": usage.ru_utime + usage.ru_stime + server.cpu() - before, "memory": peak[0]}
+
+
+def stored(folder):
+    sizes = [path.stat().st_size for path in pathlib.Path(folder).rglob("*") if path.is_file()]
+    return sum(sizes), len(sizes)
+
+
+class Bench:
+    def __init__(self, options, folder):
+        self.options, self.folder = options, pathlib.Path(folder)
+        self.server = Server(folder, options.postgres)
+        self.password = self.folder / "password"
+        self.password.write_text("bench\n")
+        self.password.chmod(0o600)
+        self.env = {**os.environ, "RESTIC_PASSWORD_FILE": str(self.password), "PGHOST": str(self.server.socket),
+                    "PGUSER": "postgres", "RESTIC_CACHE_DIR": str(self.folder / "cache"),
+                    "PATH": f"{options.postgres}:{os.environ['PATH']}"}
+        self.program, self.restic = os.path.abspath(options.program), options.restic
+
+    def config(self, name, databases):
+        path = self.folder / f"{name}.toml"
+        path.write_text(f'''state_dir = "{self.folder}/state"
+[repository]
+location = "{self.folder}/{name}"
+password_file = "{self.password}"
+[sources.pg]
+kind = "postgres"
+host = "{self.server.socket}"
+user = "postgres"
+client_dirs = ["{self.options.postgres}"]
+databases = {json.dumps(databases)}
+globals = false
+''')
+        return path
+
+    def fresh(self, name):
+        shutil.rmtree(self.folder / name, ignore_errors=True)
+
+    def init(self, name, ours, databases=("bench",)):
+        self.fresh(name)
+        if ours:
+            subprocess.run([self.program, "--config", self.config(name, list(databases)), "init"], check=True,
+                           stdout=subprocess.DEVNULL)
+        else:
+            subprocess.run([self.restic, "-r", self.folder / name, "init", "-q"], check=True, env=self.env)
+
+    def ways(self, databases):
+        """Name, repository, and what to run for one backup."""
+        folder, each = self.folder, " ".join(databases)
+        restic = f"{self.restic} -q -r {folder}"
+        return [
+            ("pg_dump -Fc to a file, restic", "script",
+             f"mkdir -p {folder}/dumps; for d in {each}; do pg_dump -Fc -f {folder}/dumps/$d.dump $d; done; "
+             f"{restic}/script backup {folder}/dumps"),
+            ("restic --stdin-from-command", "pipe",
+             f"for d in {each}; do {restic}/pipe backup --stdin-filename $d.dump --stdin-from-command -- "
+             f"pg_dump -Fc -Z0 $d; done"),
+            ("tik-backup", "ours", f"{self.program} --config {folder}/ours.toml backup"),
+        ]
+
+    def limit(self, databases):
+        return f"for d in {' '.join(databases)}; do pg_dump -Fc -Z0 $d > /dev/null; done"
+
+    def compare(self, title, databases, steps, rounds):
+        """Every round takes all ways from an empty repository through all steps; medians are printed."""
+        results = {}
+        for number in range(rounds):
+            for name, repository, _ in self.ways(databases):
+                self.init(repository, repository == "ours", databases)
+            shutil.rmtree(self.folder / "dumps", ignore_errors=True)
+            for step, prepare in steps:
+                prepare()
+                measured = [("pg_dump -Fc -Z0 > /dev/null", None, self.limit(databases)), *self.ways(databases)]
+                # Another order each round, so that none always profits from what ran before it.
+                for name, repository, command in measured[number % 4:] + measured[:number % 4]:
+                    size = stored(self.folder / repository) if repository else (0, 0)
+                    result = measure(self.server, command, self.env)
+                    now = stored(self.folder / repository) if repository else (0, 0)
+                    result["stored"], result["files"] = now[0] - size[0], now[1] - size[1]
+                    results.setdefault((step, name), []).append(result)
+                    print(f"  round {number + 1} {step:12} {name:32} {result['wall']:7.2f} s", file=sys.stderr)
+        print(f"\n## {title}, medians of {rounds}\n")
+        for step, _ in steps:
+            table(step, {name: values for (which, name), values in results.items() if which == step})
+
+    def dump(self):
+        rows = int(self.options.size * 730_000)
+        print(f"filling a database with about {self.options.size} GB of rows", file=sys.stderr)
+        self.server.psql("postgres", "-c", "CREATE DATABASE bench")
+        self.server.psql("bench", "-v", f"rows={rows}", "-f", str(pathlib.Path(__file__).with_name("bench.sql")))
+        self.server.psql("bench", "-c", "VACUUM (FREEZE, ANALYZE)")
+        state = {"round": 0}
+
+        def change():
+            state["round"] += 1
+            self.server.psql("bench", "-c", "UPDATE orders SET total = total + 1, status = 'changed' "
+                             f"WHERE id % 100 = {state['round']}", "-c",
+                             f"UPDATE events SET score = random() WHERE id % 100 = {state['round']}")
+
+        size = subprocess.run(self.limit(["bench"]).replace("> /dev/null", "| wc -c"), shell=True, env=self.env,
+                              capture_output=True, text=True, check=True).stdout.strip()
+        steps = [("first", lambda: None), ("unchanged", lambda: None), ("1 % changed", change)]
+        self.compare(f"One database, a dump of {int(size) / 1e9:.2f} GB", ["bench"], steps, self.options.rounds)
+        self.server.psql("postgres", "-c", "DROP DATABASE bench")
+
+    def many(self):
+        count = self.options.databases
+        print(f"filling {count} databases", file=sys.stderr)
+        self.server.psql("postgres", "-c", "CREATE DATABASE seed")
+        self.server.psql("seed", "-v", "rows=2000", "-f", str(pathlib.Path(__file__).with_name("bench.sql")))
+        names = [f"db{number:03}" for number in range(count)]
+        for number, name in enumerate(names):
+            self.server.psql("postgres", "-c", f"CREATE DATABASE {name} TEMPLATE seed")
+            self.server.psql(name, "-c", f"UPDATE orders SET details = details || jsonb_build_object('of', {number} * id)")
+        steps = [("first", lambda: None), ("unchanged", lambda: None)]
+        self.compare(f"{count} databases", names, steps, 1)
+
+    def stream(self):
+        size = self.options.stream
+        print(f"filling a table that dumps to {size} GB", file=sys.stderr)
+        self.server.psql("postgres", "-c", "CREATE DATABASE wide")
+        # Long values are stored compressed: the table is small on disk, its dump is not.
+        self.server.psql("wide", "-c", "CREATE TABLE wide AS SELECT i AS id, repeat(md5(i::text) || md5((-i)::text), 1024) "
+                         f"AS body FROM generate_series(1, {int(size * 1e9 / 65536)}) i")
+        self.init("ours", True, ["wide"])
+        result = measure(self.server, f"{self.program} --config {self.folder}/ours.toml backup", self.env)
+        own = result["memory"] / 2**20
+        print(f"\n## A stream of {size} GB\n\n{result['wall']:.1f} s, {result['cpu']:.1f} s of CPU, peak memory of tik-backup, "
+              f"pg_dump and psql together {own:.0f} MiB")
+
+
+def table(step, results):
+    def median(values, key):
+        return statistics.median(value[key] for value in values)
+
+    limit = next(iter(sorted(results.items(), key=lambda item: "null" not in item[0])))[1]
+    base = median(limit, "wall")
+    print(f"{step}\n")
+    print("| | wall | to the limit | CPU | memory | stored | files |\n|---|---|---|---|---|---|---|")
+    for name, values in sorted(results.items(), key=lambda item: ("null" not in item[0], item[0])):
+        wall = median(values, "wall")
+        print(f"| {name} | {wall:.2f} s | {wall / base:.2f} | {median(values, 'cpu'):.2f} s "
+              f"| {median(values, 'memory') / 2**20:.0f} MiB | {median(values, 'stored') / 2**20:.1f} MiB "
+              f"| {median(values, 'files'):.0f} |")
+    print(flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--program", required=True)
+    parser.add_argument("--postgres", required=True)
+    parser.add_argument("--restic", required=True)
+    parser.add_argument("--size", type=float, default=2.0, help="GB of the large dump")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--databases", type=int, default=200)
+    parser.add_argument("--stream", type=float, default=20.0, help="GB of the stream that memory is measured with")
+    parser.add_argument("--only", choices=["dump", "many", "stream"])
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="tik-bench-") as folder:
+        os.chmod(folder, 0o755)
+        bench = Bench(options, folder)
+        try:
+            for case in ("dump", "many", "stream"):
+                if options.only in (None, case):
+                    getattr(bench, case)()
+        finally:
+            bench.server.stop()
+
+
+if __name__ == "__main__":
+    main()
