@@ -191,7 +191,7 @@ globals = false
             state["round"] += 1
             self.server.psql("bench", "-c", "UPDATE orders SET total = total + 1, status = 'changed' "
                              f"WHERE id % 100 = {state['round']}", "-c",
-                             f"UPDATE events SET score = random() WHERE id % 100 = {state['round']}")
+                             f"UPDATE events SET score = score + 1 WHERE id % 100 = {state['round']}")
 
         size = subprocess.run(self.limit(["bench"]).replace("> /dev/null", "| wc -c"), shell=True, env=self.env,
                               capture_output=True, text=True, check=True).stdout.strip()

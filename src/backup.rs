@@ -32,7 +32,12 @@ pub trait Observer: Sync {
 }
 
 /// Backs up what `selectors` name, or everything.
-pub fn run(config: &Config, selectors: &[Selector], observer: &dyn Observer, cancel: &Cancel) -> Result<RunReport> {
+pub fn run(
+    config: &Config,
+    selectors: &[Selector],
+    observer: &dyn Observer,
+    cancel: &Cancel,
+) -> Result<RunReport> {
     let repository = Repository::open(&config.repository)?;
     repository.require_free_space()?;
     let notice = |message: &str| observer.notice(message);
@@ -66,7 +71,12 @@ pub fn run(config: &Config, selectors: &[Selector], observer: &dyn Observer, can
 
 /// Applies the retention to every item that succeeded. That it could not be applied fails the run, not the item: the
 /// backup itself is there.
-fn retain(config: &Config, repository: &Repository, report: &mut RunReport, observer: &dyn Observer) -> Result<()> {
+fn retain(
+    config: &Config,
+    repository: &Repository,
+    report: &mut RunReport,
+    observer: &dyn Observer,
+) -> Result<()> {
     if !report.items.iter().any(ItemReport::succeeded) {
         return Ok(());
     }

@@ -1,1 +1,202 @@
-//! demo
+//! The whole story on a throwaway server: databases are found, backed up, lost, restored and checked, each by the very
+//! commands an operator would type.
+
+mod data;
+mod stage;
+mod story;
+
+use std::{path::PathBuf, time::Instant};
+
+use serde::Serialize;
+
+use self::stage::{Ran, Stage};
+use crate::{
+    error::{Error, Kind, Result},
+    stream::cancel::Cancel,
+};
+
+/// How to run the demo.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Leave the folder with the stopped server, the configuration and the repository.
+    pub keep: bool,
+    /// Folder to make that folder in; the one for temporary files by default.
+    pub dir: Option<PathBuf>,
+}
+
+/// Who watches.
+pub trait Audience {
+    /// A step begins.
+    fn step(&self, number: usize, title: &str);
+    /// Something is told about it.
+    fn tell(&self, text: &str);
+    /// A command was run; `line` is how to type it, `output` all it printed.
+    fn ran(&self, line: &str, output: &str);
+}
+
+/// What came of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StepOutcome {
+    /// It went as told.
+    Ok,
+    /// It could not be shown here.
+    Skipped,
+    /// It failed, and the demo ended.
+    Failed,
+}
+
+/// A command of a step.
+#[derive(Debug, Serialize)]
+pub struct CommandReport {
+    /// How to type it.
+    pub command: String,
+    /// What it printed.
+    pub output: String,
+}
+
+/// A step of the demo. The field names are a promise.
+#[derive(Debug, Serialize)]
+pub struct StepReport {
+    /// What it shows.
+    pub title: String,
+    /// What came of it.
+    pub outcome: StepOutcome,
+    /// Time it took.
+    pub seconds: f64,
+    /// Why it was skipped or failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What was run.
+    pub commands: Vec<CommandReport>,
+}
+
+/// A finished demo. The field names are a promise.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// `ok`, or `failed` if a step failed.
+    pub outcome: StepOutcome,
+    /// Time it took.
+    pub seconds: f64,
+    /// Where everything is, if it was kept.
+    pub folder: Option<PathBuf>,
+    /// Its steps.
+    pub steps: Vec<StepReport>,
+    /// What ended it.
+    #[serde(skip)]
+    pub error: Option<Error>,
+}
+
+/// Tells the story. A step that fails ends it; the report then has the error. Server and folder are gone afterwards
+/// in any case, unless the folder is to be kept.
+pub fn run(options: &Options, audience: &dyn Audience, cancel: &Cancel) -> Report {
+    let begin = Instant::now();
+    let mut teller = Teller { audience, steps: Vec::new() };
+    let told = story::tell(options, &mut teller, cancel);
+    let (folder, error) = match told {
+        Ok(folder) => (folder, None),
+        // Whatever it was to the command that failed, the demo has failed.
+        Err(error) if teller.steps.len() > 1 => (None, Some(error.with_kind(Kind::Failed))),
+        Err(error) => (None, Some(error)),
+    };
+    let outcome = if error.is_none() { StepOutcome::Ok } else { StepOutcome::Failed };
+    Report { outcome, seconds: seconds(begin), folder, steps: teller.steps, error }
+}
+
+fn seconds(begin: Instant) -> f64 {
+    (begin.elapsed().as_secs_f64() * 1000.0).round() / 1000.0
+}
+
+/// Tells steps and remembers what came of them.
+struct Teller<'a> {
+    audience: &'a dyn Audience,
+    steps: Vec<StepReport>,
+}
+
+impl Teller<'_> {
+    /// One step: `show` runs its commands.
+    fn step<T>(&mut self, title: &str, show: impl FnOnce(&mut Step<'_>) -> Result<T>) -> Result<T> {
+        self.audience.step(self.steps.len() + 1, title);
+        let begin = Instant::now();
+        let mut step = Step { audience: self.audience, commands: Vec::new(), skipped: None };
+        let shown = show(&mut step);
+        let (outcome, reason) = match (&shown, step.skipped) {
+            (Err(error), _) => (StepOutcome::Failed, Some(error.to_string())),
+            (Ok(_), Some(why)) => (StepOutcome::Skipped, Some(why)),
+            (Ok(_), None) => (StepOutcome::Ok, None),
+        };
+        let (title, commands) = (title.to_owned(), step.commands);
+        self.steps.push(StepReport { title, outcome, seconds: seconds(begin), reason, commands });
+        shown
+    }
+}
+
+/// A step being told.
+struct Step<'a> {
+    audience: &'a dyn Audience,
+    commands: Vec<CommandReport>,
+    skipped: Option<String>,
+}
+
+impl Step<'_> {
+    fn tell(&self, text: &str) {
+        self.audience.tell(text);
+    }
+
+    /// Shows a command that was run, and gives its output.
+    fn ran(&mut self, ran: Ran) -> String {
+        self.audience.ran(&ran.line, &ran.output);
+        self.commands.push(CommandReport { command: ran.line, output: ran.output.clone() });
+        ran.output
+    }
+
+    fn skip(&mut self, why: &str) {
+        self.audience.tell(&format!("SKIPPED: {why}"));
+        self.skipped = Some(why.to_owned());
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    struct Nobody;
+
+    impl Audience for Nobody {
+        fn step(&self, _: usize, _: &str) {}
+        fn tell(&self, _: &str) {}
+        fn ran(&self, _: &str, _: &str) {}
+    }
+
+    #[test]
+    fn steps_remember_what_came_of_them() {
+        let mut teller = Teller { audience: &Nobody, steps: Vec::new() };
+        let output = teller.step("one", |step| Ok(step.ran(Ran { line: "a b".into(), output: "c".into() })));
+        assert_eq!(output.unwrap(), "c");
+        teller
+            .step("two", |step| {
+                step.skip("not here");
+                Ok(())
+            })
+            .unwrap();
+        teller.step("three", |_| Err::<(), _>(Error::failed("broken"))).unwrap_err();
+        let outcomes: Vec<_> =
+            teller.steps.iter().map(|step| (step.outcome, step.reason.as_deref())).collect();
+        let expected = [
+            (StepOutcome::Ok, None),
+            (StepOutcome::Skipped, Some("not here")),
+            (StepOutcome::Failed, Some("broken")),
+        ];
+        assert_eq!(outcomes, expected);
+        assert_eq!(teller.steps[0].commands[0].command, "a b");
+    }
+
+    #[test]
+    fn a_demo_without_a_place_is_a_failed_one() {
+        let options = Options { keep: false, dir: Some("/nonexistent/folder".into()) };
+        let report = run(&options, &Nobody, &Cancel::new());
+        assert_eq!((report.outcome, report.steps.len()), (StepOutcome::Failed, 1));
+        assert!(report.error.is_some() && report.folder.is_none());
+    }
+}

@@ -5,6 +5,7 @@ pub mod backup;
 pub mod cli;
 pub mod config;
 mod demo;
+pub mod drill;
 pub mod error;
 pub mod output;
 pub mod repository;

@@ -101,7 +101,11 @@ pub fn run(config: &Config, request: &Request, notice: &dyn Fn(&str), cancel: &C
         database: None,
         files: Vec::new(),
     };
-    notice(&format!("restoring {name} from snapshot {} of {}", snapshot.short_id(), crate::output::time(&snapshot.time)));
+    notice(&format!(
+        "restoring {name} from snapshot {} of {}",
+        snapshot.short_id(),
+        crate::output::time(&snapshot.time)
+    ));
     match (&request.destination, target) {
         (Destination::Folder(folder), _) => report.files = to_folder(&files, folder)?,
         (Destination::Database(_), Some((target, clients))) => {
@@ -149,7 +153,9 @@ fn unknown_item(name: &str, snapshots: &[Snapshot]) -> Error {
     let nearest = names.iter().min_by_key(|known| strsim::damerau_levenshtein(known, name));
     let error = Error::failed(format!("the repository has no snapshot of {name}"));
     match nearest {
-        Some(nearest) => error.hint(format!("did you mean {nearest}? `tik-backup snapshots` lists what is stored")),
+        Some(nearest) => {
+            error.hint(format!("did you mean {nearest}? `tik-backup snapshots` lists what is stored"))
+        }
         None => error.hint("the repository has no snapshots of this program at all"),
     }
 }
@@ -202,7 +208,9 @@ fn roles_at(
 
 /// Writes all files of a snapshot into a folder of ours, readable by nobody else.
 fn to_folder(files: &dyn Files, folder: &Path) -> Result<Vec<PathBuf>> {
-    let failed = |what: &Path, e: &std::io::Error| Error::failed(format!("cannot write {}", what.display())).because(e);
+    let failed = |what: &Path, e: &std::io::Error| {
+        Error::failed(format!("cannot write {}", what.display())).because(e)
+    };
     match fs::read_dir(folder) {
         Ok(mut entries) => {
             if entries.next().is_some() {

@@ -78,7 +78,8 @@ impl Plan {
     #[must_use]
     pub fn only(mut self, selectors: &[Selector]) -> Self {
         for (source, found) in &mut self.sources {
-            let wanted = |name: &str| selectors.is_empty() || selectors.iter().any(|s| s.matches(source.name(), name));
+            let wanted =
+                |name: &str| selectors.is_empty() || selectors.iter().any(|s| s.matches(source.name(), name));
             found.items.retain(|item| wanted(&item.name));
             found.excluded.retain(|excluded| wanted(&excluded.name));
         }
@@ -87,7 +88,11 @@ impl Plan {
 
     /// The answers of the sources.
     pub fn listings(&self) -> impl Iterator<Item = SourceListing<'_>> {
-        self.sources.iter().map(|(source, found)| SourceListing { source: source.name(), kind: source.kind(), found })
+        self.sources.iter().map(|(source, found)| SourceListing {
+            source: source.name(),
+            kind: source.kind(),
+            found,
+        })
     }
 }
 
@@ -116,7 +121,9 @@ pub fn discover(config: &Config, selectors: &[Selector], cancel: &Cancel) -> Res
     for (config, answer) in configs.iter().zip(answers) {
         match answer {
             Ok((source, found)) => plan.add(source, found, selectors),
-            Err(error) => plan.failed.push(ItemReport::failed(config.name.as_str(), None, config.kind.as_str(), error)),
+            Err(error) => {
+                plan.failed.push(ItemReport::failed(config.name.as_str(), None, config.kind.as_str(), error))
+            }
         }
     }
     // The largest first: the run does not end with one long dump while other threads idle.

@@ -44,7 +44,10 @@ fn text(report: &CheckReport) -> String {
         n => format!("the content of {n} was read"),
     };
     let verdict = if report.errors.is_empty() { "sound" } else { "DAMAGED" };
-    text.push_str(&format!("the repository is {verdict}: {} snapshots, {} packs; {read}", report.snapshots, report.packs));
+    text.push_str(&format!(
+        "the repository is {verdict}: {} snapshots, {} packs; {read}",
+        report.snapshots, report.packs
+    ));
     if !report.errors.is_empty() {
         text.push_str(
             "\nRun a backup: it stores again whatever packs are missing. What is damaged in place is shown by `restic \

@@ -54,14 +54,20 @@ fn text(plan: &Plan, failures: &[Failure]) -> String {
         for item in &listing.found.items {
             let what = if item.problem.is_some() { "CANNOT BE READ" } else { "protected" };
             let estimate = item.estimate.map(|bytes| format!("~{}", size(bytes))).unwrap_or_default();
-            rows.push(vec![name(&format!("{}/{}", listing.source, item.name)), what.to_owned(), estimate, String::new()]);
+            rows.push(vec![
+                name(&format!("{}/{}", listing.source, item.name)),
+                what.to_owned(),
+                estimate,
+                String::new(),
+            ]);
         }
         for excluded in &listing.found.excluded {
             let full = name(&format!("{}/{}", listing.source, excluded.name));
             rows.push(vec![full, "excluded".to_owned(), String::new(), name(&excluded.rule)]);
         }
     }
-    let mut text = if rows.is_empty() { String::new() } else { table(&["ITEM", "STATE", ">SIZE", "RULE"], &rows) };
+    let mut text =
+        if rows.is_empty() { String::new() } else { table(&["ITEM", "STATE", ">SIZE", "RULE"], &rows) };
     for failure in failures {
         text.push_str(&format!("{}: FAILED: {}\n", name(&failure.source), failure.error));
     }

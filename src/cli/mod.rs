@@ -24,8 +24,10 @@ use crate::{
 /// Backs up every database it finds into a restic repository, and puts it back.
 #[derive(Debug, Parser)]
 #[command(version, about, max_term_width = 100)]
-#[command(after_help = "Exit codes: 0 all well, 1 failed, 2 usage or configuration, 3 some items failed and others \
-                        succeeded, 4 the repository refused (not mounted, wrong password, no space, locked).")]
+#[command(
+    after_help = "Exit codes: 0 all well, 1 failed, 2 usage or configuration, 3 some items failed and others \
+                        succeeded, 4 the repository refused (not mounted, wrong password, no space, locked)."
+)]
 struct Cli {
     /// Configuration file [default: $TIK_BACKUP_CONFIG, else /etc/tik-backup/config.toml]
     #[arg(long, global = true, value_name = "FILE")]
@@ -91,14 +93,16 @@ pub fn main() -> ExitCode {
     };
     let context =
         Context { config: cli.config, printer: Printer::new(cli.json, cli.verbose), cancel: Cancel::new() };
-    let code = handle_signals(&context.cancel).and_then(|()| dispatch(cli.command, &context)).unwrap_or_else(|error| {
-        context.printer.error(&error);
-        match error.kind() {
-            Kind::Failed => 1,
-            Kind::Usage => 2,
-            Kind::Repository => 4,
-        }
-    });
+    let code = handle_signals(&context.cancel).and_then(|()| dispatch(cli.command, &context)).unwrap_or_else(
+        |error| {
+            context.printer.error(&error);
+            match error.kind() {
+                Kind::Failed => 1,
+                Kind::Usage => 2,
+                Kind::Repository => 4,
+            }
+        },
+    );
     ExitCode::from(code)
 }
 

@@ -72,7 +72,8 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
         },
     };
     let config = context.config()?;
-    let report = restore::run(&config, &request, &|message| context.printer.notice(message), &context.cancel)?;
+    let report =
+        restore::run(&config, &request, &|message| context.printer.notice(message), &context.cancel)?;
     context.printer.result(&report, || text(&report))?;
     Ok(SUCCESS)
 }
@@ -94,7 +95,10 @@ fn text(report: &Report) -> String {
         database.tables,
     );
     if !database.roles_created.is_empty() {
-        text.push_str(&format!("\nroles created without login: {}", name(&database.roles_created.join(", "))));
+        text.push_str(&format!(
+            "\nroles created without login: {}",
+            name(&database.roles_created.join(", "))
+        ));
     }
     for note in &database.notes {
         text.push_str(&format!("\nnote: {note}"));

@@ -19,7 +19,8 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
     let config = context.config()?;
     let repository = Repository::open(&config.repository)?;
     let mut snapshots = repository.snapshots()?;
-    snapshots.retain(|s| args.items.is_empty() || args.items.iter().any(|item| item.matches(&s.source, &s.item)));
+    snapshots
+        .retain(|s| args.items.is_empty() || args.items.iter().any(|item| item.matches(&s.source, &s.item)));
     snapshots.sort_by(|a, b| (&a.source, &a.item, &a.time).cmp(&(&b.source, &b.item, &b.time)));
     let document = serde_json::json!({"snapshots": snapshots});
     context.printer.result(&document, || text(&snapshots))?;

@@ -65,7 +65,9 @@ fn read_repository(mut reader: Reader<'_>) -> Option<RepositoryConfig> {
         reader.integer("compression", -7..=22).and_then(|level| level.try_into().ok()).unwrap_or(1);
     let verify_writes = reader.boolean("verify_writes", false);
     let min_free = reader.size("min_free", 0..=u64::MAX).unwrap_or(GIB);
-    let lock_wait = reader.duration("lock_wait", Duration::ZERO..=Duration::from_secs(24 * 3600)).unwrap_or(Duration::from_secs(30 * 60));
+    let lock_wait = reader
+        .duration("lock_wait", Duration::ZERO..=Duration::from_secs(24 * 3600))
+        .unwrap_or(Duration::from_secs(30 * 60));
     let pack_size = reader.size("pack_size", 4 * MIB..=128 * MIB).unwrap_or(16 * MIB);
     let options = read_options(&reader.table("options"));
     let options_files = read_options_files(&reader.table("options_files"), &options);

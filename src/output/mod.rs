@@ -22,6 +22,11 @@ impl Printer {
         Self { json, verbose }
     }
 
+    /// Was JSON asked for?
+    pub fn is_json(&self) -> bool {
+        self.json
+    }
+
     /// Prints a result, as text unless JSON was asked for.
     pub fn result(&self, value: &impl Serialize, text: impl FnOnce() -> String) -> Result<()> {
         let mut output = if self.json {
@@ -171,7 +176,10 @@ mod tests {
 
     #[test]
     fn columns_line_up() {
-        let text = table(&["item", ">size"], &[vec!["ü".into(), "9 B".into()], vec!["long".into(), "1.0 KiB".into()]]);
+        let text = table(
+            &["item", ">size"],
+            &[vec!["ü".into(), "9 B".into()], vec!["long".into(), "1.0 KiB".into()]],
+        );
         assert_eq!(text, "item     size\nü         9 B\nlong  1.0 KiB\n");
     }
 }

@@ -87,7 +87,12 @@ impl Inner {
                 let bytes = running.bytes.load(Ordering::Relaxed);
                 match &running.bar {
                     Some(bar) => bar.set_position(bytes),
-                    None => self.say(&format!("{}: {} so far, {}", name(item), size(bytes), rate(bytes, running.begin))),
+                    None => self.say(&format!(
+                        "{}: {} so far, {}",
+                        name(item),
+                        size(bytes),
+                        rate(bytes, running.begin)
+                    )),
                 }
             }
         }

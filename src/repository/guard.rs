@@ -37,8 +37,11 @@ impl Identity {
         if Self::of_path(mount)?.device == self.device {
             return Ok(());
         }
-        Err(Error::repository(format!("the repository is not on the file system mounted at {}", mount.display()))
-            .hint("set `repository.mount` to the mount point that holds `repository.location`"))
+        Err(Error::repository(format!(
+            "the repository is not on the file system mounted at {}",
+            mount.display()
+        ))
+        .hint("set `repository.mount` to the mount point that holds `repository.location`"))
     }
 
     /// Fails unless `path` still leads to this directory, and `mount` is still mounted.

@@ -42,11 +42,15 @@ impl KnownBlobs {
     /// Reads the repository's index. Blobs whose pack is no longer there, or is marked for deletion, do not count:
     /// they are stored again, which also mends a repository that lost a pack.
     pub(super) fn load(repo: &Opened, storage: &dyn ReadBackend) -> Result<Self> {
-        let packs: HashSet<Id> =
-            storage.list(FileType::Pack).map_err(|e| rustic_error("cannot list the repository's packs", e))?.into_iter().collect();
+        let packs: HashSet<Id> = storage
+            .list(FileType::Pack)
+            .map_err(|e| rustic_error("cannot list the repository's packs", e))?
+            .into_iter()
+            .collect();
         let (mut data, mut trees) = (Vec::new(), Vec::new());
-        let files =
-            repo.stream_files::<IndexFile>().map_err(|e| rustic_error("cannot read the repository's index", e))?;
+        let files = repo
+            .stream_files::<IndexFile>()
+            .map_err(|e| rustic_error("cannot read the repository's index", e))?;
         for file in files {
             let (_, index) = file.map_err(|e| rustic_error("cannot read the repository's index", e))?;
             for pack in index.packs.into_iter().filter(|pack| packs.contains(&*pack.id)) {

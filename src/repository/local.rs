@@ -9,9 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use rustic_core::{
-    BytesList, ErrorKind, FileType, Id, ReadBackend, RusticError, RusticResult, WriteBackend,
-};
+use rustic_core::{BytesList, ErrorKind, FileType, Id, ReadBackend, RusticError, RusticResult, WriteBackend};
 use rustix::fs::{self as rfs, AtFlags, Dir, Mode, OFlags};
 
 use super::{
@@ -40,16 +38,15 @@ impl LocalStorage {
         if let Some(mount) = mount {
             guard::require_mounted(mount, root)?;
         }
-        let dir = rfs::open(root, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(
-            |e| {
+        let dir = rfs::open(root, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|e| {
                 let error = Error::repository(format!("cannot open the repository at {}", root.display()))
                     .because(&io::Error::from(e));
                 match e {
                     rustix::io::Errno::NOENT => error.hint("`tik-backup init` creates it"),
                     _ => error.hint("check that the storage is mounted and that this user may read it"),
                 }
-            },
-        )?;
+            })?;
         let identity = Identity::of(&dir, root)?;
         if let Some(mount) = mount {
             identity.require_on(mount)?;
@@ -152,9 +149,12 @@ impl LocalStorage {
     /// Makes a rename durable where the file system can. Network file systems often refuse to sync a directory
     /// (CIFS answers EINVAL or EIO); the file itself was synced, so that is no reason to fail.
     fn sync_folder(&self, folder: &str) {
-        if let Ok(fd) =
-            rfs::openat(&self.dir, folder, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-        {
+        if let Ok(fd) = rfs::openat(
+            &self.dir,
+            folder,
+            OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC,
+            Mode::empty(),
+        ) {
             let _ = retry(|| File::from(fd.try_clone()?).sync_all());
         }
     }
@@ -218,9 +218,12 @@ impl LocalStorage {
                 let there = rfs::statat(&self.dir, "config", AtFlags::empty()).is_ok();
                 return Ok(if there { vec![(".".to_owned(), Id::default())] } else { Vec::new() });
             }
-            FileType::Pack => {
-                self.entries("data")?.into_iter().filter(|n| n.len() == 2).map(|n| format!("data/{n}")).collect()
-            }
+            FileType::Pack => self
+                .entries("data")?
+                .into_iter()
+                .filter(|n| n.len() == 2)
+                .map(|n| format!("data/{n}"))
+                .collect(),
             other => vec![other.dirname().to_owned()],
         };
         let mut files = Vec::new();
@@ -355,7 +358,8 @@ impl ReadBackend for LocalStorage {
 
 impl WriteBackend for LocalStorage {
     fn create(&self) -> RusticResult<()> {
-        let mut folders: Vec<String> = ["keys", "snapshots", "index", "data", LOCKS].map(str::to_owned).into();
+        let mut folders: Vec<String> =
+            ["keys", "snapshots", "index", "data", LOCKS].map(str::to_owned).into();
         folders.extend((0..=255).map(|n| format!("data/{n:02x}")));
         for folder in folders {
             self.create_folder(&folder).map_err(|e| self.rustic_error("create", &folder, e))?;

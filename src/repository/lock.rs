@@ -226,7 +226,8 @@ fn blocking(
             continue;
         }
         let Some(data) = local.read_lock(&name).map_err(unreadable)? else { continue };
-        let Some(lock) = sealer.unseal_file(&data).and_then(|json| serde_json::from_slice::<LockFile>(&json).ok())
+        let Some(lock) =
+            sealer.unseal_file(&data).and_then(|json| serde_json::from_slice::<LockFile>(&json).ok())
         else {
             // A file cut off by a crash belongs to nobody; restic skips it as well.
             (options.notice)(&format!("ignoring an unreadable lock file {name}"));

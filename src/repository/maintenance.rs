@@ -50,7 +50,8 @@ impl Subset {
     /// everything is read.
     pub fn parse(text: &str) -> Result<Self> {
         let invalid = || {
-            Error::usage(format!("`{text}` is not a part of the data")).hint("write a percentage (5%) or a part (3/20)")
+            Error::usage(format!("`{text}` is not a part of the data"))
+                .hint("write a percentage (5%) or a part (3/20)")
         };
         if let Some(percent) = text.strip_suffix('%') {
             let percent: f64 = percent.trim().parse().map_err(|_| invalid())?;
@@ -61,7 +62,8 @@ impl Subset {
             return Ok(if parts <= 1 { Self::All } else { Self::OneOf(parts) });
         }
         let (n, m) = text.split_once('/').ok_or_else(invalid)?;
-        let (n, m): (u32, u32) = (n.trim().parse().map_err(|_| invalid())?, m.trim().parse().map_err(|_| invalid())?);
+        let (n, m): (u32, u32) =
+            (n.trim().parse().map_err(|_| invalid())?, m.trim().parse().map_err(|_| invalid())?);
         if n == 0 || n > m { Err(invalid()) } else { Ok(Self::Part(n, m)) }
     }
 
@@ -73,7 +75,10 @@ impl Subset {
             Self::OneOf(m) => (today % m, m),
             Self::Part(n, m) => return Some((n % m, m)),
         };
-        (0..m).map(|k| (n + k) % m).find(|&n| packs.iter().any(|(id, _)| id.as_u32() % m == n)).map(|n| (n, m))
+        (0..m)
+            .map(|k| (n + k) % m)
+            .find(|&n| packs.iter().any(|(id, _)| id.as_u32() % m == n))
+            .map(|n| (n, m))
     }
 }
 
@@ -102,12 +107,14 @@ impl Repository {
         options.instant_delete = alone;
         options.max_repack = LimitOption::Unlimited;
         let plan = self.inner.prune_plan(&options).map_err(|e| {
-            rustic_error("cannot plan the prune", e).hint("`tik-backup check` shows what is damaged; nothing was removed")
+            rustic_error("cannot plan the prune", e)
+                .hint("`tik-backup check` shows what is damaged; nothing was removed")
         })?;
         self.inner.prune(&options, plan).map_err(|e| rustic_error("cannot prune", e))?;
         let mut leftovers = 0;
         if let (true, Some(local)) = (alone, self.storage.local()) {
-            leftovers += local.sweep().map_err(|e| Error::repository("cannot remove left-overs").because(&e))? as u64;
+            leftovers +=
+                local.sweep().map_err(|e| Error::repository("cannot remove left-overs").because(&e))? as u64;
             leftovers += self.remove_unreferenced_packs()?;
         }
         let after = self.packs()?;
@@ -123,7 +130,10 @@ impl Repository {
     }
 
     fn packs(&self) -> Result<Vec<(Id, u32)>> {
-        self.storage.backend().list_with_size(FileType::Pack).map_err(|e| rustic_error("cannot list the packs", e))
+        self.storage
+            .backend()
+            .list_with_size(FileType::Pack)
+            .map_err(|e| rustic_error("cannot list the packs", e))
     }
 
     /// Removes packs that no index lists: an interrupted run leaves them behind, and the prune of `rustic_core`
@@ -138,7 +148,9 @@ impl Repository {
         let backend = self.storage.backend();
         let mut removed = 0;
         for (id, _) in self.packs()?.into_iter().filter(|(id, _)| !listed.contains(id)) {
-            backend.remove(FileType::Pack, &id, false).map_err(|e| rustic_error("cannot remove a pack", e))?;
+            backend
+                .remove(FileType::Pack, &id, false)
+                .map_err(|e| rustic_error("cannot remove a pack", e))?;
             removed += 1;
         }
         Ok(removed)
@@ -155,7 +167,8 @@ impl Repository {
             options.read_data_subset =
                 if m == 1 { ReadSubsetOption::All } else { ReadSubsetOption::IdSubSet((n, m)) };
         }
-        let results = self.inner.check(options).map_err(|e| rustic_error("cannot check the repository", e))?;
+        let results =
+            self.inner.check(options).map_err(|e| rustic_error("cannot check the repository", e))?;
         let (mut errors, mut warnings) = (Vec::new(), Vec::new());
         for (level, finding) in results.0 {
             // The levels' type cannot be named outside of its crate; its debug form can.

@@ -18,7 +18,8 @@ pub mod writer;
 use std::sync::Arc;
 
 use rustic_core::{
-    ConfigOptions, Credentials, KeyOptions, OpenStatus, RepositoryOptions, RusticError, repofile::SnapshotFile,
+    ConfigOptions, Credentials, KeyOptions, OpenStatus, RepositoryOptions, RusticError,
+    repofile::SnapshotFile,
 };
 
 pub use lock::{LockGuard, LockOptions};
@@ -72,8 +73,9 @@ impl Repository {
     pub fn open(config: &RepositoryConfig) -> Result<Self> {
         let storage = Storage::open(config, false)?;
         if !exists(&storage)? {
-            return Err(Error::repository(format!("there is no repository at {}", config.location))
-                .hint("`tik-backup init` creates one; if there was one, check that the right storage is mounted"));
+            return Err(Error::repository(format!("there is no repository at {}", config.location)).hint(
+                "`tik-backup init` creates one; if there was one, check that the right storage is mounted",
+            ));
         }
         Self::open_in(config, storage)
     }
@@ -151,7 +153,11 @@ impl Repository {
     /// Starts a run that writes. The lock must have been taken before: it keeps a prune from removing what the run's
     /// index says is there.
     pub fn begin_run(&self, lock: Arc<LockGuard>, cancel: &Cancel) -> Result<writer::RunWriter> {
-        let polynomial = self.inner.config().poly().map_err(|e| rustic_error("cannot read the repository's configuration", e))?;
+        let polynomial = self
+            .inner
+            .config()
+            .poly()
+            .map_err(|e| rustic_error("cannot read the repository's configuration", e))?;
         let known = KnownBlobs::load(&self.inner, &*self.storage.backend())?;
         writer::RunWriter::start(writer::Parts {
             storage: self.storage.clone(),

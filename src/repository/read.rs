@@ -27,7 +27,8 @@ pub struct SnapshotReader {
 impl Repository {
     /// Loads the index to read from snapshots.
     pub fn reader(&self) -> Result<SnapshotReader> {
-        let repo = self.reopen()?.to_indexed().map_err(|e| rustic_error("cannot read the repository's index", e))?;
+        let repo =
+            self.reopen()?.to_indexed().map_err(|e| rustic_error("cannot read the repository's index", e))?;
         Ok(SnapshotReader { repo })
     }
 }
@@ -35,7 +36,9 @@ impl Repository {
 impl SnapshotReader {
     /// The files of a snapshot.
     pub fn files(&self, snapshot: &Snapshot) -> Result<Vec<FileEntry>> {
-        let failed = |e| rustic_error(&format!("cannot list snapshot {} of {}", snapshot.short_id(), snapshot.name()), e);
+        let failed = |e| {
+            rustic_error(&format!("cannot list snapshot {} of {}", snapshot.short_id(), snapshot.name()), e)
+        };
         let folder = super::item_path(&snapshot.source, &snapshot.item);
         let node = self.node(snapshot, "")?;
         let mut files = Vec::new();
@@ -147,4 +150,3 @@ impl crate::source::Files for SnapshotFiles<'_> {
         self.reader.copy(self.snapshot, path, target)
     }
 }
-

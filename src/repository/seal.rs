@@ -4,9 +4,7 @@
 
 use std::io;
 
-use aes256ctr_poly1305aes::{
-    Aes256CtrPoly1305Aes, Key, Nonce, aead::AeadInPlace,
-};
+use aes256ctr_poly1305aes::{Aes256CtrPoly1305Aes, Key, Nonce, aead::AeadInPlace};
 use rustic_core::{Id, repofile::MasterKey};
 use sha2::{Digest, Sha256};
 use zstd::zstd_safe::{CCtx, CParameter};
@@ -107,15 +105,16 @@ impl Compressor {
     pub(super) fn new(level: i32) -> Result<Self> {
         let mut context = CCtx::create();
         let set = |context: &mut CCtx<'_>, parameter| {
-            context
-                .set_parameter(parameter)
-                .map_err(|code| Error::failed("cannot set up zstd").because_text(zstd::zstd_safe::get_error_name(code)))
+            context.set_parameter(parameter).map_err(|code| {
+                Error::failed("cannot set up zstd").because_text(zstd::zstd_safe::get_error_name(code))
+            })
         };
         set(&mut context, CParameter::CompressionLevel(level))?;
         set(&mut context, CParameter::ContentSizeFlag(true))?;
         if level == 1 {
-            // A table of 128 KiB instead of 64 KiB: as fast on chunks of a dump, and it stores a little less.
-            set(&mut context, CParameter::HashLog(15))?;
+            // A table of 256 KiB instead of 64 KiB still fits the processor's second cache. On dumps it stores 3 to 8 %
+            // less, about what restic stores, and costs a tenth more time; level 2 costs more for the same.
+            set(&mut context, CParameter::HashLog(16))?;
         }
         Ok(Self { context })
     }

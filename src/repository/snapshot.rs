@@ -110,7 +110,10 @@ impl At {
         if text == "latest" {
             return Ok(Self::Latest);
         }
-        if (4..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_hexdigit()) && !looks_like_year(text) {
+        if (4..=64).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_hexdigit())
+            && !looks_like_year(text)
+        {
             return Ok(Self::Id(text.to_ascii_lowercase()));
         }
         parse_time(text).map(Self::Time).ok_or_else(|| {
@@ -135,9 +138,9 @@ impl At {
                 let mut found = snapshots.iter().filter(|s| s.id.starts_with(prefix));
                 match (found.next(), found.next()) {
                     (Some(only), None) => Ok(only),
-                    (Some(_), Some(_)) => {
-                        Err(Error::usage(format!("{name} has several snapshots whose id begins with {prefix}")))
-                    }
+                    (Some(_), Some(_)) => Err(Error::usage(format!(
+                        "{name} has several snapshots whose id begins with {prefix}"
+                    ))),
                     _ => Err(none(format!(" whose id begins with {prefix}"))),
                 }
             }
@@ -174,7 +177,9 @@ mod tests {
 
     #[test]
     fn every_name_survives_the_path() {
-        for name in ["shop", "UPPER", "with space", "a/b", "50%", "%2F", "..", ".", "ünï", "new\nline", "q'\"`$;,"] {
+        for name in
+            ["shop", "UPPER", "with space", "a/b", "50%", "%2F", "..", ".", "ünï", "new\nline", "q'\"`$;,"]
+        {
             let path = item_path("pg", name);
             assert_eq!(path.matches('/').count(), 2, "{path}");
             assert_eq!(parse_path(&path), Some(("pg".to_owned(), name.to_owned())));

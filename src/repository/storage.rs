@@ -108,8 +108,12 @@ fn backend_location(location: &str) -> (String, Vec<(String, String)>) {
 /// `sftp:user@host:/path` or `sftp://user@host:port/path`.
 fn sftp_options(target: &str) -> Vec<(String, String)> {
     let (server, root) = match target.strip_prefix("//") {
-        Some(url) => url.split_once('/').map_or((url, String::new()), |(server, path)| (server, format!("/{path}"))),
-        None => target.split_once(':').map_or((target, String::new()), |(server, path)| (server, path.to_owned())),
+        Some(url) => {
+            url.split_once('/').map_or((url, String::new()), |(server, path)| (server, format!("/{path}")))
+        }
+        None => {
+            target.split_once(':').map_or((target, String::new()), |(server, path)| (server, path.to_owned()))
+        }
     };
     let (user, host) = server.rsplit_once('@').map_or((None, server), |(user, host)| (Some(user), host));
     let mut options = vec![("endpoint".to_owned(), format!("ssh://{host}")), ("root".to_owned(), root)];

@@ -175,8 +175,8 @@ impl Gate {
     fn write_snapshot(&self, tree: &ItemTree, meta: &SnapshotMeta) -> Result<Committed> {
         self.shared.check()?;
         let snapshot = snapshot_file(tree, meta);
-        let json =
-            serde_json::to_vec(&snapshot).map_err(|e| Error::failed("cannot write the snapshot").because(&e))?;
+        let json = serde_json::to_vec(&snapshot)
+            .map_err(|e| Error::failed("cannot write the snapshot").because(&e))?;
         let id = self.store.write_sealed(FileType::Snapshot, &json)?;
         Ok(Committed {
             snapshot: id.to_hex().as_str().to_owned(),
@@ -188,7 +188,8 @@ impl Gate {
 
 fn snapshot_file(tree: &ItemTree, meta: &SnapshotMeta) -> SnapshotFile {
     let now = Zoned::now();
-    let seconds = now.timestamp().as_duration().as_secs_f64() - meta.time.timestamp().as_duration().as_secs_f64();
+    let seconds =
+        now.timestamp().as_duration().as_secs_f64() - meta.time.timestamp().as_duration().as_secs_f64();
     let mut summary = SnapshotSummary::default();
     summary.files_new = tree.files;
     summary.total_files_processed = tree.files;

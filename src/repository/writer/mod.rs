@@ -35,13 +35,7 @@ use self::{
     tickets::Tickets,
     worker::Job,
 };
-use super::{
-    chunker::Chunker,
-    known::KnownBlobs,
-    lock::LockGuard,
-    seal::Sealer,
-    storage::Storage,
-};
+use super::{chunker::Chunker, known::KnownBlobs, lock::LockGuard, seal::Sealer, storage::Storage};
 use crate::{
     error::{Error, Result},
     stream::cancel::Cancel,
@@ -199,7 +193,12 @@ impl RunWriter {
 
     /// Hands over a finished item: its snapshot is written with the next group of commits, and `done` is called with
     /// what came of it.
-    pub fn commit(&self, item: ItemWriter, meta: SnapshotMeta, done: impl FnOnce(Result<Committed>) + Send + 'static) {
+    pub fn commit(
+        &self,
+        item: ItemWriter,
+        meta: SnapshotMeta,
+        done: impl FnOnce(Result<Committed>) + Send + 'static,
+    ) {
         match (&self.committer, item.into_tree(&meta)) {
             (Some(committer), Ok(tree)) => committer.submit(tree, meta, Box::new(done)),
             (None, _) => done(Err(Error::failed("the run is over"))),

@@ -65,7 +65,12 @@ pub(super) struct Packer {
 
 impl Packer {
     /// A packer that sends packs of at least `target` bytes to `queue` and takes used buffers from `spare`.
-    pub(super) fn new(tpe: BlobType, target: usize, queue: Sender<FullPack>, spare: Receiver<Vec<u8>>) -> Self {
+    pub(super) fn new(
+        tpe: BlobType,
+        target: usize,
+        queue: Sender<FullPack>,
+        spare: Receiver<Vec<u8>>,
+    ) -> Self {
         Self { tpe, open: Mutex::default(), target, queue, spare }
     }
 

@@ -81,7 +81,8 @@ impl Store {
 
     /// Writes an index file for all packs that none lists yet.
     pub(super) fn flush_index(&self) -> Result<()> {
-        let packs = std::mem::take(&mut *self.pending.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
+        let packs =
+            std::mem::take(&mut *self.pending.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
         if packs.is_empty() { Ok(()) } else { self.write_index(&packs) }
     }
 

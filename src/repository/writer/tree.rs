@@ -58,7 +58,12 @@ impl TreeBuilder {
     }
 
     /// Stores the trees below the snapshot's path.
-    pub(super) fn write(self, shared: &Shared, blobs: &mut BlobWriter, meta: &SnapshotMeta) -> Result<ItemTree> {
+    pub(super) fn write(
+        self,
+        shared: &Shared,
+        blobs: &mut BlobWriter,
+        meta: &SnapshotMeta,
+    ) -> Result<ItemTree> {
         let mut root = self.root;
         for part in meta.path.trim_start_matches('/').rsplit('/') {
             root = Folder::from([(part.to_owned(), Entry::Folder(root))]);
@@ -83,7 +88,12 @@ fn write_folder(
             Entry::Folder(below) => {
                 tree.folders += 1;
                 let id = write_folder(shared, blobs, meta, below, tree)?;
-                Node { node_type: NodeType::Dir, meta: folder_meta(meta), subtree: Some(id.into()), ..Node::default() }
+                Node {
+                    node_type: NodeType::Dir,
+                    meta: folder_meta(meta),
+                    subtree: Some(id.into()),
+                    ..Node::default()
+                }
             }
         };
         node.name = Node::new_node(OsStr::new(&name), NodeType::File, Metadata::default()).name;
@@ -91,7 +101,8 @@ fn write_folder(
     }
     // Trees must be ordered by name as it is stored, that is after escaping.
     nodes.sort_by(|a, b| a.name.cmp(&b.name));
-    let (json, _) = Tree { nodes }.serialize().map_err(|e| Error::failed("cannot write a tree").because(&e))?;
+    let (json, _) =
+        Tree { nodes }.serialize().map_err(|e| Error::failed("cannot write a tree").because(&e))?;
     let (id, added) = blobs.store(shared, BlobType::Tree, &json)?;
     tree.bytes_added += added;
     Ok(id)

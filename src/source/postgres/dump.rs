@@ -4,12 +4,7 @@ use std::time::Duration;
 
 use super::{
     DUMP, Database, Detail, Extension, LargeObjectCount, Postgres, SchemaObject, Sequence,
-    archive::ArchiveSummary,
-    clients::Client,
-    discover::Server,
-    hints,
-    psql::Psql,
-    tap::ArchiveTap,
+    archive::ArchiveSummary, clients::Client, discover::Server, hints, psql::Psql, tap::ArchiveTap,
 };
 use crate::{
     error::{Error, Result},
@@ -115,7 +110,9 @@ fn export_snapshot(
     };
     if server.standby {
         manifest.consistency = Consistency::Snapshot;
-        manifest.notes.push("a hot standby has no serializable snapshots: repeatable read was used".to_owned());
+        manifest
+            .notes
+            .push("a hot standby has no serializable snapshots: repeatable read was used".to_owned());
     } else {
         session.set_timeout(SAFE_SNAPSHOT_WAIT);
         session.execute("BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY DEFERRABLE")?;
@@ -169,7 +166,12 @@ fn database_query(server: &Server) -> String {
 }
 
 /// Writes what the archive held into the manifest.
-fn describe(manifest: &mut Manifest, summary: ArchiveSummary, database: Database, extensions: Vec<Extension>) {
+fn describe(
+    manifest: &mut Manifest,
+    summary: ArchiveSummary,
+    database: Database,
+    extensions: Vec<Extension>,
+) {
     let schema_objects = summary
         .schema_objects()
         .into_iter()

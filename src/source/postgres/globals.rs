@@ -1,11 +1,6 @@
 //! The item `@globals`: roles, memberships, settings of roles, tablespaces.
 
-use super::{
-    Detail, GLOBALS, GLOBALS_SQL, Postgres, Role,
-    discover::Server,
-    hints,
-    tap::LineTap,
-};
+use super::{Detail, GLOBALS, GLOBALS_SQL, Postgres, Role, discover::Server, hints, tap::LineTap};
 use crate::{
     config::RolePasswords,
     error::{Error, Result},
@@ -40,15 +35,20 @@ pub(super) fn dump(source: &Postgres, server: &Server, sink: &dyn Sink, cancel: 
     if !passwords {
         command = command.arg("--no-role-passwords");
         manifest.notes.push(match source.config.role_passwords {
-            RolePasswords::Never => "the roles' passwords are not included: role_passwords = \"never\"".to_owned(),
-            RolePasswords::Auto => "the roles' passwords are not included: this account may not read them".to_owned(),
+            RolePasswords::Never => {
+                "the roles' passwords are not included: role_passwords = \"never\"".to_owned()
+            }
+            RolePasswords::Auto => {
+                "the roles' passwords are not included: this account may not read them".to_owned()
+            }
         });
     }
     let mut script = LineTap::new(command.spawn_output()?, "CREATE ROLE ");
     let stored = sink.store(GLOBALS_SQL, &mut script).map_err(hints::explain)?;
     if script.count == 0 {
-        return Err(Error::failed("pg_dumpall gave no roles at all")
-            .hint("every server has roles: check what `pg_dumpall --globals-only` prints for the backup role"));
+        return Err(Error::failed("pg_dumpall gave no roles at all").hint(
+            "every server has roles: check what `pg_dumpall --globals-only` prints for the backup role",
+        ));
     }
     manifest.ended = jiff::Zoned::now();
     manifest.consistency = Consistency::Snapshot;

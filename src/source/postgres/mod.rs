@@ -18,7 +18,9 @@ use std::{
     time::Duration,
 };
 
-pub use detail::{Database, Detail, Extension, Grant, LargeObjectCount, Role, SchemaObject, Sequence, Setting};
+pub use detail::{
+    Database, Detail, Extension, Grant, LargeObjectCount, Role, SchemaObject, Sequence, Setting,
+};
 
 use self::{
     clients::{Client, Clients},
@@ -113,7 +115,9 @@ impl Source for Postgres {
 
     fn dump(&self, item: &Item, sink: &dyn Sink, cancel: &Cancel) -> Result<Manifest> {
         let server = self.server(cancel)?;
-        if item.name == GLOBALS { globals::dump(self, &server, sink, cancel) } else {
+        if item.name == GLOBALS {
+            globals::dump(self, &server, sink, cancel)
+        } else {
             dump::dump(self, &server, &item.name, sink, cancel)
         }
     }
@@ -122,13 +126,19 @@ impl Source for Postgres {
 /// How to reach the configured server.
 pub fn params(config: &PostgresConfig) -> Result<ConnectParams> {
     let text = |path: &PathBuf| {
-        path.to_str().map(str::to_owned).ok_or_else(|| Error::usage(format!("{} is not valid UTF-8", path.display())))
+        path.to_str()
+            .map(str::to_owned)
+            .ok_or_else(|| Error::usage(format!("{} is not valid UTF-8", path.display())))
     };
     Ok(ConnectParams {
         host: text(&config.host.as_path().to_owned())?,
         port: config.port,
         user: config.user.clone(),
-        password: config.password_file.as_ref().map(|file| Ok(file.load()?.expose().to_owned())).transpose()?,
+        password: config
+            .password_file
+            .as_ref()
+            .map(|file| Ok(file.load()?.expose().to_owned()))
+            .transpose()?,
         sslmode: config.sslmode.map(|mode| mode.as_str().to_owned()),
         sslrootcert: match &config.sslrootcert {
             Some(RootCertificates::System) => Some("system".to_owned()),

@@ -72,7 +72,8 @@ mod tests {
 
     #[test]
     fn lines_are_counted_however_they_are_cut() {
-        let script = "CREATE ROLE a;\n-- CREATE ROLE b;\nCREATE ROLE c;\nCREATE RO\nALTER ROLE a;\nCREATE ROLE ";
+        let script =
+            "CREATE ROLE a;\n-- CREATE ROLE b;\nCREATE ROLE c;\nCREATE RO\nALTER ROLE a;\nCREATE ROLE ";
         for size in 1..20 {
             let mut tap = LineTap::new(script.as_bytes(), "CREATE ROLE ");
             let mut buffer = vec![0; size];

@@ -84,15 +84,13 @@ pub fn restore(
     cancel: &Cancel,
     notice: &dyn Fn(&str),
 ) -> Result<Restored> {
-    let detail = manifest
-        .postgres
-        .as_ref()
-        .filter(|detail| detail.database.is_some())
-        .ok_or_else(|| Error::usage("this snapshot holds no PostgreSQL database").hint(format!(
-            "for roles use --to DIR and feed {GLOBALS_SQL} to psql"
-        )))?;
+    let detail = manifest.postgres.as_ref().filter(|detail| detail.database.is_some()).ok_or_else(|| {
+        Error::usage("this snapshot holds no PostgreSQL database")
+            .hint(format!("for roles use --to DIR and feed {GLOBALS_SQL} to psql"))
+    })?;
     let newest = clients.newest()?;
-    let mut session = Psql::connect(newest, &target.params.prepare(newest.major)?, &target.maintenance_db, cancel)?;
+    let mut session =
+        Psql::connect(newest, &target.params.prepare(newest.major)?, &target.maintenance_db, cancel)?;
     let server = preflight::ask(&mut session)?;
     let client = choose_client(clients, manifest, server.major)?;
     let connection = target.params.prepare(client.major)?;
@@ -158,7 +156,8 @@ impl Restore<'_> {
             ))
             .hint("nothing was changed; leave these out with --skip-superuser-objects, or use a superuser"));
         }
-        list.iter().for_each(|what| (self.notice)(&format!("left out, only a superuser can restore it: {what}")));
+        list.iter()
+            .for_each(|what| (self.notice)(&format!("left out, only a superuser can restore it: {what}")));
         let blocked: BTreeSet<i32> = blocked.iter().map(|entry| entry.dump_id).collect();
         let entries: Vec<_> = chosen.into_iter().filter(|e| !blocked.contains(&e.dump_id)).collect();
         let ids = entries.iter().map(|entry| entry.dump_id).collect();
@@ -194,7 +193,9 @@ impl Restore<'_> {
     fn incomplete(&self, error: Error, created: bool) -> Error {
         let database = &self.target.database;
         let advice = if created {
-            format!("the database {database} was created by this restore and is incomplete: drop it before the next try")
+            format!(
+                "the database {database} was created by this restore and is incomplete: drop it before the next try"
+            )
         } else {
             format!("the database {database} may hold a part of the data: empty it before the next try")
         };
@@ -210,7 +211,12 @@ impl Restore<'_> {
 
 /// The tools to restore with: able to read the archive, not newer than the server understands.
 fn choose_client<'a>(clients: &'a Clients, manifest: &Manifest, server: u32) -> Result<&'a Client> {
-    let made_by = manifest.tools.iter().find(|t| t.name == "pg_dump").and_then(|t| major_of(&t.version)).unwrap_or(server);
+    let made_by = manifest
+        .tools
+        .iter()
+        .find(|t| t.name == "pg_dump")
+        .and_then(|t| major_of(&t.version))
+        .unwrap_or(server);
     if server < made_by {
         let original = major_of(&manifest.server_version).unwrap_or(made_by);
         return Err(Error::failed(format!(

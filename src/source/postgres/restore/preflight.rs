@@ -58,7 +58,9 @@ pub(super) fn ask(session: &mut Psql) -> Result<TargetServer> {
 /// A few words on an entry.
 pub(super) fn describe(entry: &TocEntry) -> String {
     match entry.namespace.as_deref() {
-        Some(schema) if !schema.is_empty() && schema != "-" => format!("{} {schema}.{}", entry.desc, entry.tag),
+        Some(schema) if !schema.is_empty() && schema != "-" => {
+            format!("{} {schema}.{}", entry.desc, entry.tag)
+        }
         _ => format!("{} {}", entry.desc, entry.tag),
     }
 }
@@ -71,7 +73,9 @@ pub(super) fn superuser_only<'a>(toc: &'a [TocEntry], server: &TargetServer) -> 
 fn needs_superuser(entry: &TocEntry, server: &TargetServer) -> bool {
     let defines = |text: &str| entry.defn.contains(text);
     match entry.desc.as_str() {
-        "EVENT TRIGGER" | "FOREIGN DATA WRAPPER" | "ACCESS METHOD" | "OPERATOR CLASS" | "OPERATOR FAMILY" => true,
+        "EVENT TRIGGER" | "FOREIGN DATA WRAPPER" | "ACCESS METHOD" | "OPERATOR CLASS" | "OPERATOR FAMILY" => {
+            true
+        }
         "EXTENSION" => !server.trusted_extensions.contains(&entry.tag),
         // A trusted extension belongs to the bootstrap superuser whoever creates it.
         "COMMENT" => entry.tag.starts_with("EXTENSION ") || entry.tag.starts_with("EVENT TRIGGER "),
@@ -95,7 +99,12 @@ fn untrusted_language(definition: &str) -> Option<&str> {
 
 impl Restore<'_> {
     /// Fails if an owner does not exist on the target, or the account may not act as it.
-    pub(super) fn require_owners(&self, session: &mut Psql, selection: &Selection, server: &TargetServer) -> Result<()> {
+    pub(super) fn require_owners(
+        &self,
+        session: &mut Psql,
+        selection: &Selection,
+        server: &TargetServer,
+    ) -> Result<()> {
         #[derive(Deserialize)]
         struct Owner {
             name: String,

@@ -33,8 +33,10 @@ pub(super) fn create_missing(
         .into_iter()
         .map(|row| row.name)
         .collect();
-    let missing: Vec<&Role> =
-        roles.iter().filter(|role| !there.contains(&role.name) && mentioned(&role.name, entries, detail)).collect();
+    let missing: Vec<&Role> = roles
+        .iter()
+        .filter(|role| !there.contains(&role.name) && mentioned(&role.name, entries, detail))
+        .collect();
     if missing.is_empty() {
         return Ok(Vec::new());
     }
@@ -75,7 +77,8 @@ fn mentioned(role: &str, entries: &[TocEntry], detail: &Detail) -> bool {
     });
     let in_entry = |entry: &TocEntry| {
         entry.owner.as_deref() == Some(role)
-            || (matches!(entry.desc.as_str(), "ACL" | "DEFAULT ACL" | "POLICY" | "USER MAPPING") && named(&entry.defn))
+            || (matches!(entry.desc.as_str(), "ACL" | "DEFAULT ACL" | "POLICY" | "USER MAPPING")
+                && named(&entry.defn))
     };
     in_database || entries.iter().any(in_entry)
 }
@@ -84,7 +87,8 @@ fn mentioned(role: &str, entries: &[TocEntry], detail: &Detail) -> bool {
 fn word(text: &str, word: &str) -> bool {
     let part = |c: char| c.is_alphanumeric() || c == '_' || c == '$' || c == '"';
     text.match_indices(word).any(|(at, _)| {
-        !text[..at].chars().next_back().is_some_and(part) && !text[at + word.len()..].chars().next().is_some_and(part)
+        !text[..at].chars().next_back().is_some_and(part)
+            && !text[at + word.len()..].chars().next().is_some_and(part)
     })
 }
 

@@ -27,8 +27,9 @@ pub struct Target {
 /// every user of the machine.
 pub fn parse_url(url: &str) -> Result<Target> {
     let invalid = |why: &str| {
-        Error::usage(format!("--into: {why}"))
-            .hint("write postgresql://user@host:5432/database, or just a database name for the source's own server")
+        Error::usage(format!("--into: {why}")).hint(
+            "write postgresql://user@host:5432/database, or just a database name for the source's own server",
+        )
     };
     let rest = url
         .strip_prefix("postgresql://")
@@ -36,10 +37,13 @@ pub fn parse_url(url: &str) -> Result<Target> {
         .ok_or_else(|| invalid("not a postgresql:// URL"))?;
     let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
     let (authority, database) = rest.split_once('/').ok_or_else(|| invalid("the URL names no database"))?;
-    let (user, server) = authority.rsplit_once('@').map_or((None, authority), |(user, server)| (Some(user), server));
+    let (user, server) =
+        authority.rsplit_once('@').map_or((None, authority), |(user, server)| (Some(user), server));
     if user.is_some_and(|user| user.contains(':')) || query.split('&').any(|p| p.starts_with("password=")) {
-        return Err(Error::usage("--into: a password does not belong into an argument, where every user can read it")
-            .hint("write it into a file of mode 0600 and name that with --password-file"));
+        return Err(Error::usage(
+            "--into: a password does not belong into an argument, where every user can read it",
+        )
+        .hint("write it into a file of mode 0600 and name that with --password-file"));
     }
     let (host, port) = match server.rsplit_once(':') {
         Some((host, port)) if !server.ends_with(']') => {
@@ -148,8 +152,10 @@ impl Restore<'_> {
             if there.is_empty() {
                 return Ok(());
             }
-            return Err(Error::failed(format!("the database {database} has a table {schema}.{name} already"))
-                .hint("restore into a new database and copy from there what is needed"));
+            return Err(Error::failed(format!(
+                "the database {database} has a table {schema}.{name} already"
+            ))
+            .hint("restore into a new database and copy from there what is needed"));
         }
         let found: Vec<Content> = inside.query(CONTENT)?;
         if found.is_empty() {
@@ -162,7 +168,10 @@ impl Restore<'_> {
 
     /// The original as the manifest describes it.
     pub(super) fn original(&self) -> Result<&Database> {
-        self.detail.database.as_ref().ok_or_else(|| Error::failed("the manifest does not describe the database"))
+        self.detail
+            .database
+            .as_ref()
+            .ok_or_else(|| Error::failed("the manifest does not describe the database"))
     }
 
     /// Creates the database like the original, if it does not exist.
@@ -304,7 +313,13 @@ mod tests {
             let error = parse_url(url).unwrap_err().to_string();
             assert!(error.contains("--password-file") && !error.contains("hunter2"), "{error}");
         }
-        for url in ["mysql://x/y", "postgres://host", "postgres://host/", "postgres://h:p/x", "postgres://h/x?nope=1"] {
+        for url in [
+            "mysql://x/y",
+            "postgres://host",
+            "postgres://host/",
+            "postgres://h:p/x",
+            "postgres://h/x?nope=1",
+        ] {
             assert!(parse_url(url).is_err(), "{url}");
         }
     }

@@ -25,7 +25,9 @@ impl Restore<'_> {
     /// Counts the rows of every restored table, and compares sequences and large objects.
     pub(super) fn verify(&self, selection: &Selection, done: &mut Restored) -> Result<()> {
         if !countable(self.manifest) {
-            done.notes.push("the rows could not be compared: the dump was not digested when it was made".to_owned());
+            done.notes.push(
+                "the rows could not be compared: the dump was not digested when it was made".to_owned(),
+            );
             return Ok(());
         }
         let mut session = Psql::connect(self.client, &self.connection, &self.target.database, self.cancel)?;
@@ -66,13 +68,15 @@ impl Restore<'_> {
             .filter(|entry| entry.desc == "TABLE DATA")
             .map(|entry| (entry.namespace.as_deref().unwrap_or_default(), entry.tag.as_str()))
             .collect();
-        let restored = |o: &&Object| all.contains(&(o.schema.as_deref().unwrap_or_default(), o.name.as_str()));
+        let restored =
+            |o: &&Object| all.contains(&(o.schema.as_deref().unwrap_or_default(), o.name.as_str()));
         self.manifest.objects.iter().filter(restored).collect()
     }
 
     fn verify_large_objects(&self, session: &mut Psql, wrong: &mut Vec<String>) -> Result<()> {
         let expected = self.detail.large_objects.count;
-        let counted: Count = session.query_one("SELECT count(*) AS rows FROM pg_catalog.pg_largeobject_metadata")?;
+        let counted: Count =
+            session.query_one("SELECT count(*) AS rows FROM pg_catalog.pg_largeobject_metadata")?;
         if counted.rows != expected {
             wrong.push(format!("there are {} large objects instead of {expected}", counted.rows));
         }
@@ -89,7 +93,10 @@ impl Restore<'_> {
             let name = format!("{}.{}", quote_ident(&sequence.schema), quote_ident(&sequence.name));
             let at: At = session.query_one(&format!("SELECT last_value AS value, is_called FROM {name}"))?;
             if (at.value, at.is_called) != (sequence.value, sequence.is_called) {
-                wrong.push(format!("the sequence {name} stands at {} instead of {}", at.value, sequence.value));
+                wrong.push(format!(
+                    "the sequence {name} stands at {} instead of {}",
+                    at.value, sequence.value
+                ));
             }
         }
         Ok(())

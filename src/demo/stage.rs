@@ -1,0 +1,204 @@
+//! Where the story plays: a folder with a server, a configuration and a repository, and the commands run there.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::{Read, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    drill::{
+        ScratchDir,
+        scratch::{PostgresServer, SUPERUSER, newest_server},
+    },
+    error::{Error, Result},
+    source::postgres::{clients::Clients, connect::Connection},
+    stream::{
+        cancel::Cancel,
+        child::{Command, into_error},
+    },
+};
+
+/// A command's output is shown as a whole; more than this is no output for a person.
+const OUTPUT: u64 = 1024 * 1024;
+
+/// What a command printed, and how a person would type it.
+#[derive(Debug)]
+pub(super) struct Ran {
+    pub(super) line: String,
+    pub(super) output: String,
+}
+
+/// The place, gone with all that belongs to it when dropped.
+pub(super) struct Stage {
+    program: PathBuf,
+    connection: Connection,
+    cancel: Cancel,
+    // The server must have stopped before its folder goes: fields are dropped in this order.
+    server: PostgresServer,
+    folder: ScratchDir,
+}
+
+impl Stage {
+    /// Starts the server and writes the configuration.
+    pub(super) fn set(parent: Option<&Path>, cancel: &Cancel) -> Result<Self> {
+        let program = std::env::current_exe()
+            .map_err(|error| Error::failed("cannot find the program's own file").because(&error))?;
+        let clients = Clients::find(&[]);
+        let client = newest_server(&clients)?;
+        let folder = ScratchDir::new(parent)?;
+        let server = PostgresServer::start(client, folder.path(), cancel)?;
+        let connection = server.params().prepare(client.major)?;
+        let stage = Self { program, connection, cancel: cancel.clone(), server, folder };
+        write(&stage.password_file(), "a password for the demo")?;
+        write(&stage.config_file(), &stage.config())?;
+        Ok(stage)
+    }
+
+    /// The folder of it all.
+    pub(super) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The version of the server as its tools print it.
+    pub(super) fn server_version(&self) -> &str {
+        &self.server.client().version_text
+    }
+
+    /// The configuration file.
+    pub(super) fn config_file(&self) -> PathBuf {
+        self.folder().join("config.toml")
+    }
+
+    fn password_file(&self) -> PathBuf {
+        self.folder().join("repository-password")
+    }
+
+    fn repository(&self) -> PathBuf {
+        self.folder().join("repository")
+    }
+
+    /// The configuration's text.
+    pub(super) fn config(&self) -> String {
+        let quoted = |path: &Path| toml::Value::String(path.to_string_lossy().into_owned()).to_string();
+        format!(
+            "state_dir = {}\n\n[repository]\nlocation = {}\npassword_file = {}\nmin_free = \"64MiB\"\n\n\
+             [sources.main]\nkind = \"postgres\"\nhost = {}\nport = {}\nuser = \"{SUPERUSER}\"\nexclude = [\"scratch_*\"]\n",
+            quoted(&self.folder().join("state")),
+            quoted(&self.repository()),
+            quoted(&self.password_file()),
+            quoted(&self.server.socket_dir()),
+            self.server.port(),
+        )
+    }
+
+    /// What a person would set to run the commands shown by hand.
+    pub(super) fn variables(&self) -> Vec<(&'static str, PathBuf)> {
+        vec![
+            ("TIK_BACKUP_CONFIG", self.config_file()),
+            ("PGHOST", self.server.socket_dir()),
+            ("PGUSER", SUPERUSER.into()),
+            ("RESTIC_REPOSITORY", self.repository()),
+            ("RESTIC_PASSWORD_FILE", self.password_file()),
+        ]
+    }
+
+    /// Runs SQL from a script; the first error ends it.
+    pub(super) fn script(&self, database: &str, sql: &str) -> Result<()> {
+        let mut input = self
+            .connection
+            .command(self.server.client().tool("psql"))
+            .args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-o", "/dev/null", "-f", "-", "--dbname"])
+            .arg(self.connection.conninfo(database)?)
+            .env("PGCLIENTENCODING", "UTF8")
+            .cancel(&self.cancel)
+            .spawn_input()?;
+        input.write_all(sql.as_bytes()).map_err(into_error)?;
+        input.finish().map(drop)
+    }
+
+    /// Runs this program with the demo's configuration.
+    pub(super) fn program(&self, args: &[&str]) -> Result<Ran> {
+        self.run("tik-backup", Command::new(&self.program).env("TIK_BACKUP_CONFIG", self.config_file()), args)
+    }
+
+    /// Runs one statement or query in psql.
+    pub(super) fn psql(&self, database: &str, sql: &str) -> Result<Ran> {
+        let psql = self.connection.command(self.server.client().tool("psql"));
+        self.run("psql", psql.env("PGCLIENTENCODING", "UTF8"), &["-X", "-d", database, "-c", sql])
+    }
+
+    /// Runs stock restic on the repository.
+    pub(super) fn restic(&self, program: &Path, args: &[&str]) -> Result<Ran> {
+        let command = Command::new(program)
+            .env("RESTIC_REPOSITORY", self.repository())
+            .env("RESTIC_PASSWORD_FILE", self.password_file())
+            .env("RESTIC_CACHE_DIR", self.folder().join("restic-cache"));
+        self.run("restic", command, args)
+    }
+
+    fn run(&self, name: &str, command: Command, args: &[&str]) -> Result<Ran> {
+        let words: Vec<String> = args.iter().map(|arg| shell_word(arg)).collect();
+        let line = format!("{name} {}", words.join(" "));
+        let failed = |error: Error| error.context(format!("`{line}`"));
+        let mut stdout = command.args(args).cancel(&self.cancel).spawn_output().map_err(failed)?;
+        let mut text = Vec::new();
+        let read = stdout.by_ref().take(OUTPUT).read_to_end(&mut text);
+        // What it printed before it failed belongs to the reason, say the list of a backup's items.
+        read.map_err(|error| failed(into_error(error).because_text(String::from_utf8_lossy(&text))))?;
+        let said = stdout.messages();
+        let mut output = said.trim_end().to_owned();
+        if !output.is_empty() {
+            output.push('\n');
+        }
+        output.push_str(String::from_utf8_lossy(&text).trim_end());
+        Ok(Ran { line, output })
+    }
+
+    /// Stops the server. With `keep` the folder stays, and where it is is returned.
+    pub(super) fn strike(mut self, keep: bool) -> Result<Option<PathBuf>> {
+        self.server.stop()?;
+        if !keep {
+            return Ok(None);
+        }
+        self.folder.keep()?;
+        Ok(Some(self.folder().to_owned()))
+    }
+}
+
+/// Writes a new file that only we can read.
+fn write(path: &Path, text: &str) -> Result<()> {
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    file.and_then(|mut file| file.write_all(text.as_bytes()))
+        .map_err(|error| Error::failed(format!("cannot write {}", path.display())).because(&error))
+}
+
+/// A word as a shell must be given it.
+pub(super) fn shell_word(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+/// Stock restic, if there is one: `$TIK_BACKUP_TEST_RESTIC_NEW`, else in `PATH`.
+pub(super) fn find_restic() -> Option<PathBuf> {
+    let named = std::env::var_os("TIK_BACKUP_TEST_RESTIC_NEW").map(PathBuf::from);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let in_path = std::env::split_paths(&path).map(|dir| dir.join("restic")).collect::<Vec<_>>();
+    named.into_iter().chain(in_path).find(|file| fs::metadata(file).is_ok_and(|meta| meta.is_file()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_can_be_pasted_into_a_shell() {
+        assert_eq!(shell_word("main/shop"), "main/shop");
+        assert_eq!(shell_word("it's \"x\" & $y"), r#"'it'\''s "x" & $y'"#);
+        assert_eq!(shell_word(""), "''");
+    }
+}

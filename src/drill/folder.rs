@@ -1,0 +1,147 @@
+//! The folder of a throwaway server: removed with its owner, and by the next one if its owner was killed.
+
+use std::{
+    fs::{self, DirBuilder, File},
+    io,
+    os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use rustix::fs::{FlockOperation, flock};
+
+use crate::error::{Error, Result};
+
+const PREFIX: &str = "tik-backup-scratch-";
+/// A file of this name marks a folder that must stay.
+const KEPT: &str = ".keep";
+/// A folder younger than this may be about to be locked by its maker.
+const SETTLED: Duration = Duration::from_secs(60);
+
+/// A folder for throwaway servers, removed on drop unless it was kept.
+///
+/// Others may pass through it but not list it: a server that runs as another user reaches its data in there.
+#[derive(Debug)]
+pub struct ScratchDir {
+    path: PathBuf,
+    keep: bool,
+    // Held for its lock only.
+    _lock: File,
+}
+
+impl ScratchDir {
+    /// Creates an empty folder in `parent`, or in the folder for temporary files. What killed processes left behind
+    /// there is removed.
+    pub fn new(parent: Option<&Path>) -> Result<Self> {
+        let parent = parent.map_or_else(std::env::temp_dir, Path::to_owned);
+        let failed = |error: &io::Error| {
+            Error::failed(format!("cannot create a folder in {}", parent.display()))
+                .because(error)
+                .hint("name a folder that exists and that this user may write to")
+        };
+        // Configurations name the paths in here, so they must hold from any working directory.
+        let parent = parent.canonicalize().map_err(|error| failed(&error))?;
+        sweep(&parent, SETTLED);
+        let mut random = [0_u8; 4];
+        getrandom::fill(&mut random).map_err(|error| failed(&io::Error::other(error.to_string())))?;
+        let path = parent.join(format!("{PREFIX}{:08x}", u32::from_ne_bytes(random)));
+        DirBuilder::new().mode(0o711).create(&path).map_err(|error| failed(&error))?;
+        let locked = File::open(&path).and_then(|dir| {
+            flock(&dir, FlockOperation::NonBlockingLockExclusive)?;
+            // A closed umask would keep the server's user out.
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o711))?;
+            Ok(dir)
+        });
+        match locked {
+            Ok(lock) => Ok(Self { path, keep: false, _lock: lock }),
+            Err(error) => {
+                let _ = fs::remove_dir(&path);
+                Err(failed(&error))
+            }
+        }
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Leaves the folder where it is, for good.
+    pub fn keep(&mut self) -> Result<()> {
+        fs::write(self.path.join(KEPT), "").map_err(|error| {
+            Error::failed(format!("cannot mark {} as to be kept", self.path.display())).because(&error)
+        })?;
+        self.keep = true;
+        Ok(())
+    }
+}
+
+impl Drop for ScratchDir {
+    fn drop(&mut self) {
+        if !self.keep {
+            // What cannot be removed now is swept by the next scratch folder.
+            let _ = fs::remove_dir_all(&self.path);
+        }
+    }
+}
+
+/// Removes folders of processes that were killed: they are this user's and nobody holds their lock.
+fn sweep(parent: &Path, settled: Duration) {
+    let uid = rustix::process::geteuid().as_raw();
+    let Ok(entries) = fs::read_dir(parent) else { return };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        let stale = entry.file_name().to_string_lossy().starts_with(PREFIX)
+            && fs::symlink_metadata(&path).is_ok_and(|meta| {
+                let age = meta.modified().ok().and_then(|time| time.elapsed().ok());
+                meta.is_dir() && meta.uid() == uid && age.is_some_and(|age| age >= settled)
+            })
+            && !path.join(KEPT).exists()
+            && File::open(&path)
+                .is_ok_and(|dir| flock(&dir, FlockOperation::NonBlockingLockExclusive).is_ok());
+        if stale {
+            let _ = fs::remove_dir_all(&path);
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_goes_away_unless_it_is_kept() {
+        let parent = tempfile::tempdir().unwrap();
+        let dir = ScratchDir::new(Some(parent.path())).unwrap();
+        let path = dir.path().to_owned();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o711);
+        fs::write(path.join("x"), "").unwrap();
+        drop(dir);
+        assert!(!path.exists());
+
+        let mut dir = ScratchDir::new(Some(parent.path())).unwrap();
+        dir.keep().unwrap();
+        let path = dir.path().to_owned();
+        drop(dir);
+        sweep(parent.path(), Duration::ZERO);
+        assert!(path.exists(), "a kept folder is nobody's left-over");
+    }
+
+    #[test]
+    fn left_overs_of_a_killed_process_are_removed_and_what_lives_stays() {
+        let parent = tempfile::tempdir().unwrap();
+        let left = parent.path().join(format!("{PREFIX}0123"));
+        fs::create_dir(&left).unwrap();
+        let alive = ScratchDir::new(Some(parent.path())).unwrap();
+        assert!(left.exists(), "too young to be judged");
+        sweep(parent.path(), Duration::ZERO);
+        assert!(!left.exists() && alive.path().exists());
+    }
+
+    #[test]
+    fn a_missing_parent_is_named() {
+        let error = ScratchDir::new(Some(Path::new("/nonexistent/folder"))).unwrap_err();
+        assert!(error.summary().contains("/nonexistent/folder"), "{error}");
+    }
+}

@@ -1,0 +1,7 @@
+//! Restores into servers of our own: throwaway servers that live as long as they are needed and leave nothing behind.
+
+pub(crate) mod bound;
+mod folder;
+pub mod scratch;
+
+pub use folder::ScratchDir;

@@ -1,0 +1,142 @@
+//! The commit gate: whatever way a dump goes wrong, there is no snapshot of it, and nothing else suffers.
+
+use std::{collections::BTreeMap, fs};
+
+use super::{
+    common::{ConfigBuilder, PgServer, PgVersion, Restic, Tool, skip_unless},
+    running::lives,
+    world::{FakeClients, World, client_dirs, cmd_with, fill, item},
+};
+
+/// The ways to fail: database, what `pg_dump` does, and what the error must say. The row of `words` before it is
+/// written to stderr in each case.
+const FAILURES: [(&str, &str, &str); 9] = [
+    ("before", "words; exit 1", "pg_dump (pg/before) failed with exit status 1"),
+    ("midway", "dump \"$@\" | head -c 150000; words; exit 1", "pg_dump (pg/midway) failed with exit status 1"),
+    ("after", "dump \"$@\"; words; exit 1", "pg_dump (pg/after) failed with exit status 1"),
+    ("killed", "dump \"$@\" | head -c 150000; words; kill -9 $$", "pg_dump (pg/killed) was ended by signal 9 (SIGKILL)"),
+    ("half", "dump \"$@\" | head -c 150000; words; exit 0", "its archive has no end"),
+    ("one-less", "dump \"$@\" | head -c -1; words; exit 0", "its archive has no end"),
+    ("last-block", "dump \"$@\" | head -c $LAST_BLOCK; words; exit 0", "its archive has no end"),
+    ("nothing", "words; exit 0", "gave nothing at all"),
+    ("hangs", "dump \"$@\" | head -c 150000; words; stay", "nothing happened for"),
+];
+
+const RETENTION: &str = "[retention]\nkeep_last = 1\nkeep_daily = 0\nkeep_weekly = 0";
+
+#[test]
+fn no_failed_dump_is_committed_and_none_harms_another() {
+    skip_unless!(Tool::Pg15, Tool::Restic, Tool::ResticNew);
+    let Some(world) = world() else { return };
+    let generous = world.variant("generous.toml", &[("keep_last = 1", "keep_last = 9"), ("\"1s\"", "\"10m\"")]);
+    let thrifty = world.variant("thrifty.toml", &[("\"1s\"", "\"10m\"")]);
+    world.cmd().arg("init").run().ok();
+    for _ in 0..2 {
+        cmd_with(&generous).arg("backup").run().ok();
+    }
+    let before: BTreeMap<_, _> = names().map(|name| (name, world.snapshots(&name_in_source(name)))).collect();
+    assert!(before.values().all(|ids| ids.len() == 2), "{before:?}");
+    let globals = world.snapshots("pg/@globals");
+
+    let pids = sabotage(&world);
+    let run = world.backup(&[]).expect_code(3);
+    let document = run.json();
+    assert_eq!(document["outcome"], "partial");
+    for (name, _, message) in FAILURES {
+        let full = name_in_source(name);
+        let failed = item(&document, full.split('/').next().unwrap(), name);
+        let error = failed["error"].as_str().unwrap();
+        assert_eq!((&failed["outcome"], &failed["snapshot"]), (&"failed".into(), &serde_json::Value::Null));
+        assert!(error.contains(message), "{name}: {error}");
+        assert!(error.contains("line 30 of 30") && !error.contains("line 3 of 30"), "{name}: {error}");
+        assert!(run.stderr.contains(&format!("{full}: FAILED: ")), "{}", run.stderr);
+        assert_eq!(world.snapshots(&full), before[name], "a failed item keeps what it has, whatever the retention");
+    }
+    for good in ["good", "good too"] {
+        let snapshot = item(&document, "pg", good)["snapshot"].as_str().unwrap().to_owned();
+        let now = world.snapshots(&format!("pg/{good}"));
+        assert_eq!(now, [snapshot.clone()].into(), "the others are committed, and their retention is applied");
+        assert!(!before[good].contains(&snapshot));
+        world.whole(&snapshot, &format!("pg/{good}"));
+    }
+    assert!(world.snapshots("pg/@globals").is_disjoint(&globals));
+    let pids = fs::read_to_string(pids).unwrap();
+    assert_eq!(pids.lines().count(), 2, "the script that hangs and its child have told who they are");
+    assert!(!pids.lines().any(lives), "a tool that hangs is ended with all its children");
+    assert_eq!(super::world::locks(&world.repo()), 0);
+    world.clean();
+
+    FAILURES.iter().for_each(|(name, ..)| world.clients.heal(name));
+    let run = cmd_with(&thrifty).args(["--json", "backup"]).run().ok();
+    assert_eq!(run.json()["outcome"], "ok");
+    for name in names() {
+        let now = world.snapshots(&name_in_source(name));
+        assert!(now.len() == 1 && now.is_disjoint(&before[name]), "{name}");
+        world.whole(now.first().unwrap(), &name_in_source(name));
+    }
+    world.clean();
+}
+
+#[test]
+fn a_run_in_which_all_fail_has_exit_code_1() {
+    let Some(world) = World::with_repository(&["only"], super::world::Setup::default()) else { return };
+    world.clients.script("only", "dump \"$@\"; echo no >&2; exit 7");
+    let run = world.backup(&[]).expect_code(1);
+    assert_eq!(run.json()["outcome"], "failed");
+    assert!(world.snapshots("pg/only").is_empty());
+    world.clean();
+}
+
+fn names() -> impl Iterator<Item = &'static str> {
+    FAILURES.iter().map(|(name, ..)| *name).chain(["good", "good too"])
+}
+
+/// The one that hangs is a source of its own: the short patience must not hit the others on a slow machine.
+fn name_in_source(name: &str) -> String {
+    let source = if name == "hangs" { "slow" } else { "pg" };
+    format!("{source}/{name}")
+}
+
+fn world() -> Option<World> {
+    let (old, new) = (Restic::old()?, Restic::new_()?);
+    let server = PgServer::start(PgVersion::V15);
+    for name in names() {
+        server.create_database(name);
+        fill(&server, name, "a", 2_000, name);
+        server.psql(name, "CREATE TABLE last AS SELECT 'the only row of the last table' AS text");
+    }
+    let clients = FakeClients::new();
+    let dirs = client_dirs(&clients);
+    let config = ConfigBuilder::new()
+        .tables(RETENTION)
+        .postgres("pg", &server, &format!("exclude = [\"hangs\"]\n{dirs}"))
+        .postgres("slow", &server, &format!("globals = false\ndatabases = [\"hangs\"]\nidle_timeout = \"1s\"\n{dirs}"))
+        .build();
+    Some(World { server, clients, config, old, new })
+}
+
+/// Makes every dump of [`FAILURES`] fail; returns the file in which the one that hangs and its child name themselves.
+fn sabotage(world: &World) -> std::path::PathBuf {
+    let pids = world.clients.path().join("pids");
+    let stay = format!(
+        "stay() {{ sleep 1000 & printf '%s\\n' $$ $! > '{}'; sleep 1000; }}\nLAST_BLOCK={}",
+        pids.display(),
+        last_block(&world.server)
+    );
+    let words = "words() { for n in $(seq 30); do echo \"line $n of 30\" >&2; done; }";
+    for (name, script, _) in FAILURES {
+        world.clients.script(name, &format!("{words}\n{stay}\n{script}"));
+    }
+    pids
+}
+
+/// Where the data of the last table begins in the dump of `last-block`: an archive cut off there ends between two
+/// blocks, and only its table of contents tells that one is missing.
+fn last_block(server: &PgServer) -> usize {
+    let dump = server.dump_custom("last-block");
+    let row = memchr::memmem::rfind(&dump, b"the only row of the last table").unwrap();
+    // Before the row: the kind of block, the number of the entry and the length of the row, with a sign byte each.
+    let block = row - 11;
+    assert_eq!(dump[block], 1, "a block of data begins here");
+    block
+}

@@ -1,0 +1,144 @@
+//! Locks: ours are honoured by stock restic, its locks by us, and those of the dead by nobody.
+
+use std::{fs, process::Command};
+
+use rustix::process::Signal;
+
+use super::{
+    common::Tool,
+    running::{Running, wait_until},
+    world::{Setup, World, cmd_with, fill, locks},
+};
+
+/// A run of stock restic on the repository, stopped as soon as it holds a lock.
+fn stopped_restic(world: &World, tool: Tool, args: &[&str]) -> Running {
+    let before = locks(&world.repo());
+    let mut restic = Command::new(tool.path().unwrap());
+    restic.arg("--no-cache").arg("--repo").arg(world.repo());
+    restic.arg("--password-file").arg(world.config.password_file());
+    // Slow enough to be caught while it reads the data.
+    restic.args(["--limit-download", "100"]).args(args);
+    let mut running = Running::start(restic);
+    wait_until("restic has its lock", || {
+        assert!(!running.has_ended(), "it ended before: {}", running.stderr());
+        locks(&world.repo()) > before
+    });
+    running.signal(Signal::STOP);
+    running
+}
+
+#[test]
+fn our_lock_keeps_stock_restic_from_pruning() {
+    let Some(world) = World::with_repository(&["a", "b"], Setup::default()) else { return };
+    world.backup(&["pg/b"]).ok();
+    let hold = world.clients.hold("a");
+    let mut run = world.start_backup(&["pg/a"]);
+    hold.wait_reached(&mut run);
+    for restic in [&world.old, &world.new] {
+        let (repo, password) = (world.repo(), world.config.password_file());
+        let ids = String::from_utf8(restic.ok(&repo, &password, &["--no-lock", "list", "locks"])).unwrap();
+        assert_eq!(ids.lines().count(), 1, "{ids}");
+        let lock = restic.ok(&repo, &password, &["--no-lock", "cat", "lock", ids.trim()]);
+        let lock: serde_json::Value = serde_json::from_slice(&lock).unwrap();
+        assert_eq!((&lock["pid"], &lock["exclusive"]), (&run.id().into(), &false.into()), "{lock}");
+        restic.ok(&repo, &password, &["unlock"]);
+        assert_eq!(locks(&repo), 1, "restic's unlock leaves the lock of a living process alone");
+        let refused = restic.run(&repo, &password, &["prune"]);
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success() && said.contains("already locked"), "{said}");
+        // What only reads, or only adds, goes on.
+        restic.backup_stdin(&repo, &password, "theirs", b"meanwhile");
+    }
+    hold.release();
+    run.finish().expect_code(0);
+    assert_eq!(locks(&world.repo()), 0);
+    world.clients.heal("a");
+    world.restic(&["prune"]);
+    world.clean();
+}
+
+#[test]
+fn locks_of_stock_restic_are_honoured_until_their_owner_is_dead() {
+    let setup = Setup { repository: "lock_wait = \"1s\"", ..Setup::default() };
+    let Some(world) = World::with_repository(&["a"], setup) else { return };
+    fill(&world.server, "a", "more", 30_000, "more");
+    world.backup(&[]).ok();
+    let patient = world.variant("patient.toml", &[("\"1s\"", "\"10m\"")]);
+    for tool in [Tool::Restic, Tool::ResticNew] {
+        // `check` locks exclusively.
+        let restic = stopped_restic(&world, tool, &["check", "--read-data"]);
+        let before = world.snapshots_without_lock();
+        for arguments in [&["backup"][..], &["prune"]] {
+            let refused = world.cmd().args(arguments).run().expect_code(4);
+            assert!(refused.stderr.contains("waiting for an exclusive lock by process"), "{}", refused.stderr);
+            let named = format!("the repository is locked: an exclusive lock by process {}", restic.id());
+            assert!(refused.stderr.contains(&named), "{}", refused.stderr);
+        }
+        assert_eq!(world.snapshots_without_lock(), before);
+        let mut waiting = Running::start(cmd_with(&patient).arg("backup").into_command());
+        waiting.wait_for("waiting for an exclusive lock");
+        // Killed by its owner's death, the lock is in nobody's way any more.
+        let id = restic.id();
+        restic.kill();
+        let ended = waiting.finish().expect_code(0);
+        let notice = format!("removing an exclusive lock by process {id}");
+        assert!(ended.stderr.contains(&notice) && ended.stderr.contains("its process is dead"), "{}", ended.stderr);
+        assert_eq!(locks(&world.repo()), 0);
+    }
+    // A lock that is given back in order is waited for as well.
+    let restic = stopped_restic(&world, Tool::ResticNew, &["check"]);
+    let mut waiting = Running::start(cmd_with(&patient).arg("backup").into_command());
+    waiting.wait_for("waiting for an exclusive lock");
+    restic.signal(Signal::CONT);
+    restic.finish().expect_code(0);
+    waiting.finish().expect_code(0);
+    world.clean();
+}
+
+#[test]
+fn backups_may_overlap_and_prunes_may_not() {
+    let setup = Setup { repository: "lock_wait = \"1s\"", ..Setup::default() };
+    let Some(world) = World::with_repository(&["a", "b"], setup) else { return };
+    let patient = world.variant("patient.toml", &[("\"1s\"", "\"10m\"")]);
+    let patiently = |command: &str| Running::start(cmd_with(&patient).arg(command).into_command());
+    let hold = world.clients.hold("a");
+    let mut first = world.start_backup(&[]);
+    hold.wait_reached(&mut first);
+    // The second runs from its beginning to its end while the first is in the middle of the same data.
+    let second = world.variant("second.toml", &[(&world.clients.path().display().to_string(), "/nonexistent")]);
+    cmd_with(&second).arg("backup").run().ok();
+    let refused = world.cmd().arg("prune").run().expect_code(4);
+    assert!(refused.stderr.contains("a shared lock by process"), "{}", refused.stderr);
+    let mut prune = patiently("prune");
+    prune.wait_for("waiting for a shared lock");
+    assert_eq!(locks(&world.repo()), 1, "who waits holds no lock");
+    hold.release();
+    first.finish().expect_code(0);
+    prune.finish().expect_code(0);
+    world.clients.heal("a");
+    for item in ["pg/a", "pg/b"] {
+        let ids = world.snapshots(item);
+        assert!(!ids.is_empty());
+        ids.iter().for_each(|id| drop(world.whole(id, item)));
+    }
+    world.spotless();
+
+    let together = [patiently("prune"), patiently("prune"), patiently("backup")];
+    for ended in together.map(Running::finish) {
+        ended.expect_code(0);
+    }
+    assert_eq!(locks(&world.repo()), 0);
+    world.clean();
+    let leftovers = fs::read_dir(world.repo().join("snapshots")).unwrap().count();
+    assert!(leftovers >= 2);
+}
+
+impl World {
+    /// Names of the snapshot files; works while somebody else has locked the repository.
+    fn snapshots_without_lock(&self) -> Vec<std::ffi::OsString> {
+        let mut names: Vec<_> =
+            fs::read_dir(self.repo().join("snapshots")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    }
+}

@@ -1,0 +1,23 @@
+//! What happens when something goes wrong: tools that fail, processes that are killed, storage that is full, gone,
+//! damaged or refuses. The witnesses are real PostgreSQL, real files and stock restic, old and new.
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod compat;
+mod damage;
+mod disk;
+mod gate;
+mod kill;
+mod locks;
+mod mount;
+mod remote;
+mod rest_server;
+mod running;
+mod sftp;
+mod shim;
+mod storage;
+mod sweep;
+mod world;

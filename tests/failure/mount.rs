@@ -1,0 +1,173 @@
+//! The mount guard: what is not mounted, or not any more, is not written to.
+
+use std::{
+    ffi::CString,
+    fs,
+    path::{Path, PathBuf},
+    thread,
+};
+
+use rustix::{
+    mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, unmount},
+    thread::{UnshareFlags, unshare_unsafe},
+};
+
+use super::{
+    common::{process::run_ok, program::quoted, skip},
+    world::{Setup, World, cmd_with, files},
+};
+
+/// Runs this in a mount namespace of its own, which ends with it; a visible skip where that is not permitted.
+pub fn in_private_namespace(test: impl FnOnce() + Send) {
+    thread::scope(|scope| {
+        let done = scope.spawn(|| {
+            // SAFETY: only this thread, which ends below, gets another view of the file system.
+            let entered = unsafe { unshare_unsafe(UnshareFlags::NEWNS) };
+            let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+            match entered.and_then(|()| mount_change("/", private)) {
+                Ok(()) => test(),
+                Err(error) => skip(&format!("the right to mount ({error})")),
+            }
+        });
+        if let Err(panic) = done.join() {
+            std::panic::resume_unwind(panic);
+        }
+    });
+}
+
+/// Mounts an empty file system of that many MiB; it is unmounted when dropped.
+pub struct Tmpfs(PathBuf);
+
+impl Tmpfs {
+    pub fn mount(at: &Path, mib: u32) -> Self {
+        let options = CString::new(format!("size={mib}m")).unwrap();
+        mount("tmpfs", at, "tmpfs", MountFlags::empty(), options.as_c_str()).unwrap();
+        Self(at.to_owned())
+    }
+
+    /// Takes it away while it is in use.
+    pub fn vanish(self) {
+        unmount(&self.0, UnmountFlags::DETACH).unwrap();
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Tmpfs {
+    fn drop(&mut self) {
+        unmount(&self.0, UnmountFlags::DETACH).ok();
+    }
+}
+
+/// A world, its mount point, the repository below it and a configuration that says so.
+struct Mounted {
+    world: World,
+    point: PathBuf,
+    repo: PathBuf,
+    config: PathBuf,
+}
+
+fn mounted() -> Option<Mounted> {
+    let world = World::new(&["a", "b"], Setup { repository: "min_free = \"1MiB\"", ..Setup::default() })?;
+    let point = world.config.dir().join("mnt");
+    fs::create_dir(&point).unwrap();
+    let repo = point.join("repo");
+    let moved = world.relocated("moved.toml", &repo);
+    let text = fs::read_to_string(&moved).unwrap();
+    let line = format!("[repository]\nmount = {}", quoted(&point.display().to_string()));
+    let config = world.config.dir().join("mounted.toml");
+    fs::write(&config, text.replace("[repository]", &line)).unwrap();
+    Some(Mounted { world, point, repo, config })
+}
+
+#[test]
+fn nothing_is_written_where_nothing_is_mounted() {
+    in_private_namespace(|| {
+        let Some(Mounted { world, point, repo, config }) = mounted() else { return };
+        let refused = |what: &str| {
+            for command in [&["init"][..], &["backup"], &["prune"], &["check"], &["snapshots"]] {
+                let run = cmd_with(&config).args(command).run().expect_code(4);
+                assert!(run.stderr.contains("nothing is mounted at"), "{what}, {command:?}: {}", run.stderr);
+                assert!(run.stderr.contains("→ mount the storage"), "{}", run.stderr);
+            }
+        };
+        refused("an empty folder");
+        assert!(files(&point).is_empty() && fs::read_dir(&point).unwrap().count() == 0);
+        // Not even if what lies in the folder looks like the repository.
+        world.new.init(&repo, &world.config.password_file());
+        let before = files(&point);
+        refused("a repository underneath");
+        assert_eq!(files(&point), before);
+
+        let storage = Tmpfs::mount(&point, 64);
+        cmd_with(&config).arg("init").run().ok();
+        cmd_with(&config).arg("backup").run().ok();
+        cmd_with(&config).args(["check", "--read-data"]).run().ok();
+        for restic in [&world.old, &world.new] {
+            restic.check(&repo, &world.config.password_file(), true);
+        }
+        drop(storage);
+        assert_eq!(files(&point), before);
+
+        // The other way round: mounted, but the repository is said to lie elsewhere.
+        let _storage = Tmpfs::mount(&point, 64);
+        let outside = world.config.dir().join("outside");
+        let text = fs::read_to_string(&config).unwrap();
+        let location = |path: &Path| format!("location = {}", quoted(&path.display().to_string()));
+        let wrong = world.config.dir().join("outside.toml");
+        fs::write(&wrong, text.replace(&location(&repo), &location(&outside))).unwrap();
+        for command in ["init", "backup"] {
+            let run = cmd_with(&wrong).arg(command).run().expect_code(2);
+            assert!(run.stderr.contains("is not below `repository.mount`"), "{}", run.stderr);
+        }
+        // A symbolic link does not get around it.
+        fs::create_dir(&outside).unwrap();
+        std::os::unix::fs::symlink(&outside, &repo).unwrap();
+        cmd_with(&config).arg("init").run().expect_code(2);
+        assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
+    });
+}
+
+/// The storage goes away, or another one takes its place, while a dump is running.
+#[test]
+fn storage_that_vanishes_during_a_run_fails_it() {
+    in_private_namespace(|| {
+        let Some(Mounted { world, point, repo, config }) = mounted() else { return };
+        world.new.init(&repo, &world.config.password_file());
+        let underneath = files(&point);
+        for replaced in [false, true] {
+            let storage = Tmpfs::mount(&point, 64);
+            cmd_with(&config).arg("init").run().ok();
+            cmd_with(&config).arg("backup").run().ok();
+            let hold = world.clients.hold("a");
+            let mut run =
+                super::running::Running::start(cmd_with(&config).args(["backup", "pg/a"]).into_command());
+            hold.wait_reached(&mut run);
+            let mut other = None;
+            if replaced {
+                // A copy of the repository, as an older state of the storage would be.
+                let copy = world.config.dir().join("copy");
+                run_ok(std::process::Command::new("cp").arg("-a").arg(&point).arg(&copy), b"");
+                other = Some(Tmpfs::mount(&point, 64));
+                run_ok(std::process::Command::new("cp").arg("-a").arg(copy.join("repo")).arg(&point), b"");
+                fs::remove_dir_all(copy).unwrap();
+            } else {
+                storage.vanish();
+            }
+            let before = files(&point);
+            hold.release();
+            let ended = run.finish().expect_code(4);
+            let message = if replaced { "is no longer the directory it was" } else { "nothing is mounted at" };
+            assert!(ended.stderr.contains("pg/a: FAILED: ") && ended.stderr.contains(message), "{}", ended.stderr);
+            assert_eq!(files(&point), before, "nothing is written to what is there now");
+            world.clients.heal("a");
+            if other.take().is_some() {
+                for restic in [&world.old, &world.new] {
+                    restic.check(&repo, &world.config.password_file(), true);
+                }
+                cmd_with(&config).arg("backup").run().ok();
+            }
+            while unmount(&point, UnmountFlags::DETACH).is_ok() {}
+            assert_eq!(files(&point), underneath);
+        }
+    });
+}

@@ -1,0 +1,251 @@
+//! A small server for restic's REST protocol, versions 1 and 2, that keeps its files as a local repository does, and
+//! refuses what it is told to refuse.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{self, BufRead, BufReader, Read, Write},
+    net::{Shutdown, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+};
+
+/// `backup:secret`, the only user, as a browser would send it.
+const AUTHORIZATION: &str = "Basic YmFja3VwOnNlY3JldA==";
+const V2: &str = "application/vnd.x.restic.rest.v2";
+
+struct State {
+    root: PathBuf,
+    /// Start of the path of uploads to refuse, the status to refuse them with, how often.
+    refusal: Mutex<Option<(String, u16, u32)>>,
+    requests: Mutex<Vec<String>>,
+    over: AtomicBool,
+}
+
+/// The running server; it takes no more connections when dropped.
+pub struct RestServer {
+    state: Arc<State>,
+    listener: TcpListener,
+}
+
+struct Request {
+    method: String,
+    path: String,
+    headers: BTreeMap<String, String>,
+    body: Vec<u8>,
+}
+
+struct Response {
+    status: u16,
+    kind: &'static str,
+    body: Vec<u8>,
+}
+
+impl RestServer {
+    /// Serves a folder on a free port of this machine.
+    pub fn start(root: &Path) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let state = Arc::new(State {
+            root: root.to_owned(),
+            refusal: Mutex::default(),
+            requests: Mutex::default(),
+            over: AtomicBool::new(false),
+        });
+        let (incoming, shared) = (listener.try_clone().unwrap(), state.clone());
+        thread::spawn(move || {
+            for stream in incoming.incoming() {
+                let (Ok(stream), state) = (stream, shared.clone()) else { return };
+                if state.over.load(Ordering::SeqCst) {
+                    return;
+                }
+                // A connection that breaks off is the client's affair.
+                thread::spawn(move || state.serve(stream).ok());
+            }
+        });
+        Self { state, listener }
+    }
+
+    /// The location with its password, as restic and we write it.
+    pub fn location(&self) -> String {
+        format!("rest:http://backup:secret@{}/", self.listener.local_addr().unwrap())
+    }
+
+    /// Refuses the next uploads whose path begins so.
+    pub fn refuse(&self, start: &str, status: u16, times: u32) {
+        *self.state.refusal.lock().unwrap() = Some((start.to_owned(), status, times));
+    }
+
+    /// Refuses nothing any more; whether all refusals were used.
+    pub fn relent(&self) -> bool {
+        self.state.refusal.lock().unwrap().take().is_some_and(|(_, _, left)| left == 0)
+    }
+
+    /// Requests since the last call, as `METHOD /path`.
+    pub fn requests(&self) -> Vec<String> {
+        std::mem::take(&mut self.state.requests.lock().unwrap())
+    }
+}
+
+impl Drop for RestServer {
+    fn drop(&mut self) {
+        // Wakes the thread that accepts, which sees that it is over.
+        self.state.over.store(true, Ordering::SeqCst);
+        TcpStream::connect(self.listener.local_addr().unwrap()).ok();
+    }
+}
+
+impl State {
+    fn serve(&self, stream: TcpStream) -> io::Result<()> {
+        let mut reader = BufReader::new(stream.try_clone()?);
+        let mut writer = stream;
+        while let Some(request) = read_request(&mut reader, &mut writer)? {
+            let response = self.answer(&request).unwrap_or_else(|e| failed(&e));
+            let length = response.body.len();
+            let head = format!(
+                "HTTP/1.1 {} X\r\nContent-Type: {}\r\nContent-Length: {length}\r\n\r\n",
+                response.status, response.kind
+            );
+            writer.write_all(head.as_bytes())?;
+            if request.method != "HEAD" {
+                writer.write_all(&response.body)?;
+            }
+            writer.flush()?;
+        }
+        writer.shutdown(Shutdown::Both)
+    }
+
+    fn answer(&self, request: &Request) -> io::Result<Response> {
+        self.requests.lock().unwrap().push(format!("{} {}", request.method, request.path));
+        if request.headers.get("authorization").map(String::as_str) != Some(AUTHORIZATION) {
+            return Ok(status(401));
+        }
+        let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
+        if path.contains("..") {
+            return Ok(status(400));
+        }
+        if path == "/" && query.contains("create=true") {
+            for folder in ["data", "index", "keys", "locks", "snapshots"] {
+                fs::create_dir_all(self.root.join(folder))?;
+            }
+            return Ok(status(200));
+        }
+        if let Some(folder) = path.trim_start_matches('/').strip_suffix('/') {
+            return self.list(folder, request.headers.get("accept").is_some_and(|accept| accept.contains(V2)));
+        }
+        let file = self.file(path);
+        match request.method.as_str() {
+            "POST" => self.upload(path, &file, &request.body),
+            "DELETE" => fs::remove_file(file).map(|()| status(200)),
+            _ => Ok(part(fs::read(file)?, request.headers.get("range"))),
+        }
+    }
+
+    /// Where a local repository keeps the file.
+    fn file(&self, path: &str) -> PathBuf {
+        match path.strip_prefix("/data/") {
+            Some(name) => self.root.join("data").join(name.get(..2).unwrap_or("xx")).join(name),
+            None => self.root.join(path.trim_start_matches('/')),
+        }
+    }
+
+    fn upload(&self, path: &str, file: &Path, body: &[u8]) -> io::Result<Response> {
+        if let Some((start, code, times)) = &mut *self.refusal.lock().unwrap()
+            && path.starts_with(start.as_str())
+            && *times > 0
+        {
+            *times -= 1;
+            return Ok(status(*code));
+        }
+        if file.exists() {
+            return Ok(status(403));
+        }
+        fs::create_dir_all(file.parent().unwrap())?;
+        fs::write(file, body)?;
+        Ok(status(200))
+    }
+
+    fn list(&self, folder: &str, v2: bool) -> io::Result<Response> {
+        let found = super::world::files(&self.root.join(folder)).into_iter();
+        let found: Vec<_> =
+            found.map(|(path, size)| (path.file_name().unwrap().to_string_lossy().into_owned(), size)).collect();
+        let json = if v2 {
+            let entry = |(name, size): &(String, u64)| serde_json::json!({"name": name, "size": size});
+            found.iter().map(entry).collect::<serde_json::Value>()
+        } else {
+            found.iter().map(|(name, _)| serde_json::Value::from(name.as_str())).collect()
+        };
+        let kind = if v2 { V2 } else { "application/vnd.x.restic.rest.v1" };
+        Ok(Response { status: 200, kind, body: json.to_string().into_bytes() })
+    }
+}
+
+fn status(status: u16) -> Response {
+    Response { status, kind: "text/plain", body: Vec::new() }
+}
+
+fn failed(error: &io::Error) -> Response {
+    status(if error.kind() == io::ErrorKind::NotFound { 404 } else { 500 })
+}
+
+/// The content, or the part that `Range: bytes=FROM-TO` asks for.
+fn part(content: Vec<u8>, range: Option<&String>) -> Response {
+    let parse = |range: &String| {
+        let (from, to) = range.strip_prefix("bytes=")?.split_once('-')?;
+        let from: usize = from.parse().ok()?;
+        let to = to.parse().map_or(content.len(), |to: usize| (to + 1).min(content.len()));
+        content.get(from..to).map(<[u8]>::to_vec)
+    };
+    let kind = "application/octet-stream";
+    match range.and_then(parse) {
+        Some(body) => Response { status: 206, kind, body },
+        None => Response { status: 200, kind, body: content },
+    }
+}
+
+/// The next request of a connection, or nothing when the client has closed it.
+fn read_request(reader: &mut impl BufRead, writer: &mut impl Write) -> io::Result<Option<Request>> {
+    let mut line = String::new();
+    if reader.read_line(&mut line)? == 0 {
+        return Ok(None);
+    }
+    let mut words = line.split_whitespace().map(str::to_owned);
+    let (Some(method), Some(path)) = (words.next(), words.next()) else {
+        return Err(io::ErrorKind::InvalidData.into());
+    };
+    let mut headers = BTreeMap::new();
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line)?;
+        let Some((name, value)) = line.trim_end().split_once(':') else { break };
+        headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
+    }
+    if headers.get("expect").is_some_and(|expect| expect.eq_ignore_ascii_case("100-continue")) {
+        writer.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+    }
+    let mut body = Vec::new();
+    if headers.get("transfer-encoding").is_some_and(|encoding| encoding == "chunked") {
+        read_chunks(reader, &mut body)?;
+    } else {
+        let length = headers.get("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+        reader.take(length).read_to_end(&mut body)?;
+    }
+    Ok(Some(Request { method, path, headers, body }))
+}
+
+fn read_chunks(reader: &mut impl BufRead, body: &mut Vec<u8>) -> io::Result<()> {
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line)?;
+        let size = u64::from_str_radix(line.trim(), 16).map_err(|_| io::ErrorKind::InvalidData)?;
+        reader.by_ref().take(size).read_to_end(body)?;
+        let mut end = [0; 2];
+        reader.read_exact(&mut end)?;
+        if size == 0 {
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! A repository on an SFTP server: OpenSSH on this machine, with a key.
+
+use std::{
+    fs,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use super::{
+    common::{postgres::assert_same_dump, process::run_ok, program::quoted, skip},
+    running::{Running, wait_until},
+    world::{Setup, World, cmd_with},
+};
+
+const SSHD: &str = "/usr/sbin/sshd";
+
+/// A server that lets in whoever has the key in the folder.
+fn start_sshd(dir: &Path) -> (Running, u16) {
+    for key in ["host", "user"] {
+        run_ok(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(dir.join(key)), b"");
+    }
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    fs::create_dir_all("/run/sshd").ok();
+    let mut sshd = Command::new(SSHD);
+    sshd.args(["-D", "-e", "-f", "/dev/null", "-o", "ListenAddress=127.0.0.1", "-o"]).arg(format!("Port={port}"));
+    for (name, value) in [
+        ("HostKey", dir.join("host").display().to_string()),
+        ("AuthorizedKeysFile", dir.join("user.pub").display().to_string()),
+        ("PidFile", "none".to_owned()),
+        ("StrictModes", "no".to_owned()),
+        ("UsePAM", "no".to_owned()),
+        ("PermitRootLogin", "yes".to_owned()),
+        ("Subsystem", "sftp internal-sftp".to_owned()),
+    ] {
+        sshd.arg("-o").arg(format!("{name}={value}"));
+    }
+    let mut running = Running::start(sshd);
+    running.wait_for("Server listening on");
+    (running, port)
+}
+
+#[test]
+fn an_sftp_server_is_a_repository_like_any_other() {
+    if !Path::new(SSHD).exists() {
+        return skip("an SSH server (apt-get install openssh-server)");
+    }
+    let Some(world) = World::new(&["a"], Setup::default()) else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let (mut sshd, port) = start_sshd(dir.path());
+    let user = String::from_utf8(run_ok(Command::new("id").arg("-un"), b"")).unwrap();
+    let location = format!("sftp://{}@127.0.0.1:{port}{}", user.trim(), world.repo().display());
+    let config: PathBuf = {
+        let line = |place: &str| format!("location = {}", quoted(place));
+        let to = format!(
+            "{}\noptions = {{ key = {}, known_hosts_strategy = \"accept\" }}",
+            line(&location),
+            quoted(&dir.path().join("user").display().to_string())
+        );
+        world.variant("sftp.toml", &[(&line(&world.repo().display().to_string()), &to)])
+    };
+    // What the client learns of this host must not stay in the home of whoever runs the tests.
+    let cmd = |args: &[&str]| cmd_with(&config).env("HOME", dir.path()).args(args).run();
+    cmd(&["init"]).ok();
+    for _ in 0..2 {
+        cmd(&["backup"]).ok();
+    }
+    world.clean();
+    world.whole(world.snapshots("pg/a").first().unwrap(), "pg/a");
+    cmd(&["check", "--read-data"]).ok();
+    cmd(&["restore", "pg/a", "--into", "copy"]).ok();
+    assert_same_dump(&world.server.dump_text("a"), &world.server.dump_text("copy"));
+    cmd(&["prune"]).ok();
+    world.clean();
+    wait_until("the server is still there", || !sshd.has_ended());
+}

@@ -1,0 +1,22 @@
+//! The source `postgres` against real servers of two versions: what is backed up, and what comes back.
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod contracts;
+mod discovery;
+mod encodings;
+mod globals;
+mod manifests;
+mod many;
+mod names;
+mod restore;
+mod retention;
+mod round_trip;
+mod secrets;
+mod support;
+mod tables;
+mod unprivileged;
+mod versions;

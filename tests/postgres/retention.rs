@@ -1,0 +1,68 @@
+//! Retention removes old snapshots of what succeeded, and nothing else.
+
+use crate::{
+    common::{ConfigBuilder, PgServer, PgVersion, Restic, Tool, skip_unless},
+    support::{
+        SOURCE, as_account, assert_says, backup, edit, ids_of, item, ready, snapshot_of, snapshots,
+        try_backup,
+    },
+};
+
+#[test]
+fn old_snapshots_go_only_where_a_new_one_came() {
+    skip_unless!(Tool::Pg15);
+    let server = PgServer::start(PgVersion::V15);
+    for name in ["shop", "breaks", "unnamed"] {
+        server.create_database(name);
+        server.psql(name, "CREATE TABLE t AS SELECT 1 AS x");
+    }
+    server.psql("postgres", "CREATE ROLE keeper LOGIN; GRANT pg_read_all_data TO keeper");
+    let many = "[retention]\nkeep_last = 9\nkeep_daily = 0\nkeep_weekly = 0";
+    let config = ready(ConfigBuilder::new().source(SOURCE, &as_account(&server, "keeper", "")).tables(many));
+    backup(&config);
+    let report = backup(&config);
+    assert_eq!(report["forgotten"], 0);
+    assert_eq!(ids_of(&config, "shop").len(), 2);
+
+    // Snapshots of somebody else, one even with the path of an item of ours.
+    let (repo, password) = (config.repo(), config.password_file());
+    let restic = Restic::new_();
+    if let Some(restic) = &restic {
+        for name in ["foreign", "foreign", "pg/shop"] {
+            restic.backup_stdin(&repo, &password, name, b"not ours");
+        }
+    }
+
+    // Rows that a policy hides make a dump fail: what could not be backed up must not age out either.
+    server.psql("breaks", "ALTER TABLE t ENABLE ROW LEVEL SECURITY");
+    let old: Vec<_> = ["shop", "breaks", "unnamed", "@globals"].map(|name| ids_of(&config, name)).into();
+    edit(&config, "keep_last = 9\nkeep_daily = 0", "keep_daily = 1");
+    let report = try_backup(&config, &["pg/shop", "pg/breaks", "pg/@globals"]).expect_code(3).json();
+    assert_says(item(&report, "breaks")["error"].as_str().unwrap(), &["row-level security"]);
+    assert_eq!(report["forgotten"], 4, "two each of shop and @globals");
+    assert_eq!(ids_of(&config, "shop"), [snapshot_of(&report, "shop")], "the newest of the day");
+    assert_eq!(ids_of(&config, "@globals"), [snapshot_of(&report, "@globals")]);
+    assert_eq!(ids_of(&config, "breaks"), old[1], "a failed item keeps all it has");
+    assert_eq!(ids_of(&config, "unnamed"), old[2], "so does one that was not asked for");
+    if let Some(restic) = &restic {
+        let all = restic.snapshots_json(&repo, &password);
+        assert_eq!(all.len(), snapshots(&config).len() + 3, "the foreign ones are there");
+        restic.check(&repo, &password, true);
+    }
+
+    // A run in which nothing succeeds removes nothing.
+    let before = snapshots(&config);
+    try_backup(&config, &["pg/breaks"]).expect_code(1);
+    assert_eq!(snapshots(&config), before);
+}
+
+#[test]
+fn a_source_may_have_a_retention_of_its_own() {
+    skip_unless!(Tool::Pg15);
+    let server = PgServer::start(PgVersion::V15);
+    server.create_database("shop");
+    let own = "retention = { keep_last = 2, keep_daily = 0, keep_weekly = 0 }";
+    let config = ready(crate::support::builder(&server, own).tables("[retention]\nkeep_last = 1"));
+    let made: Vec<String> = (0..4).map(|_| snapshot_of(&backup(&config), "shop").to_owned()).collect();
+    assert_eq!(ids_of(&config, "shop"), made[2..]);
+}
