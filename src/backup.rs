@@ -54,7 +54,6 @@ pub fn run(
     plan.failed.iter().for_each(|item| observer.finished(item));
 
     if !plan.items.is_empty() {
-        // A cancel of its own: a lasting storage error ends this run's streams, the caller's flag does so as well.
         let writer = repository.begin_run(lock.clone(), cancel)?;
         report.items.extend(work::run(config, &repository, &writer, &plan, observer, cancel));
         if let Err(error) = writer.finish() {
@@ -63,7 +62,7 @@ pub fn run(
         }
     }
     if report.error.is_none() {
-        retain(config, &repository, &mut report, observer)?;
+        report.error = retain(config, &repository, &mut report, observer).err();
     }
     report.finish();
     Ok(report)
@@ -88,6 +87,15 @@ fn retain(
         let Some(name) = &item.item else { continue };
         let Some(source) = config.source(&item.source) else { continue };
         let Some(snapshots) = by_item.get(&(item.source.clone(), name.clone())) else { continue };
+        let ahead = jiff::Timestamp::now() + Duration::from_secs(3600);
+        if let Some(future) = snapshots.iter().find(|snapshot| snapshot.time.timestamp() > ahead) {
+            observer.notice(&format!(
+                "{}: snapshot {} is dated in the future: a clock was wrong; retention is held for this item until then",
+                item.name(),
+                future.short_id()
+            ));
+            continue;
+        }
         let expired = repository.expired(snapshots, &source.retention)?;
         // What was made just now must be among those that stay, whatever the clock says.
         if expired.iter().any(|snapshot| Some(&snapshot.id) == item.snapshot.as_ref()) {

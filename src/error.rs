@@ -72,6 +72,17 @@ impl Error {
         self
     }
 
+    /// Replaces a secret wherever it stands.
+    #[must_use]
+    pub fn redact(mut self, secret: &str) -> Self {
+        if !secret.is_empty() {
+            for text in self.causes.iter_mut().chain([&mut self.message]).chain(self.hint.as_mut()) {
+                *text = text.replace(secret, "***");
+            }
+        }
+        self
+    }
+
     /// Says what to do next. The first hint given stays: it is the one nearest to the cause.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {

@@ -83,7 +83,8 @@ pub fn run(config: &Config, request: &Request, notice: &dyn Fn(&str), cancel: &C
     let begin = std::time::Instant::now();
     let repository = Repository::open(&config.repository)?;
     let _lock = read_lock(&repository, cancel, notice)?;
-    let snapshots = repository.snapshots()?;
+    let (snapshots, damaged) = repository.readable_snapshots()?;
+    damaged.iter().for_each(|error| notice(&format!("warning: {error}")));
     let of_item: Vec<Snapshot> =
         snapshots.iter().filter(|s| s.source == request.source && s.item == request.item).cloned().collect();
     if of_item.is_empty() {

@@ -126,6 +126,15 @@ pub fn discover(config: &Config, selectors: &[Selector], cancel: &Cancel) -> Res
             }
         }
     }
+    if plan.items.is_empty() && plan.failed.is_empty() {
+        for (source, _) in &plan.sources {
+            let error = Error::failed("there is nothing to back up in it").hint(format!(
+                "`tik-backup discover {}` shows what is there and by which rule it is excluded",
+                source.name()
+            ));
+            plan.failed.push(ItemReport::failed(source.name(), None, source.kind(), error));
+        }
+    }
     // The largest first: the run does not end with one long dump while other threads idle.
     plan.items.sort_by_key(|planned| std::cmp::Reverse(planned.item.estimate.unwrap_or(0)));
     Ok(plan)

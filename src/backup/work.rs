@@ -84,7 +84,8 @@ pub(super) fn run(
                     let planned = &plan.items[index];
                     let source = &*plan.sources[planned.source].0;
                     let job = Job { repository, writer, source, planned, index, observer, cancel };
-                    job.run(&reports);
+                    // Whatever happens to one item, the others must not wait for its place.
+                    let _ = catch_unwind(AssertUnwindSafe(|| job.run(&reports)));
                     queue.done(planned.source);
                 }
                 // Nothing more will join the last group of commits.

@@ -39,6 +39,9 @@ pub(super) struct Args {
     /// Do not restore privileges (GRANT)
     #[arg(long, conflicts_with = "to")]
     no_privileges: bool,
+    /// Everything goes to the default tablespace
+    #[arg(long, conflicts_with = "to")]
+    no_tablespaces: bool,
     /// Do not create missing roles
     #[arg(long, conflicts_with = "to")]
     no_roles: bool,
@@ -67,6 +70,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
             table: args.table.clone(),
             no_owner: args.no_owner,
             no_privileges: args.no_privileges,
+            no_tablespaces: args.no_tablespaces,
             no_roles: args.no_roles,
             skip_superuser: args.skip_superuser_objects,
         },

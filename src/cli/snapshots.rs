@@ -18,7 +18,8 @@ pub(super) struct Args {
 pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
     let config = context.config()?;
     let repository = Repository::open(&config.repository)?;
-    let mut snapshots = repository.snapshots()?;
+    let (mut snapshots, damaged) = repository.readable_snapshots()?;
+    damaged.iter().for_each(|error| context.printer.notice(&format!("warning: {error}")));
     snapshots
         .retain(|s| args.items.is_empty() || args.items.iter().any(|item| item.matches(&s.source, &s.item)));
     snapshots.sort_by(|a, b| (&a.source, &a.item, &a.time).cmp(&(&b.source, &b.item, &b.time)));

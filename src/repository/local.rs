@@ -51,6 +51,10 @@ impl LocalStorage {
         if let Some(mount) = mount {
             identity.require_on(mount)?;
         }
+        if let Some(mount) = mount {
+            // It may have been unmounted between the first look and the opening.
+            guard::require_mounted(mount, root)?;
+        }
         Ok(Self { root: root.to_owned(), mount: mount.map(Path::to_owned), dir, identity })
     }
 
@@ -62,6 +66,25 @@ impl LocalStorage {
         std::fs::create_dir_all(root)
             .map_err(|e| Error::repository(format!("cannot create {}", root.display())).because(&e))?;
         Self::open(root, mount)
+    }
+
+    /// Whether there is anything of a repository here.
+    pub(super) fn has_content(&self) -> io::Result<bool> {
+        for folder in ["keys", "snapshots", "index", "data"] {
+            match self.entries(folder) {
+                Ok(names) if folder != "data" && !names.is_empty() => return Ok(true),
+                Ok(names) => {
+                    for name in names {
+                        if !self.entries(&format!("data/{name}")).is_ok_and(|packs| packs.is_empty()) {
+                            return Ok(true);
+                        }
+                    }
+                }
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(false)
     }
 
     /// Fails unless `root` still leads to the directory opened at the start.
@@ -123,7 +146,8 @@ impl LocalStorage {
             for part in parts {
                 write_all(&mut file, part)?;
             }
-            retry(|| file.sync_all())
+            // Not tried again by itself: the system reports a lost page once, a second call would find nothing wrong.
+            file.sync_all()
         })
     }
 
@@ -186,8 +210,9 @@ impl LocalStorage {
         retry(|| Ok(rfs::unlinkat(&self.dir, path, AtFlags::empty())?))
     }
 
-    /// Names of the entries of a folder; a folder that does not exist has none.
+    /// Names of the entries of a folder. Of the folders that a repository may lack, a missing one has none.
     fn entries(&self, folder: &str) -> io::Result<Vec<String>> {
+        let optional = folder == LOCKS || folder.starts_with("data/");
         let fd = match retry(|| {
             Ok(rfs::openat(
                 &self.dir,
@@ -197,7 +222,7 @@ impl LocalStorage {
             )?)
         }) {
             Ok(fd) => fd,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) if optional && e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(e) => return Err(e),
         };
         let mut names = Vec::new();
@@ -215,8 +240,12 @@ impl LocalStorage {
     fn files(&self, tpe: FileType) -> io::Result<Vec<(String, Id)>> {
         let folders = match tpe {
             FileType::Config => {
-                let there = rfs::statat(&self.dir, "config", AtFlags::empty()).is_ok();
-                return Ok(if there { vec![(".".to_owned(), Id::default())] } else { Vec::new() });
+                // Only a file that is certainly not there counts as absent: `init` would write over it.
+                return match retry(|| Ok(rfs::statat(&self.dir, "config", AtFlags::empty())?)) {
+                    Ok(_) => Ok(vec![(".".to_owned(), Id::default())]),
+                    Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+                    Err(e) => Err(e),
+                };
             }
             FileType::Pack => self
                 .entries("data")?
@@ -241,8 +270,9 @@ impl LocalStorage {
         folders.extend(self.entries("data")?.into_iter().map(|n| format!("data/{n}")));
         let mut swept = 0;
         for folder in folders {
-            for name in self.entries(&folder).unwrap_or_default() {
-                if name.contains(TMP_MARK) {
+            for name in self.entries(&folder)? {
+                let own = name.ends_with(&format!("{TMP_MARK}{}", std::process::id()));
+                if name.contains(TMP_MARK) && !own {
                     self.remove_path(&format!("{folder}/{name}"))?;
                     swept += 1;
                 }
@@ -256,6 +286,12 @@ impl LocalStorage {
         let mut names = self.entries(LOCKS)?;
         names.retain(|name| !name.contains(TMP_MARK));
         Ok(names)
+    }
+
+    /// Is this lock file there? What cannot be told counts as yes: writing will show.
+    pub(super) fn has_lock(&self, name: &str) -> bool {
+        let there = rfs::statat(&self.dir, format!("{LOCKS}/{name}"), AtFlags::empty());
+        !matches!(there, Err(rustix::io::Errno::NOENT))
     }
 
     /// Content of a lock file as stored, or nothing if it is gone.

@@ -25,8 +25,12 @@ use crate::{
 const STALE_AFTER: SignedDuration = SignedDuration::from_mins(30);
 /// Time between renewals.
 const RENEW_EVERY: Duration = Duration::from_secs(5 * 60);
+/// Time to the next try after a renewal failed.
+const RENEW_AGAIN: Duration = Duration::from_secs(60);
 /// After this time without a renewal we do not trust our own lock any more: others will soon remove it.
 const VALID_FOR: Duration = Duration::from_secs(25 * 60);
+/// Time between writing a lock and looking for others'.
+const SETTLE: Duration = Duration::from_millis(200);
 /// Pause between two looks at somebody else's lock.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -46,6 +50,17 @@ struct LockFile {
     uid: u32,
     #[serde(default)]
     gid: u32,
+    /// Which start of which machine, and which numbering of processes: only there does `pid` mean what it says. Stock
+    /// restic neither writes nor minds this field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pid_scope: Option<String>,
+}
+
+/// What `pid_scope` is for this process.
+fn pid_scope() -> Option<String> {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let namespace = std::fs::read_link("/proc/self/ns/pid").ok()?;
+    Some(format!("{} {}", boot.trim(), namespace.display()))
 }
 
 impl LockFile {
@@ -58,6 +73,7 @@ impl LockFile {
             pid: rustix::process::getpid().as_raw_nonzero().get(),
             uid: rustix::process::getuid().as_raw(),
             gid: rustix::process::getgid().as_raw(),
+            pid_scope: pid_scope(),
         }
     }
 
@@ -68,7 +84,12 @@ impl LockFile {
         }
         let pid = rustix::process::Pid::from_raw(self.pid)?;
         let gone = matches!(rustix::process::test_kill_process(pid), Err(rustix::io::Errno::SRCH));
-        (self.hostname == host_name() && gone).then_some("its process is dead")
+        // Without a scope there is only the host's name, as for restic itself.
+        let here = match &self.pid_scope {
+            Some(_) => self.pid_scope == pid_scope(),
+            None => self.hostname == host_name() && self.hostname != "localhost",
+        };
+        (here && gone).then_some("its process is dead")
     }
 
     fn describe(&self) -> String {
@@ -110,8 +131,9 @@ struct Held {
 
 struct State {
     name: String,
-    renewed: Instant,
+    renewed: Timestamp,
     over: bool,
+    lost: bool,
 }
 
 impl LockGuard {
@@ -124,10 +146,19 @@ impl LockGuard {
             options.cancel.check()?;
             let Some(other) = blocking(local, sealer, options, None)? else {
                 let name = write(local, sealer, options.exclusive)?;
+                // As restic does: what others wrote at the same time should be visible after this.
+                std::thread::sleep(SETTLE);
                 // Somebody may have looked and written at the same moment as we did: both see it now.
                 match blocking(local, sealer, options, Some(&name)) {
                     Ok(None) => break name,
-                    Ok(Some(_)) => remove(local, &name)?,
+                    Ok(Some(other)) => {
+                        remove(local, &name)?;
+                        if Instant::now() >= deadline {
+                            return Err(locked(&other));
+                        }
+                        // Both may have stepped back: not to do so in step for ever, wait for different times.
+                        std::thread::sleep(SETTLE * (1 + std::process::id() % 7));
+                    }
                     Err(error) => {
                         remove(local, &name)?;
                         return Err(error);
@@ -148,7 +179,7 @@ impl LockGuard {
             storage: storage.clone(),
             sealer: sealer.clone(),
             exclusive: options.exclusive,
-            state: Mutex::new(State { name, renewed: Instant::now(), over: false }),
+            state: Mutex::new(State { name, renewed: Timestamp::now(), over: false, lost: false }),
             changed: Condvar::new(),
         });
         let renewing = held.clone();
@@ -160,10 +191,10 @@ impl LockGuard {
         Ok(Self { held: Some(held), renewer: Some(renewer) })
     }
 
-    /// Fails if the lock has not been renewed for so long that others may ignore it.
+    /// Fails if others may ignore the lock: its file is gone, or it was not renewed for long.
     pub(super) fn require_valid(&self) -> Result<()> {
         match &self.held {
-            Some(held) if held.state().renewed.elapsed() > VALID_FOR => Err(lost()),
+            Some(held) if !held.is_valid() => Err(lost()),
             _ => Ok(()),
         }
     }
@@ -174,25 +205,53 @@ impl Held {
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// Renews the lock until it is over. Renewing writes a new file before it removes the old one.
+    /// Is the file there, and young enough for everybody? The wall clock counts: it goes on while a machine sleeps.
+    fn is_valid(&self) -> bool {
+        let state = self.state();
+        !state.lost && self.is_young(&state) && self.file_is_there(&state)
+    }
+
+    fn is_young(&self, state: &State) -> bool {
+        Timestamp::now().duration_since(state.renewed).unsigned_abs() <= VALID_FOR
+    }
+
+    fn file_is_there(&self, state: &State) -> bool {
+        self.storage.local().is_none_or(|local| local.has_lock(&state.name))
+    }
+
+    /// Renews the lock until it is over. A lock that somebody took for abandoned and removed is lost for good: what
+    /// we rely on may have been pruned since. Renewing writes a new file before it removes the old one.
     fn keep(&self, cancel: &Cancel) {
         let mut state = self.state();
+        let mut wait = RENEW_EVERY;
         while !state.over {
             let (next, timeout) = self
                 .changed
-                .wait_timeout(state, RENEW_EVERY)
+                .wait_timeout(state, std::mem::replace(&mut wait, RENEW_EVERY))
                 .unwrap_or_else(|poisoned| poisoned.into_inner());
             state = next;
             if state.over || !timeout.timed_out() {
                 continue;
             }
             let Some(local) = self.storage.local() else { return };
-            if let Ok(name) = write(local, &self.sealer, self.exclusive) {
-                // A lock that somebody removed meanwhile needs no removing.
-                let _ = remove(local, &std::mem::replace(&mut state.name, name));
-                state.renewed = Instant::now();
-            } else if state.renewed.elapsed() > VALID_FOR {
+            let held = self.file_is_there(&state) && self.is_young(&state);
+            match write(local, &self.sealer, self.exclusive) {
+                Ok(name) if held && self.file_is_there(&state) && self.is_young(&state) => {
+                    // If the removal fails, the old file is stale in half an hour.
+                    let _ = remove(local, &std::mem::replace(&mut state.name, name));
+                    state.renewed = Timestamp::now();
+                }
+                Ok(name) => {
+                    let _ = remove(local, &name);
+                    state.lost = true;
+                }
+                // Tried again in a minute, for as long as the present file counts.
+                Err(_) => wait = RENEW_AGAIN,
+            }
+            if state.lost || !self.is_young(&state) {
+                state.lost = true;
                 cancel.cancel(lost().summary());
+                return;
             }
         }
     }
@@ -229,9 +288,15 @@ fn blocking(
         let Some(lock) =
             sealer.unseal_file(&data).and_then(|json| serde_json::from_slice::<LockFile>(&json).ok())
         else {
-            // A file cut off by a crash belongs to nobody; restic skips it as well.
-            (options.notice)(&format!("ignoring an unreadable lock file {name}"));
-            continue;
+            if data.is_empty() || !options.exclusive {
+                // A crash left it behind, or somebody with another key; beside a shared lock it does no harm.
+                (options.notice)(&format!("ignoring an unreadable lock file {name}"));
+                continue;
+            }
+            return Err(Error::repository(format!(
+                "the repository has a lock file that cannot be read: {name}"
+            ))
+            .hint("if nobody else uses the repository, remove it from the folder `locks`"));
         };
         if let Some(why) = lock.stale(Timestamp::now()) {
             (options.notice)(&format!("removing {}: {why}", lock.describe()));
@@ -268,8 +333,8 @@ fn locked(lock: &LockFile) -> Error {
 }
 
 fn lost() -> Error {
-    Error::repository("the repository's lock could not be renewed for 25 minutes")
-        .hint("check the storage; the run was ended so that a prune elsewhere cannot damage it")
+    Error::repository("the repository's lock was lost: it was removed by somebody else, or could not be renewed")
+        .hint("check the storage and who else uses the repository (`restic unlock`?); the run was ended so that a prune elsewhere cannot damage it")
 }
 
 #[cfg(test)]

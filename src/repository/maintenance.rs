@@ -4,16 +4,20 @@ use std::{collections::HashSet, time::Duration};
 
 use jiff::Timestamp;
 use rustic_core::{
-    CheckOptions, FileType, Id, LimitOption, PruneOptions, ReadBackend, ReadSubsetOption, WriteBackend,
-    repofile::IndexFile,
+    CheckOptions, FileType, Id, LimitOption, PruneOptions, ReadBackend, ReadSubsetOption, RepairIndexOptions,
+    WriteBackend,
+    repofile::{IndexFile, SnapshotId},
 };
 use serde::Serialize;
 
-use super::{LockOptions, Repository, rustic_error};
+use super::{LockOptions, Repository, local::LocalStorage, rustic_error};
 use crate::{
     error::{Error, Result},
     stream::cancel::Cancel,
 };
+
+/// With less space free than this, prune rewrites nothing.
+const LITTLE_SPACE: u64 = 1 << 30;
 
 /// What a prune did.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -55,7 +59,7 @@ impl Subset {
         };
         if let Some(percent) = text.strip_suffix('%') {
             let percent: f64 = percent.trim().parse().map_err(|_| invalid())?;
-            if !(percent > 0.0 && percent <= 100.0) {
+            if !(percent >= 0.01 && percent <= 100.0) {
                 return Err(invalid());
             }
             let parts = (100.0 / percent).ceil() as u32;
@@ -72,7 +76,12 @@ impl Subset {
         let (n, m) = match self {
             Self::Nothing => return None,
             Self::All => return Some((0, 1)),
-            Self::OneOf(m) => (today % m, m),
+            Self::OneOf(m) => {
+                // Of few packs a larger part: one that no snapshot uses is not read.
+                let m = m.min(u32::try_from(packs.len() / 4).unwrap_or(u32::MAX)).max(1);
+                // The second term lets a weekly check of one of seven parts read another one each week.
+                ((today + today / m) % m, m)
+            }
             Self::Part(n, m) => return Some((n % m, m)),
         };
         (0..m)
@@ -100,12 +109,35 @@ pub struct CheckReport {
 impl Repository {
     /// Removes data that no snapshot needs. Waits up to `wait` for others; nobody else can write meanwhile.
     pub fn prune(&self, wait: Duration, cancel: &Cancel, notice: &dyn Fn(&str)) -> Result<PruneReport> {
-        let _lock = self.lock(&LockOptions { exclusive: true, wait, cancel, notice })?;
+        let lock = self.lock(&LockOptions { exclusive: true, wait, cancel, notice })?;
         let alone = self.has_locks();
         let before = self.packs()?;
+        if !before.is_empty()
+            && self
+                .inner
+                .list::<SnapshotId>()
+                .map_err(|e| rustic_error("cannot list the snapshots", e))?
+                .next()
+                .is_none()
+        {
+            return Err(Error::repository("the repository has data and not one snapshot: pruning would remove everything")
+                .hint("check that the storage is mounted whole; if the data is of no use, remove the repository by hand"));
+        }
+        self.mend_index(&before, notice)?;
         let mut options = PruneOptions::default();
+        // Packs are as large as this program makes them; without this a large repository would be rewritten for it.
+        options.no_resize = true;
         options.instant_delete = alone;
-        options.max_repack = LimitOption::Unlimited;
+        options.max_repack = match self.storage.local().map(LocalStorage::free_space).transpose()? {
+            // Repacking writes before it removes.
+            Some(free) if free < LITTLE_SPACE => {
+                notice("little space is free: only packs that are unused as a whole are removed");
+                LimitOption::Percentage(0)
+            }
+            _ => LimitOption::Unlimited,
+        };
+        cancel.check()?;
+        lock.require_valid()?;
         let plan = self.inner.prune_plan(&options).map_err(|e| {
             rustic_error("cannot plan the prune", e)
                 .hint("`tik-backup check` shows what is damaged; nothing was removed")
@@ -113,6 +145,7 @@ impl Repository {
         self.inner.prune(&options, plan).map_err(|e| rustic_error("cannot prune", e))?;
         let mut leftovers = 0;
         if let (true, Some(local)) = (alone, self.storage.local()) {
+            lock.require_valid()?;
             leftovers +=
                 local.sweep().map_err(|e| Error::repository("cannot remove left-overs").because(&e))? as u64;
             leftovers += self.remove_unreferenced_packs()?;
@@ -129,6 +162,32 @@ impl Repository {
         })
     }
 
+    /// Takes packs that are lost out of the index. What they held is stored again by the next backup that meets it.
+    fn mend_index(&self, packs: &[(Id, u32)], notice: &dyn Fn(&str)) -> Result<()> {
+        let there: HashSet<Id> = packs.iter().map(|(id, _)| *id).collect();
+        let lost = self.listed_packs()?.into_iter().filter(|id| !there.contains(id)).count();
+        if lost == 0 {
+            return Ok(());
+        }
+        notice(&format!(
+            "{lost} packs are in the index but not in the storage: taking them out of the index"
+        ));
+        self.inner
+            .repair_index(&RepairIndexOptions::default(), false)
+            .map_err(|e| rustic_error("cannot repair the index", e))
+    }
+
+    /// Packs that the index lists, those marked for removal included.
+    fn listed_packs(&self) -> Result<HashSet<Id>> {
+        let failed = |e| rustic_error("cannot read the repository's index", e);
+        let mut listed = HashSet::new();
+        for file in self.inner.stream_files::<IndexFile>().map_err(failed)? {
+            let (_, index) = file.map_err(failed)?;
+            listed.extend(index.packs.iter().chain(&index.packs_to_delete).map(|pack| *pack.id));
+        }
+        Ok(listed)
+    }
+
     fn packs(&self) -> Result<Vec<(Id, u32)>> {
         self.storage
             .backend()
@@ -139,12 +198,7 @@ impl Repository {
     /// Removes packs that no index lists: an interrupted run leaves them behind, and the prune of `rustic_core`
     /// overlooks them when it has no index to rewrite.
     fn remove_unreferenced_packs(&self) -> Result<u64> {
-        let mut listed: HashSet<Id> = HashSet::new();
-        let failed = |e| rustic_error("cannot read the repository's index", e);
-        for file in self.inner.stream_files::<IndexFile>().map_err(failed)? {
-            let (_, index) = file.map_err(failed)?;
-            listed.extend(index.packs.iter().chain(&index.packs_to_delete).map(|pack| *pack.id));
-        }
+        let listed = self.listed_packs()?;
         let backend = self.storage.backend();
         let mut removed = 0;
         for (id, _) in self.packs()?.into_iter().filter(|(id, _)| !listed.contains(id)) {
@@ -167,9 +221,11 @@ impl Repository {
             options.read_data_subset =
                 if m == 1 { ReadSubsetOption::All } else { ReadSubsetOption::IdSubSet((n, m)) };
         }
+        let (snapshots, damaged) = self.readable_snapshots()?;
         let results =
             self.inner.check(options).map_err(|e| rustic_error("cannot check the repository", e))?;
-        let (mut errors, mut warnings) = (Vec::new(), Vec::new());
+        let mut errors: Vec<String> = damaged.iter().map(Error::summary).collect();
+        let mut warnings = Vec::new();
         for (level, finding) in results.0 {
             // The levels' type cannot be named outside of its crate; its debug form can.
             let list = if format!("{level:?}").contains("Error") { &mut errors } else { &mut warnings };
@@ -179,7 +235,7 @@ impl Repository {
         Ok(CheckReport {
             errors,
             warnings,
-            snapshots: self.snapshots()?.len() as u64,
+            snapshots: snapshots.len() as u64,
             packs: packs.len() as u64,
             packs_read: read as u64,
         })
@@ -207,6 +263,16 @@ mod tests {
         for today in 0..20 {
             let (n, m) = Subset::OneOf(20).resolve(&packs, today).unwrap();
             assert_eq!(packs[0].0.as_u32() % m, n);
+        }
+    }
+
+    #[test]
+    fn all_parts_come_round_whether_checked_daily_or_weekly() {
+        let packs: Vec<_> = (0..=255u8).map(|n| (Id::new([n; 32]), 1000)).collect();
+        for (every, m) in [(1, 7), (7, 7), (7, 14), (1, 20), (7, 20)] {
+            let parts: HashSet<_> =
+                (0..4 * m).filter_map(|k| Subset::OneOf(m).resolve(&packs, 20_000 + k * every)).collect();
+            assert_eq!(parts.len(), m as usize, "every {every} days, {m} parts");
         }
     }
 }

@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use rustic_core::{
     ConfigOptions, Credentials, KeyOptions, OpenStatus, RepositoryOptions, RusticError,
-    repofile::SnapshotFile,
+    repofile::{SnapshotFile, SnapshotId},
 };
 
 pub use lock::{LockGuard, LockOptions};
@@ -36,6 +36,12 @@ use crate::{
 
 /// An opened repository of `rustic_core`.
 type Opened = rustic_core::Repository<OpenStatus>;
+
+/// So much of `min_free` a run leaves free, for the locks and indexes that freeing space needs.
+const RESERVE: u64 = 256 << 20;
+
+/// Snapshot files are small: reading them is waiting for the storage.
+const READERS: usize = 8;
 
 /// What `init` found or did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +67,14 @@ impl Repository {
         if exists(&storage)? {
             Self::open_in(config, storage)?;
             return Ok(Initialised::Present);
+        }
+        if let Some(local) = storage.local()
+            && local
+                .has_content()
+                .map_err(|e| Error::repository("cannot look into the repository").because(&e))?
+        {
+            return Err(Error::repository(format!("{} has no `config` but other files of a repository", config.location))
+                .hint("it may be damaged or half mounted: nothing was written; if it is of no use, remove it by hand"));
         }
         let credentials = Credentials::password(config.password_file.load()?.expose());
         new_handle(&storage)?
@@ -143,11 +157,65 @@ impl Repository {
 
     /// All snapshots of this program, oldest first.
     pub fn snapshots(&self) -> Result<Vec<Snapshot>> {
-        let files: Vec<SnapshotFile> =
-            self.inner.get_all_snapshots().map_err(|e| rustic_error("cannot read the snapshots", e))?;
-        let mut snapshots: Vec<Snapshot> = files.into_iter().filter_map(Snapshot::from_file).collect();
+        let (snapshots, damaged) = self.readable_snapshots()?;
+        match damaged.into_iter().next() {
+            None => Ok(snapshots),
+            Some(error) => Err(error),
+        }
+    }
+
+    /// The snapshots that can be read, and an error for each that cannot.
+    pub fn readable_snapshots(&self) -> Result<(Vec<Snapshot>, Vec<Error>)> {
+        let ids: Vec<SnapshotId> = self
+            .inner
+            .list::<SnapshotId>()
+            .map_err(|e| rustic_error("cannot list the snapshots", e))?
+            .collect();
+        let part = ids.len().div_ceil(READERS).max(1);
+        let read: Vec<Result<Option<Snapshot>>> = std::thread::scope(|scope| {
+            let threads: Vec<_> = ids
+                .chunks(part)
+                .map(|ids| scope.spawn(|| ids.iter().map(|id| self.read_snapshot(*id)).collect::<Vec<_>>()))
+                .collect();
+            threads
+                .into_iter()
+                .flat_map(|t| {
+                    t.join().unwrap_or_else(|_| vec![Err(Error::failed("reading snapshots panicked"))])
+                })
+                .collect()
+        });
+        let (mut snapshots, mut damaged) = (Vec::new(), Vec::new());
+        for snapshot in read {
+            match snapshot {
+                Ok(snapshot) => snapshots.extend(snapshot),
+                Err(error) => damaged.push(error),
+            }
+        }
         snapshots.sort_by(|a, b| a.time.cmp(&b.time).then_with(|| a.id.cmp(&b.id)));
-        Ok(snapshots)
+        Ok((snapshots, damaged))
+    }
+
+    fn read_snapshot(&self, id: SnapshotId) -> Result<Option<Snapshot>> {
+        match self.inner.get_file::<SnapshotFile>(&id) {
+            Ok(mut file) => {
+                file.id = id;
+                Ok(Snapshot::from_file(file))
+            }
+            Err(_) if self.is_gone(id)? => Ok(None),
+            Err(error) => {
+                Err(rustic_error(&format!("cannot read the snapshot file {}", id.to_hex().as_str()), error).hint(
+                    "if it is damaged for good, remove it by hand from the repository's folder `snapshots`; the other \
+                     snapshots are not concerned",
+                ))
+            }
+        }
+    }
+
+    /// Was a snapshot removed since it was listed?
+    fn is_gone(&self, id: SnapshotId) -> Result<bool> {
+        let mut there =
+            self.inner.list::<SnapshotId>().map_err(|e| rustic_error("cannot list the snapshots", e))?;
+        Ok(!there.any(|other| other == id))
     }
 
     /// Starts a run that writes. The lock must have been taken before: it keeps a prune from removing what the run's
@@ -168,6 +236,7 @@ impl Repository {
                 compression: self.config.compression,
                 pack_size: self.config.pack_size as usize,
                 verify_writes: self.config.verify_writes,
+                reserve: self.config.min_free.min(RESERVE),
                 workers: std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
             },
             cancel: cancel.clone(),

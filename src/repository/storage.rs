@@ -33,12 +33,20 @@ impl Storage {
         for (name, file) in &config.options_files {
             options.insert(name.clone(), file.load()?.expose().to_owned());
         }
+        let mut secrets: Vec<String> =
+            config.options_files.keys().filter_map(|name| options.get(name).cloned()).collect();
+        secrets.push(location.expose().to_owned());
+        secrets.extend(location.expose().split_once(':').map(|(_, rest)| rest.to_owned()));
         let (location, extra) = backend_location(location.expose());
         let backends = BackendOptions::default()
             .repository(location)
             .options(extra.into_iter().chain(options).collect::<BTreeMap<_, _>>())
             .to_backends()
-            .map_err(|e| rustic_error("cannot open the repository's location", e))?;
+            .map_err(|e| {
+                let error = rustic_error("cannot open the repository's location", e);
+                // The library repeats what it was given, passwords included.
+                secrets.iter().fold(error, |error, secret| error.redact(secret))
+            })?;
         Ok(Self::Remote(backends.repository()))
     }
 

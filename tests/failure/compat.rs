@@ -16,7 +16,8 @@ fn stored(world: &World) -> u64 {
 
 #[test]
 fn stock_restic_and_we_share_a_repository() {
-    let setup = Setup { tables: "[retention]\nkeep_last = 1\nkeep_daily = 0\nkeep_weekly = 0", ..Setup::default() };
+    let setup =
+        Setup { tables: "[retention]\nkeep_last = 1\nkeep_daily = 0\nkeep_weekly = 0", ..Setup::default() };
     for old_creates in [true, false] {
         let Some(world) = World::new(&["a"], setup) else { return };
         let (repo, password) = (world.repo(), world.config.password_file());
@@ -45,7 +46,10 @@ fn stock_restic_and_we_share_a_repository() {
             let ids = world.snapshots(path.trim_start_matches('/'));
             assert_eq!(ids.len(), 2);
             for id in ids {
-                assert!(world.old.dump(&repo, &password, &id, path) == dump, "restic's snapshot has lost nothing");
+                assert!(
+                    world.old.dump(&repo, &password, &id, path) == dump,
+                    "restic's snapshot has lost nothing"
+                );
                 world.new.ok(&repo, &password, &["forget", &id]);
             }
         }
@@ -76,7 +80,11 @@ fn restored_as_files(world: &World, restic: &Restic, id: &str, dump: &[u8]) {
     let listed = restic.ok(&world.repo(), &world.config.password_file(), &["ls", "--json", id]);
     let file = String::from_utf8(listed).unwrap();
     let file = file.lines().find(|line| line.contains("database.dump")).unwrap();
-    assert_eq!(serde_json::from_str::<Value>(file).unwrap()["size"], dump.len(), "the tree tells the true size");
+    assert_eq!(
+        serde_json::from_str::<Value>(file).unwrap()["size"],
+        dump.len(),
+        "the tree tells the true size"
+    );
 }
 
 fn restored_as_database(world: &World) {
@@ -95,9 +103,15 @@ fn what_is_no_repository_of_ours_is_refused_with_a_hint() {
     let Some(world) = World::new(&["a"], Setup::default()) else { return };
     let (repo, password) = (world.repo(), world.config.password_file());
     let refused = |why: &str, hint: &str| {
-        for command in [&["backup"][..], &["check"], &["prune"], &["snapshots"], &["restore", "pg/a", "--into", "x"]] {
+        for command in
+            [&["backup"][..], &["check"], &["prune"], &["snapshots"], &["restore", "pg/a", "--into", "x"]]
+        {
             let run = world.cmd().args(command).run().expect_code(4);
-            assert!(run.stderr.contains(why) && run.stderr.contains("→") && run.stderr.contains(hint), "{}", run.stderr);
+            assert!(
+                run.stderr.contains(why) && run.stderr.contains("→") && run.stderr.contains(hint),
+                "{}",
+                run.stderr
+            );
         }
     };
     refused("cannot open the repository at", "`tik-backup init` creates it");

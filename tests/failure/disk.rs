@@ -32,7 +32,11 @@ fn a_disk_that_fills_up_costs_only_what_did_not_fit() {
             }
         };
         let run = cmd_with(&config).args(["--json", "backup", "pg/large"]).run().expect_code(4);
-        for text in ["pg/large: FAILED: cannot write to the repository (data)", "No space left", "the storage is full"] {
+        for text in [
+            "pg/large: FAILED: cannot write to the repository (data)",
+            "No space left",
+            "the storage is full",
+        ] {
             assert!(run.stderr.contains(text), "{text}: {}", run.stderr);
         }
         assert_eq!(run.json()["outcome"], "failed");
@@ -47,6 +51,7 @@ fn a_disk_that_fills_up_costs_only_what_did_not_fit() {
         let run = cmd_with(&config).arg("backup").run().expect_code(4);
         assert!(run.stderr.contains("No space left"), "{}", run.stderr);
         cmd_with(&config).arg("snapshots").run().ok();
+        drop(file);
         fs::remove_file(&filler).unwrap();
 
         // What the failed run stored is no snapshot's, and makes room again.

@@ -12,9 +12,17 @@ use super::{
 /// written to stderr in each case.
 const FAILURES: [(&str, &str, &str); 9] = [
     ("before", "words; exit 1", "pg_dump (pg/before) failed with exit status 1"),
-    ("midway", "dump \"$@\" | head -c 150000; words; exit 1", "pg_dump (pg/midway) failed with exit status 1"),
+    (
+        "midway",
+        "dump \"$@\" | head -c 150000; words; exit 1",
+        "pg_dump (pg/midway) failed with exit status 1",
+    ),
     ("after", "dump \"$@\"; words; exit 1", "pg_dump (pg/after) failed with exit status 1"),
-    ("killed", "dump \"$@\" | head -c 150000; words; kill -9 $$", "pg_dump (pg/killed) was ended by signal 9 (SIGKILL)"),
+    (
+        "killed",
+        "dump \"$@\" | head -c 150000; words; kill -9 $$",
+        "pg_dump (pg/killed) was ended by signal 9 (SIGKILL)",
+    ),
     ("half", "dump \"$@\" | head -c 150000; words; exit 0", "its archive has no end"),
     ("one-less", "dump \"$@\" | head -c -1; words; exit 0", "its archive has no end"),
     ("last-block", "dump \"$@\" | head -c $LAST_BLOCK; words; exit 0", "its archive has no end"),
@@ -28,7 +36,8 @@ const RETENTION: &str = "[retention]\nkeep_last = 1\nkeep_daily = 0\nkeep_weekly
 fn no_failed_dump_is_committed_and_none_harms_another() {
     skip_unless!(Tool::Pg15, Tool::Restic, Tool::ResticNew);
     let Some(world) = world() else { return };
-    let generous = world.variant("generous.toml", &[("keep_last = 1", "keep_last = 9"), ("\"1s\"", "\"10m\"")]);
+    let generous =
+        world.variant("generous.toml", &[("keep_last = 1", "keep_last = 9"), ("\"1s\"", "\"10m\"")]);
     let thrifty = world.variant("thrifty.toml", &[("\"1s\"", "\"10m\"")]);
     world.cmd().arg("init").run().ok();
     for _ in 0..2 {
@@ -50,12 +59,20 @@ fn no_failed_dump_is_committed_and_none_harms_another() {
         assert!(error.contains(message), "{name}: {error}");
         assert!(error.contains("line 30 of 30") && !error.contains("line 3 of 30"), "{name}: {error}");
         assert!(run.stderr.contains(&format!("{full}: FAILED: ")), "{}", run.stderr);
-        assert_eq!(world.snapshots(&full), before[name], "a failed item keeps what it has, whatever the retention");
+        assert_eq!(
+            world.snapshots(&full),
+            before[name],
+            "a failed item keeps what it has, whatever the retention"
+        );
     }
     for good in ["good", "good too"] {
         let snapshot = item(&document, "pg", good)["snapshot"].as_str().unwrap().to_owned();
         let now = world.snapshots(&format!("pg/{good}"));
-        assert_eq!(now, [snapshot.clone()].into(), "the others are committed, and their retention is applied");
+        assert_eq!(
+            now,
+            [snapshot.clone()].into(),
+            "the others are committed, and their retention is applied"
+        );
         assert!(!before[good].contains(&snapshot));
         world.whole(&snapshot, &format!("pg/{good}"));
     }
@@ -110,7 +127,11 @@ fn world() -> Option<World> {
     let config = ConfigBuilder::new()
         .tables(RETENTION)
         .postgres("pg", &server, &format!("exclude = [\"hangs\"]\n{dirs}"))
-        .postgres("slow", &server, &format!("globals = false\ndatabases = [\"hangs\"]\nidle_timeout = \"1s\"\n{dirs}"))
+        .postgres(
+            "slow",
+            &server,
+            &format!("globals = false\ndatabases = [\"hangs\"]\nidle_timeout = \"1s\"\n{dirs}"),
+        )
         .build();
     Some(World { server, clients, config, old, new })
 }

@@ -52,7 +52,7 @@ fn killed_at_any_moment_it_leaves_only_whole_snapshots() {
         wait_until("no child is left", || processes_naming(world.clients.path()).is_empty());
         world.all_whole(&mut seen);
         if round % 7 == 3 {
-            world.clean();
+            world.clean_but_locked();
         }
         if round % 5 == 4 {
             world.backup(&[]).ok();
@@ -67,7 +67,11 @@ fn killed_at_any_moment_it_leaves_only_whole_snapshots() {
         let (id, database) = (item["snapshot"].as_str().unwrap(), item["item"].as_str().unwrap());
         let dump = world.whole(id, &format!("pg/{database}"));
         assert!(memchr::memmem::find(&dump, b"COPY public.two").is_some());
-        assert_eq!(dump.len(), world.server.dump_custom(database).len(), "the snapshot shows the database as it is");
+        assert_eq!(
+            dump.len(),
+            world.server.dump_custom(database).len(),
+            "the snapshot shows the database as it is"
+        );
     }
     world.clean();
     world.cmd().arg("prune").run().ok();
@@ -85,7 +89,11 @@ fn terminated_it_ends_in_order() {
         assert_eq!(locks(&world.repo()), 1);
         run.signal(signal);
         let ended = run.finish().expect_code(1);
-        assert!(ended.stderr.contains("pg/stuck: FAILED: ") && ended.stderr.contains(name), "{}", ended.stderr);
+        assert!(
+            ended.stderr.contains("pg/stuck: FAILED: ") && ended.stderr.contains(name),
+            "{}",
+            ended.stderr
+        );
         nothing_is_left(&world);
         assert!(world.snapshots("pg/stuck").is_empty());
     }
@@ -112,7 +120,9 @@ fn terminated_it_ends_in_order() {
 fn a_tool_that_ignores_signals_does_not_outlive_the_run() {
     let Some(world) = World::with_repository(&["stuck"], Setup::default()) else { return };
     let hold = super::running::Hold::new(world.clients.path(), "deaf");
-    world.clients.script("stuck", &format!("trap '' TERM INT HUP; {}; while :; do sleep 1; done", hold.script()));
+    world
+        .clients
+        .script("stuck", &format!("trap '' TERM INT HUP; {}; while :; do sleep 1; done", hold.script()));
     let mut run = world.start_backup(&[]);
     hold.wait_reached(&mut run);
     hold.release();

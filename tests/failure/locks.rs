@@ -70,7 +70,11 @@ fn locks_of_stock_restic_are_honoured_until_their_owner_is_dead() {
         let before = world.snapshots_without_lock();
         for arguments in [&["backup"][..], &["prune"]] {
             let refused = world.cmd().args(arguments).run().expect_code(4);
-            assert!(refused.stderr.contains("waiting for an exclusive lock by process"), "{}", refused.stderr);
+            assert!(
+                refused.stderr.contains("waiting for an exclusive lock by process"),
+                "{}",
+                refused.stderr
+            );
             let named = format!("the repository is locked: an exclusive lock by process {}", restic.id());
             assert!(refused.stderr.contains(&named), "{}", refused.stderr);
         }
@@ -82,7 +86,11 @@ fn locks_of_stock_restic_are_honoured_until_their_owner_is_dead() {
         restic.kill();
         let ended = waiting.finish().expect_code(0);
         let notice = format!("removing an exclusive lock by process {id}");
-        assert!(ended.stderr.contains(&notice) && ended.stderr.contains("its process is dead"), "{}", ended.stderr);
+        assert!(
+            ended.stderr.contains(&notice) && ended.stderr.contains("its process is dead"),
+            "{}",
+            ended.stderr
+        );
         assert_eq!(locks(&world.repo()), 0);
     }
     // A lock that is given back in order is waited for as well.
@@ -105,7 +113,8 @@ fn backups_may_overlap_and_prunes_may_not() {
     let mut first = world.start_backup(&[]);
     hold.wait_reached(&mut first);
     // The second runs from its beginning to its end while the first is in the middle of the same data.
-    let second = world.variant("second.toml", &[(&world.clients.path().display().to_string(), "/nonexistent")]);
+    let second =
+        world.variant("second.toml", &[(&world.clients.path().display().to_string(), "/nonexistent")]);
     cmd_with(&second).arg("backup").run().ok();
     let refused = world.cmd().arg("prune").run().expect_code(4);
     assert!(refused.stderr.contains("a shared lock by process"), "{}", refused.stderr);
@@ -136,8 +145,10 @@ fn backups_may_overlap_and_prunes_may_not() {
 impl World {
     /// Names of the snapshot files; works while somebody else has locked the repository.
     fn snapshots_without_lock(&self) -> Vec<std::ffi::OsString> {
-        let mut names: Vec<_> =
-            fs::read_dir(self.repo().join("snapshots")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let mut names: Vec<_> = fs::read_dir(self.repo().join("snapshots"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
         names.sort();
         names
     }

@@ -156,8 +156,13 @@ fn storage_that_vanishes_during_a_run_fails_it() {
             let before = files(&point);
             hold.release();
             let ended = run.finish().expect_code(4);
-            let message = if replaced { "is no longer the directory it was" } else { "nothing is mounted at" };
-            assert!(ended.stderr.contains("pg/a: FAILED: ") && ended.stderr.contains(message), "{}", ended.stderr);
+            let message =
+                if replaced { "is no longer the directory it was" } else { "nothing is mounted at" };
+            assert!(
+                ended.stderr.contains("pg/a: FAILED: ") && ended.stderr.contains(message),
+                "{}",
+                ended.stderr
+            );
             assert_eq!(files(&point), before, "nothing is written to what is there now");
             world.clients.heal("a");
             if other.take().is_some() {

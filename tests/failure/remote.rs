@@ -38,7 +38,8 @@ fn a_rest_server_is_a_repository_like_any_other() {
         assert!(!run.stderr.contains("secret") && !run.stdout.contains("secret"), "{run:?}");
     }
     world.clean();
-    let stock = world.new.run(server.location().as_ref(), &world.config.password_file(), &["check", "--read-data"]);
+    let stock =
+        world.new.run(server.location().as_ref(), &world.config.password_file(), &["check", "--read-data"]);
     assert!(stock.status.success(), "{stock:?}");
     let first = world.snapshots("pg/a").pop_first().unwrap();
     world.whole(&first, "pg/a");
@@ -81,7 +82,8 @@ fn pruned_in_two_phases(world: &World, server: &RestServer, cmd: &dyn Fn(&[&str]
     server.requests();
     let report = cmd(&["--json", "prune"]).ok().json();
     assert_eq!(report["two_phase"], true);
-    let deleted: Vec<_> = server.requests().into_iter().filter(|line| line.starts_with("DELETE /data/")).collect();
+    let deleted: Vec<_> =
+        server.requests().into_iter().filter(|line| line.starts_with("DELETE /data/")).collect();
     assert!(deleted.is_empty(), "packs are only marked: {deleted:?}");
     for item in ["pg/a", "pg/b"] {
         world.whole(world.snapshots(item).first().unwrap(), item);

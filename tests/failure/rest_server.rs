@@ -109,11 +109,9 @@ impl State {
                 "HTTP/1.1 {} X\r\nContent-Type: {}\r\nContent-Length: {length}\r\n\r\n",
                 response.status, response.kind
             );
-            writer.write_all(head.as_bytes())?;
-            if request.method != "HEAD" {
-                writer.write_all(&response.body)?;
-            }
-            writer.flush()?;
+            let body = if request.method == "HEAD" { &[][..] } else { &response.body };
+            // In one piece: a body that follows its head waits for the client's acknowledgement.
+            writer.write_all(&[head.as_bytes(), body].concat())?;
         }
         writer.shutdown(Shutdown::Both)
     }
@@ -134,7 +132,8 @@ impl State {
             return Ok(status(200));
         }
         if let Some(folder) = path.trim_start_matches('/').strip_suffix('/') {
-            return self.list(folder, request.headers.get("accept").is_some_and(|accept| accept.contains(V2)));
+            return self
+                .list(folder, request.headers.get("accept").is_some_and(|accept| accept.contains(V2)));
         }
         let file = self.file(path);
         match request.method.as_str() {
@@ -170,8 +169,9 @@ impl State {
 
     fn list(&self, folder: &str, v2: bool) -> io::Result<Response> {
         let found = super::world::files(&self.root.join(folder)).into_iter();
-        let found: Vec<_> =
-            found.map(|(path, size)| (path.file_name().unwrap().to_string_lossy().into_owned(), size)).collect();
+        let found: Vec<_> = found
+            .map(|(path, size)| (path.file_name().unwrap().to_string_lossy().into_owned(), size))
+            .collect();
         let json = if v2 {
             let entry = |(name, size): &(String, u64)| serde_json::json!({"name": name, "size": size});
             found.iter().map(entry).collect::<serde_json::Value>()

@@ -42,7 +42,13 @@ impl Ended {
     /// Fails the test unless the exit code is this one.
     #[track_caller]
     pub fn expect_code(self, code: i32) -> Self {
-        assert_eq!(self.status.code(), Some(code), "--- stdout\n{}\n--- stderr\n{}", self.stdout, self.stderr);
+        assert_eq!(
+            self.status.code(),
+            Some(code),
+            "--- stdout\n{}\n--- stderr\n{}",
+            self.stdout,
+            self.stderr
+        );
         self
     }
 }
@@ -120,7 +126,10 @@ pub fn lives(pid: &str) -> bool {
 /// Processes whose command line names something below this folder.
 pub fn processes_naming(folder: &Path) -> Vec<String> {
     let needle = folder.display().to_string();
-    let pids = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let pids = fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned());
     pids.filter(|pid| pid.bytes().all(|b| b.is_ascii_digit()))
         .filter_map(|pid| {
             let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
@@ -139,7 +148,8 @@ pub struct Hold {
 impl Hold {
     /// Makes the fifo.
     pub fn new(folder: &Path, name: &str) -> Self {
-        let hold = Self { ready: folder.join(format!("{name}.ready")), fifo: folder.join(format!("{name}.fifo")) };
+        let hold =
+            Self { ready: folder.join(format!("{name}.ready")), fifo: folder.join(format!("{name}.fifo")) };
         fs::remove_file(&hold.ready).ok();
         fs::remove_file(&hold.fifo).ok();
         let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;

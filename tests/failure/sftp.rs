@@ -18,12 +18,16 @@ const SSHD: &str = "/usr/sbin/sshd";
 /// A server that lets in whoever has the key in the folder.
 fn start_sshd(dir: &Path) -> (Running, u16) {
     for key in ["host", "user"] {
-        run_ok(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(dir.join(key)), b"");
+        run_ok(
+            Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(dir.join(key)),
+            b"",
+        );
     }
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     fs::create_dir_all("/run/sshd").ok();
     let mut sshd = Command::new(SSHD);
-    sshd.args(["-D", "-e", "-f", "/dev/null", "-o", "ListenAddress=127.0.0.1", "-o"]).arg(format!("Port={port}"));
+    sshd.args(["-D", "-e", "-f", "/dev/null", "-o", "ListenAddress=127.0.0.1", "-o"])
+        .arg(format!("Port={port}"));
     for (name, value) in [
         ("HostKey", dir.join("host").display().to_string()),
         ("AuthorizedKeysFile", dir.join("user.pub").display().to_string()),

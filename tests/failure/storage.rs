@@ -6,7 +6,7 @@ use rustix::io::Errno;
 use super::{
     running::{Ended, Running},
     shim::{Shim, always, flip, sometimes},
-    world::{Setup, World, fill, files, locks, temporary_files},
+    world::{Setup, World, files, fill, locks, temporary_files},
 };
 
 #[test]
@@ -54,7 +54,11 @@ fn lasting_errors_end_the_run_and_nothing_is_committed() {
             let rules = [always(call, place, Errno::IO)];
             let run = shim.load(world.cmd().arg("backup"), &world.repo(), &rules).run().expect_code(4);
             assert!(!shim.hits().is_empty());
-            assert!(run.stderr.contains(named) && run.stderr.contains("os error 5"), "{call} {place}: {}", run.stderr);
+            assert!(
+                run.stderr.contains(named) && run.stderr.contains("os error 5"),
+                "{call} {place}: {}",
+                run.stderr
+            );
             assert_eq!([world.snapshots("pg/a"), world.snapshots("pg/b")], before, "{call} {place}");
             assert_eq!(temporary_files(&world.repo()), Vec::<std::path::PathBuf>::new(), "{call} {place}");
             assert_eq!(locks(&world.repo()), 0, "{call} {place}");
@@ -74,7 +78,11 @@ fn a_lasting_error_stops_the_streams() {
     let Some(shim) = Shim::build() else { return };
     world.clients.script("endless", "dump \"$@\"; cat /dev/urandom");
     let ended = failing_run(&world, &shim, "/data/", &["pg/endless"]);
-    assert!(ended.stderr.contains("pg/endless: FAILED: cannot write to the repository (data)"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("pg/endless: FAILED: cannot write to the repository (data)"),
+        "{}",
+        ended.stderr
+    );
     // Here the error shows when the other item is committed; the endless one brings nothing new to be stored.
     world.clients.script("endless", "dump \"$@\"; while :; do head -c 100000 /dev/zero; sleep 0.1; done");
     let ended = failing_run(&world, &shim, "/index/", &[]);
@@ -85,7 +93,8 @@ fn a_lasting_error_stops_the_streams() {
 }
 
 fn failing_run(world: &World, shim: &Shim, place: &str, items: &[&str]) -> Ended {
-    let cmd = shim.load(world.cmd().arg("backup").args(items), &world.repo(), &[always("write", place, Errno::IO)]);
+    let cmd =
+        shim.load(world.cmd().arg("backup").args(items), &world.repo(), &[always("write", place, Errno::IO)]);
     let ended = Running::start(cmd.into_command()).finish().expect_code(4);
     assert!(super::running::processes_naming(world.clients.path()).is_empty(), "the endless tool is ended");
     assert!(world.snapshots("pg/endless").is_empty() && world.snapshots("pg/finite").is_empty());
@@ -97,7 +106,8 @@ fn failing_run(world: &World, shim: &Shim, place: &str, items: &[&str]) -> Ended
 fn writes_are_verified_where_it_is_asked_for() {
     let Some(world) = World::with_repository(&["a"], Setup::default()) else { return };
     let Some(shim) = Shim::build() else { return };
-    let verifying = world.variant("verifying.toml", &[("[repository]", "[repository]\nverify_writes = true")]);
+    let verifying =
+        world.variant("verifying.toml", &[("[repository]", "[repository]\nverify_writes = true")]);
     let verify = || super::world::cmd_with(&verifying).arg("backup");
     for call in ["write", "read"] {
         let run = shim.load(verify(), &world.repo(), &[flip(call, "/data/")]).run().expect_code(4);

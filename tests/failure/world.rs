@@ -13,9 +13,7 @@ use tempfile::TempDir;
 
 use super::{
     common::{
-        Cmd, Config, ConfigBuilder, PgServer, PgVersion, Ran, Restic, Tool,
-        postgres::quote,
-        process::run_ok,
+        Cmd, Config, ConfigBuilder, PgServer, PgVersion, Ran, Restic, Tool, postgres::quote, process::run_ok,
         program::quoted,
     },
     running::{Hold, Running},
@@ -153,6 +151,14 @@ impl World {
         }
     }
 
+    /// As [`Self::clean`], with the lock of a dead process still there, which restic's `check` would stop at.
+    #[track_caller]
+    pub fn clean_but_locked(&self) {
+        for restic in [&self.old, &self.new] {
+            restic.ok(&self.repo(), &self.config.password_file(), &["--no-lock", "check", "--read-data"]);
+        }
+    }
+
     /// As [`Self::clean`], and they find nothing superfluous either.
     #[track_caller]
     pub fn spotless(&self) {
@@ -240,7 +246,10 @@ pub fn fill(server: &PgServer, database: &str, table: &str, rows: u32, seed: &st
 #[track_caller]
 pub fn item<'a>(run: &'a Value, source: &str, name: &str) -> &'a Value {
     let items = run["items"].as_array().unwrap();
-    items.iter().find(|item| item["source"] == source && item["item"] == name).unwrap_or_else(|| panic!("no {name}: {run}"))
+    items
+        .iter()
+        .find(|item| item["source"] == source && item["item"] == name)
+        .unwrap_or_else(|| panic!("no {name}: {run}"))
 }
 
 /// Every file below a folder, by its path from there, with its size.
@@ -269,5 +278,9 @@ pub fn temporary_files(repo: &Path) -> Vec<PathBuf> {
 
 /// Number of lock files.
 pub fn locks(repo: &Path) -> usize {
-    fs::read_dir(repo.join("locks")).unwrap().count()
+    let whole = |name: std::ffi::OsString| !name.to_string_lossy().contains("-tmp-");
+    fs::read_dir(repo.join("locks"))
+        .unwrap()
+        .filter(|entry| whole(entry.as_ref().unwrap().file_name()))
+        .count()
 }

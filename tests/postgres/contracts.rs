@@ -59,8 +59,8 @@ fn documents_have_the_promised_fields() {
     let text = Cmd::with(&config).args(["snapshots"]).run().ok().stdout;
     assert_says(&text, &["ID", "TIME", "pg/shop", "pg/@globals"]);
     let text = Cmd::with(&config).args(["backup"]).run().ok();
-    assert_says(&text.stdout, &["all 2 items backed up"]);
-    assert_says(&text.stderr, &["pg/shop: ok"]);
+    assert_says(&text.stdout, &["all 3 items backed up"]);
+    assert_says(&text.stderr, &["pg/shop: ok", "pg/copy: ok"]);
 }
 
 #[test]

@@ -172,7 +172,7 @@ fn a_source_that_does_not_answer_leaves_the_others_alone() {
     let document = Cmd::with(&config).args(["--json", "discover"]).run().expect_code(3).json();
     assert_eq!(document["sources"].as_array().unwrap().len(), 1);
     let failed: Vec<_> = document["failed"].as_array().unwrap().iter().map(|f| f["source"].clone()).collect();
-    assert_eq!(failed, ["nowhere", "stopped"]);
+    assert_eq!(failed, ["stopped", "nowhere"]);
     Cmd::with(&config).args(["discover", "nowhere"]).run().expect_code(1);
     Cmd::with(&config).args(["discover", SOURCE]).run().ok();
 }

@@ -1,10 +1,16 @@
 //! Databases whose names need care everywhere: in SQL, connection strings, paths, arguments.
 
-use std::process::Command;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    process::Command,
+    thread,
+};
+
+use serde_json::Value;
 
 use crate::{
-    common::{PgServer, PgVersion, Restic, Tool, process::run_ok, skip_unless},
-    support::{SOURCE, backup, configured, exists, item, restore, snapshot_of, snapshots, url},
+    common::{Config, PgServer, PgVersion, Restic, Tool, process::run_ok, skip_unless},
+    support::{SOURCE, backup, configured, exists, item, restore, snapshot_of, snapshots, try_backup, url},
 };
 
 const MORE: [&str; 12] = [
@@ -32,27 +38,39 @@ fn destination(server: &PgServer, name: &str) -> String {
     if name.contains("://") { url(server, "postgres", name) } else { name.to_owned() }
 }
 
-fn restic_reads(
-    server: &PgServer,
-    restic: &Restic,
-    config: &crate::common::Config,
-    snapshot: &str,
-) -> String {
-    let (repo, password) = (config.repo(), config.password_file());
-    let listed = restic.ok(&repo, &password, &["ls", "--json", snapshot]);
-    let nodes: Vec<serde_json::Value> =
-        String::from_utf8(listed).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let files: Vec<_> =
-        nodes.iter().filter(|n| n["type"] == "file").map(|n| n["path"].as_str().unwrap()).collect();
-    assert_eq!(files.len(), 2, "{files:?}");
-    for file in &files {
-        assert_eq!(file.matches('/').count(), 3, "source, item and file are one step each: {file:?}");
-    }
-    let dump = files.iter().find(|file| file.ends_with("/database.dump")).unwrap();
-    let archive = restic.dump(&repo, &password, snapshot, dump);
+/// The folder of each snapshot that holds a dump, as restic finds it.
+fn folders(restic: &Restic, config: &Config) -> BTreeMap<String, String> {
+    let found = restic.ok(&config.repo(), &config.password_file(), &["find", "--json", "database.dump"]);
+    let found: Vec<Value> = serde_json::from_slice(&found).unwrap();
+    let folder = |snapshot: &Value| {
+        let matches = snapshot["matches"].as_array().unwrap();
+        assert_eq!(matches.len(), 1, "{snapshot}");
+        let path = matches[0]["path"].as_str().unwrap();
+        assert_eq!(path.matches('/').count(), 3, "source, item and file are one step each: {path:?}");
+        (
+            snapshot["snapshot"].as_str().unwrap().to_owned(),
+            path.strip_suffix("/database.dump").unwrap().to_owned(),
+        )
+    };
+    found.iter().map(folder).collect()
+}
+
+/// `restic dump … | pg_restore -l`
+fn dump_is_listed(server: &PgServer, restic: &Restic, config: &Config, snapshot: &str, folder: &str) {
+    let path = format!("{folder}/database.dump");
+    let archive = restic.dump(&config.repo(), &config.password_file(), snapshot, &path);
     let listing = run_ok(Command::new(server.bin("pg_restore")).arg("-l"), &archive);
-    assert!(String::from_utf8_lossy(&listing).contains("TABLE DATA public t"));
-    nodes[0]["paths"][0].as_str().unwrap().to_owned()
+    assert!(String::from_utf8_lossy(&listing).contains("TABLE DATA public t"), "{path:?}");
+}
+
+fn comes_back(server: &PgServer, config: &Config, name: &str, number: usize) {
+    let copy = copy_of(name);
+    let done = restore(config, name, &[&format!("--into={}", destination(server, &copy))]);
+    assert_eq!(done["database"]["database"], copy);
+    assert!(exists(server, &copy), "{copy:?}");
+    for database in [name, &copy] {
+        assert_eq!(server.psql(database, "SELECT number FROM t"), number.to_string(), "{database:?}");
+    }
 }
 
 #[test]
@@ -68,23 +86,35 @@ fn databases_with_odd_names_are_backed_up_and_come_back() {
     let report = backup(&config);
     assert_eq!(report["items"].as_array().unwrap().len(), names.len() + 1, "and @globals");
     let listed = snapshots(&config);
-    let restics: Vec<_> = [Restic::new_(), Restic::old()].into_iter().flatten().collect();
-    let mut paths = std::collections::BTreeSet::new();
-    for (number, name) in names.iter().enumerate() {
+    for name in &names {
         let id = snapshot_of(&report, name);
         assert!(listed.iter().any(|s| s["item"] == *name && s["id"] == id), "{name:?} is listed");
-        if let Some(restic) = restics.get(number % 2) {
-            let path = restic_reads(&server, restic, &config, id);
-            assert!(paths.insert(path.clone()), "{path:?} is the path of two items");
-        }
-        let copy = copy_of(name);
-        let done = restore(&config, name, &[&format!("--into={}", destination(&server, &copy))]);
-        assert_eq!(done["database"]["database"], copy);
-        assert!(exists(&server, &copy), "{copy:?}");
-        assert_eq!(server.psql(&copy, "SELECT number FROM t"), number.to_string(), "{name:?}");
-        let original = server.psql(name, "SELECT number FROM t");
-        assert_eq!(original, number.to_string(), "{name:?} itself is untouched");
     }
+    for (restic, start) in [(Restic::new_(), 0), (Restic::old(), 3)] {
+        let Some(restic) = restic else { continue };
+        let folders = folders(&restic, &config);
+        assert_eq!(folders.len(), names.len());
+        assert_eq!(
+            folders.values().collect::<BTreeSet<_>>().len(),
+            names.len(),
+            "no two share one: {folders:?}"
+        );
+        for name in names.iter().skip(start).step_by(6) {
+            let id = snapshot_of(&report, name);
+            dump_is_listed(&server, &restic, &config, id, &folders[id]);
+        }
+    }
+    // Two at a time: most of a restore is waiting.
+    let (server, config, names) = (&server, &config, &names);
+    thread::scope(|scope| {
+        for half in 0..2 {
+            scope.spawn(move || {
+                for (number, name) in names.iter().enumerate().skip(half).step_by(2) {
+                    comes_back(server, config, name, number);
+                }
+            });
+        }
+    });
 }
 
 /// Never may a database be mistaken for the item that holds the roles, and be lost without a word.
@@ -96,7 +126,7 @@ fn a_database_called_like_the_globals_is_not_lost_in_silence() {
     server.create_database("shop");
     for globals in ["globals = true", "globals = false"] {
         let config = configured(&server, globals);
-        let report = crate::support::try_backup(&config, &[]).expect_code(3).json();
+        let report = try_backup(&config, &[]).expect_code(3).json();
         assert_eq!(item(&report, "shop")["outcome"], "ok");
         let items = report["items"].as_array().unwrap();
         let failed: Vec<_> = items.iter().filter(|i| i["outcome"] == "failed").collect();

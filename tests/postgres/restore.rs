@@ -25,8 +25,8 @@ fn a_target_is_new_or_empty() {
     backup(&config);
     let contents = [
         ("CREATE TABLE keep AS SELECT 1 AS x", "table public.keep"),
-        ("CREATE FUNCTION keep() RETURNS int LANGUAGE sql AS 'SELECT 1'", "function keep()"),
-        ("CREATE TYPE keep AS ENUM ('x')", "type keep"),
+        ("CREATE FUNCTION keep() RETURNS int LANGUAGE sql AS 'SELECT 1'", "function public.keep()"),
+        ("CREATE TYPE keep AS ENUM ('x')", "type public.keep"),
         ("CREATE SCHEMA \"Keep me\"", "schema \"Keep me\""),
         ("CREATE VIEW keep AS SELECT 1 AS x", "public.keep"),
         ("SELECT lo_create(4711)", "large object 4711"),

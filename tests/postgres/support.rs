@@ -142,8 +142,8 @@ pub fn properties(server: &PgServer, database: &str) -> String {
         &format!(
             "SELECT json_build_array(pg_get_userbyid(datdba), pg_encoding_to_char(encoding), datcollate, datctype,
                     datlocprovider, {locale}, datconnlimit, shobj_description(oid, 'pg_database'),
-                    (SELECT json_agg(json_build_array(setrole::regrole, setconfig) ORDER BY setrole::regrole::text)
-                     FROM pg_db_role_setting WHERE setdatabase = d.oid),
+                    (SELECT json_agg(json_build_array(setrole::regrole, s) ORDER BY setrole::regrole::text, s)
+                     FROM pg_db_role_setting, unnest(setconfig) s WHERE setdatabase = d.oid),
                     (SELECT json_agg(json_build_array(grantee::regrole, privilege_type, is_grantable, grantor::regrole)
                                      ORDER BY grantee::regrole::text, privilege_type, grantor::regrole::text)
                      FROM aclexplode(coalesce(datacl, acldefault('d', datdba)))))

@@ -92,8 +92,9 @@ fn a_dump_moves_to_a_newer_server_and_not_to_an_older_one() {
     backup(&config);
     restore(&config, "moved", &["--into", &url(&new, "postgres", "moved")]);
     assert_eq!(old.row_counts("moved"), new.row_counts("moved"));
-    let settings = "SELECT setconfig FROM pg_db_role_setting s JOIN pg_database d ON d.oid = setdatabase
-                    WHERE datname = 'moved' AND setrole = 0";
+    let settings =
+        "SELECT s FROM pg_db_role_setting JOIN pg_database d ON d.oid = setdatabase, unnest(setconfig) s
+                    WHERE datname = 'moved' AND setrole = 0 ORDER BY s";
     assert_eq!(old.psql("postgres", settings), new.psql("postgres", settings));
 
     let config = configured(&new, &both);

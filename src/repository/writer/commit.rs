@@ -174,6 +174,7 @@ impl Gate {
 
     fn write_snapshot(&self, tree: &ItemTree, meta: &SnapshotMeta) -> Result<Committed> {
         self.shared.check()?;
+        self.lock.require_valid()?;
         let snapshot = snapshot_file(tree, meta);
         let json = serde_json::to_vec(&snapshot)
             .map_err(|e| Error::failed("cannot write the snapshot").because(&e))?;

@@ -53,6 +53,8 @@ pub struct WriteOptions {
     pub pack_size: usize,
     /// Read every pack again, past the page cache, before it counts as stored.
     pub verify_writes: bool,
+    /// Bytes to leave free on the storage.
+    pub reserve: u64,
     /// Threads that hash, compress and encrypt.
     pub workers: usize,
 }
@@ -235,7 +237,12 @@ impl Drop for RunWriter {
     fn drop(&mut self) {
         drop(self.committer.take());
         self.jobs = None;
-        self.threads.clear();
+        self.shared.data.close();
+        self.shared.trees.close();
+        for thread in self.threads.drain(..) {
+            // Its panic, if any, has failed the run already.
+            let _ = thread.join();
+        }
     }
 }
 

@@ -59,7 +59,7 @@ pub(super) struct Packer {
     tpe: BlobType,
     open: Mutex<OpenPack>,
     target: usize,
-    queue: Sender<FullPack>,
+    queue: Mutex<Option<Sender<FullPack>>>,
     spare: Receiver<Vec<u8>>,
 }
 
@@ -71,7 +71,7 @@ impl Packer {
         queue: Sender<FullPack>,
         spare: Receiver<Vec<u8>>,
     ) -> Self {
-        Self { tpe, open: Mutex::default(), target, queue, spare }
+        Self { tpe, open: Mutex::default(), target, queue: Mutex::new(Some(queue)), spare }
     }
 
     fn open(&self) -> MutexGuard<'_, OpenPack> {
@@ -110,8 +110,16 @@ impl Packer {
     fn send(&self, shared: &Shared, open: &mut OpenPack) {
         let OpenPack { data, blobs } = std::mem::take(open);
         let ticket = shared.packs.open();
-        // Nobody receives only after a failure, and that has broken off the tickets.
-        let _ = self.queue.send(FullPack { data, blobs, ticket });
+        let queue = self.queue.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
+        let sent = queue.is_some_and(|queue| queue.send(FullPack { data, blobs, ticket }).is_ok());
+        if !sent {
+            shared.fail(Error::failed("the threads that store packs are gone"));
+        }
+    }
+
+    /// Nothing will be sent any more: the threads that store packs end when they have stored what they have.
+    pub(super) fn close(&self) {
+        self.queue.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
     }
 }
 

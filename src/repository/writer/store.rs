@@ -1,6 +1,6 @@
 //! Storing packs and index files.
 
-use std::sync::{Arc, Mutex, atomic::Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, atomic::Ordering};
 
 use crossbeam_channel::{Receiver, Sender};
 use rustic_core::FileType;
@@ -36,7 +36,9 @@ impl Store {
                 continue;
             }
             let ticket = pack.ticket;
-            match self.store(pack) {
+            let stored = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.store(pack)))
+                .unwrap_or_else(|_| Err(Error::failed("storing a pack panicked")));
+            match stored {
                 Ok(mut buffer) => {
                     self.shared.packs.done(ticket);
                     buffer.clear();
@@ -51,6 +53,7 @@ impl Store {
         pack.close(&self.shared.sealer)?;
         let id = hash(&pack.data);
         let size = pack.data.len() as u64;
+        self.require_reserve()?;
         self.shared.storage.write(FileType::Pack, id, &pack.data)?;
         if self.shared.options.verify_writes {
             self.read_back(id, &pack.data)?;
@@ -58,15 +61,12 @@ impl Store {
         self.shared.packs_stored.fetch_add(1, Ordering::Relaxed);
         self.shared.bytes_stored.fetch_add(size, Ordering::Relaxed);
         let (index, buffer) = pack.into_index(id)?;
-        let due = {
-            let mut pending = self.pending.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-            pending.push(index);
-            let blobs: usize = pending.iter().map(|pack| pack.blobs.len()).sum();
-            (blobs >= BLOBS_PER_INDEX).then(|| std::mem::take(&mut *pending))
-        };
-        if let Some(packs) = due {
-            self.write_index(&packs)?;
+        let mut pending = self.pending();
+        pending.push(index);
+        if pending.iter().map(|pack| pack.blobs.len()).sum::<usize>() >= BLOBS_PER_INDEX {
+            self.write_index(&mut pending)?;
         }
+        drop(pending);
         Ok(buffer)
     }
 
@@ -79,18 +79,39 @@ impl Store {
             .hint("check the disk, the memory and the network of the storage; nothing that needs this pack was committed"))
     }
 
-    /// Writes an index file for all packs that none lists yet.
-    pub(super) fn flush_index(&self) -> Result<()> {
-        let packs =
-            std::mem::take(&mut *self.pending.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
-        if packs.is_empty() { Ok(()) } else { self.write_index(&packs) }
+    fn pending(&self) -> MutexGuard<'_, Vec<IndexPack>> {
+        self.pending.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    fn write_index(&self, packs: &[IndexPack]) -> Result<()> {
-        let json = serde_json::to_vec(&IndexFile { packs })
+    /// Writes an index file for all packs that none lists yet.
+    pub(super) fn flush_index(&self) -> Result<()> {
+        let mut pending = self.pending();
+        if pending.is_empty() { Ok(()) } else { self.write_index(&mut pending) }
+    }
+
+    /// The list stays locked while its index is written: who finds it empty may rely on an index that is stored.
+    fn write_index(&self, pending: &mut Vec<IndexPack>) -> Result<()> {
+        let json = serde_json::to_vec(&IndexFile { packs: pending })
             .map_err(|e| Error::failed("cannot write an index file").because(&e))?;
         self.write_sealed(FileType::Index, &json)?;
+        pending.clear();
         Ok(())
+    }
+
+    /// A disk filled to the last byte has no room for the lock and the index that freeing it takes: the run ends while
+    /// there is some left.
+    fn require_reserve(&self) -> Result<()> {
+        let Some(local) = self.shared.storage.local() else { return Ok(()) };
+        let (free, reserve) = (local.free_space()?, self.shared.options.reserve);
+        if free >= reserve {
+            return Ok(());
+        }
+        Err(Error::repository(format!(
+            "the storage is nearly full: {} free, {} are kept for maintenance",
+            crate::output::size(free),
+            crate::output::size(reserve)
+        ))
+        .hint("make space (`tik-backup prune` frees what retention has dropped), then run the backup again"))
     }
 
     /// Writes an unpacked file and gives its id.

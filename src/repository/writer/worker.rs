@@ -107,8 +107,15 @@ impl BlobWriter {
             return Ok((id, 0));
         };
         self.sealed.clear();
-        shared.sealer.seal_with(&mut self.sealed, |out| self.compressor.append(plain, out))?;
-        shared.packer(tpe).append(shared, id, &self.sealed, plain.len())?;
+        let packed = shared
+            .sealer
+            .seal_with(&mut self.sealed, |out| self.compressor.append(plain, out))
+            .and_then(|()| shared.packer(tpe).append(shared, id, &self.sealed, plain.len()));
+        if let Err(error) = packed {
+            // Others may count on this blob by now: the run as a whole has failed.
+            shared.fail(error.clone());
+            return Err(error);
+        }
         shared.blobs.done(ticket);
         Ok((id, self.sealed.len() as u64))
     }

@@ -65,17 +65,31 @@ pub(super) fn databases(session: &mut Psql, config: &PostgresConfig) -> Result<D
     } else {
         found.excluded.push(Excluded { name: GLOBALS.to_owned(), rule: "globals = false".to_owned() });
     }
+    // A name written out means a database that has to be there: a typo must not leave it unprotected.
+    let missing = config.databases.iter().filter(|pattern| !pattern.contains(['*', '?', '[', '{', '\\']));
+    for name in missing.filter(|name| !rows.iter().any(|row| row.name == **name)) {
+        let problem = Some(format!(
+            "the server has no such database, though `databases` names it\n  → correct the name in the configuration, \
+             or take it out there if the database is gone for good"
+        ));
+        found.items.push(Item { name: name.to_owned(), estimate: None, problem });
+    }
     for row in rows {
         match rule(&row, config) {
             Some(rule) => found.excluded.push(Excluded { name: row.name, rule }),
             None => {
-                let problem = (!row.may_connect).then(|| {
+                let reserved = (row.name == GLOBALS).then(|| {
+                    format!(
+                        "the name {GLOBALS} means the server's roles\n  → rename the database or exclude it"
+                    )
+                });
+                let problem = reserved.or_else(|| (!row.may_connect).then(|| {
                     format!(
                         "the backup role may not connect to it\n  → grant it: GRANT CONNECT ON DATABASE {} TO …, or \
                          exclude the database",
                         super::psql::quote_ident(&row.name)
                     )
-                });
+                }));
                 found.items.push(Item { name: row.name, estimate: row.bytes, problem });
             }
         }

@@ -51,7 +51,7 @@ pub(super) fn dump(source: &Postgres, server: &Server, sink: &dyn Sink, cancel: 
         ));
     }
     manifest.ended = jiff::Zoned::now();
-    manifest.consistency = Consistency::Snapshot;
+    manifest.consistency = Consistency::None;
     manifest.server_version.clone_from(&server.version);
     manifest.tools.push(Tool { name: "pg_dumpall".to_owned(), version: client.version_text.clone() });
     manifest.files.push(File { path: GLOBALS_SQL.to_owned(), bytes: stored.bytes });

@@ -35,6 +35,8 @@ pub struct Options {
     pub no_owner: bool,
     /// Do not restore GRANT and REVOKE.
     pub no_privileges: bool,
+    /// Everything goes to the default tablespace.
+    pub no_tablespaces: bool,
     /// Do not create missing roles.
     pub no_roles: bool,
     /// Leave out what only a superuser can restore.
@@ -100,19 +102,27 @@ pub fn restore(
     let selection = restore.select(&toc, &server)?;
     let mut done = Restored { database: target.database.clone(), ..Restored::default() };
     restore.check_target_first(&mut session)?;
-    if !options.no_roles && !(options.no_owner && options.no_privileges) {
-        done.roles_created = roles::create_missing(&mut session, roles, &selection.entries, detail, &server)?;
-    }
-    restore.require_owners(&mut session, &selection, &server)?;
+    let missing = if options.no_roles || (options.no_owner && options.no_privileges) {
+        Vec::new()
+    } else {
+        roles::missing(&mut session, roles, &selection.entries, detail, &server)?
+    };
+    restore.require_owners(&mut session, &selection, &missing, &server)?;
+    restore.require_tablespaces(&mut session, &selection)?;
+    done.notes.clone_from(&selection.notes);
+    done.roles_created = roles::create(&mut session, &missing, &server)?;
     done.created = restore.create_database(&mut session, &server)?;
     let filled = restore
-        .fill(files, &selection)
+        .create_schema()
+        .and_then(|()| restore.fill(files, &selection))
         .and_then(|bytes| {
             done.bytes = bytes;
+            restore.verify(&selection, &mut done)?;
             if options.table.is_none() {
+                // Last: a limit of connections would keep us out.
                 restore.database_properties(&mut session, &server, &mut done.notes)?;
             }
-            restore.verify(&selection, &mut done)
+            Ok(())
         })
         .map_err(|error| restore.incomplete(error, done.created));
     filled.map(|()| done)
@@ -123,6 +133,8 @@ pub(super) struct Selection {
     entries: Vec<TocEntry>,
     /// The ids, if it is not all.
     ids: Option<Vec<i32>>,
+    /// What is left out although nobody asked for that, because it cannot matter.
+    notes: Vec<String>,
 }
 
 impl Restore<'_> {
@@ -139,13 +151,31 @@ impl Restore<'_> {
             for entry in toc.iter().filter(|e| left_out.dropped.contains(&e.dump_id)) {
                 (self.notice)(&format!("not restored with the table: {}", preflight::describe(entry)));
             }
+            for entry in toc.iter().filter(|e| left_out.needed.contains(&e.dump_id) && e.desc != "SCHEMA") {
+                (self.notice)(&format!(
+                    "the table needs, and the target must have: {}",
+                    preflight::describe(entry)
+                ));
+            }
             ids = Some(chosen.into_iter().collect());
         }
         let is_chosen = |id: i32| ids.as_ref().is_none_or(|ids| ids.contains(&id));
-        let chosen: Vec<TocEntry> = toc.iter().filter(|e| is_chosen(e.dump_id)).cloned().collect();
+        let mut chosen: Vec<TocEntry> = toc.iter().filter(|e| is_chosen(e.dump_id)).cloned().collect();
+        let mut notes = Vec::new();
+        if !server.superuser && chosen.iter().any(preflight::is_extension_comment) {
+            // It comes with the extension itself; only a superuser can set it again.
+            chosen.retain(|entry| !preflight::is_extension_comment(entry));
+            notes.push(
+                "comments on extensions are those of the installed version: only a superuser can set them"
+                    .to_owned(),
+            );
+        }
         let blocked = if server.superuser { Vec::new() } else { preflight::superuser_only(&chosen, server) };
         if blocked.is_empty() {
-            return Ok(Selection { entries: chosen, ids: ids.map(|ids| ids.into_iter().collect()) });
+            // In the order of the archive, which pg_restore follows and a pipe cannot be read otherwise.
+            let partial = ids.is_some() || !notes.is_empty();
+            let ids = partial.then(|| chosen.iter().map(|entry| entry.dump_id).collect());
+            return Ok(Selection { entries: chosen, ids, notes });
         }
         let list: Vec<_> = blocked.iter().map(|entry| preflight::describe(entry)).collect();
         if !self.options.skip_superuser {
@@ -161,7 +191,7 @@ impl Restore<'_> {
         let blocked: BTreeSet<i32> = blocked.iter().map(|entry| entry.dump_id).collect();
         let entries: Vec<_> = chosen.into_iter().filter(|e| !blocked.contains(&e.dump_id)).collect();
         let ids = entries.iter().map(|entry| entry.dump_id).collect();
-        Ok(Selection { entries, ids: Some(ids) })
+        Ok(Selection { entries, ids: Some(ids), notes })
     }
 
     /// Feeds `pg_restore` from the repository.
@@ -175,6 +205,9 @@ impl Restore<'_> {
             .cancel(self.cancel);
         if self.options.no_owner {
             command = command.arg("--no-owner");
+        }
+        if self.options.no_tablespaces {
+            command = command.arg("--no-tablespaces");
         }
         if self.options.no_privileges {
             command = command.arg("--no-privileges");

@@ -8,6 +8,7 @@ use super::{Restore, Selection};
 use crate::{
     error::{Error, Result},
     source::postgres::{
+        Role,
         archive::TocEntry,
         psql::{Psql, quote_literal},
     },
@@ -77,8 +78,7 @@ fn needs_superuser(entry: &TocEntry, server: &TargetServer) -> bool {
             true
         }
         "EXTENSION" => !server.trusted_extensions.contains(&entry.tag),
-        // A trusted extension belongs to the bootstrap superuser whoever creates it.
-        "COMMENT" => entry.tag.starts_with("EXTENSION ") || entry.tag.starts_with("EVENT TRIGGER "),
+        "COMMENT" => entry.tag.starts_with("EVENT TRIGGER "),
         "FUNCTION" | "PROCEDURE" | "AGGREGATE" => {
             ["LANGUAGE c\n", "LANGUAGE c ", "LANGUAGE internal"].iter().any(|text| defines(text))
                 || untrusted_language(&entry.defn).is_some_and(|l| !server.trusted_languages.contains(l))
@@ -88,6 +88,11 @@ fn needs_superuser(entry: &TocEntry, server: &TargetServer) -> bool {
         "PROCEDURAL LANGUAGE" => defines("HANDLER"),
         _ => false,
     }
+}
+
+/// A trusted extension belongs to the bootstrap superuser whoever creates it, and so does its comment.
+pub(super) fn is_extension_comment(entry: &TocEntry) -> bool {
+    entry.desc == "COMMENT" && entry.tag.starts_with("EXTENSION ")
 }
 
 /// The language of a function if its name says that it is untrusted: those end in `u`.
@@ -103,6 +108,7 @@ impl Restore<'_> {
         &self,
         session: &mut Psql,
         selection: &Selection,
+        created: &[&Role],
         server: &TargetServer,
     ) -> Result<()> {
         #[derive(Deserialize)]
@@ -123,13 +129,17 @@ impl Restore<'_> {
         if self.options.table.is_none() {
             owners.entry(&self.original()?.owner).or_insert_with(|| "the database".to_owned());
         }
+        // We will be members of what we create.
+        owners.retain(|owner, _| !created.iter().any(|role| role.name == *owner));
         if owners.is_empty() {
             return Ok(());
         }
         let values: Vec<_> = owners.keys().map(|owner| format!("({})", quote_literal(owner))).collect();
+        // From version 16 on a membership alone does not allow to act as the role.
+        let right = if server.major >= 16 { "SET" } else { "MEMBER" };
         let rows: Vec<Owner> = session.query(&format!(
             "SELECT v.name, r.oid IS NOT NULL AS exists, \
-                    coalesce(pg_has_role(current_user, r.oid, 'MEMBER'), false) AS usable \
+                    coalesce(pg_has_role(current_user, r.oid, '{right}'), false) AS usable \
              FROM (VALUES {}) v(name) LEFT JOIN pg_catalog.pg_roles r ON r.rolname = v.name",
             values.join(", ")
         ))?;
@@ -152,5 +162,29 @@ impl Restore<'_> {
             )));
         }
         Ok(())
+    }
+
+    /// Fails if something lies in a tablespace that the target does not have.
+    pub(super) fn require_tablespaces(&self, session: &mut Psql, selection: &Selection) -> Result<()> {
+        if self.options.no_tablespaces {
+            return Ok(());
+        }
+        let there: BTreeSet<String> = session
+            .query::<Name>("SELECT spcname AS name FROM pg_catalog.pg_tablespace")?
+            .into_iter()
+            .map(|row| row.name)
+            .collect();
+        let missing = selection.entries.iter().find_map(|entry| {
+            let space =
+                entry.tablespace.as_deref().filter(|space| !space.is_empty() && !there.contains(*space))?;
+            Some((space, describe(entry)))
+        });
+        match missing {
+            None => Ok(()),
+            Some((space, entry)) => Err(Error::failed(format!(
+                "the tablespace {space} does not exist on the target; {entry} lies in it"
+            ))
+            .hint("create it, or use --no-tablespaces: then everything goes to the default tablespace")),
+        }
     }
 }

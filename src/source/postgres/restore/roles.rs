@@ -19,15 +19,14 @@ struct Name {
     name: String,
 }
 
-/// Creates the roles that the entries mention, that `@globals` knows, and that the target lacks: without the right to
-/// log in and without any other power. Memberships among them are restored.
-pub(super) fn create_missing(
+/// The roles that the entries mention, that `@globals` knows, and that the target lacks.
+pub(super) fn missing<'a>(
     session: &mut Psql,
-    roles: &[Role],
+    roles: &'a [Role],
     entries: &[TocEntry],
     detail: &Detail,
     server: &TargetServer,
-) -> Result<Vec<String>> {
+) -> Result<Vec<&'a Role>> {
     let there: BTreeSet<String> = session
         .query::<Name>("SELECT rolname AS name FROM pg_catalog.pg_roles")?
         .into_iter()
@@ -37,10 +36,7 @@ pub(super) fn create_missing(
         .iter()
         .filter(|role| !there.contains(&role.name) && mentioned(&role.name, entries, detail))
         .collect();
-    if missing.is_empty() {
-        return Ok(Vec::new());
-    }
-    if !server.superuser && !server.create_role {
+    if !missing.is_empty() && !server.superuser && !server.create_role {
         let names: Vec<_> = missing.iter().map(|role| role.name.as_str()).collect();
         return Err(Error::failed(format!(
             "roles are missing on the target, and the account {} may not create them: {}",
@@ -49,7 +45,12 @@ pub(super) fn create_missing(
         ))
         .hint("have them created, or use --no-owner and --no-privileges"));
     }
-    for role in &missing {
+    Ok(missing)
+}
+
+/// Creates roles without the right to log in and without any other power. Memberships among them are restored.
+pub(super) fn create(session: &mut Psql, missing: &[&Role], server: &TargetServer) -> Result<Vec<String>> {
+    for role in missing {
         let inherit = if role.inherit { "INHERIT" } else { "NOINHERIT" };
         session.execute(&format!("CREATE ROLE {} NOLOGIN {inherit}", quote_ident(&role.name)))?;
         if !server.superuser {
@@ -58,7 +59,7 @@ pub(super) fn create_missing(
         }
     }
     let names: BTreeSet<&str> = missing.iter().map(|role| role.name.as_str()).collect();
-    for role in &missing {
+    for role in missing {
         for group in role.member_of.iter().filter(|group| names.contains(group.as_str())) {
             session.execute(&format!("GRANT {} TO {}", quote_ident(group), quote_ident(&role.name)))?;
         }

@@ -185,7 +185,7 @@ impl Restore<'_> {
                      by hand and restore into that",
                 )
             })?;
-            if !self.options.no_owner {
+            if !self.options.no_owner && self.options.table.is_none() {
                 session.execute(&format!(
                     "ALTER DATABASE {} OWNER TO {}",
                     quote_ident(&self.target.database),
@@ -193,11 +193,16 @@ impl Restore<'_> {
                 ))?;
             }
         }
+        Ok(created)
+    }
+
+    /// The schema of a single table, which its entries do not include.
+    pub(super) fn create_schema(&self) -> Result<()> {
         if let Some(table) = &self.options.table {
             let schema = table.split_once('.').map_or("public", |(schema, _)| schema);
             self.in_target()?.execute(&format!("CREATE SCHEMA IF NOT EXISTS {}", quote_ident(schema)))?;
         }
-        Ok(created)
+        Ok(())
     }
 
     /// What belongs to the database but not to its dump under another name: settings, comment, privileges, limit.
@@ -216,7 +221,15 @@ impl Restore<'_> {
         if original.connection_limit >= 0 {
             statements.push(format!("ALTER DATABASE {name} CONNECTION LIMIT {}", original.connection_limit));
         }
-        statements.extend(original.settings.iter().map(|setting| setting_statement(&name, setting)));
+        for setting in &original.settings {
+            match setting_statement(&name, setting) {
+                Some(statement) => statements.push(statement),
+                None => notes.push(format!(
+                    "not restored: the setting {}, whose value is no list of names",
+                    setting.name
+                )),
+            }
+        }
         if !self.options.no_privileges && !original.default_grants {
             statements.push(format!("REVOKE ALL ON DATABASE {name} FROM PUBLIC"));
             for grant in &original.grants {
@@ -230,7 +243,9 @@ impl Restore<'_> {
                 Ok(()) => {}
                 // A superuser restores everything; any other account is told what it could not.
                 Err(error) if !server.superuser => {
-                    notes.push(format!("not restored: {statement} ({})", error.summary()));
+                    // Not the whole statement: a setting may hold a secret.
+                    let what = statement.split(" = ").next().unwrap_or_default();
+                    notes.push(format!("not restored: {what} ({})", error.summary()));
                 }
                 Err(error) => return Err(error.context("cannot restore the database's properties")),
             }
@@ -239,7 +254,9 @@ impl Restore<'_> {
     }
 }
 
-fn setting_statement(database: &str, setting: &crate::source::postgres::Setting) -> String {
+/// The statement that restores a setting. `None` if a list does not read as the server would read it: its value may
+/// come from anybody who can log in, and must not become SQL.
+fn setting_statement(database: &str, setting: &crate::source::postgres::Setting) -> Option<String> {
     /// Parameters whose value is a list, which must not be quoted as a whole.
     const LISTS: [&str; 6] = [
         "search_path",
@@ -250,16 +267,60 @@ fn setting_statement(database: &str, setting: &crate::source::postgres::Setting)
         "unix_socket_directories",
     ];
     let value = if LISTS.contains(&setting.name.as_str()) {
-        setting.value.clone()
+        let names = split_list(&setting.value)?;
+        if names.is_empty() {
+            "''".to_owned()
+        } else {
+            names.iter().map(|n| quote_literal(n)).collect::<Vec<_>>().join(", ")
+        }
     } else {
         quote_literal(&setting.value)
     };
     let name: Vec<_> = setting.name.split('.').map(quote_ident).collect();
     let set = format!("SET {} = {value}", name.join("."));
-    match &setting.role {
+    Some(match &setting.role {
         Some(role) => format!("ALTER ROLE {} IN DATABASE {database} {set}", quote_ident(role)),
         None => format!("ALTER DATABASE {database} {set}"),
+    })
+}
+
+/// Takes a list such as `public, "odd name"` apart.
+fn split_list(value: &str) -> Option<Vec<String>> {
+    let mut names = Vec::new();
+    let mut rest = value.trim();
+    while !rest.is_empty() {
+        let after = if let Some(mut quoted) = rest.strip_prefix('"') {
+            let mut name = String::new();
+            loop {
+                let end = quoted.find('"')?;
+                name.push_str(&quoted[..end]);
+                quoted = &quoted[end + 1..];
+                match quoted.strip_prefix('"') {
+                    Some(more) => {
+                        name.push('"');
+                        quoted = more;
+                    }
+                    None => break,
+                }
+            }
+            names.push(name);
+            quoted.trim_start()
+        } else {
+            let end = rest.find(',').unwrap_or(rest.len());
+            let name = rest[..end].trim_end();
+            if name.is_empty() || name.contains(|c: char| c.is_whitespace() || c == '"') {
+                return None;
+            }
+            names.push(name.to_owned());
+            &rest[end..]
+        };
+        rest = match after.strip_prefix(',') {
+            Some(more) if !more.trim().is_empty() => more.trim_start(),
+            None if after.is_empty() => after,
+            _ => return None,
+        };
     }
+    Some(names)
 }
 
 fn create_statement(name: &str, original: &Database, server: &TargetServer) -> String {
@@ -274,7 +335,8 @@ fn create_statement(name: &str, original: &Database, server: &TargetServer) -> S
         _ if server.major < 15 => None,
         Some("i") => Some(("icu", "ICU_LOCALE")),
         Some("b") if server.major >= 17 => Some(("builtin", "BUILTIN_LOCALE")),
-        Some("c") => Some(("libc", "")),
+        // Before version 15 there was no other.
+        Some("c") | None => Some(("libc", "")),
         _ => None,
     };
     if let Some((provider, option)) = provider {
@@ -305,6 +367,29 @@ mod tests {
         let socket = parse_url("postgres:///shop?host=/run/postgresql").unwrap();
         assert_eq!(socket.params.host, "/run/postgresql");
         assert_eq!(parse_url("postgres://[::1]:99/x").unwrap().params.host, "::1");
+    }
+
+    #[test]
+    fn settings_cannot_smuggle_sql() {
+        let setting = |value: &str| {
+            let setting = crate::source::postgres::Setting {
+                role: None,
+                name: "search_path".to_owned(),
+                value: value.to_owned(),
+            };
+            setting_statement("\"d\"", &setting)
+        };
+        let set = "ALTER DATABASE \"d\" SET \"search_path\" = ";
+        assert_eq!(setting("\"$user\", public").unwrap(), format!("{set}'$user', 'public'"));
+        assert_eq!(setting("\"o\"\"dd, name\",x").unwrap(), format!("{set}'o\"dd, name', 'x'"));
+        assert_eq!(setting("").unwrap(), format!("{set}''"));
+        assert_eq!(
+            setting("public;create/**/role/**/evil").unwrap(),
+            format!("{set}'public;create/**/role/**/evil'")
+        );
+        assert_eq!(setting("public; create role evil"), None);
+        assert_eq!(setting("\"open"), None);
+        assert_eq!(setting("a,"), None);
     }
 
     #[test]
