@@ -50,8 +50,9 @@ fn text(report: &CheckReport) -> String {
     ));
     if !report.errors.is_empty() {
         text.push_str(
-            "\nRun a backup: it stores again whatever packs are missing. What is damaged in place is shown by `restic \
-             repair`; keep a copy of the repository before you use it.",
+            "\nIf packs are missing: run a backup, which stores again what the sources still have, then `tik-backup prune`, \
+             which takes lost packs out of the index. For packs that are damaged, docs/operations.md shows the steps with \
+             `restic repair`; keep a copy of the repository before you take them.",
         );
     }
     text

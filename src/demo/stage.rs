@@ -183,9 +183,9 @@ pub(super) fn shell_word(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
-/// Stock restic, if there is one: `$TIK_BACKUP_TEST_RESTIC_NEW`, else in `PATH`.
+/// Stock restic, if there is one: `$TIK_BACKUP_DEMO_RESTIC`, else in `PATH`.
 pub(super) fn find_restic() -> Option<PathBuf> {
-    let named = std::env::var_os("TIK_BACKUP_TEST_RESTIC_NEW").map(PathBuf::from);
+    let named = std::env::var_os("TIK_BACKUP_DEMO_RESTIC").map(PathBuf::from);
     let path = std::env::var_os("PATH").unwrap_or_default();
     let in_path = std::env::split_paths(&path).map(|dir| dir.join("restic")).collect::<Vec<_>>();
     named.into_iter().chain(in_path).find(|file| fs::metadata(file).is_ok_and(|meta| meta.is_file()))

@@ -43,7 +43,9 @@ impl LocalStorage {
                 let error = Error::repository(format!("cannot open the repository at {}", root.display()))
                     .because(&io::Error::from(e));
                 match e {
-                    rustix::io::Errno::NOENT => error.hint("`tik-backup init` creates it"),
+                    rustix::io::Errno::NOENT => {
+                        error.hint("check that the right storage is mounted; only if there never was a repository, `tik-backup init` creates one")
+                    }
                     _ => error.hint("check that the storage is mounted and that this user may read it"),
                 }
             })?;

@@ -10,7 +10,7 @@ use rustic_core::{
 };
 use serde::Serialize;
 
-use super::{LockOptions, Repository, local::LocalStorage, rustic_error};
+use super::{LockOptions, Repository, brief, local::LocalStorage, rustic_error};
 use crate::{
     error::{Error, Result},
     stream::cancel::Cancel,
@@ -229,7 +229,7 @@ impl Repository {
         for (level, finding) in results.0 {
             // The levels' type cannot be named outside of its crate; its debug form can.
             let list = if format!("{level:?}").contains("Error") { &mut errors } else { &mut warnings };
-            list.push(finding.to_string());
+            list.push(brief(&finding.to_string()));
         }
         let read = part.map_or(0, |(n, m)| packs.iter().filter(|(id, _)| id.as_u32() % m == n).count());
         Ok(CheckReport {

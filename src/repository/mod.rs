@@ -269,5 +269,35 @@ fn rustic_error(doing: &str, error: Box<RusticError>) -> Error {
         rest = rest[start..].find(')').map_or("", |end| &rest[start + end + 1..]);
     }
     plain.push_str(rest);
-    Error::repository(doing).because_text(plain.replace(": caused by: ", ": "))
+    Error::repository(doing).because_text(brief(&plain.replace(": caused by: ", ": ")))
+}
+
+/// What is worth reading in a text of `rustic_core`: neither headings nor links nor backtraces.
+fn brief(text: &str) -> String {
+    let mut lines: Vec<&str> = Vec::new();
+    for line in text.lines().map(str::trim) {
+        if ["Backtrace", "Some additional details", "For more information", "If you think", "It was caused by"]
+            .iter()
+            .any(|end| line.starts_with(end))
+        {
+            break;
+        }
+        let heading = line.is_empty() || line == "Message:";
+        if !heading {
+            lines.push(line.split("`rustic_core` experienced an error").next().unwrap_or(line).trim_end_matches([':', ' ']));
+        }
+    }
+    lines.retain(|line| !line.is_empty());
+    lines.join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn long_texts_become_brief() {
+        let text = "error reading pack 12: `rustic_core` experienced an error related to `cryptography`.\n\nMessage:\n\
+                    MAC check failed.\n\nSome additional details ...\n\nBacktrace:\n  0: main";
+        assert_eq!(super::brief(text), "error reading pack 12: MAC check failed.");
+        assert_eq!(super::brief("a plain text"), "a plain text");
+    }
 }

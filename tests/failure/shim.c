@@ -1,7 +1,7 @@
 /* Makes calls on files below $SHIM_ROOT fail, for tests of what the program does about it.
  *
  * $SHIM_RULES has a line for each rule: CALL WHERE WHAT SKIP COUNT PERIOD
- *   CALL    write, read, fsync (of a file), dirsync (fsync of a folder), or any of these but read
+ *   CALL    write, read, fsync (of a file), dirsync (fsync of a folder) or sync (fsync of either)
  *   WHERE   a text that must occur in the file's path below the root, or * for every file
  *   WHAT    the number of an error, flip (a bit of the data) or kill (this process, with SIGKILL)
  *   SKIP    that many matching calls pass first
@@ -71,7 +71,7 @@ static const struct rule *hit(const char *call, int fd) {
         return NULL;
     for (int i = 0; i < rule_count; i++) {
         struct rule *rule = &rules[i];
-        if (strcmp(rule->call, call) != 0 && (strcmp(rule->call, "any") != 0 || strcmp(call, "read") == 0))
+        if (strcmp(rule->call, call) != 0 && (strcmp(rule->call, "sync") != 0 || strstr(call, "sync") == NULL))
             continue;
         if (strcmp(rule->where, "*") != 0 && strstr(path + root_length, rule->where) == NULL)
             continue;

@@ -7,8 +7,10 @@ use crate::{
 
 /// All the bytes of a text column, whatever encoding the database claims.
 fn bytes(server: &PgServer, database: &str, table: &str) -> String {
-    let query = format!("SELECT string_agg(encode(textsend(t), 'hex'), ' ' ORDER BY id) FROM {table}");
-    server.psql(database, &format!("SET client_encoding = 'SQL_ASCII'; {query}"))
+    let query = format!(
+        "SELECT string_agg(encode(convert_to(t, getdatabaseencoding()), 'hex'), ' ' ORDER BY id) FROM {table}"
+    );
+    server.psql(database, &query)
 }
 
 fn create(server: &PgServer, name: &str, how: &str) {
@@ -81,7 +83,7 @@ fn a_table_whose_name_is_not_utf8_comes_back() {
     let done = restore(&config, "ascii", &["--into", "restored"]);
     // Its name cannot be written down, so what could not be checked is said.
     assert_says(&done["database"]["notes"].to_string(), &["not compared", "public.g"]);
-    let named = "SELECT encode(textsend(relname::text), 'hex') FROM pg_class WHERE relnamespace = 'public'::regnamespace";
+    let named = "SELECT encode(convert_to(relname::text, getdatabaseencoding()), 'hex') FROM pg_class WHERE relnamespace = 'public'::regnamespace";
     assert_eq!(server.psql("restored", named), "67e4");
     let filled = format!(
         "DO $$ DECLARE found int; BEGIN

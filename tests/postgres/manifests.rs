@@ -18,7 +18,7 @@ const SHOP: &str = "
     CREATE SEQUENCE fresh START 5;
     SELECT lo_from_bytea(4711, 'ten bytes!'), lo_from_bytea(4712, '');";
 
-fn text<'a>(value: &'a Value) -> &'a str {
+fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_else(|| panic!("{value} is no text"))
 }
 

@@ -200,3 +200,29 @@ fn no_password_is_in_arguments_or_environment() {
         assert!(!std::path::Path::new(&file).exists(), "{file} is removed at the end");
     }
 }
+
+/// pg_restore repeats the command that failed, which may hold a password of another server.
+#[test]
+fn a_failed_restore_does_not_show_what_it_restores() {
+    skip_unless!(Tool::Pg15);
+    let server = PgServer::start(PgVersion::V15);
+    server.create_database("shop");
+    server.psql(
+        "shop",
+        "CREATE ROLE mapped; CREATE EXTENSION postgres_fdw;
+         CREATE SERVER elsewhere FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '192.0.2.1');
+         CREATE USER MAPPING FOR mapped SERVER elsewhere OPTIONS (user 'x', password 'Remote-9b2e secret')",
+    );
+    let config = crate::support::configured(&server, "");
+    let ran = try_backup(&config, &[]).ok();
+    assert!(!ran.stdout.contains("Remote-9b2e") && !ran.stderr.contains("Remote-9b2e"));
+    let other = PgServer::start(PgVersion::V15);
+    let into = crate::support::url(&other, "postgres", "shop");
+    let ran = crate::support::try_restore(&config, "shop", &["--into", &into, "--no-roles"]).expect_code(1);
+    assert_says(&ran.stderr, &["mapped", "does not exist"]);
+    assert!(!ran.stderr.contains("Remote-9b2e") && !ran.stdout.contains("Remote-9b2e"), "{}", ran.stderr);
+    let folder = tempfile::tempdir().unwrap();
+    crate::support::files_of(&config, "shop", "latest", folder.path());
+    let manifest = fs::read_to_string(folder.path().join("manifest.json")).unwrap();
+    assert!(!manifest.contains("Remote-9b2e"), "the manifest holds digests of definitions, not their text");
+}

@@ -99,8 +99,16 @@ fn what_only_a_superuser_can_restore_is_named_or_left_out() {
     let ran = try_restore(&config, "original", &all).ok();
     assert_says(
         &ran.stderr,
-        &["left out", "EVENT TRIGGER forbid new tables", "SERVER elsewhere", "FOREIGN TABLE public.remote"],
+        &[
+            "left out",
+            "EVENT TRIGGER forbid new tables",
+            "SERVER elsewhere",
+            "FOREIGN TABLE public.remote",
+            "USER MAPPING tik_app SERVER elsewhere",
+        ],
     );
+    let notes = ran.json()["database"]["notes"].to_string();
+    assert_says(&notes, &["not compared", "secrets"]);
     let mut expected = server.row_counts("original");
     expected.retain(|table, _| !table.starts_with("tik_test_settings."));
     assert_eq!(server.row_counts("copy"), expected, "all but what belongs to an extension that was left out");
