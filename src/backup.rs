@@ -114,7 +114,7 @@ fn retain(
 /// Fails with everything wrong about `selectors` that the configuration alone can tell.
 pub fn check_selectors(config: &Config, selectors: &[Selector]) -> Result<()> {
     for selector in selectors {
-        if !config.source(&selector.source).is_some() {
+        if config.source(&selector.source).is_none() {
             let known: Vec<_> = config.sources.iter().map(|source| source.name.as_str()).collect();
             return Err(Error::usage(format!("there is no source `{}`", selector.source))
                 .hint(format!("the configuration has: {}", known.join(", "))));

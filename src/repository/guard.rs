@@ -74,7 +74,7 @@ pub(super) fn require_mounted(mount: &Path, location: &Path) -> Result<()> {
     let inside = mount.join(".");
     let stat = rfs::stat(&inside).map_err(|e| not_mounted(mount).because(&io::Error::from(e)))?;
     let statfs = rfs::statfs(&inside).map_err(|e| not_mounted(mount).because(&io::Error::from(e)))?;
-    if i64::from(statfs.f_type) == AUTOFS_MAGIC || !is_mount_root(mount, stat.st_dev) {
+    if statfs.f_type == AUTOFS_MAGIC || !is_mount_root(mount, stat.st_dev) {
         return Err(not_mounted(mount));
     }
     Ok(())

@@ -357,7 +357,8 @@ mod tests {
         child.wait().unwrap();
         let dead = LockFile { pid: child.id().cast_signed(), ..lock() };
         assert_eq!(dead.stale(Timestamp::now()), Some("its process is dead"));
-        let other_boot = LockFile { pid_scope: Some("another start of this machine".to_owned()), ..dead.clone() };
+        let other_boot =
+            LockFile { pid_scope: Some("another start of this machine".to_owned()), ..dead.clone() };
         assert_eq!(other_boot.stale(Timestamp::now()), None);
         // Locks of restic tell the host's name only.
         let restic = LockFile { pid_scope: None, ..dead };

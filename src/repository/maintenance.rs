@@ -59,7 +59,7 @@ impl Subset {
         };
         if let Some(percent) = text.strip_suffix('%') {
             let percent: f64 = percent.trim().parse().map_err(|_| invalid())?;
-            if !(percent >= 0.01 && percent <= 100.0) {
+            if !(0.01..=100.0).contains(&percent) {
                 return Err(invalid());
             }
             let parts = (100.0 / percent).ceil() as u32;

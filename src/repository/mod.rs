@@ -259,6 +259,7 @@ fn exists(storage: &Storage) -> Result<bool> {
 }
 
 /// An error of `rustic_core` in our words: its long form has guidance for another program's users.
+#[allow(clippy::boxed_local)] // that is how the library hands its errors out
 fn rustic_error(doing: &str, error: Box<RusticError>) -> Error {
     let text = error.display_log();
     let text = text.strip_prefix("Error: ").unwrap_or(&text);
@@ -276,15 +277,26 @@ fn rustic_error(doing: &str, error: Box<RusticError>) -> Error {
 fn brief(text: &str) -> String {
     let mut lines: Vec<&str> = Vec::new();
     for line in text.lines().map(str::trim) {
-        if ["Backtrace", "Some additional details", "For more information", "If you think", "It was caused by"]
-            .iter()
-            .any(|end| line.starts_with(end))
+        if [
+            "Backtrace",
+            "Some additional details",
+            "For more information",
+            "If you think",
+            "It was caused by",
+        ]
+        .iter()
+        .any(|end| line.starts_with(end))
         {
             break;
         }
         let heading = line.is_empty() || line == "Message:";
         if !heading {
-            lines.push(line.split("`rustic_core` experienced an error").next().unwrap_or(line).trim_end_matches([':', ' ']));
+            lines.push(
+                line.split("`rustic_core` experienced an error")
+                    .next()
+                    .unwrap_or(line)
+                    .trim_end_matches([':', ' ']),
+            );
         }
     }
     lines.retain(|line| !line.is_empty());

@@ -57,7 +57,13 @@ fn no_failed_dump_is_committed_and_none_harms_another() {
         let error = failed["error"].as_str().unwrap();
         assert_eq!((&failed["outcome"], &failed["snapshot"]), (&"failed".into(), &serde_json::Value::Null));
         assert!(error.contains(message), "{name}: {error}");
-        assert!((error.contains("line 30 of 30") || message.contains("its archive") || message.contains("gave nothing")) && !error.contains("line 3 of 30"), "{name}: {error}");
+        assert!(
+            (error.contains("line 30 of 30")
+                || message.contains("its archive")
+                || message.contains("gave nothing"))
+                && !error.contains("line 3 of 30"),
+            "{name}: {error}"
+        );
         assert!(run.stderr.contains(&format!("{full}: FAILED: ")), "{}", run.stderr);
         assert_eq!(
             world.snapshots(&full),

@@ -145,7 +145,9 @@ impl World {
 
     /// All snapshots, whoever has locked the repository or died with a lock.
     fn all_snapshots(&self) -> Vec<Value> {
-        serde_json::from_slice::<Option<_>>(&self.restic(&["--no-lock", "snapshots", "--json"])).unwrap().unwrap_or_default()
+        serde_json::from_slice::<Option<_>>(&self.restic(&["--no-lock", "snapshots", "--json"]))
+            .unwrap()
+            .unwrap_or_default()
     }
 
     /// Both restics read every byte and find nothing wrong.

@@ -184,9 +184,12 @@ impl Cutter<'_> {
 impl Sink for ItemWriter {
     fn store(&self, path: &str, reader: &mut dyn Read) -> Result<Stored> {
         let (content, bytes) = self.stream(reader)?;
+        let now = Timestamp::now();
         let meta = Metadata {
             mode: Some(0o600),
-            mtime: Some(Timestamp::now()),
+            mtime: Some(now),
+            atime: Some(now),
+            ctime: Some(now),
             uid: Some(rustix::process::getuid().as_raw()),
             gid: Some(rustix::process::getgid().as_raw()),
             size: bytes,

@@ -6,6 +6,7 @@
 //! blocks the readers.
 
 mod commit;
+mod go_json;
 mod item;
 mod pack;
 mod store;

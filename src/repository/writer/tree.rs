@@ -2,16 +2,17 @@
 
 use std::{collections::BTreeMap, ffi::OsStr};
 
-use rustic_core::repofile::{BlobType, Metadata, Node, NodeType, Tree};
+use jiff::Timestamp;
+use rustic_core::repofile::{BlobType, Metadata, Node, NodeType};
 
-use super::{Shared, SnapshotMeta, worker::BlobWriter};
+use super::{Shared, SnapshotMeta, go_json, worker::BlobWriter};
 use crate::{
     error::{Error, Result},
     repository::seal::Hash,
 };
 
 enum Entry {
-    File(Node),
+    File(Box<Node>),
     Folder(Folder),
 }
 
@@ -50,7 +51,7 @@ impl TreeBuilder {
                 Entry::File(_) => return Err(invalid()),
             }
         }
-        if folder.insert(name.to_owned(), Entry::File(node)).is_some() {
+        if folder.insert(name.to_owned(), Entry::File(Box::new(node))).is_some() {
             return Err(Error::failed(format!("`{path}` was stored twice")));
         }
         self.files += 1;
@@ -84,7 +85,7 @@ fn write_folder(
     let mut nodes = Vec::with_capacity(folder.len());
     for (name, entry) in folder {
         let mut node = match entry {
-            Entry::File(node) => node,
+            Entry::File(node) => *node,
             Entry::Folder(below) => {
                 tree.folders += 1;
                 let id = write_folder(shared, blobs, meta, below, tree)?;
@@ -101,17 +102,19 @@ fn write_folder(
     }
     // Trees must be ordered by name as it is stored, that is after escaping.
     nodes.sort_by(|a, b| a.name.cmp(&b.name));
-    let (json, _) =
-        Tree { nodes }.serialize().map_err(|e| Error::failed("cannot write a tree").because(&e))?;
+    let json = go_json::tree(&nodes)?;
     let (id, added) = blobs.store(shared, BlobType::Tree, &json)?;
     tree.bytes_added += added;
     Ok(id)
 }
 
 fn folder_meta(meta: &SnapshotMeta) -> Metadata {
+    let time: Timestamp = meta.time.timestamp();
     Metadata {
         mode: Some(0o20_000_000_700),
-        mtime: Some(meta.time.timestamp()),
+        mtime: Some(time),
+        atime: Some(time),
+        ctime: Some(time),
         uid: Some(rustix::process::getuid().as_raw()),
         gid: Some(rustix::process::getgid().as_raw()),
         ..Metadata::default()

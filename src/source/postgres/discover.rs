@@ -68,10 +68,11 @@ pub(super) fn databases(session: &mut Psql, config: &PostgresConfig) -> Result<D
     // A name written out means a database that has to be there: a typo must not leave it unprotected.
     let missing = config.databases.iter().filter(|pattern| !pattern.contains(['*', '?', '[', '{', '\\']));
     for name in missing.filter(|name| !rows.iter().any(|row| row.name == **name)) {
-        let problem = Some(format!(
+        let problem = Some(
             "the server has no such database, though `databases` names it\n  → correct the name in the configuration, \
              or take it out there if the database is gone for good"
-        ));
+                .to_owned(),
+        );
         found.items.push(Item { name: name.to_owned(), estimate: None, problem });
     }
     for row in rows {

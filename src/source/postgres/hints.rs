@@ -5,7 +5,7 @@ use crate::error::Error;
 /// Texts that must all occur in a message, and what to do about it. The first row that fits counts.
 ///
 /// A server with another language configured writes other texts: then there is no hint, and the message stands alone.
-const HINTS: [(&[&str], &str); 26] = [
+const HINTS: [(&[&str], &str); 28] = [
     (
         &["password authentication failed"],
         "the password is wrong or the role does not exist (the server does not tell which): check `user` and \
@@ -66,6 +66,12 @@ const HINTS: [(&[&str], &str); 26] = [
     ),
     (&["the database system is"], "the server is starting, stopping or recovering: try again when it is up"),
     (&["server version mismatch"], "install client tools of the server's version"),
+    (
+        &["permission denied for large object"],
+        "large objects can be read by their owner or a superuser, or by everybody where the server sets \
+         `lo_compat_privileges`",
+    ),
+    (&["row-level security"], "a backup must see all rows: `ALTER ROLE … BYPASSRLS` for the backup role"),
     (
         &["permission denied"],
         "grant the backup role what it may not read: `GRANT pg_read_all_data TO …` (PostgreSQL 14 or newer), and \
