@@ -25,6 +25,7 @@ pub struct ChildInput {
     idle_timeout: Option<Duration>,
     output: Tail,
     failed: Option<Error>,
+    had_enough: bool,
 }
 
 /// The last lines a tool wrote, at most 20 of each.
@@ -51,7 +52,7 @@ impl ChildInput {
             .map_err(|error| {
                 Error::failed(format!("cannot read the output of {}", process.name())).because(&error)
             })?;
-        Ok(Self { process, pipe: Some(pipe), cancel, idle_timeout, output, failed: None })
+        Ok(Self { process, pipe: Some(pipe), cancel, idle_timeout, output, failed: None, had_enough: false })
     }
 
     /// Closes stdin and waits for the tool's exit, however long its last steps take (building indexes may take hours);
@@ -73,11 +74,18 @@ impl ChildInput {
         }
     }
 
+    /// Whether the tool stopped reading before the end of what was written, and then succeeded. [`ChildInput::finish`]
+    /// calls that a failure; who lets a tool take only a part may not.
+    pub fn had_enough(&self) -> bool {
+        self.had_enough
+    }
+
     /// The tool closed its stdin: the reason is its exit status and what it said.
     fn broken(&mut self) -> Error {
         self.pipe = None;
         match self.process.wait(Some(LAST_STEPS), &self.cancel) {
             Ok(status) if status.success() => {
+                self.had_enough = true;
                 Error::failed(format!("{} ended before it had read all data", self.process.name()))
                     .because_text(self.process.messages().text())
             }

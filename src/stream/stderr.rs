@@ -34,6 +34,7 @@ struct State {
     lines: VecDeque<String>,
     bytes: usize,
     closed: bool,
+    in_command: bool,
 }
 
 impl Tail {
@@ -56,6 +57,7 @@ impl Tail {
         let mut state = self.lock();
         state.lines.clear();
         state.bytes = 0;
+        state.in_command = false;
     }
 
     /// Waits until the writing side is closed by all who hold it; a grandchild may keep it open, hence the limit.
@@ -117,6 +119,14 @@ impl Tail {
             return;
         }
         let mut state = self.lock();
+        // pg_restore repeats the whole command that failed. It may hold a password, and would push out the reason.
+        state.in_command = match state.in_command {
+            true => !text.starts_with("pg_restore: "),
+            false => text.starts_with("Command was: "),
+        };
+        if state.in_command {
+            return;
+        }
         state.bytes += text.len();
         state.lines.push_back(text);
         while state.lines.len() > LINES || state.bytes > BYTES {

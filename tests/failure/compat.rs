@@ -18,47 +18,46 @@ fn stored(world: &World) -> u64 {
 fn stock_restic_and_we_share_a_repository() {
     let setup =
         Setup { tables: "[retention]\nkeep_last = 1\nkeep_daily = 0\nkeep_weekly = 0", ..Setup::default() };
-    for old_creates in [true, false] {
-        let Some(world) = World::new(&["a"], setup) else { return };
-        let (repo, password) = (world.repo(), world.config.password_file());
-        let creator = if old_creates { &world.old } else { &world.new };
+    let Some(world) = World::new(&["a"], setup) else { return };
+    let (repo, password) = (world.repo(), world.config.password_file());
+    for creator in [&world.old, &world.new] {
+        fs::remove_dir_all(&repo).ok();
         creator.init(&repo, &password);
-        let said = world.cmd().args(["--json", "init"]).run().ok().json();
-        assert_eq!(said["created"], false);
-        fill(&world.server, "a", "more", 50_000, "a");
+        assert_eq!(world.cmd().args(["--json", "init"]).run().ok().json()["created"], false);
         world.backup(&[]).ok();
-        let first = world.snapshots("pg/a").pop_first().unwrap();
-        let dump = world.whole(&first, "pg/a");
-        assert!(dump.len() > 5_000_000);
-        for restic in [&world.old, &world.new] {
-            same_bytes_are_stored_once(&world, restic, &dump);
-            restored_as_files(&world, restic, &first, &dump);
-        }
-        restored_as_database(&world);
-
-        // Retention and prune leave alone what is not ours.
-        fill(&world.server, "a", "more", 50_000, "changed");
-        world.backup(&[]).ok();
-        assert!(!world.snapshots("pg/a").contains(&first), "our own older snapshot is dropped");
-        let before = stored(&world);
-        world.cmd().arg("prune").run().ok();
-        for path in ["/same bytes"] {
-            let ids = world.snapshots(path.trim_start_matches('/'));
-            assert_eq!(ids.len(), 2);
-            for id in ids {
-                assert!(
-                    world.old.dump(&repo, &password, &id, path) == dump,
-                    "restic's snapshot has lost nothing"
-                );
-                world.new.ok(&repo, &password, &["forget", &id]);
-            }
-        }
-        world.spotless();
-        world.cmd().arg("prune").run().ok();
-        assert!(stored(&world) < before * 3 / 4, "what nobody needs any more is gone");
-        world.spotless();
-        world.cmd().args(["check", "--read-data"]).run().ok();
+        world.clean();
     }
+    fill(&world.server, "a", "more", 50_000, "a");
+    world.backup(&[]).ok();
+    let first = world.snapshots("pg/a").pop_first().unwrap();
+    let dump = world.whole(&first, "pg/a");
+    assert!(dump.len() > 5_000_000);
+    for restic in [&world.old, &world.new] {
+        same_bytes_are_stored_once(&world, restic, &dump);
+        restored_as_files(&world, restic, &first, &dump);
+    }
+    restored_as_database(&world);
+
+    // Retention and prune leave alone what is not ours.
+    fill(&world.server, "a", "more", 50_000, "changed");
+    world.backup(&[]).ok();
+    assert!(!world.snapshots("pg/a").contains(&first), "our own older snapshot is dropped");
+    let before = stored(&world);
+    world.cmd().arg("prune").run().ok();
+    let theirs = world.snapshots("same bytes");
+    assert_eq!(theirs.len(), 2);
+    for id in theirs {
+        assert!(
+            world.old.dump(&repo, &password, &id, "/same bytes") == dump,
+            "restic's snapshot has lost nothing"
+        );
+        world.restic(&["forget", &id]);
+    }
+    world.spotless();
+    world.cmd().arg("prune").run().ok();
+    assert!(stored(&world) < before * 3 / 4, "what nobody needs any more is gone");
+    world.spotless();
+    world.cmd().args(["check", "--read-data"]).run().ok();
 }
 
 /// Restic cuts the same bytes into the same blobs, finds them all, and adds only its own trees.

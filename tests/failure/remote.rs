@@ -96,5 +96,5 @@ fn pruned_in_two_phases(world: &World, server: &RestServer, cmd: &dyn Fn(&[&str]
         world.whole(world.snapshots(item).first().unwrap(), item);
     }
     world.clean();
-    drop(cmd(&["check", "--read-data"]));
+    cmd(&["check", "--read-data"]).ok();
 }

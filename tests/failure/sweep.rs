@@ -46,7 +46,6 @@ fn dead_at_any_write_of_a_backup_or_a_prune_the_repository_is_sound() {
         world.clean_but_locked();
     });
     // A lock, packs of data and trees, an index, two snapshots: for each the file and its folder are synced.
-    eprintln!("KILLS {kills}");
     assert!(kills >= 10, "killed only {kills} times");
     assert!(leftovers > 0, "a killed write leaves its temporary file behind");
     assert_eq!(locks(&world.repo()), 0, "the locks of the dead are removed");
@@ -64,7 +63,6 @@ fn dead_at_any_write_of_a_backup_or_a_prune_the_repository_is_sound() {
         },
         || world.clean_but_locked(),
     );
-    eprintln!("KILLS {kills}");
     assert!(kills >= 4, "killed only {kills} times");
     assert_eq!(temporary_files(&world.repo()), Vec::<PathBuf>::new());
     world.all_whole(&mut BTreeSet::new());

@@ -1,7 +1,7 @@
 //! A server, a configuration with client tools that fail on demand, and both restics.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
@@ -137,10 +137,17 @@ impl World {
 
     /// Ids of the snapshots of an item, as stock restic sees them.
     pub fn snapshots(&self, item: &str) -> BTreeSet<String> {
-        let path = format!("/{item}");
-        let all = self.all_snapshots();
-        let of_item = all.iter().filter(|snapshot| snapshot["paths"][0] == path.as_str());
-        of_item.map(|snapshot| snapshot["id"].as_str().unwrap().to_owned()).collect()
+        self.snapshots_by_item().remove(item).unwrap_or_default()
+    }
+
+    /// The same of every item.
+    pub fn snapshots_by_item(&self) -> BTreeMap<String, BTreeSet<String>> {
+        let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for snapshot in self.all_snapshots() {
+            let item = snapshot["paths"][0].as_str().unwrap().trim_start_matches('/').to_owned();
+            found.entry(item).or_default().insert(snapshot["id"].as_str().unwrap().to_owned());
+        }
+        found
     }
 
     /// All snapshots, whoever has locked the repository or died with a lock.
@@ -206,10 +213,11 @@ impl World {
     /// Every snapshot that is not in `seen` yet is whole; they are added to it.
     #[track_caller]
     pub fn all_whole(&self, seen: &mut BTreeSet<String>) {
-        for snapshot in self.all_snapshots() {
-            let id = snapshot["id"].as_str().unwrap();
-            if seen.insert(id.to_owned()) {
-                self.whole(id, snapshot["paths"][0].as_str().unwrap().trim_start_matches('/'));
+        for (item, ids) in self.snapshots_by_item() {
+            for id in ids {
+                if seen.insert(id.clone()) {
+                    self.whole(&id, &item);
+                }
             }
         }
     }

@@ -59,12 +59,15 @@ pub struct Clients {
 }
 
 impl Clients {
-    /// Searches `dirs`, then `PATH`, then the folders of well-known distributions. Each installation found is asked for
-    /// its version once. Debian's wrapper scripts in `/usr/bin` are passed over for the real tools.
+    /// Searches `dirs`, or if there are none `PATH` and then the folders of well-known distributions. Each installation
+    /// found is asked for its version once. Debian's wrapper scripts in `/usr/bin` are passed over for the real tools.
     pub fn find(dirs: &[PathBuf]) -> Self {
+        if !dirs.is_empty() {
+            return Self::find_in(dirs.iter().cloned());
+        }
         let path = std::env::var_os("PATH").unwrap_or_default();
         let well_known = WELL_KNOWN.iter().flat_map(|pattern| expand(pattern));
-        Self::find_in(dirs.iter().cloned().chain(std::env::split_paths(&path)).chain(well_known))
+        Self::find_in(std::env::split_paths(&path).chain(well_known))
     }
 
     fn find_in(dirs: impl IntoIterator<Item = PathBuf>) -> Self {

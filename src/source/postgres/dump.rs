@@ -15,6 +15,25 @@ use crate::{
 /// How long to wait for a moment at which a serializable snapshot cannot conflict with others.
 const SAFE_SNAPSHOT_WAIT: Duration = Duration::from_secs(10 * 60);
 
+/// Encodings in which every byte is a character that UTF-8 has too: nothing is lost when the dump is in UTF-8, and names
+/// in it can be read. The text of other encodings is dumped as it is, for it may hold what cannot be converted.
+const CONVERTIBLE: [&str; 14] = [
+    "LATIN1",
+    "LATIN2",
+    "LATIN4",
+    "LATIN5",
+    "LATIN6",
+    "LATIN7",
+    "LATIN8",
+    "LATIN9",
+    "LATIN10",
+    "ISO_8859_5",
+    "KOI8R",
+    "KOI8U",
+    "WIN866",
+    "WIN1256",
+];
+
 const EXTENSIONS: &str =
     "SELECT extname AS name, extversion AS version FROM pg_catalog.pg_extension ORDER BY extname";
 
@@ -35,7 +54,7 @@ pub(super) fn dump(
     let described: Database = session.query_one(&database_query(server))?;
     let extensions: Vec<Extension> = session.query(EXTENSIONS)?;
 
-    let command = connection
+    let mut command = connection
         .command(client.tool("pg_dump"))
         .args(["--format=custom", "--compress=0", "--no-password"])
         .arg(format!("--snapshot={snapshot}"))
@@ -47,6 +66,9 @@ pub(super) fn dump(
         .item(source.item_name(database))
         .idle_timeout(source.idle_timeout)
         .cancel(cancel);
+    if CONVERTIBLE.contains(&described.encoding.as_str()) {
+        command = command.arg("--encoding=UTF8");
+    }
     let mut tap = ArchiveTap::new(command.spawn_output()?);
     let stored = sink.store(DUMP, &mut tap).map_err(hints::explain)?;
     let (summary, output) = tap.finish();

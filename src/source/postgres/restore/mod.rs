@@ -170,7 +170,8 @@ impl Restore<'_> {
                     .to_owned(),
             );
         }
-        let blocked = if server.superuser { Vec::new() } else { preflight::superuser_only(&chosen, server) };
+        let (blocked, dependent) =
+            if server.superuser { Default::default() } else { preflight::superuser_only(&chosen, server) };
         if blocked.is_empty() {
             // In the order of the archive, which pg_restore follows and a pipe cannot be read otherwise.
             let partial = ids.is_some() || !notes.is_empty();
@@ -188,7 +189,10 @@ impl Restore<'_> {
         }
         list.iter()
             .for_each(|what| (self.notice)(&format!("left out, only a superuser can restore it: {what}")));
-        let blocked: BTreeSet<i32> = blocked.iter().map(|entry| entry.dump_id).collect();
+        for entry in &dependent {
+            (self.notice)(&format!("left out, it needs what is left out: {}", preflight::describe(entry)));
+        }
+        let blocked: BTreeSet<i32> = blocked.iter().chain(&dependent).map(|entry| entry.dump_id).collect();
         let entries: Vec<_> = chosen.into_iter().filter(|e| !blocked.contains(&e.dump_id)).collect();
         let ids = entries.iter().map(|entry| entry.dump_id).collect();
         Ok(Selection { entries, ids: Some(ids), notes })
@@ -218,7 +222,18 @@ impl Restore<'_> {
             command = command.arg("--use-list").arg(lists.file("list", list.as_bytes())?);
         }
         let mut input = command.spawn_input()?;
-        let bytes = files.copy(DUMP, &mut input)?;
+        let copied = files.copy(DUMP, &mut input);
+        if selection.ids.is_some() && input.had_enough() {
+            // After the last entry of the list it reads no further.
+            return Ok(self
+                .manifest
+                .files
+                .iter()
+                .filter(|file| file.path == DUMP)
+                .map(|file| file.bytes)
+                .sum());
+        }
+        let bytes = copied?;
         input.finish()?;
         Ok(bytes)
     }

@@ -66,22 +66,68 @@ pub(super) fn describe(entry: &TocEntry) -> String {
     }
 }
 
-/// The entries that need a superuser on this server.
-pub(super) fn superuser_only<'a>(toc: &'a [TocEntry], server: &TargetServer) -> Vec<&'a TocEntry> {
-    toc.iter().filter(|entry| needs_superuser(entry, server)).collect()
+/// The entries that need a superuser on this server, and those that need one of these.
+pub(super) fn superuser_only<'a>(
+    toc: &'a [TocEntry],
+    server: &TargetServer,
+) -> (Vec<&'a TocEntry>, Vec<&'a TocEntry>) {
+    let blocked: Vec<&TocEntry> = toc.iter().filter(|entry| needs_superuser(entry, server)).collect();
+    let mut out: BTreeSet<i32> = blocked.iter().map(|entry| entry.dump_id).collect();
+    let mut dependent: Vec<&TocEntry> = Vec::new();
+    // Rows of an extension's own table depend on that table alone, which is no entry; of which extension is not said.
+    let there: BTreeSet<i32> = toc.iter().map(|entry| entry.dump_id).collect();
+    let extension_lacks = blocked.iter().any(|entry| entry.desc == "EXTENSION");
+    let of_extension = |entry: &TocEntry| {
+        matches!(entry.desc.as_str(), "TABLE DATA" | "SEQUENCE SET")
+            && !entry.dependencies.iter().any(|id| there.contains(id))
+    };
+    // In the order of the archive nearly all come after what they need: a second pass is rare.
+    loop {
+        let before = dependent.len();
+        for entry in toc {
+            let on_left_out = || {
+                // The archive does not say on which server a user mapping depends, but its name does.
+                let servers = blocked.iter().chain(&dependent).filter(|other| other.desc == "SERVER");
+                servers.map(|server| format!(" SERVER {}", server.tag)).any(|end| entry.tag.ends_with(&end))
+            };
+            let depends = entry.dependencies.iter().any(|id| out.contains(id))
+                || (entry.desc == "USER MAPPING" && on_left_out())
+                || (extension_lacks && of_extension(entry));
+            if depends && out.insert(entry.dump_id) {
+                dependent.push(entry);
+            }
+        }
+        if dependent.len() == before {
+            return (blocked, dependent);
+        }
+    }
 }
 
 fn needs_superuser(entry: &TocEntry, server: &TargetServer) -> bool {
-    let defines = |text: &str| entry.defn.contains(text);
+    // What stands in a function's body is no part of its definition.
+    let head = ["\n    AS ", "\nBEGIN ATOMIC"]
+        .iter()
+        .fold(entry.defn.as_str(), |head, body| head.split_once(body).map_or(head, |(head, _)| head));
+    let defines = |text: &str| head.contains(text);
     match entry.desc.as_str() {
-        "EVENT TRIGGER" | "FOREIGN DATA WRAPPER" | "ACCESS METHOD" | "OPERATOR CLASS" | "OPERATOR FAMILY" => {
-            true
-        }
+        "EVENT TRIGGER"
+        | "FOREIGN DATA WRAPPER"
+        | "ACCESS METHOD"
+        | "OPERATOR CLASS"
+        | "OPERATOR FAMILY"
+        | "TEXT SEARCH TEMPLATE"
+        | "TEXT SEARCH PARSER"
+        | "SHELL TYPE"
+        | "PUBLICATION TABLES IN SCHEMA" => true,
+        "TYPE" => defines("\n    INPUT = "),
+        "CAST" => defines(") WITHOUT FUNCTION"),
         "EXTENSION" => !server.trusted_extensions.contains(&entry.tag),
         "COMMENT" => entry.tag.starts_with("EVENT TRIGGER "),
         "FUNCTION" | "PROCEDURE" | "AGGREGATE" => {
-            ["LANGUAGE c\n", "LANGUAGE c ", "LANGUAGE internal"].iter().any(|text| defines(text))
-                || untrusted_language(&entry.defn).is_some_and(|l| !server.trusted_languages.contains(l))
+            ["LANGUAGE c\n", "LANGUAGE c ", "LANGUAGE internal", " LEAKPROOF"]
+                .iter()
+                .any(|text| defines(text))
+                || untrusted_language(head).is_some_and(|l| !server.trusted_languages.contains(l))
         }
         "PUBLICATION" => defines("FOR ALL TABLES"),
         "SUBSCRIPTION" => true,

@@ -232,6 +232,11 @@ impl Restore<'_> {
         }
         if !self.options.no_privileges && !original.default_grants {
             statements.push(format!("REVOKE ALL ON DATABASE {name} FROM PUBLIC"));
+            if !self.options.no_owner {
+                // The owner too may have given something up.
+                statements
+                    .push(format!("REVOKE ALL ON DATABASE {name} FROM {}", quote_ident(&original.owner)));
+            }
             for grant in &original.grants {
                 let to = grant.grantee.as_deref().map_or("PUBLIC".to_owned(), quote_ident);
                 let option = if grant.grantable { " WITH GRANT OPTION" } else { "" };
