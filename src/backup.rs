@@ -54,7 +54,7 @@ pub fn run(
     plan.failed.iter().for_each(|item| observer.finished(item));
 
     if !plan.items.is_empty() {
-        let writer = repository.begin_run(lock.clone(), cancel)?;
+        let writer = repository.begin_run(lock.clone(), cancel, &notice)?;
         report.items.extend(work::run(config, &repository, &writer, &plan, observer, cancel));
         if let Err(error) = writer.finish() {
             report.repository_failed = error.kind() == Kind::Repository;

@@ -103,6 +103,7 @@ pub fn main() -> ExitCode {
             }
         },
     );
+    crate::repository::end_sessions();
     ExitCode::from(code)
 }
 

@@ -26,6 +26,10 @@ struct Blobs {
 pub(super) struct KnownBlobs {
     data: Blobs,
     trees: Blobs,
+    /// Packs that the index lists and that are not there.
+    pub(super) missing: HashSet<Id>,
+    /// How many packs the index lists.
+    pub(super) listed: usize,
 }
 
 /// What became of the wish to store a blob.
@@ -42,18 +46,24 @@ impl KnownBlobs {
     /// Reads the repository's index. Blobs whose pack is no longer there, or is marked for deletion, do not count:
     /// they are stored again, which also mends a repository that lost a pack.
     pub(super) fn load(repo: &Opened, storage: &dyn ReadBackend) -> Result<Self> {
-        let packs: HashSet<Id> = storage
-            .list(FileType::Pack)
-            .map_err(|e| rustic_error("cannot list the repository's packs", e))?
-            .into_iter()
-            .collect();
+        let list = || {
+            storage.list(FileType::Pack).map_err(|e| rustic_error("cannot list the repository's packs", e))
+        };
+        let packs: HashSet<Id> = list()?.into_iter().collect();
+        let mut missing = HashSet::new();
+        let mut listed = 0;
         let (mut data, mut trees) = (Vec::new(), Vec::new());
         let files = repo
             .stream_files::<IndexFile>()
             .map_err(|e| rustic_error("cannot read the repository's index", e))?;
         for file in files {
             let (_, index) = file.map_err(|e| rustic_error("cannot read the repository's index", e))?;
-            for pack in index.packs.into_iter().filter(|pack| packs.contains(&*pack.id)) {
+            for pack in index.packs {
+                listed += 1;
+                if !packs.contains(&*pack.id) {
+                    missing.insert(*pack.id);
+                    continue;
+                }
                 for blob in pack.blobs {
                     let target = if blob.tpe == BlobType::Data { &mut data } else { &mut trees };
                     target.push(*blob.id);
@@ -66,7 +76,12 @@ impl KnownBlobs {
             stored.shrink_to_fit();
             Blobs { stored, added: Mutex::default() }
         };
-        Ok(Self { data: sorted(data), trees: sorted(trees) })
+        if !missing.is_empty() {
+            // Another run may have stored a pack, and its index, since the packs were listed.
+            let there: HashSet<Id> = list()?.into_iter().collect();
+            missing.retain(|id| !there.contains(id));
+        }
+        Ok(Self { data: sorted(data), trees: sorted(trees), missing, listed })
     }
 
     /// Asks whether a blob must be stored; `ticket` is called once if so.

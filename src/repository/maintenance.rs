@@ -10,12 +10,16 @@ use rustic_core::{
 };
 use serde::Serialize;
 
-use super::{LockOptions, Repository, brief, local::LocalStorage, rustic_error};
+use super::{
+    LockOptions, Repository, brief, known::KnownBlobs, local::LocalStorage, rustic_error, seal::hash,
+};
 use crate::{
     error::{Error, Result},
     stream::cancel::Cancel,
 };
 
+/// So many lost packs are damage for sure; more than these, and most of all, look like a storage that is not whole.
+const FEW_LOST: usize = 8;
 /// With less space free than this, prune rewrites nothing.
 const LITTLE_SPACE: u64 = 1 << 30;
 
@@ -210,6 +214,54 @@ impl Repository {
         Ok(removed)
     }
 
+    /// Takes packs that are not there any more out of the index. Readers believe the index: they would look for a blob
+    /// in the pack that is gone although this run stores it again in another. Without locks nothing is done: a prune
+    /// elsewhere may be rewriting the same files.
+    pub(super) fn forget_missing_packs(&self, known: &KnownBlobs, notice: &dyn Fn(&str)) -> Result<()> {
+        let (missing, listed) = (&known.missing, known.listed);
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let lost = format!("{} of {listed} packs in the index are not in the storage", missing.len());
+        if missing.len() > FEW_LOST && missing.len() * 2 > listed {
+            return Err(Error::repository(lost)
+                .hint("is the storage mounted whole? if the packs are lost indeed, `restic repair index` takes them out"));
+        }
+        if !self.has_locks() {
+            notice(&format!(
+                "warning: {lost}; what this run needs of them is stored again; run `restic repair index`"
+            ));
+            return Ok(());
+        }
+        notice(&format!(
+            "warning: {lost}; they are taken out of the index, and what this run needs of them is stored again; older \
+             snapshots may be damaged: run `tik-backup check`"
+        ));
+        let failed = |e| rustic_error("cannot mend the repository's index", e);
+        for file in self.inner.stream_files::<IndexFile>().map_err(failed)? {
+            let (id, mut index) = file.map_err(failed)?;
+            let listed = index.packs.len();
+            index.packs.retain(|pack| !missing.contains(&*pack.id));
+            if index.packs.len() == listed {
+                continue;
+            }
+            if !(index.packs.is_empty() && index.packs_to_delete.is_empty()) {
+                let json = serde_json::to_vec(&index)
+                    .map_err(|e| Error::failed("cannot mend the repository's index").because(&e))?;
+                let sealed = self.sealer.seal_file(&json)?;
+                self.storage.write(FileType::Index, hash(&sealed), &sealed)?;
+            }
+            let backend = self.storage.backend();
+            if let Err(error) = backend.remove(FileType::Index, &id, true) {
+                // Another run may have mended the same file.
+                if backend.list(FileType::Index).map_err(failed)?.contains(&*id) {
+                    return Err(failed(error));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Checks the repository: its structure, and the content of the packs in `subset`.
     pub fn check(&self, subset: Subset) -> Result<CheckReport> {
         let packs = self.packs()?;
@@ -228,8 +280,13 @@ impl Repository {
         let mut warnings = Vec::new();
         for (level, finding) in results.0 {
             // The levels' type cannot be named outside of its crate; its debug form can.
-            let list = if format!("{level:?}").contains("Error") { &mut errors } else { &mut warnings };
-            list.push(brief(&finding.to_string()));
+            let finding = finding.to_string();
+            // What a two-phase prune has marked is needed by nobody, and the index need not know what is in it.
+            let needed =
+                !finding.contains("marked to delete: true") && !finding.contains("marked to-delete: true");
+            let damage = needed && format!("{level:?}").contains("Error");
+            let list = if damage { &mut errors } else { &mut warnings };
+            list.push(brief(&finding));
         }
         let read = part.map_or(0, |(n, m)| packs.iter().filter(|(id, _)| id.as_u32() % m == n).count());
         Ok(CheckReport {

@@ -11,6 +11,7 @@ mod read;
 mod retention;
 mod retry;
 mod seal;
+mod sessions;
 mod snapshot;
 mod storage;
 pub mod writer;
@@ -25,6 +26,7 @@ use rustic_core::{
 pub use lock::{LockGuard, LockOptions};
 pub use maintenance::{CheckReport, PruneReport, Subset};
 pub use read::{FileEntry, SnapshotFiles, SnapshotReader};
+pub use sessions::end_sessions;
 pub use snapshot::{At, Snapshot, item_path};
 
 use self::{chunker::Chunker, known::KnownBlobs, seal::Sealer, storage::Storage};
@@ -220,13 +222,19 @@ impl Repository {
 
     /// Starts a run that writes. The lock must have been taken before: it keeps a prune from removing what the run's
     /// index says is there.
-    pub fn begin_run(&self, lock: Arc<LockGuard>, cancel: &Cancel) -> Result<writer::RunWriter> {
+    pub fn begin_run(
+        &self,
+        lock: Arc<LockGuard>,
+        cancel: &Cancel,
+        notice: &dyn Fn(&str),
+    ) -> Result<writer::RunWriter> {
         let polynomial = self
             .inner
             .config()
             .poly()
             .map_err(|e| rustic_error("cannot read the repository's configuration", e))?;
         let known = KnownBlobs::load(&self.inner, &*self.storage.backend())?;
+        self.forget_missing_packs(&known, notice)?;
         writer::RunWriter::start(writer::Parts {
             storage: self.storage.clone(),
             sealer: self.sealer.clone(),

@@ -38,6 +38,9 @@ impl Storage {
         secrets.push(location.expose().to_owned());
         secrets.extend(location.expose().split_once(':').map(|(_, rest)| rest.to_owned()));
         let (location, extra) = backend_location(location.expose());
+        if location == "opendal:sftp" {
+            super::sessions::adopt();
+        }
         let backends = BackendOptions::default()
             .repository(location)
             .options(extra.into_iter().chain(options).collect::<BTreeMap<_, _>>())

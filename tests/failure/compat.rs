@@ -113,7 +113,7 @@ fn what_is_no_repository_of_ours_is_refused_with_a_hint() {
             );
         }
     };
-    refused("cannot open the repository at", "`tik-backup init` creates it");
+    refused("cannot open the repository at", "`tik-backup init` creates one");
     assert!(!repo.exists(), "only init creates something");
     fs::create_dir(&repo).unwrap();
     refused("there is no repository at", "`tik-backup init` creates one");

@@ -7,9 +7,11 @@ use std::{
     process::Command,
 };
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use super::{
     common::{postgres::assert_same_dump, process::run_ok, program::quoted, skip},
-    running::{Running, wait_until},
+    running::{Running, processes_naming},
     world::{Setup, World, cmd_with},
 };
 
@@ -64,7 +66,9 @@ fn an_sftp_server_is_a_repository_like_any_other() {
         world.variant("sftp.toml", &[(&line(&world.repo().display().to_string()), &to)])
     };
     // What the client learns of this host must not stay in the home of whoever runs the tests.
-    let cmd = |args: &[&str]| cmd_with(&config).env("HOME", dir.path()).args(args).run();
+    let home = tempfile::tempdir().unwrap();
+    let connections = Connections(home.path());
+    let cmd = |args: &[&str]| cmd_with(&config).env("HOME", home.path()).args(args).run();
     cmd(&["init"]).ok();
     for _ in 0..2 {
         cmd(&["backup"]).ok();
@@ -76,5 +80,21 @@ fn an_sftp_server_is_a_repository_like_any_other() {
     assert_same_dump(&world.server.dump_text("a"), &world.server.dump_text("copy"));
     cmd(&["prune"]).ok();
     world.clean();
-    wait_until("the server is still there", || !sshd.has_ended());
+    assert!(!sshd.has_ended());
+    let left = processes_naming(connections.0);
+    assert!(left.is_empty(), "connections outlive the program: {left:#?}");
+}
+
+/// Ends, when dropped, the SSH clients whose files are below a folder, so that a failed test leaves none behind.
+struct Connections<'a>(&'a Path);
+
+impl Drop for Connections<'_> {
+    fn drop(&mut self) {
+        for process in processes_naming(self.0) {
+            let pid = process.split(':').next().and_then(|pid| pid.parse().ok()).and_then(Pid::from_raw);
+            if let Some(pid) = pid {
+                kill_process(pid, Signal::TERM).ok();
+            }
+        }
+    }
 }

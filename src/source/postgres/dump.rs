@@ -73,10 +73,13 @@ pub(super) fn dump(
     let stored = sink.store(DUMP, &mut tap).map_err(hints::explain)?;
     let (summary, output) = tap.finish();
     if stored.bytes == 0 {
-        return Err(Error::failed("pg_dump ended well but gave nothing at all"));
+        return Err(
+            Error::failed("pg_dump ended well but gave nothing at all").because_text(output.messages())
+        );
     }
     if summary.ends_early {
         return Err(Error::failed("pg_dump ended well but its archive has no end")
+            .because_text(output.messages())
             .hint("run the backup again; if it happens again, look at the server's log"));
     }
     require_loadable(&summary, client, server)?;
