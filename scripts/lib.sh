@@ -227,6 +227,10 @@ restic_from_mirror() (
 ensure_test_tools() {
     TIK_MISSING=()
     need "the certificates of TLS tests (openssl)" ensure_apt openssl
+    # Installing it may start a server of the system's: only a machine made for tests gets that unasked.
+    if in_ci; then
+        need "an SSH server" ensure_apt openssh-server
+    fi
     need "PostgreSQL 15" ensure_postgresql_15
     need "PostgreSQL 18" ensure_postgresql_18
     need "restic 0.14" ensure_restic

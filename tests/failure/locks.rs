@@ -113,8 +113,9 @@ fn backups_may_overlap_and_prunes_may_not() {
     let mut first = world.start_backup(&[]);
     hold.wait_reached(&mut first);
     // The second runs from its beginning to its end while the first is in the middle of the same data.
-    let second =
-        world.variant("second.toml", &[(&world.clients.path().display().to_string(), "/nonexistent")]);
+    let healthy = world.server.bin("");
+    let clients = [(world.clients.path().display().to_string(), healthy.display().to_string())];
+    let second = world.variant("second.toml", &[(clients[0].0.as_str(), clients[0].1.as_str())]);
     cmd_with(&second).arg("backup").run().ok();
     let refused = world.cmd().arg("prune").run().expect_code(4);
     assert!(refused.stderr.contains("a shared lock by process"), "{}", refused.stderr);
