@@ -10,13 +10,7 @@ impl Repository {
     /// The snapshots that `retention` drops of those of one item. Snapshots of other hosts are left alone, like those
     /// of other programs, which never become a [`Snapshot`].
     pub fn expired<'a>(&self, snapshots: &'a [Snapshot], retention: &Retention) -> Result<Vec<&'a Snapshot>> {
-        let files: Vec<_> =
-            snapshots.iter().filter(|s| s.host == self.host()).map(|s| s.file.clone()).collect();
-        let kept = keep_options(retention)
-            .apply(files, &Zoned::now())
-            .map_err(|e| rustic_error("cannot apply the retention", e))?;
-        let dropped: Vec<_> = kept.into_iter().filter(|s| !s.keep).map(|s| s.snapshot.id).collect();
-        Ok(snapshots.iter().filter(|s| dropped.contains(&s.file.id)).collect())
+        expired_at(snapshots, self.host(), retention, &Zoned::now())
     }
 
     /// Removes snapshots. Their data stays until the next prune. One that somebody else removed meanwhile is no error.
@@ -43,6 +37,20 @@ impl Repository {
     }
 }
 
+fn expired_at<'a>(
+    snapshots: &'a [Snapshot],
+    host: &str,
+    retention: &Retention,
+    now: &Zoned,
+) -> Result<Vec<&'a Snapshot>> {
+    let files: Vec<_> = snapshots.iter().filter(|s| s.host == host).map(|s| s.file.clone()).collect();
+    let kept = keep_options(retention)
+        .apply(files, now)
+        .map_err(|e| rustic_error("cannot apply the retention", e))?;
+    let dropped: Vec<_> = kept.into_iter().filter(|s| !s.keep).map(|s| s.snapshot.id).collect();
+    Ok(snapshots.iter().filter(|s| dropped.contains(&s.file.id)).collect())
+}
+
 fn keep_options(retention: &Retention) -> KeepOptions {
     let some = |n: u32| (n > 0).then(|| i32::try_from(n).unwrap_or(i32::MAX));
     let mut keep = KeepOptions::default();
@@ -53,4 +61,53 @@ fn keep_options(retention: &Retention) -> KeepOptions {
     keep.keep_monthly = some(retention.keep_monthly);
     keep.keep_yearly = some(retention.keep_yearly);
     keep
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::repository::snapshot::{OURS, item_path};
+    use jiff::ToSpan;
+    use rustic_core::{Id, repofile::SnapshotFile};
+
+    /// A snapshot of each of the last `days` days at 02:00, the newest first.
+    fn daily(days: u8, host: &str, now: &Zoned) -> Vec<Snapshot> {
+        let snapshot = |day: u8| {
+            let mut file = SnapshotFile::default();
+            file.time = now.start_of_day().unwrap().checked_add(2.hours()).unwrap();
+            file.time = file.time.checked_sub(i64::from(day).days()).unwrap();
+            file.hostname = host.to_owned();
+            file.id = Id::new([day; 32]).into();
+            file.tags.add(OURS.to_owned());
+            file.paths.add(item_path("pg", "shop"));
+            Snapshot::from_file(file).unwrap()
+        };
+        (0..days).map(snapshot).collect()
+    }
+
+    #[test]
+    fn seven_days_and_four_weeks_stay() {
+        // A Sunday: the week of the newest snapshot is complete.
+        let now: Zoned = "2026-11-22T12:00:00+00:00[UTC]".parse().unwrap();
+        let snapshots = daily(60, "db1", &now);
+        let expired = expired_at(&snapshots, "db1", &Retention::default(), &now).unwrap();
+        let kept: Vec<_> = snapshots
+            .iter()
+            .filter(|s| !expired.iter().any(|e| e.id == s.id))
+            .map(|s| s.time.strftime("%m-%d").to_string())
+            .collect();
+        // Seven days, and the newest of the three weeks before: the first of the four weeks is among the days.
+        assert_eq!(
+            kept,
+            ["11-22", "11-21", "11-20", "11-19", "11-18", "11-17", "11-16", "11-15", "11-08", "11-01"]
+        );
+    }
+
+    #[test]
+    fn snapshots_of_other_hosts_are_left_alone() {
+        let now: Zoned = "2026-11-22T12:00:00+00:00[UTC]".parse().unwrap();
+        let snapshots = daily(60, "db2", &now);
+        assert!(expired_at(&snapshots, "db1", &Retention::default(), &now).unwrap().is_empty());
+    }
 }
