@@ -106,7 +106,7 @@ fn real_archives_are_read_to_the_last_row() {
         assert_eq!((summary.database.as_str(), summary.encoding.as_deref()), ("sample", Some("UTF8")));
         assert!(summary.complete);
         assert_eq!(summary.undigested, None);
-        // What `the SQL that filled the samples.
+        // As the SQL that filled the sample inserted them.
         let rows: Vec<(&str, &str, u64)> =
             summary.tables.iter().map(|t| (t.schema.as_str(), t.name.as_str(), t.rows)).collect();
         let odd = "Odd schema/ü";
