@@ -2,6 +2,7 @@
 //! commands an operator would type.
 
 mod data;
+mod mysql;
 mod stage;
 mod story;
 

@@ -12,18 +12,19 @@ use jiff::Zoned;
 use serde::Serialize;
 
 use crate::{
-    config::{Config, SecretFile, SourceKind},
+    config::{Config, Secret, SecretFile, SourceKind},
     error::{Error, Result},
     repository::{At, LockOptions, Repository, Snapshot, SnapshotFiles, SnapshotReader},
     source::{
         Files, GLOBALS, MANIFEST,
         manifest::Manifest,
-        postgres::{self, Role, clients::Clients, restore::Target},
+        mysql,
+        postgres::{self, Role},
     },
     stream::cancel::Cancel,
 };
 
-pub use crate::source::postgres::restore::Options;
+pub use crate::source::restore::{Options, Restored};
 
 /// Where to restore to.
 #[derive(Debug, Clone)]
@@ -66,7 +67,7 @@ pub struct Report {
     pub seconds: f64,
     /// What was done in the database.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub database: Option<postgres::restore::Restored>,
+    pub database: Option<Restored>,
     /// Files written.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<PathBuf>,
@@ -109,19 +110,33 @@ pub fn run(config: &Config, request: &Request, notice: &dyn Fn(&str), cancel: &C
     ));
     match (&request.destination, target) {
         (Destination::Folder(folder), _) => report.files = to_folder(&files, folder)?,
-        (Destination::Database(_), Some((target, clients))) => {
+        (Destination::Database(_), Some(target)) => {
             let manifest = Manifest::from_json(&files.read(MANIFEST)?)?;
-            let roles = roles_at(&reader, &snapshots, snapshot, notice)?;
-            let restored = postgres::restore::restore(
-                &manifest,
-                &files,
-                &roles,
-                &target,
-                &clients,
-                &request.options,
-                cancel,
-                notice,
-            );
+            if manifest.kind != target.kind() {
+                return Err(Error::usage(format!(
+                    "{name} is of kind {}, --into names a database of kind {}",
+                    manifest.kind,
+                    target.kind()
+                )));
+            }
+            let restored = match &target {
+                Target::Postgres { target, clients } => {
+                    let roles = roles_at(&reader, &snapshots, snapshot, notice)?;
+                    let options = &request.options;
+                    postgres::restore::restore(
+                        &manifest, &files, &roles, target, clients, options, cancel, notice,
+                    )
+                }
+                Target::Mysql { target, clients } => mysql::restore::restore(
+                    &manifest,
+                    &files,
+                    target,
+                    clients,
+                    &request.options,
+                    cancel,
+                    notice,
+                ),
+            };
             report.database = Some(restored.map_err(|e| e.context(&name))?);
         }
         (Destination::Database(_), None) => return Err(Error::failed("no target")),
@@ -162,32 +177,91 @@ fn unknown_item(name: &str, snapshots: &[Snapshot]) -> Error {
 }
 
 /// The target database and the tools to reach it with.
-fn target(config: &Config, request: &Request, into: &str) -> Result<(Target, Clients)> {
-    let configured = config.source(&request.source).map(|source| {
-        let SourceKind::Postgres(postgres) = &source.kind;
-        postgres
-    });
-    let clients = Clients::find(configured.map_or(&[][..], |postgres| &postgres.client_dirs));
-    let mut target = if into.contains("://") {
-        postgres::restore::parse_url(into)?
-    } else {
-        let postgres = configured.ok_or_else(|| {
-            Error::usage(format!(
-                "--into {into} means a database on the server of the source {}, which is not configured",
-                request.source
-            ))
-            .hint("write a URL: --into postgresql://user@host/database")
-        })?;
-        Target {
-            params: postgres::params(postgres)?,
-            database: into.to_owned(),
-            maintenance_db: postgres.maintenance_db.clone(),
+enum Target {
+    Postgres { target: postgres::restore::Target, clients: postgres::clients::Clients },
+    Mysql { target: mysql::restore::Target, clients: mysql::clients::Clients },
+}
+
+impl Target {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Postgres { .. } => "postgres",
+            Self::Mysql { .. } => "mysql",
+        }
+    }
+}
+
+/// The target that `--into` names: a URL, or a database on the source's own server.
+fn target(config: &Config, request: &Request, into: &str) -> Result<Target> {
+    let configured = config.source(&request.source).map(|source| &source.kind);
+    let mut target = match into.split_once("://") {
+        Some((scheme, _)) => by_url(scheme, into, configured)?,
+        None => {
+            let kind = configured.ok_or_else(|| {
+                Error::usage(format!(
+                    "--into {into} means a database on the server of the source {}, which is not configured",
+                    request.source
+                ))
+                .hint("write a URL: --into postgresql://user@host/database")
+            })?;
+            on_own_server(kind, into)?
         }
     };
     if let Some(file) = &request.password_file {
-        target.params.password = Some(SecretFile::at("--password-file", file).load()?.expose().to_owned());
+        let password = SecretFile::at("--password-file", file).load()?;
+        match &mut target {
+            Target::Postgres { target, .. } => target.params.password = Some(password.expose().to_owned()),
+            Target::Mysql { target, .. } => {
+                target.params.password = Some(Secret::new(password.expose().to_owned()).into());
+            }
+        }
     }
-    Ok((target, clients))
+    Ok(target)
+}
+
+fn by_url(scheme: &str, url: &str, configured: Option<&SourceKind>) -> Result<Target> {
+    match scheme {
+        "postgresql" | "postgres" => {
+            let dirs = match configured {
+                Some(SourceKind::Postgres(server)) => &server.client_dirs[..],
+                _ => &[],
+            };
+            let clients = postgres::clients::Clients::find(dirs);
+            Ok(Target::Postgres { target: postgres::restore::parse_url(url)?, clients })
+        }
+        "mysql" | "mariadb" => {
+            let dirs = match configured {
+                Some(SourceKind::Mysql(server)) => &server.client_dirs[..],
+                _ => &[],
+            };
+            let clients = mysql::clients::Clients::find(dirs);
+            Ok(Target::Mysql { target: mysql::restore::parse_url(url)?, clients })
+        }
+        other => Err(Error::usage(format!("--into: a URL of kind {other}:// is not known")).hint(
+            "write postgresql://user@host/database, mysql://user@host/database, or a database's name alone",
+        )),
+    }
+}
+
+fn on_own_server(kind: &SourceKind, database: &str) -> Result<Target> {
+    let database = database.to_owned();
+    Ok(match kind {
+        SourceKind::Postgres(server) => Target::Postgres {
+            target: postgres::restore::Target {
+                params: postgres::params(server)?,
+                database,
+                maintenance_db: server.maintenance_db.clone(),
+            },
+            clients: postgres::clients::Clients::find(&server.client_dirs),
+        },
+        SourceKind::Mysql(server) => Target::Mysql {
+            target: mysql::restore::Target {
+                params: mysql::connect::ConnectParams::configured(server)?,
+                database,
+            },
+            clients: mysql::clients::Clients::find(&server.client_dirs),
+        },
+    })
 }
 
 /// The roles of the `@globals` snapshot that was made with this one: the newest up to a day later, else the oldest.

@@ -8,7 +8,7 @@ use crate::{
     error::{Error, Result},
     output::{duration, name, size, time},
     repository::At,
-    restore::{self, Destination, Options, Report, Request},
+    restore::{self, Destination, Options, Report, Request, Restored},
 };
 
 #[derive(Debug, clap::Args)]
@@ -17,8 +17,8 @@ pub(super) struct Args {
     /// What to restore
     #[arg(value_name = "SOURCE/ITEM")]
     item: Selector,
-    /// Restore into this database: postgresql://user@host/database, or a name on the source's own server. It is
-    /// created if it does not exist, and must be empty otherwise
+    /// Restore into this database: postgresql://user@host/database, mysql://…, mongodb://…, or a name on the source's own
+    /// server. It is created if it does not exist, and must be empty otherwise
     #[arg(long, value_name = "URL|NAME")]
     into: Option<String>,
     /// Write the files for the database's own tools into this new folder
@@ -27,13 +27,13 @@ pub(super) struct Args {
     /// Which snapshot: latest, an id, or the newest of a time or earlier
     #[arg(long, value_name = "latest|ID|TIME", default_value = "latest")]
     at: String,
-    /// Restore only this table
-    #[arg(long, value_name = "SCHEMA.NAME", conflicts_with = "to")]
+    /// Restore only this table or collection
+    #[arg(long, value_name = "[SCHEMA.]NAME", conflicts_with = "to")]
     table: Option<String>,
     /// File with the password of the account in --into
     #[arg(long, value_name = "FILE", conflicts_with = "to")]
     password_file: Option<PathBuf>,
-    /// Everything belongs to the connecting account
+    /// Everything belongs to the connecting account: no owners, no definers
     #[arg(long, conflicts_with = "to")]
     no_owner: bool,
     /// Do not restore privileges (GRANT)
@@ -90,13 +90,12 @@ fn text(report: &Report) -> String {
         return format!("wrote {what} from {from}:\n{}", files.join("\n"));
     };
     let mut text = format!(
-        "restored {what} into the {}database {} from {from}: {}, {}\n{} rows in {} tables, counted and equal to the backup's",
+        "restored {what} into the {}database {} from {from}: {}, {}\n{}",
         if database.created { "new " } else { "" },
         name(&database.database),
         size(database.bytes),
         duration(report.seconds),
-        database.rows,
-        database.tables,
+        counted(database),
     );
     if !database.roles_created.is_empty() {
         text.push_str(&format!(
@@ -108,4 +107,13 @@ fn text(report: &Report) -> String {
         text.push_str(&format!("\nnote: {note}"));
     }
     text
+}
+
+/// What was counted; a dump may also hold nothing that could be.
+fn counted(database: &Restored) -> String {
+    if database.tables == 0 {
+        return "no table was counted".to_owned();
+    }
+    let (rows, tables) = if database.collections { ("documents", "collections") } else { ("rows", "tables") };
+    format!("{} {rows} in {} {tables}, counted and equal to the backup's", database.rows, database.tables)
 }

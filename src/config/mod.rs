@@ -4,11 +4,13 @@
 
 mod document;
 mod location;
+mod mysql;
 mod patterns;
 mod postgres;
 mod reader;
 mod schema;
 mod secret;
+mod server;
 mod suggest;
 #[cfg(test)]
 mod tests;
@@ -26,9 +28,11 @@ use std::{
 };
 
 pub use location::{Location, RepositoryLocation};
+pub use mysql::MysqlConfig;
 pub use patterns::Patterns;
-pub use postgres::{PostgresConfig, PostgresHost, RolePasswords, RootCertificates, SslMode};
+pub use postgres::{PostgresConfig, RolePasswords};
 pub use secret::{Secret, SecretFile};
+pub use server::{Host, RootCertificates, SslMode};
 
 use crate::error::{Error, Result};
 use document::Document;
@@ -135,6 +139,8 @@ pub struct SourceConfig {
 pub enum SourceKind {
     /// A PostgreSQL server.
     Postgres(PostgresConfig),
+    /// A MySQL or MariaDB server.
+    Mysql(MysqlConfig),
 }
 
 impl SourceKind {
@@ -142,6 +148,7 @@ impl SourceKind {
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Postgres(_) => "postgres",
+            Self::Mysql(_) => "mysql",
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{fs::File, path::Path};
 
-use super::{Config, PostgresConfig, RepositoryLocation, RootCertificates, SourceConfig, SourceKind};
+use super::{Config, RepositoryLocation, RootCertificates, SecretFile, SourceConfig, SourceKind};
 use crate::error::{Error, Result};
 
 impl Config {
@@ -20,7 +20,16 @@ impl Config {
         problems.extend(repository.options_files.values().filter_map(|file| file.load().err()));
         for source in &self.sources {
             match &source.kind {
-                SourceKind::Postgres(postgres) => check_postgres(source, postgres, &mut problems),
+                SourceKind::Postgres(server) => {
+                    check_secret(server.password_file.as_ref(), &mut problems);
+                    let (root, cert, key) = (&server.sslrootcert, &server.sslcert, &server.sslkey);
+                    check_tls(source, root.as_ref(), cert.as_deref(), key.as_deref(), &mut problems);
+                }
+                SourceKind::Mysql(server) => {
+                    check_secret(server.password_file.as_ref(), &mut problems);
+                    let (root, cert, key) = (&server.sslrootcert, &server.sslcert, &server.sslkey);
+                    check_tls(source, root.as_ref(), cert.as_deref(), key.as_deref(), &mut problems);
+                }
             }
         }
         match problems.len() {
@@ -34,16 +43,23 @@ impl Config {
     }
 }
 
-fn check_postgres(source: &SourceConfig, postgres: &PostgresConfig, problems: &mut Vec<Error>) {
-    problems.extend(postgres.password_file.as_ref().and_then(|file| file.load().err()));
-    let root = match &postgres.sslrootcert {
-        Some(RootCertificates::File(path)) => Some(path),
+fn check_secret(file: Option<&SecretFile>, problems: &mut Vec<Error>) {
+    problems.extend(file.and_then(|file| file.load().err()));
+}
+
+fn check_tls(
+    source: &SourceConfig,
+    root: Option<&RootCertificates>,
+    cert: Option<&Path>,
+    key: Option<&Path>,
+    problems: &mut Vec<Error>,
+) {
+    let root = match root {
+        Some(RootCertificates::File(path)) => Some(path.as_path()),
         _ => None,
     };
-    for (key, path) in
-        [("sslrootcert", root), ("sslcert", postgres.sslcert.as_ref()), ("sslkey", postgres.sslkey.as_ref())]
-    {
-        problems.extend(path.and_then(|path| check_file(source, key, path).err()));
+    for (name, path) in [("sslrootcert", root), ("sslcert", cert), ("sslkey", key)] {
+        problems.extend(path.and_then(|path| check_file(source, name, path).err()));
     }
 }
 

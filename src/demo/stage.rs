@@ -3,10 +3,11 @@
 use std::{
     fs::{self, OpenOptions},
     io::{Read, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
+use super::mysql::MysqlPart;
 use crate::{
     drill::{
         ScratchDir,
@@ -35,7 +36,8 @@ pub(super) struct Stage {
     program: PathBuf,
     connection: Connection,
     cancel: Cancel,
-    // The server must have stopped before its folder goes: fields are dropped in this order.
+    // The servers must have stopped before their folder goes: fields are dropped in this order.
+    mysql: Option<MysqlPart>,
     server: PostgresServer,
     folder: ScratchDir,
 }
@@ -50,7 +52,8 @@ impl Stage {
         let folder = ScratchDir::new(parent)?;
         let server = PostgresServer::start(client, folder.path(), cancel)?;
         let connection = server.params().prepare(client.major)?;
-        let stage = Self { program, connection, cancel: cancel.clone(), server, folder };
+        let mut stage = Self { program, connection, cancel: cancel.clone(), mysql: None, server, folder };
+        stage.mysql = MysqlPart::set(&stage, cancel)?;
         write(&stage.password_file(), "a password for the demo")?;
         write(&stage.config_file(), &stage.config())?;
         Ok(stage)
@@ -82,7 +85,7 @@ impl Stage {
     /// The configuration's text.
     pub(super) fn config(&self) -> String {
         let quoted = |path: &Path| toml::Value::String(path.to_string_lossy().into_owned()).to_string();
-        format!(
+        let mut config = format!(
             "state_dir = {}\n\n[repository]\nlocation = {}\npassword_file = {}\nmin_free = \"64MiB\"\n\n\
              [sources.main]\nkind = \"postgres\"\nhost = {}\nport = {}\nuser = \"{SUPERUSER}\"\nexclude = [\"scratch_*\"]\n",
             quoted(&self.folder().join("state")),
@@ -90,18 +93,37 @@ impl Stage {
             quoted(&self.password_file()),
             quoted(&self.server.socket_dir()),
             self.server.port(),
-        )
+        );
+        config.extend(self.mysql.as_ref().map(MysqlPart::config));
+        config
+    }
+
+    /// The server of the other family, if one is installed.
+    pub(super) fn mysql(&self) -> Option<&MysqlPart> {
+        self.mysql.as_ref()
+    }
+
+    /// A new folder for another server, which servers' users can reach.
+    pub(super) fn subfolder(&self, name: &str) -> Result<PathBuf> {
+        let folder = self.folder().join(name);
+        fs::DirBuilder::new()
+            .mode(0o755)
+            .create(&folder)
+            .map_err(|error| Error::failed(format!("cannot create {}", folder.display())).because(&error))?;
+        Ok(folder)
     }
 
     /// What a person would set to run the commands shown by hand.
     pub(super) fn variables(&self) -> Vec<(&'static str, PathBuf)> {
-        vec![
+        let mut variables = vec![
             ("TIK_BACKUP_CONFIG", self.config_file()),
             ("PGHOST", self.server.socket_dir()),
             ("PGUSER", SUPERUSER.into()),
             ("RESTIC_REPOSITORY", self.repository()),
             ("RESTIC_PASSWORD_FILE", self.password_file()),
-        ]
+        ];
+        variables.extend(self.mysql.as_ref().map(|part| ("MYSQL_UNIX_PORT", part.socket())));
+        variables
     }
 
     /// Runs SQL from a script; the first error ends it.
@@ -138,7 +160,8 @@ impl Stage {
         self.run("restic", command, args)
     }
 
-    fn run(&self, name: &str, command: Command, args: &[&str]) -> Result<Ran> {
+    /// Runs a command of the story.
+    pub(super) fn run(&self, name: &str, command: Command, args: &[&str]) -> Result<Ran> {
         let words: Vec<String> = args.iter().map(|arg| shell_word(arg)).collect();
         let line = format!("{name} {}", words.join(" "));
         let failed = |error: Error| error.context(format!("`{line}`"));
@@ -158,6 +181,9 @@ impl Stage {
 
     /// Stops the server. With `keep` the folder stays, and where it is is returned.
     pub(super) fn strike(mut self, keep: bool) -> Result<Option<PathBuf>> {
+        if let Some(part) = &mut self.mysql {
+            part.strike()?;
+        }
         self.server.stop()?;
         if !keep {
             return Ok(None);

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::{
     Options, Stage, Step, Teller,
     data::{FORUM, NEWSLETTER, ODD, ODD_TABLES, SERVER, SHOP, SHOP_QUERY},
+    mysql::WIKI_QUERY,
     stage::{find_restic, shell_word},
 };
 use crate::{
@@ -14,7 +15,7 @@ use crate::{
 
 /// Tells it all. Returns where everything is, if it is kept.
 pub(super) fn tell(options: &Options, teller: &mut Teller<'_>, cancel: &Cancel) -> Result<Option<PathBuf>> {
-    let stage = teller.step("A PostgreSQL server for this demo alone", |step| set(options, step, cancel))?;
+    let stage = teller.step("Servers for this demo alone", |step| set(options, step, cancel))?;
     teller.step("Create the repository, and see what a backup would protect", |step| {
         step.ran(stage.program(&["init"])?);
         let found = step.ran(stage.program(&["discover"])?);
@@ -36,6 +37,9 @@ pub(super) fn tell(options: &Options, teller: &mut Teller<'_>, cancel: &Cancel) 
         require(&done, &["main/newsletter: ok"], "backup")
     })?;
     lose_and_restore(&stage, teller)?;
+    teller.step("The same for MariaDB or MySQL: the wiki is dropped, and comes back", |step| {
+        wiki(&stage, step)
+    })?;
     teller.step("Is every byte in the repository still what was written?", |step| {
         step.ran(stage.program(&["check", "--read-data"])?);
         Ok(())
@@ -64,6 +68,10 @@ fn set(options: &Options, step: &mut Step<'_>, cancel: &Cancel) -> Result<Stage>
         stage.server_version(),
         stage.folder().display()
     ));
+    match stage.mysql() {
+        Some(server) => step.tell(&format!("{} beside it, with the database wiki", server.version())),
+        None => step.tell("(no MariaDB or MySQL server is installed: the story goes without)"),
+    }
     for (database, sql) in [("postgres", SERVER), ("shop", SHOP), ("forum", FORUM), (ODD, ODD_TABLES)] {
         stage.script(database, sql)?;
     }
@@ -100,6 +108,22 @@ fn lose_and_restore(stage: &Stage, teller: &mut Teller<'_>) -> Result<()> {
         let granted = step.ran(stage.psql("shop_restored", "\\dp orders")?);
         require(&granted, &["reporting=r/shop_owner"], "\\dp orders")
     })
+}
+
+fn wiki(stage: &Stage, step: &mut Step<'_>) -> Result<()> {
+    let Some(server) = stage.mysql() else {
+        step.skip("no MariaDB or MySQL server is installed (Debian: mariadb-server)");
+        return Ok(());
+    };
+    let before = step.ran(server.query(stage, "wiki", WIKI_QUERY)?);
+    step.ran(server.query(stage, "wiki", "DROP DATABASE wiki")?);
+    step.ran(stage.program(&["restore", "wiki-server/wiki", "--into", "wiki"])?);
+    let after = step.ran(server.query(stage, "wiki", WIKI_QUERY)?);
+    if after == before {
+        return Ok(());
+    }
+    Err(Error::failed("the restored wiki is not the one that was dropped")
+        .because_text(format!("before:\n{before}\nafter:\n{after}")))
 }
 
 fn witness(stage: &Stage, step: &mut Step<'_>) -> Result<()> {

@@ -1,17 +1,13 @@
 //! A throwaway PostgreSQL server: on a Unix socket only, fast rather than safe, gone with whoever started it.
 
 use std::{
-    fs::{self, File},
-    os::unix::fs::{DirBuilderExt, chown},
+    fs,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    thread,
-    time::{Duration, Instant},
 };
 
 use rustix::process::Signal;
 
-use super::bound::{self, Owner};
+use super::daemon::Daemon;
 use crate::{
     error::{Error, Result},
     source::postgres::{
@@ -28,12 +24,6 @@ pub const SERVER_TOOLS: [&str; 2] = ["initdb", "postgres"];
 pub const SUPERUSER: &str = "postgres";
 /// The number in the socket's name; no port is opened.
 const PORT: u16 = 5432;
-/// The system's limit for the path of a socket.
-const SOCKET_PATH: usize = 107;
-/// Time a new server gets until it accepts connections, and `initdb` to end.
-const START: Duration = Duration::from_secs(120);
-/// Lines of a log that an error shows.
-const LOG_LINES: usize = 10;
 /// What may be lost in a crash is thrown away anyway. No port is opened.
 const SETTINGS: [&str; 7] = [
     "listen_addresses=",
@@ -66,9 +56,7 @@ pub fn newest_server(clients: &Clients) -> Result<&Client> {
 #[derive(Debug)]
 pub struct PostgresServer {
     client: Client,
-    dir: PathBuf,
-    owner: Option<Owner>,
-    child: Option<Child>,
+    daemon: Daemon,
 }
 
 impl PostgresServer {
@@ -76,15 +64,11 @@ impl PostgresServer {
     /// the socket is let in as anybody; only the server's user and root may. As root, the server runs as `postgres`,
     /// else as `nobody`, who must be able to reach `dir`. Fails with the last lines of the server's log.
     pub fn start(client: &Client, dir: &Path, cancel: &Cancel) -> Result<Self> {
-        let mut server =
-            Self { client: client.clone(), dir: dir.to_owned(), owner: bound::server_owner()?, child: None };
-        let socket = server.socket_dir().join(format!(".s.PGSQL.{PORT}"));
-        if socket.as_os_str().len() > SOCKET_PATH {
-            return Err(Error::usage(format!("the path {} is too long for a socket", socket.display()))
-                .hint("use a folder with a shorter path"));
-        }
-        server.create_dir(&server.socket_dir())?;
-        server.create_dir(&server.data_dir())?;
+        // SIGQUIT is PostgreSQL's immediate shutdown: it ends its own children too.
+        let mut server = Self { client: client.clone(), daemon: Daemon::new(dir, Signal::QUIT)? };
+        Daemon::require_short(&server.socket_dir().join(format!(".s.PGSQL.{PORT}")))?;
+        server.daemon.create_dir(&server.socket_dir())?;
+        server.daemon.create_dir(&server.data_dir())?;
         server.init(cancel)?;
         server.launch(cancel)?;
         Ok(server)
@@ -92,12 +76,12 @@ impl PostgresServer {
 
     /// The folder of its socket: `host` in a configuration.
     pub fn socket_dir(&self) -> PathBuf {
-        self.dir.join("socket")
+        self.daemon.dir().join("socket")
     }
 
     /// Its data folder.
     pub fn data_dir(&self) -> PathBuf {
-        self.dir.join("data")
+        self.daemon.dir().join("data")
     }
 
     /// The port, which is only a part of the socket's name.
@@ -127,54 +111,13 @@ impl PostgresServer {
 
     /// Stops it in order, so that its data folder can be started again. Does nothing if it has stopped.
     pub fn stop(&mut self) -> Result<()> {
-        let Some(mut child) = self.child.take() else { return Ok(()) };
-        // PostgreSQL's fast, then its immediate shutdown.
-        let steps = [(Signal::INT, Duration::from_secs(30)), (Signal::QUIT, Duration::from_secs(15))];
-        let status = bound::stop(&mut child, &steps)
-            .map_err(|error| Error::failed("cannot stop the scratch server").because(&error))?;
-        if status.success() {
-            Ok(())
-        } else {
-            Err(self.broken(&format!("the scratch server {}", bound::describe(status))))
-        }
-    }
-
-    fn log_file(&self) -> PathBuf {
-        self.dir.join("server.log")
-    }
-
-    fn create_dir(&self, dir: &Path) -> Result<()> {
-        let made = fs::DirBuilder::new().mode(0o700).create(dir).and_then(|()| match self.owner {
-            Some(Owner { uid, gid }) => chown(dir, Some(uid), Some(gid)),
-            None => Ok(()),
-        });
-        made.map_err(|error| Error::failed(format!("cannot create {}", dir.display())).because(&error))
-    }
-
-    /// A tool with little of our environment: settings for libpq or the server must not reach it.
-    fn command(&self, tool: &str) -> Result<Command> {
-        let failed =
-            |error| Error::failed(format!("cannot write {}", self.log_file().display())).because(&error);
-        let log = File::options().create(true).append(true).open(self.log_file()).map_err(failed)?;
-        let mut command = Command::new(self.client.tool(tool));
-        command.env_clear().env("LC_ALL", "C").env("TZ", "UTC");
-        for name in ["PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"] {
-            command.envs(std::env::var_os(name).map(|value| (name, value)));
-        }
-        command.arg("-D").arg(self.data_dir());
-        command.stdin(Stdio::null()).stdout(log.try_clone().map_err(failed)?).stderr(log);
-        Ok(command)
-    }
-
-    fn spawn(&self, command: Command, signal: Signal) -> Result<Child> {
-        let program = command.get_program().to_string_lossy().into_owned();
-        bound::start(command, self.owner, signal)
-            .map_err(|error| Error::failed(format!("cannot start {program}")).because(&error))
+        // PostgreSQL's fast shutdown.
+        self.daemon.stop(Signal::INT)
     }
 
     fn init(&self, cancel: &Cancel) -> Result<()> {
-        let mut command = self.command("initdb")?;
-        command.args([
+        let mut command = self.daemon.command(&self.client.tool("initdb"))?;
+        command.arg("-D").arg(self.data_dir()).args([
             "--username",
             SUPERUSER,
             "--auth=trust",
@@ -182,79 +125,25 @@ impl PostgresServer {
             "--no-locale",
             "--no-sync",
         ]);
-        let mut child = self.spawn(command, Signal::TERM)?;
-        let begin = Instant::now();
-        loop {
-            let ended = child.try_wait().map_err(|e| Error::failed("cannot wait for initdb").because(&e))?;
-            match ended {
-                Some(status) if status.success() => return Ok(()),
-                Some(status) => return Err(self.broken(&format!("initdb {}", bound::describe(status)))),
-                None => {}
-            }
-            let late = begin.elapsed() > START;
-            if late || cancel.is_cancelled() {
-                let _ = bound::stop(&mut child, &[(Signal::TERM, Duration::from_secs(5))]);
-                cancel.check()?;
-                return Err(self.broken("initdb took too long"));
-            }
-            thread::sleep(Duration::from_millis(20));
-        }
+        self.daemon.prepare("initdb", command, cancel)
     }
 
     fn launch(&mut self, cancel: &Cancel) -> Result<()> {
-        let mut command = self.command("postgres")?;
+        let mut command = self.daemon.command(&self.client.tool("postgres"))?;
+        command.arg("-D").arg(self.data_dir());
         for setting in SETTINGS {
             command.args(["-c", setting]);
         }
         // A list of folders: quoted, so that commas and blanks in the path are part of it.
         let socket_dir = self.socket_dir().to_string_lossy().replace('"', "\"\"");
         command.args(["-c".to_owned(), format!("unix_socket_directories=\"{socket_dir}\"")]);
-        // SIGQUIT is PostgreSQL's immediate shutdown: it ends its own children too.
-        self.child = Some(self.spawn(command, Signal::QUIT)?);
-        let begin = Instant::now();
-        while !self.is_ready() {
-            cancel.check()?;
-            let ended = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten());
-            if let Some(status) = ended {
-                self.child = None;
-                return Err(self.broken(&format!("the scratch server {}", bound::describe(status))));
-            }
-            if begin.elapsed() > START {
-                return Err(self.broken("the scratch server did not get ready"));
-            }
-            thread::sleep(Duration::from_millis(20));
-        }
-        Ok(())
-    }
-
-    /// The last line of the server's lock file says whether it accepts connections.
-    fn is_ready(&self) -> bool {
-        fs::read_to_string(self.data_dir().join("postmaster.pid"))
-            .is_ok_and(|text| text.lines().nth(7).is_some_and(|state| state.trim() == "ready"))
-    }
-
-    /// An error with the end of the log.
-    fn broken(&self, what: &str) -> Error {
-        let log = fs::read(self.log_file()).unwrap_or_default();
-        let log = String::from_utf8_lossy(&log);
-        let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
-        let error =
-            Error::failed(what).because_text(lines[lines.len().saturating_sub(LOG_LINES)..].join("\n"));
-        if self.owner.is_some() && log.contains("Permission denied") {
-            return error.hint(format!(
-                "the server does not run as root: another user must be able to reach {}; name a folder elsewhere",
-                self.dir.display()
-            ));
-        }
-        error
-    }
-}
-
-impl Drop for PostgresServer {
-    fn drop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let _ = bound::stop(&mut child, &[(Signal::QUIT, Duration::from_secs(15))]);
-        }
+        // The last line of the server's lock file says whether it accepts connections.
+        let lock_file = self.data_dir().join("postmaster.pid");
+        let ready = || {
+            fs::read_to_string(&lock_file)
+                .is_ok_and(|text| text.lines().nth(7).is_some_and(|state| state.trim() == "ready"))
+        };
+        self.daemon.start(command, ready, cancel)
     }
 }
 
@@ -281,13 +170,13 @@ mod tests {
         let mut session = server.session("postgres", &Cancel::new()).unwrap();
         let answer: Answer = session.query_one("SELECT 42 AS answer").unwrap();
         assert_eq!(answer.answer, 42);
-        let pid = server.child.as_ref().unwrap().id();
+        let pid = server.daemon.id().unwrap();
         assert!(Path::new(&format!("/proc/{pid}")).exists());
         drop(session);
         server.stop().unwrap();
         assert!(!server.data_dir().join("postmaster.pid").exists(), "stopped in order");
         server.launch(&Cancel::new()).unwrap();
-        let pid = server.child.as_ref().unwrap().id();
+        let pid = server.daemon.id().unwrap();
         drop(server);
         assert!(!Path::new(&format!("/proc/{pid}")).exists());
     }

@@ -48,6 +48,9 @@ pub struct Manifest {
     /// What only PostgreSQL has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub postgres: Option<super::postgres::Detail>,
+    /// What only MySQL and MariaDB have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mysql: Option<super::mysql::Detail>,
 }
 
 /// How consistent the data of a snapshot is.
@@ -129,6 +132,7 @@ impl Manifest {
             digested: Digested::No("not dumped yet".to_owned()),
             objects: Vec::new(),
             postgres: None,
+            mysql: None,
         }
     }
 

@@ -1,7 +1,11 @@
 //! What can be backed up: every kind of source finds its items, streams one into a sink, and puts one back.
 
 pub mod manifest;
+pub mod mysql;
 pub mod postgres;
+pub mod restore;
+mod trust;
+mod url;
 
 use std::io::Write;
 
@@ -82,6 +86,7 @@ pub trait Files: Sync {
 /// The source that a part of the configuration describes.
 pub fn open(config: &SourceConfig) -> Result<Box<dyn Source>> {
     match &config.kind {
+        SourceKind::Mysql(mysql) => Ok(Box::new(mysql::Mysql::new(config, mysql)?)),
         SourceKind::Postgres(postgres) => Ok(Box::new(postgres::Postgres::new(config, postgres)?)),
     }
 }

@@ -17,6 +17,10 @@ const LINE: usize = 1024;
 /// Bytes of one line looked at for secrets before it is cut to [`LINE`].
 const RAW_LINE: usize = 4 * LINE;
 
+/// Tools that repeat the whole statement that failed: how that begins, and how the line after it does. The first is
+/// `pg_restore`, the second MariaDB's SQL client.
+const REPEATS: [(&str, &str); 2] = [("Command was: ", "pg_restore: "), ("--------------", "ERROR ")];
+
 /// The bounded tail of a text stream; clones see the same tail.
 #[derive(Clone)]
 pub(crate) struct Tail {
@@ -34,7 +38,8 @@ struct State {
     lines: VecDeque<String>,
     bytes: usize,
     closed: bool,
-    in_command: bool,
+    /// A tool is repeating a statement; how the line begins that ends it.
+    repeats: Option<&'static str>,
 }
 
 impl Tail {
@@ -57,7 +62,7 @@ impl Tail {
         let mut state = self.lock();
         state.lines.clear();
         state.bytes = 0;
-        state.in_command = false;
+        state.repeats = None;
     }
 
     /// Waits until the writing side is closed by all who hold it; a grandchild may keep it open, hence the limit.
@@ -119,12 +124,13 @@ impl Tail {
             return;
         }
         let mut state = self.lock();
-        // pg_restore repeats the whole command that failed. It may hold a password, and would push out the reason.
-        state.in_command = match state.in_command {
-            true => !text.starts_with("pg_restore: "),
-            false => text.starts_with("Command was: "),
+        // The statement that failed may hold a password or rows, and would push out the reason.
+        state.repeats = match state.repeats {
+            Some(reason) if text.starts_with(reason) => None,
+            Some(reason) => Some(reason),
+            None => REPEATS.iter().find(|(start, _)| text.starts_with(start)).map(|(_, reason)| *reason),
         };
-        if state.in_command {
+        if state.repeats.is_some() {
             return;
         }
         state.bytes += text.len();
@@ -196,6 +202,15 @@ mod tests {
         );
         let edge = format!("{}s3cret", "x".repeat(LINE - 4));
         assert!(!tail_of(edge, &["s3cret"]).contains("s3"), "a secret at the cut must not show in part");
+    }
+
+    #[test]
+    fn statements_that_failed_are_not_repeated() {
+        let mariadb = "--------------\nINSERT INTO t VALUES ('a','s3cret\n--------------\n')\n--------------\n\n\
+                       ERROR 1146 (42S02) at line 7: Table 'd.t' doesn't exist\n";
+        assert_eq!(tail_of(mariadb, &[]), "ERROR 1146 (42S02) at line 7: Table 'd.t' doesn't exist");
+        let pg = "pg_restore: error: no\nCommand was: CREATE USER MAPPING\n  OPTIONS (password 'x')\npg_restore: warning: 1";
+        assert_eq!(tail_of(pg, &[]), "pg_restore: error: no\npg_restore: warning: 1");
     }
 
     #[test]

@@ -57,7 +57,7 @@ fn defaults() {
     let rest = Retention { keep_daily: 0, keep_weekly: 0, ..config.retention.clone() };
     assert!(rest.is_empty() && !config.retention.is_empty());
     let postgres = postgres("");
-    assert_eq!(postgres.host, PostgresHost::Socket("/run/postgresql".into()));
+    assert_eq!(postgres.host, Host::Socket("/run/postgresql".into()));
     assert_eq!((postgres.port, postgres.maintenance_db.as_str()), (5432, "postgres"));
     assert_eq!((postgres.user, postgres.sslmode, postgres.sslrootcert), (None, None, None));
     assert_eq!(postgres.databases.matched("any/thing"), Some("*"));
@@ -78,7 +78,7 @@ fn paths_start_from_the_folder_of_the_file() {
     assert_eq!(config.repository.location.load().unwrap().path(), Some(Path::new("/etc/tik/repo")));
     assert_eq!(config.repository.password_file.to_string(), "/etc/tik/pw");
     assert_eq!(config.repository.options_files["token"].to_string(), "/etc/tik/t");
-    let SourceKind::Postgres(postgres) = &config.sources[0].kind;
+    let SourceKind::Postgres(postgres) = &config.sources[0].kind else { panic!("another kind") };
     assert_eq!(postgres.sslcert.as_deref(), Some(Path::new("/etc/tik/c")));
     assert_eq!(postgres.sslkey.as_deref(), Some(Path::new("/k")));
     assert_eq!(postgres.client_dirs, [Path::new("/etc/tik/bin")]);
@@ -128,4 +128,15 @@ fn tls_defaults_follow_the_host() {
     let named_file = postgres("host = \"h\"\nuser = \"u\"\nsslrootcert = \"./system\"\n");
     assert_eq!(named_file.sslrootcert, Some(RootCertificates::File("/etc/tik/./system".into())));
     assert_eq!(postgres("sslmode = \"disable\"\n").sslmode, Some(SslMode::Disable));
+}
+
+#[test]
+fn a_mysql_source_has_the_same_words() {
+    let socket = mysql("").unwrap();
+    assert_eq!(socket.host, Host::Socket("/run/mysqld/mysqld.sock".into()));
+    assert_eq!((socket.port, socket.sslmode, socket.globals), (3306, None, true));
+    let remote = mysql("host = \"db.example\"\nuser = \"u\"\nexclude = [\"tmp_*\"]\n").unwrap();
+    assert_eq!(remote.sslmode, Some(SslMode::VerifyFull), "a remote server is verified");
+    assert_eq!(remote.exclude.matched("tmp_1"), Some("tmp_*"));
+    assert_eq!(mysql("host = \"127.0.0.1\"\nuser = \"u\"\n").unwrap().sslmode, Some(SslMode::Prefer));
 }

@@ -96,7 +96,10 @@ fn what_is_missing_is_named() {
         parse("[repository]\nlocation = \"/r\"\nlocation_file = \"/l\"\npassword_file = \"/pw\"\n"),
         "3: repository.location_file: give either location or location_file, not both",
     );
-    one_problem(with("[sources.pg]\n"), "4: sources.pg.kind: missing: the kind of source, one of: postgres");
+    one_problem(
+        with("[sources.pg]\n"),
+        "4: sources.pg.kind: missing: the kind of source, one of: postgres, mysql",
+    );
     one_problem(
         source("host = \"h\"\n"),
         "4: sources.pg.user: missing: a connection over TCP needs the name of a role",
@@ -113,10 +116,10 @@ fn what_is_missing_is_named() {
 
 #[test]
 fn kinds_that_are_not_known_are_answered_with_those_that_are() {
-    let known = "is no kind of source that this version knows; it knows: postgres";
+    let known = "is no kind of source that this version knows; it knows: postgres, mysql";
     one_problem(
-        with("[sources.m]\nkind = \"mysql\"\nanything = 1\n"),
-        &format!("5: sources.m.kind: \"mysql\" {known}"),
+        with("[sources.m]\nkind = \"oracle\"\nanything = 1\n"),
+        &format!("5: sources.m.kind: \"oracle\" {known}"),
     );
     one_problem(
         with("[sources.m]\nkind = \"postgress\"\n"),
@@ -218,7 +221,7 @@ fn impossible_values_are_named() {
         ("host = \"h:5432\"", "host: must be the host alone: the port is a key of its own, port"),
         (
             "host = \"a b\"",
-            "host: is neither a host name, nor an address, nor the absolute path of a socket's folder",
+            "host: is neither a host name, nor an address, nor an absolute path (the folder of a socket)",
         ),
         ("retention = { keep_daily = -1 }", "retention.keep_daily: must be from 0 to 1000000, not -1"),
         (
@@ -322,4 +325,14 @@ fn syntax_errors_and_duplicate_keys_have_a_line() {
     }
     let found = problems(with("a = \nb = 1\nc = [\n"));
     assert!(found.len() >= 2, "every broken line is named: {found:?}");
+}
+
+#[test]
+fn keys_of_another_kind_are_unknown_to_mysql() {
+    let unknown = problems(with("[sources.my]\nkind = \"mysql\"\nmaintenance_db = \"x\"\n"));
+    assert!(unknown[0].starts_with("6: sources.my.maintenance_db: unknown key"), "{unknown:?}");
+    one_problem(
+        with("[sources.my]\nkind = \"mysql\"\nhost = \"db.example\"\n"),
+        "4: sources.my.user: missing: a connection over TCP needs the name of an account",
+    );
 }

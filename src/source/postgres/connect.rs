@@ -9,17 +9,10 @@ use std::{
 
 use crate::{
     error::{Error, Result},
+    source::trust,
     stream::{child::Command, private::PrivateDir},
 };
 
-/// Where the bundle of trusted certificates lies on common systems.
-const CA_BUNDLES: [&str; 5] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
-];
 /// A network that swallows packets is noticed after about two minutes instead of two hours.
 const KEEPALIVES: &str = "keepalives=1 keepalives_idle=60 keepalives_interval=10 keepalives_count=6";
 
@@ -80,7 +73,7 @@ impl ConnectParams {
             ("PGAPPNAME", "tik-backup".to_owned()),
         ];
         env.extend(self.user.clone().map(|user| ("PGUSER", user)));
-        let (rootcert, mode) = self.trust(client_major, ca_bundle().as_deref())?;
+        let (rootcert, mode) = self.trust(client_major, trust::ca_bundle().as_deref())?;
         env.extend(mode.map(|mode| ("PGSSLMODE", mode)));
         env.extend(rootcert.map(|file| ("PGSSLROOTCERT", file)));
         for (name, file) in [("PGSSLCERT", &self.sslcert), ("PGSSLKEY", &self.sslkey)] {
@@ -125,11 +118,7 @@ impl ConnectParams {
         let file = match bundle.and_then(Path::to_str) {
             Some(bundle) => bundle.to_owned(),
             None if client_major >= 16 => "system".to_owned(),
-            None => {
-                return Err(Error::failed("no bundle of the system's trusted certificates was found")
-                    .because_text(format!("looked at $SSL_CERT_FILE, {}", CA_BUNDLES.join(", ")))
-                    .hint("install `ca-certificates`, or name a file as `sslrootcert`"));
-            }
+            None => return Err(trust::no_bundle()),
         };
         Ok((Some(file), Some("verify-full".to_owned())))
     }
@@ -185,12 +174,6 @@ fn pass_line(password: &str) -> Result<String> {
             .hint("write the password file without a second line"));
     }
     Ok(format!("*:*:*:*:{}\n", password.replace('\\', "\\\\").replace(':', "\\:")))
-}
-
-fn ca_bundle() -> Option<PathBuf> {
-    let named =
-        ["SSL_CERT_FILE", "NIX_SSL_CERT_FILE"].into_iter().filter_map(std::env::var_os).map(PathBuf::from);
-    named.chain(CA_BUNDLES.map(PathBuf::from)).find(|path| path.is_file())
 }
 
 #[cfg(test)]

@@ -22,45 +22,10 @@ use crate::{
     source::{
         Files,
         manifest::{Digested, Manifest},
+        restore::{Options, Restored},
     },
     stream::{cancel::Cancel, private::PrivateDir},
 };
-
-/// How to restore.
-#[derive(Debug, Clone, Default)]
-pub struct Options {
-    /// Only this table, `schema.name`.
-    pub table: Option<String>,
-    /// Do not give objects to their owners; they belong to the connecting account.
-    pub no_owner: bool,
-    /// Do not restore GRANT and REVOKE.
-    pub no_privileges: bool,
-    /// Everything goes to the default tablespace.
-    pub no_tablespaces: bool,
-    /// Do not create missing roles.
-    pub no_roles: bool,
-    /// Leave out what only a superuser can restore.
-    pub skip_superuser: bool,
-}
-
-/// What a restore did.
-#[derive(Debug, Clone, Default, serde::Serialize)]
-pub struct Restored {
-    /// Database restored into.
-    pub database: String,
-    /// Was it created?
-    pub created: bool,
-    /// Bytes of the dump.
-    pub bytes: u64,
-    /// Tables whose rows were counted and found equal.
-    pub tables: u64,
-    /// Rows of these tables.
-    pub rows: u64,
-    /// Roles that were created.
-    pub roles_created: Vec<String>,
-    /// What an operator should know.
-    pub notes: Vec<String>,
-}
 
 /// What a restore works with.
 pub(super) struct Restore<'a> {

@@ -5,10 +5,13 @@ use serde::Deserialize;
 use super::{Restore, preflight::TargetServer};
 use crate::{
     error::{Error, Result},
-    source::postgres::{
-        Database,
-        connect::ConnectParams,
-        psql::{Psql, quote_ident, quote_literal},
+    source::{
+        postgres::{
+            Database,
+            connect::ConnectParams,
+            psql::{Psql, quote_ident, quote_literal},
+        },
+        url::Url,
     },
 };
 
@@ -26,65 +29,31 @@ pub struct Target {
 /// Reads `postgresql://user@host:port/database?sslmode=…`. A password in it is refused: arguments are visible to
 /// every user of the machine.
 pub fn parse_url(url: &str) -> Result<Target> {
-    let invalid = |why: &str| {
-        Error::usage(format!("--into: {why}")).hint(
-            "write postgresql://user@host:5432/database, or just a database name for the source's own server",
-        )
-    };
-    let rest = url
-        .strip_prefix("postgresql://")
-        .or_else(|| url.strip_prefix("postgres://"))
-        .ok_or_else(|| invalid("not a postgresql:// URL"))?;
-    let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
-    let (authority, database) = rest.split_once('/').ok_or_else(|| invalid("the URL names no database"))?;
-    let (user, server) =
-        authority.rsplit_once('@').map_or((None, authority), |(user, server)| (Some(user), server));
-    if user.is_some_and(|user| user.contains(':')) || query.split('&').any(|p| p.starts_with("password=")) {
-        return Err(Error::usage(
-            "--into: a password does not belong into an argument, where every user can read it",
-        )
-        .hint("write it into a file of mode 0600 and name that with --password-file"));
-    }
-    let (host, port) = match server.rsplit_once(':') {
-        Some((host, port)) if !server.ends_with(']') => {
-            (host, port.parse().map_err(|_| invalid("the port is not a number"))?)
-        }
-        _ => (server, 0),
-    };
+    let url = Url::parse(url, &["postgresql", "postgres"], "postgresql://user@host:5432/database")?;
     let mut params = ConnectParams {
-        host: decode(host.trim_start_matches('[').trim_end_matches(']')),
-        port,
-        user: user.filter(|user| !user.is_empty()).map(decode),
+        host: url.host.clone(),
+        port: url.port.unwrap_or(0),
+        user: url.user.clone(),
         ..ConnectParams::default()
     };
     let mut maintenance_db = "postgres".to_owned();
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let (name, value) = pair.split_once('=').ok_or_else(|| invalid("a parameter has no value"))?;
-        let value = decode(value);
-        match name {
+    for (name, value) in url.parameters.clone() {
+        match name.as_str() {
             "host" => params.host = value,
-            "port" => params.port = value.parse().map_err(|_| invalid("the port is not a number"))?,
+            "port" => params.port = value.parse().map_err(|_| url.invalid("the port is not a number"))?,
             "user" => params.user = Some(value),
             "sslmode" => params.sslmode = Some(value),
             "sslrootcert" => params.sslrootcert = Some(value),
             "sslcert" => params.sslcert = Some(value.into()),
             "sslkey" => params.sslkey = Some(value.into()),
             "maintenance_db" => maintenance_db = value,
-            other => return Err(invalid(&format!("unknown parameter `{other}`"))),
+            other => return Err(url.invalid(&format!("unknown parameter `{other}`"))),
         }
     }
     if params.host.is_empty() {
         params.host = "/run/postgresql".to_owned();
     }
-    let database = decode(database);
-    if database.is_empty() {
-        return Err(invalid("the URL names no database"));
-    }
-    Ok(Target { params, database, maintenance_db })
-}
-
-fn decode(text: &str) -> String {
-    percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
+    Ok(Target { params, database: url.database, maintenance_db })
 }
 
 #[derive(Debug, Deserialize)]

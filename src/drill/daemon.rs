@@ -1,0 +1,182 @@
+//! What all throwaway servers have in common: a folder, a process bound to us, a log whose end tells why it failed.
+
+use std::{
+    fs::{self, File},
+    os::unix::fs::{DirBuilderExt, chown},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::Signal;
+
+use super::bound::{self, Owner};
+use crate::{
+    error::{Error, Result},
+    stream::cancel::Cancel,
+};
+
+/// The system's limit for the path of a socket.
+const SOCKET_PATH: usize = 107;
+/// Time a new server gets until it accepts connections, and its preparation to end.
+const START: Duration = Duration::from_secs(120);
+/// Time a server gets to end when it is thrown away.
+const THROWN_AWAY: Duration = Duration::from_secs(15);
+/// Lines of a log that an error shows.
+const LOG_LINES: usize = 10;
+
+/// A server in a folder that the caller owns and removes after it. Dropping it stops the server at once; if this process
+/// is killed, the kernel tells it to stop.
+#[derive(Debug)]
+pub(super) struct Daemon {
+    dir: PathBuf,
+    owner: Option<Owner>,
+    child: Option<Child>,
+    /// Ends it quickly, with whatever children it has.
+    kill: Signal,
+}
+
+impl Daemon {
+    /// A server to be started in `dir`, an existing folder. As root it runs as an unprivileged user, who must be able to
+    /// reach `dir`.
+    pub(super) fn new(dir: &Path, kill: Signal) -> Result<Self> {
+        Ok(Self { dir: dir.to_owned(), owner: bound::server_owner()?, child: None, kill })
+    }
+
+    /// The folder of it all.
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The process, while it runs.
+    #[cfg(test)]
+    pub(super) fn id(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    /// Fails if a socket cannot be made at this path.
+    pub(super) fn require_short(socket: &Path) -> Result<()> {
+        if socket.as_os_str().len() <= SOCKET_PATH {
+            return Ok(());
+        }
+        Err(Error::usage(format!("the path {} is too long for a socket", socket.display()))
+            .hint("use a folder with a shorter path"))
+    }
+
+    /// Makes a folder of the server's own.
+    pub(super) fn create_dir(&self, dir: &Path) -> Result<()> {
+        let made = fs::DirBuilder::new().mode(0o700).create(dir).and_then(|()| match self.owner {
+            Some(Owner { uid, gid }) => chown(dir, Some(uid), Some(gid)),
+            None => Ok(()),
+        });
+        made.map_err(|error| Error::failed(format!("cannot create {}", dir.display())).because(&error))
+    }
+
+    /// A tool with little of our environment: settings for clients or servers must not reach it.
+    pub(super) fn command(&self, program: &Path) -> Result<Command> {
+        let failed =
+            |error| Error::failed(format!("cannot write {}", self.log_file().display())).because(&error);
+        let log = File::options().create(true).append(true).open(self.log_file()).map_err(failed)?;
+        let mut command = Command::new(program);
+        command.env_clear().env("LC_ALL", "C").env("TZ", "UTC");
+        for name in ["PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"] {
+            command.envs(std::env::var_os(name).map(|value| (name, value)));
+        }
+        command.stdin(Stdio::null()).stdout(log.try_clone().map_err(failed)?).stderr(log);
+        Ok(command)
+    }
+
+    /// Runs a command that prepares the server, and waits for its end.
+    pub(super) fn prepare(&self, what: &str, command: Command, cancel: &Cancel) -> Result<()> {
+        let mut child = self.spawn(command, Signal::TERM)?;
+        let begin = Instant::now();
+        loop {
+            let ended =
+                child.try_wait().map_err(|e| Error::failed(format!("cannot wait for {what}")).because(&e))?;
+            match ended {
+                Some(status) if status.success() => return Ok(()),
+                Some(status) => return Err(self.broken(&format!("{what} {}", bound::describe(status)))),
+                None => {}
+            }
+            let late = begin.elapsed() > START;
+            if late || cancel.is_cancelled() {
+                let _ = bound::stop(&mut child, &[(Signal::TERM, Duration::from_secs(5))]);
+                cancel.check()?;
+                return Err(self.broken(&format!("{what} took too long")));
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Starts the server and waits until `ready` says that it accepts connections. Fails with the last lines of its log.
+    pub(super) fn start(
+        &mut self,
+        command: Command,
+        ready: impl Fn() -> bool,
+        cancel: &Cancel,
+    ) -> Result<()> {
+        self.child = Some(self.spawn(command, self.kill)?);
+        let begin = Instant::now();
+        while !ready() {
+            cancel.check()?;
+            let ended = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten());
+            if let Some(status) = ended {
+                self.child = None;
+                return Err(self.broken(&format!("the scratch server {}", bound::describe(status))));
+            }
+            if begin.elapsed() > START {
+                return Err(self.broken("the scratch server did not get ready"));
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    /// Stops it in order, by `signal` first, so that its data can be used again. Does nothing if it has stopped.
+    pub(super) fn stop(&mut self, signal: Signal) -> Result<()> {
+        let Some(mut child) = self.child.take() else { return Ok(()) };
+        let steps = [(signal, Duration::from_secs(30)), (self.kill, THROWN_AWAY)];
+        let status = bound::stop(&mut child, &steps)
+            .map_err(|error| Error::failed("cannot stop the scratch server").because(&error))?;
+        if status.success() {
+            Ok(())
+        } else {
+            Err(self.broken(&format!("the scratch server {}", bound::describe(status))))
+        }
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.dir.join("server.log")
+    }
+
+    fn spawn(&self, command: Command, signal: Signal) -> Result<Child> {
+        let program = command.get_program().to_string_lossy().into_owned();
+        bound::start(command, self.owner, signal)
+            .map_err(|error| Error::failed(format!("cannot start {program}")).because(&error))
+    }
+
+    /// An error with the end of the log.
+    fn broken(&self, what: &str) -> Error {
+        let log = fs::read(self.log_file()).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
+        let error =
+            Error::failed(what).because_text(lines[lines.len().saturating_sub(LOG_LINES)..].join("\n"));
+        if self.owner.is_some() && log.contains("Permission denied") {
+            return error.hint(format!(
+                "the server does not run as root: another user must be able to reach {}; name a folder elsewhere",
+                self.dir.display()
+            ));
+        }
+        error
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = bound::stop(&mut child, &[(self.kill, THROWN_AWAY)]);
+        }
+    }
+}

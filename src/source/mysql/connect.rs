@@ -1,0 +1,252 @@
+//! How to reach a server: an option file that only this user can read, for every tool that talks to it.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use super::clients::{Client, Flavour};
+use crate::{
+    config::{Host, MysqlConfig, RootCertificates, Secret, SslMode},
+    error::{Error, Result},
+    source::trust,
+    stream::{child::Command, private::PrivateDir},
+};
+
+/// How to reach a server.
+#[derive(Debug, Clone)]
+pub struct ConnectParams {
+    /// Where it listens.
+    pub host: Host,
+    /// TCP port.
+    pub port: u16,
+    /// The account to log in as.
+    pub user: Option<String>,
+    /// Its password.
+    pub password: Option<Arc<Secret>>,
+    /// TLS demand; `None` for sockets.
+    pub sslmode: Option<SslMode>,
+    /// Certificates that the server's one is checked against.
+    pub sslrootcert: Option<RootCertificates>,
+    /// The client's certificate.
+    pub sslcert: Option<PathBuf>,
+    /// The key of the client's certificate.
+    pub sslkey: Option<PathBuf>,
+}
+
+impl ConnectParams {
+    /// Those of a configured server. Reads the password's file.
+    pub fn configured(config: &MysqlConfig) -> Result<Self> {
+        Ok(Self {
+            host: config.host.clone(),
+            port: config.port,
+            user: config.user.clone(),
+            password: config.password_file.as_ref().map(|file| file.load()).transpose()?.map(Arc::new),
+            sslmode: config.sslmode,
+            sslrootcert: config.sslrootcert.clone(),
+            sslcert: config.sslcert.clone(),
+            sslkey: config.sslkey.clone(),
+        })
+    }
+
+    /// The server for messages.
+    pub fn server(&self) -> String {
+        match &self.host {
+            Host::Socket(path) => path.display().to_string(),
+            Host::Tcp(host) if host.contains(':') => format!("[{host}]:{}", self.port),
+            Host::Tcp(host) => format!("{host}:{}", self.port),
+        }
+    }
+
+    /// Writes the option file for the tools of one installation.
+    pub fn prepare(&self, client: &Client) -> Result<Connection> {
+        let dir = PrivateDir::new()?;
+        let options = dir.file("client.cnf", self.option_file(client.flavour)?.as_bytes())?;
+        Ok(Connection {
+            client: client.clone(),
+            options,
+            no_login_file: dir.path().join("none"),
+            private: Arc::new(dir),
+            password: self.password.clone(),
+            server: self.server(),
+        })
+    }
+
+    /// The group `[client]` is read by all tools, so it holds only what all of them know.
+    fn option_file(&self, flavour: Flavour) -> Result<String> {
+        let mut lines = vec!["[client]".to_owned()];
+        let mut set = |name: &str, value: &str| -> Result<()> {
+            lines.push(format!("{name}={}", quoted(name, value)?));
+            Ok(())
+        };
+        match &self.host {
+            Host::Socket(path) => {
+                set("protocol", "SOCKET")?;
+                set("socket", utf8(path)?)?;
+            }
+            Host::Tcp(host) => {
+                set("protocol", "TCP")?;
+                set("host", host)?;
+                set("port", &self.port.to_string())?;
+            }
+        }
+        if let Some(user) = &self.user {
+            set("user", user)?;
+        }
+        if let Some(password) = &self.password {
+            set("password", password.expose())?;
+        }
+        for (name, file) in [("ssl-cert", &self.sslcert), ("ssl-key", &self.sslkey)] {
+            if let Some(file) = file {
+                set(name, utf8(file)?)?;
+            }
+        }
+        if let Some(mode) = self.sslmode {
+            let verify = mode >= SslMode::VerifyCa;
+            match &self.sslrootcert {
+                Some(RootCertificates::File(file)) => set("ssl-ca", utf8(file)?)?,
+                _ if verify => set("ssl-ca", utf8(&trust::ca_bundle().ok_or_else(trust::no_bundle)?)?)?,
+                _ => {}
+            }
+            lines.extend(tls(flavour, mode, self.host.is_local()));
+        }
+        lines.extend(["[mysql]", "connect-timeout=30", ""].map(str::to_owned));
+        Ok(lines.join("\n"))
+    }
+}
+
+/// The lines that demand TLS.
+fn tls(flavour: Flavour, mode: SslMode, local: bool) -> Vec<String> {
+    let lines: &[&str] = match (flavour, mode) {
+        // Without TLS the newer authentication needs the server's key, which on this machine nobody can forge.
+        (Flavour::Mysql, SslMode::Disable) if local => &["ssl-mode=DISABLED", "get-server-public-key"],
+        (Flavour::Mysql, SslMode::Disable) => &["ssl-mode=DISABLED"],
+        (Flavour::Mysql, SslMode::Allow | SslMode::Prefer) if local => {
+            &["ssl-mode=PREFERRED", "get-server-public-key"]
+        }
+        (Flavour::Mysql, SslMode::Allow | SslMode::Prefer) => &["ssl-mode=PREFERRED"],
+        (Flavour::Mysql, SslMode::Require) => &["ssl-mode=REQUIRED"],
+        (Flavour::Mysql, SslMode::VerifyCa) => &["ssl-mode=VERIFY_CA"],
+        (Flavour::Mysql, SslMode::VerifyFull) => &["ssl-mode=VERIFY_IDENTITY"],
+        (Flavour::Mariadb, SslMode::Disable) => &["skip-ssl"],
+        (Flavour::Mariadb, SslMode::Allow | SslMode::Prefer) => &["skip-ssl-verify-server-cert"],
+        (Flavour::Mariadb, SslMode::Require) => &["ssl", "skip-ssl-verify-server-cert"],
+        // This client knows no check of the certificate without the host's name: the stricter one is taken.
+        (Flavour::Mariadb, SslMode::VerifyCa | SslMode::VerifyFull) => &["ssl", "ssl-verify-server-cert"],
+    };
+    lines.iter().map(|line| (*line).to_owned()).collect()
+}
+
+fn utf8(path: &Path) -> Result<&str> {
+    path.to_str().ok_or_else(|| {
+        Error::usage(format!("the path {} is not valid UTF-8", path.display())).hint("rename the file")
+    })
+}
+
+/// A value of an option file.
+fn quoted(name: &str, value: &str) -> Result<String> {
+    if value.contains(['\n', '\r', '\0']) {
+        let error = Error::usage(format!("the {name} contains a line break or a NUL character"));
+        return Err(if name == "password" {
+            error.hint("write the password file without a second line")
+        } else {
+            error
+        });
+    }
+    Ok(format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\"")))
+}
+
+/// What the tools of one installation need to reach a server. The option file lives as long as this or any command made
+/// from it.
+#[derive(Clone)]
+pub struct Connection {
+    /// The installation.
+    pub client: Client,
+    options: PathBuf,
+    no_login_file: PathBuf,
+    private: Arc<PrivateDir>,
+    password: Option<Arc<Secret>>,
+    server: String,
+}
+
+impl Connection {
+    /// The dump tool, without any further argument.
+    pub fn dump(&self) -> Command {
+        self.command(&self.client.dump)
+    }
+
+    /// The SQL client, without any further argument.
+    pub fn sql(&self) -> Command {
+        self.command(&self.client.sql)
+    }
+
+    fn command(&self, tool: &Path) -> Command {
+        let mut argument = std::ffi::OsString::from("--defaults-file=");
+        argument.push(&self.options);
+        let command = Command::new(tool)
+            // It must come first, and keeps the option files of system and user out.
+            .arg(argument)
+            // The file of stored logins is read all the same unless it is elsewhere.
+            .env("MYSQL_TEST_LOGIN_FILE", &self.no_login_file)
+            .private(Arc::clone(&self.private));
+        match &self.password {
+            Some(password) => command.redact(password.expose()),
+            None => command,
+        }
+    }
+
+    /// The server for messages.
+    pub fn server(&self) -> &str {
+        &self.server
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn params(host: Host) -> ConnectParams {
+        ConnectParams {
+            host,
+            port: 3306,
+            user: Some("backup".into()),
+            password: None,
+            sslmode: None,
+            sslrootcert: None,
+            sslcert: None,
+            sslkey: None,
+        }
+    }
+
+    #[test]
+    fn any_password_is_one_quoted_value_and_nothing_shows_it() {
+        let mut params = params(Host::Socket("/run/my.sock".into()));
+        params.password = Some(Arc::new(Secret::new(r#"a"b\c #d"#.into())));
+        let text = params.option_file(Flavour::Mysql).unwrap();
+        assert!(text.contains("\nsocket=\"/run/my.sock\"\n"), "{text}");
+        assert!(text.contains("\npassword=\"a\\\"b\\\\c #d\"\n"), "{text}");
+        assert!(!format!("{params:?}").contains("c #d"));
+        params.password = Some(Arc::new(Secret::new("two\nlines".into())));
+        let error = params.option_file(Flavour::Mysql).unwrap_err();
+        assert!(error.hint_text().unwrap().contains("second line") && !error.to_string().contains("lines\n"));
+    }
+
+    #[test]
+    fn a_remote_server_is_verified_in_the_words_of_each_family() {
+        let mut params = params(Host::Tcp("db.example".into()));
+        params.sslmode = Some(SslMode::VerifyFull);
+        params.sslrootcert = Some(RootCertificates::File("/c/root.crt".into()));
+        let text = params.option_file(Flavour::Mysql).unwrap();
+        assert!(
+            text.contains("ssl-mode=VERIFY_IDENTITY") && text.contains("ssl-ca=\"/c/root.crt\""),
+            "{text}"
+        );
+        let text = params.option_file(Flavour::Mariadb).unwrap();
+        assert!(
+            text.contains("\nssl\nssl-verify-server-cert\n") && text.contains("protocol=\"TCP\""),
+            "{text}"
+        );
+        assert_eq!(params.server(), "db.example:3306");
+    }
+}

@@ -1,0 +1,66 @@
+//! What a manifest says about a MySQL or MariaDB item beyond rows.
+
+use serde::{Deserialize, Serialize};
+
+use super::clients::Flavour;
+use crate::stream::digest::Digest128;
+
+/// What only MySQL and MariaDB have.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Detail {
+    /// Who made the server.
+    pub flavour: Flavour,
+    /// How the server treats upper case in the names of tables: 0 distinguishes, 1 stores lower case, 2 compares lower
+    /// case.
+    pub lower_case_table_names: u32,
+    /// Of a database: what it is created with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database: Option<Database>,
+    /// Tables, views, routines, triggers and events with the digest of their definition.
+    #[serde(default)]
+    pub schema_objects: Vec<SchemaObject>,
+    /// Tables whose rows are not from the moment of the others: their engine has no transactions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_transactional: Vec<String>,
+    /// Of `@globals`: users and roles.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accounts: Vec<Account>,
+}
+
+/// A database.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Database {
+    /// Default character set.
+    pub charset: String,
+    /// Default collation.
+    pub collation: String,
+    /// Comment (MariaDB).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comment: Option<String>,
+}
+
+/// Something that has a definition.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct SchemaObject {
+    /// `table`, `view`, `procedure`, `function`, `trigger`, `event`, …
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// Digest of its definition.
+    pub digest: Digest128,
+    /// Whose privileges it acts with, `user@host`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub definer: Option<String>,
+}
+
+/// A user or role.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Account {
+    /// Its name.
+    pub user: String,
+    /// The host it may come from; empty for a role of MariaDB.
+    pub host: String,
+    /// A role of MariaDB. MySQL's roles are users that are locked.
+    pub role: bool,
+}

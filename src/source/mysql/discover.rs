@@ -1,0 +1,145 @@
+//! What databases a server has, and whether the account may read all of each.
+
+use std::collections::BTreeMap;
+
+use super::{
+    GLOBALS,
+    clients::{Flavour, Version},
+    privileges::Privileges,
+    session::Session,
+};
+use crate::{
+    config::{MysqlConfig, Patterns},
+    error::{Error, Result},
+    source::{Discovery, Excluded, Item},
+};
+
+/// Schemas that belong to the server.
+const SYSTEM: [&str; 5] = ["mysql", "information_schema", "performance_schema", "sys", "ndbinfo"];
+/// How a server shows a folder in its data directory whose name it did not write.
+const FOREIGN: &str = "#mysql50#";
+
+/// What has to be known of a server before it can be dumped.
+#[derive(Debug, Clone)]
+pub(super) struct Server {
+    /// Its family.
+    pub(super) flavour: Flavour,
+    /// Its version.
+    pub(super) version: Version,
+    /// Its version in its own words.
+    pub(super) version_text: String,
+    /// How it treats upper case in the names of tables: 0 distinguishes, 1 stores lower case, 2 compares lower case.
+    pub(super) lower_case_table_names: u32,
+    /// What the account may do.
+    pub(super) privileges: Privileges,
+}
+
+impl Server {
+    /// Asks the server.
+    pub(super) fn ask(session: &Session<'_>) -> Result<Self> {
+        let [version_text, comment, case] =
+            session.row("SELECT VERSION(), @@version_comment, @@lower_case_table_names")?;
+        let flavour = Flavour::of(&format!("{version_text} {comment}"));
+        let version = Version::find(&version_text).ok_or_else(|| {
+            Error::failed(format!("the server tells no version that can be read: {version_text}"))
+        })?;
+        let privileges = Privileges::ask(session, flavour, version)?;
+        Ok(Self {
+            flavour,
+            version,
+            version_text: format!("{flavour} {version_text}"),
+            lower_case_table_names: case.parse().unwrap_or(0),
+            privileges,
+        })
+    }
+}
+
+/// All databases, sorted into those to back up and those excluded by a rule.
+pub(super) fn databases(session: &Session<'_>, server: &Server, config: &MysqlConfig) -> Result<Discovery> {
+    let literal = |pattern: &&str| !pattern.contains(['*', '?', '[', '{', '\\']);
+    let patterns: Vec<&str> = config.databases.iter().collect();
+    if !server.privileges.everywhere("SHOW DATABASES") && !patterns.iter().all(|pattern| literal(&pattern)) {
+        return Err(Error::failed(
+            "the account may not see all databases: others could exist and be forgotten",
+        )
+        .hint("GRANT SHOW DATABASES ON *.* TO …, or name every database in `databases`"));
+    }
+    let names: Vec<String> = session.rows("SHOW DATABASES")?.into_iter().map(|[name]| name).collect();
+    let sizes: BTreeMap<String, u64> = session
+        .rows(
+            "SELECT TABLE_SCHEMA, CAST(SUM(IFNULL(DATA_LENGTH, 0)) AS UNSIGNED) FROM information_schema.TABLES \
+             GROUP BY TABLE_SCHEMA",
+        )?
+        .into_iter()
+        .filter_map(|[name, bytes]| Some((name, bytes.parse().ok()?)))
+        .collect();
+    let mut found = Discovery::default();
+    if config.globals {
+        found.items.push(Item { name: GLOBALS.to_owned(), estimate: None, problem: None });
+    } else {
+        found.excluded.push(Excluded { name: GLOBALS.to_owned(), rule: "globals = false".to_owned() });
+    }
+    // A name written out means a database that has to be there: a typo must not leave it unprotected.
+    for name in patterns.iter().filter(|pattern| literal(pattern) && !names.iter().any(|n| n == *pattern)) {
+        let problem = Some(
+            "the server has no such database, or hides it from this account, though `databases` names it\n  → correct \
+             the name in the configuration, grant the account its privileges, or take it out there if the database is \
+             gone for good"
+                .to_owned(),
+        );
+        found.items.push(Item { name: (*name).to_owned(), estimate: None, problem });
+    }
+    for name in names {
+        match rule(&name, &config.databases, &config.exclude) {
+            Some(rule) => found.excluded.push(Excluded { name, rule }),
+            None => {
+                let problem = problem(server, &name);
+                // A database without tables is not among the sizes.
+                let estimate = Some(sizes.get(&name).copied().unwrap_or(0));
+                found.items.push(Item { name, estimate, problem });
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Why a database cannot be dumped as a whole.
+fn problem(server: &Server, name: &str) -> Option<String> {
+    if name == GLOBALS {
+        return Some(format!(
+            "the name {GLOBALS} means the server's users\n  → rename the database or exclude it"
+        ));
+    }
+    let missing = server.privileges.missing(server, name)?;
+    Some(format!(
+        "the account lacks {}: without, the dump would leave things out\n  → {}",
+        missing.what, missing.grants
+    ))
+}
+
+/// The rule that excludes a database.
+fn rule(name: &str, databases: &Patterns, exclude: &Patterns) -> Option<String> {
+    if SYSTEM.contains(&name.to_ascii_lowercase().as_str()) {
+        return Some("built-in: system database".to_owned());
+    }
+    if name.starts_with(FOREIGN) {
+        return Some("built-in: a folder in the data directory that is no database".to_owned());
+    }
+    if !databases.is_empty() && databases.matched(name).is_none() {
+        return Some("not in `databases`".to_owned());
+    }
+    exclude.matched(name).map(|pattern| format!("exclude = \"{pattern}\""))
+}
+
+#[cfg(test)]
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            flavour: Flavour::Mysql,
+            version: Version(8, 4, 0),
+            version_text: "MySQL 8.4.0".to_owned(),
+            lower_case_table_names: 0,
+            privileges: Privileges::default(),
+        }
+    }
+}

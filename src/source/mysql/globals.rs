@@ -1,0 +1,269 @@
+//! The item `@globals`: users, roles and what they are granted, as a script in the order in which it can be loaded.
+
+use super::{
+    Account, Detail, GLOBALS, GLOBALS_SQL, Mysql,
+    clients::{Flavour, Version},
+    discover::Server,
+    session::{Session, quote_ident, quote_literal},
+};
+use crate::{
+    error::{Error, Result},
+    source::manifest::{Consistency, Digested, File, Manifest, Tool},
+    stream::{cancel::Cancel, sink::Sink},
+};
+
+/// Accounts that every server makes for itself.
+const BUILT_IN: [&str; 6] =
+    ["mysql.sys", "mysql.session", "mysql.infoschema", "mariadb.sys", "PUBLIC", "azure_superuser"];
+/// Password hashes may hold any byte: since this version MySQL writes them in hex if asked to.
+const HEX_HASHES: Version = Version(8, 0, 17);
+/// The first version of MariaDB that shows how an account is created.
+const SHOW_CREATE_USER: Version = Version(10, 2, 0);
+
+/// Streams the accounts into `sink`.
+pub(super) fn dump(source: &Mysql, server: &Server, sink: &dyn Sink, cancel: &Cancel) -> Result<Manifest> {
+    let client = source.clients.choose(server.flavour, server.version)?;
+    let connection = source.params.prepare(client)?;
+    let session = Session::new(&connection, cancel);
+    let mut manifest = Manifest::begin(&source.name, GLOBALS, "mysql");
+    let accounts = match accounts(&session, server) {
+        Ok(accounts) => accounts,
+        // Not being allowed to read others' accounts is how it is on many managed servers.
+        Err(error) if denied(&error) => {
+            manifest.notes.push(
+                "only the account's own grants are included: it may not read the server's users (GRANT SELECT ON \
+                 mysql.* TO … lets it)"
+                    .to_owned(),
+            );
+            Vec::new()
+        }
+        Err(error) => return Err(error),
+    };
+    let mut script = Script::new(server);
+    if accounts.is_empty() {
+        script.own(&session)?;
+    }
+    for account in &accounts {
+        script.add(&session, server, account)?;
+    }
+    if !script.unreadable.is_empty() {
+        manifest.notes.push(format!("not readable for this account: {}", script.unreadable.join(", ")));
+    }
+    let text = script.text();
+    let stored = sink.store(GLOBALS_SQL, &mut text.as_bytes())?;
+    manifest.ended = jiff::Zoned::now();
+    manifest.consistency = Consistency::None;
+    manifest.server_version.clone_from(&server.version_text);
+    manifest
+        .tools
+        .push(Tool { name: "tik-backup".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() });
+    manifest.files.push(File { path: GLOBALS_SQL.to_owned(), bytes: stored.bytes });
+    manifest.digested = Digested::Yes;
+    manifest.mysql = Some(Detail {
+        flavour: server.flavour,
+        lower_case_table_names: server.lower_case_table_names,
+        database: None,
+        schema_objects: Vec::new(),
+        not_transactional: Vec::new(),
+        accounts,
+    });
+    Ok(manifest)
+}
+
+/// Whether the server refused for lack of privileges: access denied to a database (1044), a command for a table (1142)
+/// or a column (1143), a privilege that is needed (1227), a definition that may not be seen (1049 is no such case).
+fn denied(error: &Error) -> bool {
+    let summary = error.summary();
+    ["ERROR 1044", "ERROR 1142", "ERROR 1143", "ERROR 1227", "ERROR 1045"]
+        .iter()
+        .any(|code| summary.contains(code))
+}
+
+fn accounts(session: &Session<'_>, server: &Server) -> Result<Vec<Account>> {
+    let role = match server.flavour {
+        Flavour::Mariadb => "IF(is_role = 'Y', 1, 0)",
+        Flavour::Mysql => "0",
+    };
+    let rows: Vec<[String; 3]> =
+        session.rows(&format!("SELECT User, Host, {role} FROM mysql.user ORDER BY User, Host"))?;
+    Ok(rows
+        .into_iter()
+        .map(|[user, host, role]| Account { user, host, role: role == "1" })
+        .filter(|account| !BUILT_IN.contains(&account.user.as_str()))
+        .collect())
+}
+
+/// The script in its parts: an account must exist before it is granted to another.
+struct Script {
+    head: String,
+    settings: &'static str,
+    create: Vec<String>,
+    grant: Vec<String>,
+    defaults: Vec<String>,
+    unreadable: Vec<String>,
+}
+
+impl Script {
+    fn new(server: &Server) -> Self {
+        let hex = server.flavour == Flavour::Mysql && server.version >= HEX_HASHES;
+        Self {
+            head: format!("-- Users, roles and grants of {}\n", server.version_text),
+            settings: if hex { "SET SESSION print_identified_with_as_hex = ON; " } else { "" },
+            create: Vec::new(),
+            grant: Vec::new(),
+            defaults: Vec::new(),
+            unreadable: Vec::new(),
+        }
+    }
+
+    /// The grants of the account that asks, which every account may read.
+    fn own(&mut self, session: &Session<'_>) -> Result<()> {
+        for row in session.query("SHOW GRANTS")? {
+            self.grant.extend(row.into_iter().next().map(|line| format!("{line};")));
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, session: &Session<'_>, server: &Server, account: &Account) -> Result<()> {
+        let name = written(account);
+        let known = server.flavour == Flavour::Mysql || server.version >= SHOW_CREATE_USER;
+        let create = match account.role {
+            true => Ok(vec![vec![format!("CREATE ROLE {name}")]]),
+            false if known => session.query(&format!("{}SHOW CREATE USER {name}", self.settings)),
+            false => Ok(Vec::new()),
+        };
+        let grants = session.query(&format!("SHOW GRANTS FOR {name}"));
+        let (create, grants) = match (create, grants) {
+            (Ok(create), Ok(grants)) => (create, grants),
+            (Err(error), _) | (_, Err(error)) if denied(&error) => {
+                self.unreadable.push(name);
+                return Ok(());
+            }
+            // Dropped since it was listed: it is no longer part of the server.
+            (Err(error), _) | (_, Err(error)) if error.summary().contains("ERROR 1141") => return Ok(()),
+            (Err(error), _) | (_, Err(error)) => return Err(error),
+        };
+        for line in create.into_iter().filter_map(|row| row.into_iter().next()) {
+            let line = if_not_exists(&line);
+            let (line, default) = split_default_role(&line);
+            self.create.push(format!("{line};"));
+            self.defaults.extend(default.map(|roles| format!("ALTER USER {name} DEFAULT ROLE {roles};")));
+        }
+        for line in grants.into_iter().filter_map(|row| row.into_iter().next()) {
+            let part =
+                if line.starts_with("SET DEFAULT ROLE") { &mut self.defaults } else { &mut self.grant };
+            part.push(format!("{};", without_password(&line)));
+        }
+        Ok(())
+    }
+
+    fn text(&self) -> String {
+        let parts = [&self.create, &self.grant, &self.defaults];
+        let lines = parts.into_iter().flatten().fold(String::new(), |text, line| text + line + "\n");
+        format!("{}{lines}", self.head)
+    }
+}
+
+/// An account as it is written in a statement.
+fn written(account: &Account) -> String {
+    let quote = |text: &str| format!("'{}'", text.replace('\\', "\\\\").replace('\'', "''"));
+    if account.role {
+        quote_ident(&account.user)
+    } else {
+        format!("{}@{}", quote(&account.user), quote(&account.host))
+    }
+}
+
+/// What exists already, such as the administrator, stays as it is.
+fn if_not_exists(line: &str) -> String {
+    for start in ["CREATE USER ", "CREATE ROLE "] {
+        if let Some(rest) = line.strip_prefix(start) {
+            return format!("{start}IF NOT EXISTS {rest}");
+        }
+    }
+    line.to_owned()
+}
+
+/// MariaDB repeats the password's hash in a grant. There it would change that of an account that exists already, such as
+/// the administrator who loads the script.
+fn without_password(line: &str) -> String {
+    const WORD: &str = " IDENTIFIED BY PASSWORD '";
+    let found = line.rfind(WORD).and_then(|start| {
+        let end = line[start + WORD.len()..].find('\'')? + start + WORD.len() + 1;
+        Some((start, end))
+    });
+    match found {
+        Some((start, end)) => format!("{}{}", &line[..start], &line[end..]),
+        None => line.to_owned(),
+    }
+}
+
+/// Takes `DEFAULT ROLE …` out of MySQL's `CREATE USER`: the role may not exist yet.
+fn split_default_role(line: &str) -> (String, Option<String>) {
+    const WORD: &str = " DEFAULT ROLE ";
+    // What follows the roles always begins with this clause; a name in quotes cannot hold it unquoted.
+    let found = line.find(WORD).and_then(|start| {
+        let end = line[start..].find(" REQUIRE ")? + start;
+        Some((start, end))
+    });
+    match found {
+        Some((start, end)) => {
+            (format!("{}{}", &line[..start], &line[end..]), Some(line[start + WORD.len()..end].to_owned()))
+        }
+        None => (line.to_owned(), None),
+    }
+}
+
+/// Accounts among `wanted` (`user@host` as dumps write them) that the server does not have. `None`: they cannot be read.
+pub(super) fn missing(session: &Session<'_>, wanted: &[String]) -> Result<Option<Vec<String>>> {
+    if wanted.is_empty() {
+        return Ok(Some(Vec::new()));
+    }
+    let list: Vec<String> = wanted.iter().map(|account| quote_literal(account)).collect();
+    let query = format!(
+        "SELECT CONCAT(User, '@', Host) FROM mysql.user WHERE CONCAT(User, '@', Host) IN ({})",
+        list.join(", ")
+    );
+    match session.rows(&query) {
+        Ok(rows) => {
+            let there: Vec<String> = rows.into_iter().map(|[name]| name).collect();
+            Ok(Some(wanted.iter().filter(|account| !there.contains(account)).cloned().collect()))
+        }
+        Err(error) if denied(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn default_roles_come_after_all_accounts_exist() {
+        let line =
+            "CREATE USER `u`@`%` IDENTIFIED WITH 'x' AS 'y' DEFAULT ROLE `r`@`%` REQUIRE NONE ACCOUNT UNLOCK";
+        let (create, roles) = split_default_role(&if_not_exists(line));
+        assert_eq!(
+            create,
+            "CREATE USER IF NOT EXISTS `u`@`%` IDENTIFIED WITH 'x' AS 'y' REQUIRE NONE ACCOUNT UNLOCK"
+        );
+        assert_eq!(roles.as_deref(), Some("`r`@`%`"));
+        assert_eq!(split_default_role("CREATE USER `u`@`%`").1, None);
+    }
+
+    #[test]
+    fn a_grant_sets_no_password() {
+        assert_eq!(
+            without_password("GRANT USAGE ON *.* TO `a`@`%` IDENTIFIED BY PASSWORD '*AB' WITH GRANT OPTION"),
+            "GRANT USAGE ON *.* TO `a`@`%` WITH GRANT OPTION"
+        );
+        assert_eq!(without_password("GRANT SELECT ON `x`.* TO `a`@`%`"), "GRANT SELECT ON `x`.* TO `a`@`%`");
+    }
+
+    #[test]
+    fn accounts_are_quoted() {
+        let account = |user: &str, host: &str, role| Account { user: user.into(), host: host.into(), role };
+        assert_eq!(written(&account("o'b", "%", false)), "'o''b'@'%'");
+        assert_eq!(written(&account("r`x", "", true)), "`r``x`");
+    }
+}

@@ -1,0 +1,60 @@
+//! What a database consists of as its server lists it, to be held against what the dump brought.
+
+use std::collections::BTreeSet;
+
+use super::session::{Session, quote_literal};
+use crate::error::Result;
+
+/// The objects of a database: type and name. Types are those of [`super::script`].
+pub(super) type Objects = BTreeSet<(String, String)>;
+
+/// What a server lists.
+pub(super) struct Inventory {
+    /// Everything that a dump must hold.
+    pub(super) objects: Objects,
+    /// Tables whose engine has no transactions.
+    pub(super) not_transactional: Vec<String>,
+}
+
+impl Inventory {
+    /// Asks the server for one database.
+    pub(super) fn ask(session: &Session<'_>, database: &str) -> Result<Self> {
+        let name = quote_literal(database);
+        let tables: Vec<[String; 3]> = session.rows(&format!(
+            "SELECT t.TABLE_NAME, t.TABLE_TYPE, IFNULL(e.TRANSACTIONS, '') FROM information_schema.TABLES t \
+             LEFT JOIN information_schema.ENGINES e ON e.ENGINE = t.ENGINE WHERE t.TABLE_SCHEMA = {name}"
+        ))?;
+        let others: Vec<[String; 2]> = session.rows(&format!(
+            "SELECT LOWER(ROUTINE_TYPE), ROUTINE_NAME FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = {name} \
+             UNION ALL SELECT 'trigger', TRIGGER_NAME FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = {name} \
+             UNION ALL SELECT 'event', EVENT_NAME FROM information_schema.EVENTS WHERE EVENT_SCHEMA = {name}"
+        ))?;
+        let mut objects: Objects = others.into_iter().map(|[kind, name]| (kind, name)).collect();
+        let mut not_transactional = Vec::new();
+        for [name, kind, transactions] in tables {
+            let kind = match kind.as_str() {
+                "VIEW" => "view",
+                "SEQUENCE" => "sequence",
+                _ => {
+                    if transactions != "YES" {
+                        not_transactional.push(name.clone());
+                    }
+                    "table"
+                }
+            };
+            objects.insert((kind.to_owned(), name));
+        }
+        not_transactional.sort();
+        Ok(Self { objects, not_transactional })
+    }
+}
+
+/// Objects in words, the first few of them.
+pub(super) fn listed<'a>(objects: impl IntoIterator<Item = &'a (String, String)>) -> String {
+    const SHOWN: usize = 5;
+    let all: Vec<_> = objects.into_iter().map(|(kind, name)| format!("{kind} {name}")).collect();
+    match all.len().checked_sub(SHOWN) {
+        None | Some(0) => all.join(", "),
+        Some(more) => format!("{} and {more} more", all[..SHOWN].join(", ")),
+    }
+}

@@ -1,0 +1,145 @@
+//! The source `mysql`: every database of a MySQL or MariaDB server, and its users.
+
+pub mod clients;
+pub mod connect;
+mod detail;
+mod discover;
+mod dump;
+mod globals;
+mod hints;
+mod inventory;
+mod privileges;
+pub mod restore;
+pub mod script;
+pub mod session;
+
+use std::{
+    sync::{Mutex, MutexGuard},
+    time::Duration,
+};
+
+pub use detail::{Account, Database, Detail, SchemaObject};
+
+use self::{
+    clients::{Client, Clients, Flavour},
+    connect::ConnectParams,
+    discover::Server,
+    session::Session,
+};
+use super::{Discovery, GLOBALS, Item, Source, manifest::Manifest};
+use crate::{
+    config::{MysqlConfig, SourceConfig, SslMode},
+    error::{Error, Result},
+    stream::{cancel::Cancel, sink::Sink},
+};
+
+/// Name of a database's dump in its snapshots: an SQL script.
+pub const DUMP: &str = "database.sql";
+/// Name of the users' script in the snapshots of `@globals`.
+pub const GLOBALS_SQL: &str = "globals.sql";
+
+/// A MySQL or MariaDB server.
+pub struct Mysql {
+    name: String,
+    config: MysqlConfig,
+    idle_timeout: Duration,
+    params: ConnectParams,
+    clients: Clients,
+    server: Mutex<Option<Server>>,
+}
+
+impl Mysql {
+    /// A source as configured. Reads the password's file.
+    pub fn new(source: &SourceConfig, config: &MysqlConfig) -> Result<Self> {
+        Ok(Self {
+            name: source.name.to_string(),
+            config: config.clone(),
+            idle_timeout: source.idle_timeout,
+            params: ConnectParams::configured(config)?,
+            clients: Clients::find(&config.client_dirs),
+            server: Mutex::new(None),
+        })
+    }
+
+    fn item_name(&self, item: &str) -> String {
+        format!("{}/{item}", self.name)
+    }
+
+    fn known_server(&self) -> MutexGuard<'_, Option<Server>> {
+        self.server.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// What is known of the server; it is asked unless discovery has done so.
+    fn server(&self, cancel: &Cancel) -> Result<Server> {
+        if let Some(server) = &*self.known_server() {
+            return Ok(server.clone());
+        }
+        let server = ask(&self.params, &self.clients, cancel)?;
+        *self.known_server() = Some(server.clone());
+        Ok(server)
+    }
+}
+
+/// Asks a server of unknown family with the clients there are: a client of the other one may lack its authentication.
+fn ask(params: &ConnectParams, clients: &Clients, cancel: &Cancel) -> Result<Server> {
+    let mut first = None;
+    for client in clients.all()? {
+        let connection = params.prepare(client)?;
+        let session = Session::new(&connection, cancel);
+        match require_encrypted(params, client, &session).and_then(|()| Server::ask(&session)) {
+            Ok(server) => return Ok(server),
+            Err(error) => {
+                let summary = error.summary();
+                let other_family =
+                    ["lugin", "SSL connection error", "TLS"].iter().any(|word| summary.contains(word));
+                let error = first.get_or_insert(error);
+                if !other_family {
+                    return Err(error.clone());
+                }
+            }
+        }
+    }
+    Err(first.unwrap_or_else(|| Error::failed("no client could ask the server")))
+}
+
+/// MariaDB's client insists on TLS only if it verifies the server: with `require` it would go on in the clear.
+fn require_encrypted(params: &ConnectParams, client: &Client, session: &Session<'_>) -> Result<()> {
+    if params.sslmode != Some(SslMode::Require) || client.flavour == Flavour::Mysql {
+        return Ok(());
+    }
+    let [_, cipher] = session.row("SHOW SESSION STATUS LIKE 'Ssl_cipher'")?;
+    if cipher.is_empty() {
+        return Err(Error::failed(format!("{} offers no TLS, which sslmode demands", session.server()))
+            .hint("enable TLS on the server, or lower `sslmode` if the network is trusted"));
+    }
+    Ok(())
+}
+
+impl Source for Mysql {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn kind(&self) -> &'static str {
+        "mysql"
+    }
+
+    fn discover(&self, cancel: &Cancel) -> Result<Discovery> {
+        let server = ask(&self.params, &self.clients, cancel)?;
+        // Said now rather than for each database: there is no client that can dump this server.
+        let client = self.clients.choose(server.flavour, server.version)?;
+        let connection = self.params.prepare(client)?;
+        let found = discover::databases(&Session::new(&connection, cancel), &server, &self.config)?;
+        *self.known_server() = Some(server);
+        Ok(found)
+    }
+
+    fn dump(&self, item: &Item, sink: &dyn Sink, cancel: &Cancel) -> Result<Manifest> {
+        let server = self.server(cancel)?;
+        if item.name == GLOBALS {
+            globals::dump(self, &server, sink, cancel)
+        } else {
+            dump::dump(self, &server, &item.name, sink, cancel)
+        }
+    }
+}

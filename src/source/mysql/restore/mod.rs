@@ -1,0 +1,231 @@
+//! Putting a database back: a new or empty database like the original, the SQL client fed straight from the repository,
+//! and afterwards the rows counted and compared with the manifest.
+
+mod target;
+mod verify;
+
+use std::io::Write;
+
+pub use target::{Target, parse_url};
+
+use super::{
+    DUMP, Detail, GLOBALS_SQL,
+    clients::{Clients, Version},
+    connect::Connection,
+    discover::Server,
+    globals, hints,
+    inventory::Objects,
+    script::{Rewrite, Select},
+    session::Session,
+};
+use crate::{
+    error::{Error, Result},
+    source::{
+        Files,
+        manifest::Manifest,
+        restore::{Options, Restored},
+    },
+    stream::cancel::Cancel,
+};
+
+/// Restores a database from `files` into `target`.
+pub fn restore(
+    manifest: &Manifest,
+    files: &dyn Files,
+    target: &Target,
+    clients: &Clients,
+    options: &Options,
+    cancel: &Cancel,
+    notice: &dyn Fn(&str),
+) -> Result<Restored> {
+    let detail = manifest.mysql.as_ref().filter(|detail| detail.database.is_some()).ok_or_else(|| {
+        Error::usage("this snapshot holds no MySQL database")
+            .hint(format!("for users use --to DIR and feed {GLOBALS_SQL} to the SQL client"))
+    })?;
+    require_known_options(options)?;
+    if let Some(table) = &options.table {
+        require_table(manifest, table)?;
+    }
+    let server = super::ask(&target.params, clients, cancel)?;
+    let connection = target.params.prepare(choose_client(clients, manifest, detail, &server)?)?;
+    let session = Session::new(&connection, cancel);
+    let exists = target::require_empty(&session, &target.database)?;
+    let mut done = Restored { database: target.database.clone(), created: !exists, ..Restored::default() };
+    let expected = expected(detail, options);
+    if !options.no_owner {
+        done.notes.extend(definers(&session, detail, &expected)?);
+    }
+    done.notes.extend(events(detail, options));
+    if let Some(database) = &detail.database {
+        target::create(&session, &target.database, database, exists)?;
+    }
+    let restore = Restore { manifest, connection: &connection, target, options, cancel };
+    notice("loading the dump");
+    restore
+        .fill(files)
+        .and_then(|bytes| {
+            done.bytes = bytes;
+            verify::verify(session, manifest, &expected, options.table.as_deref(), &mut done)
+        })
+        .map_err(|error| incomplete(error, &done))?;
+    Ok(done)
+}
+
+struct Restore<'a> {
+    manifest: &'a Manifest,
+    connection: &'a Connection,
+    target: &'a Target,
+    options: &'a Options,
+    cancel: &'a Cancel,
+}
+
+impl Restore<'_> {
+    /// Feeds the SQL client from the repository.
+    fn fill(&self, files: &dyn Files) -> Result<u64> {
+        let mut input = self
+            .connection
+            .sql()
+            .args(["--batch", "--binary-mode", "--no-auto-rehash", "--max-allowed-packet=1G"])
+            .args(["--default-character-set=utf8mb4", "--comments", "--database"])
+            .arg(&self.target.database)
+            .item(format!("{}/{}", self.manifest.source, self.manifest.item))
+            .cancel(self.cancel)
+            .spawn_input()?;
+        let mut rewrite = Rewrite::new(&self.target.database, self.options.no_owner, &mut input);
+        let fed = match &self.options.table {
+            None => files.copy(DUMP, &mut rewrite),
+            Some(table) => {
+                let mut select = Select::new(table, &mut rewrite);
+                files.copy(DUMP, &mut select).and_then(|bytes| {
+                    let (_, found) = select.finish().map_err(crate::stream::child::into_error)?;
+                    if found { Ok(bytes) } else { Err(no_such_table(self.manifest, table)) }
+                })
+            }
+        };
+        let flushed = rewrite.finish().and_then(|out| out.flush());
+        let bytes = fed.map_err(hints::explain)?;
+        flushed.map_err(|error| hints::explain(crate::stream::child::into_error(error)))?;
+        input.finish().map_err(hints::explain)?;
+        Ok(bytes)
+    }
+}
+
+fn require_known_options(options: &Options) -> Result<()> {
+    let unknown = [
+        (options.no_privileges, "--no-privileges"),
+        (options.no_tablespaces, "--no-tablespaces"),
+        (options.no_roles, "--no-roles"),
+        (options.skip_superuser, "--skip-superuser-objects"),
+    ];
+    match unknown.into_iter().find(|(given, _)| *given) {
+        Some((_, name)) => Err(Error::usage(format!("{name} means nothing for MySQL and MariaDB")).hint(
+            "their dumps of databases hold no grants and no tablespaces; --no-owner leaves definers out",
+        )),
+        None => Ok(()),
+    }
+}
+
+fn require_table(manifest: &Manifest, table: &str) -> Result<()> {
+    // A dump that was not digested may have tables the manifest does not know.
+    let known = manifest.digested != crate::source::manifest::Digested::Yes
+        || manifest.objects.iter().any(|object| object.name == table);
+    if known { Ok(()) } else { Err(no_such_table(manifest, table)) }
+}
+
+fn no_such_table(manifest: &Manifest, table: &str) -> Error {
+    let names = manifest.objects.iter().map(|object| object.name.as_str());
+    let error = Error::failed(format!("the snapshot has no table {table}"));
+    match names.min_by_key(|name| strsim::damerau_levenshtein(name, table)) {
+        Some(nearest) => error.hint(format!("did you mean {nearest}?")),
+        None => error,
+    }
+}
+
+/// A client of the target's family; the dump must be of that family too.
+fn choose_client<'a>(
+    clients: &'a Clients,
+    manifest: &Manifest,
+    detail: &Detail,
+    server: &Server,
+) -> Result<&'a super::clients::Client> {
+    if detail.flavour != server.flavour {
+        return Err(Error::failed(format!(
+            "the dump is of {}, the target is {}: each family writes what the other cannot load",
+            manifest.server_version, server.version_text
+        ))
+        .hint(format!(
+            "restore into {}, or take the files with --to DIR and adapt the script",
+            detail.flavour
+        )));
+    }
+    let original = Version::find(manifest.server_version.split_whitespace().nth(1).unwrap_or_default());
+    if original.is_some_and(|original| (original.0, original.1) > (server.version.0, server.version.1)) {
+        return Err(Error::failed(format!(
+            "the dump is of {}, the target is the older {}: it may not know what the dump uses",
+            manifest.server_version, server.version_text
+        ))
+        .hint("restore into a server of that version or newer, or take the files with --to DIR"));
+    }
+    clients.choose(server.flavour, server.version)
+}
+
+/// What must be in the database afterwards.
+fn expected(detail: &Detail, options: &Options) -> Objects {
+    let wanted = |kind: &str, name: &str| match &options.table {
+        None => true,
+        Some(table) => kind == "table" && name == table,
+    };
+    detail
+        .schema_objects
+        .iter()
+        .filter(|object| wanted(&object.kind, &object.name))
+        .map(|object| (object.kind.clone(), object.name.clone()))
+        .collect()
+}
+
+/// Names the definers that the target lacks: their views and routines are there, but fail when they are used.
+fn definers(session: &Session<'_>, detail: &Detail, expected: &Objects) -> Result<Option<String>> {
+    let mut definers: Vec<String> = detail
+        .schema_objects
+        .iter()
+        .filter(|object| expected.contains(&(object.kind.clone(), object.name.clone())))
+        .filter_map(|object| object.definer.clone())
+        .collect();
+    definers.sort();
+    definers.dedup();
+    Ok(match globals::missing(session, &definers)? {
+        Some(missing) if missing.is_empty() => None,
+        Some(missing) => Some(format!(
+            "definers that do not exist here: {}; what they defined fails when it is used, until they are created (see \
+             {GLOBALS_SQL} of @globals) or the restore is done with --no-owner",
+            missing.join(", ")
+        )),
+        None => Some(format!("whether these definers exist could not be found out: {}", definers.join(", "))),
+    })
+}
+
+/// Events start to run where they are restored.
+fn events(detail: &Detail, options: &Options) -> Option<String> {
+    let count = detail.schema_objects.iter().filter(|object| object.kind == "event").count();
+    (count > 0 && options.table.is_none()).then(|| {
+        format!(
+            "{count} events were restored as they were: those enabled run on this server from now on, if its event \
+             scheduler is on"
+        )
+    })
+}
+
+fn incomplete(error: Error, done: &Restored) -> Error {
+    let database = &done.database;
+    let advice = if done.created {
+        format!(
+            "the database {database} was created by this restore and is incomplete: drop it before the next try"
+        )
+    } else {
+        format!("the database {database} may hold a part of the data: empty it before the next try")
+    };
+    match error.hint_text() {
+        Some(hint) => Error::new(error.kind(), error.summary()).hint(format!("{hint}; {advice}")),
+        None => error.hint(advice),
+    }
+}

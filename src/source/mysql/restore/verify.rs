@@ -1,0 +1,73 @@
+//! After a restore: what is in the database must be what the manifest recorded.
+
+use std::time::Duration;
+
+use crate::{
+    error::{Error, Result},
+    source::{
+        manifest::{Digested, Manifest, Object},
+        mysql::{
+            inventory::{Inventory, Objects, listed},
+            session::{Session, quote_ident},
+        },
+        restore::Restored,
+    },
+};
+
+/// Counting a large table takes long.
+const COUNT_WITHIN: Duration = Duration::from_secs(24 * 3600);
+/// Tables counted with one question.
+const TOGETHER: usize = 100;
+
+/// Counts the rows of every restored table and looks for every object.
+pub(super) fn verify(
+    session: Session<'_>,
+    manifest: &Manifest,
+    expected: &Objects,
+    table: Option<&str>,
+    done: &mut Restored,
+) -> Result<()> {
+    if manifest.digested != Digested::Yes {
+        done.notes
+            .push("the rows could not be compared: the dump was not digested when it was made".to_owned());
+        return Ok(());
+    }
+    let found = Inventory::ask(&session, &done.database)?;
+    let missing: Vec<_> = expected.difference(&found.objects).collect();
+    if !missing.is_empty() {
+        return Err(wrong(&format!("it lacks {}", listed(missing))));
+    }
+    let session = session.limit(COUNT_WITHIN);
+    let tables: Vec<&Object> =
+        manifest.objects.iter().filter(|object| table.is_none_or(|name| object.name == name)).collect();
+    let mut different = Vec::new();
+    for some in tables.chunks(TOGETHER) {
+        let counts = some.iter().map(|object| {
+            format!("SELECT COUNT(*) FROM {}.{}", quote_ident(&done.database), quote_ident(&object.name))
+        });
+        let counts: Vec<[String; 1]> = session.rows(&counts.collect::<Vec<_>>().join("; "))?;
+        for (object, [count]) in some.iter().zip(&counts) {
+            if *count == object.rows.to_string() {
+                done.tables += 1;
+                done.rows += object.rows;
+            } else {
+                different.push(format!("{} has {count} rows instead of {}", object.name, object.rows));
+            }
+        }
+        if counts.len() != some.len() {
+            return Err(Error::failed("the server did not count the rows of all tables"));
+        }
+    }
+    if different.is_empty() {
+        return Ok(());
+    }
+    let more = different.len().saturating_sub(5);
+    different.truncate(5);
+    let rest = if more > 0 { format!("; and {more} more") } else { String::new() };
+    Err(wrong(&format!("{}{rest}", different.join("; "))))
+}
+
+fn wrong(what: &str) -> Error {
+    Error::failed(format!("the restored database is not what was backed up: {what}"))
+        .hint("do not use it; see the server's log, and try an older snapshot with --at")
+}

@@ -1,0 +1,26 @@
+//! Reads the SQL scripts that `mysqldump` and `mariadb-dump` write: what is in them, and digests to compare it by; and
+//! filters that take one table out of them or adapt them to where they are loaded.
+
+mod lexer;
+mod objects;
+mod reader;
+mod rewrite;
+mod rows;
+mod select;
+#[cfg(test)]
+mod tests;
+mod tokens;
+
+pub use reader::{ObjectSummary, ScriptReader, ScriptSummary, TableSummary};
+pub use rewrite::Rewrite;
+pub use select::Select;
+
+/// The database whose dump it is, if this is the comment that says so.
+fn database_of(comment: &[u8]) -> Option<String> {
+    const BEFORE: &[u8] = b"    Database: ";
+    let line = comment.strip_prefix(b"-- Host: ")?;
+    let at = memchr::memmem::find(line, BEFORE)?;
+    let name = String::from_utf8_lossy(line.get(at + BEFORE.len()..)?);
+    let name = name.strip_suffix('\n').unwrap_or(&name);
+    (!name.is_empty()).then(|| name.to_owned())
+}

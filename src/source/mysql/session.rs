@@ -1,0 +1,143 @@
+//! The family's own SQL client for our questions: they get exactly the TLS and authentication of the dump.
+
+use std::time::Duration;
+
+use super::{connect::Connection, hints};
+use crate::{
+    error::{Error, Result},
+    stream::{
+        cancel::Cancel,
+        child::{Command, run_capture},
+    },
+};
+
+/// Longest answer accepted, in bytes.
+const ANSWER: usize = 512 * 1024 * 1024;
+/// Longest time a question may take: counting the rows of a large table is not asked here.
+const QUERY: Duration = Duration::from_secs(300);
+
+/// Asks a server. Each question is a session of its own.
+pub struct Session<'a> {
+    connection: &'a Connection,
+    cancel: &'a Cancel,
+    limit: Duration,
+}
+
+impl<'a> Session<'a> {
+    /// Asks over this connection.
+    pub fn new(connection: &'a Connection, cancel: &'a Cancel) -> Self {
+        Self { connection, cancel, limit: QUERY }
+    }
+
+    /// The server for messages.
+    pub fn server(&self) -> &str {
+        self.connection.server()
+    }
+
+    /// Questions may take this long.
+    #[must_use]
+    pub fn limit(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// The rows that the statements of `sql` give, as text; NULL is the text `NULL`.
+    pub fn query(&self, sql: &str) -> Result<Vec<Vec<String>>> {
+        let output = run_capture(self.command(sql), ANSWER)
+            .map_err(|error| hints::explain(error.context(self.connection.server())))?;
+        let text = String::from_utf8(output).map_err(|error| {
+            Error::failed(format!("an answer of {} is not UTF-8", self.connection.server())).because(&error)
+        })?;
+        let lines = text.strip_suffix('\n').unwrap_or(&text);
+        // Not `lines()`, which would take the last character of a value that ends in a carriage return.
+        Ok(lines
+            .split('\n')
+            .filter(|_| !text.is_empty())
+            .map(|line| line.split('\t').map(unescape).collect())
+            .collect())
+    }
+
+    /// The one row that `sql` gives, with exactly `N` columns.
+    pub fn row<const N: usize>(&self, sql: &str) -> Result<[String; N]> {
+        let mut rows = self.query(sql)?;
+        let row = rows.pop().filter(|_| rows.is_empty()).and_then(|row| row.try_into().ok());
+        row.ok_or_else(|| {
+            Error::failed(format!("{} gave an unexpected answer to {sql}", self.connection.server()))
+        })
+    }
+
+    /// Rows of exactly `N` columns.
+    pub fn rows<const N: usize>(&self, sql: &str) -> Result<Vec<[String; N]>> {
+        self.query(sql)?
+            .into_iter()
+            .map(|row| {
+                row.try_into().map_err(|_| {
+                    Error::failed(format!("{} gave an unexpected answer to {sql}", self.connection.server()))
+                })
+            })
+            .collect()
+    }
+
+    fn command(&self, sql: &str) -> Command {
+        self.connection
+            .sql()
+            .args(["--batch", "--skip-column-names", "--no-auto-rehash", "--default-character-set=utf8mb4"])
+            // What the server or account sets must not change how names are quoted in answers.
+            .arg("--init-command=SET SESSION sql_mode = ''")
+            .arg(format!("--execute={sql}"))
+            .idle_timeout(self.limit)
+            .cancel(self.cancel)
+    }
+}
+
+/// A value as the client writes it in batch mode.
+fn unescape(value: &str) -> String {
+    if !value.contains('\\') {
+        return value.to_owned();
+    }
+    let mut text = String::with_capacity(value.len());
+    let mut chars = value.chars();
+    while let Some(c) = chars.next() {
+        match (c, if c == '\\' { chars.next() } else { None }) {
+            ('\\', Some('n')) => text.push('\n'),
+            ('\\', Some('t')) => text.push('\t'),
+            ('\\', Some('0')) => text.push('\0'),
+            ('\\', Some(other)) => text.push(other),
+            (c, _) => text.push(c),
+        }
+    }
+    text
+}
+
+/// A string as an SQL expression, whatever the `sql_mode`.
+pub fn quote_literal(text: &str) -> String {
+    if text.bytes().all(|byte| byte != b'\\' && byte != b'\'') {
+        return format!("'{text}'");
+    }
+    let hex: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
+    format!("CONVERT(0x{hex} USING utf8mb4)")
+}
+
+/// A name as a quoted SQL identifier.
+pub fn quote_ident(name: &str) -> String {
+    format!("`{}`", name.replace('`', "``"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_of_batch_mode_are_read() {
+        assert_eq!(unescape(r"a\tb\nc\\n\0d"), "a\tb\nc\\n\0d");
+        assert_eq!(unescape("plain"), "plain");
+        assert_eq!(unescape("end\\"), "end\\");
+    }
+
+    #[test]
+    fn names_and_texts_are_quoted() {
+        assert_eq!(quote_ident("a`b"), "`a``b`");
+        assert_eq!(quote_literal("shop"), "'shop'");
+        assert_eq!(quote_literal("it's"), "CONVERT(0x69742773 USING utf8mb4)");
+    }
+}

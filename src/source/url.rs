@@ -1,0 +1,83 @@
+//! The URL of a database to restore into.
+
+use crate::error::{Error, Result};
+
+/// A URL `scheme://user@host:port/database?name=value`, decoded.
+#[derive(Debug)]
+pub(super) struct Url {
+    /// The account.
+    pub(super) user: Option<String>,
+    /// Name or address without brackets; empty for the default.
+    pub(super) host: String,
+    /// Port.
+    pub(super) port: Option<u16>,
+    /// The database, never empty.
+    pub(super) database: String,
+    /// Names and values after the question mark.
+    pub(super) parameters: Vec<(String, String)>,
+    example: &'static str,
+}
+
+impl Url {
+    /// Reads a URL of one of these schemes; `example` shows how to write it. A password in it is refused: arguments are
+    /// visible to every user of the machine.
+    pub(super) fn parse(url: &str, schemes: &[&str], example: &'static str) -> Result<Self> {
+        let invalid = |why: &str| fault(example, why);
+        let rest = schemes
+            .iter()
+            .find_map(|scheme| url.strip_prefix(scheme)?.strip_prefix("://"))
+            .ok_or_else(|| invalid(&format!("not a {}:// URL", schemes.first().unwrap_or(&""))))?;
+        let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let (authority, database) =
+            rest.split_once('/').ok_or_else(|| invalid("the URL names no database"))?;
+        let (user, server) =
+            authority.rsplit_once('@').map_or((None, authority), |(user, server)| (Some(user), server));
+        if user.is_some_and(|user| user.contains(':')) || query.split('&').any(|p| p.starts_with("password="))
+        {
+            return Err(no_password());
+        }
+        let (host, port) = match server.rsplit_once(':') {
+            Some((host, port)) if !server.ends_with(']') => {
+                (host, Some(port.parse().map_err(|_| invalid("the port is not a number"))?))
+            }
+            _ => (server, None),
+        };
+        let mut parameters = Vec::new();
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').ok_or_else(|| invalid("a parameter has no value"))?;
+            parameters.push((decode(name), decode(value)));
+        }
+        let database = decode(database);
+        if database.is_empty() {
+            return Err(invalid("the URL names no database"));
+        }
+        Ok(Self {
+            user: user.filter(|user| !user.is_empty()).map(decode),
+            host: decode(host.trim_start_matches('[').trim_end_matches(']')),
+            port,
+            database,
+            parameters,
+            example,
+        })
+    }
+
+    /// The error for something else that is wrong with it.
+    pub(super) fn invalid(&self, why: &str) -> Error {
+        fault(self.example, why)
+    }
+}
+
+/// The refusal of a password in an argument.
+pub(super) fn no_password() -> Error {
+    Error::usage("--into: a password does not belong into an argument, where every user can read it")
+        .hint("write it into a file of mode 0600 and name that with --password-file")
+}
+
+fn fault(example: &str, why: &str) -> Error {
+    Error::usage(format!("--into: {why}"))
+        .hint(format!("write {example}, or just a database name for the source's own server"))
+}
+
+fn decode(text: &str) -> String {
+    percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
+}
