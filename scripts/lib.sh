@@ -176,10 +176,25 @@ ensure_restic_new() {
 }
 
 install_restic_new() {
-    local keyring=/usr/share/keyrings/debian-archive-keyring.gpg codename mirror
-    [ ! -x "$TIK_BACKUP_TEST_RESTIC_NEW" ] || return 0
+    [ -x "$TIK_BACKUP_TEST_RESTIC_NEW" ] || from_unstable "the newest restic" fetch_restic
+}
+
+fetch_restic() {
+    quietly apt-get -qq "${options[@]}" download restic || return 1
+    dpkg -x restic_*.deb unpacked || return 1
+    unpacked/usr/bin/restic version >/dev/null || return 1
+    rm -rf "$TIK_BACKUP_TOOLS/restic-sid"
+    mv unpacked "$TIK_BACKUP_TOOLS/restic-sid" || return 1
+    mkdir -p "$TIK_BACKUP_TOOLS/restic-new"
+    ln -sfn ../restic-sid/usr/bin/restic "$TIK_BACKUP_TOOLS/restic-new/restic"
+}
+
+# from_unstable WHAT FUNCTION: has FUNCTION fetch packages of Debian's unstable suite, from the first of this
+# machine's mirrors that has them.
+from_unstable() {
+    local what=$1 fetch=$2 keyring=/usr/share/keyrings/debian-archive-keyring.gpg codename mirror
     command -v apt-get >/dev/null || {
-        warn "no apt-get here: the newest restic cannot be fetched"
+        warn "no apt-get here: $what cannot be fetched"
         return 1
     }
     [ -r "$keyring" ] || ensure_apt debian-archive-keyring || return 1
@@ -187,40 +202,128 @@ install_restic_new() {
     codename=$(. /etc/os-release && printf %s "${VERSION_CODENAME:-}")
     # The mirror this machine itself uses; another vendor's would fail the check of the signature.
     while read -r mirror; do
-        ! restic_from_mirror "$mirror" "$keyring" || return 0
+        ! from_mirror "$mirror" "$keyring" "$what" "$fetch" || return 0
     done < <(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' "Release: $codename" \
         'Component: main' | sort -u)
-    warn "no configured Debian mirror gave the newest restic"
+    warn "no configured Debian mirror gave $what"
     return 1
 }
 
-# restic_from_mirror MIRROR KEYRING: with an apt of its own: own list, state and cache, signatures checked.
-restic_from_mirror() (
-    mirror=$1 keyring=$2 work=
-    work=$(mktemp -d "$TIK_BACKUP_TOOLS/restic.XXXXXX") || exit 1
+# from_mirror MIRROR KEYRING WHAT FUNCTION: calls FUNCTION in a folder that goes afterwards, with `options` for an
+# apt of its own: own list, state and cache, nothing installed, signatures checked.
+from_mirror() (
+    mirror=$1 keyring=$2 what=$3 fetch=$4 work=
+    work=$(mktemp -d "$TIK_BACKUP_TOOLS/fetch.XXXXXX") || exit 1
     trap 'rm -rf "$work"' EXIT
     # apt hands its downloads to a user of its own, who must get in.
     chmod 755 "$work"
     mkdir -p "$work"/{lists/partial,cache/archives/partial,empty,unpacked}
+    : >"$work/status"
     echo "deb [signed-by=$keyring] $mirror sid main" >"$work/sources.list"
     options=(
         -o "Dir::Etc::SourceList=$work/sources.list" -o "Dir::Etc::SourceParts=$work/empty"
         -o "Dir::Etc::Preferences=$work/none" -o "Dir::Etc::PreferencesParts=$work/empty"
-        -o "Dir::State::Lists=$work/lists" -o "Dir::Cache=$work/cache"
+        -o "Dir::State::Lists=$work/lists" -o "Dir::State::status=$work/status" -o "Dir::Cache=$work/cache"
         -o Acquire::Languages=none -o Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled=false
         -o APT::Update::Error-Mode=any -o APT::Get::AllowUnauthenticated=false
     )
-    say "fetching the newest restic from Debian's unstable suite"
+    say "fetching $what from Debian's unstable suite"
     cd "$work" || exit 1
     quietly apt-get -qq "${options[@]}" update || exit 1
-    quietly apt-get -qq "${options[@]}" download restic || exit 1
-    dpkg -x restic_*.deb unpacked || exit 1
-    unpacked/usr/bin/restic version >/dev/null || exit 1
-    rm -rf "$TIK_BACKUP_TOOLS/restic-sid"
-    mv unpacked "$TIK_BACKUP_TOOLS/restic-sid" || exit 1
-    mkdir -p "$TIK_BACKUP_TOOLS/restic-new"
-    ln -sfn ../restic-sid/usr/bin/restic "$TIK_BACKUP_TOOLS/restic-new/restic"
+    "$fetch"
 )
+
+# ensure_mariadb: server and clients. The packages chosen have the programs only: no service, no user, no data.
+ensure_mariadb() {
+    export TIK_BACKUP_TEST_MARIADB=/usr/sbin/mariadbd
+    mariadb_is_there || with_tools_lock install_mariadb
+}
+
+install_mariadb() { mariadb_is_there || ensure_apt mariadb-server-core mariadb-client; }
+
+mariadb_is_there() {
+    [ -x /usr/sbin/mariadbd ] && [ -x /usr/bin/mariadb-install-db ] && [ -x /usr/bin/mariadb ] &&
+        [ -x /usr/bin/mariadb-dump ]
+}
+
+# ensure_mysql: Oracle's MySQL 9.7 of Debian's unstable suite with the libraries it was built for, unpacked beside
+# the system. Programs in mysql97/bin start it with its own loader: no root, no chroot.
+ensure_mysql() {
+    export TIK_BACKUP_TEST_MYSQL97=$TIK_BACKUP_TOOLS/mysql97/bin
+    [ -x "$TIK_BACKUP_TEST_MYSQL97/mysqld" ] || with_tools_lock install_mysql
+}
+
+install_mysql() {
+    [ -x "$TIK_BACKUP_TEST_MYSQL97/mysqld" ] || from_unstable "MySQL 9.7" fetch_mysql
+}
+
+fetch_mysql() {
+    local target=$TIK_BACKUP_TOOLS/mysql97 package packages loader
+    # On a system without any package these are all that would be installed. Scripts in Perl are not used.
+    packages=$(apt-get "${options[@]}" --simulate install --no-install-recommends mysql-server-core \
+        mysql-client-core | awk '/^Inst/ && $2 !~ /perl/ { print $2 }')
+    [ -n "$packages" ] || return 1
+    # shellcheck disable=SC2086 # one word for each package
+    quietly apt-get -qq "${options[@]}" download $packages || return 1
+    for package in *.deb; do
+        dpkg -x "$package" unpacked || return 1
+    done
+    rm -rf unpacked/usr/share/{doc,man,locale,lintian} unpacked/etc
+    find unpacked/usr/bin -type f ! -name mysql ! -name mysqldump ! -name mysqladmin -delete
+    loader=$(cd unpacked && echo usr/lib/*-linux-gnu*/ld-linux*.so.*)
+    [ -x "unpacked/$loader" ] || {
+        warn "the packages of MySQL have no loader"
+        return 1
+    }
+    mkdir programs
+    for package in sbin/mysqld bin/mysql bin/mysqldump bin/mysqladmin; do
+        mysql_program "$target" "$loader" "$package" >"programs/${package##*/}" || return 1
+    done
+    chmod 755 programs/*
+    rm -rf "$target"
+    mkdir -p "$target" && mv unpacked "$target/root" && mv programs "$target/bin" || return 1
+    if ! quietly "$target/bin/mysqld" --no-defaults --version || ! quietly "$target/bin/mysql" --version; then
+        warn "MySQL was fetched but does not run"
+        rm -rf "$target"
+        return 1
+    fi
+}
+
+# mysql_program FOLDER LOADER PROGRAM: the text of a script that becomes PROGRAM, so that its process is the server's.
+mysql_program() {
+    printf '#!/bin/sh\nroot=%q\nexec "$root/%s" --library-path "$root/%s:$root/usr/lib/mysql/private" "$root/usr/%s" "$@"\n' \
+        "$1/root" "$2" "${2%/*}" "$3"
+}
+
+# ensure_mongo_server: a server that speaks MongoDB's protocol. It is compiled here, which takes minutes, once.
+ensure_mongo_server() {
+    export TIK_BACKUP_TEST_MONGO=$TIK_BACKUP_TOOLS/mongo/bin/secantusd-rs
+    [ -x "$TIK_BACKUP_TEST_MONGO" ] || with_tools_lock install_mongo_server
+}
+
+install_mongo_server() {
+    local root=$TIK_BACKUP_TOOLS/mongo target=$TIK_BACKUP_TOOLS/mongo-target status=0
+    [ ! -x "$TIK_BACKUP_TEST_MONGO" ] || return 0
+    ensure_apt cmake g++ make || return 1
+    say "compiling a MongoDB server into $root (some minutes)"
+    # A fast server is worth less here than a fast compilation.
+    quietly env CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_LTO=off \
+        CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_DEBUG=0 \
+        cargo install secantus-mdb --version 0.5.3-beta.193 --locked --ignore-rust-version --root "$root" \
+        --target-dir "$target" || status=1
+    rm -rf "$target"
+    [ "$status" = 0 ] || warn "cargo could not install the MongoDB server (secantus-mdb)"
+    return "$status"
+}
+
+# find_mongo_tools: MongoDB's own mongodump and mongorestore. Debian has no package of them, so they are used where
+# they are and not installed, not even in CI.
+find_mongo_tools() {
+    local dump
+    if dump=$(command -v mongodump) && [ -x "${dump%/*}/mongorestore" ]; then
+        export TIK_BACKUP_TEST_MONGO_TOOLS=${dump%/*}
+    fi
+}
 
 # ensure_test_tools: everything the tests use. In CI a tool that cannot be had is an error; elsewhere it is
 # named here and the tests that need it say that they are skipped.
@@ -235,6 +338,10 @@ ensure_test_tools() {
     need "PostgreSQL 18" ensure_postgresql_18
     need "restic 0.14" ensure_restic
     need "the newest restic" ensure_restic_new
+    need "MariaDB" ensure_mariadb
+    need "MySQL 9.7" ensure_mysql
+    need "a MongoDB server" ensure_mongo_server
+    find_mongo_tools
 }
 
 # need WHAT FUNCTION ARGUMENT…: runs an ensure_* function and takes note if it fails.

@@ -26,7 +26,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
     let config = context.config()?;
     let repository = Repository::open(&config.repository)?;
     let _lock = read_lock(&repository, &context.cancel, &|message| context.printer.notice(message))?;
-    let report = repository.check(subset)?;
+    let report = repository.check(subset, &context.cancel)?;
     context.printer.result(&report, || text(&report))?;
     Ok(if report.errors.is_empty() { SUCCESS } else { 1 })
 }

@@ -4,14 +4,14 @@ use std::{collections::HashSet, time::Duration};
 
 use jiff::Timestamp;
 use rustic_core::{
-    CheckOptions, FileType, Id, LimitOption, PruneOptions, ReadBackend, ReadSubsetOption, RepairIndexOptions,
-    WriteBackend,
+    CheckOptions, FileType, Id, LimitOption, PruneOptions, ReadBackend, RepairIndexOptions, WriteBackend,
     repofile::{IndexFile, SnapshotId},
 };
 use serde::Serialize;
 
 use super::{
-    LockOptions, Repository, brief, known::KnownBlobs, local::LocalStorage, rustic_error, seal::hash,
+    LockOptions, Repository, brief, known::KnownBlobs, local::LocalStorage, packs::PacksRead, rustic_error,
+    seal::hash,
 };
 use crate::{
     error::{Error, Result},
@@ -81,7 +81,7 @@ impl Subset {
             Self::Nothing => return None,
             Self::All => return Some((0, 1)),
             Self::OneOf(m) => {
-                // Of few packs a larger part: one that no snapshot uses is not read.
+                // Of few packs a larger part, so that hardly any part is empty.
                 let m = m.min(u32::try_from(packs.len() / 4).unwrap_or(u32::MAX)).max(1);
                 // The second term lets a weekly check of one of seven parts read another one each week.
                 ((today + today / m) % m, m)
@@ -263,21 +263,17 @@ impl Repository {
     }
 
     /// Checks the repository: its structure, and the content of the packs in `subset`.
-    pub fn check(&self, subset: Subset) -> Result<CheckReport> {
+    pub fn check(&self, subset: Subset, cancel: &Cancel) -> Result<CheckReport> {
         let packs = self.packs()?;
-        let today = u32::try_from(Timestamp::now().as_second() / 86_400).unwrap_or(0);
-        let part = subset.resolve(&packs, today);
-        let mut options = CheckOptions::default();
-        if let Some((n, m)) = part {
-            options.read_data = true;
-            options.read_data_subset =
-                if m == 1 { ReadSubsetOption::All } else { ReadSubsetOption::IdSubSet((n, m)) };
-        }
         let (snapshots, damaged) = self.readable_snapshots()?;
-        let results =
-            self.inner.check(options).map_err(|e| rustic_error("cannot check the repository", e))?;
         let mut errors: Vec<String> = damaged.iter().map(Error::summary).collect();
         let mut warnings = Vec::new();
+        // The library only checks the structure: its way of reading packs ends the whole program when a tree is
+        // damaged and the machine is busy.
+        let results = self
+            .inner
+            .check(CheckOptions::default())
+            .map_err(|e| rustic_error("cannot check the repository", e))?;
         for (level, finding) in results.0 {
             // The levels' type cannot be named outside of its crate; its debug form can.
             let finding = finding.to_string();
@@ -288,14 +284,32 @@ impl Repository {
             let list = if damage { &mut errors } else { &mut warnings };
             list.push(brief(&finding));
         }
-        let read = part.map_or(0, |(n, m)| packs.iter().filter(|(id, _)| id.as_u32() % m == n).count());
+        cancel.check()?;
+        let read = self.read_subset(subset, &packs, cancel)?;
+        errors.extend(read.errors);
         Ok(CheckReport {
             errors,
             warnings,
             snapshots: snapshots.len() as u64,
             packs: packs.len() as u64,
-            packs_read: read as u64,
+            packs_read: read.read,
         })
+    }
+
+    fn read_subset(&self, subset: Subset, there: &[(Id, u32)], cancel: &Cancel) -> Result<PacksRead> {
+        let used = match subset {
+            Subset::Nothing => return Ok(PacksRead::default()),
+            // Only here it matters for the choice which packs can be read.
+            Subset::OneOf(_) => {
+                let used = self.used_packs()?;
+                there.iter().filter(|(id, _)| used.contains(id)).copied().collect()
+            }
+            Subset::All | Subset::Part(..) => there.to_vec(),
+        };
+        let today = u32::try_from(Timestamp::now().as_second() / 86_400).unwrap_or(0);
+        let Some((n, m)) = subset.resolve(&used, today) else { return Ok(PacksRead::default()) };
+        let indexed = self.indexed_packs(|id| id.as_u32() % m == n)?;
+        self.read_packs(there, &indexed, cancel)
     }
 }
 

@@ -7,6 +7,7 @@ mod known;
 mod local;
 pub(crate) mod lock;
 mod maintenance;
+mod packs;
 mod read;
 mod retention;
 mod retry;

@@ -81,17 +81,19 @@ impl Sealer {
         }
     }
 
-    fn unseal(&self, sealed: &[u8]) -> Option<Vec<u8>> {
-        if sealed.len() < OVERHEAD {
-            return None;
-        }
-        let (nonce, rest) = sealed.split_at(NONCE);
-        let (data, tag) = rest.split_at(rest.len() - (OVERHEAD - NONCE));
-        let mut plain = data.to_vec();
+    /// Opens what was sealed. `None` if it was sealed with another key or is damaged.
+    pub(super) fn unseal(&self, sealed: &[u8]) -> Option<Vec<u8>> {
+        self.unseal_in_place(&mut sealed.to_vec()).map(<[u8]>::to_vec)
+    }
+
+    /// As [`Self::unseal`], where it lies: `sealed` is used up.
+    pub(super) fn unseal_in_place<'a>(&self, sealed: &'a mut [u8]) -> Option<&'a [u8]> {
+        let (nonce, rest) = sealed.split_at_mut_checked(NONCE)?;
+        let (data, tag) = rest.split_at_mut_checked(rest.len().checked_sub(OVERHEAD - NONCE)?)?;
         Aes256CtrPoly1305Aes::new(&self.key)
-            .decrypt_in_place_detached(Nonce::from_slice(nonce), &[], &mut plain, tag.into())
+            .decrypt_in_place_detached(Nonce::from_slice(nonce), &[], data, (&*tag).into())
             .ok()?;
-        Some(plain)
+        Some(data)
     }
 }
 

@@ -1,4 +1,4 @@
-//! What integration tests stand on: throwaway PostgreSQL servers, stock restic, the built program, and
+//! What integration tests stand on: throwaway database servers, stock restic, the built program, and
 //! visible skips where a tool is not there.
 
 // Every file in tests/ is a crate of its own and compiles this module anew, but none uses all of it.
@@ -7,6 +7,9 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 pub mod extension;
+pub mod mongo;
+pub mod mysql;
+pub mod mysql_options;
 pub mod postgres;
 pub mod postgres_options;
 pub mod process;
@@ -14,6 +17,9 @@ pub mod program;
 pub mod restic;
 pub mod tools;
 
+pub use mongo::MongoServer;
+pub use mysql::MyServer;
+pub use mysql_options::{MyFlavour, MyOptions};
 pub use postgres::PgServer;
 pub use postgres_options::{PgOptions, PgVersion};
 pub use program::{Cmd, Config, ConfigBuilder, Ran, bin};

@@ -13,7 +13,7 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{PgServer, process::run};
+use super::{MongoServer, MyServer, PgServer, process::run};
 
 /// The built program.
 pub fn bin() -> PathBuf {
@@ -33,7 +33,7 @@ impl Cmd {
     pub fn new() -> Self {
         let mut command = Command::new(bin());
         let ours = |name: &str| {
-            ["PG", "RESTIC_", "RUSTIC_"].iter().any(|start| name.starts_with(start))
+            ["PG", "MYSQL", "MARIADB", "RESTIC_", "RUSTIC_"].iter().any(|start| name.starts_with(start))
                 || name == "TIK_BACKUP_CONFIG"
         };
         for (name, _) in env::vars_os().filter(|(name, _)| ours(&name.to_string_lossy())) {
@@ -218,6 +218,21 @@ impl ConfigBuilder {
             name,
             &format!("kind = \"postgres\"\nhost = {host}\nport = {port}\nuser = \"postgres\"\n{toml}"),
         )
+    }
+
+    /// A source that is this server, over its socket, as the account of [`MyServer::create_backup_account`]; with these
+    /// further lines.
+    #[must_use]
+    pub fn mysql(self, name: &str, server: &MyServer, toml: &str) -> Self {
+        self.source(name, &format!("{}\n{toml}", server.config_toml()))
+    }
+
+    /// A source that is this server; with these further lines. The connection string is in a file of mode 0600.
+    #[must_use]
+    pub fn mongodb(self, name: &str, server: &MongoServer, toml: &str) -> Self {
+        let file = self.secret(&format!("uri of port {}", server.port()), &server.uri());
+        let file = quoted(&file.display().to_string());
+        self.source(name, &format!("kind = \"mongodb\"\nuri_file = {file}\n{toml}"))
     }
 
     /// Writes a file beside the configuration that only its owner may read, and returns its path.

@@ -15,6 +15,14 @@ pub enum Tool {
     ResticNew,
     /// The `openssl` program, for certificates.
     Openssl,
+    /// MariaDB's server program; its clients are in the folder `bin` beside its own.
+    Mariadb,
+    /// The folder of MySQL 9.7's programs, server included.
+    Mysql97,
+    /// A server that speaks MongoDB's protocol.
+    Mongo,
+    /// The folder of MongoDB's own `mongodump` and `mongorestore`. Nothing installs them, not even in CI.
+    MongoTools,
 }
 
 impl Tool {
@@ -26,6 +34,10 @@ impl Tool {
             Self::Restic => "restic",
             Self::ResticNew => "the newest restic",
             Self::Openssl => "openssl",
+            Self::Mariadb => "MariaDB",
+            Self::Mysql97 => "MySQL 9.7",
+            Self::Mongo => "a MongoDB server",
+            Self::MongoTools => "mongodump and mongorestore",
         }
     }
 
@@ -37,6 +49,10 @@ impl Tool {
             Self::Restic => ("TIK_BACKUP_TEST_RESTIC", None, Some("/usr/bin/restic")),
             Self::ResticNew => ("TIK_BACKUP_TEST_RESTIC_NEW", Some("restic-new/restic"), None),
             Self::Openssl => ("TIK_BACKUP_TEST_OPENSSL", None, Some("/usr/bin/openssl")),
+            Self::Mariadb => ("TIK_BACKUP_TEST_MARIADB", None, Some("/usr/sbin/mariadbd")),
+            Self::Mysql97 => ("TIK_BACKUP_TEST_MYSQL97", Some("mysql97/bin"), None),
+            Self::Mongo => ("TIK_BACKUP_TEST_MONGO", Some("mongo/bin/secantusd-rs"), None),
+            Self::MongoTools => ("TIK_BACKUP_TEST_MONGO_TOOLS", None, None),
         }
     }
 
@@ -54,11 +70,13 @@ impl Tool {
     /// Whether it is there; if not, says that the test is skipped.
     ///
     /// # Panics
-    /// If it is missing and CI promises that every tool is installed.
+    /// If it is missing and CI promises that it is installed.
     #[must_use]
     pub fn or_skip(self) -> bool {
         let there = self.path().is_some();
-        if !there {
+        if !there && self == Self::MongoTools {
+            skip("mongodump and mongorestore: install MongoDB's database tools, then run scripts/test");
+        } else if !there {
             assert!(!in_ci(), "CI must have {}: scripts/test installs it", self.name());
             skip(&format!("{}: install with scripts/test", self.name()));
         }

@@ -1,0 +1,427 @@
+//! Reads packs as a whole and compares them with their names and with the index. The layout of a pack is that of
+//! restic's repository format: sealed blobs, the sealed header that lists them, the header's length in four bytes.
+
+use std::{
+    collections::{HashMap, HashSet},
+    io::Read,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use rustic_core::{
+    FileType, Id, ReadBackend,
+    repofile::{BlobType, IndexFile},
+};
+use sha2::{Digest, Sha256};
+
+use super::{
+    Repository, rustic_error,
+    seal::{OVERHEAD, Sealer, hash},
+};
+use crate::{error::Result, stream::cancel::Cancel};
+
+/// Packs that are read at the same time hold at most so many bytes, unless a single one is larger.
+const MEMORY: u64 = 256 << 20;
+/// More threads than these gain nothing: one or two keep a disk busy.
+const MOST_WORKERS: usize = 4;
+/// Bytes of the header's length at the end of a pack.
+const LENGTH: usize = 4;
+/// Bytes of an id.
+const ID: usize = 32;
+
+/// A blob as the index and the header of its pack describe it. Sorts by its place in the pack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Blob {
+    offset: u32,
+    /// Bytes in the pack, encryption included.
+    length: u32,
+    /// Bytes after decompression; `None` if it is stored as it is.
+    plain: Option<u32>,
+    tree: bool,
+    id: Id,
+}
+
+/// The packs to read, with all that the index says of them.
+#[derive(Debug, Default)]
+pub(super) struct IndexedPacks {
+    blobs: HashMap<Id, Vec<Blob>>,
+}
+
+/// What came of reading packs.
+#[derive(Debug, Default)]
+pub(super) struct PacksRead {
+    /// How many were read.
+    pub(super) read: u64,
+    /// A sentence for each damaged one, which names it; sorted.
+    pub(super) errors: Vec<String>,
+}
+
+impl Repository {
+    /// Ids of the packs that the index lists and does not mark for removal.
+    pub(super) fn used_packs(&self) -> Result<HashSet<Id>> {
+        let mut used = HashSet::new();
+        self.each_index(|index| used.extend(index.packs.iter().map(|pack| *pack.id)))?;
+        Ok(used)
+    }
+
+    /// What the index says of the packs that `chosen` wants, without those that are marked for removal: nobody needs
+    /// what is in them, and the index need not know.
+    pub(super) fn indexed_packs(&self, chosen: impl Fn(&Id) -> bool) -> Result<IndexedPacks> {
+        let mut blobs: HashMap<Id, Vec<Blob>> = HashMap::new();
+        self.each_index(|index| {
+            for pack in index.packs.iter().filter(|pack| chosen(&pack.id)) {
+                blobs.entry(*pack.id).or_default().extend(pack.blobs.iter().map(|blob| Blob {
+                    offset: blob.location.offset,
+                    length: blob.location.length,
+                    plain: blob.location.uncompressed_length.map(Into::into),
+                    tree: blob.tpe == BlobType::Tree,
+                    id: *blob.id,
+                }));
+            }
+        })?;
+        for listed in blobs.values_mut() {
+            listed.sort_unstable();
+            // More than one index file may list a pack.
+            listed.dedup();
+        }
+        Ok(IndexedPacks { blobs })
+    }
+
+    fn each_index(&self, mut each: impl FnMut(&IndexFile)) -> Result<()> {
+        let failed = |e| rustic_error("cannot read the repository's index", e);
+        for file in self.inner.stream_files::<IndexFile>().map_err(failed)? {
+            each(&file.map_err(failed)?.1);
+        }
+        Ok(())
+    }
+
+    /// Reads all those of `there` (packs in the storage, with their sizes) that are in `indexed`.
+    pub(super) fn read_packs(
+        &self,
+        there: &[(Id, u32)],
+        indexed: &IndexedPacks,
+        cancel: &Cancel,
+    ) -> Result<PacksRead> {
+        let packs: Vec<_> = there
+            .iter()
+            .filter_map(|(id, size)| indexed.blobs.get(id).map(|blobs| (id, *size, blobs.as_slice())))
+            .collect();
+        let largest = packs.iter().map(|(_, size, _)| u64::from(*size)).max().unwrap_or(1).max(1);
+        let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        let fitting = usize::try_from(MEMORY / largest).unwrap_or(usize::MAX);
+        let workers = cores.clamp(2, MOST_WORKERS).min(fitting).max(1);
+        let next = AtomicUsize::new(0);
+        let errors = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            for _ in 0..workers {
+                scope.spawn(|| {
+                    while let Some((id, size, blobs)) = packs.get(next.fetch_add(1, Ordering::Relaxed))
+                        && !cancel.is_cancelled()
+                    {
+                        if let Err(damage) = self.read_pack(id, *size, blobs) {
+                            let damage = format!("pack {}: {damage}", id.to_hex().as_str());
+                            errors.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(damage);
+                        }
+                    }
+                });
+            }
+        });
+        cancel.check()?;
+        let mut errors = errors.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+        errors.sort();
+        Ok(PacksRead { read: packs.len() as u64, errors })
+    }
+
+    /// Says what is wrong with a pack.
+    fn read_pack(&self, id: &Id, size: u32, blobs: &[Blob]) -> Result<(), String> {
+        let expected = pack_len(blobs);
+        if u64::from(size) > expected {
+            return Err(format!("it has {size} bytes, and by the index it should have {expected}"));
+        }
+        let read = self.storage.backend().read_full(FileType::Pack, id);
+        let data = read.map_err(|e| rustic_error("it cannot be read", e).summary())?;
+        let name_fits = hash(&data) == *id;
+        verify(&self.sealer, data.into(), blobs, name_fits)
+    }
+}
+
+/// Bytes of a pack with these blobs.
+fn pack_len(blobs: &[Blob]) -> u64 {
+    let entries = blobs.iter().map(|blob| u64::from(blob.length) + entry_len(blob.plain.is_some()) as u64);
+    entries.sum::<u64>() + (OVERHEAD + LENGTH) as u64
+}
+
+/// Bytes of an entry of a pack's header: type, length, the length after decompression of a compressed blob, id.
+fn entry_len(compressed: bool) -> usize {
+    1 + 4 + if compressed { 4 } else { 0 } + ID
+}
+
+/// Compares a pack's content with what the index says of it; `name_fits` if its bytes hash to its name. An error is
+/// a sentence on all that is wrong.
+fn verify(sealer: &Sealer, mut data: Vec<u8>, blobs: &[Blob], name_fits: bool) -> Result<(), String> {
+    let mut damage = Vec::new();
+    if !name_fits {
+        damage.push("its bytes are not those that were stored under this name".to_owned());
+    }
+    match read_header(sealer, &data) {
+        None => damage.push("its header cannot be read".to_owned()),
+        Some(mut listed) => {
+            listed.sort_unstable();
+            if listed != blobs {
+                damage.push("its header lists other blobs than the index".to_owned());
+            }
+        }
+    }
+    // The header has been read: blobs are decrypted where they are.
+    let mut lost = blobs.iter().filter(|blob| !is_whole(sealer, &mut data, blob));
+    if let Some(first) = lost.next() {
+        damage.push(format!(
+            "{} of its {} blobs are damaged or not there, the first of them {} ({} bytes at {})",
+            lost.count() + 1,
+            blobs.len(),
+            first.id.to_hex().as_str(),
+            first.length,
+            first.offset
+        ));
+    }
+    if damage.is_empty() { Ok(()) } else { Err(damage.join("; ")) }
+}
+
+/// The blobs that a pack's header lists, or nothing if it is damaged.
+fn read_header(sealer: &Sealer, pack: &[u8]) -> Option<Vec<Blob>> {
+    let (rest, length) = pack.split_last_chunk::<LENGTH>()?;
+    let start = rest.len().checked_sub(usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
+    let header = sealer.unseal(&rest[start..])?;
+    let (mut header, mut offset, mut blobs) = (header.as_slice(), 0u32, Vec::new());
+    while let Some((&kind, entry)) = header.split_first() {
+        let compressed = match kind {
+            0 | 1 => false,
+            2 | 3 => true,
+            _ => return None,
+        };
+        let (entry, after) = entry.split_at_checked(entry_len(compressed) - 1)?;
+        let (&length, entry) = entry.split_first_chunk::<4>()?;
+        let (plain, id) = if compressed {
+            let (&plain, id) = entry.split_first_chunk::<4>()?;
+            (Some(u32::from_le_bytes(plain)), id)
+        } else {
+            (None, entry)
+        };
+        let length = u32::from_le_bytes(length);
+        blobs.push(Blob { offset, length, plain, tree: kind % 2 == 1, id: Id::new(id.try_into().ok()?) });
+        offset = offset.checked_add(length)?;
+        header = after;
+    }
+    (usize::try_from(offset).ok()? == start).then_some(blobs)
+}
+
+/// Whether a blob can be decrypted and decompressed, and is what its id says. It is decrypted in its place.
+fn is_whole(sealer: &Sealer, pack: &mut [u8], blob: &Blob) -> bool {
+    let place = blob.offset as usize..(blob.offset as usize).saturating_add(blob.length as usize);
+    let Some(plain) = pack.get_mut(place).and_then(|sealed| sealer.unseal_in_place(sealed)) else {
+        return false;
+    };
+    match blob.plain {
+        None => hash(plain) == blob.id,
+        Some(length) => hash_compressed(plain, length.into()) == Some(blob.id),
+    }
+}
+
+/// The hash of what zstd data stands for, if that has `length` bytes. Nothing is kept, so that data which claims to
+/// be huge takes no memory.
+fn hash_compressed(data: &[u8], length: u64) -> Option<Id> {
+    let mut decoder = zstd::stream::read::Decoder::with_buffer(data).ok()?.take(length + 1);
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; zstd::zstd_safe::DCtx::out_size()];
+    let mut total = 0;
+    loop {
+        match decoder.read(&mut buffer).ok()? {
+            0 => break,
+            n => {
+                hasher.update(&buffer[..n]);
+                total += n as u64;
+            }
+        }
+    }
+    (total == length).then(|| Id::new(hasher.finalize().into()))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::{fs, io::Write, os::unix::fs::PermissionsExt, path::PathBuf, time::Duration};
+
+    use rustic_core::repofile::MasterKey;
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        config::{RepositoryConfig, RepositoryLocation, SecretFile},
+        repository::Subset,
+    };
+
+    /// A pack with these blobs, each of the type given as in a pack's header.
+    fn pack(sealer: &Sealer, contents: &[(u8, Vec<u8>)]) -> (Vec<u8>, Vec<Blob>) {
+        let (mut data, mut header, mut blobs) = (Vec::new(), Vec::new(), Vec::new());
+        for (kind, content) in contents {
+            let offset = data.len() as u32;
+            let stored = if *kind < 2 { content.clone() } else { zstd::encode_all(&content[..], 1).unwrap() };
+            sealer.seal_with(&mut data, |out| out.write_all(&stored)).unwrap();
+            let length = data.len() as u32 - offset;
+            header.push(*kind);
+            header.extend(length.to_le_bytes());
+            let plain = (*kind > 1).then_some(content.len() as u32);
+            header.extend(plain.into_iter().flat_map(u32::to_le_bytes));
+            header.extend(Sha256::digest(content));
+            blobs.push(Blob { offset, length, plain, tree: kind % 2 == 1, id: hash(content) });
+        }
+        let start = data.len();
+        sealer.seal_with(&mut data, |out| out.write_all(&header)).unwrap();
+        let length = (data.len() - start) as u32;
+        data.extend(length.to_le_bytes());
+        (data, blobs)
+    }
+
+    fn contents(seed: u8) -> Vec<(u8, Vec<u8>)> {
+        (0..4u8).flat_map(|n| [0, 1, 2, 3].map(|kind| (kind, vec![seed ^ n ^ (kind << 4); 5_000]))).collect()
+    }
+
+    #[test]
+    fn whole_packs_of_every_kind_of_blob_pass() {
+        let sealer = Sealer::new(&MasterKey::new()).unwrap();
+        let (data, blobs) = pack(&sealer, &contents(7));
+        assert_eq!(data.len() as u64, pack_len(&blobs));
+        assert_eq!(read_header(&sealer, &data).unwrap(), blobs);
+        verify(&sealer, data.clone(), &blobs, true).unwrap();
+        let other = Sealer::new(&MasterKey::new()).unwrap();
+        let error = verify(&other, data, &blobs, true).unwrap_err();
+        assert!(error.contains("header cannot be read") && error.contains("16 of its 16 blobs"), "{error}");
+    }
+
+    /// Damage from before encryption: every tag and the pack's name fit, only the blob's own hash or length does not.
+    #[test]
+    fn blobs_that_are_not_what_they_are_called_are_found() {
+        let sealer = Sealer::new(&MasterKey::new()).unwrap();
+        let (data, right) =
+            pack(&sealer, &[(2, vec![1; 9_000]), (0, vec![2; 9_000]), (2, vec![0; 50_000_000])]);
+        let damage = |change: &dyn Fn(&mut Vec<Blob>)| {
+            let mut blobs = right.clone();
+            change(&mut blobs);
+            verify(&sealer, data.clone(), &blobs, true).unwrap_err()
+        };
+        for n in 0..2 {
+            let error = damage(&|blobs| blobs[n].id = hash(b"another"));
+            assert!(
+                error.contains("other blobs than the index") && error.contains("1 of its 3 blobs"),
+                "{error}"
+            );
+        }
+        let error = damage(&|blobs| blobs[2].plain = Some(9_000));
+        assert!(error.contains("1 of its 3 blobs") && error.contains("bytes at"), "{error}");
+        let error = damage(&|blobs| (blobs[1].offset, blobs[1].length) = (u32::MAX, u32::MAX));
+        assert!(error.contains("1 of its 3 blobs"), "{error}");
+        let error = damage(&|blobs| blobs.truncate(2));
+        assert_eq!(error, "its header lists other blobs than the index");
+    }
+
+    /// A repository with four packs, and the paths of their files.
+    fn repository(dir: &std::path::Path) -> (Repository, Vec<PathBuf>) {
+        let password = dir.join("password");
+        fs::write(&password, "secret").unwrap();
+        fs::set_permissions(&password, fs::Permissions::from_mode(0o600)).unwrap();
+        let config = RepositoryConfig {
+            location: RepositoryLocation::Given(dir.join("repo").display().to_string()),
+            password_file: SecretFile::at("repository.password_file", password),
+            mount: None,
+            host: "test".to_owned(),
+            compression: 1,
+            verify_writes: false,
+            min_free: 0,
+            lock_wait: Duration::ZERO,
+            pack_size: 4 << 20,
+            options: Default::default(),
+            options_files: Default::default(),
+        };
+        Repository::init(&config).unwrap();
+        let repository = Repository::open(&config).unwrap();
+        let (mut listed, mut paths) = (Vec::new(), Vec::new());
+        for seed in 0..4 {
+            let kind = 2 + seed % 2;
+            let (data, blobs) =
+                pack(&repository.sealer, &[10, 20, 30].map(|n| (kind, vec![seed ^ n; 5_000])));
+            let id = hash(&data);
+            repository.storage.write(FileType::Pack, id, &data).unwrap();
+            let blob = |blob: &Blob| {
+                let tpe = if blob.tree { "tree" } else { "data" };
+                json!({ "id": blob.id, "type": tpe, "offset": blob.offset, "length": blob.length,
+                        "uncompressed_length": blob.plain })
+            };
+            listed.push(json!({ "id": id, "blobs": blobs.iter().map(blob).collect::<Vec<_>>() }));
+            let name = id.to_hex().as_str().to_owned();
+            paths.push(dir.join("repo/data").join(&name[..2]).join(name));
+        }
+        let index = repository.sealer.seal_file(json!({ "packs": listed }).to_string().as_bytes()).unwrap();
+        repository.storage.write(FileType::Index, hash(&index), &index).unwrap();
+        (repository, paths)
+    }
+
+    #[test]
+    fn damaged_packs_are_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let (repository, paths) = repository(dir.path());
+        // The library names a pack by the start of its id.
+        let name = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap()[..8].to_owned();
+        let check = || repository.check(Subset::All, &Cancel::new()).unwrap();
+        let whole: Vec<_> = paths.iter().map(|path| fs::read(path).unwrap()).collect();
+        let report = check();
+        assert_eq!((report.errors, report.packs, report.packs_read), (vec![], 4, 4));
+
+        // What is to be read of the report of each damage besides the pack's name.
+        let flipped = |at: usize| {
+            let mut data = whole[0].clone();
+            data[at] ^= 1;
+            data
+        };
+        let end = whole[0].len();
+        let damages = [
+            ("1 of its 3 blobs", flipped(60)),
+            ("header cannot be read", flipped(end - 40)),
+            ("header cannot be read", flipped(end - 1)),
+            ("3 of its 3 blobs", Vec::new()),
+            ("header cannot be read", whole[0][..end - 10].to_vec()),
+            ("by the index it should have", [&whole[0][..], b"more"].concat()),
+        ];
+        for (what, data) in damages {
+            fs::write(&paths[0], &data).unwrap();
+            let errors = check().errors;
+            assert!(
+                errors.iter().any(|error| error.contains(&name(&paths[0])) && error.contains(what)),
+                "{what}: {errors:?}"
+            );
+            assert!(errors.iter().all(|error| error.contains(&name(&paths[0]))), "{errors:?}");
+            fs::write(&paths[0], &whole[0]).unwrap();
+        }
+        fs::write(&paths[1], &whole[3]).unwrap();
+        fs::write(&paths[3], &whole[1]).unwrap();
+        let errors = check().errors;
+        for path in [&paths[1], &paths[3]] {
+            let of_it = errors.iter().filter(|error| error.starts_with(&format!("pack {}", name(path))));
+            assert_eq!(of_it.count(), 1, "{errors:?}");
+        }
+        assert!(errors.iter().all(|error| error.contains("bytes are not those")), "{errors:?}");
+
+        // One that is gone is reported once, and is not read.
+        for (path, data) in paths.iter().zip(&whole) {
+            fs::write(path, data).unwrap();
+        }
+        fs::remove_file(&paths[2]).unwrap();
+        let report = check();
+        assert_eq!((report.errors.len(), report.packs_read), (1, 3), "{report:?}");
+        assert!(report.errors[0].contains(&name(&paths[2])));
+        let cancel = Cancel::new();
+        cancel.cancel("enough");
+        assert!(repository.check(Subset::All, &cancel).unwrap_err().to_string().contains("enough"));
+    }
+}
