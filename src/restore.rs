@@ -18,7 +18,7 @@ use crate::{
     source::{
         Files, GLOBALS, MANIFEST,
         manifest::Manifest,
-        mysql,
+        mongodb, mysql,
         postgres::{self, Role},
     },
     stream::cancel::Cancel,
@@ -127,6 +127,9 @@ pub fn run(config: &Config, request: &Request, notice: &dyn Fn(&str), cancel: &C
                         &manifest, &files, &roles, target, clients, options, cancel, notice,
                     )
                 }
+                Target::Mongodb(target) => {
+                    mongodb::restore::restore(&manifest, &files, target, &request.options, cancel, notice)
+                }
                 Target::Mysql { target, clients } => mysql::restore::restore(
                     &manifest,
                     &files,
@@ -180,6 +183,7 @@ fn unknown_item(name: &str, snapshots: &[Snapshot]) -> Error {
 enum Target {
     Postgres { target: postgres::restore::Target, clients: postgres::clients::Clients },
     Mysql { target: mysql::restore::Target, clients: mysql::clients::Clients },
+    Mongodb(Box<mongodb::restore::Target>),
 }
 
 impl Target {
@@ -187,6 +191,7 @@ impl Target {
         match self {
             Self::Postgres { .. } => "postgres",
             Self::Mysql { .. } => "mysql",
+            Self::Mongodb(_) => "mongodb",
         }
     }
 }
@@ -211,6 +216,9 @@ fn target(config: &Config, request: &Request, into: &str) -> Result<Target> {
         let password = SecretFile::at("--password-file", file).load()?;
         match &mut target {
             Target::Postgres { target, .. } => target.params.password = Some(password.expose().to_owned()),
+            Target::Mongodb(target) => {
+                target.params.set_password(Secret::new(password.expose().to_owned()))?;
+            }
             Target::Mysql { target, .. } => {
                 target.params.password = Some(Secret::new(password.expose().to_owned()).into());
             }
@@ -237,8 +245,9 @@ fn by_url(scheme: &str, url: &str, configured: Option<&SourceKind>) -> Result<Ta
             let clients = mysql::clients::Clients::find(dirs);
             Ok(Target::Mysql { target: mysql::restore::parse_url(url)?, clients })
         }
+        "mongodb" | "mongodb+srv" => Ok(Target::Mongodb(Box::new(mongodb::restore::parse_url(url)?))),
         other => Err(Error::usage(format!("--into: a URL of kind {other}:// is not known")).hint(
-            "write postgresql://user@host/database, mysql://user@host/database, or a database's name alone",
+            "write postgresql://user@host/database, mysql://…, mongodb://…, or a database's name alone",
         )),
     }
 }
@@ -254,6 +263,10 @@ fn on_own_server(kind: &SourceKind, database: &str) -> Result<Target> {
             },
             clients: postgres::clients::Clients::find(&server.client_dirs),
         },
+        SourceKind::Mongodb(server) => {
+            let params = mongodb::connect::Params::load(&server.uri_file)?;
+            Target::Mongodb(Box::new(mongodb::restore::Target::new(params, database)?))
+        }
         SourceKind::Mysql(server) => Target::Mysql {
             target: mysql::restore::Target {
                 params: mysql::connect::ConnectParams::configured(server)?,

@@ -167,6 +167,16 @@ impl Job<'_> {
     }
 
     fn stream(&self) -> Result<(ItemWriter, SnapshotMeta, Vec<String>)> {
+        match self.attempt() {
+            // What the first attempt stored belongs to no snapshot.
+            Err(_) if !self.cancel.is_cancelled() && self.source.try_again(&self.planned.item) => {
+                self.attempt()
+            }
+            streamed => streamed,
+        }
+    }
+
+    fn attempt(&self) -> Result<(ItemWriter, SnapshotMeta, Vec<String>)> {
         self.cancel.check()?;
         let item = self.writer.item()?;
         let name = format!("{}/{}", self.source.name(), self.planned.item.name);

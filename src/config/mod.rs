@@ -4,6 +4,7 @@
 
 mod document;
 mod location;
+mod mongodb;
 mod mysql;
 mod patterns;
 mod postgres;
@@ -28,6 +29,7 @@ use std::{
 };
 
 pub use location::{Location, RepositoryLocation};
+pub use mongodb::{MongodbConfig, MongodbConsistency};
 pub use mysql::MysqlConfig;
 pub use patterns::Patterns;
 pub use postgres::{PostgresConfig, RolePasswords};
@@ -141,6 +143,8 @@ pub enum SourceKind {
     Postgres(PostgresConfig),
     /// A MySQL or MariaDB server.
     Mysql(MysqlConfig),
+    /// A MongoDB deployment.
+    Mongodb(MongodbConfig),
 }
 
 impl SourceKind {
@@ -149,6 +153,7 @@ impl SourceKind {
         match self {
             Self::Postgres(_) => "postgres",
             Self::Mysql(_) => "mysql",
+            Self::Mongodb(_) => "mongodb",
         }
     }
 }

@@ -7,7 +7,7 @@ use super::{
     Config, RepositoryConfig, Retention, SourceConfig, SourceKind, SourceName,
     document::{Document, type_of},
     location::{self, RepositoryLocation},
-    mysql, postgres,
+    mongodb, mysql, postgres,
     reader::{Reader, text_fault},
     secret::SecretFile,
     suggest::{is_secret_option, nearest},
@@ -24,9 +24,10 @@ const MAX_KEEP: i64 = 1_000_000;
 type ReadKind = fn(&mut Reader<'_>) -> Option<SourceKind>;
 
 /// The kinds of source that this version knows.
-const KINDS: [(&str, ReadKind); 2] = [
+const KINDS: [(&str, ReadKind); 3] = [
     ("postgres", |reader| postgres::read(reader).map(SourceKind::Postgres)),
     ("mysql", |reader| mysql::read(reader).map(SourceKind::Mysql)),
+    ("mongodb", |reader| mongodb::read(reader).map(SourceKind::Mongodb)),
 ];
 
 /// Reads the whole configuration; problems are left in the document. `None` if a part is missing.

@@ -25,6 +25,7 @@ impl Config {
                     let (root, cert, key) = (&server.sslrootcert, &server.sslcert, &server.sslkey);
                     check_tls(source, root.as_ref(), cert.as_deref(), key.as_deref(), &mut problems);
                 }
+                SourceKind::Mongodb(server) => check_secret(Some(&server.uri_file), &mut problems),
                 SourceKind::Mysql(server) => {
                     check_secret(server.password_file.as_ref(), &mut problems);
                     let (root, cert, key) = (&server.sslrootcert, &server.sslcert, &server.sslkey);

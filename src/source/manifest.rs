@@ -51,6 +51,9 @@ pub struct Manifest {
     /// What only MySQL and MariaDB have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mysql: Option<super::mysql::Detail>,
+    /// What only MongoDB has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mongodb: Option<super::mongodb::Detail>,
 }
 
 /// How consistent the data of a snapshot is.
@@ -133,6 +136,7 @@ impl Manifest {
             objects: Vec::new(),
             postgres: None,
             mysql: None,
+            mongodb: None,
         }
     }
 

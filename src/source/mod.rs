@@ -1,6 +1,7 @@
 //! What can be backed up: every kind of source finds its items, streams one into a sink, and puts one back.
 
 pub mod manifest;
+pub mod mongodb;
 pub mod mysql;
 pub mod postgres;
 pub mod restore;
@@ -38,6 +39,12 @@ pub trait Source: Send + Sync {
     /// Streams one item into `sink` and tells what it held. Whatever goes wrong is an error: what was stored up to
     /// then is not committed.
     fn dump(&self, item: &Item, sink: &dyn Sink, cancel: &Cancel) -> Result<Manifest>;
+
+    /// Whether a dump of this item that has just failed is worth one more attempt at once, which would be made in another
+    /// way. Asked once for each failure; true at most once for an item.
+    fn try_again(&self, _item: &Item) -> bool {
+        false
+    }
 }
 
 /// What a source consists of at the moment.
@@ -86,6 +93,7 @@ pub trait Files: Sync {
 /// The source that a part of the configuration describes.
 pub fn open(config: &SourceConfig) -> Result<Box<dyn Source>> {
     match &config.kind {
+        SourceKind::Mongodb(mongodb) => Ok(Box::new(mongodb::Mongodb::new(config, mongodb)?)),
         SourceKind::Mysql(mysql) => Ok(Box::new(mysql::Mysql::new(config, mysql)?)),
         SourceKind::Postgres(postgres) => Ok(Box::new(postgres::Postgres::new(config, postgres)?)),
     }

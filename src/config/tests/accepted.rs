@@ -8,7 +8,7 @@ fn the_example_is_valid() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/example-config.toml");
     let config = Config::load(Some(&path)).unwrap();
     let names: Vec<_> = config.sources.iter().map(|source| source.name.as_str()).collect();
-    assert_eq!(names, ["azure-postgres", "discourse", "shop"]);
+    assert_eq!(names, ["azure-postgres", "discourse", "shop", "azure-mysql", "mongodb"]);
     assert_eq!(config.path, path);
     assert_eq!(config.repository.min_free, 20 << 30);
     let azure = config.source("azure-postgres").unwrap();
@@ -139,4 +139,14 @@ fn a_mysql_source_has_the_same_words() {
     assert_eq!(remote.sslmode, Some(SslMode::VerifyFull), "a remote server is verified");
     assert_eq!(remote.exclude.matched("tmp_1"), Some("tmp_*"));
     assert_eq!(mysql("host = \"127.0.0.1\"\nuser = \"u\"\n").unwrap().sslmode, Some(SslMode::Prefer));
+}
+
+#[test]
+fn a_mongodb_source_needs_only_its_connection_string() {
+    let mut config = with("[sources.m]\nkind = \"mongodb\"\nuri_file = \"u\"\n").unwrap();
+    let SourceKind::Mongodb(mongodb) = config.sources.pop().unwrap().kind else { panic!("another kind") };
+    assert_eq!(mongodb.uri_file.to_string(), "/etc/tik/u");
+    assert_eq!((mongodb.parallel_collections, mongodb.include_system), (4, false));
+    assert_eq!(mongodb.consistency, MongodbConsistency::Auto);
+    assert!(mongodb.databases.matched("any thing").is_some());
 }

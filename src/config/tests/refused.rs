@@ -98,7 +98,7 @@ fn what_is_missing_is_named() {
     );
     one_problem(
         with("[sources.pg]\n"),
-        "4: sources.pg.kind: missing: the kind of source, one of: postgres, mysql",
+        "4: sources.pg.kind: missing: the kind of source, one of: postgres, mysql, mongodb",
     );
     one_problem(
         source("host = \"h\"\n"),
@@ -116,7 +116,7 @@ fn what_is_missing_is_named() {
 
 #[test]
 fn kinds_that_are_not_known_are_answered_with_those_that_are() {
-    let known = "is no kind of source that this version knows; it knows: postgres, mysql";
+    let known = "is no kind of source that this version knows; it knows: postgres, mysql, mongodb";
     one_problem(
         with("[sources.m]\nkind = \"oracle\"\nanything = 1\n"),
         &format!("5: sources.m.kind: \"oracle\" {known}"),
@@ -335,4 +335,17 @@ fn keys_of_another_kind_are_unknown_to_mysql() {
         with("[sources.my]\nkind = \"mysql\"\nhost = \"db.example\"\n"),
         "4: sources.my.user: missing: a connection over TCP needs the name of an account",
     );
+}
+
+#[test]
+fn a_connection_string_stands_in_a_file() {
+    one_problem(
+        with("[sources.m]\nkind = \"mongodb\"\n"),
+        "4: sources.m.uri_file: missing: the path of a file that holds the connection string, mongodb://… or \
+         mongodb+srv://…",
+    );
+    let pasted = problems(with(
+        "[sources.m]\nkind = \"mongodb\"\nuri = \"mongodb://u:hunter2@h\"\nuri_file = \"u\"\n",
+    ));
+    assert!(pasted[0].starts_with("6: sources.m.uri: ") && !pasted[0].contains("hunter2"), "{pasted:?}");
 }

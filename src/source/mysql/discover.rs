@@ -58,7 +58,7 @@ impl Server {
 pub(super) fn databases(session: &Session<'_>, server: &Server, config: &MysqlConfig) -> Result<Discovery> {
     let literal = |pattern: &&str| !pattern.contains(['*', '?', '[', '{', '\\']);
     let patterns: Vec<&str> = config.databases.iter().collect();
-    if !server.privileges.everywhere("SHOW DATABASES") && !patterns.iter().all(|pattern| literal(&pattern)) {
+    if !server.privileges.everywhere("SHOW DATABASES") && !patterns.iter().all(literal) {
         return Err(Error::failed(
             "the account may not see all databases: others could exist and be forgotten",
         )

@@ -137,7 +137,7 @@ pub fn params(config: &PostgresConfig) -> Result<ConnectParams> {
         password: config
             .password_file
             .as_ref()
-            .map(|file| Ok(file.load()?.expose().to_owned()))
+            .map(|file| file.load().map(|secret| secret.expose().to_owned()))
             .transpose()?,
         sslmode: config.sslmode.map(|mode| mode.as_str().to_owned()),
         sslrootcert: match &config.sslrootcert {

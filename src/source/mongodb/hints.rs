@@ -1,0 +1,108 @@
+//! What to do about the errors of the server and the driver.
+
+use mongodb::error::{Error as DriverError, ErrorKind};
+
+use super::params::Secrets;
+use crate::error::Error;
+
+/// Codes of the server, and what to do about them.
+const BY_CODE: [(i32, &str); 11] = [
+    (
+        13,
+        "the account may not do this: grant it the role readAnyDatabase on admin (Atlas: \"Only read any database\"), \
+         or read on this database",
+    ),
+    (
+        8000,
+        "the provider refused it: check user, password and the role of the account (readAnyDatabase), and whether the \
+         cluster's tier allows it",
+    ),
+    (
+        18,
+        "user or password is wrong, or the user lives in another database: check the connection string and its \
+         authSource",
+    ),
+    (11, "the user does not exist in the database that authSource names: check the connection string"),
+    (26, "it was dropped while it was being read: run the backup again"),
+    (43, "the server gave up the cursor: run the backup again; if it happens again, look at its log"),
+    (91, "the server is shutting down: run the backup again when it is up"),
+    (
+        239,
+        "the dump took longer than the server keeps its history: raise minSnapshotHistoryWindowInSeconds on the \
+         server, or set consistency = \"none\"",
+    ),
+    (11600, "the server is shutting down: run the backup again when it is up"),
+    (11602, "the server changed its role while it was being read: run the backup again"),
+    (13388, "the shards of the cluster were being moved: run the backup again"),
+];
+
+/// Texts that must all occur in a message, and what to do about it. The first row that fits counts.
+const BY_TEXT: [(&[&str], &str); 10] = [
+    (
+        &["Authentication failed"],
+        "user or password is wrong, or the user lives in another database: check the connection string and its \
+         authSource",
+    ),
+    (
+        &["bad auth"],
+        "user or password is wrong: check the connection string, and on Atlas the database users",
+    ),
+    (
+        &["UnknownIssuer"],
+        "the server's certificate is not signed by an authority that this machine trusts: name the authority's file as \
+         tlsCAFile in the connection string",
+    ),
+    (
+        &["invalid peer certificate"],
+        "the server's certificate is not valid for it: check host names and tlsCAFile",
+    ),
+    (
+        &["Topology", "Connection refused"],
+        "nothing listens there: check hosts and ports in the connection string, and that the server runs",
+    ),
+    (
+        &["unexpected end of file"],
+        "the server hung up: does it want TLS (tls=true), and does its access list admit this machine?",
+    ),
+    (
+        &["Server selection timeout"],
+        "check the hosts in the connection string, the firewalls in between, and on Atlas the IP access list",
+    ),
+    (
+        &["failed to lookup address"],
+        "check the hosts in the connection string, and the name resolution of this machine",
+    ),
+    (&["DNS"], "check the host in the connection string, and the name resolution of this machine"),
+    (
+        &["I/O error"],
+        "the connection was lost: run the backup again; if it happens again, look at the network",
+    ),
+];
+
+/// An error of the driver as one of ours, without secrets.
+pub(super) fn explain(error: &DriverError, secrets: &Secrets) -> Error {
+    let text = secrets.clean(&text(error));
+    let hint = match &*error.kind {
+        ErrorKind::Command(command) => {
+            BY_CODE.iter().find(|(code, _)| *code == command.code).map(|(_, hint)| *hint)
+        }
+        _ => None,
+    };
+    let hint = hint.or_else(|| {
+        BY_TEXT.iter().find(|(texts, _)| texts.iter().all(|part| text.contains(part))).map(|(_, hint)| *hint)
+    });
+    let error = Error::failed(text);
+    match hint {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
+}
+
+fn text(error: &DriverError) -> String {
+    match &*error.kind {
+        ErrorKind::Command(command) => {
+            format!("{} ({}, code {})", command.message, command.code_name, command.code)
+        }
+        kind => kind.to_string(),
+    }
+}

@@ -1,0 +1,95 @@
+//! The source `mongodb`: every database of a MongoDB deployment, in the layout of mongodump.
+
+mod catalog;
+pub mod connect;
+mod detail;
+mod discover;
+mod dump;
+mod feed;
+pub mod format;
+mod hints;
+mod params;
+pub mod restore;
+mod scan;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::BTreeSet,
+    sync::{Mutex, MutexGuard},
+    time::Duration,
+};
+
+pub use detail::{Collection, Detail, Index, SnapshotTime, spec_digest};
+
+use self::connect::{Deployment, Params};
+use super::{Discovery, Item, Source, manifest::Manifest};
+use crate::{
+    config::{MongodbConfig, MongodbConsistency, SourceConfig},
+    error::Result,
+    stream::{cancel::Cancel, sink::Sink},
+};
+
+/// Names of databases that servers use for themselves begin so.
+const INTERNAL: &str = "__mdb_internal";
+/// How long it may take to ask what there is.
+const CATALOG_TIME: Duration = Duration::from_secs(15 * 60);
+
+/// A MongoDB deployment.
+pub struct Mongodb {
+    name: String,
+    config: MongodbConfig,
+    idle_timeout: Duration,
+    params: Params,
+    /// Databases whose snapshot was lost during a dump that failed: the next attempt does without.
+    unsteady: Mutex<BTreeSet<String>>,
+    /// Those that were given that attempt.
+    tried_again: Mutex<BTreeSet<String>>,
+}
+
+impl Mongodb {
+    /// A source as configured. Reads the file with the connection string.
+    ///
+    /// # Errors
+    /// Exit code 2: the file cannot be used, or the connection string in it is not valid.
+    pub fn new(source: &SourceConfig, config: &MongodbConfig) -> Result<Self> {
+        Ok(Self {
+            name: source.name.to_string(),
+            config: config.clone(),
+            idle_timeout: source.idle_timeout,
+            params: Params::load(&config.uri_file)?,
+            unsteady: Mutex::default(),
+            tried_again: Mutex::default(),
+        })
+    }
+
+    fn unsteady(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.unsteady.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Source for Mongodb {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn kind(&self) -> &'static str {
+        "mongodb"
+    }
+
+    fn discover(&self, cancel: &Cancel) -> Result<Discovery> {
+        discover::databases(&Deployment::connect(&self.params, cancel)?, &self.config, cancel)
+    }
+
+    fn dump(&self, item: &Item, sink: &dyn Sink, cancel: &Cancel) -> Result<Manifest> {
+        dump::dump(self, &item.name, sink, cancel)
+    }
+
+    fn try_again(&self, item: &Item) -> bool {
+        let mut tried = self.tried_again.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        self.config.consistency == MongodbConsistency::Auto
+            && self.unsteady().contains(&item.name)
+            && tried.insert(item.name.clone())
+    }
+}

@@ -1,0 +1,274 @@
+//! Putting a database back: a new or empty one, the collections with their options, their documents in parallel
+//! straight from the repository, indexes and views; everything is counted.
+
+mod indexes;
+mod insert;
+mod inventory;
+mod load;
+mod server;
+mod target;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+
+use std::{
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use mongodb::bson::{cstr, raw::CString, rawdoc};
+
+pub use self::target::{Target, parse_url};
+use self::{
+    insert::Place,
+    inventory::{BUCKETS, Entry, Inventory},
+    load::load,
+    server::Server,
+};
+use crate::{
+    error::{Error, Result},
+    source::{
+        Files,
+        manifest::Manifest,
+        mongodb::connect::Deployment,
+        restore::{Options, Restored},
+    },
+    stream::cancel::Cancel,
+};
+
+/// Collections that are filled at the same time. Each holds two batches in memory.
+const PARALLEL: usize = 4;
+/// From this version on the buckets of a time series are addressed by its own name.
+const RAW_DATA: (u32, u32) = (8, 3);
+/// The collection is there already.
+const NAMESPACE_EXISTS: i32 = 48;
+
+/// Restores a database from `files` into `target`. `files` may also be a folder that stock mongodump wrote.
+///
+/// # Errors
+/// Exit code 2: an option that means nothing here, or a collection that the snapshot does not have. Otherwise whatever
+/// keeps a single document or index from being restored; the database is then incomplete and the error says so.
+pub fn restore(
+    manifest: &Manifest,
+    files: &dyn Files,
+    target: &Target,
+    options: &Options,
+    cancel: &Cancel,
+    notice: &dyn Fn(&str),
+) -> Result<Restored> {
+    require_known_options(options)?;
+    let mut inventory = Inventory::read(manifest, files)?;
+    if let Some(table) = &options.table {
+        inventory = inventory.only(table)?;
+    }
+    let deployment = Deployment::connect(&target.params, cancel)?;
+    let server = Server { deployment, database: &target.database, cancel };
+    require_empty(&server)?;
+    let mut done = Restored {
+        database: target.database.clone(),
+        created: true,
+        collections: true,
+        ..Restored::default()
+    };
+    done.notes.append(&mut inventory.notes);
+    notice(&format!("restoring {} collections", inventory.collections.len()));
+    let restore = Restore { server: &server, files, stop: Cancel::new(), done: Mutex::new(done) };
+    restore.run(&inventory).map_err(|error| incomplete(error, &target.database))?;
+    Ok(restore.done.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+struct Restore<'a> {
+    server: &'a Server<'a>,
+    files: &'a dyn Files,
+    /// Set by the first collection that fails.
+    stop: Cancel,
+    done: Mutex<Restored>,
+}
+
+impl Restore<'_> {
+    fn run(&self, inventory: &Inventory) -> Result<()> {
+        for entry in &inventory.collections {
+            self.create(entry).map_err(|error| of(entry, error))?;
+        }
+        self.fill(&inventory.collections)?;
+        for view in &inventory.views {
+            self.create(view).map_err(|error| of(view, error))?;
+        }
+        for entry in inventory.collections.iter().chain(&inventory.views) {
+            let note = indexes::restore_search(self.server, entry).map_err(|error| of(entry, error))?;
+            self.done().notes.extend(note);
+        }
+        self.require_all(inventory)
+    }
+
+    /// Creates a collection, time series or view with all its options, known to us or not.
+    fn create(&self, entry: &Entry) -> Result<()> {
+        let invalid = |error: mongodb::bson::error::Error| {
+            Error::failed("its options are not valid BSON").because(&error)
+        };
+        let mut command = rawdoc! { "create": entry.name.as_str() };
+        for option in entry.metadata.options.iter_elements() {
+            let option = option.map_err(invalid)?;
+            // What servers tell, but no longer or never take.
+            if !matches!(option.key().as_str(), "autoIndexId" | "recordIdsReplicated" | "create") {
+                command.append(CString::from(option.key()), option.value().map_err(invalid)?);
+            }
+        }
+        match self.server.write(command) {
+            Err(refusal) if refusal.code == Some(NAMESPACE_EXISTS) && entry.name.starts_with("system.") => {
+                Ok(())
+            }
+            Err(refusal) => Err(Error::from(refusal).context("cannot create it")),
+            Ok(_) => Ok(()),
+        }
+    }
+
+    /// Fills the collections, several at a time, and ends at the first error.
+    fn fill(&self, entries: &[Entry]) -> Result<()> {
+        let next = AtomicUsize::new(0);
+        let first = Mutex::new(None);
+        let worker = || {
+            while let Some(entry) = entries.get(next.fetch_add(1, Ordering::Relaxed)) {
+                if self.stop.is_cancelled() {
+                    return;
+                }
+                if let Err(error) = self.collection(entry) {
+                    first.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(of(entry, error));
+                    self.stop.cancel("another collection failed");
+                }
+            }
+        };
+        thread::scope(|scope| (0..PARALLEL.min(entries.len())).for_each(|_| drop(scope.spawn(worker))));
+        first.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+    }
+
+    /// Documents, then indexes; counts between them, as an index may make documents expire.
+    fn collection(&self, entry: &Entry) -> Result<()> {
+        self.server.cancel.check()?;
+        if let Some((path, _)) = &entry.data {
+            let place = self.place(entry);
+            let (collection, raw) = (place.collection.clone(), place.raw);
+            let loaded = load(self.server, place, self.files, path, &self.stop)?;
+            if let Some(promised) = entry.documents.filter(|promised| *promised != loaded.documents) {
+                return Err(wrong(format!(
+                    "its file has {} documents instead of {promised}",
+                    loaded.documents
+                )));
+            }
+            let counted = self.server.count(&collection, raw)?;
+            self.judge(entry, loaded.documents, counted)?;
+            let mut done = self.done();
+            done.bytes += loaded.bytes;
+            done.rows += loaded.documents;
+            done.tables += 1;
+        }
+        indexes::restore(self.server, entry)
+    }
+
+    /// Are all documents there?
+    fn judge(&self, entry: &Entry, inserted: u64, counted: u64) -> Result<()> {
+        if counted == inserted {
+            return Ok(());
+        }
+        let expires = entry.metadata.option("expireAfterSeconds").is_some();
+        if expires && counted < inserted {
+            let gone = inserted - counted;
+            let name = &entry.name;
+            self.done()
+                .notes
+                .push(format!("{gone} documents of {name} were past its time limit and are gone again"));
+            return Ok(());
+        }
+        Err(wrong(format!("{inserted} documents were inserted and the server counts {counted}")))
+    }
+
+    /// Where the documents of a collection go.
+    fn place(&self, entry: &Entry) -> Place {
+        let is_series = entry.metadata.is_time_series();
+        let raw = is_series && self.server.deployment.version_number() >= RAW_DATA;
+        Place {
+            database: self.server.database.to_owned(),
+            collection: if is_series && !raw {
+                format!("{BUCKETS}{}", entry.name)
+            } else {
+                entry.name.clone()
+            },
+            series: is_series.then(|| entry.name.clone()),
+            raw,
+        }
+    }
+
+    /// The database must have every collection and view and nothing else.
+    fn require_all(&self, inventory: &Inventory) -> Result<()> {
+        let entries = inventory.collections.iter().chain(&inventory.views);
+        let mut wanted: Vec<&str> =
+            entries.map(|entry| entry.name.as_str()).filter(|name| !name.starts_with("system.")).collect();
+        wanted.sort_unstable();
+        let found = self.server.collections()?;
+        if wanted == found {
+            return Ok(());
+        }
+        let missing = wanted.iter().filter(|name| !found.iter().any(|found| found == *name));
+        let surplus = found.iter().filter(|name| !wanted.contains(&name.as_str()));
+        let missing = missing.map(|name| format!("{name} is missing"));
+        let surplus = surplus.map(|name| format!("{name} does not belong there"));
+        Err(wrong(missing.chain(surplus).take(5).collect::<Vec<_>>().join(", ")))
+    }
+
+    fn done(&self) -> std::sync::MutexGuard<'_, Restored> {
+        self.done.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn require_known_options(options: &Options) -> Result<()> {
+    let unknown = [
+        (options.no_owner, "--no-owner"),
+        (options.no_privileges, "--no-privileges"),
+        (options.no_tablespaces, "--no-tablespaces"),
+        (options.no_roles, "--no-roles"),
+        (options.skip_superuser, "--skip-superuser-objects"),
+    ];
+    match unknown.into_iter().find(|(given, _)| *given) {
+        Some((_, name)) => Err(Error::usage(format!("{name} means nothing for MongoDB"))
+            .hint("its dumps hold no owners, no privileges and no roles: leave it out")),
+        None => Ok(()),
+    }
+}
+
+/// Refuses a database that holds something.
+fn require_empty(server: &Server<'_>) -> Result<()> {
+    let found = server.collections().map_err(|error| error.context("cannot look into the target"))?;
+    if found.is_empty() {
+        return Ok(());
+    }
+    let more = found.len().saturating_sub(5);
+    let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let first = found.iter().take(5).map(String::as_str).collect::<Vec<_>>().join(", ");
+    Err(Error::failed(format!("the database {} is not empty: {first}{rest}", server.database))
+        .hint("nothing was changed; restore under another name, or drop that database first"))
+}
+
+fn of(entry: &Entry, error: Error) -> Error {
+    let kind = match (entry.metadata.is_view(), entry.metadata.is_time_series()) {
+        (true, _) => "view",
+        (_, true) => "time series",
+        _ => "collection",
+    };
+    error.context(format!("{kind} {}", entry.name))
+}
+
+fn wrong(what: String) -> Error {
+    Error::failed(format!("the restored database is not what was backed up: {what}"))
+        .hint("do not use it; see the server's log, and try an older snapshot with --at")
+}
+
+fn incomplete(error: Error, database: &str) -> Error {
+    let advice = format!("the database {database} is incomplete: drop it before the next try");
+    match error.hint_text() {
+        Some(hint) => Error::new(error.kind(), error.summary()).hint(format!("{hint}; {advice}")),
+        None => error.hint(advice),
+    }
+}

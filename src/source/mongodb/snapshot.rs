@@ -1,0 +1,181 @@
+//! Whether all collections of a database can be read as of one moment, and which.
+
+use std::time::{Duration, Instant};
+
+use mongodb::{
+    bson::{Bson, Document, Timestamp, doc},
+    error::ErrorKind,
+};
+
+use super::{
+    catalog::{Entry, Place},
+    connect::{Deployment, Topology, error_code},
+    scan::{Fault, Patience, Scan, take_snapshot},
+};
+use crate::{
+    config::MongodbConsistency,
+    error::{Error, Result},
+};
+
+/// How long servers keep their history unless it is set otherwise.
+const DEFAULT_WINDOW: Duration = Duration::from_secs(300);
+/// Databases below this size, in bytes, are dumped within any window.
+const SMALL: u64 = 1 << 30;
+/// How long the server's speed is measured.
+const PROBE: Duration = Duration::from_secs(2);
+/// Bytes a second that are counted on at most, however fast the server is: the repository has to keep pace.
+const FASTEST: u64 = 60_000_000;
+/// Codes by which a server says that it has no snapshots for such a read: illegal operation, invalid options, not
+/// supported, not a member of a replica set, unavailable, and a provider's refusal.
+const NO_SNAPSHOTS: [i32; 6] = [20, 72, 115, 123, 246, 8000];
+
+/// How a database is read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Plan {
+    /// As of this moment; if there is none, each collection as it is found.
+    pub(super) at: Option<Timestamp>,
+    /// Why there is none.
+    pub(super) reason: Option<String>,
+}
+
+impl Plan {
+    fn without(reason: impl Into<String>) -> Self {
+        Self { at: None, reason: Some(reason.into()) }
+    }
+}
+
+/// Decides how a database is read; `unsteady` says that the snapshot was lost in an attempt before.
+pub(super) fn plan(
+    deployment: &Deployment,
+    entries: &[(Entry, Place)],
+    wanted: MongodbConsistency,
+    unsteady: bool,
+    patience: &Patience,
+) -> Result<Plan> {
+    let Some((_, place)) = entries.first() else { return Ok(Plan::default()) };
+    let plan = match wanted {
+        MongodbConsistency::None => return Ok(Plan::without("consistency = \"none\" is configured")),
+        _ if deployment.topology == Topology::Standalone => Plan::without(
+            "a server that is no member of a replica set has no snapshots: run it as a replica set of one member",
+        ),
+        MongodbConsistency::Snapshot => take(deployment, place, patience)?,
+        MongodbConsistency::Auto if unsteady => {
+            Plan::without("the server did not keep the snapshot of the last attempt to its end")
+        }
+        MongodbConsistency::Auto => match too_long(deployment, entries, patience)? {
+            Some(reason) => Plan::without(reason),
+            None => take(deployment, place, patience)?,
+        },
+    };
+    match (&plan.reason, wanted) {
+        (Some(reason), MongodbConsistency::Snapshot) => {
+            Err(Error::failed("a snapshot was demanded and there is none")
+                .because_text(reason)
+                .hint("set consistency = \"auto\" to back up without one, or enable snapshots on the server"))
+        }
+        _ => Ok(plan),
+    }
+}
+
+fn take(deployment: &Deployment, place: &Place, patience: &Patience) -> Result<Plan> {
+    match deployment.handle().block_on(take_snapshot(deployment, place, patience)) {
+        Ok(Some(at)) => Ok(Plan { at: Some(at), reason: None }),
+        Ok(None) => Ok(Plan::without("the server took the question for a snapshot and gave none")),
+        Err(fault) => match refusal(&fault) {
+            Some(code) => {
+                let said = fault.into_error(deployment).summary();
+                Ok(Plan::without(format!("the server gives no snapshots{code}: {said}")))
+            }
+            None => Err(fault.into_error(deployment).context("cannot take a snapshot")),
+        },
+    }
+}
+
+/// Whether a fault says that there are no snapshots.
+fn refusal(fault: &Fault) -> Option<String> {
+    let Fault::Driver(error) = fault else { return None };
+    match (&*error.kind, error_code(error)) {
+        (ErrorKind::IncompatibleServer { .. } | ErrorKind::SessionsNotSupported, _) => Some(String::new()),
+        (_, Some(code)) if NO_SNAPSHOTS.contains(&code) => Some(format!(" (code {code})")),
+        _ => None,
+    }
+}
+
+/// Why the dump would outlast the server's history, if it would.
+fn too_long(
+    deployment: &Deployment,
+    entries: &[(Entry, Place)],
+    patience: &Patience,
+) -> Result<Option<String>> {
+    let bytes: u64 = entries.iter().map(|(entry, _)| entry.size).sum();
+    let Some((_, largest)) = entries.iter().max_by_key(|(entry, _)| entry.size) else { return Ok(None) };
+    if bytes < SMALL {
+        return Ok(None);
+    }
+    let window = window(deployment, patience)?;
+    let speed = deployment
+        .handle()
+        .block_on(speed(deployment, largest, patience))
+        .map_err(|fault| fault.into_error(deployment).context("cannot measure the server's speed"))?;
+    Ok(outlasts(bytes, speed, window))
+}
+
+fn outlasts(bytes: u64, speed: u64, window: Duration) -> Option<String> {
+    let needed = bytes / speed.clamp(1, FASTEST);
+    // A fifth in reserve: the window begins to run before the first byte, and speeds vary.
+    (needed > window.as_secs() * 4 / 5).then(|| {
+        format!(
+            "{} MB would take about {needed} s to read, and the server keeps its history for {} s: raise \
+             minSnapshotHistoryWindowInSeconds there",
+            bytes / 1_000_000,
+            window.as_secs()
+        )
+    })
+}
+
+/// How long the server keeps its history, or the default if it does not tell us.
+fn window(deployment: &Deployment, patience: &Patience) -> Result<Duration> {
+    let ask = doc! { "getParameter": 1, "minSnapshotHistoryWindowInSeconds": 1 };
+    let told = deployment.run(&patience.cancel, patience.limit, deployment.reply("admin", ask))?;
+    let seconds = told.ok().and_then(|reply| whole(&reply, "minSnapshotHistoryWindowInSeconds"));
+    Ok(seconds.map_or(DEFAULT_WINDOW, Duration::from_secs))
+}
+
+fn whole(reply: &Document, key: &str) -> Option<u64> {
+    match reply.get(key)? {
+        Bson::Int32(number) => (*number).try_into().ok(),
+        Bson::Int64(number) => (*number).try_into().ok(),
+        Bson::Double(number) if *number >= 0.0 => Some(*number as u64),
+        _ => None,
+    }
+}
+
+/// Bytes a second that the server delivers of a collection.
+async fn speed(deployment: &Deployment, place: &Place, patience: &Patience) -> Result<u64, Fault> {
+    let start = Instant::now();
+    let mut bytes = 0;
+    let mut scan = Scan::open(deployment, place, None, patience).await?;
+    while start.elapsed() < PROBE {
+        let Some(batch) = scan.next(patience).await? else { break };
+        bytes += batch.as_raw_document().as_bytes().len() as u64;
+    }
+    Ok((bytes as f64 / start.elapsed().as_secs_f64().max(0.001)) as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dump_that_outlasts_the_history_is_foreseen() {
+        let window = Duration::from_secs(300);
+        assert_eq!(outlasts(10_000_000_000, 50_000_000, window), None, "200 s of 300 s");
+        let reason = outlasts(15_000_000_000, 50_000_000, window).unwrap_or_default();
+        assert!(reason.contains("300 s") && reason.contains("15000 MB"), "{reason}");
+        assert!(
+            outlasts(20_000_000_000, 900_000_000, window).is_some(),
+            "the repository is slower than that"
+        );
+        assert!(outlasts(1 << 30, 0, window).is_some());
+    }
+}
