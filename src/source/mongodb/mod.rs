@@ -13,6 +13,9 @@ pub mod restore;
 mod scan;
 mod snapshot;
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod testing;
+#[cfg(test)]
 mod tests;
 
 use std::{

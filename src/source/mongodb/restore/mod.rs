@@ -19,7 +19,7 @@ use std::{
     thread,
 };
 
-use mongodb::bson::{cstr, raw::CString, rawdoc};
+use mongodb::bson::{raw::CString, rawdoc};
 
 pub use self::target::{Target, parse_url};
 use self::{

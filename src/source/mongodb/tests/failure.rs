@@ -141,7 +141,7 @@ fn a_failed_collection_ends_the_others() {
 #[test]
 fn nobody_there_or_not_let_in_says_what_to_check() {
     let Some(server) = Server::start(&["--auth"]) else { return };
-    let uri = format!("mongodb://jane:hunter2@127.0.0.1:{}/?serverSelectionTimeoutMS=2000", server.port);
+    let uri = format!("mongodb://jane:hunter2@127.0.0.1:{}/?serverSelectionTimeoutMS=2000", server.0.port);
     let source = server.source_with(&uri, MongodbConsistency::Auto);
     let error = source.discover(&Cancel::new()).unwrap_err();
     let text = error.to_string();

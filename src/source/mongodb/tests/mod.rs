@@ -10,13 +10,13 @@ use std::{
     io::Read,
     net::TcpListener,
     path::PathBuf,
-    process::{Child, Command, Stdio},
     sync::Mutex,
     time::{Duration, Instant},
 };
 
 use mongodb::bson::{Document, RawDocumentBuf, doc};
 
+use super::testing::TestServer;
 use super::{
     Mongodb,
     connect::{Deployment, Params},
@@ -61,43 +61,16 @@ impl Sink for Memory {
     }
 }
 
-struct Server {
-    child: Child,
-    port: u16,
-    folder: tempfile::TempDir,
-}
+struct Server(TestServer);
 
 impl Server {
     /// Starts one, if there is a program for it.
     fn start(arguments: &[&str]) -> Option<Self> {
-        let Some(program) = std::env::var_os("TIK_BACKUP_TEST_MONGO") else {
-            eprintln!("passed over: TIK_BACKUP_TEST_MONGO is not set");
-            return None;
-        };
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let folder = tempfile::tempdir().unwrap();
-        let child = Command::new(program)
-            .args(["--enable-test-commands", "--cache-size", "256M", "--port", &port.to_string()])
-            .arg("--storage-path")
-            .arg(folder.path().join("data"))
-            .args(arguments)
-            .current_dir(folder.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let server = Self { child, port, folder };
-        let end = Instant::now() + Duration::from_secs(30);
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(Instant::now() < end, "the server does not start");
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        Some(server)
+        TestServer::start(arguments).map(Self)
     }
 
     fn uri(&self) -> String {
-        format!("mongodb://127.0.0.1:{}/?serverSelectionTimeoutMS=3000", self.port)
+        format!("mongodb://127.0.0.1:{}/?serverSelectionTimeoutMS=3000", self.0.port)
     }
 
     fn source(&self) -> Mongodb {
@@ -105,7 +78,7 @@ impl Server {
     }
 
     fn source_with(&self, uri: &str, consistency: MongodbConsistency) -> Mongodb {
-        let uri_file: PathBuf = self.folder.path().join("uri");
+        let uri_file: PathBuf = self.0.folder.path().join("uri");
         std::fs::write(&uri_file, uri).unwrap();
         use std::os::unix::fs::PermissionsExt;
         std::fs::set_permissions(&uri_file, std::fs::Permissions::from_mode(0o600)).unwrap();
@@ -130,13 +103,6 @@ impl Server {
     fn connect(&self) -> Deployment {
         let params = Params::parse(&Secret::new(self.uri()), "the test").unwrap();
         Deployment::connect(&params, &Cancel::new()).unwrap()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
     }
 }
 

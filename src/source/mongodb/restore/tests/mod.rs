@@ -193,7 +193,7 @@ fn what_had_arrived_when_the_reply_was_lost_is_not_doubled() {
     let Some(world) = World::start() else { return };
     let documents: Vec<_> = (0..2_000).map(|id| rawdoc! { "_id": id }).collect();
     let (folder, files) = dump_of(&Metadata::named("orders".to_owned()), &documents);
-    let proxy = Proxy::start(world.port, 2);
+    let proxy = Proxy::start(world.0.port, 2);
     let target =
         |database| parse_url(&format!("mongodb://127.0.0.1:{}/{database}?directConnection=true", proxy.port));
     let (manifest, cancel) = (Manifest::begin("mongo", "golden", "mongodb"), Cancel::new());

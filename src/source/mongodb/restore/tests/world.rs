@@ -2,16 +2,17 @@
 
 use std::{
     io::Write,
-    net::TcpListener,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
 };
 
 use futures_util::TryStreamExt;
 use mongodb::bson::{RawDocumentBuf, doc, rawdoc};
 
 use super::super::*;
-use crate::source::mongodb::format::{metadata::Metadata, names::file_stem};
+use crate::source::mongodb::{
+    format::{metadata::Metadata, names::file_stem},
+    testing::TestServer,
+};
 
 /// The files below a folder.
 pub struct Folder(pub PathBuf);
@@ -46,31 +47,17 @@ impl Files for Folder {
 }
 
 /// A server of its own for one test.
-pub struct World {
-    child: Child,
-    /// Where it listens.
-    pub port: u16,
-    _data: tempfile::TempDir,
-}
+pub struct World(pub TestServer);
 
 impl World {
     /// Nothing if no server is named.
     pub fn start() -> Option<Self> {
-        let program = std::env::var_os("TIK_BACKUP_TEST_MONGO")?;
-        let data = tempfile::tempdir().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let child = Command::new(program)
-            .args(["--enable-test-commands", "--port", &port.to_string(), "--storage-path"])
-            .arg(data.path())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        Some(Self { child, port, _data: data })
+        TestServer::start(&[]).map(Self)
     }
 
     pub fn target(&self, database: &str) -> Target {
-        parse_url(&format!("mongodb://127.0.0.1:{}/{database}?heartbeatFrequencyMS=500", self.port)).unwrap()
+        parse_url(&format!("mongodb://127.0.0.1:{}/{database}?heartbeatFrequencyMS=500", self.0.port))
+            .unwrap()
     }
 
     pub fn restore(&self, files: &dyn Files, database: &str, options: &Options) -> Result<Restored> {
@@ -121,13 +108,6 @@ impl World {
         let find = async { found.find(doc! {}).await?.try_collect::<Vec<_>>().await };
         let found = server.deployment.ask(server.cancel, find).unwrap();
         found.iter().flat_map(|document| document.as_bytes().to_vec()).collect()
-    }
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

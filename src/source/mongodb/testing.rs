@@ -1,0 +1,67 @@
+//! A server for unit tests, in a folder of its own, ended with the test however that ends.
+
+use std::{
+    io::Write,
+    net::{TcpListener, TcpStream},
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use rustix::process::Signal;
+
+use crate::drill::bound;
+
+/// A running server with failpoints. Its program is named by `TIK_BACKUP_TEST_MONGO`.
+pub(super) struct TestServer {
+    child: Child,
+    pub(super) port: u16,
+    pub(super) folder: tempfile::TempDir,
+}
+
+impl TestServer {
+    /// Starts one. `None`, visibly, if there is no program for it.
+    pub(super) fn start(arguments: &[&str]) -> Option<Self> {
+        let Some(program) = std::env::var_os("TIK_BACKUP_TEST_MONGO") else {
+            skip();
+            return None;
+        };
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = Command::new(program);
+        command
+            .args(["--enable-test-commands", "--cache-size", "256M", "--port", &port.to_string()])
+            .arg("--storage-path")
+            .arg(folder.path().join("data"))
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let child = bound::start(command, None, Signal::KILL).unwrap();
+        let end = Instant::now() + Duration::from_secs(30);
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(Instant::now() < end, "the server does not start");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Some(Self { child, port, folder })
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Says that a test is skipped, also in the list that the test script shows at its end.
+#[allow(clippy::print_stderr)]
+fn skip() {
+    let test = std::thread::current().name().unwrap_or_default().to_owned();
+    let line = format!("SKIPPED: test {test} needs the MongoDB server (TIK_BACKUP_TEST_MONGO)\n");
+    eprint!("{line}");
+    if let Some(list) = std::env::var_os("TIK_BACKUP_TEST_SKIPS") {
+        let opened = std::fs::OpenOptions::new().create(true).append(true).open(Path::new(&list));
+        opened.and_then(|mut file| file.write_all(line.as_bytes())).unwrap();
+    }
+}
