@@ -231,7 +231,7 @@ fn by_url(scheme: &str, url: &str, configured: Option<&SourceKind>) -> Result<Ta
     match scheme {
         "postgresql" | "postgres" => {
             let dirs = match configured {
-                Some(SourceKind::Postgres(server)) => &server.client_dirs[..],
+                Some(SourceKind::Postgres(postgres)) => &postgres.server.client_dirs[..],
                 _ => &[],
             };
             let clients = postgres::clients::Clients::find(dirs);
@@ -239,7 +239,7 @@ fn by_url(scheme: &str, url: &str, configured: Option<&SourceKind>) -> Result<Ta
         }
         "mysql" | "mariadb" => {
             let dirs = match configured {
-                Some(SourceKind::Mysql(server)) => &server.client_dirs[..],
+                Some(SourceKind::Mysql(mysql)) => &mysql.server.client_dirs[..],
                 _ => &[],
             };
             let clients = mysql::clients::Clients::find(dirs);
@@ -261,7 +261,7 @@ fn on_own_server(kind: &SourceKind, database: &str) -> Result<Target> {
                 database,
                 maintenance_db: server.maintenance_db.clone(),
             },
-            clients: postgres::clients::Clients::find(&server.client_dirs),
+            clients: postgres::clients::Clients::find(&server.server.client_dirs),
         },
         SourceKind::Mongodb(server) => {
             let params = mongodb::connect::Params::load(&server.uri_file)?;
@@ -269,10 +269,10 @@ fn on_own_server(kind: &SourceKind, database: &str) -> Result<Target> {
         }
         SourceKind::Mysql(server) => Target::Mysql {
             target: mysql::restore::Target {
-                params: mysql::connect::ConnectParams::configured(server)?,
+                params: mysql::connect::ConnectParams::configured(&server.server)?,
                 database,
             },
-            clients: mysql::clients::Clients::find(&server.client_dirs),
+            clients: mysql::clients::Clients::find(&server.server.client_dirs),
         },
     })
 }

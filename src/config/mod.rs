@@ -34,7 +34,7 @@ pub use mysql::MysqlConfig;
 pub use patterns::Patterns;
 pub use postgres::{PostgresConfig, RolePasswords};
 pub use secret::{Secret, SecretFile};
-pub use server::{Host, RootCertificates, SslMode};
+pub use server::{Host, RootCertificates, ServerConfig, SslMode};
 
 use crate::error::{Error, Result};
 use document::Document;

@@ -27,6 +27,11 @@ impl Patterns {
         self.0.iter().map(|matcher| matcher.glob().glob())
     }
 
+    /// Those that are names written out, and so mean something that has to be there.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.iter().filter(|pattern| !pattern.contains(['*', '?', '[', '{', '\\']))
+    }
+
     /// Whether there is no pattern, so that nothing can match.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

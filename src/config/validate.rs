@@ -2,7 +2,7 @@
 
 use std::{fs::File, path::Path};
 
-use super::{Config, RepositoryLocation, RootCertificates, SecretFile, SourceConfig, SourceKind};
+use super::{Config, RepositoryLocation, RootCertificates, ServerConfig, SourceConfig, SourceKind};
 use crate::error::{Error, Result};
 
 impl Config {
@@ -20,17 +20,9 @@ impl Config {
         problems.extend(repository.options_files.values().filter_map(|file| file.load().err()));
         for source in &self.sources {
             match &source.kind {
-                SourceKind::Postgres(server) => {
-                    check_secret(server.password_file.as_ref(), &mut problems);
-                    let (root, cert, key) = (&server.sslrootcert, &server.sslcert, &server.sslkey);
-                    check_tls(source, root.as_ref(), cert.as_deref(), key.as_deref(), &mut problems);
-                }
-                SourceKind::Mongodb(server) => check_secret(Some(&server.uri_file), &mut problems),
-                SourceKind::Mysql(server) => {
-                    check_secret(server.password_file.as_ref(), &mut problems);
-                    let (root, cert, key) = (&server.sslrootcert, &server.sslcert, &server.sslkey);
-                    check_tls(source, root.as_ref(), cert.as_deref(), key.as_deref(), &mut problems);
-                }
+                SourceKind::Postgres(postgres) => check_server(source, &postgres.server, &mut problems),
+                SourceKind::Mysql(mysql) => check_server(source, &mysql.server, &mut problems),
+                SourceKind::Mongodb(mongodb) => problems.extend(mongodb.uri_file.load().err()),
             }
         }
         match problems.len() {
@@ -44,23 +36,16 @@ impl Config {
     }
 }
 
-fn check_secret(file: Option<&SecretFile>, problems: &mut Vec<Error>) {
-    problems.extend(file.and_then(|file| file.load().err()));
-}
-
-fn check_tls(
-    source: &SourceConfig,
-    root: Option<&RootCertificates>,
-    cert: Option<&Path>,
-    key: Option<&Path>,
-    problems: &mut Vec<Error>,
-) {
-    let root = match root {
-        Some(RootCertificates::File(path)) => Some(path.as_path()),
+fn check_server(source: &SourceConfig, server: &ServerConfig, problems: &mut Vec<Error>) {
+    problems.extend(server.password_file.as_ref().and_then(|file| file.load().err()));
+    let root = match &server.sslrootcert {
+        Some(RootCertificates::File(path)) => Some(path),
         _ => None,
     };
-    for (name, path) in [("sslrootcert", root), ("sslcert", cert), ("sslkey", key)] {
-        problems.extend(path.and_then(|path| check_file(source, name, path).err()));
+    for (key, path) in
+        [("sslrootcert", root), ("sslcert", server.sslcert.as_ref()), ("sslkey", server.sslkey.as_ref())]
+    {
+        problems.extend(path.and_then(|path| check_file(source, key, path).err()));
     }
 }
 

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use self::manifest::Manifest;
 use crate::{
-    config::{SourceConfig, SourceKind},
+    config::{Patterns, SourceConfig, SourceKind},
     error::Result,
     stream::{cancel::Cancel, sink::Sink},
 };
@@ -88,6 +88,36 @@ pub trait Files: Sync {
 
     /// Streams a file to `target` and returns its length.
     fn copy(&self, path: &str, target: &mut dyn Write) -> Result<u64>;
+}
+
+/// Databases that the configuration names one by one and the server does not have: a typo must not leave one unprotected.
+fn absent<'a>(databases: &'a Patterns, there: impl Fn(&str) -> bool + 'a) -> impl Iterator<Item = Item> + 'a {
+    let problem = "the server has no such database, or hides it from this account, though `databases` names it\n  → \
+                   correct the name in the configuration, let the account see it, or take it out there if the database is \
+                   gone for good";
+    databases.names().filter(move |name| !there(name)).map(move |name| Item {
+        name: name.to_owned(),
+        estimate: None,
+        problem: Some(problem.to_owned()),
+    })
+}
+
+/// The rule of the configuration that excludes a database.
+fn excluded_by(databases: &Patterns, exclude: &Patterns, name: &str) -> Option<String> {
+    if databases.matched(name).is_none() {
+        return Some("not in `databases`".to_owned());
+    }
+    exclude.matched(name).map(|pattern| format!("exclude = \"{pattern}\""))
+}
+
+/// Puts the item [`GLOBALS`] where the configuration wants it.
+fn add_globals(found: &mut Discovery, wanted: bool) {
+    let name = GLOBALS.to_owned();
+    if wanted {
+        found.items.push(Item { name, estimate: None, problem: None });
+    } else {
+        found.excluded.push(Excluded { name, rule: "globals = false".to_owned() });
+    }
 }
 
 /// The source that a part of the configuration describes.

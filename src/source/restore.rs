@@ -1,5 +1,7 @@
 //! What restores of all kinds have in common.
 
+use crate::error::Error;
+
 /// How to restore.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
@@ -37,4 +39,19 @@ pub struct Restored {
     pub roles_created: Vec<String>,
     /// What an operator should know.
     pub notes: Vec<String>,
+}
+
+/// Says with an error in what state the database was left.
+pub(super) fn incomplete(error: Error, database: &str, created: bool) -> Error {
+    let advice = if created {
+        format!(
+            "the database {database} was created by this restore and is incomplete: drop it before the next try"
+        )
+    } else {
+        format!("the database {database} may hold a part of the data: empty it before the next try")
+    };
+    match error.hint_text() {
+        Some(hint) => Error::new(error.kind(), error.summary()).hint(format!("{hint}; {advice}")),
+        None => error.hint(advice),
+    }
 }

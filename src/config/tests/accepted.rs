@@ -57,12 +57,15 @@ fn defaults() {
     let rest = Retention { keep_daily: 0, keep_weekly: 0, ..config.retention.clone() };
     assert!(rest.is_empty() && !config.retention.is_empty());
     let postgres = postgres("");
-    assert_eq!(postgres.host, Host::Socket("/run/postgresql".into()));
-    assert_eq!((postgres.port, postgres.maintenance_db.as_str()), (5432, "postgres"));
-    assert_eq!((postgres.user, postgres.sslmode, postgres.sslrootcert), (None, None, None));
-    assert_eq!(postgres.databases.matched("any/thing"), Some("*"));
-    assert!(postgres.exclude.is_empty() && postgres.client_dirs.is_empty());
-    assert!(postgres.globals && !postgres.include_system);
+    assert_eq!(postgres.server.host, Host::Socket("/run/postgresql".into()));
+    assert_eq!((postgres.server.port, postgres.maintenance_db.as_str()), (5432, "postgres"));
+    assert_eq!(
+        (postgres.server.user, postgres.server.sslmode, postgres.server.sslrootcert),
+        (None, None, None)
+    );
+    assert_eq!(postgres.server.databases.matched("any/thing"), Some("*"));
+    assert!(postgres.server.exclude.is_empty() && postgres.server.client_dirs.is_empty());
+    assert!(postgres.server.globals && !postgres.include_system);
     assert_eq!(postgres.role_passwords, RolePasswords::Auto);
 }
 
@@ -79,9 +82,9 @@ fn paths_start_from_the_folder_of_the_file() {
     assert_eq!(config.repository.password_file.to_string(), "/etc/tik/pw");
     assert_eq!(config.repository.options_files["token"].to_string(), "/etc/tik/t");
     let SourceKind::Postgres(postgres) = &config.sources[0].kind else { panic!("another kind") };
-    assert_eq!(postgres.sslcert.as_deref(), Some(Path::new("/etc/tik/c")));
-    assert_eq!(postgres.sslkey.as_deref(), Some(Path::new("/k")));
-    assert_eq!(postgres.client_dirs, [Path::new("/etc/tik/bin")]);
+    assert_eq!(postgres.server.sslcert.as_deref(), Some(Path::new("/etc/tik/c")));
+    assert_eq!(postgres.server.sslkey.as_deref(), Some(Path::new("/k")));
+    assert_eq!(postgres.server.client_dirs, [Path::new("/etc/tik/bin")]);
 }
 
 #[test]
@@ -117,28 +120,28 @@ fn tls_defaults_follow_the_host() {
         ("::1", SslMode::Prefer, None),
     ] {
         let postgres = postgres(&format!("host = \"{host}\"\nuser = \"u\"\n"));
-        assert_eq!((postgres.sslmode, postgres.sslrootcert), (Some(mode), root), "{host}");
-        assert_eq!(postgres.host.as_path(), Path::new(host));
+        assert_eq!((postgres.server.sslmode, postgres.server.sslrootcert), (Some(mode), root), "{host}");
+        assert_eq!(postgres.server.host.as_path(), Path::new(host));
     }
     let file = postgres("host = \"h\"\nuser = \"u\"\nsslmode = \"verify-ca\"\nsslrootcert = \"ca.pem\"\n");
-    assert_eq!(file.sslrootcert, Some(RootCertificates::File("/etc/tik/ca.pem".into())));
-    assert_eq!(file.sslmode.unwrap().as_str(), "verify-ca");
+    assert_eq!(file.server.sslrootcert, Some(RootCertificates::File("/etc/tik/ca.pem".into())));
+    assert_eq!(file.server.sslmode.unwrap().as_str(), "verify-ca");
     let weak = postgres("host = \"h\"\nuser = \"u\"\nsslmode = \"require\"\n");
-    assert_eq!((weak.sslmode, weak.sslrootcert), (Some(SslMode::Require), None));
+    assert_eq!((weak.server.sslmode, weak.server.sslrootcert), (Some(SslMode::Require), None));
     let named_file = postgres("host = \"h\"\nuser = \"u\"\nsslrootcert = \"./system\"\n");
-    assert_eq!(named_file.sslrootcert, Some(RootCertificates::File("/etc/tik/./system".into())));
-    assert_eq!(postgres("sslmode = \"disable\"\n").sslmode, Some(SslMode::Disable));
+    assert_eq!(named_file.server.sslrootcert, Some(RootCertificates::File("/etc/tik/./system".into())));
+    assert_eq!(postgres("sslmode = \"disable\"\n").server.sslmode, Some(SslMode::Disable));
 }
 
 #[test]
 fn a_mysql_source_has_the_same_words() {
     let socket = mysql("").unwrap();
-    assert_eq!(socket.host, Host::Socket("/run/mysqld/mysqld.sock".into()));
-    assert_eq!((socket.port, socket.sslmode, socket.globals), (3306, None, true));
+    assert_eq!(socket.server.host, Host::Socket("/run/mysqld/mysqld.sock".into()));
+    assert_eq!((socket.server.port, socket.server.sslmode, socket.server.globals), (3306, None, true));
     let remote = mysql("host = \"db.example\"\nuser = \"u\"\nexclude = [\"tmp_*\"]\n").unwrap();
-    assert_eq!(remote.sslmode, Some(SslMode::VerifyFull), "a remote server is verified");
-    assert_eq!(remote.exclude.matched("tmp_1"), Some("tmp_*"));
-    assert_eq!(mysql("host = \"127.0.0.1\"\nuser = \"u\"\n").unwrap().sslmode, Some(SslMode::Prefer));
+    assert_eq!(remote.server.sslmode, Some(SslMode::VerifyFull), "a remote server is verified");
+    assert_eq!(remote.server.exclude.matched("tmp_1"), Some("tmp_*"));
+    assert_eq!(mysql("host = \"127.0.0.1\"\nuser = \"u\"\n").unwrap().server.sslmode, Some(SslMode::Prefer));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::{
 
 use super::clients::{Client, Flavour};
 use crate::{
-    config::{Host, MysqlConfig, RootCertificates, Secret, SslMode},
+    config::{Host, RootCertificates, Secret, ServerConfig, SslMode},
     error::{Error, Result},
     source::trust,
     stream::{child::Command, private::PrivateDir},
@@ -36,16 +36,16 @@ pub struct ConnectParams {
 
 impl ConnectParams {
     /// Those of a configured server. Reads the password's file.
-    pub fn configured(config: &MysqlConfig) -> Result<Self> {
+    pub fn configured(server: &ServerConfig) -> Result<Self> {
         Ok(Self {
-            host: config.host.clone(),
-            port: config.port,
-            user: config.user.clone(),
-            password: config.password_file.as_ref().map(|file| file.load()).transpose()?.map(Arc::new),
-            sslmode: config.sslmode,
-            sslrootcert: config.sslrootcert.clone(),
-            sslcert: config.sslcert.clone(),
-            sslkey: config.sslkey.clone(),
+            host: server.host.clone(),
+            port: server.port,
+            user: server.user.clone(),
+            password: server.password_file.as_ref().map(|file| file.load()).transpose()?.map(Arc::new),
+            sslmode: server.sslmode,
+            sslrootcert: server.sslrootcert.clone(),
+            sslcert: server.sslcert.clone(),
+            sslkey: server.sslkey.clone(),
         })
     }
 

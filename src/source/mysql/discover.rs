@@ -9,9 +9,9 @@ use super::{
     session::Session,
 };
 use crate::{
-    config::{MysqlConfig, Patterns},
+    config::{Patterns, ServerConfig},
     error::{Error, Result},
-    source::{Discovery, Excluded, Item},
+    source::{Discovery, Excluded, Item, absent, add_globals, excluded_by},
 };
 
 /// Schemas that belong to the server.
@@ -55,10 +55,9 @@ impl Server {
 }
 
 /// All databases, sorted into those to back up and those excluded by a rule.
-pub(super) fn databases(session: &Session<'_>, server: &Server, config: &MysqlConfig) -> Result<Discovery> {
-    let literal = |pattern: &&str| !pattern.contains(['*', '?', '[', '{', '\\']);
-    let patterns: Vec<&str> = config.databases.iter().collect();
-    if !server.privileges.everywhere("SHOW DATABASES") && !patterns.iter().all(literal) {
+pub(super) fn databases(session: &Session<'_>, server: &Server, config: &ServerConfig) -> Result<Discovery> {
+    let all_named = config.databases.names().count() == config.databases.iter().count();
+    if !server.privileges.everywhere("SHOW DATABASES") && !all_named {
         return Err(Error::failed(
             "the account may not see all databases: others could exist and be forgotten",
         )
@@ -74,21 +73,8 @@ pub(super) fn databases(session: &Session<'_>, server: &Server, config: &MysqlCo
         .filter_map(|[name, bytes]| Some((name, bytes.parse().ok()?)))
         .collect();
     let mut found = Discovery::default();
-    if config.globals {
-        found.items.push(Item { name: GLOBALS.to_owned(), estimate: None, problem: None });
-    } else {
-        found.excluded.push(Excluded { name: GLOBALS.to_owned(), rule: "globals = false".to_owned() });
-    }
-    // A name written out means a database that has to be there: a typo must not leave it unprotected.
-    for name in patterns.iter().filter(|pattern| literal(pattern) && !names.iter().any(|n| n == *pattern)) {
-        let problem = Some(
-            "the server has no such database, or hides it from this account, though `databases` names it\n  → correct \
-             the name in the configuration, grant the account its privileges, or take it out there if the database is \
-             gone for good"
-                .to_owned(),
-        );
-        found.items.push(Item { name: (*name).to_owned(), estimate: None, problem });
-    }
+    add_globals(&mut found, config.globals);
+    found.items.extend(absent(&config.databases, |name| names.iter().any(|there| there == name)));
     for name in names {
         match rule(&name, &config.databases, &config.exclude) {
             Some(rule) => found.excluded.push(Excluded { name, rule }),
@@ -125,10 +111,7 @@ fn rule(name: &str, databases: &Patterns, exclude: &Patterns) -> Option<String> 
     if name.starts_with(FOREIGN) {
         return Some("built-in: a folder in the data directory that is no database".to_owned());
     }
-    if !databases.is_empty() && databases.matched(name).is_none() {
-        return Some("not in `databases`".to_owned());
-    }
-    exclude.matched(name).map(|pattern| format!("exclude = \"{pattern}\""))
+    excluded_by(databases, exclude, name)
 }
 
 #[cfg(test)]

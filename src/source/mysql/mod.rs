@@ -28,7 +28,7 @@ use self::{
 };
 use super::{Discovery, GLOBALS, Item, Source, manifest::Manifest};
 use crate::{
-    config::{MysqlConfig, SourceConfig, SslMode},
+    config::{MysqlConfig, ServerConfig, SourceConfig, SslMode},
     error::{Error, Result},
     stream::{cancel::Cancel, sink::Sink},
 };
@@ -41,7 +41,7 @@ pub const GLOBALS_SQL: &str = "globals.sql";
 /// A MySQL or MariaDB server.
 pub struct Mysql {
     name: String,
-    config: MysqlConfig,
+    config: ServerConfig,
     idle_timeout: Duration,
     params: ConnectParams,
     clients: Clients,
@@ -53,10 +53,10 @@ impl Mysql {
     pub fn new(source: &SourceConfig, config: &MysqlConfig) -> Result<Self> {
         Ok(Self {
             name: source.name.to_string(),
-            config: config.clone(),
+            config: config.server.clone(),
             idle_timeout: source.idle_timeout,
-            params: ConnectParams::configured(config)?,
-            clients: Clients::find(&config.client_dirs),
+            params: ConnectParams::configured(&config.server)?,
+            clients: Clients::find(&config.server.client_dirs),
             server: Mutex::new(None),
         })
     }

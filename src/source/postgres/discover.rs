@@ -6,7 +6,7 @@ use super::{GLOBALS, psql::Psql};
 use crate::{
     config::PostgresConfig,
     error::Result,
-    source::{Discovery, Excluded, Item},
+    source::{Discovery, Excluded, Item, absent, add_globals, excluded_by},
 };
 
 /// Databases that belong to the server or to the provider that runs it.
@@ -60,21 +60,8 @@ pub(super) fn databases(session: &mut Psql, config: &PostgresConfig) -> Result<D
          FROM pg_catalog.pg_database ORDER BY datname",
     )?;
     let mut found = Discovery::default();
-    if config.globals {
-        found.items.push(Item { name: GLOBALS.to_owned(), estimate: None, problem: None });
-    } else {
-        found.excluded.push(Excluded { name: GLOBALS.to_owned(), rule: "globals = false".to_owned() });
-    }
-    // A name written out means a database that has to be there: a typo must not leave it unprotected.
-    let missing = config.databases.iter().filter(|pattern| !pattern.contains(['*', '?', '[', '{', '\\']));
-    for name in missing.filter(|name| !rows.iter().any(|row| row.name == **name)) {
-        let problem = Some(
-            "the server has no such database, though `databases` names it\n  → correct the name in the configuration, \
-             or take it out there if the database is gone for good"
-                .to_owned(),
-        );
-        found.items.push(Item { name: name.to_owned(), estimate: None, problem });
-    }
+    add_globals(&mut found, config.server.globals);
+    found.items.extend(absent(&config.server.databases, |name| rows.iter().any(|row| row.name == name)));
     for row in rows {
         match rule(&row, config) {
             Some(rule) => found.excluded.push(Excluded { name: row.name, rule }),
@@ -109,8 +96,5 @@ fn rule(row: &Row, config: &PostgresConfig) -> Option<String> {
     if !config.include_system && SYSTEM.contains(&row.name.as_str()) {
         return Some("built-in: system database".to_owned());
     }
-    if !config.databases.is_empty() && config.databases.matched(&row.name).is_none() {
-        return Some("not in `databases`".to_owned());
-    }
-    config.exclude.matched(&row.name).map(|pattern| format!("exclude = \"{pattern}\""))
+    excluded_by(&config.server.databases, &config.server.exclude, &row.name)
 }

@@ -58,7 +58,7 @@ impl Postgres {
             config: config.clone(),
             idle_timeout: source.idle_timeout,
             params: params(config)?,
-            clients: Clients::find(&config.client_dirs),
+            clients: Clients::find(&config.server.client_dirs),
             server: Mutex::new(None),
         })
     }
@@ -131,21 +131,22 @@ pub fn params(config: &PostgresConfig) -> Result<ConnectParams> {
             .ok_or_else(|| Error::usage(format!("{} is not valid UTF-8", path.display())))
     };
     Ok(ConnectParams {
-        host: text(&config.host.as_path().to_owned())?,
-        port: config.port,
-        user: config.user.clone(),
+        host: text(&config.server.host.as_path().to_owned())?,
+        port: config.server.port,
+        user: config.server.user.clone(),
         password: config
+            .server
             .password_file
             .as_ref()
             .map(|file| file.load().map(|secret| secret.expose().to_owned()))
             .transpose()?,
-        sslmode: config.sslmode.map(|mode| mode.as_str().to_owned()),
-        sslrootcert: match &config.sslrootcert {
+        sslmode: config.server.sslmode.map(|mode| mode.as_str().to_owned()),
+        sslrootcert: match &config.server.sslrootcert {
             Some(RootCertificates::System) => Some("system".to_owned()),
             Some(RootCertificates::File(path)) => Some(text(path)?),
             None => None,
         },
-        sslcert: config.sslcert.clone(),
-        sslkey: config.sslkey.clone(),
+        sslcert: config.server.sslcert.clone(),
+        sslkey: config.server.sslkey.clone(),
     })
 }

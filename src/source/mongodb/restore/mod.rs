@@ -34,7 +34,7 @@ use crate::{
         Files,
         manifest::Manifest,
         mongodb::connect::Deployment,
-        restore::{Options, Restored},
+        restore::{Options, Restored, incomplete},
     },
     stream::cancel::Cancel,
 };
@@ -76,7 +76,7 @@ pub fn restore(
     done.notes.append(&mut inventory.notes);
     notice(&format!("restoring {} collections", inventory.collections.len()));
     let restore = Restore { server: &server, files, stop: Cancel::new(), done: Mutex::new(done) };
-    restore.run(&inventory).map_err(|error| incomplete(error, &target.database))?;
+    restore.run(&inventory).map_err(|error| incomplete(error, &target.database, true))?;
     Ok(restore.done.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
@@ -263,12 +263,4 @@ fn of(entry: &Entry, error: Error) -> Error {
 fn wrong(what: String) -> Error {
     Error::failed(format!("the restored database is not what was backed up: {what}"))
         .hint("do not use it; see the server's log, and try an older snapshot with --at")
-}
-
-fn incomplete(error: Error, database: &str) -> Error {
-    let advice = format!("the database {database} is incomplete: drop it before the next try");
-    match error.hint_text() {
-        Some(hint) => Error::new(error.kind(), error.summary()).hint(format!("{hint}; {advice}")),
-        None => error.hint(advice),
-    }
 }

@@ -23,7 +23,7 @@ use crate::{
     source::{
         Files,
         manifest::Manifest,
-        restore::{Options, Restored},
+        restore::{Options, Restored, incomplete},
     },
     stream::cancel::Cancel,
 };
@@ -67,7 +67,7 @@ pub fn restore(
             done.bytes = bytes;
             verify::verify(session, manifest, &expected, options.table.as_deref(), &mut done)
         })
-        .map_err(|error| incomplete(error, &done))?;
+        .map_err(|error| incomplete(error, &done.database, done.created))?;
     Ok(done)
 }
 
@@ -213,19 +213,4 @@ fn events(detail: &Detail, options: &Options) -> Option<String> {
              scheduler is on"
         )
     })
-}
-
-fn incomplete(error: Error, done: &Restored) -> Error {
-    let database = &done.database;
-    let advice = if done.created {
-        format!(
-            "the database {database} was created by this restore and is incomplete: drop it before the next try"
-        )
-    } else {
-        format!("the database {database} may hold a part of the data: empty it before the next try")
-    };
-    match error.hint_text() {
-        Some(hint) => Error::new(error.kind(), error.summary()).hint(format!("{hint}; {advice}")),
-        None => error.hint(advice),
-    }
 }

@@ -22,7 +22,7 @@ use crate::{
     source::{
         Files,
         manifest::{Digested, Manifest},
-        restore::{Options, Restored},
+        restore::{Options, Restored, incomplete},
     },
     stream::{cancel::Cancel, private::PrivateDir},
 };
@@ -89,7 +89,7 @@ pub fn restore(
             }
             Ok(())
         })
-        .map_err(|error| restore.incomplete(error, done.created));
+        .map_err(|error| incomplete(error, &target.database, done.created));
     filled.map(|()| done)
 }
 
@@ -201,24 +201,6 @@ impl Restore<'_> {
         let bytes = copied?;
         input.finish()?;
         Ok(bytes)
-    }
-
-    fn incomplete(&self, error: Error, created: bool) -> Error {
-        let database = &self.target.database;
-        let advice = if created {
-            format!(
-                "the database {database} was created by this restore and is incomplete: drop it before the next try"
-            )
-        } else {
-            format!("the database {database} may hold a part of the data: empty it before the next try")
-        };
-        match error.hint_text() {
-            Some(hint) => {
-                let hint = format!("{hint}; {advice}");
-                Error::new(error.kind(), error.summary()).hint(hint)
-            }
-            None => error.hint(advice),
-        }
     }
 }
 
