@@ -83,6 +83,12 @@ pub(super) fn dump(
     manifest.server_version.clone_from(&server.version_text);
     manifest.tools.push(Tool { name: client.dump_name().to_owned(), version: client.version.to_string() });
     manifest.files.push(File { path: DUMP.to_owned(), bytes: stored.bytes });
+    if !before.versioned.is_empty() {
+        manifest.notes.push(format!(
+            "of tables with system versioning only the current rows are dumped, not their history: {}",
+            before.versioned.join(", ")
+        ));
+    }
     consistency(&mut manifest, &before.not_transactional);
     describe(&mut manifest, summary, server, described, before.not_transactional);
     Ok(manifest)

@@ -14,6 +14,8 @@ pub(super) struct Inventory {
     pub(super) objects: Objects,
     /// Tables whose engine has no transactions.
     pub(super) not_transactional: Vec<String>,
+    /// Tables that keep their history (MariaDB).
+    pub(super) versioned: Vec<String>,
 }
 
 impl Inventory {
@@ -30,12 +32,15 @@ impl Inventory {
              UNION ALL SELECT 'event', EVENT_NAME FROM information_schema.EVENTS WHERE EVENT_SCHEMA = {name}"
         ))?;
         let mut objects: Objects = others.into_iter().map(|[kind, name]| (kind, name)).collect();
-        let mut not_transactional = Vec::new();
+        let (mut not_transactional, mut versioned) = (Vec::new(), Vec::new());
         for [name, kind, transactions] in tables {
             let kind = match kind.as_str() {
                 "VIEW" => "view",
                 "SEQUENCE" => "sequence",
-                _ => {
+                of_table => {
+                    if of_table == "SYSTEM VERSIONED" {
+                        versioned.push(name.clone());
+                    }
                     if transactions != "YES" {
                         not_transactional.push(name.clone());
                     }
@@ -45,7 +50,8 @@ impl Inventory {
             objects.insert((kind.to_owned(), name));
         }
         not_transactional.sort();
-        Ok(Self { objects, not_transactional })
+        versioned.sort();
+        Ok(Self { objects, not_transactional, versioned })
     }
 }
 
