@@ -4,7 +4,7 @@ use super::{
     Account, Detail, GLOBALS, GLOBALS_SQL, Mysql,
     clients::{Flavour, Version},
     discover::Server,
-    session::{Session, quote_ident, quote_literal},
+    session::{Session, quote_ident, quote_literal, quote_text},
 };
 use crate::{
     error::{Error, Result},
@@ -19,6 +19,9 @@ const BUILT_IN: [&str; 6] =
 const HEX_HASHES: Version = Version(8, 0, 17);
 /// The first version of MariaDB that shows how an account is created.
 const SHOW_CREATE_USER: Version = Version(10, 2, 0);
+
+/// The first version of MariaDB that grants to `PUBLIC`.
+const GRANTS_TO_PUBLIC: Version = Version(10, 11, 0);
 
 /// Streams the accounts into `sink`.
 pub(super) fn dump(source: &Mysql, server: &Server, sink: &dyn Sink, cancel: &Cancel) -> Result<Manifest> {
@@ -45,6 +48,9 @@ pub(super) fn dump(source: &Mysql, server: &Server, sink: &dyn Sink, cancel: &Ca
     }
     for account in &accounts {
         script.add(&session, server, account)?;
+    }
+    if server.flavour == Flavour::Mariadb && server.version >= GRANTS_TO_PUBLIC {
+        script.public(&session)?;
     }
     if !script.unreadable.is_empty() {
         manifest.notes.push(format!("not readable for this account: {}", script.unreadable.join(", ")));
@@ -124,6 +130,20 @@ impl Script {
         Ok(())
     }
 
+    /// What everybody may do.
+    fn public(&mut self, session: &Session<'_>) -> Result<()> {
+        match session.query("SHOW GRANTS FOR PUBLIC") {
+            Ok(rows) => self.grant.extend(
+                rows.into_iter().filter_map(|row| row.into_iter().next()).map(|line| format!("{line};")),
+            ),
+            // Nothing was ever granted to it.
+            Err(error) if error.summary().contains("ERROR 1141") => {}
+            Err(error) if denied(&error) => self.unreadable.push("PUBLIC".to_owned()),
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
     fn add(&mut self, session: &Session<'_>, server: &Server, account: &Account) -> Result<()> {
         let name = written(account);
         let known = server.flavour == Flavour::Mysql || server.version >= SHOW_CREATE_USER;
@@ -144,7 +164,7 @@ impl Script {
             (Err(error), _) | (_, Err(error)) => return Err(error),
         };
         for line in create.into_iter().filter_map(|row| row.into_iter().next()) {
-            let line = if_not_exists(&line);
+            let line = if_not_exists(&with_quotes_escaped(session, server, account, line)?);
             let (line, default) = split_default_role(&line);
             self.create.push(format!("{line};"));
             self.defaults.extend(default.map(|roles| format!("ALTER USER {name} DEFAULT ROLE {roles};")));
@@ -166,12 +186,33 @@ impl Script {
 
 /// An account as it is written in a statement.
 fn written(account: &Account) -> String {
-    let quote = |text: &str| format!("'{}'", text.replace('\\', "\\\\").replace('\'', "''"));
     if account.role {
         quote_ident(&account.user)
     } else {
-        format!("{}@{}", quote(&account.user), quote(&account.host))
+        format!("{}@{}", quote_text(&account.user), quote_text(&account.host))
     }
+}
+
+/// MySQL writes the names of a certificate as they are, quotes and all.
+fn with_quotes_escaped(
+    session: &Session<'_>,
+    server: &Server,
+    account: &Account,
+    line: String,
+) -> Result<String> {
+    let demands = [" SUBJECT '", " ISSUER '"].iter().any(|word| line.contains(word));
+    if server.flavour != Flavour::Mysql || !demands {
+        return Ok(line);
+    }
+    let [subject, issuer] = session.row(&format!(
+        "SELECT x509_subject, x509_issuer FROM mysql.user WHERE User = {} AND Host = {}",
+        quote_literal(&account.user),
+        quote_literal(&account.host)
+    ))?;
+    let escaped = |line: String, word: &str, name: &str| {
+        line.replacen(&format!("{word} '{name}'"), &format!("{word} {}", quote_text(name)), 1)
+    };
+    Ok(escaped(escaped(line, "SUBJECT", &subject), "ISSUER", &issuer))
 }
 
 /// What exists already, such as the administrator, stays as it is.
@@ -184,18 +225,19 @@ fn if_not_exists(line: &str) -> String {
     line.to_owned()
 }
 
-/// MariaDB repeats the password's hash in a grant. There it would change that of an account that exists already, such as
-/// the administrator who loads the script.
+/// MariaDB repeats in a grant how the account logs in. There it would change that of an account that exists already, such
+/// as the administrator who loads the script.
 fn without_password(line: &str) -> String {
-    const WORD: &str = " IDENTIFIED BY PASSWORD '";
-    let found = line.rfind(WORD).and_then(|start| {
-        let end = line[start + WORD.len()..].find('\'')? + start + WORD.len() + 1;
-        Some((start, end))
+    let words = [" IDENTIFIED BY PASSWORD ", " IDENTIFIED VIA "];
+    let Some(start) = words.iter().filter_map(|word| line.rfind(word)).max() else { return line.to_owned() };
+    let (head, tail) = line.split_at(start);
+    let mut quoted = false;
+    let rest = tail.char_indices().find_map(|(at, c)| {
+        quoted ^= c == '\'';
+        let rest = &tail[at..];
+        (!quoted && [" REQUIRE ", " WITH "].iter().any(|word| rest.starts_with(word))).then_some(rest)
     });
-    match found {
-        Some((start, end)) => format!("{}{}", &line[..start], &line[end..]),
-        None => line.to_owned(),
-    }
+    format!("{head}{}", rest.unwrap_or_default())
 }
 
 /// Takes `DEFAULT ROLE …` out of MySQL's `CREATE USER`: the role may not exist yet.
@@ -256,6 +298,12 @@ mod tests {
         assert_eq!(
             without_password("GRANT USAGE ON *.* TO `a`@`%` IDENTIFIED BY PASSWORD '*AB' WITH GRANT OPTION"),
             "GRANT USAGE ON *.* TO `a`@`%` WITH GRANT OPTION"
+        );
+        assert_eq!(
+            without_password(
+                "GRANT USAGE ON *.* TO `a`@`%` IDENTIFIED VIA x OR y USING 'a WITH b' REQUIRE SSL"
+            ),
+            "GRANT USAGE ON *.* TO `a`@`%` REQUIRE SSL"
         );
         assert_eq!(without_password("GRANT SELECT ON `x`.* TO `a`@`%`"), "GRANT SELECT ON `x`.* TO `a`@`%`");
     }

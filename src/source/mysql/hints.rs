@@ -2,12 +2,17 @@
 
 use crate::error::Error;
 
+/// Clients do not tell an unknown authority and a wrong name apart.
+const CERTIFICATE: &str = "the server's certificate was not verified: name the file of the authority that signed it as `sslrootcert`; \
+     `host` must be a name the server's certificate was issued for";
+
 /// Texts that must all occur in a message, and what to do about it. The first row that fits counts.
 const HINTS: &[(&[&str], &str)] = &[
     (&["Access denied for user", "using password: NO"], "set `password_file`"),
     (
         &["Access denied for user", "using password"],
-        "the password is wrong, or the server knows no such account for this host: check `user` and `password_file`",
+        "the password is wrong, the server knows no such account for this host, or the account demands TLS: check `user`, \
+         `password_file` and `sslmode`",
     ),
     (
         &["Access denied for user", "to database"],
@@ -16,6 +21,10 @@ const HINTS: &[(&[&str], &str)] = &[
     (
         &["(1044)"],
         "grant the backup account what it needs: GRANT SELECT, SHOW VIEW, TRIGGER, EVENT ON *.* TO …",
+    ),
+    (
+        &["execute command denied", "(1370)"],
+        "views that call routines are looked at with their privileges: GRANT EXECUTE ON *.* TO …",
     ),
     (&["PROCESS privilege"], "GRANT PROCESS ON *.* TO …"),
     (
@@ -41,20 +50,13 @@ const HINTS: &[(&[&str], &str)] = &[
         &["Authentication plugin", "cannot be loaded"],
         "the client lacks the authentication the account uses: install the client of the server's own family",
     ),
+    (&["insecure transport"], "the server insists on TLS: set `sslmode = \"require\"` or stronger"),
     (&["requires secure connection"], "set `sslmode = \"require\"` or stronger"),
     (&["require_secure_transport"], "the server insists on TLS: set `sslmode = \"require\"` or stronger"),
-    (
-        &["certificate verify failed"],
-        "the server's certificate is not signed by a trusted authority: name the authority's file as `sslrootcert`",
-    ),
-    (
-        &["self-signed certificate"],
-        "the server's certificate is not signed by a trusted authority: name the authority's file as `sslrootcert`",
-    ),
-    (
-        &["self signed certificate"],
-        "the server's certificate is not signed by a trusted authority: name the authority's file as `sslrootcert`",
-    ),
+    (&["certificate verify failed"], CERTIFICATE),
+    (&["self-signed certificate"], CERTIFICATE),
+    (&["self signed certificate"], CERTIFICATE),
+    (&["issuer certificate"], CERTIFICATE),
     (&["hostname mismatch"], "`host` must be a name the server's certificate was issued for"),
     (
         &["Validation of SSL server certificate failed"],
@@ -85,7 +87,7 @@ const HINTS: &[(&[&str], &str)] = &[
         "the connection broke: look at the server's log and at its timeouts (`net_write_timeout`), then run it again",
     ),
     (
-        &["server has gone away"],
+        &["has gone away"],
         "the server closed the connection: a row may be larger than its `max_allowed_packet`, or it was restarted",
     ),
     (

@@ -118,6 +118,11 @@ pub fn quote_literal(text: &str) -> String {
     format!("CONVERT(0x{hex} USING utf8mb4)")
 }
 
+/// A string as a literal, where the grammar wants no expression. Our sessions set the `sql_mode` this is written for.
+pub fn quote_text(text: &str) -> String {
+    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
+}
+
 /// A name as a quoted SQL identifier.
 pub fn quote_ident(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))

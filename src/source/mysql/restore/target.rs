@@ -7,7 +7,7 @@ use crate::{
         mysql::{
             Database,
             connect::ConnectParams,
-            session::{Session, quote_ident, quote_literal},
+            session::{Session, quote_ident, quote_literal, quote_text},
         },
         url::Url,
     },
@@ -99,7 +99,8 @@ pub(super) fn create(session: &Session<'_>, database: &str, like: &Database, exi
             Err(Error::failed(format!("the manifest names a character set that cannot be one: {text}")))
         }
     };
-    let comment = like.comment.as_ref().map(|text| format!(" COMMENT {}", literal(text))).unwrap_or_default();
+    let comment =
+        like.comment.as_ref().map(|text| format!(" COMMENT {}", quote_text(text))).unwrap_or_default();
     session
         .query(&format!(
             "{verb} DATABASE {} CHARACTER SET {} COLLATE {}{comment}",
@@ -119,11 +120,6 @@ pub(super) fn create(session: &Session<'_>, database: &str, like: &Database, exi
                 None => what,
             }
         })
-}
-
-/// A string where the grammar wants a literal and no expression.
-fn literal(text: &str) -> String {
-    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
 }
 
 #[cfg(test)]
