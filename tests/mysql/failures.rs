@@ -1,0 +1,120 @@
+//! Whatever way a dump goes wrong, there is no snapshot of it, and nothing else suffers.
+
+use crate::{
+    common::{ConfigBuilder, MyFlavour, MyServer},
+    reports::{assert_says, backup, error_of, ids_of, item, manifest_of, ready, try_backup},
+    support::{FakeClients, SOURCE, configured, full, server},
+};
+
+on_both!(no_failed_dump_is_committed, broken_views_and_other_engines);
+
+/// The ways to fail: database, what the dump tool does, what the error must say.
+const FAILURES: [(&str, &str, &str); 8] = [
+    ("before", "echo no such luck >&2; exit 1", "(my/before) failed with exit status 1"),
+    (
+        "midway",
+        "dump \"$@\" | head -c 150000; echo no such luck >&2; exit 1",
+        "(my/midway) failed with exit status 1",
+    ),
+    ("after", "dump \"$@\"; echo no such luck >&2; exit 3", "(my/after) failed with exit status 3"),
+    ("killed", "dump \"$@\" | head -c 150000; kill -9 $$", "(my/killed) was ended by signal 9"),
+    ("half", "dump \"$@\" | head -c 150000; exit 0", "its dump has no end"),
+    ("no_end", "dump \"$@\" | sed '$d' | sed '$d'; exit 0", "its dump has no end"),
+    ("nothing", "exit 0", ""),
+    (
+        "no_trigger",
+        "dump \"$@\" | sed '/TRIGGER `\\{0,1\\}tr`\\{0,1\\} /{:a;/;;$/d;N;ba}'; exit 0",
+        "trigger tr",
+    ),
+];
+
+fn fill(server: &MyServer, database: &str) {
+    server.create_database(database);
+    server.sql(
+        Some(database),
+        "CREATE TABLE t (id int PRIMARY KEY AUTO_INCREMENT, x text);
+         INSERT INTO t (x) VALUES (SHA2('a', 512)), (SHA2('b', 512)), (SHA2('c', 512)), (SHA2('d', 512));
+         INSERT INTO t (x) SELECT SHA2(CONCAT(a.id, b.id, c.id, d.id, a.x), 512) FROM t a, t b, t c, t d;
+         INSERT INTO t (x) SELECT SHA2(CONCAT(a.id, 'and', b.id), 512) FROM t a, t b WHERE b.id < 10;
+         CREATE TRIGGER tr BEFORE INSERT ON t FOR EACH ROW SET @x = 1;",
+    );
+}
+
+fn no_failed_dump_is_committed(flavour: MyFlavour) {
+    let server = server(flavour);
+    let names = || FAILURES.iter().map(|(name, ..)| *name).chain(["good", "good too"]);
+    names().for_each(|name| fill(&server, name));
+    let clients = FakeClients::new(flavour);
+    let source = clients.instead(flavour, &server.config_toml());
+    let retention = "[retention]\nkeep_last = 1\nkeep_daily = 0\nkeep_weekly = 0";
+    let config = ready(ConfigBuilder::new().tables(retention).source(SOURCE, &source));
+    backup(&config);
+    let before: Vec<_> = names().map(|name| ids_of(&config, &full(name))).collect();
+    assert!(before.iter().all(|ids| ids.len() == 1), "{before:?}");
+    let size = item(&backup(&config), "midway")["bytes_read"].as_u64().unwrap();
+    assert!(size > 300_000, "150000 bytes must be the middle: {size}");
+    let before: Vec<_> = names().map(|name| ids_of(&config, &full(name))).collect();
+
+    for (name, script, _) in FAILURES {
+        clients.script(name, script);
+    }
+    let ran = try_backup(&config, &[]).expect_code(3);
+    let report = ran.json();
+    assert_eq!(report["outcome"], "partial");
+    for (n, (name, script, message)) in FAILURES.into_iter().enumerate() {
+        let error = error_of(&report, name);
+        assert!(error.contains(message), "{name}: {error}");
+        assert_eq!(error.contains("no such luck"), script.contains("luck"), "{name}: {error}");
+        assert!(ran.stderr.contains(&format!("{}: FAILED: ", full(name))), "{}", ran.stderr);
+        assert_eq!(
+            ids_of(&config, &full(name)),
+            before[n],
+            "{name} keeps what it has, whatever the retention"
+        );
+    }
+    for (name, old) in ["good", "good too"].iter().zip(&before[FAILURES.len()..]) {
+        assert_eq!(item(&report, name)["outcome"], "ok");
+        let ids = ids_of(&config, &full(name));
+        assert!(
+            ids.len() == 1 && ids != *old,
+            "the others are committed, and their retention is applied: {ids:?}"
+        );
+    }
+}
+
+/// A view whose table is gone fails its database alone; tables without transactions are named.
+fn broken_views_and_other_engines(flavour: MyFlavour) {
+    let server = server(flavour);
+    for name in ["broken", "good", "mixed"] {
+        server.create_database(name);
+        server.sql(
+            Some(name),
+            "CREATE TABLE t (x int); INSERT INTO t VALUES (1), (2); CREATE VIEW of_t AS SELECT x FROM t",
+        );
+    }
+    server.sql(
+        Some("mixed"),
+        "CREATE TABLE `old ``one` (x int) ENGINE = MyISAM; INSERT INTO `old ``one` VALUES (1), (2), (3);
+         CREATE TABLE fleeting (x int) ENGINE = MEMORY; INSERT INTO fleeting VALUES (1)",
+    );
+    let config = configured(&server, "");
+    backup(&config);
+    server.sql(Some("broken"), "DROP TABLE t");
+    let report = try_backup(&config, &[]).expect_code(3).json();
+    assert_says(error_of(&report, "broken"), &["of_t", "the view is broken on the server as well"]);
+    assert_eq!(ids_of(&config, &full("broken")).len(), 1, "the last good one is kept");
+    for name in ["good", "mixed", "@globals"] {
+        assert_eq!(item(&report, name)["outcome"], "ok", "{report:#}");
+    }
+    let manifest = manifest_of(&config, &full("mixed"), "latest");
+    assert_eq!(manifest["consistency"], "none");
+    assert_says(&manifest["notes"].to_string(), &["engine has no transactions: fleeting, old `one"]);
+    assert_eq!(manifest["mysql"]["not_transactional"], serde_json::json!(["fleeting", "old `one"]));
+    let rows: Vec<_> =
+        manifest["objects"].as_array().unwrap().iter().map(|o| o["rows"].as_u64().unwrap()).collect();
+    assert_eq!(rows, [1, 3, 2]);
+    assert_says(&item(&report, "mixed")["notes"].to_string(), &["fleeting"]);
+    assert_eq!(manifest_of(&config, &full("good"), "latest")["consistency"], "snapshot");
+    crate::reports::restore(&config, &full("mixed"), &["--into", &crate::support::url(&server, "mixed 2")]);
+    assert_eq!(server.sql(Some("mixed 2"), "SELECT COUNT(*) FROM `old ``one`"), "3");
+}

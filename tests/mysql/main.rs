@@ -1,0 +1,46 @@
+//! The source `mysql` against real servers of both families: what is backed up, what comes back, and how it fails.
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "../common/onlookers.rs"]
+mod onlookers;
+#[path = "../common/reports.rs"]
+mod reports;
+#[allow(dead_code)]
+#[path = "../failure/running.rs"]
+mod running;
+
+/// A test for each family of a function that takes one.
+macro_rules! on_both {
+    ($($name:ident),+ $(,)?) => {
+        $(mod $name {
+            use crate::common::{MyFlavour, skip_unless};
+
+            #[test]
+            fn on_mysql() {
+                skip_unless!(MyFlavour::Mysql97.tool());
+                super::$name(MyFlavour::Mysql97);
+            }
+
+            #[test]
+            fn on_mariadb() {
+                skip_unless!(MyFlavour::Mariadb1011.tool());
+                super::$name(MyFlavour::Mariadb1011);
+            }
+        })+
+    };
+}
+
+mod consistency;
+mod discovery;
+mod failures;
+mod globals;
+mod privileges;
+mod restore;
+mod round_trip;
+mod secrets;
+mod support;
+mod tls;
+mod versions;
