@@ -2,6 +2,7 @@
 //! commands an operator would type.
 
 mod data;
+mod mongodb;
 mod mysql;
 mod stage;
 mod story;

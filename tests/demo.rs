@@ -37,7 +37,9 @@ fn processes_with(text: &str) -> Vec<String> {
         let line = fs::read(entry.path().join("cmdline")).ok()?;
         Some(String::from_utf8_lossy(&line).replace('\0', " "))
     });
-    commands.filter(|line| line.contains(text) && line.contains("postgres")).collect()
+    let servers = ["postgres", "mariadbd", "mysqld", "mongo", "secantus"];
+    let is_server = |line: &String| servers.iter().any(|name| line.contains(name));
+    commands.filter(|line| line.contains(text) && is_server(line)).collect()
 }
 
 fn wait_until(what: &str, done: impl Fn() -> bool) {
@@ -50,9 +52,11 @@ fn wait_until(what: &str, done: impl Fn() -> bool) {
 
 #[test]
 fn the_story_is_told_and_nothing_is_left() {
-    skip_unless!(Tool::Pg15);
+    skip_unless!(Tool::Pg15, Tool::Mariadb, Tool::Mongo);
     let dir = place();
-    let ran = Cmd::new().arg("demo").arg("--dir").arg(dir.path()).run().ok();
+    let mongod = Tool::Mongo.path().unwrap();
+    let demo = Cmd::new().env("TIK_BACKUP_DEMO_MONGOD", mongod).arg("demo").arg("--dir").arg(dir.path());
+    let ran = demo.run().ok();
     for text in [
         "$ tik-backup discover",
         "exclude = \"scratch_*\"",
@@ -61,8 +65,12 @@ fn the_story_is_told_and_nothing_is_left() {
         "$ tik-backup restore main/shop --into shop_restored",
         "110500 rows in 3 tables, counted and equal",
         "reporting=r/shop_owner",
+        "$ tik-backup restore wiki-server/wiki --into wiki",
+        "1000 rows in 1 tables, counted and equal",
+        "$ tik-backup restore documents/library --into library",
+        "5000 documents in 1 collections, counted and equal",
         "the repository is sound",
-        "The demo succeeded: 9 steps",
+        "The demo succeeded: 11 steps",
     ] {
         assert!(ran.stdout.contains(text), "{text} is not in\n{}", ran.stdout);
     }
@@ -76,20 +84,21 @@ fn the_story_is_told_and_nothing_is_left() {
 
 #[test]
 fn what_is_kept_is_named_in_the_json_document_and_can_be_used() {
-    skip_unless!(Tool::Pg15);
+    skip_unless!(Tool::Pg15, Tool::Mariadb);
     let dir = place();
     let document =
         Cmd::new().arg("demo").arg("--json").arg("--keep").arg("--dir").arg(dir.path()).run().ok().json();
     assert_eq!(document["outcome"], "ok");
     let steps = document["steps"].as_array().unwrap();
-    assert_eq!(steps.len(), 9);
+    assert_eq!(steps.len(), 11);
+    assert_eq!(steps[7]["outcome"], "skipped", "no MongoDB server was named");
     assert_eq!(steps[1]["commands"][0]["command"], "tik-backup init");
     let folder = Path::new(document["folder"].as_str().unwrap());
     assert!(folder.starts_with(dir.path().canonicalize().unwrap()), "{}", folder.display());
     assert!(!folder.join("data/postmaster.pid").exists(), "the server was stopped in order");
     let config = folder.join("config.toml");
     let stored = Cmd::new().arg("--config").arg(&config).arg("--json").arg("snapshots").run().ok().json();
-    assert_eq!(stored["snapshots"].as_array().unwrap().len(), 9);
+    assert_eq!(stored["snapshots"].as_array().unwrap().len(), 13);
     assert_eq!(processes_with(&dir.path().display().to_string()), Vec::<String>::new());
 }
 

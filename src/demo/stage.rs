@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::mysql::MysqlPart;
+use super::{mongodb::MongodbPart, mysql::MysqlPart};
 use crate::{
     drill::{
         ScratchDir,
@@ -38,6 +38,7 @@ pub(super) struct Stage {
     cancel: Cancel,
     // The servers must have stopped before their folder goes: fields are dropped in this order.
     mysql: Option<MysqlPart>,
+    mongodb: Option<MongodbPart>,
     server: PostgresServer,
     folder: ScratchDir,
 }
@@ -52,8 +53,10 @@ impl Stage {
         let folder = ScratchDir::new(parent)?;
         let server = PostgresServer::start(client, folder.path(), cancel)?;
         let connection = server.params().prepare(client.major)?;
-        let mut stage = Self { program, connection, cancel: cancel.clone(), mysql: None, server, folder };
+        let mut stage =
+            Self { program, connection, cancel: cancel.clone(), mysql: None, mongodb: None, server, folder };
         stage.mysql = MysqlPart::set(&stage, cancel)?;
+        stage.mongodb = MongodbPart::set(&stage, cancel)?;
         write(&stage.password_file(), "a password for the demo")?;
         write(&stage.config_file(), &stage.config())?;
         Ok(stage)
@@ -95,12 +98,18 @@ impl Stage {
             self.server.port(),
         );
         config.extend(self.mysql.as_ref().map(MysqlPart::config));
+        config.extend(self.mongodb.as_ref().map(MongodbPart::config));
         config
     }
 
     /// The server of the other family, if one is installed.
     pub(super) fn mysql(&self) -> Option<&MysqlPart> {
         self.mysql.as_ref()
+    }
+
+    /// The MongoDB server, if there is one.
+    pub(super) fn mongodb(&self) -> Option<&MongodbPart> {
+        self.mongodb.as_ref()
     }
 
     /// A new folder for another server, which servers' users can reach.
@@ -184,6 +193,9 @@ impl Stage {
         if let Some(part) = &mut self.mysql {
             part.strike()?;
         }
+        if let Some(part) = &mut self.mongodb {
+            part.strike()?;
+        }
         self.server.stop()?;
         if !keep {
             return Ok(None);
@@ -194,7 +206,7 @@ impl Stage {
 }
 
 /// Writes a new file that only we can read.
-fn write(path: &Path, text: &str) -> Result<()> {
+pub(super) fn write(path: &Path, text: &str) -> Result<()> {
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     file.and_then(|mut file| file.write_all(text.as_bytes()))
         .map_err(|error| Error::failed(format!("cannot write {}", path.display())).because(&error))

@@ -40,6 +40,8 @@ pub(super) fn tell(options: &Options, teller: &mut Teller<'_>, cancel: &Cancel) 
     teller.step("The same for MariaDB or MySQL: the wiki is dropped, and comes back", |step| {
         wiki(&stage, step)
     })?;
+    teller
+        .step("The same for MongoDB: the library is dropped, and comes back", |step| library(&stage, step))?;
     teller.step("Is every byte in the repository still what was written?", |step| {
         step.ran(stage.program(&["check", "--read-data"])?);
         Ok(())
@@ -49,12 +51,12 @@ pub(super) fn tell(options: &Options, teller: &mut Teller<'_>, cancel: &Cancel) 
         let folder = stage.strike(options.keep)?;
         match &folder {
             Some(folder) => step.tell(&format!(
-                "The server is stopped. Kept: {} (its data folder, config.toml, the repository and its password).\n\
+                "The servers are stopped. Kept: {} (their data folders, config.toml, the repository and its password).\n\
                  Remove it with: rm -r {}",
                 folder.display(),
                 shell_word(&folder.to_string_lossy())
             )),
-            None => step.tell("The server is stopped and its folder removed. (--keep would have left it.)"),
+            None => step.tell("The servers are stopped and their folder removed. (--keep would have left it.)"),
         }
         Ok(folder)
     })
@@ -71,6 +73,12 @@ fn set(options: &Options, step: &mut Step<'_>, cancel: &Cancel) -> Result<Stage>
     match stage.mysql() {
         Some(server) => step.tell(&format!("{} beside it, with the database wiki", server.version())),
         None => step.tell("(no MariaDB or MySQL server is installed: the story goes without)"),
+    }
+    match stage.mongodb() {
+        Some(server) => {
+            step.tell(&format!("a MongoDB server {}, with the database library", server.version()))
+        }
+        None => step.tell("(no MongoDB server is installed: the story goes without)"),
     }
     for (database, sql) in [("postgres", SERVER), ("shop", SHOP), ("forum", FORUM), (ODD, ODD_TABLES)] {
         stage.script(database, sql)?;
@@ -124,6 +132,23 @@ fn wiki(stage: &Stage, step: &mut Step<'_>) -> Result<()> {
     }
     Err(Error::failed("the restored wiki is not the one that was dropped")
         .because_text(format!("before:\n{before}\nafter:\n{after}")))
+}
+
+fn library(stage: &Stage, step: &mut Step<'_>) -> Result<()> {
+    let Some(server) = stage.mongodb() else {
+        step.skip("no MongoDB server is installed");
+        return Ok(());
+    };
+    let before = server.content()?;
+    server.lose()?;
+    step.ran(server.restore(stage)?);
+    let after = server.content()?;
+    step.tell(&format!("Before it was dropped: {before}\nRestored:              {after}"));
+    if after == before && !before.is_empty() {
+        return Ok(());
+    }
+    Err(Error::failed("the restored library is not the one that was dropped")
+        .because_text(format!("before: {before}, after: {after}")))
 }
 
 fn witness(stage: &Stage, step: &mut Step<'_>) -> Result<()> {

@@ -3,6 +3,7 @@
 pub(crate) mod bound;
 mod daemon;
 mod folder;
+pub mod mongodb;
 pub mod mysql;
 pub mod scratch;
 

@@ -70,6 +70,10 @@ fn a_target_is_new_or_empty(flavour: MyFlavour) {
     assert_says(&done["notes"].to_string(), &["1 events were restored"]);
     assert_eq!(collation(&server, "taken"), "utf8mb4_polish_ci", "it gets the original's");
     assert_same_dump(&dump_of(&server, "shop"), &dump_of(&server, "taken"));
+    backup(&config);
+    let definitions =
+        |item: &str| manifest_of(&config, &full(item), "latest")["mysql"]["schema_objects"].clone();
+    assert_eq!(definitions("taken"), definitions("shop"), "digests are the same although MySQL shows more");
     try_restore(&config, &full("shop"), &["--into", &url(&server, "taken")]).expect_code(1);
 
     // By name alone it is the source's own server and account, which may only read.
