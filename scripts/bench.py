@@ -2,6 +2,7 @@
 import argparse, json, os, pathlib, pwd, shutil, signal, statistics, subprocess, sys, tempfile, threading, time
 
 TICK = os.sysconf("SC_CLK_TCK")
+CASES = ("dump", "mysql", "mongodb", "stream", "many")
 
 
 def unprivileged():
@@ -113,38 +114,42 @@ class Bench:
                     "PATH": f"{options.postgres}:{os.environ['PATH']}"}
         self.program, self.restic = os.path.abspath(options.program), options.restic
 
-    def config(self, name, databases):
-        path = self.folder / f"{name}.toml"
-        path.write_text(f'''state_dir = "{self.folder}/state"
-[repository]
-location = "{self.folder}/{name}"
-password_file = "{self.password}"
-[sources.pg]
-kind = "postgres"
+    def source(self, databases):
+        return f'''kind = "postgres"
 host = "{self.server.socket}"
 user = "postgres"
 client_dirs = ["{self.options.postgres}"]
 databases = {json.dumps(databases)}
 globals = false
-''')
+'''
+
+    def config(self, name, source):
+        path = self.folder / f"{name}.toml"
+        path.write_text(f'''state_dir = "{self.folder}/state"
+[repository]
+location = "{self.folder}/{name}"
+password_file = "{self.password}"
+[sources.bench]
+{source}''')
         return path
 
     def fresh(self, name):
         shutil.rmtree(self.folder / name, ignore_errors=True)
 
-    def init(self, name, ours, databases=("bench",)):
+    def init(self, name, source):
         self.fresh(name)
-        if ours:
-            subprocess.run([self.program, "--config", self.config(name, list(databases)), "init"], check=True,
+        if name == "ours":
+            subprocess.run([self.program, "--config", self.config(name, source), "init"], check=True,
                            stdout=subprocess.DEVNULL)
         else:
             subprocess.run([self.restic, "-r", self.folder / name, "init", "-q"], check=True, env=self.env)
 
     def ways(self, databases):
-        """Name, repository, and what to run for one backup."""
+        """Name, repository, and what to run for one backup; the first is what reading the server takes at least."""
         folder, each = self.folder, " ".join(databases)
         restic = f"{self.restic} -q -r {folder}"
         return [
+            ("pg_dump -Fc -Z0 > /dev/null", None, self.limit(databases)),
             ("pg_dump -Fc to a file, restic", "script",
              f"mkdir -p {folder}/dumps; for d in {each}; do pg_dump -Fc -f {folder}/dumps/$d.dump $d; done; "
              f"{restic}/script backup {folder}/dumps"),
@@ -157,22 +162,25 @@ globals = false
     def limit(self, databases):
         return f"for d in {' '.join(databases)}; do pg_dump -Fc -Z0 $d > /dev/null; done"
 
-    def compare(self, title, databases, steps, rounds):
+    def compare_databases(self, title, databases, steps, rounds):
+        self.compare(title, steps, rounds, self.server, self.source(databases), self.ways(databases))
+
+    def compare(self, title, steps, rounds, server, source, ways):
         """Every round takes all ways from an empty repository through all steps; medians are printed."""
         results = {}
         for number in range(rounds):
-            for name, repository, _ in self.ways(databases):
-                self.init(repository, repository == "ours", databases)
+            for name, repository, _ in ways:
+                if repository:
+                    self.init(repository, source)
             shutil.rmtree(self.folder / "dumps", ignore_errors=True)
             for step, prepare in steps:
                 prepare()
-                measured = [("pg_dump -Fc -Z0 > /dev/null", None, self.limit(databases)), *self.ways(databases)]
                 # Another order each round, so that none always profits from what ran before it.
-                for name, repository, command in measured[number % 4:] + measured[:number % 4]:
+                for name, repository, command in ways[number % 4:] + ways[:number % 4]:
                     if repository == "script" and number > 0:
                         continue  # so much slower than the rest that once is enough
                     size = stored(self.folder / repository) if repository else (0, 0)
-                    result = measure(self.server, command, self.env)
+                    result = measure(server, command, self.env)
                     now = stored(self.folder / repository) if repository else (0, 0)
                     result["stored"], result["files"] = now[0] - size[0], now[1] - size[1]
                     results.setdefault((step, name), []).append(result)
@@ -198,7 +206,7 @@ globals = false
         size = subprocess.run(self.limit(["bench"]).replace("> /dev/null", "| wc -c"), shell=True, env=self.env,
                               capture_output=True, text=True, check=True).stdout.strip()
         steps = [("first", lambda: None), ("unchanged", lambda: None), ("1 % changed", change)]
-        self.compare(f"One database, a dump of {int(size) / 1e9:.2f} GB", ["bench"], steps, self.options.rounds)
+        self.compare_databases(f"One database, a dump of {int(size) / 1e9:.2f} GB", ["bench"], steps, self.options.rounds)
         self.server.psql("postgres", "-c", "DROP DATABASE bench")
 
     def many(self):
@@ -211,7 +219,13 @@ globals = false
             self.server.psql("postgres", "-c", f"CREATE DATABASE {name} TEMPLATE seed")
             self.server.psql(name, "-c", f"UPDATE orders SET details = details || jsonb_build_object('of', {number} * id)")
         steps = [("first", lambda: None), ("unchanged", lambda: None)]
-        self.compare(f"{count} databases", names, steps, 1)
+        self.compare_databases(f"{count} databases", names, steps, 1)
+
+    def mysql(self):
+        bench_servers.mysql(self)
+
+    def mongodb(self):
+        bench_servers.mongodb(self)
 
     def stream(self):
         size = self.options.stream
@@ -220,7 +234,7 @@ globals = false
         # Long values are stored compressed: the table is small on disk, its dump is not.
         self.server.psql("wide", "-c", "CREATE TABLE wide AS SELECT i AS id, repeat(md5(i::text) || md5((-i)::text), 1024) "
                          f"AS body FROM generate_series(1, {int(size * 1e9 / 65536)}) i")
-        self.init("ours", True, ["wide"])
+        self.init("ours", self.source(["wide"]))
         result = measure(self.server, f"{self.program} --config {self.folder}/ours.toml backup", self.env)
         own = result["memory"] / 2**20
         print(f"\n## A stream of {size} GB\n\n{result['wall']:.1f} s, {result['cpu']:.1f} s of CPU, peak memory of tik-backup, "
@@ -252,13 +266,16 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--databases", type=int, default=200)
     parser.add_argument("--stream", type=float, default=20.0, help="GB of the stream that memory is measured with")
-    parser.add_argument("--only", choices=["dump", "many", "stream"])
+    parser.add_argument("--mariadb", help="the server's program")
+    parser.add_argument("--mongo", help="the program of a server that speaks MongoDB's protocol")
+    parser.add_argument("--mongo-tools", help="folder of stock mongodump and mongorestore")
+    parser.add_argument("--only", choices=CASES)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="tik-bench-") as folder:
         os.chmod(folder, 0o755)
         bench = Bench(options, folder)
         try:
-            for case in ("dump", "stream", "many"):
+            for case in CASES:
                 if options.only in (None, case):
                     getattr(bench, case)()
         finally:
@@ -266,4 +283,7 @@ def main():
 
 
 if __name__ == "__main__":
+    # The other file means this very module when it says `bench`.
+    sys.modules["bench"] = sys.modules["__main__"]
+    import bench_servers
     main()

@@ -32,6 +32,12 @@ impl Inventory {
              UNION ALL SELECT 'event', EVENT_NAME FROM information_schema.EVENTS WHERE EVENT_SCHEMA = {name}"
         ))?;
         let mut objects: Objects = others.into_iter().map(|[kind, name]| (kind, name)).collect();
+        if has_libraries(session)? {
+            let found: Vec<[String; 1]> = session.rows(&format!(
+                "SELECT LIBRARY_NAME FROM information_schema.LIBRARIES WHERE LIBRARY_SCHEMA = {name}"
+            ))?;
+            objects.extend(found.into_iter().map(|[name]| ("library".to_owned(), name)));
+        }
         let (mut not_transactional, mut versioned) = (Vec::new(), Vec::new());
         for [name, kind, transactions] in tables {
             let kind = match kind.as_str() {
@@ -53,6 +59,14 @@ impl Inventory {
         versioned.sort();
         Ok(Self { objects, not_transactional, versioned })
     }
+}
+
+/// Whether the server has libraries of code, as MySQL since 9.2.
+fn has_libraries(session: &Session<'_>) -> Result<bool> {
+    let [count] = session.row(
+        "SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = 'information_schema' AND TABLE_NAME = 'LIBRARIES'",
+    )?;
+    Ok(count != "0")
 }
 
 /// Objects in words, the first few of them.

@@ -243,7 +243,8 @@ pub(super) fn qualifiers(text: &[u8], backslash: bool, create: &Create, database
 }
 
 /// The definition without what differs between a database and its copy: the definer (told apart), the next
-/// `AUTO_INCREMENT`, the name of the database, the marks of conditional comments and the amount of white space.
+/// `AUTO_INCREMENT`, the name of the database, character sets that a collation implies, the marks of conditional comments
+/// and the amount of white space.
 /// Also gives the `AUTO_INCREMENT` left out.
 pub(super) fn normalised(
     text: &[u8],
@@ -253,12 +254,14 @@ pub(super) fn normalised(
 ) -> (Vec<u8>, Option<String>) {
     let databases = database.map(|name| qualifiers(text, backslash, create, name)).unwrap_or_default();
     let counter = if create.kind == "table" { auto_increment(text, backslash) } else { None };
-    let left_out = [create.definer_at.clone(), counter.clone().map(|(at, _)| at)];
+    let charsets = if create.kind == "table" { charsets(text, backslash) } else { Vec::new() };
+    let one = [create.definer_at.clone(), counter.clone().map(|(at, _)| at)];
+    let left_out: Vec<_> = one.into_iter().flatten().chain(charsets).collect();
     let mut out = Vec::with_capacity(text.len());
     let mut space = false;
     for Token { kind, range } in Tokens::new(text, backslash) {
         let within = |at: &Range<usize>| at.start <= range.start && range.end <= at.end;
-        if matches!(kind, Kind::Space | Kind::Open | Kind::Close) || left_out.iter().flatten().any(within) {
+        if matches!(kind, Kind::Space | Kind::Open | Kind::Close) || left_out.iter().any(within) {
             space = true;
             continue;
         }
@@ -272,6 +275,27 @@ pub(super) fn normalised(
         }
     }
     (out, counter.map(|(_, value)| value))
+}
+
+/// Each `CHARACTER SET x` in front of a `COLLATE x_…`. MySQL writes it for a table that was loaded from a dump, but not
+/// for the original, whose columns took the table's collation without being told.
+fn charsets(text: &[u8], backslash: bool) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    let mut cursor = Cursor::new(text, backslash);
+    while let Some(token) = cursor.next() {
+        let mut ahead = cursor.clone();
+        let starts = token.kind == Kind::Word
+            && text[token.range.clone()].eq_ignore_ascii_case(b"CHARACTER")
+            && ahead.skip("SET");
+        let Some(charset) = starts.then(|| ahead.word()).flatten() else { continue };
+        let end = ahead.position();
+        let collation = if ahead.skip("COLLATE") { ahead.word() } else { None };
+        let rest = collation.and_then(|collation| collation.strip_prefix(charset));
+        if rest.is_some_and(|rest| rest.starts_with(b"_")) {
+            found.push(token.range.start..end);
+        }
+    }
+    found
 }
 
 /// The option `AUTO_INCREMENT=n` behind the columns of a table.

@@ -202,6 +202,20 @@ fn a_definition_is_the_same_wherever_it_was_dumped() {
     assert_eq!(one, digest("CREATE TABLE `t` (`a` int AUTO_INCREMENT)\n ENGINE=InnoDB COMMENT='x  y';"));
     assert_ne!(one, digest("CREATE TABLE `t` (`a` int AUTO_INCREMENT) ENGINE=InnoDB COMMENT='x y';"));
     assert_ne!(one, digest("CREATE TABLE `t` (`a` int) ENGINE=InnoDB COMMENT='x  y';"));
+    // What MySQL writes more of a copy means the same; another character set does not.
+    let collated = digest("CREATE TABLE `t` (`a` text COLLATE utf8mb4_polish_ci);");
+    assert_eq!(
+        collated,
+        digest("CREATE TABLE `t` (`a` text CHARACTER SET utf8mb4 COLLATE utf8mb4_polish_ci);")
+    );
+    assert_ne!(
+        collated,
+        digest("CREATE TABLE `t` (`a` text CHARACTER SET latin1 COLLATE utf8mb4_polish_ci);")
+    );
+    assert_ne!(
+        digest("CREATE TABLE `t` (`a` text CHARACTER SET latin1);"),
+        digest("CREATE TABLE `t` (`a` text);")
+    );
     let digest = |sql: &str| read(sql).objects[0].digest;
     let one = digest(
         "/*!50003 CREATE*/ /*!50017 DEFINER=`a`@`b`*/ /*!50003 TRIGGER t BEFORE INSERT ON x SET @a=1 */;",
