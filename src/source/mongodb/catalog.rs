@@ -74,6 +74,12 @@ pub(super) fn read(deployment: &Deployment, database: &str, cancel: &Cancel) -> 
     }
 }
 
+/// Whether a database holds anything at all, were it only collections of the server's own.
+pub(super) fn exists(deployment: &Deployment, database: &str, cancel: &Cancel) -> Result<bool> {
+    let list = doc! { "listCollections": 1, "cursor": {}, "nameOnly": true };
+    Ok(!deployment.ask(cancel, deployment.documents(database, list))?.is_empty())
+}
+
 fn entry(listed: &RawDocumentBuf) -> Result<Entry> {
     let invalid = |error: mongodb::bson::error::Error| {
         Error::failed("the server described a collection in a way that cannot be understood").because(&error)

@@ -50,8 +50,11 @@ pub(super) fn dump(source: &Mongodb, database: &str, sink: &dyn Sink, cancel: &C
     let deployment = Arc::new(Deployment::connect(&source.params, cancel)?);
     let before = catalog::read(&deployment, database, cancel)?;
     if before.is_empty() {
-        return Err(Error::failed(format!("the database {database} has no collections (any more)"))
-            .hint("run the backup again; if it is gone for good, it will be reported as vanished"));
+        if !catalog::exists(&deployment, database, cancel)? {
+            return Err(Error::failed(format!("the database {database} has no collections (any more)"))
+                .hint("run the backup again; if it is gone for good, it will be reported as vanished"));
+        }
+        manifest.notes.push("it holds only what the server keeps for itself, which no dump has".to_owned());
     }
     let version = deployment.version_number();
     let with_data: Vec<_> =

@@ -29,6 +29,11 @@ const FASTEST: u64 = 60_000_000;
 /// supported, not a member of a replica set, unavailable, and a provider's refusal.
 const NO_SNAPSHOTS: [i32; 6] = [20, 72, 115, 123, 246, 8000];
 
+/// How often a snapshot is asked for when the connection breaks.
+const ATTEMPTS: u32 = 3;
+/// Wait between these.
+const PAUSE: Duration = Duration::from_secs(1);
+
 /// How a database is read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Plan {
@@ -78,7 +83,16 @@ pub(super) fn plan(
 }
 
 fn take(deployment: &Deployment, place: &Place, patience: &Patience) -> Result<Plan> {
-    match deployment.handle().block_on(take_snapshot(deployment, place, patience)) {
+    let mut asked = deployment.handle().block_on(take_snapshot(deployment, place, patience));
+    for _ in 1..ATTEMPTS {
+        if !asked.as_ref().is_err_and(Fault::is_passing) {
+            break;
+        }
+        std::thread::sleep(PAUSE);
+        patience.cancel.check()?;
+        asked = deployment.handle().block_on(take_snapshot(deployment, place, patience));
+    }
+    match asked {
         Ok(Some(at)) => Ok(Plan { at: Some(at), reason: None }),
         Ok(None) => Ok(Plan::without("the server took the question for a snapshot and gave none")),
         Err(fault) => match refusal(&fault) {

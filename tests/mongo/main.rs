@@ -1,0 +1,29 @@
+//! The source `mongodb` against a real server: what is backed up, what comes back, and how it fails.
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "../common/onlookers.rs"]
+mod onlookers;
+#[path = "../common/reports.rs"]
+mod reports;
+#[allow(dead_code)]
+#[path = "../failure/running.rs"]
+mod running;
+
+mod atlas;
+mod consistency;
+mod discovery;
+mod failures;
+mod golden;
+mod link;
+mod memory;
+mod names;
+mod relay;
+mod restore;
+mod round_trip;
+mod secrets;
+mod stock;
+mod support;
+mod types;
