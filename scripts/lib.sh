@@ -316,6 +316,65 @@ install_mongo_server() {
     return "$status"
 }
 
+# ensure_azurite: an emulator of Azure's blob service.
+ensure_azurite() {
+    export TIK_BACKUP_TEST_AZURITE=$TIK_BACKUP_TOOLS/azurite
+    [ -e "$TIK_BACKUP_TEST_AZURITE/node_modules/azurite/package.json" ] || with_tools_lock install_azurite
+}
+
+install_azurite() {
+    local root=$TIK_BACKUP_TOOLS/azurite
+    [ ! -e "$root/node_modules/azurite/package.json" ] || return 0
+    if ! command -v npm >/dev/null || ! node -e 'process.exit(parseInt(process.versions.node) >= 18 ? 0 : 1)'; then
+        ensure_apt nodejs npm || return 1
+    fi
+    say "installing Azurite into $root"
+    rm -rf "$root" "$root.new"
+    mkdir -p "$root.new" || return 1
+    quietly npm install --prefix "$root.new" --no-save --no-audit --no-fund --omit=dev azurite@3.35.0 || {
+        rm -rf "$root.new"
+        warn "npm could not install Azurite"
+        return 1
+    }
+    mv "$root.new" "$root"
+}
+
+# ensure_azure_python: a Python with Microsoft's own clients of Azure, which the fake of Azure is held against.
+ensure_azure_python() {
+    export TIK_BACKUP_TEST_AZURE_PYTHON=$TIK_BACKUP_TOOLS/azure-python/bin/python
+    azure_python_works || with_tools_lock install_azure_python
+}
+
+azure_python_works() {
+    local module
+    [ -x "$TIK_BACKUP_TEST_AZURE_PYTHON" ] || return 1
+    for module in storage.fileshare mgmt.storage mgmt.resource.subscriptions mgmt.postgresqlflexibleservers \
+        mgmt.mysqlflexibleservers; do
+        [ -n "$(find "${TIK_BACKUP_TEST_AZURE_PYTHON%/bin/*}/lib" -path "*/site-packages/azure/${module//.//}/__init__.py" -print -quit)" ] ||
+            return 1
+    done
+}
+
+install_azure_python() {
+    local venv=$TIK_BACKUP_TOOLS/azure-python python=python3
+    ! azure_python_works || return 0
+    say "installing Microsoft's clients of Azure into $venv"
+    rm -rf "$venv"
+    # A Python without its venv module is Debian's: there the module is a package of its own.
+    if ! "$python" -m venv "$venv" >/dev/null 2>&1; then
+        rm -rf "$venv"
+        ensure_apt python3 python3-venv || return 1
+        python=/usr/bin/python3
+        quietly "$python" -m venv "$venv" || return 1
+    fi
+    quietly "$venv/bin/pip" install --disable-pip-version-check azure-storage-file-share==12.27.1 \
+        azure-mgmt-storage==25.3.0 azure-mgmt-resource-subscriptions==1.0.0 \
+        azure-mgmt-postgresqlflexibleservers==3.0.0 azure-mgmt-mysqlflexibleservers==1.0.0 || {
+        warn "pip could not install Microsoft's clients of Azure"
+        return 1
+    }
+}
+
 # find_mongo_tools: MongoDB's own mongodump and mongorestore. Debian has no package of them, so they are used where
 # they are and not installed, not even in CI.
 find_mongo_tools() {
@@ -341,6 +400,8 @@ ensure_test_tools() {
     need "MariaDB" ensure_mariadb
     need "MySQL 9.7" ensure_mysql
     need "a MongoDB server" ensure_mongo_server
+    need "Azurite" ensure_azurite
+    need "Microsoft's clients of Azure" ensure_azure_python
     find_mongo_tools
 }
 

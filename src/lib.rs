@@ -1,6 +1,7 @@
 //! tik-backup: finds every database of the configured servers, streams each into a restic repository, and puts it
 //! back. `docs/design.md` tells how the parts belong together.
 
+pub mod azure;
 pub mod backup;
 pub mod cli;
 pub mod config;

@@ -1,30 +1,27 @@
 //! From a snapshot back to a database or to files.
 
-use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
-    io::Write,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
-    path::{Path, PathBuf},
-    time::Duration,
-};
+mod folder;
+mod target;
+
+use std::{path::PathBuf, time::Duration};
 
 use jiff::Zoned;
 use serde::Serialize;
 
 use crate::{
-    config::{Config, Secret, SecretFile, SourceKind},
+    config::Config,
     error::{Error, Result},
     repository::{At, LockOptions, Repository, Snapshot, SnapshotFiles, SnapshotReader},
-    source::{
-        Files, GLOBALS, MANIFEST,
-        manifest::Manifest,
-        mongodb, mysql,
-        postgres::{self, Role},
-    },
+    source::{Files, GLOBALS, MANIFEST, azure, manifest::Manifest, postgres::Role},
     stream::cancel::Cancel,
 };
 
-pub use crate::source::restore::{Options, Restored};
+pub use self::folder::FolderReport;
+use self::target::{Done, Target};
+pub use crate::source::{
+    azure::restore::Report as Storage,
+    restore::{Options, Restored},
+};
 
 /// Where to restore to.
 #[derive(Debug, Clone)]
@@ -68,7 +65,13 @@ pub struct Report {
     /// What was done in the database.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub database: Option<Restored>,
-    /// Files written.
+    /// What was put into a container or share.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub storage: Option<azure::restore::Report>,
+    /// What was written into a folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub folder: Option<FolderReport>,
+    /// Files written, a thousand of them at most.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<PathBuf>,
 }
@@ -78,7 +81,7 @@ pub fn run(config: &Config, request: &Request, notice: &dyn Fn(&str), cancel: &C
     let name = format!("{}/{}", request.source, request.item);
     // Wrong arguments should be told before the repository is opened.
     let target = match &request.destination {
-        Destination::Database(into) => Some(target(config, request, into)?),
+        Destination::Database(into) => Some(target::find(config, request, into, cancel)?),
         Destination::Folder(_) => None,
     };
     let begin = std::time::Instant::now();
@@ -101,6 +104,8 @@ pub fn run(config: &Config, request: &Request, notice: &dyn Fn(&str), cancel: &C
         time: snapshot.time.clone(),
         seconds: 0.0,
         database: None,
+        storage: None,
+        folder: None,
         files: Vec::new(),
     };
     notice(&format!(
@@ -109,38 +114,30 @@ pub fn run(config: &Config, request: &Request, notice: &dyn Fn(&str), cancel: &C
         crate::output::time(&snapshot.time)
     ));
     match (&request.destination, target) {
-        (Destination::Folder(folder), _) => report.files = to_folder(&files, folder)?,
+        (Destination::Folder(into), _) => {
+            let mut written = folder::restore(&files, into, &snapshot.kind, notice, cancel)
+                .map_err(|e| e.context(&name))?;
+            report.files = std::mem::take(&mut written.written);
+            report.folder = Some(written);
+        }
         (Destination::Database(_), Some(target)) => {
             let manifest = Manifest::from_json(&files.read(MANIFEST)?)?;
             if manifest.kind != target.kind() {
                 return Err(Error::usage(format!(
-                    "{name} is of kind {}, --into names a database of kind {}",
+                    "{name} is of kind {}, --into names a target of kind {}",
                     manifest.kind,
                     target.kind()
                 )));
             }
-            let restored = match &target {
-                Target::Postgres { target, clients } => {
-                    let roles = roles_at(&reader, &snapshots, snapshot, notice)?;
-                    let options = &request.options;
-                    postgres::restore::restore(
-                        &manifest, &files, &roles, target, clients, options, cancel, notice,
-                    )
-                }
-                Target::Mongodb(target) => {
-                    mongodb::restore::restore(&manifest, &files, target, &request.options, cancel, notice)
-                }
-                Target::Mysql { target, clients } => mysql::restore::restore(
-                    &manifest,
-                    &files,
-                    target,
-                    clients,
-                    &request.options,
-                    cancel,
-                    notice,
-                ),
+            let roles = match &target {
+                Target::Postgres { .. } => roles_at(&reader, &snapshots, snapshot, notice)?,
+                _ => Vec::new(),
             };
-            report.database = Some(restored.map_err(|e| e.context(&name))?);
+            let restored = target.restore(&manifest, &files, &roles, &request.options, notice, cancel);
+            match restored.map_err(|e| e.context(&name))? {
+                Done::Database(database) => report.database = Some(database),
+                Done::Storage(storage) => report.storage = Some(storage),
+            }
         }
         (Destination::Database(_), None) => return Err(Error::failed("no target")),
     }
@@ -179,104 +176,6 @@ fn unknown_item(name: &str, snapshots: &[Snapshot]) -> Error {
     }
 }
 
-/// The target database and the tools to reach it with.
-enum Target {
-    Postgres { target: postgres::restore::Target, clients: postgres::clients::Clients },
-    Mysql { target: mysql::restore::Target, clients: mysql::clients::Clients },
-    Mongodb(Box<mongodb::restore::Target>),
-}
-
-impl Target {
-    fn kind(&self) -> &'static str {
-        match self {
-            Self::Postgres { .. } => "postgres",
-            Self::Mysql { .. } => "mysql",
-            Self::Mongodb(_) => "mongodb",
-        }
-    }
-}
-
-/// The target that `--into` names: a URL, or a database on the source's own server.
-fn target(config: &Config, request: &Request, into: &str) -> Result<Target> {
-    let configured = config.source(&request.source).map(|source| &source.kind);
-    let mut target = match into.split_once("://") {
-        Some((scheme, _)) => by_url(scheme, into, configured)?,
-        None => {
-            let kind = configured.ok_or_else(|| {
-                Error::usage(format!(
-                    "--into {into} means a database on the server of the source {}, which is not configured",
-                    request.source
-                ))
-                .hint("write a URL: --into postgresql://user@host/database")
-            })?;
-            on_own_server(kind, into)?
-        }
-    };
-    if let Some(file) = &request.password_file {
-        let password = SecretFile::at("--password-file", file).load()?;
-        match &mut target {
-            Target::Postgres { target, .. } => target.params.password = Some(password.expose().to_owned()),
-            Target::Mongodb(target) => {
-                target.params.set_password(Secret::new(password.expose().to_owned()))?;
-            }
-            Target::Mysql { target, .. } => {
-                target.params.password = Some(Secret::new(password.expose().to_owned()).into());
-            }
-        }
-    }
-    Ok(target)
-}
-
-fn by_url(scheme: &str, url: &str, configured: Option<&SourceKind>) -> Result<Target> {
-    match scheme {
-        "postgresql" | "postgres" => {
-            let dirs = match configured {
-                Some(SourceKind::Postgres(postgres)) => &postgres.server.client_dirs[..],
-                _ => &[],
-            };
-            let clients = postgres::clients::Clients::find(dirs);
-            Ok(Target::Postgres { target: postgres::restore::parse_url(url)?, clients })
-        }
-        "mysql" | "mariadb" => {
-            let dirs = match configured {
-                Some(SourceKind::Mysql(mysql)) => &mysql.server.client_dirs[..],
-                _ => &[],
-            };
-            let clients = mysql::clients::Clients::find(dirs);
-            Ok(Target::Mysql { target: mysql::restore::parse_url(url)?, clients })
-        }
-        "mongodb" | "mongodb+srv" => Ok(Target::Mongodb(Box::new(mongodb::restore::parse_url(url)?))),
-        other => Err(Error::usage(format!("--into: a URL of kind {other}:// is not known")).hint(
-            "write postgresql://user@host/database, mysql://…, mongodb://…, or a database's name alone",
-        )),
-    }
-}
-
-fn on_own_server(kind: &SourceKind, database: &str) -> Result<Target> {
-    let database = database.to_owned();
-    Ok(match kind {
-        SourceKind::Postgres(server) => Target::Postgres {
-            target: postgres::restore::Target {
-                params: postgres::params(server)?,
-                database,
-                maintenance_db: server.maintenance_db.clone(),
-            },
-            clients: postgres::clients::Clients::find(&server.server.client_dirs),
-        },
-        SourceKind::Mongodb(server) => {
-            let params = mongodb::connect::Params::load(&server.uri_file)?;
-            Target::Mongodb(Box::new(mongodb::restore::Target::new(params, database)?))
-        }
-        SourceKind::Mysql(server) => Target::Mysql {
-            target: mysql::restore::Target {
-                params: mysql::connect::ConnectParams::configured(&server.server)?,
-                database,
-            },
-            clients: mysql::clients::Clients::find(&server.server.client_dirs),
-        },
-    })
-}
-
 /// The roles of the `@globals` snapshot that was made with this one: the newest up to a day later, else the oldest.
 fn roles_at(
     reader: &SnapshotReader,
@@ -284,7 +183,11 @@ fn roles_at(
     item: &Snapshot,
     notice: &dyn Fn(&str),
 ) -> Result<Vec<Role>> {
-    let globals = || snapshots.iter().filter(|s| s.source == item.source && s.item == GLOBALS);
+    // Of several servers each has its own: SERVER/@globals beside SERVER/DATABASE.
+    let of_server = item.item.split_once('/').map(|(server, _)| format!("{server}/{GLOBALS}"));
+    let stored = |name: &str| snapshots.iter().any(|s| s.source == item.source && s.item == name);
+    let globals_name = of_server.filter(|name| stored(name)).unwrap_or_else(|| GLOBALS.to_owned());
+    let globals = || snapshots.iter().filter(|s| s.source == item.source && s.item == globals_name);
     let limit = item.time.timestamp() + Duration::from_secs(24 * 3600);
     let Some(chosen) = globals().rfind(|s| s.time.timestamp() <= limit).or_else(|| globals().next()) else {
         notice("there is no snapshot of @globals: missing roles cannot be created");
@@ -292,49 +195,4 @@ fn roles_at(
     };
     let manifest = Manifest::from_json(&SnapshotFiles::new(reader, chosen).read(MANIFEST)?)?;
     Ok(manifest.postgres.map(|detail| detail.roles).unwrap_or_default())
-}
-
-/// Writes all files of a snapshot into a folder of ours, readable by nobody else.
-fn to_folder(files: &dyn Files, folder: &Path) -> Result<Vec<PathBuf>> {
-    let failed = |what: &Path, e: &std::io::Error| {
-        Error::failed(format!("cannot write {}", what.display())).because(e)
-    };
-    match fs::read_dir(folder) {
-        Ok(mut entries) => {
-            if entries.next().is_some() {
-                return Err(Error::usage(format!("{} is not empty", folder.display()))
-                    .hint("name a folder that does not exist yet"));
-            }
-        }
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|e| failed(folder, &e))?;
-        }
-        Err(e) => return Err(failed(folder, &e)),
-    }
-    let mut written = Vec::new();
-    for (path, bytes) in files.list()? {
-        if path.split('/').any(|part| matches!(part, "" | "." | "..")) {
-            return Err(Error::failed(format!("the snapshot has a file with an unsafe path: {path}")));
-        }
-        let target = folder.join(&path);
-        if let Some(parent) = target.parent() {
-            DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(|e| failed(parent, &e))?;
-        }
-        let mut file: File = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&target)
-            .map_err(|e| failed(&target, &e))?;
-        let copied = files.copy(&path, &mut file)?;
-        file.flush().and_then(|()| file.sync_all()).map_err(|e| failed(&target, &e))?;
-        if copied != bytes {
-            return Err(Error::failed(format!("{path} has {copied} bytes instead of {bytes}")));
-        }
-        written.push(target);
-    }
-    if written.is_empty() {
-        return Err(Error::failed("the snapshot holds no files"));
-    }
-    Ok(written)
 }

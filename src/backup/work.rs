@@ -17,7 +17,7 @@ use crate::{
     config::Config,
     error::{Error, Result},
     repository::{
-        Repository, item_path,
+        PreviousSnapshots, Repository, item_path,
         writer::{Committed, ItemWriter, RunWriter, SnapshotMeta},
     },
     source::{MANIFEST, Source, manifest::Manifest},
@@ -76,14 +76,15 @@ pub(super) fn run(
     let threads = config.jobs.min(plan.items.len()).max(1);
     let active = AtomicUsize::new(threads);
     let mut collected: Vec<Option<ItemReport>> = (0..plan.items.len()).map(|_| None).collect();
+    let previous = PreviousSnapshots::new(repository);
     thread::scope(|scope| {
         for _ in 0..threads {
-            let (queue, active, reports) = (&queue, &active, reports_tx.clone());
+            let (queue, active, previous, reports) = (&queue, &active, &previous, reports_tx.clone());
             scope.spawn(move || {
                 while let Some(index) = queue.take(&plan.items) {
                     let planned = &plan.items[index];
                     let source = &*plan.sources[planned.source].0;
-                    let job = Job { repository, writer, source, planned, index, observer, cancel };
+                    let job = Job { repository, writer, previous, source, planned, index, observer, cancel };
                     // Whatever happens to one item, the others must not wait for its place.
                     let _ = catch_unwind(AssertUnwindSafe(|| job.run(&reports)));
                     queue.done(planned.source);
@@ -121,6 +122,7 @@ fn lost(plan: &Plan, planned: &Planned) -> ItemReport {
 struct Job<'a> {
     repository: &'a Repository,
     writer: &'a RunWriter,
+    previous: &'a PreviousSnapshots<'a>,
     source: &'a dyn Source,
     planned: &'a Planned,
     index: usize,
@@ -166,7 +168,7 @@ impl Job<'_> {
         }
     }
 
-    fn stream(&self) -> Result<(ItemWriter, SnapshotMeta, Vec<String>)> {
+    fn stream(&self) -> Result<(ItemWriter<'_>, SnapshotMeta, Vec<String>)> {
         match self.attempt() {
             // What the first attempt stored belongs to no snapshot.
             Err(_) if !self.cancel.is_cancelled() && self.source.try_again(&self.planned.item) => {
@@ -176,12 +178,17 @@ impl Job<'_> {
         }
     }
 
-    fn attempt(&self) -> Result<(ItemWriter, SnapshotMeta, Vec<String>)> {
+    fn attempt(&self) -> Result<(ItemWriter<'_>, SnapshotMeta, Vec<String>)> {
         self.cancel.check()?;
-        let item = self.writer.item()?;
+        let item = self.writer.item(Some(self.previous.of(self.source.name(), &self.planned.item.name)))?;
         let name = format!("{}/{}", self.source.name(), self.planned.item.name);
         self.observer.started(&name, self.planned.item.estimate, item.bytes_read());
-        let manifest = self.source.dump(&self.planned.item, &item, self.cancel)?;
+        let mut manifest = self.source.dump(&self.planned.item, &item, self.cancel)?;
+        if let Some(problem) = item.previous_problem() {
+            manifest.notes.push(format!(
+                "the previous snapshot could not be read, so everything was read anew: {problem}"
+            ));
+        }
         item.store(MANIFEST, &mut manifest.to_json()?.as_slice())?;
         let Manifest { started, notes, .. } = manifest;
         let meta = SnapshotMeta {

@@ -8,7 +8,7 @@ use crate::{
     error::{Error, Result},
     output::{duration, name, size, time},
     repository::At,
-    restore::{self, Destination, Options, Report, Request, Restored},
+    restore::{self, Destination, Options, Report, Request, Restored, Storage},
 };
 
 #[derive(Debug, clap::Args)]
@@ -18,10 +18,12 @@ pub(super) struct Args {
     #[arg(value_name = "SOURCE/ITEM")]
     item: Selector,
     /// Restore into this database: postgresql://user@host/database, mysql://…, mongodb://…, or a name on the source's own
-    /// server. It is created if it does not exist, and must be empty otherwise
+    /// server; or into this container or share: its https:// URL, ACCOUNT/CONTAINER or ACCOUNT/share:NAME. It is created if
+    /// it does not exist, and must be empty otherwise
     #[arg(long, value_name = "URL|NAME")]
     into: Option<String>,
-    /// Write the files for the database's own tools into this new folder
+    /// Write the files into this new folder: the dump for the database's own tools, or the content of a folder, container
+    /// or share
     #[arg(long, value_name = "DIR")]
     to: Option<PathBuf>,
     /// Which snapshot: latest, an id, or the newest of a time or earlier
@@ -30,7 +32,7 @@ pub(super) struct Args {
     /// Restore only this table or collection
     #[arg(long, value_name = "[SCHEMA.]NAME", conflicts_with = "to")]
     table: Option<String>,
-    /// File with the password of the account in --into
+    /// File with the password of the account in --into; of a container or share a key or shared access signature
     #[arg(long, value_name = "FILE", conflicts_with = "to")]
     password_file: Option<PathBuf>,
     /// Everything belongs to the connecting account: no owners, no definers
@@ -48,6 +50,9 @@ pub(super) struct Args {
     /// Leave out what only a superuser can restore, and say what it is
     #[arg(long, conflicts_with = "to")]
     skip_superuser_objects: bool,
+    /// Replace blobs and files that have the same name in the target container or share; others stay
+    #[arg(long, conflicts_with = "to")]
+    overwrite: bool,
 }
 
 pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
@@ -73,6 +78,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
             no_tablespaces: args.no_tablespaces,
             no_roles: args.no_roles,
             skip_superuser: args.skip_superuser_objects,
+            overwrite: args.overwrite,
         },
     };
     let config = context.config()?;
@@ -86,8 +92,10 @@ fn text(report: &Report) -> String {
     let what = name(&format!("{}/{}", report.source, report.item));
     let from = format!("snapshot {} of {}", &report.snapshot[..8], time(&report.time));
     let Some(database) = &report.database else {
-        let files: Vec<_> = report.files.iter().map(|file| format!("  {}", file.display())).collect();
-        return format!("wrote {what} from {from}:\n{}", files.join("\n"));
+        return match &report.storage {
+            Some(storage) => stored(storage, &what, &from, report.seconds),
+            None => written(report, &what, &from),
+        };
     };
     let mut text = format!(
         "restored {what} into the {}database {} from {from}: {}, {}\n{}",
@@ -106,6 +114,40 @@ fn text(report: &Report) -> String {
     for note in &database.notes {
         text.push_str(&format!("\nnote: {note}"));
     }
+    text
+}
+
+/// Of files in a folder: each of a few, else how many.
+fn written(report: &Report, what: &str, from: &str) -> String {
+    const FEW: usize = 20;
+    let mut text = match &report.folder {
+        Some(folder) if folder.files > FEW as u64 => format!(
+            "wrote {what} from {from}: {} files, {}, {}",
+            folder.files,
+            size(folder.bytes),
+            duration(report.seconds)
+        ),
+        _ => {
+            let files: Vec<_> = report.files.iter().map(|file| format!("  {}", file.display())).collect();
+            format!("wrote {what} from {from}:\n{}", files.join("\n"))
+        }
+    };
+    if let Some(folder) = &report.folder {
+        folder.notes.iter().for_each(|note| text.push_str(&format!("\nnote: {note}")));
+    }
+    text
+}
+
+fn stored(storage: &Storage, what: &str, from: &str, seconds: f64) -> String {
+    let mut text = format!(
+        "restored {what} into {}{} from {from}: {} files, {}, {}",
+        if storage.created { "the new " } else { "" },
+        name(&storage.into),
+        storage.files,
+        size(storage.bytes),
+        duration(seconds)
+    );
+    storage.notes.iter().for_each(|note| text.push_str(&format!("\nnote: {note}")));
     text
 }
 

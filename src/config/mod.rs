@@ -2,6 +2,8 @@
 //!
 //! `docs/configuration.md` describes every key.
 
+mod azure;
+mod directory;
 mod document;
 mod location;
 mod mongodb;
@@ -28,6 +30,8 @@ use std::{
     time::Duration,
 };
 
+pub use azure::{AzurePrincipal, AzureServers, AzureStorageConfig};
+pub use directory::DirectoryConfig;
 pub use location::{Location, RepositoryLocation};
 pub use mongodb::{MongodbConfig, MongodbConsistency};
 pub use mysql::MysqlConfig;
@@ -137,7 +141,7 @@ pub struct SourceConfig {
 }
 
 /// What a source is.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum SourceKind {
     /// A PostgreSQL server.
     Postgres(PostgresConfig),
@@ -145,6 +149,10 @@ pub enum SourceKind {
     Mysql(MysqlConfig),
     /// A MongoDB deployment.
     Mongodb(MongodbConfig),
+    /// The storage accounts of an Azure tenant.
+    AzureStorage(AzureStorageConfig),
+    /// Folders of this machine.
+    Directory(DirectoryConfig),
 }
 
 impl SourceKind {
@@ -154,6 +162,8 @@ impl SourceKind {
             Self::Postgres(_) => "postgres",
             Self::Mysql(_) => "mysql",
             Self::Mongodb(_) => "mongodb",
+            Self::AzureStorage(_) => "azure-storage",
+            Self::Directory(_) => "directory",
         }
     }
 }
@@ -166,6 +176,13 @@ impl SourceName {
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl SourceName {
+    /// The name of a part of the source, for messages.
+    pub(crate) fn part(name: &str) -> Self {
+        Self(name.to_owned())
     }
 }
 

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use super::{
-    Config, RepositoryConfig, Retention, SourceConfig, SourceKind, SourceName,
+    Config, RepositoryConfig, Retention, SourceConfig, SourceKind, SourceName, azure, directory,
     document::{Document, type_of},
     location::{self, RepositoryLocation},
     mongodb, mysql, postgres,
@@ -24,10 +24,12 @@ const MAX_KEEP: i64 = 1_000_000;
 type ReadKind = fn(&mut Reader<'_>) -> Option<SourceKind>;
 
 /// The kinds of source that this version knows.
-const KINDS: [(&str, ReadKind); 3] = [
+const KINDS: [(&str, ReadKind); 5] = [
     ("postgres", |reader| postgres::read(reader).map(SourceKind::Postgres)),
     ("mysql", |reader| mysql::read(reader).map(SourceKind::Mysql)),
     ("mongodb", |reader| mongodb::read(reader).map(SourceKind::Mongodb)),
+    ("azure-storage", |reader| azure::read(reader).map(SourceKind::AzureStorage)),
+    ("directory", |reader| directory::read(reader).map(SourceKind::Directory)),
 ];
 
 /// Reads the whole configuration; problems are left in the document. `None` if a part is missing.

@@ -5,13 +5,20 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{patterns::Patterns, reader::Reader, secret::SecretFile};
+use super::{
+    azure::{self, AzureServers},
+    patterns::Patterns,
+    reader::Reader,
+    secret::SecretFile,
+};
 
 /// What is configured of every database server that is reached by its own clients.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ServerConfig {
-    /// Where the server listens.
+    /// Where the server listens. Empty if the servers are found in Azure.
     pub host: Host,
+    /// How to find the servers in Azure, if that is how.
+    pub azure: Option<AzureServers>,
     /// TCP port; of PostgreSQL also the number in the socket's file name.
     pub port: u16,
     /// Account to connect as. `None` only for sockets: the name of the user that runs the program.
@@ -50,7 +57,11 @@ pub(super) struct Defaults {
 
 /// Reads the keys that every kind of server has.
 pub(super) fn read(reader: &mut Reader<'_>, defaults: &Defaults) -> Option<ServerConfig> {
-    let host = read_host(reader, defaults.socket, defaults.path);
+    let azure = azure::read_servers(reader);
+    let host = match &azure {
+        Some(_) => Some(Host::Tcp(String::new())),
+        None => read_host(reader, defaults.socket, defaults.path),
+    };
     let user = reader.string("user");
     if user.is_none() && matches!(host, Some(Host::Tcp(_))) {
         reader.missing("user", &format!("a connection over TCP needs the name of {}", defaults.account));
@@ -62,6 +73,10 @@ pub(super) fn read(reader: &mut Reader<'_>, defaults: &Defaults) -> Option<Serve
     let (sslcert, sslkey) = read_certificate(reader);
     Some(ServerConfig {
         host: host?,
+        azure: match azure {
+            Some(servers) => Some(servers?),
+            None => None,
+        },
         port,
         user,
         password_file,

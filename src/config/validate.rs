@@ -2,7 +2,9 @@
 
 use std::{fs::File, path::Path};
 
-use super::{Config, RepositoryLocation, RootCertificates, ServerConfig, SourceConfig, SourceKind};
+use super::{
+    AzurePrincipal, Config, RepositoryLocation, RootCertificates, ServerConfig, SourceConfig, SourceKind,
+};
 use crate::error::{Error, Result};
 
 impl Config {
@@ -23,6 +25,8 @@ impl Config {
                 SourceKind::Postgres(postgres) => check_server(source, &postgres.server, &mut problems),
                 SourceKind::Mysql(mysql) => check_server(source, &mysql.server, &mut problems),
                 SourceKind::Mongodb(mongodb) => problems.extend(mongodb.uri_file.load().err()),
+                SourceKind::AzureStorage(azure) => check_principal(&azure.principal, &mut problems),
+                SourceKind::Directory(_) => {}
             }
         }
         match problems.len() {
@@ -36,8 +40,17 @@ impl Config {
     }
 }
 
+fn check_principal(principal: &AzurePrincipal, problems: &mut Vec<Error>) {
+    for file in [&principal.tenant_id_file, &principal.client_id_file, &principal.client_secret_file] {
+        problems.extend(file.load().err());
+    }
+}
+
 fn check_server(source: &SourceConfig, server: &ServerConfig, problems: &mut Vec<Error>) {
     problems.extend(server.password_file.as_ref().and_then(|file| file.load().err()));
+    if let Some(azure) = &server.azure {
+        check_principal(&azure.principal, problems);
+    }
     let root = match &server.sslrootcert {
         Some(RootCertificates::File(path)) => Some(path),
         _ => None,

@@ -84,6 +84,12 @@ impl KnownBlobs {
         Ok(Self { data: sorted(data), trees: sorted(trees), missing, listed })
     }
 
+    /// Whether the repository had a blob before this run.
+    pub(super) fn has(&self, tpe: BlobType, id: &Hash) -> bool {
+        let blobs = if tpe == BlobType::Data { &self.data } else { &self.trees };
+        blobs.stored.binary_search(id).is_ok()
+    }
+
     /// Asks whether a blob must be stored; `ticket` is called once if so.
     pub(super) fn claim(&self, tpe: BlobType, id: &Hash, ticket: impl FnOnce() -> u64) -> Claim {
         let blobs = if tpe == BlobType::Data { &self.data } else { &self.trees };

@@ -2,12 +2,15 @@
 //! prune and check; the write path in [`writer`] is our own.
 
 mod chunker;
+mod folders;
 mod guard;
 mod known;
 mod local;
 pub(crate) mod lock;
 mod maintenance;
+mod node;
 mod packs;
+mod previous;
 mod read;
 mod retention;
 mod retry;
@@ -26,7 +29,8 @@ use rustic_core::{
 
 pub use lock::{LockGuard, LockOptions};
 pub use maintenance::{CheckReport, PruneReport, Subset};
-pub use read::{FileEntry, SnapshotFiles, SnapshotReader};
+pub use previous::{PreviousItem, PreviousSnapshots};
+pub use read::{SnapshotFiles, SnapshotReader};
 pub use sessions::end_sessions;
 pub use snapshot::{At, Snapshot, item_path};
 

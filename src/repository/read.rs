@@ -1,23 +1,31 @@
 //! Reading snapshots.
 
 use std::{
+    ffi::OsStr,
     io::{self, Write},
-    path::Path,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+    sync::Mutex,
 };
 
-use rustic_core::{IndexedFullStatus, LsOptions, repofile::NodeType};
+use rustic_core::{
+    DataId, IndexedFullStatus,
+    repofile::{Metadata, Node, NodeType},
+};
 
-use super::{Repository, Snapshot, rustic_error};
-use crate::error::{Error, Result};
+use super::{
+    Repository, Snapshot,
+    folders::{Folders, FoundFile},
+    node::{attributes, kind},
+    rustic_error,
+};
+use crate::{
+    error::{Error, Result},
+    source::{self, Files},
+};
 
-/// A file of a snapshot.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FileEntry {
-    /// Path below the item's folder.
-    pub path: String,
-    /// Length in bytes.
-    pub bytes: u64,
-}
+/// A small file is not larger than this.
+const SMALL: u64 = 1 << 30;
 
 /// Reads files of snapshots, with the whole index in memory.
 pub struct SnapshotReader {
@@ -30,69 +38,6 @@ impl Repository {
         let repo =
             self.reopen()?.to_indexed().map_err(|e| rustic_error("cannot read the repository's index", e))?;
         Ok(SnapshotReader { repo })
-    }
-}
-
-impl SnapshotReader {
-    /// The files of a snapshot.
-    pub fn files(&self, snapshot: &Snapshot) -> Result<Vec<FileEntry>> {
-        let failed = |e| {
-            rustic_error(&format!("cannot list snapshot {} of {}", snapshot.short_id(), snapshot.name()), e)
-        };
-        let folder = super::item_path(&snapshot.source, &snapshot.item);
-        let node = self.node(snapshot, "")?;
-        let mut files = Vec::new();
-        for entry in self.repo.ls(&node, &LsOptions::default()).map_err(failed)? {
-            let (path, node) = entry.map_err(failed)?;
-            if matches!(node.node_type, NodeType::File) {
-                let path = path.strip_prefix(&folder).unwrap_or(&path).to_string_lossy().into_owned();
-                files.push(FileEntry { path, bytes: node.meta.size });
-            }
-        }
-        Ok(files)
-    }
-
-    /// Writes a file of a snapshot to `target`. What arrives there has passed the repository's authentication; an
-    /// error means that it is not complete.
-    pub fn copy(&self, snapshot: &Snapshot, path: &str, target: &mut dyn Write) -> Result<u64> {
-        let node = self.node(snapshot, path)?;
-        let mut target = Counted { target, bytes: 0, error: None };
-        let copied = self.repo.dump(&node, &mut target);
-        if let Some(error) = target.error {
-            return Err(Error::from_io(format!("cannot write {path}"), error));
-        }
-        copied.map_err(|e| {
-            rustic_error(&format!("cannot read {path} of snapshot {} of {}", snapshot.short_id(), snapshot.name()), e)
-                .hint("`tik-backup check --read-data-subset 100%` shows what is damaged; try an older snapshot with --at")
-        })?;
-        if target.bytes != node.meta.size {
-            return Err(Error::failed(format!(
-                "{path} of snapshot {} should have {} bytes and has {}",
-                snapshot.short_id(),
-                node.meta.size,
-                target.bytes
-            )));
-        }
-        Ok(target.bytes)
-    }
-
-    /// A whole small file, such as a manifest.
-    pub fn small_file(&self, snapshot: &Snapshot, path: &str) -> Result<Vec<u8>> {
-        const LIMIT: u64 = 1 << 30;
-        let node = self.node(snapshot, path)?;
-        if node.meta.size > LIMIT {
-            return Err(Error::failed(format!("{path} of snapshot {} is too large", snapshot.short_id())));
-        }
-        let mut data = Vec::new();
-        self.copy(snapshot, path, &mut data)?;
-        Ok(data)
-    }
-
-    fn node(&self, snapshot: &Snapshot, path: &str) -> Result<rustic_core::repofile::Node> {
-        let full = format!("{}/{path}", super::item_path(&snapshot.source, &snapshot.item));
-        self.repo.node_from_path(snapshot.file.tree, Path::new(full.trim_end_matches('/'))).map_err(|e| {
-            rustic_error(&format!("snapshot {} of {} has no {path}", snapshot.short_id(), snapshot.name()), e)
-        })
     }
 }
 
@@ -124,29 +69,149 @@ impl Write for Counted<'_> {
     }
 }
 
-/// Where a restore reads the files of one snapshot from.
+/// The files of one snapshot.
 pub struct SnapshotFiles<'a> {
     reader: &'a SnapshotReader,
     snapshot: &'a Snapshot,
+    folders: Mutex<Folders<'a>>,
+    /// Path of the item's folder.
+    top: String,
 }
 
 impl<'a> SnapshotFiles<'a> {
     /// The files of `snapshot`.
     pub fn new(reader: &'a SnapshotReader, snapshot: &'a Snapshot) -> Self {
-        Self { reader, snapshot }
+        let top = super::item_path(&snapshot.source, &snapshot.item);
+        Self { reader, snapshot, folders: Mutex::new(Folders::new(&reader.repo, &snapshot.file)), top }
+    }
+
+    /// A file by its path below the item's folder.
+    pub(super) fn find(&self, path: &Path) -> Result<Option<FoundFile>> {
+        let mut folders = self.folders.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        folders.find(&Path::new(&self.top).join(path)).map_err(|e| e.context(self.what()))
+    }
+
+    fn needed(&self, path: &str) -> Result<FoundFile> {
+        self.find(Path::new(path))?.ok_or_else(|| Error::failed(format!("{} has no {path}", self.what())))
+    }
+
+    fn what(&self) -> String {
+        format!("snapshot {} of {}", self.snapshot.short_id(), self.snapshot.name())
+    }
+
+    /// Writes the content of a file to `target`. What arrives there has passed the repository's authentication; an
+    /// error means that it is not complete.
+    fn dump(&self, path: &Path, node: &Node, target: &mut dyn Write) -> Result<u64> {
+        let path = path.display();
+        let mut target = Counted { target, bytes: 0, error: None };
+        let copied = self.reader.repo.dump(node, &mut target);
+        if let Some(error) = target.error {
+            return Err(Error::from_io(format!("cannot write {path}"), error));
+        }
+        copied.map_err(|e| {
+            rustic_error(&format!("cannot read {path} of {}", self.what()), e).hint(
+                "`tik-backup check --read-data-subset 100%` shows what is damaged; try an older snapshot with --at",
+            )
+        })?;
+        if target.bytes != node.meta.size {
+            return Err(Error::failed(format!(
+                "{path} of {} should have {} bytes and has {}",
+                self.what(),
+                node.meta.size,
+                target.bytes
+            )));
+        }
+        Ok(target.bytes)
+    }
+
+    /// The folder of the item.
+    fn item_folder(&self) -> Result<Node> {
+        self.reader
+            .repo
+            .node_from_path(self.snapshot.file.tree, Path::new(&self.top))
+            .map_err(|e| rustic_error(&format!("{} does not hold {}", self.what(), self.top), e))
+    }
+
+    fn walk_folder(
+        &self,
+        folder: &Node,
+        path: &Path,
+        visit: &mut dyn FnMut(source::Node<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let failed = |e| rustic_error(&format!("cannot list {} of {}", path.display(), self.what()), e);
+        let Some(id) = folder.subtree else { return Ok(()) };
+        for node in self.reader.repo.get_tree(&id).map_err(failed)?.nodes {
+            let name = node.name();
+            if matches!(name.as_bytes(), b"" | b"." | b"..") || name.as_bytes().contains(&b'/') {
+                return Err(Error::failed(format!(
+                    "{} has a file with an unsafe name: {name:?}",
+                    self.what()
+                )));
+            }
+            let path = path.join(&name);
+            let content = NodeContent { files: self, path: &path, node: &node };
+            visit(source::Node {
+                path: &path,
+                kind: kind(&node.node_type, node.meta.size),
+                attributes: &attributes(node.meta.clone()),
+                content: &content,
+            })?;
+            if matches!(node.node_type, NodeType::Dir) {
+                self.walk_folder(&node, &path, visit)?;
+            }
+        }
+        Ok(())
     }
 }
 
-impl crate::source::Files for SnapshotFiles<'_> {
+impl Files for SnapshotFiles<'_> {
     fn list(&self) -> Result<Vec<(String, u64)>> {
-        Ok(self.reader.files(self.snapshot)?.into_iter().map(|f| (f.path, f.bytes)).collect())
+        let mut files = Vec::new();
+        self.walk(&mut |node| {
+            if let source::NodeKind::File(bytes) = node.kind {
+                files.push((node.path.to_string_lossy().into_owned(), bytes));
+            }
+            Ok(())
+        })?;
+        Ok(files)
+    }
+
+    fn walk(&self, visit: &mut dyn FnMut(source::Node<'_>) -> Result<()>) -> Result<()> {
+        self.walk_folder(&self.item_folder()?, &PathBuf::new(), visit)
     }
 
     fn read(&self, path: &str) -> Result<Vec<u8>> {
-        self.reader.small_file(self.snapshot, path)
+        let file = self.needed(path)?;
+        if file.bytes > SMALL {
+            return Err(Error::failed(format!("{path} of {} is too large", self.what())));
+        }
+        let mut data = Vec::new();
+        self.dump(Path::new(path), &file_node(&file), &mut data)?;
+        Ok(data)
     }
 
     fn copy(&self, path: &str, target: &mut dyn Write) -> Result<u64> {
-        self.reader.copy(self.snapshot, path, target)
+        let file = self.needed(path)?;
+        self.dump(Path::new(path), &file_node(&file), target)
+    }
+}
+
+fn file_node(file: &FoundFile) -> Node {
+    let meta = Metadata { size: file.bytes, ..Metadata::default() };
+    let content = file.content.iter().map(|id| DataId::from(*id)).collect();
+    let mut node = Node::new_node(OsStr::new(""), NodeType::File, meta);
+    node.content = Some(content);
+    node
+}
+
+struct NodeContent<'n, 'a> {
+    files: &'n SnapshotFiles<'a>,
+    path: &'n Path,
+    node: &'n Node,
+}
+
+impl source::Content for NodeContent<'_, '_> {
+    fn copy(&self, target: &mut dyn Write) -> Result<u64> {
+        self.files.dump(self.path, self.node, target)
     }
 }

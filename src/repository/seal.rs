@@ -27,6 +27,27 @@ pub(super) fn hash(data: &[u8]) -> Hash {
     Id::new(Sha256::digest(data).into())
 }
 
+/// SHA-256 of data that comes in pieces.
+#[derive(Default)]
+pub(super) struct Hasher(Sha256);
+
+impl Hasher {
+    /// Takes in the next piece.
+    pub(super) fn update(&mut self, piece: &[u8]) {
+        self.0.update(piece);
+    }
+
+    /// The hash of all pieces.
+    pub(super) fn finish(self) -> Hash {
+        Id::new(self.bytes())
+    }
+
+    /// The hash of all pieces, as bytes.
+    pub(super) fn bytes(self) -> [u8; 32] {
+        self.0.finalize().into()
+    }
+}
+
 /// The repository's key, able to seal and unseal.
 #[derive(Clone)]
 pub(super) struct Sealer {

@@ -54,6 +54,12 @@ pub struct Manifest {
     /// What only MongoDB has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mongodb: Option<super::mongodb::Detail>,
+    /// What only Azure storage has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub azure: Option<super::azure::Detail>,
+    /// What only folders have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<super::directory::Detail>,
 }
 
 /// How consistent the data of a snapshot is.
@@ -137,6 +143,8 @@ impl Manifest {
             postgres: None,
             mysql: None,
             mongodb: None,
+            azure: None,
+            directory: None,
         }
     }
 

@@ -1,5 +1,7 @@
 //! What can be backed up: every kind of source finds its items, streams one into a sink, and puts one back.
 
+pub mod azure;
+pub mod directory;
 pub mod manifest;
 pub mod mongodb;
 pub mod mysql;
@@ -8,15 +10,22 @@ pub mod restore;
 mod trust;
 mod url;
 
-use std::io::Write;
+use std::{io::Write, path::Path};
 
 use serde::Serialize;
 
 use self::manifest::Manifest;
 use crate::{
-    config::{Patterns, SourceConfig, SourceKind},
+    azure::Engine,
+    config::{
+        AzureServers, Host, MysqlConfig, Patterns, PostgresConfig, Retention, SourceConfig, SourceKind,
+        SourceName,
+    },
     error::Result,
-    stream::{cancel::Cancel, sink::Sink},
+    stream::{
+        cancel::Cancel,
+        sink::{Attributes, Sink, Special},
+    },
 };
 
 /// Name of the item that holds what belongs to a server as a whole: roles and users.
@@ -78,16 +87,70 @@ pub struct Excluded {
     pub rule: String,
 }
 
-/// The files of a snapshot that is being restored.
+/// The files of a snapshot. Reading them folder by folder, depth first, is quick.
 pub trait Files: Sync {
     /// Paths and lengths.
     fn list(&self) -> Result<Vec<(String, u64)>>;
+
+    /// Shows everything the snapshot holds, depth first, a folder before its content. Paths are below the item's folder.
+    /// Whoever knows no more than the list shows files without attributes.
+    fn walk(&self, visit: &mut dyn FnMut(Node<'_>) -> Result<()>) -> Result<()> {
+        for (path, bytes) in self.list()? {
+            visit(Node {
+                path: Path::new(&path),
+                kind: NodeKind::File(bytes),
+                attributes: &Attributes::default(),
+                content: &Listed { files: self, path: &path },
+            })?;
+        }
+        Ok(())
+    }
 
     /// Content of a small file.
     fn read(&self, path: &str) -> Result<Vec<u8>>;
 
     /// Streams a file to `target` and returns its length.
     fn copy(&self, path: &str, target: &mut dyn Write) -> Result<u64>;
+}
+
+/// Something in a snapshot.
+pub struct Node<'a> {
+    /// Path below the item's folder; the names may be any bytes.
+    pub path: &'a Path,
+    /// What it is.
+    pub kind: NodeKind,
+    /// What is known of it.
+    pub attributes: &'a Attributes,
+    /// Its content if it is a file.
+    pub content: &'a dyn Content,
+}
+
+/// What something in a snapshot is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NodeKind {
+    /// A file and its length in bytes.
+    File(u64),
+    /// A folder.
+    Folder,
+    /// Something else.
+    Special(Special),
+}
+
+/// The content of a file in a snapshot.
+pub trait Content: Sync {
+    /// Streams it to `target` and returns its length.
+    fn copy(&self, target: &mut dyn Write) -> Result<u64>;
+}
+
+struct Listed<'a, F: ?Sized> {
+    files: &'a F,
+    path: &'a str,
+}
+
+impl<F: Files + ?Sized> Content for Listed<'_, F> {
+    fn copy(&self, target: &mut dyn Write) -> Result<u64> {
+        self.files.copy(self.path, target)
+    }
 }
 
 /// Databases that the configuration names one by one and the server does not have: a typo must not leave one unprotected.
@@ -123,8 +186,39 @@ fn add_globals(found: &mut Discovery, wanted: bool) {
 /// The source that a part of the configuration describes.
 pub fn open(config: &SourceConfig) -> Result<Box<dyn Source>> {
     match &config.kind {
+        SourceKind::AzureStorage(azure) => Ok(Box::new(azure::AzureStorage::new(config, azure)?)),
+        SourceKind::Directory(directory) => Ok(Box::new(directory::Directory::new(config, directory)?)),
         SourceKind::Mongodb(mongodb) => Ok(Box::new(mongodb::Mongodb::new(config, mongodb)?)),
-        SourceKind::Mysql(mysql) => Ok(Box::new(mysql::Mysql::new(config, mysql)?)),
-        SourceKind::Postgres(postgres) => Ok(Box::new(postgres::Postgres::new(config, postgres)?)),
+        SourceKind::Mysql(mysql) => match &mysql.server.azure {
+            Some(azure) => on_azure(config, Engine::Mysql, azure),
+            None => Ok(Box::new(mysql::Mysql::new(config, mysql)?)),
+        },
+        SourceKind::Postgres(postgres) => match &postgres.server.azure {
+            Some(azure) => on_azure(config, Engine::Postgres, azure),
+            None => Ok(Box::new(postgres::Postgres::new(config, postgres)?)),
+        },
     }
+}
+
+/// The source that finds its servers in Azure.
+fn on_azure(config: &SourceConfig, engine: Engine, azure: &AzureServers) -> Result<Box<dyn Source>> {
+    let template = (config.idle_timeout, config.kind.clone());
+    let open = move |name: &str, host: &str| {
+        let mut kind = template.1.clone();
+        if let SourceKind::Postgres(PostgresConfig { server, .. })
+        | SourceKind::Mysql(MysqlConfig { server }) = &mut kind
+        {
+            server.host = Host::Tcp(host.to_owned());
+            server.azure = None;
+        }
+        open(&SourceConfig {
+            name: SourceName::part(name),
+            schedule: None,
+            retention: Retention::default(),
+            jobs: None,
+            idle_timeout: template.0,
+            kind,
+        })
+    };
+    Ok(Box::new(azure::AzureServers::new(config.name.as_str(), engine, azure, Box::new(open))?))
 }

@@ -17,6 +17,8 @@ pub struct Options {
     pub no_roles: bool,
     /// Leave out what only a superuser can restore.
     pub skip_superuser: bool,
+    /// Replace blobs and files of the same names.
+    pub overwrite: bool,
 }
 
 /// What a restore did.

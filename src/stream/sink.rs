@@ -1,19 +1,118 @@
 //! Where a source puts the streams of an item.
 
-use std::io::Read;
+use std::{ffi::OsString, io::Read, path::Path};
 
-use crate::error::Result;
+use jiff::Timestamp;
+
+use crate::{error::Result, source::Files};
+
+/// What the error says if something is stored below a folder that was finished.
+pub const LATE: &str = "came after its folder was finished";
 
 /// What is known of a stream after it was taken in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stored {
     /// Length in bytes.
     pub bytes: u64,
+    /// Identity of the content within one repository: equal content has equal values there.
+    pub content: [u8; 16],
+}
+
+/// What is known of a file besides its name and content. Whatever is not known is absent or 0.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Attributes {
+    /// Permission bits, setuid, setgid and sticky bit: `07777`.
+    pub mode: Option<u32>,
+    /// Last change of the content.
+    pub mtime: Option<Timestamp>,
+    /// Last read.
+    pub atime: Option<Timestamp>,
+    /// Last change of content or attributes.
+    pub ctime: Option<Timestamp>,
+    /// Number of the owning user.
+    pub uid: Option<u32>,
+    /// Number of the owning group.
+    pub gid: Option<u32>,
+    /// Name of the owning user.
+    pub user: Option<String>,
+    /// Name of the owning group.
+    pub group: Option<String>,
+    /// Inode number.
+    pub inode: u64,
+    /// Device on which the inode is.
+    pub device: u64,
+    /// How many names the inode has.
+    pub links: u64,
+    /// Extended attributes: name and value.
+    pub xattrs: Vec<(String, Vec<u8>)>,
+}
+
+/// What a tree of files holds besides files and folders.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Special {
+    /// A symbolic link and what it points to.
+    Symlink(OsString),
+    /// A named pipe.
+    Fifo,
+    /// A Unix socket.
+    Socket,
+    /// A character device and its number.
+    CharDevice(u64),
+    /// A block device and its number.
+    BlockDevice(u64),
+}
+
+/// A file of the item's previous snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Previous {
+    /// Length in bytes.
+    pub bytes: u64,
+    /// Its times of change and its inode; nothing else.
+    pub attributes: Attributes,
 }
 
 /// Takes the streams of one item. Streams may be stored from several threads at the same time.
+///
+/// Paths are relative and consist of names only, never of `.` or `..`. What a database dump does not need has a default:
+/// a sink that only looks at the streams.
 pub trait Sink: Sync {
     /// Takes in everything that `reader` delivers as the file `path` (relative, folders separated by `/`). An error
     /// of the reader is an error of the item: nothing of it will be committed.
     fn store(&self, path: &str, reader: &mut dyn Read) -> Result<Stored>;
+
+    /// As [`Sink::store`], with attributes of its own and a name that may be any bytes.
+    fn put(&self, path: &Path, _attributes: &Attributes, reader: &mut dyn Read) -> Result<Stored> {
+        self.store(&path.to_string_lossy(), reader)
+    }
+
+    /// Takes in a folder and its attributes; it may stay empty. Folders of files need not be announced.
+    fn folder(&self, _path: &Path, _attributes: &Attributes) -> Result<()> {
+        Ok(())
+    }
+
+    /// Takes in what is neither a file nor a folder.
+    fn special(&self, _path: &Path, _special: &Special, _attributes: &Attributes) -> Result<()> {
+        Ok(())
+    }
+
+    /// Says that nothing more will come for or below this folder, so that its memory can be freed.
+    fn finish_folder(&self, _path: &Path) -> Result<()> {
+        Ok(())
+    }
+
+    /// The file at this path in the item's newest snapshot. Quick when it is asked folder by folder, depth first.
+    fn previous_file(&self, _path: &Path) -> Result<Option<Previous>> {
+        Ok(None)
+    }
+
+    /// Stores a file with the content that the same path has in the item's newest snapshot, without reading it. `None`
+    /// if there is no such content, or the repository has lost a part of it: then the file must be read.
+    fn take_over(&self, _path: &Path, _attributes: &Attributes) -> Result<Option<Stored>> {
+        Ok(None)
+    }
+
+    /// The files of the item's newest snapshot.
+    fn previous(&self) -> Result<Option<&dyn Files>> {
+        Ok(None)
+    }
 }

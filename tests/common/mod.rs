@@ -6,6 +6,8 @@
 // In a test a panic is the report of a failure, and stderr is where a skip must be seen.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
+pub mod azure;
+pub mod azurite;
 pub mod extension;
 pub mod mongo;
 pub mod mysql;

@@ -21,6 +21,10 @@ pub enum Tool {
     Mysql97,
     /// A server that speaks MongoDB's protocol.
     Mongo,
+    /// The folder in whose `node_modules` Azurite lies, an emulator of Azure's blob service.
+    Azurite,
+    /// A Python with Microsoft's own clients of Azure.
+    AzurePython,
     /// The folder of MongoDB's own `mongodump` and `mongorestore`. Nothing installs them, not even in CI.
     MongoTools,
 }
@@ -37,6 +41,8 @@ impl Tool {
             Self::Mariadb => "MariaDB",
             Self::Mysql97 => "MySQL 9.7",
             Self::Mongo => "a MongoDB server",
+            Self::Azurite => "Azurite",
+            Self::AzurePython => "Microsoft's clients of Azure",
             Self::MongoTools => "mongodump and mongorestore",
         }
     }
@@ -52,6 +58,8 @@ impl Tool {
             Self::Mariadb => ("TIK_BACKUP_TEST_MARIADB", None, Some("/usr/sbin/mariadbd")),
             Self::Mysql97 => ("TIK_BACKUP_TEST_MYSQL97", Some("mysql97/bin"), None),
             Self::Mongo => ("TIK_BACKUP_TEST_MONGO", Some("mongo/bin/secantusd-rs"), None),
+            Self::Azurite => ("TIK_BACKUP_TEST_AZURITE", Some("azurite"), None),
+            Self::AzurePython => ("TIK_BACKUP_TEST_AZURE_PYTHON", Some("azure-python/bin/python"), None),
             Self::MongoTools => ("TIK_BACKUP_TEST_MONGO_TOOLS", None, None),
         }
     }

@@ -98,7 +98,7 @@ fn what_is_missing_is_named() {
     );
     one_problem(
         with("[sources.pg]\n"),
-        "4: sources.pg.kind: missing: the kind of source, one of: postgres, mysql, mongodb",
+        "4: sources.pg.kind: missing: the kind of source, one of: postgres, mysql, mongodb, azure-storage, directory",
     );
     one_problem(
         source("host = \"h\"\n"),
@@ -116,7 +116,8 @@ fn what_is_missing_is_named() {
 
 #[test]
 fn kinds_that_are_not_known_are_answered_with_those_that_are() {
-    let known = "is no kind of source that this version knows; it knows: postgres, mysql, mongodb";
+    let known = "is no kind of source that this version knows; it knows: postgres, mysql, mongodb, azure-storage, \
+                 directory";
     one_problem(
         with("[sources.m]\nkind = \"oracle\"\nanything = 1\n"),
         &format!("5: sources.m.kind: \"oracle\" {known}"),

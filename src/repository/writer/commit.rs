@@ -192,9 +192,10 @@ fn snapshot_file(tree: &ItemTree, meta: &SnapshotMeta) -> SnapshotFile {
     let seconds =
         now.timestamp().as_duration().as_secs_f64() - meta.time.timestamp().as_duration().as_secs_f64();
     let mut summary = SnapshotSummary::default();
-    summary.files_new = tree.files;
+    summary.files_new = tree.files - tree.files_unread;
+    summary.files_unmodified = tree.files_unread;
     summary.total_files_processed = tree.files;
-    summary.total_bytes_processed = tree.bytes_read;
+    summary.total_bytes_processed = tree.bytes;
     summary.dirs_new = tree.folders;
     summary.total_dirs_processed = tree.folders;
     summary.data_added_packed = tree.bytes_added;

@@ -2,28 +2,31 @@
 
 use std::{
     io::{self, Read},
+    path::Path,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
     },
 };
 
 use crossbeam_channel::{Receiver, Sender};
 use jiff::Timestamp;
-use rustic_core::{
-    DataId,
-    repofile::{Metadata, Node, NodeType},
-};
+use rustic_core::{DataId, repofile::BlobType};
 
 use super::{
     Shared, SnapshotMeta,
-    tree::{ItemTree, TreeBuilder},
+    tree::{ItemTree, TreeBuilder, Written},
     worker::{BlobWriter, FileJobs, Job},
 };
 use crate::{
     error::{Error, Result},
-    repository::chunker::{Cut, MAX_SIZE},
-    stream::sink::{Sink, Stored},
+    repository::{
+        chunker::{Cut, MAX_SIZE},
+        previous::PreviousItem,
+        seal::Hasher,
+    },
+    source::Files,
+    stream::sink::{Attributes, Previous, Sink, Special, Stored},
 };
 
 /// A read asks for so many bytes: enough to make system calls cheap, little enough to stay in the processor's cache
@@ -88,22 +91,43 @@ impl ChunkBuffer {
 }
 
 /// Takes the streams of one item.
-pub struct ItemWriter {
+pub struct ItemWriter<'p> {
     shared: Arc<Shared>,
     jobs: Sender<Job>,
     buffers: (Sender<ChunkBuffer>, Receiver<ChunkBuffer>),
     files: Mutex<TreeBuilder>,
     read: Arc<AtomicU64>,
     added: Arc<AtomicU64>,
+    folders: AtomicU64,
+    previous: Option<PreviousItem<'p>>,
 }
 
-impl ItemWriter {
+impl<'p> ItemWriter<'p> {
     pub(super) fn new(
         shared: Arc<Shared>,
         jobs: Sender<Job>,
         buffers: (Sender<ChunkBuffer>, Receiver<ChunkBuffer>),
+        previous: Option<PreviousItem<'p>>,
     ) -> Self {
-        Self { shared, jobs, buffers, files: Mutex::default(), read: Arc::default(), added: Arc::default() }
+        Self {
+            shared,
+            jobs,
+            buffers,
+            files: Mutex::default(),
+            read: Arc::default(),
+            added: Arc::default(),
+            folders: AtomicU64::new(0),
+            previous,
+        }
+    }
+
+    /// Why the item's newest snapshot could not be read, if it was asked for and could not.
+    pub fn previous_problem(&self) -> Option<String> {
+        self.previous.as_ref().and_then(PreviousItem::problem)
+    }
+
+    fn files(&self) -> MutexGuard<'_, TreeBuilder> {
+        self.files.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// Counts the bytes read from the source so far; for progress.
@@ -137,14 +161,15 @@ impl ItemWriter {
         let files = self.files.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
         let mut tree = files.write(&self.shared, &mut blobs, meta)?;
         tree.bytes_read = self.read.load(Ordering::Relaxed);
+        tree.folders += self.folders.load(Ordering::Relaxed);
         tree.bytes_added += self.added.load(Ordering::Relaxed);
         Ok(tree)
     }
 }
 
 /// The state of cutting one stream.
-struct Cutter<'a> {
-    item: &'a ItemWriter,
+struct Cutter<'a, 'p> {
+    item: &'a ItemWriter<'p>,
     file: Arc<FileJobs>,
     sent: usize,
     chunk: ChunkBuffer,
@@ -152,7 +177,7 @@ struct Cutter<'a> {
     total: u64,
 }
 
-impl Cutter<'_> {
+impl Cutter<'_, '_> {
     fn read_all(&mut self, reader: &mut dyn Read) -> Result<()> {
         loop {
             let n = self.chunk.read_from(reader).map_err(|e| Error::from_io("cannot read the stream", e))?;
@@ -181,24 +206,67 @@ impl Cutter<'_> {
     }
 }
 
-impl Sink for ItemWriter {
+impl Sink for ItemWriter<'_> {
     fn store(&self, path: &str, reader: &mut dyn Read) -> Result<Stored> {
-        let (content, bytes) = self.stream(reader)?;
-        let now = Timestamp::now();
-        let meta = Metadata {
-            mode: Some(0o600),
-            mtime: Some(now),
-            atime: Some(now),
-            ctime: Some(now),
-            uid: Some(rustix::process::getuid().as_raw()),
-            gid: Some(rustix::process::getgid().as_raw()),
-            size: bytes,
-            links: 1,
-            ..Metadata::default()
-        };
-        let node = Node { node_type: NodeType::File, meta, content: Some(content), ..Node::default() };
-        let mut files = self.files.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        files.insert(path, node)?;
-        Ok(Stored { bytes })
+        let attributes = Attributes { mtime: Some(Timestamp::now()), links: 1, ..Attributes::default() };
+        self.put(Path::new(path), &attributes, reader)
     }
+
+    fn put(&self, path: &Path, attributes: &Attributes, reader: &mut dyn Read) -> Result<Stored> {
+        let (content, bytes) = self.stream(reader)?;
+        let stored = Stored { bytes, content: identity(&content) };
+        self.files().file(path, attributes, bytes, content, false)?;
+        Ok(stored)
+    }
+
+    fn folder(&self, path: &Path, attributes: &Attributes) -> Result<()> {
+        self.files().folder(path, attributes)
+    }
+
+    fn special(&self, path: &Path, special: &Special, attributes: &Attributes) -> Result<()> {
+        self.files().special(path, special, attributes)
+    }
+
+    fn finish_folder(&self, path: &Path) -> Result<()> {
+        let finished = self.files().finish(path)?;
+        let Some(finished) = finished else { return Ok(()) };
+        let mut blobs = BlobWriter::new(&self.shared)?;
+        let mut written = Written::default();
+        let (id, attributes) = finished.write(&self.shared, &mut blobs, &mut written)?;
+        self.added.fetch_add(written.bytes_added, Ordering::Relaxed);
+        self.folders.fetch_add(written.folders, Ordering::Relaxed);
+        self.files().put_back(path, id, attributes)
+    }
+
+    fn previous_file(&self, path: &Path) -> Result<Option<Previous>> {
+        Ok(self.previous.as_ref().and_then(|previous| previous.file(path)))
+    }
+
+    fn take_over(&self, path: &Path, attributes: &Attributes) -> Result<Option<Stored>> {
+        let Some((bytes, content)) = self.previous.as_ref().and_then(|previous| previous.content(path))
+        else {
+            return Ok(None);
+        };
+        self.shared.check()?;
+        if !content.iter().all(|id| self.shared.known.has(BlobType::Data, id)) {
+            return Ok(None);
+        }
+        let content: Vec<DataId> = content.into_iter().map(DataId::from).collect();
+        let stored = Stored { bytes, content: identity(&content) };
+        self.files().file(path, attributes, bytes, content, true)?;
+        Ok(Some(stored))
+    }
+
+    fn previous(&self) -> Result<Option<&dyn Files>> {
+        Ok(self.previous.as_ref().and_then(PreviousItem::files))
+    }
+}
+
+/// Equal for equal content: the beginning of the hash over the hashes of the chunks.
+fn identity(content: &[DataId]) -> [u8; 16] {
+    let mut hasher = Hasher::default();
+    content.iter().for_each(|id| hasher.update(id.to_hex().as_str().as_bytes()));
+    let mut identity = [0; 16];
+    identity.copy_from_slice(&hasher.bytes()[..16]);
+    identity
 }

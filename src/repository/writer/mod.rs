@@ -36,7 +36,10 @@ use self::{
     tickets::Tickets,
     worker::Job,
 };
-use super::{chunker::Chunker, known::KnownBlobs, lock::LockGuard, seal::Sealer, storage::Storage};
+use super::{
+    chunker::Chunker, known::KnownBlobs, lock::LockGuard, previous::PreviousItem, seal::Sealer,
+    storage::Storage,
+};
 use crate::{
     error::{Error, Result},
     stream::cancel::Cancel,
@@ -187,18 +190,18 @@ impl RunWriter {
         Ok(Self { shared, jobs: Some(job_tx), buffers, committer: Some(committer), threads })
     }
 
-    /// Starts writing an item.
-    pub fn item(&self) -> Result<ItemWriter> {
+    /// Starts writing an item; `previous` is where the content of unchanged files is taken from.
+    pub fn item<'p>(&self, previous: Option<PreviousItem<'p>>) -> Result<ItemWriter<'p>> {
         self.shared.check()?;
         let jobs = self.jobs.clone().ok_or_else(|| Error::failed("the run is over"))?;
-        Ok(ItemWriter::new(self.shared.clone(), jobs, self.buffers.clone()))
+        Ok(ItemWriter::new(self.shared.clone(), jobs, self.buffers.clone(), previous))
     }
 
     /// Hands over a finished item: its snapshot is written with the next group of commits, and `done` is called with
     /// what came of it.
     pub fn commit(
         &self,
-        item: ItemWriter,
+        item: ItemWriter<'_>,
         meta: SnapshotMeta,
         done: impl FnOnce(Result<Committed>) + Send + 'static,
     ) {

@@ -1,28 +1,78 @@
-//! The directory trees of a snapshot.
+//! The directory trees of a snapshot. Names and contents of open folders are held in memory in a compact form; a folder
+//! that is finished is written at once and shrinks to its id.
 
-use std::{collections::BTreeMap, ffi::OsStr};
+use std::{
+    collections::{BTreeMap, btree_map},
+    ffi::OsStr,
+    os::unix::ffi::OsStrExt,
+    path::{Component, Path},
+};
 
 use jiff::Timestamp;
-use rustic_core::repofile::{BlobType, Metadata, Node, NodeType};
+use rustic_core::{
+    DataId,
+    repofile::{BlobType, Node, NodeType},
+};
 
 use super::{Shared, SnapshotMeta, go_json, worker::BlobWriter};
 use crate::{
     error::{Error, Result},
-    repository::seal::Hash,
+    repository::{
+        node::{metadata, node_type, quote},
+        seal::Hash,
+    },
+    stream::sink::{Attributes, LATE, Special},
 };
 
+/// Permissions of files and folders whose source has none.
+const FILE_MODE: u32 = 0o600;
+const FOLDER_MODE: u32 = 0o700;
+/// JSON is handed on in pieces of about this size.
+const PIECE: usize = 1 << 20;
+
+/// What stands under a name.
 enum Entry {
-    File(Box<Node>),
-    Folder(Folder),
+    /// A file of which only the time of its last change is known.
+    Plain { bytes: u64, mtime: Timestamp, content: Box<[Hash]> },
+    /// A file with more attributes, or something special.
+    Full(Box<Full>),
+    /// A folder that may still grow.
+    Open(Box<Folder>),
+    /// A folder that is written.
+    Written(Box<WrittenFolder>),
 }
 
-type Folder = BTreeMap<String, Entry>;
+struct Full {
+    node_type: NodeType,
+    attributes: Attributes,
+    bytes: u64,
+    content: Option<Box<[Hash]>>,
+}
+
+#[derive(Default)]
+struct Folder {
+    attributes: Option<Attributes>,
+    /// By name, in the order of its bytes: the order that restic demands of a tree.
+    entries: BTreeMap<Box<[u8]>, Entry>,
+}
+
+struct WrittenFolder {
+    id: Hash,
+    attributes: Attributes,
+}
 
 /// Files of an item under their paths.
 #[derive(Default)]
 pub(super) struct TreeBuilder {
     root: Folder,
+    counts: Counts,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Counts {
     files: u64,
+    unread: u64,
+    bytes: u64,
 }
 
 /// The stored trees of an item.
@@ -30,35 +80,145 @@ pub(super) struct TreeBuilder {
 pub(super) struct ItemTree {
     pub(super) root: Hash,
     pub(super) files: u64,
+    /// Files among them whose content was taken over.
+    pub(super) files_unread: u64,
     pub(super) folders: u64,
+    /// Bytes of all files.
+    pub(super) bytes: u64,
     pub(super) bytes_read: u64,
     pub(super) bytes_added: u64,
 }
 
+/// A folder taken out of its tree to be written.
+pub(super) struct Finished(Folder);
+
+/// What writing trees cost.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Written {
+    pub(super) folders: u64,
+    pub(super) bytes_added: u64,
+}
+
 impl TreeBuilder {
-    /// Adds a file; `path` is relative, its folders separated by `/`.
-    pub(super) fn insert(&mut self, path: &str, node: Node) -> Result<()> {
-        let mut parts: Vec<&str> = path.split('/').collect();
-        let invalid = || Error::failed(format!("`{path}` cannot be a path in a snapshot"));
-        if parts.iter().any(|part| matches!(*part, "" | "." | "..")) {
-            return Err(invalid());
-        }
-        let name = parts.pop().ok_or_else(invalid)?;
-        let mut folder = &mut self.root;
-        for part in parts {
-            match folder.entry(part.to_owned()).or_insert_with(|| Entry::Folder(Folder::new())) {
-                Entry::Folder(below) => folder = below,
-                Entry::File(_) => return Err(invalid()),
-            }
-        }
-        if folder.insert(name.to_owned(), Entry::File(Box::new(node))).is_some() {
-            return Err(Error::failed(format!("`{path}` was stored twice")));
-        }
-        self.files += 1;
+    /// Adds a file.
+    pub(super) fn file(
+        &mut self,
+        path: &Path,
+        attributes: &Attributes,
+        bytes: u64,
+        content: Vec<DataId>,
+        unread: bool,
+    ) -> Result<()> {
+        let content: Box<[Hash]> = content.into_iter().map(|id| *id).collect();
+        let entry = match attributes.mtime {
+            Some(mtime) if *attributes == only(mtime) => Entry::Plain { bytes, mtime, content },
+            _ => Entry::Full(Box::new(Full {
+                node_type: NodeType::File,
+                attributes: attributes.clone(),
+                bytes,
+                content: Some(content),
+            })),
+        };
+        self.insert(path, entry)?;
+        self.counts.files += 1;
+        self.counts.unread += u64::from(unread);
+        self.counts.bytes += bytes;
         Ok(())
     }
 
-    /// Stores the trees below the snapshot's path.
+    /// Adds what is neither file nor folder.
+    pub(super) fn special(&mut self, path: &Path, special: &Special, attributes: &Attributes) -> Result<()> {
+        let (node_type, attributes) = (node_type(special), attributes.clone());
+        self.insert(path, Entry::Full(Box::new(Full { node_type, attributes, bytes: 0, content: None })))
+    }
+
+    /// Adds a folder, or gives one that is there its attributes.
+    pub(super) fn folder(&mut self, path: &Path, attributes: &Attributes) -> Result<()> {
+        let (parent, name) = self.parent(path)?;
+        match parent.entries.entry(name.into()) {
+            btree_map::Entry::Vacant(vacant) => {
+                let folder = Folder { attributes: Some(attributes.clone()), ..Folder::default() };
+                vacant.insert(Entry::Open(Box::new(folder)));
+                Ok(())
+            }
+            btree_map::Entry::Occupied(mut there) => match there.get_mut() {
+                Entry::Open(folder) if folder.attributes.is_none() => {
+                    folder.attributes = Some(attributes.clone());
+                    Ok(())
+                }
+                _ => Err(twice(path)),
+            },
+        }
+    }
+
+    /// Takes a folder out to be written; `None` if nothing was stored there.
+    pub(super) fn finish(&mut self, path: &Path) -> Result<Option<Finished>> {
+        let (parent, name) = self.parent(path)?;
+        match parent.entries.get_mut(name) {
+            Some(Entry::Open(folder)) => {
+                // An empty one stays: who comes too late is noticed when the written one is put back.
+                Ok(Some(Finished(std::mem::take(&mut **folder))))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Puts a folder back that was written.
+    pub(super) fn put_back(&mut self, path: &Path, id: Hash, attributes: Attributes) -> Result<()> {
+        let (parent, name) = self.parent(path)?;
+        match parent.entries.get_mut(name) {
+            Some(Entry::Open(folder)) if folder.entries.is_empty() => {
+                let written = WrittenFolder { id, attributes };
+                parent.entries.insert(name.into(), Entry::Written(Box::new(written)));
+                Ok(())
+            }
+            _ => Err(too_late(path)),
+        }
+    }
+
+    fn insert(&mut self, path: &Path, entry: Entry) -> Result<()> {
+        let (parent, name) = self.parent(path)?;
+        match parent.entries.entry(name.into()) {
+            btree_map::Entry::Vacant(vacant) => {
+                vacant.insert(entry);
+                Ok(())
+            }
+            btree_map::Entry::Occupied(_) => Err(twice(path)),
+        }
+    }
+
+    /// The folder in which `path` lies, made if need be, and the last name of it.
+    fn parent<'p>(&mut self, path: &'p Path) -> Result<(&mut Folder, &'p [u8])> {
+        let invalid = || Error::failed(format!("`{}` cannot be a path in a snapshot", path.display()));
+        if path
+            .as_os_str()
+            .as_bytes()
+            .split(|byte| *byte == b'/')
+            .any(|name| matches!(name, b"" | b"." | b".."))
+        {
+            return Err(invalid());
+        }
+        let mut names: Vec<&[u8]> = Vec::new();
+        for component in path.components() {
+            let Component::Normal(name) = component else { return Err(invalid()) };
+            names.push(name.as_bytes());
+        }
+        let name = names.pop().ok_or_else(invalid)?;
+        let mut folder = &mut self.root;
+        for part in names {
+            if !folder.entries.contains_key(part) {
+                folder.entries.insert(part.into(), Entry::Open(Box::default()));
+            }
+            folder = match folder.entries.get_mut(part) {
+                Some(Entry::Open(below)) => below,
+                Some(Entry::Written(_)) => return Err(too_late(path)),
+                _ => return Err(invalid()),
+            };
+        }
+        Ok((folder, name))
+    }
+
+    /// Stores the trees that are not yet stored, below the snapshot's path.
     pub(super) fn write(
         self,
         shared: &Shared,
@@ -67,56 +227,127 @@ impl TreeBuilder {
     ) -> Result<ItemTree> {
         let mut root = self.root;
         for part in meta.path.trim_start_matches('/').rsplit('/') {
-            root = Folder::from([(part.to_owned(), Entry::Folder(root))]);
+            let entries = BTreeMap::from([(part.as_bytes().into(), Entry::Open(Box::new(root)))]);
+            root = Folder { attributes: None, entries };
         }
-        let mut tree = ItemTree { files: self.files, ..ItemTree::default() };
-        tree.root = write_folder(shared, blobs, meta, root, &mut tree)?;
-        Ok(tree)
+        let mut written = Written::default();
+        let (root, _) = write_folder(shared, blobs, root, &mut written)?;
+        Ok(ItemTree {
+            root,
+            files: self.counts.files,
+            files_unread: self.counts.unread,
+            folders: written.folders,
+            bytes: self.counts.bytes,
+            bytes_added: written.bytes_added,
+            ..ItemTree::default()
+        })
     }
 }
 
+impl Finished {
+    /// Stores the folder and all below it.
+    pub(super) fn write(
+        self,
+        shared: &Shared,
+        blobs: &mut BlobWriter,
+        written: &mut Written,
+    ) -> Result<(Hash, Attributes)> {
+        written.folders += 1;
+        write_folder(shared, blobs, self.0, written)
+    }
+}
+
+fn only(mtime: Timestamp) -> Attributes {
+    Attributes { mtime: Some(mtime), links: 1, ..Attributes::default() }
+}
+
+fn twice(path: &Path) -> Error {
+    Error::failed(format!("`{}` was stored twice", path.display()))
+}
+
+fn too_late(path: &Path) -> Error {
+    Error::failed(format!("`{}` {LATE}", path.display()))
+}
+
+/// Stores a folder and all below it. A folder without attributes is as old as the youngest thing in it, so that the
+/// same content gives the same tree every time.
 fn write_folder(
     shared: &Shared,
     blobs: &mut BlobWriter,
-    meta: &SnapshotMeta,
-    folder: Folder,
-    tree: &mut ItemTree,
-) -> Result<Hash> {
-    let mut nodes = Vec::with_capacity(folder.len());
-    for (name, entry) in folder {
-        let mut node = match entry {
-            Entry::File(node) => *node,
-            Entry::Folder(below) => {
-                tree.folders += 1;
-                let id = write_folder(shared, blobs, meta, below, tree)?;
-                Node {
-                    node_type: NodeType::Dir,
-                    meta: folder_meta(meta),
-                    subtree: Some(id.into()),
-                    ..Node::default()
-                }
-            }
-        };
-        node.name = Node::new_node(OsStr::new(&name), NodeType::File, Metadata::default()).name;
-        nodes.push(node);
+    mut folder: Folder,
+    written: &mut Written,
+) -> Result<(Hash, Attributes)> {
+    for entry in folder.entries.values_mut() {
+        if let Entry::Open(below) = entry {
+            written.folders += 1;
+            let (id, attributes) = write_folder(shared, blobs, std::mem::take(&mut **below), written)?;
+            *entry = Entry::Written(Box::new(WrittenFolder { id, attributes }));
+        }
     }
-    // Trees must be ordered by name as it is stored, that is after escaping.
-    nodes.sort_by(|a, b| a.name.cmp(&b.name));
-    let json = go_json::tree(&nodes)?;
-    let (id, added) = blobs.store(shared, BlobType::Tree, &json)?;
-    tree.bytes_added += added;
-    Ok(id)
+    let attributes = match folder.attributes.take() {
+        Some(attributes) => attributes,
+        None => Attributes { mtime: youngest(&folder), ..Attributes::default() },
+    };
+    let (id, added) = blobs.store_pieces(shared, BlobType::Tree, &|emit| pieces(&folder, emit))?;
+    written.bytes_added += added;
+    Ok((id, attributes))
 }
 
-fn folder_meta(meta: &SnapshotMeta) -> Metadata {
-    let time: Timestamp = meta.time.timestamp();
-    Metadata {
-        mode: Some(0o20_000_000_700),
-        mtime: Some(time),
-        atime: Some(time),
-        ctime: Some(time),
-        uid: Some(rustix::process::getuid().as_raw()),
-        gid: Some(rustix::process::getgid().as_raw()),
-        ..Metadata::default()
+fn youngest(folder: &Folder) -> Option<Timestamp> {
+    let time = |entry: &Entry| match entry {
+        Entry::Plain { mtime, .. } => Some(*mtime),
+        Entry::Full(full) => full.attributes.mtime,
+        Entry::Written(folder) => folder.attributes.mtime,
+        Entry::Open(_) => None,
+    };
+    folder.entries.values().filter_map(time).max()
+}
+
+/// The JSON of a folder's tree, piece by piece.
+fn pieces(folder: &Folder, emit: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+    let mut out = Vec::from(go_json::START);
+    for (number, (name, entry)) in folder.entries.iter().enumerate() {
+        if number > 0 {
+            out.extend_from_slice(go_json::BETWEEN.as_bytes());
+        }
+        let mut node = node(entry);
+        node.name = quote(OsStr::from_bytes(name));
+        let xattrs = match entry {
+            Entry::Full(full) => &full.attributes.xattrs[..],
+            Entry::Written(folder) => &folder.attributes.xattrs,
+            Entry::Plain { .. } | Entry::Open(_) => &[],
+        };
+        go_json::append_node(&node, xattrs, &mut out)?;
+        if out.len() >= PIECE {
+            emit(&out)?;
+            out.clear();
+        }
+    }
+    out.extend_from_slice(go_json::END.as_bytes());
+    emit(&out)
+}
+
+fn node(entry: &Entry) -> Node {
+    let ids = |content: &[Hash]| Some(content.iter().map(|id| DataId::from(*id)).collect());
+    match entry {
+        Entry::Plain { bytes, mtime, content } => Node {
+            meta: metadata(&only(*mtime), &NodeType::File, FILE_MODE, *bytes),
+            content: ids(content),
+            ..Node::default()
+        },
+        Entry::Full(full) => Node {
+            meta: metadata(&full.attributes, &full.node_type, FILE_MODE, full.bytes),
+            node_type: full.node_type.clone(),
+            content: full.content.as_deref().and_then(ids),
+            ..Node::default()
+        },
+        Entry::Written(folder) => Node {
+            meta: metadata(&folder.attributes, &NodeType::Dir, FOLDER_MODE, 0),
+            node_type: NodeType::Dir,
+            subtree: Some(folder.id.into()),
+            ..Node::default()
+        },
+        // Folders are written before the tree they lie in.
+        Entry::Open(_) => Node { node_type: NodeType::Dir, ..Node::default() },
     }
 }

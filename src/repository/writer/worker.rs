@@ -1,8 +1,11 @@
 //! Worker threads: hash a chunk, ask whether it is known, compress, seal, pack.
 
-use std::sync::{
-    Arc, Condvar, Mutex,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    io::{self, Write},
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use crossbeam_channel::{Receiver, Sender};
@@ -13,7 +16,7 @@ use crate::{
     error::{Error, Result},
     repository::{
         known::Claim,
-        seal::{Compressor, Hash, hash},
+        seal::{Compressor, Hash, Hasher, hash},
     },
 };
 
@@ -119,4 +122,55 @@ impl BlobWriter {
         shared.blobs.done(ticket);
         Ok((id, self.sealed.len() as u64))
     }
+
+    /// As [`Self::store`], for a blob that is too large to be held as a whole: `pieces` hands it on piece by piece, the
+    /// same each time it is called.
+    pub(super) fn store_pieces(
+        &mut self,
+        shared: &Shared,
+        tpe: BlobType,
+        pieces: Pieces<'_>,
+    ) -> Result<(Hash, u64)> {
+        let (mut hasher, mut length, mut whole) = (Hasher::default(), 0, Vec::new());
+        pieces(&mut |piece| {
+            if length == 0 {
+                whole.extend_from_slice(piece);
+            }
+            length += piece.len();
+            hasher.update(piece);
+            Ok(())
+        })?;
+        if whole.len() == length {
+            return self.store(shared, tpe, &whole);
+        }
+        drop(whole);
+        let id = hasher.finish();
+        let Claim::Ours(ticket) = shared.known.claim(tpe, &id, || shared.blobs.open()) else {
+            return Ok((id, 0));
+        };
+        let mut sealed = Vec::new();
+        let level = shared.options.compression;
+        let packed = shared
+            .sealer
+            .seal_with(&mut sealed, |out| compress_pieces(level, length as u64, pieces, out))
+            .and_then(|()| shared.packer(tpe).append(shared, id, &sealed, length));
+        if let Err(error) = packed {
+            shared.fail(error.clone());
+            return Err(error);
+        }
+        shared.blobs.done(ticket);
+        Ok((id, sealed.len() as u64))
+    }
+}
+
+/// Something that hands on a blob piece by piece.
+pub(super) type Pieces<'a> = &'a dyn Fn(&mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()>;
+
+fn compress_pieces(level: i32, length: u64, pieces: Pieces<'_>, out: &mut Vec<u8>) -> io::Result<()> {
+    let mut encoder = zstd::stream::write::Encoder::new(out, level)?;
+    encoder.set_pledged_src_size(Some(length))?;
+    encoder.include_contentsize(true)?;
+    pieces(&mut |piece| encoder.write_all(piece).map_err(|e| Error::failed("cannot compress").because(&e)))
+        .map_err(|e| io::Error::other(e.summary()))?;
+    encoder.finish().map(|_| ())
 }

@@ -57,7 +57,7 @@ impl Sink for Memory {
             .read_to_end(&mut content)
             .map_err(|error| Error::from_io(format!("storing {path}"), error))?;
         assert!(self.0.lock().unwrap().insert(path.to_owned(), content).is_none(), "{path} twice");
-        Ok(Stored { bytes: bytes as u64 })
+        Ok(Stored { bytes: bytes as u64, ..Stored::default() })
     }
 }
 

@@ -1,0 +1,238 @@
+//! Lists of containers and of blobs, page by page.
+
+use std::{collections::BTreeMap, io::BufReader, sync::atomic::Ordering};
+
+use reqwest::Method;
+
+use super::{Blob, BlobService, BlobType, Container, Page, Properties, model::rfc3339};
+use crate::{
+    azure::{
+        failure::Failure,
+        request::Request,
+        xml::{self, Element},
+    },
+    error::{Error, Result},
+    stream::cancel::Cancel,
+};
+
+impl BlobService {
+    /// All containers of the account.
+    ///
+    /// # Errors
+    /// The service refuses or does not answer, or an entry cannot be understood.
+    pub fn containers(&self, cancel: &Cancel) -> Result<Vec<Container>> {
+        let (mut found, mut marker) = (Vec::new(), None::<String>);
+        loop {
+            let request = self
+                .request(Method::GET, &[])?
+                .query("comp", "list")
+                .query("include", "metadata")
+                .query("maxresults", &self.page.to_string())
+                .query("marker", marker.as_deref().unwrap_or_default());
+            let (page, next) = self.entries(&request, "Containers", marker.as_deref(), cancel, &container)?;
+            found.extend(page);
+            match next {
+                Some(_) => marker = next,
+                None => return Ok(found),
+            }
+        }
+    }
+
+    /// A page of a container's blobs: the first one, or the one that an earlier [`Page::next`] names.
+    ///
+    /// # Errors
+    /// The service refuses or does not answer, or an entry cannot be understood: a blob of a type that this
+    /// program does not know is an error, never left out.
+    pub fn list(
+        &self,
+        container: &str,
+        marker: Option<&str>,
+        prefix: Option<&str>,
+        cancel: &Cancel,
+    ) -> Result<Page> {
+        let request = |include: &str| -> Result<Request, Failure> {
+            Ok(self
+                .request(Method::GET, &[container])?
+                .query("restype", "container")
+                .query("comp", "list")
+                .query("include", include)
+                .query("maxresults", &self.page.to_string())
+                .query("marker", marker.unwrap_or_default())
+                .query("prefix", prefix.unwrap_or_default()))
+        };
+        if self.has_tags() {
+            match self.entries(&request("metadata,tags")?, "Blobs", marker, cancel, &blob) {
+                // It may be for the tags: an account without them, or a credential that may not read them.
+                Err(failure) if matches!(failure.status(), Some(400 | 403 | 409)) => {
+                    cancel.check()?;
+                }
+                result => {
+                    let (blobs, next) = result?;
+                    return Ok(Page { blobs, next, tags: true });
+                }
+            }
+        }
+        let (blobs, next) = self.entries(&request("metadata")?, "Blobs", marker, cancel, &blob)?;
+        self.untagged.store(true, Ordering::Relaxed);
+        Ok(Page { blobs, next, tags: false })
+    }
+
+    /// The entries of one page, and the marker of the next.
+    fn entries<T>(
+        &self,
+        request: &Request,
+        list: &str,
+        marker: Option<&str>,
+        cancel: &Cancel,
+        read: &dyn Fn(&Element) -> Result<T>,
+    ) -> Result<(Vec<T>, Option<String>), Failure> {
+        self.http.exchange(&self.access, request, cancel, &mut |answer| {
+            let mut entries = Vec::new();
+            let body = BufReader::with_capacity(64 * 1024, answer.into_body());
+            let root = xml::parse(body, list, &mut |element| {
+                entries.push(read(&element)?);
+                Ok(())
+            })?;
+            // Without it, this may be any document: an empty list must not be read out of an error page.
+            if root.child(list).is_none() {
+                return Err(Failure::unexpected(&request.describe(), format!("it has no {list}")));
+            }
+            let next = root.text_of("NextMarker");
+            if next.is_some() && next == marker {
+                return Err(Failure::unexpected(&request.describe(), "a page leads to itself"));
+            }
+            Ok((entries, next.map(str::to_owned)))
+        })
+    }
+}
+
+fn container(element: &Element) -> Result<Container> {
+    let name = element.name_text()?;
+    let public_access = element.child("Properties").and_then(|properties| properties.text_of("PublicAccess"));
+    let public_access = public_access.map(str::to_owned);
+    Ok(Container { name, public_access, metadata: metadata(element) })
+}
+
+fn metadata(element: &Element) -> BTreeMap<String, String> {
+    element.metadata().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+}
+
+fn blob(element: &Element) -> Result<Blob> {
+    let name = element.name_text()?;
+    let refuse = |what: &str| {
+        Error::failed(format!("the list's entry of the blob {name:?} cannot be understood: {what}"))
+            .hint("a newer version of this program may know it")
+    };
+    if element.name() != "Blob" {
+        return Err(refuse(element.name()));
+    }
+    let properties = element.child("Properties").ok_or_else(|| refuse("it has no properties"))?;
+    let text = |key: &str| properties.text_of(key).map(str::to_owned);
+    let etag = properties.text_of("Etag").ok_or_else(|| refuse("it has no ETag"))?;
+    let directory = properties.text_of("ResourceType").is_some_and(|kind| kind == "directory");
+    let kind = match properties.text_of("BlobType") {
+        Some(kind) => BlobType::from_name(kind).ok_or_else(|| refuse(&format!("its type is {kind:?}")))?,
+        None if directory => BlobType::Block,
+        None => return Err(refuse("it has no type")),
+    };
+    let bytes = match properties.text_of("Content-Length") {
+        Some(bytes) => bytes.parse().map_err(|_| refuse("its length is no number"))?,
+        None if directory => 0,
+        None => return Err(refuse("it has no length")),
+    };
+    // A tier that the blob has only because it is the account's is not one of its properties.
+    let inferred = properties.text_of("AccessTierInferred").is_some_and(|inferred| inferred == "true");
+    let properties = Properties {
+        content_type: text("Content-Type"),
+        content_encoding: text("Content-Encoding"),
+        content_language: text("Content-Language"),
+        content_disposition: text("Content-Disposition"),
+        cache_control: text("Cache-Control"),
+        content_md5: text("Content-MD5"),
+        tier: text("AccessTier").filter(|_| !inferred),
+        last_modified: properties.text_of("Last-Modified").map(rfc3339),
+        created: properties.text_of("Creation-Time").map(rfc3339),
+        metadata: metadata(element),
+        tags: tags(element),
+    };
+    Ok(Blob { etag: etag.trim_matches('"').to_owned(), bytes, kind, directory, properties, name })
+}
+
+fn tags(element: &Element) -> BTreeMap<String, String> {
+    let set = element.child("Tags").and_then(|tags| tags.child("TagSet"));
+    let pair = |tag: &Element| {
+        let text = |name| tag.child(name).map(|child| child.text().to_owned()).unwrap_or_default();
+        (text("Key"), text("Value"))
+    };
+    set.map(Element::children).unwrap_or_default().iter().map(pair).collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn read(properties: &str, rest: &str) -> Result<Blob> {
+        let text = format!(
+            "<R><Blobs><Blob><Name>n</Name><Properties><Etag>0x1</Etag>{properties}</Properties>{rest}</Blob>\
+             </Blobs></R>"
+        );
+        let mut found = None;
+        xml::parse(text.as_bytes(), "Blobs", &mut |element| {
+            found = Some(blob(&element));
+            Ok(())
+        })
+        .unwrap();
+        found.unwrap()
+    }
+
+    #[test]
+    fn all_that_is_listed_is_kept() {
+        let blob = read(
+            "<Creation-Time>Wed, 01 Jan 2025 00:00:00 GMT</Creation-Time><Last-Modified>Fri, 03 Jan 2025 10:00:01 \
+             GMT</Last-Modified><Content-Length>7</Content-Length><Content-Type>text/plain</Content-Type>\
+             <Content-Encoding/><Cache-Control>no-store</Cache-Control><Content-MD5>bQ==</Content-MD5><BlobType>\
+             AppendBlob</BlobType><AccessTier>Cool</AccessTier>",
+            "<Metadata><Author>größe</Author></Metadata><Tags><TagSet><Tag><Key>k &amp;</Key><Value/></Tag></TagSet>\
+             </Tags>",
+        )
+        .unwrap();
+        let json = serde_json::to_value(&blob.properties).unwrap();
+        assert_eq!(
+            json,
+            serde_json::json!({
+                "content_type": "text/plain", "cache_control": "no-store", "content_md5": "bQ==", "tier": "Cool",
+                "last_modified": "2025-01-03T10:00:01Z", "created": "2025-01-01T00:00:00Z",
+                "metadata": { "Author": "größe" }, "tags": { "k &": "" },
+            })
+        );
+        assert_eq!(serde_json::from_value::<Properties>(json).unwrap(), blob.properties);
+        assert_eq!(
+            (blob.bytes, blob.kind, blob.directory, blob.etag.as_str()),
+            (7, BlobType::Append, false, "0x1")
+        );
+    }
+
+    #[test]
+    fn directories_and_tiers_of_the_account_are_told_apart() {
+        let blob = read("<ResourceType>directory</ResourceType>", "").unwrap();
+        assert!(blob.directory && blob.bytes == 0 && !blob.is_archived());
+        let base = "<Content-Length>1</Content-Length><BlobType>BlockBlob</BlobType>";
+        let hot = format!("{base}<AccessTier>Hot</AccessTier><AccessTierInferred>true</AccessTierInferred>");
+        assert_eq!(read(&hot, "").unwrap().properties.tier, None);
+        assert!(read(&format!("{base}<AccessTier>Archive</AccessTier>"), "").unwrap().is_archived());
+    }
+
+    #[test]
+    fn what_is_not_understood_is_an_error() {
+        for (properties, what) in [
+            ("<Content-Length>1</Content-Length><BlobType>CubeBlob</BlobType>", "CubeBlob"),
+            ("<Content-Length>1</Content-Length>", "no type"),
+            ("<Content-Length>-1</Content-Length><BlobType>BlockBlob</BlobType>", "no number"),
+            ("<BlobType>BlockBlob</BlobType>", "no length"),
+        ] {
+            let text = read(properties, "").unwrap_err().to_string();
+            assert!(text.contains("\"n\"") && text.contains(what), "{text}");
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Page blobs and append blobs, which are written part by part in place.
+
+use std::io::Read;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use md5::{Digest, Md5};
+use reqwest::Method;
+
+use super::upload::{MAX_BLOCKS, PART, Upload, digest, random};
+use crate::{
+    azure::failure::Failure,
+    error::{Error, Result},
+};
+
+/// The metadata of a blob that is not complete.
+const UNFINISHED: &str = "tikbackupunfinished";
+
+/// Whether a blob was written.
+pub(super) enum Sent {
+    /// With the MD5 digest of its content in base64.
+    Done(String),
+    Exists,
+}
+
+/// The content, which must have the length that was announced.
+pub(super) struct Content<'a> {
+    input: &'a mut dyn Read,
+    left: u64,
+    bytes: u64,
+    name: &'a str,
+}
+
+impl<'a> Content<'a> {
+    pub(super) fn new(input: &'a mut dyn Read, bytes: u64, name: &'a str) -> Self {
+        Self { input, left: bytes, bytes, name }
+    }
+
+    /// The next bytes: as many as wanted, or all that are left.
+    pub(super) fn part(&mut self, wanted: u64) -> Result<Bytes> {
+        let wanted = wanted.min(self.left);
+        let mut part = Vec::with_capacity(usize::try_from(wanted).unwrap_or_default());
+        (&mut *self.input).take(wanted).read_to_end(&mut part).map_err(|error| self.unread(error))?;
+        self.left -= part.len() as u64;
+        if (part.len() as u64) < wanted {
+            let there = self.bytes - self.left;
+            return Err(self.wrong(&format!("ended after {there} of {} bytes", self.bytes)));
+        }
+        Ok(part.into())
+    }
+
+    /// Makes sure that nothing is left over.
+    pub(super) fn finish(&mut self) -> Result<()> {
+        let mut byte = Vec::new();
+        (&mut *self.input).take(1).read_to_end(&mut byte).map_err(|error| self.unread(error))?;
+        if byte.is_empty() {
+            Ok(())
+        } else {
+            Err(self.wrong(&format!("is longer than {} bytes", self.bytes)))
+        }
+    }
+
+    fn unread(&self, error: std::io::Error) -> Error {
+        Error::from_io(format!("cannot read the content of {:?}", self.name), error)
+    }
+
+    fn wrong(&self, what: &str) -> Error {
+        Error::failed(format!("the content of {:?} {what}", self.name))
+    }
+}
+
+impl Upload<'_> {
+    pub(super) fn pages(&self, content: &mut Content<'_>) -> Result<Sent> {
+        if !self.bytes.is_multiple_of(512) {
+            let what = format!("{:?} has {} bytes: a page blob has pages of 512", self.names[1], self.bytes);
+            return Err(Error::failed(what));
+        }
+        if !self.create(Some(self.bytes))? {
+            return Ok(Sent::Exists);
+        }
+        let (mut offset, mut whole) = (0, Md5::new());
+        loop {
+            let body = content.part(PART)?;
+            if body.is_empty() {
+                break;
+            }
+            whole.update(&body);
+            let length = body.len() as u64;
+            // Pages that were never written are zeros.
+            if body.iter().any(|byte| *byte != 0) {
+                let request = self
+                    .request(Method::PUT, "page")?
+                    .header("x-ms-page-write", "update")
+                    .header("x-ms-range", &format!("bytes={offset}-{}", offset + length - 1))
+                    .header("content-md5", &digest(&body))
+                    .body(body);
+                self.ask(&request)?;
+            }
+            offset += length;
+        }
+        content.finish()?;
+        self.complete(STANDARD.encode(whole.finalize()))
+    }
+
+    pub(super) fn appends(&self, content: &mut Content<'_>) -> Result<Sent> {
+        if !self.create(None)? {
+            return Ok(Sent::Exists);
+        }
+        let length = PART.max(self.bytes.div_ceil(MAX_BLOCKS));
+        let (mut offset, mut whole) = (0, Md5::new());
+        loop {
+            let body = content.part(length)?;
+            if body.is_empty() {
+                break;
+            }
+            whole.update(&body);
+            self.append(offset, body.clone())?;
+            offset += body.len() as u64;
+        }
+        content.finish()?;
+        self.complete(STANDARD.encode(whole.finalize()))
+    }
+
+    fn append(&self, offset: u64, body: Bytes) -> Result<(), Failure> {
+        let end = offset + body.len() as u64;
+        let request = self
+            .request(Method::PUT, "appendblock")?
+            .header("x-ms-blob-condition-appendpos", &offset.to_string())
+            .header("content-md5", &digest(&body))
+            .body(body);
+        match self.ask(&request) {
+            Ok(_) => Ok(()),
+            // An earlier try may have been carried out and its answer lost: then the blob ends where this part ends.
+            Err(failure) if failure.status() == Some(412) && failure.tries() > 1 => {
+                let length = self.head()?.and_then(|head| head.header("content-length")?.parse().ok());
+                if length == Some(end) { Ok(()) } else { Err(failure) }
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Makes the blob, empty and marked as unfinished. False if there is one that is not to be replaced.
+    fn create(&self, page_bytes: Option<u64>) -> Result<bool> {
+        let mark = random()?;
+        let request = self
+            .with_headers(self.request(Method::PUT, "")?, None)
+            .header("x-ms-blob-type", self.kind.name())
+            .header(&format!("x-ms-meta-{UNFINISHED}"), &mark)
+            .header_if("x-ms-blob-content-length", page_bytes.map(|bytes| bytes.to_string()).as_deref());
+        let failure = match self.ask(&self.unless_exists(request.clone())) {
+            Ok(_) => return Ok(true),
+            Err(failure) => failure,
+        };
+        if !self.says_exists(&failure) {
+            return Err(failure.into());
+        }
+        let Some(head) = self.head()? else { return Err(failure.into()) };
+        match (head.header(&format!("x-ms-meta-{UNFINISHED}")), head.header("etag")) {
+            // An earlier try of this request made it, and its answer was lost.
+            (Some(there), _) if there == mark => Ok(true),
+            // Left behind by an upload that never came to its end.
+            (Some(_), Some(etag)) => {
+                self.ask(&request.header("if-match", etag))?;
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Gives the blob its final properties and metadata, which takes the mark away.
+    fn complete(&self, md5: String) -> Result<Sent> {
+        if self.properties.content_md5.is_some() {
+            self.ask(&self.with_headers(self.request(Method::PUT, "properties")?, Some(&md5)))?;
+        }
+        self.ask(&self.with_metadata(self.request(Method::PUT, "metadata")?))?;
+        Ok(Sent::Done(md5))
+    }
+}

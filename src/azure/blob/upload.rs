@@ -1,0 +1,278 @@
+//! Writing blobs back: content, properties, metadata, tags and tier.
+
+use std::{collections::BTreeMap, io::Read};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use md5::{Digest, Md5};
+use quick_xml::escape::escape;
+use reqwest::Method;
+
+use super::{
+    BlobService, BlobType, Properties,
+    parts::{Content, Sent},
+};
+use crate::{
+    azure::{failure::Failure, http::Answer, request::Request},
+    error::{Error, Result},
+    stream::cancel::Cancel,
+};
+
+/// Up to this length a block blob is sent in one request; a longer one in blocks of this length.
+pub(super) const BLOCK: u64 = 8 * 1024 * 1024;
+/// The most blocks that a block blob or an append blob may have.
+pub(super) const MAX_BLOCKS: u64 = 50_000;
+/// The length of a part of a page blob or an append blob.
+pub(super) const PART: u64 = 4 * 1024 * 1024;
+
+/// What came of the wish to write a blob.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Uploaded {
+    /// It is there, whole; each note tells what could not be set beside its content.
+    Done {
+        /// For people, for example that the account does not know the tier.
+        notes: Vec<String>,
+    },
+    /// There was one of this name before, and it was not to be replaced.
+    Exists,
+}
+
+impl BlobService {
+    /// Makes a container, without public access. Returns whether there was none before.
+    ///
+    /// # Errors
+    /// The service refuses or does not answer.
+    pub fn create_container(
+        &self,
+        name: &str,
+        metadata: &BTreeMap<String, String>,
+        cancel: &Cancel,
+    ) -> Result<bool> {
+        let request = self
+            .request(Method::PUT, &[name])?
+            .query("restype", "container")
+            .metadata(metadata.iter().map(|(key, value)| (key.as_str(), value.as_str())));
+        match self.send(&request, cancel) {
+            Ok(_) => Ok(true),
+            Err(failure) if failure.is("ContainerAlreadyExists") => Ok(false),
+            Err(failure) if failure.is("ContainerBeingDeleted") => {
+                Err(failure.hint("wait until Azure has deleted the container of that name").into())
+            }
+            Err(failure) => Err(failure.into()),
+        }
+    }
+
+    /// Writes a blob of exactly `bytes` bytes. Without `replace` an existing one stays as it is. Block blobs appear
+    /// when they are complete; page and append blobs grow, and until they are complete their metadata says
+    /// `tikbackupunfinished`: such a one, left behind by a crash, is always replaced.
+    ///
+    /// Metadata names arrive in lower case; Azure compares them regardless of it.
+    ///
+    /// # Errors
+    /// `content` fails or has another length, the service refuses or does not answer, or its name cannot be part of
+    /// a web address (`.` and `..`).
+    // The parts of a blob are many, and each caller has them apart.
+    #[allow(clippy::too_many_arguments)]
+    pub fn upload(
+        &self,
+        container: &str,
+        name: &str,
+        kind: BlobType,
+        properties: &Properties,
+        bytes: u64,
+        content: &mut dyn Read,
+        replace: bool,
+        cancel: &Cancel,
+    ) -> Result<Uploaded> {
+        let names = [container, name];
+        let upload = Upload { service: self, names, kind, properties, bytes, replace, cancel };
+        let sent = upload.send(&mut Content::new(content, bytes, name))?;
+        let Sent::Done(md5) = sent else { return Ok(Uploaded::Exists) };
+        let mut notes = Vec::new();
+        if properties.content_md5.as_ref().is_some_and(|recorded| *recorded != md5) {
+            notes
+                .push("its recorded Content-MD5 is not that of its content, which it got instead".to_owned());
+        }
+        upload.set_tags(&mut notes)?;
+        upload.set_tier(&mut notes)?;
+        Ok(Uploaded::Done { notes })
+    }
+}
+
+/// One blob on its way to the service.
+pub(super) struct Upload<'a> {
+    pub service: &'a BlobService,
+    pub names: [&'a str; 2],
+    pub kind: BlobType,
+    pub properties: &'a Properties,
+    pub bytes: u64,
+    pub replace: bool,
+    pub cancel: &'a Cancel,
+}
+
+impl Upload<'_> {
+    fn send(&self, content: &mut Content<'_>) -> Result<Sent> {
+        match self.kind {
+            BlobType::Block if self.bytes <= BLOCK => self.whole(content),
+            BlobType::Block => self.blocks(content),
+            BlobType::Page => self.pages(content),
+            BlobType::Append => self.appends(content),
+        }
+    }
+
+    /// A request for this blob; `component` is the part of it that is meant, or empty.
+    pub(super) fn request(&self, method: Method, component: &str) -> Result<Request, Failure> {
+        Ok(self.service.request(method, &self.names)?.query("comp", component))
+    }
+
+    pub(super) fn ask(&self, request: &Request) -> Result<Answer, Failure> {
+        self.service.send(request, self.cancel)
+    }
+
+    /// Adds what is kept beside the content, except metadata.
+    pub(super) fn with_headers(&self, request: Request, md5: Option<&str>) -> Request {
+        let properties = self.properties;
+        request
+            .header_if("x-ms-blob-content-type", properties.content_type.as_deref())
+            .header_if("x-ms-blob-content-encoding", properties.content_encoding.as_deref())
+            .header_if("x-ms-blob-content-language", properties.content_language.as_deref())
+            .header_if("x-ms-blob-content-disposition", properties.content_disposition.as_deref())
+            .header_if("x-ms-blob-cache-control", properties.cache_control.as_deref())
+            .header_if("x-ms-blob-content-md5", md5)
+    }
+
+    pub(super) fn with_metadata(&self, request: Request) -> Request {
+        request.metadata(self.properties.metadata.iter().map(|(key, value)| (key.as_str(), value.as_str())))
+    }
+
+    /// The request that makes the blob appear, refused if there is one that is not to be replaced.
+    pub(super) fn unless_exists(&self, request: Request) -> Request {
+        request.header_if("if-none-match", (!self.replace).then_some("*"))
+    }
+
+    /// Whether this failure says that there is one that is not to be replaced.
+    pub(super) fn says_exists(&self, failure: &Failure) -> bool {
+        !self.replace
+            && (failure.is("BlobAlreadyExists")
+                || failure.is("ConditionNotMet")
+                || failure.status() == Some(412))
+    }
+
+    /// The blob as it is, if there is one.
+    pub(super) fn head(&self) -> Result<Option<Answer>, Failure> {
+        match self.ask(&self.request(Method::HEAD, "")?) {
+            Ok(answer) => Ok(Some(answer)),
+            Err(failure) if failure.status() == Some(404) => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Whether the blob that is there is the one just written: the answer that said so may have been lost, and the
+    /// second try was then refused.
+    pub(super) fn is_ours(&self, md5: &str) -> Result<bool, Failure> {
+        let Some(head) = self.head()? else { return Ok(false) };
+        Ok(head.header("content-md5") == Some(md5)
+            && head.header("content-length") == Some(self.bytes.to_string().as_str()))
+    }
+
+    fn whole(&self, content: &mut Content<'_>) -> Result<Sent> {
+        let body = content.part(self.bytes)?;
+        content.finish()?;
+        let md5 = STANDARD.encode(Md5::digest(&body));
+        let request = self
+            .with_metadata(self.with_headers(self.request(Method::PUT, "")?, None))
+            .header("x-ms-blob-type", self.kind.name())
+            .header("content-md5", &md5)
+            .body(body);
+        self.commit(self.unless_exists(request), md5)
+    }
+
+    fn blocks(&self, content: &mut Content<'_>) -> Result<Sent> {
+        if !self.replace && self.head()?.is_some() {
+            return Ok(Sent::Exists);
+        }
+        let length = BLOCK.max(self.bytes.div_ceil(MAX_BLOCKS));
+        // Blocks of another upload of the same blob must not be taken for ours.
+        let run = random()?;
+        let (mut list, mut whole, mut number) = (String::from("<BlockList>"), Md5::new(), 0_u32);
+        loop {
+            let body = content.part(length)?;
+            if body.is_empty() {
+                break;
+            }
+            whole.update(&body);
+            let id = STANDARD.encode(format!("{run}-{number:06}"));
+            let request = self.request(Method::PUT, "block")?.query("blockid", &id);
+            self.ask(&request.header("content-md5", &digest(&body)).body(body)).map_err(|failure| {
+                if failure.is("InvalidBlobType") { failure.hint(OTHER_TYPE) } else { failure }
+            })?;
+            list.push_str(&format!("<Latest>{id}</Latest>"));
+            number += 1;
+        }
+        content.finish()?;
+        list.push_str("</BlockList>");
+        let md5 = STANDARD.encode(whole.finalize());
+        let request = self.with_headers(self.request(Method::PUT, "blocklist")?, Some(&md5));
+        self.commit(self.unless_exists(self.with_metadata(request)).body(list), md5)
+    }
+
+    /// Sends the request after which the blob is there.
+    fn commit(&self, request: Request, md5: String) -> Result<Sent> {
+        match self.ask(&request) {
+            Ok(_) => Ok(Sent::Done(md5)),
+            Err(failure) if self.says_exists(&failure) => {
+                let ours = failure.tries() > 1 && self.is_ours(&md5)?;
+                Ok(if ours { Sent::Done(md5) } else { Sent::Exists })
+            }
+            Err(failure) if failure.is("InvalidBlobType") => Err(failure.hint(OTHER_TYPE).into()),
+            Err(failure) => Err(failure.into()),
+        }
+    }
+
+    fn set_tags(&self, notes: &mut Vec<String>) -> Result<()> {
+        if self.properties.tags.is_empty() {
+            return Ok(());
+        }
+        let tag = |(key, value): (&String, &String)| {
+            format!("<Tag><Key>{}</Key><Value>{}</Value></Tag>", escape(key), escape(value))
+        };
+        let set: String = self.properties.tags.iter().map(tag).collect();
+        let body = format!("<?xml version=\"1.0\" encoding=\"utf-8\"?><Tags><TagSet>{set}</TagSet></Tags>");
+        let request = self.request(Method::PUT, "tags")?.header("content-type", "application/xml");
+        self.note("its tags were not set", self.ask(&request.body(body)), notes)
+    }
+
+    fn set_tier(&self, notes: &mut Vec<String>) -> Result<()> {
+        let Some(tier) = &self.properties.tier else { return Ok(()) };
+        let request = self.request(Method::PUT, "tier")?.header("x-ms-access-tier", tier);
+        self.note(&format!("its tier {tier} was not set"), self.ask(&request), notes)
+    }
+
+    /// What the account refuses is told and does no harm; that it cannot be reached is an error.
+    fn note(&self, what: &str, result: Result<Answer, Failure>, notes: &mut Vec<String>) -> Result<()> {
+        match result {
+            Ok(_) => Ok(()),
+            Err(failure) if matches!(failure.status(), Some(400..=499)) && !failure.is_transient() => {
+                notes.push(format!("{what}: {}", Error::from(failure).summary()));
+                Ok(())
+            }
+            Err(failure) => Err(failure.into()),
+        }
+    }
+}
+
+const OTHER_TYPE: &str =
+    "there is a blob of this name and of another type: delete it, or restore to another container";
+
+/// The MD5 digest of a part in base64, for the service to check what arrives.
+pub(super) fn digest(body: &Bytes) -> String {
+    STANDARD.encode(Md5::digest(body))
+}
+
+/// Eight hexadecimal digits by chance.
+pub(super) fn random() -> Result<String> {
+    let number = getrandom::u32().map_err(|error| {
+        Error::failed("the system gives no random numbers").because_text(error.to_string())
+    })?;
+    Ok(format!("{number:08x}"))
+}

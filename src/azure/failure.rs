@@ -1,0 +1,355 @@
+//! What went wrong with a request: status, Azure's own code and message, and what an operator can do about it.
+
+use std::{fmt, io, time::Duration};
+
+use super::{
+    request::{Request, Service},
+    xml,
+};
+use crate::error::Error;
+
+/// The longest message of a server that is repeated, in characters.
+const MAX_MESSAGE: usize = 400;
+
+/// A request that failed. [`Failure::code`] and [`Failure::status`] tell callers why; operators get an [`Error`].
+#[derive(Debug, Clone)]
+pub struct Failure(Box<Details>);
+
+#[derive(Debug, Clone)]
+struct Details {
+    action: String,
+    service: Option<Service>,
+    cause: Cause,
+    hint: Option<String>,
+    tries: u32,
+    /// Whether all that can be done about it has been done.
+    settled: bool,
+}
+
+#[derive(Debug, Clone)]
+enum Cause {
+    /// The service answered with an error.
+    Refused { status: u16, code: Option<String>, message: String, wait: Option<Duration> },
+    /// No answer, or one that broke off.
+    Broken { what: String, again: bool },
+    /// Nothing that another try could change; the error tells it whole.
+    Ours(Error),
+}
+
+impl Failure {
+    fn new(action: String, service: Option<Service>, cause: Cause) -> Self {
+        Self(Box::new(Details { action, service, cause, hint: None, tries: 1, settled: false }))
+    }
+
+    /// Something that has nothing to do with the service.
+    pub fn local(what: impl Into<String>) -> Self {
+        Error::failed(what).into()
+    }
+
+    /// The answer to `request` cannot be understood.
+    pub fn unexpected(action: &str, what: impl fmt::Display) -> Self {
+        Error::failed(format!("{action}: the answer is not what Azure documents: {what}")).into()
+    }
+
+    /// No answer, or half of one; `again` if another try may help.
+    pub(super) fn broken(action: &str, what: impl Into<String>, again: bool) -> Self {
+        let cause = Cause::Broken { what: what.into(), again };
+        Self::new(action.to_owned(), None, cause)
+    }
+
+    /// An answer with an error status.
+    pub(super) fn refused(
+        request: &Request,
+        status: u16,
+        code: Option<&str>,
+        wait: Option<Duration>,
+        body: &[u8],
+    ) -> Self {
+        let (body_code, message) = read_body(body);
+        let code = code.map(str::to_owned).or(body_code).filter(|code| !code.is_empty());
+        let cause = Cause::Refused { status, code: code.as_deref().map(tidy), message: tidy(&message), wait };
+        Self::new(request.describe(), Some(request.service), cause)
+    }
+
+    /// One that travelled inside an error of input and output.
+    pub fn from_io(action: &str, error: io::Error) -> Self {
+        match error.downcast::<Self>() {
+            Ok(failure) => failure,
+            Err(error) => match error.downcast::<Error>() {
+                Ok(ours) => ours.into(),
+                Err(error) => Self::broken(action, error.to_string(), true),
+            },
+        }
+    }
+
+    /// The HTTP status, if the service answered.
+    pub fn status(&self) -> Option<u16> {
+        match &self.0.cause {
+            Cause::Refused { status, .. } => Some(*status),
+            _ => None,
+        }
+    }
+
+    /// Azure's own code, such as `BlobNotFound`; for refused tokens `AADSTS` and a number.
+    pub fn code(&self) -> Option<&str> {
+        match &self.0.cause {
+            Cause::Refused { code, .. } => code.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// Whether the service answered with this code.
+    pub fn is(&self, code: &str) -> bool {
+        self.code().is_some_and(|ours| ours.eq_ignore_ascii_case(code))
+    }
+
+    /// Whether the same request may succeed later: the service is busy, or the connection broke.
+    pub fn is_transient(&self) -> bool {
+        !self.0.settled
+            && match &self.0.cause {
+                Cause::Refused { status, .. } => matches!(status, 408 | 429 | 500 | 502 | 503 | 504),
+                Cause::Broken { again, .. } => *again,
+                Cause::Ours(_) => false,
+            }
+    }
+
+    /// How long the service asks to wait.
+    pub(super) fn wait(&self) -> Option<Duration> {
+        match &self.0.cause {
+            Cause::Refused { wait, .. } => *wait,
+            _ => None,
+        }
+    }
+
+    /// Says that all tries have been made: whoever sends a request around this one is not to begin again.
+    pub(super) fn settle(mut self) -> Self {
+        self.0.settled = true;
+        self
+    }
+
+    /// Whether all tries have been made.
+    pub(super) fn is_settled(&self) -> bool {
+        self.0.settled
+    }
+
+    /// How often the request was sent; above 1, an earlier try may have been carried out.
+    pub(super) fn tries(&self) -> u32 {
+        self.0.tries
+    }
+
+    pub(super) fn after(mut self, tries: u32) -> Self {
+        self.0.tries = tries;
+        self
+    }
+
+    /// Replaces a secret that the service may have repeated.
+    pub(super) fn redact(mut self, secret: &str) -> Self {
+        if !secret.is_empty() {
+            match &mut self.0.cause {
+                Cause::Refused { message, .. } => *message = message.replace(secret, "***"),
+                Cause::Broken { what, .. } => *what = what.replace(secret, "***"),
+                Cause::Ours(error) => *error = error.clone().redact(secret),
+            }
+        }
+        self
+    }
+
+    /// Says what to do next, instead of what the code suggests. The first hint given stays.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.0.hint.get_or_insert_with(|| hint.into());
+        self
+    }
+
+    fn advice(&self) -> Option<String> {
+        let Cause::Refused { status, code, .. } = &self.0.cause else {
+            return matches!(&self.0.cause, Cause::Broken { .. })
+                .then(|| "check the network, the firewall and the address".to_owned());
+        };
+        let role = match self.0.service {
+            Some(Service::Blob) => "Storage Blob Data Reader",
+            Some(Service::File) => "Storage File Data Privileged Reader",
+            _ => "Reader",
+        };
+        let text = match (*status, code.as_deref().unwrap_or_default()) {
+            (_, "AuthorizationFailure" | "IpAuthorizationError") => {
+                "the network rules (firewall) of the storage account do not let this machine in: allow its address, \
+                 or its network through a private endpoint"
+                    .to_owned()
+            }
+            (_, "AuthorizationPermissionMismatch" | "InsufficientAccountPermissions") => {
+                format!("give the service principal the role \"{role}\" on the storage account")
+            }
+            (_, "AuthorizationFailed" | "LinkedAuthorizationFailed") => {
+                "give the service principal the role \"Reader\" on the subscription, and for keys of storage accounts \
+                 \"Storage Account Key Operator Service Role\""
+                    .to_owned()
+            }
+            (_, "AuthenticationFailed" | "InvalidAuthenticationInfo" | "NoAuthenticationInformation") => {
+                "check the account's key or token, and this machine's clock: a signature is good for 15 minutes"
+                    .to_owned()
+            }
+            (_, "KeyBasedAuthenticationNotPermitted") => {
+                format!("the account forbids keys: give the service principal the role \"{role}\" on it")
+            }
+            (_, "AccountIsDisabled") => "the storage account or its subscription is disabled".to_owned(),
+            (_, "ScopeLocked") => "a ReadOnly lock forbids it: remove the lock".to_owned(),
+            (_, "AADSTS7000215") => {
+                "the client secret is wrong: it must be the secret's value, not its id".to_owned()
+            }
+            (_, "AADSTS7000222") => {
+                "the client secret has expired: make a new one in Entra ID, App registrations".to_owned()
+            }
+            (_, "AADSTS700016") => "the client id is unknown in this tenant: check client id and tenant id".to_owned(),
+            (_, "AADSTS90002" | "AADSTS900023" | "AADSTS90013") => "the tenant id is wrong".to_owned(),
+            (_, code) if code.starts_with("AADSTS") => {
+                "check tenant id, client id and client secret".to_owned()
+            }
+            (429 | 503, _) => "Azure limits the rate of requests: run at another time".to_owned(),
+            _ => return None,
+        };
+        Some(text)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0.cause {
+            Cause::Refused { status, code, message, .. } => {
+                write!(f, "{}: refused with status {status}", self.0.action)?;
+                if let Some(code) = code {
+                    write!(f, " {code}")?;
+                }
+                // A message of Entra ID repeats its code.
+                let message = match code {
+                    Some(code) => message.strip_prefix(code.as_str()).unwrap_or(message),
+                    None => message,
+                };
+                let message = message.trim_start_matches([':', ' ']);
+                if !message.is_empty() {
+                    write!(f, ": {message}")?;
+                }
+            }
+            Cause::Broken { what, .. } => write!(f, "{}: {what}", self.0.action)?,
+            Cause::Ours(error) => return f.write_str(&error.summary()),
+        }
+        if self.0.tries > 1 { write!(f, " (tried {} times)", self.0.tries) } else { Ok(()) }
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::new(String::new(), None, Cause::Ours(error))
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        let text = failure.to_string();
+        let hint = failure.0.hint.clone().or_else(|| failure.advice());
+        let error = match failure.0.cause {
+            Cause::Ours(error) => error,
+            _ => Self::failed(text),
+        };
+        match hint {
+            Some(hint) => error.hint(hint),
+            None => error,
+        }
+    }
+}
+
+/// Code and message from the body of an error: XML of storage services, JSON of the others.
+fn read_body(body: &[u8]) -> (Option<String>, String) {
+    match body.iter().find(|byte| byte.is_ascii_graphic() && **byte < 0x80) {
+        Some(b'<') => match xml::parse(body, "", &mut |_| Ok(())) {
+            Ok(root) => (
+                root.text_of("Code").map(str::to_owned),
+                root.text_of("Message").unwrap_or_default().to_owned(),
+            ),
+            Err(_) => (None, String::new()),
+        },
+        Some(b'{') => read_json(&serde_json::from_slice(body).unwrap_or_default()),
+        _ => (None, String::new()),
+    }
+}
+
+fn read_json(value: &serde_json::Value) -> (Option<String>, String) {
+    if let Some(text) = value["error_description"].as_str() {
+        let code = text.split_once(':').map(|(code, _)| code).filter(|code| code.starts_with("AADSTS"));
+        return (code.or(value["error"].as_str()).map(str::to_owned), text.to_owned());
+    }
+    let error = if value["error"].is_object() { &value["error"] } else { value };
+    let text = |key: &str| error[key].as_str().map(str::to_owned);
+    (text("code"), text("message").unwrap_or_default())
+}
+
+/// The first line, without control characters, capped.
+fn tidy(text: &str) -> String {
+    let line = text.trim().lines().next().unwrap_or_default();
+    let mut line: String = line.chars().filter(|c| !c.is_control()).take(MAX_MESSAGE + 1).collect();
+    if line.chars().count() > MAX_MESSAGE {
+        line.pop();
+        line.push('…');
+    }
+    line
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::azure::request::Endpoint;
+    use reqwest::Method;
+
+    fn refused(service: Service, code: Option<&str>, body: &[u8]) -> Failure {
+        let endpoint = Endpoint::parse(service, "https://host").unwrap();
+        let request = Request::new(Method::GET, &endpoint, &["c"]).unwrap();
+        Failure::refused(&request, 403, code, None, body)
+    }
+
+    #[test]
+    fn code_and_message_are_found_in_every_form() {
+        for (body, code, message) in [
+            ("<Error><Code>A</Code><Message>m &amp; n\nRequestId:1</Message></Error>", Some("A"), "A: m & n"),
+            ("{\"error\":{\"code\":\"A\",\"message\":\"m\"}}", Some("A"), "A: m"),
+            ("{\"code\":\"A\",\"message\":\"m\"}", Some("A"), "A: m"),
+            ("{\"error\":\"A\",\"error_description\":\"m\"}", Some("A"), "A: m"),
+            ("{\"error\":\"x\",\"error_description\":\"AADSTS1: m\\r\\nn\"}", Some("AADSTS1"), "AADSTS1: m"),
+            ("<html><body>proxy</html>", None, ""),
+            ("{", None, ""),
+            ("proxy", None, ""),
+            ("", None, ""),
+        ] {
+            let failure = refused(Service::Blob, None, body.as_bytes());
+            assert_eq!(failure.code(), code, "{body}");
+            let expected = format!("GET https://host/c: refused with status 403 {message}");
+            assert_eq!(failure.to_string(), expected.trim_end(), "{body}");
+        }
+        let failure = refused(Service::Blob, Some("B"), b"<Error><Code>A</Code></Error>");
+        assert!(failure.is("b") && !failure.is("A"), "the header goes before the body");
+        let long = format!("<Error><Code>A</Code><Message>{}\u{1b}[0m</Message></Error>", "ü".repeat(999));
+        assert!(refused(Service::Blob, None, long.as_bytes()).to_string().chars().count() < 500);
+    }
+
+    #[test]
+    fn hints_name_what_is_missing() {
+        for (service, code, hint) in [
+            (Service::Blob, "AuthorizationFailure", "firewall"),
+            (Service::Blob, "AuthorizationPermissionMismatch", "\"Storage Blob Data Reader\""),
+            (Service::File, "AuthorizationPermissionMismatch", "\"Storage File Data Privileged Reader\""),
+            (Service::Management, "AuthorizationFailed", "Key Operator"),
+            (Service::Blob, "AuthenticationFailed", "clock"),
+            (Service::File, "KeyBasedAuthenticationNotPermitted", "File Data"),
+        ] {
+            let error = Error::from(refused(service, Some(code), b""));
+            assert!(error.hint_text().unwrap().contains(hint), "{error}");
+            let error = Error::from(refused(service, Some(code), b"").hint("nearer"));
+            assert_eq!(error.hint_text(), Some("nearer"));
+        }
+        assert_eq!(Error::from(refused(Service::Blob, Some("Unknown"), b"")).hint_text(), None);
+        let ours = Error::usage("ours").hint("mine");
+        assert_eq!(Error::from(Failure::from(ours.clone())).to_string(), ours.to_string());
+    }
+}

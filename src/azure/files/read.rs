@@ -1,0 +1,264 @@
+//! Reading what a snapshot holds: directories, their properties, and files.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, BufReader, Read},
+};
+
+use reqwest::Method;
+
+use super::{
+    Entry, FileProperties, FileService, Page, Share, ShareSnapshot, SmbProperties, failed, list,
+    snapshot::SNAPSHOT,
+};
+use crate::{
+    azure::{
+        failure::Failure,
+        http::{Answer, Incoming},
+        request::Request,
+    },
+    error::{Error, Result},
+    stream::cancel::Cancel,
+};
+
+/// What is asked of each entry besides its name.
+const INCLUDE: &str = "Timestamps,ETag,Attributes,PermissionKey";
+/// A connection that brought so many bytes counts as one that works, and broken ones are counted anew.
+const PROGRESS: u64 = 1024 * 1024;
+
+impl FileService {
+    /// The live shares with their snapshots, whoever took them. Shares that were deleted are not among them.
+    ///
+    /// # Errors
+    /// The service refuses, or sends what cannot be understood.
+    pub fn shares(&self, cancel: &Cancel) -> Result<Vec<Share>> {
+        let what = || format!("cannot list the file shares of the storage account {:?}", self.account());
+        let mut items = Vec::new();
+        self.pages(cancel, &mut items, &|marker| {
+            let request = Request::new(Method::GET, &self.endpoint, &[])?.query("comp", "list");
+            let request =
+                self.prepare(request).query("include", "snapshots,metadata").query("marker", marker);
+            self.exchange(&request, cancel, &mut |answer| list::shares(BufReader::new(answer.into_body())))
+        })
+        .map_err(|failure| failed(failure, what()))?;
+        Ok(list::join(items))
+    }
+
+    /// All entries of a directory of a snapshot, one level; an empty path is the root.
+    ///
+    /// # Errors
+    /// It is not there, the service refuses, or sends what cannot be understood.
+    pub fn list(&self, snapshot: &ShareSnapshot, directory: &str, cancel: &Cancel) -> Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        self.pages(cancel, &mut entries, &|marker| self.page(snapshot, directory, marker, cancel))
+            .map_err(|failure| failed(failure, cannot_list(snapshot, directory)))?;
+        Ok(entries)
+    }
+
+    /// One page of [`FileService::list`], of at most 5,000 entries: the first one or, with the `next` of the page
+    /// before, a further one.
+    ///
+    /// # Errors
+    /// As [`FileService::list`].
+    pub fn list_page(
+        &self,
+        snapshot: &ShareSnapshot,
+        directory: &str,
+        marker: Option<&str>,
+        cancel: &Cancel,
+    ) -> Result<Page<Entry>> {
+        self.page(snapshot, directory, marker.unwrap_or_default(), cancel)
+            .map_err(|failure| failed(failure, cannot_list(snapshot, directory)))
+    }
+
+    /// Metadata and properties of a directory of a snapshot; an empty path is the root.
+    ///
+    /// # Errors
+    /// It is not there, the service refuses, or sends what cannot be understood.
+    pub fn directory(
+        &self,
+        snapshot: &ShareSnapshot,
+        path: &str,
+        cancel: &Cancel,
+    ) -> Result<(BTreeMap<String, String>, SmbProperties)> {
+        let ask = || {
+            let request = self.within(snapshot, Method::HEAD, path)?.query("restype", "directory");
+            let answer = self.send(request, cancel)?;
+            Ok((metadata(&answer), SmbProperties::read(|name| answer.header(name))?))
+        };
+        ask().map_err(|failure| {
+            failed(failure, format!("cannot read the directory {path:?} of the share {:?}", snapshot.share()))
+        })
+    }
+
+    /// Begins to read a file of a snapshot. `bytes` is its length as the list told it.
+    ///
+    /// # Errors
+    /// It is not there or has another length, or the service refuses.
+    pub fn download(
+        &self,
+        snapshot: &ShareSnapshot,
+        path: &str,
+        bytes: u64,
+        cancel: &Cancel,
+    ) -> Result<(FileProperties, Content)> {
+        let what = format!("cannot read the file {path:?} of the share {:?}", snapshot.share());
+        let begin = || {
+            let request = self.within(snapshot, Method::GET, path)?;
+            let answer = self.send(request.clone(), cancel)?;
+            Ok((request, answer))
+        };
+        let (request, answer) = begin().map_err(|failure| failed(failure, what.clone()))?;
+        if let Some(length) = answer.header("content-length").filter(|length| *length != bytes.to_string()) {
+            return Err(Error::failed(format!("{what}: it has {length} bytes, but the list said {bytes}")));
+        }
+        let properties = FileProperties::read(|name| answer.header(name), metadata(&answer));
+        let content = Content {
+            service: self.clone(),
+            etag: answer.header("etag").unwrap_or_default().to_owned(),
+            request,
+            body: Some(answer.into_body()),
+            what,
+            bytes,
+            at: 0,
+            began_at: 0,
+            failures: 0,
+            cancel: cancel.clone(),
+        };
+        Ok((properties, content))
+    }
+
+    fn page(
+        &self,
+        snapshot: &ShareSnapshot,
+        directory: &str,
+        marker: &str,
+        cancel: &Cancel,
+    ) -> Result<Page<Entry>, Failure> {
+        let request = self.within(snapshot, Method::GET, directory)?.query("restype", "directory");
+        let request = request.query("comp", "list").query("include", INCLUDE).query("marker", marker);
+        let request = request.header("x-ms-file-extended-info", "true");
+        self.exchange(&request, cancel, &mut |answer| list::entries(BufReader::new(answer.into_body())))
+    }
+
+    /// A request for something in a snapshot.
+    fn within(&self, snapshot: &ShareSnapshot, method: Method, path: &str) -> Result<Request, Failure> {
+        let request = self.request(method, snapshot.share(), path)?;
+        Ok(request.query(SNAPSHOT, snapshot.id().as_str()))
+    }
+
+    /// Gathers the items of all pages; `ask` is given the marker, empty for the first page.
+    fn pages<T>(
+        &self,
+        cancel: &Cancel,
+        items: &mut Vec<T>,
+        ask: &dyn Fn(&str) -> Result<Page<T>, Failure>,
+    ) -> Result<(), Failure> {
+        let mut marker = String::new();
+        loop {
+            cancel.check()?;
+            let page = ask(&marker)?;
+            items.extend(page.items);
+            match page.next {
+                None => return Ok(()),
+                Some(next) if next == marker => {
+                    return Err(Failure::local("the next page of the list is the same one again"));
+                }
+                Some(next) => marker = next,
+            }
+        }
+    }
+}
+
+fn cannot_list(snapshot: &ShareSnapshot, directory: &str) -> String {
+    format!("cannot list the directory {directory:?} of the share {:?}", snapshot.share())
+}
+
+fn metadata(answer: &Answer) -> BTreeMap<String, String> {
+    let pairs = answer.headers_after("x-ms-meta-");
+    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+/// The content of a file, as it arrives. When the connection breaks it goes on from where it was. The end is reported
+/// only after exactly as many bytes as the list told. Errors hold an [`Error`], which [`Error::from_io`] takes out.
+pub struct Content {
+    service: FileService,
+    request: Request,
+    etag: String,
+    /// None between a connection that broke and the next one.
+    body: Option<Incoming>,
+    what: String,
+    bytes: u64,
+    at: u64,
+    /// Where this connection began.
+    began_at: u64,
+    /// Connections that broke without much progress.
+    failures: u32,
+    cancel: Cancel,
+}
+
+impl Content {
+    fn next(&mut self, target: &mut [u8]) -> Result<usize, Failure> {
+        loop {
+            self.cancel.check()?;
+            let body = match &mut self.body {
+                Some(body) => body,
+                None => {
+                    let again = self.go_on()?;
+                    self.body.insert(again)
+                }
+            };
+            match body.read(target) {
+                Ok(0) if !target.is_empty() && self.at != self.bytes => {
+                    let text = format!("it ended after {} bytes of {}", self.at, self.bytes);
+                    return Err(Failure::local(text));
+                }
+                Ok(count) => {
+                    self.at += count as u64;
+                    if self.at > self.bytes {
+                        return Err(Failure::local(format!("it is longer than {} bytes", self.bytes)));
+                    }
+                    return Ok(count);
+                }
+                Err(error) => self.stumble(Failure::from_io("reading a file", error))?,
+            }
+        }
+    }
+
+    /// Takes note that the connection broke, and waits; an error if it did so too often.
+    fn stumble(&mut self, failure: Failure) -> Result<(), Failure> {
+        self.body = None;
+        if self.at - self.began_at >= PROGRESS {
+            self.failures = 0;
+        }
+        self.failures += 1;
+        let policy = self.service.http.policy();
+        if !failure.is_transient() || self.failures >= policy.tries {
+            return Err(failure);
+        }
+        self.service.http.sleep(policy.pause(self.failures), &self.cancel)
+    }
+
+    /// Asks for the rest.
+    fn go_on(&mut self) -> Result<Incoming, Failure> {
+        self.began_at = self.at;
+        let request = self.request.clone().header("x-ms-range", &format!("bytes={}-", self.at));
+        let answer = self.service.send(request, &self.cancel)?;
+        let range = answer.header("content-range").unwrap_or_default();
+        let expected = format!("bytes {}-{}/{}", self.at, self.bytes - 1, self.bytes);
+        if answer.status() != 206 || range != expected {
+            let text = format!("instead of {expected:?} the service sent {range:?}");
+            return Err(Failure::unexpected(answer.action(), text));
+        }
+        if answer.header("etag").unwrap_or_default() != self.etag {
+            return Err(Failure::local("it changed while it was read, although it is in a snapshot"));
+        }
+        Ok(answer.into_body())
+    }
+}
+
+impl Read for Content {
+    fn read(&mut self, target: &mut [u8]) -> io::Result<usize> {
+        self.next(target).map_err(|failure| io::Error::other(failed(failure, self.what.clone())))
+    }
+}

@@ -1,0 +1,97 @@
+//! Tokens of Entra ID for the service principal: asked for with its secret, kept until shortly before they end.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use reqwest::Method;
+use serde::Deserialize;
+
+use super::{
+    auth::Access,
+    failure::Failure,
+    http::Http,
+    request::{Endpoint, Request},
+};
+use crate::{config::Secret, stream::cancel::Cancel};
+
+/// A token is not used for the last part of its life: a request may take a while to arrive.
+const MARGIN: Duration = Duration::from_secs(300);
+
+/// Who asks for tokens, and where.
+pub(super) struct Principal {
+    pub authority: Endpoint,
+    pub tenant: String,
+    pub client_id: String,
+    pub client_secret: Secret,
+}
+
+/// Tokens for one purpose (scope). Threads share it; one asks, the others wait.
+pub struct Tokens {
+    principal: Arc<Principal>,
+    scope: String,
+    current: Mutex<Option<Token>>,
+}
+
+struct Token {
+    secret: Arc<Secret>,
+    until: Instant,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    access_token: String,
+    /// Seconds; some authorities give a text.
+    expires_in: serde_json::Value,
+}
+
+impl Tokens {
+    pub(super) fn new(principal: Arc<Principal>, scope: String) -> Self {
+        Self { principal, scope, current: Mutex::new(None) }
+    }
+
+    /// The token to use now.
+    ///
+    /// # Errors
+    /// Entra ID refuses (the message says which of the configured values is wrong) or does not answer.
+    pub(super) fn get(&self, http: &Http, cancel: &Cancel) -> Result<Arc<Secret>, Failure> {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(token) = &*current
+            && Instant::now() < token.until
+        {
+            return Ok(Arc::clone(&token.secret));
+        }
+        let token = self.ask(http, cancel)?;
+        let secret = Arc::clone(&token.secret);
+        *current = Some(token);
+        Ok(secret)
+    }
+
+    /// Asks for a new one next time: the service refused the current one.
+    pub(super) fn forget(&self) {
+        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn ask(&self, http: &Http, cancel: &Cancel) -> Result<Token, Failure> {
+        let principal = &*self.principal;
+        let names = [principal.tenant.as_str(), "oauth2", "v2.0", "token"];
+        let request = Request::new(Method::POST, &principal.authority, &names)?.form(&[
+            ("client_id", &principal.client_id),
+            ("client_secret", principal.client_secret.expose()),
+            ("grant_type", "client_credentials"),
+            ("scope", &self.scope),
+        ]);
+        let answer = http
+            .exchange(&Access::anonymous(), &request, cancel, &mut |answer| answer.json::<Answer>())
+            .map_err(|failure| failure.redact(principal.client_secret.expose()))?;
+        let seconds = match &answer.expires_in {
+            serde_json::Value::String(text) => text.parse().ok(),
+            number => number.as_u64(),
+        };
+        let life = Duration::from_secs(seconds.unwrap_or_default().min(24 * 3600));
+        // A short life is used at least by half.
+        let until = Instant::now() + life.saturating_sub(MARGIN).max(life / 2);
+        Ok(Token { secret: Arc::new(Secret::new(answer.access_token)), until })
+    }
+}

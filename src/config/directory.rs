@@ -1,0 +1,39 @@
+//! `kind = "directory"`: folders of this machine.
+
+use std::path::PathBuf;
+
+use super::{patterns::Patterns, reader::Reader};
+
+/// Folders of this machine, each of them an item.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DirectoryConfig {
+    /// The folders, absolute; at least one, none twice.
+    pub paths: Vec<PathBuf>,
+    /// What to leave out: globs relative to a folder, as `docs/directory.md` describes them.
+    pub exclude: Vec<String>,
+    /// Whether folders on which another file system is mounted are left out.
+    pub one_file_system: bool,
+}
+
+/// Reads the keys of this kind.
+pub(super) fn read(reader: &mut Reader<'_>) -> Option<DirectoryConfig> {
+    let paths = reader.paths("paths");
+    reader.missing("paths", "the folders to back up, as a list");
+    if reader.has("paths") && paths.is_empty() {
+        reader.problem("paths", "names no folder; give at least one");
+    }
+    for (number, path) in paths.iter().enumerate() {
+        if paths[..number].contains(path) {
+            reader.problem("paths", &format!("names {} twice", path.display()));
+        }
+    }
+    // Their syntax is checked here; what they mean beyond that is the source's affair.
+    let exclude = reader.strings("exclude").unwrap_or_default();
+    for pattern in &exclude {
+        if let Err(fault) = Patterns::new([pattern]) {
+            reader.problem("exclude", &fault);
+        }
+    }
+    let one_file_system = reader.boolean("one_file_system", true);
+    (!paths.is_empty()).then_some(DirectoryConfig { paths, exclude, one_file_system })
+}

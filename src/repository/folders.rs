@@ -1,0 +1,188 @@
+//! Finding files of a snapshot by path, quickly when they are asked for folder by folder: the folders on the way to the
+//! last one asked for are kept in a compact form.
+
+use std::{borrow::Cow, fmt, os::unix::ffi::OsStrExt, path::Path};
+
+use jiff::Timestamp;
+use rustic_core::{
+    BlobId, IndexedFullStatus,
+    repofile::{BlobType, SnapshotFile},
+};
+use serde::{
+    Deserialize, Deserializer,
+    de::{SeqAccess, Visitor},
+};
+
+use super::{node::quote, rustic_error, seal::Hash};
+use crate::error::{Error, Result};
+
+/// A file of a snapshot.
+#[derive(Debug, Clone)]
+pub(super) struct FoundFile {
+    /// Length in bytes.
+    pub(super) bytes: u64,
+    /// Last change of the content.
+    pub(super) mtime: Timestamp,
+    /// Last change of content or attributes.
+    pub(super) ctime: Timestamp,
+    /// Inode number, or 0.
+    pub(super) inode: u64,
+    /// Its chunks.
+    pub(super) content: Box<[Hash]>,
+}
+
+enum Lean {
+    File(FoundFile),
+    Folder(Hash),
+    Other,
+}
+
+/// What lies in a folder, by the name as it is stored.
+struct LeanFolder(Vec<(Box<str>, Lean)>);
+
+impl LeanFolder {
+    fn get(&self, quoted: &str) -> Option<&Lean> {
+        let at = self.0.binary_search_by(|(name, _)| (**name).cmp(quoted)).ok()?;
+        Some(&self.0[at].1)
+    }
+}
+
+/// Finds files below one folder of a snapshot.
+pub(super) struct Folders<'r> {
+    repo: &'r rustic_core::Repository<IndexedFullStatus>,
+    root: Hash,
+    /// The way to the folder that was asked for last: names and contents, the snapshot's root first.
+    open: Vec<(Vec<u8>, LeanFolder)>,
+}
+
+impl<'r> Folders<'r> {
+    /// Of a snapshot.
+    pub(super) fn new(repo: &'r rustic_core::Repository<IndexedFullStatus>, snapshot: &SnapshotFile) -> Self {
+        Self { repo, root: *snapshot.tree, open: Vec::new() }
+    }
+
+    /// The file at `path`, from the snapshot's root; `None` if there is no file of that name.
+    pub(super) fn find(&mut self, path: &Path) -> Result<Option<FoundFile>> {
+        let mut names: Vec<&[u8]> =
+            path.as_os_str().as_bytes().split(|b| *b == b'/').filter(|n| !n.is_empty()).collect();
+        let Some(last) = names.pop() else { return Ok(None) };
+        if !self.enter(&names)? {
+            return Ok(None);
+        }
+        let folder = self.open.last().map(|(_, folder)| folder);
+        Ok(match folder.and_then(|folder| folder.get(&quoted(last))) {
+            Some(Lean::File(file)) => Some(file.clone()),
+            _ => None,
+        })
+    }
+
+    /// Opens the folder of these names, and those on the way. False if it is not there.
+    fn enter(&mut self, names: &[&[u8]]) -> Result<bool> {
+        let same = self.open.iter().skip(1).zip(names).take_while(|((open, _), name)| open == *name).count();
+        self.open.truncate(same + 1);
+        if self.open.is_empty() {
+            let root = self.load(&self.root)?;
+            self.open.push((Vec::new(), root));
+        }
+        for name in &names[same..] {
+            let id = match self.open.last().and_then(|(_, folder)| folder.get(&quoted(name))) {
+                Some(Lean::Folder(id)) => *id,
+                _ => return Ok(false),
+            };
+            let folder = self.load(&id)?;
+            self.open.push((name.to_vec(), folder));
+        }
+        Ok(true)
+    }
+
+    fn load(&self, id: &Hash) -> Result<LeanFolder> {
+        let json = self
+            .repo
+            .get_blob_cached(&BlobId::from(*id), BlobType::Tree)
+            .map_err(|e| rustic_error("cannot read a folder of a snapshot", e))?;
+        let LeanTree { nodes } = serde_json::from_slice(&json)
+            .map_err(|e| Error::repository("cannot understand a folder of a snapshot").because(&e))?;
+        let mut nodes = nodes.0;
+        // Trees are in the order of the names before they were quoted.
+        nodes.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        Ok(LeanFolder(nodes))
+    }
+}
+
+fn quoted(name: &[u8]) -> String {
+    quote(std::ffi::OsStr::from_bytes(name))
+}
+
+#[derive(Deserialize)]
+struct LeanTree {
+    #[serde(default)]
+    nodes: LeanNodes,
+}
+
+/// Nodes that become small while they are read: the JSON of a folder of a million files is large enough.
+#[derive(Default)]
+struct LeanNodes(Vec<(Box<str>, Lean)>);
+
+#[derive(Deserialize)]
+struct JsonNode<'a> {
+    #[serde(borrow)]
+    name: Cow<'a, str>,
+    #[serde(rename = "type", borrow)]
+    tpe: Cow<'a, str>,
+    #[serde(default)]
+    size: u64,
+    #[serde(default)]
+    inode: u64,
+    #[serde(default, borrow)]
+    mtime: Cow<'a, str>,
+    #[serde(default, borrow)]
+    ctime: Cow<'a, str>,
+    #[serde(default)]
+    content: Option<Vec<Hash>>,
+    #[serde(default)]
+    subtree: Option<Hash>,
+}
+
+impl From<JsonNode<'_>> for (Box<str>, Lean) {
+    fn from(node: JsonNode<'_>) -> Self {
+        let time = |text: &str| text.parse().unwrap_or_default();
+        let lean = match (&*node.tpe, node.subtree) {
+            ("file", _) => Lean::File(FoundFile {
+                bytes: node.size,
+                mtime: time(&node.mtime),
+                ctime: time(&node.ctime),
+                inode: node.inode,
+                content: node.content.unwrap_or_default().into(),
+            }),
+            ("dir", Some(id)) => Lean::Folder(id),
+            _ => Lean::Other,
+        };
+        (node.name.into(), lean)
+    }
+}
+
+impl<'de> Deserialize<'de> for LeanNodes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Nodes;
+        impl<'de> Visitor<'de> for Nodes {
+            type Value = LeanNodes;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the nodes of a tree")
+            }
+
+            fn visit_unit<E>(self) -> Result<LeanNodes, E> {
+                Ok(LeanNodes::default())
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut nodes: A) -> Result<LeanNodes, A::Error> {
+                let mut lean = Vec::new();
+                while let Some(node) = nodes.next_element::<JsonNode<'de>>()? {
+                    lean.push(node.into());
+                }
+                Ok(LeanNodes(lean))
+            }
+        }
+        deserializer.deserialize_any(Nodes)
+    }
+}

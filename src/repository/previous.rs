@@ -1,0 +1,114 @@
+//! What the newest snapshot of an item holds, for the run that makes the next one. Nothing is read before a source asks.
+
+use std::{
+    collections::HashMap,
+    path::Path,
+    sync::{Mutex, OnceLock},
+};
+
+use super::{Repository, Snapshot, SnapshotFiles, SnapshotReader, folders::FoundFile, seal::Hash};
+use crate::{
+    error::{Error, Result},
+    source::Files,
+    stream::sink::{Attributes, Previous},
+};
+
+/// The newest snapshots of all items, read when the first source asks.
+pub struct PreviousSnapshots<'r> {
+    repository: &'r Repository,
+    loaded: OnceLock<Result<Loaded>>,
+}
+
+struct Loaded {
+    reader: SnapshotReader,
+    newest: HashMap<(String, String), Snapshot>,
+}
+
+impl<'r> PreviousSnapshots<'r> {
+    /// The snapshots of a repository.
+    pub fn new(repository: &'r Repository) -> Self {
+        Self { repository, loaded: OnceLock::new() }
+    }
+
+    /// Those of one item.
+    pub fn of(&self, source: &str, item: &str) -> PreviousItem<'_> {
+        PreviousItem {
+            all: self,
+            name: (source.to_owned(), item.to_owned()),
+            files: OnceLock::new(),
+            problem: Mutex::new(None),
+        }
+    }
+
+    fn loaded(&self) -> Result<&Loaded> {
+        let load = || {
+            let reader = self.repository.reader()?;
+            let (snapshots, _) = self.repository.readable_snapshots()?;
+            // They come oldest first.
+            let newest = snapshots.into_iter().map(|s| ((s.source.clone(), s.item.clone()), s)).collect();
+            Ok(Loaded { reader, newest })
+        };
+        self.loaded.get_or_init(load).as_ref().map_err(Clone::clone)
+    }
+}
+
+/// The newest snapshot of one item, if there is one. What cannot be read of it counts as not being there, so that it is
+/// read from the source again.
+pub struct PreviousItem<'p> {
+    all: &'p PreviousSnapshots<'p>,
+    name: (String, String),
+    files: OnceLock<Option<SnapshotFiles<'p>>>,
+    problem: Mutex<Option<String>>,
+}
+
+impl<'p> PreviousItem<'p> {
+    fn snapshot_files(&self) -> Option<&SnapshotFiles<'p>> {
+        let find = || match self.all.loaded() {
+            Ok(loaded) => loaded.newest.get(&self.name).map(|s| SnapshotFiles::new(&loaded.reader, s)),
+            Err(error) => {
+                self.note(&error);
+                None
+            }
+        };
+        self.files.get_or_init(find).as_ref()
+    }
+
+    fn note(&self, error: &Error) {
+        let mut problem = self.problem.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        problem.get_or_insert_with(|| error.summary());
+    }
+
+    /// Its files.
+    pub(super) fn files(&self) -> Option<&dyn Files> {
+        self.snapshot_files().map(|files| files as &dyn Files)
+    }
+
+    /// A file of it.
+    pub(super) fn file(&self, path: &Path) -> Option<Previous> {
+        let found = self.find(path)?;
+        let attributes = Attributes {
+            mtime: Some(found.mtime),
+            ctime: Some(found.ctime),
+            inode: found.inode,
+            ..Attributes::default()
+        };
+        Some(Previous { bytes: found.bytes, attributes })
+    }
+
+    /// Length and chunks of a file of it.
+    pub(super) fn content(&self, path: &Path) -> Option<(u64, Vec<Hash>)> {
+        self.find(path).map(|found| (found.bytes, found.content.to_vec()))
+    }
+
+    fn find(&self, path: &Path) -> Option<FoundFile> {
+        self.snapshot_files()?.find(path).unwrap_or_else(|error| {
+            self.note(&error);
+            None
+        })
+    }
+
+    /// The first thing that could not be read.
+    pub(super) fn problem(&self) -> Option<String> {
+        self.problem.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+    }
+}

@@ -1,0 +1,207 @@
+//! Giving what was restored its owner, extended attributes, permissions and times.
+
+use std::{
+    ffi::OsStr,
+    io,
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::ffi::OsStrExt,
+    },
+    path::Path,
+};
+
+use jiff::Timestamp;
+use rustix::{
+    fs::{
+        AtFlags, Gid, Mode, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags, chmodat, chownat, fchmod,
+        fchown, fsetxattr, futimens, lsetxattr, utimensat,
+    },
+    process::{getegid, geteuid},
+};
+
+use super::{NAMED, failed};
+use crate::{
+    error::Result,
+    source::directory::{
+        open::descriptor_path,
+        tally::{Listed, shown},
+    },
+    stream::sink::Attributes,
+};
+
+/// Rights that a file lends to whoever runs it.
+const LENT: u32 = 0o6000;
+
+/// What the attributes are given to.
+enum On<'a> {
+    /// A file or folder.
+    Open(BorrowedFd<'a>),
+    /// What cannot be opened: a name in a folder.
+    Name { place: BorrowedFd<'a>, name: &'a OsStr, is_link: bool },
+}
+
+/// Gives attributes, and counts what it may not give.
+pub(super) struct Applier {
+    root: bool,
+    own: (u32, u32),
+    owners: Listed,
+    xattrs: Listed,
+    lent: Listed,
+}
+
+impl Applier {
+    pub(super) fn new() -> Self {
+        Self {
+            root: geteuid().is_root(),
+            own: (geteuid().as_raw(), getegid().as_raw()),
+            owners: Listed::new(NAMED),
+            xattrs: Listed::new(NAMED),
+            lent: Listed::new(NAMED),
+        }
+    }
+
+    /// Gives an open file or folder its attributes.
+    pub(super) fn apply(&mut self, fd: BorrowedFd<'_>, attributes: &Attributes, path: &Path) -> Result<()> {
+        self.give(&On::Open(fd), attributes, path).map_err(|error| failed(path, &error))
+    }
+
+    /// Gives a link, pipe, socket or device its attributes.
+    pub(super) fn apply_to_name(
+        &mut self,
+        place: BorrowedFd<'_>,
+        name: &OsStr,
+        is_link: bool,
+        attributes: &Attributes,
+        path: &Path,
+    ) -> Result<()> {
+        self.give(&On::Name { place, name, is_link }, attributes, path).map_err(|error| failed(path, &error))
+    }
+
+    fn give(&mut self, on: &On<'_>, attributes: &Attributes, path: &Path) -> io::Result<()> {
+        // Changing the owner takes away rights and capabilities; access lists change the permissions.
+        let owned = self.give_owner(on, attributes, path);
+        for (name, value) in &attributes.xattrs {
+            if let Err(error) = on.set_xattr(name, value) {
+                self.xattrs.push(format!("{name} of {} ({error})", shown(path)));
+            }
+        }
+        if let Some(mut mode) = attributes.mode {
+            if !owned && mode & LENT != 0 {
+                // They would lend the rights of somebody else.
+                mode &= !LENT;
+                self.lent.push(shown(path));
+            }
+            on.set_mode(Mode::from_raw_mode(mode & 0o7777))?;
+        }
+        Ok(on.set_times(attributes)?)
+    }
+
+    /// False if it belongs to somebody else than it did.
+    fn give_owner(&mut self, on: &On<'_>, attributes: &Attributes, path: &Path) -> bool {
+        let (Some(uid), Some(gid)) = (attributes.uid, attributes.gid) else { return false };
+        if !self.root {
+            if (uid, gid) != self.own {
+                self.owners.push(shown(path));
+            }
+            return (uid, gid) == self.own;
+        }
+        // The two highest numbers are no users.
+        let given =
+            uid < u32::MAX && gid < u32::MAX && on.set_owner(Uid::from_raw(uid), Gid::from_raw(gid)).is_ok();
+        if !given {
+            self.owners.push(shown(path));
+        }
+        given
+    }
+
+    /// What could not be given, in sentences.
+    pub(super) fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        if self.owners.count() > 0 {
+            let why = if self.root { "the system refused" } else { "only root may give files away" };
+            notes
+                .push(format!("belonging to another user or group than they did, as {why}: {}", self.owners));
+        }
+        if self.lent.count() > 0 {
+            notes.push(format!(
+                "without their setuid or setgid bit, as their owner is another: {}",
+                self.lent
+            ));
+        }
+        if self.xattrs.count() > 0 {
+            notes.push(format!("extended attributes that could not be set: {}", self.xattrs));
+        }
+        notes
+    }
+}
+
+impl On<'_> {
+    fn set_owner(&self, uid: Uid, gid: Gid) -> rustix::io::Result<()> {
+        match *self {
+            Self::Open(fd) => fchown(fd, Some(uid), Some(gid)),
+            Self::Name { place, name, .. } => {
+                chownat(place, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
+            }
+        }
+    }
+
+    fn set_xattr(&self, name: &str, value: &[u8]) -> rustix::io::Result<()> {
+        match *self {
+            Self::Open(fd) => fsetxattr(fd, name, value, XattrFlags::empty()),
+            Self::Name { place, name: file, .. } => {
+                let mut path = descriptor_path(place.as_fd()).into_bytes();
+                path.push(b'/');
+                path.extend_from_slice(file.as_bytes());
+                lsetxattr(OsStr::from_bytes(&path), name, value, XattrFlags::empty())
+            }
+        }
+    }
+
+    fn set_mode(&self, mode: Mode) -> rustix::io::Result<()> {
+        match *self {
+            Self::Open(fd) => fchmod(fd, mode),
+            // A link has no permissions of its own.
+            Self::Name { is_link: true, .. } => Ok(()),
+            // It was made a moment ago, in a folder that is closed to others: the name stands for nothing else.
+            Self::Name { place, name, .. } => chmodat(place, name, mode, AtFlags::empty()),
+        }
+    }
+
+    fn set_times(&self, attributes: &Attributes) -> rustix::io::Result<()> {
+        let times = Timestamps {
+            last_access: timespec(attributes.atime.or(attributes.mtime)),
+            last_modification: timespec(attributes.mtime),
+        };
+        match *self {
+            Self::Open(fd) => futimens(fd, &times),
+            Self::Name { place, name, .. } => utimensat(place, name, &times, AtFlags::SYMLINK_NOFOLLOW),
+        }
+    }
+}
+
+/// A time as the system takes it; one that is not known is left as it is.
+fn timespec(time: Option<Timestamp>) -> Timespec {
+    let Some(time) = time else { return Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT } };
+    const SECOND: i128 = 1_000_000_000;
+    let nanoseconds = time.as_nanosecond();
+    // Both fit: a timestamp has seconds of 64 bits, and a remainder is below a second.
+    Timespec { tv_sec: nanoseconds.div_euclid(SECOND) as i64, tv_nsec: nanoseconds.rem_euclid(SECOND) as _ }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_before_1970_are_rounded_down_to_a_second() {
+        let of = |seconds, nanoseconds| {
+            let time = timespec(Some(Timestamp::new(seconds, nanoseconds).unwrap()));
+            (time.tv_sec, time.tv_nsec)
+        };
+        assert_eq!(of(5, 7), (5, 7));
+        assert_eq!(of(-1, -500_000_000), (-2, 500_000_000));
+        assert_eq!(of(-3, 0), (-3, 0));
+        assert_eq!(timespec(None).tv_nsec, UTIME_OMIT);
+    }
+}

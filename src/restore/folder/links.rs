@@ -1,0 +1,97 @@
+//! Files with several names, which are to be one file again.
+
+use std::{
+    collections::HashMap,
+    ffi::OsStr,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::{Path, PathBuf},
+};
+
+use jiff::Timestamp;
+use rustix::{
+    fs::{AtFlags, Mode, OFlags, linkat, openat},
+    io::Errno,
+};
+
+use crate::stream::sink::Attributes;
+
+/// So many files are remembered whose other names have not come yet.
+const REMEMBERED: usize = 100_000;
+
+struct First {
+    path: PathBuf,
+    /// Names still to come.
+    left: u64,
+    bytes: Option<u64>,
+    mtime: Option<Timestamp>,
+}
+
+/// Files whose other names may come.
+#[derive(Default)]
+pub(super) struct Links {
+    firsts: HashMap<(u64, u64), First>,
+    parted: u64,
+}
+
+impl Links {
+    /// Remembers something that was restored if it has more names. `path` is as written, from the top.
+    pub(super) fn made(&mut self, attributes: &Attributes, bytes: Option<u64>, path: PathBuf) {
+        let Attributes { device, inode, links, mtime, .. } = *attributes;
+        if links < 2 || inode == 0 || self.firsts.contains_key(&(device, inode)) {
+            return;
+        }
+        if self.firsts.len() >= REMEMBERED {
+            self.parted += 1;
+            return;
+        }
+        self.firsts.insert((device, inode), First { path, left: links - 1, bytes, mtime });
+    }
+
+    /// Where the same thing was restored already.
+    pub(super) fn first(&mut self, attributes: &Attributes, bytes: Option<u64>) -> Option<PathBuf> {
+        let key = (attributes.device, attributes.inode);
+        if attributes.links < 2 {
+            return None;
+        }
+        let first = self.firsts.get_mut(&key)?;
+        // It was written to between its two turns in the backup: the names are restored as they were seen.
+        if first.bytes != bytes || first.mtime != attributes.mtime {
+            self.parted += 1;
+            return None;
+        }
+        first.left -= 1;
+        if first.left > 0 {
+            return Some(first.path.clone());
+        }
+        self.firsts.remove(&key).map(|first| first.path)
+    }
+
+    /// A name could not be made: what comes there is a file of its own, which later names can be linked to.
+    pub(super) fn parted(&mut self, attributes: &Attributes) {
+        self.firsts.remove(&(attributes.device, attributes.inode));
+        self.parted += 1;
+    }
+
+    /// What an operator should know.
+    pub(super) fn note(&self) -> Option<String> {
+        (self.parted > 0)
+            .then(|| format!("{} names that were hard links may have become files of their own", self.parted))
+    }
+}
+
+/// Makes `name` in `place` one more name of what is at `first` below `top`. No link on the way is followed.
+pub(super) fn link(
+    top: BorrowedFd<'_>,
+    first: &Path,
+    place: BorrowedFd<'_>,
+    name: &OsStr,
+) -> rustix::io::Result<()> {
+    let mut folder: Option<OwnedFd> = None;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    for part in first.parent().into_iter().flat_map(Path::iter) {
+        let from = folder.as_ref().map_or(top, AsFd::as_fd);
+        folder = Some(openat(from, part, flags, Mode::empty())?);
+    }
+    let from = folder.as_ref().map_or(top, AsFd::as_fd);
+    linkat(from, first.file_name().ok_or(Errno::INVAL)?, place, name, AtFlags::empty())
+}

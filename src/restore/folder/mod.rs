@@ -1,0 +1,391 @@
+//! From a snapshot to files in a folder. Everything is made below an open folder, one name at a time, and nothing that is
+//! there already is written to or followed: a hostile snapshot cannot reach outside.
+
+mod apply;
+mod links;
+mod place;
+mod sparse;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+
+use std::{
+    ffi::{OsStr, OsString},
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::{Component, Path, PathBuf},
+};
+
+use rustix::{
+    fs::{FileType, Mode, OFlags, fstat, mkdirat, mknodat, openat, symlinkat, syncfs},
+    io::Errno,
+};
+use serde::Serialize;
+
+use self::{
+    apply::Applier,
+    links::Links,
+    place::{Folders, OpenFolder, no_space},
+    sparse::SparseWriter,
+};
+use crate::{
+    error::{Error, Result},
+    source::{
+        Files, MANIFEST, Node, NodeKind,
+        directory::{
+            CONTENT,
+            open::{identity, open_folder},
+            tally::{Listed, shown},
+        },
+    },
+    stream::{
+        cancel::Cancel,
+        digest::Digest128,
+        sink::{Attributes, Special},
+    },
+};
+
+/// So many of the files written are listed.
+const LISTED: usize = 1000;
+/// So many are named in a note.
+const NAMED: usize = 10;
+/// Names that no filesystem takes are cut to so many bytes, and get a hash.
+const CUT: usize = 200;
+/// The kind of source whose snapshots hold attributes that are to be restored.
+const DIRECTORY: &str = "directory";
+
+/// What was written into a folder.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
+pub struct FolderReport {
+    /// Files; one with several names counts once for each.
+    pub files: u64,
+    /// Folders below the one that was named.
+    pub folders: u64,
+    /// Bytes of all files.
+    pub bytes: u64,
+    /// The first thousand files, with the folder in front; bytes that are not UTF-8 are replaced, as in `escaped`.
+    pub written: Vec<PathBuf>,
+    /// What had to get another name, because no filesystem takes the one in the snapshot; a thousand at most.
+    pub escaped: Vec<Escaped>,
+    /// What could not be restored as it was, in sentences.
+    pub notes: Vec<String>,
+}
+
+/// Something that was written under another name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Escaped {
+    /// Path in the snapshot.
+    pub stored: PathBuf,
+    /// Path that was written, with the folder in front.
+    pub written: PathBuf,
+}
+
+/// Writes the files of a snapshot into the folder `into`, which must be empty or not exist; it is made if need be, and
+/// nobody else can look into it meanwhile. `kind` is the kind of the source. Of a `directory` the tree comes back as it
+/// was, without the manifest; `into` itself gets the attributes of the folder that was backed up. Everything else is
+/// written with mode 0600, folders with 0700.
+///
+/// # Errors
+/// Exit code 2: `into` is not empty. Otherwise: something cannot be written, or not be read from the snapshot, or `cancel`
+/// was set; what was written so far stays.
+pub fn restore(
+    files: &dyn Files,
+    into: &Path,
+    kind: &str,
+    notice: &dyn Fn(&str),
+    cancel: &Cancel,
+) -> Result<FolderReport> {
+    let faithful = kind == DIRECTORY;
+    let top = place::prepare(into, faithful)?;
+    let sync = top.try_clone().map_err(|e| failed(into, &e))?;
+    let stat = fstat(&top).map_err(|e| failed(into, &e.into()))?;
+    let mut restore = Restore {
+        into,
+        faithful,
+        cancel,
+        folders: Folders::new(top, identity(&stat)),
+        links: Links::default(),
+        applier: Applier::new(),
+        report: FolderReport::default(),
+        not_made: Listed::new(NAMED),
+        found: false,
+    };
+    files.walk(&mut |node| restore.node(&node))?;
+    restore.finish()?;
+    syncfs(&sync).map_err(|e| failed(into, &e.into()))?;
+    let report = restore.report;
+    report.notes.iter().for_each(|note| notice(note));
+    Ok(report)
+}
+
+struct Restore<'a> {
+    into: &'a Path,
+    faithful: bool,
+    cancel: &'a Cancel,
+    folders: Folders,
+    links: Links,
+    applier: Applier,
+    report: FolderReport,
+    not_made: Listed,
+    /// Whether the snapshot held what was to be restored.
+    found: bool,
+}
+
+impl Restore<'_> {
+    fn node(&mut self, node: &Node<'_>) -> Result<()> {
+        self.cancel.check()?;
+        if !node.path.components().all(|part| matches!(part, Component::Normal(_))) {
+            return Err(Error::failed(format!(
+                "the snapshot has something with an unsafe path: {}",
+                shown(node.path)
+            )));
+        }
+        let below = if self.faithful {
+            match node.path.strip_prefix(CONTENT) {
+                Ok(below) => below,
+                Err(_) if node.path == Path::new(MANIFEST) => return Ok(()),
+                Err(_) => {
+                    self.not_made.push(format!("{} (no part of the tree)", shown(node.path)));
+                    return Ok(());
+                }
+            }
+        } else {
+            node.path
+        };
+        let Some(name) = below.file_name() else {
+            self.found = true;
+            self.folders.set_top(node.attributes.clone());
+            return Ok(());
+        };
+        let above = below.parent().unwrap_or(Path::new(""));
+        self.leave_to(above)?;
+        match &node.kind {
+            NodeKind::Folder => self.folder(below, name, node.attributes),
+            NodeKind::File(bytes) => self.file(below, name, *bytes, node),
+            NodeKind::Special(special) => self.special(below, name, special, node.attributes),
+        }
+    }
+
+    /// Goes up to the folder `above`, giving those that are left their attributes.
+    fn leave_to(&mut self, above: &Path) -> Result<()> {
+        while !self.folders.is_at(above) {
+            match self.folders.leave().map_err(|e| failed(&self.into.join(above), &e))? {
+                Some(left) => self.folder_done(&left)?,
+                None => {
+                    return Err(Error::failed(format!(
+                        "the snapshot lists what is in {} at another place",
+                        shown(above)
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn folder_done(&mut self, folder: &OpenFolder) -> Result<()> {
+        if !self.faithful {
+            return Ok(());
+        }
+        let path = self.into.join(folder.written());
+        self.applier.apply(folder.fd()?, folder.attributes(), &path)
+    }
+
+    fn folder(&mut self, below: &Path, name: &OsStr, attributes: &Attributes) -> Result<()> {
+        let path = self.into.join(below);
+        let place = self.folders.fd()?;
+        let made = self.made(below, name, &mut |name| mkdirat(place, name, Mode::RWXU))?;
+        let fd = open_folder(place, made.as_os_str()).map_err(|e| failed(&path, &e.into()))?;
+        let stat = fstat(&fd).map_err(|e| failed(&path, &e.into()))?;
+        self.written_as(below, name, &made);
+        self.folders.enter(fd, identity(&stat), below, made, attributes.clone());
+        self.report.folders += 1;
+        Ok(())
+    }
+
+    /// Makes something, under its own name or, if that is too long for the filesystem, another. Gives the name.
+    fn made(
+        &self,
+        below: &Path,
+        name: &OsStr,
+        make: &mut dyn FnMut(&OsStr) -> rustix::io::Result<()>,
+    ) -> Result<OsString> {
+        let name = match make(name) {
+            Err(Errno::NAMETOOLONG) => {
+                let name = place::shortened(name, CUT, Digest128::of(name.as_encoded_bytes()));
+                make(&name).map(|()| name)
+            }
+            made => made.map(|()| name.to_owned()),
+        };
+        name.map_err(|error| failed(&self.into.join(below), &error.into()))
+    }
+
+    fn written_as(&mut self, below: &Path, stored: &OsStr, written: &OsStr) -> PathBuf {
+        let path = self.into.join(self.folders.written()).join(written);
+        if stored != written && self.report.escaped.len() < LISTED {
+            self.report.escaped.push(Escaped { stored: listed(below), written: listed(&path) });
+        }
+        path
+    }
+
+    fn file(&mut self, below: &Path, name: &OsStr, bytes: u64, node: &Node<'_>) -> Result<()> {
+        if !self.link(below, name, Some(bytes), node.attributes)? {
+            self.content(below, name, bytes, node)?;
+        }
+        self.report.files += 1;
+        self.report.bytes += bytes;
+        self.found = true;
+        Ok(())
+    }
+
+    fn content(&mut self, below: &Path, name: &OsStr, bytes: u64, node: &Node<'_>) -> Result<()> {
+        let place = self.folders.fd()?;
+        let mut file = None;
+        let made = self.made(below, name, &mut |name| {
+            file = Some(create(place, name)?);
+            Ok(())
+        })?;
+        let path = self.written_as(below, name, &made);
+        let Some(file) = file else { return Err(failed(&path, &Errno::BADF.into())) };
+        let mut writer = SparseWriter::new(file, self.cancel);
+        let copied = node.content.copy(&mut writer);
+        if let Some(error) = writer.take_failure() {
+            return Err(failed(&path, &error));
+        }
+        let copied = copied?;
+        let file = writer.finish().map_err(|error| failed(&path, &error))?;
+        if copied != bytes {
+            return Err(Error::failed(format!("{} has {copied} bytes instead of {bytes}", shown(&path))));
+        }
+        if self.faithful {
+            // restic's format leaves out what is 0, and so the mode of a file that nobody may do anything with.
+            let mode = node.attributes.mode.or(Some(0));
+            self.applier.apply(file.as_fd(), &Attributes { mode, ..node.attributes.clone() }, &path)?;
+            self.links.made(node.attributes, Some(bytes), self.folders.written().join(&made));
+        }
+        if self.report.written.len() < LISTED {
+            self.report.written.push(listed(&path));
+        }
+        Ok(())
+    }
+
+    /// Makes one more name of what was restored before, if this is one. False if it is to be made anew.
+    fn link(
+        &mut self,
+        below: &Path,
+        name: &OsStr,
+        bytes: Option<u64>,
+        attributes: &Attributes,
+    ) -> Result<bool> {
+        if !self.faithful {
+            return Ok(false);
+        }
+        let Some(first) = self.links.first(attributes, bytes) else { return Ok(false) };
+        let place = self.folders.fd()?;
+        let top = self.folders.top()?;
+        let linked = links::link(top, &first, place, name);
+        match linked {
+            Ok(()) => {
+                let path = self.written_as(below, name, name);
+                if bytes.is_some() && self.report.written.len() < LISTED {
+                    self.report.written.push(listed(&path));
+                }
+                Ok(true)
+            }
+            Err(Errno::NOSPC | Errno::DQUOT | Errno::EXIST | Errno::IO | Errno::ROFS) => {
+                linked.map_err(|error| failed(&self.into.join(below), &error.into())).map(|()| true)
+            }
+            // Too many links, a path that is too long, a folder that may no longer be entered, a filesystem without.
+            Err(_) => {
+                self.links.parted(attributes);
+                Ok(false)
+            }
+        }
+    }
+
+    fn special(
+        &mut self,
+        below: &Path,
+        name: &OsStr,
+        special: &Special,
+        attributes: &Attributes,
+    ) -> Result<()> {
+        if !self.faithful {
+            self.not_made.push(shown(below));
+            return Ok(());
+        }
+        if self.link(below, name, None, attributes)? {
+            return Ok(());
+        }
+        let place = self.folders.fd()?;
+        let private = Mode::RUSR | Mode::WUSR;
+        let mut refused = false;
+        let made = self.made(below, name, &mut |name| match special {
+            Special::Symlink(target) => symlinkat(target.as_os_str(), place, name),
+            Special::Fifo => mknodat(place, name, FileType::Fifo, private, 0),
+            Special::Socket => mknodat(place, name, FileType::Socket, private, 0),
+            Special::CharDevice(device) | Special::BlockDevice(device) => {
+                let block = matches!(special, Special::BlockDevice(_));
+                let tpe = if block { FileType::BlockDevice } else { FileType::CharacterDevice };
+                match mknodat(place, name, tpe, private, *device) {
+                    Err(Errno::PERM) => {
+                        refused = true;
+                        Ok(())
+                    }
+                    made => made,
+                }
+            }
+        })?;
+        if refused {
+            self.not_made.push(format!("{} (only root may make a device)", shown(below)));
+            return Ok(());
+        }
+        let path = self.written_as(below, name, &made);
+        let is_link = matches!(special, Special::Symlink(_));
+        self.applier.apply_to_name(self.folders.fd()?, &made, is_link, attributes, &path)?;
+        self.links.made(attributes, None, self.folders.written().join(&made));
+        Ok(())
+    }
+
+    /// Gives the folders that are still open their attributes, the one named by the user last.
+    fn finish(&mut self) -> Result<()> {
+        self.leave_to(Path::new(""))?;
+        if !self.found {
+            return Err(Error::failed("the snapshot holds no files"));
+        }
+        if self.faithful
+            && let Some(attributes) = self.folders.top_attributes()
+        {
+            self.applier.apply(self.folders.top()?, attributes, self.into)?;
+        }
+        let mut notes = self.applier.notes();
+        notes.extend(self.links.note());
+        if self.not_made.count() > 0 {
+            notes.push(format!("not restored: {}", self.not_made));
+        }
+        if !self.report.escaped.is_empty() {
+            notes.push("some names were too long for the filesystem and were cut".to_owned());
+        }
+        self.report.notes = notes;
+        Ok(())
+    }
+}
+
+/// Creates a file that is not there.
+fn create(place: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    openat(place, name, flags, Mode::RUSR | Mode::WUSR)
+}
+
+/// A path as JSON can hold it.
+fn listed(path: &Path) -> PathBuf {
+    PathBuf::from(path.to_string_lossy().into_owned())
+}
+
+fn failed(path: &Path, error: &io::Error) -> Error {
+    let failed = Error::failed(format!("cannot write {}", shown(path))).because(error);
+    if no_space(error) {
+        return failed
+            .hint("make space or name a folder on another disk, remove what was written, and restore again");
+    }
+    failed
+}

@@ -1,0 +1,109 @@
+//! What the manifest says of a container or share.
+
+use serde::{Deserialize, Serialize};
+
+/// So many names are written out; of the others there is the count.
+const NAMES: usize = 20;
+
+/// What only Azure storage has.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Detail {
+    /// Storage account.
+    pub account: String,
+    /// Address of the service, as the account names it.
+    pub endpoint: String,
+    /// Name of the blob container, or …
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<String>,
+    /// … of the file share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<String>,
+    /// Whether the account has a hierarchical namespace.
+    #[serde(default)]
+    pub hierarchical: bool,
+    /// Blobs or files that the service listed.
+    pub listed: u64,
+    /// Those whose content is in the snapshot.
+    pub stored: u64,
+    /// Bytes of these.
+    pub bytes: u64,
+    /// Those among them whose content was taken over from the previous snapshot.
+    pub unchanged: u64,
+    /// Bytes that were downloaded for the others.
+    pub downloaded_bytes: u64,
+    /// Directories that the service listed.
+    pub directories: u64,
+    /// Blobs that cannot be read because they lie in the archive tier: not protected.
+    pub archived: Named,
+    /// Bytes of these.
+    pub archived_bytes: u64,
+    /// Blobs that were deleted after they were listed.
+    pub vanished: Named,
+    /// Blobs that changed while they were read, and were read again.
+    pub changed: Named,
+    /// Blobs whose content, read twice, is not what the MD5 says that the service keeps of it.
+    pub md5_differs: Named,
+}
+
+/// A count, and the first names.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Named {
+    /// How many.
+    pub count: u64,
+    /// The first of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub first: Vec<String>,
+}
+
+impl Named {
+    /// Counts one more.
+    pub(super) fn add(&mut self, name: &str) {
+        self.count += 1;
+        if self.first.len() < NAMES {
+            self.first.push(name.to_owned());
+        }
+    }
+
+    /// The names in a sentence.
+    fn names(&self) -> String {
+        let shown: Vec<String> = self.first.iter().take(3).map(|name| format!("{name:?}")).collect();
+        let more = if self.count > shown.len() as u64 { ", …" } else { "" };
+        format!("{}{more}", shown.join(", "))
+    }
+}
+
+impl Detail {
+    /// What an operator should know, in sentences.
+    pub(super) fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        let plural = |count: u64| if count == 1 { "blob" } else { "blobs" };
+        let Named { count, .. } = self.archived;
+        if count > 0 {
+            notes.push(format!(
+                "NOT PROTECTED: {count} {} ({}) in the archive tier cannot be read: {}; move them to another tier to have \
+                 them backed up",
+                plural(count),
+                crate::output::size(self.archived_bytes),
+                self.archived.names()
+            ));
+        }
+        if self.md5_differs.count > 0 {
+            let count = self.md5_differs.count;
+            notes.push(format!(
+                "{count} {} differ from the MD5 that the service keeps of them, the same each time they were read: {}; \
+                 stored as read",
+                plural(count),
+                self.md5_differs.names()
+            ));
+        }
+        if self.vanished.count > 0 {
+            let count = self.vanished.count;
+            notes.push(format!(
+                "{count} {} were deleted while the container was read: {}",
+                plural(count),
+                self.vanished.names()
+            ));
+        }
+        notes
+    }
+}

@@ -1,0 +1,302 @@
+//! The list of everything in a container or share that lies beside its content: one JSON object a line, in the order of
+//! the listing. It says what the service knows of a blob or file besides its bytes, and from it the next run sees what is
+//! unchanged.
+
+use std::{
+    io::{self, Read, Write},
+    path::Path,
+};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use crossbeam_channel::{Receiver, Sender, bounded};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::{
+    error::{Error, Result},
+    source::Files,
+    stream::sink::{Attributes, Sink, Stored},
+};
+
+/// Bytes that are handed on together.
+const BATCH: usize = 256 * 1024;
+/// A line is not longer: names have 1,024 characters, metadata 8 KiB.
+const MAX_LINE: usize = 1 << 20;
+
+/// Writes the list while it is being stored.
+pub(super) struct Writer {
+    out: Option<Sender<Vec<u8>>>,
+    batch: Vec<u8>,
+}
+
+/// Where the storing thread reads the list from.
+pub(super) struct Reader {
+    batches: Receiver<Vec<u8>>,
+    current: Vec<u8>,
+    at: usize,
+    ended: bool,
+}
+
+/// A writer and the reader of what it writes. The reader ends cleanly only after [`Writer::finish`].
+pub(super) fn pipe() -> (Writer, Reader) {
+    let (out, batches) = bounded(4);
+    let reader = Reader { batches, current: Vec::new(), at: 0, ended: false };
+    (Writer { out: Some(out), batch: Vec::with_capacity(BATCH) }, reader)
+}
+
+impl Writer {
+    /// Adds a line.
+    pub(super) fn line<T: Serialize>(&mut self, line: &T) -> Result<()> {
+        serde_json::to_writer(&mut self.batch, line)
+            .map_err(|e| Error::failed("cannot write the inventory").because(&e))?;
+        self.batch.push(b'\n');
+        if self.batch.len() >= BATCH {
+            self.send()?;
+        }
+        Ok(())
+    }
+
+    fn send(&mut self) -> Result<()> {
+        let batch = std::mem::replace(&mut self.batch, Vec::with_capacity(BATCH));
+        let out = self.out.as_ref();
+        out.and_then(|out| out.send(batch).ok())
+            .ok_or_else(|| Error::failed("the inventory could not be stored"))
+    }
+
+    /// Hands on the rest and the end.
+    pub(super) fn finish(mut self) -> Result<()> {
+        if !self.batch.is_empty() {
+            self.send()?;
+        }
+        // An empty batch is the end: a writer that is dropped on an error sends none.
+        self.send()
+    }
+}
+
+impl Read for Reader {
+    fn read(&mut self, target: &mut [u8]) -> io::Result<usize> {
+        if self.at == self.current.len() && !self.ended {
+            self.current = self.batches.recv().map_err(|_| io::Error::other("the inventory broke off"))?;
+            self.at = 0;
+            self.ended = self.current.is_empty();
+        }
+        let rest = &self.current[self.at..];
+        let n = rest.len().min(target.len());
+        target[..n].copy_from_slice(&rest[..n]);
+        self.at += n;
+        Ok(n)
+    }
+}
+
+/// Stores what `write` writes as the file `path`, while it writes.
+pub(super) fn store<T>(
+    sink: &dyn Sink,
+    path: &str,
+    attributes: &Attributes,
+    write: impl FnOnce(&mut Writer) -> Result<T>,
+) -> Result<(T, Stored)> {
+    let (mut writer, mut reader) = pipe();
+    std::thread::scope(|scope| {
+        let storing = scope.spawn(move || sink.put(Path::new(path), attributes, &mut reader));
+        let written = write(&mut writer).and_then(|value| writer.finish().map(|()| value));
+        let stored = storing.join().unwrap_or_else(|_| Err(Error::failed("storing the inventory panicked")));
+        match (written, stored) {
+            (Ok(value), Ok(stored)) => Ok((value, stored)),
+            // Who writes fails as well when nobody takes it in; the storage's error is the cause.
+            (Err(error), Err(storage)) if error.summary().contains("could not be stored") => Err(storage),
+            (Err(error), _) | (Ok(_), Err(error)) => Err(error),
+        }
+    })
+}
+
+/// Reads the lines of a stored list one by one.
+pub(super) fn each<T: DeserializeOwned>(
+    files: &dyn Files,
+    path: &str,
+    visit: &mut dyn FnMut(T) -> Result<()>,
+) -> Result<()> {
+    let mut lines = Lines { rest: Vec::new(), visit: &mut |line| visit(parse(path, line)?), error: None };
+    let copied = files.copy(path, &mut lines);
+    if let Some(error) = lines.error {
+        return Err(error);
+    }
+    copied?;
+    if !lines.rest.is_empty() {
+        return Err(Error::failed(format!("{path} ends within a line")));
+    }
+    Ok(())
+}
+
+fn parse<T: DeserializeOwned>(path: &str, line: &[u8]) -> Result<T> {
+    serde_json::from_slice(line)
+        .map_err(|e| Error::failed(format!("cannot understand a line of {path}")).because(&e))
+}
+
+struct Lines<'a> {
+    rest: Vec<u8>,
+    visit: &'a mut dyn FnMut(&[u8]) -> Result<()>,
+    error: Option<Error>,
+}
+
+impl Lines<'_> {
+    fn take(&mut self, data: &[u8]) -> Result<()> {
+        let mut data = data;
+        while let Some(end) = memchr::memchr(b'\n', data) {
+            if self.rest.is_empty() {
+                (self.visit)(&data[..end])?;
+            } else {
+                self.rest.extend_from_slice(&data[..end]);
+                (self.visit)(&std::mem::take(&mut self.rest))?;
+            }
+            data = &data[end + 1..];
+        }
+        self.rest.extend_from_slice(data);
+        if self.rest.len() > MAX_LINE {
+            return Err(Error::failed("the inventory has a line that is too long"));
+        }
+        Ok(())
+    }
+}
+
+impl Write for Lines<'_> {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.take(data).map(|()| data.len()).map_err(|error| {
+            let text = error.summary();
+            self.error = Some(error);
+            io::Error::other(text)
+        })
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The MD5 of a blob's or file's content, in base64 as the service writes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Md5(pub(super) [u8; 16]);
+
+impl Md5 {
+    /// Reads the service's form; `None` if it is something else.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        STANDARD.decode(text).ok()?.try_into().ok().map(Self)
+    }
+}
+
+impl Serialize for Md5 {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&STANDARD.encode(self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Md5 {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| serde::de::Error::custom("not an MD5 in base64"))
+    }
+}
+
+/// Identifies a state of a blob or file: equal keys mean unchanged content.
+pub(super) fn key(parts: &[&str]) -> u128 {
+    let mut hasher = Xxh3::new();
+    for part in parts {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part.as_bytes());
+    }
+    hasher.digest128()
+}
+
+/// What the previous snapshot held, in a few bytes an entry: whether it is the same state, and what a listing does not tell.
+pub(super) struct Known<V>(Vec<(u128, V)>);
+
+impl<V> Known<V> {
+    /// Nothing at all.
+    pub(super) fn nothing() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Of pairs in any order.
+    pub(super) fn new(mut pairs: Vec<(u128, V)>) -> Self {
+        pairs.sort_unstable_by_key(|(key, _)| *key);
+        pairs.shrink_to_fit();
+        Self(pairs)
+    }
+
+    /// What belongs to this key.
+    pub(super) fn get(&self, key: u128) -> Option<&V> {
+        let at = self.0.binary_search_by_key(&key, |(key, _)| *key).ok()?;
+        Some(&self.0[at].1)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    #[derive(Default)]
+    struct Memory(Mutex<Vec<u8>>);
+
+    impl Sink for Memory {
+        fn store(&self, path: &str, reader: &mut dyn Read) -> Result<Stored> {
+            let mut content = Vec::new();
+            reader.read_to_end(&mut content).map_err(|e| Error::from_io(path.to_owned(), e))?;
+            *self.0.lock().unwrap() = content;
+            Ok(Stored::default())
+        }
+    }
+
+    impl Files for Memory {
+        fn list(&self) -> Result<Vec<(String, u64)>> {
+            Ok(Vec::new())
+        }
+
+        fn read(&self, _path: &str) -> Result<Vec<u8>> {
+            Ok(self.0.lock().unwrap().clone())
+        }
+
+        fn copy(&self, _path: &str, target: &mut dyn Write) -> Result<u64> {
+            for piece in self.0.lock().unwrap().chunks(7) {
+                target.write_all(piece).map_err(|e| Error::from_io("copying", e))?;
+            }
+            Ok(0)
+        }
+    }
+
+    #[test]
+    fn lines_come_back_as_they_were_written() {
+        let memory = Memory::default();
+        let lines: Vec<String> = (0..20_000).map(|n| format!("line\n{n} \"ü\"")).collect();
+        store(&memory, "list", &Attributes::default(), |writer| {
+            lines.iter().try_for_each(|line| writer.line(line))
+        })
+        .unwrap();
+        let mut read = Vec::new();
+        each::<String>(&memory, "list", &mut |line| {
+            read.push(line);
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(read, lines);
+    }
+
+    #[test]
+    fn a_list_that_breaks_off_is_not_stored() {
+        let memory = Memory::default();
+        let broken = store(&memory, "list", &Attributes::default(), |writer| {
+            writer.line(&"first")?;
+            Err::<(), _>(Error::failed("the listing failed"))
+        });
+        assert_eq!(broken.unwrap_err().summary(), "the listing failed");
+        assert!(memory.0.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn states_are_told_apart() {
+        let known = Known::new(vec![(key(&["a", "1"]), 'x'), (key(&["b", "1"]), 'y')]);
+        assert_eq!(known.get(key(&["b", "1"])), Some(&'y'));
+        assert_eq!(known.get(key(&["b", "2"])), None);
+        assert_ne!(key(&["ab", "c"]), key(&["a", "bc"]));
+    }
+}

@@ -1,0 +1,297 @@
+//! The source `azure-storage`: every blob container and every file share of every storage account that a service
+//! principal can see.
+
+mod container;
+mod detail;
+mod discover;
+mod inventory;
+mod names;
+mod pipeline;
+pub mod restore;
+mod servers;
+mod share;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Mutex, MutexGuard},
+};
+
+pub use detail::{Detail, Named};
+pub use servers::{AzureServers, server_host};
+
+use self::{container::Container, discover::Reached, share::Share};
+use super::{
+    Discovery, Item, Source,
+    manifest::{Consistency, Digested, File, Manifest, Object},
+};
+use crate::{
+    azure::{
+        Azure, Settings,
+        files::{FileService, ShareSnapshot},
+    },
+    config::{AzurePrincipal, AzureStorageConfig, Secret, SourceConfig},
+    error::{Error, Result},
+    stream::{
+        cancel::Cancel,
+        sink::{LATE, Sink},
+    },
+};
+
+/// What stands before the name of a file share in the name of its item.
+pub const SHARE: &str = "share:";
+/// Key of the metadata by which the snapshots of shares that this program takes are known.
+const MARK: &str = "tikbackup";
+
+/// The storage accounts of a tenant.
+pub struct AzureStorage {
+    name: String,
+    config: AzureStorageConfig,
+    azure: Azure,
+    /// The accounts that discovery reached, by name.
+    accounts: Mutex<BTreeMap<String, Reached>>,
+    /// Containers whose listing does not keep names below a prefix together, and whether a second attempt is due.
+    unordered: Mutex<HashMap<String, bool>>,
+}
+
+/// A client for a service principal. Reads its files.
+pub(crate) fn client(principal: &AzurePrincipal) -> Result<Azure> {
+    let text = |secret: Secret| secret.expose().to_owned();
+    Azure::new(Settings {
+        tenant: text(principal.tenant_id_file.load()?),
+        client_id: text(principal.client_id_file.load()?),
+        client_secret: principal.client_secret_file.load()?,
+        authority: principal.authority.clone(),
+        management: principal.management_endpoint.clone(),
+        management_scope: principal.management_scope.clone(),
+        storage_scope: principal.storage_scope.clone(),
+    })
+}
+
+/// What an item's name means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place<'a> {
+    /// A blob container.
+    Container { account: &'a str, container: &'a str },
+    /// A file share.
+    Share { account: &'a str, share: &'a str },
+}
+
+impl<'a> Place<'a> {
+    /// Reads `account/container` or `account/share:NAME`.
+    pub(crate) fn parse(item: &'a str) -> Option<Self> {
+        let (account, rest) = item.split_once('/')?;
+        if account.is_empty() || rest.is_empty() {
+            return None;
+        }
+        Some(match rest.strip_prefix(SHARE) {
+            Some(share) => Self::Share { account, share },
+            None => Self::Container { account, container: rest },
+        })
+    }
+
+    pub(crate) fn account(&self) -> &'a str {
+        match self {
+            Self::Container { account, .. } | Self::Share { account, .. } => account,
+        }
+    }
+}
+
+impl AzureStorage {
+    /// A source as configured. Reads the files of the service principal.
+    pub fn new(source: &SourceConfig, config: &AzureStorageConfig) -> Result<Self> {
+        Ok(Self {
+            name: source.name.to_string(),
+            config: config.clone(),
+            azure: client(&config.principal)?,
+            accounts: Mutex::default(),
+            unordered: Mutex::default(),
+        })
+    }
+
+    fn reached(&self) -> MutexGuard<'_, BTreeMap<String, Reached>> {
+        self.accounts.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn unordered(&self) -> MutexGuard<'_, HashMap<String, bool>> {
+        self.unordered.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn account(&self, name: &str, cancel: &Cancel) -> Result<Reached> {
+        if self.reached().is_empty() {
+            self.discover(cancel)?;
+        }
+        let reached = self.reached().get(name).cloned();
+        reached.ok_or_else(|| Error::failed(format!("the storage account {name} is not there any more")))
+    }
+
+    fn dump_container(
+        &self,
+        item: &Item,
+        account: &str,
+        container: &str,
+        sink: &dyn Sink,
+        cancel: &Cancel,
+    ) -> Result<Manifest> {
+        let reached = self.account(account, cancel)?;
+        let service = reached.blobs.as_ref().ok_or_else(|| no_service(account, "blob"))?;
+        let mut manifest = self.manifest(item, &reached);
+        let detail = Detail {
+            account: account.to_owned(),
+            endpoint: reached.account.blob_endpoint.clone().unwrap_or_default(),
+            container: Some(container.to_owned()),
+            hierarchical: reached.account.hierarchical,
+            ..Detail::default()
+        };
+        let hierarchical = detail.hierarchical;
+        let ordered = !self.unordered().contains_key(&item.name);
+        let workers = self.config.parallel_downloads;
+        let dumped = Container { service, name: container, sink, cancel, workers, hierarchical, ordered }
+            .dump(detail)
+            .map_err(|error| {
+                if ordered && error.summary().contains(LATE) {
+                    self.unordered().insert(item.name.clone(), true);
+                }
+                error.context(format!("{}/{}", self.name, item.name))
+            })?;
+        manifest.finish_azure(dumped, "container", container::INVENTORY);
+        Ok(manifest)
+    }
+
+    fn dump_share(
+        &self,
+        item: &Item,
+        account: &str,
+        share: &str,
+        sink: &dyn Sink,
+        cancel: &Cancel,
+    ) -> Result<Manifest> {
+        let reached = self.account(account, cancel)?;
+        let service = reached.files.as_ref().ok_or_else(|| no_service(account, "file"))?;
+        let mut manifest = self.manifest(item, &reached);
+        manifest.consistency = Consistency::Snapshot;
+        let detail = Detail {
+            account: account.to_owned(),
+            endpoint: reached.account.file_endpoint.clone().unwrap_or_default(),
+            share: Some(share.to_owned()),
+            hierarchical: reached.account.hierarchical,
+            ..Detail::default()
+        };
+        let context = |error: Error| error.context(format!("{}/{}", self.name, item.name));
+        let mut notes = remove_orphans(service, share, cancel);
+        let snapshot =
+            service.take_snapshot(share, &[(MARK, &discover::run_mark())], cancel).map_err(context)?;
+        let workers = self.config.parallel_downloads;
+        let dumped = Share { service, snapshot: &snapshot, sink, cancel, workers }.dump(detail);
+        // Removed whatever happened, a cancelled run included: it has to be told from the outside to hurry.
+        let removed = service.remove_snapshot(snapshot, &Cancel::new());
+        let dumped = dumped.map_err(context)?;
+        notes.extend(removed.err().map(|error| {
+            format!(
+                "the share snapshot that was taken could not be removed, the next run tries again: {error}"
+            )
+        }));
+        manifest.notes = notes;
+        manifest.finish_azure(dumped, "share", share::INVENTORY);
+        Ok(manifest)
+    }
+
+    fn manifest(&self, item: &Item, reached: &Reached) -> Manifest {
+        let mut manifest = Manifest::begin(&self.name, &item.name, self.kind());
+        manifest.server_version = format!("Azure Storage ({})", reached.account.kind);
+        manifest.notes.extend(reached.note.clone());
+        manifest
+    }
+}
+
+impl Manifest {
+    fn finish_azure(&mut self, dumped: container::Dumped, kind: &str, inventory: &str) {
+        let container::Dumped { detail, content, inventory_bytes, notes } = dumped;
+        let name = detail.container.as_ref().or(detail.share.as_ref()).cloned().unwrap_or_default();
+        self.objects.push(Object {
+            kind: kind.to_owned(),
+            schema: None,
+            name,
+            rows: content.rows,
+            bytes: content.bytes,
+            digest: content.digest,
+        });
+        // The contents are listed in the inventory: there may be millions of them.
+        self.files.push(File { path: inventory.to_owned(), bytes: inventory_bytes });
+        self.digested = Digested::Yes;
+        self.notes.extend(notes);
+        self.azure = Some(detail);
+        self.ended = jiff::Zoned::now();
+    }
+}
+
+impl Source for AzureStorage {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn kind(&self) -> &'static str {
+        "azure-storage"
+    }
+
+    fn discover(&self, cancel: &Cancel) -> Result<Discovery> {
+        let (found, reached) = discover::discover(&self.azure, &self.config, cancel)?;
+        *self.reached() = reached;
+        Ok(found)
+    }
+
+    fn dump(&self, item: &Item, sink: &dyn Sink, cancel: &Cancel) -> Result<Manifest> {
+        match Place::parse(&item.name) {
+            Some(Place::Container { account, container }) => {
+                self.dump_container(item, account, container, sink, cancel)
+            }
+            Some(Place::Share { account, share }) => self.dump_share(item, account, share, sink, cancel),
+            None => Err(Error::failed(format!(
+                "{} is neither ACCOUNT/CONTAINER nor ACCOUNT/{SHARE}NAME",
+                item.name
+            ))),
+        }
+    }
+
+    fn try_again(&self, item: &Item) -> bool {
+        self.unordered().get_mut(&item.name).is_some_and(std::mem::take)
+    }
+}
+
+fn no_service(account: &str, service: &str) -> Error {
+    Error::failed(format!("the storage account {account} has no {service} service any more"))
+}
+
+/// Removes the snapshots that a run of ours left when it was killed. That one cannot be removed is told, and no more.
+fn remove_orphans(service: &FileService, share: &str, cancel: &Cancel) -> Vec<String> {
+    let orphans: Result<Vec<ShareSnapshot>> = service.shares(cancel).map(|shares| {
+        let of_share = shares.into_iter().filter(|found| found.name == share);
+        of_share
+            .flat_map(|found| found.snapshots)
+            .filter_map(|snapshot| {
+                let mark = snapshot.metadata.iter().find(|(key, _)| key.eq_ignore_ascii_case(MARK))?.1;
+                discover::is_orphan(mark).then(|| service.orphan(share, &snapshot, (MARK, mark)))?
+            })
+            .collect()
+    });
+    let removed = orphans.and_then(|orphans| {
+        orphans.into_iter().try_for_each(|orphan| service.remove_snapshot(orphan, cancel))
+    });
+    removed
+        .err()
+        .map(|error| format!("a share snapshot that an earlier run left could not be removed: {error}"))
+        .into_iter()
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn items_name_containers_and_shares() {
+        assert_eq!(Place::parse("acct/$web"), Some(Place::Container { account: "acct", container: "$web" }));
+        assert_eq!(Place::parse("acct/share:docs"), Some(Place::Share { account: "acct", share: "docs" }));
+        assert_eq!(Place::parse("acct"), None);
+        assert_eq!(Place::parse("acct/"), None);
+    }
+}

@@ -1,0 +1,184 @@
+//! `azure = true`: every flexible server of a kind that Resource Manager lists, each asked by the source of its kind. Items
+//! carry the server's name before their own: `SERVER/DATABASE`.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use super::{client, discover::text};
+use crate::{
+    azure::{Azure, Engine, FlexibleServer},
+    config::{self, Patterns},
+    error::{Error, Result},
+    source::{Discovery, Excluded, Item, Source, manifest::Manifest},
+    stream::{cancel::Cancel, sink::Sink},
+};
+
+/// Servers that are asked at the same time.
+const PARALLEL: usize = 8;
+/// States in which a server answers nobody.
+const DOWN: [&str; 4] = ["stopped", "stopping", "disabled", "dropping"];
+
+/// Makes the source for a server: its name for messages and its host.
+pub(crate) type Open = Box<dyn Fn(&str, &str) -> Result<Box<dyn Source>> + Send + Sync>;
+
+/// All flexible servers of a kind.
+pub struct AzureServers {
+    name: String,
+    engine: Engine,
+    azure: Azure,
+    exclude: Patterns,
+    open: Open,
+    servers: Mutex<BTreeMap<String, Arc<dyn Source>>>,
+}
+
+impl AzureServers {
+    /// A source as configured; `open` makes the source for one server. Reads the files of the service principal.
+    pub(crate) fn new(name: &str, engine: Engine, config: &config::AzureServers, open: Open) -> Result<Self> {
+        Ok(Self {
+            name: name.to_owned(),
+            engine,
+            azure: client(&config.principal)?,
+            exclude: config.exclude_servers.clone(),
+            open,
+            servers: Mutex::default(),
+        })
+    }
+
+    fn servers(&self) -> MutexGuard<'_, BTreeMap<String, Arc<dyn Source>>> {
+        self.servers.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// The source of an item's server, and the item as that calls it.
+    fn inner(&self, item: &Item) -> Result<(Arc<dyn Source>, Item)> {
+        let (server, name) = item
+            .name
+            .split_once('/')
+            .ok_or_else(|| Error::failed(format!("{} is not SERVER/DATABASE", item.name)))?;
+        let source = self.servers().get(server).cloned();
+        let source = source.ok_or_else(|| Error::failed(format!("the server {server} was not found")))?;
+        Ok((source, Item { name: name.to_owned(), ..item.clone() }))
+    }
+
+    fn ask(&self, server: &FlexibleServer, cancel: &Cancel) -> Discovery {
+        let mut found = Discovery::default();
+        let problem =
+            |problem: String| Item { name: server.name.clone(), estimate: None, problem: Some(problem) };
+        if DOWN.contains(&server.state.to_ascii_lowercase().as_str()) {
+            found.items.push(problem(format!(
+                "the server's state is {}: NOT protected\n  → start it for the backup, or exclude it with exclude_servers",
+                server.state
+            )));
+            return found;
+        }
+        let asked = (self.open)(&format!("{}/{}", self.name, server.name), &server.host)
+            .and_then(|source| Ok((source.discover(cancel)?, source)));
+        match asked {
+            Ok((inner, source)) => {
+                let whole = |name: String| format!("{}/{name}", server.name);
+                let items = inner.items.into_iter();
+                found.items.extend(items.map(|item| Item { name: whole(item.name), ..item }));
+                let excluded = inner.excluded.into_iter();
+                found.excluded.extend(excluded.map(|e| Excluded { name: whole(e.name), rule: e.rule }));
+                self.servers().insert(server.name.clone(), Arc::from(source));
+            }
+            Err(error) => found.items.push(problem(text(&error))),
+        }
+        found
+    }
+}
+
+/// All servers of a kind in all subscriptions. That there are none is an error: more likely a right is missing.
+fn list(azure: &Azure, engine: Engine, cancel: &Cancel) -> Result<Vec<FlexibleServer>> {
+    let subscriptions = azure.subscriptions(cancel)?;
+    let mut servers = Vec::new();
+    for subscription in &subscriptions {
+        servers.extend(azure.flexible_servers(engine, subscription, cancel)?);
+    }
+    if servers.is_empty() {
+        return Err(Error::failed(format!(
+            "the service principal sees no flexible server of this kind in {} subscriptions",
+            subscriptions.len()
+        ))
+        .hint("give it the role Reader on the subscriptions or on the servers"));
+    }
+    Ok(servers)
+}
+
+/// The host of the server of this name.
+pub fn server_host(
+    config: &config::AzureServers,
+    engine: Engine,
+    server: &str,
+    cancel: &Cancel,
+) -> Result<String> {
+    let servers = list(&client(&config.principal)?, engine, cancel)?;
+    let found = servers.into_iter().find(|found| found.name == server);
+    found.map(|found| found.host).ok_or_else(|| {
+        Error::failed(format!("the service principal sees no flexible server {server}"))
+            .hint("write a URL with another server's host: --into SCHEME://USER@HOST/DATABASE")
+    })
+}
+
+impl Source for AzureServers {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn kind(&self) -> &'static str {
+        match self.engine {
+            Engine::Postgres => "postgres",
+            Engine::Mysql => "mysql",
+        }
+    }
+
+    fn discover(&self, cancel: &Cancel) -> Result<Discovery> {
+        let mut found = Discovery::default();
+        let mut wanted = Vec::new();
+        for server in list(&self.azure, self.engine, cancel)? {
+            match self.exclude.matched(&server.name) {
+                Some(pattern) => {
+                    let rule = format!("exclude_servers = \"{pattern}\"");
+                    found.excluded.push(Excluded { name: server.name, rule });
+                }
+                None => wanted.push(server),
+            }
+        }
+        let (next, asked) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+        thread::scope(|scope| {
+            for _ in 0..PARALLEL.min(wanted.len()) {
+                scope.spawn(|| {
+                    while let Some(server) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        let answer = self.ask(server, cancel);
+                        asked.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(answer);
+                    }
+                });
+            }
+        });
+        cancel.check()?;
+        for part in asked.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()) {
+            found.items.extend(part.items);
+            found.excluded.extend(part.excluded);
+        }
+        found.items.sort_by(|a, b| a.name.cmp(&b.name));
+        found.excluded.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(found)
+    }
+
+    fn dump(&self, item: &Item, sink: &dyn Sink, cancel: &Cancel) -> Result<Manifest> {
+        let (source, inner) = self.inner(item)?;
+        let mut manifest = source.dump(&inner, sink, cancel)?;
+        manifest.source.clone_from(&self.name);
+        manifest.item.clone_from(&item.name);
+        Ok(manifest)
+    }
+
+    fn try_again(&self, item: &Item) -> bool {
+        self.inner(item).is_ok_and(|(source, inner)| source.try_again(&inner))
+    }
+}

@@ -1,0 +1,58 @@
+//! What a manifest says of a folder on this machine beyond what all kinds of sources have.
+
+use serde::{Deserialize, Serialize};
+
+use crate::stream::digest::Digest128;
+
+/// A folder's part of a manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Detail {
+    /// The folder as the configuration names it.
+    pub path: String,
+    /// Whether other filesystems that are mounted below it were left out.
+    pub one_file_system: bool,
+    /// Regular files; one with several names counts once for each.
+    pub files: u64,
+    /// Folders below the path.
+    pub folders: u64,
+    /// Symbolic links.
+    pub symlinks: u64,
+    /// Named pipes, sockets and devices.
+    pub others: u64,
+    /// Bytes of all files.
+    pub bytes: u64,
+    /// Files among them that had not changed since the previous snapshot and were not read again.
+    pub taken_over: u64,
+    /// What was there when its folder was listed, and gone when its turn came.
+    pub vanished: u64,
+    /// Files that were written to while they were read, twice.
+    pub changed: u64,
+    /// The rules of `exclude`, each with what it kept out. What lies below a folder that is kept out is not counted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub excluded: Vec<Rule>,
+    /// How many mount points were not entered.
+    #[serde(default)]
+    pub mounts: u64,
+    /// The first of these, below the path.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_entered: Vec<String>,
+    /// Digest over path, type, permissions, length and content of everything, whatever its order. It says whether two
+    /// snapshots of one repository hold the same; other repositories cut files into other pieces.
+    pub digest: Digest128,
+}
+
+impl Detail {
+    /// Everything below the path.
+    pub fn entries(&self) -> u64 {
+        self.files + self.folders + self.symlinks + self.others
+    }
+}
+
+/// A rule of `exclude`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rule {
+    /// As it stands in the configuration.
+    pub pattern: String,
+    /// Files, folders and so on that it kept out.
+    pub entries: u64,
+}

@@ -1,0 +1,174 @@
+//! One folder on its way into the repository.
+
+use std::{
+    os::fd::{AsFd, OwnedFd},
+    path::Path,
+    sync::{OnceLock, atomic::AtomicBool},
+    thread,
+    time::Duration,
+};
+
+use jiff::{Timestamp, Zoned};
+use rustix::{
+    fs::{fstat, stat},
+    io::Errno,
+};
+
+use super::{
+    Detail, Directory,
+    attributes::Owners,
+    open::{descriptor_path, identity, open_top},
+    read::Job,
+    tally::Tally,
+    walk::Walk,
+};
+use crate::{
+    error::{Error, Result},
+    source::{
+        MANIFEST,
+        manifest::{Consistency, Digested, Manifest, Object},
+    },
+    stream::{cancel::Cancel, sink::Sink},
+};
+
+/// Threads that read files.
+const READERS: usize = 4;
+/// Files that wait for one of them; each may hold a folder open.
+const WAITING: usize = 16;
+/// Clocks of filesystems are coarse, up to two seconds on some: what changed less than this before the previous backup
+/// began may have changed once more, within the same tick, after it was read.
+const TICK: Duration = Duration::from_secs(2);
+
+/// What is known of the previous snapshot.
+#[derive(Default)]
+struct Before {
+    started: Option<Timestamp>,
+    entries: u64,
+    /// Why nothing is known although there is one.
+    problem: Option<Error>,
+}
+
+impl Before {
+    fn ask(sink: &dyn Sink) -> Result<Self> {
+        let Some(files) = sink.previous()? else { return Ok(Self::default()) };
+        Ok(match files.read(MANIFEST).and_then(|json| Manifest::from_json(&json)) {
+            Ok(manifest) => Self {
+                started: Some(manifest.started.timestamp()),
+                entries: manifest.directory.map_or(0, |detail| detail.entries()),
+                problem: None,
+            },
+            Err(problem) => Self { problem: Some(problem), ..Self::default() },
+        })
+    }
+}
+
+/// Stores the folder `path` as the item of this name.
+pub(super) fn dump(
+    source: &Directory,
+    item: &str,
+    path: &Path,
+    sink: &dyn Sink,
+    cancel: &Cancel,
+) -> Result<Manifest> {
+    let mut manifest = Manifest::begin(&source.name, item, "directory");
+    let before = Before::ask(sink)?;
+    let top = open(path)?;
+    let walk = Walk {
+        sink,
+        cancel,
+        excludes: &source.excludes,
+        one_file_system: source.one_file_system,
+        settled: before.started.and_then(|started| started.checked_sub(TICK).ok()),
+        owners: Owners::load(),
+        tally: Tally::new(path, source.one_file_system, source.excludes.patterns()),
+        failure: OnceLock::new(),
+        stopped: AtomicBool::new(false),
+    };
+    read_all(&walk, top)?;
+    let (detail, notes) = walk.tally.finish()?;
+    require_content(path, &detail, &before)?;
+    if let Some(problem) = before.problem {
+        manifest.notes.push(format!(
+            "all files were read anew, as the previous snapshot's manifest cannot be read: {problem}"
+        ));
+    }
+    manifest.notes.extend(notes);
+    manifest.ended = Zoned::now();
+    manifest.consistency = Consistency::None;
+    manifest.digested = Digested::Yes;
+    manifest.objects.push(Object {
+        kind: "folder".to_owned(),
+        schema: None,
+        name: detail.path.clone(),
+        rows: detail.entries(),
+        bytes: detail.bytes,
+        digest: detail.digest,
+    });
+    manifest.directory = Some(detail);
+    Ok(manifest)
+}
+
+/// Opens the folder that is backed up.
+pub(super) fn open(path: &Path) -> Result<OwnedFd> {
+    let failed = |error: Errno| {
+        let failed = Error::failed(format!("cannot read {}", path.display()));
+        let hint = match error {
+            Errno::NOENT => "mount or create it, or take it out of `paths` if it is gone for good",
+            Errno::NOTDIR => "`paths` names folders: name the folder that holds it",
+            Errno::ACCESS | Errno::PERM => "let the account that runs the backup read it",
+            _ => "find out what is wrong with it",
+        };
+        failed.because(&std::io::Error::from(error)).hint(hint)
+    };
+    let top = open_top(path).map_err(failed)?;
+    let opened = fstat(&top).map_err(failed)?;
+    // Extended attributes of what must not be opened are read this way.
+    match stat(descriptor_path(top.as_fd()).as_str()) {
+        Ok(seen) if identity(&seen) == identity(&opened) => Ok(top),
+        _ => Err(Error::failed("/proc is not mounted, and extended attributes cannot be read without")
+            .hint("mount it where the program runs")),
+    }
+}
+
+/// The walk on this thread, the readers on others.
+fn read_all(walk: &Walk<'_>, top: OwnedFd) -> Result<()> {
+    let (jobs, queue) = crossbeam_channel::bounded::<Job>(WAITING);
+    let walked = thread::scope(|scope| {
+        for _ in 0..READERS {
+            let queue = queue.clone();
+            scope.spawn(move || queue.into_iter().for_each(|job| walk.read_file(job)));
+        }
+        drop(queue);
+        let walked = walk.run(top, &jobs);
+        if let Err(error) = &walked {
+            walk.stop(error.clone());
+        }
+        drop(jobs);
+        walked
+    });
+    walk.check()?;
+    walked
+}
+
+/// A filesystem that is not mounted looks like an empty folder.
+fn require_content(path: &Path, detail: &Detail, before: &Before) -> Result<()> {
+    if detail.entries() > 0 {
+        return Ok(());
+    }
+    let error = match (&before.problem, before.entries) {
+        (None, 0) => return Ok(()),
+        (None, entries) => Error::failed(format!(
+            "{} is empty now; it had {entries} files and folders in the previous backup",
+            path.display()
+        )),
+        (Some(problem), _) => Error::failed(format!(
+            "{} is empty, and it cannot be found out whether it was so before",
+            path.display()
+        ))
+        .because(problem),
+    };
+    Err(error.hint(
+        "mount its filesystem and run the backup again; if it is meant to be empty, put a file into it, or take it out \
+         of `paths`",
+    ))
+}

@@ -1,0 +1,302 @@
+//! Reading files on several threads, and noticing when one is written to meanwhile.
+
+use std::{
+    ffi::{CString, OsStr},
+    fs::File,
+    io::{self, Read},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
+    path::PathBuf,
+    sync::Arc,
+};
+
+use rustix::{
+    fs::{Advice, FileType, Stat, fadvise, fstat},
+    io::Errno,
+};
+
+use super::{
+    attributes::{attributes, mtime, xattrs},
+    open::{Opened, open_file, stat_name},
+    tally::Entry,
+    walk::{Folder, Walk},
+};
+use crate::error::{Error, Result};
+
+/// Reading ahead is worth asking for beyond this size.
+const LARGE: i64 = 1 << 20;
+
+/// A file to be read.
+pub(super) struct Job {
+    pub(super) folder: Arc<Folder>,
+    /// The open folder it lies in.
+    pub(super) place: Arc<OwnedFd>,
+    pub(super) name: CString,
+}
+
+impl Job {
+    fn path(&self) -> PathBuf {
+        self.folder.path.join(OsStr::from_bytes(self.name.as_bytes()))
+    }
+}
+
+impl Walk<'_> {
+    /// Does one job. Its errors end the walk; a file that cannot be read is only written down.
+    pub(super) fn read_file(&self, job: Job) {
+        if !self.has_stopped()
+            && let Err(error) = self.read(&job)
+        {
+            self.stop(error);
+        }
+        self.release(job.folder);
+    }
+
+    fn read(&self, job: &Job) -> Result<()> {
+        let path = job.path();
+        // What changes while it is read is read once more, and then taken as it is.
+        for last in [false, true] {
+            let (file, stat) = match open_file(job.place.as_fd(), job.name.as_c_str()) {
+                Ok(Opened::File(file, stat)) => (File::from(file), stat),
+                Ok(Opened::Other) => return self.replaced(job),
+                Err(Errno::NOENT) => {
+                    self.tally.vanished(self.below(&path));
+                    return Ok(());
+                }
+                Err(error) => {
+                    self.tally.problem(self.below(&path), &error.into());
+                    return Ok(());
+                }
+            };
+            let mut of = attributes(&stat, &self.owners);
+            match xattrs(file.as_fd()) {
+                Ok(found) => self.set_xattrs(&mut of, found),
+                Err(error) => {
+                    self.tally.problem(self.below(&path), &error.into());
+                    return Ok(());
+                }
+            }
+            if stat.st_size > LARGE {
+                // Only a hint to the system.
+                let _ = fadvise(&file, 0, None, Advice::Sequential);
+            }
+            let mut reader = FileReader::new(&file, &stat, last, || self.check());
+            match (self.sink.put(&path, &of, &mut reader), reader.end) {
+                (Ok(stored), end) => {
+                    let tpe = FileType::RegularFile;
+                    let (below, content) = (self.below(&path), &stored.content[..]);
+                    self.tally.stored(&Entry {
+                        path: below,
+                        tpe,
+                        attributes: &of,
+                        bytes: stored.bytes,
+                        content,
+                    });
+                    if matches!(end, End::Changed) {
+                        self.tally.changed(below);
+                    }
+                    return Ok(());
+                }
+                (Err(_), End::Changed) => {}
+                (Err(_), End::Failed(error)) => {
+                    self.tally.problem(self.below(&path), &error);
+                    return Ok(());
+                }
+                (Err(error), End::None) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// What was a file when its folder was listed is something else now.
+    fn replaced(&self, job: &Job) -> Result<()> {
+        let path = job.path();
+        match stat_name(job.place.as_fd(), job.name.as_c_str()) {
+            Err(Errno::NOENT) => self.tally.vanished(self.below(&path)),
+            Err(error) => self.tally.problem(self.below(&path), &error.into()),
+            Ok(stat) => match FileType::from_raw_mode(stat.st_mode) {
+                FileType::RegularFile | FileType::Directory | FileType::Unknown => {
+                    let what =
+                        io::Error::other("replaced again and again while the backup ran; run it again");
+                    self.tally.problem(self.below(&path), &what);
+                }
+                _ => return self.special(job.place.as_fd(), &job.name, &path, &stat),
+            },
+        }
+        Ok(())
+    }
+}
+
+/// Why a reader ended early, or what was noticed at its end.
+#[derive(Debug)]
+enum End {
+    /// All was read, or somebody else ended it.
+    None,
+    /// The file was written to.
+    Changed,
+    /// The file cannot be read.
+    Failed(io::Error),
+}
+
+/// Reads a file as long as it was when it was opened, and fails if it is not the same at the end; on the last attempt it
+/// delivers that much whatever happens, and tells.
+struct FileReader<'a, C> {
+    file: &'a File,
+    before: &'a Stat,
+    last: bool,
+    check: C,
+    seen: u64,
+    end: End,
+    finished: bool,
+}
+
+impl<'a, C: Fn() -> Result<()>> FileReader<'a, C> {
+    fn new(file: &'a File, before: &'a Stat, last: bool, check: C) -> Self {
+        Self { file, before, last, check, seen: 0, end: End::None, finished: false }
+    }
+
+    fn size(&self) -> u64 {
+        u64::try_from(self.before.st_size).unwrap_or(0)
+    }
+
+    fn fail(&mut self, error: io::Error) -> io::Error {
+        let kind = error.kind();
+        self.end = End::Failed(error);
+        kind.into()
+    }
+
+    /// Whether the file was written to since it was opened.
+    fn has_changed(&mut self) -> io::Result<bool> {
+        let now = fstat(self.file).map_err(|error| self.fail(error.into()))?;
+        Ok(now.st_size != self.before.st_size || mtime(&now) != mtime(self.before))
+    }
+
+    fn changed(&mut self) -> io::Result<usize> {
+        self.end = End::Changed;
+        if self.last {
+            self.finished = true;
+            return Ok(0);
+        }
+        Err(io::Error::other(Error::failed("the file was written to while it was read")))
+    }
+}
+
+impl<C: Fn() -> Result<()>> Read for FileReader<'_, C> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        (self.check)().map_err(io::Error::other)?;
+        if self.finished || buffer.is_empty() {
+            return Ok(0);
+        }
+        let left = self.size().saturating_sub(self.seen);
+        // A file that grows as fast as it is read must come to an end, too; one whose length is told as 0 although it
+        // has content, as some filesystems do, must not be cut off.
+        if left == 0 && self.has_changed()? {
+            return self.changed();
+        }
+        let room = match left {
+            0 => buffer.len(),
+            left => buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX)),
+        };
+        let n = loop {
+            match self.file.read(&mut buffer[..room]) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.fail(error)),
+                Ok(n) => break n,
+            }
+        };
+        if n == 0 {
+            if left > 0 && self.has_changed()? {
+                return self.changed();
+            }
+            self.finished = true;
+        }
+        self.seen += n as u64;
+        Ok(n)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::{fs::OpenOptions, io::Write, path::Path};
+
+    fn open(path: &Path) -> (File, Stat) {
+        let file = File::open(path).unwrap();
+        let stat = fstat(&file).unwrap();
+        (file, stat)
+    }
+
+    fn path_with(content: &[u8]) -> tempfile::TempPath {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(content).unwrap();
+        file.into_temp_path()
+    }
+
+    #[test]
+    fn a_file_that_grows_is_cut_off_where_it_ended_when_it_was_opened() {
+        let path = path_with(b"12345");
+        let mut more = OpenOptions::new().append(true).open(&path).unwrap();
+        for last in [false, true] {
+            let (file, stat) = open(&path);
+            let length = usize::try_from(stat.st_size).unwrap();
+            let mut reader = FileReader::new(&file, &stat, last, || Ok(()));
+            let mut buffer = [0; 100];
+            assert_eq!(reader.read(&mut buffer[..2]).unwrap(), 2);
+            more.write_all(b"more").unwrap();
+            let rest = reader.read_to_end(&mut Vec::new());
+            assert!(matches!(reader.end, End::Changed), "{:?}", reader.end);
+            match last {
+                false => assert!(rest.is_err()),
+                true => assert_eq!(rest.unwrap(), length - 2),
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_that_shrinks_is_noticed() {
+        let path = path_with(&[1; 100]);
+        let (file, stat) = open(&path);
+        OpenOptions::new().write(true).open(&path).unwrap().set_len(10).unwrap();
+        let mut reader = FileReader::new(&file, &stat, false, || Ok(()));
+        assert!(reader.read_to_end(&mut Vec::new()).is_err() && matches!(reader.end, End::Changed));
+        let (file, mut content) = (File::open(&path).unwrap(), Vec::new());
+        let mut reader = FileReader::new(&file, &stat, true, || Ok(()));
+        reader.read_to_end(&mut content).unwrap();
+        assert_eq!((content.len(), matches!(reader.end, End::Changed)), (10, true));
+    }
+
+    #[test]
+    fn a_quiet_file_is_read_to_its_end_even_if_its_length_is_told_wrong() {
+        // Files of the kernel say 0, or a page.
+        for path in ["/proc/self/status", "/proc/self/mounts"] {
+            let (file, stat) = open(Path::new(path));
+            assert_eq!(stat.st_size, 0);
+            let mut content = String::new();
+            let mut reader = FileReader::new(&file, &stat, false, || Ok(()));
+            reader.read_to_string(&mut content).unwrap();
+            assert!(!content.is_empty() && matches!(reader.end, End::None));
+        }
+    }
+
+    #[test]
+    fn the_stop_flag_ends_it_with_its_own_error() {
+        let path = path_with(b"12345");
+        let (file, stat) = open(&path);
+        let check = || Err(Error::failed("stopped: test"));
+        let mut reader = FileReader::new(&file, &stat, false, check);
+        let error = reader.read(&mut [0; 10]).unwrap_err();
+        assert_eq!(Error::from_io("x", error).to_string(), "stopped: test");
+        assert!(matches!(reader.end, End::None));
+    }
+
+    #[test]
+    fn an_error_of_the_system_is_told() {
+        let folder = File::open("/").unwrap();
+        let stat = fstat(&folder).unwrap();
+        let mut reader = FileReader::new(&folder, &stat, true, || Ok(()));
+        assert!(reader.read(&mut [0; 10]).is_err());
+        assert!(matches!(&reader.end, End::Failed(error) if error.kind() == io::ErrorKind::IsADirectory));
+    }
+}

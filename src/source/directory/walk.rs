@@ -1,0 +1,325 @@
+//! The way through a tree: depth first, names in order, every folder opened from the one above it, so that nobody who
+//! swaps a folder for a link can lead it elsewhere. Files that have to be read go to other threads; a folder is finished
+//! when the last of them is through.
+
+use std::{
+    ffi::{CStr, CString, OsStr},
+    io,
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
+    path::{Path, PathBuf},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    vec::IntoIter,
+};
+
+use crossbeam_channel::Sender;
+use jiff::Timestamp;
+use rustix::{
+    fs::{FileType, Stat, fstat, fstatfs},
+    io::Errno,
+};
+
+use super::{
+    CONTENT,
+    attributes::{Owners, attributes, xattrs},
+    exclude::Excludes,
+    open::{Identity, KEEP_OPEN, identity, is, names, open_folder, open_parent, stat_name},
+    read::Job,
+    tally::{Entry, Tally, shown},
+};
+use crate::{
+    error::{Error, Result},
+    stream::{
+        cancel::Cancel,
+        sink::{Attributes, Sink},
+    },
+};
+
+/// Types of filesystems that the kernel makes up: nothing in them can be restored, and some files in them never end.
+/// Their numbers are those of `linux/magic.h`.
+const MADE_UP: [u64; 16] = [
+    0x9fa0,      // proc
+    0x6265_6572, // sysfs
+    0x1cd1,      // devpts
+    0x0027_e0eb, // cgroup
+    0x6367_7270, // cgroup2
+    0x6462_6720, // debugfs
+    0x7472_6163, // tracefs
+    0x7363_6673, // securityfs
+    0x6265_6570, // configfs
+    0x6165_676c, // pstore
+    0xcafe_4a11, // bpf
+    0x6e73_6673, // nsfs
+    0x1980_0202, // mqueue
+    0xde5e_81e4, // efivarfs
+    0x4249_4e4d, // binfmt_misc
+    0xf97c_ff8c, // selinuxfs
+];
+
+/// A folder on its way into the sink.
+pub(super) struct Folder {
+    /// Path in the snapshot.
+    pub(super) path: PathBuf,
+    parent: Option<Arc<Folder>>,
+    /// Its own listing, folders below it, and files of it that are being read.
+    pending: AtomicUsize,
+}
+
+/// A folder whose names are being gone through.
+struct Frame {
+    folder: Arc<Folder>,
+    /// None while the walk is far below it.
+    fd: Option<Arc<OwnedFd>>,
+    identity: Identity,
+    names: IntoIter<(CString, FileType)>,
+}
+
+/// One walk through one tree.
+pub(super) struct Walk<'a> {
+    pub(super) sink: &'a dyn Sink,
+    pub(super) cancel: &'a Cancel,
+    pub(super) excludes: &'a Excludes,
+    pub(super) one_file_system: bool,
+    /// Files that last changed before this moment may be taken over from the previous snapshot.
+    pub(super) settled: Option<Timestamp>,
+    pub(super) owners: Owners,
+    pub(super) tally: Tally,
+    /// Why the walk ends early.
+    pub(super) failure: OnceLock<Error>,
+    pub(super) stopped: AtomicBool,
+}
+
+impl Walk<'_> {
+    /// An error as soon as the walk is to end.
+    pub(super) fn check(&self) -> Result<()> {
+        self.cancel.check()?;
+        match self.failure.get() {
+            None => Ok(()),
+            Some(error) => Err(error.clone()),
+        }
+    }
+
+    /// Whether there is no point in going on.
+    pub(super) fn has_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed) || self.cancel.is_cancelled()
+    }
+
+    /// Ends the walk. The first error stays.
+    pub(super) fn stop(&self, error: Error) {
+        self.failure.get_or_init(|| error);
+        self.stopped.store(true, Ordering::Relaxed);
+    }
+
+    /// A path in the snapshot as one below the folder that is backed up.
+    pub(super) fn below<'p>(&self, path: &'p Path) -> &'p Path {
+        path.strip_prefix(CONTENT).unwrap_or(path)
+    }
+
+    /// Walks through everything in `top`. Files that must be read are sent as jobs.
+    pub(super) fn run(&self, top: OwnedFd, jobs: &Sender<Job>) -> Result<()> {
+        let stat = fstat(&top).map_err(|error| failed(Path::new("."), error.into()))?;
+        let device = stat.st_dev;
+        let mut frames: Vec<Frame> =
+            self.enter(top, &stat, PathBuf::from(CONTENT), None)?.into_iter().collect();
+        while let Some(frame) = frames.last_mut() {
+            self.check()?;
+            match frame.names.next() {
+                None => self.leave(&mut frames)?,
+                Some((name, tpe)) => {
+                    if let Some(below) = self.visit(frame, &name, tpe, device, jobs)? {
+                        frames.push(below);
+                        if let Some(far) = frames.len().checked_sub(KEEP_OPEN + 1) {
+                            frames[far].fd = None;
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Stores a folder and lists it. `None` if it cannot be read.
+    fn enter(
+        &self,
+        fd: OwnedFd,
+        stat: &Stat,
+        path: PathBuf,
+        parent: Option<Arc<Folder>>,
+    ) -> Result<Option<Frame>> {
+        let mut of = attributes(stat, &self.owners);
+        let listed = xattrs(fd.as_fd()).and_then(|found| {
+            self.set_xattrs(&mut of, found);
+            names(fd.as_fd())
+        });
+        let names = match listed {
+            Ok(names) => names,
+            Err(error) => {
+                self.tally.problem(self.below(&path), &error.into());
+                return Ok(None);
+            }
+        };
+        self.sink.folder(&path, &of)?;
+        if let Some(parent) = &parent {
+            self.count_folder(&path, &of);
+            parent.pending.fetch_add(1, Ordering::Relaxed);
+        }
+        let folder = Arc::new(Folder { path, parent, pending: AtomicUsize::new(1) });
+        let (fd, identity) = (Some(Arc::new(fd)), identity(stat));
+        Ok(Some(Frame { folder, fd, identity, names: names.into_iter() }))
+    }
+
+    /// Ends the folder at hand and goes up.
+    fn leave(&self, frames: &mut Vec<Frame>) -> Result<()> {
+        let Some(done) = frames.pop() else { return Ok(()) };
+        if let Some(above) = frames.last_mut()
+            && above.fd.is_none()
+        {
+            let path = || self.below(&above.folder.path).to_owned();
+            let from = done.fd.as_ref().ok_or_else(|| failed(&path(), Errno::BADF.into()))?;
+            let opened = open_parent(from.as_fd(), above.identity).map_err(|e| failed(&path(), e))?;
+            above.fd = Some(Arc::new(opened));
+        }
+        self.release(done.folder);
+        Ok(())
+    }
+
+    /// Something of this folder is done. What was the last thing finishes the folder, and perhaps those above it.
+    pub(super) fn release(&self, folder: Arc<Folder>) {
+        let mut next = Some(folder);
+        while let Some(folder) = next {
+            if folder.pending.fetch_sub(1, Ordering::AcqRel) != 1 {
+                return;
+            }
+            if !self.has_stopped()
+                && let Err(error) = self.sink.finish_folder(&folder.path)
+            {
+                self.stop(error);
+            }
+            next = folder.parent.clone();
+        }
+    }
+
+    /// Looks at one name. Gives the folder to go on with if it is one.
+    fn visit(
+        &self,
+        frame: &Frame,
+        name: &CStr,
+        tpe: FileType,
+        device: u64,
+        jobs: &Sender<Job>,
+    ) -> Result<Option<Frame>> {
+        let Some(place) = &frame.fd else { return Err(failed(&frame.folder.path, Errno::BADF.into())) };
+        let path = frame.folder.path.join(OsStr::from_bytes(name.to_bytes()));
+        let below = self.below(&path);
+        // What is left out is not touched at all, if the listing tells what it is: its filesystem may hang.
+        if tpe != FileType::Unknown && self.is_excluded(below, tpe == FileType::Directory) {
+            return Ok(None);
+        }
+        let stat = match stat_name(place.as_fd(), name) {
+            Ok(stat) => stat,
+            Err(error) => {
+                self.missing(below, error);
+                return Ok(None);
+            }
+        };
+        if tpe == FileType::Unknown && self.is_excluded(below, is(&stat, FileType::Directory)) {
+            return Ok(None);
+        }
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => return self.folder(frame, place.as_fd(), name, path, &stat, device),
+            FileType::RegularFile => {
+                if !self.take_over(place.as_fd(), name, &path, &stat)? {
+                    let (folder, place) = (frame.folder.clone(), place.clone());
+                    folder.pending.fetch_add(1, Ordering::Relaxed);
+                    jobs.send(Job { folder, place, name: name.to_owned() })
+                        .map_err(|_| Error::failed("the threads that read files are gone"))?;
+                }
+            }
+            _ => self.special(place.as_fd(), name, &path, &stat)?,
+        }
+        Ok(None)
+    }
+
+    fn is_excluded(&self, below: &Path, folder: bool) -> bool {
+        let rule = self.excludes.matched(below, folder);
+        rule.inspect(|rule| self.tally.excluded(*rule)).is_some()
+    }
+
+    pub(super) fn missing(&self, below: &Path, error: Errno) {
+        if error == Errno::NOENT {
+            self.tally.vanished(below);
+        } else {
+            self.tally.problem(below, &error.into());
+        }
+    }
+
+    /// Goes into a folder, unless something else is mounted there.
+    fn folder(
+        &self,
+        frame: &Frame,
+        place: BorrowedFd<'_>,
+        name: &CStr,
+        path: PathBuf,
+        stat: &Stat,
+        device: u64,
+    ) -> Result<Option<Frame>> {
+        if self.one_file_system && stat.st_dev != device {
+            return self.mount_point(path, stat);
+        }
+        let fd = match open_folder(place, name) {
+            Ok(fd) => fd,
+            Err(Errno::LOOP | Errno::NOTDIR) => {
+                let what = io::Error::other("replaced by something else while the backup ran; run it again");
+                self.tally.problem(self.below(&path), &what);
+                return Ok(None);
+            }
+            Err(error) => {
+                self.missing(self.below(&path), error);
+                return Ok(None);
+            }
+        };
+        // Opening may have mounted something.
+        let opened = match fstat(&fd) {
+            Ok(stat) => stat,
+            Err(error) => {
+                self.missing(self.below(&path), error);
+                return Ok(None);
+            }
+        };
+        let foreign = opened.st_dev != device && self.one_file_system;
+        if foreign || (opened.st_dev != frame.identity.0 && is_made_up(fd.as_fd())) {
+            return self.mount_point(path, &opened);
+        }
+        self.enter(fd, &opened, path, Some(frame.folder.clone()))
+    }
+
+    /// Stores an empty folder in the place of another filesystem.
+    fn mount_point(&self, path: PathBuf, stat: &Stat) -> Result<Option<Frame>> {
+        let of = attributes(stat, &self.owners);
+        self.sink.folder(&path, &of)?;
+        self.count_folder(&path, &of);
+        self.tally.not_entered(self.below(&path));
+        self.sink.finish_folder(&path)?;
+        Ok(None)
+    }
+
+    fn count_folder(&self, path: &Path, of: &Attributes) {
+        let (path, tpe) = (self.below(path), FileType::Directory);
+        self.tally.stored(&Entry { path, tpe, attributes: of, bytes: 0, content: &[] });
+    }
+}
+
+fn is_made_up(fd: BorrowedFd<'_>) -> bool {
+    // The width of the type differs between processors; all numbers fit into 32 bits.
+    fstatfs(fd).is_ok_and(|stat| MADE_UP.contains(&(stat.f_type as u64 & 0xffff_ffff)))
+}
+
+fn failed(path: &Path, error: io::Error) -> Error {
+    Error::from_io(format!("cannot go on with the folder {}", shown(path)), error)
+        .hint("run the backup again")
+}

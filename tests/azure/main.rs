@@ -1,0 +1,20 @@
+//! Azure: the clients against an emulator and a fake that Microsoft's own clients accept, and the sources on top.
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod client;
+mod files;
+mod files_support;
+mod microsoft;
+mod relay;
+mod servers;
+mod share_failures;
+mod shares;
+mod storage;
+mod storage_failures;
+mod storage_names;
+mod storage_restore;
+mod support;
+mod tenant;
