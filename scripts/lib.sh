@@ -316,27 +316,43 @@ install_mongo_server() {
     return "$status"
 }
 
-# ensure_azurite: an emulator of Azure's blob service.
+# ensure_azurite: Microsoft's emulator of the blob service, from npm. It needs Node 18 or newer.
 ensure_azurite() {
     export TIK_BACKUP_TEST_AZURITE=$TIK_BACKUP_TOOLS/azurite
-    [ -e "$TIK_BACKUP_TEST_AZURITE/node_modules/azurite/package.json" ] || with_tools_lock install_azurite
+    ensure_node || return 1
+    [ -e "$TIK_BACKUP_TEST_AZURITE/.complete-3.35" ] || with_tools_lock install_azurite
+}
+
+ensure_node() {
+    if ! node_is_new_enough || ! command -v npm >/dev/null; then
+        with_tools_lock ensure_apt nodejs npm || return 1
+        hash -r
+    fi
+    node_is_new_enough || {
+        warn "missing: Node 18 or newer (found: $(node --version 2>/dev/null || echo none))"
+        return 1
+    }
+}
+
+node_is_new_enough() {
+    command -v node >/dev/null && node -e 'process.exit(parseInt(process.versions.node) < 18 ? 1 : 0)'
 }
 
 install_azurite() {
-    local root=$TIK_BACKUP_TOOLS/azurite
-    [ ! -e "$root/node_modules/azurite/package.json" ] || return 0
-    if ! command -v npm >/dev/null || ! node -e 'process.exit(parseInt(process.versions.node) >= 18 ? 0 : 1)'; then
-        ensure_apt nodejs npm || return 1
-    fi
-    say "installing Azurite into $root"
-    rm -rf "$root" "$root.new"
-    mkdir -p "$root.new" || return 1
-    quietly npm install --prefix "$root.new" --no-save --no-audit --no-fund --omit=dev azurite@3.35.0 || {
-        rm -rf "$root.new"
-        warn "npm could not install Azurite"
+    local folder=$TIK_BACKUP_TOOLS/azurite
+    [ ! -e "$folder/.complete-3.35" ] || return 0
+    say "installing Azurite 3.35 into $folder"
+    rm -rf "$folder"
+    mkdir -p "$folder" || return 1
+    quietly npm install --prefix "$folder" --no-audit --no-fund --ignore-scripts 'azurite@~3.35.0' || {
+        warn "npm could not install azurite 3.35"
         return 1
     }
-    mv "$root.new" "$root"
+    if [ ! -e "$folder/node_modules/azurite/dist/src/blob/main.js" ]; then
+        warn "the package azurite has no dist/src/blob/main.js"
+        return 1
+    fi
+    touch "$folder/.complete-3.35"
 }
 
 # ensure_azure_python: a Python with Microsoft's own clients of Azure, which the fake of Azure is held against.

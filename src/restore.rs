@@ -16,12 +16,15 @@ use crate::{
     stream::cancel::Cancel,
 };
 
-pub use self::folder::FolderReport;
+pub use self::folder::{Escaped, FolderReport};
 use self::target::{Done, Target};
 pub use crate::source::{
     azure::restore::Report as Storage,
     restore::{Options, Restored},
 };
+
+/// So many escaped names are listed.
+const ESCAPED: usize = 1000;
 
 /// Where to restore to.
 #[derive(Debug, Clone)]
@@ -118,6 +121,19 @@ pub fn run(config: &Config, request: &Request, notice: &dyn Fn(&str), cancel: &C
             let mut written = folder::restore(&files, into, &snapshot.kind, notice, cancel)
                 .map_err(|e| e.context(&name))?;
             report.files = std::mem::take(&mut written.written);
+            if snapshot.kind == azure::KIND {
+                let (count, renamed) =
+                    azure::restore::renamed(&files, ESCAPED.saturating_sub(written.escaped.len()))?;
+                written.escaped.extend(
+                    renamed.into_iter().map(|(name, path)| Escaped {
+                        stored: PathBuf::from(name),
+                        written: into.join(path),
+                    }),
+                );
+                written.notes.extend((count > 0).then(|| {
+                    format!("{count} names that a file system cannot hold are escaped; the list beside the content has both")
+                }));
+            }
             report.folder = Some(written);
         }
         (Destination::Database(_), Some(target)) => {

@@ -48,7 +48,7 @@ fn documents_have_the_promised_fields() {
     assert_eq!(done["time"], listed["snapshots"][0]["time"]);
     let folder = tempfile::tempdir().unwrap();
     let done = restore(&config, "shop", &["--to", folder.path().to_str().unwrap()]);
-    assert_eq!(keys(&done), ["source", "item", "snapshot", "time", "seconds", "files"]);
+    assert_eq!(keys(&done), ["source", "item", "snapshot", "time", "seconds", "folder", "files"]);
 
     // An error is a document as well, and stdout stays empty.
     let ran = try_restore(&config, "nothing", &["--into", "x"]).expect_code(1);

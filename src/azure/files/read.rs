@@ -233,7 +233,7 @@ impl Content {
         }
         self.failures += 1;
         let policy = self.service.http.policy();
-        if !failure.is_transient() || self.failures >= policy.tries {
+        if !failure.is_transient() || failure.is_settled() || self.failures >= policy.tries {
             return Err(failure);
         }
         self.service.http.sleep(policy.pause(self.failures), &self.cancel)

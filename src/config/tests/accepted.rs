@@ -8,7 +8,19 @@ fn the_example_is_valid() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/example-config.toml");
     let config = Config::load(Some(&path)).unwrap();
     let names: Vec<_> = config.sources.iter().map(|source| source.name.as_str()).collect();
-    assert_eq!(names, ["azure-postgres", "discourse", "shop", "azure-mysql", "mongodb"]);
+    assert_eq!(
+        names,
+        [
+            "azure-postgres",
+            "discourse",
+            "shop",
+            "azure-mysql",
+            "mongodb",
+            "azure-storage",
+            "azure-servers",
+            "discourse-files"
+        ]
+    );
     assert_eq!(config.path, path);
     assert_eq!(config.repository.min_free, 20 << 30);
     let azure = config.source("azure-postgres").unwrap();
@@ -152,4 +164,27 @@ fn a_mongodb_source_needs_only_its_connection_string() {
     assert_eq!((mongodb.parallel_collections, mongodb.include_system), (4, false));
     assert_eq!(mongodb.consistency, MongodbConsistency::Auto);
     assert!(mongodb.databases.matched("any thing").is_some());
+}
+
+#[test]
+fn azure_is_asked_by_a_service_principal() {
+    let keys = "tenant_id_file = \"t\"\nclient_id_file = \"c\"\nclient_secret_file = \"s\"\n";
+    let mut config =
+        with(&format!("[sources.a]\nkind = \"azure-storage\"\n{keys}exclude_accounts = [\"x*\"]\n")).unwrap();
+    let SourceKind::AzureStorage(azure) = config.sources.pop().unwrap().kind else { panic!("another kind") };
+    assert_eq!(azure.principal.management_scope, "https://management.azure.com/.default");
+    assert_eq!(azure.exclude_accounts.matched("xy"), Some("x*"));
+    assert!(azure.accounts.matched("anything").is_some());
+    let found = postgres(&format!("azure = true\nuser = \"u\"\n{keys}exclude_servers = [\"s\"]\n"));
+    assert_eq!(found.server.sslmode, Some(SslMode::VerifyFull), "servers in Azure are remote");
+    assert_eq!(found.server.azure.unwrap().exclude_servers.matched("s"), Some("s"));
+    assert!(postgres("").server.azure.is_none());
+}
+
+#[test]
+fn folders_are_absolute() {
+    let mut config = with("[sources.d]\nkind = \"directory\"\npaths = [\"/srv\", \"below\"]\n").unwrap();
+    let SourceKind::Directory(directory) = config.sources.pop().unwrap().kind else { panic!("another kind") };
+    assert_eq!(directory.paths, [Path::new("/srv"), Path::new("/etc/tik/below")]);
+    assert!(directory.one_file_system);
 }

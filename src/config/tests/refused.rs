@@ -350,3 +350,31 @@ fn a_connection_string_stands_in_a_file() {
     ));
     assert!(pasted[0].starts_with("6: sources.m.uri: ") && !pasted[0].contains("hunter2"), "{pasted:?}");
 }
+
+#[test]
+fn what_azure_and_folders_need_is_named() {
+    let lines = problems(with("[sources.a]\nkind = \"azure-storage\"\n"));
+    assert!(lines[0].starts_with("4: sources.a.tenant_id_file: missing: "), "{lines:?}");
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    let keys = "tenant_id_file = \"t\"\nclient_id_file = \"c\"\nclient_secret_file = \"s\"\nuser = \"u\"\n";
+    one_problem(
+        source(&format!("azure = true\nhost = \"h\"\n{keys}")),
+        "7: sources.pg.host: give either host or azure = true, which finds the hosts, not both",
+    );
+    one_problem(
+        with(&format!(
+            "[sources.a]\nkind = \"mysql\"\nazure = true\nauthority = \"http://login.example\"\n{keys}"
+        )),
+        "7: sources.a.authority: must be a URL that begins with https://",
+    );
+    let unknown = problems(source("exclude_servers = [\"x\"]\n"));
+    assert!(unknown[0].starts_with("6: sources.pg.exclude_servers: unknown key"), "{unknown:?}");
+    one_problem(
+        with("[sources.d]\nkind = \"directory\"\n"),
+        "4: sources.d.paths: missing: the folders to back up, as a list",
+    );
+    one_problem(
+        with("[sources.d]\nkind = \"directory\"\npaths = [\"/a\", \"/a\"]\n"),
+        "6: sources.d.paths: names /a twice",
+    );
+}

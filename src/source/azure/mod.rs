@@ -37,6 +37,8 @@ use crate::{
     },
 };
 
+/// The kind of source, as written in the configuration.
+pub(crate) const KIND: &str = "azure-storage";
 /// What stands before the name of a file share in the name of its item.
 pub const SHARE: &str = "share:";
 /// Key of the metadata by which the snapshots of shares that this program takes are known.
@@ -230,7 +232,7 @@ impl Source for AzureStorage {
     }
 
     fn kind(&self) -> &'static str {
-        "azure-storage"
+        KIND
     }
 
     fn discover(&self, cancel: &Cancel) -> Result<Discovery> {

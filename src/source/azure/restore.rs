@@ -23,7 +23,7 @@ use crate::{
     config::{AzurePrincipal, Secret},
     error::{Error, Result},
     output::name,
-    source::{Files, manifest::Manifest, restore::Options},
+    source::{Files, MANIFEST, manifest::Manifest, restore::Options},
     stream::cancel::Cancel,
 };
 
@@ -235,6 +235,33 @@ pub fn restore(
     }
     report.into = into;
     Ok(report)
+}
+
+/// How many blobs or files have a path that is not their name, and the first `room` of them: name and path.
+pub(crate) fn renamed(files: &dyn Files, room: usize) -> Result<(u64, Vec<(String, String)>)> {
+    let manifest = Manifest::from_json(&files.read(MANIFEST)?)?;
+    let (mut count, mut first) = (0, Vec::new());
+    let mut look = |top: &str, name: String, path: Option<String>| {
+        let Some(path) = path else { return };
+        if path.strip_prefix(top).and_then(|path| path.strip_prefix('/')) != Some(&name) {
+            count += 1;
+            if first.len() < room {
+                first.push((name, path));
+            }
+        }
+    };
+    if manifest.azure.is_some_and(|detail| detail.share.is_some()) {
+        inventory::each::<share::Line>(files, share::INVENTORY, &mut |line| {
+            look(share::TOP, line.name, Some(line.path));
+            Ok(())
+        })?;
+    } else {
+        inventory::each::<container::Line>(files, container::INVENTORY, &mut |line| {
+            look(container::TOP, line.name, line.path);
+            Ok(())
+        })?;
+    }
+    Ok((count, first))
 }
 
 #[derive(Default)]
