@@ -2,7 +2,7 @@
 import argparse, json, os, pathlib, pwd, shutil, signal, statistics, subprocess, sys, tempfile, threading, time
 
 TICK = os.sysconf("SC_CLK_TCK")
-CASES = ("dump", "mysql", "mongodb", "stream", "many")
+CASES = ("dump", "mysql", "mongodb", "azure", "stream", "many")
 
 
 def unprivileged():
@@ -227,6 +227,9 @@ password_file = "{self.password}"
     def mongodb(self):
         bench_servers.mongodb(self)
 
+    def azure(self):
+        bench_azure.azure(self)
+
     def stream(self):
         size = self.options.stream
         print(f"filling a table that dumps to {size} GB", file=sys.stderr)
@@ -269,6 +272,9 @@ def main():
     parser.add_argument("--mariadb", help="the server's program")
     parser.add_argument("--mongo", help="the program of a server that speaks MongoDB's protocol")
     parser.add_argument("--mongo-tools", help="folder of stock mongodump and mongorestore")
+    parser.add_argument("--azurite", help="the folder in whose node_modules Azurite is")
+    parser.add_argument("--rclone", help="the program rclone")
+    parser.add_argument("--blobs", type=int, default=100_000, help="blobs of the container")
     parser.add_argument("--only", choices=CASES)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="tik-bench-") as folder:
@@ -285,5 +291,5 @@ def main():
 if __name__ == "__main__":
     # The other file means this very module when it says `bench`.
     sys.modules["bench"] = sys.modules["__main__"]
-    import bench_servers
+    import bench_azure, bench_servers
     main()

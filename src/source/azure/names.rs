@@ -87,9 +87,8 @@ impl Paths {
             way.push(path.clone());
         }
         let path = if folder {
-            let path = self.below(&path, last);
-            way.push(path.clone());
-            path
+            // It is open once something lies in it: what is listed next need not.
+            self.below(&path, last)
         } else {
             let key = xxh3_64(last.as_bytes());
             let level = self.levels.entry(path.clone()).or_default();
@@ -179,6 +178,7 @@ mod tests {
         assert!(paths.file("a/b/c").1.is_empty());
         assert!(paths.file("a/b/d").1.is_empty());
         assert_eq!(paths.folder("a/e").1, ["files/a/b"]);
+        assert!(paths.file("a/e-").1.is_empty(), "what a directory holds may come after its neighbours");
         assert!(paths.file("a/e/f").1.is_empty());
         assert_eq!(paths.file("z").1, ["files/a/e", "files/a"]);
     }
