@@ -64,12 +64,11 @@ pub(super) fn metadata(attributes: &Attributes, tpe: &NodeType, mode: u32, size:
 
 /// What a node's metadata says in our words.
 pub(super) fn attributes(meta: Metadata) -> Attributes {
-    let mode = meta.mode.map(|go| {
-        let special = SPECIAL_BITS.iter().filter(|(_, bit)| go & bit != 0).map(|(unix, _)| unix);
-        special.fold(go & 0o777, |mode, bit| mode | bit)
-    });
+    // A mode of 0 is left out of a tree.
+    let go = meta.mode.unwrap_or(0);
+    let special = SPECIAL_BITS.iter().filter(|(_, bit)| go & bit != 0).map(|(unix, _)| unix);
     Attributes {
-        mode,
+        mode: Some(special.fold(go & 0o777, |mode, bit| mode | bit)),
         mtime: meta.mtime,
         atime: meta.atime,
         ctime: meta.ctime,

@@ -105,7 +105,8 @@ fn a_real_account_is_backed_up_and_restored() {
     let listed = blobs.list(RESTORED, None, None, &cancel).unwrap().blobs;
     let mut names: Vec<_> = listed.iter().map(|blob| blob.name.as_str()).collect();
     let mut expected = NAMES.to_vec();
-    (names.sort_unstable(), expected.sort_unstable());
+    names.sort_unstable();
+    expected.sort_unstable();
     assert_eq!(names, expected);
     let into = format!("{}/share:{RESTORED}", real.account);
     Cmd::with(&config).args(["restore", &share, "--into", &into, "--overwrite"]).run().ok();

@@ -58,7 +58,7 @@ struct Pending {
 }
 
 enum Message {
-    Item(Pending),
+    Item(Box<Pending>),
     /// Do not wait for more.
     Flush,
 }
@@ -78,7 +78,7 @@ impl Committer {
     }
 
     pub(super) fn submit(&self, tree: ItemTree, meta: SnapshotMeta, done: Done) {
-        let message = Message::Item(Pending { tree, meta, done });
+        let message = Message::Item(Box::new(Pending { tree, meta, done }));
         let refused = match &self.queue {
             Some(queue) => queue.send(message).err().map(|e| e.0),
             None => Some(message),
@@ -138,7 +138,7 @@ impl Gate {
                 if group.is_empty() {
                     due = Instant::now() + GROUP_WAIT;
                 }
-                group.push(pending);
+                group.push(*pending);
                 ready = group.len() >= GROUP_SIZE;
             }
             if ready {

@@ -64,6 +64,7 @@ pub struct FolderReport {
     /// Bytes of all files.
     pub bytes: u64,
     /// The first thousand files, with the folder in front; bytes that are not UTF-8 are replaced, as in `escaped`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub written: Vec<PathBuf>,
     /// What had to get another name, because no filesystem takes the one in the snapshot; a thousand at most.
     pub escaped: Vec<Escaped>,
