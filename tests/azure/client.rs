@@ -99,6 +99,16 @@ fn open(blobs: &BlobService, blob: &Blob) -> Box<Body> {
     }
 }
 
+/// Content of a blob in some container.
+pub(crate) fn get_from(blobs: &BlobService, container: &str, blob: &Blob) -> Vec<u8> {
+    let Download::Body(mut body) = blobs.download(container, blob, &Cancel::new()).unwrap() else {
+        panic!("{:?} cannot be read", blob.name)
+    };
+    let mut content = Vec::new();
+    body.read_to_end(&mut content).unwrap();
+    content
+}
+
 pub(crate) fn get(blobs: &BlobService, blob: &Blob) -> std::io::Result<Vec<u8>> {
     let mut content = Vec::new();
     open(blobs, blob).read_to_end(&mut content).map(|_| content)

@@ -143,15 +143,7 @@ impl Target {
 
 /// A client that knows no service principal.
 fn anonymous() -> Result<Azure> {
-    Azure::new(Settings {
-        tenant: String::new(),
-        client_id: String::new(),
-        client_secret: Secret::new(String::new()),
-        authority: "https://login.microsoftonline.com".to_owned(),
-        management: "https://management.azure.com".to_owned(),
-        management_scope: String::new(),
-        storage_scope: String::new(),
-    })
+    Azure::new(Settings::public("none".to_owned(), "none".to_owned(), Secret::new(String::new())))
 }
 
 fn credential(secret: &Secret) -> Credential {
