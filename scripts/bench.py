@@ -272,7 +272,6 @@ def main():
     parser.add_argument("--mariadb", help="the server's program")
     parser.add_argument("--mongo", help="the program of a server that speaks MongoDB's protocol")
     parser.add_argument("--mongo-tools", help="folder of stock mongodump and mongorestore")
-    parser.add_argument("--azurite", help="the folder in whose node_modules Azurite is")
     parser.add_argument("--rclone", help="the program rclone")
     parser.add_argument("--blobs", type=int, default=100_000, help="blobs of the container")
     parser.add_argument("--only", choices=CASES)

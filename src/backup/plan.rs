@@ -161,8 +161,15 @@ impl Plan {
             if found.items.iter().any(|found| found.name == *item) {
                 continue;
             }
+            // A server or account that cannot be asked stands for all that it has.
+            let within =
+                |whole: &Item| item.strip_prefix(&whole.name).is_some_and(|rest| rest.starts_with('/'));
+            let unknown = found.items.iter().find(|found| found.problem.is_some() && within(found));
             let error = match found.excluded.iter().find(|excluded| excluded.name == *item) {
                 Some(excluded) => Error::failed(format!("it is excluded: {}", excluded.rule)),
+                None if let Some(Item { problem: Some(problem), .. }) = unknown => {
+                    Error::failed(problem.clone())
+                }
                 None => Error::failed("the source has no such item")
                     .hint(format!("`tik-backup discover {name}` shows what it has")),
             };

@@ -166,7 +166,7 @@ fn assert_same<T: PartialEq>(found: &BTreeMap<String, T>, wanted: &BTreeMap<Stri
 #[test]
 fn a_share_is_stored_as_it_is_and_only_changes_are_read_again() {
     skip_unless!(Tool::ResticNew);
-    let (azure, config) = start("");
+    let (azure, config) = start("retention = { keep_last = 9 }\n");
     let mut files = fill(&azure);
     let first = backup(&config);
     let total: u64 = files.values().map(|content| content.len() as u64).sum();

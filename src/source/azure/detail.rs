@@ -89,10 +89,9 @@ impl Detail {
         }
         if self.md5_differs.count > 0 {
             let count = self.md5_differs.count;
+            let what = if self.share.is_some() { "files" } else { plural(count) };
             notes.push(format!(
-                "{count} {} differ from the MD5 that the service keeps of them, the same each time they were read: {}; \
-                 stored as read",
-                plural(count),
+                "the content of {count} {what} is not what the MD5 says that the service keeps of it: {}; stored as read",
                 self.md5_differs.names()
             ));
         }

@@ -1,20 +1,20 @@
 //! What a service principal can see: subscriptions, storage accounts, containers and shares.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     sync::{
-        Mutex,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     thread,
 };
 
-use super::SHARE;
+use super::{MARK, SHARE};
 use crate::{
     azure::{
         Account, Azure,
         blob::BlobService,
-        files::{FileService, Protocol},
+        files::{ExistingSnapshot, FileService, Protocol, Share},
     },
     config::AzureStorageConfig,
     error::{Error, Result},
@@ -35,6 +35,8 @@ pub(super) struct Reached {
     pub(super) files: Option<FileService>,
     /// What an operator should know of the way in.
     pub(super) note: Option<String>,
+    /// Snapshots of its shares that runs of ours left behind, as discovery saw them.
+    pub(super) orphans: Arc<HashMap<String, Vec<ExistingSnapshot>>>,
 }
 
 /// Asks for everything. An error means that not even the accounts could be listed.
@@ -125,7 +127,8 @@ fn ask(
         }
     };
     let note = credential.note().map(str::to_owned);
-    let mut reached = Reached { account: account.clone(), blobs: None, files: None, note };
+    let mut reached =
+        Reached { account: account.clone(), blobs: None, files: None, note, orphans: Arc::default() };
     if let Some(endpoint) = &account.blob_endpoint {
         let listed = azure.blobs(endpoint, &account.name, credential.clone()).and_then(|service| {
             let containers = service.containers(cancel)?;
@@ -152,6 +155,7 @@ fn ask(
             });
         match listed {
             Ok(shares) => {
+                reached.orphans = Arc::new(shares.iter().filter_map(left_behind).collect());
                 for share in shares {
                     let rule = config.exclude_shares.matched(&share.name);
                     let rule = rule.map(|pattern| format!("exclude_shares = \"{pattern}\""));
@@ -163,6 +167,19 @@ fn ask(
         }
     }
     (found, Some(reached))
+}
+
+/// The snapshots of a share that a run of ours left when it was killed.
+fn left_behind(share: &Share) -> Option<(String, Vec<ExistingSnapshot>)> {
+    let ours = |snapshot: &&ExistingSnapshot| mark_of(snapshot).is_some_and(is_orphan);
+    let orphans: Vec<_> = share.snapshots.iter().filter(ours).cloned().collect();
+    (!orphans.is_empty()).then(|| (share.name.clone(), orphans))
+}
+
+/// What marks a snapshot as one of ours, if it is.
+pub(super) fn mark_of(snapshot: &ExistingSnapshot) -> Option<&str> {
+    let mut metadata = snapshot.metadata.iter();
+    metadata.find(|(key, _)| key.eq_ignore_ascii_case(MARK)).map(|(_, value)| value.as_str())
 }
 
 const NFS: &str = "it is an NFS share, which cannot be read over HTTPS: NOT protected\n  → mount it and back it up with a \
@@ -200,7 +217,7 @@ fn host() -> String {
 }
 
 /// Whether the run that left this mark is over: its process is gone, or on another machine it is too long ago.
-pub(super) fn is_orphan(mark: &str) -> bool {
+fn is_orphan(mark: &str) -> bool {
     let mut parts = mark.split(' ');
     let (Some(on), Some(process), Some(since)) = (parts.next(), parts.next(), parts.next()) else {
         return false;
@@ -210,7 +227,9 @@ pub(super) fn is_orphan(mark: &str) -> bool {
         return old;
     }
     let process = process.parse::<i32>().ok().and_then(rustix::process::Pid::from_raw);
-    old || process.is_some_and(|process| rustix::process::test_kill_process(process).is_err())
+    // That it is another user's, who may not be signalled, is no sign of its end.
+    let gone = |process| rustix::process::test_kill_process(process) == Err(rustix::io::Errno::SRCH);
+    old || process.is_some_and(gone)
 }
 
 #[cfg(test)]

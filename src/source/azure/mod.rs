@@ -14,6 +14,8 @@ mod share;
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Mutex, MutexGuard},
+    thread,
+    time::Duration,
 };
 
 pub use detail::{Detail, Named};
@@ -25,10 +27,7 @@ use super::{
     manifest::{Consistency, Digested, File, Manifest, Object},
 };
 use crate::{
-    azure::{
-        Azure, Settings,
-        files::{FileService, ShareSnapshot},
-    },
+    azure::{Azure, Settings, files::FileService},
     config::{AzurePrincipal, AzureStorageConfig, Secret, SourceConfig},
     error::{Error, Result},
     stream::{
@@ -41,6 +40,8 @@ use crate::{
 pub(crate) const KIND: &str = "azure-storage";
 /// What stands before the name of a file share in the name of its item.
 pub const SHARE: &str = "share:";
+/// How long a run that was stopped tries to remove the share snapshots it took.
+const TIME_TO_REMOVE: Duration = Duration::from_secs(20);
 /// Key of the metadata by which the snapshots of shares that this program takes are known.
 const MARK: &str = "tikbackup";
 
@@ -179,20 +180,20 @@ impl AzureStorage {
             ..Detail::default()
         };
         let context = |error: Error| error.context(format!("{}/{}", self.name, item.name));
-        let mut notes = remove_orphans(service, share, cancel);
+        let mut notes = remove_orphans(&reached, service, share, cancel);
         let snapshot =
             service.take_snapshot(share, &[(MARK, &discover::run_mark())], cancel).map_err(context)?;
         let workers = self.config.parallel_downloads;
         let dumped = Share { service, snapshot: &snapshot, sink, cancel, workers }.dump(detail);
-        // Removed whatever happened, a cancelled run included: it has to be told from the outside to hurry.
-        let removed = service.remove_snapshot(snapshot, &Cancel::new());
+        // Removed whatever happened, a cancelled run included.
+        let removed = service.remove_snapshot(snapshot, &for_the_end(cancel));
         let dumped = dumped.map_err(context)?;
         notes.extend(removed.err().map(|error| {
             format!(
                 "the share snapshot that was taken could not be removed, the next run tries again: {error}"
             )
         }));
-        manifest.notes = notes;
+        manifest.notes.extend(notes);
         manifest.finish_azure(dumped, "share", share::INVENTORY);
         Ok(manifest)
     }
@@ -264,25 +265,28 @@ fn no_service(account: &str, service: &str) -> Error {
 }
 
 /// Removes the snapshots that a run of ours left when it was killed. That one cannot be removed is told, and no more.
-fn remove_orphans(service: &FileService, share: &str, cancel: &Cancel) -> Vec<String> {
-    let orphans: Result<Vec<ShareSnapshot>> = service.shares(cancel).map(|shares| {
-        let of_share = shares.into_iter().filter(|found| found.name == share);
-        of_share
-            .flat_map(|found| found.snapshots)
-            .filter_map(|snapshot| {
-                let mark = snapshot.metadata.iter().find(|(key, _)| key.eq_ignore_ascii_case(MARK))?.1;
-                discover::is_orphan(mark).then(|| service.orphan(share, &snapshot, (MARK, mark)))?
-            })
-            .collect()
+fn remove_orphans(reached: &Reached, service: &FileService, share: &str, cancel: &Cancel) -> Vec<String> {
+    let orphans = reached.orphans.get(share).map(Vec::as_slice).unwrap_or_default();
+    let marked = orphans.iter().filter_map(|orphan| {
+        discover::mark_of(orphan).and_then(|mark| service.orphan(share, orphan, (MARK, mark)))
     });
-    let removed = orphans.and_then(|orphans| {
-        orphans.into_iter().try_for_each(|orphan| service.remove_snapshot(orphan, cancel))
-    });
-    removed
-        .err()
+    let refused = marked.filter_map(|orphan| service.remove_snapshot(orphan, cancel).err());
+    refused
         .map(|error| format!("a share snapshot that an earlier run left could not be removed: {error}"))
-        .into_iter()
         .collect()
+}
+
+/// A stop flag for what has to be done at the end of a run too: of one that was stopped it is set after a while.
+fn for_the_end(cancel: &Cancel) -> Cancel {
+    let last = Cancel::new();
+    if cancel.is_cancelled() {
+        let late = last.clone();
+        thread::spawn(move || {
+            thread::sleep(TIME_TO_REMOVE);
+            late.cancel("the run was stopped");
+        });
+    }
+    last
 }
 
 #[cfg(test)]

@@ -71,7 +71,8 @@ pub(super) struct Share<'a> {
 
 /// What a listing does not tell of a file.
 struct Extra {
-    md5: Md5,
+    /// `None` for directories.
+    md5: Option<Md5>,
     properties: Arc<FileProperties>,
 }
 
@@ -86,7 +87,8 @@ struct Job {
 struct Done {
     job: Job,
     /// `None` for directories.
-    content: Option<(Md5, Arc<FileProperties>)>,
+    md5: Option<Md5>,
+    properties: Arc<FileProperties>,
     unread: bool,
 }
 
@@ -120,13 +122,16 @@ impl Share<'_> {
         let Some(files) = self.sink.previous()? else { return Ok(Known::nothing()) };
         let mut pairs: Vec<(u128, Extra)> = Vec::new();
         let read = inventory::each::<Line>(files, INVENTORY, &mut |line| {
-            let Some(md5) = line.md5 else { return Ok(()) };
+            if line.md5.is_none() && line.kind != "directory" {
+                return Ok(());
+            }
             // Most files have the same headers; one copy does for neighbours.
             let properties = match pairs.last() {
                 Some((_, last)) if last.properties == line.properties => last.properties.clone(),
                 _ => line.properties,
             };
-            pairs.push((state(&line.name, &line.etag, line.bytes, &line.smb), Extra { md5, properties }));
+            let extra = Extra { md5: line.md5, properties };
+            pairs.push((state(&line.name, &line.etag, line.bytes, &line.smb), extra));
             Ok(())
         });
         Ok(if read.is_ok() { Known::new(pairs) } else { Known::nothing() })
@@ -197,14 +202,19 @@ impl Share<'_> {
         let job = Job { name: whole, entry, path: place.0, finished: place.1 };
         if job.entry.directory {
             self.sink.folder(Path::new(&job.path), &Attributes { links: 0, ..attributes(&job.entry) })?;
-            return Ok(Step::Done(Done { job, content: None, unread: false }));
         }
         let Entry { etag, bytes, smb, .. } = &job.entry;
-        let Some(extra) = known.get(state(&job.name, etag, *bytes, smb)) else { return Ok(Step::Fetch(job)) };
+        let known = known.get(state(&job.name, etag, *bytes, smb));
+        let Some(Extra { md5, properties }) = known.filter(|e| e.md5.is_none() == job.entry.directory) else {
+            return Ok(Step::Fetch(job));
+        };
+        let (md5, properties) = (*md5, properties.clone());
+        if job.entry.directory {
+            return Ok(Step::Done(Done { job, md5, properties, unread: true }));
+        }
         match self.sink.take_over(Path::new(&job.path), &attributes(&job.entry))? {
             Some(Stored { bytes, .. }) if bytes == job.entry.bytes => {
-                let content = Some((extra.md5, extra.properties.clone()));
-                Ok(Step::Done(Done { job, content, unread: true }))
+                Ok(Step::Done(Done { job, md5, properties, unread: true }))
             }
             Some(_) => Err(Error::failed(format!(
                 "{} has another length in the previous snapshot than its list says",
@@ -216,6 +226,12 @@ impl Share<'_> {
     }
 
     fn fetch(&self, job: Job, stop: &Stop) -> Result<Done> {
+        if job.entry.directory {
+            // Its list tells everything but this.
+            let (metadata, _) = self.service.directory(self.snapshot, &job.name, self.cancel)?;
+            let properties = Arc::new(FileProperties { metadata, ..FileProperties::default() });
+            return Ok(Done { job, md5: None, properties, unread: false });
+        }
         let what = || format!("file {}", name(&job.name));
         let (properties, body) = self
             .service
@@ -234,8 +250,8 @@ impl Share<'_> {
                 job.entry.bytes
             )));
         }
-        let content = Some((Md5(tap.hasher.finalize().into()), Arc::new(properties)));
-        Ok(Done { job, content, unread: false })
+        let md5 = Some(Md5(tap.hasher.finalize().into()));
+        Ok(Done { job, md5, properties: Arc::new(properties), unread: false })
     }
 }
 
@@ -272,15 +288,15 @@ struct Tally {
 
 impl Tally {
     fn add(&mut self, sink: &dyn Sink, lines: &mut inventory::Writer, done: Done) -> Result<()> {
-        let Done { job: Job { name, entry, path, finished }, content, unread } = done;
+        let Done { job: Job { name, entry, path, finished }, md5, properties, unread } = done;
         finished.iter().try_for_each(|folder| sink.finish_folder(Path::new(folder)))?;
         let Entry { bytes, etag, smb, .. } = entry;
-        let (kind, md5, properties) = match content {
+        let kind = match md5 {
             None => {
                 self.detail.directories += 1;
-                ("directory", None, Arc::default())
+                "directory"
             }
-            Some((md5, properties)) => {
+            Some(md5) => {
                 self.detail.listed += 1;
                 self.detail.stored += 1;
                 self.detail.bytes += bytes;
@@ -294,7 +310,7 @@ impl Tally {
                     self.detail.md5_differs.add(&name);
                 }
                 self.content.add_hashed(bytes, row(&name, &md5));
-                ("file", Some(md5), properties)
+                "file"
             }
         };
         lines.line(&Line { name, kind: kind.to_owned(), path, bytes, etag, md5, smb, properties })
