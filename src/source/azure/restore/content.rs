@@ -1,0 +1,93 @@
+//! What is put back: the lines of a list by several threads, and contents as streams.
+
+use std::{
+    io::{self, Read, Write},
+    sync::Mutex,
+    thread,
+};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use serde::de::DeserializeOwned;
+
+use crate::{
+    error::{Error, Result},
+    source::{Files, azure::inventory},
+    stream::cancel::Cancel,
+};
+
+/// Uploads at the same time.
+const WORKERS: usize = 8;
+/// Lines that are handed on together.
+const BATCH: usize = 256;
+/// Contents up to this size are read before they are sent.
+const SMALL: u64 = 4 << 20;
+
+/// Shows the lines of a list to several threads. The first error ends it.
+pub(super) fn each_parallel<T: DeserializeOwned + Send>(
+    files: &dyn Files,
+    path: &str,
+    cancel: &Cancel,
+    visit: &(dyn Fn(T) -> Result<()> + Sync),
+) -> Result<()> {
+    let failure = Mutex::new(None);
+    thread::scope(|scope| {
+        let (out, lines): (Sender<Vec<T>>, Receiver<Vec<T>>) = bounded(WORKERS);
+        for _ in 0..WORKERS {
+            let (lines, failure) = (lines.clone(), &failure);
+            scope.spawn(move || {
+                for line in lines.iter().flatten() {
+                    if let Err(error) = cancel.check().and_then(|()| visit(line)) {
+                        failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get_or_insert(error);
+                        return;
+                    }
+                }
+            });
+        }
+        drop(lines);
+        let mut batch = Vec::new();
+        let gone = || Error::failed("the uploading threads are gone");
+        let hand_on = |batch: &mut Vec<T>| {
+            let failed = failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).is_some();
+            if failed { Err(gone()) } else { out.send(std::mem::take(batch)).map_err(|_| gone()) }
+        };
+        inventory::each(files, path, &mut |line| {
+            batch.push(line);
+            if batch.len() >= BATCH { hand_on(&mut batch) } else { Ok(()) }
+        })?;
+        hand_on(&mut batch)
+    })
+    .or_else(|error| match failure.lock() {
+        // What stopped the threads is the cause.
+        Ok(failure) if failure.is_some() => Ok(()),
+        _ => Err(error),
+    })?;
+    failure.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()).map_or(Ok(()), Err)
+}
+
+/// Gives `take` the content of a file as a stream.
+pub(super) fn with_content<T: Send>(
+    files: &dyn Files,
+    path: &str,
+    bytes: u64,
+    take: &mut (dyn FnMut(&mut dyn Read) -> Result<T> + Send),
+) -> Result<T> {
+    if bytes <= SMALL {
+        let content = files.read(path)?;
+        return take(&mut content.as_slice());
+    }
+    let (mut reader, mut writer) = io::pipe().map_err(|e| Error::failed("cannot make a pipe").because(&e))?;
+    thread::scope(|scope| {
+        let copying = scope.spawn(move || {
+            let copied = files.copy(path, &mut writer);
+            writer.flush().map_err(|e| Error::from_io("cannot pass content on", e)).and(copied)
+        });
+        let taken = take(&mut reader);
+        drop(reader);
+        let copied = copying.join().unwrap_or_else(|_| Err(Error::failed("reading the repository panicked")));
+        match (taken, copied) {
+            // A content that breaks off fails the upload; the cause is why it broke off.
+            (_, Err(error)) if !error.summary().contains("Broken pipe") => Err(error),
+            (taken, _) => taken,
+        }
+    })
+}

@@ -1,0 +1,99 @@
+//! Files and directories back into a share.
+
+use std::collections::BTreeMap;
+
+use super::{
+    Report, Tally,
+    content::{each_parallel, with_content},
+    exists,
+};
+use crate::{
+    azure::files::{FileService, SmbProperties, Uploaded},
+    error::Result,
+    output::name,
+    source::{
+        Files,
+        azure::{inventory, share},
+        restore::Options,
+    },
+    stream::cancel::Cancel,
+};
+
+/// A share being restored.
+pub(super) struct ShareRestore<'a> {
+    pub(super) service: &'a FileService,
+    pub(super) share: &'a str,
+    pub(super) files: &'a dyn Files,
+    pub(super) options: &'a Options,
+    pub(super) cancel: &'a Cancel,
+    pub(super) tally: &'a Tally,
+}
+
+/// Gigabytes that a new share may hold; it is no reservation.
+const QUOTA: u64 = 5120;
+
+impl ShareRestore<'_> {
+    /// Makes the directories, writes all files, and gives the directories their times.
+    pub(super) fn run(&self, into: &str) -> Result<Report> {
+        let created = self.service.create_share(self.share, QUOTA, &BTreeMap::new(), self.cancel)?;
+        if !created && !self.options.overwrite && self.service.has_content(self.share, self.cancel)? {
+            return Err(exists("files", into));
+        }
+        let directories = self.directories()?;
+        each_parallel::<share::Line>(self.files, share::INVENTORY, self.cancel, &|line| {
+            if line.kind == "directory" { Ok(()) } else { self.upload(&line, into) }
+        })?;
+        // Every file that is written changes the times of the directory that it lies in.
+        self.directories()?;
+        Ok(Report { created, directories, ..Report::default() })
+    }
+
+    /// Makes the directories, or gives those that are there their attributes and times again.
+    fn directories(&self) -> Result<u64> {
+        let mut count = 0;
+        inventory::each::<share::Line>(self.files, share::INVENTORY, &mut |line| {
+            if line.kind != "directory" {
+                return Ok(());
+            }
+            self.cancel.check()?;
+            count += 1;
+            let smb = without_permission(&line);
+            let (metadata, path) = (&line.properties.metadata, &line.name);
+            self.service
+                .create_directory(self.share, path, metadata, &smb, true, self.cancel)
+                .map(drop)
+                .map_err(|e| e.context(format!("directory {}", name(path))))
+        })?;
+        Ok(count)
+    }
+
+    fn upload(&self, line: &share::Line, into: &str) -> Result<()> {
+        let what = || format!("file {}", name(&line.name));
+        let smb = without_permission(line);
+        let uploaded = with_content(self.files, &line.path, line.bytes, &mut |content| {
+            self.service.upload(
+                self.share,
+                &line.name,
+                line.bytes,
+                &line.properties,
+                &smb,
+                content,
+                self.options.overwrite,
+                self.cancel,
+            )
+        })
+        .map_err(|e| e.context(what()))?;
+        match uploaded {
+            Uploaded::Exists => Err(exists(&what(), into)),
+            Uploaded::Done => {
+                self.tally.wrote(line.bytes);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// A permission's key is known to its own share alone.
+fn without_permission(line: &share::Line) -> SmbProperties {
+    SmbProperties { permission_key: None, ..line.smb.clone() }
+}
