@@ -1,10 +1,11 @@
 //! From the token to the snapshot: what is found, what is taken, what a second run reads.
 
 use serde_json::Value;
+use tik_backup::stream::cancel::Cancel;
 
 use crate::{
     common::{Cmd, Restic, Tool, azure::FakeAzure, azurite::Azurite, skip_unless},
-    support::{add_blob_account, blobs, put, storage},
+    support::{add_blob_account, blobs, delete_container, put, storage},
 };
 
 fn item<'a>(run: &'a Value, name: &str) -> &'a Value {
@@ -60,4 +61,17 @@ fn every_container_and_share_of_every_account_is_backed_up() {
     let listing = String::from_utf8(listing).unwrap();
     assert!(listing.contains("/blobs/2026/may/one.jpg") && listing.contains("/blobs.jsonl"), "{listing}");
     restic.check(&config.repo(), &config.password_file(), true);
+
+    // What is deleted keeps its snapshots.
+    delete_container(&azurite, "tikprod", "photos");
+    let third = Cmd::with(&config).args(["--json", "backup"]).run().ok().json();
+    assert!(!third.to_string().contains("photos"), "{third:#}");
+    let kept = Cmd::with(&config).args(["--json", "snapshots", "storage/tikprod/photos"]).run().ok().json();
+    assert!(!kept["snapshots"].as_array().unwrap().is_empty(), "{kept:#}");
+    Cmd::with(&config).args(["restore", "storage/tikprod/photos", "--into", "tikprod/photos"]).run().ok();
+    let back = service.list("photos", None, None, &Cancel::new()).unwrap().blobs;
+    assert_eq!(
+        back.iter().map(|blob| blob.name.as_str()).collect::<Vec<_>>(),
+        ["2026/may/one.jpg", "two.jpg"]
+    );
 }

@@ -3,9 +3,11 @@
 
 use tik_backup::{
     azure::{
-        BlobService, Credential, Policy,
+        BlobService, Credential, Policy, STORAGE_VERSION,
+        auth::Access,
         blob::{BlobType, Properties, Uploaded},
         http::Http,
+        request::{Endpoint, Request, Service},
     },
     config::Secret,
     stream::cancel::Cancel,
@@ -78,4 +80,14 @@ pub fn put_with(
     let uploaded =
         service.upload(container, name, kind, properties, bytes, &mut content, true, &cancel).unwrap();
     assert!(matches!(uploaded, Uploaded::Done { .. }), "{name}");
+}
+
+/// Deletes a container, which our own client cannot.
+pub fn delete_container(azurite: &Azurite, account: &str, container: &str) {
+    let http = Http::new(Policy::default()).unwrap();
+    let access = Access::storage(account, Credential::from_key(Secret::new(azurite.key(account))));
+    let endpoint = Endpoint::parse(Service::Blob, &azurite.endpoint(account)).unwrap();
+    let request = Request::new(reqwest::Method::DELETE, &endpoint, &[container]).unwrap();
+    let request = request.query("restype", "container").header("x-ms-version", STORAGE_VERSION);
+    assert_eq!(http.send(&access, &request, &Cancel::new()).unwrap().status(), 202);
 }
