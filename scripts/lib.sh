@@ -423,6 +423,39 @@ find_mongo_tools() {
     fi
 }
 
+# ensure_faketime: a library that gives a program another clock.
+ensure_faketime() {
+    ensure_apt faketime || return 1
+    # Its folder is named by the machine's architecture.
+    TIK_BACKUP_TEST_FAKETIME=$(dpkg -L libfaketime | grep '/libfaketime\.so\.1$' | head -n 1)
+    export TIK_BACKUP_TEST_FAKETIME
+    [ -e "$TIK_BACKUP_TEST_FAKETIME" ]
+}
+
+# ensure_promtool: Prometheus' checker of metrics, out of the package of the server, which is not wanted.
+ensure_promtool() {
+    export TIK_BACKUP_TEST_PROMTOOL=$TIK_BACKUP_TOOLS/promtool/usr/bin/promtool
+    [ -x "$TIK_BACKUP_TEST_PROMTOOL" ] || with_tools_lock install_promtool
+}
+
+install_promtool() {
+    local folder=$TIK_BACKUP_TOOLS/promtool
+    [ ! -x "$TIK_BACKUP_TEST_PROMTOOL" ] || return 0
+    command -v apt-get >/dev/null || {
+        warn "missing: promtool (no apt-get here)"
+        return 1
+    }
+    apt_update || return 1
+    say "installing promtool into $TIK_BACKUP_TOOLS"
+    rm -rf "$folder"
+    mkdir -p "$folder"
+    # As root apt wants to download as a user of its own, to whom the folder may be closed.
+    (cd "$folder" && quietly apt-get -qq -o APT::Sandbox::User=root download prometheus) || return 1
+    dpkg-deb --fsys-tarfile "$folder"/prometheus_*.deb | tar -x -C "$folder" ./usr/bin/promtool
+    rm -f "$folder"/prometheus_*.deb
+    [ -x "$TIK_BACKUP_TEST_PROMTOOL" ]
+}
+
 # ensure_test_tools: everything the tests use. In CI a tool that cannot be had is an error; elsewhere it is
 # named here and the tests that need it say that they are skipped.
 ensure_test_tools() {
@@ -431,6 +464,7 @@ ensure_test_tools() {
     # Installing it may start a server of the system's: only a machine made for tests gets that unasked.
     if in_ci; then
         need "an SSH server" ensure_apt openssh-server
+        need "a mail server" ensure_apt exim4-daemon-light
     fi
     need "PostgreSQL 15" ensure_postgresql_15
     need "PostgreSQL 18" ensure_postgresql_18
@@ -441,6 +475,8 @@ ensure_test_tools() {
     need "a MongoDB server" ensure_mongo_server
     need "Azurite" ensure_azurite
     need "Microsoft's clients of Azure" ensure_azure_python
+    need "faketime" ensure_faketime
+    need "promtool" ensure_promtool
     find_mongo_tools
 }
 

@@ -2,7 +2,9 @@
 //! and retention runs for those that succeeded. One item's failure is never another's.
 
 mod plan;
+mod recorder;
 mod report;
+mod telling;
 mod work;
 
 use std::{
@@ -14,9 +16,13 @@ use std::{
 pub use plan::{Plan, Planned, Selector, discover};
 pub use report::{ItemOutcome, ItemReport, RunOutcome, RunReport};
 
+use recorder::Recorder;
+use telling::Telling;
+
 use crate::{
     config::Config,
     error::{Error, Kind, Result},
+    history::ledger::RepositoryEntry,
     repository::{LockOptions, Repository, Snapshot},
     stream::cancel::Cancel,
 };
@@ -31,13 +37,47 @@ pub trait Observer: Sync {
     fn finished(&self, item: &ItemReport);
 }
 
-/// Backs up what `selectors` name, or everything.
+/// Backs up what `selectors` name, or everything; writes down what happens while it does, and tells whoever must know.
+///
+/// # Errors
+/// Wrong selectors, which are told to nobody else; or what kept the run from beginning, which is.
 pub fn run(
     config: &Config,
     selectors: &[Selector],
     observer: &dyn Observer,
     cancel: &Cancel,
 ) -> Result<RunReport> {
+    check_selectors(config, selectors)?;
+    let mut report = RunReport::begin();
+    let (history, problem) = recorder::open_history(config, observer)?;
+    let recorder = Recorder::begin(config, selectors, &report, &history, problem, observer);
+    let mut telling = Telling::new(config, selectors, &history, cancel);
+    let run = report.run.clone();
+    let protected =
+        telling.while_running(&run, || protect(config, selectors, &recorder, &mut report, observer, cancel));
+    if let Err(error) = &protected {
+        report.error = Some(error.clone());
+    }
+    report.error = report.error.take().or_else(|| recorder.problem());
+    report.finish();
+    if let Some(problem) = recorder.finish(&report) {
+        report.error.get_or_insert(problem);
+        report.finish();
+    }
+    let repository = protected.as_ref().ok().and_then(Clone::clone);
+    report.alerts = telling.after(&report, repository, observer);
+    protected.map(|_| report)
+}
+
+/// The run itself. Returns what is known of the repository at its end.
+fn protect(
+    config: &Config,
+    selectors: &[Selector],
+    recorder: &Recorder<'_>,
+    report: &mut RunReport,
+    observer: &dyn Observer,
+    cancel: &Cancel,
+) -> Result<Option<RepositoryEntry>> {
     let repository = Repository::open(&config.repository)?;
     repository.require_free_space()?;
     let notice = |message: &str| observer.notice(message);
@@ -48,24 +88,28 @@ pub fn run(
         notice: &notice,
     })?;
     let lock = Arc::new(lock);
-    let mut report = RunReport::begin();
+    recorder.rebuild(&repository, cancel);
     let plan = discover(config, selectors, cancel)?;
+    report.discovered = plan.sources.iter().map(|(_, found)| found.items.len() as u64).sum();
+    recorder.discovered(&plan);
+    for item in &plan.failed {
+        recorder.item_finished(item, None);
+        observer.finished(item);
+    }
     report.items.extend(plan.failed.iter().cloned());
-    plan.failed.iter().for_each(|item| observer.finished(item));
 
     if !plan.items.is_empty() {
         let writer = repository.begin_run(lock.clone(), cancel, &notice)?;
-        report.items.extend(work::run(config, &repository, &writer, &plan, observer, cancel));
+        report.items.extend(work::run(config, &repository, &writer, &plan, recorder, observer, cancel));
         if let Err(error) = writer.finish() {
             report.repository_failed = error.kind() == Kind::Repository;
             report.error = Some(error);
         }
     }
     if report.error.is_none() {
-        report.error = retain(config, &repository, &mut report, observer).err();
+        report.error = retain(config, &repository, recorder, report, observer).err();
     }
-    report.finish();
-    Ok(report)
+    Ok(recorder.look(&repository))
 }
 
 /// Applies the retention to every item that succeeded. That it could not be applied fails the run, not the item: the
@@ -73,10 +117,17 @@ pub fn run(
 fn retain(
     config: &Config,
     repository: &Repository,
+    recorder: &Recorder<'_>,
     report: &mut RunReport,
     observer: &dyn Observer,
 ) -> Result<()> {
     if !report.items.iter().any(ItemReport::succeeded) {
+        return Ok(());
+    }
+    if !recorder.knows_holds() {
+        observer.notice(
+            "the retention was not applied: without the history it is not known which snapshots are held",
+        );
         return Ok(());
     }
     let mut by_item: HashMap<(String, String), Vec<Snapshot>> = HashMap::new();
@@ -96,7 +147,7 @@ fn retain(
             ));
             continue;
         }
-        let expired = repository.expired(snapshots, &source.retention)?;
+        let mut expired = repository.expired(snapshots, &source.retention)?;
         // What was made just now must be among those that stay, whatever the clock says.
         if expired.iter().any(|snapshot| Some(&snapshot.id) == item.snapshot.as_ref()) {
             observer.notice(&format!(
@@ -104,6 +155,10 @@ fn retain(
                 item.name()
             ));
             continue;
+        }
+        if let Some(from) = recorder.held_from(&item.source, name)? {
+            // Those before the change in question may be the last good ones.
+            expired.retain(|snapshot| snapshot.time.timestamp().as_millisecond() >= from);
         }
         repository.forget(&expired).map_err(|e| e.context(item.name()))?;
         report.forgotten += expired.len() as u64;

@@ -109,6 +109,15 @@ impl Error {
         self.kind
     }
 
+    /// The exit code it means.
+    pub fn code(&self) -> u8 {
+        match self.kind {
+            Kind::Failed => 1,
+            Kind::Usage => 2,
+            Kind::Repository => 4,
+        }
+    }
+
     /// The hint, if there is one.
     pub fn hint_text(&self) -> Option<&str> {
         self.hint.as_deref()

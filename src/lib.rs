@@ -1,6 +1,7 @@
 //! tik-backup: finds every database of the configured servers, streams each into a restic repository, and puts it
 //! back. `docs/design.md` tells how the parts belong together.
 
+pub mod alert;
 pub mod azure;
 pub mod backup;
 pub mod cli;
@@ -8,8 +9,11 @@ pub mod config;
 mod demo;
 pub mod drill;
 pub mod error;
+pub mod history;
 pub mod output;
+pub mod report;
 pub mod repository;
 pub mod restore;
+pub mod schedule;
 pub mod source;
 pub mod stream;

@@ -5,7 +5,10 @@ use std::time::Instant;
 use jiff::{Timestamp, Zoned};
 use serde::Serialize;
 
-use crate::error::{Error, Kind};
+use crate::{
+    alert::Delivery,
+    error::{Error, Kind},
+};
 
 /// What came of an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -41,6 +44,9 @@ pub struct ItemReport {
     /// What an operator should know although it succeeded.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+    /// In what it differs suspiciously from before; its older snapshots are held until that is accepted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub suspicious: Vec<String>,
 }
 
 impl ItemReport {
@@ -57,6 +63,7 @@ impl ItemReport {
             seconds: 0.0,
             error: Some(error.to_string()),
             notes: Vec::new(),
+            suspicious: Vec::new(),
         }
     }
 
@@ -99,11 +106,15 @@ pub struct RunReport {
     pub seconds: f64,
     /// Its items.
     pub items: Vec<ItemReport>,
+    /// What the sources that answered have, whether it was to be backed up in this run or not.
+    pub discovered: u64,
     /// Old snapshots that retention removed.
     pub forgotten: u64,
     /// What ended the run as a whole.
     #[serde(serialize_with = "as_text")]
     pub error: Option<Error>,
+    /// What came of telling whoever must know.
+    pub alerts: Delivery,
     #[serde(skip)]
     pub(super) repository_failed: bool,
     #[serde(skip)]
@@ -112,6 +123,17 @@ pub struct RunReport {
 
 fn as_text<S: serde::Serializer>(error: &Option<Error>, serializer: S) -> Result<S::Ok, S::Error> {
     error.as_ref().map(ToString::to_string).serialize(serializer)
+}
+
+impl RunOutcome {
+    /// As in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Partial => "partial",
+            Self::Failed => "failed",
+        }
+    }
 }
 
 impl RunReport {
@@ -127,8 +149,10 @@ impl RunReport {
             started,
             seconds: 0.0,
             items: Vec::new(),
+            discovered: 0,
             forgotten: 0,
             error: None,
+            alerts: Delivery::default(),
             repository_failed: false,
             clock: Instant::now(),
         }
@@ -149,6 +173,8 @@ impl RunReport {
     pub fn exit_code(&self) -> u8 {
         match self.outcome {
             _ if self.repository_failed => 4,
+            // Whoever had to know does not.
+            RunOutcome::Ok if !self.alerts.failed.is_empty() => 1,
             RunOutcome::Ok => 0,
             RunOutcome::Partial => 3,
             RunOutcome::Failed => 1,

@@ -12,15 +12,16 @@ use std::{
     time::Instant,
 };
 
-use super::{ItemOutcome, ItemReport, Observer, Plan, Planned, seconds};
+use super::{ItemOutcome, ItemReport, Observer, Plan, Planned, recorder::Recorder, seconds};
 use crate::{
     config::Config,
     error::{Error, Result},
+    history::Content,
     repository::{
         PreviousSnapshots, Repository, item_path,
         writer::{Committed, ItemWriter, RunWriter, SnapshotMeta},
     },
-    source::{MANIFEST, Source, manifest::Manifest},
+    source::{MANIFEST, Source},
     stream::{cancel::Cancel, sink::Sink},
 };
 
@@ -61,6 +62,7 @@ pub(super) fn run(
     repository: &Repository,
     writer: &RunWriter,
     plan: &Plan,
+    recorder: &Recorder<'_>,
     observer: &dyn Observer,
     cancel: &Cancel,
 ) -> Vec<ItemReport> {
@@ -72,7 +74,7 @@ pub(super) fn run(
         limits: plan.sources.iter().map(|(source, _)| limit(&**source)).collect(),
         freed: Condvar::new(),
     };
-    let (reports_tx, reports) = mpsc::channel::<(usize, ItemReport)>();
+    let (reports_tx, reports) = mpsc::channel::<Done>();
     let threads = config.jobs.min(plan.items.len()).max(1);
     let active = AtomicUsize::new(threads);
     let mut collected: Vec<Option<ItemReport>> = (0..plan.items.len()).map(|_| None).collect();
@@ -84,7 +86,17 @@ pub(super) fn run(
                 while let Some(index) = queue.take(&plan.items) {
                     let planned = &plan.items[index];
                     let source = &*plan.sources[planned.source].0;
-                    let job = Job { repository, writer, previous, source, planned, index, observer, cancel };
+                    let job = Job {
+                        repository,
+                        writer,
+                        previous,
+                        source,
+                        planned,
+                        index,
+                        recorder,
+                        observer,
+                        cancel,
+                    };
                     // Whatever happens to one item, the others must not wait for its place.
                     let _ = catch_unwind(AssertUnwindSafe(|| job.run(&reports)));
                     queue.done(planned.source);
@@ -96,7 +108,8 @@ pub(super) fn run(
             });
         }
         drop(reports_tx);
-        for (index, report) in reports {
+        for (index, mut report, content) in reports {
+            report.suspicious = recorder.item_finished(&report, content.as_ref());
             observer.finished(&report);
             collected[index] = Some(report);
         }
@@ -104,7 +117,13 @@ pub(super) fn run(
     collected
         .into_iter()
         .zip(&plan.items)
-        .map(|(report, planned)| report.unwrap_or_else(|| lost(plan, planned)))
+        .map(|(report, planned)| {
+            report.unwrap_or_else(|| {
+                let report = lost(plan, planned);
+                recorder.item_finished(&report, None);
+                report
+            })
+        })
         .collect()
 }
 
@@ -118,6 +137,12 @@ fn lost(plan: &Plan, planned: &Planned) -> ItemReport {
     )
 }
 
+/// An item that has its outcome: its number, what came of it, and what its backup holds.
+type Done = (usize, ItemReport, Option<Content>);
+
+/// An item that was streamed whole and waits for its commit.
+type Streamed<'w> = (ItemWriter<'w>, SnapshotMeta, Content);
+
 /// One item being backed up.
 struct Job<'a> {
     repository: &'a Repository,
@@ -126,12 +151,13 @@ struct Job<'a> {
     source: &'a dyn Source,
     planned: &'a Planned,
     index: usize,
+    recorder: &'a Recorder<'a>,
     observer: &'a dyn Observer,
     cancel: &'a Cancel,
 }
 
 impl Job<'_> {
-    fn run(&self, reports: &mpsc::Sender<(usize, ItemReport)>) {
+    fn run(&self, reports: &mpsc::Sender<Done>) {
         let begin = Instant::now();
         let streamed = catch_unwind(AssertUnwindSafe(|| self.stream()))
             .unwrap_or_else(|_| Err(Error::failed("the item's thread panicked")))
@@ -140,7 +166,7 @@ impl Job<'_> {
         let (name, kind) = (self.planned.item.name.clone(), self.source.kind());
         let source = self.source.name().to_owned();
         let (index, reports) = (self.index, reports.clone());
-        let report = move |outcome: Result<Committed>, notes: Vec<String>| {
+        let report = move |outcome: Result<Committed>, content: Option<Content>| {
             let report = match outcome {
                 Ok(committed) => ItemReport {
                     source,
@@ -152,7 +178,8 @@ impl Job<'_> {
                     bytes_added: committed.bytes_added,
                     seconds: seconds(begin.elapsed()),
                     error: None,
-                    notes,
+                    notes: content.as_ref().map(|content| content.notes.clone()).unwrap_or_default(),
+                    suspicious: Vec::new(),
                 },
                 Err(error) => ItemReport {
                     seconds: seconds(begin.elapsed()),
@@ -160,15 +187,17 @@ impl Job<'_> {
                 },
             };
             // The receiver is gone only if the run itself has panicked.
-            let _ = reports.send((index, report));
+            let _ = reports.send((index, report, content));
         };
         match streamed {
-            Ok((item, meta, notes)) => self.writer.commit(item, meta, move |done| report(done, notes)),
-            Err(error) => report(Err(error), Vec::new()),
+            Ok((item, meta, content)) => {
+                self.writer.commit(item, meta, move |done| report(done, Some(content)))
+            }
+            Err(error) => report(Err(error), None),
         }
     }
 
-    fn stream(&self) -> Result<(ItemWriter<'_>, SnapshotMeta, Vec<String>)> {
+    fn stream(&self) -> Result<Streamed<'_>> {
         match self.attempt() {
             // What the first attempt stored belongs to no snapshot.
             Err(_) if !self.cancel.is_cancelled() && self.source.try_again(&self.planned.item) => {
@@ -178,10 +207,11 @@ impl Job<'_> {
         }
     }
 
-    fn attempt(&self) -> Result<(ItemWriter<'_>, SnapshotMeta, Vec<String>)> {
+    fn attempt(&self) -> Result<Streamed<'_>> {
         self.cancel.check()?;
         let item = self.writer.item(Some(self.previous.of(self.source.name(), &self.planned.item.name)))?;
         let name = format!("{}/{}", self.source.name(), self.planned.item.name);
+        self.recorder.item_started(self.source.name(), &self.planned.item.name, self.source.kind());
         self.observer.started(&name, self.planned.item.estimate, item.bytes_read());
         let mut manifest = self.source.dump(&self.planned.item, &item, self.cancel)?;
         if let Some(problem) = item.previous_problem() {
@@ -190,13 +220,13 @@ impl Job<'_> {
             ));
         }
         item.store(MANIFEST, &mut manifest.to_json()?.as_slice())?;
-        let Manifest { started, notes, .. } = manifest;
+        let content = Content::of(&manifest);
         let meta = SnapshotMeta {
             path: item_path(self.source.name(), &self.planned.item.name),
             host: self.repository.host().to_owned(),
             kind: self.source.kind().to_owned(),
-            time: started,
+            time: manifest.started,
         };
-        Ok((item, meta, notes))
+        Ok((item, meta, content))
     }
 }

@@ -1,5 +1,7 @@
 //! The command line. Each command has a file of its own, which calls the library and prints.
 
+mod accept;
+mod alert;
 mod backup;
 mod check;
 mod config;
@@ -9,6 +11,8 @@ mod init;
 mod prune;
 mod restore;
 mod snapshots;
+mod status;
+mod watch;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -16,7 +20,7 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     config::Config,
-    error::{Error, Kind, Result},
+    error::{Error, Result},
     output::Printer,
     stream::cancel::Cancel,
 };
@@ -26,7 +30,8 @@ use crate::{
 #[command(version, about, max_term_width = 100)]
 #[command(
     after_help = "Exit codes: 0 all well, 1 failed, 2 usage or configuration, 3 some items failed and others \
-                        succeeded, 4 the repository refused (not mounted, wrong password, no space, locked)."
+                        succeeded, 4 the repository refused (not mounted, wrong password, no space, locked), 5 `status --check` or \
+                        `watch` found something failed, late, suspicious, vanished or unproven."
 )]
 struct Cli {
     /// Configuration file [default: $TIK_BACKUP_CONFIG, else /etc/tik-backup/config.toml]
@@ -58,6 +63,15 @@ enum Command {
     Check(check::Args),
     /// Free the space of snapshots that retention has dropped
     Prune(prune::Args),
+    /// Show what is covered, what is late, what failed, and what looks suspicious
+    Status(status::Args),
+    /// Alert on what is failed, late, suspicious or unproven; for a timer, also on a host with only the repository
+    Watch(watch::Args),
+    /// Say that a suspicious change is as it should be, so that retention goes on
+    Accept(accept::Args),
+    /// Alerts
+    #[command(subcommand)]
+    Alert(alert::Command),
     /// Check the configuration
     #[command(subcommand)]
     Config(config::Command),
@@ -80,6 +94,8 @@ impl Context {
 
 /// Exit code of a command that did what it was asked to.
 const SUCCESS: u8 = 0;
+/// Exit code of a look that found something late, failed, suspicious or unproven.
+const FOUND: u8 = 5;
 
 /// Runs the program.
 pub fn main() -> ExitCode {
@@ -96,11 +112,7 @@ pub fn main() -> ExitCode {
     let code = handle_signals(&context.cancel).and_then(|()| dispatch(cli.command, &context)).unwrap_or_else(
         |error| {
             context.printer.error(&error);
-            match error.kind() {
-                Kind::Failed => 1,
-                Kind::Usage => 2,
-                Kind::Repository => 4,
-            }
+            error.code()
         },
     );
     crate::repository::end_sessions();
@@ -116,6 +128,10 @@ fn dispatch(command: Command, context: &Context) -> Result<u8> {
         Command::Restore(args) => restore::run(context, &args),
         Command::Check(args) => check::run(context, &args),
         Command::Prune(args) => prune::run(context, &args),
+        Command::Status(args) => status::run(context, &args),
+        Command::Watch(args) => watch::run(context, &args),
+        Command::Accept(args) => accept::run(context, &args),
+        Command::Alert(command) => alert::run(context, &command),
         Command::Config(command) => config::run(context, &command),
         Command::Demo(args) => demo::run(context, &args),
     }

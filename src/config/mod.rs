@@ -2,6 +2,8 @@
 //!
 //! `docs/configuration.md` describes every key.
 
+mod alerts;
+mod anomalies;
 mod azure;
 mod directory;
 mod document;
@@ -30,6 +32,11 @@ use std::{
     time::Duration,
 };
 
+pub use alerts::{
+    AlertConfig, AlertKind, EmailConfig, HeartbeatConfig, NtfyConfig, SmtpTls, Topic, WebhookConfig,
+    WebhookFormat,
+};
+pub use anomalies::AnomalyRules;
 pub use azure::{AzurePrincipal, AzureServers, AzureStorageConfig};
 pub use directory::DirectoryConfig;
 pub use location::{Location, RepositoryLocation};
@@ -40,7 +47,10 @@ pub use postgres::{PostgresConfig, RolePasswords};
 pub use secret::{Secret, SecretFile};
 pub use server::{Host, RootCertificates, ServerConfig, SslMode};
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    schedule::Calendar,
+};
 use document::Document;
 
 /// Where the configuration lies if nothing else is said.
@@ -61,6 +71,14 @@ pub struct Config {
     pub repository: RepositoryConfig,
     /// What is kept of each item, unless its source says otherwise.
     pub retention: Retention,
+    /// How old the newest snapshot of an item may be, unless its source or its schedule says otherwise.
+    pub max_age: Option<Duration>,
+    /// How old the last proof of an item may be, unless its source says otherwise; no limit if absent.
+    pub max_proof_age: Option<Duration>,
+    /// How often a problem that lasts is told again.
+    pub remind_every: Duration,
+    /// Who is told.
+    pub alerts: Vec<AlertConfig>,
     /// The sources in the order of the file. May be empty: a repository can be inspected without any.
     pub sources: Vec<SourceConfig>,
 }
@@ -128,8 +146,14 @@ impl Retention {
 pub struct SourceConfig {
     /// Its name, unique in the configuration.
     pub name: SourceName,
-    /// When it is due, as a systemd calendar expression; kept as written.
-    pub schedule: Option<String>,
+    /// When it is due: a systemd calendar expression.
+    pub schedule: Option<Calendar>,
+    /// How old the newest snapshot of an item may be, if that does not follow from the schedule.
+    pub max_age: Option<Duration>,
+    /// How old the last proof of an item may be; no limit if absent.
+    pub max_proof_age: Option<Duration>,
+    /// What counts as a suspicious change.
+    pub anomalies: AnomalyRules,
     /// What is kept of its items: the source's own rules over the general ones.
     pub retention: Retention,
     /// How many of its items may be backed up at the same time, if fewer than in general.

@@ -120,7 +120,7 @@ impl<'d> Reader<'d> {
     }
 
     /// The value of a key, which is valid from now on.
-    fn value(&mut self, key: &'static str) -> Option<&'d DeValue<'d>> {
+    pub(super) fn value(&mut self, key: &'static str) -> Option<&'d DeValue<'d>> {
         self.known.push(key);
         self.entry(key).map(|(_, value)| value.get_ref())
     }

@@ -4,7 +4,8 @@
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use super::{
-    Config, RepositoryConfig, Retention, SourceConfig, SourceKind, SourceName, azure, directory,
+    AnomalyRules, Config, RepositoryConfig, Retention, SourceConfig, SourceKind, SourceName, alerts,
+    anomalies, azure, directory,
     document::{Document, type_of},
     location::{self, RepositoryLocation},
     mongodb, mysql, postgres,
@@ -12,6 +13,7 @@ use super::{
     secret::SecretFile,
     suggest::{is_secret_option, nearest},
 };
+use crate::schedule::Calendar;
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -20,6 +22,10 @@ const JOBS: std::ops::RangeInclusive<i64> = 1..=MAX_JOBS as i64;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 const MAX_IDLE_TIMEOUT: Duration = Duration::from_secs(7 * 86_400);
 const MAX_KEEP: i64 = 1_000_000;
+/// Bounds of ages and of the time between reminders.
+const AGES: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(60)..=Duration::from_secs(10 * 365 * 86_400);
+const REMIND_EVERY: Duration = Duration::from_secs(86_400);
 
 type ReadKind = fn(&mut Reader<'_>) -> Option<SourceKind>;
 
@@ -44,9 +50,25 @@ pub(super) fn read(document: &Document<'_>, path: PathBuf) -> Option<Config> {
     }
     let repository = read_repository(repository);
     let retention = read_retention(root.table("retention"), None);
-    let sources = read_sources(&mut root, &retention);
+    let (max_age, max_proof_age) = read_ages(&mut root);
+    let remind_every = root.duration("remind_every", AGES).unwrap_or(REMIND_EVERY);
+    let anomalies = anomalies::read(root.table("anomalies"), None);
+    let base = Base { retention: &retention, anomalies: &anomalies, max_age, max_proof_age };
+    let sources = read_sources(&mut root, &base);
+    let alerts = alerts::read(&mut root);
     root.finish();
-    Some(Config { path, state_dir, jobs, repository: repository?, retention, sources })
+    Some(Config {
+        path,
+        state_dir,
+        jobs,
+        repository: repository?,
+        retention,
+        max_age,
+        max_proof_age,
+        remind_every,
+        alerts,
+        sources,
+    })
 }
 
 fn read_jobs(reader: &mut Reader<'_>) -> Option<usize> {
@@ -188,18 +210,35 @@ fn read_retention(mut reader: Reader<'_>, base: Option<&Retention>) -> Retention
     rule
 }
 
-fn read_sources(root: &mut Reader<'_>, retention: &Retention) -> Vec<SourceConfig> {
+/// What a source takes over unless it says something else.
+struct Base<'a> {
+    retention: &'a Retention,
+    anomalies: &'a AnomalyRules,
+    max_age: Option<Duration>,
+    max_proof_age: Option<Duration>,
+}
+
+fn read_ages(reader: &mut Reader<'_>) -> (Option<Duration>, Option<Duration>) {
+    (reader.duration("max_age", AGES), reader.duration("max_proof_age", AGES))
+}
+
+fn read_schedule(reader: &mut Reader<'_>) -> Option<Calendar> {
+    let text = reader.string("schedule")?;
+    text.parse().map_err(|fault: String| reader.problem("schedule", &fault)).ok()
+}
+
+fn read_sources(root: &mut Reader<'_>, base: &Base<'_>) -> Vec<SourceConfig> {
     let table = root.table("sources");
     let mut sources = Vec::new();
     for (name, start, value) in table.entries() {
         let reader = table.inner(name, start, value);
         let name = name.parse().map_err(|fault: String| reader.table_problem(&fault)).ok();
-        sources.extend(read_source(reader, name, retention));
+        sources.extend(read_source(reader, name, base));
     }
     sources
 }
 
-fn read_source(mut reader: Reader<'_>, name: Option<SourceName>, base: &Retention) -> Option<SourceConfig> {
+fn read_source(mut reader: Reader<'_>, name: Option<SourceName>, base: &Base<'_>) -> Option<SourceConfig> {
     let kind = reader.string("kind");
     match reader.entries().iter().find(|(_, _, value)| value.get("kind").is_some()) {
         Some((inner, ..)) if kind.is_none() => {
@@ -209,8 +248,10 @@ fn read_source(mut reader: Reader<'_>, name: Option<SourceName>, base: &Retentio
         }
         _ => reader.missing("kind", &format!("the kind of source, one of: {}", kinds())),
     }
-    let schedule = reader.string("schedule");
-    let retention = read_retention(reader.table("retention"), Some(base));
+    let schedule = read_schedule(&mut reader);
+    let retention = read_retention(reader.table("retention"), Some(base.retention));
+    let anomalies = anomalies::read(reader.table("anomalies"), Some(base.anomalies));
+    let (max_age, max_proof_age) = read_ages(&mut reader);
     let jobs = read_jobs(&mut reader);
     let least = Duration::from_secs(1);
     let idle_timeout = reader.duration("idle_timeout", least..=MAX_IDLE_TIMEOUT).unwrap_or(IDLE_TIMEOUT);
@@ -226,7 +267,17 @@ fn read_source(mut reader: Reader<'_>, name: Option<SourceName>, base: &Retentio
     };
     let kind = read(&mut reader);
     reader.finish();
-    Some(SourceConfig { name: name?, schedule, retention, jobs, idle_timeout, kind: kind? })
+    Some(SourceConfig {
+        name: name?,
+        schedule,
+        max_age: max_age.or(base.max_age),
+        max_proof_age: max_proof_age.or(base.max_proof_age),
+        anomalies,
+        retention,
+        jobs,
+        idle_timeout,
+        kind: kind?,
+    })
 }
 
 fn kinds() -> String {

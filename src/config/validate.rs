@@ -29,6 +29,9 @@ impl Config {
                 SourceKind::Directory(_) => {}
             }
         }
+        for alert in &self.alerts {
+            problems.extend(alert.secret_files().into_iter().filter_map(|file| file.load().err()));
+        }
         match problems.len() {
             0 => Ok(()),
             1 => problems.pop().map_or(Ok(()), Err),

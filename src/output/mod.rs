@@ -29,11 +29,17 @@ impl Printer {
 
     /// Prints a result, as text unless JSON was asked for.
     pub fn result(&self, value: &impl Serialize, text: impl FnOnce() -> String) -> Result<()> {
-        let mut output = if self.json {
-            serde_json::to_string_pretty(value).map_err(|e| Error::failed("cannot print").because(&e))?
-        } else {
-            text()
-        };
+        if self.json {
+            let json =
+                serde_json::to_string_pretty(value).map_err(|e| Error::failed("cannot print").because(&e))?;
+            return self.text(&json);
+        }
+        self.text(&text())
+    }
+
+    /// Prints a text that is the result, whatever form was asked for.
+    pub fn text(&self, text: &str) -> Result<()> {
+        let mut output = text.to_owned();
         if !output.is_empty() && !output.ends_with('\n') {
             output.push('\n');
         }

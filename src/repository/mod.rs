@@ -32,6 +32,7 @@ pub use maintenance::{CheckReport, PruneReport, Subset};
 pub use previous::{PreviousItem, PreviousSnapshots};
 pub use read::{SnapshotFiles, SnapshotReader};
 pub use sessions::end_sessions;
+pub(crate) use snapshot::id_bytes;
 pub use snapshot::{At, Snapshot, item_path};
 
 use self::{chunker::Chunker, known::KnownBlobs, seal::Sealer, storage::Storage};
@@ -162,6 +163,19 @@ impl Repository {
         .hint("`tik-backup prune` frees what retention has dropped; otherwise make room on the storage"))
     }
 
+    /// Bytes free where it lies, if it lies in a file system that can tell.
+    pub fn free_space(&self) -> Option<u64> {
+        self.storage.local()?.free_space().ok()
+    }
+
+    /// Bytes of all packs. All of them are listed, which takes a while on a remote storage.
+    pub fn packed_bytes(&self) -> Result<u64> {
+        use rustic_core::ReadBackend;
+        let packs = self.storage.backend().list_with_size(rustic_core::FileType::Pack);
+        let packs = packs.map_err(|e| rustic_error("cannot list the packs", e))?;
+        Ok(packs.iter().map(|(_, bytes)| u64::from(*bytes)).sum())
+    }
+
     /// All snapshots of this program, oldest first.
     pub fn snapshots(&self) -> Result<Vec<Snapshot>> {
         let (snapshots, damaged) = self.readable_snapshots()?;
@@ -178,19 +192,7 @@ impl Repository {
             .list::<SnapshotId>()
             .map_err(|e| rustic_error("cannot list the snapshots", e))?
             .collect();
-        let part = ids.len().div_ceil(READERS).max(1);
-        let read: Vec<Result<Option<Snapshot>>> = std::thread::scope(|scope| {
-            let threads: Vec<_> = ids
-                .chunks(part)
-                .map(|ids| scope.spawn(|| ids.iter().map(|id| self.read_snapshot(*id)).collect::<Vec<_>>()))
-                .collect();
-            threads
-                .into_iter()
-                .flat_map(|t| {
-                    t.join().unwrap_or_else(|_| vec![Err(Error::failed("reading snapshots panicked"))])
-                })
-                .collect()
-        });
+        let read = self.read_snapshots(&ids);
         let (mut snapshots, mut damaged) = (Vec::new(), Vec::new());
         for snapshot in read {
             match snapshot {
@@ -200,6 +202,40 @@ impl Repository {
         }
         snapshots.sort_by(|a, b| a.time.cmp(&b.time).then_with(|| a.id.cmp(&b.id)));
         Ok((snapshots, damaged))
+    }
+
+    /// Ids of all snapshots, of whichever program.
+    pub fn snapshot_ids(&self) -> Result<Vec<[u8; 32]>> {
+        let ids =
+            self.inner.list::<SnapshotId>().map_err(|e| rustic_error("cannot list the snapshots", e))?;
+        Ok(ids.filter_map(|id| snapshot::id_bytes(id.to_hex().as_str())).collect())
+    }
+
+    /// The snapshots of these ids, in their order: `None` for those of other programs and for those that are no longer
+    /// there.
+    pub fn snapshots_by_id(&self, ids: &[[u8; 32]]) -> Vec<Result<Option<Snapshot>>> {
+        let ids: Vec<SnapshotId> = ids.iter().map(|id| rustic_core::Id::new(*id).into()).collect();
+        self.read_snapshots(&ids)
+    }
+
+    fn read_snapshots(&self, ids: &[SnapshotId]) -> Vec<Result<Option<Snapshot>>> {
+        let part = ids.len().div_ceil(READERS).max(1);
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = ids
+                .chunks(part)
+                .map(|ids| {
+                    let read = move || ids.iter().map(|id| self.read_snapshot(*id)).collect::<Vec<_>>();
+                    (ids.len(), scope.spawn(read))
+                })
+                .collect();
+            threads
+                .into_iter()
+                .flat_map(|(count, thread)| {
+                    let panicked = || Err(Error::failed("reading snapshots panicked"));
+                    thread.join().unwrap_or_else(|_| (0..count).map(|_| panicked()).collect())
+                })
+                .collect()
+        })
     }
 
     fn read_snapshot(&self, id: SnapshotId) -> Result<Option<Snapshot>> {

@@ -93,6 +93,18 @@ fn unescape(name: &str) -> String {
     percent_encoding::percent_decode_str(name).decode_utf8_lossy().into_owned()
 }
 
+/// Reads a snapshot id of 64 hex digits.
+pub(crate) fn id_bytes(hex: &str) -> Option<[u8; 32]> {
+    let mut id = [0; 32];
+    if hex.len() != 64 || !hex.is_ascii() {
+        return None;
+    }
+    for (byte, at) in id.iter_mut().zip((0..64).step_by(2)) {
+        *byte = u8::from_str_radix(&hex[at..at + 2], 16).ok()?;
+    }
+    Some(id)
+}
+
 /// Which snapshot of an item is meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum At {
@@ -186,6 +198,14 @@ mod tests {
         }
         assert_eq!(item_path("pg", "with space"), "/pg/with space");
         assert_eq!(item_path("pg", ".."), "/pg/%2E%2E");
+    }
+
+    #[test]
+    fn ids_are_read_or_refused() {
+        assert_eq!(id_bytes(&"0a".repeat(32)), Some([10; 32]));
+        assert_eq!(id_bytes("0a"), None);
+        assert_eq!(id_bytes(&"zz".repeat(32)), None);
+        assert_eq!(id_bytes(&"ü".repeat(32)), None);
     }
 
     #[test]

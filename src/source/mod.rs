@@ -18,8 +18,8 @@ use self::manifest::Manifest;
 use crate::{
     azure::Engine,
     config::{
-        AzureServers, Host, MysqlConfig, Patterns, PostgresConfig, Retention, SourceConfig, SourceKind,
-        SourceName,
+        AnomalyRules, AzureServers, Host, MysqlConfig, Patterns, PostgresConfig, Retention, SourceConfig,
+        SourceKind, SourceName,
     },
     error::Result,
     stream::{
@@ -214,6 +214,9 @@ fn on_azure(config: &SourceConfig, engine: Engine, azure: &AzureServers) -> Resu
         open(&SourceConfig {
             name: SourceName::part(name),
             schedule: None,
+            max_age: None,
+            max_proof_age: None,
+            anomalies: AnomalyRules::default(),
             retention: Retention::default(),
             jobs: None,
             idle_timeout: template.0,

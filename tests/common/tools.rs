@@ -25,6 +25,10 @@ pub enum Tool {
     Azurite,
     /// A Python with Microsoft's own clients of Azure.
     AzurePython,
+    /// The library that gives a program another clock.
+    Faketime,
+    /// Prometheus' checker of metrics.
+    Promtool,
     /// The folder of MongoDB's own `mongodump` and `mongorestore`. Nothing installs them, not even in CI.
     MongoTools,
 }
@@ -43,6 +47,8 @@ impl Tool {
             Self::Mongo => "a MongoDB server",
             Self::Azurite => "Azurite",
             Self::AzurePython => "Microsoft's clients of Azure",
+            Self::Faketime => "faketime",
+            Self::Promtool => "promtool",
             Self::MongoTools => "mongodump and mongorestore",
         }
     }
@@ -60,6 +66,12 @@ impl Tool {
             Self::Mongo => ("TIK_BACKUP_TEST_MONGO", Some("mongo/bin/secantusd-rs"), None),
             Self::Azurite => ("TIK_BACKUP_TEST_AZURITE", Some("azurite"), None),
             Self::AzurePython => ("TIK_BACKUP_TEST_AZURE_PYTHON", Some("azure-python/bin/python"), None),
+            Self::Faketime => (
+                "TIK_BACKUP_TEST_FAKETIME",
+                None,
+                Some("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"),
+            ),
+            Self::Promtool => ("TIK_BACKUP_TEST_PROMTOOL", Some("promtool/usr/bin/promtool"), None),
             Self::MongoTools => ("TIK_BACKUP_TEST_MONGO_TOOLS", None, None),
         }
     }

@@ -115,7 +115,7 @@ fn sources_stay_in_file_order_and_merge_their_retention_key_by_key() {
     assert_eq!(config.retention.keep_daily, 9);
     let a = config.source("a").unwrap();
     assert_eq!(
-        (a.jobs, a.idle_timeout, a.schedule.as_deref()),
+        (a.jobs, a.idle_timeout, a.schedule.as_ref().map(ToString::to_string).as_deref()),
         (Some(3), Duration::from_secs(5400), Some("Sun 04:00"))
     );
     assert!(config.source("none").is_none());

@@ -1,0 +1,68 @@
+//! Heartbeats in the way of healthchecks: a URL, and `/start` and `/fail` below it.
+
+use super::{
+    Refused,
+    http::{Body, Sender},
+};
+use crate::{
+    config::{AlertConfig, AlertKind, Secret},
+    error::Result,
+    stream::cancel::Cancel,
+};
+
+/// What a heartbeat says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// A run begins.
+    Start,
+    /// A run ended, and all is well.
+    Success,
+    /// A run ended, and something failed.
+    Failure,
+}
+
+/// A heartbeat.
+pub struct Heartbeat {
+    name: String,
+    url: Secret,
+    sender: Sender,
+}
+
+impl Heartbeat {
+    /// Reads the files that the configuration names; `None` if it describes another kind of alert.
+    ///
+    /// # Errors
+    /// A file cannot be used.
+    pub fn open(config: &AlertConfig) -> Result<Option<Self>> {
+        let AlertKind::Heartbeat(heartbeat) = &config.kind else { return Ok(None) };
+        Ok(Some(Self {
+            name: config.name.clone(),
+            url: heartbeat.url_file.load()?,
+            sender: Sender::new(config.timeout, heartbeat.ca_file.as_deref(), None)?,
+        }))
+    }
+
+    /// Its name in the configuration.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Tries once to send it.
+    ///
+    /// # Errors
+    /// It was not taken.
+    pub fn ping(&self, phase: Phase, body: &str, cancel: &Cancel) -> Result<(), Refused> {
+        let end = match phase {
+            Phase::Start => "/start",
+            Phase::Success => "",
+            Phase::Failure => "/fail",
+        };
+        let url = self.url.expose().trim();
+        // A query stays at the end.
+        let (path, query) =
+            url.split_once('?').map_or((url, String::new()), |(path, q)| (path, format!("?{q}")));
+        let url = Secret::new(format!("{}{end}{query}", path.trim_end_matches('/')));
+        let body = Body { content_type: "application/json", content: body.to_owned() };
+        self.sender.post(&url, &body, cancel).map(|_| ())
+    }
+}

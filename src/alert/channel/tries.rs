@@ -1,0 +1,121 @@
+//! Several tries, with more and more time between them.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::Refused;
+use crate::{error::Error, stream::cancel::Cancel};
+
+/// The longest wait that another side may ask for.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// How soon a wait ends when it is cancelled.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// How often and after which times it is tried again.
+#[derive(Debug, Clone)]
+pub struct Tries {
+    /// The waits between the tries: one less than there are tries.
+    pub waits: Vec<Duration>,
+}
+
+impl Default for Tries {
+    fn default() -> Self {
+        Self { waits: [1, 4, 16].map(Duration::from_secs).to_vec() }
+    }
+}
+
+/// Tries until it succeeds, the tries are used up, trying again cannot help, or it is cancelled.
+///
+/// # Errors
+/// That of the last try.
+pub fn with_tries(
+    tries: &Tries,
+    cancel: &Cancel,
+    mut once: impl FnMut() -> Result<(), Refused>,
+) -> Result<(), Refused> {
+    let mut waits = tries.waits.iter();
+    loop {
+        if let Some(reason) = cancel.reason() {
+            return Err(Refused::passing(Error::failed(format!("not sent: {reason}"))));
+        }
+        match once() {
+            Ok(()) => return Ok(()),
+            Err(refused) if refused.lasting || cancel.is_cancelled() => return Err(refused),
+            Err(refused) => {
+                let Some(wait) = waits.next() else { return Err(refused) };
+                let asked = refused.wait.unwrap_or_default().min(LONGEST_WAIT);
+                let until = Instant::now() + asked.max(jittered(*wait));
+                while Instant::now() < until && !cancel.is_cancelled() {
+                    thread::sleep(LOOK.min(until.saturating_duration_since(Instant::now())));
+                }
+                if cancel.is_cancelled() {
+                    return Err(refused);
+                }
+            }
+        }
+    }
+}
+
+/// A wait made up to a quarter longer, so that many who failed together do not come back together.
+fn jittered(wait: Duration) -> Duration {
+    let mut random = [0; 1];
+    // Without random numbers all come at once, which harms nothing.
+    let _ = getrandom::fill(&mut random);
+    wait + wait * u32::from(random[0]) / 1024
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn quick(tries: usize) -> Tries {
+        Tries { waits: vec![Duration::ZERO; tries - 1] }
+    }
+
+    fn no(lasting: bool) -> Result<(), Refused> {
+        Err(Refused { error: Error::failed("no"), lasting, wait: None })
+    }
+
+    #[test]
+    fn it_is_tried_until_it_succeeds_or_the_tries_are_used_up() {
+        let mut count = 0;
+        let done = with_tries(&quick(4), &Cancel::new(), || {
+            count += 1;
+            if count < 3 { no(false) } else { Ok(()) }
+        });
+        assert!(done.is_ok() && count == 3);
+        let mut count = 0;
+        let done = with_tries(&quick(4), &Cancel::new(), || {
+            count += 1;
+            no(false)
+        });
+        assert!(done.is_err() && count == 4);
+    }
+
+    #[test]
+    fn what_cannot_help_is_not_tried_again() {
+        let mut count = 0;
+        let done = with_tries(&quick(4), &Cancel::new(), || {
+            count += 1;
+            no(true)
+        });
+        assert!(done.is_err() && count == 1);
+    }
+
+    #[test]
+    fn a_cancelled_wait_ends() {
+        let cancel = Cancel::new();
+        let tries = Tries { waits: vec![Duration::from_secs(3600)] };
+        let done = with_tries(&tries, &cancel, || {
+            let later = cancel.clone();
+            thread::spawn(move || {
+                thread::sleep(Duration::from_millis(100));
+                later.cancel("enough");
+            });
+            no(false)
+        });
+        assert!(done.is_err());
+    }
+}

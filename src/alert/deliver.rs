@@ -1,0 +1,129 @@
+//! Sending what is queued: each channel by itself, with several tries; what cannot be delivered waits for the next run.
+
+use std::{thread, time::Duration};
+
+use jiff::Zoned;
+use serde::Serialize;
+
+use super::{
+    channel::{self, Tries, with_tries},
+    message::{Message, Purpose},
+};
+use crate::{
+    config::{AlertConfig, AlertKind, Config},
+    error::{Error, Result},
+    history::History,
+    stream::cancel::Cancel,
+};
+
+/// How long a process keeps messages to itself that it has begun to send.
+const HOLD: Duration = Duration::from_secs(15 * 60);
+
+/// What came of telling.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Delivery {
+    /// Messages that arrived.
+    pub sent: u64,
+    /// Channels that did not take what was to be told.
+    pub failed: Vec<Failure>,
+}
+
+/// A channel that did not take a message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Failure {
+    /// Name of the channel.
+    pub channel: String,
+    /// What it said.
+    pub error: String,
+}
+
+/// Sends all that is queued. Never fails as a whole: what did not arrive is in the result, and stays queued.
+pub fn deliver(config: &Config, history: &History, tries: &Tries, cancel: &Cancel) -> Delivery {
+    let channels = config.alerts.iter().filter(|alert| !matches!(alert.kind, AlertKind::Heartbeat(_)));
+    let results: Vec<(String, Result<u64>)> = thread::scope(|scope| {
+        let sending: Vec<_> = channels
+            .map(|alert| (alert.name.clone(), scope.spawn(move || deliver_to(alert, history, tries, cancel))))
+            .collect();
+        sending
+            .into_iter()
+            .map(|(name, sending)| {
+                let panicked = || Err(Error::failed("sending to it panicked"));
+                (name, sending.join().unwrap_or_else(|_| panicked()))
+            })
+            .collect()
+    });
+    let mut delivery = Delivery::default();
+    for (channel, result) in results {
+        match result {
+            Ok(sent) => delivery.sent += sent,
+            Err(error) => delivery.failed.push(Failure { channel, error: error.to_string() }),
+        }
+    }
+    delivery
+}
+
+/// Sends what waits for one channel, oldest first, and stops at the first that it does not take.
+fn deliver_to(alert: &AlertConfig, history: &History, tries: &Tries, cancel: &Cancel) -> Result<u64> {
+    let waiting = history.claim(&alert.name, &Zoned::now(), HOLD)?;
+    if waiting.is_empty() {
+        return Ok(0);
+    }
+    let opened = channel::open(alert);
+    let mut sent = 0;
+    for (index, message) in waiting.iter().enumerate() {
+        let outcome = match &opened {
+            Ok(Some(channel)) => with_tries(tries, cancel, || channel.send(&message.message, cancel))
+                .map_err(|refused| refused.error),
+            Ok(None) => Ok(()),
+            Err(error) => Err(error.clone()),
+        };
+        history.sent(&alert.name, Some(message.id), outcome.as_ref().copied(), &Zoned::now())?;
+        if let Err(error) = outcome {
+            // Given back, for whoever tries next.
+            for rest in &waiting[index + 1..] {
+                history.release(rest.id)?;
+            }
+            return Err(error);
+        }
+        sent += 1;
+    }
+    Ok(sent)
+}
+
+/// Sends a test message through every channel, at once and without the queue.
+pub fn test(
+    config: &Config,
+    history: Option<&History>,
+    cancel: &Cancel,
+) -> Vec<(String, &'static str, Result<()>)> {
+    let message = Message {
+        purpose: Purpose::Test,
+        at: Zoned::now(),
+        host: config.repository.host.clone(),
+        new: Vec::new(),
+        persisting: Vec::new(),
+        recovered: Vec::new(),
+        remarks: vec!["This is a test. Whoever reads it will be told when a backup fails.".to_owned()],
+    };
+    let one = |alert: &AlertConfig| -> Result<()> {
+        let refused = |refused: channel::Refused| refused.error;
+        match channel::open(alert)? {
+            Some(channel) => channel.send(&message, cancel).map_err(refused),
+            None => match channel::Heartbeat::open(alert)? {
+                Some(heartbeat) => {
+                    heartbeat.ping(channel::Phase::Success, "test of tik-backup", cancel).map_err(refused)
+                }
+                None => Ok(()),
+            },
+        }
+    };
+    let tested = config.alerts.iter().map(|alert| (alert.name.clone(), alert.kind.as_str(), one(alert)));
+    let tested: Vec<_> = tested.collect();
+    if let Some(history) = history {
+        for (name, _, outcome) in &tested {
+            // What cannot be written down was printed all the same.
+            let _ = history.sent(name, None, outcome.as_ref().copied(), &Zoned::now());
+        }
+    }
+    tested
+}

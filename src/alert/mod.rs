@@ -1,0 +1,30 @@
+//! Telling whoever must know: what is told, through which channels, and that it arrives.
+
+mod beat;
+pub mod channel;
+mod deliver;
+pub mod message;
+mod rules;
+mod text;
+mod unit;
+
+pub use beat::{Beat, beat, within};
+pub use deliver::{Delivery, Failure, deliver, test};
+pub use rules::{after, channel_kinds, lines};
+pub use unit::{Monitor, unit_failed};
+
+use crate::{
+    config::Config,
+    error::Result,
+    history::{History, ledger::Ledger},
+    stream::cancel::Cancel,
+};
+
+/// Tells what has changed since the last time, and what could not be told then.
+///
+/// # Errors
+/// The history cannot be read or written.
+pub fn tell(config: &Config, history: &History, ledger: &Ledger, cancel: &Cancel) -> Result<Delivery> {
+    after(config, history, ledger, &ledger.notes)?;
+    Ok(deliver(config, history, &channel::Tries::default(), cancel))
+}

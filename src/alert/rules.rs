@@ -1,0 +1,78 @@
+//! What is told: the problems of the ledger, compared with what was told before.
+
+use super::message::{Line, Message};
+use crate::{
+    config::{AlertKind, Config},
+    error::Result,
+    history::{History, incidents::News, ledger::Ledger},
+};
+
+/// Names and kinds of the configured channels.
+pub fn channel_kinds(config: &Config) -> Vec<(String, &'static str)> {
+    config.alerts.iter().map(|alert| (alert.name.clone(), alert.kind.as_str())).collect()
+}
+
+/// Everything that is wrong in a ledger, as lines of a message.
+pub fn lines(ledger: &Ledger) -> Vec<Line> {
+    let mut lines: Vec<Line> = Vec::new();
+    for entry in &ledger.items {
+        lines.extend(entry.problems.iter().map(|problem| Line {
+            subject: entry.name(),
+            kind: problem.kind.as_str().to_owned(),
+            text: problem.text.clone(),
+            since: problem.since.clone(),
+            hint: problem.hint.clone(),
+        }));
+    }
+    if let Some(error) = &ledger.repository.error {
+        let (text, hint) = match error.split_once("\n  → ") {
+            Some((text, hint)) => (text, Some(hint.to_owned())),
+            None => (error.as_str(), None),
+        };
+        lines.push(Line {
+            subject: "the repository".to_owned(),
+            kind: "repository".to_owned(),
+            text: text.to_owned(),
+            since: None,
+            hint,
+        });
+    }
+    lines
+}
+
+/// Compares the ledger with what was told, and queues a message for each channel that it concerns.
+pub fn after(config: &Config, history: &History, ledger: &Ledger, remarks: &[String]) -> Result<News> {
+    let lines = lines(ledger);
+    history.tell(&lines, &ledger.at, config.remind_every, |news| {
+        let mut messages = Vec::new();
+        for alert in config.alerts.iter().filter(|alert| !matches!(alert.kind, AlertKind::Heartbeat(_))) {
+            let concerns = |line: &&Line| {
+                let source = line.subject.split('/').next().unwrap_or_default();
+                // What is no source of the configuration concerns all.
+                config.source(source).is_none() || alert.sources.matched(source).is_some()
+            };
+            let part = |lines: &[Line]| lines.iter().filter(concerns).cloned().collect::<Vec<_>>();
+            let news = News {
+                new: part(&news.new),
+                persisting: part(&news.persisting),
+                recovered: part(&news.recovered),
+            };
+            if news.is_empty() {
+                continue;
+            }
+            messages.push((
+                alert.name.clone(),
+                Message {
+                    purpose: news.purpose(),
+                    at: ledger.at.clone(),
+                    host: ledger.host.clone(),
+                    remarks: remarks.to_vec(),
+                    new: news.new,
+                    persisting: news.persisting,
+                    recovered: news.recovered,
+                },
+            ));
+        }
+        messages
+    })
+}

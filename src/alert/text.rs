@@ -1,0 +1,194 @@
+//! A message as plain text.
+
+use jiff::Zoned;
+
+use super::message::{Line, Message, Purpose};
+use crate::output::{name, printable, time};
+
+/// So many lines of one text are told; the rest is in the status.
+const LINES: usize = 15;
+/// So many names stand in a title.
+const NAMED: usize = 2;
+
+impl Message {
+    /// One line that says what it is about.
+    pub fn title(&self) -> String {
+        let host = name(&self.host);
+        let what = match self.purpose {
+            Purpose::Test => "a test alert".to_owned(),
+            Purpose::Problem => told(&self.new),
+            Purpose::Reminder => format!("still: {}", told(&self.persisting)),
+            Purpose::Recovery if self.persisting.is_empty() => {
+                format!("well again: {}", subjects(&self.recovered))
+            }
+            Purpose::Recovery => {
+                format!("well again: {}; still: {}", subjects(&self.recovered), told(&self.persisting))
+            }
+        };
+        format!("tik-backup on {host}: {what}")
+    }
+
+    /// The whole text.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        let several =
+            [&self.new, &self.persisting, &self.recovered].iter().filter(|l| !l.is_empty()).count() > 1;
+        for (heading, lines) in
+            [("NEW", &self.new), ("STILL", &self.persisting), ("WELL AGAIN", &self.recovered)]
+        {
+            if lines.is_empty() {
+                continue;
+            }
+            if several || heading == "WELL AGAIN" {
+                text.push_str(heading);
+                text.push_str(":\n");
+            }
+            for line in lines {
+                match heading {
+                    "WELL AGAIN" => text.push_str(&recovered(line, &self.at)),
+                    _ => text.push_str(&block(line, &self.at)),
+                }
+            }
+            text.push('\n');
+        }
+        for remark in &self.remarks {
+            text.push_str(&printable(remark));
+            text.push('\n');
+        }
+        text.trim_end().to_owned() + "\n"
+    }
+}
+
+fn block(line: &Line, now: &Zoned) -> String {
+    let mut lines = line.text.lines();
+    let first = lines.next().unwrap_or_default();
+    let mut text = format!("- {}: {}\n", name(&line.subject), printable(first));
+    let rest: Vec<&str> = lines.collect();
+    for line in rest.iter().take(LINES) {
+        text.push_str(&format!("    {}\n", printable(line)));
+    }
+    if rest.len() > LINES {
+        text.push_str(&format!("    … {} more lines\n", rest.len() - LINES));
+    }
+    if let Some(since) = &line.since {
+        text.push_str(&format!("    since {}{}\n", time(since), ago(since, now)));
+    }
+    if let Some(hint) = &line.hint {
+        text.push_str(&format!("    → {}\n", printable(hint)));
+    }
+    text
+}
+
+fn recovered(line: &Line, now: &Zoned) -> String {
+    let since = line.since.as_ref();
+    let lasted = since.map(|since| format!(" (it was so since {}{})", time(since), ago(since, now)));
+    let first = line.text.lines().next().unwrap_or_default();
+    format!("- {}: no longer: {}{}\n", name(&line.subject), printable(first), lasted.unwrap_or_default())
+}
+
+/// For how long, from an hour on.
+fn ago(since: &Zoned, now: &Zoned) -> String {
+    let hours = since.duration_until(now).as_hours();
+    match hours {
+        ..1 => String::new(),
+        1..48 => format!(", {hours} h"),
+        _ => format!(", {} days", hours / 24),
+    }
+}
+
+/// Counts by kind, and the first names.
+fn told(lines: &[Line]) -> String {
+    let mut kinds: Vec<(&str, usize)> = Vec::new();
+    for line in lines {
+        match kinds.iter_mut().find(|(kind, _)| *kind == line.kind) {
+            Some((_, count)) => *count += 1,
+            None => kinds.push((&line.kind, 1)),
+        }
+    }
+    let counts: Vec<_> = kinds.iter().map(|(kind, count)| format!("{count} {}", words(kind))).collect();
+    format!("{} ({})", counts.join(", "), subjects(lines))
+}
+
+fn subjects(lines: &[Line]) -> String {
+    let mut names: Vec<String> = Vec::new();
+    for line in lines {
+        let subject = name(&line.subject);
+        if !names.contains(&subject) {
+            names.push(subject);
+        }
+    }
+    let more = names.len().saturating_sub(NAMED);
+    names.truncate(NAMED);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{}{more}", names.join(", "))
+}
+
+fn words(kind: &str) -> &str {
+    match kind {
+        "failed" | "run" | "unit" => "FAILED",
+        "never-backed-up" => "never backed up",
+        "late" => "LATE",
+        "anomaly" => "SUSPICIOUS",
+        "vanished" => "vanished",
+        "not-proven" => "not proven",
+        "repository" => "repository refused",
+        other => other,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn line(subject: &str, kind: &str, text: &str) -> Line {
+        Line {
+            subject: subject.to_owned(),
+            kind: kind.to_owned(),
+            text: text.to_owned(),
+            since: Some("2026-11-20T02:00:00+00:00[UTC]".parse().unwrap()),
+            hint: Some("do this".to_owned()),
+        }
+    }
+
+    fn message(purpose: Purpose) -> Message {
+        Message {
+            purpose,
+            at: "2026-11-23T02:00:00+00:00[UTC]".parse().unwrap(),
+            host: "db1".to_owned(),
+            new: Vec::new(),
+            persisting: Vec::new(),
+            recovered: Vec::new(),
+            remarks: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_title_says_what_is_wrong_and_where() {
+        let mut message = message(Purpose::Problem);
+        message.new = ["a", "b", "c"].map(|item| line(&format!("pg/{item}"), "failed", "no")).to_vec();
+        assert_eq!(message.title(), "tik-backup on db1: 3 FAILED (pg/a, pg/b and 1 more)");
+    }
+
+    #[test]
+    fn the_text_says_what_since_when_and_what_to_do() {
+        let mut message = message(Purpose::Problem);
+        message.new = vec![line("pg/\u{1b}[31mred", "failed", "it broke\nlast words")];
+        message.recovered = vec![line("pg/b", "late", "too old")];
+        let text = message.text();
+        assert!(
+            text.starts_with("NEW:\n- pg/\\u{1b}[31mred: it broke\n    last words\n    since "),
+            "{text}"
+        );
+        assert!(text.contains(", 3 days\n    → do this\n"), "{text}");
+        assert!(text.contains("WELL AGAIN:\n- pg/b: no longer: too old (it was so since "), "{text}");
+    }
+
+    #[test]
+    fn long_texts_are_cut() {
+        let mut message = message(Purpose::Problem);
+        let long: String = (0..100).map(|n| format!("{n}\n")).collect();
+        message.new = vec![line("pg/a", "failed", &long)];
+        assert!(message.text().contains("    … 84 more lines\n"), "{}", message.text());
+    }
+}

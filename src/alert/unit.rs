@@ -1,0 +1,90 @@
+//! `OnFailure=` of a systemd unit: telling what the failed unit could not tell itself.
+
+use std::process::{Command, Stdio};
+
+use jiff::Zoned;
+
+use super::message::{Line, Message, Purpose};
+use crate::{
+    config::{AlertKind, Config},
+    error::Result,
+    history::History,
+};
+
+/// So many lines of the journal are worth sending.
+const JOURNAL_LINES: &str = "15";
+
+/// What systemd tells the units that `OnFailure=` starts: systemd.exec(5), since version 251.
+#[derive(Debug, Clone, Default)]
+pub struct Monitor {
+    /// `$MONITOR_INVOCATION_ID`.
+    pub invocation: Option<String>,
+    /// `$MONITOR_SERVICE_RESULT`.
+    pub result: Option<String>,
+    /// `$MONITOR_EXIT_CODE` and `$MONITOR_EXIT_STATUS`.
+    pub exit: Option<String>,
+}
+
+impl Monitor {
+    /// Reads the environment.
+    pub fn from_environment() -> Self {
+        let get = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let exit = match (get("MONITOR_EXIT_CODE"), get("MONITOR_EXIT_STATUS")) {
+            (Some(code), Some(status)) => Some(format!("{code} {status}")),
+            (code, _) => code,
+        };
+        Self { invocation: get("MONITOR_INVOCATION_ID"), result: get("MONITOR_SERVICE_RESULT"), exit }
+    }
+}
+
+/// Queues a message that a unit has failed, unless the unit's own run has told already. Returns whether it did.
+pub fn unit_failed(config: &Config, history: &History, unit: &str, monitor: &Monitor) -> Result<bool> {
+    if let Some(invocation) = &monitor.invocation
+        && history.was_told(invocation)?
+    {
+        return Ok(false);
+    }
+    let mut text = "the systemd unit failed".to_owned();
+    for (what, value) in [("result", &monitor.result), ("exit", &monitor.exit)] {
+        if let Some(value) = value {
+            text.push_str(&format!(", {what} {value}"));
+        }
+    }
+    if let Some(journal) = journal(unit, monitor.invocation.as_deref()) {
+        text.push_str(&format!("; its last lines:\n{journal}"));
+    }
+    let now = Zoned::now();
+    let line = Line {
+        subject: unit.to_owned(),
+        kind: "unit".to_owned(),
+        text,
+        since: Some(now.clone()),
+        hint: Some(format!("`journalctl -u '{unit}'` has the whole; then start it again")),
+    };
+    let message = Message {
+        purpose: Purpose::Problem,
+        at: now,
+        host: config.repository.host.clone(),
+        new: vec![line],
+        persisting: Vec::new(),
+        recovered: Vec::new(),
+        remarks: Vec::new(),
+    };
+    for alert in config.alerts.iter().filter(|alert| !matches!(alert.kind, AlertKind::Heartbeat(_))) {
+        history.queue(&alert.name, &message)?;
+    }
+    Ok(true)
+}
+
+/// The last lines of a unit's journal, where there is one that may be read.
+fn journal(unit: &str, invocation: Option<&str>) -> Option<String> {
+    let mut command = Command::new("journalctl");
+    command.args(["--no-pager", "--output=cat", "--lines", JOURNAL_LINES]);
+    match invocation {
+        Some(invocation) => command.arg(format!("_SYSTEMD_INVOCATION_ID={invocation}")),
+        None => command.arg(format!("--unit={unit}")),
+    };
+    let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
+    let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    (output.status.success() && !text.is_empty() && !text.starts_with("-- No entries")).then_some(text)
+}

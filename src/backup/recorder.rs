@@ -1,0 +1,174 @@
+//! Writing the run down while it happens. That this fails must not keep anything from being backed up: it is said, and
+//! fails the run at its end.
+
+use std::sync::{Mutex, MutexGuard};
+
+use jiff::Zoned;
+
+use super::{ItemReport, Observer, Plan, RunReport, Selector};
+use crate::{
+    config::{AnomalyRules, Config},
+    error::{Error, Result},
+    history::{Content, History, Look, Opened, RunBegin, RunEnd, RunRecord, ledger::RepositoryEntry},
+    repository::Repository,
+    stream::cancel::Cancel,
+};
+
+/// Opens the history of this installation, or one in memory with the reason why.
+///
+/// # Errors
+/// Not even that.
+pub(super) fn open_history(config: &Config, observer: &dyn Observer) -> Result<(History, Option<Error>)> {
+    match History::open(&config.state_dir, Look::Thorough) {
+        Ok(history) => {
+            if let Opened::Damaged(aside) = history.opened() {
+                observer.notice(&format!(
+                    "the history was damaged and has been set aside as {}; a new one is begun",
+                    aside.display()
+                ));
+            }
+            Ok((history, None))
+        }
+        Err(error) => {
+            observer.notice(&format!("what happens cannot be written down: {error}"));
+            Ok((History::in_memory()?, Some(error)))
+        }
+    }
+}
+
+/// Writes a run down.
+pub(super) struct Recorder<'a> {
+    config: &'a Config,
+    observer: &'a dyn Observer,
+    history: &'a History,
+    record: Option<RunRecord<'a>>,
+    problem: Mutex<Option<Error>>,
+    /// Whether the history knows what happened before.
+    whole: Mutex<bool>,
+}
+
+impl<'a> Recorder<'a> {
+    /// Writes down that a run begins. `problem` is why there is no history but one in memory.
+    pub(super) fn begin(
+        config: &'a Config,
+        selectors: &[Selector],
+        report: &RunReport,
+        history: &'a History,
+        problem: Option<Error>,
+        observer: &'a dyn Observer,
+    ) -> Self {
+        let sources: Vec<_> = config
+            .sources
+            .iter()
+            .map(|source| (source.name.as_str().to_owned(), source.kind.as_str()))
+            .filter(|(name, _)| selectors.is_empty() || selectors.iter().any(|s| s.source == *name))
+            .collect();
+        let whole = Mutex::new(problem.is_none());
+        let mut recorder =
+            Self { config, observer, history, record: None, problem: Mutex::new(problem), whole };
+        let invocation = std::env::var("INVOCATION_ID").ok();
+        let begun = history.mark_interrupted(&report.started).and_then(|dead| {
+            if dead > 0 {
+                observer.notice("an earlier run was interrupted: it was killed or the machine went down");
+            }
+            history.begin_run(&RunBegin {
+                name: &report.run,
+                started: &report.started,
+                host: &config.repository.host,
+                sources: &sources,
+                invocation: invocation.as_deref(),
+            })
+        });
+        recorder.record = recorder.noted(begun);
+        recorder
+    }
+
+    fn problem_slot(&self) -> MutexGuard<'_, Option<Error>> {
+        self.problem.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Keeps the first error and says it.
+    fn noted<T>(&self, outcome: Result<T>) -> Option<T> {
+        match outcome {
+            Ok(value) => Some(value),
+            Err(error) => {
+                let mut problem = self.problem_slot();
+                if problem.is_none() {
+                    self.observer.notice(&format!("what happens cannot be written down: {error}"));
+                    *problem = Some(error);
+                }
+                None
+            }
+        }
+    }
+
+    /// The first thing that could not be written down.
+    pub(super) fn problem(&self) -> Option<Error> {
+        self.problem_slot().clone()
+    }
+
+    /// Begins a new history from what the repository tells.
+    pub(super) fn rebuild(&self, repository: &Repository, cancel: &Cancel) {
+        let rebuilt = self.history.rebuild(self.config, repository, cancel);
+        if rebuilt.is_err() {
+            *self.whole.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = false;
+        }
+        if let Some(Some(rebuilt)) = self.noted(rebuilt) {
+            self.observer.notice(&rebuilt.text());
+        }
+    }
+
+    /// Is it known which snapshots are held?
+    pub(super) fn knows_holds(&self) -> bool {
+        *self.whole.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) && self.problem_slot().is_none()
+    }
+
+    /// From which moment on (in milliseconds since 1970) snapshots of an item may be removed, if it is held.
+    pub(super) fn held_from(&self, source: &str, item: &str) -> Result<Option<i64>> {
+        self.history.held_from(source, item)
+    }
+
+    /// Writes down what the sources have.
+    pub(super) fn discovered(&self, plan: &Plan) {
+        let Some(record) = &self.record else { return };
+        for (source, found) in &plan.sources {
+            self.noted(record.discovered(source.name(), source.kind(), found, &Zoned::now()));
+        }
+    }
+
+    /// Writes down that an item is being read.
+    pub(super) fn item_started(&self, source: &str, item: &str, kind: &str) {
+        let Some(record) = &self.record else { return };
+        self.noted(record.item_started(source, item, kind, &Zoned::now()));
+    }
+
+    /// Writes down what came of an item. Returns what is suspicious about it.
+    pub(super) fn item_finished(&self, report: &ItemReport, content: Option<&Content>) -> Vec<String> {
+        let Some(record) = &self.record else { return Vec::new() };
+        let usual = AnomalyRules::default();
+        let rules = self.config.source(&report.source).map_or(&usual, |source| &source.anomalies);
+        let found = self.noted(record.item_finished(report, content, rules, &Zoned::now()));
+        found.unwrap_or_default().into_iter().map(|finding| finding.text).collect()
+    }
+
+    /// Takes a look at the repository for the ledger.
+    pub(super) fn look(&self, repository: &Repository) -> Option<RepositoryEntry> {
+        // Only a number to look at: that it cannot be had fails nothing.
+        if let Ok(bytes) = repository.packed_bytes() {
+            self.noted(self.history.set_repository_bytes(bytes));
+        }
+        let (entry, _) = self.noted(crate::report::look_at(self.history, repository))?;
+        Some(entry)
+    }
+
+    /// Writes down that the run has ended.
+    pub(super) fn finish(self, report: &RunReport) -> Option<Error> {
+        let error = report.error.as_ref().map(ToString::to_string);
+        let end =
+            RunEnd { outcome: report.outcome.as_str(), error: error.as_deref(), forgotten: report.forgotten };
+        let Self { record, problem, .. } = self;
+        let finished = record.map_or(Ok(()), |record| record.finish(&end, &Zoned::now()));
+        let problem = problem.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+        problem.or(finished.err())
+    }
+}

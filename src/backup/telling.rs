@@ -1,0 +1,147 @@
+//! Telling, around a run: heartbeats when it begins and ends, and one message with all that changed.
+
+use std::{thread, time::Duration};
+
+use serde_json::json;
+
+use super::{Observer, RunReport, Selector};
+use crate::{
+    alert::{self, Beat, Delivery, Failure},
+    config::Config,
+    error::{Error, Result},
+    history::{
+        History,
+        draw::Look,
+        ledger::{Ledger, RepositoryEntry},
+    },
+    stream::cancel::Cancel,
+};
+
+/// How long telling may take, in all.
+const BUDGET: Duration = Duration::from_secs(300);
+/// The same when somebody wants the program to end.
+const SHORT_BUDGET: Duration = Duration::from_secs(15);
+
+/// Tells about one run.
+pub(super) struct Telling<'a> {
+    config: &'a Config,
+    history: &'a History,
+    /// Sources that the run covers as a whole.
+    sources: Vec<&'a str>,
+    cancel: &'a Cancel,
+    failed: Vec<Failure>,
+}
+
+impl<'a> Telling<'a> {
+    /// Prepares to tell about a run.
+    pub(super) fn new(
+        config: &'a Config,
+        selectors: &[Selector],
+        history: &'a History,
+        cancel: &'a Cancel,
+    ) -> Self {
+        let whole = |name: &str| {
+            selectors.is_empty() || selectors.iter().any(|s| s.source == name && s.item.is_none())
+        };
+        let sources = config.sources.iter().map(|source| source.name.as_str()).filter(|name| whole(name));
+        Self { config, history, sources: sources.collect(), cancel, failed: Vec::new() }
+    }
+
+    /// Does `work`, and sends the heartbeat of its begin meanwhile.
+    pub(super) fn while_running<T>(&mut self, run: &str, work: impl FnOnce() -> T) -> T {
+        let body =
+            json!({"run": run, "host": self.config.repository.host, "sources": self.sources}).to_string();
+        let (config, history, sources) = (self.config, self.history, &self.sources);
+        let (done, failed) = thread::scope(|scope| {
+            let starting = scope.spawn(|| {
+                let cancel = alert::within(SHORT_BUDGET);
+                alert::beat(config, history, sources, &|_| (Beat::Start, body.clone()), &cancel)
+            });
+            let done = work();
+            (done, starting.join().unwrap_or_default())
+        });
+        self.failed = failed;
+        done
+    }
+
+    /// Tells what came of the run.
+    pub(super) fn after(
+        self,
+        report: &RunReport,
+        repository: Option<RepositoryEntry>,
+        observer: &dyn Observer,
+    ) -> Delivery {
+        let budget = if self.cancel.is_cancelled() { SHORT_BUDGET } else { BUDGET };
+        let cancel = alert::within(budget);
+        let ledger = self.ledger(report, repository);
+        let mut delivery = match &ledger {
+            Ok(ledger) => alert::tell(self.config, self.history, ledger, &cancel),
+            Err(error) => Err(error.clone()),
+        }
+        .unwrap_or_else(|error| {
+            let failure = Failure { channel: "all".to_owned(), error: error.to_string() };
+            Delivery { sent: 0, failed: vec![failure] }
+        });
+        let beats = |sources: &[&str]| self.beat(report, ledger.as_ref().ok(), sources);
+        delivery.failed.extend(alert::beat(self.config, self.history, &self.sources, &beats, &cancel));
+        // The begin of this run could not be told, its end could: whoever watches knows that it ran.
+        let ended: Vec<&str> = delivery.failed.iter().map(|failure| failure.channel.as_str()).collect();
+        let begin = self.failed.iter().filter(|failure| !ended.contains(&failure.channel.as_str()));
+        for failure in begin {
+            observer.notice(&format!(
+                "{}: the begin of the run could not be told: {}",
+                failure.channel, failure.error
+            ));
+        }
+        for failure in &delivery.failed {
+            observer.notice(&format!("{}: COULD NOT ALERT: {}", failure.channel, failure.error));
+        }
+        if delivery.failed.is_empty()
+            && let Err(error) = self.history.told_of_run(&report.run)
+        {
+            observer.notice(&format!("what was told cannot be written down: {error}"));
+        }
+        delivery
+    }
+
+    fn ledger(&self, report: &RunReport, repository: Option<RepositoryEntry>) -> Result<Ledger> {
+        let now = jiff::Zoned::now();
+        let repository = repository.unwrap_or_else(|| crate::report::unseen(self.config));
+        let mut notes = Vec::new();
+        notes.extend(report.error.as_ref().map(Error::summary));
+        self.history.ledger(Look { config: self.config, now: &now, repository, notes })
+    }
+
+    /// The heartbeat for somebody who watches these sources.
+    fn beat(&self, report: &RunReport, ledger: Option<&Ledger>, sources: &[&str]) -> (Beat, String) {
+        let of = |source: &str| sources.contains(&source);
+        let items: Vec<_> = report.items.iter().filter(|item| of(&item.source)).collect();
+        let backed_up = items.iter().filter(|item| item.succeeded()).count();
+        let failed = items.len() - backed_up;
+        let proven = ledger.map_or(0, |ledger| {
+            ledger.items.iter().filter(|entry| of(&entry.source) && entry.last_proof.is_some()).count()
+        });
+        let suspicious = items.iter().filter(|item| !item.suspicious.is_empty()).count();
+        let phase = if failed > 0 || report.error.is_some() { Beat::Failure } else { Beat::Success };
+        let failures: Vec<_> = items
+            .iter()
+            .filter(|item| !item.succeeded())
+            .map(|item| json!({"item": item.name(), "error": item.error}))
+            .collect();
+        let body = json!({
+            "run": report.run,
+            "host": self.config.repository.host,
+            "outcome": report.outcome,
+            "sources": sources,
+            "discovered": items.len(),
+            "backed_up": backed_up,
+            "failed": failed,
+            "proven": proven,
+            "suspicious": suspicious,
+            "seconds": report.seconds,
+            "error": report.error.as_ref().map(ToString::to_string),
+            "failures": failures,
+        });
+        (phase, body.to_string())
+    }
+}

@@ -1,0 +1,58 @@
+//! `tik-backup accept`
+
+use super::{Context, SUCCESS};
+use crate::{
+    backup::Selector,
+    error::{Error, Result},
+    history::{Accepted, History, Look},
+    output::{name, printable},
+};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Whose suspicious changes are as they should be
+    #[arg(value_name = "SOURCE[/ITEM]", required = true)]
+    items: Vec<Selector>,
+}
+
+pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
+    let config = context.config()?;
+    let history = History::open(&config.state_dir, Look::Brief)?;
+    for selector in &args.items {
+        if let Some(item) = &selector.item
+            && !history.knows(&selector.source, item)?
+        {
+            return Err(Error::failed(format!("{}/{item} was never seen", selector.source))
+                .hint("`tik-backup status --all` shows what was"));
+        }
+    }
+    let wanted = |source: &str, item: &str| args.items.iter().any(|s| s.matches(source, item));
+    let now = jiff::Zoned::now();
+    let mut accepted = history.accept(&wanted, &now)?;
+    if config.sources.is_empty() {
+        for Selector { source, item } in &args.items {
+            let Some(item) = item else { continue };
+            history.retire(source, item, &now)?;
+            let changes = vec!["no longer expected".to_owned()];
+            accepted.push(Accepted { source: source.clone(), item: item.clone(), changes });
+        }
+    }
+    let document = serde_json::json!({"accepted": accepted});
+    context.printer.result(&document, || text(&accepted))?;
+    Ok(SUCCESS)
+}
+
+fn text(accepted: &[Accepted]) -> String {
+    if accepted.is_empty() {
+        return "nothing of that is held".to_owned();
+    }
+    let mut text = String::new();
+    for item in accepted {
+        for change in &item.changes {
+            let full = format!("{}/{}", item.source, item.item);
+            text.push_str(&format!("{}: accepted: {}\n", name(&full), printable(change)));
+        }
+    }
+    text.push_str("what was held is subject to the retention again from the next backup on\n");
+    text
+}

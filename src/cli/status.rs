@@ -1,0 +1,68 @@
+//! `tik-backup status`
+
+use std::{io::IsTerminal, path::PathBuf};
+
+use super::{Context, FOUND, SUCCESS};
+use crate::{
+    error::Result,
+    report::{
+        self, metrics,
+        status::{Style, text},
+    },
+};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// End with code 5 if anything is failed, late, suspicious, vanished or unproven, or if alerts do not arrive
+    #[arg(long)]
+    check: bool,
+    /// Show what is excluded and what belongs to no source any more as well
+    #[arg(long)]
+    all: bool,
+    /// Print metrics in Prometheus' text format
+    #[arg(long, conflicts_with = "all")]
+    prometheus: bool,
+    /// Write the metrics to this file instead, in one step
+    #[arg(long, value_name = "FILE", requires = "prometheus")]
+    output: Option<PathBuf>,
+}
+
+pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
+    let config = context.config()?;
+    let seen = report::ledger(&config, &context.cancel)?;
+    let ledger = &seen.ledger;
+    if args.prometheus {
+        let metrics = metrics::prometheus(ledger);
+        match &args.output {
+            Some(path) => metrics::write_atomically(path, &metrics)?,
+            None => context.printer.text(&metrics)?,
+        }
+    } else {
+        let style = Style { colour: colour(), unicode: unicode(), all: args.all };
+        context.printer.result(ledger, || text(ledger, style))?;
+    }
+    Ok(match &seen.refused {
+        Some(error) => {
+            if args.prometheus || context.printer.is_json() {
+                context.printer.error(error);
+            }
+            error.code()
+        }
+        None if args.check && !ledger.summary.ok => FOUND,
+        None => SUCCESS,
+    })
+}
+
+/// Whether stdout is a terminal whose user has not asked for no colour (<https://no-color.org>).
+fn colour() -> bool {
+    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Whether the locale's character set is UTF-8.
+fn unicode() -> bool {
+    let set = ["LC_ALL", "LC_CTYPE", "LANG"]
+        .into_iter()
+        .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
+    let set = set.unwrap_or_default().to_ascii_lowercase();
+    set.contains("utf-8") || set.contains("utf8")
+}

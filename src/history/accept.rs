@@ -1,0 +1,123 @@
+//! An operator says that a suspicious change is as it should be.
+
+use jiff::Zoned;
+use rusqlite::{OptionalExtension, Transaction, params};
+use serde::Serialize;
+
+use super::{History, anomaly::Kind, millis, objects, record::event};
+use crate::error::Result;
+
+/// Something that was accepted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Accepted {
+    /// Source name.
+    pub source: String,
+    /// Item name.
+    pub item: String,
+    /// What was suspicious, in words.
+    pub changes: Vec<String>,
+}
+
+impl History {
+    /// Accepts what is suspicious about the items that `wanted` names: what they are now is what they are compared with
+    /// from now on, and retention goes on.
+    pub fn accept(&self, wanted: &dyn Fn(&str, &str) -> bool, now: &Zoned) -> Result<Vec<Accepted>> {
+        let now = millis(now);
+        self.change(|tx| {
+            let mut statement = tx.prepare(
+                "SELECT DISTINCT item.id, item.source, item.name FROM anomaly JOIN item ON item.id = anomaly.item \
+                 WHERE anomaly.accepted IS NULL AND anomaly.resolved IS NULL ORDER BY item.source, item.name",
+            )?;
+            let held: Vec<(i64, String, String)> = statement
+                .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+                .collect::<rusqlite::Result<_>>()?;
+            let mut accepted = Vec::new();
+            for (id, source, item) in held.into_iter().filter(|(_, source, item)| wanted(source, item)) {
+                let changes = accept_item(tx, id, &source, &item, now)?;
+                accepted.push(Accepted { source, item, changes });
+            }
+            Ok(accepted)
+        })
+    }
+
+    /// No longer expects new snapshots of an item, on a host that cannot ask the source. One that comes all the same makes
+    /// it expected again.
+    pub fn retire(&self, source: &str, item: &str, now: &Zoned) -> Result<()> {
+        let now = millis(now);
+        self.change(|tx| {
+            let id: i64 =
+                tx.query_row("SELECT id FROM item WHERE source = ?1 AND name = ?2", [source, item], |row| {
+                    row.get(0)
+                })?;
+            tx.execute("UPDATE item SET gone_since = ?2 WHERE id = ?1 AND gone_since IS NULL", [id, now])?;
+            tx.execute(
+                "UPDATE incident SET resolved = ?2 WHERE subject = ?1 AND resolved IS NULL",
+                params![format!("{source}/{item}"), now],
+            )?;
+            event(tx, id, now, "accepted", Some("no longer expected"))
+        })
+    }
+
+    /// Was an item of this name ever seen?
+    pub fn knows(&self, source: &str, item: &str) -> Result<bool> {
+        self.read(|tx| {
+            let found = tx
+                .query_row("SELECT 1 FROM item WHERE source = ?1 AND name = ?2", [source, item], |_| Ok(()))
+                .optional()?;
+            Ok(found.is_some())
+        })
+    }
+
+    /// For each item whose retention is held: the moment of its first snapshot that is suspicious. All older ones stay.
+    pub fn held_from(&self, source: &str, item: &str) -> Result<Option<i64>> {
+        self.read(|tx| {
+            tx.query_row(
+                "SELECT MIN(anomaly.time) FROM anomaly JOIN item ON item.id = anomaly.item \
+                 WHERE item.source = ?1 AND item.name = ?2 AND anomaly.accepted IS NULL AND anomaly.resolved IS NULL",
+                [source, item],
+                |row| row.get(0),
+            )
+        })
+    }
+}
+
+fn accept_item(
+    tx: &Transaction<'_>,
+    id: i64,
+    source: &str,
+    item: &str,
+    now: i64,
+) -> rusqlite::Result<Vec<String>> {
+    let mut changes = Vec::new();
+    for open in objects::open_anomalies(tx, id)? {
+        let text: String =
+            tx.query_row("SELECT text FROM anomaly WHERE id = ?1", [open.id], |row| row.get(0))?;
+        tx.execute("UPDATE anomaly SET accepted = ?2 WHERE id = ?1", [open.id, now])?;
+        match open.kind {
+            Kind::Rows => objects::accept(tx, id, &open.object, now)?,
+            Kind::Size => {
+                // The backups made while it was in doubt are what counts from now on.
+                tx.execute(
+                    "UPDATE item SET size_base = (SELECT time FROM anomaly WHERE id = ?2) WHERE id = ?1",
+                    [id, open.id],
+                )?;
+            }
+            Kind::Still => {
+                tx.execute(
+                    "UPDATE item SET longest_still = MAX(longest_still, ?2 - changed) WHERE id = ?1",
+                    [id, now],
+                )?;
+            }
+            Kind::Object | Kind::Gone => {}
+        }
+        event(tx, id, now, "accepted", Some(&text))?;
+        changes.push(text);
+    }
+    // Who accepts knows: nobody is told that it is well again.
+    let subject = format!("{source}/{item}");
+    tx.execute(
+        "UPDATE incident SET resolved = ?2 WHERE subject = ?1 AND kind IN ('anomaly', 'vanished') AND resolved IS NULL",
+        params![subject, now],
+    )?;
+    Ok(changes)
+}

@@ -1,0 +1,448 @@
+//! What is suspicious about a backup, judged against the item's own history and nothing else: a loss of rows, of size,
+//! of tables, and content that stands still although it never did before.
+
+use std::collections::HashMap;
+
+use super::content::{Content, Counted, Key};
+use crate::{
+    config::AnomalyRules,
+    output::{duration, name, size},
+};
+
+/// How many of the last backups the size is compared with.
+const SIZES: usize = 7;
+/// How many of the last counts of a table its loss is judged by: a slow loss over a week is one too.
+const COUNTS: usize = 7;
+/// A loss that was accepted so often is how this table lives.
+const USUAL: usize = 2;
+/// Content must have changed so often before its standing still means anything.
+const CHANGES: u64 = 5;
+/// Standing still is unusual from so many times the longest it ever did.
+const STILL: i64 = 3;
+
+/// Kinds of anomaly, as stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A table lost rows.
+    Rows,
+    /// A table or schema is no longer there.
+    Object,
+    /// The whole is smaller.
+    Size,
+    /// The content is the same for unusually long.
+    Still,
+    /// The item itself is no longer there.
+    Gone,
+}
+
+impl Kind {
+    /// As stored.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Rows => "rows",
+            Self::Object => "object",
+            Self::Size => "size",
+            Self::Still => "still",
+            Self::Gone => "gone",
+        }
+    }
+
+    /// The reverse of [`Self::as_str`].
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Rows, Self::Object, Self::Size, Self::Still, Self::Gone]
+            .into_iter()
+            .find(|kind| kind.as_str() == text)
+    }
+}
+
+/// What was found suspicious.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// What kind.
+    pub kind: Kind,
+    /// The object; empty for the whole.
+    pub object: String,
+    /// Rows, bytes or objects before; for content that stands still the moment of its last change.
+    pub before: u64,
+    /// The same now.
+    pub after: u64,
+    /// In words.
+    pub text: String,
+}
+
+/// An anomaly found earlier that nobody has accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Open {
+    /// Its number.
+    pub id: i64,
+    /// What kind.
+    pub kind: Kind,
+    /// The object; empty for the whole.
+    pub object: String,
+    /// What there was before.
+    pub before: u64,
+}
+
+/// What is known of an item before a backup is judged.
+#[derive(Debug, Default)]
+pub struct Past {
+    /// Sizes of the last good backups that count, oldest first.
+    pub sizes: Vec<u64>,
+    /// Its objects that were there last time.
+    pub objects: HashMap<Key, PastObject>,
+    /// Accepted disappearances of objects, by the pattern of their names: see [`pattern`].
+    pub usual_gone: HashMap<String, usize>,
+    /// Anomalies that are open.
+    pub open: Vec<Open>,
+    /// How often the content has changed.
+    pub changes: u64,
+    /// When it changed last, in milliseconds since 1970.
+    pub changed: Option<i64>,
+    /// The longest it stayed the same before that, in milliseconds.
+    pub longest_still: i64,
+    /// Whether the content is the same as last time.
+    pub same: bool,
+}
+
+/// What is known of an object.
+#[derive(Debug, Clone, Default)]
+pub struct PastObject {
+    /// Rows of the last backups that count, oldest first.
+    pub counts: Vec<u64>,
+    /// Digest of the last one.
+    pub digest: crate::stream::digest::Digest128,
+}
+
+/// What came of judging a backup.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Verdict {
+    /// What is newly suspicious.
+    pub found: Vec<Finding>,
+    /// Numbers of open anomalies that are no longer true.
+    pub resolved: Vec<i64>,
+}
+
+/// Judges a backup.
+pub fn judge(rules: &AnomalyRules, past: &Past, content: &Content, now: i64) -> Verdict {
+    let mut verdict = Verdict::default();
+    let open = |kind: Kind, object: &str| past.open.iter().find(|o| o.kind == kind && o.object == object);
+    judge_objects(rules, past, content, &mut verdict, &open);
+    judge_size(rules, past, content, &mut verdict, &open);
+    judge_stillness(rules, past, now, &mut verdict, &open);
+    // The item was backed up just now: it is there.
+    verdict.resolved.extend(past.open.iter().filter(|o| o.kind == Kind::Gone).map(|o| o.id));
+    verdict
+}
+
+type FindOpen<'a> = dyn Fn(Kind, &str) -> Option<&'a Open> + 'a;
+
+fn judge_objects<'a>(
+    rules: &AnomalyRules,
+    past: &Past,
+    content: &Content,
+    verdict: &mut Verdict,
+    open: &FindOpen<'a>,
+) {
+    if content.rows.is_none() {
+        // Not counted this time: nothing can be said, and nothing is taken back.
+        return;
+    }
+    let now: HashMap<&Key, &Counted> = content.objects.iter().map(|object| (&object.key, object)).collect();
+    for object in &content.objects {
+        let shown = object.key.name();
+        if let Some(open) = open(Kind::Rows, &shown) {
+            if !lost(open.before, object.rows, rules.rows_lost) {
+                verdict.resolved.push(open.id);
+            }
+        } else if let Some(counts) = past.objects.get(&object.key).map(|past| &past.counts)
+            && let Some(before) = reference(counts, rules.rows_lost)
+            && before >= rules.min_rows
+            && lost(before, object.rows, rules.rows_lost)
+            && losses(counts, rules.rows_lost) < USUAL
+        {
+            verdict.found.push(Finding {
+                kind: Kind::Rows,
+                object: shown.clone(),
+                before,
+                after: object.rows,
+                text: format!(
+                    "{} {} had {before} rows and has {} now ({})",
+                    object.key.kind,
+                    name(&shown),
+                    object.rows,
+                    percent(before, object.rows)
+                ),
+            });
+        }
+        if let Some(open) = open(Kind::Object, &shown) {
+            verdict.resolved.push(open.id);
+        }
+    }
+    if rules.vanished {
+        judge_missing(past, &now, verdict, open);
+    }
+}
+
+/// Objects that are no longer there. Where all of a schema are gone, the schema is what is missing.
+fn judge_missing<'a>(past: &Past, now: &HashMap<&Key, &Counted>, verdict: &mut Verdict, open: &FindOpen<'a>) {
+    let digests: Vec<_> = now
+        .iter()
+        .filter(|(key, object)| !past.objects.contains_key(**key) && object.rows > 0)
+        .map(|(_, object)| object.digest)
+        .collect();
+    let mut missing: Vec<(&Key, &PastObject)> =
+        past.objects.iter().filter(|(key, _)| !now.contains_key(key)).collect();
+    missing.sort_by_key(|(key, _)| *key);
+    for (key, object) in missing {
+        let shown = key.name();
+        let rows = object.counts.last().copied().unwrap_or(0);
+        // The same rows under a new name were renamed, not lost.
+        let renamed = rows > 0 && digests.contains(&object.digest);
+        let usual = past.usual_gone.get(&pattern(&shown)).copied().unwrap_or(0) >= USUAL;
+        if renamed || usual || open(Kind::Object, &shown).is_some() {
+            continue;
+        }
+        let whole = !key.schema.is_empty() && !now.keys().any(|other| other.schema == key.schema);
+        let of = if whole { format!(" (as is the whole of {})", name(&key.schema)) } else { String::new() };
+        verdict.found.push(Finding {
+            kind: Kind::Object,
+            object: shown.clone(),
+            before: rows,
+            after: 0,
+            text: format!("{} {} with {rows} rows is gone{of}", key.kind, name(&shown)),
+        });
+    }
+}
+
+fn judge_size<'a>(
+    rules: &AnomalyRules,
+    past: &Past,
+    content: &Content,
+    verdict: &mut Verdict,
+    open: &FindOpen<'a>,
+) {
+    if let Some(open) = open(Kind::Size, "") {
+        if !lost(open.before, content.bytes, rules.size_lost) {
+            verdict.resolved.push(open.id);
+        }
+        return;
+    }
+    let mut last: Vec<u64> = past.sizes.iter().rev().take(SIZES).copied().collect();
+    last.sort_unstable();
+    let Some(usual) = last.get(last.len() / 2).copied() else { return };
+    if usual >= rules.min_size && lost(usual, content.bytes, rules.size_lost) {
+        verdict.found.push(Finding {
+            kind: Kind::Size,
+            object: String::new(),
+            before: usual,
+            after: content.bytes,
+            text: format!(
+                "it was {} and is {} now ({})",
+                size(usual),
+                size(content.bytes),
+                percent(usual, content.bytes)
+            ),
+        });
+    }
+}
+
+fn judge_stillness<'a>(
+    rules: &AnomalyRules,
+    past: &Past,
+    now: i64,
+    verdict: &mut Verdict,
+    open: &FindOpen<'a>,
+) {
+    let open = open(Kind::Still, "");
+    let Some(changed) = past.changed.filter(|_| past.same) else {
+        verdict.resolved.extend(open.map(|open| open.id));
+        return;
+    };
+    let least = i64::try_from(rules.unchanged.as_millis()).unwrap_or(i64::MAX);
+    let unusual = now - changed > least.max(past.longest_still.saturating_mul(STILL));
+    if least > 0 && unusual && past.changes >= CHANGES && open.is_none() {
+        let days = (now - changed) / 86_400_000;
+        let longest = duration((past.longest_still / 1000) as f64);
+        verdict.found.push(Finding {
+            kind: Kind::Still,
+            object: String::new(),
+            before: super::unsigned(changed),
+            after: super::unsigned(now),
+            text: format!(
+                "its content has been exactly the same for {days} days; before it never was for longer than {longest}"
+            ),
+        });
+    }
+}
+
+/// Is `after` less than what may be left of `before`?
+fn lost(before: u64, after: u64, percent: u8) -> bool {
+    percent > 0 && u128::from(after) * 100 < u128::from(before) * u128::from(100 - percent.min(100))
+}
+
+/// The rows to compare with: the most of the last counts since the last loss that was accepted.
+fn reference(counts: &[u64], percent: u8) -> Option<u64> {
+    let start = (1..counts.len()).rev().find(|i| lost(counts[i - 1], counts[*i], percent)).unwrap_or(0);
+    counts[start..].iter().rev().take(COUNTS).max().copied()
+}
+
+/// How often rows were lost and that was accepted.
+fn losses(counts: &[u64], percent: u8) -> usize {
+    counts.windows(2).filter(|pair| lost(pair[0], pair[1], percent)).count()
+}
+
+/// A name with its numbers taken out: partitions named by date come and go, and are one kind of thing.
+pub fn pattern(name: &str) -> String {
+    let mut pattern = String::with_capacity(name.len());
+    for c in name.chars() {
+        let c = if c.is_ascii_digit() { '#' } else { c };
+        if c != '#' || !pattern.ends_with('#') {
+            pattern.push(c);
+        }
+    }
+    pattern
+}
+
+fn percent(before: u64, after: u64) -> String {
+    let part = (before.saturating_sub(after)) as f64 * 100.0 / (before.max(1)) as f64;
+    format!("-{part:.0} %")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stream::digest::Digest128;
+
+    const DAY: i64 = 86_400_000;
+
+    fn key(name: &str) -> Key {
+        Key { kind: "table".into(), schema: "public".into(), name: name.into() }
+    }
+
+    fn content(tables: &[(&str, u64)]) -> Content {
+        let objects: Vec<_> = tables
+            .iter()
+            .map(|(name, rows)| Counted {
+                key: key(name),
+                rows: *rows,
+                digest: Digest128::of(format!("{name} {rows}").as_bytes()),
+            })
+            .collect();
+        let rows = Some(tables.iter().map(|(_, rows)| rows).sum());
+        Content { bytes: 1 << 20, rows, objects, ..Content::default() }
+    }
+
+    fn past(tables: &[(&str, &[u64])]) -> Past {
+        let objects = tables
+            .iter()
+            .map(|(name, counts)| {
+                let last = counts.last().copied().unwrap_or(0);
+                let digest = Digest128::of(format!("{name} {last}").as_bytes());
+                (key(name), PastObject { counts: counts.to_vec(), digest })
+            })
+            .collect();
+        Past { sizes: vec![1 << 20], objects, ..Past::default() }
+    }
+
+    fn texts(past: &Past, content: &Content) -> Vec<String> {
+        let verdict = judge(&AnomalyRules::default(), past, content, 0);
+        verdict.found.into_iter().map(|finding| finding.text).collect()
+    }
+
+    #[test]
+    fn a_first_run_and_steady_growth_are_no_anomaly() {
+        assert!(texts(&Past::default(), &content(&[("a", 1000)])).is_empty());
+        assert!(texts(&past(&[("a", &[100, 200, 400])]), &content(&[("a", 800)])).is_empty());
+        assert!(
+            texts(&past(&[("a", &[1000])]), &content(&[("a", 500)])).is_empty(),
+            "half is not more than half"
+        );
+    }
+
+    #[test]
+    fn more_than_half_of_the_rows_lost_is_one() {
+        assert_eq!(
+            texts(&past(&[("a", &[1000])]), &content(&[("a", 400)])),
+            ["table public.a had 1000 rows and has 400 now (-60 %)"]
+        );
+        assert!(texts(&past(&[("a", &[99])]), &content(&[("a", 0)])).is_empty(), "too few to matter");
+    }
+
+    #[test]
+    fn a_slow_loss_is_one_too() {
+        assert_eq!(texts(&past(&[("a", &[1000, 700, 550])]), &content(&[("a", 480)])).len(), 1);
+    }
+
+    #[test]
+    fn a_loss_accepted_twice_is_how_the_table_lives() {
+        assert_eq!(texts(&past(&[("a", &[1000, 10, 1000])]), &content(&[("a", 10)])).len(), 1);
+        assert!(texts(&past(&[("a", &[1000, 10, 1000, 10, 1000])]), &content(&[("a", 10)])).is_empty());
+        // After an accepted loss, what counts is what came since.
+        assert!(texts(&past(&[("a", &[1000, 300])]), &content(&[("a", 200)])).is_empty());
+    }
+
+    #[test]
+    fn missing_tables_and_schemas_are_named() {
+        let gone = texts(&past(&[("a", &[5]), ("b", &[7])]), &content(&[("a", 5)]));
+        assert_eq!(gone, ["table public.b with 7 rows is gone"]);
+        let gone = texts(&past(&[("a", &[5])]), &content(&[]));
+        assert_eq!(gone, ["table public.a with 5 rows is gone (as is the whole of public)"]);
+    }
+
+    #[test]
+    fn a_renamed_table_is_not_lost() {
+        let mut now = content(&[("new", 5)]);
+        now.objects[0].digest = Digest128::of(b"old 5");
+        assert!(texts(&past(&[("old", &[5])]), &now).is_empty());
+    }
+
+    #[test]
+    fn partitions_that_come_and_go_are_usual() {
+        let mut past = past(&[("log_2026_11_01", &[5000]), ("a", &[1])]);
+        assert_eq!(texts(&past, &content(&[("a", 1)])).len(), 1);
+        past.usual_gone.insert(pattern("public.log_2026_10_01"), 2);
+        assert!(texts(&past, &content(&[("a", 1)])).is_empty());
+    }
+
+    #[test]
+    fn size_is_compared_with_what_is_usual() {
+        let mut past = Past { sizes: vec![10 << 20, 11 << 20, 1, 12 << 20], ..Past::default() };
+        let small = Content { bytes: 4 << 20, ..Content::default() };
+        assert_eq!(texts(&past, &small), ["it was 11.0 MiB and is 4.0 MiB now (-64 %)"]);
+        past.sizes = vec![60 << 10];
+        assert!(texts(&past, &Content::default()).is_empty(), "too small to matter");
+    }
+
+    #[test]
+    fn what_came_back_is_resolved_and_what_did_not_is_not_found_twice() {
+        let open = |kind, before| Open { id: 9, kind, object: "public.a".into(), before };
+        let mut past = past(&[("a", &[400])]);
+        past.open = vec![open(Kind::Rows, 1000)];
+        let rules = AnomalyRules::default();
+        assert_eq!(judge(&rules, &past, &content(&[("a", 400)]), 0), Verdict::default());
+        assert_eq!(judge(&rules, &past, &content(&[("a", 600)]), 0).resolved, [9]);
+        past.open = vec![open(Kind::Object, 5)];
+        assert_eq!(judge(&rules, &past, &content(&[("a", 400)]), 0).resolved, [9]);
+    }
+
+    #[test]
+    fn content_stands_still_unusually_long_only_by_its_own_measure() {
+        let rules = AnomalyRules::default();
+        let now = 100 * DAY;
+        let judged = |changes, longest_still, since: i64, same| {
+            let past = Past { changes, longest_still, changed: Some(now - since), same, ..Past::default() };
+            judge(&rules, &past, &Content { bytes: 1, ..Content::default() }, now).found.len()
+        };
+        assert_eq!(judged(20, DAY, 8 * DAY, true), 1);
+        assert_eq!(judged(20, DAY, 6 * DAY, true), 0, "not for long");
+        assert_eq!(judged(20, 5 * DAY, 14 * DAY, true), 0, "it did nearly so before");
+        assert_eq!(judged(2, DAY, 50 * DAY, true), 0, "it hardly ever changes");
+        assert_eq!(judged(20, DAY, 8 * DAY, false), 0, "it has just changed");
+    }
+
+    #[test]
+    fn what_was_not_counted_is_not_judged() {
+        let uncounted = Content { bytes: 1 << 20, ..Content::default() };
+        assert!(texts(&past(&[("a", &[1000])]), &uncounted).is_empty());
+    }
+}

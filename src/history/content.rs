@@ -1,0 +1,142 @@
+//! What the history remembers of a backup's content: the short form of its manifest.
+
+use serde::Serialize;
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::{
+    source::manifest::{Digested, Manifest, Object},
+    stream::digest::Digest128,
+};
+
+/// Content of one backup.
+#[derive(Debug, Clone, Default)]
+pub struct Content {
+    /// The moment of which it shows the data, in milliseconds since 1970.
+    pub time: i64,
+    /// Bytes of the content, whether read now or taken over from the previous snapshot.
+    pub bytes: u64,
+    /// Rows, documents or files, if they were counted.
+    pub rows: Option<u64>,
+    /// Tables, collections and the like; empty if they were not counted.
+    pub objects: Vec<Counted>,
+    /// Equal for equal content; absent if the content was not digested.
+    pub fingerprint: Option<Digest128>,
+    /// What an operator should know.
+    pub notes: Vec<String>,
+}
+
+/// A table, collection, … of a backup.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Counted {
+    /// What tells it from the others.
+    pub key: Key,
+    /// Rows of it.
+    pub rows: u64,
+    /// Digest of the rows.
+    pub digest: Digest128,
+}
+
+/// What tells an object from the others of its item.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key {
+    /// `table`, `collection`, …
+    pub kind: String,
+    /// Schema; may be empty.
+    pub schema: String,
+    /// Name.
+    pub name: String,
+}
+
+impl Key {
+    /// `schema.name` or the name.
+    pub fn name(&self) -> String {
+        if self.schema.is_empty() { self.name.clone() } else { format!("{}.{}", self.schema, self.name) }
+    }
+}
+
+impl Content {
+    /// The short form of a manifest.
+    pub fn of(manifest: &Manifest) -> Self {
+        let digested = manifest.digested == Digested::Yes;
+        // Of files and blobs the manifest names no single ones: their sum stands with the object.
+        let whole = manifest.azure.is_some() || manifest.directory.is_some();
+        let bytes = if whole {
+            manifest.objects.iter().map(|object| object.bytes).sum()
+        } else {
+            manifest.files.iter().map(|file| file.bytes).sum()
+        };
+        let counted = digested && !manifest.objects.is_empty();
+        let mut objects: Vec<Counted> =
+            manifest.objects.iter().filter(|_| digested).map(Counted::of).collect();
+        // A name that stands twice would make the two look like one that jumps.
+        objects.sort_by(|a, b| a.key.cmp(&b.key));
+        objects.dedup_by(|second, first| {
+            let same = first.key == second.key;
+            if same {
+                first.rows += second.rows;
+                first.digest += second.digest;
+            }
+            same
+        });
+        Self {
+            time: super::millis(&manifest.started),
+            bytes,
+            rows: counted.then(|| manifest.rows()),
+            fingerprint: digested.then(|| fingerprint(manifest, &objects)),
+            objects,
+            notes: manifest.notes.clone(),
+        }
+    }
+}
+
+impl Counted {
+    fn of(object: &Object) -> Self {
+        let key = Key {
+            kind: object.kind.clone(),
+            schema: object.schema.clone().unwrap_or_default(),
+            name: object.name.clone(),
+        };
+        Self { key, rows: object.rows, digest: object.digest }
+    }
+}
+
+fn fingerprint(manifest: &Manifest, objects: &[Counted]) -> Digest128 {
+    let mut sum = Digest128::ZERO;
+    for object in objects {
+        let Key { kind, schema, name } = &object.key;
+        let text = format!("{kind}\0{schema}\0{name}\0{}\0{}", object.rows, object.digest);
+        sum += Digest128::of(text.as_bytes());
+    }
+    // What else belongs to the content and stays the same as long as nobody touches it.
+    let mut add = |part: &dyn erased::Part| sum += Digest128::from_bits(xxh3_128(&part.json()));
+    if let Some(postgres) = &manifest.postgres {
+        add(&postgres.schema_digest);
+        add(&postgres.sequences);
+        add(&postgres.large_objects);
+        add(&postgres.roles);
+    }
+    if let Some(mysql) = &manifest.mysql {
+        add(&mysql.schema_objects);
+        add(&mysql.accounts);
+    }
+    if let Some(mongodb) = &manifest.mongodb {
+        add(&mongodb.collections);
+    }
+    sum
+}
+
+/// Anything that can be written as JSON, for a closure that takes several types.
+mod erased {
+    use super::Serialize;
+
+    pub(super) trait Part {
+        fn json(&self) -> Vec<u8>;
+    }
+
+    impl<T: Serialize> Part for T {
+        fn json(&self) -> Vec<u8> {
+            // What cannot be written would be the same nothing each time.
+            serde_json::to_vec(self).unwrap_or_default()
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! What a source said it has: what is new, what came back, what is gone, and what a rule excludes.
+
+use std::collections::{HashMap, HashSet};
+
+use jiff::Zoned;
+use rusqlite::{Transaction, params};
+
+use super::{
+    RunRecord,
+    anomaly::{Finding, Kind},
+    millis, objects,
+    record::{add_anomaly, event, item_id},
+    signed,
+};
+use crate::{
+    error::Result,
+    output,
+    source::{Discovery, Item},
+};
+
+/// An item of a source as it stands before the new answer.
+struct Known {
+    id: i64,
+    name: String,
+    excluded: Option<String>,
+    gone: bool,
+    backed_up: bool,
+}
+
+impl RunRecord<'_> {
+    /// Writes down what a source has. Returns the names of items that are no longer there.
+    pub fn discovered(
+        &self,
+        source: &str,
+        kind: &str,
+        found: &Discovery,
+        now: &Zoned,
+    ) -> Result<Vec<String>> {
+        let now = millis(now);
+        self.history().change(|tx| {
+            tx.execute(
+                "INSERT OR REPLACE INTO discovery (run, source, time, items, excluded) VALUES (?1, ?2, ?3, ?4, ?5)",
+                params![
+                    self.id,
+                    source,
+                    now,
+                    signed(found.items.len() as u64),
+                    signed(found.excluded.len() as u64)
+                ],
+            )?;
+            item_id(tx, source, "", kind, now)?;
+            let known = known(tx, source)?;
+            let by_name: HashMap<&str, &Known> = known.iter().map(|k| (k.name.as_str(), k)).collect();
+            for item in &found.items {
+                self.there(tx, source, kind, item, by_name.get(item.name.as_str()).copied(), now)?;
+            }
+            for excluded in &found.excluded {
+                let before = by_name.get(excluded.name.as_str()).copied();
+                self.excluded(tx, source, kind, &excluded.name, &excluded.rule, before, now)?;
+            }
+            let listed: HashSet<&str> = found.items.iter().map(|item| item.name.as_str())
+                .chain(found.excluded.iter().map(|excluded| excluded.name.as_str())).collect();
+            // What lies within something that could not be looked into is unknown, not gone.
+            let unknown: Vec<String> = found.items.iter().filter(|item| item.problem.is_some())
+                .map(|item| format!("{}/", item.name)).collect();
+            let mut gone = Vec::new();
+            for item in known.iter().filter(|k| !k.gone && !listed.contains(k.name.as_str())) {
+                if unknown.iter().any(|whole| item.name.starts_with(whole)) {
+                    continue;
+                }
+                self.gone(tx, source, item, now)?;
+                gone.push(item.name.clone());
+            }
+            Ok(gone)
+        })
+    }
+
+    fn there(
+        &self,
+        tx: &Transaction<'_>,
+        source: &str,
+        kind: &str,
+        item: &Item,
+        before: Option<&Known>,
+        now: i64,
+    ) -> rusqlite::Result<()> {
+        let id = match before {
+            Some(before) => before.id,
+            None => {
+                let id = item_id(tx, source, &item.name, kind, now)?;
+                tx.execute("UPDATE item SET first_run = ?2 WHERE id = ?1", [id, self.id])?;
+                event(tx, id, now, "appeared", None)?;
+                id
+            }
+        };
+        if before.is_some_and(|before| before.gone) {
+            event(tx, id, now, "returned", None)?;
+            tx.execute(
+                "UPDATE anomaly SET resolved = ?2 WHERE item = ?1 AND kind = 'gone' AND accepted IS NULL \
+                 AND resolved IS NULL",
+                [id, now],
+            )?;
+        }
+        if before.is_some_and(|before| before.excluded.is_some()) {
+            event(tx, id, now, "included", None)?;
+        }
+        tx.prepare_cached(
+            "UPDATE item SET last_seen = ?2, excluded = NULL, gone_since = NULL WHERE id = ?1",
+        )?
+        .execute([id, now])?;
+        Ok(())
+    }
+
+    #[allow(clippy::too_many_arguments)] // one call, and each of them is another thing
+    fn excluded(
+        &self,
+        tx: &Transaction<'_>,
+        source: &str,
+        kind: &str,
+        name: &str,
+        rule: &str,
+        before: Option<&Known>,
+        now: i64,
+    ) -> rusqlite::Result<()> {
+        let id = match before {
+            Some(before) => before.id,
+            None => item_id(tx, source, name, kind, now)?,
+        };
+        if before.and_then(|before| before.excluded.as_deref()) != Some(rule) {
+            event(tx, id, now, "excluded", Some(rule))?;
+        }
+        tx.prepare_cached(
+            "UPDATE item SET last_seen = ?2, excluded = ?3, gone_since = NULL, failed_since = NULL, error = NULL \
+             WHERE id = ?1",
+        )?
+        .execute(params![id, now, rule])?;
+        Ok(())
+    }
+
+    fn gone(&self, tx: &Transaction<'_>, source: &str, item: &Known, now: i64) -> rusqlite::Result<()> {
+        event(tx, item.id, now, "vanished", None)?;
+        tx.execute(
+            "UPDATE item SET gone_since = ?2, failed_since = NULL, error = NULL WHERE id = ?1",
+            [item.id, now],
+        )?;
+        // Of what was never stored nothing can be kept.
+        if item.excluded.is_none() && item.backed_up {
+            let text = format!(
+                "{source} no longer has {}: dropped, renamed, or hidden from the account that asks",
+                output::name(&item.name)
+            );
+            let finding = Finding { kind: Kind::Gone, object: String::new(), before: 1, after: 0, text };
+            add_anomaly(tx, self.id, item.id, now, &finding)?;
+        }
+        Ok(())
+    }
+}
+
+fn known(tx: &Transaction<'_>, source: &str) -> rusqlite::Result<Vec<Known>> {
+    let mut statement = tx.prepare(
+        "SELECT id, name, excluded, gone_since IS NOT NULL, \
+         good_time IS NOT NULL OR EXISTS (SELECT 1 FROM snapshot WHERE snapshot.item = item.id) \
+         FROM item WHERE source = ?1 AND name <> ''",
+    )?;
+    let rows = statement.query_map([source], |row| {
+        Ok(Known {
+            id: row.get(0)?,
+            name: row.get(1)?,
+            excluded: row.get(2)?,
+            gone: row.get(3)?,
+            backed_up: row.get(4)?,
+        })
+    })?;
+    rows.collect()
+}
+
+/// For each item that this run found gone: is there a new one in the same source that holds the same?
+pub(super) fn guess_renames(tx: &Transaction<'_>, run: i64) -> rusqlite::Result<()> {
+    let mut statement = tx.prepare(
+        "SELECT anomaly.id, item.id, item.source, anomaly.text FROM anomaly JOIN item ON item.id = anomaly.item \
+         WHERE anomaly.run = ?1 AND anomaly.kind = 'gone' AND anomaly.resolved IS NULL",
+    )?;
+    let gone: Vec<(i64, i64, String, String)> = statement
+        .query_map([run], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    for (anomaly, item, source, text) in gone {
+        let before = objects::load(tx, item)?;
+        let mut fresh =
+            tx.prepare("SELECT id, name FROM item WHERE source = ?1 AND first_run = ?2 AND good_run = ?2")?;
+        let fresh: Vec<(i64, String)> = fresh
+            .query_map(params![source, run], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect::<rusqlite::Result<_>>()?;
+        for (other, name) in fresh {
+            let likeness = objects::likeness(&before, &objects::load(tx, other)?);
+            if let Some(likeness) = likeness {
+                let text = format!("{text}; {} is new and holds {likeness}", output::name(&name));
+                tx.execute("UPDATE anomaly SET text = ?2 WHERE id = ?1", params![anomaly, text])?;
+                break;
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,434 @@
+//! Drawing up the ledger from the history, the configuration and the clock.
+
+use std::collections::HashMap;
+
+use jiff::Zoned;
+use rusqlite::Transaction;
+
+use super::{
+    History,
+    due::Due,
+    entry::{days, gone, hex, summarise},
+    ledger::{Entry, Ledger, Point, Problem, ProblemKind, RepositoryEntry, Running, SourceEntry, State},
+    millis,
+    pack::unpack,
+    unsigned, zoned,
+};
+use crate::{
+    alert::channel_kinds,
+    config::{Config, SourceConfig},
+    error::Result,
+};
+
+/// What the ledger needs to know that does not stand in the history.
+#[derive(Debug)]
+pub struct Look<'a> {
+    /// The configuration.
+    pub config: &'a Config,
+    /// The moment.
+    pub now: &'a Zoned,
+    /// What was found when the repository was asked.
+    pub repository: RepositoryEntry,
+    /// What else to say.
+    pub notes: Vec<String>,
+}
+
+/// What is known of an item, as stored.
+struct Row {
+    id: i64,
+    source: String,
+    name: String,
+    kind: String,
+    first_seen: i64,
+    seen: bool,
+    excluded: Option<String>,
+    gone_since: Option<i64>,
+    last_time: Option<i64>,
+    failed_since: Option<i64>,
+    error: Option<String>,
+    good_millis: Option<i64>,
+    rows: Option<i64>,
+    bytes: Option<i64>,
+    notes: Option<String>,
+    trend: Vec<[i64; 3]>,
+    proof_time: Option<i64>,
+}
+
+/// Snapshots of an item.
+struct Stored {
+    count: u64,
+    newest: i64,
+    id: [u8; 32],
+    bytes: i64,
+}
+
+/// An anomaly that nobody has accepted.
+struct Doubt {
+    text: String,
+    time: i64,
+    gone: bool,
+}
+
+/// All that is read from the history at once.
+struct Read {
+    rows: Vec<Row>,
+    stored: HashMap<i64, Stored>,
+    doubts: HashMap<i64, Vec<Doubt>>,
+    sources: HashMap<String, Asked>,
+    running: Vec<Running>,
+    /// Items that a run is reading now, or will: they are not yet missing.
+    busy_sources: Vec<String>,
+    usual: HashMap<i64, Vec<i64>>,
+}
+
+/// The last answer of a source.
+struct Asked {
+    time: i64,
+    items: u64,
+    excluded: u64,
+}
+
+impl History {
+    /// Draws up the ledger.
+    pub fn ledger(&self, look: Look<'_>) -> Result<Ledger> {
+        let Look { config, now, repository, notes } = look;
+        let guess = config.sources.is_empty();
+        let read = self.read(|tx| read(tx, guess))?;
+        let due = config.sources.iter().filter_map(|source| Some((source.name.as_str(), Due::of(source)?)));
+        let draw = Draw { config, now, read: &read, now_millis: millis(now), due: due.collect() };
+        let mut items = draw.entries();
+        items.sort_by(|a, b| (&a.source, &a.item).cmp(&(&b.source, &b.item)));
+        let sources: Vec<_> = config.sources.iter().map(|source| draw.source(source)).collect();
+        let alerts = self.channels(&channel_kinds(config))?;
+        let mut summary = summarise(&items);
+        summary.ok = summary.problems == 0
+            && repository.error.is_none()
+            && alerts.iter().all(|channel| channel.failing_since.is_none());
+        Ok(Ledger {
+            at: now.clone(),
+            host: config.repository.host.clone(),
+            summary,
+            items,
+            sources,
+            running: read.running,
+            alerts,
+            repository,
+            notes,
+        })
+    }
+}
+
+fn read(tx: &Transaction<'_>, guess: bool) -> rusqlite::Result<Read> {
+    let mut statement = tx.prepare(
+        "SELECT id, source, name, kind, first_seen, last_seen IS NOT NULL, excluded, gone_since, failed_since, error, \
+         good_millis, rows, bytes, notes, trend, proof_time, last_time FROM item",
+    )?;
+    let rows = statement
+        .query_map([], |row| {
+            Ok(Row {
+                id: row.get(0)?,
+                source: row.get(1)?,
+                name: row.get(2)?,
+                kind: row.get(3)?,
+                first_seen: row.get(4)?,
+                seen: row.get(5)?,
+                excluded: row.get(6)?,
+                gone_since: row.get(7)?,
+                failed_since: row.get(8)?,
+                error: row.get(9)?,
+                good_millis: row.get(10)?,
+                rows: row.get(11)?,
+                bytes: row.get(12)?,
+                notes: row.get(13)?,
+                trend: unpack(row.get_ref(14)?.as_blob_or_null()?.unwrap_or_default()),
+                proof_time: row.get(15)?,
+                last_time: row.get(16)?,
+            })
+        })?
+        .collect::<rusqlite::Result<_>>()?;
+    let (running, busy_sources) = read_running(tx)?;
+    let usual = if guess { read_times(tx)? } else { HashMap::new() };
+    Ok(Read {
+        rows,
+        stored: read_stored(tx)?,
+        doubts: read_doubts(tx)?,
+        sources: read_sources(tx)?,
+        running,
+        busy_sources,
+        usual,
+    })
+}
+
+fn read_stored(tx: &Transaction<'_>) -> rusqlite::Result<HashMap<i64, Stored>> {
+    // The other columns are those of the row with the largest time: https://sqlite.org/lang_select.html#bareagg
+    let mut statement = tx.prepare(
+        "SELECT item, count(*), max(time), id, bytes FROM snapshot WHERE item IS NOT NULL GROUP BY item",
+    )?;
+    let rows = statement.query_map([], |row| {
+        let count = unsigned(row.get(1)?);
+        Ok((row.get(0)?, Stored { count, newest: row.get(2)?, id: row.get(3)?, bytes: row.get(4)? }))
+    })?;
+    rows.collect()
+}
+
+/// Moments of all snapshots, ascending, for making out how often there is one.
+fn read_times(tx: &Transaction<'_>) -> rusqlite::Result<HashMap<i64, Vec<i64>>> {
+    let mut statement =
+        tx.prepare("SELECT item, time FROM snapshot WHERE item IS NOT NULL ORDER BY item, time")?;
+    let mut times: HashMap<i64, Vec<i64>> = HashMap::new();
+    for row in statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))? {
+        let (item, time) = row?;
+        times.entry(item).or_default().push(time);
+    }
+    Ok(times)
+}
+
+fn read_doubts(tx: &Transaction<'_>) -> rusqlite::Result<HashMap<i64, Vec<Doubt>>> {
+    let mut statement = tx.prepare(
+        "SELECT item, text, time, kind = 'gone' FROM anomaly WHERE accepted IS NULL AND resolved IS NULL ORDER BY id",
+    )?;
+    let mut doubts: HashMap<i64, Vec<Doubt>> = HashMap::new();
+    let rows = statement.query_map([], |row| {
+        Ok((row.get(0)?, Doubt { text: row.get(1)?, time: row.get(2)?, gone: row.get(3)? }))
+    })?;
+    for row in rows {
+        let (item, doubt) = row?;
+        doubts.entry(item).or_default().push(doubt);
+    }
+    Ok(doubts)
+}
+
+fn read_sources(tx: &Transaction<'_>) -> rusqlite::Result<HashMap<String, Asked>> {
+    let mut statement = tx.prepare(
+        "SELECT source, max(time), items, excluded FROM discovery WHERE time IS NOT NULL GROUP BY source",
+    )?;
+    let rows = statement.query_map([], |row| {
+        let asked =
+            Asked { time: row.get(1)?, items: unsigned(row.get(2)?), excluded: unsigned(row.get(3)?) };
+        Ok((row.get(0)?, asked))
+    })?;
+    rows.collect()
+}
+
+fn read_running(tx: &Transaction<'_>) -> rusqlite::Result<(Vec<Running>, Vec<String>)> {
+    let mut statement = tx.prepare("SELECT id, name, started FROM run WHERE ended IS NULL ORDER BY id")?;
+    let runs: Vec<(i64, String, i64)> = statement
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    let (mut running, mut sources) = (Vec::new(), Vec::new());
+    for (id, run, started) in runs {
+        let mut items = tx.prepare_cached(
+            "SELECT source || '/' || name FROM attempt JOIN item ON item.id = attempt.item \
+             WHERE run = ?1 AND outcome IS NULL ORDER BY 1",
+        )?;
+        let items = items.query_map([id], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+        let mut asked = tx.prepare_cached("SELECT source FROM discovery WHERE run = ?1")?;
+        for source in asked.query_map([id], |row| row.get(0))? {
+            sources.push(source?);
+        }
+        running.push(Running { run, started: zoned(started), items });
+    }
+    Ok((running, sources))
+}
+
+/// Draws the entries.
+struct Draw<'a> {
+    config: &'a Config,
+    now: &'a Zoned,
+    now_millis: i64,
+    read: &'a Read,
+    due: HashMap<&'a str, Due<'a>>,
+}
+
+impl Draw<'_> {
+    fn entries(&self) -> Vec<Entry> {
+        let mut next = HashMap::new();
+        for source in &self.config.sources {
+            let due = source.schedule.as_ref().and_then(|calendar| calendar.next(self.now));
+            next.insert(source.name.as_str(), due);
+        }
+        let mut entries: Vec<Entry> = Vec::with_capacity(self.read.rows.len());
+        for row in &self.read.rows {
+            // A source itself is shown only while something is wrong with it as a whole.
+            if row.name.is_empty() && row.failed_since.is_none() {
+                continue;
+            }
+            let mut entry = self.entry(row);
+            entry.next = next.get(row.source.as_str()).cloned().flatten();
+            entries.push(entry);
+        }
+        for source in &self.config.sources {
+            let name = source.name.as_str();
+            let seen = self.read.rows.iter().any(|row| row.source == name);
+            if !seen && !self.read.busy_sources.iter().any(|busy| busy == name) {
+                let mut entry = Entry::blank(name, None, source.kind.as_str(), State::NeverBackedUp);
+                entry.why = Some("no run yet".to_owned());
+                entry.next = next.get(name).cloned().flatten();
+                entry.problems.push(Problem {
+                    kind: ProblemKind::NeverBackedUp,
+                    since: None,
+                    text: "this source has never been backed up".to_owned(),
+                    hint: Some(format!("run `tik-backup backup {name}`, and see that its timer is on")),
+                });
+                entries.push(entry);
+            }
+        }
+        entries
+    }
+
+    fn entry(&self, row: &Row) -> Entry {
+        let item = (!row.name.is_empty()).then(|| row.name.clone());
+        let mut entry = Entry::blank(&row.source, item, &row.kind, State::Protected);
+        let stored = self.read.stored.get(&row.id);
+        if let Some(stored) = stored {
+            entry.last_backup = Some(zoned(stored.newest));
+            entry.age_seconds = Some((self.now_millis - stored.newest) / 1000);
+            entry.snapshot = Some(hex(&stored.id));
+            entry.snapshots = stored.count;
+            entry.bytes = Some(unsigned(row.bytes.unwrap_or(stored.bytes)));
+        }
+        entry.rows = row.rows.map(unsigned);
+        entry.seconds = row.good_millis.map(|millis| millis as f64 / 1000.0);
+        entry.last_proof = row.proof_time.map(zoned);
+        entry.proof_age_seconds = row.proof_time.map(|time| (self.now_millis - time) / 1000);
+        entry.notes =
+            row.notes.as_deref().and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
+        entry.trend = row
+            .trend
+            .iter()
+            .map(|[time, bytes, took]| Point {
+                time: zoned(time * 1000),
+                bytes: unsigned(*bytes),
+                seconds: *took as f64 / 1000.0,
+            })
+            .collect();
+        let source = self.config.source(&row.source);
+        let doubts = self.read.doubts.get(&row.id).map(Vec::as_slice).unwrap_or_default();
+        entry.held = !doubts.is_empty();
+        if source.is_none() && !self.config.sources.is_empty() {
+            entry.state = State::Unconfigured;
+            entry.why = Some("its source is no longer in the configuration".to_owned());
+            entry.held = false;
+        } else if let Some(rule) = &row.excluded {
+            entry.state = State::Excluded;
+            entry.why = Some(rule.clone());
+            entry.held = false;
+        } else if let Some(since) = row.gone_since {
+            let doubts = doubts.iter().map(|doubt| (doubt.text.as_str(), doubt.gone));
+            gone(&mut entry, zoned(since), doubts);
+        } else {
+            self.judge(&mut entry, row, source, stored, doubts);
+        }
+        entry
+    }
+
+    /// What is wrong with an item that should be backed up.
+    fn judge(
+        &self,
+        entry: &mut Entry,
+        row: &Row,
+        source: Option<&SourceConfig>,
+        stored: Option<&Stored>,
+        doubts: &[Doubt],
+    ) {
+        if let Some(since) = row.failed_since {
+            let error = row.error.as_deref().unwrap_or("failed");
+            let (text, hint) = match error.split_once("\n  → ") {
+                Some((text, hint)) => (text, Some(hint.to_owned())),
+                None => (error, None),
+            };
+            entry.problem(ProblemKind::Failed, Some(zoned(since)), text.to_owned(), hint);
+        }
+        if row.name.is_empty() {
+            entry.settle();
+            return;
+        }
+        match stored {
+            Some(stored) => self.judge_age(entry, row, stored),
+            None if row.failed_since.is_some() => {}
+            None if self.read.busy_sources.contains(&row.source) => {}
+            None => entry.problem(
+                ProblemKind::NeverBackedUp,
+                Some(zoned(row.first_seen)),
+                if row.seen {
+                    "it was found, and there is no snapshot of it"
+                } else {
+                    "there is no snapshot of it"
+                }
+                .to_owned(),
+                Some(format!("run `tik-backup backup '{}'`", entry.name())),
+            ),
+        }
+        if let Some(first) = doubts.first() {
+            let texts: Vec<_> = doubts.iter().take(5).map(|doubt| doubt.text.as_str()).collect();
+            let more = doubts.len().saturating_sub(texts.len());
+            let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+            let hint = format!(
+                "if that is as it should be: `tik-backup accept '{}'`; until then no older snapshot is removed",
+                entry.name()
+            );
+            let text = format!("{}{more}", texts.join("; "));
+            entry.problem(ProblemKind::Anomaly, Some(zoned(first.time)), text, Some(hint));
+        }
+        self.judge_proof(entry, source);
+        entry.settle();
+    }
+
+    fn judge_age(&self, entry: &mut Entry, row: &Row, stored: &Stored) {
+        let taken = zoned(stored.newest);
+        let usual = || {
+            let times = self.read.usual.get(&row.id).map(Vec::as_slice).unwrap_or_default();
+            self.config.max_age.map_or_else(|| Due::usual(times), Due::Age).max_age(&taken)
+        };
+        let limit = self.due.get(row.source.as_str()).map_or_else(usual, |due| due.max_age(&taken));
+        let Some(limit) = limit else { return };
+        entry.max_age_seconds = Some(limit.as_secs());
+        let age = self.now_millis - stored.newest;
+        if u64::try_from(age).unwrap_or(0) > limit.as_millis() as u64 {
+            let text = format!(
+                "the newest snapshot is {} old; it should not be older than {}",
+                days(age / 1000),
+                days(limit.as_secs() as i64)
+            );
+            let hint = format!(
+                "see whether its timer runs and what it says, or run `tik-backup backup '{}'`",
+                entry.name()
+            );
+            let since = taken.checked_add(limit).ok();
+            entry.problem(ProblemKind::Late, since, text, Some(hint));
+        }
+    }
+
+    fn judge_proof(&self, entry: &mut Entry, source: Option<&SourceConfig>) {
+        let limit = source.map_or(self.config.max_proof_age, |source| source.max_proof_age);
+        let (Some(limit), true) = (limit, entry.snapshots > 0) else { return };
+        let age = entry.proof_age_seconds.map(|age| u64::try_from(age).unwrap_or(0));
+        if age.is_none_or(|age| age > limit.as_secs()) {
+            let text = match entry.proof_age_seconds {
+                Some(age) => format!("what was last proven to restore is {} old", days(age)),
+                None => "it was never proven that it restores".to_owned(),
+            };
+            let hint = Some(format!("run `tik-backup drill '{}'`", entry.name()));
+            entry.problem(ProblemKind::NotProven, entry.last_proof.clone(), text, hint);
+        }
+    }
+
+    fn source(&self, config: &SourceConfig) -> SourceEntry {
+        let name = config.name.as_str();
+        let asked = self.read.sources.get(name);
+        SourceEntry {
+            source: name.to_owned(),
+            kind: config.kind.as_str().to_owned(),
+            schedule: config.schedule.as_ref().map(ToString::to_string),
+            next: config.schedule.as_ref().and_then(|calendar| calendar.next(self.now)),
+            last_run: self.last_run(name),
+            last_discovery: asked.map(|asked| zoned(asked.time)),
+            discovered: asked.map_or(0, |asked| asked.items),
+            excluded: asked.map_or(0, |asked| asked.excluded),
+        }
+    }
+    fn last_run(&self, source: &str) -> Option<Zoned> {
+        let row = self.read.rows.iter().find(|row| row.source == source && row.name.is_empty())?;
+        row.last_time.map(zoned)
+    }
+}

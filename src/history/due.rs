@@ -1,0 +1,64 @@
+//! When the newest snapshot of an item is too old.
+
+use std::{cell::RefCell, time::Duration};
+
+use jiff::Zoned;
+
+use crate::{config::SourceConfig, schedule::Calendar};
+
+/// What is taken for the interval where nothing says otherwise, and the least that is made out from snapshots.
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// When an item is late.
+#[derive(Debug, Clone)]
+pub(super) enum Due<'c> {
+    /// From this age on.
+    Age(Duration),
+    /// By more than half an interval after it was due; with the last answer, which serves all items of one run.
+    Schedule(&'c Calendar, RefCell<Option<(Zoned, Zoned, Duration)>>),
+}
+
+impl<'c> Due<'c> {
+    /// What the configuration says of a source; `None` if nothing.
+    pub(super) fn of(source: &'c SourceConfig) -> Option<Self> {
+        match (source.max_age, &source.schedule) {
+            (Some(age), _) => Some(Self::Age(age)),
+            (None, Some(calendar)) => Some(Self::Schedule(calendar, RefCell::default())),
+            (None, None) => None,
+        }
+    }
+
+    /// What the moments of an item's snapshots (in milliseconds since 1970, ascending) say: half as much again as the
+    /// usual time between two of them, a day at least.
+    pub(super) fn usual(times: &[i64]) -> Self {
+        let mut gaps: Vec<i64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        gaps.sort_unstable();
+        let usual = gaps.get(gaps.len() / 2).copied().unwrap_or(0);
+        let usual = Duration::from_millis(usual.try_into().unwrap_or(0)).max(DAY);
+        Self::Age(usual + usual / 2)
+    }
+
+    /// The age from which a snapshot of `taken` is too old.
+    pub(super) fn max_age(&self, taken: &Zoned) -> Option<Duration> {
+        match self {
+            Self::Age(age) => Some(*age),
+            Self::Schedule(calendar, last) => {
+                let mut last = last.borrow_mut();
+                if let Some((_, due, half)) =
+                    last.as_ref().filter(|(from, due, _)| from <= taken && taken < due)
+                {
+                    return Some(until(taken, due) + *half);
+                }
+                // A schedule without a next moment asks for nothing more.
+                let due = calendar.next(taken)?;
+                let half = calendar.interval(&due).unwrap_or(DAY) / 2;
+                *last = Some((taken.clone(), due.clone(), half));
+                Some(until(taken, &due) + half)
+            }
+        }
+    }
+}
+
+fn until(taken: &Zoned, due: &Zoned) -> Duration {
+    Duration::try_from(taken.duration_until(due)).unwrap_or_default()
+}

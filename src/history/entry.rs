@@ -1,0 +1,131 @@
+//! Parts of drawing up an entry of the ledger.
+
+use jiff::Zoned;
+
+use super::ledger::{Entry, Problem, ProblemKind, State, StateCount, Summary};
+
+impl Entry {
+    /// An entry of which nothing is known yet.
+    pub(crate) fn blank(source: &str, item: Option<String>, kind: &str, state: State) -> Self {
+        Self {
+            source: source.to_owned(),
+            item,
+            kind: kind.to_owned(),
+            state,
+            since: None,
+            why: None,
+            problems: Vec::new(),
+            held: false,
+            last_backup: None,
+            age_seconds: None,
+            max_age_seconds: None,
+            snapshot: None,
+            snapshots: 0,
+            last_proof: None,
+            proof_age_seconds: None,
+            bytes: None,
+            rows: None,
+            seconds: None,
+            trend: Vec::new(),
+            notes: Vec::new(),
+            next: None,
+        }
+    }
+
+    /// Adds a problem.
+    pub(super) fn problem(
+        &mut self,
+        kind: ProblemKind,
+        since: Option<Zoned>,
+        text: String,
+        hint: Option<String>,
+    ) {
+        self.problems.push(Problem { kind, since, text, hint });
+    }
+
+    /// Takes the worst of its problems for its state.
+    pub(super) fn settle(&mut self) {
+        let worst = self.problems.iter().min_by_key(|problem| state_of(problem.kind));
+        if let Some(worst) = worst {
+            self.state = state_of(worst.kind);
+            self.since = worst.since.clone();
+            self.why = worst.text.lines().next().map(str::to_owned);
+        }
+    }
+}
+
+fn state_of(kind: ProblemKind) -> State {
+    match kind {
+        ProblemKind::Failed | ProblemKind::Run | ProblemKind::Repository => State::Failed,
+        ProblemKind::NeverBackedUp => State::NeverBackedUp,
+        ProblemKind::Late => State::Late,
+        ProblemKind::Anomaly => State::Suspicious,
+        ProblemKind::Vanished => State::Vanished,
+        ProblemKind::NotProven => State::NotProven,
+    }
+}
+
+/// The source no longer has it. That is a problem until somebody accepts it; the last snapshots are kept either way.
+pub(super) fn gone<'a>(entry: &mut Entry, since: Zoned, doubts: impl Iterator<Item = (&'a str, bool)>) {
+    let kept = match entry.snapshots {
+        0 => "there is no snapshot of it".to_owned(),
+        1 => "its last snapshot is kept".to_owned(),
+        n => format!("its last {n} snapshots are kept"),
+    };
+    let mut open = doubts.filter(|(_, gone)| *gone);
+    entry.state = State::Vanished;
+    entry.since = Some(since.clone());
+    match open.next() {
+        Some((text, _)) => {
+            let hint = format!(
+                "if that is as it should be: `tik-backup accept '{}'`; {kept} in any case",
+                entry.name()
+            );
+            entry.problem(ProblemKind::Vanished, Some(since), text.to_owned(), Some(hint));
+            entry.why = Some(text.to_owned());
+        }
+        None => entry.why = Some(kept),
+    }
+}
+
+/// Counts of the ledger.
+pub(super) fn summarise(items: &[Entry]) -> Summary {
+    let mut summary = Summary::default();
+    for entry in items {
+        summary.problems += entry.problems.len() as u64;
+        if entry.item.is_none() {
+            continue;
+        }
+        summary.items += 1;
+        let expected = !matches!(entry.state, State::Vanished | State::Excluded | State::Unconfigured);
+        if expected {
+            let has = |kind| entry.problems.iter().any(|problem| problem.kind == kind);
+            summary.expected += 1;
+            summary.backed_up += u64::from(entry.snapshots > 0 && !has(ProblemKind::Late));
+            summary.proven += u64::from(entry.last_proof.is_some() && !has(ProblemKind::NotProven));
+        }
+    }
+    for state in State::ALL {
+        let count = items.iter().filter(|entry| entry.item.is_some() && entry.state == state).count();
+        if count > 0 {
+            summary.states.push(StateCount { state, items: count as u64 });
+        }
+    }
+    summary
+}
+
+/// An age in seconds for people, in the unit that suits it.
+pub(super) fn days(seconds: i64) -> String {
+    let (count, unit) = match seconds {
+        ..=119 => (seconds, "second"),
+        120..=7_199 => (seconds / 60, "minute"),
+        7_200..=172_799 => (seconds / 3600, "hour"),
+        _ => (seconds / 86_400, "day"),
+    };
+    format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
+}
+
+/// Bytes as hex digits.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

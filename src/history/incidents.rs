@@ -1,0 +1,286 @@
+//! What somebody has been told of, the messages on their way, and how the channels fare.
+
+use std::collections::HashMap;
+
+use jiff::Zoned;
+use rusqlite::{Transaction, params};
+
+use super::{History, ledger::ChannelEntry, millis, unsigned, zoned};
+use crate::{
+    alert::message::{Line, Message, Purpose},
+    error::{Error, Result},
+};
+
+/// Daily runs do not begin at the same second: a reminder is due this much before its time.
+const SLACK: i64 = 3_600_000;
+
+/// What is to be told after a look at the ledger.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct News {
+    /// What is newly wrong.
+    pub new: Vec<Line>,
+    /// What is still wrong, if any of it is due to be told again or something else is told.
+    pub persisting: Vec<Line>,
+    /// What is well again.
+    pub recovered: Vec<Line>,
+}
+
+impl News {
+    /// Is there nothing to tell?
+    pub fn is_empty(&self) -> bool {
+        self.new.is_empty() && self.persisting.is_empty() && self.recovered.is_empty()
+    }
+
+    /// What purpose a message with this has.
+    pub fn purpose(&self) -> Purpose {
+        if !self.new.is_empty() {
+            Purpose::Problem
+        } else if !self.recovered.is_empty() {
+            Purpose::Recovery
+        } else {
+            Purpose::Reminder
+        }
+    }
+}
+
+/// A problem that somebody has been told of.
+struct Known {
+    id: i64,
+    line: Line,
+    told: i64,
+}
+
+/// A message that waits for its channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// Its number.
+    pub id: i64,
+    /// The message.
+    pub message: Message,
+}
+
+impl History {
+    /// Compares what is wrong now with what was told, writes down the difference and queues what `compose` makes of it:
+    /// pairs of a channel's name and its message. All in one transaction, so that what is told once is told once.
+    pub fn tell(
+        &self,
+        current: &[Line],
+        now: &Zoned,
+        remind_every: std::time::Duration,
+        compose: impl FnOnce(&News) -> Vec<(String, Message)>,
+    ) -> Result<News> {
+        let now = millis(now);
+        let every = i64::try_from(remind_every.as_millis()).unwrap_or(i64::MAX);
+        // Half of a short time between reminders is slack enough.
+        let every = every - SLACK.min(every / 2);
+        self.change(|tx| {
+            let known = known(tx)?;
+            let news = compare(&known, current, now, every);
+            for line in &news.new {
+                tx.execute(
+                    "INSERT INTO incident (subject, kind, text, hint, since, opened, told) \
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6)",
+                    params![
+                        line.subject,
+                        line.kind,
+                        line.text,
+                        line.hint,
+                        line.since.as_ref().map(millis),
+                        now
+                    ],
+                )?;
+            }
+            for line in &news.persisting {
+                tx.execute(
+                    "UPDATE incident SET told = ?3, text = ?4, hint = ?5 WHERE subject = ?1 AND kind = ?2 \
+                     AND resolved IS NULL",
+                    params![line.subject, line.kind, now, line.text, line.hint],
+                )?;
+            }
+            for known in known.iter().filter(|known| !current.iter().any(|line| known.is(line))) {
+                tx.execute("UPDATE incident SET resolved = ?2 WHERE id = ?1", [known.id, now])?;
+            }
+            if !news.is_empty() {
+                for (channel, message) in compose(&news) {
+                    queue(tx, &channel, &message, now)?;
+                }
+            }
+            Ok(news)
+        })
+    }
+
+    /// Queues a message that is no comparison with before.
+    pub fn queue(&self, channel: &str, message: &Message) -> Result<()> {
+        self.change(|tx| queue(tx, channel, message, millis(&message.at)))
+    }
+
+    /// Takes the messages that wait for a channel, oldest first; for `hold` nobody else takes them. Reminders that a
+    /// later message has overtaken are dropped.
+    pub fn claim(&self, channel: &str, now: &Zoned, hold: std::time::Duration) -> Result<Vec<Waiting>> {
+        let now = millis(now);
+        let until = now.saturating_add(i64::try_from(hold.as_millis()).unwrap_or(i64::MAX));
+        self.change(|tx| {
+            let mut statement = tx.prepare(
+                "SELECT id, message FROM outbox WHERE channel = ?1 AND delivered IS NULL AND dropped IS NULL \
+                 AND (claimed IS NULL OR claimed < ?2) ORDER BY id",
+            )?;
+            let rows: Vec<(i64, String)> = statement
+                .query_map(params![channel, now], |row| Ok((row.get(0)?, row.get(1)?)))?
+                .collect::<rusqlite::Result<_>>()?;
+            let last = rows.len().saturating_sub(1);
+            let mut waiting = Vec::new();
+            for (index, (id, json)) in rows.into_iter().enumerate() {
+                let message = serde_json::from_str::<Message>(&json).ok();
+                match message.filter(|message| index == last || message.purpose != Purpose::Reminder) {
+                    Some(message) => {
+                        tx.execute("UPDATE outbox SET claimed = ?2 WHERE id = ?1", [id, until])?;
+                        waiting.push(Waiting { id, message });
+                    }
+                    None => {
+                        tx.execute("UPDATE outbox SET dropped = ?2 WHERE id = ?1", [id, now])?;
+                    }
+                }
+            }
+            Ok(waiting)
+        })
+    }
+
+    /// Gives a message back that was taken and not sent.
+    pub fn release(&self, id: i64) -> Result<()> {
+        self.change(|tx| tx.execute("UPDATE outbox SET claimed = NULL WHERE id = ?1", [id]).map(|_| ()))
+    }
+
+    /// Writes down what came of sending to a channel: a message of the queue, or another try such as a heartbeat.
+    pub fn sent(
+        &self,
+        channel: &str,
+        id: Option<i64>,
+        outcome: Result<(), &Error>,
+        now: &Zoned,
+    ) -> Result<()> {
+        let now = millis(now);
+        self.change(|tx| {
+            tx.execute("INSERT OR IGNORE INTO channel (name) VALUES (?1)", [channel])?;
+            match outcome {
+                Ok(()) => {
+                    tx.execute(
+                        "UPDATE channel SET last_delivery = ?2, failing_since = NULL, error = NULL WHERE name = ?1",
+                        params![channel, now],
+                    )?;
+                    tx.execute("UPDATE outbox SET delivered = ?2, error = NULL WHERE id = ?1", params![id, now])?;
+                }
+                Err(error) => {
+                    let text = error.to_string();
+                    tx.execute(
+                        "UPDATE channel SET failing_since = COALESCE(failing_since, ?2), error = ?3 WHERE name = ?1",
+                        params![channel, now, text],
+                    )?;
+                    tx.execute(
+                        "UPDATE outbox SET tries = tries + 1, error = ?2, claimed = NULL WHERE id = ?1",
+                        params![id, text],
+                    )?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Writes down that whoever had to know of a run has been told, or that it was queued for them.
+    pub fn told_of_run(&self, run: &str) -> Result<()> {
+        self.change(|tx| tx.execute("UPDATE run SET told = 1 WHERE name = ?1", [run]).map(|_| ()))
+    }
+
+    /// Has a run of this invocation of a systemd unit ended by itself, and has it told what was to tell?
+    pub fn was_told(&self, invocation: &str) -> Result<bool> {
+        self.read(|tx| {
+            tx.query_row(
+                "SELECT EXISTS (SELECT 1 FROM run WHERE invocation = ?1 AND told = 1 AND outcome <> 'interrupted')",
+                [invocation],
+                |row| row.get(0),
+            )
+        })
+    }
+}
+
+impl Known {
+    fn is(&self, line: &Line) -> bool {
+        self.line.subject == line.subject && self.line.kind == line.kind
+    }
+}
+
+fn known(tx: &Transaction<'_>) -> rusqlite::Result<Vec<Known>> {
+    let mut statement = tx.prepare(
+        "SELECT id, subject, kind, text, hint, since, told FROM incident WHERE resolved IS NULL ORDER BY id",
+    )?;
+    let rows = statement.query_map([], |row| {
+        let line = Line {
+            subject: row.get(1)?,
+            kind: row.get(2)?,
+            text: row.get(3)?,
+            hint: row.get(4)?,
+            since: row.get::<_, Option<i64>>(5)?.map(zoned),
+        };
+        Ok(Known { id: row.get(0)?, line, told: row.get(6)? })
+    })?;
+    rows.collect()
+}
+
+fn compare(known: &[Known], current: &[Line], now: i64, every: i64) -> News {
+    let index: HashMap<(&str, &str), &Known> =
+        known.iter().map(|k| ((k.line.subject.as_str(), k.line.kind.as_str()), k)).collect();
+    let still = |line: &Line| index.get(&(line.subject.as_str(), line.kind.as_str())).copied();
+    let here: std::collections::HashSet<(&str, &str)> =
+        current.iter().map(|line| (line.subject.as_str(), line.kind.as_str())).collect();
+    let new: Vec<Line> = current.iter().filter(|line| still(line).is_none()).cloned().collect();
+    let persisting = current.iter().filter(|line| still(line).is_some_and(|k| now - k.told >= every));
+    let recovered = known.iter().filter(|k| !here.contains(&(k.line.subject.as_str(), k.line.kind.as_str())));
+    News {
+        new,
+        persisting: persisting.cloned().collect(),
+        recovered: recovered.map(|k| k.line.clone()).collect(),
+    }
+}
+
+fn queue(tx: &Transaction<'_>, channel: &str, message: &Message, now: i64) -> rusqlite::Result<()> {
+    let json = serde_json::to_string(message)
+        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+    tx.execute(
+        "INSERT INTO outbox (channel, created, message) VALUES (?1, ?2, ?3)",
+        params![channel, now, json],
+    )?;
+    Ok(())
+}
+
+impl History {
+    /// How the channels of these names and kinds fare.
+    pub(super) fn channels(&self, kinds: &[(String, &'static str)]) -> Result<Vec<ChannelEntry>> {
+        self.read(|tx| {
+            let mut entries = Vec::new();
+            for (name, kind) in kinds {
+                let waiting: i64 = tx.query_row(
+                    "SELECT count(*) FROM outbox WHERE channel = ?1 AND delivered IS NULL AND dropped IS NULL",
+                    [name],
+                    |row| row.get(0),
+                )?;
+                let mut entry = ChannelEntry {
+                    channel: name.clone(),
+                    kind: (*kind).to_owned(),
+                    last_delivery: None,
+                    waiting: unsigned(waiting),
+                    failing_since: None,
+                    error: None,
+                };
+                let mut statement =
+                    tx.prepare("SELECT last_delivery, failing_since, error FROM channel WHERE name = ?1")?;
+                let mut rows = statement.query([name])?;
+                if let Some(row) = rows.next()? {
+                    entry.last_delivery = row.get::<_, Option<i64>>(0)?.map(zoned);
+                    entry.failing_since = row.get::<_, Option<i64>>(1)?.map(zoned);
+                    entry.error = row.get(2)?;
+                }
+                entries.push(entry);
+            }
+            Ok(entries)
+        })
+    }
+}

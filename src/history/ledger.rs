@@ -1,0 +1,309 @@
+//! The ledger: every item ever seen, with its state, ages and problems, as one document. What fills it stands in
+//! [`super::draw`]; here are its words, whose field names are a promise to programs.
+
+use jiff::Zoned;
+use serde::Serialize;
+
+/// All that is known at one moment.
+#[derive(Debug, Clone, Serialize)]
+pub struct Ledger {
+    /// When it was drawn up.
+    pub at: Zoned,
+    /// The host that drew it up.
+    pub host: String,
+    /// Counts and the verdict.
+    pub summary: Summary,
+    /// Every item ever seen, by source and item.
+    pub items: Vec<Entry>,
+    /// The sources.
+    pub sources: Vec<SourceEntry>,
+    /// Runs that are going on.
+    pub running: Vec<Running>,
+    /// The channels of alerts.
+    pub alerts: Vec<ChannelEntry>,
+    /// The repository.
+    pub repository: RepositoryEntry,
+    /// What else an operator should know, in sentences.
+    pub notes: Vec<String>,
+}
+
+/// Counts of the ledger. Every item is in exactly one state.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// Whether nothing has a problem.
+    pub ok: bool,
+    /// Everything that was ever seen.
+    pub items: u64,
+    /// What should be backed up: neither excluded nor vanished nor of a source that is no longer configured.
+    pub expected: u64,
+    /// Of these, those with a good snapshot that is young enough.
+    pub backed_up: u64,
+    /// Of these, those with a proof that is young enough.
+    pub proven: u64,
+    /// Problems.
+    pub problems: u64,
+    /// Items in each state, in the order of [`State`], without those that no item is in.
+    pub states: Vec<StateCount>,
+}
+
+/// How many items are in a state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StateCount {
+    /// The state.
+    pub state: State,
+    /// How many.
+    pub items: u64,
+}
+
+/// State of an item, the worst first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// The last attempt failed, or its source could not be asked.
+    Failed,
+    /// It is there, and there is no snapshot of it.
+    NeverBackedUp,
+    /// The newest snapshot is older than it should be.
+    Late,
+    /// What was backed up differs from before in a way that somebody should look at; its snapshots are held.
+    Suspicious,
+    /// The source no longer has it.
+    Vanished,
+    /// No drill has restored it lately.
+    NotProven,
+    /// Backed up in time.
+    Protected,
+    /// A rule excludes it.
+    Excluded,
+    /// Its source is no longer in the configuration.
+    Unconfigured,
+}
+
+impl State {
+    /// All states, the worst first.
+    pub const ALL: [Self; 9] = [
+        Self::Failed,
+        Self::NeverBackedUp,
+        Self::Late,
+        Self::Suspicious,
+        Self::Vanished,
+        Self::NotProven,
+        Self::Protected,
+        Self::Excluded,
+        Self::Unconfigured,
+    ];
+
+    /// Its name, as in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::NeverBackedUp => "never-backed-up",
+            Self::Late => "late",
+            Self::Suspicious => "suspicious",
+            Self::Vanished => "vanished",
+            Self::NotProven => "not-proven",
+            Self::Protected => "protected",
+            Self::Excluded => "excluded",
+            Self::Unconfigured => "unconfigured",
+        }
+    }
+}
+
+/// One item ever seen, or a source that could not be asked.
+#[derive(Debug, Clone, Serialize)]
+pub struct Entry {
+    /// Source name.
+    pub source: String,
+    /// Item name; absent for the source itself.
+    pub item: Option<String>,
+    /// Kind of the source.
+    pub kind: String,
+    /// The worst that is true of it.
+    pub state: State,
+    /// Since when it is in that state, as far as known.
+    pub since: Option<Zoned>,
+    /// Why, in one line: the error, the rule that excludes it, what shrank.
+    pub why: Option<String>,
+    /// All that somebody should do something about.
+    pub problems: Vec<Problem>,
+    /// Retention is held for it: nothing is removed until it is accepted.
+    pub held: bool,
+    /// Moment of the newest snapshot.
+    pub last_backup: Option<Zoned>,
+    /// Its age in seconds.
+    pub age_seconds: Option<i64>,
+    /// The age from which it is late, in seconds.
+    pub max_age_seconds: Option<u64>,
+    /// Id of the newest snapshot.
+    pub snapshot: Option<String>,
+    /// Snapshots of it.
+    pub snapshots: u64,
+    /// Moment of the snapshot that was last proven.
+    pub last_proof: Option<Zoned>,
+    /// Its age in seconds.
+    pub proof_age_seconds: Option<i64>,
+    /// Bytes of the newest snapshot.
+    pub bytes: Option<u64>,
+    /// Rows, documents or files of it, where they were counted.
+    pub rows: Option<u64>,
+    /// How long the last successful backup took, in seconds.
+    pub seconds: Option<f64>,
+    /// The last successful backups, oldest first, at most 12.
+    pub trend: Vec<Point>,
+    /// What the last backup wants known, such as what it could not protect.
+    pub notes: Vec<String>,
+    /// When it is due next.
+    pub next: Option<Zoned>,
+}
+
+impl Entry {
+    /// `source/item`, or the source.
+    pub fn name(&self) -> String {
+        match &self.item {
+            Some(item) => format!("{}/{item}", self.source),
+            None => self.source.clone(),
+        }
+    }
+}
+
+/// One successful backup, for a trend.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Point {
+    /// When it began.
+    pub time: Zoned,
+    /// Bytes read from the source.
+    pub bytes: u64,
+    /// Time it took, in seconds.
+    pub seconds: f64,
+}
+
+/// What kind of problem it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProblemKind {
+    /// The last attempt failed.
+    Failed,
+    /// There is no snapshot although it was seen.
+    NeverBackedUp,
+    /// The newest snapshot is too old.
+    Late,
+    /// The content differs from before: see [`super::anomaly`].
+    Anomaly,
+    /// The source no longer has it.
+    Vanished,
+    /// No fresh proof.
+    NotProven,
+    /// The repository cannot be read.
+    Repository,
+    /// A run of the whole failed or was killed.
+    Run,
+}
+
+impl ProblemKind {
+    /// Its name, as in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::NeverBackedUp => "never-backed-up",
+            Self::Late => "late",
+            Self::Anomaly => "anomaly",
+            Self::Vanished => "vanished",
+            Self::NotProven => "not-proven",
+            Self::Repository => "repository",
+            Self::Run => "run",
+        }
+    }
+
+    /// The reverse of [`Self::as_str`].
+    pub fn parse(text: &str) -> Option<Self> {
+        [
+            Self::Failed,
+            Self::NeverBackedUp,
+            Self::Late,
+            Self::Anomaly,
+            Self::Vanished,
+            Self::NotProven,
+            Self::Repository,
+            Self::Run,
+        ]
+        .into_iter()
+        .find(|kind| kind.as_str() == text)
+    }
+}
+
+/// Something that somebody should do something about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// What kind.
+    pub kind: ProblemKind,
+    /// Since when, as far as known.
+    pub since: Option<Zoned>,
+    /// What happened, in one line or a few.
+    pub text: String,
+    /// What to do next.
+    pub hint: Option<String>,
+}
+
+/// A source of the configuration.
+#[derive(Debug, Clone, Serialize)]
+pub struct SourceEntry {
+    /// Its name.
+    pub source: String,
+    /// Its kind.
+    pub kind: String,
+    /// Its schedule, as configured.
+    pub schedule: Option<String>,
+    /// When it is due next.
+    pub next: Option<Zoned>,
+    /// When its last run began.
+    pub last_run: Option<Zoned>,
+    /// When it was last asked successfully what it has.
+    pub last_discovery: Option<Zoned>,
+    /// What it had then.
+    pub discovered: u64,
+    /// What was excluded then.
+    pub excluded: u64,
+}
+
+/// A run that is going on.
+#[derive(Debug, Clone, Serialize)]
+pub struct Running {
+    /// Name of the run.
+    pub run: String,
+    /// When it began.
+    pub started: Zoned,
+    /// Items being read at this moment.
+    pub items: Vec<String>,
+}
+
+/// A channel of alerts.
+#[derive(Debug, Clone, Serialize)]
+pub struct ChannelEntry {
+    /// Its name.
+    pub channel: String,
+    /// Its kind.
+    pub kind: String,
+    /// When it last took a message.
+    pub last_delivery: Option<Zoned>,
+    /// Messages that wait to be delivered.
+    pub waiting: u64,
+    /// Since when it takes none, if it does not.
+    pub failing_since: Option<Zoned>,
+    /// What it said last, if it does not.
+    pub error: Option<String>,
+}
+
+/// The repository.
+#[derive(Debug, Clone, Serialize)]
+pub struct RepositoryEntry {
+    /// Where it is, without passwords.
+    pub location: String,
+    /// Bytes of its packs, where they can be counted quickly.
+    pub bytes: Option<u64>,
+    /// Bytes free where it lies.
+    pub free: Option<u64>,
+    /// Snapshots of this program in it.
+    pub snapshots: u64,
+    /// Why it could not be read now. Ages are then those of the last look.
+    pub error: Option<String>,
+}

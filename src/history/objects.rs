@@ -1,0 +1,188 @@
+//! Tables, collections and the like of an item: what is known of them, and bringing that up to date.
+
+use std::collections::HashMap;
+
+use rusqlite::{Transaction, params};
+
+use super::{
+    anomaly::{Kind, Open, Past, PastObject, pattern},
+    content::{Content, Counted, Key},
+    pack::{pack, unpack},
+    signed, unsigned,
+};
+use crate::stream::digest::Digest128;
+
+/// So many counts of a table are kept.
+const POINTS: usize = 30;
+
+/// An object as stored.
+pub(super) struct Stored {
+    id: i64,
+    rows: u64,
+    digest: Digest128,
+    gone: bool,
+    /// Pairs of seconds since 1970 and rows.
+    trend: Vec<[i64; 2]>,
+}
+
+/// All objects ever seen of an item.
+pub(super) fn load(tx: &Transaction<'_>, item: i64) -> rusqlite::Result<HashMap<Key, Stored>> {
+    let mut statement = tx.prepare_cached(
+        "SELECT id, kind, schema, name, rows, digest, gone, trend FROM object WHERE item = ?1",
+    )?;
+    let rows = statement.query_map([item], |row| {
+        let key = Key { kind: row.get(1)?, schema: row.get(2)?, name: row.get(3)? };
+        let digest: [u8; 16] = row.get(5)?;
+        let stored = Stored {
+            id: row.get(0)?,
+            rows: unsigned(row.get(4)?),
+            digest: Digest128::from_bits(u128::from_be_bytes(digest)),
+            gone: row.get::<_, Option<i64>>(6)?.is_some(),
+            trend: unpack(row.get_ref(7)?.as_blob()?),
+        };
+        Ok((key, stored))
+    })?;
+    rows.collect()
+}
+
+/// What [`super::anomaly::judge`] needs of them.
+pub(super) fn past(stored: &HashMap<Key, Stored>) -> HashMap<Key, PastObject> {
+    stored
+        .iter()
+        .filter(|(_, object)| !object.gone)
+        .map(|(key, object)| {
+            let counts = object.trend.iter().map(|point| unsigned(point[1])).collect();
+            (key.clone(), PastObject { counts, digest: object.digest })
+        })
+        .collect()
+}
+
+/// Brings the stored objects up to date. The trend of one that has lost rows suspiciously stays as it was until
+/// somebody accepts the loss.
+pub(super) fn store(
+    tx: &Transaction<'_>,
+    item: i64,
+    stored: &HashMap<Key, Stored>,
+    content: &Content,
+    suspicious: &dyn Fn(&str) -> bool,
+) -> rusqlite::Result<()> {
+    let mut seen = std::collections::HashSet::new();
+    for object in &content.objects {
+        seen.insert(&object.key);
+        let before = stored.get(&object.key);
+        if before.is_some_and(|b| b.rows == object.rows && b.digest == object.digest && !b.gone) {
+            continue;
+        }
+        let mut trend = before.map(|b| b.trend.clone()).unwrap_or_default();
+        let same_rows = trend.last().is_some_and(|last| unsigned(last[1]) == object.rows);
+        if !same_rows && !suspicious(&object.key.name()) {
+            trend.push([content.time / 1000, signed(object.rows)]);
+        }
+        write(tx, item, before.map(|b| b.id), object, content.time, trend)?;
+    }
+    let mut gone = tx.prepare_cached("UPDATE object SET gone = ?2 WHERE id = ?1")?;
+    for (_, object) in stored.iter().filter(|(key, object)| !object.gone && !seen.contains(key)) {
+        gone.execute(params![object.id, content.time])?;
+    }
+    Ok(())
+}
+
+fn write(
+    tx: &Transaction<'_>,
+    item: i64,
+    id: Option<i64>,
+    object: &Counted,
+    time: i64,
+    mut trend: Vec<[i64; 2]>,
+) -> rusqlite::Result<()> {
+    trend.drain(..trend.len().saturating_sub(POINTS));
+    let digest = object.digest.to_bits().to_be_bytes();
+    let (rows, trend) = (signed(object.rows), pack(&trend));
+    match id {
+        Some(id) => tx
+            .prepare_cached(
+                "UPDATE object SET rows = ?2, digest = ?3, changed = ?4, gone = NULL, trend = ?5 WHERE id = ?1",
+            )?
+            .execute(params![id, rows, digest, time, trend])?,
+        None => {
+            let Key { kind, schema, name } = &object.key;
+            tx.prepare_cached(
+                "INSERT INTO object (item, kind, schema, name, rows, digest, changed, trend) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            )?
+            .execute(params![item, kind, schema, name, rows, digest, time, trend])?
+        }
+    };
+    Ok(())
+}
+
+/// Takes the present rows of an object for what is to be compared with from now on.
+pub(super) fn accept(tx: &Transaction<'_>, item: i64, shown: &str, now: i64) -> rusqlite::Result<()> {
+    for (key, object) in load(tx, item)?.into_iter().filter(|(key, _)| key.name() == shown) {
+        let mut trend = object.trend;
+        trend.push([now / 1000, signed(object.rows)]);
+        trend.drain(..trend.len().saturating_sub(POINTS));
+        tx.execute(
+            "UPDATE object SET trend = ?2 WHERE id = ?1 AND name = ?3",
+            params![object.id, pack(&trend), key.name],
+        )?;
+    }
+    Ok(())
+}
+
+/// Open anomalies of an item.
+pub(super) fn open_anomalies(tx: &Transaction<'_>, item: i64) -> rusqlite::Result<Vec<Open>> {
+    let mut statement = tx.prepare_cached(
+        "SELECT id, kind, object, before FROM anomaly \
+         WHERE item = ?1 AND accepted IS NULL AND resolved IS NULL ORDER BY id",
+    )?;
+    let rows = statement.query_map([item], |row| {
+        let kind: String = row.get(1)?;
+        Ok(Kind::parse(&kind).map(|kind| {
+            Ok(Open { id: row.get(0)?, kind, object: row.get(2)?, before: unsigned(row.get(3)?) })
+        }))
+    })?;
+    // A kind that a later version added is left for that version.
+    rows.filter_map(|row| row.transpose()).map(|row| row.and_then(|inner| inner)).collect()
+}
+
+/// How often objects of each name pattern were gone and that was accepted.
+fn usual_gone(tx: &Transaction<'_>, item: i64) -> rusqlite::Result<HashMap<String, usize>> {
+    let mut statement = tx.prepare_cached(
+        "SELECT object FROM anomaly WHERE item = ?1 AND kind = 'object' AND accepted IS NOT NULL",
+    )?;
+    let mut usual = HashMap::new();
+    for object in statement.query_map([item], |row| row.get::<_, String>(0))? {
+        let object: String = object?;
+        *usual.entry(pattern(&object)).or_default() += 1;
+    }
+    Ok(usual)
+}
+
+/// What is known of an item before a backup is judged, apart from its own row.
+pub(super) fn past_of(
+    tx: &Transaction<'_>,
+    item: i64,
+    stored: &HashMap<Key, Stored>,
+) -> rusqlite::Result<Past> {
+    Ok(Past {
+        objects: past(stored),
+        usual_gone: usual_gone(tx, item)?,
+        open: open_anomalies(tx, item)?,
+        ..Past::default()
+    })
+}
+
+/// Whether two items hold so much the same that one may be the other renamed, and what they share.
+pub(super) fn likeness(one: &HashMap<Key, Stored>, other: &HashMap<Key, Stored>) -> Option<&'static str> {
+    fn there(objects: &HashMap<Key, Stored>) -> HashMap<&Key, &Stored> {
+        objects.iter().filter(|(_, object)| !object.gone).collect()
+    }
+    // What was there when the item was last backed up counts, and that was before it was gone.
+    let (one, other) = (there(one), there(other));
+    if one.is_empty() || one.len() != other.len() || !one.keys().all(|key| other.contains_key(key)) {
+        return None;
+    }
+    let same = one.iter().all(|(key, object)| other.get(key).is_some_and(|o| o.digest == object.digest));
+    Some(if same { "the same content" } else { "the same tables" })
+}

@@ -1,0 +1,184 @@
+//! Beginning a history from what the repository tells: after it was lost or damaged, and on a machine that never had one.
+
+use std::collections::{HashMap, HashSet};
+
+use jiff::Zoned;
+use rusqlite::{Transaction, params};
+
+use super::{
+    Content, History, Opened, millis,
+    record::{OK, item_id, succeeded},
+    signed,
+};
+use crate::{
+    backup::{ItemOutcome, ItemReport},
+    config::{AnomalyRules, Config},
+    error::Result,
+    repository::{Repository, Snapshot, SnapshotFiles},
+    source::{Files, MANIFEST, manifest::Manifest},
+    stream::cancel::Cancel,
+};
+
+/// Snapshots this far apart are not of one run.
+const ONE_RUN: i64 = 6 * 3_600_000;
+/// Marks that this history was begun from manifests.
+const DONE: &str = "rebuilt";
+
+/// What a history was rebuilt from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rebuilt {
+    /// Snapshots read.
+    pub snapshots: usize,
+    /// Their items.
+    pub items: usize,
+    /// Snapshots whose manifest could not be read.
+    pub unreadable: usize,
+}
+
+impl Rebuilt {
+    /// In a sentence.
+    pub fn text(&self) -> String {
+        let unreadable = match self.unreadable {
+            0 => String::new(),
+            n => format!(" (the manifests of {n} could not be read)"),
+        };
+        format!(
+            "the history was rebuilt from {} snapshots of {} items{unreadable}; what failed, vanished or was accepted \
+             before is not known",
+            self.snapshots, self.items
+        )
+    }
+}
+
+impl History {
+    /// Fills a history that has just begun from the repository's snapshots and their manifests, oldest first, as if each
+    /// had been backed up now: what is suspicious is found again. Returns nothing if there was nothing to do.
+    pub fn rebuild(
+        &self,
+        config: &Config,
+        repository: &Repository,
+        cancel: &Cancel,
+    ) -> Result<Option<Rebuilt>> {
+        if self.opened() == &Opened::Memory || self.read(|tx| Self::meta(tx, DONE))?.is_some() {
+            return Ok(None);
+        }
+        let empty = self.read(|tx| {
+            tx.query_row("SELECT NOT EXISTS (SELECT 1 FROM attempt WHERE outcome = ?1)", [OK], |row| {
+                row.get(0)
+            })
+        })?;
+        let (snapshots, _) = repository.readable_snapshots()?;
+        let mut done = None;
+        if empty && !snapshots.is_empty() {
+            done = Some(self.read_manifests(config, repository, &snapshots, cancel)?);
+        }
+        let said = done.as_ref().map(Rebuilt::text).unwrap_or_default();
+        self.change(|tx| Self::set_meta(tx, DONE, &format!("{}\n{said}", millis(&Zoned::now()))))?;
+        Ok(done)
+    }
+
+    /// When and from what the history was rebuilt, if it was.
+    pub fn rebuilt_note(&self) -> Result<Option<String>> {
+        let meta = self.read(|tx| Self::meta(tx, DONE))?;
+        Ok(meta.as_deref().and_then(|text| text.split_once('\n')).filter(|(_, said)| !said.is_empty()).map(
+            |(time, said)| {
+                let time = super::zoned(time.parse().unwrap_or(0));
+                format!("on {} {said}", time.strftime("%Y-%m-%d %H:%M"))
+            },
+        ))
+    }
+
+    fn read_manifests(
+        &self,
+        config: &Config,
+        repository: &Repository,
+        snapshots: &[Snapshot],
+        cancel: &Cancel,
+    ) -> Result<Rebuilt> {
+        let reader = repository.reader()?;
+        let mut rebuilt = Rebuilt { snapshots: snapshots.len(), items: 0, unreadable: 0 };
+        let mut runs = Runs::default();
+        let usual = AnomalyRules::default();
+        let mut items = HashSet::new();
+        for snapshot in snapshots {
+            cancel.check()?;
+            items.insert((snapshot.source.as_str(), snapshot.item.as_str()));
+            let files = SnapshotFiles::new(&reader, snapshot);
+            let manifest = files.read(MANIFEST).and_then(|json| Manifest::from_json(&json));
+            let content = manifest.as_ref().map(Content::of).unwrap_or_else(|_| {
+                rebuilt.unreadable += 1;
+                Content {
+                    time: snapshot.time.timestamp().as_millisecond(),
+                    bytes: snapshot.bytes,
+                    ..Content::default()
+                }
+            });
+            let rules = config.source(&snapshot.source).map_or(&usual, |source| &source.anomalies);
+            let took = manifest.as_ref().map_or(0.0, |m| m.started.duration_until(&m.ended).as_secs_f64());
+            self.change(|tx| runs.add(tx, snapshot, &content, took, rules))?;
+        }
+        rebuilt.items = items.len();
+        Ok(rebuilt)
+    }
+}
+
+/// The runs that snapshots are taken for: those of a source that are close to each other, each item once.
+#[derive(Default)]
+struct Runs {
+    last: HashMap<String, (i64, i64, HashSet<String>)>,
+}
+
+impl Runs {
+    fn add(
+        &mut self,
+        tx: &Transaction<'_>,
+        snapshot: &Snapshot,
+        content: &Content,
+        took: f64,
+        rules: &AnomalyRules,
+    ) -> rusqlite::Result<()> {
+        let fits = self.last.get(&snapshot.source).is_some_and(|(_, started, items)| {
+            content.time - started < ONE_RUN && !items.contains(&snapshot.item)
+        });
+        if !fits {
+            let name = format!("rebuilt-{}", snapshot.id);
+            tx.execute(
+                "INSERT INTO run (name, kind, host, started, ended, outcome, told) VALUES (?1, 'rebuilt', ?2, ?3, ?3, 'ok', 1)",
+                params![name, snapshot.host, content.time],
+            )?;
+            let run = (tx.last_insert_rowid(), content.time, HashSet::new());
+            self.last.insert(snapshot.source.clone(), run);
+        }
+        let Some((run, started, items)) = self.last.get_mut(&snapshot.source) else { return Ok(()) };
+        let (run, started) = (*run, *started);
+        items.insert(snapshot.item.clone());
+        let item = item_id(tx, &snapshot.source, &snapshot.item, &snapshot.kind, content.time)?;
+        tx.execute("UPDATE item SET first_seen = MIN(first_seen, ?2) WHERE id = ?1", [item, content.time])?;
+        let report = ItemReport {
+            source: snapshot.source.clone(),
+            item: Some(snapshot.item.clone()),
+            kind: snapshot.kind.clone(),
+            outcome: ItemOutcome::Ok,
+            snapshot: Some(snapshot.id.clone()),
+            bytes_read: content.bytes,
+            bytes_added: 0,
+            seconds: took,
+            error: None,
+            notes: Vec::new(),
+            suspicious: Vec::new(),
+        };
+        tx.execute(
+            "INSERT INTO attempt (run, item, began, took, outcome, bytes, rows) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            params![
+                run,
+                item,
+                content.time - started,
+                (took * 1000.0) as i64,
+                OK,
+                signed(content.bytes),
+                content.rows.map(signed)
+            ],
+        )?;
+        succeeded(tx, run, item, &report, content, rules).map(|_| ())
+    }
+}

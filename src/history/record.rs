@@ -1,0 +1,461 @@
+//! Writing down a run while it happens.
+
+use std::{
+    fs::{self, File},
+    path::PathBuf,
+};
+
+use jiff::Zoned;
+use rusqlite::{OptionalExtension, Transaction, params};
+use rustix::fs::{FlockOperation, flock};
+
+use super::{
+    Content, History, RUNNING,
+    anomaly::{Finding, Kind, Verdict, judge},
+    millis, objects,
+    pack::{pack, unpack},
+    signed, unsigned,
+};
+use crate::{
+    backup::ItemReport,
+    config::AnomalyRules,
+    error::{Error, Result},
+};
+
+/// So many backups are kept for the trend of an item.
+const POINTS: usize = 12;
+
+/// Outcomes as stored.
+pub(super) const OK: i64 = 0;
+pub(super) const FAILED: i64 = 1;
+pub(super) const INTERRUPTED: i64 = 2;
+
+/// What is known of a run when it begins.
+#[derive(Debug)]
+pub struct RunBegin<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// When it began.
+    pub started: &'a Zoned,
+    /// The host.
+    pub host: &'a str,
+    /// Names and kinds of its sources.
+    pub sources: &'a [(String, &'static str)],
+    /// Id that systemd gave this invocation of the unit, if it did.
+    pub invocation: Option<&'a str>,
+}
+
+/// What is known of a run when it ends.
+#[derive(Debug)]
+pub struct RunEnd<'a> {
+    /// `ok`, `partial` or `failed`.
+    pub outcome: &'a str,
+    /// What ended it as a whole.
+    pub error: Option<&'a str>,
+    /// Snapshots that retention removed.
+    pub forgotten: u64,
+}
+
+/// A run being written down.
+pub struct RunRecord<'h> {
+    history: &'h History,
+    pub(super) id: i64,
+    started: i64,
+    sources: Vec<(String, &'static str)>,
+    /// Locked as long as this process lives: how others see that the run has not died.
+    alive: Option<(File, PathBuf)>,
+}
+
+impl History {
+    /// Writes down that a run begins.
+    pub fn begin_run(&self, begin: &RunBegin<'_>) -> Result<RunRecord<'_>> {
+        let alive = self.alive_file(begin.name)?;
+        let started = millis(begin.started);
+        let id = self.change(|tx| {
+            tx.execute(
+                "INSERT INTO run (name, kind, host, invocation, started) VALUES (?1, 'backup', ?2, ?3, ?4)",
+                params![begin.name, begin.host, begin.invocation, started],
+            )?;
+            let id = tx.last_insert_rowid();
+            for (source, _) in begin.sources {
+                tx.execute("INSERT INTO discovery (run, source) VALUES (?1, ?2)", params![id, source])?;
+            }
+            Ok(id)
+        })?;
+        Ok(RunRecord { history: self, id, started, sources: begin.sources.to_vec(), alive })
+    }
+
+    fn alive_file(&self, run: &str) -> Result<Option<(File, PathBuf)>> {
+        let Some(state_dir) = &self.state_dir else { return Ok(None) };
+        let path = state_dir.join(RUNNING).join(run);
+        let failed =
+            |e: std::io::Error| Error::failed(format!("cannot write {}", path.display())).because(&e);
+        let file = super::private_file(&path).map_err(failed)?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|e| failed(e.into()))?;
+        Ok(Some((file, path)))
+    }
+
+    /// Does the process of a run that has not ended still live?
+    pub(super) fn is_alive(&self, run: &str) -> bool {
+        let Some(state_dir) = &self.state_dir else { return true };
+        let path = state_dir.join(RUNNING).join(run);
+        let Ok(file) = File::open(&path) else { return false };
+        // What cannot be told counts as alive: an alert less, not a false one.
+        match flock(&file, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => {
+                // What cannot be removed is in nobody's way.
+                let _ = fs::remove_file(&path);
+                false
+            }
+            Err(_) => true,
+        }
+    }
+
+    /// Marks runs whose process has died as interrupted, and the items it was reading as failed. Returns how many.
+    pub fn mark_interrupted(&self, now: &Zoned) -> Result<usize> {
+        let open: Vec<(i64, String, i64)> = self.read(|tx| {
+            let mut statement = tx.prepare("SELECT id, name, started FROM run WHERE ended IS NULL")?;
+            let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+            rows.collect()
+        })?;
+        let dead: Vec<_> = open.into_iter().filter(|(_, name, _)| !self.is_alive(name)).collect();
+        if dead.is_empty() {
+            return Ok(0);
+        }
+        let now = millis(now);
+        self.change(|tx| {
+            for (run, _, started) in &dead {
+                interrupt(tx, *run, *started, now)?;
+            }
+            Ok(dead.len())
+        })
+    }
+}
+
+fn interrupt(tx: &Transaction<'_>, run: i64, started: i64, now: i64) -> rusqlite::Result<()> {
+    let begin = super::zoned(started).strftime("%Y-%m-%d %H:%M:%S").to_string();
+    let text = format!(
+        "the run that began at {begin} was interrupted: it was killed or the machine went down\n  → \
+         see the journal for the reason (out of memory?); the next run backs up what is missing"
+    );
+    // Another process may have been quicker.
+    let changed = tx.execute(
+        "UPDATE run SET ended = ?2, outcome = 'interrupted' WHERE id = ?1 AND ended IS NULL",
+        params![run, now],
+    )?;
+    if changed == 0 {
+        return Ok(());
+    }
+    tx.execute(
+        "UPDATE item SET last_run = ?1, last_time = ?2, failed_since = COALESCE(failed_since, ?2), error = ?3 \
+         WHERE id IN (SELECT item FROM attempt WHERE run = ?1 AND outcome IS NULL)",
+        params![run, started, text],
+    )?;
+    tx.execute(
+        "UPDATE attempt SET outcome = ?2 WHERE run = ?1 AND outcome IS NULL",
+        params![run, INTERRUPTED],
+    )?;
+    let mut sources = tx.prepare("SELECT source FROM discovery WHERE run = ?1")?;
+    let sources: Vec<String> =
+        sources.query_map([run], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+    for source in sources {
+        fail_source(tx, &source, run, started, &text)?;
+    }
+    Ok(())
+}
+
+/// Notes that something failed that concerns a source as a whole.
+fn fail_source(tx: &Transaction<'_>, source: &str, run: i64, time: i64, error: &str) -> rusqlite::Result<()> {
+    // The kind is not known of a source that was never asked; the next run fills it in.
+    let item = item_id(tx, source, "", "", time)?;
+    tx.execute(
+        "UPDATE item SET last_run = ?2, last_time = ?3, failed_since = COALESCE(failed_since, ?3), error = ?4 \
+         WHERE id = ?1",
+        params![item, run, time, error],
+    )?;
+    Ok(())
+}
+
+/// Number of an item, which is written down if it is new.
+pub(super) fn item_id(
+    tx: &Transaction<'_>,
+    source: &str,
+    name: &str,
+    kind: &str,
+    now: i64,
+) -> rusqlite::Result<i64> {
+    let found = tx
+        .prepare_cached("SELECT id FROM item WHERE source = ?1 AND name = ?2")?
+        .query_row([source, name], |row| row.get(0))
+        .optional()?;
+    if let Some(id) = found {
+        return Ok(id);
+    }
+    tx.prepare_cached("INSERT INTO item (source, name, kind, first_seen) VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![source, name, kind, now])?;
+    Ok(tx.last_insert_rowid())
+}
+
+/// Number of a text, each of which is stored once.
+fn text_id(tx: &Transaction<'_>, text: &str) -> rusqlite::Result<i64> {
+    tx.execute("INSERT OR IGNORE INTO text (text) VALUES (?1)", [text])?;
+    tx.query_row("SELECT id FROM text WHERE text = ?1", [text], |row| row.get(0))
+}
+
+impl RunRecord<'_> {
+    pub(super) fn history(&self) -> &History {
+        self.history
+    }
+
+    /// Writes down that an item is being read.
+    pub fn item_started(&self, source: &str, item: &str, kind: &str, now: &Zoned) -> Result<()> {
+        let now = millis(now);
+        self.history.change(|tx| {
+            let item = item_id(tx, source, item, kind, now)?;
+            tx.prepare_cached("INSERT OR REPLACE INTO attempt (run, item, began) VALUES (?1, ?2, ?3)")?
+                .execute(params![self.id, item, now - self.started])?;
+            Ok(())
+        })
+    }
+
+    /// Writes down what came of an item, judges it by its past, and returns what is suspicious.
+    pub fn item_finished(
+        &self,
+        report: &ItemReport,
+        content: Option<&Content>,
+        rules: &AnomalyRules,
+        now: &Zoned,
+    ) -> Result<Vec<Finding>> {
+        let now = millis(now);
+        self.history.change(|tx| {
+            let item = item_id(tx, &report.source, report.item.as_deref().unwrap_or(""), &report.kind, now)?;
+            let took = (report.seconds * 1000.0) as i64;
+            attempt(tx, self.id, item, report, content, (now - self.started - took).max(0))?;
+            match content.filter(|_| report.succeeded()) {
+                Some(content) => succeeded(tx, self.id, item, report, content, rules),
+                None => {
+                    let error = report.error.as_deref().unwrap_or("failed");
+                    tx.execute(
+                        "UPDATE item SET kind = ?5, last_run = ?2, last_time = ?3, error = ?4, \
+                         failed_since = COALESCE(failed_since, ?3) WHERE id = ?1",
+                        params![item, self.id, now, error, report.kind],
+                    )?;
+                    Ok(Vec::new())
+                }
+            }
+        })
+    }
+
+    /// Writes down that the run has ended. A failure of the run as a whole is one of each of its sources.
+    pub fn finish(mut self, end: &RunEnd<'_>, now: &Zoned) -> Result<()> {
+        let now = millis(now);
+        let done = self.history.change(|tx| {
+            super::discovery::guess_renames(tx, self.id)?;
+            tx.execute(
+                "UPDATE run SET ended = ?2, outcome = ?3, error = ?4, forgotten = ?5 WHERE id = ?1",
+                params![self.id, now, end.outcome, end.error, signed(end.forgotten)],
+            )?;
+            for (source, kind) in &self.sources {
+                match end.error {
+                    Some(error) => fail_source(tx, source, self.id, self.started, error)?,
+                    None => {
+                        // A source that could not be asked has its own failure from this very run.
+                        tx.execute(
+                            "UPDATE item SET failed_since = NULL, error = NULL WHERE source = ?1 AND name = '' \
+                             AND NOT EXISTS (SELECT 1 FROM attempt WHERE run = ?2 AND item = item.id AND outcome = ?3)",
+                            params![source, self.id, FAILED],
+                        )?;
+                    }
+                }
+                tx.execute(
+                    "UPDATE item SET kind = ?2, last_run = ?3, last_time = ?4 WHERE source = ?1 AND name = ''",
+                    params![source, kind, self.id, self.started],
+                )?;
+            }
+            Ok(())
+        });
+        if done.is_ok()
+            && let Some((_, path)) = self.alive.take()
+        {
+            // Left behind it is taken for that of a dead run that has ended already.
+            let _ = fs::remove_file(path);
+        }
+        done
+    }
+}
+
+fn attempt(
+    tx: &Transaction<'_>,
+    run: i64,
+    item: i64,
+    report: &ItemReport,
+    content: Option<&Content>,
+    began: i64,
+) -> rusqlite::Result<()> {
+    let error = report.error.as_deref().map(|text| text_id(tx, text)).transpose()?;
+    let outcome = if report.succeeded() { OK } else { FAILED };
+    let short = report.snapshot.as_deref().and_then(|id| u64::from_str_radix(id.get(..16)?, 16).ok());
+    tx.prepare_cached(
+        "INSERT INTO attempt (run, item, began, took, outcome, bytes_read, bytes_added, bytes, rows, snapshot, error) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT DO UPDATE SET took = ?4, outcome = ?5, \
+         bytes_read = ?6, bytes_added = ?7, bytes = ?8, rows = ?9, snapshot = ?10, error = ?11",
+    )?
+    .execute(params![
+        run,
+        item,
+        began,
+        (report.seconds * 1000.0) as i64,
+        outcome,
+        signed(report.bytes_read),
+        signed(report.bytes_added),
+        content.map(|content| signed(content.bytes)),
+        content.and_then(|content| content.rows).map(signed),
+        short.map(u64::cast_signed),
+        error,
+    ])?;
+    Ok(())
+}
+
+/// What the item's own row says before a backup is written down.
+struct Before {
+    trend: Vec<[i64; 3]>,
+    size_base: i64,
+    fingerprint: Option<[u8; 16]>,
+    changed: Option<i64>,
+    changes: i64,
+    longest_still: i64,
+}
+
+fn before(tx: &Transaction<'_>, item: i64) -> rusqlite::Result<Before> {
+    tx.prepare_cached(
+        "SELECT trend, size_base, fingerprint, changed, changes, longest_still FROM item WHERE id = ?1",
+    )?
+    .query_row([item], |row| {
+        Ok(Before {
+            trend: unpack(row.get_ref(0)?.as_blob_or_null()?.unwrap_or_default()),
+            size_base: row.get(1)?,
+            fingerprint: row.get(2)?,
+            changed: row.get(3)?,
+            changes: row.get(4)?,
+            longest_still: row.get(5)?,
+        })
+    })
+}
+
+/// Writes down a good backup; the same for one of now and one read from the repository.
+pub(super) fn succeeded(
+    tx: &Transaction<'_>,
+    run: i64,
+    item: i64,
+    report: &ItemReport,
+    content: &Content,
+    rules: &AnomalyRules,
+) -> rusqlite::Result<Vec<Finding>> {
+    let before = before(tx, item)?;
+    let stored = objects::load(tx, item)?;
+    let mut past = objects::past_of(tx, item, &stored)?;
+    let fingerprint = content.fingerprint.map(|digest| digest.to_bits().to_be_bytes());
+    past.same = fingerprint.is_some() && fingerprint == before.fingerprint;
+    past.sizes =
+        before.trend.iter().filter(|p| p[0] * 1000 >= before.size_base).map(|p| unsigned(p[1])).collect();
+    past.changes = unsigned(before.changes);
+    past.changed = before.changed;
+    past.longest_still = before.longest_still;
+    let verdict = judge(rules, &past, content, content.time);
+    write_verdict(tx, run, item, content.time, &verdict)?;
+
+    let rows_in_doubt = |name: &str| {
+        let found = verdict.found.iter().any(|f| f.kind == Kind::Rows && f.object == name);
+        let open = |o: &super::anomaly::Open| {
+            o.kind == Kind::Rows && o.object == name && !verdict.resolved.contains(&o.id)
+        };
+        found || past.open.iter().any(open)
+    };
+    if content.rows.is_some() {
+        objects::store(tx, item, &stored, content, &rows_in_doubt)?;
+    }
+    let took = (report.seconds * 1000.0) as i64;
+    let mut trend = before.trend;
+    trend.push([content.time / 1000, signed(content.bytes), took]);
+    trend.drain(..trend.len().saturating_sub(POINTS));
+    let still = before.changed.filter(|_| !past.same).map_or(0, |changed| content.time - changed);
+    tx.prepare_cached(
+        "UPDATE item SET kind = ?2, last_run = ?3, last_time = ?4, failed_since = NULL, error = NULL, \
+         good_run = ?3, good_time = ?4, good_millis = ?5, rows = ?6, bytes = ?7, notes = ?8, trend = ?9, \
+         fingerprint = ?10, changed = ?11, changes = changes + ?12, longest_still = MAX(longest_still, ?13), \
+         gone_since = NULL WHERE id = ?1",
+    )?
+    .execute(params![
+        item,
+        report.kind,
+        run,
+        content.time,
+        took,
+        content.rows.map(signed),
+        signed(content.bytes),
+        (!content.notes.is_empty()).then(|| serde_json::to_string(&content.notes).unwrap_or_default()),
+        pack(&trend),
+        fingerprint,
+        if past.same { before.changed } else { fingerprint.map(|_| content.time) },
+        i64::from(!past.same && before.fingerprint.is_some()),
+        still,
+    ])?;
+    if let Some(id) = report.snapshot.as_deref().and_then(crate::repository::id_bytes) {
+        super::snapshots::remember(tx, &id, item, content.time, content.bytes)?;
+    }
+    Ok(verdict.found)
+}
+
+fn write_verdict(
+    tx: &Transaction<'_>,
+    run: i64,
+    item: i64,
+    time: i64,
+    verdict: &Verdict,
+) -> rusqlite::Result<()> {
+    for finding in &verdict.found {
+        add_anomaly(tx, run, item, time, finding)?;
+    }
+    for id in &verdict.resolved {
+        tx.execute("UPDATE anomaly SET resolved = ?2 WHERE id = ?1", params![id, time])?;
+    }
+    Ok(())
+}
+
+/// Writes down something suspicious.
+pub(super) fn add_anomaly(
+    tx: &Transaction<'_>,
+    run: i64,
+    item: i64,
+    time: i64,
+    finding: &Finding,
+) -> rusqlite::Result<()> {
+    tx.prepare_cached(
+        "INSERT INTO anomaly (item, kind, object, before, after, text, run, time) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+    )?
+    .execute(params![
+        item,
+        finding.kind.as_str(),
+        finding.object,
+        signed(finding.before),
+        signed(finding.after),
+        finding.text,
+        run,
+        time,
+    ])?;
+    Ok(())
+}
+
+/// Writes down an event in the life of an item.
+pub(super) fn event(
+    tx: &Transaction<'_>,
+    item: i64,
+    time: i64,
+    what: &str,
+    detail: Option<&str>,
+) -> rusqlite::Result<()> {
+    tx.prepare_cached("INSERT INTO event (time, item, what, detail) VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![time, item, what, detail])?;
+    Ok(())
+}

@@ -1,0 +1,265 @@
+//! The ledger as metrics in Prometheus' text format, for node_exporter's textfile collector:
+//! <https://prometheus.io/docs/instrumenting/exposition_formats/>.
+
+use std::{
+    fmt::Write as _,
+    fs::{self, OpenOptions},
+    io::Write as _,
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+};
+
+use jiff::Zoned;
+
+use crate::{
+    error::{Error, Result},
+    history::ledger::{Entry, Ledger, State},
+};
+
+/// All metrics of a ledger.
+pub fn prometheus(ledger: &Ledger) -> String {
+    let mut out = Families::default();
+    out.family("tik_backup_build_info", "Version of the program; always 1.")
+        .sample(&[("version", env!("CARGO_PKG_VERSION"))], 1.0);
+    out.family("tik_backup_ledger_timestamp_seconds", "When these metrics were drawn up.")
+        .sample(&[], seconds(&ledger.at));
+    out.family("tik_backup_ok", "1 if nothing is wrong, 0 otherwise.").sample(&[], flag(ledger.summary.ok));
+    out.family("tik_backup_problems", "Problems that somebody should do something about.")
+        .sample(&[], ledger.summary.problems as f64);
+    totals(&mut out, ledger);
+    items(&mut out, ledger);
+    sources(&mut out, ledger);
+    repository(&mut out, ledger);
+    alerts(&mut out, ledger);
+    out.text
+}
+
+fn totals(out: &mut Families, ledger: &Ledger) {
+    out.family("tik_backup_items", "Items in each state.");
+    for state in State::ALL {
+        let count =
+            ledger.summary.states.iter().find(|count| count.state == state).map_or(0, |count| count.items);
+        out.sample(&[("state", state.as_str())], count as f64);
+    }
+    out.family("tik_backup_expected_items", "Items that should be backed up.")
+        .sample(&[], ledger.summary.expected as f64);
+    out.family("tik_backup_backed_up_items", "Expected items whose newest snapshot is young enough.")
+        .sample(&[], ledger.summary.backed_up as f64);
+    out.family("tik_backup_proven_items", "Expected items whose last proof is young enough.")
+        .sample(&[], ledger.summary.proven as f64);
+    out.family("tik_backup_running_runs", "Runs that are going on.").sample(&[], ledger.running.len() as f64);
+}
+
+fn items(out: &mut Families, ledger: &Ledger) {
+    type Value = fn(&Entry) -> Option<f64>;
+    let families: [(&str, &str, Value); 10] = [
+        ("tik_backup_item_last_success_timestamp_seconds", "Moment of the newest snapshot.", |entry| {
+            entry.last_backup.as_ref().map(seconds)
+        }),
+        (
+            "tik_backup_item_last_proof_timestamp_seconds",
+            "Moment of the snapshot that was last proven to restore.",
+            |entry| entry.last_proof.as_ref().map(seconds),
+        ),
+        ("tik_backup_item_max_age_seconds", "Age from which the newest snapshot is late.", |entry| {
+            entry.max_age_seconds.map(|age| age as f64)
+        }),
+        ("tik_backup_item_size_bytes", "Size of the newest snapshot.", |entry| {
+            entry.bytes.map(|bytes| bytes as f64)
+        }),
+        ("tik_backup_item_rows", "Rows, documents or files of the newest snapshot.", |entry| {
+            entry.rows.map(|rows| rows as f64)
+        }),
+        ("tik_backup_item_duration_seconds", "How long the last successful backup took.", |entry| {
+            entry.seconds
+        }),
+        ("tik_backup_item_snapshots", "Snapshots in the repository.", |entry| Some(entry.snapshots as f64)),
+        ("tik_backup_item_failed", "1 if the last attempt failed.", |entry| {
+            Some(flag(entry.state == State::Failed))
+        }),
+        ("tik_backup_item_held", "1 if retention is held for a suspicious change.", |entry| {
+            Some(flag(entry.held))
+        }),
+        ("tik_backup_item_next_run_timestamp_seconds", "When the item is due next.", |entry| {
+            entry.next.as_ref().map(seconds)
+        }),
+    ];
+    let shown = |entry: &&Entry| entry.item.is_some() && entry.state != State::Excluded;
+    for (name, help, value) in families {
+        out.family(name, help);
+        for entry in ledger.items.iter().filter(shown) {
+            if let Some(value) = value(entry) {
+                let item = entry.item.as_deref().unwrap_or_default();
+                out.sample(&[("source", &entry.source), ("item", item), ("kind", &entry.kind)], value);
+            }
+        }
+    }
+    out.family(
+        "tik_backup_problem",
+        "1 for everything that is wrong; without item it concerns the whole source.",
+    );
+    for entry in &ledger.items {
+        let item = entry.item.as_deref().unwrap_or_default();
+        for problem in &entry.problems {
+            let labels =
+                [("source", entry.source.as_str()), ("item", item), ("problem", problem.kind.as_str())];
+            out.sample(&labels, 1.0);
+        }
+    }
+}
+
+fn sources(out: &mut Families, ledger: &Ledger) {
+    let each = |out: &mut Families, value: &dyn Fn(&crate::history::ledger::SourceEntry) -> Option<f64>| {
+        for source in &ledger.sources {
+            if let Some(value) = value(source) {
+                out.sample(&[("source", &source.source), ("kind", &source.kind)], value);
+            }
+        }
+    };
+    out.family("tik_backup_source_last_run_timestamp_seconds", "When the last run of the source began.");
+    each(out, &|source| source.last_run.as_ref().map(seconds));
+    out.family(
+        "tik_backup_source_last_discovery_timestamp_seconds",
+        "When the source last said what it has.",
+    );
+    each(out, &|source| source.last_discovery.as_ref().map(seconds));
+    out.family("tik_backup_source_discovered_items", "What the source had then, without what is excluded.");
+    each(out, &|source| Some(source.discovered as f64));
+    out.family("tik_backup_source_excluded_items", "What a rule excluded then.");
+    each(out, &|source| Some(source.excluded as f64));
+    out.family("tik_backup_source_next_run_timestamp_seconds", "When the source is due next.");
+    each(out, &|source| source.next.as_ref().map(seconds));
+}
+
+fn repository(out: &mut Families, ledger: &Ledger) {
+    let repository = &ledger.repository;
+    out.family("tik_backup_repository_reachable", "1 if the repository could be read just now.")
+        .sample(&[], flag(repository.error.is_none()));
+    out.family("tik_backup_repository_snapshots", "Snapshots of this program in the repository.")
+        .sample(&[], repository.snapshots as f64);
+    if let Some(bytes) = repository.bytes {
+        out.family("tik_backup_repository_size_bytes", "Bytes of the repository's packs.")
+            .sample(&[], bytes as f64);
+    }
+    if let Some(free) = repository.free {
+        out.family("tik_backup_repository_free_bytes", "Bytes free where the repository lies.")
+            .sample(&[], free as f64);
+    }
+}
+
+fn alerts(out: &mut Families, ledger: &Ledger) {
+    out.family("tik_backup_alert_waiting_messages", "Alerts that wait to be delivered.");
+    for channel in &ledger.alerts {
+        out.sample(&[("channel", &channel.channel), ("kind", &channel.kind)], channel.waiting as f64);
+    }
+    out.family("tik_backup_alert_failing", "1 if the channel did not take the last message.");
+    for channel in &ledger.alerts {
+        let failing = flag(channel.failing_since.is_some());
+        out.sample(&[("channel", &channel.channel), ("kind", &channel.kind)], failing);
+    }
+    out.family("tik_backup_alert_last_delivery_timestamp_seconds", "When the channel last took a message.");
+    for channel in &ledger.alerts {
+        if let Some(last) = &channel.last_delivery {
+            out.sample(&[("channel", &channel.channel), ("kind", &channel.kind)], seconds(last));
+        }
+    }
+}
+
+/// Text with families of metrics, each begun before its samples.
+#[derive(Default)]
+struct Families {
+    text: String,
+    family: &'static str,
+    begun: Option<&'static str>,
+}
+
+impl Families {
+    /// Begins a family of gauges. It appears with its first sample.
+    fn family(&mut self, name: &'static str, help: &'static str) -> &mut Self {
+        self.family = name;
+        self.begun = Some(help);
+        self
+    }
+
+    fn sample(&mut self, labels: &[(&str, &str)], value: f64) {
+        if let Some(help) = self.begun.take() {
+            self.text.push_str(&format!("# HELP {0} {help}\n# TYPE {0} gauge\n", self.family));
+        }
+        self.text.push_str(self.family);
+        for (index, (name, value)) in labels.iter().enumerate() {
+            let open = if index == 0 { '{' } else { ',' };
+            // Writing to a text does not fail.
+            let _ = write!(self.text, "{open}{name}=\"{}\"", escaped(value));
+        }
+        if !labels.is_empty() {
+            self.text.push('}');
+        }
+        let _ = writeln!(self.text, " {value}");
+    }
+}
+
+fn escaped(label: &str) -> String {
+    label.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+fn seconds(time: &Zoned) -> f64 {
+    time.timestamp().as_millisecond() as f64 / 1000.0
+}
+
+fn flag(is: bool) -> f64 {
+    if is { 1.0 } else { 0.0 }
+}
+
+/// Writes a file in one step: whoever reads it finds the old text or the new one. Everybody may read it, as the exporter
+/// runs as another user; there is no secret in it.
+///
+/// # Errors
+/// The folder cannot be written.
+pub fn write_atomically(path: &Path, text: &str) -> Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let file = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let draft = folder.join(format!(".{file}.{}", std::process::id()));
+    let write = || {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&draft)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&draft, path)
+    };
+    write().map_err(|error| {
+        // What is left of it is in nobody's way: its name begins with a dot.
+        let _ = fs::remove_file(&draft);
+        Error::failed(format!("cannot write {}", path.display())).because(&error)
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_cannot_break_out() {
+        let mut out = Families::default();
+        out.family("m", "Help.").sample(&[("item", "a\"} 1\nevil 2\\")], 0.5);
+        assert_eq!(out.text, "# HELP m Help.\n# TYPE m gauge\nm{item=\"a\\\"} 1\\nevil 2\\\\\"} 0.5\n");
+    }
+
+    #[test]
+    fn a_family_without_samples_does_not_appear() {
+        let mut out = Families::default();
+        out.family("a", "A.");
+        out.family("b", "B.").sample(&[], 1.0);
+        assert_eq!(out.text, "# HELP b B.\n# TYPE b gauge\nb 1\n");
+    }
+
+    #[test]
+    fn a_file_is_replaced_in_one_step() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tik.prom");
+        write_atomically(&path, "old").unwrap();
+        write_atomically(&path, "new").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "new");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert!(write_atomically(&folder.path().join("no/tik.prom"), "x").is_err());
+    }
+}

@@ -1,0 +1,102 @@
+//! Reports on the whole: status, metrics.
+
+pub mod metrics;
+pub mod status;
+
+use jiff::Zoned;
+
+use crate::{
+    config::Config,
+    error::{Error, Result},
+    history::{
+        History, Look, Opened, draw,
+        ledger::{Ledger, RepositoryEntry},
+    },
+    repository::Repository,
+    stream::cancel::Cancel,
+};
+
+/// Takes a look at the repository: which snapshots there are. Also returns what is wrong with snapshots that cannot be
+/// read.
+///
+/// # Errors
+/// The snapshots cannot be listed, or the history not be written.
+pub fn look_at(history: &History, repository: &Repository) -> Result<(RepositoryEntry, Vec<String>)> {
+    let damaged = history.refresh_snapshots(repository)?;
+    let entry = RepositoryEntry {
+        location: repository.location(),
+        bytes: history.repository_bytes()?,
+        free: repository.free_space(),
+        snapshots: history.snapshot_count()?,
+        error: None,
+    };
+    Ok((entry, damaged))
+}
+
+/// What is said of a repository that was not looked at.
+pub fn unseen(config: &Config) -> RepositoryEntry {
+    RepositoryEntry {
+        location: config.repository.location.to_string(),
+        bytes: None,
+        free: None,
+        snapshots: 0,
+        error: None,
+    }
+}
+
+/// What is said of a repository that could not be looked at.
+pub fn unreachable(config: &Config, history: &History, error: &Error) -> RepositoryEntry {
+    RepositoryEntry {
+        snapshots: history.snapshot_count().unwrap_or(0),
+        bytes: history.repository_bytes().unwrap_or(None),
+        error: Some(error.to_string()),
+        ..unseen(config)
+    }
+}
+
+/// The ledger with what it was drawn from.
+pub struct Seen {
+    /// The history, for what is to be told.
+    pub history: History,
+    /// The ledger.
+    pub ledger: Ledger,
+    /// Why the repository could not be looked at.
+    pub refused: Option<Error>,
+}
+
+/// Looks at history and repository, and draws up the ledger. A repository that refuses is part of the picture.
+///
+/// # Errors
+/// The history cannot be used.
+pub fn ledger(config: &Config, cancel: &Cancel) -> Result<Seen> {
+    match look_and_draw(config, Look::Brief, cancel) {
+        // Seen only now: the thorough look sets it aside, and what the repository tells takes its place.
+        Err(error) if History::is_damaged(&error) => look_and_draw(config, Look::Thorough, cancel),
+        drawn => drawn,
+    }
+}
+
+fn look_and_draw(config: &Config, look: Look, cancel: &Cancel) -> Result<Seen> {
+    let now = Zoned::now();
+    let history = History::open(&config.state_dir, look)?;
+    history.mark_interrupted(&now)?;
+    let mut notes = Vec::new();
+    if let Opened::Damaged(aside) = history.opened() {
+        notes.push(format!("the history was damaged and has been set aside as {}", aside.display()));
+    }
+    let (repository, refused) = match Repository::open(&config.repository) {
+        Ok(opened) => {
+            // On a second host, which backs up nothing, the snapshots themselves say enough.
+            if !config.sources.is_empty() {
+                history.rebuild(config, &opened, cancel)?;
+            }
+            let (entry, damaged) = look_at(&history, &opened)?;
+            notes.extend(damaged);
+            (entry, None)
+        }
+        Err(error) => (unreachable(config, &history, &error), Some(error)),
+    };
+    notes.extend(history.rebuilt_note()?);
+    let ledger = history.ledger(draw::Look { config, now: &now, repository, notes })?;
+    Ok(Seen { history, ledger, refused })
+}

@@ -1,0 +1,361 @@
+//! The ledger for people: the verdict first, then what is wrong, then every item in a line.
+
+use jiff::Zoned;
+
+use crate::{
+    history::ledger::{ChannelEntry, Entry, Ledger, Point, Problem, State},
+    output::{name, printable, size, table, time},
+};
+
+/// How the text looks.
+#[derive(Debug, Clone, Copy)]
+pub struct Style {
+    /// With colours. They never say anything that the words do not.
+    pub colour: bool,
+    /// With characters beyond ASCII.
+    pub unicode: bool,
+    /// With what is excluded, was accepted as gone, or belongs to no source any more.
+    pub all: bool,
+}
+
+/// Longest name of an item that is shown whole in the table.
+const LONGEST: usize = 48;
+
+/// The ledger as text.
+pub fn text(ledger: &Ledger, style: Style) -> String {
+    let mut text = verdict(ledger, style);
+    problems(ledger, style, &mut text);
+    let quiet = |entry: &Entry| {
+        matches!(entry.state, State::Excluded | State::Unconfigured)
+            || (entry.state == State::Vanished && entry.problems.is_empty())
+    };
+    let mut shown: Vec<&Entry> = ledger.items.iter().filter(|entry| style.all || !quiet(entry)).collect();
+    shown.sort_by_key(|entry| (entry.problems.is_empty(), entry.state));
+    if !shown.is_empty() {
+        text.push('\n');
+        text.push_str(&items(&shown, &ledger.at, style));
+    }
+    let hidden: Vec<&Entry> = ledger.items.iter().filter(|entry| !style.all && quiet(entry)).collect();
+    if !hidden.is_empty() {
+        let count = |state: State| hidden.iter().filter(|entry| entry.state == state).count();
+        let counts: Vec<String> = [
+            (State::Excluded, "excluded by a rule"),
+            (State::Vanished, "gone and accepted"),
+            (State::Unconfigured, "of sources no longer configured"),
+        ]
+        .into_iter()
+        .filter(|(state, _)| count(*state) > 0)
+        .map(|(state, what)| format!("{} {what}", count(state)))
+        .collect();
+        text.push_str(&format!("Not shown: {} (--all shows them)\n", counts.join(", ")));
+    }
+    rest(ledger, &mut text);
+    text
+}
+
+fn verdict(ledger: &Ledger, style: Style) -> String {
+    let summary = &ledger.summary;
+    let proven = format!("{} of {} proven", summary.proven, summary.expected);
+    let line = if !summary.ok {
+        let what = match (summary.problems, &ledger.repository.error) {
+            (0, Some(_)) => "THE REPOSITORY CANNOT BE READ".to_owned(),
+            (0, None) => "ALERTS DO NOT ARRIVE".to_owned(),
+            (1, _) => "1 PROBLEM".to_owned(),
+            (count, _) => format!("{count} PROBLEMS"),
+        };
+        format!(
+            "{what}: {} of {} items are backed up in time; {proven}.",
+            summary.backed_up, summary.expected
+        )
+    } else if summary.expected == 0 {
+        "Nothing is backed up yet.".to_owned()
+    } else {
+        format!("All {} items are backed up in time; {proven}.", summary.expected)
+    };
+    let colour = if summary.ok { GREEN } else { RED };
+    format!("{}\n", painted(&line, colour, style))
+}
+
+fn problems(ledger: &Ledger, style: Style, text: &mut String) {
+    for entry in &ledger.items {
+        for problem in &entry.problems {
+            text.push_str(&block(&entry.name(), problem, &ledger.at, style));
+        }
+    }
+    if let Some(error) = &ledger.repository.error {
+        let error = printable(error).replace('\n', "\n    ");
+        text.push_str(&format!("\n{}\n    {error}\n", painted("the repository cannot be read", RED, style)));
+        text.push_str("    what follows is as of the last look\n");
+    }
+    for channel in ledger.alerts.iter().filter(|channel| channel.failing_since.is_some()) {
+        text.push_str(&failing(channel, &ledger.at, style));
+    }
+}
+
+fn block(subject: &str, problem: &Problem, now: &Zoned, style: Style) -> String {
+    let mut lines = problem.text.lines();
+    let head = format!("{}: {}", name(subject), printable(lines.next().unwrap_or_default()));
+    let mut text = format!("\n{}\n", painted(&head, RED, style));
+    for line in lines {
+        text.push_str(&format!("    {}\n", printable(line)));
+    }
+    if let Some(since) = &problem.since {
+        text.push_str(&format!("    since {}{}\n", day(since), lasted(since, now)));
+    }
+    if let Some(hint) = &problem.hint {
+        let arrow = if style.unicode { "→" } else { "->" };
+        text.push_str(&format!("    {arrow} {}\n", printable(hint)));
+    }
+    text
+}
+
+fn failing(channel: &ChannelEntry, now: &Zoned, style: Style) -> String {
+    let head = format!("alerts through {} do not arrive", name(&channel.channel));
+    let mut text = format!("\n{}\n", painted(&head, RED, style));
+    if let Some(error) = &channel.error {
+        text.push_str(&format!("    {}\n", printable(error).replace('\n', "\n    ")));
+    }
+    if let Some(since) = &channel.failing_since {
+        text.push_str(&format!("    since {}{}", day(since), lasted(since, now)));
+    }
+    text.push_str(&format!("; {} messages wait for the next run\n", channel.waiting));
+    text
+}
+
+fn items(shown: &[&Entry], now: &Zoned, style: Style) -> String {
+    let rows: Vec<Vec<String>> = shown
+        .iter()
+        .map(|entry| {
+            vec![
+                word(entry.state).to_owned(),
+                shortened(&name(&entry.name())),
+                entry.age_seconds.map_or_else(|| "-".to_owned(), age),
+                entry.proof_age_seconds.map_or_else(|| "never".to_owned(), age),
+                entry.bytes.map(size).unwrap_or_default(),
+                trend(&entry.trend, style),
+                remark(entry, now),
+            ]
+        })
+        .collect();
+    let plain = table(&["STATE", "ITEM", ">AGE", ">PROVEN", ">SIZE", "TREND", "NEXT"], &rows);
+    if !style.colour {
+        return plain;
+    }
+    let mut lines = plain.lines();
+    let mut text = format!("{}\n", lines.next().unwrap_or_default());
+    for (line, entry) in lines.zip(shown) {
+        let word = word(entry.state);
+        let colour = match entry.state {
+            State::Protected => GREEN,
+            State::Excluded | State::Unconfigured => GREY,
+            _ if entry.problems.is_empty() => GREY,
+            State::Suspicious | State::NotProven | State::Vanished => YELLOW,
+            _ => RED,
+        };
+        let rest = line.strip_prefix(word).unwrap_or(line);
+        text.push_str(&format!("{}{rest}\n", painted(word, colour, style)));
+    }
+    text
+}
+
+/// When it is due next, or why it is not.
+fn remark(entry: &Entry, now: &Zoned) -> String {
+    match (entry.state, &entry.why, &entry.next) {
+        (State::Excluded | State::Unconfigured | State::Vanished, Some(why), _) => {
+            shortened(&name(why.lines().next().unwrap_or_default()))
+        }
+        (_, _, Some(next)) if next.date() == now.date() => next.strftime("%H:%M").to_string(),
+        (_, _, Some(next)) => next.strftime("%a %H:%M").to_string(),
+        _ => String::new(),
+    }
+}
+
+fn word(state: State) -> &'static str {
+    match state {
+        State::Failed => "FAILED",
+        State::NeverBackedUp => "NEVER BACKED UP",
+        State::Late => "LATE",
+        State::Suspicious => "SUSPICIOUS",
+        State::Vanished => "VANISHED",
+        State::NotProven => "NOT PROVEN",
+        State::Protected => "ok",
+        State::Excluded => "excluded",
+        State::Unconfigured => "unconfigured",
+    }
+}
+
+/// Small columns of the sizes, and how the last differs from the one before.
+fn trend(points: &[Point], style: Style) -> String {
+    let [.., before, last] = points else { return String::new() };
+    let signs: Vec<char> = if style.unicode { "▁▂▃▄▅▆▇█" } else { "_.-=+*#@" }.chars().collect();
+    let most = points.iter().map(|point| point.bytes).max().unwrap_or(0).max(1);
+    let column = |bytes: u64| {
+        let index = (bytes as f64 / most as f64 * (signs.len() - 1) as f64).round() as usize;
+        signs[index.min(signs.len() - 1)]
+    };
+    let columns: String = points.iter().map(|point| column(point.bytes)).collect();
+    let change = if before.bytes == 0 {
+        String::new()
+    } else {
+        let percent = (last.bytes as f64 / before.bytes as f64 - 1.0) * 100.0;
+        if percent.abs() < 0.5 { String::new() } else { format!(" {percent:+.0}%") }
+    };
+    format!("{columns}{change}")
+}
+
+fn rest(ledger: &Ledger, text: &mut String) {
+    text.push('\n');
+    for run in &ledger.running {
+        let items: Vec<_> = run.items.iter().take(5).map(|item| name(item)).collect();
+        let now = if items.is_empty() { String::new() } else { format!(", now at {}", items.join(", ")) };
+        text.push_str(&format!("Running since {}{now}\n", time(&run.started)));
+    }
+    for entry in ledger.items.iter().filter(|entry| entry.problems.is_empty() || entry.state != State::Failed)
+    {
+        for note in &entry.notes {
+            text.push_str(&format!("Note on {}: {}\n", name(&entry.name()), printable(note)));
+        }
+    }
+    let repository = &ledger.repository;
+    let mut parts = vec![format!("{} snapshots", repository.snapshots)];
+    parts.extend(repository.bytes.map(|bytes| format!("{} stored", size(bytes))));
+    parts.extend(repository.free.map(|free| format!("{} free", size(free))));
+    text.push_str(&format!("Repository {}: {}\n", printable(&repository.location), parts.join(", ")));
+    for note in &ledger.notes {
+        text.push_str(&format!("Note: {}\n", printable(note)));
+    }
+}
+
+/// An age in seconds, short.
+fn age(seconds: i64) -> String {
+    match seconds {
+        ..0 => "in the future".to_owned(),
+        0..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} min", seconds / 60),
+        7_200..172_800 => format!("{} h", seconds / 3600),
+        172_800..5_184_000 => format!("{} days", seconds / 86_400),
+        _ => format!("{} weeks", seconds / 604_800),
+    }
+}
+
+fn day(time: &Zoned) -> String {
+    time.strftime("%a %Y-%m-%d %H:%M").to_string()
+}
+
+fn lasted(since: &Zoned, now: &Zoned) -> String {
+    let seconds = since.duration_until(now).as_secs();
+    if seconds < 60 { String::new() } else { format!(", {}", age(seconds)) }
+}
+
+fn shortened(text: &str) -> String {
+    if text.chars().count() <= LONGEST {
+        return text.to_owned();
+    }
+    let start: String = text.chars().take(LONGEST - 1).collect();
+    format!("{start}…")
+}
+
+const RED: &str = "31;1";
+const YELLOW: &str = "33";
+const GREEN: &str = "32";
+const GREY: &str = "90";
+
+fn painted(text: &str, colour: &str, style: Style) -> String {
+    if style.colour { format!("\u{1b}[{colour}m{text}\u{1b}[0m") } else { text.to_owned() }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::history::ledger::{ProblemKind, RepositoryEntry, Summary};
+
+    const PLAIN: Style = Style { colour: false, unicode: true, all: false };
+
+    fn entry(item: &str, state: State) -> Entry {
+        let mut entry = Entry::blank("pg", Some(item.to_owned()), "postgres", state);
+        entry.last_backup = Some(now());
+        entry.age_seconds = Some(7200);
+        entry.bytes = Some(1 << 20);
+        entry.snapshots = 1;
+        entry
+    }
+
+    fn now() -> Zoned {
+        "2026-11-23T04:00:00+00:00[UTC]".parse().unwrap()
+    }
+
+    fn ledger(items: Vec<Entry>) -> Ledger {
+        let summary = Summary { ok: true, expected: items.len() as u64, ..Summary::default() };
+        Ledger {
+            at: now(),
+            host: "db1".to_owned(),
+            summary,
+            items,
+            sources: Vec::new(),
+            running: Vec::new(),
+            alerts: Vec::new(),
+            repository: RepositoryEntry {
+                location: "/mnt/backup".to_owned(),
+                bytes: Some(1 << 30),
+                free: None,
+                snapshots: 7,
+                error: None,
+            },
+            notes: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_verdict_comes_first() {
+        let mut ledger = ledger(vec![entry("shop", State::Protected)]);
+        ledger.summary.backed_up = 1;
+        let text = text(&ledger, PLAIN);
+        assert!(text.starts_with("All 1 items are backed up in time; 0 of 1 proven.\n"), "{text}");
+        assert!(text.contains("ok     pg/shop  2 h    never  1.0 MiB"), "{text}");
+    }
+
+    #[test]
+    fn what_is_wrong_says_since_when_and_what_to_do() {
+        let mut broken = entry("shop", State::Failed);
+        broken.problems.push(Problem {
+            kind: ProblemKind::Failed,
+            since: Some("2026-11-17T04:00:00+00:00[UTC]".parse().unwrap()),
+            text: "pg_dump failed\nlast words".to_owned(),
+            hint: Some("mend it".to_owned()),
+        });
+        let mut ledger = ledger(vec![entry("a", State::Protected), broken]);
+        (ledger.summary.ok, ledger.summary.problems, ledger.summary.backed_up) = (false, 1, 1);
+        let text = text(&ledger, PLAIN);
+        assert!(text.starts_with("1 PROBLEM: 1 of 2 items are backed up in time"), "{text}");
+        let block = "pg/shop: pg_dump failed\n    last words\n    since Tue 2026-11-17 04:00, 6 days\n    → mend it\n";
+        assert!(text.contains(block), "{text}");
+        let (bad, good) = (text.find("FAILED").unwrap(), text.find("ok  ").unwrap());
+        assert!(bad < good, "{text}");
+    }
+
+    #[test]
+    fn names_cannot_steer_the_terminal_and_colour_says_nothing_alone() {
+        let ledger = ledger(vec![entry("a\u{1b}[2Jb", State::Protected)]);
+        assert!(!text(&ledger, PLAIN).contains('\u{1b}'));
+        let coloured = text(&ledger, Style { colour: true, ..PLAIN });
+        assert!(coloured.contains("\u{1b}[32mok\u{1b}[0m"), "{coloured}");
+    }
+
+    #[test]
+    fn a_trend_has_a_direction() {
+        let point = |bytes| Point { time: now(), bytes, seconds: 1.0 };
+        assert_eq!(trend(&[point(100), point(200)], PLAIN), "▅█ +100%");
+        assert_eq!(trend(&[point(200), point(100)], Style { unicode: false, ..PLAIN }), "@+ -50%");
+        assert_eq!(trend(&[point(1)], PLAIN), "");
+    }
+
+    #[test]
+    fn what_is_excluded_is_counted_and_shown_on_demand() {
+        let mut excluded = entry("tmp", State::Excluded);
+        excluded.why = Some("exclude = \"tmp*\"".to_owned());
+        let ledger = ledger(vec![excluded]);
+        assert!(text(&ledger, PLAIN).contains("Not shown: 1 excluded by a rule"));
+        assert!(text(&ledger, Style { all: true, ..PLAIN }).contains("exclude = \"tmp*\""));
+    }
+}

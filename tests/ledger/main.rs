@@ -1,0 +1,26 @@
+//! What is remembered of runs, what is made of it, and who is told: the built program against real servers and real
+//! receivers, under clocks that tests move.
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "../common/mod.rs"]
+mod common;
+#[allow(dead_code)]
+#[path = "../failure/running.rs"]
+mod running;
+
+mod alerts;
+mod anomalies;
+mod changes;
+mod channels;
+mod clock;
+mod history;
+mod mail;
+mod metrics;
+mod receiver;
+mod schedule;
+mod secrets;
+mod site;
+mod smtp;
+mod volume;
+mod watch;

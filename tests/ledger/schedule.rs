@@ -1,0 +1,185 @@
+//! Calendar expressions against systemd itself.
+
+use super::common;
+
+use std::{path::Path, process::Command};
+
+use jiff::{Timestamp, tz::TimeZone};
+use tik_backup::schedule::Calendar;
+
+const ORACLE: &str = "/usr/bin/systemd-analyze";
+const BASE: &str = "2027-01-30 12:34:56 UTC";
+
+/// The first five moments after [`BASE`] as seconds since 1970, or `None` if systemd refuses the expression.
+fn systemd(expressions: &[String], zone: &str) -> Vec<Option<Vec<i64>>> {
+    let one = |expression: &String| {
+        let output = Command::new(ORACLE)
+            .args(["calendar", "--iterations=5", &format!("--base-time={BASE}"), "--", expression])
+            .env("TZ", zone)
+            .env("LC_ALL", "C")
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        output.status.success().then(|| moments(&text, zone))
+    };
+    expressions.iter().map(one).collect()
+}
+
+/// Reads `Next elapse: Sat 2027-01-30 18:00:00 UTC` and `Iteration #2: …`; in other zones a line `(in UTC): …` follows.
+fn moments(text: &str, zone: &str) -> Vec<i64> {
+    let wanted = |label: &str| {
+        if zone == "UTC" {
+            label == "Next elapse" || label.starts_with("Iteration #") || label.starts_with("Iter. #")
+        } else {
+            label == "(in UTC)"
+        }
+    };
+    text.lines()
+        .filter_map(|line| line.trim().split_once(": "))
+        .filter(|(label, moment)| wanted(label.trim()) && *moment != "never")
+        .map(|(_, moment)| {
+            let plain: Vec<&str> = moment.split_whitespace().skip(1).take(2).collect();
+            format!("{}T{}Z", plain[0], plain[1]).parse::<Timestamp>().unwrap().as_second()
+        })
+        .collect()
+}
+
+fn ours(expression: &str, zone: &str) -> Option<Vec<i64>> {
+    let calendar: Calendar = expression.parse().ok()?;
+    let base: Timestamp = "2027-01-30T12:34:56Z".parse().unwrap();
+    let mut after = base.to_zoned(TimeZone::get(zone).unwrap());
+    let mut moments = Vec::new();
+    for _ in 0..5 {
+        let Some(next) = calendar.next(&after) else { break };
+        moments.push(next.timestamp().as_second());
+        // Backwards it is found again, from itself and from just before the one after.
+        assert_eq!(calendar.previous(&next).unwrap(), next, "{expression}");
+        after = next;
+    }
+    Some(moments)
+}
+
+const KNOWN: [&str; 44] = [
+    "02:00",
+    "02:00:30",
+    "Sun 04:00",
+    "Mon..Fri 22:30",
+    "mon,WED 10:00",
+    "Thu,Fri 2027-*-1,5 11:12:13",
+    "Wed, 17:48",
+    "Sat..Sun",
+    "Monday *-*-* 00:00",
+    "hourly",
+    "daily",
+    "weekly",
+    "monthly",
+    "quarterly",
+    "semiannually",
+    "yearly",
+    "annually",
+    "minutely",
+    "Daily",
+    "*-*-01 03:00",
+    "*-02-29 12:00",
+    "*-*~1 03:00",
+    "*-*~03 03:00",
+    "*-02~01",
+    "Mon *-05~07/1 01:02:03",
+    "*-*~07/2",
+    "2028-02-29",
+    "2027..2029-03-01",
+    "*-1,4,7,10-1 05:00",
+    "*:0/15",
+    "0/6:00",
+    "8..18/2:30",
+    "8..18:00/20",
+    "*-*-1/10 00:00",
+    "12-24 18:00",
+    "*-*-* *:*:00",
+    "02:00 UTC",
+    "02:00 America/New_York",
+    "Sun *-*-* 03:30 Europe/Helsinki",
+    "2020-01-01",
+    "*-02-30",
+    "23,11:59",
+    "*-*-31 09:00",
+    "Fri *-*-13",
+];
+
+const MALFORMED: [&str; 21] = [
+    "",
+    "25:00",
+    "12:60",
+    "Foo 02:00",
+    "02:00:00:00",
+    "*-13-01",
+    "*-00-01",
+    "*-*-32",
+    "02:00 Nowhere/Land",
+    "5..3:00",
+    "*-*-* 02:00 03:00",
+    "Mon-",
+    "/5:00",
+    "1/0:00",
+    "sometimes",
+    "02",
+    "Mon Tue 02:00",
+    "a:b",
+    "*",
+    "1969-01-01",
+    "*/4:00",
+];
+
+/// Expressions from the parts of the grammar, the same ones each time.
+fn made() -> Vec<String> {
+    let days = ["", "Mon ", "Sat,Sun ", "Tue..Thu ", "Mon,Wed..Fri "];
+    let dates = [
+        "",
+        "*-*-* ",
+        "*-*-15 ",
+        "*-2,6,10-* ",
+        "*-*-5..9 ",
+        "*-*-2/7 ",
+        "*-3..5-1,15 ",
+        "*-*~2 ",
+        "2027,2029-*-3 ",
+    ];
+    let times = ["00:00", "03:30", "6,18:15", "0/4:05", "9..17:00/30", "1:02:03", "*:30"];
+    let mut made = Vec::new();
+    for (i, day) in days.iter().enumerate() {
+        for (j, date) in dates.iter().enumerate() {
+            // A third of all: each costs a process.
+            for (_, time) in times.iter().enumerate().filter(|(k, _)| (i + j + k) % 3 == 0) {
+                made.push(format!("{day}{date}{time}"));
+            }
+        }
+    }
+    made
+}
+
+#[test]
+fn systemd_agrees() {
+    if !Path::new(ORACLE).exists() {
+        return common::skip("systemd-analyze (Debian package systemd)");
+    }
+    let mut expressions: Vec<String> = KNOWN.iter().map(|text| (*text).to_owned()).collect();
+    expressions.extend(made());
+    for zone in ["UTC", "Europe/Helsinki"] {
+        for (expression, theirs) in expressions.iter().zip(systemd(&expressions, zone)) {
+            assert_eq!(ours(expression, zone), theirs, "{expression:?} in {zone}");
+        }
+    }
+}
+
+#[test]
+fn systemd_refuses_what_is_refused() {
+    if !Path::new(ORACLE).exists() {
+        return common::skip("systemd-analyze (Debian package systemd)");
+    }
+    let malformed: Vec<String> = MALFORMED.iter().map(|text| (*text).to_owned()).collect();
+    for (expression, theirs) in malformed.iter().zip(systemd(&malformed, "UTC")) {
+        let ours = expression.parse::<Calendar>();
+        assert!(ours.is_err(), "{expression:?} should be refused");
+        assert_eq!(theirs, None, "systemd takes {expression:?}");
+    }
+}
