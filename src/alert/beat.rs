@@ -49,7 +49,8 @@ pub fn beat(
                         Ok(Some(heartbeat)) => {
                             let (phase, body) = say(&of);
                             let once = || heartbeat.ping(phase, &body, cancel);
-                            with_tries(&Tries::default(), cancel, once).map_err(|refused| refused.error)
+                            with_tries(&Tries::new(alert.tries), cancel, once)
+                                .map_err(|refused| refused.error)
                         }
                         Err(error) => Err(error),
                     };

@@ -38,11 +38,11 @@ pub struct Failure {
 }
 
 /// Sends all that is queued. Never fails as a whole: what did not arrive is in the result, and stays queued.
-pub fn deliver(config: &Config, history: &History, tries: &Tries, cancel: &Cancel) -> Delivery {
+pub fn deliver(config: &Config, history: &History, cancel: &Cancel) -> Delivery {
     let channels = config.alerts.iter().filter(|alert| !matches!(alert.kind, AlertKind::Heartbeat(_)));
     let results: Vec<(String, Result<u64>)> = thread::scope(|scope| {
         let sending: Vec<_> = channels
-            .map(|alert| (alert.name.clone(), scope.spawn(move || deliver_to(alert, history, tries, cancel))))
+            .map(|alert| (alert.name.clone(), scope.spawn(move || deliver_to(alert, history, cancel))))
             .collect();
         sending
             .into_iter()
@@ -63,7 +63,7 @@ pub fn deliver(config: &Config, history: &History, tries: &Tries, cancel: &Cance
 }
 
 /// Sends what waits for one channel, oldest first, and stops at the first that it does not take.
-fn deliver_to(alert: &AlertConfig, history: &History, tries: &Tries, cancel: &Cancel) -> Result<u64> {
+fn deliver_to(alert: &AlertConfig, history: &History, cancel: &Cancel) -> Result<u64> {
     let waiting = history.claim(&alert.name, &Zoned::now(), HOLD)?;
     if waiting.is_empty() {
         return Ok(0);
@@ -72,8 +72,10 @@ fn deliver_to(alert: &AlertConfig, history: &History, tries: &Tries, cancel: &Ca
     let mut sent = 0;
     for (index, message) in waiting.iter().enumerate() {
         let outcome = match &opened {
-            Ok(Some(channel)) => with_tries(tries, cancel, || channel.send(&message.message, cancel))
-                .map_err(|refused| refused.error),
+            Ok(Some(channel)) => {
+                with_tries(&Tries::new(alert.tries), cancel, || channel.send(&message.message, cancel))
+                    .map_err(|refused| refused.error)
+            }
             Ok(None) => Ok(()),
             Err(error) => Err(error.clone()),
         };

@@ -26,5 +26,5 @@ use crate::{
 /// The history cannot be read or written.
 pub fn tell(config: &Config, history: &History, ledger: &Ledger, cancel: &Cancel) -> Result<Delivery> {
     after(config, history, ledger, &ledger.notes)?;
-    Ok(deliver(config, history, &channel::Tries::default(), cancel))
+    Ok(deliver(config, history, cancel))
 }

@@ -125,11 +125,12 @@ fn subjects(lines: &[Line]) -> String {
 
 fn words(kind: &str) -> &str {
     match kind {
-        "failed" | "run" | "unit" => "FAILED",
+        "failed" | "unit" => "FAILED",
         "never-backed-up" => "never backed up",
         "late" => "LATE",
         "anomaly" => "SUSPICIOUS",
         "vanished" => "vanished",
+        "excluded" => "no longer backed up",
         "not-proven" => "not proven",
         "repository" => "repository refused",
         other => other,

@@ -7,6 +7,7 @@ use toml::de::DeValue;
 use super::{patterns::Patterns, reader::Reader, secret::SecretFile, server::Host, suggest::nearest};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
+const TRIES: usize = 4;
 const NTFY: &str = "https://ntfy.sh";
 const KINDS: [&str; 4] = ["webhook", "ntfy", "email", "heartbeat"];
 
@@ -19,6 +20,8 @@ pub struct AlertConfig {
     pub sources: Patterns,
     /// How long one try may take.
     pub timeout: Duration,
+    /// How often a message is tried before it waits for the next run, 1 to 8.
+    pub tries: usize,
     /// What it is and how to reach it.
     pub kind: AlertKind,
 }
@@ -162,6 +165,7 @@ fn read_alert(mut reader: Reader<'_>, others: &[AlertConfig]) -> Option<AlertCon
     }
     let bounds = Duration::from_secs(1)..=Duration::from_secs(600);
     let timeout = reader.duration("timeout", bounds).unwrap_or(TIMEOUT);
+    let tries = reader.integer("tries", 1..=8).and_then(|tries| tries.try_into().ok()).unwrap_or(TRIES);
     let kind_name = kind?;
     let kind = match kind_name.as_str() {
         "webhook" => read_webhook(&mut reader).map(AlertKind::Webhook),
@@ -187,7 +191,7 @@ fn read_alert(mut reader: Reader<'_>, others: &[AlertConfig]) -> Option<AlertCon
     };
     reader.finish();
     let sources = sources.or_else(|| Patterns::new(["*"]).ok()).unwrap_or_default();
-    Some(AlertConfig { name, sources, timeout, kind: kind? })
+    Some(AlertConfig { name, sources, timeout, tries, kind: kind? })
 }
 
 /// The kind, with a number if there are several.

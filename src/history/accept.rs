@@ -116,7 +116,7 @@ fn accept_item(
     // Who accepts knows: nobody is told that it is well again.
     let subject = format!("{source}/{item}");
     tx.execute(
-        "UPDATE incident SET resolved = ?2 WHERE subject = ?1 AND kind IN ('anomaly', 'vanished') AND resolved IS NULL",
+        "UPDATE incident SET resolved = ?2 WHERE subject = ?1 AND kind IN ('anomaly', 'vanished', 'excluded') AND resolved IS NULL",
         params![subject, now],
     )?;
     Ok(changes)

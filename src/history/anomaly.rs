@@ -19,6 +19,8 @@ const USUAL: usize = 2;
 const CHANGES: u64 = 5;
 /// Standing still is unusual from so many times the longest it ever did.
 const STILL: i64 = 3;
+/// Runs do not begin at the same second: what is longer by so many milliseconds is not longer.
+const SLACK: i64 = 3_600_000;
 
 /// Kinds of anomaly, as stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -259,9 +261,9 @@ fn judge_stillness<'a>(
         return;
     };
     let least = i64::try_from(rules.unchanged.as_millis()).unwrap_or(i64::MAX);
-    let unusual = now - changed > least.max(past.longest_still.saturating_mul(STILL));
+    let unusual = now - changed > least.max(past.longest_still.saturating_mul(STILL)) + SLACK;
     if least > 0 && unusual && past.changes >= CHANGES && open.is_none() {
-        let days = (now - changed) / 86_400_000;
+        let days = (now - changed + SLACK) / 86_400_000;
         let longest = duration((past.longest_still / 1000) as f64);
         verdict.found.push(Finding {
             kind: Kind::Still,

@@ -93,16 +93,19 @@ impl RunRecord<'_> {
                 id
             }
         };
-        if before.is_some_and(|before| before.gone) {
-            event(tx, id, now, "returned", None)?;
+        if before.is_some_and(|before| before.gone || before.excluded.is_some()) {
             tx.execute(
                 "UPDATE anomaly SET resolved = ?2 WHERE item = ?1 AND kind = 'gone' AND accepted IS NULL \
                  AND resolved IS NULL",
                 [id, now],
             )?;
         }
-        if before.is_some_and(|before| before.excluded.is_some()) {
-            event(tx, id, now, "included", None)?;
+        if let Some(before) = before {
+            if before.gone {
+                event(tx, id, now, "returned", None)?;
+            } else if before.excluded.is_some() {
+                event(tx, id, now, "included", None)?;
+            }
         }
         tx.prepare_cached(
             "UPDATE item SET last_seen = ?2, excluded = NULL, gone_since = NULL WHERE id = ?1",
@@ -128,6 +131,13 @@ impl RunRecord<'_> {
         };
         if before.and_then(|before| before.excluded.as_deref()) != Some(rule) {
             event(tx, id, now, "excluded", Some(rule))?;
+        }
+        // A rule may catch more than it was meant for.
+        if before.is_some_and(|before| before.excluded.is_none() && !before.gone && before.backed_up) {
+            let text =
+                format!("{source} still has {}, which is no longer backed up: {rule}", output::name(name));
+            let finding = Finding { kind: Kind::Gone, object: String::new(), before: 1, after: 0, text };
+            add_anomaly(tx, self.id, id, now, &finding)?;
         }
         tx.prepare_cached(
             "UPDATE item SET last_seen = ?2, excluded = ?3, gone_since = NULL, failed_since = NULL, error = NULL \

@@ -312,7 +312,10 @@ impl Draw<'_> {
         } else if let Some(rule) = &row.excluded {
             entry.state = State::Excluded;
             entry.why = Some(rule.clone());
-            entry.held = false;
+            if let Some(doubt) = doubts.iter().find(|doubt| doubt.gone) {
+                let hint = format!("if that is meant: `tik-backup accept '{}'`", entry.name());
+                entry.problem(ProblemKind::Excluded, Some(zoned(doubt.time)), doubt.text.clone(), Some(hint));
+            }
         } else if let Some(since) = row.gone_since {
             let doubts = doubts.iter().map(|doubt| (doubt.text.as_str(), doubt.gone));
             gone(&mut entry, zoned(since), doubts);
@@ -382,7 +385,7 @@ impl Draw<'_> {
         };
         let limit = self.due.get(row.source.as_str()).map_or_else(usual, |due| due.max_age(&taken));
         let Some(limit) = limit else { return };
-        entry.max_age_seconds = Some(limit.as_secs());
+        entry.max_age_seconds = Some(limit.as_secs_f64().round() as u64);
         let age = self.now_millis - stored.newest;
         if u64::try_from(age).unwrap_or(0) > limit.as_millis() as u64 {
             let text = format!(

@@ -56,11 +56,12 @@ impl Entry {
 
 fn state_of(kind: ProblemKind) -> State {
     match kind {
-        ProblemKind::Failed | ProblemKind::Run | ProblemKind::Repository => State::Failed,
+        ProblemKind::Failed | ProblemKind::Repository => State::Failed,
         ProblemKind::NeverBackedUp => State::NeverBackedUp,
         ProblemKind::Late => State::Late,
         ProblemKind::Anomaly => State::Suspicious,
         ProblemKind::Vanished => State::Vanished,
+        ProblemKind::Excluded => State::Excluded,
         ProblemKind::NotProven => State::NotProven,
     }
 }

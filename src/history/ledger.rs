@@ -191,12 +191,12 @@ pub enum ProblemKind {
     Anomaly,
     /// The source no longer has it.
     Vanished,
+    /// A rule excludes what was backed up before.
+    Excluded,
     /// No fresh proof.
     NotProven,
     /// The repository cannot be read.
     Repository,
-    /// A run of the whole failed or was killed.
-    Run,
 }
 
 impl ProblemKind {
@@ -208,26 +208,10 @@ impl ProblemKind {
             Self::Late => "late",
             Self::Anomaly => "anomaly",
             Self::Vanished => "vanished",
+            Self::Excluded => "excluded",
             Self::NotProven => "not-proven",
             Self::Repository => "repository",
-            Self::Run => "run",
         }
-    }
-
-    /// The reverse of [`Self::as_str`].
-    pub fn parse(text: &str) -> Option<Self> {
-        [
-            Self::Failed,
-            Self::NeverBackedUp,
-            Self::Late,
-            Self::Anomaly,
-            Self::Vanished,
-            Self::NotProven,
-            Self::Repository,
-            Self::Run,
-        ]
-        .into_iter()
-        .find(|kind| kind.as_str() == text)
     }
 }
 

@@ -26,8 +26,8 @@ pub fn text(ledger: &Ledger, style: Style) -> String {
     let mut text = verdict(ledger, style);
     problems(ledger, style, &mut text);
     let quiet = |entry: &Entry| {
-        matches!(entry.state, State::Excluded | State::Unconfigured)
-            || (entry.state == State::Vanished && entry.problems.is_empty())
+        entry.problems.is_empty()
+            && matches!(entry.state, State::Excluded | State::Unconfigured | State::Vanished)
     };
     let mut shown: Vec<&Entry> = ledger.items.iter().filter(|entry| style.all || !quiet(entry)).collect();
     shown.sort_by_key(|entry| (entry.problems.is_empty(), entry.state));
@@ -312,7 +312,7 @@ mod tests {
         ledger.summary.backed_up = 1;
         let text = text(&ledger, PLAIN);
         assert!(text.starts_with("All 1 items are backed up in time; 0 of 1 proven.\n"), "{text}");
-        assert!(text.contains("ok     pg/shop  2 h    never  1.0 MiB"), "{text}");
+        assert!(text.contains("ok     pg/shop  2 h   never  1.0 MiB"), "{text}");
     }
 
     #[test]

@@ -52,7 +52,7 @@ fn what_comes_goes_is_renamed_and_forbidden_shows_as_what_it_is() {
     site.at("2026-10-08 04:00:00").args(["accept", "pg"]).run().ok();
 
     // Forbidden: it is there, and cannot be backed up.
-    site.server.psql("postgres", "ALTER DATABASE shop ALLOW_CONNECTIONS false");
+    site.forbid("shop");
     site.backup_at("2026-10-09 02:00:00").expect_code(3);
     let ledger = site.status_at("2026-10-09 03:00:00");
     let shop = item(&ledger, "shop");
@@ -67,15 +67,17 @@ fn what_comes_goes_is_renamed_and_forbidden_shows_as_what_it_is() {
         "since it first failed"
     );
     let told = site.messages();
-    assert_eq!((told.len(), &told[0]["purpose"]), (1, &serde_json::json!("reminder")));
+    assert_eq!(told.len(), 1);
+    assert_eq!(lines(&told[0]["new"]), ["pg/shop: late"], "meanwhile its last good snapshot is too old");
+    assert_eq!(lines(&told[0]["persisting"]), ["pg/shop: failed"]);
 
     // Allowed again: recovered. And the vanished one comes back.
-    site.server.psql("postgres", "ALTER DATABASE shop ALLOW_CONNECTIONS true");
+    site.allow("shop");
     site.server.create_database("fresh");
     fill(&site.server, "fresh", "t", 10);
     site.backup_at("2026-10-11 02:00:00").ok();
     let told = site.messages();
-    assert_eq!(lines(&told[0]["recovered"]), ["pg/shop: failed"]);
+    assert_eq!(lines(&told[0]["recovered"]), ["pg/shop: failed", "pg/shop: late"]);
     let ledger = site.status_at("2026-10-11 03:00:00");
     assert_eq!(item(&ledger, "fresh")["state"], "protected");
     assert_eq!(item(&ledger, "fresh")["snapshots"], 2, "the old one and the new one");
@@ -101,4 +103,31 @@ fn a_server_that_is_away_is_one_failure_and_nothing_vanishes() {
     let told = site.messages();
     assert_eq!(lines(&told[0]["recovered"]).len(), 3, "{told:#?}");
     assert_eq!(site.check_at("2026-10-07 03:00:00"), Some(0));
+}
+
+/// A rule that catches more than it was meant for.
+#[test]
+fn what_was_backed_up_and_is_now_excluded_is_told_until_it_is_accepted() {
+    let Some(site) = Site::new(&["shop", "small"], More::default()) else { return };
+    site.backup_at("2026-10-05 02:00:00").ok();
+    let text = std::fs::read_to_string(site.config.path()).unwrap();
+    std::fs::write(
+        site.config.path(),
+        text.replace("globals = false", "globals = false\nexclude = [\"s*l\"]"),
+    )
+    .unwrap();
+    site.backup_at("2026-10-06 02:00:00").ok();
+    assert_eq!(lines(&site.messages()[0]["new"]), ["pg/small: excluded"]);
+    let ledger = site.status_at("2026-10-06 03:00:00");
+    assert_eq!(item(&ledger, "small")["state"], "excluded");
+    assert_eq!(site.check_at("2026-10-06 03:00:00"), Some(5));
+    site.at("2026-10-06 04:00:00").args(["accept", "pg/small"]).run().ok();
+    assert_eq!(site.check_at("2026-10-06 05:00:00"), Some(0));
+    // The server itself takes it out: nobody has changed a line here.
+    site.server.psql("postgres", "ALTER DATABASE shop ALLOW_CONNECTIONS false");
+    site.backup_at("2026-10-07 02:00:00");
+    assert!(lines(&site.messages()[0]["new"]).contains(&"pg/shop: excluded".to_owned()));
+    site.server.psql("postgres", "ALTER DATABASE shop ALLOW_CONNECTIONS true");
+    site.backup_at("2026-10-08 02:00:00").ok();
+    assert!(lines(&site.messages()[0]["recovered"]).contains(&"pg/shop: excluded".to_owned()));
 }

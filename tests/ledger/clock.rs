@@ -126,7 +126,10 @@ fn the_repository_being_away_is_said_and_told() {
     std::fs::rename(site.config.repo(), site.config.dir().join("away")).unwrap();
     let seen = site.at("2026-10-05 12:00:00").args(["--json", "status"]).run().expect_code(4);
     let ledger = seen.json();
-    assert!(ledger["repository"]["error"].as_str().unwrap().contains("no repository"), "{ledger:#}");
+    assert!(
+        ledger["repository"]["error"].as_str().unwrap().contains("cannot open the repository"),
+        "{ledger:#}"
+    );
     assert_eq!(
         item(&ledger, "shop")["last_backup"].as_str().unwrap()[..10],
         *"2026-10-05",

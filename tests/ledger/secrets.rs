@@ -38,11 +38,11 @@ fn no_log_alert_history_row_or_metric_holds_a_secret() {
     let url = builder.secret("hook-url", &receiver.url(&format!("/hooks/{HOOK_SECRET}")));
     let password = builder.secret("db-password", DATABASE);
     let hook = format!(
-        "[[alerts]]\nkind = \"webhook\"\nurl_file = {}\ntimeout = \"1s\"\n",
+        "[[alerts]]\nkind = \"webhook\"\nurl_file = {}\ntimeout = \"1s\"\ntries = 1\n",
         quoted(&url.display().to_string())
     );
     let beat = format!(
-        "[[alerts]]\nkind = \"heartbeat\"\nurl_file = {}\ntimeout = \"1s\"\n",
+        "[[alerts]]\nkind = \"heartbeat\"\nurl_file = {}\ntimeout = \"1s\"\ntries = 1\n",
         quoted(&url.display().to_string())
     );
     let source = format!(

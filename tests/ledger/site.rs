@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use super::{
-    common::{Cmd, Config, ConfigBuilder, PgServer, PgVersion, Ran, Tool, program::quoted},
+    common::{Cmd, Config, ConfigBuilder, PgServer, PgVersion, Ran, Tool, postgres::quote, program::quoted},
     receiver::{Receiver, Request},
 };
 
@@ -43,6 +43,7 @@ impl Site {
             server.create_database(database);
             fill(&server, database, "t", 1000);
         }
+        server.psql("postgres", "CREATE ROLE reader LOGIN IN ROLE pg_read_all_data");
         let receiver = Receiver::start();
         let builder = ConfigBuilder::new().top(more.top);
         let url = builder.secret("hook-url", &receiver.url(&format!("/hooks/{HOOK_SECRET}")));
@@ -51,8 +52,13 @@ impl Site {
             quoted(&url.display().to_string()),
             more.hook
         );
-        let source = format!("schedule = \"02:00\"\nglobals = false\n{}", more.source);
-        let config = builder.tables(&hook).tables(more.tables).postgres("pg", &server, &source).build();
+        let source = format!(
+            "kind = \"postgres\"\nhost = {}\nport = {}\nuser = \"reader\"\nschedule = \"02:00\"\nglobals = false\n{}",
+            quoted(&server.socket_dir().display().to_string()),
+            server.port(),
+            more.source
+        );
+        let config = builder.tables(&hook).tables(more.tables).source("pg", &source).build();
         Cmd::with(&config).arg("init").run().ok();
         Some(Self { server, config, receiver })
     }
@@ -88,6 +94,16 @@ impl Site {
             Cmd::with(&self.config).args(["--json", "snapshots", &format!("pg/{database}")]).run().ok();
         let ids = |list: &Value| list["id"].as_str().unwrap().to_owned();
         listed.json()["snapshots"].as_array().unwrap().iter().map(ids).collect()
+    }
+
+    /// Takes the account that backs up the right to connect to a database.
+    pub fn forbid(&self, database: &str) {
+        self.server.psql("postgres", &format!("REVOKE CONNECT ON DATABASE {} FROM PUBLIC", quote(database)));
+    }
+
+    /// Gives it back.
+    pub fn allow(&self, database: &str) {
+        self.server.psql("postgres", &format!("GRANT CONNECT ON DATABASE {} TO PUBLIC", quote(database)));
     }
 
     pub fn history(&self) -> PathBuf {

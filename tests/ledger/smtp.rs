@@ -172,13 +172,22 @@ fn configuration(dir: &Path, starttls: u16, tls: u16, password: &str) -> String 
          \x20 deny !authenticated = *\n\
          \x20 accept\n\
          begin routers\n\
-         all:\n\
+         night:\n\
          \x20 driver = accept\n\
-         \x20 transport = file\n\
+         \x20 local_parts = night\n\
+         \x20 transport = night\n\
+         second:\n\
+         \x20 driver = accept\n\
+         \x20 transport = second\n\
          begin transports\n\
-         file:\n\
+         night:\n\
          \x20 driver = appendfile\n\
-         \x20 file = {dir}/mail/$local_part\n\
+         \x20 file = {dir}/mail/night\n\
+         \x20 user = {USER}\n\
+         \x20 group = {USER}\n\
+         second:\n\
+         \x20 driver = appendfile\n\
+         \x20 file = {dir}/mail/second\n\
          \x20 user = {USER}\n\
          \x20 group = {USER}\n\
          begin authenticators\n\

@@ -100,7 +100,7 @@ impl Channel for Email {
                 let refused = what(&error).hint("see whether user, password and addresses are right");
                 Err(Refused::lasting(refused))
             }
-            Err(error) if error.is_tls() => {
+            Err(error) if error.is_tls() || what(&error).summary().contains("certificate") => {
                 let hint =
                     "see that its certificate is valid for `smtp_host`, or name its authority in `ca_file`";
                 Err(Refused::passing(what(&error).hint(hint)))

@@ -20,9 +20,11 @@ pub struct Tries {
     pub waits: Vec<Duration>,
 }
 
-impl Default for Tries {
-    fn default() -> Self {
-        Self { waits: [1, 4, 16].map(Duration::from_secs).to_vec() }
+impl Tries {
+    /// So many tries, with a second between the first two and four times as much from each to the next.
+    pub fn new(count: usize) -> Self {
+        let wait = |index: u32| Duration::from_secs(4_u64.saturating_pow(index)).min(LONGEST_WAIT);
+        Self { waits: (0..).take(count.saturating_sub(1)).map(wait).collect() }
     }
 }
 

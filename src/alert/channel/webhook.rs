@@ -92,7 +92,7 @@ fn shape(format: WebhookFormat, chat_id: &str, message: &Message) -> Value {
         WebhookFormat::Slack => {
             // https://docs.slack.dev/messaging/formatting-message-text: these three steer, nothing else is escaped
             let escape = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-            json!({"text": fit(&format!("{}\n```\n{}\n```", escape(&title), fenced(&escape(&text))), SLACK, characters)})
+            json!({"text": format!("{}\n```\n{}\n```", fenced(&escape(&title)), fit(&fenced(&escape(&text)), SLACK - 2_000, characters))})
         }
         WebhookFormat::Mattermost => {
             // Inside a fence nothing is Markdown, so names stay what they are.

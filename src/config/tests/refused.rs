@@ -20,10 +20,7 @@ fn unknown_keys_are_named_with_line_path_and_the_nearest_key() {
         with("[source.pg]\nkind = \"postgres\"\n"),
         "4: source: unknown key; did you mean \"sources\"?",
     );
-    one_problem(
-        with("[[alerts]]\nkind = \"webhook\"\n"),
-        "4: alerts: unknown key; the valid keys are state_dir, jobs, repository, retention, sources",
-    );
+    one_problem(with("[[alert]]\nkind = \"webhook\"\n"), "4: alert: unknown key; did you mean \"alerts\"?");
     one_problem(
         source("retention = { keep_wekly = 1 }\n"),
         "6: sources.pg.retention.keep_wekly: unknown key; did you mean \"keep_weekly\"?",
