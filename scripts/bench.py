@@ -2,7 +2,7 @@
 import argparse, json, os, pathlib, pwd, shutil, signal, statistics, subprocess, sys, tempfile, threading, time
 
 TICK = os.sysconf("SC_CLK_TCK")
-CASES = ("dump", "mysql", "mongodb", "azure", "stream", "many")
+CASES = ("dump", "mysql", "mongodb", "azure", "stream", "many", "status")
 
 
 def unprivileged():
@@ -230,6 +230,9 @@ password_file = "{self.password}"
     def azure(self):
         bench_azure.azure(self)
 
+    def status(self):
+        bench_status.status(self)
+
     def stream(self):
         size = self.options.stream
         print(f"filling a table that dumps to {size} GB", file=sys.stderr)
@@ -274,6 +277,8 @@ def main():
     parser.add_argument("--mongo-tools", help="folder of stock mongodump and mongorestore")
     parser.add_argument("--rclone", help="the program rclone")
     parser.add_argument("--blobs", type=int, default=100_000, help="blobs of the container")
+    parser.add_argument("--items", type=int, default=10_000, help="items of the ledger")
+    parser.add_argument("--backups", type=int, default=3, help="snapshots of each of them")
     parser.add_argument("--only", choices=CASES)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="tik-bench-") as folder:
@@ -290,5 +295,5 @@ def main():
 if __name__ == "__main__":
     # The other file means this very module when it says `bench`.
     sys.modules["bench"] = sys.modules["__main__"]
-    import bench_azure, bench_servers
+    import bench_azure, bench_servers, bench_status
     main()

@@ -20,11 +20,17 @@ use crate::{
     stream::cancel::Cancel,
 };
 
-/// Tells what has changed since the last time, and what could not be told then.
+/// Tells what has changed since the last time, what could not be told then, and what `once` says.
 ///
 /// # Errors
 /// The history cannot be read or written.
-pub fn tell(config: &Config, history: &History, ledger: &Ledger, cancel: &Cancel) -> Result<Delivery> {
-    after(config, history, ledger, &ledger.notes)?;
+pub fn tell(
+    config: &Config,
+    history: &History,
+    ledger: &Ledger,
+    once: &[message::Line],
+    cancel: &Cancel,
+) -> Result<Delivery> {
+    after(config, history, ledger, once)?;
     Ok(deliver(config, history, cancel))
 }

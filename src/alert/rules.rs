@@ -40,10 +40,11 @@ pub fn lines(ledger: &Ledger) -> Vec<Line> {
     lines
 }
 
-/// Compares the ledger with what was told, and queues a message for each channel that it concerns.
-pub fn after(config: &Config, history: &History, ledger: &Ledger, remarks: &[String]) -> Result<News> {
+/// Compares the ledger with what was told, and queues a message for each channel that it concerns. What `once` says is told
+/// besides.
+pub fn after(config: &Config, history: &History, ledger: &Ledger, once: &[Line]) -> Result<News> {
     let lines = lines(ledger);
-    history.tell(&lines, &ledger.at, config.remind_every, |news| {
+    history.tell(&lines, once, &ledger.at, config.remind_every, |news| {
         let mut messages = Vec::new();
         for alert in config.alerts.iter().filter(|alert| !matches!(alert.kind, AlertKind::Heartbeat(_))) {
             let concerns = |line: &&Line| {
@@ -66,7 +67,7 @@ pub fn after(config: &Config, history: &History, ledger: &Ledger, remarks: &[Str
                     purpose: news.purpose(),
                     at: ledger.at.clone(),
                     host: ledger.host.clone(),
-                    remarks: remarks.to_vec(),
+                    remarks: ledger.notes.clone(),
                     new: news.new,
                     persisting: news.persisting,
                     recovered: news.recovered,

@@ -4,12 +4,8 @@ use std::process::{Command, Stdio};
 
 use jiff::Zoned;
 
-use super::message::{Line, Message, Purpose};
-use crate::{
-    config::{AlertKind, Config},
-    error::Result,
-    history::History,
-};
+use super::message::Line;
+use crate::{error::Result, history::History};
 
 /// So many lines of the journal are worth sending.
 const JOURNAL_LINES: &str = "15";
@@ -37,12 +33,15 @@ impl Monitor {
     }
 }
 
-/// Queues a message that a unit has failed, unless the unit's own run has told already. Returns whether it did.
-pub fn unit_failed(config: &Config, history: &History, unit: &str, monitor: &Monitor) -> Result<bool> {
+/// What to tell of a failed unit; nothing if the unit's own run has told already.
+///
+/// # Errors
+/// The history cannot be read.
+pub fn unit_failed(history: &History, unit: &str, monitor: &Monitor) -> Result<Option<Line>> {
     if let Some(invocation) = &monitor.invocation
         && history.was_told(invocation)?
     {
-        return Ok(false);
+        return Ok(None);
     }
     let mut text = "the systemd unit failed".to_owned();
     for (what, value) in [("result", &monitor.result), ("exit", &monitor.exit)] {
@@ -53,27 +52,13 @@ pub fn unit_failed(config: &Config, history: &History, unit: &str, monitor: &Mon
     if let Some(journal) = journal(unit, monitor.invocation.as_deref()) {
         text.push_str(&format!("; its last lines:\n{journal}"));
     }
-    let now = Zoned::now();
-    let line = Line {
+    Ok(Some(Line {
         subject: unit.to_owned(),
         kind: "unit".to_owned(),
         text,
-        since: Some(now.clone()),
+        since: Some(Zoned::now()),
         hint: Some(format!("`journalctl -u '{unit}'` has the whole; then start it again")),
-    };
-    let message = Message {
-        purpose: Purpose::Problem,
-        at: now,
-        host: config.repository.host.clone(),
-        new: vec![line],
-        persisting: Vec::new(),
-        recovered: Vec::new(),
-        remarks: Vec::new(),
-    };
-    for alert in config.alerts.iter().filter(|alert| !matches!(alert.kind, AlertKind::Heartbeat(_))) {
-        history.queue(&alert.name, &message)?;
-    }
-    Ok(true)
+    }))
 }
 
 /// The last lines of a unit's journal, where there is one that may be read.

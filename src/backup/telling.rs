@@ -75,7 +75,7 @@ impl<'a> Telling<'a> {
         let cancel = alert::within(budget);
         let ledger = self.ledger(report, repository);
         let mut delivery = match &ledger {
-            Ok(ledger) => alert::tell(self.config, self.history, ledger, &cancel),
+            Ok(ledger) => alert::tell(self.config, self.history, ledger, &[], &cancel),
             Err(error) => Err(error.clone()),
         }
         .unwrap_or_else(|error| {

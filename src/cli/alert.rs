@@ -67,13 +67,13 @@ fn test(context: &Context, config: &Config) -> Result<u8> {
 
 fn unit_failed(context: &Context, config: &Config, unit: &str) -> Result<u8> {
     let seen = report::ledger(config, &context.cancel)?;
-    let queued = alert::unit_failed(config, &seen.history, unit, &Monitor::from_environment())?;
+    let line = alert::unit_failed(&seen.history, unit, &Monitor::from_environment())?;
     let cancel = alert::within(BUDGET);
-    let delivery = alert::tell(config, &seen.history, &seen.ledger, &cancel)?;
-    let document = serde_json::json!({"unit": unit, "told": queued, "alerts": delivery});
-    context
-        .printer
-        .result(&document, || if queued { "told" } else { "its own run has told already" }.to_owned())?;
+    let delivery = alert::tell(config, &seen.history, &seen.ledger, line.as_slice(), &cancel)?;
+    let document = serde_json::json!({"unit": unit, "told": line.is_some(), "alerts": delivery});
+    context.printer.result(&document, || {
+        if line.is_some() { "told" } else { "its own run has told already" }.to_owned()
+    })?;
     for failure in &delivery.failed {
         context.printer.notice(&format!("{}: COULD NOT ALERT: {}", failure.channel, failure.error));
     }

@@ -18,7 +18,7 @@ pub(super) fn run(context: &Context, _: &Args) -> Result<u8> {
     let config = context.config()?;
     let seen = report::ledger(&config, &context.cancel)?;
     let cancel = alert::within(BUDGET);
-    let delivery = alert::tell(&config, &seen.history, &seen.ledger, &cancel)?;
+    let delivery = alert::tell(&config, &seen.history, &seen.ledger, &[], &cancel)?;
     let lines = alert::lines(&seen.ledger);
     let document = serde_json::json!({
         "at": seen.ledger.at,

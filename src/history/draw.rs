@@ -391,7 +391,7 @@ impl Draw<'_> {
             let text = format!(
                 "the newest snapshot is {} old; it should not be older than {}",
                 days(age / 1000),
-                days(limit.as_secs() as i64)
+                days((limit.as_secs_f64() / 60.0).round() as i64 * 60)
             );
             let hint = format!(
                 "see whether its timer runs and what it says, or run `tik-backup backup '{}'`",

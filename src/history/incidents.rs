@@ -61,10 +61,12 @@ pub struct Waiting {
 
 impl History {
     /// Compares what is wrong now with what was told, writes down the difference and queues what `compose` makes of it:
-    /// pairs of a channel's name and its message. All in one transaction, so that what is told once is told once.
+    /// pairs of a channel's name and its message. What `once` says is told besides, now and never again. All in one
+    /// transaction, so that what is told once is told once.
     pub fn tell(
         &self,
         current: &[Line],
+        once: &[Line],
         now: &Zoned,
         remind_every: std::time::Duration,
         compose: impl FnOnce(&News) -> Vec<(String, Message)>,
@@ -75,7 +77,7 @@ impl History {
         let every = every - SLACK.min(every / 2);
         self.change(|tx| {
             let known = known(tx)?;
-            let news = compare(&known, current, now, every);
+            let mut news = compare(&known, current, now, every);
             for line in &news.new {
                 tx.execute(
                     "INSERT INTO incident (subject, kind, text, hint, since, opened, told) \
@@ -100,6 +102,7 @@ impl History {
             for known in known.iter().filter(|known| !current.iter().any(|line| known.is(line))) {
                 tx.execute("UPDATE incident SET resolved = ?2 WHERE id = ?1", [known.id, now])?;
             }
+            news.new.extend_from_slice(once);
             if !news.is_empty() {
                 for (channel, message) in compose(&news) {
                     queue(tx, &channel, &message, now)?;
@@ -107,11 +110,6 @@ impl History {
             }
             Ok(news)
         })
-    }
-
-    /// Queues a message that is no comparison with before.
-    pub fn queue(&self, channel: &str, message: &Message) -> Result<()> {
-        self.change(|tx| queue(tx, channel, message, millis(&message.at)))
     }
 
     /// Takes the messages that wait for a channel, oldest first; for `hold` nobody else takes them. Reminders that a

@@ -123,7 +123,7 @@ impl History {
         &self.opened
     }
 
-    /// Sets the database in `state_dir` aside if it is damaged and begins a new one.
+    /// Does the error say that the database is damaged? [`Look::Thorough`] then sets it aside.
     pub fn is_damaged(error: &Error) -> bool {
         error.summary().contains(DAMAGED)
     }

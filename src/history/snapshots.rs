@@ -25,12 +25,13 @@ impl History {
     /// Brings what is remembered of the repository's snapshots up to date. Returns what is wrong with snapshots that
     /// cannot be read.
     pub fn refresh_snapshots(&self, repository: &Repository) -> Result<Vec<String>> {
-        let there = repository.snapshot_ids()?;
+        // Known first: what another run adds meanwhile must not be taken for gone.
         let known: std::collections::HashSet<[u8; 32]> = self.read(|tx| {
             let mut statement = tx.prepare("SELECT id FROM snapshot")?;
             let rows = statement.query_map([], |row| row.get(0))?;
             rows.collect()
         })?;
+        let there = repository.snapshot_ids()?;
         let new: Vec<[u8; 32]> = there.iter().filter(|id| !known.contains(*id)).copied().collect();
         let there: std::collections::HashSet<[u8; 32]> = there.into_iter().collect();
         let gone: Vec<[u8; 32]> = known.into_iter().filter(|id| !there.contains(id)).collect();

@@ -229,8 +229,8 @@ fn rest(ledger: &Ledger, text: &mut String) {
 /// An age in seconds, short.
 fn age(seconds: i64) -> String {
     match seconds {
-        ..0 => "in the future".to_owned(),
-        0..120 => format!("{seconds} s"),
+        ..-60 => "in the future".to_owned(),
+        -60..120 => format!("{} s", seconds.max(0)),
         120..7_200 => format!("{} min", seconds / 60),
         7_200..172_800 => format!("{} h", seconds / 3600),
         172_800..5_184_000 => format!("{} days", seconds / 86_400),

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod accepted;
+mod alerts;
 mod files;
 mod refused;
 
