@@ -113,7 +113,7 @@ pub fn test(
             Some(channel) => channel.send(&message, cancel).map_err(refused),
             None => match channel::Heartbeat::open(alert)? {
                 Some(heartbeat) => {
-                    heartbeat.ping(channel::Phase::Success, "test of tik-backup", cancel).map_err(refused)
+                    heartbeat.ping(channel::Phase::Success, "{\"test\":true}", cancel).map_err(refused)
                 }
                 None => Ok(()),
             },

@@ -1,6 +1,6 @@
 //! `[[alerts]]`: who is told, and how.
 
-use std::{path::PathBuf, time::Duration};
+use std::{fmt, path::PathBuf, time::Duration};
 
 use toml::de::DeValue;
 
@@ -96,13 +96,22 @@ pub struct NtfyConfig {
     pub ca_file: Option<PathBuf>,
 }
 
-/// Where the name of a topic stands: on a public server it is a secret.
-#[derive(Debug, Clone, PartialEq)]
+/// Where the name of a topic stands: on a public server it is a secret, so `Debug` does not show it.
+#[derive(Clone, PartialEq)]
 pub enum Topic {
     /// In the configuration.
     Given(String),
     /// In a file.
     File(SecretFile),
+}
+
+impl fmt::Debug for Topic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Given(_) => f.write_str("Given(…)"),
+            Self::File(file) => f.debug_tuple("File").field(file).finish(),
+        }
+    }
 }
 
 /// How the connection to a mail server is protected.
@@ -226,10 +235,16 @@ fn read_webhook(reader: &mut Reader<'_>) -> Option<WebhookConfig> {
 
 fn read_ntfy(reader: &mut Reader<'_>) -> Option<NtfyConfig> {
     let url = reader.string("url").unwrap_or_else(|| NTFY.to_owned());
-    if !url.starts_with("https://") && !url.starts_with("http://") || url.contains(['@', '?', '#', ' ']) {
-        reader.problem("url", "must be the plain URL of a server, such as \"https://ntfy.sh\"");
+    if !is_server(&url) {
+        let what = "must be the plain URL of a server, such as \"https://ntfy.sh\"; \
+                    http:// only leads to this machine";
+        reader.problem("url", what);
     }
-    let topic = reader.string("topic").map(Topic::Given);
+    let topic = reader.string("topic");
+    if topic.as_ref().is_some_and(|topic| !is_topic(topic)) {
+        reader.problem("topic", "must be 1 to 64 of A-Z a-z 0-9 _ -");
+    }
+    let topic = topic.map(Topic::Given);
     let topic_file = reader.secret_file("topic_file").map(Topic::File);
     let topic = match (topic, topic_file) {
         (Some(_), Some(_)) => {
@@ -244,6 +259,29 @@ fn read_ntfy(reader: &mut Reader<'_>) -> Option<NtfyConfig> {
     };
     let (token_file, ca_file) = (reader.secret_file("token_file"), reader.path("ca_file"));
     Some(NtfyConfig { url: url.trim_end_matches('/').to_owned(), topic: topic?, token_file, ca_file })
+}
+
+/// Whether this is a URL without user or query, and not one that anybody on the way could read.
+fn is_server(url: &str) -> bool {
+    if url.contains(['@', '?', '#', ' ']) {
+        return false;
+    }
+    let host = |rest: &str| {
+        let authority = rest.split('/').next().unwrap_or_default();
+        // The colons of an IPv6 address stand in brackets.
+        let end = authority.rfind(':').filter(|end| !authority[*end..].contains(']'));
+        authority[..end.unwrap_or(authority.len())].trim_matches(['[', ']']).to_owned()
+    };
+    match url.split_once("://") {
+        Some(("https", rest)) => !host(rest).is_empty(),
+        Some(("http", rest)) => Host::Tcp(host(rest)).is_local(),
+        _ => false,
+    }
+}
+
+/// What ntfy takes for the name of a topic.
+fn is_topic(topic: &str) -> bool {
+    (1..=64).contains(&topic.len()) && topic.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c))
 }
 
 fn read_email(reader: &mut Reader<'_>) -> Option<EmailConfig> {
@@ -320,21 +358,7 @@ impl AlertConfig {
     }
 }
 
-impl<'d> Reader<'d> {
-    /// The tables of a list of tables, such as `[[alerts]]`.
-    pub(super) fn tables(&mut self, key: &'static str) -> Vec<Self> {
-        let Some(value) = self.value(key) else { return Vec::new() };
-        let Some(list) = value.as_array() else {
-            self.problem(key, &format!("must be a list of tables, each begun with [[{key}]]"));
-            return Vec::new();
-        };
-        let number = |index: usize| format!("{key}[{}]", index + 1);
-        let table = |(index, entry): (usize, &'d toml::Spanned<DeValue<'d>>)| {
-            self.inner(&number(index), entry.span().start, entry.get_ref())
-        };
-        list.iter().enumerate().map(table).collect()
-    }
-
+impl Reader<'_> {
     /// A text, or a whole number taken for one.
     fn text_or_number(&mut self, key: &'static str) -> Option<String> {
         match self.value(key)? {

@@ -34,7 +34,10 @@ impl<'d> Reader<'d> {
 
     /// The reader of a table that stands as `value` under `key` of this one.
     pub(super) fn inner(&self, key: &str, start: usize, value: &'d DeValue<'d>) -> Self {
-        let path = self.key_path(key);
+        self.at(self.key_path(key), start, value)
+    }
+
+    fn at(&self, path: String, start: usize, value: &'d DeValue<'d>) -> Self {
         let line = Some(self.document.line(start));
         let table = value.as_table();
         if table.is_none() {
@@ -42,6 +45,20 @@ impl<'d> Reader<'d> {
             self.document.report(line, text);
         }
         Self { document: self.document, path, line, table, known: Vec::new() }
+    }
+
+    /// The tables of a list of tables, such as `[[alerts]]`; messages number them from 1.
+    pub(super) fn tables(&mut self, key: &'static str) -> Vec<Self> {
+        let Some(value) = self.value(key) else { return Vec::new() };
+        let Some(list) = value.as_array() else {
+            self.problem(key, &format!("must be a list of tables, each begun with [[{key}]]"));
+            return Vec::new();
+        };
+        let entries = list.iter().zip(1..);
+        let path = self.key_path(key);
+        entries
+            .map(|(entry, number)| self.at(format!("{path}[{number}]"), entry.span().start, entry.get_ref()))
+            .collect()
     }
 
     /// The table under `key`; if it is not there, one without any key.

@@ -6,8 +6,10 @@ use jiff::Zoned;
 use rusqlite::{Transaction, params};
 
 use super::{
-    Content, History, Opened, millis,
-    record::{OK, item_id, succeeded},
+    Content, History, Opened,
+    good::succeeded,
+    millis,
+    record::{OK, item_id},
     signed,
 };
 use crate::{

@@ -9,21 +9,12 @@ use jiff::Zoned;
 use rusqlite::{OptionalExtension, Transaction, params};
 use rustix::fs::{FlockOperation, flock};
 
-use super::{
-    Content, History, RUNNING,
-    anomaly::{Finding, Kind, Verdict, judge},
-    millis, objects,
-    pack::{pack, unpack},
-    signed, unsigned,
-};
+use super::{Content, History, RUNNING, anomaly::Finding, good::succeeded, millis, signed};
 use crate::{
     backup::ItemReport,
     config::AnomalyRules,
     error::{Error, Result},
 };
-
-/// So many backups are kept for the trend of an item.
-const POINTS: usize = 12;
 
 /// Outcomes as stored.
 pub(super) const OK: i64 = 0;
@@ -313,112 +304,6 @@ fn attempt(
         short.map(u64::cast_signed),
         error,
     ])?;
-    Ok(())
-}
-
-/// What the item's own row says before a backup is written down.
-struct Before {
-    trend: Vec<[i64; 3]>,
-    size_base: i64,
-    fingerprint: Option<[u8; 16]>,
-    changed: Option<i64>,
-    changes: i64,
-    longest_still: i64,
-}
-
-fn before(tx: &Transaction<'_>, item: i64) -> rusqlite::Result<Before> {
-    tx.prepare_cached(
-        "SELECT trend, size_base, fingerprint, changed, changes, longest_still FROM item WHERE id = ?1",
-    )?
-    .query_row([item], |row| {
-        Ok(Before {
-            trend: unpack(row.get_ref(0)?.as_blob_or_null()?.unwrap_or_default()),
-            size_base: row.get(1)?,
-            fingerprint: row.get(2)?,
-            changed: row.get(3)?,
-            changes: row.get(4)?,
-            longest_still: row.get(5)?,
-        })
-    })
-}
-
-/// Writes down a good backup; the same for one of now and one read from the repository.
-pub(super) fn succeeded(
-    tx: &Transaction<'_>,
-    run: i64,
-    item: i64,
-    report: &ItemReport,
-    content: &Content,
-    rules: &AnomalyRules,
-) -> rusqlite::Result<Vec<Finding>> {
-    let before = before(tx, item)?;
-    let stored = objects::load(tx, item)?;
-    let mut past = objects::past_of(tx, item, &stored)?;
-    let fingerprint = content.fingerprint.map(|digest| digest.to_bits().to_be_bytes());
-    past.same = fingerprint.is_some() && fingerprint == before.fingerprint;
-    past.sizes =
-        before.trend.iter().filter(|p| p[0] * 1000 >= before.size_base).map(|p| unsigned(p[1])).collect();
-    past.changes = unsigned(before.changes);
-    past.changed = before.changed;
-    past.longest_still = before.longest_still;
-    let verdict = judge(rules, &past, content, content.time);
-    write_verdict(tx, run, item, content.time, &verdict)?;
-
-    let rows_in_doubt = |name: &str| {
-        let found = verdict.found.iter().any(|f| f.kind == Kind::Rows && f.object == name);
-        let open = |o: &super::anomaly::Open| {
-            o.kind == Kind::Rows && o.object == name && !verdict.resolved.contains(&o.id)
-        };
-        found || past.open.iter().any(open)
-    };
-    if content.rows.is_some() {
-        objects::store(tx, item, &stored, content, &rows_in_doubt)?;
-    }
-    let took = (report.seconds * 1000.0) as i64;
-    let mut trend = before.trend;
-    trend.push([content.time / 1000, signed(content.bytes), took]);
-    trend.drain(..trend.len().saturating_sub(POINTS));
-    let still = before.changed.filter(|_| !past.same).map_or(0, |changed| content.time - changed);
-    tx.prepare_cached(
-        "UPDATE item SET kind = ?2, last_run = ?3, last_time = ?4, failed_since = NULL, error = NULL, \
-         good_run = ?3, good_time = ?4, good_millis = ?5, rows = ?6, bytes = ?7, notes = ?8, trend = ?9, \
-         fingerprint = ?10, changed = ?11, changes = changes + ?12, longest_still = MAX(longest_still, ?13), \
-         gone_since = NULL WHERE id = ?1",
-    )?
-    .execute(params![
-        item,
-        report.kind,
-        run,
-        content.time,
-        took,
-        content.rows.map(signed),
-        signed(content.bytes),
-        (!content.notes.is_empty()).then(|| serde_json::to_string(&content.notes).unwrap_or_default()),
-        pack(&trend),
-        fingerprint,
-        if past.same { before.changed } else { fingerprint.map(|_| content.time) },
-        i64::from(!past.same && before.fingerprint.is_some()),
-        still,
-    ])?;
-    if let Some(id) = report.snapshot.as_deref().and_then(crate::repository::id_bytes) {
-        super::snapshots::remember(tx, &id, item, content.time, content.bytes)?;
-    }
-    Ok(verdict.found)
-}
-
-fn write_verdict(
-    tx: &Transaction<'_>,
-    run: i64,
-    item: i64,
-    time: i64,
-    verdict: &Verdict,
-) -> rusqlite::Result<()> {
-    for finding in &verdict.found {
-        add_anomaly(tx, run, item, time, finding)?;
-    }
-    for id in &verdict.resolved {
-        tx.execute("UPDATE anomaly SET resolved = ?2 WHERE id = ?1", params![id, time])?;
-    }
     Ok(())
 }
 

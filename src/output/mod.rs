@@ -79,11 +79,13 @@ fn say(message: &str) {
     let _ = writeln!(io::stderr().lock(), "{}", printable(message));
 }
 
-/// The text with control characters made visible: names come from servers, and must not steer the terminal.
+/// The text with control characters, and those that turn its direction, made visible: names come from servers, and must not steer the terminal.
 pub fn printable(text: &str) -> String {
     text.chars()
         .flat_map(|c| {
-            let escape = c.is_control() && c != '\n';
+            // These turn the direction of what follows: a name could make another of the text around it.
+            let turns = matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+            let escape = turns || c.is_control() && c != '\n';
             let escaped = escape.then(|| c.escape_default());
             escaped.into_iter().flatten().chain((!escape).then_some(c))
         })
@@ -177,6 +179,7 @@ mod tests {
     #[test]
     fn names_cannot_steer_the_terminal() {
         assert_eq!(printable("a\u{1b}[31mb\nc"), "a\\u{1b}[31mb\nc");
+        assert_eq!(printable("a\u{202e}b"), "a\\u{202e}b");
         assert_eq!(name("a\nb\tü"), "a\\nb\\tü");
     }
 

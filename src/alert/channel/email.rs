@@ -1,13 +1,21 @@
 //! Mail.
 
+use std::{
+    sync::mpsc::{self, RecvTimeoutError},
+    thread,
+    time::{Duration, Instant},
+};
+
 use lettre::{
     Message as Mail, SmtpTransport, Transport,
     message::{Mailbox, header},
     transport::smtp::{
         authentication::Credentials,
         client::{Certificate, Tls, TlsParameters},
+        extension::ClientId,
     },
 };
+use sha2::{Digest, Sha256};
 
 use super::{Channel, Refused, read_authorities};
 use crate::{
@@ -17,6 +25,9 @@ use crate::{
     stream::cancel::Cancel,
 };
 
+/// How soon a send ends when it is cancelled.
+const LOOK: Duration = Duration::from_millis(100);
+
 /// Mail to some addresses.
 pub(super) struct Email {
     name: String,
@@ -24,6 +35,7 @@ pub(super) struct Email {
     from: Mailbox,
     to: Vec<Mailbox>,
     password: Option<Secret>,
+    timeout: Duration,
     transport: SmtpTransport,
 }
 
@@ -43,6 +55,11 @@ impl Email {
             .port(email.smtp_port)
             .tls(tls)
             .timeout(Some(config.timeout));
+        // Without a whole name of this machine the library introduces itself by an address, which servers take too.
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        if host.contains('.') && host.chars().all(|c| c.is_ascii_alphanumeric() || "-.".contains(c)) {
+            builder = builder.hello_name(ClientId::Domain(host));
+        }
         let mut password = None;
         if let Some((user, file)) = &email.login {
             let secret = file.load()?;
@@ -55,6 +72,7 @@ impl Email {
             from: address(&email.from)?,
             to: email.to.iter().map(|to| address(to)).collect::<Result<_>>()?,
             password,
+            timeout: config.timeout,
             transport: builder.build(),
         })
     }
@@ -63,7 +81,7 @@ impl Email {
         let mut mail = Mail::builder()
             .from(self.from.clone())
             .subject(message.title())
-            .message_id(None)
+            .message_id(self.id(message))
             // RFC 3834: no machine answers it.
             .header(AutoSubmitted)
             .header(header::ContentType::TEXT_PLAIN);
@@ -71,6 +89,39 @@ impl Email {
             mail = mail.to(to.clone());
         }
         mail.date_now().body(message.text())
+    }
+
+    /// The same in every try, so that a mail server may drop what it has got already.
+    fn id(&self, message: &Message) -> Option<String> {
+        let domain = Some(self.from.email.domain()).filter(|domain| domain.is_ascii())?;
+        let mut hash = Sha256::new();
+        hash.update(serde_json::to_vec(&(&self.name, message)).ok()?);
+        let id: String = hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+        Some(format!("<{id}@{domain}>"))
+    }
+
+    fn refused(&self, error: &(dyn std::error::Error + 'static)) -> Error {
+        let error = Error::failed(format!("{} did not take the mail", self.server)).because(error);
+        match &self.password {
+            Some(password) => error.redact(password.expose()),
+            None => error,
+        }
+    }
+
+    fn judge(&self, error: &lettre::transport::smtp::Error) -> Refused {
+        let refused = self.refused(error);
+        if error.is_permanent() {
+            Refused::lasting(refused.hint("see whether user, password and addresses are right"))
+        } else if error.is_client() {
+            // What we need and the server does not offer: TLS, or a way to log in.
+            Refused::lasting(refused.hint("see whether `tls`, `smtp_port` and `user` fit the server"))
+        } else if error.is_tls() || refused.summary().contains("certificate") {
+            let hint =
+                "see that its certificate is valid for `smtp_host`, or name its authority in `ca_file`";
+            Refused::passing(refused.hint(hint))
+        } else {
+            Refused::passing(refused)
+        }
     }
 }
 
@@ -83,29 +134,29 @@ impl Channel for Email {
         "email"
     }
 
-    /// The library cannot be interrupted: the timeout bounds each of its steps.
     fn send(&self, message: &Message, cancel: &Cancel) -> Result<(), Refused> {
         cancel.check().map_err(Refused::passing)?;
-        let what = |error: &(dyn std::error::Error + 'static)| {
-            let error = Error::failed(format!("{} did not take the mail", self.server)).because(error);
-            match &self.password {
-                Some(password) => error.redact(password.expose()),
-                None => error,
+        let mail = self.mail(message).map_err(|e| Refused::lasting(self.refused(&e)))?;
+        let (done, ended) = mpsc::channel();
+        let transport = self.transport.clone();
+        // The library bounds each of its steps, not the whole, and cannot be interrupted: it is left to itself then.
+        thread::Builder::new()
+            .name("mail".to_owned())
+            .spawn(move || done.send(transport.send(&mail)))
+            .map_err(|e| Refused::passing(self.refused(&e)))?;
+        let until = Instant::now() + self.timeout;
+        let gone = |why: &str| Err(Refused::passing(Error::failed(format!("{}: {why}", self.server))));
+        loop {
+            match ended.recv_timeout(LOOK) {
+                Ok(Ok(_)) => return Ok(()),
+                Ok(Err(error)) => return Err(self.judge(&error)),
+                Err(RecvTimeoutError::Disconnected) => return gone("sending panicked"),
+                Err(RecvTimeoutError::Timeout) if cancel.is_cancelled() => return gone("not sent: stopped"),
+                Err(RecvTimeoutError::Timeout) if Instant::now() >= until => {
+                    return gone("it did not take the mail in time");
+                }
+                Err(RecvTimeoutError::Timeout) => {}
             }
-        };
-        let mail = self.mail(message).map_err(|e| Refused::lasting(what(&e)))?;
-        match self.transport.send(&mail) {
-            Ok(_) => Ok(()),
-            Err(error) if error.is_permanent() => {
-                let refused = what(&error).hint("see whether user, password and addresses are right");
-                Err(Refused::lasting(refused))
-            }
-            Err(error) if error.is_tls() || what(&error).summary().contains("certificate") => {
-                let hint =
-                    "see that its certificate is valid for `smtp_host`, or name its authority in `ca_file`";
-                Err(Refused::passing(what(&error).hint(hint)))
-            }
-            Err(error) => Err(Refused::passing(what(&error))),
         }
     }
 }

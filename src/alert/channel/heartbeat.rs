@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     config::{AlertConfig, AlertKind, Secret},
-    error::Result,
+    error::{Error, Result},
     stream::cancel::Cancel,
 };
 
@@ -63,6 +63,16 @@ impl Heartbeat {
             url.split_once('?').map_or((url, String::new()), |(path, q)| (path, format!("?{q}")));
         let url = Secret::new(format!("{}{end}{query}", path.trim_end_matches('/')));
         let body = Body { content_type: "application/json", content: body.to_owned() };
-        self.sender.post(&url, &body, cancel).map(|_| ())
+        let answer = self.sender.post(&url, &body, cancel)?;
+        // Healthchecks answers 200 to whoever names a check by its UUID, even if it does not count.
+        let uncounted = |what: &str| Error::failed(format!("the heartbeat does not count: {what}"));
+        match answer.trim() {
+            "OK (not found)" => {
+                let error = uncounted("there is no such check");
+                Err(Refused::lasting(error.hint("correct the URL in the file of the alert")))
+            }
+            "OK (rate limited)" => Err(Refused::passing(uncounted("there were too many"))),
+            _ => Ok(()),
+        }
     }
 }

@@ -18,11 +18,15 @@ const SHOWN: usize = 300;
 /// How soon a send ends when it is cancelled.
 const LOOK: Duration = Duration::from_millis(100);
 
+/// Parts of a URL shorter than this, in bytes, are words rather than secrets.
+const SECRET_SEGMENT: usize = 6;
+const SECRET_VALUE: usize = 4;
+
 /// Sends the requests of one channel.
 pub(super) struct Sender {
-    runtime: tokio::runtime::Runtime,
     client: Client,
     token: Option<Secret>,
+    hidden: Vec<Secret>,
 }
 
 /// What is sent.
@@ -36,15 +40,12 @@ pub(super) struct Body {
 impl Sender {
     /// A sender whose tries take `timeout` at most.
     pub(super) fn new(timeout: Duration, authorities: Option<&Path>, token: Option<Secret>) -> Result<Self> {
-        let failed = |what: &str| Error::failed(format!("cannot set up {what} for alerts"));
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|e| failed("a thread").because(&e))?;
         let mut builder = Client::builder()
             .user_agent(concat!("tik-backup/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
+            // A connection belongs to the runtime of one request.
+            .pool_max_idle_per_host(0)
             .timeout(timeout);
         if let Some(path) = authorities {
             let pem = read_authorities(path)?;
@@ -55,45 +56,76 @@ impl Sender {
             }
         }
         let client = builder.build().map_err(|e| {
-            failed("HTTP").because(&e.without_url()).hint("see that ca-certificates is installed")
+            let failed = Error::failed("cannot set up HTTP for alerts").because(&e.without_url());
+            failed.hint("see that ca-certificates is installed")
         })?;
-        Ok(Self { runtime, client, token })
+        Ok(Self { client, token, hidden: Vec::new() })
     }
 
-    /// Posts `body` and returns what a success answered.
+    /// Hides a further secret that is sent.
+    pub(super) fn hide(mut self, secret: &Secret) -> Self {
+        self.hidden.push(Secret::new(secret.expose().to_owned()));
+        self
+    }
+
+    /// Posts `body` and returns what a success answered, without secrets.
     pub(super) fn post(&self, url: &Secret, body: &Body, cancel: &Cancel) -> Result<String, Refused> {
         let parsed = parse(url)?;
         let host = parsed.host_str().unwrap_or_default().to_owned();
+        let secrets = self.secrets(url, &parsed);
         let mut request = self
             .client
-            .request(Method::POST, parsed.clone())
+            .request(Method::POST, parsed)
             .header(header::CONTENT_TYPE, body.content_type)
             .body(body.content.clone());
         if let Some(token) = &self.token {
             request = request.bearer_auth(token.expose());
         }
-        let answered = self.runtime.block_on(async {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|e| Refused::passing(Error::failed("cannot set up a thread for alerts").because(&e)))?;
+        let answered = runtime.block_on(async {
             tokio::select! {
-                answer = exchange(request) => answer,
+                answer = exchange(request, &secrets) => answer,
                 () = cancelled(cancel) => Err(Refused::passing(Error::failed("not sent: stopped"))),
             }
         });
-        answered
-            .map_err(|refused| Refused { error: self.clean(refused.error, &parsed).context(host), ..refused })
+        // Asking for an address cannot be interrupted: without this it would be waited for.
+        runtime.shutdown_background();
+        answered.map_err(|refused| {
+            let error = secrets.iter().fold(refused.error, |error, secret| error.redact(secret.expose()));
+            Refused { error: error.context(host), ..refused }
+        })
     }
 
-    /// The error without what is secret: another side may repeat what it was sent.
-    fn clean(&self, mut error: Error, url: &Url) -> Error {
+    /// What the other side may repeat and nobody may see, the longest first.
+    fn secrets(&self, given: &Secret, url: &Url) -> Vec<Secret> {
         let path = url.path().trim_matches('/');
-        let segments = path.split('/').filter(|segment| segment.len() >= 6);
-        let secrets = [url.as_str(), path, url.query().unwrap_or_default()].into_iter().chain(segments);
-        for secret in secrets {
-            error = error.redact(secret);
+        let decoded =
+            |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
+        let mut texts: Vec<String> = [path, url.query().unwrap_or_default()]
+            .into_iter()
+            .filter(|text| text.len() >= SECRET_VALUE)
+            .chain([given.expose().trim(), url.as_str()])
+            .chain(url.password())
+            .chain(self.token.iter().chain(&self.hidden).map(Secret::expose))
+            .map(str::to_owned)
+            .collect();
+        for segment in path.split('/').filter(|segment| segment.len() >= SECRET_SEGMENT) {
+            // Telegram's tokens stand behind this word.
+            texts.extend(segment.strip_prefix("bot").map(str::to_owned));
+            texts.extend([segment.to_owned(), decoded(segment)]);
         }
-        match &self.token {
-            Some(token) => error.redact(token.expose()),
-            None => error,
+        let pairs = url.query().unwrap_or_default().split('&');
+        for value in pairs.filter_map(|pair| pair.split_once('=').map(|(_, value)| value)) {
+            if value.len() >= SECRET_VALUE {
+                texts.extend([value.to_owned(), decoded(value)]);
+            }
         }
+        texts.retain(|text| !text.is_empty());
+        texts.sort_by_key(|text| std::cmp::Reverse(text.len()));
+        texts.into_iter().map(Secret::new).collect()
     }
 }
 
@@ -111,21 +143,14 @@ fn parse(url: &Secret) -> Result<Url, Refused> {
     }
 }
 
-async fn exchange(request: reqwest::RequestBuilder) -> Result<String, Refused> {
-    let mut answer = request.send().await.map_err(|error| {
-        let what = if error.is_timeout() { "it did not answer in time" } else { "it cannot be reached" };
-        Refused::passing(Error::failed(what).because(&error.without_url()))
-    })?;
+async fn exchange(request: reqwest::RequestBuilder, secrets: &[Secret]) -> Result<String, Refused> {
+    let mut answer = request.send().await.map_err(unsent)?;
     let status = answer.status();
-    let wait = answer
-        .headers()
-        .get(header::RETRY_AFTER)
-        .and_then(|value| value.to_str().ok()?.trim().parse().ok())
-        .map(Duration::from_secs);
-    let mut text = Vec::new();
-    while text.len() < MAX_ANSWER {
+    let wait = answer.headers().get(header::RETRY_AFTER).and_then(|value| retry_after(value.to_str().ok()?));
+    let mut bytes = Vec::new();
+    while bytes.len() < MAX_ANSWER {
         match answer.chunk().await {
-            Ok(Some(chunk)) => text.extend_from_slice(&chunk),
+            Ok(Some(chunk)) => bytes.extend_from_slice(&chunk),
             Ok(None) => break,
             // The status has been said; why the rest of it does not come matters only for a success.
             Err(error) if status.is_success() => {
@@ -135,8 +160,54 @@ async fn exchange(request: reqwest::RequestBuilder) -> Result<String, Refused> {
             Err(_) => break,
         }
     }
-    let text = String::from_utf8_lossy(&text).into_owned();
+    let text = readable(bytes, secrets);
     if status.is_success() { Ok(text) } else { Err(refused(status, &text, wait)) }
+}
+
+/// The beginning of an answer, without secrets.
+fn readable(mut bytes: Vec<u8>, secrets: &[Secret]) -> String {
+    if bytes.len() >= MAX_ANSWER {
+        // A secret that the end cuts could not be found.
+        let longest = secrets.iter().map(|secret| secret.expose().len()).max().unwrap_or_default();
+        bytes.truncate(MAX_ANSWER.saturating_sub(longest));
+    }
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    secrets.iter().fold(text, |text, secret| text.replace(secret.expose(), "***"))
+}
+
+/// What is wrong if there is no answer.
+fn unsent(error: reqwest::Error) -> Refused {
+    if error.is_builder() {
+        let what = "the request cannot be made";
+        let wrong = Error::usage(what).because(&error.without_url());
+        return Refused::lasting(
+            wrong.hint("see that the files of the alert hold nothing but URL and token"),
+        );
+    }
+    let what = if error.is_timeout() { "it did not answer in time" } else { "it cannot be reached" };
+    let failed = Error::failed(what).because(&error.without_url());
+    Refused::passing(if failed.summary().contains("certificate") {
+        failed.hint("see that its certificate is valid for this host, or name its authority in `ca_file`")
+    } else {
+        failed
+    })
+}
+
+/// Seconds, or a date: RFC 9110, section 10.2.3.
+fn retry_after(value: &str) -> Option<Duration> {
+    let value = value.trim();
+    if let Ok(seconds) = value.parse::<f64>() {
+        return Duration::try_from_secs_f64(seconds).ok();
+    }
+    let date = jiff::fmt::rfc2822::parse(value).ok()?.timestamp();
+    jiff::Timestamp::now().duration_until(date).try_into().ok()
+}
+
+/// How long Discord, at the top, and Telegram, in `parameters`, ask to wait.
+fn retry_after_in(text: &str) -> Option<Duration> {
+    let answer: serde_json::Value = serde_json::from_str(text).ok()?;
+    let asked = answer.get("parameters").unwrap_or(&answer).get("retry_after")?;
+    Duration::try_from_secs_f64(asked.as_f64()?).ok()
 }
 
 fn refused(status: StatusCode, text: &str, wait: Option<Duration>) -> Refused {
@@ -155,7 +226,7 @@ fn refused(status: StatusCode, text: &str, wait: Option<Duration>) -> Refused {
     } else if !passing {
         error = error.hint("see whether the URL and the token in the alert's files are still valid");
     }
-    Refused { error, lasting: !passing, wait }
+    Refused { error, lasting: !passing, wait: wait.or_else(|| retry_after_in(text)) }
 }
 
 async fn cancelled(cancel: &Cancel) {

@@ -19,6 +19,11 @@ use crate::{
     stream::cancel::Cancel,
 };
 
+/// Longest title of a message, in characters.
+const TITLE: usize = 300;
+/// What begins a certificate in a PEM file.
+const PEM: &str = "-----BEGIN CERTIFICATE-----";
+
 /// Carries messages.
 pub trait Channel: Send + Sync {
     /// Its name in the configuration.
@@ -70,13 +75,21 @@ pub fn open(config: &AlertConfig) -> Result<Option<Box<dyn Channel>>> {
 
 /// The certificates in a file of further authorities.
 fn read_authorities(path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path).map_err(|error| {
-        Error::usage(format!("the certificates in {} (ca_file of an alert) cannot be read", path.display()))
+    let shown = path.display();
+    let bytes = std::fs::read(path).map_err(|error| {
+        Error::usage(format!("the certificates in {shown} (ca_file of an alert) cannot be read"))
             .because(&error)
-    })
+    })?;
+    // The libraries take such a file for one with no authorities, and then nothing is believed.
+    if !bytes.windows(PEM.len()).any(|window| window == PEM.as_bytes()) {
+        let error = Error::usage(format!("{shown} (ca_file of an alert) holds no certificate"));
+        return Err(error.hint(format!("it must be a PEM file, with {PEM} in it")));
+    }
+    Ok(bytes)
 }
 
-/// `text` cut to at most `limit` units as `measure` counts them, at the end of a line, saying how many lines are left out.
+/// `text` cut to at most `limit` units as `measure` counts them, at the end of a line, saying how many lines are left
+/// out. A line that would take more than half of the room by itself is shown as far as it fits.
 fn fit(text: &str, limit: usize, measure: impl Fn(&str) -> usize) -> String {
     if measure(text) <= limit {
         return text.to_owned();
@@ -87,12 +100,31 @@ fn fit(text: &str, limit: usize, measure: impl Fn(&str) -> usize) -> String {
     let mut kept = String::new();
     for (index, line) in lines.iter().enumerate() {
         let longer = format!("{kept}{line}\n");
-        if measure(&longer) > room {
-            return kept + &tail(lines.len() - index);
+        if measure(&longer) <= room {
+            kept = longer;
+            continue;
         }
-        kept = longer;
+        let mut shown = index;
+        if measure(line) > room / 2 {
+            let ends: Vec<usize> = line.char_indices().map(|(start, _)| start).collect();
+            let cut = |end: usize| format!("{kept}{}…\n", &line[..end]);
+            let fitting = ends.partition_point(|end| measure(&cut(*end)) <= room);
+            if fitting > 1 {
+                kept = cut(ends[fitting - 1]);
+                shown += 1;
+            }
+        }
+        return kept + &tail(lines.len() - shown);
     }
     kept
+}
+
+/// A title, cut to what every receiver has room for.
+fn short(title: &str) -> String {
+    if title.chars().count() <= TITLE {
+        return title.to_owned();
+    }
+    title.chars().take(TITLE - 1).chain(['…']).collect()
 }
 
 #[cfg(test)]
@@ -106,6 +138,23 @@ mod tests {
         assert!(cut.len() <= 200 && cut.starts_with("line 0\nline 1\n"), "{cut}");
         assert!(cut.ends_with("more lines: see `tik-backup status`"), "{cut}");
         assert_eq!(fit("short", 200, str::len), "short");
-        assert!(fit(&"x".repeat(500), 200, str::len).len() <= 200);
+        assert!(fit("", 0, str::len).is_empty());
+    }
+
+    #[test]
+    fn what_is_cut_within_a_line_fits_at_any_limit_and_in_any_script() {
+        let text = format!("heading\n{}\nlast\n", "ü€🔥".repeat(100));
+        for limit in 120..400 {
+            let cut = fit(&text, limit, str::len);
+            assert!(cut.len() <= limit && cut.starts_with("heading\nü"), "{limit}: {cut}");
+            assert!(cut.contains("…\n… and 1 more lines"), "{limit}: {cut}");
+        }
+    }
+
+    #[test]
+    fn a_long_title_is_cut() {
+        assert_eq!(short("brief"), "brief");
+        let cut = short(&"ü".repeat(1000));
+        assert!(cut.chars().count() == TITLE && cut.ends_with('…'));
     }
 }

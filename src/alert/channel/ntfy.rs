@@ -5,6 +5,7 @@ use serde_json::json;
 use super::{
     Channel, Refused, fit,
     http::{Body, Sender},
+    short,
 };
 use crate::{
     alert::message::{Message, Purpose},
@@ -35,8 +36,8 @@ impl Ntfy {
         Ok(Self {
             name: config.name.clone(),
             url: Secret::new(ntfy.url.clone()),
+            sender: Sender::new(config.timeout, ntfy.ca_file.as_deref(), token)?.hide(&topic),
             topic,
-            sender: Sender::new(config.timeout, ntfy.ca_file.as_deref(), token)?,
         })
     }
 }
@@ -59,14 +60,12 @@ impl Channel for Ntfy {
         };
         let content = json!({
             "topic": self.topic.expose(),
-            "title": message.title(),
+            "title": short(&message.title()),
             "message": fit(&message.text(), LONGEST, str::len),
             "priority": priority,
             "tags": [tag],
         });
         let body = Body { content_type: "application/json", content: content.to_string() };
-        let sent = self.sender.post(&self.url, &body, cancel);
-        sent.map(|_| ())
-            .map_err(|refused| Refused { error: refused.error.redact(self.topic.expose()), ..refused })
+        self.sender.post(&self.url, &body, cancel).map(|_| ())
     }
 }

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::{
     Channel, Refused, fit,
     http::{Body, Sender},
+    short,
 };
 use crate::{
     alert::message::Message,
@@ -13,13 +14,15 @@ use crate::{
     stream::cancel::Cancel,
 };
 
-/// Limits of the receivers, in characters: <https://docs.slack.dev/reference/methods/chat.postMessage>,
+/// Limits of the receivers, in units of UTF-16: <https://docs.slack.dev/reference/methods/chat.postMessage>,
 /// <https://docs.mattermost.com>, <https://discord.com/developers/docs/resources/webhook>,
-/// <https://core.telegram.org/bots/api#sendmessage>; a card of Teams may have 28 KB.
+/// <https://core.telegram.org/bots/api#sendmessage>; a card of Teams may have 28 KB as JSON.
 const SLACK: usize = 40_000;
 const MATTERMOST: usize = 16_000;
 const DISCORD: usize = 2_000;
-const TEAMS: usize = 20_000;
+const TEAMS: usize = 24_000;
+/// JSON around a line in a card, in bytes.
+const TEAMS_BLOCK: usize = 150;
 const TELEGRAM: usize = 4_096;
 
 /// A webhook.
@@ -74,13 +77,18 @@ impl Channel for Webhook {
 
 /// A message in the form of a receiver.
 fn shape(format: WebhookFormat, chat_id: &str, message: &Message) -> Value {
-    let (title, text) = (message.title(), message.text());
-    let whole = format!("{title}\n\n{text}");
-    let characters = |text: &str| text.chars().count();
+    let (whole_title, text) = (message.title(), message.text());
+    let title = short(&whole_title);
+    let units = |text: &str| text.encode_utf16().count();
+    // Inside a fence nothing is markup, so names stay what they are.
+    let fence = |title: String, text: String, limit: usize| {
+        let room = limit.saturating_sub(units(&title) + "\n```\n\n```".len());
+        format!("{title}\n```\n{}\n```", fit(&fenced(&text), room, units))
+    };
     match format {
         WebhookFormat::Plain => json!({
-            "text": whole,
-            "title": title,
+            "text": format!("{whole_title}\n\n{text}"),
+            "title": whole_title,
             "purpose": message.purpose,
             "host": message.host,
             "at": message.at,
@@ -92,25 +100,23 @@ fn shape(format: WebhookFormat, chat_id: &str, message: &Message) -> Value {
         WebhookFormat::Slack => {
             // https://docs.slack.dev/messaging/formatting-message-text: these three steer, nothing else is escaped
             let escape = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-            json!({"text": format!("{}\n```\n{}\n```", fenced(&escape(&title)), fit(&fenced(&escape(&text)), SLACK - 2_000, characters))})
+            json!({"text": fence(fenced(&escape(&title)), escape(&text), SLACK)})
         }
         WebhookFormat::Mattermost => {
-            // Inside a fence nothing is Markdown, so names stay what they are.
-            let text = fit(&fenced(&text), MATTERMOST, characters);
-            json!({"text": format!("**{}**\n```\n{text}\n```", plain(&title))})
+            json!({"text": fence(format!("**{}**", plain(&title)), text, MATTERMOST)})
         }
-        WebhookFormat::Discord => {
-            let room = DISCORD.saturating_sub(characters(&title) * 2 + 20);
-            let text = fit(&fenced(&text), room, characters);
-            let content = format!("**{}**\n```\n{text}\n```", plain(&title));
-            let content: String = content.chars().take(DISCORD).collect();
-            json!({"content": content, "allowed_mentions": {"parse": []}})
+        WebhookFormat::Discord => json!({
+            "content": fence(format!("**{}**", plain(&title)), text, DISCORD),
+            "allowed_mentions": {"parse": []},
+        }),
+        WebhookFormat::Teams => {
+            let measure =
+                |text: &str| text.lines().map(|line| json!(line).to_string().len() + TEAMS_BLOCK).sum();
+            teams(&title, &fit(&text, TEAMS, measure))
         }
-        WebhookFormat::Teams => teams(&title, &fit(&text, TEAMS, str::len)),
         WebhookFormat::Telegram => {
-            // It counts in units of UTF-16.
-            let units = |text: &str| text.encode_utf16().count();
-            json!({"chat_id": chat_id, "text": fit(&whole, TELEGRAM, units), "disable_web_page_preview": true})
+            let text = fit(&format!("{title}\n\n{text}"), TELEGRAM, units);
+            json!({"chat_id": chat_id, "text": text, "disable_web_page_preview": true})
         }
     }
 }
@@ -118,20 +124,15 @@ fn shape(format: WebhookFormat, chat_id: &str, message: &Message) -> Value {
 /// <https://learn.microsoft.com/microsoftteams/platform/webhooks-and-connectors/how-to/connectors-using>: an adaptive
 /// card as attachment of a message.
 fn teams(title: &str, text: &str) -> Value {
-    let block = |text: &str, more: Value| {
-        let mut block = json!({"type": "TextBlock", "text": text, "wrap": true});
-        if let (Value::Object(block), Value::Object(more)) = (&mut block, more) {
-            block.extend(more);
-        }
-        block
+    // A text block knows Markdown, a run of text does not. Single line breaks are dropped in both: every line is a
+    // block of its own.
+    let block = |text: &str, style: (&str, &str), spacing: &str| {
+        let run = json!({"type": "TextRun", "text": text, style.0: style.1});
+        json!({"type": "RichTextBlock", "inlines": [run], "spacing": spacing})
     };
-    // A text block knows some Markdown and drops single line breaks: every line is a block of its own.
-    let mut body = vec![block(&plain(title), json!({"weight": "bolder", "size": "medium"}))];
-    body.extend(
-        text.lines()
-            .filter(|line| !line.trim().is_empty())
-            .map(|line| block(&plain(line), json!({"fontType": "monospace", "spacing": "none"}))),
-    );
+    let mut body = vec![block(title, ("weight", "Bolder"), "Default")];
+    let lines = text.lines().filter(|line| !line.trim().is_empty());
+    body.extend(lines.map(|line| block(line, ("fontType", "Monospace"), "None")));
     json!({
         "type": "message",
         "attachments": [{
@@ -151,10 +152,12 @@ fn teams(title: &str, text: &str) -> Value {
 fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for c in text.chars() {
-        if "\\`*_{}[]()#+!|~<>@".contains(c) {
-            plain.push('\\');
+        match c {
+            // Mattermost calls everybody for an escaped @channel as well; a space of no width makes it another word.
+            '@' => plain.push_str("@\u{200b}"),
+            c if "\\`*_{}[]()#+!|~<>".contains(c) => plain.extend(['\\', c]),
+            c => plain.push(c),
         }
-        plain.push(c);
     }
     plain
 }

@@ -3,6 +3,7 @@
 
 mod accepted;
 mod alerts;
+mod channels;
 mod files;
 mod refused;
 

@@ -1,0 +1,137 @@
+//! What counts as suspicious, and what does not.
+
+use super::*;
+use crate::stream::digest::Digest128;
+
+const DAY: i64 = 86_400_000;
+
+fn key(name: &str) -> Key {
+    Key { kind: "table".into(), schema: "public".into(), name: name.into() }
+}
+
+fn content(tables: &[(&str, u64)]) -> Content {
+    let objects: Vec<_> = tables
+        .iter()
+        .map(|(name, rows)| Counted {
+            key: key(name),
+            rows: *rows,
+            digest: Digest128::of(format!("{name} {rows}").as_bytes()),
+        })
+        .collect();
+    let rows = Some(tables.iter().map(|(_, rows)| rows).sum());
+    Content { bytes: 1 << 20, rows, objects, ..Content::default() }
+}
+
+fn past(tables: &[(&str, &[u64])]) -> Past {
+    let objects = tables
+        .iter()
+        .map(|(name, counts)| {
+            let last = counts.last().copied().unwrap_or(0);
+            let digest = Digest128::of(format!("{name} {last}").as_bytes());
+            (key(name), PastObject { counts: counts.to_vec(), digest })
+        })
+        .collect();
+    Past { sizes: vec![1 << 20], objects, ..Past::default() }
+}
+
+fn texts(past: &Past, content: &Content) -> Vec<String> {
+    let verdict = judge(&AnomalyRules::default(), past, content, 0);
+    verdict.found.into_iter().map(|finding| finding.text).collect()
+}
+
+#[test]
+fn a_first_run_and_steady_growth_are_no_anomaly() {
+    assert!(texts(&Past::default(), &content(&[("a", 1000)])).is_empty());
+    assert!(texts(&past(&[("a", &[100, 200, 400])]), &content(&[("a", 800)])).is_empty());
+    assert!(
+        texts(&past(&[("a", &[1000])]), &content(&[("a", 500)])).is_empty(),
+        "half is not more than half"
+    );
+}
+
+#[test]
+fn more_than_half_of_the_rows_lost_is_one() {
+    assert_eq!(
+        texts(&past(&[("a", &[1000])]), &content(&[("a", 400)])),
+        ["table public.a had 1000 rows and has 400 now (-60 %)"]
+    );
+    assert!(texts(&past(&[("a", &[99])]), &content(&[("a", 0)])).is_empty(), "too few to matter");
+}
+
+#[test]
+fn a_slow_loss_is_one_too() {
+    assert_eq!(texts(&past(&[("a", &[1000, 700, 550])]), &content(&[("a", 480)])).len(), 1);
+}
+
+#[test]
+fn a_loss_accepted_twice_is_how_the_table_lives() {
+    assert_eq!(texts(&past(&[("a", &[1000, 10, 1000])]), &content(&[("a", 10)])).len(), 1);
+    assert!(texts(&past(&[("a", &[1000, 10, 1000, 10, 1000])]), &content(&[("a", 10)])).is_empty());
+    // After an accepted loss, what counts is what came since.
+    assert!(texts(&past(&[("a", &[1000, 300])]), &content(&[("a", 200)])).is_empty());
+}
+
+#[test]
+fn missing_tables_and_schemas_are_named() {
+    let gone = texts(&past(&[("a", &[5]), ("b", &[7])]), &content(&[("a", 5)]));
+    assert_eq!(gone, ["table public.b with 7 rows is gone"]);
+    let gone = texts(&past(&[("a", &[5])]), &content(&[]));
+    assert_eq!(gone, ["table public.a with 5 rows is gone (as is the whole of public)"]);
+}
+
+#[test]
+fn a_renamed_table_is_not_lost() {
+    let mut now = content(&[("new", 5)]);
+    now.objects[0].digest = Digest128::of(b"old 5");
+    assert!(texts(&past(&[("old", &[5])]), &now).is_empty());
+}
+
+#[test]
+fn partitions_that_come_and_go_are_usual() {
+    let mut past = past(&[("log_2026_11_01", &[5000]), ("a", &[1])]);
+    assert_eq!(texts(&past, &content(&[("a", 1)])).len(), 1);
+    past.usual_gone.insert(pattern("public.log_2026_10_01"), 2);
+    assert!(texts(&past, &content(&[("a", 1)])).is_empty());
+}
+
+#[test]
+fn size_is_compared_with_what_is_usual() {
+    let mut past = Past { sizes: vec![10 << 20, 11 << 20, 1, 12 << 20], ..Past::default() };
+    let small = Content { bytes: 4 << 20, ..Content::default() };
+    assert_eq!(texts(&past, &small), ["it was 11.0 MiB and is 4.0 MiB now (-64 %)"]);
+    past.sizes = vec![60 << 10];
+    assert!(texts(&past, &Content::default()).is_empty(), "too small to matter");
+}
+
+#[test]
+fn what_came_back_is_resolved_and_what_did_not_is_not_found_twice() {
+    let open = |kind, before| Open { id: 9, kind, object: "public.a".into(), before };
+    let mut past = past(&[("a", &[400])]);
+    past.open = vec![open(Kind::Rows, 1000)];
+    let rules = AnomalyRules::default();
+    assert_eq!(judge(&rules, &past, &content(&[("a", 400)]), 0), Verdict::default());
+    assert_eq!(judge(&rules, &past, &content(&[("a", 600)]), 0).resolved, [9]);
+    past.open = vec![open(Kind::Object, 5)];
+    assert_eq!(judge(&rules, &past, &content(&[("a", 400)]), 0).resolved, [9]);
+}
+
+#[test]
+fn content_stands_still_unusually_long_only_by_its_own_measure() {
+    let rules = AnomalyRules::default();
+    let now = 100 * DAY;
+    let judged = |changes, longest_still, since: i64, same| {
+        let past = Past { changes, longest_still, changed: Some(now - since), same, ..Past::default() };
+        judge(&rules, &past, &Content { bytes: 1, ..Content::default() }, now).found.len()
+    };
+    assert_eq!(judged(20, DAY, 8 * DAY, true), 1);
+    assert_eq!(judged(20, DAY, 6 * DAY, true), 0, "not for long");
+    assert_eq!(judged(20, 5 * DAY, 14 * DAY, true), 0, "it did nearly so before");
+    assert_eq!(judged(2, DAY, 50 * DAY, true), 0, "it hardly ever changes");
+    assert_eq!(judged(20, DAY, 8 * DAY, false), 0, "it has just changed");
+}
+
+#[test]
+fn what_was_not_counted_is_not_judged() {
+    let uncounted = Content { bytes: 1 << 20, ..Content::default() };
+    assert!(texts(&past(&[("a", &[1000])]), &uncounted).is_empty());
+}
