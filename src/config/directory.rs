@@ -1,6 +1,6 @@
 //! `kind = "directory"`: folders of this machine.
 
-use std::path::PathBuf;
+use std::{collections::HashSet, path::PathBuf};
 
 use super::{patterns::Patterns, reader::Reader};
 
@@ -22,8 +22,9 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<DirectoryConfig> {
     if reader.has("paths") && paths.is_empty() {
         reader.problem("paths", "names no folder; give at least one");
     }
-    for (number, path) in paths.iter().enumerate() {
-        if paths[..number].contains(path) {
+    let mut seen = HashSet::new();
+    for path in &paths {
+        if !seen.insert(path) {
             reader.problem("paths", &format!("names {} twice", path.display()));
         }
     }

@@ -52,8 +52,11 @@ impl<'c> Due<'c> {
                 // A schedule without a next moment asks for nothing more.
                 let due = calendar.next(taken)?;
                 let half = calendar.interval(&due).unwrap_or(DAY) / 2;
-                *last = Some((taken.clone(), due.clone(), half));
-                Some(until(taken, &due) + half)
+                let limit = until(taken, &due) + half;
+                // The same is true of all that was taken since the moment before.
+                let from = calendar.previous(taken).unwrap_or_else(|| taken.clone());
+                *last = Some((from, due, half));
+                Some(limit)
             }
         }
     }

@@ -26,7 +26,10 @@ fn documents_have_the_promised_fields() {
     assert_eq!(keys(&document["sources"][0]["excluded"][0]), ["item", "rule"]);
 
     let report = backup(&config);
-    assert_eq!(keys(&report), ["run", "outcome", "started", "seconds", "items", "forgotten", "error"]);
+    let fields =
+        ["run", "outcome", "started", "seconds", "items", "discovered", "forgotten", "error", "alerts"];
+    assert_eq!(keys(&report), fields);
+    assert_eq!(keys(&report["alerts"]), ["sent", "failed"]);
     let fields =
         ["source", "item", "kind", "outcome", "snapshot", "bytes_read", "bytes_added", "seconds", "error"];
     for item in report["items"].as_array().unwrap() {
@@ -36,6 +39,35 @@ fn documents_have_the_promised_fields() {
         assert!(item["snapshot"].as_str().is_some_and(|id| id.len() == 64));
     }
 
+    let ledger = Cmd::with(&config).args(["--json", "status"]).run().ok().json();
+    let fields = ["at", "host", "summary", "items", "sources", "running", "alerts", "repository", "notes"];
+    assert_eq!(keys(&ledger), fields);
+    let fields = ["ok", "items", "expected", "backed_up", "proven", "problems", "states"];
+    assert_eq!(keys(&ledger["summary"]), fields);
+    let fields = [
+        "source",
+        "item",
+        "kind",
+        "state",
+        "since",
+        "why",
+        "problems",
+        "held",
+        "last_backup",
+        "age_seconds",
+        "max_age_seconds",
+        "snapshot",
+        "snapshots",
+        "last_proof",
+        "proof_age_seconds",
+        "bytes",
+        "rows",
+        "seconds",
+        "trend",
+        "notes",
+        "next",
+    ];
+    assert_eq!(keys(&ledger["items"][0]), fields);
     let listed = Cmd::with(&config).args(["--json", "snapshots", "pg/shop"]).run().ok().json();
     assert_eq!(listed["snapshots"].as_array().unwrap().len(), 1, "only what was asked for");
     assert_eq!(keys(&listed["snapshots"][0]), ["source", "item", "kind", "id", "time", "host", "bytes"]);
