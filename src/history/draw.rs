@@ -41,6 +41,9 @@ impl History {
         let due = config.sources.iter().filter_map(|source| Some((source.name.as_str(), Due::of(source)?)));
         let draw = Draw { config, now, read: &read, now_millis: millis(now), due: due.collect() };
         let mut items = draw.entries();
+        if guess && items.is_empty() && repository.error.is_none() {
+            items.push(nothing_at_all());
+        }
         items.sort_by(|a, b| (&a.source, &a.item).cmp(&(&b.source, &b.item)));
         let sources: Vec<_> = config.sources.iter().map(|source| draw.source(source)).collect();
         let alerts = self.channels(&channel_kinds(config))?;
@@ -60,6 +63,20 @@ impl History {
             notes,
         })
     }
+}
+
+/// A host that only watches, and finds nothing: that is no good news.
+fn nothing_at_all() -> Entry {
+    let mut entry = Entry::blank("the repository", None, "", State::NeverBackedUp);
+    let hint = "see that `repository.location` is right and that backups are written there";
+    entry.problem(
+        ProblemKind::NeverBackedUp,
+        None,
+        "it has no snapshot of this program".to_owned(),
+        Some(hint.to_owned()),
+    );
+    entry.settle();
+    entry
 }
 
 /// Draws the entries.

@@ -69,6 +69,17 @@ fn a_second_host_makes_out_of_the_snapshots_alone_what_is_late() {
 }
 
 #[test]
+fn a_second_host_that_sees_nothing_does_not_call_that_well() {
+    let Some(site) = Site::new(&[], More::default()) else { return };
+    let text = fs::read_to_string(site.config.path()).unwrap();
+    let without = text.split("[sources.").next().unwrap();
+    fs::write(site.config.path(), without).unwrap();
+    let watch = site.at("2026-10-05 03:00:00").arg("watch").run().expect_code(5);
+    assert!(watch.stdout.contains("the repository: it has no snapshot"), "{}", watch.stdout);
+    assert_eq!(lines(&site.messages()[0]["new"]), ["the repository: never-backed-up"]);
+}
+
+#[test]
 fn watching_needs_no_source_to_answer() {
     let Some(mut site) = Site::new(&["shop"], More::default()) else { return };
     site.backup_at("2026-10-05 02:00:00").ok();
