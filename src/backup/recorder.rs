@@ -132,7 +132,13 @@ impl<'a> Recorder<'a> {
     pub(super) fn discovered(&self, plan: &Plan) {
         let Some(record) = &self.record else { return };
         for (source, found) in &plan.sources {
-            self.noted(record.discovered(source.name(), source.kind(), found, &Zoned::now()));
+            let gone = self.noted(record.discovered(source.name(), source.kind(), found, &Zoned::now()));
+            for item in gone.unwrap_or_default() {
+                let name = crate::output::name(&format!("{}/{item}", source.name()));
+                self.observer.notice(&format!(
+                    "{name}: VANISHED: the source no longer has it; its snapshots are kept"
+                ));
+            }
         }
     }
 

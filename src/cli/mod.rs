@@ -69,7 +69,7 @@ enum Command {
     Watch(watch::Args),
     /// Say that a suspicious change is as it should be, so that retention goes on
     Accept(accept::Args),
-    /// Alerts
+    /// Send a test alert, or tell that a systemd unit has failed
     #[command(subcommand)]
     Alert(alert::Command),
     /// Check the configuration

@@ -28,7 +28,7 @@ struct Known {
 }
 
 impl RunRecord<'_> {
-    /// Writes down what a source has. Returns the names of items that are no longer there.
+    /// Writes down what a source has. Returns the names of items that are no longer there and have snapshots.
     pub fn discovered(
         &self,
         source: &str,
@@ -69,7 +69,9 @@ impl RunRecord<'_> {
                     continue;
                 }
                 self.gone(tx, source, item, now)?;
-                gone.push(item.name.clone());
+                if item.excluded.is_none() && item.backed_up {
+                    gone.push(item.name.clone());
+                }
             }
             Ok(gone)
         })

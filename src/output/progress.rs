@@ -150,6 +150,9 @@ impl Observer for Progress {
             ),
         };
         self.inner.say(&line);
+        for change in &item.suspicious {
+            self.inner.say(&format!("{}: SUSPICIOUS: {change}", name(&item.name())));
+        }
         for note in &item.notes {
             self.inner.say(&format!("{}: note: {note}", name(&item.name())));
         }

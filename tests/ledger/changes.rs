@@ -28,7 +28,8 @@ fn what_comes_goes_is_renamed_and_forbidden_shows_as_what_it_is() {
 
     // Dropped: told, and its snapshots stay.
     site.server.psql("postgres", "DROP DATABASE fresh");
-    site.backup_at("2026-10-07 02:00:00").ok();
+    let said = site.backup_at("2026-10-07 02:00:00").ok().stderr;
+    assert!(said.contains("pg/fresh: VANISHED"), "{said}");
     let ledger = site.status_at("2026-10-07 03:00:00");
     assert_eq!(item(&ledger, "fresh")["state"], "vanished");
     assert_eq!(item(&ledger, "fresh")["since"].as_str().unwrap()[..10], *"2026-10-07");
