@@ -252,8 +252,10 @@ fn object(name: &str, outcome: &Outcome) -> Object {
 
 /// Says in the manifest how consistent the data is, and why not more so.
 fn judge(manifest: &mut Manifest, deployment: &Deployment, plan: &Plan, outcomes: &[(String, Outcome)]) {
-    let left: Vec<&str> =
-        outcomes.iter().filter(|(_, outcome)| outcome.left_snapshot).map(|(name, _)| name.as_str()).collect();
+    let left: Vec<(&str, &str)> = outcomes
+        .iter()
+        .filter_map(|(name, outcome)| Some((name.as_str(), outcome.left_snapshot.as_deref()?)))
+        .collect();
     manifest.consistency =
         if plan.reason.is_none() && left.is_empty() { Consistency::Snapshot } else { Consistency::None };
     if let Some(reason) = &plan.reason {
@@ -262,11 +264,12 @@ fn judge(manifest: &mut Manifest, deployment: &Deployment, plan: &Plan, outcomes
              that was deleted and inserted again may be in it twice"
         ));
     }
-    if !left.is_empty() {
+    if let Some((_, reason)) = left.first() {
+        let names: Vec<&str> = left.iter().map(|(name, _)| *name).collect();
         manifest.notes.push(format!(
             "the server had no snapshot (any more) for some collections, which were read without it in whole or in \
-             part: {}",
-            left.join(", ")
+             part: {} ({reason})",
+            names.join(", ")
         ));
     }
     for (name, outcome) in outcomes.iter().filter(|(_, outcome)| outcome.resumed > 0) {

@@ -51,13 +51,13 @@ pub(super) struct Job {
 }
 
 /// What was read.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Outcome {
     pub(super) rows: RowDigest,
     /// Scans that were begun again.
     pub(super) resumed: u32,
-    /// Whether the end was read without the moment that was asked for.
-    pub(super) left_snapshot: bool,
+    /// Why the end was read without the moment that was asked for, if it was.
+    pub(super) left_snapshot: Option<String>,
 }
 
 enum Message {
@@ -101,8 +101,8 @@ impl Feed {
     }
 
     /// What was read. Before the end of the stream this is an error.
-    pub(super) fn finish(self) -> Result<Outcome> {
-        self.outcome.ok_or_else(|| Error::failed("the collection was not read to its end"))
+    pub(super) fn finish(mut self) -> Result<Outcome> {
+        self.outcome.take().ok_or_else(|| Error::failed("the collection was not read to its end"))
     }
 
     /// What the stream holds next, as far as it is at hand.
@@ -195,7 +195,7 @@ async fn pump(job: &Job, sender: &Sender<Message>) -> Result<Outcome, Stop> {
         }
         if lost && job.may_leave_snapshot {
             at = None;
-            outcome.left_snapshot = true;
+            outcome.left_snapshot = Some(fault.into_error(&job.deployment).summary());
         } else if fault.is_passing() && outcome.resumed < RESUMES {
             outcome.resumed += 1;
             tokio::time::sleep(wait).await;
