@@ -14,6 +14,7 @@ use std::{
 };
 
 pub use plan::{Plan, Planned, Selector, discover};
+pub(crate) use report::new_run_name;
 pub use report::{ItemOutcome, ItemReport, RunOutcome, RunReport};
 
 use recorder::Recorder;

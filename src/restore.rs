@@ -192,23 +192,34 @@ fn unknown_item(name: &str, snapshots: &[Snapshot]) -> Error {
     }
 }
 
-/// The roles of the `@globals` snapshot that was made with this one: the newest up to a day later, else the oldest.
+/// The roles of the `@globals` snapshot that was made with this one.
 fn roles_at(
     reader: &SnapshotReader,
     snapshots: &[Snapshot],
     item: &Snapshot,
     notice: &dyn Fn(&str),
 ) -> Result<Vec<Role>> {
-    // Of several servers each has its own: SERVER/@globals beside SERVER/DATABASE.
-    let of_server = item.item.split_once('/').map(|(server, _)| format!("{server}/{GLOBALS}"));
-    let stored = |name: &str| snapshots.iter().any(|s| s.source == item.source && s.item == name);
-    let globals_name = of_server.filter(|name| stored(name)).unwrap_or_else(|| GLOBALS.to_owned());
-    let globals = || snapshots.iter().filter(|s| s.source == item.source && s.item == globals_name);
-    let limit = item.time.timestamp() + Duration::from_secs(24 * 3600);
-    let Some(chosen) = globals().rfind(|s| s.time.timestamp() <= limit).or_else(|| globals().next()) else {
+    let Some(chosen) = globals_of(snapshots, item) else {
         notice("there is no snapshot of @globals: missing roles cannot be created");
         return Ok(Vec::new());
     };
     let manifest = Manifest::from_json(&SnapshotFiles::new(reader, chosen).read(MANIFEST)?)?;
     Ok(manifest.postgres.map(|detail| detail.roles).unwrap_or_default())
+}
+
+/// The name of the `@globals` that belongs to an item. Of several servers each has its own: SERVER/@globals beside
+/// SERVER/DATABASE.
+pub(crate) fn globals_name(snapshots: &[Snapshot], source: &str, item: &str) -> String {
+    let of_server = item.split_once('/').map(|(server, _)| format!("{server}/{GLOBALS}"));
+    let stored = |name: &str| snapshots.iter().any(|s| s.source == source && s.item == name);
+    of_server.filter(|name| stored(name)).unwrap_or_else(|| GLOBALS.to_owned())
+}
+
+/// The `@globals` snapshot that was made with this one: the newest up to a day later, else the oldest. The snapshots are in
+/// the order of their times.
+pub(crate) fn globals_of<'s>(snapshots: &'s [Snapshot], item: &Snapshot) -> Option<&'s Snapshot> {
+    let name = globals_name(snapshots, &item.source, &item.item);
+    let globals = || snapshots.iter().filter(|s| s.source == item.source && s.item == name);
+    let limit = item.time.timestamp() + Duration::from_secs(24 * 3600);
+    globals().rfind(|s| s.time.timestamp() <= limit).or_else(|| globals().next())
 }

@@ -73,6 +73,7 @@ impl<'a> Recorder<'a> {
             }
             history.begin_run(&RunBegin {
                 name: &report.run,
+                kind: "backup",
                 started: &report.started,
                 host: &config.repository.host,
                 sources: &sources,

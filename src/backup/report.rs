@@ -136,15 +136,20 @@ impl RunOutcome {
     }
 }
 
+/// A name for a run: when it begins, and something to tell runs of the same second apart.
+pub(crate) fn new_run_name() -> String {
+    let mut random = [0; 3];
+    // Without random numbers names of runs may collide, which harms nobody.
+    let _ = getrandom::fill(&mut random);
+    let suffix: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{}-{suffix}", Timestamp::now().strftime("%Y%m%dT%H%M%SZ"))
+}
+
 impl RunReport {
     pub(super) fn begin() -> Self {
         let started = Zoned::now();
-        let mut random = [0; 3];
-        // Without random numbers names of runs may collide, which harms nobody.
-        let _ = getrandom::fill(&mut random);
-        let suffix: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
         Self {
-            run: format!("{}-{suffix}", Timestamp::from(&started).strftime("%Y%m%dT%H%M%SZ")),
+            run: new_run_name(),
             outcome: RunOutcome::Failed,
             started,
             seconds: 0.0,

@@ -7,6 +7,7 @@ mod check;
 mod config;
 mod demo;
 mod discover;
+mod drill;
 mod init;
 mod prune;
 mod restore;
@@ -59,6 +60,8 @@ enum Command {
     Snapshots(snapshots::Args),
     /// Put an item back: into a database, or as files into a folder
     Restore(restore::Args),
+    /// Prove that what is stored can be restored: into scratch servers, compared with what was backed up
+    Drill(drill::Args),
     /// Check that the repository is sound
     Check(check::Args),
     /// Free the space of snapshots that retention has dropped
@@ -126,6 +129,7 @@ fn dispatch(command: Command, context: &Context) -> Result<u8> {
         Command::Backup(args) => backup::run(context, &args),
         Command::Snapshots(args) => snapshots::run(context, &args),
         Command::Restore(args) => restore::run(context, &args),
+        Command::Drill(args) => drill::run(context, &args),
         Command::Check(args) => check::run(context, &args),
         Command::Prune(args) => prune::run(context, &args),
         Command::Status(args) => status::run(context, &args),

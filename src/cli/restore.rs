@@ -79,6 +79,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
             no_roles: args.no_roles,
             skip_superuser: args.skip_superuser_objects,
             overwrite: args.overwrite,
+            definitions: false,
         },
     };
     let config = context.config()?;

@@ -7,6 +7,7 @@ mod anomalies;
 mod azure;
 mod directory;
 mod document;
+mod drill;
 mod location;
 mod mongodb;
 mod mysql;
@@ -39,6 +40,7 @@ pub use alerts::{
 pub use anomalies::AnomalyRules;
 pub use azure::{AzurePrincipal, AzureServers, AzureStorageConfig};
 pub use directory::DirectoryConfig;
+pub use drill::DrillConfig;
 pub use location::{Location, RepositoryLocation};
 pub use mongodb::{MongodbConfig, MongodbConsistency};
 pub use mysql::MysqlConfig;
@@ -73,10 +75,12 @@ pub struct Config {
     pub retention: Retention,
     /// How old the newest snapshot of an item may be, unless its source or its schedule says otherwise.
     pub max_age: Option<Duration>,
-    /// How old the last proof of an item may be, unless its source says otherwise; no limit if absent.
+    /// How old the last proof of an item may be, unless its source says otherwise; absent for no limit.
     pub max_proof_age: Option<Duration>,
     /// How often a problem that lasts is told again.
     pub remind_every: Duration,
+    /// How drills are made.
+    pub drill: DrillConfig,
     /// Who is told.
     pub alerts: Vec<AlertConfig>,
     /// The sources in the order of the file. May be empty: a repository can be inspected without any.
@@ -150,7 +154,7 @@ pub struct SourceConfig {
     pub schedule: Option<Calendar>,
     /// How old the newest snapshot of an item may be, if that does not follow from the schedule.
     pub max_age: Option<Duration>,
-    /// How old the last proof of an item may be; no limit if absent.
+    /// How old what was last proven of an item may be; absent for no limit.
     pub max_proof_age: Option<Duration>,
     /// What counts as a suspicious change.
     pub anomalies: AnomalyRules,

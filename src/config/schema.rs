@@ -7,6 +7,7 @@ use super::{
     AnomalyRules, Config, RepositoryConfig, Retention, SourceConfig, SourceKind, SourceName, alerts,
     anomalies, azure, directory,
     document::{Document, type_of},
+    drill,
     location::{self, RepositoryLocation},
     mongodb, mysql, postgres,
     reader::{Reader, text_fault},
@@ -25,6 +26,8 @@ const MAX_KEEP: i64 = 1_000_000;
 /// Bounds of ages and of the time between reminders.
 const AGES: std::ops::RangeInclusive<Duration> =
     Duration::from_secs(60)..=Duration::from_secs(10 * 365 * 86_400);
+/// With a drill a week, one may be missed.
+const MAX_PROOF_AGE: Duration = Duration::from_secs(15 * 86_400);
 const REMIND_EVERY: Duration = Duration::from_secs(86_400);
 
 type ReadKind = fn(&mut Reader<'_>) -> Option<SourceKind>;
@@ -51,10 +54,12 @@ pub(super) fn read(document: &Document<'_>, path: PathBuf) -> Option<Config> {
     let repository = read_repository(repository);
     let retention = read_retention(root.table("retention"), None);
     let (max_age, max_proof_age) = read_ages(&mut root);
+    let max_proof_age = max_proof_age.unwrap_or(Some(MAX_PROOF_AGE));
     let remind_every = root.duration("remind_every", AGES).unwrap_or(REMIND_EVERY);
     let anomalies = anomalies::read(root.table("anomalies"), None);
     let base = Base { retention: &retention, anomalies: &anomalies, max_age, max_proof_age };
     let sources = read_sources(&mut root, &base);
+    let drill = drill::read(root.table("drill"));
     let alerts = alerts::read(&mut root);
     root.finish();
     Some(Config {
@@ -66,6 +71,7 @@ pub(super) fn read(document: &Document<'_>, path: PathBuf) -> Option<Config> {
         max_age,
         max_proof_age,
         remind_every,
+        drill,
         alerts,
         sources,
     })
@@ -218,8 +224,16 @@ struct Base<'a> {
     max_proof_age: Option<Duration>,
 }
 
-fn read_ages(reader: &mut Reader<'_>) -> (Option<Duration>, Option<Duration>) {
-    (reader.duration("max_age", AGES), reader.duration("max_proof_age", AGES))
+/// `max_age` and `max_proof_age`, which may also be told to be without limit.
+fn read_ages(reader: &mut Reader<'_>) -> (Option<Duration>, Option<Option<Duration>>) {
+    let max_age = reader.duration("max_age", AGES);
+    let never = reader.is_text("max_proof_age", "never");
+    if never {
+        // Read, so that it counts as known.
+        reader.string("max_proof_age");
+        return (max_age, Some(None));
+    }
+    (max_age, reader.duration("max_proof_age", AGES).map(Some))
 }
 
 fn read_schedule(reader: &mut Reader<'_>) -> Option<Calendar> {
@@ -271,7 +285,7 @@ fn read_source(mut reader: Reader<'_>, name: Option<SourceName>, base: &Base<'_>
         name: name?,
         schedule,
         max_age: max_age.or(base.max_age),
-        max_proof_age: max_proof_age.or(base.max_proof_age),
+        max_proof_age: max_proof_age.unwrap_or(base.max_proof_age),
         anomalies,
         retention,
         jobs,

@@ -49,8 +49,23 @@ fn find_user(passwd: &str, name: &str) -> Option<Owner> {
 
 type Order = (Command, Sender<io::Result<Child>>);
 
+/// Whether a server may use the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Network {
+    /// As everybody else.
+    Shared,
+    /// None at all, not even the loopback address, where the kernel lets us: it is reached by a socket in a folder, and what
+    /// was restored into it (foreign tables, event jobs) reaches nobody.
+    None,
+}
+
 /// Starts `command` in a process group of its own, as `owner`; it gets `signal` when we end in whatever way.
-pub(crate) fn start(mut command: Command, owner: Option<Owner>, signal: Signal) -> io::Result<Child> {
+pub(crate) fn start(
+    mut command: Command,
+    owner: Option<Owner>,
+    signal: Signal,
+    network: Network,
+) -> io::Result<Child> {
     static ORDERS: OnceLock<Mutex<Option<Sender<Order>>>> = OnceLock::new();
     // A Ctrl-C at the terminal is for us: we stop our servers in order.
     command.process_group(0).current_dir("/");
@@ -61,6 +76,12 @@ pub(crate) fn start(mut command: Command, owner: Option<Owner>, signal: Signal) 
     {
         let us = rustix::process::getpid();
         let bind_to_us = move || {
+            if network == Network::None {
+                use rustix::thread::{UnshareFlags, unshare_unsafe};
+                // SAFETY: this process has a single thread and has opened nothing that depends on these namespaces. Where
+                // it is not allowed the server merely keeps the network.
+                let _ = unsafe { unshare_unsafe(UnshareFlags::NEWUSER | UnshareFlags::NEWNET) };
+            }
             // After the change of user, which would clear it.
             rustix::process::set_parent_process_death_signal(Some(signal))?;
             // We may have ended before the line above took effect.
@@ -70,11 +91,11 @@ pub(crate) fn start(mut command: Command, owner: Option<Owner>, signal: Signal) 
                 Err(io::ErrorKind::BrokenPipe.into())
             }
         };
-        // SAFETY: between fork and exec the closure only makes two system calls; it neither allocates nor locks.
+        // SAFETY: between fork and exec the closure only makes a few system calls; it neither allocates nor locks.
         unsafe { command.pre_exec(bind_to_us) };
     }
     #[cfg(not(target_os = "linux"))]
-    let _ = signal;
+    let _ = (signal, network);
     let orders = {
         let mut slot = ORDERS.get_or_init(|| Mutex::new(None)).lock().unwrap_or_else(PoisonError::into_inner);
         match &*slot {
@@ -147,7 +168,7 @@ mod tests {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", "trap '' INT; echo ready; while :; do sleep 0.05; done"]);
         command.stdout(std::process::Stdio::piped());
-        let mut child = start(command, None, Signal::KILL).unwrap();
+        let mut child = start(command, None, Signal::KILL, Network::None).unwrap();
         let mut ready = [0; 6];
         io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut ready).unwrap();
         let steps = [(Signal::INT, Duration::from_millis(100)), (Signal::TERM, Duration::from_secs(10))];
@@ -157,7 +178,7 @@ mod tests {
 
     #[test]
     fn a_child_that_ends_by_itself_is_not_waited_for() {
-        let mut child = start(Command::new("/bin/true"), None, Signal::KILL).unwrap();
+        let mut child = start(Command::new("/bin/true"), None, Signal::KILL, Network::Shared).unwrap();
         let begin = Instant::now();
         stop(&mut child, &[(Signal::TERM, Duration::from_secs(60))]).unwrap();
         assert!(begin.elapsed() < Duration::from_secs(10));

@@ -11,7 +11,7 @@ use std::{
 
 use rustix::process::Signal;
 
-use super::bound::{self, Owner};
+use super::bound::{self, Network, Owner};
 use crate::{
     error::{Error, Result},
     stream::cancel::Cancel,
@@ -35,13 +35,21 @@ pub(super) struct Daemon {
     child: Option<Child>,
     /// Ends it quickly, with whatever children it has.
     kill: Signal,
+    network: Network,
 }
 
 impl Daemon {
     /// A server to be started in `dir`, an existing folder. As root it runs as an unprivileged user, who must be able to
     /// reach `dir`.
-    pub(super) fn new(dir: &Path, kill: Signal) -> Result<Self> {
-        Ok(Self { dir: dir.to_owned(), owner: bound::server_owner()?, child: None, kill })
+    pub(super) fn new(dir: &Path, kill: Signal, network: Network) -> Result<Self> {
+        Ok(Self { dir: dir.to_owned(), owner: bound::server_owner()?, child: None, kill, network })
+    }
+
+    /// Why it no longer runs, if it does not.
+    pub(super) fn death(&mut self) -> Option<Error> {
+        let status = self.child.as_mut()?.try_wait().ok().flatten()?;
+        self.child = None;
+        Some(self.broken(&format!("the scratch server {}", bound::describe(status))))
     }
 
     /// The folder of it all.
@@ -152,7 +160,7 @@ impl Daemon {
 
     fn spawn(&self, command: Command, signal: Signal) -> Result<Child> {
         let program = command.get_program().to_string_lossy().into_owned();
-        bound::start(command, self.owner, signal)
+        bound::start(command, self.owner, signal, self.network)
             .map_err(|error| Error::failed(format!("cannot start {program}")).because(&error))
     }
 

@@ -1,10 +1,20 @@
-//! Restores into servers of our own: throwaway servers that live as long as they are needed and leave nothing behind.
+//! Proof of restore: snapshots are restored into servers of our own and compared with what was backed up; and the servers,
+//! which live as long as they are needed and leave nothing behind.
 
 pub(crate) mod bound;
 mod daemon;
 mod folder;
 pub mod mongodb;
 pub mod mysql;
+mod plan;
+mod prove;
+mod run;
 pub mod scratch;
+mod space;
+mod stage;
+mod verdict;
 
 pub use folder::ScratchDir;
+pub use plan::Request;
+pub use run::{Observer, run};
+pub use verdict::{Left, Outcome, Report, Verdict};

@@ -7,7 +7,7 @@ use std::{
 
 use rustix::process::Signal;
 
-use super::daemon::Daemon;
+use super::{bound::Network, daemon::Daemon};
 use crate::{
     error::{Error, Result},
     stream::cancel::Cancel,
@@ -27,8 +27,8 @@ impl MongodbServer {
     /// Starts an empty server in `dir`, an existing folder. `program` is `mongod`, or another one that speaks its
     /// protocol and takes `--port` and `--storage-path`. Fails with the last lines of the server's log.
     pub fn start(program: &Path, dir: &Path, cancel: &Cancel) -> Result<Self> {
-        let mut server =
-            Self { program: program.to_owned(), port: free_port()?, daemon: Daemon::new(dir, Signal::KILL)? };
+        let daemon = Daemon::new(dir, Signal::KILL, Network::Shared)?;
+        let mut server = Self { program: program.to_owned(), port: free_port()?, daemon };
         server.daemon.create_dir(&server.data_dir())?;
         server.launch(cancel)?;
         Ok(server)
@@ -49,6 +49,11 @@ impl MongodbServer {
         self.daemon.stop(Signal::TERM)
     }
 
+    /// Why it no longer runs, if it does not.
+    pub(super) fn death(&mut self) -> Option<crate::error::Error> {
+        self.daemon.death()
+    }
+
     fn data_dir(&self) -> PathBuf {
         self.daemon.dir().join("data")
     }
@@ -57,7 +62,10 @@ impl MongodbServer {
         let mut command = self.daemon.command(&self.program)?;
         command.arg("--port").arg(self.port.to_string());
         if self.program.file_name().is_some_and(|name| name == "mongod") {
-            command.args(["--bind_ip", "127.0.0.1", "--nounixsocket", "--dbpath"]);
+            // Documents past their time limit are part of what was backed up.
+            command.args(["--setParameter", "ttlMonitorEnabled=false", "--setParameter"]);
+            command.args(["diagnosticDataCollectionEnabled=false", "--bind_ip", "127.0.0.1"]);
+            command.args(["--nounixsocket", "--dbpath"]);
         } else {
             command.arg("--storage-path");
         }

@@ -3,21 +3,27 @@
 use std::{
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use rustix::process::Signal;
 
-use super::daemon::Daemon;
+use super::{bound::Network, daemon::Daemon};
 use crate::{
     config::Host,
     error::{Error, Result},
     source::mysql::{
-        clients::{Client, Flavour},
+        clients::{Client, Flavour, Version},
         connect::ConnectParams,
     },
-    stream::cancel::Cancel,
+    stream::{
+        cancel::Cancel,
+        child::{Command as ToolCommand, run_capture},
+    },
 };
 
+/// Time a program gets to tell its version.
+const ANSWER_TIME: Duration = Duration::from_secs(10);
 /// The administrator of a scratch server; it needs no password.
 pub const ADMINISTRATOR: &str = "root";
 /// Folders beside `PATH` that distributions put servers in.
@@ -30,8 +36,10 @@ const WELL_KNOWN: [&str; 6] = [
     "/run/current-system/sw/bin",
 ];
 /// What may be lost in a crash is thrown away anyway. No port is opened.
-const SETTINGS: [&str; 7] = [
+const SETTINGS: [&str; 8] = [
     "--skip-networking",
+    // What was restored must not change by itself.
+    "--event-scheduler=OFF",
     "--skip-log-bin",
     "--innodb-flush-log-at-trx-commit=0",
     "--innodb-flush-method=nosync",
@@ -66,14 +74,72 @@ impl ServerPrograms {
                 .map(|server| Self { server, install: None }),
         };
         found.ok_or_else(|| {
-            Error::failed(format!("no {} server is installed on this machine", client.flavour)).hint(
-                match client.flavour {
-                    Flavour::Mariadb => "install `mariadb-server` (Debian) or `pkgs.mariadb` (NixOS)",
-                    Flavour::Mysql => "install `mysql-server-core` (Debian) or `pkgs.mysql84` (NixOS)",
-                },
-            )
+            Error::failed(format!("no {} server is installed on this machine", client.flavour))
+                .hint(package(client.flavour))
         })
     }
+
+    /// Those of the line (`8.4`, `10.11`) to which a server belongs, in these folders, in `PATH` or in the usual ones.
+    pub fn of_line(flavour: Flavour, version: Version, dirs: &[PathBuf]) -> Result<Self> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let mut all: Vec<PathBuf> = dirs.to_vec();
+        all.extend(std::env::split_paths(&path));
+        all.extend(WELL_KNOWN.map(PathBuf::from));
+        let name = if flavour == Flavour::Mariadb { "mariadbd" } else { "mysqld" };
+        let mut others = Vec::new();
+        for dir in &all {
+            let server = dir.join(name);
+            let Some((found, is)) = identify(&server) else { continue };
+            if found != flavour {
+                continue;
+            }
+            if is.line() != version.line() {
+                others.push(format!("{} ({is})", server.display()));
+                continue;
+            }
+            let install = || all.iter().map(|dir| dir.join("mariadb-install-db")).find(|file| file.is_file());
+            let install = match flavour {
+                // The one that came with it, before any other.
+                Flavour::Mariadb => {
+                    let beside = dir.parent().map(|up| up.join("bin/mariadb-install-db"));
+                    match beside.filter(|file| file.is_file()).or_else(install) {
+                        Some(install) => Some(install),
+                        None => continue,
+                    }
+                }
+                Flavour::Mysql => None,
+            };
+            return Ok(Self { server, install });
+        }
+        let (major, minor) = version.line();
+        let error = Error::failed(format!("no server of {flavour} {major}.{minor} is installed on this machine"));
+        let error = if others.is_empty() {
+            error
+        } else {
+            error.because_text(format!("there are only others: {}", others.join(", ")))
+        };
+        let hint = format!("{} of version {major}.{minor}, or name its folder in `drill.server_dirs`", package(flavour));
+        Err(error.hint(hint))
+    }
+}
+
+/// What to install.
+fn package(flavour: Flavour) -> &'static str {
+    match flavour {
+        Flavour::Mariadb => "install `mariadb-server` (Debian) or `pkgs.mariadb` (NixOS)",
+        Flavour::Mysql => "install `mysql-server-core` (Debian) or `pkgs.mysql84` (NixOS)",
+    }
+}
+
+/// Family and version of a server program: `mysqld  Ver 8.4.3 for …`, `mariadbd  Ver 10.11.14-MariaDB-… for …`.
+fn identify(server: &Path) -> Option<(Flavour, Version)> {
+    if !server.is_file() {
+        return None;
+    }
+    let command = ToolCommand::new(server).args(["--no-defaults", "--version"]).idle_timeout(ANSWER_TIME);
+    let text = String::from_utf8(run_capture(command, 4096).ok()?).ok()?;
+    let version = text.split_once(" Ver ").and_then(|(_, rest)| Version::find(rest))?;
+    Some((Flavour::of(&text), version))
 }
 
 /// A running server. Dropping it stops it at once; if this process is killed, the kernel tells it to stop.
@@ -82,6 +148,8 @@ impl ServerPrograms {
 #[derive(Debug)]
 pub struct MysqlServer {
     programs: ServerPrograms,
+    /// How it treats upper case in names, if not as it would by itself.
+    lower_case_table_names: Option<u32>,
     daemon: Daemon,
 }
 
@@ -89,7 +157,18 @@ impl MysqlServer {
     /// Creates an empty server in `dir`, an existing folder, and starts it. Everyone who may open the socket is let in as
     /// [`ADMINISTRATOR`]; only the server's user and root may. Fails with the last lines of the server's log.
     pub fn start(programs: &ServerPrograms, dir: &Path, cancel: &Cancel) -> Result<Self> {
-        let mut server = Self { programs: programs.clone(), daemon: Daemon::new(dir, Signal::KILL)? };
+        Self::start_with(programs, None, dir, cancel)
+    }
+
+    /// As [`Self::start`], with a setting of `lower_case_table_names`.
+    pub fn start_with(
+        programs: &ServerPrograms,
+        lower_case_table_names: Option<u32>,
+        dir: &Path,
+        cancel: &Cancel,
+    ) -> Result<Self> {
+        let daemon = Daemon::new(dir, Signal::KILL, Network::None)?;
+        let mut server = Self { programs: programs.clone(), lower_case_table_names, daemon };
         Daemon::require_short(&server.socket())?;
         server.daemon.create_dir(&dir.join("socket"))?;
         server.daemon.create_dir(&dir.join("tmp"))?;
@@ -123,6 +202,15 @@ impl MysqlServer {
         self.daemon.stop(Signal::TERM)
     }
 
+    /// Why it no longer runs, if it does not.
+    pub(super) fn death(&mut self) -> Option<Error> {
+        self.daemon.death()
+    }
+
+    fn case_option(&self) -> Option<String> {
+        self.lower_case_table_names.map(|how| format!("--lower-case-table-names={how}"))
+    }
+
     fn data_dir(&self) -> PathBuf {
         self.daemon.dir().join("data")
     }
@@ -139,7 +227,7 @@ impl MysqlServer {
         match &self.programs.install {
             Some(install) => {
                 let mut command = self.daemon.command(install)?;
-                command.arg("--no-defaults").arg(data).arg(tmp).args([
+                command.arg("--no-defaults").arg(data).arg(tmp).args(self.case_option()).args([
                     "--auth-root-authentication-method=normal",
                     "--skip-test-db",
                     "--skip-name-resolve",
@@ -149,6 +237,7 @@ impl MysqlServer {
             None => {
                 let mut command = self.daemon.command(&self.programs.server)?;
                 command.arg("--no-defaults").arg("--initialize-insecure").arg(data).arg(tmp);
+                command.args(self.case_option());
                 self.daemon.prepare("mysqld --initialize-insecure", command, cancel)
             }
         }
@@ -162,7 +251,8 @@ impl MysqlServer {
             .arg(Self::option("tmpdir", &self.daemon.dir().join("tmp")))
             .arg(Self::option("socket", &self.socket()))
             .arg(Self::option("pid-file", &self.daemon.dir().join("socket/mysql.pid")))
-            .args(SETTINGS);
+            .args(SETTINGS)
+            .args(self.case_option());
         if self.programs.install.is_none() {
             command.arg("--mysqlx=OFF");
         }

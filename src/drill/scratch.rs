@@ -7,7 +7,7 @@ use std::{
 
 use rustix::process::Signal;
 
-use super::daemon::Daemon;
+use super::{bound::Network, daemon::Daemon};
 use crate::{
     error::{Error, Result},
     source::postgres::{
@@ -25,8 +25,12 @@ pub const SUPERUSER: &str = "postgres";
 /// The number in the socket's name; no port is opened.
 const PORT: u16 = 5432;
 /// What may be lost in a crash is thrown away anyway. No port is opened.
-const SETTINGS: [&str; 7] = [
+const SETTINGS: [&str; 11] = [
     "listen_addresses=",
+    "wal_level=minimal",
+    "max_wal_senders=0",
+    "autovacuum=off",
+    "max_wal_size=1GB",
     "fsync=off",
     "full_page_writes=off",
     "synchronous_commit=off",
@@ -56,6 +60,7 @@ pub fn newest_server(clients: &Clients) -> Result<&Client> {
 #[derive(Debug)]
 pub struct PostgresServer {
     client: Client,
+    superuser: String,
     daemon: Daemon,
 }
 
@@ -64,8 +69,14 @@ impl PostgresServer {
     /// the socket is let in as anybody; only the server's user and root may. As root, the server runs as `postgres`,
     /// else as `nobody`, who must be able to reach `dir`. Fails with the last lines of the server's log.
     pub fn start(client: &Client, dir: &Path, cancel: &Cancel) -> Result<Self> {
+        Self::start_as(client, dir, SUPERUSER, cancel)
+    }
+
+    /// As [`Self::start`], with a first superuser of another name.
+    pub fn start_as(client: &Client, dir: &Path, superuser: &str, cancel: &Cancel) -> Result<Self> {
         // SIGQUIT is PostgreSQL's immediate shutdown: it ends its own children too.
-        let mut server = Self { client: client.clone(), daemon: Daemon::new(dir, Signal::QUIT)? };
+        let daemon = Daemon::new(dir, Signal::QUIT, Network::None)?;
+        let mut server = Self { client: client.clone(), superuser: superuser.to_owned(), daemon };
         Daemon::require_short(&server.socket_dir().join(format!(".s.PGSQL.{PORT}")))?;
         server.daemon.create_dir(&server.socket_dir())?;
         server.daemon.create_dir(&server.data_dir())?;
@@ -99,7 +110,7 @@ impl PostgresServer {
         ConnectParams {
             host: self.socket_dir().to_string_lossy().into_owned(),
             port: PORT,
-            user: Some(SUPERUSER.to_owned()),
+            user: Some(self.superuser.clone()),
             ..ConnectParams::default()
         }
     }
@@ -115,11 +126,16 @@ impl PostgresServer {
         self.daemon.stop(Signal::INT)
     }
 
+    /// Why it no longer runs, if it does not.
+    pub(super) fn death(&mut self) -> Option<Error> {
+        self.daemon.death()
+    }
+
     fn init(&self, cancel: &Cancel) -> Result<()> {
         let mut command = self.daemon.command(&self.client.tool("initdb"))?;
         command.arg("-D").arg(self.data_dir()).args([
             "--username",
-            SUPERUSER,
+            &self.superuser,
             "--auth=trust",
             "--encoding=UTF8",
             "--no-locale",
@@ -133,6 +149,10 @@ impl PostgresServer {
         command.arg("-D").arg(self.data_dir());
         for setting in SETTINGS {
             command.args(["-c", setting]);
+        }
+        if self.client.major >= 17 {
+            // Triggers that a login fires must not keep us out, nor do anything.
+            command.args(["-c", "event_triggers=off"]);
         }
         // A list of folders: quoted, so that commas and blanks in the path are part of it.
         let socket_dir = self.socket_dir().to_string_lossy().replace('"', "\"\"");

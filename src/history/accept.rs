@@ -68,15 +68,18 @@ impl History {
         })
     }
 
-    /// For each item whose retention is held: the moment of its first snapshot that is suspicious. All older ones stay.
+    /// For each item whose retention is held: the moment of its first snapshot that is suspicious, or of which a drill found
+    /// that it does not restore. All older ones stay.
     pub fn held_from(&self, source: &str, item: &str) -> Result<Option<i64>> {
         self.read(|tx| {
-            tx.query_row(
+            let suspicious: Option<i64> = tx.query_row(
                 "SELECT MIN(anomaly.time) FROM anomaly JOIN item ON item.id = anomaly.item \
                  WHERE item.source = ?1 AND item.name = ?2 AND anomaly.accepted IS NULL AND anomaly.resolved IS NULL",
                 [source, item],
                 |row| row.get(0),
-            )
+            )?;
+            let broken = Self::held_for_proof(tx, source, item)?;
+            Ok(suspicious.into_iter().chain(broken).min())
         })
     }
 }

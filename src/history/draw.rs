@@ -139,6 +139,7 @@ impl Draw<'_> {
         entry.seconds = row.good_millis.map(|millis| millis as f64 / 1000.0);
         entry.last_proof = row.proof_time.map(zoned);
         entry.proof_age_seconds = row.proof_time.map(|time| (self.now_millis - time) / 1000);
+        entry.restore_seconds = row.restore_millis.map(|millis| millis as f64 / 1000.0);
         entry.notes =
             row.notes.as_deref().and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
         entry.trend = row
@@ -152,7 +153,7 @@ impl Draw<'_> {
             .collect();
         let source = self.config.source(&row.source);
         let doubts = self.read.doubts.get(&row.id).map(Vec::as_slice).unwrap_or_default();
-        entry.held = !doubts.is_empty();
+        entry.held = !doubts.is_empty() || row.unproven_since.is_some();
         if source.is_none() && !self.config.sources.is_empty() {
             entry.state = State::Unconfigured;
             entry.why = Some("its source is no longer in the configuration".to_owned());
@@ -221,7 +222,7 @@ impl Draw<'_> {
             let text = format!("{}{more}", texts.join("; "));
             entry.problem(ProblemKind::Anomaly, Some(zoned(first.time)), text, Some(hint));
         }
-        self.judge_proof(entry, source);
+        self.judge_proof(entry, row, source);
         entry.settle();
     }
 
@@ -250,18 +251,49 @@ impl Draw<'_> {
         }
     }
 
-    fn judge_proof(&self, entry: &mut Entry, source: Option<&SourceConfig>) {
-        let limit = source.map_or(self.config.max_proof_age, |source| source.max_proof_age);
-        let (Some(limit), true) = (limit, entry.snapshots > 0) else { return };
-        let age = entry.proof_age_seconds.map(|age| u64::try_from(age).unwrap_or(0));
-        if age.is_none_or(|age| age > limit.as_secs()) {
-            let text = match entry.proof_age_seconds {
-                Some(age) => format!("what was last proven to restore is {} old", days(age)),
-                None => "it was never proven that it restores".to_owned(),
-            };
-            let hint = Some(format!("run `tik-backup drill '{}'`", entry.name()));
-            entry.problem(ProblemKind::NotProven, entry.last_proof.clone(), text, hint);
+    fn judge_proof(&self, entry: &mut Entry, row: &Row, source: Option<&SourceConfig>) {
+        if entry.snapshots == 0 {
+            return;
         }
+        let drill = format!("`tik-backup drill '{}'`", entry.name());
+        if let Some(since) = row.unproven_since {
+            let found = row.unproven_text.as_deref().unwrap_or("it does not restore");
+            let (found, advice) = match found.split_once("\n  → ") {
+                Some((text, hint)) => (text, format!("{hint}; ")),
+                None => (found, String::new()),
+            };
+            let text = format!("A DRILL FOUND THAT IT DOES NOT RESTORE AS IT WAS: {found}");
+            let hint = format!(
+                "{advice}look at it with {drill}; until a newer snapshot is proven, no snapshot before that one is removed"
+            );
+            entry.problem(ProblemKind::NotProven, Some(zoned(since)), text, Some(hint));
+            return;
+        }
+        // A host that has only the repository knows of no drills.
+        if self.config.sources.is_empty() {
+            return;
+        }
+        let Some(limit) = source.map_or(self.config.max_proof_age, |source| source.max_proof_age) else { return };
+        // What was never proven gets as much time as a proof lasts.
+        let since = row.proof_time.unwrap_or(row.first_seen);
+        if u64::try_from(self.now_millis - since).unwrap_or(0) <= limit.as_millis() as u64 {
+            return;
+        }
+        let mut text = match entry.proof_age_seconds {
+            Some(age) => format!("what was last proven to restore is {} old", days(age)),
+            None => "it was never proven that it restores".to_owned(),
+        };
+        let mut hint = format!("run {drill}, and see that its timer is on");
+        if let Some(reason) = &row.unprovable_text {
+            let (reason, advice) = match reason.split_once("\n  → ") {
+                Some((text, hint)) => (text, Some(hint)),
+                None => (reason.as_str(), None),
+            };
+            text.push_str(&format!("; the last drill could not prove it: {reason}"));
+            hint = advice.map_or(hint, |advice| format!("{advice}; then run {drill}"));
+        }
+        let since = zoned(since).checked_add(limit).ok();
+        entry.problem(ProblemKind::NotProven, since, text, Some(hint));
     }
 
     fn source(&self, config: &SourceConfig) -> SourceEntry {

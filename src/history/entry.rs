@@ -23,6 +23,7 @@ impl Entry {
             snapshots: 0,
             last_proof: None,
             proof_age_seconds: None,
+            restore_seconds: None,
             bytes: None,
             rows: None,
             seconds: None,
@@ -106,6 +107,7 @@ pub(super) fn summarise(items: &[Entry]) -> Summary {
             summary.proven += u64::from(entry.last_proof.is_some() && !has(ProblemKind::NotProven));
         }
     }
+    (summary.restore_seconds, summary.restore_unmeasured) = restore_all(items);
     for state in State::ALL {
         let count = items.iter().filter(|entry| entry.item.is_some() && entry.state == state).count();
         if count > 0 {
@@ -113,6 +115,31 @@ pub(super) fn summarise(items: &[Entry]) -> Summary {
         }
     }
     summary
+}
+
+/// How long it takes to restore everything that is expected, and of how many items that is not known.
+fn restore_all(items: &[Entry]) -> (Option<f64>, u64) {
+    let gone = |entry: &&Entry| {
+        entry.snapshots > 0 && !matches!(entry.state, State::Vanished | State::Excluded | State::Unconfigured)
+    };
+    let (mut seconds, mut bytes, mut rest, mut unmeasured) = (0.0, 0, 0, 0);
+    for entry in items.iter().filter(gone) {
+        let size = entry.bytes.unwrap_or(0);
+        match entry.restore_seconds {
+            Some(took) => {
+                seconds += took;
+                bytes += size;
+            }
+            None => {
+                rest += size;
+                unmeasured += 1;
+            }
+        }
+    }
+    if seconds <= 0.0 || bytes == 0 {
+        return (None, unmeasured);
+    }
+    (Some(seconds + rest as f64 * seconds / bytes as f64), unmeasured)
 }
 
 /// An age in seconds for people, in the unit that suits it.

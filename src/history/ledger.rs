@@ -28,7 +28,7 @@ pub struct Ledger {
 }
 
 /// Counts of the ledger. Every item is in exactly one state.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Summary {
     /// Whether nothing has a problem.
     pub ok: bool,
@@ -40,6 +40,11 @@ pub struct Summary {
     pub backed_up: u64,
     /// Of these, those with a proof that is young enough.
     pub proven: u64,
+    /// How long it would take to restore all of them one after the other, in seconds, by what drills measured; what was not
+    /// measured is estimated from its size. Absent if nothing was measured.
+    pub restore_seconds: Option<f64>,
+    /// Those of them that were not measured.
+    pub restore_unmeasured: u64,
     /// Problems.
     pub problems: u64,
     /// Items in each state, in the order of [`State`], without those that no item is in.
@@ -142,6 +147,8 @@ pub struct Entry {
     pub last_proof: Option<Zoned>,
     /// Its age in seconds.
     pub proof_age_seconds: Option<i64>,
+    /// How long the last restore of it took in a drill, in seconds.
+    pub restore_seconds: Option<f64>,
     /// Bytes of the newest snapshot.
     pub bytes: Option<u64>,
     /// Rows, documents or files of it, where they were counted.
@@ -254,6 +261,8 @@ pub struct SourceEntry {
 pub struct Running {
     /// Name of the run.
     pub run: String,
+    /// `backup` or `drill`.
+    pub kind: String,
     /// When it began.
     pub started: Zoned,
     /// Items being read at this moment.

@@ -5,6 +5,7 @@ mod accept;
 pub mod anomaly;
 pub mod content;
 mod discovery;
+mod drill;
 pub mod draw;
 mod due;
 mod entry;
@@ -33,6 +34,7 @@ use rustix::fs::{FlockOperation, flock};
 
 pub use accept::Accepted;
 pub use content::Content;
+pub use drill::Past;
 pub use rebuild::Rebuilt;
 pub use record::{RunBegin, RunEnd, RunRecord};
 

@@ -25,6 +25,10 @@ pub(super) struct Row {
     pub(super) notes: Option<String>,
     pub(super) trend: Vec<[i64; 3]>,
     pub(super) proof_time: Option<i64>,
+    pub(super) unproven_since: Option<i64>,
+    pub(super) unproven_text: Option<String>,
+    pub(super) unprovable_text: Option<String>,
+    pub(super) restore_millis: Option<i64>,
 }
 
 /// Snapshots of an item.
@@ -65,7 +69,8 @@ pub(super) struct Asked {
 pub(super) fn read(tx: &Transaction<'_>, guess: bool) -> rusqlite::Result<Read> {
     let mut statement = tx.prepare(
         "SELECT id, source, name, kind, first_seen, last_seen IS NOT NULL, excluded, gone_since, failed_since, error, \
-         good_millis, rows, bytes, notes, trend, proof_time, last_time FROM item",
+         good_millis, rows, bytes, notes, trend, proof_time, last_time, unproven_since, unproven_text, unprovable_text, \
+         restore_millis FROM item",
     )?;
     let rows = statement
         .query_map([], |row| {
@@ -87,6 +92,10 @@ pub(super) fn read(tx: &Transaction<'_>, guess: bool) -> rusqlite::Result<Read> 
                 trend: unpack(row.get_ref(14)?.as_blob_or_null()?.unwrap_or_default()),
                 proof_time: row.get(15)?,
                 last_time: row.get(16)?,
+                unproven_since: row.get(17)?,
+                unproven_text: row.get(18)?,
+                unprovable_text: row.get(19)?,
+                restore_millis: row.get(20)?,
             })
         })?
         .collect::<rusqlite::Result<_>>()?;
@@ -155,22 +164,24 @@ fn read_sources(tx: &Transaction<'_>) -> rusqlite::Result<HashMap<String, Asked>
 }
 
 fn read_running(tx: &Transaction<'_>) -> rusqlite::Result<(Vec<Running>, Vec<String>)> {
-    let mut statement = tx.prepare("SELECT id, name, started FROM run WHERE ended IS NULL ORDER BY id")?;
-    let runs: Vec<(i64, String, i64)> = statement
-        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+    let mut statement = tx.prepare("SELECT id, name, started, kind FROM run WHERE ended IS NULL ORDER BY id")?;
+    let runs: Vec<(i64, String, i64, String)> = statement
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?
         .collect::<rusqlite::Result<_>>()?;
     let (mut running, mut sources) = (Vec::new(), Vec::new());
-    for (id, run, started) in runs {
+    for (id, run, started, kind) in runs {
         let mut items = tx.prepare_cached(
             "SELECT source || '/' || name FROM attempt JOIN item ON item.id = attempt.item \
-             WHERE run = ?1 AND outcome IS NULL ORDER BY 1",
+             WHERE run = ?1 AND outcome IS NULL UNION ALL \
+             SELECT source || '/' || name FROM drill JOIN item ON item.id = drill.item \
+             WHERE run = ?1 AND outcome = 4 ORDER BY 1",
         )?;
         let items = items.query_map([id], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
         let mut asked = tx.prepare_cached("SELECT source FROM discovery WHERE run = ?1")?;
         for source in asked.query_map([id], |row| row.get(0))? {
             sources.push(source?);
         }
-        running.push(Running { run, started: zoned(started), items });
+        running.push(Running { run, kind, started: zoned(started), items });
     }
     Ok((running, sources))
 }

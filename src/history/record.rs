@@ -26,6 +26,8 @@ pub(super) const INTERRUPTED: i64 = 2;
 pub struct RunBegin<'a> {
     /// Its name.
     pub name: &'a str,
+    /// `backup` or `drill`.
+    pub kind: &'a str,
     /// When it began.
     pub started: &'a Zoned,
     /// The host.
@@ -64,8 +66,8 @@ impl History {
         let started = millis(begin.started);
         let id = self.change(|tx| {
             tx.execute(
-                "INSERT INTO run (name, kind, host, invocation, started) VALUES (?1, 'backup', ?2, ?3, ?4)",
-                params![begin.name, begin.host, begin.invocation, started],
+                "INSERT INTO run (name, kind, host, invocation, started) VALUES (?1, ?2, ?3, ?4, ?5)",
+                params![begin.name, begin.kind, begin.host, begin.invocation, started],
             )?;
             let id = tx.last_insert_rowid();
             for (source, _) in begin.sources {
@@ -146,6 +148,7 @@ fn interrupt(tx: &Transaction<'_>, run: i64, started: i64, now: i64) -> rusqlite
         "UPDATE attempt SET outcome = ?2 WHERE run = ?1 AND outcome IS NULL",
         params![run, INTERRUPTED],
     )?;
+    super::drill::interrupt(tx, run)?;
     let mut sources = tx.prepare("SELECT source FROM discovery WHERE run = ?1")?;
     let sources: Vec<String> =
         sources.query_map([run], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;

@@ -8,7 +8,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use crate::error::{Error, Result};
 
 /// What each version adds to the one before.
-const STEPS: [&str; 1] = ["
+const STEPS: [&str; 2] = ["
 CREATE TABLE meta (
     key TEXT PRIMARY KEY,
     value TEXT NOT NULL
@@ -186,6 +186,18 @@ CREATE TABLE channel (
     failing_since INTEGER,
     error TEXT
 ) WITHOUT ROWID;
+", "
+-- Of the last drills: which snapshot was proven, which could not be restored, why nothing could be proven, how long a
+-- restore takes, and which part of the files was read last.
+ALTER TABLE item ADD COLUMN proof_snapshot BLOB;
+ALTER TABLE item ADD COLUMN unproven_since INTEGER;
+ALTER TABLE item ADD COLUMN unproven_time INTEGER;
+ALTER TABLE item ADD COLUMN unproven_text TEXT;
+ALTER TABLE item ADD COLUMN unprovable_text TEXT;
+ALTER TABLE item ADD COLUMN restore_millis INTEGER;
+ALTER TABLE item ADD COLUMN drill_millis INTEGER;
+ALTER TABLE item ADD COLUMN drill_part INTEGER;
+CREATE INDEX drill_open ON drill (run) WHERE outcome = 4;
 "];
 
 /// Brings a database to this version's layout.

@@ -18,6 +18,8 @@ use super::{
     folders::{Folders, FoundFile},
     node::{attributes, kind},
     rustic_error,
+    seal::Hasher,
+    writer::identity,
 };
 use crate::{
     error::{Error, Result},
@@ -41,21 +43,29 @@ impl Repository {
     }
 }
 
-/// Counts what is written, and keeps the target's own error, which would otherwise come back as a text.
-struct Counted<'a> {
+/// Compares each chunk with its name, which is the SHA-256 of it, and counts what is written. Keeps the target's own error,
+/// which would otherwise come back as a text.
+///
+/// Every call of `write` hands over one whole chunk, for all of it is taken.
+struct Checked<'a> {
     target: &'a mut dyn Write,
+    chunks: std::slice::Iter<'a, DataId>,
     bytes: u64,
     error: Option<io::Error>,
 }
 
-impl Write for Counted<'_> {
+impl Write for Checked<'_> {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        match self.target.write(data) {
-            Ok(n) => {
-                self.bytes += n as u64;
-                Ok(n)
+        let mut hasher = Hasher::default();
+        hasher.update(data);
+        if self.chunks.next().is_none_or(|id| **id != hasher.finish()) {
+            return Err(io::Error::other("a chunk of it is not what its name says"));
+        }
+        match self.target.write_all(data) {
+            Ok(()) => {
+                self.bytes += data.len() as u64;
+                Ok(data.len())
             }
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => Err(e),
             Err(e) => {
                 let kind = e.kind();
                 self.error = Some(e);
@@ -99,11 +109,12 @@ impl<'a> SnapshotFiles<'a> {
         format!("snapshot {} of {}", self.snapshot.short_id(), self.snapshot.name())
     }
 
-    /// Writes the content of a file to `target`. What arrives there has passed the repository's authentication; an
-    /// error means that it is not complete.
+    /// Writes the content of a file to `target`. What arrives there has passed the repository's authentication and is
+    /// what the name of its chunk says; an error means that it is not complete.
     fn dump(&self, path: &Path, node: &Node, target: &mut dyn Write) -> Result<u64> {
         let path = path.display();
-        let mut target = Counted { target, bytes: 0, error: None };
+        let chunks = node.content.as_deref().unwrap_or_default().iter();
+        let mut target = Checked { target, chunks, bytes: 0, error: None };
         let copied = self.reader.repo.dump(node, &mut target);
         if let Some(error) = target.error {
             return Err(Error::from_io(format!("cannot write {path}"), error));
@@ -213,5 +224,9 @@ struct NodeContent<'n, 'a> {
 impl source::Content for NodeContent<'_, '_> {
     fn copy(&self, target: &mut dyn Write) -> Result<u64> {
         self.files.dump(self.path, self.node, target)
+    }
+
+    fn identity(&self) -> Option<[u8; 16]> {
+        self.node.content.as_deref().map(identity)
     }
 }

@@ -140,6 +140,26 @@ pub enum NodeKind {
 pub trait Content: Sync {
     /// Streams it to `target` and returns its length.
     fn copy(&self, target: &mut dyn Write) -> Result<u64>;
+
+    /// Its identity, as [`crate::stream::sink::Stored::content`] has it, if that is known.
+    fn identity(&self) -> Option<[u8; 16]> {
+        None
+    }
+}
+
+/// What reading a snapshot's files back found.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Verified {
+    /// Files in the snapshot.
+    pub(crate) files: u64,
+    /// Their bytes.
+    pub(crate) bytes: u64,
+    /// Those of them that were read.
+    pub(crate) read_files: u64,
+    /// Their bytes.
+    pub(crate) read_bytes: u64,
+    /// What is not as it was recorded.
+    pub(crate) differences: Vec<String>,
 }
 
 struct Listed<'a, F: ?Sized> {

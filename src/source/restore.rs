@@ -19,6 +19,8 @@ pub struct Options {
     pub skip_superuser: bool,
     /// Replace blobs and files of the same names.
     pub overwrite: bool,
+    /// Only definitions, no rows (PostgreSQL).
+    pub definitions: bool,
 }
 
 /// What a restore did.

@@ -263,7 +263,7 @@ impl Sink for ItemWriter<'_> {
 }
 
 /// Equal for equal content: the beginning of the hash over the hashes of the chunks.
-fn identity(content: &[DataId]) -> [u8; 16] {
+pub(in crate::repository) fn identity(content: &[DataId]) -> [u8; 16] {
     let mut hasher = Hasher::default();
     content.iter().for_each(|id| hasher.update(id.to_hex().as_str().as_bytes()));
     let mut identity = [0; 16];

@@ -27,6 +27,7 @@ use rustic_core::repofile::BlobType;
 
 pub use commit::{Committed, SnapshotMeta};
 pub use item::ItemWriter;
+pub(super) use item::identity;
 
 use self::{
     commit::Committer,

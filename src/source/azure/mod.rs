@@ -10,6 +10,7 @@ mod pipeline;
 pub mod restore;
 mod servers;
 mod share;
+pub(crate) mod verify;
 
 use std::{
     collections::{BTreeMap, HashMap},

@@ -8,6 +8,7 @@ pub(crate) mod open;
 mod read;
 mod store;
 pub(crate) mod tally;
+pub(crate) mod verify;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 pub(crate) mod testing;

@@ -78,7 +78,8 @@ pub(super) struct Entry<'a> {
 }
 
 impl Entry<'_> {
-    fn digest(&self) -> Digest128 {
+    /// What everything about it amounts to.
+    pub(super) fn digest(&self) -> Digest128 {
         let mut text = self.path.as_os_str().as_bytes().to_vec();
         text.push(0);
         text.push(match self.tpe {

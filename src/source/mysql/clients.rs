@@ -62,7 +62,7 @@ impl Version {
     }
 
     /// Major and minor: what decides whether two versions fit.
-    fn line(self) -> (u32, u32) {
+    pub fn line(self) -> (u32, u32) {
         (self.0, self.1)
     }
 }

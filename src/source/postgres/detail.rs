@@ -28,6 +28,9 @@ pub struct Detail {
     /// Roles, in `@globals`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roles: Vec<Role>,
+    /// The role that `initdb` made, in `@globals`: memberships may say that it granted them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_role: Option<String>,
     /// Are the roles' passwords in `@globals`?
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role_passwords: Option<bool>,

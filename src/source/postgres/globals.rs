@@ -15,12 +15,21 @@ const ROLES: &str = "SELECT r.rolname AS name, r.rolcanlogin AS login, r.rolsupe
               JOIN pg_catalog.pg_roles g ON g.oid = m.roleid WHERE m.member = r.oid ORDER BY 1) AS member_of \
      FROM pg_catalog.pg_roles r WHERE r.rolname !~ '^pg_' ORDER BY r.rolname";
 
+/// The role that `initdb` made has this number in every cluster.
+const FIRST_ROLE: &str = "SELECT rolname AS name FROM pg_catalog.pg_roles WHERE oid = 10";
+
+#[derive(serde::Deserialize)]
+struct First {
+    name: String,
+}
+
 /// Streams the roles into `sink`.
 pub(super) fn dump(source: &Postgres, server: &Server, sink: &dyn Sink, cancel: &Cancel) -> Result<Manifest> {
     let (client, connection) = source.tools(server)?;
     let mut manifest = Manifest::begin(&source.name, GLOBALS, "postgres");
     let mut session = source.session(&source.config.maintenance_db, cancel)?;
     let roles: Vec<Role> = session.query(ROLES)?;
+    let first: Option<First> = session.query(FIRST_ROLE)?.pop();
     drop(session);
 
     let passwords = server.reads_passwords && source.config.role_passwords == RolePasswords::Auto;
@@ -56,6 +65,11 @@ pub(super) fn dump(source: &Postgres, server: &Server, sink: &dyn Sink, cancel: 
     manifest.tools.push(Tool { name: "pg_dumpall".to_owned(), version: client.version_text.clone() });
     manifest.files.push(File { path: GLOBALS_SQL.to_owned(), bytes: stored.bytes });
     manifest.digested = Digested::Yes;
-    manifest.postgres = Some(Detail { roles, role_passwords: Some(passwords), ..Detail::default() });
+    manifest.postgres = Some(Detail {
+        roles,
+        first_role: first.map(|role| role.name),
+        role_passwords: Some(passwords),
+        ..Detail::default()
+    });
     Ok(manifest)
 }

@@ -23,7 +23,7 @@ const BATCH: usize = 256;
 const SMALL: u64 = 4 << 20;
 
 /// Shows the lines of a list to several threads. The first error ends it.
-pub(super) fn each_parallel<T: DeserializeOwned + Send>(
+pub(in crate::source::azure) fn each_parallel<T: DeserializeOwned + Send>(
     files: &dyn Files,
     path: &str,
     cancel: &Cancel,
@@ -45,7 +45,7 @@ pub(super) fn each_parallel<T: DeserializeOwned + Send>(
         }
         drop(lines);
         let mut batch = Vec::new();
-        let gone = || Error::failed("the uploading threads are gone");
+        let gone = || Error::failed("the working threads are gone");
         let hand_on = |batch: &mut Vec<T>| {
             let failed = failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).is_some();
             if failed { Err(gone()) } else { out.send(std::mem::take(batch)).map_err(|_| gone()) }

@@ -1,7 +1,7 @@
 //! Putting a container or share back into an account: contents with their properties, nothing overwritten unless asked.
 
 mod container;
-mod content;
+pub(super) mod content;
 mod share;
 mod target;
 

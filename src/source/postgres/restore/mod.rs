@@ -82,6 +82,9 @@ pub fn restore(
         .and_then(|()| restore.fill(files, &selection))
         .and_then(|bytes| {
             done.bytes = bytes;
+            if options.definitions {
+                return Ok(());
+            }
             restore.verify(&selection, &mut done)?;
             if options.table.is_none() {
                 // Last: a limit of connections would keep us out.
@@ -172,6 +175,9 @@ impl Restore<'_> {
             .arg(self.connection.conninfo(&self.target.database)?)
             .item(format!("{}/{}", self.manifest.source, self.manifest.item))
             .cancel(self.cancel);
+        if self.options.definitions {
+            command = command.arg("--schema-only");
+        }
         if self.options.no_owner {
             command = command.arg("--no-owner");
         }
@@ -188,8 +194,8 @@ impl Restore<'_> {
         }
         let mut input = command.spawn_input()?;
         let copied = files.copy(DUMP, &mut input);
-        if selection.ids.is_some() && input.had_enough() {
-            // After the last entry of the list it reads no further.
+        if (selection.ids.is_some() || self.options.definitions) && input.had_enough() {
+            // After the last entry of the list, or the last definition, it reads no further.
             return Ok(self
                 .manifest
                 .files
@@ -224,7 +230,7 @@ fn choose_client<'a>(clients: &'a Clients, manifest: &Manifest, server: u32) -> 
 }
 
 /// Reads just the table of contents of the dump.
-fn read_toc(files: &dyn Files) -> Result<Vec<TocEntry>> {
+pub(crate) fn read_toc(files: &dyn Files) -> Result<Vec<TocEntry>> {
     struct Head {
         archive: ArchiveReader,
         enough: bool,

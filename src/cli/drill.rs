@@ -1,0 +1,123 @@
+//! `tik-backup drill`
+
+use super::{Context, SUCCESS};
+use crate::{
+    backup::Selector,
+    drill::{self, Observer, Outcome, Report, Request, Verdict},
+    error::Result,
+    output::{Printer, duration, name, printable, size, time},
+    repository::At,
+};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// What to prove; what was not proven for longest if nothing is named, as far as `drill.max_duration` allows
+    #[arg(value_name = "SOURCE[/ITEM]")]
+    items: Vec<Selector>,
+    /// Prove everything, however long it takes
+    #[arg(long, conflicts_with = "items")]
+    all: bool,
+    /// Which snapshot: the newest, one by its id, or the newest of that time or earlier
+    #[arg(long, value_name = "latest|ID|TIME", default_value = "latest")]
+    at: String,
+    /// Read only this part of the files of containers, shares and folders, another part each time
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    sample: Option<u8>,
+    /// Damage restored databases and backups of its own in many ways, and see that each is noticed
+    #[arg(long, conflicts_with_all = ["all", "at", "sample"])]
+    self_test: bool,
+}
+
+fn percent(text: &str) -> std::result::Result<u8, String> {
+    let number = text.trim_end_matches('%').parse().ok().filter(|number| (1..=100).contains(number));
+    number.ok_or_else(|| "must be from 1% to 100%".to_owned())
+}
+
+struct Lines(Printer);
+
+impl Observer for Lines {
+    fn notice(&self, message: &str) {
+        self.0.detail(message);
+    }
+
+    fn started(&self, item: &str) {
+        self.0.detail(&format!("{}: the drill begins", name(item)));
+    }
+
+    fn finished(&self, verdict: &Verdict) {
+        self.0.notice(&line(verdict));
+    }
+}
+
+pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
+    let config = context.config()?;
+    let request = Request {
+        selectors: args.items.clone(),
+        all: args.all,
+        at: At::parse(&args.at)?,
+        sample: args.sample,
+    };
+    let report = drill::run(&config, &request, &Lines(context.printer), &context.cancel)?;
+    context.printer.result(&report, || text(&report))?;
+    if let Some(error) = &report.error {
+        context.printer.error(error);
+    }
+    Ok(report.exit_code().max(SUCCESS))
+}
+
+fn line(verdict: &Verdict) -> String {
+    let what = name(&verdict.name());
+    let of = format!("the snapshot of {}", time(&verdict.time));
+    match verdict.outcome {
+        Outcome::Proven => {
+            let stale = if verdict.fresh { "" } else { " (NOT FRESH: a newer one should be there)" };
+            let restored = verdict
+                .restore_seconds
+                .map(|seconds| format!(", restored in {}", duration(seconds)))
+                .unwrap_or_default();
+            let notes: String =
+                verdict.notes.iter().map(|note| format!("\n    note: {}", printable(note))).collect();
+            format!("{what}: proven: {of}{stale}: {}{restored}{notes}", counted(verdict))
+        }
+        Outcome::Failed => {
+            let mut text = format!("{what}: NOT PROVEN: {of} does not restore as it was");
+            let lines = verdict.differences.iter().map(String::as_str).chain(verdict.error.as_deref());
+            for line in lines.flat_map(str::lines) {
+                text.push_str(&format!("\n    {}", printable(line)));
+            }
+            text
+        }
+        Outcome::Unproven => {
+            let error = verdict.error.as_deref().unwrap_or_default();
+            format!("{what}: CANNOT BE PROVEN: {}", printable(error).replace('\n', "\n  "))
+        }
+    }
+}
+
+fn counted(verdict: &Verdict) -> String {
+    let (objects, rows) = (verdict.objects, verdict.rows);
+    match verdict.kind.as_str() {
+        "directory" | "azure-storage" => format!("{objects} files, {} read", size(verdict.bytes)),
+        _ if verdict.item.ends_with(crate::source::GLOBALS) => format!("{objects} accounts and what they may do"),
+        "mongodb" => format!("{rows} documents in {objects} collections"),
+        _ => format!("{rows} rows in {objects} tables"),
+    }
+}
+
+fn text(report: &Report) -> String {
+    let count = |outcome| report.items.iter().filter(|item| item.outcome == outcome).count();
+    let (failed, unproven) = (count(Outcome::Failed), count(Outcome::Unproven));
+    let mut text = if failed + unproven == 0 {
+        format!("all {} tried are proven to restore", report.items.len())
+    } else {
+        format!("{} proven, {failed} DO NOT RESTORE, {unproven} could not be tried", report.proven())
+    };
+    text.push_str(&format!(", {}", duration(report.seconds)));
+    if !report.left.is_empty() {
+        let few: Vec<String> =
+            report.left.iter().take(3).map(|left| name(&format!("{}/{}", left.source, left.item))).collect();
+        let more = if report.left.len() > 3 { ", …" } else { "" };
+        text.push_str(&format!("\nnot tried: {} ({}{more}): {}", report.left.len(), few.join(", "), report.left[0].reason));
+    }
+    text
+}

@@ -1,0 +1,72 @@
+//! `[drill]`: where and how restores are proven.
+
+use std::{path::PathBuf, time::Duration};
+
+use super::reader::Reader;
+
+const GIB: u64 = 1 << 30;
+/// How long a drill that chooses its items itself goes on beginning new ones.
+const MAX_DURATION: Duration = Duration::from_secs(6 * 3600);
+/// From this size on only a part of the files is read, if a part is configured.
+const SAMPLE_OVER: u64 = 256 * GIB;
+
+/// How drills are made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DrillConfig {
+    /// Folder for scratch servers; the folder for temporary files if absent.
+    pub dir: Option<PathBuf>,
+    /// After this time a drill that chooses its items itself begins no more of them.
+    pub max_duration: Duration,
+    /// How many items are proven at the same time, 1 to 64.
+    pub jobs: usize,
+    /// Space, in bytes, that must stay free where scratch servers lie.
+    pub min_free: u64,
+    /// Folders to search for the programs of servers, before the usual ones.
+    pub server_dirs: Vec<PathBuf>,
+    /// `mongod`, or another server that speaks its protocol, if it is not found by that name.
+    pub mongod: Option<PathBuf>,
+    /// How much of the files of a container, share or folder that is larger than `sample_over` one drill reads, in
+    /// percent, 1 to 100.
+    pub sample: u8,
+    /// Size in bytes; see `sample`.
+    pub sample_over: u64,
+}
+
+impl Default for DrillConfig {
+    fn default() -> Self {
+        Self {
+            dir: None,
+            max_duration: MAX_DURATION,
+            jobs: std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).clamp(1, 4)),
+            min_free: GIB,
+            server_dirs: Vec::new(),
+            mongod: None,
+            sample: 100,
+            sample_over: SAMPLE_OVER,
+        }
+    }
+}
+
+/// Reads the section.
+pub(super) fn read(mut reader: Reader<'_>) -> DrillConfig {
+    let mut drill = DrillConfig { dir: reader.path("dir"), mongod: reader.path("mongod"), ..DrillConfig::default() };
+    let durations = Duration::from_secs(60)..=Duration::from_secs(30 * 86_400);
+    if let Some(limit) = reader.duration("max_duration", durations) {
+        drill.max_duration = limit;
+    }
+    if let Some(jobs) = reader.integer("jobs", 1..=64).and_then(|jobs| jobs.try_into().ok()) {
+        drill.jobs = jobs;
+    }
+    if let Some(free) = reader.size("min_free", 0..=u64::MAX) {
+        drill.min_free = free;
+    }
+    drill.server_dirs = reader.paths("server_dirs");
+    if let Some(percent) = reader.integer("sample", 1..=100).and_then(|percent| percent.try_into().ok()) {
+        drill.sample = percent;
+    }
+    if let Some(size) = reader.size("sample_over", 0..=u64::MAX) {
+        drill.sample_over = size;
+    }
+    reader.finish();
+    drill
+}

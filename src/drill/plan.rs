@@ -1,0 +1,149 @@
+//! What a drill tries, and in which order.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::verdict::Left;
+use crate::{
+    backup::Selector,
+    config::{Config, SourceKind},
+    error::{Error, Result},
+    history::Past,
+    repository::{At, Snapshot},
+    restore::globals_name,
+    source::GLOBALS,
+};
+
+/// What to drill.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Items or whole sources; empty for a choice by age of proof.
+    pub selectors: Vec<Selector>,
+    /// Everything, however long it takes.
+    pub all: bool,
+    /// Which snapshot of each item.
+    pub at: At,
+    /// How much of the files of containers, shares and folders is read, in percent, if not as configured.
+    pub sample: Option<u8>,
+}
+
+impl Request {
+    /// Was it said what is to be tried? Then time is no limit.
+    pub fn is_explicit(&self) -> bool {
+        self.all || !self.selectors.is_empty()
+    }
+}
+
+/// A snapshot to be proven.
+#[derive(Debug, Clone)]
+pub(super) struct Candidate<'s> {
+    pub(super) snapshot: &'s Snapshot,
+    /// Of databases: the server it is of, among those of its source.
+    pub(super) server: Option<String>,
+    /// Of databases: its name on that server.
+    pub(super) database: String,
+    pub(super) is_globals: bool,
+    pub(super) past: Past,
+}
+
+impl Candidate<'_> {
+    /// Items with the same key share a scratch server.
+    pub(super) fn group(&self) -> (String, Option<String>) {
+        (self.snapshot.source.clone(), self.server.clone())
+    }
+}
+
+/// Chooses snapshots; those whose proof is oldest come first, together with what else is on their server. The snapshots are
+/// in the order of their times.
+///
+/// # Errors
+/// Exit code 2 or 1: something is named that is not there.
+pub(super) fn choose<'s>(
+    config: &Config,
+    request: &Request,
+    snapshots: &'s [Snapshot],
+    past: &HashMap<(String, String), Past>,
+) -> Result<(Vec<Candidate<'s>>, Vec<Left>)> {
+    let mut by_item: BTreeMap<(&str, &str), Vec<Snapshot>> = BTreeMap::new();
+    for snapshot in snapshots {
+        by_item.entry((&snapshot.source, &snapshot.item)).or_default().push(snapshot.clone());
+    }
+    if matches!(request.at, At::Id(_)) && (request.selectors.len() != 1 || request.selectors[0].item.is_none()) {
+        return Err(Error::usage("--at with the id of a snapshot goes with one item: SOURCE/ITEM"));
+    }
+    for selector in &request.selectors {
+        if !by_item.keys().any(|(source, item)| selector.matches(source, item)) {
+            let name = match &selector.item {
+                Some(item) => format!("{}/{item}", selector.source),
+                None => selector.source.clone(),
+            };
+            return Err(Error::failed(format!("the repository has no snapshot of {name}"))
+                .hint("`tik-backup snapshots` lists what is stored"));
+        }
+    }
+    let wanted = |source: &str, item: &str| {
+        if request.selectors.is_empty() {
+            config.source(source).is_some()
+        } else {
+            request.selectors.iter().any(|selector| selector.matches(source, item))
+        }
+    };
+    let (mut chosen, mut left) = (Vec::new(), Vec::new());
+    for ((source, item), of_item) in &by_item {
+        if !wanted(source, item) {
+            continue;
+        }
+        let named = request.selectors.iter().any(|selector| selector.item.as_deref() == Some(*item));
+        match request.at.choose(&format!("{source}/{item}"), of_item) {
+            Ok(snapshot) => {
+                // The same one, that lives as long as the others.
+                let Some(snapshot) = snapshots.iter().find(|other| other.id == snapshot.id) else { continue };
+                let past = past.get(&((*source).to_owned(), (*item).to_owned())).cloned().unwrap_or_default();
+                chosen.push(candidate(config, snapshots, snapshot, past));
+            }
+            Err(error) if named => return Err(error),
+            Err(error) => left.push(Left {
+                source: (*source).to_owned(),
+                item: (*item).to_owned(),
+                reason: error.summary(),
+            }),
+        }
+    }
+    sort(&mut chosen);
+    Ok((chosen, left))
+}
+
+fn candidate<'s>(config: &Config, all: &[Snapshot], snapshot: &'s Snapshot, past: Past) -> Candidate<'s> {
+    let globals = globals_name(all, &snapshot.source, &snapshot.item);
+    let azure = config.source(&snapshot.source).is_some_and(|source| match &source.kind {
+        SourceKind::Postgres(postgres) => postgres.server.azure.is_some(),
+        SourceKind::Mysql(mysql) => mysql.server.azure.is_some(),
+        _ => false,
+    });
+    let server = match snapshot.item.split_once('/') {
+        Some((server, _)) if azure || globals != GLOBALS => Some(server.to_owned()),
+        _ => None,
+    };
+    let database = match &server {
+        Some(server) => snapshot.item[server.len() + 1..].to_owned(),
+        None => snapshot.item.clone(),
+    };
+    Candidate { snapshot, is_globals: database == GLOBALS, server, database, past }
+}
+
+/// The oldest proof first; what was tried lately although it could not be proven waits for the others. Groups stay together,
+/// and in each the roles come first, as they would in an emergency.
+fn sort(chosen: &mut [Candidate<'_>]) {
+    let age = |candidate: &Candidate<'_>| {
+        let proven = candidate.past.proven.unwrap_or(i64::MIN);
+        (proven.max(candidate.past.tried.unwrap_or(i64::MIN)), candidate.snapshot.time.timestamp())
+    };
+    let mut oldest: HashMap<(String, Option<String>), _> = HashMap::new();
+    for candidate in chosen.iter() {
+        let age = age(candidate);
+        oldest.entry(candidate.group()).and_modify(|known| *known = age.min(*known)).or_insert(age);
+    }
+    chosen.sort_by_cached_key(|candidate| {
+        let group = candidate.group();
+        (oldest[&group], group, !candidate.is_globals, age(candidate), candidate.database.clone())
+    });
+}

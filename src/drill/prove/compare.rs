@@ -1,0 +1,320 @@
+//! Comparing two manifests: the one that was stored, and the one of what was restored.
+
+use std::{collections::BTreeMap, fmt::Debug};
+
+use crate::{
+    source::{
+        manifest::{Manifest, Object},
+        mongodb, mysql, postgres,
+    },
+    stream::digest::Digest128,
+};
+
+/// A definition by its kind, name space and name, with the digests of all that have this name.
+pub(super) type Definitions = BTreeMap<(String, String, String), Vec<Digest128>>;
+
+/// Tables, collections and the like: rows and content.
+pub(super) fn objects(stored: &[Object], restored: &[Object]) -> Vec<String> {
+    let by_name = |objects: &'_ [Object]| -> BTreeMap<(String, String, String), Object> {
+        objects
+            .iter()
+            .map(|o| ((o.kind.clone(), o.schema.clone().unwrap_or_default(), o.name.clone()), o.clone()))
+            .collect()
+    };
+    let (stored, mut restored) = (by_name(stored), by_name(restored));
+    let mut differences = Vec::new();
+    for (name, object) in &stored {
+        let what = shown(name);
+        match restored.remove(name) {
+            None => differences.push(format!("{what} is missing")),
+            Some(found) if found.rows != object.rows => differences.push(format!(
+                "{what}: {} rows were backed up, {} were restored",
+                object.rows, found.rows
+            )),
+            Some(found) if found.digest != object.digest || found.bytes != object.bytes => {
+                differences.push(format!("{what}: the content of its {} rows differs", object.rows));
+            }
+            Some(_) => {}
+        }
+    }
+    differences.extend(restored.keys().map(|name| format!("{} was restored and never backed up", shown(name))));
+    differences
+}
+
+/// `table shop.orders`
+pub(super) fn shown((kind, schema, name): &(String, String, String)) -> String {
+    if schema.is_empty() || schema == "-" {
+        format!("{} {name}", kind.to_lowercase())
+    } else {
+        format!("{} {schema}.{name}", kind.to_lowercase())
+    }
+}
+
+/// Definitions of a PostgreSQL database by name.
+pub(super) fn definitions<'o>(objects: impl Iterator<Item = &'o postgres::SchemaObject>) -> Definitions {
+    let mut all = Definitions::new();
+    for object in objects {
+        let name = (object.kind.clone(), object.schema.clone(), object.name.clone());
+        all.entry(name).or_default().push(object.digest);
+    }
+    all.values_mut().for_each(|digests| digests.sort_unstable());
+    all
+}
+
+/// What is missing or too many, and the names of what is defined otherwise.
+pub(super) fn compare_definitions(
+    stored: &Definitions,
+    restored: &Definitions,
+) -> (Vec<String>, Vec<(String, String, String)>) {
+    let (mut differences, mut other) = (Vec::new(), Vec::new());
+    for (name, digests) in stored {
+        match restored.get(name) {
+            None => differences.push(format!("{} is missing", shown(name))),
+            Some(found) if found.len() != digests.len() => differences.push(format!(
+                "{}: {} definitions were backed up, {} were restored",
+                shown(name),
+                digests.len(),
+                found.len()
+            )),
+            Some(found) if found != digests => other.push(name.clone()),
+            Some(_) => {}
+        }
+    }
+    let extra = restored.keys().filter(|name| !stored.contains_key(*name));
+    differences.extend(extra.map(|name| format!("{} was restored and never backed up", shown(name))));
+    (differences, other)
+}
+
+/// What PostgreSQL has besides rows and definitions. Notes are what may differ.
+pub(super) fn postgres(
+    stored: &postgres::Detail,
+    restored: &postgres::Detail,
+    notes: &mut Vec<String>,
+) -> Vec<String> {
+    let mut differences = Vec::new();
+    let sequences = |detail: &postgres::Detail| {
+        let values = detail.sequences.iter();
+        values.map(|s| ((s.schema.clone(), s.name.clone()), (s.value, s.is_called))).collect::<BTreeMap<_, _>>()
+    };
+    let (before, after) = (sequences(stored), sequences(restored));
+    for ((schema, name), (value, _)) in &before {
+        match after.get(&(schema.clone(), name.clone())) {
+            None => differences.push(format!("sequence {schema}.{name} is missing")),
+            found if found != before.get(&(schema.clone(), name.clone())) => differences.push(format!(
+                "sequence {schema}.{name} stood at {value} and stands at {}",
+                found.map_or(0, |(value, _)| *value)
+            )),
+            Some(_) => {}
+        }
+    }
+    for (schema, name) in after.keys().filter(|name| !before.contains_key(*name)) {
+        differences.push(format!("sequence {schema}.{name} was restored and never backed up"));
+    }
+    let (before, after) = (&stored.large_objects, &restored.large_objects);
+    if before != after {
+        differences.push(format!(
+            "large objects: {} of {} bytes were backed up; {} of {} bytes were restored, or their content differs",
+            before.count, before.bytes, after.count, after.bytes
+        ));
+    }
+    for extension in &stored.extensions {
+        match restored.extensions.iter().find(|found| found.name == extension.name) {
+            None => differences.push(format!("extension {} is missing", extension.name)),
+            Some(found) if found.version != extension.version => notes.push(format!(
+                "extension {}: the source has version {}, here it is {} (a dump does not say which)",
+                extension.name, extension.version, found.version
+            )),
+            Some(_) => {}
+        }
+    }
+    if let (Some(before), Some(after)) = (&stored.database, &restored.database) {
+        database(before, after, &mut differences);
+    }
+    differences
+}
+
+fn database(before: &postgres::Database, after: &postgres::Database, differences: &mut Vec<String>) {
+    let mut compare = |what: &str, before: &dyn Debug, after: &dyn Debug| {
+        let (before, after) = (format!("{before:?}"), format!("{after:?}"));
+        if before != after {
+            differences.push(format!("{what} of the database: {before} was backed up, {after} was restored"));
+        }
+    };
+    compare("owner", &before.owner, &after.owner);
+    compare("encoding", &before.encoding, &after.encoding);
+    compare("collation", &before.collate, &after.collate);
+    compare("character type", &before.ctype, &after.ctype);
+    compare("locale provider", &before.locale_provider, &after.locale_provider);
+    compare("locale", &before.locale, &after.locale);
+    compare("ICU rules", &before.icu_rules, &after.icu_rules);
+    compare("connection limit", &before.connection_limit, &after.connection_limit);
+    compare("comment", &before.comment, &after.comment);
+    compare("settings", &before.settings, &after.settings);
+    compare("privileges", &before.grants, &after.grants);
+}
+
+/// What MySQL and MariaDB have besides rows.
+pub(super) fn mysql(stored: &mysql::Detail, restored: &mysql::Detail) -> Vec<String> {
+    let mut differences = Vec::new();
+    let by_name = |detail: &mysql::Detail| -> BTreeMap<(String, String), (Digest128, Option<String>)> {
+        let objects = detail.schema_objects.iter();
+        objects.map(|o| ((o.kind.clone(), o.name.clone()), (o.digest, o.definer.clone()))).collect()
+    };
+    let (before, mut after) = (by_name(stored), by_name(restored));
+    for ((kind, name), (digest, definer)) in &before {
+        match after.remove(&(kind.clone(), name.clone())) {
+            None => differences.push(format!("{kind} {name} is missing")),
+            Some((_, found)) if found != *definer => differences.push(format!(
+                "{kind} {name}: its definer was {} and is {}",
+                definer.as_deref().unwrap_or("nobody"),
+                found.as_deref().unwrap_or("nobody")
+            )),
+            Some((found, _)) if found != *digest => {
+                differences.push(format!("{kind} {name} is defined otherwise than it was"));
+            }
+            Some(_) => {}
+        }
+    }
+    differences.extend(after.keys().map(|(kind, name)| format!("{kind} {name} was restored and never backed up")));
+    if stored.database != restored.database {
+        differences.push(format!(
+            "the database itself: {:?} was backed up, {:?} was restored",
+            stored.database, restored.database
+        ));
+    }
+    differences
+}
+
+/// What MongoDB has besides documents.
+pub(super) fn mongodb(
+    stored: &mongodb::Detail,
+    restored: &mongodb::Detail,
+    notes: &mut Vec<String>,
+) -> Vec<String> {
+    let mut differences = Vec::new();
+    let mut after: BTreeMap<&str, &mongodb::Collection> =
+        restored.collections.iter().map(|c| (c.name.as_str(), c)).collect();
+    for before in &stored.collections {
+        let name = &before.name;
+        let Some(found) = after.remove(name.as_str()) else {
+            differences.push(format!("{} {name} is missing", before.kind));
+            continue;
+        };
+        if found.kind != before.kind {
+            differences.push(format!("{name} was a {} and is a {}", before.kind, found.kind));
+        }
+        if found.options != before.options {
+            differences.push(format!("{} {name}: its options differ", before.kind));
+        }
+        for index in &before.indexes {
+            match found.indexes.iter().find(|other| other.name == index.name) {
+                None => differences.push(format!("{name}: the index {} is missing", index.name)),
+                Some(other) if other.digest != index.digest => {
+                    differences.push(format!("{name}: the index {} is defined otherwise than it was", index.name));
+                }
+                Some(_) => {}
+            }
+        }
+        let extra = found.indexes.iter().filter(|i| !before.indexes.iter().any(|other| other.name == i.name));
+        differences
+            .extend(extra.map(|index| format!("{name}: the index {} was never backed up", index.name)));
+        if found.search_indexes != before.search_indexes {
+            notes.push(format!("{name}: its search indexes are not proven, for only Atlas has them"));
+        }
+    }
+    differences.extend(after.keys().map(|name| format!("collection {name} was restored and never backed up")));
+    differences
+}
+
+/// The manifests as a whole: both must be digested, or nothing can be said.
+pub(super) fn undigested(stored: &Manifest) -> Option<&str> {
+    match &stored.digested {
+        crate::source::manifest::Digested::Yes => None,
+        crate::source::manifest::Digested::No(reason) => Some(reason),
+    }
+}
+
+/// Lines of two scripts, whatever their order: what the one has and the other lacks.
+pub(super) fn lines(stored: &[String], restored: &[String]) -> Vec<String> {
+    let count = |lines: &[String]| {
+        let mut counts = BTreeMap::<String, i64>::new();
+        lines.iter().for_each(|line| *counts.entry(line.clone()).or_default() += 1);
+        counts
+    };
+    let (before, after) = (count(stored), count(restored));
+    let lacks = |one: &BTreeMap<String, i64>, other: &BTreeMap<String, i64>, what: &str| -> Vec<String> {
+        let missing = one.iter().filter(|(line, n)| other.get(*line).copied().unwrap_or(0) < **n);
+        missing.map(|(line, _)| format!("{what}: {}", without_secret(line))).collect()
+    };
+    let mut differences = lacks(&before, &after, "missing after the restore");
+    differences.extend(lacks(&after, &before, "there after the restore, and never backed up"));
+    differences
+}
+
+/// A statement without password hashes.
+pub(super) fn without_secret(line: &str) -> String {
+    const WORDS: [&str; 6] =
+        ["PASSWORD '", " AS '", " AS 0x", " BY PASSWORD '", " USING '", " IDENTIFIED BY '"];
+    let mut text = line.to_owned();
+    for word in WORDS {
+        let mut from = 0;
+        while let Some(at) = text[from..].find(word).map(|at| from + at + word.len()) {
+            let rest = &text[at..];
+            let end = if word.ends_with("0x") {
+                rest.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(rest.len())
+            } else {
+                rest.find('\'').unwrap_or(rest.len())
+            };
+            text.replace_range(at..at + end, "…");
+            from = at + '…'.len_utf8();
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn object(name: &str, rows: u64, content: &[u8]) -> Object {
+        let digest = Digest128::of(content);
+        Object { kind: "table".into(), schema: Some("public".into()), name: name.into(), rows, bytes: 9, digest }
+    }
+
+    #[test]
+    fn rows_and_contents_are_compared_one_by_one() {
+        let stored = [object("a", 1, b"a"), object("b", 2, b"b"), object("c", 3, b"c"), object("d", 4, b"d")];
+        assert!(objects(&stored, &stored).is_empty());
+        let restored = [object("a", 1, b"a"), object("b", 1, b"b"), object("c", 3, b"x"), object("e", 4, b"d")];
+        assert_eq!(
+            objects(&stored, &restored),
+            [
+                "table public.b: 2 rows were backed up, 1 were restored",
+                "table public.c: the content of its 3 rows differs",
+                "table public.d is missing",
+                "table public.e was restored and never backed up",
+            ]
+        );
+    }
+
+    #[test]
+    fn scripts_are_compared_without_showing_passwords() {
+        let line = |text: &str| text.to_owned();
+        let stored = [line("CREATE ROLE a;"), line("ALTER ROLE a WITH LOGIN PASSWORD 'SCRAM-SHA-256$x';")];
+        let restored = [line("CREATE ROLE a;"), line("CREATE ROLE b;")];
+        let found = lines(&stored, &restored);
+        assert_eq!(
+            found,
+            [
+                "missing after the restore: ALTER ROLE a WITH LOGIN PASSWORD '…';",
+                "there after the restore, and never backed up: CREATE ROLE b;",
+            ]
+        );
+        let created = "CREATE USER `u`@`%` IDENTIFIED WITH 'caching_sha2_password' AS 0x2441FF REQUIRE NONE";
+        assert_eq!(
+            without_secret(created),
+            "CREATE USER `u`@`%` IDENTIFIED WITH 'caching_sha2_password' AS 0x… REQUIRE NONE"
+        );
+    }
+}

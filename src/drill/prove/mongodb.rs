@@ -1,0 +1,168 @@
+//! Proving databases of a MongoDB deployment.
+
+use std::{path::PathBuf, time::Instant};
+
+use mongodb::bson::Document;
+
+use super::{Fault, Handle, Meddle, Proof, Proven, Setup, compare, listed, sink::Nowhere};
+use crate::{
+    config::{MongodbConfig, MongodbConsistency, Patterns, Secret, SecretFile, SourceKind},
+    drill::{ScratchDir, mongodb::MongodbServer},
+    error::{Error, Result},
+    source::{
+        Files, Item, Source,
+        manifest::Manifest,
+        mongodb::{
+            Mongodb,
+            connect::{Deployment, Params},
+            restore::{self, Target},
+        },
+        restore::Options,
+    },
+    stream::private::PrivateDir,
+};
+
+/// A scratch server.
+pub(in crate::drill) struct Scratch {
+    // Connections, then the server, then its folder: fields are dropped in this order.
+    deployment: Deployment,
+    uri_file: PathBuf,
+    _private: PrivateDir,
+    server: MongodbServer,
+    _dir: ScratchDir,
+}
+
+/// The first two numbers of the server's version.
+pub(in crate::drill) fn line(version: &str) -> String {
+    let from = version.find(|c: char| c.is_ascii_digit()).unwrap_or(version.len());
+    version[from..].split('.').take(2).collect::<Vec<_>>().join(".")
+}
+
+/// The program of the server.
+fn program(setup: &Setup<'_>) -> Result<PathBuf> {
+    if let Some(named) = &setup.drill.mongod {
+        return Ok(named.clone());
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut dirs = setup.dirs();
+    dirs.extend(std::env::split_paths(&path));
+    dirs.extend(["/usr/bin", "/usr/local/bin", "/run/current-system/sw/bin"].map(PathBuf::from));
+    dirs.iter().map(|dir| dir.join("mongod")).find(|file| file.is_file()).ok_or_else(|| {
+        Error::failed("no MongoDB server (mongod) is installed on this machine").hint(
+            "install `mongodb-org-server` (MongoDB's packages for Debian) or `pkgs.mongodb-ce` (NixOS), or name the \
+             program in `drill.mongod`",
+        )
+    })
+}
+
+impl Scratch {
+    /// Starts an empty server of the version that the snapshot is of.
+    pub(in crate::drill) fn start(setup: &Setup<'_>, manifest: &Manifest) -> Result<Self, Fault> {
+        let program = program(setup).map_err(Fault::Cannot)?;
+        let dir = ScratchDir::new(setup.drill.dir.as_deref()).map_err(Fault::Cannot)?;
+        let cannot = |error: Error| Fault::Cannot(error.context("a scratch server cannot be started"));
+        let server = MongodbServer::start(&program, dir.path(), setup.cancel).map_err(cannot)?;
+        let private = PrivateDir::new().map_err(cannot)?;
+        let uri_file = private.file("uri", server.uri().as_bytes()).map_err(cannot)?;
+        let params = Params::parse(&Secret::new(server.uri()), "the scratch server")?;
+        let deployment = Deployment::connect(&params, setup.cancel).map_err(cannot)?;
+        let scratch = Self { deployment, uri_file, _private: private, server, _dir: dir };
+        scratch.require_version(setup, manifest)?;
+        Ok(scratch)
+    }
+
+    fn require_version(&self, setup: &Setup<'_>, manifest: &Manifest) -> Result<(), Fault> {
+        let ask = mongodb::bson::doc! { "buildInfo": 1 };
+        let admin = self.deployment.client.database("admin");
+        let told = self.deployment.ask(setup.cancel, async { admin.run_command(ask).await })?;
+        let is = told.get_str("version").unwrap_or_default().to_owned();
+        let (wanted, is) = (line(&manifest.server_version), line(&is));
+        if wanted == is {
+            return Ok(());
+        }
+        Err(Fault::Cannot(
+            Error::failed(format!("no server of MongoDB {wanted} is installed on this machine, only one of {is}"))
+                .hint(format!("install mongod {wanted}, and name it in `drill.mongod`")),
+        ))
+    }
+
+    /// Restores a database, reads it back and compares it. It is dropped afterwards.
+    pub(in crate::drill) fn database(
+        &self,
+        setup: &Setup<'_>,
+        manifest: &Manifest,
+        files: &dyn Files,
+        name: &str,
+        meddle: Option<Meddle<'_>>,
+    ) -> Proven {
+        let proven = self.restore_and_compare(setup, manifest, files, name, meddle);
+        let database = self.deployment.client.database(name);
+        // What cannot be dropped goes with the server.
+        let _ = self.deployment.ask(setup.cancel, async { database.drop().await });
+        proven
+    }
+
+    fn restore_and_compare(
+        &self,
+        setup: &Setup<'_>,
+        manifest: &Manifest,
+        files: &dyn Files,
+        name: &str,
+        meddle: Option<Meddle<'_>>,
+    ) -> Proven {
+        let begin = Instant::now();
+        let params = Params::parse(&Secret::new(self.server.uri()), "the scratch server")?;
+        let target = Target { params, database: name.to_owned() };
+        let options = Options::default();
+        let done =
+            restore::restore(manifest, files, &target, &options, setup.cancel, &|text| (setup.notice)(text))?;
+        let restore = begin.elapsed();
+        if let Some(meddle) = meddle {
+            let database = self.deployment.client.database(name);
+            meddle(&Handle {
+                run: &|json| {
+                    let invalid = |e: serde_json::Error| Error::failed("not a command").because(&e);
+                    let command: Document = serde_json::from_str(json).map_err(invalid)?;
+                    self.deployment.ask(setup.cancel, async { database.run_command(command).await }).map(drop)
+                },
+            })?;
+        }
+        let again = self.dump(setup, name)?;
+        let mut notes = done.notes;
+        let mut differences = compare::objects(&manifest.objects, &again.objects);
+        let missing = || Error::failed("the manifest says nothing of a MongoDB database");
+        let before = manifest.mongodb.as_ref().ok_or_else(missing)?;
+        let after = again.mongodb.as_ref().ok_or_else(missing)?;
+        differences.extend(compare::mongodb(before, after, &mut notes));
+        if !differences.is_empty() {
+            return Err(Fault::Differs(listed(differences)));
+        }
+        Ok(Proof {
+            restore: Some(restore),
+            objects: manifest.objects.len() as u64,
+            rows: manifest.rows(),
+            bytes: manifest.files.iter().map(|file| file.bytes).sum(),
+            notes,
+        })
+    }
+
+    /// Reads what the server has, as a backup would. Nobody writes there, so no moment need be asked for.
+    fn dump(&self, setup: &Setup<'_>, name: &str) -> Result<Manifest> {
+        let config = MongodbConfig {
+            uri_file: SecretFile::at("the scratch server", &self.uri_file),
+            databases: Patterns::default(),
+            exclude: Patterns::default(),
+            include_system: true,
+            parallel_collections: 4,
+            consistency: MongodbConsistency::None,
+        };
+        let source = super::source(SourceKind::Mongodb(config.clone()));
+        let item = Item { name: name.to_owned(), estimate: None, problem: None };
+        Mongodb::new(&source, &config)?.dump(&item, &Nowhere::default(), setup.cancel)
+    }
+
+    /// Why the server no longer runs, if it does not.
+    pub(in crate::drill) fn death(&mut self) -> Option<Error> {
+        self.server.death()
+    }
+}

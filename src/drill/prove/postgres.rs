@@ -1,0 +1,404 @@
+//! Proving databases and roles of a PostgreSQL server.
+
+use std::{io::Write, time::Instant};
+
+use super::{Fault, Handle, Meddle, OURS, Proof, Proven, Setup, compare, free_name, listed, roles, sink::Nowhere};
+use crate::{
+    config::{Host, PostgresConfig, RolePasswords, SourceKind},
+    drill::{
+        ScratchDir,
+        scratch::{PostgresServer, SERVER_TOOLS},
+    },
+    error::{Error, Result},
+    source::{
+        Files, GLOBALS, Item, Source,
+        manifest::Manifest,
+        postgres::{
+            DUMP, GLOBALS_SQL, Postgres, Role,
+            archive::{self, TocEntry},
+            clients::{Client, Clients, major_of},
+            connect::ConnectParams,
+            psql::{Psql, quote_ident},
+            restore::{self, Target},
+        },
+        restore::Options,
+    },
+    stream::child::into_error,
+};
+
+/// The database into which stored definitions are loaded once more, to see how the server writes them.
+const AGAIN: &str = "tik_backup_drill_again";
+
+/// A scratch server with the roles of the source.
+pub(in crate::drill) struct Scratch {
+    // The server must be gone before its folder: fields are dropped in this order.
+    server: PostgresServer,
+    clients: Clients,
+    params: ConnectParams,
+    ours: String,
+    first_role: String,
+    dir: ScratchDir,
+}
+
+/// The version of PostgreSQL that a snapshot needs.
+pub(in crate::drill) fn version(manifest: &Manifest) -> Result<u32> {
+    let dumped_by = manifest.tools.iter().filter_map(|tool| major_of(&tool.version)).max();
+    let server = major_of(&manifest.server_version);
+    server.max(dumped_by).ok_or_else(|| Error::failed("the manifest does not say of which version the server was"))
+}
+
+/// The installation that has a server of this version.
+pub(in crate::drill) fn installation(clients: &Clients, major: u32) -> Result<&Client> {
+    let fits = |client: &&Client| client.major == major && client.has(&SERVER_TOOLS);
+    clients.all().iter().find(fits).ok_or_else(|| {
+        let others: Vec<_> = clients
+            .all()
+            .iter()
+            .filter(|client| client.has(&SERVER_TOOLS))
+            .map(|client| format!("{} in {}", client.major, client.dir.display()))
+            .collect();
+        let error = Error::failed(format!("no server of PostgreSQL {major} (initdb, postgres) is installed on this machine"));
+        let error = if others.is_empty() {
+            error
+        } else {
+            error.because_text(format!("there are only others: {}", others.join(", ")))
+        };
+        error.hint(format!(
+            "install `postgresql-{major}` (Debian) or `pkgs.postgresql_{major}` (NixOS), or name its folder in \
+             `drill.server_dirs`"
+        ))
+    })
+}
+
+impl Scratch {
+    /// Starts an empty server of this version, with an account of ours that may do everything.
+    pub(in crate::drill) fn start(
+        setup: &Setup<'_>,
+        major: u32,
+        globals: Option<(&Manifest, &dyn Files)>,
+    ) -> Result<Self, Fault> {
+        let clients = Clients::find(&setup.dirs());
+        let client = installation(&clients, major).map_err(Fault::Cannot)?.clone();
+        let detail = globals.and_then(|(manifest, _)| manifest.postgres.as_ref());
+        let known = detail.map(|detail| detail.roles.as_slice()).unwrap_or_default();
+        let script = match globals {
+            Some((_, files)) => text(files)?,
+            None => String::new(),
+        };
+        let first_role = roles::first_role(detail.and_then(|d| d.first_role.as_deref()), known, &script);
+        let ours = free_name(known.iter().map(|role| role.name.as_str()).chain([first_role.as_str()]));
+        let dir = ScratchDir::new(setup.drill.dir.as_deref()).map_err(Fault::Cannot)?;
+        let server = PostgresServer::start_as(&client, dir.path(), &first_role, setup.cancel)
+            .map_err(|error| Fault::Cannot(error.context("a scratch server cannot be started")))?;
+        let mut session = server.session("postgres", setup.cancel)?;
+        session.execute(&format!("CREATE ROLE {} SUPERUSER LOGIN", quote_ident(&ours)))?;
+        session.execute(&format!("CREATE DATABASE {OURS}"))?;
+        drop(session);
+        let params = ConnectParams { user: Some(ours.clone()), ..server.params() };
+        Ok(Self { server, clients, params, ours, first_role, dir })
+    }
+
+    /// Feeds it the roles, and compares what it then has.
+    pub(in crate::drill) fn globals(
+        &self,
+        setup: &Setup<'_>,
+        manifest: &Manifest,
+        files: &dyn Files,
+        meddle: Option<Meddle<'_>>,
+    ) -> Proven {
+        let begin = Instant::now();
+        let script = text(files)?;
+        let (mine, folders) = roles::for_scratch(&script, &self.first_role, self.dir.path());
+        roles::make_folders(&folders)
+            .map_err(|error| Fault::Cannot(Error::from_io("cannot make folders for tablespaces", error)))?;
+        self.script(setup, &mine)?;
+        let restore = begin.elapsed();
+        self.meddle(setup, OURS, meddle)?;
+        let detail = manifest.postgres.as_ref();
+        let passwords = detail.and_then(|detail| detail.role_passwords).unwrap_or(true);
+        let sink = Nowhere::keeping(GLOBALS_SQL);
+        let again = self.dump(setup, GLOBALS, passwords, &sink)?;
+        let found = String::from_utf8_lossy(&sink.kept()).into_owned();
+        let (before, after) = (roles::lines(&script, &self.ours), roles::lines(&found, &self.ours));
+        let mut differences = compare::lines(&before, &after);
+        let of = |manifest: &Manifest| -> Vec<Role> {
+            let roles = manifest.postgres.as_ref().map(|detail| detail.roles.clone()).unwrap_or_default();
+            roles.into_iter().filter(|role| role.name != self.ours).collect()
+        };
+        let (before, after) = (of(manifest), of(&again));
+        for role in &before {
+            match after.iter().find(|found| found.name == role.name) {
+                None => differences.push(format!("role {} is missing", role.name)),
+                Some(found) if found != role => {
+                    differences.push(format!("role {} has other rights or memberships", role.name));
+                }
+                Some(_) => {}
+            }
+        }
+        if !differences.is_empty() {
+            return Err(Fault::Differs(listed(differences)));
+        }
+        Ok(Proof {
+            restore: Some(restore),
+            objects: before.len() as u64,
+            bytes: script.len() as u64,
+            ..Proof::default()
+        })
+    }
+
+    /// Restores a database, reads it back and compares it. It is dropped afterwards.
+    pub(in crate::drill) fn database(
+        &self,
+        setup: &Setup<'_>,
+        manifest: &Manifest,
+        files: &dyn Files,
+        name: &str,
+        roles: &[Role],
+        meddle: Option<Meddle<'_>>,
+    ) -> Proven {
+        if let Some(reason) = compare::undigested(manifest) {
+            return Err(Fault::Cannot(
+                Error::failed("the dump could not be understood when it was made, so there is nothing to compare with")
+                    .because_text(reason),
+            ));
+        }
+        self.require_extensions(setup, manifest)?;
+        self.drop_database(setup, name)?;
+        let proven = self.restore_and_compare(setup, manifest, files, name, roles, meddle);
+        // What cannot be dropped goes with the server; that it cannot be is no verdict on the backup.
+        let _: Result<(), Fault> = self.drop_database(setup, AGAIN);
+        let _: Result<(), Fault> = self.drop_database(setup, name);
+        proven
+    }
+
+    fn restore_and_compare(
+        &self,
+        setup: &Setup<'_>,
+        manifest: &Manifest,
+        files: &dyn Files,
+        name: &str,
+        roles: &[Role],
+        meddle: Option<Meddle<'_>>,
+    ) -> Proven {
+        let begin = Instant::now();
+        let options = Options::default();
+        restore::restore(
+            manifest,
+            files,
+            roles,
+            &self.target(name),
+            &self.clients,
+            &options,
+            setup.cancel,
+            &|text| (setup.notice)(text),
+        )?;
+        let restore = begin.elapsed();
+        self.meddle(setup, name, meddle)?;
+        let sink = Nowhere::with_toc(DUMP);
+        let again = self.dump(setup, name, true, &sink)?;
+        if let Some(reason) = compare::undigested(&again) {
+            return Err(Fault::Failed(
+                Error::failed("what was restored could not be understood when it was read").because_text(reason),
+            ));
+        }
+        let mut notes = Vec::new();
+        let mut differences = compare::objects(&manifest.objects, &again.objects);
+        if let (Some(before), Some(after)) = (&manifest.postgres, &again.postgres) {
+            differences.extend(compare::postgres(before, after, &mut notes));
+            let (stored, restored) =
+                (compare::definitions(before.schema_objects.iter()), compare::definitions(after.schema_objects.iter()));
+            let (missing, other) = compare::compare_definitions(&stored, &restored);
+            differences.extend(missing);
+            if !other.is_empty() {
+                let toc = sink.toc();
+                differences.extend(self.definitions(setup, manifest, files, roles, &restored, &other, &toc)?);
+            }
+        }
+        if !differences.is_empty() {
+            return Err(Fault::Differs(listed(differences)));
+        }
+        Ok(Proof {
+            restore: Some(restore),
+            objects: manifest.objects.len() as u64,
+            rows: manifest.rows(),
+            bytes: manifest.files.iter().map(|file| file.bytes).sum(),
+            notes,
+        })
+    }
+
+    /// Servers write some definitions otherwise once they have been loaded (a check on a list of words, say). Whether that
+    /// is all is seen by loading the stored definitions once more, without rows, and reading them back.
+    #[allow(clippy::too_many_arguments)]
+    fn definitions(
+        &self,
+        setup: &Setup<'_>,
+        manifest: &Manifest,
+        files: &dyn Files,
+        roles: &[Role],
+        restored: &compare::Definitions,
+        other: &[(String, String, String)],
+        toc: &[TocEntry],
+    ) -> Result<Vec<String>, Fault> {
+        let stored_toc = restore::read_toc(files)?;
+        let stored = archive::schema_objects(&stored_toc);
+        let detail = manifest.postgres.as_ref();
+        let recorded =
+            detail.map(|detail| compare::definitions(detail.schema_objects.iter())).unwrap_or_default();
+        let of_dump: Vec<_> = stored
+            .into_iter()
+            .map(|o| crate::source::postgres::SchemaObject {
+                kind: o.desc,
+                schema: o.schema,
+                name: o.name,
+                digest: o.digest,
+            })
+            .collect();
+        if compare::definitions(of_dump.iter()) != recorded {
+            return Ok(vec!["the definitions in the dump are not those that the manifest recorded".to_owned()]);
+        }
+        let options = Options { definitions: true, ..Options::default() };
+        self.drop_database(setup, AGAIN)?;
+        restore::restore(
+            manifest,
+            files,
+            roles,
+            &self.target(AGAIN),
+            &self.clients,
+            &options,
+            setup.cancel,
+            &|_| {},
+        )?;
+        let canonical = self.dump(setup, AGAIN, true, &Nowhere::default())?;
+        let canonical =
+            canonical.postgres.map(|d| compare::definitions(d.schema_objects.iter())).unwrap_or_default();
+        Ok(other
+            .iter()
+            .filter(|name| canonical.get(*name) != restored.get(*name))
+            .map(|name| format!("{} is defined otherwise than it was{}", compare::shown(name), diff(name, &stored_toc, toc)))
+            .collect())
+    }
+
+    fn target(&self, database: &str) -> Target {
+        Target {
+            params: self.params.clone(),
+            database: database.to_owned(),
+            maintenance_db: OURS.to_owned(),
+        }
+    }
+
+    fn session(&self, setup: &Setup<'_>, database: &str) -> Result<Psql> {
+        let client = self.server.client();
+        Psql::connect(client, &self.params.prepare(client.major)?, database, setup.cancel)
+    }
+
+    fn drop_database(&self, setup: &Setup<'_>, name: &str) -> Result<(), Fault> {
+        let mut session = self.session(setup, OURS)?;
+        // A template cannot be dropped.
+        session.execute(&format!(
+            "UPDATE pg_catalog.pg_database SET datistemplate = false WHERE datname = {}",
+            crate::source::postgres::psql::quote_literal(name)
+        ))?;
+        session.execute(&format!("DROP DATABASE IF EXISTS {}", quote_ident(name)))?;
+        Ok(())
+    }
+
+    fn meddle(&self, setup: &Setup<'_>, database: &str, meddle: Option<Meddle<'_>>) -> Result<()> {
+        let Some(meddle) = meddle else { return Ok(()) };
+        meddle(&Handle { run: &|sql| self.session(setup, database)?.execute(sql).map(drop) })
+    }
+
+    /// Runs a script; the first error ends it. What it says is told without the statement, which may hold a password.
+    fn script(&self, setup: &Setup<'_>, sql: &str) -> Result<(), Fault> {
+        let client = self.server.client();
+        let connection = self.params.prepare(client.major)?;
+        let mut input = connection
+            .command(client.tool("psql"))
+            .args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=terse", "-o", "/dev/null", "-f", "-"])
+            .arg("--dbname")
+            .arg(connection.conninfo(OURS)?)
+            .env("PGCLIENTENCODING", "UTF8")
+            .item(GLOBALS)
+            .cancel(setup.cancel)
+            .spawn_input()?;
+        let fed = input.write_all(sql.as_bytes()).map_err(into_error);
+        fed.and_then(|()| input.finish().map(drop))?;
+        Ok(())
+    }
+
+    /// Reads what the server has, as a backup would.
+    fn dump(&self, setup: &Setup<'_>, item: &str, passwords: bool, sink: &Nowhere) -> Result<Manifest> {
+        let host = Host::Socket(self.server.socket_dir());
+        let config = PostgresConfig {
+            server: super::server(host, self.server.port(), &self.ours, setup.dirs()),
+            maintenance_db: OURS.to_owned(),
+            include_system: true,
+            role_passwords: if passwords { RolePasswords::Auto } else { RolePasswords::Never },
+        };
+        let source = super::source(SourceKind::Postgres(config.clone()));
+        let item = Item { name: item.to_owned(), estimate: None, problem: None };
+        Postgres::new(&source, &config)?.dump(&item, sink, setup.cancel)
+    }
+
+    fn require_extensions(&self, setup: &Setup<'_>, manifest: &Manifest) -> Result<(), Fault> {
+        #[derive(serde::Deserialize)]
+        struct Name {
+            name: String,
+        }
+        let wanted = manifest.postgres.as_ref().map(|detail| detail.extensions.as_slice()).unwrap_or_default();
+        let there: Vec<Name> =
+            self.session(setup, OURS)?.query("SELECT name FROM pg_catalog.pg_available_extensions")?;
+        let lacking: Vec<&str> = wanted
+            .iter()
+            .map(|extension| extension.name.as_str())
+            .filter(|name| !there.iter().any(|there| there.name == *name))
+            .collect();
+        if lacking.is_empty() {
+            return Ok(());
+        }
+        Err(Fault::Cannot(
+            Error::failed(format!("the scratch server lacks these extensions: {}", lacking.join(", "))).hint(format!(
+                "install their packages for PostgreSQL {} on this machine",
+                self.server.client().major
+            )),
+        ))
+    }
+
+    /// Why the server no longer runs, if it does not.
+    pub(in crate::drill) fn death(&mut self) -> Option<Error> {
+        self.server.death()
+    }
+}
+
+fn text(files: &dyn Files) -> Result<String> {
+    Ok(String::from_utf8_lossy(&files.read(GLOBALS_SQL)?).into_owned())
+}
+
+/// Kinds whose definition may be shown: options of servers and the like may hold passwords.
+const SHOWN: [&str; 14] = [
+    "ACL", "CHECK CONSTRAINT", "CONSTRAINT", "DEFAULT", "DEFAULT ACL", "DOMAIN", "FK CONSTRAINT", "INDEX", "MATERIALIZED VIEW",
+    "SEQUENCE", "TABLE", "TRIGGER", "TYPE", "VIEW",
+];
+
+/// The first line in which two definitions differ.
+fn diff(name: &(String, String, String), stored: &[TocEntry], restored: &[TocEntry]) -> String {
+    let find = |toc: &[TocEntry]| {
+        let of = |entry: &&TocEntry| {
+            entry.desc == name.0 && entry.namespace.as_deref().unwrap_or_default() == name.1 && entry.tag == name.2
+        };
+        toc.iter().find(of).map(|entry| (entry.owner.clone().unwrap_or_default(), entry.defn.clone()))
+    };
+    let (Some((owner, before)), Some((owner_now, after))) = (find(stored), find(restored)) else {
+        return String::new();
+    };
+    if owner != owner_now {
+        return format!(": its owner was {owner} and is {owner_now}");
+    }
+    if !SHOWN.contains(&name.0.as_str()) {
+        return String::new();
+    }
+    let mut lines = before.lines().zip(after.lines());
+    match lines.find(|(before, after)| before != after) {
+        Some((before, after)) => format!(": `{}` became `{}`", before.trim(), after.trim()),
+        None => ": lines were added or are missing".to_owned(),
+    }
+}

@@ -1,0 +1,357 @@
+//! The drill: what is chosen is proven, several at a time, written down and told.
+
+use std::{
+    collections::HashMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use jiff::Zoned;
+
+use super::{
+    plan::{self, Candidate, Request},
+    prove::{Fault, Proven, Setup, files::Part},
+    space::Space,
+    stage::{self, Globals, Job, Stage},
+    verdict::{Left, Outcome, Report, Verdict, rounded},
+};
+use crate::{
+    alert,
+    config::{Config, SourceKind},
+    error::{Error, Result},
+    history::{History, Look, RunBegin, RunEnd, RunRecord, draw, ledger::Ledger},
+    repository::{Repository, Snapshot, SnapshotFiles, SnapshotReader},
+    restore::{globals_of, read_lock},
+    source::{Files, MANIFEST, manifest::Manifest},
+    stream::cancel::Cancel,
+};
+
+/// How long telling may take.
+const BUDGET: Duration = Duration::from_secs(300);
+/// What was never drilled is taken to need this long for so many bytes, and as long as this at least.
+const GUESS: (f64, Duration) = (20e6, Duration::from_secs(10));
+
+/// Follows a drill.
+pub trait Observer: Sync {
+    /// Something worth knowing.
+    fn notice(&self, message: &str);
+    /// The proof of an item begins.
+    fn started(&self, name: &str);
+    /// An item has its verdict.
+    fn finished(&self, verdict: &Verdict);
+}
+
+/// Proves what `request` names, or what was not proven for longest; writes down what it finds, and tells whoever must know.
+///
+/// # Errors
+/// What kept it from beginning: wrong names, a repository that refuses.
+pub fn run(config: &Config, request: &Request, observer: &dyn Observer, cancel: &Cancel) -> Result<Report> {
+    let mut report = Report::begin();
+    let history = History::open(&config.state_dir, Look::Brief).or_else(|error| {
+        observer.notice(&format!("what is found cannot be written down: {error}"));
+        report.error = Some(error);
+        History::in_memory()
+    })?;
+    history.mark_interrupted(&report.started)?;
+    let repository = Repository::open(&config.repository)?;
+    let notice = |message: &str| observer.notice(message);
+    let _lock = read_lock(&repository, cancel, &notice)?;
+    let (snapshots, damaged) = repository.readable_snapshots()?;
+    damaged.iter().for_each(|error| observer.notice(&format!("warning: {error}")));
+    let past = history.past_drills()?;
+    let (chosen, left) = plan::choose(config, request, &snapshots, &past)?;
+    report.left = left;
+    if chosen.is_empty() {
+        return Err(Error::failed("there is nothing to prove: no configured source has a snapshot")
+            .hint("run `tik-backup backup` first"));
+    }
+    let ledger = ledger(config, &history, &repository)?;
+    let record = history.begin_run(&RunBegin {
+        name: &report.run,
+        kind: "drill",
+        started: &report.started,
+        host: &config.repository.host,
+        sources: &[],
+        invocation: std::env::var("INVOCATION_ID").ok().as_deref(),
+    })?;
+    let drill = Drill {
+        config,
+        request,
+        snapshots: &snapshots,
+        reader: &repository.reader()?,
+        record: &record,
+        ledger: &ledger,
+        observer,
+        cancel,
+        space: Space::new(&config.drill.dir.clone().unwrap_or_else(std::env::temp_dir), config.drill.min_free),
+        stage: Stage::default(),
+        globals: Mutex::default(),
+        begin: Instant::now(),
+        failed: Mutex::new(None),
+    };
+    drill.all(&chosen, &mut report);
+    report.error = report.error.take().or_else(|| drill.failed.into_inner().unwrap_or_else(PoisonError::into_inner));
+    report.finish();
+    let error = report.error.as_ref().map(ToString::to_string);
+    record.finish(&RunEnd { outcome: report.outcome, error: error.as_deref(), forgotten: 0 }, &Zoned::now())?;
+    tell(config, &history, &repository, &mut report, observer);
+    Ok(report)
+}
+
+fn ledger(config: &Config, history: &History, repository: &Repository) -> Result<Ledger> {
+    let (repository, notes) = crate::report::look_at(history, repository)?;
+    history.ledger(draw::Look { config, now: &Zoned::now(), repository, notes })
+}
+
+/// Tells what came of it. That this failed is part of the report.
+fn tell(config: &Config, history: &History, repository: &Repository, report: &mut Report, observer: &dyn Observer) {
+    let cancel = alert::within(BUDGET);
+    let told = ledger(config, history, repository)
+        .and_then(|ledger| alert::tell(config, history, &ledger, &[], &cancel));
+    report.alerts = told.unwrap_or_else(|error| alert::Delivery {
+        sent: 0,
+        failed: vec![alert::Failure { channel: "all".to_owned(), error: error.to_string() }],
+    });
+    for failure in &report.alerts.failed {
+        observer.notice(&format!("{}: COULD NOT ALERT: {}", failure.channel, failure.error));
+    }
+    if report.alerts.failed.is_empty()
+        && let Err(error) = history.told_of_run(&report.run)
+    {
+        observer.notice(&format!("what was told cannot be written down: {error}"));
+    }
+}
+
+/// A manifest of roles and its snapshot.
+type KnownGlobals<'a> = (std::sync::Arc<Manifest>, &'a Snapshot);
+
+struct Drill<'a> {
+    config: &'a Config,
+    request: &'a Request,
+    snapshots: &'a [Snapshot],
+    reader: &'a SnapshotReader,
+    record: &'a RunRecord<'a>,
+    ledger: &'a Ledger,
+    observer: &'a dyn Observer,
+    cancel: &'a Cancel,
+    space: Space,
+    stage: Stage,
+    /// Manifests of roles by the id of their snapshot.
+    globals: Mutex<HashMap<String, KnownGlobals<'a>>>,
+    begin: Instant,
+    /// What could not be written down.
+    failed: Mutex<Option<Error>>,
+}
+
+impl<'a> Drill<'a> {
+    fn all(&self, chosen: &'a [Candidate<'a>], report: &mut Report) {
+        let next = AtomicUsize::new(0);
+        let verdicts = Mutex::new((Vec::new(), Vec::new()));
+        let mut groups: HashMap<_, usize> = HashMap::new();
+        chosen.iter().for_each(|candidate| *groups.entry(candidate.group()).or_default() += 1);
+        let groups = Mutex::new(groups);
+        let work = || {
+            while let Some(candidate) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
+                match self.skip(candidate) {
+                    Some(reason) => {
+                        let left = Left {
+                            source: candidate.snapshot.source.clone(),
+                            item: candidate.snapshot.item.clone(),
+                            reason,
+                        };
+                        verdicts.lock().unwrap_or_else(PoisonError::into_inner).1.push(left);
+                    }
+                    None => {
+                        let verdict = self.one(candidate);
+                        self.observer.finished(&verdict);
+                        verdicts.lock().unwrap_or_else(PoisonError::into_inner).0.push(verdict);
+                    }
+                }
+                let mut groups = groups.lock().unwrap_or_else(PoisonError::into_inner);
+                let done = groups.get_mut(&candidate.group()).is_some_and(|left| {
+                    *left -= 1;
+                    *left == 0
+                });
+                drop(groups);
+                if done {
+                    self.stage.clear(&candidate.group());
+                }
+            }
+        };
+        let threads = self.config.drill.jobs.min(chosen.len()).max(1);
+        thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
+        let (items, left) = verdicts.into_inner().unwrap_or_else(PoisonError::into_inner);
+        report.items.extend(items);
+        report.left.extend(left);
+    }
+
+    /// Why an item is not begun.
+    fn skip(&self, candidate: &Candidate<'_>) -> Option<String> {
+        if self.cancel.is_cancelled() {
+            return Some("the drill was stopped before".to_owned());
+        }
+        if self.request.is_explicit() {
+            return None;
+        }
+        let (rate, least) = GUESS;
+        let guess = Duration::from_secs_f64(candidate.snapshot.bytes as f64 / rate).max(least);
+        let expected = candidate.past.took.map_or(guess, Duration::from_millis);
+        let limit = self.config.drill.max_duration;
+        // The first is always tried: an item that takes longer than the limit would never have its turn.
+        let first = self.begin.elapsed() < Duration::from_secs(1);
+        (!first && self.begin.elapsed() + expected > limit).then(|| {
+            format!(
+                "no time left: it takes about {}, and `drill.max_duration` is {}",
+                crate::output::duration(expected.as_secs_f64()),
+                crate::output::duration(limit.as_secs_f64())
+            )
+        })
+    }
+
+    fn one(&self, candidate: &'a Candidate<'a>) -> Verdict {
+        let begin = Instant::now();
+        let snapshot = candidate.snapshot;
+        let mut verdict = self.undecided(snapshot);
+        self.observer.started(&snapshot.name());
+        let entry = self.noted(self.record.drill_started(&verdict, &Zoned::now()));
+        let part = self.part(candidate);
+        let proven = catch_unwind(AssertUnwindSafe(|| self.prove(candidate, part)))
+            .unwrap_or_else(|_| Err(Fault::Cannot(Error::failed("the drill's thread panicked"))));
+        verdict.decide(match proven {
+            // A drill that was stopped says nothing.
+            Err(Fault::Failed(error)) if self.cancel.is_cancelled() => Err(Fault::Cannot(error)),
+            other => other,
+        });
+        verdict.seconds = rounded(begin.elapsed().as_secs_f64());
+        if let Some(entry) = entry {
+            let part = (part.of > 1).then_some(part.number);
+            self.noted(self.record.drill_finished(entry, &verdict, part, &Zoned::now()));
+        }
+        verdict
+    }
+
+    fn noted<T>(&self, done: Result<T>) -> Option<T> {
+        done.map_err(|error| {
+            self.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        })
+        .ok()
+    }
+
+    fn undecided(&self, snapshot: &Snapshot) -> Verdict {
+        let now = Zoned::now();
+        let age = now.timestamp().as_second() - snapshot.time.timestamp().as_second();
+        let known = |entry: &&crate::history::ledger::Entry| {
+            entry.source == snapshot.source && entry.item.as_deref() == Some(&snapshot.item)
+        };
+        let fresh = self.ledger.items.iter().find(known).is_none_or(|entry| {
+            let newest = entry.snapshot.as_ref().is_none_or(|newest| *newest == snapshot.id);
+            newest && entry.max_age_seconds.is_none_or(|limit| u64::try_from(age).unwrap_or(0) <= limit)
+        });
+        Verdict {
+            source: snapshot.source.clone(),
+            item: snapshot.item.clone(),
+            kind: snapshot.kind.clone(),
+            outcome: Outcome::Unproven,
+            snapshot: snapshot.id.clone(),
+            time: snapshot.time.clone(),
+            age_seconds: age,
+            fresh,
+            restore_seconds: None,
+            seconds: 0.0,
+            objects: 0,
+            rows: 0,
+            bytes: 0,
+            differences: Vec::new(),
+            error: None,
+            notes: Vec::new(),
+        }
+    }
+
+    /// Which part of the files is read.
+    fn part(&self, candidate: &Candidate<'_>) -> Part {
+        let large = candidate.snapshot.bytes > self.config.drill.sample_over;
+        let configured = if large { self.config.drill.sample } else { 100 };
+        let percent = self.request.sample.unwrap_or(configured);
+        if percent >= 100 { Part::WHOLE } else { Part::after(candidate.past.part, percent) }
+    }
+
+    fn prove(&self, candidate: &'a Candidate<'a>, part: Part) -> Proven {
+        self.cancel.check().map_err(Fault::Cannot)?;
+        let files = SnapshotFiles::new(self.reader, candidate.snapshot);
+        let manifest = manifest(&files, candidate.snapshot)?;
+        let server = matches!(manifest.kind.as_str(), "postgres" | "mysql" | "mongodb");
+        let bytes = manifest.files.iter().map(|file| file.bytes).sum();
+        let _room = if server { Some(self.space.reserve(bytes, self.cancel)?) } else { None };
+        let known = if manifest.kind == "mongodb" || !server { None } else { self.globals(candidate)? };
+        let globals_files = known.as_ref().map(|(_, snapshot)| SnapshotFiles::new(self.reader, snapshot));
+        let globals = known.as_ref().zip(globals_files.as_ref());
+        let job = Job {
+            candidate,
+            manifest: &manifest,
+            files: &files,
+            globals: globals.map(|((manifest, _), files)| Globals { manifest, files }),
+            globals_id: known.as_ref().map_or("", |(_, snapshot)| &snapshot.id),
+            part,
+            meddle: None,
+        };
+        let notice = |text: &str| self.observer.notice(text);
+        let setup = Setup {
+            drill: &self.config.drill,
+            client_dirs: client_dirs(self.config, &candidate.snapshot.source),
+            cancel: self.cancel,
+            notice: &notice,
+        };
+        stage::prove(&setup, &self.stage, &job)
+    }
+
+    /// The roles that go with an item.
+    fn globals(&self, candidate: &Candidate<'a>) -> Result<Option<KnownGlobals<'a>>, Fault> {
+        let chosen = if candidate.is_globals {
+            Some(candidate.snapshot)
+        } else {
+            globals_of(self.snapshots, candidate.snapshot)
+        };
+        let Some(snapshot) = chosen else { return Ok(None) };
+        let mut known = self.globals.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = known.get(&snapshot.id) {
+            return Ok(Some(known.clone()));
+        }
+        let files = SnapshotFiles::new(self.reader, snapshot);
+        let manifest = match manifest(&files, snapshot) {
+            Ok(manifest) => std::sync::Arc::new(manifest),
+            Err(fault) if candidate.is_globals => return Err(fault),
+            Err(_) => return Ok(None),
+        };
+        known.insert(snapshot.id.clone(), (manifest.clone(), snapshot));
+        Ok(Some((manifest, snapshot)))
+    }
+}
+
+/// The manifest of a snapshot, which must be of that item.
+fn manifest(files: &dyn Files, snapshot: &Snapshot) -> Result<Manifest, Fault> {
+    let manifest = Manifest::from_json(&files.read(MANIFEST)?)?;
+    if manifest.item != snapshot.item && !snapshot.item.ends_with(&format!("/{}", manifest.item)) {
+        return Err(Fault::Differs(vec![format!(
+            "the manifest is of {}/{}, the snapshot of {}",
+            manifest.source,
+            manifest.item,
+            snapshot.name()
+        )]));
+    }
+    Ok(manifest)
+}
+
+/// Folders in which a source's configuration lets look for clients.
+fn client_dirs(config: &Config, source: &str) -> Vec<PathBuf> {
+    match config.source(source).map(|source| &source.kind) {
+        Some(SourceKind::Postgres(postgres)) => postgres.server.client_dirs.clone(),
+        Some(SourceKind::Mysql(mysql)) => mysql.server.client_dirs.clone(),
+        _ => Vec::new(),
+    }
+}

@@ -1,0 +1,197 @@
+//! Scratch servers shared by the items of one server: started for the first, thrown away after the last.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError, RwLock},
+    time::Instant,
+};
+
+use super::{
+    plan::Candidate,
+    prove::{Fault, Meddle, Proof, Proven, Setup, files, mongodb, mysql, postgres},
+};
+use crate::{
+    error::Error,
+    source::{Files, manifest::Manifest, postgres::Role},
+};
+
+/// What is needed of the roles of a server.
+pub(super) struct Globals<'a> {
+    pub(super) manifest: &'a Manifest,
+    pub(super) files: &'a dyn Files,
+}
+
+enum Server {
+    Postgres(postgres::Scratch),
+    Mysql(mysql::Scratch),
+    Mongodb(mongodb::Scratch),
+}
+
+impl Server {
+    fn death(&mut self) -> Option<Error> {
+        match self {
+            Self::Postgres(scratch) => scratch.death(),
+            Self::Mysql(scratch) => scratch.death(),
+            Self::Mongodb(scratch) => scratch.death(),
+        }
+    }
+}
+
+/// A server, and what came of giving it the roles.
+struct Running {
+    server: Server,
+    roles: Option<Result<Proof, Fault>>,
+}
+
+/// A place for one server.
+#[derive(Default)]
+pub(super) struct Place(RwLock<Option<Running>>);
+
+/// Servers are of one version, and have the roles of one snapshot.
+type Key = (String, Option<String>, String, String);
+
+/// All places.
+#[derive(Default)]
+pub(super) struct Stage {
+    places: Mutex<HashMap<Key, Arc<Place>>>,
+}
+
+/// What to prove, and with what.
+pub(super) struct Job<'a> {
+    pub(super) candidate: &'a Candidate<'a>,
+    pub(super) manifest: &'a Manifest,
+    pub(super) files: &'a dyn Files,
+    pub(super) globals: Option<Globals<'a>>,
+    /// Id of the snapshot with the roles.
+    pub(super) globals_id: &'a str,
+    pub(super) part: files::Part,
+    pub(super) meddle: Option<Meddle<'a>>,
+}
+
+impl Stage {
+    /// The place for the server that a job needs.
+    pub(super) fn place(&self, job: &Job<'_>) -> Result<Arc<Place>, Fault> {
+        let version = match job.manifest.kind.as_str() {
+            "postgres" => postgres::version(job.manifest)?.to_string(),
+            "mysql" => {
+                let (flavour, version) = mysql::version(job.manifest)?;
+                let (major, minor) = version.line();
+                format!("{flavour} {major}.{minor}")
+            }
+            _ => mongodb::line(&job.manifest.server_version),
+        };
+        let (source, server) = job.candidate.group();
+        let key = (source, server, version, job.globals_id.to_owned());
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(places.entry(key).or_default().clone())
+    }
+
+    /// Throws the servers of a group away, once those that still work with them are done.
+    pub(super) fn clear(&self, group: &(String, Option<String>)) {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let keys: Vec<Key> =
+            places.keys().filter(|(source, server, ..)| (source, server) == (&group.0, &group.1)).cloned().collect();
+        let gone: Vec<Arc<Place>> = keys.iter().filter_map(|key| places.remove(key)).collect();
+        drop(places);
+        // Stopping a server may take a while.
+        drop(gone);
+    }
+}
+
+/// Proves one item.
+pub(super) fn prove(setup: &Setup<'_>, stage: &Stage, job: &Job<'_>) -> Proven {
+    if !matches!(job.manifest.kind.as_str(), "postgres" | "mysql" | "mongodb") {
+        return files::prove(setup, job.manifest, job.files, job.part);
+    }
+    let place = stage.place(job)?;
+    let proven = on_server(setup, &place, job);
+    match proven {
+        Err(fault) => Err(died(&place).unwrap_or(fault)),
+        proven => proven,
+    }
+}
+
+/// A dead server says nothing about the backup; the next one gets a new one.
+fn died(place: &Place) -> Option<Fault> {
+    let mut running = place.0.write().unwrap_or_else(PoisonError::into_inner);
+    let death = running.as_mut()?.server.death()?;
+    *running = None;
+    Some(Fault::Cannot(
+        death.hint("see why it ended (short of memory?) and run the drill again; nothing is known about the backup"),
+    ))
+}
+
+fn on_server(setup: &Setup<'_>, place: &Place, job: &Job<'_>) -> Proven {
+    {
+        let mut running = place.0.write().unwrap_or_else(PoisonError::into_inner);
+        if running.is_none() {
+            *running = Some(start(setup, job)?);
+        }
+        if job.candidate.is_globals {
+            let roles = running.as_mut().and_then(|running| running.roles.take());
+            return roles.unwrap_or_else(|| {
+                Err(Fault::Cannot(Error::failed("the roles were tried already, and what came of it is no longer known")))
+            });
+        }
+    }
+    let running = place.0.read().unwrap_or_else(PoisonError::into_inner);
+    let Some(Running { server, .. }) = &*running else {
+        return Err(Fault::Cannot(Error::failed("the scratch server is gone")));
+    };
+    let name = &job.candidate.database;
+    match server {
+        Server::Postgres(scratch) => {
+            let detail = job.globals.as_ref().and_then(|globals| globals.manifest.postgres.as_ref());
+            let roles: &[Role] = detail.map(|detail| detail.roles.as_slice()).unwrap_or_default();
+            scratch.database(setup, job.manifest, job.files, name, roles, job.meddle)
+        }
+        Server::Mysql(scratch) => scratch.database(setup, job.manifest, job.files, name, job.meddle),
+        Server::Mongodb(scratch) => scratch.database(setup, job.manifest, job.files, name, job.meddle),
+    }
+}
+
+/// Starts a server and gives it the roles. If it does not take them it is begun anew without, so that something can be
+/// said about the databases: their restore creates the roles that it needs.
+fn start(setup: &Setup<'_>, job: &Job<'_>) -> Result<Running, Fault> {
+    let begin = Instant::now();
+    let globals = job.globals.as_ref();
+    let meddle = job.meddle.filter(|_| job.candidate.is_globals);
+    let empty = || -> Result<Server, Fault> {
+        Ok(match job.manifest.kind.as_str() {
+            "postgres" => {
+                let major = postgres::version(job.manifest)?;
+                let globals = globals.map(|globals| (globals.manifest, globals.files));
+                Server::Postgres(postgres::Scratch::start(setup, major, globals)?)
+            }
+            "mysql" => Server::Mysql(mysql::Scratch::start(setup, job.manifest, globals.map(|g| g.manifest))?),
+            _ => Server::Mongodb(mongodb::Scratch::start(setup, job.manifest)?),
+        })
+    };
+    let mut server = empty()?;
+    let roles = globals.map(|globals| match &server {
+        Server::Postgres(scratch) => scratch.globals(setup, globals.manifest, globals.files, meddle),
+        Server::Mysql(scratch) => scratch.globals(setup, globals.manifest, globals.files, meddle),
+        Server::Mongodb(_) => Err(Fault::Cannot(Error::failed("MongoDB has no @globals"))),
+    });
+    let dead = server.death();
+    if let Some(death) = dead {
+        return Err(Fault::Cannot(death));
+    }
+    if let Some(Err(fault)) = &roles
+        && !matches!(fault, Fault::Differs(_))
+    {
+        if !job.candidate.is_globals {
+            (setup.notice)(&format!(
+                "{}: its roles could not be restored; the database is tried without them",
+                job.candidate.snapshot.name()
+            ));
+        }
+        server = empty()?;
+    }
+    (setup.notice)(&format!(
+        "{}: a scratch server is ready after {:.1} s",
+        job.candidate.snapshot.source,
+        begin.elapsed().as_secs_f64()
+    ));
+    Ok(Running { server, roles })
+}

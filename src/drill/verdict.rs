@@ -1,0 +1,188 @@
+//! What a drill found out.
+
+use std::time::Instant;
+
+use jiff::Zoned;
+use serde::Serialize;
+
+use super::prove::{Fault, Proof};
+use crate::{
+    alert::Delivery,
+    error::{Error, Kind},
+};
+
+/// What came of the proof of an item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// It was restored and is what was backed up.
+    Proven,
+    /// It cannot be restored, or is not what was backed up.
+    Failed,
+    /// Nothing is known about it: it could not be tried.
+    Unproven,
+}
+
+/// The proof of one item. The field names are a promise.
+#[derive(Debug, Clone, Serialize)]
+pub struct Verdict {
+    /// Source name.
+    pub source: String,
+    /// Item name.
+    pub item: String,
+    /// Kind of the source.
+    pub kind: String,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// Id of the snapshot that was tried.
+    pub snapshot: String,
+    /// The moment of which it shows the data.
+    pub time: Zoned,
+    /// Its age in seconds.
+    pub age_seconds: i64,
+    /// Whether it is the newest snapshot, and not older than the newest may be: proving yesterday's while today's is
+    /// missing says little about today.
+    pub fresh: bool,
+    /// Time of the restore alone.
+    pub restore_seconds: Option<f64>,
+    /// Time of all of it.
+    pub seconds: f64,
+    /// Tables, collections, files or accounts that were compared.
+    pub objects: u64,
+    /// Rows or documents of these.
+    pub rows: u64,
+    /// Bytes that were read back.
+    pub bytes: u64,
+    /// In what the restored differs from what was backed up.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub differences: Vec<String>,
+    /// Why it could not be restored or tried, with what to do next.
+    pub error: Option<String>,
+    /// What an operator should know.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+impl Verdict {
+    /// `source/item`
+    pub fn name(&self) -> String {
+        format!("{}/{}", self.source, self.item)
+    }
+
+    /// Why it is not proven.
+    pub fn reason(&self) -> Option<String> {
+        if self.differences.is_empty() { self.error.clone() } else { Some(self.differences.join("; ")) }
+    }
+
+    pub(super) fn decide(&mut self, proven: Result<Proof, Fault>) {
+        match proven {
+            Ok(proof) => {
+                self.outcome = Outcome::Proven;
+                self.restore_seconds = proof.restore.map(|time| rounded(time.as_secs_f64()));
+                self.objects = proof.objects;
+                self.rows = proof.rows;
+                self.bytes = proof.bytes;
+                self.notes = proof.notes;
+            }
+            Err(Fault::Differs(differences)) => {
+                self.outcome = Outcome::Failed;
+                self.differences = differences;
+            }
+            Err(Fault::Failed(error)) => {
+                self.outcome = Outcome::Failed;
+                self.error = Some(error.to_string());
+            }
+            Err(Fault::Cannot(error)) => {
+                self.outcome = Outcome::Unproven;
+                self.error = Some(error.to_string());
+            }
+        }
+    }
+}
+
+/// Seconds to the millisecond.
+pub(super) fn rounded(seconds: f64) -> f64 {
+    (seconds * 1000.0).round() / 1000.0
+}
+
+/// An item that was not tried.
+#[derive(Debug, Clone, Serialize)]
+pub struct Left {
+    /// Source name.
+    pub source: String,
+    /// Item name.
+    pub item: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// A finished drill. The field names are a promise.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// Name of the run.
+    pub run: String,
+    /// `ok`: all proven; `partial`: some; `failed`: none.
+    pub outcome: &'static str,
+    /// When it began.
+    pub started: Zoned,
+    /// Time it took.
+    pub seconds: f64,
+    /// What was tried.
+    pub items: Vec<Verdict>,
+    /// What was not.
+    pub left: Vec<Left>,
+    /// What ended the drill as a whole.
+    #[serde(serialize_with = "as_text")]
+    pub error: Option<Error>,
+    /// What came of telling whoever must know.
+    pub alerts: Delivery,
+    #[serde(skip)]
+    clock: Instant,
+}
+
+fn as_text<S: serde::Serializer>(error: &Option<Error>, serializer: S) -> Result<S::Ok, S::Error> {
+    error.as_ref().map(ToString::to_string).serialize(serializer)
+}
+
+impl Report {
+    pub(super) fn begin() -> Self {
+        Self {
+            run: crate::backup::new_run_name(),
+            outcome: "failed",
+            started: Zoned::now(),
+            seconds: 0.0,
+            items: Vec::new(),
+            left: Vec::new(),
+            error: None,
+            alerts: Delivery::default(),
+            clock: Instant::now(),
+        }
+    }
+
+    pub(super) fn finish(&mut self) {
+        self.seconds = rounded(self.clock.elapsed().as_secs_f64());
+        self.items.sort_by(|a, b| (&a.source, &a.item).cmp(&(&b.source, &b.item)));
+        let proven = self.proven();
+        self.outcome = match (proven, self.items.len(), &self.error) {
+            (all, items, None) if all == items => "ok",
+            (0, _, _) => "failed",
+            _ => "partial",
+        };
+    }
+
+    /// How many items are proven.
+    pub fn proven(&self) -> usize {
+        self.items.iter().filter(|item| item.outcome == Outcome::Proven).count()
+    }
+
+    /// The exit code: see the design's list.
+    pub fn exit_code(&self) -> u8 {
+        match self.outcome {
+            _ if self.error.as_ref().is_some_and(|error| error.kind() == Kind::Repository) => 4,
+            "ok" if !self.alerts.failed.is_empty() => 1,
+            "ok" => 0,
+            "partial" => 3,
+            _ => 1,
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! What drills found.
+
+use std::collections::HashMap;
+
+use jiff::Zoned;
+use rusqlite::{Transaction, params};
+
+use super::{
+    History, RunRecord, millis,
+    record::{event, item_id},
+};
+use crate::{
+    drill::{Outcome, Verdict},
+    error::Result,
+    repository::id_bytes,
+};
+
+/// Outcomes as stored, besides those of verdicts.
+const INTERRUPTED: i64 = 3;
+const RUNNING: i64 = 4;
+
+fn stored(outcome: Outcome) -> i64 {
+    match outcome {
+        Outcome::Proven => 0,
+        Outcome::Failed => 1,
+        Outcome::Unproven => 2,
+    }
+}
+
+/// What is known of an item from earlier drills.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Past {
+    /// Moment, in milliseconds since 1970, of the newest snapshot that was proven.
+    pub proven: Option<i64>,
+    /// When the last drill of it began, in milliseconds since 1970, whatever came of it.
+    pub tried: Option<i64>,
+    /// How long its drill took, in milliseconds.
+    pub took: Option<u64>,
+    /// The part of its files that was read last.
+    pub part: Option<u32>,
+}
+
+impl History {
+    /// What is known of all items from earlier drills, by source and name.
+    pub fn past_drills(&self) -> Result<HashMap<(String, String), Past>> {
+        self.read(|tx| {
+            let mut statement = tx.prepare(
+                "SELECT source, name, proof_time, drill_millis, drill_part, \
+                 (SELECT MAX(time) FROM drill WHERE drill.item = item.id) FROM item WHERE name <> ''",
+            )?;
+            let rows = statement.query_map([], |row| {
+                let past = Past {
+                    proven: row.get(2)?,
+                    took: row.get::<_, Option<i64>>(3)?.map(super::unsigned),
+                    part: row.get(4)?,
+                    tried: row.get(5)?,
+                };
+                Ok(((row.get(0)?, row.get(1)?), past))
+            })?;
+            rows.collect()
+        })
+    }
+
+    /// For an item whose newest snapshots were found not to restore: the moment of the first of them. All older ones stay.
+    pub(super) fn held_for_proof(
+        tx: &Transaction<'_>,
+        source: &str,
+        item: &str,
+    ) -> rusqlite::Result<Option<i64>> {
+        use rusqlite::OptionalExtension;
+        let row = tx
+            .query_row(
+                "SELECT unproven_time FROM item WHERE source = ?1 AND name = ?2 AND unproven_since IS NOT NULL",
+                [source, item],
+                |row| row.get(0),
+            )
+            .optional()?;
+        Ok(row.flatten())
+    }
+}
+
+impl RunRecord<'_> {
+    /// Writes down that the proof of an item begins; returns the number of that entry.
+    pub fn drill_started(&self, verdict: &Verdict, now: &Zoned) -> Result<i64> {
+        let now = millis(now);
+        self.history().change(|tx| {
+            let item = item_id(tx, &verdict.source, &verdict.item, &verdict.kind, now)?;
+            tx.execute(
+                "INSERT INTO drill (run, item, snapshot, snapshot_time, time, outcome) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                params![self.id, item, short(&verdict.snapshot), millis(&verdict.time), now, RUNNING],
+            )?;
+            Ok(tx.last_insert_rowid())
+        })
+    }
+
+    /// Writes down what came of it.
+    pub fn drill_finished(&self, entry: i64, verdict: &Verdict, part: Option<u32>, now: &Zoned) -> Result<()> {
+        let (now, time) = (millis(now), millis(&verdict.time));
+        let took = (verdict.seconds * 1000.0) as i64;
+        let detail = verdict.reason();
+        self.history().change(|tx| {
+            let item = item_id(tx, &verdict.source, &verdict.item, &verdict.kind, now)?;
+            tx.execute(
+                "UPDATE drill SET outcome = ?2, took = ?3, detail = ?4 WHERE id = ?1",
+                params![entry, stored(verdict.outcome), took, detail],
+            )?;
+            match verdict.outcome {
+                Outcome::Proven => {
+                    tx.execute(
+                        "UPDATE item SET proof_snapshot = CASE WHEN proof_time > ?2 THEN proof_snapshot ELSE ?3 END, \
+                         proof_time = MAX(COALESCE(proof_time, ?2), ?2), unprovable_text = NULL, drill_millis = ?4, \
+                         restore_millis = COALESCE(?5, restore_millis), drill_part = COALESCE(?6, drill_part) WHERE id = ?1",
+                        params![
+                            item,
+                            time,
+                            short(&verdict.snapshot),
+                            took,
+                            verdict.restore_seconds.map(|seconds| (seconds * 1000.0) as i64),
+                            part
+                        ],
+                    )?;
+                    // A later snapshot restores: what was wrong with those before is over.
+                    tx.execute(
+                        "UPDATE item SET unproven_since = NULL, unproven_time = NULL, unproven_text = NULL \
+                         WHERE id = ?1 AND unproven_time <= ?2",
+                        [item, time],
+                    )?;
+                }
+                Outcome::Failed => {
+                    // What is wrong with an older snapshot than the last good one says nothing of today.
+                    tx.execute(
+                        "UPDATE item SET unproven_since = COALESCE(unproven_since, ?3), unproven_text = ?4, \
+                         unproven_time = MIN(COALESCE(unproven_time, ?2), ?2) \
+                         WHERE id = ?1 AND (proof_time IS NULL OR proof_time <= ?2)",
+                        params![item, time, now, detail],
+                    )?;
+                    event(tx, item, now, "not proven", detail.as_deref())?;
+                }
+                Outcome::Unproven => {
+                    tx.execute("UPDATE item SET unprovable_text = ?2 WHERE id = ?1", params![item, detail])?;
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Marks the drills of a run that died.
+pub(super) fn interrupt(tx: &Transaction<'_>, run: i64) -> rusqlite::Result<()> {
+    tx.execute(
+        "UPDATE drill SET outcome = ?2 WHERE run = ?1 AND outcome = ?3",
+        params![run, INTERRUPTED, RUNNING],
+    )?;
+    Ok(())
+}
+
+/// The beginning of a snapshot's id.
+fn short(id: &str) -> Vec<u8> {
+    id_bytes(id).map(|bytes| bytes[..8].to_vec()).unwrap_or_default()
+}
