@@ -3,8 +3,9 @@
 use super::{Context, SUCCESS};
 use crate::{
     backup::Selector,
-    drill::{self, Observer, Outcome, Report, Request, Verdict},
-    error::Result,
+    config::Config,
+    drill::{self, Mutation, Observer, Outcome, Report, Request, Verdict},
+    error::{Error, Result},
     output::{Printer, duration, name, printable, size, time},
     repository::At,
 };
@@ -51,6 +52,9 @@ impl Observer for Lines {
 
 pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
     let config = context.config()?;
+    if args.self_test {
+        return self_test(context, &config, args);
+    }
     let request = Request {
         selectors: args.items.clone(),
         all: args.all,
@@ -63,6 +67,37 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
         context.printer.error(error);
     }
     Ok(report.exit_code().max(SUCCESS))
+}
+
+fn self_test(context: &Context, config: &Config, args: &Args) -> Result<u8> {
+    if let Some(item) = args.items.iter().find_map(|selector| selector.item.as_ref()) {
+        return Err(Error::usage(format!("--self-test takes names of sources, `{item}` is an item"))
+            .hint("it tests the proof itself, on content of its own, for the kind of each source"));
+    }
+    let sources: Vec<String> = args.items.iter().map(|selector| selector.source.clone()).collect();
+    let tell = |mutation: &Mutation| context.printer.notice(&mutation_line(mutation));
+    let test = drill::self_test(config, &sources, &tell, &context.cancel)?;
+    context.printer.result(&test, || {
+        let missed = test.mutations.iter().filter(|mutation| !mutation.detected).count();
+        let mut text = match (test.outcome, missed) {
+            ("failed", 1..) => {
+                format!("THE SELF-TEST FAILED: {missed} of {} did not end as they must", test.mutations.len())
+            }
+            ("failed", _) => "THE SELF-TEST FAILED: nothing could be tested".to_owned(),
+            _ => format!("all {} ended as they must: every damage was found", test.mutations.len()),
+        };
+        text.push_str(&format!(", {}", duration(test.seconds)));
+        for untested in &test.untested {
+            text.push_str(&format!("\nNOT TESTED: {}: {}", untested.kind, untested.reason));
+        }
+        text
+    })?;
+    Ok(test.exit_code())
+}
+
+fn mutation_line(mutation: &Mutation) -> String {
+    let found = if mutation.detected { "ok" } else { "NOT FOUND" };
+    format!("{found}: {}: {}: {}", mutation.kind, mutation.mutation, printable(&mutation.by))
 }
 
 fn line(verdict: &Verdict) -> String {
@@ -98,7 +133,9 @@ fn counted(verdict: &Verdict) -> String {
     let (objects, rows) = (verdict.objects, verdict.rows);
     match verdict.kind.as_str() {
         "directory" | "azure-storage" => format!("{objects} files, {} read", size(verdict.bytes)),
-        _ if verdict.item.ends_with(crate::source::GLOBALS) => format!("{objects} accounts and what they may do"),
+        _ if verdict.item.ends_with(crate::source::GLOBALS) => {
+            format!("{objects} accounts and what they may do")
+        }
         "mongodb" => format!("{rows} documents in {objects} collections"),
         _ => format!("{rows} rows in {objects} tables"),
     }
@@ -117,7 +154,12 @@ fn text(report: &Report) -> String {
         let few: Vec<String> =
             report.left.iter().take(3).map(|left| name(&format!("{}/{}", left.source, left.item))).collect();
         let more = if report.left.len() > 3 { ", …" } else { "" };
-        text.push_str(&format!("\nnot tried: {} ({}{more}): {}", report.left.len(), few.join(", "), report.left[0].reason));
+        text.push_str(&format!(
+            "\nnot tried: {} ({}{more}): {}",
+            report.left.len(),
+            few.join(", "),
+            report.left[0].reason
+        ));
     }
     text
 }

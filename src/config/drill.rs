@@ -49,7 +49,8 @@ impl Default for DrillConfig {
 
 /// Reads the section.
 pub(super) fn read(mut reader: Reader<'_>) -> DrillConfig {
-    let mut drill = DrillConfig { dir: reader.path("dir"), mongod: reader.path("mongod"), ..DrillConfig::default() };
+    let mut drill =
+        DrillConfig { dir: reader.path("dir"), mongod: reader.path("mongod"), ..DrillConfig::default() };
     let durations = Duration::from_secs(60)..=Duration::from_secs(30 * 86_400);
     if let Some(limit) = reader.duration("max_duration", durations) {
         drill.max_duration = limit;

@@ -17,6 +17,11 @@ impl Patterns {
         patterns.into_iter().map(|pattern| compile(pattern.as_ref())).collect::<Result<_, _>>().map(Self)
     }
 
+    /// What matches every name.
+    pub fn all() -> Self {
+        Self(compile("*").into_iter().collect())
+    }
+
     /// The first pattern that matches the whole of `name`, as it was written.
     pub fn matched(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|matcher| matcher.is_match(name)).map(|matcher| matcher.glob().glob())

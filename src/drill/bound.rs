@@ -59,6 +59,62 @@ pub(crate) enum Network {
     None,
 }
 
+#[cfg(target_os = "linux")]
+impl Owner {
+    /// Makes the calling process, which has one thread, one of this user.
+    fn become_it(self) -> io::Result<()> {
+        use rustix::{
+            fs::{Gid, Uid},
+            thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid},
+        };
+        let (uid, gid) = (Uid::from_raw(self.uid), Gid::from_raw(self.gid));
+        set_thread_groups(&[])?;
+        set_thread_res_gid(gid, gid, gid)?;
+        Ok(set_thread_res_uid(uid, uid, uid)?)
+    }
+}
+
+/// How a process leaves the network, prepared before it is forked.
+#[cfg(target_os = "linux")]
+struct Lonely {
+    /// As root it needs nothing else; anybody else needs a user namespace in which to do it, where they stay who they are.
+    users: Option<(String, String)>,
+}
+
+#[cfg(target_os = "linux")]
+impl Lonely {
+    fn new(owner: Option<Owner>) -> Self {
+        let map = |id: u32| format!("{id} {id} 1");
+        let users = owner
+            .is_none()
+            .then(|| (map(rustix::process::geteuid().as_raw()), map(rustix::process::getegid().as_raw())));
+        Self { users }
+    }
+
+    /// Leaves it. Where that is not allowed the process merely keeps the network.
+    fn enter(&self) {
+        use rustix::thread::{UnshareFlags, unshare_unsafe};
+        let mut flags = UnshareFlags::NEWNET;
+        if self.users.is_some() {
+            flags |= UnshareFlags::NEWUSER;
+        }
+        // SAFETY: this process has a single thread, and has opened nothing that depends on these namespaces.
+        let left = unsafe { unshare_unsafe(flags) };
+        if let (Ok(()), Some((uid, gid))) = (left, &self.users) {
+            for (file, text) in [
+                (c"/proc/self/setgroups", "deny"),
+                (c"/proc/self/uid_map", uid.as_str()),
+                (c"/proc/self/gid_map", gid.as_str()),
+            ] {
+                let opened = rustix::fs::open(file, rustix::fs::OFlags::WRONLY, rustix::fs::Mode::empty());
+                if let Ok(file) = opened {
+                    let _ = rustix::io::write(&file, text.as_bytes());
+                }
+            }
+        }
+    }
+}
+
 /// Starts `command` in a process group of its own, as `owner`; it gets `signal` when we end in whatever way.
 pub(crate) fn start(
     mut command: Command,
@@ -69,18 +125,20 @@ pub(crate) fn start(
     static ORDERS: OnceLock<Mutex<Option<Sender<Order>>>> = OnceLock::new();
     // A Ctrl-C at the terminal is for us: we stop our servers in order.
     command.process_group(0).current_dir("/");
+    #[cfg(not(target_os = "linux"))]
     if let Some(Owner { uid, gid }) = owner {
         command.uid(uid).gid(gid);
     }
     #[cfg(target_os = "linux")]
     {
         let us = rustix::process::getpid();
+        let lonely = (network == Network::None).then(|| Lonely::new(owner));
         let bind_to_us = move || {
-            if network == Network::None {
-                use rustix::thread::{UnshareFlags, unshare_unsafe};
-                // SAFETY: this process has a single thread and has opened nothing that depends on these namespaces. Where
-                // it is not allowed the server merely keeps the network.
-                let _ = unsafe { unshare_unsafe(UnshareFlags::NEWUSER | UnshareFlags::NEWNET) };
+            if let Some(lonely) = &lonely {
+                lonely.enter();
+            }
+            if let Some(owner) = owner {
+                owner.become_it()?;
             }
             // After the change of user, which would clear it.
             rustix::process::set_parent_process_death_signal(Some(signal))?;
@@ -91,7 +149,7 @@ pub(crate) fn start(
                 Err(io::ErrorKind::BrokenPipe.into())
             }
         };
-        // SAFETY: between fork and exec the closure only makes a few system calls; it neither allocates nor locks.
+        // SAFETY: between fork and exec the closure only makes system calls; it neither allocates nor locks.
         unsafe { command.pre_exec(bind_to_us) };
     }
     #[cfg(not(target_os = "linux"))]

@@ -112,13 +112,17 @@ impl ServerPrograms {
             return Ok(Self { server, install });
         }
         let (major, minor) = version.line();
-        let error = Error::failed(format!("no server of {flavour} {major}.{minor} is installed on this machine"));
+        let error =
+            Error::failed(format!("no server of {flavour} {major}.{minor} is installed on this machine"));
         let error = if others.is_empty() {
             error
         } else {
             error.because_text(format!("there are only others: {}", others.join(", ")))
         };
-        let hint = format!("{} of version {major}.{minor}, or name its folder in `drill.server_dirs`", package(flavour));
+        let hint = format!(
+            "{} of version {major}.{minor}, or name its folder in `drill.server_dirs`",
+            package(flavour)
+        );
         Err(error.hint(hint))
     }
 }

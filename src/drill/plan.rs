@@ -67,7 +67,9 @@ pub(super) fn choose<'s>(
     for snapshot in snapshots {
         by_item.entry((&snapshot.source, &snapshot.item)).or_default().push(snapshot.clone());
     }
-    if matches!(request.at, At::Id(_)) && (request.selectors.len() != 1 || request.selectors[0].item.is_none()) {
+    if matches!(request.at, At::Id(_))
+        && (request.selectors.len() != 1 || request.selectors[0].item.is_none())
+    {
         return Err(Error::usage("--at with the id of a snapshot goes with one item: SOURCE/ITEM"));
     }
     for selector in &request.selectors {

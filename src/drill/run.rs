@@ -89,17 +89,22 @@ pub fn run(config: &Config, request: &Request, observer: &dyn Observer, cancel: 
         ledger: &ledger,
         observer,
         cancel,
-        space: Space::new(&config.drill.dir.clone().unwrap_or_else(std::env::temp_dir), config.drill.min_free),
+        space: Space::new(
+            &config.drill.dir.clone().unwrap_or_else(std::env::temp_dir),
+            config.drill.min_free,
+        ),
         stage: Stage::default(),
         globals: Mutex::default(),
         begin: Instant::now(),
         failed: Mutex::new(None),
     };
     drill.all(&chosen, &mut report);
-    report.error = report.error.take().or_else(|| drill.failed.into_inner().unwrap_or_else(PoisonError::into_inner));
+    report.error =
+        report.error.take().or_else(|| drill.failed.into_inner().unwrap_or_else(PoisonError::into_inner));
     report.finish();
     let error = report.error.as_ref().map(ToString::to_string);
-    record.finish(&RunEnd { outcome: report.outcome, error: error.as_deref(), forgotten: 0 }, &Zoned::now())?;
+    record
+        .finish(&RunEnd { outcome: report.outcome, error: error.as_deref(), forgotten: 0 }, &Zoned::now())?;
     tell(config, &history, &repository, &mut report, observer);
     Ok(report)
 }
@@ -110,7 +115,13 @@ fn ledger(config: &Config, history: &History, repository: &Repository) -> Result
 }
 
 /// Tells what came of it. That this failed is part of the report.
-fn tell(config: &Config, history: &History, repository: &Repository, report: &mut Report, observer: &dyn Observer) {
+fn tell(
+    config: &Config,
+    history: &History,
+    repository: &Repository,
+    report: &mut Report,
+    observer: &dyn Observer,
+) {
     let cancel = alert::within(BUDGET);
     let told = ledger(config, history, repository)
         .and_then(|ledger| alert::tell(config, history, &ledger, &[], &cancel));
@@ -249,10 +260,9 @@ impl<'a> Drill<'a> {
         let known = |entry: &&crate::history::ledger::Entry| {
             entry.source == snapshot.source && entry.item.as_deref() == Some(&snapshot.item)
         };
-        let fresh = self.ledger.items.iter().find(known).is_none_or(|entry| {
-            let newest = entry.snapshot.as_ref().is_none_or(|newest| *newest == snapshot.id);
-            newest && entry.max_age_seconds.is_none_or(|limit| u64::try_from(age).unwrap_or(0) <= limit)
-        });
+        let entry = self.ledger.items.iter().find(known);
+        let newest = entry.and_then(|entry| entry.snapshot.as_deref());
+        let fresh = is_fresh(snapshot, newest, entry.and_then(|entry| entry.max_age_seconds));
         Verdict {
             source: snapshot.source.clone(),
             item: snapshot.item.clone(),
@@ -331,6 +341,13 @@ impl<'a> Drill<'a> {
         known.insert(snapshot.id.clone(), (manifest.clone(), snapshot));
         Ok(Some((manifest, snapshot)))
     }
+}
+
+/// Whether a snapshot is the newest of its item, and not older than the newest may be.
+pub(super) fn is_fresh(snapshot: &Snapshot, newest: Option<&str>, max_age_seconds: Option<u64>) -> bool {
+    let age = Zoned::now().timestamp().as_second() - snapshot.time.timestamp().as_second();
+    newest.is_none_or(|newest| newest == snapshot.id)
+        && max_age_seconds.is_none_or(|limit| u64::try_from(age).unwrap_or(0) <= limit)
 }
 
 /// The manifest of a snapshot, which must be of that item.

@@ -89,8 +89,11 @@ impl Stage {
     /// Throws the servers of a group away, once those that still work with them are done.
     pub(super) fn clear(&self, group: &(String, Option<String>)) {
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        let keys: Vec<Key> =
-            places.keys().filter(|(source, server, ..)| (source, server) == (&group.0, &group.1)).cloned().collect();
+        let keys: Vec<Key> = places
+            .keys()
+            .filter(|(source, server, ..)| (source, server) == (&group.0, &group.1))
+            .cloned()
+            .collect();
         let gone: Vec<Arc<Place>> = keys.iter().filter_map(|key| places.remove(key)).collect();
         drop(places);
         // Stopping a server may take a while.
@@ -116,9 +119,9 @@ fn died(place: &Place) -> Option<Fault> {
     let mut running = place.0.write().unwrap_or_else(PoisonError::into_inner);
     let death = running.as_mut()?.server.death()?;
     *running = None;
-    Some(Fault::Cannot(
-        death.hint("see why it ended (short of memory?) and run the drill again; nothing is known about the backup"),
-    ))
+    Some(Fault::Cannot(death.hint(
+        "see why it ended (short of memory?) and run the drill again; nothing is known about the backup",
+    )))
 }
 
 fn on_server(setup: &Setup<'_>, place: &Place, job: &Job<'_>) -> Proven {
@@ -130,7 +133,9 @@ fn on_server(setup: &Setup<'_>, place: &Place, job: &Job<'_>) -> Proven {
         if job.candidate.is_globals {
             let roles = running.as_mut().and_then(|running| running.roles.take());
             return roles.unwrap_or_else(|| {
-                Err(Fault::Cannot(Error::failed("the roles were tried already, and what came of it is no longer known")))
+                Err(Fault::Cannot(Error::failed(
+                    "the roles were tried already, and what came of it is no longer known",
+                )))
             });
         }
     }
@@ -163,7 +168,9 @@ fn start(setup: &Setup<'_>, job: &Job<'_>) -> Result<Running, Fault> {
                 let globals = globals.map(|globals| (globals.manifest, globals.files));
                 Server::Postgres(postgres::Scratch::start(setup, major, globals)?)
             }
-            "mysql" => Server::Mysql(mysql::Scratch::start(setup, job.manifest, globals.map(|g| g.manifest))?),
+            "mysql" => {
+                Server::Mysql(mysql::Scratch::start(setup, job.manifest, globals.map(|g| g.manifest))?)
+            }
             _ => Server::Mongodb(mongodb::Scratch::start(setup, job.manifest)?),
         })
     };

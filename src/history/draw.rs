@@ -273,7 +273,9 @@ impl Draw<'_> {
         if self.config.sources.is_empty() {
             return;
         }
-        let Some(limit) = source.map_or(self.config.max_proof_age, |source| source.max_proof_age) else { return };
+        let Some(limit) = source.map_or(self.config.max_proof_age, |source| source.max_proof_age) else {
+            return;
+        };
         // What was never proven gets as much time as a proof lasts.
         let since = row.proof_time.unwrap_or(row.first_seen);
         if u64::try_from(self.now_millis - since).unwrap_or(0) <= limit.as_millis() as u64 {

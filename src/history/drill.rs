@@ -94,7 +94,13 @@ impl RunRecord<'_> {
     }
 
     /// Writes down what came of it.
-    pub fn drill_finished(&self, entry: i64, verdict: &Verdict, part: Option<u32>, now: &Zoned) -> Result<()> {
+    pub fn drill_finished(
+        &self,
+        entry: i64,
+        verdict: &Verdict,
+        part: Option<u32>,
+        now: &Zoned,
+    ) -> Result<()> {
         let (now, time) = (millis(now), millis(&verdict.time));
         let took = (verdict.seconds * 1000.0) as i64;
         let detail = verdict.reason();

@@ -164,7 +164,8 @@ fn read_sources(tx: &Transaction<'_>) -> rusqlite::Result<HashMap<String, Asked>
 }
 
 fn read_running(tx: &Transaction<'_>) -> rusqlite::Result<(Vec<Running>, Vec<String>)> {
-    let mut statement = tx.prepare("SELECT id, name, started, kind FROM run WHERE ended IS NULL ORDER BY id")?;
+    let mut statement =
+        tx.prepare("SELECT id, name, started, kind FROM run WHERE ended IS NULL ORDER BY id")?;
     let runs: Vec<(i64, String, i64, String)> = statement
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?
         .collect::<rusqlite::Result<_>>()?;

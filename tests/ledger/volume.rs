@@ -37,7 +37,14 @@ fn a_year_of_ten_thousand_items_is_small_and_is_found_again() {
         let now = begin.checked_add(Span::new().days(day)).unwrap();
         let sources = [("pg".to_owned(), "postgres")];
         let name = format!("run {day}");
-        let start = RunBegin { name: &name, kind: "backup", started: &now, host: "db1", sources: &sources, invocation: None };
+        let start = RunBegin {
+            name: &name,
+            kind: "backup",
+            started: &now,
+            host: "db1",
+            sources: &sources,
+            invocation: None,
+        };
         let run = history.begin_run(&start).unwrap();
         run.discovered("pg", "postgres", &found, &now).unwrap();
         for (number, item) in items.iter().enumerate() {

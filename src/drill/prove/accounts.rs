@@ -81,8 +81,26 @@ pub(super) fn lines(script: &str, ours: &str) -> Vec<String> {
     script
         .lines()
         .filter(|line| !line.trim().is_empty() && !line.starts_with("--") && !line.contains(ours))
-        .map(str::to_owned)
+        .map(with_sorted_columns)
         .collect()
+}
+
+/// Servers list the columns of a grant in an order that changes from one to the other.
+fn with_sorted_columns(line: &str) -> String {
+    let Some(on) = line.strip_prefix("GRANT ").and_then(|rest| outside_quotes(rest, " ON ")) else {
+        return line.to_owned();
+    };
+    let (mut privileges, rest) = line.split_at("GRANT ".len() + on);
+    let mut sorted = String::new();
+    while let Some(open) = outside_quotes(privileges, "(") {
+        let inner = &privileges[open + 1..];
+        let Some(close) = outside_quotes(inner, ")") else { break };
+        let mut columns: Vec<&str> = inner[..close].split(',').map(str::trim).collect();
+        columns.sort_unstable();
+        sorted.push_str(&format!("{}({})", &privileges[..open], columns.join(", ")));
+        privileges = &inner[close + 1..];
+    }
+    format!("{sorted}{privileges}{rest}")
 }
 
 #[cfg(test)]
@@ -92,6 +110,12 @@ mod tests {
     fn table(database: &str, table: &str, columns: &[&str]) -> Option<Stub> {
         let columns = columns.iter().map(|&column| column.to_owned()).collect();
         Some(Stub::Table { database: database.into(), table: table.into(), columns })
+    }
+
+    #[test]
+    fn the_order_of_columns_does_not_matter() {
+        let one = lines("GRANT SELECT (`b`, `a`), UPDATE (`d`, `c`) ON `x`.`t` TO `u`@`%`;", "nobody");
+        assert_eq!(one, ["GRANT SELECT (`a`, `b`), UPDATE (`c`, `d`) ON `x`.`t` TO `u`@`%`;"]);
     }
 
     #[test]
@@ -106,10 +130,16 @@ mod tests {
             stub("GRANT EXECUTE ON PROCEDURE `d`.`p` TO `a`@`%`;"),
             Some(Stub::Procedure { database: database.clone(), name: name.clone() })
         );
-        assert_eq!(stub("GRANT EXECUTE ON FUNCTION `d`.`p` TO 'a'@'%';"), Some(Stub::Function { database, name }));
-        for whole in
-            ["GRANT ALL ON *.* TO `a`@`%`;", "GRANT ALL ON `d`.* TO `a`@`%`;", "GRANT `role`@`%` TO `a`@`%`;", "x"]
-        {
+        assert_eq!(
+            stub("GRANT EXECUTE ON FUNCTION `d`.`p` TO 'a'@'%';"),
+            Some(Stub::Function { database, name })
+        );
+        for whole in [
+            "GRANT ALL ON *.* TO `a`@`%`;",
+            "GRANT ALL ON `d`.* TO `a`@`%`;",
+            "GRANT `role`@`%` TO `a`@`%`;",
+            "x",
+        ] {
             assert_eq!(stub(whole), None, "{whole}");
         }
     }

@@ -27,17 +27,16 @@ pub(super) fn objects(stored: &[Object], restored: &[Object]) -> Vec<String> {
         let what = shown(name);
         match restored.remove(name) {
             None => differences.push(format!("{what} is missing")),
-            Some(found) if found.rows != object.rows => differences.push(format!(
-                "{what}: {} rows were backed up, {} were restored",
-                object.rows, found.rows
-            )),
+            Some(found) if found.rows != object.rows => differences
+                .push(format!("{what}: {} rows were backed up, {} were restored", object.rows, found.rows)),
             Some(found) if found.digest != object.digest || found.bytes != object.bytes => {
                 differences.push(format!("{what}: the content of its {} rows differs", object.rows));
             }
             Some(_) => {}
         }
     }
-    differences.extend(restored.keys().map(|name| format!("{} was restored and never backed up", shown(name))));
+    differences
+        .extend(restored.keys().map(|name| format!("{} was restored and never backed up", shown(name))));
     differences
 }
 
@@ -94,7 +93,9 @@ pub(super) fn postgres(
     let mut differences = Vec::new();
     let sequences = |detail: &postgres::Detail| {
         let values = detail.sequences.iter();
-        values.map(|s| ((s.schema.clone(), s.name.clone()), (s.value, s.is_called))).collect::<BTreeMap<_, _>>()
+        values
+            .map(|s| ((s.schema.clone(), s.name.clone()), (s.value, s.is_called)))
+            .collect::<BTreeMap<_, _>>()
     };
     let (before, after) = (sequences(stored), sequences(restored));
     for ((schema, name), (value, _)) in &before {
@@ -175,7 +176,20 @@ pub(super) fn mysql(stored: &mysql::Detail, restored: &mysql::Detail) -> Vec<Str
             Some(_) => {}
         }
     }
-    differences.extend(after.keys().map(|(kind, name)| format!("{kind} {name} was restored and never backed up")));
+    differences
+        .extend(after.keys().map(|(kind, name)| format!("{kind} {name} was restored and never backed up")));
+    // Manifests of earlier versions have none.
+    for counter in &stored.counters {
+        match restored.counters.iter().find(|found| found.name == counter.name) {
+            Some(found) if found.next == counter.next => {}
+            found => differences.push(format!(
+                "the counter of {} stood at {} and stands at {}",
+                counter.name,
+                counter.next,
+                found.map_or("its beginning", |found| &found.next)
+            )),
+        }
+    }
     if stored.database != restored.database {
         differences.push(format!(
             "the database itself: {:?} was backed up, {:?} was restored",
@@ -210,7 +224,8 @@ pub(super) fn mongodb(
             match found.indexes.iter().find(|other| other.name == index.name) {
                 None => differences.push(format!("{name}: the index {} is missing", index.name)),
                 Some(other) if other.digest != index.digest => {
-                    differences.push(format!("{name}: the index {} is defined otherwise than it was", index.name));
+                    differences
+                        .push(format!("{name}: the index {} is defined otherwise than it was", index.name));
                 }
                 Some(_) => {}
             }
@@ -222,7 +237,8 @@ pub(super) fn mongodb(
             notes.push(format!("{name}: its search indexes are not proven, for only Atlas has them"));
         }
     }
-    differences.extend(after.keys().map(|name| format!("collection {name} was restored and never backed up")));
+    differences
+        .extend(after.keys().map(|name| format!("collection {name} was restored and never backed up")));
     differences
 }
 
@@ -279,14 +295,22 @@ mod tests {
 
     fn object(name: &str, rows: u64, content: &[u8]) -> Object {
         let digest = Digest128::of(content);
-        Object { kind: "table".into(), schema: Some("public".into()), name: name.into(), rows, bytes: 9, digest }
+        Object {
+            kind: "table".into(),
+            schema: Some("public".into()),
+            name: name.into(),
+            rows,
+            bytes: 9,
+            digest,
+        }
     }
 
     #[test]
     fn rows_and_contents_are_compared_one_by_one() {
         let stored = [object("a", 1, b"a"), object("b", 2, b"b"), object("c", 3, b"c"), object("d", 4, b"d")];
         assert!(objects(&stored, &stored).is_empty());
-        let restored = [object("a", 1, b"a"), object("b", 1, b"b"), object("c", 3, b"x"), object("e", 4, b"d")];
+        let restored =
+            [object("a", 1, b"a"), object("b", 1, b"b"), object("c", 3, b"x"), object("e", 4, b"d")];
         assert_eq!(
             objects(&stored, &restored),
             [

@@ -37,7 +37,12 @@ impl Part {
 }
 
 /// Reads the contents of this part, and compares the names and lengths of all.
-pub(in crate::drill) fn prove(setup: &Setup<'_>, manifest: &Manifest, files: &dyn Files, part: Part) -> Proven {
+pub(in crate::drill) fn prove(
+    setup: &Setup<'_>,
+    manifest: &Manifest,
+    files: &dyn Files,
+    part: Part,
+) -> Proven {
     let begin = Instant::now();
     let chosen = |path: &Path| part.has(path);
     let found = match &manifest.directory {

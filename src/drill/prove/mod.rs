@@ -13,7 +13,10 @@ mod sink;
 use std::{path::PathBuf, time::Duration};
 
 use crate::{
-    config::{AnomalyRules, DrillConfig, Host, Patterns, Retention, ServerConfig, SourceConfig, SourceKind, SourceName},
+    config::{
+        AnomalyRules, DrillConfig, Host, Patterns, Retention, ServerConfig, SourceConfig, SourceKind,
+        SourceName,
+    },
     error::Error,
     stream::cancel::Cancel,
 };
@@ -63,13 +66,31 @@ impl From<Error> for Fault {
         ];
         /// What a community server on this machine lacks.
         const LACKING: [(&str, &str); 9] = [
-            ("must be loaded via shared_preload_libraries", "the extension needs settings that a scratch server does not have"),
-            ("could not access file \"$libdir", "install the extension's package for this version of PostgreSQL"),
-            ("could not open extension control file", "install the extension's package for this version of PostgreSQL"),
+            (
+                "must be loaded via shared_preload_libraries",
+                "the extension needs settings that a scratch server does not have",
+            ),
+            (
+                "could not access file \"$libdir",
+                "install the extension's package for this version of PostgreSQL",
+            ),
+            (
+                "could not open extension control file",
+                "install the extension's package for this version of PostgreSQL",
+            ),
             ("is not available", "install the extension's package for this version of PostgreSQL"),
-            ("invalid locale name", "generate the locale on this machine (`dpkg-reconfigure locales`, `i18n.supportedLocales`)"),
-            ("invalid LC_COLLATE locale name", "generate the locale on this machine (`dpkg-reconfigure locales`)"),
-            ("locale name", "generate the locale on this machine (`dpkg-reconfigure locales`, `i18n.supportedLocales`)"),
+            (
+                "invalid locale name",
+                "generate the locale on this machine (`dpkg-reconfigure locales`, `i18n.supportedLocales`)",
+            ),
+            (
+                "invalid LC_COLLATE locale name",
+                "generate the locale on this machine (`dpkg-reconfigure locales`)",
+            ),
+            (
+                "locale name",
+                "generate the locale on this machine (`dpkg-reconfigure locales`, `i18n.supportedLocales`)",
+            ),
             ("Plugin '", "the scratch server has no such plugin for logging in"),
             ("no client tools", "install the clients of this server"),
         ];
@@ -119,6 +140,11 @@ pub(super) struct Handle<'a> {
     pub(super) run: &'a dyn Fn(&str) -> crate::error::Result<()>,
 }
 
+/// Lets somebody meddle. That it did not work says nothing about whether damage is found.
+fn meddled(meddle: Option<Meddle<'_>>, run: &dyn Fn(&str) -> crate::error::Result<()>) -> Result<(), Fault> {
+    meddle.map_or(Ok(()), |meddle| meddle(&Handle { run })).map_err(Fault::Cannot)
+}
+
 /// A difference list of bounded length.
 fn listed(mut differences: Vec<String>) -> Vec<String> {
     let more = differences.len().saturating_sub(LISTED);
@@ -130,7 +156,7 @@ fn listed(mut differences: Vec<String>) -> Vec<String> {
 }
 
 /// A source for a scratch server.
-fn source(kind: SourceKind) -> SourceConfig {
+pub(super) fn scratch_source(kind: SourceKind) -> SourceConfig {
     SourceConfig {
         name: SourceName::part("drill"),
         schedule: None,
@@ -145,7 +171,7 @@ fn source(kind: SourceKind) -> SourceConfig {
 }
 
 /// A server that is reached by a socket.
-fn server(host: Host, port: u16, user: &str, client_dirs: Vec<PathBuf>) -> ServerConfig {
+pub(super) fn scratch_server(host: Host, port: u16, user: &str, client_dirs: Vec<PathBuf>) -> ServerConfig {
     ServerConfig {
         host,
         azure: None,

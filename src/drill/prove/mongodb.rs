@@ -4,9 +4,9 @@ use std::{path::PathBuf, time::Instant};
 
 use mongodb::bson::Document;
 
-use super::{Fault, Handle, Meddle, Proof, Proven, Setup, compare, listed, sink::Nowhere};
+use super::{Fault, Meddle, Proof, Proven, Setup, compare, listed, meddled, sink::Nowhere};
 use crate::{
-    config::{MongodbConfig, MongodbConsistency, Patterns, Secret, SecretFile, SourceKind},
+    config::{DrillConfig, MongodbConfig, MongodbConsistency, Patterns, Secret, SecretFile, SourceKind},
     drill::{ScratchDir, mongodb::MongodbServer},
     error::{Error, Result},
     source::{
@@ -39,12 +39,12 @@ pub(in crate::drill) fn line(version: &str) -> String {
 }
 
 /// The program of the server.
-fn program(setup: &Setup<'_>) -> Result<PathBuf> {
-    if let Some(named) = &setup.drill.mongod {
+pub(in crate::drill) fn program(drill: &DrillConfig, client_dirs: &[PathBuf]) -> Result<PathBuf> {
+    if let Some(named) = &drill.mongod {
         return Ok(named.clone());
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut dirs = setup.dirs();
+    let mut dirs: Vec<PathBuf> = drill.server_dirs.iter().chain(client_dirs).cloned().collect();
     dirs.extend(std::env::split_paths(&path));
     dirs.extend(["/usr/bin", "/usr/local/bin", "/run/current-system/sw/bin"].map(PathBuf::from));
     dirs.iter().map(|dir| dir.join("mongod")).find(|file| file.is_file()).ok_or_else(|| {
@@ -58,7 +58,7 @@ fn program(setup: &Setup<'_>) -> Result<PathBuf> {
 impl Scratch {
     /// Starts an empty server of the version that the snapshot is of.
     pub(in crate::drill) fn start(setup: &Setup<'_>, manifest: &Manifest) -> Result<Self, Fault> {
-        let program = program(setup).map_err(Fault::Cannot)?;
+        let program = program(setup.drill, &setup.client_dirs).map_err(Fault::Cannot)?;
         let dir = ScratchDir::new(setup.drill.dir.as_deref()).map_err(Fault::Cannot)?;
         let cannot = |error: Error| Fault::Cannot(error.context("a scratch server cannot be started"));
         let server = MongodbServer::start(&program, dir.path(), setup.cancel).map_err(cannot)?;
@@ -81,8 +81,10 @@ impl Scratch {
             return Ok(());
         }
         Err(Fault::Cannot(
-            Error::failed(format!("no server of MongoDB {wanted} is installed on this machine, only one of {is}"))
-                .hint(format!("install mongod {wanted}, and name it in `drill.mongod`")),
+            Error::failed(format!(
+                "no server of MongoDB {wanted} is installed on this machine, only one of {is}"
+            ))
+            .hint(format!("install mongod {wanted}, and name it in `drill.mongod`")),
         ))
     }
 
@@ -117,16 +119,12 @@ impl Scratch {
         let done =
             restore::restore(manifest, files, &target, &options, setup.cancel, &|text| (setup.notice)(text))?;
         let restore = begin.elapsed();
-        if let Some(meddle) = meddle {
+        meddled(meddle, &|json| {
+            let invalid = |e: serde_json::Error| Error::failed("not a command").because(&e);
+            let command: Document = serde_json::from_str(json).map_err(invalid)?;
             let database = self.deployment.client.database(name);
-            meddle(&Handle {
-                run: &|json| {
-                    let invalid = |e: serde_json::Error| Error::failed("not a command").because(&e);
-                    let command: Document = serde_json::from_str(json).map_err(invalid)?;
-                    self.deployment.ask(setup.cancel, async { database.run_command(command).await }).map(drop)
-                },
-            })?;
-        }
+            self.deployment.ask(setup.cancel, async { database.run_command(command).await }).map(drop)
+        })?;
         let again = self.dump(setup, name)?;
         let mut notes = done.notes;
         let mut differences = compare::objects(&manifest.objects, &again.objects);
@@ -156,7 +154,7 @@ impl Scratch {
             parallel_collections: 4,
             consistency: MongodbConsistency::None,
         };
-        let source = super::source(SourceKind::Mongodb(config.clone()));
+        let source = super::scratch_source(SourceKind::Mongodb(config.clone()));
         let item = Item { name: name.to_owned(), estimate: None, problem: None };
         Mongodb::new(&source, &config)?.dump(&item, &Nowhere::default(), setup.cancel)
     }

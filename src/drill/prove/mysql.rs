@@ -1,11 +1,11 @@
 //! Proving databases and accounts of a MySQL or MariaDB server.
 
-use std::{collections::BTreeMap, io::Write, time::Instant};
+use std::{collections::BTreeMap, io::Write, path::PathBuf, time::Instant};
 
 use super::{
-    Fault, Handle, Meddle, Proof, Proven, Setup,
+    Fault, Meddle, Proof, Proven, Setup,
     accounts::{self, Stub},
-    compare, free_name, listed,
+    compare, free_name, listed, meddled,
     sink::Nowhere,
 };
 use crate::{
@@ -56,6 +56,18 @@ pub(in crate::drill) fn version(manifest: &Manifest) -> Result<(Flavour, Version
     Ok((detail(manifest)?.flavour, version.ok_or_else(unknown)?))
 }
 
+/// The client for a server: from the configured folders, or from where it usually is.
+fn clients(dirs: &[PathBuf], flavour: Flavour, version: Version) -> Result<(Clients, Client)> {
+    let named = Clients::find(dirs);
+    if let Ok(client) = named.choose(flavour, version) {
+        let client = client.clone();
+        return Ok((named, client));
+    }
+    let usual = Clients::find(&[]);
+    let client = usual.choose(flavour, version)?.clone();
+    Ok((usual, client))
+}
+
 impl Scratch {
     /// Starts an empty server like the one of the manifest.
     pub(in crate::drill) fn start(
@@ -65,8 +77,7 @@ impl Scratch {
     ) -> Result<Self, Fault> {
         let (flavour, version) = version(manifest)?;
         let programs = ServerPrograms::of_line(flavour, version, &setup.dirs()).map_err(Fault::Cannot)?;
-        let clients = Clients::find(&setup.dirs());
-        let client = clients.choose(flavour, version).map_err(Fault::Cannot)?.clone();
+        let (clients, client) = clients(&setup.dirs(), flavour, version).map_err(Fault::Cannot)?;
         let dir = ScratchDir::new(setup.drill.dir.as_deref()).map_err(Fault::Cannot)?;
         let case = detail(manifest)?.lower_case_table_names;
         let server = MysqlServer::start_with(&programs, Some(case), dir.path(), setup.cancel)
@@ -76,7 +87,9 @@ impl Scratch {
         let ours = free_name(known.iter().map(|account| account.user.as_str()));
         let params = ConnectParams { user: Some(ours.clone()), ..server.params() };
         let scratch = Self { server, client, clients, params, ours, _dir: dir };
-        scratch.take_over(setup).map_err(|error| Fault::Cannot(error.context("a scratch server cannot be prepared")))?;
+        scratch
+            .take_over(setup)
+            .map_err(|error| Fault::Cannot(error.context("a scratch server cannot be prepared")))?;
         Ok(scratch)
     }
 
@@ -156,9 +169,9 @@ impl Scratch {
         let mut databases = Vec::new();
         for stub in script.lines().filter_map(accounts::stub) {
             let database = match &stub {
-                Stub::Table { database, .. } | Stub::Procedure { database, .. } | Stub::Function { database, .. } => {
-                    database.clone()
-                }
+                Stub::Table { database, .. }
+                | Stub::Procedure { database, .. }
+                | Stub::Function { database, .. } => database.clone(),
             };
             if !databases.contains(&database) {
                 databases.push(database);
@@ -185,7 +198,9 @@ impl Scratch {
             }
         }
         // The server's own tables are there.
-        databases.retain(|database| !matches!(database.as_str(), "mysql" | "sys" | "performance_schema" | "information_schema"));
+        databases.retain(|database| {
+            !matches!(database.as_str(), "mysql" | "sys" | "performance_schema" | "information_schema")
+        });
         tables.retain(|(database, _), _| databases.contains(database));
         statements.retain(|statement| {
             databases.iter().any(|database| statement.contains(&format!(" {}.", quote_ident(database))))
@@ -194,7 +209,8 @@ impl Scratch {
             self.query(setup, &format!("CREATE DATABASE {}", quote_ident(database)))?;
         }
         for ((database, table), columns) in &tables {
-            let mut list: Vec<String> = columns.iter().map(|column| format!("{} INT", quote_ident(column))).collect();
+            let mut list: Vec<String> =
+                columns.iter().map(|column| format!("{} INT", quote_ident(column))).collect();
             if list.is_empty() {
                 list.push("a INT".to_owned());
             }
@@ -218,13 +234,16 @@ impl Scratch {
     ) -> Proven {
         if let Some(reason) = compare::undigested(manifest) {
             return Err(Fault::Cannot(
-                Error::failed("the dump could not be understood when it was made, so there is nothing to compare with")
-                    .because_text(reason),
+                Error::failed(
+                    "the dump could not be understood when it was made, so there is nothing to compare with",
+                )
+                .because_text(reason),
             ));
         }
         let proven = self.restore_and_compare(setup, manifest, files, name, meddle);
         // What cannot be dropped goes with the server.
-        let _: Result<(), Error> = self.query(setup, &format!("DROP DATABASE IF EXISTS {}", quote_ident(name)));
+        let _: Result<(), Error> =
+            self.query(setup, &format!("DROP DATABASE IF EXISTS {}", quote_ident(name)));
         proven
     }
 
@@ -239,13 +258,16 @@ impl Scratch {
         let begin = Instant::now();
         let target = Target { params: self.params.clone(), database: name.to_owned() };
         let options = Options::default();
-        restore::restore(manifest, files, &target, &self.clients, &options, setup.cancel, &|text| (setup.notice)(text))?;
+        restore::restore(manifest, files, &target, &self.clients, &options, setup.cancel, &|text| {
+            (setup.notice)(text)
+        })?;
         let restore = begin.elapsed();
         self.meddle(setup, name, meddle)?;
         let again = self.dump(setup, name, &Nowhere::default())?;
         if let Some(reason) = compare::undigested(&again) {
             return Err(Fault::Failed(
-                Error::failed("what was restored could not be understood when it was read").because_text(reason),
+                Error::failed("what was restored could not be understood when it was read")
+                    .because_text(reason),
             ));
         }
         let mut differences = compare::objects(&manifest.objects, &again.objects);
@@ -267,10 +289,10 @@ impl Scratch {
         Session::new(&connection, setup.cancel).query(sql).map(drop)
     }
 
-    fn meddle(&self, setup: &Setup<'_>, database: &str, meddle: Option<Meddle<'_>>) -> Result<()> {
-        let Some(meddle) = meddle else { return Ok(()) };
-        let place = if database.is_empty() { String::new() } else { format!("USE {}; ", quote_ident(database)) };
-        meddle(&Handle { run: &|sql| self.query(setup, &format!("{place}{sql}")) })
+    fn meddle(&self, setup: &Setup<'_>, database: &str, meddle: Option<Meddle<'_>>) -> Result<(), Fault> {
+        let place =
+            if database.is_empty() { String::new() } else { format!("USE {}; ", quote_ident(database)) };
+        meddled(meddle, &|sql| self.query(setup, &format!("{place}{sql}")))
     }
 
     fn script(&self, setup: &Setup<'_>, sql: &str) -> Result<(), Fault> {
@@ -289,8 +311,15 @@ impl Scratch {
     /// Reads what the server has, as a backup would.
     fn dump(&self, setup: &Setup<'_>, item: &str, sink: &Nowhere) -> Result<Manifest> {
         let host = Host::Socket(self.server.socket());
-        let config = MysqlConfig { server: super::server(host, 3306, &self.ours, setup.dirs()) };
-        let source = super::source(SourceKind::Mysql(config.clone()));
+        let config = MysqlConfig {
+            server: super::scratch_server(
+                host,
+                3306,
+                &self.ours,
+                self.client.dump.parent().map(PathBuf::from).into_iter().collect(),
+            ),
+        };
+        let source = super::scratch_source(SourceKind::Mysql(config.clone()));
         let item = Item { name: item.to_owned(), estimate: None, problem: None };
         Mysql::new(&source, &config)?.dump(&item, sink, setup.cancel)
     }

@@ -1,8 +1,10 @@
 //! Proving databases and roles of a PostgreSQL server.
 
-use std::{io::Write, time::Instant};
+use std::{io::Write, path::PathBuf, time::Instant};
 
-use super::{Fault, Handle, Meddle, OURS, Proof, Proven, Setup, compare, free_name, listed, roles, sink::Nowhere};
+use super::{
+    Fault, Meddle, OURS, Proof, Proven, Setup, compare, free_name, listed, meddled, roles, sink::Nowhere,
+};
 use crate::{
     config::{Host, PostgresConfig, RolePasswords, SourceKind},
     drill::{
@@ -44,30 +46,38 @@ pub(in crate::drill) struct Scratch {
 pub(in crate::drill) fn version(manifest: &Manifest) -> Result<u32> {
     let dumped_by = manifest.tools.iter().filter_map(|tool| major_of(&tool.version)).max();
     let server = major_of(&manifest.server_version);
-    server.max(dumped_by).ok_or_else(|| Error::failed("the manifest does not say of which version the server was"))
+    server
+        .max(dumped_by)
+        .ok_or_else(|| Error::failed("the manifest does not say of which version the server was"))
 }
 
-/// The installation that has a server of this version.
-pub(in crate::drill) fn installation(clients: &Clients, major: u32) -> Result<&Client> {
-    let fits = |client: &&Client| client.major == major && client.has(&SERVER_TOOLS);
-    clients.all().iter().find(fits).ok_or_else(|| {
-        let others: Vec<_> = clients
-            .all()
-            .iter()
-            .filter(|client| client.has(&SERVER_TOOLS))
-            .map(|client| format!("{} in {}", client.major, client.dir.display()))
-            .collect();
-        let error = Error::failed(format!("no server of PostgreSQL {major} (initdb, postgres) is installed on this machine"));
-        let error = if others.is_empty() {
-            error
-        } else {
-            error.because_text(format!("there are only others: {}", others.join(", ")))
-        };
-        error.hint(format!(
-            "install `postgresql-{major}` (Debian) or `pkgs.postgresql_{major}` (NixOS), or name its folder in \
-             `drill.server_dirs`"
-        ))
-    })
+/// The installation that has a server of this version: in the configured folders, or where it usually is.
+pub(in crate::drill) fn installation(dirs: &[PathBuf], major: u32) -> Result<Client> {
+    let all = installations(dirs);
+    if let Some(client) = all.iter().find(|client| client.major == major) {
+        return Ok(client.clone());
+    }
+    let others: Vec<_> =
+        all.iter().map(|client| format!("{} in {}", client.major, client.dir.display())).collect();
+    let error = Error::failed(format!(
+        "no server of PostgreSQL {major} (initdb, postgres) is installed on this machine"
+    ));
+    let error = if others.is_empty() {
+        error
+    } else {
+        error.because_text(format!("there are only others: {}", others.join(", ")))
+    };
+    Err(error.hint(format!(
+        "install `postgresql-{major}` (Debian) or `pkgs.postgresql_{major}` (NixOS), or name its folder in \
+         `drill.server_dirs`"
+    )))
+}
+
+/// All installations that have a server.
+pub(in crate::drill) fn installations(dirs: &[PathBuf]) -> Vec<Client> {
+    let named = if dirs.is_empty() { Vec::new() } else { Clients::find(dirs).all().to_vec() };
+    let usual = Clients::find(&[]);
+    named.into_iter().chain(usual.all().iter().cloned()).filter(|client| client.has(&SERVER_TOOLS)).collect()
 }
 
 impl Scratch {
@@ -77,8 +87,8 @@ impl Scratch {
         major: u32,
         globals: Option<(&Manifest, &dyn Files)>,
     ) -> Result<Self, Fault> {
-        let clients = Clients::find(&setup.dirs());
-        let client = installation(&clients, major).map_err(Fault::Cannot)?.clone();
+        let client = installation(&setup.dirs(), major).map_err(Fault::Cannot)?;
+        let clients = Clients::find(std::slice::from_ref(&client.dir));
         let detail = globals.and_then(|(manifest, _)| manifest.postgres.as_ref());
         let known = detail.map(|detail| detail.roles.as_slice()).unwrap_or_default();
         let script = match globals {
@@ -158,8 +168,10 @@ impl Scratch {
     ) -> Proven {
         if let Some(reason) = compare::undigested(manifest) {
             return Err(Fault::Cannot(
-                Error::failed("the dump could not be understood when it was made, so there is nothing to compare with")
-                    .because_text(reason),
+                Error::failed(
+                    "the dump could not be understood when it was made, so there is nothing to compare with",
+                )
+                .because_text(reason),
             ));
         }
         self.require_extensions(setup, manifest)?;
@@ -198,15 +210,18 @@ impl Scratch {
         let again = self.dump(setup, name, true, &sink)?;
         if let Some(reason) = compare::undigested(&again) {
             return Err(Fault::Failed(
-                Error::failed("what was restored could not be understood when it was read").because_text(reason),
+                Error::failed("what was restored could not be understood when it was read")
+                    .because_text(reason),
             ));
         }
         let mut notes = Vec::new();
         let mut differences = compare::objects(&manifest.objects, &again.objects);
         if let (Some(before), Some(after)) = (&manifest.postgres, &again.postgres) {
             differences.extend(compare::postgres(before, after, &mut notes));
-            let (stored, restored) =
-                (compare::definitions(before.schema_objects.iter()), compare::definitions(after.schema_objects.iter()));
+            let (stored, restored) = (
+                compare::definitions(before.schema_objects.iter()),
+                compare::definitions(after.schema_objects.iter()),
+            );
             let (missing, other) = compare::compare_definitions(&stored, &restored);
             differences.extend(missing);
             if !other.is_empty() {
@@ -254,7 +269,9 @@ impl Scratch {
             })
             .collect();
         if compare::definitions(of_dump.iter()) != recorded {
-            return Ok(vec!["the definitions in the dump are not those that the manifest recorded".to_owned()]);
+            return Ok(vec![
+                "the definitions in the dump are not those that the manifest recorded".to_owned(),
+            ]);
         }
         let options = Options { definitions: true, ..Options::default() };
         self.drop_database(setup, AGAIN)?;
@@ -274,16 +291,18 @@ impl Scratch {
         Ok(other
             .iter()
             .filter(|name| canonical.get(*name) != restored.get(*name))
-            .map(|name| format!("{} is defined otherwise than it was{}", compare::shown(name), diff(name, &stored_toc, toc)))
+            .map(|name| {
+                format!(
+                    "{} is defined otherwise than it was{}",
+                    compare::shown(name),
+                    diff(name, &stored_toc, toc)
+                )
+            })
             .collect())
     }
 
     fn target(&self, database: &str) -> Target {
-        Target {
-            params: self.params.clone(),
-            database: database.to_owned(),
-            maintenance_db: OURS.to_owned(),
-        }
+        Target { params: self.params.clone(), database: database.to_owned(), maintenance_db: OURS.to_owned() }
     }
 
     fn session(&self, setup: &Setup<'_>, database: &str) -> Result<Psql> {
@@ -302,9 +321,8 @@ impl Scratch {
         Ok(())
     }
 
-    fn meddle(&self, setup: &Setup<'_>, database: &str, meddle: Option<Meddle<'_>>) -> Result<()> {
-        let Some(meddle) = meddle else { return Ok(()) };
-        meddle(&Handle { run: &|sql| self.session(setup, database)?.execute(sql).map(drop) })
+    fn meddle(&self, setup: &Setup<'_>, database: &str, meddle: Option<Meddle<'_>>) -> Result<(), Fault> {
+        meddled(meddle, &|sql| self.session(setup, database)?.execute(sql).map(drop))
     }
 
     /// Runs a script; the first error ends it. What it says is told without the statement, which may hold a password.
@@ -313,7 +331,18 @@ impl Scratch {
         let connection = self.params.prepare(client.major)?;
         let mut input = connection
             .command(client.tool("psql"))
-            .args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=terse", "-o", "/dev/null", "-f", "-"])
+            .args([
+                "-X",
+                "-q",
+                "-v",
+                "ON_ERROR_STOP=1",
+                "-v",
+                "VERBOSITY=terse",
+                "-o",
+                "/dev/null",
+                "-f",
+                "-",
+            ])
             .arg("--dbname")
             .arg(connection.conninfo(OURS)?)
             .env("PGCLIENTENCODING", "UTF8")
@@ -329,12 +358,17 @@ impl Scratch {
     fn dump(&self, setup: &Setup<'_>, item: &str, passwords: bool, sink: &Nowhere) -> Result<Manifest> {
         let host = Host::Socket(self.server.socket_dir());
         let config = PostgresConfig {
-            server: super::server(host, self.server.port(), &self.ours, setup.dirs()),
+            server: super::scratch_server(
+                host,
+                self.server.port(),
+                &self.ours,
+                vec![self.server.client().dir.clone()],
+            ),
             maintenance_db: OURS.to_owned(),
             include_system: true,
             role_passwords: if passwords { RolePasswords::Auto } else { RolePasswords::Never },
         };
-        let source = super::source(SourceKind::Postgres(config.clone()));
+        let source = super::scratch_source(SourceKind::Postgres(config.clone()));
         let item = Item { name: item.to_owned(), estimate: None, problem: None };
         Postgres::new(&source, &config)?.dump(&item, sink, setup.cancel)
     }
@@ -344,7 +378,8 @@ impl Scratch {
         struct Name {
             name: String,
         }
-        let wanted = manifest.postgres.as_ref().map(|detail| detail.extensions.as_slice()).unwrap_or_default();
+        let wanted =
+            manifest.postgres.as_ref().map(|detail| detail.extensions.as_slice()).unwrap_or_default();
         let there: Vec<Name> =
             self.session(setup, OURS)?.query("SELECT name FROM pg_catalog.pg_available_extensions")?;
         let lacking: Vec<&str> = wanted
@@ -356,10 +391,12 @@ impl Scratch {
             return Ok(());
         }
         Err(Fault::Cannot(
-            Error::failed(format!("the scratch server lacks these extensions: {}", lacking.join(", "))).hint(format!(
-                "install their packages for PostgreSQL {} on this machine",
-                self.server.client().major
-            )),
+            Error::failed(format!("the scratch server lacks these extensions: {}", lacking.join(", "))).hint(
+                format!(
+                    "install their packages for PostgreSQL {} on this machine",
+                    self.server.client().major
+                ),
+            ),
         ))
     }
 
@@ -375,15 +412,29 @@ fn text(files: &dyn Files) -> Result<String> {
 
 /// Kinds whose definition may be shown: options of servers and the like may hold passwords.
 const SHOWN: [&str; 14] = [
-    "ACL", "CHECK CONSTRAINT", "CONSTRAINT", "DEFAULT", "DEFAULT ACL", "DOMAIN", "FK CONSTRAINT", "INDEX", "MATERIALIZED VIEW",
-    "SEQUENCE", "TABLE", "TRIGGER", "TYPE", "VIEW",
+    "ACL",
+    "CHECK CONSTRAINT",
+    "CONSTRAINT",
+    "DEFAULT",
+    "DEFAULT ACL",
+    "DOMAIN",
+    "FK CONSTRAINT",
+    "INDEX",
+    "MATERIALIZED VIEW",
+    "SEQUENCE",
+    "TABLE",
+    "TRIGGER",
+    "TYPE",
+    "VIEW",
 ];
 
 /// The first line in which two definitions differ.
 fn diff(name: &(String, String, String), stored: &[TocEntry], restored: &[TocEntry]) -> String {
     let find = |toc: &[TocEntry]| {
         let of = |entry: &&TocEntry| {
-            entry.desc == name.0 && entry.namespace.as_deref().unwrap_or_default() == name.1 && entry.tag == name.2
+            entry.desc == name.0
+                && entry.namespace.as_deref().unwrap_or_default() == name.1
+                && entry.tag == name.2
         };
         toc.iter().find(of).map(|entry| (entry.owner.clone().unwrap_or_default(), entry.defn.clone()))
     };

@@ -36,7 +36,8 @@ fn written(name: &str) -> [String; 2] {
 pub(super) fn for_scratch(script: &str, first_role: &str, folder: &Path) -> (String, Vec<PathBuf>) {
     let there = written(first_role).map(|name| format!("CREATE ROLE {name};"));
     let mut folders = Vec::new();
-    let lines = script.split_inclusive('\n').filter(|line| !there.iter().any(|there| line.trim_end() == there));
+    let lines =
+        script.split_inclusive('\n').filter(|line| !there.iter().any(|there| line.trim_end() == there));
     let text = lines
         .map(|line| match location(line) {
             Some(at) => {
@@ -72,7 +73,8 @@ pub(super) fn lines(script: &str, ours: &str) -> Vec<String> {
 
 /// Makes folders for tablespaces that the server's user may write to.
 pub(super) fn make_folders(folders: &[PathBuf]) -> std::io::Result<()> {
-    let owner = crate::drill::bound::server_owner().map_err(|error| std::io::Error::other(error.summary()))?;
+    let owner =
+        crate::drill::bound::server_owner().map_err(|error| std::io::Error::other(error.summary()))?;
     folders.iter().try_for_each(|folder| {
         fs::create_dir(folder)?;
         match owner {

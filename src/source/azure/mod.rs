@@ -8,6 +8,7 @@ mod inventory;
 mod names;
 mod pipeline;
 pub mod restore;
+pub(crate) mod sample;
 mod servers;
 mod share;
 pub(crate) mod verify;

@@ -68,8 +68,7 @@ pub(crate) fn verify(
         })?;
         container::TOP
     };
-    let Found { mut verified, content } =
-        found.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let Found { mut verified, content } = found.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
     let mut there = 0_u64;
     files.walk(&mut |node| {
         there += u64::from(matches!(node.kind, NodeKind::File(_)) && node.path.starts_with(top));

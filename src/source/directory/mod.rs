@@ -8,13 +8,13 @@ pub(crate) mod open;
 mod read;
 mod store;
 pub(crate) mod tally;
-pub(crate) mod verify;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 pub(crate) mod testing;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
+pub(crate) mod verify;
 mod walk;
 
 use std::path::{Path, PathBuf};

@@ -61,7 +61,8 @@ pub(crate) fn verify(
     count("links, pipes, sockets and devices", detail.symlinks + detail.others, others);
     if found.differences.is_empty() && digest != detail.digest {
         found.differences.push(
-            "names, types, permissions or contents are not those that were recorded when they were read".to_owned(),
+            "names, types, permissions or contents are not those that were recorded when they were read"
+                .to_owned(),
         );
     }
     Ok(found)

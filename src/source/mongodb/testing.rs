@@ -37,7 +37,7 @@ impl TestServer {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        let child = bound::start(command, None, Signal::KILL).unwrap();
+        let child = bound::start(command, None, Signal::KILL, bound::Network::Shared).unwrap();
         let end = Instant::now() + Duration::from_secs(30);
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
             assert!(Instant::now() < end, "the server does not start");

@@ -19,6 +19,9 @@ pub struct Detail {
     /// Tables, views, routines, triggers and events with the digest of their definition.
     #[serde(default)]
     pub schema_objects: Vec<SchemaObject>,
+    /// Where `AUTO_INCREMENT` of tables, and sequences, stand.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub counters: Vec<Counter>,
     /// Tables whose rows are not from the moment of the others: their engine has no transactions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_transactional: Vec<String>,
@@ -52,6 +55,15 @@ pub struct SchemaObject {
     /// Whose privileges it acts with, `user@host`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub definer: Option<String>,
+}
+
+/// A number that is counted up.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Counter {
+    /// The table or sequence.
+    pub name: String,
+    /// Where it stands, as the dump has it: the next value, of a sequence also its round.
+    pub next: String,
 }
 
 /// A user or role.

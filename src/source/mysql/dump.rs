@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 
 use super::{
-    DUMP, Database, Detail, Mysql, SchemaObject,
+    Counter, DUMP, Database, Detail, Mysql, SchemaObject,
     clients::Flavour,
     discover::Server,
     hints,
@@ -192,6 +192,9 @@ fn describe(
         }))
         .collect();
     schema_objects.sort();
+    let mut counters: Vec<Counter> =
+        summary.auto_increments.into_iter().map(|(name, next)| Counter { name, next }).collect();
+    counters.sort();
     manifest.objects = summary
         .tables
         .into_iter()
@@ -209,6 +212,7 @@ fn describe(
         lower_case_table_names: server.lower_case_table_names,
         database: Some(database),
         schema_objects,
+        counters,
         not_transactional,
         accounts: Vec::new(),
     });

@@ -70,6 +70,7 @@ pub(super) fn dump(source: &Mysql, server: &Server, sink: &dyn Sink, cancel: &Ca
         lower_case_table_names: server.lower_case_table_names,
         database: None,
         schema_objects: Vec::new(),
+        counters: Vec::new(),
         not_transactional: Vec::new(),
         accounts,
     });

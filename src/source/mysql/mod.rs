@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-pub use detail::{Account, Database, Detail, SchemaObject};
+pub use detail::{Account, Counter, Database, Detail, SchemaObject};
 
 use self::{
     clients::{Client, Clients, Flavour},

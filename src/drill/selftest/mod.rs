@@ -1,0 +1,351 @@
+//! Proof that the proof can fail: known content is backed up, damaged in every way that matters, and drilled. Each damage must
+//! be found.
+
+mod files;
+mod mongodb;
+mod mysql;
+mod postgres;
+mod repository;
+mod tamper;
+
+use std::{collections::BTreeSet, time::Instant};
+
+use serde::Serialize;
+
+use self::{
+    repository::Stored,
+    tamper::{How, Tampered},
+};
+use super::{
+    ScratchDir,
+    plan::Candidate,
+    prove::{Fault, Meddle, Proven, Setup, files::Part},
+    stage::{self, Globals, Job, Stage},
+    verdict::rounded,
+};
+use crate::{
+    config::{Config, DrillConfig},
+    error::{Error, Result},
+    history::Past,
+    repository::{Snapshot, SnapshotFiles},
+    source::{Files, GLOBALS, MANIFEST, Source, manifest::Manifest},
+    stream::{cancel::Cancel, digest::Digest128},
+};
+
+/// One way in which something was damaged.
+#[derive(Debug, Clone, Serialize)]
+pub struct Mutation {
+    /// What was damaged: the kind of a source, of MySQL's the family of the server.
+    pub kind: String,
+    /// What was done to it.
+    pub mutation: String,
+    /// Was it found?
+    pub detected: bool,
+    /// What found it, or what was said instead.
+    pub by: String,
+}
+
+/// A kind that could not be tested.
+#[derive(Debug, Clone, Serialize)]
+pub struct Untested {
+    /// The kind.
+    pub kind: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// What a self-test found. The field names are a promise.
+#[derive(Debug, Serialize)]
+pub struct SelfTest {
+    /// `ok`: every damage was found, and the undamaged proven; `partial`: so it was, of what could be tested; `failed`.
+    pub outcome: &'static str,
+    /// Time it took.
+    pub seconds: f64,
+    /// What was damaged.
+    pub mutations: Vec<Mutation>,
+    /// What could not be tested.
+    pub untested: Vec<Untested>,
+}
+
+impl SelfTest {
+    /// The exit code: see the design's list.
+    pub fn exit_code(&self) -> u8 {
+        match self.outcome {
+            "ok" => 0,
+            "partial" => 3,
+            _ => 1,
+        }
+    }
+}
+
+/// Something that can be backed up, changed, and damaged.
+trait Subject {
+    /// What it is in the report.
+    fn name(&self) -> String;
+    /// To back it up.
+    fn source(&self) -> &dyn Source;
+    /// Makes today of yesterday.
+    fn change(&self) -> Result<()>;
+    /// Damages that are done to a restored item: a name, and what to run.
+    fn damages(&self) -> &'static [(Target, &'static str, &'static str)];
+    /// The file in the snapshots of the item that holds the most of it.
+    fn file(&self) -> &'static str;
+    /// Another file, where contents may be exchanged.
+    fn other_file(&self) -> Option<&'static str> {
+        None
+    }
+}
+
+/// To which item something is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Target {
+    /// Roles or users.
+    Globals,
+    /// The database, container or folder.
+    Item,
+}
+
+/// Tests the kinds of source that the configuration has, or those of the sources named.
+///
+/// # Errors
+/// A named source is not configured.
+pub fn self_test(
+    config: &Config,
+    sources: &[String],
+    tell: &(dyn Fn(&Mutation) + Sync),
+    cancel: &Cancel,
+) -> Result<SelfTest> {
+    let begin = Instant::now();
+    let mut kinds = BTreeSet::new();
+    for name in sources {
+        let source =
+            config.source(name).ok_or_else(|| Error::usage(format!("there is no source `{name}`")))?;
+        kinds.insert(source.kind.as_str());
+    }
+    if sources.is_empty() {
+        kinds.extend(config.sources.iter().map(|source| source.kind.as_str()));
+    }
+    if kinds.is_empty() {
+        kinds.extend(["postgres", "mysql", "mongodb", "azure-storage", "directory"]);
+    }
+    let mut test = SelfTest { outcome: "failed", seconds: 0.0, mutations: Vec::new(), untested: Vec::new() };
+    for kind in kinds {
+        cancel.check()?;
+        let dir = ScratchDir::new(config.drill.dir.as_deref())?;
+        let subjects: Vec<(String, Result<Box<dyn Subject>>)> = match kind {
+            "postgres" => vec![(kind.to_owned(), postgres::subject(&config.drill, dir.path(), cancel))],
+            "mysql" => mysql::subjects(&config.drill, dir.path(), cancel),
+            "mongodb" => vec![(kind.to_owned(), mongodb::subject(&config.drill, dir.path(), cancel))],
+            "azure-storage" => vec![(kind.to_owned(), files::container())],
+            _ => vec![(kind.to_owned(), files::folder(dir.path()))],
+        };
+        for (name, subject) in subjects {
+            let tested = subject.and_then(|subject| {
+                let stored = Stored::new(&dir.path().join(format!("repository-{name}")), &*subject, cancel)?;
+                Ok(Bench { subject: &*subject, stored: &stored, drill: &config.drill, cancel, tell }.run())
+            });
+            match tested {
+                Ok(mutations) => test.mutations.extend(mutations),
+                Err(error) => test.untested.push(Untested { kind: name, reason: error.to_string() }),
+            }
+        }
+    }
+    test.seconds = rounded(begin.elapsed().as_secs_f64());
+    test.outcome = match (test.mutations.iter().all(|m| m.detected), test.untested.is_empty()) {
+        (false, _) => "failed",
+        (true, true) => "ok",
+        (true, false) if test.mutations.is_empty() => "failed",
+        (true, false) => "partial",
+    };
+    Ok(test)
+}
+
+/// One subject and its snapshots of two days.
+struct Bench<'a> {
+    subject: &'a dyn Subject,
+    stored: &'a Stored,
+    drill: &'a DrillConfig,
+    cancel: &'a Cancel,
+    tell: &'a (dyn Fn(&Mutation) + Sync),
+}
+
+impl Bench<'_> {
+    fn run(&self) -> Vec<Mutation> {
+        let mut done = Vec::new();
+        let mut add = |mutation: &str, detected: bool, by: String| {
+            let mutation =
+                Mutation { kind: self.subject.name(), mutation: mutation.to_owned(), detected, by };
+            (self.tell)(&mutation);
+            done.push(mutation);
+        };
+        let stage = Stage::default();
+        // What is not damaged must be proven, or finding damage means nothing.
+        for part in self.parts() {
+            let what = if part == Target::Globals { "no damage to the accounts" } else { "no damage" };
+            let proven = self.tampered(&Stage::default(), part, None, None);
+            let (good, by) = match proven {
+                Ok(proof) => (true, format!("proven, {} objects and {} rows", proof.objects, proof.rows)),
+                Err(fault) => (false, said(&fault)),
+            };
+            add(what, good, by);
+        }
+        for (part, mutation, command) in self.subject.damages() {
+            let meddle = |handle: &super::prove::Handle<'_>| (handle.run)(command);
+            // Accounts are given to a server when it starts: each damage to them needs one of its own.
+            let fresh = Stage::default();
+            let stage = if *part == Target::Globals { &fresh } else { &stage };
+            let (detected, by) = verdict(&self.tampered(stage, *part, None, Some(&meddle)));
+            add(mutation, detected, by);
+        }
+        for (mutation, how) in self.tamperings() {
+            let (detected, by) = verdict(&self.tampered(&stage, Target::Item, Some(how), None));
+            add(mutation, detected, by);
+        }
+        let (detected, by) = verdict(&self.yesterday(&stage));
+        add("yesterday's content under today's manifest", detected, by);
+        let (detected, by) = self.stale();
+        add("yesterday's snapshot in place of today's", detected, by);
+        let (detected, by) = verdict(&self.flipped());
+        add("a flipped byte in a pack", detected, by);
+        done
+    }
+
+    fn parts(&self) -> Vec<Target> {
+        let globals = self.stored.snapshots().iter().any(|snapshot| snapshot.item == GLOBALS);
+        if globals { vec![Target::Globals, Target::Item] } else { vec![Target::Item] }
+    }
+
+    /// The snapshot of today, or that of yesterday.
+    fn snapshot(&self, part: Target, today: bool) -> Result<&Snapshot, Fault> {
+        let wanted = |snapshot: &&Snapshot| (snapshot.item == GLOBALS) == (part == Target::Globals);
+        let mut all = self.stored.snapshots().iter().filter(wanted);
+        let found = if today { all.next_back() } else { all.next() };
+        found.ok_or_else(|| Fault::Cannot(Error::failed("a snapshot of the self-test is missing")))
+    }
+
+    /// Ways in which stored files may be wrong.
+    fn tamperings(&self) -> Vec<(&'static str, How)> {
+        let file = self.subject.file().to_owned();
+        let is_dump = self.subject.other_file().is_none();
+        let truncated = if is_dump { "a truncated dump" } else { "a truncated file" };
+        let mut all = vec![(truncated, How::Truncated(file.clone()))];
+        if let Some(other) = self.subject.other_file() {
+            all.push(("two contents swapped between files", How::Swapped(file.clone(), other.to_owned())));
+            all.push(("a file that is missing", How::Deleted(file.clone())));
+            all.push(("a file that was never backed up", How::Added(file.clone())));
+            if self.subject.name() == "directory" {
+                all.push(("changed permissions", How::Permissions(file)));
+            }
+        }
+        all.extend(self.wrong_manifest().map(|json| ("a wrong manifest", How::Manifest(json))));
+        all
+    }
+
+    /// A manifest with another digest.
+    fn wrong_manifest(&self) -> Option<Vec<u8>> {
+        let snapshot = self.snapshot(Target::Item, true).ok()?;
+        let files = SnapshotFiles::new(self.stored.reader(), snapshot);
+        let mut manifest = Manifest::from_json(&files.read(MANIFEST).ok()?).ok()?;
+        let wrong = Digest128::of(b"wrong");
+        manifest.objects.iter_mut().take(1).for_each(|object| object.digest = wrong);
+        manifest.directory.iter_mut().for_each(|detail| detail.digest = wrong);
+        manifest.to_json().ok()
+    }
+
+    /// Drills today's snapshot with something wrong about its files or about what was restored of it.
+    fn tampered(&self, stage: &Stage, part: Target, how: Option<How>, meddle: Option<Meddle<'_>>) -> Proven {
+        let snapshot = self.snapshot(part, true)?;
+        let files = SnapshotFiles::new(self.stored.reader(), snapshot);
+        match how {
+            None => self.prove(stage, self.stored, snapshot, &files, meddle),
+            Some(how) => {
+                let files = Tampered { files: &files, how };
+                self.prove(stage, self.stored, snapshot, &files, meddle)
+            }
+        }
+    }
+
+    /// Yesterday's files, said to be today's.
+    fn yesterday(&self, stage: &Stage) -> Proven {
+        let (today, yesterday) = (self.snapshot(Target::Item, true)?, self.snapshot(Target::Item, false)?);
+        let manifest = SnapshotFiles::new(self.stored.reader(), today).read(MANIFEST)?;
+        let old = SnapshotFiles::new(self.stored.reader(), yesterday);
+        let files = Tampered { files: &old, how: How::Manifest(manifest) };
+        self.prove(stage, self.stored, today, &files, None)
+    }
+
+    /// Yesterday's snapshot proves yesterday, and must not count as proof of today.
+    fn stale(&self) -> (bool, String) {
+        let (Ok(today), Ok(yesterday)) =
+            (self.snapshot(Target::Item, true), self.snapshot(Target::Item, false))
+        else {
+            return (false, "a snapshot of the self-test is missing".to_owned());
+        };
+        let fresh = super::run::is_fresh(yesterday, Some(&today.id), None);
+        let by = if fresh { "it counts as fresh" } else { "not fresh: there is a newer snapshot" };
+        (!fresh && super::run::is_fresh(today, Some(&today.id), None), by.to_owned())
+    }
+
+    /// One bit of the data of today is wrong in the repository.
+    fn flipped(&self) -> Proven {
+        let copy = self.stored.with_flipped_byte(self.cancel)?;
+        let snapshot = self.snapshot(Target::Item, true)?;
+        let files = SnapshotFiles::new(copy.reader(), snapshot);
+        self.prove(&Stage::default(), &copy, snapshot, &files, None)
+    }
+
+    fn prove(
+        &self,
+        stage: &Stage,
+        stored: &Stored,
+        snapshot: &Snapshot,
+        files: &dyn Files,
+        meddle: Option<Meddle<'_>>,
+    ) -> Proven {
+        let manifest = Manifest::from_json(&files.read(MANIFEST)?)?;
+        let of_roles = self.snapshot(Target::Globals, true).ok();
+        let globals_files = of_roles.map(|snapshot| SnapshotFiles::new(stored.reader(), snapshot));
+        let globals = match &globals_files {
+            Some(files) => Some(Manifest::from_json(&files.read(MANIFEST)?)?),
+            None => None,
+        };
+        let candidate = Candidate {
+            snapshot,
+            server: None,
+            database: snapshot.item.clone(),
+            is_globals: snapshot.item == GLOBALS,
+            past: Past::default(),
+        };
+        let globals = globals.as_ref().zip(globals_files.as_ref());
+        let job = Job {
+            candidate: &candidate,
+            manifest: &manifest,
+            files,
+            globals: globals.map(|(manifest, files)| Globals { manifest, files }),
+            globals_id: of_roles.map_or("", |snapshot| &snapshot.id),
+            part: Part::WHOLE,
+            meddle,
+        };
+        let setup =
+            Setup { drill: self.drill, client_dirs: Vec::new(), cancel: self.cancel, notice: &|_| {} };
+        stage::prove(&setup, stage, &job)
+    }
+}
+
+/// Whether a damage was found, and what found it.
+fn verdict(proven: &Proven) -> (bool, String) {
+    match proven {
+        Ok(_) => (false, "it was called proven".to_owned()),
+        Err(fault @ Fault::Cannot(_)) => (false, format!("it could not be tried: {}", said(fault))),
+        Err(fault) => (true, said(fault)),
+    }
+}
+
+/// The first line of what is said.
+fn said(fault: &Fault) -> String {
+    let text = match fault {
+        Fault::Differs(differences) => differences.first().cloned().unwrap_or_default(),
+        Fault::Failed(error) | Fault::Cannot(error) => error.summary(),
+    };
+    text.lines().next().unwrap_or_default().to_owned()
+}

@@ -1,0 +1,61 @@
+//! A container that exists nowhere, laid out as a real one is: what a self-test damages.
+
+use std::path::Path;
+
+use md5::{Digest, Md5 as Md5Hasher};
+
+use super::{
+    Detail, KIND,
+    container::{Dumped, INVENTORY, Line, TOP, row},
+    inventory::{self, Md5},
+    names::Paths,
+};
+use crate::{
+    azure::blob::Properties,
+    error::Result,
+    source::manifest::Manifest,
+    stream::{
+        digest::RowDigest,
+        sink::{Attributes, Sink},
+    },
+};
+
+/// Stores these blobs as the container `account/container` would be stored.
+pub(crate) fn store(
+    source: &str,
+    account: &str,
+    container: &str,
+    blobs: &[(String, Vec<u8>)],
+    sink: &dyn Sink,
+) -> Result<Manifest> {
+    let mut manifest = Manifest::begin(source, &format!("{account}/{container}"), KIND);
+    let mut detail =
+        Detail { account: account.to_owned(), container: Some(container.to_owned()), ..Detail::default() };
+    let mut content = RowDigest::default();
+    let attributes = Attributes { links: 1, ..Attributes::default() };
+    let mut paths = Paths::new(TOP, false);
+    let ((), stored) = inventory::store(sink, INVENTORY, &attributes, |lines| {
+        for (name, data) in blobs {
+            let (path, _) = paths.file(name);
+            let md5 = Md5(Md5Hasher::digest(data).into());
+            sink.put(Path::new(&path), &attributes, &mut data.as_slice())?;
+            detail.listed += 1;
+            detail.stored += 1;
+            detail.bytes += data.len() as u64;
+            content.add_hashed(data.len() as u64, row(name, &md5));
+            lines.line(&Line {
+                name: name.clone(),
+                kind: "block".to_owned(),
+                path: Some(path),
+                bytes: data.len() as u64,
+                etag: String::new(),
+                md5: Some(md5),
+                properties: Properties::default(),
+            })?;
+        }
+        Ok(())
+    })?;
+    let dumped = Dumped { detail, content, inventory_bytes: stored.bytes, notes: Vec::new() };
+    manifest.finish_azure(dumped, "container", INVENTORY);
+    Ok(manifest)
+}
