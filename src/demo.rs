@@ -1,9 +1,10 @@
-//! The whole story on a throwaway server: databases are found, backed up, lost, restored and checked, each by the very
+//! The whole story on a throwaway server: databases are found, backed up, proven, lost, told of, restored and checked, each by the very
 //! commands an operator would type.
 
 mod data;
 mod mongodb;
 mod mysql;
+mod receiver;
 mod stage;
 mod story;
 

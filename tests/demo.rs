@@ -62,6 +62,12 @@ fn the_story_is_told_and_nothing_is_left() {
         "exclude = \"scratch_*\"",
         "main/Größe & \"Maß\"/2026",
         "main/newsletter: ok",
+        "$ tik-backup drill",
+        "main/shop: proven",
+        "wiki-server/@globals: proven",
+        "documents/library: proven",
+        "main/shop: VANISHED",
+        "This arrived at the webhook",
         "$ tik-backup restore main/shop --into shop_restored",
         "110500 rows in 3 tables, counted and equal",
         "reporting=r/shop_owner",
@@ -70,7 +76,7 @@ fn the_story_is_told_and_nothing_is_left() {
         "$ tik-backup restore documents/library --into library",
         "5000 documents in 1 collections, counted and equal",
         "the repository is sound",
-        "The demo succeeded: 11 steps",
+        "The demo succeeded: 13 steps",
     ] {
         assert!(ran.stdout.contains(text), "{text} is not in\n{}", ran.stdout);
     }
@@ -90,8 +96,8 @@ fn what_is_kept_is_named_in_the_json_document_and_can_be_used() {
         Cmd::new().arg("demo").arg("--json").arg("--keep").arg("--dir").arg(dir.path()).run().ok().json();
     assert_eq!(document["outcome"], "ok");
     let steps = document["steps"].as_array().unwrap();
-    assert_eq!(steps.len(), 11);
-    assert_eq!(steps[7]["outcome"], "skipped", "no MongoDB server was named");
+    assert_eq!(steps.len(), 13);
+    assert_eq!(steps[9]["outcome"], "skipped", "no MongoDB server was named");
     assert_eq!(steps[1]["commands"][0]["command"], "tik-backup init");
     let folder = Path::new(document["folder"].as_str().unwrap());
     assert!(folder.starts_with(dir.path().canonicalize().unwrap()), "{}", folder.display());

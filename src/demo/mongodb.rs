@@ -61,6 +61,11 @@ impl MongodbPart {
         Ok(())
     }
 
+    /// The program of the server.
+    pub(super) fn program(&self) -> &Path {
+        self.server.program()
+    }
+
     /// Its version.
     pub(super) fn version(&self) -> &str {
         &self.deployment.version

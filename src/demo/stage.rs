@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{mongodb::MongodbPart, mysql::MysqlPart};
+use super::{mongodb::MongodbPart, mysql::MysqlPart, receiver::Receiver};
 use crate::{
     drill::{
         ScratchDir,
@@ -40,6 +40,7 @@ pub(super) struct Stage {
     mysql: Option<MysqlPart>,
     mongodb: Option<MongodbPart>,
     server: PostgresServer,
+    receiver: Receiver,
     folder: ScratchDir,
 }
 
@@ -53,11 +54,14 @@ impl Stage {
         let folder = ScratchDir::new(parent)?;
         let server = PostgresServer::start(client, folder.path(), cancel)?;
         let connection = server.params().prepare(client.major)?;
+        let receiver = Receiver::start()?;
+        let cancel = cancel.clone();
         let mut stage =
-            Self { program, connection, cancel: cancel.clone(), mysql: None, mongodb: None, server, folder };
-        stage.mysql = MysqlPart::set(&stage, cancel)?;
-        stage.mongodb = MongodbPart::set(&stage, cancel)?;
+            Self { program, connection, cancel, mysql: None, mongodb: None, server, receiver, folder };
+        stage.mysql = MysqlPart::set(&stage, &stage.cancel)?;
+        stage.mongodb = MongodbPart::set(&stage, &stage.cancel)?;
         write(&stage.password_file(), "a password for the demo")?;
+        write(&stage.alert_file(), &stage.receiver.url())?;
         write(&stage.config_file(), &stage.config())?;
         Ok(stage)
     }
@@ -81,6 +85,10 @@ impl Stage {
         self.folder().join("repository-password")
     }
 
+    fn alert_file(&self) -> PathBuf {
+        self.folder().join("alert-url")
+    }
+
     fn repository(&self) -> PathBuf {
         self.folder().join("repository")
     }
@@ -99,6 +107,13 @@ impl Stage {
         );
         config.extend(self.mysql.as_ref().map(MysqlPart::config));
         config.extend(self.mongodb.as_ref().map(MongodbPart::config));
+        config.push_str(&format!("\n[drill]\ndir = {}\n", quoted(self.folder())));
+        let mongod = self.mongodb.as_ref().map(MongodbPart::program);
+        config.extend(mongod.map(|mongod| format!("mongod = {}\n", quoted(mongod))));
+        config.push_str(&format!(
+            "\n[[alerts]]\nkind = \"webhook\"\nname = \"team\"\nurl_file = {}\n",
+            quoted(&self.alert_file())
+        ));
         config
     }
 
@@ -151,7 +166,12 @@ impl Stage {
 
     /// Runs this program with the demo's configuration.
     pub(super) fn program(&self, args: &[&str]) -> Result<Ran> {
-        self.run("tik-backup", Command::new(&self.program).env("TIK_BACKUP_CONFIG", self.config_file()), args)
+        self.run("tik-backup", self.program_command(), args)
+    }
+
+    fn program_command(&self) -> Command {
+        // The receiver of alerts is here, whatever is configured for the rest of the world.
+        Command::new(&self.program).env("TIK_BACKUP_CONFIG", self.config_file()).env("NO_PROXY", "127.0.0.1")
     }
 
     /// Runs one statement or query in psql.
@@ -186,6 +206,11 @@ impl Stage {
         }
         output.push_str(String::from_utf8_lossy(&text).trim_end());
         Ok(Ran { line, output })
+    }
+
+    /// The alerts that have arrived since the last look.
+    pub(super) fn alerts(&self) -> Vec<String> {
+        self.receiver.take()
     }
 
     /// Stops the server. With `keep` the folder stays, and where it is is returned.

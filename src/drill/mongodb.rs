@@ -34,6 +34,11 @@ impl MongodbServer {
         Ok(server)
     }
 
+    /// Its program.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
     /// Its connection string.
     pub fn uri(&self) -> String {
         format!("mongodb://127.0.0.1:{}", self.port)

@@ -47,12 +47,19 @@ fn totals(out: &mut Families, ledger: &Ledger) {
         .sample(&[], ledger.summary.backed_up as f64);
     out.family("tik_backup_proven_items", "Expected items whose last proof is young enough.")
         .sample(&[], ledger.summary.proven as f64);
+    if let Some(seconds) = ledger.summary.restore_seconds {
+        out.family(
+            "tik_backup_restore_duration_seconds",
+            "How long restoring everything takes, one after the other, by what drills measured.",
+        )
+        .sample(&[], seconds);
+    }
     out.family("tik_backup_running_runs", "Runs that are going on.").sample(&[], ledger.running.len() as f64);
 }
 
 fn items(out: &mut Families, ledger: &Ledger) {
     type Value = fn(&Entry) -> Option<f64>;
-    let families: [(&str, &str, Value); 10] = [
+    let families: [(&str, &str, Value); 11] = [
         ("tik_backup_item_last_success_timestamp_seconds", "Moment of the newest snapshot.", |entry| {
             entry.last_backup.as_ref().map(seconds)
         }),
@@ -60,6 +67,11 @@ fn items(out: &mut Families, ledger: &Ledger) {
             "tik_backup_item_last_proof_timestamp_seconds",
             "Moment of the snapshot that was last proven to restore.",
             |entry| entry.last_proof.as_ref().map(seconds),
+        ),
+        (
+            "tik_backup_item_restore_duration_seconds",
+            "How long its restore took in the last drill.",
+            |entry| entry.restore_seconds,
         ),
         ("tik_backup_item_max_age_seconds", "Age from which the newest snapshot is late.", |entry| {
             entry.max_age_seconds.map(|age| age as f64)

@@ -208,7 +208,18 @@ fn rest(ledger: &Ledger, text: &mut String) {
     for run in &ledger.running {
         let items: Vec<_> = run.items.iter().take(5).map(|item| name(item)).collect();
         let now = if items.is_empty() { String::new() } else { format!(", now at {}", items.join(", ")) };
-        text.push_str(&format!("Running since {}{now}\n", time(&run.started)));
+        let what = if run.kind == "drill" { "A drill is running" } else { "Running" };
+        text.push_str(&format!("{what} since {}{now}\n", time(&run.started)));
+    }
+    if let Some(seconds) = ledger.summary.restore_seconds {
+        let guessed = match ledger.summary.restore_unmeasured {
+            0 => String::new(),
+            count => format!(" ({count} items by their size alone)"),
+        };
+        text.push_str(&format!(
+            "Restoring all of it takes about {} by what drills measured{guessed}\n",
+            crate::output::duration(seconds)
+        ));
     }
     for entry in ledger.items.iter().filter(|entry| entry.problems.is_empty() || entry.state != State::Failed)
     {

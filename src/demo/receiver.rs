@@ -1,0 +1,78 @@
+//! Who is told in the story: a receiver of webhooks, which keeps what arrives.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::{Ipv4Addr, TcpListener, TcpStream},
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use crate::error::{Error, Result};
+
+/// A message is not longer.
+const LONGEST: u64 = 1 << 20;
+/// Whoever connects gets so long to say something.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A receiver on the loopback address. It ends with the process.
+pub(super) struct Receiver {
+    port: u16,
+    messages: Arc<Mutex<Vec<String>>>,
+}
+
+impl Receiver {
+    /// Begins to listen.
+    pub(super) fn start() -> Result<Self> {
+        let failed = |error| Error::from_io("cannot listen for alerts", error);
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed)?;
+        let port = listener.local_addr().map_err(failed)?.port();
+        let messages = Arc::<Mutex<Vec<String>>>::default();
+        let kept = messages.clone();
+        thread::Builder::new()
+            .name("receiver".to_owned())
+            .spawn(move || {
+                for connection in listener.incoming().flatten() {
+                    if let Some(text) = message(connection) {
+                        kept.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+                    }
+                }
+            })
+            .map_err(failed)?;
+        Ok(Self { port, messages })
+    }
+
+    /// Its address.
+    pub(super) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}/", self.port)
+    }
+
+    /// What has arrived since the last look.
+    pub(super) fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.messages.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Reads a request and answers it; gives the text in it.
+fn message(mut connection: TcpStream) -> Option<String> {
+    connection.set_read_timeout(Some(PATIENCE)).ok()?;
+    let mut reader = BufReader::new(connection.try_clone().ok()?).take(LONGEST);
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok()?;
+        if line.trim().is_empty() {
+            break;
+        }
+        if let Some((name, value)) = line.split_once(':')
+            && name.eq_ignore_ascii_case("content-length")
+        {
+            length = value.trim().parse().ok()?;
+        }
+    }
+    let mut body = Vec::new();
+    reader.take(length).read_to_end(&mut body).ok()?;
+    connection.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").ok()?;
+    let document: serde_json::Value = serde_json::from_slice(&body).ok()?;
+    Some(document.get("text")?.as_str()?.to_owned())
+}
