@@ -1,6 +1,6 @@
 //! `tik-backup drill`
 
-use super::{Context, SUCCESS};
+use super::Context;
 use crate::{
     backup::Selector,
     config::Config,
@@ -66,7 +66,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
     if let Some(error) = &report.error {
         context.printer.error(error);
     }
-    Ok(report.exit_code().max(SUCCESS))
+    Ok(report.exit_code())
 }
 
 fn self_test(context: &Context, config: &Config, args: &Args) -> Result<u8> {

@@ -1,11 +1,15 @@
 //! The item `@globals`: roles, memberships, settings of roles, tablespaces.
 
-use super::{Detail, GLOBALS, GLOBALS_SQL, Postgres, Role, discover::Server, hints, tap::LineTap};
+use super::{Detail, GLOBALS, GLOBALS_SQL, Postgres, Role, discover::Server, hints};
 use crate::{
     config::RolePasswords,
     error::{Error, Result},
     source::manifest::{Consistency, Digested, File, Manifest, Tool},
-    stream::{cancel::Cancel, sink::Sink},
+    stream::{
+        cancel::Cancel,
+        child::{Command, run_capture},
+        sink::Sink,
+    },
 };
 
 const ROLES: &str = "SELECT r.rolname AS name, r.rolcanlogin AS login, r.rolsuper AS superuser, \
@@ -14,6 +18,11 @@ const ROLES: &str = "SELECT r.rolname AS name, r.rolcanlogin AS login, r.rolsupe
         ARRAY(SELECT g.rolname::text FROM pg_catalog.pg_auth_members m \
               JOIN pg_catalog.pg_roles g ON g.oid = m.roleid WHERE m.member = r.oid ORDER BY 1) AS member_of \
      FROM pg_catalog.pg_roles r WHERE r.rolname !~ '^pg_' ORDER BY r.rolname";
+
+/// The script of a server's roles is not longer.
+const LONGEST: usize = 1 << 30;
+/// How often the roles are read if they change meanwhile.
+const TRIES: u32 = 5;
 
 /// The role that `initdb` made has this number in every cluster.
 const FIRST_ROLE: &str = "SELECT rolname AS name FROM pg_catalog.pg_roles WHERE oid = 10";
@@ -28,21 +37,21 @@ pub(super) fn dump(source: &Postgres, server: &Server, sink: &dyn Sink, cancel: 
     let (client, connection) = source.tools(server)?;
     let mut manifest = Manifest::begin(&source.name, GLOBALS, "postgres");
     let mut session = source.session(&source.config.maintenance_db, cancel)?;
-    let roles: Vec<Role> = session.query(ROLES)?;
     let first: Option<First> = session.query(FIRST_ROLE)?.pop();
-    drop(session);
 
     let passwords = server.reads_passwords && source.config.role_passwords == RolePasswords::Auto;
-    let mut command = connection
-        .command(client.tool("pg_dumpall"))
-        .args(["--globals-only", "--no-password", "--dbname"])
-        .arg(connection.conninfo(&source.config.maintenance_db)?)
-        .arg(format!("--database={}", source.config.maintenance_db))
-        .item(source.item_name(GLOBALS))
-        .idle_timeout(source.idle_timeout)
-        .cancel(cancel);
+    let command = || -> Result<Command> {
+        let command = connection
+            .command(client.tool("pg_dumpall"))
+            .args(["--globals-only", "--no-password", "--dbname"])
+            .arg(connection.conninfo(&source.config.maintenance_db)?)
+            .arg(format!("--database={}", source.config.maintenance_db))
+            .item(source.item_name(GLOBALS))
+            .idle_timeout(source.idle_timeout)
+            .cancel(cancel);
+        Ok(if passwords { command } else { command.arg("--no-role-passwords") })
+    };
     if !passwords {
-        command = command.arg("--no-role-passwords");
         manifest.notes.push(match source.config.role_passwords {
             RolePasswords::Never => {
                 "the roles' passwords are not included: role_passwords = \"never\"".to_owned()
@@ -52,9 +61,30 @@ pub(super) fn dump(source: &Postgres, server: &Server, sink: &dyn Sink, cancel: 
             }
         });
     }
-    let mut script = LineTap::new(command.spawn_output()?, "CREATE ROLE ");
-    let stored = sink.store(GLOBALS_SQL, &mut script).map_err(hints::explain)?;
-    if script.count == 0 {
+    // pg_dumpall asks for roles and for memberships one after the other: a role that is made meanwhile would be granted and
+    // never created. So the script counts only if the roles are the same before and after.
+    let mut roles: Vec<Role> = session.query(ROLES)?;
+    let mut tries = 0;
+    let script = loop {
+        tries += 1;
+        let script = run_capture(command()?, LONGEST).map_err(hints::explain)?;
+        let after: Vec<Role> = session.query(ROLES)?;
+        let same = after == roles;
+        roles = after;
+        if same {
+            break script;
+        }
+        if tries == TRIES {
+            manifest.notes.push(format!(
+                "the roles changed each of the {TRIES} times they were read: one of them may be granted and not created"
+            ));
+            break script;
+        }
+    };
+    drop(session);
+    let count = script.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"CREATE ROLE ")).count();
+    let stored = sink.store(GLOBALS_SQL, &mut script.as_slice())?;
+    if count == 0 {
         return Err(Error::failed("pg_dumpall gave no roles at all").hint(
             "every server has roles: check what `pg_dumpall --globals-only` prints for the backup role",
         ));
