@@ -2,7 +2,7 @@
 import argparse, json, os, pathlib, pwd, shutil, signal, statistics, subprocess, sys, tempfile, threading, time
 
 TICK = os.sysconf("SC_CLK_TCK")
-CASES = ("dump", "mysql", "mongodb", "azure", "stream", "many", "status")
+CASES = ("dump", "mysql", "mongodb", "azure", "stream", "many", "status", "drill")
 
 
 def unprivileged():
@@ -189,12 +189,15 @@ password_file = "{self.password}"
         for step, _ in steps:
             table(step, {name: values for (which, name), values in results.items() if which == step})
 
-    def dump(self):
+    def fill(self):
         rows = int(self.options.size * 955_000)
         print(f"filling a database with about {self.options.size} GB of rows", file=sys.stderr)
         self.server.psql("postgres", "-c", "CREATE DATABASE bench")
         self.server.psql("bench", "-v", f"rows={rows}", "-f", str(pathlib.Path(__file__).with_name("bench.sql")))
         self.server.psql("bench", "-c", "VACUUM (FREEZE, ANALYZE)")
+
+    def dump(self):
+        self.fill()
         state = {"round": 0}
 
         def change():
@@ -232,6 +235,9 @@ password_file = "{self.password}"
 
     def status(self):
         bench_status.status(self)
+
+    def drill(self):
+        bench_drill.both(self)
 
     def stream(self):
         size = self.options.stream
@@ -295,5 +301,5 @@ def main():
 if __name__ == "__main__":
     # The other file means this very module when it says `bench`.
     sys.modules["bench"] = sys.modules["__main__"]
-    import bench_azure, bench_servers, bench_status
+    import bench_azure, bench_drill, bench_servers, bench_status
     main()

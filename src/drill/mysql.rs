@@ -36,7 +36,7 @@ const WELL_KNOWN: [&str; 6] = [
     "/run/current-system/sw/bin",
 ];
 /// What may be lost in a crash is thrown away anyway. No port is opened.
-const SETTINGS: [&str; 8] = [
+const SETTINGS: [&str; 9] = [
     "--skip-networking",
     // What was restored must not change by itself.
     "--event-scheduler=OFF",
@@ -44,6 +44,7 @@ const SETTINGS: [&str; 8] = [
     "--innodb-flush-log-at-trx-commit=0",
     "--innodb-flush-method=nosync",
     "--innodb-doublewrite=0",
+    "--innodb-buffer-pool-size=256M",
     "--secure-file-priv=",
     "--max-allowed-packet=1G",
 ];

@@ -237,6 +237,13 @@ impl<'a> Drill<'a> {
         verdict.decide(match proven {
             // A drill that was stopped says nothing.
             Err(Fault::Failed(error)) if self.cancel.is_cancelled() => Err(Fault::Cannot(error)),
+            // Nor does a repository that is not there any more.
+            Err(Fault::Failed(error)) if error.summary().contains("cannot read") => {
+                match Repository::open(&self.config.repository) {
+                    Ok(_) => Err(Fault::Failed(error)),
+                    Err(gone) => Err(Fault::Cannot(gone)),
+                }
+            }
             other => other,
         });
         verdict.seconds = rounded(begin.elapsed().as_secs_f64());

@@ -25,12 +25,14 @@ pub const SUPERUSER: &str = "postgres";
 /// The number in the socket's name; no port is opened.
 const PORT: u16 = 5432;
 /// What may be lost in a crash is thrown away anyway. No port is opened.
-const SETTINGS: [&str; 11] = [
+const SETTINGS: [&str; 13] = [
     "listen_addresses=",
     "wal_level=minimal",
     "max_wal_senders=0",
     "autovacuum=off",
     "max_wal_size=1GB",
+    "shared_buffers=256MB",
+    "maintenance_work_mem=256MB",
     "fsync=off",
     "full_page_writes=off",
     "synchronous_commit=off",

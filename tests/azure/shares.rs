@@ -12,7 +12,10 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use self::{
-    reports::{assert_says, backup, files_below, item, manifest_of, snapshot_of, try_backup, try_restore},
+    reports::{
+        assert_proven, assert_says, backup, files_below, item, manifest_of, snapshot_of, try_backup,
+        try_restore,
+    },
     running::{Running, wait_until},
 };
 use crate::{
@@ -172,7 +175,8 @@ fn a_share_is_stored_as_it_is_and_only_changes_are_read_again() {
     let total: u64 = files.values().map(|content| content.len() as u64).sum();
     assert_eq!(azure.count("SnapshotShare"), 1);
     nothing_is_left(&azure);
-    assert_eq!(azure.content_sent(), total, "every byte travels once");
+    assert_proven(&config);
+    assert_eq!(azure.content_sent(), total, "every byte travels once, and none for the proof");
 
     let first_id = snapshot_of(&first, ITEM).to_owned();
     let stored = Stored::of(&config, &first_id);

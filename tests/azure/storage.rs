@@ -5,6 +5,7 @@ use tik_backup::stream::cancel::Cancel;
 
 use crate::{
     common::{Cmd, Restic, Tool, azure::FakeAzure, azurite::Azurite, skip_unless},
+    shares::reports::assert_proven,
     support::{add_blob_account, blobs, delete_container, put, storage},
 };
 
@@ -36,6 +37,7 @@ fn every_container_and_share_of_every_account_is_backed_up() {
         storage(&azure, "exclude_accounts = [\"tikprodterraform\"]\nexclude_containers = [\"*-tmp\"]\n");
     let first = Cmd::with(&config).args(["--json", "backup"]).run().ok().json();
     assert_eq!(first["items"].as_array().unwrap().len(), 2, "{first:#}");
+    assert_proven(&config);
     assert_eq!(item(&first, "tikprod/photos")["outcome"], "ok");
     assert_eq!(item(&first, "tikfiles/share:docs")["outcome"], "ok");
     assert!(azure.live_share_deletes().is_empty());

@@ -34,6 +34,14 @@ pub fn backup(config: &Config) -> Value {
     try_backup(config, &[]).ok().json()
 }
 
+/// Everything that is stored is proven to restore.
+#[track_caller]
+pub fn assert_proven(config: &Config) {
+    let report = Cmd::with(config).args(["--json", "drill", "--all"]).run().ok().json();
+    let items = report["items"].as_array().unwrap();
+    assert!(!items.is_empty() && items.iter().all(|item| item["outcome"] == "proven"), "{report:#}");
+}
+
 /// An item of a backup's report.
 #[track_caller]
 pub fn item<'a>(report: &'a Value, name: &str) -> &'a Value {

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs};
 
 use crate::{
     common::{Cmd, Restic, Tool, skip_unless},
-    reports::{assert_says, backup, snapshot_of, try_restore},
+    reports::{assert_proven, assert_says, backup, snapshot_of, try_restore},
     support::{FULL, ITEM, World, text},
     tree,
 };
@@ -37,6 +37,7 @@ fn a_tree_comes_back_through_restic_and_through_us() {
     let report = backup(&world.config);
     let snapshot = snapshot_of(&report, ITEM);
     tree::assert_same(&before, &tree::describe(&world.root()));
+    assert_proven(&world.config);
 
     let into = world.out("ours");
     let restored = try_restore(&world.config, FULL, &["--to", text(&into)]).ok().json();

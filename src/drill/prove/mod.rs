@@ -70,10 +70,7 @@ impl From<Error> for Fault {
                 "must be loaded via shared_preload_libraries",
                 "the extension needs settings that a scratch server does not have",
             ),
-            (
-                "could not access file \"$libdir",
-                "install the extension's package for this version of PostgreSQL",
-            ),
+            ("could not access file", "install the extension's package for this version of PostgreSQL"),
             (
                 "could not open extension control file",
                 "install the extension's package for this version of PostgreSQL",

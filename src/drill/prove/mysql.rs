@@ -147,7 +147,8 @@ impl Scratch {
         let mut differences = compare::lines(&before, &after);
         let restored = again.mysql.map(|detail| detail.accounts).unwrap_or_default();
         for account in &stored.accounts {
-            if !restored.contains(account) {
+            // What the account that made the backup may not read is not in the script, and a note of the backup says so.
+            if script.contains(&account.user) && !restored.contains(account) {
                 differences.push(format!("the account {}@{} is missing", account.user, account.host));
             }
         }
@@ -304,8 +305,9 @@ impl Scratch {
             .cancel(setup.cancel)
             .spawn_input()?;
         let fed = input.write_all(sql.as_bytes()).map_err(into_error);
-        fed.and_then(|()| input.finish().map(drop))?;
-        Ok(())
+        // A syntax error repeats a part of the statement, which may hold a hash.
+        fed.and_then(|()| input.finish().map(drop))
+            .map_err(|error| Fault::from(Error::failed(compare::without_secret(&error.summary()))))
     }
 
     /// Reads what the server has, as a backup would.

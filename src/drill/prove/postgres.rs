@@ -2,9 +2,7 @@
 
 use std::{io::Write, path::PathBuf, time::Instant};
 
-use super::{
-    Fault, Meddle, OURS, Proof, Proven, Setup, compare, free_name, listed, meddled, roles, sink::Nowhere,
-};
+use super::{Fault, Meddle, Proof, Proven, Setup, compare, free_name, listed, meddled, roles, sink::Nowhere};
 use crate::{
     config::{Host, PostgresConfig, RolePasswords, SourceKind},
     drill::{
@@ -30,6 +28,8 @@ use crate::{
 
 /// The database into which stored definitions are loaded once more, to see how the server writes them.
 const AGAIN: &str = "tik_backup_drill_again";
+/// The database from which others are created and dropped.
+const MAINTENANCE: &str = "tik_backup_drill_maintenance";
 
 /// A scratch server with the roles of the source.
 pub(in crate::drill) struct Scratch {
@@ -91,10 +91,8 @@ impl Scratch {
         let clients = Clients::find(std::slice::from_ref(&client.dir));
         let detail = globals.and_then(|(manifest, _)| manifest.postgres.as_ref());
         let known = detail.map(|detail| detail.roles.as_slice()).unwrap_or_default();
-        let script = match globals {
-            Some((_, files)) => text(files)?,
-            None => String::new(),
-        };
+        // If it cannot be read, the proof of the roles says so; a database can be tried all the same.
+        let script = globals.and_then(|(_, files)| text(files).ok()).unwrap_or_default();
         let first_role = roles::first_role(detail.and_then(|d| d.first_role.as_deref()), known, &script);
         let ours = free_name(known.iter().map(|role| role.name.as_str()).chain([first_role.as_str()]));
         let dir = ScratchDir::new(setup.drill.dir.as_deref()).map_err(Fault::Cannot)?;
@@ -102,7 +100,7 @@ impl Scratch {
             .map_err(|error| Fault::Cannot(error.context("a scratch server cannot be started")))?;
         let mut session = server.session("postgres", setup.cancel)?;
         session.execute(&format!("CREATE ROLE {} SUPERUSER LOGIN", quote_ident(&ours)))?;
-        session.execute(&format!("CREATE DATABASE {OURS}"))?;
+        session.execute(&format!("CREATE DATABASE {MAINTENANCE}"))?;
         drop(session);
         let params = ConnectParams { user: Some(ours.clone()), ..server.params() };
         Ok(Self { server, clients, params, ours, first_role, dir })
@@ -123,7 +121,7 @@ impl Scratch {
             .map_err(|error| Fault::Cannot(Error::from_io("cannot make folders for tablespaces", error)))?;
         self.script(setup, &mine)?;
         let restore = begin.elapsed();
-        self.meddle(setup, OURS, meddle)?;
+        self.meddle(setup, MAINTENANCE, meddle)?;
         let detail = manifest.postgres.as_ref();
         let passwords = detail.and_then(|detail| detail.role_passwords).unwrap_or(true);
         let sink = Nowhere::keeping(GLOBALS_SQL);
@@ -302,7 +300,11 @@ impl Scratch {
     }
 
     fn target(&self, database: &str) -> Target {
-        Target { params: self.params.clone(), database: database.to_owned(), maintenance_db: OURS.to_owned() }
+        Target {
+            params: self.params.clone(),
+            database: database.to_owned(),
+            maintenance_db: MAINTENANCE.to_owned(),
+        }
     }
 
     fn session(&self, setup: &Setup<'_>, database: &str) -> Result<Psql> {
@@ -311,7 +313,7 @@ impl Scratch {
     }
 
     fn drop_database(&self, setup: &Setup<'_>, name: &str) -> Result<(), Fault> {
-        let mut session = self.session(setup, OURS)?;
+        let mut session = self.session(setup, MAINTENANCE)?;
         // A template cannot be dropped.
         session.execute(&format!(
             "UPDATE pg_catalog.pg_database SET datistemplate = false WHERE datname = {}",
@@ -344,7 +346,7 @@ impl Scratch {
                 "-",
             ])
             .arg("--dbname")
-            .arg(connection.conninfo(OURS)?)
+            .arg(connection.conninfo(MAINTENANCE)?)
             .env("PGCLIENTENCODING", "UTF8")
             .item(GLOBALS)
             .cancel(setup.cancel)
@@ -364,7 +366,7 @@ impl Scratch {
                 &self.ours,
                 vec![self.server.client().dir.clone()],
             ),
-            maintenance_db: OURS.to_owned(),
+            maintenance_db: MAINTENANCE.to_owned(),
             include_system: true,
             role_passwords: if passwords { RolePasswords::Auto } else { RolePasswords::Never },
         };
@@ -381,7 +383,7 @@ impl Scratch {
         let wanted =
             manifest.postgres.as_ref().map(|detail| detail.extensions.as_slice()).unwrap_or_default();
         let there: Vec<Name> =
-            self.session(setup, OURS)?.query("SELECT name FROM pg_catalog.pg_available_extensions")?;
+            self.session(setup, MAINTENANCE)?.query("SELECT name FROM pg_catalog.pg_available_extensions")?;
         let lacking: Vec<&str> = wanted
             .iter()
             .map(|extension| extension.name.as_str())
