@@ -45,6 +45,16 @@ impl Daemon {
         Ok(Self { dir: dir.to_owned(), owner: bound::server_owner()?, child: None, kill, network })
     }
 
+    /// Whether it has ended, without anybody being told.
+    pub(super) fn is_dead(&self) -> bool {
+        use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+        let Some(child) = &self.child else { return true };
+        let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) else { return false };
+        let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        // What cannot be asked any more is gone.
+        waitid(WaitId::Pid(pid), look).map_or(true, |ended| ended.is_some())
+    }
+
     /// Why it no longer runs, if it does not.
     pub(super) fn death(&mut self) -> Option<Error> {
         let status = self.child.as_mut()?.try_wait().ok().flatten()?;

@@ -54,6 +54,11 @@ impl MongodbServer {
         self.daemon.stop(Signal::TERM)
     }
 
+    /// Whether it has ended.
+    pub(super) fn is_dead(&self) -> bool {
+        self.daemon.is_dead()
+    }
+
     /// Why it no longer runs, if it does not.
     pub(super) fn death(&mut self) -> Option<crate::error::Error> {
         self.daemon.death()

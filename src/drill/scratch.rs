@@ -128,6 +128,11 @@ impl PostgresServer {
         self.daemon.stop(Signal::INT)
     }
 
+    /// Whether it has ended.
+    pub(super) fn is_dead(&self) -> bool {
+        self.daemon.is_dead()
+    }
+
     /// Why it no longer runs, if it does not.
     pub(super) fn death(&mut self) -> Option<Error> {
         self.daemon.death()

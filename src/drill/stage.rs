@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Instant,
 };
 
@@ -28,6 +31,14 @@ enum Server {
 }
 
 impl Server {
+    fn is_dead(&self) -> bool {
+        match self {
+            Self::Postgres(scratch) => scratch.is_dead(),
+            Self::Mysql(scratch) => scratch.is_dead(),
+            Self::Mongodb(scratch) => scratch.is_dead(),
+        }
+    }
+
     fn death(&mut self) -> Option<Error> {
         match self {
             Self::Postgres(scratch) => scratch.death(),
@@ -40,12 +51,16 @@ impl Server {
 /// A server, and what came of giving it the roles.
 struct Running {
     server: Server,
-    roles: Option<Result<Proof, Fault>>,
+    roles: Mutex<Option<Result<Proof, Fault>>>,
 }
 
 /// A place for one server.
 #[derive(Default)]
-pub(super) struct Place(RwLock<Option<Running>>);
+pub(super) struct Place {
+    running: RwLock<Option<Running>>,
+    /// Servers that have died here.
+    deaths: AtomicU32,
+}
 
 /// Servers are of one version, and have the roles of one snapshot.
 type Key = (String, Option<String>, String, String);
@@ -107,44 +122,55 @@ pub(super) fn prove(setup: &Setup<'_>, stage: &Stage, job: &Job<'_>) -> Proven {
         return files::prove(setup, job.manifest, job.files, job.part);
     }
     let place = stage.place(job)?;
-    let proven = on_server(setup, &place, job);
-    match proven {
-        Err(fault) => Err(died(&place).unwrap_or(fault)),
-        proven => proven,
-    }
+    let deaths = place.deaths.load(Ordering::SeqCst);
+    on_server(setup, &place, job).map_err(|fault| died(&place, deaths).unwrap_or(fault))
 }
 
 /// A dead server says nothing about the backup; the next one gets a new one.
-fn died(place: &Place) -> Option<Fault> {
-    let mut running = place.0.write().unwrap_or_else(PoisonError::into_inner);
-    let death = running.as_mut()?.server.death()?;
-    *running = None;
-    Some(Fault::Cannot(death.hint(
+fn died(place: &Place, deaths: u32) -> Option<Fault> {
+    let looked = place.running.read().unwrap_or_else(PoisonError::into_inner);
+    let dead = looked.as_ref().is_some_and(|running| running.server.is_dead());
+    drop(looked);
+    let mut death = None;
+    if dead {
+        // Others who work with it fail too: nobody is kept waiting for long.
+        let mut running = place.running.write().unwrap_or_else(PoisonError::into_inner);
+        death = running.as_mut().and_then(|running| running.server.death());
+        if death.is_some() {
+            place.deaths.fetch_add(1, Ordering::SeqCst);
+            *running = None;
+        }
+    }
+    // Somebody else may have found it dead, and even have another one by now.
+    let died = place.deaths.load(Ordering::SeqCst) != deaths;
+    let death = death.or_else(|| died.then(|| Error::failed("the scratch server has ended")));
+    Some(Fault::Cannot(death?.hint(
         "see why it ended (short of memory?) and run the drill again; nothing is known about the backup",
     )))
 }
 
 fn on_server(setup: &Setup<'_>, place: &Place, job: &Job<'_>) -> Proven {
-    {
-        let mut running = place.0.write().unwrap_or_else(PoisonError::into_inner);
+    loop {
+        let running = place.running.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(running) = &*running {
+            return with_server(setup, running, job);
+        }
+        drop(running);
+        let mut running = place.running.write().unwrap_or_else(PoisonError::into_inner);
         if running.is_none() {
             *running = Some(start(setup, job)?);
         }
-        if job.candidate.is_globals {
-            let roles = running.as_mut().and_then(|running| running.roles.take());
-            return roles.unwrap_or_else(|| {
-                Err(Fault::Cannot(Error::failed(
-                    "the roles were tried already, and what came of it is no longer known",
-                )))
-            });
-        }
     }
-    let running = place.0.read().unwrap_or_else(PoisonError::into_inner);
-    let Some(Running { server, .. }) = &*running else {
-        return Err(Fault::Cannot(Error::failed("the scratch server is gone")));
-    };
+}
+
+fn with_server(setup: &Setup<'_>, running: &Running, job: &Job<'_>) -> Proven {
+    if job.candidate.is_globals {
+        let roles = running.roles.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let known = "the roles were tried already, and what came of it is no longer known";
+        return roles.unwrap_or_else(|| Err(Fault::Cannot(Error::failed(known))));
+    }
     let name = &job.candidate.database;
-    match server {
+    match &running.server {
         Server::Postgres(scratch) => {
             let detail = job.globals.as_ref().and_then(|globals| globals.manifest.postgres.as_ref());
             let roles: &[Role] = detail.map(|detail| detail.roles.as_slice()).unwrap_or_default();
@@ -200,5 +226,5 @@ fn start(setup: &Setup<'_>, job: &Job<'_>) -> Result<Running, Fault> {
         job.candidate.snapshot.source,
         begin.elapsed().as_secs_f64()
     ));
-    Ok(Running { server, roles })
+    Ok(Running { server, roles: Mutex::new(roles) })
 }

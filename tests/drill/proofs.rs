@@ -116,7 +116,7 @@ fn mysql(flavour: MyFlavour) {
     backup(&config);
     server.stop();
     let report = proven(&config, &["--all"]);
-    assert!(item(&report, "original")["rows"].as_u64().unwrap() > 1000, "{report:#}");
+    assert!(item(&report, "original")["objects"].as_u64().unwrap() > 30, "{report:#}");
     assert!(item(&report, "@globals")["objects"].as_u64().unwrap() >= 4, "{report:#}");
 }
 
@@ -139,12 +139,12 @@ fn a_mongodb_server() {
     for database in ["shop", "Größe"] {
         let documents =
             (0..3000).map(|n| doc! { "_id": n, "name": format!("n {n}"), "deep": { "a": [n, "x"] } });
-        server.insert(database, "a b/c.d$e", documents);
+        server.insert(database, "a b/c.d", documents);
         let index = doc! { "key": { "name": 1, "deep.a": -1 }, "name": "by name", "unique": true };
-        server.command(database, doc! { "createIndexes": "a b/c.d$e", "indexes": [index] });
+        server.command(database, doc! { "createIndexes": "a b/c.d", "indexes": [index] });
         server.command(database, doc! { "create": "empty" });
         let pipeline = [doc! { "$match": { "_id": { "$gt": 10 } } }];
-        server.command(database, doc! { "create": "some", "viewOn": "a b/c.d$e", "pipeline": pipeline });
+        server.command(database, doc! { "create": "some", "viewOn": "a b/c.d", "pipeline": pipeline });
     }
     let config = ready(ConfigBuilder::new().mongodb("mg", &server, "").tables(&drill_table("")));
     backup(&config);

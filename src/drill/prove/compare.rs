@@ -3,10 +3,7 @@
 use std::{collections::BTreeMap, fmt::Debug};
 
 use crate::{
-    source::{
-        manifest::{Manifest, Object},
-        mongodb, mysql, postgres,
-    },
+    source::{manifest::Object, mongodb, mysql, postgres},
     stream::digest::Digest128,
 };
 
@@ -240,14 +237,6 @@ pub(super) fn mongodb(
     differences
         .extend(after.keys().map(|name| format!("collection {name} was restored and never backed up")));
     differences
-}
-
-/// The manifests as a whole: both must be digested, or nothing can be said.
-pub(super) fn undigested(stored: &Manifest) -> Option<&str> {
-    match &stored.digested {
-        crate::source::manifest::Digested::Yes => None,
-        crate::source::manifest::Digested::No(reason) => Some(reason),
-    }
 }
 
 /// Lines of two scripts, whatever their order: what the one has and the other lacks.

@@ -3,6 +3,7 @@
 
 mod accounts;
 pub(super) mod compare;
+mod definitions;
 pub(super) mod files;
 pub(super) mod mongodb;
 pub(super) mod mysql;
@@ -18,6 +19,7 @@ use crate::{
         SourceName,
     },
     error::Error,
+    source::manifest::{Digested, Manifest},
     stream::cancel::Cancel,
 };
 
@@ -39,6 +41,42 @@ pub(super) struct Proof {
     pub(super) bytes: u64,
     /// What an operator should know.
     pub(super) notes: Vec<String>,
+}
+
+impl Proof {
+    /// All of a database.
+    fn of(manifest: &Manifest, restore: Duration, notes: Vec<String>) -> Self {
+        Self {
+            restore: Some(restore),
+            objects: manifest.objects.len() as u64,
+            rows: manifest.rows(),
+            bytes: manifest.files.iter().map(|file| file.bytes).sum(),
+            notes,
+        }
+    }
+
+    /// It is one if there are no differences.
+    fn unless(self, differences: Vec<String>) -> Proven {
+        if differences.is_empty() { Ok(self) } else { Err(Fault::Differs(listed(differences))) }
+    }
+}
+
+/// Fails if the backup has nothing to compare with.
+fn require_digested(stored: &Manifest) -> Result<(), Fault> {
+    let what = "the dump could not be understood when it was made, so there is nothing to compare with";
+    match &stored.digested {
+        Digested::Yes => Ok(()),
+        Digested::No(reason) => Err(Fault::Cannot(Error::failed(what).because_text(reason))),
+    }
+}
+
+/// Fails if what was restored cannot be compared, although what was backed up could.
+fn require_understood(restored: &Manifest) -> Result<(), Fault> {
+    let what = "what was restored could not be understood when it was read";
+    match &restored.digested {
+        Digested::Yes => Ok(()),
+        Digested::No(reason) => Err(Fault::Failed(Error::failed(what).because_text(reason))),
+    }
 }
 
 /// Why something is not proven.
@@ -64,8 +102,13 @@ impl From<Error> for Fault {
             "is full",
             "out of memory",
         ];
-        /// What a community server on this machine lacks.
-        const LACKING: [(&str, &str); 9] = [
+        const CRASHED: &str = "a process of the scratch server ended by itself: see the kernel's log (out of memory?), and drill again";
+        /// What a community server on this machine lacks, or how it fails.
+        const LACKING: [(&str, &str); 13] = [
+            ("server closed the connection unexpectedly", CRASHED),
+            ("crash of another server process", CRASHED),
+            ("the database system is in recovery mode", CRASHED),
+            ("Lost connection to ", CRASHED),
             (
                 "must be loaded via shared_preload_libraries",
                 "the extension needs settings that a scratch server does not have",

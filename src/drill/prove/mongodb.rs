@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Instant};
 
 use mongodb::bson::Document;
 
-use super::{Fault, Meddle, Proof, Proven, Setup, compare, listed, meddled, sink::Nowhere};
+use super::{Fault, Meddle, Proof, Proven, Setup, compare, meddled, sink::Nowhere};
 use crate::{
     config::{DrillConfig, MongodbConfig, MongodbConsistency, Patterns, Secret, SecretFile, SourceKind},
     drill::{ScratchDir, mongodb::MongodbServer},
@@ -132,16 +132,7 @@ impl Scratch {
         let before = manifest.mongodb.as_ref().ok_or_else(missing)?;
         let after = again.mongodb.as_ref().ok_or_else(missing)?;
         differences.extend(compare::mongodb(before, after, &mut notes));
-        if !differences.is_empty() {
-            return Err(Fault::Differs(listed(differences)));
-        }
-        Ok(Proof {
-            restore: Some(restore),
-            objects: manifest.objects.len() as u64,
-            rows: manifest.rows(),
-            bytes: manifest.files.iter().map(|file| file.bytes).sum(),
-            notes,
-        })
+        Proof::of(manifest, restore, notes).unless(differences)
     }
 
     /// Reads what the server has, as a backup would. Nobody writes there, so no moment need be asked for.
@@ -157,6 +148,11 @@ impl Scratch {
         let source = super::scratch_source(SourceKind::Mongodb(config.clone()));
         let item = Item { name: name.to_owned(), estimate: None, problem: None };
         Mongodb::new(&source, &config)?.dump(&item, &Nowhere::default(), setup.cancel)
+    }
+
+    /// Whether the server has ended.
+    pub(in crate::drill) fn is_dead(&self) -> bool {
+        self.server.is_dead()
     }
 
     /// Why the server no longer runs, if it does not.

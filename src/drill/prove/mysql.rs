@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, io::Write, path::PathBuf, time::Instant};
 use super::{
     Fault, Meddle, Proof, Proven, Setup,
     accounts::{self, Stub},
-    compare, free_name, listed, meddled,
+    compare, free_name, meddled, require_digested, require_understood,
     sink::Nowhere,
 };
 use crate::{
@@ -152,15 +152,13 @@ impl Scratch {
                 differences.push(format!("the account {}@{} is missing", account.user, account.host));
             }
         }
-        if !differences.is_empty() {
-            return Err(Fault::Differs(listed(differences)));
-        }
-        Ok(Proof {
+        Proof {
             restore: Some(restore),
             objects: stored.accounts.len() as u64,
             bytes: script.len() as u64,
             ..Proof::default()
-        })
+        }
+        .unless(differences)
     }
 
     /// Makes what the grants of a script are on; returns the databases for that.
@@ -233,14 +231,7 @@ impl Scratch {
         name: &str,
         meddle: Option<Meddle<'_>>,
     ) -> Proven {
-        if let Some(reason) = compare::undigested(manifest) {
-            return Err(Fault::Cannot(
-                Error::failed(
-                    "the dump could not be understood when it was made, so there is nothing to compare with",
-                )
-                .because_text(reason),
-            ));
-        }
+        require_digested(manifest)?;
         let proven = self.restore_and_compare(setup, manifest, files, name, meddle);
         // What cannot be dropped goes with the server.
         let _: Result<(), Error> =
@@ -265,24 +256,10 @@ impl Scratch {
         let restore = begin.elapsed();
         self.meddle(setup, name, meddle)?;
         let again = self.dump(setup, name, &Nowhere::default())?;
-        if let Some(reason) = compare::undigested(&again) {
-            return Err(Fault::Failed(
-                Error::failed("what was restored could not be understood when it was read")
-                    .because_text(reason),
-            ));
-        }
+        require_understood(&again)?;
         let mut differences = compare::objects(&manifest.objects, &again.objects);
         differences.extend(compare::mysql(detail(manifest)?, detail(&again)?));
-        if !differences.is_empty() {
-            return Err(Fault::Differs(listed(differences)));
-        }
-        Ok(Proof {
-            restore: Some(restore),
-            objects: manifest.objects.len() as u64,
-            rows: manifest.rows(),
-            bytes: manifest.files.iter().map(|file| file.bytes).sum(),
-            notes: Vec::new(),
-        })
+        Proof::of(manifest, restore, Vec::new()).unless(differences)
     }
 
     fn query(&self, setup: &Setup<'_>, sql: &str) -> Result<()> {
@@ -324,6 +301,11 @@ impl Scratch {
         let source = super::scratch_source(SourceKind::Mysql(config.clone()));
         let item = Item { name: item.to_owned(), estimate: None, problem: None };
         Mysql::new(&source, &config)?.dump(&item, sink, setup.cancel)
+    }
+
+    /// Whether the server has ended.
+    pub(in crate::drill) fn is_dead(&self) -> bool {
+        self.server.is_dead()
     }
 
     /// Why the server no longer runs, if it does not.

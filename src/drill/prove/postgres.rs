@@ -2,7 +2,10 @@
 
 use std::{io::Write, path::PathBuf, time::Instant};
 
-use super::{Fault, Meddle, Proof, Proven, Setup, compare, free_name, listed, meddled, roles, sink::Nowhere};
+use super::{
+    Fault, Meddle, Proof, Proven, Setup, compare, definitions, free_name, meddled, require_digested,
+    require_understood, roles, sink::Nowhere,
+};
 use crate::{
     config::{Host, PostgresConfig, RolePasswords, SourceKind},
     drill::{
@@ -15,7 +18,7 @@ use crate::{
         manifest::Manifest,
         postgres::{
             DUMP, GLOBALS_SQL, Postgres, Role,
-            archive::{self, TocEntry},
+            archive::TocEntry,
             clients::{Client, Clients, major_of},
             connect::ConnectParams,
             psql::{Psql, quote_ident},
@@ -143,15 +146,13 @@ impl Scratch {
                 Some(_) => {}
             }
         }
-        if !differences.is_empty() {
-            return Err(Fault::Differs(listed(differences)));
-        }
-        Ok(Proof {
+        Proof {
             restore: Some(restore),
             objects: before.len() as u64,
             bytes: script.len() as u64,
             ..Proof::default()
-        })
+        }
+        .unless(differences)
     }
 
     /// Restores a database, reads it back and compares it. It is dropped afterwards.
@@ -164,14 +165,7 @@ impl Scratch {
         roles: &[Role],
         meddle: Option<Meddle<'_>>,
     ) -> Proven {
-        if let Some(reason) = compare::undigested(manifest) {
-            return Err(Fault::Cannot(
-                Error::failed(
-                    "the dump could not be understood when it was made, so there is nothing to compare with",
-                )
-                .because_text(reason),
-            ));
-        }
+        require_digested(manifest)?;
         self.require_extensions(setup, manifest)?;
         self.drop_database(setup, name)?;
         let proven = self.restore_and_compare(setup, manifest, files, name, roles, meddle);
@@ -206,12 +200,7 @@ impl Scratch {
         self.meddle(setup, name, meddle)?;
         let sink = Nowhere::with_toc(DUMP);
         let again = self.dump(setup, name, true, &sink)?;
-        if let Some(reason) = compare::undigested(&again) {
-            return Err(Fault::Failed(
-                Error::failed("what was restored could not be understood when it was read")
-                    .because_text(reason),
-            ));
-        }
+        require_understood(&again)?;
         let mut notes = Vec::new();
         let mut differences = compare::objects(&manifest.objects, &again.objects);
         if let (Some(before), Some(after)) = (&manifest.postgres, &again.postgres) {
@@ -227,16 +216,7 @@ impl Scratch {
                 differences.extend(self.definitions(setup, manifest, files, roles, &restored, &other, &toc)?);
             }
         }
-        if !differences.is_empty() {
-            return Err(Fault::Differs(listed(differences)));
-        }
-        Ok(Proof {
-            restore: Some(restore),
-            objects: manifest.objects.len() as u64,
-            rows: manifest.rows(),
-            bytes: manifest.files.iter().map(|file| file.bytes).sum(),
-            notes,
-        })
+        Proof::of(manifest, restore, notes).unless(differences)
     }
 
     /// Servers write some definitions otherwise once they have been loaded (a check on a list of words, say). Whether that
@@ -253,20 +233,7 @@ impl Scratch {
         toc: &[TocEntry],
     ) -> Result<Vec<String>, Fault> {
         let stored_toc = restore::read_toc(files)?;
-        let stored = archive::schema_objects(&stored_toc);
-        let detail = manifest.postgres.as_ref();
-        let recorded =
-            detail.map(|detail| compare::definitions(detail.schema_objects.iter())).unwrap_or_default();
-        let of_dump: Vec<_> = stored
-            .into_iter()
-            .map(|o| crate::source::postgres::SchemaObject {
-                kind: o.desc,
-                schema: o.schema,
-                name: o.name,
-                digest: o.digest,
-            })
-            .collect();
-        if compare::definitions(of_dump.iter()) != recorded {
+        if !definitions::are_recorded(&stored_toc, manifest) {
             return Ok(vec![
                 "the definitions in the dump are not those that the manifest recorded".to_owned(),
             ]);
@@ -293,7 +260,7 @@ impl Scratch {
                 format!(
                     "{} is defined otherwise than it was{}",
                     compare::shown(name),
-                    diff(name, &stored_toc, toc)
+                    definitions::diff(name, &stored_toc, toc)
                 )
             })
             .collect())
@@ -402,6 +369,11 @@ impl Scratch {
         ))
     }
 
+    /// Whether the server has ended.
+    pub(in crate::drill) fn is_dead(&self) -> bool {
+        self.server.is_dead()
+    }
+
     /// Why the server no longer runs, if it does not.
     pub(in crate::drill) fn death(&mut self) -> Option<Error> {
         self.server.death()
@@ -410,48 +382,4 @@ impl Scratch {
 
 fn text(files: &dyn Files) -> Result<String> {
     Ok(String::from_utf8_lossy(&files.read(GLOBALS_SQL)?).into_owned())
-}
-
-/// Kinds whose definition may be shown: options of servers and the like may hold passwords.
-const SHOWN: [&str; 14] = [
-    "ACL",
-    "CHECK CONSTRAINT",
-    "CONSTRAINT",
-    "DEFAULT",
-    "DEFAULT ACL",
-    "DOMAIN",
-    "FK CONSTRAINT",
-    "INDEX",
-    "MATERIALIZED VIEW",
-    "SEQUENCE",
-    "TABLE",
-    "TRIGGER",
-    "TYPE",
-    "VIEW",
-];
-
-/// The first line in which two definitions differ.
-fn diff(name: &(String, String, String), stored: &[TocEntry], restored: &[TocEntry]) -> String {
-    let find = |toc: &[TocEntry]| {
-        let of = |entry: &&TocEntry| {
-            entry.desc == name.0
-                && entry.namespace.as_deref().unwrap_or_default() == name.1
-                && entry.tag == name.2
-        };
-        toc.iter().find(of).map(|entry| (entry.owner.clone().unwrap_or_default(), entry.defn.clone()))
-    };
-    let (Some((owner, before)), Some((owner_now, after))) = (find(stored), find(restored)) else {
-        return String::new();
-    };
-    if owner != owner_now {
-        return format!(": its owner was {owner} and is {owner_now}");
-    }
-    if !SHOWN.contains(&name.0.as_str()) {
-        return String::new();
-    }
-    let mut lines = before.lines().zip(after.lines());
-    match lines.find(|(before, after)| before != after) {
-        Some((before, after)) => format!(": `{}` became `{}`", before.trim(), after.trim()),
-        None => ": lines were added or are missing".to_owned(),
-    }
 }
