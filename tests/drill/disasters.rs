@@ -110,7 +110,12 @@ fn a_drill_that_is_killed_or_loses_its_server_leaves_nothing() {
 
     // Its server dies: nothing is known about the backup.
     let drill = place.spawn();
-    kill(place.server(drill.id()));
+    let server = place.server(drill.id());
+    let network = |process: &str| fs::read_link(format!("/proc/{process}/ns/net")).unwrap();
+    if Command::new("unshare").args(["--net", "true"]).status().is_ok_and(|status| status.success()) {
+        assert_ne!(network(&server.to_string()), network("self"), "a scratch server reaches nobody");
+    }
+    kill(server);
     let found = report(drill);
     let large = item(&found, "large");
     assert_eq!(large["outcome"], "unproven", "{found:#}");

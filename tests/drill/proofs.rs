@@ -168,6 +168,14 @@ fn folders_are_read_back_in_parts_until_all_was_read() {
     backup(&config);
     let report = proven(&config, &[]);
     let whole = report["items"][0]["bytes"].as_u64().unwrap();
+    let fields =
+        |value: &serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" ");
+    assert_eq!(fields(&report), "run outcome started seconds items left error alerts");
+    assert_eq!(
+        fields(&report["items"][0]),
+        "source item kind outcome snapshot time age_seconds fresh restore_seconds seconds objects rows bytes error",
+        "the names are a promise"
+    );
     assert_eq!(report["items"][0]["objects"], 202, "{report:#}");
     assert!(report["items"][0]["restore_seconds"].is_number());
 

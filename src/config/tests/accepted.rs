@@ -188,3 +188,25 @@ fn folders_are_absolute() {
     assert_eq!(directory.paths, [Path::new("/srv"), Path::new("/etc/tik/below")]);
     assert!(directory.one_file_system);
 }
+
+#[test]
+fn drills_have_defaults_and_proofs_may_be_without_limit() {
+    let config = source("").unwrap();
+    assert_eq!(config.max_proof_age, Some(Duration::from_secs(15 * 86_400)));
+    assert_eq!(config.sources[0].max_proof_age, config.max_proof_age);
+    assert_eq!(config.drill.max_duration, Duration::from_secs(6 * 3600));
+    assert_eq!((config.drill.dir.as_ref(), config.drill.sample), (None, 100));
+
+    let config = with(
+        "[sources.a]\nkind = \"postgres\"\nmax_proof_age = \"never\"\n[sources.b]\nkind = \"postgres\"\nmax_proof_age = \"3d\"\n\
+         [drill]\ndir = \"scratch\"\nmax_duration = \"90m\"\njobs = 3\nmin_free = \"2GiB\"\nserver_dirs = [\"/a\", \"b\"]\n\
+         mongod = \"/m\"\nsample = 10\nsample_over = \"1TiB\"\n",
+    )
+    .unwrap();
+    assert_eq!(config.sources[0].max_proof_age, None);
+    assert_eq!(config.sources[1].max_proof_age, Some(Duration::from_secs(3 * 86_400)));
+    let drill = &config.drill;
+    assert_eq!(drill.dir.as_deref(), Some(Path::new("/etc/tik/scratch")));
+    assert_eq!(drill.server_dirs, [Path::new("/a"), Path::new("/etc/tik/b")]);
+    assert_eq!((drill.jobs, drill.min_free, drill.sample, drill.sample_over), (3, 2 << 30, 10, 1 << 40));
+}
