@@ -264,7 +264,8 @@ impl MysqlServer {
             .args(SETTINGS)
             .args(self.case_option());
         if self.programs.install.is_none() {
-            command.arg("--mysqlx=OFF");
+            // Version 8.4 has the old way to log in, and off; others need not know the option.
+            command.args(["--mysqlx=OFF", "--loose-mysql-native-password=ON"]);
         }
         let socket = self.socket();
         self.daemon.start(command, || UnixStream::connect(&socket).is_ok(), cancel)

@@ -6,7 +6,7 @@ use std::{
     path::PathBuf,
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -96,11 +96,13 @@ pub fn run(config: &Config, request: &Request, observer: &dyn Observer, cancel: 
         stage: Stage::default(),
         globals: Mutex::default(),
         begin: Instant::now(),
+        begun: AtomicBool::new(false),
         failed: Mutex::new(None),
     };
     drill.all(&chosen, &mut report);
     report.error =
         report.error.take().or_else(|| drill.failed.into_inner().unwrap_or_else(PoisonError::into_inner));
+    report.error = report.error.take().or_else(|| cancel.check().err());
     report.finish();
     let error = report.error.as_ref().map(ToString::to_string);
     record
@@ -156,6 +158,8 @@ struct Drill<'a> {
     /// Manifests of roles by the id of their snapshot.
     globals: Mutex<HashMap<String, KnownGlobals<'a>>>,
     begin: Instant,
+    /// Has anything but roles been begun?
+    begun: AtomicBool,
     /// What could not be written down.
     failed: Mutex<Option<Error>>,
 }
@@ -215,7 +219,7 @@ impl<'a> Drill<'a> {
         let expected = candidate.past.took.map_or(guess, Duration::from_millis);
         let limit = self.config.drill.max_duration;
         // The first is always tried: an item that takes longer than the limit would never have its turn.
-        let first = self.begin.elapsed() < Duration::from_secs(1);
+        let first = !candidate.is_globals && !self.begun.swap(true, Ordering::Relaxed);
         (!first && self.begin.elapsed() + expected > limit).then(|| {
             format!(
                 "no time left: it takes about {}, and `drill.max_duration` is {}",
@@ -238,7 +242,11 @@ impl<'a> Drill<'a> {
             // A drill that was stopped says nothing.
             Err(Fault::Failed(error)) if self.cancel.is_cancelled() => Err(Fault::Cannot(error)),
             // Nor does a repository that is not there any more.
-            Err(Fault::Failed(error)) if error.summary().contains("cannot read") => {
+            Err(Fault::Failed(error))
+                if ["cannot read", "cannot list", "does not hold"]
+                    .iter()
+                    .any(|sign| error.summary().contains(sign)) =>
+            {
                 match Repository::open(&self.config.repository) {
                     Ok(_) => Err(Fault::Failed(error)),
                     Err(gone) => Err(Fault::Cannot(gone)),
@@ -294,7 +302,8 @@ impl<'a> Drill<'a> {
     fn part(&self, candidate: &Candidate<'_>) -> Part {
         let large = candidate.snapshot.bytes > self.config.drill.sample_over;
         let configured = if large { self.config.drill.sample } else { 100 };
-        let percent = self.request.sample.unwrap_or(configured);
+        // A part that is whole says nothing of another that was not.
+        let percent = if candidate.past.unproven { 100 } else { self.request.sample.unwrap_or(configured) };
         if percent >= 100 { Part::WHOLE } else { Part::after(candidate.past.part, percent) }
     }
 

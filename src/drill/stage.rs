@@ -174,10 +174,27 @@ fn with_server(setup: &Setup<'_>, running: &Running, job: &Job<'_>) -> Proven {
         Server::Postgres(scratch) => {
             let detail = job.globals.as_ref().and_then(|globals| globals.manifest.postgres.as_ref());
             let roles: &[Role] = detail.map(|detail| detail.roles.as_slice()).unwrap_or_default();
-            scratch.database(setup, job.manifest, job.files, name, roles, job.meddle)
+            let proven = scratch.database(setup, job.manifest, job.files, name, roles, job.meddle);
+            proven.map_err(|fault| if job.globals.is_none() { without_roles(fault) } else { fault })
         }
         Server::Mysql(scratch) => scratch.database(setup, job.manifest, job.files, name, job.meddle),
         Server::Mongodb(scratch) => scratch.database(setup, job.manifest, job.files, name, job.meddle),
+    }
+}
+
+/// That roles are missing of which there is no snapshot says nothing about the database.
+fn without_roles(fault: Fault) -> Fault {
+    let missing = |text: &str| {
+        text.contains("does not exist")
+            && ["the role ", "the tablespace ", "role \""].iter().any(|word| text.contains(word))
+    };
+    match fault {
+        Fault::Failed(error) if missing(&error.summary()) => {
+            Fault::Cannot(Error::failed(error.summary()).hint(
+                "there is no snapshot of @globals that goes with it: set `globals = true` and back it up",
+            ))
+        }
+        other => other,
     }
 }
 
@@ -220,6 +237,9 @@ fn start(setup: &Setup<'_>, job: &Job<'_>) -> Result<Running, Fault> {
             ));
         }
         server = empty()?;
+        if let (Server::Postgres(scratch), Some(globals)) = (&server, globals) {
+            scratch.stand_ins(setup, globals.manifest, globals.files)?;
+        }
     }
     (setup.notice)(&format!(
         "{}: a scratch server is ready after {:.1} s",

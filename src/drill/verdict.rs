@@ -90,7 +90,11 @@ impl Verdict {
             }
             Err(Fault::Failed(error)) => {
                 self.outcome = Outcome::Failed;
-                self.error = Some(error.to_string());
+                // Details quote rows.
+                let quotes = |line: &&str| {
+                    !["DETAIL:", "CONTEXT:"].iter().any(|word| line.trim_start().starts_with(word))
+                };
+                self.error = Some(error.to_string().lines().filter(quotes).collect::<Vec<_>>().join("\n"));
             }
             Err(Fault::Cannot(error)) => {
                 self.outcome = Outcome::Unproven;

@@ -38,6 +38,8 @@ pub struct Past {
     pub took: Option<u64>,
     /// The part of its files that was read last.
     pub part: Option<u32>,
+    /// A drill found that it does not restore, and no later one that it does.
+    pub unproven: bool,
 }
 
 impl History {
@@ -46,7 +48,7 @@ impl History {
         self.read(|tx| {
             let mut statement = tx.prepare(
                 "SELECT source, name, proof_time, drill_millis, drill_part, \
-                 (SELECT MAX(time) FROM drill WHERE drill.item = item.id) FROM item WHERE name <> ''",
+                 (SELECT MAX(time) FROM drill WHERE drill.item = item.id), unproven_since IS NOT NULL FROM item WHERE name <> ''",
             )?;
             let rows = statement.query_map([], |row| {
                 let past = Past {
@@ -54,6 +56,7 @@ impl History {
                     took: row.get::<_, Option<i64>>(3)?.map(super::unsigned),
                     part: row.get(4)?,
                     tried: row.get(5)?,
+                    unproven: row.get(6)?,
                 };
                 Ok(((row.get(0)?, row.get(1)?), past))
             })?;
@@ -125,11 +128,18 @@ impl RunRecord<'_> {
                             part
                         ],
                     )?;
-                    // A later snapshot restores: what was wrong with those before is over.
+                    // What was wrong with this snapshot and those before is over; those that are later and do not
+                    // restore still do not.
                     tx.execute(
-                        "UPDATE item SET unproven_since = NULL, unproven_time = NULL, unproven_text = NULL \
+                        "UPDATE item SET unproven_time = (SELECT MIN(snapshot_time) FROM drill \
+                         WHERE drill.item = ?1 AND outcome = 1 AND snapshot_time > ?2) \
                          WHERE id = ?1 AND unproven_time <= ?2",
                         [item, time],
+                    )?;
+                    tx.execute(
+                        "UPDATE item SET unproven_since = NULL, unproven_text = NULL \
+                         WHERE id = ?1 AND unproven_time IS NULL",
+                        [item],
                     )?;
                 }
                 Outcome::Failed => {

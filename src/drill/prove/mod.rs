@@ -104,7 +104,19 @@ impl From<Error> for Fault {
         ];
         const CRASHED: &str = "a process of the scratch server ended by itself: see the kernel's log (out of memory?), and drill again";
         /// What a community server on this machine lacks, or how it fails.
-        const LACKING: [(&str, &str); 13] = [
+        const LACKING: [(&str, &str); 22] = [
+            ("connection to server on socket", CRASHED),
+            ("Can't connect to ", CRASHED),
+            (
+                "via shared_preload_libraries",
+                "the extension needs settings that a scratch server does not have",
+            ),
+            ("must be preloaded", "the extension needs settings that a scratch server does not have"),
+            ("\" for encoding \"", "generate the locale of this collation on this machine"),
+            ("could not create locale", "generate the locale of this collation on this machine"),
+            ("ICU is not supported in this build", "install a build of PostgreSQL with ICU"),
+            ("Unknown storage engine", "the scratch server lacks the plugin of this storage engine"),
+            ("master key from keyring", "the scratch server has no keyring for encrypted tables"),
             ("server closed the connection unexpectedly", CRASHED),
             ("crash of another server process", CRASHED),
             ("the database system is in recovery mode", CRASHED),

@@ -19,7 +19,7 @@ use crate::{
         Files, GLOBALS, Item, Source,
         manifest::Manifest,
         mysql::{
-            Detail, GLOBALS_SQL, Mysql,
+            Account, Detail, GLOBALS_SQL, Mysql,
             clients::{Client, Clients, Flavour, Version},
             connect::ConnectParams,
             restore::{self, Target},
@@ -147,10 +147,17 @@ impl Scratch {
         let mut differences = compare::lines(&before, &after);
         let restored = again.mysql.map(|detail| detail.accounts).unwrap_or_default();
         for account in &stored.accounts {
-            // What the account that made the backup may not read is not in the script, and a note of the backup says so.
-            if script.contains(&account.user) && !restored.contains(account) {
+            if named(&script, account) && !restored.contains(account) {
                 differences.push(format!("the account {}@{} is missing", account.user, account.host));
             }
+        }
+        let lacking = manifest.notes.iter().find(|note| note.starts_with("not readable for this account"));
+        if let (Some(note), true) = (lacking, differences.is_empty()) {
+            return Err(Fault::Cannot(
+                Error::failed("the snapshot lacks accounts").because_text(note.clone()).hint(
+                    "let the account that backs up read the server's users: GRANT SELECT ON mysql.* TO …",
+                ),
+            ));
         }
         Proof {
             restore: Some(restore),
@@ -185,12 +192,12 @@ impl Scratch {
                     }
                 }
                 Stub::Procedure { database, name } => statements.push(format!(
-                    "CREATE PROCEDURE IF NOT EXISTS {}.{}() BEGIN END",
+                    "CREATE PROCEDURE {}.{}() BEGIN END",
                     quote_ident(&database),
                     quote_ident(&name)
                 )),
                 Stub::Function { database, name } => statements.push(format!(
-                    "CREATE FUNCTION IF NOT EXISTS {}.{}() RETURNS INT DETERMINISTIC RETURN 1",
+                    "CREATE FUNCTION {}.{}() RETURNS INT DETERMINISTIC RETURN 1",
                     quote_ident(&database),
                     quote_ident(&name)
                 )),
@@ -204,6 +211,8 @@ impl Scratch {
         statements.retain(|statement| {
             databases.iter().any(|database| statement.contains(&format!(" {}.", quote_ident(database))))
         });
+        statements.sort();
+        statements.dedup();
         for database in &databases {
             self.query(setup, &format!("CREATE DATABASE {}", quote_ident(database)))?;
         }
@@ -283,8 +292,11 @@ impl Scratch {
             .spawn_input()?;
         let fed = input.write_all(sql.as_bytes()).map_err(into_error);
         // A syntax error repeats a part of the statement, which may hold a hash.
-        fed.and_then(|()| input.finish().map(drop))
-            .map_err(|error| Fault::from(Error::failed(compare::without_secret(&error.summary()))))
+        fed.and_then(|()| input.finish().map(drop)).map_err(|error| {
+            let text = error.summary();
+            let text = text.split(" near '").next().unwrap_or_default();
+            Fault::from(Error::failed(compare::without_secret(text)))
+        })
     }
 
     /// Reads what the server has, as a backup would.
@@ -312,4 +324,17 @@ impl Scratch {
     pub(in crate::drill) fn death(&mut self) -> Option<Error> {
         self.server.death()
     }
+}
+
+/// Whether a script creates or grants to an account. Those that may not be read are not in it.
+fn named(script: &str, account: &Account) -> bool {
+    let Account { user, host, role } = account;
+    if *role {
+        return script.contains(&format!("CREATE ROLE IF NOT EXISTS {};", quote_ident(user)));
+    }
+    let names = [
+        format!("{}@{}", quote_ident(user), quote_ident(host)),
+        format!("{}@{}", quote_text(user), quote_text(host)),
+    ];
+    names.iter().any(|name| script.contains(name.as_str()))
 }

@@ -1,6 +1,11 @@
 //! Proving databases and roles of a PostgreSQL server.
 
-use std::{io::Write, path::PathBuf, time::Instant};
+use std::{
+    io::Write,
+    path::PathBuf,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Instant,
+};
 
 use super::{
     Fault, Meddle, Proof, Proven, Setup, compare, definitions, free_name, meddled, require_digested,
@@ -42,6 +47,8 @@ pub(in crate::drill) struct Scratch {
     params: ConnectParams,
     ours: String,
     first_role: String,
+    /// How often definitions were loaded a second time.
+    loads: AtomicU64,
     dir: ScratchDir,
 }
 
@@ -106,7 +113,7 @@ impl Scratch {
         session.execute(&format!("CREATE DATABASE {MAINTENANCE}"))?;
         drop(session);
         let params = ConnectParams { user: Some(ours.clone()), ..server.params() };
-        Ok(Self { server, clients, params, ours, first_role, dir })
+        Ok(Self { server, clients, params, ours, first_role, loads: AtomicU64::new(0), dir })
     }
 
     /// Feeds it the roles, and compares what it then has.
@@ -118,7 +125,10 @@ impl Scratch {
         meddle: Option<Meddle<'_>>,
     ) -> Proven {
         let begin = Instant::now();
-        let script = text(files)?;
+        let script = text(files).map_err(|error| match error.summary().contains("UTF-8") {
+            true => Fault::Cannot(error),
+            false => error.into(),
+        })?;
         let (mine, folders) = roles::for_scratch(&script, &self.first_role, self.dir.path());
         roles::make_folders(&folders)
             .map_err(|error| Fault::Cannot(Error::from_io("cannot make folders for tablespaces", error)))?;
@@ -130,7 +140,12 @@ impl Scratch {
         let sink = Nowhere::keeping(GLOBALS_SQL);
         let again = self.dump(setup, GLOBALS, passwords, &sink)?;
         let found = String::from_utf8_lossy(&sink.kept()).into_owned();
-        let (before, after) = (roles::lines(&script, &self.ours), roles::lines(&found, &self.ours));
+        let (mut before, mut after) = (roles::lines(&script, &self.ours), roles::lines(&found, &self.ours));
+        // Servers before 16 keep less of a membership than the newer one that their dump needs.
+        let keeps = |version: &str| major_of(version).is_some_and(|major| major >= 16);
+        if !keeps(&manifest.server_version) && keeps(&again.server_version) {
+            before.iter_mut().chain(&mut after).for_each(roles::plain_membership);
+        }
         let mut differences = compare::lines(&before, &after);
         let of = |manifest: &Manifest| -> Vec<Role> {
             let roles = manifest.postgres.as_ref().map(|detail| detail.roles.clone()).unwrap_or_default();
@@ -155,6 +170,29 @@ impl Scratch {
         .unless(differences)
     }
 
+    /// Makes the roles and tablespaces of a script that the server did not take, by their names alone: databases can be
+    /// tried with them.
+    pub(in crate::drill) fn stand_ins(
+        &self,
+        setup: &Setup<'_>,
+        manifest: &Manifest,
+        files: &dyn Files,
+    ) -> Result<(), Fault> {
+        let mut session = self.session(setup, MAINTENANCE)?;
+        let roles = manifest.postgres.as_ref().map(|detail| detail.roles.as_slice()).unwrap_or_default();
+        for role in roles.iter().filter(|role| role.name != self.first_role) {
+            session.execute(&format!("CREATE ROLE {} NOLOGIN", quote_ident(&role.name)))?;
+        }
+        let Ok(script) = text(files) else { return Ok(()) };
+        let (mine, folders) = roles::for_scratch(&script, &self.first_role, self.dir.path());
+        roles::make_folders(&folders)
+            .map_err(|error| Fault::Cannot(Error::from_io("cannot make folders for tablespaces", error)))?;
+        for line in mine.lines().filter(|line| line.starts_with("CREATE TABLESPACE ")) {
+            session.execute(line.trim_end_matches(';'))?;
+        }
+        Ok(())
+    }
+
     /// Restores a database, reads it back and compares it. It is dropped afterwards.
     pub(in crate::drill) fn database(
         &self,
@@ -170,7 +208,6 @@ impl Scratch {
         self.drop_database(setup, name)?;
         let proven = self.restore_and_compare(setup, manifest, files, name, roles, meddle);
         // What cannot be dropped goes with the server; that it cannot be is no verdict on the backup.
-        let _: Result<(), Fault> = self.drop_database(setup, AGAIN);
         let _: Result<(), Fault> = self.drop_database(setup, name);
         proven
     }
@@ -239,18 +276,22 @@ impl Scratch {
             ]);
         }
         let options = Options { definitions: true, ..Options::default() };
-        self.drop_database(setup, AGAIN)?;
-        restore::restore(
+        // Each of those that do this at the same time has one of its own.
+        let again = format!("{AGAIN}_{}", self.loads.fetch_add(1, Ordering::Relaxed));
+        let loaded = restore::restore(
             manifest,
             files,
             roles,
-            &self.target(AGAIN),
+            &self.target(&again),
             &self.clients,
             &options,
             setup.cancel,
             &|_| {},
-        )?;
-        let canonical = self.dump(setup, AGAIN, true, &Nowhere::default())?;
+        )
+        .and_then(|_| self.dump(setup, &again, true, &Nowhere::default()));
+        // What cannot be dropped goes with the server.
+        let _: Result<(), Fault> = self.drop_database(setup, &again);
+        let canonical = loaded?;
         let canonical =
             canonical.postgres.map(|d| compare::definitions(d.schema_objects.iter())).unwrap_or_default();
         Ok(other
@@ -381,5 +422,7 @@ impl Scratch {
 }
 
 fn text(files: &dyn Files) -> Result<String> {
-    Ok(String::from_utf8_lossy(&files.read(GLOBALS_SQL)?).into_owned())
+    String::from_utf8(files.read(GLOBALS_SQL)?).map_err(|_| {
+        Error::failed("the script of the roles is not in UTF-8, and names in it cannot be compared")
+    })
 }

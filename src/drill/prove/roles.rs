@@ -59,16 +59,34 @@ fn location(line: &str) -> Option<usize> {
 
 /// The lines that say something, in a form in which those of two servers can be compared.
 pub(super) fn lines(script: &str, ours: &str) -> Vec<String> {
+    let by_us = written(ours).map(|name| format!(" GRANTED BY {name};"));
     let ours = written(ours).map(|name| [format!("CREATE ROLE {name};"), format!("ALTER ROLE {name} ")]);
     script
         .lines()
         .filter(|line| !line.trim().is_empty() && !line.starts_with("--") && !line.starts_with('\\'))
         .filter(|line| !ours.iter().flatten().any(|start| line.starts_with(start)))
+        // It is that of the database from which the script was taken.
+        .filter(|line| !line.starts_with("SET client_encoding = "))
         .map(|line| match location(line) {
             Some(at) => line[..at].to_owned(),
-            None => line.to_owned(),
+            // What a role granted that is gone is granted by whoever restores it.
+            None => by_us.iter().fold(line.to_owned(), |line, by| line.replace(by, ";")),
         })
         .collect()
+}
+
+/// Leaves out of a membership what servers before 16 do not keep.
+pub(super) fn plain_membership(line: &mut String) {
+    if !line.starts_with("GRANT ") || line.contains(" ON ") {
+        return;
+    }
+    if let Some(at) = line.rfind(" GRANTED BY ") {
+        line.truncate(at);
+        line.push(';');
+    }
+    for option in [", INHERIT TRUE", ", INHERIT FALSE", " WITH INHERIT TRUE", " WITH INHERIT FALSE"] {
+        *line = line.replace(option, "");
+    }
 }
 
 /// Makes folders for tablespaces that the server's user may write to.

@@ -203,7 +203,10 @@ impl Work<'_> {
             uuid: entry.uuid.map(|uuid| hex(&uuid.bytes())),
             metadata: self.path(&path),
             data: data.map(|place| self.path(&data_file(&place))),
-            options: super::spec_digest(&entry.options, |_| true)?,
+            // Without what a restore leaves out.
+            options: super::spec_digest(&entry.options, |key| {
+                !matches!(key, "autoIndexId" | "recordIdsReplicated" | "create")
+            })?,
             indexes,
             search_indexes,
         })
