@@ -351,6 +351,10 @@ mod tests {
                 "there after the restore, and never backed up: CREATE ROLE b;",
             ]
         );
+        assert_eq!(
+            without_secret("ALTER ROLE app IN DATABASE x SET \"app.secret\" TO 'hunter2';"),
+            "ALTER ROLE app IN DATABASE x SET \"app.secret\" TO …"
+        );
         let created = "CREATE USER `u`@`%` IDENTIFIED WITH 'caching_sha2_password' AS 0x2441FF REQUIRE NONE";
         assert_eq!(
             without_secret(created),

@@ -338,3 +338,22 @@ fn named(script: &str, account: &Account) -> bool {
     ];
     names.iter().any(|name| script.contains(name.as_str()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_account_is_in_a_script_by_its_whole_name() {
+        let script =
+            "CREATE USER IF NOT EXISTS `app2`@`%` IDENTIFIED BY 'x';\nCREATE ROLE IF NOT EXISTS `readers`;\n";
+        let account = |user: &str, host: &str, role| Account { user: user.into(), host: host.into(), role };
+        assert!(named(script, &account("app2", "%", false)));
+        assert!(named(script, &account("readers", "", true)));
+        for other in
+            [account("app", "%", false), account("", "%", false), account("app2", "localhost", false)]
+        {
+            assert!(!named(script, &other), "{other:?}");
+        }
+    }
+}

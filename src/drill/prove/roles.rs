@@ -127,6 +127,26 @@ mod tests {
     }
 
     #[test]
+    fn memberships_of_older_servers_are_compared_without_what_they_do_not_keep() {
+        let plain = |line: &str| {
+            let mut line = line.to_owned();
+            plain_membership(&mut line);
+            line
+        };
+        assert_eq!(plain("GRANT a TO b WITH INHERIT TRUE GRANTED BY postgres;"), "GRANT a TO b;");
+        assert_eq!(
+            plain("GRANT a TO b WITH ADMIN OPTION, INHERIT FALSE GRANTED BY x;"),
+            "GRANT a TO b WITH ADMIN OPTION;"
+        );
+        let of_tablespace = "GRANT ALL ON TABLESPACE t TO b GRANTED BY x;";
+        assert_eq!(plain(of_tablespace), of_tablespace);
+        assert_eq!(
+            lines("GRANT a TO b GRANTED BY us;\nSET client_encoding = 'LATIN1';\n", "us"),
+            ["GRANT a TO b;"]
+        );
+    }
+
+    #[test]
     fn the_first_role_is_the_one_that_grants() {
         let role = |name: &str| Role {
             name: name.into(),
