@@ -12,7 +12,8 @@ fn day(days: i64) -> String {
 
 #[test]
 fn a_loss_of_rows_holds_retention_for_eight_weeks_until_it_is_accepted() {
-    let more = More { tables: "[anomalies]\nunchanged = \"0s\"", ..More::default() };
+    let (top, tables) = ("max_proof_age = \"never\"", "[anomalies]\nunchanged = \"0s\"");
+    let more = More { top, tables, ..More::default() };
     let Some(site) = Site::new(&["shop", "calm"], more) else { return };
     for days in 0..10 {
         site.server.psql("shop", "INSERT INTO t SELECT i, 'more' FROM generate_series(1, 20) i");
@@ -121,7 +122,8 @@ fn thresholds_are_configurable_and_a_first_run_is_no_anomaly() {
 
 #[test]
 fn content_that_stands_still_although_it_never_did_is_told() {
-    let Some(site) = Site::new(&["shop"], More::default()) else { return };
+    let more = More { top: "max_proof_age = \"never\"", ..More::default() };
+    let Some(site) = Site::new(&["shop"], more) else { return };
     for days in 0..8 {
         site.server.psql("shop", &format!("INSERT INTO t VALUES ({days}, 'more')"));
         site.backup_at(&day(days)).ok();

@@ -69,14 +69,16 @@ fn a_limit_of_its_own_comes_before_the_schedule() {
 
 #[test]
 fn without_a_proof_in_time_it_is_not_proven() {
-    let more = More { top: "max_proof_age = \"10d\"", ..More::default() };
+    let more = More { top: "max_age = \"60d\"\nmax_proof_age = \"10d\"", ..More::default() };
     let Some(site) = Site::new(&["shop"], more) else { return };
     site.backup_at("2026-10-05 02:00:00").ok();
     let ledger = site.status_at("2026-10-05 03:00:00");
-    assert_eq!(item(&ledger, "shop")["state"], "not-proven");
+    assert_eq!(item(&ledger, "shop")["state"], "protected", "there is time yet");
     assert_eq!((&ledger["summary"]["backed_up"], &ledger["summary"]["proven"]), (&json!(1), &json!(0)));
-    assert_eq!(site.check_at("2026-10-05 03:00:00"), Some(5));
-    let text = site.at("2026-10-05 03:00:00").arg("status").run().ok().stdout;
+    assert_eq!(site.check_at("2026-10-15 01:00:00"), Some(0));
+    assert_eq!(item(&site.status_at("2026-10-15 03:00:00"), "shop")["state"], "not-proven");
+    assert_eq!(site.check_at("2026-10-15 03:00:00"), Some(5));
+    let text = site.at("2026-10-15 03:00:00").arg("status").run().ok().stdout;
     assert!(text.starts_with("1 PROBLEM: 1 of 1 items are backed up in time; 0 of 1 proven."), "{text}");
 }
 
