@@ -20,7 +20,7 @@ const DAYS: i64 = 365;
 #[test]
 fn a_year_of_ten_thousand_items_is_small_and_is_found_again() {
     let dir = tempfile::tempdir().unwrap();
-    let text = "[repository]\nlocation = \"r\"\npassword_file = \"p\"\n\
+    let text = "max_proof_age = \"never\"\n[repository]\nlocation = \"r\"\npassword_file = \"p\"\n\
                 [sources.pg]\nkind = \"postgres\"\nschedule = \"02:00\"\n";
     let config = Config::parse(text, &dir.path().join("c.toml")).unwrap();
     let history = History::open(&dir.path().join("state"), Look::Thorough).unwrap();

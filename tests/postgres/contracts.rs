@@ -42,7 +42,17 @@ fn documents_have_the_promised_fields() {
     let ledger = Cmd::with(&config).args(["--json", "status"]).run().ok().json();
     let fields = ["at", "host", "summary", "items", "sources", "running", "alerts", "repository", "notes"];
     assert_eq!(keys(&ledger), fields);
-    let fields = ["ok", "items", "expected", "backed_up", "proven", "problems", "states"];
+    let fields = [
+        "ok",
+        "items",
+        "expected",
+        "backed_up",
+        "proven",
+        "restore_seconds",
+        "restore_unmeasured",
+        "problems",
+        "states",
+    ];
     assert_eq!(keys(&ledger["summary"]), fields);
     let fields = [
         "source",
@@ -60,6 +70,7 @@ fn documents_have_the_promised_fields() {
         "snapshots",
         "last_proof",
         "proof_age_seconds",
+        "restore_seconds",
         "bytes",
         "rows",
         "seconds",
