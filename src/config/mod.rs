@@ -168,6 +168,26 @@ pub struct SourceConfig {
     pub kind: SourceKind,
 }
 
+impl SourceConfig {
+    /// A source with nothing configured but what it is; `name` may be any text.
+    pub(crate) fn bare(name: &str, kind: SourceKind) -> Self {
+        Self {
+            name: SourceName::part(name),
+            schedule: None,
+            max_age: None,
+            max_proof_age: None,
+            anomalies: AnomalyRules::default(),
+            retention: Retention::default(),
+            jobs: None,
+            idle_timeout: IDLE_TIMEOUT,
+            kind,
+        }
+    }
+}
+
+/// How long a stream may stand still unless something else is said.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+
 /// What a source is.
 #[derive(Debug, Clone)]
 pub enum SourceKind {

@@ -4,8 +4,8 @@
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use super::{
-    AnomalyRules, Config, RepositoryConfig, Retention, SourceConfig, SourceKind, SourceName, alerts,
-    anomalies, azure, directory,
+    AnomalyRules, Config, IDLE_TIMEOUT, RepositoryConfig, Retention, SourceConfig, SourceKind, SourceName,
+    alerts, anomalies, azure, directory,
     document::{Document, type_of},
     drill,
     location::{self, RepositoryLocation},
@@ -20,7 +20,6 @@ const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 const MAX_JOBS: usize = 64;
 const JOBS: std::ops::RangeInclusive<i64> = 1..=MAX_JOBS as i64;
-const IDLE_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 const MAX_IDLE_TIMEOUT: Duration = Duration::from_secs(7 * 86_400);
 const MAX_KEEP: i64 = 1_000_000;
 /// Bounds of ages and of the time between reminders.

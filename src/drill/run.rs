@@ -324,7 +324,7 @@ impl<'a> Drill<'a> {
             globals: globals.map(|((manifest, _), files)| Globals { manifest, files }),
             globals_id: known.as_ref().map_or("", |(_, snapshot)| &snapshot.id),
             part,
-            meddle: None,
+            damage: None,
         };
         let notice = |text: &str| self.observer.notice(text);
         let setup = Setup {

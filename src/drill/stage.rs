@@ -11,11 +11,11 @@ use std::{
 
 use super::{
     plan::Candidate,
-    prove::{Fault, Meddle, Proof, Proven, Setup, files, mongodb, mysql, postgres},
+    prove::{Database, Fault, Proof, Proven, Setup, files, mongodb, mysql, postgres},
 };
 use crate::{
     error::Error,
-    source::{Files, manifest::Manifest, postgres::Role},
+    source::{Files, manifest::Manifest},
 };
 
 /// What is needed of the roles of a server.
@@ -80,7 +80,8 @@ pub(super) struct Job<'a> {
     /// Id of the snapshot with the roles.
     pub(super) globals_id: &'a str,
     pub(super) part: files::Part,
-    pub(super) meddle: Option<Meddle<'a>>,
+    /// What a self-test does to what was restored.
+    pub(super) damage: Option<&'a str>,
 }
 
 impl Stage {
@@ -169,16 +170,21 @@ fn with_server(setup: &Setup<'_>, running: &Running, job: &Job<'_>) -> Proven {
         let known = "the roles were tried already, and what came of it is no longer known";
         return roles.unwrap_or_else(|| Err(Fault::Cannot(Error::failed(known))));
     }
-    let name = &job.candidate.database;
+    let detail = job.globals.as_ref().and_then(|globals| globals.manifest.postgres.as_ref());
+    let database = Database {
+        manifest: job.manifest,
+        files: job.files,
+        name: &job.candidate.database,
+        roles: detail.map(|detail| detail.roles.as_slice()).unwrap_or_default(),
+        damage: job.damage,
+    };
     match &running.server {
         Server::Postgres(scratch) => {
-            let detail = job.globals.as_ref().and_then(|globals| globals.manifest.postgres.as_ref());
-            let roles: &[Role] = detail.map(|detail| detail.roles.as_slice()).unwrap_or_default();
-            let proven = scratch.database(setup, job.manifest, job.files, name, roles, job.meddle);
+            let proven = scratch.database(setup, &database);
             proven.map_err(|fault| if job.globals.is_none() { without_roles(fault) } else { fault })
         }
-        Server::Mysql(scratch) => scratch.database(setup, job.manifest, job.files, name, job.meddle),
-        Server::Mongodb(scratch) => scratch.database(setup, job.manifest, job.files, name, job.meddle),
+        Server::Mysql(scratch) => scratch.database(setup, &database),
+        Server::Mongodb(scratch) => scratch.database(setup, &database),
     }
 }
 
@@ -203,7 +209,7 @@ fn without_roles(fault: Fault) -> Fault {
 fn start(setup: &Setup<'_>, job: &Job<'_>) -> Result<Running, Fault> {
     let begin = Instant::now();
     let globals = job.globals.as_ref();
-    let meddle = job.meddle.filter(|_| job.candidate.is_globals);
+    let damage = job.damage.filter(|_| job.candidate.is_globals);
     let empty = || -> Result<Server, Fault> {
         Ok(match job.manifest.kind.as_str() {
             "postgres" => {
@@ -219,8 +225,8 @@ fn start(setup: &Setup<'_>, job: &Job<'_>) -> Result<Running, Fault> {
     };
     let mut server = empty()?;
     let roles = globals.map(|globals| match &server {
-        Server::Postgres(scratch) => scratch.globals(setup, globals.manifest, globals.files, meddle),
-        Server::Mysql(scratch) => scratch.globals(setup, globals.manifest, globals.files, meddle),
+        Server::Postgres(scratch) => scratch.globals(setup, globals.manifest, globals.files, damage),
+        Server::Mysql(scratch) => scratch.globals(setup, globals.manifest, globals.files, damage),
         Server::Mongodb(_) => Err(Fault::Cannot(Error::failed("MongoDB has no @globals"))),
     });
     let dead = server.death();

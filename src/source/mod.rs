@@ -17,10 +17,7 @@ use serde::Serialize;
 use self::manifest::Manifest;
 use crate::{
     azure::Engine,
-    config::{
-        AnomalyRules, AzureServers, Host, MysqlConfig, Patterns, PostgresConfig, Retention, SourceConfig,
-        SourceKind, SourceName,
-    },
+    config::{AzureServers, Host, MysqlConfig, Patterns, PostgresConfig, SourceConfig, SourceKind},
     error::Result,
     stream::{
         cancel::Cancel,
@@ -231,17 +228,7 @@ fn on_azure(config: &SourceConfig, engine: Engine, azure: &AzureServers) -> Resu
             server.host = Host::Tcp(host.to_owned());
             server.azure = None;
         }
-        open(&SourceConfig {
-            name: SourceName::part(name),
-            schedule: None,
-            max_age: None,
-            max_proof_age: None,
-            anomalies: AnomalyRules::default(),
-            retention: Retention::default(),
-            jobs: None,
-            idle_timeout: template.0,
-            kind,
-        })
+        open(&SourceConfig { idle_timeout: template.0, ..SourceConfig::bare(name, kind) })
     };
     Ok(Box::new(azure::AzureServers::new(config.name.as_str(), engine, azure, Box::new(open))?))
 }

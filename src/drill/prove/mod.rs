@@ -1,25 +1,25 @@
 //! Proving one item: its snapshot is restored into a scratch server, read there as the source is read for a backup, and
 //! compared with the manifest that was written when the snapshot was made.
 
-mod accounts;
 pub(super) mod compare;
-mod definitions;
+mod fault;
 pub(super) mod files;
 pub(super) mod mongodb;
 pub(super) mod mysql;
 pub(super) mod postgres;
-mod roles;
 mod sink;
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
+pub(super) use self::fault::Fault;
 use crate::{
-    config::{
-        AnomalyRules, DrillConfig, Host, Patterns, Retention, ServerConfig, SourceConfig, SourceKind,
-        SourceName,
+    config::{DrillConfig, Host, Patterns, ServerConfig, SourceConfig, SourceKind},
+    error::{Error, Result},
+    source::{
+        Files,
+        manifest::{Digested, Manifest},
+        postgres::Role,
     },
-    error::Error,
-    source::manifest::{Digested, Manifest},
     stream::cancel::Cancel,
 };
 
@@ -79,88 +79,6 @@ fn require_understood(restored: &Manifest) -> Result<(), Fault> {
     }
 }
 
-/// Why something is not proven.
-#[derive(Debug)]
-pub(super) enum Fault {
-    /// What was restored is not what was backed up; each sentence is a difference.
-    Differs(Vec<String>),
-    /// It cannot be restored.
-    Failed(Error),
-    /// That says nothing about the backup: no server to restore into, no space, stopped.
-    Cannot(Error),
-}
-
-impl From<Error> for Fault {
-    /// An error says that the restore failed, unless its text says that this machine is to blame.
-    fn from(error: Error) -> Self {
-        const OURS: [&str; 7] = [
-            "No space left on device",
-            "no space left on device",
-            "Disk quota exceeded",
-            "errno: 28",
-            "Got error 28",
-            "is full",
-            "out of memory",
-        ];
-        const CRASHED: &str = "a process of the scratch server ended by itself: see the kernel's log (out of memory?), and drill again";
-        /// What a community server on this machine lacks, or how it fails.
-        const LACKING: [(&str, &str); 22] = [
-            ("connection to server on socket", CRASHED),
-            ("Can't connect to ", CRASHED),
-            (
-                "via shared_preload_libraries",
-                "the extension needs settings that a scratch server does not have",
-            ),
-            ("must be preloaded", "the extension needs settings that a scratch server does not have"),
-            ("\" for encoding \"", "generate the locale of this collation on this machine"),
-            ("could not create locale", "generate the locale of this collation on this machine"),
-            ("ICU is not supported in this build", "install a build of PostgreSQL with ICU"),
-            ("Unknown storage engine", "the scratch server lacks the plugin of this storage engine"),
-            ("master key from keyring", "the scratch server has no keyring for encrypted tables"),
-            ("server closed the connection unexpectedly", CRASHED),
-            ("crash of another server process", CRASHED),
-            ("the database system is in recovery mode", CRASHED),
-            ("Lost connection to ", CRASHED),
-            (
-                "must be loaded via shared_preload_libraries",
-                "the extension needs settings that a scratch server does not have",
-            ),
-            ("could not access file", "install the extension's package for this version of PostgreSQL"),
-            (
-                "could not open extension control file",
-                "install the extension's package for this version of PostgreSQL",
-            ),
-            ("is not available", "install the extension's package for this version of PostgreSQL"),
-            (
-                "invalid locale name",
-                "generate the locale on this machine (`dpkg-reconfigure locales`, `i18n.supportedLocales`)",
-            ),
-            (
-                "invalid LC_COLLATE locale name",
-                "generate the locale on this machine (`dpkg-reconfigure locales`)",
-            ),
-            (
-                "locale name",
-                "generate the locale on this machine (`dpkg-reconfigure locales`, `i18n.supportedLocales`)",
-            ),
-            ("Plugin '", "the scratch server has no such plugin for logging in"),
-            ("no client tools", "install the clients of this server"),
-        ];
-        let text = error.summary();
-        if OURS.iter().any(|sign| text.contains(sign)) {
-            return Self::Cannot(
-                Error::failed("the scratch server had no room left")
-                    .because_text(text)
-                    .hint("name a folder with more room in `drill.dir`"),
-            );
-        }
-        match LACKING.iter().find(|(sign, _)| text.contains(sign)) {
-            Some((_, hint)) => Self::Cannot(Error::failed(text).hint(*hint)),
-            None => Self::Failed(error),
-        }
-    }
-}
-
 /// The result of proving one thing.
 pub(super) type Proven = Result<Proof, Fault>;
 
@@ -183,18 +101,22 @@ impl Setup<'_> {
     }
 }
 
-/// What the self-test does to a restored database before it is compared.
-pub(super) type Meddle<'a> = &'a (dyn Fn(&Handle<'_>) -> crate::error::Result<()> + Sync);
-
-/// A restored database, for whoever meddles with it.
-pub(super) struct Handle<'a> {
-    /// Runs a statement in it (of MongoDB: a command in extended JSON).
-    pub(super) run: &'a dyn Fn(&str) -> crate::error::Result<()>,
+/// A database to restore and compare.
+#[derive(Clone, Copy)]
+pub(super) struct Database<'a> {
+    pub(super) manifest: &'a Manifest,
+    pub(super) files: &'a dyn Files,
+    /// Its name on the server.
+    pub(super) name: &'a str,
+    /// The roles that go with it (PostgreSQL).
+    pub(super) roles: &'a [Role],
+    /// What a self-test does to it once it is restored: a statement, of MongoDB a command in JSON.
+    pub(super) damage: Option<&'a str>,
 }
 
-/// Lets somebody meddle. That it did not work says nothing about whether damage is found.
-fn meddled(meddle: Option<Meddle<'_>>, run: &dyn Fn(&str) -> crate::error::Result<()>) -> Result<(), Fault> {
-    meddle.map_or(Ok(()), |meddle| meddle(&Handle { run })).map_err(Fault::Cannot)
+/// Does damage. That it could not be done says nothing about whether it is found.
+fn inflict(damage: Option<&str>, run: impl FnOnce(&str) -> Result<()>) -> Result<(), Fault> {
+    damage.map_or(Ok(()), run).map_err(Fault::Cannot)
 }
 
 /// A difference list of bounded length.
@@ -209,17 +131,7 @@ fn listed(mut differences: Vec<String>) -> Vec<String> {
 
 /// A source for a scratch server.
 pub(super) fn scratch_source(kind: SourceKind) -> SourceConfig {
-    SourceConfig {
-        name: SourceName::part("drill"),
-        schedule: None,
-        max_age: None,
-        max_proof_age: None,
-        anomalies: AnomalyRules::default(),
-        retention: Retention::default(),
-        jobs: None,
-        idle_timeout: Duration::from_secs(3600),
-        kind,
-    }
+    SourceConfig { idle_timeout: Duration::from_secs(3600), ..SourceConfig::bare("drill", kind) }
 }
 
 /// A server that is reached by a socket.
@@ -243,7 +155,7 @@ pub(super) fn scratch_server(host: Host, port: u16, user: &str, client_dirs: Vec
 
 /// A name for an account or database of ours that none of `taken` has.
 fn free_name<'n>(taken: impl Iterator<Item = &'n str>) -> String {
-    let taken: std::collections::BTreeSet<&str> = taken.collect();
+    let taken: BTreeSet<&str> = taken.collect();
     let mut name = OURS.to_owned();
     let mut number = 1;
     while taken.contains(name.as_str()) {
@@ -256,13 +168,6 @@ fn free_name<'n>(taken: impl Iterator<Item = &'n str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_full_disk_is_not_held_against_the_backup() {
-        let text = "pg_restore: error: could not extend file: No space left on device";
-        assert!(matches!(Fault::from(Error::failed(text)), Fault::Cannot(_)));
-        assert!(matches!(Fault::from(Error::failed("relation already exists")), Fault::Failed(_)));
-    }
 
     #[test]
     fn names_of_ours_avoid_those_that_are_restored() {

@@ -4,13 +4,13 @@ use std::{path::PathBuf, time::Instant};
 
 use mongodb::bson::Document;
 
-use super::{Fault, Meddle, Proof, Proven, Setup, compare, meddled, sink::Nowhere};
+use super::{Database, Fault, Proof, Proven, Setup, compare, inflict, sink::Nowhere};
 use crate::{
     config::{DrillConfig, MongodbConfig, MongodbConsistency, Patterns, Secret, SecretFile, SourceKind},
     drill::{ScratchDir, mongodb::MongodbServer},
     error::{Error, Result},
     source::{
-        Files, Item, Source,
+        Item, Source,
         manifest::Manifest,
         mongodb::{
             Mongodb,
@@ -89,29 +89,16 @@ impl Scratch {
     }
 
     /// Restores a database, reads it back and compares it. It is dropped afterwards.
-    pub(in crate::drill) fn database(
-        &self,
-        setup: &Setup<'_>,
-        manifest: &Manifest,
-        files: &dyn Files,
-        name: &str,
-        meddle: Option<Meddle<'_>>,
-    ) -> Proven {
-        let proven = self.restore_and_compare(setup, manifest, files, name, meddle);
-        let database = self.deployment.client.database(name);
+    pub(in crate::drill) fn database(&self, setup: &Setup<'_>, of: &Database<'_>) -> Proven {
+        let proven = self.restore_and_compare(setup, of);
+        let database = self.deployment.client.database(of.name);
         // What cannot be dropped goes with the server.
         let _ = self.deployment.ask(setup.cancel, async { database.drop().await });
         proven
     }
 
-    fn restore_and_compare(
-        &self,
-        setup: &Setup<'_>,
-        manifest: &Manifest,
-        files: &dyn Files,
-        name: &str,
-        meddle: Option<Meddle<'_>>,
-    ) -> Proven {
+    fn restore_and_compare(&self, setup: &Setup<'_>, of: &Database<'_>) -> Proven {
+        let Database { manifest, files, name, damage, .. } = *of;
         let begin = Instant::now();
         let params = Params::parse(&Secret::new(self.server.uri()), "the scratch server")?;
         let target = Target { params, database: name.to_owned() };
@@ -119,7 +106,7 @@ impl Scratch {
         let done =
             restore::restore(manifest, files, &target, &options, setup.cancel, &|text| (setup.notice)(text))?;
         let restore = begin.elapsed();
-        meddled(meddle, &|json| {
+        inflict(damage, |json| {
             let invalid = |e: serde_json::Error| Error::failed("not a command").because(&e);
             let command: Document = serde_json::from_str(json).map_err(invalid)?;
             let database = self.deployment.client.database(name);

@@ -19,7 +19,7 @@ use self::{
 use super::{
     ScratchDir,
     plan::Candidate,
-    prove::{Fault, Meddle, Proven, Setup, files::Part},
+    prove::{Fault, Proven, Setup, files::Part},
     stage::{self, Globals, Job, Stage},
     verdict::rounded,
 };
@@ -190,11 +190,10 @@ impl Bench<'_> {
             add(what, good, by);
         }
         for (part, mutation, command) in self.subject.damages() {
-            let meddle = |handle: &super::prove::Handle<'_>| (handle.run)(command);
             // Accounts are given to a server when it starts: each damage to them needs one of its own.
             let fresh = Stage::default();
             let stage = if *part == Target::Globals { &fresh } else { &stage };
-            let (detected, by) = verdict(&self.tampered(stage, *part, None, Some(&meddle)));
+            let (detected, by) = verdict(&self.tampered(stage, *part, None, Some(command)));
             add(mutation, detected, by);
         }
         for (mutation, how) in self.tamperings() {
@@ -253,14 +252,14 @@ impl Bench<'_> {
     }
 
     /// Drills today's snapshot with something wrong about its files or about what was restored of it.
-    fn tampered(&self, stage: &Stage, part: Target, how: Option<How>, meddle: Option<Meddle<'_>>) -> Proven {
+    fn tampered(&self, stage: &Stage, part: Target, how: Option<How>, damage: Option<&str>) -> Proven {
         let snapshot = self.snapshot(part, true)?;
         let files = SnapshotFiles::new(self.stored.reader(), snapshot);
         match how {
-            None => self.prove(stage, self.stored, snapshot, &files, meddle),
+            None => self.prove(stage, self.stored, snapshot, &files, damage),
             Some(how) => {
                 let files = Tampered { files: &files, how };
-                self.prove(stage, self.stored, snapshot, &files, meddle)
+                self.prove(stage, self.stored, snapshot, &files, damage)
             }
         }
     }
@@ -300,7 +299,7 @@ impl Bench<'_> {
         stored: &Stored,
         snapshot: &Snapshot,
         files: &dyn Files,
-        meddle: Option<Meddle<'_>>,
+        damage: Option<&str>,
     ) -> Proven {
         let manifest = Manifest::from_json(&files.read(MANIFEST)?)?;
         let of_roles = self.snapshot(Target::Globals, true).ok();
@@ -324,7 +323,7 @@ impl Bench<'_> {
             globals: globals.map(|(manifest, files)| Globals { manifest, files }),
             globals_id: of_roles.map_or("", |snapshot| &snapshot.id),
             part: Part::WHOLE,
-            meddle,
+            damage,
         };
         let setup =
             Setup { drill: self.drill, client_dirs: Vec::new(), cancel: self.cancel, notice: &|_| {} };

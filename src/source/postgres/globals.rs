@@ -1,6 +1,6 @@
 //! The item `@globals`: roles, memberships, settings of roles, tablespaces.
 
-use super::{Detail, GLOBALS, GLOBALS_SQL, Postgres, Role, discover::Server, hints};
+use super::{Detail, GLOBALS, GLOBALS_SQL, Postgres, Role, discover::Server, hints, psql::Psql};
 use crate::{
     config::RolePasswords,
     error::{Error, Result},
@@ -61,26 +61,7 @@ pub(super) fn dump(source: &Postgres, server: &Server, sink: &dyn Sink, cancel: 
             }
         });
     }
-    // pg_dumpall asks for roles and for memberships one after the other: a role that is made meanwhile would be granted and
-    // never created. So the script counts only if the roles are the same before and after.
-    let mut roles: Vec<Role> = session.query(ROLES)?;
-    let mut tries = 0;
-    let script = loop {
-        tries += 1;
-        let script = run_capture(command()?, LONGEST).map_err(hints::explain)?;
-        let after: Vec<Role> = session.query(ROLES)?;
-        let same = after == roles;
-        roles = after;
-        if same {
-            break script;
-        }
-        if tries == TRIES {
-            manifest.notes.push(format!(
-                "the roles changed each of the {TRIES} times they were read: one of them may be granted and not created"
-            ));
-            break script;
-        }
-    };
+    let (script, roles) = read(&mut session, &mut manifest.notes, &command)?;
     drop(session);
     let count = script.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"CREATE ROLE ")).count();
     let stored = sink.store(GLOBALS_SQL, &mut script.as_slice())?;
@@ -102,4 +83,29 @@ pub(super) fn dump(source: &Postgres, server: &Server, sink: &dyn Sink, cancel: 
         ..Detail::default()
     });
     Ok(manifest)
+}
+
+/// The script, and the roles that are in it.
+///
+/// `pg_dumpall` asks for roles and for memberships one after the other: a role that is made meanwhile would be granted and
+/// never created. So the script counts only if the roles are the same before and after.
+fn read(
+    session: &mut Psql,
+    notes: &mut Vec<String>,
+    command: &dyn Fn() -> Result<Command>,
+) -> Result<(Vec<u8>, Vec<Role>)> {
+    let mut before: Vec<Role> = session.query(ROLES)?;
+    for _ in 1..TRIES {
+        let script = run_capture(command()?, LONGEST).map_err(hints::explain)?;
+        let after: Vec<Role> = session.query(ROLES)?;
+        if after == before {
+            return Ok((script, after));
+        }
+        before = after;
+    }
+    notes.push(format!(
+        "the roles changed each of the {TRIES} times they were read: one of them may be granted and not created"
+    ));
+    let script = run_capture(command()?, LONGEST).map_err(hints::explain)?;
+    Ok((script, session.query(ROLES)?))
 }

@@ -1,15 +1,18 @@
 //! Proving databases and roles of a PostgreSQL server.
 
+mod definitions;
+mod globals;
+mod roles;
+
 use std::{
-    io::Write,
     path::PathBuf,
     sync::atomic::{AtomicU64, Ordering},
     time::Instant,
 };
 
 use super::{
-    Fault, Meddle, Proof, Proven, Setup, compare, definitions, free_name, meddled, require_digested,
-    require_understood, roles, sink::Nowhere,
+    Database, Fault, Proof, Proven, Setup, compare, free_name, inflict, require_digested, require_understood,
+    scratch_server, scratch_source, sink::Nowhere,
 };
 use crate::{
     config::{Host, PostgresConfig, RolePasswords, SourceKind},
@@ -19,10 +22,10 @@ use crate::{
     },
     error::{Error, Result},
     source::{
-        Files, GLOBALS, Item, Source,
+        Files, Item, Source,
         manifest::Manifest,
         postgres::{
-            DUMP, GLOBALS_SQL, Postgres, Role,
+            DUMP, Postgres,
             archive::TocEntry,
             clients::{Client, Clients, major_of},
             connect::ConnectParams,
@@ -31,7 +34,6 @@ use crate::{
         },
         restore::Options,
     },
-    stream::child::into_error,
 };
 
 /// The database into which stored definitions are loaded once more, to see how the server writes them.
@@ -102,7 +104,7 @@ impl Scratch {
         let detail = globals.and_then(|(manifest, _)| manifest.postgres.as_ref());
         let known = detail.map(|detail| detail.roles.as_slice()).unwrap_or_default();
         // If it cannot be read, the proof of the roles says so; a database can be tried all the same.
-        let script = globals.and_then(|(_, files)| text(files).ok()).unwrap_or_default();
+        let script = globals.and_then(|(_, files)| globals::text(files).ok()).unwrap_or_default();
         let first_role = roles::first_role(detail.and_then(|d| d.first_role.as_deref()), known, &script);
         let ours = free_name(known.iter().map(|role| role.name.as_str()).chain([first_role.as_str()]));
         let dir = ScratchDir::new(setup.drill.dir.as_deref()).map_err(Fault::Cannot)?;
@@ -116,111 +118,19 @@ impl Scratch {
         Ok(Self { server, clients, params, ours, first_role, loads: AtomicU64::new(0), dir })
     }
 
-    /// Feeds it the roles, and compares what it then has.
-    pub(in crate::drill) fn globals(
-        &self,
-        setup: &Setup<'_>,
-        manifest: &Manifest,
-        files: &dyn Files,
-        meddle: Option<Meddle<'_>>,
-    ) -> Proven {
-        let begin = Instant::now();
-        let script = text(files).map_err(|error| match error.summary().contains("UTF-8") {
-            true => Fault::Cannot(error),
-            false => error.into(),
-        })?;
-        let (mine, folders) = roles::for_scratch(&script, &self.first_role, self.dir.path());
-        roles::make_folders(&folders)
-            .map_err(|error| Fault::Cannot(Error::from_io("cannot make folders for tablespaces", error)))?;
-        self.script(setup, &mine)?;
-        let restore = begin.elapsed();
-        self.meddle(setup, MAINTENANCE, meddle)?;
-        let detail = manifest.postgres.as_ref();
-        let passwords = detail.and_then(|detail| detail.role_passwords).unwrap_or(true);
-        let sink = Nowhere::keeping(GLOBALS_SQL);
-        let again = self.dump(setup, GLOBALS, passwords, &sink)?;
-        let found = String::from_utf8_lossy(&sink.kept()).into_owned();
-        let (mut before, mut after) = (roles::lines(&script, &self.ours), roles::lines(&found, &self.ours));
-        // Servers before 16 keep less of a membership than the newer one that their dump needs.
-        let keeps = |version: &str| major_of(version).is_some_and(|major| major >= 16);
-        if !keeps(&manifest.server_version) && keeps(&again.server_version) {
-            before.iter_mut().chain(&mut after).for_each(roles::plain_membership);
-        }
-        let mut differences = compare::lines(&before, &after);
-        let of = |manifest: &Manifest| -> Vec<Role> {
-            let roles = manifest.postgres.as_ref().map(|detail| detail.roles.clone()).unwrap_or_default();
-            roles.into_iter().filter(|role| role.name != self.ours).collect()
-        };
-        let (before, after) = (of(manifest), of(&again));
-        for role in &before {
-            match after.iter().find(|found| found.name == role.name) {
-                None => differences.push(format!("role {} is missing", role.name)),
-                Some(found) if found != role => {
-                    differences.push(format!("role {} has other rights or memberships", role.name));
-                }
-                Some(_) => {}
-            }
-        }
-        Proof {
-            restore: Some(restore),
-            objects: before.len() as u64,
-            bytes: script.len() as u64,
-            ..Proof::default()
-        }
-        .unless(differences)
-    }
-
-    /// Makes the roles and tablespaces of a script that the server did not take, by their names alone: databases can be
-    /// tried with them.
-    pub(in crate::drill) fn stand_ins(
-        &self,
-        setup: &Setup<'_>,
-        manifest: &Manifest,
-        files: &dyn Files,
-    ) -> Result<(), Fault> {
-        let mut session = self.session(setup, MAINTENANCE)?;
-        let roles = manifest.postgres.as_ref().map(|detail| detail.roles.as_slice()).unwrap_or_default();
-        for role in roles.iter().filter(|role| role.name != self.first_role) {
-            session.execute(&format!("CREATE ROLE {} NOLOGIN", quote_ident(&role.name)))?;
-        }
-        let Ok(script) = text(files) else { return Ok(()) };
-        let (mine, folders) = roles::for_scratch(&script, &self.first_role, self.dir.path());
-        roles::make_folders(&folders)
-            .map_err(|error| Fault::Cannot(Error::from_io("cannot make folders for tablespaces", error)))?;
-        for line in mine.lines().filter(|line| line.starts_with("CREATE TABLESPACE ")) {
-            session.execute(line.trim_end_matches(';'))?;
-        }
-        Ok(())
-    }
-
     /// Restores a database, reads it back and compares it. It is dropped afterwards.
-    pub(in crate::drill) fn database(
-        &self,
-        setup: &Setup<'_>,
-        manifest: &Manifest,
-        files: &dyn Files,
-        name: &str,
-        roles: &[Role],
-        meddle: Option<Meddle<'_>>,
-    ) -> Proven {
-        require_digested(manifest)?;
-        self.require_extensions(setup, manifest)?;
-        self.drop_database(setup, name)?;
-        let proven = self.restore_and_compare(setup, manifest, files, name, roles, meddle);
+    pub(in crate::drill) fn database(&self, setup: &Setup<'_>, of: &Database<'_>) -> Proven {
+        require_digested(of.manifest)?;
+        self.require_extensions(setup, of.manifest)?;
+        self.drop_database(setup, of.name)?;
+        let proven = self.restore_and_compare(setup, of);
         // What cannot be dropped goes with the server; that it cannot be is no verdict on the backup.
-        let _: Result<(), Fault> = self.drop_database(setup, name);
+        let _: Result<(), Fault> = self.drop_database(setup, of.name);
         proven
     }
 
-    fn restore_and_compare(
-        &self,
-        setup: &Setup<'_>,
-        manifest: &Manifest,
-        files: &dyn Files,
-        name: &str,
-        roles: &[Role],
-        meddle: Option<Meddle<'_>>,
-    ) -> Proven {
+    fn restore_and_compare(&self, setup: &Setup<'_>, of: &Database<'_>) -> Proven {
+        let Database { manifest, files, name, roles, damage } = *of;
         let begin = Instant::now();
         let options = Options::default();
         restore::restore(
@@ -234,7 +144,7 @@ impl Scratch {
             &|text| (setup.notice)(text),
         )?;
         let restore = begin.elapsed();
-        self.meddle(setup, name, meddle)?;
+        inflict(damage, |sql| self.session(setup, name)?.execute(sql).map(drop))?;
         let sink = Nowhere::with_toc(DUMP);
         let again = self.dump(setup, name, true, &sink)?;
         require_understood(&again)?;
@@ -250,7 +160,7 @@ impl Scratch {
             differences.extend(missing);
             if !other.is_empty() {
                 let toc = sink.toc();
-                differences.extend(self.definitions(setup, manifest, files, roles, &restored, &other, &toc)?);
+                differences.extend(self.definitions(setup, of, &restored, &other, &toc)?);
             }
         }
         Proof::of(manifest, restore, notes).unless(differences)
@@ -258,17 +168,15 @@ impl Scratch {
 
     /// Servers write some definitions otherwise once they have been loaded (a check on a list of words, say). Whether that
     /// is all is seen by loading the stored definitions once more, without rows, and reading them back.
-    #[allow(clippy::too_many_arguments)]
     fn definitions(
         &self,
         setup: &Setup<'_>,
-        manifest: &Manifest,
-        files: &dyn Files,
-        roles: &[Role],
+        of: &Database<'_>,
         restored: &compare::Definitions,
         other: &[(String, String, String)],
         toc: &[TocEntry],
     ) -> Result<Vec<String>, Fault> {
+        let Database { manifest, files, roles, .. } = *of;
         let stored_toc = restore::read_toc(files)?;
         if !definitions::are_recorded(&stored_toc, manifest) {
             return Ok(vec![
@@ -331,44 +239,11 @@ impl Scratch {
         Ok(())
     }
 
-    fn meddle(&self, setup: &Setup<'_>, database: &str, meddle: Option<Meddle<'_>>) -> Result<(), Fault> {
-        meddled(meddle, &|sql| self.session(setup, database)?.execute(sql).map(drop))
-    }
-
-    /// Runs a script; the first error ends it. What it says is told without the statement, which may hold a password.
-    fn script(&self, setup: &Setup<'_>, sql: &str) -> Result<(), Fault> {
-        let client = self.server.client();
-        let connection = self.params.prepare(client.major)?;
-        let mut input = connection
-            .command(client.tool("psql"))
-            .args([
-                "-X",
-                "-q",
-                "-v",
-                "ON_ERROR_STOP=1",
-                "-v",
-                "VERBOSITY=terse",
-                "-o",
-                "/dev/null",
-                "-f",
-                "-",
-            ])
-            .arg("--dbname")
-            .arg(connection.conninfo(MAINTENANCE)?)
-            .env("PGCLIENTENCODING", "UTF8")
-            .item(GLOBALS)
-            .cancel(setup.cancel)
-            .spawn_input()?;
-        let fed = input.write_all(sql.as_bytes()).map_err(into_error);
-        fed.and_then(|()| input.finish().map(drop))?;
-        Ok(())
-    }
-
     /// Reads what the server has, as a backup would.
     fn dump(&self, setup: &Setup<'_>, item: &str, passwords: bool, sink: &Nowhere) -> Result<Manifest> {
         let host = Host::Socket(self.server.socket_dir());
         let config = PostgresConfig {
-            server: super::scratch_server(
+            server: scratch_server(
                 host,
                 self.server.port(),
                 &self.ours,
@@ -378,7 +253,7 @@ impl Scratch {
             include_system: true,
             role_passwords: if passwords { RolePasswords::Auto } else { RolePasswords::Never },
         };
-        let source = super::scratch_source(SourceKind::Postgres(config.clone()));
+        let source = scratch_source(SourceKind::Postgres(config.clone()));
         let item = Item { name: item.to_owned(), estimate: None, problem: None };
         Postgres::new(&source, &config)?.dump(&item, sink, setup.cancel)
     }
@@ -419,10 +294,4 @@ impl Scratch {
     pub(in crate::drill) fn death(&mut self) -> Option<Error> {
         self.server.death()
     }
-}
-
-fn text(files: &dyn Files) -> Result<String> {
-    String::from_utf8(files.read(GLOBALS_SQL)?).map_err(|_| {
-        Error::failed("the script of the roles is not in UTF-8, and names in it cannot be compared")
-    })
 }

@@ -1,11 +1,13 @@
 //! Definitions in the tables of contents of two dumps.
 
-use super::compare;
-use crate::source::{
-    manifest::Manifest,
-    postgres::{
-        SchemaObject,
-        archive::{self, TocEntry},
+use crate::{
+    drill::prove::compare,
+    source::{
+        manifest::Manifest,
+        postgres::{
+            SchemaObject,
+            archive::{self, TocEntry},
+        },
     },
 };
 

@@ -1,8 +1,12 @@
 //! `@globals` of MySQL and MariaDB: statements of grants, what they need to exist, and what is compared.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::source::mysql::session::quote_ident;
+
 /// What a grant on something inside a database needs there, so that an empty server takes it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Stub {
+enum Stub {
     /// A table with at least these columns.
     Table { database: String, table: String, columns: Vec<String> },
     /// A stored procedure.
@@ -11,8 +15,76 @@ pub(super) enum Stub {
     Function { database: String, name: String },
 }
 
+/// Databases that every server has.
+const SYSTEM: [&str; 4] = ["information_schema", "mysql", "performance_schema", "sys"];
+
+/// Stand-ins for what the grants of a script are on.
+#[derive(Debug, Default)]
+pub(super) struct Stubs {
+    databases: BTreeSet<String>,
+    /// Columns by database and table.
+    tables: BTreeMap<(String, String), BTreeSet<String>>,
+    /// Statements that make procedures and functions.
+    routines: BTreeSet<String>,
+}
+
+impl Stubs {
+    /// What this script needs and an empty server does not have.
+    pub(super) fn of(script: &str) -> Self {
+        let mut stubs = Self::default();
+        let place = |database: &str, name: &str| format!("{}.{}", quote_ident(database), quote_ident(name));
+        for stub in script.lines().filter_map(stub) {
+            let database = match stub {
+                Stub::Table { ref database, .. }
+                | Stub::Procedure { ref database, .. }
+                | Stub::Function { ref database, .. } => database.clone(),
+            };
+            if SYSTEM.contains(&database.as_str()) {
+                continue;
+            }
+            match stub {
+                Stub::Table { table, columns, .. } => {
+                    stubs.tables.entry((database.clone(), table)).or_default().extend(columns);
+                }
+                Stub::Procedure { name, .. } => {
+                    stubs
+                        .routines
+                        .insert(format!("CREATE PROCEDURE {}() BEGIN END", place(&database, &name)));
+                }
+                Stub::Function { name, .. } => {
+                    let place = place(&database, &name);
+                    stubs
+                        .routines
+                        .insert(format!("CREATE FUNCTION {place}() RETURNS INT DETERMINISTIC RETURN 1"));
+                }
+            }
+            stubs.databases.insert(database);
+        }
+        stubs
+    }
+
+    /// The databases that are made for them.
+    pub(super) fn databases(&self) -> impl Iterator<Item = &str> {
+        self.databases.iter().map(String::as_str)
+    }
+
+    /// The statements that make them all.
+    pub(super) fn statements(&self) -> Vec<String> {
+        let databases = self.databases().map(|database| format!("CREATE DATABASE {}", quote_ident(database)));
+        let tables = self.tables.iter().map(|((database, table), columns)| {
+            let mut list: Vec<String> =
+                columns.iter().map(|column| format!("{} INT", quote_ident(column))).collect();
+            if list.is_empty() {
+                list.push("a INT".to_owned());
+            }
+            format!("CREATE TABLE {}.{} ({})", quote_ident(database), quote_ident(table), list.join(", "))
+        });
+        databases.chain(tables).chain(self.routines.iter().cloned()).collect()
+    }
+}
+
 /// What a statement is about, if it is about something inside a database: `GRANT SELECT (`a`) ON `d`.`t` TO …`.
-pub(super) fn stub(statement: &str) -> Option<Stub> {
+fn stub(statement: &str) -> Option<Stub> {
     let rest = statement.strip_prefix("GRANT ")?;
     let on = outside_quotes(rest, " ON ")?;
     let (privileges, place) = (&rest[..on], &rest[on + " ON ".len()..]);
@@ -110,6 +182,24 @@ mod tests {
     fn table(database: &str, table: &str, columns: &[&str]) -> Option<Stub> {
         let columns = columns.iter().map(|&column| column.to_owned()).collect();
         Some(Stub::Table { database: database.into(), table: table.into(), columns })
+    }
+
+    #[test]
+    fn everything_that_grants_need_is_made_once() {
+        let script = "GRANT SELECT (`b`) ON `d`.`t` TO `u`@`%`;\nGRANT UPDATE (`a`, `b`) ON `d`.`t` TO `v`@`%`;\n\
+            GRANT DELETE ON `d`.`whole` TO `u`@`%`;\nGRANT EXECUTE ON PROCEDURE `d`.`p` TO `u`@`%`;\n\
+            GRANT EXECUTE ON PROCEDURE `d`.`p` TO `v`@`%`;\nGRANT SELECT ON `mysql`.`user` TO `u`@`%`;\n";
+        let stubs = Stubs::of(script);
+        assert_eq!(stubs.databases().collect::<Vec<_>>(), ["d"]);
+        assert_eq!(
+            stubs.statements(),
+            [
+                "CREATE DATABASE `d`",
+                "CREATE TABLE `d`.`t` (`a` INT, `b` INT)",
+                "CREATE TABLE `d`.`whole` (a INT)",
+                "CREATE PROCEDURE `d`.`p`() BEGIN END",
+            ]
+        );
     }
 
     #[test]

@@ -1,0 +1,175 @@
+//! Proving databases and accounts of a MySQL or MariaDB server.
+
+mod accounts;
+mod globals;
+
+use std::{path::PathBuf, time::Instant};
+
+use super::{
+    Database, Fault, Proof, Proven, Setup, compare, free_name, inflict, require_digested, require_understood,
+    scratch_server, scratch_source, sink::Nowhere,
+};
+use crate::{
+    config::{Host, MysqlConfig, SourceKind},
+    drill::{
+        ScratchDir,
+        mysql::{MysqlServer, ServerPrograms},
+    },
+    error::{Error, Result},
+    source::{
+        Item, Source,
+        manifest::Manifest,
+        mysql::{
+            Detail, Mysql,
+            clients::{Client, Clients, Flavour, Version},
+            connect::ConnectParams,
+            restore::{self, Target},
+            session::{Session, quote_ident, quote_text},
+        },
+        restore::Options,
+    },
+};
+
+/// Accounts that servers make for themselves and need.
+const NEEDED: [&str; 5] = ["mysql.sys", "mysql.session", "mysql.infoschema", "mariadb.sys", "PUBLIC"];
+
+/// A scratch server whose only account is ours until the source's are there.
+pub(in crate::drill) struct Scratch {
+    // The server must be gone before its folder: fields are dropped in this order.
+    server: MysqlServer,
+    client: Client,
+    clients: Clients,
+    params: ConnectParams,
+    ours: String,
+    _dir: ScratchDir,
+}
+
+fn detail(manifest: &Manifest) -> Result<&Detail> {
+    manifest.mysql.as_ref().ok_or_else(|| Error::failed("the manifest says nothing of a MySQL server"))
+}
+
+/// Family and version of the server that a snapshot needs.
+pub(in crate::drill) fn version(manifest: &Manifest) -> Result<(Flavour, Version)> {
+    let text = manifest.server_version.split_whitespace().nth(1).unwrap_or_default();
+    let version = Version::find(text).or_else(|| Version::find(&manifest.server_version));
+    let unknown = || Error::failed("the manifest does not say of which version the server was");
+    Ok((detail(manifest)?.flavour, version.ok_or_else(unknown)?))
+}
+
+/// The client for a server: from the configured folders, or from where it usually is.
+fn clients(dirs: &[PathBuf], flavour: Flavour, version: Version) -> Result<(Clients, Client)> {
+    let named = Clients::find(dirs);
+    if let Ok(client) = named.choose(flavour, version) {
+        let client = client.clone();
+        return Ok((named, client));
+    }
+    let usual = Clients::find(&[]);
+    let client = usual.choose(flavour, version)?.clone();
+    Ok((usual, client))
+}
+
+impl Scratch {
+    /// Starts an empty server like the one of the manifest.
+    pub(in crate::drill) fn start(
+        setup: &Setup<'_>,
+        manifest: &Manifest,
+        globals: Option<&Manifest>,
+    ) -> Result<Self, Fault> {
+        let (flavour, version) = version(manifest)?;
+        let programs = ServerPrograms::of_line(flavour, version, &setup.dirs()).map_err(Fault::Cannot)?;
+        let (clients, client) = clients(&setup.dirs(), flavour, version).map_err(Fault::Cannot)?;
+        let dir = ScratchDir::new(setup.drill.dir.as_deref()).map_err(Fault::Cannot)?;
+        let case = detail(manifest)?.lower_case_table_names;
+        let server = MysqlServer::start_with(&programs, Some(case), dir.path(), setup.cancel)
+            .map_err(|error| Fault::Cannot(error.context("a scratch server cannot be started")))?;
+        let known = globals.and_then(|globals| globals.mysql.as_ref());
+        let known = known.map(|detail| detail.accounts.as_slice()).unwrap_or_default();
+        let ours = free_name(known.iter().map(|account| account.user.as_str()));
+        let params = ConnectParams { user: Some(ours.clone()), ..server.params() };
+        let scratch = Self { server, client, clients, params, ours, _dir: dir };
+        scratch
+            .take_over(setup)
+            .map_err(|error| Fault::Cannot(error.context("a scratch server cannot be prepared")))?;
+        Ok(scratch)
+    }
+
+    /// Makes an account of ours that may do everything, and removes those that a new server has.
+    fn take_over(&self, setup: &Setup<'_>) -> Result<()> {
+        let ours = format!("{}@'localhost'", quote_text(&self.ours));
+        let connection = self.server.params().prepare(&self.client)?;
+        let root = Session::new(&connection, setup.cancel);
+        root.query(&format!("CREATE USER {ours}"))?;
+        root.query(&format!("GRANT ALL PRIVILEGES ON *.* TO {ours} WITH GRANT OPTION"))?;
+        // How the right to log in for others is written differs; only few accounts have been granted it.
+        for anybody in ["''@''", "''@'%'"] {
+            let _ = root.query(&format!("GRANT PROXY ON {anybody} TO {ours} WITH GRANT OPTION"));
+        }
+        let connection = self.params.prepare(&self.client)?;
+        let session = Session::new(&connection, setup.cancel);
+        let accounts: Vec<[String; 2]> = session.rows("SELECT User, Host FROM mysql.user")?;
+        for [user, host] in accounts {
+            if user != self.ours && !NEEDED.contains(&user.as_str()) {
+                session.query(&format!("DROP USER {}@{}", quote_text(&user), quote_text(&host)))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Restores a database, reads it back and compares it. It is dropped afterwards.
+    pub(in crate::drill) fn database(&self, setup: &Setup<'_>, of: &Database<'_>) -> Proven {
+        require_digested(of.manifest)?;
+        let proven = self.restore_and_compare(setup, of);
+        // What cannot be dropped goes with the server.
+        let _: Result<(), Error> =
+            self.query(setup, &format!("DROP DATABASE IF EXISTS {}", quote_ident(of.name)));
+        proven
+    }
+
+    fn restore_and_compare(&self, setup: &Setup<'_>, of: &Database<'_>) -> Proven {
+        let Database { manifest, files, name, damage, .. } = *of;
+        let begin = Instant::now();
+        let target = Target { params: self.params.clone(), database: name.to_owned() };
+        let options = Options::default();
+        restore::restore(manifest, files, &target, &self.clients, &options, setup.cancel, &|text| {
+            (setup.notice)(text)
+        })?;
+        let restore = begin.elapsed();
+        inflict(damage, |sql| self.query(setup, &format!("USE {}; {sql}", quote_ident(name))))?;
+        let again = self.dump(setup, name, &Nowhere::default())?;
+        require_understood(&again)?;
+        let mut differences = compare::objects(&manifest.objects, &again.objects);
+        differences.extend(compare::mysql(detail(manifest)?, detail(&again)?));
+        Proof::of(manifest, restore, Vec::new()).unless(differences)
+    }
+
+    fn query(&self, setup: &Setup<'_>, sql: &str) -> Result<()> {
+        let connection = self.params.prepare(&self.client)?;
+        Session::new(&connection, setup.cancel).query(sql).map(drop)
+    }
+
+    /// Reads what the server has, as a backup would.
+    fn dump(&self, setup: &Setup<'_>, item: &str, sink: &Nowhere) -> Result<Manifest> {
+        let host = Host::Socket(self.server.socket());
+        let config = MysqlConfig {
+            server: scratch_server(
+                host,
+                3306,
+                &self.ours,
+                self.client.dump.parent().map(PathBuf::from).into_iter().collect(),
+            ),
+        };
+        let source = scratch_source(SourceKind::Mysql(config.clone()));
+        let item = Item { name: item.to_owned(), estimate: None, problem: None };
+        Mysql::new(&source, &config)?.dump(&item, sink, setup.cancel)
+    }
+
+    /// Whether the server has ended.
+    pub(in crate::drill) fn is_dead(&self) -> bool {
+        self.server.is_dead()
+    }
+
+    /// Why the server no longer runs, if it does not.
+    pub(in crate::drill) fn death(&mut self) -> Option<Error> {
+        self.server.death()
+    }
+}

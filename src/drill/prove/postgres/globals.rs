@@ -1,0 +1,130 @@
+//! Proving the roles of a PostgreSQL server.
+
+use std::{io::Write, time::Instant};
+
+use super::{MAINTENANCE, Scratch, roles};
+use crate::{
+    drill::prove::{Fault, Proof, Proven, Setup, compare, inflict, sink::Nowhere},
+    error::{Error, Result},
+    source::{
+        Files, GLOBALS,
+        manifest::Manifest,
+        postgres::{GLOBALS_SQL, Role, clients::major_of, psql::quote_ident},
+    },
+    stream::child::into_error,
+};
+
+impl Scratch {
+    /// Feeds it the roles, and compares what it then has.
+    pub(in crate::drill) fn globals(
+        &self,
+        setup: &Setup<'_>,
+        manifest: &Manifest,
+        files: &dyn Files,
+        damage: Option<&str>,
+    ) -> Proven {
+        let begin = Instant::now();
+        let script = text(files).map_err(|error| match error.summary().contains("UTF-8") {
+            true => Fault::Cannot(error),
+            false => error.into(),
+        })?;
+        let (mine, folders) = roles::for_scratch(&script, &self.first_role, self.dir.path());
+        roles::make_folders(&folders)
+            .map_err(|error| Fault::Cannot(Error::from_io("cannot make folders for tablespaces", error)))?;
+        self.script(setup, &mine)?;
+        let restore = begin.elapsed();
+        inflict(damage, |sql| self.session(setup, MAINTENANCE)?.execute(sql).map(drop))?;
+        let detail = manifest.postgres.as_ref();
+        let passwords = detail.and_then(|detail| detail.role_passwords).unwrap_or(true);
+        let sink = Nowhere::keeping(GLOBALS_SQL);
+        let again = self.dump(setup, GLOBALS, passwords, &sink)?;
+        let found = String::from_utf8_lossy(&sink.kept()).into_owned();
+        let (mut before, mut after) = (roles::lines(&script, &self.ours), roles::lines(&found, &self.ours));
+        // Servers before 16 keep less of a membership than the newer one that their dump needs.
+        let keeps = |version: &str| major_of(version).is_some_and(|major| major >= 16);
+        if !keeps(&manifest.server_version) && keeps(&again.server_version) {
+            before.iter_mut().chain(&mut after).for_each(roles::plain_membership);
+        }
+        let mut differences = compare::lines(&before, &after);
+        let of = |manifest: &Manifest| -> Vec<Role> {
+            let roles = manifest.postgres.as_ref().map(|detail| detail.roles.clone()).unwrap_or_default();
+            roles.into_iter().filter(|role| role.name != self.ours).collect()
+        };
+        let (before, after) = (of(manifest), of(&again));
+        for role in &before {
+            match after.iter().find(|found| found.name == role.name) {
+                None => differences.push(format!("role {} is missing", role.name)),
+                Some(found) if found != role => {
+                    differences.push(format!("role {} has other rights or memberships", role.name));
+                }
+                Some(_) => {}
+            }
+        }
+        Proof {
+            restore: Some(restore),
+            objects: before.len() as u64,
+            bytes: script.len() as u64,
+            ..Proof::default()
+        }
+        .unless(differences)
+    }
+
+    /// Makes the roles and tablespaces of a script that the server did not take, by their names alone: databases can be
+    /// tried with them.
+    pub(in crate::drill) fn stand_ins(
+        &self,
+        setup: &Setup<'_>,
+        manifest: &Manifest,
+        files: &dyn Files,
+    ) -> Result<(), Fault> {
+        let mut session = self.session(setup, MAINTENANCE)?;
+        let roles = manifest.postgres.as_ref().map(|detail| detail.roles.as_slice()).unwrap_or_default();
+        for role in roles.iter().filter(|role| role.name != self.first_role) {
+            session.execute(&format!("CREATE ROLE {} NOLOGIN", quote_ident(&role.name)))?;
+        }
+        let Ok(script) = text(files) else { return Ok(()) };
+        let (mine, folders) = roles::for_scratch(&script, &self.first_role, self.dir.path());
+        roles::make_folders(&folders)
+            .map_err(|error| Fault::Cannot(Error::from_io("cannot make folders for tablespaces", error)))?;
+        for line in mine.lines().filter(|line| line.starts_with("CREATE TABLESPACE ")) {
+            session.execute(line.trim_end_matches(';'))?;
+        }
+        Ok(())
+    }
+
+    /// Runs a script; the first error ends it. What it says is told without the statement, which may hold a password.
+    fn script(&self, setup: &Setup<'_>, sql: &str) -> Result<(), Fault> {
+        let client = self.server.client();
+        let connection = self.params.prepare(client.major)?;
+        let mut input = connection
+            .command(client.tool("psql"))
+            .args([
+                "-X",
+                "-q",
+                "-v",
+                "ON_ERROR_STOP=1",
+                "-v",
+                "VERBOSITY=terse",
+                "-o",
+                "/dev/null",
+                "-f",
+                "-",
+            ])
+            .arg("--dbname")
+            .arg(connection.conninfo(MAINTENANCE)?)
+            .env("PGCLIENTENCODING", "UTF8")
+            .item(GLOBALS)
+            .cancel(setup.cancel)
+            .spawn_input()?;
+        let fed = input.write_all(sql.as_bytes()).map_err(into_error);
+        fed.and_then(|()| input.finish().map(drop))?;
+        Ok(())
+    }
+}
+
+/// The script of the roles.
+pub(super) fn text(files: &dyn Files) -> Result<String> {
+    String::from_utf8(files.read(GLOBALS_SQL)?).map_err(|_| {
+        Error::failed("the script of the roles is not in UTF-8, and names in it cannot be compared")
+    })
+}
