@@ -414,6 +414,34 @@ install_rclone() {
     }
 }
 
+# ensure_cargo_deb: makes packages for Debian.
+ensure_cargo_deb() {
+    PATH="$TIK_BACKUP_TOOLS/cargo-deb/bin:$PATH"
+    cargo deb --version >/dev/null 2>&1 || with_tools_lock install_cargo_deb
+}
+
+install_cargo_deb() {
+    local root=$TIK_BACKUP_TOOLS/cargo-deb target=$TIK_BACKUP_TOOLS/cargo-deb-target status=0
+    ! cargo deb --version >/dev/null 2>&1 || return 0
+    say "compiling cargo-deb into $root"
+    # It is used once in a while: a fast compilation is worth more than a fast program.
+    quietly cargo install cargo-deb --version '^3' --locked --debug --root "$root" --target-dir "$target" || status=1
+    rm -rf "$target"
+    [ "$status" = 0 ] || warn "cargo could not install cargo-deb"
+    return "$status"
+}
+
+# ensure_systemd_tools: a throwaway machine with a systemd of its own, and what checks units.
+ensure_systemd_tools() {
+    command -v systemd-nspawn >/dev/null && command -v systemd-analyze >/dev/null ||
+        with_tools_lock ensure_apt systemd systemd-container
+}
+
+# ensure_nix: reads and evaluates the files of nix/; nothing is ever built with it.
+ensure_nix() {
+    command -v nix-instantiate >/dev/null || with_tools_lock ensure_apt nix-bin
+}
+
 # find_mongo_tools: MongoDB's own mongodump and mongorestore. Debian has no package of them, so they are used where
 # they are and not installed, not even in CI.
 find_mongo_tools() {

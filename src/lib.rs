@@ -11,6 +11,7 @@ pub mod drill;
 pub mod error;
 pub mod history;
 pub mod output;
+mod owner;
 pub mod report;
 pub mod repository;
 pub mod restore;

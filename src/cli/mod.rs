@@ -8,11 +8,13 @@ mod config;
 mod demo;
 mod discover;
 mod drill;
+mod generate;
 mod init;
 mod prune;
 mod restore;
 mod snapshots;
 mod status;
+mod systemd;
 mod watch;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -78,6 +80,11 @@ enum Command {
     /// Check the configuration
     #[command(subcommand)]
     Config(config::Command),
+    /// Write the units and timers that run all this on a host with systemd
+    Systemd(systemd::Args),
+    /// Write manual pages and completions for shells, for packages
+    #[command(hide = true)]
+    Generate(generate::Args),
     /// Show the whole story on a throwaway server
     Demo(demo::Args),
 }
@@ -137,6 +144,8 @@ fn dispatch(command: Command, context: &Context) -> Result<u8> {
         Command::Accept(args) => accept::run(context, &args),
         Command::Alert(command) => alert::run(context, &command),
         Command::Config(command) => config::run(context, &command),
+        Command::Systemd(args) => systemd::run(context, &args),
+        Command::Generate(args) => generate::run(&args),
         Command::Demo(args) => demo::run(context, &args),
     }
 }

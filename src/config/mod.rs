@@ -14,10 +14,12 @@ mod mysql;
 mod patterns;
 mod postgres;
 mod reader;
+mod runbook;
 mod schema;
 mod secret;
 mod server;
 mod suggest;
+mod systemd;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -46,8 +48,10 @@ pub use mongodb::{MongodbConfig, MongodbConsistency};
 pub use mysql::MysqlConfig;
 pub use patterns::Patterns;
 pub use postgres::{PostgresConfig, RolePasswords};
+pub use runbook::{Contact, RunbookConfig};
 pub use secret::{Secret, SecretFile};
 pub use server::{Host, RootCertificates, ServerConfig, SslMode};
+pub use systemd::SystemdConfig;
 
 use crate::{
     error::{Error, Result},
@@ -81,6 +85,10 @@ pub struct Config {
     pub remind_every: Duration,
     /// How drills are made.
     pub drill: DrillConfig,
+    /// How the program runs as a service.
+    pub systemd: SystemdConfig,
+    /// What only people know and the runbook needs.
+    pub runbook: RunbookConfig,
     /// Who is told.
     pub alerts: Vec<AlertConfig>,
     /// The sources in the order of the file. May be empty: a repository can be inspected without any.

@@ -11,8 +11,10 @@ use super::{
     location::{self, RepositoryLocation},
     mongodb, mysql, postgres,
     reader::{Reader, text_fault},
+    runbook,
     secret::SecretFile,
     suggest::{is_secret_option, nearest},
+    systemd,
 };
 use crate::schedule::Calendar;
 
@@ -59,6 +61,13 @@ pub(super) fn read(document: &Document<'_>, path: PathBuf) -> Option<Config> {
     let base = Base { retention: &retention, anomalies: &anomalies, max_age, max_proof_age };
     let sources = read_sources(&mut root, &base);
     let drill = drill::read(root.table("drill"));
+    let systemd = systemd::read(root.table("systemd"));
+    let runbook = runbook::read(root.table("runbook"));
+    for name in &runbook.order {
+        if !sources.iter().any(|source| source.name.as_str() == name) {
+            root.problem("runbook.order", &format!("there is no source {name:?}"));
+        }
+    }
     let alerts = alerts::read(&mut root);
     root.finish();
     Some(Config {
@@ -71,6 +80,8 @@ pub(super) fn read(document: &Document<'_>, path: PathBuf) -> Option<Config> {
         max_proof_age,
         remind_every,
         drill,
+        systemd,
+        runbook,
         alerts,
         sources,
     })

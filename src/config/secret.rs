@@ -90,7 +90,32 @@ impl SecretFile {
         &self.key
     }
 
-    /// Reads the secret. One trailing newline is dropped.
+    /// Where it lies, unless it is a credential that only systemd knows.
+    pub fn path(&self) -> Option<&Path> {
+        match &self.place {
+            Place::File(path) => Some(path),
+            Place::Credential(_) => None,
+        }
+    }
+
+    /// The name of the systemd credential that takes the place of the file in a service: the key, with `.` for what
+    /// such a name must not hold. The same configuration so serves the services, which run as a user that may not read
+    /// the files, and root on the command line.
+    pub fn credential(&self) -> String {
+        let mut id = String::with_capacity(self.key.len());
+        for c in self.key.chars() {
+            match c {
+                '[' => id.push('.'),
+                ']' | '"' => {}
+                c if c.is_ascii_alphanumeric() || "._-".contains(c) => id.push(c),
+                _ => id.push('_'),
+            }
+        }
+        id
+    }
+
+    /// Reads the secret. One trailing newline is dropped. In a service with a credential of this name
+    /// ([`Self::credential`]) that is read.
     ///
     /// # Errors
     /// Exit code 2, naming the key and the file: it cannot be read, other users have access to it (not asked
@@ -102,7 +127,13 @@ impl SecretFile {
 
     fn load_with(&self, credentials: Option<&Path>) -> Result<Secret> {
         let path = match (&self.place, credentials) {
-            (Place::File(path), _) => path.clone(),
+            (Place::File(path), Some(directory)) => {
+                let handed = directory.join(self.credential());
+                // An empty one stands for a file that systemd did not find: its own path says which.
+                let is_handed = handed.metadata().is_ok_and(|metadata| metadata.len() > 0);
+                if is_handed { handed } else { path.clone() }
+            }
+            (Place::File(path), None) => path.clone(),
             (Place::Credential(name), Some(directory)) => directory.join(name),
             (Place::Credential(name), None) => {
                 let message = format!(

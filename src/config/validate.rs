@@ -3,7 +3,8 @@
 use std::{fs::File, path::Path};
 
 use super::{
-    AzurePrincipal, Config, RepositoryLocation, RootCertificates, ServerConfig, SourceConfig, SourceKind,
+    AzurePrincipal, Config, MysqlConfig, PostgresConfig, RepositoryConfig, RepositoryLocation,
+    RootCertificates, SecretFile, ServerConfig, SourceConfig, SourceKind,
 };
 use crate::error::{Error, Result};
 
@@ -18,15 +19,15 @@ impl Config {
         if matches!(repository.location, RepositoryLocation::File { .. }) {
             problems.extend(repository.location.load().err());
         }
-        problems.extend(repository.password_file.load().err());
-        problems.extend(repository.options_files.values().filter_map(|file| file.load().err()));
+        let secrets =
+            repository.secret_files().into_iter().skip_while(|file| file.key().ends_with("location_file"));
+        problems.extend(secrets.filter_map(|file| file.load().err()));
         for source in &self.sources {
-            match &source.kind {
-                SourceKind::Postgres(postgres) => check_server(source, &postgres.server, &mut problems),
-                SourceKind::Mysql(mysql) => check_server(source, &mysql.server, &mut problems),
-                SourceKind::Mongodb(mongodb) => problems.extend(mongodb.uri_file.load().err()),
-                SourceKind::AzureStorage(azure) => check_principal(&azure.principal, &mut problems),
-                SourceKind::Directory(_) => {}
+            problems.extend(source.secret_files().into_iter().filter_map(|file| file.load().err()));
+            if let SourceKind::Postgres(PostgresConfig { server, .. })
+            | SourceKind::Mysql(MysqlConfig { server, .. }) = &source.kind
+            {
+                check_certificates(source, server, &mut problems);
             }
         }
         for alert in &self.alerts {
@@ -43,17 +44,40 @@ impl Config {
     }
 }
 
-fn check_principal(principal: &AzurePrincipal, problems: &mut Vec<Error>) {
-    for file in [&principal.tenant_id_file, &principal.client_id_file, &principal.client_secret_file] {
-        problems.extend(file.load().err());
+impl RepositoryConfig {
+    /// All files with secrets that it names, that with the location first.
+    pub fn secret_files(&self) -> Vec<&SecretFile> {
+        let location = match &self.location {
+            RepositoryLocation::File { file, .. } => Some(file),
+            RepositoryLocation::Given(_) => None,
+        };
+        location.into_iter().chain([&self.password_file]).chain(self.options_files.values()).collect()
     }
 }
 
-fn check_server(source: &SourceConfig, server: &ServerConfig, problems: &mut Vec<Error>) {
-    problems.extend(server.password_file.as_ref().and_then(|file| file.load().err()));
-    if let Some(azure) = &server.azure {
-        check_principal(&azure.principal, problems);
+impl AzurePrincipal {
+    fn secret_files(&self) -> [&SecretFile; 3] {
+        [&self.tenant_id_file, &self.client_id_file, &self.client_secret_file]
     }
+}
+
+impl SourceConfig {
+    /// All files with secrets that it names.
+    pub fn secret_files(&self) -> Vec<&SecretFile> {
+        match &self.kind {
+            SourceKind::Postgres(PostgresConfig { server, .. })
+            | SourceKind::Mysql(MysqlConfig { server, .. }) => {
+                let principal = server.azure.iter().flat_map(|azure| azure.principal.secret_files());
+                server.password_file.iter().chain(principal).collect()
+            }
+            SourceKind::Mongodb(mongodb) => vec![&mongodb.uri_file],
+            SourceKind::AzureStorage(azure) => azure.principal.secret_files().to_vec(),
+            SourceKind::Directory(_) => Vec::new(),
+        }
+    }
+}
+
+fn check_certificates(source: &SourceConfig, server: &ServerConfig, problems: &mut Vec<Error>) {
     let root = match &server.sslrootcert {
         Some(RootCertificates::File(path)) => Some(path),
         _ => None,

@@ -38,7 +38,10 @@ pub use drill::Past;
 pub use rebuild::Rebuilt;
 pub use record::{RunBegin, RunEnd, RunRecord};
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    owner,
+};
 
 /// Name of the database in the state folder.
 pub const FILE: &str = "history.db";
@@ -91,6 +94,7 @@ impl History {
             .recursive(true)
             .mode(0o700)
             .create(state_dir.join(RUNNING))
+            .and_then(|()| owner::adopt_path(&state_dir.join(RUNNING)))
             .map_err(|e| cannot(&e))?;
         // While it is opened, so that two processes do not both set a damaged one aside.
         let gate = private_file(&state_dir.join("history.lock")).map_err(|e| cannot(&e))?;
@@ -173,7 +177,12 @@ impl History {
 
 /// Opens or creates a file that only its owner may read.
 fn private_file(path: &Path) -> std::io::Result<File> {
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+    let file =
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    if let Some(folder) = path.parent() {
+        owner::adopt(&file, File::open(folder)?)?;
+    }
+    Ok(file)
 }
 
 fn prepare(path: &Path, look: Look) -> rusqlite::Result<Connection> {

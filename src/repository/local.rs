@@ -16,7 +16,10 @@ use super::{
     guard::{self, Identity},
     retry::retry,
 };
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    owner,
+};
 
 /// Folder of a repository that holds lock files, which `rustic_core` does not know.
 const LOCKS: &str = "locks";
@@ -156,18 +159,24 @@ impl LocalStorage {
     fn create_tmp(&self, folder: &str, tmp: &str) -> io::Result<File> {
         let flags = OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY | OFlags::CLOEXEC;
         let open = || rfs::openat(&self.dir, tmp, flags, Mode::RUSR | Mode::WUSR);
-        match open() {
+        let file = match open() {
             Err(rustix::io::Errno::NOENT) => {
                 self.create_folder(folder)?;
-                Ok(open()?.into())
+                open()?
             }
-            other => Ok(other?.into()),
-        }
+            other => other?,
+        };
+        owner::adopt(&file, &self.dir)?;
+        Ok(file.into())
     }
 
     fn create_folder(&self, folder: &str) -> io::Result<()> {
         match rfs::mkdirat(&self.dir, folder, Mode::RWXU) {
-            Err(rustix::io::Errno::EXIST) | Ok(()) => Ok(()),
+            Err(rustix::io::Errno::EXIST) => Ok(()),
+            Ok(()) => {
+                let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+                owner::adopt(rfs::openat(&self.dir, folder, flags, Mode::empty())?, &self.dir)
+            }
             Err(e) => Err(e.into()),
         }
     }

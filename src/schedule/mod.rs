@@ -1,6 +1,7 @@
-//! When something is due: systemd's calendar expressions.
+//! When something is due: systemd's calendar expressions, and the units that act on them.
 
 mod calendar;
 mod component;
+pub mod units;
 
 pub use calendar::Calendar;

@@ -1,0 +1,364 @@
+# The units of systemd for a configuration, as `tik-backup systemd` writes them elsewhere, from the same data
+# (units.json). Only built-in functions are used, so that it can be evaluated without nixpkgs:
+#
+#   import ./units.nix { settings = builtins.fromTOML (builtins.readFile ./config.toml); executable = …; configFile = …; }
+#
+# The result maps the names of units to their sections: { "tik-backup-drill.timer" = { Unit = { … }; Timer = { … }; }; }
+{
+  settings,
+  executable,
+  configFile,
+}:
+let
+  inherit (builtins)
+    attrNames
+    attrValues
+    concatLists
+    concatStringsSep
+    elem
+    elemAt
+    filter
+    foldl'
+    fromJSON
+    genList
+    getAttr
+    hasAttr
+    head
+    isAttrs
+    isList
+    isString
+    length
+    listToAttrs
+    mapAttrs
+    match
+    readFile
+    removeAttrs
+    replaceStrings
+    split
+    stringLength
+    substring
+    tail
+    toString
+    ;
+
+  data = fromJSON (readFile ./units.json);
+  get = set: name: default: if hasAttr name set then getAttr name set else default;
+  hasPrefix = prefix: text: substring 0 (stringLength prefix) text == prefix;
+  optional = condition: value: if condition then [ value ] else [ ];
+  range = from: count: genList (index: index + from) count;
+
+  # `%` begins a specifier of systemd, `$` a variable in a command line.
+  percent = replaceStrings [ "%" ] [ "%%" ];
+  word =
+    text:
+    if match ".*[[:space:]\"'\\;].*" text != null then
+      "\"" + replaceStrings [ "\\" "\"" ] [ "\\\\" "\\\"" ] text + "\""
+    else
+      text;
+  literal = text: word (replaceStrings [ "$" ] [ "$$" ] (percent text));
+  command =
+    words:
+    concatStringsSep " " (
+      [
+        (literal (toString executable))
+        "--config"
+        (literal (toString configFile))
+      ]
+      ++ map (text: if text == "%i" then text else literal text) words
+    );
+
+  # systemd.unit(5), "String escaping".
+  mountUnit =
+    path:
+    let
+      parts = filter (part: isString part && part != "") (split "/" path);
+      bytes = text: genList (index: substring index 1 text) (stringLength text);
+      hex = [
+        "0" "1" "2" "3" "4" "5" "6" "7" "8" "9" "a" "b" "c" "d" "e" "f"
+      ];
+      # Characters in the order of their codes, from the space on; anything else in a mount point is refused.
+      printable = " !\"#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\\]^_`abcdefghijklmnopqrstuvwxyz{|}~";
+      code =
+        char:
+        let
+          found = filter (index: substring index 1 printable == char) (range 0 (stringLength printable));
+        in
+        if found == [ ] then
+          throw "tik-backup: `repository.mount` may hold printable ASCII characters only"
+        else
+          32 + head found;
+      escape =
+        char:
+        let
+          number = code char;
+        in
+        "\\x" + elemAt hex (number / 16) + elemAt hex (number - (number / 16) * 16);
+      one =
+        index: char:
+        if char == "/" then
+          "-"
+        else if match "[A-Za-z0-9:_.]" char != null && !(char == "." && index == 0) then
+          char
+        else
+          escape char;
+      joined = bytes (concatStringsSep "/" parts);
+    in
+    if parts == [ ] then
+      "-.mount"
+    else
+      concatStringsSep "" (genList (index: one index (elemAt joined index)) (length joined)) + ".mount";
+
+  # Settings with null are removed, later groups win.
+  group = names: foldl' merge { } (map (name: get data name { }) names);
+  merge =
+    old: new:
+    let
+      all = old // new;
+    in
+    removeAttrs all (filter (key: getAttr key all == null) (attrNames all));
+
+  # Secret files, as the credentials that stand for them.
+  secret =
+    prefix: table: key:
+    optional (hasAttr key table && isString table.${key} && !hasPrefix "credential:" table.${key}) {
+      id = "${prefix}.${key}";
+      path = table.${key};
+    };
+  secretsOf =
+    prefix: table: keys:
+    concatLists (map (secret prefix table) keys);
+
+  repository = settings.repository or { };
+  repositorySecrets =
+    secretsOf "repository" repository [
+      "location_file"
+      "password_file"
+    ]
+    ++ (
+      let
+        files = repository.options_files or { };
+      in
+      secretsOf "repository.options_files" files (attrNames files)
+    );
+  sourceSecrets =
+    name: source:
+    secretsOf "sources.${name}" source [
+      "password_file"
+      "uri_file"
+      "tenant_id_file"
+      "client_id_file"
+      "client_secret_file"
+    ];
+  alerts = settings.alerts or [ ];
+  alertSecrets = concatLists (
+    genList (
+      index:
+      secretsOf "alerts.${toString (index + 1)}" (elemAt alerts index) [
+        "url_file"
+        "topic_file"
+        "token_file"
+        "password_file"
+      ]
+    ) (length alerts)
+  );
+
+  systemd = settings.systemd or { };
+  stateDir = settings.state_dir or "/var/lib/tik-backup";
+  below = "/var/lib/";
+  state =
+    if
+      hasPrefix below stateDir && stringLength stateDir > stringLength below && match ".*[[:space:]].*" stateDir == null
+    then
+      {
+        settings = {
+          StateDirectory = percent (substring (stringLength below) (stringLength stateDir) stateDir);
+          StateDirectoryMode = "0700";
+        };
+        paths = [ ];
+      }
+    else
+      {
+        settings = { };
+        paths = [ stateDir ];
+      };
+  location = repository.location or "";
+  storage =
+    if repository ? mount then
+      [ repository.mount ]
+    else
+      optional (hasPrefix "/" location) location;
+
+  user = systemd.user or "tik-backup";
+  service =
+    {
+      name,
+      description,
+      groups,
+      words,
+      secrets ? [ ],
+      writable ? [ ],
+      without ? [ ],
+    }:
+    let
+      all = repositorySecrets ++ secrets ++ alertSecrets;
+      mounts = optional (repository ? mount) (mountUnit repository.mount);
+      paths = writable ++ state.paths ++ storage;
+    in
+    {
+      "tik-backup-${name}.service" = {
+        Unit =
+          {
+            Description = description;
+            Documentation = "man:tik-backup(1)";
+            Wants = [ "network-online.target" ] ++ mounts;
+            After = [ "network-online.target" ] ++ mounts;
+          }
+          // (if name == "alert@" then { } else { OnFailure = "tik-backup-alert@%n.service"; });
+        Service =
+          removeAttrs (group ([ "service" ] ++ groups)) without
+          // {
+            ExecStart = command words;
+            User = user;
+            Group = systemd.group or user;
+            MemoryMax = systemd.memory_max or "50%";
+            LoadCredential = map (file: "${file.id}:${percent file.path}") all;
+            SetCredential = map (file: "${file.id}:") all;
+          }
+          // state.settings
+          // (
+            if paths == [ ] then { } else { ReadWritePaths = map (path: word "-${percent path}") paths; }
+          );
+      };
+    };
+
+  timer = name: description: calendar: {
+    "tik-backup-${name}.timer" = {
+      Unit = {
+        Description = description;
+        PartOf = "tik-backup.target";
+      };
+      Timer = {
+        OnCalendar = calendar;
+        Persistent = "true";
+        RandomizedDelaySec = delay;
+        FixedRandomDelay = "true";
+      };
+    };
+  };
+
+  # Durations of the configuration are a sum of numbers with units; systemd reads them as they stand.
+  delay = systemd.randomized_delay or "600s";
+
+  sources = settings.sources or { };
+  source =
+    name: source:
+    let
+      isDirectory = source.kind or "" == "directory";
+      temporary = filter (path: hasPrefix "/tmp" path || hasPrefix "/var/tmp" path) (source.paths or [ ]);
+    in
+    service {
+      name = "source-${name}";
+      description = "Backup of ${name}";
+      groups = [ (if isDirectory then "directory" else "backup") ];
+      words = [
+        "backup"
+        name
+      ];
+      secrets = sourceSecrets name source;
+      without = optional (isDirectory && temporary != [ ]) "PrivateTmp";
+    }
+    // (
+      if source ? schedule then
+        timer "source-${name}" "Time to back up ${name}" source.schedule
+      else
+        { }
+    );
+
+  subset = systemd.check_subset or "5%";
+  jobs = [
+    {
+      name = "drill";
+      description = "Proof by restoring what was backed up";
+      schedule = "Sat 06:00";
+      words = [ "drill" ];
+      writable = optional (settings ? drill && settings.drill ? dir) settings.drill.dir;
+    }
+    {
+      name = "check";
+      description = "Check of the backup repository";
+      schedule = "Sun 10:00";
+      words = [ "check" ] ++ (
+        if subset == "none" then
+          [ ]
+        else
+          [
+            "--read-data-subset"
+            subset
+          ]
+      );
+    }
+    {
+      name = "prune";
+      description = "Removal of what no backup needs any more";
+      schedule = "Sun 14:00";
+      words = [ "prune" ];
+    }
+    {
+      name = "watch";
+      description = "Look at whether backups are late or unproven";
+      schedule = "hourly";
+      words = [ "watch" ];
+    }
+  ];
+  job =
+    {
+      name,
+      description,
+      schedule,
+      words,
+      writable ? [ ],
+    }:
+    let
+      calendar = get systemd name schedule;
+    in
+    service {
+      inherit name description words writable;
+      groups = [ name ];
+    }
+    // (if calendar == "never" then { } else timer name description calendar);
+
+  services =
+    foldl' (all: one: all // one) { } (
+      attrValues (mapAttrs source sources)
+      ++ map job jobs
+      ++ [
+        (service {
+          name = "init";
+          description = "Creation of the backup repository";
+          groups = [ "init" ];
+          words = [ "init" ];
+        })
+        (service {
+          name = "alert@";
+          description = "Alert that %i failed";
+          groups = [ "alert" ];
+          words = [
+            "alert"
+            "unit-failed"
+            "%i"
+          ];
+        })
+      ]
+    );
+  timers = filter (name: match ".*\\.timer" name != null) (attrNames services);
+in
+services
+// {
+  "tik-backup.target" = {
+    Unit = {
+      Description = "All timers of tik-backup";
+    }
+    // (if timers == [ ] then { } else { Wants = timers; });
+    Install.WantedBy = "timers.target";
+  };
+}

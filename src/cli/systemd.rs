@@ -1,0 +1,87 @@
+//! `tik-backup systemd`
+
+use std::path::PathBuf;
+
+use super::{Context, FOUND, SUCCESS};
+use crate::{
+    config::Config,
+    error::{Error, Result},
+    schedule::units::{self, Change, Changes, TARGET},
+};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Bring this folder up to date, for example /etc/systemd/system; without it the units are printed
+    #[arg(long, value_name = "DIR")]
+    output: Option<PathBuf>,
+    /// Change nothing; end with code 5 if the folder is not up to date
+    #[arg(long, requires = "output")]
+    check: bool,
+    /// The program's file that the units start [default: this one]
+    #[arg(long, value_name = "FILE")]
+    executable: Option<PathBuf>,
+}
+
+pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
+    let config = context.config()?;
+    let executable = match &args.executable {
+        Some(path) => path.clone(),
+        None => std::env::current_exe().map_err(|e| {
+            Error::failed("this program's own file is not known")
+                .because(&e)
+                .hint("name it with --executable")
+        })?,
+    };
+    let units = units::units(&config, &executable);
+    let Some(folder) = &args.output else {
+        let text = || units.iter().map(|unit| format!("# {}\n{}\n", unit.name, unit.text())).collect();
+        context.printer.result(&serde_json::json!({"units": units}), text)?;
+        return Ok(SUCCESS);
+    };
+    let changes = if args.check { units::compare(folder, &units)? } else { units::write(folder, &units)? };
+    let document: Vec<_> =
+        changes.iter().map(|(name, change)| serde_json::json!({"name": name, "change": change})).collect();
+    context
+        .printer
+        .result(&serde_json::json!({"folder": folder, "units": document}), || listing(&changes))?;
+    notices(context, &config);
+    let differs = changes.iter().any(|(_, change)| *change != Change::Unchanged);
+    if args.check {
+        return Ok(if differs { FOUND } else { SUCCESS });
+    }
+    if differs {
+        context.printer.notice(&format!(
+            "next: systemctl daemon-reload && systemctl enable --now {TARGET} && systemctl restart {TARGET}"
+        ));
+    }
+    Ok(SUCCESS)
+}
+
+fn listing(changes: &Changes) -> String {
+    changes.iter().map(|(name, change)| format!("{:<9} {name}\n", change.as_str())).collect()
+}
+
+/// What the units cannot do by themselves.
+fn notices(context: &Context, config: &Config) {
+    for source in units::without_timer(config) {
+        context
+            .printer
+            .notice(&format!("warning: no timer starts {source}: it has no `schedule` in the configuration"));
+    }
+    if config.alerts.is_empty() {
+        context.printer.notice("warning: nobody is told of failures: the configuration has no [[alerts]]");
+    }
+    let user = &config.systemd.user;
+    if user_is_missing(user) {
+        context.printer.notice(&format!(
+            "warning: there is no user {user}; as root: useradd --system --user-group --home-dir {} --shell /usr/sbin/nologin {user}",
+            config.state_dir.display()
+        ));
+    }
+}
+
+/// Whether no user of this name is known, as far as that can be found out: `getent` asks everything that logins ask.
+fn user_is_missing(user: &str) -> bool {
+    let output = std::process::Command::new("getent").args(["passwd", "--", user]).output();
+    output.is_ok_and(|output| output.status.code() == Some(2))
+}

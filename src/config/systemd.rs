@@ -1,0 +1,124 @@
+//! `[systemd]`: what the units are made of beyond what the other sections say.
+
+use std::time::Duration;
+
+use super::reader::Reader;
+use crate::schedule::Calendar;
+
+/// So long timers are spread, so that not every host asks the same storage at the same second.
+const RANDOMIZED_DELAY: Duration = Duration::from_secs(10 * 60);
+
+/// How the program runs as a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SystemdConfig {
+    /// The user that the services run as.
+    pub user: String,
+    /// The group; the user's name unless something else is said.
+    pub group: String,
+    /// When drills are made; absent for never.
+    pub drill: Option<Calendar>,
+    /// When the repository is checked; absent for never.
+    pub check: Option<Calendar>,
+    /// How much of the packs a check reads: a value of `check --read-data-subset`.
+    pub check_subset: Option<String>,
+    /// When space is freed; absent for never.
+    pub prune: Option<Calendar>,
+    /// When it is looked whether anything is late; absent for never.
+    pub watch: Option<Calendar>,
+    /// Within this time after its moment a timer starts, at a point that stays the same for a host.
+    pub randomized_delay: Duration,
+    /// The most memory that a service may take, as in systemd's `MemoryMax=`.
+    pub memory_max: String,
+}
+
+impl Default for SystemdConfig {
+    fn default() -> Self {
+        let calendar = |text: &str| text.parse().ok();
+        Self {
+            user: "tik-backup".to_owned(),
+            group: "tik-backup".to_owned(),
+            drill: calendar("Sat 06:00"),
+            check: calendar("Sun 10:00"),
+            check_subset: Some("5%".to_owned()),
+            prune: calendar("Sun 14:00"),
+            watch: calendar("hourly"),
+            randomized_delay: RANDOMIZED_DELAY,
+            memory_max: "50%".to_owned(),
+        }
+    }
+}
+
+/// Reads the section.
+pub(super) fn read(mut reader: Reader<'_>) -> SystemdConfig {
+    let defaults = SystemdConfig::default();
+    let user = account(&mut reader, "user");
+    let group = account(&mut reader, "group").or_else(|| user.clone()).unwrap_or(defaults.group);
+    let config = SystemdConfig {
+        user: user.unwrap_or(defaults.user),
+        group,
+        drill: calendar(&mut reader, "drill", defaults.drill),
+        check: calendar(&mut reader, "check", defaults.check),
+        check_subset: subset(&mut reader, defaults.check_subset),
+        prune: calendar(&mut reader, "prune", defaults.prune),
+        watch: calendar(&mut reader, "watch", defaults.watch),
+        randomized_delay: reader
+            .duration("randomized_delay", Duration::ZERO..=Duration::from_secs(86_400))
+            .unwrap_or(defaults.randomized_delay),
+        memory_max: memory(&mut reader).unwrap_or(defaults.memory_max),
+    };
+    reader.finish();
+    config
+}
+
+fn account(reader: &mut Reader<'_>, key: &'static str) -> Option<String> {
+    let name = reader.string(key)?;
+    let valid = name.len() <= 31
+        && name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c));
+    if !valid {
+        reader.problem(key, "must be the name of a user or group of this machine");
+        return None;
+    }
+    Some(name)
+}
+
+/// A calendar expression, or "never".
+fn calendar(reader: &mut Reader<'_>, key: &'static str, default: Option<Calendar>) -> Option<Calendar> {
+    if !reader.has(key) {
+        // Asked for, so that it counts as known.
+        reader.string(key);
+        return default;
+    }
+    let text = reader.string(key)?;
+    if text == "never" {
+        return None;
+    }
+    text.parse().map_err(|fault: String| reader.problem(key, &fault)).ok()
+}
+
+fn subset(reader: &mut Reader<'_>, default: Option<String>) -> Option<String> {
+    let Some(text) = reader.string("check_subset") else { return default };
+    if text == "none" {
+        return None;
+    }
+    let valid = text
+        .strip_suffix('%')
+        .and_then(|number| number.parse::<f64>().ok())
+        .is_some_and(|n| n > 0.0 && n <= 100.0);
+    if !valid {
+        reader.problem("check_subset", "must be a part of the packs such as \"5%\", or \"none\"");
+    }
+    Some(text)
+}
+
+fn memory(reader: &mut Reader<'_>) -> Option<String> {
+    let text = reader.string("memory_max")?;
+    let digits = text.trim_end_matches(['%', 'K', 'M', 'G', 'T']);
+    let valid = text == "infinity"
+        || (text.len() - digits.len() <= 1 && digits.parse::<u64>().is_ok_and(|number| number > 0));
+    if !valid {
+        reader.problem("memory_max", "must be a size for systemd such as \"2G\" or \"50%\", or \"infinity\"");
+        return None;
+    }
+    Some(text)
+}

@@ -1,0 +1,238 @@
+//! The units of systemd that run the program: one service and timer for each source, and those that look after the
+//! whole. `nix/modules/backup/units.nix` makes the same from the same data, `nix/modules/backup/units.json`, on NixOS.
+
+mod folder;
+mod service;
+
+use std::path::{Path, PathBuf};
+
+use serde::{Serialize, Serializer, ser::SerializeMap};
+
+pub use folder::{Change, Changes, compare, write};
+
+use super::Calendar;
+use crate::config::{Config, RepositoryLocation, SecretFile, SourceConfig, SourceKind};
+use service::Service;
+
+/// What every unit's name begins with.
+pub const PREFIX: &str = "tik-backup-";
+/// The target that all timers belong to.
+pub const TARGET: &str = "tik-backup.target";
+/// The first line of what this module writes; only files with it are ever replaced or removed.
+const MARK: &str =
+    "# Written by `tik-backup systemd`; changes belong into the configuration, or into `systemctl edit`.";
+
+/// Settings in order; one with several values stands on several lines.
+pub type Settings = Vec<(String, Vec<String>)>;
+
+/// A unit file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unit {
+    /// Name of the file.
+    pub name: String,
+    /// The sections in order.
+    pub sections: Vec<(&'static str, Settings)>,
+}
+
+impl Unit {
+    /// The file's text.
+    pub fn text(&self) -> String {
+        let mut text = format!("{MARK}\n");
+        for (section, settings) in &self.sections {
+            text.push_str(&format!("\n[{section}]\n"));
+            for (key, values) in settings {
+                for value in values {
+                    text.push_str(&format!("{key}={value}\n"));
+                }
+            }
+        }
+        text
+    }
+}
+
+/// As `{"name": …, "sections": {"Unit": {"Description": "…"}}}`; a setting with several values is a list.
+impl Serialize for Unit {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        struct Section<'a>(&'a Settings);
+        impl Serialize for Section<'_> {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                let mut map = serializer.serialize_map(Some(self.0.len()))?;
+                for (key, values) in self.0 {
+                    match values.as_slice() {
+                        [value] => map.serialize_entry(key, value)?,
+                        values => map.serialize_entry(key, values)?,
+                    }
+                }
+                map.end()
+            }
+        }
+        struct Sections<'a>(&'a Unit);
+        impl Serialize for Sections<'_> {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer
+                    .collect_map(self.0.sections.iter().map(|(name, settings)| (name, Section(settings))))
+            }
+        }
+        let mut map = serializer.serialize_map(Some(2))?;
+        map.serialize_entry("name", &self.name)?;
+        map.serialize_entry("sections", &Sections(self))?;
+        map.end()
+    }
+}
+
+/// All units for a configuration. `executable` is the program's own file.
+pub fn units(config: &Config, executable: &Path) -> Vec<Unit> {
+    let maker = Maker { config, executable };
+    let mut units = Vec::new();
+    for source in &config.sources {
+        let name = format!("source-{}", source.name);
+        units.push(maker.source(&name, source));
+        if let Some(schedule) = &source.schedule {
+            units.push(maker.timer(&name, &format!("Time to back up {}", source.name), schedule));
+        }
+    }
+    let jobs = [
+        ("drill", "Proof by restoring what was backed up", &config.systemd.drill),
+        ("check", "Check of the backup repository", &config.systemd.check),
+        ("prune", "Removal of what no backup needs any more", &config.systemd.prune),
+        ("watch", "Look at whether backups are late or unproven", &config.systemd.watch),
+    ];
+    for (name, description, schedule) in jobs {
+        units.push(maker.job(name, description));
+        if let Some(schedule) = schedule {
+            units.push(maker.timer(name, description, schedule));
+        }
+    }
+    units.push(maker.job("init", "Creation of the backup repository"));
+    units.push(maker.job("alert@", "Alert that %i failed"));
+    let timers: Vec<_> = units.iter().filter(|unit| unit.name.ends_with(".timer")).collect();
+    let target = target(timers.iter().map(|unit| unit.name.clone()).collect());
+    units.push(target);
+    units
+}
+
+/// The sources that no timer starts.
+pub fn without_timer(config: &Config) -> Vec<&str> {
+    config
+        .sources
+        .iter()
+        .filter(|source| source.schedule.is_none())
+        .map(|source| source.name.as_str())
+        .collect()
+}
+
+fn target(timers: Vec<String>) -> Unit {
+    let mut unit = vec![("Description".to_owned(), vec!["All timers of tik-backup".to_owned()])];
+    if !timers.is_empty() {
+        unit.push(("Wants".to_owned(), timers));
+    }
+    let install = vec![("WantedBy".to_owned(), vec!["timers.target".to_owned()])];
+    Unit { name: TARGET.to_owned(), sections: vec![("Unit", unit), ("Install", install)] }
+}
+
+struct Maker<'a> {
+    config: &'a Config,
+    executable: &'a Path,
+}
+
+impl Maker<'_> {
+    fn source(&self, name: &str, source: &SourceConfig) -> Unit {
+        let directory = match &source.kind {
+            SourceKind::Directory(directory) => Some(directory),
+            _ => None,
+        };
+        let mut service = Service::new(&[if directory.is_some() { "directory" } else { "backup" }]);
+        // A private /tmp would hide what is to be backed up.
+        let temporary = |path: &PathBuf| path.starts_with("/tmp") || path.starts_with("/var/tmp");
+        if directory.is_some_and(|directory| directory.paths.iter().any(temporary)) {
+            service.remove("PrivateTmp");
+        }
+        let words = ["backup", source.name.as_str()];
+        self.finish(name, &format!("Backup of {}", source.name), service, &words, &source.secret_files())
+    }
+
+    fn job(&self, name: &str, description: &str) -> Unit {
+        let mut service = Service::new(&[name.trim_end_matches('@')]);
+        let subset = self.config.systemd.check_subset.as_deref();
+        let words: Vec<&str> = match name {
+            "check" => ["check"]
+                .into_iter()
+                .chain(subset.iter().flat_map(|part| ["--read-data-subset", part]))
+                .collect(),
+            "alert@" => vec!["alert", "unit-failed", "%i"],
+            name => vec![name],
+        };
+        if let ("drill", Some(dir)) = (name, &self.config.drill.dir) {
+            service.write_to(dir);
+        }
+        self.finish(name, description, service, &words, &[])
+    }
+
+    fn finish(
+        &self,
+        name: &str,
+        description: &str,
+        mut service: Service,
+        words: &[&str],
+        secrets: &[&SecretFile],
+    ) -> Unit {
+        let config = self.config;
+        service.set("ExecStart", service::command(self.executable, &config.path, words));
+        service.set("User", config.systemd.user.clone());
+        service.set("Group", config.systemd.group.clone());
+        service.set("MemoryMax", config.systemd.memory_max.clone());
+        let alerts = config.alerts.iter().flat_map(|alert| alert.secret_files());
+        let of_repository = config.repository.secret_files();
+        for file in of_repository.into_iter().chain(secrets.iter().copied()).chain(alerts) {
+            if let Some(path) = file.path() {
+                service.credential(&file.credential(), path);
+            }
+        }
+        service.state(&config.state_dir);
+        if let Some(path) = self.storage() {
+            service.write_to(&path);
+        }
+        let mut unit = vec![
+            ("Description".to_owned(), vec![description.to_owned()]),
+            ("Documentation".to_owned(), vec!["man:tik-backup(1)".to_owned()]),
+            ("Wants".to_owned(), vec!["network-online.target".to_owned()]),
+            ("After".to_owned(), vec!["network-online.target".to_owned()]),
+        ];
+        if let Some(mount) = &config.repository.mount {
+            // Not RequiresMountsFor=: a storage that is not there is told better by the program than by a unit that
+            // never started.
+            let mount = service::mount_unit(mount);
+            unit[2].1.push(mount.clone());
+            unit[3].1.push(mount);
+        }
+        if name != "alert@" {
+            unit.push(("OnFailure".to_owned(), vec![format!("{PREFIX}alert@%n.service")]));
+        }
+        Unit {
+            name: format!("{PREFIX}{name}.service"),
+            sections: vec![("Unit", unit), ("Service", service.settings)],
+        }
+    }
+
+    /// The folder of this machine that the repository's files are written to, where that is known.
+    fn storage(&self) -> Option<PathBuf> {
+        let repository = &self.config.repository;
+        repository.mount.clone().or_else(|| match &repository.location {
+            RepositoryLocation::Given(text) if text.starts_with('/') => Some(text.into()),
+            _ => None,
+        })
+    }
+
+    fn timer(&self, name: &str, description: &str, schedule: &Calendar) -> Unit {
+        let one = |key: &str, value: String| (key.to_owned(), vec![value]);
+        let delay = self.config.systemd.randomized_delay.as_secs();
+        let unit = vec![one("Description", description.to_owned()), one("PartOf", TARGET.to_owned())];
+        let timer = vec![
+            one("OnCalendar", schedule.to_string()),
+            one("Persistent", "true".to_owned()),
+            one("RandomizedDelaySec", format!("{delay}s")),
+            one("FixedRandomDelay", "true".to_owned()),
+        ];
+        Unit { name: format!("{PREFIX}{name}.timer"), sections: vec![("Unit", unit), ("Timer", timer)] }
+    }
+}
