@@ -505,6 +505,9 @@ ensure_test_tools() {
     need "Microsoft's clients of Azure" ensure_azure_python
     need "faketime" ensure_faketime
     need "promtool" ensure_promtool
+    need "systemd-nspawn and systemd-analyze" ensure_systemd_tools
+    need "nix-instantiate" ensure_nix
+    need "cargo-deb" ensure_cargo_deb
     find_mongo_tools
 }
 

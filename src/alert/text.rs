@@ -125,7 +125,8 @@ fn subjects(lines: &[Line]) -> String {
 
 fn words(kind: &str) -> &str {
     match kind {
-        "failed" | "unit" => "FAILED",
+        "failed" => "FAILED",
+        "unit" => "unit FAILED",
         "never-backed-up" => "never backed up",
         "late" => "LATE",
         "anomaly" => "SUSPICIOUS",

@@ -8,7 +8,7 @@ use super::{Observer, RunReport, Selector};
 use crate::{
     alert::{self, Beat, Delivery, Failure},
     config::Config,
-    error::{Error, Result},
+    error::{Error, Kind, Result},
     history::{
         History,
         draw::Look,
@@ -106,9 +106,17 @@ impl<'a> Telling<'a> {
 
     fn ledger(&self, report: &RunReport, repository: Option<RepositoryEntry>) -> Result<Ledger> {
         let now = jiff::Zoned::now();
-        let repository = repository.unwrap_or_else(|| crate::report::unseen(self.config));
+        let refused = report.error.as_ref().filter(|error| error.kind() == Kind::Repository);
         let mut notes = Vec::new();
-        notes.extend(report.error.as_ref().map(Error::summary));
+        let repository = match (repository, refused) {
+            (Some(seen), _) => seen,
+            // Told as every other look tells it, so that it stays one problem until it is over.
+            (None, Some(error)) => crate::report::unreachable(self.config, self.history, error),
+            (None, None) => crate::report::unseen(self.config),
+        };
+        if repository.error.is_none() {
+            notes.extend(report.error.as_ref().map(Error::summary));
+        }
         self.history.ledger(Look { config: self.config, now: &now, repository, notes })
     }
 

@@ -49,6 +49,7 @@ pub use mysql::MysqlConfig;
 pub use patterns::Patterns;
 pub use postgres::{PostgresConfig, RolePasswords};
 pub use runbook::{Contact, RunbookConfig};
+pub(crate) use secret::PLACEHOLDER;
 pub use secret::{Secret, SecretFile};
 pub use server::{Host, RootCertificates, ServerConfig, SslMode};
 pub use systemd::SystemdConfig;

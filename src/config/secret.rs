@@ -18,6 +18,10 @@ const MAX_BYTES: usize = 64 * 1024;
 /// Set by systemd for a service with `LoadCredential=`.
 const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
 
+/// What units hand over in place of a file that systemd does not find: the file's own path then says what is missing. No
+/// secret is an empty line.
+pub(crate) const PLACEHOLDER: &str = "\n";
+
 /// A secret text. It has no `Display`, its `Debug` shows nothing, and its memory is overwritten on drop.
 pub struct Secret(String);
 
@@ -129,9 +133,7 @@ impl SecretFile {
         let path = match (&self.place, credentials) {
             (Place::File(path), Some(directory)) => {
                 let handed = directory.join(self.credential());
-                // An empty one stands for a file that systemd did not find: its own path says which.
-                let is_handed = handed.metadata().is_ok_and(|metadata| metadata.len() > 0);
-                if is_handed { handed } else { path.clone() }
+                if handed.exists() && !is_placeholder(&handed) { handed } else { path.clone() }
             }
             (Place::File(path), None) => path.clone(),
             (Place::Credential(name), Some(directory)) => directory.join(name),
@@ -230,6 +232,12 @@ impl fmt::Display for SecretFile {
             Place::Credential(name) => write!(f, "credential:{name}"),
         }
     }
+}
+
+/// Whether a credential is [`PLACEHOLDER`].
+fn is_placeholder(path: &Path) -> bool {
+    let is_short = path.metadata().is_ok_and(|metadata| metadata.len() == PLACEHOLDER.len() as u64);
+    is_short && std::fs::read(path).is_ok_and(|bytes| bytes == PLACEHOLDER.as_bytes())
 }
 
 /// Whether `path` lies below `directory` by its spelling; a `..` in it could lead out again.

@@ -1,8 +1,9 @@
 //! The mount guard: a backup must never fill the disk underneath a storage that is not mounted.
 
 use std::{
+    ffi::OsStr,
     io,
-    os::fd::AsFd,
+    os::{fd::AsFd, unix::ffi::OsStrExt},
     path::{Path, PathBuf},
 };
 
@@ -74,7 +75,10 @@ pub(super) fn require_mounted(mount: &Path, location: &Path) -> Result<()> {
     let inside = mount.join(".");
     let stat = rfs::stat(&inside).map_err(|e| not_mounted(mount).because(&io::Error::from(e)))?;
     let statfs = rfs::statfs(&inside).map_err(|e| not_mounted(mount).because(&io::Error::from(e)))?;
-    if statfs.f_type == AUTOFS_MAGIC || !is_mount_root(mount, stat.st_dev) {
+    if statfs.f_type == AUTOFS_MAGIC
+        || !is_mount_root(mount, stat.st_dev)
+        || is_bound_onto_itself(&real(mount))
+    {
         return Err(not_mounted(mount));
     }
     Ok(())
@@ -105,6 +109,79 @@ fn is_mount_root(mount: &Path, device: u64) -> bool {
     mount.parent().is_none_or(|parent| rfs::stat(parent).is_ok_and(|above| above.st_dev != device))
 }
 
+/// Whether what is mounted at `path` is only the folder itself, bound onto its own place. A service that systemd lets
+/// write to the folder (`ReadWritePaths=`) sees it so: it looks like a mount and there is no storage.
+fn is_bound_onto_itself(path: &Path) -> bool {
+    // Where the list cannot be read, the other looks have to do.
+    std::fs::read_to_string("/proc/self/mountinfo").is_ok_and(|list| binds_onto_itself(&list, path))
+}
+
+/// One line of mountinfo, see proc_pid_mountinfo(5).
+#[derive(Clone, Copy)]
+struct Mounted<'a> {
+    id: &'a str,
+    parent: &'a str,
+    device: &'a str,
+    /// Which folder of the file system is mounted, as it is written there.
+    root: &'a str,
+    point: &'a str,
+}
+
+fn binds_onto_itself(list: &str, path: &Path) -> bool {
+    let entries: Vec<_> = list
+        .lines()
+        .filter_map(|line| {
+            let mut fields = line.split(' ');
+            let mut field = || fields.next();
+            Some(Mounted {
+                id: field()?,
+                parent: field()?,
+                device: field()?,
+                root: field()?,
+                point: field()?,
+            })
+        })
+        .collect();
+    // Of several at the same point the last one covers the others.
+    let Some(mut top) =
+        entries.iter().rev().find(|entry| Path::new(OsStr::from_bytes(&plain(entry.point))) == path)
+    else {
+        return false;
+    };
+    loop {
+        let Some(below) = entries.iter().find(|entry| entry.id == top.parent) else { return false };
+        let Some(rest) = top.point.strip_prefix(below.point.trim_end_matches('/')) else { return false };
+        let underneath = format!("{}{rest}", below.root.trim_end_matches('/'));
+        if below.device != top.device || underneath.trim_end_matches('/') != top.root.trim_end_matches('/') {
+            return false;
+        }
+        if below.point != top.point {
+            return true;
+        }
+        top = below;
+    }
+}
+
+/// A path of mountinfo, where blanks, tabs, newlines and backslashes stand as three octal digits.
+fn plain(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        let digits = tail.get(..3).and_then(|digits| std::str::from_utf8(digits).ok());
+        match digits.filter(|_| *first == b'\\').and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &tail[3..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    bytes
+}
+
 fn not_mounted(mount: &Path) -> Error {
     Error::repository(format!("nothing is mounted at {}", mount.display()))
         .hint(format!("mount the storage (`mount {}`) and try again; nothing was written", mount.display()))
@@ -112,4 +189,35 @@ fn not_mounted(mount: &Path) -> Error {
 
 fn unreadable(path: &Path, error: rustix::io::Errno) -> Error {
     Error::repository(format!("cannot read {}", path.display())).because(&io::Error::from(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_bound_onto_itself_is_told_from_a_storage() {
+        let system = "21 1 254:1 / / rw - ext4 /dev/vda rw\n30 21 0:50 / /tmp rw - tmpfs tmpfs rw\n";
+        let cases = [
+            // systemd's ReadWritePaths= with nothing mounted, also where a subvolume is the root.
+            ("40 21 254:1 /mnt/my\\040box /mnt/my\\040box rw - ext4 /dev/vda rw\n", true),
+            // A storage, a storage covered by such a bind, and a folder of the same disk bound to another place.
+            ("40 21 0:60 / /mnt/my\\040box rw - cifs //box/backup rw\n", false),
+            (
+                "40 21 0:60 / /mnt/my\\040box rw - cifs //box rw\n41 40 0:60 / /mnt/my\\040box rw - cifs //box rw\n",
+                false,
+            ),
+            ("40 21 254:1 /srv/box /mnt/my\\040box rw - ext4 /dev/vda rw\n", false),
+            ("", false),
+        ];
+        for (lines, expected) in cases {
+            let list = format!("{system}{lines}");
+            assert_eq!(binds_onto_itself(&list, Path::new("/mnt/my box/")), expected, "{lines}");
+        }
+        let subvolumes =
+            "21 1 0:30 /@ / rw - btrfs /dev/vda rw\n40 21 0:30 /@/mnt/b /mnt/b rw - btrfs /dev/vda rw\n";
+        assert!(binds_onto_itself(subvolumes, Path::new("/mnt/b")));
+        let twice = format!("{system}40 21 254:1 /b /b rw - ext4 d rw\n41 40 254:1 /b /b rw - ext4 d rw\n");
+        assert!(binds_onto_itself(&twice, Path::new("/b")));
+    }
 }

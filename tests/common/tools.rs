@@ -29,6 +29,12 @@ pub enum Tool {
     Faketime,
     /// Prometheus' checker of metrics.
     Promtool,
+    /// Starts throwaway machines with a systemd of their own.
+    Nspawn,
+    /// Evaluates Nix files.
+    Nix,
+    /// The Debian package of the program, as `scripts/package --debug` makes it.
+    Package,
     /// The folder of MongoDB's own `mongodump` and `mongorestore`. Nothing installs them, not even in CI.
     MongoTools,
 }
@@ -49,6 +55,9 @@ impl Tool {
             Self::AzurePython => "Microsoft's clients of Azure",
             Self::Faketime => "faketime",
             Self::Promtool => "promtool",
+            Self::Nspawn => "systemd-nspawn",
+            Self::Nix => "nix-instantiate",
+            Self::Package => "the Debian package",
             Self::MongoTools => "mongodump and mongorestore",
         }
     }
@@ -72,6 +81,9 @@ impl Tool {
                 Some("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"),
             ),
             Self::Promtool => ("TIK_BACKUP_TEST_PROMTOOL", Some("promtool/usr/bin/promtool"), None),
+            Self::Nspawn => ("TIK_BACKUP_TEST_NSPAWN", None, Some("/usr/bin/systemd-nspawn")),
+            Self::Nix => ("TIK_BACKUP_TEST_NIX", None, Some("/usr/bin/nix-instantiate")),
+            Self::Package => ("TIK_BACKUP_TEST_PACKAGE", None, None),
             Self::MongoTools => ("TIK_BACKUP_TEST_MONGO_TOOLS", None, None),
         }
     }
@@ -112,7 +124,7 @@ fn tools_dirs() -> impl Iterator<Item = PathBuf> {
 }
 
 /// Whether tools that can be installed must be there.
-fn in_ci() -> bool {
+pub fn in_ci() -> bool {
     env::var("CI").is_ok_and(|ci| ci == "true" || ci == "1")
 }
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use rustix::{
-    mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, unmount},
+    mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, unmount},
     thread::{UnshareFlags, unshare_unsafe},
 };
 
@@ -96,6 +96,10 @@ fn nothing_is_written_where_nothing_is_mounted() {
         world.new.init(&repo, &world.config.password_file());
         let before = files(&point);
         refused("a repository underneath");
+        // Nor if the folder is bound onto itself, as a sandbox does that lets a service write there.
+        mount_bind(&point, &point).unwrap();
+        refused("a folder bound onto itself");
+        unmount(&point, UnmountFlags::DETACH).unwrap();
         assert_eq!(files(&point), before);
 
         let storage = Tmpfs::mount(&point, 64);

@@ -222,7 +222,7 @@ let
             Group = systemd.group or user;
             MemoryMax = systemd.memory_max or "50%";
             LoadCredential = map (file: "${file.id}:${percent file.path}") all;
-            SetCredential = map (file: "${file.id}:") all;
+            SetCredential = map (file: "${file.id}:\\n") all;
           }
           // state.settings
           // (

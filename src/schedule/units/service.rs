@@ -4,6 +4,8 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
+use crate::config::PLACEHOLDER;
+
 /// What services are hardened and limited by, general and by what they do.
 const DATA: &str = include_str!("../../../nix/modules/backup/units.json");
 
@@ -53,11 +55,11 @@ impl Service {
         self.settings.retain(|(name, _)| name != key);
     }
 
-    /// Hands over a secret file. One that is missing becomes an empty credential, so that the program still starts, says
+    /// Hands over a secret file. One that is missing becomes an empty line, so that the program still starts, says
     /// what is missing, and does what does not need it: alert, above all.
     pub(super) fn credential(&mut self, id: &str, path: &Path) {
         self.add("LoadCredential", format!("{id}:{}", percent(&path.display().to_string())));
-        self.add("SetCredential", format!("{id}:"));
+        self.add("SetCredential", format!("{id}:{}", PLACEHOLDER.escape_default()));
     }
 
     /// Lets it write to a folder; one that is not there is no error, the program says it better.

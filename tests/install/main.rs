@@ -1,0 +1,14 @@
+//! How the program is installed and run: units, the package for Debian on a machine with a real systemd, the module for
+//! NixOS, and the runbook, whose commands are executed.
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "../common/mod.rs"]
+mod common;
+#[allow(dead_code)]
+#[path = "../ledger/receiver.rs"]
+mod receiver;
+
+mod machine;
+mod package;
+mod units;
