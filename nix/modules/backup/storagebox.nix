@@ -1,0 +1,131 @@
+# The storage box: mounted when something looks into it, unmounted when nothing does for a while.
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
+let
+  inherit (lib)
+    mkEnableOption
+    mkIf
+    mkOption
+    types
+    ;
+  cfg = config.services.tik-backup;
+  box = cfg.storageBox;
+
+  automount = [
+    "_netdev"
+    "noauto"
+    "nofail"
+    "x-systemd.automount"
+    "x-systemd.idle-timeout=${toString box.idleTimeout}"
+    "x-systemd.mount-timeout=60"
+  ];
+  cifs = {
+    device = "//${box.host}/${box.share}";
+    fsType = "cifs";
+    options =
+      automount
+      ++ [
+        "credentials=${cfg.secrets.storageboxCredentials}"
+        "uid=${cfg.user}"
+        "gid=${cfg.group}"
+        "forceuid"
+        "forcegid"
+        "file_mode=0600"
+        "dir_mode=0700"
+        "vers=3"
+        "seal"
+        "hard"
+      ]
+      ++ box.options;
+  };
+  sshfs = {
+    device = "${box.user}@${box.host}:${box.share}";
+    fsType = "fuse.sshfs";
+    options =
+      automount
+      ++ [
+        "port=23"
+        "IdentityFile=${box.identityFile}"
+        "StrictHostKeyChecking=yes"
+        "allow_other"
+        "default_permissions"
+        "uid=${toString cfg.uid}"
+        "gid=${toString cfg.uid}"
+        "umask=077"
+        "reconnect"
+        "ServerAliveInterval=15"
+      ]
+      ++ box.options;
+  };
+in
+{
+  options.services.tik-backup.storageBox = {
+    enable = mkEnableOption "the mount of a storage box for the repository";
+    protocol = mkOption {
+      type = types.enum [
+        "cifs"
+        "sshfs"
+      ];
+      default = "cifs";
+      description = "How it is mounted. CIFS is quicker, SSHFS needs no port but that of SSH.";
+    };
+    host = mkOption {
+      type = types.str;
+      example = "u123456.your-storagebox.de";
+      description = "Name of the storage box.";
+    };
+    share = mkOption {
+      type = types.str;
+      default = "backup";
+      description = "Name of the share, or of the folder for SSHFS.";
+    };
+    user = mkOption {
+      type = types.str;
+      default = lib.head (lib.splitString "." box.host);
+      defaultText = lib.literalExpression "the first part of host";
+      description = "Account for SSHFS. For CIFS it stands in the credentials.";
+    };
+    identityFile = mkOption {
+      type = types.nullOr types.str;
+      default = null;
+      example = "/run/secrets/storagebox-ssh-key";
+      description = "Private key for SSHFS.";
+    };
+    mountPoint = mkOption {
+      type = types.str;
+      default = "/mnt/backup";
+      description = "Where it is mounted. No backup runs unless it is.";
+    };
+    idleTimeout = mkOption {
+      type = types.ints.unsigned;
+      default = 600;
+      description = "After so many seconds without use it is unmounted; 0 for never.";
+    };
+    options = mkOption {
+      type = types.listOf types.str;
+      default = [ ];
+      description = "More options of the mount.";
+    };
+  };
+
+  config = mkIf (cfg.enable && box.enable) {
+    assertions = [
+      {
+        assertion = box.protocol != "sshfs" || (cfg.uid != null && box.identityFile != null);
+        message = "services.tik-backup.storageBox: SSHFS needs services.tik-backup.uid and storageBox.identityFile";
+      }
+      {
+        assertion = lib.hasPrefix "${box.mountPoint}/" cfg.backupPath;
+        message = "services.tik-backup: backupPath ${cfg.backupPath} is not below storageBox.mountPoint ${box.mountPoint}";
+      }
+    ];
+    fileSystems.${box.mountPoint} = if box.protocol == "cifs" then cifs else sshfs;
+    environment.systemPackages = [ (if box.protocol == "cifs" then pkgs.cifs-utils else pkgs.sshfs) ];
+    system.fsPackages = [ (if box.protocol == "cifs" then pkgs.cifs-utils else pkgs.sshfs) ];
+    services.tik-backup.settings.repository.mount = box.mountPoint;
+  };
+}
