@@ -10,5 +10,6 @@ mod common;
 mod receiver;
 
 mod machine;
+mod nix;
 mod package;
 mod units;

@@ -59,7 +59,7 @@ topic_file = "/run/secrets/topic"
 token_file = "/run/secrets/token"
 "#;
 
-fn units_of(config: &Path) -> Map<String, Value> {
+pub fn units_of(config: &Path) -> Map<String, Value> {
     let document = Cmd::new()
         .arg("--config")
         .arg(config)
@@ -164,7 +164,7 @@ fn nixos_makes_the_same() {
 }
 
 /// The lines of a setting; those whose order says nothing in one order.
-fn lines(key: &str, value: &Value) -> Vec<String> {
+pub fn lines(key: &str, value: &Value) -> Vec<String> {
     let text = |value: &Value| value.as_str().unwrap_or("(missing)").to_owned();
     let mut lines: Vec<_> = match value {
         Value::Array(values) => values.iter().map(text).collect(),
