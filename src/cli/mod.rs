@@ -12,6 +12,7 @@ mod generate;
 mod init;
 mod prune;
 mod restore;
+mod runbook;
 mod snapshots;
 mod status;
 mod systemd;
@@ -80,6 +81,8 @@ enum Command {
     /// Check the configuration
     #[command(subcommand)]
     Config(config::Command),
+    /// Write the recovery runbook of this very installation
+    Runbook(runbook::Args),
     /// Write the units and timers that run all this on a host with systemd
     Systemd(systemd::Args),
     /// Write manual pages and completions for shells, for packages
@@ -144,6 +147,7 @@ fn dispatch(command: Command, context: &Context) -> Result<u8> {
         Command::Accept(args) => accept::run(context, &args),
         Command::Alert(command) => alert::run(context, &command),
         Command::Config(command) => config::run(context, &command),
+        Command::Runbook(args) => runbook::run(context, &args),
         Command::Systemd(args) => systemd::run(context, &args),
         Command::Generate(args) => generate::run(&args),
         Command::Demo(args) => demo::run(context, &args),

@@ -1,6 +1,7 @@
-//! Reports on the whole: status, metrics.
+//! Reports on the whole: status, metrics, runbook.
 
 pub mod metrics;
+pub mod runbook;
 pub mod status;
 
 use jiff::Zoned;

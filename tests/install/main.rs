@@ -8,8 +8,17 @@ mod common;
 #[allow(dead_code)]
 #[path = "../ledger/receiver.rs"]
 mod receiver;
+#[path = "../common/reports.rs"]
+mod reports;
+#[allow(dead_code)]
+#[path = "../failure/running.rs"]
+mod running;
+#[allow(dead_code)]
+#[path = "../mysql/support.rs"]
+mod support;
 
 mod machine;
 mod nix;
 mod package;
+mod runbook;
 mod units;

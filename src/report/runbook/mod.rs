@@ -1,0 +1,260 @@
+//! The recovery runbook: what to do on the worst day, written for this very installation while everything is still well.
+//! Its commands need nothing but stock restic and the databases' own clients; those in blocks marked `sh` are complete
+//! and can be run as they stand.
+
+mod items;
+mod people;
+mod places;
+mod reach;
+mod shell;
+
+use std::collections::BTreeMap;
+
+use jiff::Zoned;
+
+use crate::{
+    config::{Config, SourceConfig},
+    error::Result,
+    history::ledger::{Entry, Ledger, State},
+    output::{duration, size, time},
+    repository::{Repository, Snapshot, SnapshotFiles},
+    source::{Files, MANIFEST, manifest::Manifest},
+    stream::cancel::Cancel,
+};
+
+/// What is known beyond the configuration.
+#[derive(Default)]
+pub struct Known {
+    /// When it was looked at; absent if it was not.
+    at: Option<Zoned>,
+    /// What is stored, by source and item.
+    items: BTreeMap<(String, String), Stored>,
+    /// What kept it from being complete.
+    pub problems: Vec<String>,
+}
+
+/// The newest snapshot of an item, and what is known of it.
+struct Stored {
+    snapshot: Snapshot,
+    manifest: Option<Manifest>,
+    entry: Option<Entry>,
+}
+
+impl Known {
+    /// Looks at what is stored. Items whose newest snapshot cannot be read are named among the problems.
+    ///
+    /// # Errors
+    /// The repository cannot be opened or listed, or `cancel` was set.
+    pub fn of(repository: &Repository, ledger: &Ledger, cancel: &Cancel) -> Result<Self> {
+        let (snapshots, damaged) = repository.readable_snapshots()?;
+        let mut known = Self { at: Some(ledger.at.clone()), ..Self::default() };
+        known.problems.extend(damaged.iter().map(ToString::to_string));
+        let mut newest: BTreeMap<(String, String), Snapshot> = BTreeMap::new();
+        for snapshot in snapshots {
+            let key = (snapshot.source.clone(), snapshot.item.clone());
+            if newest.get(&key).is_none_or(|other| other.time < snapshot.time) {
+                newest.insert(key, snapshot);
+            }
+        }
+        let reader = repository.reader()?;
+        for (key, snapshot) in newest {
+            cancel.check()?;
+            let read = SnapshotFiles::new(&reader, &snapshot).read(MANIFEST);
+            let manifest = match read.and_then(|json| Manifest::from_json(&json)) {
+                Ok(manifest) => Some(manifest),
+                Err(error) => {
+                    known.problems.push(format!("{}: {error}", snapshot.name()));
+                    None
+                }
+            };
+            let same = |entry: &&Entry| entry.source == key.0 && entry.item.as_deref() == Some(&key.1);
+            let entry = ledger.items.iter().find(same).cloned();
+            known.items.insert(key, Stored { snapshot, manifest, entry });
+        }
+        Ok(known)
+    }
+
+    fn of_source<'a>(&'a self, source: &'a str) -> impl Iterator<Item = (&'a str, &'a Stored)> {
+        self.items
+            .iter()
+            .filter(move |((name, _), _)| name == source)
+            .map(|((_, item), stored)| (item.as_str(), stored))
+    }
+}
+
+/// The runbook as Markdown. With nothing known it has one example for each source.
+pub fn text(config: &Config, known: &Known) -> String {
+    let mut page = Page::default();
+    people::opening(&mut page, config, known);
+    people::contacts(&mut page, config);
+    places::prerequisites(&mut page, config, known);
+    overview(&mut page, config, known);
+    places::worst_day(&mut page, config);
+    places::preparation(&mut page, config);
+    page.line("## Every source");
+    page.line("");
+    page.line(
+        "In the order of recovery. Each block can be copied into the shell of *Preparation*; `latest` may be replaced by the \
+         id of an older snapshot, from `restic snapshots --path`.",
+    );
+    page.line("");
+    for source in in_order(config) {
+        items::source(&mut page, config, source, known);
+    }
+    items::strangers(&mut page, config, known);
+    people::afterwards(&mut page, config);
+    people::exercises(&mut page);
+    people::notes(&mut page, config);
+    page.finish()
+}
+
+/// The sources in the order in which they are brought back.
+fn in_order(config: &Config) -> Vec<&SourceConfig> {
+    let order = &config.runbook.order;
+    let place = |source: &&SourceConfig| order.iter().position(|name| name == source.name.as_str());
+    let mut sources: Vec<_> = config.sources.iter().collect();
+    sources.sort_by_key(|source| place(source).unwrap_or(order.len()));
+    sources
+}
+
+fn overview(page: &mut Page, config: &Config, known: &Known) {
+    page.line("## What there is, in the order of recovery");
+    page.line("");
+    let Some(at) = &known.at else {
+        page.line("Written from the configuration alone: `tik-backup runbook` on the host itself lists every item here.");
+        page.line("");
+        let rows = in_order(config).into_iter().enumerate().map(|(index, source)| {
+            let schedule = source.schedule.as_ref().map_or("by hand".to_owned(), ToString::to_string);
+            vec![
+                (index + 1).to_string(),
+                cell(source.name.as_str()),
+                source.kind.as_str().to_owned(),
+                schedule,
+            ]
+        });
+        page.table(&["", "source", "kind", "backed up"], rows);
+        return;
+    };
+    page.line(&format!(
+        "As of {}. Times are those that the last drill took on this host; `~` marks an estimate.",
+        time(at)
+    ));
+    page.line("");
+    let order: Vec<_> = in_order(config).into_iter().map(|source| source.name.as_str().to_owned()).collect();
+    let place = |name: &str| order.iter().position(|other| other == name).unwrap_or(order.len());
+    let mut all: Vec<_> = known.items.iter().collect();
+    all.sort_by_key(|((source, item), _)| (place(source), source.clone(), !is_globals(item), item.clone()));
+    let speed = speed(known);
+    let mut total = 0.0;
+    let rows: Vec<_> = all
+        .iter()
+        .enumerate()
+        .map(|(index, ((source, item), stored))| {
+            let (seconds, shown) = expected(stored, speed);
+            total += seconds.unwrap_or(0.0);
+            let proof = stored.entry.as_ref().and_then(|entry| entry.last_proof.as_ref());
+            vec![
+                (index + 1).to_string(),
+                cell(&format!("{source}/{item}")),
+                stored.snapshot.kind.clone(),
+                time(&stored.snapshot.time),
+                proof.map_or("**never**".to_owned(), time),
+                size(stored.snapshot.bytes),
+                shown,
+            ]
+        })
+        .collect();
+    page.table(&["", "item", "kind", "newest snapshot", "proven", "size", "to restore"], rows.into_iter());
+    if total > 0.0 {
+        page.line(&format!("All of it, one after the other: about {}.", duration(total)));
+        page.line("");
+    }
+    for problem in &known.problems {
+        page.line(&format!("- **Could not be read:** {}", cell(problem)));
+    }
+}
+
+/// Bytes per second of what was measured.
+fn speed(known: &Known) -> Option<f64> {
+    let measured = known.items.values().filter_map(|stored| {
+        let seconds = stored.entry.as_ref()?.restore_seconds?;
+        (seconds > 0.0).then_some((stored.snapshot.bytes as f64, seconds))
+    });
+    let (bytes, seconds) = measured.fold((0.0, 0.0), |(b, s), (bytes, seconds)| (b + bytes, s + seconds));
+    (seconds > 0.0 && bytes > 0.0).then_some(bytes / seconds)
+}
+
+/// How long a restore takes: measured, else estimated from its size.
+fn expected(stored: &Stored, speed: Option<f64>) -> (Option<f64>, String) {
+    if let Some(seconds) = stored.entry.as_ref().and_then(|entry| entry.restore_seconds) {
+        return (Some(seconds), duration(seconds));
+    }
+    match speed {
+        Some(speed) => {
+            let seconds = stored.snapshot.bytes as f64 / speed;
+            (Some(seconds), format!("~{}", duration(seconds)))
+        }
+        None => (None, "not measured".to_owned()),
+    }
+}
+
+fn is_globals(item: &str) -> bool {
+    item == "@globals" || item.ends_with("/@globals")
+}
+
+/// Whether an item is still expected to be there.
+fn is_current(stored: &Stored) -> bool {
+    stored
+        .entry
+        .as_ref()
+        .is_none_or(|entry| !matches!(entry.state, State::Vanished | State::Unconfigured | State::Excluded))
+}
+
+/// A text from a server as a cell of a table, or within a line: nothing in it is Markdown or breaks the line.
+fn cell(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in crate::output::printable(text).chars() {
+        if r"\`*_{}[]<>|#&~".contains(c) {
+            escaped.push('\\');
+        }
+        escaped.push(if c == '\n' { ' ' } else { c });
+    }
+    escaped
+}
+
+/// A Markdown document while it is written.
+#[derive(Default)]
+struct Page(String);
+
+impl Page {
+    fn line(&mut self, text: &str) {
+        self.0.push_str(text);
+        self.0.push('\n');
+    }
+
+    /// A block of code; `sh` is to be run as it stands, `console` shows what may be adapted.
+    fn code(&mut self, language: &str, lines: &[String]) {
+        // A fence longer than any run of backticks within.
+        let longest = lines.iter().flat_map(|line| line.split(|c| c != '`').map(str::len)).max().unwrap_or(0);
+        let fence = "`".repeat(longest.max(2) + 1);
+        self.line(&format!("{fence}{language}"));
+        for line in lines {
+            self.line(line);
+        }
+        self.line(&fence);
+        self.line("");
+    }
+
+    fn table(&mut self, headings: &[&str], rows: impl Iterator<Item = Vec<String>>) {
+        self.line(&format!("| {} |", headings.join(" | ")));
+        self.line(&format!("|{}", "---|".repeat(headings.len())));
+        for row in rows {
+            self.line(&format!("| {} |", row.join(" | ")));
+        }
+        self.line("");
+    }
+
+    fn finish(self) -> String {
+        self.0.trim_end().to_owned() + "\n"
+    }
+}
