@@ -1,6 +1,6 @@
 //! `[runbook]`: what only people know and the recovery runbook needs.
 
-use super::reader::Reader;
+use super::{SourceConfig, reader::Reader};
 
 /// What the runbook says beyond what the program knows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub struct Contact {
 }
 
 /// Reads the section.
-pub(super) fn read(mut reader: Reader<'_>) -> RunbookConfig {
+pub(super) fn read(mut reader: Reader<'_>, sources: &[SourceConfig]) -> RunbookConfig {
     let runbook = RunbookConfig {
         organisation: reader.string("organisation"),
         escrow: reader.string("escrow"),
@@ -40,6 +40,11 @@ pub(super) fn read(mut reader: Reader<'_>) -> RunbookConfig {
         notes: reader.strings("notes").unwrap_or_default(),
         contacts: reader.tables("contacts").into_iter().filter_map(read_contact).collect(),
     };
+    for name in &runbook.order {
+        if !sources.iter().any(|source| source.name.as_str() == name) {
+            reader.problem("order", &format!("there is no source {name:?}"));
+        }
+    }
     reader.finish();
     runbook
 }

@@ -62,12 +62,7 @@ pub(super) fn read(document: &Document<'_>, path: PathBuf) -> Option<Config> {
     let sources = read_sources(&mut root, &base);
     let drill = drill::read(root.table("drill"));
     let systemd = systemd::read(root.table("systemd"));
-    let runbook = runbook::read(root.table("runbook"));
-    for name in &runbook.order {
-        if !sources.iter().any(|source| source.name.as_str() == name) {
-            root.problem("runbook.order", &format!("there is no source {name:?}"));
-        }
-    }
+    let runbook = runbook::read(root.table("runbook"), &sources);
     let alerts = alerts::read(&mut root);
     root.finish();
     Some(Config {

@@ -390,6 +390,30 @@ mod tests {
     }
 
     #[test]
+    fn a_service_gets_its_files_as_credentials_named_after_their_keys() {
+        let room = Room::new();
+        let file = room.file("pw", b"of the file", 0o600);
+        let directory = room.0.path().join("credentials");
+        fs::create_dir(&directory).unwrap();
+        let load = || file.load_with(Some(&directory)).unwrap().expose().to_owned();
+        assert_eq!(load(), "of the file");
+        let credential = directory.join(file.credential());
+        fs::write(&credential, "of systemd").unwrap();
+        assert_eq!(load(), "of systemd");
+        // What systemd did not find is said of the file.
+        fs::write(&credential, PLACEHOLDER).unwrap();
+        assert_eq!(load(), "of the file");
+        let names = [
+            ("alerts[2].url_file", "alerts.2.url_file"),
+            ("sources.\"db.example\".password_file", "sources.db.example.password_file"),
+            ("repository.options_files.odd key/:x", "repository.options_files.odd_key__x"),
+        ];
+        for (key, name) in names {
+            assert_eq!(SecretFile::at(key, "/x").credential(), name);
+        }
+    }
+
+    #[test]
     fn debug_shows_nothing() {
         assert_eq!(format!("{:?}", Secret::new("hunter2".into())), "Secret(…)");
     }

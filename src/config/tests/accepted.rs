@@ -210,3 +210,21 @@ fn drills_have_defaults_and_proofs_may_be_without_limit() {
     assert_eq!(drill.server_dirs, [Path::new("/a"), Path::new("/etc/tik/b")]);
     assert_eq!((drill.jobs, drill.min_free, drill.sample, drill.sample_over), (3, 2 << 30, 10, 1 << 40));
 }
+
+#[test]
+fn services_have_defaults_and_jobs_may_be_left_out() {
+    let config = source("").unwrap();
+    assert_eq!(config.systemd, SystemdConfig::default());
+    assert_eq!(config.systemd.drill.as_ref().unwrap().to_string(), "Sat 06:00");
+    assert_eq!(config.runbook, RunbookConfig::default());
+    let text = "[systemd]\nuser = \"backups\"\ndrill = \"never\"\ncheck_subset = \"none\"\nrandomized_delay = \"0s\"\n
+                [runbook]\norder = [\"s\"]\n[[runbook.contacts]]\nname = \"A\"\nreach = [\"1\", \"2\"]\n";
+    let config = with(&format!("[sources.s]\nkind = \"directory\"\npaths = [\"/x\"]\n{text}")).unwrap();
+    assert_eq!((config.systemd.user.as_str(), config.systemd.group.as_str()), ("backups", "backups"));
+    assert!(config.systemd.drill.is_none() && config.systemd.check.is_some());
+    assert_eq!(
+        (config.systemd.check_subset.as_deref(), config.systemd.randomized_delay),
+        (None, Duration::ZERO)
+    );
+    assert_eq!(config.runbook.contacts[0].reach, ["1", "2"]);
+}

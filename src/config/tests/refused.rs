@@ -375,3 +375,26 @@ fn what_azure_and_folders_need_is_named() {
         "6: sources.d.paths: names /a twice",
     );
 }
+
+#[test]
+fn impossible_values_of_services_and_the_runbook_are_named() {
+    for (text, problem) in [
+        (
+            "[systemd]\nuser = \"a b\"\n",
+            "5: systemd.user: must be the name of a user or group of this machine",
+        ),
+        (
+            "[systemd]\ncheck_subset = \"many\"\n",
+            "5: systemd.check_subset: must be a part of the packs such as \"5%\", or \"none\"",
+        ),
+        (
+            "[systemd]\nmemory_max = \"a lot\"\n",
+            "5: systemd.memory_max: must be a size for systemd such as \"2G\" or \"50%\", or \"infinity\"",
+        ),
+        ("[runbook]\norder = [\"shop\"]\n", "5: runbook.order: there is no source \"shop\""),
+        ("[[runbook.contacts]]\nreach = [\"1\"]\n", "4: runbook.contacts[1].name: missing: whom to call"),
+    ] {
+        one_problem(with(text), problem);
+    }
+    assert!(with("[systemd]\ndrill = \"sometimes\"\n").unwrap_err().to_string().contains("systemd.drill"));
+}
