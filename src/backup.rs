@@ -1,6 +1,7 @@
 //! The run: every source is asked what exists, the items are streamed in parallel, each is committed when it is whole,
 //! and retention runs for those that succeeded. One item's failure is never another's.
 
+mod live;
 mod plan;
 mod recorder;
 mod report;
@@ -17,6 +18,7 @@ pub use plan::{Plan, Planned, Selector, discover};
 pub(crate) use report::new_run_name;
 pub use report::{ItemOutcome, ItemReport, RunOutcome, RunReport};
 
+use live::Live;
 use recorder::Recorder;
 use telling::Telling;
 
@@ -32,6 +34,8 @@ use crate::{
 pub trait Observer: Sync {
     /// Something worth knowing that belongs to no item.
     fn notice(&self, message: &str);
+    /// The sources have answered: so many items will be tried, those that failed already included.
+    fn planned(&self, _items: u64) {}
     /// An item is being streamed; `bytes` counts what was read.
     fn started(&self, name: &str, estimate: Option<u64>, bytes: Arc<AtomicU64>);
     /// An item has its outcome.
@@ -52,10 +56,12 @@ pub fn run(
     let mut report = RunReport::begin();
     let (history, problem) = recorder::open_history(config, observer)?;
     let recorder = Recorder::begin(config, selectors, &report, &history, problem, observer);
+    let live = Live::begin(&history, &report.run, observer);
     let mut telling = Telling::new(config, selectors, &history, cancel);
     let run = report.run.clone();
     let protected =
-        telling.while_running(&run, || protect(config, selectors, &recorder, &mut report, observer, cancel));
+        telling.while_running(&run, || protect(config, selectors, &recorder, &mut report, &live, cancel));
+    drop(live);
     if let Err(error) = &protected {
         report.error = Some(error.clone());
     }
@@ -93,6 +99,7 @@ fn protect(
     let plan = discover(config, selectors, cancel)?;
     report.discovered = plan.sources.iter().map(|(_, found)| found.items.len() as u64).sum();
     recorder.discovered(&plan);
+    observer.planned((plan.items.len() + plan.failed.len()) as u64);
     for item in &plan.failed {
         recorder.item_finished(item, None);
         observer.finished(item);

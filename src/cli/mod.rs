@@ -11,8 +11,10 @@ mod drill;
 mod generate;
 mod init;
 mod prune;
+mod report;
 mod restore;
 mod runbook;
+mod serve;
 mod snapshots;
 mod status;
 mod systemd;
@@ -81,6 +83,10 @@ enum Command {
     /// Check the configuration
     #[command(subcommand)]
     Config(config::Command),
+    /// Show all of it as web pages, with metrics and JSON for programs
+    Serve(serve::Args),
+    /// Write the overview as a file
+    Report(report::Args),
     /// Write the recovery runbook of this very installation
     Runbook(runbook::Args),
     /// Write the units and timers that run all this on a host with systemd
@@ -147,6 +153,8 @@ fn dispatch(command: Command, context: &Context) -> Result<u8> {
         Command::Accept(args) => accept::run(context, &args),
         Command::Alert(command) => alert::run(context, &command),
         Command::Config(command) => config::run(context, &command),
+        Command::Serve(args) => serve::run(context, &args),
+        Command::Report(args) => report::run(context, &args),
         Command::Runbook(args) => runbook::run(context, &args),
         Command::Systemd(args) => systemd::run(context, &args),
         Command::Generate(args) => generate::run(&args),

@@ -5,6 +5,7 @@
 mod alerts;
 mod anomalies;
 mod azure;
+mod dashboard;
 mod directory;
 mod document;
 mod drill;
@@ -41,6 +42,7 @@ pub use alerts::{
 };
 pub use anomalies::AnomalyRules;
 pub use azure::{AzurePrincipal, AzureServers, AzureStorageConfig};
+pub use dashboard::{DashboardConfig, Listen};
 pub use directory::DirectoryConfig;
 pub use drill::DrillConfig;
 pub use location::{Location, RepositoryLocation};
@@ -88,6 +90,8 @@ pub struct Config {
     pub drill: DrillConfig,
     /// How the program runs as a service.
     pub systemd: SystemdConfig,
+    /// Where the page is served, if it is to be.
+    pub dashboard: Option<DashboardConfig>,
     /// What only people know and the runbook needs.
     pub runbook: RunbookConfig,
     /// Who is told.

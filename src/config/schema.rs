@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use super::{
     AnomalyRules, Config, IDLE_TIMEOUT, RepositoryConfig, Retention, SourceConfig, SourceKind, SourceName,
-    alerts, anomalies, azure, directory,
+    alerts, anomalies, azure, dashboard, directory,
     document::{Document, type_of},
     drill,
     location::{self, RepositoryLocation},
@@ -62,6 +62,7 @@ pub(super) fn read(document: &Document<'_>, path: PathBuf) -> Option<Config> {
     let sources = read_sources(&mut root, &base);
     let drill = drill::read(root.table("drill"));
     let systemd = systemd::read(root.table("systemd"));
+    let dashboard = dashboard::read(root.table("dashboard"));
     let runbook = runbook::read(root.table("runbook"), &sources);
     let alerts = alerts::read(&mut root);
     root.finish();
@@ -76,6 +77,7 @@ pub(super) fn read(document: &Document<'_>, path: PathBuf) -> Option<Config> {
         remind_every,
         drill,
         systemd,
+        dashboard,
         runbook,
         alerts,
         sources,

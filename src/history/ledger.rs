@@ -2,10 +2,11 @@
 //! [`super::draw`]; here are its words, whose field names are a promise to programs.
 
 use jiff::Zoned;
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// All that is known at one moment.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Ledger {
     /// When it was drawn up.
     pub at: Zoned,
@@ -28,7 +29,7 @@ pub struct Ledger {
 }
 
 /// Counts of the ledger. Every item is in exactly one state.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
 pub struct Summary {
     /// Whether nothing has a problem.
     pub ok: bool,
@@ -52,7 +53,7 @@ pub struct Summary {
 }
 
 /// How many items are in a state.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct StateCount {
     /// The state.
     pub state: State,
@@ -61,7 +62,7 @@ pub struct StateCount {
 }
 
 /// State of an item, the worst first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
     /// The last attempt failed, or its source could not be asked.
@@ -115,7 +116,7 @@ impl State {
 }
 
 /// One item ever seen, or a source that could not be asked.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Entry {
     /// Source name.
     pub source: String,
@@ -174,7 +175,7 @@ impl Entry {
 }
 
 /// One successful backup, for a trend.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Point {
     /// When it began.
     pub time: Zoned,
@@ -185,7 +186,7 @@ pub struct Point {
 }
 
 /// What kind of problem it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ProblemKind {
     /// The last attempt failed.
@@ -223,7 +224,7 @@ impl ProblemKind {
 }
 
 /// Something that somebody should do something about.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Problem {
     /// What kind.
     pub kind: ProblemKind,
@@ -236,7 +237,7 @@ pub struct Problem {
 }
 
 /// A source of the configuration.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct SourceEntry {
     /// Its name.
     pub source: String,
@@ -257,7 +258,7 @@ pub struct SourceEntry {
 }
 
 /// A run that is going on.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Running {
     /// Name of the run.
     pub run: String,
@@ -270,7 +271,7 @@ pub struct Running {
 }
 
 /// A channel of alerts.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct ChannelEntry {
     /// Its name.
     pub channel: String,
@@ -287,7 +288,7 @@ pub struct ChannelEntry {
 }
 
 /// The repository.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct RepositoryEntry {
     /// Where it is, without passwords.
     pub location: String,

@@ -14,6 +14,7 @@ pub mod incidents;
 pub mod ledger;
 mod objects;
 mod pack;
+pub mod pages;
 mod read;
 mod rebuild;
 mod record;

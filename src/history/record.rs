@@ -98,6 +98,9 @@ impl History {
             Ok(()) => {
                 // What cannot be removed is in nobody's way.
                 let _ = fs::remove_file(&path);
+                if let Some(progress) = self.progress_file(run) {
+                    let _ = fs::remove_file(progress);
+                }
                 false
             }
             Err(_) => true,

@@ -1,5 +1,6 @@
-//! Reports on the whole: status, metrics, runbook.
+//! Reports on the whole: status, metrics, dashboard, runbook.
 
+pub mod dashboard;
 pub mod metrics;
 pub mod runbook;
 pub mod status;

@@ -1,7 +1,7 @@
 //! Which snapshots of an item to keep.
 
 use jiff::Zoned;
-use rustic_core::KeepOptions;
+use rustic_core::{Id, KeepOptions, repofile::SnapshotFile};
 
 use super::{Repository, Snapshot, rustic_error};
 use crate::{config::Retention, error::Result};
@@ -37,6 +37,27 @@ impl Repository {
     }
 }
 
+/// For each of the snapshots of an item, given by id and moment: whether `retention` keeps it, and why.
+///
+/// # Errors
+/// The rules cannot be applied.
+pub fn explain(
+    snapshots: &[(&str, &Zoned)],
+    retention: &Retention,
+    now: &Zoned,
+) -> Result<Vec<(bool, Vec<String>)>> {
+    let file = |(id, time): &(&str, &Zoned)| {
+        let id = super::snapshot::id_bytes(id).map(Id::new).unwrap_or_default().into();
+        SnapshotFile { time: (*time).clone(), id, ..SnapshotFile::default() }
+    };
+    let kept = keep_options(retention)
+        .apply(snapshots.iter().map(file).collect(), now)
+        .map_err(|e| rustic_error("cannot apply the retention", e))?;
+    let by_id: std::collections::HashMap<_, _> =
+        kept.into_iter().map(|s| (s.snapshot.id.to_hex().as_str().to_owned(), (s.keep, s.reasons))).collect();
+    Ok(snapshots.iter().map(|(id, _)| by_id.get(*id).cloned().unwrap_or((true, Vec::new()))).collect())
+}
+
 fn expired_at<'a>(
     snapshots: &'a [Snapshot],
     host: &str,
@@ -69,7 +90,6 @@ mod tests {
     use super::*;
     use crate::repository::snapshot::{OURS, item_path};
     use jiff::ToSpan;
-    use rustic_core::{Id, repofile::SnapshotFile};
 
     /// A snapshot of each of the last `days` days at 02:00, the newest first.
     fn daily(days: u8, host: &str, now: &Zoned) -> Vec<Snapshot> {

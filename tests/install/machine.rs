@@ -23,8 +23,9 @@ mkdir "$1/memory/upper" "$1/memory/work"
 mount -t overlay overlay -o "lowerdir=/,upperdir=$1/memory/upper,workdir=$1/memory/work" "$1/root"
 rm -f "$1/root/etc/machine-id"
 : >"$1/root/etc/machine-id"
-# Nothing that this machine has configured starts in the other one.
+# Nothing that this machine has configured starts in the other one, and nothing of ours is there yet.
 rm -f "$1/root"/etc/systemd/system/timers.target.wants/*
+rm -rf "$1/root/var/lib/tik-backup" "$1/root/etc/tik-backup"
 exec systemd-nspawn --quiet --directory "$1/root" --machine "$2" --register=no --keep-unit --link-journal=no \
     --console=pipe /lib/systemd/systemd --unit=basic.target --log-target=journal --show-status=0
 "#;

@@ -1,7 +1,8 @@
 //! How each item is brought back: with stock restic and the database's own client, and with this program.
 
 use super::{
-    Known, Page, Stored, cell, expected, is_current, is_globals, reach::Reach, shell::word, size, speed, time,
+    Commands, Known, Page, Stored, cell, expected, is_current, is_globals, reach::Reach, shell::word, size,
+    speed, time,
 };
 use crate::{
     config::{Config, ServerConfig, SourceConfig, SourceKind},
@@ -83,7 +84,7 @@ pub(super) fn source(page: &mut Page, config: &Config, source: &SourceConfig, kn
     }
     // Roles and users come first: what belongs to them cannot be made without them.
     pieces.sort_by_key(|piece| (!is_globals(piece.item), piece.item.to_owned()));
-    let reach = Reach::of(source);
+    let reach = Reach::new(source);
     reach.opening(page, source);
     for piece in &pieces {
         headline(page, piece, known);
@@ -159,6 +160,14 @@ fn headline(page: &mut Page, piece: &Piece<'_>, known: &Known) {
     if piece.manifest().is_some_and(|manifest| !manifest.notes.is_empty()) {
         page.line("");
     }
+}
+
+/// The commands for one item alone.
+pub(super) fn commands(config: &Config, source: &SourceConfig, item: &str) -> Commands {
+    let host = &config.repository.host;
+    let piece =
+        Piece { source: source.name.as_str(), item, host, prefixed: is_prefixed(source), stored: None };
+    Reach::new(source).commands(&piece)
 }
 
 /// What is stored under names that the configuration does not have.

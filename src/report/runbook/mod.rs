@@ -108,6 +108,21 @@ pub fn text(config: &Config, known: &Known) -> String {
     page.finish()
 }
 
+/// The commands that bring an item back.
+pub struct Commands {
+    /// With stock restic and the database's own client.
+    pub stock: Vec<String>,
+    /// With this program.
+    pub ours: Vec<String>,
+}
+
+/// How an item is brought back; `None` if its source is not configured.
+pub fn commands(config: &Config, source: &str, item: &str) -> Option<Commands> {
+    let mut commands = items::commands(config, config.source(source)?, item);
+    commands.stock.splice(0..0, places::environment(config));
+    Some(commands)
+}
+
 /// The sources in the order in which they are brought back.
 fn in_order(config: &Config) -> Vec<&SourceConfig> {
     let order = &config.runbook.order;

@@ -152,16 +152,7 @@ pub(super) fn preparation(page: &mut Page, config: &Config) {
     page.line("");
     page.line("Once for each shell, as a user who may read the repository. All blocks below are for `bash`.");
     page.line("");
-    let mut lines = vec!["umask 077".to_owned(), "set -o pipefail".to_owned()];
-    match address(config) {
-        Address::Restic(text) => lines.push(unless_set("RESTIC_REPOSITORY", &text)),
-        Address::File(path) => lines.push(unless_set("RESTIC_REPOSITORY_FILE", &path)),
-        Address::Unknown(text) => {
-            lines
-                .push(format!(": \"${{RESTIC_REPOSITORY:?set it to the name that restic has for {text}}}\""));
-        }
-    }
-    lines.push(unless_set("RESTIC_PASSWORD_FILE", &place(&config.repository.password_file)));
+    let mut lines = environment(config);
     lines.push(
         "# Where plain files may lie for a while: room for the largest item, and nobody else's eyes."
             .to_owned(),
@@ -173,4 +164,19 @@ pub(super) fn preparation(page: &mut Page, config: &Config) {
             .to_owned(),
     );
     page.code("sh", &lines);
+}
+
+/// How restic is told where the repository is, and its password.
+pub(super) fn environment(config: &Config) -> Vec<String> {
+    let mut lines = vec!["umask 077".to_owned(), "set -o pipefail".to_owned()];
+    match address(config) {
+        Address::Restic(text) => lines.push(unless_set("RESTIC_REPOSITORY", &text)),
+        Address::File(path) => lines.push(unless_set("RESTIC_REPOSITORY_FILE", &path)),
+        Address::Unknown(text) => {
+            lines
+                .push(format!(": \"${{RESTIC_REPOSITORY:?set it to the name that restic has for {text}}}\""));
+        }
+    }
+    lines.push(unless_set("RESTIC_PASSWORD_FILE", &place(&config.repository.password_file)));
+    lines
 }

@@ -1,7 +1,7 @@
 //! The commands for each kind of source: with stock restic and the native client, and with this program.
 
 use super::{
-    Page,
+    Commands, Page,
     items::{Piece, is_globals_of},
     shell::{unless_set, word},
 };
@@ -24,7 +24,7 @@ pub(super) enum Reach<'a> {
 }
 
 impl<'a> Reach<'a> {
-    pub(super) fn of(source: &'a SourceConfig) -> Self {
+    pub(super) fn new(source: &'a SourceConfig) -> Self {
         let prefix: String = source
             .name
             .as_str()
@@ -44,13 +44,47 @@ impl<'a> Reach<'a> {
     }
 
     pub(super) fn opening(&self, page: &mut Page, source: &SourceConfig) {
+        let text = match self {
+            Self::Postgres { prefix, .. } => format!(
+                "PostgreSQL. Where to: set `{prefix}_HOST`, `{prefix}_PORT` and `{prefix}_USER` before, if it is not the old place; \
+                 the user is a superuser, or on a managed server its administrator. Its password: in `~/.pgpass`."
+            ),
+            Self::Mysql { prefix } => format!(
+                "MySQL or MariaDB: a dump of one goes into a server of the same family. Where to: in an options file that only you \
+                 can read, `[client]` with `host`, `user` and `password`. Set `{prefix}_OPTIONS` to it if it is not `~/.my.cnf`, and \
+                 `{prefix}_CLIENT` to `mysql` if the client is Oracle's."
+            ),
+            Self::Mongodb { prefix } => format!(
+                "MongoDB. Its Database Tools are needed (`mongorestore`, 100.5 or newer). Where to: in a file that only you can read, \
+                 one line `uri: mongodb://…`. Set `{prefix}_CONFIG` to it if it is not `~/mongorestore.yaml`. Users and roles are not \
+                 part of the backup: make them anew."
+            ),
+            Self::Storage => "Containers and file shares of Azure. `rclone` brings them back (or `azcopy`); make a remote `azure` (for \
+                 shares `azure-files`) with `rclone config` first. Types and metadata of blobs stand in `blobs.jsonl`, attributes of \
+                 files in `files.jsonl`; names that no file system holds have `%XX` in them."
+                .to_owned(),
+            Self::Directory => {
+                let paths: Vec<_> = match &source.kind {
+                    SourceKind::Directory(directory) => {
+                        directory.paths.iter().map(|path| format!("`{}`", path.display())).collect()
+                    }
+                    _ => Vec::new(),
+                };
+                format!("Folders: {}. As root, so that owners come back.", paths.join(", "))
+            }
+        };
+        page.line(&text);
+        page.line("");
+        let setup = self.setup();
+        if !setup.is_empty() {
+            page.code("sh", &setup);
+        }
+    }
+
+    /// What all items of the source need before.
+    fn setup(&self) -> Vec<String> {
         match self {
             Self::Postgres { prefix, server } => {
-                page.line(&format!(
-                    "PostgreSQL. Where to: set `{prefix}_HOST`, `{prefix}_PORT` and `{prefix}_USER` before, if it is not the old \
-                     place; the user is a superuser, or on a managed server its administrator. Its password: in `~/.pgpass`."
-                ));
-                page.line("");
                 let host = match &server.host {
                     Host::Tcp(host) => host.clone(),
                     Host::Socket(path) => path.display().to_string(),
@@ -63,65 +97,43 @@ impl<'a> Reach<'a> {
                         unless_set(&format!("{prefix}_HOST"), &host)
                     )
                 };
-                page.code(
-                    "sh",
-                    &[
-                        host,
-                        format!("export PGPORT=\"${{{prefix}_PORT:-{}}}\" PGUSER=\"${{{prefix}_USER:-postgres}}\"", server.port),
-                    ],
+                let rest = format!(
+                    "export PGPORT=\"${{{prefix}_PORT:-{}}}\" PGUSER=\"${{{prefix}_USER:-postgres}}\"",
+                    server.port
                 );
+                vec![host, rest]
             }
-            Self::Mysql { prefix } => {
-                page.line(&format!(
-                    "MySQL or MariaDB: a dump of one goes into a server of the same family. Where to: in an options file that only \
-                     you can read, `[client]` with `host`, `user` and `password`. Set `{prefix}_OPTIONS` to it if it is not \
-                     `~/.my.cnf`, and `{prefix}_CLIENT` to `mysql` if the client is Oracle's."
-                ));
-                page.line("");
-                page.code(
-                    "sh",
-                    &[
-                        unless_set(&format!("{prefix}_CLIENT"), "mariadb"),
-                        format!("export {prefix}_OPTIONS=\"${{{prefix}_OPTIONS:-$HOME/.my.cnf}}\""),
-                        format!(
-                            "client() {{ \"${prefix}_CLIENT\" --defaults-extra-file=\"${prefix}_OPTIONS\" --binary-mode \
-                             --max-allowed-packet=1G \"$@\"; }}"
-                        ),
-                    ],
-                );
-            }
+            Self::Mysql { prefix } => vec![
+                unless_set(&format!("{prefix}_CLIENT"), "mariadb"),
+                format!("export {prefix}_OPTIONS=\"${{{prefix}_OPTIONS:-$HOME/.my.cnf}}\""),
+                format!(
+                    "client() {{ \"${prefix}_CLIENT\" --defaults-extra-file=\"${prefix}_OPTIONS\" --binary-mode \
+                     --max-allowed-packet=1G \"$@\"; }}"
+                ),
+            ],
             Self::Mongodb { prefix } => {
-                page.line(&format!(
-                    "MongoDB. Its Database Tools are needed (`mongorestore`, 100.5 or newer). Where to: in a file that only you can \
-                     read, one line `uri: mongodb://…`. Set `{prefix}_CONFIG` to it if it is not `~/mongorestore.yaml`. Users and \
-                     roles are not part of the backup: make them anew."
-                ));
-                page.line("");
-                page.code(
-                    "sh",
-                    &[format!("export {prefix}_CONFIG=\"${{{prefix}_CONFIG:-$HOME/mongorestore.yaml}}\"")],
-                );
+                vec![format!("export {prefix}_CONFIG=\"${{{prefix}_CONFIG:-$HOME/mongorestore.yaml}}\"")]
             }
-            Self::Storage => {
-                page.line(
-                    "Containers and file shares of Azure. `rclone` brings them back (or `azcopy`); make a remote `azure` (for shares `azure-files`) with `rclone \
-                     config` first. Types and metadata of blobs stand in `blobs.jsonl`, attributes of files in `files.jsonl`; names \
-                     that no file system holds have `%XX` in them.",
-                );
-                page.line("");
-            }
-            Self::Directory => {
-                if let SourceKind::Directory(directory) = &source.kind {
-                    let paths: Vec<_> =
-                        directory.paths.iter().map(|path| format!("`{}`", path.display())).collect();
-                    page.line(&format!("Folders: {}. As root, so that owners come back.", paths.join(", ")));
-                    page.line("");
-                }
-            }
+            Self::Storage | Self::Directory => Vec::new(),
         }
     }
 
+    /// All that brings one item back.
+    pub(super) fn commands(&self, piece: &Piece<'_>) -> Commands {
+        let mut commands = self.of(piece);
+        commands.stock.splice(0..0, self.setup());
+        commands
+    }
+
     pub(super) fn piece(&self, page: &mut Page, piece: &Piece<'_>) {
+        let commands = self.of(piece);
+        page.code("sh", &commands.stock);
+        page.line("With this program:");
+        page.line("");
+        page.code("console", &commands.ours);
+    }
+
+    fn of(&self, piece: &Piece<'_>) -> Commands {
         let (mut stock, ours) = match self {
             Self::Postgres { .. } if is_globals_of(piece) => postgres_globals(piece),
             Self::Postgres { .. } => postgres_database(piece),
@@ -132,24 +144,19 @@ impl<'a> Reach<'a> {
             Self::Directory => directory(piece),
         };
         if let (Self::Postgres { .. } | Self::Mysql { .. }, Some(server)) = (self, piece.server()) {
+            let server = printable(server);
             stock.insert(
                 0,
-                format!(
-                    "# It was on the server {}: connect to the one that takes its place.",
-                    printable(server)
-                ),
+                format!("# It was on the server {server}: connect to the one that takes its place."),
             );
         }
-        page.code("sh", &stock);
-        page.line("With this program:");
-        page.line("");
-        page.code("console", &ours);
+        Commands { stock, ours }
     }
 }
 
-type Commands = (Vec<String>, Vec<String>);
+type Lines = (Vec<String>, Vec<String>);
 
-fn postgres_globals(piece: &Piece<'_>) -> Commands {
+fn postgres_globals(piece: &Piece<'_>) -> Lines {
     (
         vec![
             "# Roles that are there already are reported; nothing else should be.".to_owned(),
@@ -162,7 +169,7 @@ fn postgres_globals(piece: &Piece<'_>) -> Commands {
     )
 }
 
-fn postgres_database(piece: &Piece<'_>) -> Commands {
+fn postgres_database(piece: &Piece<'_>) -> Lines {
     let name = piece.name();
     // A name with a `=` in it, or one that looks like a URL, would be taken for more than a name.
     let connection = if name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
@@ -192,7 +199,7 @@ fn postgres_database(piece: &Piece<'_>) -> Commands {
     (stock, vec![format!("$ {}", piece.ours(&into("postgresql", name, "postgres@SERVER")))])
 }
 
-fn mysql_globals(piece: &Piece<'_>) -> Commands {
+fn mysql_globals(piece: &Piece<'_>) -> Lines {
     (
         vec![
             "# Accounts that are there stay as they are; --force goes on after an error and reports it."
@@ -206,7 +213,7 @@ fn mysql_globals(piece: &Piece<'_>) -> Commands {
     )
 }
 
-fn mysql_database(piece: &Piece<'_>) -> Commands {
+fn mysql_database(piece: &Piece<'_>) -> Lines {
     let name = piece.name();
     let detail = piece
         .manifest()
@@ -237,7 +244,7 @@ fn database_argument(name: &str) -> String {
     word(&format!("--database={name}"))
 }
 
-fn mongodb_database(piece: &Piece<'_>, prefix: &str) -> Commands {
+fn mongodb_database(piece: &Piece<'_>, prefix: &str) -> Lines {
     let stock = vec![
         "# Its exit code is 0 even if documents failed to restore: read the line that counts them."
             .to_owned(),
@@ -248,7 +255,7 @@ fn mongodb_database(piece: &Piece<'_>, prefix: &str) -> Commands {
     (stock, vec![format!("$ {}", piece.ours(&into("mongodb", piece.name(), "SERVER")))])
 }
 
-fn storage(piece: &Piece<'_>) -> Commands {
+fn storage(piece: &Piece<'_>) -> Lines {
     let name = piece.name();
     let (below, target) = match name.strip_prefix("share:") {
         Some(share) => ("/files", format!("azure-files:{share}")),
@@ -262,7 +269,7 @@ fn storage(piece: &Piece<'_>) -> Commands {
     (stock, vec![format!("$ {}", piece.ours(&format!("--into {}", word(piece.item))))])
 }
 
-fn directory(piece: &Piece<'_>) -> Commands {
+fn directory(piece: &Piece<'_>) -> Lines {
     let stock = vec![
         piece.restore(),
         format!("ls -la {}", piece.folder("/files")),

@@ -1,0 +1,175 @@
+//! Tells others how far a run is, while it goes on: in a file beside the one that says that it lives.
+
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use jiff::Zoned;
+
+use super::{ItemReport, Observer};
+use crate::{
+    history::{
+        History,
+        pages::{ItemProgress, Progress},
+    },
+    report::metrics::write_atomically,
+};
+
+/// Time between two writings.
+const EVERY: Duration = Duration::from_secs(1);
+/// The rate is that of about so many seconds.
+const SMOOTHING: f64 = 5.0;
+
+struct Reading {
+    bytes: Arc<AtomicU64>,
+    estimate: Option<u64>,
+    started: Zoned,
+}
+
+#[derive(Default)]
+struct State {
+    items: Option<u64>,
+    done: u64,
+    failed: u64,
+    /// Bytes of what is done.
+    bytes: u64,
+    reading: HashMap<String, Reading>,
+    last: Option<(Instant, u64)>,
+    rate: f64,
+    over: bool,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+/// An observer that also writes down what it observes.
+pub(super) struct Live<'a> {
+    observer: &'a dyn Observer,
+    shared: Arc<Shared>,
+    file: Option<PathBuf>,
+    writer: Option<JoinHandle<()>>,
+}
+
+impl<'a> Live<'a> {
+    /// Begins to write about the run `run`. Whether that is possible is of no importance to the run.
+    pub(super) fn begin(history: &History, run: &str, observer: &'a dyn Observer) -> Self {
+        let shared = Arc::new(Shared::default());
+        let file = history.progress_file(run);
+        let writer = file.clone().and_then(|file| {
+            let shared = shared.clone();
+            thread::Builder::new().name("live".to_owned()).spawn(move || shared.write(&file)).ok()
+        });
+        Self { observer, shared, file, writer }
+    }
+}
+
+impl Drop for Live<'_> {
+    fn drop(&mut self) {
+        self.shared.state().over = true;
+        self.shared.changed.notify_all();
+        if let Some(writer) = self.writer.take() {
+            let _ = writer.join();
+        }
+        if let Some(file) = &self.file {
+            // Without the run it says nothing to anybody.
+            let _ = std::fs::remove_file(file);
+        }
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn write(&self, file: &std::path::Path) {
+        let mut state = self.state();
+        while !state.over {
+            let progress = state.progress();
+            drop(state);
+            if let Ok(text) = serde_json::to_string(&progress) {
+                // A disk that is full is told elsewhere.
+                let _ = write_atomically(file, &text);
+            }
+            state = self.state();
+            if !state.over {
+                state = match self.changed.wait_timeout(state, EVERY) {
+                    Ok((state, _)) => state,
+                    Err(poisoned) => poisoned.into_inner().0,
+                };
+            }
+        }
+    }
+}
+
+impl State {
+    fn progress(&mut self) -> Progress {
+        let mut running: Vec<_> = self
+            .reading
+            .iter()
+            .map(|(item, reading)| ItemProgress {
+                item: item.clone(),
+                bytes: reading.bytes.load(Ordering::Relaxed),
+                estimate: reading.estimate,
+                started: reading.started.clone(),
+            })
+            .collect();
+        running.sort_by(|a, b| a.item.cmp(&b.item));
+        let bytes = self.bytes + running.iter().map(|item| item.bytes).sum::<u64>();
+        let now = Instant::now();
+        if let Some((then, before)) = self.last {
+            let seconds = now.duration_since(then).as_secs_f64().max(0.001);
+            let lately = bytes.saturating_sub(before) as f64 / seconds;
+            let weight = (seconds / SMOOTHING).min(1.0);
+            self.rate += (lately - self.rate) * weight;
+        }
+        self.last = Some((now, bytes));
+        Progress {
+            at: Zoned::now(),
+            items: self.items,
+            done: self.done,
+            failed: self.failed,
+            bytes,
+            bytes_per_second: self.rate,
+            running,
+        }
+    }
+}
+
+impl Observer for Live<'_> {
+    fn notice(&self, message: &str) {
+        self.observer.notice(message);
+    }
+
+    fn planned(&self, items: u64) {
+        self.shared.state().items = Some(items);
+        self.observer.planned(items);
+    }
+
+    fn started(&self, name: &str, estimate: Option<u64>, bytes: Arc<AtomicU64>) {
+        let reading = Reading { bytes: bytes.clone(), estimate, started: Zoned::now() };
+        self.shared.state().reading.insert(name.to_owned(), reading);
+        self.observer.started(name, estimate, bytes);
+    }
+
+    fn finished(&self, item: &ItemReport) {
+        let mut state = self.shared.state();
+        if let Some(reading) = state.reading.remove(&item.name()) {
+            state.bytes += reading.bytes.load(Ordering::Relaxed);
+        }
+        state.done += 1;
+        state.failed += u64::from(!item.succeeded());
+        drop(state);
+        self.observer.finished(item);
+    }
+}

@@ -1,0 +1,24 @@
+//! `tik-backup report`
+
+use std::path::PathBuf;
+
+use super::{Context, SUCCESS};
+use crate::{
+    error::Result,
+    report::{self, dashboard, metrics::write_atomically},
+};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Write the first view as one HTML file that needs nothing else, for mail or a static host
+    #[arg(long, value_name = "FILE", required = true)]
+    html: PathBuf,
+}
+
+pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
+    let config = context.config()?;
+    let seen = report::ledger(&config, &context.cancel)?;
+    write_atomically(&args.html, &dashboard::report(&seen.ledger))?;
+    // The report says that the repository refused; so does the exit code.
+    Ok(seen.refused.map_or(SUCCESS, |error| error.code()))
+}

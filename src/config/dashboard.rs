@@ -1,0 +1,114 @@
+//! `[dashboard]`: where the page is served, and to whom.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use super::{reader::Reader, secret::SecretFile};
+
+const REFRESH: Duration = Duration::from_secs(60);
+const PORT: u16 = 8740;
+
+/// The page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DashboardConfig {
+    /// Where it is served.
+    pub listen: Listen,
+    /// File with the token that everybody has to show.
+    pub token_file: Option<SecretFile>,
+    /// Whether a proxy before it decides who may see it.
+    pub behind_proxy: bool,
+    /// Time between two looks at the repository.
+    pub refresh: Duration,
+}
+
+/// Where something listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listen {
+    /// An address of this machine.
+    Tcp(SocketAddr),
+    /// A socket in the file system, for those whom its folder lets in.
+    Unix(PathBuf),
+}
+
+impl Default for DashboardConfig {
+    fn default() -> Self {
+        let listen = Listen::Tcp(SocketAddr::from(([127, 0, 0, 1], PORT)));
+        Self { listen, token_file: None, behind_proxy: false, refresh: REFRESH }
+    }
+}
+
+impl std::str::FromStr for Listen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            let path = PathBuf::from(path);
+            return if path.is_absolute() {
+                Ok(Self::Unix(path))
+            } else {
+                Err("after \"unix:\" comes an absolute path".to_owned())
+            };
+        }
+        if let Ok(address) = text.parse::<SocketAddr>() {
+            return Ok(Self::Tcp(address));
+        }
+        if let Some(Ok(port)) = text.strip_prefix("localhost:").map(str::parse::<u16>) {
+            return Ok(Self::Tcp(SocketAddr::from(([127, 0, 0, 1], port))));
+        }
+        if let Ok(address) = text.parse::<IpAddr>() {
+            return Ok(Self::Tcp(SocketAddr::from((address, PORT))));
+        }
+        Err("must be an address and a port such as \"127.0.0.1:8740\", or \"unix:/path\"".to_owned())
+    }
+}
+
+impl std::fmt::Display for Listen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl DashboardConfig {
+    /// Why it must not be served so; nothing if it may.
+    pub fn refusal(&self) -> Option<String> {
+        let open = match &self.listen {
+            Listen::Tcp(address) => !address.ip().is_loopback(),
+            Listen::Unix(_) => false,
+        };
+        (open && self.token_file.is_none() && !self.behind_proxy).then(|| {
+            format!(
+                "{} can be reached from other machines, and nobody is asked who they are: listen on 127.0.0.1, give a \
+                 token_file, or say behind_proxy = true if a proxy asks",
+                self.listen
+            )
+        })
+    }
+}
+
+/// Reads the section; `None` if there is none.
+pub(super) fn read(mut reader: Reader<'_>) -> Option<DashboardConfig> {
+    let is_present = reader.is_present();
+    let defaults = DashboardConfig::default();
+    let listen = reader
+        .string("listen")
+        .and_then(|text| text.parse().map_err(|fault: String| reader.problem("listen", &fault)).ok());
+    let dashboard = DashboardConfig {
+        listen: listen.unwrap_or(defaults.listen),
+        token_file: reader.secret_file("token_file"),
+        behind_proxy: reader.boolean("behind_proxy", false),
+        refresh: reader
+            .duration("refresh", Duration::from_secs(5)..=Duration::from_secs(86_400))
+            .unwrap_or(defaults.refresh),
+    };
+    if let Some(refusal) = dashboard.refusal() {
+        reader.problem("listen", &refusal);
+    }
+    reader.finish();
+    is_present.then_some(dashboard)
+}

@@ -1,0 +1,183 @@
+//! The same for programs, as JSON, with the field names of the command line.
+
+use axum::{
+    Json, Router,
+    extract::{Path, Query, State},
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    http::{Shared, aside},
+    openapi,
+};
+use crate::{
+    error::Result,
+    history::{
+        ledger::{Entry, SourceEntry, State as ItemState},
+        pages::{Attempt, Past, RunPast},
+    },
+};
+
+/// At most so many runs in one answer.
+const RUNS: u32 = 500;
+
+/// Items of the ledger.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Items {
+    /// The items.
+    pub(super) items: Vec<Entry>,
+}
+
+/// An item, and all that happened to it.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct ItemDetail {
+    /// As the ledger has it.
+    pub(super) entry: Entry,
+    /// What is remembered.
+    #[serde(flatten)]
+    pub(super) past: Past,
+}
+
+/// The sources.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Sources {
+    /// The sources.
+    pub(super) sources: Vec<SourceEntry>,
+}
+
+/// Runs, the newest first.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Runs {
+    /// The runs.
+    pub(super) runs: Vec<RunPast>,
+}
+
+/// A run, and what it tried.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct RunDetail {
+    /// The run.
+    pub(super) run: RunPast,
+    /// What it tried, failures first.
+    pub(super) attempts: Vec<Attempt>,
+}
+
+/// Why there is no answer.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Problem {
+    /// What happened.
+    pub(super) error: String,
+}
+
+#[derive(Deserialize)]
+struct ItemsQuery {
+    source: Option<String>,
+    state: Option<ItemState>,
+    q: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct ItemQuery {
+    source: String,
+    #[serde(default)]
+    item: String,
+}
+
+#[derive(Deserialize)]
+struct RunsQuery {
+    limit: Option<u32>,
+    before: Option<String>,
+}
+
+pub(super) fn router() -> Router<Shared> {
+    Router::new()
+        .route("/status", get(status))
+        .route("/items", get(items))
+        .route("/item", get(item))
+        .route("/sources", get(sources))
+        .route("/runs", get(runs))
+        .route("/runs/{run}", get(run))
+        .route("/openapi.json", get(|| async { Json(openapi::document()) }))
+}
+
+fn answer<T: Serialize>(result: Result<Option<T>>) -> Response {
+    match result {
+        Ok(Some(value)) => Json(value).into_response(),
+        Ok(None) => problem(StatusCode::NOT_FOUND, "nothing of that name was ever seen"),
+        Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+    }
+}
+
+fn problem(status: StatusCode, text: &str) -> Response {
+    (status, Json(Problem { error: text.to_owned() })).into_response()
+}
+
+/// A query that cannot be understood is answered in JSON as well.
+type Asked<T> = std::result::Result<Query<T>, axum::extract::rejection::QueryRejection>;
+
+async fn status(State(desk): State<Shared>) -> Response {
+    match aside(&desk, |desk| desk.ledger()).await {
+        Ok(ledger) => match serde_json::to_vec(&*ledger) {
+            Ok(json) => ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
+            Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+        },
+        Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+    }
+}
+
+async fn items(State(desk): State<Shared>, query: Asked<ItemsQuery>) -> Response {
+    let Query(query) = match query {
+        Ok(query) => query,
+        Err(error) => return problem(StatusCode::BAD_REQUEST, &error.body_text()),
+    };
+    answer(
+        aside(&desk, move |desk| {
+            let ledger = desk.ledger()?;
+            let wanted = |entry: &&Entry| {
+                query.source.as_ref().is_none_or(|source| entry.source == *source)
+                    && query.state.is_none_or(|state| entry.state == state)
+                    && query.q.as_ref().is_none_or(|text| super::pages::matches(&entry.name(), text))
+            };
+            Ok(Some(Items { items: ledger.items.iter().filter(wanted).cloned().collect() }))
+        })
+        .await,
+    )
+}
+
+async fn item(State(desk): State<Shared>, query: Asked<ItemQuery>) -> Response {
+    let Query(query) = match query {
+        Ok(query) => query,
+        Err(error) => return problem(StatusCode::BAD_REQUEST, &error.body_text()),
+    };
+    answer(
+        aside(&desk, move |desk| {
+            Ok(desk.item(&query.source, &query.item)?.map(|(entry, past)| ItemDetail { entry, past }))
+        })
+        .await,
+    )
+}
+
+async fn sources(State(desk): State<Shared>) -> Response {
+    answer(aside(&desk, |desk| Ok(Some(Sources { sources: desk.ledger()?.sources.clone() }))).await)
+}
+
+async fn runs(State(desk): State<Shared>, query: Asked<RunsQuery>) -> Response {
+    let Query(query) = match query {
+        Ok(query) => query,
+        Err(error) => return problem(StatusCode::BAD_REQUEST, &error.body_text()),
+    };
+    let limit = query.limit.unwrap_or(50).clamp(1, RUNS);
+    answer(
+        aside(&desk, move |desk| Ok(Some(Runs { runs: desk.runs(limit, query.before.as_deref())? }))).await,
+    )
+}
+
+async fn run(State(desk): State<Shared>, Path(name): Path<String>) -> Response {
+    answer(
+        aside(&desk, move |desk| Ok(desk.run(&name)?.map(|(run, attempts)| RunDetail { run, attempts })))
+            .await,
+    )
+}

@@ -1,0 +1,163 @@
+//! What is shown, gathered: the history, the ledger drawn from it, and the repository, which is looked at now and then.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use jiff::Zoned;
+
+use crate::{
+    config::Config,
+    error::Result,
+    history::{
+        History, Look, draw,
+        ledger::{Entry, Ledger, RepositoryEntry, SourceEntry},
+        pages::{Attempt, Past, RunPast},
+    },
+    report,
+    repository::{self, Repository},
+    stream::cancel::Cancel,
+};
+
+/// So long a ledger is shown before another is drawn.
+const FRESH: Duration = Duration::from_secs(2);
+
+/// Everything that pages are made of.
+pub(super) struct Desk {
+    pub(super) config: Config,
+    history: History,
+    seen: Mutex<Seen>,
+    drawn: Mutex<Option<(Instant, Arc<Ledger>)>>,
+}
+
+#[derive(Default)]
+struct Seen {
+    repository: Option<RepositoryEntry>,
+    notes: Vec<String>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+impl Desk {
+    pub(super) fn open(config: Config) -> Result<Arc<Self>> {
+        let history = History::open(&config.state_dir, Look::Brief)?;
+        Ok(Arc::new(Self { config, history, seen: Mutex::default(), drawn: Mutex::default() }))
+    }
+
+    /// Looks at the repository, now and every `refresh`. Ends with `cancel`.
+    pub(super) fn watch(self: &Arc<Self>, refresh: Duration, cancel: Cancel) -> Option<JoinHandle<()>> {
+        let desk = self.clone();
+        let look = move || {
+            let mut repository = None;
+            while !cancel.is_cancelled() {
+                desk.look(&mut repository, &cancel);
+                let next = Instant::now() + refresh;
+                while Instant::now() < next && !cancel.is_cancelled() {
+                    thread::sleep(Duration::from_millis(200));
+                }
+            }
+        };
+        // Without it the history alone is shown, and that the repository was not looked at.
+        thread::Builder::new().name("repository".to_owned()).spawn(look).ok()
+    }
+
+    fn look(&self, opened: &mut Option<Repository>, cancel: &Cancel) {
+        let result = match opened.take() {
+            Some(repository) => Ok(repository),
+            None => Repository::open(&self.config.repository).and_then(|repository| {
+                // On a second host, which backs up nothing, the snapshots themselves say enough.
+                if !self.config.sources.is_empty() {
+                    self.history.rebuild(&self.config, &repository, cancel)?;
+                }
+                Ok(repository)
+            }),
+        };
+        let result = result.and_then(|repository| {
+            let seen = report::look_at(&self.history, &repository)?;
+            *opened = Some(repository);
+            Ok(seen)
+        });
+        let (entry, notes) = match result {
+            Ok((entry, notes)) => (entry, notes),
+            Err(error) => (report::unreachable(&self.config, &self.history, &error), Vec::new()),
+        };
+        *locked(&self.seen) = Seen { repository: Some(entry), notes };
+        *locked(&self.drawn) = None;
+    }
+
+    /// The ledger as it is now, or was a moment ago.
+    pub(super) fn ledger(&self) -> Result<Arc<Ledger>> {
+        // Held while it is drawn: a hundred viewers draw it once.
+        let mut drawn = locked(&self.drawn);
+        if let Some((at, ledger)) = drawn.as_ref()
+            && at.elapsed() < FRESH
+        {
+            return Ok(ledger.clone());
+        }
+        let now = Zoned::now();
+        self.history.mark_interrupted(&now)?;
+        let (repository, mut notes) = {
+            let seen = locked(&self.seen);
+            (seen.repository.clone(), seen.notes.clone())
+        };
+        let repository = repository.unwrap_or_else(|| {
+            notes.push("the repository is being looked at".to_owned());
+            report::unseen(&self.config)
+        });
+        notes.extend(self.history.rebuilt_note()?);
+        let ledger = Arc::new(self.history.ledger(draw::Look {
+            config: &self.config,
+            now: &now,
+            repository,
+            notes,
+        })?);
+        *drawn = Some((Instant::now(), ledger.clone()));
+        Ok(ledger)
+    }
+
+    /// An item as the ledger has it, and all that happened to it.
+    pub(super) fn item(&self, source: &str, item: &str) -> Result<Option<(Entry, Past)>> {
+        let ledger = self.ledger()?;
+        let same = |entry: &&Entry| entry.source == source && entry.item.as_deref().unwrap_or("") == item;
+        let Some(entry) = ledger.items.iter().find(same) else { return Ok(None) };
+        let Some(mut past) = self.history.past(source, item)? else { return Ok(None) };
+        let retention = self.config.source(source).map_or(&self.config.retention, |source| &source.retention);
+        let moments: Vec<_> =
+            past.snapshots.iter().map(|snapshot| (snapshot.id.as_str(), &snapshot.time)).collect();
+        let kept = repository::explain(&moments, retention, &ledger.at)?;
+        for (snapshot, (keep, reasons)) in past.snapshots.iter_mut().zip(kept) {
+            // What is held, or belongs to what is no longer backed up, is not removed whatever the rules say.
+            let stays = entry.held || self.config.source(source).is_none();
+            snapshot.keep = keep || stays;
+            snapshot.reasons = reasons;
+            if !keep && entry.held {
+                snapshot.reasons = vec!["held".to_owned()];
+            } else if !keep && stays {
+                snapshot.reasons = vec!["nothing removes it".to_owned()];
+            }
+        }
+        Ok(Some((entry.clone(), past)))
+    }
+
+    /// A source, with its items.
+    pub(super) fn source(&self, name: &str) -> Result<Option<(SourceEntry, Vec<Entry>)>> {
+        let ledger = self.ledger()?;
+        let Some(source) = ledger.sources.iter().find(|source| source.source == name) else {
+            return Ok(None);
+        };
+        let items = ledger.items.iter().filter(|entry| entry.source == name).cloned().collect();
+        Ok(Some((source.clone(), items)))
+    }
+
+    pub(super) fn runs(&self, limit: u32, before: Option<&str>) -> Result<Vec<RunPast>> {
+        self.history.runs(limit, before)
+    }
+
+    pub(super) fn run(&self, name: &str) -> Result<Option<(RunPast, Vec<Attempt>)>> {
+        self.history.run(name)
+    }
+}

@@ -1,0 +1,244 @@
+//! The server: which path shows what, who may see it, and what a browser may do with it.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{Path, Query, Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use base64::{Engine, prelude::BASE64_STANDARD};
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+
+use super::{api, desk::Desk, pages};
+use crate::{
+    config::{DashboardConfig, Listen},
+    error::{Error, Result},
+    report::metrics,
+};
+
+const STYLE: &str = include_str!("style.css");
+const SCRIPT: &str = include_str!("script.js");
+/// Nothing from anywhere else, nothing inline, in nobody's frame.
+const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; \
+                      base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+
+/// Who is let in.
+pub(super) struct Gate {
+    /// Of the token: what is compared takes the same time whatever is sent.
+    token: Option<[u8; 32]>,
+    /// Whether only names of this machine may stand in `Host`.
+    local: bool,
+}
+
+impl Gate {
+    pub(super) fn new(settings: &DashboardConfig) -> Result<Self> {
+        let token = settings.token_file.as_ref().map(crate::config::SecretFile::load).transpose()?;
+        let token = token.map(|token| Sha256::digest(token.expose()).into());
+        let local = matches!(&settings.listen, Listen::Tcp(_)) && !settings.behind_proxy;
+        Ok(Self { local: local && token.is_none(), token })
+    }
+
+    fn refusal(&self, request: &Request<Body>) -> Option<Response> {
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            let response = plain(StatusCode::METHOD_NOT_ALLOWED, "this page only shows");
+            return Some(with(response, header::ALLOW, "GET, HEAD"));
+        }
+        let headers = request.headers();
+        // A page elsewhere whose name was made to lead here must not read this one through the visitor's browser.
+        if self.local && !headers.get(header::HOST).and_then(|host| host.to_str().ok()).is_some_and(is_local)
+        {
+            return Some(plain(
+                StatusCode::MISDIRECTED_REQUEST,
+                "this name is not one of this machine; behind a proxy say behind_proxy = true",
+            ));
+        }
+        let token = self.token?;
+        let shown =
+            headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(shown_token);
+        if shown.is_some_and(|shown| <[u8; 32]>::from(Sha256::digest(shown)) == token) {
+            return None;
+        }
+        let response = plain(StatusCode::UNAUTHORIZED, "a token is needed");
+        Some(with(response, header::WWW_AUTHENTICATE, "Basic realm=\"tik-backup\", charset=\"UTF-8\""))
+    }
+}
+
+/// The token in an `Authorization`: as a bearer's (RFC 6750), or as the password that a browser asks for (RFC 7617).
+fn shown_token(value: &str) -> Option<String> {
+    let (scheme, rest) = value.split_once(' ')?;
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return Some(rest.trim().to_owned());
+    }
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let decoded = String::from_utf8(BASE64_STANDARD.decode(rest.trim()).ok()?).ok()?;
+    decoded.split_once(':').map(|(_, password)| password.to_owned())
+}
+
+fn is_local(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split_once(']').map_or(rest, |(name, _)| name),
+        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    };
+    name.eq_ignore_ascii_case("localhost") || name.parse::<std::net::IpAddr>().is_ok()
+}
+
+pub(super) fn plain(status: StatusCode, text: &str) -> Response {
+    (status, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], format!("{text}\n")).into_response()
+}
+
+fn with(mut response: Response, name: HeaderName, value: &'static str) -> Response {
+    response.headers_mut().insert(name, HeaderValue::from_static(value));
+    response
+}
+
+pub(super) type Shared = Arc<Desk>;
+
+pub(super) fn router(desk: Arc<Desk>, gate: Gate) -> Router {
+    Router::new()
+        .route("/", get(overview))
+        .route("/item", get(item))
+        .route("/source", get(source))
+        .route("/runs", get(runs))
+        .route("/runs/{run}", get(run))
+        .route("/style.css", get(|| async { asset("text/css; charset=utf-8", STYLE) }))
+        .route("/script.js", get(|| async { asset("text/javascript; charset=utf-8", SCRIPT) }))
+        .route("/favicon.ico", get(|| async { StatusCode::NO_CONTENT }))
+        .route("/metrics", get(prometheus))
+        .route("/healthz", get(healthz))
+        .nest("/api/v1", api::router())
+        .fallback(|| async { plain(StatusCode::NOT_FOUND, "there is no such page") })
+        .with_state(desk)
+        .layer(middleware::from_fn_with_state(Arc::new(gate), guard))
+}
+
+async fn guard(State(gate): State<Arc<Gate>>, request: Request<Body>, next: Next) -> Response {
+    let response = match gate.refusal(&request) {
+        Some(refusal) => refusal,
+        None => next.run(request).await,
+    };
+    secured(response)
+}
+
+fn secured(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    let fixed = [
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    ];
+    for (name, value) in fixed {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+fn asset(kind: &'static str, text: &'static str) -> Response {
+    let headers = [(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "max-age=300")];
+    (headers, text).into_response()
+}
+
+/// Does what reads the history away from the threads that serve.
+pub(super) async fn aside<T: Send + 'static>(
+    desk: &Shared,
+    work: impl FnOnce(&Desk) -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let desk = desk.clone();
+    tokio::task::spawn_blocking(move || work(&desk))
+        .await
+        .unwrap_or_else(|error| Err(Error::failed("a page could not be made").because(&error)))
+}
+
+fn html(result: Result<Option<maud::Markup>>) -> Response {
+    match result {
+        Ok(Some(page)) => {
+            ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], page.into_string()).into_response()
+        }
+        Ok(None) => {
+            let page = pages::problem("Nothing here", "Nothing of that name was ever seen.").into_string();
+            (StatusCode::NOT_FOUND, [(header::CONTENT_TYPE, "text/html; charset=utf-8")], page)
+                .into_response()
+        }
+        Err(error) => {
+            let page = pages::problem("This cannot be shown", &error.to_string()).into_string();
+            let status = StatusCode::INTERNAL_SERVER_ERROR;
+            (status, [(header::CONTENT_TYPE, "text/html; charset=utf-8")], page).into_response()
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Named {
+    #[serde(default)]
+    source: String,
+    #[serde(default)]
+    item: String,
+}
+
+#[derive(Deserialize)]
+struct Before {
+    before: Option<String>,
+}
+
+async fn overview(State(desk): State<Shared>, Query(wanted): Query<pages::Wanted>) -> Response {
+    html(aside(&desk, move |desk| Ok(Some(pages::overview(&*desk.ledger()?, &wanted)))).await)
+}
+
+async fn item(State(desk): State<Shared>, Query(named): Query<Named>) -> Response {
+    html(
+        aside(&desk, move |desk| {
+            let found = desk.item(&named.source, &named.item)?;
+            Ok(found.map(|(entry, past)| pages::item(&desk.config, &entry, &past)))
+        })
+        .await,
+    )
+}
+
+async fn source(State(desk): State<Shared>, Query(named): Query<Named>) -> Response {
+    html(
+        aside(&desk, move |desk| {
+            let found = desk.source(&named.source)?;
+            Ok(found.map(|(source, items)| pages::source(&desk.config, &source, &items)))
+        })
+        .await,
+    )
+}
+
+async fn runs(State(desk): State<Shared>, Query(query): Query<Before>) -> Response {
+    html(aside(&desk, move |desk| Ok(Some(pages::runs(&desk.runs(50, query.before.as_deref())?)))).await)
+}
+
+async fn run(State(desk): State<Shared>, Path(name): Path<String>) -> Response {
+    html(
+        aside(&desk, move |desk| Ok(desk.run(&name)?.map(|(run, attempts)| pages::run(&run, &attempts))))
+            .await,
+    )
+}
+
+async fn prometheus(State(desk): State<Shared>) -> Response {
+    match aside(&desk, |desk| Ok(metrics::prometheus(&*desk.ledger()?))).await {
+        Ok(text) => {
+            ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+        }
+        Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+    }
+}
+
+/// Whether this server can answer; not whether the backups are well.
+async fn healthz(State(desk): State<Shared>, _: HeaderMap) -> Response {
+    match aside(&desk, |desk| desk.ledger().map(|_| ())).await {
+        Ok(()) => plain(StatusCode::OK, "ok"),
+        Err(error) => plain(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
+    }
+}
