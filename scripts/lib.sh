@@ -431,6 +431,50 @@ install_cargo_deb() {
     return "$status"
 }
 
+# ensure_browser: Chromium, what drives it, and what checks pages for accessibility.
+ensure_browser() {
+    export TIK_BACKUP_TEST_BROWSER=$TIK_BACKUP_TOOLS/browser
+    ensure_node || return 1
+    { command -v chromium >/dev/null && [ -e "$TIK_BACKUP_TEST_BROWSER/.complete-1" ]; } || with_tools_lock install_browser
+}
+
+install_browser() {
+    local folder=$TIK_BACKUP_TOOLS/browser
+    command -v chromium >/dev/null || ensure_apt chromium fonts-dejavu-core || return 1
+    [ ! -e "$folder/.complete-1" ] || return 0
+    say "installing playwright-core and axe-core into $folder"
+    rm -rf "$folder"
+    mkdir -p "$folder" || return 1
+    quietly npm install --prefix "$folder" --no-audit --no-fund --ignore-scripts 'playwright-core@^1.50' 'axe-core@^4.10' || {
+        warn "npm could not install playwright-core and axe-core"
+        return 1
+    }
+    touch "$folder/.complete-1"
+}
+
+# ensure_schemathesis: tries an interface against its own description.
+ensure_schemathesis() {
+    export TIK_BACKUP_TEST_SCHEMATHESIS=$TIK_BACKUP_TOOLS/schemathesis/bin/schemathesis
+    [ -x "$TIK_BACKUP_TEST_SCHEMATHESIS" ] || with_tools_lock install_schemathesis
+}
+
+install_schemathesis() {
+    local venv=$TIK_BACKUP_TOOLS/schemathesis python=python3
+    [ ! -x "$TIK_BACKUP_TEST_SCHEMATHESIS" ] || return 0
+    say "installing schemathesis into $venv"
+    rm -rf "$venv"
+    if ! "$python" -m venv "$venv" >/dev/null 2>&1; then
+        rm -rf "$venv"
+        ensure_apt python3 python3-venv || return 1
+        python=/usr/bin/python3
+        quietly "$python" -m venv "$venv" || return 1
+    fi
+    quietly "$venv/bin/pip" install --disable-pip-version-check 'schemathesis>=4,<5' || {
+        warn "pip could not install schemathesis"
+        return 1
+    }
+}
+
 # ensure_systemd_tools: a throwaway machine with a systemd of its own, and what checks units.
 ensure_systemd_tools() {
     command -v systemd-nspawn >/dev/null && command -v systemd-analyze >/dev/null ||
@@ -505,6 +549,8 @@ ensure_test_tools() {
     need "Microsoft's clients of Azure" ensure_azure_python
     need "faketime" ensure_faketime
     need "promtool" ensure_promtool
+    need "a browser" ensure_browser
+    need "schemathesis" ensure_schemathesis
     need "systemd-nspawn and systemd-analyze" ensure_systemd_tools
     need "nix-instantiate" ensure_nix
     need "cargo-deb" ensure_cargo_deb

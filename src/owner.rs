@@ -1,10 +1,14 @@
 //! What root writes belongs to whom the folder belongs: an operator who types a command as root must not leave files
 //! behind that the service, which runs as a user of its own, can then neither read nor replace.
 
-use std::{io, os::fd::AsFd, path::Path};
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+    path::Path,
+};
 
 use rustix::{
-    fs::{Gid, Uid, fchown, fstat},
+    fs::{FileType, Gid, Mode, OFlags, Uid, fchown, fstat},
     io::Errno,
 };
 
@@ -22,6 +26,10 @@ pub(crate) fn adopt(file: impl AsFd, folder: impl AsFd) -> io::Result<()> {
     if above.st_uid == 0 || (own.st_uid, own.st_gid) == (above.st_uid, above.st_gid) {
         return Ok(());
     }
+    // A second name of somebody's file is not ours to give away.
+    if FileType::from_raw_mode(own.st_mode).is_file() && own.st_nlink > 1 {
+        return Ok(());
+    }
     match fchown(file, Some(Uid::from_raw(above.st_uid)), Some(Gid::from_raw(above.st_gid))) {
         Ok(()) | Err(Errno::PERM | Errno::ACCESS | Errno::NOTSUP | Errno::INVAL | Errno::NOSYS) => Ok(()),
         Err(error) => Err(error.into()),
@@ -37,7 +45,17 @@ pub(crate) fn adopt_path(path: &Path) -> io::Result<()> {
         return Ok(());
     }
     let Some(folder) = path.parent() else { return Ok(()) };
-    adopt(std::fs::File::open(path)?, std::fs::File::open(folder)?)
+    adopt(open_itself(path)?, std::fs::File::open(folder)?)
+}
+
+/// Opens what is at a path, unless it is a symbolic link: who may write to a folder must not lead root elsewhere.
+fn open_itself(path: &Path) -> io::Result<OwnedFd> {
+    Ok(rustix::fs::open(path, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// `O_NOFOLLOW` for `custom_flags`: a symbolic link is an error.
+pub(crate) fn no_links() -> i32 {
+    i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -64,5 +82,22 @@ mod tests {
         let owner = |path: &Path| fs::metadata(path).map(|stat| (stat.uid(), stat.gid())).unwrap();
         assert_eq!(owner(&theirs.join("file")), (4711, 4712));
         assert_eq!(owner(&ours.join("file")).0, 0);
+    }
+
+    #[test]
+    fn links_lead_root_nowhere() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let (theirs, secret) = (dir.path().join("theirs"), dir.path().join("secret"));
+        fs::create_dir(&theirs).unwrap();
+        fs::write(&secret, "x").unwrap();
+        std::os::unix::fs::symlink(&secret, theirs.join("soft")).unwrap();
+        fs::hard_link(&secret, theirs.join("hard")).unwrap();
+        std::os::unix::fs::chown(&theirs, Some(4711), Some(4712)).unwrap();
+        assert!(adopt_path(&theirs.join("soft")).is_err());
+        adopt_path(&theirs.join("hard")).unwrap();
+        assert_eq!(fs::metadata(&secret).unwrap().uid(), 0);
     }
 }

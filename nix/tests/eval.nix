@@ -143,6 +143,13 @@ in
   secretInStore =
     (result [ (backup (sources // { secrets.resticPassword = "${builtins.storeDir}/x-password"; })) ]).failed;
 
+  secretInSettings =
+    (result [
+      (backup (
+        sources // { alerting.channels = [ { kind = "heartbeat"; url_file = "${builtins.storeDir}/x-url"; } ]; }
+      ))
+    ]).failed;
+
   # … or by the module system: these fail to evaluate.
   unknownOption = (result [ (backup { azurePostgres.hots = "x"; }) ]).failed;
   wrongType = (result [ (backup (sources // { retention.daily = "seven"; })) ]).settings;

@@ -72,6 +72,19 @@ fn notices(context: &Context, config: &Config) {
         context.printer.notice("warning: nobody is told of failures: the configuration has no [[alerts]]");
     }
     let user = &config.systemd.user;
+    for (key, path) in config.certificates() {
+        if ["/etc/tik-backup/secrets", "/root"].iter().any(|closed| path.starts_with(closed)) {
+            let path = path.display();
+            context.printer.notice(&format!("warning: {key}: {path} must be readable by the user {user}"));
+        }
+    }
+    let state = &config.state_dir;
+    if !state.starts_with("/var/lib") && !state.exists() {
+        let state = state.display();
+        context
+            .printer
+            .notice(&format!("next: install -d -o {user} -g {} -m 0700 {state}", config.systemd.group));
+    }
     if user_is_missing(user) {
         context.printer.notice(&format!(
             "warning: there is no user {user}; as root: useradd --system --user-group --home-dir {} --shell /usr/sbin/nologin {user}",

@@ -44,6 +44,22 @@ impl Config {
     }
 }
 
+impl Config {
+    /// Files with certificates and their keys, which are read as they lie, each with the key that names it.
+    pub fn certificates(&self) -> Vec<(String, &Path)> {
+        let mut files = Vec::new();
+        for source in &self.sources {
+            if let SourceKind::Postgres(PostgresConfig { server, .. })
+            | SourceKind::Mysql(MysqlConfig { server, .. }) = &source.kind
+            {
+                let key = |name: &str| super::document::join_key(&source_key(source), name);
+                files.extend(certificates(server).into_iter().map(|(name, path)| (key(name), path)));
+            }
+        }
+        files
+    }
+}
+
 impl RepositoryConfig {
     /// All files with secrets that it names, that with the location first.
     pub fn secret_files(&self) -> Vec<&SecretFile> {
@@ -78,15 +94,19 @@ impl SourceConfig {
 }
 
 fn check_certificates(source: &SourceConfig, server: &ServerConfig, problems: &mut Vec<Error>) {
+    for (key, path) in certificates(server) {
+        problems.extend(check_file(source, key, path).err());
+    }
+}
+
+fn certificates(server: &ServerConfig) -> Vec<(&'static str, &Path)> {
     let root = match &server.sslrootcert {
         Some(RootCertificates::File(path)) => Some(path),
         _ => None,
     };
-    for (key, path) in
-        [("sslrootcert", root), ("sslcert", server.sslcert.as_ref()), ("sslkey", server.sslkey.as_ref())]
-    {
-        problems.extend(path.and_then(|path| check_file(source, key, path).err()));
-    }
+    let files =
+        [("sslrootcert", root), ("sslcert", server.sslcert.as_ref()), ("sslkey", server.sslkey.as_ref())];
+    files.into_iter().filter_map(|(key, path)| Some((key, path?.as_path()))).collect()
 }
 
 fn check_file(source: &SourceConfig, key: &str, path: &Path) -> Result<()> {

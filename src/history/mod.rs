@@ -178,8 +178,14 @@ impl History {
 
 /// Opens or creates a file that only its owner may read.
 fn private_file(path: &Path) -> std::io::Result<File> {
-    let file =
-        OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(owner::no_links())
+        .open(path)?;
     if let Some(folder) = path.parent() {
         owner::adopt(&file, File::open(folder)?)?;
     }

@@ -5,6 +5,8 @@ pub mod metrics;
 pub mod runbook;
 pub mod status;
 
+use std::time::Duration;
+
 use jiff::Zoned;
 
 use crate::{
@@ -17,6 +19,9 @@ use crate::{
     repository::Repository,
     stream::cancel::Cancel,
 };
+
+/// How long somebody who has to tell waits for a storage.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Takes a look at the repository: which snapshots there are. Also returns what is wrong with snapshots that cannot be
 /// read.
@@ -76,6 +81,48 @@ pub fn ledger(config: &Config, cancel: &Cancel) -> Result<Seen> {
         Err(error) if History::is_damaged(&error) => look_and_draw(config, Look::Thorough, cancel),
         drawn => drawn,
     }
+}
+
+/// As [`ledger`], for telling that something is wrong: without a history that can be used, and without waiting for a storage
+/// that does not answer.
+///
+/// # Errors
+/// Memory is short.
+pub fn ledger_whatever(config: &Config, cancel: &Cancel) -> Result<Seen> {
+    let now = Zoned::now();
+    let (history, mut notes) = match History::open(&config.state_dir, Look::Brief) {
+        Ok(history) => (history, Vec::new()),
+        Err(error) => (History::in_memory()?, vec![error.summary()]),
+    };
+    notes.extend(history.mark_interrupted(&now).err().map(|error| error.summary()));
+    let opened = open_within(config, PATIENCE).and_then(|repository| {
+        cancel.check()?;
+        look_at(&history, &repository)
+    });
+    let (repository, refused) = match opened {
+        Ok((entry, damaged)) => {
+            notes.extend(damaged);
+            (entry, None)
+        }
+        Err(error) => (unreachable(config, &history, &error), Some(error)),
+    };
+    let ledger = history.ledger(draw::Look { config, now: &now, repository, notes })?;
+    Ok(Seen { history, ledger, refused })
+}
+
+/// Opens the repository, unless that takes too long: a network storage can hold whoever looks at it for ever.
+fn open_within(config: &Config, patience: Duration) -> Result<Repository> {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let settings = config.repository.clone();
+    std::thread::Builder::new()
+        .name("storage".to_owned())
+        // Whoever has stopped waiting does not care for the answer.
+        .spawn(move || drop(sender.send(Repository::open(&settings))))
+        .map_err(|error| Error::failed("cannot look at the repository").because(&error))?;
+    receiver.recv_timeout(patience).unwrap_or_else(|_| {
+        let seconds = patience.as_secs();
+        Err(Error::repository(format!("{} does not answer within {seconds} s", config.repository.location)))
+    })
 }
 
 fn look_and_draw(config: &Config, look: Look, cancel: &Cancel) -> Result<Seen> {

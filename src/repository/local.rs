@@ -157,7 +157,7 @@ impl LocalStorage {
     }
 
     fn create_tmp(&self, folder: &str, tmp: &str) -> io::Result<File> {
-        let flags = OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY | OFlags::CLOEXEC;
+        let flags = OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let open = || rfs::openat(&self.dir, tmp, flags, Mode::RUSR | Mode::WUSR);
         let file = match open() {
             Err(rustix::io::Errno::NOENT) => {
@@ -174,7 +174,7 @@ impl LocalStorage {
         match rfs::mkdirat(&self.dir, folder, Mode::RWXU) {
             Err(rustix::io::Errno::EXIST) => Ok(()),
             Ok(()) => {
-                let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+                let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
                 owner::adopt(rfs::openat(&self.dir, folder, flags, Mode::empty())?, &self.dir)
             }
             Err(e) => Err(e.into()),

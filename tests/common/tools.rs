@@ -35,6 +35,10 @@ pub enum Tool {
     Nix,
     /// The Debian package of the program, as `scripts/package --debug` makes it.
     Package,
+    /// The folder in whose `node_modules` lie playwright-core and axe-core; Chromium is the system's.
+    Browser,
+    /// Tries an interface against its description.
+    Schemathesis,
     /// The folder of MongoDB's own `mongodump` and `mongorestore`. Nothing installs them, not even in CI.
     MongoTools,
 }
@@ -58,6 +62,8 @@ impl Tool {
             Self::Nspawn => "systemd-nspawn",
             Self::Nix => "nix-instantiate",
             Self::Package => "the Debian package",
+            Self::Browser => "a browser",
+            Self::Schemathesis => "schemathesis",
             Self::MongoTools => "mongodump and mongorestore",
         }
     }
@@ -84,6 +90,10 @@ impl Tool {
             Self::Nspawn => ("TIK_BACKUP_TEST_NSPAWN", None, Some("/usr/bin/systemd-nspawn")),
             Self::Nix => ("TIK_BACKUP_TEST_NIX", None, Some("/usr/bin/nix-instantiate")),
             Self::Package => ("TIK_BACKUP_TEST_PACKAGE", None, None),
+            Self::Browser => ("TIK_BACKUP_TEST_BROWSER", Some("browser"), None),
+            Self::Schemathesis => {
+                ("TIK_BACKUP_TEST_SCHEMATHESIS", Some("schemathesis/bin/schemathesis"), None)
+            }
             Self::MongoTools => ("TIK_BACKUP_TEST_MONGO_TOOLS", None, None),
         }
     }

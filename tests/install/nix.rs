@@ -59,6 +59,31 @@ fn the_example_of_secrets_names_every_secret() {
     }
 }
 
+/// The scripts of the tests in virtual machines, which cannot be run here, are at least Python.
+#[test]
+fn scripts_of_virtual_machines_compile() {
+    skip_unless!(Tool::Nix);
+    let folder = root().join("nix/tests/backup");
+    let mut tests = 0;
+    for entry in fs::read_dir(&folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.ends_with("default.nix") || path.ends_with("common.nix") {
+            continue;
+        }
+        let expression = format!(
+            "(import {} {{ common = import {}/common.nix {{ module = {{ }}; }}; }}).testScript",
+            path.display(),
+            folder.display()
+        );
+        let script = crate::units::nix_eval(&expression);
+        let check = "import sys; compile(sys.argv[1], 'testScript', 'exec')";
+        let output = Command::new("python3").args(["-c", check, script.as_str().unwrap()]).output().unwrap();
+        assert!(output.status.success(), "{}: {}", path.display(), String::from_utf8_lossy(&output.stderr));
+        tests += 1;
+    }
+    assert_eq!(tests, 5);
+}
+
 /// nixpkgs, from `$NIXPKGS` or `$NIX_PATH`; nobody has to install it for the tests.
 fn nixpkgs() -> Option<String> {
     if let Ok(path) = env::var("NIXPKGS") {
@@ -207,6 +232,7 @@ fn wrong_options_are_rejected_with_a_reason() {
         ("sshfsWithoutKey", "SSHFS needs"),
         ("blindInitialize", "created on the wrong disk"),
         ("secretInStore", "which everybody can read"),
+        ("secretInSettings", "which everybody can read"),
     ] {
         let failed = evaluate(&nixpkgs, attribute).unwrap();
         assert_eq!(failed.as_array().unwrap().len(), 1, "{attribute}: {failed}");

@@ -223,6 +223,13 @@ in
         message = "services.tik-backup: nothing would be backed up; enable a source, or add one to settings.sources";
       }
       {
+        assertion =
+          !lib.any (lib.hasInfix ":${builtins.storeDir}/") (
+            lib.concatMap (unit: unit.Service.LoadCredential or [ ]) (lib.attrValues units)
+          );
+        message = "services.tik-backup: a file with a secret lies in the store, which everybody can read; name a path outside of it";
+      }
+      {
         assertion = !cfg.initialize || cfg.settings.repository ? mount || !lib.hasPrefix "/mnt/" cfg.backupPath;
         message = "services.tik-backup.initialize: below /mnt this needs settings.repository.mount, or a repository is created on the wrong disk when the storage is not mounted";
       }

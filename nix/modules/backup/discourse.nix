@@ -11,6 +11,9 @@ let
     ;
   cfg = config.services.tik-backup;
   source = cfg.discourse;
+  port = config.services.postgresql.settings.port or 5432;
+  # Where there is the target, the server is set up only when that is reached.
+  ready = if config.systemd.targets ? postgresql then "postgresql.target" else "postgresql.service";
   quoted = name: "\"${lib.replaceStrings [ "\"" ] [ "\"\"" ] name}\"";
 in
 {
@@ -55,6 +58,7 @@ in
         databases = [ source.database ];
         # Only a superuser reads the hashes of passwords; Discourse logs in over the socket, without one.
         role_passwords = mkDefault "never";
+        port = mkDefault port;
       };
     }
     // lib.optionalAttrs (source.uploads != null) {
@@ -68,8 +72,9 @@ in
     services.postgresql.ensureUsers = mkIf source.createRole [ { name = cfg.user; } ];
     systemd.services.tik-backup-role = mkIf source.createRole {
       description = "Role for backups, which may read everything and change nothing";
-      requires = [ "postgresql.target" ];
-      after = [ "postgresql.target" ];
+      requires = [ ready ];
+      after = [ ready ];
+      environment.PGPORT = toString port;
       wantedBy = [ "multi-user.target" ];
       path = [ config.services.postgresql.package ];
       script = ''

@@ -60,13 +60,7 @@ in
   ) names;
 
   config = lib.mkIf cfg.enable (
-    {
-      assertions = lib.mapAttrsToList (name: _: {
-        assertion = !(lib.hasPrefix builtins.storeDir (path name));
-        message = "services.tik-backup.secrets.${name}: ${path name} lies in the store, which everybody can read";
-      }) names;
-    }
-    // lib.optionalAttrs hasSops {
+    lib.optionalAttrs hasSops {
       sops.secrets = lib.listToAttrs (
         map (
           name:

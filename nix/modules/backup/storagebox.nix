@@ -105,6 +105,13 @@ in
       default = 600;
       description = "After so many seconds without use it is unmounted; 0 for never.";
     };
+    fileSystem = mkOption {
+      internal = true;
+      readOnly = true;
+      type = types.attrs;
+      default = if box.protocol == "cifs" then cifs else sshfs;
+      description = "The mount, for tests that have file systems of their own.";
+    };
     options = mkOption {
       type = types.listOf types.str;
       default = [ ];
@@ -123,7 +130,7 @@ in
         message = "services.tik-backup: backupPath ${cfg.backupPath} is not below storageBox.mountPoint ${box.mountPoint}";
       }
     ];
-    fileSystems.${box.mountPoint} = if box.protocol == "cifs" then cifs else sshfs;
+    fileSystems.${box.mountPoint} = box.fileSystem;
     environment.systemPackages = [ (if box.protocol == "cifs" then pkgs.cifs-utils else pkgs.sshfs) ];
     system.fsPackages = [ (if box.protocol == "cifs" then pkgs.cifs-utils else pkgs.sshfs) ];
     services.tik-backup.settings.repository.mount = box.mountPoint;

@@ -15,6 +15,7 @@ let
     attrValues
     concatLists
     concatStringsSep
+    dirOf
     elem
     elemAt
     filter
@@ -178,15 +179,39 @@ let
       }
     else
       {
-        settings = { };
+        # The user's home: ssh keeps its keys, its hosts and its connections there.
+        settings = {
+          StateDirectory = "tik-backup";
+          StateDirectoryMode = "0700";
+        };
         paths = [ stateDir ];
       };
-  location = repository.location or "";
+  location =
+    let
+      text = repository.location or "";
+    in
+    if hasPrefix "local:" text then substring 6 (stringLength text) text else text;
   storage =
     if repository ? mount then
       [ repository.mount ]
     else
       optional (hasPrefix "/" location) location;
+
+  # What the confinement would hide and a service needs.
+  within = folder: path: path == folder || hasPrefix (if folder == "/" then "/" else "${folder}/") path;
+  any = test: list: filter test list != [ ];
+  homes = [
+    "/home"
+    "/root"
+    "/run/user"
+  ];
+  temporary = [
+    "/tmp"
+    "/var/tmp"
+  ];
+  inHomes = paths: any (path: any (home: within home path) homes) paths;
+  inTemporary = paths: any (path: any (folder: within folder path) temporary) paths;
+  aboveTemporary = paths: any (path: any (folder: within path folder) temporary) paths;
 
   user = systemd.user or "tik-backup";
   service =
@@ -197,12 +222,25 @@ let
       words,
       secrets ? [ ],
       writable ? [ ],
-      without ? [ ],
+      needed ? [ ],
+      data ? [ ],
     }:
     let
       all = repositorySecrets ++ secrets ++ alertSecrets;
-      mounts = optional (repository ? mount) (mountUnit repository.mount);
-      paths = writable ++ state.paths ++ storage;
+      # What tells of a storage that is gone must not need it to start.
+      tells = name == "alert@";
+      mounts = optional (repository ? mount && !tells) (mountUnit repository.mount);
+      stored = if tells then [ ] else storage;
+      seen = needed ++ data ++ [ stateDir ] ++ stored;
+      openTemporary = inTemporary seen || aboveTemporary data;
+      paths =
+        writable
+        ++ optional (name == "drill" && openTemporary') "/var/tmp"
+        ++ state.paths
+        ++ stored
+        ++ optional (name == "init" && !(repository ? mount) && stored != [ ]) (dirOf (head stored));
+      # Asked before the state folder and the storage are known.
+      openTemporary' = inTemporary needed;
     in
     {
       "tik-backup-${name}.service" = {
@@ -213,9 +251,10 @@ let
             Wants = [ "network-online.target" ] ++ mounts;
             After = [ "network-online.target" ] ++ mounts;
           }
-          // (if name == "alert@" then { } else { OnFailure = "tik-backup-alert@%n.service"; });
+          // (if tells then { } else { OnFailure = "tik-backup-alert@%n.service"; });
         Service =
-          removeAttrs (group ([ "service" ] ++ groups)) without
+          removeAttrs (group ([ "service" ] ++ groups)) (optional openTemporary "PrivateTmp")
+          // (if inHomes seen then { ProtectHome = "read-only"; } else { })
           // {
             ExecStart = command words;
             User = user;
@@ -254,7 +293,8 @@ let
     name: source:
     let
       isDirectory = source.kind or "" == "directory";
-      temporary = filter (path: hasPrefix "/tmp" path || hasPrefix "/var/tmp" path) (source.paths or [ ]);
+      # Without a host it is a socket at its usual place.
+      path = key: optional (hasPrefix "/" (source.${key} or "")) source.${key};
     in
     service {
       name = "source-${name}";
@@ -265,7 +305,13 @@ let
         name
       ];
       secrets = sourceSecrets name source;
-      without = optional (isDirectory && temporary != [ ]) "PrivateTmp";
+      data = if isDirectory then source.paths or [ ] else [ ];
+      needed =
+        path "host"
+        ++ path "sslrootcert"
+        ++ path "sslcert"
+        ++ path "sslkey"
+        ++ source.client_dirs or [ ];
     }
     // (
       if source ? schedule then
@@ -274,6 +320,7 @@ let
         { }
     );
 
+  drill = settings.drill or { };
   subset = systemd.check_subset or "5%";
   jobs = [
     {
@@ -281,7 +328,8 @@ let
       description = "Proof by restoring what was backed up";
       schedule = "Sat 06:00";
       words = [ "drill" ];
-      writable = optional (settings ? drill && settings.drill ? dir) settings.drill.dir;
+      writable = optional (drill ? dir) drill.dir;
+      needed = optional (drill ? dir) drill.dir ++ drill.server_dirs or [ ] ++ optional (drill ? mongod) drill.mongod;
     }
     {
       name = "check";
@@ -317,12 +365,19 @@ let
       schedule,
       words,
       writable ? [ ],
+      needed ? [ ],
     }:
     let
       calendar = get systemd name schedule;
     in
     service {
-      inherit name description words writable;
+      inherit
+        name
+        description
+        words
+        writable
+        needed
+        ;
       groups = [ name ];
     }
     // (if calendar == "never" then { } else timer name description calendar);

@@ -49,7 +49,7 @@
         machine.succeed("tik-backup --json status | jq -e '.summary.ok and .summary.proven == .summary.expected'")
 
     with subtest("without the mount nothing is written"):
-        machine.succeed("umount /mnt/backup")
+        machine.succeed("systemctl stop mnt-backup.mount && systemctl mask --runtime mnt-backup.mount")
         machine.fail("systemctl start tik-backup-source-etc.service")
         machine.succeed("test -z \"$(ls -A /mnt/backup)\"")
         machine.wait_until_succeeds("grep -q 'nothing is mounted at /mnt/backup' /tmp/alerts")

@@ -50,7 +50,7 @@
 
   testScript = ''
     start_all()
-    postgres.wait_for_unit("postgresql.service")
+    postgres.wait_for_unit("postgresql.target")
     postgres.wait_for_open_port(5432)
     mysql.wait_for_unit("mysql.service")
     mysql.wait_for_open_port(3306)

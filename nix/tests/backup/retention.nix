@@ -30,7 +30,7 @@
     night = datetime.datetime(2026, 3, 1, 1, 0)
     for _ in range(40):
         machine.succeed(f"date --set '{night:%Y-%m-%d %H:%M}' && date > /srv/files/night")
-        machine.succeed("systemctl start tik-backup-source-files.service")
+        machine.succeed("systemctl reset-failed 'tik-backup-*'; systemctl start tik-backup-source-files.service")
         night += datetime.timedelta(days=1)
 
     times = machine.succeed("${common.restic} snapshots --json | jq -r '.[].time[:10]'").split()

@@ -27,7 +27,7 @@
       };
 
     client =
-      { lib, ... }:
+      { config, lib, ... }:
       {
         imports = [
           (common.client {
@@ -52,23 +52,7 @@
           mode = "0600";
         };
         # Not the one in memory that the other tests have, but the module's own.
-        virtualisation.fileSystems = lib.mkForce {
-          "/mnt/backup" = {
-            device = "//box/backup";
-            fsType = "cifs";
-            options = [
-              "credentials=/etc/mock/storageboxCredentials"
-              "uid=tik-backup"
-              "gid=tik-backup"
-              "file_mode=0600"
-              "dir_mode=0700"
-              "_netdev"
-              "noauto"
-              "x-systemd.automount"
-              "x-systemd.idle-timeout=600"
-            ];
-          };
-        };
+        virtualisation.fileSystems."/mnt/backup" = lib.mkForce config.services.tik-backup.storageBox.fileSystem;
       };
   };
 
@@ -85,7 +69,7 @@
         box.succeed("test -e /srv/backup/restic-repo/config")
 
     with subtest("a box that is gone is told, and nothing is written instead"):
-        client.succeed("umount /mnt/backup")
+        client.succeed("systemctl stop mnt-backup.mount")
         box.shutdown()
         client.fail("systemctl start tik-backup-source-files.service")
         client.wait_until_succeeds("test -s /tmp/alerts")

@@ -37,12 +37,15 @@ impl Piece<'_> {
 
     /// All of it, as files below `$SCRATCH`.
     pub(super) fn restore(&self) -> String {
-        format!("restic restore {} --target \"$SCRATCH\"", self.latest())
+        format!("restic restore {} --target \"${{SCRATCH:?see Preparation}}\"", self.latest())
     }
 
     /// Where that lies then.
     pub(super) fn folder(&self, below: &str) -> String {
-        format!("\"$SCRATCH\"{}", word(&format!("{}{below}", item_path(self.source, self.item))))
+        format!(
+            "\"${{SCRATCH:?see Preparation}}\"{}",
+            word(&format!("{}{below}", item_path(self.source, self.item)))
+        )
     }
 
     /// The name without the server or account that it was found on.
@@ -150,6 +153,13 @@ fn headline(page: &mut Page, piece: &Piece<'_>, known: &Known) {
     }
     page.line(&format!("{}.", facts.join("; ")));
     page.line("");
+    if stored.snapshot.host != *known.host() {
+        page.line(&format!(
+            "**It was made by another host**, {}; this one has made none.",
+            cell(&stored.snapshot.host)
+        ));
+        page.line("");
+    }
     if !is_current(stored) {
         page.line("**It is no longer backed up**: the source had lost it, or a rule excludes it. This is the last there is.");
         page.line("");

@@ -27,6 +27,8 @@ use crate::{
 pub struct Known {
     /// When it was looked at; absent if it was not.
     at: Option<Zoned>,
+    /// Whose snapshots are one's own.
+    host: String,
     /// What is stored, by source and item.
     items: BTreeMap<(String, String), Stored>,
     /// What kept it from being complete.
@@ -47,12 +49,15 @@ impl Known {
     /// The repository cannot be opened or listed, or `cancel` was set.
     pub fn of(repository: &Repository, ledger: &Ledger, cancel: &Cancel) -> Result<Self> {
         let (snapshots, damaged) = repository.readable_snapshots()?;
-        let mut known = Self { at: Some(ledger.at.clone()), ..Self::default() };
+        let mut known =
+            Self { at: Some(ledger.at.clone()), host: repository.host().to_owned(), ..Self::default() };
         known.problems.extend(damaged.iter().map(ToString::to_string));
         let mut newest: BTreeMap<(String, String), Snapshot> = BTreeMap::new();
         for snapshot in snapshots {
             let key = (snapshot.source.clone(), snapshot.item.clone());
-            if newest.get(&key).is_none_or(|other| other.time < snapshot.time) {
+            // Another host's only where there is none of this one: it is what was made under a former name, perhaps.
+            let rank = |one: &Snapshot| (one.host == repository.host(), one.time.timestamp());
+            if newest.get(&key).is_none_or(|other| rank(other) < rank(&snapshot)) {
                 newest.insert(key, snapshot);
             }
         }
@@ -72,6 +77,10 @@ impl Known {
             known.items.insert(key, Stored { snapshot, manifest, entry });
         }
         Ok(known)
+    }
+
+    fn host(&self) -> &str {
+        &self.host
     }
 
     fn of_source<'a>(&'a self, source: &'a str) -> impl Iterator<Item = (&'a str, &'a Stored)> {
@@ -95,7 +104,8 @@ pub fn text(config: &Config, known: &Known) -> String {
     page.line("");
     page.line(
         "In the order of recovery. Each block can be copied into the shell of *Preparation*; `latest` may be replaced by the \
-         id of an older snapshot, from `restic snapshots --path`.",
+         id of an older snapshot, from `restic snapshots --path`. Run the first block of a source again before any of its items: \
+         it says which server is meant.",
     );
     page.line("");
     for source in in_order(config) {

@@ -26,7 +26,7 @@ fn address(config: &Config) -> Address {
             let scheme =
                 text.split_once(':').map(|(scheme, _)| scheme).filter(|scheme| !scheme.contains('/'));
             match scheme {
-                None | Some("rest" | "rclone") => Address::Restic(text.clone()),
+                None | Some("rest" | "rclone" | "local") => Address::Restic(text.clone()),
                 Some("opendal") if text.starts_with("opendal:s3") => match repository.options.get("bucket") {
                     Some(bucket) => {
                         let endpoint =
@@ -117,7 +117,12 @@ pub(super) fn worst_day(page: &mut Page, config: &Config) {
         ));
         lines.push(format!("sshfs -o ro ACCOUNT@STORAGE:FOLDER {mount}                        # or so"));
     }
-    lines.push("# 3. The password, from the escrow: typed in, or into a file of root's alone.".to_owned());
+    lines.push(
+        "# 3. The password, from the escrow, into a file of root's alone: type it, then Enter and Ctrl-D."
+            .to_owned(),
+    );
+    lines.push("cat > /root/repository-password".to_owned());
+    lines.push("export RESTIC_PASSWORD_FILE=/root/repository-password".to_owned());
     match address(config) {
         Address::Restic(text) => lines.push(format!("export RESTIC_REPOSITORY={}", word(&text))),
         Address::File(path) => lines.push(format!("export RESTIC_REPOSITORY_FILE={}      # write the URL into it first", word(&path))),
@@ -125,15 +130,15 @@ pub(super) fn worst_day(page: &mut Page, config: &Config) {
             "export RESTIC_REPOSITORY=…      # restic's own name for what is {text} here: `man restic`, \"Preparing a new repository\""
         )),
     }
-    lines.push(
-        "restic --no-lock snapshots                      # asks for the password; lists everything there is"
-            .to_owned(),
-    );
+    lines.push("restic --no-lock snapshots                      # lists everything there is".to_owned());
     lines.push("restic --no-lock check                          # is the structure whole?".to_owned());
+    if config.repository.mount.is_some() {
+        lines.push("alias restic='restic --no-lock'                 # for all that follows: the storage is read-only".to_owned());
+    }
     page.code("console", &lines);
     page.line(
-        "From here on it goes as for a single source: *Preparation*, then each source in order. `--no-lock` is for storage that is \
-         mounted read-only; add it to each command then: `alias restic='restic --no-lock'`.",
+        "From here on it goes as for a single source: *Preparation*, then each source in order. Use the same shell: it knows where the \
+         repository and the password are.",
     );
     page.line("");
     page.line(

@@ -90,7 +90,7 @@ impl<'a> Reach<'a> {
                     Host::Socket(path) => path.display().to_string(),
                 };
                 let host = if host.is_empty() {
-                    format!("export PGHOST=\"${{{prefix}_HOST:?set it to the name of the server}}\"")
+                    format!("export PGHOST=\"${{{prefix}_HOST:-set-{prefix}_HOST-first.invalid}}\"")
                 } else {
                     format!(
                         "{}; export PGHOST=\"${prefix}_HOST\"",
@@ -107,7 +107,7 @@ impl<'a> Reach<'a> {
                 unless_set(&format!("{prefix}_CLIENT"), "mariadb"),
                 format!("export {prefix}_OPTIONS=\"${{{prefix}_OPTIONS:-$HOME/.my.cnf}}\""),
                 format!(
-                    "client() {{ \"${prefix}_CLIENT\" --defaults-extra-file=\"${prefix}_OPTIONS\" --binary-mode \
+                    "client_{prefix}() {{ \"${prefix}_CLIENT\" --defaults-extra-file=\"${prefix}_OPTIONS\" --binary-mode \
                      --max-allowed-packet=1G \"$@\"; }}"
                 ),
             ],
@@ -136,9 +136,11 @@ impl<'a> Reach<'a> {
     fn of(&self, piece: &Piece<'_>) -> Commands {
         let (mut stock, ours) = match self {
             Self::Postgres { .. } if is_globals_of(piece) => postgres_globals(piece),
-            Self::Postgres { .. } => postgres_database(piece),
-            Self::Mysql { .. } if is_globals_of(piece) => mysql_globals(piece),
-            Self::Mysql { .. } => mysql_database(piece),
+            Self::Postgres { server, .. } => postgres_database(piece, server),
+            Self::Mysql { prefix } if is_globals_of(piece) => {
+                mysql_globals(piece, &format!("client_{prefix}"))
+            }
+            Self::Mysql { prefix } => mysql_database(piece, &format!("client_{prefix}")),
             Self::Mongodb { prefix } => mongodb_database(piece, prefix),
             Self::Storage => storage(piece),
             Self::Directory => directory(piece),
@@ -159,7 +161,8 @@ type Lines = (Vec<String>, Vec<String>);
 fn postgres_globals(piece: &Piece<'_>) -> Lines {
     (
         vec![
-            "# Roles that are there already are reported; nothing else should be.".to_owned(),
+            "# Into a new server. It sets the passwords and attributes of roles as they were: on one that is in use, run only the".to_owned(),
+            "# CREATE ROLE lines that are missing. Roles that are there already are reported; nothing else should be.".to_owned(),
             format!("{} | psql -X -q -d postgres", piece.dump(postgres::GLOBALS_SQL)),
         ],
         vec![
@@ -169,7 +172,7 @@ fn postgres_globals(piece: &Piece<'_>) -> Lines {
     )
 }
 
-fn postgres_database(piece: &Piece<'_>) -> Lines {
+fn postgres_database(piece: &Piece<'_>, server: &ServerConfig) -> Lines {
     let name = piece.name();
     // A name with a `=` in it, or one that looks like a URL, would be taken for more than a name.
     let connection = if name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
@@ -177,10 +180,16 @@ fn postgres_database(piece: &Piece<'_>) -> Lines {
     } else {
         word(&format!("dbname='{}'", name.replace('\\', "\\\\").replace('\'', "\\'")))
     };
+    // An administrator who is no superuser cannot give things to others, and roles that nobody stored cannot own them.
+    let managed = matches!(&server.host, Host::Tcp(host) if host.ends_with(".database.azure.com"));
+    let plain =
+        if managed || server.azure.is_some() || !server.globals { " --no-owner --no-privileges" } else { "" };
     let mut stock = vec![
         "# --create makes the database with its owner, encoding, locale, settings and privileges. Under another name:".to_owned(),
-        "# createdb --template template0 OTHER, and in place of the last two options: --dbname OTHER".to_owned(),
-        format!("{} | pg_restore --exit-on-error --create --dbname postgres", piece.dump(postgres::DUMP)),
+        "# createdb --template template0 OTHER, and in place of --create --dbname postgres: --dbname OTHER".to_owned(),
+        "# With --no-owner --no-privileges everything belongs to who restores it: for administrators of managed servers, and".to_owned(),
+        "# where roles are missing.".to_owned(),
+        format!("{} | pg_restore --exit-on-error{plain} --create --dbname postgres", piece.dump(postgres::DUMP)),
         format!("psql -X -q -d {connection} -c ANALYZE"),
     ];
     for object in largest(piece) {
@@ -199,12 +208,12 @@ fn postgres_database(piece: &Piece<'_>) -> Lines {
     (stock, vec![format!("$ {}", piece.ours(&into("postgresql", name, "postgres@SERVER")))])
 }
 
-fn mysql_globals(piece: &Piece<'_>) -> Lines {
+fn mysql_globals(piece: &Piece<'_>, client: &str) -> Lines {
     (
         vec![
             "# Accounts that are there stay as they are; --force goes on after an error and reports it."
                 .to_owned(),
-            format!("{} | client --force", piece.dump(mysql::GLOBALS_SQL)),
+            format!("{} | {client} --force", piece.dump(mysql::GLOBALS_SQL)),
         ],
         vec![
             format!("$ {}", piece.ours("--to /root/globals")),
@@ -213,7 +222,7 @@ fn mysql_globals(piece: &Piece<'_>) -> Lines {
     )
 }
 
-fn mysql_database(piece: &Piece<'_>) -> Lines {
+fn mysql_database(piece: &Piece<'_>, client: &str) -> Lines {
     let name = piece.name();
     let detail = piece
         .manifest()
@@ -225,8 +234,9 @@ fn mysql_database(piece: &Piece<'_>) -> Lines {
     };
     let create = format!("CREATE DATABASE {}{with}", mysql::session::quote_ident(name));
     let mut stock = vec![
-        format!("client -e {}", word(&create)),
-        format!("{} | client {}", piece.dump(mysql::DUMP), database_argument(name)),
+        "# Nothing is loaded where the database is already: the dump would replace its tables.".to_owned(),
+        format!("{client} -e {} &&", word(&create)),
+        format!("    {} | {client} {}", piece.dump(mysql::DUMP), database_argument(name)),
     ];
     for object in largest(piece) {
         let sql = format!(
@@ -234,7 +244,7 @@ fn mysql_database(piece: &Piece<'_>) -> Lines {
             mysql::session::quote_ident(name),
             mysql::session::quote_ident(&object.name)
         );
-        stock.push(format!("client -N -e {}      # {} at the time of the backup", word(&sql), object.rows));
+        stock.push(format!("{client} -N -e {}      # {} at the time of the backup", word(&sql), object.rows));
     }
     (stock, vec![format!("$ {}", piece.ours(&into("mysql", name, "root@SERVER")))])
 }

@@ -11,7 +11,9 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 pub use folder::{Change, Changes, compare, write};
 
 use super::Calendar;
-use crate::config::{Config, RepositoryLocation, SecretFile, SourceConfig, SourceKind};
+use crate::config::{
+    Config, Host, RepositoryLocation, RootCertificates, SecretFile, SourceConfig, SourceKind,
+};
 use service::Service;
 
 /// What every unit's name begins with.
@@ -130,6 +132,29 @@ fn target(timers: Vec<String>) -> Unit {
     Unit { name: TARGET.to_owned(), sections: vec![("Unit", unit), ("Install", install)] }
 }
 
+/// What a source needs of the file system besides its data.
+fn needed(source: &SourceConfig) -> Vec<PathBuf> {
+    let server = match &source.kind {
+        SourceKind::Postgres(kind) => &kind.server,
+        SourceKind::Mysql(kind) => &kind.server,
+        SourceKind::Mongodb(_) | SourceKind::AzureStorage(_) | SourceKind::Directory(_) => return Vec::new(),
+    };
+    let socket = match &server.host {
+        Host::Socket(path) => Some(path.clone()),
+        Host::Tcp(_) => None,
+    };
+    let root = match &server.sslrootcert {
+        Some(RootCertificates::File(path)) => Some(path.clone()),
+        _ => None,
+    };
+    let certificates = [root, server.sslcert.clone(), server.sslkey.clone()];
+    socket
+        .into_iter()
+        .chain(certificates.into_iter().flatten())
+        .chain(server.client_dirs.iter().cloned())
+        .collect()
+}
+
 struct Maker<'a> {
     config: &'a Config,
     executable: &'a Path,
@@ -142,11 +167,9 @@ impl Maker<'_> {
             _ => None,
         };
         let mut service = Service::new(&[if directory.is_some() { "directory" } else { "backup" }]);
-        // A private /tmp would hide what is to be backed up.
-        let temporary = |path: &PathBuf| path.starts_with("/tmp") || path.starts_with("/var/tmp");
-        if directory.is_some_and(|directory| directory.paths.iter().any(temporary)) {
-            service.remove("PrivateTmp");
-        }
+        let hidden = directory.map(|directory| directory.paths.as_slice()).unwrap_or_default();
+        service.reveal_all(hidden);
+        service.reveal(&needed(source));
         let words = ["backup", source.name.as_str()];
         self.finish(name, &format!("Backup of {}", source.name), service, &words, &source.secret_files())
     }
@@ -162,8 +185,16 @@ impl Maker<'_> {
             "alert@" => vec!["alert", "unit-failed", "%i"],
             name => vec![name],
         };
-        if let ("drill", Some(dir)) = (name, &self.config.drill.dir) {
-            service.write_to(dir);
+        if name == "drill" {
+            let drill = &self.config.drill;
+            let programs = drill.server_dirs.iter().chain(&drill.mongod).cloned();
+            service.reveal(&programs.chain(drill.dir.clone()).collect::<Vec<_>>());
+            if let Some(dir) = &drill.dir {
+                service.write_to(dir);
+            }
+            if !service.has("PrivateTmp") {
+                service.write_to(Path::new("/var/tmp"));
+            }
         }
         self.finish(name, description, service, &words, &[])
     }
@@ -189,8 +220,15 @@ impl Maker<'_> {
             }
         }
         service.state(&config.state_dir);
-        if let Some(path) = self.storage() {
+        service.reveal(std::slice::from_ref(&config.state_dir));
+        // What tells of a storage that is gone must not need it to start.
+        let tells = name == "alert@";
+        if let Some(path) = self.storage().filter(|_| !tells) {
+            service.reveal(std::slice::from_ref(&path));
             service.write_to(&path);
+            if let (None, "init", Some(parent)) = (&config.repository.mount, name, path.parent()) {
+                service.write_to(parent);
+            }
         }
         let mut unit = vec![
             ("Description".to_owned(), vec![description.to_owned()]),
@@ -198,14 +236,14 @@ impl Maker<'_> {
             ("Wants".to_owned(), vec!["network-online.target".to_owned()]),
             ("After".to_owned(), vec!["network-online.target".to_owned()]),
         ];
-        if let Some(mount) = &config.repository.mount {
+        if let Some(mount) = config.repository.mount.as_ref().filter(|_| !tells) {
             // Not RequiresMountsFor=: a storage that is not there is told better by the program than by a unit that
             // never started.
             let mount = service::mount_unit(mount);
             unit[2].1.push(mount.clone());
             unit[3].1.push(mount);
         }
-        if name != "alert@" {
+        if !tells {
             unit.push(("OnFailure".to_owned(), vec![format!("{PREFIX}alert@%n.service")]));
         }
         Unit {
@@ -218,8 +256,11 @@ impl Maker<'_> {
     fn storage(&self) -> Option<PathBuf> {
         let repository = &self.config.repository;
         repository.mount.clone().or_else(|| match &repository.location {
-            RepositoryLocation::Given(text) if text.starts_with('/') => Some(text.into()),
-            _ => None,
+            RepositoryLocation::Given(text) => {
+                let path = text.strip_prefix("local:").unwrap_or(text);
+                path.starts_with('/').then(|| path.into())
+            }
+            RepositoryLocation::File { .. } => None,
         })
     }
 

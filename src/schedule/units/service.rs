@@ -1,6 +1,6 @@
 //! The section `[Service]`: what all services have, from the data shared with NixOS, and what one has of its own.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
@@ -8,6 +8,11 @@ use crate::config::PLACEHOLDER;
 
 /// What services are hardened and limited by, general and by what they do.
 const DATA: &str = include_str!("../../../nix/modules/backup/units.json");
+
+/// What `ProtectHome=` hides.
+const HOMES: [&str; 3] = ["/home", "/root", "/run/user"];
+/// What `PrivateTmp=` replaces.
+const TEMPORARY: [&str; 2] = ["/tmp", "/var/tmp"];
 
 /// Settings of a service in order.
 pub(super) struct Service {
@@ -67,6 +72,29 @@ impl Service {
         self.add("ReadWritePaths", word(&format!("-{}", percent(&path.display().to_string()))));
     }
 
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.settings.iter().any(|(name, _)| name == key)
+    }
+
+    /// Lets it see files that the confinement would hide.
+    pub(super) fn reveal(&mut self, paths: &[PathBuf]) {
+        if paths.iter().any(|path| HOMES.iter().any(|home| path.starts_with(home))) {
+            self.set("ProtectHome", "read-only".to_owned());
+        }
+        if paths.iter().any(|path| TEMPORARY.iter().any(|folder| path.starts_with(folder))) {
+            self.remove("PrivateTmp");
+        }
+    }
+
+    /// Lets it see all that is below folders which it backs up.
+    pub(super) fn reveal_all(&mut self, paths: &[PathBuf]) {
+        self.reveal(paths);
+        // A private one would stand in the place of what is to be backed up with the folder above.
+        if paths.iter().any(|path| TEMPORARY.iter().any(|folder| Path::new(folder).starts_with(path))) {
+            self.remove("PrivateTmp");
+        }
+    }
+
     /// Gives it the state folder; one below /var/lib is made by systemd, for the service's user.
     pub(super) fn state(&mut self, path: &Path) {
         match path.strip_prefix("/var/lib").ok().and_then(Path::to_str) {
@@ -74,7 +102,12 @@ impl Service {
                 self.set("StateDirectory", percent(below));
                 self.set("StateDirectoryMode", "0700".to_owned());
             }
-            _ => self.write_to(path),
+            _ => {
+                self.write_to(path);
+                // The user's home: ssh keeps its keys, its hosts and its connections there.
+                self.set("StateDirectory", "tik-backup".to_owned());
+                self.set("StateDirectoryMode", "0700".to_owned());
+            }
         }
     }
 }

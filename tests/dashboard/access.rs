@@ -1,0 +1,117 @@
+//! Who may see the page, and what a browser may do with it.
+
+use std::{fs, os::unix::fs::PermissionsExt};
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+
+use crate::{
+    common::{Cmd, Config, ConfigBuilder},
+    server::Server,
+};
+
+fn config(more: &str) -> Config {
+    let config = ConfigBuilder::new().tables(more).build();
+    Cmd::with(&config).arg("init").run().ok();
+    config
+}
+
+#[test]
+fn it_only_shows_and_only_here() {
+    let config = config("");
+    let server = Server::start(&config.path(), &[]);
+    let page = server.get("/", &[]);
+    assert_eq!(page.status, 200, "{}", page.body);
+    let policy = page.header("content-security-policy").unwrap();
+    for rule in [
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "frame-ancestors 'none'",
+        "base-uri 'none'",
+    ] {
+        assert!(policy.contains(rule), "{policy}");
+    }
+    assert!(!policy.contains("unsafe"), "{policy}");
+    for (name, value) in [
+        ("x-content-type-options", "nosniff"),
+        ("referrer-policy", "no-referrer"),
+        ("cache-control", "no-store"),
+    ] {
+        assert_eq!(page.header(name), Some(value), "{name}");
+    }
+    assert_eq!(page.header("set-cookie"), None);
+    for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"] {
+        assert_eq!(server.ask(method, "/", "localhost:1", &[]).status, 405, "{method}");
+    }
+    // A name that was made to lead here does not get in; names of this machine do.
+    let status = |host: &str| server.ask("GET", "/", host, &[]).status;
+    assert_eq!(
+        (status("evil.example"), status("evil.example:8740"), status("127.0.0.1.evil.example")),
+        (421, 421, 421)
+    );
+    assert_eq!((status("localhost"), status("127.0.0.1:8740"), status("[::1]:8740")), (200, 200, 200));
+    for path in ["/nothing", "/item?source=a&item=b", "/source?source=%3Cb%3E", "/runs/none"] {
+        let missing = server.get(path, &[]);
+        assert_eq!(missing.status, 404, "{path}");
+        assert!(missing.header("content-security-policy").is_some());
+    }
+    assert_eq!(server.get("/healthz", &[]).body, "ok\n");
+}
+
+#[test]
+fn other_machines_need_a_token_or_a_proxy() {
+    for listen in ["0.0.0.0:0", "[::]:0", "192.0.2.1:8740"] {
+        let open = config(&format!("[dashboard]\nlisten = \"{listen}\""));
+        let refused = Cmd::with(&open).args(["config", "check", "--offline"]).run().expect_code(2);
+        assert!(refused.stderr.contains("nobody is asked who they are"), "{}", refused.stderr);
+        let refused = Cmd::with(&config("")).args(["serve", "--listen", listen]).run().expect_code(2);
+        assert!(refused.stderr.contains("nobody is asked who they are"), "{}", refused.stderr);
+    }
+
+    let folder = tempfile::tempdir().unwrap();
+    let token = folder.path().join("token");
+    fs::write(&token, "open sesame, 32 letters of it\n").unwrap();
+    fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).unwrap();
+    let guarded =
+        config(&format!("[dashboard]\nlisten = \"0.0.0.0:0\"\ntoken_file = \"{}\"", token.display()));
+    let server = Server::start(&guarded.path(), &["--listen", "127.0.0.1:0"]);
+    for path in ["/", "/metrics", "/api/v1/status", "/healthz", "/style.css"] {
+        let refused = server.get(path, &[]);
+        assert_eq!(refused.status, 401, "{path}");
+        assert!(refused.header("www-authenticate").unwrap().starts_with("Basic"));
+        assert_eq!(server.get(path, &[("Authorization", "Bearer open sesame")]).status, 401, "{path}");
+        assert_eq!(
+            server.get(path, &[("Authorization", "Bearer open sesame, 32 letters of it")]).status,
+            200,
+            "{path}"
+        );
+    }
+    // What a browser sends when it has asked for a password.
+    let basic = format!("Basic {}", BASE64_STANDARD.encode("anybody:open sesame, 32 letters of it"));
+    assert_eq!(server.get("/", &[("Authorization", &basic)]).status, 200);
+    for nonsense in ["Basic", "Basic !!", "Bearer", "Digest x", "Basic YQ=="] {
+        assert_eq!(server.get("/", &[("Authorization", nonsense)]).status, 401, "{nonsense}");
+    }
+
+    let proxied = config("[dashboard]\nlisten = \"127.0.0.1:0\"\nbehind_proxy = true");
+    let server = Server::start(&proxied.path(), &[]);
+    assert_eq!(server.ask("GET", "/", "backup.example.org", &[]).status, 200);
+}
+
+#[test]
+fn a_socket_in_the_file_system_is_served_and_replaced() {
+    let config = config("");
+    let path = config.dir().join("page.sock");
+    let listen = format!("unix:{}", path.display());
+    for _ in 0..2 {
+        let server = Server::start(&config.path(), &["--listen", &listen]);
+        assert_eq!(server.get("/", &[]).status, 200);
+        let taken = Cmd::with(&config).args(["serve", "--listen", &listen]).run().expect_code(1);
+        assert!(taken.stderr.contains("cannot listen on"), "{}", taken.stderr);
+    }
+    assert!(!path.exists());
+    // One that a killed process left behind.
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    let server = Server::start(&config.path(), &["--listen", &listen]);
+    assert_eq!(server.get("/healthz", &[]).status, 200);
+}
