@@ -60,8 +60,14 @@ impl Site {
     /// Waits until it was told something with this in it.
     #[track_caller]
     fn wait_until_told(&self, what: &str) {
+        self.wait_until_told_since(0, what);
+    }
+
+    /// As before; the first `before` messages do not count.
+    #[track_caller]
+    fn wait_until_told_since(&self, before: usize, what: &str) {
         let begin = Instant::now();
-        while !self.told().iter().any(|text| text.contains(what)) {
+        while !self.told().iter().skip(before).any(|text| text.contains(what)) {
             assert!(
                 begin.elapsed() < Duration::from_secs(30),
                 "nobody was told of {what}: {:?}\n{}",
@@ -166,6 +172,7 @@ fn it_installs_runs_alerts_and_goes_away() {
     what_root_types_does_not_stop_the_services(&site);
     a_failed_run_and_a_killed_one_are_told(&site);
     a_storage_that_is_gone_is_told(&site);
+    a_storage_that_is_dead_and_a_history_that_is_unusable_are_told(&site);
     removal(&site.machine);
 }
 
@@ -261,6 +268,35 @@ fn a_storage_that_is_gone_is_told(site: &Site) {
     assert_eq!(machine.sh("systemctl show -P ExecMainStatus tik-backup-source-etc.service"), "4\n");
     site.wait_until_told("nothing is mounted at /mnt/backup");
     assert_eq!(machine.sh("ls -A /mnt/backup"), "");
+}
+
+/// The server of a file system in user space has died: whoever looks into it gets an error, systemd as well.
+const DEAD: &str = r#"
+import ctypes, os
+device = os.open("/dev/fuse", os.O_RDWR)
+options = f"fd={device},rootmode=40000,user_id=0,group_id=0,allow_other".encode()
+libc = ctypes.CDLL(None, use_errno=True)
+if libc.mount(b"dead", b"/mnt/backup", b"fuse.dead", 0, options) != 0:
+    raise OSError(ctypes.get_errno(), "mount")
+os.close(device)
+"#;
+
+fn a_storage_that_is_dead_and_a_history_that_is_unusable_are_told(site: &Site) {
+    let machine = &site.machine;
+    machine.write("/root/dead.py", 0o600, DEAD);
+    machine.sh("[ -e /dev/fuse ] || mknod /dev/fuse c 10 229; python3 /root/dead.py");
+    assert!(machine.try_sh("ls /mnt/backup").0.contains("not connected"));
+    let before = site.told().len();
+    assert_eq!(site.start("source-etc"), Some(1));
+    site.wait_until_told_since(before, "tik-backup-source-etc.service");
+    machine.sh("umount --lazy /mnt/backup");
+
+    machine.sh("rm -rf /var/lib/tik-backup && touch /var/lib/tik-backup");
+    machine.sh("systemctl reset-failed 'tik-backup-*'");
+    let before = site.told().len();
+    assert_eq!(site.start("source-etc"), Some(1));
+    site.wait_until_told_since(before, "tik-backup");
+    machine.sh("rm /var/lib/tik-backup");
 }
 
 fn removal(machine: &Machine) {

@@ -167,6 +167,7 @@ fn its_commands_bring_everything_back_without_this_program() {
     let scratch = folder.path().join("scratch space");
     run_blocks(&runbook, folder.path(), &scratch, &escrow, (&pg, &my, mongo.as_ref()));
 
+    pasting_it_again_harms_nothing(&runbook, folder.path(), &my);
     for (name, original, wiki) in databases {
         assert_same_dump(&original, &pg.dump_text_with(name, &["--create"]));
         let name = if name == "shop" { "wiki" } else { name };
@@ -202,6 +203,25 @@ fn what_it_says(runbook: &str) {
     for part in ["## Contacts", "## The worst day", "**Every month**", "**Every quarter**"] {
         assert!(runbook.contains(part), "{part}");
     }
+}
+
+/// In a shell that goes on after an error, as one that is typed into, what is there is not replaced by what was backed up.
+fn pasting_it_again_harms_nothing(runbook: &str, folder: &Path, my: &MyServer) {
+    my.sql(Some(ODD), "INSERT INTO t VALUES (3)");
+    let script: String = blocks(runbook);
+    let begin = script.find("export WIKI_CLIENT").unwrap();
+    let end = script[begin..].find("export MAIN_HOST").unwrap();
+    let output = Command::new("bash")
+        .args(["--noprofile", "--norc", "-c", &script[begin..begin + end]])
+        .env("WIKI_OPTIONS", folder.join("my options.cnf"))
+        .env("RESTIC_REPOSITORY", "/nowhere")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("database exists"), "{stderr}");
+    assert_eq!(my.sql(Some(ODD), "SELECT COUNT(*) FROM t"), "3");
+    my.sql(Some(ODD), "DELETE FROM t WHERE n = 3");
 }
 
 /// Runs every block of the runbook in one shell that has stock tools only.

@@ -59,6 +59,37 @@ topic_file = "/run/secrets/topic"
 token_file = "/run/secrets/token"
 "#;
 
+/// Everything in places that the confinement would hide, and a repository that is no mount.
+const HIDDEN: &str = r#"
+state_dir = "/home/state"
+
+[repository]
+location = "local:/srv/disk/a:b/repo"
+password_file = "/run/secrets/p"
+
+[sources.socket]
+kind = "postgres"
+host = "/tmp/pg"
+
+[sources.tools]
+kind = "mysql"
+host = "db.example.org"
+user = "x"
+client_dirs = ["/root/mysql/bin"]
+sslrootcert = "/home/ca.pem"
+
+[sources.all]
+kind = "directory"
+paths = ["/var"]
+
+[sources.almost]
+kind = "directory"
+paths = ["/tmpfoo"]
+
+[drill]
+server_dirs = ["/tmp/servers"]
+"#;
+
 pub fn units_of(config: &Path) -> Map<String, Value> {
     let document = Cmd::new()
         .arg("--config")
@@ -76,7 +107,7 @@ fn example() -> std::path::PathBuf {
 }
 
 fn configurations(folder: &Path) -> Vec<std::path::PathBuf> {
-    let texts = [("varied.toml", VARIED), ("least.toml", REPOSITORY)];
+    let texts = [("varied.toml", VARIED), ("least.toml", REPOSITORY), ("hidden.toml", HIDDEN)];
     let written = texts.map(|(name, text)| {
         fs::write(folder.join(name), text).unwrap();
         folder.join(name)
@@ -187,6 +218,33 @@ pub fn nix_eval(expression: &str) -> Value {
         .unwrap();
     assert!(output.status.success(), "{expression}\n{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn what_a_service_needs_is_not_hidden_from_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("c.toml");
+    fs::write(&config, HIDDEN).unwrap();
+    let units = units_of(&config);
+    let setting =
+        |unit: &str, key: &str| units[&format!("tik-backup-{unit}.service")]["Service"][key].clone();
+    for source in ["source-socket", "source-all", "drill"] {
+        assert_eq!(setting(source, "PrivateTmp"), Value::Null, "{source}");
+    }
+    assert_eq!(
+        (setting("source-almost", "PrivateTmp"), setting("source-tools", "PrivateTmp")),
+        ("true".into(), "true".into())
+    );
+    assert_eq!(setting("source-tools", "ProtectHome"), "read-only");
+    assert_eq!(setting("source-all", "ProtectKernelModules"), Value::Null);
+    let writable = |unit: &str| setting(unit, "ReadWritePaths").to_string();
+    assert!(writable("init").contains("\"-/srv/disk/a:b\""), "{}", writable("init"));
+    assert!(
+        writable("source-all").contains("-/srv/disk/a:b/repo") && writable("drill").contains("-/var/tmp")
+    );
+    // Who tells of a storage that is gone does not need it.
+    assert!(!writable("alert@").contains("/srv/disk"), "{}", writable("alert@"));
+    assert_eq!(setting("check", "StateDirectory"), "tik-backup");
 }
 
 #[test]

@@ -236,7 +236,7 @@ let
       paths =
         writable
         ++ optional (name == "drill" && openTemporary') "/var/tmp"
-        ++ state.paths
+        ++ (if tells then [ stateDir ] else state.paths)
         ++ stored
         ++ optional (name == "init" && !(repository ? mount) && stored != [ ]) (dirOf (head stored));
       # Asked before the state folder and the storage are known.
@@ -263,7 +263,7 @@ let
             LoadCredential = map (file: "${file.id}:${percent file.path}") all;
             SetCredential = map (file: "${file.id}:\\n") all;
           }
-          // state.settings
+          // (if tells then { } else state.settings)
           // (
             if paths == [ ] then { } else { ReadWritePaths = map (path: word "-${percent path}") paths; }
           );

@@ -46,12 +46,12 @@
     with subtest("backed up and proven"):
         origin.succeed("systemctl start tik-backup-source-discourse.service tik-backup-source-discourse-uploads.service")
         origin.succeed("systemctl start tik-backup-drill.service")
-        original = origin.succeed("""sudo -u postgres ${common.digest}""")
+        original = origin.succeed("""sudo -u postgres ${common.digest} """)
 
     with subtest("beside the original, with this program"):
         origin.succeed("sudo -u postgres createuser --superuser root")
         origin.succeed("tik-backup restore discourse/shop --into 'postgresql:///copy?host=/run/postgresql'")
-        copy = origin.succeed("""sudo -u postgres ${common.digest}""".replace("-d shop", "-d copy"))
+        copy = origin.succeed("""sudo -u postgres ${common.digest} """.replace("-d shop", "-d copy"))
         assert copy == original, (copy, original)
 
     with subtest("on another machine, without this program"):
@@ -61,7 +61,7 @@
         other.succeed("${common.restic} check --read-data")
         other.succeed("sudo -u postgres createdb --template template0 shop")
         other.succeed("set -o pipefail; ${common.restic} dump latest --path /discourse/shop /discourse/shop/database.dump | sudo -u postgres pg_restore --exit-on-error --no-owner --no-privileges --dbname shop")
-        assert other.succeed("""sudo -u postgres ${common.digest}""") == original
+        assert other.succeed("""sudo -u postgres ${common.digest} """) == original
 
     with subtest("files"):
         origin.succeed("tik-backup restore discourse-uploads/uploads --to /tmp/uploads")

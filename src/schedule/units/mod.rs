@@ -219,10 +219,15 @@ impl Maker<'_> {
                 service.credential(&file.credential(), path);
             }
         }
-        service.state(&config.state_dir);
+        // What tells of failures must not fail with them: a state folder that is not as it should be is no obstacle.
+        let tells = name == "alert@";
+        if tells {
+            service.write_to(&config.state_dir);
+        } else {
+            service.state(&config.state_dir);
+        }
         service.reveal(std::slice::from_ref(&config.state_dir));
         // What tells of a storage that is gone must not need it to start.
-        let tells = name == "alert@";
         if let Some(path) = self.storage().filter(|_| !tells) {
             service.reveal(std::slice::from_ref(&path));
             service.write_to(&path);
