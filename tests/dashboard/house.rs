@@ -3,15 +3,14 @@
 
 use std::{fs, path::PathBuf};
 
-use jiff::{Span, Zoned};
+use jiff::Zoned;
 use rusqlite::Connection;
 use serde_json::json;
 use tik_backup::{
     backup::{ItemOutcome, ItemReport},
     config::AnomalyRules,
-    history::{Content, History, Look, RunBegin, RunEnd, RunRecord},
+    history::{History, Look, RunBegin, RunEnd, RunRecord},
     source::{Discovery, Excluded, Item},
-    stream::digest::Digest128,
 };
 
 use crate::common::{Cmd, Config, ConfigBuilder, program::quoted};
@@ -48,10 +47,10 @@ impl House {
                 "gone",
                 "kind = \"postgres\"\nhost = \"127.0.0.1\"\nport = 1\nuser = \"x\"\nschedule = \"02:00\"",
             )
-            .source("tenants", "kind = \"postgres\"\nhost = \"/nowhere\"\nschedule = \"02:00\"")
+            .source("tenants", &list(&(0..ITEMS).map(|number| folder(&tenant(number))).collect::<Vec<_>>()))
             .build();
         Cmd::with(&config).arg("init").run().ok();
-        Cmd::with(&config).args(["backup", "files"]).run().ok();
+        Cmd::with(&config).args(["backup", "files", "tenants"]).run().ok();
         Cmd::with(&config).args(["drill", "files/plain"]).run().ok();
         Cmd::with(&config).args(["backup", "gone"]).run().expect_code(1);
         // One path less in the configuration, one item less in the source.
@@ -75,90 +74,80 @@ fn tenant(number: usize) -> String {
     format!("tenant_{number:04}")
 }
 
+/// Copies what the real backup did to every day of a year before it, with other numbers; then one run in which something
+/// failed.
 fn a_year(history: &History, config: &Config) {
-    let now = Zoned::now();
-    let begin = now.checked_sub(Span::new().days(DAYS)).unwrap();
-    let found = Discovery {
-        items: (0..ITEMS)
-            .map(|number| Item { name: tenant(number), estimate: Some(1 << 20), problem: None })
-            .collect(),
-        excluded: vec![Excluded { name: "scratch_1".to_owned(), rule: "exclude: scratch_*".to_owned() }],
-    };
-    let run = |day: i64| {
-        let now = begin.checked_add(Span::new().days(day)).unwrap();
-        let sources = [("tenants".to_owned(), "postgres")];
-        let name = format!("year-{day}");
-        let start = RunBegin {
-            name: &name,
-            kind: "backup",
-            started: &now,
-            host: "db1",
-            sources: &sources,
-            invocation: None,
-        };
-        let run = history.begin_run(&start).unwrap();
-        run.discovered("tenants", "postgres", &found, &now).unwrap();
-        for number in 0..ITEMS {
-            let (report, content) = report(number, day, &now);
-            run.item_finished(&report, Some(&content), &AnomalyRules::default(), &now).unwrap();
-        }
-        run.finish(&RunEnd { outcome: "partial", error: None, forgotten: 0 }, &now).unwrap();
-    };
-    run(1);
-    // Those between are copies of the first with other numbers.
     let mut database = Connection::open(config.state_dir().join("history.db")).unwrap();
     let copy = database.transaction().unwrap();
-    for day in 2..DAYS {
+    let real: i64 = copy
+        .query_row(
+            "SELECT run FROM attempt JOIN item ON item.id = item WHERE source = 'tenants' LIMIT 1",
+            [],
+            |row| row.get(0),
+        )
+        .unwrap();
+    // Runs are numbered in the order of their begin.
+    copy.execute_batch("UPDATE run SET id = id + 10000; UPDATE attempt SET run = run + 10000; UPDATE discovery SET run = run + 10000; \
+                        UPDATE drill SET run = run + 10000;")
+        .unwrap();
+    for day in 1..DAYS {
         copy.execute(
-            "INSERT INTO run (name, kind, host, started, ended, outcome, told) SELECT 'year-' || ?1, kind, host, \
-             started + (?1 - 1) * 86400000, ended + (?1 - 1) * 86400000, outcome, told FROM run WHERE name = 'year-1'",
-            [day],
+            "INSERT INTO run (id, name, kind, host, started, ended, outcome, told) SELECT 9000 - ?1, 'day-' || ?1, kind, host, \
+             started - ?1 * 86400000, ended - ?1 * 86400000, outcome, told FROM run WHERE id = ?2 + 10000",
+            [day, real],
         )
         .unwrap();
         copy.execute(
-            "INSERT INTO attempt SELECT ?1, item, began, took, outcome, bytes_read + ?2 * 777, bytes_added, \
-             bytes + ?2 * 777, rows + ?2, random(), error FROM attempt WHERE run = (SELECT id FROM run WHERE name = 'year-1')",
-            [copy.last_insert_rowid(), day],
+            "INSERT INTO attempt SELECT 9000 - ?1, item, began, took + ?1 * 3, outcome, bytes_read + (365 - ?1) * 777, bytes_added, \
+             bytes + (365 - ?1) * 777, rows, random(), error FROM attempt WHERE run = ?2 + 10000",
+            [day, real],
         )
         .unwrap();
     }
     copy.commit().unwrap();
     drop(database);
-    run(DAYS);
-}
 
-fn report(number: usize, day: i64, now: &Zoned) -> (ItemReport, Content) {
-    let bytes = 50_000_000 + (number as u64) * 1000 + day.unsigned_abs() * 777;
-    // One of them fails in the end.
-    let failed = number == 7 && day == DAYS;
+    let now = Zoned::now();
+    let sources = [("tenants".to_owned(), "directory")];
+    let start = RunBegin {
+        name: "last",
+        kind: "backup",
+        started: &now,
+        host: "db1",
+        sources: &sources,
+        invocation: None,
+    };
+    let run = history.begin_run(&start).unwrap();
+    let found = Discovery {
+        items: (0..ITEMS)
+            .map(|number| Item { name: tenant(number), estimate: None, problem: None })
+            .collect(),
+        excluded: vec![Excluded { name: "scratch_1".to_owned(), rule: "exclude: scratch_*".to_owned() }],
+    };
+    run.discovered("tenants", "directory", &found, &now).unwrap();
     let report = ItemReport {
         source: "tenants".to_owned(),
-        item: Some(tenant(number)),
-        kind: "postgres".to_owned(),
-        outcome: if failed { ItemOutcome::Failed } else { ItemOutcome::Ok },
-        snapshot: Some(Digest128::of(format!("{number} {day}").as_bytes()).to_string().repeat(2)),
-        bytes_read: bytes,
-        bytes_added: bytes / 100,
-        seconds: 1.0 + (number % 60) as f64,
-        error: failed.then(|| {
-            "permission denied for table <b>orders</b>\n  → GRANT pg_read_all_data TO backup".to_owned()
-        }),
+        item: Some(tenant(7)),
+        kind: "directory".to_owned(),
+        outcome: ItemOutcome::Failed,
+        snapshot: None,
+        bytes_read: 1234,
+        bytes_added: 0,
+        seconds: 2.5,
+        error: Some(
+            "permission denied for table <b>orders</b>\n  → GRANT pg_read_all_data TO backup".to_owned(),
+        ),
         notes: Vec::new(),
         suspicious: Vec::new(),
     };
-    let content = Content {
-        time: now.timestamp().as_millisecond(),
-        bytes,
-        rows: Some(100_000 + day.unsigned_abs()),
-        ..Content::default()
-    };
-    (report, content)
+    run.item_finished(&report, None, &AnomalyRules::default(), &now).unwrap();
+    run.finish(&RunEnd { outcome: "partial", error: None, forgotten: 0 }, &now).unwrap();
 }
 
 /// A run of this process, with what it would write down of how far it is.
 fn going_on(history: &'static History, config: &Config) -> RunRecord<'static> {
     let now = Zoned::now();
-    let sources = [("tenants".to_owned(), "postgres")];
+    let sources = [("tenants".to_owned(), "directory")];
     let start = RunBegin {
         name: "going-on",
         kind: "backup",
@@ -168,7 +157,7 @@ fn going_on(history: &'static History, config: &Config) -> RunRecord<'static> {
         invocation: None,
     };
     let run = history.begin_run(&start).unwrap();
-    run.item_started("tenants", &tenant(1), "postgres", &now).unwrap();
+    run.item_started("tenants", &tenant(1), "directory", &now).unwrap();
     let progress = json!({
         "at": now, "items": 1000, "done": 411, "failed": 2, "bytes": 7_516_192_768_u64, "bytes_per_second": 104_857_600.0,
         "running": [{"item": "tenants/tenant_0001", "bytes": 1_073_741_824, "estimate": 2_147_483_648_u64, "started": now}]

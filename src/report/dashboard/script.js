@@ -14,8 +14,8 @@ function filterRows() {
     row.hidden = !words.every((word) => name.includes(word));
     shown += row.hidden ? 0 : 1;
   }
-  const caption = document.querySelector("table.items caption");
-  if (caption) caption.textContent = caption.textContent.replace(/^\S+/, String(shown));
+  const caption = document.querySelector("table.items caption .shown");
+  if (caption && words.length) caption.textContent = String(shown);
 }
 
 async function refresh() {

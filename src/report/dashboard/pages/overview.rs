@@ -108,30 +108,39 @@ fn of(number: u64, what: &str) -> String {
 
 fn answers(ledger: &Ledger) -> [Answer; 3] {
     let summary = &ledger.summary;
-    let never = counted(ledger, State::NeverBackedUp);
+    let expected = |entry: &&Entry| {
+        !matches!(entry.state, State::Vanished | State::Excluded | State::Unconfigured)
+            && entry.item.is_some()
+    };
+    let covered = ledger.items.iter().filter(expected).filter(|entry| entry.snapshots > 0).count() as u64;
+    let covered = covered.min(summary.expected);
     let vanished = counted(ledger, State::Vanished);
-    let covered = summary.expected.saturating_sub(never);
-    let cover = match (never, vanished) {
+    let cover = match (summary.expected - covered, vanished) {
         (0, 0) if summary.expected == 0 => ("bad", "Nothing is there to be backed up.".to_owned()),
         (0, 0) => ("good", "Everything that the sources have has a backup.".to_owned()),
         (0, gone) => {
             ("warn", format!("Everything there has a backup; {} the sources.", of(gone, "vanished from")))
         }
-        (never, _) => ("bad", format!("{} has never been backed up.", of(never, "of it"))),
+        (none, _) => ("bad", format!("{} no backup at all.", of(none, "of it have"))),
     };
     let (failed, late) = (counted(ledger, State::Failed), counted(ledger, State::Late));
     let suspicious = counted(ledger, State::Suspicious);
+    let missing = summary.expected.saturating_sub(summary.backed_up);
     let backup = if failed > 0 {
-        ("bad", format!("{} at the last attempt.", of(failed, "failed")))
+        let more = match missing.saturating_sub(failed) {
+            0 => String::new(),
+            more => format!(" {} no good backup in time.", of(more, "more have")),
+        };
+        ("bad", format!("{} at the last attempt.{more}", of(failed, "failed")))
     } else if late > 0 {
         ("warn", format!("{}: nothing ran when it should have.", of(late, "are late")))
+    } else if missing > 0 {
+        ("bad", format!("{} no good backup in time.", of(missing, "have")))
     } else if suspicious > 0 {
         (
             "warn",
             format!("{}: look before older snapshots are let go.", of(suspicious, "changed suspiciously")),
         )
-    } else if summary.backed_up < summary.expected {
-        ("bad", format!("{} no good backup in time.", of(summary.expected - summary.backed_up, "have")))
     } else {
         ("good", "Every backup is as young as it should be.".to_owned())
     };
@@ -256,7 +265,7 @@ fn table(ledger: &Ledger, wanted: &Wanted, served: bool) -> Markup {
         @if served { (filter(ledger, wanted)) }
         div.scroll tabindex="0" role="region" aria-label="Items" {
             table.items {
-                caption { (count(items.len() as u64)) " of " (count(ledger.items.len() as u64)) " items" }
+                caption { span.shown { (count(items.len() as u64)) } " of " (count(ledger.items.len() as u64)) " items" }
                 thead { tr {
                     @for (key, name, class) in columns {
                         th scope="col" class=(class) aria-sort=[wanted.aria(key).filter(|_| served)] {
