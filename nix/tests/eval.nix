@@ -94,6 +94,10 @@ in
     (backup (sources // box))
     {
       services.postgresql.enable = true;
+      services.tik-backup.dashboard = {
+        enable = true;
+        tokenFile = "/run/secrets/backup-dashboard-token";
+      };
       services.tik-backup.alerting.channels = [
         {
           kind = "heartbeat";

@@ -30,6 +30,8 @@ impl Config {
                 check_certificates(source, server, &mut problems);
             }
         }
+        let token = self.dashboard.iter().filter_map(|dashboard| dashboard.token_file.as_ref());
+        problems.extend(token.filter_map(|file| file.load().err()));
         for alert in &self.alerts {
             problems.extend(alert.secret_files().into_iter().filter_map(|file| file.load().err()));
         }

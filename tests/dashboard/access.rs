@@ -113,3 +113,33 @@ fn a_socket_in_the_file_system_is_served_and_replaced() {
     let server = Server::start(&config.path(), &["--listen", &listen]);
     assert_eq!(server.get("/healthz", &[]).status, 200);
 }
+
+/// A host that has only the repository shows what is in it.
+#[test]
+fn a_second_host_needs_nothing_but_the_repository() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("file"), "x").unwrap();
+    let toml = format!("kind = \"directory\"\npaths = [\"{}\"]", folder.path().display());
+    let first = ConfigBuilder::new().source("files", &toml).build();
+    Cmd::with(&first).arg("init").run().ok();
+    Cmd::with(&first).arg("backup").run().ok();
+    let text = format!(
+        "state_dir = \"{0}/other\"\n[repository]\nlocation = \"{1}\"\npassword_file = \"{2}\"\n",
+        folder.path().display(),
+        first.repo().display(),
+        first.password_file().display()
+    );
+    let second = folder.path().join("second.toml");
+    fs::write(&second, text).unwrap();
+    let server = Server::start(&second, &[]);
+    let begin = std::time::Instant::now();
+    let items = loop {
+        let status = server.json("/api/v1/status");
+        if status["repository"]["snapshots"] == 1 || begin.elapsed().as_secs() > 30 {
+            break status["items"].clone();
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    };
+    assert_eq!((&items[0]["source"], &items[0]["snapshots"]), (&"files".into(), &1.into()), "{items:#}");
+    assert!(server.get("/", &[]).body.contains("files/"));
+}

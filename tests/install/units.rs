@@ -53,6 +53,10 @@ watch = "*:0/30"
 randomized_delay = "90s"
 memory_max = "2G"
 
+[dashboard]
+listen = "unix:/run/tik/backup/page.sock"
+token_file = "/run/secrets/page"
+
 [[alerts]]
 kind = "ntfy"
 topic_file = "/run/secrets/topic"
@@ -88,6 +92,9 @@ paths = ["/tmpfoo"]
 
 [drill]
 server_dirs = ["/tmp/servers"]
+
+[dashboard]
+listen = "unix:/srv/sockets/page.sock"
 "#;
 
 pub fn units_of(config: &Path) -> Map<String, Value> {
@@ -245,6 +252,7 @@ fn what_a_service_needs_is_not_hidden_from_it() {
     // Who tells of a storage that is gone does not need it.
     assert!(!writable("alert@").contains("/srv/disk"), "{}", writable("alert@"));
     assert_eq!(setting("check", "StateDirectory"), "tik-backup");
+    assert!(writable("serve").contains("/srv/sockets") && !writable("serve").contains("/srv/disk"));
 }
 
 #[test]

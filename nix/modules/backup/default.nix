@@ -49,8 +49,8 @@ let
     serviceConfig = unit.Service;
     path = cfg.postgresqlPackages ++ cfg.mysqlPackages ++ cfg.extraPackages;
     # A change of the configuration counts from the next run on; it does not start one.
-    restartIfChanged = false;
-    stopIfChanged = false;
+    restartIfChanged = name == "tik-backup-serve";
+    stopIfChanged = name == "tik-backup-serve";
   };
   timer = _: unit: {
     description = unit.Unit.Description;
@@ -65,6 +65,7 @@ in
     ./azure-mysql.nix
     ./azure-postgres.nix
     ./azure-storage.nix
+    ./dashboard.nix
     ./discourse.nix
     ./drill.nix
     ./mongodb.nix

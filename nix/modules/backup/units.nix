@@ -224,13 +224,14 @@ let
       writable ? [ ],
       needed ? [ ],
       data ? [ ],
+      extra ? { },
     }:
     let
       all = repositorySecrets ++ secrets ++ alertSecrets;
       # What tells of a storage that is gone must not need it to start.
       tells = name == "alert@";
       mounts = optional (repository ? mount && !tells) (mountUnit repository.mount);
-      stored = if tells then [ ] else storage;
+      stored = if tells || name == "serve" then [ ] else storage;
       seen = needed ++ data ++ [ stateDir ] ++ stored;
       openTemporary = inTemporary seen || aboveTemporary data;
       paths =
@@ -264,6 +265,7 @@ let
             SetCredential = map (file: "${file.id}:\\n") all;
           }
           // (if tells then { } else state.settings)
+          // extra
           // (
             if paths == [ ] then { } else { ReadWritePaths = map (path: word "-${percent path}") paths; }
           );
@@ -382,10 +384,25 @@ let
     }
     // (if calendar == "never" then { } else timer name description calendar);
 
+  # The page that people look at.
+  dashboard = settings.dashboard or { };
+  socket = match "unix:(.*)/[^/]*" (dashboard.listen or "");
+  socketInRun = if socket == null then null else match "/run/([^[:space:]]+)" (head socket);
+  page = service {
+    name = "serve";
+    description = "Page with the state of the backups";
+    groups = [ "serve" ];
+    words = [ "serve" ];
+    secrets = secretsOf "dashboard" dashboard [ "token_file" ];
+    writable = optional (socket != null && socketInRun == null) (head socket);
+    extra = if socketInRun == null then { } else { RuntimeDirectory = percent (head socketInRun); };
+  };
+
   services =
     foldl' (all: one: all // one) { } (
       attrValues (mapAttrs source sources)
       ++ map job jobs
+      ++ optional (settings ? dashboard) page
       ++ [
         (service {
           name = "init";
@@ -405,7 +422,7 @@ let
         })
       ]
     );
-  timers = filter (name: match ".*\\.timer" name != null) (attrNames services);
+  timers = filter (name: match ".*\\.timer" name != null || name == "tik-backup-serve.service") (attrNames services);
 in
 services
 // {

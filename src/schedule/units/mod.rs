@@ -12,7 +12,8 @@ pub use folder::{Change, Changes, compare, write};
 
 use super::Calendar;
 use crate::config::{
-    Config, Host, RepositoryLocation, RootCertificates, SecretFile, SourceConfig, SourceKind,
+    Config, DashboardConfig, Host, Listen, RepositoryLocation, RootCertificates, SecretFile, SourceConfig,
+    SourceKind,
 };
 use service::Service;
 
@@ -105,10 +106,14 @@ pub fn units(config: &Config, executable: &Path) -> Vec<Unit> {
             units.push(maker.timer(name, description, schedule));
         }
     }
+    if let Some(dashboard) = &config.dashboard {
+        units.push(maker.page(dashboard));
+    }
     units.push(maker.job("init", "Creation of the backup repository"));
     units.push(maker.job("alert@", "Alert that %i failed"));
-    let timers: Vec<_> = units.iter().filter(|unit| unit.name.ends_with(".timer")).collect();
-    let target = target(timers.iter().map(|unit| unit.name.clone()).collect());
+    let page = format!("{PREFIX}serve.service");
+    let wanted = units.iter().filter(|unit| unit.name.ends_with(".timer") || unit.name == page);
+    let target = target(wanted.map(|unit| unit.name.clone()).collect());
     units.push(target);
     units
 }
@@ -123,10 +128,10 @@ pub fn without_timer(config: &Config) -> Vec<&str> {
         .collect()
 }
 
-fn target(timers: Vec<String>) -> Unit {
+fn target(wanted: Vec<String>) -> Unit {
     let mut unit = vec![("Description".to_owned(), vec!["All timers of tik-backup".to_owned()])];
-    if !timers.is_empty() {
-        unit.push(("Wants".to_owned(), timers));
+    if !wanted.is_empty() {
+        unit.push(("Wants".to_owned(), wanted));
     }
     let install = vec![("WantedBy".to_owned(), vec!["timers.target".to_owned()])];
     Unit { name: TARGET.to_owned(), sections: vec![("Unit", unit), ("Install", install)] }
@@ -199,6 +204,18 @@ impl Maker<'_> {
         self.finish(name, description, service, &words, &[])
     }
 
+    /// The page that people look at.
+    fn page(&self, dashboard: &DashboardConfig) -> Unit {
+        let mut service = Service::new(&["serve"]);
+        if let Listen::Unix(path) = &dashboard.listen
+            && let Some(folder) = path.parent()
+        {
+            service.socket_in(folder);
+        }
+        let secrets: Vec<_> = dashboard.token_file.iter().collect();
+        self.finish("serve", "Page with the state of the backups", service, &["serve"], &secrets)
+    }
+
     fn finish(
         &self,
         name: &str,
@@ -228,7 +245,7 @@ impl Maker<'_> {
         }
         service.reveal(std::slice::from_ref(&config.state_dir));
         // What tells of a storage that is gone must not need it to start.
-        if let Some(path) = self.storage().filter(|_| !tells) {
+        if let Some(path) = self.storage().filter(|_| !tells && name != "serve") {
             service.reveal(std::slice::from_ref(&path));
             service.write_to(&path);
             if let (None, "init", Some(parent)) = (&config.repository.mount, name, path.parent()) {

@@ -95,6 +95,16 @@ impl Service {
         }
     }
 
+    /// Gives it the folder of a socket; one below /run is made by systemd, and others may look into it.
+    pub(super) fn socket_in(&mut self, folder: &Path) {
+        match folder.strip_prefix("/run").ok().and_then(Path::to_str) {
+            Some(below) if !below.is_empty() && !below.contains(char::is_whitespace) => {
+                self.set("RuntimeDirectory", percent(below));
+            }
+            _ => self.write_to(folder),
+        }
+    }
+
     /// Gives it the state folder; one below /var/lib is made by systemd, for the service's user.
     pub(super) fn state(&mut self, path: &Path) {
         match path.strip_prefix("/var/lib").ok().and_then(Path::to_str) {

@@ -106,6 +106,11 @@ fn of(number: u64, what: &str) -> String {
     format!("{} {what}", count(number))
 }
 
+/// A number of things.
+fn many(number: u64, one: &str) -> String {
+    format!("{} {one}{}", count(number), if number == 1 { "" } else { "s" })
+}
+
 fn answers(ledger: &Ledger) -> [Answer; 3] {
     let summary = &ledger.summary;
     let expected = |entry: &&Entry| {
@@ -115,7 +120,13 @@ fn answers(ledger: &Ledger) -> [Answer; 3] {
     let covered = ledger.items.iter().filter(expected).filter(|entry| entry.snapshots > 0).count() as u64;
     let covered = covered.min(summary.expected);
     let vanished = counted(ledger, State::Vanished);
+    let silent =
+        ledger.items.iter().filter(|entry| entry.item.is_none() && !entry.problems.is_empty()).count() as u64;
     let cover = match (summary.expected - covered, vanished) {
+        _ if silent > 0 => (
+            "bad",
+            format!("{} did not tell what is there: nobody knows what is missing.", many(silent, "source")),
+        ),
         (0, 0) if summary.expected == 0 => ("bad", "Nothing is there to be backed up.".to_owned()),
         (0, 0) => ("good", "Everything that the sources have has a backup.".to_owned()),
         (0, gone) => {
@@ -123,11 +134,12 @@ fn answers(ledger: &Ledger) -> [Answer; 3] {
         }
         (none, _) => ("bad", format!("{} no backup at all.", of(none, "of it have"))),
     };
-    let (failed, late) = (counted(ledger, State::Failed), counted(ledger, State::Late));
+    let failed = counted(ledger, State::Failed) + silent;
+    let late = counted(ledger, State::Late);
     let suspicious = counted(ledger, State::Suspicious);
     let missing = summary.expected.saturating_sub(summary.backed_up);
     let backup = if failed > 0 {
-        let more = match missing.saturating_sub(failed) {
+        let more = match missing.saturating_sub(failed - silent) {
             0 => String::new(),
             more => format!(" {} no good backup in time.", of(more, "more have")),
         };
@@ -245,7 +257,7 @@ fn running(run: &Running, ledger: &Ledger) -> Markup {
     html! {
         p.running {
             "A " (run.kind) " is running, begun " (ago(seconds)) ": "
-            a href=(format!("/runs/{}", run.run)) { (count(run.items.len() as u64)) " items at this moment" }
+            a href=(format!("/runs/{}", run.run)) { (many(run.items.len() as u64, "item")) " at this moment" }
         }
     }
 }
