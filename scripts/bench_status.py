@@ -4,6 +4,8 @@ import json
 import sqlite3
 import subprocess
 import sys
+import time
+import urllib.request
 
 from bench import measure
 
@@ -68,3 +70,28 @@ def status(bench):
         memory = max(value["memory"] for value in values) / 2**20
         print(f"| {name} | {wall:.2f} s | {wall / base:.2f} | {memory:.0f} MiB |")
     print(flush=True)
+    page(bench)
+
+
+def page(bench):
+    """How long the first view takes, from the request to its last byte: drawn anew, and shown again."""
+    command = [bench.program, "--config", str(bench.folder / "ours.toml"), "serve", "--listen", "127.0.0.1:0"]
+    server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        address = next(line for line in server.stderr if "listening on" in line).split()[-1]
+        time.sleep(5)
+        print("| | first view, drawn anew | shown again | bytes |\n|---|---|---|---|")
+        for name, path in {"page": "", "JSON": "api/v1/status", "metrics": "metrics"}.items():
+            drawn, again = [], []
+            for _ in range(5):
+                time.sleep(2.1)
+                for times in (drawn, again):
+                    begin = time.monotonic()
+                    with urllib.request.urlopen(address + path) as answer:
+                        size = len(answer.read())
+                    times.append((time.monotonic() - begin) * 1000)
+            print(f"| {name} | {sorted(drawn)[2]:.0f} ms | {sorted(again)[2]:.0f} ms | {size / 2**20:.1f} MiB |")
+        print(flush=True)
+    finally:
+        server.terminate()
+        server.wait()
