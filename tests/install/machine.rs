@@ -4,6 +4,7 @@
 use std::{
     fs,
     io::Write,
+    path::Path,
     process::{Child, Command, Output, Stdio},
     sync::atomic::{AtomicU32, Ordering},
     thread::sleep,
@@ -124,6 +125,13 @@ impl Machine {
             &format!("umask 077; mkdir -p \"$(dirname '{path}')\"; cat >'{path}'; chmod {mode:o} '{path}'"),
             text,
         );
+    }
+
+    /// Copies a file of this machine into it: what is in a folder for temporary files here is not there.
+    pub fn copy(&self, from: &Path, to: &str) {
+        let file = fs::File::open(from).unwrap();
+        let status = self.command(&format!("cat >'{to}'")).stdin(file).status().unwrap();
+        assert!(status.success());
     }
 
     fn command(&self, script: &str) -> Command {
