@@ -173,3 +173,77 @@ impl Observer for Live<'_> {
         self.observer.finished(item);
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::{
+        backup::ItemOutcome,
+        history::{Look, RunBegin},
+    };
+
+    struct Silent;
+
+    impl Observer for Silent {
+        fn notice(&self, _: &str) {}
+        fn started(&self, _: &str, _: Option<u64>, _: Arc<AtomicU64>) {}
+        fn finished(&self, _: &ItemReport) {}
+    }
+
+    fn failed(item: &str) -> ItemReport {
+        ItemReport {
+            source: "pg".to_owned(),
+            item: Some(item.to_owned()),
+            kind: "postgres".to_owned(),
+            outcome: ItemOutcome::Failed,
+            snapshot: None,
+            bytes_read: 0,
+            bytes_added: 0,
+            seconds: 0.0,
+            error: None,
+            notes: Vec::new(),
+            suspicious: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_run_tells_how_far_it_is_while_it_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let history = History::open(folder.path(), Look::Brief).unwrap();
+        let now = Zoned::now();
+        let sources = [("pg".to_owned(), "postgres")];
+        let begin = RunBegin {
+            name: "r",
+            kind: "backup",
+            started: &now,
+            host: "h",
+            sources: &sources,
+            invocation: None,
+        };
+        let _run = history.begin_run(&begin).unwrap();
+        let live = Live::begin(&history, "r", &Silent);
+        let bytes = Arc::new(AtomicU64::new(0));
+        live.planned(3);
+        live.started("pg/a", Some(2000), bytes.clone());
+        live.started("pg/b", None, Arc::default());
+        bytes.store(1000, Ordering::Relaxed);
+        live.finished(&failed("b"));
+        let expected = |progress: &Progress| {
+            (progress.items, progress.done, progress.failed, progress.bytes) == (Some(3), 1, 1, 1000)
+        };
+        let begin = Instant::now();
+        let progress = loop {
+            let found = history.runs(1, None).unwrap().remove(0).progress.filter(expected);
+            assert!(begin.elapsed() < Duration::from_secs(20), "nothing of it was written down");
+            match found {
+                Some(progress) => break progress,
+                None => thread::sleep(Duration::from_millis(20)),
+            }
+        };
+        assert_eq!(progress.running.len(), 1);
+        assert_eq!((progress.running[0].item.as_str(), progress.running[0].estimate), ("pg/a", Some(2000)));
+        drop(live);
+        assert!(history.runs(1, None).unwrap()[0].progress.is_none());
+    }
+}
