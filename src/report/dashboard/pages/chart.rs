@@ -23,6 +23,9 @@ pub(super) fn line(values: &[u64], what: &str) -> Markup {
     }
 }
 
+/// Bars are as narrow as if there were so many.
+const FEWEST: usize = 30;
+
 /// One bar.
 pub(super) struct Bar {
     pub(super) value: f64,
@@ -36,7 +39,7 @@ pub(super) struct Bar {
 pub(super) fn bars(bars: &[Bar], what: &str) -> Markup {
     const HEIGHT: f64 = 80.0;
     let largest = bars.iter().map(|bar| bar.value).fold(0.0, f64::max);
-    let each = 600.0 / bars.len().max(1) as f64;
+    let each = 600.0 / bars.len().max(FEWEST) as f64;
     html! {
         svg.bars viewBox="0 0 600 80" role="img" aria-label=(what) preserveAspectRatio="none" {
             @for (index, bar) in bars.iter().enumerate() {
