@@ -13,33 +13,23 @@ let
     mkOption
     types
     ;
+  shared = import ./options.nix { inherit lib; };
   cfg = config.services.tik-backup;
   source = cfg.azureMysql;
 in
 {
   options.services.tik-backup.azureMysql = {
     enable = mkEnableOption "backups of a MySQL server on Azure";
-    host = mkOption {
-      type = types.str;
-      example = "example.mysql.database.azure.com";
-      description = "Name of the server.";
-    };
+    host = shared.host "example.mysql.database.azure.com";
     user = mkOption {
       type = types.str;
       default = "backup";
       description = "Account that may read everything.";
     };
-    exclude = mkOption {
-      type = types.listOf types.str;
-      default = [ ];
-      example = [ "scratch_*" ];
-      description = "Databases to leave out, besides the system's own.";
+    exclude = shared.leftOut {
+      what = "Databases, besides those of the system,";
     };
-    schedule = mkOption {
-      type = types.str;
-      default = "02:30";
-      description = "When, as a calendar expression of systemd.";
-    };
+    schedule = shared.schedule "02:30";
   };
 
   config = mkIf (cfg.enable && source.enable) {

@@ -8,33 +8,24 @@ let
     mkOption
     types
     ;
+  shared = import ./options.nix { inherit lib; };
   cfg = config.services.tik-backup;
   source = cfg.azurePostgres;
 in
 {
   options.services.tik-backup.azurePostgres = {
     enable = mkEnableOption "backups of a PostgreSQL server on Azure";
-    host = mkOption {
-      type = types.str;
-      example = "example.postgres.database.azure.com";
-      description = "Name of the server.";
-    };
+    host = shared.host "example.postgres.database.azure.com";
     user = mkOption {
       type = types.str;
       default = "backup";
       description = "Role that may read everything: a member of pg_read_all_data.";
     };
-    exclude = mkOption {
-      type = types.listOf types.str;
+    exclude = shared.leftOut {
+      what = "Databases, besides those of the system,";
       default = [ "azure_*" ];
-      example = [ "scratch_*" ];
-      description = "Databases to leave out, besides the system's own. Every other one is backed up, also a new one.";
     };
-    schedule = mkOption {
-      type = types.str;
-      default = "02:00";
-      description = "When, as a calendar expression of systemd.";
-    };
+    schedule = shared.schedule "02:00";
   };
 
   config = mkIf (cfg.enable && source.enable) {

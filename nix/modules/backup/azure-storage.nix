@@ -5,31 +5,23 @@ let
     mkDefault
     mkEnableOption
     mkIf
-    mkOption
-    types
     ;
+  shared = import ./options.nix { inherit lib; };
   cfg = config.services.tik-backup;
   source = cfg.azureStorage;
 in
 {
   options.services.tik-backup.azureStorage = {
     enable = mkEnableOption "backups of the storage accounts that a service principal sees";
-    excludeAccounts = mkOption {
-      type = types.listOf types.str;
+    excludeAccounts = shared.leftOut {
+      what = "Storage accounts";
       default = [ "tikprodterraform" ];
-      description = "Storage accounts to leave out. Every other one is backed up, also a new one.";
     };
-    excludeContainers = mkOption {
-      type = types.listOf types.str;
-      default = [ ];
+    excludeContainers = shared.leftOut {
+      what = "Containers, in all accounts,";
       example = [ "*-tmp" ];
-      description = "Containers to leave out, in all accounts.";
     };
-    schedule = mkOption {
-      type = types.str;
-      default = "Sun 04:00";
-      description = "When, as a calendar expression of systemd.";
-    };
+    schedule = shared.schedule "Sun 04:00";
   };
 
   config = mkIf (cfg.enable && source.enable) {

@@ -9,6 +9,7 @@ let
     mkOption
     types
     ;
+  shared = import ./options.nix { inherit lib; };
   cfg = config.services.tik-backup;
   source = cfg.discourse;
   port = config.services.postgresql.settings.port or 5432;
@@ -41,11 +42,7 @@ in
       example = "/var/discourse/shared/standalone/uploads";
       description = "Folder of what people uploaded; null for none.";
     };
-    schedule = mkOption {
-      type = types.str;
-      default = "03:30";
-      description = "When, as a calendar expression of systemd.";
-    };
+    schedule = shared.schedule "03:30";
   };
 
   config = mkIf (cfg.enable && source.enable) {

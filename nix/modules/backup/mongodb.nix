@@ -5,26 +5,18 @@ let
     mkDefault
     mkEnableOption
     mkIf
-    mkOption
-    types
     ;
+  shared = import ./options.nix { inherit lib; };
   cfg = config.services.tik-backup;
   source = cfg.mongodb;
 in
 {
   options.services.tik-backup.mongodb = {
     enable = mkEnableOption "backups of a MongoDB deployment; its connection string is a secret";
-    exclude = mkOption {
-      type = types.listOf types.str;
-      default = [ ];
-      example = [ "scratch_*" ];
-      description = "Databases to leave out, besides the system's own.";
+    exclude = shared.leftOut {
+      what = "Databases, besides those of the system,";
     };
-    schedule = mkOption {
-      type = types.str;
-      default = "03:00";
-      description = "When, as a calendar expression of systemd.";
-    };
+    schedule = shared.schedule "03:00";
   };
 
   config = mkIf (cfg.enable && source.enable) {

@@ -1,0 +1,34 @@
+# Options that several sources have.
+{ lib }:
+let
+  inherit (lib) mkOption types;
+in
+{
+  schedule =
+    default:
+    mkOption {
+      type = types.str;
+      inherit default;
+      description = "When, as a calendar expression of systemd.";
+    };
+
+  host =
+    example:
+    mkOption {
+      type = types.str;
+      inherit example;
+      description = "Name of the server.";
+    };
+
+  leftOut =
+    {
+      what,
+      default ? [ ],
+      example ? [ "scratch_*" ],
+    }:
+    mkOption {
+      type = types.listOf types.str;
+      inherit default example;
+      description = "${what} to leave out. Everything else is backed up, also what is new.";
+    };
+}
