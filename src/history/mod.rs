@@ -12,6 +12,7 @@ mod entry;
 mod good;
 pub mod incidents;
 pub mod ledger;
+mod look;
 mod objects;
 mod pack;
 pub mod pages;
