@@ -21,6 +21,10 @@ use crate::{
     stream::cancel::Cancel,
 };
 
+/// So many times the time between two looks, and this, may pass before a repository counts as one that does not answer.
+const LOOKS: u32 = 3;
+const PATIENCE: Duration = Duration::from_secs(120);
+
 /// So long a ledger is shown before another is drawn.
 const FRESH: Duration = Duration::from_secs(2);
 
@@ -28,12 +32,16 @@ const FRESH: Duration = Duration::from_secs(2);
 pub(super) struct Desk {
     pub(super) config: Config,
     history: History,
+    /// Time between two looks at the repository.
+    refresh: Duration,
+    begun: Instant,
     seen: Mutex<Seen>,
     drawn: Mutex<Option<(Instant, Arc<Ledger>)>>,
 }
 
 #[derive(Default)]
 struct Seen {
+    at: Option<Instant>,
     repository: Option<RepositoryEntry>,
     notes: Vec<String>,
 }
@@ -43,19 +51,20 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Desk {
-    pub(super) fn open(config: Config) -> Result<Arc<Self>> {
+    pub(super) fn open(config: Config, refresh: Duration) -> Result<Arc<Self>> {
         let history = History::open(&config.state_dir, Look::Brief)?;
-        Ok(Arc::new(Self { config, history, seen: Mutex::default(), drawn: Mutex::default() }))
+        let (seen, drawn) = (Mutex::default(), Mutex::default());
+        Ok(Arc::new(Self { config, history, refresh, begun: Instant::now(), seen, drawn }))
     }
 
-    /// Looks at the repository, now and every `refresh`. Ends with `cancel`.
-    pub(super) fn watch(self: &Arc<Self>, refresh: Duration, cancel: Cancel) -> Option<JoinHandle<()>> {
+    /// Looks at the repository, now and again. Ends with `cancel`.
+    pub(super) fn watch(self: &Arc<Self>, cancel: Cancel) -> Option<JoinHandle<()>> {
         let desk = self.clone();
         let look = move || {
             let mut repository = None;
             while !cancel.is_cancelled() {
                 desk.look(&mut repository, &cancel);
-                let next = Instant::now() + refresh;
+                let next = Instant::now() + desk.refresh;
                 while Instant::now() < next && !cancel.is_cancelled() {
                     thread::sleep(Duration::from_millis(200));
                 }
@@ -85,7 +94,7 @@ impl Desk {
             Ok((entry, notes)) => (entry, notes),
             Err(error) => (report::unreachable(&self.config, &self.history, &error), Vec::new()),
         };
-        *locked(&self.seen) = Seen { repository: Some(entry), notes };
+        *locked(&self.seen) = Seen { at: Some(Instant::now()), repository: Some(entry), notes };
         *locked(&self.drawn) = None;
     }
 
@@ -100,14 +109,18 @@ impl Desk {
         }
         let now = Zoned::now();
         self.history.mark_interrupted(&now)?;
-        let (repository, mut notes) = {
+        let (repository, mut notes, looked) = {
             let seen = locked(&self.seen);
-            (seen.repository.clone(), seen.notes.clone())
+            (seen.repository.clone(), seen.notes.clone(), seen.at.unwrap_or(self.begun))
         };
-        let repository = repository.unwrap_or_else(|| {
+        let mut repository = repository.unwrap_or_else(|| {
             notes.push("the repository is being looked at".to_owned());
             report::unseen(&self.config)
         });
+        if let Some(silence) = silent(looked.elapsed(), self.refresh) {
+            // A storage that holds whoever looks at it for ever must not be shown as it once was.
+            repository.error.get_or_insert(silence);
+        }
         notes.extend(self.history.rebuilt_note()?);
         let ledger = Arc::new(self.history.ledger(draw::Look {
             config: &self.config,
@@ -159,5 +172,23 @@ impl Desk {
 
     pub(super) fn run(&self, name: &str) -> Result<Option<(RunPast, Vec<Attempt>)>> {
         self.history.run(name)
+    }
+}
+
+/// What is said of a repository whose last look ended so long ago; nothing while the next may still be on its way.
+fn silent(since: Duration, refresh: Duration) -> Option<String> {
+    let minutes = since.as_secs() / 60;
+    (since > refresh * LOOKS + PATIENCE).then(|| format!("it has not answered for {minutes} minutes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repository_that_does_not_answer_is_not_shown_as_it_once_was() {
+        let minute = Duration::from_secs(60);
+        assert_eq!(silent(4 * minute, minute), None);
+        assert_eq!(silent(6 * minute, minute).as_deref(), Some("it has not answered for 6 minutes"));
     }
 }

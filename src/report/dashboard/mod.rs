@@ -44,8 +44,8 @@ pub fn serve(
         .enable_all()
         .build()
         .map_err(|error| Error::failed("cannot serve").because(&error))?;
-    let desk = Desk::open(config)?;
-    let watching = desk.watch(settings.refresh, cancel.clone());
+    let desk = Desk::open(config, settings.refresh)?;
+    let watching = desk.watch(cancel.clone());
     let router = http::router(desk, gate);
     let served = runtime.block_on(async {
         let cannot = |error: &std::io::Error| {
