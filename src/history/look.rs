@@ -18,9 +18,10 @@ const EVENTS: u32 = 50;
 /// So many objects are shown, those with the most rows.
 const OBJECTS: u32 = 500;
 
+/// The runs first: the attempts lie by run and item, so that one of each run is found without reading the others.
 const ATTEMPT: &str = "SELECT run.name, run.started + attempt.began, took, attempt.outcome, bytes_read, bytes_added, \
-     attempt.bytes, attempt.rows, attempt.snapshot, text.text, item.source, item.name FROM attempt \
-     JOIN run ON run.id = attempt.run JOIN item ON item.id = attempt.item LEFT JOIN text ON text.id = attempt.error";
+     attempt.bytes, attempt.rows, attempt.snapshot, text.text, item.source, item.name FROM run \
+     CROSS JOIN attempt ON attempt.run = run.id JOIN item ON item.id = attempt.item LEFT JOIN text ON text.id = attempt.error";
 
 impl History {
     /// What is remembered of an item; `None` if it was never seen. Whether its snapshots are kept is left to the caller.
@@ -51,7 +52,7 @@ impl History {
             let rows =
                 statement.query_map(rusqlite::params![before, limit], |row| Ok((row.get(0)?, run(row)?)))?;
             let rows: Vec<(i64, RunPast)> = rows.collect::<rusqlite::Result<_>>()?;
-            rows.into_iter().map(|(id, run)| with_sources(tx, id, run)).collect::<rusqlite::Result<Vec<_>>>()
+            rows.into_iter().map(|(id, run)| completed(tx, id, run)).collect::<rusqlite::Result<Vec<_>>>()
         })?;
         for run in runs.iter_mut().filter(|run| run.ended.is_none()) {
             run.progress = self.progress(&run.run);
@@ -69,7 +70,7 @@ impl History {
                 .query_row(&format!("{RUN} WHERE run.name = ?1"), [name], |row| Ok((row.get(0)?, run(row)?)))
                 .optional()?;
             let Some((id, found)) = row else { return Ok(None) };
-            let found = with_sources(tx, id, found)?;
+            let found = completed(tx, id, found)?;
             let mut statement =
                 tx.prepare(&format!("{ATTEMPT} WHERE run.id = ?1 ORDER BY attempt.outcome DESC, took DESC"))?;
             let attempts = statement.query_map([id], attempt)?.collect::<rusqlite::Result<_>>()?;
@@ -95,13 +96,7 @@ impl History {
     }
 }
 
-const RUN: &str = "SELECT run.id, run.name, run.kind, run.host, run.started, run.ended, run.outcome, run.error, \
-     (SELECT count(*) FROM attempt WHERE attempt.run = run.id AND outcome = 0) + \
-     (SELECT count(*) FROM drill WHERE drill.run = run.id AND outcome = 0), \
-     (SELECT count(*) FROM attempt WHERE attempt.run = run.id AND outcome > 0) + \
-     (SELECT count(*) FROM drill WHERE drill.run = run.id AND outcome IN (1, 2, 3)), \
-     (SELECT COALESCE(sum(bytes_read), 0) FROM attempt WHERE attempt.run = run.id), \
-     (SELECT COALESCE(sum(bytes_added), 0) FROM attempt WHERE attempt.run = run.id) FROM run";
+const RUN: &str = "SELECT id, name, kind, host, started, ended, outcome, error FROM run";
 
 fn run(row: &rusqlite::Row<'_>) -> rusqlite::Result<RunPast> {
     Ok(RunPast {
@@ -113,18 +108,36 @@ fn run(row: &rusqlite::Row<'_>) -> rusqlite::Result<RunPast> {
         outcome: row.get(6)?,
         error: row.get(7)?,
         sources: Vec::new(),
-        succeeded: unsigned(row.get(8)?),
-        failed: unsigned(row.get(9)?),
-        bytes_read: unsigned(row.get(10)?),
-        bytes_added: unsigned(row.get(11)?),
+        succeeded: 0,
+        failed: 0,
+        bytes_read: 0,
+        bytes_added: 0,
         progress: None,
     })
 }
 
-fn with_sources(tx: &Transaction<'_>, id: i64, run: RunPast) -> rusqlite::Result<RunPast> {
+/// Adds what stands in other tables: its sources, and what came of its items.
+fn completed(tx: &Transaction<'_>, id: i64, run: RunPast) -> rusqlite::Result<RunPast> {
     let mut statement = tx.prepare_cached("SELECT source FROM discovery WHERE run = ?1 ORDER BY source")?;
     let sources = statement.query_map([id], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
-    Ok(RunPast { sources, ..run })
+    let counts = if run.kind == "drill" {
+        "SELECT COALESCE(sum(outcome = 0), 0), COALESCE(sum(outcome IN (1, 2, 3)), 0), 0, 0 FROM drill WHERE run = ?1"
+    } else {
+        "SELECT COALESCE(sum(outcome = 0), 0), COALESCE(sum(outcome > 0), 0), COALESCE(sum(bytes_read), 0), \
+         COALESCE(sum(bytes_added), 0) FROM attempt WHERE run = ?1"
+    };
+    let mut statement = tx.prepare_cached(counts)?;
+    statement.query_row([id], |row| {
+        let number = |index: usize| row.get(index).map(unsigned);
+        Ok(RunPast {
+            sources,
+            succeeded: number(0)?,
+            failed: number(1)?,
+            bytes_read: number(2)?,
+            bytes_added: number(3)?,
+            ..run
+        })
+    })
 }
 
 fn past(tx: &Transaction<'_>, item: i64) -> rusqlite::Result<Past> {
