@@ -3,6 +3,7 @@
 
 mod live;
 mod plan;
+mod queue;
 mod recorder;
 mod report;
 mod telling;
@@ -15,8 +16,8 @@ use std::{
 };
 
 pub use plan::{Plan, Planned, Selector, discover};
-pub(crate) use report::new_run_name;
 pub use report::{ItemOutcome, ItemReport, RunOutcome, RunReport};
+pub(crate) use report::{new_run_name, unchecked_error};
 
 use live::Live;
 use recorder::Recorder;
@@ -129,7 +130,7 @@ fn retain(
     report: &mut RunReport,
     observer: &dyn Observer,
 ) -> Result<()> {
-    if !report.items.iter().any(ItemReport::succeeded) {
+    if !report.items.iter().any(ItemReport::is_whole) {
         return Ok(());
     }
     if !recorder.knows_holds() {
@@ -142,7 +143,7 @@ fn retain(
     for snapshot in repository.snapshots()? {
         by_item.entry((snapshot.source.clone(), snapshot.item.clone())).or_default().push(snapshot);
     }
-    for item in report.items.iter().filter(|item| item.succeeded()) {
+    for item in report.items.iter().filter(|item| item.is_whole()) {
         let Some(name) = &item.item else { continue };
         let Some(source) = config.source(&item.source) else { continue };
         let Some(snapshots) = by_item.get(&(item.source.clone(), name.clone())) else { continue };

@@ -13,10 +13,24 @@ pub enum Kind {
     Failed,
 }
 
+/// A cause that passes by itself: the same attempt may succeed later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Passing {
+    /// The server is busy with something that ends: it restarts, replays, or ended one of several that blocked each other.
+    Busy,
+    /// The server admits no more connections of this account or at all: fewer at a time may be admitted.
+    Connections,
+    /// The server cannot be reached.
+    Unreachable,
+    /// Objects were changed or replaced while they were read.
+    Changed,
+}
+
 /// An error for an operator: a message, its causes (each once) and a hint.
 #[derive(Debug, Clone)]
 pub struct Error {
     kind: Kind,
+    passing: Option<Passing>,
     message: String,
     causes: Vec<String>,
     hint: Option<String>,
@@ -28,7 +42,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error of the given kind.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), causes: Vec::new(), hint: None }
+        Self { kind, passing: None, message: message.into(), causes: Vec::new(), hint: None }
     }
 
     /// Something failed (exit code 1).
@@ -102,6 +116,18 @@ impl Error {
     pub fn with_kind(mut self, kind: Kind) -> Self {
         self.kind = kind;
         self
+    }
+
+    /// Says that the cause passes by itself. What was said first stays.
+    #[must_use]
+    pub fn passes(mut self, passing: Passing) -> Self {
+        self.passing.get_or_insert(passing);
+        self
+    }
+
+    /// Why the same attempt may succeed later, if it may.
+    pub fn passing(&self) -> Option<Passing> {
+        self.passing
     }
 
     /// What it means for the exit code.

@@ -12,7 +12,7 @@ use crate::{
     config::Config,
     error::{Error, Result},
     repository::{At, LockOptions, Repository, Snapshot, SnapshotFiles, SnapshotReader},
-    source::{Files, GLOBALS, MANIFEST, azure, manifest::Manifest, postgres::Role},
+    source::{GLOBALS, azure, manifest::Manifest, postgres::Role},
     stream::cancel::Cancel,
 };
 
@@ -137,7 +137,7 @@ pub fn run(config: &Config, request: &Request, notice: &dyn Fn(&str), cancel: &C
             report.folder = Some(written);
         }
         (Destination::Database(_), Some(target)) => {
-            let manifest = Manifest::from_json(&files.read(MANIFEST)?)?;
+            let manifest = Manifest::of(&files, &snapshot.source, &snapshot.item)?;
             if manifest.kind != target.kind() {
                 return Err(Error::usage(format!(
                     "{name} is of kind {}, --into names a target of kind {}",
@@ -203,7 +203,7 @@ fn roles_at(
         notice("there is no snapshot of @globals: missing roles cannot be created");
         return Ok(Vec::new());
     };
-    let manifest = Manifest::from_json(&SnapshotFiles::new(reader, chosen).read(MANIFEST)?)?;
+    let manifest = Manifest::of(&SnapshotFiles::new(reader, chosen), &chosen.source, &chosen.item)?;
     Ok(manifest.postgres.map(|detail| detail.roles).unwrap_or_default())
 }
 

@@ -168,7 +168,7 @@ impl Observer for Live<'_> {
             state.bytes += reading.bytes.load(Ordering::Relaxed);
         }
         state.done += 1;
-        state.failed += u64::from(!item.succeeded());
+        state.failed += u64::from(item.is_problem());
         drop(state);
         self.observer.finished(item);
     }

@@ -1,16 +1,20 @@
 //! What a run will do: discovery of all sources and the choice of items.
 
-use std::{str::FromStr, thread};
+use std::{str::FromStr, thread, time::Duration};
 
 use serde::Serialize;
 
 use super::{ItemReport, check_selectors};
 use crate::{
     config::Config,
-    error::{Error, Result},
+    error::{Error, Passing, Result},
     source::{self, Discovery, Item, Source},
     stream::cancel::Cancel,
 };
+
+/// The pauses before a source is asked once more.
+const PAUSES: [Duration; 4] =
+    [Duration::from_secs(1), Duration::from_secs(4), Duration::from_secs(10), Duration::from_secs(25)];
 
 /// `SOURCE` or `SOURCE/ITEM` as an operator names them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,7 +111,7 @@ pub fn discover(config: &Config, selectors: &[Selector], cancel: &Cancel) -> Res
             .map(|config| {
                 scope.spawn(|| {
                     let source = source::open(config)?;
-                    let found = source.discover(cancel)?;
+                    let found = ask(&*source, cancel)?;
                     Ok((source, found))
                 })
             })
@@ -140,6 +144,27 @@ pub fn discover(config: &Config, selectors: &[Selector], cancel: &Cancel) -> Res
     Ok(plan)
 }
 
+/// Asks a source what exists, again after a pause if the reason why it does not say passes.
+fn ask(source: &dyn Source, cancel: &Cancel) -> Result<Discovery> {
+    let mut pauses = PAUSES.iter();
+    loop {
+        let error = match source.discover(cancel) {
+            Ok(found) => return Ok(found),
+            Err(error) => error,
+        };
+        // A server that is not there at all is rarely there a moment later.
+        let worth = match error.passing() {
+            None => false,
+            Some(Passing::Unreachable) => pauses.len() == PAUSES.len(),
+            Some(_) => true,
+        };
+        let Some(pause) = pauses.next().filter(|_| worth) else { return Err(error) };
+        if cancel.wait(*pause) {
+            return Err(error);
+        }
+    }
+}
+
 impl Plan {
     fn add(&mut self, source: Box<dyn Source>, found: Discovery, selectors: &[Selector]) {
         let index = self.sources.len();
@@ -155,6 +180,11 @@ impl Plan {
                 )),
                 None => self.items.push(Planned { item: item.clone(), source: index }),
             }
+        }
+        let as_a_whole =
+            selectors.is_empty() || selectors.iter().any(|s| s.source == name && s.item.is_none());
+        if let Some(problem) = found.problem.as_ref().filter(|_| as_a_whole) {
+            self.failed.push(ItemReport::failed(&name, None, source.kind(), Error::failed(problem.clone())));
         }
         for missing in selectors.iter().filter(|s| s.source == name) {
             let Some(item) = &missing.item else { continue };

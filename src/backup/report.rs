@@ -8,6 +8,8 @@ use serde::Serialize;
 use crate::{
     alert::Delivery,
     error::{Error, Kind},
+    history::Content,
+    repository::writer::Committed,
 };
 
 /// What came of an item.
@@ -16,6 +18,10 @@ use crate::{
 pub enum ItemOutcome {
     /// A snapshot of it is stored.
     Ok,
+    /// A snapshot is stored, but what was dumped could not be understood: nothing of it was checked.
+    Unchecked,
+    /// The source no longer has it: it was dropped or renamed after the run had found it.
+    Vanished,
     /// No snapshot was made.
     Failed,
 }
@@ -67,9 +73,55 @@ impl ItemReport {
         }
     }
 
+    /// An item that the source no longer has.
+    pub(super) fn vanished(source: &str, item: &str, kind: &str) -> Self {
+        let text = "it was dropped or renamed during the run; its snapshots are kept";
+        Self {
+            outcome: ItemOutcome::Vanished,
+            error: None,
+            notes: vec![text.to_owned()],
+            ..Self::failed(source, Some(item), kind, Error::failed(text))
+        }
+    }
+
+    /// An item whose snapshot is stored.
+    pub(super) fn stored(
+        source: &str,
+        item: &str,
+        kind: &str,
+        committed: &Committed,
+        content: Option<&Content>,
+        begin: Instant,
+    ) -> Self {
+        let unchecked = content.and_then(|content| content.unchecked.as_deref());
+        Self {
+            source: source.to_owned(),
+            item: Some(item.to_owned()),
+            kind: kind.to_owned(),
+            outcome: if unchecked.is_some() { ItemOutcome::Unchecked } else { ItemOutcome::Ok },
+            snapshot: Some(committed.snapshot.clone()),
+            bytes_read: committed.bytes_read,
+            bytes_added: committed.bytes_added,
+            seconds: super::seconds(begin.elapsed()),
+            error: unchecked.map(|reason| unchecked_error(reason).to_string()),
+            notes: content.map(|content| content.notes.clone()).unwrap_or_default(),
+            suspicious: Vec::new(),
+        }
+    }
+
     /// Was a snapshot made?
     pub fn succeeded(&self) -> bool {
+        matches!(self.outcome, ItemOutcome::Ok | ItemOutcome::Unchecked)
+    }
+
+    /// Was a snapshot made in which nothing is in doubt? Only then may older ones go.
+    pub fn is_whole(&self) -> bool {
         self.outcome == ItemOutcome::Ok
+    }
+
+    /// Is there something to do about it?
+    pub fn is_problem(&self) -> bool {
+        matches!(self.outcome, ItemOutcome::Failed | ItemOutcome::Unchecked)
     }
 
     /// `source/item`, or the source if there is no item.
@@ -79,6 +131,17 @@ impl ItemReport {
             None => self.source.clone(),
         }
     }
+}
+
+/// What is wrong with a snapshot whose dump was not understood, and what to do about it.
+pub(crate) fn unchecked_error(reason: &str) -> Error {
+    Error::failed(format!(
+        "a snapshot is stored, but the dump could not be understood, so nothing in it was checked: {reason}"
+    ))
+    .hint(
+        "use a tik-backup that knows this version, or client tools of a version that this one knows; until then no older \
+         snapshot is removed",
+    )
 }
 
 /// What came of a run as a whole.
@@ -165,11 +228,12 @@ impl RunReport {
 
     pub(super) fn finish(&mut self) {
         self.seconds = super::seconds(self.clock.elapsed());
-        let succeeded = self.items.iter().filter(|item| item.succeeded()).count();
-        self.outcome = match (succeeded, self.items.len(), &self.error) {
-            (all, items, None) if all == items => RunOutcome::Ok,
-            (0, _, _) => RunOutcome::Failed,
-            _ => RunOutcome::Partial,
+        let problems = self.items.iter().filter(|item| item.is_problem()).count();
+        let succeeded = self.items.iter().any(ItemReport::succeeded);
+        self.outcome = match (problems, succeeded, &self.error) {
+            (0, _, None) if !self.items.is_empty() => RunOutcome::Ok,
+            (_, true, _) => RunOutcome::Partial,
+            _ => RunOutcome::Failed,
         };
         self.items.sort_by(|a, b| (&a.source, &a.item).cmp(&(&b.source, &b.item)));
     }

@@ -124,8 +124,8 @@ impl<'a> Telling<'a> {
     fn beat(&self, report: &RunReport, ledger: Option<&Ledger>, sources: &[&str]) -> (Beat, String) {
         let of = |source: &str| sources.contains(&source);
         let items: Vec<_> = report.items.iter().filter(|item| of(&item.source)).collect();
-        let backed_up = items.iter().filter(|item| item.succeeded()).count();
-        let failed = items.len() - backed_up;
+        let backed_up = items.iter().filter(|item| item.is_whole()).count();
+        let failed = items.iter().filter(|item| item.is_problem()).count();
         let proven = ledger.map_or(0, |ledger| {
             ledger.items.iter().filter(|entry| of(&entry.source) && entry.last_proof.is_some()).count()
         });
@@ -133,7 +133,7 @@ impl<'a> Telling<'a> {
         let phase = if failed > 0 || report.error.is_some() { Beat::Failure } else { Beat::Success };
         let failures: Vec<_> = items
             .iter()
-            .filter(|item| !item.succeeded())
+            .filter(|item| item.is_problem())
             .map(|item| json!({"item": item.name(), "error": item.error}))
             .collect();
         let body = json!({

@@ -1,10 +1,8 @@
 //! The threads that stream items.
 
 use std::{
-    collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Condvar, Mutex,
         atomic::{AtomicUsize, Ordering},
         mpsc,
     },
@@ -12,7 +10,7 @@ use std::{
     time::Instant,
 };
 
-use super::{ItemOutcome, ItemReport, Observer, Plan, Planned, recorder::Recorder, seconds};
+use super::{ItemReport, Observer, Plan, Planned, queue::Queue, recorder::Recorder, seconds};
 use crate::{
     config::Config,
     error::{Error, Result},
@@ -24,37 +22,6 @@ use crate::{
     source::{MANIFEST, Source},
     stream::{cancel::Cancel, sink::Sink},
 };
-
-/// Items still to do, and how many of each source are being streamed.
-struct Queue {
-    state: Mutex<(VecDeque<usize>, Vec<usize>)>,
-    limits: Vec<usize>,
-    freed: Condvar,
-}
-
-impl Queue {
-    /// The next item whose source is not at its limit; waits for one if all are. `None` when nothing is left.
-    fn take(&self, items: &[Planned]) -> Option<usize> {
-        let mut state = self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        loop {
-            let (todo, busy) = &mut *state;
-            if todo.is_empty() {
-                return None;
-            }
-            let free = todo.iter().position(|&i| busy[items[i].source] < self.limits[items[i].source]);
-            if let Some(next) = free.and_then(|position| todo.remove(position)) {
-                busy[items[next].source] += 1;
-                return Some(next);
-            }
-            state = self.freed.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
-        }
-    }
-
-    fn done(&self, source: usize) {
-        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).1[source] -= 1;
-        self.freed.notify_all();
-    }
-}
 
 /// Streams all items of the plan and waits for their commits. Every item gets a report.
 pub(super) fn run(
@@ -69,11 +36,10 @@ pub(super) fn run(
     let limit = |source: &dyn Source| {
         config.source(source.name()).and_then(|config| config.jobs).map_or(usize::MAX, |jobs| jobs.max(1))
     };
-    let queue = Queue {
-        state: Mutex::new(((0..plan.items.len()).collect(), vec![0; plan.sources.len()])),
-        limits: plan.sources.iter().map(|(source, _)| limit(&**source)).collect(),
-        freed: Condvar::new(),
-    };
+    let queue = Queue::new(
+        plan.items.iter().map(|planned| planned.source).collect(),
+        plan.sources.iter().map(|(source, _)| limit(&**source)).collect(),
+    );
     let (reports_tx, reports) = mpsc::channel::<Done>();
     let threads = config.jobs.min(plan.items.len()).max(1);
     let active = AtomicUsize::new(threads);
@@ -83,7 +49,7 @@ pub(super) fn run(
         for _ in 0..threads {
             let (queue, active, previous, reports) = (&queue, &active, &previous, reports_tx.clone());
             scope.spawn(move || {
-                while let Some(index) = queue.take(&plan.items) {
+                while let Some(index) = queue.take(cancel) {
                     let planned = &plan.items[index];
                     let source = &*plan.sources[planned.source].0;
                     let job = Job {
@@ -93,13 +59,14 @@ pub(super) fn run(
                         source,
                         planned,
                         index,
+                        queue,
                         recorder,
                         observer,
                         cancel,
                     };
                     // Whatever happens to one item, the others must not wait for its place.
                     let _ = catch_unwind(AssertUnwindSafe(|| job.run(&reports)));
-                    queue.done(planned.source);
+                    queue.done(index);
                 }
                 // Nothing more will join the last group of commits.
                 if active.fetch_sub(1, Ordering::SeqCst) == 1 {
@@ -151,50 +118,76 @@ struct Job<'a> {
     source: &'a dyn Source,
     planned: &'a Planned,
     index: usize,
+    queue: &'a Queue,
     recorder: &'a Recorder<'a>,
     observer: &'a dyn Observer,
     cancel: &'a Cancel,
 }
 
 impl Job<'_> {
+    /// Streams the item and sees to its commit. What failed for a reason that passes is put back into the queue and has
+    /// no outcome yet.
     fn run(&self, reports: &mpsc::Sender<Done>) {
         let begin = Instant::now();
         let streamed = catch_unwind(AssertUnwindSafe(|| self.stream()))
             .unwrap_or_else(|_| Err(Error::failed("the item's thread panicked")))
             // A stream that was ended because the storage failed should say so, not that it was ended.
             .map_err(|error| self.writer.failure().unwrap_or(error));
+        let streamed = match streamed {
+            Err(error) => match self.put_back(&error) {
+                true => return,
+                false => Err(error),
+            },
+            streamed => streamed,
+        };
         let (name, kind) = (self.planned.item.name.clone(), self.source.kind());
         let source = self.source.name().to_owned();
-        let (index, reports) = (self.index, reports.clone());
+        let (index, sender) = (self.index, reports.clone());
         let report = move |outcome: Result<Committed>, content: Option<Content>| {
             let report = match outcome {
-                Ok(committed) => ItemReport {
-                    source,
-                    item: Some(name),
-                    kind: kind.to_owned(),
-                    outcome: ItemOutcome::Ok,
-                    snapshot: Some(committed.snapshot),
-                    bytes_read: committed.bytes_read,
-                    bytes_added: committed.bytes_added,
-                    seconds: seconds(begin.elapsed()),
-                    error: None,
-                    notes: content.as_ref().map(|content| content.notes.clone()).unwrap_or_default(),
-                    suspicious: Vec::new(),
-                },
+                Ok(committed) => {
+                    ItemReport::stored(&source, &name, kind, &committed, content.as_ref(), begin)
+                }
                 Err(error) => ItemReport {
                     seconds: seconds(begin.elapsed()),
                     ..ItemReport::failed(&source, Some(&name), kind, error)
                 },
             };
             // The receiver is gone only if the run itself has panicked.
-            let _ = reports.send((index, report, content));
+            let _ = sender.send((index, report, content));
         };
         match streamed {
             Ok((item, meta, content)) => {
                 self.writer.commit(item, meta, move |done| report(done, Some(content)))
             }
+            Err(_) if self.is_gone() => {
+                let gone = ItemReport::vanished(self.source.name(), &self.planned.item.name, kind);
+                let _ = reports.send((index, gone, None));
+            }
             Err(error) => report(Err(error), None),
         }
+    }
+
+    /// Whether the item is tried again later.
+    fn put_back(&self, error: &Error) -> bool {
+        let Some(passing) = error.passing().filter(|_| !self.cancel.is_cancelled()) else { return false };
+        if self.writer.failure().is_some() || self.is_gone() {
+            return false;
+        }
+        let Some(pause) = self.queue.put_back(self.index, passing) else { return false };
+        self.observer.notice(&format!(
+            "{}/{}: {}; it is tried again in {} s",
+            self.source.name(),
+            crate::output::name(&self.planned.item.name),
+            error.summary().lines().next().unwrap_or_default(),
+            pause.as_secs()
+        ));
+        true
+    }
+
+    /// Whether the source no longer has the item: then that it could not be read is no failure.
+    fn is_gone(&self) -> bool {
+        !self.cancel.is_cancelled() && self.source.is_gone(&self.planned.item, self.cancel)
     }
 
     fn stream(&self) -> Result<Streamed<'_>> {

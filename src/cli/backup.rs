@@ -2,7 +2,7 @@
 
 use super::{Context, discover};
 use crate::{
-    backup::{self, RunReport, Selector},
+    backup::{self, ItemOutcome, RunReport, Selector},
     error::{Error, Result},
     output::{duration, progress::Progress, size},
 };
@@ -40,15 +40,22 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
 }
 
 fn text(report: &RunReport) -> String {
-    let succeeded = report.items.iter().filter(|item| item.succeeded()).count();
+    let count = |outcome| report.items.iter().filter(|item| item.outcome == outcome).count();
+    let (succeeded, failed) = (count(ItemOutcome::Ok), count(ItemOutcome::Failed));
+    let (unchecked, vanished) = (count(ItemOutcome::Unchecked), count(ItemOutcome::Vanished));
     let read = report.items.iter().map(|item| item.bytes_read).sum();
     let added = report.items.iter().map(|item| item.bytes_added).sum();
-    let failed = report.items.len() - succeeded;
-    let verdict = if failed == 0 && report.error.is_none() {
+    let mut verdict = if failed + unchecked == 0 && report.error.is_none() {
         format!("all {succeeded} items backed up")
     } else {
         format!("{succeeded} items backed up, {failed} FAILED")
     };
+    if unchecked > 0 {
+        verdict.push_str(&format!(", {unchecked} UNCHECKED"));
+    }
+    if vanished > 0 {
+        verdict.push_str(&format!(", {vanished} vanished meanwhile"));
+    }
     format!(
         "{verdict}: {} read, {} added, {} old snapshots removed, {}",
         size(read),

@@ -28,7 +28,7 @@ use crate::{
     history::{History, Look, RunBegin, RunEnd, RunRecord, draw, ledger::Ledger},
     repository::{Repository, Snapshot, SnapshotFiles, SnapshotReader},
     restore::{globals_of, read_lock},
-    source::{Files, MANIFEST, manifest::Manifest},
+    source::{Files, manifest::Manifest},
     stream::cancel::Cancel,
 };
 
@@ -368,16 +368,7 @@ pub(super) fn is_fresh(snapshot: &Snapshot, newest: Option<&str>, max_age_second
 
 /// The manifest of a snapshot, which must be of that item.
 fn manifest(files: &dyn Files, snapshot: &Snapshot) -> Result<Manifest, Fault> {
-    let manifest = Manifest::from_json(&files.read(MANIFEST)?)?;
-    if manifest.item != snapshot.item && !snapshot.item.ends_with(&format!("/{}", manifest.item)) {
-        return Err(Fault::Differs(vec![format!(
-            "the manifest is of {}/{}, the snapshot of {}",
-            manifest.source,
-            manifest.item,
-            snapshot.name()
-        )]));
-    }
-    Ok(manifest)
+    Ok(Manifest::of(files, &snapshot.source, &snapshot.item)?)
 }
 
 /// Folders in which a source's configuration lets look for clients.

@@ -21,6 +21,8 @@ pub struct Content {
     pub objects: Vec<Counted>,
     /// Equal for equal content; absent if the content was not digested.
     pub fingerprint: Option<Digest128>,
+    /// Why nothing in it could be checked, if that is so.
+    pub unchecked: Option<String>,
     /// What an operator should know.
     pub notes: Vec<String>,
 }
@@ -84,6 +86,10 @@ impl Content {
             rows: counted.then(|| manifest.rows()),
             fingerprint: digested.then(|| fingerprint(manifest, &objects)),
             objects,
+            unchecked: match &manifest.digested {
+                Digested::Yes => None,
+                Digested::No(reason) => Some(reason.clone()),
+            },
             notes: manifest.notes.clone(),
         }
     }

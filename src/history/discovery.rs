@@ -68,7 +68,7 @@ impl RunRecord<'_> {
                 if unknown.iter().any(|whole| item.name.starts_with(whole)) {
                     continue;
                 }
-                self.gone(tx, source, item, now)?;
+                write_gone(tx, self.id, source, item, now)?;
                 if item.excluded.is_none() && item.backed_up {
                     gone.push(item.name.clone());
                 }
@@ -148,24 +148,38 @@ impl RunRecord<'_> {
         .execute(params![id, now, rule])?;
         Ok(())
     }
+}
 
-    fn gone(&self, tx: &Transaction<'_>, source: &str, item: &Known, now: i64) -> rusqlite::Result<()> {
-        event(tx, item.id, now, "vanished", None)?;
-        tx.execute(
-            "UPDATE item SET gone_since = ?2, failed_since = NULL, error = NULL WHERE id = ?1",
-            [item.id, now],
-        )?;
-        // Of what was never stored nothing can be kept.
-        if item.excluded.is_none() && item.backed_up {
-            let text = format!(
-                "{source} no longer has {}: dropped, renamed, or hidden from the account that asks",
-                output::name(&item.name)
-            );
-            let finding = Finding { kind: Kind::Gone, object: String::new(), before: 1, after: 0, text };
-            add_anomaly(tx, self.id, item.id, now, &finding)?;
-        }
-        Ok(())
+/// Writes down that a source no longer has an item.
+fn write_gone(tx: &Transaction<'_>, run: i64, source: &str, item: &Known, now: i64) -> rusqlite::Result<()> {
+    event(tx, item.id, now, "vanished", None)?;
+    tx.execute(
+        "UPDATE item SET gone_since = ?2, failed_since = NULL, error = NULL WHERE id = ?1",
+        [item.id, now],
+    )?;
+    // Of what was never stored nothing can be kept.
+    if item.excluded.is_none() && item.backed_up {
+        let text = format!(
+            "{source} no longer has {}: dropped, renamed, or hidden from the account that asks",
+            output::name(&item.name)
+        );
+        let finding = Finding { kind: Kind::Gone, object: String::new(), before: 1, after: 0, text };
+        add_anomaly(tx, run, item.id, now, &finding)?;
     }
+    Ok(())
+}
+
+/// Writes down that an item went away after the run had found it.
+pub(super) fn vanished(
+    tx: &Transaction<'_>,
+    run: i64,
+    source: &str,
+    id: i64,
+    name: &str,
+    now: i64,
+) -> rusqlite::Result<()> {
+    let item = known(tx, source)?.into_iter().find(|known| known.id == id && known.name == name);
+    item.map_or(Ok(()), |item| write_gone(tx, run, source, &item, now))
 }
 
 fn known(tx: &Transaction<'_>, source: &str) -> rusqlite::Result<Vec<Known>> {

@@ -211,6 +211,12 @@ impl Draw<'_> {
                 Some(format!("run `tik-backup backup '{}'`", entry.name())),
             ),
         }
+        if let Some(reason) = &row.unchecked {
+            let error = crate::backup::unchecked_error(reason);
+            let since = stored.map(|stored| zoned(stored.newest));
+            let hint = error.hint_text().map(str::to_owned);
+            entry.problem(ProblemKind::Unchecked, since, error.summary(), hint);
+        }
         if let Some(first) = doubts.first() {
             let texts: Vec<_> = doubts.iter().take(5).map(|doubt| doubt.text.as_str()).collect();
             let more = doubts.len().saturating_sub(texts.len());

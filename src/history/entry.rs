@@ -60,6 +60,7 @@ fn state_of(kind: ProblemKind) -> State {
         ProblemKind::Failed | ProblemKind::Repository => State::Failed,
         ProblemKind::NeverBackedUp => State::NeverBackedUp,
         ProblemKind::Late => State::Late,
+        ProblemKind::Unchecked => State::Unchecked,
         ProblemKind::Anomaly => State::Suspicious,
         ProblemKind::Vanished => State::Vanished,
         ProblemKind::Excluded => State::Excluded,

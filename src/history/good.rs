@@ -82,7 +82,7 @@ pub(super) fn succeeded(
         "UPDATE item SET kind = ?2, last_run = ?3, last_time = ?4, failed_since = NULL, error = NULL, \
          good_run = ?3, good_time = ?4, good_millis = ?5, rows = ?6, bytes = ?7, notes = ?8, trend = ?9, \
          fingerprint = ?10, changed = ?11, changes = changes + ?12, longest_still = MAX(longest_still, ?13), \
-         gone_since = NULL WHERE id = ?1",
+         gone_since = NULL, unchecked = ?14 WHERE id = ?1",
     )?
     .execute(params![
         item,
@@ -98,6 +98,7 @@ pub(super) fn succeeded(
         if past.same { before.changed } else { fingerprint.map(|_| content.time) },
         i64::from(!past.same && before.fingerprint.is_some()),
         still,
+        content.unchecked,
     ])?;
     if let Some(id) = report.snapshot.as_deref().and_then(crate::repository::id_bytes) {
         super::snapshots::remember(tx, &id, item, content.time, content.bytes)?;

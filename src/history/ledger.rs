@@ -71,6 +71,8 @@ pub enum State {
     NeverBackedUp,
     /// The newest snapshot is older than it should be.
     Late,
+    /// The newest snapshot holds a dump that could not be understood: nothing in it was checked.
+    Unchecked,
     /// What was backed up differs from before in a way that somebody should look at; its snapshots are held.
     Suspicious,
     /// The source no longer has it.
@@ -87,10 +89,11 @@ pub enum State {
 
 impl State {
     /// All states, the worst first.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Failed,
         Self::NeverBackedUp,
         Self::Late,
+        Self::Unchecked,
         Self::Suspicious,
         Self::Vanished,
         Self::NotProven,
@@ -105,6 +108,7 @@ impl State {
             Self::Failed => "failed",
             Self::NeverBackedUp => "never-backed-up",
             Self::Late => "late",
+            Self::Unchecked => "unchecked",
             Self::Suspicious => "suspicious",
             Self::Vanished => "vanished",
             Self::NotProven => "not-proven",
@@ -195,6 +199,8 @@ pub enum ProblemKind {
     NeverBackedUp,
     /// The newest snapshot is too old.
     Late,
+    /// The dump could not be understood.
+    Unchecked,
     /// The content differs from before: see [`super::anomaly`].
     Anomaly,
     /// The source no longer has it.
@@ -214,6 +220,7 @@ impl ProblemKind {
             Self::Failed => "failed",
             Self::NeverBackedUp => "never-backed-up",
             Self::Late => "late",
+            Self::Unchecked => "unchecked",
             Self::Anomaly => "anomaly",
             Self::Vanished => "vanished",
             Self::Excluded => "excluded",

@@ -29,6 +29,7 @@ pub(super) struct Row {
     pub(super) unproven_text: Option<String>,
     pub(super) unprovable_text: Option<String>,
     pub(super) restore_millis: Option<i64>,
+    pub(super) unchecked: Option<String>,
 }
 
 /// Snapshots of an item.
@@ -70,7 +71,7 @@ pub(super) fn read(tx: &Transaction<'_>, guess: bool) -> rusqlite::Result<Read> 
     let mut statement = tx.prepare(
         "SELECT id, source, name, kind, first_seen, last_seen IS NOT NULL, excluded, gone_since, failed_since, error, \
          good_millis, rows, bytes, notes, trend, proof_time, last_time, unproven_since, unproven_text, unprovable_text, \
-         restore_millis FROM item",
+         restore_millis, unchecked FROM item",
     )?;
     let rows = statement
         .query_map([], |row| {
@@ -96,6 +97,7 @@ pub(super) fn read(tx: &Transaction<'_>, guess: bool) -> rusqlite::Result<Read> 
                 unproven_text: row.get(18)?,
                 unprovable_text: row.get(19)?,
                 restore_millis: row.get(20)?,
+                unchecked: row.get(21)?,
             })
         })?
         .collect::<rusqlite::Result<_>>()?;

@@ -17,7 +17,7 @@ use crate::{
     config::{AnomalyRules, Config},
     error::Result,
     repository::{Repository, Snapshot, SnapshotFiles},
-    source::{Files, MANIFEST, manifest::Manifest},
+    source::manifest::Manifest,
     stream::cancel::Cancel,
 };
 
@@ -106,7 +106,7 @@ impl History {
             cancel.check()?;
             items.insert((snapshot.source.as_str(), snapshot.item.as_str()));
             let files = SnapshotFiles::new(&reader, snapshot);
-            let manifest = files.read(MANIFEST).and_then(|json| Manifest::from_json(&json));
+            let manifest = Manifest::of(&files, &snapshot.source, &snapshot.item);
             let content = manifest.as_ref().map(Content::of).unwrap_or_else(|_| {
                 rebuilt.unreadable += 1;
                 Content {
@@ -160,7 +160,7 @@ impl Runs {
             source: snapshot.source.clone(),
             item: Some(snapshot.item.clone()),
             kind: snapshot.kind.clone(),
-            outcome: ItemOutcome::Ok,
+            outcome: if content.unchecked.is_some() { ItemOutcome::Unchecked } else { ItemOutcome::Ok },
             snapshot: Some(snapshot.id.clone()),
             bytes_read: content.bytes,
             bytes_added: 0,

@@ -11,7 +11,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::{Content, History, RUNNING, anomaly::Finding, good::succeeded, millis, signed};
 use crate::{
-    backup::ItemReport,
+    backup::{ItemOutcome, ItemReport},
     config::AnomalyRules,
     error::{Error, Result},
 };
@@ -20,6 +20,8 @@ use crate::{
 pub(super) const OK: i64 = 0;
 pub(super) const FAILED: i64 = 1;
 pub(super) const INTERRUPTED: i64 = 2;
+pub(super) const UNCHECKED: i64 = 3;
+pub(super) const VANISHED: i64 = 4;
 
 /// What is known of a run when it begins.
 #[derive(Debug)]
@@ -228,6 +230,11 @@ impl RunRecord<'_> {
             let item = item_id(tx, &report.source, report.item.as_deref().unwrap_or(""), &report.kind, now)?;
             let took = (report.seconds * 1000.0) as i64;
             attempt(tx, self.id, item, report, content, (now - self.started - took).max(0))?;
+            if report.outcome == ItemOutcome::Vanished {
+                let name = report.item.as_deref().unwrap_or_default();
+                super::discovery::vanished(tx, self.id, &report.source, item, name, now)?;
+                return Ok(Vec::new());
+            }
             match content.filter(|_| report.succeeded()) {
                 Some(content) => succeeded(tx, self.id, item, report, content, rules),
                 None => {
@@ -290,7 +297,12 @@ fn attempt(
     began: i64,
 ) -> rusqlite::Result<()> {
     let error = report.error.as_deref().map(|text| text_id(tx, text)).transpose()?;
-    let outcome = if report.succeeded() { OK } else { FAILED };
+    let outcome = match report.outcome {
+        ItemOutcome::Ok => OK,
+        ItemOutcome::Unchecked => UNCHECKED,
+        ItemOutcome::Vanished => VANISHED,
+        ItemOutcome::Failed => FAILED,
+    };
     let short = report.snapshot.as_deref().and_then(|id| u64::from_str_radix(id.get(..16)?, 16).ok());
     tx.prepare_cached(
         "INSERT INTO attempt (run, item, began, took, outcome, bytes_read, bytes_added, bytes, rows, snapshot, error) \

@@ -8,7 +8,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use crate::error::{Error, Result};
 
 /// What each version adds to the one before.
-const STEPS: [&str; 2] = ["
+const STEPS: [&str; 3] = ["
 CREATE TABLE meta (
     key TEXT PRIMARY KEY,
     value TEXT NOT NULL
@@ -198,6 +198,9 @@ ALTER TABLE item ADD COLUMN restore_millis INTEGER;
 ALTER TABLE item ADD COLUMN drill_millis INTEGER;
 ALTER TABLE item ADD COLUMN drill_part INTEGER;
 CREATE INDEX drill_open ON drill (run) WHERE outcome = 4;
+", "
+-- Why nothing in the newest snapshot could be checked, if that is so.
+ALTER TABLE item ADD COLUMN unchecked TEXT;
 "];
 
 /// Brings a database to this version's layout.

@@ -14,7 +14,7 @@ use std::{
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::{Printer, duration, name, size};
-use crate::backup::{ItemReport, Observer};
+use crate::backup::{ItemOutcome, ItemReport, Observer};
 
 /// Time between two lines about items that are still running.
 const LINE_EVERY: Duration = Duration::from_secs(60);
@@ -139,9 +139,11 @@ impl Observer for Progress {
         if let Some(Running { bar: Some(bar), .. }) = self.inner.state().running.remove(&item.name()) {
             bar.finish_and_clear();
         }
-        let line = match &item.error {
-            Some(error) => format!("{}: FAILED: {error}", name(&item.name())),
-            None => format!(
+        let line = match (item.outcome, &item.error) {
+            (ItemOutcome::Unchecked, Some(error)) => format!("{}: UNCHECKED: {error}", name(&item.name())),
+            (ItemOutcome::Vanished, _) => format!("{}: VANISHED", name(&item.name())),
+            (_, Some(error)) => format!("{}: FAILED: {error}", name(&item.name())),
+            _ => format!(
                 "{}: ok, {} read, {} added, {}",
                 name(&item.name()),
                 size(item.bytes_read),

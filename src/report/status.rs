@@ -175,6 +175,7 @@ fn word(state: State) -> &'static str {
         State::Failed => "FAILED",
         State::NeverBackedUp => "NEVER BACKED UP",
         State::Late => "LATE",
+        State::Unchecked => "UNCHECKED",
         State::Suspicious => "SUSPICIOUS",
         State::Vanished => "VANISHED",
         State::NotProven => "NOT PROVEN",

@@ -84,7 +84,7 @@ pub(super) fn find(config: &Config, request: &Request, into: &str, cancel: &Canc
     if let Some(file) = &request.password_file {
         let password = SecretFile::at("--password-file", file).load()?;
         match &mut target {
-            Target::Postgres { target, .. } => target.params.password = Some(password.expose().to_owned()),
+            Target::Postgres { target, .. } => target.params.password = Some(password.into()),
             Target::Mongodb(target) => {
                 target.params.set_password(Secret::new(password.expose().to_owned()))?;
             }

@@ -4,6 +4,7 @@
 use jiff::Zoned;
 use serde::{Deserialize, Serialize};
 
+use super::{Files, MANIFEST};
 use crate::{
     error::{Error, Result},
     stream::digest::Digest128,
@@ -34,6 +35,9 @@ pub struct Manifest {
     /// What an operator should know, in sentences.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+    /// What the source has and the snapshot lacks, in sentences; they stand among the notes too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
     /// Dump tools and their versions.
     pub tools: Vec<Tool>,
     /// Version of the server.
@@ -135,6 +139,7 @@ impl Manifest {
             ended: now,
             consistency: Consistency::None,
             notes: Vec::new(),
+            left_out: Vec::new(),
             tools: Vec::new(),
             server_version: String::new(),
             files: Vec::new(),
@@ -168,6 +173,21 @@ impl Manifest {
             .hint("use a newer tik-backup, or restore with --to and the database's own tools"));
         }
         Ok(manifest)
+    }
+
+    /// Reads the manifest of a snapshot, which must be of the source and item under whose path it lies: a manifest in
+    /// another place says nothing true about what is beside it.
+    pub fn of(files: &dyn Files, source: &str, item: &str) -> Result<Self> {
+        let manifest = Self::from_json(&files.read(MANIFEST)?)?;
+        if (manifest.source.as_str(), manifest.item.as_str()) == (source, item) {
+            return Ok(manifest);
+        }
+        Err(Error::failed(format!(
+            "the manifest in the snapshot of {source}/{item} is that of {}/{}",
+            crate::output::name(&manifest.source),
+            crate::output::name(&manifest.item)
+        ))
+        .hint("somebody put it there: take another snapshot, and find out who can write to the repository"))
     }
 
     /// Rows of all objects together.

@@ -46,6 +46,12 @@ pub trait Source: Send + Sync {
     /// then is not committed.
     fn dump(&self, item: &Item, sink: &dyn Sink, cancel: &Cancel) -> Result<Manifest>;
 
+    /// Whether the source no longer has an item that it had when it was asked. Asked when a dump has failed; a source that
+    /// cannot tell says no.
+    fn is_gone(&self, _item: &Item, _cancel: &Cancel) -> bool {
+        false
+    }
+
     /// Whether a dump of this item that has just failed is worth one more attempt at once, which would be made in another
     /// way. Asked once for each failure; true at most once for an item.
     fn try_again(&self, _item: &Item) -> bool {
@@ -60,6 +66,9 @@ pub struct Discovery {
     pub items: Vec<Item>,
     /// What it does not.
     pub excluded: Vec<Excluded>,
+    /// What is wrong with the source as a whole although it answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }
 
 /// One thing to back up.
@@ -188,6 +197,19 @@ fn excluded_by(databases: &Patterns, exclude: &Patterns, name: &str) -> Option<S
         return Some("not in `databases`".to_owned());
     }
     exclude.matched(name).map(|pattern| format!("exclude = \"{pattern}\""))
+}
+
+/// A server with databases of which not one is backed up is no success, unless the configuration says that none is wanted.
+/// `excluded` is how many databases of its users a rule excludes.
+fn require_databases(found: &mut Discovery, exclude: &Patterns, excluded: usize) {
+    let none = found.items.iter().all(|item| item.name == GLOBALS);
+    if none && excluded > 0 && !exclude.iter().any(|pattern| pattern == "*") {
+        let (databases, are) = if excluded == 1 { ("database", "is") } else { ("databases", "are") };
+        found.problem = Some(format!(
+            "none of its databases is backed up: {excluded} {databases} {are} excluded\n  → correct `databases` and \
+             `exclude`; if no database is wanted, write exclude = [\"*\"]"
+        ));
+    }
 }
 
 /// Puts the item [`GLOBALS`] where the configuration wants it.

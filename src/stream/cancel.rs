@@ -6,9 +6,14 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
+    thread,
+    time::{Duration, Instant},
 };
 
 use crate::error::{Error, Result};
+
+/// How often a waiting thread looks at the flag.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// A stop flag with a reason; clones share it.
 #[derive(Clone, Default)]
@@ -37,6 +42,19 @@ impl Cancel {
     /// Whether [`Cancel::cancel`] was called.
     pub fn is_cancelled(&self) -> bool {
         self.inner.flag.load(Ordering::Acquire)
+    }
+
+    /// Waits so long, or until the flag is set: then it is true.
+    pub fn wait(&self, time: Duration) -> bool {
+        let end = Instant::now() + time;
+        while !self.is_cancelled() {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            thread::sleep(left.min(LOOK));
+        }
+        true
     }
 
     /// The reason given, once cancelled.

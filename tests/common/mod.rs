@@ -27,7 +27,7 @@ pub use postgres_options::{PgOptions, PgVersion};
 pub use program::{Cmd, Config, ConfigBuilder, Ran, bin};
 pub use restic::Restic;
 pub(crate) use tools::skip_unless;
-pub use tools::{Tool, skip};
+pub use tools::{Tool, skip, stress};
 
 use std::path::PathBuf;
 

@@ -138,6 +138,11 @@ pub fn in_ci() -> bool {
     env::var("CI").is_ok_and(|ci| ci == "true" || ci == "1")
 }
 
+/// Whether the figures that take long are wanted in full: `scripts/test --stress`.
+pub fn stress() -> bool {
+    env::var_os("TIK_BACKUP_TEST_STRESS").is_some_and(|value| value == "1")
+}
+
 /// Says that this test is skipped for want of something, on stderr and in the list `scripts/test` shows at the
 /// end: test runners hide what passing tests print.
 pub fn skip(needs: &str) {

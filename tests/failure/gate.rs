@@ -10,7 +10,7 @@ use super::{
 
 /// The ways to fail: database, what `pg_dump` does, and what the error must say. The row of `words` before it is
 /// written to stderr in each case.
-const FAILURES: [(&str, &str, &str); 9] = [
+const FAILURES: [(&str, &str, &str); 14] = [
     ("before", "words; exit 1", "pg_dump (pg/before) failed with exit status 1"),
     (
         "midway",
@@ -26,7 +26,16 @@ const FAILURES: [(&str, &str, &str); 9] = [
     ("half", "dump \"$@\" | head -c 150000; words; exit 0", "its archive has no end"),
     ("one-less", "dump \"$@\" | head -c -1; words; exit 0", "its archive has no end"),
     ("last-block", "dump \"$@\" | head -c $LAST_BLOCK; words; exit 0", "its archive has no end"),
-    ("nothing", "words; exit 0", "gave nothing at all"),
+    ("nothing", "words; exit 0", "produced no output"),
+    ("text", "echo '-- hello'; words; exit 0", "damaged or no archive"),
+    ("noise", "head -c 100000 /dev/urandom; words; exit 0", "damaged or no archive"),
+    (
+        "no-tables",
+        "dump \"$@\" --exclude-table='*'; words; exit 0",
+        "lacks what the server has: table public.a",
+    ),
+    ("no-rows", "dump \"$@\" --schema-only; words; exit 0", "lacks what the server has: table public.a"),
+    ("too-much", "dump \"$@\"; echo more; words; exit 0", "has 5 bytes behind its end"),
     ("hangs", "dump \"$@\" | head -c 150000; words; stay", "nothing happened for"),
 ];
 
@@ -100,6 +109,31 @@ fn a_run_in_which_all_fail_has_exit_code_1() {
     assert_eq!(run.json()["outcome"], "failed");
     assert!(world.snapshots("pg/only").is_empty());
     world.clean();
+}
+
+#[test]
+fn a_dump_of_an_unknown_version_is_stored_and_is_a_problem() {
+    let setup = super::world::Setup { tables: RETENTION, ..super::world::Setup::default() };
+    let Some(world) = World::with_repository(&["only"], setup) else { return };
+    world.backup(&[]).ok();
+    // A version of the archive that is not yet known, and the rest as ever.
+    world.clients.script("only", "dump \"$@\" | perl -0777 -pe 'substr($_, 6, 1) = chr(99)'");
+    let run = world.backup(&[]).expect_code(3);
+    let report = run.json();
+    let stored = item(&report, "pg", "only");
+    assert_eq!(stored["outcome"], "unchecked");
+    assert!(stored["snapshot"].is_string());
+    let error = stored["error"].as_str().unwrap();
+    assert!(error.contains("format version 1.99") && error.contains("nothing in it was checked"), "{error}");
+    assert!(run.stderr.contains("pg/only: UNCHECKED: "), "{}", run.stderr);
+    assert_eq!(world.snapshots("pg/only").len(), 2, "the good one stays, whatever the retention");
+    let status = world.cmd().args(["status", "--check"]).run().expect_code(5);
+    assert!(status.stdout.contains("UNCHECKED"), "{}", status.stdout);
+
+    world.clients.heal("only");
+    world.backup(&[]).ok();
+    assert_eq!(world.snapshots("pg/only").len(), 1);
+    world.cmd().args(["status", "--check"]).run().ok();
 }
 
 fn names() -> impl Iterator<Item = &'static str> {

@@ -12,6 +12,7 @@ mod disk;
 mod gate;
 mod kill;
 mod locks;
+mod moments;
 mod mount;
 mod remote;
 mod rest_server;

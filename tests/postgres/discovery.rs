@@ -40,12 +40,12 @@ fn discover_shows_all_there_is_and_the_rules() {
     assert_eq!(items(source), ["@globals", "crm", "shop"]);
     let rules = [
         ("closed", "it allows no connections"),
-        ("pattern", "it is a template"),
-        ("postgres", "built-in: system database"),
+        ("pattern", "it is a template, and it is empty"),
+        ("postgres", "built-in: system database, and it is empty"),
         ("scratch/2", "exclude = \"scratch?*\""),
         ("scratch_1", "exclude = \"scratch?*\""),
         ("template0", "it is a template"),
-        ("template1", "it is a template"),
+        ("template1", "it is a template, and it is empty"),
     ];
     assert_eq!(excluded(source), rules);
     let crm = &source["items"][1];
@@ -64,8 +64,7 @@ fn discover_shows_all_there_is_and_the_rules() {
     assert_eq!(names, ["@globals", "crm", "shop"]);
 
     // The other rules: a list, system databases, no globals.
-    let config =
-        configured(&server, "databases = [\"postgres\", \"c*\"]\ninclude_system = true\nglobals = false");
+    let config = configured(&server, "databases = [\"postgres\", \"c*\"]\nglobals = false");
     let document = Cmd::with(&config).args(["--json", "discover", SOURCE]).run().ok().json();
     let source = &document["sources"][0];
     assert_eq!(items(source), ["crm", "postgres"]);
@@ -80,6 +79,62 @@ fn discover_shows_all_there_is_and_the_rules() {
     Cmd::with(&config).args(["discover", "nowhere"]).run().expect_code(2);
     let ran = try_backup(&config, &["pg/shop", "pg/crm"]).expect_code(3).json();
     assert_says(item(&ran, "shop")["error"].as_str().unwrap(), &["excluded", "not in `databases`"]);
+}
+
+#[test]
+fn what_is_kept_in_system_databases_and_templates_is_backed_up() {
+    skip_unless!(Tool::Pg15);
+    let server = PgServer::start(PgVersion::V15);
+    for name in ["shop", "tenant_base", "empty base", "of an extension"] {
+        server.create_database(name);
+    }
+    server.psql("postgres", "CREATE TABLE notes AS SELECT 1 AS a");
+    server.psql("tenant_base", "CREATE TABLE plan AS SELECT 1 AS a");
+    server.psql("of an extension", "CREATE EXTENSION pgcrypto");
+    server.psql(
+        "postgres",
+        "UPDATE pg_database SET datistemplate = true WHERE datname IN ('tenant_base', 'empty base', 'of an extension')",
+    );
+    let config = configured(&server, "");
+    let report = backup(&config);
+    let names: Vec<_> =
+        report["items"].as_array().unwrap().iter().map(|i| i["item"].as_str().unwrap()).collect();
+    assert_eq!(names, ["@globals", "postgres", "shop", "tenant_base"]);
+    for name in ["postgres", "tenant_base"] {
+        let manifest = crate::support::manifest_of(&config, name, "latest");
+        assert_eq!(manifest["objects"][0]["rows"], 1, "{name}");
+    }
+    // A rule of the configuration counts, and so does a name in it.
+    let document = |more: &str| {
+        let config = configured(&server, more);
+        Cmd::with(&config).args(["--json", "discover"]).run().ok().json()["sources"][0].clone()
+    };
+    let without = document("exclude = [\"postgres\", \"tenant_*\"]");
+    assert_eq!(items(&without), ["@globals", "shop"]);
+    assert!(excluded(&without).contains(&("postgres", "exclude = \"postgres\"")));
+    let named = document("databases = [\"postgres\", \"empty base\", \"shop\"]");
+    assert_eq!(items(&named), ["@globals", "empty base", "postgres", "shop"]);
+}
+
+#[test]
+fn a_server_of_which_no_database_is_backed_up_is_no_success() {
+    skip_unless!(Tool::Pg15);
+    let server = PgServer::start(PgVersion::V15);
+    backup(&configured(&server, ""));
+    server.create_database("shop");
+    server.create_database("crm");
+    let config = configured(&server, "databases = [\"shopp*\"]");
+    let ran = try_backup(&config, &[]).expect_code(3);
+    assert_says(
+        &ran.stderr,
+        &["none of its databases is backed up: 2 databases are excluded", "`databases`"],
+    );
+    let status = Cmd::with(&config).args(["status", "--check"]).run().expect_code(5);
+    assert_says(&status.stdout, &["FAILED", "none of its databases is backed up"]);
+    Cmd::with(&config).arg("discover").run().expect_code(3);
+    // The roles alone, because somebody says so.
+    try_backup(&config, &["pg/@globals"]).ok();
+    backup(&configured(&server, "exclude = [\"*\"]"));
 }
 
 #[test]

@@ -126,6 +126,13 @@ pub fn manifest_of(config: &Config, name: &str, at: &str) -> Value {
     serde_json::from_slice(&std::fs::read(folder.path().join("manifest.json")).unwrap()).unwrap()
 }
 
+/// The manifest of the newest snapshot of `source/item`.
+pub fn manifest_at(config: &Config, name: &str) -> Value {
+    let folder = tempfile::tempdir().unwrap();
+    Cmd::with(config).args(["restore", name, "--to"]).arg(folder.path()).run().ok();
+    serde_json::from_slice(&std::fs::read(folder.path().join("manifest.json")).unwrap()).unwrap()
+}
+
 /// The digest of a table in a manifest.
 #[track_caller]
 pub fn digest<'a>(manifest: &'a Value, schema: &str, table: &str) -> &'a str {

@@ -87,7 +87,7 @@ impl Source for Container {
 
     fn discover(&self, _: &Cancel) -> Result<Discovery> {
         let item = Item { name: "account/container".to_owned(), estimate: None, problem: None };
-        Ok(Discovery { items: vec![item], excluded: Vec::new() })
+        Ok(Discovery { items: vec![item], ..Discovery::default() })
     }
 
     fn dump(&self, _: &Item, sink: &dyn Sink, _: &Cancel) -> Result<Manifest> {

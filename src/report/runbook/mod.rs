@@ -18,7 +18,7 @@ use crate::{
     history::ledger::{Entry, Ledger, State},
     output::{duration, size, time},
     repository::{Repository, Snapshot, SnapshotFiles},
-    source::{Files, MANIFEST, manifest::Manifest},
+    source::manifest::Manifest,
     stream::cancel::Cancel,
 };
 
@@ -64,8 +64,8 @@ impl Known {
         let reader = repository.reader()?;
         for (key, snapshot) in newest {
             cancel.check()?;
-            let read = SnapshotFiles::new(&reader, &snapshot).read(MANIFEST);
-            let manifest = match read.and_then(|json| Manifest::from_json(&json)) {
+            let files = SnapshotFiles::new(&reader, &snapshot);
+            let manifest = match Manifest::of(&files, &snapshot.source, &snapshot.item) {
                 Ok(manifest) => Some(manifest),
                 Err(error) => {
                     known.problems.push(format!("{}: {error}", snapshot.name()));

@@ -81,6 +81,7 @@ impl AzureServers {
         match asked {
             Ok((inner, source)) => {
                 let whole = |name: String| format!("{}/{name}", server.name);
+                found.items.extend(inner.problem.map(problem));
                 let items = inner.items.into_iter();
                 found.items.extend(items.map(|item| Item { name: whole(item.name), ..item }));
                 let excluded = inner.excluded.into_iter();
@@ -176,6 +177,10 @@ impl Source for AzureServers {
         manifest.source.clone_from(&self.name);
         manifest.item.clone_from(&item.name);
         Ok(manifest)
+    }
+
+    fn is_gone(&self, item: &Item, cancel: &Cancel) -> bool {
+        self.inner(item).is_ok_and(|(source, inner)| source.is_gone(&inner, cancel))
     }
 
     fn try_again(&self, item: &Item) -> bool {

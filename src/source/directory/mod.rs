@@ -96,7 +96,7 @@ impl Source for Directory {
             estimate: None,
             problem: dump::open(path).err().map(|error| error.to_string()),
         };
-        Ok(Discovery { items: self.items.iter().map(item).collect(), excluded: Vec::new() })
+        Ok(Discovery { items: self.items.iter().map(item).collect(), ..Discovery::default() })
     }
 
     fn dump(&self, item: &Item, sink: &dyn Sink, cancel: &Cancel) -> Result<Manifest> {

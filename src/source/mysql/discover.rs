@@ -11,7 +11,7 @@ use super::{
 use crate::{
     config::{Patterns, ServerConfig},
     error::{Error, Result},
-    source::{Discovery, Excluded, Item, absent, add_globals, excluded_by},
+    source::{Discovery, Excluded, Item, absent, add_globals, excluded_by, require_databases},
 };
 
 /// Schemas that belong to the server.
@@ -75,9 +75,16 @@ pub(super) fn databases(session: &Session<'_>, server: &Server, config: &ServerC
     let mut found = Discovery::default();
     add_globals(&mut found, config.globals);
     found.items.extend(absent(&config.databases, |name| names.iter().any(|there| there == name)));
+    let mut excluded = 0;
     for name in names {
         match rule(&name, &config.databases, &config.exclude) {
-            Some(rule) => found.excluded.push(Excluded { name, rule }),
+            Some(rule) => {
+                excluded +=
+                    usize::from(excluded_by(&config.databases, &config.exclude, &name).is_some_and(|_| {
+                        !SYSTEM.contains(&name.to_ascii_lowercase().as_str()) && !name.starts_with(FOREIGN)
+                    }));
+                found.excluded.push(Excluded { name, rule });
+            }
             None => {
                 let problem = problem(server, &name);
                 // A database without tables is not among the sizes.
@@ -86,6 +93,7 @@ pub(super) fn databases(session: &Session<'_>, server: &Server, config: &ServerC
             }
         }
     }
+    require_databases(&mut found, &config.exclude, excluded);
     Ok(found)
 }
 

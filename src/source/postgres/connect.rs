@@ -8,6 +8,7 @@ use std::{
 };
 
 use crate::{
+    config::Secret,
     error::{Error, Result},
     source::trust,
     stream::{child::Command, private::PrivateDir},
@@ -26,7 +27,7 @@ pub struct ConnectParams {
     /// The role to log in as.
     pub user: Option<String>,
     /// The password; without one, libpq may still find one in `~/.pgpass`.
-    pub password: Option<String>,
+    pub password: Option<Arc<Secret>>,
     /// libpq's `sslmode`.
     pub sslmode: Option<String>,
     /// A file of trusted certificates, or `system` for those of the operating system.
@@ -43,7 +44,7 @@ impl fmt::Debug for ConnectParams {
             .field("host", &self.host)
             .field("port", &self.port())
             .field("user", &self.user)
-            .field("password", &self.password.as_ref().map(|_| "***"))
+            .field("password", &self.password)
             .field("sslmode", &self.sslmode)
             .finish_non_exhaustive()
     }
@@ -88,7 +89,7 @@ impl ConnectParams {
         let mut private = None;
         if let Some(password) = &self.password {
             let dir = PrivateDir::new()?;
-            let file = dir.file("pgpass", pass_line(password)?.as_bytes())?;
+            let file = dir.file("pgpass", pass_line(password.expose())?.expose().as_bytes())?;
             env.push(("PGPASSFILE", file.to_string_lossy().into_owned()));
             private = Some(Arc::new(dir));
         }
@@ -168,12 +169,12 @@ fn conninfo_value(value: &str) -> String {
 }
 
 /// The one line of a pass file that fits any server.
-fn pass_line(password: &str) -> Result<String> {
+fn pass_line(password: &str) -> Result<Secret> {
     if password.contains(['\n', '\r', '\0']) {
         return Err(Error::usage("the password contains a line break or a NUL character")
             .hint("write the password file without a second line"));
     }
-    Ok(format!("*:*:*:*:{}\n", password.replace('\\', "\\\\").replace(':', "\\:")))
+    Ok(Secret::new(format!("*:*:*:*:{}\n", password.replace('\\', "\\\\").replace(':', "\\:"))))
 }
 
 #[cfg(test)]
@@ -192,9 +193,13 @@ mod tests {
         String::from_utf8(run_capture(command, 65536).unwrap()).unwrap()
     }
 
+    fn secret(text: &str) -> Option<Arc<Secret>> {
+        Some(Arc::new(Secret::new(text.to_owned())))
+    }
+
     #[test]
     fn the_password_is_in_a_private_file_only() {
-        let params = ConnectParams { password: Some(r"a:b\c".into()), ..params() };
+        let params = ConnectParams { password: secret(r"a:b\c"), ..params() };
         let text = environment(&params, "env; echo; cat \"$PGPASSFILE\"; stat -c %a \"$PGPASSFILE\"");
         let (env, file) = text.split_once("\n\n").unwrap();
         for line in ["PGHOST=db.example", "PGUSER=backup", "PGPORT=5432"] {
@@ -205,7 +210,7 @@ mod tests {
         assert!(!format!("{params:?}").contains(r"b\\c"), "{params:?}");
         let path = env.lines().find_map(|line| line.strip_prefix("PGPASSFILE=")).unwrap();
         assert!(!Path::new(path).exists(), "removed with the last user");
-        assert!(ConnectParams { password: Some("two\nlines".into()), ..params.clone() }.prepare(15).is_err());
+        assert!(ConnectParams { password: secret("two\nlines"), ..params.clone() }.prepare(15).is_err());
     }
 
     #[test]

@@ -2,15 +2,23 @@
 
 use serde::Deserialize;
 
-use super::{GLOBALS, psql::Psql};
+use super::{
+    GLOBALS, content,
+    psql::{Psql, quote_literal},
+};
 use crate::{
     config::PostgresConfig,
     error::Result,
-    source::{Discovery, Excluded, Item, absent, add_globals, excluded_by},
+    source::{Discovery, Excluded, Item, absent, add_globals, excluded_by, require_databases},
 };
 
 /// Databases that belong to the server or to the provider that runs it.
 const SYSTEM: [&str; 5] = ["postgres", "azure_maintenance", "azure_sys", "rdsadmin", "cloudsqladmin"];
+
+/// The one of them that users can write to.
+const MAINTENANCE: &str = "postgres";
+/// Templates that every server has.
+const BUILT_IN_TEMPLATES: [&str; 2] = ["template0", "template1"];
 
 /// What has to be known of a server before it can be dumped.
 #[derive(Debug, Clone, Deserialize)]
@@ -47,54 +55,124 @@ struct Row {
     template: bool,
     connections: bool,
     may_connect: bool,
+    /// Left behind by a DROP DATABASE that was interrupted; servers since the releases of August 2023 mark it so.
+    half_dropped: bool,
     bytes: Option<u64>,
 }
 
-/// All databases, sorted into those to back up and those excluded by a rule.
-pub(super) fn databases(session: &mut Psql, config: &PostgresConfig) -> Result<Discovery> {
+/// Whether the server has a database of this name.
+pub(super) fn has(session: &mut Psql, name: &str) -> Result<bool> {
+    #[derive(Deserialize)]
+    struct There {
+        there: bool,
+    }
+    let there: There = session.query_one(&format!(
+        "SELECT EXISTS (SELECT FROM pg_catalog.pg_database WHERE datname = {}) AS there",
+        quote_literal(name)
+    ))?;
+    Ok(there.there)
+}
+
+/// All databases, sorted into those to back up and those excluded by a rule. `look` opens a session in a database, to see
+/// whether one that is usually empty holds something.
+pub(super) fn databases(
+    session: &mut Psql,
+    config: &PostgresConfig,
+    look: &dyn Fn(&str) -> Result<Psql>,
+) -> Result<Discovery> {
     // The size of a database that we may not connect to must not be asked for: that is an error.
     let rows: Vec<Row> = session.query(
         "SELECT datname AS name, datistemplate AS template, datallowconn AS connections, \
-                has_database_privilege(oid, 'CONNECT') AS may_connect, \
-                CASE WHEN has_database_privilege(oid, 'CONNECT') THEN pg_database_size(oid) END AS bytes \
+                has_database_privilege(oid, 'CONNECT') AS may_connect, datconnlimit = -2 AS half_dropped, \
+                CASE WHEN has_database_privilege(oid, 'CONNECT') AND datconnlimit <> -2 \
+                     THEN pg_database_size(oid) END AS bytes \
          FROM pg_catalog.pg_database ORDER BY datname",
     )?;
     let mut found = Discovery::default();
     add_globals(&mut found, config.server.globals);
     found.items.extend(absent(&config.server.databases, |name| rows.iter().any(|row| row.name == name)));
+    let mut wanted_none = 0;
     for row in rows {
-        match rule(&row, config) {
-            Some(rule) => found.excluded.push(Excluded { name: row.name, rule }),
+        match rule(&row, config, look)? {
+            Some(rule) => {
+                wanted_none += usize::from(!is_builtin(&row) && !row.half_dropped);
+                found.excluded.push(Excluded { name: row.name, rule });
+            }
             None => {
-                let reserved = (row.name == GLOBALS).then(|| {
-                    format!(
-                        "the name {GLOBALS} means the server's roles\n  → rename the database or exclude it"
-                    )
-                });
-                let problem = reserved.or_else(|| (!row.may_connect).then(|| {
-                    format!(
-                        "the backup role may not connect to it\n  → grant it: GRANT CONNECT ON DATABASE {} TO …, or \
-                         exclude the database",
-                        super::psql::quote_ident(&row.name)
-                    )
-                }));
+                let problem = problem(&row);
                 found.items.push(Item { name: row.name, estimate: row.bytes, problem });
             }
         }
     }
+    require_databases(&mut found, &config.server.exclude, wanted_none);
     Ok(found)
 }
 
-/// The rule that excludes a database.
-fn rule(row: &Row, config: &PostgresConfig) -> Option<String> {
-    if row.template {
-        return Some("it is a template".to_owned());
+/// Why a database that should be backed up cannot be.
+fn problem(row: &Row) -> Option<String> {
+    let name = super::psql::quote_ident(&row.name);
+    if row.name == GLOBALS {
+        return Some(format!(
+            "the name {GLOBALS} means the server's roles\n  → rename the database or exclude it"
+        ));
     }
     if !row.connections {
-        return Some("it allows no connections".to_owned());
+        return Some(format!(
+            "`databases` names it, and it allows no connections\n  → ALTER DATABASE {name} ALLOW_CONNECTIONS true, or \
+             take it out of `databases`"
+        ));
     }
-    if !config.include_system && SYSTEM.contains(&row.name.as_str()) {
-        return Some("built-in: system database".to_owned());
+    (!row.may_connect).then(|| {
+        format!(
+            "the backup role may not connect to it\n  → grant it: GRANT CONNECT ON DATABASE {name} TO …, or exclude the \
+             database"
+        )
+    })
+}
+
+/// Whether a database is one that every server has, or its provider's.
+fn is_builtin(row: &Row) -> bool {
+    SYSTEM.contains(&row.name.as_str()) || BUILT_IN_TEMPLATES.contains(&row.name.as_str())
+}
+
+/// The rule that excludes a database. One that the configuration names is excluded by none but its own `exclude`; one that
+/// is usually empty is backed up if somebody keeps something in it.
+fn rule(row: &Row, config: &PostgresConfig, look: &dyn Fn(&str) -> Result<Psql>) -> Result<Option<String>> {
+    if row.half_dropped {
+        return Ok(Some(format!(
+            "a DROP DATABASE was interrupted and left it unusable: finish it with DROP DATABASE {}",
+            super::psql::quote_ident(&row.name)
+        )));
     }
-    excluded_by(&config.server.databases, &config.server.exclude, &row.name)
+    if let Some(rule) = excluded_by(&config.server.databases, &config.server.exclude, &row.name) {
+        return Ok(Some(rule));
+    }
+    if config.server.databases.names().any(|name| name == row.name) {
+        return Ok(None);
+    }
+    let system = SYSTEM.contains(&row.name.as_str());
+    if !row.connections {
+        let template = if row.template { "it is a template" } else { "it allows no connections" };
+        return Ok(Some(template.to_owned()));
+    }
+    if system && config.include_system {
+        return Ok(None);
+    }
+    let usual = match (row.template, system) {
+        (true, _) => "it is a template",
+        (false, true) => "built-in: system database",
+        (false, false) => return Ok(None),
+    };
+    if system && row.name != MAINTENANCE {
+        return Ok(Some(usual.to_owned()));
+    }
+    if !row.may_connect {
+        return Ok(Some(format!("{usual}, and this account may not look whether it holds anything")));
+    }
+    let empty = match look(&row.name) {
+        Ok(mut session) => !content::is_there(&mut session)?,
+        // It is gone, or cannot be looked into: then it is tried, and what is wrong is said for it alone.
+        Err(_) => false,
+    };
+    Ok(empty.then(|| format!("{usual}, and it is empty")))
 }

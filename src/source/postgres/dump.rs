@@ -1,19 +1,31 @@
 //! Dumping one database: a transaction of ours exports its snapshot, `pg_dump` and our own questions see the same data.
 
-use std::time::Duration;
+use std::io::{self, Read};
 
 use super::{
     DUMP, Database, Detail, Extension, LargeObjectCount, Postgres, SchemaObject, Sequence,
-    archive::ArchiveSummary, clients::Client, discover::Server, hints, psql::Psql, tap::ArchiveTap,
+    archive::ArchiveSummary,
+    clients::Client,
+    connect::Connection,
+    discover::Server,
+    hints,
+    inventory::Inventory,
+    moment::{self, Used},
+    psql::Psql,
+    tap::ArchiveTap,
 };
 use crate::{
     error::{Error, Result},
-    source::manifest::{Consistency, Digested, File, Manifest, Object, Tool},
-    stream::{cancel::Cancel, sink::Sink},
+    source::manifest::{Digested, File, Manifest, Object, Tool},
+    stream::{
+        cancel::Cancel,
+        child::{ChildOutput, Command, into_error},
+        sink::Sink,
+    },
 };
 
-/// How long to wait for a moment at which a serializable snapshot cannot conflict with others.
-const SAFE_SNAPSHOT_WAIT: Duration = Duration::from_secs(10 * 60);
+/// So many of the first bytes are looked at before the rest is streamed.
+const FIRST_BYTES: usize = 64 * 1024;
 
 /// Encodings in which every byte is a character that UTF-8 has too: nothing is lost when the dump is in UTF-8, and names
 /// in it can be read. The text of other encodings is dumped as it is, for it may hold what cannot be converted.
@@ -48,48 +60,35 @@ pub(super) fn dump(
     let (client, connection) = source.tools(server)?;
     let mut manifest = Manifest::begin(&source.name, database, "postgres");
     let mut session = Psql::connect(client, &connection, database, cancel)?;
-    let snapshot = export_snapshot(&mut session, server, &mut manifest, || {
-        Psql::connect(client, &connection, database, cancel)
+    let dumping = Dumping { source, server, client, connection: &connection, database, cancel };
+    let (moment, begun) = moment::with_moment(&mut session, server, |session, moment| {
+        dumping.begin(session, &moment.snapshot)
     })?;
-    let described: Database = session.query_one(&database_query(server))?;
-    let extensions: Vec<Extension> = session.query(EXTENSIONS)?;
+    let Begun { described, extensions, inventory, first, output } = begun;
+    manifest.started = moment.started;
+    manifest.consistency = moment.consistency;
+    manifest.notes = moment.notes;
 
-    let mut command = connection
-        .command(client.tool("pg_dump"))
-        .args(["--format=custom", "--compress=0", "--no-password"])
-        .arg(format!("--snapshot={snapshot}"))
-        .arg(format!("--lock-wait-timeout={}", source.idle_timeout.as_millis()))
-        .arg("--dbname")
-        .arg(connection.conninfo(database)?)
-        // What these are at the server or the role must not change the bytes of the same rows.
-        .env("PGOPTIONS", "-c timezone=UTC -c bytea_output=hex -c lc_monetary=C")
-        .item(source.item_name(database))
-        .idle_timeout(source.idle_timeout)
-        .cancel(cancel);
-    if CONVERTIBLE.contains(&described.encoding.as_str()) {
-        command = command.arg("--encoding=UTF8");
-    }
-    let mut tap = ArchiveTap::new(command.spawn_output()?);
+    let mut tap = ArchiveTap::new(io::Cursor::new(first).chain(output));
     let stored = sink.store(DUMP, &mut tap).map_err(hints::explain)?;
-    let (summary, output) = tap.finish();
+    let (summary, stream) = tap.finish();
+    let (_, output) = stream.into_inner();
+    let warnings = output.messages();
     if stored.bytes == 0 {
         return Err(
-            Error::failed("pg_dump ended well but gave nothing at all").because_text(output.messages())
+            Error::failed("pg_dump exited successfully but produced no output").because_text(warnings)
         );
     }
-    if summary.ends_early {
-        return Err(Error::failed("pg_dump ended well but its archive has no end")
-            .because_text(output.messages())
-            .hint("run the backup again; if it happens again, look at the server's log"));
-    }
+    inventory.require_whole(&summary, &warnings)?;
     require_loadable(&summary, client, server)?;
-    let warnings = output.messages();
     if client.major != server.major {
         manifest.notes.push(format!(
             "dumped with the client of version {}: only a server of that version or a newer one can load it",
             client.major
         ));
     }
+    manifest.notes.extend(inventory.left_out.iter().cloned());
+    manifest.left_out = inventory.left_out;
     manifest.notes.extend(warnings.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned));
     manifest.ended = jiff::Zoned::now();
     manifest.server_version.clone_from(&server.version);
@@ -97,6 +96,72 @@ pub(super) fn dump(
     manifest.files.push(File { path: DUMP.to_owned(), bytes: stored.bytes });
     describe(&mut manifest, summary, described, extensions);
     Ok(manifest)
+}
+
+/// A database that is being dumped.
+struct Dumping<'a> {
+    source: &'a Postgres,
+    server: &'a Server,
+    client: &'a Client,
+    connection: &'a Connection,
+    database: &'a str,
+    cancel: &'a Cancel,
+}
+
+/// A dump of which the first bytes have arrived.
+struct Begun {
+    described: Database,
+    extensions: Vec<Extension>,
+    inventory: Inventory,
+    first: Vec<u8>,
+    output: ChildOutput,
+}
+
+impl Dumping<'_> {
+    /// Starts `pg_dump` on an exported snapshot and reads its first bytes, which it writes when it holds its locks.
+    fn begin(&self, session: &mut Psql, snapshot: &str) -> Result<Used<Begun>> {
+        let described: Database = session.query_one(&database_query(self.server))?;
+        let mut output = self.command(snapshot, &described)?.spawn_output()?;
+        // Asked while pg_dump reads the catalogs.
+        let extensions: Vec<Extension> = session.query(EXTENSIONS)?;
+        let inventory = Inventory::ask(session, self.server)?;
+        let mut first = vec![0; FIRST_BYTES];
+        let read = loop {
+            match output.read(&mut first) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => break read.map_err(|error| hints::explain(into_error(error))),
+            }
+        };
+        // What was replaced meanwhile may also be why it failed.
+        let replaced = moment::replaced(session);
+        match (read, replaced) {
+            (Ok(_) | Err(_), Ok(replaced)) if !replaced.is_empty() => Ok(Used::Replaced(replaced)),
+            (Err(error), _) => Err(error),
+            (Ok(_), Err(error)) => Err(error),
+            (Ok(length), Ok(_)) => {
+                first.truncate(length);
+                Ok(Used::Whole(Begun { described, extensions, inventory, first, output }))
+            }
+        }
+    }
+
+    fn command(&self, snapshot: &str, described: &Database) -> Result<Command> {
+        let command = self
+            .connection
+            .command(self.client.tool("pg_dump"))
+            .args(["--format=custom", "--compress=0", "--no-password"])
+            .arg(format!("--snapshot={snapshot}"))
+            .arg(format!("--lock-wait-timeout={}", self.source.idle_timeout.as_millis()))
+            .arg("--dbname")
+            .arg(self.connection.conninfo(self.database)?)
+            // What these are at the server or the role must not change the bytes of the same rows.
+            .env("PGOPTIONS", "-c timezone=UTC -c bytea_output=hex -c lc_monetary=C")
+            .item(self.source.item_name(self.database))
+            .idle_timeout(self.source.idle_timeout)
+            .cancel(self.cancel);
+        let convertible = CONVERTIBLE.contains(&described.encoding.as_str());
+        Ok(if convertible { command.arg("--encoding=UTF8") } else { command })
+    }
 }
 
 /// Refuses a dump that no server could load. Some builds of the server keep notes of their own in an option of every
@@ -116,51 +181,6 @@ fn require_loadable(summary: &ArchiveSummary, client: &Client, server: &Server) 
          (NixOS)",
         server.major
     )))
-}
-
-/// Starts the transaction whose snapshot all readers share, and gives the snapshot's name.
-fn export_snapshot(
-    session: &mut Psql,
-    server: &Server,
-    manifest: &mut Manifest,
-    again: impl FnOnce() -> Result<Psql>,
-) -> Result<String> {
-    #[derive(serde::Deserialize)]
-    struct Exported {
-        snapshot: String,
-    }
-    let export = |session: &mut Psql| -> Result<String> {
-        let exported: Exported = session.query_one("SELECT pg_export_snapshot() AS snapshot")?;
-        Ok(exported.snapshot)
-    };
-    if server.standby {
-        manifest.consistency = Consistency::Snapshot;
-        manifest
-            .notes
-            .push("a hot standby has no serializable snapshots: repeatable read was used".to_owned());
-    } else {
-        session.set_timeout(SAFE_SNAPSHOT_WAIT);
-        session.execute("BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY DEFERRABLE")?;
-        match export(session) {
-            Ok(snapshot) => {
-                manifest.consistency = Consistency::Serializable;
-                return Ok(snapshot);
-            }
-            // 57014: the wait was cancelled, by us or by the server.
-            Err(error) if session.last_sqlstate().is_some_and(|state| state != "57014") => return Err(error),
-            Err(_) => {
-                *session = again()?;
-                manifest.consistency = Consistency::Snapshot;
-                manifest.notes.push(format!(
-                    "no serializable snapshot could be had within {} minutes of other transactions: repeatable read \
-                     was used",
-                    SAFE_SNAPSHOT_WAIT.as_secs() / 60
-                ));
-            }
-        }
-    }
-    session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")?;
-    export(session)
 }
 
 /// Describes the current database. Columns for the locale's provider came with versions 15, 16 and 17.

@@ -1,11 +1,12 @@
 //! What to do about the messages of libpq, its tools and the server.
 
+use super::passing;
 use crate::error::Error;
 
 /// Texts that must all occur in a message, and what to do about it. The first row that fits counts.
 ///
 /// A server with another language configured writes other texts: then there is no hint, and the message stands alone.
-const HINTS: [(&[&str], &str); 28] = [
+const HINTS: [(&[&str], &str); 32] = [
     (
         &["password authentication failed"],
         "the password is wrong or the role does not exist (the server does not tell which): check `user` and \
@@ -61,6 +62,24 @@ const HINTS: [(&[&str], &str); 28] = [
     ),
     (&["too many clients"], "raise `max_connections` on the server or lower the number of parallel items"),
     (
+        &["too many connections for"],
+        "the role or database has a limit of connections: each item needs two; raise it (ALTER ROLE … CONNECTION LIMIT) or \
+         set `jobs` of this source to half of it",
+    ),
+    (
+        &["conflict with recovery"],
+        "the standby ended the query so that replication could go on: set `hot_standby_feedback = on` there or raise \
+         `max_standby_streaming_delay`, or back the primary up",
+    ),
+    (
+        &["deadlock detected"],
+        "the application changes tables in another order than the backup locks them: choose a `schedule` at which it does not",
+    ),
+    (
+        &["terminating connection"],
+        "the server was stopped or restarted, or somebody ended the session: see its log",
+    ),
+    (
         &["remaining connection slots"],
         "raise `max_connections` on the server or lower the number of parallel items",
     ),
@@ -87,6 +106,10 @@ pub fn hint_for(message: &str) -> Option<&'static str> {
 /// Adds the hint for what was said, unless the error has one.
 #[must_use]
 pub fn with_hint(error: Error, said: &str) -> Error {
+    let error = match passing::of(said) {
+        Some(passing) => error.passes(passing),
+        None => error,
+    };
     match hint_for(said) {
         Some(hint) => error.hint(hint),
         None => error,

@@ -3,11 +3,15 @@
 pub mod archive;
 pub mod clients;
 pub mod connect;
+mod content;
 mod detail;
 mod discover;
 mod dump;
 mod globals;
 mod hints;
+mod inventory;
+mod moment;
+mod passing;
 pub mod psql;
 pub mod restore;
 mod tap;
@@ -106,11 +110,19 @@ impl Source for Postgres {
     fn discover(&self, cancel: &Cancel) -> Result<Discovery> {
         let mut session = self.session(&self.config.maintenance_db, cancel)?;
         let server = Server::ask(&mut session)?;
-        let found = discover::databases(&mut session, &self.config)?;
+        let found =
+            discover::databases(&mut session, &self.config, &|database| self.session(database, cancel))?;
         // Said now rather than for each database: there is no client that can dump this server.
         self.clients.choose(server.major)?;
         *self.known_server() = Some(server);
         Ok(found)
+    }
+
+    fn is_gone(&self, item: &Item, cancel: &Cancel) -> bool {
+        item.name != GLOBALS
+            && self
+                .session(&self.config.maintenance_db, cancel)
+                .is_ok_and(|mut session| discover::has(&mut session, &item.name).is_ok_and(|there| !there))
     }
 
     fn dump(&self, item: &Item, sink: &dyn Sink, cancel: &Cancel) -> Result<Manifest> {
@@ -134,12 +146,7 @@ pub fn params(config: &PostgresConfig) -> Result<ConnectParams> {
         host: text(&config.server.host.as_path().to_owned())?,
         port: config.server.port,
         user: config.server.user.clone(),
-        password: config
-            .server
-            .password_file
-            .as_ref()
-            .map(|file| file.load().map(|secret| secret.expose().to_owned()))
-            .transpose()?,
+        password: config.server.password_file.as_ref().map(|file| file.load().map(Into::into)).transpose()?,
         sslmode: config.server.sslmode.map(|mode| mode.as_str().to_owned()),
         sslrootcert: match &config.server.sslrootcert {
             Some(RootCertificates::System) => Some("system".to_owned()),

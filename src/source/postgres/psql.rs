@@ -115,9 +115,9 @@ impl Psql {
         Ok(psql)
     }
 
-    /// The longest time each following query may take; five minutes at first.
-    pub fn set_timeout(&mut self, limit: Duration) {
-        self.timeout = limit;
+    /// The longest time each following query may take; five minutes at first. Gives the one before.
+    pub fn set_timeout(&mut self, limit: Duration) -> Duration {
+        std::mem::replace(&mut self.timeout, limit)
     }
 
     /// All rows of a `SELECT`, `VALUES` or `TABLE` statement, each as a JSON object by column name.

@@ -98,7 +98,7 @@ fn backups(past: &Past) -> Markup {
     let drawn: Vec<_> = past.attempts.iter().take(DRAWN).rev().collect();
     let grade = |attempt: &Attempt| match attempt.outcome.as_str() {
         "ok" => "good",
-        "failed" => "bad",
+        "failed" | "unchecked" => "bad",
         _ => "warn",
     };
     let bars = |value: &dyn Fn(&Attempt) -> (f64, String)| -> Vec<chart::Bar> {

@@ -95,7 +95,7 @@ pub(super) fn problem(title: &str, text: &str) -> Markup {
 /// How bad a state is, for its colour and its sign; both come with a word.
 fn grade(state: State) -> &'static str {
     match state {
-        State::Failed | State::NeverBackedUp => "bad",
+        State::Failed | State::NeverBackedUp | State::Unchecked => "bad",
         State::Late | State::Suspicious | State::Vanished | State::NotProven => "warn",
         State::Protected => "good",
         State::Excluded | State::Unconfigured => "none",
@@ -116,6 +116,7 @@ fn word(state: State) -> &'static str {
         State::Failed => "failed",
         State::NeverBackedUp => "never backed up",
         State::Late => "late",
+        State::Unchecked => "unchecked",
         State::Suspicious => "suspicious",
         State::Vanished => "vanished",
         State::NotProven => "not proven",
@@ -133,7 +134,7 @@ fn badge(state: State) -> Markup {
 fn outcome(text: &str) -> Markup {
     let grade = match text {
         "ok" | "proven" => "good",
-        "failed" => "bad",
+        "failed" | "unchecked" => "bad",
         "partial" | "interrupted" | "unproven" => "warn",
         _ => "none",
     };

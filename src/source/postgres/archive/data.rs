@@ -73,6 +73,7 @@ pub(super) struct DataReader {
     missing: usize,
     large_objects: LargeObjects,
     inserts: bool,
+    trailing: u64,
 }
 
 impl DataReader {
@@ -106,12 +107,18 @@ impl DataReader {
             expected,
             large_objects: LargeObjects::default(),
             inserts: false,
+            trailing: 0,
         }
     }
 
     /// Whether every block that was promised came, to its end.
     pub(super) fn is_complete(&self) -> bool {
         self.at == At::End
+    }
+
+    /// Bytes that came after the last block.
+    pub(super) fn trailing(&self) -> u64 {
+        self.trailing
     }
 
     /// Whether rows came as `INSERT` statements, which are not digested.
@@ -160,7 +167,10 @@ impl DataReader {
                     Some(0) => self.end_of_block(None),
                     Some(oid) => self.start_large_object(oid),
                 },
-                At::End => return Ok(()),
+                At::End => {
+                    self.trailing += bytes.len() as u64;
+                    return Ok(());
+                }
                 At::BlockType => match bytes.split_first() {
                     None => return Ok(()),
                     Some((kind @ (&BLOCK_DATA | &BLOCK_LARGE_OBJECTS), rest)) => {

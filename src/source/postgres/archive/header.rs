@@ -62,7 +62,7 @@ impl Header {
         let format = (cursor.byte()?, cursor.byte()?, cursor.byte()?);
         let (major, minor, _) = format;
         if major != 1 || !(OLDEST_MINOR..=NEWEST_MINOR).contains(&minor) {
-            return Err(Stop::Bad(format!(
+            return Err(Stop::Unknown(format!(
                 "the archive has format version {major}.{minor}, known are 1.{OLDEST_MINOR} to 1.{NEWEST_MINOR}"
             )));
         }

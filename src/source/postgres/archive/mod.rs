@@ -48,6 +48,16 @@ pub struct TableDigest {
     pub digest: Digest128,
 }
 
+/// Why an archive was not digested.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Doubt {
+    /// It is no archive, is damaged or ends too early: nothing can be restored from it for certain.
+    Damaged,
+    /// It is whole as far as can be told, but of a version or form that this program does not know.
+    Unknown,
+}
+
 /// What an archive holds.
 #[derive(Debug, Clone, Serialize)]
 pub struct ArchiveSummary {
@@ -80,6 +90,10 @@ pub struct ArchiveSummary {
     pub ends_early: bool,
     /// Why the data was not, or not to its end, digested.
     pub undigested: Option<String>,
+    /// What that says about the archive.
+    pub doubt: Option<Doubt>,
+    /// Bytes behind the last block of data.
+    pub trailing: u64,
 }
 
 impl ArchiveSummary {
@@ -102,7 +116,7 @@ enum State {
 pub struct ArchiveReader {
     state: State,
     // Set once nothing more can be made of the bytes: they are ignored from then on.
-    failure: Option<String>,
+    failure: Option<(Doubt, String)>,
     header: Option<Header>,
     toc: Vec<TocEntry>,
     with_data: Vec<bool>,
@@ -146,7 +160,8 @@ impl ArchiveReader {
         while self.failure.is_none() {
             if let State::Data(reader) = &mut self.state {
                 if let Err(reason) = reader.feed(bytes) {
-                    self.failure = Some(format!("the archive's data cannot be read: {reason}"));
+                    self.failure =
+                        Some((Doubt::Damaged, format!("the archive's data cannot be read: {reason}")));
                 }
                 return;
             }
@@ -173,17 +188,18 @@ impl ArchiveReader {
         let compressed = self.header.as_ref().map(|h| h.compression).filter(|c| *c != Compression::None);
         let complete = self.failure.is_none() && toc_read.is_some_and(|reader| reader.is_complete());
         let ends_early = self.failure.is_none() && !complete;
-        let undigested = if let Some(reason) = self.failure {
-            Some(reason)
-        } else if let Some(compression) = compressed {
-            Some(format!("the archive is compressed with {}", compression.name()))
+        let in_doubt = if let Some(failure) = self.failure {
+            Some(failure)
+        } else if let (Some(compression), true) = (compressed, complete) {
+            Some((Doubt::Unknown, format!("the archive is compressed with {}", compression.name())))
         } else if !complete {
-            Some("the archive ends too early".into())
+            Some((Doubt::Damaged, "the archive ends too early".into()))
         } else if toc_read.is_some_and(|reader| reader.has_inserts()) {
-            Some("rows were dumped as INSERT statements".into())
+            Some((Doubt::Unknown, "rows were dumped as INSERT statements".into()))
         } else {
             None
         };
+        let (doubt, undigested) = in_doubt.unzip();
         let table = |entry: &TocEntry| {
             let sum = toc_read?.rows_of(entry.dump_id)?;
             let (schema, name) = (entry.namespace.clone().unwrap_or_default(), entry.tag.clone());
@@ -205,6 +221,8 @@ impl ArchiveReader {
             complete,
             ends_early,
             undigested,
+            doubt,
+            trailing: toc_read.map(|reader| reader.trailing()).unwrap_or_default(),
         }
     }
 
@@ -232,14 +250,19 @@ impl ArchiveReader {
                     } else {
                         format!("the part at byte {at} cannot be read: ")
                     };
-                    self.failure = Some(format!("{what}{reason}"));
+                    self.failure = Some((Doubt::Damaged, format!("{what}{reason}")));
+                    break 0;
+                }
+                Err(Stop::Unknown(reason)) => {
+                    self.failure = Some((Doubt::Unknown, reason));
                     break 0;
                 }
             }
             if let State::Data(reader) = &mut self.state {
                 let rest = buffer.get(used..).unwrap_or_default();
                 if let Err(reason) = reader.feed(rest) {
-                    self.failure = Some(format!("the archive's data cannot be read: {reason}"));
+                    self.failure =
+                        Some((Doubt::Damaged, format!("the archive's data cannot be read: {reason}")));
                 }
                 return;
             }
@@ -252,8 +275,9 @@ impl ArchiveReader {
     fn check_memory(&mut self) {
         if self.toc_memory > self.toc_limit {
             let limit = self.toc_limit;
-            self.failure
-                .get_or_insert(format!("the table of contents takes more than {limit} bytes of memory"));
+            self.failure.get_or_insert_with(|| {
+                (Doubt::Unknown, format!("the table of contents takes more than {limit} bytes of memory"))
+            });
         }
         if self.failure.is_some() {
             self.buffer = Vec::new();

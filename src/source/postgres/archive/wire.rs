@@ -5,8 +5,10 @@
 pub(super) enum Stop {
     /// Too few bytes: at least this many, counted from the start of the buffer, are needed to go on.
     More(usize),
-    /// These bytes are no archive; the text says why.
+    /// These bytes are no archive, or a damaged one; the text says why.
     Bad(String),
+    /// They may be a good archive, which this program does not understand; the text says why.
+    Unknown(String),
 }
 
 /// Largest width of an integer that is understood; `pg_dump` writes 4 everywhere.

@@ -1,0 +1,159 @@
+//! Items still to do. What failed for a reason that passes waits, and has its turn again.
+
+use std::{
+    collections::VecDeque,
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use crate::{error::Passing, stream::cancel::Cancel};
+
+/// The pause before each further try of an item, in seconds: together about three minutes.
+const PAUSES: [u64; 6] = [1, 4, 10, 25, 60, 90];
+/// How often a waiting thread looks whether the run was cancelled.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Items still to do, and how many of each source are being streamed.
+pub(super) struct Queue {
+    /// The source of each item.
+    sources: Vec<usize>,
+    state: Mutex<State>,
+    freed: Condvar,
+}
+
+struct State {
+    ready: VecDeque<usize>,
+    later: Vec<(Instant, usize)>,
+    tries: Vec<usize>,
+    busy: Vec<usize>,
+    limits: Vec<usize>,
+}
+
+impl State {
+    /// Moves what has waited long enough to those that are ready.
+    fn wake(&mut self, now: Instant) {
+        let (due, later) = std::mem::take(&mut self.later).into_iter().partition(|(when, _)| *when <= now);
+        self.later = later;
+        let due: Vec<(Instant, usize)> = due;
+        self.ready.extend(due.into_iter().map(|(_, item)| item));
+    }
+}
+
+impl Queue {
+    /// A queue of items, each given by its source, in this order. `limits` says how many items of each source may be
+    /// streamed at the same time.
+    pub(super) fn new(sources: Vec<usize>, limits: Vec<usize>) -> Self {
+        let state = State {
+            ready: (0..sources.len()).collect(),
+            later: Vec::new(),
+            tries: vec![0; sources.len()],
+            busy: vec![0; limits.len()],
+            limits,
+        };
+        Self { sources, state: Mutex::new(state), freed: Condvar::new() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next item whose source is not at its limit; waits for one. `None` when nothing is left that this thread could
+    /// do: what others put back meanwhile is theirs.
+    pub(super) fn take(&self, cancel: &Cancel) -> Option<usize> {
+        let mut state = self.state();
+        loop {
+            let now = Instant::now();
+            if cancel.is_cancelled() {
+                // All of them are to fail with that at once.
+                state.later.iter_mut().for_each(|(when, _)| *when = now);
+            }
+            state.wake(now);
+            if state.ready.is_empty() && state.later.is_empty() {
+                return None;
+            }
+            let free = state.ready.iter().position(|&item| {
+                let source = self.sources[item];
+                state.busy[source] < state.limits[source]
+            });
+            if let Some(next) = free.and_then(|position| state.ready.remove(position)) {
+                state.busy[self.sources[next]] += 1;
+                return Some(next);
+            }
+            let next = state.later.iter().map(|(when, _)| when.saturating_duration_since(now)).min();
+            let pause = next.map_or(LOOK, |next| next.min(LOOK)).max(Duration::from_millis(1));
+            state = self.freed.wait_timeout(state, pause).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Lets an item that was taken be tried again later, and tells after which pause. `None` if it was tried often enough.
+    pub(super) fn put_back(&self, item: usize, passing: Passing) -> Option<Duration> {
+        let mut state = self.state();
+        let pause = Duration::from_secs(*PAUSES.get(state.tries[item])?);
+        state.tries[item] += 1;
+        state.later.push((Instant::now() + pause, item));
+        let source = self.sources[item];
+        if passing == Passing::Connections {
+            // As many as are being streamed are too many; the others are let end.
+            let fewer = state.busy[source].saturating_sub(1).max(1);
+            state.limits[source] = state.limits[source].min(fewer);
+        }
+        Some(pause)
+    }
+
+    /// An item that was taken is no longer being streamed.
+    pub(super) fn done(&self, item: usize) {
+        self.state().busy[self.sources[item]] -= 1;
+        self.freed.notify_all();
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_of_a_source_holds_and_others_go_on() {
+        let queue = Queue::new(vec![0, 0, 1], vec![1, usize::MAX]);
+        let cancel = Cancel::new();
+        assert_eq!(queue.take(&cancel), Some(0));
+        assert_eq!(queue.take(&cancel), Some(2), "another of the first source has to wait");
+        queue.done(0);
+        assert_eq!(queue.take(&cancel), Some(1));
+        assert_eq!(queue.take(&cancel), None);
+    }
+
+    #[test]
+    fn what_was_put_back_comes_again_and_not_for_ever() {
+        let queue = Queue::new(vec![0, 0, 0], vec![usize::MAX]);
+        let cancel = Cancel::new();
+        let taken: Vec<_> = (0..3).filter_map(|_| queue.take(&cancel)).collect();
+        assert_eq!(taken, [0, 1, 2]);
+        let begin = Instant::now();
+        assert_eq!(queue.put_back(1, Passing::Connections), Some(Duration::from_secs(1)));
+        queue.done(1);
+        queue.done(0);
+        queue.done(2);
+        assert_eq!(queue.take(&cancel), Some(1));
+        assert!(begin.elapsed() >= Duration::from_secs(1), "after its pause");
+        assert_eq!(queue.state().limits, [2], "three at a time were one too many");
+        for seconds in &PAUSES[1..] {
+            assert_eq!(queue.put_back(1, Passing::Busy), Some(Duration::from_secs(*seconds)));
+        }
+        assert_eq!(queue.put_back(1, Passing::Busy), None);
+    }
+
+    #[test]
+    fn a_cancelled_run_waits_for_nothing() {
+        let queue = Queue::new(vec![0], vec![usize::MAX]);
+        let cancel = Cancel::new();
+        assert_eq!(queue.take(&cancel), Some(0));
+        queue.state().tries[0] = PAUSES.len() - 1;
+        queue.put_back(0, Passing::Busy).unwrap();
+        queue.done(0);
+        cancel.cancel("enough");
+        let begin = Instant::now();
+        assert_eq!(queue.take(&cancel), Some(0));
+        assert!(begin.elapsed() < Duration::from_secs(10));
+    }
+}

@@ -1,0 +1,224 @@
+//! The moment of a dump: an exported snapshot, and the certainty that what it shows is still there to be read.
+//!
+//! A snapshot protects rows, not the files of tables. TRUNCATE, DROP with CREATE and the forms of ALTER TABLE that write a
+//! table anew are not MVCC-safe: if they commit after the snapshot was taken and before the reader holds its lock, the
+//! reader finds an empty table. So once `pg_dump` holds its locks, the files of all tables as the snapshot shows them are
+//! compared with those of the present, and another snapshot is taken if they differ.
+
+use std::time::Duration;
+
+use jiff::Zoned;
+use serde::Deserialize;
+
+use super::{discover::Server, psql::Psql};
+use crate::{
+    error::{Error, Passing, Result},
+    source::manifest::Consistency,
+};
+
+/// How long to wait for a moment at which a serializable snapshot cannot conflict with others: at first, …
+const FIRST_WAIT: Duration = Duration::from_secs(10 * 60);
+/// … when the snapshot that was waited for was of no use, …
+const NEXT_WAIT: Duration = Duration::from_secs(60);
+/// … and while locks are held, for which others wait.
+const LOCKED_WAIT: Duration = Duration::from_secs(5);
+/// How long to wait for locks before the snapshot is taken.
+const LOCK_WAIT: Duration = Duration::from_secs(20);
+/// Time that an answer may take beyond what the server was told to allow.
+const GRACE: Duration = Duration::from_secs(60);
+/// So many tables are locked by one statement.
+const LOCKED_AT_ONCE: usize = 500;
+/// SQLSTATEs: the statement was cancelled, …
+const CANCELLED: &str = "57014";
+/// … and a table went away, a lock was not to be had in time, or two waited for each other.
+const LOCK_FAILED: [&str; 3] = ["42P01", "55P03", "40P01"];
+
+/// The tables whose rows `pg_dump` reads by the snapshot of the database, of which `c` is one and `n` its schema. Tables of
+/// extensions are not dumped, but for those that the extension marks.
+const TABLES: &str = "pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+    WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' \
+    AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass \
+        AND d.objid = c.oid AND d.deptype = 'e' AND NOT EXISTS (SELECT FROM pg_catalog.pg_extension e \
+            WHERE e.oid = d.refobjid AND c.oid = ANY (e.extconfig)))";
+
+/// How a snapshot is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// Without any lock, waiting so long for a safe snapshot.
+    Free(Duration),
+    /// With all tables locked before, against a writer that replaces them all the time.
+    Locked,
+}
+
+/// Each try, and how it is made.
+const TRIES: [Way; 6] = [
+    Way::Free(FIRST_WAIT),
+    Way::Free(NEXT_WAIT),
+    Way::Free(NEXT_WAIT),
+    Way::Locked,
+    Way::Locked,
+    Way::Locked,
+];
+
+/// A snapshot that others can use as long as the session's transaction lasts.
+pub(super) struct Moment {
+    /// Its name.
+    pub(super) snapshot: String,
+    /// What it shows is not earlier than this.
+    pub(super) started: Zoned,
+    pub(super) consistency: Consistency,
+    /// What an operator should know of it.
+    pub(super) notes: Vec<String>,
+}
+
+/// What came of an attempt to use a moment.
+pub(super) enum Used<T> {
+    /// It was good.
+    Whole(T),
+    /// Tables were replaced before they were locked: these, of so many.
+    Replaced(Vec<String>),
+}
+
+/// Takes a snapshot and lets `attempt` use it, again and again while tables are replaced at the wrong moment. The session's
+/// transaction stays open for the caller.
+pub(super) fn with_moment<T>(
+    session: &mut Psql,
+    server: &Server,
+    mut attempt: impl FnMut(&mut Psql, &Moment) -> Result<Used<T>>,
+) -> Result<(Moment, T)> {
+    let mut replaced = Vec::new();
+    let mut patience = true;
+    for way in TRIES {
+        let Some(moment) = take(session, server, way, &mut patience)? else { continue };
+        match attempt(session, &moment)? {
+            Used::Whole(used) => return Ok((moment, used)),
+            Used::Replaced(tables) => {
+                replaced = tables;
+                session.execute("ROLLBACK")?;
+            }
+        }
+    }
+    let what = if replaced.is_empty() {
+        "its tables could not be locked in time".to_owned()
+    } else {
+        format!("tables were replaced each time before they could be locked: {}", replaced.join(", "))
+    };
+    Err(Error::failed(format!("no consistent view of the database could be had in {} tries: {what}", TRIES.len()))
+        .passes(Passing::Changed)
+        .hint(
+            "TRUNCATE, DROP and CREATE, or ALTER TABLE run there all the time: give the source a `schedule` at which they \
+             do not, or exclude the database",
+        ))
+}
+
+/// Takes a snapshot. Nothing if locks could not be had.
+fn take(session: &mut Psql, server: &Server, way: Way, patience: &mut bool) -> Result<Option<Moment>> {
+    let started = Zoned::now();
+    if server.standby {
+        let notes = vec!["a hot standby has no serializable snapshots: repeatable read was used".to_owned()];
+        let snapshot = begin(session, "REPEATABLE READ READ ONLY", way, None)?;
+        let consistency = Consistency::Snapshot;
+        return Ok(snapshot.map(|snapshot| Moment { snapshot, started, consistency, notes }));
+    }
+    let wait = match way {
+        Way::Free(wait) => wait,
+        Way::Locked => LOCKED_WAIT,
+    };
+    // A snapshot that was not safe in time is hardly so when tried again.
+    if *patience {
+        match begin(session, "SERIALIZABLE READ ONLY DEFERRABLE", way, Some(wait)) {
+            Ok(snapshot) => {
+                let consistency = Consistency::Serializable;
+                return Ok(snapshot.map(|snapshot| Moment {
+                    snapshot,
+                    started,
+                    consistency,
+                    notes: Vec::new(),
+                }));
+            }
+            Err(_) if session.last_sqlstate() == Some(CANCELLED) => {
+                session.execute("ROLLBACK")?;
+                *patience = false;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let notes = vec![format!(
+        "no serializable snapshot could be had within {} of other transactions: repeatable read was used",
+        crate::output::duration(wait.as_secs_f64())
+    )];
+    let started = Zoned::now();
+    let snapshot = begin(session, "REPEATABLE READ READ ONLY", way, None)?;
+    Ok(snapshot.map(|snapshot| Moment { snapshot, started, consistency: Consistency::Snapshot, notes }))
+}
+
+/// Begins a transaction, locks if that is wanted, and exports its snapshot. Neither BEGIN nor LOCK takes the snapshot: the
+/// first query does. Nothing if a lock could not be had; the transaction is over then.
+fn begin(session: &mut Psql, isolation: &str, way: Way, wait: Option<Duration>) -> Result<Option<String>> {
+    #[derive(Deserialize)]
+    struct Exported {
+        snapshot: String,
+    }
+    let tables = if way == Way::Locked { tables(session)? } else { Vec::new() };
+    session.execute(&format!("BEGIN ISOLATION LEVEL {isolation}"))?;
+    if way == Way::Locked && !lock(session, &tables)? {
+        session.execute("ROLLBACK")?;
+        return Ok(None);
+    }
+    let Some(wait) = wait else {
+        let exported: Exported = session.query_one("SELECT pg_export_snapshot() AS snapshot")?;
+        return Ok(Some(exported.snapshot));
+    };
+    session.execute(&format!("SET LOCAL statement_timeout = {}", wait.as_millis()))?;
+    let usual = session.set_timeout(wait + GRACE);
+    let exported = session.query_one("SELECT pg_export_snapshot() AS snapshot");
+    session.set_timeout(usual);
+    let exported: Exported = exported?;
+    session.execute("SET LOCAL statement_timeout = 0")?;
+    Ok(Some(exported.snapshot))
+}
+
+/// The quoted names of all tables with rows to dump.
+fn tables(session: &mut Psql) -> Result<Vec<String>> {
+    let found: Vec<Table> = session.query(&format!("SELECT {NAME} AS name FROM {TABLES} ORDER BY c.oid"))?;
+    Ok(found.into_iter().map(|table| table.name).collect())
+}
+
+/// Locks tables as `pg_dump` will. False if one was gone or not to be had in time.
+fn lock(session: &mut Psql, tables: &[String]) -> Result<bool> {
+    session.execute(&format!("SET LOCAL lock_timeout = {}", LOCK_WAIT.as_millis()))?;
+    for some in tables.chunks(LOCKED_AT_ONCE) {
+        let names: Vec<_> = some.iter().map(|name| format!("ONLY {name}")).collect();
+        match session.execute(&format!("LOCK TABLE {} IN ACCESS SHARE MODE", names.join(", "))) {
+            Ok(()) => {}
+            Err(_) if session.last_sqlstate().is_some_and(|state| LOCK_FAILED.contains(&state)) => {
+                return Ok(false);
+            }
+            Err(error) => return Err(error.context("the tables could not be locked before the dump")),
+        }
+    }
+    Ok(true)
+}
+
+#[derive(Deserialize)]
+struct Table {
+    name: String,
+}
+
+const NAME: &str = "quote_ident(n.nspname) || '.' || quote_ident(c.relname)";
+
+/// The tables whose files are not those that the transaction's snapshot shows, or that are gone: the first few.
+///
+/// `pg_class` is read by the snapshot, `pg_relation_filenode` by the present. The present is what this session knows of it:
+/// it takes notice of changes whenever it locks a relation that it does not hold, so the query locks one that nothing else
+/// here needs, and gives that lock up again for the next time.
+pub(super) fn replaced(session: &mut Psql) -> Result<Vec<String>> {
+    session.execute("SAVEPOINT present")?;
+    let found: Vec<Table> = session.query(&format!(
+        "SELECT {NAME} AS name FROM (SELECT count(*) FROM pg_catalog.pg_ts_template) notice, {TABLES} \
+         AND c.relfilenode <> 0 AND c.relfilenode IS DISTINCT FROM pg_catalog.pg_relation_filenode(c.oid) \
+         ORDER BY c.oid LIMIT 5"
+    ))?;
+    session.execute("ROLLBACK TO SAVEPOINT present")?;
+    Ok(found.into_iter().map(|table| table.name).collect())
+}
