@@ -10,6 +10,7 @@ mod globals;
 mod hints;
 pub mod psql;
 pub mod restore;
+mod settings;
 mod tap;
 
 use std::{
@@ -19,7 +20,8 @@ use std::{
 };
 
 pub use detail::{
-    Database, Detail, Extension, Grant, LargeObjectCount, Role, SchemaObject, Sequence, Setting,
+    Database, Detail, Extension, Grant, LargeObjectCount, Role, RoutedTable, SchemaObject, Sequence,
+    ServerSetting, Setting,
 };
 
 use self::{
