@@ -1,6 +1,7 @@
 //! Putting a database back: a new or empty database like the original, `pg_restore` fed straight from the repository,
 //! and afterwards the rows counted and compared with the manifest.
 
+mod partitions;
 mod preflight;
 mod roles;
 mod target;
