@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    DUMP, Database, Detail, Extension, LargeObjectCount, Postgres, SchemaObject, Sequence,
-    archive::ArchiveSummary, clients::Client, discover::Server, hints, psql::Psql, tap::ArchiveTap,
+    DUMP, Database, Detail, Extension, LargeObjectCount, Postgres, RoutedTable, SchemaObject, Sequence,
+    archive::ArchiveSummary, clients::Client, discover::Server, hints, psql::Psql, settings, tap::ArchiveTap,
 };
 use crate::{
     error::{Error, Result},
@@ -46,6 +46,7 @@ pub(super) fn dump(
     cancel: &Cancel,
 ) -> Result<Manifest> {
     let (client, connection) = source.tools(server)?;
+    let connection = connection.for_reading();
     let mut manifest = Manifest::begin(&source.name, database, "postgres");
     let mut session = Psql::connect(client, &connection, database, cancel)?;
     let snapshot = export_snapshot(&mut session, server, &mut manifest, || {
@@ -53,6 +54,9 @@ pub(super) fn dump(
     })?;
     let described: Database = session.query_one(&database_query(server))?;
     let extensions: Vec<Extension> = session.query(EXTENSIONS)?;
+    settings::require_settings(&mut session)?;
+    let server_settings = settings::settings(&mut session)?;
+    let via_root = client.major >= 11 && settings::rows_may_move(&mut session, server.major)?;
 
     let mut command = connection
         .command(client.tool("pg_dump"))
@@ -61,13 +65,14 @@ pub(super) fn dump(
         .arg(format!("--lock-wait-timeout={}", source.idle_timeout.as_millis()))
         .arg("--dbname")
         .arg(connection.conninfo(database)?)
-        // What these are at the server or the role must not change the bytes of the same rows.
-        .env("PGOPTIONS", "-c timezone=UTC -c bytea_output=hex -c lc_monetary=C")
         .item(source.item_name(database))
         .idle_timeout(source.idle_timeout)
         .cancel(cancel);
     if CONVERTIBLE.contains(&described.encoding.as_str()) {
         command = command.arg("--encoding=UTF8");
+    }
+    if via_root {
+        command = command.arg("--load-via-partition-root");
     }
     let mut tap = ArchiveTap::new(command.spawn_output()?);
     let stored = sink.store(DUMP, &mut tap).map_err(hints::explain)?;
@@ -96,6 +101,9 @@ pub(super) fn dump(
     manifest.tools.push(Tool { name: "pg_dump".to_owned(), version: client.version_text.clone() });
     manifest.files.push(File { path: DUMP.to_owned(), bytes: stored.bytes });
     describe(&mut manifest, summary, described, extensions);
+    if let Some(detail) = &mut manifest.postgres {
+        detail.server_settings = server_settings;
+    }
     Ok(manifest)
 }
 
@@ -236,6 +244,7 @@ fn describe(
         },
         schema_digest: summary.schema_digest,
         schema_objects,
+        routed: RoutedTable::all(&summary.toc),
         ..Detail::default()
     });
 }
