@@ -49,14 +49,15 @@ pub(super) fn dump(
     let connection = connection.for_reading();
     let mut manifest = Manifest::begin(&source.name, database, "postgres");
     let mut session = Psql::connect(client, &connection, database, cancel)?;
+    // Before there is a snapshot: what changes between the snapshot and pg_dump's locks may be missing.
+    settings::require_settings(&mut session)?;
+    let server_settings = settings::settings(&mut session)?;
+    let via_root = client.major >= 11 && settings::rows_may_move(&mut session, server.major)?;
     let snapshot = export_snapshot(&mut session, server, &mut manifest, || {
         Psql::connect(client, &connection, database, cancel)
     })?;
     let described: Database = session.query_one(&database_query(server))?;
     let extensions: Vec<Extension> = session.query(EXTENSIONS)?;
-    settings::require_settings(&mut session)?;
-    let server_settings = settings::settings(&mut session)?;
-    let via_root = client.major >= 11 && settings::rows_may_move(&mut session, server.major)?;
 
     let mut command = connection
         .command(client.tool("pg_dump"))

@@ -28,7 +28,7 @@ const UTC: [&str; 12] = [
     "Etc/Greenwich",
 ];
 
-/// The settings in effect, and whether the database has columns that they matter for. The numbers are those of `bytea`,
+/// The settings in effect, and whether the database has columns for which a wrong one matters. The numbers are those of `bytea`,
 /// `money` and their arrays, and the first that a user's object can have.
 const IN_EFFECT: &str = "WITH RECURSIVE shown(base, type) AS ( \
         SELECT oid, oid FROM pg_catalog.pg_type WHERE oid IN (17, 790) \
@@ -38,8 +38,10 @@ const IN_EFFECT: &str = "WITH RECURSIVE shown(base, type) AS ( \
     SELECT pg_catalog.current_setting('TimeZone') AS timezone, \
         pg_catalog.current_setting('bytea_output') AS bytea_output, \
         pg_catalog.current_setting('lc_monetary') AS lc_monetary, \
-        EXISTS (SELECT FROM used WHERE base = 17) AS has_bytea, \
-        EXISTS (SELECT FROM used WHERE base = 790) AS has_money";
+        pg_catalog.current_setting('bytea_output') <> 'hex' \
+            AND EXISTS (SELECT FROM used WHERE base = 17) AS has_bytea, \
+        pg_catalog.current_setting('lc_monetary') NOT IN ('C', 'POSIX') \
+            AND EXISTS (SELECT FROM used WHERE base = 790) AS has_money";
 
 #[derive(Debug, Deserialize)]
 struct InEffect {
@@ -57,10 +59,10 @@ impl InEffect {
         if !UTC.iter().any(|name| name.eq_ignore_ascii_case(&self.timezone)) {
             wrong.push(("timezone", self.timezone.as_str(), "UTC"));
         }
-        if self.has_bytea && self.bytea_output != "hex" {
+        if self.has_bytea {
             wrong.push(("bytea_output", self.bytea_output.as_str(), "hex"));
         }
-        if self.has_money && !matches!(self.lc_monetary.as_str(), "C" | "POSIX") {
+        if self.has_money {
             wrong.push(("lc_monetary", self.lc_monetary.as_str(), "C"));
         }
         wrong
