@@ -47,7 +47,9 @@ pub(in crate::drill) struct Needs {
     shared: Vec<String>,
     session: Vec<String>,
     parameters: BTreeMap<String, String>,
+    /// Locks of all sessions together, and for each connection at the source.
     locks: u64,
+    locks_of_connection: u64,
 }
 
 impl Needs {
@@ -83,7 +85,8 @@ impl Needs {
             session: libraries(value("session_preload_libraries").unwrap_or_default()),
             shared,
             parameters,
-            locks: locks(detail, manifest.objects.len(), jobs).max(recorded).min(MOST_LOCKS / CONNECTIONS),
+            locks: locks(detail, manifest.objects.len(), jobs),
+            locks_of_connection: LOCKS_OF_CONNECTION.max(recorded),
         }
     }
 
@@ -114,7 +117,11 @@ impl Needs {
                 settings.insert(name.to_owned(), list.join(","));
             }
         }
-        settings.insert("max_locks_per_transaction".to_owned(), self.locks.to_string());
+        let connections =
+            configured.get("max_connections").and_then(|text| text.parse().ok()).unwrap_or(CONNECTIONS);
+        let locks = self.locks.div_ceil(connections.max(1)) + LOCKS_OF_CONNECTION;
+        let locks = locks.max(self.locks_of_connection.min(MOST_LOCKS / connections.max(1)));
+        settings.insert("max_locks_per_transaction".to_owned(), locks.to_string());
         settings.extend(configured.iter().map(|(name, value)| (name.clone(), value.clone())));
         if settings.contains_key("shared_preload_libraries") {
             // Extensions must not work on their own: with no place for a worker, no scheduler starts that would run the
@@ -125,12 +132,12 @@ impl Needs {
     }
 }
 
-/// Locks for each connection: a dump holds one for each table, view and sequence until it ends, a restore fewer. Rounded, so
+/// Locks of all sessions together: a dump holds one for each table, view and sequence until it ends, a restore fewer. Rounded, so
 /// that most databases need the same.
 fn locks(detail: &Detail, tables: usize, jobs: usize) -> u64 {
     let objects = detail.schema_objects.len().max(tables) as u64;
     let each = objects.saturating_mul(2).checked_next_power_of_two().unwrap_or(MOST_LOCKS).max(LOCKS);
-    each.saturating_mul(jobs as u64).min(MOST_LOCKS) / CONNECTIONS + LOCKS_OF_CONNECTION
+    each.saturating_mul(jobs as u64).min(MOST_LOCKS)
 }
 
 /// The libraries of a list that may be loaded. A name with a path is of that machine alone.
@@ -230,11 +237,22 @@ mod tests {
 
     #[test]
     fn locks_grow_with_the_database_in_steps() {
-        let of = |tables: usize, jobs| locks(&Detail::default(), tables, jobs) * CONNECTIONS;
+        let of = |tables: usize, jobs| locks(&Detail::default(), tables, jobs);
         assert!(of(15_000, 1) > 15_000 && of(15_000, 4) > 4 * 15_000);
         assert_eq!(of(3, 1), of(500, 1));
-        assert!(of(usize::MAX, 64) < 9 << 20);
+        assert_eq!(of(usize::MAX, 64), MOST_LOCKS);
         let recorded = Needs::of(&manifest(&[("max_locks_per_transaction", "2000")], &[]), 1);
-        assert_eq!(recorded.locks, 2000);
+        let client =
+            Client { dir: PathBuf::from("/nonexistent"), major: 15, version_text: "15.3".to_owned() };
+        let mut configured = BTreeMap::new();
+        let of = |needs: &Needs, configured: &BTreeMap<String, String>| {
+            needs.settings(&client, configured).0["max_locks_per_transaction"].clone()
+        };
+        assert_eq!(of(&recorded, &configured), "2000");
+        assert_eq!(of(&Needs::of(&manifest(&[], &[]), 1), &configured), "75");
+        configured.insert("max_connections".to_owned(), "10".to_owned());
+        assert_eq!(of(&Needs::of(&manifest(&[], &[]), 1), &configured), "167");
+        configured.insert("max_locks_per_transaction".to_owned(), "10".to_owned());
+        assert_eq!(of(&recorded, &configured), "10");
     }
 }
