@@ -3,11 +3,12 @@
 use std::{fs, os::unix::fs::PermissionsExt, process::Child, thread, time::Duration};
 
 use rustix::process::Signal;
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{
     common::{
-        ConfigBuilder, PgOptions, PgServer, PgVersion, Tool,
+        Config, ConfigBuilder, PgOptions, PgServer, PgVersion, Tool,
         postgres::answers,
         process::{as_unprivileged, spawn_bound, unprivileged},
         program::quoted,
@@ -99,7 +100,7 @@ fn a_pooler_that_drops_options_changes_no_digest() {
 
     let of_server = backup(&beside);
     let report = try_backup(&through, &[]).expect_code(3).json();
-    let of = |config, report, table: &str, name: &str| {
+    let of = |config: &Config, report: &Value, table: &str, name: &str| {
         let manifest = manifest_of(config, name, snapshot_of(report, name));
         digest(&manifest, "public", table).to_owned()
     };

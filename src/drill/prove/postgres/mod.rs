@@ -9,6 +9,8 @@ mod tables;
 
 use std::{collections::BTreeMap, path::PathBuf, time::Instant};
 
+pub(in crate::drill) use self::needs::Needs;
+
 use super::{
     Database, Fault, Proof, Proven, Setup, compare, free_name, inflict, of_restore, require_digested,
     require_understood, scratch_server, scratch_source, sink::Nowhere,
@@ -37,8 +39,6 @@ use crate::{
 
 /// The database from which others are created and dropped.
 const MAINTENANCE: &str = "tik_backup_drill_maintenance";
-
-pub(in crate::drill) use self::needs::Needs;
 
 /// A scratch server with the roles of the source.
 pub(in crate::drill) struct Scratch {
