@@ -130,6 +130,9 @@ impl Restore<'_> {
         }
         let is_chosen = |id: i32| ids.as_ref().is_none_or(|ids| ids.contains(&id));
         let mut chosen: Vec<TocEntry> = toc.iter().filter(|e| is_chosen(e.dump_id)).cloned().collect();
+        if ids.is_some() {
+            partitions::require_roots(&chosen)?;
+        }
         let mut notes = Vec::new();
         if !server.superuser && chosen.iter().any(preflight::is_extension_comment) {
             // It comes with the extension itself; only a superuser can set it again.

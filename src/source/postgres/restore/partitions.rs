@@ -3,9 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::source::postgres::{
-    archive::{TocEntry, routes},
-    psql::quote_ident,
+use crate::{
+    error::{Error, Result},
+    source::postgres::{
+        archive::{TocEntry, routes},
+        psql::quote_ident,
+    },
 };
 
 /// Schema and name.
@@ -59,6 +62,25 @@ impl Partitions {
             })
             .collect()
     }
+}
+
+/// Fails if partitions are chosen whose rows are loaded by way of a table that is not.
+pub(super) fn require_roots(chosen: &[TocEntry]) -> Result<()> {
+    for routed in routes(chosen) {
+        let is_root = |entry: &TocEntry| {
+            entry.desc == "TABLE"
+                && entry.tag == routed.into_name
+                && entry.namespace.as_deref().unwrap_or_default() == routed.into_schema
+        };
+        if !chosen.iter().any(is_root) {
+            return Err(Error::usage(format!(
+                "the rows of {}.{} can only be restored into the partitioned table {}.{}",
+                routed.schema, routed.name, routed.into_schema, routed.into_name
+            ))
+            .hint(format!("restore that table: --table {}.{}", routed.into_schema, routed.into_name)));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
