@@ -134,6 +134,10 @@ impl From<Error> for Fault {
         {
             return cannot(text, hint);
         }
+        // MySQL's word for a table in memory or on a full disk, and PostgreSQL's for an extension: a name stands in between.
+        if text.contains("The table '") && text.contains("' is full") {
+            return cannot(text, ROOM);
+        }
         let extension = text.contains("extension \"") && text.contains("\" is not available");
         let mut signs = POSTGRES.iter().chain(&MYSQL).chain(&SYSTEM);
         let found = signs.find(|(sign, _)| text.contains(sign)).map(|(_, hint)| *hint);

@@ -53,18 +53,21 @@ fn sequences(manifest: &Manifest) -> BTreeSet<Name> {
     all.map(|sequence| (sequence.schema.clone(), sequence.name.clone())).collect()
 }
 
+/// The entries of one kind with such definitions.
+fn names(toc: &[TocEntry], desc: &str, wanted: impl Fn(&str) -> bool) -> BTreeSet<Name> {
+    let entries = toc.iter().filter(|entry| entry.desc == desc && wanted(&entry.defn));
+    entries.map(|entry| (entry.namespace.clone().unwrap_or_default(), entry.tag.clone())).collect()
+}
+
 /// Takes out of what was restored the empty tables and unused sequences that a standby did not dump: it has the definition of
 /// what is unlogged, and not its content.
 fn forget_unlogged(stored: &Manifest, restored: &mut Manifest, toc: &[TocEntry], notes: &mut Vec<String>) {
-    let of = |desc: &str, wanted: &dyn Fn(&TocEntry) -> bool| -> BTreeSet<Name> {
-        let entries = toc.iter().filter(|entry| entry.desc == desc && wanted(entry));
-        entries.map(|e| (e.namespace.clone().unwrap_or_default(), e.tag.clone())).collect()
-    };
-    let (data, set) = (of("TABLE DATA", &|_| true), of("SEQUENCE SET", &|_| true));
-    let tables = of("TABLE", &|entry| entry.defn.starts_with("CREATE UNLOGGED TABLE "));
+    let data = names(toc, "TABLE DATA", |_| true);
+    let set = names(toc, "SEQUENCE SET", |_| true);
+    let tables = names(toc, "TABLE", |defn| defn.starts_with("CREATE UNLOGGED TABLE "));
     // That of an identity column is as its table is.
-    let counters = of("SEQUENCE", &|entry| {
-        entry.defn.starts_with("CREATE UNLOGGED SEQUENCE ") || entry.defn.contains(" AS IDENTITY (")
+    let counters = names(toc, "SEQUENCE", |defn| {
+        defn.starts_with("CREATE UNLOGGED SEQUENCE ") || defn.contains(" AS IDENTITY (")
     });
     let before = restored.objects.len();
     restored.objects.retain(|object| {
