@@ -119,7 +119,7 @@ fn inflict(damage: Option<&str>, run: impl FnOnce(&str) -> Result<()>) -> Result
     damage.map_or(Ok(()), run).map_err(Fault::Cannot)
 }
 
-/// A restore's error in a drill. What it advises is meant for somebody who restores (drop this database, use that option) and would
+/// A restore's error in a drill. What it advises is meant for the user of a restore (drop this database, use that option) and would
 /// be dangerous here: the database has the name of the source's.
 fn of_restore(error: Error) -> Fault {
     Fault::from(Error::new(error.kind(), error.summary()))
