@@ -170,6 +170,45 @@ install_postgresql_18() {
     ln -sfnr "$found" "$TIK_BACKUP_TOOLS/pg18"
 }
 
+# ensure_postgresql_extensions: extensions that a server must load when it starts.
+ensure_postgresql_extensions() {
+    ensure_postgresql_15 && with_tools_lock ensure_apt postgresql-15-cron postgresql-15-pgaudit
+}
+
+# ensure_pgbouncer: a connection pooler, unpacked beside the system and not installed: its package would start a service.
+ensure_pgbouncer() {
+    export TIK_BACKUP_TEST_PGBOUNCER=$TIK_BACKUP_TOOLS/pgbouncer/run
+    [ -x "$TIK_BACKUP_TEST_PGBOUNCER" ] || with_tools_lock install_pgbouncer
+}
+
+install_pgbouncer() {
+    local folder=$TIK_BACKUP_TOOLS/pgbouncer package libraries
+    [ ! -x "$TIK_BACKUP_TEST_PGBOUNCER" ] || return 0
+    command -v apt-get >/dev/null || {
+        warn "missing: pgbouncer (no apt-get here)"
+        return 1
+    }
+    apt_update || return 1
+    say "installing pgbouncer into $folder"
+    rm -rf "$folder"
+    mkdir -p "$folder" || return 1
+    # As root apt wants to download as a user of its own, to whom the folder may be closed.
+    (cd "$folder" && quietly apt-get -qq -o APT::Sandbox::User=root download pgbouncer libc-ares2 libevent-2.1-7) ||
+        return 1
+    for package in "$folder"/*.deb; do
+        dpkg -x "$package" "$folder" || return 1
+    done
+    rm -f "$folder"/*.deb
+    libraries=$(find "$folder/usr/lib" -name 'libevent-2.1.so*' -printf '%h\n' -quit)
+    printf '#!/bin/sh\nLD_LIBRARY_PATH=%q exec %q "$@"\n' "$libraries" "$folder/usr/sbin/pgbouncer" >"$folder/run"
+    chmod 755 "$folder/run"
+    quietly "$folder/run" -V || {
+        warn "pgbouncer was fetched but does not run"
+        rm -rf "$folder"
+        return 1
+    }
+}
+
 # ensure_restic: the one of Debian 12 (0.14), the oldest that must read our repositories.
 ensure_restic() {
     export TIK_BACKUP_TEST_RESTIC=/usr/bin/restic
@@ -525,6 +564,8 @@ ensure_test_tools() {
     fi
     need "PostgreSQL 15" ensure_postgresql_15
     need "PostgreSQL 18" ensure_postgresql_18
+    need "pg_cron and pgaudit" ensure_postgresql_extensions
+    need "pgbouncer" ensure_pgbouncer
     need "restic 0.14" ensure_restic
     need "the newest restic" ensure_restic_new
     need "MariaDB" ensure_mariadb

@@ -1,9 +1,32 @@
 //! `[drill]`: where and how restores are proven.
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-use super::reader::Reader;
+use toml::de::DeValue;
 
+use super::{
+    document::type_of,
+    reader::{Reader, text_fault},
+};
+
+/// Parameters by which drills reach a scratch server and learn from it.
+const OURS: [&str; 15] = [
+    "config_file",
+    "data_directory",
+    "event_triggers",
+    "external_pid_file",
+    "hba_file",
+    "ident_file",
+    "lc_messages",
+    "listen_addresses",
+    "log_destination",
+    "log_line_prefix",
+    "logging_collector",
+    "port",
+    "unix_socket_directories",
+    "unix_socket_group",
+    "unix_socket_permissions",
+];
 const GIB: u64 = 1 << 30;
 /// How long a drill that chooses its items itself goes on beginning new ones.
 const MAX_DURATION: Duration = Duration::from_secs(6 * 3600);
@@ -30,6 +53,8 @@ pub struct DrillConfig {
     pub sample: u8,
     /// Size in bytes; see `sample`.
     pub sample_over: u64,
+    /// Settings of scratch servers of PostgreSQL, besides those that the source is known to have.
+    pub postgres_settings: BTreeMap<String, String>,
 }
 
 impl Default for DrillConfig {
@@ -43,6 +68,7 @@ impl Default for DrillConfig {
             mongod: None,
             sample: 100,
             sample_over: SAMPLE_OVER,
+            postgres_settings: BTreeMap::new(),
         }
     }
 }
@@ -68,6 +94,58 @@ pub(super) fn read(mut reader: Reader<'_>) -> DrillConfig {
     if let Some(size) = reader.size("sample_over", 0..=u64::MAX) {
         drill.sample_over = size;
     }
+    let mut postgres = reader.table("postgres");
+    let settings = postgres.table("settings");
+    for (name, _, value) in settings.entries() {
+        read_setting(&settings, name, name, value, &mut drill.postgres_settings);
+    }
+    postgres.finish();
     reader.finish();
     drill
+}
+
+/// Reads a setting, or the settings of an extension: `pgaudit.log = "none"` without quotes is a table `pgaudit`. Problems are
+/// noted at `key`, which stands in the file.
+fn read_setting(
+    reader: &Reader<'_>,
+    key: &str,
+    name: &str,
+    value: &DeValue<'_>,
+    settings: &mut BTreeMap<String, String>,
+) {
+    if let Some(table) = value.as_table() {
+        for (inner, value) in table.iter() {
+            let whole = format!("{name}.{}", inner.get_ref());
+            read_setting(reader, key, &whole, value.get_ref(), settings);
+        }
+        return;
+    }
+    let text = value.as_str().map(str::to_owned);
+    let text = text.or_else(|| value.as_integer().map(ToString::to_string));
+    let text = text.or_else(|| value.as_bool().map(|on| if on { "on" } else { "off" }.to_owned()));
+    let lower = name.to_ascii_lowercase();
+    match text {
+        _ if !is_parameter(name) => reader.problem(key, "is not the name of a parameter of PostgreSQL"),
+        _ if OURS.contains(&lower.as_str()) => {
+            reader.problem(key, &format!("{name} cannot be set: drills need it as it is"));
+        }
+        None => {
+            reader.problem(key, &format!("must be a string, a number, true or false, not {}", type_of(value)))
+        }
+        // An empty value is one: no libraries, for example.
+        Some(text) if !text.is_empty() && text_fault(&text).is_some() => {
+            reader.problem(key, text_fault(&text).unwrap_or_default());
+        }
+        Some(text) => {
+            settings.insert(lower, text);
+        }
+    }
+}
+
+/// Whether a parameter can have this name: words of letters, digits, `_` and `$`, with dots between them.
+fn is_parameter(name: &str) -> bool {
+    name.split('.').all(|word| {
+        word.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'$')
+    })
 }

@@ -164,7 +164,8 @@ impl Daemon {
         }
     }
 
-    fn log_file(&self) -> PathBuf {
+    /// What it writes, its tools included.
+    pub(super) fn log_file(&self) -> PathBuf {
         self.dir.join("server.log")
     }
 

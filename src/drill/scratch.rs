@@ -1,7 +1,9 @@
 //! A throwaway PostgreSQL server: on a Unix socket only, fast rather than safe, gone with whoever started it.
 
 use std::{
+    collections::BTreeMap,
     fs,
+    io::{Read, Seek, SeekFrom},
     path::{Path, PathBuf},
 };
 
@@ -25,7 +27,7 @@ pub const SUPERUSER: &str = "postgres";
 /// The number in the socket's name; no port is opened.
 const PORT: u16 = 5432;
 /// What may be lost in a crash is thrown away anyway. No port is opened.
-const SETTINGS: [&str; 13] = [
+const SETTINGS: [&str; 14] = [
     "listen_addresses=",
     "wal_level=minimal",
     "max_wal_senders=0",
@@ -38,8 +40,13 @@ const SETTINGS: [&str; 13] = [
     "synchronous_commit=off",
     "logging_collector=off",
     "log_destination=stderr",
+    // With the SQLSTATE of what is refused: `pg_restore` does not tell it.
+    "log_line_prefix=%m [%p] %e ",
     "unix_socket_permissions=0700",
 ];
+
+/// The end of the log, in bytes, in which refused statements are looked for.
+const LOG_END: u64 = 1 << 20;
 
 /// The newest installation that has a server.
 pub fn newest_server(clients: &Clients) -> Result<&Client> {
@@ -63,6 +70,7 @@ pub fn newest_server(clients: &Clients) -> Result<&Client> {
 pub struct PostgresServer {
     client: Client,
     superuser: String,
+    settings: BTreeMap<String, String>,
     daemon: Daemon,
 }
 
@@ -71,14 +79,20 @@ impl PostgresServer {
     /// the socket is let in as anybody; only the server's user and root may. As root, the server runs as `postgres`,
     /// else as `nobody`, who must be able to reach `dir`. Fails with the last lines of the server's log.
     pub fn start(client: &Client, dir: &Path, cancel: &Cancel) -> Result<Self> {
-        Self::start_as(client, dir, SUPERUSER, cancel)
+        Self::start_with(client, dir, SUPERUSER, BTreeMap::new(), cancel)
     }
 
-    /// As [`Self::start`], with a first superuser of another name.
-    pub fn start_as(client: &Client, dir: &Path, superuser: &str, cancel: &Cancel) -> Result<Self> {
+    /// As [`Self::start`], with a first superuser of another name and further settings.
+    pub fn start_with(
+        client: &Client,
+        dir: &Path,
+        superuser: &str,
+        settings: BTreeMap<String, String>,
+        cancel: &Cancel,
+    ) -> Result<Self> {
         // SIGQUIT is PostgreSQL's immediate shutdown: it ends its own children too.
         let daemon = Daemon::new(dir, Signal::QUIT, Network::None)?;
-        let mut server = Self { client: client.clone(), superuser: superuser.to_owned(), daemon };
+        let mut server = Self { client: client.clone(), superuser: superuser.to_owned(), settings, daemon };
         Daemon::require_short(&server.socket_dir().join(format!(".s.PGSQL.{PORT}")))?;
         server.daemon.create_dir(&server.socket_dir())?;
         server.daemon.create_dir(&server.data_dir())?;
@@ -128,6 +142,23 @@ impl PostgresServer {
         self.daemon.stop(Signal::INT)
     }
 
+    /// Where its log ends now; see [`Self::refused_since`].
+    pub(super) fn log_end(&self) -> u64 {
+        fs::metadata(self.daemon.log_file()).map_or(0, |log| log.len())
+    }
+
+    /// What it has refused since its log ended there: SQLSTATE and message. The messages are those that its clients show.
+    pub(super) fn refused_since(&self, end: u64) -> Vec<(String, String)> {
+        let Ok(mut log) = fs::File::open(self.daemon.log_file()) else { return Vec::new() };
+        let start = end.max(self.log_end().saturating_sub(LOG_END));
+        let mut text = Vec::new();
+        let read = log.seek(SeekFrom::Start(start)).and_then(|_| log.take(LOG_END).read_to_end(&mut text));
+        if read.is_err() {
+            return Vec::new();
+        }
+        String::from_utf8_lossy(&text).lines().filter_map(refused).collect()
+    }
+
     /// Whether it has ended.
     pub(super) fn is_dead(&self) -> bool {
         self.daemon.is_dead()
@@ -157,6 +188,9 @@ impl PostgresServer {
         for setting in SETTINGS {
             command.args(["-c", setting]);
         }
+        for (name, value) in &self.settings {
+            command.args(["-c".to_owned(), format!("{name}={value}")]);
+        }
         if self.client.major >= 17 {
             // Triggers that a login fires must not keep us out, nor do anything.
             command.args(["-c", "event_triggers=off"]);
@@ -172,6 +206,14 @@ impl PostgresServer {
         };
         self.daemon.start(command, ready, cancel)
     }
+}
+
+/// SQLSTATE and message of a line of the log that says that something was refused.
+fn refused(line: &str) -> Option<(String, String)> {
+    let (head, message) =
+        [" ERROR:  ", " FATAL:  ", " PANIC:  "].iter().find_map(|level| line.split_once(level))?;
+    let state = head.rsplit(' ').next().filter(|state| state.len() == 5)?;
+    Some((state.to_owned(), message.to_owned()))
 }
 
 #[cfg(test)]
@@ -197,6 +239,9 @@ mod tests {
         let mut session = server.session("postgres", &Cancel::new()).unwrap();
         let answer: Answer = session.query_one("SELECT 42 AS answer").unwrap();
         assert_eq!(answer.answer, 42);
+        let end = server.log_end();
+        session.execute("SELECT 1/0").unwrap_err();
+        assert_eq!(server.refused_since(end), [("22012".to_owned(), "division by zero".to_owned())]);
         let pid = server.daemon.id().unwrap();
         assert!(Path::new(&format!("/proc/{pid}")).exists());
         drop(session);

@@ -62,7 +62,7 @@ pub(super) struct Place {
     deaths: AtomicU32,
 }
 
-/// Servers are of one version, and have the roles of one snapshot.
+/// Servers are of one version, are started with the same settings, and have the roles of one snapshot.
 type Key = (String, Option<String>, String, String);
 
 /// All places.
@@ -86,9 +86,12 @@ pub(super) struct Job<'a> {
 
 impl Stage {
     /// The place for the server that a job needs.
-    pub(super) fn place(&self, job: &Job<'_>) -> Result<Arc<Place>, Fault> {
+    pub(super) fn place(&self, setup: &Setup<'_>, job: &Job<'_>) -> Result<Arc<Place>, Fault> {
         let version = match job.manifest.kind.as_str() {
-            "postgres" => postgres::version(job.manifest)?.to_string(),
+            "postgres" => {
+                let needs = postgres::Needs::of(job.manifest, setup.drill.jobs);
+                format!("{} {}", postgres::version(job.manifest)?, needs.key())
+            }
             "mysql" => {
                 let (flavour, version) = mysql::version(job.manifest)?;
                 let (major, minor) = version.line();
@@ -122,7 +125,7 @@ pub(super) fn prove(setup: &Setup<'_>, stage: &Stage, job: &Job<'_>) -> Proven {
     if !matches!(job.manifest.kind.as_str(), "postgres" | "mysql" | "mongodb") {
         return files::prove(setup, job.manifest, job.files, job.part);
     }
-    let place = stage.place(job)?;
+    let place = stage.place(setup, job)?;
     let deaths = place.deaths.load(Ordering::SeqCst);
     on_server(setup, &place, job).map_err(|fault| died(&place, deaths).unwrap_or(fault))
 }
@@ -215,7 +218,8 @@ fn start(setup: &Setup<'_>, job: &Job<'_>) -> Result<Running, Fault> {
             "postgres" => {
                 let major = postgres::version(job.manifest)?;
                 let globals = globals.map(|globals| (globals.manifest, globals.files));
-                Server::Postgres(postgres::Scratch::start(setup, major, globals)?)
+                let needs = postgres::Needs::of(job.manifest, setup.drill.jobs);
+                Server::Postgres(postgres::Scratch::start(setup, major, &needs, globals)?)
             }
             "mysql" => {
                 Server::Mysql(mysql::Scratch::start(setup, job.manifest, globals.map(|g| g.manifest))?)

@@ -95,6 +95,30 @@ impl PgServer {
         server
     }
 
+    /// Starts a hot standby of this server, with all that the server has by now.
+    ///
+    /// # Panics
+    /// With the standby's log if it does not start.
+    pub fn start_standby(&self) -> Self {
+        let dir = tempfile::Builder::new().prefix("tik-pg-").tempdir_in("/tmp").unwrap();
+        give(dir.path(), None, 0o755);
+        for name in ["socket", "data"] {
+            fs::create_dir(dir.path().join(name)).unwrap();
+            give(&dir.path().join(name), unprivileged(), if name == "socket" { 0o755 } else { 0o700 });
+        }
+        let mut standby = Self { version: self.version, child: None, port: self.port, tls: false, dir };
+        let mut copy = self.client("pg_basebackup");
+        copy.args(["--write-recovery-conf", "--wal-method=stream", "--checkpoint=fast", "--no-sync", "-D"]);
+        run_ok(as_unprivileged(copy.arg(standby.data_dir())), b"");
+        let conf = standby.data_dir().join("postgresql.conf");
+        let socket = format!("\nunix_socket_directories = '{}'\n", standby.socket_dir().display());
+        fs::write(&conf, fs::read_to_string(&conf).unwrap() + &socket).unwrap();
+        if let Err(log) = standby.launch() {
+            panic!("the standby did not start:\n{log}");
+        }
+        standby
+    }
+
     /// Starts the server process and waits until it accepts connections.
     fn launch(&mut self) -> Result<(), String> {
         let log = fs::File::create(self.dir.path().join("log")).unwrap();

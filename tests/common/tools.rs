@@ -39,6 +39,12 @@ pub enum Tool {
     Browser,
     /// Tries an interface against its description.
     Schemathesis,
+    /// The library of the extension pg_cron for PostgreSQL 15.
+    PgCron,
+    /// The library of the extension pgaudit for PostgreSQL 15.
+    PgAudit,
+    /// A connection pooler for PostgreSQL.
+    Pgbouncer,
     /// The folder of MongoDB's own `mongodump` and `mongorestore`. Nothing installs them, not even in CI.
     MongoTools,
 }
@@ -64,6 +70,9 @@ impl Tool {
             Self::Package => "the Debian package",
             Self::Browser => "a browser",
             Self::Schemathesis => "schemathesis",
+            Self::PgCron => "pg_cron",
+            Self::PgAudit => "pgaudit",
+            Self::Pgbouncer => "pgbouncer",
             Self::MongoTools => "mongodump and mongorestore",
         }
     }
@@ -94,6 +103,9 @@ impl Tool {
             Self::Schemathesis => {
                 ("TIK_BACKUP_TEST_SCHEMATHESIS", Some("schemathesis/bin/schemathesis"), None)
             }
+            Self::PgCron => ("TIK_BACKUP_TEST_PG_CRON", None, Some("/usr/lib/postgresql/15/lib/pg_cron.so")),
+            Self::PgAudit => ("TIK_BACKUP_TEST_PGAUDIT", None, Some("/usr/lib/postgresql/15/lib/pgaudit.so")),
+            Self::Pgbouncer => ("TIK_BACKUP_TEST_PGBOUNCER", Some("pgbouncer/run"), None),
             Self::MongoTools => ("TIK_BACKUP_TEST_MONGO_TOOLS", None, None),
         }
     }

@@ -19,6 +19,7 @@ mod site;
 #[allow(dead_code)]
 mod support;
 
+mod alarms;
 mod disasters;
 mod proofs;
 mod selftest;

@@ -13,6 +13,7 @@ mod globals;
 mod manifests;
 mod many;
 mod names;
+mod pooler;
 mod restore;
 mod retention;
 mod round_trip;

@@ -209,6 +209,28 @@ fn drills_have_defaults_and_proofs_may_be_without_limit() {
     assert_eq!(drill.dir.as_deref(), Some(Path::new("/etc/tik/scratch")));
     assert_eq!(drill.server_dirs, [Path::new("/a"), Path::new("/etc/tik/b")]);
     assert_eq!((drill.jobs, drill.min_free, drill.sample, drill.sample_over), (3, 2 << 30, 10, 1 << 40));
+    assert!(drill.postgres_settings.is_empty());
+}
+
+#[test]
+fn scratch_servers_of_postgresql_can_be_given_settings() {
+    let config = source(
+        "[drill.postgres]\nsettings = { Shared_Preload_Libraries = \"\", \"cron.database_name\" = \"a b\", pgaudit.log = \"none\", \
+         max_locks_per_transaction = 1000, jit = false }\n",
+    )
+    .unwrap();
+    let settings: Vec<_> =
+        config.drill.postgres_settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!(
+        settings,
+        [
+            ("cron.database_name", "a b"),
+            ("jit", "off"),
+            ("max_locks_per_transaction", "1000"),
+            ("pgaudit.log", "none"),
+            ("shared_preload_libraries", ""),
+        ]
+    );
 }
 
 #[test]

@@ -398,3 +398,20 @@ fn impossible_values_of_services_and_the_runbook_are_named() {
     }
     assert!(with("[systemd]\ndrill = \"sometimes\"\n").unwrap_err().to_string().contains("systemd.drill"));
 }
+
+#[test]
+fn settings_by_which_drills_reach_their_servers_are_refused() {
+    let settings = |text: &str| source(&format!("[drill.postgres]\nsettings = {{ {text} }}\n"));
+    one_problem(
+        settings("port = 1"),
+        "7: drill.postgres.settings.port: port cannot be set: drills need it as it is",
+    );
+    one_problem(
+        settings("\"a b\" = 1"),
+        "7: drill.postgres.settings.\"a b\": is not the name of a parameter of PostgreSQL",
+    );
+    one_problem(
+        settings("jit = [1]"),
+        "7: drill.postgres.settings.jit: must be a string, a number, true or false, not a list",
+    );
+}

@@ -119,6 +119,12 @@ fn inflict(damage: Option<&str>, run: impl FnOnce(&str) -> Result<()>) -> Result
     damage.map_or(Ok(()), run).map_err(Fault::Cannot)
 }
 
+/// A restore's error in a drill. What it advises is meant for the user of a restore (drop this database, use that option) and would
+/// be dangerous here: the database has the name of the source's.
+fn of_restore(error: Error) -> Fault {
+    Fault::from(Error::new(error.kind(), error.summary()))
+}
+
 /// A difference list of bounded length.
 fn listed(mut differences: Vec<String>) -> Vec<String> {
     let more = differences.len().saturating_sub(LISTED);

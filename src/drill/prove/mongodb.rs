@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Instant};
 
 use mongodb::bson::Document;
 
-use super::{Database, Fault, Proof, Proven, Setup, compare, inflict, sink::Nowhere};
+use super::{Database, Fault, Proof, Proven, Setup, compare, inflict, of_restore, sink::Nowhere};
 use crate::{
     config::{DrillConfig, MongodbConfig, MongodbConsistency, Patterns, Secret, SecretFile, SourceKind},
     drill::{ScratchDir, mongodb::MongodbServer},
@@ -104,7 +104,8 @@ impl Scratch {
         let target = Target { params, database: name.to_owned() };
         let options = Options::default();
         let done =
-            restore::restore(manifest, files, &target, &options, setup.cancel, &|text| (setup.notice)(text))?;
+            restore::restore(manifest, files, &target, &options, setup.cancel, &|text| (setup.notice)(text))
+                .map_err(of_restore)?;
         let restore = begin.elapsed();
         inflict(damage, |json| {
             let invalid = |e: serde_json::Error| Error::failed("not a command").because(&e);

@@ -7,6 +7,7 @@ use std::{
     sync::Arc,
 };
 
+use super::settings;
 use crate::{
     config::Secret,
     error::{Error, Result},
@@ -142,6 +143,14 @@ impl Connection {
             Some(dir) => command.private(Arc::clone(dir)),
             None => command,
         }
+    }
+
+    /// For sessions that read rows: with the settings that the text of rows depends on.
+    #[must_use]
+    pub(super) fn for_reading(mut self) -> Self {
+        self.env.push(("PGOPTIONS", settings::OPTIONS.to_owned()));
+        self.env.push(("PGTZ", settings::TIME_ZONE.to_owned()));
+        self
     }
 
     /// The value for `--dbname` that opens exactly this database, whatever characters its name has.

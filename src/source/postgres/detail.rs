@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::archive::{TocEntry, routes};
 use crate::stream::digest::Digest128;
 
 /// PostgreSQL's part of a manifest.
@@ -34,6 +35,54 @@ pub struct Detail {
     /// Are the roles' passwords in `@globals`?
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role_passwords: Option<bool>,
+    /// Partitions whose rows are loaded by way of another table.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routed: Vec<RoutedTable>,
+    /// Settings of the server that a server needs on which this is to be restored.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub server_settings: Vec<ServerSetting>,
+}
+
+/// A partition whose rows are loaded by way of another table: which partition they end up in may differ between servers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoutedTable {
+    /// Schema.
+    pub schema: String,
+    /// Name.
+    pub name: String,
+    /// Schema of the table that the rows are loaded into.
+    pub into_schema: String,
+    /// Its name.
+    pub into_name: String,
+    /// Were its rows digested without regard to the order of their columns?
+    #[serde(default)]
+    pub by_column: bool,
+}
+
+impl RoutedTable {
+    /// Those of a dump.
+    pub(super) fn all(toc: &[TocEntry]) -> Vec<Self> {
+        let routes = routes(toc).into_iter();
+        routes
+            .map(|r| Self {
+                schema: r.schema,
+                name: r.name,
+                into_schema: r.into_schema,
+                into_name: r.into_name,
+                by_column: r.by_column,
+            })
+            .collect()
+    }
+}
+
+/// A setting of the server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerSetting {
+    /// Name of the parameter.
+    pub name: String,
+    /// Its value, of the few whose values are recorded: others may be secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
 }
 
 /// What is needed to create a database like the original.

@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 
 use super::{
-    DUMP, Database, Detail, Extension, LargeObjectCount, Postgres, SchemaObject, Sequence,
+    DUMP, Database, Detail, Extension, LargeObjectCount, Postgres, RoutedTable, SchemaObject, Sequence,
     archive::ArchiveSummary,
     clients::Client,
     connect::Connection,
@@ -12,6 +12,7 @@ use super::{
     inventory::Inventory,
     moment::{self, Used},
     psql::Psql,
+    settings,
     tap::ArchiveTap,
 };
 use crate::{
@@ -58,9 +59,14 @@ pub(super) fn dump(
     cancel: &Cancel,
 ) -> Result<Manifest> {
     let (client, connection) = source.tools(server)?;
+    let connection = connection.for_reading();
     let mut manifest = Manifest::begin(&source.name, database, "postgres");
     let mut session = Psql::connect(client, &connection, database, cancel)?;
-    let dumping = Dumping { source, server, client, connection: &connection, database, cancel };
+    // Before there is a snapshot: what changes between the snapshot and pg_dump's locks may be missing.
+    settings::require_settings(&mut session)?;
+    let server_settings = settings::settings(&mut session)?;
+    let via_root = client.major >= 11 && settings::rows_may_move(&mut session, server.major)?;
+    let dumping = Dumping { source, server, client, connection: &connection, database, via_root, cancel };
     let (moment, begun) = moment::with_moment(&mut session, server, |session, moment| {
         dumping.begin(session, &moment.snapshot)
     })?;
@@ -95,6 +101,9 @@ pub(super) fn dump(
     manifest.tools.push(Tool { name: "pg_dump".to_owned(), version: client.version_text.clone() });
     manifest.files.push(File { path: DUMP.to_owned(), bytes: stored.bytes });
     describe(&mut manifest, summary, described, extensions);
+    if let Some(detail) = &mut manifest.postgres {
+        detail.server_settings = server_settings;
+    }
     Ok(manifest)
 }
 
@@ -105,6 +114,8 @@ struct Dumping<'a> {
     client: &'a Client,
     connection: &'a Connection,
     database: &'a str,
+    /// Rows are loaded through the root of their table, as they may belong to another partition on another server.
+    via_root: bool,
     cancel: &'a Cancel,
 }
 
@@ -146,7 +157,7 @@ impl Dumping<'_> {
     }
 
     fn command(&self, snapshot: &str, described: &Database) -> Result<Command> {
-        let command = self
+        let mut command = self
             .connection
             .command(self.client.tool("pg_dump"))
             .args(["--format=custom", "--compress=0", "--no-password"])
@@ -154,13 +165,16 @@ impl Dumping<'_> {
             .arg(format!("--lock-wait-timeout={}", self.source.idle_timeout.as_millis()))
             .arg("--dbname")
             .arg(self.connection.conninfo(self.database)?)
-            // What these are at the server or the role must not change the bytes of the same rows.
-            .env("PGOPTIONS", "-c timezone=UTC -c bytea_output=hex -c lc_monetary=C")
             .item(self.source.item_name(self.database))
             .idle_timeout(self.source.idle_timeout)
             .cancel(self.cancel);
-        let convertible = CONVERTIBLE.contains(&described.encoding.as_str());
-        Ok(if convertible { command.arg("--encoding=UTF8") } else { command })
+        if CONVERTIBLE.contains(&described.encoding.as_str()) {
+            command = command.arg("--encoding=UTF8");
+        }
+        if self.via_root {
+            command = command.arg("--load-via-partition-root");
+        }
+        Ok(command)
     }
 }
 
@@ -256,6 +270,7 @@ fn describe(
         },
         schema_digest: summary.schema_digest,
         schema_objects,
+        routed: RoutedTable::all(&summary.toc),
         ..Detail::default()
     });
 }

@@ -14,6 +14,7 @@ mod moment;
 mod passing;
 pub mod psql;
 pub mod restore;
+mod settings;
 mod tap;
 
 use std::{
@@ -23,7 +24,8 @@ use std::{
 };
 
 pub use detail::{
-    Database, Detail, Extension, Grant, LargeObjectCount, Role, SchemaObject, Sequence, Setting,
+    Database, Detail, Extension, Grant, LargeObjectCount, Role, RoutedTable, SchemaObject, Sequence,
+    ServerSetting, Setting,
 };
 
 use self::{

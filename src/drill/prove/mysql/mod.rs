@@ -6,8 +6,8 @@ mod globals;
 use std::{path::PathBuf, time::Instant};
 
 use super::{
-    Database, Fault, Proof, Proven, Setup, compare, free_name, inflict, require_digested, require_understood,
-    scratch_server, scratch_source, sink::Nowhere,
+    Database, Fault, Proof, Proven, Setup, compare, free_name, inflict, of_restore, require_digested,
+    require_understood, scratch_server, scratch_source, sink::Nowhere,
 };
 use crate::{
     config::{Host, MysqlConfig, SourceKind},
@@ -132,7 +132,8 @@ impl Scratch {
         let options = Options::default();
         restore::restore(manifest, files, &target, &self.clients, &options, setup.cancel, &|text| {
             (setup.notice)(text)
-        })?;
+        })
+        .map_err(of_restore)?;
         let restore = begin.elapsed();
         inflict(damage, |sql| self.query(setup, &format!("USE {}; {sql}", quote_ident(name))))?;
         let again = self.dump(setup, name, &Nowhere::default())?;

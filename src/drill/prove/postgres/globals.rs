@@ -23,6 +23,18 @@ impl Scratch {
         files: &dyn Files,
         damage: Option<&str>,
     ) -> Proven {
+        let end = self.server.log_end();
+        let proven = self.roles(setup, manifest, files, damage);
+        proven.map_err(|fault| fault.by_state(&self.server.refused_since(end), None))
+    }
+
+    fn roles(
+        &self,
+        setup: &Setup<'_>,
+        manifest: &Manifest,
+        files: &dyn Files,
+        damage: Option<&str>,
+    ) -> Proven {
         let begin = Instant::now();
         let script = text(files).map_err(|error| match error.summary().contains("UTF-8") {
             true => Fault::Cannot(error),

@@ -2,17 +2,18 @@
 
 mod definitions;
 mod globals;
+mod needs;
+mod prepared;
 mod roles;
+mod tables;
 
-use std::{
-    path::PathBuf,
-    sync::atomic::{AtomicU64, Ordering},
-    time::Instant,
-};
+use std::{collections::BTreeMap, path::PathBuf, time::Instant};
+
+pub(in crate::drill) use self::needs::Needs;
 
 use super::{
-    Database, Fault, Proof, Proven, Setup, compare, free_name, inflict, require_digested, require_understood,
-    scratch_server, scratch_source, sink::Nowhere,
+    Database, Fault, Proof, Proven, Setup, compare, free_name, inflict, of_restore, require_digested,
+    require_understood, scratch_server, scratch_source, sink::Nowhere,
 };
 use crate::{
     config::{Host, PostgresConfig, RolePasswords, SourceKind},
@@ -36,8 +37,6 @@ use crate::{
     },
 };
 
-/// The database into which stored definitions are loaded once more, to see how the server writes them.
-const AGAIN: &str = "tik_backup_drill_again";
 /// The database from which others are created and dropped.
 const MAINTENANCE: &str = "tik_backup_drill_maintenance";
 
@@ -49,8 +48,6 @@ pub(in crate::drill) struct Scratch {
     params: ConnectParams,
     ours: String,
     first_role: String,
-    /// How often definitions were loaded a second time.
-    loads: AtomicU64,
     dir: ScratchDir,
 }
 
@@ -97,6 +94,7 @@ impl Scratch {
     pub(in crate::drill) fn start(
         setup: &Setup<'_>,
         major: u32,
+        needs: &Needs,
         globals: Option<(&Manifest, &dyn Files)>,
     ) -> Result<Self, Fault> {
         let client = installation(&setup.dirs(), major).map_err(Fault::Cannot)?;
@@ -107,23 +105,62 @@ impl Scratch {
         let script = globals.and_then(|(_, files)| globals::text(files).ok()).unwrap_or_default();
         let first_role = roles::first_role(detail.and_then(|d| d.first_role.as_deref()), known, &script);
         let ours = free_name(known.iter().map(|role| role.name.as_str()).chain([first_role.as_str()]));
-        let dir = ScratchDir::new(setup.drill.dir.as_deref()).map_err(Fault::Cannot)?;
-        let server = PostgresServer::start_as(&client, dir.path(), &first_role, setup.cancel)
-            .map_err(|error| Fault::Cannot(error.context("a scratch server cannot be started")))?;
+        let (settings, lacking) = needs.settings(&client, &setup.drill.postgres_settings);
+        if !lacking.is_empty() {
+            (setup.notice)(&format!(
+                "the source's server loads libraries that PostgreSQL {major} does not have on this machine, and the scratch \
+                 server does without: {}",
+                lacking.join(", ")
+            ));
+        }
+        let (dir, server) = Self::server(setup, &client, &first_role, settings)?;
         let mut session = server.session("postgres", setup.cancel)?;
         session.execute(&format!("CREATE ROLE {} SUPERUSER LOGIN", quote_ident(&ours)))?;
         session.execute(&format!("CREATE DATABASE {MAINTENANCE}"))?;
         drop(session);
         let params = ConnectParams { user: Some(ours.clone()), ..server.params() };
-        Ok(Self { server, clients, params, ours, first_role, loads: AtomicU64::new(0), dir })
+        Ok(Self { server, clients, params, ours, first_role, dir })
+    }
+
+    /// Starts the server. One that does not start with the libraries of the source is started without them: most dumps can be
+    /// loaded all the same.
+    fn server(
+        setup: &Setup<'_>,
+        client: &Client,
+        first_role: &str,
+        mut settings: BTreeMap<String, String>,
+    ) -> Result<(ScratchDir, PostgresServer), Fault> {
+        let start = |settings: &BTreeMap<String, String>| -> Result<(ScratchDir, PostgresServer)> {
+            let dir = ScratchDir::new(setup.drill.dir.as_deref())?;
+            let server =
+                PostgresServer::start_with(client, dir.path(), first_role, settings.clone(), setup.cancel)
+                    .map_err(|error| error.context("a scratch server cannot be started"))?;
+            Ok((dir, server))
+        };
+        let error = match start(&settings) {
+            Ok(started) => return Ok(started),
+            Err(error) => error,
+        };
+        let configured = &setup.drill.postgres_settings;
+        let before = settings.len();
+        settings.retain(|name, _| !name.ends_with("_preload_libraries") || configured.contains_key(name));
+        if settings.len() == before || setup.cancel.is_cancelled() {
+            return Err(Fault::Cannot(error));
+        }
+        (setup.notice)(&format!("it is tried without the libraries that the source's server loads: {error}"));
+        start(&settings).map_err(Fault::Cannot)
     }
 
     /// Restores a database, reads it back and compares it. It is dropped afterwards.
     pub(in crate::drill) fn database(&self, setup: &Setup<'_>, of: &Database<'_>) -> Proven {
         require_digested(of.manifest)?;
-        self.require_extensions(setup, of.manifest)?;
+        let unlike = self.require_extensions(setup, of.manifest)?;
+        self.require_parameters(setup, of.manifest)?;
         self.drop_database(setup, of.name)?;
+        let end = self.server.log_end();
         let proven = self.restore_and_compare(setup, of);
+        let proven =
+            proven.map_err(|fault| fault.by_state(&self.server.refused_since(end), unlike.as_deref()));
         // What cannot be dropped goes with the server; that it cannot be is no verdict on the backup.
         let _: Result<(), Fault> = self.drop_database(setup, of.name);
         proven
@@ -142,14 +179,16 @@ impl Scratch {
             &options,
             setup.cancel,
             &|text| (setup.notice)(text),
-        )?;
+        )
+        .map_err(of_restore)?;
         let restore = begin.elapsed();
         inflict(damage, |sql| self.session(setup, name)?.execute(sql).map(drop))?;
         let sink = Nowhere::with_toc(DUMP);
-        let again = self.dump(setup, name, true, &sink)?;
+        let mut again = self.dump(setup, name, true, &sink)?;
         require_understood(&again)?;
         let mut notes = Vec::new();
-        let mut differences = compare::objects(&manifest.objects, &again.objects);
+        let compared = tables::compare(manifest, &mut again, files, &mut notes)?;
+        let mut differences = compared.differences;
         if let (Some(before), Some(after)) = (&manifest.postgres, &again.postgres) {
             differences.extend(compare::postgres(before, after, &mut notes));
             let (stored, restored) = (
@@ -163,7 +202,8 @@ impl Scratch {
                 differences.extend(self.definitions(setup, of, &restored, &other, &toc)?);
             }
         }
-        Proof::of(manifest, restore, notes).unless(differences)
+        let proof = Proof::of(manifest, restore, notes).unless(differences)?;
+        if compared.unclear.is_empty() { Ok(proof) } else { Err(prepared::unclear(&compared.unclear)) }
     }
 
     /// Servers write some definitions otherwise once they have been loaded (a check on a list of words, say). Whether that
@@ -176,7 +216,7 @@ impl Scratch {
         other: &[(String, String, String)],
         toc: &[TocEntry],
     ) -> Result<Vec<String>, Fault> {
-        let Database { manifest, files, roles, .. } = *of;
+        let Database { manifest, files, name, roles, .. } = *of;
         let stored_toc = restore::read_toc(files)?;
         if !definitions::are_recorded(&stored_toc, manifest) {
             return Ok(vec![
@@ -184,32 +224,30 @@ impl Scratch {
             ]);
         }
         let options = Options { definitions: true, ..Options::default() };
-        // Each of those that do this at the same time has one of its own.
-        let again = format!("{AGAIN}_{}", self.loads.fetch_add(1, Ordering::Relaxed));
+        // In place of the first, which has been read: some extensions can only be in the database of that name.
+        self.drop_database(setup, name)?;
         let loaded = restore::restore(
             manifest,
             files,
             roles,
-            &self.target(&again),
+            &self.target(name),
             &self.clients,
             &options,
             setup.cancel,
             &|_| {},
-        )
-        .and_then(|_| self.dump(setup, &again, true, &Nowhere::default()));
-        // What cannot be dropped goes with the server.
-        let _: Result<(), Fault> = self.drop_database(setup, &again);
-        let canonical = loaded?;
+        );
+        loaded.map_err(of_restore)?;
+        let canonical = self.dump(setup, name, true, &Nowhere::default())?;
         let canonical =
             canonical.postgres.map(|d| compare::definitions(d.schema_objects.iter())).unwrap_or_default();
         Ok(other
             .iter()
-            .filter(|name| canonical.get(*name) != restored.get(*name))
-            .map(|name| {
+            .filter(|what| canonical.get(*what) != restored.get(*what))
+            .map(|what| {
                 format!(
                     "{} is defined otherwise than it was{}",
-                    compare::shown(name),
-                    definitions::diff(name, &stored_toc, toc)
+                    compare::shown(what),
+                    definitions::diff(what, &stored_toc, toc)
                 )
             })
             .collect())
@@ -256,33 +294,6 @@ impl Scratch {
         let source = scratch_source(SourceKind::Postgres(config.clone()));
         let item = Item { name: item.to_owned(), estimate: None, problem: None };
         Postgres::new(&source, &config)?.dump(&item, sink, setup.cancel)
-    }
-
-    fn require_extensions(&self, setup: &Setup<'_>, manifest: &Manifest) -> Result<(), Fault> {
-        #[derive(serde::Deserialize)]
-        struct Name {
-            name: String,
-        }
-        let wanted =
-            manifest.postgres.as_ref().map(|detail| detail.extensions.as_slice()).unwrap_or_default();
-        let there: Vec<Name> =
-            self.session(setup, MAINTENANCE)?.query("SELECT name FROM pg_catalog.pg_available_extensions")?;
-        let lacking: Vec<&str> = wanted
-            .iter()
-            .map(|extension| extension.name.as_str())
-            .filter(|name| !there.iter().any(|there| there.name == *name))
-            .collect();
-        if lacking.is_empty() {
-            return Ok(());
-        }
-        Err(Fault::Cannot(
-            Error::failed(format!("the scratch server lacks these extensions: {}", lacking.join(", "))).hint(
-                format!(
-                    "install their packages for PostgreSQL {} on this machine",
-                    self.server.client().major
-                ),
-            ),
-        ))
     }
 
     /// Whether the server has ended.

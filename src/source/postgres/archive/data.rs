@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use serde::Serialize;
 
 use super::{
+    routed::routes,
     rows::CopyRows,
     toc::TocEntry,
     wire::{MAX_INT_SIZE, decode_int},
@@ -84,10 +85,13 @@ impl DataReader {
             .filter(|e| e.desc == "TABLE" && e.defn.contains("\nINHERITS ("))
             .map(|e| e.dump_id)
             .collect();
+        let moving: HashSet<i32> =
+            routes(toc).into_iter().filter(|routed| routed.by_column).map(|routed| routed.dump_id).collect();
         let expect = |entry: &TocEntry| Expected {
             is_table: entry.desc == "TABLE DATA",
             copy_stmt: entry.copy_stmt.clone(),
-            by_column: entry.dependencies.iter().any(|id| inheriting.contains(id)),
+            by_column: moving.contains(&entry.dump_id)
+                || entry.dependencies.iter().any(|id| inheriting.contains(id)),
             seen: false,
             digest: None,
         };

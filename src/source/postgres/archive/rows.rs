@@ -123,7 +123,7 @@ impl CopyRows {
 }
 
 /// The column names of a `COPY table (a, "b c") FROM stdin;` statement, quoted as they are there.
-fn columns_of(copy_stmt: &str) -> impl Iterator<Item = &str> {
+pub(super) fn columns_of(copy_stmt: &str) -> impl Iterator<Item = &str> {
     let mut quoted = false;
     let mut outside = move |c: char, wanted: char| {
         quoted ^= c == '"';

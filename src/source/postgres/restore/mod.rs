@@ -1,6 +1,7 @@
 //! Putting a database back: a new or empty database like the original, `pg_restore` fed straight from the repository,
 //! and afterwards the rows counted and compared with the manifest.
 
+mod partitions;
 mod preflight;
 mod roles;
 mod target;
@@ -129,6 +130,9 @@ impl Restore<'_> {
         }
         let is_chosen = |id: i32| ids.as_ref().is_none_or(|ids| ids.contains(&id));
         let mut chosen: Vec<TocEntry> = toc.iter().filter(|e| is_chosen(e.dump_id)).cloned().collect();
+        if ids.is_some() {
+            partitions::require_roots(&chosen)?;
+        }
         let mut notes = Vec::new();
         if !server.superuser && chosen.iter().any(preflight::is_extension_comment) {
             // It comes with the extension itself; only a superuser can set it again.

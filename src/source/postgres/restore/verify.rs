@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::Deserialize;
 
-use super::{Restore, Restored, Selection, countable};
+use super::{Restore, Restored, Selection, countable, partitions::Partitions};
 use crate::{
     error::{Error, Result},
     source::{
@@ -34,9 +34,11 @@ impl Restore<'_> {
         session.set_timeout(COUNT_WITHIN);
         let of_extensions = extension_tables(&mut session)?;
         let mut wrong = Vec::new();
+        let mut partitions = Partitions::of(&selection.entries);
         for table in self.restored_tables(selection) {
             let schema = table.schema.as_deref().unwrap_or_default();
             if unreadable(schema) || unreadable(&table.name) {
+                partitions.take(schema, &table.name, table.rows, None);
                 done.notes.push(not_compared("table", schema, &table.name));
                 continue;
             }
@@ -45,6 +47,7 @@ impl Restore<'_> {
             let counted: Count = match counted {
                 // Row-level security may hide rows even from an owner who is no superuser.
                 Err(_) if session.last_sqlstate() == Some("42501") => {
+                    partitions.take(schema, &table.name, table.rows, None);
                     done.notes.push(format!("not compared with the backup, because this account may not read all its rows: the table {name}"));
                     continue;
                 }
@@ -52,13 +55,15 @@ impl Restore<'_> {
             };
             // Of an extension's own table only the user's rows are dumped.
             let extension = of_extensions.contains(&(schema.to_owned(), table.name.clone()));
-            if counted.rows == table.rows || (extension && counted.rows >= table.rows) {
+            let moves = partitions.take(schema, &table.name, table.rows, Some(counted.rows));
+            if moves || counted.rows == table.rows || (extension && counted.rows >= table.rows) {
                 done.tables += 1;
                 done.rows += counted.rows;
             } else {
                 wrong.push(format!("{name} has {} rows instead of {}", counted.rows, table.rows));
             }
         }
+        wrong.extend(partitions.wrong());
         if self.options.table.is_none() {
             self.verify_large_objects(&mut session, &mut wrong)?;
             self.verify_sequences(&mut session, selection, done, &mut wrong)?;
