@@ -5,6 +5,7 @@ mod data;
 mod header;
 mod rows;
 mod schema;
+mod search_path;
 mod select;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ use serde::Serialize;
 pub use data::LargeObjects;
 pub use header::Compression;
 pub use schema::{SchemaObject, SequenceValue, schema_digest, schema_objects};
+pub use search_path::WithSearchPath;
 pub use select::{LeftOut, entries_for_table, left_out_for_table};
 pub use toc::{Section, TocEntry};
 
