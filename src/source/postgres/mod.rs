@@ -19,7 +19,7 @@ use std::{
 };
 
 pub use detail::{
-    Database, Detail, Extension, Grant, LargeObjectCount, Role, SchemaObject, Sequence, Setting,
+    Database, Detail, Extension, Grant, LargeObjectCount, Membership, Role, SchemaObject, Sequence, Setting,
 };
 
 use self::{
