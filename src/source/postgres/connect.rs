@@ -35,6 +35,8 @@ pub struct ConnectParams {
     pub sslcert: Option<PathBuf>,
     /// The key of the client's certificate.
     pub sslkey: Option<PathBuf>,
+    /// Settings for each session, as `-c name=value`.
+    pub options: Option<String>,
 }
 
 impl fmt::Debug for ConnectParams {
@@ -73,6 +75,7 @@ impl ConnectParams {
             ("PGAPPNAME", "tik-backup".to_owned()),
         ];
         env.extend(self.user.clone().map(|user| ("PGUSER", user)));
+        env.extend(self.options.clone().map(|options| ("PGOPTIONS", options)));
         let (rootcert, mode) = self.trust(client_major, trust::ca_bundle().as_deref())?;
         env.extend(mode.map(|mode| ("PGSSLMODE", mode)));
         env.extend(rootcert.map(|file| ("PGSSLROOTCERT", file)));
@@ -140,6 +143,14 @@ impl Connection {
         match &self.private {
             Some(dir) => command.private(Arc::clone(dir)),
             None => command,
+        }
+    }
+
+    /// The value of `PGOPTIONS` that makes these settings besides those of every session.
+    pub fn options(&self, more: &str) -> String {
+        match self.env.iter().find(|(name, _)| *name == "PGOPTIONS") {
+            Some((_, options)) => format!("{options} {more}"),
+            None => more.to_owned(),
         }
     }
 
@@ -253,6 +264,15 @@ mod tests {
         ] {
             assert!(env.lines().any(|l| l == line), "{line} in {env}");
         }
+    }
+
+    #[test]
+    fn settings_of_every_session_stay_beside_those_of_one_tool() {
+        let params = ConnectParams { options: Some("-c a=1".into()), ..params() };
+        assert!(environment(&params, "env").lines().any(|line| line == "PGOPTIONS=-c a=1"));
+        assert_eq!(params.prepare(15).unwrap().options("-c b=2"), "-c a=1 -c b=2");
+        let plain = ConnectParams { options: None, ..params };
+        assert_eq!(plain.prepare(15).unwrap().options("-c b=2"), "-c b=2");
     }
 
     #[test]

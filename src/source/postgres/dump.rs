@@ -62,7 +62,7 @@ pub(super) fn dump(
         .arg("--dbname")
         .arg(connection.conninfo(database)?)
         // What these are at the server or the role must not change the bytes of the same rows.
-        .env("PGOPTIONS", "-c timezone=UTC -c bytea_output=hex -c lc_monetary=C")
+        .env("PGOPTIONS", connection.options("-c timezone=UTC -c bytea_output=hex -c lc_monetary=C"))
         .item(source.item_name(database))
         .idle_timeout(source.idle_timeout)
         .cancel(cancel);
@@ -174,7 +174,9 @@ fn database_query(server: &Server) -> String {
     let rules = if server.major >= 16 { "d.daticurules" } else { "NULL" };
     format!(
         "SELECT pg_get_userbyid(d.datdba) AS owner, pg_encoding_to_char(d.encoding) AS encoding, \
-            d.datcollate AS collate, d.datctype AS ctype, {provider} AS locale_provider, {locale} AS locale, \
+            d.datcollate AS collate, d.datctype AS ctype, \
+            (SELECT s.spcname FROM pg_catalog.pg_tablespace s WHERE s.oid = d.dattablespace) AS tablespace, \
+            {provider} AS locale_provider, {locale} AS locale, \
             {rules} AS icu_rules, d.datconnlimit AS connection_limit, \
             shobj_description(d.oid, 'pg_database') AS comment, \
             coalesce((SELECT jsonb_agg(jsonb_build_object('role', r.rolname, \

@@ -148,5 +148,6 @@ pub fn params(config: &PostgresConfig) -> Result<ConnectParams> {
         },
         sslcert: config.server.sslcert.clone(),
         sslkey: config.server.sslkey.clone(),
+        options: None,
     })
 }
