@@ -2,6 +2,7 @@
 
 mod folder;
 mod target;
+mod verify;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -17,12 +18,18 @@ use crate::{
 };
 
 pub use self::folder::{Escaped, FolderReport};
-use self::target::{Done, Target};
+use self::{
+    target::{Done, Target},
+    verify::Stored,
+};
 pub use crate::source::{
     azure::restore::Report as Storage,
-    restore::{Options, Restored},
+    restore::{Missing, Options, Restored},
 };
 
+/// What `--verify` means for files.
+const NOT_READ_BACK: &str = "the content of every file was checked against its hashes when it was read from the repository, and \
+     written as it was; it was not read back from the target";
 /// So many escaped names are listed.
 const ESCAPED: usize = 1000;
 
@@ -134,6 +141,7 @@ pub fn run(config: &Config, request: &Request, notice: &dyn Fn(&str), cancel: &C
                     format!("{count} names that a file system cannot hold are escaped; the list beside the content has both")
                 }));
             }
+            written.notes.extend(request.options.verify.then(|| NOT_READ_BACK.to_owned()));
             report.folder = Some(written);
         }
         (Destination::Database(_), Some(target)) => {
@@ -151,8 +159,25 @@ pub fn run(config: &Config, request: &Request, notice: &dyn Fn(&str), cancel: &C
             };
             let restored = target.restore(&manifest, &files, &roles, &request.options, notice, cancel);
             match restored.map_err(|e| e.context(&name))? {
-                Done::Database(database) => report.database = Some(database),
-                Done::Storage(storage) => report.storage = Some(storage),
+                Done::Database(mut database) => {
+                    if request.options.verify {
+                        let options = &request.options;
+                        let stored = Stored {
+                            manifest: &manifest,
+                            files: &files,
+                            roles: &roles,
+                            options,
+                            notice,
+                            cancel,
+                        };
+                        verify::verify(&target, &stored, &mut database).map_err(|e| e.context(&name))?;
+                    }
+                    report.database = Some(database);
+                }
+                Done::Storage(mut storage) => {
+                    storage.notes.extend(request.options.verify.then(|| NOT_READ_BACK.to_owned()));
+                    report.storage = Some(storage);
+                }
             }
         }
         (Destination::Database(_), None) => return Err(Error::failed("no target")),

@@ -39,7 +39,7 @@ impl Options {
     }
 
     /// The error of a restore whose result is not what was backed up.
-    pub(super) fn wrong(&self, what: &str) -> Error {
+    pub(crate) fn wrong(&self, what: &str) -> Error {
         let error = Error::failed(format!("the restored database is not what was backed up: {what}"));
         self.advise(error, "do not use it; see the server's log, and try an older snapshot with --at")
     }

@@ -21,8 +21,8 @@ use super::{
     DUMP, Detail, GLOBALS_SQL, Role,
     archive::{ArchiveReader, ArchiveSummary, TocEntry},
     clients::{Client, Clients, major_of},
-    connect::Connection,
-    psql::Psql,
+    connect::{ConnectParams, Connection},
+    psql::{Psql, quote_ident},
 };
 use crate::{
     error::{Error, Result},
@@ -62,9 +62,7 @@ pub fn restore(
         Error::usage("this snapshot holds no PostgreSQL database")
             .hint(format!("for roles use --to DIR and feed {GLOBALS_SQL} to psql"))
     })?;
-    let newest = clients.newest()?;
-    let mut session =
-        Psql::connect(newest, &target.params.prepare(newest.major)?, &target.maintenance_db, cancel)?;
+    let mut session = maintenance(target, clients, cancel)?;
     let server = preflight::ask(&mut session)?;
     preflight::require_writable(&server)?;
     let client = choose_client(clients, manifest, server.major)?;
@@ -74,12 +72,8 @@ pub fn restore(
     let toc = read_toc(files)?;
     let present = restore.check_target_first(&mut session)?;
     let selection = restore.select(&toc, &server, &present)?;
-    let mut done = Restored {
-        database: target.database.clone(),
-        notes: selection.notes.clone(),
-        selected: Some(selection.selected()),
-        ..Restored::default()
-    };
+    let mut done =
+        Restored { database: target.database.clone(), notes: selection.notes.clone(), ..Restored::default() };
     let missing = if options.no_roles || (options.no_owner && options.no_privileges) {
         Vec::new()
     } else {
@@ -114,6 +108,7 @@ impl Restore<'_> {
             return Ok(());
         }
         done.missing = missing::list(selection, &filled.failed);
+        done.selected = Some(selection.selected(&filled.failed));
         let mut rest = self.verify(selection, &filled.failed, done);
         if rest.is_ok() && self.options.table.is_none() {
             // Last: a limit of connections would keep us out.
@@ -123,8 +118,28 @@ impl Restore<'_> {
             // Whatever else went wrong: that list is what helps.
             self.write_missing(selection, &filled.failed, done);
         }
-        rest
+        rest.map_err(|error| match &done.missing_file {
+            Some(file) => error.hint(format!("what else is missing is listed in {}", file.display())),
+            None => error,
+        })
     }
+}
+
+/// How to reach the target without firing its event triggers.
+pub(crate) fn quiet_params(target: &Target, clients: &Clients, cancel: &Cancel) -> Result<ConnectParams> {
+    Ok(preflight::ask(&mut maintenance(target, clients, cancel)?)?.params(&target.params))
+}
+
+/// Drops the database of the target, if it exists.
+pub(crate) fn drop_database(target: &Target, clients: &Clients, cancel: &Cancel) -> Result<()> {
+    let name = quote_ident(&target.database);
+    maintenance(target, clients, cancel)?.execute(&format!("DROP DATABASE IF EXISTS {name}"))
+}
+
+/// A session in the database from which others are created.
+fn maintenance(target: &Target, clients: &Clients, cancel: &Cancel) -> Result<Psql> {
+    let newest = clients.newest()?;
+    Psql::connect(newest, &target.params.prepare(newest.major)?, &target.maintenance_db, cancel)
 }
 
 /// The tools to restore with: able to read the archive, not newer than the server understands.

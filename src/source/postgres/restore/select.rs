@@ -1,6 +1,6 @@
 //! Which part of an archive is restored.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Restore,
@@ -26,10 +26,11 @@ pub(super) struct Selection {
 }
 
 impl Selection {
-    /// Tables and sequences whose content is restored.
-    pub(super) fn selected(&self) -> Selected {
+    /// Tables and sequences whose content was restored, without the entries that failed.
+    pub(super) fn selected(&self, failed: &BTreeMap<i32, String>) -> Selected {
         let of = |desc: &str| {
-            let entries = self.entries.iter().filter(|entry| entry.desc == desc);
+            let restored = |e: &&TocEntry| e.desc == desc && !failed.contains_key(&e.dump_id);
+            let entries = self.entries.iter().filter(restored);
             entries.map(|e| (e.namespace.clone().unwrap_or_default(), e.tag.clone())).collect()
         };
         Selected { tables: of("TABLE DATA"), sequences: of("SEQUENCE SET") }
