@@ -22,7 +22,7 @@ use super::{
     archive::{ArchiveReader, ArchiveSummary, TocEntry},
     clients::{Client, Clients, major_of},
     connect::{ConnectParams, Connection},
-    psql::{Psql, quote_ident},
+    psql::{Psql, quote_ident, quote_literal},
 };
 use crate::{
     error::{Error, Result},
@@ -130,10 +130,35 @@ pub(crate) fn quiet_params(target: &Target, clients: &Clients, cancel: &Cancel) 
     Ok(preflight::ask(&mut maintenance(target, clients, cancel)?)?.params(&target.params))
 }
 
-/// Drops the database of the target, if it exists.
+/// Drops the database of the target. Subscriptions in it, which would keep it, go first: they were restored disabled and
+/// without a slot.
 pub(crate) fn drop_database(target: &Target, clients: &Clients, cancel: &Cancel) -> Result<()> {
-    let name = quote_ident(&target.database);
-    maintenance(target, clients, cancel)?.execute(&format!("DROP DATABASE IF EXISTS {name}"))
+    #[derive(serde::Deserialize)]
+    struct Found {
+        name: String,
+    }
+    let mut session = maintenance(target, clients, cancel)?;
+    let literal = quote_literal(&target.database);
+    let there: Vec<Found> = session
+        .query(&format!("SELECT datname AS name FROM pg_catalog.pg_database WHERE datname = {literal}"))?;
+    if there.is_empty() {
+        return Ok(());
+    }
+    let subscriptions: Vec<Found> = session.query(&format!(
+        "SELECT s.subname AS name FROM pg_catalog.pg_subscription s JOIN pg_catalog.pg_database d ON d.oid = s.subdbid \
+         WHERE d.datname = {literal}"
+    ))?;
+    if !subscriptions.is_empty() {
+        let newest = clients.newest()?;
+        let connection = target.params.prepare(newest.major)?;
+        let mut inside = Psql::connect(newest, &connection, &target.database, cancel)?;
+        for subscription in subscriptions {
+            let name = quote_ident(&subscription.name);
+            inside.execute(&format!("ALTER SUBSCRIPTION {name} SET (slot_name = NONE)"))?;
+            inside.execute(&format!("DROP SUBSCRIPTION {name}"))?;
+        }
+    }
+    session.execute(&format!("DROP DATABASE {}", quote_ident(&target.database)))
 }
 
 /// A session in the database from which others are created.
