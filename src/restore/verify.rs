@@ -51,8 +51,8 @@ pub(super) fn verify(target: &Target, stored: &Stored<'_>, done: &mut Restored) 
         Target::Storage(_) => return Ok(()),
     };
     done.notes.append(&mut notes);
-    done.compared = true;
-    if differences.is_empty() {
+    done.compared = differences.is_empty();
+    if done.compared {
         return Ok(());
     }
     if stored.options.keep_going {

@@ -94,9 +94,6 @@ fn a_newer_server_that_writes_definitions_otherwise_is_no_difference() {
         "shop",
         &["--into", &url(&newer, "postgres", "one"), "--table", "public.orders", "--verify"],
     );
-    assert_eq!(
-        (&one["database"]["rows"], &one["database"]["compared"]),
-        (&2.into(), &true.into()),
-        "{one:#}"
-    );
+    assert_eq!(one["database"]["rows"], 2, "{one:#}");
+    assert_eq!(one["database"]["compared"], true);
 }
