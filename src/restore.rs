@@ -4,7 +4,10 @@ mod folder;
 mod target;
 mod verify;
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use jiff::Zoned;
 use serde::Serialize;
@@ -125,23 +128,9 @@ pub fn run(config: &Config, request: &Request, notice: &dyn Fn(&str), cancel: &C
     ));
     match (&request.destination, target) {
         (Destination::Folder(into), _) => {
-            let mut written = folder::restore(&files, into, &snapshot.kind, notice, cancel)
+            let mut written = into_folder(&files, into, snapshot, &request.options, notice, cancel)
                 .map_err(|e| e.context(&name))?;
             report.files = std::mem::take(&mut written.written);
-            if snapshot.kind == azure::KIND {
-                let (count, renamed) =
-                    azure::restore::renamed(&files, ESCAPED.saturating_sub(written.escaped.len()))?;
-                written.escaped.extend(
-                    renamed.into_iter().map(|(name, path)| Escaped {
-                        stored: PathBuf::from(name),
-                        written: into.join(path),
-                    }),
-                );
-                written.notes.extend((count > 0).then(|| {
-                    format!("{count} names that a file system cannot hold are escaped; the list beside the content has both")
-                }));
-            }
-            written.notes.extend(request.options.verify.then(|| NOT_READ_BACK.to_owned()));
             report.folder = Some(written);
         }
         (Destination::Database(_), Some(target)) => {
@@ -184,6 +173,33 @@ pub fn run(config: &Config, request: &Request, notice: &dyn Fn(&str), cancel: &C
     }
     report.seconds = begin.elapsed().as_secs_f64();
     Ok(report)
+}
+
+/// Writes the files of a snapshot into a folder.
+fn into_folder(
+    files: &SnapshotFiles<'_>,
+    into: &Path,
+    snapshot: &Snapshot,
+    options: &Options,
+    notice: &dyn Fn(&str),
+    cancel: &Cancel,
+) -> Result<FolderReport> {
+    let mut written = folder::restore(files, into, &snapshot.kind, notice, cancel)?;
+    if snapshot.kind == azure::KIND {
+        let (count, renamed) = azure::restore::renamed(files, ESCAPED.saturating_sub(written.escaped.len()))?;
+        written.escaped.extend(
+            renamed
+                .into_iter()
+                .map(|(name, path)| Escaped { stored: PathBuf::from(name), written: into.join(path) }),
+        );
+        written.notes.extend((count > 0).then(|| {
+            format!(
+                "{count} names that a file system cannot hold are escaped; the list beside the content has both"
+            )
+        }));
+    }
+    written.notes.extend(options.verify.then(|| NOT_READ_BACK.to_owned()));
+    Ok(written)
 }
 
 /// A shared lock, so that nobody prunes what is being read. A storage that can only be read is read without.
