@@ -2,8 +2,12 @@
 
 mod folder;
 mod target;
+mod verify;
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use jiff::Zoned;
 use serde::Serialize;
@@ -17,12 +21,18 @@ use crate::{
 };
 
 pub use self::folder::{Escaped, FolderReport};
-use self::target::{Done, Target};
+use self::{
+    target::{Done, Target},
+    verify::Stored,
+};
 pub use crate::source::{
     azure::restore::Report as Storage,
-    restore::{Options, Restored},
+    restore::{Missing, Options, Restored},
 };
 
+/// What `--verify` means for files.
+const NOT_READ_BACK: &str = "the content of every file was checked against its hashes when it was read from the repository, and \
+     written as it was; it was not read back from the target";
 /// So many escaped names are listed.
 const ESCAPED: usize = 1000;
 
@@ -118,22 +128,9 @@ pub fn run(config: &Config, request: &Request, notice: &dyn Fn(&str), cancel: &C
     ));
     match (&request.destination, target) {
         (Destination::Folder(into), _) => {
-            let mut written = folder::restore(&files, into, &snapshot.kind, notice, cancel)
+            let mut written = into_folder(&files, into, snapshot, &request.options, notice, cancel)
                 .map_err(|e| e.context(&name))?;
             report.files = std::mem::take(&mut written.written);
-            if snapshot.kind == azure::KIND {
-                let (count, renamed) =
-                    azure::restore::renamed(&files, ESCAPED.saturating_sub(written.escaped.len()))?;
-                written.escaped.extend(
-                    renamed.into_iter().map(|(name, path)| Escaped {
-                        stored: PathBuf::from(name),
-                        written: into.join(path),
-                    }),
-                );
-                written.notes.extend((count > 0).then(|| {
-                    format!("{count} names that a file system cannot hold are escaped; the list beside the content has both")
-                }));
-            }
             report.folder = Some(written);
         }
         (Destination::Database(_), Some(target)) => {
@@ -151,14 +148,58 @@ pub fn run(config: &Config, request: &Request, notice: &dyn Fn(&str), cancel: &C
             };
             let restored = target.restore(&manifest, &files, &roles, &request.options, notice, cancel);
             match restored.map_err(|e| e.context(&name))? {
-                Done::Database(database) => report.database = Some(database),
-                Done::Storage(storage) => report.storage = Some(storage),
+                Done::Database(mut database) => {
+                    if request.options.verify {
+                        let options = &request.options;
+                        let stored = Stored {
+                            manifest: &manifest,
+                            files: &files,
+                            roles: &roles,
+                            options,
+                            notice,
+                            cancel,
+                        };
+                        verify::verify(&target, &stored, &mut database).map_err(|e| e.context(&name))?;
+                    }
+                    report.database = Some(database);
+                }
+                Done::Storage(mut storage) => {
+                    storage.notes.extend(request.options.verify.then(|| NOT_READ_BACK.to_owned()));
+                    report.storage = Some(storage);
+                }
             }
         }
         (Destination::Database(_), None) => return Err(Error::failed("no target")),
     }
     report.seconds = begin.elapsed().as_secs_f64();
     Ok(report)
+}
+
+/// Writes the files of a snapshot into a folder.
+fn into_folder(
+    files: &SnapshotFiles<'_>,
+    into: &Path,
+    snapshot: &Snapshot,
+    options: &Options,
+    notice: &dyn Fn(&str),
+    cancel: &Cancel,
+) -> Result<FolderReport> {
+    let mut written = folder::restore(files, into, &snapshot.kind, notice, cancel)?;
+    if snapshot.kind == azure::KIND {
+        let (count, renamed) = azure::restore::renamed(files, ESCAPED.saturating_sub(written.escaped.len()))?;
+        written.escaped.extend(
+            renamed
+                .into_iter()
+                .map(|(name, path)| Escaped { stored: PathBuf::from(name), written: into.join(path) }),
+        );
+        written.notes.extend((count > 0).then(|| {
+            format!(
+                "{count} names that a file system cannot hold are escaped; the list beside the content has both"
+            )
+        }));
+    }
+    written.notes.extend(options.verify.then(|| NOT_READ_BACK.to_owned()));
+    Ok(written)
 }
 
 /// A shared lock, so that nobody prunes what is being read. A storage that can only be read is read without.

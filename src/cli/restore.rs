@@ -53,7 +53,17 @@ pub(super) struct Args {
     /// Replace blobs and files that have the same name in the target container or share; others stay
     #[arg(long, conflicts_with = "to")]
     overwrite: bool,
+    /// Go on after errors: restore everything that can be restored, and write the statements of what is missing into a file
+    /// (PostgreSQL; exit code 3 if something is missing)
+    #[arg(long = "continue", conflicts_with = "to")]
+    keep_going: bool,
+    /// Afterwards read everything back and compare the contents with what was backed up, not only the number of rows
+    #[arg(long)]
+    verify: bool,
 }
+
+/// Exit code of a restore that lacks something.
+const INCOMPLETE: u8 = 3;
 
 pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
     let item = args.item.item.clone().ok_or_else(|| {
@@ -80,13 +90,17 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
             skip_superuser: args.skip_superuser_objects,
             overwrite: args.overwrite,
             definitions: false,
+            keep_going: args.keep_going,
+            verify: args.verify,
+            advice: true,
         },
     };
     let config = context.config()?;
     let report =
         restore::run(&config, &request, &|message| context.printer.notice(message), &context.cancel)?;
     context.printer.result(&report, || text(&report))?;
-    Ok(SUCCESS)
+    let incomplete = report.database.as_ref().is_some_and(|database| !database.missing.is_empty());
+    Ok(if incomplete { INCOMPLETE } else { SUCCESS })
 }
 
 fn text(report: &Report) -> String {
@@ -112,6 +126,7 @@ fn text(report: &Report) -> String {
             name(&database.roles_created.join(", "))
         ));
     }
+    text.push_str(&missing(database));
     for note in &database.notes {
         text.push_str(&format!("\nnote: {note}"));
     }
@@ -152,11 +167,40 @@ fn stored(storage: &Storage, what: &str, from: &str, seconds: f64) -> String {
     text
 }
 
+/// What is missing after a restore with `--continue`: the first of it, and where all of it stands.
+fn missing(database: &Restored) -> String {
+    const FEW: usize = 20;
+    if database.missing.is_empty() {
+        return String::new();
+    }
+    let mut text = format!("\nMISSING: {} entries of the dump could not be restored", database.missing.len());
+    if let Some(file) = &database.missing_file {
+        text.push_str(&format!("; their statements are in {}", file.display()));
+    }
+    for missing in database.missing.iter().take(FEW) {
+        let dot = if missing.schema.is_empty() { "" } else { "." };
+        let colon = if missing.reason.is_empty() { "" } else { ": " };
+        let what = format!("{} {}{dot}{}", missing.kind, missing.schema, missing.name);
+        text.push_str(&format!("\n  {}{colon}{}", name(&what), name(&missing.reason)));
+    }
+    let more = database.missing.len().saturating_sub(FEW);
+    if more > 0 {
+        text.push_str(&format!("\n  and {more} more"));
+    }
+    text
+}
+
 /// What was counted; a dump may also hold nothing that could be.
 fn counted(database: &Restored) -> String {
     if database.tables == 0 {
-        return "no table was counted".to_owned();
+        return if database.compared {
+            "contents compared and equal".to_owned()
+        } else {
+            "no table was counted".to_owned()
+        };
     }
     let (rows, tables) = if database.collections { ("documents", "collections") } else { ("rows", "tables") };
-    format!("{} {rows} in {} {tables}, counted and equal to the backup's", database.rows, database.tables)
+    let contents = if database.compared { "contents compared and equal" } else { "as many as in the backup" };
+    let contents = if database.missing.is_empty() { contents } else { "the others are listed below" };
+    format!("{} {rows} counted in {} {tables}, {contents}", database.rows, database.tables)
 }

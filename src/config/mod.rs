@@ -199,7 +199,7 @@ impl SourceConfig {
 }
 
 /// How long a stream may stand still unless something else is said.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
 /// What a source is.
 #[derive(Debug, Clone)]

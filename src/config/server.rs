@@ -43,6 +43,27 @@ pub struct ServerConfig {
     pub globals: bool,
 }
 
+impl ServerConfig {
+    /// A server of which only the place is known: whoever uses it brings what else is needed to reach it.
+    pub(crate) fn bare(host: Host, port: u16) -> Self {
+        Self {
+            host,
+            azure: None,
+            port,
+            user: None,
+            password_file: None,
+            sslmode: None,
+            sslrootcert: None,
+            sslcert: None,
+            sslkey: None,
+            databases: Patterns::default(),
+            exclude: Patterns::default(),
+            client_dirs: Vec::new(),
+            globals: false,
+        }
+    }
+}
+
 /// What differs between the kinds of server.
 pub(super) struct Defaults {
     /// Place of the socket if there is no `host`.

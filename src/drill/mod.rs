@@ -7,7 +7,7 @@ mod folder;
 pub mod mongodb;
 pub mod mysql;
 mod plan;
-mod prove;
+pub(crate) mod prove;
 mod run;
 pub mod scratch;
 mod selftest;

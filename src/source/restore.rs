@@ -1,6 +1,8 @@
 //! What restores of all kinds have in common.
 
-use crate::error::Error;
+use std::{collections::BTreeSet, path::PathBuf};
+
+use crate::error::{Error, Result};
 
 /// How to restore.
 #[derive(Debug, Clone, Default)]
@@ -21,6 +23,52 @@ pub struct Options {
     pub overwrite: bool,
     /// Only definitions, no rows (PostgreSQL).
     pub definitions: bool,
+    /// Go on after errors, and list what is missing at the end (PostgreSQL).
+    pub keep_going: bool,
+    /// Read everything back and compare it with what was backed up.
+    pub verify: bool,
+    /// Errors say what to do with the target, which is the operator's own. Off for drills, whose target is a scratch
+    /// server: there the advice would name a database in production.
+    pub advice: bool,
+}
+
+impl Options {
+    /// Adds a hint for whoever restores; see [`Options::advice`].
+    pub(super) fn advise(&self, error: Error, hint: impl Into<String>) -> Error {
+        if self.advice { error.hint(hint) } else { error }
+    }
+
+    /// The error of a restore whose result is not what was backed up.
+    pub(crate) fn wrong(&self, what: &str) -> Error {
+        let error = Error::failed(format!("the restored database is not what was backed up: {what}"));
+        self.advise(error, "do not use it; see the server's log, and try an older snapshot with --at")
+    }
+
+    /// Says with an error in what state the database was left.
+    pub(super) fn incomplete(&self, error: Error, database: &str, created: bool) -> Error {
+        if !self.advice {
+            return error;
+        }
+        let advice = if created {
+            format!(
+                "the database {database} was created by this restore and is incomplete: drop it before the next try"
+            )
+        } else {
+            format!("the database {database} may hold a part of the data: empty it before the next try")
+        };
+        match error.hint_text() {
+            Some(hint) => Error::new(error.kind(), error.summary()).hint(format!("{hint}; {advice}")),
+            None => error.hint(advice),
+        }
+    }
+
+    /// Refuses options of which this kind of database knows nothing: `given` and name of each.
+    pub(super) fn refuse(unknown: &[(bool, &str)], kind: &str, hint: &str) -> Result<()> {
+        match unknown.iter().find(|(given, _)| *given) {
+            Some((_, name)) => Err(Error::usage(format!("{name} means nothing for {kind}")).hint(hint)),
+            None => Ok(()),
+        }
+    }
 }
 
 /// What a restore did.
@@ -39,23 +87,64 @@ pub struct Restored {
     pub tables: u64,
     /// Rows or documents of these.
     pub rows: u64,
+    /// Whether the contents were read back and found equal.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub compared: bool,
     /// Roles that were created without login.
     pub roles_created: Vec<String>,
+    /// What could not be restored although everything else was.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<Missing>,
+    /// The file that holds the statements of what is missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub missing_file: Option<PathBuf>,
     /// What an operator should know.
     pub notes: Vec<String>,
+    /// What was restored, if that may be less than the snapshot holds.
+    #[serde(skip)]
+    pub(crate) selected: Option<Selected>,
 }
 
-/// Says with an error in what state the database was left.
-pub(super) fn incomplete(error: Error, database: &str, created: bool) -> Error {
-    let advice = if created {
-        format!(
-            "the database {database} was created by this restore and is incomplete: drop it before the next try"
-        )
-    } else {
-        format!("the database {database} may hold a part of the data: empty it before the next try")
-    };
-    match error.hint_text() {
-        Some(hint) => Error::new(error.kind(), error.summary()).hint(format!("{hint}; {advice}")),
-        None => error.hint(advice),
+/// The part of a database that was restored; schema and name of each.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Selected {
+    /// Tables whose rows were restored.
+    pub(crate) tables: BTreeSet<(String, String)>,
+    /// Sequences whose position was restored.
+    pub(crate) sequences: BTreeSet<(String, String)>,
+}
+
+/// Something that could not be restored.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Missing {
+    /// What it is, in `pg_dump`'s words: `TABLE DATA`, `INDEX`, …
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Schema.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub schema: String,
+    /// Name.
+    pub name: String,
+    /// Why, as the server said it; empty where that might hold a secret.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn advice_about_the_target_is_given_only_to_who_restores() {
+        let error = || Error::failed("no").hint("near");
+        let drill = Options::default();
+        assert_eq!(drill.incomplete(error(), "shop", true).to_string(), error().to_string());
+        assert_eq!(drill.wrong("t").hint_text(), None);
+        let restore = Options { advice: true, ..Options::default() };
+        let told = restore.incomplete(error(), "shop", true);
+        assert!(told.hint_text().unwrap().starts_with("near; the database shop was created"), "{told}");
+        assert!(restore.incomplete(error(), "shop", false).hint_text().unwrap().contains("empty it"));
+        assert!(restore.wrong("t").hint_text().unwrap().contains("do not use it"));
     }
 }

@@ -17,6 +17,7 @@ use super::{
     pipe::{PipeReader, PipeWriter},
     private::PrivateDir,
     process::Process,
+    stderr::LineObserver,
 };
 use crate::error::{Error, Result};
 
@@ -50,6 +51,7 @@ pub struct Command {
     item: Option<String>,
     idle_timeout: Option<Duration>,
     cancel: Cancel,
+    observer: Option<LineObserver>,
 }
 
 impl Command {
@@ -70,6 +72,7 @@ impl Command {
             item: None,
             idle_timeout: None,
             cancel: Cancel::new(),
+            observer: None,
         }
     }
 
@@ -143,6 +146,13 @@ impl Command {
         self
     }
 
+    /// Shows every line that the tool writes to stderr to `observer`, as it comes.
+    #[must_use]
+    pub fn observe(mut self, observer: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        self.observer = Some(Arc::new(observer));
+        self
+    }
+
     /// The program.
     pub fn program(&self) -> &Path {
         &self.program
@@ -183,7 +193,7 @@ impl Command {
         let mut command = std::process::Command::new(&self.program);
         command.args(&self.args).env_clear().envs(&self.env);
         command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Process::start(command, name, self.secrets, self.private)
+        Process::start(command, name, self.secrets, self.private, self.observer)
     }
 }
 

@@ -74,6 +74,27 @@ impl ChildInput {
         }
     }
 
+    /// As [`ChildInput::finish`], for a tool that goes on after errors: whether those count is for the caller to judge.
+    /// `None` if the tool succeeded, else the error that its exit status stands for; an error if the wait was ended. That
+    /// the tool stopped reading early is none.
+    pub fn end(mut self) -> Result<Option<Error>> {
+        self.pipe = None;
+        match self.process.wait(None, &self.cancel) {
+            Ok(status) => {
+                for tail in [self.process.messages(), &self.output] {
+                    tail.wait_closed(LAST_STEPS);
+                }
+                Ok((!status.success()).then(|| self.failure(status)))
+            }
+            Err(stop) => Err(self.process.stopped(stop, "waiting for its end")),
+        }
+    }
+
+    /// Whether the tool stopped reading before the end of what was written, however it ended.
+    pub fn has_stopped(&self) -> bool {
+        self.failed.is_some()
+    }
+
     /// Whether the tool stopped reading before the end of what was written, and then succeeded. [`ChildInput::finish`]
     /// calls that a failure; who lets a tool take only a part may not.
     pub fn had_enough(&self) -> bool {
@@ -176,6 +197,22 @@ mod tests {
             input.finish().unwrap_err().to_string(),
             "sh (pg/shop) failed with exit status 1: only on stdout"
         );
+    }
+
+    #[test]
+    fn the_errors_of_a_tool_that_goes_on_are_for_the_caller_to_judge() {
+        let mut input =
+            sh("head -c 10 >/dev/null; echo 'one thing failed' >&2; exit 1").spawn_input().unwrap();
+        let chunk = vec![0; 256 * 1024];
+        std::iter::repeat_with(|| input.write_all(&chunk)).find_map(|result| result.err()).unwrap();
+        assert!(input.has_stopped());
+        assert_eq!(
+            input.end().unwrap().unwrap().to_string(),
+            "sh (pg/shop) failed with exit status 1: one thing failed"
+        );
+        let mut input = sh("cat >/dev/null").spawn_input().unwrap();
+        input.write_all(b"data").unwrap();
+        assert!(!input.has_stopped() && input.end().unwrap().is_none());
     }
 
     #[test]

@@ -18,7 +18,12 @@ use std::{
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid};
 
-use super::{cancel::Cancel, pipe::Stop, private::PrivateDir, stderr::Tail};
+use super::{
+    cancel::Cancel,
+    pipe::Stop,
+    private::PrivateDir,
+    stderr::{LineObserver, Tail},
+};
 use crate::error::{Error, Result};
 
 /// Time between SIGTERM and SIGKILL.
@@ -46,6 +51,7 @@ impl Process {
         name: String,
         secrets: Vec<String>,
         private: Vec<Arc<PrivateDir>>,
+        observer: Option<LineObserver>,
     ) -> Result<Self> {
         let program = command.get_program().to_string_lossy().into_owned();
         let mut child = spawn(command).map_err(|error| {
@@ -63,7 +69,7 @@ impl Process {
             let _ = child.kill().and_then(|()| child.wait());
             return Err(Error::failed(format!("{name} was started without a pipe for its messages")));
         };
-        match Tail::drain(stderr, secrets) {
+        match Tail::observed(stderr, secrets, observer) {
             Ok(messages) => Ok(Self { child, group, name, messages, status: None, _private: private }),
             Err(error) => {
                 let _ = child.kill().and_then(|()| child.wait());

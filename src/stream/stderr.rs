@@ -21,6 +21,9 @@ const RAW_LINE: usize = 4 * LINE;
 /// `pg_restore`, the second MariaDB's SQL client.
 const REPEATS: [(&str, &str); 2] = [("Command was: ", "pg_restore: "), ("--------------", "ERROR ")];
 
+/// Is shown every line as it comes, cleaned as the kept ones are and without the statements that tools repeat.
+pub(crate) type LineObserver = Arc<dyn Fn(&str) + Send + Sync>;
+
 /// The bounded tail of a text stream; clones see the same tail.
 #[derive(Clone)]
 pub(crate) struct Tail {
@@ -45,9 +48,20 @@ struct State {
 impl Tail {
     /// Starts a thread that reads `source` to its end; each text of `secrets` is replaced by `***`.
     pub(crate) fn drain(source: impl Read + Send + 'static, secrets: Vec<String>) -> io::Result<Self> {
+        Self::observed(source, secrets, None)
+    }
+
+    /// As [`Tail::drain`]; `observer` sees also the lines that are not kept.
+    pub(crate) fn observed(
+        source: impl Read + Send + 'static,
+        secrets: Vec<String>,
+        observer: Option<LineObserver>,
+    ) -> io::Result<Self> {
         let tail = Self { shared: Arc::default() };
         let writer = tail.clone();
-        thread::Builder::new().name("tool-messages".into()).spawn(move || writer.run(source, &secrets))?;
+        thread::Builder::new()
+            .name("tool-messages".into())
+            .spawn(move || writer.run(source, &secrets, observer.as_deref()))?;
         Ok(tail)
     }
 
@@ -93,7 +107,12 @@ impl Tail {
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn run(&self, mut source: impl Read, secrets: &[String]) {
+    fn run(
+        &self,
+        mut source: impl Read,
+        secrets: &[String],
+        observer: Option<&(dyn Fn(&str) + Send + Sync)>,
+    ) {
         let mut chunk = [0_u8; 4096];
         let mut line = Vec::new();
         loop {
@@ -106,19 +125,19 @@ impl Tail {
             for &byte in &chunk[..n] {
                 // Progress displays overwrite themselves with carriage returns: each is a line of its own.
                 if byte == b'\n' || byte == b'\r' {
-                    self.push(&line, secrets);
+                    self.push(&line, secrets, observer);
                     line.clear();
                 } else if line.len() < RAW_LINE {
                     line.push(byte);
                 }
             }
         }
-        self.push(&line, secrets);
+        self.push(&line, secrets, observer);
         self.lock().closed = true;
         self.shared.changed.notify_all();
     }
 
-    fn push(&self, raw: &[u8], secrets: &[String]) {
+    fn push(&self, raw: &[u8], secrets: &[String], observer: Option<&(dyn Fn(&str) + Send + Sync)>) {
         let text = clean(raw, secrets);
         if text.is_empty() {
             return;
@@ -132,6 +151,9 @@ impl Tail {
         };
         if state.repeats.is_some() {
             return;
+        }
+        if let Some(observer) = observer {
+            observer(&text);
         }
         state.bytes += text.len();
         state.lines.push_back(text);
@@ -211,6 +233,22 @@ mod tests {
         assert_eq!(tail_of(mariadb, &[]), "ERROR 1146 (42S02) at line 7: Table 'd.t' doesn't exist");
         let pg = "pg_restore: error: no\nCommand was: CREATE USER MAPPING\n  OPTIONS (password 'x')\npg_restore: warning: 1";
         assert_eq!(tail_of(pg, &[]), "pg_restore: error: no\npg_restore: warning: 1");
+    }
+
+    #[test]
+    fn an_observer_sees_every_line_but_no_repeated_statement() {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&seen);
+        let observer: LineObserver = Arc::new(move |line: &str| sink.lock().unwrap().push(line.to_owned()));
+        let text: String =
+            (0..100).map(|i| format!("pg_restore: {i}\nCommand was: SECRET\nSECRET\n")).collect();
+        let tail = Tail::observed(Cursor::new(text.into_bytes()), Vec::new(), Some(observer)).unwrap();
+        assert!(tail.wait_closed(Duration::from_secs(5)));
+        let seen = seen.lock().unwrap();
+        assert_eq!(
+            (seen.len(), seen[0].as_str(), seen[99].as_str()),
+            (100, "pg_restore: 0", "pg_restore: 99")
+        );
     }
 
     #[test]

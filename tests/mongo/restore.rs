@@ -43,6 +43,7 @@ fn a_restore_is_refused_before_anything_is_changed() {
         (&["--into", "local"][..], "belongs to the servers"),
         (&["--into", "config"], "belongs to the servers"),
         (&["--into", "x", "--no-owner"], "--no-owner means nothing for MongoDB"),
+        (&["--into", "x", "--continue"], "--continue means nothing for MongoDB"),
         (&["--into", "x", "--table", "order"], "did you mean orders?"),
         (&["--into", "mongodb://jane:Pw-19cc@127.0.0.1/x"], "--password-file"),
         (&["--into", "mongodb://db.example.com/x"], "tls=true"),
@@ -58,7 +59,8 @@ fn a_restore_is_refused_before_anything_is_changed() {
     link.create("hollow", "empty", &rawdoc! {});
     try_restore(&config, &full("shop"), &["--into", "hollow"]).expect_code(1);
     link.raw("hollow", rawdoc! { "drop": "empty" });
-    restore(&config, &full("shop"), &["--into", "hollow"]);
+    let restored = restore(&config, &full("shop"), &["--into", "hollow", "--verify"]);
+    assert_eq!(restored["compared"], true, "{restored}");
     assert_same(&link.content("hollow"), &shop);
 }
 

@@ -74,6 +74,8 @@ fn a_target_is_new_or_empty(flavour: MyFlavour) {
     let definitions =
         |item: &str| manifest_of(&config, &full(item), "latest")["mysql"]["schema_objects"].clone();
     assert_eq!(definitions("taken"), definitions("shop"), "digests are the same although MySQL shows more");
+    let done = restore(&config, &full("shop"), &["--into", &url(&server, "compared"), "--verify"]);
+    assert_eq!((&done["rows"], &done["compared"]), (&5.into(), &true.into()));
     try_restore(&config, &full("shop"), &["--into", &url(&server, "taken")]).expect_code(1);
 
     // By name alone it is the source's own server and account, which may only read.
@@ -89,6 +91,8 @@ fn a_target_is_new_or_empty(flavour: MyFlavour) {
     assert_says(&ran.stderr, &["of kind mysql", "of kind postgres"]);
     let ran = try_restore(&config, &full("shop"), &["--into", "x", "--no-roles"]).expect_code(2);
     assert_says(&ran.stderr, &["--no-roles means nothing"]);
+    let ran = try_restore(&config, &full("shop"), &["--into", "x", "--continue"]).expect_code(2);
+    assert_says(&ran.stderr, &["--continue means nothing for MySQL", "--to DIR"]);
     assert!(!exists(&server, "x"));
 
     // A password comes from a file, not from the URL that everybody can see.

@@ -28,7 +28,10 @@ fn a_target_is_new_or_empty() {
         ("CREATE FUNCTION keep() RETURNS int LANGUAGE sql AS 'SELECT 1'", "function public.keep()"),
         ("CREATE TYPE keep AS ENUM ('x')", "type public.keep"),
         ("CREATE SCHEMA \"Keep me\"", "schema \"Keep me\""),
-        ("CREATE VIEW keep AS SELECT 1 AS x", "public.keep"),
+        ("CREATE TYPE keep AS (x int)", "type public.keep"),
+        ("CREATE VIEW keep AS SELECT 1 AS x", "view public.keep"),
+        ("CREATE SEQUENCE keep", "sequence public.keep"),
+        ("CREATE TABLE keep (x int) PARTITION BY LIST (x)", "table public.keep"),
         ("SELECT lo_create(4711)", "large object 4711"),
     ];
     server.create_database("taken");
@@ -42,7 +45,11 @@ fn a_target_is_new_or_empty() {
         server.create_database("taken");
     }
     // Neither a setting nor an extension that came with the template makes it full.
-    server.psql("taken", "CREATE EXTENSION hstore; COMMENT ON DATABASE taken IS 'mine'");
+    server.psql(
+        "taken",
+        "CREATE EXTENSION hstore; CREATE EXTENSION dblink; CREATE SCHEMA own; CREATE EXTENSION citext SCHEMA own;
+         COMMENT ON DATABASE taken IS 'mine'",
+    );
     let done = restore(&config, "shop", &["--into", "taken"]);
     assert_eq!(done["database"]["created"], false);
     assert_eq!(done["database"]["rows"], 100);

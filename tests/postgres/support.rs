@@ -91,7 +91,8 @@ pub fn ids_of(config: &Config, name: &str) -> Vec<String> {
 
 /// `restore --json` of an item of [`SOURCE`].
 pub fn try_restore(config: &Config, name: &str, options: &[&str]) -> Ran {
-    Cmd::with(config).args(["--json", "restore"]).arg(format!("{SOURCE}/{name}")).args(options).run()
+    let cmd = Cmd::with(config).in_folder(config.dir()).args(["--json", "restore"]);
+    cmd.arg(format!("{SOURCE}/{name}")).args(options).run()
 }
 
 /// The report of a restore that must succeed.

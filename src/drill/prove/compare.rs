@@ -8,10 +8,10 @@ use crate::{
 };
 
 /// A definition by its kind, name space and name, with the digests of all that have this name.
-pub(super) type Definitions = BTreeMap<(String, String, String), Vec<Digest128>>;
+pub(crate) type Definitions = BTreeMap<(String, String, String), Vec<Digest128>>;
 
 /// Tables, collections and the like: rows and content.
-pub(super) fn objects(stored: &[Object], restored: &[Object]) -> Vec<String> {
+pub(crate) fn objects(stored: &[Object], restored: &[Object]) -> Vec<String> {
     let by_name = |objects: &'_ [Object]| -> BTreeMap<(String, String, String), Object> {
         objects
             .iter()
@@ -38,7 +38,7 @@ pub(super) fn objects(stored: &[Object], restored: &[Object]) -> Vec<String> {
 }
 
 /// `table shop.orders`
-pub(super) fn shown((kind, schema, name): &(String, String, String)) -> String {
+pub(crate) fn shown((kind, schema, name): &(String, String, String)) -> String {
     if schema.is_empty() || schema == "-" {
         format!("{} {name}", kind.to_lowercase())
     } else {
@@ -47,7 +47,7 @@ pub(super) fn shown((kind, schema, name): &(String, String, String)) -> String {
 }
 
 /// Definitions of a PostgreSQL database by name.
-pub(super) fn definitions<'o>(objects: impl Iterator<Item = &'o postgres::SchemaObject>) -> Definitions {
+pub(crate) fn definitions<'o>(objects: impl Iterator<Item = &'o postgres::SchemaObject>) -> Definitions {
     let mut all = Definitions::new();
     for object in objects {
         let name = (object.kind.clone(), object.schema.clone(), object.name.clone());
@@ -58,7 +58,7 @@ pub(super) fn definitions<'o>(objects: impl Iterator<Item = &'o postgres::Schema
 }
 
 /// What is missing or too many, and the names of what is defined otherwise.
-pub(super) fn compare_definitions(
+pub(crate) fn compare_definitions(
     stored: &Definitions,
     restored: &Definitions,
 ) -> (Vec<String>, Vec<(String, String, String)>) {
@@ -82,7 +82,7 @@ pub(super) fn compare_definitions(
 }
 
 /// What PostgreSQL has besides rows and definitions. Notes are what may differ.
-pub(super) fn postgres(
+pub(crate) fn postgres(
     stored: &postgres::Detail,
     restored: &postgres::Detail,
     notes: &mut Vec<String>,
@@ -168,7 +168,7 @@ fn database(before: &postgres::Database, after: &postgres::Database, differences
 }
 
 /// What MySQL and MariaDB have besides rows.
-pub(super) fn mysql(stored: &mysql::Detail, restored: &mysql::Detail) -> Vec<String> {
+pub(crate) fn mysql(stored: &mysql::Detail, restored: &mysql::Detail) -> Vec<String> {
     let mut differences = Vec::new();
     let by_name = |detail: &mysql::Detail| -> BTreeMap<(String, String), (Digest128, Option<String>)> {
         let objects = detail.schema_objects.iter();
@@ -213,7 +213,7 @@ pub(super) fn mysql(stored: &mysql::Detail, restored: &mysql::Detail) -> Vec<Str
 }
 
 /// What MongoDB has besides documents.
-pub(super) fn mongodb(
+pub(crate) fn mongodb(
     stored: &mongodb::Detail,
     restored: &mongodb::Detail,
     notes: &mut Vec<String>,

@@ -1,13 +1,13 @@
 //! Proving one item: its snapshot is restored into a scratch server, read there as the source is read for a backup, and
 //! compared with the manifest that was written when the snapshot was made.
 
-pub(super) mod compare;
+pub(crate) mod compare;
 mod fault;
 pub(super) mod files;
 pub(super) mod mongodb;
 pub(super) mod mysql;
 pub(super) mod postgres;
-mod sink;
+pub(crate) mod sink;
 
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 

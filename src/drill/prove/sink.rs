@@ -21,7 +21,7 @@ const KEPT: usize = 1 << 30;
 
 /// Takes streams in and keeps nothing but what it is told to.
 #[derive(Default)]
-pub(super) struct Nowhere {
+pub(crate) struct Nowhere {
     /// Path of the stream to keep.
     keep: Option<&'static str>,
     kept: Mutex<Vec<u8>>,
@@ -32,22 +32,22 @@ pub(super) struct Nowhere {
 
 impl Nowhere {
     /// Keeps this stream.
-    pub(super) fn keeping(path: &'static str) -> Self {
+    pub(crate) fn keeping(path: &'static str) -> Self {
         Self { keep: Some(path), ..Self::default() }
     }
 
     /// Keeps the table of contents of this PostgreSQL archive.
-    pub(super) fn with_toc(path: &'static str) -> Self {
+    pub(crate) fn with_toc(path: &'static str) -> Self {
         Self { archive: Some(path), ..Self::default() }
     }
 
     /// The stream that was kept.
-    pub(super) fn kept(self) -> Vec<u8> {
+    pub(crate) fn kept(self) -> Vec<u8> {
         self.kept.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// The table of contents.
-    pub(super) fn toc(self) -> Vec<TocEntry> {
+    pub(crate) fn toc(self) -> Vec<TocEntry> {
         self.toc.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }

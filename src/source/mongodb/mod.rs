@@ -29,7 +29,7 @@ pub use detail::{Collection, Detail, Index, SnapshotTime, spec_digest};
 use self::connect::{Deployment, Params};
 use super::{Discovery, Item, Source, manifest::Manifest};
 use crate::{
-    config::{MongodbConfig, MongodbConsistency, SourceConfig},
+    config::{IDLE_TIMEOUT, MongodbConfig, MongodbConsistency, Patterns, SecretFile, SourceConfig},
     error::Result,
     stream::{cancel::Cancel, sink::Sink},
 };
@@ -65,6 +65,27 @@ impl Mongodb {
             unsteady: Mutex::default(),
             tried_again: Mutex::default(),
         })
+    }
+
+    /// A deployment that is reached otherwise than a configured one, such as the target of a restore. Nobody is expected to
+    /// write there, so no moment need be asked for.
+    pub(crate) fn at(name: &str, params: Params) -> Self {
+        let config = MongodbConfig {
+            uri_file: SecretFile::at("--into", ""),
+            databases: Patterns::default(),
+            exclude: Patterns::default(),
+            include_system: true,
+            parallel_collections: 4,
+            consistency: MongodbConsistency::None,
+        };
+        Self {
+            name: name.to_owned(),
+            config,
+            idle_timeout: IDLE_TIMEOUT,
+            params,
+            unsteady: Mutex::default(),
+            tried_again: Mutex::default(),
+        }
     }
 
     fn unsteady(&self) -> MutexGuard<'_, BTreeSet<String>> {

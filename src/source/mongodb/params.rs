@@ -39,6 +39,16 @@ pub struct Params {
 }
 
 impl Params {
+    /// The same once more.
+    pub(crate) fn copied(&self) -> Self {
+        Self {
+            parsed: self.parsed.clone(),
+            password: self.password.as_ref().map(|password| Secret::new(password.expose().to_owned())),
+            server: self.server.clone(),
+            secrets: self.secrets.clone(),
+        }
+    }
+
     /// Reads the connection string from its file.
     ///
     /// # Errors

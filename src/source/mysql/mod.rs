@@ -28,7 +28,7 @@ use self::{
 };
 use super::{Discovery, GLOBALS, Item, Source, manifest::Manifest};
 use crate::{
-    config::{MysqlConfig, ServerConfig, SourceConfig, SslMode},
+    config::{IDLE_TIMEOUT, MysqlConfig, ServerConfig, SourceConfig, SslMode},
     error::{Error, Result},
     stream::{cancel::Cancel, sink::Sink},
 };
@@ -59,6 +59,13 @@ impl Mysql {
             clients: Clients::find(&config.server.client_dirs),
             server: Mutex::new(None),
         })
+    }
+
+    /// A server that is reached otherwise than a configured one, such as the target of a restore.
+    pub(crate) fn at(name: &str, params: ConnectParams, clients: Clients) -> Self {
+        let config = ServerConfig::bare(params.host.clone(), params.port);
+        let (idle_timeout, server) = (IDLE_TIMEOUT, Mutex::new(None));
+        Self { name: name.to_owned(), config, idle_timeout, params, clients, server }
     }
 
     fn item_name(&self, item: &str) -> String {

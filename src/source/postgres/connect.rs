@@ -37,6 +37,8 @@ pub struct ConnectParams {
     pub sslcert: Option<PathBuf>,
     /// The key of the client's certificate.
     pub sslkey: Option<PathBuf>,
+    /// Settings for each session, as `-c name=value`.
+    pub options: Option<String>,
 }
 
 impl fmt::Debug for ConnectParams {
@@ -75,6 +77,7 @@ impl ConnectParams {
             ("PGAPPNAME", "tik-backup".to_owned()),
         ];
         env.extend(self.user.clone().map(|user| ("PGUSER", user)));
+        env.extend(self.options.clone().map(|options| ("PGOPTIONS", options)));
         let (rootcert, mode) = self.trust(client_major, trust::ca_bundle().as_deref())?;
         env.extend(mode.map(|mode| ("PGSSLMODE", mode)));
         env.extend(rootcert.map(|file| ("PGSSLROOTCERT", file)));
@@ -148,9 +151,19 @@ impl Connection {
     /// For sessions that read rows: with the settings that the text of rows depends on.
     #[must_use]
     pub(super) fn for_reading(mut self) -> Self {
-        self.env.push(("PGOPTIONS", settings::OPTIONS.to_owned()));
+        let options = self.options(settings::OPTIONS);
+        self.env.retain(|(name, _)| *name != "PGOPTIONS");
+        self.env.push(("PGOPTIONS", options));
         self.env.push(("PGTZ", settings::TIME_ZONE.to_owned()));
         self
+    }
+
+    /// The value of `PGOPTIONS` that makes these settings besides those of every session.
+    pub fn options(&self, more: &str) -> String {
+        match self.env.iter().find(|(name, _)| *name == "PGOPTIONS") {
+            Some((_, options)) => format!("{options} {more}"),
+            None => more.to_owned(),
+        }
     }
 
     /// The value for `--dbname` that opens exactly this database, whatever characters its name has.
@@ -267,6 +280,15 @@ mod tests {
         ] {
             assert!(env.lines().any(|l| l == line), "{line} in {env}");
         }
+    }
+
+    #[test]
+    fn settings_of_every_session_stay_beside_those_of_one_tool() {
+        let params = ConnectParams { options: Some("-c a=1".into()), ..params() };
+        assert!(environment(&params, "env").lines().any(|line| line == "PGOPTIONS=-c a=1"));
+        assert_eq!(params.prepare(15).unwrap().options("-c b=2"), "-c a=1 -c b=2");
+        let plain = ConnectParams { options: None, ..params };
+        assert_eq!(plain.prepare(15).unwrap().options("-c b=2"), "-c b=2");
     }
 
     #[test]

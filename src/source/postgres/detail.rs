@@ -107,6 +107,9 @@ pub struct Database {
     pub icu_rules: Option<String>,
     /// Limit of connections; -1 for none.
     pub connection_limit: i64,
+    /// The tablespace in which it lies unless its objects name another; absent in older manifests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tablespace: Option<String>,
     /// Comment.
     #[serde(default)]
     pub comment: Option<String>,
@@ -215,4 +218,26 @@ pub struct Role {
     /// Roles it is a member of.
     #[serde(default)]
     pub member_of: Vec<String>,
+    /// The same with what each membership allows; absent in older manifests.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub memberships: Vec<Membership>,
+}
+
+/// That a role is a member of another one, and what that allows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Membership {
+    /// The role it is a member of.
+    pub role: String,
+    /// May it make others members?
+    pub admin: bool,
+    /// Does it use the role's privileges without `SET ROLE`? Absent before version 16, where that is a property of the
+    /// member.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inherit: Option<bool>,
+    /// May it `SET ROLE` to it? Absent before version 16, where every member may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub set: Option<bool>,
+    /// Who made it a member.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grantor: Option<String>,
 }

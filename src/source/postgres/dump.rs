@@ -208,7 +208,9 @@ fn database_query(server: &Server) -> String {
     let rules = if server.major >= 16 { "d.daticurules" } else { "NULL" };
     format!(
         "SELECT pg_get_userbyid(d.datdba) AS owner, pg_encoding_to_char(d.encoding) AS encoding, \
-            d.datcollate AS collate, d.datctype AS ctype, {provider} AS locale_provider, {locale} AS locale, \
+            d.datcollate AS collate, d.datctype AS ctype, \
+            (SELECT s.spcname FROM pg_catalog.pg_tablespace s WHERE s.oid = d.dattablespace) AS tablespace, \
+            {provider} AS locale_provider, {locale} AS locale, \
             {rules} AS icu_rules, d.datconnlimit AS connection_limit, \
             shobj_description(d.oid, 'pg_database') AS comment, \
             coalesce((SELECT jsonb_agg(jsonb_build_object('role', r.rolname, \

@@ -12,12 +12,23 @@ use crate::{
     },
 };
 
-const ROLES: &str = "SELECT r.rolname AS name, r.rolcanlogin AS login, r.rolsuper AS superuser, \
-        r.rolcreatedb AS create_db, r.rolcreaterole AS create_role, r.rolinherit AS inherit, \
-        r.rolreplication AS replication, r.rolbypassrls AS bypass_rls, \
-        ARRAY(SELECT g.rolname::text FROM pg_catalog.pg_auth_members m \
-              JOIN pg_catalog.pg_roles g ON g.oid = m.roleid WHERE m.member = r.oid ORDER BY 1) AS member_of \
-     FROM pg_catalog.pg_roles r WHERE r.rolname !~ '^pg_' ORDER BY r.rolname";
+/// Asks for the roles. Memberships have options of their own since version 16.
+fn roles_query(server: &Server) -> String {
+    let options =
+        if server.major >= 16 { "m.inherit_option, 'set', m.set_option" } else { "NULL, 'set', NULL" };
+    format!(
+        "SELECT r.rolname AS name, r.rolcanlogin AS login, r.rolsuper AS superuser, \
+            r.rolcreatedb AS create_db, r.rolcreaterole AS create_role, r.rolinherit AS inherit, \
+            r.rolreplication AS replication, r.rolbypassrls AS bypass_rls, \
+            ARRAY(SELECT g.rolname::text FROM pg_catalog.pg_auth_members m \
+                  JOIN pg_catalog.pg_roles g ON g.oid = m.roleid WHERE m.member = r.oid ORDER BY 1) AS member_of, \
+            coalesce((SELECT jsonb_agg(jsonb_build_object('role', g.rolname, 'admin', m.admin_option, \
+                        'inherit', {options}, 'grantor', a.rolname) ORDER BY g.rolname, a.rolname) \
+                FROM pg_catalog.pg_auth_members m JOIN pg_catalog.pg_roles g ON g.oid = m.roleid \
+                LEFT JOIN pg_catalog.pg_roles a ON a.oid = m.grantor WHERE m.member = r.oid), '[]'::jsonb) AS memberships \
+         FROM pg_catalog.pg_roles r WHERE r.rolname !~ '^pg_' ORDER BY r.rolname"
+    )
+}
 
 /// The script of a server's roles is not longer.
 const LONGEST: usize = 1 << 30;
@@ -62,7 +73,7 @@ pub(super) fn dump(source: &Postgres, server: &Server, sink: &dyn Sink, cancel: 
             }
         });
     }
-    let (script, roles) = read(&mut session, &mut manifest.notes, &command)?;
+    let (script, roles) = read(&mut session, &roles_query(server), &mut manifest.notes, &command)?;
     drop(session);
     let count = script.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"CREATE ROLE ")).count();
     let stored = sink.store(GLOBALS_SQL, &mut script.as_slice())?;
@@ -93,13 +104,14 @@ pub(super) fn dump(source: &Postgres, server: &Server, sink: &dyn Sink, cancel: 
 /// never created. So the script counts only if the roles are the same before and after.
 fn read(
     session: &mut Psql,
+    query: &str,
     notes: &mut Vec<String>,
     command: &dyn Fn() -> Result<Command>,
 ) -> Result<(Vec<u8>, Vec<Role>)> {
-    let mut before: Vec<Role> = session.query(ROLES)?;
+    let mut before: Vec<Role> = session.query(query)?;
     for _ in 1..TRIES {
         let script = run_capture(command()?, LONGEST).map_err(hints::explain)?;
-        let after: Vec<Role> = session.query(ROLES)?;
+        let after: Vec<Role> = session.query(query)?;
         if after == before {
             return Ok((script, after));
         }
@@ -109,5 +121,5 @@ fn read(
         "the roles changed each of the {TRIES} times they were read: one of them may be granted and not created"
     ));
     let script = run_capture(command()?, LONGEST).map_err(hints::explain)?;
-    Ok((script, session.query(ROLES)?))
+    Ok((script, session.query(query)?))
 }

@@ -6,7 +6,7 @@ use crate::error::Error;
 /// Texts that must all occur in a message, and what to do about it. The first row that fits counts.
 ///
 /// A server with another language configured writes other texts: then there is no hint, and the message stands alone.
-const HINTS: [(&[&str], &str); 32] = [
+const HINTS: [(&[&str], &str); 33] = [
     (
         &["password authentication failed"],
         "the password is wrong or the role does not exist (the server does not tell which): check `user` and \
@@ -60,6 +60,7 @@ const HINTS: [(&[&str], &str); 32] = [
         &["unsupported startup parameter"],
         "a connection pooler is in between: give `host` and `port` of the server itself",
     ),
+    (&["in a read-only transaction"], READ_ONLY),
     (&["too many clients"], "raise `max_connections` on the server or lower the number of parallel items"),
     (
         &["too many connections for"],
@@ -97,6 +98,11 @@ const HINTS: [(&[&str], &str); 32] = [
          CONNECT on the database",
     ),
 ];
+
+/// What to do if a server takes no changes.
+pub const READ_ONLY: &str = "restore into a server that takes changes: this one is a standby (restore into its primary), or \
+     `default_transaction_read_only` is on for it, the database or the account (managed servers do that when their disk is \
+     nearly full)";
 
 /// What to do about a message of libpq, a client tool or the server, if that is known.
 pub fn hint_for(message: &str) -> Option<&'static str> {

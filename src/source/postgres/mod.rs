@@ -24,7 +24,7 @@ use std::{
 };
 
 pub use detail::{
-    Database, Detail, Extension, Grant, LargeObjectCount, Role, RoutedTable, SchemaObject, Sequence,
+    Database, Detail, Extension, Grant, LargeObjectCount, Membership, Role, RoutedTable, SchemaObject, Sequence,
     ServerSetting, Setting,
 };
 
@@ -36,7 +36,9 @@ use self::{
 };
 use super::{Discovery, GLOBALS, Item, Source, manifest::Manifest};
 use crate::{
-    config::{PostgresConfig, RootCertificates, SourceConfig},
+    config::{
+        Host, IDLE_TIMEOUT, PostgresConfig, RolePasswords, RootCertificates, ServerConfig, SourceConfig,
+    },
     error::{Error, Result},
     stream::{cancel::Cancel, sink::Sink},
 };
@@ -67,6 +69,18 @@ impl Postgres {
             clients: Clients::find(&config.server.client_dirs),
             server: Mutex::new(None),
         })
+    }
+
+    /// A server that is reached otherwise than a configured one, such as the target of a restore.
+    pub(crate) fn at(name: &str, params: ConnectParams, clients: Clients, maintenance_db: &str) -> Self {
+        let config = PostgresConfig {
+            server: ServerConfig::bare(Host::Tcp(params.host.clone()), params.port()),
+            maintenance_db: maintenance_db.to_owned(),
+            include_system: true,
+            role_passwords: RolePasswords::Never,
+        };
+        let (idle_timeout, server) = (IDLE_TIMEOUT, Mutex::new(None));
+        Self { name: name.to_owned(), config, idle_timeout, params, clients, server }
     }
 
     fn item_name(&self, item: &str) -> String {
@@ -157,5 +171,6 @@ pub fn params(config: &PostgresConfig) -> Result<ConnectParams> {
         },
         sslcert: config.server.sslcert.clone(),
         sslkey: config.server.sslkey.clone(),
+        options: None,
     })
 }

@@ -158,6 +158,7 @@ mod tests {
             replication: false,
             bypass_rls: false,
             member_of: Vec::new(),
+            memberships: Vec::new(),
         };
         let roles = [role("admin"), role("azuresu")];
         assert_eq!(first_role(None, &roles, "GRANT a TO b GRANTED BY azuresu;"), "azuresu");

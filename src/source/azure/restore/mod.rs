@@ -55,6 +55,7 @@ pub fn restore(
 ) -> Result<Report> {
     let detail =
         manifest.azure.as_ref().ok_or_else(|| Error::failed("the manifest says nothing of a container"))?;
+    Options::refuse(&[(options.keep_going, "--continue")], "containers and file shares", "leave it out")?;
     let (service, into) = target.resolve(detail.share.is_some(), cancel)?;
     notice(&format!("restoring into {into}"));
     let tally = Tally::default();

@@ -34,7 +34,7 @@ use crate::{
         Files,
         manifest::Manifest,
         mongodb::connect::Deployment,
-        restore::{Options, Restored, incomplete},
+        restore::{Options, Restored},
     },
     stream::cancel::Cancel,
 };
@@ -75,14 +75,15 @@ pub fn restore(
     };
     done.notes.append(&mut inventory.notes);
     notice(&format!("restoring {} collections", inventory.collections.len()));
-    let restore = Restore { server: &server, files, stop: Cancel::new(), done: Mutex::new(done) };
-    restore.run(&inventory).map_err(|error| incomplete(error, &target.database, true))?;
+    let restore = Restore { server: &server, files, options, stop: Cancel::new(), done: Mutex::new(done) };
+    restore.run(&inventory).map_err(|error| options.incomplete(error, &target.database, true))?;
     Ok(restore.done.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
 struct Restore<'a> {
     server: &'a Server<'a>,
     files: &'a dyn Files,
+    options: &'a Options,
     /// Set by the first collection that fails.
     stop: Cancel,
     done: Mutex<Restored>,
@@ -153,10 +154,9 @@ impl Restore<'_> {
             let (collection, raw) = (place.collection.clone(), place.raw);
             let loaded = load(self.server, place, self.files, path, &self.stop)?;
             if let Some(promised) = entry.documents.filter(|promised| *promised != loaded.documents) {
-                return Err(wrong(format!(
-                    "its file has {} documents instead of {promised}",
-                    loaded.documents
-                )));
+                return Err(self
+                    .options
+                    .wrong(&format!("its file has {} documents instead of {promised}", loaded.documents)));
             }
             let counted = self.server.count(&collection, raw)?;
             self.judge(entry, loaded.documents, counted)?;
@@ -182,7 +182,8 @@ impl Restore<'_> {
                 .push(format!("{gone} documents of {name} were past its time limit and are gone again"));
             return Ok(());
         }
-        Err(wrong(format!("{inserted} documents were inserted and the server counts {counted}")))
+        let what = format!("{inserted} documents were inserted and the server counts {counted}");
+        Err(self.options.wrong(&what))
     }
 
     /// Where the documents of a collection go.
@@ -215,7 +216,7 @@ impl Restore<'_> {
         let surplus = found.iter().filter(|name| !wanted.contains(&name.as_str()));
         let missing = missing.map(|name| format!("{name} is missing"));
         let surplus = surplus.map(|name| format!("{name} does not belong there"));
-        Err(wrong(missing.chain(surplus).take(5).collect::<Vec<_>>().join(", ")))
+        Err(self.options.wrong(&missing.chain(surplus).take(5).collect::<Vec<_>>().join(", ")))
     }
 
     fn done(&self) -> std::sync::MutexGuard<'_, Restored> {
@@ -224,18 +225,22 @@ impl Restore<'_> {
 }
 
 fn require_known_options(options: &Options) -> Result<()> {
-    let unknown = [
-        (options.no_owner, "--no-owner"),
-        (options.no_privileges, "--no-privileges"),
-        (options.no_tablespaces, "--no-tablespaces"),
-        (options.no_roles, "--no-roles"),
-        (options.skip_superuser, "--skip-superuser-objects"),
-    ];
-    match unknown.into_iter().find(|(given, _)| *given) {
-        Some((_, name)) => Err(Error::usage(format!("{name} means nothing for MongoDB"))
-            .hint("its dumps hold no owners, no privileges and no roles: leave it out")),
-        None => Ok(()),
-    }
+    Options::refuse(
+        &[
+            (options.no_owner, "--no-owner"),
+            (options.no_privileges, "--no-privileges"),
+            (options.no_tablespaces, "--no-tablespaces"),
+            (options.no_roles, "--no-roles"),
+            (options.skip_superuser, "--skip-superuser-objects"),
+        ],
+        "MongoDB",
+        "its dumps hold no owners, no privileges and no roles: leave it out",
+    )?;
+    Options::refuse(
+        &[(options.keep_going, "--continue")],
+        "MongoDB",
+        "restore the collections one by one with --table",
+    )
 }
 
 /// Refuses a database that holds something.
@@ -258,9 +263,4 @@ fn of(entry: &Entry, error: Error) -> Error {
         _ => "collection",
     };
     error.context(format!("{kind} {}", entry.name))
-}
-
-fn wrong(what: String) -> Error {
-    Error::failed(format!("the restored database is not what was backed up: {what}"))
-        .hint("do not use it; see the server's log, and try an older snapshot with --at")
 }

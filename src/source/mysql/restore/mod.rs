@@ -23,7 +23,7 @@ use crate::{
     source::{
         Files,
         manifest::Manifest,
-        restore::{Options, Restored, incomplete},
+        restore::{Options, Restored},
     },
     stream::cancel::Cancel,
 };
@@ -65,9 +65,9 @@ pub fn restore(
         .fill(files)
         .and_then(|bytes| {
             done.bytes = bytes;
-            verify::verify(session, manifest, &expected, options.table.as_deref(), &mut done)
+            verify::verify(session, manifest, &expected, options, &mut done)
         })
-        .map_err(|error| incomplete(error, &done.database, done.created))?;
+        .map_err(|error| options.incomplete(error, &done.database, done.created))?;
     Ok(done)
 }
 
@@ -111,18 +111,21 @@ impl Restore<'_> {
 }
 
 fn require_known_options(options: &Options) -> Result<()> {
-    let unknown = [
-        (options.no_privileges, "--no-privileges"),
-        (options.no_tablespaces, "--no-tablespaces"),
-        (options.no_roles, "--no-roles"),
-        (options.skip_superuser, "--skip-superuser-objects"),
-    ];
-    match unknown.into_iter().find(|(given, _)| *given) {
-        Some((_, name)) => Err(Error::usage(format!("{name} means nothing for MySQL and MariaDB")).hint(
-            "their dumps of databases hold no grants and no tablespaces; --no-owner leaves definers out",
-        )),
-        None => Ok(()),
-    }
+    Options::refuse(
+        &[
+            (options.no_privileges, "--no-privileges"),
+            (options.no_tablespaces, "--no-tablespaces"),
+            (options.no_roles, "--no-roles"),
+            (options.skip_superuser, "--skip-superuser-objects"),
+        ],
+        "MySQL and MariaDB",
+        "their dumps of databases hold no grants and no tablespaces; --no-owner leaves definers out",
+    )?;
+    Options::refuse(
+        &[(options.keep_going, "--continue")],
+        "MySQL and MariaDB",
+        "take the script with --to DIR and feed it to their client with --force",
+    )
 }
 
 fn require_table(manifest: &Manifest, table: &str) -> Result<()> {

@@ -10,7 +10,7 @@ use crate::{
             inventory::{Inventory, Objects, listed},
             session::{Session, quote_ident},
         },
-        restore::Restored,
+        restore::{Options, Restored},
     },
 };
 
@@ -24,7 +24,7 @@ pub(super) fn verify(
     session: Session<'_>,
     manifest: &Manifest,
     expected: &Objects,
-    table: Option<&str>,
+    options: &Options,
     done: &mut Restored,
 ) -> Result<()> {
     if manifest.digested != Digested::Yes {
@@ -37,9 +37,10 @@ pub(super) fn verify(
     let listable = |object: &&(String, String)| object.0 != "masking policy";
     let missing: Vec<_> = expected.difference(&found.objects).filter(listable).collect();
     if !missing.is_empty() {
-        return Err(wrong(&format!("it lacks {}", listed(missing))));
+        return Err(options.wrong(&format!("it lacks {}", listed(missing))));
     }
     let session = session.limit(COUNT_WITHIN);
+    let table = options.table.as_deref();
     let tables: Vec<&Object> =
         manifest.objects.iter().filter(|object| table.is_none_or(|name| object.name == name)).collect();
     let mut different = Vec::new();
@@ -66,10 +67,5 @@ pub(super) fn verify(
     let more = different.len().saturating_sub(5);
     different.truncate(5);
     let rest = if more > 0 { format!("; and {more} more") } else { String::new() };
-    Err(wrong(&format!("{}{rest}", different.join("; "))))
-}
-
-fn wrong(what: &str) -> Error {
-    Error::failed(format!("the restored database is not what was backed up: {what}"))
-        .hint("do not use it; see the server's log, and try an older snapshot with --at")
+    Err(options.wrong(&format!("{}{rest}", different.join("; "))))
 }

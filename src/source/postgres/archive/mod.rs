@@ -6,6 +6,7 @@ mod header;
 mod routed;
 mod rows;
 mod schema;
+mod search_path;
 mod select;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ pub use data::LargeObjects;
 pub use header::Compression;
 pub use routed::{Routed, routes};
 pub use schema::{SchemaObject, SequenceValue, schema_digest, schema_objects};
+pub use search_path::WithSearchPath;
 pub use select::{LeftOut, entries_for_table, left_out_for_table};
 pub use toc::{Section, TocEntry};
 

@@ -1,31 +1,38 @@
 //! Putting a database back: a new or empty database like the original, `pg_restore` fed straight from the repository,
 //! and afterwards the rows counted and compared with the manifest.
 
+mod announce;
+mod fill;
+mod missing;
 mod partitions;
 mod preflight;
+mod present;
+mod properties;
 mod roles;
+mod select;
 mod target;
 mod verify;
 
-use std::{collections::BTreeSet, io, io::Write};
+use std::{io, io::Write};
 
 pub use target::{Target, parse_url};
 
+use self::{preflight::TargetServer, select::Selection};
 use super::{
     DUMP, Detail, GLOBALS_SQL, Role,
-    archive::{ArchiveReader, ArchiveSummary, TocEntry, entries_for_table, left_out_for_table},
+    archive::{ArchiveReader, ArchiveSummary, TocEntry},
     clients::{Client, Clients, major_of},
-    connect::Connection,
-    psql::Psql,
+    connect::{ConnectParams, Connection},
+    psql::{Psql, quote_ident, quote_literal},
 };
 use crate::{
     error::{Error, Result},
     source::{
         Files,
         manifest::{Digested, Manifest},
-        restore::{Options, Restored, incomplete},
+        restore::{Options, Restored},
     },
-    stream::{cancel::Cancel, private::PrivateDir},
+    stream::cancel::Cancel,
 };
 
 /// What a restore works with.
@@ -56,18 +63,18 @@ pub fn restore(
         Error::usage("this snapshot holds no PostgreSQL database")
             .hint(format!("for roles use --to DIR and feed {GLOBALS_SQL} to psql"))
     })?;
-    let newest = clients.newest()?;
-    let mut session =
-        Psql::connect(newest, &target.params.prepare(newest.major)?, &target.maintenance_db, cancel)?;
+    let mut session = maintenance(target, clients, cancel)?;
     let server = preflight::ask(&mut session)?;
+    preflight::require_writable(&server)?;
     let client = choose_client(clients, manifest, server.major)?;
-    let connection = target.params.prepare(client.major)?;
+    let connection = server.params(&target.params).prepare(client.major)?;
     let restore = Restore { manifest, detail, options, client, connection, target, cancel, notice };
 
     let toc = read_toc(files)?;
-    let selection = restore.select(&toc, &server)?;
-    let mut done = Restored { database: target.database.clone(), ..Restored::default() };
-    restore.check_target_first(&mut session)?;
+    let present = restore.check_target_first(&mut session)?;
+    let selection = restore.select(&toc, &server, &present)?;
+    let mut done =
+        Restored { database: target.database.clone(), notes: selection.notes.clone(), ..Restored::default() };
     let missing = if options.no_roles || (options.no_owner && options.no_privileges) {
         Vec::new()
     } else {
@@ -75,143 +82,90 @@ pub fn restore(
     };
     restore.require_owners(&mut session, &selection, &missing, &server)?;
     restore.require_tablespaces(&mut session, &selection)?;
-    done.notes.clone_from(&selection.notes);
-    done.roles_created = roles::create(&mut session, &missing, &server)?;
-    done.created = restore.create_database(&mut session, &server)?;
-    let filled = restore
-        .create_schema()
-        .and_then(|()| restore.fill(files, &selection))
-        .and_then(|bytes| {
-            done.bytes = bytes;
-            if options.definitions {
-                return Ok(());
-            }
-            restore.verify(&selection, &mut done)?;
-            if options.table.is_none() {
-                // Last: a limit of connections would keep us out.
-                restore.database_properties(&mut session, &server, &mut done.notes)?;
-            }
-            Ok(())
-        })
-        .map_err(|error| incomplete(error, &target.database, done.created));
-    filled.map(|()| done)
-}
-
-/// The part of an archive that is restored.
-pub(super) struct Selection {
-    entries: Vec<TocEntry>,
-    /// The ids, if it is not all.
-    ids: Option<Vec<i32>>,
-    /// What is left out although nobody asked for that, because it cannot matter.
-    notes: Vec<String>,
+    restore.announce(&mut session, &selection)?;
+    done.roles_created = roles::create(&mut session, &missing, &server, &mut done.notes)?;
+    done.created = restore.create_database(&mut session, &server, &mut done.notes)?;
+    match restore.content(files, &selection, &mut session, &server, &mut done) {
+        Ok(()) => Ok(done),
+        Err(error) => Err(options.incomplete(error, &target.database, done.created)),
+    }
 }
 
 impl Restore<'_> {
-    fn select(&self, toc: &[TocEntry], server: &preflight::TargetServer) -> Result<Selection> {
-        let mut ids: Option<BTreeSet<i32>> = None;
-        if let Some(table) = &self.options.table {
-            let (schema, name) = table.split_once('.').unwrap_or(("public", table));
-            let chosen = entries_for_table(toc, schema, name);
-            if chosen.is_empty() {
-                return Err(Error::usage(format!("the snapshot has no table {schema}.{name}"))
-                    .hint("write it as schema.name, in the case in which it was created"));
-            }
-            let left_out = left_out_for_table(toc, &chosen);
-            for entry in toc.iter().filter(|e| left_out.dropped.contains(&e.dump_id)) {
-                (self.notice)(&format!("not restored with the table: {}", preflight::describe(entry)));
-            }
-            for entry in toc.iter().filter(|e| left_out.needed.contains(&e.dump_id) && e.desc != "SCHEMA") {
-                (self.notice)(&format!(
-                    "the table needs, and the target must have: {}",
-                    preflight::describe(entry)
-                ));
-            }
-            ids = Some(chosen.into_iter().collect());
-        }
-        let is_chosen = |id: i32| ids.as_ref().is_none_or(|ids| ids.contains(&id));
-        let mut chosen: Vec<TocEntry> = toc.iter().filter(|e| is_chosen(e.dump_id)).cloned().collect();
-        if ids.is_some() {
-            partitions::require_roots(&chosen)?;
-        }
-        let mut notes = Vec::new();
-        if !server.superuser && chosen.iter().any(preflight::is_extension_comment) {
-            // It comes with the extension itself; only a superuser can set it again.
-            chosen.retain(|entry| !preflight::is_extension_comment(entry));
-            notes.push(
-                "comments on extensions are those of the installed version: only a superuser can set them"
-                    .to_owned(),
-            );
-        }
-        let (blocked, dependent) =
-            if server.superuser { Default::default() } else { preflight::superuser_only(&chosen, server) };
-        if blocked.is_empty() {
-            // In the order of the archive, which pg_restore follows and a pipe cannot be read otherwise.
-            let partial = ids.is_some() || !notes.is_empty();
-            let ids = partial.then(|| chosen.iter().map(|entry| entry.dump_id).collect());
-            return Ok(Selection { entries: chosen, ids, notes });
-        }
-        let list: Vec<_> = blocked.iter().map(|entry| preflight::describe(entry)).collect();
-        if !self.options.skip_superuser {
-            return Err(Error::failed(format!(
-                "the account {} is no superuser and cannot restore: {}",
-                server.account,
-                list.join("; ")
-            ))
-            .hint("nothing was changed; leave these out with --skip-superuser-objects, or use a superuser"));
-        }
-        list.iter()
-            .for_each(|what| (self.notice)(&format!("left out, only a superuser can restore it: {what}")));
-        for entry in &dependent {
-            (self.notice)(&format!("left out, it needs what is left out: {}", preflight::describe(entry)));
-        }
-        let blocked: BTreeSet<i32> = blocked.iter().chain(&dependent).map(|entry| entry.dump_id).collect();
-        let entries: Vec<_> = chosen.into_iter().filter(|e| !blocked.contains(&e.dump_id)).collect();
-        let ids = entries.iter().map(|entry| entry.dump_id).collect();
-        Ok(Selection { entries, ids: Some(ids), notes })
-    }
-
-    /// Feeds `pg_restore` from the repository.
-    fn fill(&self, files: &dyn Files, selection: &Selection) -> Result<u64> {
-        let mut command = self
-            .connection
-            .command(self.client.tool("pg_restore"))
-            .args(["--format=custom", "--exit-on-error", "--no-password", "--dbname"])
-            .arg(self.connection.conninfo(&self.target.database)?)
-            .item(format!("{}/{}", self.manifest.source, self.manifest.item))
-            .cancel(self.cancel);
+    /// What is in the database, its properties, and the list of what is missing.
+    fn content(
+        &self,
+        files: &dyn Files,
+        selection: &Selection,
+        session: &mut Psql,
+        server: &TargetServer,
+        done: &mut Restored,
+    ) -> Result<()> {
+        self.create_schema()?;
+        let filled = self.fill(files, selection)?;
+        done.bytes = filled.bytes;
+        done.notes.extend(filled.others.iter().map(|error| format!("pg_restore: {error}")));
         if self.options.definitions {
-            command = command.arg("--schema-only");
+            return Ok(());
         }
-        if self.options.no_owner {
-            command = command.arg("--no-owner");
+        done.missing = missing::list(selection, &filled.failed);
+        done.selected = Some(selection.selected(&filled.failed));
+        let mut rest = self.verify(selection, &filled.failed, done);
+        if rest.is_ok() && self.options.table.is_none() {
+            // Last: a limit of connections would keep us out.
+            rest = self.database_properties(session, server, &mut done.notes);
         }
-        if self.options.no_tablespaces {
-            command = command.arg("--no-tablespaces");
+        if !done.missing.is_empty() {
+            // Whatever else went wrong: that list is what helps.
+            self.write_missing(selection, &filled.failed, done);
         }
-        if self.options.no_privileges {
-            command = command.arg("--no-privileges");
-        }
-        let lists = PrivateDir::new()?;
-        if let Some(ids) = &selection.ids {
-            let list: String = ids.iter().map(|id| format!("{id};\n")).collect();
-            command = command.arg("--use-list").arg(lists.file("list", list.as_bytes())?);
-        }
-        let mut input = command.spawn_input()?;
-        let copied = files.copy(DUMP, &mut input);
-        if (selection.ids.is_some() || self.options.definitions) && input.had_enough() {
-            // After the last entry of the list, or the last definition, it reads no further.
-            return Ok(self
-                .manifest
-                .files
-                .iter()
-                .filter(|file| file.path == DUMP)
-                .map(|file| file.bytes)
-                .sum());
-        }
-        let bytes = copied?;
-        input.finish()?;
-        Ok(bytes)
+        rest.map_err(|error| match &done.missing_file {
+            Some(file) => error.hint(format!("what else is missing is listed in {}", file.display())),
+            None => error,
+        })
     }
+}
+
+/// How to reach the target without firing its event triggers.
+pub(crate) fn quiet_params(target: &Target, clients: &Clients, cancel: &Cancel) -> Result<ConnectParams> {
+    Ok(preflight::ask(&mut maintenance(target, clients, cancel)?)?.params(&target.params))
+}
+
+/// Drops the database of the target. Subscriptions in it, which would keep it, go first: they were restored disabled and
+/// without a slot.
+pub(crate) fn drop_database(target: &Target, clients: &Clients, cancel: &Cancel) -> Result<()> {
+    #[derive(serde::Deserialize)]
+    struct Found {
+        name: String,
+    }
+    let mut session = maintenance(target, clients, cancel)?;
+    let literal = quote_literal(&target.database);
+    let there: Vec<Found> = session
+        .query(&format!("SELECT datname AS name FROM pg_catalog.pg_database WHERE datname = {literal}"))?;
+    if there.is_empty() {
+        return Ok(());
+    }
+    let subscriptions: Vec<Found> = session.query(&format!(
+        "SELECT s.subname AS name FROM pg_catalog.pg_subscription s JOIN pg_catalog.pg_database d ON d.oid = s.subdbid \
+         WHERE d.datname = {literal}"
+    ))?;
+    if !subscriptions.is_empty() {
+        let newest = clients.newest()?;
+        let connection = target.params.prepare(newest.major)?;
+        let mut inside = Psql::connect(newest, &connection, &target.database, cancel)?;
+        for subscription in subscriptions {
+            let name = quote_ident(&subscription.name);
+            inside.execute(&format!("ALTER SUBSCRIPTION {name} SET (slot_name = NONE)"))?;
+            inside.execute(&format!("DROP SUBSCRIPTION {name}"))?;
+        }
+    }
+    session.execute(&format!("DROP DATABASE {}", quote_ident(&target.database)))
+}
+
+/// A session in the database from which others are created.
+fn maintenance(target: &Target, clients: &Clients, cancel: &Cancel) -> Result<Psql> {
+    let newest = clients.newest()?;
+    Psql::connect(newest, &target.params.prepare(newest.major)?, &target.maintenance_db, cancel)
 }
 
 /// The tools to restore with: able to read the archive, not newer than the server understands.

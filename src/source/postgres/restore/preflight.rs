@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
-use super::{Restore, Selection};
+use super::{Restore, present::Present, select::Selection};
 use crate::{
     error::{Error, Result},
     source::postgres::{
         Role,
         archive::TocEntry,
+        connect::ConnectParams,
+        hints::READ_ONLY,
         psql::{Psql, quote_literal},
     },
 };
@@ -21,6 +23,11 @@ pub(in super::super) struct TargetServer {
     pub(super) account: String,
     pub(super) superuser: bool,
     pub(super) create_role: bool,
+    standby: bool,
+    read_only: bool,
+    /// May it switch event triggers off?
+    #[serde(skip)]
+    no_event_triggers: bool,
     #[serde(skip)]
     pub(super) major: u32,
     #[serde(skip)]
@@ -38,7 +45,8 @@ struct Name {
 pub(super) fn ask(session: &mut Psql) -> Result<TargetServer> {
     let mut server: TargetServer = session.query_one(
         "SELECT current_setting('server_version_num')::int AS version_num, current_user AS account, \
-                rolsuper AS superuser, rolcreaterole AS create_role \
+                rolsuper AS superuser, rolcreaterole AS create_role, pg_is_in_recovery() AS standby, \
+                current_setting('transaction_read_only') = 'on' AS read_only \
          FROM pg_catalog.pg_roles WHERE rolname = current_user",
     )?;
     server.major = server.version_num / 10_000;
@@ -53,7 +61,35 @@ pub(super) fn ask(session: &mut Psql) -> Result<TargetServer> {
         server.trusted_languages =
             names(session, "SELECT lanname AS name FROM pg_catalog.pg_language WHERE lanpltrusted")?;
     }
+    if server.major >= 17 {
+        #[derive(Deserialize)]
+        struct May {
+            may: bool,
+        }
+        let may: May =
+            session.query_one("SELECT pg_catalog.has_parameter_privilege('event_triggers', 'SET') AS may")?;
+        server.no_event_triggers = may.may;
+    }
     Ok(server)
+}
+
+impl TargetServer {
+    /// How to reach the database: event triggers of the target, or of the dump itself once they are there, must neither
+    /// change what is restored nor keep us out. There was no way to switch them off before version 17.
+    pub(super) fn params(&self, params: &ConnectParams) -> ConnectParams {
+        let options = self.no_event_triggers.then(|| "-c event_triggers=off".to_owned());
+        ConnectParams { options, ..params.clone() }
+    }
+}
+
+/// Fails if the server takes no changes.
+pub(super) fn require_writable(server: &TargetServer) -> Result<()> {
+    let what = match (server.standby, server.read_only) {
+        (true, _) => "the target server is a standby",
+        (_, true) => "the sessions of this account on the target are read-only",
+        _ => return Ok(()),
+    };
+    Err(Error::failed(format!("{what}: nothing can be restored into it")).hint(READ_ONLY))
 }
 
 /// A few words on an entry.
@@ -70,8 +106,10 @@ pub(super) fn describe(entry: &TocEntry) -> String {
 pub(super) fn superuser_only<'a>(
     toc: &'a [TocEntry],
     server: &TargetServer,
+    present: &Present,
 ) -> (Vec<&'a TocEntry>, Vec<&'a TocEntry>) {
-    let blocked: Vec<&TocEntry> = toc.iter().filter(|entry| needs_superuser(entry, server)).collect();
+    let is_blocked = |entry: &&TocEntry| needs_superuser(entry, server) || present.is_closed(entry);
+    let blocked: Vec<&TocEntry> = toc.iter().filter(is_blocked).collect();
     let mut out: BTreeSet<i32> = blocked.iter().map(|entry| entry.dump_id).collect();
     let mut dependent: Vec<&TocEntry> = Vec::new();
     // Rows of an extension's own table depend on that table alone, which is no entry; of which extension is not said.
@@ -79,6 +117,7 @@ pub(super) fn superuser_only<'a>(
     let extension_lacks = blocked.iter().any(|entry| entry.desc == "EXTENSION");
     let of_extension = |entry: &TocEntry| {
         matches!(entry.desc.as_str(), "TABLE DATA" | "SEQUENCE SET")
+            && !present.is_content_of_extension(entry)
             && !entry.dependencies.iter().any(|id| there.contains(id))
     };
     // In the order of the archive nearly all come after what they need: a second pass is rare.

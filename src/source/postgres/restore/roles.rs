@@ -1,6 +1,6 @@
 //! Roles that the restored objects need.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
@@ -8,7 +8,7 @@ use super::preflight::TargetServer;
 use crate::{
     error::{Error, Result},
     source::postgres::{
-        Detail, Role,
+        Detail, Membership, Role,
         archive::TocEntry,
         psql::{Psql, quote_ident},
     },
@@ -49,7 +49,12 @@ pub(super) fn missing<'a>(
 }
 
 /// Creates roles without the right to log in and without any other power. Memberships among them are restored.
-pub(super) fn create(session: &mut Psql, missing: &[&Role], server: &TargetServer) -> Result<Vec<String>> {
+pub(super) fn create(
+    session: &mut Psql,
+    missing: &[&Role],
+    server: &TargetServer,
+    notes: &mut Vec<String>,
+) -> Result<Vec<String>> {
     for role in missing {
         let inherit = if role.inherit { "INHERIT" } else { "NOINHERIT" };
         session.execute(&format!("CREATE ROLE {} NOLOGIN {inherit}", quote_ident(&role.name)))?;
@@ -60,11 +65,75 @@ pub(super) fn create(session: &mut Psql, missing: &[&Role], server: &TargetServe
     }
     let names: BTreeSet<&str> = missing.iter().map(|role| role.name.as_str()).collect();
     for role in missing {
-        for group in role.member_of.iter().filter(|group| names.contains(group.as_str())) {
-            session.execute(&format!("GRANT {} TO {}", quote_ident(group), quote_ident(&role.name)))?;
+        for membership in memberships(role).iter().filter(|m| names.contains(m.role.as_str())) {
+            session.execute(&grant(membership, &role.name, server.major))?;
+            notes.extend(lost(membership, role, server.major));
         }
     }
     Ok(names.into_iter().map(str::to_owned).collect())
+}
+
+/// What the role is a member of, each once: of several grants to the same role the member has what any of them allows.
+/// Older manifests know only the names.
+fn memberships(role: &Role) -> Vec<Membership> {
+    let any = |a: Option<bool>, b: Option<bool>| match (a, b) {
+        (Some(a), Some(b)) => Some(a || b),
+        (a, b) => a.or(b),
+    };
+    let mut all: BTreeMap<&str, Membership> = BTreeMap::new();
+    for other in &role.memberships {
+        let known = all.entry(&other.role).or_insert_with(|| other.clone());
+        known.admin |= other.admin;
+        known.inherit = any(known.inherit, other.inherit);
+        known.set = any(known.set, other.set);
+    }
+    for name in &role.member_of {
+        all.entry(name).or_insert_with(|| Membership {
+            role: name.clone(),
+            admin: false,
+            inherit: None,
+            set: None,
+            grantor: None,
+        });
+    }
+    all.into_values().collect()
+}
+
+/// The statement that makes `member` one; what is not known is left to the server.
+fn grant(membership: &Membership, member: &str, major: u32) -> String {
+    let mut sql = format!("GRANT {} TO {}", quote_ident(&membership.role), quote_ident(member));
+    if major < 16 {
+        sql.push_str(if membership.admin { " WITH ADMIN OPTION" } else { "" });
+        return sql;
+    }
+    let options =
+        [("ADMIN", Some(membership.admin)), ("INHERIT", membership.inherit), ("SET", membership.set)];
+    let options = options.iter().filter_map(|(name, value)| {
+        value.map(|value| format!("{name} {}", if value { "TRUE" } else { "FALSE" }))
+    });
+    sql.push_str(" WITH ");
+    sql.push_str(&options.collect::<Vec<_>>().join(", "));
+    sql
+}
+
+/// What a server before version 16 cannot keep of a membership.
+fn lost(membership: &Membership, role: &Role, major: u32) -> Option<String> {
+    let options = [
+        membership
+            .inherit
+            .filter(|inherit| *inherit != role.inherit)
+            .map(|inherit| format!("INHERIT {}", if inherit { "TRUE" } else { "FALSE" })),
+        membership.set.filter(|set| !set).map(|_| "SET FALSE".to_owned()),
+    ];
+    let options: Vec<String> = options.into_iter().flatten().collect();
+    (major < 16 && !options.is_empty()).then(|| {
+        format!(
+            "the role {} was a member of {} with {}: the target, older than version 16, cannot keep that",
+            role.name,
+            membership.role,
+            options.join(", ")
+        )
+    })
 }
 
 /// Do owners, grants or definitions name the role?
@@ -96,6 +165,49 @@ fn word(text: &str, word: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn member(memberships: Vec<Membership>, member_of: &[&str]) -> Role {
+        Role {
+            name: "app".to_owned(),
+            login: true,
+            superuser: false,
+            create_db: false,
+            create_role: false,
+            inherit: true,
+            replication: false,
+            bypass_rls: false,
+            member_of: member_of.iter().map(|name| (*name).to_owned()).collect(),
+            memberships,
+        }
+    }
+
+    #[test]
+    fn memberships_come_back_with_what_they_allow() {
+        let of = |admin, inherit, set| Membership {
+            role: "staff".to_owned(),
+            admin,
+            inherit: Some(inherit),
+            set: Some(set),
+            grantor: Some("postgres".to_owned()),
+        };
+        let role = member(vec![of(false, false, false), of(true, false, false)], &["staff", "staff"]);
+        let all = memberships(&role);
+        assert_eq!(all.len(), 1, "{all:?}");
+        assert_eq!(
+            grant(&all[0], "app", 18),
+            "GRANT \"staff\" TO \"app\" WITH ADMIN TRUE, INHERIT FALSE, SET FALSE"
+        );
+        assert_eq!(grant(&all[0], "app", 15), "GRANT \"staff\" TO \"app\" WITH ADMIN OPTION");
+        assert!(lost(&all[0], &role, 15).is_some_and(|note| note.contains("with INHERIT FALSE, SET FALSE")));
+        assert_eq!(lost(&all[0], &role, 16), None);
+    }
+
+    #[test]
+    fn manifests_that_know_only_names_still_make_members() {
+        let all = memberships(&member(Vec::new(), &["staff"]));
+        assert_eq!(grant(&all[0], "app", 18), "GRANT \"staff\" TO \"app\" WITH ADMIN FALSE");
+        assert_eq!(grant(&all[0], "app", 15), "GRANT \"staff\" TO \"app\"");
+    }
 
     #[test]
     fn only_whole_names_count() {

@@ -2,13 +2,14 @@
 
 use serde::Deserialize;
 
-use super::{Restore, preflight::TargetServer};
+use super::{Restore, preflight::TargetServer, present::Present};
 use crate::{
     error::{Error, Result},
     source::{
         postgres::{
             Database,
             connect::ConnectParams,
+            hints::READ_ONLY,
             psql::{Psql, quote_ident, quote_literal},
         },
         url::Url,
@@ -59,48 +60,58 @@ pub fn parse_url(url: &str) -> Result<Target> {
 #[derive(Debug, Deserialize)]
 struct Existing {
     encoding: String,
+    tablespace: String,
 }
 
-/// Things in a database that a restore would mix with. Extensions that a new database has from its template do not
-/// count, nor does what belongs to an extension.
+/// Things in a database that a restore would mix with. Extensions that a new database has from its template, or that an
+/// administrator made in it, do not count, nor does what belongs to one: itself, or as a part of something (`i`) such as
+/// the row type of a table. Sequences of columns, indexes and the like stand for nothing of their own.
 const CONTENT: &str = "SELECT what FROM ( \
-      SELECT 'table ' || quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS what, c.oid, 'pg_class'::regclass AS class \
+      SELECT CASE c.relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' WHEN 'S' THEN 'sequence' \
+                WHEN 'f' THEN 'foreign table' ELSE 'table' END \
+             || ' ' || quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS what, c.oid, 'pg_class'::regclass AS class \
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-        WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' \
+        WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' \
       UNION ALL SELECT 'function ' || p.oid::regprocedure, p.oid, 'pg_proc'::regclass \
         FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace \
         WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' \
       UNION ALL SELECT 'type ' || t.oid::regtype, t.oid, 'pg_type'::regclass \
         FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace \
-        WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND t.typrelid = 0 AND t.typelem = 0 \
-      UNION ALL SELECT 'schema ' || quote_ident(nspname), oid, 'pg_namespace'::regclass FROM pg_namespace \
-        WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'public') \
+        WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' \
+      UNION ALL SELECT 'schema ' || quote_ident(s.nspname), s.oid, 'pg_namespace'::regclass FROM pg_namespace s \
+        WHERE s.nspname !~ '^pg_' AND s.nspname NOT IN ('information_schema', 'public') \
+          AND NOT EXISTS (SELECT FROM pg_extension e WHERE e.extnamespace = s.oid) \
       UNION ALL SELECT 'large object ' || oid, oid, 'pg_largeobject'::regclass FROM pg_largeobject_metadata \
     ) found \
-    WHERE NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = found.class AND d.objid = found.oid AND d.deptype = 'e') \
+    WHERE NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = found.class AND d.objid = found.oid \
+        AND (d.refclassid <> d.classid OR d.refobjid <> d.objid) \
+        AND (d.deptype IN ('e', 'i') \
+             OR (d.deptype = 'a' AND d.classid = 'pg_class'::regclass AND d.refclassid = d.classid AND d.refobjsubid <> 0))) \
     ORDER BY what LIMIT 5";
 
 impl Restore<'_> {
     fn existing(&self, session: &mut Psql) -> Result<Option<Existing>> {
         let mut rows = session.query(&format!(
-            "SELECT pg_encoding_to_char(encoding) AS encoding FROM pg_catalog.pg_database WHERE datname = {}",
+            "SELECT pg_encoding_to_char(d.encoding) AS encoding, s.spcname AS tablespace \
+             FROM pg_catalog.pg_database d JOIN pg_catalog.pg_tablespace s ON s.oid = d.dattablespace \
+             WHERE d.datname = {}",
             quote_literal(&self.target.database)
         ))?;
         Ok(rows.pop())
     }
 
-    fn in_target(&self) -> Result<Psql> {
+    pub(super) fn in_target(&self) -> Result<Psql> {
         Psql::connect(self.client, &self.connection, &self.target.database, self.cancel)
     }
 
-    /// Refuses, before anything is changed, a database that holds something.
-    pub(super) fn check_target_first(&self, session: &mut Psql) -> Result<()> {
+    /// Refuses, before anything is changed, a database that holds something. Tells which extensions it has.
+    pub(super) fn check_target_first(&self, session: &mut Psql) -> Result<Present> {
         #[derive(Deserialize)]
         struct Content {
             what: String,
         }
         let database = &self.target.database;
-        let Some(existing) = self.existing(session)? else { return Ok(()) };
+        let Some(existing) = self.existing(session)? else { return Ok(Present::default()) };
         let wanted = &self.original()?.encoding;
         if existing.encoding != *wanted {
             return Err(Error::failed(format!(
@@ -119,7 +130,7 @@ impl Restore<'_> {
                 quote_literal(name)
             ))?;
             if there.is_empty() {
-                return Ok(());
+                return Present::ask(&mut inside);
             }
             return Err(Error::failed(format!(
                 "the database {database} has a table {schema}.{name} already"
@@ -128,7 +139,7 @@ impl Restore<'_> {
         }
         let found: Vec<Content> = inside.query(CONTENT)?;
         if found.is_empty() {
-            return Ok(());
+            return Present::ask(&mut inside);
         }
         let list: Vec<_> = found.into_iter().map(|content| content.what).collect();
         Err(Error::failed(format!("the database {database} is not empty, it has: {}", list.join(", ")))
@@ -144,25 +155,76 @@ impl Restore<'_> {
     }
 
     /// Creates the database like the original, if it does not exist.
-    pub(super) fn create_database(&self, session: &mut Psql, server: &TargetServer) -> Result<bool> {
-        let created = self.existing(session)?.is_none();
-        if created {
-            let original = self.original()?;
-            session.execute(&create_statement(&self.target.database, original, server)).map_err(|error| {
-                error.context(format!("cannot create the database {}", self.target.database)).hint(
-                    "the account needs CREATEDB and the server the original's locale; or create an empty database \
-                     by hand and restore into that",
+    pub(super) fn create_database(
+        &self,
+        session: &mut Psql,
+        server: &TargetServer,
+        notes: &mut Vec<String>,
+    ) -> Result<bool> {
+        let original = self.original()?;
+        let database = &self.target.database;
+        if let Some(existing) = self.existing(session)? {
+            let other = original.tablespace.as_deref().filter(|space| *space != existing.tablespace);
+            notes.extend(other.filter(|_| !self.options.no_tablespaces).map(|space| {
+                format!(
+                    "the database lies in the tablespace {}, the original in {space}",
+                    existing.tablespace
                 )
-            })?;
-            if !self.options.no_owner && self.options.table.is_none() {
-                session.execute(&format!(
-                    "ALTER DATABASE {} OWNER TO {}",
-                    quote_ident(&self.target.database),
-                    quote_ident(&original.owner)
-                ))?;
-            }
+            }));
+            return Ok(false);
         }
-        Ok(created)
+        let space = self.tablespace(session, original, notes)?;
+        if let Err(error) = session.execute(&create_statement(database, original, space, server)) {
+            let error = error.context(format!("cannot create the database {database}"));
+            // 25006: the server takes no changes.
+            return Err(error.hint(if session.last_sqlstate() == Some("25006") {
+                READ_ONLY
+            } else {
+                "the account needs CREATEDB and the server the original's locale; or create an empty database by hand \
+                 and restore into that"
+            }));
+        }
+        if !self.options.no_owner && self.options.table.is_none() {
+            session.execute(&format!(
+                "ALTER DATABASE {} OWNER TO {}",
+                quote_ident(database),
+                quote_ident(&original.owner)
+            ))?;
+        }
+        Ok(true)
+    }
+
+    /// The tablespace for the new database: the original's, if the server has it and the account may use it.
+    fn tablespace<'d>(
+        &self,
+        session: &mut Psql,
+        original: &'d Database,
+        notes: &mut Vec<String>,
+    ) -> Result<Option<&'d str>> {
+        #[derive(Deserialize)]
+        struct Space {
+            usable: bool,
+        }
+        let Some(name) = original.tablespace.as_deref().filter(|name| *name != "pg_default") else {
+            return Ok(None);
+        };
+        if self.options.no_tablespaces {
+            return Ok(None);
+        }
+        let spaces: Vec<Space> = session.query(&format!(
+            "SELECT pg_catalog.has_tablespace_privilege(oid, 'CREATE') AS usable FROM pg_catalog.pg_tablespace \
+             WHERE spcname = {}",
+            quote_literal(name)
+        ))?;
+        let why = match spaces.first() {
+            Some(space) if space.usable => return Ok(Some(name)),
+            Some(_) => "this account may not use it",
+            None => "the target does not have it",
+        };
+        notes.push(format!(
+            "the database lies in the default tablespace: the original's is {name}, and {why}"
+        ));
+        Ok(None)
     }
 
     /// The schema of a single table, which its entries do not include.
@@ -173,131 +235,14 @@ impl Restore<'_> {
         }
         Ok(())
     }
-
-    /// What belongs to the database but not to its dump under another name: settings, comment, privileges, limit.
-    pub(super) fn database_properties(
-        &self,
-        session: &mut Psql,
-        server: &TargetServer,
-        notes: &mut Vec<String>,
-    ) -> Result<()> {
-        let original = self.original()?;
-        let name = quote_ident(&self.target.database);
-        let mut statements = Vec::new();
-        if let Some(comment) = &original.comment {
-            statements.push(format!("COMMENT ON DATABASE {name} IS {}", quote_literal(comment)));
-        }
-        if original.connection_limit >= 0 {
-            statements.push(format!("ALTER DATABASE {name} CONNECTION LIMIT {}", original.connection_limit));
-        }
-        for setting in &original.settings {
-            match setting_statement(&name, setting) {
-                Some(statement) => statements.push(statement),
-                None => notes.push(format!(
-                    "not restored: the setting {}, whose value is no list of names",
-                    setting.name
-                )),
-            }
-        }
-        if !self.options.no_privileges && !original.default_grants {
-            statements.push(format!("REVOKE ALL ON DATABASE {name} FROM PUBLIC"));
-            if !self.options.no_owner {
-                // The owner too may have given something up.
-                statements
-                    .push(format!("REVOKE ALL ON DATABASE {name} FROM {}", quote_ident(&original.owner)));
-            }
-            for grant in &original.grants {
-                let to = grant.grantee.as_deref().map_or("PUBLIC".to_owned(), quote_ident);
-                let option = if grant.grantable { " WITH GRANT OPTION" } else { "" };
-                statements.push(format!("GRANT {} ON DATABASE {name} TO {to}{option}", grant.privilege));
-            }
-        }
-        for statement in statements {
-            match session.execute(&statement) {
-                Ok(()) => {}
-                // A superuser restores everything; any other account is told what it could not.
-                Err(error) if !server.superuser => {
-                    // Not the whole statement: a setting may hold a secret.
-                    let what = statement.split(" = ").next().unwrap_or_default();
-                    notes.push(format!("not restored: {what} ({})", error.summary()));
-                }
-                Err(error) => return Err(error.context("cannot restore the database's properties")),
-            }
-        }
-        Ok(())
-    }
 }
 
-/// The statement that restores a setting. `None` if a list does not read as the server would read it: its value may
-/// come from anybody who can log in, and must not become SQL.
-fn setting_statement(database: &str, setting: &crate::source::postgres::Setting) -> Option<String> {
-    /// Parameters whose value is a list, which must not be quoted as a whole.
-    const LISTS: [&str; 6] = [
-        "search_path",
-        "temp_tablespaces",
-        "session_preload_libraries",
-        "local_preload_libraries",
-        "shared_preload_libraries",
-        "unix_socket_directories",
-    ];
-    let value = if LISTS.contains(&setting.name.as_str()) {
-        let names = split_list(&setting.value)?;
-        if names.is_empty() {
-            "''".to_owned()
-        } else {
-            names.iter().map(|n| quote_literal(n)).collect::<Vec<_>>().join(", ")
-        }
-    } else {
-        quote_literal(&setting.value)
-    };
-    let name: Vec<_> = setting.name.split('.').map(quote_ident).collect();
-    let set = format!("SET {} = {value}", name.join("."));
-    Some(match &setting.role {
-        Some(role) => format!("ALTER ROLE {} IN DATABASE {database} {set}", quote_ident(role)),
-        None => format!("ALTER DATABASE {database} {set}"),
-    })
-}
-
-/// Takes a list such as `public, "odd name"` apart.
-fn split_list(value: &str) -> Option<Vec<String>> {
-    let mut names = Vec::new();
-    let mut rest = value.trim();
-    while !rest.is_empty() {
-        let after = if let Some(mut quoted) = rest.strip_prefix('"') {
-            let mut name = String::new();
-            loop {
-                let end = quoted.find('"')?;
-                name.push_str(&quoted[..end]);
-                quoted = &quoted[end + 1..];
-                match quoted.strip_prefix('"') {
-                    Some(more) => {
-                        name.push('"');
-                        quoted = more;
-                    }
-                    None => break,
-                }
-            }
-            names.push(name);
-            quoted.trim_start()
-        } else {
-            let end = rest.find(',').unwrap_or(rest.len());
-            let name = rest[..end].trim_end();
-            if name.is_empty() || name.contains(|c: char| c.is_whitespace() || c == '"') {
-                return None;
-            }
-            names.push(name.to_owned());
-            &rest[end..]
-        };
-        rest = match after.strip_prefix(',') {
-            Some(more) if !more.trim().is_empty() => more.trim_start(),
-            None if after.is_empty() => after,
-            _ => return None,
-        };
-    }
-    Some(names)
-}
-
-fn create_statement(name: &str, original: &Database, server: &TargetServer) -> String {
+fn create_statement(
+    name: &str,
+    original: &Database,
+    tablespace: Option<&str>,
+    server: &TargetServer,
+) -> String {
     let mut sql = format!(
         "CREATE DATABASE {} TEMPLATE template0 ENCODING {} LC_COLLATE {} LC_CTYPE {}",
         quote_ident(name),
@@ -305,6 +250,9 @@ fn create_statement(name: &str, original: &Database, server: &TargetServer) -> S
         quote_literal(&original.collate),
         quote_literal(&original.ctype)
     );
+    if let Some(space) = tablespace {
+        sql.push_str(&format!(" TABLESPACE {}", quote_ident(space)));
+    }
     let provider = match original.locale_provider.as_deref() {
         _ if server.major < 15 => None,
         Some("i") => Some(("icu", "ICU_LOCALE")),
@@ -341,29 +289,6 @@ mod tests {
         let socket = parse_url("postgres:///shop?host=/run/postgresql").unwrap();
         assert_eq!(socket.params.host, "/run/postgresql");
         assert_eq!(parse_url("postgres://[::1]:99/x").unwrap().params.host, "::1");
-    }
-
-    #[test]
-    fn settings_cannot_smuggle_sql() {
-        let setting = |value: &str| {
-            let setting = crate::source::postgres::Setting {
-                role: None,
-                name: "search_path".to_owned(),
-                value: value.to_owned(),
-            };
-            setting_statement("\"d\"", &setting)
-        };
-        let set = "ALTER DATABASE \"d\" SET \"search_path\" = ";
-        assert_eq!(setting("\"$user\", public").unwrap(), format!("{set}'$user', 'public'"));
-        assert_eq!(setting("\"o\"\"dd, name\",x").unwrap(), format!("{set}'o\"dd, name', 'x'"));
-        assert_eq!(setting("").unwrap(), format!("{set}''"));
-        assert_eq!(
-            setting("public;create/**/role/**/evil").unwrap(),
-            format!("{set}'public;create/**/role/**/evil'")
-        );
-        assert_eq!(setting("public; create role evil"), None);
-        assert_eq!(setting("\"open"), None);
-        assert_eq!(setting("a,"), None);
     }
 
     #[test]

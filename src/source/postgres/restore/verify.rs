@@ -1,96 +1,181 @@
 //! After a restore: the rows in the database must be those the manifest recorded.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
-use super::{Restore, Restored, Selection, countable, partitions::Partitions};
+use super::{Restore, Restored, countable, select::Selection};
 use crate::{
-    error::{Error, Result},
+    error::Result,
     source::{
         manifest::Object,
-        postgres::psql::{Psql, quote_ident, quote_literal},
+        postgres::{
+            archive::TocEntry,
+            psql::{Psql, quote_ident},
+        },
+        restore::Missing,
     },
 };
 
 /// Counting a large table takes long.
 const COUNT_WITHIN: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
 
+/// Schema and name.
+type Name = (String, String);
+
 #[derive(Debug, Deserialize)]
 struct Count {
     rows: u64,
 }
 
+/// A table of an extension, and which of its rows belong to the user and are dumped.
+#[derive(Debug, Deserialize)]
+struct OfExtension {
+    schema: String,
+    name: String,
+    extension: String,
+    version: String,
+    /// `WHERE …`, or empty for all.
+    condition: Option<String>,
+}
+
+/// What is counted: a table, or all partitions of a root whose rows were sent to it.
+struct Counted {
+    schema: String,
+    name: String,
+    /// Rows that were backed up.
+    rows: u64,
+    /// The tables that have them now.
+    tables: Vec<Name>,
+}
+
 impl Restore<'_> {
-    /// Counts the rows of every restored table, and compares sequences and large objects.
-    pub(super) fn verify(&self, selection: &Selection, done: &mut Restored) -> Result<()> {
+    /// Counts the rows of every restored table, and compares sequences and large objects. What differs is an error, or is
+    /// listed as missing by a restore that goes on. Entries that `failed` are listed already.
+    pub(super) fn verify(
+        &self,
+        selection: &Selection,
+        failed: &BTreeMap<i32, String>,
+        done: &mut Restored,
+    ) -> Result<()> {
         if !countable(self.manifest) {
             done.notes.push(
                 "the rows could not be compared: the dump was not digested when it was made".to_owned(),
             );
             return Ok(());
         }
-        let mut session = Psql::connect(self.client, &self.connection, &self.target.database, self.cancel)?;
+        let restored: Vec<&TocEntry> =
+            selection.entries.iter().filter(|entry| !failed.contains_key(&entry.dump_id)).collect();
+        let mut session = self.in_target()?;
         session.set_timeout(COUNT_WITHIN);
-        let of_extensions = extension_tables(&mut session)?;
         let mut wrong = Vec::new();
-        let mut partitions = Partitions::of(&selection.entries);
-        for table in self.restored_tables(selection) {
-            let schema = table.schema.as_deref().unwrap_or_default();
-            if unreadable(schema) || unreadable(&table.name) {
-                partitions.take(schema, &table.name, table.rows, None);
-                done.notes.push(not_compared("table", schema, &table.name));
-                continue;
-            }
-            let name = format!("{}.{}", quote_ident(schema), quote_ident(&table.name));
-            let counted = session.query_one(&format!("SELECT count(*) AS rows FROM ONLY {name}"));
-            let counted: Count = match counted {
-                // Row-level security may hide rows even from an owner who is no superuser.
-                Err(_) if session.last_sqlstate() == Some("42501") => {
-                    partitions.take(schema, &table.name, table.rows, None);
-                    done.notes.push(format!("not compared with the backup, because this account may not read all its rows: the table {name}"));
-                    continue;
-                }
-                counted => counted?,
-            };
-            // Of an extension's own table only the user's rows are dumped.
-            let extension = of_extensions.contains(&(schema.to_owned(), table.name.clone()));
-            let moves = partitions.take(schema, &table.name, table.rows, Some(counted.rows));
-            if moves || counted.rows == table.rows || (extension && counted.rows >= table.rows) {
-                done.tables += 1;
-                done.rows += counted.rows;
-            } else {
-                wrong.push(format!("{name} has {} rows instead of {}", counted.rows, table.rows));
-            }
-        }
-        wrong.extend(partitions.wrong());
+        self.verify_tables(&mut session, &restored, done, &mut wrong)?;
         if self.options.table.is_none() {
             self.verify_large_objects(&mut session, &mut wrong)?;
-            self.verify_sequences(&mut session, selection, done, &mut wrong)?;
+            self.verify_sequences(&mut session, &restored, done, &mut wrong)?;
         }
         if wrong.is_empty() {
             return Ok(());
         }
-        let shown = wrong.iter().take(5).cloned().collect::<Vec<_>>().join("; ");
+        if self.options.keep_going {
+            done.missing.append(&mut wrong);
+            return Ok(());
+        }
+        let sentence = |missing: &Missing| {
+            let dot = if missing.schema.is_empty() { "" } else { "." };
+            format!("{}{dot}{} {}", missing.schema, missing.name, missing.reason)
+        };
+        let shown = wrong.iter().take(5).map(sentence).collect::<Vec<_>>().join("; ");
         let more = wrong.len().saturating_sub(5);
         let rest = if more > 0 { format!("; and {more} more") } else { String::new() };
-        Err(Error::failed(format!("the restored database is not what was backed up: {shown}{rest}"))
-            .hint("do not use it; see the server's log, and try an older snapshot with --at"))
+        Err(self.options.wrong(&format!("{shown}{rest}")))
     }
 
-    fn restored_tables(&self, selection: &Selection) -> Vec<&Object> {
-        let all = names_of(selection, "TABLE DATA");
-        let restored =
-            |o: &&Object| all.contains(&(o.schema.as_deref().unwrap_or_default(), o.name.as_str()));
-        self.manifest.objects.iter().filter(restored).collect()
+    fn verify_tables(
+        &self,
+        session: &mut Psql,
+        restored: &[&TocEntry],
+        done: &mut Restored,
+        wrong: &mut Vec<Missing>,
+    ) -> Result<()> {
+        let of_extensions = extension_tables(session)?;
+        for table in self.counted(restored) {
+            let (schema, name) = (table.schema.as_str(), table.name.as_str());
+            if unreadable(schema) || unreadable(name) {
+                done.notes.push(not_compared("table", schema, name, "its name is not valid UTF-8"));
+                continue;
+            }
+            let extension = of_extensions.get(&(schema.to_owned(), name.to_owned()));
+            let Some(condition) = condition(extension) else {
+                done.notes.push(not_compared(
+                    "table",
+                    schema,
+                    name,
+                    "the extension says nothing of its rows",
+                ));
+                continue;
+            };
+            let rows = match (count(session, &table.tables, condition), session.last_sqlstate()) {
+                (Ok(rows), _) => rows,
+                // Row-level security may hide rows even from an owner who is no superuser.
+                (Err(_), Some("42501")) => {
+                    done.notes.push(not_compared(
+                        "table",
+                        schema,
+                        name,
+                        "this account may not read all its rows",
+                    ));
+                    continue;
+                }
+                (Err(_), Some("42P01")) => {
+                    wrong.push(missing("TABLE DATA", schema, name, "is missing".to_owned()));
+                    continue;
+                }
+                (Err(error), _) => return Err(error),
+            };
+            if rows == table.rows {
+                done.tables += table.tables.len() as u64;
+                done.rows += rows;
+            } else if let Some(other) = extension.filter(|extension| self.is_other_version(extension)) {
+                let why = format!("the target has another version of the extension {}", other.extension);
+                done.notes.push(not_compared("table", schema, name, &why));
+            } else {
+                let reason = format!("has {rows} rows instead of {}", table.rows);
+                wrong.push(missing("TABLE DATA", schema, name, reason));
+            }
+        }
+        Ok(())
     }
 
-    fn verify_large_objects(&self, session: &mut Psql, wrong: &mut Vec<String>) -> Result<()> {
+    /// The tables to count. Where the dump sends the rows of partitions to their root, these partitions are counted together:
+    /// each server decides anew in which of them a row lies.
+    fn counted(&self, restored: &[&TocEntry]) -> Vec<Counted> {
+        let objects: BTreeMap<(&str, &str), &Object> = self
+            .manifest
+            .objects
+            .iter()
+            .map(|object| ((object.schema.as_deref().unwrap_or_default(), object.name.as_str()), object))
+            .collect();
+        let mut all: BTreeMap<Name, Counted> = BTreeMap::new();
+        for entry in restored.iter().filter(|entry| entry.desc == "TABLE DATA") {
+            let own = (entry.namespace.clone().unwrap_or_default(), entry.tag.clone());
+            let Some(object) = objects.get(&(own.0.as_str(), own.1.as_str())) else { continue };
+            let into = entry.copy_stmt.as_deref().and_then(copied_into).unwrap_or_else(|| own.clone());
+            let (schema, name) = into.clone();
+            let counted = all.entry(into).or_insert(Counted { schema, name, rows: 0, tables: Vec::new() });
+            counted.rows += object.rows;
+            counted.tables.push(own);
+        }
+        all.into_values().collect()
+    }
+
+    fn verify_large_objects(&self, session: &mut Psql, wrong: &mut Vec<Missing>) -> Result<()> {
         let expected = self.detail.large_objects.count;
         let counted: Count =
             session.query_one("SELECT count(*) AS rows FROM pg_catalog.pg_largeobject_metadata")?;
         if counted.rows != expected {
-            wrong.push(format!("there are {} large objects instead of {expected}", counted.rows));
+            let reason = format!("are {} instead of {expected}", counted.rows);
+            wrong.push(missing("BLOBS", "", "large objects", reason));
         }
         Ok(())
     }
@@ -98,41 +183,70 @@ impl Restore<'_> {
     fn verify_sequences(
         &self,
         session: &mut Psql,
-        selection: &Selection,
+        restored: &[&TocEntry],
         done: &mut Restored,
-        wrong: &mut Vec<String>,
+        wrong: &mut Vec<Missing>,
     ) -> Result<()> {
         #[derive(Debug, Deserialize)]
         struct At {
             value: i64,
             is_called: bool,
         }
-        let set = names_of(selection, "SEQUENCE SET");
+        let set: BTreeSet<(&str, &str)> = restored
+            .iter()
+            .filter(|entry| entry.desc == "SEQUENCE SET")
+            .map(|entry| (entry.namespace.as_deref().unwrap_or_default(), entry.tag.as_str()))
+            .collect();
         for sequence in &self.detail.sequences {
-            if !set.contains(&(sequence.schema.as_str(), sequence.name.as_str())) {
+            let (schema, name) = (sequence.schema.as_str(), sequence.name.as_str());
+            if !set.contains(&(schema, name)) {
                 continue;
             }
-            if unreadable(&sequence.schema) || unreadable(&sequence.name) {
-                done.notes.push(not_compared("sequence", &sequence.schema, &sequence.name));
+            if unreadable(schema) || unreadable(name) {
+                done.notes.push(not_compared("sequence", schema, name, "its name is not valid UTF-8"));
                 continue;
             }
-            let name = format!("{}.{}", quote_ident(&sequence.schema), quote_ident(&sequence.name));
-            let at: At = session.query_one(&format!("SELECT last_value AS value, is_called FROM {name}"))?;
+            let quoted = format!("{}.{}", quote_ident(schema), quote_ident(name));
+            let at: At =
+                session.query_one(&format!("SELECT last_value AS value, is_called FROM {quoted}"))?;
             if (at.value, at.is_called) != (sequence.value, sequence.is_called) {
-                wrong.push(format!(
-                    "the sequence {name} stands at {} instead of {}",
-                    at.value, sequence.value
-                ));
+                let reason = format!("stands at {} instead of {}", at.value, sequence.value);
+                wrong.push(missing("SEQUENCE SET", schema, name, reason));
             }
         }
         Ok(())
     }
+
+    /// Whether the source had another version of the extension, which may call other rows the user's.
+    fn is_other_version(&self, table: &OfExtension) -> bool {
+        let mut extensions = self.detail.extensions.iter();
+        extensions.any(|known| known.name == table.extension && known.version != table.version)
+    }
 }
 
-/// Schema and name of the selected entries of one kind.
-fn names_of<'a>(selection: &'a Selection, desc: &str) -> BTreeSet<(&'a str, &'a str)> {
-    let entries = selection.entries.iter().filter(|entry| entry.desc == desc);
-    entries.map(|entry| (entry.namespace.as_deref().unwrap_or_default(), entry.tag.as_str())).collect()
+/// Rows of all these tables together.
+fn count(session: &mut Psql, tables: &[Name], condition: &str) -> Result<u64> {
+    let mut rows = 0_u64;
+    for (schema, name) in tables {
+        let quoted = format!("{}.{}", quote_ident(schema), quote_ident(name));
+        let counted: Count =
+            session.query_one(&format!("SELECT count(*) AS rows FROM ONLY {quoted} {condition}"))?;
+        rows = rows.saturating_add(counted.rows);
+    }
+    Ok(rows)
+}
+
+/// The condition for the rows of a table that a dump holds; none if that is not known.
+fn condition(extension: Option<&OfExtension>) -> Option<&str> {
+    match extension {
+        None => Some(""),
+        // It comes from a catalog: psql must take nothing in it for a command of its own.
+        Some(table) => table.condition.as_deref().filter(|text| !text.contains('\\')),
+    }
+}
+
+fn missing(kind: &str, schema: &str, name: &str, reason: String) -> Missing {
+    Missing { kind: kind.to_owned(), schema: schema.to_owned(), name: name.to_owned(), reason }
 }
 
 /// A name that is not UTF-8 stands in the manifest with U+FFFD for what cannot be read: it finds nothing.
@@ -140,22 +254,60 @@ fn unreadable(name: &str) -> bool {
     name.contains(char::REPLACEMENT_CHARACTER)
 }
 
-fn not_compared(what: &str, schema: &str, name: &str) -> String {
-    format!("not compared with the backup, because its name is not valid UTF-8: the {what} {schema}.{name}")
+fn not_compared(what: &str, schema: &str, name: &str, why: &str) -> String {
+    format!("not compared with the backup, because {why}: the {what} {schema}.{name}")
+}
+
+/// The table that `COPY schema.name (…) FROM stdin` fills.
+fn copied_into(statement: &str) -> Option<Name> {
+    let (schema, rest) = name(statement.strip_prefix("COPY ")?)?;
+    let (table, rest) = name(rest.strip_prefix('.')?)?;
+    rest.starts_with(' ').then_some((schema, table))
+}
+
+/// Takes a name, in quotes or not, off the front.
+fn name(text: &str) -> Option<(String, &str)> {
+    let Some(mut quoted) = text.strip_prefix('"') else {
+        let end = text.find(['.', ' ', '(', ';'])?;
+        return Some((text[..end].to_owned(), &text[end..]));
+    };
+    let mut name = String::new();
+    loop {
+        let end = quoted.find('"')?;
+        name.push_str(&quoted[..end]);
+        quoted = &quoted[end + 1..];
+        let Some(more) = quoted.strip_prefix('"') else { return Some((name, quoted)) };
+        name.push('"');
+        quoted = more;
+    }
 }
 
 /// Tables that belong to an extension.
-fn extension_tables(session: &mut Psql) -> Result<BTreeSet<(String, String)>> {
-    #[derive(Deserialize)]
-    struct Table {
-        schema: String,
-        name: String,
+fn extension_tables(session: &mut Psql) -> Result<BTreeMap<Name, OfExtension>> {
+    let tables: Vec<OfExtension> = session.query(
+        "SELECT n.nspname AS schema, c.relname AS name, e.extname AS extension, e.extversion AS version, \
+            (SELECT x.condition FROM unnest(e.extconfig, e.extcondition) x(id, condition) WHERE x.id = c.oid) AS condition \
+         FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_class c ON c.oid = d.objid \
+         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid \
+         WHERE d.deptype = 'e' AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass \
+           AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass",
+    )?;
+    Ok(tables.into_iter().map(|table| ((table.schema.clone(), table.name.clone()), table)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_that_a_copy_fills_is_read_whatever_its_name() {
+        let into = |statement: &str| copied_into(statement);
+        let name = |schema: &str, name: &str| Some((schema.to_owned(), name.to_owned()));
+        assert_eq!(into("COPY public.t (a, b) FROM stdin;\n"), name("public", "t"));
+        assert_eq!(into("COPY public.t  FROM stdin;\n"), name("public", "t"));
+        assert_eq!(into("COPY \"Odd \"\"s\".\"a.b (c)\" (x) FROM stdin;"), name("Odd \"s", "a.b (c)"));
+        assert_eq!(into("COPY t FROM stdin;"), None);
+        assert_eq!(into("COPY \"open"), None);
+        assert_eq!(into("INSERT INTO t"), None);
     }
-    let tables: Vec<Table> = session.query(&format!(
-        "SELECT n.nspname AS schema, c.relname AS name FROM pg_catalog.pg_depend d \
-         JOIN pg_catalog.pg_class c ON c.oid = d.objid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-         WHERE d.deptype = {} AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass",
-        quote_literal("e")
-    ))?;
-    Ok(tables.into_iter().map(|table| (table.schema, table.name)).collect())
 }

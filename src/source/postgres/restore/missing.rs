@@ -1,0 +1,167 @@
+//! What a restore with `--continue` could not restore: the list, and a file with the statements.
+
+use std::{
+    collections::BTreeMap,
+    fs::OpenOptions,
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+use super::{Restore, fill::set_search_path, preflight::describe, select::Selection};
+use crate::source::{
+    postgres::{archive::TocEntry, psql::quote_ident},
+    restore::{Missing, Restored},
+};
+
+/// Kinds whose statements may hold passwords. What the server says of them may repeat these.
+const SECRET: [&str; 3] = ["USER MAPPING", "SUBSCRIPTION", "SERVER"];
+/// Kinds that have an owner of their own. The statement that drops one names it in the way that `ALTER … OWNER TO` needs.
+const OWNED: [&str; 24] = [
+    "AGGREGATE",
+    "COLLATION",
+    "CONVERSION",
+    "DOMAIN",
+    "EVENT TRIGGER",
+    "FOREIGN DATA WRAPPER",
+    "FOREIGN TABLE",
+    "FUNCTION",
+    "MATERIALIZED VIEW",
+    "OPERATOR",
+    "OPERATOR CLASS",
+    "OPERATOR FAMILY",
+    "PROCEDURAL LANGUAGE",
+    "PROCEDURE",
+    "PUBLICATION",
+    "SCHEMA",
+    "SEQUENCE",
+    "SERVER",
+    "STATISTICS",
+    "SUBSCRIPTION",
+    "TABLE",
+    "TEXT SEARCH CONFIGURATION",
+    "TEXT SEARCH DICTIONARY",
+    "TYPE",
+];
+
+/// The entries that failed.
+pub(super) fn list(selection: &Selection, failed: &BTreeMap<i32, String>) -> Vec<Missing> {
+    let entries = selection.entries.iter();
+    entries
+        .filter_map(|entry| {
+            let reason = failed.get(&entry.dump_id)?;
+            let secret = SECRET.contains(&entry.desc.as_str());
+            Some(Missing {
+                kind: entry.desc.clone(),
+                schema: entry.namespace.clone().unwrap_or_default(),
+                name: entry.tag.clone(),
+                reason: if secret { String::new() } else { reason.clone() },
+            })
+        })
+        .collect()
+}
+
+impl Restore<'_> {
+    /// Writes the statements of what is missing into a file that only this user can read.
+    pub(super) fn write_missing(
+        &self,
+        selection: &Selection,
+        failed: &BTreeMap<i32, String>,
+        done: &mut Restored,
+    ) {
+        let text = self.script(selection, failed, done);
+        match create(&self.target.database, text.as_bytes()) {
+            Ok(path) => done.missing_file = Some(path),
+            Err(error) => done.notes.push(format!(
+                "the file with the statements of what is missing could not be written ({error}); `pg_restore --file=-` \
+                 shows them, from the files that --to DIR gives"
+            )),
+        }
+    }
+
+    fn script(&self, selection: &Selection, failed: &BTreeMap<i32, String>, done: &Restored) -> String {
+        let item = one_line(&format!("{}/{}", self.manifest.source, self.manifest.item));
+        let mut text = format!(
+            "-- Missing in the database {} after a restore of {item}, in the order in which they depend on each\n\
+             -- other. They come from the backup: read them before you run them. They may hold passwords.\n\n\
+             SET client_encoding = 'UTF8';\nSET standard_conforming_strings = on;\nSET check_function_bodies = false;\n{}",
+            one_line(&self.target.database),
+            set_search_path(&self.usual_search_path(&selection.entries)),
+        );
+        for entry in &selection.entries {
+            if let Some(reason) = failed.get(&entry.dump_id) {
+                text.push_str(&format!("\n-- {}\n-- {}\n", one_line(&describe(entry)), one_line(reason)));
+                text.push_str(&self.statements_of(entry));
+            }
+        }
+        // What was restored and is not what it was has no statement.
+        for missing in done.missing.iter().skip(list(selection, failed).len()) {
+            let what = format!("{} {}.{}: {}", missing.kind, missing.schema, missing.name, missing.reason);
+            text.push_str(&format!("\n-- {}\n", one_line(&what)));
+        }
+        text
+    }
+
+    fn statements_of(&self, entry: &TocEntry) -> String {
+        if let Some(copy) = &entry.copy_stmt {
+            return format!(
+                "-- {}-- Its rows are in the dump: restore the files with --to DIR, then \
+                 `pg_restore --data-only --table=… --dbname=… database.dump`.\n",
+                // Each line of it is a comment.
+                copy.trim_end().lines().collect::<Vec<_>>().join("\n-- ") + "\n"
+            );
+        }
+        let mut text = entry.defn.trim_end().to_owned();
+        text.push('\n');
+        let owner = entry.owner.as_deref().filter(|owner| !owner.is_empty() && !self.options.no_owner);
+        let named = entry.drop_stmt.trim_end().strip_prefix("DROP ").and_then(|rest| rest.strip_suffix(';'));
+        if let (Some(owner), Some(named)) = (owner, named)
+            && OWNED.contains(&entry.desc.as_str())
+        {
+            text.push_str(&format!("ALTER {named} OWNER TO {};\n", quote_ident(owner)));
+        }
+        text
+    }
+}
+
+/// A text for a comment, which must not end before its end.
+fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// Writes a new file: in the current folder, or in that for temporary files if nothing can be written there.
+fn create(database: &str, content: &[u8]) -> io::Result<PathBuf> {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_') { c } else { '_' };
+    let database: String = database.chars().map(plain).take(60).collect();
+    let time = jiff::Zoned::now().strftime("%Y%m%dT%H%M%S").to_string();
+    let name = format!("tik-backup-missing-{database}-{time}.sql");
+    let here = std::env::current_dir().unwrap_or_default();
+    write_new(&here, &name, content).or_else(|_| write_new(&std::env::temp_dir(), &name, content))
+}
+
+fn write_new(folder: &Path, name: &str, content: &[u8]) -> io::Result<PathBuf> {
+    let path = folder.join(name);
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+    file.write_all(content)?;
+    Ok(path)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn the_file_is_new_and_private() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = write_new(folder.path(), "missing.sql", b"SELECT 1;").unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(write_new(folder.path(), "missing.sql", b"").is_err(), "what is there is never written to");
+    }
+
+    #[test]
+    fn comments_stay_comments() {
+        assert_eq!(one_line("a\nDROP TABLE b;\r\t"), "a DROP TABLE b;  ");
+    }
+}
