@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "../azure/support.rs"]
+#[allow(dead_code)]
+mod azure_storage;
 #[path = "../common/mod.rs"]
 mod common;
 #[path = "../ledger/receiver.rs"]
@@ -20,6 +23,8 @@ mod site;
 mod support;
 
 mod disasters;
+mod frozen;
+mod frozen_sources;
 mod proofs;
 mod selftest;
 mod told;
