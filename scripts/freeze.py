@@ -88,7 +88,7 @@ class Set:
         self.keep("messages", self.tenant.messages)
         self.secret("webhook-url", "http://127.0.0.1:9/hook")
         self.mariadb.client(None, "DROP DATABASE old_wiki")
-        self.run(3, "backup", "wiki", keep="backup-3")
+        self.run(1, "backup", "wiki", keep="backup-3")
         self.run(0, "snapshots", keep="snapshots")
         self.run(0, "status", keep="status")
         self.run(0, "check", "--read-data", keep="check")
