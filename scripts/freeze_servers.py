@@ -125,10 +125,15 @@ class MariaDb(bench_servers.Process):
         for database in self.names("SELECT HEX(SCHEMA_NAME) FROM information_schema.SCHEMATA WHERE SCHEMA_NAME NOT IN "
                                    "('mysql', 'sys', 'information_schema', 'performance_schema')"):
             questions = list(CONTENT)
+            # A dump has six digits of a float, so the checksum of such a table is another after a restore.
+            rounded = self.names("SELECT DISTINCT HEX(TABLE_NAME) FROM information_schema.COLUMNS "
+                                 "WHERE TABLE_SCHEMA = DATABASE() AND DATA_TYPE = 'float'", database)
             for table in self.names("SELECT HEX(TABLE_NAME) FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() "
                                     "AND TABLE_TYPE = 'BASE TABLE' ORDER BY TABLE_NAME", database):
                 name = "`" + table.replace("`", "``") + "`"
-                questions += [f"SELECT COUNT(*) FROM {name}", f"CHECKSUM TABLE {name} EXTENDED"]
+                questions.append(f"SELECT COUNT(*) FROM {name}")
+                if table not in rounded:
+                    questions.append(f"CHECKSUM TABLE {name} EXTENDED")
             found[database] = [[question, self.client(database, question).removesuffix("\n")] for question in questions]
         return found
 
@@ -137,10 +142,10 @@ class MariaDb(bench_servers.Process):
 
 
 CONTENT = (
-    "SELECT TABLE_TYPE, TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() ORDER BY 1, 2",
-    "SELECT ROUTINE_TYPE, ROUTINE_NAME, DEFINER FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = DATABASE() ORDER BY 1, 2",
-    "SELECT TRIGGER_NAME, ACTION_STATEMENT FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = DATABASE() ORDER BY 1",
-    "SELECT EVENT_NAME, STATUS FROM information_schema.EVENTS WHERE EVENT_SCHEMA = DATABASE() ORDER BY 1",
+    "SELECT TABLE_TYPE, TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() ORDER BY 1, BINARY TABLE_NAME",
+    "SELECT ROUTINE_TYPE, ROUTINE_NAME, DEFINER FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = DATABASE() ORDER BY 1, BINARY ROUTINE_NAME",
+    "SELECT TRIGGER_NAME, ACTION_STATEMENT FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = DATABASE() ORDER BY BINARY TRIGGER_NAME",
+    "SELECT EVENT_NAME, STATUS FROM information_schema.EVENTS WHERE EVENT_SCHEMA = DATABASE() ORDER BY BINARY EVENT_NAME",
 )
 
 

@@ -271,8 +271,12 @@ fn everything_that_an_earlier_version_stored_is_proven_to_restore() {
         assert_eq!(proven.iter().map(name_of).collect::<BTreeSet<_>>(), items, "{set}");
         for then in frozen.expected("drill-2")["items"].as_array().unwrap() {
             let now = proven.iter().find(|now| same_item(now, then)).unwrap();
-            for field in ["outcome", "snapshot", "objects", "rows", "bytes"] {
-                assert_eq!(now[field], then[field], "{set}: {field} of {now:#}");
+            assert_eq!(now["outcome"], "proven", "{set}: {now:#}");
+            // The frozen run after that drill made newer snapshots of one source.
+            if now["snapshot"] == then["snapshot"] {
+                for field in ["objects", "rows", "bytes"] {
+                    assert_eq!(now[field], then[field], "{set}: {field} of {now:#}");
+                }
             }
         }
     }

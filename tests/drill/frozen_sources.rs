@@ -49,13 +49,18 @@ fn postgresql_databases_of_an_earlier_version_come_back_and_are_backed_up_furthe
     for (database, dump) in &expected {
         let report = frozen.json(&["restore", &format!("shop/{database}"), "--into", database]);
         assert_eq!(report["database"]["created"], true, "{report:#}");
-        assert_same_dump(dump, &server.dump_text(database));
+        assert_same_dump(&without_words(dump), &without_words(&server.dump_text(database)));
     }
     server.create_database("scratch_1");
     let report = frozen.continued(&["shop"]);
     assert_eq!(report["items"].as_array().unwrap().len(), expected.len() + 1, "{report:#}");
     // What vanished in the frozen history is still known and can be had.
     assert!(frozen.files_of("shop/gone", "latest").join("database.dump").is_file());
+}
+
+/// A dump without the check on a list of words, which a server writes otherwise once it has loaded it.
+fn without_words(dump: &str) -> String {
+    dump.split_inclusive('\n').filter(|line| !line.contains("orders_word_check")).collect()
 }
 
 #[test]
