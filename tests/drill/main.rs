@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "../azure/support.rs"]
+#[allow(dead_code)]
+mod azure_storage;
 #[path = "../common/mod.rs"]
 mod common;
 #[path = "../ledger/receiver.rs"]
@@ -21,6 +24,8 @@ mod support;
 
 mod alarms;
 mod disasters;
+mod frozen;
+mod frozen_sources;
 mod proofs;
 mod selftest;
 mod told;
