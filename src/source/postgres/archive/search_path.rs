@@ -59,7 +59,7 @@ impl<W: Write> WithSearchPath<W> {
                     self.needed = needed;
                     break;
                 }
-                Err(Stop::Bad(_)) => self.done = true,
+                Err(Stop::Bad(_) | Stop::Unknown(_)) => self.done = true,
             }
         }
         let rest = buffer.get(used..).unwrap_or_default();
