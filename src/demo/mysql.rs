@@ -52,7 +52,7 @@ impl MysqlPart {
         });
         let Some((client, programs)) = found else { return Ok(None) };
         let folder = stage.subfolder("mysql")?;
-        let server = MysqlServer::start(&programs, &folder, cancel)?;
+        let server = MysqlServer::start(&programs, &folder, &Rules::for_own_content(), cancel)?;
         let connection = server.params().prepare(client)?;
         let part = Self { client: client.clone(), connection, server };
         let mut input =

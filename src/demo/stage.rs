@@ -10,7 +10,7 @@ use std::{
 use super::{mongodb::MongodbPart, mysql::MysqlPart, receiver::Receiver};
 use crate::{
     drill::{
-        ScratchDir,
+        Rules, ScratchDir,
         scratch::{PostgresServer, SUPERUSER, newest_server},
     },
     error::{Error, Result},
@@ -52,7 +52,7 @@ impl Stage {
         let clients = Clients::find(&[]);
         let client = newest_server(&clients)?;
         let folder = ScratchDir::new(parent)?;
-        let server = PostgresServer::start(client, folder.path(), cancel)?;
+        let server = PostgresServer::start(client, folder.path(), &Rules::for_own_content(), cancel)?;
         let connection = server.params().prepare(client.major)?;
         let receiver = Receiver::start()?;
         let cancel = cancel.clone();

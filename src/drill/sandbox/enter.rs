@@ -17,7 +17,7 @@ use rustix::{
     },
     process::{
         DumpableBehavior, Pid, Resource, Rlimit, Signal, chdir, getppid, getrlimit, pivot_root, set_dumpable_behavior,
-        set_parent_process_death_signal, setrlimit, setsid,
+        set_parent_process_death_signal, setrlimit, setsid, umask,
     },
     stdio::stderr,
     thread::{
@@ -255,9 +255,11 @@ fn change_root(root: &Root) -> io::Result<bool> {
     let flags = MountFlags::NOSUID | MountFlags::NODEV;
     let options = c"mode=0755,size=1m,nr_inodes=4096";
     step("mounting an empty file system", mount(c"tmpfs", &*root.at, c"tmpfs", flags, options))?;
-    for one in &root.steps {
-        put(one)?;
-    }
+    // The folders are root's, who must let the server pass.
+    let usual = umask(Mode::from_raw_mode(0o022));
+    let put = root.steps.iter().try_for_each(put);
+    umask(usual);
+    put?;
     let shows_processes = root.processes.as_ref().is_some_and(|at| {
         // Not allowed where parts of the old /proc are hidden, as services have it.
         mount(c"proc", &**at, c"proc", flags | MountFlags::NOEXEC, c"subset=pid").is_ok()

@@ -13,6 +13,7 @@ use crate::{
     drill::{
         mysql::{ADMINISTRATOR, MysqlServer, ServerPrograms},
         prove::{scratch_server, scratch_source},
+        sandbox::Rules,
     },
     error::{Error, Result},
     source::{
@@ -112,7 +113,8 @@ pub(super) fn subjects(
         match ServerPrograms::of_line(client.flavour, client.version, &drill.server_dirs) {
             Ok(_) if subjects.iter().any(|(known, _)| *known == name) => {}
             Ok(programs) => {
-                let subject = subject(client, &programs, &dir.join(name.to_lowercase()), cancel);
+                let rules = Rules::of(drill);
+                let subject = subject(client, &programs, &dir.join(name.to_lowercase()), &rules, cancel);
                 subjects.push((name, subject));
             }
             Err(error) => lacking = Some(error),
@@ -129,13 +131,14 @@ fn subject(
     client: &Client,
     programs: &ServerPrograms,
     dir: &Path,
+    rules: &Rules,
     cancel: &Cancel,
 ) -> Result<Box<dyn Subject>> {
     fs::DirBuilder::new()
         .mode(0o755)
         .create(dir)
         .map_err(|error| Error::from_io(format!("cannot create {}", dir.display()), error))?;
-    let server = MysqlServer::start(programs, dir, cancel)?;
+    let server = MysqlServer::start(programs, dir, rules, cancel)?;
     let mut config = MysqlConfig {
         server: scratch_server(
             Host::Socket(server.socket()),

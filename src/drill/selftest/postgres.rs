@@ -7,6 +7,7 @@ use crate::{
     config::{DrillConfig, Host, PostgresConfig, RolePasswords, SourceKind},
     drill::{
         prove::{postgres::installations, scratch_server, scratch_source},
+        sandbox::Rules,
         scratch::{PostgresServer, SUPERUSER, newest_server},
     },
     error::Result,
@@ -105,7 +106,7 @@ pub(super) fn subject(drill: &DrillConfig, dir: &Path, cancel: &Cancel) -> Resul
         // For its message.
         None => newest_server(&Clients::find(&[]))?.clone(),
     };
-    let server = PostgresServer::start(&client, dir, cancel)?;
+    let server = PostgresServer::start(&client, dir, &Rules::of(drill), cancel)?;
     let mut config = PostgresConfig {
         server: scratch_server(
             Host::Socket(server.socket_dir()),

@@ -18,6 +18,7 @@ use crate::{
     config::{Host, PostgresConfig, RolePasswords, SourceKind},
     drill::{
         ScratchDir,
+        sandbox::Rules,
         scratch::{PostgresServer, SERVER_TOOLS},
     },
     error::{Error, Result},
@@ -51,7 +52,7 @@ pub(in crate::drill) struct Scratch {
     first_role: String,
     /// How often definitions were loaded a second time.
     loads: AtomicU64,
-    dir: ScratchDir,
+    _dir: ScratchDir,
 }
 
 /// The version of PostgreSQL that a snapshot needs.
@@ -108,14 +109,15 @@ impl Scratch {
         let first_role = roles::first_role(detail.and_then(|d| d.first_role.as_deref()), known, &script);
         let ours = free_name(known.iter().map(|role| role.name.as_str()).chain([first_role.as_str()]));
         let dir = ScratchDir::new(setup.drill.dir.as_deref()).map_err(Fault::Cannot)?;
-        let server = PostgresServer::start_as(&client, dir.path(), &first_role, setup.cancel)
+        let rules = Rules::of(setup.drill);
+        let server = PostgresServer::start_as(&client, dir.path(), &first_role, &rules, setup.cancel)
             .map_err(|error| Fault::Cannot(error.context("a scratch server cannot be started")))?;
         let mut session = server.session("postgres", setup.cancel)?;
         session.execute(&format!("CREATE ROLE {} SUPERUSER LOGIN", quote_ident(&ours)))?;
         session.execute(&format!("CREATE DATABASE {MAINTENANCE}"))?;
         drop(session);
         let params = ConnectParams { user: Some(ours.clone()), ..server.params() };
-        Ok(Self { server, clients, params, ours, first_role, loads: AtomicU64::new(0), dir })
+        Ok(Self { server, clients, params, ours, first_role, loads: AtomicU64::new(0), _dir: dir })
     }
 
     /// Restores a database, reads it back and compares it. It is dropped afterwards.
@@ -283,6 +285,11 @@ impl Scratch {
                 ),
             ),
         ))
+    }
+
+    /// What of the server is not confined.
+    pub(in crate::drill) fn unconfined(&self) -> &[String] {
+        self.server.unconfined()
     }
 
     /// Whether the server has ended.
