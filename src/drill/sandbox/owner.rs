@@ -11,6 +11,9 @@ const SHARED: &str = "nobody";
 /// Numbers that distributions leave to services without an entry: systemd's range for `DynamicUser=`.
 const UNUSED: std::ops::RangeInclusive<u32> = 61_184..=65_519;
 
+/// Whom all servers of this process run as, once it was asked for.
+static CHOSEN: OnceLock<Owner> = OnceLock::new();
+
 /// A user and its group by number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Owner {
@@ -26,8 +29,6 @@ pub(super) fn of_servers(may_be_unknown: bool) -> Result<Option<Owner>> {
     if !rustix::process::geteuid().is_root() {
         return Ok(None);
     }
-    // All servers of a process are alike.
-    static CHOSEN: OnceLock<Owner> = OnceLock::new();
     if let Some(chosen) = CHOSEN.get() {
         return Ok(Some(*chosen));
     }
@@ -40,6 +41,11 @@ pub(super) fn of_servers(may_be_unknown: bool) -> Result<Option<Owner>> {
             .hint(format!("create a user `{OWN}`, or run this as a user without privileges"))
     })?;
     Ok(Some(*CHOSEN.get_or_init(|| chosen)))
+}
+
+/// Whom servers run as if not as ourselves, once one was started.
+pub(crate) fn chosen() -> Option<Owner> {
+    CHOSEN.get().copied()
 }
 
 fn find_user(passwd: &str, name: &str, own: bool) -> Option<Owner> {

@@ -119,4 +119,8 @@ impl Subject for Server {
     fn file(&self) -> &'static str {
         "self-test/accounts.bson"
     }
+
+    fn no_attacks(&self) -> Option<&'static str> {
+        Some("not attacked: its server-side JavaScript (`$where`, `$function`) knows no files, processes or network")
+    }
 }

@@ -87,6 +87,25 @@ const DAMAGES: &[(Target, &str, &str)] = &[
     (Target::Globals, "another password", "ALTER USER 'keeper'@'localhost' IDENTIFIED BY 'another'"),
 ];
 
+/// What is read comes back in the message of an error.
+const ATTACKS: &[(&str, &str)] = &[
+    (
+        "the server reads a file (LOAD_FILE)",
+        "SELECT EXTRACTVALUE(1, CONCAT('~', COALESCE(LOAD_FILE('{canary}'), 'nothing')))",
+    ),
+    (
+        "the server reads a file (LOAD DATA)",
+        "CREATE TEMPORARY TABLE loot (line text); LOAD DATA INFILE '{canary}' INTO TABLE loot; \
+         SELECT EXTRACTVALUE(1, CONCAT('~', (SELECT MAX(line) FROM loot)))",
+    ),
+    ("the server writes a file (INTO OUTFILE)", "SELECT 'x' INTO OUTFILE '{marker}'"),
+    (
+        "the server gets itself a library (UDF)",
+        "SET @put = CONCAT('SELECT 0x7f454c46 INTO DUMPFILE ''', @@plugin_dir, 'tik_backup_self_test.so'''); \
+         PREPARE put FROM @put; EXECUTE put; SELECT EXTRACTVALUE(1, CONCAT('~', '{first}', '{second}'))",
+    ),
+];
+
 struct Server {
     source: Mysql,
     server: MysqlServer,
@@ -183,5 +202,9 @@ impl Subject for Server {
 
     fn file(&self) -> &'static str {
         DUMP
+    }
+
+    fn attacks(&self) -> &'static [(&'static str, &'static str)] {
+        ATTACKS
     }
 }

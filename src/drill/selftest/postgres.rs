@@ -91,6 +91,31 @@ const DAMAGES: &[(Target, &str, &str)] = &[
     (Target::Globals, "another password", "ALTER ROLE keeper PASSWORD 'another'"),
 ];
 
+const ATTACKS: &[(&str, &str)] = &[
+    ("a program writes a file (COPY TO PROGRAM)", "COPY (SELECT 1) TO PROGRAM 'cat >''{marker}'''"),
+    (
+        "a program reads a file (COPY FROM PROGRAM)",
+        "DO $a$ BEGIN CREATE TEMP TABLE loot (line text); COPY loot FROM PROGRAM 'cat ''{canary}'''; \
+         RAISE EXCEPTION 'loot: %', (SELECT pg_catalog.string_agg(line, '') FROM loot); END $a$",
+    ),
+    (
+        "the server reads a file (pg_read_file)",
+        "DO $a$ BEGIN RAISE EXCEPTION 'loot: %', pg_catalog.pg_read_file('{canary}'); END $a$",
+    ),
+    ("the server writes a file (lo_export)", "SELECT pg_catalog.lo_export(7000, '{marker}')"),
+    (
+        "a program reads another process (/proc)",
+        "DO $a$ BEGIN CREATE TEMP TABLE loot (line text); \
+         COPY loot FROM PROGRAM 'tr ''\\000'' '' '' </proc/{process}/environ'; \
+         RAISE EXCEPTION 'loot: %', (SELECT pg_catalog.string_agg(line, '') FROM loot); END $a$",
+    ),
+    ("a program ends another process", "COPY (SELECT 1) TO PROGRAM 'kill -KILL {process}'"),
+    (
+        "a program connects to a port",
+        "COPY (SELECT 1) TO PROGRAM 'bash -c \"exec 3<>/dev/tcp/127.0.0.1/{port}\"'",
+    ),
+];
+
 struct Server {
     source: Postgres,
     server: PostgresServer,
@@ -160,5 +185,9 @@ impl Subject for Server {
 
     fn file(&self) -> &'static str {
         DUMP
+    }
+
+    fn attacks(&self) -> &'static [(&'static str, &'static str)] {
+        ATTACKS
     }
 }
