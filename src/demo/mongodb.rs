@@ -33,7 +33,8 @@ impl MongodbPart {
     /// Starts a server with a library in it. `None`: none is installed.
     pub(super) fn set(stage: &Stage, cancel: &Cancel) -> Result<Option<Self>> {
         let Some(program) = program() else { return Ok(None) };
-        let server = MongodbServer::start(&program, &stage.subfolder("mongodb")?, &Rules::for_own_content(), cancel)?;
+        let server =
+            MongodbServer::start(&program, &stage.subfolder("mongodb")?, &Rules::for_own_content(), cancel)?;
         let uri_file = stage.folder().join("mongodb-uri");
         super::stage::write(&uri_file, &server.uri())?;
         let params = Params::parse(&Secret::new(server.uri()), "the demo")?;

@@ -138,7 +138,11 @@ pub(crate) fn start(mut command: Command, signal: Signal, plan: Option<Plan>) ->
             let bind_to_us = move || {
                 rustix::process::set_parent_process_death_signal(Some(signal))?;
                 // We may have ended before the line above took effect.
-                if rustix::process::getppid() == Some(us) { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
+                if rustix::process::getppid() == Some(us) {
+                    Ok(())
+                } else {
+                    Err(io::ErrorKind::BrokenPipe.into())
+                }
             };
             // SAFETY: between fork and exec the closure only makes system calls; it neither allocates nor locks.
             unsafe { command.pre_exec(bind_to_us) };

@@ -301,7 +301,8 @@ mod tests {
             return;
         };
         let dir = ScratchDir::new(None).unwrap();
-        let mut server = MysqlServer::start(&programs, dir.path(), &Rules::for_own_content(), &Cancel::new()).unwrap();
+        let mut server =
+            MysqlServer::start(&programs, dir.path(), &Rules::for_own_content(), &Cancel::new()).unwrap();
         let connection = server.params().prepare(client).unwrap();
         let cancel = Cancel::new();
         let [answer] = Session::new(&connection, &cancel).row("SELECT 42").unwrap();

@@ -224,7 +224,8 @@ mod tests {
             return;
         };
         let dir = ScratchDir::new(None).unwrap();
-        let mut server = PostgresServer::start(client, dir.path(), &Rules::for_own_content(), &Cancel::new()).unwrap();
+        let mut server =
+            PostgresServer::start(client, dir.path(), &Rules::for_own_content(), &Cancel::new()).unwrap();
         let mut session = server.session("postgres", &Cancel::new()).unwrap();
         let answer: Answer = session.query_one("SELECT 42 AS answer").unwrap();
         assert_eq!(answer.answer, 42);
@@ -249,11 +250,13 @@ mod tests {
         let dir = ScratchDir::new(None).unwrap();
         let cancel = Cancel::new();
         cancel.cancel("enough");
-        let error = PostgresServer::start(client, dir.path(), &Rules::for_own_content(), &cancel).unwrap_err();
+        let error =
+            PostgresServer::start(client, dir.path(), &Rules::for_own_content(), &cancel).unwrap_err();
         assert!(error.summary().contains("enough"), "{error}");
 
         let long = dir.path().join("x".repeat(100));
-        let error = PostgresServer::start(client, &long, &Rules::for_own_content(), &Cancel::new()).unwrap_err();
+        let error =
+            PostgresServer::start(client, &long, &Rules::for_own_content(), &Cancel::new()).unwrap_err();
         assert!(error.summary().contains("too long"), "{error}");
         assert!(!long.exists());
     }

@@ -209,7 +209,10 @@ fn drills_have_defaults_and_proofs_may_be_without_limit() {
     let drill = &config.drill;
     assert_eq!(drill.dir.as_deref(), Some(Path::new("/etc/tik/scratch")));
     assert_eq!(drill.server_dirs, [Path::new("/a"), Path::new("/etc/tik/b")]);
-    assert_eq!((drill.server_files.as_slice(), drill.sandbox), ([PathBuf::from("/c")].as_slice(), SandboxRule::BestEffort));
+    assert_eq!(
+        (drill.server_files.as_slice(), drill.sandbox),
+        ([PathBuf::from("/c")].as_slice(), SandboxRule::BestEffort)
+    );
     assert_eq!((drill.jobs, drill.min_free, drill.sample, drill.sample_over), (3, 2 << 30, 10, 1 << 40));
 }
 

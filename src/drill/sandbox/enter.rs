@@ -16,8 +16,8 @@ use rustix::{
         MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind_recursive, mount_change, unmount,
     },
     process::{
-        DumpableBehavior, Pid, Resource, Rlimit, Signal, chdir, getppid, getrlimit, pivot_root, set_dumpable_behavior,
-        set_parent_process_death_signal, setrlimit, setsid, umask,
+        DumpableBehavior, Pid, Resource, Rlimit, Signal, chdir, getppid, getrlimit, pivot_root,
+        set_dumpable_behavior, set_parent_process_death_signal, setrlimit, setsid, umask,
     },
     stdio::stderr,
     thread::{
@@ -210,7 +210,8 @@ fn map_users(maps: &Maps) -> io::Result<()> {
         (c"/proc/self/gid_map", &maps.gid),
     ];
     for (file, text) in texts {
-        let file = step("opening the map of users", open(file, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()))?;
+        let file =
+            step("opening the map of users", open(file, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()))?;
         step("writing the map of users", write(&file, text.as_bytes()))?;
     }
     step("closing /proc/self", set_dumpable_behavior(DumpableBehavior::NotDumpable))

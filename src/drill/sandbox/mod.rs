@@ -21,13 +21,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use self::{
-    enter::Plan,
-    landlock::Ruleset,
-    owner::Owner,
-    probe::Kernel,
-    view::View,
-};
+use self::{enter::Plan, landlock::Ruleset, owner::Owner, probe::Kernel, view::View};
 use crate::{
     config::{DrillConfig, SandboxRule},
     error::{Error, Result},
@@ -85,7 +79,8 @@ impl Sandbox {
         // Passwords are in our memory. That this fails is no reason not to go on: the server is kept out in other ways.
         let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
         let failed = |error: io::Error| {
-            Error::failed(format!("cannot prepare the confinement of a server in {}", dir.display())).because(&error)
+            Error::failed(format!("cannot prepare the confinement of a server in {}", dir.display()))
+                .because(&error)
         };
         let dir = dir.join(FOLDER);
         let stage = dir.join("root");
@@ -138,7 +133,8 @@ impl Sandbox {
             ["passwd", "group"].iter().for_each(|name| view.show(&Path::new("/etc").join(name)));
             Vec::new()
         };
-        let mut root = self.kernel.mount.then(|| view.root(&self.dir.join("root"), &own, &files)).transpose()?;
+        let mut root =
+            self.kernel.mount.then(|| view.root(&self.dir.join("root"), &own, &files)).transpose()?;
         if let Some(root) = root.as_mut().filter(|_| !self.kernel.pid) {
             // Others would be seen there.
             root.processes = None;
@@ -167,10 +163,17 @@ fn open(kernel: &Kernel, owner: Option<Owner>, needs_port: bool) -> Vec<String> 
         open.push("files (a mount namespace, or Landlock of version 3)".to_owned());
     }
     if !kernel.pid && kernel.landlock < KEEPS_SIGNALS && !own {
-        open.push("processes (a process namespace, Landlock of version 6, or as root a user `tik-backup-drill`)".to_owned());
+        open.push(
+            "processes (a process namespace, Landlock of version 6, or as root a user `tik-backup-drill`)"
+                .to_owned(),
+        );
     }
     if !kernel.net && kernel.landlock < KEEPS_PORTS {
-        let how = if needs_port { "Landlock of version 4" } else { "a network namespace, or Landlock of version 4" };
+        let how = if needs_port {
+            "Landlock of version 4"
+        } else {
+            "a network namespace, or Landlock of version 4"
+        };
         open.push(format!("the network ({how})"));
     }
     // Whoever listens on a socket believes that we are who calls.

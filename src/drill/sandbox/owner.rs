@@ -37,8 +37,10 @@ pub(super) fn of_servers(may_be_unknown: bool) -> Result<Option<Owner>> {
     let unused = || may_be_unknown.then(|| find_unused(&passwd)).flatten();
     let chosen = find_user(&passwd, OWN, true).or_else(unused).or_else(|| find_user(&passwd, SHARED, false));
     let chosen = chosen.ok_or_else(|| {
-        Error::failed(format!("a database server does not run as root, and there is no user `{OWN}` or `{SHARED}`"))
-            .hint(format!("create a user `{OWN}`, or run this as a user without privileges"))
+        Error::failed(format!(
+            "a database server does not run as root, and there is no user `{OWN}` or `{SHARED}`"
+        ))
+        .hint(format!("create a user `{OWN}`, or run this as a user without privileges"))
     })?;
     Ok(Some(*CHOSEN.get_or_init(|| chosen)))
 }
@@ -91,10 +93,7 @@ mod tests {
     #[test]
     fn users_are_found_by_their_whole_name_and_root_is_none() {
         let passwd = "root:x:0:0::/root:/bin/sh\nnobody2:x:7:8::/:/bin/sh\nnobody:x:65534:65533::/:/bin/false\nbad:x:y:z\n";
-        assert_eq!(
-            find_user(passwd, "nobody", false),
-            Some(Owner { uid: 65534, gid: 65533, own: false })
-        );
+        assert_eq!(find_user(passwd, "nobody", false), Some(Owner { uid: 65534, gid: 65533, own: false }));
         assert_eq!(find_user(passwd, "postgres", true), None);
         assert_eq!(find_user(passwd, "bad", true), None);
         assert_eq!(find_user(passwd, "root", true), None);

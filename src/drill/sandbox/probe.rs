@@ -1,7 +1,7 @@
 //! What the kernel, and whoever started us, lets a process do to confine itself: found out by doing it.
 
 use std::{
-    io,
+    io::{self, Read},
     path::Path,
     process::{Command, Stdio},
     sync::{Mutex, PoisonError},
@@ -89,10 +89,8 @@ pub(super) fn namespaces(wanted: &Kernel) -> (Option<UnshareFlags>, Option<Maps>
         return (Some(flags), None);
     }
     let map = |id: u32| format!("{id} {id} 1");
-    let maps = Maps {
-        uid: map(rustix::process::geteuid().as_raw()),
-        gid: map(rustix::process::getegid().as_raw()),
-    };
+    let maps =
+        Maps { uid: map(rustix::process::geteuid().as_raw()), gid: map(rustix::process::getegid().as_raw()) };
     (Some(flags | UnshareFlags::NEWUSER), Some(maps))
 }
 
@@ -104,14 +102,17 @@ fn attempt_namespaces(wanted: &Kernel, stage: &Path) -> io::Result<()> {
     attempt(Plan { namespaces: flags, maps, root, ..Plan::default() })
 }
 
-/// Runs a shell that does nothing, confined like this.
+/// Runs a shell that says one word, confined like this.
 fn attempt(plan: Plan) -> io::Result<()> {
     let mut command = Command::new("/bin/sh");
-    command.args(["-c", ":"]).env_clear();
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.args(["-c", "echo confined"]).env_clear();
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut shell = bound::start(command, Signal::KILL, Some(plan))?;
+    let mut said = String::new();
+    let read = shell.stdout.as_mut().map(|output| output.read_to_string(&mut said));
     let status = shell.wait()?;
-    if status.success() {
+    read.transpose()?;
+    if status.success() && said == "confined\n" {
         return Ok(());
     }
     Err(io::Error::other(format!("a confined /bin/sh {}", bound::describe(status))))

@@ -14,8 +14,17 @@ use super::{
 };
 
 /// The system's programs and libraries. `/usr` and `/usr/local` are shown by their parts.
-const SYSTEM: [&str; 9] =
-    ["/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store", "/run/current-system/sw", "/gnu/store"];
+const SYSTEM: [&str; 9] = [
+    "/bin",
+    "/sbin",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
+    "/nix/store",
+    "/run/current-system/sw",
+    "/gnu/store",
+];
 /// What of `/usr` holds no programs.
 const NOT_OF_USR: [&str; 3] = ["local", "src", "etc"];
 /// Where an installation has its programs and what they need.
@@ -101,7 +110,8 @@ impl View {
         let real = self.follow(program);
         for file in [Some(program.to_owned()), real].into_iter().flatten() {
             let Some(dir) = file.parent() else { continue };
-            let is_usual = ["bin", "sbin", "libexec"].iter().any(|name| dir.file_name() == Some(OsStr::new(name)));
+            let is_usual =
+                ["bin", "sbin", "libexec"].iter().any(|name| dir.file_name() == Some(OsStr::new(name)));
             if let Some(up) = dir.parent().filter(|_| is_usual) {
                 PARTS.iter().for_each(|part| self.show(&up.join(part)));
             }
@@ -111,7 +121,8 @@ impl View {
     /// The real path; the links on the way are noted.
     pub(super) fn follow(&mut self, path: &Path) -> Option<PathBuf> {
         let parts = |path: &Path| -> Vec<OsString> {
-            let named = path.components().filter(|part| matches!(part, Component::Normal(_) | Component::ParentDir));
+            let named =
+                path.components().filter(|part| matches!(part, Component::Normal(_) | Component::ParentDir));
             let mut parts: Vec<_> = named.map(|part| part.as_os_str().to_owned()).collect();
             parts.reverse();
             parts
@@ -167,7 +178,8 @@ impl View {
             }
             builder.parents(path)?;
             let attributes = if is_device { 0 } else { READ_ONLY | NO_SUID | NO_DEV };
-            let optional = !kind.is_dir() || ["/proc", "/sys", "/etc"].iter().any(|dir| path.starts_with(dir));
+            let optional =
+                !kind.is_dir() || ["/proc", "/sys", "/etc"].iter().any(|dir| path.starts_with(dir));
             builder.bind(path, path, !kind.is_dir(), attributes, optional)?;
         }
         for (link, target) in &self.links {
@@ -193,7 +205,12 @@ impl View {
     }
 
     /// Allows the same in a set of rules.
-    pub(super) fn allow(&self, rules: &Ruleset, own: &[PathBuf], files: &[(PathBuf, PathBuf)]) -> io::Result<()> {
+    pub(super) fn allow(
+        &self,
+        rules: &Ruleset,
+        own: &[PathBuf],
+        files: &[(PathBuf, PathBuf)],
+    ) -> io::Result<()> {
         for path in self.outermost() {
             let is_device = DEVICES.iter().any(|device| path == Path::new(device));
             // What cannot be opened is not allowed, which takes nothing from the confinement.
@@ -217,8 +234,11 @@ impl Builder<'_> {
 
     /// Makes the folders above.
     fn parents(&mut self, path: &Path) -> io::Result<()> {
-        let mut above: Vec<&Path> =
-            path.ancestors().skip(1).filter(|dir| !dir.as_os_str().is_empty() && *dir != Path::new("/")).collect();
+        let mut above: Vec<&Path> = path
+            .ancestors()
+            .skip(1)
+            .filter(|dir| !dir.as_os_str().is_empty() && *dir != Path::new("/"))
+            .collect();
         above.reverse();
         for dir in above {
             if self.made.insert(dir.to_owned()) {
@@ -229,7 +249,14 @@ impl Builder<'_> {
         Ok(())
     }
 
-    fn bind(&mut self, from: &Path, path: &Path, file: bool, attributes: u64, optional: bool) -> io::Result<()> {
+    fn bind(
+        &mut self,
+        from: &Path,
+        path: &Path,
+        file: bool,
+        attributes: u64,
+        optional: bool,
+    ) -> io::Result<()> {
         let step = Step::Bind { from: text(from)?, at: self.place(path)?, file, attributes, optional };
         self.steps.push(step);
         Ok(())

@@ -2,12 +2,9 @@
 //! server's folder, although files, a process and a port stand there open to its user.
 
 use std::{
-    fs::{self, DirBuilder, Permissions},
+    fs::{self, Permissions},
     net::{Ipv4Addr, TcpListener},
-    os::unix::{
-        fs::{DirBuilderExt, PermissionsExt},
-        process::CommandExt,
-    },
+    os::unix::{fs::PermissionsExt, process::CommandExt},
     path::PathBuf,
     process::{Child, Command, Stdio},
 };
@@ -39,7 +36,8 @@ struct Prey {
 
 impl Prey {
     fn new(dir: ScratchDir) -> Result<Self> {
-        let failed = |error: std::io::Error| Error::from_io("cannot set up what attacks must not reach", error);
+        let failed =
+            |error: std::io::Error| Error::from_io("cannot set up what attacks must not reach", error);
         let random = || {
             let mut bytes = [0_u8; 4];
             getrandom::fill(&mut bytes).map_err(|error| failed(std::io::Error::other(error.to_string())))?;
@@ -51,7 +49,7 @@ impl Prey {
             return Err(Error::failed(format!("the path {} cannot stand in a statement", folder.display()))
                 .hint("name a folder without quotes in `drill.dir`"));
         }
-        DirBuilder::new().create(&folder).map_err(failed)?;
+        fs::create_dir(&folder).map_err(failed)?;
         fs::write(folder.join("canary"), halves.concat()).map_err(failed)?;
         // Not their permissions must keep the server off.
         fs::set_permissions(&folder, Permissions::from_mode(0o777)).map_err(failed)?;
@@ -71,7 +69,8 @@ impl Prey {
 
     /// A statement with what is attacked in its places.
     fn aim(&self, statement: &str) -> Result<String> {
-        let port = self.listener.local_addr().map_err(|error| Error::from_io("no port to attack", error))?.port();
+        let port =
+            self.listener.local_addr().map_err(|error| Error::from_io("no port to attack", error))?.port();
         let [first, second] = &self.halves;
         Ok(statement
             .replace("{canary}", &self.folder.join("canary").to_string_lossy())
@@ -114,7 +113,9 @@ impl Bench<'_> {
         let made = ScratchDir::new(self.drill.dir.as_deref()).and_then(Prey::new);
         let mut prey = match made {
             Ok(prey) => prey,
-            Err(error) => return vec![("attacks".to_owned(), false, format!("not tried: {}", error.summary()))],
+            Err(error) => {
+                return vec![("attacks".to_owned(), false, format!("not tried: {}", error.summary()))];
+            }
         };
         let make = |(name, statement): &(&str, &str)| {
             let proven = match prey.aim(statement) {
@@ -124,7 +125,9 @@ impl Bench<'_> {
             let (kept_off, by) = match (prey.harm(&answer(&proven)), &proven) {
                 (Some(harm), _) => (false, harm.to_owned()),
                 // The statement is run on what was restored.
-                (None, Err(fault @ Fault::Failed(_))) => (false, format!("it could not be tried: {}", said(fault))),
+                (None, Err(fault @ Fault::Failed(_))) => {
+                    (false, format!("it could not be tried: {}", said(fault)))
+                }
                 (None, Err(fault)) => (true, format!("kept off: {}", said(fault))),
                 (None, Ok(_)) => (true, "kept off: it found nothing".to_owned()),
             };

@@ -121,6 +121,8 @@ impl Subject for Server {
     }
 
     fn no_attacks(&self) -> Option<&'static str> {
-        Some("not attacked: its server-side JavaScript (`$where`, `$function`) knows no files, processes or network")
+        Some(
+            "not attacked: its server-side JavaScript (`$where`, `$function`) knows no files, processes or network",
+        )
     }
 }
