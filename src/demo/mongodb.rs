@@ -44,6 +44,11 @@ impl MongodbPart {
         Ok(Some(part))
     }
 
+    /// Whether its server is confined, and so will be those of a drill.
+    pub(super) fn is_confined(&self) -> bool {
+        self.server.is_confined()
+    }
+
     fn fill(&self) -> Result<()> {
         let books: Vec<Document> = (0..BOOKS)
             .map(|n| {

@@ -78,6 +78,11 @@ impl MongodbServer {
         }
     }
 
+    /// Whether everything of it is confined that should be.
+    pub fn is_confined(&self) -> bool {
+        self.daemon.unconfined().is_empty()
+    }
+
     /// What of it is not confined.
     pub(super) fn unconfined(&self) -> &[String] {
         self.daemon.unconfined()

@@ -119,6 +119,11 @@ impl PostgresServer {
         self.daemon.owner()
     }
 
+    /// Whether everything of it is confined that should be.
+    pub fn is_confined(&self) -> bool {
+        self.daemon.unconfined().is_empty()
+    }
+
     /// What of it is not confined.
     pub(super) fn unconfined(&self) -> &[String] {
         self.daemon.unconfined()
