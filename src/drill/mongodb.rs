@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use rustix::process::Signal;
 
 use super::{daemon::Daemon, sandbox::Rules};
@@ -14,6 +14,9 @@ use crate::{
     error::{Error, Result},
     stream::cancel::Cancel,
 };
+
+/// What is written as it is where a connection string has a host; by the end `.sock` the driver knows a socket.
+const IN_HOST: &AsciiSet = &NON_ALPHANUMERIC.remove(b'.').remove(b'-').remove(b'_');
 
 /// A running server without accounts. Dropping it stops it at once; if this process is killed, the kernel does.
 ///
@@ -72,7 +75,7 @@ impl MongodbServer {
     pub fn uri(&self) -> String {
         match &self.place {
             Place::Socket(path) => {
-                format!("mongodb://{}", utf8_percent_encode(&path.to_string_lossy(), NON_ALPHANUMERIC))
+                format!("mongodb://{}", utf8_percent_encode(&path.to_string_lossy(), IN_HOST))
             }
             Place::Port(port) => format!("mongodb://127.0.0.1:{port}"),
         }
@@ -137,4 +140,20 @@ fn free_port() -> Result<u16> {
         .and_then(|listener| listener.local_addr())
         .map(|address| address.port())
         .map_err(|error| Error::failed("no free port for the scratch server").because(&error))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use mongodb::options::ServerAddress;
+
+    use super::*;
+
+    #[test]
+    fn the_driver_knows_the_path_of_a_socket() {
+        let path = PathBuf::from("/var/tmp/a b:c@d/%41-_é/socket/mongod.sock");
+        let text = utf8_percent_encode(&path.to_string_lossy(), IN_HOST).to_string();
+        assert!(!text.contains(['/', ':', '@', ' ']), "{text}");
+        assert_eq!(ServerAddress::parse(text).unwrap(), ServerAddress::Unix { path });
+    }
 }
