@@ -4,7 +4,10 @@ use std::{io::Write, path::PathBuf};
 
 use super::stage::{Ran, Stage};
 use crate::{
-    drill::mysql::{ADMINISTRATOR, MysqlServer, ServerPrograms},
+    drill::{
+        Rules,
+        mysql::{ADMINISTRATOR, MysqlServer, ServerPrograms},
+    },
     error::{Error, Result},
     source::mysql::{
         clients::{Client, Clients},

@@ -199,7 +199,7 @@ fn servers_do_not_run_as_a_user_who_has_something() {
     let ask = "CREATE FUNCTION public.who() RETURNS boolean LANGUAGE plpgsql AS $f$ BEGIN
             CREATE TEMP TABLE IF NOT EXISTS said (line text);
             COPY said FROM PROGRAM 'id -u; id -G; ls /run /root /home 2>/dev/null | wc -l';
-            RAISE EXCEPTION 'who: %', (SELECT string_agg(line, ' ') FROM said);
+            RAISE EXCEPTION 'who: % .', (SELECT string_agg(line, ' ') FROM said);
         EXCEPTION WHEN insufficient_privilege THEN RETURN true; END $f$;
         CREATE ROLE asker; CREATE TABLE asks (n int CHECK (public.who())); ALTER TABLE asks OWNER TO asker;
         SET ROLE asker; INSERT INTO asks VALUES (1)";

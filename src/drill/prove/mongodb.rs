@@ -61,7 +61,8 @@ impl Scratch {
         let program = program(setup.drill, &setup.client_dirs).map_err(Fault::Cannot)?;
         let dir = ScratchDir::new(setup.drill.dir.as_deref()).map_err(Fault::Cannot)?;
         let cannot = |error: Error| Fault::Cannot(error.context("a scratch server cannot be started"));
-        let server = MongodbServer::start(&program, dir.path(), &Rules::of(setup.drill), setup.cancel).map_err(cannot)?;
+        let server = MongodbServer::start(&program, dir.path(), &Rules::of(setup.drill), setup.cancel)
+            .map_err(cannot)?;
         let private = PrivateDir::new().map_err(cannot)?;
         let uri_file = private.file("uri", server.uri().as_bytes()).map_err(cannot)?;
         let params = Params::parse(&Secret::new(server.uri()), "the scratch server")?;
