@@ -10,10 +10,11 @@ use std::{
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    fs::{Gid, Mode, OFlags, Uid, mkdir, open, symlink},
+    fs::{Gid, Mode, OFlags, Uid, mkdir, open, statvfs, symlink},
     io::{Errno, close, write},
     mount::{
-        MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind_recursive, mount_change, unmount,
+        MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind_recursive, mount_change,
+        mount_remount, unmount,
     },
     process::{
         DumpableBehavior, Pid, Resource, Rlimit, Signal, chdir, getppid, getrlimit, pivot_root,
@@ -319,7 +320,25 @@ fn set_attributes(at: &CStr, attributes: u64, recursive: bool) -> io::Result<()>
         size_of::<MountAttributes>(),
     ];
     // SAFETY: the path ends in a zero byte, and the structure is as long as is said.
-    unsafe { call(libc::SYS_mount_setattr, arguments) }.map(drop)
+    match unsafe { call(libc::SYS_mount_setattr, arguments) } {
+        Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => remount(at, attributes),
+        done => done.map(drop),
+    }
+}
+
+/// The way of kernels before 5.12, for a mount without those below it: its attributes are given anew, and what it has must be
+/// among them.
+fn remount(at: &CStr, attributes: u64) -> io::Result<()> {
+    // As statvfs(3) and mount(2) number them; the second has other numbers for the rest.
+    const NO_ACCESS_TIME: u64 = 1 << 10;
+    const KEPT: u64 = READ_ONLY | NO_SUID | NO_DEV | NO_EXEC | NO_ACCESS_TIME | 1 << 11;
+    const RELATIVE_ACCESS_TIME: u64 = 1 << 12;
+    let has = statvfs(at)?.f_flag.bits();
+    let mut flags = MountFlags::BIND | MountFlags::from_bits_retain(((has & KEPT) | attributes) as u32);
+    if has & (NO_ACCESS_TIME | RELATIVE_ACCESS_TIME) == 0 {
+        flags |= MountFlags::STRICTATIME;
+    }
+    Ok(mount_remount(at, flags, c"")?)
 }
 
 /// Whatever is open besides standard input and outputs is closed when the program is run.
