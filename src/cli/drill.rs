@@ -84,11 +84,17 @@ fn self_test(context: &Context, config: &Config, args: &Args) -> Result<u8> {
                 format!("THE SELF-TEST FAILED: {missed} of {} did not end as they must", test.mutations.len())
             }
             ("failed", _) => "THE SELF-TEST FAILED: nothing could be tested".to_owned(),
-            _ => format!("all {} ended as they must: every damage was found", test.mutations.len()),
+            _ => format!(
+                "all {} ended as they must: every damage was found, and no attack succeeded",
+                test.mutations.len()
+            ),
         };
         text.push_str(&format!(", {}", duration(test.seconds)));
         for untested in &test.untested {
             text.push_str(&format!("\nNOT TESTED: {}: {}", untested.kind, untested.reason));
+        }
+        for note in &test.notes {
+            text.push_str(&format!("\nnote: {note}"));
         }
         text
     })?;

@@ -33,6 +33,15 @@ const MAX_DURATION: Duration = Duration::from_secs(6 * 3600);
 /// From this size on only a part of the files is read, if a part is configured.
 const SAMPLE_OVER: u64 = 256 * GIB;
 
+/// What is done where a scratch server cannot be confined.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SandboxRule {
+    /// It is not started: nothing can be proven.
+    Required,
+    /// It is started, confined as far as that goes.
+    BestEffort,
+}
+
 /// How drills are made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DrillConfig {
@@ -48,6 +57,10 @@ pub struct DrillConfig {
     pub server_dirs: Vec<PathBuf>,
     /// `mongod`, or another server that speaks its protocol, if it is not found by that name.
     pub mongod: Option<PathBuf>,
+    /// What is done where a scratch server cannot be confined.
+    pub sandbox: SandboxRule,
+    /// Files and folders that scratch servers may read besides the system's and their own programs.
+    pub server_files: Vec<PathBuf>,
     /// How much of the files of a container, share or folder that is larger than `sample_over` one drill reads, in
     /// percent, 1 to 100.
     pub sample: u8,
@@ -66,6 +79,8 @@ impl Default for DrillConfig {
             min_free: GIB,
             server_dirs: Vec::new(),
             mongod: None,
+            sandbox: SandboxRule::Required,
+            server_files: Vec::new(),
             sample: 100,
             sample_over: SAMPLE_OVER,
             postgres_settings: BTreeMap::new(),
@@ -88,6 +103,11 @@ pub(super) fn read(mut reader: Reader<'_>) -> DrillConfig {
         drill.min_free = free;
     }
     drill.server_dirs = reader.paths("server_dirs");
+    drill.server_files = reader.paths("server_files");
+    let rules = [("required", SandboxRule::Required), ("best-effort", SandboxRule::BestEffort)];
+    if let Some(rule) = reader.choice("sandbox", &rules) {
+        drill.sandbox = rule;
+    }
     if let Some(percent) = reader.integer("sample", 1..=100).and_then(|percent| percent.try_into().ok()) {
         drill.sample = percent;
     }

@@ -44,7 +44,7 @@ pub use anomalies::AnomalyRules;
 pub use azure::{AzurePrincipal, AzureServers, AzureStorageConfig};
 pub use dashboard::{DashboardConfig, Listen};
 pub use directory::DirectoryConfig;
-pub use drill::DrillConfig;
+pub use drill::{DrillConfig, SandboxRule};
 pub use location::{Location, RepositoryLocation};
 pub use mongodb::{MongodbConfig, MongodbConsistency};
 pub use mysql::MysqlConfig;

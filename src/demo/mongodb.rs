@@ -7,7 +7,7 @@ use mongodb::bson::{Document, doc};
 use super::stage::{Ran, Stage};
 use crate::{
     config::Secret,
-    drill::mongodb::MongodbServer,
+    drill::{Rules, mongodb::MongodbServer},
     error::Result,
     source::mongodb::connect::{Deployment, Params},
     stream::cancel::Cancel,
@@ -33,7 +33,8 @@ impl MongodbPart {
     /// Starts a server with a library in it. `None`: none is installed.
     pub(super) fn set(stage: &Stage, cancel: &Cancel) -> Result<Option<Self>> {
         let Some(program) = program() else { return Ok(None) };
-        let server = MongodbServer::start(&program, &stage.subfolder("mongodb")?, cancel)?;
+        let server =
+            MongodbServer::start(&program, &stage.subfolder("mongodb")?, &Rules::for_own_content(), cancel)?;
         let uri_file = stage.folder().join("mongodb-uri");
         super::stage::write(&uri_file, &server.uri())?;
         let params = Params::parse(&Secret::new(server.uri()), "the demo")?;
@@ -41,6 +42,11 @@ impl MongodbPart {
         let part = Self { deployment, uri_file, cancel: cancel.clone(), server };
         part.fill()?;
         Ok(Some(part))
+    }
+
+    /// Whether its server is confined, and so will be those of a drill.
+    pub(super) fn is_confined(&self) -> bool {
+        self.server.is_confined()
     }
 
     fn fill(&self) -> Result<()> {

@@ -4,7 +4,10 @@ use std::{io::Write, path::PathBuf};
 
 use super::stage::{Ran, Stage};
 use crate::{
-    drill::mysql::{ADMINISTRATOR, MysqlServer, ServerPrograms},
+    drill::{
+        Rules,
+        mysql::{ADMINISTRATOR, MysqlServer, ServerPrograms},
+    },
     error::{Error, Result},
     source::mysql::{
         clients::{Client, Clients},
@@ -52,7 +55,7 @@ impl MysqlPart {
         });
         let Some((client, programs)) = found else { return Ok(None) };
         let folder = stage.subfolder("mysql")?;
-        let server = MysqlServer::start(&programs, &folder, cancel)?;
+        let server = MysqlServer::start(&programs, &folder, &Rules::for_own_content(), cancel)?;
         let connection = server.params().prepare(client)?;
         let part = Self { client: client.clone(), connection, server };
         let mut input =

@@ -3,9 +3,9 @@
 //! The kernel watches the *thread* that started a child, so one thread that never ends starts them all.
 
 use std::{
-    fs, io,
+    io::{self, Read},
     os::unix::process::{CommandExt, ExitStatusExt},
-    process::{Child, Command, ExitStatus},
+    process::{Child, ChildStdout, Command, ExitStatus},
     sync::{
         Mutex, OnceLock, PoisonError,
         mpsc::{Sender, channel},
@@ -14,146 +14,150 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::{
+    pipe::{PipeFlags, pipe_with},
+    process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, waitpid},
+};
 
-use crate::error::{Error, Result};
+use super::sandbox::enter::{Line, Plan};
 
-/// Users a server runs as if we are root, the first that exists: servers refuse to run as root.
-const UNPRIVILEGED: [&str; 2] = ["postgres", "nobody"];
-
-/// A user and its group by number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Owner {
-    pub(crate) uid: u32,
-    pub(crate) gid: u32,
+/// A process that was started here.
+#[derive(Debug)]
+pub(crate) struct Running {
+    pid: Pid,
+    status: Option<ExitStatus>,
+    /// Its output, if it was asked for.
+    pub(crate) stdout: Option<ChildStdout>,
 }
 
-/// Whom servers run as; `None` stands for the user we are.
-pub(crate) fn server_owner() -> Result<Option<Owner>> {
-    if !rustix::process::geteuid().is_root() {
-        return Ok(None);
-    }
-    let passwd = fs::read_to_string("/etc/passwd")
-        .map_err(|error| Error::failed("cannot read /etc/passwd").because(&error))?;
-    UNPRIVILEGED.iter().find_map(|name| find_user(&passwd, name)).map(Some).ok_or_else(|| {
-        Error::failed("a database server does not run as root, and there is no user `postgres` or `nobody`")
-            .hint("create a user `postgres`, or run this as a user without privileges")
-    })
-}
-
-fn find_user(passwd: &str, name: &str) -> Option<Owner> {
-    let line = passwd.lines().find(|line| line.split(':').next() == Some(name))?;
-    let mut numbers = line.split(':').skip(2).map(|field| field.parse().ok());
-    Some(Owner { uid: numbers.next()??, gid: numbers.next()?? })
-}
-
-type Order = (Command, Sender<io::Result<Child>>);
-
-/// Whether a server may use the network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Network {
-    /// As everybody else.
-    Shared,
-    /// None at all, not even the loopback address, where the kernel lets us: it is reached by a socket in a folder, and what
-    /// was restored into it (foreign tables, event jobs) reaches nobody.
-    None,
-}
-
-#[cfg(target_os = "linux")]
-impl Owner {
-    /// Makes the calling process, which has one thread, one of this user.
-    fn become_it(self) -> io::Result<()> {
-        use rustix::{
-            fs::{Gid, Uid},
-            thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid},
-        };
-        let (uid, gid) = (Uid::from_raw(self.uid), Gid::from_raw(self.gid));
-        set_thread_groups(&[])?;
-        set_thread_res_gid(gid, gid, gid)?;
-        Ok(set_thread_res_uid(uid, uid, uid)?)
-    }
-}
-
-/// How a process leaves the network, prepared before it is forked.
-#[cfg(target_os = "linux")]
-struct Lonely {
-    /// As root it needs nothing else; anybody else needs a user namespace in which to do it, where they stay who they are.
-    users: Option<(String, String)>,
-}
-
-#[cfg(target_os = "linux")]
-impl Lonely {
-    fn new(owner: Option<Owner>) -> Self {
-        let map = |id: u32| format!("{id} {id} 1");
-        let users = owner
-            .is_none()
-            .then(|| (map(rustix::process::geteuid().as_raw()), map(rustix::process::getegid().as_raw())));
-        Self { users }
+impl Running {
+    /// Its number, which is its own until its end was seen.
+    pub(crate) fn id(&self) -> Pid {
+        self.pid
     }
 
-    /// Leaves it. Where that is not allowed the process merely keeps the network.
-    fn enter(&self) {
-        use rustix::thread::{UnshareFlags, unshare_unsafe};
-        let mut flags = UnshareFlags::NEWNET;
-        if self.users.is_some() {
-            flags |= UnshareFlags::NEWUSER;
+    /// How it ended, if it has.
+    pub(crate) fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
+        if self.status.is_none() {
+            let ended = waitpid(Some(self.pid), WaitOptions::NOHANG)?;
+            self.status = ended.map(|(_, status)| status_of(status));
         }
-        // SAFETY: this process has a single thread, and has opened nothing that depends on these namespaces.
-        let left = unsafe { unshare_unsafe(flags) };
-        if let (Ok(()), Some((uid, gid))) = (left, &self.users) {
-            for (file, text) in [
-                (c"/proc/self/setgroups", "deny"),
-                (c"/proc/self/uid_map", uid.as_str()),
-                (c"/proc/self/gid_map", gid.as_str()),
-            ] {
-                let opened = rustix::fs::open(file, rustix::fs::OFlags::WRONLY, rustix::fs::Mode::empty());
-                if let Ok(file) = opened {
-                    let _ = rustix::io::write(&file, text.as_bytes());
+        Ok(self.status)
+    }
+
+    /// Waits for its end.
+    pub(crate) fn wait(&mut self) -> io::Result<ExitStatus> {
+        loop {
+            if let Some(status) = self.status {
+                return Ok(status);
+            }
+            match waitpid(Some(self.pid), WaitOptions::empty()) {
+                Ok(ended) => self.status = ended.map(|(_, status)| status_of(status)),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Sends a signal, unless its end was seen.
+    pub(crate) fn signal(&mut self, signal: Signal) -> io::Result<()> {
+        // Only a process that was not waited for still owns its number.
+        match self.try_wait()? {
+            Some(_) => Ok(()),
+            None => Ok(kill_process(self.pid, signal)?),
+        }
+    }
+}
+
+fn status_of(status: WaitStatus) -> ExitStatus {
+    ExitStatus::from_raw(status.as_raw())
+}
+
+/// What the thread that starts servers is asked for: a command, and the line if the server is another process than that
+/// which is forked.
+struct Order {
+    command: Command,
+    line: Option<Line>,
+    reply: Sender<io::Result<Running>>,
+}
+
+impl Order {
+    fn carry_out(mut self) {
+        let started = self.start();
+        // A caller always waits for the reply.
+        let _ = self.reply.send(started);
+    }
+
+    fn start(&mut self) -> io::Result<Running> {
+        let spawned = self.command.spawn();
+        let Some(Line { reader, writer }) = self.line.take() else {
+            let mut child = spawned?;
+            let pid = pid_of(&child)?;
+            return Ok(Running { pid, status: None, stdout: child.stdout.take() });
+        };
+        drop(writer);
+        let mut number = [0; 4];
+        let told = std::fs::File::from(reader).read_exact(&mut number);
+        let pid = told.ok().and_then(|()| Pid::from_raw(i32::from_ne_bytes(number)));
+        match (spawned, pid) {
+            (Ok(mut child), Some(pid)) => {
+                // It has ended: the server is its sibling.
+                child.wait()?;
+                Ok(Running { pid, status: None, stdout: child.stdout.take() })
+            }
+            (Ok(mut child), None) => {
+                child.wait()?;
+                Err(io::Error::other("the number of the server's process was not told"))
+            }
+            (Err(error), pid) => {
+                // It could not run its program, and waits to be buried.
+                if let Some(pid) = pid {
+                    let _ = waitpid(Some(pid), WaitOptions::empty());
                 }
+                Err(error)
             }
         }
     }
 }
 
-/// Starts `command` in a process group of its own, as `owner`; it gets `signal` when we end in whatever way.
-pub(crate) fn start(
-    mut command: Command,
-    owner: Option<Owner>,
-    signal: Signal,
-    network: Network,
-) -> io::Result<Child> {
+fn pid_of(child: &Child) -> io::Result<Pid> {
+    i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// Starts `command` in a session or process group of its own, confined as the plan says; it gets `signal`, or SIGKILL if it
+/// has processes of its own only, when we end in whatever way.
+pub(crate) fn start(mut command: Command, signal: Signal, plan: Option<Plan>) -> io::Result<Running> {
     static ORDERS: OnceLock<Mutex<Option<Sender<Order>>>> = OnceLock::new();
-    // A Ctrl-C at the terminal is for us: we stop our servers in order.
-    command.process_group(0).current_dir("/");
-    #[cfg(not(target_os = "linux"))]
-    if let Some(Owner { uid, gid }) = owner {
-        command.uid(uid).gid(gid);
+    command.current_dir("/");
+    let us = rustix::process::getpid();
+    let mut line = None;
+    match plan {
+        None => {
+            // A Ctrl-C at the terminal is for us: we stop our servers in order.
+            command.process_group(0);
+            let bind_to_us = move || {
+                rustix::process::set_parent_process_death_signal(Some(signal))?;
+                // We may have ended before the line above took effect.
+                if rustix::process::getppid() == Some(us) {
+                    Ok(())
+                } else {
+                    Err(io::ErrorKind::BrokenPipe.into())
+                }
+            };
+            // SAFETY: between fork and exec the closure only makes system calls; it neither allocates nor locks.
+            unsafe { command.pre_exec(bind_to_us) };
+        }
+        Some(plan) => {
+            let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
+            let pair = Line { reader, writer };
+            let ends = pair.ends();
+            if plan.is_first_process() {
+                line = Some(pair);
+            }
+            // SAFETY: between fork and exec the closure only makes system calls; it neither allocates nor locks.
+            unsafe { command.pre_exec(move || plan.enter(signal, us, ends)) };
+        }
     }
-    #[cfg(target_os = "linux")]
-    {
-        let us = rustix::process::getpid();
-        let lonely = (network == Network::None).then(|| Lonely::new(owner));
-        let bind_to_us = move || {
-            if let Some(lonely) = &lonely {
-                lonely.enter();
-            }
-            if let Some(owner) = owner {
-                owner.become_it()?;
-            }
-            // After the change of user, which would clear it.
-            rustix::process::set_parent_process_death_signal(Some(signal))?;
-            // We may have ended before the line above took effect.
-            if rustix::process::getppid() == Some(us) {
-                Ok(())
-            } else {
-                Err(io::ErrorKind::BrokenPipe.into())
-            }
-        };
-        // SAFETY: between fork and exec the closure only makes system calls; it neither allocates nor locks.
-        unsafe { command.pre_exec(bind_to_us) };
-    }
-    #[cfg(not(target_os = "linux"))]
-    let _ = (signal, network);
     let orders = {
         let mut slot = ORDERS.get_or_init(|| Mutex::new(None)).lock().unwrap_or_else(PoisonError::into_inner);
         match &*slot {
@@ -161,9 +165,8 @@ pub(crate) fn start(
             None => {
                 let (sender, receiver) = channel::<Order>();
                 thread::Builder::new().name("server-starter".into()).spawn(move || {
-                    for (mut command, reply) in receiver {
-                        // A caller always waits for the reply.
-                        let _ = reply.send(command.spawn());
+                    for order in receiver {
+                        order.carry_out();
                     }
                 })?;
                 slot.insert(sender).clone()
@@ -172,19 +175,15 @@ pub(crate) fn start(
     };
     let gone = || io::Error::other("the thread that starts servers has ended");
     let (reply, answer) = channel();
-    orders.send((command, reply)).map_err(|_| gone())?;
+    orders.send(Order { command, line, reply }).map_err(|_| gone())?;
     answer.recv().map_err(|_| gone())?
 }
 
 /// Sends each signal in turn until the child has ended within the time that goes with it; the last resort is SIGKILL.
-pub(crate) fn stop(child: &mut Child, signals: &[(Signal, Duration)]) -> io::Result<ExitStatus> {
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+pub(crate) fn stop(child: &mut Running, signals: &[(Signal, Duration)]) -> io::Result<ExitStatus> {
     for (signal, limit) in signals {
         let begin = Instant::now();
-        // Only a child that was not reaped still owns its number.
-        if let (Some(pid), None) = (pid, child.try_wait()?) {
-            let _ = kill_process(pid, *signal);
-        }
+        let _ = child.signal(*signal);
         loop {
             if let Some(status) = child.try_wait()? {
                 return Ok(status);
@@ -195,7 +194,7 @@ pub(crate) fn stop(child: &mut Child, signals: &[(Signal, Duration)]) -> io::Res
             thread::sleep(Duration::from_millis(10));
         }
     }
-    child.kill()?;
+    child.signal(Signal::KILL)?;
     child.wait()
 }
 
@@ -214,21 +213,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn users_are_found_by_their_whole_name() {
-        let passwd = "root:x:0:0::/root:/bin/sh\nnobody2:x:7:8::/:/bin/sh\nnobody:x:65534:65533::/:/bin/false\nbad:x:y:z\n";
-        assert_eq!(find_user(passwd, "nobody"), Some(Owner { uid: 65534, gid: 65533 }));
-        assert_eq!(find_user(passwd, "postgres"), None);
-        assert_eq!(find_user(passwd, "bad"), None);
-    }
-
-    #[test]
     fn a_child_that_ignores_the_first_signal_gets_the_next() {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", "trap '' INT; echo ready; while :; do sleep 0.05; done"]);
         command.stdout(std::process::Stdio::piped());
-        let mut child = start(command, None, Signal::KILL, Network::None).unwrap();
+        let mut child = start(command, Signal::KILL, None).unwrap();
         let mut ready = [0; 6];
-        io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut ready).unwrap();
+        child.stdout.as_mut().unwrap().read_exact(&mut ready).unwrap();
         let steps = [(Signal::INT, Duration::from_millis(100)), (Signal::TERM, Duration::from_secs(10))];
         let status = stop(&mut child, &steps).unwrap();
         assert_eq!(status.signal(), Some(Signal::TERM.as_raw()), "{}", describe(status));
@@ -236,7 +227,7 @@ mod tests {
 
     #[test]
     fn a_child_that_ends_by_itself_is_not_waited_for() {
-        let mut child = start(Command::new("/bin/true"), None, Signal::KILL, Network::Shared).unwrap();
+        let mut child = start(Command::new("/bin/true"), Signal::KILL, None).unwrap();
         let begin = Instant::now();
         stop(&mut child, &[(Signal::TERM, Duration::from_secs(60))]).unwrap();
         assert!(begin.elapsed() < Duration::from_secs(10));

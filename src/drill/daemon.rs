@@ -4,14 +4,17 @@ use std::{
     fs::{self, File},
     os::unix::fs::{DirBuilderExt, chown},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
 use rustix::process::Signal;
 
-use super::bound::{self, Network, Owner};
+use super::{
+    bound::{self, Running},
+    sandbox::{Rules, Sandbox, owner::Owner},
+};
 use crate::{
     error::{Error, Result},
     stream::cancel::Cancel,
@@ -31,28 +34,46 @@ const LOG_LINES: usize = 10;
 #[derive(Debug)]
 pub(super) struct Daemon {
     dir: PathBuf,
-    owner: Option<Owner>,
-    child: Option<Child>,
+    sandbox: Sandbox,
+    /// The folders that it may write to, and nothing else.
+    own: Vec<PathBuf>,
+    child: Option<Running>,
     /// Ends it quickly, with whatever children it has.
     kill: Signal,
-    network: Network,
 }
 
 impl Daemon {
-    /// A server to be started in `dir`, an existing folder. As root it runs as an unprivileged user, who must be able to
-    /// reach `dir`.
-    pub(super) fn new(dir: &Path, kill: Signal, network: Network) -> Result<Self> {
-        Ok(Self { dir: dir.to_owned(), owner: bound::server_owner()?, child: None, kill, network })
+    /// A server to be started in `dir`, an existing folder, confined by `rules`. As root it runs as an unprivileged user,
+    /// who must be able to reach `dir`. With `port` it listens on that TCP port, else on no network.
+    pub(super) fn new(dir: &Path, kill: Signal, rules: &Rules, port: Option<u16>) -> Result<Self> {
+        let sandbox = Sandbox::new(rules, dir, port)?;
+        let mut daemon = Self { dir: dir.to_owned(), sandbox, own: Vec::new(), child: None, kill };
+        daemon.create_dir(&daemon.temporary())?;
+        Ok(daemon)
+    }
+
+    /// Whom it runs as; `None` stands for the user we are.
+    pub(super) fn owner(&self) -> Option<Owner> {
+        self.sandbox.owner()
+    }
+
+    /// What of it is not confined.
+    pub(super) fn unconfined(&self) -> &[String] {
+        self.sandbox.open()
+    }
+
+    /// Its folder for temporary files.
+    pub(super) fn temporary(&self) -> PathBuf {
+        self.dir.join("tmp")
     }
 
     /// Whether it has ended, without anybody being told.
     pub(super) fn is_dead(&self) -> bool {
-        use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+        use rustix::process::{WaitId, WaitIdOptions, waitid};
         let Some(child) = &self.child else { return true };
-        let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) else { return false };
         let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         // What cannot be asked any more is gone.
-        waitid(WaitId::Pid(pid), look).map_or(true, |ended| ended.is_some())
+        waitid(WaitId::Pid(child.id()), look).map_or(true, |ended| ended.is_some())
     }
 
     /// Why it no longer runs, if it does not.
@@ -69,8 +90,8 @@ impl Daemon {
 
     /// The process, while it runs.
     #[cfg(test)]
-    pub(super) fn id(&self) -> Option<u32> {
-        self.child.as_ref().map(Child::id)
+    pub(super) fn id(&self) -> Option<i32> {
+        self.child.as_ref().map(|child| child.id().as_raw_nonzero().get())
     }
 
     /// Fails if a socket cannot be made at this path.
@@ -83,9 +104,10 @@ impl Daemon {
     }
 
     /// Makes a folder of the server's own.
-    pub(super) fn create_dir(&self, dir: &Path) -> Result<()> {
-        let made = fs::DirBuilder::new().mode(0o700).create(dir).and_then(|()| match self.owner {
-            Some(Owner { uid, gid }) => chown(dir, Some(uid), Some(gid)),
+    pub(super) fn create_dir(&mut self, dir: &Path) -> Result<()> {
+        self.own.push(dir.to_owned());
+        let made = fs::DirBuilder::new().mode(0o700).create(dir).and_then(|()| match self.owner() {
+            Some(Owner { uid, gid, .. }) => chown(dir, Some(uid), Some(gid)),
             None => Ok(()),
         });
         made.map_err(|error| Error::failed(format!("cannot create {}", dir.display())).because(&error))
@@ -97,7 +119,11 @@ impl Daemon {
             |error| Error::failed(format!("cannot write {}", self.log_file().display())).because(&error);
         let log = File::options().create(true).append(true).open(self.log_file()).map_err(failed)?;
         let mut command = Command::new(program);
-        command.env_clear().env("LC_ALL", "C").env("TZ", "UTC");
+        command.env_clear().env("LC_ALL", "C").env("TZ", "UTC").env("TMPDIR", self.temporary());
+        // Where the program lies, for libraries beside it: without /proc the loader cannot find out.
+        if let Some(folder) = program.canonicalize().ok().as_deref().and_then(Path::parent) {
+            command.env("LD_ORIGIN_PATH", folder);
+        }
         for name in ["PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"] {
             command.envs(std::env::var_os(name).map(|value| (name, value)));
         }
@@ -107,7 +133,8 @@ impl Daemon {
 
     /// Runs a command that prepares the server, and waits for its end.
     pub(super) fn prepare(&self, what: &str, command: Command, cancel: &Cancel) -> Result<()> {
-        let mut child = self.spawn(command, Signal::TERM)?;
+        // What it has written is thrown away with it.
+        let mut child = self.spawn(command, Signal::KILL)?;
         let begin = Instant::now();
         loop {
             let ended =
@@ -119,7 +146,7 @@ impl Daemon {
             }
             let late = begin.elapsed() > START;
             if late || cancel.is_cancelled() {
-                let _ = bound::stop(&mut child, &[(Signal::TERM, Duration::from_secs(5))]);
+                let _ = bound::stop(&mut child, &[(Signal::KILL, Duration::from_secs(5))]);
                 cancel.check()?;
                 return Err(self.broken(&format!("{what} took too long")));
             }
@@ -169,10 +196,11 @@ impl Daemon {
         self.dir.join("server.log")
     }
 
-    fn spawn(&self, command: Command, signal: Signal) -> Result<Child> {
-        let program = command.get_program().to_string_lossy().into_owned();
-        bound::start(command, self.owner, signal, self.network)
-            .map_err(|error| Error::failed(format!("cannot start {program}")).because(&error))
+    fn spawn(&self, command: Command, signal: Signal) -> Result<Running> {
+        let program = PathBuf::from(command.get_program());
+        let plan = self.sandbox.plan(&program, &self.own)?;
+        bound::start(command, signal, Some(plan))
+            .map_err(|error| self.broken(&format!("cannot start {}: {error}", program.display())))
     }
 
     /// An error with the end of the log.
@@ -182,11 +210,18 @@ impl Daemon {
         let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
         let error =
             Error::failed(what).because_text(lines[lines.len().saturating_sub(LOG_LINES)..].join("\n"));
-        if self.owner.is_some() && log.contains("Permission denied") {
+        if log.contains("Permission denied") {
             return error.hint(format!(
-                "the server does not run as root: another user must be able to reach {}; name a folder elsewhere",
+                "the server is confined, and does not run as root: it must be able to reach {}; name what it reads besides \
+                 its programs in `drill.server_files`",
                 self.dir.display()
             ));
+        }
+        if ["No such file or directory", "cannot open shared object"].iter().any(|sign| log.contains(sign)) {
+            return error.hint(
+                "the server is confined: name what it reads besides its programs (libraries, extensions, what a wrapper \
+                 runs) in `drill.server_files`",
+            );
         }
         error
     }

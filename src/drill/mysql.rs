@@ -8,7 +8,7 @@ use std::{
 
 use rustix::process::Signal;
 
-use super::{bound::Network, daemon::Daemon};
+use super::{daemon::Daemon, sandbox::Rules};
 use crate::{
     config::Host,
     error::{Error, Result},
@@ -161,8 +161,8 @@ pub struct MysqlServer {
 impl MysqlServer {
     /// Creates an empty server in `dir`, an existing folder, and starts it. Everyone who may open the socket is let in as
     /// [`ADMINISTRATOR`]; only the server's user and root may. Fails with the last lines of the server's log.
-    pub fn start(programs: &ServerPrograms, dir: &Path, cancel: &Cancel) -> Result<Self> {
-        Self::start_with(programs, None, dir, cancel)
+    pub fn start(programs: &ServerPrograms, dir: &Path, rules: &Rules, cancel: &Cancel) -> Result<Self> {
+        Self::start_with(programs, None, dir, rules, cancel)
     }
 
     /// As [`Self::start`], with a setting of `lower_case_table_names`.
@@ -170,13 +170,13 @@ impl MysqlServer {
         programs: &ServerPrograms,
         lower_case_table_names: Option<u32>,
         dir: &Path,
+        rules: &Rules,
         cancel: &Cancel,
     ) -> Result<Self> {
-        let daemon = Daemon::new(dir, Signal::KILL, Network::None)?;
+        Daemon::require_short(&socket(dir))?;
+        let daemon = Daemon::new(dir, Signal::KILL, rules, None)?;
         let mut server = Self { programs: programs.clone(), lower_case_table_names, daemon };
-        Daemon::require_short(&server.socket())?;
         server.daemon.create_dir(&dir.join("socket"))?;
-        server.daemon.create_dir(&dir.join("tmp"))?;
         server.daemon.create_dir(&server.data_dir())?;
         server.init(cancel)?;
         server.launch(cancel)?;
@@ -185,7 +185,7 @@ impl MysqlServer {
 
     /// Its socket: `host` in a configuration.
     pub fn socket(&self) -> PathBuf {
-        self.daemon.dir().join("socket/mysql.sock")
+        socket(self.daemon.dir())
     }
 
     /// How to reach it as its administrator.
@@ -205,6 +205,11 @@ impl MysqlServer {
     /// Stops it in order. Does nothing if it has stopped.
     pub fn stop(&mut self) -> Result<()> {
         self.daemon.stop(Signal::TERM)
+    }
+
+    /// What of it is not confined.
+    pub(super) fn unconfined(&self) -> &[String] {
+        self.daemon.unconfined()
     }
 
     /// Whether it has ended.
@@ -233,7 +238,7 @@ impl MysqlServer {
 
     fn init(&self, cancel: &Cancel) -> Result<()> {
         let data = Self::option("datadir", &self.data_dir());
-        let tmp = Self::option("tmpdir", &self.daemon.dir().join("tmp"));
+        let tmp = Self::option("tmpdir", &self.daemon.temporary());
         match &self.programs.install {
             Some(install) => {
                 let mut command = self.daemon.command(install)?;
@@ -258,7 +263,7 @@ impl MysqlServer {
         command
             .arg("--no-defaults")
             .arg(Self::option("datadir", &self.data_dir()))
-            .arg(Self::option("tmpdir", &self.daemon.dir().join("tmp")))
+            .arg(Self::option("tmpdir", &self.daemon.temporary()))
             .arg(Self::option("socket", &self.socket()))
             .arg(Self::option("pid-file", &self.daemon.dir().join("socket/mysql.pid")))
             .args(SETTINGS)
@@ -270,6 +275,10 @@ impl MysqlServer {
         let socket = self.socket();
         self.daemon.start(command, || UnixStream::connect(&socket).is_ok(), cancel)
     }
+}
+
+fn socket(dir: &Path) -> PathBuf {
+    dir.join("socket/mysql.sock")
 }
 
 #[cfg(test)]
@@ -292,7 +301,8 @@ mod tests {
             return;
         };
         let dir = ScratchDir::new(None).unwrap();
-        let mut server = MysqlServer::start(&programs, dir.path(), &Cancel::new()).unwrap();
+        let mut server =
+            MysqlServer::start(&programs, dir.path(), &Rules::for_own_content(), &Cancel::new()).unwrap();
         let connection = server.params().prepare(client).unwrap();
         let cancel = Cancel::new();
         let [answer] = Session::new(&connection, &cancel).row("SELECT 42").unwrap();

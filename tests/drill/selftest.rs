@@ -44,6 +44,31 @@ fn assert_damaged(mutations: &[Value], wanted: &[&str]) {
     }
 }
 
+/// These attacks were made, and were kept off by the server's confinement, not by a mistake in them.
+fn assert_attacked(mutations: &[Value], wanted: &[&str]) {
+    for attack in wanted {
+        let name = format!("attack: {attack}");
+        let made = mutations.iter().find(|m| m["mutation"] == name.as_str());
+        let by = made.unwrap_or_else(|| panic!("{name} was not made"))["by"].as_str().unwrap();
+        let reasons = [
+            "No such file or directory",
+            "Permission denied",
+            "Read-only file system",
+            "secure-file-priv",
+            "secure_file_priv",
+            "errcode: 2",
+            "Errcode: 2",
+            "Errcode: 13",
+            "Errcode: 30",
+            "child process exited",
+            "program \"",
+            "~nothing",
+        ];
+        assert!(reasons.iter().any(|reason| by.contains(reason)), "{name}: {by}");
+        assert!(!by.contains("syntax error at"), "{name}: {by}");
+    }
+}
+
 const EVERYWHERE: [&str; 4] =
     ["no damage", "a wrong manifest", "a flipped byte in a pack", "yesterday's snapshot in place of today's"];
 const DATABASES: [&str; 8] = [
@@ -64,6 +89,18 @@ fn of_postgresql() {
     assert_damaged(&mutations, &EVERYWHERE);
     assert_damaged(&mutations, &DATABASES);
     assert_damaged(&mutations, &["a revoked grant", "a changed large object"]);
+    assert_attacked(
+        &mutations,
+        &[
+            "a program writes a file (COPY TO PROGRAM)",
+            "a program reads a file (COPY FROM PROGRAM)",
+            "the server reads a file (pg_read_file)",
+            "the server writes a file (lo_export)",
+            "a program reads another process (/proc)",
+            "a program ends another process",
+            "a program connects to a port",
+        ],
+    );
 }
 
 #[test]
@@ -76,6 +113,15 @@ fn of_mysql_and_mariadb() {
         assert_damaged(&of, &EVERYWHERE);
         assert_damaged(&of, &DATABASES);
         assert_damaged(&of, &["a revoked grant"]);
+        assert_attacked(
+            &of,
+            &[
+                "the server reads a file (LOAD_FILE)",
+                "the server reads a file (LOAD DATA)",
+                "the server writes a file (INTO OUTFILE)",
+                "the server gets itself a library (UDF)",
+            ],
+        );
     }
 }
 

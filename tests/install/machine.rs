@@ -27,8 +27,10 @@ rm -f "$1/root/etc/machine-id"
 # Nothing that this machine has configured starts in the other one, and nothing of ours is there yet.
 rm -f "$1/root"/etc/systemd/system/timers.target.wants/*
 rm -rf "$1/root/var/lib/tik-backup" "$1/root/etc/tik-backup"
+# What a machine of its own allows, and nspawn does not by itself.
+landlock="landlock_create_ruleset landlock_add_rule landlock_restrict_self"
 exec systemd-nspawn --quiet --directory "$1/root" --machine "$2" --register=no --keep-unit --link-journal=no \
-    --console=pipe /lib/systemd/systemd --unit=basic.target --log-target=journal --show-status=0
+    --system-call-filter="$landlock" --console=pipe /lib/systemd/systemd --unit=basic.target --log-target=journal --show-status=0
 "#;
 
 pub struct Machine {

@@ -40,7 +40,19 @@ CREATE DATABASE "Größe & ""Maß""";
 CREATE ROLE backup LOGIN PASSWORD 'of the server' IN ROLE pg_read_all_data;
 CREATE ROLE "tik-backup" LOGIN IN ROLE pg_read_all_data;
 EOF
-$psql -d shop -c "CREATE TABLE orders AS SELECT n, md5(n::text) FROM generate_series(1, 2000) n"
+$psql -d shop <<'EOF'
+CREATE TABLE orders AS SELECT n, md5(n::text) FROM generate_series(1, 2000) n;
+-- Run as whoever loads the table: here as a user who may do none of it, in a drill by the service that holds the secrets.
+CREATE FUNCTION public.spring(n int) RETURNS boolean LANGUAGE plpgsql AS $f$
+BEGIN
+    COPY (SELECT 1) TO PROGRAM 'cat /run/credentials/*/* >/var/lib/tik-backup/stolen; touch /mnt/backup/stolen; true';
+    RETURN true;
+EXCEPTION WHEN OTHERS THEN
+    RETURN true;
+END $f$;
+CREATE TABLE prices (n int CHECK (public.spring(n)));
+INSERT INTO prices VALUES (1);
+EOF
 "#;
 
 const MOUNT: &str =
@@ -209,6 +221,7 @@ fn the_first_day(site: &Site) {
     for job in ["drill", "check", "prune"] {
         machine.sh(&format!("systemctl start tik-backup-{job}.service"));
     }
+    what_the_backup_brought_reached_nothing(machine);
     let status = site.status();
     let states: Vec<_> = status["items"]
         .as_array()
@@ -224,6 +237,18 @@ fn the_first_day(site: &Site) {
         "RESTIC_PASSWORD_FILE=/etc/tik-backup/secrets/repository restic --no-cache --no-lock -r /mnt/backup/restic-repo ls latest --path /etc/private",
     );
     assert!(listed.contains("/key"), "{listed}");
+}
+
+/// The drill's unit lets it confine its servers: it must, or nothing would be proven.
+fn what_the_backup_brought_reached_nothing(machine: &Machine) {
+    let find = "find /var/lib/tik-backup /mnt/backup -name stolen";
+    assert_eq!(machine.sh(find), "");
+    // The service's user could have done it.
+    machine.sh("runuser -u tik-backup -- touch /var/lib/tik-backup/stolen /mnt/backup/stolen");
+    assert_eq!(machine.sh(find).lines().count(), 2);
+    machine.sh("rm /var/lib/tik-backup/stolen /mnt/backup/stolen");
+    let journal = machine.sh("journalctl --no-pager --output cat --unit tik-backup-drill.service");
+    assert!(journal.contains("main/shop: proven: ") && !journal.contains("not confined"), "{journal}");
 }
 
 fn what_root_types_does_not_stop_the_services(site: &Site) {

@@ -92,6 +92,7 @@ paths = ["/tmpfoo"]
 
 [drill]
 server_dirs = ["/tmp/servers"]
+server_files = ["/root/libraries"]
 
 [dashboard]
 listen = "unix:/srv/sockets/page.sock"

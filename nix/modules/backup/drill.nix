@@ -33,6 +33,17 @@ in
       example = "/srv/scratch";
       description = "Where scratch servers lie, with room for the largest database; null for /var/tmp.";
     };
+    sandbox = mkOption {
+      type = types.enum [
+        "required"
+        "best-effort"
+      ];
+      default = "required";
+      description = ''
+        What happens where scratch servers cannot be confined: nothing is proven, or they run all the same. They run code that
+        the backup brings.
+      '';
+    };
     sample = mkOption {
       type = types.ints.between 1 100;
       default = 100;
@@ -41,11 +52,20 @@ in
   };
 
   config = mkIf cfg.enable {
+    # Whom the scratch servers of a drill by root run as. It owns nothing.
+    users.users.tik-backup-drill = {
+      isSystemUser = true;
+      group = "tik-backup-drill";
+      description = "Scratch servers of drills";
+    };
+    users.groups.tik-backup-drill = { };
+
     services.tik-backup.settings = {
       systemd.drill = mkDefault (if drill.enable then drill.schedule else "never");
       drill = {
         max_duration = mkDefault drill.maxDuration;
         sample = mkDefault drill.sample;
+        sandbox = mkDefault drill.sandbox;
       }
       // lib.optionalAttrs (drill.dir != null) { inherit (drill) dir; };
     };

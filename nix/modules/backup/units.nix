@@ -331,7 +331,11 @@ let
       schedule = "Sat 06:00";
       words = [ "drill" ];
       writable = optional (drill ? dir) drill.dir;
-      needed = optional (drill ? dir) drill.dir ++ drill.server_dirs or [ ] ++ optional (drill ? mongod) drill.mongod;
+      needed =
+        optional (drill ? dir) drill.dir
+        ++ drill.server_dirs or [ ]
+        ++ optional (drill ? mongod) drill.mongod
+        ++ drill.server_files or [ ];
     }
     {
       name = "check";

@@ -196,11 +196,12 @@ fn drills_have_defaults_and_proofs_may_be_without_limit() {
     assert_eq!(config.sources[0].max_proof_age, config.max_proof_age);
     assert_eq!(config.drill.max_duration, Duration::from_secs(6 * 3600));
     assert_eq!((config.drill.dir.as_ref(), config.drill.sample), (None, 100));
+    assert_eq!(config.drill.sandbox, SandboxRule::Required);
 
     let config = with(
         "[sources.a]\nkind = \"postgres\"\nmax_proof_age = \"never\"\n[sources.b]\nkind = \"postgres\"\nmax_proof_age = \"3d\"\n\
          [drill]\ndir = \"scratch\"\nmax_duration = \"90m\"\njobs = 3\nmin_free = \"2GiB\"\nserver_dirs = [\"/a\", \"b\"]\n\
-         mongod = \"/m\"\nsample = 10\nsample_over = \"1TiB\"\n",
+         mongod = \"/m\"\nserver_files = [\"/c\"]\nsandbox = \"best-effort\"\nsample = 10\nsample_over = \"1TiB\"\n",
     )
     .unwrap();
     assert_eq!(config.sources[0].max_proof_age, None);
@@ -208,6 +209,10 @@ fn drills_have_defaults_and_proofs_may_be_without_limit() {
     let drill = &config.drill;
     assert_eq!(drill.dir.as_deref(), Some(Path::new("/etc/tik/scratch")));
     assert_eq!(drill.server_dirs, [Path::new("/a"), Path::new("/etc/tik/b")]);
+    assert_eq!(
+        (drill.server_files.as_slice(), drill.sandbox),
+        ([PathBuf::from("/c")].as_slice(), SandboxRule::BestEffort)
+    );
     assert_eq!((drill.jobs, drill.min_free, drill.sample, drill.sample_over), (3, 2 << 30, 10, 1 << 40));
     assert!(drill.postgres_settings.is_empty());
 }

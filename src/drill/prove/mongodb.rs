@@ -7,7 +7,7 @@ use mongodb::bson::Document;
 use super::{Database, Fault, Proof, Proven, Setup, compare, inflict, of_restore, sink::Nowhere};
 use crate::{
     config::{DrillConfig, MongodbConfig, MongodbConsistency, Patterns, Secret, SecretFile, SourceKind},
-    drill::{ScratchDir, mongodb::MongodbServer},
+    drill::{ScratchDir, mongodb::MongodbServer, sandbox::Rules},
     error::{Error, Result},
     source::{
         Item, Source,
@@ -61,7 +61,8 @@ impl Scratch {
         let program = program(setup.drill, &setup.client_dirs).map_err(Fault::Cannot)?;
         let dir = ScratchDir::new(setup.drill.dir.as_deref()).map_err(Fault::Cannot)?;
         let cannot = |error: Error| Fault::Cannot(error.context("a scratch server cannot be started"));
-        let server = MongodbServer::start(&program, dir.path(), setup.cancel).map_err(cannot)?;
+        let server = MongodbServer::start(&program, dir.path(), &Rules::of(setup.drill), setup.cancel)
+            .map_err(cannot)?;
         let private = PrivateDir::new().map_err(cannot)?;
         let uri_file = private.file("uri", server.uri().as_bytes()).map_err(cannot)?;
         let params = Params::parse(&Secret::new(server.uri()), "the scratch server")?;
@@ -136,6 +137,11 @@ impl Scratch {
         let source = super::scratch_source(SourceKind::Mongodb(config.clone()));
         let item = Item { name: name.to_owned(), estimate: None, problem: None };
         Mongodb::new(&source, &config)?.dump(&item, &Nowhere::default(), setup.cancel)
+    }
+
+    /// What of the server is not confined.
+    pub(in crate::drill) fn unconfined(&self) -> &[String] {
+        self.server.unconfined()
     }
 
     /// Whether the server has ended.

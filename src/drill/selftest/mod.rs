@@ -1,6 +1,7 @@
 //! Proof that the proof can fail: known content is backed up, damaged in every way that matters, and drilled. Each damage must
-//! be found.
+//! be found. Attacks by what a backup can bring must fail.
 
+mod attack;
 mod files;
 mod mongodb;
 mod mysql;
@@ -32,14 +33,14 @@ use crate::{
     stream::{cancel::Cancel, digest::Digest128},
 };
 
-/// One way in which something was damaged.
+/// One way in which something was damaged, or attacked.
 #[derive(Debug, Clone, Serialize)]
 pub struct Mutation {
     /// What was damaged: the kind of a source, of MySQL's the family of the server.
     pub kind: String,
     /// What was done to it.
     pub mutation: String,
-    /// Was it found?
+    /// Was it found? Of an attack: did it fail?
     pub detected: bool,
     /// What found it, or what was said instead.
     pub by: String,
@@ -65,6 +66,9 @@ pub struct SelfTest {
     pub mutations: Vec<Mutation>,
     /// What could not be tested.
     pub untested: Vec<Untested>,
+    /// What was not tried because there is nothing to try.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 impl SelfTest {
@@ -92,6 +96,15 @@ trait Subject {
     fn file(&self) -> &'static str;
     /// Another file, where contents may be exchanged.
     fn other_file(&self) -> Option<&'static str> {
+        None
+    }
+    /// Attacks on what is outside of the server's folder: a name, and a statement with `{canary}`, `{marker}`, `{process}`,
+    /// `{port}` in the places of what is attacked.
+    fn attacks(&self) -> &'static [(&'static str, &'static str)] {
+        &[]
+    }
+    /// Why a server is not attacked.
+    fn no_attacks(&self) -> Option<&'static str> {
         None
     }
 }
@@ -128,7 +141,13 @@ pub fn self_test(
     if kinds.is_empty() {
         kinds.extend(["postgres", "mysql", "mongodb", "azure-storage", "directory"]);
     }
-    let mut test = SelfTest { outcome: "failed", seconds: 0.0, mutations: Vec::new(), untested: Vec::new() };
+    let mut test = SelfTest {
+        outcome: "failed",
+        seconds: 0.0,
+        mutations: Vec::new(),
+        untested: Vec::new(),
+        notes: Vec::new(),
+    };
     for kind in kinds {
         cancel.check()?;
         let dir = ScratchDir::new(config.drill.dir.as_deref())?;
@@ -141,6 +160,7 @@ pub fn self_test(
         };
         for (name, subject) in subjects {
             let tested = subject.and_then(|subject| {
+                test.notes.extend(subject.no_attacks().map(|why| format!("{name}: {why}")));
                 let stored = Stored::new(&dir.path().join(format!("repository-{name}")), &*subject, cancel)?;
                 Ok(Bench { subject: &*subject, stored: &stored, drill: &config.drill, cancel, tell }.run())
             });
@@ -199,6 +219,9 @@ impl Bench<'_> {
         for (mutation, how) in self.tamperings() {
             let (detected, by) = verdict(&self.tampered(&stage, Target::Item, Some(how), None));
             add(mutation, detected, by);
+        }
+        for (attack, failed, by) in self.attacks(&stage) {
+            add(&attack, failed, by);
         }
         let (detected, by) = verdict(&self.yesterday(&stage));
         add("yesterday's content under today's manifest", detected, by);

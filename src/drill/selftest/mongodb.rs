@@ -10,6 +10,7 @@ use crate::{
     drill::{
         mongodb::MongodbServer,
         prove::{mongodb::program, scratch_source},
+        sandbox::Rules,
     },
     error::Result,
     source::{
@@ -62,7 +63,7 @@ struct Server {
 
 /// A server as it is installed.
 pub(super) fn subject(drill: &DrillConfig, dir: &Path, cancel: &Cancel) -> Result<Box<dyn Subject>> {
-    let server = MongodbServer::start(&program(drill, &[])?, dir, cancel)?;
+    let server = MongodbServer::start(&program(drill, &[])?, dir, &Rules::of(drill), cancel)?;
     let private = PrivateDir::new()?;
     let uri_file = private.file("uri", server.uri().as_bytes())?;
     let params = Params::parse(&Secret::new(server.uri()), "the self-test")?;
@@ -117,5 +118,11 @@ impl Subject for Server {
 
     fn file(&self) -> &'static str {
         "self-test/accounts.bson"
+    }
+
+    fn no_attacks(&self) -> Option<&'static str> {
+        Some(
+            "not attacked: its server-side JavaScript (`$where`, `$function`) knows no files, processes or network",
+        )
     }
 }

@@ -13,6 +13,7 @@ use crate::{
     drill::{
         mysql::{ADMINISTRATOR, MysqlServer, ServerPrograms},
         prove::{scratch_server, scratch_source},
+        sandbox::Rules,
     },
     error::{Error, Result},
     source::{
@@ -86,6 +87,25 @@ const DAMAGES: &[(Target, &str, &str)] = &[
     (Target::Globals, "another password", "ALTER USER 'keeper'@'localhost' IDENTIFIED BY 'another'"),
 ];
 
+/// What is read comes back in the message of an error.
+const ATTACKS: &[(&str, &str)] = &[
+    (
+        "the server reads a file (LOAD_FILE)",
+        "SELECT EXTRACTVALUE(1, CONCAT('~', COALESCE(LOAD_FILE('{canary}'), 'nothing')))",
+    ),
+    (
+        "the server reads a file (LOAD DATA)",
+        "CREATE TEMPORARY TABLE loot (line text); LOAD DATA INFILE '{canary}' INTO TABLE loot; \
+         SELECT EXTRACTVALUE(1, CONCAT('~', (SELECT MAX(line) FROM loot)))",
+    ),
+    ("the server writes a file (INTO OUTFILE)", "SELECT 'x' INTO OUTFILE '{marker}'"),
+    (
+        "the server gets itself a library (UDF)",
+        "SET @put = CONCAT('SELECT 0x7f454c46 INTO DUMPFILE ''', @@plugin_dir, 'tik_backup_self_test.so'''); \
+         PREPARE put FROM @put; EXECUTE put; SELECT EXTRACTVALUE(1, CONCAT('~', '{first}', '{second}'))",
+    ),
+];
+
 struct Server {
     source: Mysql,
     server: MysqlServer,
@@ -112,7 +132,8 @@ pub(super) fn subjects(
         match ServerPrograms::of_line(client.flavour, client.version, &drill.server_dirs) {
             Ok(_) if subjects.iter().any(|(known, _)| *known == name) => {}
             Ok(programs) => {
-                let subject = subject(client, &programs, &dir.join(name.to_lowercase()), cancel);
+                let rules = Rules::of(drill);
+                let subject = subject(client, &programs, &dir.join(name.to_lowercase()), &rules, cancel);
                 subjects.push((name, subject));
             }
             Err(error) => lacking = Some(error),
@@ -129,13 +150,14 @@ fn subject(
     client: &Client,
     programs: &ServerPrograms,
     dir: &Path,
+    rules: &Rules,
     cancel: &Cancel,
 ) -> Result<Box<dyn Subject>> {
     fs::DirBuilder::new()
         .mode(0o755)
         .create(dir)
         .map_err(|error| Error::from_io(format!("cannot create {}", dir.display()), error))?;
-    let server = MysqlServer::start(programs, dir, cancel)?;
+    let server = MysqlServer::start(programs, dir, rules, cancel)?;
     let mut config = MysqlConfig {
         server: scratch_server(
             Host::Socket(server.socket()),
@@ -180,5 +202,9 @@ impl Subject for Server {
 
     fn file(&self) -> &'static str {
         DUMP
+    }
+
+    fn attacks(&self) -> &'static [(&'static str, &'static str)] {
+        ATTACKS
     }
 }

@@ -7,6 +7,7 @@ use crate::{
     config::{DrillConfig, Host, PostgresConfig, RolePasswords, SourceKind},
     drill::{
         prove::{postgres::installations, scratch_server, scratch_source},
+        sandbox::Rules,
         scratch::{PostgresServer, SUPERUSER, newest_server},
     },
     error::Result,
@@ -90,6 +91,31 @@ const DAMAGES: &[(Target, &str, &str)] = &[
     (Target::Globals, "another password", "ALTER ROLE keeper PASSWORD 'another'"),
 ];
 
+const ATTACKS: &[(&str, &str)] = &[
+    ("a program writes a file (COPY TO PROGRAM)", "COPY (SELECT 1) TO PROGRAM 'cat >''{marker}'''"),
+    (
+        "a program reads a file (COPY FROM PROGRAM)",
+        "DO $a$ BEGIN CREATE TEMP TABLE loot (line text); COPY loot FROM PROGRAM 'cat ''{canary}'''; \
+         RAISE EXCEPTION 'loot: %', (SELECT pg_catalog.string_agg(line, '') FROM loot); END $a$",
+    ),
+    (
+        "the server reads a file (pg_read_file)",
+        "DO $a$ BEGIN RAISE EXCEPTION 'loot: %', pg_catalog.pg_read_file('{canary}'); END $a$",
+    ),
+    ("the server writes a file (lo_export)", "SELECT pg_catalog.lo_export(7000, '{marker}')"),
+    (
+        "a program reads another process (/proc)",
+        "DO $a$ BEGIN CREATE TEMP TABLE loot (line text); \
+         COPY loot FROM PROGRAM 'tr ''\\000'' '' '' </proc/{process}/environ'; \
+         RAISE EXCEPTION 'loot: %', (SELECT pg_catalog.string_agg(line, '') FROM loot); END $a$",
+    ),
+    ("a program ends another process", "COPY (SELECT 1) TO PROGRAM 'kill -KILL {process}'"),
+    (
+        "a program connects to a port",
+        "COPY (SELECT 1) TO PROGRAM 'bash -c \"exec 3<>/dev/tcp/127.0.0.1/{port}\"'",
+    ),
+];
+
 struct Server {
     source: Postgres,
     server: PostgresServer,
@@ -105,7 +131,7 @@ pub(super) fn subject(drill: &DrillConfig, dir: &Path, cancel: &Cancel) -> Resul
         // For its message.
         None => newest_server(&Clients::find(&[]))?.clone(),
     };
-    let server = PostgresServer::start(&client, dir, cancel)?;
+    let server = PostgresServer::start(&client, dir, &Rules::of(drill), cancel)?;
     let mut config = PostgresConfig {
         server: scratch_server(
             Host::Socket(server.socket_dir()),
@@ -159,5 +185,9 @@ impl Subject for Server {
 
     fn file(&self) -> &'static str {
         DUMP
+    }
+
+    fn attacks(&self) -> &'static [(&'static str, &'static str)] {
+        ATTACKS
     }
 }

@@ -192,7 +192,7 @@ impl Maker<'_> {
         };
         if name == "drill" {
             let drill = &self.config.drill;
-            let programs = drill.server_dirs.iter().chain(&drill.mongod).cloned();
+            let programs = drill.server_dirs.iter().chain(&drill.mongod).chain(&drill.server_files).cloned();
             service.reveal(&programs.chain(drill.dir.clone()).collect::<Vec<_>>());
             if let Some(dir) = &drill.dir {
                 service.write_to(dir);

@@ -199,7 +199,7 @@ mod tests {
         let find =
             |key: &str| drill.settings.iter().find(|(name, _)| name == key).map(|(_, values)| values.clone());
         assert_eq!(find("MemoryDenyWriteExecute"), None);
-        assert_eq!(find("RestrictNamespaces"), Some(vec!["user net".to_owned()]));
+        assert_eq!(find("RestrictNamespaces"), Some(vec!["user mnt pid net ipc".to_owned()]));
         assert_eq!(find("NoNewPrivileges"), Some(vec!["true".to_owned()]));
     }
 }

@@ -4,7 +4,7 @@ use std::{
     io::Write,
     net::{TcpListener, TcpStream},
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -14,7 +14,7 @@ use crate::drill::bound;
 
 /// A running server with failpoints. Its program is named by `TIK_BACKUP_TEST_MONGO`.
 pub(super) struct TestServer {
-    child: Child,
+    child: bound::Running,
     pub(super) port: u16,
     pub(super) folder: tempfile::TempDir,
 }
@@ -37,7 +37,7 @@ impl TestServer {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        let child = bound::start(command, None, Signal::KILL, bound::Network::Shared).unwrap();
+        let child = bound::start(command, Signal::KILL, None).unwrap();
         let end = Instant::now() + Duration::from_secs(30);
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
             assert!(Instant::now() < end, "the server does not start");
@@ -49,7 +49,7 @@ impl TestServer {
 
 impl Drop for TestServer {
     fn drop(&mut self) {
-        let _ = self.child.kill();
+        let _ = self.child.signal(Signal::KILL);
         let _ = self.child.wait();
     }
 }

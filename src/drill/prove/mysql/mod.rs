@@ -14,6 +14,7 @@ use crate::{
     drill::{
         ScratchDir,
         mysql::{MysqlServer, ServerPrograms},
+        sandbox::Rules,
     },
     error::{Error, Result},
     source::{
@@ -80,7 +81,8 @@ impl Scratch {
         let (clients, client) = clients(&setup.dirs(), flavour, version).map_err(Fault::Cannot)?;
         let dir = ScratchDir::new(setup.drill.dir.as_deref()).map_err(Fault::Cannot)?;
         let case = detail(manifest)?.lower_case_table_names;
-        let server = MysqlServer::start_with(&programs, Some(case), dir.path(), setup.cancel)
+        let rules = Rules::of(setup.drill);
+        let server = MysqlServer::start_with(&programs, Some(case), dir.path(), &rules, setup.cancel)
             .map_err(|error| Fault::Cannot(error.context("a scratch server cannot be started")))?;
         let known = globals.and_then(|globals| globals.mysql.as_ref());
         let known = known.map(|detail| detail.accounts.as_slice()).unwrap_or_default();
@@ -162,6 +164,11 @@ impl Scratch {
         let source = scratch_source(SourceKind::Mysql(config.clone()));
         let item = Item { name: item.to_owned(), estimate: None, problem: None };
         Mysql::new(&source, &config)?.dump(&item, sink, setup.cancel)
+    }
+
+    /// What of the server is not confined.
+    pub(in crate::drill) fn unconfined(&self) -> &[String] {
+        self.server.unconfined()
     }
 
     /// Whether the server has ended.

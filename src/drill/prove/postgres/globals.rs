@@ -40,8 +40,8 @@ impl Scratch {
             true => Fault::Cannot(error),
             false => error.into(),
         })?;
-        let (mine, folders) = roles::for_scratch(&script, &self.first_role, self.dir.path());
-        roles::make_folders(&folders)
+        let (mine, folders) = roles::for_scratch(&script, &self.first_role, &self.server.tablespaces());
+        roles::make_folders(&folders, self.server.owner())
             .map_err(|error| Fault::Cannot(Error::from_io("cannot make folders for tablespaces", error)))?;
         self.script(setup, &mine)?;
         let restore = begin.elapsed();
@@ -95,8 +95,8 @@ impl Scratch {
             session.execute(&format!("CREATE ROLE {} NOLOGIN", quote_ident(&role.name)))?;
         }
         let Ok(script) = text(files) else { return Ok(()) };
-        let (mine, folders) = roles::for_scratch(&script, &self.first_role, self.dir.path());
-        roles::make_folders(&folders)
+        let (mine, folders) = roles::for_scratch(&script, &self.first_role, &self.server.tablespaces());
+        roles::make_folders(&folders, self.server.owner())
             .map_err(|error| Fault::Cannot(Error::from_io("cannot make folders for tablespaces", error)))?;
         for line in mine.lines().filter(|line| line.starts_with("CREATE TABLESPACE ")) {
             session.execute(line.trim_end_matches(';'))?;

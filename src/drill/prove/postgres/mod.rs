@@ -19,6 +19,7 @@ use crate::{
     config::{Host, PostgresConfig, RolePasswords, SourceKind},
     drill::{
         ScratchDir,
+        sandbox::Rules,
         scratch::{PostgresServer, SERVER_TOOLS},
     },
     error::{Error, Result},
@@ -48,7 +49,7 @@ pub(in crate::drill) struct Scratch {
     params: ConnectParams,
     ours: String,
     first_role: String,
-    dir: ScratchDir,
+    _dir: ScratchDir,
 }
 
 /// The version of PostgreSQL that a snapshot needs.
@@ -119,7 +120,7 @@ impl Scratch {
         session.execute(&format!("CREATE DATABASE {MAINTENANCE}"))?;
         drop(session);
         let params = ConnectParams { user: Some(ours.clone()), ..server.params() };
-        Ok(Self { server, clients, params, ours, first_role, dir })
+        Ok(Self { server, clients, params, ours, first_role, _dir: dir })
     }
 
     /// Starts the server. One that does not start with the libraries of the source is started without them: most dumps can be
@@ -130,11 +131,18 @@ impl Scratch {
         first_role: &str,
         mut settings: BTreeMap<String, String>,
     ) -> Result<(ScratchDir, PostgresServer), Fault> {
+        let rules = Rules::of(setup.drill);
         let start = |settings: &BTreeMap<String, String>| -> Result<(ScratchDir, PostgresServer)> {
             let dir = ScratchDir::new(setup.drill.dir.as_deref())?;
-            let server =
-                PostgresServer::start_with(client, dir.path(), first_role, settings.clone(), setup.cancel)
-                    .map_err(|error| error.context("a scratch server cannot be started"))?;
+            let server = PostgresServer::start_with(
+                client,
+                dir.path(),
+                first_role,
+                settings.clone(),
+                &rules,
+                setup.cancel,
+            )
+            .map_err(|error| error.context("a scratch server cannot be started"))?;
             Ok((dir, server))
         };
         let error = match start(&settings) {
@@ -294,6 +302,11 @@ impl Scratch {
         let source = scratch_source(SourceKind::Postgres(config.clone()));
         let item = Item { name: item.to_owned(), estimate: None, problem: None };
         Postgres::new(&source, &config)?.dump(&item, sink, setup.cancel)
+    }
+
+    /// What of the server is not confined.
+    pub(in crate::drill) fn unconfined(&self) -> &[String] {
+        self.server.unconfined()
     }
 
     /// Whether the server has ended.

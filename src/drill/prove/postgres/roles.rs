@@ -5,7 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::source::postgres::{Role, psql::quote_ident};
+use crate::{
+    drill::sandbox::owner::Owner,
+    source::postgres::{Role, psql::quote_ident},
+};
 
 /// Which role `initdb` made on the source: memberships may say that it granted them, and it alone may do so without
 /// having been granted anything.
@@ -90,13 +93,12 @@ pub(super) fn plain_membership(line: &mut String) {
 }
 
 /// Makes folders for tablespaces that the server's user may write to.
-pub(super) fn make_folders(folders: &[PathBuf]) -> std::io::Result<()> {
-    let owner =
-        crate::drill::bound::server_owner().map_err(|error| std::io::Error::other(error.summary()))?;
+pub(super) fn make_folders(folders: &[PathBuf], owner: Option<Owner>) -> std::io::Result<()> {
     folders.iter().try_for_each(|folder| {
         fs::create_dir(folder)?;
         match owner {
-            Some(owner) => std::os::unix::fs::chown(folder, Some(owner.uid), Some(owner.gid)),
+            // Not through a link: the folder above is the server's.
+            Some(owner) => std::os::unix::fs::lchown(folder, Some(owner.uid), Some(owner.gid)),
             None => Ok(()),
         }
     })

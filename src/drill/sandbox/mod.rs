@@ -1,0 +1,200 @@
+//! Confinement of scratch servers. A backup brings code: functions, constraints and triggers of its owners, which a server
+//! runs as its superuser when it is restored. So the server can read and write nothing but its own folder and the programs
+//! that it needs, and neither sees nor reaches other processes or the network.
+//!
+//! Three things are confined, files, processes and the network, each by all that the kernel offers: namespaces, Landlock, and
+//! as root a user of the server's own. `drill.sandbox` says whether a server may be started where one of the three is
+//! confined by nothing.
+
+pub(crate) mod enter;
+mod landlock;
+pub(crate) mod owner;
+mod probe;
+#[cfg(test)]
+mod tests;
+mod view;
+
+use std::{
+    fs::{self, DirBuilder},
+    io,
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use self::{enter::Plan, landlock::Ruleset, owner::Owner, probe::Kernel, view::View};
+use crate::{
+    config::{DrillConfig, SandboxRule},
+    error::{Error, Result},
+};
+
+/// The first version of Landlock that lets no file be emptied, no TCP port be reached, and no signal be sent.
+const KEEPS_FILES: u32 = 3;
+const KEEPS_PORTS: u32 = 4;
+const KEEPS_SIGNALS: u32 = 6;
+/// Version 1 forbids moving files between folders, which servers do.
+const LETS_MOVE: u32 = 2;
+/// The folder with what the confinement needs, in the folder of a server.
+const FOLDER: &str = ".confinement";
+
+/// How servers are confined, as configured.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// What is done where something cannot be confined.
+    pub sandbox: SandboxRule,
+    /// What servers may read besides their programs.
+    pub files: Vec<PathBuf>,
+}
+
+impl Rules {
+    /// Those of a drill.
+    pub fn of(drill: &DrillConfig) -> Self {
+        Self { sandbox: drill.sandbox, files: drill.server_files.clone() }
+    }
+
+    /// For servers that get nothing but what this program made up.
+    pub fn for_own_content() -> Self {
+        Self { sandbox: SandboxRule::BestEffort, files: Vec::new() }
+    }
+}
+
+/// The confinement of one server.
+#[derive(Debug)]
+pub(crate) struct Sandbox {
+    rules: Rules,
+    kernel: Kernel,
+    owner: Option<Owner>,
+    /// The folder of the confinement.
+    dir: PathBuf,
+    /// The TCP port that the server must listen on, if it cannot do without: it keeps the machine's network then.
+    port: Option<u16>,
+    open: Vec<String>,
+}
+
+impl Sandbox {
+    /// Prepares one for a server in `dir`, an existing folder. Also keeps other processes of our user out of this one.
+    ///
+    /// # Errors
+    /// Something cannot be confined, and the rules require it.
+    pub(crate) fn new(rules: &Rules, dir: &Path, port: Option<u16>) -> Result<Self> {
+        // Passwords are in our memory. That this fails is no reason not to go on: the server is kept out in other ways.
+        let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+        let failed = |error: io::Error| {
+            Error::failed(format!("cannot prepare the confinement of a server in {}", dir.display()))
+                .because(&error)
+        };
+        let dir = dir.join(FOLDER);
+        let stage = dir.join("root");
+        DirBuilder::new().recursive(true).mode(0o700).create(&stage).map_err(failed)?;
+        let mut kernel = probe::kernel(&stage);
+        kernel.net &= port.is_none();
+        let owner = owner::of_servers(kernel.mount)?;
+        for (name, text) in owner::accounts(owner) {
+            let file = dir.join(name);
+            fs::write(&file, text)
+                .and_then(|()| fs::set_permissions(&file, fs::Permissions::from_mode(0o644)))
+                .map_err(failed)?;
+        }
+        let open = open(&kernel, owner, port.is_some());
+        if !open.is_empty() && rules.sandbox == SandboxRule::Required {
+            return Err(refused(&open, &kernel));
+        }
+        let sandbox = Self { rules: rules.clone(), kernel, owner, dir, port, open };
+        Ok(sandbox)
+    }
+
+    /// Whom the server runs as; `None` stands for the user we are.
+    pub(crate) fn owner(&self) -> Option<Owner> {
+        self.owner
+    }
+
+    /// What is not confined.
+    pub(crate) fn open(&self) -> &[String] {
+        &self.open
+    }
+
+    /// How to start `program`, which writes to the folders `own`.
+    pub(crate) fn plan(&self, program: &Path, own: &[PathBuf]) -> Result<Plan> {
+        self.make_plan(program, own)
+            .map_err(|error| Error::failed("cannot prepare the confinement of a server").because(&error))
+    }
+
+    fn make_plan(&self, program: &Path, own: &[PathBuf]) -> io::Result<Plan> {
+        let mut view = View::of_system();
+        view.show_program(program);
+        self.rules.files.iter().for_each(|path| view.show(path));
+        // The server is given this variable: what it names is searched for libraries.
+        let libraries = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+        std::env::split_paths(&libraries).filter(|path| path.is_absolute()).for_each(|path| view.show(&path));
+        let own: Vec<PathBuf> = own.iter().filter_map(|path| view.follow(path)).collect();
+        let (namespaces, maps) = probe::namespaces(&self.kernel);
+        let files = if self.kernel.mount {
+            ["passwd", "group"].map(|name| (self.dir.join(name), Path::new("/etc").join(name))).to_vec()
+        } else {
+            ["passwd", "group"].iter().for_each(|name| view.show(&Path::new("/etc").join(name)));
+            Vec::new()
+        };
+        let mut root =
+            self.kernel.mount.then(|| view.root(&self.dir.join("root"), &own, &files)).transpose()?;
+        if let Some(root) = root.as_mut().filter(|_| !self.kernel.pid) {
+            // Others would be seen there.
+            root.processes = None;
+        }
+        // The first version takes from servers what they need; a file system of their own does as well.
+        let usable = self.kernel.landlock >= LETS_MOVE || self.kernel.landlock > 0 && !self.kernel.mount;
+        let landlock = if usable {
+            let rules = Ruleset::new(self.kernel.landlock)?;
+            view.allow(&rules, &own, &files)?;
+            self.port.map_or(Ok(()), |port| rules.allow_listening(port))?;
+            Some(rules)
+        } else {
+            None
+        };
+        Ok(Plan { namespaces, maps, root, landlock, owner: self.owner })
+    }
+}
+
+/// What nothing confines.
+fn open(kernel: &Kernel, owner: Option<Owner>, needs_port: bool) -> Vec<String> {
+    let own = owner.is_some_and(|owner| owner.own);
+    let mut open = Vec::new();
+    // Another user has no right to empty our files.
+    let files = kernel.landlock >= KEEPS_FILES || kernel.landlock > 0 && owner.is_some();
+    if !kernel.mount && !files {
+        open.push("files (a mount namespace, or Landlock of version 3)".to_owned());
+    }
+    if !kernel.pid && kernel.landlock < KEEPS_SIGNALS && !own {
+        open.push(
+            "processes (a process namespace, Landlock of version 6, or as root a user `tik-backup-drill`)"
+                .to_owned(),
+        );
+    }
+    if !kernel.net && kernel.landlock < KEEPS_PORTS {
+        let how = if needs_port {
+            "Landlock of version 4"
+        } else {
+            "a network namespace, or Landlock of version 4"
+        };
+        open.push(format!("the network ({how})"));
+    }
+    // Whoever listens on a socket believes that we are who calls.
+    if !kernel.mount && owner.is_none() {
+        open.push("sockets in folders (a mount namespace, or as root another user)".to_owned());
+    }
+    open
+}
+
+fn refused(open: &[String], kernel: &Kernel) -> Error {
+    let error = Error::failed(format!(
+        "the scratch server cannot be confined, and a backup brings code that it would run: this system offers nothing for {}",
+        open.join(", ")
+    ));
+    let error = match &kernel.refusal {
+        Some(refusal) => error.because_text(refusal),
+        None => error,
+    };
+    error.hint(
+        "allow user namespaces (a service: the units that `tik-backup systemd` writes; a container: its seccomp profile; \
+         sysctl kernel.apparmor_restrict_unprivileged_userns=0 or kernel.unprivileged_userns_clone=1), or use a kernel with \
+         Landlock; if you trust everyone who may create tables in what is backed up, set `drill.sandbox = \"best-effort\"`",
+    )
+}

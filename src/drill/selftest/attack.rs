@@ -1,0 +1,172 @@
+//! Attacks: what a backup could bring, run by a scratch server as its superuser. It must not reach anything outside of the
+//! server's folder, although files, a process and a port stand there open to its user.
+
+use std::{
+    fs::{self, Permissions},
+    net::{Ipv4Addr, TcpListener},
+    os::unix::{fs::PermissionsExt, process::CommandExt},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+};
+
+use super::{Bench, Target, said};
+use crate::{
+    drill::{
+        ScratchDir,
+        prove::{Fault, Proven},
+        sandbox::owner,
+        stage::Stage,
+    },
+    error::{Error, Result},
+};
+
+/// What the process that is attacked has its secret in.
+const VARIABLE: &str = "TIK_BACKUP_SELF_TEST";
+
+/// What is attacked. Whoever is not confined reaches all of it.
+struct Prey {
+    /// The two halves of what must not be read: an attack can put them together without naming the whole.
+    halves: [String; 2],
+    folder: PathBuf,
+    process: Child,
+    listener: TcpListener,
+    // Removed after the process has ended.
+    _dir: ScratchDir,
+}
+
+impl Prey {
+    fn new(dir: ScratchDir) -> Result<Self> {
+        let failed =
+            |error: std::io::Error| Error::from_io("cannot set up what attacks must not reach", error);
+        let random = || {
+            let mut bytes = [0_u8; 4];
+            getrandom::fill(&mut bytes).map_err(|error| failed(std::io::Error::other(error.to_string())))?;
+            Ok::<_, Error>(format!("{:08x}", u32::from_ne_bytes(bytes)))
+        };
+        let halves = [random()?, random()?];
+        let folder = dir.path().join("outside");
+        if folder.to_string_lossy().contains(['\'', '\\', '"', '{']) {
+            return Err(Error::failed(format!("the path {} cannot stand in a statement", folder.display()))
+                .hint("name a folder without quotes in `drill.dir`"));
+        }
+        fs::create_dir(&folder).map_err(failed)?;
+        fs::write(folder.join("canary"), halves.concat()).map_err(failed)?;
+        // Not their permissions must keep the server off.
+        fs::set_permissions(&folder, Permissions::from_mode(0o777)).map_err(failed)?;
+        fs::set_permissions(folder.join("canary"), Permissions::from_mode(0o644)).map_err(failed)?;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed)?;
+        listener.set_nonblocking(true).map_err(failed)?;
+        let mut sleep = Command::new("sleep");
+        sleep.arg("3600").env(VARIABLE, halves.concat()).current_dir("/");
+        sleep.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        if let Some(owner) = owner::chosen() {
+            // Of the same user as the server.
+            sleep.gid(owner.gid).uid(owner.uid);
+        }
+        let process = sleep.spawn().map_err(failed)?;
+        Ok(Self { halves, folder, process, listener, _dir: dir })
+    }
+
+    /// A statement with what is attacked in its places.
+    fn aim(&self, statement: &str) -> Result<String> {
+        let port =
+            self.listener.local_addr().map_err(|error| Error::from_io("no port to attack", error))?.port();
+        let [first, second] = &self.halves;
+        Ok(statement
+            .replace("{canary}", &self.folder.join("canary").to_string_lossy())
+            .replace("{marker}", &self.folder.join("marker").to_string_lossy())
+            .replace("{process}", &self.process.id().to_string())
+            .replace("{port}", &port.to_string())
+            .replace("{first}", first)
+            .replace("{second}", second))
+    }
+
+    /// What an attack has done, if it has done anything. `answer` is all that the server said.
+    fn harm(&mut self, answer: &str) -> Option<&'static str> {
+        if answer.contains(&self.halves.concat()) {
+            return Some("the server read what it must not read");
+        }
+        if fs::remove_file(self.folder.join("marker")).is_ok() {
+            return Some("the server wrote outside of its folder");
+        }
+        if !matches!(self.process.try_wait(), Ok(None)) {
+            return Some("the server ended another process");
+        }
+        self.listener.accept().is_ok().then_some("the server reached the network")
+    }
+}
+
+impl Drop for Prey {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Bench<'_> {
+    /// Makes each attack of the subject on a restored item: a name, whether it failed, and what was said.
+    pub(super) fn attacks(&self, stage: &Stage) -> Vec<(String, bool, String)> {
+        let attacks = self.subject.attacks();
+        if attacks.is_empty() {
+            return Vec::new();
+        }
+        let made = ScratchDir::new(self.drill.dir.as_deref()).and_then(Prey::new);
+        let mut prey = match made {
+            Ok(prey) => prey,
+            Err(error) => {
+                return vec![("attacks".to_owned(), false, format!("not tried: {}", error.summary()))];
+            }
+        };
+        let make = |(name, statement): &(&str, &str)| {
+            let proven = match prey.aim(statement) {
+                Ok(statement) => self.tampered(stage, Target::Item, None, Some(&statement)),
+                Err(error) => Err(Fault::Failed(error)),
+            };
+            let (kept_off, by) = match (prey.harm(&answer(&proven)), &proven) {
+                (Some(harm), _) => (false, harm.to_owned()),
+                // The statement is run on what was restored.
+                (None, Err(fault @ Fault::Failed(_))) => {
+                    (false, format!("it could not be tried: {}", said(fault)))
+                }
+                (None, Err(fault)) => (true, format!("kept off: {}", said(fault))),
+                (None, Ok(_)) => (true, "kept off: it found nothing".to_owned()),
+            };
+            (format!("attack: {name}"), kept_off, by)
+        };
+        attacks.iter().map(make).collect()
+    }
+}
+
+/// All that was said.
+fn answer(proven: &Proven) -> String {
+    match proven {
+        Ok(proof) => proof.notes.join("\n"),
+        Err(Fault::Differs(differences)) => differences.join("\n"),
+        Err(Fault::Failed(error) | Fault::Cannot(error)) => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn harm_is_seen() {
+        let mut prey = Prey::new(ScratchDir::new(None).unwrap()).unwrap();
+        assert_eq!(prey.harm("ERROR: permission denied"), None);
+        let statement = prey.aim("{first} {second}").unwrap();
+        assert_eq!(prey.harm(&statement), None, "naming the halves is not reading the whole");
+        let read = fs::read_to_string(prey.aim("{canary}").unwrap()).unwrap();
+        assert_eq!(prey.harm(&format!("ERROR: loot: {read}")), Some("the server read what it must not read"));
+        fs::write(prey.aim("{marker}").unwrap(), "").unwrap();
+        assert_eq!(prey.harm(""), Some("the server wrote outside of its folder"));
+        assert_eq!(prey.harm(""), None);
+        let port: u16 = prey.aim("{port}").unwrap().parse().unwrap();
+        drop(std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap());
+        assert_eq!(prey.harm(""), Some("the server reached the network"));
+        prey.process.kill().unwrap();
+        prey.process.wait().unwrap();
+        assert_eq!(prey.harm(""), Some("the server ended another process"));
+    }
+}
