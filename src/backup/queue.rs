@@ -27,6 +27,8 @@ struct State {
     tries: Vec<usize>,
     busy: Vec<usize>,
     limits: Vec<usize>,
+    /// Sources that could not be reached for as long as one of their items was tried, and not since.
+    away: Vec<bool>,
 }
 
 impl State {
@@ -48,6 +50,7 @@ impl Queue {
             later: Vec::new(),
             tries: vec![0; sources.len()],
             busy: vec![0; limits.len()],
+            away: vec![false; limits.len()],
             limits,
         };
         Self { sources, state: Mutex::new(state), freed: Condvar::new() }
@@ -88,16 +91,27 @@ impl Queue {
     /// Lets an item that was taken be tried again later, and tells after which pause. `None` if it was tried often enough.
     pub(super) fn put_back(&self, item: usize, passing: Passing) -> Option<Duration> {
         let mut state = self.state();
-        let pause = Duration::from_secs(*PAUSES.get(state.tries[item])?);
+        let source = self.sources[item];
+        let unreachable = passing == Passing::Unreachable;
+        // What keeps one item out for minutes keeps out the others: they are not tried for as long each.
+        let pause = PAUSES.get(state.tries[item]).filter(|_| !(unreachable && state.away[source]));
+        let Some(pause) = pause.copied().map(Duration::from_secs) else {
+            state.away[source] |= unreachable;
+            return None;
+        };
         state.tries[item] += 1;
         state.later.push((Instant::now() + pause, item));
-        let source = self.sources[item];
         if passing == Passing::Connections {
             // As many as are being streamed are too many; the others are let end.
             let fewer = state.busy[source].saturating_sub(1).max(1);
             state.limits[source] = state.limits[source].min(fewer);
         }
         Some(pause)
+    }
+
+    /// The source of an item has answered.
+    pub(super) fn answered(&self, item: usize) {
+        self.state().away[self.sources[item]] = false;
     }
 
     /// An item that was taken is no longer being streamed.
@@ -141,6 +155,19 @@ mod tests {
             assert_eq!(queue.put_back(1, Passing::Busy), Some(Duration::from_secs(*seconds)));
         }
         assert_eq!(queue.put_back(1, Passing::Busy), None);
+    }
+
+    #[test]
+    fn a_source_that_is_away_does_not_keep_the_run_for_each_of_its_items() {
+        let queue = Queue::new(vec![0, 0, 1], vec![usize::MAX; 2]);
+        for _ in PAUSES {
+            assert!(queue.put_back(0, Passing::Unreachable).is_some());
+        }
+        assert_eq!(queue.put_back(0, Passing::Unreachable), None);
+        assert_eq!(queue.put_back(1, Passing::Unreachable), None, "its source is away");
+        assert!(queue.put_back(2, Passing::Unreachable).is_some(), "another source");
+        queue.answered(1);
+        assert!(queue.put_back(1, Passing::Unreachable).is_some());
     }
 
     #[test]

@@ -158,6 +158,7 @@ impl Job<'_> {
         };
         match streamed {
             Ok((item, meta, content)) => {
+                self.queue.answered(self.index);
                 self.writer.commit(item, meta, move |done| report(done, Some(content)))
             }
             Err(_) if self.is_gone() => {

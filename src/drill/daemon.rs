@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File},
+    io::{self, Read, Seek, SeekFrom},
     os::unix::fs::{DirBuilderExt, chown},
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -13,6 +14,7 @@ use rustix::process::Signal;
 
 use super::{
     bound::{self, Running},
+    orphans,
     sandbox::{Rules, Sandbox, owner::Owner},
 };
 use crate::{
@@ -26,6 +28,8 @@ const SOCKET_PATH: usize = 107;
 const START: Duration = Duration::from_secs(120);
 /// Time a server gets to end when it is thrown away.
 const THROWN_AWAY: Duration = Duration::from_secs(15);
+/// So many bytes of a log are read for an error.
+const LOG_END: u64 = 64 * 1024;
 /// Lines of a log that an error shows.
 const LOG_LINES: usize = 10;
 
@@ -79,7 +83,9 @@ impl Daemon {
     /// Why it no longer runs, if it does not.
     pub(super) fn death(&mut self) -> Option<Error> {
         let status = self.child.as_mut()?.try_wait().ok().flatten()?;
-        self.child = None;
+        if let Some(child) = self.child.take() {
+            self.bury(&child);
+        }
         Some(self.broken(&format!("the scratch server {}", bound::describe(status))))
     }
 
@@ -147,6 +153,7 @@ impl Daemon {
             let late = begin.elapsed() > START;
             if late || cancel.is_cancelled() {
                 let _ = bound::stop(&mut child, &[(Signal::KILL, Duration::from_secs(5))]);
+                self.bury(&child);
                 cancel.check()?;
                 return Err(self.broken(&format!("{what} took too long")));
             }
@@ -184,6 +191,7 @@ impl Daemon {
         let steps = [(signal, Duration::from_secs(30)), (self.kill, THROWN_AWAY)];
         let status = bound::stop(&mut child, &steps)
             .map_err(|error| Error::failed("cannot stop the scratch server").because(&error))?;
+        self.bury(&child);
         if status.success() {
             Ok(())
         } else {
@@ -199,13 +207,21 @@ impl Daemon {
     fn spawn(&self, command: Command, signal: Signal) -> Result<Running> {
         let program = PathBuf::from(command.get_program());
         let plan = self.sandbox.plan(&program, &self.own)?;
-        bound::start(command, signal, Some(plan))
+        orphans::starting(|| bound::start(command, signal, Some(plan)), Running::id)
             .map_err(|error| self.broken(&format!("cannot start {}: {error}", program.display())))
+    }
+
+    /// Ends what a server that has ended left behind.
+    fn bury(&self, server: &Running) {
+        orphans::was_server(server.id());
+        if let Some(uid) = self.sandbox.leaves_orphans() {
+            orphans::end(uid);
+        }
     }
 
     /// An error with the end of the log.
     fn broken(&self, what: &str) -> Error {
-        let log = fs::read(self.log_file()).unwrap_or_default();
+        let log = end_of(&self.log_file()).unwrap_or_default();
         let log = String::from_utf8_lossy(&log);
         let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
         let error =
@@ -227,10 +243,21 @@ impl Daemon {
     }
 }
 
+/// The end of a log, whatever its length.
+fn end_of(log: &Path) -> io::Result<Vec<u8>> {
+    let mut file = File::open(log)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(LOG_END)))?;
+    let mut end = Vec::new();
+    file.take(LOG_END).read_to_end(&mut end)?;
+    Ok(end)
+}
+
 impl Drop for Daemon {
     fn drop(&mut self) {
         if let Some(mut child) = self.child.take() {
             let _ = bound::stop(&mut child, &[(self.kill, THROWN_AWAY)]);
+            self.bury(&child);
         }
     }
 }

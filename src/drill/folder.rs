@@ -20,7 +20,8 @@ const SETTLED: Duration = Duration::from_secs(60);
 
 /// A folder for throwaway servers, removed on drop unless it was kept.
 ///
-/// Others may pass through it but not list it: a server that runs as another user reaches its data in there.
+/// If we are root others may pass through it but not list it: a server that runs as another user reaches its data in there.
+/// Otherwise nobody else may, for the server is ours: a program that it leaves there with the set-user-ID bit must reach nobody.
 #[derive(Debug)]
 pub struct ScratchDir {
     path: PathBuf,
@@ -45,11 +46,12 @@ impl ScratchDir {
         let mut random = [0_u8; 4];
         getrandom::fill(&mut random).map_err(|error| failed(&io::Error::other(error.to_string())))?;
         let path = parent.join(format!("{PREFIX}{:08x}", u32::from_ne_bytes(random)));
-        DirBuilder::new().mode(0o711).create(&path).map_err(|error| failed(&error))?;
+        let mode = mode();
+        DirBuilder::new().mode(mode).create(&path).map_err(|error| failed(&error))?;
         let locked = File::open(&path).and_then(|dir| {
             flock(&dir, FlockOperation::NonBlockingLockExclusive)?;
             // A closed umask would keep the server's user out.
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o711))?;
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;
             Ok(dir)
         });
         match locked {
@@ -85,6 +87,11 @@ impl Drop for ScratchDir {
     }
 }
 
+/// Permissions of a scratch folder.
+fn mode() -> u32 {
+    if rustix::process::geteuid().is_root() { 0o711 } else { 0o700 }
+}
+
 /// Removes folders of processes that were killed: they are this user's and nobody holds their lock.
 fn sweep(parent: &Path, settled: Duration) {
     let uid = rustix::process::geteuid().as_raw();
@@ -115,7 +122,7 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let dir = ScratchDir::new(Some(parent.path())).unwrap();
         let path = dir.path().to_owned();
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o711);
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, mode());
         fs::write(path.join("x"), "").unwrap();
         drop(dir);
         assert!(!path.exists());

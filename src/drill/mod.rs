@@ -6,6 +6,7 @@ mod daemon;
 mod folder;
 pub mod mongodb;
 pub mod mysql;
+mod orphans;
 mod plan;
 pub(crate) mod prove;
 mod run;

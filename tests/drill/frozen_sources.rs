@@ -49,7 +49,10 @@ fn postgresql_databases_of_an_earlier_version_come_back_and_are_backed_up_furthe
     for (database, dump) in &expected {
         let report = frozen.json(&["restore", &format!("shop/{database}"), "--into", database]);
         assert_eq!(report["database"]["created"], true, "{report:#}");
-        assert_same_dump(&without_words(dump), &without_words(&server.dump_text(database)));
+        assert_same_dump(
+            without_words(dump).trim_end(),
+            without_words(&server.dump_text(database)).trim_end(),
+        );
     }
     server.create_database("scratch_1");
     let report = frozen.continued(&["shop"]);
@@ -60,6 +63,8 @@ fn postgresql_databases_of_an_earlier_version_come_back_and_are_backed_up_furthe
 
 /// A dump without the check on a list of words, which a server writes otherwise once it has loaded it.
 fn without_words(dump: &str) -> String {
+    // What was expected was written with one kind of line end.
+    let dump = dump.replace("\r\n", "\n").replace('\r', "\n");
     dump.split_inclusive('\n').filter(|line| !line.contains("orders_word_check")).collect()
 }
 
@@ -189,6 +194,8 @@ fn folders_of_an_earlier_version_come_back_and_are_backed_up_further() {
     expected.retain(|path, _| !excluded(path));
     assert_eq!(tree(&restored), expected);
 
+    // A file that changed a moment before a backup may change once more without a trace, and is read again by the next.
+    std::thread::sleep(std::time::Duration::from_secs(3));
     let report = frozen.continued(&["disk/site"]);
     let site = item(&report, "site");
     assert!(site["bytes_read"].as_u64().unwrap() > 120_000, "other inodes: all is read: {site:#}");

@@ -14,6 +14,7 @@ mod kill;
 mod locks;
 mod moments;
 mod mount;
+mod moving;
 mod remote;
 mod rest_server;
 mod running;

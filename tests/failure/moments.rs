@@ -79,16 +79,33 @@ fn world(databases: &[&str]) -> Option<World> {
 
 #[test]
 fn tables_that_were_replaced_before_they_were_locked_are_read_again() {
-    let Some(world) = world(&["truncated", "recreated", "rewritten", "gone"]) else { return };
+    let databases = ["truncated", "recreated", "swapped", "rewritten", "column", "schema", "gone"];
+    let Some(world) = world(&databases) else { return };
     for (database, sql) in [
         ("truncated", RELOAD),
         (
             "recreated",
             "BEGIN; ALTER TABLE prices RENAME TO old; CREATE TABLE prices AS TABLE old; DROP TABLE old CASCADE; COMMIT",
         ),
+        // The old table stays, under another name.
+        (
+            "swapped",
+            "BEGIN; CREATE TABLE new AS TABLE prices; ALTER TABLE prices RENAME TO old_$n; ALTER TABLE new RENAME TO prices; COMMIT",
+        ),
         ("rewritten", "ALTER TABLE prices ALTER i TYPE bigint, ALTER text TYPE varchar(90)"),
+        // Nothing is written anew, and what an older snapshot shows of the column is lost all the same.
+        (
+            "column",
+            "ALTER TABLE prices ADD COLUMN other text DEFAULT 'x'; ALTER TABLE prices DROP COLUMN text; \
+             ALTER TABLE prices RENAME other TO text",
+        ),
+        (
+            "schema",
+            "BEGIN; CREATE SCHEMA next; CREATE TABLE next.prices AS TABLE prices; ALTER SCHEMA public RENAME TO old_$n; \
+             ALTER SCHEMA next RENAME TO public; COMMIT",
+        ),
     ] {
-        if database == "rewritten" {
+        if ["rewritten", "column"].contains(&database) {
             world.server.psql(database, "DROP MATERIALIZED VIEW dear");
         }
         before_dumps(&world, database, 2, sql);

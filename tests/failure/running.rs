@@ -174,13 +174,16 @@ impl Hold {
     /// Lets the script go on.
     #[track_caller]
     pub fn release(&self) {
+        wait_until("the script reads the fifo", || self.release_if_there());
+    }
+
+    /// Lets the script go on if it is waiting; tells whether it was.
+    pub fn release_if_there(&self) -> bool {
         use rustix::fs::{Mode, OFlags};
-        wait_until("the script reads the fifo", || {
-            let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-            match rustix::fs::open(&self.fifo, flags, Mode::empty()) {
-                Ok(fd) => rustix::io::write(fd, b"go\n").is_ok(),
-                Err(_) => false,
-            }
-        });
+        let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        match rustix::fs::open(&self.fifo, flags, Mode::empty()) {
+            Ok(fd) => rustix::io::write(fd, b"go\n").is_ok(),
+            Err(_) => false,
+        }
     }
 }

@@ -129,18 +129,19 @@ impl From<Error> for Fault {
     /// An error says that the restore failed, unless its text says that this machine is to blame.
     fn from(error: Error) -> Self {
         let text = error.summary();
-        if let Some(number) = mysql_number(&text)
+        let said = without_rows(&text);
+        if let Some(number) = mysql_number(&said)
             && let Some((_, hint)) = MYSQL_NUMBERS.iter().find(|(known, _)| *known == number)
         {
             return cannot(text, hint);
         }
         // MySQL's word for a table in memory or on a full disk, and PostgreSQL's for an extension: a name stands in between.
-        if text.contains("The table '") && text.contains("' is full") {
+        if said.contains("The table '") && said.contains("' is full") {
             return cannot(text, ROOM);
         }
-        let extension = text.contains("extension \"") && text.contains("\" is not available");
+        let extension = said.contains("extension \"") && said.contains("\" is not available");
         let mut signs = POSTGRES.iter().chain(&MYSQL).chain(&SYSTEM);
-        let found = signs.find(|(sign, _)| text.contains(sign)).map(|(_, hint)| *hint);
+        let found = signs.find(|(sign, _)| said.contains(sign)).map(|(_, hint)| *hint);
         match found {
             Some(hint) => cannot(text, hint),
             None if extension => cannot(text, PACKAGE),
@@ -167,6 +168,28 @@ impl Fault {
             None => Self::Failed(error),
         }
     }
+}
+
+/// What was said without what was backed up: details quote rows, and after the command comes its text, both with any number of
+/// lines. What a server says first, and its hints, come before and between them.
+fn without_rows(text: &str) -> String {
+    const QUOTING: [&str; 6] = ["DETAIL:", "CONTEXT:", "LINE ", "QUERY:", "STATEMENT:", "Command was:"];
+    const SAYING: [&str; 6] = ["HINT:", "pg_restore:", "psql:", "ERROR", "mysql:", "mariadb:"];
+    let mut quoted = false;
+    let mut said = String::new();
+    for line in text.lines() {
+        let start = line.trim_start();
+        if QUOTING.iter().any(|word| start.starts_with(word)) {
+            quoted = true;
+        } else if SAYING.iter().any(|word| start.starts_with(word)) {
+            quoted = false;
+        }
+        if !quoted {
+            said.push_str(line);
+            said.push('\n');
+        }
+    }
+    said
 }
 
 fn cannot(text: String, hint: &str) -> Fault {
@@ -207,6 +230,7 @@ mod tests {
         }
         for text in [
             "relation already exists",
+            "ERROR:  new row violates check\nDETAIL:  Failing row contains (cp: No space left on device\n out of memory).",
             "the moon is full",
             "a value is not available",
             "ERROR 1062 (23000) at line 9: Duplicate entry '1' for key 'PRIMARY'",

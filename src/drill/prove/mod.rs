@@ -6,7 +6,7 @@ mod fault;
 pub(super) mod files;
 pub(super) mod mongodb;
 pub(super) mod mysql;
-pub(super) mod postgres;
+pub(crate) mod postgres;
 pub(crate) mod sink;
 
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};

@@ -27,10 +27,9 @@ use crate::{
     error::{Error, Result},
 };
 
-/// The first version of Landlock that lets no file be emptied, no TCP port be reached, and no signal be sent.
+/// The first version of Landlock that lets no file be emptied, and no TCP port be reached.
 const KEEPS_FILES: u32 = 3;
 const KEEPS_PORTS: u32 = 4;
-const KEEPS_SIGNALS: u32 = 6;
 /// Version 1 forbids moving files between folders, which servers do.
 const LETS_MOVE: u32 = 2;
 /// The folder with what the confinement needs, in the folder of a server.
@@ -94,6 +93,9 @@ impl Sandbox {
                 .and_then(|()| fs::set_permissions(&file, fs::Permissions::from_mode(0o644)))
                 .map_err(failed)?;
         }
+        if !kernel.pid {
+            super::orphans::adopt().map_err(failed)?;
+        }
         let open = open(&kernel, owner, port.is_some());
         if !open.is_empty() && rules.sandbox == SandboxRule::Required {
             return Err(refused(&open, &kernel));
@@ -105,6 +107,11 @@ impl Sandbox {
     /// Whom the server runs as; `None` stands for the user we are.
     pub(crate) fn owner(&self) -> Option<Owner> {
         self.owner
+    }
+
+    /// The user whose processes may outlive the server, as it has no process namespace. Nothing else runs as that user.
+    pub(crate) fn leaves_orphans(&self) -> Option<u32> {
+        self.owner.filter(|owner| owner.own && !self.kernel.pid).map(|owner| owner.uid)
     }
 
     /// What is not confined.
@@ -162,9 +169,10 @@ fn open(kernel: &Kernel, owner: Option<Owner>, needs_port: bool) -> Vec<String> 
     if !kernel.mount && !files {
         open.push("files (a mount namespace, or Landlock of version 3)".to_owned());
     }
-    if !kernel.pid && kernel.landlock < KEEPS_SIGNALS && !own {
+    // Landlock keeps signals in, but not processes and shared memory from staying when the server is gone.
+    if (!kernel.pid || !kernel.ipc) && !own {
         open.push(
-            "processes (a process namespace, Landlock of version 6, or as root a user `tik-backup-drill`)"
+            "processes (namespaces of processes and of shared memory, or as root a user `tik-backup-drill`)"
                 .to_owned(),
         );
     }

@@ -169,10 +169,12 @@ fn rule(row: &Row, config: &PostgresConfig, look: &dyn Fn(&str) -> Result<Psql>)
     if !row.may_connect {
         return Ok(Some(format!("{usual}, and this account may not look whether it holds anything")));
     }
-    let empty = match look(&row.name) {
-        Ok(mut session) => !content::is_there(&mut session)?,
-        // It is gone, or cannot be looked into: then it is tried, and what is wrong is said for it alone.
-        Err(_) => false,
-    };
-    Ok(empty.then(|| format!("{usual}, and it is empty")))
+    let there = look(&row.name).and_then(|mut session| content::is_there(&mut session));
+    Ok(match there {
+        Ok(true) => None,
+        Ok(false) => Some(format!("{usual}, and it is empty")),
+        // Then it is tried, and what is wrong is said for it alone.
+        Err(error) if error.passing().is_some() => None,
+        Err(_) => Some(format!("{usual}, and it cannot be looked into to see whether it holds anything")),
+    })
 }

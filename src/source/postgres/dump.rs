@@ -67,9 +67,11 @@ pub(super) fn dump(
     let server_settings = settings::settings(&mut session)?;
     let via_root = client.major >= 11 && settings::rows_may_move(&mut session, server.major)?;
     let dumping = Dumping { source, server, client, connection: &connection, database, via_root, cancel };
-    let (moment, begun) = moment::with_moment(&mut session, server, |session, moment| {
+    let template = is_template(&mut session)?;
+    let (moment, begun) = moment::with_moment(&mut session, server, template, |session, moment| {
         dumping.begin(session, &moment.snapshot)
     })?;
+    drop(session);
     let Begun { described, extensions, inventory, first, output } = begun;
     manifest.started = moment.started;
     manifest.consistency = moment.consistency;
@@ -107,6 +109,18 @@ pub(super) fn dump(
     Ok(manifest)
 }
 
+/// Whether the session's database is one that others are made from.
+fn is_template(session: &mut Psql) -> Result<bool> {
+    #[derive(serde::Deserialize)]
+    struct Is {
+        template: bool,
+    }
+    let is: Is = session.query_one(
+        "SELECT datistemplate AS template FROM pg_catalog.pg_database WHERE datname = current_database()",
+    )?;
+    Ok(is.template)
+}
+
 /// A database that is being dumped.
 struct Dumping<'a> {
     source: &'a Postgres,
@@ -136,6 +150,7 @@ impl Dumping<'_> {
         // Asked while pg_dump reads the catalogs.
         let extensions: Vec<Extension> = session.query(EXTENSIONS)?;
         let inventory = Inventory::ask(session, self.server)?;
+        let before = moment::seen(session)?;
         let mut first = vec![0; FIRST_BYTES];
         let read = loop {
             match output.read(&mut first) {
@@ -143,8 +158,12 @@ impl Dumping<'_> {
                 read => break read.map_err(|error| hints::explain(into_error(error))),
             }
         };
-        // What was replaced meanwhile may also be why it failed.
-        let replaced = moment::replaced(session);
+        // It has imported the snapshot, and shows the present from now on. What was replaced meanwhile may also be why it
+        // failed.
+        let replaced = session
+            .execute("COMMIT")
+            .and_then(|()| moment::seen(session))
+            .map(|now| moment::replaced(&before, &now));
         match (read, replaced) {
             (Ok(_) | Err(_), Ok(replaced)) if !replaced.is_empty() => Ok(Used::Replaced(replaced)),
             (Err(error), _) => Err(error),

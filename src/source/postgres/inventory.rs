@@ -34,7 +34,7 @@ struct Listed {
     data: bool,
 }
 
-/// Objects of extensions come with the extension. Functions that belong to a type come with the type. On a standby the rows
+/// Objects of extensions come with the extension, and so do the sequences of their identity columns. Functions that belong to a type come with the type. On a standby the rows
 /// of unlogged tables are not there.
 const OBJECTS: &str = "SELECT 1259 AS catalog, c.oid::bigint AS oid, \
         CASE c.relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' WHEN 'S' THEN 'sequence' \
@@ -46,6 +46,10 @@ const OBJECTS: &str = "SELECT 1259 AS catalog, c.oid::bigint AS oid, \
         AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' \
         AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass \
             AND d.objid = c.oid AND d.deptype = 'e') \
+        AND NOT (c.relkind = 'S' AND EXISTS (SELECT FROM pg_catalog.pg_depend o JOIN pg_catalog.pg_depend e \
+            ON e.classid = o.refclassid AND e.objid = o.refobjid AND e.deptype = 'e' \
+            WHERE o.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND o.objid = c.oid AND o.deptype = 'i' \
+            AND o.refclassid = o.classid)) \
     UNION ALL SELECT 1255, p.oid::bigint, 'function', quote_ident(n.nspname) || '.' || quote_ident(p.proname), false \
     FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace \
     WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' \
@@ -74,6 +78,14 @@ const UNLOGGED: &str = "SELECT CASE c.relkind WHEN 'S' THEN 'the state of the un
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
     WHERE c.relpersistence = 'u' AND c.relkind IN ('r', 'S') AND n.nspname !~ '^pg_' ORDER BY 1";
 
+/// What was made in schemas whose names are reserved for the system: `pg_dump` takes it for the system's.
+const RESERVED: &str = "SELECT 'the rows of ' || quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS what \
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+    WHERE c.oid >= 16384 AND c.relkind IN ('r', 'p', 'm', 'f') AND c.relpersistence <> 't' \
+        AND (n.nspname ~ '^pg_' AND n.nspname !~ '^pg_(toast|temp)' OR n.nspname = 'information_schema') \
+        AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass \
+            AND d.objid = c.oid AND d.deptype = 'e') ORDER BY 1";
+
 impl Inventory {
     /// Asks in the session's transaction, and so by its snapshot.
     pub(super) fn ask(session: &mut Psql, server: &Server) -> Result<Self> {
@@ -100,6 +112,11 @@ impl Inventory {
             "which this account may not read (a superuser or the owner of the server may)",
         )?;
         leave(session, HIDDEN_SUBSCRIPTIONS, "which only a superuser may read")?;
+        leave(
+            session,
+            RESERVED,
+            "whose schema pg_dump takes for a part of the system: move it to another schema",
+        )?;
         if server.standby {
             leave(session, UNLOGGED, "which a standby does not have: back the primary up for them")?;
         }

@@ -1,11 +1,12 @@
 //! The moment of a dump: an exported snapshot, and the certainty that what it shows is still there to be read.
 //!
-//! A snapshot protects rows, not the files of tables. TRUNCATE, DROP with CREATE and the forms of ALTER TABLE that write a
-//! table anew are not MVCC-safe: if they commit after the snapshot was taken and before the reader holds its lock, the
-//! reader finds an empty table. So once `pg_dump` holds its locks, the files of all tables as the snapshot shows them are
-//! compared with those of the present, and another snapshot is taken if they differ.
+//! A snapshot protects rows, not the tables that hold them. TRUNCATE, DROP with CREATE and the forms of ALTER TABLE that write
+//! a table anew are not MVCC-safe, and `pg_dump` reads tables and columns by their names: if a change of these commits after the
+//! snapshot was taken and before `pg_dump` holds its locks, it finds another table, or an empty one. So once it has its locks,
+//! files, names and columns of all tables as the snapshot shows them are compared with those of the present, and another
+//! snapshot is taken if they differ.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use jiff::Zoned;
 use serde::Deserialize;
@@ -26,6 +27,8 @@ const LOCKED_WAIT: Duration = Duration::from_secs(5);
 const LOCK_WAIT: Duration = Duration::from_secs(20);
 /// Time that an answer may take beyond what the server was told to allow.
 const GRACE: Duration = Duration::from_secs(60);
+/// So many tables are named.
+const NAMED: usize = 5;
 /// So many tables are locked by one statement.
 const LOCKED_AT_ONCE: usize = 500;
 /// SQLSTATEs: the statement was cancelled, …
@@ -79,16 +82,23 @@ pub(super) enum Used<T> {
     Replaced(Vec<String>),
 }
 
-/// Takes a snapshot and lets `attempt` use it, again and again while tables are replaced at the wrong moment. The session's
-/// transaction stays open for the caller.
+/// Takes a snapshot and lets `attempt` use it, again and again while tables are replaced at the wrong moment. The attempt may
+/// end the session's transaction once nobody has to import the snapshot any more.
+///
+/// Of a template the session is kept short: nobody can make a database from it meanwhile.
 pub(super) fn with_moment<T>(
     session: &mut Psql,
     server: &Server,
+    template: bool,
     mut attempt: impl FnMut(&mut Psql, &Moment) -> Result<Used<T>>,
 ) -> Result<(Moment, T)> {
     let mut replaced = Vec::new();
     let mut patience = true;
     for way in TRIES {
+        let way = match way {
+            Way::Free(wait) if template => Way::Free(wait.min(LOCKED_WAIT)),
+            way => way,
+        };
         let Some(moment) = take(session, server, way, &mut patience)? else { continue };
         match attempt(session, &moment)? {
             Used::Whole(used) => return Ok((moment, used)),
@@ -207,18 +217,31 @@ struct Table {
 
 const NAME: &str = "quote_ident(n.nspname) || '.' || quote_ident(c.relname)";
 
-/// The tables whose files are not those that the transaction's snapshot shows, or that are gone: the first few.
-///
-/// `pg_class` is read by the snapshot, `pg_relation_filenode` by the present. The present is what this session knows of it:
-/// it takes notice of changes whenever it locks a relation that it does not hold, so the query locks one that nothing else
-/// here needs, and gives that lock up again for the next time.
-pub(super) fn replaced(session: &mut Psql) -> Result<Vec<String>> {
-    session.execute("SAVEPOINT present")?;
-    let found: Vec<Table> = session.query(&format!(
-        "SELECT {NAME} AS name FROM (SELECT count(*) FROM pg_catalog.pg_ts_template) notice, {TABLES} \
-         AND c.relfilenode <> 0 AND c.relfilenode IS DISTINCT FROM pg_catalog.pg_relation_filenode(c.oid) \
-         ORDER BY c.oid LIMIT 5"
-    ))?;
-    session.execute("ROLLBACK TO SAVEPOINT present")?;
-    Ok(found.into_iter().map(|table| table.name).collect())
+/// A table or sequence with what `pg_dump` finds it and its rows by.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+pub(super) struct Seen {
+    oid: u32,
+    name: String,
+    /// Where its rows lie. A sequence has none to lose.
+    file: Option<u32>,
+    columns: Option<String>,
+}
+
+/// All tables and sequences with rows to dump: within a transaction as its snapshot shows them, outside of one at present.
+pub(super) fn seen(session: &mut Psql) -> Result<Vec<Seen>> {
+    let tables = TABLES.replace("c.relkind = 'r'", "c.relkind IN ('r', 'p', 'S')");
+    session.query(&format!(
+        "SELECT c.oid::bigint AS oid, {NAME} AS name, \
+            CASE WHEN c.relkind = 'r' THEN c.relfilenode::bigint END AS file, \
+            CASE WHEN c.relkind <> 'S' THEN (SELECT string_agg(a.attnum || ' ' || a.attname, ',' ORDER BY a.attnum) \
+                FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) \
+            END AS columns FROM {tables}"
+    ))
+}
+
+/// The names of the first few that are no longer what they were.
+pub(super) fn replaced(before: &[Seen], now: &[Seen]) -> Vec<String> {
+    let now: HashMap<u32, &Seen> = now.iter().map(|seen| (seen.oid, seen)).collect();
+    let changed = before.iter().filter(|seen| now.get(&seen.oid) != Some(seen));
+    changed.map(|seen| seen.name.clone()).take(NAMED).collect()
 }

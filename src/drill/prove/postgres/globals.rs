@@ -54,7 +54,8 @@ impl Scratch {
         let (mut before, mut after) = (roles::lines(&script, &self.ours), roles::lines(&found, &self.ours));
         // Servers before 16 keep less of a membership than the newer one that their dump needs.
         let keeps = |version: &str| major_of(version).is_some_and(|major| major >= 16);
-        if !keeps(&manifest.server_version) && keeps(&again.server_version) {
+        let crossing = !keeps(&manifest.server_version) && keeps(&again.server_version);
+        if crossing {
             before.iter_mut().chain(&mut after).for_each(roles::plain_membership);
         }
         let mut differences = compare::lines(&before, &after);
@@ -62,7 +63,16 @@ impl Scratch {
             let roles = manifest.postgres.as_ref().map(|detail| detail.roles.clone()).unwrap_or_default();
             roles.into_iter().filter(|role| role.name != self.ours).collect()
         };
-        let (before, after) = (of(manifest), of(&again));
+        let (mut before, mut after) = (of(manifest), of(&again));
+        // Manifests of earlier versions have the names of groups alone.
+        if before.iter().all(|role| role.memberships.is_empty()) {
+            after.iter_mut().for_each(|role| role.memberships.clear());
+        }
+        if crossing {
+            for membership in before.iter_mut().chain(&mut after).flat_map(|role| &mut role.memberships) {
+                (membership.inherit, membership.set, membership.grantor) = (None, None, None);
+            }
+        }
         for role in &before {
             match after.iter().find(|found| found.name == role.name) {
                 None => differences.push(format!("role {} is missing", role.name)),

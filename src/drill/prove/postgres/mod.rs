@@ -5,7 +5,7 @@ mod globals;
 mod needs;
 mod prepared;
 mod roles;
-mod tables;
+pub(crate) mod tables;
 
 use std::{collections::BTreeMap, path::PathBuf, time::Instant};
 

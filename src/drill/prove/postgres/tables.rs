@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    drill::prove::{Fault, compare},
+    drill::prove::compare,
+    error::Result,
     source::{
         Files,
         manifest::{Manifest, Object},
@@ -21,20 +22,20 @@ type Name = (String, String);
 
 /// What came of comparing the tables.
 #[derive(Debug, Default)]
-pub(super) struct Compared {
-    pub(super) differences: Vec<String>,
+pub(crate) struct Compared {
+    pub(crate) differences: Vec<String>,
     /// Tables that have as many rows as they had, whose digests were made in different ways.
-    pub(super) unclear: Vec<String>,
+    pub(crate) unclear: Vec<String>,
 }
 
 /// Compares rows and content of all tables. What was restored loses what is no difference: tables and sequences of which a
 /// standby has no content.
-pub(super) fn compare(
+pub(crate) fn compare(
     stored: &Manifest,
     restored: &mut Manifest,
     files: &dyn Files,
     notes: &mut Vec<String>,
-) -> Result<Compared, Fault> {
+) -> Result<Compared> {
     let differences = compare::objects(&stored.objects, &restored.objects);
     if differences.is_empty() && sequences(stored).is_superset(&sequences(restored)) {
         return Ok(Compared::default());

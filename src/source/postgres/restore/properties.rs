@@ -30,7 +30,8 @@ impl Restore<'_> {
             // Not the whole statement, and not what the server says of a value: a setting may hold a secret.
             let what = statement.split(" = ").next().unwrap_or_default();
             let state = session.last_sqlstate().unwrap_or_default();
-            match UNKNOWN_HERE.iter().find(|(known, _)| *known == state) {
+            let lenient = statement.contains(" SET ") || state == "42501";
+            match UNKNOWN_HERE.iter().find(|(known, _)| lenient && *known == state) {
                 Some((_, why)) => notes.push(format!("not restored: {what} ({why}, SQLSTATE {state})")),
                 // A superuser restores everything; any other account is told what it could not.
                 None if !session.is_alive() || (server.superuser && !self.options.keep_going) => {

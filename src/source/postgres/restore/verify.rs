@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
-use super::{Restore, Restored, countable, select::Selection};
+use super::{Restore, Restored, countable, fill::set_search_path, select::Selection};
 use crate::{
     error::Result,
     source::{
@@ -68,6 +68,12 @@ impl Restore<'_> {
             selection.entries.iter().filter(|entry| !failed.contains_key(&entry.dump_id)).collect();
         let mut session = self.in_target()?;
         session.set_timeout(COUNT_WITHIN);
+        if self.options.keep_going {
+            // Servers before 17 look into functions of indexes when they plan a query.
+            session.execute(
+                set_search_path(&self.usual_search_path(&selection.entries)).trim_end_matches(";\n"),
+            )?;
+        }
         let mut wrong = Vec::new();
         self.verify_tables(&mut session, &restored, done, &mut wrong)?;
         if self.options.table.is_none() {
