@@ -172,7 +172,8 @@ install_postgresql_18() {
 
 # ensure_postgresql_extensions: extensions that a server must load when it starts.
 ensure_postgresql_extensions() {
-    ensure_postgresql_15 && with_tools_lock ensure_apt postgresql-15-cron postgresql-15-pgaudit
+    ensure_postgresql_15 && with_tools_lock ensure_apt postgresql-15-cron postgresql-15-pgaudit \
+        postgresql-15-postgis-3 postgresql-15-partman
 }
 
 # ensure_pgbouncer: a connection pooler, unpacked beside the system and not installed: its package would start a service.
@@ -564,7 +565,7 @@ ensure_test_tools() {
     fi
     need "PostgreSQL 15" ensure_postgresql_15
     need "PostgreSQL 18" ensure_postgresql_18
-    need "pg_cron and pgaudit" ensure_postgresql_extensions
+    need "pg_cron, pgaudit, PostGIS and pg_partman" ensure_postgresql_extensions
     need "pgbouncer" ensure_pgbouncer
     need "restic 0.14" ensure_restic
     need "the newest restic" ensure_restic_new

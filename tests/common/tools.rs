@@ -43,6 +43,10 @@ pub enum Tool {
     PgCron,
     /// The library of the extension pgaudit for PostgreSQL 15.
     PgAudit,
+    /// PostGIS for PostgreSQL 15.
+    Postgis,
+    /// The extension pg_partman for PostgreSQL 15.
+    Partman,
     /// A connection pooler for PostgreSQL.
     Pgbouncer,
     /// The folder of MongoDB's own `mongodump` and `mongorestore`. Nothing installs them, not even in CI.
@@ -72,6 +76,8 @@ impl Tool {
             Self::Schemathesis => "schemathesis",
             Self::PgCron => "pg_cron",
             Self::PgAudit => "pgaudit",
+            Self::Postgis => "PostGIS",
+            Self::Partman => "pg_partman",
             Self::Pgbouncer => "pgbouncer",
             Self::MongoTools => "mongodump and mongorestore",
         }
@@ -105,6 +111,14 @@ impl Tool {
             }
             Self::PgCron => ("TIK_BACKUP_TEST_PG_CRON", None, Some("/usr/lib/postgresql/15/lib/pg_cron.so")),
             Self::PgAudit => ("TIK_BACKUP_TEST_PGAUDIT", None, Some("/usr/lib/postgresql/15/lib/pgaudit.so")),
+            Self::Postgis => {
+                ("TIK_BACKUP_TEST_POSTGIS", None, Some("/usr/share/postgresql/15/extension/postgis.control"))
+            }
+            Self::Partman => (
+                "TIK_BACKUP_TEST_PARTMAN",
+                None,
+                Some("/usr/share/postgresql/15/extension/pg_partman.control"),
+            ),
             Self::Pgbouncer => ("TIK_BACKUP_TEST_PGBOUNCER", Some("pgbouncer/run"), None),
             Self::MongoTools => ("TIK_BACKUP_TEST_MONGO_TOOLS", None, None),
         }

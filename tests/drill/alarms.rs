@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// A configuration whose only source is this server.
-fn builder(server: &PgServer, drill: &str) -> ConfigBuilder {
+pub fn builder(server: &PgServer, drill: &str) -> ConfigBuilder {
     let dirs = format!(
         "client_dirs = [{}]",
         crate::common::program::quoted(&server.version().bin_dir().display().to_string())

@@ -25,6 +25,7 @@ mod support;
 mod alarms;
 mod confined;
 mod disasters;
+mod extensions;
 mod frozen;
 mod frozen_sources;
 mod proofs;

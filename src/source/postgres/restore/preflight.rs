@@ -9,7 +9,7 @@ use crate::{
     error::{Error, Result},
     source::postgres::{
         Role,
-        archive::TocEntry,
+        archive::{Section, TocEntry},
         connect::ConnectParams,
         hints::READ_ONLY,
         psql::{Psql, quote_literal},
@@ -206,7 +206,12 @@ impl Restore<'_> {
             return Ok(());
         }
         let mut owners: BTreeMap<&str, String> = BTreeMap::new();
-        for entry in &selection.entries {
+        // Rows make nobody an owner: their tables do, or are there already.
+        let gives = |entry: &&TocEntry| match entry.desc.as_str() {
+            "ACL" | "DEFAULT ACL" => !self.options.no_privileges,
+            _ => entry.section != Section::Data,
+        };
+        for entry in selection.entries.iter().filter(gives) {
             if let Some(owner) = entry.owner.as_deref().filter(|owner| !owner.is_empty()) {
                 owners.entry(owner).or_insert_with(|| describe(entry));
             }
