@@ -129,6 +129,7 @@ fn words(kind: &str) -> &str {
         "unit" => "unit FAILED",
         "never-backed-up" => "never backed up",
         "late" => "LATE",
+        "unchecked" => "UNCHECKED",
         "anomaly" => "SUSPICIOUS",
         "vanished" => "vanished",
         "excluded" => "no longer backed up",

@@ -95,6 +95,9 @@ impl Site {
     }
 
     fn start(&self, unit: &str) -> Option<i32> {
+        // An alert that is still being sent would stand for that of the next failure of the same unit.
+        self.machine
+            .sh("while systemctl list-jobs --no-legend | grep -q tik-backup-alert; do sleep 0.1; done");
         self.machine.try_sh(&format!("systemctl start tik-backup-{unit}.service")).1
     }
 }

@@ -64,7 +64,7 @@ fn what_the_account_may_not_read_is_named() {
          CREATE SUBSCRIPTION feed CONNECTION 'host=nowhere password=hunter3' PUBLICATION p WITH (connect = false)",
     );
     let more = format!("globals = false\n{}", client_dirs(&[PgVersion::V15]));
-    let reader = as_account(&server, "reader", "globals = false");
+    let reader = as_account(&server, "reader", "");
     let config = ready(ConfigBuilder::new().source("reader", &reader).postgres("all", &server, &more));
     let ran = try_backup(&config, &[]).ok();
     let report = ran.json();
@@ -88,7 +88,12 @@ fn what_the_account_may_not_read_is_named() {
     let entry =
         status["items"].as_array().unwrap().iter().find(|e| e["source"] == "reader" && e["item"] == "links");
     assert_says(&entry.unwrap()["notes"].to_string(), &["the subscription feed"]);
-    for text in [&ran.stdout, &ran.stderr] {
+    let drill = Cmd::with(&config).args(["--json", "drill", "reader/links"]).run().ok();
+    assert_says(
+        &drill.json()["items"][0]["notes"].to_string(),
+        &["user mapping of app", "the subscription feed"],
+    );
+    for text in [&ran.stdout, &ran.stderr, &drill.stdout] {
         assert!(!text.contains("hunter"), "{text}");
     }
 }

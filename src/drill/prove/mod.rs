@@ -46,6 +46,8 @@ pub(super) struct Proof {
 impl Proof {
     /// All of a database.
     fn of(manifest: &Manifest, restore: Duration, notes: Vec<String>) -> Self {
+        // What is proven is what was backed up, and that is not all that the source has.
+        let notes = manifest.left_out.iter().cloned().chain(notes).collect();
         Self {
             restore: Some(restore),
             objects: manifest.objects.len() as u64,

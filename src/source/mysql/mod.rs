@@ -141,6 +141,14 @@ impl Source for Mysql {
         Ok(found)
     }
 
+    fn is_gone(&self, item: &Item, cancel: &Cancel) -> bool {
+        let listed = |found: &Discovery| {
+            found.items.iter().any(|there| there.name == item.name)
+                || found.excluded.iter().any(|there| there.name == item.name)
+        };
+        item.name != GLOBALS && self.discover(cancel).is_ok_and(|found| !listed(&found))
+    }
+
     fn dump(&self, item: &Item, sink: &dyn Sink, cancel: &Cancel) -> Result<Manifest> {
         let server = self.server(cancel)?;
         if item.name == GLOBALS {

@@ -96,30 +96,25 @@ impl Inventory {
         let objects = session.query(OBJECTS)?;
         let large: Count =
             session.query_one("SELECT count(*) AS count FROM pg_catalog.pg_largeobject_metadata")?;
-        let mut left_out = Vec::new();
-        let mut leave = |session: &mut Psql, query: &str, why: &str| -> Result<()> {
-            #[derive(Deserialize)]
-            struct Left {
-                what: String,
-            }
-            let found: Vec<Left> = session.query(query)?;
-            left_out.extend(found.into_iter().map(|left| format!("not in the dump: {}, {why}", left.what)));
-            Ok(())
-        };
-        leave(
-            session,
-            HIDDEN_MAPPINGS,
-            "which this account may not read (a superuser or the owner of the server may)",
-        )?;
-        leave(session, HIDDEN_SUBSCRIPTIONS, "which only a superuser may read")?;
-        leave(
-            session,
-            RESERVED,
-            "whose schema pg_dump takes for a part of the system: move it to another schema",
-        )?;
-        if server.standby {
-            leave(session, UNLOGGED, "which a standby does not have: back the primary up for them")?;
+        #[derive(Deserialize)]
+        struct Left {
+            what: String,
+            why: String,
         }
+        let mut parts = vec![
+            (HIDDEN_MAPPINGS, "which this account may not read (a superuser or the owner of the server may)"),
+            (HIDDEN_SUBSCRIPTIONS, "which only a superuser may read"),
+            (RESERVED, "whose schema pg_dump takes for a part of the system: move it to another schema"),
+        ];
+        if server.standby {
+            parts.push((UNLOGGED, "which a standby does not have: back the primary up for them"));
+        }
+        let query =
+            |(query, why): (&str, &str)| format!("(SELECT what, '{why}' AS why FROM ({query}) found)");
+        let all: Vec<String> = parts.into_iter().map(query).collect();
+        let found: Vec<Left> = session.query(&all.join(" UNION ALL "))?;
+        let left_out =
+            found.into_iter().map(|left| format!("not in the dump: {}, {}", left.what, left.why)).collect();
         Ok(Self { objects, large_objects: large.count, left_out })
     }
 

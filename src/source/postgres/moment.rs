@@ -170,16 +170,24 @@ fn begin(session: &mut Psql, isolation: &str, way: Way, wait: Option<Duration>) 
         snapshot: String,
     }
     let tables = if way == Way::Locked { tables(session)? } else { Vec::new() };
-    session.execute(&format!("BEGIN ISOLATION LEVEL {isolation}"))?;
-    if way == Way::Locked && !lock(session, &tables)? {
-        session.execute("ROLLBACK")?;
-        return Ok(None);
+    let limit = wait.map(|wait| format!("SET LOCAL statement_timeout = {}", wait.as_millis()));
+    let begin = format!("BEGIN ISOLATION LEVEL {isolation}");
+    match (&limit, way) {
+        // One answer less to wait for.
+        (Some(limit), Way::Free(_)) => session.execute(&format!("{begin};\n{limit}"))?,
+        _ => session.execute(&begin)?,
+    }
+    if way == Way::Locked {
+        if !lock(session, &tables)? {
+            session.execute("ROLLBACK")?;
+            return Ok(None);
+        }
+        limit.map_or(Ok(()), |limit| session.execute(&limit))?;
     }
     let Some(wait) = wait else {
         let exported: Exported = session.query_one("SELECT pg_export_snapshot() AS snapshot")?;
         return Ok(Some(exported.snapshot));
     };
-    session.execute(&format!("SET LOCAL statement_timeout = {}", wait.as_millis()))?;
     let usual = session.set_timeout(wait + GRACE);
     let exported = session.query_one("SELECT pg_export_snapshot() AS snapshot");
     session.set_timeout(usual);
