@@ -63,12 +63,13 @@ pub(super) fn dump(
     let mut manifest = Manifest::begin(&source.name, database, "postgres");
     let mut session = Psql::connect(client, &connection, database, cancel)?;
     // Before there is a snapshot: what changes between the snapshot and pg_dump's locks may be missing.
-    settings::require_settings(&mut session)?;
-    let server_settings = settings::settings(&mut session)?;
-    let via_root = client.major >= 11 && settings::rows_may_move(&mut session, server.major)?;
+    let basics = settings::basics(&mut session)?;
+    settings::require_settings(&mut session, &basics)?;
+    let server_settings = source.settings(&mut session)?;
+    let via_root =
+        basics.partitioned && client.major >= 11 && settings::rows_may_move(&mut session, server.major)?;
     let dumping = Dumping { source, server, client, connection: &connection, database, via_root, cancel };
-    let template = is_template(&mut session)?;
-    let (moment, begun) = moment::with_moment(&mut session, server, template, |session, moment| {
+    let (moment, begun) = moment::with_moment(&mut session, server, basics.template, |session, moment| {
         dumping.begin(session, &moment.snapshot)
     })?;
     drop(session);
@@ -107,18 +108,6 @@ pub(super) fn dump(
         detail.server_settings = server_settings;
     }
     Ok(manifest)
-}
-
-/// Whether the session's database is one that others are made from.
-fn is_template(session: &mut Psql) -> Result<bool> {
-    #[derive(serde::Deserialize)]
-    struct Is {
-        template: bool,
-    }
-    let is: Is = session.query_one(
-        "SELECT datistemplate AS template FROM pg_catalog.pg_database WHERE datname = current_database()",
-    )?;
-    Ok(is.template)
 }
 
 /// A database that is being dumped.

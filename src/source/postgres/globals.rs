@@ -1,6 +1,6 @@
 //! The item `@globals`: roles, memberships, settings of roles, tablespaces.
 
-use super::{Detail, GLOBALS, GLOBALS_SQL, Postgres, Role, discover::Server, hints, psql::Psql, settings};
+use super::{Detail, GLOBALS, GLOBALS_SQL, Postgres, Role, discover::Server, hints, psql::Psql};
 use crate::{
     config::RolePasswords,
     error::{Error, Result},
@@ -49,7 +49,7 @@ pub(super) fn dump(source: &Postgres, server: &Server, sink: &dyn Sink, cancel: 
     let mut manifest = Manifest::begin(&source.name, GLOBALS, "postgres");
     let mut session = source.session(&source.config.maintenance_db, cancel)?;
     let first: Option<First> = session.query(FIRST_ROLE)?.pop();
-    let server_settings = settings::settings(&mut session)?;
+    let server_settings = source.settings(&mut session)?;
 
     let passwords = server.reads_passwords && source.config.role_passwords == RolePasswords::Auto;
     let command = || -> Result<Command> {

@@ -19,7 +19,7 @@ mod tap;
 
 use std::{
     path::PathBuf,
-    sync::{Mutex, MutexGuard},
+    sync::{Mutex, MutexGuard, OnceLock},
     time::Duration,
 };
 
@@ -56,6 +56,8 @@ pub struct Postgres {
     params: ConnectParams,
     clients: Clients,
     server: Mutex<Option<Server>>,
+    /// The settings that a server needs on which a dump is to be restored: those of this server, asked once.
+    settings: OnceLock<Vec<ServerSetting>>,
 }
 
 impl Postgres {
@@ -68,6 +70,7 @@ impl Postgres {
             params: params(config)?,
             clients: Clients::find(&config.server.client_dirs),
             server: Mutex::new(None),
+            settings: OnceLock::new(),
         })
     }
 
@@ -80,7 +83,15 @@ impl Postgres {
             role_passwords: RolePasswords::Never,
         };
         let (idle_timeout, server) = (IDLE_TIMEOUT, Mutex::new(None));
-        Self { name: name.to_owned(), config, idle_timeout, params, clients, server }
+        Self {
+            name: name.to_owned(),
+            config,
+            idle_timeout,
+            params,
+            clients,
+            server,
+            settings: OnceLock::new(),
+        }
     }
 
     fn item_name(&self, item: &str) -> String {
@@ -101,6 +112,17 @@ impl Postgres {
 
     fn known_server(&self) -> MutexGuard<'_, Option<Server>> {
         self.server.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// The settings that a server needs on which a dump is to be restored.
+    fn settings(&self, session: &mut Psql) -> Result<Vec<ServerSetting>> {
+        match self.settings.get() {
+            Some(known) => Ok(known.clone()),
+            None => {
+                let asked = settings::settings(session)?;
+                Ok(self.settings.get_or_init(|| asked).clone())
+            }
+        }
     }
 
     /// What is known of the server; it is asked unless discovery has done so.

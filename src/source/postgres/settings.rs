@@ -69,9 +69,35 @@ impl InEffect {
     }
 }
 
+/// What decides how a database is dumped, asked at once: with hundreds of small databases each question counts.
+#[derive(Debug, Deserialize)]
+pub(super) struct Basics {
+    /// Do the settings that rows are to be read with seem to be in effect?
+    as_wanted: bool,
+    /// Are other databases made from it?
+    pub(super) template: bool,
+    /// Has it partitioned tables?
+    pub(super) partitioned: bool,
+}
+
+/// Asks for them.
+pub(super) fn basics(session: &mut Psql) -> Result<Basics> {
+    let utc: Vec<_> = UTC.iter().map(|name| format!("'{name}'")).collect();
+    session.query_one(&format!(
+        "SELECT pg_catalog.current_setting('TimeZone') IN ({}) AND pg_catalog.current_setting('bytea_output') = 'hex' \
+            AND pg_catalog.current_setting('lc_monetary') IN ('C', 'POSIX') AS as_wanted, datistemplate AS template, \
+            EXISTS (SELECT FROM pg_catalog.pg_partitioned_table) AS partitioned \
+         FROM pg_catalog.pg_database WHERE datname = current_database()",
+        utc.join(", ")
+    ))
+}
+
 /// Fails unless the settings that rows are to be read with took effect. The session must have been opened as `pg_dump` will
 /// be, with [`OPTIONS`] and [`TIME_ZONE`]: `pg_dump` itself cannot be asked.
-pub(super) fn require_settings(session: &mut Psql) -> Result<()> {
+pub(super) fn require_settings(session: &mut Psql, basics: &Basics) -> Result<()> {
+    if basics.as_wanted {
+        return Ok(());
+    }
     let in_effect: InEffect = session.query_one(IN_EFFECT)?;
     let wrong = in_effect.wrong();
     if wrong.is_empty() {
