@@ -93,7 +93,7 @@ pub(super) fn databases(
     found.items.extend(absent(&config.server.databases, |name| rows.iter().any(|row| row.name == name)));
     let mut wanted_none = 0;
     for row in rows {
-        match rule(&row, config, look)? {
+        match rule(&row, config, session, look)? {
             Some(rule) => {
                 wanted_none += usize::from(!is_builtin(&row) && !row.half_dropped);
                 found.excluded.push(Excluded { name: row.name, rule });
@@ -137,7 +137,12 @@ fn is_builtin(row: &Row) -> bool {
 
 /// The rule that excludes a database. One that the configuration names is excluded by none but its own `exclude`; one that
 /// is usually empty is backed up if somebody keeps something in it.
-fn rule(row: &Row, config: &PostgresConfig, look: &dyn Fn(&str) -> Result<Psql>) -> Result<Option<String>> {
+fn rule(
+    row: &Row,
+    config: &PostgresConfig,
+    session: &mut Psql,
+    look: &dyn Fn(&str) -> Result<Psql>,
+) -> Result<Option<String>> {
     if row.half_dropped {
         return Ok(Some(format!(
             "a DROP DATABASE was interrupted and left it unusable: finish it with DROP DATABASE {}",
@@ -169,7 +174,11 @@ fn rule(row: &Row, config: &PostgresConfig, look: &dyn Fn(&str) -> Result<Psql>)
     if !row.may_connect {
         return Ok(Some(format!("{usual}, and this account may not look whether it holds anything")));
     }
-    let there = look(&row.name).and_then(|mut session| content::is_there(&mut session));
+    let there = if row.name == config.maintenance_db {
+        content::is_there(session)
+    } else {
+        look(&row.name).and_then(|mut session| content::is_there(&mut session))
+    };
     Ok(match there {
         Ok(true) => None,
         Ok(false) => Some(format!("{usual}, and it is empty")),

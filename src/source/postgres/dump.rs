@@ -10,13 +10,13 @@ use super::{
     discover::Server,
     hints,
     inventory::Inventory,
-    moment::{self, Used},
+    moment::{self, Moment, Used},
     psql::Psql,
-    settings,
+    settings::{self, Basics},
     tap::ArchiveTap,
 };
 use crate::{
-    error::{Error, Result},
+    error::{Error, Passing, Result},
     source::manifest::{Digested, File, Manifest, Object, Tool},
     stream::{
         cancel::Cancel,
@@ -68,11 +68,12 @@ pub(super) fn dump(
     let server_settings = source.settings(&mut session)?;
     let via_root =
         basics.partitioned && client.major >= 11 && settings::rows_may_move(&mut session, server.major)?;
-    let dumping = Dumping { source, server, client, connection: &connection, database, via_root, cancel };
-    let (moment, begun) = moment::with_moment(&mut session, server, basics.template, |session, moment| {
-        dumping.begin(session, &moment.snapshot)
+    let template = basics.template;
+    let dumping =
+        Dumping { source, server, client, connection: &connection, database, basics, via_root, cancel };
+    let (moment, begun) = moment::with_moment(&mut session, server, template, cancel, |session, moment| {
+        dumping.begin(session, moment)
     })?;
-    drop(session);
     let Begun { described, extensions, inventory, first, output } = begun;
     manifest.started = moment.started;
     manifest.consistency = moment.consistency;
@@ -88,7 +89,7 @@ pub(super) fn dump(
             Error::failed("pg_dump exited successfully but produced no output").because_text(warnings)
         );
     }
-    inventory.require_whole(&summary, &warnings)?;
+    inventory.require_whole(&summary, &warnings, &mut session)?;
     require_loadable(&summary, client, server)?;
     if client.major != server.major {
         manifest.notes.push(format!(
@@ -117,9 +118,18 @@ struct Dumping<'a> {
     client: &'a Client,
     connection: &'a Connection,
     database: &'a str,
+    basics: Basics,
     /// Rows are loaded through the root of their table, as they may belong to another partition on another server.
     via_root: bool,
     cancel: &'a Cancel,
+}
+
+/// A database as its snapshot shows it.
+#[derive(serde::Deserialize)]
+struct Described {
+    #[serde(flatten)]
+    database: Database,
+    large_objects: u64,
 }
 
 /// A dump of which the first bytes have arrived.
@@ -133,12 +143,13 @@ struct Begun {
 
 impl Dumping<'_> {
     /// Starts `pg_dump` on an exported snapshot and reads its first bytes, which it writes when it holds its locks.
-    fn begin(&self, session: &mut Psql, snapshot: &str) -> Result<Used<Begun>> {
-        let described: Database = session.query_one(&database_query(self.server))?;
-        let mut output = self.command(snapshot, &described)?.spawn_output()?;
+    fn begin(&self, session: &mut Psql, moment: &Moment) -> Result<Used<Begun>> {
+        let Described { database: described, large_objects } =
+            session.query_one(&database_query(self.server))?;
+        let mut output = self.command(moment, &described)?.spawn_output()?;
         // Asked while pg_dump reads the catalogs.
         let extensions: Vec<Extension> = session.query(EXTENSIONS)?;
-        let inventory = Inventory::ask(session, self.server)?;
+        let inventory = Inventory::ask(session, self.server, &self.basics, large_objects)?;
         let before = moment::seen(session)?;
         let mut first = vec![0; FIRST_BYTES];
         let read = loop {
@@ -155,6 +166,9 @@ impl Dumping<'_> {
             .map(|now| moment::replaced(&before, &now));
         match (read, replaced) {
             (Ok(_) | Err(_), Ok(replaced)) if !replaced.is_empty() => Ok(Used::Replaced(replaced)),
+            (Err(error), _) if moment.locked && error.passing() == Some(Passing::Changed) => {
+                Ok(Used::Replaced(Vec::new()))
+            }
             (Err(error), _) => Err(error),
             (Ok(_), Err(error)) => Err(error),
             (Ok(length), Ok(_)) => {
@@ -164,13 +178,15 @@ impl Dumping<'_> {
         }
     }
 
-    fn command(&self, snapshot: &str, described: &Database) -> Result<Command> {
+    fn command(&self, moment: &Moment, described: &Database) -> Result<Command> {
+        // Whoever waits for a lock that our session holds stands before pg_dump, which would wait for ever.
+        let lock_wait = if moment.locked { moment::LOCKED_DUMP_WAIT } else { self.source.idle_timeout };
         let mut command = self
             .connection
             .command(self.client.tool("pg_dump"))
             .args(["--format=custom", "--compress=0", "--no-password"])
-            .arg(format!("--snapshot={snapshot}"))
-            .arg(format!("--lock-wait-timeout={}", self.source.idle_timeout.as_millis()))
+            .arg(format!("--snapshot={}", moment.snapshot))
+            .arg(format!("--lock-wait-timeout={}", lock_wait.as_millis()))
             .arg("--dbname")
             .arg(self.connection.conninfo(self.database)?)
             .item(self.source.item_name(self.database))
@@ -229,7 +245,8 @@ fn database_query(server: &Server) -> String {
                         'grantable', a.is_grantable) ORDER BY r.rolname, a.privilege_type) \
                 FROM aclexplode(d.datacl) a LEFT JOIN pg_catalog.pg_roles r ON r.oid = a.grantee \
                 WHERE a.grantee = 0 OR r.oid IS NOT NULL), '[]'::jsonb) AS grants, \
-            d.datacl IS NULL AS default_grants \
+            d.datacl IS NULL AS default_grants, \
+            (SELECT count(*) FROM pg_catalog.pg_largeobject_metadata) AS large_objects \
          FROM pg_catalog.pg_database d WHERE d.datname = current_database()"
     )
 }

@@ -9,6 +9,7 @@ use super::{
     archive::{ArchiveSummary, Doubt},
     discover::Server,
     psql::Psql,
+    settings::Basics,
 };
 use crate::error::{Error, Result};
 
@@ -32,29 +33,34 @@ struct Listed {
     name: String,
     /// Must there be rows?
     data: bool,
+    /// Is its schema one that `pg_dump` leaves out?
+    reserved: bool,
 }
 
-/// Objects of extensions come with the extension, and so do the sequences of their identity columns. Functions that belong to a type come with the type. On a standby the rows
-/// of unlogged tables are not there.
+/// Tables, sequences and the like with what `pg_dump` finds them by, and functions. Objects of extensions come with the
+/// extension. Functions that belong to a type come with the type. On a standby the rows of unlogged tables are not there.
+/// Schemas with reserved names are taken for the system's by `pg_dump`.
 const OBJECTS: &str = "SELECT 1259 AS catalog, c.oid::bigint AS oid, \
         CASE c.relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' WHEN 'S' THEN 'sequence' \
             WHEN 'f' THEN 'foreign table' ELSE 'table' END AS what, \
         quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS name, \
-        c.relkind = 'r' AND NOT (c.relpersistence = 'u' AND pg_catalog.pg_is_in_recovery()) AS data \
+        c.relkind = 'r' AND NOT (c.relpersistence = 'u' AND pg_catalog.pg_is_in_recovery()) AS data, \
+        n.nspname ~ '^pg_' OR n.nspname = 'information_schema' AS reserved \
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND c.relpersistence <> 't' \
-        AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' \
+    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND c.relpersistence <> 't' AND c.oid >= 16384 \
+        AND n.nspname !~ '^pg_(toast|temp)' \
         AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass \
             AND d.objid = c.oid AND d.deptype = 'e') \
-        AND NOT (c.relkind = 'S' AND EXISTS (SELECT FROM pg_catalog.pg_depend o JOIN pg_catalog.pg_depend e \
-            ON e.classid = o.refclassid AND e.objid = o.refobjid AND e.deptype = 'e' \
-            WHERE o.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND o.objid = c.oid AND o.deptype = 'i' \
-            AND o.refclassid = o.classid)) \
-    UNION ALL SELECT 1255, p.oid::bigint, 'function', quote_ident(n.nspname) || '.' || quote_ident(p.proname), false \
+    UNION ALL SELECT 1255, p.oid::bigint, 'function', quote_ident(n.nspname) || '.' || quote_ident(p.proname), false, false \
     FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace \
-    WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' \
+    WHERE p.oid >= 16384 AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' \
         AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass \
             AND d.objid = p.oid AND d.deptype IN ('e', 'i'))";
+
+/// Sequences of identity columns of an extension's tables, which come with the extension.
+const OF_EXTENSIONS: &str = "SELECT o.objid::bigint AS oid FROM pg_catalog.pg_depend o JOIN pg_catalog.pg_depend e \
+        ON e.classid = o.refclassid AND e.objid = o.refobjid AND e.deptype = 'e' \
+    WHERE o.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND o.refclassid = o.classid AND o.deptype = 'i'";
 
 /// User mappings whose options the account may not see: `pg_dump` writes them without. The rule is that of the view
 /// `pg_user_mappings`.
@@ -78,49 +84,33 @@ const UNLOGGED: &str = "SELECT CASE c.relkind WHEN 'S' THEN 'the state of the un
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
     WHERE c.relpersistence = 'u' AND c.relkind IN ('r', 'S') AND n.nspname !~ '^pg_' ORDER BY 1";
 
-/// What was made in schemas whose names are reserved for the system: `pg_dump` takes it for the system's.
-const RESERVED: &str = "SELECT 'the rows of ' || quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS what \
-    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-    WHERE c.oid >= 16384 AND c.relkind IN ('r', 'p', 'm', 'f') AND c.relpersistence <> 't' \
-        AND (n.nspname ~ '^pg_' AND n.nspname !~ '^pg_(toast|temp)' OR n.nspname = 'information_schema') \
-        AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass \
-            AND d.objid = c.oid AND d.deptype = 'e') ORDER BY 1";
-
 impl Inventory {
-    /// Asks in the session's transaction, and so by its snapshot.
-    pub(super) fn ask(session: &mut Psql, server: &Server) -> Result<Self> {
-        #[derive(Deserialize)]
-        struct Count {
-            count: u64,
-        }
-        let objects = session.query(OBJECTS)?;
-        let large: Count =
-            session.query_one("SELECT count(*) AS count FROM pg_catalog.pg_largeobject_metadata")?;
-        #[derive(Deserialize)]
-        struct Left {
-            what: String,
-            why: String,
-        }
-        let mut parts = vec![
-            (HIDDEN_MAPPINGS, "which this account may not read (a superuser or the owner of the server may)"),
-            (HIDDEN_SUBSCRIPTIONS, "which only a superuser may read"),
-            (RESERVED, "whose schema pg_dump takes for a part of the system: move it to another schema"),
-        ];
-        if server.standby {
-            parts.push((UNLOGGED, "which a standby does not have: back the primary up for them"));
-        }
-        let query =
-            |(query, why): (&str, &str)| format!("(SELECT what, '{why}' AS why FROM ({query}) found)");
-        let all: Vec<String> = parts.into_iter().map(query).collect();
-        let found: Vec<Left> = session.query(&all.join(" UNION ALL "))?;
-        let left_out =
-            found.into_iter().map(|left| format!("not in the dump: {}, {}", left.what, left.why)).collect();
-        Ok(Self { objects, large_objects: large.count, left_out })
+    /// Asks in the session's transaction, and so by its snapshot. `large_objects` were counted by it.
+    pub(super) fn ask(
+        session: &mut Psql,
+        server: &Server,
+        basics: &Basics,
+        large_objects: u64,
+    ) -> Result<Self> {
+        const RESERVED: &str = "pg_dump takes its schema for a part of the system: move it to another schema";
+        let all: Vec<Listed> = session.query(OBJECTS)?;
+        let (reserved, objects): (Vec<_>, Vec<_>) = all.into_iter().partition(|object| object.reserved);
+        let mut left_out: Vec<String> = reserved
+            .into_iter()
+            .map(|object| format!("not in the dump: the {} {}, {RESERVED}", object.what, object.name))
+            .collect();
+        left_out.extend(hidden(session, server, basics)?);
+        Ok(Self { objects, large_objects, left_out })
     }
 
     /// Fails unless the dump is an archive, whole, and holds everything. A good archive of an unknown version passes: of
     /// that, nothing can be said.
-    pub(super) fn require_whole(&self, summary: &ArchiveSummary, said: &str) -> Result<()> {
+    pub(super) fn require_whole(
+        &self,
+        summary: &ArchiveSummary,
+        said: &str,
+        session: &mut Psql,
+    ) -> Result<()> {
         const AGAIN: &str = "run the backup again; if it happens again, look at the server's log";
         if summary.ends_early {
             return Err(Error::failed("pg_dump exited successfully, but its archive has no end")
@@ -152,12 +142,18 @@ impl Inventory {
         let missing = |object: &&Listed| {
             !there.contains(&(object.catalog, object.oid)) || (object.data && !data.contains(&object.oid))
         };
-        let mut missing: Vec<String> = self
-            .objects
-            .iter()
-            .filter(missing)
-            .map(|object| format!("{} {}", object.what, object.name))
-            .collect();
+        let mut missing: Vec<&Listed> = self.objects.iter().filter(missing).collect();
+        if missing.iter().any(|object| object.what == "sequence") {
+            // Rare enough to be asked only then.
+            #[derive(Deserialize)]
+            struct Sequence {
+                oid: u32,
+            }
+            let theirs: Vec<Sequence> = session.query(OF_EXTENSIONS)?;
+            missing.retain(|object| !theirs.iter().any(|sequence| sequence.oid == object.oid));
+        }
+        let mut missing: Vec<String> =
+            missing.iter().map(|object| format!("{} {}", object.what, object.name)).collect();
         if summary.large_objects.count < self.large_objects {
             missing.push(format!(
                 "{} of {} large objects",
@@ -178,4 +174,33 @@ impl Inventory {
         .because_text(said)
         .hint("the account may lack a privilege on them; run the backup again as a superuser to compare"))
     }
+}
+
+/// What the account may not read, and what a standby does not have. The cheap questions were asked before.
+fn hidden(session: &mut Psql, server: &Server, basics: &Basics) -> Result<Vec<String>> {
+    #[derive(Deserialize)]
+    struct Left {
+        what: String,
+        why: String,
+    }
+    let mut parts = Vec::new();
+    if basics.foreign_servers {
+        parts.push((
+            HIDDEN_MAPPINGS,
+            "which this account may not read (a superuser or the owner of the server may)",
+        ));
+    }
+    if basics.subscriptions {
+        parts.push((HIDDEN_SUBSCRIPTIONS, "which only a superuser may read"));
+    }
+    if server.standby {
+        parts.push((UNLOGGED, "which a standby does not have: back the primary up for them"));
+    }
+    if parts.is_empty() {
+        return Ok(Vec::new());
+    }
+    let query = |(query, why): (&str, &str)| format!("(SELECT what, '{why}' AS why FROM ({query}) found)");
+    let all: Vec<String> = parts.into_iter().map(query).collect();
+    let found: Vec<Left> = session.query(&all.join(" UNION ALL "))?;
+    Ok(found.into_iter().map(|left| format!("not in the dump: {}, {}", left.what, left.why)).collect())
 }

@@ -15,6 +15,7 @@ use super::{discover::Server, psql::Psql};
 use crate::{
     error::{Error, Passing, Result},
     source::manifest::Consistency,
+    stream::cancel::Cancel,
 };
 
 /// How long to wait for a moment at which a serializable snapshot cannot conflict with others: at first, …
@@ -53,20 +54,23 @@ enum Way {
     Locked,
 }
 
-/// Each try, and how it is made.
-const TRIES: [Way; 6] = [
-    Way::Free(FIRST_WAIT),
-    Way::Free(NEXT_WAIT),
-    Way::Free(NEXT_WAIT),
-    Way::Locked,
-    Way::Locked,
-    Way::Locked,
-];
+/// The first tries. Locks help where a safe snapshot has to be waited for.
+const FIRST_TRIES: [Way; 5] =
+    [Way::Free(FIRST_WAIT), Way::Free(NEXT_WAIT), Way::Free(NEXT_WAIT), Way::Locked, Way::Locked];
+/// So many more tries are made, each after another pause: against a writer that never rests for long, whose requests for locks
+/// stand before those of `pg_dump`, only a moment without one helps.
+const MORE_TRIES: usize = 20;
+/// The longest of these pauses.
+const PAUSE: Duration = Duration::from_millis(700);
+/// How long `pg_dump` waits for its locks while others wait for ours.
+pub(super) const LOCKED_DUMP_WAIT: Duration = Duration::from_secs(5);
 
 /// A snapshot that others can use as long as the session's transaction lasts.
 pub(super) struct Moment {
     /// Its name.
     pub(super) snapshot: String,
+    /// Are all tables locked by the session's transaction?
+    pub(super) locked: bool,
     /// What it shows is not earlier than this.
     pub(super) started: Zoned,
     pub(super) consistency: Consistency,
@@ -90,11 +94,20 @@ pub(super) fn with_moment<T>(
     session: &mut Psql,
     server: &Server,
     template: bool,
+    cancel: &Cancel,
     mut attempt: impl FnMut(&mut Psql, &Moment) -> Result<Used<T>>,
 ) -> Result<(Moment, T)> {
     let mut replaced = Vec::new();
     let mut patience = true;
-    for way in TRIES {
+    let more = std::iter::repeat_n(Way::Free(LOCKED_WAIT), MORE_TRIES);
+    for (number, way) in FIRST_TRIES.into_iter().chain(more).enumerate() {
+        if number >= FIRST_TRIES.len() {
+            // Never in step with the writer.
+            let part = (number * 7 + 3) % 10 + 1;
+            if cancel.wait(PAUSE * u32::try_from(part).unwrap_or(1) / 10) {
+                cancel.check()?;
+            }
+        }
         let way = match way {
             Way::Free(wait) if template => Way::Free(wait.min(LOCKED_WAIT)),
             way => way,
@@ -103,7 +116,9 @@ pub(super) fn with_moment<T>(
         match attempt(session, &moment)? {
             Used::Whole(used) => return Ok((moment, used)),
             Used::Replaced(tables) => {
-                replaced = tables;
+                if !tables.is_empty() {
+                    replaced = tables;
+                }
                 session.execute("ROLLBACK")?;
             }
         }
@@ -113,7 +128,7 @@ pub(super) fn with_moment<T>(
     } else {
         format!("tables were replaced each time before they could be locked: {}", replaced.join(", "))
     };
-    Err(Error::failed(format!("no consistent view of the database could be had in {} tries: {what}", TRIES.len()))
+    Err(Error::failed(format!("no consistent view of the database could be had in {} tries: {what}", FIRST_TRIES.len() + MORE_TRIES))
         .passes(Passing::Changed)
         .hint(
             "TRUNCATE, DROP and CREATE, or ALTER TABLE run there all the time: give the source a `schedule` at which they \
@@ -123,12 +138,12 @@ pub(super) fn with_moment<T>(
 
 /// Takes a snapshot. Nothing if locks could not be had.
 fn take(session: &mut Psql, server: &Server, way: Way, patience: &mut bool) -> Result<Option<Moment>> {
-    let started = Zoned::now();
+    let (started, locked) = (Zoned::now(), way == Way::Locked);
     if server.standby {
         let notes = vec!["a hot standby has no serializable snapshots: repeatable read was used".to_owned()];
         let snapshot = begin(session, "REPEATABLE READ READ ONLY", way, None)?;
         let consistency = Consistency::Snapshot;
-        return Ok(snapshot.map(|snapshot| Moment { snapshot, started, consistency, notes }));
+        return Ok(snapshot.map(|snapshot| Moment { snapshot, locked, started, consistency, notes }));
     }
     let wait = match way {
         Way::Free(wait) => wait,
@@ -141,6 +156,7 @@ fn take(session: &mut Psql, server: &Server, way: Way, patience: &mut bool) -> R
                 let consistency = Consistency::Serializable;
                 return Ok(snapshot.map(|snapshot| Moment {
                     snapshot,
+                    locked,
                     started,
                     consistency,
                     notes: Vec::new(),
@@ -159,7 +175,13 @@ fn take(session: &mut Psql, server: &Server, way: Way, patience: &mut bool) -> R
     )];
     let started = Zoned::now();
     let snapshot = begin(session, "REPEATABLE READ READ ONLY", way, None)?;
-    Ok(snapshot.map(|snapshot| Moment { snapshot, started, consistency: Consistency::Snapshot, notes }))
+    Ok(snapshot.map(|snapshot| Moment {
+        snapshot,
+        locked,
+        started,
+        consistency: Consistency::Snapshot,
+        notes,
+    }))
 }
 
 /// Begins a transaction, locks if that is wanted, and exports its snapshot. Neither BEGIN nor LOCK takes the snapshot: the

@@ -78,6 +78,10 @@ pub(super) struct Basics {
     pub(super) template: bool,
     /// Has it partitioned tables?
     pub(super) partitioned: bool,
+    /// Has it foreign servers?
+    pub(super) foreign_servers: bool,
+    /// Has any database subscriptions?
+    pub(super) subscriptions: bool,
 }
 
 /// Asks for them.
@@ -86,7 +90,9 @@ pub(super) fn basics(session: &mut Psql) -> Result<Basics> {
     session.query_one(&format!(
         "SELECT pg_catalog.current_setting('TimeZone') IN ({}) AND pg_catalog.current_setting('bytea_output') = 'hex' \
             AND pg_catalog.current_setting('lc_monetary') IN ('C', 'POSIX') AS as_wanted, datistemplate AS template, \
-            EXISTS (SELECT FROM pg_catalog.pg_partitioned_table) AS partitioned \
+            EXISTS (SELECT FROM pg_catalog.pg_partitioned_table) AS partitioned, \
+            EXISTS (SELECT FROM pg_catalog.pg_foreign_server) AS foreign_servers, \
+            EXISTS (SELECT subdbid FROM pg_catalog.pg_subscription) AS subscriptions \
          FROM pg_catalog.pg_database WHERE datname = current_database()",
         utc.join(", ")
     ))
