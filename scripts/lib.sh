@@ -182,20 +182,26 @@ ensure_pgbouncer() {
     [ -x "$TIK_BACKUP_TEST_PGBOUNCER" ] || with_tools_lock install_pgbouncer
 }
 
-install_pgbouncer() {
-    local folder=$TIK_BACKUP_TOOLS/pgbouncer package libraries
-    [ ! -x "$TIK_BACKUP_TEST_PGBOUNCER" ] || return 0
+# fetch_packages FOLDER NAME PACKAGE…: packages of Debian as files in a folder, which is made anew.
+fetch_packages() {
+    local folder=$1 name=$2
+    shift 2
     command -v apt-get >/dev/null || {
-        warn "missing: pgbouncer (no apt-get here)"
+        warn "missing: $name (no apt-get here)"
         return 1
     }
     apt_update || return 1
-    say "installing pgbouncer into $folder"
+    say "installing $name into $folder"
     rm -rf "$folder"
     mkdir -p "$folder" || return 1
     # As root apt wants to download as a user of its own, to whom the folder may be closed.
-    (cd "$folder" && quietly apt-get -qq -o APT::Sandbox::User=root download pgbouncer libc-ares2 libevent-2.1-7) ||
-        return 1
+    (cd "$folder" && quietly apt-get -qq -o APT::Sandbox::User=root download "$@")
+}
+
+install_pgbouncer() {
+    local folder=$TIK_BACKUP_TOOLS/pgbouncer package libraries
+    [ ! -x "$TIK_BACKUP_TEST_PGBOUNCER" ] || return 0
+    fetch_packages "$folder" pgbouncer pgbouncer libc-ares2 libevent-2.1-7 || return 1
     for package in "$folder"/*.deb; do
         dpkg -x "$package" "$folder" || return 1
     done
@@ -538,16 +544,7 @@ ensure_promtool() {
 install_promtool() {
     local folder=$TIK_BACKUP_TOOLS/promtool
     [ ! -x "$TIK_BACKUP_TEST_PROMTOOL" ] || return 0
-    command -v apt-get >/dev/null || {
-        warn "missing: promtool (no apt-get here)"
-        return 1
-    }
-    apt_update || return 1
-    say "installing promtool into $TIK_BACKUP_TOOLS"
-    rm -rf "$folder"
-    mkdir -p "$folder"
-    # As root apt wants to download as a user of its own, to whom the folder may be closed.
-    (cd "$folder" && quietly apt-get -qq -o APT::Sandbox::User=root download prometheus) || return 1
+    fetch_packages "$folder" promtool prometheus || return 1
     dpkg-deb --fsys-tarfile "$folder"/prometheus_*.deb | tar -x -C "$folder" ./usr/bin/promtool
     rm -f "$folder"/prometheus_*.deb
     [ -x "$TIK_BACKUP_TEST_PROMTOOL" ]

@@ -146,28 +146,10 @@ pub fn run(config: &Config, request: &Request, notice: &dyn Fn(&str), cancel: &C
                 Target::Postgres { .. } => roles_at(&reader, &snapshots, snapshot, notice)?,
                 _ => Vec::new(),
             };
-            let restored = target.restore(&manifest, &files, &roles, &request.options, notice, cancel);
-            match restored.map_err(|e| e.context(&name))? {
-                Done::Database(mut database) => {
-                    if request.options.verify {
-                        let options = &request.options;
-                        let stored = Stored {
-                            manifest: &manifest,
-                            files: &files,
-                            roles: &roles,
-                            options,
-                            notice,
-                            cancel,
-                        };
-                        verify::verify(&target, &stored, &mut database).map_err(|e| e.context(&name))?;
-                    }
-                    report.database = Some(database);
-                }
-                Done::Storage(mut storage) => {
-                    storage.notes.extend(request.options.verify.then(|| NOT_READ_BACK.to_owned()));
-                    report.storage = Some(storage);
-                }
-            }
+            let options = &request.options;
+            let stored =
+                Stored { manifest: &manifest, files: &files, roles: &roles, options, notice, cancel };
+            into_target(&target, &stored, &name, &mut report)?;
         }
         (Destination::Database(_), None) => return Err(Error::failed("no target")),
     }
@@ -200,6 +182,24 @@ fn into_folder(
     }
     written.notes.extend(options.verify.then(|| NOT_READ_BACK.to_owned()));
     Ok(written)
+}
+
+/// Restores into a database, a container or a share, and reads it back if that is wanted.
+fn into_target(target: &Target, stored: &Stored<'_>, name: &str, report: &mut Report) -> Result<()> {
+    let Stored { manifest, files, roles, options, notice, cancel } = *stored;
+    match target.restore(manifest, files, roles, options, notice, cancel).map_err(|e| e.context(name))? {
+        Done::Database(mut database) => {
+            if options.verify {
+                verify::verify(target, stored, &mut database).map_err(|e| e.context(name))?;
+            }
+            report.database = Some(database);
+        }
+        Done::Storage(mut storage) => {
+            storage.notes.extend(options.verify.then(|| NOT_READ_BACK.to_owned()));
+            report.storage = Some(storage);
+        }
+    }
+    Ok(())
 }
 
 /// A shared lock, so that nobody prunes what is being read. A storage that can only be read is read without.

@@ -44,7 +44,7 @@ pub struct ServerConfig {
 }
 
 impl ServerConfig {
-    /// A server of which only the place is known: whoever uses it brings what else is needed to reach it.
+    /// A server with its address alone. The caller supplies credentials and everything else.
     pub(crate) fn bare(host: Host, port: u16) -> Self {
         Self {
             host,

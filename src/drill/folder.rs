@@ -21,7 +21,8 @@ const SETTLED: Duration = Duration::from_secs(60);
 /// A folder for throwaway servers, removed on drop unless it was kept.
 ///
 /// If we are root others may pass through it but not list it: a server that runs as another user reaches its data in there.
-/// Otherwise nobody else may, for the server is ours: a program that it leaves there with the set-user-ID bit must reach nobody.
+/// Otherwise the directory is closed to all other users: the server runs as our user, and a set-user-ID program that it leaves
+/// there would give them our rights.
 #[derive(Debug)]
 pub struct ScratchDir {
     path: PathBuf,

@@ -1,4 +1,5 @@
-//! A throwaway MongoDB server: on a Unix socket, or on a loopback port if it can do no other; gone with whoever started it.
+//! A throwaway MongoDB server. It listens on a Unix socket, or on a loopback port if it supports nothing else, and ends with
+//! the process that started it.
 
 use std::{
     net::{Ipv4Addr, TcpListener, TcpStream},

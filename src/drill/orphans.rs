@@ -29,7 +29,7 @@ pub(super) fn starting<T>(
     start: impl FnOnce() -> std::io::Result<T>,
     pid: impl Fn(&T) -> Pid,
 ) -> std::io::Result<T> {
-    // Nobody looks for orphans until it is known.
+    // The lock keeps `end` from taking the new process for an orphan before it is registered.
     let mut servers = servers();
     let started = start()?;
     servers.insert(pid(&started).as_raw_nonzero().get());

@@ -13,7 +13,7 @@ use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
 pub(super) use self::fault::Fault;
 use crate::{
-    config::{DrillConfig, Host, Patterns, ServerConfig, SourceConfig, SourceKind},
+    config::{DrillConfig, Host, ServerConfig, SourceConfig, SourceKind},
     error::{Error, Result},
     source::{
         Files,
@@ -144,21 +144,8 @@ pub(super) fn scratch_source(kind: SourceKind) -> SourceConfig {
 
 /// A server that is reached by a socket.
 pub(super) fn scratch_server(host: Host, port: u16, user: &str, client_dirs: Vec<PathBuf>) -> ServerConfig {
-    ServerConfig {
-        host,
-        azure: None,
-        port,
-        user: Some(user.to_owned()),
-        password_file: None,
-        sslmode: None,
-        sslrootcert: None,
-        sslcert: None,
-        sslkey: None,
-        databases: Patterns::default(),
-        exclude: Patterns::default(),
-        client_dirs,
-        globals: true,
-    }
+    let bare = ServerConfig::bare(host, port);
+    ServerConfig { user: Some(user.to_owned()), client_dirs, globals: true, ..bare }
 }
 
 /// A name for an account or database of ours that none of `taken` has.

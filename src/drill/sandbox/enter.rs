@@ -185,8 +185,8 @@ impl Plan {
         let signal = if first { Signal::KILL } else { signal };
         // After the change of user, which would clear it.
         step("binding to the parent", set_parent_process_death_signal(Some(signal)))?;
-        // The parent may have ended before that took effect. It has no number in another process namespace, but then
-        // nobody reads the line: our copy of that end is closed.
+        // The parent may have ended before the signal was set. In a new process namespace its PID is not visible, so the
+        // pipe is checked instead: our copy of the reading end is closed, and once the parent has ended no other is left.
         let alive = if first { has_reader(line)? } else { getppid() == Some(parent) };
         if alive { Ok(()) } else { Err(io::Error::from_raw_os_error(Errno::PIPE.raw_os_error())) }
     }

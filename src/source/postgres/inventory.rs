@@ -111,56 +111,11 @@ impl Inventory {
         said: &str,
         session: &mut Psql,
     ) -> Result<()> {
-        const AGAIN: &str = "run the backup again; if it happens again, look at the server's log";
-        if summary.ends_early {
-            return Err(Error::failed("pg_dump exited successfully, but its archive has no end")
-                .because_text(said)
-                .hint(AGAIN));
+        require_archive(summary).map_err(|error| error.because_text(said))?;
+        if summary.doubt == Some(Doubt::Unknown) {
+            return Ok(());
         }
-        match (summary.doubt, &summary.undigested) {
-            (Some(Doubt::Unknown), _) => return Ok(()),
-            (Some(Doubt::Damaged), reason) => {
-                return Err(Error::failed("pg_dump exited successfully, but what it wrote is damaged or no archive")
-                    .because_text(reason.clone().unwrap_or_default())
-                    .because_text(said)
-                    .hint("see that `pg_dump` is PostgreSQL's own and not a script that writes something else; run the backup again"));
-            }
-            (None, _) => {}
-        }
-        if summary.trailing > 0 {
-            return Err(Error::failed(format!(
-                "pg_dump exited successfully, but its archive has {} bytes behind its end",
-                summary.trailing
-            ))
-            .because_text(said)
-            .hint(AGAIN));
-        }
-        let there: HashSet<(u32, u32)> =
-            summary.toc.iter().map(|entry| (entry.table_oid, entry.oid)).collect();
-        let data: HashSet<u32> =
-            summary.toc.iter().filter(|entry| entry.desc == "TABLE DATA").map(|entry| entry.oid).collect();
-        let missing = |object: &&Listed| {
-            !there.contains(&(object.catalog, object.oid)) || (object.data && !data.contains(&object.oid))
-        };
-        let mut missing: Vec<&Listed> = self.objects.iter().filter(missing).collect();
-        if missing.iter().any(|object| object.what == "sequence") {
-            // Rare enough to be asked only then.
-            #[derive(Deserialize)]
-            struct Sequence {
-                oid: u32,
-            }
-            let theirs: Vec<Sequence> = session.query(OF_EXTENSIONS)?;
-            missing.retain(|object| !theirs.iter().any(|sequence| sequence.oid == object.oid));
-        }
-        let mut missing: Vec<String> =
-            missing.iter().map(|object| format!("{} {}", object.what, object.name)).collect();
-        if summary.large_objects.count < self.large_objects {
-            missing.push(format!(
-                "{} of {} large objects",
-                self.large_objects - summary.large_objects.count,
-                self.large_objects
-            ));
-        }
+        let mut missing = self.missing(summary, session)?;
         if missing.is_empty() {
             return Ok(());
         }
@@ -174,6 +129,55 @@ impl Inventory {
         .because_text(said)
         .hint("the account may lack a privilege on them; run the backup again as a superuser to compare"))
     }
+
+    /// What the snapshot shows and the dump lacks.
+    fn missing(&self, summary: &ArchiveSummary, session: &mut Psql) -> Result<Vec<String>> {
+        #[derive(Deserialize)]
+        struct Sequence {
+            oid: u32,
+        }
+        let there: HashSet<(u32, u32)> =
+            summary.toc.iter().map(|entry| (entry.table_oid, entry.oid)).collect();
+        let data: HashSet<u32> =
+            summary.toc.iter().filter(|entry| entry.desc == "TABLE DATA").map(|entry| entry.oid).collect();
+        let lacks = |object: &&Listed| {
+            !there.contains(&(object.catalog, object.oid)) || (object.data && !data.contains(&object.oid))
+        };
+        let mut missing: Vec<&Listed> = self.objects.iter().filter(lacks).collect();
+        if missing.iter().any(|object| object.what == "sequence") {
+            // Rare enough to be asked only then.
+            let theirs: Vec<Sequence> = session.query(OF_EXTENSIONS)?;
+            missing.retain(|object| !theirs.iter().any(|sequence| sequence.oid == object.oid));
+        }
+        let mut missing: Vec<String> =
+            missing.iter().map(|object| format!("{} {}", object.what, object.name)).collect();
+        let large_objects = self.large_objects.saturating_sub(summary.large_objects.count);
+        if large_objects > 0 {
+            missing.push(format!("{large_objects} of {} large objects", self.large_objects));
+        }
+        Ok(missing)
+    }
+}
+
+/// Fails unless what was written is an archive from its first byte to its end, or one of an unknown version.
+fn require_archive(summary: &ArchiveSummary) -> Result<()> {
+    const AGAIN: &str = "run the backup again; if it happens again, look at the server's log";
+    if summary.ends_early {
+        return Err(Error::failed("pg_dump exited successfully, but its archive has no end").hint(AGAIN));
+    }
+    if summary.doubt == Some(Doubt::Damaged) {
+        return Err(Error::failed("pg_dump exited successfully, but what it wrote is damaged or no archive")
+            .because_text(summary.undigested.clone().unwrap_or_default())
+            .hint("see that `pg_dump` is PostgreSQL's own and not a script that writes something else; run the backup again"));
+    }
+    if summary.trailing > 0 {
+        return Err(Error::failed(format!(
+            "pg_dump exited successfully, but its archive has {} bytes behind its end",
+            summary.trailing
+        ))
+        .hint(AGAIN));
+    }
+    Ok(())
 }
 
 /// What the account may not read, and what a standby does not have. The cheap questions were asked before.

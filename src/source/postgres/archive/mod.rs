@@ -17,7 +17,7 @@ use serde::Serialize;
 
 pub use data::LargeObjects;
 pub use header::Compression;
-pub use routed::{Routed, routes};
+pub use routed::{Routed, copy_target, routes};
 pub use schema::{SchemaObject, SequenceValue, schema_digest, schema_objects};
 pub use search_path::WithSearchPath;
 pub use select::{LeftOut, entries_for_table, left_out_for_table};

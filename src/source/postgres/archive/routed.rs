@@ -30,7 +30,7 @@ pub fn routes(toc: &[TocEntry]) -> Vec<Routed> {
     let mut columns: BTreeMap<(String, String), (Vec<&str>, bool)> = BTreeMap::new();
     for entry in toc.iter().filter(|entry| entry.desc == "TABLE DATA") {
         let Some(statement) = entry.copy_stmt.as_deref() else { continue };
-        let Some((into_schema, into_name)) = target(statement) else { continue };
+        let Some((into_schema, into_name)) = copy_target(statement) else { continue };
         let schema = entry.namespace.clone().unwrap_or_default();
         // Archives of old versions name no schema.
         let into_schema = into_schema.unwrap_or_else(|| schema.clone());
@@ -51,8 +51,8 @@ pub fn routes(toc: &[TocEntry]) -> Vec<Routed> {
     found
 }
 
-/// Schema and name of the table in a `COPY schema.name (…) FROM stdin;` statement.
-fn target(statement: &str) -> Option<(Option<String>, String)> {
+/// Schema, if it is named, and name of the table in a `COPY schema.name (…) FROM stdin;` statement.
+pub fn copy_target(statement: &str) -> Option<(Option<String>, String)> {
     let (first, rest) = identifier(statement.strip_prefix("COPY ")?)?;
     match rest.strip_prefix('.') {
         Some(rest) => identifier(rest).map(|(name, _)| (Some(first), name)),
@@ -106,13 +106,18 @@ mod tests {
 
     #[test]
     fn the_table_of_a_statement_is_read_with_its_quotes() {
-        let of = |statement: &str| target(statement).unwrap();
+        let of = |statement: &str| copy_target(statement).unwrap();
         assert_eq!(of("COPY public.t (a) FROM stdin;\n"), (Some("public".into()), "t".into()));
         assert_eq!(of("COPY t (a) FROM stdin;\n"), (None, "t".into()));
         assert_eq!(of("COPY \"a.b \"\"c\"\"\".\"t (x\" (a) FROM"), (Some("a.b \"c\"".into()), "t (x".into()));
         assert_eq!(of("COPY größe.\"☃\"  FROM stdin;\n"), (Some("größe".into()), "☃".into()));
-        assert_eq!(target("INSERT INTO t"), None);
-        assert_eq!(target("COPY \"open"), None);
+        assert_eq!(
+            of("COPY \"Odd \"\"s\".\"a.b (c)\" (x) FROM stdin;"),
+            (Some("Odd \"s".into()), "a.b (c)".into())
+        );
+        assert_eq!(of("COPY public.t  FROM stdin;\n"), (Some("public".into()), "t".into()));
+        assert_eq!(copy_target("INSERT INTO t"), None);
+        assert_eq!(copy_target("COPY \"open"), None);
     }
 
     #[test]

@@ -205,20 +205,7 @@ impl Restore<'_> {
         if self.options.no_owner {
             return Ok(());
         }
-        let mut owners: BTreeMap<&str, String> = BTreeMap::new();
-        // Rows make nobody an owner: their tables do, or are there already.
-        let gives = |entry: &&TocEntry| match entry.desc.as_str() {
-            "ACL" | "DEFAULT ACL" => !self.options.no_privileges,
-            _ => entry.section != Section::Data,
-        };
-        for entry in selection.entries.iter().filter(gives) {
-            if let Some(owner) = entry.owner.as_deref().filter(|owner| !owner.is_empty()) {
-                owners.entry(owner).or_insert_with(|| describe(entry));
-            }
-        }
-        if self.options.table.is_none() {
-            owners.entry(&self.original()?.owner).or_insert_with(|| "the database".to_owned());
-        }
+        let mut owners = self.owners(selection)?;
         // We will be members of what we create.
         owners.retain(|owner, _| !created.iter().any(|role| role.name == *owner));
         if owners.is_empty() {
@@ -252,6 +239,25 @@ impl Restore<'_> {
             )));
         }
         Ok(())
+    }
+
+    /// The roles that own what is restored, each with one thing that it owns.
+    fn owners<'a>(&'a self, selection: &'a Selection) -> Result<BTreeMap<&'a str, String>> {
+        let mut owners: BTreeMap<&str, String> = BTreeMap::new();
+        // Rows make nobody an owner: their tables do, or are there already.
+        let gives = |entry: &&TocEntry| match entry.desc.as_str() {
+            "ACL" | "DEFAULT ACL" => !self.options.no_privileges,
+            _ => entry.section != Section::Data,
+        };
+        for entry in selection.entries.iter().filter(gives) {
+            if let Some(owner) = entry.owner.as_deref().filter(|owner| !owner.is_empty()) {
+                owners.entry(owner).or_insert_with(|| describe(entry));
+            }
+        }
+        if self.options.table.is_none() {
+            owners.entry(&self.original()?.owner).or_insert_with(|| "the database".to_owned());
+        }
+        Ok(owners)
     }
 
     /// Fails if something lies in a tablespace that the target does not have.

@@ -10,7 +10,7 @@ use crate::{
     source::{
         manifest::Object,
         postgres::{
-            archive::TocEntry,
+            archive::{TocEntry, copy_target},
             psql::{Psql, quote_ident},
         },
         restore::Missing,
@@ -166,7 +166,11 @@ impl Restore<'_> {
         for entry in restored.iter().filter(|entry| entry.desc == "TABLE DATA") {
             let own = (entry.namespace.clone().unwrap_or_default(), entry.tag.clone());
             let Some(object) = objects.get(&(own.0.as_str(), own.1.as_str())) else { continue };
-            let into = entry.copy_stmt.as_deref().and_then(copied_into).unwrap_or_else(|| own.clone());
+            let target = entry.copy_stmt.as_deref().and_then(copy_target);
+            let into = target.map_or_else(
+                || own.clone(),
+                |(schema, name)| (schema.unwrap_or_else(|| own.0.clone()), name),
+            );
             let (schema, name) = into.clone();
             let counted = all.entry(into).or_insert(Counted { schema, name, rows: 0, tables: Vec::new() });
             counted.rows += object.rows;
@@ -264,30 +268,6 @@ fn not_compared(what: &str, schema: &str, name: &str, why: &str) -> String {
     format!("not compared with the backup, because {why}: the {what} {schema}.{name}")
 }
 
-/// The table that `COPY schema.name (…) FROM stdin` fills.
-fn copied_into(statement: &str) -> Option<Name> {
-    let (schema, rest) = name(statement.strip_prefix("COPY ")?)?;
-    let (table, rest) = name(rest.strip_prefix('.')?)?;
-    rest.starts_with(' ').then_some((schema, table))
-}
-
-/// Takes a name, in quotes or not, off the front.
-fn name(text: &str) -> Option<(String, &str)> {
-    let Some(mut quoted) = text.strip_prefix('"') else {
-        let end = text.find(['.', ' ', '(', ';'])?;
-        return Some((text[..end].to_owned(), &text[end..]));
-    };
-    let mut name = String::new();
-    loop {
-        let end = quoted.find('"')?;
-        name.push_str(&quoted[..end]);
-        quoted = &quoted[end + 1..];
-        let Some(more) = quoted.strip_prefix('"') else { return Some((name, quoted)) };
-        name.push('"');
-        quoted = more;
-    }
-}
-
 /// Tables that belong to an extension.
 fn extension_tables(session: &mut Psql) -> Result<BTreeMap<Name, OfExtension>> {
     let tables: Vec<OfExtension> = session.query(
@@ -299,21 +279,4 @@ fn extension_tables(session: &mut Psql) -> Result<BTreeMap<Name, OfExtension>> {
            AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass",
     )?;
     Ok(tables.into_iter().map(|table| ((table.schema.clone(), table.name.clone()), table)).collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_table_that_a_copy_fills_is_read_whatever_its_name() {
-        let into = |statement: &str| copied_into(statement);
-        let name = |schema: &str, name: &str| Some((schema.to_owned(), name.to_owned()));
-        assert_eq!(into("COPY public.t (a, b) FROM stdin;\n"), name("public", "t"));
-        assert_eq!(into("COPY public.t  FROM stdin;\n"), name("public", "t"));
-        assert_eq!(into("COPY \"Odd \"\"s\".\"a.b (c)\" (x) FROM stdin;"), name("Odd \"s", "a.b (c)"));
-        assert_eq!(into("COPY t FROM stdin;"), None);
-        assert_eq!(into("COPY \"open"), None);
-        assert_eq!(into("INSERT INTO t"), None);
-    }
 }
