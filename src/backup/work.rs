@@ -133,17 +133,31 @@ impl Job<'_> {
             .unwrap_or_else(|_| Err(Error::failed("the item's thread panicked")))
             // A stream that was ended because the storage failed should say so, not that it was ended.
             .map_err(|error| self.writer.failure().unwrap_or(error));
-        let streamed = match streamed {
-            Err(error) => match self.put_back(&error) {
-                true => return,
-                false => Err(error),
-            },
-            streamed => streamed,
-        };
-        let (name, kind) = (self.planned.item.name.clone(), self.source.kind());
-        let source = self.source.name().to_owned();
-        let (index, sender) = (self.index, reports.clone());
-        let report = move |outcome: Result<Committed>, content: Option<Content>| {
+        match streamed {
+            Ok((item, meta, content)) => {
+                self.queue.answered(self.index);
+                let report = self.reporter(begin, reports);
+                self.writer.commit(item, meta, move |done| report(done, Some(content)))
+            }
+            Err(_) if self.is_gone() => {
+                let name = &self.planned.item.name;
+                let gone = ItemReport::vanished(self.source.name(), name, self.source.kind());
+                let _ = reports.send((self.index, gone, None));
+            }
+            Err(error) if self.put_back(&error) => {}
+            Err(error) => self.reporter(begin, reports)(Err(error), None),
+        }
+    }
+
+    /// What tells the outcome of the item, once it has one.
+    fn reporter(
+        &self,
+        begin: Instant,
+        reports: &mpsc::Sender<Done>,
+    ) -> impl FnOnce(Result<Committed>, Option<Content>) + Send + use<> {
+        let (source, name) = (self.source.name().to_owned(), self.planned.item.name.clone());
+        let (kind, index, reports) = (self.source.kind(), self.index, reports.clone());
+        move |outcome, content| {
             let report = match outcome {
                 Ok(committed) => {
                     ItemReport::stored(&source, &name, kind, &committed, content.as_ref(), begin)
@@ -154,28 +168,17 @@ impl Job<'_> {
                 },
             };
             // The receiver is gone only if the run itself has panicked.
-            let _ = sender.send((index, report, content));
-        };
-        match streamed {
-            Ok((item, meta, content)) => {
-                self.queue.answered(self.index);
-                self.writer.commit(item, meta, move |done| report(done, Some(content)))
-            }
-            Err(_) if self.is_gone() => {
-                let gone = ItemReport::vanished(self.source.name(), &self.planned.item.name, kind);
-                let _ = reports.send((index, gone, None));
-            }
-            Err(error) => report(Err(error), None),
+            let _ = reports.send((index, report, content));
         }
     }
 
     /// Whether the item is tried again later.
     fn put_back(&self, error: &Error) -> bool {
-        let Some(passing) = error.passing().filter(|_| !self.cancel.is_cancelled()) else { return false };
-        if self.writer.failure().is_some() || self.is_gone() {
+        let passing =
+            error.passing().filter(|_| !self.cancel.is_cancelled() && self.writer.failure().is_none());
+        let Some(pause) = passing.and_then(|passing| self.queue.put_back(self.index, passing)) else {
             return false;
-        }
-        let Some(pause) = self.queue.put_back(self.index, passing) else { return false };
+        };
         self.observer.notice(&format!(
             "{}/{}: {}; it is tried again in {} s",
             self.source.name(),
@@ -188,7 +191,9 @@ impl Job<'_> {
 
     /// Whether the source no longer has the item: then that it could not be read is no failure.
     fn is_gone(&self) -> bool {
-        !self.cancel.is_cancelled() && self.source.is_gone(&self.planned.item, self.cancel)
+        !self.cancel.is_cancelled()
+            && self.writer.failure().is_none()
+            && self.source.is_gone(&self.planned.item, self.cancel)
     }
 
     fn stream(&self) -> Result<Streamed<'_>> {

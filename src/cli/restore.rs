@@ -92,14 +92,14 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
             definitions: false,
             keep_going: args.keep_going,
             verify: args.verify,
-            advice: true,
         },
     };
     let config = context.config()?;
     let report =
         restore::run(&config, &request, &|message| context.printer.notice(message), &context.cancel)?;
     context.printer.result(&report, || text(&report))?;
-    let incomplete = report.database.as_ref().is_some_and(|database| !database.missing.is_empty());
+    let lacks = |database: &Restored| !database.missing.is_empty() || !database.differences.is_empty();
+    let incomplete = report.database.as_ref().is_some_and(lacks);
     Ok(if incomplete { INCOMPLETE } else { SUCCESS })
 }
 
@@ -127,6 +127,7 @@ fn text(report: &Report) -> String {
         ));
     }
     text.push_str(&missing(database));
+    text.push_str(&different(database));
     for note in &database.notes {
         text.push_str(&format!("\nnote: {note}"));
     }
@@ -190,6 +191,23 @@ fn missing(database: &Restored) -> String {
     text
 }
 
+/// In what the contents differ after a restore with `--continue --verify`: the first of it.
+fn different(database: &Restored) -> String {
+    const FEW: usize = 20;
+    if database.differences.is_empty() {
+        return String::new();
+    }
+    let mut text = "\nDIFFERENT from the backup; do not use it before you have looked at each:".to_owned();
+    for difference in database.differences.iter().take(FEW) {
+        text.push_str(&format!("\n  {}", name(difference)));
+    }
+    let more = database.differences.len().saturating_sub(FEW);
+    if more > 0 {
+        text.push_str(&format!("\n  and {more} more"));
+    }
+    text
+}
+
 /// What was counted; a dump may also hold nothing that could be.
 fn counted(database: &Restored) -> String {
     if database.tables == 0 {
@@ -201,6 +219,7 @@ fn counted(database: &Restored) -> String {
     }
     let (rows, tables) = if database.collections { ("documents", "collections") } else { ("rows", "tables") };
     let contents = if database.compared { "contents compared and equal" } else { "as many as in the backup" };
-    let contents = if database.missing.is_empty() { contents } else { "the others are listed below" };
+    let all = database.missing.is_empty() && database.differences.is_empty();
+    let contents = if all { contents } else { "the others are listed below" };
     format!("{} {rows} counted in {} {tables}, {contents}", database.rows, database.tables)
 }

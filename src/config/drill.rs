@@ -142,6 +142,7 @@ fn read_setting(
     }
     let text = value.as_str().map(str::to_owned);
     let text = text.or_else(|| value.as_integer().map(ToString::to_string));
+    let text = text.or_else(|| value.as_float().map(ToString::to_string));
     let text = text.or_else(|| value.as_bool().map(|on| if on { "on" } else { "off" }.to_owned()));
     let lower = name.to_ascii_lowercase();
     match text {

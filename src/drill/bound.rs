@@ -124,40 +124,18 @@ fn pid_of(child: &Child) -> io::Result<Pid> {
     i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
-/// Starts `command` in a session or process group of its own, confined as the plan says; it gets `signal`, or SIGKILL if it
-/// has processes of its own only, when we end in whatever way.
-pub(crate) fn start(mut command: Command, signal: Signal, plan: Option<Plan>) -> io::Result<Running> {
+/// Starts `command` in a session of its own, confined as the plan says. When this process ends, in whatever way, it gets `signal`,
+/// or SIGKILL if it has a process namespace.
+pub(crate) fn start(mut command: Command, signal: Signal, plan: Plan) -> io::Result<Running> {
     static ORDERS: OnceLock<Mutex<Option<Sender<Order>>>> = OnceLock::new();
     command.current_dir("/");
     let us = rustix::process::getpid();
-    let mut line = None;
-    match plan {
-        None => {
-            // A Ctrl-C at the terminal is for us: we stop our servers in order.
-            command.process_group(0);
-            let bind_to_us = move || {
-                rustix::process::set_parent_process_death_signal(Some(signal))?;
-                // We may have ended before the line above took effect.
-                if rustix::process::getppid() == Some(us) {
-                    Ok(())
-                } else {
-                    Err(io::ErrorKind::BrokenPipe.into())
-                }
-            };
-            // SAFETY: between fork and exec the closure only makes system calls; it neither allocates nor locks.
-            unsafe { command.pre_exec(bind_to_us) };
-        }
-        Some(plan) => {
-            let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
-            let pair = Line { reader, writer };
-            let ends = pair.ends();
-            if plan.is_first_process() {
-                line = Some(pair);
-            }
-            // SAFETY: between fork and exec the closure only makes system calls; it neither allocates nor locks.
-            unsafe { command.pre_exec(move || plan.enter(signal, us, ends)) };
-        }
-    }
+    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
+    let pair = Line { reader, writer };
+    let ends = pair.ends();
+    let line = plan.is_first_process().then_some(pair);
+    // SAFETY: between fork and exec the closure only makes system calls; it neither allocates nor locks.
+    unsafe { command.pre_exec(move || plan.enter(signal, us, ends)) };
     let orders = {
         let mut slot = ORDERS.get_or_init(|| Mutex::new(None)).lock().unwrap_or_else(PoisonError::into_inner);
         match &*slot {
@@ -217,7 +195,7 @@ mod tests {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", "trap '' INT; echo ready; while :; do sleep 0.05; done"]);
         command.stdout(std::process::Stdio::piped());
-        let mut child = start(command, Signal::KILL, None).unwrap();
+        let mut child = start(command, Signal::KILL, Plan::default()).unwrap();
         let mut ready = [0; 6];
         child.stdout.as_mut().unwrap().read_exact(&mut ready).unwrap();
         let steps = [(Signal::INT, Duration::from_millis(100)), (Signal::TERM, Duration::from_secs(10))];
@@ -227,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_child_that_ends_by_itself_is_not_waited_for() {
-        let mut child = start(Command::new("/bin/true"), Signal::KILL, None).unwrap();
+        let mut child = start(Command::new("/bin/true"), Signal::KILL, Plan::default()).unwrap();
         let begin = Instant::now();
         stop(&mut child, &[(Signal::TERM, Duration::from_secs(60))]).unwrap();
         assert!(begin.elapsed() < Duration::from_secs(10));

@@ -207,7 +207,7 @@ impl Daemon {
     fn spawn(&self, command: Command, signal: Signal) -> Result<Running> {
         let program = PathBuf::from(command.get_program());
         let plan = self.sandbox.plan(&program, &self.own)?;
-        orphans::starting(|| bound::start(command, signal, Some(plan)), Running::id)
+        orphans::starting(|| bound::start(command, signal, plan), Running::id)
             .map_err(|error| self.broken(&format!("cannot start {}: {error}", program.display())))
     }
 

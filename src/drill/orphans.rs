@@ -8,7 +8,9 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, set_child_subreaper, waitpid};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+
+use crate::stream::process::children;
 
 /// The servers that run: they are our children too.
 static SERVERS: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
@@ -17,11 +19,6 @@ const ROUNDS: usize = 16;
 
 fn servers() -> MutexGuard<'static, BTreeSet<i32>> {
     SERVERS.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Makes processes ours whose parent ends.
-pub(super) fn adopt() -> std::io::Result<()> {
-    Ok(set_child_subreaper(Some(getpid()))?)
 }
 
 /// Starts a server, which is not taken for an orphan.
@@ -56,23 +53,10 @@ pub(super) fn end(uid: u32) {
 }
 
 fn orphans(uid: u32) -> Vec<Pid> {
-    let us = getpid().as_raw_nonzero().get();
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     let servers = servers();
-    entries
-        .flatten()
-        .filter_map(|entry| {
-            let number: i32 = entry.file_name().to_str()?.parse().ok()?;
-            let is_of_user = entry.metadata().is_ok_and(|meta| meta.uid() == uid);
-            (is_of_user && !servers.contains(&number) && parent(number) == Some(us)).then_some(number)
-        })
-        .filter_map(Pid::from_raw)
-        .collect()
-}
-
-/// The parent of a process.
-fn parent(pid: i32) -> Option<i32> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // Its name is in parentheses, and may hold anything.
-    stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
+    let is_of_user = |pid: &Pid| {
+        fs::metadata(format!("/proc/{}", pid.as_raw_nonzero())).is_ok_and(|meta| meta.uid() == uid)
+    };
+    let orphan = |pid: &Pid| !servers.contains(&pid.as_raw_nonzero().get()) && is_of_user(pid);
+    children().into_iter().filter(orphan).collect()
 }

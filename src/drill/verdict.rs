@@ -96,7 +96,7 @@ impl Verdict {
                 };
                 self.error = Some(error.to_string().lines().filter(quotes).collect::<Vec<_>>().join("\n"));
             }
-            Err(Fault::Cannot(error)) => {
+            Err(Fault::Cannot(error) | Fault::Refused(error)) => {
                 self.outcome = Outcome::Unproven;
                 self.error = Some(error.to_string());
             }

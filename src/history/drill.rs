@@ -161,21 +161,6 @@ impl RunRecord<'_> {
     }
 }
 
-/// What a drill found, without advice that earlier versions took over from the restore: it names a database of the scratch
-/// server, which has the name of the source's, and says to drop or empty it.
-pub(super) fn without_advice(mut text: String) -> String {
-    const ADVICE: [&str; 2] = [
-        "was created by this restore and is incomplete: drop it before the next try",
-        "may hold a part of the data: empty it before the next try",
-    ];
-    if ADVICE.iter().any(|advice| text.ends_with(advice))
-        && let Some(hint) = text.rfind("\n  → ")
-    {
-        text.truncate(hint);
-    }
-    text
-}
-
 /// Marks the drills of a run that died.
 pub(super) fn interrupt(tx: &Transaction<'_>, run: i64) -> rusqlite::Result<()> {
     tx.execute(
@@ -188,22 +173,4 @@ pub(super) fn interrupt(tx: &Transaction<'_>, run: i64) -> rusqlite::Result<()> 
 /// The beginning of a snapshot's id.
 fn short(id: &str) -> Vec<u8> {
     id_bytes(id).map(|bytes| bytes[..8].to_vec()).unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn advice_of_a_restore_is_not_shown() {
-        let found = "pg_restore: error: no such thing";
-        for hint in [
-            "the database shop was created by this restore and is incomplete: drop it before the next try",
-            "look there; the database a → b may hold a part of the data: empty it before the next try",
-        ] {
-            assert_eq!(without_advice(format!("{found}\n  → {hint}")), found);
-        }
-        let other = format!("{found}\n  → name a folder with more room in `drill.dir`");
-        assert_eq!(without_advice(other.clone()), other);
-    }
 }

@@ -4,7 +4,6 @@ use rusqlite::{OptionalExtension, Transaction};
 
 use super::{
     History,
-    drill::without_advice,
     entry::hex,
     pack::unpack,
     pages::{Attempt, DrillPast, Event, ObjectPast, Past, Progress, RowsPoint, RunPast, StoredSnapshot},
@@ -240,7 +239,7 @@ fn drills(tx: &Transaction<'_>, item: i64) -> rusqlite::Result<Vec<DrillPast>> {
             }
             .to_owned(),
             seconds: row.get::<_, Option<i64>>(4)?.map(|millis| millis as f64 / 1000.0),
-            detail: row.get::<_, Option<String>>(5)?.map(without_advice),
+            detail: row.get(5)?,
         })
     })?;
     rows.collect()
@@ -251,11 +250,7 @@ fn events(tx: &Transaction<'_>, item: i64) -> rusqlite::Result<Vec<Event>> {
         "SELECT time, what, detail FROM event WHERE item = ?1 ORDER BY id DESC LIMIT {EVENTS}"
     ))?;
     let rows = statement.query_map([item], |row| {
-        Ok(Event {
-            time: zoned(row.get(0)?),
-            what: row.get(1)?,
-            detail: row.get::<_, Option<String>>(2)?.map(without_advice),
-        })
+        Ok(Event { time: zoned(row.get(0)?), what: row.get(1)?, detail: row.get(2)? })
     })?;
     rows.collect()
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use rusqlite::Transaction;
 
-use super::{drill::without_advice, ledger::Running, pack::unpack, unsigned, zoned};
+use super::{ledger::Running, pack::unpack, unsigned, zoned};
 
 /// What is known of an item, as stored.
 pub(super) struct Row {
@@ -94,8 +94,8 @@ pub(super) fn read(tx: &Transaction<'_>, guess: bool) -> rusqlite::Result<Read> 
                 proof_time: row.get(15)?,
                 last_time: row.get(16)?,
                 unproven_since: row.get(17)?,
-                unproven_text: row.get::<_, Option<String>>(18)?.map(without_advice),
-                unprovable_text: row.get::<_, Option<String>>(19)?.map(without_advice),
+                unproven_text: row.get(18)?,
+                unprovable_text: row.get(19)?,
                 restore_millis: row.get(20)?,
                 unchecked: row.get(21)?,
             })

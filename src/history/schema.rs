@@ -201,6 +201,15 @@ CREATE INDEX drill_open ON drill (run) WHERE outcome = 4;
 ", "
 -- Why nothing in the newest snapshot could be checked, if that is so.
 ALTER TABLE item ADD COLUMN unchecked TEXT;
+-- Drills took over advice of the restore: to drop or empty a database, which in the scratch server has the name of the source's.
+UPDATE item SET unproven_text = substr(unproven_text, 1, instr(unproven_text, char(10) || '  → ') - 1)
+WHERE unproven_text LIKE '%' || char(10) || '  → %database % before the next try';
+UPDATE item SET unprovable_text = substr(unprovable_text, 1, instr(unprovable_text, char(10) || '  → ') - 1)
+WHERE unprovable_text LIKE '%' || char(10) || '  → %database % before the next try';
+UPDATE drill SET detail = substr(detail, 1, instr(detail, char(10) || '  → ') - 1)
+WHERE detail LIKE '%' || char(10) || '  → %database % before the next try';
+UPDATE event SET detail = substr(detail, 1, instr(detail, char(10) || '  → ') - 1)
+WHERE detail LIKE '%' || char(10) || '  → %database % before the next try';
 "];
 
 /// Brings a database to this version's layout.
@@ -229,4 +238,57 @@ pub(super) fn require_known(connection: &Connection) -> Result<()> {
 
 fn version(connection: &Connection) -> rusqlite::Result<i64> {
     connection.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn advice_that_drills_took_over_from_restores_is_taken_out_once() {
+        let mut history = Connection::open_in_memory().unwrap();
+        STEPS[..2].iter().for_each(|step| history.execute_batch(step).unwrap());
+        history.pragma_update(None, "user_version", 2).unwrap();
+        let found = "pg_restore: error: no such thing";
+        let other = format!("{found}\n  → name a directory with more room in `drill.dir`");
+        for (name, text) in [
+            (
+                "drop",
+                format!(
+                    "{found}\n  → the database shop was created by this restore and is incomplete: drop it before the next try"
+                ),
+            ),
+            (
+                "empty",
+                format!(
+                    "{found}\n  → look there; the database a → b may hold a part of the data: empty it before the next try"
+                ),
+            ),
+            ("other", other.clone()),
+        ] {
+            let item = "INSERT INTO item (source, name, kind, first_seen, unproven_text, unprovable_text) VALUES ('s', ?1, 'k', 0, ?2, ?2)";
+            history.execute(item, [name, &text]).unwrap();
+            let drill = "INSERT INTO drill (item, snapshot, snapshot_time, time, outcome, detail) VALUES (1, x'00', 0, 0, 1, ?1)";
+            history.execute(drill, [&text]).unwrap();
+            history
+                .execute(
+                    "INSERT INTO event (time, item, what, detail) VALUES (0, 1, 'unproven', ?1)",
+                    [&text],
+                )
+                .unwrap();
+        }
+        migrate(&mut history).unwrap();
+        for query in [
+            "SELECT unproven_text FROM item ORDER BY id",
+            "SELECT unprovable_text FROM item ORDER BY id",
+            "SELECT detail FROM drill ORDER BY id",
+            "SELECT detail FROM event ORDER BY id",
+        ] {
+            let mut statement = history.prepare(query).unwrap();
+            let texts: Vec<String> =
+                statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+            assert_eq!(texts, [found, found, &other], "{query}");
+        }
+    }
 }

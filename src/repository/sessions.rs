@@ -5,10 +5,12 @@ use std::{fs, time::Duration};
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
+use crate::stream::process::{adopt_orphans, children};
+
 /// From now on a process that is left by its parent becomes a child of ours.
 pub(super) fn adopt() {
     // Where the system cannot do it, a connection may stay open for a while: no reason to fail.
-    let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
+    let _ = adopt_orphans();
 }
 
 /// Ends the connections that are open. Called at the end of the program.
@@ -29,12 +31,6 @@ pub fn end_sessions() {
 
 /// Children of ours called `ssh`.
 fn open_sessions() -> Vec<Pid> {
-    let Ok(threads) = fs::read_dir("/proc/self/task") else { return Vec::new() };
-    let children =
-        threads.flatten().filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
-    children
-        .flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<i32>>())
-        .filter(|pid| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "ssh"))
-        .filter_map(Pid::from_raw)
-        .collect()
+    let name = |pid: &Pid| fs::read_to_string(format!("/proc/{}/comm", pid.as_raw_nonzero()));
+    children().into_iter().filter(|pid| name(pid).is_ok_and(|name| name.trim() == "ssh")).collect()
 }

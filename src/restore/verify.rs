@@ -7,7 +7,7 @@ use super::{Options, Restored, target::Target};
 use crate::{
     drill::prove::{
         compare::{self, Definitions, shown},
-        postgres::tables as by_tables,
+        postgres::{definitions as by_definitions, tables as by_tables},
         sink::Nowhere,
     },
     error::{Error, Result},
@@ -17,7 +17,7 @@ use crate::{
         mongodb::{self, Mongodb},
         mysql::{self, Mysql},
         postgres::{self, Postgres, Role},
-        restore::{Missing, Selected},
+        restore::Selected,
     },
     stream::cancel::Cancel,
 };
@@ -58,19 +58,13 @@ pub(super) fn verify(target: &Target, stored: &Stored<'_>, done: &mut Restored) 
     }
     if stored.options.keep_going {
         // An error would hide what else is missing.
-        let missing = |difference: String| Missing {
-            kind: "DIFFERENCE".to_owned(),
-            schema: String::new(),
-            name: difference,
-            reason: String::new(),
-        };
-        done.missing.extend(differences.into_iter().map(missing));
+        done.differences = differences;
         return Ok(());
     }
     let more = differences.len().saturating_sub(LISTED);
     let listed = differences.into_iter().take(LISTED).collect::<Vec<_>>().join("; ");
     let rest = if more > 0 { format!("; and {more} more") } else { String::new() };
-    Err(stored.options.wrong(&format!("{listed}{rest}")))
+    Err(Options::wrong(&format!("{listed}{rest}")))
 }
 
 /// Reads what the server has, as a backup would.
@@ -177,6 +171,12 @@ fn definitions(
     if recorded == restored {
         return Vec::new();
     }
+    // What is loaded twice is equal to itself: that it is what was backed up, the manifest says.
+    match postgres::restore::read_toc(stored.files) {
+        Ok(toc) if by_definitions::are_recorded(&toc, stored.manifest) => {}
+        Ok(_) => return vec![by_definitions::NOT_RECORDED.to_owned()],
+        Err(error) => return vec![error.summary()],
+    }
     match loaded_again(target, clients, stored) {
         // Loaded without rows it has no large objects: how many they are, and their content, is compared in any case.
         Ok(mut canonical) => {
@@ -208,8 +208,7 @@ fn loaded_again(
     })?;
     let name = format!("tik_backup_verify_{:016x}", u64::from_ne_bytes(random));
     let again = postgres::restore::Target { database: name.clone(), ..target.clone() };
-    let options =
-        Options { definitions: true, verify: false, advice: false, no_roles: true, ..stored.options.clone() };
+    let options = Options { definitions: true, verify: false, no_roles: true, ..stored.options.clone() };
     let loaded = postgres::restore::restore(
         stored.manifest,
         stored.files,
@@ -237,18 +236,10 @@ fn is_of_large_object((kind, _, name): &(String, String, String)) -> bool {
 }
 
 fn differing(expected: &Definitions, found: &Definitions) -> Vec<String> {
-    let names: BTreeSet<_> = expected.keys().chain(found.keys()).collect();
-    names
-        .into_iter()
-        .filter_map(|name| match (expected.get(name), found.get(name)) {
-            (Some(_), None) => Some(format!("{} is missing", shown(name))),
-            (None, _) => Some(format!("{} was restored and never backed up", shown(name))),
-            (Some(before), Some(after)) if before != after => {
-                Some(format!("{} is defined otherwise than it was", shown(name)))
-            }
-            _ => None,
-        })
-        .collect()
+    let (mut differences, other) = compare::compare_definitions(expected, found);
+    let otherwise = |name| format!("{} is defined otherwise than it was", shown(name));
+    differences.extend(other.iter().map(otherwise));
+    differences
 }
 
 fn of_mysql(
@@ -341,9 +332,9 @@ mod tests {
         assert_eq!(
             differing(&before, &after),
             [
-                "view public.b is defined otherwise than it was",
                 "view public.c is missing",
                 "view public.d was restored and never backed up",
+                "view public.b is defined otherwise than it was",
             ]
         );
     }

@@ -27,28 +27,17 @@ pub struct Options {
     pub keep_going: bool,
     /// Read everything back and compare it with what was backed up.
     pub verify: bool,
-    /// Errors say what to do with the target, which is the operator's own. Off for drills, whose target is a scratch
-    /// server: there the advice would name a database in production.
-    pub advice: bool,
 }
 
 impl Options {
-    /// Adds a hint for whoever restores; see [`Options::advice`].
-    pub(super) fn advise(&self, error: Error, hint: impl Into<String>) -> Error {
-        if self.advice { error.hint(hint) } else { error }
-    }
-
     /// The error of a restore whose result is not what was backed up.
-    pub(crate) fn wrong(&self, what: &str) -> Error {
-        let error = Error::failed(format!("the restored database is not what was backed up: {what}"));
-        self.advise(error, "do not use it; see the server's log, and try an older snapshot with --at")
+    pub(crate) fn wrong(what: &str) -> Error {
+        Error::failed(format!("the restored database is not what was backed up: {what}"))
+            .hint("do not use it; see the server's log, and try an older snapshot with --at")
     }
 
-    /// Says with an error in what state the database was left.
-    pub(super) fn incomplete(&self, error: Error, database: &str, created: bool) -> Error {
-        if !self.advice {
-            return error;
-        }
+    /// Says with an error in what state the database was left. A drill drops this with all other hints of a restore.
+    pub(super) fn incomplete(error: Error, database: &str, created: bool) -> Error {
         let advice = if created {
             format!(
                 "the database {database} was created by this restore and is incomplete: drop it before the next try"
@@ -95,6 +84,9 @@ pub struct Restored {
     /// What could not be restored although everything else was.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<Missing>,
+    /// In what the contents differ from what was backed up, of a restore that goes on.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub differences: Vec<String>,
     /// The file that holds the statements of what is missing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub missing_file: Option<PathBuf>,
@@ -136,15 +128,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn advice_about_the_target_is_given_only_to_who_restores() {
+    fn what_to_do_with_the_target_comes_after_what_was_said_before() {
         let error = || Error::failed("no").hint("near");
-        let drill = Options::default();
-        assert_eq!(drill.incomplete(error(), "shop", true).to_string(), error().to_string());
-        assert_eq!(drill.wrong("t").hint_text(), None);
-        let restore = Options { advice: true, ..Options::default() };
-        let told = restore.incomplete(error(), "shop", true);
+        let told = Options::incomplete(error(), "shop", true);
         assert!(told.hint_text().unwrap().starts_with("near; the database shop was created"), "{told}");
-        assert!(restore.incomplete(error(), "shop", false).hint_text().unwrap().contains("empty it"));
-        assert!(restore.wrong("t").hint_text().unwrap().contains("do not use it"));
+        assert!(Options::incomplete(error(), "shop", false).hint_text().unwrap().contains("empty it"));
+        assert!(Options::wrong("t").hint_text().unwrap().contains("do not use it"));
     }
 }

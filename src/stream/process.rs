@@ -5,7 +5,7 @@
 //! that lives as long as this process.
 
 use std::{
-    io,
+    fs, io,
     os::unix::process::{CommandExt, ExitStatusExt},
     process::{Child, ExitStatus},
     sync::{
@@ -245,4 +245,23 @@ fn spawn_here(mut command: std::process::Command) -> io::Result<Child> {
         unsafe { command.pre_exec(bind_to_us) };
     }
     command.spawn()
+}
+
+/// From now on a process that is left by its parent becomes a child of ours.
+///
+/// # Errors
+/// The system cannot do it.
+pub(crate) fn adopt_orphans() -> io::Result<()> {
+    Ok(rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?)
+}
+
+/// The children of this process, those included that it adopted.
+pub(crate) fn children() -> Vec<Pid> {
+    let Ok(threads) = fs::read_dir("/proc/self/task") else { return Vec::new() };
+    let lists =
+        threads.flatten().filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    lists
+        .flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<i32>>())
+        .filter_map(Pid::from_raw)
+        .collect()
 }

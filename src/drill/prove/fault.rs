@@ -12,6 +12,8 @@ pub(in crate::drill) enum Fault {
     Failed(Error),
     /// That says nothing about the backup: no server to restore into, no space, stopped.
     Cannot(Error),
+    /// The server refused the statement of a self-test.
+    Refused(Error),
 }
 
 const CRASHED: &str =

@@ -118,7 +118,7 @@ pub(super) struct Database<'a> {
 
 /// Does damage. That it could not be done says nothing about whether it is found.
 fn inflict(damage: Option<&str>, run: impl FnOnce(&str) -> Result<()>) -> Result<(), Fault> {
-    damage.map_or(Ok(()), run).map_err(Fault::Cannot)
+    damage.map_or(Ok(()), run).map_err(Fault::Refused)
 }
 
 /// A restore's error in a drill. What it advises is meant for the user of a restore (drop this database, use that option) and would

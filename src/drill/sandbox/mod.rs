@@ -2,8 +2,8 @@
 //! runs as its superuser when it is restored. So the server can read and write nothing but its own folder and the programs
 //! that it needs, and neither sees nor reaches other processes or the network.
 //!
-//! Three things are confined, files, processes and the network, each by all that the kernel offers: namespaces, Landlock, and
-//! as root a user of the server's own. `drill.sandbox` says whether a server may be started where one of the three is
+//! Files, Unix sockets, processes and the network are confined, each by all that the kernel offers: namespaces, Landlock, and
+//! as root a user of the server's own. `drill.sandbox` says whether a server may be started where one of the four is
 //! confined by nothing.
 
 pub(crate) mod enter;
@@ -94,7 +94,7 @@ impl Sandbox {
                 .map_err(failed)?;
         }
         if !kernel.pid {
-            super::orphans::adopt().map_err(failed)?;
+            crate::stream::process::adopt_orphans().map_err(failed)?;
         }
         let open = open(&kernel, owner, port.is_some());
         if !open.is_empty() && rules.sandbox == SandboxRule::Required {

@@ -107,7 +107,7 @@ fn attempt(plan: Plan) -> io::Result<()> {
     let mut command = Command::new("/bin/sh");
     command.args(["-c", "echo confined"]).env_clear();
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-    let mut shell = bound::start(command, Signal::KILL, Some(plan))?;
+    let mut shell = bound::start(command, Signal::KILL, plan)?;
     let mut said = String::new();
     let read = shell.stdout.as_mut().map(|output| output.read_to_string(&mut said));
     let status = shell.wait()?;

@@ -33,7 +33,7 @@ fn say(dir: &ScratchDir, script: &str) -> Option<String> {
     let mut command = Command::new("/bin/sh");
     command.args(["-c", &format!("own='{}'; {script}", own.display())]);
     command.stdin(Stdio::null()).stdout(Stdio::piped());
-    let mut shell = bound::start(command, Signal::KILL, Some(plan)).unwrap();
+    let mut shell = bound::start(command, Signal::KILL, plan).unwrap();
     let mut said = String::new();
     io::Read::read_to_string(shell.stdout.as_mut().unwrap(), &mut said).unwrap();
     assert!(shell.wait().unwrap().success(), "{said}");
@@ -102,7 +102,7 @@ fn a_program_that_is_not_there_is_an_error_and_leaves_nothing() {
     let dir = ScratchDir::new(None).unwrap();
     let Ok(sandbox) = Sandbox::new(&Rules::for_own_content(), dir.path(), None) else { return };
     let plan = sandbox.plan(Path::new("/nonexistent"), &[]).unwrap();
-    let error = bound::start(Command::new("/nonexistent"), Signal::KILL, Some(plan)).unwrap_err();
+    let error = bound::start(Command::new("/nonexistent"), Signal::KILL, plan).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::NotFound);
 }
 

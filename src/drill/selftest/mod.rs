@@ -358,7 +358,9 @@ impl Bench<'_> {
 fn verdict(proven: &Proven) -> (bool, String) {
     match proven {
         Ok(_) => (false, "it was called proven".to_owned()),
-        Err(fault @ Fault::Cannot(_)) => (false, format!("it could not be tried: {}", said(fault))),
+        Err(fault @ (Fault::Cannot(_) | Fault::Refused(_))) => {
+            (false, format!("it could not be tried: {}", said(fault)))
+        }
         Err(fault) => (true, said(fault)),
     }
 }
@@ -367,7 +369,7 @@ fn verdict(proven: &Proven) -> (bool, String) {
 fn said(fault: &Fault) -> String {
     let text = match fault {
         Fault::Differs(differences) => differences.first().cloned().unwrap_or_default(),
-        Fault::Failed(error) | Fault::Cannot(error) => error.summary(),
+        Fault::Failed(error) | Fault::Cannot(error) | Fault::Refused(error) => error.summary(),
     };
     text.lines().next().unwrap_or_default().to_owned()
 }

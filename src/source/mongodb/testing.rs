@@ -10,7 +10,7 @@ use std::{
 
 use rustix::process::Signal;
 
-use crate::drill::bound;
+use crate::drill::{bound, sandbox::enter::Plan};
 
 /// A running server with failpoints. Its program is named by `TIK_BACKUP_TEST_MONGO`.
 pub(super) struct TestServer {
@@ -37,7 +37,7 @@ impl TestServer {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        let child = bound::start(command, Signal::KILL, None).unwrap();
+        let child = bound::start(command, Signal::KILL, Plan::default()).unwrap();
         let end = Instant::now() + Duration::from_secs(30);
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
             assert!(Instant::now() < end, "the server does not start");

@@ -97,6 +97,12 @@ pub(super) fn databases(session: &Session<'_>, server: &Server, config: &ServerC
     Ok(found)
 }
 
+/// Whether the server has a database of this name.
+pub(super) fn has(session: &Session<'_>, name: &str) -> Result<bool> {
+    let names: Vec<[String; 1]> = session.rows("SHOW DATABASES")?;
+    Ok(names.iter().any(|[there]| there == name))
+}
+
 /// Why a database cannot be dumped as a whole.
 fn problem(server: &Server, name: &str) -> Option<String> {
     if name == GLOBALS {

@@ -142,11 +142,12 @@ impl Source for Mysql {
     }
 
     fn is_gone(&self, item: &Item, cancel: &Cancel) -> bool {
-        let listed = |found: &Discovery| {
-            found.items.iter().any(|there| there.name == item.name)
-                || found.excluded.iter().any(|there| there.name == item.name)
+        let there = || -> Result<bool> {
+            let server = self.server(cancel)?;
+            let connection = self.params.prepare(self.clients.choose(server.flavour, server.version)?)?;
+            discover::has(&Session::new(&connection, cancel), &item.name)
         };
-        item.name != GLOBALS && self.discover(cancel).is_ok_and(|found| !listed(&found))
+        item.name != GLOBALS && there().is_ok_and(|there| !there)
     }
 
     fn dump(&self, item: &Item, sink: &dyn Sink, cancel: &Cancel) -> Result<Manifest> {

@@ -1,23 +1,35 @@
-//! Whether a database that is usually empty holds something of its users.
+//! What of its users a database holds: a restore must not mix with it, and a backup must not pass it over.
 
 use serde::Deserialize;
 
 use super::psql::Psql;
 use crate::error::Result;
 
-/// Tables, views, sequences, functions, types of their own and large objects, but those of extensions.
-const OBJECTS: &str = "SELECT EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n \
-            ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND c.relpersistence <> 't' \
-            AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d \
-                WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.deptype IN ('e', 'i'))) \
-        OR EXISTS (SELECT FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace \
-            WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d \
-                WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.objid = p.oid AND d.deptype IN ('e', 'i'))) \
-        OR EXISTS (SELECT FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace \
-            WHERE t.typtype IN ('d', 'e', 'r', 'b') AND t.typelem = 0 AND n.nspname !~ '^pg_' \
-            AND n.nspname <> 'information_schema' AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d \
-                WHERE d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND d.objid = t.oid AND d.deptype = 'e')) \
-        OR EXISTS (SELECT FROM pg_catalog.pg_largeobject_metadata) AS there";
+/// The first few things in a database that are its users'. Extensions that a new database has from its template, or that an
+/// administrator made in it, do not count, nor does what belongs to one: itself, or as a part of something (`i`) such as
+/// the row type of a table. Sequences of columns, indexes and the like stand for nothing of their own.
+const CONTENT: &str = "SELECT what FROM ( \
+      SELECT CASE c.relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' WHEN 'S' THEN 'sequence' \
+                WHEN 'f' THEN 'foreign table' ELSE 'table' END \
+             || ' ' || quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS what, c.oid, 'pg_class'::regclass AS class \
+        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+        WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' \
+      UNION ALL SELECT 'function ' || p.oid::regprocedure, p.oid, 'pg_proc'::regclass \
+        FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace \
+        WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' \
+      UNION ALL SELECT 'type ' || t.oid::regtype, t.oid, 'pg_type'::regclass \
+        FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace \
+        WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' \
+      UNION ALL SELECT 'schema ' || quote_ident(s.nspname), s.oid, 'pg_namespace'::regclass FROM pg_namespace s \
+        WHERE s.nspname !~ '^pg_' AND s.nspname NOT IN ('information_schema', 'public') \
+          AND NOT EXISTS (SELECT FROM pg_extension e WHERE e.extnamespace = s.oid) \
+      UNION ALL SELECT 'large object ' || oid, oid, 'pg_largeobject'::regclass FROM pg_largeobject_metadata \
+    ) found \
+    WHERE NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = found.class AND d.objid = found.oid \
+        AND (d.refclassid <> d.classid OR d.refobjid <> d.objid) \
+        AND (d.deptype IN ('e', 'i') \
+             OR (d.deptype = 'a' AND d.classid = 'pg_class'::regclass AND d.refclassid = d.classid AND d.refobjsubid <> 0))) \
+    ORDER BY what LIMIT 5";
 
 /// Tables of extensions whose rows are the users', such as the jobs of pg_cron; and which rows.
 const OF_EXTENSIONS: &str = "SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS name, x.condition \
@@ -30,15 +42,23 @@ struct There {
     there: bool,
 }
 
-/// Whether there is something in the database of this session.
+/// What there is in the database of this session, the first few of it.
+pub(super) fn found(session: &mut Psql) -> Result<Vec<String>> {
+    #[derive(Deserialize)]
+    struct Content {
+        what: String,
+    }
+    Ok(session.query::<Content>(CONTENT)?.into_iter().map(|content| content.what).collect())
+}
+
+/// Whether there is something in the database of this session, rows in marked tables of extensions included.
 pub(super) fn is_there(session: &mut Psql) -> Result<bool> {
     #[derive(Deserialize)]
     struct Marked {
         name: String,
         condition: String,
     }
-    let objects: There = session.query_one(OBJECTS)?;
-    if objects.there {
+    if !found(session)?.is_empty() {
         return Ok(true);
     }
     for Marked { name, condition } in session.query(OF_EXTENSIONS)? {

@@ -35,43 +35,29 @@ pub struct Detail {
     /// Are the roles' passwords in `@globals`?
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role_passwords: Option<bool>,
-    /// Partitions whose rows are loaded by way of another table.
+    /// Partitions whose rows were digested without regard to the order of their columns.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub routed: Vec<RoutedTable>,
+    pub by_column: Vec<TableName>,
     /// Settings of the server that a server needs on which this is to be restored.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub server_settings: Vec<ServerSetting>,
 }
 
-/// A partition whose rows are loaded by way of another table: which partition they end up in may differ between servers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RoutedTable {
+/// A table by its name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct TableName {
     /// Schema.
     pub schema: String,
     /// Name.
     pub name: String,
-    /// Schema of the table that the rows are loaded into.
-    pub into_schema: String,
-    /// Its name.
-    pub into_name: String,
-    /// Were its rows digested without regard to the order of their columns?
-    #[serde(default)]
-    pub by_column: bool,
 }
 
-impl RoutedTable {
-    /// Those of a dump.
-    pub(super) fn all(toc: &[TocEntry]) -> Vec<Self> {
-        let routes = routes(toc).into_iter();
-        routes
-            .map(|r| Self {
-                schema: r.schema,
-                name: r.name,
-                into_schema: r.into_schema,
-                into_name: r.into_name,
-                by_column: r.by_column,
-            })
-            .collect()
+impl TableName {
+    /// The tables of a dump whose rows are digested without regard to the order of their columns, because they are loaded by
+    /// way of a table that lists them otherwise.
+    pub(super) fn by_column(toc: &[TocEntry]) -> Vec<Self> {
+        let routes = routes(toc).into_iter().filter(|routed| routed.by_column);
+        routes.map(|routed| Self { schema: routed.schema, name: routed.name }).collect()
     }
 }
 

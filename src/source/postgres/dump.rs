@@ -3,7 +3,8 @@
 use std::io::{self, Read};
 
 use super::{
-    DUMP, Database, Detail, Extension, LargeObjectCount, Postgres, RoutedTable, SchemaObject, Sequence,
+    DUMP, Database, Detail, Extension, LargeObjectCount, Postgres, SchemaObject, Sequence, ServerSetting,
+    TableName,
     archive::ArchiveSummary,
     clients::Client,
     connect::Connection,
@@ -74,6 +75,8 @@ pub(super) fn dump(
     let (moment, begun) = moment::with_moment(&mut session, server, template, cancel, |session, moment| {
         dumping.begin(session, moment)
     })?;
+    // A connection less while the rows are read.
+    drop(session);
     let Begun { described, extensions, inventory, first, output } = begun;
     manifest.started = moment.started;
     manifest.consistency = moment.consistency;
@@ -89,7 +92,7 @@ pub(super) fn dump(
             Error::failed("pg_dump exited successfully but produced no output").because_text(warnings)
         );
     }
-    inventory.require_whole(&summary, &warnings, &mut session)?;
+    inventory.require_whole(&summary, &warnings)?;
     require_loadable(&summary, client, server)?;
     if client.major != server.major {
         manifest.notes.push(format!(
@@ -104,10 +107,7 @@ pub(super) fn dump(
     manifest.server_version.clone_from(&server.version);
     manifest.tools.push(Tool { name: "pg_dump".to_owned(), version: client.version_text.clone() });
     manifest.files.push(File { path: DUMP.to_owned(), bytes: stored.bytes });
-    describe(&mut manifest, summary, described, extensions);
-    if let Some(detail) = &mut manifest.postgres {
-        detail.server_settings = server_settings;
-    }
+    describe(&mut manifest, summary, described, extensions, server_settings);
     Ok(manifest)
 }
 
@@ -165,7 +165,7 @@ impl Dumping<'_> {
             .and_then(|()| moment::seen(session))
             .map(|now| moment::replaced(&before, &now));
         match (read, replaced) {
-            (Ok(_) | Err(_), Ok(replaced)) if !replaced.is_empty() => Ok(Used::Replaced(replaced)),
+            (_, Ok(replaced)) if !replaced.is_empty() => Ok(Used::Replaced(replaced)),
             (Err(error), _) if moment.locked && error.passing() == Some(Passing::Changed) => {
                 Ok(Used::Replaced(Vec::new()))
             }
@@ -257,6 +257,7 @@ fn describe(
     summary: ArchiveSummary,
     database: Database,
     extensions: Vec<Extension>,
+    server_settings: Vec<ServerSetting>,
 ) {
     let schema_objects = summary
         .schema_objects()
@@ -297,7 +298,8 @@ fn describe(
         },
         schema_digest: summary.schema_digest,
         schema_objects,
-        routed: RoutedTable::all(&summary.toc),
+        by_column: TableName::by_column(&summary.toc),
+        server_settings,
         ..Detail::default()
     });
 }

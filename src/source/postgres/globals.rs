@@ -64,14 +64,14 @@ pub(super) fn dump(source: &Postgres, server: &Server, sink: &dyn Sink, cancel: 
         Ok(if passwords { command } else { command.arg("--no-role-passwords") })
     };
     if !passwords {
-        manifest.notes.push(match source.config.role_passwords {
-            RolePasswords::Never => {
-                "the roles' passwords are not included: role_passwords = \"never\"".to_owned()
-            }
-            RolePasswords::Auto => {
-                "the roles' passwords are not included: this account may not read them".to_owned()
-            }
-        });
+        let note = match source.config.role_passwords {
+            RolePasswords::Never => "the roles' passwords are not included: role_passwords = \"never\"",
+            RolePasswords::Auto => "the roles' passwords are not included: this account may not read them",
+        };
+        manifest.notes.push(note.to_owned());
+        if source.config.role_passwords == RolePasswords::Auto {
+            manifest.left_out.push(note.to_owned());
+        }
     }
     let (script, roles) = read(&mut session, &roles_query(server), &mut manifest.notes, &command)?;
     drop(session);

@@ -35,6 +35,8 @@ struct Listed {
     data: bool,
     /// Is its schema one that `pg_dump` leaves out?
     reserved: bool,
+    /// The table of whose identity column a sequence is a part.
+    part_of: Option<u32>,
 }
 
 /// Tables, sequences and the like with what `pg_dump` finds them by, and functions. Objects of extensions come with the
@@ -45,22 +47,20 @@ const OBJECTS: &str = "SELECT 1259 AS catalog, c.oid::bigint AS oid, \
             WHEN 'f' THEN 'foreign table' ELSE 'table' END AS what, \
         quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS name, \
         c.relkind = 'r' AND NOT (c.relpersistence = 'u' AND pg_catalog.pg_is_in_recovery()) AS data, \
-        n.nspname ~ '^pg_' OR n.nspname = 'information_schema' AS reserved \
+        n.nspname ~ '^pg_' OR n.nspname = 'information_schema' AS reserved, \
+        CASE WHEN c.relkind = 'S' THEN (SELECT d.refobjid FROM pg_catalog.pg_depend d \
+            WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.deptype = 'i' \
+            AND d.refclassid = d.classid LIMIT 1)::bigint END AS part_of \
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
     WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND c.relpersistence <> 't' AND c.oid >= 16384 \
         AND n.nspname !~ '^pg_(toast|temp)' \
         AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass \
             AND d.objid = c.oid AND d.deptype = 'e') \
-    UNION ALL SELECT 1255, p.oid::bigint, 'function', quote_ident(n.nspname) || '.' || quote_ident(p.proname), false, false \
+    UNION ALL SELECT 1255, p.oid::bigint, 'function', quote_ident(n.nspname) || '.' || quote_ident(p.proname), false, false, NULL \
     FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace \
     WHERE p.oid >= 16384 AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' \
         AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass \
             AND d.objid = p.oid AND d.deptype IN ('e', 'i'))";
-
-/// Sequences of identity columns of an extension's tables, which come with the extension.
-const OF_EXTENSIONS: &str = "SELECT o.objid::bigint AS oid FROM pg_catalog.pg_depend o JOIN pg_catalog.pg_depend e \
-        ON e.classid = o.refclassid AND e.objid = o.refobjid AND e.deptype = 'e' \
-    WHERE o.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND o.refclassid = o.classid AND o.deptype = 'i'";
 
 /// User mappings whose options the account may not see: `pg_dump` writes them without. The rule is that of the view
 /// `pg_user_mappings`.
@@ -105,17 +105,12 @@ impl Inventory {
 
     /// Fails unless the dump is an archive, whole, and holds everything. A good archive of an unknown version passes: of
     /// that, nothing can be said.
-    pub(super) fn require_whole(
-        &self,
-        summary: &ArchiveSummary,
-        said: &str,
-        session: &mut Psql,
-    ) -> Result<()> {
+    pub(super) fn require_whole(&self, summary: &ArchiveSummary, said: &str) -> Result<()> {
         require_archive(summary).map_err(|error| error.because_text(said))?;
         if summary.doubt == Some(Doubt::Unknown) {
             return Ok(());
         }
-        let mut missing = self.missing(summary, session)?;
+        let mut missing = self.missing(summary);
         if missing.is_empty() {
             return Ok(());
         }
@@ -131,31 +126,26 @@ impl Inventory {
     }
 
     /// What the snapshot shows and the dump lacks.
-    fn missing(&self, summary: &ArchiveSummary, session: &mut Psql) -> Result<Vec<String>> {
-        #[derive(Deserialize)]
-        struct Sequence {
-            oid: u32,
-        }
+    fn missing(&self, summary: &ArchiveSummary) -> Vec<String> {
         let there: HashSet<(u32, u32)> =
             summary.toc.iter().map(|entry| (entry.table_oid, entry.oid)).collect();
         let data: HashSet<u32> =
             summary.toc.iter().filter(|entry| entry.desc == "TABLE DATA").map(|entry| entry.oid).collect();
+        let listed: HashSet<u32> = self.objects.iter().map(|object| object.oid).collect();
         let lacks = |object: &&Listed| {
-            !there.contains(&(object.catalog, object.oid)) || (object.data && !data.contains(&object.oid))
+            // A table that is not listed comes with its extension, and with it the sequence.
+            let expected = object.part_of.is_none_or(|table| listed.contains(&table));
+            let there = there.contains(&(object.catalog, object.oid));
+            expected && (!there || (object.data && !data.contains(&object.oid)))
         };
-        let mut missing: Vec<&Listed> = self.objects.iter().filter(lacks).collect();
-        if missing.iter().any(|object| object.what == "sequence") {
-            // Rare enough to be asked only then.
-            let theirs: Vec<Sequence> = session.query(OF_EXTENSIONS)?;
-            missing.retain(|object| !theirs.iter().any(|sequence| sequence.oid == object.oid));
-        }
+        let missing = self.objects.iter().filter(lacks);
         let mut missing: Vec<String> =
-            missing.iter().map(|object| format!("{} {}", object.what, object.name)).collect();
+            missing.map(|object| format!("{} {}", object.what, object.name)).collect();
         let large_objects = self.large_objects.saturating_sub(summary.large_objects.count);
         if large_objects > 0 {
             missing.push(format!("{large_objects} of {} large objects", self.large_objects));
         }
-        Ok(missing)
+        missing
     }
 }
 

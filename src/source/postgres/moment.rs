@@ -6,7 +6,10 @@
 //! files, names and columns of all tables as the snapshot shows them are compared with those of the present, and another
 //! snapshot is taken if they differ.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 use jiff::Zoned;
 use serde::Deserialize;
@@ -24,7 +27,7 @@ const FIRST_WAIT: Duration = Duration::from_secs(10 * 60);
 const NEXT_WAIT: Duration = Duration::from_secs(60);
 /// … and while locks are held, for which others wait.
 const LOCKED_WAIT: Duration = Duration::from_secs(5);
-/// How long to wait for locks before the snapshot is taken.
+/// How long to wait for all locks together before the snapshot is taken.
 const LOCK_WAIT: Duration = Duration::from_secs(20);
 /// Time that an answer may take beyond what the server was told to allow.
 const GRACE: Duration = Duration::from_secs(60);
@@ -35,12 +38,12 @@ const LOCKED_AT_ONCE: usize = 500;
 /// SQLSTATEs: the statement was cancelled, …
 const CANCELLED: &str = "57014";
 /// … and a table went away, a lock was not to be had in time, or two waited for each other.
-const LOCK_FAILED: [&str; 3] = ["42P01", "55P03", "40P01"];
+const LOCK_FAILED: [&str; 4] = ["42P01", "55P03", "40P01", CANCELLED];
 
-/// The tables whose rows `pg_dump` reads by the snapshot of the database, of which `c` is one and `n` its schema. Tables of
-/// extensions are not dumped, but for those that the extension marks.
+/// What `pg_dump` reads by the snapshot of the database, of which `c` is one and `n` its schema; the kinds are to be added.
+/// Tables of extensions are not dumped, but for those that the extension marks.
 const TABLES: &str = "pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-    WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' \
+    WHERE c.relpersistence <> 't' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' \
     AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass \
         AND d.objid = c.oid AND d.deptype = 'e' AND NOT EXISTS (SELECT FROM pg_catalog.pg_extension e \
             WHERE e.oid = d.refobjid AND c.oid = ANY (e.extconfig)))";
@@ -82,7 +85,7 @@ pub(super) struct Moment {
 pub(super) enum Used<T> {
     /// It was good.
     Whole(T),
-    /// Tables were replaced before they were locked: these, of so many.
+    /// These tables were replaced before they were locked. None are named if the locks could not be had.
     Replaced(Vec<String>),
 }
 
@@ -98,7 +101,7 @@ pub(super) fn with_moment<T>(
     mut attempt: impl FnMut(&mut Psql, &Moment) -> Result<Used<T>>,
 ) -> Result<(Moment, T)> {
     let mut replaced = Vec::new();
-    let mut patience = true;
+    let mut waited = None;
     let more = std::iter::repeat_n(Way::Free(LOCKED_WAIT), MORE_TRIES);
     for (number, way) in FIRST_TRIES.into_iter().chain(more).enumerate() {
         if number >= FIRST_TRIES.len() {
@@ -112,7 +115,7 @@ pub(super) fn with_moment<T>(
             Way::Free(wait) if template => Way::Free(wait.min(LOCKED_WAIT)),
             way => way,
         };
-        let Some(moment) = take(session, server, way, &mut patience)? else { continue };
+        let Some(moment) = take(session, server, way, &mut waited)? else { continue };
         match attempt(session, &moment)? {
             Used::Whole(used) => return Ok((moment, used)),
             Used::Replaced(tables) => {
@@ -136,8 +139,14 @@ pub(super) fn with_moment<T>(
         ))
 }
 
-/// Takes a snapshot. Nothing if locks could not be had.
-fn take(session: &mut Psql, server: &Server, way: Way, patience: &mut bool) -> Result<Option<Moment>> {
+/// Takes a snapshot. Nothing if locks could not be had. `waited` is how long a safe snapshot was waited for in vain, if one was:
+/// it is not waited for again.
+fn take(
+    session: &mut Psql,
+    server: &Server,
+    way: Way,
+    waited: &mut Option<Duration>,
+) -> Result<Option<Moment>> {
     let (started, locked) = (Zoned::now(), way == Way::Locked);
     if server.standby {
         let notes = vec!["a hot standby has no serializable snapshots: repeatable read was used".to_owned()];
@@ -145,12 +154,11 @@ fn take(session: &mut Psql, server: &Server, way: Way, patience: &mut bool) -> R
         let consistency = Consistency::Snapshot;
         return Ok(snapshot.map(|snapshot| Moment { snapshot, locked, started, consistency, notes }));
     }
-    let wait = match way {
-        Way::Free(wait) => wait,
-        Way::Locked => LOCKED_WAIT,
-    };
-    // A snapshot that was not safe in time is hardly so when tried again.
-    if *patience {
+    if waited.is_none() {
+        let wait = match way {
+            Way::Free(wait) => wait,
+            Way::Locked => LOCKED_WAIT,
+        };
         match begin(session, "SERIALIZABLE READ ONLY DEFERRABLE", way, Some(wait)) {
             Ok(snapshot) => {
                 let consistency = Consistency::Serializable;
@@ -164,14 +172,14 @@ fn take(session: &mut Psql, server: &Server, way: Way, patience: &mut bool) -> R
             }
             Err(_) if session.last_sqlstate() == Some(CANCELLED) => {
                 session.execute("ROLLBACK")?;
-                *patience = false;
+                *waited = Some(wait);
             }
             Err(error) => return Err(error),
         }
     }
     let notes = vec![format!(
         "no serializable snapshot could be had within {} of other transactions: repeatable read was used",
-        crate::output::duration(wait.as_secs_f64())
+        crate::output::duration(waited.unwrap_or_default().as_secs_f64())
     )];
     let started = Zoned::now();
     let snapshot = begin(session, "REPEATABLE READ READ ONLY", way, None)?;
@@ -220,15 +228,19 @@ fn begin(session: &mut Psql, isolation: &str, way: Way, wait: Option<Duration>) 
 
 /// The quoted names of all tables with rows to dump.
 fn tables(session: &mut Psql) -> Result<Vec<String>> {
-    let found: Vec<Table> = session.query(&format!("SELECT {NAME} AS name FROM {TABLES} ORDER BY c.oid"))?;
+    let found: Vec<Table> =
+        session.query(&format!("SELECT {NAME} AS name FROM {TABLES} AND c.relkind = 'r' ORDER BY c.oid"))?;
     Ok(found.into_iter().map(|table| table.name).collect())
 }
 
 /// Locks tables as `pg_dump` will. False if one was gone or not to be had in time.
 fn lock(session: &mut Psql, tables: &[String]) -> Result<bool> {
-    session.execute(&format!("SET LOCAL lock_timeout = {}", LOCK_WAIT.as_millis()))?;
+    let end = Instant::now() + LOCK_WAIT;
     for some in tables.chunks(LOCKED_AT_ONCE) {
         let names: Vec<_> = some.iter().map(|name| format!("ONLY {name}")).collect();
+        // `lock_timeout` would count for each table anew, while others wait for those that are locked already.
+        let left = end.saturating_duration_since(Instant::now()).as_millis().max(1);
+        session.execute(&format!("SET LOCAL statement_timeout = {left}"))?;
         match session.execute(&format!("LOCK TABLE {} IN ACCESS SHARE MODE", names.join(", "))) {
             Ok(()) => {}
             Err(_) if session.last_sqlstate().is_some_and(|state| LOCK_FAILED.contains(&state)) => {
@@ -237,6 +249,7 @@ fn lock(session: &mut Psql, tables: &[String]) -> Result<bool> {
             Err(error) => return Err(error.context("the tables could not be locked before the dump")),
         }
     }
+    session.execute("SET LOCAL statement_timeout = 0")?;
     Ok(true)
 }
 
@@ -259,13 +272,12 @@ pub(super) struct Seen {
 
 /// All tables and sequences with rows to dump: within a transaction as its snapshot shows them, outside of one at present.
 pub(super) fn seen(session: &mut Psql) -> Result<Vec<Seen>> {
-    let tables = TABLES.replace("c.relkind = 'r'", "c.relkind IN ('r', 'p', 'S')");
     session.query(&format!(
         "SELECT c.oid::bigint AS oid, {NAME} AS name, \
             CASE WHEN c.relkind = 'r' THEN c.relfilenode::bigint END AS file, \
             CASE WHEN c.relkind <> 'S' THEN (SELECT string_agg(a.attnum || ' ' || a.attname, ',' ORDER BY a.attnum) \
                 FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) \
-            END AS columns FROM {tables}"
+            END AS columns FROM {TABLES} AND c.relkind IN ('r', 'p', 'S')"
     ))
 }
 

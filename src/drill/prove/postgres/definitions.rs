@@ -55,8 +55,11 @@ pub(super) fn diff(name: &(String, String, String), stored: &[TocEntry], restore
     }
 }
 
+/// What is said if they are not.
+pub(crate) const NOT_RECORDED: &str = "the definitions in the dump are not those that the manifest recorded";
+
 /// Whether a dump's definitions are those that the manifest recorded.
-pub(super) fn are_recorded(toc: &[TocEntry], manifest: &Manifest) -> bool {
+pub(crate) fn are_recorded(toc: &[TocEntry], manifest: &Manifest) -> bool {
     let of_dump: Vec<SchemaObject> = archive::schema_objects(toc)
         .into_iter()
         .map(|o| SchemaObject { kind: o.desc, schema: o.schema, name: o.name, digest: o.digest })

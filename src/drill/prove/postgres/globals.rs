@@ -59,36 +59,23 @@ impl Scratch {
             before.iter_mut().chain(&mut after).for_each(roles::plain_membership);
         }
         let mut differences = compare::lines(&before, &after);
-        let of = |manifest: &Manifest| -> Vec<Role> {
-            let roles = manifest.postgres.as_ref().map(|detail| detail.roles.clone()).unwrap_or_default();
-            roles.into_iter().filter(|role| role.name != self.ours).collect()
-        };
-        let (mut before, mut after) = (of(manifest), of(&again));
-        // Manifests of earlier versions have the names of groups alone.
-        if before.iter().all(|role| role.memberships.is_empty()) {
-            after.iter_mut().for_each(|role| role.memberships.clear());
-        }
-        if crossing {
-            for membership in before.iter_mut().chain(&mut after).flat_map(|role| &mut role.memberships) {
-                (membership.inherit, membership.set, membership.grantor) = (None, None, None);
-            }
-        }
-        for role in &before {
-            match after.iter().find(|found| found.name == role.name) {
-                None => differences.push(format!("role {} is missing", role.name)),
-                Some(found) if found != role => {
-                    differences.push(format!("role {} has other rights or memberships", role.name));
-                }
-                Some(_) => {}
-            }
-        }
+        let (before, after) = (self.roles_of(manifest), self.roles_of(&again));
+        let objects = before.len() as u64;
+        differences.extend(differing(before, after, crossing));
         Proof {
             restore: Some(restore),
-            objects: before.len() as u64,
+            objects,
             bytes: script.len() as u64,
+            notes: manifest.left_out.clone(),
             ..Proof::default()
         }
         .unless(differences)
+    }
+
+    /// The roles of a manifest, without that of the drill.
+    fn roles_of(&self, manifest: &Manifest) -> Vec<Role> {
+        let roles = manifest.postgres.as_ref().map(|detail| detail.roles.clone()).unwrap_or_default();
+        roles.into_iter().filter(|role| role.name != self.ours).collect()
     }
 
     /// Makes the roles and tablespaces of a script that the server did not take, by their names alone: databases can be
@@ -142,6 +129,30 @@ impl Scratch {
         fed.and_then(|()| input.finish().map(drop))?;
         Ok(())
     }
+}
+
+/// In what roles differ. `crossing` is set if the first are of a server before 16, which keeps less of a membership.
+fn differing(mut before: Vec<Role>, mut after: Vec<Role>, crossing: bool) -> Vec<String> {
+    // Manifests of earlier versions have the names of groups alone.
+    if before.iter().all(|role| role.memberships.is_empty()) {
+        after.iter_mut().for_each(|role| role.memberships.clear());
+    }
+    if crossing {
+        for membership in before.iter_mut().chain(&mut after).flat_map(|role| &mut role.memberships) {
+            (membership.inherit, membership.set, membership.grantor) = (None, None, None);
+        }
+    }
+    let mut differences = Vec::new();
+    for role in &before {
+        match after.iter().find(|found| found.name == role.name) {
+            None => differences.push(format!("role {} is missing", role.name)),
+            Some(found) if found != role => {
+                differences.push(format!("role {} has other rights or memberships", role.name));
+            }
+            Some(_) => {}
+        }
+    }
+    differences
 }
 
 /// The script of the roles.

@@ -1,6 +1,6 @@
 //! Proving databases and roles of a PostgreSQL server.
 
-mod definitions;
+pub(crate) mod definitions;
 mod globals;
 mod needs;
 mod prepared;
@@ -227,9 +227,7 @@ impl Scratch {
         let Database { manifest, files, name, roles, .. } = *of;
         let stored_toc = restore::read_toc(files)?;
         if !definitions::are_recorded(&stored_toc, manifest) {
-            return Ok(vec![
-                "the definitions in the dump are not those that the manifest recorded".to_owned(),
-            ]);
+            return Ok(vec![definitions::NOT_RECORDED.to_owned()]);
         }
         let options = Options { definitions: true, ..Options::default() };
         // In place of the first, which has been read: some extensions can only be in the database of that name.

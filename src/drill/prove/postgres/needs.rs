@@ -80,9 +80,17 @@ impl Needs {
         {
             parameters.insert("timescaledb.license".to_owned(), license.to_owned());
         }
+        // Recorded once for the server; a database may have its own.
+        let of_database = detail.database.iter().flat_map(|database| &database.settings);
+        let of_database = of_database
+            .filter(|setting| setting.role.is_none() && setting.name == "session_preload_libraries")
+            .map(|setting| setting.value.as_str())
+            .next();
         let recorded = value("max_locks_per_transaction").and_then(|text| text.parse().ok()).unwrap_or(0);
         Self {
-            session: libraries(value("session_preload_libraries").unwrap_or_default()),
+            session: libraries(
+                of_database.or_else(|| value("session_preload_libraries")).unwrap_or_default(),
+            ),
             shared,
             parameters,
             locks: locks(detail, manifest.objects.len(), jobs),

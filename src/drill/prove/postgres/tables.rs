@@ -76,7 +76,8 @@ fn forget_unlogged(stored: &Manifest, restored: &mut Manifest, toc: &[TocEntry],
         object.rows > 0 || data.contains(&name) || !tables.contains(&name)
     });
     let left_out = before - restored.objects.len();
-    if left_out > 0 {
+    // Later manifests name them themselves.
+    if left_out > 0 && stored.left_out.is_empty() {
         notes.push(format!(
             "rows of {left_out} unlogged tables are not in the backup: it was made on a standby, which does not have them"
         ));
@@ -120,8 +121,8 @@ fn shown((schema, name): &Name) -> String {
 
 /// Tables whose digest does not depend on the order of the columns.
 fn by_column(manifest: &Manifest) -> BTreeSet<Name> {
-    let all = manifest.postgres.iter().flat_map(|detail| &detail.routed);
-    all.filter(|routed| routed.by_column).map(|routed| (routed.schema.clone(), routed.name.clone())).collect()
+    let all = manifest.postgres.iter().flat_map(|detail| &detail.by_column);
+    all.map(|table| (table.schema.clone(), table.name.clone())).collect()
 }
 
 /// The tables, those with a root as one: digests are sums, so that of all rows is the sum of the partitions'.
@@ -154,7 +155,7 @@ mod tests {
     use super::*;
     use crate::source::{
         manifest::Digested,
-        postgres::{Detail, RoutedTable, Sequence, archive::Section},
+        postgres::{Detail, Sequence, TableName, archive::Section},
     };
 
     fn entry(desc: &str, tag: &str, defn: &str, copy_stmt: &str) -> TocEntry {
@@ -227,14 +228,8 @@ mod tests {
         let toc = [entry("TABLE DATA", "t0", "", "COPY public.t (a, b) FROM stdin;\n")];
         let stored = manifest(&[("t0", &["1\t2"])]);
         let mut restored = manifest(&[("t0", &["2\t1"])]);
-        let routed = RoutedTable {
-            schema: "public".to_owned(),
-            name: "t0".to_owned(),
-            into_schema: "public".to_owned(),
-            into_name: "t".to_owned(),
-            by_column: true,
-        };
-        restored.postgres.as_mut().into_iter().for_each(|detail| detail.routed.push(routed.clone()));
+        let table = TableName { schema: "public".to_owned(), name: "t0".to_owned() };
+        restored.postgres.as_mut().into_iter().for_each(|detail| detail.by_column.push(table.clone()));
         let compared = by_root(&stored, &restored, &toc);
         assert!(compared.differences.is_empty(), "{compared:?}");
         assert_eq!(compared.unclear, ["public.t"]);

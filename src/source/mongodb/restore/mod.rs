@@ -75,15 +75,14 @@ pub fn restore(
     };
     done.notes.append(&mut inventory.notes);
     notice(&format!("restoring {} collections", inventory.collections.len()));
-    let restore = Restore { server: &server, files, options, stop: Cancel::new(), done: Mutex::new(done) };
-    restore.run(&inventory).map_err(|error| options.incomplete(error, &target.database, true))?;
+    let restore = Restore { server: &server, files, stop: Cancel::new(), done: Mutex::new(done) };
+    restore.run(&inventory).map_err(|error| Options::incomplete(error, &target.database, true))?;
     Ok(restore.done.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
 struct Restore<'a> {
     server: &'a Server<'a>,
     files: &'a dyn Files,
-    options: &'a Options,
     /// Set by the first collection that fails.
     stop: Cancel,
     done: Mutex<Restored>,
@@ -154,9 +153,10 @@ impl Restore<'_> {
             let (collection, raw) = (place.collection.clone(), place.raw);
             let loaded = load(self.server, place, self.files, path, &self.stop)?;
             if let Some(promised) = entry.documents.filter(|promised| *promised != loaded.documents) {
-                return Err(self
-                    .options
-                    .wrong(&format!("its file has {} documents instead of {promised}", loaded.documents)));
+                return Err(Options::wrong(&format!(
+                    "its file has {} documents instead of {promised}",
+                    loaded.documents
+                )));
             }
             let counted = self.server.count(&collection, raw)?;
             self.judge(entry, loaded.documents, counted)?;
@@ -183,7 +183,7 @@ impl Restore<'_> {
             return Ok(());
         }
         let what = format!("{inserted} documents were inserted and the server counts {counted}");
-        Err(self.options.wrong(&what))
+        Err(Options::wrong(&what))
     }
 
     /// Where the documents of a collection go.
@@ -216,7 +216,7 @@ impl Restore<'_> {
         let surplus = found.iter().filter(|name| !wanted.contains(&name.as_str()));
         let missing = missing.map(|name| format!("{name} is missing"));
         let surplus = surplus.map(|name| format!("{name} does not belong there"));
-        Err(self.options.wrong(&missing.chain(surplus).take(5).collect::<Vec<_>>().join(", ")))
+        Err(Options::wrong(&missing.chain(surplus).take(5).collect::<Vec<_>>().join(", ")))
     }
 
     fn done(&self) -> std::sync::MutexGuard<'_, Restored> {

@@ -67,7 +67,7 @@ pub fn restore(
             done.bytes = bytes;
             verify::verify(session, manifest, &expected, options, &mut done)
         })
-        .map_err(|error| options.incomplete(error, &done.database, done.created))?;
+        .map_err(|error| Options::incomplete(error, &done.database, done.created))?;
     Ok(done)
 }
 

@@ -37,7 +37,7 @@ pub(super) fn verify(
     let listable = |object: &&(String, String)| object.0 != "masking policy";
     let missing: Vec<_> = expected.difference(&found.objects).filter(listable).collect();
     if !missing.is_empty() {
-        return Err(options.wrong(&format!("it lacks {}", listed(missing))));
+        return Err(Options::wrong(&format!("it lacks {}", listed(missing))));
     }
     let session = session.limit(COUNT_WITHIN);
     let table = options.table.as_deref();
@@ -67,5 +67,5 @@ pub(super) fn verify(
     let more = different.len().saturating_sub(5);
     different.truncate(5);
     let rest = if more > 0 { format!("; and {more} more") } else { String::new() };
-    Err(options.wrong(&format!("{}{rest}", different.join("; "))))
+    Err(Options::wrong(&format!("{}{rest}", different.join("; "))))
 }

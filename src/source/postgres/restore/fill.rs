@@ -64,10 +64,10 @@ impl Restore<'_> {
             return Ok(Filled { bytes: self.dump_bytes(), ..Filled::default() });
         }
         let bytes = match copied {
-            Err(error) if input.has_stopped() => return Err(self.options.advise(error, GOES_ON)),
+            Err(error) if input.has_stopped() => return Err(error.hint(GOES_ON)),
             copied => copied?,
         };
-        input.finish().map_err(|error| self.options.advise(error, GOES_ON))?;
+        input.finish().map_err(|error| error.hint(GOES_ON))?;
         Ok(Filled { bytes, ..Filled::default() })
     }
 

@@ -87,7 +87,7 @@ pub fn restore(
     done.created = restore.create_database(&mut session, &server, &mut done.notes)?;
     match restore.content(files, &selection, &mut session, &server, &mut done) {
         Ok(()) => Ok(done),
-        Err(error) => Err(options.incomplete(error, &target.database, done.created)),
+        Err(error) => Err(Options::incomplete(error, &target.database, done.created)),
     }
 }
 

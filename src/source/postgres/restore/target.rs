@@ -9,6 +9,7 @@ use crate::{
         postgres::{
             Database,
             connect::ConnectParams,
+            content,
             hints::READ_ONLY,
             psql::{Psql, quote_ident, quote_literal},
         },
@@ -63,32 +64,6 @@ struct Existing {
     tablespace: String,
 }
 
-/// Things in a database that a restore would mix with. Extensions that a new database has from its template, or that an
-/// administrator made in it, do not count, nor does what belongs to one: itself, or as a part of something (`i`) such as
-/// the row type of a table. Sequences of columns, indexes and the like stand for nothing of their own.
-const CONTENT: &str = "SELECT what FROM ( \
-      SELECT CASE c.relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' WHEN 'S' THEN 'sequence' \
-                WHEN 'f' THEN 'foreign table' ELSE 'table' END \
-             || ' ' || quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS what, c.oid, 'pg_class'::regclass AS class \
-        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-        WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' \
-      UNION ALL SELECT 'function ' || p.oid::regprocedure, p.oid, 'pg_proc'::regclass \
-        FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace \
-        WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' \
-      UNION ALL SELECT 'type ' || t.oid::regtype, t.oid, 'pg_type'::regclass \
-        FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace \
-        WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' \
-      UNION ALL SELECT 'schema ' || quote_ident(s.nspname), s.oid, 'pg_namespace'::regclass FROM pg_namespace s \
-        WHERE s.nspname !~ '^pg_' AND s.nspname NOT IN ('information_schema', 'public') \
-          AND NOT EXISTS (SELECT FROM pg_extension e WHERE e.extnamespace = s.oid) \
-      UNION ALL SELECT 'large object ' || oid, oid, 'pg_largeobject'::regclass FROM pg_largeobject_metadata \
-    ) found \
-    WHERE NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = found.class AND d.objid = found.oid \
-        AND (d.refclassid <> d.classid OR d.refobjid <> d.objid) \
-        AND (d.deptype IN ('e', 'i') \
-             OR (d.deptype = 'a' AND d.classid = 'pg_class'::regclass AND d.refclassid = d.classid AND d.refobjsubid <> 0))) \
-    ORDER BY what LIMIT 5";
-
 impl Restore<'_> {
     fn existing(&self, session: &mut Psql) -> Result<Option<Existing>> {
         let mut rows = session.query(&format!(
@@ -107,9 +82,7 @@ impl Restore<'_> {
     /// Refuses, before anything is changed, a database that holds something. Tells which extensions it has.
     pub(super) fn check_target_first(&self, session: &mut Psql) -> Result<Present> {
         #[derive(Deserialize)]
-        struct Content {
-            what: String,
-        }
+        struct Table {}
         let database = &self.target.database;
         let Some(existing) = self.existing(session)? else { return Ok(Present::default()) };
         let wanted = &self.original()?.encoding;
@@ -123,8 +96,8 @@ impl Restore<'_> {
         let mut inside = self.in_target()?;
         if let Some(table) = &self.options.table {
             let (schema, name) = table.split_once('.').unwrap_or(("public", table));
-            let there: Vec<Content> = inside.query(&format!(
-                "SELECT c.relname AS what FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n \
+            let there: Vec<Table> = inside.query(&format!(
+                "SELECT c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n \
                  ON n.oid = c.relnamespace WHERE n.nspname = {} AND c.relname = {}",
                 quote_literal(schema),
                 quote_literal(name)
@@ -137,11 +110,10 @@ impl Restore<'_> {
             ))
             .hint("restore into a new database and copy from there what is needed"));
         }
-        let found: Vec<Content> = inside.query(CONTENT)?;
-        if found.is_empty() {
+        let list = content::found(&mut inside)?;
+        if list.is_empty() {
             return Present::ask(&mut inside);
         }
-        let list: Vec<_> = found.into_iter().map(|content| content.what).collect();
         Err(Error::failed(format!("the database {database} is not empty, it has: {}", list.join(", ")))
             .hint("restore into a database that does not exist yet, under another name; then rename"))
     }

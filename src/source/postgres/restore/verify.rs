@@ -13,7 +13,7 @@ use crate::{
             archive::{TocEntry, copy_target},
             psql::{Psql, quote_ident},
         },
-        restore::Missing,
+        restore::{Missing, Options},
     },
 };
 
@@ -94,7 +94,7 @@ impl Restore<'_> {
         let shown = wrong.iter().take(5).map(sentence).collect::<Vec<_>>().join("; ");
         let more = wrong.len().saturating_sub(5);
         let rest = if more > 0 { format!("; and {more} more") } else { String::new() };
-        Err(self.options.wrong(&format!("{shown}{rest}")))
+        Err(Options::wrong(&format!("{shown}{rest}")))
     }
 
     fn verify_tables(

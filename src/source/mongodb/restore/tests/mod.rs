@@ -75,7 +75,7 @@ fn a_single_document_that_is_not_restored_is_a_failure() {
     let Some(world) = World::start() else { return };
     let documents: Vec<_> = [1, 2, 3, 2].iter().map(|id| rawdoc! { "_id": *id, "x": "y" }).collect();
     let (_folder, files) = dump_of(&Metadata::named("orders".to_owned()), &documents);
-    let options = Options { advice: true, ..Options::default() };
+    let options = Options::default();
     let error = world.restore(&files, "twice", &options).unwrap_err().to_string();
     assert!(error.contains("collection orders: the server refused 1 of 4 documents"), "{error}");
     assert!(
