@@ -38,6 +38,10 @@ pub struct Manifest {
     /// What the source has and the snapshot lacks, in sentences; they stand among the notes too.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<String>,
+    /// Objects that the source has and the snapshot lacks because they could not be read. With any of them the snapshot is
+    /// *partial*: whole except for these.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub omitted: Vec<Omitted>,
     /// Dump tools and their versions.
     pub tools: Vec<Tool>,
     /// Version of the server.
@@ -64,6 +68,21 @@ pub struct Manifest {
     /// What only folders have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub directory: Option<super::directory::Detail>,
+}
+
+/// An object that the source has and the snapshot lacks because it could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Omitted {
+    /// `table`, `view`, `blob`, `file`, …
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Its name within the item; of a file or blob its path.
+    pub name: String,
+    /// Why it could not be read, in one sentence without a full stop.
+    pub reason: String,
+    /// The file of the snapshot that holds its definition, if that could be had.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub definition: Option<String>,
 }
 
 /// How consistent the data of a snapshot is.
@@ -140,6 +159,7 @@ impl Manifest {
             consistency: Consistency::None,
             notes: Vec::new(),
             left_out: Vec::new(),
+            omitted: Vec::new(),
             tools: Vec::new(),
             server_version: String::new(),
             files: Vec::new(),
