@@ -35,6 +35,7 @@ macro_rules! on_both {
 
 mod consistency;
 mod discovery;
+mod exact;
 mod failures;
 mod globals;
 mod privileges;

@@ -6,9 +6,10 @@ use super::{
     Counter, DUMP, Database, Detail, Mysql, SchemaObject,
     clients::Flavour,
     discover::Server,
+    exact::{self, Exact},
     hints,
     inventory::{Inventory, Objects, listed},
-    script::{ScriptReader, ScriptSummary},
+    script::{Head, ScriptReader, ScriptSummary, Substitute},
     session::{Session, quote_literal},
 };
 use crate::{
@@ -50,21 +51,34 @@ pub(super) fn dump(
     let mut manifest = Manifest::begin(&source.name, database, "mysql");
     let described = describe_database(&session, server, database)?;
     let before = Inventory::ask(&session, database)?;
+    let item = source.item_name(database);
+    let exact = Exact::begin(
+        exact::Plan::ask(&session, server, database)?,
+        &connection,
+        database,
+        &item,
+        source.idle_timeout,
+        cancel,
+    )?;
 
-    let mut command = connection
-        .dump()
-        .args(OPTIONS)
-        .item(source.item_name(database))
-        .idle_timeout(source.idle_timeout)
-        .cancel(cancel);
+    let mut command =
+        connection.dump().args(OPTIONS).item(item).idle_timeout(source.idle_timeout).cancel(cancel);
     if server.flavour == Flavour::Mysql {
         command = command.args(MYSQL_OPTIONS);
     }
-    let mut tap = ScriptTap::new(command.arg("--").arg(database).spawn_output()?);
-    let stored = sink.store(DUMP, &mut tap).map_err(hints::explain)?;
-    let ScriptTap { stream, script } = tap;
-    let summary = script.finish();
-    let warnings = stream.messages();
+    let output = command.arg("--").arg(database).spawn_output()?;
+    let output = Head::new(output, server.flavour == Flavour::Mariadb);
+    let (stored, summary, warnings) = if exact.is_needed() {
+        let mut tap = ScriptTap::new(Substitute::new(output, exact));
+        let stored = sink.store(DUMP, &mut tap).map_err(hints::explain)?;
+        let (output, exact) = tap.stream.into_parts();
+        manifest.notes.extend(exact.note());
+        (stored, tap.script.finish(), output.into_inner().messages())
+    } else {
+        let mut tap = ScriptTap::new(output);
+        let stored = sink.store(DUMP, &mut tap).map_err(hints::explain)?;
+        (stored, tap.script.finish(), tap.stream.into_inner().messages())
+    };
     if !summary.complete {
         return Err(Error::failed(format!("{} ended well but its dump has no end", client.dump_name()))
             .because_text(warnings)

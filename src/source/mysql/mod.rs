@@ -5,6 +5,7 @@ pub mod connect;
 mod detail;
 mod discover;
 mod dump;
+mod exact;
 mod globals;
 mod hints;
 mod inventory;

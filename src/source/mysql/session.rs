@@ -109,6 +109,22 @@ fn unescape(value: &str) -> String {
     text
 }
 
+/// The bytes of a value as the client writes it in batch mode.
+pub(super) fn unescape_bytes(value: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(value.len());
+    let mut rest = value.iter();
+    while let Some(&b) = rest.next() {
+        bytes.push(match (b, if b == b'\\' { rest.next() } else { None }) {
+            (b'\\', Some(b'n')) => b'\n',
+            (b'\\', Some(b't')) => b'\t',
+            (b'\\', Some(b'0')) => 0,
+            (b'\\', Some(&other)) => other,
+            (b, _) => b,
+        });
+    }
+    bytes
+}
+
 /// A string as an SQL expression, whatever the `sql_mode`.
 pub fn quote_literal(text: &str) -> String {
     if text.bytes().all(|byte| byte != b'\\' && byte != b'\'') {

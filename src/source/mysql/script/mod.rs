@@ -1,19 +1,23 @@
 //! Reads the SQL scripts that `mysqldump` and `mariadb-dump` write: what is in them, and digests to compare it by; and
 //! filters that take one table out of them or adapt them to where they are loaded.
 
+mod head;
 mod lexer;
 mod objects;
 mod reader;
 mod rewrite;
 mod rows;
 mod select;
+mod substitute;
 #[cfg(test)]
 mod tests;
 mod tokens;
 
+pub use head::Head;
 pub use reader::{ObjectSummary, ScriptReader, ScriptSummary, TableSummary};
 pub use rewrite::Rewrite;
 pub use select::Select;
+pub use substitute::{Substitute, Value, Values};
 
 /// The database whose dump it is, if this is the comment that says so.
 fn database_of(comment: &[u8]) -> Option<String> {

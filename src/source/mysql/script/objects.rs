@@ -106,6 +106,25 @@ pub(super) fn insert_table(head: &[u8]) -> Option<String> {
     cursor.qualified_name()
 }
 
+/// The columns that an `INSERT`'s head names, if it names any.
+pub(super) fn insert_columns(head: &[u8]) -> Option<Vec<String>> {
+    let mut cursor = Cursor::new(head, true);
+    while !cursor.skip("INTO") {
+        cursor.word()?;
+    }
+    cursor.qualified_name()?;
+    let mut columns = Vec::new();
+    if !cursor.skip_mark(b'(') {
+        return None;
+    }
+    loop {
+        columns.push(cursor.name()?);
+        if !cursor.skip_mark(b',') {
+            return Some(columns);
+        }
+    }
+}
+
 /// Whether a statement sets how backslashes are read from now on.
 pub(super) fn sets_backslash(text: &[u8]) -> Option<bool> {
     if text.len() > 4096 || !text.windows(8).any(|part| part.eq_ignore_ascii_case(b"sql_mode")) {

@@ -1,0 +1,447 @@
+//! Finds the rows of a dump among those that were read beside it.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    hash::{BuildHasher, RandomState},
+    time::Duration,
+};
+
+use super::{
+    plan::{Kind, Plan, Reading, Table},
+    reader::Reader,
+};
+use crate::{
+    error::Result,
+    source::mysql::{
+        connect::Connection,
+        script::{Value, Values},
+        session::quote_ident,
+    },
+    stream::cancel::Cancel,
+};
+
+/// So many rows are read ahead of the last one that was found.
+const AHEAD: u64 = 256;
+/// So many rows that were not found are kept; they may come later, or be of another moment.
+const KEPT: u64 = 50_000;
+/// So many columns are named in a note.
+const NAMED: usize = 10;
+
+/// What stands in a dump in the place of what the tool wrote.
+pub(in crate::source::mysql) struct Exact {
+    plan: Plan,
+    database: String,
+    connection: Connection,
+    item: String,
+    limit: Duration,
+    cancel: Cancel,
+    /// Begun before the tool's transaction, and begun after it.
+    before: Option<Feed>,
+    after: Option<Feed>,
+    /// The table whose rows come, and what its `INSERT` names.
+    current: Option<(String, Option<Vec<String>>)>,
+    reading: Option<Reading>,
+    hasher: RandomState,
+    /// Tables and in how many rows a value may be of another moment, or as the tool wrote it.
+    uncertain: BTreeMap<String, u64>,
+}
+
+impl Exact {
+    /// Begins to read, if there is something to be read. The tool is to be started after that.
+    pub(in crate::source::mysql) fn begin(
+        plan: Plan,
+        connection: &Connection,
+        database: &str,
+        item: &str,
+        limit: Duration,
+        cancel: &Cancel,
+    ) -> Result<Self> {
+        let mut exact = Self {
+            plan,
+            database: database.to_owned(),
+            connection: connection.clone(),
+            item: item.to_owned(),
+            limit,
+            cancel: cancel.clone(),
+            before: None,
+            after: None,
+            current: None,
+            reading: None,
+            hasher: RandomState::new(),
+            uncertain: BTreeMap::new(),
+        };
+        if exact.plan.reads() {
+            exact.before = Some(exact.open()?);
+        }
+        Ok(exact)
+    }
+
+    /// Is there anything to be looked at?
+    pub(in crate::source::mysql) fn is_needed(&self) -> bool {
+        !self.plan.tables.is_empty()
+    }
+
+    /// What the dump tool has to be told besides.
+    pub(in crate::source::mysql) fn options(&self) -> &'static [&'static str] {
+        if self.plan.by_primary { &["--order-by-primary"] } else { &[] }
+    }
+
+    fn open(&self) -> Result<Feed> {
+        Ok(Feed::new(Reader::open(&self.connection, &self.item, self.limit, &self.cancel)?))
+    }
+
+    /// What an operator should know: of which columns a value may not be exact.
+    pub(in crate::source::mysql) fn note(&self) -> Option<String> {
+        if self.uncertain.is_empty() {
+            return None;
+        }
+        let rows: u64 = self.uncertain.values().sum();
+        let columns = |name: &String| -> Vec<String> {
+            let table = self.plan.tables.iter().filter(|table| table.name == *name);
+            let inexact = table.flat_map(|table| &table.columns).filter(|column| column.kind.is_inexact());
+            inexact.map(|column| format!("{name}.{}", column.name)).collect()
+        };
+        let mut named: Vec<String> = self.uncertain.keys().flat_map(columns).collect();
+        let more = named.len().saturating_sub(NAMED);
+        named.truncate(NAMED);
+        let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
+        Some(format!(
+            "in {rows} rows values are stored as the dump tool writes them, which is not exactly as they are, because the rows \
+             could not be found a second time, or changed at that moment: {}{rest}",
+            named.join(", ")
+        ))
+    }
+
+    fn end_table(&mut self) -> Result<()> {
+        let Some(reading) = self.reading.take() else { return Ok(()) };
+        let (Some(before), Some(after)) = (&mut self.before, &mut self.after) else { return Ok(()) };
+        before.read_to_end(&reading, &self.hasher)?;
+        after.read_to_end(&reading, &self.hasher)?;
+        // What both have was there in between as well.
+        let lost = before.lost + before.in_both(after);
+        if lost > 0 {
+            *self.uncertain.entry(reading.table).or_default() += lost;
+        }
+        Ok(())
+    }
+
+    fn begin_table(&mut self, table: &Table, columns: Option<&[String]>) -> Result<Option<Reading>> {
+        let place = |name: &String| table.columns.iter().position(|column| column.name == *name);
+        let present: Option<Vec<usize>> = match columns {
+            Some(names) => names.iter().map(place).collect(),
+            None => Some((0..table.columns.len()).filter(|&at| table.columns[at].visible).collect()),
+        };
+        // Columns that are not known were made since: the dump tool will say that the table was altered, or fail.
+        let Some(present) = present else { return Ok(None) };
+        let reading = table.reading(&present);
+        if !reading.inexact.is_empty() {
+            let query = reading.query(&self.database, self.plan.by_primary);
+            for feed in [&mut self.before, &mut self.after].into_iter().flatten() {
+                feed.ask(&query)?;
+            }
+        }
+        Ok(Some(reading))
+    }
+}
+
+impl Values for Exact {
+    fn begun(&mut self) -> Result<()> {
+        if self.plan.reads() {
+            self.after = Some(self.open()?);
+        }
+        Ok(())
+    }
+
+    fn table(&mut self, name: &str, columns: Option<Vec<String>>) -> Result<bool> {
+        let same = |(current, named): &(String, Option<Vec<String>>)| current == name && *named == columns;
+        if !self.current.as_ref().is_some_and(same) {
+            self.end_table()?;
+            let table = self.plan.tables.iter().find(|table| table.name == name).cloned();
+            self.reading = match table {
+                Some(table) => self.begin_table(&table, columns.as_deref())?,
+                None => None,
+            };
+            self.current = Some((name.to_owned(), columns));
+        }
+        Ok(self.reading.is_some())
+    }
+
+    fn row(&mut self, values: &[&[u8]], instead: &mut Vec<(usize, Vec<u8>)>) -> Result<()> {
+        let Some(reading) = &self.reading else { return Ok(()) };
+        if !reading.inexact.is_empty() {
+            let (Some(before), Some(after)) = (&mut self.before, &mut self.after) else { return Ok(()) };
+            let Some((identity, key)) = of_dump(reading, values, &self.hasher) else { return Ok(()) };
+            before.read_ahead(reading, &self.hasher)?;
+            after.read_ahead(reading, &self.hasher)?;
+            let known = (before.holds(identity), after.holds(identity));
+            match (before.take(&key), after.take(&key)) {
+                (Some(one), Some(other)) => {
+                    if one != other {
+                        *self.uncertain.entry(reading.table.clone()).or_default() += 1;
+                    }
+                    put(reading, values, &other, instead);
+                }
+                (Some(found), None) | (None, Some(found)) => put(reading, values, &found, instead),
+                // It was another before, and another after.
+                (None, None) if known == (true, true) => {
+                    *self.uncertain.entry(reading.table.clone()).or_default() += 1;
+                }
+                (None, None) => {}
+            }
+        }
+        if self.plan.signed_zero {
+            let floats = reading.inexact.iter().filter(|(_, column)| column.kind == Kind::Float);
+            for at in floats.map(|(at, _)| *at).chain(reading.doubles.iter().copied()) {
+                let value = values.get(at).copied().unwrap_or_default();
+                let zero = value.starts_with(b"-0") && value[1..].iter().all(|b| matches!(b, b'0' | b'.'));
+                if zero {
+                    instead.retain(|(other, _)| *other != at);
+                    instead.push((at, [value, b"e0"].concat()));
+                }
+            }
+        }
+        instead.sort_by_key(|(at, _)| *at);
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<()> {
+        self.end_table()?;
+        (self.before, self.after) = (None, None);
+        Ok(())
+    }
+}
+
+/// The values of a row that a tool may have written otherwise.
+type Found = Vec<Option<Vec<u8>>>;
+
+/// Puts the values of a row into it where that is needed.
+fn put(reading: &Reading, values: &[&[u8]], found: &Found, instead: &mut Vec<(usize, Vec<u8>)>) {
+    for ((at, column), found) in reading.inexact.iter().zip(found) {
+        let Some(found) = found else { continue };
+        let Some(written) = values.get(*at) else { continue };
+        let text = match &column.kind {
+            Kind::Charset(charset) => Some([b"_", charset.as_bytes(), b" 0x", found].concat()),
+            _ => float(written, found),
+        };
+        instead.extend(text.map(|text| (*at, text)));
+    }
+}
+
+/// How a `FLOAT` is to be written, if it is not as it was.
+fn float(written: &[u8], exact: &[u8]) -> Option<Vec<u8>> {
+    let number = |text: &[u8]| std::str::from_utf8(text).ok()?.parse::<f64>().ok();
+    let exact = number(exact)? as f32;
+    let same = |text: &[u8]| number(text).is_some_and(|read| (read as f32).to_bits() == exact.to_bits());
+    if same(written) || exact == 0.0 {
+        return None;
+    }
+    let plain = (1e-5..1e15).contains(&exact.abs());
+    let short = if plain { format!("{exact}") } else { format!("{exact:e}") };
+    // A server reads a number as DOUBLE first.
+    let text = if same(short.as_bytes()) { short } else { format!("{:e}", f64::from(exact)) };
+    Some(text.into_bytes())
+}
+
+/// A row's identity, and its identity together with what stands in its inexact columns.
+type Keys = (u64, Vec<u8>);
+
+/// A value's part of a key.
+fn part(kind: &Kind, value: Option<&[u8]>, key: &mut Vec<u8>) {
+    let Some(value) = value else {
+        key.push(0);
+        return;
+    };
+    key.push(1);
+    let number = || std::str::from_utf8(value).ok()?.parse::<f64>().ok();
+    match kind {
+        // Numbers are not written everywhere in the same way.
+        Kind::Float | Kind::Double if let Some(number) = number() => {
+            key.extend_from_slice(&number.to_bits().to_be_bytes());
+        }
+        Kind::Bits => {
+            let zeros = value.iter().take_while(|b| **b == b'0').count();
+            key.extend_from_slice(&value[zeros..]);
+        }
+        _ => {
+            key.extend_from_slice(&(value.len() as u64).to_be_bytes());
+            key.extend_from_slice(value);
+        }
+    }
+}
+
+/// The keys of a row of the dump.
+fn of_dump(reading: &Reading, values: &[&[u8]], hasher: &RandomState) -> Option<Keys> {
+    let mut key = Vec::new();
+    let add = |at: usize, kind: &Kind, key: &mut Vec<u8>| {
+        let literal = values.get(at)?;
+        match Value::of(literal) {
+            Value::Null => part(kind, None, key),
+            Value::Hex(digits) => part(kind, Some(digits), key),
+            Value::Text(text) if matches!(kind, Kind::Bytes | Kind::Bits) => {
+                let digits: String = text.iter().map(|b| format!("{b:02X}")).collect();
+                part(kind, Some(digits.as_bytes()), key);
+            }
+            Value::Text(text) => part(kind, Some(&text), key),
+        }
+        Some(())
+    };
+    for (at, column) in &reading.key {
+        add(*at, &column.kind, &mut key)?;
+    }
+    let identity = hasher.hash_one(&key);
+    for (at, column) in &reading.inexact {
+        add(*at, &column.kind, &mut key)?;
+    }
+    Some((identity, key))
+}
+
+/// The keys of a row that was read, and its values.
+fn of_line(reading: &Reading, line: &[Vec<u8>], hasher: &RandomState) -> Option<(Keys, Found)> {
+    let text = |value: &'_ Vec<u8>| value.strip_prefix(b"=").map(<[u8]>::to_vec);
+    let mut values = line.iter();
+    let mut key = Vec::new();
+    for (_, column) in &reading.key {
+        part(&column.kind, text(values.next()?).as_deref(), &mut key);
+    }
+    let identity = hasher.hash_one(&key);
+    let mut found = Vec::new();
+    for (_, column) in &reading.inexact {
+        let written = text(values.next()?);
+        part(&column.kind, written.as_deref(), &mut key);
+        let (value, needed) = (values.next()?, values.next()?);
+        found.push((written.is_some() && needed == b"1").then(|| value.clone()));
+    }
+    Some(((identity, key), found))
+}
+
+struct Entry {
+    number: u64,
+    identity: u64,
+    found: Found,
+}
+
+/// The rows of one session, as far as they are needed.
+struct Feed {
+    reader: Reader,
+    /// Rows that were read and not found yet.
+    rows: HashMap<Vec<u8>, VecDeque<Entry>>,
+    order: VecDeque<(u64, Vec<u8>)>,
+    /// How many of them have an identity.
+    identities: HashMap<u64, u32>,
+    read: u64,
+    last_found: u64,
+    ended: bool,
+    /// Rows that had to be forgotten although they might have been found.
+    lost: u64,
+}
+
+impl Feed {
+    fn new(reader: Reader) -> Self {
+        Self {
+            reader,
+            rows: HashMap::new(),
+            order: VecDeque::new(),
+            identities: HashMap::new(),
+            read: 0,
+            last_found: 0,
+            ended: true,
+            lost: 0,
+        }
+    }
+
+    fn ask(&mut self, query: &str) -> Result<()> {
+        self.rows.clear();
+        self.order.clear();
+        self.identities.clear();
+        (self.read, self.last_found, self.ended, self.lost) = (0, 0, false, 0);
+        self.reader.ask(query)
+    }
+
+    /// Reads until enough rows are ahead of the last one that was found: the rows come in the order of the dump.
+    fn read_ahead(&mut self, reading: &Reading, hasher: &RandomState) -> Result<()> {
+        while !self.ended && self.read < self.last_found + AHEAD {
+            self.read_one(reading, hasher)?;
+        }
+        Ok(())
+    }
+
+    fn read_to_end(&mut self, reading: &Reading, hasher: &RandomState) -> Result<()> {
+        while !self.ended {
+            self.read_one(reading, hasher)?;
+            self.forget();
+        }
+        Ok(())
+    }
+
+    fn read_one(&mut self, reading: &Reading, hasher: &RandomState) -> Result<()> {
+        let Some(line) = self.reader.line()? else {
+            self.ended = true;
+            return Ok(());
+        };
+        let Some(((identity, key), found)) = of_line(reading, &line, hasher) else {
+            return Err(crate::error::Error::failed(format!(
+                "the server gave an unexpected answer about the table {}",
+                quote_ident(&reading.table)
+            )));
+        };
+        self.read += 1;
+        *self.identities.entry(identity).or_default() += 1;
+        self.order.push_back((self.read, key.clone()));
+        self.rows.entry(key).or_default().push_back(Entry { number: self.read, identity, found });
+        Ok(())
+    }
+
+    fn holds(&self, identity: u64) -> bool {
+        self.identities.contains_key(&identity)
+    }
+
+    fn take(&mut self, key: &[u8]) -> Option<Found> {
+        let entry = self.pop(key)?;
+        self.last_found = self.last_found.max(entry.number);
+        self.forget();
+        Some(entry.found)
+    }
+
+    fn pop(&mut self, key: &[u8]) -> Option<Entry> {
+        let entries = self.rows.get_mut(key)?;
+        let entry = entries.pop_front()?;
+        if entries.is_empty() {
+            self.rows.remove(key);
+        }
+        if let Some(count) = self.identities.get_mut(&entry.identity) {
+            *count -= 1;
+            if *count == 0 {
+                self.identities.remove(&entry.identity);
+            }
+        }
+        Some(entry)
+    }
+
+    /// Forgets what was read long ago and never found.
+    fn forget(&mut self) {
+        while let Some((number, key)) = self.order.front() {
+            let there =
+                self.rows.get(key).and_then(VecDeque::front).is_some_and(|entry| entry.number == *number);
+            if there && self.read - number <= KEPT {
+                return;
+            }
+            if there {
+                let key = key.clone();
+                self.lost += 1;
+                self.pop(&key);
+            }
+            self.order.pop_front();
+        }
+    }
+
+    /// How many rows both have that were not found.
+    fn in_both(&self, other: &Self) -> u64 {
+        let count = |(key, entries): (&Vec<u8>, &VecDeque<Entry>)| -> u64 {
+            let others = other.rows.get(key).map_or(0, VecDeque::len);
+            // A row whose value is as the tool writes it loses nothing.
+            let needed = entries.iter().filter(|entry| entry.found.iter().any(Option::is_some)).count();
+            needed.min(others) as u64
+        };
+        self.rows.iter().map(count).sum()
+    }
+}

@@ -1,0 +1,394 @@
+//! Puts other values in the place of some that stand in the rows of a dump, while it streams by.
+
+use std::{
+    borrow::Cow,
+    io::{self, Read},
+    ops::Range,
+};
+
+use memchr::memchr2;
+
+use super::{
+    lexer::{Gap, Handler, Lexer, Statement},
+    objects::{Action, action, insert_columns, insert_table},
+};
+use crate::{error::Result, stream::digest::RowDigest};
+
+/// Bytes read at a time.
+const CHUNK: usize = 256 * 1024;
+
+/// Knows which values stand otherwise in a dump than they should.
+pub trait Values {
+    /// The first definition has come: the tool has begun its transaction.
+    fn begun(&mut self) -> Result<()>;
+
+    /// The rows of a table come; `columns` are those that its `INSERT` names, if it names any. Says whether its rows are to
+    /// be looked at. Asked for each `INSERT`.
+    fn table(&mut self, name: &str, columns: Option<Vec<String>>) -> Result<bool>;
+
+    /// Looks at a row, its values as they stand. What is to stand in the place of some of them is added to `instead`, in
+    /// their order.
+    fn row(&mut self, values: &[&[u8]], instead: &mut Vec<(usize, Vec<u8>)>) -> Result<()>;
+
+    /// The dump has ended.
+    fn end(&mut self) -> Result<()>;
+}
+
+/// A dump with other values in the place of some.
+pub struct Substitute<R, V> {
+    inner: R,
+    lexer: Lexer,
+    work: Work<V>,
+    chunk: Vec<u8>,
+    at: usize,
+    ended: bool,
+}
+
+impl<R: Read, V: Values> Substitute<R, V> {
+    /// Reads `inner` and asks `values`.
+    pub fn new(inner: R, values: V) -> Self {
+        let work = Work {
+            values,
+            rows: RowCutter::default(),
+            looked_at: false,
+            out: Vec::new(),
+            failed: None,
+            begun: false,
+        };
+        Self { inner, lexer: Lexer::new(), work, chunk: vec![0; CHUNK], at: 0, ended: false }
+    }
+
+    /// Gives both back.
+    pub fn into_parts(self) -> (R, V) {
+        (self.inner, self.work.values)
+    }
+}
+
+impl<R: Read, V: Values> Read for Substitute<R, V> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.at == self.work.out.len() {
+            if self.ended {
+                return Ok(0);
+            }
+            self.at = 0;
+            self.work.out.clear();
+            let n = self.inner.read(&mut self.chunk)?;
+            if n == 0 {
+                self.ended = true;
+                self.lexer.finish(&mut self.work);
+                let ended = self.work.values.end();
+                self.work.noted(ended);
+            } else {
+                self.lexer.feed(&self.chunk[..n], &mut self.work);
+            }
+            if let Some(error) = self.work.failed.take() {
+                self.ended = true;
+                self.work.out.clear();
+                return Err(io::Error::other(error));
+            }
+        }
+        let rest = &self.work.out[self.at..];
+        let n = rest.len().min(buffer.len());
+        buffer[..n].copy_from_slice(&rest[..n]);
+        self.at += n;
+        Ok(n)
+    }
+}
+
+struct Work<V> {
+    values: V,
+    rows: RowCutter,
+    looked_at: bool,
+    begun: bool,
+    out: Vec<u8>,
+    /// The first error; after it nothing is looked at any more.
+    failed: Option<crate::error::Error>,
+}
+
+impl<V: Values> Work<V> {
+    fn noted<T: Default>(&mut self, done: Result<T>) -> T {
+        done.unwrap_or_else(|error| {
+            self.failed.get_or_insert(error);
+            T::default()
+        })
+    }
+}
+
+impl<V: Values> Handler for Work<V> {
+    fn gap(&mut self, _gap: Gap, text: &[u8]) {
+        self.out.extend_from_slice(text);
+    }
+
+    fn statement(&mut self, statement: Statement<'_>) {
+        if !self.begun
+            && matches!(action(statement.text, statement.backslash), Action::Create(_) | Action::Table(_))
+        {
+            self.begun = true;
+            let begun = self.values.begun();
+            self.noted(begun);
+        }
+        self.out.extend_from_slice(statement.text);
+        self.out.extend_from_slice(statement.delimiter);
+    }
+
+    fn long(&mut self, piece: &[u8], _first: bool) {
+        self.out.extend_from_slice(piece);
+    }
+
+    fn insert(&mut self, head: &[u8]) {
+        self.out.extend_from_slice(head);
+        self.looked_at = false;
+        if let Some(name) = insert_table(head).filter(|_| self.failed.is_none()) {
+            let wanted = self.values.table(&name, insert_columns(head));
+            self.looked_at = self.noted(wanted);
+        }
+        self.rows = RowCutter::default();
+    }
+
+    fn rows(&mut self) -> Option<&mut RowDigest> {
+        None
+    }
+
+    fn data(&mut self, piece: &[u8]) {
+        if !self.looked_at || self.failed.is_some() {
+            self.out.extend_from_slice(piece);
+            return;
+        }
+        let done = self.rows.cut(piece, &mut self.values, &mut self.out);
+        self.noted(done);
+    }
+
+    fn insert_end(&mut self, _foreign: bool) {
+        self.out.append(&mut self.rows.row);
+    }
+
+    fn cut_off(&mut self, text: &[u8]) {
+        self.out.append(&mut self.rows.row);
+        self.out.extend_from_slice(text);
+    }
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Between rows.
+    #[default]
+    Outside,
+    Row,
+    Text,
+    Escape,
+}
+
+/// Cuts rows, which come in pieces of any size, into values.
+#[derive(Debug, Default)]
+struct RowCutter {
+    state: State,
+    /// The row at hand from its parenthesis on.
+    row: Vec<u8>,
+    /// So much of it was looked at.
+    seen: usize,
+    depth: usize,
+    values: Vec<Range<usize>>,
+    /// Where the value at hand begins.
+    begin: usize,
+}
+
+impl RowCutter {
+    fn cut(&mut self, mut piece: &[u8], values: &mut impl Values, out: &mut Vec<u8>) -> Result<()> {
+        loop {
+            if self.state == State::Outside {
+                let Some(begin) = memchr::memchr(b'(', piece) else {
+                    out.extend_from_slice(piece);
+                    return Ok(());
+                };
+                out.extend_from_slice(&piece[..begin]);
+                piece = &piece[begin..];
+                self.row.clear();
+                self.values.clear();
+                (self.state, self.depth, self.begin, self.seen) = (State::Row, 0, 1, 1);
+            }
+            let before = self.row.len();
+            self.row.extend_from_slice(piece);
+            let Some(end) = self.row_end() else { return Ok(()) };
+            piece = &piece[end - before..];
+            self.row.truncate(end);
+            self.state = State::Outside;
+            put(&self.row, &self.values, values, out)?;
+            self.row.clear();
+        }
+    }
+
+    /// Looks on for the end of the row: the position behind its closing parenthesis.
+    fn row_end(&mut self) -> Option<usize> {
+        while let Some(&b) = self.row.get(self.seen) {
+            match self.state {
+                State::Text => match memchr2(b'\'', b'\\', &self.row[self.seen..]) {
+                    None => self.seen = self.row.len(),
+                    Some(length) => {
+                        self.seen += length + 1;
+                        let end = self.row[self.seen - 1];
+                        self.state = if end == b'\'' { State::Row } else { State::Escape };
+                    }
+                },
+                State::Escape => {
+                    self.state = State::Text;
+                    self.seen += 1;
+                }
+                State::Row | State::Outside => {
+                    self.seen += 1;
+                    match b {
+                        b'\'' => self.state = State::Text,
+                        b'(' => self.depth += 1,
+                        b')' if self.depth > 0 => self.depth -= 1,
+                        b',' | b')' if self.depth == 0 => {
+                            self.values.push(self.begin..self.seen - 1);
+                            self.begin = self.seen;
+                            if b == b')' {
+                                return Some(self.seen);
+                            }
+                        }
+                        _ => {}
+                    }
+                }
+            }
+        }
+        None
+    }
+}
+
+/// Writes a row with what is to stand in it.
+fn put(row: &[u8], ranges: &[Range<usize>], values: &mut impl Values, out: &mut Vec<u8>) -> Result<()> {
+    let texts: Vec<&[u8]> = ranges.iter().map(|range| row[range.clone()].trim_ascii()).collect();
+    let mut instead = Vec::new();
+    values.row(&texts, &mut instead)?;
+    let mut at = 0;
+    for (value, text) in instead {
+        let Some(range) = ranges.get(value) else { continue };
+        out.extend_from_slice(row.get(at..range.start).unwrap_or_default());
+        out.extend_from_slice(&text);
+        at = range.end;
+    }
+    out.extend_from_slice(row.get(at..).unwrap_or_default());
+    Ok(())
+}
+
+/// A value as it stands in a row.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Value<'a> {
+    /// `NULL`.
+    Null,
+    /// The bytes of a string, or a number as it stands.
+    Text(Cow<'a, [u8]>),
+    /// The digits behind `0x`.
+    Hex(&'a [u8]),
+}
+
+impl<'a> Value<'a> {
+    /// Reads a literal as dump tools write it.
+    pub fn of(literal: &'a [u8]) -> Self {
+        if literal == b"NULL" {
+            return Self::Null;
+        }
+        let string = literal.strip_prefix(b"_binary ").unwrap_or(literal);
+        if let Some(inner) = string.strip_prefix(b"'").and_then(|rest| rest.strip_suffix(b"'")) {
+            return Self::Text(unescaped(inner));
+        }
+        match literal.strip_prefix(b"0x") {
+            Some(digits) => Self::Hex(digits),
+            None => Self::Text(Cow::Borrowed(literal)),
+        }
+    }
+}
+
+/// The bytes of a string literal without its quotes.
+fn unescaped(inner: &[u8]) -> Cow<'_, [u8]> {
+    if memchr2(b'\\', b'\'', inner).is_none() {
+        return Cow::Borrowed(inner);
+    }
+    let mut bytes = Vec::with_capacity(inner.len());
+    let mut rest = inner.iter();
+    while let Some(&b) = rest.next() {
+        match b {
+            b'\\' => bytes.extend(rest.next().map(|&b| match b {
+                b'0' => 0,
+                b'n' => b'\n',
+                b'r' => b'\r',
+                b't' => b'\t',
+                b'b' => 8,
+                b'Z' => 0x1a,
+                other => other,
+            })),
+            b'\'' => {
+                // Doubled.
+                rest.next();
+                bytes.push(b'\'');
+            }
+            other => bytes.push(other),
+        }
+    }
+    Cow::Owned(bytes)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// Replaces the second value of `t` by its length.
+    struct Lengths;
+
+    impl Values for Lengths {
+        fn begun(&mut self) -> Result<()> {
+            Ok(())
+        }
+
+        fn table(&mut self, name: &str, columns: Option<Vec<String>>) -> Result<bool> {
+            assert!(columns.is_none_or(|columns| columns == ["a", "b`"]));
+            Ok(name == "t")
+        }
+
+        fn row(&mut self, values: &[&[u8]], instead: &mut Vec<(usize, Vec<u8>)>) -> Result<()> {
+            instead.push((1, values[1].len().to_string().into_bytes()));
+            Ok(())
+        }
+
+        fn end(&mut self) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn values_are_replaced_wherever_the_pieces_end() {
+        let dump = "CREATE TABLE `t` (a int);\nINSERT INTO `t` VALUES (1,'a),\\'(''b',3),\n(2,0xAB,4);\n\
+                    INSERT INTO `u` VALUES (1,'x');\nINSERT INTO `t` (`a`, `b```) VALUES (NULL,-1.5e3);\n-- Dump completed\n";
+        let wanted = "CREATE TABLE `t` (a int);\nINSERT INTO `t` VALUES (1,11,3),\n(2,4,4);\n\
+                      INSERT INTO `u` VALUES (1,'x');\nINSERT INTO `t` (`a`, `b```) VALUES (NULL,6);\n-- Dump completed\n";
+        for size in 1..dump.len() {
+            let inner = std::io::Cursor::new(dump.as_bytes().to_vec());
+            let mut text = String::new();
+            let mut substitute = Substitute::new(Limited { inner, size }, Lengths);
+            substitute.read_to_string(&mut text).unwrap();
+            assert_eq!(text, wanted, "{size}");
+        }
+    }
+
+    struct Limited {
+        inner: std::io::Cursor<Vec<u8>>,
+        size: usize,
+    }
+
+    impl Read for Limited {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let n = buffer.len().min(self.size);
+            self.inner.read(&mut buffer[..n])
+        }
+    }
+
+    #[test]
+    fn literals_are_read() {
+        assert_eq!(Value::of(b"NULL"), Value::Null);
+        assert_eq!(Value::of(b"-1.5"), Value::Text(Cow::Borrowed(b"-1.5")));
+        assert_eq!(Value::of(b"0xAB"), Value::Hex(b"AB"));
+        assert_eq!(Value::of(br"'it\'s ''a\n\\'"), Value::Text(Cow::Borrowed(b"it's 'a\n\\")));
+        assert_eq!(Value::of(b"'NULL'"), Value::Text(Cow::Borrowed(b"NULL")));
+    }
+}
