@@ -9,7 +9,7 @@ use super::{
     Content, History, Opened,
     good::succeeded,
     millis,
-    record::{OK, item_id},
+    record::{OK, PARTIAL, item_id},
     signed,
 };
 use crate::{
@@ -65,9 +65,8 @@ impl History {
             return Ok(None);
         }
         let empty = self.read(|tx| {
-            tx.query_row("SELECT NOT EXISTS (SELECT 1 FROM attempt WHERE outcome = ?1)", [OK], |row| {
-                row.get(0)
-            })
+            let query = "SELECT NOT EXISTS (SELECT 1 FROM attempt WHERE outcome IN (?1, ?2))";
+            tx.query_row(query, [OK, PARTIAL], |row| row.get(0))
         })?;
         let (snapshots, _) = repository.readable_snapshots()?;
         let mut done = None;
@@ -156,11 +155,16 @@ impl Runs {
         items.insert(snapshot.item.clone());
         let item = item_id(tx, &snapshot.source, &snapshot.item, &snapshot.kind, content.time)?;
         tx.execute("UPDATE item SET first_seen = MIN(first_seen, ?2) WHERE id = ?1", [item, content.time])?;
+        let partial = !content.omitted().is_empty();
         let report = ItemReport {
             source: snapshot.source.clone(),
             item: Some(snapshot.item.clone()),
             kind: snapshot.kind.clone(),
-            outcome: if content.unchecked.is_some() { ItemOutcome::Unchecked } else { ItemOutcome::Ok },
+            outcome: match content.unchecked {
+                Some(_) => ItemOutcome::Unchecked,
+                None if partial => ItemOutcome::Partial,
+                None => ItemOutcome::Ok,
+            },
             snapshot: Some(snapshot.id.clone()),
             bytes_read: content.bytes,
             bytes_added: 0,
@@ -168,6 +172,7 @@ impl Runs {
             error: None,
             notes: Vec::new(),
             suspicious: Vec::new(),
+            omitted: Vec::new(),
         };
         tx.execute(
             "INSERT INTO attempt (run, item, began, took, outcome, bytes, rows) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
@@ -176,7 +181,7 @@ impl Runs {
                 item,
                 content.time - started,
                 (took * 1000.0) as i64,
-                OK,
+                if partial { PARTIAL } else { OK },
                 signed(content.bytes),
                 content.rows.map(signed)
             ],

@@ -8,7 +8,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use crate::error::{Error, Result};
 
 /// What each version adds to the one before.
-const STEPS: [&str; 3] = ["
+const STEPS: [&str; 4] = ["
 CREATE TABLE meta (
     key TEXT PRIMARY KEY,
     value TEXT NOT NULL
@@ -210,6 +210,20 @@ UPDATE drill SET detail = substr(detail, 1, instr(detail, char(10) || '  → ') 
 WHERE detail LIKE '%' || char(10) || '  → %database % before the next try';
 UPDATE event SET detail = substr(detail, 1, instr(detail, char(10) || '  → ') - 1)
 WHERE detail LIKE '%' || char(10) || '  → %database % before the next try';
+", "
+-- What backups lack because it could not be read: the first backup without it of those up to now, none if the newest has it
+-- and only that its absence was accepted is remembered; the last backup without it; and when that was accepted.
+CREATE TABLE omitted (
+    item INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    since INTEGER,
+    seen INTEGER NOT NULL,
+    accepted INTEGER,
+    PRIMARY KEY (item, kind, name)
+) WITHOUT ROWID;
+CREATE INDEX omitted_since ON omitted (item, since);
 "];
 
 /// Brings a database to this version's layout.

@@ -85,6 +85,36 @@ pub struct Omitted {
     pub definition: Option<String>,
 }
 
+/// So many omitted objects are named in notes; the manifest names all.
+const NAMED: usize = 20;
+
+impl Omitted {
+    /// `view v (its table is gone)`
+    pub fn text(&self) -> String {
+        crate::output::name(&format!("{} {} ({})", self.kind, self.name, self.reason))
+    }
+
+    /// Some of them as one text, and how many more there are if not all `total` are among them.
+    pub(crate) fn listed(some: &[Self], total: u64) -> String {
+        let more = total.saturating_sub(some.len() as u64);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        format!("{}{more}", some.iter().map(Self::text).collect::<Vec<_>>().join(", "))
+    }
+
+    /// Notes that name what a snapshot lacks, a few of many.
+    pub(crate) fn notes(omitted: &[Self]) -> Vec<String> {
+        let note = |o: &Self| {
+            crate::output::name(&format!("not in the backup: {} {}: {}", o.kind, o.name, o.reason))
+        };
+        let mut notes: Vec<String> = omitted.iter().take(NAMED).map(note).collect();
+        let more = omitted.len().saturating_sub(NAMED);
+        if more > 0 {
+            notes.push(format!("not in the backup: {more} more objects, which `omitted` in its manifest.json names"));
+        }
+        notes
+    }
+}
+
 /// How consistent the data of a snapshot is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
