@@ -16,7 +16,11 @@ use crate::{
     config::Config,
     error::{Error, Result},
     repository::{At, LockOptions, Repository, Snapshot, SnapshotFiles, SnapshotReader},
-    source::{GLOBALS, azure, manifest::Manifest, postgres::Role},
+    source::{
+        GLOBALS, azure,
+        manifest::{Manifest, Omitted},
+        postgres::Role,
+    },
     stream::cancel::Cancel,
 };
 
@@ -87,6 +91,9 @@ pub struct Report {
     /// Files written, a thousand of them at most.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<PathBuf>,
+    /// What the snapshot lacks because it could not be read when it was made.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub omitted: Vec<Omitted>,
 }
 
 /// Restores.
@@ -120,6 +127,7 @@ pub fn run(config: &Config, request: &Request, notice: &dyn Fn(&str), cancel: &C
         storage: None,
         folder: None,
         files: Vec::new(),
+        omitted: Vec::new(),
     };
     notice(&format!(
         "restoring {name} from snapshot {} of {}",
@@ -132,6 +140,10 @@ pub fn run(config: &Config, request: &Request, notice: &dyn Fn(&str), cancel: &C
                 .map_err(|e| e.context(&name))?;
             report.files = std::mem::take(&mut written.written);
             report.folder = Some(written);
+            // Without a manifest that can be read, the files are there all the same.
+            if let Ok(manifest) = Manifest::of(&files, &snapshot.source, &snapshot.item) {
+                report.omitted = lacking(&manifest, &request.options);
+            }
         }
         (Destination::Database(_), Some(target)) => {
             let manifest = Manifest::of(&files, &snapshot.source, &snapshot.item)?;
@@ -147,6 +159,7 @@ pub fn run(config: &Config, request: &Request, notice: &dyn Fn(&str), cancel: &C
                 _ => Vec::new(),
             };
             let options = &request.options;
+            report.omitted = lacking(&manifest, options);
             let stored =
                 Stored { manifest: &manifest, files: &files, roles: &roles, options, notice, cancel };
             into_target(&target, &stored, &name, &mut report)?;
@@ -155,6 +168,17 @@ pub fn run(config: &Config, request: &Request, notice: &dyn Fn(&str), cancel: &C
     }
     report.seconds = begin.elapsed().as_secs_f64();
     Ok(report)
+}
+
+/// What the snapshot lacks of what is restored.
+fn lacking(manifest: &Manifest, options: &Options) -> Vec<Omitted> {
+    let wanted = |omitted: &&Omitted| {
+        options.table.as_ref().is_none_or(|table| {
+            omitted.name == *table
+                || omitted.name.strip_suffix(table.as_str()).is_some_and(|rest| rest.ends_with('.'))
+        })
+    };
+    manifest.omitted.iter().filter(wanted).cloned().collect()
 }
 
 /// Writes the files of a snapshot into a folder.

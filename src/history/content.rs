@@ -106,7 +106,9 @@ impl Content {
     /// Whether an object is not in the backup because it could not be read: then it is not gone.
     pub(super) fn omits(&self, key: &Key) -> bool {
         let (kind, name) = (key.kind.as_str(), key.name());
-        self.omitted().binary_search_by(|o| (o.kind.as_str(), o.name.as_str()).cmp(&(kind, name.as_str()))).is_ok()
+        self.omitted()
+            .binary_search_by(|o| (o.kind.as_str(), o.name.as_str()).cmp(&(kind, name.as_str())))
+            .is_ok()
     }
 }
 

@@ -142,5 +142,6 @@ impl History {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 #[path = "omitted_tests.rs"]
 mod tests;

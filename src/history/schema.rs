@@ -305,4 +305,21 @@ mod tests {
             assert_eq!(texts, [found, found, &other], "{query}");
         }
     }
+    #[test]
+    fn a_history_of_the_layout_before_gains_what_backups_lack_and_keeps_its_own() {
+        let mut history = Connection::open_in_memory().unwrap();
+        STEPS[..3].iter().for_each(|step| history.execute_batch(step).unwrap());
+        history.pragma_update(None, "user_version", 3).unwrap();
+        let item =
+            "INSERT INTO item (source, name, kind, first_seen, unchecked) VALUES ('s', 'i', 'k', 7, 'why')";
+        history.execute(item, []).unwrap();
+        migrate(&mut history).unwrap();
+        assert_eq!(version(&history).unwrap(), 4);
+        let kept = history.query_row("SELECT first_seen, unchecked FROM item", [], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))
+        });
+        assert_eq!(kept.unwrap(), (7, "why".to_owned()));
+        let lacking: i64 = history.query_row("SELECT count(*) FROM omitted", [], |row| row.get(0)).unwrap();
+        assert_eq!(lacking, 0);
+    }
 }

@@ -1,6 +1,8 @@
 //! `manifest.json`, the last file of every snapshot: what was dumped, with which tools, how consistent, and what it
 //! contained. A later version of the program reads the manifests of earlier ones, so fields are only ever added.
 
+use std::collections::HashSet;
+
 use jiff::Zoned;
 use serde::{Deserialize, Serialize};
 
@@ -109,7 +111,9 @@ impl Omitted {
         let mut notes: Vec<String> = omitted.iter().take(NAMED).map(note).collect();
         let more = omitted.len().saturating_sub(NAMED);
         if more > 0 {
-            notes.push(format!("not in the backup: {more} more objects, which `omitted` in its manifest.json names"));
+            notes.push(format!(
+                "not in the backup: {more} more objects, which `omitted` in its manifest.json names"
+            ));
         }
         notes
     }
@@ -175,6 +179,27 @@ pub struct Object {
 }
 
 impl Manifest {
+    /// Forgets of what was read back from a restored server what `stored` says that it lacks: a restore may make such objects
+    /// from their definitions, or not, and neither says anything about the backup.
+    pub(crate) fn forget_omitted(&mut self, stored: &Self) {
+        if stored.omitted.is_empty() {
+            return;
+        }
+        let names: HashSet<(String, &str)> =
+            stored.omitted.iter().map(|o| (o.kind.to_lowercase(), o.name.as_str())).collect();
+        let kept = |kind: &str, schema: &str, name: &str| {
+            let full = if schema.is_empty() { name.to_owned() } else { format!("{schema}.{name}") };
+            !names.contains(&(kind.to_lowercase(), full.as_str()))
+        };
+        self.objects.retain(|o| kept(&o.kind, o.schema.as_deref().unwrap_or_default(), &o.name));
+        if let Some(postgres) = &mut self.postgres {
+            postgres.schema_objects.retain(|o| kept(&o.kind, &o.schema, &o.name));
+        }
+        if let Some(mysql) = &mut self.mysql {
+            mysql.schema_objects.retain(|o| kept(&o.kind, "", &o.name));
+        }
+    }
+
     /// A manifest to be filled while an item is dumped.
     pub fn begin(source: &str, item: &str, kind: &str) -> Self {
         let now = Zoned::now();
