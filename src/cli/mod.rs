@@ -75,7 +75,7 @@ enum Command {
     Status(status::Args),
     /// Alert on what is failed, late, partial, suspicious or unproven; for a timer, also on a host with only the repository
     Watch(watch::Args),
-    /// Say that a suspicious change is as it should be, so that retention goes on, or that backups may lack what cannot be read
+    /// Accept a suspicious change, so that retention goes on, or that backups lack what cannot be read
     Accept(accept::Args),
     /// Send a test alert, or tell that a systemd unit has failed
     #[command(subcommand)]

@@ -305,6 +305,7 @@ mod tests {
             assert_eq!(texts, [found, found, &other], "{query}");
         }
     }
+
     #[test]
     fn a_history_of_the_layout_before_gains_what_backups_lack_and_keeps_its_own() {
         let mut history = Connection::open_in_memory().unwrap();
