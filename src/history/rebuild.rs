@@ -189,3 +189,43 @@ impl Runs {
         succeeded(tx, run, item, &report, content, rules).map(|_| ())
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::source::manifest::Omitted;
+
+    #[test]
+    fn what_snapshots_lack_is_known_again_from_their_manifests() {
+        let history = History::in_memory().unwrap();
+        let begin: Zoned = "2026-10-05T02:00:00+00:00[UTC]".parse().unwrap();
+        let day = |day: i64| begin.checked_add(jiff::Span::new().days(day)).unwrap();
+        let mut runs = Runs::default();
+        let lacking: [&[&str]; 4] = [&["w"], &[], &["v"], &["v", "w"]];
+        for (number, names) in (0_u8..).zip(lacking) {
+            let time = day(i64::from(number));
+            let mut manifest = Manifest::begin("my", "shop", "mysql");
+            manifest.started = time.clone();
+            manifest.omitted = names
+                .iter()
+                .map(|name| Omitted {
+                    kind: "view".to_owned(),
+                    name: (*name).to_owned(),
+                    reason: "its table is gone".to_owned(),
+                    definition: None,
+                })
+                .collect();
+            let content = Content { unchecked: None, ..Content::of(&manifest) };
+            let snapshot = Snapshot::example("my", "shop", "mysql", time, number);
+            let rules = AnomalyRules::default();
+            history.change(|tx| runs.add(tx, &snapshot, &content, 1.0, &rules)).unwrap();
+        }
+        let mut since = history.lacking_since("my", "shop").unwrap();
+        since.sort_unstable();
+        assert_eq!(since, [millis(&day(2)), millis(&day(3))]);
+        let outcomes: Vec<String> =
+            history.past("my", "shop").unwrap().unwrap().attempts.into_iter().map(|a| a.outcome).collect();
+        assert_eq!(outcomes, ["partial", "partial", "ok", "partial"]);
+    }
+}
