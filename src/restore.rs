@@ -18,7 +18,7 @@ use crate::{
     repository::{At, LockOptions, Repository, Snapshot, SnapshotFiles, SnapshotReader},
     source::{
         GLOBALS, azure,
-        manifest::{Manifest, Omitted},
+        manifest::{Manifest, Object, Omitted},
         postgres::Role,
     },
     stream::cancel::Cancel,
@@ -160,6 +160,7 @@ pub fn run(config: &Config, request: &Request, notice: &dyn Fn(&str), cancel: &C
             };
             let options = &request.options;
             report.omitted = lacking(&manifest, options);
+            require_held(&name, &manifest, options, &report.omitted)?;
             let stored =
                 Stored { manifest: &manifest, files: &files, roles: &roles, options, notice, cancel };
             into_target(&target, &stored, &name, &mut report)?;
@@ -179,6 +180,21 @@ fn lacking(manifest: &Manifest, options: &Options) -> Vec<Omitted> {
         })
     };
     manifest.omitted.iter().filter(wanted).cloned().collect()
+}
+
+/// Fails if the one table that is wanted is among what the snapshot lacks.
+fn require_held(name: &str, manifest: &Manifest, options: &Options, lacking: &[Omitted]) -> Result<()> {
+    let (Some(table), Some(omitted)) = (&options.table, lacking.first()) else { return Ok(()) };
+    let is_wanted = |object: &Object| {
+        let full = object.schema.as_ref().map(|schema| format!("{schema}.{}", object.name));
+        object.name == *table || full.as_ref() == Some(table)
+    };
+    if manifest.objects.iter().any(is_wanted) {
+        return Ok(());
+    }
+    Err(Error::failed(format!("{name}: the snapshot lacks the {}", omitted.text())).hint(format!(
+        "an older snapshot may hold it: `tik-backup snapshots '{name}'` lists them, --at names one"
+    )))
 }
 
 /// Writes the files of a snapshot into a folder.

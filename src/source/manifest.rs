@@ -270,3 +270,60 @@ impl Manifest {
         self.objects.iter().map(|object| object.rows).sum()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn omitted(kind: &str, name: &str) -> Omitted {
+        Omitted {
+            kind: kind.to_owned(),
+            name: name.to_owned(),
+            reason: "it cannot be read".to_owned(),
+            definition: None,
+        }
+    }
+
+    fn object(schema: Option<&str>, name: &str) -> Object {
+        Object {
+            kind: "table".to_owned(),
+            schema: schema.map(str::to_owned),
+            name: name.to_owned(),
+            rows: 1,
+            bytes: 1,
+            digest: Digest128::ZERO,
+        }
+    }
+
+    #[test]
+    fn what_the_backup_lacks_is_not_looked_for_in_what_was_restored() {
+        let mut stored = Manifest::begin("my", "shop", "mysql");
+        stored.omitted = vec![omitted("table", "a"), omitted("TABLE", "s.b"), omitted("view", "c")];
+        let mut again = Manifest::begin("my", "shop", "mysql");
+        again.objects = vec![object(None, "a"), object(Some("s"), "b"), object(None, "b"), object(None, "c")];
+        again.forget_omitted(&stored);
+        let left: Vec<_> = again.objects.iter().map(|o| (o.schema.as_deref(), o.name.as_str())).collect();
+        assert_eq!(left, [(None, "b"), (None, "c")], "of another schema or kind");
+    }
+
+    #[test]
+    fn what_the_backup_lacks_is_named_a_few_of_many() {
+        assert_eq!(
+            Omitted::notes(&[omitted("view", "v\n")]),
+            ["not in the backup: view v\\n: it cannot be read"]
+        );
+        let many: Vec<Omitted> = (0..50).map(|number| omitted("file", &number.to_string())).collect();
+        let notes = Omitted::notes(&many);
+        assert_eq!(notes.len(), NAMED + 1);
+        assert!(notes[NAMED].contains("30 more objects"), "{}", notes[NAMED]);
+    }
+
+    #[test]
+    fn manifests_without_the_field_are_read_and_whole_ones_do_not_have_it() {
+        let manifest = Manifest::begin("my", "shop", "mysql");
+        let json = serde_json::to_value(&manifest).ok();
+        assert!(json.as_ref().is_some_and(|json| json.get("omitted").is_none()));
+        let text = json.map(|json| json.to_string()).unwrap_or_default();
+        assert!(Manifest::from_json(text.as_bytes()).is_ok_and(|manifest| manifest.omitted.is_empty()));
+    }
+}
