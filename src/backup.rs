@@ -17,7 +17,7 @@ use std::{
 
 pub use plan::{Plan, Planned, Selector, discover};
 pub use report::{ItemOutcome, ItemReport, RunOutcome, RunReport};
-pub(crate) use report::{new_run_name, unchecked_error};
+pub(crate) use report::{new_run_name, partial_error, unchecked_error};
 
 use live::Live;
 use recorder::Recorder;
@@ -130,7 +130,7 @@ fn retain(
     report: &mut RunReport,
     observer: &dyn Observer,
 ) -> Result<()> {
-    if !report.items.iter().any(ItemReport::is_whole) {
+    if !report.items.iter().any(ItemReport::is_understood) {
         return Ok(());
     }
     if !recorder.knows_holds() {
@@ -143,7 +143,7 @@ fn retain(
     for snapshot in repository.snapshots()? {
         by_item.entry((snapshot.source.clone(), snapshot.item.clone())).or_default().push(snapshot);
     }
-    for item in report.items.iter().filter(|item| item.is_whole()) {
+    for item in report.items.iter().filter(|item| item.is_understood()) {
         let Some(name) = &item.item else { continue };
         let Some(source) = config.source(&item.source) else { continue };
         let Some(snapshots) = by_item.get(&(item.source.clone(), name.clone())) else { continue };
@@ -169,6 +169,7 @@ fn retain(
             // Those before the change in question may be the last good ones.
             expired.retain(|snapshot| snapshot.time.timestamp().as_millisecond() >= from);
         }
+        repository.spare_holders(&mut expired, snapshots, &recorder.lacking_since(&item.source, name)?);
         repository.forget(&expired).map_err(|e| e.context(item.name()))?;
         report.forgotten += expired.len() as u64;
     }

@@ -16,7 +16,11 @@ use crate::{
     config::Config,
     error::{Error, Result},
     repository::{At, LockOptions, Repository, Snapshot, SnapshotFiles, SnapshotReader},
-    source::{GLOBALS, azure, manifest::Manifest, postgres::Role},
+    source::{
+        GLOBALS, azure,
+        manifest::{Manifest, Object, Omitted},
+        postgres::Role,
+    },
     stream::cancel::Cancel,
 };
 
@@ -87,6 +91,9 @@ pub struct Report {
     /// Files written, a thousand of them at most.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<PathBuf>,
+    /// What the snapshot lacks because it could not be read when it was made.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub omitted: Vec<Omitted>,
 }
 
 /// Restores.
@@ -120,6 +127,7 @@ pub fn run(config: &Config, request: &Request, notice: &dyn Fn(&str), cancel: &C
         storage: None,
         folder: None,
         files: Vec::new(),
+        omitted: Vec::new(),
     };
     notice(&format!(
         "restoring {name} from snapshot {} of {}",
@@ -132,6 +140,10 @@ pub fn run(config: &Config, request: &Request, notice: &dyn Fn(&str), cancel: &C
                 .map_err(|e| e.context(&name))?;
             report.files = std::mem::take(&mut written.written);
             report.folder = Some(written);
+            // Without a manifest that can be read, the files are there all the same.
+            if let Ok(manifest) = Manifest::of(&files, &snapshot.source, &snapshot.item) {
+                report.omitted = lacking(&manifest, &request.options);
+            }
         }
         (Destination::Database(_), Some(target)) => {
             let manifest = Manifest::of(&files, &snapshot.source, &snapshot.item)?;
@@ -147,6 +159,8 @@ pub fn run(config: &Config, request: &Request, notice: &dyn Fn(&str), cancel: &C
                 _ => Vec::new(),
             };
             let options = &request.options;
+            report.omitted = lacking(&manifest, options);
+            require_held(&name, &manifest, options, &report.omitted)?;
             let stored =
                 Stored { manifest: &manifest, files: &files, roles: &roles, options, notice, cancel };
             into_target(&target, &stored, &name, &mut report)?;
@@ -155,6 +169,32 @@ pub fn run(config: &Config, request: &Request, notice: &dyn Fn(&str), cancel: &C
     }
     report.seconds = begin.elapsed().as_secs_f64();
     Ok(report)
+}
+
+/// What the snapshot lacks of what is restored.
+fn lacking(manifest: &Manifest, options: &Options) -> Vec<Omitted> {
+    let wanted = |omitted: &&Omitted| {
+        options.table.as_ref().is_none_or(|table| {
+            omitted.name == *table
+                || omitted.name.strip_suffix(table.as_str()).is_some_and(|rest| rest.ends_with('.'))
+        })
+    };
+    manifest.omitted.iter().filter(wanted).cloned().collect()
+}
+
+/// Fails if the one table that is wanted is among what the snapshot lacks.
+fn require_held(name: &str, manifest: &Manifest, options: &Options, lacking: &[Omitted]) -> Result<()> {
+    let (Some(table), Some(omitted)) = (&options.table, lacking.first()) else { return Ok(()) };
+    let is_wanted = |object: &Object| {
+        let full = object.schema.as_ref().map(|schema| format!("{schema}.{}", object.name));
+        object.name == *table || full.as_ref() == Some(table)
+    };
+    if manifest.objects.iter().any(is_wanted) {
+        return Ok(());
+    }
+    Err(Error::failed(format!("{name}: the snapshot lacks the {}", omitted.text())).hint(format!(
+        "an older snapshot may hold it: `tik-backup snapshots '{name}'` lists them, --at names one"
+    )))
 }
 
 /// Writes the files of a snapshot into a folder.

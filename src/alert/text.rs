@@ -130,6 +130,7 @@ fn words(kind: &str) -> &str {
         "never-backed-up" => "never backed up",
         "late" => "LATE",
         "unchecked" => "UNCHECKED",
+        "partial" => "PARTIAL",
         "anomaly" => "SUSPICIOUS",
         "vanished" => "vanished",
         "excluded" => "no longer backed up",

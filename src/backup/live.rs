@@ -168,7 +168,7 @@ impl Observer for Live<'_> {
             state.bytes += reading.bytes.load(Ordering::Relaxed);
         }
         state.done += 1;
-        state.failed += u64::from(item.is_problem());
+        state.failed += u64::from(item.is_failure());
         drop(state);
         self.observer.finished(item);
     }
@@ -204,6 +204,7 @@ mod tests {
             error: None,
             notes: Vec::new(),
             suspicious: Vec::new(),
+            omitted: Vec::new(),
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard};
 
 use jiff::Zoned;
 
-use super::{ItemReport, Observer, Plan, RunReport, Selector};
+use super::{ItemOutcome, ItemReport, Observer, Plan, RunReport, Selector};
 use crate::{
     config::{AnomalyRules, Config},
     error::{Error, Result},
@@ -127,6 +127,23 @@ impl<'a> Recorder<'a> {
     /// From which moment on (in milliseconds since 1970) snapshots of an item may be removed, if it is held.
     pub(super) fn held_from(&self, source: &str, item: &str) -> Result<Option<i64>> {
         self.history.held_from(source, item)
+    }
+
+    /// From which moments on (in milliseconds since 1970) backups of an item lack something that could not be read.
+    pub(super) fn lacking_since(&self, source: &str, item: &str) -> Result<Vec<i64>> {
+        self.history.lacking_since(source, item)
+    }
+
+    /// Takes into account what was accepted of what a partial snapshot lacks.
+    pub(super) fn accept_omitted(&self, report: &mut ItemReport, content: Option<&Content>) {
+        let (ItemOutcome::Partial, Some(item), Some(content)) = (report.outcome, &report.item, content)
+        else {
+            return;
+        };
+        let open = self.history.not_accepted(&report.source, item, content.omitted());
+        if let Some(open) = self.noted(open) {
+            report.accept_omitted(&open, content.omitted());
+        }
     }
 
     /// Writes down what the sources have.

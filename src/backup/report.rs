@@ -10,7 +10,12 @@ use crate::{
     error::{Error, Kind},
     history::Content,
     repository::writer::Committed,
+    source::manifest::Omitted,
 };
+
+/// So many omitted objects are named in a text, and so many in a report; the manifest names all.
+const NAMED: usize = 5;
+const LISTED: usize = 1000;
 
 /// What came of an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -20,6 +25,8 @@ pub enum ItemOutcome {
     Ok,
     /// A snapshot is stored, but what was dumped could not be understood: nothing of it was checked.
     Unchecked,
+    /// A snapshot is stored that is whole except for objects that could not be read.
+    Partial,
     /// The source no longer has it: it was dropped or renamed after the run had found it.
     Vanished,
     /// No snapshot was made.
@@ -53,6 +60,9 @@ pub struct ItemReport {
     /// In what it differs suspiciously from before; its older snapshots are held until that is accepted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub suspicious: Vec<String>,
+    /// What the snapshot lacks because it could not be read, a thousand objects at most: its manifest names all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub omitted: Vec<Omitted>,
 }
 
 impl ItemReport {
@@ -70,6 +80,7 @@ impl ItemReport {
             error: Some(error.to_string()),
             notes: Vec::new(),
             suspicious: Vec::new(),
+            omitted: Vec::new(),
         }
     }
 
@@ -94,33 +105,62 @@ impl ItemReport {
         begin: Instant,
     ) -> Self {
         let unchecked = content.and_then(|content| content.unchecked.as_deref());
+        let omitted = content.map(Content::omitted).unwrap_or_default();
+        let partial = || partial_error(&format!("{source}/{item}"), omitted, omitted.len() as u64);
+        let (outcome, error) = match unchecked {
+            Some(reason) if omitted.is_empty() => (ItemOutcome::Unchecked, Some(unchecked_error(reason))),
+            Some(reason) => {
+                (ItemOutcome::Unchecked, Some(unchecked_error(reason).because_text(lacks(omitted))))
+            }
+            None if omitted.is_empty() => (ItemOutcome::Ok, None),
+            None => (ItemOutcome::Partial, Some(partial())),
+        };
         Self {
             source: source.to_owned(),
             item: Some(item.to_owned()),
             kind: kind.to_owned(),
-            outcome: if unchecked.is_some() { ItemOutcome::Unchecked } else { ItemOutcome::Ok },
+            outcome,
             snapshot: Some(committed.snapshot.clone()),
             bytes_read: committed.bytes_read,
             bytes_added: committed.bytes_added,
             seconds: super::seconds(begin.elapsed()),
-            error: unchecked.map(|reason| unchecked_error(reason).to_string()),
+            error: error.map(|error| error.to_string()),
             notes: content.map(|content| content.notes.clone()).unwrap_or_default(),
             suspicious: Vec::new(),
+            omitted: omitted.iter().take(LISTED).cloned().collect(),
+        }
+    }
+
+    /// Takes into account that some of what a partial snapshot lacks has been accepted: `open` has not, of `all`.
+    pub(super) fn accept_omitted(&mut self, open: &[Omitted], all: &[Omitted]) {
+        if open.is_empty() {
+            let few = &all[..all.len().min(NAMED)];
+            let named = Omitted::listed(few, all.len() as u64);
+            self.outcome = ItemOutcome::Ok;
+            self.error = None;
+            self.notes.push(format!("the backup lacks what cannot be read, which was accepted: {named}"));
+        } else {
+            self.error = Some(partial_error(&self.name(), open, open.len() as u64).to_string());
         }
     }
 
     /// Was a snapshot made?
     pub fn succeeded(&self) -> bool {
-        matches!(self.outcome, ItemOutcome::Ok | ItemOutcome::Unchecked)
+        matches!(self.outcome, ItemOutcome::Ok | ItemOutcome::Unchecked | ItemOutcome::Partial)
     }
 
-    /// Was a snapshot made in which nothing is in doubt? Only then may older ones go.
-    pub fn is_whole(&self) -> bool {
-        self.outcome == ItemOutcome::Ok
+    /// Was a snapshot made in which nothing is in doubt, and which names what it lacks? Only then may older ones go.
+    pub fn is_understood(&self) -> bool {
+        matches!(self.outcome, ItemOutcome::Ok | ItemOutcome::Partial)
     }
 
     /// Is there something to do about it?
     pub fn is_problem(&self) -> bool {
+        self.is_failure() || self.outcome == ItemOutcome::Partial
+    }
+
+    /// Was no snapshot made, or one in which nothing could be checked?
+    pub fn is_failure(&self) -> bool {
         matches!(self.outcome, ItemOutcome::Failed | ItemOutcome::Unchecked)
     }
 
@@ -144,13 +184,30 @@ pub(crate) fn unchecked_error(reason: &str) -> Error {
     )
 }
 
+/// What is wrong with a snapshot that lacks `total` objects, of which `some` are known, and what to do about it.
+pub(crate) fn partial_error(item: &str, some: &[Omitted], total: u64) -> Error {
+    let few = &some[..some.len().min(NAMED)];
+    let objects = if total == 1 { "an object" } else { "objects" };
+    let named = Omitted::listed(few, total);
+    Error::failed(format!("a snapshot is stored, but it lacks {objects} that could not be read: {named}")).hint(format!(
+        "make them readable, exclude them (MySQL and MariaDB: `exclude_tables`), or accept that the backup lacks them: \
+         `tik-backup accept '{item}'`; the newest snapshot that holds each of them is kept, whatever the retention"
+    ))
+}
+
+/// The same as a part of another problem.
+fn lacks(omitted: &[Omitted]) -> String {
+    let few = &omitted[..omitted.len().min(NAMED)];
+    format!("it also lacks what could not be read: {}", Omitted::listed(few, omitted.len() as u64))
+}
+
 /// What came of a run as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RunOutcome {
     /// Every item succeeded.
     Ok,
-    /// Some items failed, others succeeded.
+    /// Some items failed or are partial, others succeeded.
     Partial,
     /// Nothing succeeded.
     Failed,
@@ -253,5 +310,87 @@ impl RunReport {
     /// The kind of the error that ended the run, if one did.
     pub fn error_kind(&self) -> Option<Kind> {
         self.error.as_ref().map(Error::kind)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn omitted(name: &str) -> Omitted {
+        Omitted {
+            kind: "view".to_owned(),
+            name: name.to_owned(),
+            reason: "its table is gone".to_owned(),
+            definition: None,
+        }
+    }
+
+    fn stored(unchecked: Option<&str>, names: &[String]) -> ItemReport {
+        let committed = Committed { snapshot: "ab".repeat(32), bytes_read: 1, bytes_added: 1 };
+        let content = Content {
+            unchecked: unchecked.map(str::to_owned),
+            omitted: Some(names.iter().map(|name| omitted(name)).collect()),
+            ..Content::default()
+        };
+        ItemReport::stored("my", "shop", "mysql", &committed, Some(&content), Instant::now())
+    }
+
+    fn run(items: Vec<ItemReport>) -> RunReport {
+        let mut run = RunReport { items, ..RunReport::begin() };
+        run.finish();
+        run
+    }
+
+    #[test]
+    fn a_snapshot_that_lacks_something_names_it_and_counts() {
+        let report = stored(None, &["v".to_owned(), "w\n".to_owned()]);
+        assert_eq!(report.outcome, ItemOutcome::Partial);
+        let error = report.error.as_ref().unwrap();
+        assert!(error.contains("view v (its table is gone), view w\\n (its table is gone)\n  → "), "{error}");
+        assert!(error.contains("`tik-backup accept 'my/shop'`"), "{error}");
+        assert!(report.succeeded() && report.is_understood() && report.is_problem() && !report.is_failure());
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!(json["outcome"], "partial");
+        let first = serde_json::json!({"type": "view", "name": "v", "reason": "its table is gone"});
+        assert_eq!(json["omitted"][0], first);
+        let run = run(vec![report, stored(None, &[])]);
+        assert_eq!((run.outcome, run.exit_code()), (RunOutcome::Partial, 3));
+    }
+
+    #[test]
+    fn of_many_objects_a_few_are_named_and_a_thousand_listed() {
+        let names: Vec<String> = (0..1500).map(|number| format!("v{number:04}")).collect();
+        let report = stored(None, &names);
+        let error = report.error.unwrap();
+        assert!(
+            error.contains("v0004") && !error.contains("v0005") && error.contains(" and 1495 more"),
+            "{error}"
+        );
+        assert_eq!(report.omitted.len(), 1000);
+    }
+
+    #[test]
+    fn what_could_not_be_understood_stays_unchecked_and_names_what_it_lacks_too() {
+        let report = stored(Some("format 9"), &["v".to_owned()]);
+        assert_eq!((report.outcome, report.omitted.len()), (ItemOutcome::Unchecked, 1));
+        let error = report.error.as_ref().unwrap();
+        assert!(error.contains("format 9") && error.contains("view v (its table is gone)"), "{error}");
+        assert!(!report.is_understood(), "no older snapshot may go");
+    }
+
+    #[test]
+    fn what_was_accepted_is_a_note_and_what_was_not_is_the_error() {
+        let all = [omitted("v"), omitted("w")];
+        let mut report = stored(None, &["v".to_owned(), "w".to_owned()]);
+        report.accept_omitted(&all[1..], &all);
+        let error = report.error.as_ref().unwrap();
+        assert!(error.contains("view w (") && !error.contains("view v ("), "{error}");
+        assert_eq!(report.outcome, ItemOutcome::Partial);
+        report.accept_omitted(&[], &all);
+        assert_eq!((report.outcome, report.error.as_deref()), (ItemOutcome::Ok, None));
+        assert!(report.notes.iter().any(|note| note.contains("view v (")), "{:?}", report.notes);
+        assert_eq!(run(vec![report]).exit_code(), 0);
     }
 }

@@ -4,7 +4,7 @@ use std::{thread, time::Duration};
 
 use serde_json::json;
 
-use super::{Observer, RunReport, Selector};
+use super::{ItemOutcome, Observer, RunReport, Selector};
 use crate::{
     alert::{self, Beat, Delivery, Failure},
     config::Config,
@@ -124,13 +124,15 @@ impl<'a> Telling<'a> {
     fn beat(&self, report: &RunReport, ledger: Option<&Ledger>, sources: &[&str]) -> (Beat, String) {
         let of = |source: &str| sources.contains(&source);
         let items: Vec<_> = report.items.iter().filter(|item| of(&item.source)).collect();
-        let backed_up = items.iter().filter(|item| item.is_whole()).count();
-        let failed = items.iter().filter(|item| item.is_problem()).count();
+        let backed_up = items.iter().filter(|item| item.is_understood()).count();
+        let failed = items.iter().filter(|item| item.is_failure()).count();
+        let partial = items.iter().filter(|item| item.outcome == ItemOutcome::Partial).count();
         let proven = ledger.map_or(0, |ledger| {
             ledger.items.iter().filter(|entry| of(&entry.source) && entry.last_proof.is_some()).count()
         });
         let suspicious = items.iter().filter(|item| !item.suspicious.is_empty()).count();
-        let phase = if failed > 0 || report.error.is_some() { Beat::Failure } else { Beat::Success };
+        let phase =
+            if failed + partial > 0 || report.error.is_some() { Beat::Failure } else { Beat::Success };
         let failures: Vec<_> = items
             .iter()
             .filter(|item| item.is_problem())
@@ -144,6 +146,7 @@ impl<'a> Telling<'a> {
             "discovered": items.len(),
             "backed_up": backed_up,
             "failed": failed,
+            "partial": partial,
             "proven": proven,
             "suspicious": suspicious,
             "seconds": report.seconds,

@@ -76,6 +76,7 @@ pub(super) fn run(
         }
         drop(reports_tx);
         for (index, mut report, content) in reports {
+            recorder.accept_omitted(&mut report, content.as_ref());
             report.suspicious = recorder.item_finished(&report, content.as_ref());
             observer.finished(&report);
             collected[index] = Some(report);

@@ -10,7 +10,7 @@ use crate::{
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Whose suspicious changes are as they should be
+    /// Whose suspicious changes are as they should be, or whose backups may lack what cannot be read
     #[arg(value_name = "SOURCE[/ITEM]", required = true)]
     items: Vec<Selector>,
 }
@@ -44,7 +44,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
 
 fn text(accepted: &[Accepted]) -> String {
     if accepted.is_empty() {
-        return "nothing of that is held".to_owned();
+        return "there is nothing to accept".to_owned();
     }
     let mut text = String::new();
     for item in accepted {
@@ -53,6 +53,9 @@ fn text(accepted: &[Accepted]) -> String {
             text.push_str(&format!("{}: accepted: {}\n", name(&full), printable(change)));
         }
     }
-    text.push_str("what was held is subject to the retention again from the next backup on\n");
+    text.push_str(
+        "what was held is subject to the retention again from the next backup on; the newest snapshot with what later ones \
+         lack is kept\n",
+    );
     text
 }

@@ -43,15 +43,19 @@ fn text(report: &RunReport) -> String {
     let count = |outcome| report.items.iter().filter(|item| item.outcome == outcome).count();
     let (succeeded, failed) = (count(ItemOutcome::Ok), count(ItemOutcome::Failed));
     let (unchecked, vanished) = (count(ItemOutcome::Unchecked), count(ItemOutcome::Vanished));
+    let partial = count(ItemOutcome::Partial);
     let read = report.items.iter().map(|item| item.bytes_read).sum();
     let added = report.items.iter().map(|item| item.bytes_added).sum();
-    let mut verdict = if failed + unchecked == 0 && report.error.is_none() {
+    let mut verdict = if failed + unchecked + partial == 0 && report.error.is_none() {
         format!("all {succeeded} items backed up")
     } else {
         format!("{succeeded} items backed up, {failed} FAILED")
     };
     if unchecked > 0 {
         verdict.push_str(&format!(", {unchecked} UNCHECKED"));
+    }
+    if partial > 0 {
+        verdict.push_str(&format!(", {partial} PARTIAL"));
     }
     if vanished > 0 {
         verdict.push_str(&format!(", {vanished} vanished meanwhile"));

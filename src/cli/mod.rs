@@ -37,7 +37,7 @@ use crate::{
 #[command(
     after_help = "Exit codes: 0 all well, 1 failed, 2 usage or configuration, 3 some items failed and others \
                         succeeded, 4 the repository refused (not mounted, wrong password, no space, locked), 5 `status --check` or \
-                        `watch` found something failed, late, suspicious, vanished or unproven."
+                        `watch` found something failed, late, partial, suspicious, vanished or unproven."
 )]
 struct Cli {
     /// Configuration file [default: $TIK_BACKUP_CONFIG, else /etc/tik-backup/config.toml]
@@ -73,9 +73,9 @@ enum Command {
     Prune(prune::Args),
     /// Show what is covered, what is late, what failed, and what looks suspicious
     Status(status::Args),
-    /// Alert on what is failed, late, suspicious or unproven; for a timer, also on a host with only the repository
+    /// Alert on what is failed, late, partial, suspicious or unproven; for a timer, also on a host with only the repository
     Watch(watch::Args),
-    /// Say that a suspicious change is as it should be, so that retention goes on
+    /// Accept a suspicious change, so that retention goes on, or that backups lack what cannot be read
     Accept(accept::Args),
     /// Send a test alert, or tell that a systemd unit has failed
     #[command(subcommand)]

@@ -9,6 +9,7 @@ use crate::{
     output::{duration, name, size, time},
     repository::At,
     restore::{self, Destination, Options, Report, Request, Restored, Storage},
+    source::manifest::Omitted,
 };
 
 #[derive(Debug, clap::Args)]
@@ -106,18 +107,24 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
 fn text(report: &Report) -> String {
     let what = name(&format!("{}/{}", report.source, report.item));
     let from = format!("snapshot {} of {}", &report.snapshot[..8], time(&report.time));
-    let Some(database) = &report.database else {
-        return match &report.storage {
-            Some(storage) => stored(storage, &what, &from, report.seconds),
-            None => written(report, &what, &from),
-        };
+    let mut text = match (&report.database, &report.storage) {
+        (Some(database), _) => restored(database, &what, &from, report.seconds),
+        (None, Some(storage)) => stored(storage, &what, &from, report.seconds),
+        (None, None) => written(report, &what, &from),
     };
+    for note in Omitted::notes(&report.omitted) {
+        text.push_str(&format!("\nnote: {note}"));
+    }
+    text
+}
+
+fn restored(database: &Restored, what: &str, from: &str, seconds: f64) -> String {
     let mut text = format!(
         "restored {what} into the {}database {} from {from}: {}, {}\n{}",
         if database.created { "new " } else { "" },
         name(&database.database),
         size(database.bytes),
-        duration(report.seconds),
+        duration(seconds),
         counted(database),
     );
     if !database.roles_created.is_empty() {

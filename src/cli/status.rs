@@ -13,7 +13,7 @@ use crate::{
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// End with code 5 if anything is failed, late, suspicious, vanished or unproven, or if alerts do not arrive
+    /// End with code 5 if anything is failed, late, partial, suspicious, vanished or unproven, or if alerts do not arrive
     #[arg(long)]
     check: bool,
     /// Show what is excluded and what belongs to no source any more as well

@@ -28,7 +28,10 @@ use crate::{
     history::{History, Look, RunBegin, RunEnd, RunRecord, draw, ledger::Ledger},
     repository::{Repository, Snapshot, SnapshotFiles, SnapshotReader},
     restore::{globals_of, read_lock},
-    source::{Files, manifest::Manifest},
+    source::{
+        Files,
+        manifest::{Manifest, Omitted},
+    },
     stream::cancel::Cancel,
 };
 
@@ -333,7 +336,10 @@ impl<'a> Drill<'a> {
             cancel: self.cancel,
             notice: &notice,
         };
-        stage::prove(&setup, &self.stage, &job)
+        let mut proof = stage::prove(&setup, &self.stage, &job)?;
+        // What is proven is what is there; that is not all that the source had.
+        proof.notes.extend(Omitted::notes(&manifest.omitted));
+        Ok(proof)
     }
 
     /// The roles that go with an item.

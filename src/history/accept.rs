@@ -4,7 +4,7 @@ use jiff::Zoned;
 use rusqlite::{OptionalExtension, Transaction, params};
 use serde::Serialize;
 
-use super::{History, anomaly::Kind, millis, objects, record::event};
+use super::{History, anomaly::Kind, millis, objects, omitted, record::event};
 use crate::error::Result;
 
 /// Something that was accepted.
@@ -14,13 +14,13 @@ pub struct Accepted {
     pub source: String,
     /// Item name.
     pub item: String,
-    /// What was suspicious, in words.
+    /// What was suspicious, or what its backups lack, in words.
     pub changes: Vec<String>,
 }
 
 impl History {
     /// Accepts what is suspicious about the items that `wanted` names: what they are now is what they are compared with
-    /// from now on, and retention goes on.
+    /// from now on, and retention goes on. Accepts as well that their backups lack what they lack now.
     pub fn accept(&self, wanted: &dyn Fn(&str, &str) -> bool, now: &Zoned) -> Result<Vec<Accepted>> {
         let now = millis(now);
         self.change(|tx| {
@@ -28,9 +28,12 @@ impl History {
                 "SELECT DISTINCT item.id, item.source, item.name FROM anomaly JOIN item ON item.id = anomaly.item \
                  WHERE anomaly.accepted IS NULL AND anomaly.resolved IS NULL ORDER BY item.source, item.name",
             )?;
-            let held: Vec<(i64, String, String)> = statement
+            let mut held: Vec<(i64, String, String)> = statement
                 .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
                 .collect::<rusqlite::Result<_>>()?;
+            held.extend(omitted::open_items(tx)?);
+            held.sort_by(|a, b| (&a.1, &a.2).cmp(&(&b.1, &b.2)));
+            held.dedup();
             let mut accepted = Vec::new();
             for (id, source, item) in held.into_iter().filter(|(_, source, item)| wanted(source, item)) {
                 let changes = accept_item(tx, id, &source, &item, now)?;
@@ -116,10 +119,11 @@ fn accept_item(
         event(tx, id, now, "accepted", Some(&text))?;
         changes.push(text);
     }
+    changes.extend(omitted::accept(tx, id, now)?);
     // Who accepts knows: nobody is told that it is well again.
     let subject = format!("{source}/{item}");
     tx.execute(
-        "UPDATE incident SET resolved = ?2 WHERE subject = ?1 AND kind IN ('anomaly', 'vanished', 'excluded') AND resolved IS NULL",
+        "UPDATE incident SET resolved = ?2 WHERE subject = ?1 AND kind IN ('anomaly', 'vanished', 'excluded', 'partial') AND resolved IS NULL",
         params![subject, now],
     )?;
     Ok(changes)

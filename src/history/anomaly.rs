@@ -181,19 +181,26 @@ fn judge_objects<'a>(
         }
     }
     if rules.vanished {
-        judge_missing(past, &now, verdict, open);
+        judge_missing(past, content, &now, verdict, open);
     }
 }
 
-/// Objects that are no longer there. Where all of a schema are gone, the schema is what is missing.
-fn judge_missing<'a>(past: &Past, now: &HashMap<&Key, &Counted>, verdict: &mut Verdict, open: &FindOpen<'a>) {
+/// Objects that are no longer there. Where all of a schema are gone, the schema is what is missing. One that is there and
+/// could not be read is a matter of its own.
+fn judge_missing<'a>(
+    past: &Past,
+    content: &Content,
+    now: &HashMap<&Key, &Counted>,
+    verdict: &mut Verdict,
+    open: &FindOpen<'a>,
+) {
     let digests: Vec<_> = now
         .iter()
         .filter(|(key, object)| !past.objects.contains_key(**key) && object.rows > 0)
         .map(|(_, object)| object.digest)
         .collect();
     let mut missing: Vec<(&Key, &PastObject)> =
-        past.objects.iter().filter(|(key, _)| !now.contains_key(key)).collect();
+        past.objects.iter().filter(|(key, _)| !now.contains_key(key) && !content.omits(key)).collect();
     missing.sort_by_key(|(key, _)| *key);
     for (key, object) in missing {
         let shown = key.name();

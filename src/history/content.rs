@@ -4,7 +4,7 @@ use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::{
-    source::manifest::{Digested, Manifest, Object},
+    source::manifest::{Digested, Manifest, Object, Omitted},
     stream::digest::Digest128,
 };
 
@@ -23,6 +23,9 @@ pub struct Content {
     pub fingerprint: Option<Digest128>,
     /// Why nothing in it could be checked, if that is so.
     pub unchecked: Option<String>,
+    /// What the source has and the backup lacks because it could not be read, by kind and name, each once; absent if that
+    /// is not known.
+    pub omitted: Option<Vec<Omitted>>,
     /// What an operator should know.
     pub notes: Vec<String>,
 }
@@ -90,9 +93,30 @@ impl Content {
                 Digested::Yes => None,
                 Digested::No(reason) => Some(reason.clone()),
             },
+            omitted: Some(omitted(manifest)),
             notes: manifest.notes.clone(),
         }
     }
+
+    /// What the backup lacks because it could not be read, as far as known.
+    pub fn omitted(&self) -> &[Omitted] {
+        self.omitted.as_deref().unwrap_or_default()
+    }
+
+    /// Whether an object is not in the backup because it could not be read: then it is not gone.
+    pub(super) fn omits(&self, key: &Key) -> bool {
+        let (kind, name) = (key.kind.as_str(), key.name());
+        self.omitted()
+            .binary_search_by(|o| (o.kind.as_str(), o.name.as_str()).cmp(&(kind, name.as_str())))
+            .is_ok()
+    }
+}
+
+fn omitted(manifest: &Manifest) -> Vec<Omitted> {
+    let mut omitted = manifest.omitted.clone();
+    omitted.sort_unstable();
+    omitted.dedup_by(|second, first| (&first.kind, &first.name) == (&second.kind, &second.name));
+    omitted
 }
 
 impl Counted {

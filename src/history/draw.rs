@@ -7,7 +7,7 @@ use jiff::Zoned;
 use super::{
     History,
     due::Due,
-    entry::{days, gone, hex, summarise},
+    entry::{days, gone, hex, lacks, summarise},
     ledger::{Entry, Ledger, Point, Problem, ProblemKind, RepositoryEntry, SourceEntry, State},
     millis,
     read::{Doubt, Read, Row, Stored, read},
@@ -134,6 +134,7 @@ impl Draw<'_> {
             entry.snapshot = Some(hex(&stored.id));
             entry.snapshots = stored.count;
             entry.bytes = Some(unsigned(row.bytes.unwrap_or(stored.bytes)));
+            entry.omitted = self.read.omitted.get(&row.id).map_or(0, |lacking| lacking.count);
         }
         entry.rows = row.rows.map(unsigned);
         entry.seconds = row.good_millis.map(|millis| millis as f64 / 1000.0);
@@ -216,6 +217,9 @@ impl Draw<'_> {
             let since = stored.map(|stored| zoned(stored.newest));
             let hint = error.hint_text().map(str::to_owned);
             entry.problem(ProblemKind::Unchecked, since, error.summary(), hint);
+        }
+        if let Some(lacking) = self.read.omitted.get(&row.id).filter(|_| stored.is_some()) {
+            lacks(entry, lacking);
         }
         if let Some(first) = doubts.first() {
             let texts: Vec<_> = doubts.iter().take(5).map(|doubt| doubt.text.as_str()).collect();

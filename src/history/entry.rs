@@ -2,7 +2,12 @@
 
 use jiff::Zoned;
 
-use super::ledger::{Entry, Problem, ProblemKind, State, StateCount, Summary};
+use super::{
+    ledger::{Entry, Problem, ProblemKind, State, StateCount, Summary},
+    omitted::Lacking,
+    zoned,
+};
+use crate::source::manifest::Omitted;
 
 impl Entry {
     /// An entry of which nothing is known yet.
@@ -29,6 +34,7 @@ impl Entry {
             seconds: None,
             trend: Vec::new(),
             notes: Vec::new(),
+            omitted: 0,
             next: None,
         }
     }
@@ -61,6 +67,7 @@ fn state_of(kind: ProblemKind) -> State {
         ProblemKind::NeverBackedUp => State::NeverBackedUp,
         ProblemKind::Late => State::Late,
         ProblemKind::Unchecked => State::Unchecked,
+        ProblemKind::Partial => State::Partial,
         ProblemKind::Anomaly => State::Suspicious,
         ProblemKind::Vanished => State::Vanished,
         ProblemKind::Excluded => State::Excluded,
@@ -89,6 +96,18 @@ pub(super) fn gone<'a>(entry: &mut Entry, since: Zoned, doubts: impl Iterator<It
         }
         None => entry.why = Some(kept),
     }
+}
+
+/// The newest snapshot lacks something: a problem until somebody accepts it, and worth a note from then on.
+pub(super) fn lacks(entry: &mut Entry, lacking: &Lacking) {
+    if lacking.open == 0 {
+        let named = Omitted::listed(&lacking.few, lacking.count);
+        entry.notes.push(format!("the backup lacks what cannot be read, which was accepted: {named}"));
+        return;
+    }
+    let error = crate::backup::partial_error(&entry.name(), &lacking.few, lacking.open);
+    let hint = error.hint_text().map(str::to_owned);
+    entry.problem(ProblemKind::Partial, lacking.since.map(zoned), error.summary(), hint);
 }
 
 /// Counts of the ledger.

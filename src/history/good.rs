@@ -5,7 +5,7 @@ use rusqlite::{Transaction, params};
 use super::{
     Content,
     anomaly::{Finding, Kind, Verdict, judge},
-    objects,
+    objects, omitted,
     pack::{pack, unpack},
     record::add_anomaly,
     signed, unsigned,
@@ -73,6 +73,7 @@ pub(super) fn succeeded(
     if content.rows.is_some() {
         objects::store(tx, item, &stored, content, &rows_in_doubt)?;
     }
+    omitted::update(tx, item, content)?;
     let took = (report.seconds * 1000.0) as i64;
     let mut trend = before.trend;
     trend.push([content.time / 1000, signed(content.bytes), took]);

@@ -73,6 +73,8 @@ pub enum State {
     Late,
     /// The newest snapshot holds a dump that could not be understood: nothing in it was checked.
     Unchecked,
+    /// The newest snapshot is whole except for objects that could not be read.
+    Partial,
     /// What was backed up differs from before in a way that somebody should look at; its snapshots are held.
     Suspicious,
     /// The source no longer has it.
@@ -89,11 +91,12 @@ pub enum State {
 
 impl State {
     /// All states, the worst first.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Failed,
         Self::NeverBackedUp,
         Self::Late,
         Self::Unchecked,
+        Self::Partial,
         Self::Suspicious,
         Self::Vanished,
         Self::NotProven,
@@ -109,6 +112,7 @@ impl State {
             Self::NeverBackedUp => "never-backed-up",
             Self::Late => "late",
             Self::Unchecked => "unchecked",
+            Self::Partial => "partial",
             Self::Suspicious => "suspicious",
             Self::Vanished => "vanished",
             Self::NotProven => "not-proven",
@@ -164,6 +168,8 @@ pub struct Entry {
     pub trend: Vec<Point>,
     /// What the last backup wants known, such as what it could not protect.
     pub notes: Vec<String>,
+    /// Objects that the newest snapshot lacks because they could not be read, whether that was accepted or not.
+    pub omitted: u64,
     /// When it is due next.
     pub next: Option<Zoned>,
 }
@@ -201,6 +207,8 @@ pub enum ProblemKind {
     Late,
     /// The dump could not be understood.
     Unchecked,
+    /// Objects could not be read, and the newest snapshot lacks them.
+    Partial,
     /// The content differs from before: see [`super::anomaly`].
     Anomaly,
     /// The source no longer has it.
@@ -221,6 +229,7 @@ impl ProblemKind {
             Self::NeverBackedUp => "never-backed-up",
             Self::Late => "late",
             Self::Unchecked => "unchecked",
+            Self::Partial => "partial",
             Self::Anomaly => "anomaly",
             Self::Vanished => "vanished",
             Self::Excluded => "excluded",

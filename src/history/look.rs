@@ -123,7 +123,7 @@ fn completed(tx: &Transaction<'_>, id: i64, run: RunPast) -> rusqlite::Result<Ru
     let counts = if run.kind == "drill" {
         "SELECT COALESCE(sum(outcome = 0), 0), COALESCE(sum(outcome IN (1, 2, 3)), 0), 0, 0 FROM drill WHERE run = ?1"
     } else {
-        "SELECT COALESCE(sum(outcome = 0), 0), COALESCE(sum(outcome IN (1, 2, 3)), 0), COALESCE(sum(bytes_read), 0), \
+        "SELECT COALESCE(sum(outcome IN (0, 5)), 0), COALESCE(sum(outcome IN (1, 2, 3)), 0), COALESCE(sum(bytes_read), 0), \
          COALESCE(sum(bytes_added), 0) FROM attempt WHERE run = ?1"
     };
     let mut statement = tx.prepare_cached(counts)?;
@@ -181,6 +181,7 @@ fn attempt(row: &rusqlite::Row<'_>) -> rusqlite::Result<Attempt> {
             Some(super::record::OK) => "ok",
             Some(super::record::INTERRUPTED) => "interrupted",
             Some(super::record::UNCHECKED) => "unchecked",
+            Some(super::record::PARTIAL) => "partial",
             Some(super::record::VANISHED) => "vanished",
             Some(_) => "failed",
         }

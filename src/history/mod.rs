@@ -14,6 +14,7 @@ pub mod incidents;
 pub mod ledger;
 mod look;
 mod objects;
+mod omitted;
 mod pack;
 pub mod pages;
 mod read;

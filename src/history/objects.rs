@@ -81,7 +81,9 @@ pub(super) fn store(
         write(tx, item, before.map(|b| b.id), object, content.time, trend)?;
     }
     let mut gone = tx.prepare_cached("UPDATE object SET gone = ?2 WHERE id = ?1")?;
-    for (_, object) in stored.iter().filter(|(key, object)| !object.gone && !seen.contains(key)) {
+    // What is there and could not be read is not gone.
+    let is_gone = |key: &Key, object: &Stored| !object.gone && !seen.contains(key) && !content.omits(key);
+    for (_, object) in stored.iter().filter(|(key, object)| is_gone(key, object)) {
         gone.execute(params![object.id, content.time])?;
     }
     Ok(())

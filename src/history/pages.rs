@@ -33,7 +33,7 @@ pub struct Attempt {
     pub started: Zoned,
     /// How long it took, in seconds; absent while it goes on.
     pub seconds: Option<f64>,
-    /// `running`, `ok`, `failed` or `interrupted`.
+    /// `running`, `ok`, `partial`, `unchecked`, `vanished`, `failed` or `interrupted`.
     pub outcome: String,
     /// Bytes read from the source.
     pub bytes_read: Option<u64>,

@@ -4,7 +4,12 @@ use std::collections::HashMap;
 
 use rusqlite::Transaction;
 
-use super::{ledger::Running, pack::unpack, unsigned, zoned};
+use super::{
+    ledger::Running,
+    omitted::{self, Lacking},
+    pack::unpack,
+    unsigned, zoned,
+};
 
 /// What is known of an item, as stored.
 pub(super) struct Row {
@@ -52,6 +57,7 @@ pub(super) struct Read {
     pub(super) rows: Vec<Row>,
     pub(super) stored: HashMap<i64, Stored>,
     pub(super) doubts: HashMap<i64, Vec<Doubt>>,
+    pub(super) omitted: HashMap<i64, Lacking>,
     pub(super) sources: HashMap<String, Asked>,
     pub(super) running: Vec<Running>,
     /// Items that a run is reading now, or will: they are not yet missing.
@@ -107,6 +113,7 @@ pub(super) fn read(tx: &Transaction<'_>, guess: bool) -> rusqlite::Result<Read> 
         rows,
         stored: read_stored(tx)?,
         doubts: read_doubts(tx)?,
+        omitted: omitted::read(tx)?,
         sources: read_sources(tx)?,
         running,
         busy_sources,

@@ -9,7 +9,7 @@ use super::{
     Content, History, Opened,
     good::succeeded,
     millis,
-    record::{OK, item_id},
+    record::{OK, PARTIAL, item_id},
     signed,
 };
 use crate::{
@@ -65,9 +65,8 @@ impl History {
             return Ok(None);
         }
         let empty = self.read(|tx| {
-            tx.query_row("SELECT NOT EXISTS (SELECT 1 FROM attempt WHERE outcome = ?1)", [OK], |row| {
-                row.get(0)
-            })
+            let query = "SELECT NOT EXISTS (SELECT 1 FROM attempt WHERE outcome IN (?1, ?2))";
+            tx.query_row(query, [OK, PARTIAL], |row| row.get(0))
         })?;
         let (snapshots, _) = repository.readable_snapshots()?;
         let mut done = None;
@@ -156,11 +155,16 @@ impl Runs {
         items.insert(snapshot.item.clone());
         let item = item_id(tx, &snapshot.source, &snapshot.item, &snapshot.kind, content.time)?;
         tx.execute("UPDATE item SET first_seen = MIN(first_seen, ?2) WHERE id = ?1", [item, content.time])?;
+        let partial = !content.omitted().is_empty();
         let report = ItemReport {
             source: snapshot.source.clone(),
             item: Some(snapshot.item.clone()),
             kind: snapshot.kind.clone(),
-            outcome: if content.unchecked.is_some() { ItemOutcome::Unchecked } else { ItemOutcome::Ok },
+            outcome: match content.unchecked {
+                Some(_) => ItemOutcome::Unchecked,
+                None if partial => ItemOutcome::Partial,
+                None => ItemOutcome::Ok,
+            },
             snapshot: Some(snapshot.id.clone()),
             bytes_read: content.bytes,
             bytes_added: 0,
@@ -168,6 +172,7 @@ impl Runs {
             error: None,
             notes: Vec::new(),
             suspicious: Vec::new(),
+            omitted: Vec::new(),
         };
         tx.execute(
             "INSERT INTO attempt (run, item, began, took, outcome, bytes, rows) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
@@ -176,11 +181,51 @@ impl Runs {
                 item,
                 content.time - started,
                 (took * 1000.0) as i64,
-                OK,
+                if partial { PARTIAL } else { OK },
                 signed(content.bytes),
                 content.rows.map(signed)
             ],
         )?;
         succeeded(tx, run, item, &report, content, rules).map(|_| ())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::source::manifest::Omitted;
+
+    #[test]
+    fn what_snapshots_lack_is_known_again_from_their_manifests() {
+        let history = History::in_memory().unwrap();
+        let begin: Zoned = "2026-10-05T02:00:00+00:00[UTC]".parse().unwrap();
+        let day = |day: i64| begin.checked_add(jiff::Span::new().days(day)).unwrap();
+        let mut runs = Runs::default();
+        let lacking: [&[&str]; 4] = [&["w"], &[], &["v"], &["v", "w"]];
+        for (number, names) in (0_u8..).zip(lacking) {
+            let time = day(i64::from(number));
+            let mut manifest = Manifest::begin("my", "shop", "mysql");
+            manifest.started = time.clone();
+            manifest.omitted = names
+                .iter()
+                .map(|name| Omitted {
+                    kind: "view".to_owned(),
+                    name: (*name).to_owned(),
+                    reason: "its table is gone".to_owned(),
+                    definition: None,
+                })
+                .collect();
+            let content = Content { unchecked: None, ..Content::of(&manifest) };
+            let snapshot = Snapshot::example("my", "shop", "mysql", time, number);
+            let rules = AnomalyRules::default();
+            history.change(|tx| runs.add(tx, &snapshot, &content, 1.0, &rules)).unwrap();
+        }
+        let mut since = history.lacking_since("my", "shop").unwrap();
+        since.sort_unstable();
+        assert_eq!(since, [millis(&day(2)), millis(&day(3))]);
+        let outcomes: Vec<String> =
+            history.past("my", "shop").unwrap().unwrap().attempts.into_iter().map(|a| a.outcome).collect();
+        assert_eq!(outcomes, ["partial", "partial", "ok", "partial"]);
     }
 }

@@ -22,6 +22,7 @@ pub(super) const FAILED: i64 = 1;
 pub(super) const INTERRUPTED: i64 = 2;
 pub(super) const UNCHECKED: i64 = 3;
 pub(super) const VANISHED: i64 = 4;
+pub(super) const PARTIAL: i64 = 5;
 
 /// What is known of a run when it begins.
 #[derive(Debug)]
@@ -300,6 +301,7 @@ fn attempt(
     let outcome = match report.outcome {
         ItemOutcome::Ok => OK,
         ItemOutcome::Unchecked => UNCHECKED,
+        ItemOutcome::Partial => PARTIAL,
         ItemOutcome::Vanished => VANISHED,
         ItemOutcome::Failed => FAILED,
     };

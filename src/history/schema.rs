@@ -8,7 +8,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use crate::error::{Error, Result};
 
 /// What each version adds to the one before.
-const STEPS: [&str; 3] = ["
+const STEPS: [&str; 4] = ["
 CREATE TABLE meta (
     key TEXT PRIMARY KEY,
     value TEXT NOT NULL
@@ -210,6 +210,20 @@ UPDATE drill SET detail = substr(detail, 1, instr(detail, char(10) || '  → ') 
 WHERE detail LIKE '%' || char(10) || '  → %database % before the next try';
 UPDATE event SET detail = substr(detail, 1, instr(detail, char(10) || '  → ') - 1)
 WHERE detail LIKE '%' || char(10) || '  → %database % before the next try';
+", "
+-- What backups lack because it could not be read: the first backup without it of those up to now, none if the newest has it
+-- and only that its absence was accepted is remembered; the last backup without it; and when that was accepted.
+CREATE TABLE omitted (
+    item INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    since INTEGER,
+    seen INTEGER NOT NULL,
+    accepted INTEGER,
+    PRIMARY KEY (item, kind, name)
+) WITHOUT ROWID;
+CREATE INDEX omitted_since ON omitted (item, since);
 "];
 
 /// Brings a database to this version's layout.
@@ -290,5 +304,23 @@ mod tests {
                 statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
             assert_eq!(texts, [found, found, &other], "{query}");
         }
+    }
+
+    #[test]
+    fn a_history_of_the_layout_before_gains_what_backups_lack_and_keeps_its_own() {
+        let mut history = Connection::open_in_memory().unwrap();
+        STEPS[..3].iter().for_each(|step| history.execute_batch(step).unwrap());
+        history.pragma_update(None, "user_version", 3).unwrap();
+        let item =
+            "INSERT INTO item (source, name, kind, first_seen, unchecked) VALUES ('s', 'i', 'k', 7, 'why')";
+        history.execute(item, []).unwrap();
+        migrate(&mut history).unwrap();
+        assert_eq!(version(&history).unwrap(), 4);
+        let kept = history.query_row("SELECT first_seen, unchecked FROM item", [], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))
+        });
+        assert_eq!(kept.unwrap(), (7, "why".to_owned()));
+        let lacking: i64 = history.query_row("SELECT count(*) FROM omitted", [], |row| row.get(0)).unwrap();
+        assert_eq!(lacking, 0);
     }
 }

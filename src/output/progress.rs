@@ -141,6 +141,7 @@ impl Observer for Progress {
         }
         let line = match (item.outcome, &item.error) {
             (ItemOutcome::Unchecked, Some(error)) => format!("{}: UNCHECKED: {error}", name(&item.name())),
+            (ItemOutcome::Partial, Some(error)) => format!("{}: PARTIAL: {error}", name(&item.name())),
             (ItemOutcome::Vanished, _) => format!("{}: VANISHED", name(&item.name())),
             (_, Some(error)) => format!("{}: FAILED: {error}", name(&item.name())),
             _ => format!(

@@ -59,7 +59,7 @@ fn totals(out: &mut Families, ledger: &Ledger) {
 
 fn items(out: &mut Families, ledger: &Ledger) {
     type Value = fn(&Entry) -> Option<f64>;
-    let families: [(&str, &str, Value); 11] = [
+    let families: [(&str, &str, Value); 12] = [
         ("tik_backup_item_last_success_timestamp_seconds", "Moment of the newest snapshot.", |entry| {
             entry.last_backup.as_ref().map(seconds)
         }),
@@ -92,6 +92,11 @@ fn items(out: &mut Families, ledger: &Ledger) {
         ("tik_backup_item_held", "1 if retention is held for a suspicious change.", |entry| {
             Some(flag(entry.held))
         }),
+        (
+            "tik_backup_item_omitted_objects",
+            "Objects that the newest snapshot lacks because they could not be read.",
+            |entry| Some(entry.omitted as f64),
+        ),
         ("tik_backup_item_next_run_timestamp_seconds", "When the item is due next.", |entry| {
             entry.next.as_ref().map(seconds)
         }),

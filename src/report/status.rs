@@ -149,7 +149,7 @@ fn items(shown: &[&Entry], now: &Zoned, style: Style) -> String {
             State::Protected => GREEN,
             State::Excluded | State::Unconfigured => GREY,
             _ if entry.problems.is_empty() => GREY,
-            State::Suspicious | State::NotProven | State::Vanished => YELLOW,
+            State::Partial | State::Suspicious | State::NotProven | State::Vanished => YELLOW,
             _ => RED,
         };
         let rest = line.strip_prefix(word).unwrap_or(line);
@@ -176,6 +176,7 @@ fn word(state: State) -> &'static str {
         State::NeverBackedUp => "NEVER BACKED UP",
         State::Late => "LATE",
         State::Unchecked => "UNCHECKED",
+        State::Partial => "PARTIAL",
         State::Suspicious => "SUSPICIOUS",
         State::Vanished => "VANISHED",
         State::NotProven => "NOT PROVEN",

@@ -31,7 +31,7 @@ pub use lock::{LockGuard, LockOptions};
 pub use maintenance::{CheckReport, PruneReport, Subset};
 pub use previous::{PreviousItem, PreviousSnapshots};
 pub use read::{SnapshotFiles, SnapshotReader};
-pub use retention::explain;
+pub use retention::{explain, holders};
 pub use sessions::end_sessions;
 pub(crate) use snapshot::id_bytes;
 pub use snapshot::{At, Snapshot, item_path};

@@ -1,5 +1,7 @@
 //! Which snapshots of an item to keep.
 
+use std::collections::HashSet;
+
 use jiff::Zoned;
 use rustic_core::{Id, KeepOptions, repofile::SnapshotFile};
 
@@ -11,6 +13,11 @@ impl Repository {
     /// of other programs, which never become a [`Snapshot`].
     pub fn expired<'a>(&self, snapshots: &'a [Snapshot], retention: &Retention) -> Result<Vec<&'a Snapshot>> {
         expired_at(snapshots, self.host(), retention, &Zoned::now())
+    }
+
+    /// Takes out of `expired` what stays whatever the retention, because later snapshots lack what it holds: see [`holders`].
+    pub fn spare_holders(&self, expired: &mut Vec<&Snapshot>, snapshots: &[Snapshot], lacking_since: &[i64]) {
+        spare(expired, snapshots, self.host(), lacking_since);
     }
 
     /// Removes snapshots. Their data stays until the next prune. One that somebody else removed meanwhile is no error.
@@ -56,6 +63,26 @@ pub fn explain(
     let by_id: std::collections::HashMap<_, _> =
         kept.into_iter().map(|s| (s.snapshot.id.to_hex().as_str().to_owned(), (s.keep, s.reasons))).collect();
     Ok(snapshots.iter().map(|(id, _)| by_id.get(*id).cloned().unwrap_or((true, Vec::new()))).collect())
+}
+
+/// Of the snapshots of an item, given by id and moment, those that hold what later ones lack: the newest before each moment
+/// (in milliseconds since 1970) from which on an object is omitted.
+pub fn holders<'s>(snapshots: &[(&'s str, i64)], lacking_since: &[i64]) -> HashSet<&'s str> {
+    let newest_before = |moment: &i64| {
+        let before = snapshots.iter().filter(|(_, time)| time < moment);
+        before.max_by_key(|(_, time)| *time).map(|(id, _)| *id)
+    };
+    lacking_since.iter().filter_map(newest_before).collect()
+}
+
+fn spare(expired: &mut Vec<&Snapshot>, snapshots: &[Snapshot], host: &str, lacking_since: &[i64]) {
+    let moments: Vec<(&str, i64)> = snapshots
+        .iter()
+        .filter(|snapshot| snapshot.host == host)
+        .map(|snapshot| (snapshot.id.as_str(), snapshot.time.timestamp().as_millisecond()))
+        .collect();
+    let held = holders(&moments, lacking_since);
+    expired.retain(|snapshot| !held.contains(snapshot.id.as_str()));
 }
 
 fn expired_at<'a>(
@@ -122,6 +149,26 @@ mod tests {
             kept,
             ["11-22", "11-21", "11-20", "11-19", "11-18", "11-17", "11-16", "11-15", "11-08", "11-01"]
         );
+    }
+
+    #[test]
+    fn the_newest_snapshot_with_what_later_ones_lack_stays_beside_what_the_rules_keep() {
+        let now: Zoned = "2026-11-22T12:00:00+00:00[UTC]".parse().unwrap();
+        let mut snapshots = daily(60, "db1", &now);
+        // Another host's snapshot is younger, and what that holds is not known here.
+        let mut foreign = snapshots[30].file.clone();
+        foreign.id = Id::new([200; 32]).into();
+        foreign.hostname = "db2".to_owned();
+        foreign.time = foreign.time.checked_add(1.hour()).unwrap();
+        snapshots.push(Snapshot::from_file(foreign).unwrap());
+        let moment = |day: usize| snapshots[day].time.timestamp().as_millisecond();
+        let mut expired = expired_at(&snapshots, "db1", &Retention::default(), &now).unwrap();
+        let before = expired.len();
+        // One object is lacking since 29 days ago, two others since three days ago, one since ever.
+        spare(&mut expired, &snapshots, "db1", &[moment(29), moment(3), moment(59)]);
+        assert_eq!(before - expired.len(), 1, "the other holder is kept by the rules");
+        assert!(!expired.iter().any(|snapshot| snapshot.id == snapshots[30].id));
+        assert!(expired.iter().any(|snapshot| snapshot.id == snapshots[59].id));
     }
 
     #[test]

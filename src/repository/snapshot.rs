@@ -51,6 +51,21 @@ impl Snapshot {
         })
     }
 
+    /// One that stands in no repository, whose id is of this byte alone.
+    #[cfg(test)]
+    pub(crate) fn example(source: &str, item: &str, kind: &str, time: Zoned, id: u8) -> Self {
+        Self {
+            source: source.to_owned(),
+            item: item.to_owned(),
+            kind: kind.to_owned(),
+            id: format!("{id:02x}").repeat(32),
+            time,
+            host: "db1".to_owned(),
+            bytes: 0,
+            file: SnapshotFile::default(),
+        }
+    }
+
     /// `source/item`.
     pub fn name(&self) -> String {
         format!("{}/{}", self.source, self.item)

@@ -67,12 +67,13 @@ pub(super) fn verify(target: &Target, stored: &Stored<'_>, done: &mut Restored) 
     Err(Options::wrong(&format!("{listed}{rest}")))
 }
 
-/// Reads what the server has, as a backup would.
-fn read(source: &dyn Source, database: &str, cancel: &Cancel) -> Result<Manifest> {
+/// Reads what the server has, as a backup would. What the backup lacks is not compared.
+fn read(source: &dyn Source, database: &str, stored: &Stored<'_>) -> Result<Manifest> {
     let item = Item { name: database.to_owned(), estimate: None, problem: None };
-    let again = source
-        .dump(&item, &Nowhere::default(), cancel)
+    let mut again = source
+        .dump(&item, &Nowhere::default(), stored.cancel)
         .map_err(|error| error.context("the restored database cannot be read back"))?;
+    again.forget_omitted(stored.manifest);
     match &again.digested {
         Digested::Yes => Ok(again),
         Digested::No(reason) => {
@@ -105,7 +106,7 @@ fn of_postgres(
 ) -> Result<Vec<String>> {
     let manifest = stored.manifest;
     let source = quiet(target, clients, stored)?;
-    let again = read(&source, &target.database, stored.cancel)?;
+    let again = read(&source, &target.database, stored)?;
     let everything = Selected::default();
     let selected = done.selected.as_ref().unwrap_or(&everything);
     let one_table = stored.options.table.is_some();
@@ -219,7 +220,7 @@ fn loaded_again(
         stored.cancel,
         &|_| {},
     )
-    .and_then(|_| read(&quiet(target, clients, stored)?, &name, stored.cancel));
+    .and_then(|_| read(&quiet(target, clients, stored)?, &name, stored));
     // Its name is random: nothing but what was just created can have it.
     let dropped = postgres::restore::drop_database(&again, clients, stored.cancel);
     let canonical = loaded?;
@@ -250,7 +251,7 @@ fn of_mysql(
     notes: &mut Vec<String>,
 ) -> Result<Vec<String>> {
     let source = Mysql::at(&stored.manifest.source, target.params.clone(), clients.clone());
-    let again = read(&source, &target.database, stored.cancel)?;
+    let again = read(&source, &target.database, stored)?;
     if let Some(table) = &stored.options.table {
         return Ok(compare::objects(&named(&stored.manifest.objects, table), &named(&again.objects, table)));
     }
@@ -273,7 +274,7 @@ fn of_mongodb(
     notes: &mut Vec<String>,
 ) -> Result<Vec<String>> {
     let source = Mongodb::at(&stored.manifest.source, target.params.copied());
-    let again = read(&source, &target.database, stored.cancel)?;
+    let again = read(&source, &target.database, stored)?;
     if let Some(table) = &stored.options.table {
         return Ok(compare::objects(&named(&stored.manifest.objects, table), &named(&again.objects, table)));
     }

@@ -1,6 +1,8 @@
 //! `manifest.json`, the last file of every snapshot: what was dumped, with which tools, how consistent, and what it
 //! contained. A later version of the program reads the manifests of earlier ones, so fields are only ever added.
 
+use std::collections::HashSet;
+
 use jiff::Zoned;
 use serde::{Deserialize, Serialize};
 
@@ -85,6 +87,38 @@ pub struct Omitted {
     pub definition: Option<String>,
 }
 
+/// So many omitted objects are named in notes; the manifest names all.
+const NAMED: usize = 20;
+
+impl Omitted {
+    /// `view v (its table is gone)`
+    pub fn text(&self) -> String {
+        crate::output::name(&format!("{} {} ({})", self.kind, self.name, self.reason))
+    }
+
+    /// Some of them as one text, and how many more there are if not all `total` are among them.
+    pub(crate) fn listed(some: &[Self], total: u64) -> String {
+        let more = total.saturating_sub(some.len() as u64);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        format!("{}{more}", some.iter().map(Self::text).collect::<Vec<_>>().join(", "))
+    }
+
+    /// Notes that name what a snapshot lacks, a few of many.
+    pub(crate) fn notes(omitted: &[Self]) -> Vec<String> {
+        let note = |o: &Self| {
+            crate::output::name(&format!("not in the backup: {} {}: {}", o.kind, o.name, o.reason))
+        };
+        let mut notes: Vec<String> = omitted.iter().take(NAMED).map(note).collect();
+        let more = omitted.len().saturating_sub(NAMED);
+        if more > 0 {
+            notes.push(format!(
+                "not in the backup: {more} more objects, which `omitted` in its manifest.json names"
+            ));
+        }
+        notes
+    }
+}
+
 /// How consistent the data of a snapshot is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -145,6 +179,27 @@ pub struct Object {
 }
 
 impl Manifest {
+    /// Forgets of what was read back from a restored server what `stored` says that it lacks: a restore may make such objects
+    /// from their definitions, or not, and neither says anything about the backup.
+    pub(crate) fn forget_omitted(&mut self, stored: &Self) {
+        if stored.omitted.is_empty() {
+            return;
+        }
+        let names: HashSet<(String, &str)> =
+            stored.omitted.iter().map(|o| (o.kind.to_lowercase(), o.name.as_str())).collect();
+        let kept = |kind: &str, schema: &str, name: &str| {
+            let full = if schema.is_empty() { name.to_owned() } else { format!("{schema}.{name}") };
+            !names.contains(&(kind.to_lowercase(), full.as_str()))
+        };
+        self.objects.retain(|o| kept(&o.kind, o.schema.as_deref().unwrap_or_default(), &o.name));
+        if let Some(postgres) = &mut self.postgres {
+            postgres.schema_objects.retain(|o| kept(&o.kind, &o.schema, &o.name));
+        }
+        if let Some(mysql) = &mut self.mysql {
+            mysql.schema_objects.retain(|o| kept(&o.kind, "", &o.name));
+        }
+    }
+
     /// A manifest to be filled while an item is dumped.
     pub fn begin(source: &str, item: &str, kind: &str) -> Self {
         let now = Zoned::now();
@@ -213,5 +268,62 @@ impl Manifest {
     /// Rows of all objects together.
     pub fn rows(&self) -> u64 {
         self.objects.iter().map(|object| object.rows).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn omitted(kind: &str, name: &str) -> Omitted {
+        Omitted {
+            kind: kind.to_owned(),
+            name: name.to_owned(),
+            reason: "it cannot be read".to_owned(),
+            definition: None,
+        }
+    }
+
+    fn object(schema: Option<&str>, name: &str) -> Object {
+        Object {
+            kind: "table".to_owned(),
+            schema: schema.map(str::to_owned),
+            name: name.to_owned(),
+            rows: 1,
+            bytes: 1,
+            digest: Digest128::ZERO,
+        }
+    }
+
+    #[test]
+    fn what_the_backup_lacks_is_not_looked_for_in_what_was_restored() {
+        let mut stored = Manifest::begin("my", "shop", "mysql");
+        stored.omitted = vec![omitted("table", "a"), omitted("TABLE", "s.b"), omitted("view", "c")];
+        let mut again = Manifest::begin("my", "shop", "mysql");
+        again.objects = vec![object(None, "a"), object(Some("s"), "b"), object(None, "b"), object(None, "c")];
+        again.forget_omitted(&stored);
+        let left: Vec<_> = again.objects.iter().map(|o| (o.schema.as_deref(), o.name.as_str())).collect();
+        assert_eq!(left, [(None, "b"), (None, "c")], "of another schema or kind");
+    }
+
+    #[test]
+    fn what_the_backup_lacks_is_named_a_few_of_many() {
+        assert_eq!(
+            Omitted::notes(&[omitted("view", "v\n")]),
+            ["not in the backup: view v\\n: it cannot be read"]
+        );
+        let many: Vec<Omitted> = (0..50).map(|number| omitted("file", &number.to_string())).collect();
+        let notes = Omitted::notes(&many);
+        assert_eq!(notes.len(), NAMED + 1);
+        assert!(notes[NAMED].contains("30 more objects"), "{}", notes[NAMED]);
+    }
+
+    #[test]
+    fn manifests_without_the_field_are_read_and_whole_ones_do_not_have_it() {
+        let manifest = Manifest::begin("my", "shop", "mysql");
+        let json = serde_json::to_value(&manifest).ok();
+        assert!(json.as_ref().is_some_and(|json| json.get("omitted").is_none()));
+        let text = json.map(|json| json.to_string()).unwrap_or_default();
+        assert!(Manifest::from_json(text.as_bytes()).is_ok_and(|manifest| manifest.omitted.is_empty()));
     }
 }

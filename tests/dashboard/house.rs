@@ -140,6 +140,7 @@ fn a_year(history: &History, config: &Config) {
         ),
         notes: Vec::new(),
         suspicious: Vec::new(),
+        omitted: Vec::new(),
     };
     run.item_finished(&report, None, &AnomalyRules::default(), &now).unwrap();
     run.finish(&RunEnd { outcome: "partial", error: None, forgotten: 0 }, &now).unwrap();

@@ -111,6 +111,7 @@ fn report(number: u64, day: u64, item: &str) -> (ItemReport, Content) {
         error: None,
         notes: Vec::new(),
         suspicious: Vec::new(),
+        omitted: Vec::new(),
     };
     let content = Content {
         time: 1_767_232_800_000 + i64::try_from(day).unwrap() * 86_400_000,

@@ -76,6 +76,7 @@ fn documents_have_the_promised_fields() {
         "seconds",
         "trend",
         "notes",
+        "omitted",
         "next",
     ];
     assert_eq!(keys(&ledger["items"][0]), fields);

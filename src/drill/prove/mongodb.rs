@@ -114,7 +114,8 @@ impl Scratch {
             let database = self.deployment.client.database(name);
             self.deployment.ask(setup.cancel, async { database.run_command(command).await }).map(drop)
         })?;
-        let again = self.dump(setup, name)?;
+        let mut again = self.dump(setup, name)?;
+        again.forget_omitted(manifest);
         let mut notes = done.notes;
         let mut differences = compare::objects(&manifest.objects, &again.objects);
         let missing = || Error::failed("the manifest says nothing of a MongoDB database");

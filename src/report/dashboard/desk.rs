@@ -1,6 +1,7 @@
 //! What is shown, gathered: the history, the ledger drawn from it, and the repository, which is looked at now and then.
 
 use std::{
+    collections::HashSet,
     sync::{Arc, Mutex, MutexGuard},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -142,13 +143,21 @@ impl Desk {
         let moments: Vec<_> =
             past.snapshots.iter().map(|snapshot| (snapshot.id.as_str(), &snapshot.time)).collect();
         let kept = repository::explain(&moments, retention, &ledger.at)?;
+        let lacking = self.history.lacking_since(source, item)?;
+        let times: Vec<_> =
+            moments.iter().map(|(id, time)| (*id, time.timestamp().as_millisecond())).collect();
+        let holders: HashSet<String> =
+            repository::holders(&times, &lacking).into_iter().map(str::to_owned).collect();
         for (snapshot, (keep, reasons)) in past.snapshots.iter_mut().zip(kept) {
             // What is held, or belongs to what is no longer backed up, is not removed whatever the rules say.
-            let stays = entry.held || self.config.source(source).is_none();
+            let holder = holders.contains(&snapshot.id);
+            let stays = entry.held || holder || self.config.source(source).is_none();
             snapshot.keep = keep || stays;
             snapshot.reasons = reasons;
             if !keep && entry.held {
                 snapshot.reasons = vec!["held".to_owned()];
+            } else if !keep && holder {
+                snapshot.reasons = vec!["has what later ones lack".to_owned()];
             } else if !keep && stays {
                 snapshot.reasons = vec!["nothing removes it".to_owned()];
             }

@@ -7,7 +7,10 @@ use super::{
 use crate::{
     config::{Config, ServerConfig, SourceConfig, SourceKind},
     repository::item_path,
-    source::{GLOBALS, manifest::Manifest},
+    source::{
+        GLOBALS,
+        manifest::{Manifest, Omitted},
+    },
 };
 
 /// What stands for an item where none is known.
@@ -164,10 +167,12 @@ fn headline(page: &mut Page, piece: &Piece<'_>, known: &Known) {
         page.line("**It is no longer backed up**: the source had lost it, or a rule excludes it. This is the last there is.");
         page.line("");
     }
-    for note in piece.manifest().map(|manifest| manifest.notes.as_slice()).unwrap_or_default() {
+    let Some(manifest) = piece.manifest() else { return };
+    let lacks = Omitted::notes(&manifest.omitted);
+    for note in lacks.iter().chain(&manifest.notes) {
         page.line(&format!("- {}", cell(note)));
     }
-    if piece.manifest().is_some_and(|manifest| !manifest.notes.is_empty()) {
+    if !lacks.is_empty() || !manifest.notes.is_empty() {
         page.line("");
     }
 }

@@ -53,6 +53,7 @@ fn facts(entry: &Entry) -> Markup {
             @if let Some(seconds) = entry.restore_seconds { dt { "A restore takes" } dd { (duration(seconds)) ", by the last drill" } }
             @if let Some(next) = &entry.next { dt { "Next run" } dd { (time(next)) } }
             dt { "Kind" } dd { (entry.kind) }
+            @if entry.omitted > 0 { dt { "Lacking" } dd { (count(entry.omitted)) " objects that could not be read" } }
             @if entry.held { dt { "Retention" } dd { "held: nothing is removed until somebody has looked" } }
         }
     }

@@ -96,7 +96,7 @@ pub(super) fn problem(title: &str, text: &str) -> Markup {
 fn grade(state: State) -> &'static str {
     match state {
         State::Failed | State::NeverBackedUp | State::Unchecked => "bad",
-        State::Late | State::Suspicious | State::Vanished | State::NotProven => "warn",
+        State::Late | State::Partial | State::Suspicious | State::Vanished | State::NotProven => "warn",
         State::Protected => "good",
         State::Excluded | State::Unconfigured => "none",
     }
@@ -117,6 +117,7 @@ fn word(state: State) -> &'static str {
         State::NeverBackedUp => "never backed up",
         State::Late => "late",
         State::Unchecked => "unchecked",
+        State::Partial => "partial",
         State::Suspicious => "suspicious",
         State::Vanished => "vanished",
         State::NotProven => "not proven",

@@ -137,6 +137,7 @@ fn answers(ledger: &Ledger) -> [Answer; 3] {
     let failed = counted(ledger, State::Failed) + silent;
     let late = counted(ledger, State::Late);
     let suspicious = counted(ledger, State::Suspicious);
+    let partial = counted(ledger, State::Partial);
     let missing = summary.expected.saturating_sub(summary.backed_up);
     let backup = if failed > 0 {
         let more = match missing.saturating_sub(failed - silent) {
@@ -153,6 +154,8 @@ fn answers(ledger: &Ledger) -> [Answer; 3] {
             "warn",
             format!("{}: look before older snapshots are let go.", of(suspicious, "changed suspiciously")),
         )
+    } else if partial > 0 {
+        ("warn", format!("{} single objects that could not be read.", of(partial, "lack")))
     } else {
         ("good", "Every backup is as young as it should be.".to_owned())
     };
