@@ -2,10 +2,9 @@
 
 use std::collections::HashMap;
 
-use jiff::Zoned;
 use rusqlite::{OptionalExtension, Transaction, params};
 
-use super::{Content, History, millis, record::event, unsigned};
+use super::{Content, History, record::event, unsigned};
 use crate::{error::Result, source::manifest::Omitted};
 
 /// So many objects of an item are named in the ledger.

@@ -5,6 +5,7 @@ use std::slice::from_ref;
 use jiff::{Span, Zoned};
 
 use super::*;
+use crate::history::millis;
 use crate::{
     backup::{ItemOutcome, ItemReport},
     config::{AnomalyRules, Config},

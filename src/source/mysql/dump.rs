@@ -61,8 +61,13 @@ pub(super) fn dump(
         cancel,
     )?;
 
-    let mut command =
-        connection.dump().args(OPTIONS).item(item).idle_timeout(source.idle_timeout).cancel(cancel);
+    let mut command = connection
+        .dump()
+        .args(OPTIONS)
+        .args(exact.options())
+        .item(item)
+        .idle_timeout(source.idle_timeout)
+        .cancel(cancel);
     if server.flavour == Flavour::Mysql {
         command = command.args(MYSQL_OPTIONS);
     }
