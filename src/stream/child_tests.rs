@@ -96,6 +96,14 @@ fn silence_is_ended_and_explained() {
 }
 
 #[test]
+fn a_tool_that_computes_and_brings_nothing_is_said_to_do_that() {
+    let command = sh("echo data; while :; do :; done").idle_timeout(Duration::from_millis(300));
+    let error = read_all(command).unwrap_err();
+    assert!(error.summary().contains("uses the processor all the time"), "{error}");
+    assert!(error.hint_text().unwrap().contains("no lock"), "{error}");
+}
+
+#[test]
 fn time_the_consumer_spends_elsewhere_is_not_silence() {
     let mut output = sh("echo a; echo b").idle_timeout(Duration::from_millis(200)).spawn_output().unwrap();
     assert_eq!(first_line(&mut output), "a");

@@ -7,6 +7,7 @@
 use std::{
     fs, io,
     os::unix::process::{CommandExt, ExitStatusExt},
+    path::Path,
     process::{Child, ExitStatus},
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
@@ -30,6 +31,9 @@ use crate::error::{Error, Result};
 const GRACE: Duration = Duration::from_secs(2);
 /// A grandchild may hold stderr open after the tool ended: its last words are waited for this long.
 const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// A silent tool is watched for so long to see whether it uses the processor.
+const SAMPLE: Duration = Duration::from_millis(500);
 
 /// A child that is ended and reaped when this is dropped.
 pub(crate) struct Process {
@@ -143,12 +147,25 @@ impl Process {
 
     /// The error for a wait that ended without a result; the process group is ended first.
     pub(crate) fn stopped(&mut self, stop: Stop, doing: &str) -> Error {
+        // Asked while it still lives.
+        let busy = matches!(stop, Stop::Silent(_)) && is_busy(self.group);
         self.terminate();
         match stop {
             Stop::Cancelled(error) => error.context(&self.name),
             Stop::Io(error) => Error::failed(format!("{}: {doing} failed", self.name)).because(&error),
             Stop::Silent(time) => {
                 let seconds = time.as_secs_f64();
+                if busy {
+                    return Error::failed(format!(
+                        "{} was ended: {doing}, nothing came for {seconds:.1} s although it uses the processor all the time",
+                        self.name
+                    ))
+                    .because_text(self.messages.text())
+                    .hint(
+                        "it computes without end or has very much to do: no lock and no connection is to blame; use another version \
+                         of this tool, or raise `idle_timeout` if it needs that long",
+                    );
+                }
                 Error::failed(format!("{} was ended: {doing}, nothing happened for {seconds:.1} s", self.name))
                     .because_text(self.messages.text())
                     .hint("look for locks or a lost connection at the server; raise `idle_timeout` if this is normal")
@@ -179,6 +196,33 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.terminate();
     }
+}
+
+/// Whether the processes of a group use the processor at this moment. On a loaded machine they may get a part of it only; what
+/// waits for a lock or an answer uses nothing.
+fn is_busy(group: Pid) -> bool {
+    let (before, began) = (processor_time(group), Instant::now());
+    thread::sleep(SAMPLE);
+    let used = processor_time(group).saturating_sub(before);
+    used > began.elapsed() / 8
+}
+
+/// The processor time that the processes of a group have used, as far as the kernel tells.
+fn processor_time(group: Pid) -> Duration {
+    let Ok(processes) = fs::read_dir("/proc") else { return Duration::ZERO };
+    let in_group = |folder: &Path| {
+        let text = fs::read_to_string(folder.join("stat")).ok()?;
+        // The name in brackets may hold anything; state, parent and group follow it.
+        let (_, rest) = text.rsplit_once(')')?;
+        let id: i32 = rest.split_whitespace().nth(2)?.parse().ok()?;
+        (id == group.as_raw_nonzero().get()).then_some(())
+    };
+    let nanoseconds = |thread: &Path| -> Option<u64> {
+        fs::read_to_string(thread.join("schedstat")).ok()?.split_whitespace().next()?.parse().ok()
+    };
+    let folders = processes.flatten().map(|entry| entry.path()).filter(|path| in_group(path).is_some());
+    let threads = folders.filter_map(|folder| fs::read_dir(folder.join("task")).ok()).flatten().flatten();
+    Duration::from_nanos(threads.filter_map(|thread| nanoseconds(&thread.path())).sum())
 }
 
 fn describe(status: ExitStatus) -> String {

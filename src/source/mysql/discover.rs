@@ -19,6 +19,16 @@ const SYSTEM: [&str; 5] = ["mysql", "information_schema", "performance_schema", 
 /// How a server shows a folder in its data directory whose name it did not write.
 const FOREIGN: &str = "#mysql50#";
 
+/// Numbers of which fewer than seventeen digits are too few, the largest and the smallest ones.
+const DOUBLES: [f64; 6] = [
+    0.010516252368688583,
+    -0.30000000000000004,
+    5e-324,
+    2.2250738585072014e-308,
+    1.7976931348623157e308,
+    9007199254740993e3,
+];
+
 /// What has to be known of a server before it can be dumped.
 #[derive(Debug, Clone)]
 pub(super) struct Server {
@@ -30,6 +40,8 @@ pub(super) struct Server {
     pub(super) version_text: String,
     /// How it treats upper case in the names of tables: 0 distinguishes, 1 stores lower case, 2 compares lower case.
     pub(super) lower_case_table_names: u32,
+    /// Whether it writes numbers of type `DOUBLE` so that reading gives the same ones.
+    pub(super) writes_doubles: bool,
     /// What the account may do.
     pub(super) privileges: Privileges,
 }
@@ -37,8 +49,10 @@ pub(super) struct Server {
 impl Server {
     /// Asks the server.
     pub(super) fn ask(session: &Session<'_>) -> Result<Self> {
-        let [version_text, comment, case] =
-            session.row("SELECT VERSION(), @@version_comment, @@lower_case_table_names")?;
+        let numbers = DOUBLES.map(|number| format!("{number:e}")).join(", ");
+        let [version_text, comment, case, doubles @ ..]: [String; 3 + DOUBLES.len()] = session
+            .row(&format!("SELECT VERSION(), @@version_comment, @@lower_case_table_names, {numbers}"))?;
+        let same = |(text, number): (&String, f64)| text.parse().is_ok_and(|read: f64| read == number);
         let flavour = Flavour::of(&format!("{version_text} {comment}"));
         let version = Version::find(&version_text).ok_or_else(|| {
             Error::failed(format!("the server tells no version that can be read: {version_text}"))
@@ -49,6 +63,7 @@ impl Server {
             version,
             version_text: format!("{flavour} {version_text}"),
             lower_case_table_names: case.parse().unwrap_or(0),
+            writes_doubles: doubles.iter().zip(DOUBLES).all(same),
             privileges,
         })
     }
@@ -136,6 +151,7 @@ impl Default for Server {
             version: Version(8, 4, 0),
             version_text: "MySQL 8.4.0".to_owned(),
             lower_case_table_names: 0,
+            writes_doubles: true,
             privileges: Privileges::default(),
         }
     }

@@ -77,7 +77,7 @@ pub(super) fn dump(
         let mut tap = ScriptTap::new(Substitute::new(output, exact));
         let stored = sink.store(DUMP, &mut tap).map_err(hints::explain)?;
         let (output, exact) = tap.stream.into_parts();
-        manifest.notes.extend(exact.note());
+        manifest.notes.extend(exact.notes());
         (stored, tap.script.finish(), output.into_inner().messages())
     } else {
         let mut tap = ScriptTap::new(output);

@@ -189,6 +189,8 @@ pub(in crate::source::mysql) struct Plan {
     /// Whether the tool is to read in the order of primary keys: where an index holds all of a table a server may read that
     /// instead, in another order than ours.
     pub(super) by_primary: bool,
+    /// Whether the server writes `DOUBLE` as it is.
+    pub(super) doubles: bool,
 }
 
 impl Plan {
@@ -200,7 +202,8 @@ impl Plan {
     ) -> Result<Self> {
         let schema = quote_literal(database);
         // Of MySQL also DOUBLE: the sign of a zero.
-        let types = if server.flavour == Flavour::Mysql { "'float','double'" } else { "'float'" };
+        let doubles = server.flavour == Flavour::Mysql || !server.writes_doubles;
+        let types = if doubles { "'float','double'" } else { "'float'" };
         let rows: Vec<[String; 5]> = session.rows(&format!(
             "SELECT TABLE_NAME, COLUMN_NAME, DATA_TYPE, IFNULL(CHARACTER_SET_NAME, ''), EXTRA \
              FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = {schema} AND TABLE_NAME IN (\
@@ -225,7 +228,7 @@ impl Plan {
         let signed_zero = server.flavour == Flavour::Mysql;
         let tables: Vec<Table> =
             tables.into_iter().map(|(name, columns)| Table { name, columns, primary: Vec::new() }).collect();
-        let mut plan = Self { tables, signed_zero, by_primary: false };
+        let mut plan = Self { tables, signed_zero, by_primary: false, doubles: server.writes_doubles };
         if plan.reads() {
             plan.ask_indexes(session, &schema)?;
         }

@@ -91,25 +91,37 @@ impl Exact {
     }
 
     /// What an operator should know: of which columns a value may not be exact.
-    pub(in crate::source::mysql) fn note(&self) -> Option<String> {
-        if self.uncertain.is_empty() {
-            return None;
-        }
+    pub(in crate::source::mysql) fn notes(&self) -> Vec<String> {
         let rows: u64 = self.uncertain.values().sum();
-        let columns = |name: &String| -> Vec<String> {
-            let table = self.plan.tables.iter().filter(|table| table.name == *name);
-            let inexact = table.flat_map(|table| &table.columns).filter(|column| column.kind.is_inexact());
-            inexact.map(|column| format!("{name}.{}", column.name)).collect()
-        };
-        let mut named: Vec<String> = self.uncertain.keys().flat_map(columns).collect();
+        let changed = self.columns(|table, kind| self.uncertain.contains_key(table) && kind.is_inexact());
+        let doubles = self.columns(|_, kind| !self.plan.doubles && *kind == Kind::Double);
+        let mut notes = Vec::new();
+        if let Some(columns) = changed {
+            notes.push(format!(
+                "in {rows} rows values are stored as the dump tool writes them, which is not exactly as they are, because the \
+                 rows could not be found a second time, or changed at that moment: {columns}"
+            ));
+        }
+        if let Some(columns) = doubles {
+            notes.push(format!(
+                "this server does not write numbers of type DOUBLE exactly as they are, so the last digit may differ after a \
+                 restore: {columns}"
+            ));
+        }
+        notes
+    }
+
+    /// The names of the first columns that are wanted, if there are any.
+    fn columns(&self, wanted: impl Fn(&str, &Kind) -> bool) -> Option<String> {
+        let mut named = Vec::new();
+        for table in &self.plan.tables {
+            let columns = table.columns.iter().filter(|column| wanted(&table.name, &column.kind));
+            named.extend(columns.map(|column| format!("{}.{}", table.name, column.name)));
+        }
         let more = named.len().saturating_sub(NAMED);
         named.truncate(NAMED);
         let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
-        Some(format!(
-            "in {rows} rows values are stored as the dump tool writes them, which is not exactly as they are, because the rows \
-             could not be found a second time, or changed at that moment: {}{rest}",
-            named.join(", ")
-        ))
+        (!named.is_empty()).then(|| named.join(", ") + &rest)
     }
 
     fn end_table(&mut self) -> Result<()> {
