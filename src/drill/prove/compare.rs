@@ -1,6 +1,9 @@
 //! Comparing two manifests: the one that was stored, and the one of what was restored.
 
-use std::{collections::BTreeMap, fmt::Debug};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Debug,
+};
 
 use crate::{
     source::{manifest::Object, mongodb, mysql, postgres},
@@ -212,10 +215,12 @@ pub(crate) fn mysql(stored: &mysql::Detail, restored: &mysql::Detail) -> Vec<Str
     differences
 }
 
-/// What MongoDB has besides documents.
+/// What MongoDB has besides documents. `changed` are indexes that the server does not accept as they were, each by its
+/// collection and its name: the restore has said so.
 pub(crate) fn mongodb(
     stored: &mongodb::Detail,
     restored: &mongodb::Detail,
+    changed: &BTreeSet<(String, String)>,
     notes: &mut Vec<String>,
 ) -> Vec<String> {
     let mut differences = Vec::new();
@@ -233,7 +238,8 @@ pub(crate) fn mongodb(
         if found.options != before.options {
             differences.push(format!("{} {name}: its options differ", before.kind));
         }
-        for index in &before.indexes {
+        let is_changed = |index: &&mongodb::Index| changed.contains(&(name.clone(), index.name.clone()));
+        for index in before.indexes.iter().filter(|index| !is_changed(index)) {
             match found.indexes.iter().find(|other| other.name == index.name) {
                 None => differences.push(format!("{name}: the index {} is missing", index.name)),
                 // Every server makes this one as it sees fit; its collation is that of the options.
