@@ -29,3 +29,4 @@ mod secrets;
 mod stock;
 mod support;
 mod types;
+mod wire;
