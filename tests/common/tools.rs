@@ -25,6 +25,8 @@ pub enum Tool {
     MongoCompatible,
     /// MongoDB's own server, `mongod` of any version. Nothing installs it, not even in CI.
     Mongod,
+    /// The router of MongoDB's sharded clusters, `mongos`. Nothing installs it either.
+    Mongos,
     /// The folder in whose `node_modules` Azurite lies, an emulator of Azure's blob service.
     Azurite,
     /// A Python with Microsoft's own clients of Azure.
@@ -71,6 +73,7 @@ impl Tool {
             Self::Mongo => "a MongoDB server",
             Self::MongoCompatible => "a server that speaks MongoDB's protocol",
             Self::Mongod => "MongoDB itself",
+            Self::Mongos => "MongoDB's router",
             Self::Azurite => "Azurite",
             Self::AzurePython => "Microsoft's clients of Azure",
             Self::Faketime => "faketime",
@@ -103,6 +106,7 @@ impl Tool {
                 ("TIK_BACKUP_TEST_MONGO", Some("mongo/bin/secantusd-rs"), None)
             }
             Self::Mongod => ("TIK_BACKUP_TEST_MONGOD", None, None),
+            Self::Mongos => ("TIK_BACKUP_TEST_MONGOS", None, None),
             Self::Azurite => ("TIK_BACKUP_TEST_AZURITE", Some("azurite"), None),
             Self::AzurePython => ("TIK_BACKUP_TEST_AZURE_PYTHON", Some("azure-python/bin/python"), None),
             Self::Faketime => (
@@ -146,8 +150,14 @@ impl Tool {
         }
         let below_tools =
             below_tools.into_iter().flat_map(|below| tools_dirs().map(move |dir| dir.join(below)));
-        let in_path = (self == Self::Mongod).then(|| env::var_os("PATH")).flatten();
-        let in_path = in_path.iter().flat_map(env::split_paths).map(|dir| dir.join("mongod"));
+        let program = match self {
+            Self::Mongod => Some("mongod"),
+            Self::Mongos => Some("mongos"),
+            _ => None,
+        };
+        let path = env::var_os("PATH").unwrap_or_default();
+        let in_path =
+            program.into_iter().flat_map(|name| env::split_paths(&path).map(move |dir| dir.join(name)));
         below_tools.chain(system.map(PathBuf::from)).chain(in_path).find(|path| path.exists())
     }
 
@@ -162,6 +172,8 @@ impl Tool {
             skip("mongodump and mongorestore: install MongoDB's database tools, then run scripts/test");
         } else if !there && self == Self::Mongod {
             skip("MongoDB itself: set TIK_BACKUP_TEST_MONGOD to its program mongod, or put that in PATH");
+        } else if !there && self == Self::Mongos {
+            skip("MongoDB's router: set TIK_BACKUP_TEST_MONGOS to the program mongos, or put that in PATH");
         } else if !there {
             assert!(!in_ci(), "CI must have {}: scripts/test installs it", self.name());
             skip(&format!("{}: install with scripts/test", self.name()));

@@ -21,6 +21,7 @@ mod golden;
 mod link;
 mod memory;
 mod names;
+mod real;
 mod relay;
 mod restore;
 mod round_trip;

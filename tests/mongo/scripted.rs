@@ -14,7 +14,7 @@ use crate::{
 /// Enough for several batches: a scan is a find and four getMores.
 const DOCUMENTS: i32 = 4500;
 
-fn config(fake: &Fake, more: &str) -> Config {
+pub fn config(fake: &Fake, more: &str) -> Config {
     let builder = keeping();
     let lines = source_of(&builder, SOURCE, &fake.uri(), more);
     ready(builder.source(SOURCE, &lines))
@@ -192,7 +192,7 @@ fn refusal(spec: &RawDocument) -> Option<(i32, &'static str)> {
 }
 
 /// A server with indexes of old versions, and those that newer ones have in their place.
-fn old_indexes() -> (Fake, Vec<RawDocumentBuf>) {
+pub fn old_indexes() -> (Fake, Vec<RawDocumentBuf>) {
     let fake = Fake::start();
     fake.fill("shop", "orders", &numbered(0..10));
     fake.index(
