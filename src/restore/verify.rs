@@ -278,7 +278,7 @@ fn of_mongodb(
     if let Some(table) = &stored.options.table {
         return Ok(compare::objects(&named(&stored.manifest.objects, table), &named(&again.objects, table)));
     }
-    let mut differences = compare::objects(&stored.manifest.objects, &again.objects);
+    let mut differences = compare::collections(&stored.manifest.objects, &again.objects);
     if let (Some(before), Some(after)) = (&stored.manifest.mongodb, &again.mongodb) {
         differences.extend(compare::mongodb(before, after, &done.changed_indexes, notes));
     }

@@ -174,6 +174,25 @@ fn documents_that_are_not_valid_come_back_byte_for_byte() {
     assert!(target.kept("again", "odd").documents == wanted, "the documents differ");
 }
 
+#[test]
+fn users_and_roles_are_stored_with_the_system_database_and_not_restored() {
+    let fake = filled();
+    fake.fill("admin", "system.users", &[rawdoc! { "_id": "shop.jane", "user": "jane" }]);
+    fake.fill("admin", "ours", &numbered(0..3));
+    let report = backup(&config(&fake, ""));
+    assert_eq!(report["items"].as_array().unwrap().len(), 1, "no item claims to have them: {report:#}");
+    let config = config(&fake, "include_system = true");
+    backup(&config);
+    let users = fake.kept("admin", "system.users").documents.concat();
+    let folder = files_of(&config, "admin");
+    let stored = std::fs::read(folder.path().join("admin/system.users.bson")).unwrap();
+    assert!(stored == users, "users are stored as they are");
+    let target = Fake::start();
+    let restored = restore(&config, &full("admin"), &["--into", &target.url("copy"), "--verify"]);
+    assert_eq!((&restored["rows"], &restored["compared"]), (&3.into(), &true.into()), "{restored:#}");
+    assert_says(&restored["notes"].to_string(), &["not restored: system.users", "belongs to the server"]);
+}
+
 /// What a server of today refuses in the definition of an index.
 fn refusal(spec: &RawDocument) -> Option<(i32, &'static str)> {
     let is_key = |value| match value {

@@ -215,6 +215,19 @@ pub(crate) fn mysql(stored: &mysql::Detail, restored: &mysql::Detail) -> Vec<Str
     differences
 }
 
+/// Whether a collection of MongoDB belongs to the server, as users and roles do: no restore brings it back, and says so.
+fn is_of_server(collection: &str) -> bool {
+    collection.starts_with("system.") && collection != "system.js"
+}
+
+/// Collections of MongoDB: documents and content.
+pub(crate) fn collections(stored: &[Object], restored: &[Object]) -> Vec<String> {
+    let own = |all: &[Object]| -> Vec<Object> {
+        all.iter().filter(|object| !is_of_server(&object.name)).cloned().collect()
+    };
+    objects(&own(stored), &own(restored))
+}
+
 /// What MongoDB has besides documents. `changed` are indexes that the server does not accept as they were, each by its
 /// collection and its name: the restore has said so.
 pub(crate) fn mongodb(
@@ -224,9 +237,10 @@ pub(crate) fn mongodb(
     notes: &mut Vec<String>,
 ) -> Vec<String> {
     let mut differences = Vec::new();
+    let own = |collection: &&mongodb::Collection| !is_of_server(&collection.name);
     let mut after: BTreeMap<&str, &mongodb::Collection> =
-        restored.collections.iter().map(|c| (c.name.as_str(), c)).collect();
-    for before in &stored.collections {
+        restored.collections.iter().filter(own).map(|c| (c.name.as_str(), c)).collect();
+    for before in stored.collections.iter().filter(own) {
         let name = &before.name;
         let Some(found) = after.remove(name.as_str()) else {
             differences.push(format!("{} {name} is missing", before.kind));
@@ -342,6 +356,15 @@ mod tests {
                 "table public.e was restored and never backed up",
             ]
         );
+    }
+
+    #[test]
+    fn what_belongs_to_a_mongodb_server_is_not_compared() {
+        let stored = [object("orders", 1, b"a"), object("system.users", 1, b"b")];
+        assert!(
+            collections(&stored, &[object("orders", 1, b"a"), object("system.version", 1, b"c")]).is_empty()
+        );
+        assert_eq!(collections(&stored, &[]), ["table public.orders is missing"]);
     }
 
     #[test]

@@ -119,7 +119,7 @@ impl Scratch {
         let missing = done.missing.iter();
         notes
             .extend(missing.map(|index| format!("not restored: the index {}: {}", index.name, index.reason)));
-        let mut differences = compare::objects(&manifest.objects, &again.objects);
+        let mut differences = compare::collections(&manifest.objects, &again.objects);
         let missing = || Error::failed("the manifest says nothing of a MongoDB database");
         let before = manifest.mongodb.as_ref().ok_or_else(missing)?;
         let after = again.mongodb.as_ref().ok_or_else(missing)?;
