@@ -142,7 +142,7 @@ fn a_sharded_cluster_is_told_from_a_replica_set() {
 pub fn invalid() -> Vec<RawDocumentBuf> {
     let document = |fields: &[u8]| {
         let length = i32::try_from(fields.len() + 5).unwrap();
-        let bytes = [&length.to_le_bytes(), fields, &[0]].concat();
+        let bytes = [&length.to_le_bytes()[..], fields, &[0]].concat();
         RawDocumentBuf::from_bytes(bytes).unwrap()
     };
     vec![

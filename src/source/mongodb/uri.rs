@@ -150,7 +150,8 @@ fn unknown(problem: Error, name: Option<&str>) -> Error {
     };
     let lower = name.to_ascii_lowercase();
     let distance = |known: &str| strsim::damerau_levenshtein(&known.to_ascii_lowercase(), &lower);
-    let nearest = OPTIONS.iter().map(|known| (distance(known), known)).min_by_key(|(distance, _)| *distance);
+    let nearest =
+        OPTIONS.into_iter().map(|known| (distance(known), known)).min_by_key(|(distance, _)| *distance);
     let problem = problem.because_text(format!("the option {name} is unknown"));
     match nearest {
         Some((distance, known)) if distance * 3 <= name.len() => {
