@@ -175,7 +175,7 @@ fn stored(storage: &Storage, what: &str, from: &str, seconds: f64) -> String {
     text
 }
 
-/// What is missing after a restore with `--continue`: the first of it, and where all of it stands.
+/// What is missing after a restore: the first of it, and where all of it stands.
 fn missing(database: &Restored) -> String {
     const FEW: usize = 20;
     if database.missing.is_empty() {
@@ -227,6 +227,7 @@ fn counted(database: &Restored) -> String {
     let (rows, tables) = if database.collections { ("documents", "collections") } else { ("rows", "tables") };
     let contents = if database.compared { "contents compared and equal" } else { "as many as in the backup" };
     let all = database.missing.is_empty() && database.differences.is_empty();
-    let contents = if all { contents } else { "the others are listed below" };
+    // Of MongoDB only indexes may be missing.
+    let contents = if all || database.collections { contents } else { "the others are listed below" };
     format!("{} {rows} counted in {} {tables}, {contents}", database.rows, database.tables)
 }

@@ -48,7 +48,7 @@ pub(super) fn verify(target: &Target, stored: &Stored<'_>, done: &mut Restored) 
     let differences = match target {
         Target::Postgres { target, clients } => of_postgres(target, clients, stored, done, &mut notes)?,
         Target::Mysql { target, clients } => of_mysql(target, clients, stored, done, &mut notes)?,
-        Target::Mongodb(target) => of_mongodb(target, stored, &mut notes)?,
+        Target::Mongodb(target) => of_mongodb(target, stored, done, &mut notes)?,
         Target::Storage(_) => return Ok(()),
     };
     done.notes.append(&mut notes);
@@ -271,6 +271,7 @@ fn of_mysql(
 fn of_mongodb(
     target: &mongodb::restore::Target,
     stored: &Stored<'_>,
+    done: &Restored,
     notes: &mut Vec<String>,
 ) -> Result<Vec<String>> {
     let source = Mongodb::at(&stored.manifest.source, target.params.copied());
@@ -278,9 +279,9 @@ fn of_mongodb(
     if let Some(table) = &stored.options.table {
         return Ok(compare::objects(&named(&stored.manifest.objects, table), &named(&again.objects, table)));
     }
-    let mut differences = compare::objects(&stored.manifest.objects, &again.objects);
+    let mut differences = compare::collections(&stored.manifest.objects, &again.objects);
     if let (Some(before), Some(after)) = (&stored.manifest.mongodb, &again.mongodb) {
-        differences.extend(compare::mongodb(before, after, notes));
+        differences.extend(compare::mongodb(before, after, &done.changed_indexes, notes));
     }
     Ok(differences)
 }

@@ -95,6 +95,9 @@ pub struct Restored {
     /// What was restored, if that may be less than the snapshot holds.
     #[serde(skip)]
     pub(crate) selected: Option<Selected>,
+    /// Indexes that are not what they were, as the target does not accept that: collection and name of each.
+    #[serde(skip)]
+    pub(crate) changed_indexes: BTreeSet<(String, String)>,
 }
 
 /// The part of a database that was restored; schema and name of each.

@@ -10,6 +10,7 @@ pub mod azure;
 pub mod azurite;
 pub mod extension;
 pub mod mongo;
+pub mod mongod;
 pub mod mysql;
 pub mod mysql_options;
 pub mod postgres;

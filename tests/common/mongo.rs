@@ -1,8 +1,10 @@
-//! Throwaway servers that speak MongoDB's protocol, and a driver's client to fill and to ask them; gone with the test.
+//! Throwaway servers, MongoDB's own or one that speaks its protocol, and a driver's client to fill and to ask them; gone
+//! with the test.
 
 use std::{
     fs,
-    path::PathBuf,
+    net::TcpStream,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -17,7 +19,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
-use super::{Tool, process::spawn_bound};
+use super::{Tool, mongod, process::spawn_bound};
 
 /// A running server; killed and removed when dropped, or when the test process ends in any other way.
 #[derive(Debug)]
@@ -33,7 +35,7 @@ pub struct MongoServer {
 }
 
 impl MongoServer {
-    /// Starts one on a free port of 127.0.0.1, without accounts. It takes itself for a replica set of one server.
+    /// Starts one on a free port of 127.0.0.1, without accounts. It is, or takes itself for, a replica set of one server.
     ///
     /// # Panics
     /// With the server's log if it does not start, or if it is not there: `skip_unless!(Tool::Mongo)` first.
@@ -46,13 +48,19 @@ impl MongoServer {
         Self::start_with(&["--enable-test-commands"])
     }
 
-    /// As [`Self::start`], with further arguments.
+    /// As [`Self::start`], with further arguments: `--standalone`, `--auth`, `--enable-test-commands`.
     pub fn start_with(arguments: &[&str]) -> Self {
         let dir = tempfile::Builder::new().prefix("tik-mongo-").tempdir_in("/tmp").unwrap();
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
         let mut server = Self { child: None, port: 0, arguments, runtime, client: None, dir };
-        if let Err(log) = server.launch() {
+        let mut launched = server.launch();
+        if launched.is_err() && mongod::is_mongod() {
+            // Somebody else took the port before it did.
+            server.port = 0;
+            launched = server.launch();
+        }
+        if let Err(log) = launched {
             panic!("the MongoDB server did not start:\n{log}");
         }
         server
@@ -63,20 +71,21 @@ impl MongoServer {
         let program =
             Tool::Mongo.path().expect("the MongoDB server is there: skip_unless!(Tool::Mongo) first");
         let log = fs::File::create(self.dir.path().join("log")).unwrap();
-        let mut command = Command::new(program);
-        command.arg("--storage-path").arg(self.dir.path().join("data"));
-        command.args(["--port", &self.port.to_string(), "--cache-size", "64M", "--log-file-max", "8MB"]);
-        command.args(&self.arguments);
+        let mut command = if mongod::is_mongod() {
+            if self.port == 0 {
+                self.port = mongod::free_port();
+            }
+            mongod::command(&program, self.dir.path(), self.port, &self.arguments)
+        } else {
+            self.compatible(&program)
+        };
         // It would take settings from its folder and from home.
         command.current_dir(self.dir.path()).env("HOME", self.dir.path());
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         let mut child = spawn_bound(command, Signal::KILL).map_err(|error| error.to_string())?;
         let begin = Instant::now();
         let listening = loop {
-            let log = self.log();
-            let port = log
-                .lines()
-                .find_map(|line| line.split_once("listening on ")?.1.rsplit(':').next()?.parse().ok());
+            let port = self.listening();
             if port.is_some()
                 || child.try_wait().unwrap().is_some()
                 || begin.elapsed() > Duration::from_secs(60)
@@ -87,11 +96,32 @@ impl MongoServer {
         };
         self.child = Some(child);
         self.port = listening.unwrap_or(self.port);
-        if listening.is_none() || !self.answers() {
+        let is_ready = listening.is_some()
+            && self.answers()
+            && (!mongod::is_mongod() || self.become_primary(&self.arguments));
+        if !is_ready {
             self.end(Signal::KILL);
             return Err(self.log());
         }
         Ok(())
+    }
+
+    /// The command that starts the server that only speaks the protocol.
+    fn compatible(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command.arg("--storage-path").arg(self.dir.path().join("data"));
+        command.args(["--port", &self.port.to_string(), "--cache-size", "64M", "--log-file-max", "8MB"]);
+        command.args(&self.arguments);
+        command
+    }
+
+    /// The port on which it listens, if it does.
+    fn listening(&self) -> Option<u16> {
+        if mongod::is_mongod() {
+            return TcpStream::connect(("127.0.0.1", self.port)).is_ok().then_some(self.port);
+        }
+        let log = self.log();
+        log.lines().find_map(|line| line.split_once("listening on ")?.1.rsplit(':').next()?.parse().ok())
     }
 
     /// Makes the client anew, and waits for an answer.
@@ -139,6 +169,12 @@ impl MongoServer {
         if let Err(log) = self.launch() {
             panic!("the MongoDB server did not start again:\n{log}");
         }
+    }
+
+    /// As [`Self::restart`], with more arguments from now on.
+    pub fn restart_with(&mut self, arguments: &[&str]) {
+        self.arguments.extend(arguments.iter().map(|&argument| argument.to_owned()));
+        self.restart();
     }
 
     /// Its connection string.

@@ -19,8 +19,14 @@ pub enum Tool {
     Mariadb,
     /// The folder of MySQL 9.7's programs, server included.
     Mysql97,
-    /// A server that speaks MongoDB's protocol.
+    /// MongoDB's own server if it is there, otherwise one that speaks its protocol.
     Mongo,
+    /// The server that speaks MongoDB's protocol, whatever else is there.
+    MongoCompatible,
+    /// MongoDB's own server, `mongod` of any version. Nothing installs it, not even in CI.
+    Mongod,
+    /// The router of MongoDB's sharded clusters, `mongos`. Nothing installs it either.
+    Mongos,
     /// The folder in whose `node_modules` Azurite lies, an emulator of Azure's blob service.
     Azurite,
     /// A Python with Microsoft's own clients of Azure.
@@ -65,6 +71,9 @@ impl Tool {
             Self::Mariadb => "MariaDB",
             Self::Mysql97 => "MySQL 9.7",
             Self::Mongo => "a MongoDB server",
+            Self::MongoCompatible => "a server that speaks MongoDB's protocol",
+            Self::Mongod => "MongoDB itself",
+            Self::Mongos => "MongoDB's router",
             Self::Azurite => "Azurite",
             Self::AzurePython => "Microsoft's clients of Azure",
             Self::Faketime => "faketime",
@@ -93,7 +102,11 @@ impl Tool {
             Self::Openssl => ("TIK_BACKUP_TEST_OPENSSL", None, Some("/usr/bin/openssl")),
             Self::Mariadb => ("TIK_BACKUP_TEST_MARIADB", None, Some("/usr/sbin/mariadbd")),
             Self::Mysql97 => ("TIK_BACKUP_TEST_MYSQL97", Some("mysql97/bin"), None),
-            Self::Mongo => ("TIK_BACKUP_TEST_MONGO", Some("mongo/bin/secantusd-rs"), None),
+            Self::Mongo | Self::MongoCompatible => {
+                ("TIK_BACKUP_TEST_MONGO", Some("mongo/bin/secantusd-rs"), None)
+            }
+            Self::Mongod => ("TIK_BACKUP_TEST_MONGOD", None, None),
+            Self::Mongos => ("TIK_BACKUP_TEST_MONGOS", None, None),
             Self::Azurite => ("TIK_BACKUP_TEST_AZURITE", Some("azurite"), None),
             Self::AzurePython => ("TIK_BACKUP_TEST_AZURE_PYTHON", Some("azure-python/bin/python"), None),
             Self::Faketime => (
@@ -126,13 +139,26 @@ impl Tool {
 
     /// Where it is, if it is there.
     pub fn path(self) -> Option<PathBuf> {
+        if self == Self::Mongo
+            && let Some(real) = Self::Mongod.path()
+        {
+            return Some(real);
+        }
         let (variable, below_tools, system) = self.places();
         if let Some(path) = env::var_os(variable) {
             return Some(PathBuf::from(path)).filter(|path| path.exists());
         }
         let below_tools =
             below_tools.into_iter().flat_map(|below| tools_dirs().map(move |dir| dir.join(below)));
-        below_tools.chain(system.map(PathBuf::from)).find(|path| path.exists())
+        let program = match self {
+            Self::Mongod => Some("mongod"),
+            Self::Mongos => Some("mongos"),
+            _ => None,
+        };
+        let path = env::var_os("PATH").unwrap_or_default();
+        let in_path =
+            program.into_iter().flat_map(|name| env::split_paths(&path).map(move |dir| dir.join(name)));
+        below_tools.chain(system.map(PathBuf::from)).chain(in_path).find(|path| path.exists())
     }
 
     /// Whether it is there; if not, says that the test is skipped.
@@ -144,6 +170,10 @@ impl Tool {
         let there = self.path().is_some();
         if !there && self == Self::MongoTools {
             skip("mongodump and mongorestore: install MongoDB's database tools, then run scripts/test");
+        } else if !there && self == Self::Mongod {
+            skip("MongoDB itself: set TIK_BACKUP_TEST_MONGOD to its program mongod, or put that in PATH");
+        } else if !there && self == Self::Mongos {
+            skip("MongoDB's router: set TIK_BACKUP_TEST_MONGOS to the program mongos, or put that in PATH");
         } else if !there {
             assert!(!in_ci(), "CI must have {}: scripts/test installs it", self.name());
             skip(&format!("{}: install with scripts/test", self.name()));

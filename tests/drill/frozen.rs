@@ -54,7 +54,7 @@ impl Frozen {
         }
         frozen.places.extend([
             ("FILES", frozen.path("files").display().to_string()),
-            ("MONGOD", program(Tool::Mongo)),
+            ("MONGOD", program(Tool::MongoCompatible)),
             ("POSTGRES_PROGRAMS", program(Tool::Pg15)),
             ("MARIADB_PROGRAMS", mariadb),
             ("POSTGRES", "/nowhere/postgres".to_owned()),
@@ -262,7 +262,7 @@ fn a_history_is_begun_anew_from_the_manifests_of_an_earlier_version() {
 
 #[test]
 fn everything_that_an_earlier_version_stored_is_proven_to_restore() {
-    skip_unless!(Tool::Pg15, Tool::Mariadb, Tool::Mongo);
+    skip_unless!(Tool::Pg15, Tool::Mariadb, Tool::MongoCompatible);
     for set in SETS {
         let frozen = Frozen::of(set);
         let report = frozen.json(&["drill", "--all"]);

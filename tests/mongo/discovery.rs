@@ -114,6 +114,13 @@ fn a_connection_string_that_cannot_be_used_is_refused_without_showing_it() {
         (format!("mongodb://jane:{password}@127.0.0.1:port/"), 0o600, "uri_file"),
         (format!("mongodb://jane:{password}/x@127.0.0.1/"), 0o600, "percent-encode"),
         (format!("mongodb://jane:{password}@127.0.0.1/?{password}=1"), 0o600, "uri_file"),
+        (format!("mongodb://jane:{password}@127.0.0.1/?foo=bar"), 0o600, "the option foo is unknown"),
+        (format!("mongodb://jane:{password}@127.0.0.1/?retryRead=true"), 0o600, "did you mean retryReads?"),
+        (
+            format!("mongodb://jane:{password}@127.0.0.1/?authMechanism=MONGODB-X509"),
+            0o600,
+            "takes no password",
+        ),
         (format!("postgresql://jane:{password}@127.0.0.1/"), 0o600, "mongodb://"),
         (format!("jane:{password}"), 0o600, "mongodb://"),
         (String::new(), 0o600, "uri_file"),

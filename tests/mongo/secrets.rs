@@ -19,20 +19,13 @@ const ESCAPED: &str = "Pw-4c1e%2Fof%3Athe%40account";
 const USER: &str = "backup-7d21";
 
 /// A server that lets nobody in who has no account, filled before it was told so.
-fn guarded() -> (MongoServer, MongoServer) {
-    let mut open = MongoServer::start();
-    link(&open).insert("shop", "orders", &numbered(0..3000));
-    let roles = doc! { "createUser": USER, "pwd": PASSWORD, "roles": ["root"] };
-    open.command("admin", roles);
-    open.stop();
-    let folder = open.data_dir();
-    let guarded = MongoServer::start_with(&[
-        "--auth",
-        "--enable-test-commands",
-        "--storage-path",
-        folder.to_str().unwrap(),
-    ]);
-    (guarded, open)
+fn guarded() -> MongoServer {
+    let mut server = MongoServer::start();
+    link(&server).insert("shop", "orders", &numbered(0..3000));
+    let account = doc! { "createUser": USER, "pwd": PASSWORD, "roles": ["root"] };
+    server.command("admin", account);
+    server.restart_with(&["--auth", "--enable-test-commands"]);
+    server
 }
 
 fn uri(server: &MongoServer, password: &str) -> String {
@@ -56,7 +49,7 @@ fn assert_discreet(text: &[u8]) {
 #[test]
 fn a_password_lets_in_and_is_never_seen() {
     skip_unless!(Tool::Mongo);
-    let (server, _folder) = guarded();
+    let server = guarded();
     let right = config(&server, ESCAPED);
     let ran = Cmd::with(&right).args(["-v", "backup"]).run().ok();
     assert_discreet(format!("{}{}", ran.stdout, ran.stderr).as_bytes());
@@ -97,7 +90,7 @@ fn a_password_lets_in_and_is_never_seen() {
 #[test]
 fn no_secret_is_in_arguments_or_environment() {
     skip_unless!(Tool::Mongo);
-    let (server, _folder) = guarded();
+    let server = guarded();
     let config = config(&server, ESCAPED);
     // Through the account: the server's own client has none.
     let admin = crate::atlas::connect(&uri(&server, ESCAPED));

@@ -1,6 +1,9 @@
 //! Comparing two manifests: the one that was stored, and the one of what was restored.
 
-use std::{collections::BTreeMap, fmt::Debug};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Debug,
+};
 
 use crate::{
     source::{manifest::Object, mongodb, mysql, postgres},
@@ -212,16 +215,32 @@ pub(crate) fn mysql(stored: &mysql::Detail, restored: &mysql::Detail) -> Vec<Str
     differences
 }
 
-/// What MongoDB has besides documents.
+/// Whether a collection of MongoDB belongs to the server, as users and roles do: no restore brings it back, and says so.
+fn is_of_server(collection: &str) -> bool {
+    collection.starts_with("system.") && collection != "system.js"
+}
+
+/// Collections of MongoDB: documents and content.
+pub(crate) fn collections(stored: &[Object], restored: &[Object]) -> Vec<String> {
+    let own = |all: &[Object]| -> Vec<Object> {
+        all.iter().filter(|object| !is_of_server(&object.name)).cloned().collect()
+    };
+    objects(&own(stored), &own(restored))
+}
+
+/// What MongoDB has besides documents. `changed` are indexes that the server does not accept as they were, each by its
+/// collection and its name: the restore has said so.
 pub(crate) fn mongodb(
     stored: &mongodb::Detail,
     restored: &mongodb::Detail,
+    changed: &BTreeSet<(String, String)>,
     notes: &mut Vec<String>,
 ) -> Vec<String> {
     let mut differences = Vec::new();
+    let own = |collection: &&mongodb::Collection| !is_of_server(&collection.name);
     let mut after: BTreeMap<&str, &mongodb::Collection> =
-        restored.collections.iter().map(|c| (c.name.as_str(), c)).collect();
-    for before in &stored.collections {
+        restored.collections.iter().filter(own).map(|c| (c.name.as_str(), c)).collect();
+    for before in stored.collections.iter().filter(own) {
         let name = &before.name;
         let Some(found) = after.remove(name.as_str()) else {
             differences.push(format!("{} {name} is missing", before.kind));
@@ -233,7 +252,8 @@ pub(crate) fn mongodb(
         if found.options != before.options {
             differences.push(format!("{} {name}: its options differ", before.kind));
         }
-        for index in &before.indexes {
+        let is_changed = |index: &&mongodb::Index| changed.contains(&(name.clone(), index.name.clone()));
+        for index in before.indexes.iter().filter(|index| !is_changed(index)) {
             match found.indexes.iter().find(|other| other.name == index.name) {
                 None => differences.push(format!("{name}: the index {} is missing", index.name)),
                 // Every server makes this one as it sees fit; its collation is that of the options.
@@ -336,6 +356,15 @@ mod tests {
                 "table public.e was restored and never backed up",
             ]
         );
+    }
+
+    #[test]
+    fn what_belongs_to_a_mongodb_server_is_not_compared() {
+        let stored = [object("orders", 1, b"a"), object("system.users", 1, b"b")];
+        assert!(
+            collections(&stored, &[object("orders", 1, b"a"), object("system.version", 1, b"c")]).is_empty()
+        );
+        assert_eq!(collections(&stored, &[]), ["table public.orders is missing"]);
     }
 
     #[test]

@@ -117,11 +117,14 @@ impl Scratch {
         let mut again = self.dump(setup, name)?;
         again.forget_omitted(manifest);
         let mut notes = done.notes;
-        let mut differences = compare::objects(&manifest.objects, &again.objects);
+        let missing = done.missing.iter();
+        notes
+            .extend(missing.map(|index| format!("not restored: the index {}: {}", index.name, index.reason)));
+        let mut differences = compare::collections(&manifest.objects, &again.objects);
         let missing = || Error::failed("the manifest says nothing of a MongoDB database");
         let before = manifest.mongodb.as_ref().ok_or_else(missing)?;
         let after = again.mongodb.as_ref().ok_or_else(missing)?;
-        differences.extend(compare::mongodb(before, after, &mut notes));
+        differences.extend(compare::mongodb(before, after, &done.changed_indexes, &mut notes));
         Proof::of(manifest, restore, notes).unless(differences)
     }
 

@@ -8,7 +8,7 @@ use mongodb::{
 
 use super::connect::{Deployment, error_code};
 use crate::{
-    error::{Error, Result},
+    error::{Error, Passing, Result},
     stream::cancel::Cancel,
 };
 
@@ -179,6 +179,7 @@ pub(super) fn compare(database: &str, before: &[Entry], after: &[Entry]) -> Resu
             continue;
         }
         return Err(Error::failed(format!("the collection {full} {replaced} while it was being dumped"))
+            .passes(Passing::Changed)
             .hint("run the backup again, at a time at which no collections are replaced"));
     }
     let created = after.iter().filter(|new| !before.iter().any(|old| old.name == new.name));
@@ -231,6 +232,7 @@ mod tests {
         let old = [named("a", "collection"), named("v", "view")];
         assert!(compare("shop", &old, &old).unwrap().is_empty());
         let gone = compare("shop", &old, &old[1..]).unwrap_err();
+        assert_eq!(gone.passing(), Some(Passing::Changed), "another attempt may succeed");
         assert!(gone.to_string().contains("shop.a was dropped"), "{gone}");
         let mut new = old.clone();
         new[0].uuid = Some(Uuid::from_bytes([2; 16]));

@@ -28,7 +28,7 @@ use super::{
     scan::{Fault, Patience, Scan},
 };
 use crate::{
-    error::{Error, Result},
+    error::{Error, Passing, Result},
     stream::digest::{Digest128, RowDigest},
 };
 
@@ -257,10 +257,12 @@ fn changed(place: &Place) -> Broken {
         "reading {}.{} broke off, and it was changed before it could be read again",
         place.database, place.collection
     );
-    Broken::Fault(Fault::Ours(Error::failed(what).hint(
+    // Another attempt begins with nothing, and need not break off.
+    let error = Error::failed(what).passes(Passing::Changed).hint(
         "run the backup again; if the server's history is too short for the dump, raise \
          minSnapshotHistoryWindowInSeconds there",
-    )))
+    );
+    Broken::Fault(Fault::Ours(error))
 }
 
 /// Where in the reply the documents of a batch lie.

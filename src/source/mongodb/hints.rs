@@ -3,10 +3,14 @@
 use mongodb::error::{Error as DriverError, ErrorKind};
 
 use super::params::Secrets;
-use crate::error::Error;
+use crate::error::{Error, Passing};
+
+/// Codes of a server that is shutting down or changing its role: shutdown in progress, primary stepped down, not primary,
+/// interrupted by either, no primary to read from.
+const CHANGING: [i32; 7] = [91, 189, 10107, 11600, 11602, 13435, 13436];
 
 /// Codes of the server, and what to do about them.
-const BY_CODE: [(i32, &str); 11] = [
+const BY_CODE: [(i32, &str); 13] = [
     (
         13,
         "the account may not do this: grant it the role readAnyDatabase on admin (Atlas: \"Only read any database\"), \
@@ -26,6 +30,8 @@ const BY_CODE: [(i32, &str); 11] = [
     (26, "it was dropped while it was being read: run the backup again"),
     (43, "the server gave up the cursor: run the backup again; if it happens again, look at its log"),
     (91, "the server is shutting down: run the backup again when it is up"),
+    (189, "the primary stepped down: run the backup again when the replica set has a primary"),
+    (10107, "the server is no longer the primary: run the backup again when the replica set has a primary"),
     (
         239,
         "the dump took longer than the server keeps its history: raise minSnapshotHistoryWindowInSeconds on the \
@@ -80,9 +86,9 @@ const BY_TEXT: [(&[&str], &str); 10] = [
 ];
 
 /// An error of the driver as one of ours, without secrets.
-pub(super) fn explain(error: &DriverError, secrets: &Secrets) -> Error {
-    let text = secrets.clean(&text(error));
-    let hint = match &*error.kind {
+pub(super) fn explain(driver: &DriverError, secrets: &Secrets) -> Error {
+    let text = secrets.clean(&text(driver));
+    let hint = match &*driver.kind {
         ErrorKind::Command(command) => {
             BY_CODE.iter().find(|(code, _)| *code == command.code).map(|(_, hint)| *hint)
         }
@@ -91,7 +97,10 @@ pub(super) fn explain(error: &DriverError, secrets: &Secrets) -> Error {
     let hint = hint.or_else(|| {
         BY_TEXT.iter().find(|(texts, _)| texts.iter().all(|part| text.contains(part))).map(|(_, hint)| *hint)
     });
-    let error = Error::failed(text);
+    let mut error = Error::failed(text);
+    if matches!(&*driver.kind, ErrorKind::Command(command) if CHANGING.contains(&command.code)) {
+        error = error.passes(Passing::Busy);
+    }
     match hint {
         Some(hint) => error.hint(hint),
         None => error,

@@ -17,6 +17,7 @@ mod snapshot;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod uri;
 
 use std::{
     collections::BTreeSet,

@@ -2,9 +2,10 @@
 
 use std::{borrow::Cow, fmt, net::IpAddr};
 
-use mongodb::options::{ConnectionString, HostInfo, ServerAddress, Tls};
+use mongodb::options::{AuthMechanism, ConnectionString, HostInfo, ServerAddress, Tls};
 use percent_encoding::percent_decode_str;
 
+use super::uri;
 use crate::{
     config::{Secret, SecretFile},
     error::{Error, Result},
@@ -28,7 +29,7 @@ const OPEN_OPTIONS: [&str; 14] = [
     "w",
 ];
 /// Pieces of a secret this long (in bytes) do not appear in what is said of a malformed connection string.
-const PIECE: usize = 3;
+pub(super) const PIECE: usize = 3;
 
 /// How to reach a deployment. Neither `Debug` nor any message shows more of it than the hosts.
 pub struct Params {
@@ -65,7 +66,7 @@ impl Params {
         let text = uri.expose().trim();
         let secrets = Secrets::of(text);
         let parsed = ConnectionString::parse(without_compressors(text))
-            .map_err(|error| malformed(text, &secrets, origin, &error))?;
+            .map_err(|error| uri::malformed(text, &secrets, origin, &error))?;
         let server = server(&parsed.host_info);
         let srv = matches!(parsed.host_info, HostInfo::DnsRecord(_));
         if parsed.tls.is_none() && !srv && !is_local(&parsed.host_info) {
@@ -80,12 +81,20 @@ impl Params {
     /// Sets the password of the user that the connection string names.
     ///
     /// # Errors
-    /// Exit code 2: it names no user.
+    /// Exit code 2: it names no user, or one that a certificate proves.
     pub fn set_password(&mut self, password: Secret) -> Result<()> {
         let named = self.parsed.credential.as_ref().is_some_and(|credential| credential.username.is_some());
         if !named {
             return Err(Error::usage(format!("a password was given for {}, but no user", self.server))
                 .hint("name the user in the connection string: mongodb://USER@HOST"));
+        }
+        let mechanism = self.parsed.credential.as_ref().and_then(|credential| credential.mechanism.as_ref());
+        if mechanism == Some(&AuthMechanism::MongoDbX509) {
+            return Err(Error::usage(format!(
+                "a password was given for {}, which asks for a certificate",
+                self.server
+            ))
+            .hint(uri::NO_PASSWORD));
         }
         self.secrets.push(password.expose());
         self.password = Some(password);
@@ -132,6 +141,9 @@ impl Secrets {
             let (user, password) = user_info.split_once(':').unwrap_or((user_info, ""));
             secrets.push(user);
             secrets.push(password);
+        } else {
+            let authority = rest.split_once('?').map_or(rest, |(authority, _)| authority);
+            uri::odd_ports(authority).into_iter().for_each(|port| secrets.push(port));
         }
         let (_, options) = rest.split_once('?').unwrap_or_default();
         for (name, value) in options.split('&').filter_map(|option| option.split_once('=')) {
@@ -159,9 +171,9 @@ impl Secrets {
     }
 
     /// Whether a text of the driver shows a piece of one.
-    fn betrayed_by(&self, text: &str) -> bool {
-        // The first one is the whole string: pieces of it are the hosts and the names of options.
-        self.0.iter().skip(1).any(|secret| {
+    pub(super) fn betrayed_by(&self, text: &str) -> bool {
+        // Pieces of the whole string, as it is and decoded, are the hosts and the names of options.
+        self.0.iter().filter(|secret| !secret.contains("://")).any(|secret| {
             let piece = PIECE.min(secret.len());
             secret
                 .as_bytes()
@@ -185,22 +197,6 @@ fn without_compressors(uri: &str) -> Cow<'_, str> {
     });
     let kept = kept.collect::<Vec<_>>().join("&");
     Cow::Owned(if kept.is_empty() { place.to_owned() } else { format!("{place}?{kept}") })
-}
-
-fn malformed(text: &str, secrets: &Secrets, origin: &str, error: &mongodb::error::Error) -> Error {
-    let escaping =
-        "percent-encode every one of : / ? # [ ] @ % in the user name and the password (%3A, %2F, …)";
-    if !text.starts_with("mongodb://") && !text.starts_with("mongodb+srv://") {
-        return Error::usage(format!("{origin} does not begin with mongodb:// or mongodb+srv://"))
-            .hint("copy it from the provider, or write mongodb://USER:PASSWORD@HOST:PORT/?tls=true");
-    }
-    let said = error.kind.to_string();
-    let problem = Error::usage(format!("{origin} is not valid"));
-    // An unescaped character in the password makes the driver take a part of it for a host or an option.
-    if text.contains('@') && secrets.betrayed_by(&said) || text.matches('@').count() > 1 {
-        return problem.hint(escaping);
-    }
-    problem.because_text(secrets.clean(&said)).hint(escaping)
 }
 
 fn server(hosts: &HostInfo) -> String {

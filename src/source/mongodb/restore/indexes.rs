@@ -1,32 +1,134 @@
-//! Indexes: created as they were, and afterwards compared.
+//! Indexes: created as they were, or as a newer server accepts them, and afterwards compared.
+
+use std::slice;
 
 use mongodb::bson::{
     RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf, cstr, raw::CString, raw::RawElement, rawdoc,
 };
 
-use super::{inventory::Entry, server::Server};
-use crate::error::{Error, Result};
+use super::{
+    inventory::Entry,
+    legacy::{self, Converted},
+    server::{Refusal, Server, is_passing_code},
+};
+use crate::{
+    error::{Error, Result},
+    source::restore::Missing,
+};
 
-/// Creates the indexes of a collection and looks for them afterwards.
-pub(super) fn restore(server: &Server<'_>, entry: &Entry) -> Result<()> {
-    let wanted: Vec<RawDocumentBuf> = entry
-        .metadata
-        .indexes
-        .iter()
-        .filter(|spec| !is_id_index(spec))
-        .map(|spec| adapt(spec, entry))
-        .collect::<Result<_>>()?;
-    if !wanted.is_empty() {
-        let mut specs = RawArrayBuf::new();
-        wanted.iter().for_each(|spec| specs.push(spec.as_ref()));
-        let command = rawdoc! { "createIndexes": entry.name.as_str(), "indexes": specs };
-        server.write(command).map_err(|refusal| {
-            let error: Error = refusal.into();
-            error.context("its documents are restored, but its indexes are not")
-        })?;
+/// Codes of refusals that say nothing about the definition of an index: not authorized, the provider refuses, a key
+/// occurs twice, the collection is gone.
+const NOT_ABOUT_DEFINITIONS: [i32; 4] = [13, 8000, 11000, 26];
+/// Another index has the same keys.
+const OPTIONS_CONFLICT: i32 = 85;
+
+/// Indexes of a collection that are not what they were.
+#[derive(Debug, Default)]
+pub(super) struct Changed {
+    /// Names of those that were converted or left out.
+    pub(super) names: Vec<String>,
+    /// How they were converted.
+    pub(super) notes: Vec<String>,
+    /// Those that were left out.
+    pub(super) missing: Vec<Missing>,
+}
+
+impl Changed {
+    fn converted(&mut self, entry: &Entry, name: String, how: &str) {
+        self.notes.push(format!(
+            "the index {name} of {} was converted to what this server accepts: {how}",
+            entry.name
+        ));
+        self.names.push(name);
     }
+
+    fn left_out(&mut self, entry: &Entry, name: String, reason: &str) {
+        self.missing.push(Missing {
+            kind: "INDEX".to_owned(),
+            schema: String::new(),
+            name: format!("{}.{name}", entry.name),
+            reason: reason.to_owned(),
+        });
+        self.names.push(name);
+    }
+}
+
+/// Creates the indexes of a collection and looks for them afterwards. Gives those that are not what they were.
+pub(super) fn restore(server: &Server<'_>, entry: &Entry) -> Result<Changed> {
+    let mut changed = Changed::default();
+    let mut wanted = Vec::new();
+    for spec in entry.metadata.indexes.iter().filter(|spec| !is_id_index(spec)) {
+        if matches!(spec.get("v"), Ok(Some(_))) && version(spec) < 1.0 {
+            changed.converted(entry, name_of(spec), "without v");
+        }
+        wanted.push(adapt(spec, entry)?);
+    }
+    let created = match create(server, entry, &wanted) {
+        Ok(()) => wanted,
+        // All or none are created: then each alone, and those that are refused in another form.
+        Err(refusal) if is_about_definition(&refusal) && wanted.iter().any(|spec| is_legacy(spec)) => {
+            create_each(server, entry, wanted, &mut changed)?
+        }
+        Err(refusal) => return Err(without_indexes(refusal)),
+    };
     let found = server.documents(rawdoc! { "listIndexes": entry.name.as_str(), "cursor": {} })?;
-    compare(&entry.metadata.indexes, &found, entry.metadata.is_time_series())
+    compare(&created, &found, entry.metadata.is_time_series())?;
+    Ok(changed)
+}
+
+/// Creates indexes one by one, those of old servers in a form that this one accepts; gives what was created.
+fn create_each(
+    server: &Server<'_>,
+    entry: &Entry,
+    wanted: Vec<RawDocumentBuf>,
+    changed: &mut Changed,
+) -> Result<Vec<RawDocumentBuf>> {
+    let mut created = Vec::new();
+    for spec in wanted {
+        let Err(refusal) = create(server, entry, slice::from_ref(&spec)) else {
+            created.push(spec);
+            continue;
+        };
+        let converted =
+            if is_about_definition(&refusal) { legacy::convert(&spec)? } else { Converted::Nothing };
+        match converted {
+            Converted::Nothing => return Err(without_indexes(refusal)),
+            Converted::Gone(reason) => changed.left_out(entry, name_of(&spec), reason),
+            Converted::To(other, how) => match create(server, entry, slice::from_ref(&other)) {
+                Ok(()) => {
+                    changed.converted(entry, name_of(&spec), &how);
+                    created.push(other);
+                }
+                Err(refusal) if refusal.code == Some(OPTIONS_CONFLICT) => {
+                    let reason = format!("another index has the same keys once it is converted ({how})");
+                    changed.left_out(entry, name_of(&spec), &reason);
+                }
+                Err(refusal) => return Err(without_indexes(refusal)),
+            },
+        }
+    }
+    Ok(created)
+}
+
+fn create(server: &Server<'_>, entry: &Entry, wanted: &[RawDocumentBuf]) -> Result<(), Refusal> {
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let mut specs = RawArrayBuf::new();
+    wanted.iter().for_each(|spec| specs.push(spec.as_ref()));
+    server.write(rawdoc! { "createIndexes": entry.name.as_str(), "indexes": specs }).map(drop)
+}
+
+fn is_about_definition(refusal: &Refusal) -> bool {
+    refusal.code.is_some_and(|code| !is_passing_code(code) && !NOT_ABOUT_DEFINITIONS.contains(&code))
+}
+
+fn is_legacy(spec: &RawDocument) -> bool {
+    legacy::convert(spec).is_ok_and(|converted| converted != Converted::Nothing)
+}
+
+fn without_indexes(refusal: Refusal) -> Error {
+    Error::from(refusal).context("its documents are restored, but its indexes are not")
 }
 
 /// Creates search indexes; gives a note if the server does not do that.
@@ -67,7 +169,12 @@ fn is_id_index(spec: &RawDocument) -> bool {
     let Ok(key) = spec.get_document("key") else { return false };
     let mut fields = key.iter_elements().map_while(Result::ok);
     let (Some(field), None) = (fields.next(), fields.next()) else { return false };
-    field.key().as_str() == "_id" && field.value().is_ok_and(is_number)
+    // Old servers kept whatever stood in the definition, such as {_id: ObjectId(…)}.
+    let is_named = spec.get_str("name").is_ok_and(|name| name == "_id_");
+    field.key().as_str() == "_id"
+        && field
+            .value()
+            .is_ok_and(|value| is_number(value) || (is_named && !matches!(value, RawBsonRef::String(_))))
 }
 
 fn is_number(value: RawBsonRef<'_>) -> bool {
@@ -76,12 +183,7 @@ fn is_number(value: RawBsonRef<'_>) -> bool {
 
 /// The specification as servers of today take it; everything they may know stays.
 fn adapt(spec: &RawDocument, entry: &Entry) -> Result<RawDocumentBuf> {
-    let version = match spec.get("v").ok().flatten() {
-        Some(RawBsonRef::Int32(version)) => f64::from(version),
-        Some(RawBsonRef::Int64(version)) => version as f64,
-        Some(RawBsonRef::Double(version)) => version,
-        _ => 0.0,
-    };
+    let version = version(spec);
     let mut adapted = RawDocumentBuf::new();
     let mut has_collation = false;
     for field in spec.iter_elements() {
@@ -111,6 +213,16 @@ fn adapt(spec: &RawDocument, entry: &Entry) -> Result<RawDocumentBuf> {
         adapted.append(cstr!("collation"), rawdoc! { "locale": "simple" });
     }
     Ok(adapted)
+}
+
+/// The version of an index; 0 where its definition has none.
+fn version(spec: &RawDocument) -> f64 {
+    match spec.get("v").ok().flatten() {
+        Some(RawBsonRef::Int32(version)) => f64::from(version),
+        Some(RawBsonRef::Int64(version)) => version as f64,
+        Some(RawBsonRef::Double(version)) => version,
+        _ => 0.0,
+    }
 }
 
 fn is_simple(collation: &RawElement<'_>) -> bool {
@@ -191,7 +303,9 @@ mod tests {
     fn only_the_plain_index_of_ids_is_passed_over() {
         assert!(is_id_index(&rawdoc! { "key": { "_id": 1 }, "name": "_id_" }));
         assert!(is_id_index(&rawdoc! { "key": { "_id": 1.0 }, "name": "own name", "clustered": true }));
+        assert!(is_id_index(&rawdoc! { "key": { "_id": true }, "name": "_id_" }));
         assert!(!is_id_index(&rawdoc! { "key": { "_id": "hashed" }, "name": "_id_hashed" }));
+        assert!(!is_id_index(&rawdoc! { "key": { "_id": "hashed" }, "name": "_id_" }));
         assert!(!is_id_index(&rawdoc! { "key": { "_id": 1, "a": 1 }, "name": "x" }));
         assert!(!is_id_index(&rawdoc! { "name": "x" }));
     }

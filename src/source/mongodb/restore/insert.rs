@@ -243,7 +243,10 @@ fn is_there(error: &Document) -> bool {
 fn all_have_ids(command: &RawDocument) -> bool {
     let Ok(documents) = command.get_array("documents") else { return false };
     documents.into_iter().all(|document| match document {
-        Ok(RawBsonRef::Document(document)) => matches!(document.get("_id"), Ok(Some(_))),
+        // Not by its value: that may be a text that is not valid UTF-8.
+        Ok(RawBsonRef::Document(document)) => {
+            document.iter_elements().map_while(Result::ok).any(|field| field.key().as_str() == "_id")
+        }
         _ => false,
     })
 }
@@ -255,9 +258,11 @@ fn has_empty_stamp(document: &[u8]) -> bool {
         return false;
     }
     let Ok(document) = RawDocument::from_bytes(document) else { return false };
-    document.iter_elements().map_while(Result::ok).any(|element| match element.value() {
-        Ok(RawBsonRef::Timestamp(stamp)) => stamp.time == 0 && stamp.increment == 0,
-        _ => false,
+    document.iter_elements().any(|element| match element.map(|element| element.value()) {
+        Ok(Ok(RawBsonRef::Timestamp(stamp))) => stamp.time == 0 && stamp.increment == 0,
+        Ok(_) => false,
+        // Behind a key that is not valid UTF-8 there may be one.
+        Err(_) => true,
     })
 }
 
@@ -366,5 +371,11 @@ mod tests {
         let with = rawdoc! { "documents": [{ "_id": 1 }, { "x": 1, "_id": 2 }] };
         assert!(all_have_ids(&with));
         assert!(!all_have_ids(&rawdoc! { "documents": [{ "_id": 1 }, { "id": 2 }] }));
+        // The text of the id is the byte ff.
+        let invalid = b"\x14\0\0\0\x02_id\0\x02\0\0\0\xff\0\x08x\0\x01\0";
+        let mut batch = Batch::new(&place(None, false));
+        batch.push(invalid);
+        let (command, _) = batch.finish().unwrap();
+        assert!(all_have_ids(&command));
     }
 }

@@ -4,6 +4,7 @@
 mod indexes;
 mod insert;
 mod inventory;
+mod legacy;
 mod load;
 mod server;
 mod target;
@@ -165,7 +166,12 @@ impl Restore<'_> {
             done.rows += loaded.documents;
             done.tables += 1;
         }
-        indexes::restore(self.server, entry)
+        let changed = indexes::restore(self.server, entry)?;
+        let mut done = self.done();
+        done.notes.extend(changed.notes);
+        done.missing.extend(changed.missing);
+        done.changed_indexes.extend(changed.names.into_iter().map(|name| (entry.name.clone(), name)));
+        Ok(())
     }
 
     /// Are all documents there?
