@@ -3,6 +3,7 @@
 
 mod lexer;
 mod objects;
+mod places;
 mod reader;
 mod rewrite;
 mod rows;
@@ -11,6 +12,7 @@ mod select;
 mod tests;
 mod tokens;
 
+pub use places::{Made, Redefined};
 pub use reader::{ObjectSummary, ScriptReader, ScriptSummary, TableSummary};
 pub use rewrite::Rewrite;
 pub use select::Select;

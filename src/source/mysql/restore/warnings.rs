@@ -1,0 +1,121 @@
+//! What a server warns of while a dump is loaded.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// So many are kept.
+const KEPT: usize = 20;
+
+/// Numbers of warnings that say nothing about what was stored: what the server will no longer know one day, what it will not
+/// use, what is made anew from other values, and what is told elsewhere. Definitions are compared by themselves.
+const HARMLESS: [u32; 14] = [
+    // A row may become too large for its page (InnoDB); the definition is as it was.
+    139,  // Deprecated: a word, a variable, a character set.
+    1287, // The definer does not exist: told apart.
+    1449, // An event whose time is over.
+    1544, 1588, // Deprecated: display widths, ZEROFILL, digits of floating-point types.
+    1681, // Two indexes are equal.
+    1831, // The value of a generated column is ignored and computed (MariaDB).
+    1906, // Deprecated: modes and accounts as version 5.7 wrote them.
+    3090, 3135, // The optimizer does not use the index of a geometry without a reference system.
+    3674, // Deprecated: the character set utf8mb3, its collations and its names.
+    3719, 3778, 4079,
+];
+/// Numbers of notes that are problems all the same: a value was cut or is wrong for its column.
+const HARMFUL_NOTES: [u32; 3] = [1265, 1292, 1366];
+
+/// Collects what the SQL client shows of warnings.
+#[derive(Clone, Default)]
+pub(super) struct Warnings {
+    found: Arc<Mutex<Found>>,
+}
+
+#[derive(Default)]
+struct Found {
+    first: Vec<String>,
+    more: u64,
+}
+
+impl Warnings {
+    /// Takes the next line that the client wrote to stdout.
+    pub(super) fn line(&self, line: &str) {
+        if is_problem(line) {
+            let mut found = self.lock();
+            if found.first.len() < KEPT {
+                found.first.push(line.to_owned());
+            } else {
+                found.more += 1;
+            }
+        }
+    }
+
+    /// The first ones, and how many more there were.
+    pub(super) fn take(&self) -> Vec<String> {
+        let mut found = self.lock();
+        let mut all = std::mem::take(&mut found.first);
+        if found.more > 0 {
+            all.push(format!("and {} more", found.more));
+        }
+        all
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Found> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The numbers of warnings, as the client shows them, each once.
+pub(crate) fn numbers(warnings: &[String]) -> Vec<u32> {
+    let mut numbers: Vec<u32> = warnings.iter().filter_map(|line| Some(parse(line)?.1)).collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    numbers
+}
+
+/// Level, number and text of `Warning (Code 1265): Data truncated for column 'a' at row 1`.
+fn parse(line: &str) -> Option<(&str, u32, &str)> {
+    let (level, rest) = line.split_once(" (Code ")?;
+    let (number, text) = rest.split_once("): ")?;
+    ["Note", "Warning", "Error"].contains(&level).then_some((level, number.parse().ok()?, text))
+}
+
+fn is_problem(line: &str) -> bool {
+    match parse(line) {
+        None => false,
+        Some(("Note", number, _)) => HARMFUL_NOTES.contains(&number),
+        // MariaDB's number for what has none.
+        Some((_, 1105, text)) => !text.starts_with("Event scheduler is switched off"),
+        Some((_, number, _)) => !HARMLESS.contains(&number),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_changes_values_is_a_problem_and_what_is_deprecated_is_none() {
+        let problems = [
+            "Warning (Code 1265): Data truncated for column 'a' at row 1",
+            "Warning (Code 1264): Out of range value for column 'a' at row 2",
+            "Warning (Code 1478): InnoDB: ROW_FORMAT=COMPRESSED requires innodb_file_per_table.",
+            "Warning (Code 1105): something else",
+            "Note (Code 1265): Data truncated for column 'd' at row 1",
+            "Error (Code 1366): Incorrect string value: '\\xF0' for column 't' at row 1",
+        ];
+        let harmless = [
+            "Note (Code 1051): Unknown table 'x'",
+            "Warning (Code 1681): Integer display width is deprecated and will be removed in a future release.",
+            "Warning (Code 1105): Event scheduler is switched off, use SET GLOBAL event_scheduler=ON to enable it.",
+            "Warning (Code x): no number",
+            "a",
+            "",
+        ];
+        let warnings = Warnings::default();
+        problems.iter().chain(&harmless).for_each(|line| warnings.line(line));
+        assert_eq!(warnings.take(), problems);
+        (0..30).for_each(|_| warnings.line(problems[1]));
+        let found = warnings.take();
+        assert_eq!((found.len(), found.last().map(String::as_str)), (KEPT + 1, Some("and 10 more")));
+        assert_eq!(numbers(&found), [1264]);
+    }
+}
