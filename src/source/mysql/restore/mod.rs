@@ -64,7 +64,7 @@ pub fn restore(
     if let Some(database) = &detail.database {
         target::create(&session, &target.database, database, exists)?;
     }
-    let head = session_setup(&session, server.flavour);
+    let head = session_setup(&session, server.flavour, options);
     let restore = Restore { manifest, connection: &connection, target, options, head, cancel };
     notice("loading the dump");
     restore
@@ -100,7 +100,7 @@ impl Restore<'_> {
             .cancel(self.cancel)
             .spawn_input()?;
         let mut rewrite = Rewrite::new(&self.target.database, self.options.no_owner, &mut input)
-            .without_places(self.options.no_tablespaces || self.options.scratch)
+            .without_places(is_in_place(self.options))
             .with_stand_ins(self.options.scratch)
             .after_head(self.head);
         let fed = match &self.options.table {
@@ -125,19 +125,30 @@ impl Restore<'_> {
     }
 }
 
-/// Statements that make the session take what the source's server has taken: rows that break a CHECK, and rows that may
-/// become too large for a page. MySQL lets only administrators do so, and checks rows always.
-fn session_setup(session: &Session<'_>, flavour: Flavour) -> &'static str {
+/// Statements that make the session take what the source's server has taken: rows that break a CHECK (MariaDB), rows that may
+/// become too large for a page, and tables without a key, which must not get one either. MySQL lets only administrators do so.
+///
+/// Without its strict mode InnoDB of MySQL ignores the clauses that name folders, so that it is switched off only where those
+/// are left out.
+fn session_setup(session: &Session<'_>, flavour: Flavour, options: &Options) -> &'static str {
     const MARIADB: &str = "\nSET check_constraint_checks = 0, innodb_strict_mode = 0;";
-    /// Nor must a table get a key that it never had, or be refused because it has none.
-    const MYSQL: &str = "\nSET SESSION innodb_strict_mode = 0 /*!80013 , sql_require_primary_key = 0 */ \
+    const MYSQL: &str = "\nSET SESSION foreign_key_checks = 0 /*!80013 , sql_require_primary_key = 0 */ \
                          /*!80030 , sql_generate_invisible_primary_key = 0 */ \
                          /*!80400 , restrict_fk_on_non_standard_key = 0 */;";
+    const MYSQL_IN_PLACE: &str = "\nSET SESSION innodb_strict_mode = 0 /*!80013 , sql_require_primary_key = 0 */ \
+                                  /*!80030 , sql_generate_invisible_primary_key = 0 */ \
+                                  /*!80400 , restrict_fk_on_non_standard_key = 0 */;";
+    let wanted = if is_in_place(options) { MYSQL_IN_PLACE } else { MYSQL };
     match flavour {
         Flavour::Mariadb => MARIADB,
-        Flavour::Mysql if session.query(MYSQL.trim()).is_ok() => MYSQL,
+        Flavour::Mysql if session.query(wanted.trim()).is_ok() => wanted,
         Flavour::Mysql => "",
     }
+}
+
+/// Whether all files are to be where the server puts them by itself.
+fn is_in_place(options: &Options) -> bool {
+    options.no_tablespaces || options.scratch
 }
 
 fn require_known_options(options: &Options) -> Result<()> {

@@ -5,21 +5,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// So many are kept.
 const KEPT: usize = 20;
 
-/// Numbers of warnings that say nothing about what was stored: what the server will no longer know one day, what it will not
-/// use, what is made anew from other values, and what is told elsewhere. Definitions are compared by themselves.
-const HARMLESS: [u32; 14] = [
-    // A row may become too large for its page (InnoDB); the definition is as it was.
-    139,  // Deprecated: a word, a variable, a character set.
-    1287, // The definer does not exist: told apart.
-    1449, // An event whose time is over.
-    1544, 1588, // Deprecated: display widths, ZEROFILL, digits of floating-point types.
-    1681, // Two indexes are equal.
-    1831, // The value of a generated column is ignored and computed (MariaDB).
-    1906, // Deprecated: modes and accounts as version 5.7 wrote them.
-    3090, 3135, // The optimizer does not use the index of a geometry without a reference system.
-    3674, // Deprecated: the character set utf8mb3, its collations and its names.
-    3719, 3778, 4079,
-];
+/// Numbers of warnings that say nothing about what was stored. Definitions are compared by themselves.
+///
+/// - 139: a row of the table may become too large for a page (InnoDB)
+/// - 1287, 1681, 4166: a word, variable, display width, `ZEROFILL` or foreign key that newer versions may refuse
+/// - 1449: the definer does not exist, which is told apart
+/// - 1831: two indexes of a table are the same
+/// - 1906: the value of a generated column is computed, not taken (MariaDB)
+/// - 3090, 3135: modes as version 5.7 wrote them
+/// - 3674: the optimizer will not use the index of a geometry that has no reference system
+/// - 3719, 3778, 3779, 4079: the character sets utf8mb3 and ucs2, their names and collations
+const HARMLESS: [u32; 14] =
+    [139, 1287, 1449, 1681, 1831, 1906, 3090, 3135, 3674, 3719, 3778, 3779, 4079, 4166];
 /// Numbers of notes that are problems all the same: a value was cut or is wrong for its column.
 const HARMFUL_NOTES: [u32; 3] = [1265, 1292, 1366];
 
