@@ -14,6 +14,10 @@ const OCCUPIED: &str = "the table's file, in the folder that its definition name
 const UNREACHABLE: &str = "the server cannot write where the table's definition wants its files (DATA DIRECTORY, INDEX DIRECTORY): make \
                            that folder for the server, or restore with --no-tablespaces";
 
+/// A table can be made only in the way that InnoDB took it once.
+const NOT_STRICT: &str = "the source made the table without `innodb_strict_mode`: restore as an account with SESSION_VARIABLES_ADMIN \
+                          and with --no-tablespaces, or set `innodb_strict_mode = OFF` on the target for the restore";
+
 /// A script asked the client for a file.
 const LOCAL_FILE: &str = "the script asks for a file of this machine, which no dump does and which is never sent: somebody may have \
                           changed it; look at it (--to DIR), and at who may write to the repository";
@@ -142,11 +146,8 @@ const HINTS: &[(&[&str], &str)] = &[
         "the source has rows that break a CHECK, and MySQL checks all rows that it loads: take the script with --to DIR, write NOT \
          ENFORCED behind that constraint and load it, or repair the rows on the source and back it up again",
     ),
-    (
-        &["ERROR 1118 "],
-        "the source made the table without `innodb_strict_mode`: restore as an account with SESSION_VARIABLES_ADMIN and with \
-         --no-tablespaces, or set `innodb_strict_mode = OFF` on the target for the restore",
-    ),
+    (&["ERROR 1031 ", "have this option"], NOT_STRICT),
+    (&["ERROR 1118 "], NOT_STRICT),
     (
         &["ERROR 3750 "],
         "the target wants a primary key in each table: restore as an account with SESSION_VARIABLES_ADMIN, or set \

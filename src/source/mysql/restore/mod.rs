@@ -93,7 +93,13 @@ impl Restore<'_> {
             .connection
             .sql()
             .args(["--batch", "--binary-mode", "--no-auto-rehash", "--max-allowed-packet=1G"])
-            .args(["--default-character-set=utf8mb4", "--comments", "--show-warnings", "--database"])
+            .args([
+                "--default-character-set=utf8mb4",
+                "--comments",
+                "--show-warnings",
+                "--skip-column-names",
+                "--database",
+            ])
             .arg(&self.target.database)
             .observe_output(move |line| seen.line(line))
             .item(format!("{}/{}", self.manifest.source, self.manifest.item))
@@ -102,7 +108,8 @@ impl Restore<'_> {
         let mut rewrite = Rewrite::new(&self.target.database, self.options.no_owner, &mut input)
             .without_places(is_in_place(self.options))
             .with_stand_ins(self.options.scratch)
-            .after_head(self.head);
+            .after_head(self.head)
+            .telling(true);
         let fed = match &self.options.table {
             None => files.copy(DUMP, &mut rewrite),
             Some(table) => {

@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::source::mysql::script::TOLD;
+
 /// So many are kept.
 const KEPT: usize = 20;
 
@@ -14,9 +16,10 @@ const KEPT: usize = 20;
 /// - 1906: the value of a generated column is computed, not taken (MariaDB)
 /// - 3090, 3135: modes as version 5.7 wrote them
 /// - 3674: the optimizer will not use the index of a geometry that has no reference system
+/// - 6001: the language of a routine is not installed, which makes the routine fail when it is called, and not before
 /// - 3719, 3778, 3779, 4079: the character sets utf8mb3 and ucs2, their names and collations
-const HARMLESS: [u32; 14] =
-    [139, 1287, 1449, 1681, 1831, 1906, 3090, 3135, 3674, 3719, 3778, 3779, 4079, 4166];
+const HARMLESS: [u32; 15] =
+    [139, 1287, 1449, 1681, 1831, 1906, 3090, 3135, 3674, 3719, 3778, 3779, 4079, 4166, 6001];
 /// Numbers of notes that are problems all the same: a value was cut or is wrong for its column.
 const HARMFUL_NOTES: [u32; 3] = [1265, 1292, 1366];
 
@@ -28,6 +31,8 @@ pub(super) struct Warnings {
 
 #[derive(Default)]
 struct Found {
+    /// What is being made or filled.
+    present: String,
     first: Vec<String>,
     more: u64,
 }
@@ -35,10 +40,14 @@ struct Found {
 impl Warnings {
     /// Takes the next line that the client wrote to stdout.
     pub(super) fn line(&self, line: &str) {
-        if is_problem(line) {
+        if let Some(what) = line.strip_prefix(TOLD) {
+            what.clone_into(&mut self.lock().present);
+        } else if is_problem(line) {
             let mut found = self.lock();
             if found.first.len() < KEPT {
-                found.first.push(line.to_owned());
+                let colon = if found.present.is_empty() { "" } else { ": " };
+                let text = format!("{}{colon}{line}", found.present);
+                found.first.push(text);
             } else {
                 found.more += 1;
             }
@@ -62,7 +71,9 @@ impl Warnings {
 
 /// The numbers of warnings, as the client shows them, each once.
 pub(crate) fn numbers(warnings: &[String]) -> Vec<u32> {
-    let mut numbers: Vec<u32> = warnings.iter().filter_map(|line| Some(parse(line)?.1)).collect();
+    // The name of a table may stand in front.
+    let number = |line: &String| line.rsplit_once(" (Code ")?.1.split_once("): ")?.0.parse().ok();
+    let mut numbers: Vec<u32> = warnings.iter().filter_map(number).collect();
     numbers.sort_unstable();
     numbers.dedup();
     numbers
@@ -81,6 +92,8 @@ fn is_problem(line: &str) -> bool {
         Some(("Note", number, _)) => HARMFUL_NOTES.contains(&number),
         // MariaDB's number for what has none.
         Some((_, 1105, text)) => !text.starts_with("Event scheduler is switched off"),
+        // Without its strict mode MariaDB makes the table as it was made on the source.
+        Some((_, 1478, text)) => !text.starts_with("InnoDB: assuming ROW_FORMAT="),
         Some((_, number, _)) => !HARMLESS.contains(&number),
     }
 }
@@ -102,6 +115,7 @@ mod tests {
         let harmless = [
             "Note (Code 1051): Unknown table 'x'",
             "Warning (Code 1681): Integer display width is deprecated and will be removed in a future release.",
+            "Warning (Code 1478): InnoDB: assuming ROW_FORMAT=DYNAMIC.",
             "Warning (Code 1105): Event scheduler is switched off, use SET GLOBAL event_scheduler=ON to enable it.",
             "Warning (Code x): no number",
             "a",
@@ -110,9 +124,11 @@ mod tests {
         let warnings = Warnings::default();
         problems.iter().chain(&harmless).for_each(|line| warnings.line(line));
         assert_eq!(warnings.take(), problems);
+        warnings.line(&format!("{TOLD}table it's (Code 7): odd"));
         (0..30).for_each(|_| warnings.line(problems[1]));
         let found = warnings.take();
         assert_eq!((found.len(), found.last().map(String::as_str)), (KEPT + 1, Some("and 10 more")));
+        assert_eq!(found[0], format!("table it's (Code 7): odd: {}", problems[1]));
         assert_eq!(numbers(&found), [1264]);
     }
 }

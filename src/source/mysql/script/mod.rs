@@ -14,7 +14,7 @@ mod tokens;
 
 pub use places::{Made, Redefined};
 pub use reader::{ObjectSummary, ScriptReader, ScriptSummary, TableSummary};
-pub use rewrite::Rewrite;
+pub use rewrite::{Rewrite, TOLD};
 pub use select::Select;
 
 /// The database whose dump it is, if this is the comment that says so.

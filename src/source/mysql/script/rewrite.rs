@@ -9,11 +9,14 @@ use std::{
 use super::{
     database_of,
     lexer::{Gap, Handler, Lexer, Statement},
-    objects::{Action, Create, action, normalised, qualifiers},
+    objects::{Action, Create, action, insert_table, normalised, qualifiers},
     places::{Edits, Made, Redefined, modes, places, stand_in},
     tokens::{Kind, Token, Tokens},
 };
 use crate::stream::digest::{Digest128, RowDigest};
+
+/// How the lines begin in which the client tells what it makes or fills, see [`Rewrite::telling`].
+pub const TOLD: &str = "tik-backup: ";
 
 /// Writes a dump on with these changes:
 ///
@@ -49,6 +52,9 @@ impl<W: Write> Rewrite<W> {
             with_stand_ins: false,
             after_head: Some(""),
             redefined: Vec::new(),
+            telling: false,
+            told: None,
+            delimiter: b";".to_vec(),
             out: Output::new(out),
         };
         Self { lexer: Lexer::new(), changes }
@@ -73,6 +79,14 @@ impl<W: Write> Rewrite<W> {
     #[must_use]
     pub fn after_head(mut self, statements: &'static str) -> Self {
         self.changes.after_head = Some(statements);
+        self
+    }
+
+    /// Has the client print a line with [`TOLD`] before each table or object that is made or filled: what servers warn of
+    /// does not say where.
+    #[must_use]
+    pub fn telling(mut self, yes: bool) -> Self {
+        self.changes.telling = yes;
         self
     }
 
@@ -174,6 +188,10 @@ struct Changes<W> {
     /// What to add after the head, until that has come.
     after_head: Option<&'static str>,
     redefined: Vec<Redefined>,
+    telling: bool,
+    told: Option<String>,
+    /// The delimiter of the latest statement.
+    delimiter: Vec<u8>,
     out: Output<W>,
 }
 
@@ -192,6 +210,19 @@ impl<W: Write> Changes<W> {
             edits.extend(found.into_iter().map(|range| (range, Cow::Borrowed(self.target.as_slice()))));
         }
         edits
+    }
+
+    fn tell(&mut self, kind: &str, name: &str) {
+        let what = format!("{kind} {name}");
+        if !self.telling || self.told.as_ref() == Some(&what) {
+            return;
+        }
+        // Whatever the modes say of backslashes and quotes.
+        let hex: String = TOLD.bytes().chain(what.bytes()).map(|byte| format!("{byte:02x}")).collect();
+        self.out.put(format!("SELECT CONVERT(0x{hex} USING utf8mb4)").as_bytes());
+        self.out.put(&self.delimiter);
+        self.out.put(b"\n");
+        self.told = Some(what);
     }
 
     /// A definition as it is to be loaded, if that is another one.
@@ -288,12 +319,17 @@ impl<W: Write> Handler for Changes<W> {
     fn statement(&mut self, statement: Statement<'_>) {
         let Statement { text, delimiter, backslash } = statement;
         let mut more = None;
+        self.delimiter.clear();
+        self.delimiter.extend_from_slice(delimiter);
         let edited = match action(text, backslash) {
             Action::SetServer | Action::Lock(_) | Action::Unlock => return,
             Action::AlterDatabase { name, .. } => {
                 Some(edited(text, &[(name, Cow::Borrowed(self.target.as_slice()))]))
             }
-            Action::Create(create) => self.definition(statement, &create),
+            Action::Create(create) => {
+                self.tell(create.kind, &create.name);
+                self.definition(statement, &create)
+            }
             Action::Set if self.after_head.is_some() => modes(text, backslash).map(|(list, wanted)| {
                 more = self.after_head.take();
                 edited(text, &[(list, Cow::Owned(wanted))])
@@ -312,6 +348,9 @@ impl<W: Write> Handler for Changes<W> {
     }
 
     fn insert(&mut self, head: &[u8]) {
+        if let Some(table) = insert_table(head).filter(|_| self.telling) {
+            self.tell("table", &table);
+        }
         self.out.put(head);
     }
 
