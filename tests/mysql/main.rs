@@ -37,6 +37,7 @@ mod consistency;
 mod discovery;
 mod failures;
 mod globals;
+mod loading;
 mod privileges;
 mod restore;
 mod round_trip;

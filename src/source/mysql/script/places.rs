@@ -151,3 +151,126 @@ pub(super) fn modes(text: &[u8], backslash: bool) -> Option<(Range<usize>, Vec<u
     }
     None
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::io::Write;
+
+    use super::{
+        super::{Rewrite, ScriptReader},
+        *,
+    };
+
+    const HEAD: &str = "-- Host: h    Database: d\n/*!40101 SET @OLD_SQL_MODE=@@SQL_MODE, SQL_MODE='NO_AUTO_VALUE_ON_ZERO' */;\n";
+
+    /// What is loaded for a scratch server, and the tables that are made otherwise.
+    fn scratch(definition: &str) -> (String, Vec<Redefined>) {
+        let mut rewrite = Rewrite::new("d", false, Vec::new())
+            .without_places(true)
+            .with_stand_ins(true)
+            .after_head("\nSET x = 0;");
+        rewrite.write_all(format!("{HEAD}{definition};\n").as_bytes()).unwrap();
+        let redefined = rewrite.redefined().to_vec();
+        (String::from_utf8(rewrite.finish().unwrap()).unwrap(), redefined)
+    }
+
+    fn digest(script: &str) -> Digest128 {
+        let mut reader = ScriptReader::new();
+        reader.feed(script.as_bytes());
+        reader.finish().tables[0].schema_digest
+    }
+
+    fn moved(before: &str, after: &str) {
+        let (out, redefined) = scratch(before);
+        let tidy = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ").replace(" ;", ";");
+        assert!(tidy(&out).contains(&tidy(&format!("{after};"))), "{out}");
+        let dumped = digest(&format!("{HEAD}{before};"));
+        let made = digest(&format!("{HEAD}{after};"));
+        assert_ne!(dumped, made);
+        assert_eq!(redefined, [Redefined { table: "t".to_owned(), dumped, made: Made::InPlace(made) }]);
+    }
+
+    #[test]
+    fn folders_and_tablespaces_are_left_out_wherever_they_stand() {
+        moved(
+            "CREATE TABLE `t` (\n  `data` int COMMENT 'x DATA DIRECTORY=''/a''',\n  `directory` int\n) ENGINE=Aria \
+             DEFAULT CHARSET=latin1 DATA DIRECTORY='/a/it''s/' INDEX DIRECTORY='/b/'",
+            "CREATE TABLE `t` (\n  `data` int COMMENT 'x DATA DIRECTORY=''/a''',\n  `directory` int\n) ENGINE=Aria \
+             DEFAULT CHARSET=latin1",
+        );
+        moved(
+            "CREATE TABLE `t` (\n  `id` int\n) /*!50100 TABLESPACE `t``s` */ ENGINE=InnoDB COMMENT='TABLESPACE x'",
+            "CREATE TABLE `t` (\n  `id` int\n) /*!50100 */ ENGINE=InnoDB COMMENT='TABLESPACE x'",
+        );
+        moved(
+            "CREATE TABLE `t` (\n  `id` int\n) ENGINE=InnoDB\n/*!50100 PARTITION BY RANGE (`b`)\nSUBPARTITION BY HASH (`id`)\n\
+             (PARTITION DATA VALUES LESS THAN (10)\n (SUBPARTITION TABLESPACE DATA DIRECTORY = '/x/' ENGINE = InnoDB,\n  \
+             SUBPARTITION s1 COMMENT = 'y' INDEX DIRECTORY = '/x' TABLESPACE = `z` ENGINE = InnoDB)) */",
+            "CREATE TABLE `t` (\n  `id` int\n) ENGINE=InnoDB\n/*!50100 PARTITION BY RANGE (`b`)\nSUBPARTITION BY HASH (`id`)\n\
+             (PARTITION DATA VALUES LESS THAN (10)\n (SUBPARTITION TABLESPACE ENGINE = InnoDB,\n  \
+             SUBPARTITION s1 COMMENT = 'y' ENGINE = InnoDB)) */",
+        );
+    }
+
+    #[test]
+    fn a_definition_that_reaches_nowhere_stays() {
+        let text = "CREATE TABLE `t` (\n  `tablespace` int DEFAULT 1,\n  KEY `data` (`tablespace`) KEY_BLOCK_SIZE=8\n) ENGINE=InnoDB";
+        let (out, redefined) = scratch(text);
+        assert!(out.contains(text) && redefined.is_empty(), "{out}");
+    }
+
+    #[test]
+    fn engines_that_reach_outside_get_a_stand_in_without_their_options() {
+        let federated = "CREATE TABLE `t` (\n  `id` int NOT NULL,\n  PRIMARY KEY (`id`)\n) ENGINE=FEDERATED AUTO_INCREMENT=7 \
+                         DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin COMMENT='c' CONNECTION='mysql://u:secret@h/d'";
+        let connect = "CREATE TABLE `t` (\n  `a` char(9) CHECK (`a` = 'x') `FLAG`=10 `FIELD_FORMAT`='%s',\n  KEY `k` (`a`)\n) \
+                       ENGINE=CONNECT DEFAULT CHARSET=latin1 `TABLE_TYPE`='CSV' `FILE_NAME`='/etc/secret'";
+        let spider = "CREATE TABLE `t` (\n  `id` int\n) ENGINE=SPIDER COMMENT='password \"secret\"'\n PARTITION BY KEY (`id`)\n\
+                      (PARTITION `p` COMMENT = 'srv \"secret\"' ENGINE = SPIDER)";
+        let wanted = [
+            (
+                federated,
+                "FEDERATED",
+                "PRIMARY KEY (`id`)\n) ENGINE=InnoDB AUTO_INCREMENT=7 CHARSET=utf8mb4 COLLATE=utf8mb4_bin;",
+            ),
+            (connect, "CONNECT", "CHECK (`a` = 'x')  ,\n  KEY `k` (`a`)\n) ENGINE=InnoDB CHARSET=latin1;"),
+            (spider, "SPIDER", "  `id` int\n) ENGINE=InnoDB;"),
+        ];
+        for (definition, engine, end) in wanted {
+            let (out, redefined) = scratch(definition);
+            assert!(out.contains(end) && !out.contains("secret"), "{out}");
+            assert_eq!(redefined[0].made, Made::StandIn(engine.to_owned()));
+            assert_eq!(redefined[0].dumped, digest(&format!("{HEAD}{definition};")));
+        }
+    }
+
+    #[test]
+    fn the_head_gets_modes_once_and_what_follows_it() {
+        let wanted =
+            "SQL_MODE='NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES,NO_ENGINE_SUBSTITUTION' */;\nSET x = 0;\n";
+        let (out, _) = scratch("SELECT 1");
+        assert!(out.contains(wanted), "{out}");
+        let again = out.replace("\nSET x = 0;", "");
+        let mut rewrite = Rewrite::new("d", false, Vec::new());
+        rewrite.write_all(again.as_bytes()).unwrap();
+        assert_eq!(String::from_utf8(rewrite.finish().unwrap()).unwrap(), again, "it is there already");
+        let (out, _) = scratch("SET @a=@@SQL_MODE, SQL_MODE='ORACLE'");
+        assert!(
+            out.contains("SQL_MODE='ORACLE';") && out.matches("SET x").count() == 1,
+            "only the head: {out}"
+        );
+    }
+
+    #[test]
+    fn the_client_tells_what_it_makes_and_fills() {
+        let mut rewrite = Rewrite::new("d", false, Vec::new()).telling(true);
+        let script = "CREATE TABLE `t` (a int);\nINSERT INTO `t` VALUES (1);\nINSERT INTO `t` VALUES (2);\nDELIMITER ;;\n\
+                      CREATE TRIGGER `x` BEFORE INSERT ON `t` FOR EACH ROW SET @a = 1;;\nDELIMITER ;\nINSERT INTO `u` VALUES (1);\n";
+        rewrite.write_all(script.as_bytes()).unwrap();
+        let out = String::from_utf8(rewrite.finish().unwrap()).unwrap();
+        let tells: Vec<&str> = out.lines().filter(|line| line.starts_with("SELECT CONVERT(0x")).collect();
+        assert_eq!(tells.len(), 3, "{out}");
+        assert!(tells[1].ends_with(" USING utf8mb4);;") && tells[2].ends_with(" USING utf8mb4);"), "{out}");
+    }
+}

@@ -190,7 +190,7 @@ struct Changes<W> {
     redefined: Vec<Redefined>,
     telling: bool,
     told: Option<String>,
-    /// The delimiter of the latest statement.
+    /// What ends statements at present.
     delimiter: Vec<u8>,
     out: Output<W>,
 }
@@ -311,6 +311,11 @@ impl<W: Write> Handler for Changes<W> {
         if gap == Gap::Comment && self.original.is_none() {
             self.original = database_of(text);
         }
+        if gap == Gap::Command
+            && let Some(word) = text.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).nth(1)
+        {
+            self.delimiter = word.to_vec();
+        }
         if gap != Gap::Sandbox {
             self.out.put(text);
         }
@@ -319,8 +324,6 @@ impl<W: Write> Handler for Changes<W> {
     fn statement(&mut self, statement: Statement<'_>) {
         let Statement { text, delimiter, backslash } = statement;
         let mut more = None;
-        self.delimiter.clear();
-        self.delimiter.extend_from_slice(delimiter);
         let edited = match action(text, backslash) {
             Action::SetServer | Action::Lock(_) | Action::Unlock => return,
             Action::AlterDatabase { name, .. } => {
