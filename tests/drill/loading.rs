@@ -40,13 +40,13 @@ fn all_that_lies_outside(flavour: MyFlavour) {
             options.setting(&format!("innodb-directories={at}")).setting("federated"),
             "CREATE TABLESPACE elsewhere ADD DATAFILE 'elsewhere.ibd' ENGINE=InnoDB;
              CREATE TABLE special (id int PRIMARY KEY) TABLESPACE elsewhere; INSERT INTO special VALUES (1);
-             CREATE TABLE far (x int NOT NULL, y varchar(9) DEFAULT 'z', KEY (y)) ENGINE=FEDERATED COMMENT='far away'
+             CREATE TABLE away (x int NOT NULL, y varchar(9) DEFAULT 'z', KEY (y)) ENGINE=FEDERATED COMMENT='far away'
                  CONNECTION='mysql://nobody@127.0.0.1:9/none/none';
-             CREATE VIEW of_far AS SELECT y FROM far",
+             CREATE VIEW of_it AS SELECT y FROM away",
         ),
         MyFlavour::Mariadb1011 => (
             options,
-            "CREATE TABLE special (id int PRIMARY KEY) ENGINE=MyISAM DATA DIRECTORY='@' INDEX DIRECTORY='@';
+            "CREATE TABLE special (id int PRIMARY KEY) ENGINE=MyISAM DATA DIRECTORY='PLACE' INDEX DIRECTORY='PLACE';
              INSERT INTO special VALUES (1);
              CREATE TABLE checked (n int CHECK (n > 0)); SET check_constraint_checks = 0; INSERT INTO checked VALUES (-1)",
         ),
@@ -69,7 +69,7 @@ fn all_that_lies_outside(flavour: MyFlavour) {
              CREATE TABLE wide ({}) ENGINE=InnoDB CHARACTER SET latin1 ROW_FORMAT=COMPACT;
              {}",
             wide.join(", "),
-            special.replace('@', &at)
+            special.replace("PLACE", &at)
         ),
     );
     let config = ready(ConfigBuilder::new().mysql("my", &server, "").tables(&drill_table("")));
@@ -83,7 +83,7 @@ fn all_that_lies_outside(flavour: MyFlavour) {
     assert_says(&notes, &["restored without DATA DIRECTORY", "a, p, special", "warned", "1265"]);
     assert!(!notes.contains("nonsense"), "{notes}");
     if flavour == MyFlavour::Mysql97 {
-        assert_says(&notes, &["the definition of table far is not proven: its engine FEDERATED"]);
+        assert_says(&notes, &["the definition of table away is not proven: its engine FEDERATED"]);
     }
     server.stop();
     proven(&config, &["--all"]);
@@ -124,7 +124,7 @@ fn a_thief(flavour: MyFlavour) {
     let report = ran.json();
     let theft = item(&report, "theft");
     assert_eq!(theft["outcome"], "failed", "{theft:#}");
-    assert_says(theft["error"].as_str().unwrap(), &["LOCAL"]);
+    assert_says(&theft["error"].as_str().unwrap().to_lowercase(), &["local"]);
     assert!(!(ran.stdout + &ran.stderr).contains("a-secret"));
 }
 
