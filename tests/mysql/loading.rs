@@ -56,7 +56,8 @@ fn a_warning_of_the_server_is_a_problem_unless_all_is_compared(flavour: MyFlavou
     let config = configured(&server, "");
     backup(&config);
     let ran = try_restore(&config, &full("odd"), &["--into", &url(&server, "warned")]).expect_code(3);
-    let done = &ran.json()["database"];
+    let report = ran.json();
+    let done = &report["database"];
     let warnings = done["warnings"].as_array().unwrap();
     assert_eq!(warnings.len(), 1, "{done:#}");
     assert_says(
