@@ -149,6 +149,11 @@ const HINTS: &[(&[&str], &str)] = &[
     (&["ERROR 1031 ", "have this option"], NOT_STRICT),
     (&["ERROR 1118 "], NOT_STRICT),
     (
+        &["ERROR 1690 "],
+        "a generated column cannot be computed under the modes of the load; the source's sessions may have had \
+         NO_UNSIGNED_SUBTRACTION: take the script with --to DIR, add that mode to the SQL_MODE in its head, and load it",
+    ),
+    (
         &["ERROR 3750 "],
         "the target wants a primary key in each table: restore as an account with SESSION_VARIABLES_ADMIN, or set \
          `sql_require_primary_key = OFF` on the target for the restore",
