@@ -42,7 +42,7 @@ pub(super) struct Args {
     /// Do not restore privileges (GRANT)
     #[arg(long, conflicts_with = "to")]
     no_privileges: bool,
-    /// Everything goes to the default tablespace
+    /// Everything goes to the default tablespace; of MySQL and MariaDB also without DATA DIRECTORY and INDEX DIRECTORY
     #[arg(long, conflicts_with = "to")]
     no_tablespaces: bool,
     /// Do not create missing roles
@@ -93,13 +93,16 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
             definitions: false,
             keep_going: args.keep_going,
             verify: args.verify,
+            scratch: false,
         },
     };
     let config = context.config()?;
     let report =
         restore::run(&config, &request, &|message| context.printer.notice(message), &context.cancel)?;
     context.printer.result(&report, || text(&report))?;
-    let lacks = |database: &Restored| !database.missing.is_empty() || !database.differences.is_empty();
+    let lacks = |database: &Restored| {
+        !database.missing.is_empty() || !database.differences.is_empty() || is_warned(database)
+    };
     let incomplete = report.database.as_ref().is_some_and(lacks);
     Ok(if incomplete { INCOMPLETE } else { SUCCESS })
 }
@@ -135,6 +138,7 @@ fn restored(database: &Restored, what: &str, from: &str, seconds: f64) -> String
     }
     text.push_str(&missing(database));
     text.push_str(&different(database));
+    text.push_str(&warned(database));
     for note in &database.notes {
         text.push_str(&format!("\nnote: {note}"));
     }
@@ -211,6 +215,29 @@ fn different(database: &Restored) -> String {
     let more = database.differences.len().saturating_sub(FEW);
     if more > 0 {
         text.push_str(&format!("\n  and {more} more"));
+    }
+    text
+}
+
+/// Whether what the server warned of is a problem: not if everything was read back and is equal.
+fn is_warned(database: &Restored) -> bool {
+    !database.warnings.is_empty() && !database.compared
+}
+
+/// What the server warned of while loading.
+fn warned(database: &Restored) -> String {
+    if database.warnings.is_empty() {
+        return String::new();
+    }
+    let mut text = if is_warned(database) {
+        "\nWARNINGS of the server while it loaded the dump: what it stored may not be what was backed up. Restore with \
+         --verify to compare everything:"
+            .to_owned()
+    } else {
+        "\nnote: the server warned while it loaded the dump, and yet the contents are equal:".to_owned()
+    };
+    for warning in &database.warnings {
+        text.push_str(&format!("\n  {}", name(warning)));
     }
     text
 }

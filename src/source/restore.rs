@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, path::PathBuf};
 
+use super::mysql::script::Redefined;
 use crate::error::{Error, Result};
 
 /// How to restore.
@@ -27,6 +28,8 @@ pub struct Options {
     pub keep_going: bool,
     /// Read everything back and compare it with what was backed up.
     pub verify: bool,
+    /// The server is a scratch server: nothing outside of it may be touched (MySQL, MariaDB).
+    pub scratch: bool,
 }
 
 impl Options {
@@ -87,11 +90,20 @@ pub struct Restored {
     /// In what the contents differ from what was backed up, of a restore that goes on.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub differences: Vec<String>,
+    /// What the server warned of while the data was loaded: a value may not be what it was.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// The file that holds the statements of what is missing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub missing_file: Option<PathBuf>,
     /// What an operator should know.
     pub notes: Vec<String>,
+    /// Tables that were made otherwise than the dump defines them (MySQL, MariaDB).
+    #[serde(skip)]
+    pub(crate) redefined: Vec<Redefined>,
+    /// Tables whose rows were not counted, because their engine keeps none of its own (MySQL, MariaDB).
+    #[serde(skip)]
+    pub(crate) rowless: Vec<String>,
     /// What was restored, if that may be less than the snapshot holds.
     #[serde(skip)]
     pub(crate) selected: Option<Selected>,

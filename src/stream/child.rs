@@ -52,6 +52,7 @@ pub struct Command {
     idle_timeout: Option<Duration>,
     cancel: Cancel,
     observer: Option<LineObserver>,
+    output_observer: Option<LineObserver>,
 }
 
 impl Command {
@@ -73,6 +74,7 @@ impl Command {
             idle_timeout: None,
             cancel: Cancel::new(),
             observer: None,
+            output_observer: None,
         }
     }
 
@@ -153,6 +155,13 @@ impl Command {
         self
     }
 
+    /// Shows every line that a tool started with [`Command::spawn_input`] writes to stdout to `observer`, as it comes.
+    #[must_use]
+    pub fn observe_output(mut self, observer: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        self.output_observer = Some(Arc::new(observer));
+        self
+    }
+
     /// The program.
     pub fn program(&self) -> &Path {
         &self.program
@@ -169,10 +178,10 @@ impl Command {
     /// Starts the tool to write to its stdin.
     pub fn spawn_input(self) -> Result<ChildInput> {
         let (idle_timeout, cancel) = (self.idle_timeout, self.cancel.clone());
-        let secrets = self.secrets.clone();
+        let (secrets, observer) = (self.secrets.clone(), self.output_observer.clone());
         let mut process = self.start(Stdio::piped())?;
         let pipe = take_stdin(&mut process, &cancel)?;
-        ChildInput::new(process, pipe, cancel, idle_timeout, secrets)
+        ChildInput::new(process, pipe, cancel, idle_timeout, (secrets, observer))
     }
 
     /// Starts the tool as a partner in a dialogue; its answers are handed over without waiting for more.

@@ -10,7 +10,7 @@ use super::{
     child::again,
     pipe::{PipeWriter, Stop},
     process::Process,
-    stderr::Tail,
+    stderr::{LineObserver, Tail},
 };
 use crate::error::{Error, Result};
 
@@ -38,17 +38,18 @@ pub struct Said {
 }
 
 impl ChildInput {
+    /// The last argument: what to replace in its output by `***`, and who sees the lines of its stdout.
     pub(super) fn new(
         mut process: Process,
         pipe: PipeWriter,
         cancel: Cancel,
         idle_timeout: Option<Duration>,
-        secrets: Vec<String>,
+        (secrets, observer): (Vec<String>, Option<LineObserver>),
     ) -> Result<Self> {
         let stdout = process.child().stdout.take();
         let output = stdout
             .ok_or_else(|| io::Error::other("no pipe"))
-            .and_then(|stdout| Tail::drain(stdout, secrets))
+            .and_then(|stdout| Tail::observed(stdout, secrets, observer))
             .map_err(|error| {
                 Error::failed(format!("cannot read the output of {}", process.name())).because(&error)
             })?;
@@ -64,9 +65,9 @@ impl ChildInput {
         self.pipe = None;
         match self.process.wait(None, &self.cancel) {
             Ok(status) if status.success() => {
-                for tail in [self.process.messages(), &self.output] {
-                    tail.wait_closed(Duration::from_millis(500));
-                }
+                self.process.messages().wait_closed(Duration::from_millis(500));
+                // Who looks at each of its lines must see the last ones too.
+                self.output.wait_closed(LAST_STEPS);
                 Ok(Said { stdout: self.output.text(), stderr: self.process.messages().text() })
             }
             Ok(status) => Err(self.failure(status)),
@@ -166,6 +167,18 @@ mod tests {
         }
         let said = input.finish().unwrap();
         assert_eq!((said.stdout.trim(), said.stderr.as_str()), ("3000000", "note"));
+    }
+
+    #[test]
+    fn every_line_of_the_output_is_seen_also_those_that_are_not_kept() {
+        let seen = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+        let sink = std::sync::Arc::clone(&seen);
+        let command = sh("cat >/dev/null; seq 1 5000")
+            .observe_output(move |line: &str| sink.lock().unwrap().push(line.to_owned()));
+        let said = command.spawn_input().unwrap().finish().unwrap();
+        assert_eq!(said.stdout.lines().next(), Some("4981"));
+        let seen = seen.lock().unwrap();
+        assert_eq!((seen.len(), seen[0].as_str(), seen[4999].as_str()), (5000, "1", "5000"));
     }
 
     #[test]

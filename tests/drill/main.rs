@@ -28,6 +28,7 @@ mod disasters;
 mod extensions;
 mod frozen;
 mod frozen_sources;
+mod loading;
 mod proofs;
 mod selftest;
 mod told;

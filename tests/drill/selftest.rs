@@ -63,6 +63,10 @@ fn assert_attacked(mutations: &[Value], wanted: &[&str]) {
             "child process exited",
             "program \"",
             "~nothing",
+            "disabled the local infile capability",
+            "LOAD DATA LOCAL INFILE file request rejected",
+            "must be in a known directory",
+            "errno: 168",
         ];
         assert!(reasons.iter().any(|reason| by.contains(reason)), "{name}: {by}");
         assert!(!by.contains("syntax error at"), "{name}: {by}");
@@ -118,6 +122,9 @@ fn of_mysql_and_mariadb() {
             &[
                 "the server reads a file (LOAD_FILE)",
                 "the server reads a file (LOAD DATA)",
+                "the client sends a file (LOAD DATA LOCAL)",
+                "the server makes a table outside (DATA DIRECTORY)",
+                "the server makes a tablespace outside (DATA DIRECTORY)",
                 "the server writes a file (INTO OUTFILE)",
                 "the server gets itself a library (UDF)",
             ],

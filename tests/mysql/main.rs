@@ -38,6 +38,7 @@ mod discovery;
 mod exact;
 mod failures;
 mod globals;
+mod loading;
 mod privileges;
 mod restore;
 mod round_trip;

@@ -74,6 +74,7 @@ impl Prey {
         let [first, second] = &self.halves;
         Ok(statement
             .replace("{canary}", &self.folder.join("canary").to_string_lossy())
+            .replace("{folder}", &self.folder.to_string_lossy())
             .replace("{marker}", &self.folder.join("marker").to_string_lossy())
             .replace("{process}", &self.process.id().to_string())
             .replace("{port}", &port.to_string())
@@ -81,12 +82,25 @@ impl Prey {
             .replace("{second}", second))
     }
 
+    /// Removes what an attack has left in the folder, and says whether there was anything.
+    fn clear(&self) -> bool {
+        let mut found = false;
+        for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
+            if entry.file_name() != "canary" {
+                found = true;
+                let path = entry.path();
+                let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir_all(&path));
+            }
+        }
+        found
+    }
+
     /// What an attack has done, if it has done anything. `answer` is all that the server said.
     fn harm(&mut self, answer: &str) -> Option<&'static str> {
         if answer.contains(&self.halves.concat()) {
             return Some("the server read what it must not read");
         }
-        if fs::remove_file(self.folder.join("marker")).is_ok() {
+        if self.clear() {
             return Some("the server wrote outside of its folder");
         }
         if !matches!(self.process.try_wait(), Ok(None)) {
@@ -158,6 +172,10 @@ mod tests {
         let read = fs::read_to_string(prey.aim("{canary}").unwrap()).unwrap();
         assert_eq!(prey.harm(&format!("ERROR: loot: {read}")), Some("the server read what it must not read"));
         fs::write(prey.aim("{marker}").unwrap(), "").unwrap();
+        assert_eq!(prey.harm(""), Some("the server wrote outside of its folder"));
+        assert_eq!(prey.harm(""), None);
+        fs::create_dir(prey.aim("{folder}/database").unwrap()).unwrap();
+        fs::write(prey.aim("{folder}/database/table.ibd").unwrap(), "").unwrap();
         assert_eq!(prey.harm(""), Some("the server wrote outside of its folder"));
         assert_eq!(prey.harm(""), None);
         let port: u16 = prey.aim("{port}").unwrap().parse().unwrap();

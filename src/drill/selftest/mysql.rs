@@ -98,6 +98,21 @@ const ATTACKS: &[(&str, &str)] = &[
         "CREATE TEMPORARY TABLE loot (line text); LOAD DATA INFILE '{canary}' INTO TABLE loot; \
          SELECT EXTRACTVALUE(1, CONCAT('~', (SELECT MAX(line) FROM loot)))",
     ),
+    (
+        "the client sends a file (LOAD DATA LOCAL)",
+        "SET GLOBAL local_infile = 1; CREATE TEMPORARY TABLE loot (line text); \
+         LOAD DATA LOCAL INFILE '{canary}' INTO TABLE loot; \
+         SELECT EXTRACTVALUE(1, CONCAT('~', (SELECT MAX(line) FROM loot)))",
+    ),
+    (
+        "the server makes a table outside (DATA DIRECTORY)",
+        "CREATE TABLE outside (a int) ENGINE=MyISAM DATA DIRECTORY='{folder}' INDEX DIRECTORY='{folder}'; \
+         CREATE TABLE outside_too (a int) ENGINE=InnoDB DATA DIRECTORY='{folder}'",
+    ),
+    (
+        "the server makes a tablespace outside (DATA DIRECTORY)",
+        "CREATE TABLE outside (a int) ENGINE=InnoDB DATA DIRECTORY='{folder}'",
+    ),
     ("the server writes a file (INTO OUTFILE)", "SELECT 'x' INTO OUTFILE '{marker}'"),
     (
         "the server gets itself a library (UDF)",

@@ -52,7 +52,8 @@ impl<'a> Reach<'a> {
             Self::Mysql { prefix } => format!(
                 "MySQL or MariaDB: a dump of one goes into a server of the same family. Where to: in an options file that only you \
                  can read, `[client]` with `host`, `user` and `password`. Set `{prefix}_OPTIONS` to it if it is not `~/.my.cnf`, and \
-                 `{prefix}_CLIENT` to `mysql` if the client is Oracle's."
+                 `{prefix}_CLIENT` to `mysql` if the client is Oracle's. Tables whose definition names a folder or a tablespace \
+                 (`DATA DIRECTORY`, `INDEX DIRECTORY`, `TABLESPACE`) need it on the target, or the clause taken out of the script."
             ),
             Self::Mongodb { prefix } => format!(
                 "MongoDB. Its Database Tools are needed (`mongorestore`, 100.5 or newer). Where to: in a file that only you can read, \
@@ -108,7 +109,7 @@ impl<'a> Reach<'a> {
                 format!("export {prefix}_OPTIONS=\"${{{prefix}_OPTIONS:-$HOME/.my.cnf}}\""),
                 format!(
                     "client_{prefix}() {{ \"${prefix}_CLIENT\" --defaults-extra-file=\"${prefix}_OPTIONS\" --binary-mode \
-                     --max-allowed-packet=1G \"$@\"; }}"
+                     --local-infile=0 --max-allowed-packet=1G \"$@\"; }}"
                 ),
             ],
             Self::Mongodb { prefix } => {

@@ -110,7 +110,8 @@ impl ConnectParams {
             }
             lines.extend(tls(flavour, mode, self.host.is_local()));
         }
-        lines.extend(["[mysql]", "connect-timeout=30", ""].map(str::to_owned));
+        // Whatever a server or a script asks for: no file of this machine is sent. MariaDB's client would do it by itself.
+        lines.extend(["[mysql]", "local-infile=0", "connect-timeout=30", ""].map(str::to_owned));
         Ok(lines.join("\n"))
     }
 }
@@ -225,6 +226,7 @@ mod tests {
         params.password = Some(Arc::new(Secret::new(r#"a"b\c #d"#.into())));
         let text = params.option_file(Flavour::Mysql).unwrap();
         assert!(text.contains("\nsocket=\"/run/my.sock\"\n"), "{text}");
+        assert!(text.contains("\n[mysql]\nlocal-infile=0\n"), "{text}");
         assert!(text.contains("\npassword=\"a\\\"b\\\\c #d\"\n"), "{text}");
         assert!(!format!("{params:?}").contains("c #d"));
         params.password = Some(Arc::new(Secret::new("two\nlines".into())));

@@ -6,6 +6,22 @@ use crate::error::Error;
 const CERTIFICATE: &str = "the server's certificate was not verified: name the file of the authority that signed it as `sslrootcert`; \
      `host` must be a name the server's certificate was issued for";
 
+/// A file or tablespace of a table is there already.
+const OCCUPIED: &str = "the table's file, in the folder that its definition names, is there already: restore with --no-tablespaces, \
+                        which puts all files into the server's own folder, or move that file away if nothing uses it";
+
+/// A table's folder cannot be written to.
+const UNREACHABLE: &str = "the server cannot write where the table's definition wants its files (DATA DIRECTORY, INDEX DIRECTORY): make \
+                           that folder for the server, or restore with --no-tablespaces";
+
+/// A table can be made only in the way that InnoDB took it once.
+const NOT_STRICT: &str = "the source made the table without `innodb_strict_mode`: restore as an account with SESSION_VARIABLES_ADMIN \
+                          and with --no-tablespaces, or set `innodb_strict_mode = OFF` on the target for the restore";
+
+/// A script asked the client for a file.
+const LOCAL_FILE: &str = "the script asks for a file of this machine, which no dump does and which is never sent: somebody may have \
+                          changed it; look at it (--to DIR), and at who may write to the repository";
+
 /// Texts that must all occur in a message, and what to do about it. The first row that fits counts.
 const HINTS: &[(&[&str], &str)] = &[
     (&["Access denied for user", "using password: NO"], "set `password_file`"),
@@ -111,6 +127,46 @@ const HINTS: &[(&[&str], &str)] = &[
         "restore as an account with that privilege; --no-owner leaves the definers out; \
          `log_bin_trust_function_creators` may be what a server with a binary log asks for",
     ),
+    (
+        &["ERROR 3510 ", "ablespace"],
+        "create the tablespace on the target (CREATE TABLESPACE …), or restore with --no-tablespaces",
+    ),
+    (
+        &["ERROR 3121 "],
+        "name the folder in the target's `innodb_directories`, or restore with --no-tablespaces, which puts all files into the \
+         server's own folder",
+    ),
+    (&["ERROR 1813 "], OCCUPIED),
+    (&["ERROR 1005 ", "errno: 184"], OCCUPIED),
+    (&["ERROR 1005 ", "errno: 168"], UNREACHABLE),
+    (&["ERROR 1 (", "Errcode: 17"], OCCUPIED),
+    (&["ERROR 1 (", "Errcode: "], UNREACHABLE),
+    (
+        &["ERROR 3819 "],
+        "the source has rows that break a CHECK, and MySQL checks all rows that it loads: take the script with --to DIR, write NOT \
+         ENFORCED behind that constraint and load it, or repair the rows on the source and back it up again",
+    ),
+    (&["ERROR 1031 ", "have this option"], NOT_STRICT),
+    (&["ERROR 1118 "], NOT_STRICT),
+    (
+        &["ERROR 1690 "],
+        "a generated column cannot be computed under the modes of the load; the source's sessions may have had \
+         NO_UNSIGNED_SUBTRACTION: take the script with --to DIR, add that mode to the SQL_MODE in its head, and load it",
+    ),
+    (
+        &["ERROR 3750 "],
+        "the target wants a primary key in each table: restore as an account with SESSION_VARIABLES_ADMIN, or set \
+         `sql_require_primary_key = OFF` on the target for the restore",
+    ),
+    (
+        &["ERROR 6125 "],
+        "a foreign key refers to a key that is not unique: restore as an account with SESSION_VARIABLES_ADMIN, or set \
+         `restrict_fk_on_non_standard_key = OFF` on the target for the restore",
+    ),
+    (&["disabled the local infile capability"], LOCAL_FILE),
+    (&["LOAD DATA LOCAL INFILE file request rejected"], LOCAL_FILE),
+    (&["ERROR 3948 "], LOCAL_FILE),
+    (&["ERROR 1286 "], "install the engine of that table on the target; no other one was taken in its place"),
     (
         &["Unknown collation"],
         "the target is older than the server of the backup: restore to one of its version or newer",

@@ -1,6 +1,6 @@
 //! What a database consists of as its server lists it, to be held against what the dump brought.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::session::{Session, quote_literal};
 use crate::error::Result;
@@ -16,14 +16,17 @@ pub(super) struct Inventory {
     pub(super) not_transactional: Vec<String>,
     /// Tables that keep their history (MariaDB).
     pub(super) versioned: Vec<String>,
+    /// The engine of each table, in upper case.
+    pub(super) engines: BTreeMap<String, String>,
 }
 
 impl Inventory {
     /// Asks the server for one database.
     pub(super) fn ask(session: &Session<'_>, database: &str) -> Result<Self> {
         let name = quote_literal(database);
-        let tables: Vec<[String; 3]> = session.rows(&format!(
-            "SELECT t.TABLE_NAME, t.TABLE_TYPE, IFNULL(e.TRANSACTIONS, '') FROM information_schema.TABLES t \
+        let tables: Vec<[String; 4]> = session.rows(&format!(
+            "SELECT t.TABLE_NAME, t.TABLE_TYPE, IFNULL(e.TRANSACTIONS, ''), UPPER(IFNULL(t.ENGINE, '')) \
+             FROM information_schema.TABLES t \
              LEFT JOIN information_schema.ENGINES e ON e.ENGINE = t.ENGINE WHERE t.TABLE_SCHEMA = {name}"
         ))?;
         let others: Vec<[String; 2]> = session.rows(&format!(
@@ -38,8 +41,8 @@ impl Inventory {
             ))?;
             objects.extend(found.into_iter().map(|[name]| ("library".to_owned(), name)));
         }
-        let (mut not_transactional, mut versioned) = (Vec::new(), Vec::new());
-        for [name, kind, transactions] in tables {
+        let (mut not_transactional, mut versioned, mut engines) = (Vec::new(), Vec::new(), BTreeMap::new());
+        for [name, kind, transactions, engine] in tables {
             let kind = match kind.as_str() {
                 "VIEW" => "view",
                 "SEQUENCE" => "sequence",
@@ -50,6 +53,7 @@ impl Inventory {
                     if transactions != "YES" {
                         not_transactional.push(name.clone());
                     }
+                    engines.insert(name.clone(), engine);
                     "table"
                 }
             };
@@ -57,7 +61,25 @@ impl Inventory {
         }
         not_transactional.sort();
         versioned.sort();
-        Ok(Self { objects, not_transactional, versioned })
+        Ok(Self { objects, not_transactional, versioned, engines })
+    }
+
+    /// Whether the engine of a table keeps no rows of its own: dump tools leave them out, and counting would count others'.
+    pub(super) fn is_rowless(&self, table: &str) -> bool {
+        const ENGINES: [&str; 11] = [
+            "BLACKHOLE",
+            "CASSANDRA",
+            "CONNECT",
+            "FEDERATED",
+            "MRG_ISAM",
+            "MRG_MYISAM",
+            "OQGRAPH",
+            "SEQUENCE",
+            "SPHINX",
+            "SPIDER",
+            "VP",
+        ];
+        self.engines.get(table).is_some_and(|engine| ENGINES.contains(&engine.as_str()))
     }
 }
 

@@ -27,7 +27,7 @@ use crate::{
             restore::{self, Target},
             session::{Session, quote_ident, quote_text},
         },
-        restore::Options,
+        restore::{Options, Restored},
     },
 };
 
@@ -47,6 +47,20 @@ pub(in crate::drill) struct Scratch {
 
 fn detail(manifest: &Manifest) -> Result<&Detail> {
     manifest.mysql.as_ref().ok_or_else(|| Error::failed("the manifest says nothing of a MySQL server"))
+}
+
+/// What a restore into a scratch server tells of what is not proven, and of what looked wrong and is not.
+fn notes(done: &Restored) -> Vec<String> {
+    let mut notes = restore::notes(&done.redefined);
+    if !done.warnings.is_empty() {
+        // Their texts quote values.
+        let numbers: Vec<_> = restore::numbers(&done.warnings).iter().map(u32::to_string).collect();
+        notes.push(format!(
+            "the server warned while it loaded the dump (numbers {}), and yet the contents are equal",
+            numbers.join(", ")
+        ));
+    }
+    notes
 }
 
 /// Family and version of the server that a snapshot needs.
@@ -131,19 +145,21 @@ impl Scratch {
         let Database { manifest, files, name, damage, .. } = *of;
         let begin = Instant::now();
         let target = Target { params: self.params.clone(), database: name.to_owned() };
-        let options = Options::default();
-        restore::restore(manifest, files, &target, &self.clients, &options, setup.cancel, &|text| {
-            (setup.notice)(text)
-        })
-        .map_err(of_restore)?;
+        let options = Options { scratch: true, ..Options::default() };
+        let done =
+            restore::restore(manifest, files, &target, &self.clients, &options, setup.cancel, &|text| {
+                (setup.notice)(text)
+            })
+            .map_err(of_restore)?;
         let restore = begin.elapsed();
         inflict(damage, |sql| self.query(setup, &format!("USE {}; {sql}", quote_ident(name))))?;
         let mut again = self.dump(setup, name, &Nowhere::default())?;
         require_understood(&again)?;
         again.forget_omitted(manifest);
         let mut differences = compare::objects(&manifest.objects, &again.objects);
-        differences.extend(compare::mysql(detail(manifest)?, detail(&again)?));
-        Proof::of(manifest, restore, Vec::new()).unless(differences)
+        let expected = restore::as_made(detail(manifest)?, detail(&again)?, &done.redefined);
+        differences.extend(compare::mysql(&expected, detail(&again)?));
+        Proof::of(manifest, restore, notes(&done)).unless(differences)
     }
 
     fn query(&self, setup: &Setup<'_>, sql: &str) -> Result<()> {

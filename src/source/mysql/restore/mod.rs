@@ -1,16 +1,21 @@
 //! Putting a database back: a new or empty database like the original, the SQL client fed straight from the repository,
 //! and afterwards the rows counted and compared with the manifest.
 
+mod redefined;
 mod target;
 mod verify;
+mod warnings;
 
 use std::io::Write;
 
+pub(crate) use redefined::{as_made, notes};
 pub use target::{Target, parse_url};
+pub(crate) use warnings::numbers;
 
+use self::warnings::Warnings;
 use super::{
     DUMP, Detail, GLOBALS_SQL,
-    clients::{Clients, Version},
+    clients::{Clients, Flavour, Version},
     connect::Connection,
     discover::Server,
     globals, hints,
@@ -59,14 +64,12 @@ pub fn restore(
     if let Some(database) = &detail.database {
         target::create(&session, &target.database, database, exists)?;
     }
-    let restore = Restore { manifest, connection: &connection, target, options, cancel };
+    let head = session_setup(&session, server.flavour, options);
+    let restore = Restore { manifest, connection: &connection, target, options, head, cancel };
     notice("loading the dump");
     restore
-        .fill(files)
-        .and_then(|bytes| {
-            done.bytes = bytes;
-            verify::verify(session, manifest, &expected, options, &mut done)
-        })
+        .fill(files, &mut done)
+        .and_then(|()| verify::verify(session, manifest, &expected, options, &mut done))
         .map_err(|error| Options::incomplete(error, &done.database, done.created))?;
     Ok(done)
 }
@@ -76,22 +79,37 @@ struct Restore<'a> {
     connection: &'a Connection,
     target: &'a Target,
     options: &'a Options,
+    /// Statements that prepare the session.
+    head: &'static str,
     cancel: &'a Cancel,
 }
 
 impl Restore<'_> {
     /// Feeds the SQL client from the repository.
-    fn fill(&self, files: &dyn Files) -> Result<u64> {
+    fn fill(&self, files: &dyn Files, done: &mut Restored) -> Result<()> {
+        let warnings = Warnings::default();
+        let seen = warnings.clone();
         let mut input = self
             .connection
             .sql()
             .args(["--batch", "--binary-mode", "--no-auto-rehash", "--max-allowed-packet=1G"])
-            .args(["--default-character-set=utf8mb4", "--comments", "--database"])
+            .args([
+                "--default-character-set=utf8mb4",
+                "--comments",
+                "--show-warnings",
+                "--skip-column-names",
+                "--database",
+            ])
             .arg(&self.target.database)
+            .observe_output(move |line| seen.line(line))
             .item(format!("{}/{}", self.manifest.source, self.manifest.item))
             .cancel(self.cancel)
             .spawn_input()?;
-        let mut rewrite = Rewrite::new(&self.target.database, self.options.no_owner, &mut input);
+        let mut rewrite = Rewrite::new(&self.target.database, self.options.no_owner, &mut input)
+            .without_places(is_in_place(self.options))
+            .with_stand_ins(self.options.scratch)
+            .after_head(self.head)
+            .telling(true);
         let fed = match &self.options.table {
             None => files.copy(DUMP, &mut rewrite),
             Some(table) => {
@@ -102,24 +120,53 @@ impl Restore<'_> {
                 })
             }
         };
+        done.redefined = rewrite.redefined().to_vec();
         let flushed = rewrite.finish().and_then(|out| out.flush());
         let bytes = fed.map_err(hints::explain)?;
         flushed.map_err(|error| hints::explain(crate::stream::child::into_error(error)))?;
         input.finish().map_err(hints::explain)?;
-        Ok(bytes)
+        done.bytes = bytes;
+        done.warnings = warnings.take();
+        done.notes.extend(notes(&done.redefined));
+        Ok(())
     }
+}
+
+/// Statements that make the session take what the source's server has taken: rows that break a CHECK (MariaDB), rows that may
+/// become too large for a page, and tables without a key, which must not get one either. MySQL lets only administrators do so.
+///
+/// Without its strict mode InnoDB of MySQL ignores the clauses that name folders, so that it is switched off only where those
+/// are left out.
+fn session_setup(session: &Session<'_>, flavour: Flavour, options: &Options) -> &'static str {
+    const MARIADB: &str = "\nSET check_constraint_checks = 0, innodb_strict_mode = 0;";
+    const MYSQL: &str = "\nSET SESSION foreign_key_checks = 0 /*!80013 , sql_require_primary_key = 0 */ \
+                         /*!80030 , sql_generate_invisible_primary_key = 0 */ \
+                         /*!80400 , restrict_fk_on_non_standard_key = 0 */;";
+    const MYSQL_IN_PLACE: &str = "\nSET SESSION innodb_strict_mode = 0 /*!80013 , sql_require_primary_key = 0 */ \
+                                  /*!80030 , sql_generate_invisible_primary_key = 0 */ \
+                                  /*!80400 , restrict_fk_on_non_standard_key = 0 */;";
+    let wanted = if is_in_place(options) { MYSQL_IN_PLACE } else { MYSQL };
+    match flavour {
+        Flavour::Mariadb => MARIADB,
+        Flavour::Mysql if session.query(wanted.trim()).is_ok() => wanted,
+        Flavour::Mysql => "",
+    }
+}
+
+/// Whether all files are to be where the server puts them by itself.
+fn is_in_place(options: &Options) -> bool {
+    options.no_tablespaces || options.scratch
 }
 
 fn require_known_options(options: &Options) -> Result<()> {
     Options::refuse(
         &[
             (options.no_privileges, "--no-privileges"),
-            (options.no_tablespaces, "--no-tablespaces"),
             (options.no_roles, "--no-roles"),
             (options.skip_superuser, "--skip-superuser-objects"),
         ],
         "MySQL and MariaDB",
-        "their dumps of databases hold no grants and no tablespaces; --no-owner leaves definers out",
+        "their dumps of databases hold no grants; --no-owner leaves definers out",
     )?;
     Options::refuse(
         &[(options.keep_going, "--continue")],

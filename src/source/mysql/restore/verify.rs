@@ -41,8 +41,18 @@ pub(super) fn verify(
     }
     let session = session.limit(COUNT_WITHIN);
     let table = options.table.as_deref();
-    let tables: Vec<&Object> =
-        manifest.objects.iter().filter(|object| table.is_none_or(|name| object.name == name)).collect();
+    let (rowless, tables): (Vec<&Object>, Vec<&Object>) = manifest
+        .objects
+        .iter()
+        .filter(|object| table.is_none_or(|name| object.name == name))
+        .partition(|object| found.is_rowless(&object.name));
+    if !rowless.is_empty() {
+        done.rowless = rowless.into_iter().map(|object| object.name.clone()).collect();
+        done.notes.push(format!(
+            "not counted, because their engine keeps no rows of its own: {}",
+            done.rowless.join(", ")
+        ));
+    }
     let mut different = Vec::new();
     for some in tables.chunks(TOGETHER) {
         let counts = some.iter().map(|object| {

@@ -4,6 +4,7 @@
 mod head;
 mod lexer;
 mod objects;
+mod places;
 mod reader;
 mod rewrite;
 mod rows;
@@ -14,8 +15,9 @@ mod tests;
 mod tokens;
 
 pub use head::Head;
+pub use places::{Made, Redefined};
 pub use reader::{ObjectSummary, ScriptReader, ScriptSummary, TableSummary};
-pub use rewrite::Rewrite;
+pub use rewrite::{Rewrite, TOLD};
 pub use select::Select;
 pub use substitute::{Substitute, Value, Values};
 

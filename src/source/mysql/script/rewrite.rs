@@ -1,6 +1,7 @@
 //! Adapts a dump to where it is loaded. Rows, string literals and the bodies of routines stay byte for byte.
 
 use std::{
+    borrow::Cow,
     io::{self, Write},
     ops::Range,
 };
@@ -8,10 +9,14 @@ use std::{
 use super::{
     database_of,
     lexer::{Gap, Handler, Lexer, Statement},
-    objects::{Action, Create, action, qualifiers},
+    objects::{Action, Create, action, insert_table, normalised, qualifiers},
+    places::{Edits, Made, Redefined, modes, places, stand_in},
     tokens::{Kind, Token, Tokens},
 };
-use crate::stream::digest::RowDigest;
+use crate::stream::digest::{Digest128, RowDigest};
+
+/// How the lines begin in which the client tells what it makes or fills, see [`Rewrite::telling`].
+pub const TOLD: &str = "tik-backup: ";
 
 /// Writes a dump on with these changes:
 ///
@@ -22,6 +27,10 @@ use crate::stream::digest::RowDigest;
 ///   from a sequence.
 /// - `ALTER DATABASE` names the target, and so do definitions in which the server put the database's name in front of
 ///   a table, sequence or trigger.
+/// - The modes that its head sets get those that let in all that a server can have stored, and no other engine in place of
+///   one that is not there.
+/// - If wanted, what of a table's definition lies outside of the server is left out, see [`Rewrite::without_places`] and
+///   [`Rewrite::with_stand_ins`].
 /// - If wanted, `DEFINER` clauses are left out, so that everything belongs to the account that loads it.
 #[derive(Debug)]
 pub struct Rewrite<W> {
@@ -34,8 +43,56 @@ impl<W: Write> Rewrite<W> {
     pub fn new(database: &str, without_definers: bool, out: W) -> Self {
         let target = format!("`{}`", database.replace('`', "``")).into_bytes();
         let name = database.to_owned();
-        let out = Output::new(out);
-        Self { lexer: Lexer::new(), changes: Changes { target, name, original: None, without_definers, out } }
+        let changes = Changes {
+            target,
+            name,
+            original: None,
+            without_definers,
+            without_places: false,
+            with_stand_ins: false,
+            after_head: Some(""),
+            redefined: Vec::new(),
+            telling: false,
+            told: None,
+            delimiter: b";".to_vec(),
+            out: Output::new(out),
+        };
+        Self { lexer: Lexer::new(), changes }
+    }
+
+    /// Leaves out `DATA DIRECTORY`, `INDEX DIRECTORY` and `TABLESPACE`, also of partitions: files go where the server puts
+    /// them by itself.
+    #[must_use]
+    pub fn without_places(mut self, yes: bool) -> Self {
+        self.changes.without_places = yes;
+        self
+    }
+
+    /// Makes an empty table of InnoDB with the same columns in place of each whose engine reaches outside of the server.
+    #[must_use]
+    pub fn with_stand_ins(mut self, yes: bool) -> Self {
+        self.changes.with_stand_ins = yes;
+        self
+    }
+
+    /// Adds these statements, each with its delimiter, after the dump has set up the session.
+    #[must_use]
+    pub fn after_head(mut self, statements: &'static str) -> Self {
+        self.changes.after_head = Some(statements);
+        self
+    }
+
+    /// Has the client print a line with [`TOLD`] before each table or object that is made or filled: what servers warn of
+    /// does not say where.
+    #[must_use]
+    pub fn telling(mut self, yes: bool) -> Self {
+        self.changes.telling = yes;
+        self
+    }
+
+    /// The tables so far that are made otherwise than the dump defines them.
+    pub fn redefined(&self) -> &[Redefined] {
+        &self.changes.redefined
     }
 
     /// Ends the dump and gives the writer back, not flushed.
@@ -126,33 +183,99 @@ struct Changes<W> {
     /// The database that was dumped, as far as known.
     original: Option<String>,
     without_definers: bool,
+    without_places: bool,
+    with_stand_ins: bool,
+    /// What to add after the head, until that has come.
+    after_head: Option<&'static str>,
+    redefined: Vec<Redefined>,
+    telling: bool,
+    told: Option<String>,
+    /// What ends statements at present.
+    delimiter: Vec<u8>,
     out: Output<W>,
 }
 
 impl<W: Write> Changes<W> {
     /// What of a definition is replaced by what.
-    fn edits(&self, statement: Statement<'_>, create: &Create) -> Vec<(Range<usize>, &[u8])> {
+    fn edits(&self, statement: Statement<'_>, create: &Create) -> Edits<'_> {
         let Statement { text, backslash, .. } = statement;
-        let mut edits: Vec<(Range<usize>, &[u8])> = Vec::new();
+        let mut edits = Edits::new();
         if self.without_definers
             && let Some(definer) = &create.definer_at
         {
-            edits.push((with_its_comment(text, backslash, definer), &[]));
+            edits.push((with_its_comment(text, backslash, definer), Cow::Borrowed(&b""[..])));
         }
         if let Some(original) = self.original.as_deref().filter(|original| *original != self.name) {
             let found = qualifiers(text, backslash, create, original);
-            edits.extend(found.into_iter().map(|range| (range, self.target.as_slice())));
+            edits.extend(found.into_iter().map(|range| (range, Cow::Borrowed(self.target.as_slice()))));
+        }
+        edits
+    }
+
+    fn tell(&mut self, kind: &str, name: &str) {
+        let what = format!("{kind} {name}");
+        if !self.telling || self.told.as_ref() == Some(&what) {
+            return;
+        }
+        // Whatever the modes say of backslashes and quotes.
+        let hex: String = TOLD.bytes().chain(what.bytes()).map(|byte| format!("{byte:02x}")).collect();
+        self.out.put(format!("SELECT CONVERT(0x{hex} USING utf8mb4)").as_bytes());
+        self.out.put(&self.delimiter);
+        self.out.put(b"\n");
+        self.told = Some(what);
+    }
+
+    /// A definition as it is to be loaded, if that is another one.
+    fn definition(&mut self, statement: Statement<'_>, create: &Create) -> Option<Vec<u8>> {
+        let Statement { text, backslash, .. } = statement;
+        let (made, more) =
+            if create.kind == "table" { self.elsewhere(text, backslash) } else { (None, Edits::new()) };
+        let mut edits = self.edits(statement, create);
+        edits.extend(more);
+        if edits.is_empty() {
+            return None;
         }
         edits.sort_by_key(|(range, _)| range.start);
-        edits
+        let edited = edited(text, &edits);
+        drop(edits);
+        if let Some(made) = made {
+            let digest = |text: &[u8], create: &Create, database: Option<&str>| {
+                Digest128::of(&normalised(text, backslash, create, database).0)
+            };
+            let dumped = digest(text, create, self.original.as_deref());
+            let made = match (made, action(&edited, backslash)) {
+                (Made::InPlace(_), Action::Create(again)) => {
+                    Made::InPlace(digest(&edited, &again, Some(&self.name)))
+                }
+                (made, _) => made,
+            };
+            self.redefined.push(Redefined { table: create.name.clone(), dumped, made });
+        }
+        Some(edited)
+    }
+
+    /// What of a table's definition is left out or replaced because it lies outside of the server.
+    fn elsewhere(&self, text: &[u8], backslash: bool) -> (Option<Made>, Edits<'static>) {
+        if self.with_stand_ins
+            && let Some((engine, edits)) = stand_in(text, backslash)
+        {
+            return (Some(Made::StandIn(engine)), edits);
+        }
+        let found = if self.without_places { places(text, backslash) } else { Vec::new() };
+        let made = (!found.is_empty()).then_some(Made::InPlace(Digest128::ZERO));
+        (made, found.into_iter().map(|range| (range, Cow::Borrowed(&b""[..]))).collect())
     }
 }
 
 /// The text with its ranges replaced, which come in order.
-fn edited(text: &[u8], edits: &[(Range<usize>, &[u8])]) -> Vec<u8> {
+fn edited(text: &[u8], edits: &[(Range<usize>, Cow<'_, [u8]>)]) -> Vec<u8> {
     let mut edited = Vec::with_capacity(text.len());
     let mut at = 0;
     for (range, by) in edits {
+        if range.start < at {
+            // Within what was replaced.
+            continue;
+        }
         edited.extend_from_slice(text.get(at..range.start).unwrap_or_default());
         edited.extend_from_slice(by);
         at = range.end;
@@ -188,6 +311,11 @@ impl<W: Write> Handler for Changes<W> {
         if gap == Gap::Comment && self.original.is_none() {
             self.original = database_of(text);
         }
+        if gap == Gap::Command
+            && let Some(word) = text.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).nth(1)
+        {
+            self.delimiter = word.to_vec();
+        }
         if gap != Gap::Sandbox {
             self.out.put(text);
         }
@@ -195,17 +323,27 @@ impl<W: Write> Handler for Changes<W> {
 
     fn statement(&mut self, statement: Statement<'_>) {
         let Statement { text, delimiter, backslash } = statement;
+        let mut more = None;
         let edited = match action(text, backslash) {
             Action::SetServer | Action::Lock(_) | Action::Unlock => return,
-            Action::AlterDatabase { name, .. } => Some(edited(text, &[(name, &self.target)])),
-            Action::Create(create) => {
-                let edits = self.edits(statement, &create);
-                (!edits.is_empty()).then(|| edited(text, &edits))
+            Action::AlterDatabase { name, .. } => {
+                Some(edited(text, &[(name, Cow::Borrowed(self.target.as_slice()))]))
             }
+            Action::Create(create) => {
+                self.tell(create.kind, &create.name);
+                self.definition(statement, &create)
+            }
+            Action::Set if self.after_head.is_some() => modes(text, backslash).map(|(list, wanted)| {
+                more = self.after_head.take();
+                edited(text, &[(list, Cow::Owned(wanted))])
+            }),
             _ => None,
         };
         self.out.put(edited.as_deref().unwrap_or(text));
         self.out.put(delimiter);
+        if let Some(more) = more {
+            self.out.put(more.as_bytes());
+        }
     }
 
     fn long(&mut self, piece: &[u8], _first: bool) {
@@ -213,6 +351,9 @@ impl<W: Write> Handler for Changes<W> {
     }
 
     fn insert(&mut self, head: &[u8]) {
+        if let Some(table) = insert_table(head).filter(|_| self.telling) {
+            self.tell("table", &table);
+        }
         self.out.put(head);
     }
 
