@@ -1,5 +1,6 @@
 //! What to do about the messages of the clients and servers.
 
+use super::reported;
 use crate::error::Error;
 
 /// Clients do not tell an unknown authority and a wrong name apart.
@@ -126,9 +127,10 @@ pub fn hint_for(message: &str) -> Option<&'static str> {
     HINTS.iter().find(|(texts, _)| texts.iter().all(|text| message.contains(text))).map(|(_, hint)| *hint)
 }
 
-/// Adds the hint for the error of a failed tool, unless it has one.
+/// Adds the hint for the error of a failed tool, unless it has one, and whether the cause passes by itself.
 #[must_use]
 pub fn explain(error: Error) -> Error {
+    let error = reported::explain(error);
     match hint_for(&error.summary()) {
         Some(hint) => error.hint(hint),
         None => error,
