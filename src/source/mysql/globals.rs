@@ -72,6 +72,8 @@ pub(super) fn dump(source: &Mysql, server: &Server, sink: &dyn Sink, cancel: &Ca
         schema_objects: Vec::new(),
         counters: Vec::new(),
         not_transactional: Vec::new(),
+        history: Vec::new(),
+        row_times: Vec::new(),
         accounts,
     });
     Ok(manifest)

@@ -59,9 +59,10 @@ pub(super) fn hint(message: &str) -> Option<&'static str> {
              MAX_STATEMENT_TIME 0; `max_statement_time`), or of the server (MySQL: `max_execution_time = 0`)",
         );
     }
-    (LOST.contains(&number) || BROKEN_OFF.contains(&number)).then_some(
-        "the connection broke in every attempt: look at the server's log; if the storage stands still for longer than \
-         `net_write_timeout`, raise that on the server",
+    // One that is gone (2006) may also be one that the server closed because of a row.
+    (number == 2013 || BROKEN_OFF.contains(&number)).then_some(
+        "the connection broke: look at the server's log; if the storage of the repository stands still for longer than the \
+         server's `net_write_timeout`, raise that on the server",
     )
 }
 
@@ -76,7 +77,7 @@ pub(super) fn complaint(line: &str) -> Option<&str> {
     let name = name.rsplit('/').next().unwrap_or(name);
     let text = text.trim_start();
     let begins = |sign: &&str| text.get(..sign.len()).is_some_and(|start| start.eq_ignore_ascii_case(sign));
-    (TOOLS.contains(&name) && !HARMLESS.iter().any(|sign| begins(&sign))).then_some(line)
+    (TOOLS.contains(&name) && !HARMLESS.iter().any(begins)).then_some(line)
 }
 
 /// Adds what the number of the reported error tells: whether it passes, and what to do.

@@ -43,8 +43,7 @@ impl<'a> Session<'a> {
 
     /// The rows that the statements of `sql` give, as text; NULL is the text `NULL`.
     pub fn query(&self, sql: &str) -> Result<Vec<Vec<String>>> {
-        let output = run_capture(self.command(sql), ANSWER)
-            .map_err(|error| hints::explain(error.context(self.connection.server())))?;
+        let output = self.answer(sql)?;
         let text = String::from_utf8(output).map_err(|error| {
             Error::failed(format!("an answer of {} is not UTF-8", self.connection.server())).because(&error)
         })?;
@@ -55,6 +54,22 @@ impl<'a> Session<'a> {
             .filter(|_| !text.is_empty())
             .map(|line| line.split('\t').map(unescape).collect())
             .collect())
+    }
+
+    /// As [`Self::query`], with each value as the bytes that the server sent, for texts in other character sets.
+    pub fn query_bytes(&self, sql: &str) -> Result<Vec<Vec<Vec<u8>>>> {
+        let output = self.answer(sql)?;
+        let lines = output.strip_suffix(b"\n").unwrap_or(&output);
+        Ok(lines
+            .split(|byte| *byte == b'\n')
+            .filter(|_| !output.is_empty())
+            .map(|line| line.split(|byte| *byte == b'\t').map(unescape_bytes).collect())
+            .collect())
+    }
+
+    fn answer(&self, sql: &str) -> Result<Vec<u8>> {
+        run_capture(self.command(sql), ANSWER)
+            .map_err(|error| hints::explain(error.context(self.connection.server())))
     }
 
     /// The one row that `sql` gives, with exactly `N` columns.
@@ -109,6 +124,22 @@ fn unescape(value: &str) -> String {
     text
 }
 
+/// As [`unescape`]. The client escapes byte by byte, whatever the character set.
+fn unescape_bytes(value: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(value.len());
+    let mut rest = value.iter().copied();
+    while let Some(byte) = rest.next() {
+        match (byte, if byte == b'\\' { rest.next() } else { None }) {
+            (b'\\', Some(b'n')) => bytes.push(b'\n'),
+            (b'\\', Some(b't')) => bytes.push(b'\t'),
+            (b'\\', Some(b'0')) => bytes.push(0),
+            (b'\\', Some(other)) => bytes.push(other),
+            (byte, _) => bytes.push(byte),
+        }
+    }
+    bytes
+}
+
 /// A string as an SQL expression, whatever the `sql_mode`.
 pub fn quote_literal(text: &str) -> String {
     if text.bytes().all(|byte| byte != b'\\' && byte != b'\'') {
@@ -137,6 +168,7 @@ mod tests {
         assert_eq!(unescape(r"a\tb\nc\\n\0d"), "a\tb\nc\\n\0d");
         assert_eq!(unescape("plain"), "plain");
         assert_eq!(unescape("end\\"), "end\\");
+        assert_eq!(unescape_bytes(b"a\\tb\\nc\\\\n\\0d\xff"), b"a\tb\nc\\n\0d\xff");
     }
 
     #[test]
