@@ -23,11 +23,18 @@ const SHOWN: usize = 5;
 /// Since this version MySQL keeps what it knows of tables for a day, unless told otherwise.
 const KEPT_STATISTICS: Version = Version(8, 0, 0);
 
-/// Errors that say something about the account or the moment, not about the table or view: privileges that are missing
-/// (1044, 1045, 1142, 1143, 1227, 1370), a table that was dropped meanwhile (1146), or that somebody has locked (1205,
-/// 3572). The dump tool meets them too, and then fails with a hint.
-const NOT_OF_THE_TABLE: [u32; 9] = [1044, 1045, 1142, 1143, 1146, 1205, 1227, 1370, 3572];
-/// Errors of a client that has no connection any more.
+/// Errors that say that a table or view itself cannot be read: its file cannot be opened or found (1016, 1017), its engine
+/// fails (1030, 1296), its definition or key file is damaged (1033, 1034, 1035), it is marked as crashed (1194, 1195), what
+/// a MERGE table is made of differs (1168), its engine is not there (1286), its server is not reached (1429, 1430, 1431,
+/// 1477), its tablespace is missing or discarded (1812, 1814, 1815), its engine does not know it (1932); what a view reads
+/// is gone (1054, 1146, 1305, 1356), its definer is (1449), it reads itself (1462).
+const OF_THE_TABLE: [u32; 25] = [
+    1016, 1017, 1030, 1033, 1034, 1035, 1054, 1146, 1168, 1194, 1195, 1286, 1296, 1305, 1356, 1429, 1430,
+    1431, 1449, 1462, 1477, 1812, 1814, 1815, 1932,
+];
+/// Errors of engines are also told by the engine's own number.
+const OF_THE_ENGINE: std::ops::Range<u32> = 100..1000;
+/// Errors of a client that has no connection.
 const OF_THE_CLIENT: std::ops::Range<u32> = 2000..3000;
 
 /// What a dump leaves out.
@@ -247,7 +254,7 @@ fn faults<'n>(
 enum Fault {
     /// Because of the table or view.
     Itself(String),
-    /// For another reason.
+    /// For another reason, such as a missing privilege or a lock: the dump tool meets it too.
     Other,
 }
 
@@ -256,10 +263,10 @@ fn fault(session: &Session<'_>, sql: &str) -> Result<Option<Fault>> {
     match session.query(&format!("SET SESSION lock_wait_timeout = 5; {sql}")) {
         Ok(_) => Ok(None),
         Err(error) => match reported(&error.summary()) {
-            Some((number, _)) if NOT_OF_THE_TABLE.contains(&number) => Ok(Some(Fault::Other)),
-            Some((number, text)) if !OF_THE_CLIENT.contains(&number) => {
+            Some((number, text)) if OF_THE_TABLE.contains(&number) || OF_THE_ENGINE.contains(&number) => {
                 Ok(Some(Fault::Itself(text.trim().trim_end_matches('.').to_owned())))
             }
+            Some((number, _)) if !OF_THE_CLIENT.contains(&number) => Ok(Some(Fault::Other)),
             _ => Err(error),
         },
     }
