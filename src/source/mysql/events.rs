@@ -122,9 +122,13 @@ fn written(database: &str, collation: &str, events: &[Event]) -> Vec<u8> {
     .into_bytes();
     for event in events {
         // The tools change the database's collation for an event that was made under another one.
-        let alter = |wanted: &str| match event.collation == collation {
-            true => String::new(),
-            false => format!("ALTER DATABASE {} COLLATE {wanted};\n", quote_ident(database)),
+        let foreign = event.collation != collation;
+        let alter = |wanted: &str| {
+            if foreign {
+                format!("ALTER DATABASE {} COLLATE {wanted};\n", quote_ident(database))
+            } else {
+                String::new()
+            }
         };
         out.extend_from_slice(
             format!(
