@@ -122,7 +122,7 @@ impl Plan {
 
     fn options(&self, flavour: Flavour) -> impl Iterator<Item = &'static str> {
         let events = self.tool_writes_events.then_some("--events");
-        let of_family: &[&str] = if flavour == Flavour::Mysql { &MYSQL_OPTIONS } else { &[] };
+        let of_family: &'static [&'static str] = if flavour == Flavour::Mysql { &MYSQL_OPTIONS } else { &[] };
         events.into_iter().chain(of_family.iter().copied())
     }
 }

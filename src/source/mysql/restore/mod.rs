@@ -6,6 +6,7 @@ mod verify;
 
 use std::io::Write;
 
+pub(crate) use target::make_writable;
 pub use target::{Target, parse_url};
 
 use super::{
@@ -68,6 +69,9 @@ pub fn restore(
             verify::verify(session, manifest, &expected, options, &mut done)
         })
         .map_err(|error| Options::incomplete(error, &done.database, done.created))?;
+    if let Some(database) = detail.database.as_ref().filter(|_| options.table.is_none()) {
+        done.notes.extend(target::finish(&Session::new(&connection, cancel), &target.database, database));
+    }
     Ok(done)
 }
 
