@@ -35,12 +35,17 @@ macro_rules! on_both {
 
 mod consistency;
 mod discovery;
+mod events;
 mod failures;
 mod globals;
+mod omitted;
 mod privileges;
+mod properties;
 mod restore;
 mod round_trip;
 mod secrets;
+mod stderr;
 mod support;
 mod tls;
+mod versioned;
 mod versions;
