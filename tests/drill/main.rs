@@ -28,6 +28,7 @@ mod disasters;
 mod extensions;
 mod frozen;
 mod frozen_sources;
+mod mysql_cases;
 mod proofs;
 mod selftest;
 mod told;

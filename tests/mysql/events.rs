@@ -65,13 +65,18 @@ fn events_that_the_tool_cannot_write_come_back(flavour: MyFlavour) {
     assert_eq!(before.lines().count(), 5, "{before}");
     restore(&config, &full("jobs"), &["--into", &url(&server, "again")]);
     assert_eq!(events(&server, "again"), before);
-    let collation = "SELECT DEFAULT_COLLATION_NAME FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = 'again'";
+    let collation =
+        "SELECT DEFAULT_COLLATION_NAME FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = 'again'";
     assert_eq!(server.sql(None, collation), "utf8mb4_bin", "it was changed for one event, and changed back");
 
     let folder = config.dir().join("files");
     try_restore(&config, &full("jobs"), &["--to", folder.to_str().unwrap()]).ok();
     load_alone(&server, &std::fs::read(folder.join("database.sql")).unwrap(), "alone");
-    assert_eq!(events(&server, "alone"), before);
+    // The change of collation is written with the name of the database, by the tools as well.
+    let others = |events: String| -> Vec<String> {
+        events.lines().filter(|line| !line.starts_with("elsewhere")).map(str::to_owned).collect()
+    };
+    assert_eq!(others(events(&server, "alone")), others(before));
     assert_eq!(server.sql(Some("alone"), "SELECT a FROM done"), "row");
 
     // What was restored is, backed up under its own name, the same in every digest.

@@ -41,11 +41,13 @@ fn the_history_of_rows_comes_back() {
     let manifest = manifest_of(&config, &full("past"), "latest");
     assert_eq!(manifest["mysql"]["history"], serde_json::json!(tables));
     assert!(!manifest["notes"].to_string().contains("history"), "{manifest:#}");
-    let rows: Vec<_> = manifest["objects"].as_array().unwrap().iter().map(|o| o["rows"].as_u64().unwrap()).collect();
+    let rows: Vec<_> =
+        manifest["objects"].as_array().unwrap().iter().map(|o| o["rows"].as_u64().unwrap()).collect();
     assert_eq!(rows, [4; 4], "three rows and the change of one");
     restore(&config, &full("past"), &["--into", &url(&server, "again")]);
     for table in tables {
-        let (start, end) = if ["timed", "hidden"].contains(&table) { ("rs", "re") } else { ("row_start", "row_end") };
+        let (start, end) =
+            if ["timed", "hidden"].contains(&table) { ("rs", "re") } else { ("row_start", "row_end") };
         let all = format!("SELECT a, b, {start}, {end} FROM {table} FOR SYSTEM_TIME ALL ORDER BY 1, 3");
         let before = server.sql(Some("past"), &all);
         assert_eq!(before.lines().count(), 4);

@@ -74,6 +74,7 @@ impl LeftOut {
             .into_iter()
             .partition(|relation| exclude.matched(&format!("{database}.{}", relation.name)).is_some());
         left_out.excluded = excluded.into_iter().map(|relation| relation.name).collect();
+        left_out.excluded.sort();
         left_out.names.extend(left_out.excluded.iter().cloned());
         let tables: Vec<&str> = kept
             .iter()
@@ -131,8 +132,7 @@ impl LeftOut {
             );
             if !self.dependent.is_empty() {
                 note.push_str(&format!(
-                    "; and {} views that read them, whose definitions are in {LEFT_OUT}: {}",
-                    self.dependent.len(),
+                    "; with them views that read them, with their definitions in {LEFT_OUT}: {}",
                     shown(&self.dependent)
                 ));
             }
@@ -344,8 +344,8 @@ mod tests {
         assert_eq!(
             manifest.notes,
             [
-                "excluded by exclude_tables: 6 tables and views: a, b, c, d, e and 1 more; and 1 views that read them, whose \
-              definitions are in left-out.sql: of_a"
+                "excluded by exclude_tables: 6 tables and views: a, b, c, d, e and 1 more; with them views that \
+                 read them, with their definitions in left-out.sql: of_a"
             ]
         );
         assert_eq!(LeftOut::default().script("x"), None);
