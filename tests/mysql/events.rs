@@ -31,6 +31,10 @@ fn events_that_the_tool_cannot_write_come_back(flavour: MyFlavour) {
     let server = server(flavour);
     server.sql(None, "CREATE DATABASE jobs CHARACTER SET utf8mb4 COLLATE utf8mb4_bin; CREATE DATABASE plain");
     server.sql(Some("plain"), "CREATE EVENT one ON SCHEDULE EVERY 1 DAY DO SELECT 1");
+    // MariaDB's tool fails on the events of a database with such a name.
+    let odd = "it's a \"name\"";
+    server.create_database(odd);
+    server.sql(Some(odd), "CREATE EVENT one ON SCHEDULE EVERY 1 DAY DO SELECT 1; CREATE TABLE t (a int)");
     server.load(
         "jobs",
         b"CREATE TABLE done (a text);
@@ -55,7 +59,11 @@ fn events_that_the_tool_cannot_write_come_back(flavour: MyFlavour) {
     );
     let config = configured(&server, "");
     let report = backup(&config);
-    assert_eq!(item(&report, "jobs")["outcome"], "ok", "{report:#}");
+    for name in ["jobs", "plain", odd] {
+        assert_eq!(item(&report, name)["outcome"], "ok", "{report:#}");
+    }
+    restore(&config, &full(odd), &["--into", &url(&server, "of odd")]);
+    assert_eq!(events(&server, "of odd").lines().count(), 1);
     let manifest = manifest_of(&config, &full("jobs"), "latest");
     assert_eq!(manifest["digested"], "yes");
     let kept = manifest["mysql"]["schema_objects"].as_array().unwrap();

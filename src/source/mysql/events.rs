@@ -14,7 +14,7 @@ const NO_SUCH_EVENT: u32 = 1539;
 /// Whether the dump tool cannot write the events of a database.
 pub(super) fn need_care(session: &Session<'_>, flavour: Flavour, database: &str) -> Result<bool> {
     // MariaDB's tool puts the name of the database unescaped into a statement.
-    if flavour == Flavour::Mariadb && database.contains(['\'', '\\']) {
+    if flavour == Flavour::Mariadb && database.contains(['\'', '"', '\\']) {
         return Ok(true);
     }
     let ends = ends_in_comment("EVENT_DEFINITION");
