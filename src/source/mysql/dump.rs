@@ -1,7 +1,7 @@
 //! Dumping one database with the server family's own dump tool, and making sure that nothing is missing from it.
 
 use std::{
-    io::{self, Cursor, Read},
+    io::{self, Read},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -11,7 +11,8 @@ use super::{
     clients::{Client, Flavour, Version},
     discover::Server,
     ends::Ends,
-    events, hints,
+    events::{self, Appended},
+    hints,
     inventory::{Inventory, Objects, listed},
     reported::complaint,
     script::{ScriptReader, ScriptSummary},
@@ -71,11 +72,11 @@ pub(super) fn dump(
         .cancel(cancel);
     let first = Complaint::default();
     let child = first.watch(command).arg("--").arg(database).spawn_output()?;
-    let mut tap = ScriptTap::new(Ends::new(child, plan.open_ends).chain(Cursor::new(plan.events)));
+    let mut tap = ScriptTap::new(Appended::new(Ends::new(child, plan.open_ends), plan.events));
     let stored = sink.store(DUMP, &mut tap).map_err(hints::explain)?;
     let ScriptTap { stream, script } = tap;
     let summary = script.finish();
-    let warnings = stream.get_ref().0.inner().messages();
+    let warnings = stream.inner().inner().messages();
     first.require_none(client)?;
     require_complete(&summary, client, &warnings)?;
     let after = Inventory::ask(&session, database)?.without(&left_out);

@@ -1,6 +1,8 @@
 //! Events that the dump tools cannot write: an event whose text has the delimiter `;;` in it keeps them busy for ever, and
 //! one that ends in a comment makes a script that cannot be loaded. They are written here, in the tools' own form.
 
+use std::io::{self, Cursor, Read};
+
 use super::{
     clients::Flavour,
     reported::reported,
@@ -188,7 +190,55 @@ fn delimiter(events: &[Event]) -> String {
     end
 }
 
+/// A dump with a script behind its end. A dump that has no end gets none by this.
+#[derive(Debug)]
+pub(super) struct Appended<R> {
+    inner: R,
+    /// The last bytes of the dump.
+    last: Vec<u8>,
+    script: Cursor<Vec<u8>>,
+    over: bool,
+}
+
+impl<R> Appended<R> {
+    /// Bytes of the dump in which its end has to stand.
+    const LAST: usize = 256;
+
+    /// The dump, and the script that is to come after it; it may be empty.
+    pub(super) fn new(inner: R, script: Vec<u8>) -> Self {
+        Self { inner, last: Vec::new(), script: Cursor::new(script), over: false }
+    }
+
+    /// The stream inside.
+    pub(super) fn inner(&self) -> &R {
+        &self.inner
+    }
+}
+
+impl<R: Read> Read for Appended<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        if !self.over {
+            let n = self.inner.read(buffer)?;
+            let new = buffer.get(..n).unwrap_or_default();
+            self.last.extend_from_slice(new.get(n.saturating_sub(Self::LAST)..).unwrap_or_default());
+            self.last.drain(..self.last.len().saturating_sub(Self::LAST));
+            if n > 0 {
+                return Ok(n);
+            }
+            self.over = true;
+            if memchr::memmem::find(&self.last, b"-- Dump completed").is_none() {
+                self.script = Cursor::new(Vec::new());
+            }
+        }
+        self.script.read(buffer)
+    }
+}
+
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::source::mysql::script::ScriptReader;
@@ -254,5 +304,21 @@ mod tests {
         for change in changes {
             assert_ne!(digest(|_| {}), digest(change));
         }
+    }
+
+    #[test]
+    fn a_dump_without_an_end_gets_none() {
+        let read = |dump: &str| {
+            let mut out = String::new();
+            Appended::new(dump.as_bytes(), b"more\n-- Dump completed\n".to_vec())
+                .read_to_string(&mut out)
+                .unwrap();
+            out
+        };
+        let long = "x".repeat(100_000);
+        let whole = format!("{long}\n-- Dump completed\n");
+        assert_eq!(read(&whole), format!("{whole}more\n-- Dump completed\n"));
+        assert_eq!(read(&long), long);
+        assert_eq!(read(""), "");
     }
 }
