@@ -92,6 +92,10 @@ const HINTS: &[(&[&str], &str)] = &[
         "the server closed the connection: a row may be larger than its `max_allowed_packet`, or it was restarted",
     ),
     (
+        &["--secure-timestamp"],
+        "with that option a server takes no history of rows: set `secure_timestamp=NO` on the target for the restore",
+    ),
+    (
         &["SYSTEM_USER"],
         "restore as an account with more rights, or with --no-owner so that nothing keeps its definer",
     ),
