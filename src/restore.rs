@@ -232,7 +232,7 @@ fn into_target(target: &Target, stored: &Stored<'_>, name: &str, report: &mut Re
             if options.verify {
                 verify::verify(target, stored, &mut database).map_err(|e| e.context(name))?;
             }
-            report.database = Some(database);
+            report.database = Some(*database);
         }
         Done::Storage(mut storage) => {
             storage.notes.extend(options.verify.then(|| NOT_READ_BACK.to_owned()));

@@ -1,6 +1,7 @@
 //! `kind = "mysql"`: a MySQL or MariaDB server.
 
 use super::{
+    patterns::Patterns,
     reader::Reader,
     server::{self, Defaults, ServerConfig},
 };
@@ -10,6 +11,8 @@ use super::{
 pub struct MysqlConfig {
     /// How to reach it and what to take from it.
     pub server: ServerConfig,
+    /// Tables and views to leave out, as `database.table`.
+    pub exclude_tables: Patterns,
 }
 
 /// Reads the keys of this kind.
@@ -20,5 +23,19 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<MysqlConfig> {
         port: 3306,
         account: "an account",
     };
-    server::read(reader, &defaults).map(|server| MysqlConfig { server })
+    let exclude_tables = read_tables(reader);
+    server::read(reader, &defaults).map(|server| MysqlConfig { server, exclude_tables })
+}
+
+/// Reads `exclude_tables`: each pattern has the name of the database in front.
+fn read_tables(reader: &mut Reader<'_>) -> Patterns {
+    let patterns = reader.patterns("exclude_tables").unwrap_or_default();
+    for pattern in patterns.iter().filter(|pattern| !pattern.contains('.')) {
+        let what = format!(
+            "{pattern:?} names no database: write \"DATABASE.TABLE\", for example \"shop.{pattern}\", or \"*.{pattern}\" for \
+             every database"
+        );
+        reader.problem("exclude_tables", &what);
+    }
+    patterns
 }

@@ -24,7 +24,7 @@ pub(super) enum Target {
 
 /// What a restore did.
 pub(super) enum Done {
-    Database(Restored),
+    Database(Box<Restored>),
     Storage(azure::restore::Report),
 }
 
@@ -49,15 +49,15 @@ impl Target {
         cancel: &Cancel,
     ) -> Result<Done> {
         Ok(match self {
-            Self::Postgres { target, clients } => Done::Database(postgres::restore::restore(
+            Self::Postgres { target, clients } => Done::Database(Box::new(postgres::restore::restore(
                 manifest, files, roles, target, clients, options, cancel, notice,
-            )?),
-            Self::Mysql { target, clients } => Done::Database(mysql::restore::restore(
+            )?)),
+            Self::Mysql { target, clients } => Done::Database(Box::new(mysql::restore::restore(
                 manifest, files, target, clients, options, cancel, notice,
-            )?),
-            Self::Mongodb(target) => {
-                Done::Database(mongodb::restore::restore(manifest, files, target, options, cancel, notice)?)
-            }
+            )?)),
+            Self::Mongodb(target) => Done::Database(Box::new(mongodb::restore::restore(
+                manifest, files, target, options, cancel, notice,
+            )?)),
             Self::Storage(target) => {
                 Done::Storage(azure::restore::restore(manifest, files, target, options, cancel, notice)?)
             }

@@ -245,7 +245,7 @@ fn on_azure(config: &SourceConfig, engine: Engine, azure: &AzureServers) -> Resu
     let open = move |name: &str, host: &str| {
         let mut kind = template.1.clone();
         if let SourceKind::Postgres(PostgresConfig { server, .. })
-        | SourceKind::Mysql(MysqlConfig { server }) = &mut kind
+        | SourceKind::Mysql(MysqlConfig { server, .. }) = &mut kind
         {
             server.host = Host::Tcp(host.to_owned());
             server.azure = None;

@@ -46,12 +46,8 @@ struct State {
 }
 
 impl Tail {
-    /// Starts a thread that reads `source` to its end; each text of `secrets` is replaced by `***`.
-    pub(crate) fn drain(source: impl Read + Send + 'static, secrets: Vec<String>) -> io::Result<Self> {
-        Self::observed(source, secrets, None)
-    }
-
-    /// As [`Tail::drain`]; `observer` sees also the lines that are not kept.
+    /// Starts a thread that reads `source` to its end; each text of `secrets` is replaced by `***`. `observer` sees also the
+    /// lines that are not kept.
     pub(crate) fn observed(
         source: impl Read + Send + 'static,
         secrets: Vec<String>,
@@ -194,7 +190,7 @@ mod tests {
 
     fn tail_of(text: impl Into<Vec<u8>>, secrets: &[&str]) -> String {
         let secrets = secrets.iter().map(ToString::to_string).collect();
-        let tail = Tail::drain(Cursor::new(text.into()), secrets).unwrap();
+        let tail = Tail::observed(Cursor::new(text.into()), secrets, None).unwrap();
         assert!(tail.wait_closed(Duration::from_secs(5)));
         tail.text()
     }
@@ -254,7 +250,7 @@ mod tests {
     #[test]
     fn waiting_for_a_line_ends_at_the_limit() {
         let (reader, mut writer) = io::pipe().unwrap();
-        let tail = Tail::drain(reader, Vec::new()).unwrap();
+        let tail = Tail::observed(reader, Vec::new(), None).unwrap();
         assert!(!tail.wait_line("mark", Duration::from_millis(20)));
         io::Write::write_all(&mut writer, b"mark\n").unwrap();
         assert!(tail.wait_line("mark", Duration::from_secs(5)));

@@ -29,6 +29,7 @@ mod extensions;
 mod frozen;
 mod frozen_sources;
 mod loading;
+mod mysql_cases;
 mod proofs;
 mod selftest;
 mod told;

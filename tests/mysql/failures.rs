@@ -6,7 +6,11 @@ use crate::{
     support::{FakeClients, SOURCE, configured, full, server},
 };
 
-on_both!(no_failed_dump_is_committed, broken_views_and_other_engines);
+on_both!(
+    no_failed_dump_is_committed,
+    a_view_that_breaks_during_the_dump,
+    tables_without_transactions_are_named
+);
 
 /// The ways to fail: database, what the dump tool does, what the error must say.
 const FAILURES: [(&str, &str, &str); 8] = [
@@ -82,10 +86,37 @@ fn no_failed_dump_is_committed(flavour: MyFlavour) {
     }
 }
 
-/// A view whose table is gone fails its database alone; tables without transactions are named.
-fn broken_views_and_other_engines(flavour: MyFlavour) {
+/// A view that was whole before the dump and is not when its turn comes fails its database alone.
+fn a_view_that_breaks_during_the_dump(flavour: MyFlavour) {
     let server = server(flavour);
-    for name in ["broken", "good", "mixed"] {
+    for name in ["broken", "good"] {
+        server.create_database(name);
+        server.sql(
+            Some(name),
+            "CREATE TABLE t (x int); INSERT INTO t VALUES (1); CREATE VIEW of_t AS SELECT x FROM t",
+        );
+    }
+    let clients = FakeClients::new(flavour);
+    let drop = server.client("mysql");
+    let words: Vec<String> = std::iter::once(drop.get_program())
+        .chain(drop.get_args())
+        .map(|word| format!("'{}'", word.to_str().unwrap()))
+        .collect();
+    let drop = format!("{} --execute='DROP TABLE IF EXISTS broken.t'", words.join(" "));
+    let source = clients.instead(flavour, &server.config_toml());
+    let config = ready(ConfigBuilder::new().source(SOURCE, &source));
+    backup(&config);
+    clients.script("broken", &format!("{drop}; dump \"$@\""));
+    let report = try_backup(&config, &[]).expect_code(3).json();
+    assert_says(error_of(&report, "broken"), &["of_t", "the view is broken on the server as well"]);
+    assert_eq!(ids_of(&config, &full("broken")).len(), 1, "the last good one is kept");
+    assert_eq!(item(&report, "good")["outcome"], "ok", "{report:#}");
+}
+
+/// Tables without transactions are named.
+fn tables_without_transactions_are_named(flavour: MyFlavour) {
+    let server = server(flavour);
+    for name in ["good", "mixed"] {
         server.create_database(name);
         server.sql(
             Some(name),
@@ -98,11 +129,7 @@ fn broken_views_and_other_engines(flavour: MyFlavour) {
          CREATE TABLE fleeting (x int) ENGINE = MEMORY; INSERT INTO fleeting VALUES (1)",
     );
     let config = configured(&server, "");
-    backup(&config);
-    server.sql(Some("broken"), "DROP TABLE t");
-    let report = try_backup(&config, &[]).expect_code(3).json();
-    assert_says(error_of(&report, "broken"), &["of_t", "the view is broken on the server as well"]);
-    assert_eq!(ids_of(&config, &full("broken")).len(), 1, "the last good one is kept");
+    let report = backup(&config);
     for name in ["good", "mixed", "@globals"] {
         assert_eq!(item(&report, name)["outcome"], "ok", "{report:#}");
     }

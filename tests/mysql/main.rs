@@ -35,14 +35,19 @@ macro_rules! on_both {
 
 mod consistency;
 mod discovery;
+mod events;
 mod exact;
 mod failures;
 mod globals;
 mod loading;
+mod omitted;
 mod privileges;
+mod properties;
 mod restore;
 mod round_trip;
 mod secrets;
+mod stderr;
 mod support;
 mod tls;
+mod versioned;
 mod versions;

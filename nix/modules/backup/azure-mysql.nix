@@ -29,6 +29,10 @@ in
     exclude = shared.leftOut {
       what = "Databases, besides those of the system,";
     };
+    excludeTables = shared.leftOut {
+      what = "Tables and views, each as DATABASE.TABLE,";
+      example = [ "shop.tmp_*" ];
+    };
     schedule = shared.schedule "02:30";
   };
 
@@ -40,6 +44,7 @@ in
       inherit (source) host user schedule;
       password_file = cfg.secrets.azureMysqlPassword;
       exclude = mkDefault source.exclude;
+      exclude_tables = mkDefault source.excludeTables;
     };
   };
 }

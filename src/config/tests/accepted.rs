@@ -153,6 +153,11 @@ fn a_mysql_source_has_the_same_words() {
     let remote = mysql("host = \"db.example\"\nuser = \"u\"\nexclude = [\"tmp_*\"]\n").unwrap();
     assert_eq!(remote.server.sslmode, Some(SslMode::VerifyFull), "a remote server is verified");
     assert_eq!(remote.server.exclude.matched("tmp_1"), Some("tmp_*"));
+    assert!(socket.exclude_tables.is_empty());
+    let some = mysql("exclude_tables = [\"shop.tmp_*\", \"*.cache\"]\n").unwrap().exclude_tables;
+    assert_eq!(some.matched("shop.tmp_1"), Some("shop.tmp_*"));
+    assert_eq!(some.matched("any.cache"), Some("*.cache"));
+    assert_eq!(some.matched("shop.cached"), None);
     assert_eq!(mysql("host = \"127.0.0.1\"\nuser = \"u\"\n").unwrap().server.sslmode, Some(SslMode::Prefer));
 }
 

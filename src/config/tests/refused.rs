@@ -336,6 +336,15 @@ fn keys_of_another_kind_are_unknown_to_mysql() {
 }
 
 #[test]
+fn a_pattern_of_tables_names_the_database() {
+    one_problem(
+        with("[sources.my]\nkind = \"mysql\"\nexclude_tables = [\"shop.tmp_*\", \"cache\"]\n"),
+        "6: sources.my.exclude_tables: \"cache\" names no database: write \"DATABASE.TABLE\", for example \"shop.cache\", or \
+         \"*.cache\" for every database",
+    );
+}
+
+#[test]
 fn a_connection_string_stands_in_a_file() {
     one_problem(
         with("[sources.m]\nkind = \"mongodb\"\n"),

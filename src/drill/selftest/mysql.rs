@@ -180,6 +180,7 @@ fn subject(
             ADMINISTRATOR,
             client.dump.parent().map(PathBuf::from).into_iter().collect(),
         ),
+        exclude_tables: Patterns::default(),
     };
     config.server.databases = Patterns::all();
     let source = Mysql::new(&scratch_source(SourceKind::Mysql(config.clone())), &config)?;

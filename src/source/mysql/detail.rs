@@ -25,6 +25,13 @@ pub struct Detail {
     /// Tables whose rows are not from the moment of the others: their engine has no transactions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_transactional: Vec<String>,
+    /// Tables with system versioning (MariaDB) whose earlier rows are in the dump too: their rows are counted with them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<String>,
+    /// Tables with columns for the beginning and end of their rows (MariaDB) that are dumped without their history: the
+    /// server that the dump is loaded into writes times of its own into these columns.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub row_times: Vec<String>,
     /// Of `@globals`: users and roles.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub accounts: Vec<Account>,
@@ -40,6 +47,12 @@ pub struct Database {
     /// Comment (MariaDB).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,
+    /// Whether it is `READ ONLY` (MySQL).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub read_only: bool,
+    /// Whether new tables are encrypted by default (MySQL).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub encrypted: bool,
 }
 
 /// Something that has a definition.

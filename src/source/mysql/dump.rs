@@ -1,30 +1,37 @@
 //! Dumping one database with the server family's own dump tool, and making sure that nothing is missing from it.
 
-use std::io::{self, Read};
+use std::{
+    io::{self, Read},
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use super::{
-    Counter, DUMP, Database, Detail, Mysql, SchemaObject,
-    clients::Flavour,
+    Counter, DUMP, Database, Detail, LEFT_OUT, Mysql, SchemaObject,
+    broken::LeftOut,
+    clients::{Client, Flavour, Version},
     discover::Server,
+    ends::Ends,
+    events::{self, Appended},
     exact::{self, Exact},
     hints,
     inventory::{Inventory, Objects, listed},
+    reported::complaint,
     script::{Head, ScriptReader, ScriptSummary, Substitute},
     session::{Session, quote_literal},
+    versioned::Versioned,
 };
 use crate::{
     error::{Error, Result},
     source::manifest::{Consistency, Digested, File, Manifest, Object, Tool},
-    stream::{cancel::Cancel, sink::Sink},
+    stream::{cancel::Cancel, child::Command, sink::Sink},
 };
 
 /// What all dump tools are asked for.
-const OPTIONS: [&str; 11] = [
+const OPTIONS: [&str; 10] = [
     "--single-transaction",
     "--quick",
     "--routines",
     "--triggers",
-    "--events",
     "--hex-blob",
     "--no-tablespaces",
     "--default-character-set=utf8mb4",
@@ -50,67 +57,127 @@ pub(super) fn dump(
     let session = Session::new(&connection, cancel);
     let mut manifest = Manifest::begin(&source.name, database, "mysql");
     let described = describe_database(&session, server, database)?;
-    let before = Inventory::ask(&session, database)?;
+    let left_out = LeftOut::find(&session, server, database, &source.exclude_tables)?;
+    let before = Inventory::ask(&session, database)?.without(&left_out);
+    let versioned = Versioned::ask(&session, server, client, database, &before.versioned, source.history)?;
+    let plan = Plan::make(&session, server, database, &described)?;
+    let inexact = exact::Plan::ask(&session, server, database, versioned.history())?;
     let item = source.item_name(database);
-    let exact = Exact::begin(
-        exact::Plan::ask(&session, server, database)?,
-        &connection,
-        database,
-        &item,
-        source.idle_timeout,
-        cancel,
-    )?;
+    let exact = Exact::begin(inexact, &connection, database, &item, source.idle_timeout, cancel)?;
 
-    let mut command = connection
+    let command = connection
         .dump()
         .args(OPTIONS)
         .args(exact.options())
+        .args(plan.options(server.flavour))
+        .args(versioned.options())
+        .args(left_out.arguments(database))
         .item(item)
         .idle_timeout(source.idle_timeout)
         .cancel(cancel);
-    if server.flavour == Flavour::Mysql {
-        command = command.args(MYSQL_OPTIONS);
+    let first = Complaint::default();
+    let child = first.watch(command).arg("--").arg(database).spawn_output()?;
+    let child = Ends::new(Head::new(child, server.flavour == Flavour::Mariadb), plan.open_ends);
+    let exact = exact.is_needed().then_some(exact);
+    let mut tap = ScriptTap::new(Appended::new(Substitute::new(child, exact), plan.events));
+    let stored = sink.store(DUMP, &mut tap).map_err(hints::explain)?;
+    let ScriptTap { stream, script } = tap;
+    let summary = script.finish();
+    let (child, exact) = stream.into_inner().into_parts();
+    manifest.notes.extend(exact.map(|exact| exact.notes()).unwrap_or_default());
+    let warnings = child.into_inner().into_inner().messages();
+    first.require_none(client)?;
+    require_complete(&summary, client, &warnings)?;
+    let after = Inventory::ask(&session, database)?.without(&left_out);
+    require_whole(&summary, &before.objects, &after.objects)?;
+    manifest.notes.extend(warnings.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned));
+    manifest.files.push(File { path: DUMP.to_owned(), bytes: stored.bytes });
+    if let Some(definitions) = left_out.script(database) {
+        let stored = sink.store(LEFT_OUT, &mut definitions.as_bytes())?;
+        manifest.files.push(File { path: LEFT_OUT.to_owned(), bytes: stored.bytes });
     }
-    let output = command.arg("--").arg(database).spawn_output()?;
-    let output = Head::new(output, server.flavour == Flavour::Mariadb);
-    let (stored, summary, warnings) = if exact.is_needed() {
-        let mut tap = ScriptTap::new(Substitute::new(output, exact));
-        let stored = sink.store(DUMP, &mut tap).map_err(hints::explain)?;
-        let (output, exact) = tap.stream.into_parts();
-        manifest.notes.extend(exact.notes());
-        (stored, tap.script.finish(), output.into_inner().messages())
-    } else {
-        let mut tap = ScriptTap::new(output);
-        let stored = sink.store(DUMP, &mut tap).map_err(hints::explain)?;
-        (stored, tap.script.finish(), tap.stream.into_inner().messages())
-    };
+    left_out.describe(&mut manifest);
+    manifest.ended = jiff::Zoned::now();
+    manifest.server_version.clone_from(&server.version_text);
+    manifest.tools.push(Tool { name: client.dump_name().to_owned(), version: client.version.to_string() });
+    manifest.notes.extend(versioned.note());
+    consistency(&mut manifest, &before.not_transactional);
+    describe(&mut manifest, summary, server, described, before.not_transactional);
+    if let Some(detail) = &mut manifest.mysql {
+        versioned.describe(detail);
+    }
+    Ok(manifest)
+}
+
+/// What the dump tool cannot do by itself in a database.
+struct Plan {
+    /// Events that it cannot write, as the end of the script; empty if it writes them.
+    events: Vec<u8>,
+    /// Whether it writes them.
+    tool_writes_events: bool,
+    /// Whether it writes delimiters into comments.
+    open_ends: bool,
+}
+
+impl Plan {
+    fn make(session: &Session<'_>, server: &Server, database: &str, like: &Database) -> Result<Self> {
+        let mysql = server.flavour == Flavour::Mysql;
+        let ours = events::need_care(session, server.flavour, database)?;
+        Ok(Self {
+            events: if ours { events::script(session, database, &like.collation)? } else { Vec::new() },
+            tool_writes_events: !ours,
+            open_ends: mysql && events::have_open_ends(session, database)?,
+        })
+    }
+
+    fn options(&self, flavour: Flavour) -> impl Iterator<Item = &'static str> {
+        let events = self.tool_writes_events.then_some("--events");
+        let of_family: &'static [&'static str] = if flavour == Flavour::Mysql { &MYSQL_OPTIONS } else { &[] };
+        events.into_iter().chain(of_family.iter().copied())
+    }
+}
+
+/// The first line of a dump tool that tells of a failure. It may end with code 0 all the same.
+#[derive(Default)]
+struct Complaint(Arc<Mutex<Option<String>>>);
+
+impl Complaint {
+    fn watch(&self, command: Command) -> Command {
+        let first = Arc::clone(&self.0);
+        command.observe(move |line| {
+            if let Some(line) = complaint(line) {
+                let mut first = first.lock().unwrap_or_else(PoisonError::into_inner);
+                first.get_or_insert_with(|| line.to_owned());
+            }
+        })
+    }
+
+    fn require_none(&self, client: &Client) -> Result<()> {
+        match self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            None => Ok(()),
+            Some(line) => Err(hints::explain(
+                Error::failed(format!("{} ended well but says that it failed", client.dump_name()))
+                    .because_text(line),
+            )
+            .hint("run the backup again; if it happens again, look at the server's log")),
+        }
+    }
+}
+
+/// A dump must have its end, and must not say that it lacks anything.
+fn require_complete(summary: &ScriptSummary, client: &Client, warnings: &str) -> Result<()> {
     if !summary.complete {
         return Err(Error::failed(format!("{} ended well but its dump has no end", client.dump_name()))
             .because_text(warnings)
             .hint("run the backup again; if it happens again, look at the server's log"));
     }
-    if let Some(complaint) = summary.complaints.first() {
-        return Err(hints::explain(
+    match summary.complaints.first() {
+        None => Ok(()),
+        Some(complaint) => Err(hints::explain(
             Error::failed(format!("{} could not dump everything", client.dump_name()))
                 .because_text(complaint),
-        ));
+        )),
     }
-    let after = Inventory::ask(&session, database)?;
-    require_whole(&summary, &before.objects, &after.objects)?;
-    manifest.notes.extend(warnings.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned));
-    manifest.ended = jiff::Zoned::now();
-    manifest.server_version.clone_from(&server.version_text);
-    manifest.tools.push(Tool { name: client.dump_name().to_owned(), version: client.version.to_string() });
-    manifest.files.push(File { path: DUMP.to_owned(), bytes: stored.bytes });
-    if !before.versioned.is_empty() {
-        manifest.notes.push(format!(
-            "of tables with system versioning only the current rows are dumped, not their history: {}",
-            before.versioned.join(", ")
-        ));
-    }
-    consistency(&mut manifest, &before.not_transactional);
-    describe(&mut manifest, summary, server, described, before.not_transactional);
-    Ok(manifest)
 }
 
 /// A dump on its way to the sink.
@@ -133,22 +200,39 @@ impl<R: Read> Read for ScriptTap<R> {
     }
 }
 
+/// The first versions of MySQL that encrypt databases by default, and that make them read only.
+const DEFAULT_ENCRYPTION: Version = Version(8, 0, 16);
+const READ_ONLY: Version = Version(8, 0, 22);
+/// The first version of MariaDB whose databases have comments.
+const COMMENTS: Version = Version(10, 5, 0);
+
 fn describe_database(session: &Session<'_>, server: &Server, database: &str) -> Result<Database> {
-    let name = quote_literal(database);
-    // The column for a comment came with MariaDB 10.5.
-    let comment = match server.flavour {
-        Flavour::Mariadb if server.version >= super::clients::Version(10, 5, 0) => "SCHEMA_COMMENT",
-        _ => "''",
+    let since = |flavour: Flavour, version: Version, column: &'static str| {
+        if server.flavour == flavour && server.version >= version { column } else { "''" }
     };
-    let rows: Vec<[String; 3]> = session.rows(&format!(
-        "SELECT DEFAULT_CHARACTER_SET_NAME, DEFAULT_COLLATION_NAME, {comment} FROM information_schema.SCHEMATA \
-         WHERE SCHEMA_NAME = {name}"
+    let comment = since(Flavour::Mariadb, COMMENTS, "s.SCHEMA_COMMENT");
+    let encryption = since(Flavour::Mysql, DEFAULT_ENCRYPTION, "s.DEFAULT_ENCRYPTION");
+    let options = since(
+        Flavour::Mysql,
+        READ_ONLY,
+        "IFNULL((SELECT e.OPTIONS FROM information_schema.SCHEMATA_EXTENSIONS e WHERE e.SCHEMA_NAME = s.SCHEMA_NAME), '')",
+    );
+    let rows: Vec<[String; 5]> = session.rows(&format!(
+        "SELECT s.DEFAULT_CHARACTER_SET_NAME, s.DEFAULT_COLLATION_NAME, {comment}, {encryption}, {options} \
+         FROM information_schema.SCHEMATA s WHERE s.SCHEMA_NAME = {}",
+        quote_literal(database)
     ))?;
-    let [charset, collation, comment] = rows.into_iter().next().ok_or_else(|| {
+    let [charset, collation, comment, encryption, options] = rows.into_iter().next().ok_or_else(|| {
         Error::failed("the database is not there")
             .hint("it was dropped or renamed meanwhile; run the backup again")
     })?;
-    Ok(Database { charset, collation, comment: Some(comment).filter(|text| !text.is_empty()) })
+    Ok(Database {
+        charset,
+        collation,
+        comment: Some(comment).filter(|text| !text.is_empty()),
+        read_only: options.contains("READ ONLY=1"),
+        encrypted: encryption == "YES",
+    })
 }
 
 /// Everything that was there before and after the dump must be in it.
@@ -233,6 +317,8 @@ fn describe(
         schema_objects,
         counters,
         not_transactional,
+        history: Vec::new(),
+        row_times: Vec::new(),
         accounts: Vec::new(),
     });
 }

@@ -20,6 +20,8 @@ const HEX_HASHES: Version = Version(8, 0, 17);
 /// The first version of MariaDB that shows how an account is created.
 const SHOW_CREATE_USER: Version = Version(10, 2, 0);
 
+/// The first version of MySQL whose accounts may have two passwords at a time.
+const SECOND_PASSWORDS: Version = Version(8, 0, 14);
 /// The first version of MariaDB that grants to `PUBLIC`.
 const GRANTS_TO_PUBLIC: Version = Version(10, 11, 0);
 
@@ -55,6 +57,7 @@ pub(super) fn dump(source: &Mysql, server: &Server, sink: &dyn Sink, cancel: &Ca
     if !script.unreadable.is_empty() {
         manifest.notes.push(format!("not readable for this account: {}", script.unreadable.join(", ")));
     }
+    manifest.notes.extend(second_passwords(&session, server)?);
     let text = script.text();
     let stored = sink.store(GLOBALS_SQL, &mut text.as_bytes())?;
     manifest.ended = jiff::Zoned::now();
@@ -72,6 +75,8 @@ pub(super) fn dump(source: &Mysql, server: &Server, sink: &dyn Sink, cancel: &Ca
         schema_objects: Vec::new(),
         counters: Vec::new(),
         not_transactional: Vec::new(),
+        history: Vec::new(),
+        row_times: Vec::new(),
         accounts,
     });
     Ok(manifest)
@@ -98,6 +103,29 @@ fn accounts(session: &Session<'_>, server: &Server) -> Result<Vec<Account>> {
         .map(|[user, host, role]| Account { user, host, role: role == "1" })
         .filter(|account| !BUILT_IN.contains(&account.user.as_str()))
         .collect())
+}
+
+/// Accounts with a second password, which MySQL shows to nobody.
+fn second_passwords(session: &Session<'_>, server: &Server) -> Result<Option<String>> {
+    if server.flavour != Flavour::Mysql || server.version < SECOND_PASSWORDS {
+        return Ok(None);
+    }
+    let found = session.rows(
+        "SELECT CONCAT(User, '@', Host) FROM mysql.user \
+         WHERE JSON_CONTAINS_PATH(User_attributes, 'one', '$.additional_password') ORDER BY User, Host",
+    );
+    let names: Vec<String> = match found {
+        Ok(rows) => rows.into_iter().map(|[name]| name).collect(),
+        Err(error) if denied(&error) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    Ok((!names.is_empty()).then(|| {
+        format!(
+            "second passwords (RETAIN CURRENT PASSWORD) are not included, because the server shows them to nobody; the first \
+             ones are: {}",
+            names.join(", ")
+        )
+    }))
 }
 
 /// The script in its parts: an account must exist before it is granted to another.

@@ -1,5 +1,6 @@
 //! What to do about the messages of the clients and servers.
 
+use super::reported;
 use crate::error::Error;
 
 /// Clients do not tell an unknown authority and a wrong name apart.
@@ -107,6 +108,10 @@ const HINTS: &[(&[&str], &str)] = &[
         "the server closed the connection: a row may be larger than its `max_allowed_packet`, or it was restarted",
     ),
     (
+        &["--secure-timestamp"],
+        "with that option a server takes no history of rows: set `secure_timestamp=NO` on the target for the restore",
+    ),
+    (
         &["SYSTEM_USER"],
         "restore as an account with more rights, or with --no-owner so that nothing keeps its definer",
     ),
@@ -182,9 +187,10 @@ pub fn hint_for(message: &str) -> Option<&'static str> {
     HINTS.iter().find(|(texts, _)| texts.iter().all(|text| message.contains(text))).map(|(_, hint)| *hint)
 }
 
-/// Adds the hint for the error of a failed tool, unless it has one.
+/// Adds the hint for the error of a failed tool, unless it has one, and whether the cause passes by itself.
 #[must_use]
 pub fn explain(error: Error) -> Error {
+    let error = reported::explain(error);
     match hint_for(&error.summary()) {
         Some(hint) => error.hint(hint),
         None => error,

@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::session::{Session, quote_literal};
+use super::{
+    broken::LeftOut,
+    session::{Session, quote_literal},
+};
 use crate::error::Result;
 
 /// The objects of a database: type and name. Types are those of [`super::script`].
@@ -12,6 +15,8 @@ pub(super) type Objects = BTreeSet<(String, String)>;
 pub(super) struct Inventory {
     /// Everything that a dump must hold.
     pub(super) objects: Objects,
+    /// The table of each trigger.
+    pub(super) triggers: BTreeMap<String, String>,
     /// Tables whose engine has no transactions.
     pub(super) not_transactional: Vec<String>,
     /// Tables that keep their history (MariaDB).
@@ -29,12 +34,15 @@ impl Inventory {
              FROM information_schema.TABLES t \
              LEFT JOIN information_schema.ENGINES e ON e.ENGINE = t.ENGINE WHERE t.TABLE_SCHEMA = {name}"
         ))?;
-        let others: Vec<[String; 2]> = session.rows(&format!(
-            "SELECT LOWER(ROUTINE_TYPE), ROUTINE_NAME FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = {name} \
-             UNION ALL SELECT 'trigger', TRIGGER_NAME FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = {name} \
-             UNION ALL SELECT 'event', EVENT_NAME FROM information_schema.EVENTS WHERE EVENT_SCHEMA = {name}"
+        let others: Vec<[String; 3]> = session.rows(&format!(
+            "SELECT LOWER(ROUTINE_TYPE), ROUTINE_NAME, '' FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = {name} \
+             UNION ALL SELECT 'trigger', TRIGGER_NAME, EVENT_OBJECT_TABLE FROM information_schema.TRIGGERS \
+                WHERE TRIGGER_SCHEMA = {name} \
+             UNION ALL SELECT 'event', EVENT_NAME, '' FROM information_schema.EVENTS WHERE EVENT_SCHEMA = {name}"
         ))?;
-        let mut objects: Objects = others.into_iter().map(|[kind, name]| (kind, name)).collect();
+        let triggers = others.iter().filter(|[kind, ..]| kind == "trigger");
+        let triggers = triggers.map(|[_, name, table]| (name.clone(), table.clone())).collect();
+        let mut objects: Objects = others.into_iter().map(|[kind, name, _]| (kind, name)).collect();
         if has_libraries(session)? {
             let found: Vec<[String; 1]> = session.rows(&format!(
                 "SELECT LIBRARY_NAME FROM information_schema.LIBRARIES WHERE LIBRARY_SCHEMA = {name}"
@@ -61,7 +69,7 @@ impl Inventory {
         }
         not_transactional.sort();
         versioned.sort();
-        Ok(Self { objects, not_transactional, versioned, engines })
+        Ok(Self { objects, triggers, not_transactional, versioned, engines })
     }
 
     /// Whether the engine of a table keeps no rows of its own: dump tools leave them out, and counting would count others'.
@@ -80,6 +88,19 @@ impl Inventory {
             "VP",
         ];
         self.engines.get(table).is_some_and(|engine| ENGINES.contains(&engine.as_str()))
+    }
+
+    /// Without what a dump leaves out, and its triggers.
+    pub(super) fn without(mut self, left_out: &LeftOut) -> Self {
+        let Self { triggers, objects, .. } = &mut self;
+        objects.retain(|(kind, name)| match kind.as_str() {
+            "table" | "view" => !left_out.has(name),
+            "trigger" => !triggers.get(name).is_some_and(|table| left_out.has(table)),
+            _ => true,
+        });
+        self.not_transactional.retain(|name| !left_out.has(name));
+        self.versioned.retain(|name| !left_out.has(name));
+        self
     }
 }
 

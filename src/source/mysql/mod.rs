@@ -1,18 +1,23 @@
 //! The source `mysql`: every database of a MySQL or MariaDB server, and its users.
 
+mod broken;
 pub mod clients;
 pub mod connect;
 mod detail;
 mod discover;
 mod dump;
+mod ends;
+mod events;
 mod exact;
 mod globals;
 mod hints;
 mod inventory;
 mod privileges;
+mod reported;
 pub mod restore;
 pub mod script;
 pub mod session;
+mod versioned;
 
 use std::{
     sync::{Mutex, MutexGuard},
@@ -29,7 +34,7 @@ use self::{
 };
 use super::{Discovery, GLOBALS, Item, Source, manifest::Manifest};
 use crate::{
-    config::{IDLE_TIMEOUT, MysqlConfig, ServerConfig, SourceConfig, SslMode},
+    config::{IDLE_TIMEOUT, MysqlConfig, Patterns, ServerConfig, SourceConfig, SslMode},
     error::{Error, Result},
     stream::{cancel::Cancel, sink::Sink},
 };
@@ -39,10 +44,16 @@ pub const DUMP: &str = "database.sql";
 /// Name of the users' script in the snapshots of `@globals`.
 pub const GLOBALS_SQL: &str = "globals.sql";
 
+/// Name of the script with the definitions of what a database's dump leaves out because it cannot be read.
+pub const LEFT_OUT: &str = "left-out.sql";
+
 /// A MySQL or MariaDB server.
 pub struct Mysql {
     name: String,
     config: ServerConfig,
+    exclude_tables: Patterns,
+    /// Whether the history of tables with system versioning is dumped where that is possible.
+    history: bool,
     idle_timeout: Duration,
     params: ConnectParams,
     clients: Clients,
@@ -55,6 +66,8 @@ impl Mysql {
         Ok(Self {
             name: source.name.to_string(),
             config: config.server.clone(),
+            exclude_tables: config.exclude_tables.clone(),
+            history: true,
             idle_timeout: source.idle_timeout,
             params: ConnectParams::configured(&config.server)?,
             clients: Clients::find(&config.server.client_dirs),
@@ -66,7 +79,22 @@ impl Mysql {
     pub(crate) fn at(name: &str, params: ConnectParams, clients: Clients) -> Self {
         let config = ServerConfig::bare(params.host.clone(), params.port);
         let (idle_timeout, server) = (IDLE_TIMEOUT, Mutex::new(None));
-        Self { name: name.to_owned(), config, idle_timeout, params, clients, server }
+        Self {
+            name: name.to_owned(),
+            config,
+            exclude_tables: Patterns::default(),
+            history: true,
+            idle_timeout,
+            params,
+            clients,
+            server,
+        }
+    }
+
+    /// Dumps of tables with system versioning only the current rows, as all dumps of earlier versions did.
+    pub(crate) fn without_history(mut self) -> Self {
+        self.history = false;
+        self
     }
 
     fn item_name(&self, item: &str) -> String {

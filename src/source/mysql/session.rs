@@ -43,8 +43,7 @@ impl<'a> Session<'a> {
 
     /// The rows that the statements of `sql` give, as text; NULL is the text `NULL`.
     pub fn query(&self, sql: &str) -> Result<Vec<Vec<String>>> {
-        let output = run_capture(self.command(sql), ANSWER)
-            .map_err(|error| hints::explain(error.context(self.connection.server())))?;
+        let output = self.answer(sql)?;
         let text = String::from_utf8(output).map_err(|error| {
             Error::failed(format!("an answer of {} is not UTF-8", self.connection.server())).because(&error)
         })?;
@@ -55,6 +54,22 @@ impl<'a> Session<'a> {
             .filter(|_| !text.is_empty())
             .map(|line| line.split('\t').map(unescape).collect())
             .collect())
+    }
+
+    /// As [`Self::query`], with each value as the bytes that the server sent, for texts in other character sets.
+    pub fn query_bytes(&self, sql: &str) -> Result<Vec<Vec<Vec<u8>>>> {
+        let output = self.answer(sql)?;
+        let lines = output.strip_suffix(b"\n").unwrap_or(&output);
+        Ok(lines
+            .split(|byte| *byte == b'\n')
+            .filter(|_| !output.is_empty())
+            .map(|line| line.split(|byte| *byte == b'\t').map(unescape_bytes).collect())
+            .collect())
+    }
+
+    fn answer(&self, sql: &str) -> Result<Vec<u8>> {
+        run_capture(self.command(sql), ANSWER)
+            .map_err(|error| hints::explain(error.context(self.connection.server())))
     }
 
     /// The one row that `sql` gives, with exactly `N` columns.
@@ -153,6 +168,7 @@ mod tests {
         assert_eq!(unescape(r"a\tb\nc\\n\0d"), "a\tb\nc\\n\0d");
         assert_eq!(unescape("plain"), "plain");
         assert_eq!(unescape("end\\"), "end\\");
+        assert_eq!(unescape_bytes(b"a\\tb\\nc\\\\n\\0d\xff"), b"a\tb\nc\\n\0d\xff");
     }
 
     #[test]

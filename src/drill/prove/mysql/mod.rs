@@ -10,7 +10,7 @@ use super::{
     require_understood, scratch_server, scratch_source, sink::Nowhere,
 };
 use crate::{
-    config::{Host, MysqlConfig, SourceKind},
+    config::{Host, MysqlConfig, Patterns, SourceKind},
     drill::{
         ScratchDir,
         mysql::{MysqlServer, ServerPrograms},
@@ -19,7 +19,7 @@ use crate::{
     error::{Error, Result},
     source::{
         Item, Source,
-        manifest::Manifest,
+        manifest::{Manifest, Object},
         mysql::{
             Detail, Mysql,
             clients::{Client, Clients, Flavour, Version},
@@ -83,6 +83,34 @@ fn clients(dirs: &[PathBuf], flavour: Flavour, version: Version) -> Result<(Clie
     Ok((usual, client))
 }
 
+fn is_read_only(manifest: &Manifest) -> bool {
+    let database = manifest.mysql.as_ref().and_then(|detail| detail.database.as_ref());
+    database.is_some_and(|database| database.read_only)
+}
+
+/// Times that the scratch server wrote into rows when they were loaded are no difference: of these tables only the number
+/// of rows is compared. Says which they are.
+fn forget_row_times(stored: &[Object], restored: &mut Manifest) -> Vec<String> {
+    let Some(tables) = restored.mysql.as_ref().map(|detail| detail.row_times.clone()) else {
+        return Vec::new();
+    };
+    for table in &tables {
+        let found = restored.objects.iter_mut().find(|object| object.name == *table);
+        let before = stored.iter().find(|object| object.name == *table);
+        if let (Some(found), Some(before)) = (found, before) {
+            (found.bytes, found.digest) = (before.bytes, before.digest);
+        }
+    }
+    if tables.is_empty() {
+        return Vec::new();
+    }
+    vec![format!(
+        "of tables whose rows were given new times when they were loaded, because their history is not in the snapshot, only \
+         the number of rows was compared: {}",
+        tables.join(", ")
+    )]
+}
+
 impl Scratch {
     /// Starts an empty server like the one of the manifest.
     pub(in crate::drill) fn start(
@@ -136,6 +164,9 @@ impl Scratch {
         require_digested(of.manifest)?;
         let proven = self.restore_and_compare(setup, of);
         // What cannot be dropped goes with the server.
+        if is_read_only(of.manifest) {
+            let _: Result<()> = self.make_writable(setup, of.name);
+        }
         let _: Result<(), Error> =
             self.query(setup, &format!("DROP DATABASE IF EXISTS {}", quote_ident(of.name)));
         proven
@@ -152,14 +183,25 @@ impl Scratch {
             })
             .map_err(of_restore)?;
         let restore = begin.elapsed();
+        if damage.is_some() && is_read_only(manifest) {
+            self.make_writable(setup, name)?;
+        }
         inflict(damage, |sql| self.query(setup, &format!("USE {}; {sql}", quote_ident(name))))?;
-        let mut again = self.dump(setup, name, &Nowhere::default())?;
+        let history = !detail(manifest)?.history.is_empty();
+        let mut again = self.dump_with(setup, name, &Nowhere::default(), history)?;
         require_understood(&again)?;
         again.forget_omitted(manifest);
+        let mut notes = notes(&done);
+        notes.extend(forget_row_times(&manifest.objects, &mut again));
         let mut differences = compare::objects(&manifest.objects, &again.objects);
         let expected = restore::as_made(detail(manifest)?, detail(&again)?, &done.redefined);
         differences.extend(compare::mysql(&expected, detail(&again)?));
-        Proof::of(manifest, restore, notes(&done)).unless(differences)
+        Proof::of(manifest, restore, notes).unless(differences)
+    }
+
+    fn make_writable(&self, setup: &Setup<'_>, database: &str) -> Result<()> {
+        let connection = self.params.prepare(&self.client)?;
+        restore::make_writable(&Session::new(&connection, setup.cancel), database)
     }
 
     fn query(&self, setup: &Setup<'_>, sql: &str) -> Result<()> {
@@ -169,6 +211,11 @@ impl Scratch {
 
     /// Reads what the server has, as a backup would.
     fn dump(&self, setup: &Setup<'_>, item: &str, sink: &Nowhere) -> Result<Manifest> {
+        self.dump_with(setup, item, sink, true)
+    }
+
+    /// As [`Self::dump`]; `history` says whether that of tables with system versioning is read as well.
+    fn dump_with(&self, setup: &Setup<'_>, item: &str, sink: &Nowhere, history: bool) -> Result<Manifest> {
         let host = Host::Socket(self.server.socket());
         let config = MysqlConfig {
             server: scratch_server(
@@ -177,10 +224,13 @@ impl Scratch {
                 &self.ours,
                 self.client.dump.parent().map(PathBuf::from).into_iter().collect(),
             ),
+            exclude_tables: Patterns::default(),
         };
         let source = scratch_source(SourceKind::Mysql(config.clone()));
         let item = Item { name: item.to_owned(), estimate: None, problem: None };
-        Mysql::new(&source, &config)?.dump(&item, sink, setup.cancel)
+        let server = Mysql::new(&source, &config)?;
+        let server = if history { server } else { server.without_history() };
+        server.dump(&item, sink, setup.cancel)
     }
 
     /// What of the server is not confined.

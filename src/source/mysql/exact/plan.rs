@@ -92,12 +92,14 @@ pub(super) struct Table {
     pub(super) columns: Vec<Column>,
     /// Names of the columns of the primary key, in its order.
     primary: Vec<String>,
+    /// Are rows dumped that are no longer there?
+    history: bool,
 }
 
 impl Table {
-    /// What of the table is read if its rows in the dump have these columns, given by their positions.
-    pub(super) fn reading(&self, present: &[usize]) -> Reading {
-        let columns = || present.iter().enumerate().filter_map(|(at, &n)| Some((at, self.columns.get(n)?)));
+    /// What of the table is read if its rows in the dump have these columns.
+    pub(super) fn reading(&self, present: &[Column]) -> Reading {
+        let columns = || present.iter().enumerate();
         let at = |wanted: &dyn Fn(&Column) -> bool| -> Vec<(usize, Column)> {
             columns().filter(|(_, column)| wanted(column)).map(|(at, column)| (at, column.clone())).collect()
         };
@@ -110,6 +112,7 @@ impl Table {
         Reading {
             table: self.name.clone(),
             primary: self.primary.clone(),
+            history: self.history,
             key: if usable { primary } else { at(&|column| !column.kind.is_inexact()) },
             inexact: at(&|column| column.kind.is_inexact()),
             doubles: at(&|column| column.kind == Kind::Double).into_iter().map(|(at, _)| at).collect(),
@@ -123,6 +126,7 @@ pub(super) struct Reading {
     pub(super) table: String,
     /// Names of the columns of the primary key, in its order.
     primary: Vec<String>,
+    history: bool,
     /// What tells rows apart.
     pub(super) key: Vec<(usize, Column)>,
     /// What may have another value in the dump than in the table.
@@ -171,10 +175,11 @@ impl Reading {
             ("USE INDEX ()", String::new())
         };
         format!(
-            "SELECT {} FROM {}.{} {index} WHERE {} OR RAND()*{MARK}<1{order}",
+            "SELECT {} FROM {}.{}{} {index} WHERE {} OR RAND()*{MARK}<1{order}",
             wanted.join(","),
             quote_ident(database),
             quote_ident(&self.table),
+            if self.history { " FOR SYSTEM_TIME ALL" } else { "" },
             conditions.join(" OR ")
         )
     }
@@ -194,11 +199,13 @@ pub(in crate::source::mysql) struct Plan {
 }
 
 impl Plan {
-    /// Asks a server which columns of a database a dump tool may not write as they are.
+    /// Asks a server which columns of a database a dump tool may not write as they are. Of the tables
+    /// `history` it writes all rows that there ever were.
     pub(in crate::source::mysql) fn ask(
         session: &Session<'_>,
         server: &Server,
         database: &str,
+        history: &[String],
     ) -> Result<Self> {
         let schema = quote_literal(database);
         // Of MySQL also DOUBLE: the sign of a zero.
@@ -226,8 +233,15 @@ impl Plan {
             }
         }
         let signed_zero = server.flavour == Flavour::Mysql;
-        let tables: Vec<Table> =
-            tables.into_iter().map(|(name, columns)| Table { name, columns, primary: Vec::new() }).collect();
+        let tables: Vec<Table> = tables
+            .into_iter()
+            .map(|(name, columns)| Table {
+                history: history.contains(&name),
+                name,
+                columns,
+                primary: Vec::new(),
+            })
+            .collect();
         let mut plan = Self { tables, signed_zero, by_primary: false, doubles: server.writes_doubles };
         if plan.reads() {
             plan.ask_indexes(session, &schema)?;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    plan::{Kind, Plan, Reading, Table},
+    plan::{Column, Kind, Plan, Reading, Table},
     reader::Reader,
 };
 use crate::{
@@ -137,14 +137,16 @@ impl Exact {
         Ok(())
     }
 
-    fn begin_table(&mut self, table: &Table, columns: Option<&[String]>) -> Result<Option<Reading>> {
-        let place = |name: &String| table.columns.iter().position(|column| column.name == *name);
-        let present: Option<Vec<usize>> = match columns {
-            Some(names) => names.iter().map(place).collect(),
-            None => Some((0..table.columns.len()).filter(|&at| table.columns[at].visible).collect()),
+    fn begin_table(&mut self, table: &Table, columns: Option<&[String]>) -> Result<Reading> {
+        let of_name = |name: &String| {
+            let known = table.columns.iter().find(|column| column.name == *name);
+            // The times of the rows of a table with its history stand in no list of columns.
+            known.cloned().unwrap_or_else(|| Column { name: name.clone(), kind: Kind::Plain, visible: true })
         };
-        // Columns that are not known were made since: the dump tool will say that the table was altered, or fail.
-        let Some(present) = present else { return Ok(None) };
+        let present: Vec<Column> = match columns {
+            Some(names) => names.iter().map(of_name).collect(),
+            None => table.columns.iter().filter(|column| column.visible).cloned().collect(),
+        };
         let reading = table.reading(&present);
         if !reading.inexact.is_empty() {
             let query = reading.query(&self.database, self.plan.by_primary);
@@ -152,7 +154,7 @@ impl Exact {
                 feed.ask(&query)?;
             }
         }
-        Ok(Some(reading))
+        Ok(reading)
     }
 }
 
@@ -170,7 +172,7 @@ impl Values for Exact {
             self.end_table()?;
             let table = self.plan.tables.iter().find(|table| table.name == name).cloned();
             self.reading = match table {
-                Some(table) => self.begin_table(&table, columns.as_deref())?,
+                Some(table) => Some(self.begin_table(&table, columns.as_deref())?),
                 None => None,
             };
             self.current = Some((name.to_owned(), columns));

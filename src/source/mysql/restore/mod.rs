@@ -9,6 +9,7 @@ mod warnings;
 use std::io::Write;
 
 pub(crate) use redefined::{as_made, notes};
+pub(crate) use target::make_writable;
 pub use target::{Target, parse_url};
 pub(crate) use warnings::numbers;
 
@@ -71,6 +72,9 @@ pub fn restore(
         .fill(files, &mut done)
         .and_then(|()| verify::verify(session, manifest, &expected, options, &mut done))
         .map_err(|error| Options::incomplete(error, &done.database, done.created))?;
+    if let Some(database) = detail.database.as_ref().filter(|_| options.table.is_none()) {
+        done.notes.extend(target::finish(&Session::new(&connection, cancel), &target.database, database));
+    }
     Ok(done)
 }
 

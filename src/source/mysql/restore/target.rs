@@ -7,6 +7,7 @@ use crate::{
         mysql::{
             Database,
             connect::ConnectParams,
+            reported::reported,
             session::{Session, quote_ident, quote_literal, quote_text},
         },
         url::Url,
@@ -120,6 +121,30 @@ pub(super) fn create(session: &Session<'_>, database: &str, like: &Database, exi
                 None => what,
             }
         })
+}
+
+/// Gives a restored database what would have kept it from being loaded. What the server refuses is said.
+pub(super) fn finish(session: &Session<'_>, database: &str, like: &Database) -> Vec<String> {
+    let name = quote_ident(database);
+    // Tables have their own encryption in their definitions: this one is for those to come.
+    let wanted = [
+        (like.encrypted, "DEFAULT ENCRYPTION 'Y'", "new tables were encrypted by default on the original"),
+        (like.read_only, "READ ONLY = 1", "the original was read only"),
+    ];
+    let missing = wanted.into_iter().filter(|(wanted, ..)| *wanted).filter_map(|(_, clause, what)| {
+        let error = session.query(&format!("ALTER DATABASE {name} {clause}")).err()?;
+        let summary = error.summary();
+        let why = reported(&summary).map_or(summary.as_str(), |(_, text)| text);
+        Some(format!(
+            "{what}, but the server refused that here: {why}; set it by hand: ALTER DATABASE {name} {clause}"
+        ))
+    });
+    missing.collect()
+}
+
+/// Lets a database be changed again that [`finish`] made read only.
+pub(crate) fn make_writable(session: &Session<'_>, database: &str) -> Result<()> {
+    session.query(&format!("ALTER DATABASE {} READ ONLY = 0", quote_ident(database))).map(drop)
 }
 
 #[cfg(test)]

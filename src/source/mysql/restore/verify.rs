@@ -53,10 +53,13 @@ pub(super) fn verify(
             done.rowless.join(", ")
         ));
     }
+    // The rows of a table with its history are all that it ever had.
+    let history = manifest.mysql.as_ref().map(|detail| detail.history.as_slice()).unwrap_or_default();
     let mut different = Vec::new();
     for some in tables.chunks(TOGETHER) {
         let counts = some.iter().map(|object| {
-            format!("SELECT COUNT(*) FROM {}.{}", quote_ident(&done.database), quote_ident(&object.name))
+            let all = if history.contains(&object.name) { " FOR SYSTEM_TIME ALL" } else { "" };
+            format!("SELECT COUNT(*) FROM {}.{}{all}", quote_ident(&done.database), quote_ident(&object.name))
         });
         let counts: Vec<[String; 1]> = session.rows(&counts.collect::<Vec<_>>().join("; "))?;
         for (object, [count]) in some.iter().zip(&counts) {

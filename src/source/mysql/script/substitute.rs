@@ -38,56 +38,58 @@ pub trait Values {
 pub struct Substitute<R, V> {
     inner: R,
     lexer: Lexer,
-    work: Work<V>,
+    work: Option<Work<V>>,
     chunk: Vec<u8>,
     at: usize,
     ended: bool,
 }
 
 impl<R: Read, V: Values> Substitute<R, V> {
-    /// Reads `inner` and asks `values`.
-    pub fn new(inner: R, values: V) -> Self {
-        let work = Work {
+    /// Reads `inner` and asks `values`; without them everything stays as it is.
+    pub fn new(inner: R, values: Option<V>) -> Self {
+        let work = values.map(|values| Work {
             values,
             rows: RowCutter::default(),
             looked_at: false,
+            begun: false,
             out: Vec::new(),
             failed: None,
-            begun: false,
-        };
-        Self { inner, lexer: Lexer::new(), work, chunk: vec![0; CHUNK], at: 0, ended: false }
+        });
+        let chunk = if work.is_some() { vec![0; CHUNK] } else { Vec::new() };
+        Self { inner, lexer: Lexer::new(), work, chunk, at: 0, ended: false }
     }
 
     /// Gives both back.
-    pub fn into_parts(self) -> (R, V) {
-        (self.inner, self.work.values)
+    pub fn into_parts(self) -> (R, Option<V>) {
+        (self.inner, self.work.map(|work| work.values))
     }
 }
 
 impl<R: Read, V: Values> Read for Substitute<R, V> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.at == self.work.out.len() {
+        let Some(work) = &mut self.work else { return self.inner.read(buffer) };
+        while self.at == work.out.len() {
             if self.ended {
                 return Ok(0);
             }
             self.at = 0;
-            self.work.out.clear();
+            work.out.clear();
             let n = self.inner.read(&mut self.chunk)?;
             if n == 0 {
                 self.ended = true;
-                self.lexer.finish(&mut self.work);
-                let ended = self.work.values.end();
-                self.work.noted(ended);
+                self.lexer.finish(work);
+                let ended = work.values.end();
+                work.noted(ended);
             } else {
-                self.lexer.feed(&self.chunk[..n], &mut self.work);
+                self.lexer.feed(&self.chunk[..n], work);
             }
-            if let Some(error) = self.work.failed.take() {
+            if let Some(error) = work.failed.take() {
                 self.ended = true;
-                self.work.out.clear();
+                work.out.clear();
                 return Err(io::Error::other(error));
             }
         }
-        let rest = &self.work.out[self.at..];
+        let rest = &work.out[self.at..];
         let n = rest.len().min(buffer.len());
         buffer[..n].copy_from_slice(&rest[..n]);
         self.at += n;
@@ -365,7 +367,7 @@ mod tests {
         for size in 1..dump.len() {
             let inner = std::io::Cursor::new(dump.as_bytes().to_vec());
             let mut text = String::new();
-            let mut substitute = Substitute::new(Limited { inner, size }, Lengths);
+            let mut substitute = Substitute::new(Limited { inner, size }, Some(Lengths));
             substitute.read_to_string(&mut text).unwrap();
             assert_eq!(text, wanted, "{size}");
         }

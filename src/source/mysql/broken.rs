@@ -1,0 +1,354 @@
+//! Tables and views that a dump leaves out: those that the configuration excludes, those that cannot be read, and views
+//! that read any of them.
+
+use std::collections::BTreeSet;
+
+use super::{
+    LEFT_OUT,
+    clients::{Flavour, Version},
+    discover::Server,
+    reported::reported,
+    session::{Session, quote_ident, quote_literal},
+};
+use crate::{
+    config::Patterns,
+    error::Result,
+    source::manifest::{Manifest, Omitted},
+};
+
+/// Tables looked at with one question.
+const TOGETHER: usize = 50;
+/// Names shown in a note.
+const SHOWN: usize = 5;
+/// Since this version MySQL keeps what it knows of tables for a day, unless told otherwise.
+const KEPT_STATISTICS: Version = Version(8, 0, 0);
+
+/// Errors that say that a table or view itself cannot be read: its file cannot be opened or found (1016, 1017), its engine
+/// fails (1030, 1296), its definition or key file is damaged (1033, 1034, 1035), it is marked as crashed (1194, 1195), what
+/// a MERGE table is made of differs (1168), its engine is not there (1286), its server is not reached (1429, 1430, 1431,
+/// 1477), its tablespace is missing or discarded (1812, 1814, 1815), its engine does not know it (1932); what a view reads
+/// is gone (1054, 1305, 1356), its definer is (1449), it reads itself (1462).
+/// A table that is not there (1146) was dropped since it was listed.
+const OF_THE_TABLE: [u32; 24] = [
+    1016, 1017, 1030, 1033, 1034, 1035, 1054, 1168, 1194, 1195, 1286, 1296, 1305, 1356, 1429, 1430, 1431,
+    1449, 1462, 1477, 1812, 1814, 1815, 1932,
+];
+/// Errors of engines are also told by the engine's own number.
+const OF_THE_ENGINE: std::ops::Range<u32> = 100..1000;
+/// Errors of a client that has no connection.
+const OF_THE_CLIENT: std::ops::Range<u32> = 2000..3000;
+
+/// What a dump leaves out.
+#[derive(Debug, Default)]
+pub(super) struct LeftOut {
+    /// Tables and views that the dump tool is told to ignore.
+    names: BTreeSet<String>,
+    /// Those that the configuration excludes.
+    excluded: Vec<String>,
+    /// Views that read what the configuration excludes.
+    dependent: Vec<String>,
+    /// Those that cannot be read, and views that read them.
+    omitted: Vec<Omitted>,
+    /// The definitions of what is left out without being asked for.
+    definitions: String,
+}
+
+/// A table or view as the server lists it.
+struct Relation {
+    name: String,
+    view: bool,
+    /// The server could not open it when it listed it; of tables of MySQL that cannot be seen here.
+    suspect: bool,
+}
+
+impl LeftOut {
+    /// Finds what of a database is to be left out.
+    pub(super) fn find(
+        session: &Session<'_>,
+        server: &Server,
+        database: &str,
+        exclude: &Patterns,
+    ) -> Result<Self> {
+        let mut left_out = Self::default();
+        let relations = relations(session, server, database)?;
+        let (excluded, kept): (Vec<Relation>, Vec<Relation>) = relations
+            .into_iter()
+            .partition(|relation| exclude.matched(&format!("{database}.{}", relation.name)).is_some());
+        left_out.excluded = excluded.into_iter().map(|relation| relation.name).collect();
+        left_out.excluded.sort();
+        left_out.names.extend(left_out.excluded.iter().cloned());
+        let tables: Vec<&str> = kept
+            .iter()
+            .filter(|relation| !relation.view && (relation.suspect || server.flavour == Flavour::Mysql))
+            .map(|relation| relation.name.as_str())
+            .collect();
+        let select = |table: &str| format!("SELECT 1 FROM {} LIMIT 0", place(database, table));
+        for (table, reason) in faults(session, &tables, select)? {
+            left_out.omit(session, database, "table", table, reason)?;
+        }
+        let views: Vec<&str> = kept
+            .iter()
+            .filter(|relation| relation.view && relation.suspect)
+            .map(|relation| relation.name.as_str())
+            .collect();
+        let fields = |view: &str| format!("SHOW FIELDS FROM {}", place(database, view));
+        for (view, reason) in faults(session, &views, fields)? {
+            left_out.omit(session, database, "view", view, reason)?;
+        }
+        if !left_out.names.is_empty() {
+            left_out.follow(session, database)?;
+        }
+        Ok(left_out)
+    }
+
+    /// Whether this table or view is left out.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.names.contains(name)
+    }
+
+    /// What the dump tool is told.
+    pub(super) fn arguments(&self, database: &str) -> impl Iterator<Item = String> {
+        self.names.iter().map(move |name| format!("--ignore-table={database}.{name}"))
+    }
+
+    /// The text of [`LEFT_OUT`], if there is anything to be said in it.
+    pub(super) fn script(&self, database: &str) -> Option<String> {
+        (!self.definitions.is_empty()).then(|| {
+            format!(
+                "-- Definitions that the dump of {} leaves out, as the server had them.\n-- Load them by hand once they can \
+                 work again.\nSET NAMES utf8mb4;\n{}",
+                in_comment(database),
+                self.definitions
+            )
+        })
+    }
+
+    /// Says in the manifest what is left out.
+    pub(super) fn describe(self, manifest: &mut Manifest) {
+        if !self.excluded.is_empty() {
+            let mut note = format!(
+                "excluded by exclude_tables: {} tables and views: {}",
+                self.excluded.len(),
+                shown(&self.excluded)
+            );
+            if !self.dependent.is_empty() {
+                note.push_str(&format!(
+                    "; with them views that read them, with their definitions in {LEFT_OUT}: {}",
+                    shown(&self.dependent)
+                ));
+            }
+            manifest.notes.push(note);
+        }
+        manifest.omitted.extend(self.omitted);
+    }
+
+    fn omit(
+        &mut self,
+        session: &Session<'_>,
+        database: &str,
+        kind: &str,
+        name: &str,
+        reason: String,
+    ) -> Result<()> {
+        let definition = self.define(session, database, kind, name, &reason)?.then(|| LEFT_OUT.to_owned());
+        self.names.insert(name.to_owned());
+        self.omitted.push(Omitted { kind: kind.to_owned(), name: name.to_owned(), reason, definition });
+        Ok(())
+    }
+
+    /// Adds views that read what is left out: where the dump is loaded, they could not be made.
+    fn follow(&mut self, session: &Session<'_>, database: &str) -> Result<()> {
+        let views: Vec<[String; 2]> = session.rows(&format!(
+            "SELECT TABLE_NAME, VIEW_DEFINITION FROM information_schema.VIEWS WHERE TABLE_SCHEMA = {}",
+            quote_literal(database)
+        ))?;
+        let unwanted: BTreeSet<String> = self.excluded.iter().cloned().collect();
+        // Servers write what a view reads with the name of its database in front.
+        let reads = |definition: &str, name: &str| definition.contains(&place(database, name));
+        let mut reached: Vec<(String, bool)> =
+            self.names.iter().map(|name| (name.clone(), unwanted.contains(name))).collect();
+        while let Some((name, excluded)) = reached.pop() {
+            for [view, definition] in &views {
+                if self.has(view) || !reads(definition, &name) {
+                    continue;
+                }
+                let reason = format!("it reads {name}, which is left out");
+                if excluded {
+                    self.define(session, database, "view", view, &reason)?;
+                    self.names.insert(view.clone());
+                    self.dependent.push(view.clone());
+                } else {
+                    self.omit(session, database, "view", view, reason)?;
+                }
+                reached.push((view.clone(), excluded));
+            }
+        }
+        self.dependent.sort();
+        self.omitted.sort();
+        Ok(())
+    }
+
+    /// Adds a definition, if it can be had.
+    fn define(
+        &mut self,
+        session: &Session<'_>,
+        database: &str,
+        kind: &str,
+        name: &str,
+        reason: &str,
+    ) -> Result<bool> {
+        let Some(definition) = definition(session, database, kind, name)? else { return Ok(false) };
+        self.definitions.push_str(&format!(
+            "\n-- {kind} {}: {}\n{definition};\n",
+            in_comment(&quote_ident(name)),
+            in_comment(reason)
+        ));
+        Ok(true)
+    }
+}
+
+/// The tables and views of a database. Sequences are none: tables take their values from them.
+fn relations(session: &Session<'_>, server: &Server, database: &str) -> Result<Vec<Relation>> {
+    let fresh = if server.flavour == Flavour::Mysql && server.version >= KEPT_STATISTICS {
+        "SET SESSION information_schema_stats_expiry = 0; "
+    } else {
+        ""
+    };
+    // To tell the number of rows a server has to open each table, and to tell a comment each view.
+    let rows: Vec<[String; 5]> = session.rows(&format!(
+        "{fresh}SELECT TABLE_NAME, TABLE_TYPE, IFNULL(ENGINE, ''), IFNULL(TABLE_ROWS, ''), IFNULL(TABLE_COMMENT, '') \
+         FROM information_schema.TABLES WHERE TABLE_SCHEMA = {}",
+        quote_literal(database)
+    ))?;
+    Ok(rows
+        .into_iter()
+        .filter(|[_, kind, ..]| kind != "SEQUENCE")
+        .map(|[name, kind, engine, _, comment]| {
+            let view = kind == "VIEW";
+            Relation { name, view, suspect: if view { comment != "VIEW" } else { engine.is_empty() } }
+        })
+        .collect())
+}
+
+/// Those of `names` for which the statement fails because of what they are, and why.
+fn faults<'n>(
+    session: &Session<'_>,
+    names: &[&'n str],
+    statement: impl Fn(&str) -> String,
+) -> Result<Vec<(&'n str, String)>> {
+    let mut found = Vec::new();
+    for some in names.chunks(TOGETHER) {
+        let all: Vec<String> = some.iter().map(|name| statement(name)).collect();
+        if fault(session, &all.join("; "))?.is_none() {
+            continue;
+        }
+        for name in some {
+            if let Some(Fault::Itself(reason)) = fault(session, &statement(name))? {
+                found.push((*name, reason));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Why a statement failed.
+enum Fault {
+    /// Because of the table or view.
+    Itself(String),
+    /// For another reason, such as a missing privilege or a lock: the dump tool meets it too.
+    Other,
+}
+
+fn fault(session: &Session<'_>, sql: &str) -> Result<Option<Fault>> {
+    // Nobody who holds a lock is waited for.
+    match session.query(&format!("SET SESSION lock_wait_timeout = 5; {sql}")) {
+        Ok(_) => Ok(None),
+        Err(error) => match reported(&error.summary()) {
+            Some((number, text)) if OF_THE_TABLE.contains(&number) || OF_THE_ENGINE.contains(&number) => {
+                Ok(Some(Fault::Itself(text.trim().trim_end_matches('.').to_owned())))
+            }
+            Some((number, _)) if !OF_THE_CLIENT.contains(&number) => Ok(Some(Fault::Other)),
+            _ => Err(error),
+        },
+    }
+}
+
+/// How a table or view was made. The server may know that of a view even if it cannot read it.
+fn definition(session: &Session<'_>, database: &str, kind: &str, name: &str) -> Result<Option<String>> {
+    let what = if kind == "view" { "VIEW" } else { "TABLE" };
+    if let Ok(rows) = session.query(&format!("SHOW CREATE {what} {}", place(database, name)))
+        && let Some(text) = rows.into_iter().next().and_then(|row| row.into_iter().nth(1))
+    {
+        return Ok(Some(text));
+    }
+    if kind != "view" {
+        return Ok(None);
+    }
+    let found: Vec<[String; 1]> = session.rows(&format!(
+        "SELECT VIEW_DEFINITION FROM information_schema.VIEWS WHERE TABLE_SCHEMA = {} AND TABLE_NAME = {}",
+        quote_literal(database),
+        quote_literal(name)
+    ))?;
+    let text = found.into_iter().next().map(|[text]| text).filter(|text| !text.is_empty());
+    Ok(text.map(|text| format!("CREATE VIEW {} AS {text}", place(database, name))))
+}
+
+fn place(database: &str, name: &str) -> String {
+    format!("{}.{}", quote_ident(database), quote_ident(name))
+}
+
+/// A text that does not end the line of a comment.
+fn in_comment(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// The first few of some names.
+fn shown(names: &[String]) -> String {
+    let first: Vec<&str> = names.iter().take(SHOWN).map(String::as_str).collect();
+    let more = names.len() - first.len();
+    let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{}{rest}", first.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_dump_tool_is_told_what_to_ignore_and_the_manifest_what_is_missing() {
+        let omitted = Omitted {
+            kind: "view".to_owned(),
+            name: "bad".to_owned(),
+            reason: "its table is gone".to_owned(),
+            definition: Some(LEFT_OUT.to_owned()),
+        };
+        let names = ["a", "b", "c", "d", "e", "f", "bad", "of_a"];
+        let left_out = LeftOut {
+            names: names.iter().map(|name| (*name).to_owned()).collect(),
+            excluded: names[..6].iter().map(|name| (*name).to_owned()).collect(),
+            dependent: vec!["of_a".to_owned()],
+            omitted: vec![omitted.clone()],
+            definitions: "\n-- view `bad`: its table is gone\nCREATE VIEW …;\n".to_owned(),
+        };
+        assert!(left_out.has("bad") && !left_out.has("good"));
+        let arguments: Vec<String> = left_out.arguments("my.shop").collect();
+        assert_eq!(arguments.len(), 8);
+        assert!(arguments.contains(&"--ignore-table=my.shop.of_a".to_owned()), "{arguments:?}");
+        assert!(
+            left_out
+                .script("a\nb")
+                .is_some_and(|text| text.starts_with("-- Definitions that the dump of a b "))
+        );
+        let mut manifest = Manifest::begin("my", "shop", "mysql");
+        left_out.describe(&mut manifest);
+        assert_eq!(manifest.omitted, [omitted]);
+        assert_eq!(
+            manifest.notes,
+            [
+                "excluded by exclude_tables: 6 tables and views: a, b, c, d, e and 1 more; with them views that \
+                 read them, with their definitions in left-out.sql: of_a"
+            ]
+        );
+        assert_eq!(LeftOut::default().script("x"), None);
+    }
+}
