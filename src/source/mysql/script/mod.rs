@@ -1,8 +1,9 @@
 //! Reads the SQL scripts that `mysqldump` and `mariadb-dump` write: what is in them, and digests to compare it by; and
-//! filters that take one table out of them or adapt them to where they are loaded.
+//! filters that take one table or the views out of them, or adapt them to where they are loaded.
 
 mod lexer;
 mod objects;
+mod phases;
 mod reader;
 mod rewrite;
 mod rows;
@@ -11,6 +12,7 @@ mod select;
 mod tests;
 mod tokens;
 
+pub use phases::{Phases, View, Views};
 pub use reader::{ObjectSummary, ScriptReader, ScriptSummary, TableSummary};
 pub use rewrite::Rewrite;
 pub use select::Select;
