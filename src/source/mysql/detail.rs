@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::clients::Flavour;
-use crate::stream::digest::Digest128;
+use crate::{source::restore::Missing, stream::digest::Digest128};
 
 /// What only MySQL and MariaDB have.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -28,6 +28,17 @@ pub struct Detail {
     /// Of `@globals`: users and roles.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub accounts: Vec<Account>,
+}
+
+impl Detail {
+    /// The same without the views that a restore could not create.
+    pub(crate) fn without_views(&self, missing: &[Missing]) -> Self {
+        let mut detail = self.clone();
+        detail.schema_objects.retain(|object| {
+            object.kind != "view" || missing.iter().all(|missing| missing.name != object.name)
+        });
+        detail
+    }
 }
 
 /// A database.

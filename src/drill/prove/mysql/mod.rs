@@ -1,10 +1,13 @@
 //! Proving databases and accounts of a MySQL or MariaDB server.
 
 mod accounts;
+mod companions;
 mod globals;
 
 use std::{path::PathBuf, time::Instant};
 
+use self::companions::Companions;
+pub(in crate::drill) use self::companions::Others;
 use super::{
     Database, Fault, Proof, Proven, Setup, compare, free_name, inflict, of_restore, require_digested,
     require_understood, scratch_server, scratch_source, sink::Nowhere,
@@ -117,32 +120,49 @@ impl Scratch {
         Ok(())
     }
 
-    /// Restores a database, reads it back and compares it. It is dropped afterwards.
-    pub(in crate::drill) fn database(&self, setup: &Setup<'_>, of: &Database<'_>) -> Proven {
+    /// Restores a database, reads it back and compares it. It is dropped afterwards, and so is what was made for it.
+    pub(in crate::drill) fn database(
+        &self,
+        setup: &Setup<'_>,
+        of: &Database<'_>,
+        others: &Others<'_>,
+    ) -> Proven {
         require_digested(of.manifest)?;
-        let proven = self.restore_and_compare(setup, of);
-        // What cannot be dropped goes with the server.
-        let _: Result<(), Error> =
-            self.query(setup, &format!("DROP DATABASE IF EXISTS {}", quote_ident(of.name)));
+        let mut companions = Companions::default();
+        let proven = self.restore_and_compare(setup, of, others, &mut companions);
+        self.drop_all(setup, companions.names.iter().map(String::as_str).chain([of.name]));
         proven
     }
 
-    fn restore_and_compare(&self, setup: &Setup<'_>, of: &Database<'_>) -> Proven {
+    fn restore_and_compare(
+        &self,
+        setup: &Setup<'_>,
+        of: &Database<'_>,
+        others: &Others<'_>,
+        companions: &mut Companions,
+    ) -> Proven {
         let Database { manifest, files, name, damage, .. } = *of;
-        let begin = Instant::now();
         let target = Target { params: self.params.clone(), database: name.to_owned() };
         let options = Options::default();
-        restore::restore(manifest, files, &target, &self.clients, &options, setup.cancel, &|text| {
-            (setup.notice)(text)
-        })
-        .map_err(of_restore)?;
+        self.define(setup, others, name, others.needed.cloned().unwrap_or_default(), companions)?;
+        let begin = Instant::now();
+        let notice = |text: &str| (setup.notice)(text);
+        let loaded = restore::load(manifest, files, &target, &self.clients, &options, setup.cancel, &notice)
+            .map_err(|unloaded| others.unloaded(unloaded))?;
+        others.require_alone(loaded.outside())?;
+        self.define(setup, others, name, loaded.outside(), companions)?;
+        self.finish(setup, companions)?;
+        let done = loaded.finish().map_err(of_restore)?;
         let restore = begin.elapsed();
         inflict(damage, |sql| self.query(setup, &format!("USE {}; {sql}", quote_ident(name))))?;
         let again = self.dump(setup, name, &Nowhere::default())?;
         require_understood(&again)?;
         let mut differences = compare::objects(&manifest.objects, &again.objects);
-        differences.extend(compare::mysql(detail(manifest)?, detail(&again)?));
-        Proof::of(manifest, restore, Vec::new()).unless(differences)
+        let stored = detail(manifest)?.without_views(&done.missing);
+        differences.extend(compare::mysql(&stored, detail(&again)?));
+        let notes = companions.note().into_iter().collect();
+        let proof = Proof::of(manifest, restore, notes).unless(differences)?;
+        if done.missing.is_empty() { Ok(proof) } else { Err(companions::missing(&done.missing)) }
     }
 
     fn query(&self, setup: &Setup<'_>, sql: &str) -> Result<()> {

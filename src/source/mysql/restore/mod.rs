@@ -1,12 +1,16 @@
 //! Putting a database back: a new or empty database like the original, the SQL client fed straight from the repository,
 //! and afterwards the rows counted and compared with the manifest.
 
+mod companion;
 mod target;
 mod verify;
+mod views;
 
-use std::io::Write;
+use std::{collections::BTreeSet, io::Write};
 
+pub use companion::Companion;
 pub use target::{Target, parse_url};
+use views::{Creation, Names};
 
 use super::{
     DUMP, Detail, GLOBALS_SQL,
@@ -15,7 +19,7 @@ use super::{
     discover::Server,
     globals, hints,
     inventory::Objects,
-    script::{Rewrite, Select},
+    script::{Phases, Rewrite, Select, Views},
     session::Session,
 };
 use crate::{
@@ -25,10 +29,11 @@ use crate::{
         manifest::Manifest,
         restore::{Options, Restored},
     },
-    stream::cancel::Cancel,
+    stream::{cancel::Cancel, child::into_error},
 };
 
-/// Restores a database from `files` into `target`.
+/// Restores a database from `files` into `target`. Views that read what is not there, because it lies in another database,
+/// are listed as missing.
 pub fn restore(
     manifest: &Manifest,
     files: &dyn Files,
@@ -38,6 +43,66 @@ pub fn restore(
     cancel: &Cancel,
     notice: &dyn Fn(&str),
 ) -> Result<Restored> {
+    let mut done = load(manifest, files, target, clients, options, cancel, notice)?.finish()?;
+    done.write_statements();
+    Ok(done)
+}
+
+/// A database that holds everything but its views.
+pub struct Loaded<'a> {
+    manifest: &'a Manifest,
+    target: &'a Target,
+    options: &'a Options,
+    cancel: &'a Cancel,
+    connection: Connection,
+    expected: Objects,
+    views: Views,
+    done: Restored,
+}
+
+/// Why a database could not be loaded.
+pub struct Unloaded {
+    /// What went wrong.
+    pub error: Error,
+    /// Objects that its tables need, and that are not on the server because they belong to other databases: database and
+    /// name.
+    pub outside: BTreeSet<(String, String)>,
+}
+
+impl From<Error> for Unloaded {
+    fn from(error: Error) -> Self {
+        Self { error, outside: BTreeSet::new() }
+    }
+}
+
+impl From<Unloaded> for Error {
+    fn from(unloaded: Unloaded) -> Self {
+        if unloaded.outside.is_empty() {
+            return unloaded.error;
+        }
+        let error = unloaded.error;
+        let advice = format!(
+            "its tables take values from sequences of other databases: restore those first: {}",
+            views::listed(&unloaded.outside)
+        );
+        match error.hint_text() {
+            Some(hint) => Self::new(error.kind(), error.summary()).hint(format!("{advice}; {hint}")),
+            None => error.hint(advice),
+        }
+    }
+}
+
+/// Restores everything but views into a new or empty database. [`Loaded::finish`] does the rest, once what the views read of
+/// other databases is there.
+pub fn load<'a>(
+    manifest: &'a Manifest,
+    files: &dyn Files,
+    target: &'a Target,
+    clients: &Clients,
+    options: &'a Options,
+    cancel: &'a Cancel,
+    notice: &dyn Fn(&str),
+) -> std::result::Result<Loaded<'a>, Unloaded> {
     let detail = manifest.mysql.as_ref().filter(|detail| detail.database.is_some()).ok_or_else(|| {
         Error::usage("this snapshot holds no MySQL database")
             .hint(format!("for users use --to DIR and feed {GLOBALS_SQL} to the SQL client"))
@@ -61,14 +126,49 @@ pub fn restore(
     }
     let restore = Restore { manifest, connection: &connection, target, options, cancel };
     notice("loading the dump");
-    restore
-        .fill(files)
-        .and_then(|bytes| {
-            done.bytes = bytes;
+    let mut needs = BTreeSet::new();
+    let (bytes, views) = restore.fill(files, &mut needs).map_err(|error| {
+        needs.retain(|(database, _)| *database != target.database);
+        // What cannot be found out is not said.
+        let outside = views::absent(&session, &needs).unwrap_or_default();
+        Unloaded { error: Options::incomplete(error, &done.database, done.created), outside }
+    })?;
+    done.bytes = bytes;
+    Ok(Loaded { manifest, target, options, cancel, connection, expected, views, done })
+}
+
+impl Loaded<'_> {
+    /// The other databases that views read.
+    pub fn outside(&self) -> BTreeSet<String> {
+        outside(&self.views, &self.target.database)
+    }
+
+    /// Creates the views, counts all rows and looks for every object.
+    pub fn finish(self) -> Result<Restored> {
+        let Self { manifest, target, options, cancel, connection, mut expected, views, mut done } = self;
+        let session = Session::new(&connection, cancel);
+        let item = format!("{}/{}", manifest.source, manifest.item);
+        let creation = Creation {
+            connection: &connection,
+            cancel,
+            database: &target.database,
+            item: &item,
+            views: &views,
+        };
+        let finished = creation.restore(&session, &mut done).and_then(|()| {
+            for missing in &done.missing {
+                expected.remove(&("view".to_owned(), missing.name.clone()));
+            }
             verify::verify(session, manifest, &expected, options, &mut done)
-        })
-        .map_err(|error| Options::incomplete(error, &done.database, done.created))?;
-    Ok(done)
+        });
+        finished.map_err(|error| Options::incomplete(error, &target.database, done.created))?;
+        Ok(done)
+    }
+}
+
+/// The other databases that these views read.
+fn outside(views: &Views, own: &str) -> BTreeSet<String> {
+    views.all().iter().flat_map(|view| view.outside(own)).map(|(database, _)| database.to_owned()).collect()
 }
 
 struct Restore<'a> {
@@ -80,33 +180,32 @@ struct Restore<'a> {
 }
 
 impl Restore<'_> {
-    /// Feeds the SQL client from the repository.
-    fn fill(&self, files: &dyn Files) -> Result<u64> {
-        let mut input = self
-            .connection
-            .sql()
-            .args(["--batch", "--binary-mode", "--no-auto-rehash", "--max-allowed-packet=1G"])
-            .args(["--default-character-set=utf8mb4", "--comments", "--database"])
-            .arg(&self.target.database)
-            .item(format!("{}/{}", self.manifest.source, self.manifest.item))
-            .cancel(self.cancel)
-            .spawn_input()?;
-        let mut rewrite = Rewrite::new(&self.target.database, self.options.no_owner, &mut input);
+    /// Feeds the SQL client from the repository. The views come back, and into `needs` what tables need of other databases.
+    fn fill(&self, files: &dyn Files, needs: &mut Names) -> Result<(u64, Views)> {
+        let item = format!("{}/{}", self.manifest.source, self.manifest.item);
+        let mut input =
+            views::client(self.connection, &self.target.database, &item, self.cancel).spawn_input()?;
+        let mut phases = Phases::new(&mut input);
+        let mut rewrite = Rewrite::new(&self.target.database, self.options.no_owner, &mut phases);
         let fed = match &self.options.table {
             None => files.copy(DUMP, &mut rewrite),
             Some(table) => {
                 let mut select = Select::new(table, &mut rewrite);
                 files.copy(DUMP, &mut select).and_then(|bytes| {
-                    let (_, found) = select.finish().map_err(crate::stream::child::into_error)?;
+                    let (_, found) = select.finish().map_err(into_error)?;
                     if found { Ok(bytes) } else { Err(no_such_table(self.manifest, table)) }
                 })
             }
         };
-        let flushed = rewrite.finish().and_then(|out| out.flush());
+        let rewritten = rewrite.finish().map(|_| ());
+        needs.clone_from(phases.views().tables_need());
+        let parted =
+            rewritten.and_then(|()| phases.finish()).and_then(|(out, views)| out.flush().map(|()| views));
         let bytes = fed.map_err(hints::explain)?;
-        flushed.map_err(|error| hints::explain(crate::stream::child::into_error(error)))?;
+        let views = parted.map_err(|error| hints::explain(into_error(error)))?;
         input.finish().map_err(hints::explain)?;
-        Ok(bytes)
+        views.require_all()?;
+        Ok((bytes, views))
     }
 }
 

@@ -5,7 +5,7 @@
 //! routines and events are not looked at when they are created, nor are foreign keys while their checks are off.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     io::{self, Write},
 };
 
@@ -34,11 +34,13 @@ pub struct Views {
     views: Vec<View>,
     /// Objects of other databases that tables need when they are created: database and name.
     tables_need: BTreeSet<(String, String)>,
+    /// Of definitions: the stand-ins by the names of their views.
+    stand_ins: BTreeMap<String, Vec<u8>>,
     size: usize,
 }
 
 /// The definition of a view.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct View {
     /// Its name.
     pub name: String,
@@ -66,6 +68,11 @@ impl Views {
             script.extend_from_slice(&view.text);
         }
         script
+    }
+
+    /// Of [`Phases::definitions`]: a script that creates the stand-in of this view.
+    pub fn stand_in(&self, name: &str) -> Option<Vec<u8>> {
+        Some([self.head.as_slice(), self.stand_ins.get(name)?].concat())
     }
 
     /// Fails if there were more than can be kept.
@@ -125,6 +132,11 @@ impl<W: Write> Phases<W> {
             out: Output::new(out),
         };
         Self { lexer: Lexer::new(), parts }
+    }
+
+    /// What came so far of the views.
+    pub fn views(&self) -> &Views {
+        &self.parts.views
     }
 
     /// Ends the dump, and gives the writer back, not flushed, with the views.
@@ -244,9 +256,18 @@ impl<W: Write> Parts<W> {
             "view" if !create.stand_in => return self.keep_view(create, statement),
             "trigger" | "event" if self.definitions => return self.gap.clear(),
             "table" => self.tables_need(statement),
+            "view" if self.definitions => self.keep_stand_in(create.name, statement),
             _ => {}
         }
         self.put(statement);
+    }
+
+    fn keep_stand_in(&mut self, name: String, statement: Statement<'_>) {
+        let text = [statement.text, statement.delimiter, b"\n"].concat();
+        self.views.size += text.len();
+        if self.views.size <= KEPT {
+            self.views.stand_ins.insert(name, text);
+        }
     }
 
     fn tables_need(&mut self, statement: Statement<'_>) {
