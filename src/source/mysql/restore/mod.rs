@@ -5,12 +5,14 @@ mod companion;
 mod target;
 mod verify;
 mod views;
+mod whole;
 
 use std::{collections::BTreeSet, io::Write};
 
 pub use companion::Companion;
-pub use target::{Target, parse_url};
+pub use target::{Target, parse_server_url, parse_url};
 use views::{Creation, Names};
+pub use whole::{Accounts, Grants, Part, Whole};
 
 use super::{
     DUMP, Detail, GLOBALS_SQL,
@@ -143,25 +145,36 @@ impl Loaded<'_> {
         outside(&self.views, &self.target.database)
     }
 
+    /// Creates the views as far as that is possible now: those of other databases may read them. What goes wrong is for
+    /// [`Loaded::finish`] to say, which creates them again.
+    fn try_views(&self) {
+        let item = format!("{}/{}", self.manifest.source, self.manifest.item);
+        let _: Result<_> = self.creation(&item).create();
+    }
+
+    fn creation<'c>(&'c self, item: &'c str) -> Creation<'c> {
+        Creation {
+            connection: &self.connection,
+            cancel: self.cancel,
+            database: &self.target.database,
+            item,
+            views: &self.views,
+        }
+    }
+
     /// Creates the views, counts all rows and looks for every object.
-    pub fn finish(self) -> Result<Restored> {
-        let Self { manifest, target, options, cancel, connection, mut expected, views, mut done } = self;
-        let session = Session::new(&connection, cancel);
-        let item = format!("{}/{}", manifest.source, manifest.item);
-        let creation = Creation {
-            connection: &connection,
-            cancel,
-            database: &target.database,
-            item: &item,
-            views: &views,
-        };
-        let finished = creation.restore(&session, &mut done).and_then(|()| {
+    pub fn finish(&self) -> Result<Restored> {
+        let mut done = self.done.clone();
+        let session = Session::new(&self.connection, self.cancel);
+        let item = format!("{}/{}", self.manifest.source, self.manifest.item);
+        let finished = self.creation(&item).restore(&session, &mut done).and_then(|()| {
+            let mut expected = self.expected.clone();
             for missing in &done.missing {
                 expected.remove(&("view".to_owned(), missing.name.clone()));
             }
-            verify::verify(session, manifest, &expected, options, &mut done)
+            verify::verify(session, self.manifest, &expected, self.options, &mut done)
         });
-        finished.map_err(|error| Options::incomplete(error, &target.database, done.created))?;
+        finished.map_err(|error| Options::incomplete(error, &self.target.database, done.created))?;
         Ok(done)
     }
 }
