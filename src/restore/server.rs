@@ -247,6 +247,13 @@ fn target(config: &Config, request: &ServerRequest) -> Result<(ConnectParams, Cl
     if request.options.overwrite {
         return Err(Error::usage("--overwrite is of use for containers and file shares only"));
     }
+    if let Some(SourceKind::Mysql(mysql)) = config.source(&request.source).map(|source| &source.kind)
+        && mysql.server.azure.is_some()
+        && request.server.is_none()
+    {
+        return Err(Error::usage(format!("{} may have several servers", request.source))
+            .hint(format!("name one of them: {}/SERVER --all", request.source)));
+    }
     let mut params = parse_server_url(&request.into)?;
     if let Some(file) = &request.password_file {
         let password = SecretFile::at("--password-file", file).load()?;

@@ -1,5 +1,7 @@
 //! What a manifest says about a MySQL or MariaDB item beyond rows.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::clients::Flavour;
@@ -25,6 +27,9 @@ pub struct Detail {
     /// Tables whose rows are not from the moment of the others: their engine has no transactions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_transactional: Vec<String>,
+    /// Other databases that views read, or that tables take values from.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub refers_to: BTreeSet<String>,
     /// Of `@globals`: users and roles.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub accounts: Vec<Account>,

@@ -207,6 +207,9 @@ fn describe(
             digest: table.rows.digest,
         })
         .collect();
+    let own = summary.database;
+    let refers_to =
+        summary.refers_to.into_iter().filter(|name| own.as_ref().is_none_or(|own| own != name)).collect();
     manifest.mysql = Some(Detail {
         flavour: server.flavour,
         lower_case_table_names: server.lower_case_table_names,
@@ -214,6 +217,7 @@ fn describe(
         schema_objects,
         counters,
         not_transactional,
+        refers_to,
         accounts: Vec::new(),
     });
 }

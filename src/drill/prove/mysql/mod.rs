@@ -144,6 +144,7 @@ impl Scratch {
         let Database { manifest, files, name, damage, .. } = *of;
         let target = Target { params: self.params.clone(), database: name.to_owned() };
         let options = Options::default();
+        others.require_alone(detail(manifest)?.refers_to.clone())?;
         self.define(setup, others, name, others.needed.cloned().unwrap_or_default(), companions)?;
         let begin = Instant::now();
         let notice = |text: &str| (setup.notice)(text);
