@@ -30,6 +30,7 @@ mod frozen;
 mod frozen_sources;
 mod proofs;
 mod selftest;
+mod together;
 mod told;
 mod writers;
 

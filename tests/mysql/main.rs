@@ -43,4 +43,5 @@ mod round_trip;
 mod secrets;
 mod support;
 mod tls;
+mod together;
 mod versions;
