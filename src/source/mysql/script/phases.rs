@@ -72,7 +72,7 @@ impl Views {
 
     /// Of [`Phases::definitions`]: a script that creates the stand-in of this view.
     pub fn stand_in(&self, name: &str) -> Option<Vec<u8>> {
-        Some([self.head.as_slice(), self.stand_ins.get(name)?].concat())
+        Some([self.head.as_slice(), self.stand_ins.get(name)?.as_slice()].concat())
     }
 
     /// Fails if there were more than can be kept.
@@ -282,18 +282,13 @@ impl<W: Write> Parts<W> {
 
 impl<W: Write> Handler for Parts<W> {
     fn gap(&mut self, gap: Gap, text: &[u8]) {
-        match gap {
-            Gap::Command | Gap::Sandbox => {
-                self.release();
-                self.put_gap();
-                self.out.put(text);
-            }
-            _ if self.gap.len() + text.len() > Self::HELD => {
-                self.release();
-                self.put_gap();
-                self.out.put(text);
-            }
-            _ => self.gap.extend_from_slice(text),
+        let moves_on = matches!(gap, Gap::Command | Gap::Sandbox);
+        if moves_on || self.gap.len() + text.len() > Self::HELD {
+            self.release();
+            self.put_gap();
+            self.out.put(text);
+        } else {
+            self.gap.extend_from_slice(text);
         }
     }
 
