@@ -359,7 +359,7 @@ impl Bench<'_> {
 fn verdict(proven: &Proven) -> (bool, String) {
     match proven {
         Ok(_) => (false, "it was called proven".to_owned()),
-        Err(fault @ (Fault::Cannot(_) | Fault::Refused(_))) => {
+        Err(fault @ (Fault::Cannot(_) | Fault::Refused(_) | Fault::Alone(_))) => {
             (false, format!("it could not be tried: {}", said(fault)))
         }
         Err(fault) => (true, said(fault)),

@@ -363,7 +363,7 @@ pub(super) fn references(text: &[u8], backslash: bool) -> BTreeSet<(Option<Strin
     let mut after_dot = false;
     while let Some(token) = cursor.next() {
         if !is_name(&token) {
-            let word = if token.kind == Kind::Word { &text[token.range.clone()] } else { b"" };
+            let word: &[u8] = if token.kind == Kind::Word { &text[token.range.clone()] } else { b"" };
             if token.kind != Kind::Mark(b'(') {
                 expected = BEFORE.iter().any(|known| word.eq_ignore_ascii_case(known));
                 foreign = word.eq_ignore_ascii_case(b"REFERENCES");
