@@ -1,6 +1,7 @@
 //! From a snapshot back to a database or to files.
 
 mod folder;
+mod server;
 mod target;
 mod verify;
 
@@ -24,7 +25,10 @@ use crate::{
     stream::cancel::Cancel,
 };
 
-pub use self::folder::{Escaped, FolderReport};
+pub use self::{
+    folder::{Escaped, FolderReport},
+    server::{ServerItem, ServerReport, ServerRequest, run_server},
+};
 use self::{
     target::{Done, Target},
     verify::Stored,

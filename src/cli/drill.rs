@@ -15,8 +15,8 @@ pub(super) struct Args {
     /// What to prove; what was not proven for longest if nothing is named, as far as `drill.max_duration` allows
     #[arg(value_name = "SOURCE[/ITEM]")]
     items: Vec<Selector>,
-    /// Prove everything, however long it takes
-    #[arg(long, conflicts_with = "items")]
+    /// Prove everything, or all of the named sources, however long it takes
+    #[arg(long)]
     all: bool,
     /// Which snapshot: the newest, one by its id, or the newest of that time or earlier
     #[arg(long, value_name = "latest|ID|TIME", default_value = "latest")]
@@ -54,6 +54,14 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
     let config = context.config()?;
     if args.self_test {
         return self_test(context, &config, args);
+    }
+    if let Some(selector) = args.items.iter().find(|selector| args.all && selector.item.is_some()) {
+        let item = selector.item.as_deref().unwrap_or_default();
+        return Err(Error::usage(format!(
+            "--all goes with names of sources, {}/{item} is an item",
+            selector.source
+        ))
+        .hint("leave --all out to prove this item"));
     }
     let request = Request {
         selectors: args.items.clone(),

@@ -6,18 +6,25 @@ use super::{Context, SUCCESS};
 use crate::{
     backup::Selector,
     error::{Error, Result},
-    output::{duration, name, size, time},
+    output::{duration, name, printable, size, time},
     repository::At,
-    restore::{self, Destination, Options, Report, Request, Restored, Storage},
+    restore::{
+        self, Destination, Options, Report, Request, Restored, ServerItem, ServerReport, ServerRequest,
+        Storage,
+    },
     source::manifest::Omitted,
 };
 
 #[derive(Debug, clap::Args)]
 #[command(group(clap::ArgGroup::new("destination").required(true).args(["into", "to"])))]
 pub(super) struct Args {
-    /// What to restore
-    #[arg(value_name = "SOURCE/ITEM")]
+    /// What to restore: one item; with --all a source, or SOURCE/SERVER of a source that has several
+    #[arg(value_name = "SOURCE[/ITEM]")]
     item: Selector,
+    /// Restore all databases of the source and its accounts into the server that --into names without a database (MySQL,
+    /// MariaDB): first the tables of all databases, then their views
+    #[arg(long, conflicts_with_all = ["to", "table"])]
+    all: bool,
     /// Restore into this database: postgresql://user@host/database, mysql://…, mongodb://…, or a name on the source's own
     /// server; or into this container or share: its https:// URL, ACCOUNT/CONTAINER or ACCOUNT/share:NAME. It is created if
     /// it does not exist, and must be empty otherwise
@@ -65,11 +72,20 @@ pub(super) struct Args {
 
 /// Exit code of a restore that lacks something.
 const INCOMPLETE: u8 = 3;
+/// Exit code of a restore of which nothing came.
+const FAILED: u8 = 1;
 
 pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
+    if args.all {
+        return server(context, args);
+    }
     let item = args.item.item.clone().ok_or_else(|| {
-        Error::usage(format!("`{}` names a source; name one item of it: SOURCE/ITEM", args.item.source))
-            .hint(format!("`tik-backup snapshots {}` lists them", args.item.source))
+        Error::usage(format!("`{}` names a source; name one item of it: SOURCE/ITEM", args.item.source)).hint(
+            format!(
+                "`tik-backup snapshots {}` lists them; --all restores all of a MySQL or MariaDB server",
+                args.item.source
+            ),
+        )
     })?;
     let destination = match (&args.into, &args.to) {
         (Some(into), _) => Destination::Database(into.clone()),
@@ -82,19 +98,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
         at: At::parse(&args.at)?,
         destination,
         password_file: args.password_file.clone(),
-        options: Options {
-            table: args.table.clone(),
-            no_owner: args.no_owner,
-            no_privileges: args.no_privileges,
-            no_tablespaces: args.no_tablespaces,
-            no_roles: args.no_roles,
-            skip_superuser: args.skip_superuser_objects,
-            overwrite: args.overwrite,
-            definitions: false,
-            keep_going: args.keep_going,
-            verify: args.verify,
-            scratch: false,
-        },
+        options: options(args),
     };
     let config = context.config()?;
     let report =
@@ -105,6 +109,86 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
     };
     let incomplete = report.database.as_ref().is_some_and(lacks);
     Ok(if incomplete { INCOMPLETE } else { SUCCESS })
+}
+
+fn options(args: &Args) -> Options {
+    Options {
+        table: args.table.clone(),
+        no_owner: args.no_owner,
+        no_privileges: args.no_privileges,
+        no_tablespaces: args.no_tablespaces,
+        no_roles: args.no_roles,
+        skip_superuser: args.skip_superuser_objects,
+        overwrite: args.overwrite,
+        definitions: false,
+        keep_going: args.keep_going,
+        verify: args.verify,
+        scratch: false,
+    }
+}
+
+/// All of a server.
+fn server(context: &Context, args: &Args) -> Result<u8> {
+    let request = ServerRequest {
+        source: args.item.source.clone(),
+        server: args.item.item.clone(),
+        at: At::parse(&args.at)?,
+        into: args.into.clone().unwrap_or_default(),
+        password_file: args.password_file.clone(),
+        options: options(args),
+    };
+    let config = context.config()?;
+    let report =
+        restore::run_server(&config, &request, &|message| context.printer.notice(message), &context.cancel)?;
+    context.printer.result(&report, || server_text(&report))?;
+    Ok(match report.outcome {
+        "ok" => SUCCESS,
+        "partial" => INCOMPLETE,
+        _ => FAILED,
+    })
+}
+
+fn server_text(report: &ServerReport) -> String {
+    let restored = report.items.iter().filter(|item| item.whole).count();
+    let mut text = String::new();
+    for item in &report.items {
+        text.push_str(&item_text(&report.source, item));
+        text.push('\n');
+    }
+    text.push_str(&format!(
+        "{restored} of {} items restored completely, {}",
+        report.items.len(),
+        duration(report.seconds)
+    ));
+    text
+}
+
+fn item_text(source: &str, item: &ServerItem) -> String {
+    let what = name(&format!("{source}/{}", item.item));
+    let from = match (&item.snapshot, &item.time) {
+        (Some(snapshot), Some(of)) => format!(" from snapshot {} of {}", &snapshot[..8], time(of)),
+        _ => String::new(),
+    };
+    let mut text = match (&item.error, &item.database) {
+        (Some(error), _) => format!("{what}: NOT RESTORED{from}: {}", printable(error).replace('\n', "\n  ")),
+        (None, Some(database)) => {
+            let mut text = format!(
+                "restored {what} into the {}database {}{from}: {}\n{}{}{}",
+                if database.created { "new " } else { "" },
+                name(&database.database),
+                size(database.bytes),
+                counted(database),
+                missing(database),
+                different(database),
+            );
+            database.notes.iter().for_each(|note| text.push_str(&format!("\nnote: {note}")));
+            text
+        }
+        (None, None) if item.whole => format!("restored the accounts of {what}{from}"),
+        (None, None) => format!("NOT ALL accounts of {what} were restored{from}"),
+    };
+    item.notes.iter().for_each(|note| text.push_str(&format!("\nnote: {}", printable(note))));
+    text
 }
 
 fn text(report: &Report) -> String {

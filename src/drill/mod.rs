@@ -13,6 +13,7 @@ mod run;
 pub mod sandbox;
 pub mod scratch;
 mod selftest;
+mod siblings;
 mod space;
 mod stage;
 mod verdict;

@@ -18,7 +18,7 @@ use crate::{
 pub struct Request {
     /// Items or whole sources; empty for a choice by age of proof.
     pub selectors: Vec<Selector>,
-    /// Everything, however long it takes.
+    /// Everything, or all of the named sources, however long it takes.
     pub all: bool,
     /// Which snapshot of each item.
     pub at: At,

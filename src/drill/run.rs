@@ -17,6 +17,7 @@ use jiff::Zoned;
 use super::{
     plan::{self, Candidate, Request},
     prove::{Fault, Proven, Setup, files::Part},
+    siblings::Siblings,
     space::Space,
     stage::{self, Globals, Job, Stage},
     verdict::{Left, Outcome, Report, Verdict, rounded},
@@ -320,6 +321,12 @@ impl<'a> Drill<'a> {
         let known = if manifest.kind == "mongodb" || !server { None } else { self.globals(candidate)? };
         let globals_files = known.as_ref().map(|(_, snapshot)| SnapshotFiles::new(self.reader, snapshot));
         let globals = known.as_ref().zip(globals_files.as_ref());
+        let siblings = Siblings {
+            snapshots: self.snapshots,
+            reader: self.reader,
+            item: candidate.snapshot,
+            server: candidate.server.as_deref(),
+        };
         let job = Job {
             candidate,
             manifest: &manifest,
@@ -327,6 +334,7 @@ impl<'a> Drill<'a> {
             globals: globals.map(|((manifest, _), files)| Globals { manifest, files }),
             globals_id: known.as_ref().map_or("", |(_, snapshot)| &snapshot.id),
             part,
+            siblings: Some(&siblings),
             damage: None,
         };
         let notice = |text: &str| self.observer.notice(text);

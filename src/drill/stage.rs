@@ -1,7 +1,7 @@
 //! Scratch servers shared by the items of one server: started for the first, thrown away after the last.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{
         Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicU32, Ordering},
@@ -12,6 +12,7 @@ use std::{
 use super::{
     plan::Candidate,
     prove::{Database, Fault, Proof, Proven, Setup, files, mongodb, mysql, postgres},
+    siblings::Siblings,
 };
 use crate::{
     error::Error,
@@ -100,6 +101,8 @@ pub(super) struct Job<'a> {
     /// Id of the snapshot with the roles.
     pub(super) globals_id: &'a str,
     pub(super) part: files::Part,
+    /// The other databases of the same server.
+    pub(super) siblings: Option<&'a Siblings<'a>>,
     /// What a self-test does to what was restored.
     pub(super) damage: Option<&'a str>,
 }
@@ -174,10 +177,18 @@ fn died(place: &Place, deaths: u32) -> Option<Fault> {
 }
 
 fn on_server(setup: &Setup<'_>, place: &Place, job: &Job<'_>) -> Proven {
+    match shared(setup, place, job) {
+        Err(Fault::Alone(databases)) => alone(setup, place, job, &databases),
+        proven => proven,
+    }
+}
+
+/// With a server on which others may work at the same time.
+fn shared(setup: &Setup<'_>, place: &Place, job: &Job<'_>) -> Proven {
     loop {
         let running = place.running.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(running) = &*running {
-            return with_server(setup, running, job);
+            return with_server(setup, running, job, None);
         }
         drop(running);
         let mut running = place.running.write().unwrap_or_else(PoisonError::into_inner);
@@ -187,7 +198,22 @@ fn on_server(setup: &Setup<'_>, place: &Place, job: &Job<'_>) -> Proven {
     }
 }
 
-fn with_server(setup: &Setup<'_>, running: &Running, job: &Job<'_>) -> Proven {
+/// While nothing else is on the server: then databases that others may be about to restore can be made for this one.
+fn alone(setup: &Setup<'_>, place: &Place, job: &Job<'_>, databases: &BTreeSet<String>) -> Proven {
+    let mut running = place.running.write().unwrap_or_else(PoisonError::into_inner);
+    let there = match running.take() {
+        Some(there) => there,
+        None => start(setup, job)?,
+    };
+    with_server(setup, running.insert(there), job, Some(databases))
+}
+
+fn with_server(
+    setup: &Setup<'_>,
+    running: &Running,
+    job: &Job<'_>,
+    needed: Option<&BTreeSet<String>>,
+) -> Proven {
     if job.candidate.is_globals {
         let roles = running.roles.lock().unwrap_or_else(PoisonError::into_inner).take();
         let known = "the roles were tried already, and what came of it is no longer known";
@@ -206,7 +232,9 @@ fn with_server(setup: &Setup<'_>, running: &Running, job: &Job<'_>) -> Proven {
             let proven = scratch.database(setup, &database);
             proven.map_err(|fault| if job.globals.is_none() { without_roles(fault) } else { fault })
         }
-        Server::Mysql(scratch) => scratch.database(setup, &database),
+        Server::Mysql(scratch) => {
+            scratch.database(setup, &database, &mysql::Others { siblings: job.siblings, needed })
+        }
         Server::Mongodb(scratch) => scratch.database(setup, &database),
     };
     proven.map(|mut proof| {

@@ -100,6 +100,12 @@ impl Verdict {
                 self.outcome = Outcome::Unproven;
                 self.error = Some(error.to_string());
             }
+            // Tried alone, this is not asked for again.
+            Err(Fault::Alone(databases)) => {
+                self.outcome = Outcome::Unproven;
+                let list: Vec<_> = databases.into_iter().collect();
+                self.error = Some(format!("it refers to other databases: {}", list.join(", ")));
+            }
         }
     }
 }

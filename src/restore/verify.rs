@@ -266,7 +266,7 @@ fn of_mysql(
         if !done.created {
             after.database.clone_from(&before.database);
         }
-        let other = compare::mysql(before, &after);
+        let other = compare::mysql(&before.without_views(&done.missing), &after);
         // Without their definers, definitions are others.
         if stored.options.no_owner { notes.extend(other) } else { differences.extend(other) }
     }

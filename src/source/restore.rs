@@ -1,6 +1,12 @@
 //! What restores of all kinds have in common.
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{
+    collections::BTreeSet,
+    fs::OpenOptions,
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
 
 use super::mysql::script::Redefined;
 use crate::error::{Error, Result};
@@ -104,12 +110,32 @@ pub struct Restored {
     /// Tables whose rows were not counted, because their engine keeps none of its own (MySQL, MariaDB).
     #[serde(skip)]
     pub(crate) rowless: Vec<String>,
+    /// The statements of what is missing (MySQL).
+    #[serde(skip)]
+    pub(crate) statements: Vec<u8>,
     /// What was restored, if that may be less than the snapshot holds.
     #[serde(skip)]
     pub(crate) selected: Option<Selected>,
     /// Indexes that are not what they were, as the target does not accept that: collection and name of each.
     #[serde(skip)]
     pub(crate) changed_indexes: BTreeSet<(String, String)>,
+}
+
+impl Restored {
+    /// Writes the statements of what is missing into a file.
+    pub(crate) fn write_statements(&mut self) {
+        let statements = std::mem::take(&mut self.statements);
+        if statements.is_empty() {
+            return;
+        }
+        match write_statements(&self.database, &statements) {
+            Ok(path) => self.missing_file = Some(path),
+            Err(error) => self.notes.push(format!(
+                "the file with the statements of what is missing could not be written ({error}); the script that --to DIR \
+                 gives has them"
+            )),
+        }
+    }
 }
 
 /// The part of a database that was restored; schema and name of each.
@@ -124,7 +150,7 @@ pub(crate) struct Selected {
 /// Something that could not be restored.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Missing {
-    /// What it is, in `pg_dump`'s words: `TABLE DATA`, `INDEX`, …
+    /// What it is, in `pg_dump`'s words: `TABLE DATA`, `INDEX`, …; of MySQL and MariaDB always `VIEW`.
     #[serde(rename = "type")]
     pub kind: String,
     /// Schema.
@@ -137,10 +163,37 @@ pub struct Missing {
     pub reason: String,
 }
 
+/// Writes the statements of what is missing into a new file that only this user can read: in the current folder, or in that
+/// for temporary files if nothing can be written there.
+pub(super) fn write_statements(database: &str, content: &[u8]) -> io::Result<PathBuf> {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_') { c } else { '_' };
+    let database: String = database.chars().map(plain).take(60).collect();
+    let time = jiff::Zoned::now().strftime("%Y%m%dT%H%M%S").to_string();
+    let name = format!("tik-backup-missing-{database}-{time}.sql");
+    let here = std::env::current_dir().unwrap_or_default();
+    write_new(&here, &name, content).or_else(|_| write_new(&std::env::temp_dir(), &name, content))
+}
+
+fn write_new(folder: &Path, name: &str, content: &[u8]) -> io::Result<PathBuf> {
+    let path = folder.join(name);
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+    file.write_all(content)?;
+    Ok(path)
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn the_file_is_new_and_private() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = write_new(folder.path(), "missing.sql", b"SELECT 1;").unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(write_new(folder.path(), "missing.sql", b"").is_err(), "what is there is never written to");
+    }
 
     #[test]
     fn what_to_do_with_the_target_comes_after_what_was_said_before() {

@@ -11,7 +11,7 @@ pub(super) struct Url {
     pub(super) host: String,
     /// Port.
     pub(super) port: Option<u16>,
-    /// The database, never empty.
+    /// The database; empty for a whole server.
     pub(super) database: String,
     /// Names and values after the question mark.
     pub(super) parameters: Vec<(String, String)>,
@@ -22,14 +22,28 @@ impl Url {
     /// Reads a URL of one of these schemes; `example` shows how to write it. A password in it is refused: arguments are
     /// visible to every user of the machine.
     pub(super) fn parse(url: &str, schemes: &[&str], example: &'static str) -> Result<Self> {
+        let url = Self::read(url, schemes, example)?;
+        if url.database.is_empty() { Err(url.invalid("the URL names no database")) } else { Ok(url) }
+    }
+
+    /// As [`Url::parse`], of a whole server: no database may be named.
+    pub(super) fn parse_server(url: &str, schemes: &[&str], example: &'static str) -> Result<Self> {
+        let url = Self::read(url, schemes, example)?;
+        if url.database.is_empty() {
+            return Ok(url);
+        }
+        let why = "the URL of a whole server names no database: each gets the name that it had";
+        Err(Error::usage(format!("--into: {why}")).hint(format!("write {example}")))
+    }
+
+    fn read(url: &str, schemes: &[&str], example: &'static str) -> Result<Self> {
         let invalid = |why: &str| fault(example, why);
         let rest = schemes
             .iter()
             .find_map(|scheme| url.strip_prefix(scheme)?.strip_prefix("://"))
             .ok_or_else(|| invalid(&format!("not a {}:// URL", schemes.first().unwrap_or(&""))))?;
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
-        let (authority, database) =
-            rest.split_once('/').ok_or_else(|| invalid("the URL names no database"))?;
+        let (authority, database) = rest.split_once('/').unwrap_or((rest, ""));
         let (user, server) =
             authority.rsplit_once('@').map_or((None, authority), |(user, server)| (Some(user), server));
         if user.is_some_and(|user| user.contains(':')) || query.split('&').any(|p| p.starts_with("password="))
@@ -48,9 +62,6 @@ impl Url {
             parameters.push((decode(name), decode(value)));
         }
         let database = decode(database);
-        if database.is_empty() {
-            return Err(invalid("the URL names no database"));
-        }
         Ok(Self {
             user: user.filter(|user| !user.is_empty()).map(decode),
             host: decode(host.trim_start_matches('[').trim_end_matches(']')),

@@ -32,6 +32,7 @@ mod loading;
 mod mysql_cases;
 mod proofs;
 mod selftest;
+mod together;
 mod told;
 mod writers;
 

@@ -49,5 +49,6 @@ mod secrets;
 mod stderr;
 mod support;
 mod tls;
+mod together;
 mod versioned;
 mod versions;

@@ -1,6 +1,8 @@
 //! Why something is not proven, and whose fault that is: NOT PROVEN is what was restored and differs, and what the vendor's own
 //! tools cannot load into a server that is prepared as the source was. All else says nothing about the backup.
 
+use std::collections::BTreeSet;
+
 use crate::error::Error;
 
 /// Why something is not proven.
@@ -14,6 +16,8 @@ pub(in crate::drill) enum Fault {
     Cannot(Error),
     /// The server refused the statement of a self-test.
     Refused(Error),
+    /// It refers to these databases of the same server, and must be tried once more with them and alone on the scratch server.
+    Alone(BTreeSet<String>),
 }
 
 const CRASHED: &str =

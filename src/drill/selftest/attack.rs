@@ -155,6 +155,7 @@ fn answer(proven: &Proven) -> String {
         Ok(proof) => proof.notes.join("\n"),
         Err(Fault::Differs(differences)) => differences.join("\n"),
         Err(Fault::Failed(error) | Fault::Cannot(error) | Fault::Refused(error)) => error.to_string(),
+        Err(fault @ Fault::Alone(_)) => said(fault),
     }
 }
 

@@ -346,6 +346,7 @@ impl Bench<'_> {
             globals: globals.map(|(manifest, files)| Globals { manifest, files }),
             globals_id: of_roles.map_or("", |snapshot| &snapshot.id),
             part: Part::WHOLE,
+            siblings: None,
             damage,
         };
         let setup =
@@ -358,7 +359,7 @@ impl Bench<'_> {
 fn verdict(proven: &Proven) -> (bool, String) {
     match proven {
         Ok(_) => (false, "it was called proven".to_owned()),
-        Err(fault @ (Fault::Cannot(_) | Fault::Refused(_))) => {
+        Err(fault @ (Fault::Cannot(_) | Fault::Refused(_) | Fault::Alone(_))) => {
             (false, format!("it could not be tried: {}", said(fault)))
         }
         Err(fault) => (true, said(fault)),
@@ -370,6 +371,7 @@ fn said(fault: &Fault) -> String {
     let text = match fault {
         Fault::Differs(differences) => differences.first().cloned().unwrap_or_default(),
         Fault::Failed(error) | Fault::Cannot(error) | Fault::Refused(error) => error.summary(),
+        Fault::Alone(databases) => databases.iter().map(String::as_str).collect::<Vec<_>>().join(", "),
     };
     text.lines().next().unwrap_or_default().to_owned()
 }

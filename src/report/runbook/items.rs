@@ -65,6 +65,14 @@ impl Piece<'_> {
         self.stored?.manifest.as_ref()
     }
 
+    /// All of its server with one command.
+    pub(super) fn ours_together(&self, rest: &str) -> String {
+        let server = self
+            .server()
+            .map_or_else(|| self.source.to_owned(), |server| format!("{}/{server}", self.source));
+        format!("tik-backup restore {} --all {rest}", word(&server))
+    }
+
     pub(super) fn ours(&self, rest: &str) -> String {
         format!("tik-backup restore {} {rest}", word(&format!("{}/{}", self.source, self.item)))
     }

@@ -219,9 +219,14 @@ fn mysql_globals(piece: &Piece<'_>, client: &str) -> Lines {
         vec![
             format!("$ {}", piece.ours("--to /root/globals")),
             "$ mariadb --force < /root/globals/globals.sql; rm -r /root/globals".to_owned(),
+            "# Or the accounts and all databases at once, into a server that has none of them:".to_owned(),
+            format!("$ {}", piece.ours_together("--into mysql://root@SERVER")),
         ],
     )
 }
+
+/// The views in a dump, for `sed -n`.
+const VIEWS: &str = "/^-- Final view structure/,/SET TIME_ZONE=@OLD/{/SET TIME_ZONE=@OLD/!p}";
 
 fn mysql_database(piece: &Piece<'_>, client: &str) -> Lines {
     let name = piece.name();
@@ -234,11 +239,27 @@ fn mysql_database(piece: &Piece<'_>, client: &str) -> Lines {
         None => String::new(),
     };
     let create = format!("CREATE DATABASE {}{with}", mysql::session::quote_ident(name));
+    let others =
+        piece.manifest().and_then(|manifest| manifest.mysql.as_ref()).map(|detail| &detail.refers_to);
+    let others = others.filter(|others| !others.is_empty());
+    let force = if others.is_some() { " --force" } else { "" };
     let mut stock = vec![
         "# Nothing is loaded where the database is already: the dump would replace its tables.".to_owned(),
         format!("{client} -e {} &&", word(&create)),
-        format!("    {} | {client} {}", piece.dump(mysql::DUMP), database_argument(name)),
+        format!("    {} | {client}{force} {}", piece.dump(mysql::DUMP), database_argument(name)),
     ];
+    if let Some(others) = others {
+        let list = others.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        let list: String = list.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        stock.push(format!("# It reads other databases: {list}. Views fail until these are there too: run the next line again then,"));
+        stock.push("# for each of these databases, until it reports nothing.".to_owned());
+        stock.push(format!(
+            "{} | sed -n {} | {client} --force {}",
+            piece.dump(mysql::DUMP),
+            word(VIEWS),
+            database_argument(name)
+        ));
+    }
     for object in largest(piece) {
         let sql = format!(
             "SELECT COUNT(*) FROM {}.{}",

@@ -1,9 +1,11 @@
 //! What a manifest says about a MySQL or MariaDB item beyond rows.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::clients::Flavour;
-use crate::stream::digest::Digest128;
+use crate::{source::restore::Missing, stream::digest::Digest128};
 
 /// What only MySQL and MariaDB have.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -32,9 +34,23 @@ pub struct Detail {
     /// server that the dump is loaded into writes times of its own into these columns.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub row_times: Vec<String>,
+    /// Other databases that views read, or that tables take values from.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub refers_to: BTreeSet<String>,
     /// Of `@globals`: users and roles.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub accounts: Vec<Account>,
+}
+
+impl Detail {
+    /// The same without the views that a restore could not create.
+    pub(crate) fn without_views(&self, missing: &[Missing]) -> Self {
+        let mut detail = self.clone();
+        detail.schema_objects.retain(|object| {
+            object.kind != "view" || missing.iter().all(|missing| missing.name != object.name)
+        });
+        detail
+    }
 }
 
 /// A database.

@@ -310,6 +310,9 @@ fn describe(
             digest: table.rows.digest,
         })
         .collect();
+    let own = summary.database;
+    let refers_to =
+        summary.refers_to.into_iter().filter(|name| own.as_ref().is_none_or(|own| own != name)).collect();
     manifest.mysql = Some(Detail {
         flavour: server.flavour,
         lower_case_table_names: server.lower_case_table_names,
@@ -319,6 +322,7 @@ fn describe(
         not_transactional,
         history: Vec::new(),
         row_times: Vec::new(),
+        refers_to,
         accounts: Vec::new(),
     });
 }

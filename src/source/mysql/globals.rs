@@ -1,5 +1,7 @@
 //! The item `@globals`: users, roles and what they are granted, as a script in the order in which it can be loaded.
 
+use std::collections::BTreeSet;
+
 use super::{
     Account, Detail, GLOBALS, GLOBALS_SQL, Mysql,
     clients::{Flavour, Version},
@@ -77,6 +79,7 @@ pub(super) fn dump(source: &Mysql, server: &Server, sink: &dyn Sink, cancel: &Ca
         not_transactional: Vec::new(),
         history: Vec::new(),
         row_times: Vec::new(),
+        refers_to: BTreeSet::new(),
         accounts,
     });
     Ok(manifest)

@@ -1,10 +1,13 @@
 //! Proving databases and accounts of a MySQL or MariaDB server.
 
 mod accounts;
+mod companions;
 mod globals;
 
 use std::{path::PathBuf, time::Instant};
 
+use self::companions::Companions;
+pub(in crate::drill) use self::companions::Others;
 use super::{
     Database, Fault, Proof, Proven, Setup, compare, free_name, inflict, of_restore, require_digested,
     require_understood, scratch_server, scratch_source, sink::Nowhere,
@@ -159,29 +162,44 @@ impl Scratch {
         Ok(())
     }
 
-    /// Restores a database, reads it back and compares it. It is dropped afterwards.
-    pub(in crate::drill) fn database(&self, setup: &Setup<'_>, of: &Database<'_>) -> Proven {
+    /// Restores a database, reads it back and compares it. It is dropped afterwards, and so is what was made for it.
+    pub(in crate::drill) fn database(
+        &self,
+        setup: &Setup<'_>,
+        of: &Database<'_>,
+        others: &Others<'_>,
+    ) -> Proven {
         require_digested(of.manifest)?;
-        let proven = self.restore_and_compare(setup, of);
+        let mut companions = Companions::default();
+        let proven = self.restore_and_compare(setup, of, others, &mut companions);
         // What cannot be dropped goes with the server.
         if is_read_only(of.manifest) {
             let _: Result<()> = self.make_writable(setup, of.name);
         }
-        let _: Result<(), Error> =
-            self.query(setup, &format!("DROP DATABASE IF EXISTS {}", quote_ident(of.name)));
+        self.drop_all(setup, companions.names.iter().map(String::as_str).chain([of.name]));
         proven
     }
 
-    fn restore_and_compare(&self, setup: &Setup<'_>, of: &Database<'_>) -> Proven {
+    fn restore_and_compare(
+        &self,
+        setup: &Setup<'_>,
+        of: &Database<'_>,
+        others: &Others<'_>,
+        companions: &mut Companions,
+    ) -> Proven {
         let Database { manifest, files, name, damage, .. } = *of;
-        let begin = Instant::now();
         let target = Target { params: self.params.clone(), database: name.to_owned() };
         let options = Options { scratch: true, ..Options::default() };
-        let done =
-            restore::restore(manifest, files, &target, &self.clients, &options, setup.cancel, &|text| {
-                (setup.notice)(text)
-            })
-            .map_err(of_restore)?;
+        others.require_alone(detail(manifest)?.refers_to.clone())?;
+        self.define(setup, others, name, others.needed.cloned().unwrap_or_default(), companions)?;
+        let begin = Instant::now();
+        let notice = |text: &str| (setup.notice)(text);
+        let loaded = restore::load(manifest, files, &target, &self.clients, &options, setup.cancel, &notice)
+            .map_err(|unloaded| others.unloaded(unloaded))?;
+        others.require_alone(loaded.outside())?;
+        self.define(setup, others, name, loaded.outside(), companions)?;
+        self.finish(setup, companions)?;
+        let done = loaded.finish().map_err(of_restore)?;
         let restore = begin.elapsed();
         if damage.is_some() && is_read_only(manifest) {
             self.make_writable(setup, name)?;
@@ -194,9 +212,12 @@ impl Scratch {
         let mut notes = notes(&done);
         notes.extend(forget_row_times(&manifest.objects, &mut again));
         let mut differences = compare::objects(&manifest.objects, &again.objects);
-        let expected = restore::as_made(detail(manifest)?, detail(&again)?, &done.redefined);
+        let stored = detail(manifest)?.without_views(&done.missing);
+        let expected = restore::as_made(&stored, detail(&again)?, &done.redefined);
         differences.extend(compare::mysql(&expected, detail(&again)?));
-        Proof::of(manifest, restore, notes).unless(differences)
+        notes.extend(companions.note());
+        let proof = Proof::of(manifest, restore, notes).unless(differences)?;
+        if done.missing.is_empty() { Ok(proof) } else { Err(companions::missing(&done.missing)) }
     }
 
     fn make_writable(&self, setup: &Setup<'_>, database: &str) -> Result<()> {

@@ -1,17 +1,23 @@
 //! Putting a database back: a new or empty database like the original, the SQL client fed straight from the repository,
 //! and afterwards the rows counted and compared with the manifest.
 
+mod companion;
 mod redefined;
 mod target;
 mod verify;
+mod views;
 mod warnings;
+mod whole;
 
-use std::io::Write;
+use std::{collections::BTreeSet, io::Write};
 
+pub use companion::Companion;
 pub(crate) use redefined::{as_made, notes};
 pub(crate) use target::make_writable;
-pub use target::{Target, parse_url};
+pub use target::{Target, parse_server_url, parse_url};
+use views::{Creation, Names};
 pub(crate) use warnings::numbers;
+pub use whole::{Accounts, Grants, Part, Whole};
 
 use self::warnings::Warnings;
 use super::{
@@ -21,7 +27,7 @@ use super::{
     discover::Server,
     globals, hints,
     inventory::Objects,
-    script::{Rewrite, Select},
+    script::{Phases, Rewrite, Select, Views},
     session::Session,
 };
 use crate::{
@@ -31,10 +37,11 @@ use crate::{
         manifest::Manifest,
         restore::{Options, Restored},
     },
-    stream::cancel::Cancel,
+    stream::{cancel::Cancel, child::into_error},
 };
 
-/// Restores a database from `files` into `target`.
+/// Restores a database from `files` into `target`. Views that read what is not there, because it lies in another database,
+/// are listed as missing.
 pub fn restore(
     manifest: &Manifest,
     files: &dyn Files,
@@ -44,6 +51,66 @@ pub fn restore(
     cancel: &Cancel,
     notice: &dyn Fn(&str),
 ) -> Result<Restored> {
+    let mut done = load(manifest, files, target, clients, options, cancel, notice)?.finish()?;
+    done.write_statements();
+    Ok(done)
+}
+
+/// A database that holds everything but its views.
+pub struct Loaded<'a> {
+    manifest: &'a Manifest,
+    target: &'a Target,
+    options: &'a Options,
+    cancel: &'a Cancel,
+    connection: Connection,
+    expected: Objects,
+    views: Views,
+    done: Restored,
+}
+
+/// Why a database could not be loaded.
+pub struct Unloaded {
+    /// What went wrong.
+    pub error: Error,
+    /// Objects that its tables need, and that are not on the server because they belong to other databases: database and
+    /// name.
+    pub outside: BTreeSet<(String, String)>,
+}
+
+impl From<Error> for Unloaded {
+    fn from(error: Error) -> Self {
+        Self { error, outside: BTreeSet::new() }
+    }
+}
+
+impl From<Unloaded> for Error {
+    fn from(unloaded: Unloaded) -> Self {
+        if unloaded.outside.is_empty() {
+            return unloaded.error;
+        }
+        let error = unloaded.error;
+        let advice = format!(
+            "its tables take values from sequences of other databases: restore those first: {}",
+            views::listed(&unloaded.outside)
+        );
+        match error.hint_text() {
+            Some(hint) => Self::new(error.kind(), error.summary()).hint(format!("{advice}; {hint}")),
+            None => error.hint(advice),
+        }
+    }
+}
+
+/// Restores everything but views into a new or empty database. [`Loaded::finish`] does the rest, once what the views read of
+/// other databases is there.
+pub fn load<'a>(
+    manifest: &'a Manifest,
+    files: &dyn Files,
+    target: &'a Target,
+    clients: &Clients,
+    options: &'a Options,
+    cancel: &'a Cancel,
+    notice: &dyn Fn(&str),
+) -> std::result::Result<Loaded<'a>, Unloaded> {
     let detail = manifest.mysql.as_ref().filter(|detail| detail.database.is_some()).ok_or_else(|| {
         Error::usage("this snapshot holds no MySQL database")
             .hint(format!("for users use --to DIR and feed {GLOBALS_SQL} to the SQL client"))
@@ -68,14 +135,64 @@ pub fn restore(
     let head = session_setup(&session, server.flavour, options);
     let restore = Restore { manifest, connection: &connection, target, options, head, cancel };
     notice("loading the dump");
-    restore
-        .fill(files, &mut done)
-        .and_then(|()| verify::verify(session, manifest, &expected, options, &mut done))
-        .map_err(|error| Options::incomplete(error, &done.database, done.created))?;
-    if let Some(database) = detail.database.as_ref().filter(|_| options.table.is_none()) {
-        done.notes.extend(target::finish(&Session::new(&connection, cancel), &target.database, database));
+    let mut needs = BTreeSet::new();
+    let views = restore.fill(files, &mut needs, &mut done).map_err(|error| {
+        needs.retain(|(database, _)| *database != target.database);
+        // What cannot be found out is not said.
+        let outside = views::absent(&session, &needs).unwrap_or_default();
+        Unloaded { error: Options::incomplete(error, &done.database, done.created), outside }
+    })?;
+    Ok(Loaded { manifest, target, options, cancel, connection, expected, views, done })
+}
+
+impl Loaded<'_> {
+    /// The other databases that views read.
+    pub fn outside(&self) -> BTreeSet<String> {
+        outside(&self.views, &self.target.database)
     }
-    Ok(done)
+
+    /// Creates the views as far as that is possible now: those of other databases may read them. What goes wrong is for
+    /// [`Loaded::finish`] to say, which creates them again.
+    fn try_views(&self) {
+        let item = format!("{}/{}", self.manifest.source, self.manifest.item);
+        let _: Result<_> = self.creation(&item).create();
+    }
+
+    fn creation<'c>(&'c self, item: &'c str) -> Creation<'c> {
+        Creation {
+            connection: &self.connection,
+            cancel: self.cancel,
+            database: &self.target.database,
+            item,
+            views: &self.views,
+        }
+    }
+
+    /// Creates the views, counts all rows and looks for every object.
+    pub fn finish(&self) -> Result<Restored> {
+        let mut done = self.done.clone();
+        let session = Session::new(&self.connection, self.cancel);
+        let item = format!("{}/{}", self.manifest.source, self.manifest.item);
+        let finished = self.creation(&item).restore(&session, &mut done).and_then(|()| {
+            let mut expected = self.expected.clone();
+            for missing in &done.missing {
+                expected.remove(&("view".to_owned(), missing.name.clone()));
+            }
+            verify::verify(session, self.manifest, &expected, self.options, &mut done)
+        });
+        finished.map_err(|error| Options::incomplete(error, &self.target.database, done.created))?;
+        let database = self.manifest.mysql.as_ref().and_then(|detail| detail.database.as_ref());
+        if let Some(database) = database.filter(|_| self.options.table.is_none()) {
+            let session = Session::new(&self.connection, self.cancel);
+            done.notes.extend(target::finish(&session, &self.target.database, database));
+        }
+        Ok(done)
+    }
+}
+
+/// The other databases that these views read.
+fn outside(views: &Views, own: &str) -> BTreeSet<String> {
+    views.all().iter().flat_map(|view| view.outside(own)).map(|(database, _)| database.to_owned()).collect()
 }
 
 struct Restore<'a> {
@@ -89,27 +206,17 @@ struct Restore<'a> {
 }
 
 impl Restore<'_> {
-    /// Feeds the SQL client from the repository.
-    fn fill(&self, files: &dyn Files, done: &mut Restored) -> Result<()> {
+    /// Feeds the SQL client from the repository. The views come back, and into `needs` what tables need of other databases.
+    fn fill(&self, files: &dyn Files, needs: &mut Names, done: &mut Restored) -> Result<Views> {
         let warnings = Warnings::default();
         let seen = warnings.clone();
-        let mut input = self
-            .connection
-            .sql()
-            .args(["--batch", "--binary-mode", "--no-auto-rehash", "--max-allowed-packet=1G"])
-            .args([
-                "--default-character-set=utf8mb4",
-                "--comments",
-                "--show-warnings",
-                "--skip-column-names",
-                "--database",
-            ])
-            .arg(&self.target.database)
+        let item = format!("{}/{}", self.manifest.source, self.manifest.item);
+        let mut input = views::client(self.connection, &self.target.database, &item, self.cancel)
+            .args(["--show-warnings", "--skip-column-names"])
             .observe_output(move |line| seen.line(line))
-            .item(format!("{}/{}", self.manifest.source, self.manifest.item))
-            .cancel(self.cancel)
             .spawn_input()?;
-        let mut rewrite = Rewrite::new(&self.target.database, self.options.no_owner, &mut input)
+        let mut phases = Phases::new(&mut input);
+        let mut rewrite = Rewrite::new(&self.target.database, self.options.no_owner, &mut phases)
             .without_places(is_in_place(self.options))
             .with_stand_ins(self.options.scratch)
             .after_head(self.head)
@@ -119,20 +226,24 @@ impl Restore<'_> {
             Some(table) => {
                 let mut select = Select::new(table, &mut rewrite);
                 files.copy(DUMP, &mut select).and_then(|bytes| {
-                    let (_, found) = select.finish().map_err(crate::stream::child::into_error)?;
+                    let (_, found) = select.finish().map_err(into_error)?;
                     if found { Ok(bytes) } else { Err(no_such_table(self.manifest, table)) }
                 })
             }
         };
         done.redefined = rewrite.redefined().to_vec();
-        let flushed = rewrite.finish().and_then(|out| out.flush());
+        let rewritten = rewrite.finish().map(|_| ());
+        needs.clone_from(phases.views().tables_need());
+        let parted =
+            rewritten.and_then(|()| phases.finish()).and_then(|(out, views)| out.flush().map(|()| views));
         let bytes = fed.map_err(hints::explain)?;
-        flushed.map_err(|error| hints::explain(crate::stream::child::into_error(error)))?;
+        let views = parted.map_err(|error| hints::explain(into_error(error)))?;
         input.finish().map_err(hints::explain)?;
         done.bytes = bytes;
         done.warnings = warnings.take();
         done.notes.extend(notes(&done.redefined));
-        Ok(())
+        views.require_all()?;
+        Ok(views)
     }
 }
 

@@ -27,6 +27,15 @@ pub struct Target {
 /// is refused: arguments are visible to every user of the machine.
 pub fn parse_url(text: &str) -> Result<Target> {
     let url = Url::parse(text, &["mysql", "mariadb"], "mysql://user@host:3306/database")?;
+    Ok(Target { params: params(&url)?, database: url.database })
+}
+
+/// Reads the URL of a server, as [`parse_url`] without a database.
+pub fn parse_server_url(text: &str) -> Result<ConnectParams> {
+    params(&Url::parse_server(text, &["mysql", "mariadb"], "mysql://user@host:3306")?)
+}
+
+fn params(url: &Url) -> Result<ConnectParams> {
     let mut host = match url.host.as_str() {
         "" => Host::Socket("/run/mysqld/mysqld.sock".into()),
         host => Host::Tcp(host.to_owned()),
@@ -51,7 +60,7 @@ pub fn parse_url(text: &str) -> Result<Target> {
         host if host.is_local() => Some(SslMode::Prefer),
         Host::Tcp(_) => Some(SslMode::VerifyFull),
     };
-    let params = ConnectParams {
+    Ok(ConnectParams {
         port: url.port.unwrap_or(3306),
         user: url.user.clone(),
         password: None,
@@ -60,8 +69,7 @@ pub fn parse_url(text: &str) -> Result<Target> {
         sslcert: cert,
         sslkey: key,
         host,
-    };
-    Ok(Target { params, database: url.database })
+    })
 }
 
 /// Refuses a database that holds something, and says whether it exists.
@@ -167,6 +175,24 @@ mod tests {
             Some(SslMode::VerifyFull),
             "a remote server is verified unless something else is said"
         );
+    }
+
+    #[test]
+    fn a_server_has_no_database() {
+        for url in [
+            "mysql://root@localhost",
+            "mysql://root@localhost/",
+            "mariadb://root@localhost/?socket=/run/my.sock",
+        ] {
+            assert_eq!(parse_server_url(url).unwrap().user.as_deref(), Some("root"), "{url}");
+        }
+        let socket = parse_server_url("mysql://root@localhost?socket=/run/my.sock").unwrap();
+        assert_eq!(socket.host, Host::Socket("/run/my.sock".into()));
+        for url in
+            ["mysql://root@localhost/shop", "mysql://root:secret@localhost", "postgresql://root@localhost"]
+        {
+            assert!(parse_server_url(url).is_err(), "{url}");
+        }
     }
 
     #[test]

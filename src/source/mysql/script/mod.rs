@@ -1,9 +1,10 @@
 //! Reads the SQL scripts that `mysqldump` and `mariadb-dump` write: what is in them, and digests to compare it by; and
-//! filters that take one table out of them or adapt them to where they are loaded.
+//! filters that take one table or the views out of them, or adapt them to where they are loaded.
 
 mod head;
 mod lexer;
 mod objects;
+mod phases;
 mod places;
 mod reader;
 mod rewrite;
@@ -15,6 +16,7 @@ mod tests;
 mod tokens;
 
 pub use head::Head;
+pub use phases::{Phases, View, Views};
 pub use places::{Made, Redefined};
 pub use reader::{ObjectSummary, ScriptReader, ScriptSummary, TableSummary};
 pub use rewrite::{Rewrite, TOLD};

@@ -6,6 +6,7 @@ use super::{
     database_of,
     lexer::{Gap, Handler, LONGEST, Lexer, Statement},
     objects::{Action, Create, action, insert_table, normalised},
+    phases::references,
 };
 use crate::stream::digest::{Digest128, RowDigest};
 
@@ -47,6 +48,8 @@ pub struct ScriptSummary {
     pub auto_increments: Vec<(String, String)>,
     /// Views, routines, triggers, events and so on in the dump's order, each once.
     pub objects: Vec<ObjectSummary>,
+    /// Databases that are named in front of what views read and tables take values from.
+    pub refers_to: BTreeSet<String>,
     /// Whether the last thing in it is the comment that dump tools write at a clean end.
     pub complete: bool,
     /// Whether the comment is there with which MariaDB keeps the client from running commands of its own.
@@ -187,6 +190,10 @@ impl Sums {
         if create.stand_in {
             self.stand_ins.insert(create.name);
             return;
+        }
+        if matches!(create.kind, "table" | "view") {
+            let references = references(statement.text, statement.backslash);
+            self.summary.refers_to.extend(references.into_iter().filter_map(|(database, _)| database));
         }
         let (text, counter) =
             normalised(statement.text, statement.backslash, &create, self.summary.database.as_deref());

@@ -330,7 +330,10 @@ impl<W: Write> Handler for Changes<W> {
                 Some(edited(text, &[(name, Cow::Borrowed(self.target.as_slice()))]))
             }
             Action::Create(create) => {
-                self.tell(create.kind, &create.name);
+                // Views come apart from all else, and a statement in front of one would not.
+                if create.kind != "view" {
+                    self.tell(create.kind, &create.name);
+                }
                 self.definition(statement, &create)
             }
             Action::Set if self.after_head.is_some() => modes(text, backslash).map(|(list, wanted)| {

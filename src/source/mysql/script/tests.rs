@@ -73,6 +73,8 @@ fn real_dumps_are_summed_up() {
         assert_eq!(object(&summary, "procedure", "pdef").definer.as_deref(), Some("o'dd@u`ser@%"));
         assert_eq!(object(&summary, "procedure", "ansi").definer.as_deref(), Some("root@localhost"));
         assert!(summary.auto_increments.contains(&("plain".to_owned(), "513".to_owned())));
+        let others = summary.refers_to.iter().filter(|name| *name != "orig");
+        assert_eq!(others.collect::<Vec<_>>(), ["otherdb"]);
     }
     let summary = read(MARIADB);
     assert_eq!(names(&summary, "sequence"), ["se`q"]);

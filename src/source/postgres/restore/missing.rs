@@ -1,17 +1,11 @@
 //! What a restore with `--continue` could not restore: the list, and a file with the statements.
 
-use std::{
-    collections::BTreeMap,
-    fs::OpenOptions,
-    io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
-    path::{Path, PathBuf},
-};
+use std::collections::BTreeMap;
 
 use super::{Restore, fill::set_search_path, preflight::describe, select::Selection};
 use crate::source::{
     postgres::{archive::TocEntry, psql::quote_ident},
-    restore::{Missing, Restored},
+    restore::{Missing, Restored, write_statements},
 };
 
 /// Kinds whose statements may hold passwords. What the server says of them may repeat these.
@@ -70,7 +64,7 @@ impl Restore<'_> {
         done: &mut Restored,
     ) {
         let text = self.script(selection, failed, done);
-        match create(&self.target.database, text.as_bytes()) {
+        match write_statements(&self.target.database, text.as_bytes()) {
             Ok(path) => done.missing_file = Some(path),
             Err(error) => done.notes.push(format!(
                 "the file with the statements of what is missing could not be written ({error}); `pg_restore --file=-` \
@@ -129,36 +123,9 @@ fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-/// Writes a new file: in the current folder, or in that for temporary files if nothing can be written there.
-fn create(database: &str, content: &[u8]) -> io::Result<PathBuf> {
-    let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_') { c } else { '_' };
-    let database: String = database.chars().map(plain).take(60).collect();
-    let time = jiff::Zoned::now().strftime("%Y%m%dT%H%M%S").to_string();
-    let name = format!("tik-backup-missing-{database}-{time}.sql");
-    let here = std::env::current_dir().unwrap_or_default();
-    write_new(&here, &name, content).or_else(|_| write_new(&std::env::temp_dir(), &name, content))
-}
-
-fn write_new(folder: &Path, name: &str, content: &[u8]) -> io::Result<PathBuf> {
-    let path = folder.join(name);
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-    file.write_all(content)?;
-    Ok(path)
-}
-
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
-
-    #[test]
-    fn the_file_is_new_and_private() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = write_new(folder.path(), "missing.sql", b"SELECT 1;").unwrap();
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert!(write_new(folder.path(), "missing.sql", b"").is_err(), "what is there is never written to");
-    }
 
     #[test]
     fn comments_stay_comments() {

@@ -1,0 +1,38 @@
+//! The other databases of an item's server: what its views read may lie in them.
+
+use crate::repository::{Snapshot, SnapshotFiles, SnapshotReader};
+
+/// The snapshots of the other databases of one server.
+pub(super) struct Siblings<'a> {
+    /// All snapshots.
+    pub(super) snapshots: &'a [Snapshot],
+    /// Reads them.
+    pub(super) reader: &'a SnapshotReader,
+    /// Whose siblings they are.
+    pub(super) item: &'a Snapshot,
+    /// The server, among those of the source.
+    pub(super) server: Option<&'a str>,
+}
+
+impl<'a> Siblings<'a> {
+    /// The snapshot of a database that is nearest in time to the item's.
+    pub(super) fn find(&self, database: &str) -> Option<&'a Snapshot> {
+        let name = match self.server {
+            Some(server) => format!("{server}/{database}"),
+            None => database.to_owned(),
+        };
+        let time = |snapshot: &Snapshot| snapshot.time.timestamp().as_second();
+        let of = time(self.item);
+        self.snapshots
+            .iter()
+            .filter(|other| {
+                other.source == self.item.source && other.item == name && other.item != self.item.item
+            })
+            .min_by_key(|other| time(other).abs_diff(of))
+    }
+
+    /// What one of them holds.
+    pub(super) fn files(&self, snapshot: &'a Snapshot) -> SnapshotFiles<'a> {
+        SnapshotFiles::new(self.reader, snapshot)
+    }
+}
