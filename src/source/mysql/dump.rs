@@ -15,7 +15,7 @@ use super::{
     exact::{self, Exact},
     hints,
     inventory::{Inventory, Objects, listed},
-    reported::complaint,
+    reported::{complaint, lacks_masking_policies},
     script::{Head, ScriptReader, ScriptSummary, Substitute},
     session::{Session, quote_literal},
     versioned::Versioned,
@@ -86,11 +86,11 @@ pub(super) fn dump(
     let (child, exact) = stream.into_inner().into_parts();
     manifest.notes.extend(exact.map(|exact| exact.notes()).unwrap_or_default());
     let warnings = child.into_inner().into_inner().messages();
-    first.require_none(client)?;
     require_complete(&summary, client, &warnings)?;
+    first.require_none(client)?;
     let after = Inventory::ask(&session, database)?.without(&left_out);
     require_whole(&summary, &before.objects, &after.objects)?;
-    manifest.notes.extend(warnings.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned));
+    note_warnings(&mut manifest, &warnings);
     manifest.files.push(File { path: DUMP.to_owned(), bytes: stored.bytes });
     if let Some(definitions) = left_out.script(database) {
         let stored = sink.store(LEFT_OUT, &mut definitions.as_bytes())?;
@@ -177,6 +177,20 @@ fn require_complete(summary: &ScriptSummary, client: &Client, warnings: &str) ->
             Error::failed(format!("{} could not dump everything", client.dump_name()))
                 .because_text(complaint),
         )),
+    }
+}
+
+/// Notes what the tool said. That it may not read something is said in our words.
+fn note_warnings(manifest: &mut Manifest, warnings: &str) {
+    const MASKING: &str = "not in the dump: masking policies, if there are any, which this account may not read: GRANT SELECT ON \
+                           mysql.column_masking_policy TO …";
+    for line in warnings.lines().filter(|line| !line.trim().is_empty()) {
+        if lacks_masking_policies(line) {
+            manifest.left_out.push(MASKING.to_owned());
+            manifest.notes.push(MASKING.to_owned());
+        } else {
+            manifest.notes.push(line.to_owned());
+        }
     }
 }
 

@@ -245,7 +245,12 @@ fn put(reading: &Reading, values: &[&[u8]], found: &Found, instead: &mut Vec<(us
 fn float(written: &[u8], exact: &[u8]) -> Option<Vec<u8>> {
     let number = |text: &[u8]| std::str::from_utf8(text).ok()?.parse::<f64>().ok();
     let exact = number(exact)? as f32;
-    let same = |text: &[u8]| number(text).is_some_and(|read| (read as f32).to_bits() == exact.to_bits());
+    // What is larger than the largest one by a part of its last digit is out of range for a server.
+    let largest = f64::from(f32::MAX);
+    let same = |text: &[u8]| {
+        let fits = |read: &f64| read.abs() <= largest && (*read as f32).to_bits() == exact.to_bits();
+        number(text).as_ref().is_some_and(fits)
+    };
     if same(written) || exact == 0.0 {
         return None;
     }

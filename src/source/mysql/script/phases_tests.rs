@@ -42,7 +42,7 @@ fn views_come_out_with_what_they_need_and_nothing_is_lost() {
 fn definitions_have_no_rows_and_no_triggers() {
     for dump in [MYSQL, MARIADB] {
         let (rest, _) = split(dump, 77, true);
-        assert!(!rest.contains("INSERT INTO `plain`") && rest.contains("CREATE TABLE `plain`"));
+        assert!(!rest.contains("INSERT INTO `plain` VALUES") && rest.contains("CREATE TABLE `plain`"));
         assert!(!rest.contains("TRIGGER `tr1`") && !rest.contains("EVENT `ev1`"), "{rest}");
         assert!(rest.contains("PROCEDURE `pdef`"));
     }
