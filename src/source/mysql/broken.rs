@@ -261,7 +261,9 @@ enum Fault {
 
 fn fault(session: &Session<'_>, sql: &str) -> Result<Option<Fault>> {
     // Nobody who holds a lock is waited for.
-    match session.query(&format!("SET SESSION lock_wait_timeout = 5; {sql}")) {
+    match session
+        .query(&format!("SET SESSION lock_wait_timeout = 5; {sql}; SET SESSION lock_wait_timeout = DEFAULT"))
+    {
         Ok(_) => Ok(None),
         Err(error) => match reported(&error.summary()) {
             Some((number, text)) if OF_THE_TABLE.contains(&number) || OF_THE_ENGINE.contains(&number) => {

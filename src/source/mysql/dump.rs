@@ -75,6 +75,8 @@ pub(super) fn dump(
         .item(item)
         .idle_timeout(source.idle_timeout)
         .cancel(cancel);
+    // The dump may take hours.
+    session.pause();
     let first = Complaint::default();
     let child = first.watch(command).arg("--").arg(database).spawn_output()?;
     let child = Ends::new(Head::new(child, server.flavour == Flavour::Mariadb), plan.open_ends);

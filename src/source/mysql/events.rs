@@ -75,11 +75,7 @@ pub(super) fn script(session: &Session<'_>, database: &str, collation: &str) -> 
 /// One event; `None` if it was dropped meanwhile.
 fn ask(session: &Session<'_>, database: &str, name: String) -> Result<Option<Event>> {
     // A body comes as it was written, as the dump tools ask for it.
-    let sql = format!(
-        "SET SESSION character_set_results = binary; SHOW CREATE EVENT {}.{}",
-        quote_ident(database),
-        quote_ident(&name)
-    );
+    let sql = format!("SHOW CREATE EVENT {}.{}", quote_ident(database), quote_ident(&name));
     let rows = match session.query_bytes(&sql) {
         Ok(rows) => rows,
         Err(error) if reported(&error.summary()).is_some_and(|(number, _)| number == NO_SUCH_EVENT) => {

@@ -4,6 +4,7 @@ mod broken;
 pub mod clients;
 pub mod connect;
 mod detail;
+mod dialogue;
 mod discover;
 mod dump;
 mod ends;

@@ -1,14 +1,18 @@
 //! The family's own SQL client for our questions: they get exactly the TLS and authentication of the dump.
 
-use std::time::Duration;
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
-use super::{connect::Connection, hints};
+use super::{
+    connect::Connection,
+    dialogue::{Dialogue, Unanswered},
+    hints,
+};
 use crate::{
     error::{Error, Result},
-    stream::{
-        cancel::Cancel,
-        child::{Command, run_capture},
-    },
+    stream::cancel::Cancel,
 };
 
 /// Longest answer accepted, in bytes.
@@ -16,17 +20,24 @@ const ANSWER: usize = 512 * 1024 * 1024;
 /// Longest time a question may take: counting the rows of a large table is not asked here.
 const QUERY: Duration = Duration::from_secs(300);
 
-/// Asks a server. Each question is a session of its own.
+/// Asks a server. Questions that follow each other use one connection, until one of them fails; so settings of the session
+/// are to be put back by those who change them.
 pub struct Session<'a> {
     connection: &'a Connection,
     cancel: &'a Cancel,
     limit: Duration,
+    dialogue: Mutex<Option<Dialogue>>,
 }
 
 impl<'a> Session<'a> {
     /// Asks over this connection.
     pub fn new(connection: &'a Connection, cancel: &'a Cancel) -> Self {
-        Self { connection, cancel, limit: QUERY }
+        Self { connection, cancel, limit: QUERY, dialogue: Mutex::new(None) }
+    }
+
+    /// Closes the connection for as long as nothing is asked.
+    pub fn pause(&self) {
+        *self.dialogue.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// The server for messages.
@@ -56,9 +67,11 @@ impl<'a> Session<'a> {
             .collect())
     }
 
-    /// As [`Self::query`], with each value as the bytes that the server sent, for texts in other character sets.
+    /// As [`Self::query`], with each value as the bytes that the server has, for texts in other character sets.
     pub fn query_bytes(&self, sql: &str) -> Result<Vec<Vec<Vec<u8>>>> {
-        let output = self.answer(sql)?;
+        let output = self.answer(&format!(
+            "SET SESSION character_set_results = binary; {sql}; SET SESSION character_set_results = utf8mb4"
+        ))?;
         let lines = output.strip_suffix(b"\n").unwrap_or(&output);
         Ok(lines
             .split(|byte| *byte == b'\n')
@@ -68,8 +81,34 @@ impl<'a> Session<'a> {
     }
 
     fn answer(&self, sql: &str) -> Result<Vec<u8>> {
-        run_capture(self.command(sql), ANSWER)
-            .map_err(|error| hints::explain(error.context(self.connection.server())))
+        let mut dialogue = self.dialogue.lock().unwrap_or_else(PoisonError::into_inner);
+        let reused = dialogue.is_some();
+        match self.exchange(&mut dialogue, sql) {
+            // The server closes connections on which nothing happens.
+            Err(Unanswered { closed: true, .. }) if reused => self.exchange(&mut dialogue, sql),
+            answer => answer,
+        }
+        .map_err(|unanswered| hints::explain(unanswered.error.context(self.connection.server())))
+    }
+
+    /// Asks over the connection there is, or over a new one, which stays unless the question fails.
+    fn exchange(&self, slot: &mut Option<Dialogue>, sql: &str) -> Result<Vec<u8>, Unanswered> {
+        let fatal = |error| Unanswered { error, closed: false };
+        let mut dialogue = match slot.take() {
+            Some(dialogue) => dialogue,
+            None => Dialogue::open(self.connection, None, self.cancel).map_err(fatal)?,
+        };
+        dialogue.ask(sql, self.limit)?;
+        let mut answer = Vec::new();
+        while let Some(line) = dialogue.line(self.limit)? {
+            answer.extend_from_slice(line);
+            answer.push(b'\n');
+            if answer.len() > ANSWER {
+                return Err(fatal(Error::failed(format!("the client wrote more than {ANSWER} bytes"))));
+            }
+        }
+        *slot = Some(dialogue);
+        Ok(answer)
     }
 
     /// The one row that `sql` gives, with exactly `N` columns.
@@ -91,17 +130,6 @@ impl<'a> Session<'a> {
                 })
             })
             .collect()
-    }
-
-    fn command(&self, sql: &str) -> Command {
-        self.connection
-            .sql()
-            .args(["--batch", "--skip-column-names", "--no-auto-rehash", "--default-character-set=utf8mb4"])
-            // What the server or account sets must not change how names are quoted in answers.
-            .arg("--init-command=SET SESSION sql_mode = ''")
-            .arg(format!("--execute={sql}"))
-            .idle_timeout(self.limit)
-            .cancel(self.cancel)
     }
 }
 

@@ -1,0 +1,126 @@
+//! One run of the SQL client that is asked one thing after the other, so that each does not begin with a new connection.
+
+use std::time::Duration;
+
+use super::connect::Connection;
+use crate::{
+    error::{Error, Result},
+    stream::{
+        cancel::Cancel,
+        pipe::{PipeReader, PipeWriter, Stop},
+        process::Process,
+    },
+};
+
+/// Bytes read at a time.
+const CHUNK: usize = 64 * 1024;
+/// Time in which a client that has closed its output ends.
+const ENDING: Duration = Duration::from_secs(5);
+/// What the client may say last when it is asked after its connection was closed for being idle: then the question was
+/// not run.
+const CLOSED: [&str; 3] = ["ERROR 2006 ", "ERROR 4031 ", "ERROR 1927 "];
+
+/// A client that waits for questions. It ends at the first one that fails.
+pub(super) struct Dialogue {
+    process: Process,
+    writer: PipeWriter,
+    pipe: PipeReader,
+    /// The line behind each answer.
+    end: String,
+    buf: Vec<u8>,
+    at: usize,
+}
+
+/// Why there is no answer.
+pub(super) struct Unanswered {
+    pub(super) error: Error,
+    /// Was the connection closed before the question came?
+    pub(super) closed: bool,
+}
+
+impl Dialogue {
+    /// Starts the client; it connects by itself. `item` is named in errors.
+    pub(super) fn open(connection: &Connection, item: Option<&str>, cancel: &Cancel) -> Result<Self> {
+        let mut command = connection
+            .sql()
+            .args(["--batch", "--skip-column-names", "--quick", "--unbuffered", "--no-auto-rehash"])
+            .args(["--binary-mode", "--default-character-set=utf8mb4"])
+            // What the server or account sets must not change how names are quoted in answers.
+            .arg("--init-command=SET SESSION sql_mode = ''")
+            .cancel(cancel);
+        if let Some(item) = item {
+            command = command.item(item);
+        }
+        let mut random = [0; 8];
+        getrandom::fill(&mut random)
+            .map_err(|error| Error::failed("the system gives no random numbers").because(&error))?;
+        let end = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        let (process, writer, pipe) = command.spawn_dialogue()?;
+        Ok(Self { process, writer, pipe, end, buf: Vec::new(), at: 0 })
+    }
+
+    /// Asks; `limit` is how long the client may take nothing.
+    pub(super) fn ask(&mut self, sql: &str, limit: Duration) -> Result<(), Unanswered> {
+        let text = format!("{sql}\n;\nSELECT '{}';\n", self.end);
+        let mut rest = text.as_bytes();
+        while !rest.is_empty() {
+            match self.writer.write(rest, Some(limit)) {
+                Ok(n) => rest = rest.get(n..).unwrap_or_default(),
+                Err(stop) => return Err(self.ended(stop)),
+            }
+        }
+        Ok(())
+    }
+
+    /// The next line of the answer as the client writes it; `None` after the last. `limit` is how long it may be silent.
+    pub(super) fn line(&mut self, limit: Duration) -> Result<Option<&[u8]>, Unanswered> {
+        let length = loop {
+            let rest = self.buf.get(self.at..).unwrap_or_default();
+            match memchr::memchr(b'\n', rest) {
+                Some(length) => break length,
+                None => self.fill(limit)?,
+            }
+        };
+        let begin = self.at;
+        self.at += length + 1;
+        let line = self.buf.get(begin..begin + length).unwrap_or_default();
+        Ok((line != self.end.as_bytes()).then_some(line))
+    }
+
+    fn fill(&mut self, limit: Duration) -> Result<(), Unanswered> {
+        self.buf.drain(..self.at);
+        self.at = 0;
+        let filled = self.buf.len();
+        self.buf.resize(filled + CHUNK, 0);
+        let read = self.pipe.read(self.buf.get_mut(filled..).unwrap_or_default(), Some(limit));
+        self.buf.truncate(filled + *read.as_ref().unwrap_or(&0));
+        match read {
+            Ok(0) => Err(self.failed()),
+            Ok(_) => Ok(()),
+            Err(stop) => Err(self.ended(stop)),
+        }
+    }
+
+    /// Why the client has ended by itself.
+    fn failed(&mut self) -> Unanswered {
+        match self.process.wait(Some(ENDING), &Cancel::new()) {
+            Ok(status) => {
+                let error = self.process.failure(status);
+                let text = self.process.messages().text();
+                let closed = text.lines().any(|line| CLOSED.iter().any(|sign| line.starts_with(sign)));
+                Unanswered { error, closed }
+            }
+            Err(stop) => {
+                Unanswered { error: self.process.stopped(stop, "waiting for its end"), closed: false }
+            }
+        }
+    }
+
+    fn ended(&mut self, stop: Stop) -> Unanswered {
+        match stop {
+            // It no longer reads: the reason is what it said last.
+            Stop::Io(_) => self.failed(),
+            stop => Unanswered { error: self.process.stopped(stop, "waiting for an answer"), closed: false },
+        }
+    }
+}
