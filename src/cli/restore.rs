@@ -156,7 +156,7 @@ fn server_text(report: &ServerReport) -> String {
         text.push('\n');
     }
     text.push_str(&format!(
-        "{restored} of {} items restored completely, {}",
+        "{restored} of {} items restored with all that their snapshots hold, {}",
         report.items.len(),
         duration(report.seconds)
     ));
@@ -184,10 +184,11 @@ fn item_text(source: &str, item: &ServerItem) -> String {
             database.notes.iter().for_each(|note| text.push_str(&format!("\nnote: {note}")));
             text
         }
-        (None, None) if item.whole => format!("restored the accounts of {what}{from}"),
+        (None, None) if item.whole => format!("accounts of {what}{from}"),
         (None, None) => format!("NOT ALL accounts of {what} were restored{from}"),
     };
-    item.notes.iter().for_each(|note| text.push_str(&format!("\nnote: {}", printable(note))));
+    let notes = item.notes.iter().cloned().chain(Omitted::notes(&item.omitted));
+    notes.for_each(|note| text.push_str(&format!("\nnote: {}", printable(&note))));
     text
 }
 

@@ -26,6 +26,8 @@ pub struct Content {
     /// What the source has and the backup lacks because it could not be read, by kind and name, each once; absent if that
     /// is not known.
     pub omitted: Option<Vec<Omitted>>,
+    /// Names of what a rule leaves out.
+    pub excluded: Vec<String>,
     /// What an operator should know.
     pub notes: Vec<String>,
 }
@@ -94,6 +96,7 @@ impl Content {
                 Digested::No(reason) => Some(reason.clone()),
             },
             omitted: Some(omitted(manifest)),
+            excluded: manifest.excluded.clone(),
             notes: manifest.notes.clone(),
         }
     }
@@ -103,12 +106,13 @@ impl Content {
         self.omitted.as_deref().unwrap_or_default()
     }
 
-    /// Whether an object is not in the backup because it could not be read: then it is not gone.
+    /// Whether an object is not in the backup because it could not be read or a rule leaves it out: then it is not gone.
     pub(super) fn omits(&self, key: &Key) -> bool {
         let (kind, name) = (key.kind.as_str(), key.name());
         self.omitted()
             .binary_search_by(|o| (o.kind.as_str(), o.name.as_str()).cmp(&(kind, name.as_str())))
             .is_ok()
+            || self.excluded.contains(&name)
     }
 }
 

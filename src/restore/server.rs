@@ -17,7 +17,7 @@ use crate::{
     repository::{At, Repository, Snapshot, SnapshotFiles, SnapshotReader},
     source::{
         GLOBALS,
-        manifest::Manifest,
+        manifest::{Manifest, Omitted},
         mysql::{
             clients::Clients,
             connect::ConnectParams,
@@ -71,8 +71,11 @@ pub struct ServerItem {
     /// What was done in the database.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub database: Option<Restored>,
-    /// Whether all of it was restored.
+    /// Whether all that the snapshot holds was restored.
     pub whole: bool,
+    /// What the snapshot lacks, because it could not be read.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub omitted: Vec<Omitted>,
     /// What an operator should know of accounts.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
@@ -88,6 +91,7 @@ impl ServerItem {
             time: Some(snapshot.time.clone()),
             database: None,
             whole: false,
+            omitted: Vec::new(),
             notes: Vec::new(),
             error: None,
         }
@@ -202,7 +206,8 @@ impl Job<'_> {
         let restored = whole.restore(&parts, notice);
         for ((one, part), result) in databases.iter().zip(&parts).zip(restored) {
             let result = result.and_then(|done| self.verified(one, part, done));
-            report.items.push(ServerItem::restored(&one.chosen.snapshot, result));
+            let omitted = one.manifest.omitted.clone();
+            report.items.push(ServerItem { omitted, ..ServerItem::restored(&one.chosen.snapshot, result) });
         }
         for (one, grants) in accounts {
             let result = grants.and_then(|grants| whole.grant(grants));

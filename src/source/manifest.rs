@@ -44,6 +44,9 @@ pub struct Manifest {
     /// *partial*: whole except for these.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub omitted: Vec<Omitted>,
+    /// Tables and views that a rule of the configuration leaves out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub excluded: Vec<String>,
     /// Dump tools and their versions.
     pub tools: Vec<Tool>,
     /// Version of the server.
@@ -215,6 +218,7 @@ impl Manifest {
             notes: Vec::new(),
             left_out: Vec::new(),
             omitted: Vec::new(),
+            excluded: Vec::new(),
             tools: Vec::new(),
             server_version: String::new(),
             files: Vec::new(),

@@ -4,13 +4,15 @@ use serde_json::{Value, json};
 
 use crate::{
     common::{MyFlavour, MyServer},
-    reports::{assert_says, backup, edit, manifest_of, restore, try_backup, try_restore},
+    reports::{assert_says, backup, edit, item, manifest_of, restore, try_backup, try_restore},
     support::{configured, full, server, url},
 };
 
 on_both!(
     views_that_are_broken_are_left_out,
     tables_that_cannot_be_read_are_left_out,
+    a_table_whose_rows_are_damaged_is_left_out,
+    a_pattern_means_its_own_database,
     tables_are_excluded_by_pattern
 );
 
@@ -94,7 +96,8 @@ fn tables_that_cannot_be_read_are_left_out(flavour: MyFlavour) {
          CREATE TABLE damaged (a int, KEY (a)) ENGINE = MyISAM; INSERT INTO damaged VALUES (1), (2);
          CREATE TABLE lost (a int) COMMENT 'own words'; INSERT INTO lost VALUES (1);
          CREATE TRIGGER tr BEFORE INSERT ON lost FOR EACH ROW SET NEW.a = 1;
-         CREATE VIEW of_lost AS SELECT a FROM lost; CREATE VIEW of_kept AS SELECT a FROM kept",
+         CREATE VIEW of_lost AS SELECT a FROM lost;
+         CREATE VIEW of_kept AS SELECT a, a AS lost, '`shop`.`lost`' AS t FROM kept",
     );
     server.stop();
     let data = server.data_dir().join("shop");
@@ -104,7 +107,7 @@ fn tables_that_cannot_be_read_are_left_out(flavour: MyFlavour) {
     let config = configured(&server, "");
     let _ = try_backup(&config, &[]);
     let manifest = manifest_of(&config, &full("shop"), "latest");
-    let expected = [("table", "damaged"), ("table", "lost"), ("view", "of_lost")];
+    let expected = [("table", "damaged"), ("table", "lost"), ("trigger", "tr"), ("view", "of_lost")];
     assert_eq!(omitted(&manifest), expected.map(|(kind, name)| (kind.to_owned(), name.to_owned())));
     let reasons = manifest["omitted"].to_string();
     assert_says(&reasons, &["Incorrect file format 'damaged'", "ablespace is missing"]);
@@ -113,6 +116,50 @@ fn tables_that_cannot_be_read_are_left_out(flavour: MyFlavour) {
     assert_eq!(manifest["consistency"], "snapshot", "what is not in it does not count");
     let done = restore(&config, &full("shop"), &["--into", &url(&server, "again")]);
     assert_eq!((&done["tables"], &done["rows"]), (&json!(1), &json!(1)));
+}
+
+/// What only reading shows: the dump fails on it, and the next try goes without it.
+fn a_table_whose_rows_are_damaged_is_left_out(flavour: MyFlavour) {
+    let mut server = server(flavour);
+    server.create_database("shop");
+    server.sql(
+        Some("shop"),
+        "CREATE TABLE kept (a int); INSERT INTO kept VALUES (1);
+         CREATE TABLE torn (a int, t varchar(2000)) ENGINE = MyISAM; INSERT INTO torn VALUES (1, REPEAT('x', 1500)), (2, REPEAT('y', 1500))",
+    );
+    server.stop();
+    let file = std::fs::OpenOptions::new().write(true).open(server.data_dir().join("shop/torn.MYD")).unwrap();
+    file.set_len(1700).unwrap();
+    server.restart();
+    let config = configured(&server, "");
+    let report = try_backup(&config, &[]).expect_code(3).json();
+    assert_eq!(item(&report, "shop")["outcome"], "partial", "{report:#}");
+    let manifest = manifest_of(&config, &full("shop"), "latest");
+    assert_eq!(omitted(&manifest), [("table".to_owned(), "torn".to_owned())], "{manifest:#}");
+    assert_eq!(names(&manifest, "table"), ["kept"]);
+    // Once it is repaired all is well.
+    server.sql(Some("shop"), "TRUNCATE TABLE torn");
+    let report = backup(&config);
+    assert_eq!(item(&report, "shop")["outcome"], "ok", "{report:#}");
+}
+
+/// A pattern for tables of one database says nothing of another whose name begins with the same word.
+fn a_pattern_means_its_own_database(flavour: MyFlavour) {
+    let server = server(flavour);
+    for name in ["shop", "shop.eu"] {
+        server.create_database(name);
+        server.sql(Some(name), "CREATE TABLE orders (a int); INSERT INTO orders VALUES (1)");
+    }
+    let config = configured(&server, "");
+    backup(&config);
+    edit(&config, "kind = \"mysql\"", "kind = \"mysql\"\nexclude_tables = [\"shop.*\"]");
+    let report = backup(&config);
+    assert_eq!(item(&report, "shop")["suspicious"], json!(null), "an excluded table is not gone: {report:#}");
+    assert!(names(&manifest_of(&config, &full("shop"), "latest"), "table").is_empty());
+    assert_eq!(names(&manifest_of(&config, &full("shop.eu"), "latest"), "table"), ["orders"]);
+    edit(&config, "[\"shop.*\"]", "[\"shop.eu.o*\"]");
+    backup(&config);
+    assert!(names(&manifest_of(&config, &full("shop.eu"), "latest"), "table").is_empty());
 }
 
 fn tables_are_excluded_by_pattern(flavour: MyFlavour) {

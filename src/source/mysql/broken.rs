@@ -1,13 +1,14 @@
 //! Tables and views that a dump leaves out: those that the configuration excludes, those that cannot be read, and views
 //! that read any of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     LEFT_OUT,
     clients::{Flavour, Version},
     discover::Server,
     reported::reported,
+    script::references,
     session::{Session, quote_ident, quote_literal},
 };
 use crate::{
@@ -68,15 +69,20 @@ impl LeftOut {
         server: &Server,
         database: &str,
         exclude: &Patterns,
+        unreadable: &BTreeMap<String, String>,
     ) -> Result<Self> {
         let mut left_out = Self::default();
         let relations = relations(session, server, database)?;
-        let (excluded, kept): (Vec<Relation>, Vec<Relation>) = relations
-            .into_iter()
-            .partition(|relation| exclude.matched(&format!("{database}.{}", relation.name)).is_some());
+        let (excluded, kept): (Vec<Relation>, Vec<Relation>) =
+            relations.into_iter().partition(|relation| is_excluded(exclude, database, &relation.name));
         left_out.excluded = excluded.into_iter().map(|relation| relation.name).collect();
         left_out.excluded.sort();
         left_out.names.extend(left_out.excluded.iter().cloned());
+        for (table, reason) in
+            unreadable.iter().filter(|(table, _)| kept.iter().any(|kept| kept.name == **table))
+        {
+            left_out.omit(session, database, "table", table, reason.clone())?;
+        }
         let tables: Vec<&str> = kept
             .iter()
             .filter(|relation| !relation.view && (relation.suspect || server.flavour == Flavour::Mysql))
@@ -84,8 +90,11 @@ impl LeftOut {
             .collect();
         let select = |table: &str| format!("SELECT 1 FROM {} LIMIT 0", place(database, table));
         for (table, reason) in faults(session, &tables, select)? {
-            left_out.omit(session, database, "table", table, reason)?;
+            if !left_out.has(table) {
+                left_out.omit(session, database, "table", table, reason)?;
+            }
         }
+        left_out.omit_triggers(session, database)?;
         let views: Vec<&str> = kept
             .iter()
             .filter(|relation| relation.view && relation.suspect)
@@ -139,6 +148,7 @@ impl LeftOut {
             }
             manifest.notes.push(note);
         }
+        manifest.excluded = self.excluded.into_iter().chain(self.dependent).collect();
         manifest.omitted.extend(self.omitted);
     }
 
@@ -156,6 +166,28 @@ impl LeftOut {
         Ok(())
     }
 
+    /// Names the triggers of tables that cannot be read.
+    fn omit_triggers(&mut self, session: &Session<'_>, database: &str) -> Result<()> {
+        let tables: Vec<String> = self.omitted.iter().map(|omitted| omitted.name.clone()).collect();
+        if tables.is_empty() {
+            return Ok(());
+        }
+        let listed: Vec<String> = tables.iter().map(|table| quote_literal(table)).collect();
+        let triggers: Vec<[String; 2]> = session.rows(&format!(
+            "SELECT TRIGGER_NAME, EVENT_OBJECT_TABLE FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = {} \
+             AND EVENT_OBJECT_TABLE IN ({})",
+            quote_literal(database),
+            listed.join(", ")
+        ))?;
+        for [name, table] in triggers {
+            let reason = format!("its table {table} is left out");
+            let definition =
+                self.define(session, database, "trigger", &name, &reason)?.then(|| LEFT_OUT.to_owned());
+            self.omitted.push(Omitted { kind: "trigger".to_owned(), name, reason, definition });
+        }
+        Ok(())
+    }
+
     /// Adds views that read what is left out: where the dump is loaded, they could not be made.
     fn follow(&mut self, session: &Session<'_>, database: &str) -> Result<()> {
         let views: Vec<[String; 2]> = session.rows(&format!(
@@ -164,7 +196,10 @@ impl LeftOut {
         ))?;
         let unwanted: BTreeSet<String> = self.excluded.iter().cloned().collect();
         // Servers write what a view reads with the name of its database in front.
-        let reads = |definition: &str, name: &str| definition.contains(&place(database, name));
+        let reads = |definition: &str, name: &str| {
+            let wanted = (Some(database.to_owned()), name.to_owned());
+            references(definition.as_bytes(), true).contains(&wanted)
+        };
         let mut reached: Vec<(String, bool)> =
             self.names.iter().map(|name| (name.clone(), unwanted.contains(name))).collect();
         while let Some((name, excluded)) = reached.pop() {
@@ -230,6 +265,44 @@ fn relations(session: &Session<'_>, server: &Server, database: &str) -> Result<V
         .collect())
 }
 
+/// Whether a pattern `database.table` matches. Names may have dots: then it does not matter at which of its dots a pattern is
+/// parted.
+fn is_excluded(exclude: &Patterns, database: &str, table: &str) -> bool {
+    exclude.iter().any(|pattern| {
+        let mut dots = pattern.match_indices('.').map(|(at, _)| at);
+        dots.any(|at| {
+            let matches = |part: &str, name: &str| {
+                Patterns::new([part]).is_ok_and(|patterns| patterns.matched(name).is_some())
+            };
+            matches(&pattern[..at], database) && matches(&pattern[at + 1..], table)
+        })
+    })
+}
+
+/// The table that a dump tool failed on because it cannot be read, and why: `mariadb-dump: Error 1194: … when dumping table
+/// `t` at row: 5`, `mysqldump: Couldn't execute 'show create table `t`': … (29)`.
+pub(super) fn unreadable(said: &str) -> Option<(String, String)> {
+    /// Not because of the table: no privilege (1044, 1045, 1142, 1143, 1227, 1370), dropped or altered meanwhile (1146, 1051, 1412), locks
+    /// (1205, 1213), ended (1053, 1317, 1969, 3024), no room or memory (28, 1021, 1037, 1041, 1114).
+    const OTHER: [u32; 20] = [
+        28, 1021, 1037, 1041, 1044, 1045, 1051, 1053, 1114, 1142, 1143, 1146, 1205, 1213, 1227, 1317, 1370,
+        1412, 1969, 3024,
+    ];
+    let (number, text) = reported(said)?;
+    if OTHER.contains(&number) || OF_THE_CLIENT.contains(&number) || text.contains("error 28") {
+        return None;
+    }
+    let line = said.lines().rev().find(|line| line.contains("dump: "))?;
+    let name = ["when dumping table `", "'show create table `", "'SHOW FIELDS FROM `", "'show fields from `"]
+        .iter()
+        .find_map(|before| line.split_once(before))
+        .map(|(_, rest)| rest)?;
+    let end = name.find("` at row").or_else(|| name.find("`'"))?;
+    let table = name.get(..end)?.replace("``", "`");
+    let reason = text.split(" when dumping table ").next().unwrap_or(text);
+    Some((table, reason.trim().trim_end_matches('.').to_owned()))
+}
+
 /// Those of `names` for which the statement fails because of what they are, and why.
 fn faults<'n>(
     session: &Session<'_>,
@@ -277,9 +350,14 @@ fn fault(session: &Session<'_>, sql: &str) -> Result<Option<Fault>> {
 
 /// How a table or view was made. The server may know that of a view even if it cannot read it.
 fn definition(session: &Session<'_>, database: &str, kind: &str, name: &str) -> Result<Option<String>> {
-    let what = if kind == "view" { "VIEW" } else { "TABLE" };
+    // Of a trigger the mode stands in front.
+    let (what, column) = match kind {
+        "view" => ("VIEW", 1),
+        "trigger" => ("TRIGGER", 2),
+        _ => ("TABLE", 1),
+    };
     if let Ok(rows) = session.query(&format!("SHOW CREATE {what} {}", place(database, name)))
-        && let Some(text) = rows.into_iter().next().and_then(|row| row.into_iter().nth(1))
+        && let Some(text) = rows.into_iter().next().and_then(|row| row.into_iter().nth(column))
     {
         return Ok(Some(text));
     }

@@ -44,7 +44,7 @@ impl Dialogue {
         let mut command = connection
             .sql()
             .args(["--batch", "--skip-column-names", "--quick", "--unbuffered", "--no-auto-rehash"])
-            .args(["--binary-mode", "--default-character-set=utf8mb4"])
+            .args(["--binary-mode", "--max-allowed-packet=1G", "--default-character-set=utf8mb4"])
             // What the server or account sets must not change how names are quoted in answers.
             .arg("--init-command=SET SESSION sql_mode = ''")
             .cancel(cancel);

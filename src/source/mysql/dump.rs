@@ -57,7 +57,8 @@ pub(super) fn dump(
     let session = Session::new(&connection, cancel);
     let mut manifest = Manifest::begin(&source.name, database, "mysql");
     let described = describe_database(&session, server, database)?;
-    let left_out = LeftOut::find(&session, server, database, &source.exclude_tables)?;
+    let unreadable = source.unreadable(database);
+    let left_out = LeftOut::find(&session, server, database, &source.exclude_tables, &unreadable)?;
     let before = Inventory::ask(&session, database)?.without(&left_out);
     let versioned = Versioned::ask(&session, server, client, database, &before.versioned, source.history)?;
     let plan = Plan::make(&session, server, database, &described)?;
@@ -68,7 +69,6 @@ pub(super) fn dump(
     let command = connection
         .dump()
         .args(OPTIONS)
-        .args(exact.options())
         .args(plan.options(server.flavour))
         .args(versioned.options())
         .args(left_out.arguments(database))
@@ -82,11 +82,14 @@ pub(super) fn dump(
     let child = Ends::new(Head::new(child, server.flavour == Flavour::Mariadb), plan.open_ends);
     let exact = exact.is_needed().then_some(exact);
     let mut tap = ScriptTap::new(Appended::new(Substitute::new(child, exact), plan.events));
-    let stored = sink.store(DUMP, &mut tap).map_err(hints::explain)?;
+    let stored = sink.store(DUMP, &mut tap).map_err(hints::explain);
+    let stored = stored.map_err(|error| source.found_unreadable(database, error))?;
     let ScriptTap { stream, script } = tap;
     let summary = script.finish();
     let (child, exact) = stream.into_inner().into_parts();
-    manifest.notes.extend(exact.map(|exact| exact.notes()).unwrap_or_default());
+    let inexact = exact.map(|exact| exact.notes()).unwrap_or_default();
+    manifest.left_out.extend(inexact.iter().cloned());
+    manifest.notes.extend(inexact);
     let warnings = child.into_inner().into_inner().messages();
     require_complete(&summary, client, &warnings)?;
     first.require_none(client)?;

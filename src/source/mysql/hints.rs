@@ -51,14 +51,17 @@ const HINTS: &[(&[&str], &str)] = &[
     ),
     (
         &["references invalid table(s)"],
-        "the view is broken on the server as well: repair or drop it there; a dump without it would not be whole",
+        "the view is broken on the server as well, or its definer may not read what it reads: repair or drop it there",
     ),
     (
         &["Table definition has changed"],
         "somebody changed a table during the dump: run the backup again when no schema change is running",
     ),
     (&["is marked as crashed"], "repair the table on the server: REPAIR TABLE …, or restore it"),
-    (&["Got packet bigger than"], "raise `max_allowed_packet` on the server"),
+    (
+        &["Got packet bigger than"],
+        "a row is larger than `max_allowed_packet` of the server, or than 1 GiB: raise it there",
+    ),
     (
         &["Plugin", "could not be loaded"],
         "the client lacks the authentication the account uses: install the client of the server's own family",

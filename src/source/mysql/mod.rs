@@ -21,7 +21,8 @@ pub mod session;
 mod versioned;
 
 use std::{
-    sync::{Mutex, MutexGuard},
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -36,7 +37,7 @@ use self::{
 use super::{Discovery, GLOBALS, Item, Source, manifest::Manifest};
 use crate::{
     config::{IDLE_TIMEOUT, MysqlConfig, Patterns, ServerConfig, SourceConfig, SslMode},
-    error::{Error, Result},
+    error::{Error, Passing, Result},
     stream::{cancel::Cancel, sink::Sink},
 };
 
@@ -59,6 +60,8 @@ pub struct Mysql {
     params: ConnectParams,
     clients: Clients,
     server: Mutex<Option<Server>>,
+    /// Tables that a dump failed on because they cannot be read, by database, and why: the next try leaves them out.
+    unreadable: Mutex<BTreeMap<String, BTreeMap<String, String>>>,
 }
 
 impl Mysql {
@@ -73,6 +76,7 @@ impl Mysql {
             params: ConnectParams::configured(&config.server)?,
             clients: Clients::find(&config.server.client_dirs),
             server: Mutex::new(None),
+            unreadable: Mutex::default(),
         })
     }
 
@@ -89,6 +93,7 @@ impl Mysql {
             params,
             clients,
             server,
+            unreadable: Mutex::default(),
         }
     }
 
@@ -100,6 +105,20 @@ impl Mysql {
 
     fn item_name(&self, item: &str) -> String {
         format!("{}/{item}", self.name)
+    }
+
+    /// The tables of a database that a dump has failed on.
+    fn unreadable(&self, database: &str) -> BTreeMap<String, String> {
+        let known = self.unreadable.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(database).cloned().unwrap_or_default()
+    }
+
+    /// Looks whether a dump failed because of a single table that cannot be read: then it is tried again without that.
+    fn found_unreadable(&self, database: &str, error: Error) -> Error {
+        let Some((table, reason)) = broken::unreadable(&error.summary()) else { return error };
+        let mut known = self.unreadable.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = known.entry(database.to_owned()).or_default().insert(table, reason).is_none();
+        if new { error.passes(Passing::Changed) } else { error }
     }
 
     fn known_server(&self) -> MutexGuard<'_, Option<Server>> {

@@ -19,8 +19,8 @@ use crate::{
     },
 };
 
-const BACK_UP: &str = "back up those databases with this source too, or drop what refers to them; everything else in this \
-                       database was restored and is what was backed up";
+const BACK_UP: &str = "back up those databases with this source too, see that the definers exist and are in @globals, or drop \
+                       what refers to them; everything else in this database was restored and is what was backed up";
 /// So many missing views are named.
 const NAMED: usize = 5;
 
@@ -154,7 +154,8 @@ pub(super) fn missing(missing: &[Missing]) -> Fault {
     named.extend((more > 0).then(|| format!("and {more} more")));
     Fault::Cannot(
         Error::failed(format!(
-            "its views read other databases, of which there is no snapshot or in which it is not: {}",
+            "views read what is not there: other databases of which there is no snapshot, or views whose definer does not \
+             exist or may not read what they read: {}",
             named.join(", ")
         ))
         .hint(BACK_UP),

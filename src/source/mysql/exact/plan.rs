@@ -11,8 +11,12 @@ use crate::{
     },
 };
 
-/// Character sets whose every code survives the way to UTF-8 and back.
-const SAFE: &str = "'utf8mb4','utf8mb3','utf8','latin1','ascii','binary'";
+/// Character sets whose every code survives the way to UTF-8 and back; of MySQL also `ascii`, into which MariaDB lets bytes that
+/// are none of its characters.
+const SAFE: [&str; 5] = ["utf8mb4", "utf8mb3", "utf8", "latin1", "binary"];
+const ASCII: &str = "ascii";
+/// Types of text.
+const TEXT: [&str; 6] = ["char", "varchar", "tinytext", "text", "mediumtext", "longtext"];
 /// Types whose values dump tools write in hexadecimal.
 const BYTES: [&str; 16] = [
     "binary",
@@ -34,14 +38,18 @@ const BYTES: [&str; 16] = [
 ];
 /// Half of the distance between a number and the next one that `FLOAT` can hold, as a part of the number, is at least this.
 const HALF_STEP: &str = "2.98e-8";
-/// Besides the rows that may need it every so many rows are read, to see how far the reading has come.
-const MARK: u32 = 256;
+/// Besides the rows that may need it, one of so many rows is read, to see how far the reading has come; of tables with long
+/// rows more of them, so that so many bytes lie between two.
+const MARK: u64 = 256;
+const MARK_BYTES: u64 = 64 * 1024;
 
 /// What is in a column.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Kind {
     /// What a dump tool writes as it is.
     Plain,
+    /// The same, of any length.
+    Long,
     /// Bytes, in hexadecimal.
     Bytes,
     /// Bits: in hexadecimal too, but with another number of zeros in front.
@@ -55,17 +63,18 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    fn of(data_type: &str, charset: &str) -> Self {
+    fn of(data_type: &str, charset: &str, flavour: Flavour) -> Self {
+        let safe = SAFE.contains(&charset) || (charset == ASCII && flavour == Flavour::Mysql);
         match data_type {
             "float" => Self::Float,
             "double" => Self::Double,
             "bit" => Self::Bits,
+            "json" => Self::Long,
             _ if BYTES.contains(&data_type) => Self::Bytes,
-            "char" | "varchar" | "tinytext" | "text" | "mediumtext" | "longtext"
-                if !charset.is_empty() && !SAFE.contains(&format!("'{charset}'")) =>
-            {
+            _ if TEXT.contains(&data_type) && !charset.is_empty() && !safe => {
                 Self::Charset(charset.to_owned())
             }
+            _ if data_type.ends_with("text") => Self::Long,
             _ => Self::Plain,
         }
     }
@@ -81,8 +90,21 @@ impl Kind {
 pub(super) struct Column {
     pub(super) name: String,
     pub(super) kind: Kind,
-    /// Does `SELECT *` show it?
+    /// Is it in the rows of an `INSERT` that names no columns?
     pub(super) visible: bool,
+}
+
+impl Column {
+    /// What tells a row by this column: the value, or of what may be long its digest. `part` in `rows` has the same of a dump.
+    fn identity(&self) -> String {
+        let name = quote_ident(&self.name);
+        match self.kind {
+            Kind::Long => format!("CONCAT('=',SHA2(CONVERT({name} USING utf8mb4),256))"),
+            Kind::Bytes => format!("CONCAT('=',SHA2(HEX({name}),256))"),
+            Kind::Bits => format!("CONCAT('=',HEX({name}))"),
+            _ => format!("CONCAT('=',{name})"),
+        }
+    }
 }
 
 /// A table with such columns.
@@ -90,29 +112,33 @@ pub(super) struct Column {
 pub(super) struct Table {
     pub(super) name: String,
     pub(super) columns: Vec<Column>,
-    /// Names of the columns of the primary key, in its order.
+    /// Names of the columns of the primary key.
     primary: Vec<String>,
     /// Are rows dumped that are no longer there?
     history: bool,
+    /// Mean length of its rows in bytes.
+    row_length: u64,
 }
 
 impl Table {
     /// What of the table is read if its rows in the dump have these columns.
     pub(super) fn reading(&self, present: &[Column]) -> Reading {
-        let columns = || present.iter().enumerate();
         let at = |wanted: &dyn Fn(&Column) -> bool| -> Vec<(usize, Column)> {
-            columns().filter(|(_, column)| wanted(column)).map(|(at, column)| (at, column.clone())).collect()
+            let columns = present.iter().enumerate().filter(|(_, column)| wanted(column));
+            columns.map(|(at, column)| (at, column.clone())).collect()
         };
         let primary = at(&|column| self.primary.contains(&column.name));
-        let whole = primary.len() == self.primary.len();
-        // Without a key that is exact itself rows are told apart by all that they hold: those that hold the same may change
-        // places.
-        let usable =
-            whole && !primary.is_empty() && primary.iter().all(|(_, column)| !column.kind.is_inexact());
+        let whole = primary.len() == self.primary.len() && !primary.is_empty();
+        // A row that is no longer there has the key of the one that is.
+        let usable = whole && !self.history && primary.iter().all(|(_, column)| !column.kind.is_inexact());
         Reading {
             table: self.name.clone(),
-            primary: self.primary.clone(),
+            names: present.iter().map(|column| column.name.clone()).collect(),
             history: self.history,
+            mark: MARK.min(MARK_BYTES / self.row_length.max(1)).max(1),
+            unique: usable,
+            // Without a key that is exact itself rows are told apart by all that they hold: those that hold the same may
+            // change places.
             key: if usable { primary } else { at(&|column| !column.kind.is_inexact()) },
             inexact: at(&|column| column.kind.is_inexact()),
             doubles: at(&|column| column.kind == Kind::Double).into_iter().map(|(at, _)| at).collect(),
@@ -124,9 +150,12 @@ impl Table {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Reading {
     pub(super) table: String,
-    /// Names of the columns of the primary key, in its order.
-    primary: Vec<String>,
+    /// The columns of the rows in the dump.
+    pub(super) names: Vec<String>,
     history: bool,
+    mark: u64,
+    /// Does no other row have the same key?
+    pub(super) unique: bool,
     /// What tells rows apart.
     pub(super) key: Vec<(usize, Column)>,
     /// What may have another value in the dump than in the table.
@@ -136,22 +165,43 @@ pub(super) struct Reading {
 }
 
 impl Reading {
+    fn place(&self, database: &str) -> String {
+        let history = if self.history { " FOR SYSTEM_TIME ALL" } else { "" };
+        format!("{}.{}{history}", quote_ident(database), quote_ident(&self.table))
+    }
+
+    /// The question how the server reads what the dump tool asks for: which index it takes says in which order the rows come.
+    pub(super) fn explain(&self, database: &str, flavour: Flavour) -> String {
+        let names: Vec<String> = self.names.iter().map(|name| quote_ident(name)).collect();
+        // MySQL may be set to another form.
+        let form = if flavour == Flavour::Mysql { " FORMAT=TRADITIONAL" } else { "" };
+        format!("EXPLAIN{form} SELECT {} FROM {}", names.join(","), self.place(database))
+    }
+
+    /// The index in the answer to [`Self::explain`].
+    pub(super) fn index_of(line: &[Vec<u8>], flavour: Flavour) -> Option<String> {
+        let column = if flavour == Flavour::Mysql { 6 } else { 5 };
+        let name = String::from_utf8(line.get(column)?.clone()).ok()?;
+        (name != "NULL").then_some(name)
+    }
+
     /// The question for the rows of which a value may be written otherwise than it is. Each line: the key; then of each
-    /// inexact column how a dump tool writes it, the value, and whether that is needed. They come in the order in which the
-    /// tool reads: that of the primary key if it is told so.
-    pub(super) fn query(&self, database: &str, by_primary: bool) -> String {
-        let mut wanted = Vec::new();
-        for (_, column) in &self.key {
-            let name = quote_ident(&column.name);
-            wanted.push(match column.kind {
-                Kind::Bytes | Kind::Bits => format!("CONCAT('=',HEX({name}))"),
-                _ => format!("CONCAT('=',{name})"),
-            });
-        }
+    /// inexact column how a dump tool writes it, the value, and whether that is needed. `index` is the one that the server
+    /// reads for the dump tool, so that the rows come in the same order.
+    pub(super) fn query(&self, database: &str, index: Option<&str>) -> String {
+        let mut wanted: Vec<String> = self.key.iter().map(|(_, column)| column.identity()).collect();
+        let short = |column: &Column| matches!(column.kind, Kind::Plain | Kind::Bits | Kind::Double);
+        let mut marks: Vec<String> = self
+            .key
+            .iter()
+            .filter(|(_, column)| short(column))
+            .map(|(_, column)| quote_ident(&column.name))
+            .collect();
         let mut conditions = Vec::new();
         for (_, column) in &self.inexact {
             let name = quote_ident(&column.name);
-            wanted.push(format!("CONCAT('=',{name})"));
+            wanted.push(column.identity());
+            marks.push(format!("CONCAT({name})"));
             let condition = match &column.kind {
                 Kind::Charset(charset) => {
                     wanted.push(format!("HEX({name})"));
@@ -165,42 +215,42 @@ impl Reading {
                     format!("IFNULL(ABS({name}*1e0-CONCAT({name}))>ABS({name}*1e0)*{HALF_STEP},0)")
                 }
             };
+            // The value itself may be long.
+            if let (Kind::Charset(_), Some(value)) = (&column.kind, wanted.last_mut()) {
+                *value = format!("IF({condition},{value},'')");
+            }
             wanted.push(condition.clone());
             conditions.push(condition);
         }
-        let primary: Vec<String> = self.primary.iter().map(|name| quote_ident(name)).collect();
-        let (index, order) = if by_primary && !primary.is_empty() {
-            ("FORCE INDEX (PRIMARY)", format!(" ORDER BY {}", primary.join(",")))
-        } else {
-            ("USE INDEX ()", String::new())
+        // Rows that hold the same are all marked or none of them.
+        let marks: Vec<String> = marks.iter().map(|value| format!("IFNULL(CRC32({value}),0)")).collect();
+        let mark = format!("({})%{}=0", marks.join("+"), self.mark);
+        let index = match index {
+            Some(index) => format!("FORCE INDEX ({})", quote_ident(index)),
+            None => "USE INDEX ()".to_owned(),
         };
+        // With that the server lets us read a table for which a writer waits: the writer waits for the tool, and the tool for us.
         format!(
-            "SELECT {} FROM {}.{}{} {index} WHERE {} OR RAND()*{MARK}<1{order}",
+            "SELECT HIGH_PRIORITY {} FROM {} {index} WHERE {} OR {mark}",
             wanted.join(","),
-            quote_ident(database),
-            quote_ident(&self.table),
-            if self.history { " FOR SYSTEM_TIME ALL" } else { "" },
+            self.place(database),
             conditions.join(" OR ")
         )
     }
 }
 
 /// The tables of a database that have such columns.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::source::mysql) struct Plan {
     pub(super) tables: Vec<Table>,
-    /// Whether the server tells a negative zero apart, which a dump tool writes as a whole number, and that has no sign.
-    pub(super) signed_zero: bool,
-    /// Whether the tool is to read in the order of primary keys: where an index holds all of a table a server may read that
-    /// instead, in another order than ours.
-    pub(super) by_primary: bool,
+    pub(super) flavour: Flavour,
     /// Whether the server writes `DOUBLE` as it is.
     pub(super) doubles: bool,
 }
 
 impl Plan {
-    /// Asks a server which columns of a database a dump tool may not write as they are. Of the tables
-    /// `history` it writes all rows that there ever were.
+    /// Asks a server which columns of a database a dump tool may not write as they are. Of the tables `history` it writes all
+    /// rows that there ever were.
     pub(in crate::source::mysql) fn ask(
         session: &Session<'_>,
         server: &Server,
@@ -208,71 +258,45 @@ impl Plan {
         history: &[String],
     ) -> Result<Self> {
         let schema = quote_literal(database);
+        let mysql = server.flavour == Flavour::Mysql;
         // Of MySQL also DOUBLE: the sign of a zero.
-        let doubles = server.flavour == Flavour::Mysql || !server.writes_doubles;
-        let types = if doubles { "'float','double'" } else { "'float'" };
-        let rows: Vec<[String; 5]> = session.rows(&format!(
-            "SELECT TABLE_NAME, COLUMN_NAME, DATA_TYPE, IFNULL(CHARACTER_SET_NAME, ''), EXTRA \
-             FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = {schema} AND TABLE_NAME IN (\
+        let types = if mysql || !server.writes_doubles { "'float','double'" } else { "'float'" };
+        let safe = SAFE.into_iter().chain(mysql.then_some(ASCII)).map(|charset| format!("'{charset}'"));
+        let safe = safe.collect::<Vec<_>>().join(",");
+        let rows: Vec<[String; 7]> = session.rows(&format!(
+            "SELECT c.TABLE_NAME, c.COLUMN_NAME, c.DATA_TYPE, IFNULL(c.CHARACTER_SET_NAME, ''), c.EXTRA, c.COLUMN_KEY, \
+             IFNULL(t.AVG_ROW_LENGTH, 0) FROM information_schema.COLUMNS c JOIN information_schema.TABLES t \
+             ON t.TABLE_SCHEMA = {schema} AND t.TABLE_NAME = c.TABLE_NAME AND t.TABLE_TYPE IN ('BASE TABLE', 'SYSTEM VERSIONED') \
+             WHERE c.TABLE_SCHEMA = {schema} AND c.TABLE_NAME IN (\
              SELECT TABLE_NAME FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = {schema} AND (DATA_TYPE IN ({types}) OR \
-             (CHARACTER_SET_NAME NOT IN ({SAFE}) AND DATA_TYPE NOT IN ('enum', 'set')))) \
-             ORDER BY TABLE_NAME, ORDINAL_POSITION"
+             (CHARACTER_SET_NAME NOT IN ({safe}) AND DATA_TYPE NOT IN ('enum', 'set')))) \
+             ORDER BY c.TABLE_NAME, c.ORDINAL_POSITION"
         ))?;
-        let mut tables: Vec<(String, Vec<Column>)> = Vec::new();
-        for [table, name, data_type, charset, extra] in rows {
+        let mut tables: BTreeMap<String, Table> = BTreeMap::new();
+        for [table, name, data_type, charset, extra, key, row_length] in rows {
+            let entry = tables.entry(table.clone()).or_insert_with(|| Table {
+                history: history.contains(&table),
+                name: table,
+                columns: Vec::new(),
+                primary: Vec::new(),
+                row_length: row_length.parse().unwrap_or(0),
+            });
+            if key == "PRI" {
+                entry.primary.push(name.clone());
+            }
             let extra = extra.to_ascii_uppercase();
             let generated = ["VIRTUAL GENERATED", "STORED GENERATED"].iter().any(|word| extra.contains(word));
-            let column = Column {
-                name,
-                kind: if generated { Kind::Plain } else { Kind::of(&data_type, &charset) },
-                visible: !generated && !extra.split(' ').any(|word| word == "INVISIBLE"),
+            let kind = match Kind::of(&data_type, &charset, server.flavour) {
+                // Computed anew when it is loaded.
+                kind if generated && (kind.is_inexact() || kind == Kind::Double) => Kind::Plain,
+                kind => kind,
             };
-            match tables.last_mut() {
-                Some((last, columns)) if *last == table => columns.push(column),
-                _ => tables.push((table, vec![column])),
-            }
+            let invisible = extra.split(' ').any(|word| word == "INVISIBLE");
+            // MariaDB's tool writes generated columns, and the server takes no notice of them.
+            entry.columns.push(Column { name, kind, visible: !(invisible || generated && mysql) });
         }
-        let signed_zero = server.flavour == Flavour::Mysql;
-        let tables: Vec<Table> = tables
-            .into_iter()
-            .map(|(name, columns)| Table {
-                history: history.contains(&name),
-                name,
-                columns,
-                primary: Vec::new(),
-            })
-            .collect();
-        let mut plan = Self { tables, signed_zero, by_primary: false, doubles: server.writes_doubles };
-        if plan.reads() {
-            plan.ask_indexes(session, &schema)?;
-        }
-        Ok(plan)
-    }
-
-    fn ask_indexes(&mut self, session: &Session<'_>, schema: &str) -> Result<()> {
-        let rows: Vec<[String; 4]> = session.rows(&format!(
-            "SELECT TABLE_NAME, INDEX_NAME, IFNULL(COLUMN_NAME, ''), IFNULL(SUB_PART, '') FROM information_schema.STATISTICS \
-             WHERE TABLE_SCHEMA = {schema} ORDER BY TABLE_NAME, INDEX_NAME, SEQ_IN_INDEX"
-        ))?;
-        let mut indexes: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
-        for [table, index, column, part] in rows {
-            // Of an index of the beginnings of values a server reads no values.
-            let column = if part.is_empty() || index == "PRIMARY" { column } else { String::new() };
-            indexes.entry((table, index)).or_default().push(column);
-        }
-        for table in &mut self.tables {
-            let key = |index: &str| (table.name.clone(), index.to_owned());
-            table.primary = indexes.get(&key("PRIMARY")).cloned().unwrap_or_default();
-            let covers = |index: &Vec<String>| {
-                let known =
-                    |column: &Column| index.contains(&column.name) || table.primary.contains(&column.name);
-                table.columns.iter().filter(|column| column.visible).all(known)
-            };
-            let others =
-                indexes.iter().filter(|((name, index), _)| *name == table.name && index != "PRIMARY");
-            self.by_primary |= !table.primary.is_empty() && others.map(|(_, columns)| columns).any(covers);
-        }
-        Ok(())
+        let tables = tables.into_values().collect();
+        Ok(Self { tables, flavour: server.flavour, doubles: server.writes_doubles })
     }
 
     /// Is there something that has to be read beside the dump?

@@ -8,13 +8,13 @@ use crate::{
         connect::Connection,
         dialogue::{Dialogue, Unanswered},
         hints,
-        session::unescape_bytes,
+        session::{quote_ident, unescape_bytes},
     },
     stream::cancel::Cancel,
 };
 
 /// How the session is: rows as the dump tool reads them, and no limit of the server ends it while the dump goes on.
-const SETTINGS: &str = "SET SESSION time_zone='+00:00', net_write_timeout=86400, wait_timeout=86400;\n\
+const SETTINGS: &str = "SET SESSION time_zone='+00:00', net_write_timeout=86400, wait_timeout=31536000, lock_wait_timeout=20;\n\
      /*!50708 SET SESSION max_execution_time=0 */;\n\
      /*M!100101 SET SESSION max_statement_time=0 */;\n\
      /*M!100300 SET SESSION idle_transaction_timeout=0, idle_readonly_transaction_timeout=0 */;\n\
@@ -31,19 +31,35 @@ impl Reader {
     /// Connects and begins the transaction. `limit` is how long the server may be silent.
     pub(super) fn open(
         connection: &Connection,
+        database: &str,
         item: &str,
         limit: Duration,
         cancel: &Cancel,
     ) -> Result<Self> {
         let mut reader = Self { dialogue: Dialogue::open(connection, Some(item), cancel)?, limit };
-        reader.ask(SETTINGS)?;
+        // MySQL explains nothing without a database.
+        reader.ask(&format!("USE {};\n{SETTINGS}", quote_ident(database)))?;
         while reader.line()?.is_some() {}
         Ok(reader)
     }
 
-    /// Asks for rows, which [`Self::line`] gives.
-    pub(super) fn ask(&mut self, sql: &str) -> Result<()> {
+    fn ask(&mut self, sql: &str) -> Result<()> {
         self.dialogue.ask(sql, self.limit).map_err(told)
+    }
+
+    /// Asks for rows of a table, which [`Self::line`] gives. After them the table is free again for who wants to alter it.
+    pub(super) fn ask_rows(&mut self, sql: &str) -> Result<()> {
+        self.ask(&format!("SAVEPOINT tik_backup;\n{sql};\nROLLBACK TO SAVEPOINT tik_backup"))
+    }
+
+    /// The first line of the answer to a question, if there is one.
+    pub(super) fn first(&mut self, sql: &str) -> Result<Option<Vec<Vec<u8>>>> {
+        self.ask(sql)?;
+        let mut first = None;
+        while let Some(line) = self.line()? {
+            first.get_or_insert(line);
+        }
+        Ok(first)
     }
 
     /// The next row; `None` after the last.

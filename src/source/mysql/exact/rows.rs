@@ -3,27 +3,33 @@
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     hash::{BuildHasher, RandomState},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::{
     plan::{Column, Kind, Plan, Reading, Table},
     reader::Reader,
 };
+use sha2::{Digest as _, Sha256};
+
 use crate::{
     error::Result,
     source::mysql::{
+        clients::Flavour,
         connect::Connection,
         script::{Value, Values},
         session::quote_ident,
     },
-    stream::cancel::Cancel,
+    stream::{cancel::Cancel, digest::Digest128},
 };
 
 /// So many rows are read ahead of the last one that was found.
 const AHEAD: u64 = 256;
-/// So many rows that were not found are kept; they may come later, or be of another moment.
+/// So many rows that were not found are kept, and so many bytes of their values; they may come later, or be of another moment.
 const KEPT: u64 = 50_000;
+const KEPT_BYTES: usize = 32 << 20;
+/// Connections on which nothing happens for long are cut off on the way to the server.
+const QUIET: Duration = Duration::from_secs(60);
 /// So many columns are named in a note.
 const NAMED: usize = 10;
 
@@ -42,6 +48,10 @@ pub(in crate::source::mysql) struct Exact {
     current: Option<(String, Option<Vec<String>>)>,
     reading: Option<Reading>,
     hasher: RandomState,
+    /// Rows of the present table that had to be forgotten although they are in the dump.
+    lost: u64,
+    /// When the sessions were last asked something.
+    asked: Instant,
     /// Tables and in how many rows a value may be of another moment, or as the tool wrote it.
     uncertain: BTreeMap<String, u64>,
 }
@@ -68,6 +78,8 @@ impl Exact {
             current: None,
             reading: None,
             hasher: RandomState::new(),
+            lost: 0,
+            asked: Instant::now(),
             uncertain: BTreeMap::new(),
         };
         if exact.plan.reads() {
@@ -81,13 +93,8 @@ impl Exact {
         !self.plan.tables.is_empty()
     }
 
-    /// What the dump tool has to be told besides.
-    pub(in crate::source::mysql) fn options(&self) -> &'static [&'static str] {
-        if self.plan.by_primary { &["--order-by-primary"] } else { &[] }
-    }
-
     fn open(&self) -> Result<Feed> {
-        Ok(Feed::new(Reader::open(&self.connection, &self.item, self.limit, &self.cancel)?))
+        Ok(Feed::new(Reader::open(&self.connection, &self.database, &self.item, self.limit, &self.cancel)?))
     }
 
     /// What an operator should know: of which columns a value may not be exact.
@@ -126,11 +133,17 @@ impl Exact {
 
     fn end_table(&mut self) -> Result<()> {
         let Some(reading) = self.reading.take() else { return Ok(()) };
+        self.asked = Instant::now();
         let (Some(before), Some(after)) = (&mut self.before, &mut self.after) else { return Ok(()) };
-        before.read_to_end(&reading, &self.hasher)?;
-        after.read_to_end(&reading, &self.hasher)?;
         // What both have was there in between as well.
-        let lost = before.lost + before.in_both(after);
+        let mut lost = self.lost;
+        while !before.ended || !after.ended {
+            before.read_some(&reading, &self.hasher)?;
+            after.read_some(&reading, &self.hasher)?;
+            lost += before.forget(after) + after.forget(before);
+        }
+        lost += before.in_both(after);
+        self.lost = 0;
         if lost > 0 {
             *self.uncertain.entry(reading.table).or_default() += lost;
         }
@@ -149,10 +162,16 @@ impl Exact {
         };
         let reading = table.reading(&present);
         if !reading.inexact.is_empty() {
-            let query = reading.query(&self.database, self.plan.by_primary);
-            for feed in [&mut self.before, &mut self.after].into_iter().flatten() {
-                feed.ask(&query)?;
+            let explain = reading.explain(&self.database, self.plan.flavour);
+            let Some(before) = &mut self.before else { return Ok(reading) };
+            let index = before.reader.first(&explain)?;
+            let index = index.and_then(|line| Reading::index_of(&line, self.plan.flavour));
+            let query = reading.query(&self.database, index.as_deref());
+            before.ask(&query)?;
+            if let Some(after) = &mut self.after {
+                after.ask(&query)?;
             }
+            self.lost = 0;
         }
         Ok(reading)
     }
@@ -184,26 +203,42 @@ impl Values for Exact {
         let Some(reading) = &self.reading else { return Ok(()) };
         if !reading.inexact.is_empty() {
             let (Some(before), Some(after)) = (&mut self.before, &mut self.after) else { return Ok(()) };
+            let uncertain = self.uncertain.entry(reading.table.clone());
+            if values.len() != reading.names.len() {
+                // Not the columns that were expected: nothing is put where it might not belong.
+                *uncertain.or_default() += 1;
+                return Ok(());
+            }
             let Some((identity, key)) = of_dump(reading, values, &self.hasher) else { return Ok(()) };
             before.read_ahead(reading, &self.hasher)?;
             after.read_ahead(reading, &self.hasher)?;
             let known = (before.holds(identity), after.holds(identity));
             match (before.take(&key), after.take(&key)) {
                 (Some(one), Some(other)) => {
-                    if one != other {
-                        *self.uncertain.entry(reading.table.clone()).or_default() += 1;
+                    if !put(reading, values, &other, instead) || one != other {
+                        *uncertain.or_default() += 1;
                     }
-                    put(reading, values, &other, instead);
                 }
-                (Some(found), None) | (None, Some(found)) => put(reading, values, &found, instead),
+                // Where the one has a row that the other lacks, the other has to be read a little further.
+                (Some(found), None) => {
+                    after.allowed += 2;
+                    if !put(reading, values, &found, instead) {
+                        *uncertain.or_default() += 1;
+                    }
+                }
+                (None, Some(found)) => {
+                    before.allowed += 2;
+                    if !put(reading, values, &found, instead) {
+                        *uncertain.or_default() += 1;
+                    }
+                }
                 // It was another before, and another after.
-                (None, None) if known == (true, true) => {
-                    *self.uncertain.entry(reading.table.clone()).or_default() += 1;
-                }
+                (None, None) if reading.unique && known == (true, true) => *uncertain.or_default() += 1,
                 (None, None) => {}
             }
+            self.lost += before.forget(after) + after.forget(before);
         }
-        if self.plan.signed_zero {
+        if self.plan.flavour == Flavour::Mysql {
             let floats = reading.inexact.iter().filter(|(_, column)| column.kind == Kind::Float);
             for at in floats.map(|(at, _)| *at).chain(reading.doubles.iter().copied()) {
                 let value = values.get(at).copied().unwrap_or_default();
@@ -218,6 +253,17 @@ impl Values for Exact {
         Ok(())
     }
 
+    fn tick(&mut self) -> Result<()> {
+        let idle = self.reading.as_ref().is_none_or(|reading| reading.inexact.is_empty());
+        if idle && self.asked.elapsed() > QUIET {
+            for feed in [&mut self.before, &mut self.after].into_iter().flatten() {
+                feed.reader.first("DO 0")?;
+            }
+            self.asked = Instant::now();
+        }
+        Ok(())
+    }
+
     fn end(&mut self) -> Result<()> {
         self.end_table()?;
         (self.before, self.after) = (None, None);
@@ -228,17 +274,26 @@ impl Values for Exact {
 /// The values of a row that a tool may have written otherwise.
 type Found = Vec<Option<Vec<u8>>>;
 
-/// Puts the values of a row into it where that is needed.
-fn put(reading: &Reading, values: &[&[u8]], found: &Found, instead: &mut Vec<(usize, Vec<u8>)>) {
+/// Puts the values of a row into it where that is needed. Returns whether all of them could be had.
+fn put(reading: &Reading, values: &[&[u8]], found: &Found, instead: &mut Vec<(usize, Vec<u8>)>) -> bool {
+    let mut whole = true;
     for ((at, column), found) in reading.inexact.iter().zip(found) {
         let Some(found) = found else { continue };
         let Some(written) = values.get(*at) else { continue };
         let text = match &column.kind {
-            Kind::Charset(charset) => Some([b"_", charset.as_bytes(), b" 0x", found].concat()),
+            // Bytes become text of the column's character set without a conversion. Of a very long one the server gives none.
+            Kind::Charset(_) if found.iter().all(u8::is_ascii_hexdigit) => {
+                Some([b"0x", found.as_slice()].concat())
+            }
+            Kind::Charset(_) => {
+                whole = false;
+                None
+            }
             _ => float(written, found),
         };
         instead.extend(text.map(|text| (*at, text)));
     }
+    whole
 }
 
 /// How a `FLOAT` is to be written, if it is not as it was.
@@ -262,7 +317,7 @@ fn float(written: &[u8], exact: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// A row's identity, and its identity together with what stands in its inexact columns.
-type Keys = (u64, Vec<u8>);
+type Keys = (u64, Digest128);
 
 /// A value's part of a key.
 fn part(kind: &Kind, value: Option<&[u8]>, key: &mut Vec<u8>) {
@@ -276,6 +331,11 @@ fn part(kind: &Kind, value: Option<&[u8]>, key: &mut Vec<u8>) {
         // Numbers are not written everywhere in the same way.
         Kind::Float | Kind::Double if let Some(number) = number() => {
             key.extend_from_slice(&number.to_bits().to_be_bytes());
+        }
+        // In the digits that the server gives.
+        Kind::Long | Kind::Bytes => {
+            let digest = Sha256::digest(value);
+            key.extend(digest.iter().flat_map(|byte| format!("{byte:02x}").into_bytes()));
         }
         Kind::Bits => {
             let zeros = value.iter().take_while(|b| **b == b'0').count();
@@ -296,6 +356,7 @@ fn of_dump(reading: &Reading, values: &[&[u8]], hasher: &RandomState) -> Option<
         match Value::of(literal) {
             Value::Null => part(kind, None, key),
             Value::Hex(digits) => part(kind, Some(digits), key),
+            // Nothing is written as a text without a letter.
             Value::Text(text) if matches!(kind, Kind::Bytes | Kind::Bits) => {
                 let digits: String = text.iter().map(|b| format!("{b:02X}")).collect();
                 part(kind, Some(digits.as_bytes()), key);
@@ -311,16 +372,24 @@ fn of_dump(reading: &Reading, values: &[&[u8]], hasher: &RandomState) -> Option<
     for (at, column) in &reading.inexact {
         add(*at, &column.kind, &mut key)?;
     }
-    Some((identity, key))
+    Some((identity, Digest128::of(&key)))
 }
 
 /// The keys of a row that was read, and its values.
 fn of_line(reading: &Reading, line: &[Vec<u8>], hasher: &RandomState) -> Option<(Keys, Found)> {
     let text = |value: &'_ Vec<u8>| value.strip_prefix(b"=").map(<[u8]>::to_vec);
+    let add = |kind: &Kind, value: Option<Vec<u8>>, key: &mut Vec<u8>| match (kind, value) {
+        // The server has digested it already.
+        (Kind::Long | Kind::Bytes, Some(digest)) => {
+            key.push(1);
+            key.extend_from_slice(&digest);
+        }
+        (kind, value) => part(kind, value.as_deref(), key),
+    };
     let mut values = line.iter();
     let mut key = Vec::new();
     for (_, column) in &reading.key {
-        part(&column.kind, text(values.next()?).as_deref(), &mut key);
+        add(&column.kind, text(values.next()?), &mut key);
     }
     let identity = hasher.hash_one(&key);
     let mut found = Vec::new();
@@ -330,7 +399,7 @@ fn of_line(reading: &Reading, line: &[Vec<u8>], hasher: &RandomState) -> Option<
         let (value, needed) = (values.next()?, values.next()?);
         found.push((written.is_some() && needed == b"1").then(|| value.clone()));
     }
-    Some(((identity, key), found))
+    Some(((identity, Digest128::of(&key)), found))
 }
 
 struct Entry {
@@ -343,15 +412,17 @@ struct Entry {
 struct Feed {
     reader: Reader,
     /// Rows that were read and not found yet.
-    rows: HashMap<Vec<u8>, VecDeque<Entry>>,
-    order: VecDeque<(u64, Vec<u8>)>,
+    rows: HashMap<Digest128, VecDeque<Entry>>,
+    order: VecDeque<(u64, Digest128)>,
+    /// Bytes of their values.
+    bytes: usize,
     /// How many of them have an identity.
     identities: HashMap<u64, u32>,
     read: u64,
     last_found: u64,
     ended: bool,
-    /// Rows that had to be forgotten although they might have been found.
-    lost: u64,
+    /// So many more rows are read ahead, because the other session has rows that this one lacks.
+    allowed: u64,
 }
 
 impl Feed {
@@ -362,9 +433,10 @@ impl Feed {
             order: VecDeque::new(),
             identities: HashMap::new(),
             read: 0,
+            bytes: 0,
             last_found: 0,
             ended: true,
-            lost: 0,
+            allowed: 0,
         }
     }
 
@@ -372,22 +444,25 @@ impl Feed {
         self.rows.clear();
         self.order.clear();
         self.identities.clear();
-        (self.read, self.last_found, self.ended, self.lost) = (0, 0, false, 0);
-        self.reader.ask(query)
+        (self.bytes, self.read, self.last_found, self.allowed, self.ended) = (0, 0, 0, 0, false);
+        self.reader.ask_rows(query)
     }
 
     /// Reads until enough rows are ahead of the last one that was found: the rows come in the order of the dump.
     fn read_ahead(&mut self, reading: &Reading, hasher: &RandomState) -> Result<()> {
-        while !self.ended && self.read < self.last_found + AHEAD {
+        while !self.ended && self.read < self.last_found + AHEAD + self.allowed {
             self.read_one(reading, hasher)?;
         }
         Ok(())
     }
 
-    fn read_to_end(&mut self, reading: &Reading, hasher: &RandomState) -> Result<()> {
-        while !self.ended {
+    /// Reads a number of rows, if there are any.
+    fn read_some(&mut self, reading: &Reading, hasher: &RandomState) -> Result<()> {
+        for _ in 0..AHEAD {
+            if self.ended {
+                break;
+            }
             self.read_one(reading, hasher)?;
-            self.forget();
         }
         Ok(())
     }
@@ -405,7 +480,8 @@ impl Feed {
         };
         self.read += 1;
         *self.identities.entry(identity).or_default() += 1;
-        self.order.push_back((self.read, key.clone()));
+        self.order.push_back((self.read, key));
+        self.bytes += found.iter().flatten().map(Vec::len).sum::<usize>();
         self.rows.entry(key).or_default().push_back(Entry { number: self.read, identity, found });
         Ok(())
     }
@@ -414,14 +490,14 @@ impl Feed {
         self.identities.contains_key(&identity)
     }
 
-    fn take(&mut self, key: &[u8]) -> Option<Found> {
+    fn take(&mut self, key: &Digest128) -> Option<Found> {
         let entry = self.pop(key)?;
         self.last_found = self.last_found.max(entry.number);
-        self.forget();
+        self.allowed = 0;
         Some(entry.found)
     }
 
-    fn pop(&mut self, key: &[u8]) -> Option<Entry> {
+    fn pop(&mut self, key: &Digest128) -> Option<Entry> {
         let entries = self.rows.get_mut(key)?;
         let entry = entries.pop_front()?;
         if entries.is_empty() {
@@ -433,29 +509,33 @@ impl Feed {
                 self.identities.remove(&entry.identity);
             }
         }
+        self.bytes = self.bytes.saturating_sub(entry.found.iter().flatten().map(Vec::len).sum());
         Some(entry)
     }
 
-    /// Forgets what was read long ago and never found.
-    fn forget(&mut self) {
-        while let Some((number, key)) = self.order.front() {
-            let there =
-                self.rows.get(key).and_then(VecDeque::front).is_some_and(|entry| entry.number == *number);
-            if there && self.read - number <= KEPT {
-                return;
+    /// Forgets what was read long ago and never found. Returns how many rows of that the other session has as well, so that
+    /// they must be in the dump.
+    fn forget(&mut self, other: &Self) -> u64 {
+        let mut lost = 0;
+        while let Some((number, key)) = self.order.front().copied() {
+            let first = self.rows.get(&key).and_then(VecDeque::front);
+            let entry = first.filter(|entry| entry.number == number);
+            let old = self.read - number > KEPT || self.bytes > KEPT_BYTES;
+            if entry.is_some() && !old {
+                break;
             }
-            if there {
-                let key = key.clone();
-                self.lost += 1;
+            if let Some(entry) = entry {
+                lost += u64::from(entry.found.iter().any(Option::is_some) && other.rows.contains_key(&key));
                 self.pop(&key);
             }
             self.order.pop_front();
         }
+        lost
     }
 
     /// How many rows both have that were not found.
     fn in_both(&self, other: &Self) -> u64 {
-        let count = |(key, entries): (&Vec<u8>, &VecDeque<Entry>)| -> u64 {
+        let count = |(key, entries): (&Digest128, &VecDeque<Entry>)| -> u64 {
             let others = other.rows.get(key).map_or(0, VecDeque::len);
             // A row whose value is as the tool writes it loses nothing.
             let needed = entries.iter().filter(|entry| entry.found.iter().any(Option::is_some)).count();

@@ -58,15 +58,10 @@ impl Companion {
         outside(&self.views, &self.database).into_iter().chain(tables).collect()
     }
 
-    /// Creates its views, now that what they read is there. Those that cannot be created keep their stand-ins.
+    /// Creates its views, now that what they read is there. Those that cannot be created are not there: whoever reads them
+    /// fails and says so.
     pub fn create_views(&self, connection: &Connection, cancel: &Cancel) -> Result<()> {
         let Self { database, item, views } = self;
-        let creation = Creation { connection, cancel, database, item, views };
-        for (view, _) in creation.create()? {
-            if let Some(stand_in) = views.stand_in(&view.name) {
-                creation.feed(&stand_in)?;
-            }
-        }
-        Ok(())
+        Creation { connection, cancel, database, item, views }.create().map(drop)
     }
 }

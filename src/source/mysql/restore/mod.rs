@@ -182,7 +182,13 @@ impl Loaded<'_> {
         });
         finished.map_err(|error| Options::incomplete(error, &self.target.database, done.created))?;
         let database = self.manifest.mysql.as_ref().and_then(|detail| detail.database.as_ref());
-        if let Some(database) = database.filter(|_| self.options.table.is_none()) {
+        let read_only = database.is_some_and(|database| database.read_only);
+        if !done.missing.is_empty() && read_only {
+            done.notes.push(
+                "the database was read only, and is not while views are missing: create them, then ALTER DATABASE … READ ONLY = 1"
+                    .to_owned(),
+            );
+        } else if let Some(database) = database.filter(|_| self.options.table.is_none()) {
             let session = Session::new(&self.connection, self.cancel);
             done.notes.extend(target::finish(&session, &self.target.database, database));
         }

@@ -33,6 +33,8 @@ const OF_CLIENT: std::ops::Range<u32> = 2000..3000;
 /// What a server says of a view whose tables are there, but are not what the view was made on: an unknown column (1054), a
 /// view that is broken itself (1356), a view that cannot be written through (1368).
 const UNLIKE: [u32; 3] = [1054, 1356, 1368];
+/// What a server says of a view that reads another one whose definer is not there (1449), or may not read what that reads (1356).
+const OF_DEFINERS: [u32; 2] = [1449, 1356];
 
 /// The client that takes a script for a database.
 pub(super) fn client(connection: &Connection, database: &str, item: &str, cancel: &Cancel) -> Command {
@@ -128,16 +130,30 @@ impl<'a> Creation<'a> {
         }
         done.missing = failed.iter().map(|(view, error)| missing(view, error)).collect();
         let named = if absent.is_empty() { reads } else { absent };
-        done.notes.push(format!(
-            "what the missing views read lies in other databases, and is not there or not as it was: {}; restore those \
-             databases too, then feed the file with the statements to the client",
-            listed(&named)
-        ));
+        if !named.is_empty() {
+            done.notes.push(format!(
+                "what the missing views read lies in other databases, and is not there or not as it was: {}; restore those \
+                 databases too, then feed the file with the statements to the client",
+                listed(&named)
+            ));
+        }
+        let of_definers =
+            |(_, error): &&(&View, Error)| number(&error.summary()).is_some_and(|n| OF_DEFINERS.contains(&n));
+        if failed.iter().any(|failed| of_definers(&failed)) {
+            done.notes.push(
+                "missing views read views whose definer is not there, or may not read what those read: create the definers \
+                 (globals.sql of @globals) and feed the file with the statements to the client, or restore with --no-owner"
+                    .to_owned(),
+            );
+        }
         done.statements = self.statements(failed.iter().map(|(view, _)| *view).collect());
         Ok(())
     }
 
     fn lies_outside(&self, view: &View, error: &Error, absent: &Names, lost: &BTreeSet<String>) -> bool {
+        if number(&error.summary()).is_some_and(|number| OF_DEFINERS.contains(&number)) {
+            return true;
+        }
         let mut reads = outside(view, self.database).peekable();
         let unlike =
             reads.peek().is_some() && number(&error.summary()).is_some_and(|number| UNLIKE.contains(&number));

@@ -16,7 +16,7 @@ mod tests;
 mod tokens;
 
 pub use head::Head;
-pub use phases::{Phases, View, Views};
+pub use phases::{Phases, View, Views, references};
 pub use places::{Made, Redefined};
 pub use reader::{ObjectSummary, ScriptReader, ScriptSummary, TableSummary};
 pub use rewrite::{Rewrite, TOLD};

@@ -353,7 +353,7 @@ fn is_drop(text: &[u8], backslash: bool) -> bool {
 
 /// What a definition as servers write it refers to: the names behind `FROM` and `JOIN`, those with an alias behind them,
 /// routines that are called with their database's name, and sequences that values are taken from.
-pub(super) fn references(text: &[u8], backslash: bool) -> BTreeSet<(Option<String>, String)> {
+pub fn references(text: &[u8], backslash: bool) -> BTreeSet<(Option<String>, String)> {
     const BEFORE: [&[u8]; 6] = [b"FROM", b"JOIN", b"STRAIGHT_JOIN", b"NEXTVAL", b"LASTVAL", b"FOR"];
     let is_name = |token: &Token| matches!(token.kind, Kind::Quoted(b'`' | b'"'));
     let mut cursor = Cursor::new(text, backslash);

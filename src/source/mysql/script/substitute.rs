@@ -30,6 +30,9 @@ pub trait Values {
     /// their order.
     fn row(&mut self, values: &[&[u8]], instead: &mut Vec<(usize, Vec<u8>)>) -> Result<()>;
 
+    /// Called now and then.
+    fn tick(&mut self) -> Result<()>;
+
     /// The dump has ended.
     fn end(&mut self) -> Result<()>;
 }
@@ -82,6 +85,8 @@ impl<R: Read, V: Values> Read for Substitute<R, V> {
                 work.noted(ended);
             } else {
                 self.lexer.feed(&self.chunk[..n], work);
+                let ticked = work.values.tick();
+                work.noted(ticked);
             }
             if let Some(error) = work.failed.take() {
                 self.ended = true;
@@ -184,7 +189,7 @@ enum State {
 #[derive(Debug, Default)]
 struct RowCutter {
     state: State,
-    /// The row at hand from its parenthesis on.
+    /// The row at hand from its parenthesis on, if it did not come as a whole.
     row: Vec<u8>,
     /// So much of it was looked at.
     seen: usize,
@@ -192,42 +197,60 @@ struct RowCutter {
     values: Vec<Range<usize>>,
     /// Where the value at hand begins.
     begin: usize,
+    instead: Vec<(usize, Vec<u8>)>,
 }
 
 impl RowCutter {
+    /// Bytes added at a time to a row that did not come as a whole.
+    const ADDED: usize = 4096;
+
     fn cut(&mut self, mut piece: &[u8], values: &mut impl Values, out: &mut Vec<u8>) -> Result<()> {
-        loop {
-            if self.state == State::Outside {
-                let Some(begin) = memchr::memchr(b'(', piece) else {
-                    out.extend_from_slice(piece);
-                    return Ok(());
-                };
-                out.extend_from_slice(&piece[..begin]);
-                piece = &piece[begin..];
-                self.row.clear();
-                self.values.clear();
-                (self.state, self.depth, self.begin, self.seen) = (State::Row, 0, 1, 1);
+        while !self.row.is_empty() {
+            let Some((some, rest)) = piece.split_at_checked(Self::ADDED.min(piece.len())) else {
+                return Ok(());
+            };
+            if some.is_empty() {
+                return Ok(());
             }
-            let before = self.row.len();
-            self.row.extend_from_slice(piece);
-            let Some(end) = self.row_end() else { return Ok(()) };
-            piece = &piece[end - before..];
-            self.row.truncate(end);
-            self.state = State::Outside;
-            put(&self.row, &self.values, values, out)?;
-            self.row.clear();
+            let mut row = std::mem::take(&mut self.row);
+            let before = row.len();
+            row.extend_from_slice(some);
+            match self.row_end(&row) {
+                None => {
+                    self.row = row;
+                    piece = rest;
+                }
+                Some(end) => {
+                    self.put(row.get(..end).unwrap_or_default(), values, out)?;
+                    piece = piece.get(end - before..).unwrap_or_default();
+                }
+            }
         }
+        while let Some(begin) = memchr::memchr(b'(', piece) {
+            out.extend_from_slice(&piece[..begin]);
+            piece = &piece[begin..];
+            self.values.clear();
+            (self.state, self.depth, self.begin, self.seen) = (State::Row, 0, 1, 1);
+            let Some(end) = self.row_end(piece) else {
+                self.row.extend_from_slice(piece);
+                return Ok(());
+            };
+            self.put(&piece[..end], values, out)?;
+            piece = &piece[end..];
+        }
+        out.extend_from_slice(piece);
+        Ok(())
     }
 
-    /// Looks on for the end of the row: the position behind its closing parenthesis.
-    fn row_end(&mut self) -> Option<usize> {
-        while let Some(&b) = self.row.get(self.seen) {
+    /// Looks on for the end of a row: the position behind its closing parenthesis.
+    fn row_end(&mut self, row: &[u8]) -> Option<usize> {
+        while let Some(&b) = row.get(self.seen) {
             match self.state {
-                State::Text => match memchr2(b'\'', b'\\', &self.row[self.seen..]) {
-                    None => self.seen = self.row.len(),
+                State::Text => match memchr2(b'\'', b'\\', &row[self.seen..]) {
+                    None => self.seen = row.len(),
                     Some(length) => {
                         self.seen += length + 1;
-                        let end = self.row[self.seen - 1];
+                        let end = row[self.seen - 1];
                         self.state = if end == b'\'' { State::Row } else { State::Escape };
                     }
                 },
@@ -255,22 +278,23 @@ impl RowCutter {
         }
         None
     }
-}
 
-/// Writes a row with what is to stand in it.
-fn put(row: &[u8], ranges: &[Range<usize>], values: &mut impl Values, out: &mut Vec<u8>) -> Result<()> {
-    let texts: Vec<&[u8]> = ranges.iter().map(|range| row[range.clone()].trim_ascii()).collect();
-    let mut instead = Vec::new();
-    values.row(&texts, &mut instead)?;
-    let mut at = 0;
-    for (value, text) in instead {
-        let Some(range) = ranges.get(value) else { continue };
-        out.extend_from_slice(row.get(at..range.start).unwrap_or_default());
-        out.extend_from_slice(&text);
-        at = range.end;
+    /// Writes a row with what is to stand in it.
+    fn put(&mut self, row: &[u8], values: &mut impl Values, out: &mut Vec<u8>) -> Result<()> {
+        self.state = State::Outside;
+        let texts: Vec<&[u8]> = self.values.iter().map(|range| row[range.clone()].trim_ascii()).collect();
+        self.instead.clear();
+        values.row(&texts, &mut self.instead)?;
+        let mut at = 0;
+        for (value, text) in &self.instead {
+            let Some(range) = self.values.get(*value) else { continue };
+            out.extend_from_slice(row.get(at..range.start).unwrap_or_default());
+            out.extend_from_slice(text);
+            at = range.end;
+        }
+        out.extend_from_slice(row.get(at..).unwrap_or_default());
+        Ok(())
     }
-    out.extend_from_slice(row.get(at..).unwrap_or_default());
-    Ok(())
 }
 
 /// A value as it stands in a row.
@@ -350,6 +374,10 @@ mod tests {
 
         fn row(&mut self, values: &[&[u8]], instead: &mut Vec<(usize, Vec<u8>)>) -> Result<()> {
             instead.push((1, values[1].len().to_string().into_bytes()));
+            Ok(())
+        }
+
+        fn tick(&mut self) -> Result<()> {
             Ok(())
         }
 
