@@ -3,8 +3,10 @@
 //! they are.
 //!
 //! No two sessions can be given the same moment without locks. So there are two, one that begins before the tool's transaction
-//! and one that begins after it: a row that is the same in either of them is the row of the dump.
+//! and one that begins after it: a row that looks the same in the dump and in either of them is taken to be the same. Only a row
+//! whose number changes between the two moments, in digits that the tool does not write, may be that of the other moment.
 
+mod feed;
 mod plan;
 mod reader;
 mod rows;
