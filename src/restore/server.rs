@@ -124,7 +124,7 @@ impl ServerReport {
         self.seconds = begin.elapsed().as_secs_f64();
         self.outcome = if self.items.iter().all(|item| item.whole) {
             "ok"
-        } else if self.items.iter().any(|item| item.database.is_some()) {
+        } else if self.items.iter().any(|item| item.database.is_some() || item.whole) {
             "partial"
         } else {
             "failed"

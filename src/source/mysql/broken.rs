@@ -303,6 +303,13 @@ pub(super) fn unreadable(said: &str) -> Option<(String, String)> {
     Some((table, reason.trim().trim_end_matches('.').to_owned()))
 }
 
+/// Why a table cannot be read, if an error says that.
+pub(super) fn of_the_table(said: &str) -> Option<String> {
+    let (number, text) = reported(said)?;
+    let itself = OF_THE_TABLE.contains(&number) || OF_THE_ENGINE.contains(&number);
+    (itself && !text.contains("error 28")).then(|| text.trim().trim_end_matches('.').to_owned())
+}
+
 /// Those of `names` for which the statement fails because of what they are, and why.
 fn faults<'n>(
     session: &Session<'_>,

@@ -29,6 +29,8 @@ pub(super) struct Dialogue {
     end: String,
     buf: Vec<u8>,
     at: usize,
+    /// So many bytes of the line at hand were looked at.
+    seen: usize,
 }
 
 /// Why there is no answer.
@@ -56,7 +58,7 @@ impl Dialogue {
             .map_err(|error| Error::failed("the system gives no random numbers").because(&error))?;
         let end = random.iter().map(|byte| format!("{byte:02x}")).collect();
         let (process, writer, pipe) = command.spawn_dialogue()?;
-        Ok(Self { process, writer, pipe, end, buf: Vec::new(), at: 0 })
+        Ok(Self { process, writer, pipe, end, buf: Vec::new(), at: 0, seen: 0 })
     }
 
     /// Asks; `limit` is how long the client may take nothing.
@@ -75,14 +77,18 @@ impl Dialogue {
     /// The next line of the answer as the client writes it; `None` after the last. `limit` is how long it may be silent.
     pub(super) fn line(&mut self, limit: Duration) -> Result<Option<&[u8]>, Unanswered> {
         let length = loop {
-            let rest = self.buf.get(self.at..).unwrap_or_default();
+            let rest = self.buf.get(self.at + self.seen..).unwrap_or_default();
             match memchr::memchr(b'\n', rest) {
-                Some(length) => break length,
-                None => self.fill(limit)?,
+                Some(length) => break self.seen + length,
+                None => {
+                    self.seen += rest.len();
+                    self.fill(limit)?;
+                }
             }
         };
         let begin = self.at;
         self.at += length + 1;
+        self.seen = 0;
         let line = self.buf.get(begin..begin + length).unwrap_or_default();
         Ok((line != self.end.as_bytes()).then_some(line))
     }

@@ -62,7 +62,8 @@ pub(super) fn dump(
     let before = Inventory::ask(&session, database)?.without(&left_out);
     let versioned = Versioned::ask(&session, server, client, database, &before.versioned, source.history)?;
     let plan = Plan::make(&session, server, database, &described)?;
-    let inexact = exact::Plan::ask(&session, server, database, versioned.history())?;
+    let mut inexact = exact::Plan::ask(&session, server, database, versioned.history())?;
+    inexact.leave_out(|name| left_out.has(name));
     let item = source.item_name(database);
     let exact = Exact::begin(inexact, &connection, database, &item, source.idle_timeout, cancel)?;
 
@@ -80,10 +81,14 @@ pub(super) fn dump(
     let first = Complaint::default();
     let child = first.watch(command).arg("--").arg(database).spawn_output()?;
     let child = Ends::new(Head::new(child, server.flavour == Flavour::Mariadb), plan.open_ends);
+    let fault = exact.unreadable();
     let exact = exact.is_needed().then_some(exact);
     let mut tap = ScriptTap::new(Appended::new(Substitute::new(child, exact), plan.events));
     let stored = sink.store(DUMP, &mut tap).map_err(hints::explain);
-    let stored = stored.map_err(|error| source.found_unreadable(database, error))?;
+    let stored = stored.map_err(|error| {
+        let read = fault.lock().unwrap_or_else(PoisonError::into_inner).take();
+        source.found_unreadable(database, read, error)
+    })?;
     let ScriptTap { stream, script } = tap;
     let summary = script.finish();
     let (child, exact) = stream.into_inner().into_parts();

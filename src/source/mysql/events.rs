@@ -69,7 +69,7 @@ pub(super) fn script(session: &Session<'_>, database: &str, collation: &str) -> 
     for [name] in names {
         events.extend(ask(session, database, name)?);
     }
-    Ok(written(database, collation, &events))
+    Ok(if events.is_empty() { Vec::new() } else { written(database, collation, &events) })
 }
 
 /// One event; `None` if it was dropped meanwhile.

@@ -114,8 +114,10 @@ impl Mysql {
     }
 
     /// Looks whether a dump failed because of a single table that cannot be read: then it is tried again without that.
-    fn found_unreadable(&self, database: &str, error: Error) -> Error {
-        let Some((table, reason)) = broken::unreadable(&error.summary()) else { return error };
+    /// `read` is the one that could not be read beside the dump.
+    fn found_unreadable(&self, database: &str, read: Option<(String, String)>, error: Error) -> Error {
+        let found = read.or_else(|| broken::unreadable(&error.summary()));
+        let Some((table, reason)) = found else { return error };
         let mut known = self.unreadable.lock().unwrap_or_else(PoisonError::into_inner);
         let new = known.entry(database.to_owned()).or_default().insert(table, reason).is_none();
         if new { error.passes(Passing::Changed) } else { error }

@@ -21,7 +21,9 @@ use crate::{
 const AHEAD: u64 = 256;
 /// So many rows that were not found are kept, and so many bytes of their values; they may come later, or be of another moment.
 const KEPT: u64 = 50_000;
-const KEPT_BYTES: usize = 32 << 20;
+const KEPT_BYTES: usize = 8 << 20;
+/// No more than that is read ahead, if there is anything ahead at all.
+const AHEAD_BYTES: usize = 16 << 20;
 
 /// The values of a row that a tool may have written otherwise.
 pub(super) type Found = Vec<Option<Vec<u8>>>;
@@ -126,7 +128,7 @@ pub(super) struct Feed {
     order: VecDeque<(u64, Digest128)>,
     /// Bytes of their values.
     bytes: usize,
-    /// How many of them have an identity.
+    /// How many of them that have other values than the tool writes have an identity.
     identities: HashMap<u64, u32>,
     read: u64,
     last_found: u64,
@@ -161,6 +163,10 @@ impl Feed {
     /// Reads until enough rows are ahead of the last one that was found: the rows come in the order of the dump.
     pub(super) fn read_ahead(&mut self, reading: &Reading, hasher: &RandomState) -> Result<()> {
         while !self.ended && self.read < self.last_found + AHEAD + self.allowed {
+            let enough = self.bytes > AHEAD_BYTES && self.read > self.last_found && self.allowed == 0;
+            if enough {
+                break;
+            }
             self.read_one(reading, hasher)?;
         }
         Ok(())
@@ -189,13 +195,16 @@ impl Feed {
             )));
         };
         self.read += 1;
-        *self.identities.entry(identity).or_default() += 1;
+        if found.iter().any(Option::is_some) {
+            *self.identities.entry(identity).or_default() += 1;
+        }
         self.order.push_back((self.read, key));
         self.bytes += found.iter().flatten().map(Vec::len).sum::<usize>();
         self.rows.entry(key).or_default().push_back(Entry { number: self.read, identity, found });
         Ok(())
     }
 
+    /// Whether there is a row of this identity that has other values than the tool writes.
     pub(super) fn holds(&self, identity: u64) -> bool {
         self.identities.contains_key(&identity)
     }
@@ -213,7 +222,8 @@ impl Feed {
         if entries.is_empty() {
             self.rows.remove(key);
         }
-        if let Some(count) = self.identities.get_mut(&entry.identity) {
+        let needed = entry.found.iter().any(Option::is_some);
+        if let Some(count) = self.identities.get_mut(&entry.identity).filter(|_| needed) {
             *count -= 1;
             if *count == 0 {
                 self.identities.remove(&entry.identity);
@@ -230,7 +240,9 @@ impl Feed {
         while let Some((number, key)) = self.order.front().copied() {
             let first = self.rows.get(&key).and_then(VecDeque::front);
             let entry = first.filter(|entry| entry.number == number);
-            let old = self.read - number > KEPT || self.bytes > KEPT_BYTES;
+            // What is ahead is still to be found.
+            let passed = number <= self.last_found;
+            let old = self.read - number > KEPT || (passed && self.bytes > KEPT_BYTES);
             if entry.is_some() && !old {
                 break;
             }

@@ -71,6 +71,8 @@ impl Kind {
             "bit" => Self::Bits,
             "json" => Self::Long,
             _ if BYTES.contains(&data_type) => Self::Bytes,
+            // Of bytes, which are written as such.
+            "enum" | "set" if charset.is_empty() || charset == "binary" => Self::Bytes,
             _ if TEXT.contains(&data_type) && !charset.is_empty() && !safe => {
                 Self::Charset(charset.to_owned())
             }
@@ -175,7 +177,7 @@ impl Reading {
         let names: Vec<String> = self.names.iter().map(|name| quote_ident(name)).collect();
         // MySQL may be set to another form.
         let form = if flavour == Flavour::Mysql { " FORMAT=TRADITIONAL" } else { "" };
-        format!("EXPLAIN{form} SELECT {} FROM {}", names.join(","), self.place(database))
+        format!("EXPLAIN{form} SELECT HIGH_PRIORITY {} FROM {}", names.join(","), self.place(database))
     }
 
     /// The index in the answer to [`Self::explain`].
@@ -194,7 +196,7 @@ impl Reading {
         let mut marks: Vec<String> = self
             .key
             .iter()
-            .filter(|(_, column)| short(column))
+            .filter(|(_, column)| self.unique || short(column))
             .map(|(_, column)| quote_ident(&column.name))
             .collect();
         let mut conditions = Vec::new();
@@ -297,6 +299,11 @@ impl Plan {
         }
         let tables = tables.into_values().collect();
         Ok(Self { tables, flavour: server.flavour, doubles: server.writes_doubles })
+    }
+
+    /// Takes out the tables that are not in the dump.
+    pub(in crate::source::mysql) fn leave_out(&mut self, is_left_out: impl Fn(&str) -> bool) {
+        self.tables.retain(|table| !is_left_out(&table.name));
     }
 
     /// Is there something that has to be read beside the dump?

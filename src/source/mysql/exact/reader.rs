@@ -52,6 +52,11 @@ impl Reader {
         self.ask(&format!("SAVEPOINT tik_backup;\n{sql};\nROLLBACK TO SAVEPOINT tik_backup"))
     }
 
+    /// As [`Self::ask_rows`]: the first of the rows, if there is one.
+    pub(super) fn first_row(&mut self, sql: &str) -> Result<Option<Vec<Vec<u8>>>> {
+        self.first(&format!("SAVEPOINT tik_backup;\n{sql};\nROLLBACK TO SAVEPOINT tik_backup"))
+    }
+
     /// The first line of the answer to a question, if there is one.
     pub(super) fn first(&mut self, sql: &str) -> Result<Option<Vec<Vec<u8>>>> {
         self.ask(sql)?;

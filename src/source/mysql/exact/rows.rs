@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     hash::RandomState,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -13,7 +14,7 @@ use super::{
 };
 use crate::{
     error::Result,
-    source::mysql::{clients::Flavour, connect::Connection, script::Values},
+    source::mysql::{broken, clients::Flavour, connect::Connection, script::Values},
     stream::cancel::Cancel,
 };
 
@@ -21,6 +22,9 @@ use crate::{
 const QUIET: Duration = Duration::from_secs(60);
 /// So many columns are named in a note.
 const NAMED: usize = 10;
+
+/// A table that cannot be read, and why.
+pub(in crate::source::mysql) type Unreadable = Arc<Mutex<Option<(String, String)>>>;
 
 /// What stands in a dump in the place of what the tool wrote.
 pub(in crate::source::mysql) struct Exact {
@@ -41,6 +45,8 @@ pub(in crate::source::mysql) struct Exact {
     lost: u64,
     /// When the sessions were last asked something.
     asked: Instant,
+    /// The table that a session failed on because it cannot be read, and why.
+    unreadable: Unreadable,
     /// Tables and in how many rows a value may be of another moment, or as the tool wrote it.
     uncertain: BTreeMap<String, u64>,
 }
@@ -69,12 +75,18 @@ impl Exact {
             hasher: RandomState::new(),
             lost: 0,
             asked: Instant::now(),
+            unreadable: Unreadable::default(),
             uncertain: BTreeMap::new(),
         };
         if exact.plan.reads() {
             exact.before = Some(exact.open()?);
         }
         Ok(exact)
+    }
+
+    /// Where the table will be named that a session fails on.
+    pub(in crate::source::mysql) fn unreadable(&self) -> Unreadable {
+        Arc::clone(&self.unreadable)
     }
 
     /// Is there anything to be looked at?
@@ -153,7 +165,7 @@ impl Exact {
         if !reading.inexact.is_empty() {
             let explain = reading.explain(&self.database, self.plan.flavour);
             let Some(before) = &mut self.before else { return Ok(reading) };
-            let index = before.reader.first(&explain)?;
+            let index = before.reader.first_row(&explain)?;
             let index = index.and_then(|line| Reading::index_of(&line, self.plan.flavour));
             let query = reading.query(&self.database, index.as_deref());
             before.ask(&query)?;
@@ -175,20 +187,65 @@ impl Values for Exact {
     }
 
     fn table(&mut self, name: &str, columns: Option<Vec<String>>) -> Result<bool> {
+        let last = self.current.as_ref().map_or_else(String::new, |(last, _)| last.clone());
         let same = |(current, named): &(String, Option<Vec<String>>)| current == name && *named == columns;
         if !self.current.as_ref().is_some_and(same) {
-            self.end_table()?;
+            let ended = self.end_table();
+            self.noted(&last, ended)?;
             let table = self.plan.tables.iter().find(|table| table.name == name).cloned();
-            self.reading = match table {
-                Some(table) => Some(self.begin_table(&table, columns.as_deref())?),
-                None => None,
-            };
+            let begun = table.map(|table| self.begin_table(&table, columns.as_deref())).transpose();
+            self.reading = self.noted(name, begun)?;
             self.current = Some((name.to_owned(), columns));
         }
         Ok(self.reading.is_some())
     }
 
     fn row(&mut self, values: &[&[u8]], instead: &mut Vec<(usize, Vec<u8>)>) -> Result<()> {
+        let looked = self.look_at(values, instead);
+        match (&looked, &self.reading) {
+            (Err(_), Some(reading)) => {
+                let table = reading.table.clone();
+                self.noted(&table, looked)
+            }
+            _ => looked,
+        }
+    }
+
+    fn tick(&mut self) -> Result<()> {
+        let feeds = [&self.before, &self.after];
+        let ended = feeds.into_iter().flatten().all(|feed| feed.ended);
+        let idle = ended || self.reading.as_ref().is_none_or(|reading| reading.inexact.is_empty());
+        if idle && self.asked.elapsed() > QUIET {
+            for feed in [&mut self.before, &mut self.after].into_iter().flatten() {
+                feed.reader.first("DO 0")?;
+            }
+            self.asked = Instant::now();
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<()> {
+        let last = self.current.as_ref().map_or_else(String::new, |(last, _)| last.clone());
+        let ended = self.end_table();
+        self.noted(&last, ended)?;
+        (self.before, self.after) = (None, None);
+        Ok(())
+    }
+}
+
+impl Exact {
+    /// Keeps which table cannot be read, if that is why.
+    fn noted<T>(&self, table: &str, done: Result<T>) -> Result<T> {
+        if let Err(error) = &done
+            && let Some(reason) = broken::of_the_table(&error.summary())
+        {
+            *self.unreadable.lock().unwrap_or_else(PoisonError::into_inner) =
+                Some((table.to_owned(), reason));
+        }
+        done
+    }
+
+    fn look_at(&mut self, values: &[&[u8]], instead: &mut Vec<(usize, Vec<u8>)>) -> Result<()> {
         let Some(reading) = &self.reading else { return Ok(()) };
         if !reading.inexact.is_empty() {
             let (Some(before), Some(after)) = (&mut self.before, &mut self.after) else { return Ok(()) };
@@ -222,8 +279,13 @@ impl Values for Exact {
                     }
                 }
                 // It was another before, and another after.
-                (None, None) if reading.unique && known == (true, true) => *uncertain.or_default() += 1,
-                (None, None) => {}
+                (None, None) => {
+                    before.allowed += if known.0 { 2 } else { 0 };
+                    after.allowed += if known.1 { 2 } else { 0 };
+                    if reading.unique && known == (true, true) {
+                        *uncertain.or_default() += 1;
+                    }
+                }
             }
             self.lost += before.forget(after) + after.forget(before);
         }
@@ -239,23 +301,6 @@ impl Values for Exact {
             }
         }
         instead.sort_by_key(|(at, _)| *at);
-        Ok(())
-    }
-
-    fn tick(&mut self) -> Result<()> {
-        let idle = self.reading.as_ref().is_none_or(|reading| reading.inexact.is_empty());
-        if idle && self.asked.elapsed() > QUIET {
-            for feed in [&mut self.before, &mut self.after].into_iter().flatten() {
-                feed.reader.first("DO 0")?;
-            }
-            self.asked = Instant::now();
-        }
-        Ok(())
-    }
-
-    fn end(&mut self) -> Result<()> {
-        self.end_table()?;
-        (self.before, self.after) = (None, None);
         Ok(())
     }
 }

@@ -244,7 +244,10 @@ impl<W: Write> Parts<W> {
         }
         if self.ending && value.is_some_and(|value| value.starts_with("@saved_")) {
             self.end_view(statement);
-        } else if self.held.is_empty() {
+            return;
+        }
+        self.ending = false;
+        if self.held.is_empty() {
             self.put(statement);
         } else {
             self.hold(statement);
