@@ -78,10 +78,11 @@ impl LeftOut {
         left_out.excluded = excluded.into_iter().map(|relation| relation.name).collect();
         left_out.excluded.sort();
         left_out.names.extend(left_out.excluded.iter().cloned());
-        for (table, reason) in
-            unreadable.iter().filter(|(table, _)| kept.iter().any(|kept| kept.name == **table))
-        {
-            left_out.omit(session, database, "table", table, reason.clone())?;
+        for relation in &kept {
+            if let Some(reason) = unreadable.get(&relation.name) {
+                let kind = if relation.view { "view" } else { "table" };
+                left_out.omit(session, database, kind, &relation.name, reason.clone())?;
+            }
         }
         let tables: Vec<&str> = kept
             .iter()
@@ -102,7 +103,9 @@ impl LeftOut {
             .collect();
         let fields = |view: &str| format!("SHOW FIELDS FROM {}", place(database, view));
         for (view, reason) in faults(session, &views, fields)? {
-            left_out.omit(session, database, "view", view, reason)?;
+            if !left_out.has(view) {
+                left_out.omit(session, database, "view", view, reason)?;
+            }
         }
         if !left_out.names.is_empty() {
             left_out.follow(session, database)?;
