@@ -98,7 +98,7 @@ pub(super) fn gone<'a>(entry: &mut Entry, since: Zoned, doubts: impl Iterator<It
     }
 }
 
-/// The newest snapshot lacks something: a problem until somebody accepts it, and worth a note from then on.
+/// The newest snapshot lacks objects. This is a problem until an operator accepts it; after that it is shown as a note.
 pub(super) fn lacks(entry: &mut Entry, lacking: &Lacking) {
     if lacking.open == 0 {
         let named = Omitted::listed(&lacking.few, lacking.count);

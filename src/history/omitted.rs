@@ -1,4 +1,5 @@
-//! What the newest backup of an item lacks because it could not be read: since when, and whether somebody has accepted that.
+//! Objects that the newest backup of an item lacks because they could not be read: since when, and whether an operator has
+//! accepted this.
 
 use std::collections::HashMap;
 
@@ -15,11 +16,11 @@ const NAMED: u32 = 5;
 pub(super) struct Lacking {
     /// How many objects.
     pub(super) count: u64,
-    /// How many of them nobody has accepted.
+    /// How many of them are not accepted.
     pub(super) open: u64,
-    /// Since when there is one that nobody has accepted.
+    /// Since when there is one that is not accepted.
     pub(super) since: Option<i64>,
-    /// The first few: those that nobody has accepted, or all if there are none of these.
+    /// The first few: of those that are not accepted, or of all if every one is accepted.
     pub(super) few: Vec<Omitted>,
 }
 
@@ -93,7 +94,7 @@ pub(super) fn accept(tx: &Transaction<'_>, item: i64, now: i64) -> rusqlite::Res
     Ok(Some(text))
 }
 
-/// Items that lack something that nobody has accepted: their numbers, sources and names.
+/// Items that lack objects which are not accepted: their numbers, sources and names.
 pub(super) fn open_items(tx: &Transaction<'_>) -> rusqlite::Result<Vec<(i64, String, String)>> {
     let mut statement = tx.prepare(
         "SELECT id, source, name FROM item WHERE id IN \
@@ -104,7 +105,7 @@ pub(super) fn open_items(tx: &Transaction<'_>) -> rusqlite::Result<Vec<(i64, Str
 }
 
 impl History {
-    /// Those of `omitted` that nobody has accepted for this item.
+    /// Those of `omitted` that are not accepted for this item.
     pub fn not_accepted(&self, source: &str, item: &str, omitted: &[Omitted]) -> Result<Vec<Omitted>> {
         self.read(|tx| {
             let id: Option<i64> = tx
