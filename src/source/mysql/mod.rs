@@ -10,6 +10,7 @@ mod dump;
 mod ends;
 mod events;
 mod exact;
+mod faults;
 mod globals;
 mod hints;
 mod inventory;
@@ -116,7 +117,7 @@ impl Mysql {
     /// Looks whether a dump failed because of a single table that cannot be read: then it is tried again without that.
     /// `read` is the one that could not be read beside the dump.
     fn found_unreadable(&self, database: &str, read: Option<(String, String)>, error: Error) -> Error {
-        let found = read.or_else(|| broken::unreadable(&error.summary()));
+        let found = read.or_else(|| faults::unreadable(&error.summary()));
         let Some((table, reason)) = found else { return error };
         let mut known = self.unreadable.lock().unwrap_or_else(PoisonError::into_inner);
         let new = known.entry(database.to_owned()).or_default().insert(table, reason).is_none();

@@ -49,12 +49,12 @@ impl Reader {
 
     /// Asks for rows of a table, which [`Self::line`] gives. After them the table is free again for who wants to alter it.
     pub(super) fn ask_rows(&mut self, sql: &str) -> Result<()> {
-        self.ask(&format!("SAVEPOINT tik_backup;\n{sql};\nROLLBACK TO SAVEPOINT tik_backup"))
+        self.ask(&apart(sql))
     }
 
     /// As [`Self::ask_rows`]: the first of the rows, if there is one.
     pub(super) fn first_row(&mut self, sql: &str) -> Result<Option<Vec<Vec<u8>>>> {
-        self.first(&format!("SAVEPOINT tik_backup;\n{sql};\nROLLBACK TO SAVEPOINT tik_backup"))
+        self.first(&apart(sql))
     }
 
     /// The first line of the answer to a question, if there is one.
@@ -72,6 +72,11 @@ impl Reader {
         let line = self.dialogue.line(self.limit).map_err(told)?;
         Ok(line.map(|line| line.split(|&b| b == b'\t').map(unescape_bytes).collect()))
     }
+}
+
+/// Statements after which the transaction keeps no lock on the definitions of the tables that they read.
+fn apart(sql: &str) -> String {
+    format!("SAVEPOINT tik_backup;\n{sql};\nROLLBACK TO SAVEPOINT tik_backup")
 }
 
 /// A table may have been altered or dropped since: then the dump is tried again.

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     error::Result,
-    source::mysql::{broken, clients::Flavour, connect::Connection, script::Values},
+    source::mysql::{clients::Flavour, connect::Connection, faults, script::Values},
     stream::cancel::Cancel,
 };
 
@@ -237,7 +237,7 @@ impl Exact {
     /// Keeps which table cannot be read, if that is why.
     fn noted<T>(&self, table: &str, done: Result<T>) -> Result<T> {
         if let Err(error) = &done
-            && let Some(reason) = broken::of_the_table(&error.summary())
+            && let Some(reason) = faults::of_the_table(&error.summary())
         {
             *self.unreadable.lock().unwrap_or_else(PoisonError::into_inner) =
                 Some((table.to_owned(), reason));

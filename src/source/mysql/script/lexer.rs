@@ -46,12 +46,14 @@ pub(super) trait Handler {
     fn long(&mut self, piece: &[u8], first: bool);
     /// An `INSERT` begins: everything up to the parenthesis of the first row.
     fn insert(&mut self, head: &[u8]);
-    /// Where the rows of the present `INSERT` are added up.
-    fn rows(&mut self) -> Option<&mut RowDigest>;
+    /// Where the rows of the present `INSERT` are added up, if they are.
+    fn rows(&mut self) -> Option<&mut RowDigest> {
+        None
+    }
     /// The rows of an `INSERT` with all between and the delimiter.
     fn data(&mut self, piece: &[u8]);
     /// An `INSERT` ended; `foreign`: with something in it that is no row.
-    fn insert_end(&mut self, foreign: bool);
+    fn insert_end(&mut self, _foreign: bool) {}
     /// The dump ended within a statement, of which this is the last part.
     fn cut_off(&mut self, text: &[u8]);
 }

@@ -3,6 +3,7 @@
 
 mod head;
 mod lexer;
+mod literal;
 mod objects;
 mod phases;
 mod places;
@@ -16,12 +17,13 @@ mod tests;
 mod tokens;
 
 pub use head::Head;
+pub use literal::Value;
 pub use phases::{Phases, View, Views, references};
 pub use places::{Made, Redefined};
 pub use reader::{ObjectSummary, ScriptReader, ScriptSummary, TableSummary};
 pub use rewrite::{Rewrite, TOLD};
 pub use select::Select;
-pub use substitute::{Substitute, Value, Values};
+pub use substitute::{Substitute, Values};
 
 /// The database whose dump it is, if this is the comment that says so.
 fn database_of(comment: &[u8]) -> Option<String> {

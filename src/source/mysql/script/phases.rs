@@ -15,10 +15,7 @@ use super::{
     rewrite::Output,
     tokens::{Cursor, Kind, Token, name_of},
 };
-use crate::{
-    error::{Error, Result},
-    stream::digest::RowDigest,
-};
+use crate::error::{Error, Result};
 
 /// Definitions of views are kept up to this many bytes.
 const KEPT: usize = 64 << 20;
@@ -331,17 +328,11 @@ impl<W: Write> Handler for Parts<W> {
         self.gap.clear();
     }
 
-    fn rows(&mut self) -> Option<&mut RowDigest> {
-        None
-    }
-
     fn data(&mut self, piece: &[u8]) {
         if self.keep {
             self.out.put(piece);
         }
     }
-
-    fn insert_end(&mut self, _foreign: bool) {}
 
     fn cut_off(&mut self, text: &[u8]) {
         self.release();

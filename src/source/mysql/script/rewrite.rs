@@ -13,7 +13,7 @@ use super::{
     places::{Edits, Made, Redefined, modes, places, stand_in},
     tokens::{Kind, Token, Tokens},
 };
-use crate::stream::digest::{Digest128, RowDigest};
+use crate::stream::digest::Digest128;
 
 /// How the lines begin in which the client tells what it makes or fills, see [`Rewrite::telling`].
 pub const TOLD: &str = "tik-backup: ";
@@ -360,15 +360,9 @@ impl<W: Write> Handler for Changes<W> {
         self.out.put(head);
     }
 
-    fn rows(&mut self) -> Option<&mut RowDigest> {
-        None
-    }
-
     fn data(&mut self, piece: &[u8]) {
         self.out.put(piece);
     }
-
-    fn insert_end(&mut self, _foreign: bool) {}
 
     fn cut_off(&mut self, text: &[u8]) {
         self.out.put(text);

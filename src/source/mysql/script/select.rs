@@ -8,7 +8,6 @@ use super::{
     rewrite::Output,
     tokens::{Kind, Tokens, name_of},
 };
-use crate::stream::digest::RowDigest;
 
 /// Writes on of a dump what one table needs: what sets up and resets the session, the sequences its columns take
 /// values from, its definition, its rows and its triggers. Foreign keys to tables that are left out stay.
@@ -222,17 +221,11 @@ impl<W: Write> Handler for Choice<W> {
         self.gap.clear();
     }
 
-    fn rows(&mut self) -> Option<&mut RowDigest> {
-        None
-    }
-
     fn data(&mut self, piece: &[u8]) {
         if self.keep {
             self.out.put(piece);
         }
     }
-
-    fn insert_end(&mut self, _foreign: bool) {}
 
     fn cut_off(&mut self, text: &[u8]) {
         if self.keep {
