@@ -54,7 +54,7 @@ fn views_that_are_broken_are_left_out(flavour: MyFlavour) {
     server.sql(Some("shop"), "DROP TABLE gone; ALTER TABLE shrunk DROP COLUMN b; DROP FUNCTION f");
     let config = configured(&server, "");
     // What the run says of it is not looked at here.
-    let _ = try_backup(&config, &[]);
+    try_backup(&config, &[]).expect_code(3);
     let manifest = manifest_of(&config, &full("shop"), "latest");
     assert_eq!(omitted(&manifest), views(&["of_column", "of_function", "of_gone", "of_view"]));
     for one in manifest["omitted"].as_array().unwrap() {
@@ -105,7 +105,7 @@ fn tables_that_cannot_be_read_are_left_out(flavour: MyFlavour) {
     std::fs::remove_file(data.join("lost.ibd")).unwrap();
     server.restart();
     let config = configured(&server, "");
-    let _ = try_backup(&config, &[]);
+    try_backup(&config, &[]).expect_code(3);
     let manifest = manifest_of(&config, &full("shop"), "latest");
     let expected = [("table", "damaged"), ("table", "lost"), ("trigger", "tr"), ("view", "of_lost")];
     assert_eq!(omitted(&manifest), expected.map(|(kind, name)| (kind.to_owned(), name.to_owned())));

@@ -78,30 +78,13 @@ pub(super) fn dump(
         .cancel(cancel);
     // The dump may take hours.
     session.pause();
-    let first = Complaint::default();
-    let child = first.watch(command).arg("--").arg(database).spawn_output()?;
-    let child = Ends::new(Head::new(child, server.flavour == Flavour::Mariadb), plan.open_ends);
-    let fault = exact.unreadable();
-    let exact = exact.is_needed().then_some(exact);
-    let mut tap = ScriptTap::new(Appended::new(Substitute::new(child, exact), plan.events));
-    let stored = sink.store(DUMP, &mut tap).map_err(hints::explain);
-    let stored = stored.map_err(|error| {
-        let read = fault.lock().unwrap_or_else(PoisonError::into_inner).take();
-        source.found_unreadable(database, read, error)
-    })?;
-    let ScriptTap { stream, script } = tap;
-    let summary = script.finish();
-    let (child, exact) = stream.into_inner().into_parts();
-    let inexact = exact.map(|exact| exact.notes()).unwrap_or_default();
-    manifest.left_out.extend(inexact.iter().cloned());
-    manifest.notes.extend(inexact);
-    let warnings = child.into_inner().into_inner().messages();
-    require_complete(&summary, client, &warnings)?;
-    first.require_none(client)?;
+    let streamed = stream(source, client, command, database, plan, exact, sink)?;
+    manifest.left_out.extend(streamed.inexact.iter().cloned());
+    manifest.notes.extend(streamed.inexact);
     let after = Inventory::ask(&session, database)?.without(&left_out);
-    require_whole(&summary, &before.objects, &after.objects)?;
-    note_warnings(&mut manifest, &warnings);
-    manifest.files.push(File { path: DUMP.to_owned(), bytes: stored.bytes });
+    require_whole(&streamed.summary, &before.objects, &after.objects)?;
+    note_warnings(&mut manifest, &streamed.warnings);
+    manifest.files.push(File { path: DUMP.to_owned(), bytes: streamed.bytes });
     if let Some(definitions) = left_out.script(database) {
         let stored = sink.store(LEFT_OUT, &mut definitions.as_bytes())?;
         manifest.files.push(File { path: LEFT_OUT.to_owned(), bytes: stored.bytes });
@@ -112,11 +95,51 @@ pub(super) fn dump(
     manifest.tools.push(Tool { name: client.dump_name().to_owned(), version: client.version.to_string() });
     manifest.notes.extend(versioned.note());
     consistency(&mut manifest, &before.not_transactional);
-    describe(&mut manifest, summary, server, described, before.not_transactional);
+    describe(&mut manifest, streamed.summary, server, described, before.not_transactional);
     if let Some(detail) = &mut manifest.mysql {
         versioned.describe(detail);
     }
     Ok(manifest)
+}
+
+/// What came of a dump that is stored and has its end.
+struct Streamed {
+    bytes: u64,
+    summary: ScriptSummary,
+    /// What the tool said.
+    warnings: String,
+    /// Of which values it is not known whether they are exact.
+    inexact: Vec<String>,
+}
+
+/// Stores what the tool writes, with what it cannot write by itself.
+fn stream(
+    source: &Mysql,
+    client: &Client,
+    command: Command,
+    database: &str,
+    plan: Plan,
+    exact: Exact,
+    sink: &dyn Sink,
+) -> Result<Streamed> {
+    let first = Complaint::default();
+    let child = first.watch(command).arg("--").arg(database).spawn_output()?;
+    let child = Ends::new(Head::new(child, client.flavour == Flavour::Mariadb), plan.open_ends);
+    let fault = exact.unreadable();
+    let exact = exact.is_needed().then_some(exact);
+    let mut tap = ScriptTap::new(Appended::new(Substitute::new(child, exact), plan.events));
+    let stored = sink.store(DUMP, &mut tap).map_err(|error| {
+        let read = fault.lock().unwrap_or_else(PoisonError::into_inner).take();
+        source.found_unreadable(database, read, hints::explain(error))
+    })?;
+    let ScriptTap { stream, script } = tap;
+    let summary = script.finish();
+    let (child, exact) = stream.into_inner().into_parts();
+    let warnings = child.into_inner().into_inner().messages();
+    require_complete(&summary, client, &warnings)?;
+    first.require_none(client)?;
+    let inexact = exact.map(|exact| exact.notes()).unwrap_or_default();
+    Ok(Streamed { bytes: stored.bytes, summary, warnings, inexact })
 }
 
 /// What the dump tool cannot do by itself in a database.
