@@ -27,14 +27,26 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<MysqlConfig> {
     server::read(reader, &defaults).map(|server| MysqlConfig { server, exclude_tables })
 }
 
-/// Reads `exclude_tables`: each pattern has the name of the database in front.
+/// Reads `exclude_tables`: each pattern has the name of the database in front, both without quotes.
 fn read_tables(reader: &mut Reader<'_>) -> Patterns {
     let patterns = reader.patterns("exclude_tables").unwrap_or_default();
-    for pattern in patterns.iter().filter(|pattern| !pattern.contains('.')) {
-        let what = format!(
-            "{pattern:?} names no database: write \"DATABASE.TABLE\", for example \"shop.{pattern}\", or \"*.{pattern}\" for \
-             every database"
-        );
+    for pattern in patterns.iter() {
+        let what = if !pattern.contains('.') {
+            format!(
+                "{pattern:?} names no database: write \"DATABASE.TABLE\", for example \"shop.{pattern}\", or \"*.{pattern}\" \
+                 for every database"
+            )
+        } else if pattern.starts_with('.') || pattern.ends_with('.') {
+            format!(
+                "{pattern:?} lacks the database or the table: write \"DATABASE.TABLE\", with * for all of them"
+            )
+        } else if pattern.contains('`') {
+            format!(
+                "{pattern:?} has quotes in it, and so matches nothing: write the names as they are, without quotes"
+            )
+        } else {
+            continue;
+        };
         reader.problem("exclude_tables", &what);
     }
     patterns

@@ -342,6 +342,15 @@ fn a_pattern_of_tables_names_the_database() {
         "6: sources.my.exclude_tables: \"cache\" names no database: write \"DATABASE.TABLE\", for example \"shop.cache\", or \
          \"*.cache\" for every database",
     );
+    one_problem(
+        with("[sources.my]\nkind = \"mysql\"\nexclude_tables = [\"shop.\"]\n"),
+        "6: sources.my.exclude_tables: \"shop.\" lacks the database or the table: write \"DATABASE.TABLE\", with * for all of them",
+    );
+    one_problem(
+        with("[sources.my]\nkind = \"mysql\"\nexclude_tables = [\"`shop`.`x`\"]\n"),
+        "6: sources.my.exclude_tables: \"`shop`.`x`\" has quotes in it, and so matches nothing: write the names as they are, \
+         without quotes",
+    );
 }
 
 #[test]
