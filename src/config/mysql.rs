@@ -40,9 +40,12 @@ fn read_tables(reader: &mut Reader<'_>) -> Patterns {
             format!(
                 "{pattern:?} lacks the database or the table: write \"DATABASE.TABLE\", with * for all of them"
             )
-        } else if pattern.contains('`') {
+        } else if pattern
+            .split('.')
+            .any(|part| part.len() > 1 && part.starts_with('`') && part.ends_with('`'))
+        {
             format!(
-                "{pattern:?} has quotes in it, and so matches nothing: write the names as they are, without quotes"
+                "{pattern:?} has quotes, which are not part of the names: write the names as they are, without quotes"
             )
         } else {
             continue;

@@ -348,7 +348,7 @@ fn a_pattern_of_tables_names_the_database() {
     );
     one_problem(
         with("[sources.my]\nkind = \"mysql\"\nexclude_tables = [\"`shop`.`x`\"]\n"),
-        "6: sources.my.exclude_tables: \"`shop`.`x`\" has quotes in it, and so matches nothing: write the names as they are, \
+        "6: sources.my.exclude_tables: \"`shop`.`x`\" has quotes, which are not part of the names: write the names as they are, \
          without quotes",
     );
 }

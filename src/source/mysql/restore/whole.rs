@@ -66,15 +66,18 @@ impl<'a> Whole<'a> {
     ) -> Result<Self> {
         require_known_options(options)?;
         let server = crate::source::mysql::ask(params, clients, cancel)?;
-        let connection = params.prepare(clients.choose(server.flavour, server.version)?)?;
-        let session = Session::new(&connection, cancel);
-        let mut existed = BTreeSet::new();
-        let mut full = Vec::new();
+        // A dump of the other family is said to be one, whatever clients there are.
         for part in parts {
             if let Some(detail) = &part.manifest.mysql {
                 choose_client(clients, part.manifest, detail, &server)
                     .map_err(|error| error.context(&part.manifest.item))?;
             }
+        }
+        let connection = params.prepare(clients.choose(server.flavour, server.version)?)?;
+        let session = Session::new(&connection, cancel);
+        let mut existed = BTreeSet::new();
+        let mut full = Vec::new();
+        for part in parts {
             match target::require_empty(&session, &part.target.database) {
                 Ok(true) => existed.extend([part.target.database.clone()]),
                 Ok(false) => {}
