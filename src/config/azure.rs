@@ -1,6 +1,6 @@
 //! `kind = "azure-storage"`, and what every source needs that asks Azure: a service principal and the cloud's addresses.
 
-use super::{patterns::Patterns, reader::Reader, secret::SecretFile, server::Host};
+use super::{directory::read_exclude, patterns::Patterns, reader::Reader, secret::SecretFile, server::Host};
 
 /// How many blobs or files of an item are read at the same time unless something else is said.
 const PARALLEL_DOWNLOADS: usize = 16;
@@ -40,6 +40,8 @@ pub struct AzureStorageConfig {
     pub exclude_containers: Patterns,
     /// File shares to leave out.
     pub exclude_shares: Patterns,
+    /// Blobs and files to leave out: globs relative to their container or share, as those of folders.
+    pub exclude: Vec<String>,
     /// How many blobs or files of an item are read at the same time, 1 to 64.
     pub parallel_downloads: usize,
 }
@@ -64,6 +66,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<AzureStorageConfig> {
     let exclude_accounts = reader.patterns("exclude_accounts").unwrap_or_default();
     let exclude_containers = reader.patterns("exclude_containers").unwrap_or_default();
     let exclude_shares = reader.patterns("exclude_shares").unwrap_or_default();
+    let exclude = read_exclude(reader);
     let parallel = reader.integer("parallel_downloads", 1..=64).and_then(|count| count.try_into().ok());
     Some(AzureStorageConfig {
         principal: principal?,
@@ -71,6 +74,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<AzureStorageConfig> {
         exclude_accounts,
         exclude_containers,
         exclude_shares,
+        exclude,
         parallel_downloads: parallel.unwrap_or(PARALLEL_DOWNLOADS),
     })
 }

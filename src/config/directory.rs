@@ -11,6 +11,8 @@ pub struct DirectoryConfig {
     pub paths: Vec<PathBuf>,
     /// What to leave out: globs relative to a folder, as `docs/directory.md` describes them.
     pub exclude: Vec<String>,
+    /// Whether the content of folders with a valid `CACHEDIR.TAG` is left out.
+    pub exclude_caches: bool,
     /// Whether folders on which another file system is mounted are left out.
     pub one_file_system: bool,
 }
@@ -28,6 +30,14 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<DirectoryConfig> {
             reader.problem("paths", &format!("names {} twice", path.display()));
         }
     }
+    let exclude = read_exclude(reader);
+    let exclude_caches = reader.boolean("exclude_caches", false);
+    let one_file_system = reader.boolean("one_file_system", true);
+    (!paths.is_empty()).then_some(DirectoryConfig { paths, exclude, exclude_caches, one_file_system })
+}
+
+/// Reads `exclude`: patterns over paths.
+pub(super) fn read_exclude(reader: &mut Reader<'_>) -> Vec<String> {
     // Their syntax is checked here; what they mean beyond that is the source's affair.
     let exclude = reader.strings("exclude").unwrap_or_default();
     for pattern in &exclude {
@@ -35,6 +45,5 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<DirectoryConfig> {
             reader.problem("exclude", &fault);
         }
     }
-    let one_file_system = reader.boolean("one_file_system", true);
-    (!paths.is_empty()).then_some(DirectoryConfig { paths, exclude, one_file_system })
+    exclude
 }

@@ -2,6 +2,7 @@
 
 pub mod azure;
 pub mod directory;
+mod exclude;
 pub mod manifest;
 pub mod mongodb;
 pub mod mysql;

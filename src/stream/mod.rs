@@ -8,4 +8,5 @@ pub(crate) mod pipe;
 pub mod private;
 pub(crate) mod process;
 pub mod sink;
+pub mod sparse;
 pub(crate) mod stderr;

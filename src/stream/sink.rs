@@ -1,9 +1,14 @@
 //! Where a source puts the streams of an item.
 
-use std::{ffi::OsString, io::Read, path::Path};
+use std::{
+    ffi::OsString,
+    io::{self, Read},
+    path::Path,
+};
 
 use jiff::Timestamp;
 
+use super::sparse::SparseRead;
 use crate::{error::Result, source::Files};
 
 /// What the error says if something is stored below a folder that was finished.
@@ -71,6 +76,16 @@ pub struct Previous {
     pub attributes: Attributes,
 }
 
+/// What an attempt that ends without a snapshot leaves to the next one beside a content: which state of which file it is,
+/// and its MD5.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    /// Identifies the state of the file.
+    pub key: u128,
+    /// MD5 of the content.
+    pub md5: [u8; 16],
+}
+
 /// Takes the streams of one item. Streams may be stored from several threads at the same time.
 ///
 /// Paths are relative and consist of names only, never of `.` or `..`. What a database dump does not need has a default:
@@ -83,6 +98,29 @@ pub trait Sink: Sync {
     /// As [`Sink::store`], with attributes of its own and a name that may be any bytes.
     fn put(&self, path: &Path, _attributes: &Attributes, reader: &mut dyn Read) -> Result<Stored> {
         self.store(&path.to_string_lossy(), reader)
+    }
+
+    /// As [`Sink::put`], of a stream that may have holes. `mark` is asked once the stream was taken in whole; what it gives
+    /// is remembered together with the content, for a later attempt should this one end without a snapshot.
+    fn put_marked(
+        &self,
+        path: &Path,
+        attributes: &Attributes,
+        reader: &mut dyn SparseRead,
+        _mark: &dyn Fn() -> Option<Mark>,
+    ) -> Result<Stored> {
+        self.put(path, attributes, &mut AsRead(reader))
+    }
+
+    /// Stores a file with the content that an earlier attempt at this item, which ended without a snapshot, stored under
+    /// this key, and gives the digest of its mark too. `None` if there is none, or the repository lacks a part of it.
+    fn take_kept(
+        &self,
+        _path: &Path,
+        _attributes: &Attributes,
+        _key: u128,
+    ) -> Result<Option<(Stored, [u8; 16])>> {
+        Ok(None)
     }
 
     /// Takes in a folder and its attributes; it may stay empty. Folders of files need not be announced.
@@ -114,5 +152,14 @@ pub trait Sink: Sync {
     /// The files of the item's newest snapshot.
     fn previous(&self) -> Result<Option<&dyn Files>> {
         Ok(None)
+    }
+}
+
+/// A stream with holes as an ordinary one.
+struct AsRead<'a>(&'a mut dyn SparseRead);
+
+impl Read for AsRead<'_> {
+    fn read(&mut self, target: &mut [u8]) -> io::Result<usize> {
+        self.0.read(target)
     }
 }

@@ -3,7 +3,6 @@
 mod attributes;
 mod detail;
 mod dump;
-mod exclude;
 pub(crate) mod open;
 mod read;
 mod store;
@@ -21,8 +20,7 @@ use std::path::{Path, PathBuf};
 
 pub use detail::{Detail, Rule};
 
-use self::exclude::Excludes;
-use super::{Discovery, GLOBALS, Item, Source, manifest::Manifest};
+use super::{Discovery, GLOBALS, Item, Source, exclude::Excludes, manifest::Manifest};
 use crate::{
     config::{DirectoryConfig, SourceConfig},
     error::{Error, Result},

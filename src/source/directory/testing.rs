@@ -173,6 +173,7 @@ pub(crate) fn source(path: &Path, exclude: &[&str]) -> Directory {
     let config = DirectoryConfig {
         paths: vec![path.to_owned()],
         exclude: exclude.iter().map(|pattern| (*pattern).to_owned()).collect(),
+        exclude_caches: false,
         one_file_system: true,
     };
     Directory::named("disk", &config).unwrap()

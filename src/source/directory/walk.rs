@@ -27,13 +27,13 @@ use rustix::{
 use super::{
     CONTENT,
     attributes::{Owners, attributes, xattrs},
-    exclude::Excludes,
     open::{Identity, KEEP_OPEN, identity, is, names, open_folder, open_parent, stat_name},
     read::Job,
     tally::{Entry, Tally, shown},
 };
 use crate::{
     error::{Error, Result},
+    source::exclude::Excludes,
     stream::{
         cancel::Cancel,
         sink::{Attributes, Sink},

@@ -187,6 +187,7 @@ fn items_are_named_by_their_last_component_unless_that_would_be_ambiguous() {
     let config = |paths: &[&str]| DirectoryConfig {
         paths: paths.iter().map(PathBuf::from).collect(),
         exclude: Vec::new(),
+        exclude_caches: false,
         one_file_system: true,
     };
     let names = |paths: &[&str]| -> Vec<String> {

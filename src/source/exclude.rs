@@ -1,4 +1,4 @@
-//! What is left out of a backup of files: patterns in the manner of `.gitignore`, relative to the folder.
+//! What is left out of a backup of files or blobs: patterns in the manner of `.gitignore`, relative to the top of the item.
 
 use std::path::Path;
 
@@ -40,7 +40,7 @@ impl Excludes {
             }
             if path.split('/').any(|part| matches!(part, "." | "..")) {
                 return Err(invalid(pattern, "has a . or .. in it and can never match")
-                    .hint("patterns are relative to the folder that is backed up"));
+                    .hint("patterns are relative to the top of what is backed up"));
             }
             let glob = match path.strip_prefix('/') {
                 Some(anchored) => anchored.to_owned(),
@@ -58,7 +58,7 @@ impl Excludes {
         Ok(Self { set, rules })
     }
 
-    /// The number of the first pattern that matches `path`, which is relative to the folder that is backed up.
+    /// The number of the first pattern that matches `path`, which is relative to the top of the item.
     pub(super) fn matched(&self, path: &Path, folder: bool) -> Option<usize> {
         if self.rules.is_empty() {
             return None;
