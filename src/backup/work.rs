@@ -2,6 +2,7 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
     sync::{
         atomic::{AtomicUsize, Ordering},
         mpsc,
@@ -62,6 +63,7 @@ pub(super) fn run(
                         queue,
                         recorder,
                         observer,
+                        state_dir: &config.state_dir,
                         cancel,
                     };
                     // Whatever happens to one item, the others must not wait for its place.
@@ -122,6 +124,8 @@ struct Job<'a> {
     queue: &'a Queue,
     recorder: &'a Recorder<'a>,
     observer: &'a dyn Observer,
+    /// Where attempts that end without a snapshot leave something to the next one.
+    state_dir: &'a Path,
     cancel: &'a Cancel,
 }
 
@@ -209,7 +213,13 @@ impl Job<'_> {
 
     fn attempt(&self) -> Result<Streamed<'_>> {
         self.cancel.check()?;
-        let item = self.writer.item(Some(self.previous.of(self.source.name(), &self.planned.item.name)))?;
+        let (source, item) = (self.source.name(), self.planned.item.name.as_str());
+        let previous = self.previous.of(source, item);
+        let item = if self.source.in_steps() {
+            self.writer.item_in_steps(previous, self.state_dir, source, item)?
+        } else {
+            self.writer.item(Some(previous))?
+        };
         let name = format!("{}/{}", self.source.name(), self.planned.item.name);
         self.recorder.item_started(self.source.name(), &self.planned.item.name, self.source.kind());
         self.observer.started(&name, self.planned.item.estimate, item.bytes_read());

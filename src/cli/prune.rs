@@ -4,7 +4,7 @@ use super::{Context, SUCCESS};
 use crate::{
     error::Result,
     output::size,
-    repository::{PruneReport, Repository},
+    repository::{PruneReport, Repository, writer::keep_packs_for},
 };
 
 #[derive(Debug, clap::Args)]
@@ -14,7 +14,8 @@ pub(super) fn run(context: &Context, _: &Args) -> Result<u8> {
     let config = context.config()?;
     let repository = Repository::open(&config.repository)?;
     let wait = config.repository.lock_wait;
-    let report = repository.prune(wait, &context.cancel, &|message| context.printer.notice(message))?;
+    let keep = keep_packs_for(&config.state_dir);
+    let report = repository.prune(wait, keep, &context.cancel, &|message| context.printer.notice(message))?;
     context.printer.result(&report, || text(&report))?;
     Ok(SUCCESS)
 }

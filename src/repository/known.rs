@@ -90,6 +90,13 @@ impl KnownBlobs {
         blobs.stored.binary_search(id).is_ok()
     }
 
+    /// Whether the repository had a blob before this run, or this run stores it.
+    pub(super) fn is_claimed(&self, tpe: BlobType, id: &Hash) -> bool {
+        let blobs = if tpe == BlobType::Data { &self.data } else { &self.trees };
+        self.has(tpe, id)
+            || blobs.added.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).contains_key(id)
+    }
+
     /// Asks whether a blob must be stored; `ticket` is called once if so.
     pub(super) fn claim(&self, tpe: BlobType, id: &Hash, ticket: impl FnOnce() -> u64) -> Claim {
         let blobs = if tpe == BlobType::Data { &self.data } else { &self.trees };

@@ -111,8 +111,15 @@ pub struct CheckReport {
 }
 
 impl Repository {
-    /// Removes data that no snapshot needs. Waits up to `wait` for others; nobody else can write meanwhile.
-    pub fn prune(&self, wait: Duration, cancel: &Cancel, notice: &dyn Fn(&str)) -> Result<PruneReport> {
+    /// Removes data that no snapshot needs. Waits up to `wait` for others; nobody else can write meanwhile. With `keep`, packs
+    /// that are younger stay: attempts that ended without a snapshot refer to them ([`keep_packs_for`]).
+    pub fn prune(
+        &self,
+        wait: Duration,
+        keep: Option<Duration>,
+        cancel: &Cancel,
+        notice: &dyn Fn(&str),
+    ) -> Result<PruneReport> {
         let lock = self.lock(&LockOptions { exclusive: true, wait, cancel, notice })?;
         let alone = self.has_locks();
         let before = self.packs()?;
@@ -132,6 +139,15 @@ impl Repository {
         // Packs are as large as this program makes them; without this a large repository would be rewritten for it.
         options.no_resize = true;
         options.instant_delete = alone;
+        if let Some(keep) = keep {
+            let hours = keep.as_secs().div_ceil(3600);
+            notice(&format!(
+                "what backups that ended without a snapshot have stored is kept for their next try: packs of the last {} \
+                 days stay",
+                hours.div_ceil(24)
+            ));
+            options.keep_pack = jiff::Span::new().hours(i64::try_from(hours).unwrap_or(24 * 31));
+        }
         options.max_repack = match self.storage.local().map(LocalStorage::free_space).transpose()? {
             // Repacking writes before it removes.
             Some(free) if free < LITTLE_SPACE => {

@@ -282,6 +282,7 @@ impl Repository {
             sealer: self.sealer.clone(),
             chunker: Chunker::new(polynomial)?,
             known,
+            repository: self.inner.config().id.to_hex().as_str().to_owned(),
             options: writer::WriteOptions {
                 compression: self.config.compression,
                 pack_size: self.config.pack_size as usize,

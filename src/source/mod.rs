@@ -47,6 +47,12 @@ pub trait Source: Send + Sync {
     /// then is not committed.
     fn dump(&self, item: &Item, sink: &dyn Sink, cancel: &Cancel) -> Result<Manifest>;
 
+    /// Whether what an attempt stored that ended without a snapshot is kept for the next one: items that may be too large for
+    /// one night, and whose files are told apart by marks of their state.
+    fn in_steps(&self) -> bool {
+        false
+    }
+
     /// Whether the source no longer has an item that it had when it was asked. Asked when a dump has failed; a source that
     /// cannot tell says no.
     fn is_gone(&self, _item: &Item, _cancel: &Cancel) -> bool {

@@ -17,5 +17,6 @@ mod shim;
 mod changes;
 mod failures;
 mod round_trip;
+mod sparse;
 mod support;
 mod tree;

@@ -15,18 +15,22 @@ use rustic_core::{DataId, repofile::BlobType};
 
 use super::{
     Shared, SnapshotMeta,
+    kept::{Content, Kept},
     tree::{ItemTree, TreeBuilder, Written},
     worker::{BlobWriter, FileJobs, Job},
 };
 use crate::{
     error::{Error, Result},
     repository::{
-        chunker::{Cut, MAX_SIZE},
+        chunker::{Cut, MAX_SIZE, MIN_SIZE},
         previous::PreviousItem,
-        seal::Hasher,
+        seal::{Hash, Hasher},
     },
     source::Files,
-    stream::sink::{Attributes, Previous, Sink, Special, Stored},
+    stream::{
+        sink::{Attributes, Mark, Previous, Sink, Special, Stored},
+        sparse::{Dense, SparseRead},
+    },
 };
 
 /// A read asks for so many bytes: enough to make system calls cheap, little enough to stay in the processor's cache
@@ -68,7 +72,7 @@ impl ChunkBuffer {
         }
     }
 
-    fn read_from(&mut self, reader: &mut dyn Read) -> io::Result<usize> {
+    fn read_from(&mut self, reader: &mut dyn SparseRead) -> io::Result<usize> {
         self.make_room(READ_SIZE);
         let room = &mut self.bytes[self.filled..self.filled + READ_SIZE];
         loop {
@@ -100,6 +104,7 @@ pub struct ItemWriter<'p> {
     added: Arc<AtomicU64>,
     folders: AtomicU64,
     previous: Option<PreviousItem<'p>>,
+    pub(super) kept: Option<Kept>,
 }
 
 impl<'p> ItemWriter<'p> {
@@ -108,6 +113,7 @@ impl<'p> ItemWriter<'p> {
         jobs: Sender<Job>,
         buffers: (Sender<ChunkBuffer>, Receiver<ChunkBuffer>),
         previous: Option<PreviousItem<'p>>,
+        kept: Option<Kept>,
     ) -> Self {
         Self {
             shared,
@@ -118,6 +124,7 @@ impl<'p> ItemWriter<'p> {
             added: Arc::default(),
             folders: AtomicU64::new(0),
             previous,
+            kept,
         }
     }
 
@@ -145,15 +152,31 @@ impl<'p> ItemWriter<'p> {
     }
 
     /// Cuts a stream into chunks; returns their ids and the stream's length.
-    fn stream(&self, reader: &mut dyn Read) -> Result<(Vec<DataId>, u64)> {
+    fn stream(&self, reader: &mut dyn SparseRead) -> Result<(Vec<Hash>, u64)> {
         let file = Arc::new(FileJobs::new(self.added.clone()));
-        let mut cutter = Cutter { item: self, file, sent: 0, chunk: self.buffer(), scanned: 0, total: 0 };
+        let (chunk, repeats) = (self.buffer(), Vec::new());
+        let mut cutter = Cutter { item: self, file, sent: 0, chunk, scanned: 0, total: 0, repeats };
         let streamed = cutter.read_all(reader);
         // Even after an error the workers must be done with the chunks: their buffers are counted.
         let ids = cutter.file.wait(cutter.sent);
         streamed?;
         self.shared.check()?;
-        Ok((ids.into_iter().map(DataId::from).collect(), cutter.total))
+        Ok((cutter.repeated(ids), cutter.total))
+    }
+
+    /// Takes in a file whose chunks are stored.
+    fn file(
+        &self,
+        path: &Path,
+        attributes: &Attributes,
+        bytes: u64,
+        content: Vec<Hash>,
+        unread: bool,
+    ) -> Result<Stored> {
+        let content: Vec<DataId> = content.into_iter().map(DataId::from).collect();
+        let stored = Stored { bytes, content: identity(&content) };
+        self.files().file(path, attributes, bytes, content, unread)?;
+        Ok(stored)
     }
 
     pub(super) fn into_tree(self, meta: &SnapshotMeta) -> Result<ItemTree> {
@@ -175,12 +198,19 @@ struct Cutter<'a, 'p> {
     chunk: ChunkBuffer,
     scanned: usize,
     total: u64,
+    /// Chunks that were sent once and follow each other more often: which, and how many times more.
+    repeats: Vec<(usize, u64)>,
 }
 
 impl Cutter<'_, '_> {
-    fn read_all(&mut self, reader: &mut dyn Read) -> Result<()> {
+    fn read_all(&mut self, reader: &mut dyn SparseRead) -> Result<()> {
+        let failed = |error| Error::from_io("cannot read the stream", error);
         loop {
-            let n = self.chunk.read_from(reader).map_err(|e| Error::from_io("cannot read the stream", e))?;
+            let hole = reader.hole().map_err(failed)?;
+            if hole > 0 && self.skip(hole, reader)? {
+                continue;
+            }
+            let n = self.chunk.read_from(reader).map_err(failed)?;
             if n == 0 {
                 return if self.chunk.filled > 0 { self.send_chunk(ChunkBuffer::default()) } else { Ok(()) };
             }
@@ -193,6 +223,42 @@ impl Cutter<'_, '_> {
             }
             self.scanned = self.chunk.filled;
         }
+    }
+
+    /// Goes over the chunks that consist of the zeros of a hole alone, without reading them. The fingerprint of zeros is 0,
+    /// which always permits a cut: they end at the smallest length. False if there is no such chunk.
+    fn skip(&mut self, hole: u64, reader: &mut dyn SparseRead) -> Result<bool> {
+        let begun = self.chunk.filled();
+        let chunks = (begun.len() as u64).saturating_add(hole) / MIN_SIZE as u64;
+        if chunks == 0 || begun.iter().any(|byte| *byte != 0) {
+            return Ok(false);
+        }
+        let bytes = chunks * MIN_SIZE as u64 - begun.len() as u64;
+        reader.skip(bytes).map_err(|error| Error::from_io("cannot read the stream", error))?;
+        self.total += bytes;
+        self.chunk.filled = 0;
+        self.chunk.push(&[0; MIN_SIZE]);
+        let next = self.item.buffer();
+        self.send_chunk(next)?;
+        self.repeats.push((self.sent - 1, chunks - 1));
+        Ok(true)
+    }
+
+    /// The ids of all chunks, of those that were sent.
+    fn repeated(&self, sent: Vec<Hash>) -> Vec<Hash> {
+        if self.repeats.is_empty() {
+            return sent;
+        }
+        let mut repeats = self.repeats.iter().peekable();
+        let mut all = Vec::new();
+        for (number, id) in sent.into_iter().enumerate() {
+            let more = repeats.next_if(|(at, _)| *at == number).map_or(0, |(_, more)| *more);
+            all.extend(std::iter::repeat_n(
+                id,
+                usize::try_from(more).unwrap_or(usize::MAX).saturating_add(1),
+            ));
+        }
+        all
     }
 
     fn send_chunk(&mut self, next: ChunkBuffer) -> Result<()> {
@@ -213,10 +279,40 @@ impl Sink for ItemWriter<'_> {
     }
 
     fn put(&self, path: &Path, attributes: &Attributes, reader: &mut dyn Read) -> Result<Stored> {
+        let (content, bytes) = self.stream(&mut Dense(reader))?;
+        self.file(path, attributes, bytes, content, false)
+    }
+
+    fn put_marked(
+        &self,
+        path: &Path,
+        attributes: &Attributes,
+        reader: &mut dyn SparseRead,
+        mark: &dyn Fn() -> Option<Mark>,
+    ) -> Result<Stored> {
         let (content, bytes) = self.stream(reader)?;
-        let stored = Stored { bytes, content: identity(&content) };
-        self.files().file(path, attributes, bytes, content, false)?;
-        Ok(stored)
+        if let (Some(kept), Some(mark)) = (&self.kept, mark()) {
+            kept.add(mark, bytes, &content);
+        }
+        self.file(path, attributes, bytes, content, false)
+    }
+
+    fn take_kept(
+        &self,
+        path: &Path,
+        attributes: &Attributes,
+        key: u128,
+    ) -> Result<Option<(Stored, [u8; 16])>> {
+        let Some(Content { md5, bytes, chunks }) = self.kept.as_ref().and_then(|kept| kept.get(key)) else {
+            return Ok(None);
+        };
+        self.shared.check()?;
+        // What an earlier attempt of this run has stored is waited for before anything is committed.
+        if !chunks.iter().all(|id| self.shared.known.is_claimed(BlobType::Data, id)) {
+            return Ok(None);
+        }
+        let stored = self.file(path, attributes, bytes, chunks, true)?;
+        Ok(Some((stored, md5)))
     }
 
     fn folder(&self, path: &Path, attributes: &Attributes) -> Result<()> {
@@ -251,10 +347,7 @@ impl Sink for ItemWriter<'_> {
         if !content.iter().all(|id| self.shared.known.has(BlobType::Data, id)) {
             return Ok(None);
         }
-        let content: Vec<DataId> = content.into_iter().map(DataId::from).collect();
-        let stored = Stored { bytes, content: identity(&content) };
-        self.files().file(path, attributes, bytes, content, true)?;
-        Ok(Some(stored))
+        self.file(path, attributes, bytes, content, true).map(Some)
     }
 
     fn previous(&self) -> Result<Option<&dyn Files>> {

@@ -8,6 +8,7 @@
 mod commit;
 mod go_json;
 mod item;
+mod kept;
 mod pack;
 mod store;
 mod tickets;
@@ -15,6 +16,7 @@ mod tree;
 mod worker;
 
 use std::{
+    path::Path,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
@@ -28,10 +30,12 @@ use rustic_core::repofile::BlobType;
 pub use commit::{Committed, SnapshotMeta};
 pub use item::ItemWriter;
 pub(super) use item::identity;
+pub use kept::keep_packs_for;
 
 use self::{
     commit::Committer,
     item::ChunkBuffer,
+    kept::Kept,
     pack::{FullPack, Packer},
     store::Store,
     tickets::Tickets,
@@ -70,6 +74,8 @@ pub(super) struct Shared {
     sealer: Sealer,
     chunker: Chunker,
     known: KnownBlobs,
+    /// The repository's id.
+    repository: String,
     options: WriteOptions,
     /// Blobs that are claimed and not yet in a pack.
     blobs: Tickets,
@@ -148,6 +154,7 @@ pub(super) struct Parts {
     pub(super) sealer: Sealer,
     pub(super) chunker: Chunker,
     pub(super) known: KnownBlobs,
+    pub(super) repository: String,
     pub(super) options: WriteOptions,
     pub(super) cancel: Cancel,
     pub(super) lock: Arc<LockGuard>,
@@ -155,7 +162,7 @@ pub(super) struct Parts {
 
 impl RunWriter {
     pub(super) fn start(parts: Parts) -> Result<Self> {
-        let Parts { storage, sealer, chunker, known, options, cancel, lock } = parts;
+        let Parts { storage, sealer, chunker, known, repository, options, cancel, lock } = parts;
         let workers = options.workers.max(1);
         let (pack_tx, pack_rx) = bounded::<FullPack>(1);
         let (spare_tx, spare_rx) = bounded(STORE_THREADS + 2);
@@ -165,6 +172,7 @@ impl RunWriter {
             sealer,
             chunker,
             known,
+            repository,
             data: packer(BlobType::Data),
             trees: packer(BlobType::Tree),
             options,
@@ -193,19 +201,47 @@ impl RunWriter {
 
     /// Starts writing an item; `previous` is where the content of unchanged files is taken from.
     pub fn item<'p>(&self, previous: Option<PreviousItem<'p>>) -> Result<ItemWriter<'p>> {
+        self.start_item(previous, None)
+    }
+
+    /// As [`Self::item`], for an item of which an attempt that ends without a snapshot is to leave something to the next one,
+    /// in a file below `state_dir`.
+    pub fn item_in_steps<'p>(
+        &self,
+        previous: PreviousItem<'p>,
+        state_dir: &Path,
+        source: &str,
+        item: &str,
+    ) -> Result<ItemWriter<'p>> {
+        let kept = Kept::open(state_dir, &self.shared.repository, source, item);
+        self.start_item(Some(previous), kept)
+    }
+
+    fn start_item<'p>(
+        &self,
+        previous: Option<PreviousItem<'p>>,
+        kept: Option<Kept>,
+    ) -> Result<ItemWriter<'p>> {
         self.shared.check()?;
         let jobs = self.jobs.clone().ok_or_else(|| Error::failed("the run is over"))?;
-        Ok(ItemWriter::new(self.shared.clone(), jobs, self.buffers.clone(), previous))
+        Ok(ItemWriter::new(self.shared.clone(), jobs, self.buffers.clone(), previous, kept))
     }
 
     /// Hands over a finished item: its snapshot is written with the next group of commits, and `done` is called with
     /// what came of it.
     pub fn commit(
         &self,
-        item: ItemWriter<'_>,
+        mut item: ItemWriter<'_>,
         meta: SnapshotMeta,
         done: impl FnOnce(Result<Committed>) + Send + 'static,
     ) {
+        let kept = item.kept.take();
+        let done = move |committed: Result<Committed>| {
+            if let (Ok(_), Some(kept)) = (&committed, kept) {
+                kept.done();
+            }
+            done(committed);
+        };
         match (&self.committer, item.into_tree(&meta)) {
             (Some(committer), Ok(tree)) => committer.submit(tree, meta, Box::new(done)),
             (None, _) => done(Err(Error::failed("the run is over"))),

@@ -13,7 +13,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{Advice, FileType, Stat, fadvise, fstat},
+    fs::{Advice, FileType, SeekFrom, Stat, fadvise, fstat, seek},
     io::Errno,
 };
 
@@ -23,7 +23,10 @@ use super::{
     tally::Entry,
     walk::{Folder, Walk},
 };
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    stream::sparse::SparseRead,
+};
 
 /// Reading ahead is worth asking for beyond this size.
 const LARGE: i64 = 1 << 20;
@@ -82,7 +85,7 @@ impl Walk<'_> {
                 let _ = fadvise(&file, 0, None, Advice::Sequential);
             }
             let mut reader = FileReader::new(&file, &stat, last, || self.check());
-            match (self.sink.put(&path, &of, &mut reader), reader.end) {
+            match (self.sink.put_marked(&path, &of, &mut reader, &|| None), reader.end) {
                 (Ok(stored), end) => {
                     let tpe = FileType::RegularFile;
                     let (below, content) = (self.below(&path), &stored.content[..]);
@@ -149,11 +152,18 @@ struct FileReader<'a, C> {
     seen: u64,
     end: End,
     finished: bool,
+    /// Where the hole at hand ends, or the data.
+    hole_end: u64,
+    data_end: u64,
 }
 
 impl<'a, C: Fn() -> Result<()>> FileReader<'a, C> {
     fn new(file: &'a File, before: &'a Stat, last: bool, check: C) -> Self {
-        Self { file, before, last, check, seen: 0, end: End::None, finished: false }
+        // A file that takes as much space as it is long has no holes worth looking for.
+        let dense = u64::try_from(before.st_blocks).unwrap_or(0).saturating_mul(512)
+            >= u64::try_from(before.st_size).unwrap_or(0);
+        let data_end = if dense { u64::MAX } else { 0 };
+        Self { file, before, last, check, seen: 0, end: End::None, finished: false, hole_end: 0, data_end }
     }
 
     fn size(&self) -> u64 {
@@ -170,6 +180,10 @@ impl<'a, C: Fn() -> Result<()>> FileReader<'a, C> {
     fn has_changed(&mut self) -> io::Result<bool> {
         let now = fstat(self.file).map_err(|error| self.fail(error.into()))?;
         Ok(now.st_size != self.before.st_size || mtime(&now) != mtime(self.before))
+    }
+
+    fn go_to(&mut self, place: u64) -> io::Result<()> {
+        seek(self.file, SeekFrom::Start(place)).map(drop).map_err(|error| self.fail(error.into()))
     }
 
     fn changed(&mut self) -> io::Result<usize> {
@@ -213,6 +227,36 @@ impl<C: Fn() -> Result<()>> Read for FileReader<'_, C> {
         }
         self.seen += n as u64;
         Ok(n)
+    }
+}
+
+impl<C: Fn() -> Result<()>> SparseRead for FileReader<'_, C> {
+    fn hole(&mut self) -> io::Result<u64> {
+        if self.finished || self.seen < self.data_end {
+            return Ok(0);
+        }
+        if self.seen >= self.hole_end {
+            let size = self.size();
+            // A filesystem that knows nothing of holes says that all is data, or refuses.
+            self.hole_end = match seek(self.file, SeekFrom::Data(self.seen)) {
+                Ok(data) => data.min(size),
+                Err(Errno::NXIO) => size,
+                Err(_) => self.seen,
+            };
+            if self.hole_end <= self.seen {
+                let end = seek(self.file, SeekFrom::Hole(self.seen)).unwrap_or(u64::MAX);
+                self.data_end = if end > self.seen { end } else { u64::MAX };
+            }
+            // Looking has moved the place at which reading goes on.
+            self.go_to(self.seen)?;
+        }
+        Ok(self.hole_end.saturating_sub(self.seen))
+    }
+
+    fn skip(&mut self, bytes: u64) -> io::Result<()> {
+        (self.check)().map_err(io::Error::other)?;
+        self.seen += bytes;
+        self.go_to(self.seen)
     }
 }
 

@@ -1,0 +1,227 @@
+//! What attempts that ended without a snapshot have stored, so that the next attempt need not fetch it again: for each
+//! file the mark that its source gave it and the chunks of its content. It is a file of this machine, not a snapshot, so
+//! nobody takes it for a backup; it refers to packs by nothing but the ids of their blobs, and blobs that the repository
+//! no longer has are simply fetched again.
+//!
+//! The file is text. After the first line, each line is one content: key, MD5, length, and the ids of the chunks.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, BufRead, BufReader, BufWriter, Seek, SeekFrom, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard},
+    time::{Duration, SystemTime},
+};
+
+use rustix::fs::{FlockOperation, flock};
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::{
+    owner,
+    repository::{seal::Hash, snapshot::id_bytes},
+    stream::sink::Mark,
+};
+
+/// Folder of these files below the state directory.
+const FOLDER: &str = "unfinished";
+/// The first line: what it is, and the version of its form.
+const HEADER: &str = "tik-backup unfinished 1\n";
+/// A file that nothing was added to for so long is of no use any more: prune may have removed what it refers to.
+const USEFUL: Duration = Duration::from_secs(30 * 86_400);
+
+/// A content that an earlier attempt stored.
+pub(super) struct Content {
+    pub(super) md5: [u8; 16],
+    pub(super) bytes: u64,
+    pub(super) chunks: Vec<Hash>,
+}
+
+/// What is kept of one item.
+pub(super) struct Kept {
+    path: PathBuf,
+    /// Key and place of each content that was there when this attempt began, sorted.
+    earlier: Vec<(u128, u64)>,
+    reader: Mutex<BufReader<File>>,
+    writer: Mutex<BufWriter<File>>,
+}
+
+impl Kept {
+    /// Opens or begins what is kept of an item. `None` where that is not possible, as for a second run at the same time:
+    /// then nothing is kept, which costs time alone.
+    pub(super) fn open(state_dir: &Path, repository: &str, source: &str, item: &str) -> Option<Self> {
+        let folder = state_dir.join(FOLDER);
+        if !folder.is_dir() {
+            DirBuilder::new().mode(0o700).create(&folder).ok()?;
+            owner::adopt_path(&folder).ok()?;
+        }
+        let mut hasher = Xxh3::new();
+        for part in [repository, source, item] {
+            hasher.update(&(part.len() as u64).to_le_bytes());
+            hasher.update(part.as_bytes());
+        }
+        Self::open_file(folder.join(format!("{:032x}", hasher.digest128()))).ok()
+    }
+
+    fn open_file(path: PathBuf) -> io::Result<Self> {
+        let mut options = OpenOptions::new();
+        options.read(true).append(true).create(true).mode(0o600).custom_flags(owner::no_links());
+        let file = options.open(&path)?;
+        owner::adopt_path(&path)?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        let mut reader = BufReader::with_capacity(64 * 1024, File::open(&path)?);
+        let (earlier, good) = index(&mut reader)?;
+        // A line that was not written whole, and what is no such file at all, go.
+        file.set_len(good)?;
+        let mut writer = BufWriter::with_capacity(64 * 1024, file);
+        if good == 0 {
+            writer.write_all(HEADER.as_bytes())?;
+        }
+        Ok(Self { path, earlier, reader: Mutex::new(reader), writer: Mutex::new(writer) })
+    }
+
+    /// The content that an earlier attempt stored under this key.
+    pub(super) fn get(&self, key: u128) -> Option<Content> {
+        let at = self.earlier.binary_search_by_key(&key, |(key, _)| *key).ok()?;
+        let mut reader = locked(&self.reader);
+        reader.seek(SeekFrom::Start(self.earlier[at].1)).ok()?;
+        let mut line = Vec::new();
+        reader.read_until(b'\n', &mut line).ok()?;
+        parse(&line).filter(|(found, _)| *found == key).map(|(_, content)| content)
+    }
+
+    /// Adds a content. That it cannot be written costs time later, and nothing else.
+    pub(super) fn add(&self, mark: Mark, bytes: u64, chunks: &[Hash]) {
+        let mut line = format!("{:032x} {:032x} {bytes}", mark.key, u128::from_be_bytes(mark.md5));
+        for chunk in chunks {
+            line.push(' ');
+            line.push_str(chunk.to_hex().as_str());
+        }
+        line.push('\n');
+        let _ = locked(&self.writer).write_all(line.as_bytes());
+    }
+
+    /// The item has a snapshot: what was kept is of no use any more.
+    pub(super) fn done(self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// For how long packs that no snapshot needs are to be kept, because attempts that ended without a snapshot refer to them.
+/// `None` if there are none. Removes what is too old to be of use.
+pub fn keep_packs_for(state_dir: &Path) -> Option<Duration> {
+    let entries = fs::read_dir(state_dir.join(FOLDER)).ok()?;
+    let now = SystemTime::now();
+    let age = |time: io::Result<SystemTime>| {
+        time.ok().and_then(|time| now.duration_since(time).ok()).unwrap_or_default()
+    };
+    let mut longest = None;
+    for entry in entries.flatten() {
+        let Ok(metadata) = entry.metadata() else { continue };
+        if age(metadata.modified()) > USEFUL {
+            let _ = fs::remove_file(entry.path());
+        } else if metadata.len() > HEADER.len() as u64 {
+            // Where the file system does not know when it was made, everything that may be of use is kept.
+            let since = metadata.created().map_or(USEFUL, |made| age(Ok(made)));
+            longest = longest.max(Some(since.min(USEFUL) + Duration::from_secs(86_400)));
+        }
+    }
+    longest
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// Keys and places of all lines, and the length of what is whole. A key that is there twice counts once.
+fn index(reader: &mut BufReader<File>) -> io::Result<(Vec<(u128, u64)>, u64)> {
+    let (mut found, mut line) = (Vec::new(), Vec::new());
+    let mut at = reader.read_until(b'\n', &mut line)? as u64;
+    if line != HEADER.as_bytes() {
+        return Ok((found, 0));
+    }
+    loop {
+        line.clear();
+        let length = reader.read_until(b'\n', &mut line)? as u64;
+        let Some((key, _)) = parse(&line) else { break };
+        found.push((key, at));
+        at += length;
+    }
+    found.sort_unstable();
+    found.dedup_by_key(|(key, _)| *key);
+    found.shrink_to_fit();
+    Ok((found, at))
+}
+
+fn parse(line: &[u8]) -> Option<(u128, Content)> {
+    let text = std::str::from_utf8(line).ok()?.strip_suffix('\n')?;
+    let mut parts = text.split(' ');
+    let key = u128::from_str_radix(parts.next()?, 16).ok()?;
+    let md5 = u128::from_str_radix(parts.next()?, 16).ok()?.to_be_bytes();
+    let bytes = parts.next()?.parse().ok()?;
+    let chunks = parts.map(|id| id_bytes(id).map(Hash::new)).collect::<Option<_>>()?;
+    Some((key, Content { md5, bytes, chunks }))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn mark(key: u128) -> Mark {
+        Mark { key, md5: [7; 16] }
+    }
+
+    fn open(dir: &Path) -> Option<Kept> {
+        Kept::open(dir, "repository", "azure", "acct/box")
+    }
+
+    fn chunks(byte: u8) -> Vec<Hash> {
+        vec![Hash::new([byte; 32]), Hash::new([0xf0; 32])]
+    }
+
+    #[test]
+    fn what_was_added_is_found_by_the_next_attempt_and_gone_after_success() {
+        let dir = tempfile::tempdir().unwrap();
+        let kept = open(dir.path()).unwrap();
+        assert!(open(dir.path()).is_none(), "one attempt at a time");
+        assert!(Kept::open(dir.path(), "repository", "azure", "acct/other").is_some());
+        kept.add(mark(3), 10, &chunks(3));
+        kept.add(mark(1), 0, &[]);
+        assert!(kept.get(3).is_none(), "it is for the next attempt");
+        drop(kept);
+        let kept = open(dir.path()).unwrap();
+        let content = kept.get(3).unwrap();
+        assert_eq!((content.md5, content.bytes, content.chunks), ([7; 16], 10, chunks(3)));
+        assert!(kept.get(1).unwrap().chunks.is_empty() && kept.get(2).is_none());
+        kept.add(mark(2), 5, &chunks(2));
+        drop(kept);
+        let kept = open(dir.path()).unwrap();
+        assert!(kept.get(1).is_some() && kept.get(2).is_some() && kept.get(3).is_some());
+        assert!(keep_packs_for(dir.path()).is_some());
+        kept.done();
+        assert!(open(dir.path()).unwrap().get(2).is_none());
+    }
+
+    #[test]
+    fn a_line_that_broke_off_and_another_file_do_no_harm() {
+        let dir = tempfile::tempdir().unwrap();
+        let kept = open(dir.path()).unwrap();
+        kept.add(mark(1), 10, &chunks(1));
+        kept.add(mark(2), 10, &chunks(2));
+        let path = kept.path.clone();
+        drop(kept);
+        let whole = fs::metadata(&path).unwrap().len();
+        OpenOptions::new().write(true).open(&path).unwrap().set_len(whole - 3).unwrap();
+        let kept = open(dir.path()).unwrap();
+        assert!(kept.get(1).is_some() && kept.get(2).is_none());
+        kept.add(mark(3), 10, &chunks(3));
+        drop(kept);
+        let kept = open(dir.path()).unwrap();
+        assert!(kept.get(1).is_some() && kept.get(3).is_some());
+        drop(kept);
+        fs::write(&path, "something else\n").unwrap();
+        assert!(open(dir.path()).unwrap().get(1).is_none());
+        assert!(keep_packs_for(dir.path()).is_none(), "nothing is kept");
+    }
+}
