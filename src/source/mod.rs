@@ -6,6 +6,7 @@ mod exclude;
 pub mod manifest;
 pub mod mongodb;
 pub mod mysql;
+mod omissions;
 pub mod postgres;
 pub mod restore;
 mod trust;

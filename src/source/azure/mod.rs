@@ -4,6 +4,7 @@
 mod container;
 mod detail;
 mod discover;
+mod health;
 mod inventory;
 mod names;
 mod pipeline;
@@ -26,6 +27,7 @@ pub use servers::{AzureServers, server_host};
 use self::{container::Container, discover::Reached, share::Share};
 use super::{
     Discovery, Item, Source,
+    exclude::Excludes,
     manifest::{Consistency, Digested, File, Manifest, Object},
 };
 use crate::{
@@ -51,6 +53,8 @@ const MARK: &str = "tikbackup";
 pub struct AzureStorage {
     name: String,
     config: AzureStorageConfig,
+    /// Blobs and files that the configuration leaves out.
+    excludes: Excludes,
     azure: Azure,
     /// The accounts that discovery reached, by name.
     accounts: Mutex<BTreeMap<String, Reached>>,
@@ -107,6 +111,7 @@ impl AzureStorage {
         Ok(Self {
             name: source.name.to_string(),
             config: config.clone(),
+            excludes: Excludes::new(&config.exclude)?,
             azure: client(&config.principal)?,
             accounts: Mutex::default(),
             unordered: Mutex::default(),
@@ -150,14 +155,15 @@ impl AzureStorage {
         let hierarchical = detail.hierarchical;
         let ordered = !self.unordered().contains_key(&item.name);
         let workers = self.config.parallel_downloads;
-        let dumped = Container { service, name: container, sink, cancel, workers, hierarchical, ordered }
-            .dump(detail)
-            .map_err(|error| {
-                if ordered && error.summary().contains(LATE) {
-                    self.unordered().insert(item.name.clone(), true);
-                }
-                error.context(format!("{}/{}", self.name, item.name))
-            })?;
+        let excludes = &self.excludes;
+        let container =
+            Container { service, name: container, sink, cancel, excludes, workers, hierarchical, ordered };
+        let dumped = container.dump(detail).map_err(|error| {
+            if ordered && error.summary().contains(LATE) {
+                self.unordered().insert(item.name.clone(), true);
+            }
+            error.context(format!("{}/{}", self.name, item.name))
+        })?;
         manifest.finish_azure(dumped, "container", container::INVENTORY);
         Ok(manifest)
     }
@@ -186,7 +192,8 @@ impl AzureStorage {
         let snapshot =
             service.take_snapshot(share, &[(MARK, &discover::run_mark())], cancel).map_err(context)?;
         let workers = self.config.parallel_downloads;
-        let dumped = Share { service, snapshot: &snapshot, sink, cancel, workers }.dump(detail);
+        let dumped = Share { service, snapshot: &snapshot, sink, cancel, excludes: &self.excludes, workers }
+            .dump(detail);
         // Removed whatever happened, a cancelled run included.
         let removed = service.remove_snapshot(snapshot, &for_the_end(cancel));
         let dumped = dumped.map_err(context)?;
@@ -210,7 +217,7 @@ impl AzureStorage {
 
 impl Manifest {
     fn finish_azure(&mut self, dumped: container::Dumped, kind: &str, inventory: &str) {
-        let container::Dumped { detail, content, inventory_bytes, notes } = dumped;
+        let container::Dumped { detail, content, inventory_bytes, omitted, notes } = dumped;
         let name = detail.container.as_ref().or(detail.share.as_ref()).cloned().unwrap_or_default();
         self.objects.push(Object {
             kind: kind.to_owned(),
@@ -224,6 +231,7 @@ impl Manifest {
         self.files.push(File { path: inventory.to_owned(), bytes: inventory_bytes });
         self.digested = Digested::Yes;
         self.notes.extend(notes);
+        self.omitted = omitted;
         self.azure = Some(detail);
         self.ended = jiff::Zoned::now();
     }
@@ -255,6 +263,10 @@ impl Source for AzureStorage {
                 item.name
             ))),
         }
+    }
+
+    fn in_steps(&self) -> bool {
+        true
     }
 
     fn try_again(&self, item: &Item) -> bool {
