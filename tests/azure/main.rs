@@ -8,6 +8,7 @@ mod client;
 mod files;
 mod files_support;
 mod microsoft;
+mod odd_blobs;
 mod real;
 mod relay;
 mod servers;

@@ -71,6 +71,12 @@ impl Relay {
         self.add(contains, times, Fate::Answer(answer));
     }
 
+    /// Answers such requests itself, with a body.
+    pub fn answer_with(&self, contains: &str, times: u32, head: &str, body: &str) {
+        let answer = format!("HTTP/1.1 {head}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        self.add(contains, times, Fate::Answer(answer));
+    }
+
     fn add(&self, contains: &str, times: u32, fate: Fate) {
         self.state.rules.lock().unwrap().push(Rule { contains: contains.to_owned(), times, fate });
     }
