@@ -15,7 +15,7 @@ use super::{
         inventory::{Known, Md5},
         pipeline::Stop,
     },
-    Before, Container, Done, Job, Outcome, attributes, listed_md5, state,
+    Before, Container, Done, EarlierBlobs, Job, Outcome, attributes, listed_md5, state,
 };
 use crate::{
     azure::blob::{Blob, Download},
@@ -35,6 +35,7 @@ const ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 pub(super) struct Fetcher<'a, 'c> {
     pub(super) container: &'a Container<'c>,
     pub(super) known: &'a Known<Before>,
+    pub(super) earlier: &'a EarlierBlobs,
     pub(super) health: &'a Health,
     pub(super) stop: &'a Stop,
 }
@@ -60,10 +61,8 @@ impl Fetcher<'_, '_> {
                 self.container.cancel.check()?;
             }
             match self.try_once(&job, doubted, begun)? {
-                Tried::Ended(Outcome::Archived) => {
-                    // It was moved there after it was listed.
-                    let outcome = self.container.take_over(self.known, &job)?.unwrap_or(Outcome::Archived);
-                    return Ok(Done { job, outcome, changed });
+                Tried::Ended(outcome @ (Outcome::Archived | Outcome::Omitted(_))) => {
+                    return self.unreadable(job, outcome, changed);
                 }
                 Tried::Ended(outcome) => return Ok(Done { job, outcome, changed }),
                 Tried::Doubted(md5) => doubted = Some(md5),
@@ -83,7 +82,19 @@ impl Fetcher<'_, '_> {
         } else {
             format!("it changed each of the {TRIES} times it was read")
         };
-        Ok(Done { job, outcome: Outcome::Omitted(reason), changed: false })
+        self.unreadable(job, Outcome::Omitted(reason), false)
+    }
+
+    /// A blob that cannot be read may have been stored when it could.
+    fn unreadable(&self, job: Job, outcome: Outcome, changed: bool) -> Result<Done> {
+        // One that changed meanwhile is in another state than the one that was looked for when it was listed.
+        let again = if changed { self.container.take_over(self.known, &job)? } else { None };
+        let stored = match again {
+            Some(stored) => Some(stored),
+            None if self.container.is_known_to_lack(self.known, &job.blob) => None,
+            None => self.container.take_earlier(&job, self.earlier)?,
+        };
+        Ok(Done { job, outcome: stored.unwrap_or(outcome), changed })
     }
 
     fn try_once(&self, job: &Job, doubted: Option<Md5>, begun: u64) -> Result<Tried> {

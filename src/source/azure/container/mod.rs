@@ -4,7 +4,7 @@
 mod fetch;
 mod tally;
 
-use std::path::Path;
+use std::{collections::HashMap, path::Path, sync::OnceLock};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -36,6 +36,9 @@ pub(super) const TOP: &str = "blobs";
 pub(super) const INVENTORY: &str = "blobs.jsonl";
 /// Why the content of a blob in the archive tier is missing.
 const ARCHIVED: &str = "it is in the archive tier, and its content was never read before";
+
+/// Stands for the path of what the previous snapshot lacks.
+const LACKING: &str = "";
 
 /// A line of the list.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -134,6 +137,14 @@ struct Before {
     etag: u64,
 }
 
+/// What snapshots before the newest have under a name.
+#[derive(Clone, Copy)]
+struct Earlier {
+    before: Before,
+    /// Which of them.
+    number: usize,
+}
+
 impl Container<'_> {
     /// Reads it all.
     pub(super) fn dump(&self, detail: Detail) -> Result<Dumped> {
@@ -165,6 +176,9 @@ impl Container<'_> {
             if let (Some(path), Some(md5)) = (&line.path, line.md5) {
                 let before = Before { md5, etag: inventory::hash(&line.etag) };
                 pairs.push((place(&line.name, line.bytes, path), before));
+            } else if line.reason.is_some() {
+                let before = Before { md5: Md5([0; 16]), etag: inventory::hash(&line.etag) };
+                pairs.push((place(&line.name, line.bytes, LACKING), before));
             }
             Ok(())
         });
@@ -191,7 +205,8 @@ impl Container<'_> {
             Ok(Some(page.blobs))
         };
         let mut paths = Paths::new(TOP, self.ordered);
-        let fetcher = Fetcher { container: self, known, health, stop: &stop };
+        let earlier = EarlierBlobs::default();
+        let fetcher = Fetcher { container: self, known, earlier: &earlier, health, stop: &stop };
         let steps = Steps {
             pages: &mut pages,
             quick: &mut |blob| self.at_once(known, &mut paths, blob),
@@ -218,7 +233,6 @@ impl Container<'_> {
         let job = Job { listed: blob.bytes, blob, path, finished };
         let outcome = match self.take_over(known, &job)? {
             Some(stored) => stored,
-            None if job.blob.is_archived() => Outcome::Archived,
             None => return Ok(Step::Fetch(job)),
         };
         Ok(Step::Done(Done { job, outcome, changed: false }))
@@ -230,10 +244,7 @@ impl Container<'_> {
     fn take_over(&self, known: &Known<Before>, job: &Job) -> Result<Option<Outcome>> {
         let Job { blob, path, .. } = job;
         let stored = |md5| Some(Outcome::Stored { md5, unread: true, differs: false });
-        let before = known.get(place(&blob.name, blob.bytes, path)).filter(|before| {
-            before.etag == inventory::hash(&blob.etag)
-                || blob.is_archived() && listed_md5(blob).is_some_and(|listed| listed == before.md5)
-        });
+        let before = known.get(place(&blob.name, blob.bytes, path)).filter(|before| before.is_state(blob));
         if let Some(before) = before {
             match self.sink.take_over(Path::new(path), &attributes(blob))? {
                 Some(Stored { bytes, .. }) if bytes == blob.bytes => return Ok(stored(before.md5)),
@@ -249,6 +260,66 @@ impl Container<'_> {
         }
         let kept = self.sink.take_kept(Path::new(path), &attributes(blob), state(blob, path))?;
         Ok(kept.and_then(|(_, md5)| stored(Md5(md5))))
+    }
+
+    /// Whether the previous backup lacks this state of the blob too, and has already looked for it in earlier ones.
+    fn is_known_to_lack(&self, known: &Known<Before>, blob: &Blob) -> bool {
+        let before = known.get(place(&blob.name, blob.bytes, LACKING));
+        before.is_some_and(|before| before.etag == inventory::hash(&blob.etag))
+    }
+
+    /// As [`Self::take_over`], from the snapshots before the newest: for what cannot be read.
+    fn take_earlier(&self, job: &Job, earlier: &EarlierBlobs) -> Result<Option<Outcome>> {
+        let Job { blob, path, .. } = job;
+        let Some(earlier) = earlier.get(self, blob, path)? else { return Ok(None) };
+        let stored = self.sink.take_earlier(earlier.number, Path::new(path), &attributes(blob))?;
+        let md5 = earlier.before.md5;
+        let whole = stored.filter(|stored| stored.bytes == blob.bytes);
+        Ok(whole.map(|_| Outcome::Stored { md5, unread: true, differs: false }))
+    }
+}
+
+impl Before {
+    /// Whether a blob has the content that was read then: it is in the same state or, where it cannot be read, the service
+    /// says that its content is the same.
+    fn is_state(&self, blob: &Blob) -> bool {
+        self.etag == inventory::hash(&blob.etag)
+            || blob.is_archived() && listed_md5(blob).is_some_and(|listed| listed == self.md5)
+    }
+}
+
+/// The blobs of the snapshots before the newest. They are read when the first blob cannot be.
+#[derive(Default)]
+struct EarlierBlobs(OnceLock<Known<Earlier>>);
+
+impl EarlierBlobs {
+    fn get(&self, container: &Container<'_>, blob: &Blob, path: &str) -> Result<Option<Earlier>> {
+        let known = match self.0.get() {
+            Some(known) => known,
+            None => {
+                let loaded = Self::load(container)?;
+                self.0.get_or_init(|| loaded)
+            }
+        };
+        let found = known.get(place(&blob.name, blob.bytes, path));
+        Ok(found.filter(|earlier| earlier.before.is_state(blob)).copied())
+    }
+
+    fn load(container: &Container<'_>) -> Result<Known<Earlier>> {
+        let mut found = HashMap::new();
+        container.sink.earlier(&mut |number, files| {
+            // One that cannot be read may hold nothing that is missed.
+            let _ = inventory::each::<Line>(files, INVENTORY, &mut |line| {
+                if let (Some(path), Some(md5)) = (&line.path, line.md5) {
+                    let before = Before { md5, etag: inventory::hash(&line.etag) };
+                    let key = place(&line.name, line.bytes, path);
+                    found.entry(key).or_insert(Earlier { before, number });
+                }
+                Ok(())
+            });
+            container.cancel.check()
+        })?;
+        Ok(Known::new(found.into_iter().collect()))
     }
 }
 
