@@ -145,14 +145,9 @@ impl Container<'_> {
     fn read(&self, known: &Known<Md5>, done: &mut dyn FnMut(Done) -> Result<()>) -> Result<Seen> {
         let stop = Stop::default();
         let mut seen = Seen::default();
-        let (mut marker, mut first) = (None::<String>, true);
+        let mut listing = self.service.listing(self.name, None);
         let mut pages = || -> Result<Option<Vec<Blob>>> {
-            if marker.is_none() && !first {
-                return Ok(None);
-            }
-            first = false;
-            let page = self.service.list(self.name, marker.as_deref(), None, self.cancel)?;
-            marker = page.next;
+            let Some(page) = listing.next(self.cancel)? else { return Ok(None) };
             seen.tags_hidden |= !page.tags && !self.hierarchical;
             for blob in page.blobs.iter().filter(|blob| !blob.directory) {
                 seen.blobs += 1;
@@ -210,7 +205,7 @@ impl Container<'_> {
             let body = match self
                 .service
                 .download(self.name, &job.blob, self.cancel)
-                .map_err(|e| e.context(what()))?
+                .map_err(|e| Error::from(e).context(what()))?
             {
                 Download::Body(body) => body,
                 Download::Archived => return Ok(Done { job, outcome: Outcome::Archived, changed }),
@@ -265,9 +260,7 @@ impl Container<'_> {
 
     /// The blob of this name as it is now.
     fn again(&self, blob: &str) -> Result<Option<Blob>> {
-        let page = self.service.list(self.name, None, Some(blob), self.cancel)?;
-        // A name is the first of those that begin with it.
-        Ok(page.blobs.into_iter().find(|found| found.name == blob && !found.directory))
+        self.service.find(self.name, blob, self.cancel)
     }
 }
 

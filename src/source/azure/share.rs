@@ -236,7 +236,7 @@ impl Share<'_> {
         let (properties, body) = self
             .service
             .download(self.snapshot, &job.name, job.entry.bytes, self.cancel)
-            .map_err(|e| e.context(what()))?;
+            .map_err(|e| Error::from(e).context(what()))?;
         let mut tap = Tap { body, hasher: Md5Hasher::new(), stop };
         let stored = self
             .sink
