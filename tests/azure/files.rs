@@ -12,7 +12,7 @@ use tik_backup::{
         retry::Policy,
     },
     config::Secret,
-    error::Result,
+    error::{Error, Result},
     stream::cancel::Cancel,
 };
 
@@ -361,7 +361,7 @@ fn cancelling_ends_waiting() {
     let ways: [Way<'_>; 4] = [
         &|cancel| files.shares(cancel).map(drop),
         &|cancel| files.list(&taken, "", cancel).map(drop),
-        &|cancel| files.download(&taken, "file", 1000, cancel).map(drop),
+        &|cancel| files.download(&taken, "file", 1000, cancel).map(drop).map_err(Error::from),
         &|cancel| files.take_snapshot("docs", &[MARK], cancel).map(drop),
     ];
     for way in ways {

@@ -102,7 +102,7 @@ fn a_real_account_is_backed_up_and_restored() {
 
     let into = format!("{}/{RESTORED}", real.account);
     Cmd::with(&config).args(["restore", &container, "--into", &into, "--overwrite"]).run().ok();
-    let listed = blobs.list(RESTORED, None, None, &cancel).unwrap().blobs;
+    let listed = all_of(&blobs, RESTORED, None);
     let mut names: Vec<_> = listed.iter().map(|blob| blob.name.as_str()).collect();
     let mut expected = NAMES.to_vec();
     names.sort_unstable();

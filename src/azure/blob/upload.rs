@@ -55,9 +55,6 @@ impl BlobService {
         match self.send(&request, cancel) {
             Ok(_) => Ok(true),
             Err(failure) if failure.is("ContainerAlreadyExists") => Ok(false),
-            Err(failure) if failure.is("ContainerBeingDeleted") => {
-                Err(failure.hint("wait until Azure has deleted the container of that name").into())
-            }
             Err(failure) => Err(failure.into()),
         }
     }
@@ -203,9 +200,7 @@ impl Upload<'_> {
             whole.update(&body);
             let id = STANDARD.encode(format!("{run}-{number:06}"));
             let request = self.request(Method::PUT, "block")?.query("blockid", &id);
-            self.ask(&request.header("content-md5", &digest(&body)).body(body)).map_err(|failure| {
-                if failure.is("InvalidBlobType") { failure.hint(OTHER_TYPE) } else { failure }
-            })?;
+            self.ask(&request.header("content-md5", &digest(&body)).body(body))?;
             list.push_str(&format!("<Latest>{id}</Latest>"));
             number += 1;
         }
@@ -224,7 +219,6 @@ impl Upload<'_> {
                 let ours = failure.tries() > 1 && self.is_ours(&md5)?;
                 Ok(if ours { Sent::Done(md5) } else { Sent::Exists })
             }
-            Err(failure) if failure.is("InvalidBlobType") => Err(failure.hint(OTHER_TYPE).into()),
             Err(failure) => Err(failure.into()),
         }
     }
@@ -260,9 +254,6 @@ impl Upload<'_> {
         }
     }
 }
-
-const OTHER_TYPE: &str =
-    "there is a blob of this name and of another type: delete it, or restore to another container";
 
 /// The MD5 digest of a part in base64, for the service to check what arrives.
 pub(super) fn digest(body: &Bytes) -> String {

@@ -19,6 +19,8 @@ pub use read::Content;
 pub use snapshot::{ExistingSnapshot, ShareSnapshot, SnapshotId};
 pub use write::Uploaded;
 
+pub use super::witness::Witness;
+
 use super::{
     STORAGE_VERSION,
     auth::{Access, Credential},

@@ -45,9 +45,6 @@ impl FileService {
         match create() {
             Ok(_) => Ok(true),
             Err(failure) if failure.is("ShareAlreadyExists") => Ok(false),
-            Err(failure) if failure.is("ShareBeingDeleted") => Err(failed(failure, what()).hint(
-                "a share of this name is being deleted: try again in some minutes, or restore to another name",
-            )),
             Err(failure) => Err(failed(failure, what())),
         }
     }

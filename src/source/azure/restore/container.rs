@@ -33,9 +33,8 @@ impl ContainerRestore<'_> {
     pub(super) fn run(&self, stored: u64, into: &str) -> Result<Report> {
         let created = self.service.create_container(self.container, &BTreeMap::new(), self.cancel)?;
         if !created && !self.options.overwrite {
-            let page = self.service.list(self.container, None, None, self.cancel)?;
-            if let Some(blob) = page.blobs.first() {
-                return Err(exists(&format!("the blob {}", name(&blob.name)), into));
+            if let Some(blob) = self.service.has_blobs(self.container, self.cancel)? {
+                return Err(exists(&format!("the blob {}", name(&blob)), into));
             }
         }
         let (missing, directories) = (AtomicU64::new(0), AtomicU64::new(0));
@@ -103,14 +102,9 @@ impl ContainerRestore<'_> {
 
     /// What the container holds now must be what was put into it.
     fn compare(&self, stored: u64, into: &str) -> Result<()> {
-        let (mut marker, mut count) = (None, 0);
-        loop {
-            let page = self.service.list(self.container, marker.as_deref(), None, self.cancel)?;
+        let (mut listing, mut count) = (self.service.listing(self.container, None), 0);
+        while let Some(page) = listing.next(self.cancel)? {
             count += page.blobs.iter().filter(|blob| !blob.directory).count() as u64;
-            marker = page.next;
-            if marker.is_none() {
-                break;
-            }
         }
         if count == stored {
             return Ok(());
