@@ -170,7 +170,7 @@ impl Failure {
                 Scope::Passing
             }
             // Redirections and 407 come from what stands between this machine and Azure.
-            Cause::Refused { status: ..400 | 401 | 407, .. } => Scope::Service,
+            Cause::Refused { status: ..=399 | 401 | 407, .. } => Scope::Service,
             Cause::Refused { code: Some(code), .. } if codes::is_of_service(code) => Scope::Service,
             Cause::Refused { .. } | Cause::Object(_) | Cause::Changed(_) => Scope::Object,
             Cause::Broken { .. } | Cause::Ours(_) => Scope::Service,

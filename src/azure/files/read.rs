@@ -97,6 +97,20 @@ impl FileService {
         })
     }
 
+    /// Content headers and metadata of a file of a snapshot.
+    ///
+    /// # Errors
+    /// It is not there, or the service refuses.
+    pub fn properties(
+        &self,
+        snapshot: &ShareSnapshot,
+        path: &str,
+        cancel: &Cancel,
+    ) -> Result<FileProperties, Failure> {
+        let answer = self.send(self.within(snapshot, Method::HEAD, path)?, cancel)?;
+        Ok(FileProperties::read(|name| answer.header(name), metadata(&answer)))
+    }
+
     /// Begins to read a file of a snapshot. `bytes` is its length as the list told it.
     ///
     /// # Errors

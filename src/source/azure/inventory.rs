@@ -197,7 +197,7 @@ impl<'de> Deserialize<'de> for Md5 {
 }
 
 /// Identifies a blob or file, or a state of one. Two words, so that a pair of it and a value takes no space for alignment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Key(u64, u64);
 
 impl Key {
