@@ -205,7 +205,10 @@ fn lists_come_in_pages() {
     assert_eq!(containers[5].public_access, None);
     assert!(first_page(&blobs, "box").unwrap().unwrap().tags);
     let error = first_page(&blobs, "nowhere").unwrap_err();
-    assert!(error.summary().contains("the container does not exist (status 404 ContainerNotFound)"), "{error}");
+    assert!(
+        error.summary().contains("the container does not exist (status 404 ContainerNotFound)"),
+        "{error}"
+    );
     assert!(error.hint_text().unwrap().contains("discover"), "{error}");
 }
 
@@ -302,7 +305,10 @@ fn a_busy_service_is_waited_for() {
     let begin = Instant::now();
     let error = first_page(&blobs, "box").unwrap_err().to_string();
     let tried = relay.count("comp=list") - before;
-    assert!(error.contains("503 ServerBusy") && error.contains(&format!("(tried {tried} times in ")), "{error}");
+    assert!(
+        error.contains("503 ServerBusy") && error.contains(&format!("(tried {tried} times in ")),
+        "{error}"
+    );
     assert!(tried > 10, "time ends it, not a number of tries: {tried}");
     let (took, total) = (begin.elapsed(), quick().total);
     assert!((total..total + Duration::from_secs(2)).contains(&took), "{took:?}");
