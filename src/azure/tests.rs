@@ -143,8 +143,8 @@ fn what_may_pass_is_tried_again_and_what_will_not_is_not() {
     let server = Server::start((0..1000).map(|_| answer("429 Slow down", "")));
     let begin = Instant::now();
     let failure = server.send(&mut Ok).map(|_| ()).unwrap_err();
-    let tried = format!("refused with status 429 (tried {} times in 1 s)", server.requests().len());
-    assert!(failure.to_string().ends_with(&tried), "{failure}");
+    let tried = format!("refused with status 429 (tried {} times in ", server.requests().len());
+    assert!(failure.to_string().contains(&tried), "{failure}");
     assert!(server.requests().len() > 10 && begin.elapsed() >= quick().total, "time ends it");
     assert_eq!(failure.scope(), Scope::Passing);
 }
@@ -172,7 +172,7 @@ fn nobody_there_is_said_without_what_is_secret() {
     let server = Server { url: format!("http://{closed}"), requests: Arc::default() };
     let error = Error::from(server.send(&mut Ok).map(|_| ()).unwrap_err());
     assert!(
-        error.summary().contains("Connection refused") && error.summary().contains(" times in 1 s)"),
+        error.summary().contains("Connection refused") && error.summary().contains(" times in "),
         "{error}"
     );
     assert!(!error.to_string().contains("hunter2") && error.hint_text().is_some(), "{error}");
