@@ -414,6 +414,55 @@ mod tests {
     }
 
     #[test]
+    fn known_codes_are_told_in_one_sentence_with_what_to_do() {
+        let of = |status, code: &str| {
+            let endpoint = Endpoint::parse(Service::Blob, "https://host").unwrap();
+            let request = Request::new(Method::GET, &endpoint, &["c", "b"]).unwrap();
+            Failure::refused(&request, status, Some(code), None, b"<Error><Message>raw</Message></Error>")
+        };
+        let failure = of(409, "BlobUsesCustomerSpecifiedEncryption");
+        let sentence = "it is encrypted with a key that its writer keeps (customer-provided key)";
+        assert_eq!((failure.reason().as_str(), failure.scope()), (sentence, Scope::Object));
+        let error = Error::from(failure);
+        let whole =
+            format!("GET https://host/c/b: {sentence} (status 409 BlobUsesCustomerSpecifiedEncryption)");
+        assert_eq!(error.summary(), whole);
+        assert!(error.hint_text().unwrap().contains("exclude it"), "{error}");
+        let unknown = of(409, "Odd").about("cannot read it");
+        assert_eq!(unknown.reason(), "refused with status 409 Odd: raw");
+        assert!(Error::from(unknown).summary().starts_with("cannot read it: GET https://host/c/b: refused"));
+        for (status, code, scope) in [
+            (404, "BlobNotFound", Scope::Object),
+            (404, "", Scope::Object),
+            (404, "ContainerNotFound", Scope::Service),
+            (412, "LeaseIdMissing", Scope::Object),
+            (409, "BlobImmutableDueToPolicy", Scope::Object),
+            (403, "AuthorizationPermissionMismatch", Scope::Object),
+            (403, "AuthorizationFailure", Scope::Service),
+            (403, "AuthenticationFailed", Scope::Service),
+            (401, "", Scope::Service),
+            (302, "", Scope::Service),
+            (400, "OutOfRangeInput", Scope::Object),
+            (500, "InternalError", Scope::Passing),
+            (503, "ServerBusy", Scope::Passing),
+        ] {
+            let failure = of(status, code);
+            assert_eq!(failure.scope(), scope, "{status} {code}");
+            assert_eq!(failure.is_gone(), status == 404 && scope == Scope::Object, "{status} {code}");
+            assert_eq!(failure.settle().scope(), scope, "the end of the tries changes nothing");
+        }
+        assert_eq!(Failure::local("x").scope(), Scope::Service);
+        assert_eq!(Failure::local("x").of_object().scope(), Scope::Object);
+        assert_eq!(Failure::broken("x", "reset", true).scope(), Scope::Passing);
+        assert_eq!(Failure::broken("x", "bad certificate", false).scope(), Scope::Service);
+        let changed = Failure::changed("GET x", "it is shorter");
+        assert!(changed.is_changed() && !changed.is_transient() && changed.scope() == Scope::Object);
+        assert_eq!(Error::from(changed).summary(), "GET x: it is shorter");
+        let management = refused(Service::Management, Some("ResourceNotFound"), b"");
+        assert!(management.to_string().ends_with("refused with status 403 ResourceNotFound"), "{management}");
+    }
+
+    #[test]
     fn hints_name_what_is_missing() {
         for (service, code, hint) in [
             (Service::Blob, "AuthorizationFailure", "firewall"),

@@ -84,7 +84,14 @@ fn complete(request: &[u8]) -> bool {
 
 fn quick() -> Policy {
     let (pause, idle) = (Duration::from_millis(5), Duration::from_millis(300));
-    Policy { tries: 3, first_pause: pause, idle, first_byte: Duration::from_secs(2), ..Policy::default() }
+    Policy {
+        total: Duration::from_millis(1500),
+        first_pause: pause,
+        longest_pause: 10 * pause,
+        idle,
+        first_byte: Duration::from_secs(2),
+        ..Policy::default()
+    }
 }
 
 fn answer(status: &str, body: &str) -> String {
@@ -133,9 +140,30 @@ fn what_may_pass_is_tried_again_and_what_will_not_is_not() {
     assert_eq!(error.summary(), expected);
     assert!(error.hint_text().unwrap().contains("firewall"));
 
-    let server = Server::start((0..9).map(|_| answer("429 Slow down", "")));
+    let server = Server::start((0..1000).map(|_| answer("429 Slow down", "")));
+    let begin = Instant::now();
     let failure = server.send(&mut Ok).map(|_| ()).unwrap_err();
-    assert!(failure.to_string().ends_with("refused with status 429 (tried 3 times)"), "{failure}");
+    let tried = format!("refused with status 429 (tried {} times in ", server.requests().len());
+    assert!(failure.to_string().contains(&tried), "{failure}");
+    assert!(server.requests().len() > 10 && begin.elapsed() >= quick().total, "time ends it");
+    assert_eq!(failure.scope(), Scope::Passing);
+}
+
+#[test]
+fn the_service_says_when_to_come_back() {
+    let busy = |seconds| {
+        format!(
+            "HTTP/1.1 503 Busy\r\nRetry-After: {seconds}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        )
+    };
+    let server = Server::start([busy(1), ok("content")]);
+    let begin = Instant::now();
+    assert_eq!(server.send(&mut |answer| answer.bytes()).unwrap(), b"content");
+    assert!(begin.elapsed() >= Duration::from_secs(1), "longer than the longest pause of our own");
+    let server = Server::start([busy(900), ok("content")]);
+    let failure = server.send(&mut Ok).map(|_| ()).unwrap_err();
+    assert!(failure.to_string().ends_with("status 503 (the service asked to wait 900 s)"), "{failure}");
+    assert_eq!((server.requests().len(), failure.scope()), (1, Scope::Passing));
 }
 
 #[test]
@@ -144,7 +172,7 @@ fn nobody_there_is_said_without_what_is_secret() {
     let server = Server { url: format!("http://{closed}"), requests: Arc::default() };
     let error = Error::from(server.send(&mut Ok).map(|_| ()).unwrap_err());
     assert!(
-        error.summary().contains("Connection refused") && error.summary().contains("(tried 3 times)"),
+        error.summary().contains("Connection refused") && error.summary().contains(" times in "),
         "{error}"
     );
     assert!(!error.to_string().contains("hunter2") && error.hint_text().is_some(), "{error}");
@@ -256,9 +284,10 @@ fn entra_id_says_which_value_is_wrong() {
         assert_eq!(error.summary(), expected);
         assert!(error.hint_text().unwrap().contains(hint), "{error}");
     }
-    let server = Server::start((0..9).map(|_| answer("503 Busy", "")));
+    let server = Server::start((0..1000).map(|_| answer("503 Busy", "")));
+    let begin = Instant::now();
     assert!(server.azure().subscriptions(&Cancel::new()).is_err());
-    assert_eq!(server.requests().len(), 3, "tries do not multiply");
+    assert!(begin.elapsed() < 2 * quick().total, "times do not add up: {:?}", begin.elapsed());
 }
 
 #[test]
@@ -299,7 +328,8 @@ fn without_a_key_the_principals_own_tokens_are_used() {
         \"value\":\"aHVudGVyMg==\",\"permissions\":\"FULL\"}]}";
     let server = Server::start([token("T1"), ok(keys)]);
     let credential = server.azure().credential(&account(), &cancel).unwrap();
-    let Credential::Key { key, otherwise } = &credential else { panic!("{credential:?}") };
+    let Credential::Key { keys, otherwise } = &credential else { panic!("{credential:?}") };
+    let key = keys.current();
     assert_eq!((key.expose(), otherwise.is_some(), credential.note()), ("aHVudGVyMg==", true, None));
     let request = &server.requests()[1];
     assert!(request.starts_with("POST /subscriptions/s/resourceGroups/a%20%28b%29/providers/"), "{request}");
@@ -323,6 +353,60 @@ fn without_a_key_the_principals_own_tokens_are_used() {
     let server =
         Server::start([token("T1"), answer("404 No", "{\"error\":{\"code\":\"ResourceNotFound\"}}")]);
     assert!(server.azure().credential(&account(), &cancel).is_err(), "a token would not help");
+}
+
+/// The answer of Resource Manager with these keys, each full.
+fn keys_of(keys: [&str; 2]) -> String {
+    let key = |key: &str| format!("{{\"value\":\"{key}\",\"permissions\":\"FULL\"}}");
+    ok(&format!("{{\"keys\":[{},{}]}}", key(keys[0]), key(keys[1])))
+}
+
+/// What comes of a list of containers when the service answers so, and what was asked for: `K` for the keys, and the
+/// signature of each list. The account has first the keys `first` and `second`.
+fn with_keys(answers: impl IntoIterator<Item = String>) -> (Result<()>, Vec<String>) {
+    let begin = [token("T1"), keys_of(["Zmlyc3Q=", "c2Vjb25k"])];
+    let (server, cancel) = (Server::start(begin.into_iter().chain(answers)), Cancel::new());
+    let azure = server.azure();
+    let credential = azure.credential(&account(), &cancel).unwrap();
+    let blobs = azure.blobs(&server.url, "shop", credential).unwrap();
+    let listed = blobs.containers(&cancel).map(drop);
+    let asked = server.requests().into_iter().skip(2).map(|request| {
+        let signature = request.lines().find_map(|line| line.strip_prefix("authorization: SharedKey shop:"));
+        signature.map_or("K".to_owned(), str::to_owned)
+    });
+    (listed, asked.collect())
+}
+
+#[test]
+fn a_key_that_was_rotated_is_asked_for_again_and_the_second_one_is_tried_too() {
+    let refused = || answer("403 No", "<Error><Code>AuthenticationFailed</Code><Message>m</Message></Error>");
+    let list = || ok("<EnumerationResults><Containers/></EnumerationResults>");
+    let same = || keys_of(["Zmlyc3Q=", "c2Vjb25k"]);
+
+    // The first key is new: it signs.
+    let (listed, asked) = with_keys([refused(), keys_of(["bmV3", "c2Vjb25k"]), list()]);
+    listed.unwrap();
+    assert!(asked.len() == 3 && asked[1] == "K" && asked[0] != asked[2], "{asked:?}");
+    // Azure names the same ones: the second one signs. So it does if Azure does not name them any more.
+    for keys in [same(), answer("403 No", "{\"error\":{\"code\":\"AuthorizationFailed\",\"message\":\"m\"}}")]
+    {
+        let (listed, asked) = with_keys([refused(), keys, list()]);
+        listed.unwrap();
+        assert!(asked.len() == 3 && asked[1] == "K" && asked[0] != asked[2], "{asked:?}");
+    }
+    // All are refused: it may be the clock, and Azure is not asked without end.
+    let (listed, asked) = with_keys([refused(), same(), refused(), list()]);
+    let error = listed.unwrap_err();
+    assert!(error.summary().contains("403 AuthenticationFailed"), "{error}");
+    assert!(error.hint_text().unwrap().contains("clock"), "{error}");
+    assert_eq!(asked.len(), 3, "{asked:?}");
+
+    // A key that was given is the only one.
+    let server = Server::start([refused(), list()]);
+    let key = Credential::from_key(Secret::new("Zmlyc3Q=".into()));
+    let blobs = server.azure().blobs(&server.url, "shop", key).unwrap();
+    assert!(blobs.containers(&Cancel::new()).is_err());
+    assert_eq!(server.requests().len(), 1);
 }
 
 #[test]

@@ -13,7 +13,10 @@ use tik_backup::{
     stream::cancel::Cancel,
 };
 
-use crate::common::{Cmd, ConfigBuilder, program::quoted, skip};
+use crate::{
+    client::all_of,
+    common::{Cmd, ConfigBuilder, program::quoted, skip},
+};
 
 const CONTAINER: &str = "tikbackup-test";
 const RESTORED: &str = "tikbackup-restored";

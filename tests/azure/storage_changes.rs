@@ -23,7 +23,7 @@ fn start() -> (Azurite, Relay, FakeAzure) {
     let relay = Relay::start(azurite.port());
     let azure = FakeAzure::start();
     let mut account = azure.new_account("acct", &azure.add_subscription("One"));
-    account.key = azurite.key("acct");
+    (account.key, account.second_key) = (azurite.key("acct"), azurite.second_key("acct"));
     account.blob_endpoint = Some(azurite.endpoint_at(relay.port(), "acct"));
     account.file_endpoint = None;
     azure.add_account(account);

@@ -2,16 +2,13 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use tik_backup::{
-    azure::{
-        BlobService,
-        blob::{Blob, BlobType, Properties},
-    },
-    stream::cancel::Cancel,
+use tik_backup::azure::{
+    BlobService,
+    blob::{Blob, BlobType, Properties},
 };
 
 use crate::{
-    client::get_from,
+    client::{all_of, get_from},
     common::{Cmd, Restic, Tool, azure::FakeAzure, azurite::Azurite, skip_unless},
     support::{add_blob_account, blobs, put, put_with, storage},
 };

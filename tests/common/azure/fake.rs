@@ -11,6 +11,7 @@ use std::{
     thread,
 };
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use jiff::Timestamp;
 
 use super::{
@@ -98,6 +99,14 @@ impl FakeAzure {
     /// The key of an account, base64.
     pub fn key(&self, account: &str) -> String {
         self.world().account(account).unwrap().key.clone()
+    }
+
+    /// Replaces the first key of an account, or the second one.
+    pub fn rotate_key(&self, account: &str, second: bool) {
+        let mut world = self.world();
+        let key = BASE64_STANDARD.encode(format!("key {} of {account}, padded to be long", world.tick()));
+        let account = world.account(account).unwrap();
+        *(if second { &mut account.second_key } else { &mut account.key }) = key;
     }
 
     /// Adds a database server.
