@@ -5,6 +5,7 @@ use std::{
     io::{self, Read},
     path::Path,
     sync::Arc,
+    time::Duration,
 };
 
 use md5::{Digest, Md5 as Md5Hasher};
@@ -22,6 +23,11 @@ use crate::{
         sparse::Dense,
     },
 };
+
+/// The pause before a file that was not found is asked for again; the one after it is longer.
+const PAUSE: Duration = Duration::from_millis(300);
+/// Why a file that is not found is missing.
+const MISSING: &str = "the share's list names it, but each time it was read it was not found (404)";
 
 /// Downloads files of a share.
 pub(super) struct Fetcher<'a, 's> {
@@ -58,10 +64,34 @@ impl Fetcher<'_, '_> {
         }
     }
 
+    /// Downloads a file. One that the list names is there: that it is not found is believed the third time.
     fn file(&self, job: &Job) -> Result<Fetched> {
-        let Share { service, snapshot, sink, cancel, .. } = *self.share;
         let begun = self.health.begun();
-        let refused = |failure: Failure| self.health.judge(failure, begun).map(Err);
+        let mut pauses = [PAUSE, PAUSE * 3].into_iter();
+        loop {
+            let failure = match self.try_once(job)? {
+                Ok(fetched) => return Ok(Ok(fetched)),
+                Err(failure) => failure,
+            };
+            let missing = failure.status() == Some(404);
+            match pauses.next() {
+                Some(pause) if missing => {
+                    if self.share.cancel.wait(pause) {
+                        self.share.cancel.check()?;
+                    }
+                }
+                _ => {
+                    let reason = self.health.judge(failure, begun)?;
+                    let reason = if missing { MISSING.to_owned() } else { reason };
+                    return Ok(Err(reason));
+                }
+            }
+        }
+    }
+
+    /// One download; that it failed is no error of ours.
+    fn try_once(&self, job: &Job) -> Result<std::result::Result<(Option<Md5>, FileProperties), Failure>> {
+        let Share { service, snapshot, sink, cancel, .. } = *self.share;
         let key = state(&job.name, &job.entry.etag, job.entry.bytes, &job.entry.smb).number();
         let (path, of) = (Path::new(&job.path), attributes(&job.entry));
         if let Some((Stored { bytes, .. }, md5)) = sink.take_kept(path, &of, key)?
@@ -69,12 +99,12 @@ impl Fetcher<'_, '_> {
         {
             return match service.properties(snapshot, &job.name, cancel) {
                 Ok(properties) => Ok(Ok((Some(Md5(md5)), properties))),
-                Err(failure) => refused(failure),
+                Err(failure) => Ok(Err(failure)),
             };
         }
         let (properties, body) = match service.download(snapshot, &job.name, job.entry.bytes, cancel) {
             Ok(begun) => begun,
-            Err(failure) => return refused(failure),
+            Err(failure) => return Ok(Err(failure)),
         };
         let witness = body.witness();
         let found = Cell::new(None);
@@ -89,7 +119,7 @@ impl Fetcher<'_, '_> {
                 Err(Error::failed(format!("{} bytes arrived of {}", stored.bytes, job.entry.bytes)))
             }
             (Err(error), _) => match witness.failure() {
-                Some(failure) if !self.stop.is_set() => refused(failure),
+                Some(failure) if !self.stop.is_set() => Ok(Err(failure)),
                 _ => Err(error),
             },
         }
