@@ -6,8 +6,10 @@ mod common;
 
 mod client;
 mod files;
+mod files_refused;
 mod files_support;
 mod microsoft;
+mod reading;
 mod real;
 mod relay;
 mod servers;
