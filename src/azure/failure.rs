@@ -170,6 +170,8 @@ impl Failure {
             Cause::Refused { status: 408 | 429 | 500.., .. } | Cause::Broken { again: true, .. } => {
                 Scope::Passing
             }
+            // Without a token or an account's keys nothing can be read.
+            Cause::Refused { .. } if !self.is_of_storage() => Scope::Service,
             // Redirections and 407 come from what stands between this machine and Azure.
             Cause::Refused { status: ..400 | 401 | 407, .. } => Scope::Service,
             Cause::Refused { code: Some(code), .. } if codes::is_of_service(code) => Scope::Service,
@@ -259,8 +261,11 @@ impl Failure {
 
     /// What the code of a storage service means, if that is known.
     fn meaning(&self) -> Option<codes::Meaning> {
-        let of_storage = matches!(self.0.service, Some(Service::Blob | Service::File));
-        self.code().filter(|_| of_storage).and_then(codes::of)
+        self.code().filter(|_| self.is_of_storage()).and_then(codes::of)
+    }
+
+    fn is_of_storage(&self) -> bool {
+        matches!(self.0.service, Some(Service::Blob | Service::File))
     }
 
     /// How long and how often it was tried, and what the service asked for.
@@ -424,6 +429,7 @@ mod tests {
         assert!(changed.is_changed() && !changed.is_transient() && changed.scope() == Scope::Object);
         assert_eq!(Error::from(changed).summary(), "GET x: it is shorter");
         let management = refused(Service::Management, Some("ResourceNotFound"), b"");
+        assert_eq!(management.scope(), Scope::Service);
         assert!(management.to_string().ends_with("refused with status 403 ResourceNotFound"), "{management}");
     }
 
