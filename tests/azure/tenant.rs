@@ -3,7 +3,7 @@
 use std::io::Read;
 
 use tik_backup::{
-    azure::{Account, Azure, Credential, Engine, Policy, Settings, Subscription, files::FileService},
+    azure::{Account, Azure, Credential, Engine, Settings, Subscription, files::FileService},
     config::Secret,
     error::Result,
     stream::cancel::Cancel,
