@@ -3,14 +3,10 @@
 use std::{fmt, io, time::Duration};
 
 use super::{
-    codes,
+    codes, refusal,
     request::{Request, Service},
-    xml,
 };
 use crate::error::Error;
-
-/// The longest message of a server that is repeated, in characters.
-const MAX_MESSAGE: usize = 400;
 
 /// A request that failed. [`Failure::code`] and [`Failure::status`] tell callers why; operators get an [`Error`].
 #[derive(Debug, Clone)]
@@ -105,9 +101,14 @@ impl Failure {
         wait: Option<Duration>,
         body: &[u8],
     ) -> Self {
-        let (body_code, message) = read_body(body);
+        let (body_code, message) = refusal::read(body);
         let code = code.map(str::to_owned).or(body_code).filter(|code| !code.is_empty());
-        let cause = Cause::Refused { status, code: code.as_deref().map(tidy), message: tidy(&message), wait };
+        let cause = Cause::Refused {
+            status,
+            code: code.as_deref().map(refusal::tidy),
+            message: refusal::tidy(&message),
+            wait,
+        };
         Self::new(request.describe(), Some(request.service), cause)
     }
 
@@ -169,6 +170,8 @@ impl Failure {
             Cause::Refused { status: 408 | 429 | 500.., .. } | Cause::Broken { again: true, .. } => {
                 Scope::Passing
             }
+            // Without a token or an account's keys nothing can be read.
+            Cause::Refused { .. } if !self.is_of_storage() => Scope::Service,
             // Redirections and 407 come from what stands between this machine and Azure.
             Cause::Refused { status: ..=399 | 401 | 407, .. } => Scope::Service,
             Cause::Refused { code: Some(code), .. } if codes::is_of_service(code) => Scope::Service,
@@ -182,7 +185,7 @@ impl Failure {
         let text = match &self.0.cause {
             Cause::Refused { status, code, message, .. } => match self.meaning() {
                 Some(known) => known.sentence.to_owned(),
-                None => refusal(*status, code.as_deref(), message),
+                None => in_its_words(*status, code.as_deref(), message),
             },
             Cause::Broken { what, .. } | Cause::Changed(what) => what.clone(),
             Cause::Ours(error) | Cause::Object(error) => error.summary(),
@@ -258,8 +261,11 @@ impl Failure {
 
     /// What the code of a storage service means, if that is known.
     fn meaning(&self) -> Option<codes::Meaning> {
-        let of_storage = matches!(self.0.service, Some(Service::Blob | Service::File));
-        self.code().filter(|_| of_storage).and_then(codes::of)
+        self.code().filter(|_| self.is_of_storage()).and_then(codes::of)
+    }
+
+    fn is_of_storage(&self) -> bool {
+        matches!(self.0.service, Some(Service::Blob | Service::File))
     }
 
     /// How long and how often it was tried, and what the service asked for.
@@ -276,7 +282,7 @@ impl Failure {
 }
 
 /// A refusal in the service's own words.
-fn refusal(status: u16, code: Option<&str>, message: &str) -> String {
+fn in_its_words(status: u16, code: Option<&str>, message: &str) -> String {
     match code {
         // A message of Entra ID repeats its code.
         Some(code) => with_message(
@@ -304,7 +310,7 @@ impl fmt::Display for Failure {
             Cause::Refused { status, code, message, .. } => {
                 let text = match (self.meaning(), code) {
                     (Some(known), Some(code)) => format!("{} (status {status} {code})", known.sentence),
-                    _ => refusal(*status, code.as_deref(), message),
+                    _ => in_its_words(*status, code.as_deref(), message),
                 };
                 write!(f, "{action}: {text}")?;
             }
@@ -338,42 +344,6 @@ impl From<Failure> for Error {
             None => error,
         }
     }
-}
-
-/// Code and message from the body of an error: XML of storage services, JSON of the others.
-fn read_body(body: &[u8]) -> (Option<String>, String) {
-    match body.iter().find(|byte| byte.is_ascii_graphic() && **byte < 0x80) {
-        Some(b'<') => match xml::parse(body, "", &mut |_| Ok(())) {
-            Ok(root) => (
-                root.text_of("Code").map(str::to_owned),
-                root.text_of("Message").unwrap_or_default().to_owned(),
-            ),
-            Err(_) => (None, String::new()),
-        },
-        Some(b'{') => read_json(&serde_json::from_slice(body).unwrap_or_default()),
-        _ => (None, String::new()),
-    }
-}
-
-fn read_json(value: &serde_json::Value) -> (Option<String>, String) {
-    if let Some(text) = value["error_description"].as_str() {
-        let code = text.split_once(':').map(|(code, _)| code).filter(|code| code.starts_with("AADSTS"));
-        return (code.or(value["error"].as_str()).map(str::to_owned), text.to_owned());
-    }
-    let error = if value["error"].is_object() { &value["error"] } else { value };
-    let text = |key: &str| error[key].as_str().map(str::to_owned);
-    (text("code"), text("message").unwrap_or_default())
-}
-
-/// The first line, without control characters, capped.
-fn tidy(text: &str) -> String {
-    let line = text.trim().lines().next().unwrap_or_default();
-    let mut line: String = line.chars().filter(|c| !c.is_control()).take(MAX_MESSAGE + 1).collect();
-    if line.chars().count() > MAX_MESSAGE {
-        line.pop();
-        line.push('…');
-    }
-    line
 }
 
 #[cfg(test)]
@@ -459,6 +429,7 @@ mod tests {
         assert!(changed.is_changed() && !changed.is_transient() && changed.scope() == Scope::Object);
         assert_eq!(Error::from(changed).summary(), "GET x: it is shorter");
         let management = refused(Service::Management, Some("ResourceNotFound"), b"");
+        assert_eq!(management.scope(), Scope::Service);
         assert!(management.to_string().ends_with("refused with status 403 ResourceNotFound"), "{management}");
     }
 

@@ -140,6 +140,8 @@ impl Http {
             }
             match course.pause(&failure) {
                 Some(pause) => self.sleep(pause, cancel)?,
+                // That of a token, which has had its own time.
+                None if failure.is_settled() => return Err(failure),
                 None => return Err(failure.after(course.tries(), course.elapsed()).settle()),
             }
         }

@@ -85,13 +85,12 @@ impl Keys {
                 state.known = keys.into_iter().map(Arc::new).collect();
             }
         }
-        match state.known.iter().find(|key| !state.is_refused(key)).cloned() {
-            Some(key) => {
-                state.current = key;
-                true
-            }
-            None => false,
+        let other = state.known.iter().find(|key| !state.is_refused(key)).cloned();
+        let found = other.is_some();
+        if let Some(key) = other {
+            state.current = key;
         }
+        found
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -10,6 +10,7 @@ pub mod files;
 pub mod http;
 pub mod keys;
 mod markers;
+mod refusal;
 pub mod request;
 pub mod retry;
 pub mod token;

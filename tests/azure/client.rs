@@ -26,7 +26,7 @@ use crate::{
 pub(crate) const MIB: usize = 1024 * 1024;
 
 /// A client that is quick to try again, so that tests of failures are short.
-fn quick() -> Policy {
+pub(crate) fn quick() -> Policy {
     let pause = Duration::from_millis(20);
     let (total, idle) = (Duration::from_secs(3), Duration::from_secs(5));
     Policy { total, first_pause: pause, longest_pause: pause, idle, ..Policy::default() }
@@ -99,7 +99,7 @@ pub(crate) fn one(blobs: &BlobService, name: &str) -> Blob {
     found.remove(0)
 }
 
-fn open(blobs: &BlobService, blob: &Blob) -> Box<Body> {
+pub(crate) fn open(blobs: &BlobService, blob: &Blob) -> Box<Body> {
     match blobs.download("box", blob, &Cancel::new()).unwrap() {
         Download::Body(body) => body,
         _ => panic!("{:?} cannot be read", blob.name),

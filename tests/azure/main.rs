@@ -6,9 +6,11 @@ mod common;
 
 mod client;
 mod files;
+mod files_refused;
 mod files_support;
 mod microsoft;
 mod odd_blobs;
+mod reading;
 mod real;
 mod relay;
 mod servers;

@@ -69,10 +69,9 @@ impl FileService {
         cancel: &Cancel,
     ) -> Result<Page<Entry>, Failure> {
         let marker = marker.unwrap_or_default();
-        let page = self.page(snapshot, directory, marker, cancel).and_then(|page| match &page.next {
-            Some(next) if next == marker => Err(Failure::local("a page of the list leads to itself")),
-            _ => Ok(page),
-        });
+        let page = self.page(snapshot, directory, marker, cancel);
+        let circle = page.as_ref().is_ok_and(|page| page.next.as_deref() == Some(marker));
+        let page = if circle { Err(Failure::local("a page of the list leads to itself")) } else { page };
         page.map_err(|failure| failure.about(cannot_list(snapshot, directory)))
     }
 
