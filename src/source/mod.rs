@@ -98,6 +98,12 @@ pub struct Discovery {
 }
 
 impl Discovery {
+    /// Whether this answer has something of this name, excluded or not.
+    pub fn lists(&self, name: &str) -> bool {
+        self.items.iter().any(|item| item.name == name)
+            || self.excluded.iter().any(|excluded| excluded.name == name)
+    }
+
     /// Whether this answer leaves open if an item that it does not list exists.
     pub fn is_unknown(&self, name: &str) -> bool {
         let within = |whole: &str| name.strip_prefix(whole).is_some_and(|rest| rest.starts_with('/'));
