@@ -17,6 +17,7 @@ use crate::{
     error::{Error, Result},
     output::{name, size, table},
     source::{Item, Source},
+    stream::cancel::Cancel,
 };
 
 /// Items whose entries are listed at the same time.
@@ -41,7 +42,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
     let selectors: Vec<Selector> =
         args.sources.iter().map(|source| Selector { source: source.clone(), item: None }).collect();
     let plan = backup::discover(&config, &selectors, &context.cancel)?.complete(&context.cancel);
-    let within = count_within(context, &plan);
+    let within = count_within(&plan, &context.cancel);
     context.cancel.check()?;
     show_with(context, &plan, &within)
 }
@@ -55,7 +56,7 @@ pub(super) fn show(context: &Context, plan: &Plan) -> Result<u8> {
 type Within = BTreeMap<(String, String), Result<Vec<(String, u64)>>>;
 
 /// Counts what exclusion patterns leave out of each item, of several items at the same time.
-fn count_within(context: &Context, plan: &Plan) -> Within {
+fn count_within(plan: &Plan, cancel: &Cancel) -> Within {
     let mut items: Vec<(&dyn Source, &Item)> = Vec::new();
     for (source, found) in &plan.sources {
         let healthy = found.items.iter().filter(|item| item.problem.is_none());
@@ -66,7 +67,7 @@ fn count_within(context: &Context, plan: &Plan) -> Within {
         for _ in 0..PARALLEL.min(items.len()) {
             scope.spawn(|| {
                 while let Some((source, item)) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let counted = source.excluded_within(item, &context.cancel);
+                    let counted = source.excluded_within(item, cancel);
                     // Most sources have no such patterns.
                     if !counted.as_ref().is_ok_and(Vec::is_empty) {
                         let key = (source.name().to_owned(), item.name.clone());
@@ -88,7 +89,10 @@ fn listed(plan: &Plan, within: &Within) -> Result<Vec<serde_json::Value>> {
         for (number, item) in listing.found.items.iter().enumerate() {
             let key = (listing.source.to_owned(), item.name.clone());
             if let Some(Ok(counts)) = within.get(&key) {
-                let entry = |(pattern, entries): &(String, u64)| serde_json::json!({"pattern": pattern, "entries": entries});
+                let entry = |(pattern, entries): &(String, u64)| {
+                    let (pattern, entries) = (pattern.as_str(), *entries);
+                    serde_json::json!({"pattern": pattern, "entries": entries})
+                };
                 let counts: Vec<_> = counts.iter().map(entry).collect();
                 document["items"][number]["excluded_within"] = counts.into();
             }

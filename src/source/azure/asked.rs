@@ -94,12 +94,12 @@ impl Asked {
     ///
     /// # Errors
     /// The run is cancelled.
-    fn wait<'a>(
-        &'a self,
+    fn wait(
+        &self,
         limit: Option<Duration>,
         cancel: &Cancel,
         done: &dyn Fn(&[Option<Answer>]) -> bool,
-    ) -> Result<MutexGuard<'a, Vec<Option<Answer>>>> {
+    ) -> Result<MutexGuard<'_, Vec<Option<Answer>>>> {
         let begin = Instant::now();
         let mut answers = self.answers();
         while !done(&answers) {

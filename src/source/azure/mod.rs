@@ -267,17 +267,16 @@ impl Source for AzureStorage {
             return Ok(Vec::new());
         }
         let excludes = Excludes::new(&self.config.exclude)?;
-        let context = |error: Error| error.context(format!("{}/{}", self.name, item.name));
         match Place::parse(&item.name) {
             Some(Place::Container { account, container }) => {
                 let reached = self.account(account, cancel)?;
                 let service = reached.blobs.as_ref().ok_or_else(|| no_service(account, "blob"))?;
-                within::container(service, container, &excludes, cancel).map_err(context)
+                within::container(service, container, &excludes, cancel)
             }
             Some(Place::Share { account, share }) => {
                 let reached = self.account(account, cancel)?;
                 let service = reached.files.as_ref().ok_or_else(|| no_service(account, "file"))?;
-                within::share(service, share, &excludes, cancel).map_err(context)
+                within::share(service, share, &excludes, cancel)
             }
             None => Ok(Vec::new()),
         }
