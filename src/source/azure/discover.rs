@@ -55,10 +55,11 @@ pub(super) fn accounts(
     let (mut found, mut wanted) = (Discovery::default(), Vec::new());
     let listed =
         subscriptions::list(azure, cancel, &|subscription| azure.storage_accounts(subscription, cancel))?;
-    let count = listed.len();
+    let (count, mut none) = (listed.len(), true);
     for subscription in listed {
         let disabled = subscription.disabled();
         for account in subscription.take("storage accounts", &mut found) {
+            none = false;
             match rule(config, &account.name) {
                 Some(rule) => {
                     found.answered.push(account.name.clone());
@@ -69,7 +70,7 @@ pub(super) fn accounts(
         }
     }
     let refused = !found.items.is_empty();
-    if wanted.is_empty() && found.excluded.is_empty() && !refused {
+    if none && !refused {
         return Err(Error::failed(format!(
             "the service principal sees no storage account in {count} subscriptions"
         ))

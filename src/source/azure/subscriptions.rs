@@ -13,7 +13,7 @@ use super::discover::text;
 use crate::{
     azure::{Azure, Subscription},
     error::{Error, Result},
-    source::{Discovery, Item},
+    source::{Discovery, Excluded, Item},
     stream::cancel::Cancel,
 };
 
@@ -28,7 +28,7 @@ pub(super) struct Listed<T> {
     /// The name of its item.
     item: String,
     /// What it has.
-    pub(super) found: Result<Vec<T>>,
+    found: Result<Vec<T>>,
 }
 
 /// Asks every subscription that the service principal sees.
@@ -91,11 +91,14 @@ impl<T> Listed<T> {
         let disabled = self.disabled();
         let error = match self.found {
             Ok(listed) => {
-                if listed.is_empty() && disabled.is_some() {
+                match disabled.filter(|_| listed.is_empty()) {
                     // Whether it has none or only shows none any more cannot be told.
-                    found.unknown.push(String::new());
-                } else {
-                    found.answered.push(self.item);
+                    Some(disabled) => {
+                        let rule = format!("{disabled} and shows no {what}");
+                        found.excluded.push(Excluded { name: self.item, rule });
+                        found.unknown.push(String::new());
+                    }
+                    None => found.answered.push(self.item),
                 }
                 return listed;
             }
@@ -190,5 +193,7 @@ mod tests {
         found = Discovery::default();
         listed("Deleted", Ok(Vec::new())).take("servers", &mut found);
         assert_eq!((found.items.len(), found.unknown.len()), (0, 1));
+        let said = "the subscription Production is disabled (state Deleted) and shows no servers";
+        assert_eq!(found.excluded.first().map(|excluded| excluded.rule.as_str()), Some(said));
     }
 }
