@@ -108,7 +108,7 @@ fn protect(
             writer = Some(repository.begin_run(lock.clone(), cancel, &notice)?);
         }
         let (items, rest) = thread::scope(|scope| {
-            let rest = plan.waits().then(|| scope.spawn(|| plan.rest(cancel)));
+            let rest = if plan.waits() { Some(scope.spawn(|| plan.rest(cancel))) } else { None };
             let items = match &writer {
                 Some(writer) if !plan.items.is_empty() => {
                     work::run(config, &repository, writer, &plan, recorder, observer, cancel)

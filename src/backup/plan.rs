@@ -181,13 +181,14 @@ impl Plan {
     pub fn complete(mut self, cancel: &Cancel) -> Self {
         if self.waits() {
             let rest = self.rest(cancel);
-            let (items, failed) = (std::mem::take(&mut self.items), std::mem::take(&mut self.failed));
+            let (items, mut failed) = (std::mem::take(&mut self.items), std::mem::take(&mut self.failed));
             let earlier = self.earlier;
             self.earlier += (items.len() + failed.len()) as u64;
             self.continue_with(rest);
             self.earlier = earlier;
             self.items.extend(items);
-            self.failed.splice(0..0, failed);
+            failed.append(&mut self.failed);
+            self.failed = failed;
             self.order();
         }
         self
@@ -238,7 +239,9 @@ impl Plan {
         for (index, answer) in rest.0 {
             let (source, found) = &mut self.sources[index];
             match answer {
-                Ok(Some(whole)) => {
+                Ok(Some(mut whole)) => {
+                    // It is not waited for a second time.
+                    whole.waiting.clear();
                     let before = std::mem::replace(found, whole);
                     self.add(index, Some(&before));
                 }

@@ -331,6 +331,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn services_with_the_same_trouble_are_one_item() {
+        let trouble =
+            |alone: &str, shared: &str| Some(Trouble { alone: alone.to_owned(), shared: shared.to_owned() });
+        let names = |blobs: Option<Trouble>, files: Option<Trouble>| {
+            let mut found = Discovery::default();
+            add_troubles(&mut found, "acct", blobs, files);
+            let names: Vec<_> = found.items.into_iter().map(|item| item.name).collect();
+            (names.join(" "), found.unknown.join(" "))
+        };
+        let of = |items: &str, unknown: &str| (items.to_owned(), unknown.to_owned());
+        assert_eq!(names(trouble("blobs", "x"), trouble("files", "x")), of("acct", ""));
+        assert_eq!(names(trouble("b", "x"), trouble("f", "y")), of("acct acct/share:", "acct/share:"));
+        assert_eq!(names(None, trouble("f", "y")), of("acct/share:", "acct/share:"));
+        assert_eq!(names(trouble("b", "x"), None), of("acct", ""));
+        assert_eq!(names(None, None), of("", ""));
+    }
+
+    #[test]
     fn only_what_a_dead_run_left_is_an_orphan() {
         assert!(!is_orphan(&run_mark()));
         let now = jiff::Timestamp::now().as_second();
