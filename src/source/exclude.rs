@@ -70,7 +70,6 @@ impl Excludes {
     /// The number of the pattern that leaves out `path`: the first one that matches the topmost of its folders that any
     /// pattern matches, or else the path itself. For names that are listed without their folders, such as those of blobs:
     /// each part before a `/` is a folder, whatever it is called, and a part may be empty.
-    #[allow(dead_code)] // until the containers use it
     pub(super) fn matched_within(&self, path: &str, folder: bool) -> Option<usize> {
         if self.rules.is_empty() {
             return None;

@@ -17,6 +17,7 @@ mod servers;
 mod share_failures;
 mod shares;
 mod storage;
+mod storage_apart;
 mod storage_changes;
 mod storage_kept;
 mod support;

@@ -7,6 +7,7 @@ mod live;
 mod properties;
 mod read;
 mod snapshot;
+mod walk;
 mod write;
 
 use std::fmt;

@@ -1,6 +1,7 @@
 //! The source `azure-storage`: every blob container and every file share of every storage account that a service
 //! principal can see.
 
+mod asked;
 mod container;
 mod detail;
 mod discover;
@@ -8,15 +9,18 @@ mod health;
 mod inventory;
 mod names;
 mod pipeline;
+mod reach;
 pub mod restore;
 pub(crate) mod sample;
 mod servers;
 mod share;
+mod subscriptions;
 pub(crate) mod verify;
+mod within;
 
 use std::{
-    collections::{BTreeMap, HashMap},
-    sync::{Mutex, MutexGuard},
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard},
     thread,
     time::Duration,
 };
@@ -24,7 +28,7 @@ use std::{
 pub use detail::{Detail, Named};
 pub use servers::{AzureServers, server_host};
 
-use self::{container::Container, discover::Reached, share::Share};
+use self::{asked::Asked, container::Container, discover::Reached, share::Share};
 use super::{
     Discovery, Item, Source,
     exclude::Excludes,
@@ -44,6 +48,8 @@ use crate::{
 pub(crate) const KIND: &str = "azure-storage";
 /// What stands before the name of a file share in the name of its item.
 pub const SHARE: &str = "share:";
+/// After this time a run begins with what has answered, and goes on waiting for the other accounts meanwhile.
+const START_AFTER: Duration = Duration::from_secs(10);
 /// How long a run that was stopped tries to remove the share snapshots it took.
 const TIME_TO_REMOVE: Duration = Duration::from_secs(20);
 /// Key of the metadata by which the snapshots of shares that this program takes are known.
@@ -56,8 +62,8 @@ pub struct AzureStorage {
     /// Blobs and files that the configuration leaves out.
     excludes: Excludes,
     azure: Azure,
-    /// The accounts that discovery reached, by name.
-    accounts: Mutex<BTreeMap<String, Reached>>,
+    /// The accounts as the last discovery asked them, or still asks them.
+    asked: Mutex<Option<Arc<Asked>>>,
     /// Containers whose listing does not keep names below a prefix together, and whether a second attempt is due.
     unordered: Mutex<HashMap<String, bool>>,
 }
@@ -113,24 +119,33 @@ impl AzureStorage {
             config: config.clone(),
             excludes: Excludes::new(&config.exclude)?,
             azure: client(&config.principal)?,
-            accounts: Mutex::default(),
+            asked: Mutex::default(),
             unordered: Mutex::default(),
         })
     }
 
-    fn reached(&self) -> MutexGuard<'_, BTreeMap<String, Reached>> {
-        self.accounts.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    fn asked(&self) -> Option<Arc<Asked>> {
+        self.asked.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+    }
+
+    /// Begins to ask all accounts.
+    fn ask(&self, cancel: &Cancel) -> Result<Arc<Asked>> {
+        let asked = Asked::begin(&self.azure, &self.config, cancel)?;
+        *self.asked.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(Arc::clone(&asked));
+        Ok(asked)
     }
 
     fn unordered(&self) -> MutexGuard<'_, HashMap<String, bool>> {
         self.unordered.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
+    /// The way to an account; waits for its answer.
     fn account(&self, name: &str, cancel: &Cancel) -> Result<Reached> {
-        if self.reached().is_empty() {
-            self.discover(cancel)?;
-        }
-        let reached = self.reached().get(name).cloned();
+        let asked = match self.asked() {
+            Some(asked) => asked,
+            None => self.ask(cancel)?,
+        };
+        let reached = asked.reached(name, cancel)?;
         reached.ok_or_else(|| Error::failed(format!("the storage account {name} is not there any more")))
     }
 
@@ -210,7 +225,7 @@ impl AzureStorage {
     fn manifest(&self, item: &Item, reached: &Reached) -> Manifest {
         let mut manifest = Manifest::begin(&self.name, &item.name, self.kind());
         manifest.server_version = format!("Azure Storage ({})", reached.account.kind);
-        manifest.notes.extend(reached.note.clone());
+        manifest.notes.extend(reached.notes.iter().cloned());
         manifest
     }
 }
@@ -247,9 +262,37 @@ impl Source for AzureStorage {
     }
 
     fn discover(&self, cancel: &Cancel) -> Result<Discovery> {
-        let (found, reached) = discover::discover(&self.azure, &self.config, cancel)?;
-        *self.reached() = reached;
-        Ok(found)
+        self.ask(cancel)?.found(Some(START_AFTER), cancel)
+    }
+
+    fn discover_rest(&self, cancel: &Cancel) -> Result<Option<Discovery>> {
+        self.asked().map(|asked| asked.found(None, cancel)).transpose()
+    }
+
+    fn excluded_within(&self, item: &Item, cancel: &Cancel) -> Result<Vec<(String, u64)>> {
+        if self.config.exclude.is_empty() {
+            return Ok(Vec::new());
+        }
+        let excludes = Excludes::new(&self.config.exclude)?;
+        match Place::parse(&item.name) {
+            Some(Place::Container { account, container }) => {
+                let reached = self.account(account, cancel)?;
+                let service = reached.blobs.as_ref().ok_or_else(|| no_service(account, "blob"))?;
+                within::container(service, container, &excludes, cancel)
+            }
+            Some(Place::Share { account, share }) => {
+                let reached = self.account(account, cancel)?;
+                let service = reached.files.as_ref().ok_or_else(|| no_service(account, "file"))?;
+                within::share(service, share, &excludes, cancel)
+            }
+            None => Ok(Vec::new()),
+        }
+    }
+
+    fn is_gone(&self, item: &Item, cancel: &Cancel) -> bool {
+        let place = Place::parse(&item.name);
+        let reached = place.and_then(|place| self.account(place.account(), cancel).ok());
+        place.zip(reached).is_some_and(|(place, reached)| within::is_gone(&place, &reached, cancel))
     }
 
     fn dump(&self, item: &Item, sink: &dyn Sink, cancel: &Cancel) -> Result<Manifest> {

@@ -76,6 +76,18 @@ impl FakeAzure {
         id
     }
 
+    /// Changes the state of a subscription, such as `Disabled`.
+    pub fn set_subscription_state(&self, id: &str, state: &str) {
+        let mut world = self.world();
+        let known = world.subscriptions.iter_mut().find(|known| known.id == id);
+        known.unwrap().state = state.to_owned();
+    }
+
+    /// Ends all faults.
+    pub fn forget_faults(&self) {
+        self.world().faults.clear();
+    }
+
     /// An account to be changed and then added: with this fake as its file service and without blobs.
     pub fn new_account(&self, name: &str, subscription: &str) -> Account {
         Account::new(name, subscription, &self.url())
