@@ -273,17 +273,17 @@ impl Source for AzureStorage {
         if self.config.exclude.is_empty() {
             return Ok(Vec::new());
         }
-        let excludes = Excludes::new(&self.config.exclude)?;
+        let excludes = &self.excludes;
         match Place::parse(&item.name) {
             Some(Place::Container { account, container }) => {
                 let reached = self.account(account, cancel)?;
                 let service = reached.blobs.as_ref().ok_or_else(|| no_service(account, "blob"))?;
-                within::container(service, container, &excludes, cancel)
+                within::container(service, container, excludes, cancel)
             }
             Some(Place::Share { account, share }) => {
                 let reached = self.account(account, cancel)?;
                 let service = reached.files.as_ref().ok_or_else(|| no_service(account, "file"))?;
-                within::share(service, share, &excludes, cancel)
+                within::share(service, share, excludes, cancel)
             }
             None => Ok(Vec::new()),
         }
