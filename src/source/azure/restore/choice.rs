@@ -9,7 +9,7 @@ use crate::{
     error::Result,
     source::{
         Files,
-        manifest::Manifest,
+        manifest::{Manifest, Omitted},
         select::{Selection, Survey},
     },
     stream::cancel::Cancel,
@@ -63,6 +63,11 @@ impl Chosen {
     /// Whether a blob, file or directory is among it.
     pub(super) fn takes(&self, name: &str, directory: bool) -> bool {
         self.selection.as_ref().is_none_or(|selection| selection.takes(name.as_bytes(), directory))
+    }
+
+    /// Whether the lack of this object is a lack of what is chosen.
+    pub(super) fn concerns(&self, omitted: &Omitted) -> bool {
+        self.selection.as_ref().is_none_or(|selection| selection.concerns(omitted.name.as_bytes()))
     }
 
     /// Whether a directory is among it, or something that lies in it.

@@ -24,7 +24,11 @@ use super::{container as blobs, share as shares};
 use crate::{
     error::{Error, Result},
     output,
-    source::{Files, manifest::Manifest, restore::Options},
+    source::{
+        Files,
+        manifest::{Manifest, Omitted},
+        restore::Options,
+    },
     stream::cancel::Cancel,
 };
 
@@ -56,6 +60,9 @@ pub struct Report {
     pub failed_count: u64,
     /// What an operator should know.
     pub notes: Vec<String>,
+    /// What the snapshot lacks of what was to be restored.
+    #[serde(skip)]
+    pub(crate) omitted: Vec<Omitted>,
 }
 
 /// Restores a snapshot.
@@ -89,6 +96,7 @@ pub fn restore(
             restore.run(&into)?
         }
     };
+    report.omitted = manifest.omitted.iter().filter(|omitted| chosen.concerns(omitted)).cloned().collect();
     tally.finish(&mut report, detail.share.is_some());
     let (refused, refused_bytes) = tally.refused.contents();
     (report.failed_count, report.failed) = tally.refused.into_list();
@@ -166,7 +174,8 @@ impl Tally {
         report.files = self.files.load(Ordering::Relaxed);
         report.bytes = self.bytes.load(Ordering::Relaxed);
         report.missing = self.missing.load(Ordering::Relaxed);
-        if report.missing > 0 {
+        // What the manifest names is shown from there.
+        if report.missing > report.omitted.len() as u64 {
             let what = match (is_share, report.missing) {
                 (true, 1) => "file is",
                 (true, _) => "files are",
