@@ -43,20 +43,25 @@ impl Kept {
     pub(super) fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         if self.other.count() > 0 {
+            let (count, times) = (self.other.count(), plural(self.other.count()));
             notes.push(format!(
-                "the file system of the target cannot hold {} modification times and changed them: {}",
-                self.other.count(),
+                "the file system of the target cannot hold {count} modification {times} as stored: {}",
                 self.other
             ));
         }
         if self.coarse > 0 {
+            let differ = if self.coarse == 1 { "time differs" } else { "times differ" };
             notes.push(format!(
-                "the file system of the target keeps times less exactly: {} modification times differ by less than two seconds",
+                "the file system of the target keeps times less exactly: {} modification {differ} by less than two seconds",
                 self.coarse
             ));
         }
         notes
     }
+}
+
+fn plural(count: u64) -> &'static str {
+    if count == 1 { "time" } else { "times" }
 }
 
 #[cfg(test)]
