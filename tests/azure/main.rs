@@ -8,6 +8,7 @@ mod client;
 mod files;
 mod files_support;
 mod microsoft;
+mod parts;
 mod real;
 mod relay;
 mod servers;
