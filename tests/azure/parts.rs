@@ -35,7 +35,7 @@ const NAMES: [&str; 8] =
     ["/lead", "a*", "a//b", "ab", "docs/one.pdf", "docs/sub/two.pdf", "docs/three.txt", "lead"];
 
 /// A container of these blobs, backed up.
-fn container() -> (Azurite, Config, BlobService) {
+fn container() -> (Azurite, FakeAzure, Config, BlobService) {
     let azurite = Azurite::start(&["acct"]);
     let azure = FakeAzure::start();
     let subscription = azure.add_subscription("One");
@@ -46,9 +46,7 @@ fn container() -> (Azurite, Config, BlobService) {
     }
     let config = storage(&azure, "");
     backup(&config);
-    // The tenant must live as long as the test.
-    std::mem::forget(azure);
-    (azurite, config, service)
+    (azurite, azure, config, service)
 }
 
 fn names(service: &BlobService, container: &str) -> Vec<String> {
@@ -81,17 +79,17 @@ fn lease(azurite: &Azurite, container: &str, name: &str) {
 #[test]
 fn blobs_are_chosen_by_their_names() {
     skip_unless!(Tool::Azurite);
-    let (_azurite, config, service) = container();
+    let (_azurite, _azure, config, service) = container();
     for (number, (path, expected)) in [
         ("docs/one.pdf", &["docs/one.pdf"][..]),
-        ("docs", &["docs/one.pdf", "docs/sub/two.pdf", "docs/three.txt"]),
-        ("**/*.pdf", &["docs/one.pdf", "docs/sub/two.pdf"]),
-        ("docs/*.pdf", &["docs/one.pdf"]),
-        ("a*", &["a*"]),
-        ("a//b", &["a//b"]),
-        ("/lead", &["/lead"]),
-        ("lead", &["lead"]),
-        ("/docs/sub/", &["docs/sub/two.pdf"]),
+        ("docs", &["docs/one.pdf", "docs/sub/two.pdf", "docs/three.txt"][..]),
+        ("**/*.pdf", &["docs/one.pdf", "docs/sub/two.pdf"][..]),
+        ("docs/*.pdf", &["docs/one.pdf"][..]),
+        ("a*", &["a*"][..]),
+        ("a//b", &["a//b"][..]),
+        ("/lead", &["/lead"][..]),
+        ("lead", &["lead"][..]),
+        ("/docs/sub/", &["docs/sub/two.pdf"][..]),
     ]
     .into_iter()
     .enumerate()
@@ -136,7 +134,7 @@ fn blobs_are_chosen_by_their_names() {
 #[test]
 fn ls_lists_blobs_by_their_names() {
     skip_unless!(Tool::Azurite);
-    let (_azurite, config, _service) = container();
+    let (_azurite, _azure, config, _service) = container();
     let ls = |arguments: &[&str]| Cmd::with(&config).args(["--json", "ls", ITEM]).args(arguments).run();
     let listed = |document: Value| -> Vec<String> {
         let entries = document["entries"].as_array().unwrap();
@@ -160,7 +158,7 @@ fn ls_lists_blobs_by_their_names() {
 #[test]
 fn a_leased_blob_costs_only_itself() {
     skip_unless!(Tool::Azurite);
-    let (azurite, config, service) = container();
+    let (azurite, _azure, config, service) = container();
     put(&service, "target", "lead", b"in use");
     put(&service, "target", "docs/one.pdf", b"old");
     lease(&azurite, "target", "lead");
@@ -198,12 +196,12 @@ fn files_of_a_share_are_chosen_by_their_paths() {
     assert!(there("p1", "a/b/one.txt") && !there("p1", "a/two.txt") && !there("p1", "c"));
 
     let paths = ["--path", "c/", "--path", "*.txt"];
-    let report = try_restore(&config, FULL, &[&["--into", "tikfiles/share:p2"], &paths[..]].concat()).ok();
+    let report = try_restore(&config, FULL, &[&["--into", "tikfiles/share:p2"][..], &paths].concat()).ok();
     assert_eq!(report.json()["storage"]["files"], 2);
     assert!(there("p2", "c/empty") && there("p2", "three.txt") && !there("p2", "a"));
 
     let folder = config.dir().join("out");
-    try_restore(&config, FULL, &[&["--to", folder.to_str().unwrap()], &paths[..]].concat()).ok();
+    try_restore(&config, FULL, &[&["--to", folder.to_str().unwrap()][..], &paths].concat()).ok();
     assert!(folder.join("files/c/empty").is_dir() && folder.join("files/three.txt").is_file());
     assert_eq!(files_below(&folder).len(), 2);
 
