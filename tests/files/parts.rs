@@ -82,8 +82,8 @@ fn ls(world: &World, arguments: &[&str]) -> Ran {
 #[test]
 fn a_file_a_folder_or_a_pattern_comes_back_in_its_place() {
     let world = world();
-    let (report, names) = restored(&world, "file", &["uploads/2026/one.jpg"]);
-    assert_eq!(names, ["uploads", "uploads/2026", "uploads/2026/one.jpg"]);
+    let (report, written) = restored(&world, "file", &["uploads/2026/one.jpg"]);
+    assert_eq!(written, ["uploads", "uploads/2026", "uploads/2026/one.jpg"]);
     assert_eq!((&report["folder"]["files"], &report["folder"]["bytes"]), (&1.into(), &3.into()));
     let (before, after) =
         (fs::metadata(world.path("uploads")).unwrap(), fs::metadata(world.out("file/uploads")).unwrap());
@@ -91,7 +91,7 @@ fn a_file_a_folder_or_a_pattern_comes_back_in_its_place() {
 
     let below =
         ["uploads", "uploads/2026", "uploads/2026/one.jpg", "uploads/2026/three.pdf", "uploads/2026/two.jpg"];
-    for (number, folder) in ["uploads/2026", "/uploads/2026/", "./uploads/2026"].iter().enumerate() {
+    for (number, folder) in ["uploads/2026", "/uploads/2026/", "./uploads/2026"].into_iter().enumerate() {
         assert_eq!(restored(&world, &format!("folder {number}"), &[folder]).1, below, "{folder}");
     }
     assert_eq!(restored(&world, "glob", &["uploads/*.jpg"]).1, ["uploads", "uploads/four.jpg"]);
