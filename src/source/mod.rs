@@ -9,6 +9,7 @@ pub mod mysql;
 mod omissions;
 pub mod postgres;
 pub mod restore;
+pub(crate) mod select;
 mod trust;
 mod url;
 
@@ -166,6 +167,15 @@ pub trait Files: Sync {
             })?;
         }
         Ok(())
+    }
+
+    /// As [`Self::walk`], but what lies in folders that `enters` declines need not be shown.
+    fn walk_into(
+        &self,
+        _enters: &dyn Fn(&Path) -> bool,
+        visit: &mut dyn FnMut(Node<'_>) -> Result<()>,
+    ) -> Result<()> {
+        self.walk(visit)
     }
 
     /// Content of a small file.

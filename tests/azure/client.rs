@@ -66,7 +66,7 @@ pub(crate) fn try_put(
     replace: bool,
 ) -> Result<Uploaded> {
     let bytes = content.len() as u64;
-    blobs.upload("box", name, kind, properties, bytes, &mut content, replace, &Cancel::new())
+    Ok(blobs.upload("box", name, kind, properties, bytes, &mut content, replace, &Cancel::new())?)
 }
 
 pub(crate) fn text(blobs: &BlobService, name: &str, content: &str) {

@@ -10,6 +10,7 @@ mod files_refused;
 mod files_support;
 mod microsoft;
 mod odd_blobs;
+mod parts;
 mod reading;
 mod real;
 mod relay;

@@ -67,7 +67,7 @@ impl BlobService {
     ///
     /// # Errors
     /// `content` fails or has another length, the service refuses or does not answer, or its name cannot be part of
-    /// a web address (`.` and `..`).
+    /// a web address (`.` and `..`). [`Failure::scope`] tells whether it is about this blob alone.
     // The parts of a blob are many, and each caller has them apart.
     #[allow(clippy::too_many_arguments)]
     pub fn upload(
@@ -80,7 +80,7 @@ impl BlobService {
         content: &mut dyn Read,
         replace: bool,
         cancel: &Cancel,
-    ) -> Result<Uploaded> {
+    ) -> Result<Uploaded, Failure> {
         let names = [container, name];
         let upload = Upload { service: self, names, kind, properties, bytes, replace, cancel };
         let sent = upload.send(&mut Content::new(content, bytes, name))?;
@@ -108,7 +108,7 @@ pub(super) struct Upload<'a> {
 }
 
 impl Upload<'_> {
-    fn send(&self, content: &mut Content<'_>) -> Result<Sent> {
+    fn send(&self, content: &mut Content<'_>) -> Result<Sent, Failure> {
         match self.kind {
             BlobType::Block if self.bytes <= BLOCK => self.whole(content),
             BlobType::Block => self.blocks(content),
@@ -172,7 +172,7 @@ impl Upload<'_> {
             && head.header("content-length") == Some(self.bytes.to_string().as_str()))
     }
 
-    fn whole(&self, content: &mut Content<'_>) -> Result<Sent> {
+    fn whole(&self, content: &mut Content<'_>) -> Result<Sent, Failure> {
         let body = content.part(self.bytes)?;
         content.finish()?;
         let md5 = STANDARD.encode(Md5::digest(&body));
@@ -184,7 +184,7 @@ impl Upload<'_> {
         self.commit(self.unless_exists(request), md5)
     }
 
-    fn blocks(&self, content: &mut Content<'_>) -> Result<Sent> {
+    fn blocks(&self, content: &mut Content<'_>) -> Result<Sent, Failure> {
         if !self.replace && self.head()?.is_some() {
             return Ok(Sent::Exists);
         }
@@ -212,18 +212,18 @@ impl Upload<'_> {
     }
 
     /// Sends the request after which the blob is there.
-    fn commit(&self, request: Request, md5: String) -> Result<Sent> {
+    fn commit(&self, request: Request, md5: String) -> Result<Sent, Failure> {
         match self.ask(&request) {
             Ok(_) => Ok(Sent::Done(md5)),
             Err(failure) if self.says_exists(&failure) => {
                 let ours = failure.tries() > 1 && self.is_ours(&md5)?;
                 Ok(if ours { Sent::Done(md5) } else { Sent::Exists })
             }
-            Err(failure) => Err(failure.into()),
+            Err(failure) => Err(failure),
         }
     }
 
-    fn set_tags(&self, notes: &mut Vec<String>) -> Result<()> {
+    fn set_tags(&self, notes: &mut Vec<String>) -> Result<(), Failure> {
         if self.properties.tags.is_empty() {
             return Ok(());
         }
@@ -236,21 +236,26 @@ impl Upload<'_> {
         self.note("its tags were not set", self.ask(&request.body(body)), notes)
     }
 
-    fn set_tier(&self, notes: &mut Vec<String>) -> Result<()> {
+    fn set_tier(&self, notes: &mut Vec<String>) -> Result<(), Failure> {
         let Some(tier) = &self.properties.tier else { return Ok(()) };
         let request = self.request(Method::PUT, "tier")?.header("x-ms-access-tier", tier);
         self.note(&format!("its tier {tier} was not set"), self.ask(&request), notes)
     }
 
     /// What the account refuses is told and does no harm; that it cannot be reached is an error.
-    fn note(&self, what: &str, result: Result<Answer, Failure>, notes: &mut Vec<String>) -> Result<()> {
+    fn note(
+        &self,
+        what: &str,
+        result: Result<Answer, Failure>,
+        notes: &mut Vec<String>,
+    ) -> Result<(), Failure> {
         match result {
             Ok(_) => Ok(()),
             Err(failure) if matches!(failure.status(), Some(400..=499)) && !failure.is_transient() => {
                 notes.push(format!("{what}: {}", Error::from(failure).summary()));
                 Ok(())
             }
-            Err(failure) => Err(failure.into()),
+            Err(failure) => Err(failure),
         }
     }
 }

@@ -55,10 +55,10 @@ pub(crate) fn verify(
     let top = if detail.share.is_some() {
         each_parallel(files, share::INVENTORY, cancel, &|line: share::Line| {
             // Directories have no content, and what could not be read is not here.
-            if line.kind == "directory" || line.reason.is_some() {
-                return Ok(());
+            match line.path.filter(|_| line.kind != "directory") {
+                Some(path) => one(Listed { name: line.name, path, bytes: line.bytes, md5: line.md5 }),
+                None => Ok(()),
             }
-            one(Listed { name: line.name, path: line.path, bytes: line.bytes, md5: line.md5 })
         })?;
         share::TOP
     } else {

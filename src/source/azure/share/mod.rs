@@ -46,8 +46,9 @@ pub(super) struct Line {
     /// `file` or `directory`.
     #[serde(rename = "type")]
     pub(super) kind: String,
-    /// Where it lies in the snapshot; of a file that could not be read, where it would.
-    pub(super) path: String,
+    /// Where it lies in the snapshot; absent for a file that does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) path: Option<String>,
     /// Why its content is not in the snapshot, or its metadata, if it is a directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) reason: Option<String>,

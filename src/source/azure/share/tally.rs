@@ -50,6 +50,7 @@ impl Tally {
             }
             self.content.add_hashed(bytes, row(&name, &md5));
         }
+        let path = Some(path).filter(|_| directory || md5.is_some());
         lines.line(&Line { name, kind: kind.to_owned(), path, reason, bytes, etag, md5, smb, properties })
     }
 
