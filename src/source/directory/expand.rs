@@ -189,9 +189,8 @@ impl Matches {
     fn of(pattern: &Path, cancel: &Cancel) -> Result<Self> {
         let mut matches = Self::default();
         let mut paths = vec![PathBuf::new()];
-        let mut parts = pattern.components();
         let mut listed = false;
-        while let Some(part) = parts.next() {
+        for part in pattern.components() {
             let Some(glob) = part_pattern(part.as_os_str()) else {
                 listed = false;
                 paths.iter_mut().for_each(|path| path.push(part));
@@ -206,10 +205,8 @@ impl Matches {
                         let matching = names.iter().filter(|name| glob.is_match(name));
                         below.extend(matching.map(|name| folder.join(name)));
                     }
-                    Err(error) => {
-                        let path = folder.join(part).components().chain(parts.clone()).collect();
-                        matches.problems.push((path, unreadable(&folder, error)));
-                    }
+                    // Named like the folder: what lies in there is unknown then, not gone.
+                    Err(error) => matches.problems.push((folder.clone(), unreadable(&folder, error))),
                 }
                 if below.len() > MOST {
                     let problem = Error::failed(format!("matches more than {MOST} paths"));
@@ -270,7 +267,7 @@ fn unreadable(path: &Path, error: io::Error) -> Error {
     )
 }
 
-/// An item that stands for what a pattern could have found.
+/// An item that stands for what a pattern could have found there.
 fn problematic(path: &Path) -> Folder {
     Folder { name: whole_name(path), path: path.to_owned(), found: true, problem: None }
 }
