@@ -3,7 +3,7 @@
 use std::{
     collections::HashSet,
     ffi::OsStr,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
 use globset::{GlobBuilder, GlobMatcher};
@@ -73,10 +73,14 @@ pub(crate) fn part_pattern(part: &OsStr) -> Option<GlobMatcher> {
     Some(glob.compile_matcher())
 }
 
-/// What is wrong with a folder that is, or lies in, one that must not be backed up; nothing if it does neither.
+/// What is wrong with a folder that by its name is, or lies in, one that must not be backed up; nothing if it does neither.
 pub(crate) fn overlap(path: &Path, what: &str, place: &Path) -> Option<String> {
     let path: PathBuf = path.components().collect();
     let place: PathBuf = place.components().collect();
+    // Where `..` leads is not known from the name.
+    if [&path, &place].iter().any(|path| path.components().any(|part| part == Component::ParentDir)) {
+        return None;
+    }
     if path == place {
         Some(format!("{} is {what}, which is not backed up into itself", path.display()))
     } else if path.starts_with(&place) {
