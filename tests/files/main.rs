@@ -16,6 +16,7 @@ mod shim;
 
 mod changes;
 mod failures;
+mod patterns;
 mod round_trip;
 mod sparse;
 mod support;

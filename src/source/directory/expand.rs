@@ -217,18 +217,22 @@ impl Matches {
             below.sort_unstable();
             paths = below;
         }
+        let base = DirectoryConfig::base(pattern);
+        let real = base.canonicalize().unwrap_or_else(|_| base.clone());
         for path in paths {
             cancel.check()?;
-            matches.look_at(path, listed);
+            // Links before the first pattern are the same for all.
+            let without_links = path.strip_prefix(&base).ok().map(|below| real.join(below));
+            matches.look_at(path, listed, without_links);
         }
         Ok(matches)
     }
 
-    /// What a path is. `listed` says that its folder has such a name.
-    fn look_at(&mut self, path: PathBuf, listed: bool) {
+    /// What a path is. `listed` says that its folder has such a name, `without_links` where it leads if no link is in it.
+    fn look_at(&mut self, path: PathBuf, listed: bool, without_links: Option<PathBuf>) {
         match fs::metadata(&path) {
             Ok(meta) if meta.is_dir() => {
-                let linked = path.canonicalize().map_or(true, |real| real != path);
+                let linked = path.canonicalize().ok() != without_links;
                 self.folders.push(Match { path, identity: (meta.dev(), meta.ino()), linked });
             }
             Ok(_) => self.others.push(path),
