@@ -190,9 +190,23 @@ pub(crate) fn partial_error(item: &str, some: &[Omitted], total: u64) -> Error {
     let objects = if total == 1 { "an object" } else { "objects" };
     let named = Omitted::listed(few, total);
     Error::failed(format!("a snapshot is stored, but it lacks {objects} that could not be read: {named}")).hint(format!(
-        "make them readable, exclude them (MySQL and MariaDB: `exclude_tables`), or accept that the backup lacks them: \
-         `tik-backup accept '{item}'`; the newest snapshot that holds each of them is kept, whatever the retention"
+        "make them readable, exclude them ({}), or accept that the backup lacks them: `tik-backup accept '{item}'`; the \
+         newest snapshot that holds each of them is kept, whatever the retention",
+        exclusion(few)
     ))
+}
+
+/// How objects like these are excluded.
+fn exclusion(omitted: &[Omitted]) -> &'static str {
+    let is_file = |omitted: &Omitted| {
+        let kinds = ["file", "files", "folder", "link", "pipe", "socket", "device", "attributes", "blob"];
+        kinds.contains(&omitted.kind.as_str())
+    };
+    if !omitted.is_empty() && omitted.iter().all(is_file) {
+        "`exclude = [\"/path\"]` of the source"
+    } else {
+        "MySQL and MariaDB: `exclude_tables`"
+    }
 }
 
 /// The same as a part of another problem.
@@ -357,6 +371,21 @@ mod tests {
         assert_eq!(json["omitted"][0], first);
         let run = run(vec![report, stored(None, &[])]);
         assert_eq!((run.outcome, run.exit_code()), (RunOutcome::Partial, 3));
+    }
+
+    #[test]
+    fn the_hint_names_the_key_that_excludes_objects_of_their_kind() {
+        let hint = |kind: &str| {
+            let object = Omitted { kind: kind.to_owned(), ..omitted("a") };
+            partial_error("disk/data", &[object], 1).to_string()
+        };
+        for kind in ["table", "view", "trigger"] {
+            assert!(hint(kind).contains("exclude_tables"), "{}", hint(kind));
+        }
+        for kind in ["file", "folder", "link", "blob", "attributes"] {
+            let text = hint(kind);
+            assert!(text.contains("`exclude = [\"/path\"]`") && !text.contains("exclude_tables"), "{text}");
+        }
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub(super) fn run(context: &Context, Command::Check { offline }: &Command) -> Re
     let config = context.config()?;
     if !offline {
         config.validate_secrets()?;
+        config.validate_folders()?;
     }
     let document = serde_json::json!({"config": config.path, "sources": config.sources.len()});
     context.printer.result(&document, || {

@@ -1,13 +1,19 @@
 //! `kind = "directory"`: folders of this machine.
 
-use std::{collections::HashSet, path::PathBuf};
+use std::{
+    collections::HashSet,
+    ffi::OsStr,
+    path::{Component, Path, PathBuf},
+};
 
-use super::{patterns::Patterns, reader::Reader};
+use globset::{GlobBuilder, GlobMatcher};
+
+use super::{location::RepositoryLocation, patterns::Patterns, reader::Reader};
 
 /// Folders of this machine, each of them an item.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DirectoryConfig {
-    /// The folders, absolute; at least one, none twice.
+    /// The folders, absolute; at least one, none twice. Parts of a path may be patterns.
     pub paths: Vec<PathBuf>,
     /// What to leave out: globs relative to a folder, as `docs/directory.md` describes them.
     pub exclude: Vec<String>,
@@ -15,6 +21,73 @@ pub struct DirectoryConfig {
     pub exclude_caches: bool,
     /// Whether folders on which another file system is mounted are left out.
     pub one_file_system: bool,
+    /// Where the repository lies, which is not backed up into itself.
+    pub repository: Option<RepositoryLocation>,
+    /// The folder of the history, which is not backed up either.
+    pub state_dir: Option<PathBuf>,
+}
+
+impl DirectoryConfig {
+    /// These folders, and everything else as it is unless something is said.
+    pub fn new(paths: Vec<PathBuf>) -> Self {
+        Self {
+            paths,
+            exclude: Vec::new(),
+            exclude_caches: false,
+            one_file_system: true,
+            repository: None,
+            state_dir: None,
+        }
+    }
+
+    /// Whether a path has patterns in it. One that exists as it is written means itself all the same.
+    pub fn is_pattern(path: &Path) -> bool {
+        path.components().any(|part| part_pattern(part.as_os_str()).is_some())
+    }
+
+    /// The path up to its first pattern: everything that it means lies in there.
+    pub fn base(path: &Path) -> PathBuf {
+        path.components().take_while(|part| part_pattern(part.as_os_str()).is_none()).collect()
+    }
+
+    /// What is not backed up although it may lie in one of the folders: the words for it, and its path. A repository
+    /// elsewhere than in a file system of this machine is not among them, nor one whose location cannot be read.
+    pub fn protected(&self) -> Vec<(&'static str, PathBuf)> {
+        let location = self.repository.as_ref().and_then(|location| location.load().ok());
+        let repository = location.as_ref().and_then(|location| location.path()).map(Path::to_owned);
+        let places = [(REPOSITORY, repository), (STATE_DIR, self.state_dir.clone())];
+        places.into_iter().filter_map(|(what, path)| Some((what, path?))).collect()
+    }
+}
+
+/// The repository in messages.
+const REPOSITORY: &str = "the repository";
+/// The folder of the history in messages.
+const STATE_DIR: &str = "the state directory";
+
+/// The pattern that a part of a path is, if it is one. A part with the characters of patterns that is no valid one is a
+/// name like others.
+pub(crate) fn part_pattern(part: &OsStr) -> Option<GlobMatcher> {
+    let text = part.to_str().filter(|text| text.contains(['*', '?', '[', '{']))?;
+    let glob = GlobBuilder::new(text).literal_separator(true).backslash_escape(true).build().ok()?;
+    Some(glob.compile_matcher())
+}
+
+/// What is wrong with a folder that by its name is, or lies in, one that must not be backed up; nothing if it does neither.
+pub(crate) fn overlap(path: &Path, what: &str, place: &Path) -> Option<String> {
+    let path: PathBuf = path.components().collect();
+    let place: PathBuf = place.components().collect();
+    // Where `..` leads is not known from the name.
+    if [&path, &place].iter().any(|path| path.components().any(|part| part == Component::ParentDir)) {
+        return None;
+    }
+    if path == place {
+        Some(format!("{} is {what}, which is not backed up into itself", path.display()))
+    } else if path.starts_with(&place) {
+        Some(format!("{} lies in {what}, which is not backed up into itself", path.display()))
+    } else {
+        None
+    }
 }
 
 /// Reads the keys of this kind.
@@ -29,11 +102,55 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<DirectoryConfig> {
         if !seen.insert(path) {
             reader.problem("paths", &format!("names {} twice", path.display()));
         }
+        if has_any_depth(path) {
+            let what = format!(
+                "{}: ** is not possible here; write a * for each level, such as \"/srv/*/uploads\", and further paths for \
+                 further levels",
+                path.display()
+            );
+            reader.problem("paths", &what);
+        }
     }
     let exclude = read_exclude(reader);
     let exclude_caches = reader.boolean("exclude_caches", false);
     let one_file_system = reader.boolean("one_file_system", true);
-    (!paths.is_empty()).then_some(DirectoryConfig { paths, exclude, exclude_caches, one_file_system })
+    (!paths.is_empty()).then(|| DirectoryConfig {
+        exclude,
+        exclude_caches,
+        one_file_system,
+        ..DirectoryConfig::new(paths)
+    })
+}
+
+/// Whether a path has a `**` in it that is not written out with `\`.
+fn has_any_depth(path: &Path) -> bool {
+    let text = path.to_string_lossy().replace("\\\\", "").replace("\\*", "");
+    text.contains("**")
+}
+
+/// Tells the source where the repository and the history lie, and reports folders that are in there by their names alone.
+pub(super) fn protect(
+    directory: &mut DirectoryConfig,
+    repository: Option<&RepositoryLocation>,
+    state_dir: &Path,
+    reader: &Reader<'_>,
+) {
+    directory.repository = repository.cloned();
+    directory.state_dir = Some(state_dir.to_owned());
+    // A file with the location is not read here.
+    let given = repository.filter(|location| matches!(location, RepositoryLocation::Given(_)));
+    let known = DirectoryConfig {
+        repository: given.cloned(),
+        state_dir: Some(state_dir.to_owned()),
+        ..DirectoryConfig::new(Vec::new())
+    };
+    for (what, place) in known.protected() {
+        for path in &directory.paths {
+            if let Some(problem) = overlap(&DirectoryConfig::base(path), what, &place) {
+                reader.problem("paths", &format!("{problem}; take it out"));
+            }
+        }
+    }
 }
 
 /// Reads `exclude`: patterns over paths.

@@ -44,6 +44,7 @@ pub use anomalies::AnomalyRules;
 pub use azure::{AzurePrincipal, AzureServers, AzureStorageConfig};
 pub use dashboard::{DashboardConfig, Listen};
 pub use directory::DirectoryConfig;
+pub(crate) use directory::{overlap, part_pattern};
 pub use drill::{DrillConfig, SandboxRule};
 pub use location::{Location, RepositoryLocation};
 pub use mongodb::{MongodbConfig, MongodbConsistency};

@@ -1,7 +1,11 @@
 //! Reads the sections of the configuration. A further kind of source is a file beside `postgres.rs`, a
 //! variant of [`SourceKind`] and a line in [`KINDS`].
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use super::{
     AnomalyRules, Config, IDLE_TIMEOUT, RepositoryConfig, Retention, SourceConfig, SourceKind, SourceName,
@@ -58,7 +62,14 @@ pub(super) fn read(document: &Document<'_>, path: PathBuf) -> Option<Config> {
     let max_proof_age = max_proof_age.unwrap_or(Some(MAX_PROOF_AGE));
     let remind_every = root.duration("remind_every", AGES).unwrap_or(REMIND_EVERY);
     let anomalies = anomalies::read(root.table("anomalies"), None);
-    let base = Base { retention: &retention, anomalies: &anomalies, max_age, max_proof_age };
+    let base = Base {
+        retention: &retention,
+        anomalies: &anomalies,
+        max_age,
+        max_proof_age,
+        repository: repository.as_ref().map(|repository| &repository.location),
+        state_dir: &state_dir,
+    };
     let sources = read_sources(&mut root, &base);
     let drill = drill::read(root.table("drill"));
     let systemd = systemd::read(root.table("systemd"));
@@ -223,12 +234,14 @@ fn read_retention(mut reader: Reader<'_>, base: Option<&Retention>) -> Retention
     rule
 }
 
-/// What a source takes over unless it says something else.
+/// What a source takes over unless it says something else, and what a source of folders does not back up.
 struct Base<'a> {
     retention: &'a Retention,
     anomalies: &'a AnomalyRules,
     max_age: Option<Duration>,
     max_proof_age: Option<Duration>,
+    repository: Option<&'a RepositoryLocation>,
+    state_dir: &'a Path,
 }
 
 /// `max_age` and `max_proof_age`, which may also be told to be without limit.
@@ -286,7 +299,10 @@ fn read_source(mut reader: Reader<'_>, name: Option<SourceName>, base: &Base<'_>
         reader.problem("kind", &what);
         return None;
     };
-    let kind = read(&mut reader);
+    let mut kind = read(&mut reader);
+    if let Some(SourceKind::Directory(directory)) = &mut kind {
+        directory::protect(directory, base.repository, base.state_dir, &reader);
+    }
     reader.finish();
     Some(SourceConfig {
         name: name?,

@@ -47,6 +47,38 @@ impl Config {
 }
 
 impl Config {
+    /// Checks that no folder that is to be backed up is, or lies in, the repository or the state directory, wherever links
+    /// lead.
+    ///
+    /// # Errors
+    /// Exit code 2 with the first folder for which this is so.
+    pub fn validate_folders(&self) -> Result<()> {
+        for source in &self.sources {
+            let SourceKind::Directory(directory) = &source.kind else { continue };
+            let places: Vec<_> = directory
+                .protected()
+                .into_iter()
+                .filter_map(|(what, place)| Some((what, place.canonicalize().ok()?)))
+                .collect();
+            for path in &directory.paths {
+                let Ok(folder) = path.canonicalize() else { continue };
+                let problem =
+                    places.iter().find_map(|(what, place)| super::directory::overlap(&folder, what, place));
+                if let Some(problem) = problem {
+                    let key = super::document::join_key(&source_key(source), "paths");
+                    return Err(Error::usage(format!(
+                        "{key}: {} cannot be backed up: {problem}",
+                        path.display()
+                    ))
+                    .hint("take it out of `paths`, or move what lies there"));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Config {
     /// Files with certificates and their keys, which are read as they lie, each with the key that names it.
     pub fn certificates(&self) -> Vec<(String, &Path)> {
         let mut files = Vec::new();

@@ -91,8 +91,8 @@ pub struct Mark {
 /// Paths are relative and consist of names only, never of `.` or `..`. What a database dump does not need has a default:
 /// a sink that only looks at the streams.
 pub trait Sink: Sync {
-    /// Takes in everything that `reader` delivers as the file `path` (relative, folders separated by `/`). An error
-    /// of the reader is an error of the item: nothing of it will be committed.
+    /// Takes in everything that `reader` delivers as the file `path` (relative, folders separated by `/`). After an error of
+    /// the reader nothing stands there: an item whose dump goes on, as it may, is without this file.
     fn store(&self, path: &str, reader: &mut dyn Read) -> Result<Stored>;
 
     /// As [`Sink::store`], with attributes of its own and a name that may be any bytes.

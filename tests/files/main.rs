@@ -17,6 +17,7 @@ mod shim;
 mod changes;
 mod failures;
 mod parts;
+mod patterns;
 mod round_trip;
 mod sparse;
 mod support;

@@ -90,6 +90,10 @@ paths = ["/var"]
 kind = "directory"
 paths = ["/tmpfoo"]
 
+[sources.found]
+kind = "directory"
+paths = ["/v*/tmp/x", "/srv/*/uploads"]
+
 [drill]
 server_dirs = ["/tmp/servers"]
 server_files = ["/root/libraries"]
@@ -236,7 +240,7 @@ fn what_a_service_needs_is_not_hidden_from_it() {
     let units = units_of(&config);
     let setting =
         |unit: &str, key: &str| units[&format!("tik-backup-{unit}.service")]["Service"][key].clone();
-    for source in ["source-socket", "source-all", "drill"] {
+    for source in ["source-socket", "source-all", "source-found", "drill"] {
         assert_eq!(setting(source, "PrivateTmp"), Value::Null, "{source}");
     }
     assert_eq!(

@@ -209,6 +209,25 @@ let
     "/tmp"
     "/var/tmp"
   ];
+  # What a pattern in a path means lies in the folder before its first part with one.
+  beforePatterns =
+    path:
+    let
+      parts = filter isString (split "/" path);
+      plain =
+        parts':
+        if parts' == [ ] || match ".*[[*?{].*" (head parts') != null then
+          [ ]
+        else
+          [ (head parts') ] ++ plain (tail parts');
+      kept = plain parts;
+    in
+    if length kept == length parts then
+      path
+    else if length kept < 2 then
+      "/"
+    else
+      concatStringsSep "/" kept;
   inHomes = paths: any (path: any (home: within home path) homes) paths;
   inTemporary = paths: any (path: any (folder: within folder path) temporary) paths;
   aboveTemporary = paths: any (path: any (folder: within path folder) temporary) paths;
@@ -307,7 +326,7 @@ let
         name
       ];
       secrets = sourceSecrets name source;
-      data = if isDirectory then source.paths or [ ] else [ ];
+      data = if isDirectory then map beforePatterns (source.paths or [ ]) else [ ];
       needed =
         path "host"
         ++ path "sslrootcert"

@@ -191,7 +191,28 @@ fn folders_are_absolute() {
     let mut config = with("[sources.d]\nkind = \"directory\"\npaths = [\"/srv\", \"below\"]\n").unwrap();
     let SourceKind::Directory(directory) = config.sources.pop().unwrap().kind else { panic!("another kind") };
     assert_eq!(directory.paths, [Path::new("/srv"), Path::new("/etc/tik/below")]);
-    assert!(directory.one_file_system);
+    assert!(directory.one_file_system && !directory.exclude_caches);
+    let state = PathBuf::from("/var/lib/tik-backup");
+    assert_eq!(
+        directory.protected(),
+        [("the repository", PathBuf::from("/r")), ("the state directory", state)]
+    );
+}
+
+#[test]
+fn what_a_path_means_lies_in_the_folder_before_its_first_pattern() {
+    for (path, base) in [
+        ("/srv/www", "/srv/www"),
+        ("/srv/*/uploads", "/srv"),
+        ("/*", "/"),
+        ("/srv/a?/b*", "/srv"),
+        ("/srv/[ab]", "/srv"),
+        ("/srv/{a,b}", "/srv"),
+        ("/srv/{a", "/srv/{a"),
+    ] {
+        assert_eq!(DirectoryConfig::base(Path::new(path)), Path::new(base));
+        assert_eq!(DirectoryConfig::is_pattern(Path::new(path)), path != base, "{path}");
+    }
 }
 
 #[test]

@@ -40,6 +40,34 @@ fn a_missing_or_unreadable_file_is_named_with_the_way_to_name_another() {
 }
 
 #[test]
+fn a_folder_in_the_repository_is_found_wherever_links_lead() {
+    let room = tempfile::tempdir().unwrap();
+    fs::create_dir_all(room.path().join("repo/data")).unwrap();
+    fs::create_dir_all(room.path().join("state")).unwrap();
+    fs::write(room.path().join("loc"), room.path().join("repo").display().to_string()).unwrap();
+    fs::set_permissions(room.path().join("loc"), fs::Permissions::from_mode(0o600)).unwrap();
+    std::os::unix::fs::symlink("repo/data", room.path().join("link")).unwrap();
+    let check = |location: &str, path: &str| {
+        let text = format!(
+            "state_dir = \"state\"\n[repository]\n{location}\npassword_file = \"pw\"\n[sources.d]\nkind = \"directory\"\n\
+             paths = [{path:?}]\n"
+        );
+        Config::parse(&text, &room.path().join("c.toml")).unwrap().validate_folders()
+    };
+    for location in ["location = \"repo\"", "location_file = \"loc\""] {
+        let error = check(location, "link").unwrap_err();
+        assert_eq!(error.kind(), Kind::Usage);
+        let text = error.to_string();
+        assert!(text.starts_with("sources.d.paths: ") && text.contains("lies in the repository"), "{text}");
+        for path in [".", "none", "*"] {
+            check(location, path).unwrap();
+        }
+    }
+    let error = check("location_file = \"loc\"", "repo").unwrap_err().to_string();
+    assert!(error.contains("is the repository"), "{error}");
+}
+
+#[test]
 fn the_check_loads_every_file_and_reports_all_that_cannot_be_used() {
     let room = tempfile::tempdir().unwrap();
     let write = |name: &str, content: &str, mode: u32| {

@@ -395,6 +395,30 @@ fn what_azure_and_folders_need_is_named() {
 }
 
 #[test]
+fn folders_that_would_be_backed_up_into_themselves_and_patterns_of_any_depth_are_refused() {
+    for (path, problem) in [
+        ("/r", "/r is the repository, which is not backed up into itself; take it out"),
+        ("/r//data/", "/r/data lies in the repository, which is not backed up into itself; take it out"),
+        ("/r/*/x", "/r is the repository, which is not backed up into itself; take it out"),
+        (
+            "/var/lib/tik-backup/spool",
+            "/var/lib/tik-backup/spool lies in the state directory, which is not backed up into itself; take it out",
+        ),
+        (
+            "/srv/**/uploads",
+            "/srv/**/uploads: ** is not possible here; write a * for each level, such as \"/srv/*/uploads\", and further \
+             paths for further levels",
+        ),
+    ] {
+        let config = with(&format!("[sources.d]\nkind = \"directory\"\npaths = [{path:?}]\n"));
+        one_problem(config, &format!("6: sources.d.paths: {problem}"));
+    }
+    for path in ["/", "/rest", "/r/../srv", "/var/lib", "/srv/*", "/var/l*/x", "/srv/a\\\\*\\\\*b"] {
+        with(&format!("[sources.d]\nkind = \"directory\"\npaths = [\"{path}\"]\n")).unwrap();
+    }
+}
+
+#[test]
 fn impossible_values_of_services_and_the_runbook_are_named() {
     for (text, problem) in [
         (

@@ -33,12 +33,7 @@ pub(super) fn folder(dir: &Path) -> Result<Box<dyn Subject>> {
     fs::write(path.join("one"), content(1)).map_err(failed)?;
     fs::write(path.join("sub/two"), content(2)).map_err(failed)?;
     std::os::unix::fs::symlink("one", path.join("link")).map_err(failed)?;
-    let config = DirectoryConfig {
-        paths: vec![path.clone()],
-        exclude: Vec::new(),
-        exclude_caches: false,
-        one_file_system: true,
-    };
+    let config = DirectoryConfig::new(vec![path.clone()]);
     let source = Directory::new(&scratch_source(SourceKind::Directory(config.clone())), &config)?;
     Ok(Box::new(Folder { source, path }))
 }

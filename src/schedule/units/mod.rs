@@ -12,8 +12,8 @@ pub use folder::{Change, Changes, compare, write};
 
 use super::Calendar;
 use crate::config::{
-    Config, DashboardConfig, Host, Listen, RepositoryLocation, RootCertificates, SecretFile, SourceConfig,
-    SourceKind,
+    Config, DashboardConfig, DirectoryConfig, Host, Listen, RepositoryLocation, RootCertificates, SecretFile,
+    SourceConfig, SourceKind,
 };
 use service::Service;
 
@@ -172,8 +172,13 @@ impl Maker<'_> {
             _ => None,
         };
         let mut service = Service::new(&[if directory.is_some() { "directory" } else { "backup" }]);
-        let hidden = directory.map(|directory| directory.paths.as_slice()).unwrap_or_default();
-        service.reveal_all(hidden);
+        // What a pattern means lies in the folder before its first part with one.
+        let hidden: Vec<PathBuf> = directory
+            .into_iter()
+            .flat_map(|directory| &directory.paths)
+            .map(|path| DirectoryConfig::base(path))
+            .collect();
+        service.reveal_all(&hidden);
         service.reveal(&needed(source));
         let words = ["backup", source.name.as_str()];
         self.finish(name, &format!("Backup of {}", source.name), service, &words, &source.secret_files())

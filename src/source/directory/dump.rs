@@ -1,6 +1,7 @@
 //! One folder on its way into the repository.
 
 use std::{
+    io::Read,
     os::fd::{AsFd, OwnedFd},
     path::Path,
     sync::{OnceLock, atomic::AtomicBool},
@@ -18,8 +19,9 @@ use super::{
     Detail, Directory,
     attributes::Owners,
     open::{descriptor_path, identity, open_top},
+    protected::Protected,
     read::Job,
-    tally::Tally,
+    tally::{Findings, Tally},
     walk::Walk,
 };
 use crate::{
@@ -28,7 +30,10 @@ use crate::{
         MANIFEST,
         manifest::{Consistency, Digested, Manifest, Object},
     },
-    stream::{cancel::Cancel, sink::Sink},
+    stream::{
+        cancel::Cancel,
+        sink::{Sink, Stored},
+    },
 };
 
 /// Threads that read files.
@@ -38,6 +43,9 @@ const WAITING: usize = 16;
 /// Clocks of filesystems are coarse, up to two seconds on some: what changed less than this before the previous backup
 /// began may have changed once more, within the same tick, after it was read.
 const TICK: Duration = Duration::from_secs(2);
+
+/// The rule that leaves out what lies in caches.
+const EXCLUDE_CACHES: &str = "exclude_caches";
 
 /// What is known of the previous snapshot.
 #[derive(Default)]
@@ -72,20 +80,20 @@ pub(super) fn dump(
 ) -> Result<Manifest> {
     let mut manifest = Manifest::begin(&source.name, item, "directory");
     let before = Before::ask(sink)?;
+    let protected = Protected::look(&source.places);
+    if let Some(problem) = protected.problem(path) {
+        return Err(not_into_itself(&problem));
+    }
     let top = open(path)?;
-    let walk = Walk {
-        sink,
-        cancel,
-        excludes: &source.excludes,
-        one_file_system: source.one_file_system,
-        settled: before.started.and_then(|started| started.checked_sub(TICK).ok()),
-        owners: Owners::load(),
-        tally: Tally::new(path, source.one_file_system, source.excludes.patterns()),
-        failure: OnceLock::new(),
-        stopped: AtomicBool::new(false),
-    };
+    let settled = before.started.and_then(|started| started.checked_sub(TICK).ok());
+    let walk = Walk { settled, protected, ..begin(source, path, sink, cancel) };
     read_all(&walk, top)?;
-    let (detail, notes) = walk.tally.finish()?;
+    let Findings { detail, notes, omissions } = walk.tally.finish();
+    if !omissions.is_empty() {
+        // What one file is left out for may be true of all: a filesystem that is gone has no readable files either.
+        open(path)?;
+        omissions.require(path, detail.files)?;
+    }
     require_content(path, &detail, &before)?;
     if let Some(problem) = before.problem {
         manifest.notes.push(format!(
@@ -105,7 +113,55 @@ pub(super) fn dump(
         digest: detail.digest,
     });
     manifest.directory = Some(detail);
+    manifest.omitted = omissions.finish();
     Ok(manifest)
+}
+
+/// A walk that stores what it finds.
+fn begin<'a>(source: &'a Directory, top: &'a Path, sink: &'a dyn Sink, cancel: &'a Cancel) -> Walk<'a> {
+    let caches = source.exclude_caches.then_some(EXCLUDE_CACHES);
+    Walk {
+        top,
+        sink,
+        cancel,
+        excludes: &source.excludes,
+        exclude_caches: source.exclude_caches,
+        one_file_system: source.one_file_system,
+        protected: Protected::default(),
+        storing: true,
+        settled: None,
+        owners: Owners::load(),
+        tally: Tally::new(top, source.one_file_system, source.excludes.patterns().chain(caches)),
+        failure: OnceLock::new(),
+        stopped: AtomicBool::new(false),
+    }
+}
+
+/// What each rule leaves out of the folder `path`, counted without reading or storing anything.
+pub(super) fn count_excluded(source: &Directory, path: &Path, cancel: &Cancel) -> Result<Vec<(String, u64)>> {
+    let top = open(path)?;
+    let protected = Protected::look(&source.places);
+    let walk = Walk { storing: false, protected, ..begin(source, path, &Nothing, cancel) };
+    // Nothing is ever sent through it.
+    let (jobs, _) = crossbeam_channel::bounded::<Job>(1);
+    walk.run(top, &jobs)?;
+    walk.check()?;
+    let rules = walk.tally.finish().detail.excluded;
+    Ok(rules.into_iter().map(|rule| (rule.pattern, rule.entries)).collect())
+}
+
+/// Takes in nothing.
+struct Nothing;
+
+impl Sink for Nothing {
+    fn store(&self, _: &str, _: &mut dyn Read) -> Result<Stored> {
+        Ok(Stored::default())
+    }
+}
+
+/// The error of a folder that must not be backed up.
+pub(super) fn not_into_itself(problem: &str) -> Error {
+    Error::failed(problem).hint("take it out of `paths`, or move what lies there")
 }
 
 /// Opens the folder that is backed up.

@@ -3,8 +3,12 @@
 mod attributes;
 mod detail;
 mod dump;
+mod expand;
+mod omissions;
 pub(crate) mod open;
+mod protected;
 mod read;
+mod skip;
 mod store;
 pub(crate) mod tally;
 #[cfg(test)]
@@ -16,10 +20,14 @@ mod tests;
 pub(crate) mod verify;
 mod walk;
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard},
+};
 
 pub use detail::{Detail, Rule};
 
+use self::{expand::Folder, protected::Protected};
 use super::{Discovery, GLOBALS, Item, Source, exclude::Excludes, manifest::Manifest};
 use crate::{
     config::{DirectoryConfig, SourceConfig},
@@ -33,10 +41,14 @@ pub const CONTENT: &str = "files";
 /// Folders on this machine.
 pub struct Directory {
     name: String,
-    /// Items by name.
-    items: Vec<(String, PathBuf)>,
+    paths: Vec<PathBuf>,
+    /// What is not backed up into itself: words and path.
+    places: Vec<(&'static str, PathBuf)>,
     excludes: Excludes,
+    exclude_caches: bool,
     one_file_system: bool,
+    /// The folders as they were found last.
+    known: Mutex<Vec<Folder>>,
 }
 
 /// The name of the item for one of these paths: its last component, or all of it where another path has the same one.
@@ -71,9 +83,37 @@ impl Directory {
         }
         Ok(Self {
             name: name.to_owned(),
-            items: paths.iter().map(|path| (item_name(path, &paths), path.clone())).collect(),
+            paths,
+            places: config.protected(),
             excludes: Excludes::new(&config.exclude)?,
+            exclude_caches: config.exclude_caches,
             one_file_system: config.one_file_system,
+            known: Mutex::default(),
+        })
+    }
+
+    fn known(&self) -> MutexGuard<'_, Vec<Folder>> {
+        self.known.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Looks up what exists now.
+    fn look(&self, cancel: &Cancel) -> Result<Discovery> {
+        let expanded = expand::expand(&self.paths, &Protected::look(&self.places), cancel)?;
+        let discovery = expanded.discovery();
+        *self.known() = expanded.folders;
+        Ok(discovery)
+    }
+
+    /// The folder of this name, as it was found last or is found now.
+    fn folder(&self, item: &str, cancel: &Cancel) -> Result<Folder> {
+        let find = || self.known().iter().find(|folder| folder.name == item).cloned();
+        if let Some(folder) = find() {
+            return Ok(folder);
+        }
+        self.look(cancel)?;
+        find().ok_or_else(|| {
+            Error::failed(format!("`paths` has no folder {item}"))
+                .hint(format!("`tik-backup discover {}` shows what it has", self.name))
         })
     }
 }
@@ -89,18 +129,25 @@ impl Source for Directory {
 
     fn discover(&self, cancel: &Cancel) -> Result<Discovery> {
         cancel.check()?;
-        let item = |(name, path): &(String, PathBuf)| Item {
-            name: name.clone(),
-            estimate: None,
-            problem: dump::open(path).err().map(|error| error.to_string()),
-        };
-        Ok(Discovery { items: self.items.iter().map(item).collect(), ..Discovery::default() })
+        self.look(cancel)
+    }
+
+    fn excluded_within(&self, item: &Item, cancel: &Cancel) -> Result<Vec<(String, u64)>> {
+        dump::count_excluded(self, &self.folder(&item.name, cancel)?.path, cancel)
     }
 
     fn dump(&self, item: &Item, sink: &dyn Sink, cancel: &Cancel) -> Result<Manifest> {
-        let Some((_, path)) = self.items.iter().find(|(name, _)| *name == item.name) else {
-            return Err(Error::failed(format!("`paths` has no folder {}", item.name)));
-        };
-        dump::dump(self, &item.name, path, sink, cancel)
+        let folder = self.folder(&item.name, cancel)?;
+        dump::dump(self, &item.name, &folder.path, sink, cancel)
+    }
+
+    /// What a pattern found and is not there any more. A folder that is named must be there.
+    fn is_gone(&self, item: &Item, _: &Cancel) -> bool {
+        let known = self.known();
+        let folder = known.iter().find(|folder| folder.name == item.name && folder.found);
+        folder.is_some_and(|folder| {
+            let there = std::fs::symlink_metadata(&folder.path);
+            there.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+        })
     }
 }

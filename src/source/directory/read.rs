@@ -21,7 +21,7 @@ use super::{
     attributes::{attributes, mtime, xattrs},
     open::{Opened, open_file, stat_name},
     tally::Entry,
-    walk::{Folder, Walk},
+    walk::{Folder, REPLACED, Walk},
 };
 use crate::{
     error::{Error, Result},
@@ -46,7 +46,7 @@ impl Job {
 }
 
 impl Walk<'_> {
-    /// Does one job. Its errors end the walk; a file that cannot be read is only written down.
+    /// Does one job. Its errors end the walk; a file that cannot be read is only named.
     pub(super) fn read_file(&self, job: Job) {
         if !self.has_stopped()
             && let Err(error) = self.read(&job)
@@ -68,18 +68,12 @@ impl Walk<'_> {
                     return Ok(());
                 }
                 Err(error) => {
-                    self.tally.problem(self.below(&path), &error.into());
+                    self.unreadable("file", self.below(&path), &error.into());
                     return Ok(());
                 }
             };
             let mut of = attributes(&stat, &self.owners);
-            match xattrs(file.as_fd()) {
-                Ok(found) => self.set_xattrs(&mut of, found),
-                Err(error) => {
-                    self.tally.problem(self.below(&path), &error.into());
-                    return Ok(());
-                }
-            }
+            let missing = self.set_xattrs(&mut of, xattrs(file.as_fd()));
             if stat.st_size > LARGE {
                 // Only a hint to the system.
                 let _ = fadvise(&file, 0, None, Advice::Sequential);
@@ -89,6 +83,7 @@ impl Walk<'_> {
                 (Ok(stored), end) => {
                     let tpe = FileType::RegularFile;
                     let (below, content) = (self.below(&path), &stored.content[..]);
+                    self.without_xattrs(below, missing);
                     self.tally.stored(&Entry {
                         path: below,
                         tpe,
@@ -103,7 +98,7 @@ impl Walk<'_> {
                 }
                 (Err(_), End::Changed) => {}
                 (Err(_), End::Failed(error)) => {
-                    self.tally.problem(self.below(&path), &error);
+                    self.unreadable("file", self.below(&path), &error);
                     return Ok(());
                 }
                 (Err(error), End::None) => return Err(error),
@@ -117,12 +112,10 @@ impl Walk<'_> {
         let path = job.path();
         match stat_name(job.place.as_fd(), job.name.as_c_str()) {
             Err(Errno::NOENT) => self.tally.vanished(self.below(&path)),
-            Err(error) => self.tally.problem(self.below(&path), &error.into()),
+            Err(error) => self.unreadable("file", self.below(&path), &error.into()),
             Ok(stat) => match FileType::from_raw_mode(stat.st_mode) {
                 FileType::RegularFile | FileType::Directory | FileType::Unknown => {
-                    let what =
-                        io::Error::other("replaced again and again while the backup ran; run it again");
-                    self.tally.problem(self.below(&path), &what);
+                    self.unreadable("file", self.below(&path), &io::Error::other(REPLACED));
                 }
                 _ => return self.special(job.place.as_fd(), &job.name, &path, &stat),
             },

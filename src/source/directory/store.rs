@@ -14,8 +14,9 @@ use rustix::{
 
 use super::{
     attributes::{Xattrs, attributes, ctime, mtime, xattrs_of_name},
+    omissions::{ATTRIBUTES, kind},
     tally::Entry,
-    walk::Walk,
+    walk::{REPLACED, Walk},
 };
 use crate::{
     error::Result,
@@ -45,14 +46,13 @@ impl Walk<'_> {
             return Ok(false);
         }
         let mut of = attributes(stat, &self.owners);
-        match xattrs_of_name(place, name) {
-            Ok(found) => self.set_xattrs(&mut of, found),
-            Err(error) => {
-                self.missing(self.below(path), error);
-                return Ok(true);
-            }
+        let missing = self.set_xattrs(&mut of, xattrs_of_name(place, name));
+        if missing == Some(Errno::NOENT) {
+            self.tally.vanished(self.below(path));
+            return Ok(true);
         }
         let Some(stored) = self.sink.take_over(path, &of)? else { return Ok(false) };
+        self.without_xattrs(self.below(path), missing);
         let (path, tpe, content) = (self.below(path), FileType::RegularFile, &stored.content[..]);
         self.tally.stored(&Entry { path, tpe, attributes: &of, bytes: stored.bytes, content });
         self.tally.taken_over();
@@ -70,13 +70,11 @@ impl Walk<'_> {
                     Special::Symlink(OsStringExt::from_vec(content.clone()))
                 }
                 Err(Errno::INVAL) => {
-                    let what =
-                        io::Error::other("replaced by something else while the backup ran; run it again");
-                    self.tally.problem(self.below(path), &what);
+                    self.unreadable("link", self.below(path), &io::Error::other(REPLACED));
                     return Ok(());
                 }
                 Err(error) => {
-                    self.missing(self.below(path), error);
+                    self.missing("link", self.below(path), error);
                     return Ok(());
                 }
             },
@@ -85,7 +83,8 @@ impl Walk<'_> {
             FileType::CharacterDevice => Special::CharDevice(stat.st_rdev),
             FileType::BlockDevice => Special::BlockDevice(stat.st_rdev),
             FileType::RegularFile | FileType::Directory | FileType::Unknown => {
-                self.tally.problem(self.below(path), &io::Error::other("of a type that is not known"));
+                let what = io::Error::other("it is of a type that is not known");
+                self.unreadable(kind(tpe), self.below(path), &what);
                 return Ok(());
             }
         };
@@ -93,24 +92,35 @@ impl Walk<'_> {
             content = device.to_le_bytes().to_vec();
         }
         let mut of = attributes(stat, &self.owners);
-        match xattrs_of_name(place, name) {
-            Ok(found) => self.set_xattrs(&mut of, found),
-            Err(error) => {
-                self.missing(self.below(path), error);
-                return Ok(());
-            }
+        let missing = self.set_xattrs(&mut of, xattrs_of_name(place, name));
+        if missing == Some(Errno::NOENT) {
+            self.tally.vanished(self.below(path));
+            return Ok(());
         }
         self.sink.special(path, &special, &of)?;
+        self.without_xattrs(self.below(path), missing);
         let path = self.below(path);
         self.tally.stored(&Entry { path, tpe, attributes: &of, bytes: 0, content: &content });
         Ok(())
     }
 
-    /// Adds extended attributes to the others.
-    pub(super) fn set_xattrs(&self, of: &mut Attributes, found: Xattrs) {
+    /// Adds extended attributes to the others, or gives the reason why they cannot be read.
+    pub(super) fn set_xattrs(&self, of: &mut Attributes, found: rustix::io::Result<Xattrs>) -> Option<Errno> {
+        let found = match found {
+            Ok(found) => found,
+            Err(error) => return Some(error),
+        };
         if found.unnamed > 0 {
             self.tally.unnamed_xattrs(found.unnamed);
         }
         of.xattrs = found.known;
+        None
+    }
+
+    /// Names what was stored without its extended attributes, if that is so.
+    pub(super) fn without_xattrs(&self, below: &Path, missing: Option<Errno>) {
+        if let Some(error) = missing {
+            self.unreadable(ATTRIBUTES, below, &error.into());
+        }
     }
 }

@@ -1,23 +1,21 @@
-//! What a walk found: counts and digest, what went wrong, what an operator should know.
+//! What a walk found: counts and digest, what could not be read, what an operator should know.
 
 use std::{
     fmt, io,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Mutex, MutexGuard},
 };
 
-use rustix::{fs::FileType, io::Errno};
+use rustix::fs::FileType;
 
-use super::detail::{Detail, Rule};
-use crate::{
-    error::{Error, Result},
-    stream::{digest::Digest128, sink::Attributes},
+use super::{
+    detail::{Detail, Rule},
+    omissions::Omissions,
 };
+use crate::stream::{digest::Digest128, sink::Attributes};
 use std::os::unix::ffi::OsStrExt;
 
-/// So many of what cannot be read are named.
-const PROBLEMS: usize = 5;
-/// So many of everything else.
+/// So many names stand in a note.
 const NAMED: usize = 20;
 
 /// A path as it can stand in a sentence: on one line, and with bytes that are no text written out.
@@ -104,9 +102,19 @@ struct Found {
     vanished: Listed,
     changed: Listed,
     mounts: Listed,
-    problems: Listed,
-    first_problem: Option<Errno>,
+    protected: Listed,
+    repositories: Listed,
+    omissions: Omissions,
     unnamed_xattrs: u64,
+}
+
+/// All that a walk found.
+pub(super) struct Findings {
+    pub(super) detail: Detail,
+    /// What an operator should know.
+    pub(super) notes: Vec<String>,
+    /// What could not be read.
+    pub(super) omissions: Omissions,
 }
 
 /// Collects from several threads.
@@ -140,8 +148,9 @@ impl Tally {
             vanished: Listed::new(NAMED),
             changed: Listed::new(NAMED),
             mounts: Listed::new(NAMED),
-            problems: Listed::new(PROBLEMS),
-            first_problem: None,
+            protected: Listed::new(NAMED),
+            repositories: Listed::new(NAMED),
+            omissions: Omissions::default(),
             unnamed_xattrs: 0,
         }))
     }
@@ -172,10 +181,20 @@ impl Tally {
     }
 
     /// A rule kept something out.
-    pub(super) fn excluded(&self, rule: usize) {
+    pub(super) fn excluded(&self, rule: usize, entries: u64) {
         if let Some(rule) = self.found().detail.excluded.get_mut(rule) {
-            rule.entries += 1;
+            rule.entries += entries;
         }
+    }
+
+    /// A folder is left out because it must not be backed up into itself.
+    pub(super) fn protected(&self, path: &Path, what: &str) {
+        self.found().protected.push(format!("{} ({what})", shown(path)));
+    }
+
+    /// A folder is a repository that is not the one which is written to.
+    pub(super) fn other_repository(&self, path: &Path) {
+        self.found().repositories.push(shown(path));
     }
 
     /// A mount point is stored as an empty folder.
@@ -198,29 +217,36 @@ impl Tally {
         self.found().unnamed_xattrs += count;
     }
 
-    /// Something cannot be read: the item will fail once all such things are known.
-    pub(super) fn problem(&self, path: &Path, error: &io::Error) {
-        let mut found = self.found();
-        let path = if path.as_os_str().is_empty() { PathBuf::from(".") } else { path.to_owned() };
-        found.problems.push(format!("{} ({error})", shown(&path)));
-        if found.first_problem.is_none() {
-            found.first_problem = Errno::from_io_error(error);
-        }
+    /// Something cannot be read.
+    pub(super) fn omitted(&self, kind: &'static str, path: &Path, error: &io::Error) {
+        self.found().omissions.add(kind, path, error);
     }
 
     /// What was found, and notes about it.
-    ///
-    /// # Errors
-    /// Something could not be read: a backup without it would be a smaller one.
-    pub(super) fn finish(self) -> Result<(Detail, Vec<String>)> {
+    pub(super) fn finish(self) -> Findings {
         let found = self.0.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if found.problems.count() > 0 {
-            return Err(unreadable(&found));
-        }
-        let Found { mut detail, vanished, changed, mounts, unnamed_xattrs, .. } = found;
+        let Found {
+            mut detail,
+            vanished,
+            changed,
+            mounts,
+            protected,
+            repositories,
+            omissions,
+            unnamed_xattrs,
+        } = found;
         let mut notes = Vec::new();
         if mounts.count() > 0 {
             notes.push(format!("mounted here and not in this backup: {mounts}"));
+        }
+        if protected.count() > 0 {
+            notes.push(format!("not backed up into itself: {protected}"));
+        }
+        if repositories.count() > 0 {
+            notes.push(format!(
+                "other restic repositories are in this backup like any folder, and grow it each time they grow; leave them out \
+                 with `exclude` if that is not wanted: {repositories}"
+            ));
         }
         if changed.count() > 0 {
             notes.push(format!(
@@ -235,34 +261,16 @@ impl Tally {
                 "{unnamed_xattrs} extended attributes whose names are not UTF-8 are not in this backup"
             ));
         }
+        notes.extend(omissions.notes());
         detail.vanished = vanished.count();
         detail.changed = changed.count();
         detail.mounts = mounts.count();
         detail.not_entered = mounts.first;
-        Ok((detail, notes))
+        Findings { detail, notes, omissions }
     }
 }
 
-fn unreadable(found: &Found) -> Error {
-    let count = found.problems.count();
-    let what = if count == 1 { "1 file or folder".to_owned() } else { format!("{count} files or folders") };
-    let error = Error::failed(format!("{what} cannot be read: {}", found.problems));
-    error.hint(match found.first_problem {
-        Some(Errno::ACCESS | Errno::PERM) => {
-            "let the account that runs the backup read them (as root, or with CAP_DAC_READ_SEARCH), or leave them out \
-             with `exclude`"
-        }
-        Some(Errno::IO) => {
-            "the disk may be failing: look at the system's log, save what can be read, and leave out what cannot with \
-             `exclude`"
-        }
-        Some(Errno::MFILE | Errno::NFILE) => "raise the limit of open files (LimitNOFILE=)",
-        _ => "find out what is wrong with them, or leave them out with `exclude`",
-    })
-}
-
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -288,16 +296,5 @@ mod tests {
         assert_eq!(shown(Path::new("a b/ü")), "a b/ü");
         assert_eq!(shown(Path::new("a\nb")), "\"a\\nb\"");
         assert_eq!(shown(Path::new(OsStr::from_bytes(b"\xff"))), "\"\\xFF\"");
-    }
-
-    #[test]
-    fn the_first_problems_are_named_and_all_counted() {
-        let tally = Tally::new(Path::new("/srv"), true, std::iter::empty());
-        for number in 0..7 {
-            tally.problem(&PathBuf::from(format!("f{number}")), &Errno::ACCESS.into());
-        }
-        let text = tally.finish().unwrap_err().to_string();
-        assert!(text.starts_with("7 files or folders cannot be read: f0 (Permission denied"), "{text}");
-        assert!(text.contains("and 2 more") && text.contains("CAP_DAC_READ_SEARCH"), "{text}");
     }
 }

@@ -170,12 +170,14 @@ impl Files for Memory {
 
 /// A source of one folder.
 pub(crate) fn source(path: &Path, exclude: &[&str]) -> Directory {
-    let config = DirectoryConfig {
-        paths: vec![path.to_owned()],
+    configured(DirectoryConfig {
         exclude: exclude.iter().map(|pattern| (*pattern).to_owned()).collect(),
-        exclude_caches: false,
-        one_file_system: true,
-    };
+        ..DirectoryConfig::new(vec![path.to_owned()])
+    })
+}
+
+/// A source as configured.
+pub(crate) fn configured(config: DirectoryConfig) -> Directory {
     Directory::named("disk", &config).unwrap()
 }
 

@@ -27,7 +27,9 @@ use rustix::{
 use super::{
     CONTENT,
     attributes::{Owners, attributes, xattrs},
+    omissions::kind,
     open::{Identity, KEEP_OPEN, identity, is, names, open_folder, open_parent, stat_name},
+    protected::Protected,
     read::Job,
     tally::{Entry, Tally, shown},
 };
@@ -39,6 +41,9 @@ use crate::{
         sink::{Attributes, Sink},
     },
 };
+
+/// Why something is left out that was another thing when its folder was listed.
+pub(super) const REPLACED: &str = "it was replaced by something else while the backup ran";
 
 /// Types of filesystems that the kernel makes up: nothing in them can be restored, and some files in them never end.
 /// Their numbers are those of `linux/magic.h`.
@@ -81,10 +86,16 @@ struct Frame {
 
 /// One walk through one tree.
 pub(super) struct Walk<'a> {
+    /// The folder that is walked through.
+    pub(super) top: &'a Path,
     pub(super) sink: &'a dyn Sink,
     pub(super) cancel: &'a Cancel,
     pub(super) excludes: &'a Excludes,
+    pub(super) exclude_caches: bool,
     pub(super) one_file_system: bool,
+    pub(super) protected: Protected,
+    /// Whether files are stored; if not, the walk only tells what rules leave out.
+    pub(super) storing: bool,
     /// Files that last changed before this moment may be taken over from the previous snapshot.
     pub(super) settled: Option<Timestamp>,
     pub(super) owners: Owners,
@@ -143,7 +154,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Stores a folder and lists it. `None` if it cannot be read.
+    /// Stores a folder and lists it. `None` if it cannot be read, or must not be stored.
     fn enter(
         &self,
         fd: OwnedFd,
@@ -151,19 +162,30 @@ impl Walk<'_> {
         path: PathBuf,
         parent: Option<Arc<Folder>>,
     ) -> Result<Option<Frame>> {
-        let mut of = attributes(stat, &self.owners);
-        let listed = xattrs(fd.as_fd()).and_then(|found| {
-            self.set_xattrs(&mut of, found);
-            names(fd.as_fd())
-        });
-        let names = match listed {
+        let mut names = match names(fd.as_fd()) {
             Ok(names) => names,
+            Err(error) if parent.is_none() => {
+                return Err(Error::failed(format!("cannot list {}", self.top.display()))
+                    .because(&io::Error::from(error))
+                    .hint(
+                        "let the account that runs the backup read it, or find out what is wrong with it",
+                    ));
+            }
             Err(error) => {
-                self.tally.problem(self.below(&path), &error.into());
+                self.unreadable("folder", self.below(&path), &error.into());
                 return Ok(None);
             }
         };
+        if self.is_protected(fd.as_fd(), &names, &path, parent.is_none())? {
+            return Ok(None);
+        }
+        if parent.is_some() && self.exclude_caches {
+            self.leave_out_cache(fd.as_fd(), &mut names);
+        }
+        let mut of = attributes(stat, &self.owners);
+        let missing = self.set_xattrs(&mut of, xattrs(fd.as_fd()));
         self.sink.folder(&path, &of)?;
+        self.without_xattrs(self.below(&path), missing);
         if let Some(parent) = &parent {
             self.count_folder(&path, &of);
             parent.pending.fetch_add(1, Ordering::Relaxed);
@@ -223,7 +245,7 @@ impl Walk<'_> {
         let stat = match stat_name(place.as_fd(), name) {
             Ok(stat) => stat,
             Err(error) => {
-                self.missing(below, error);
+                self.missing(kind(tpe), below, error);
                 return Ok(None);
             }
         };
@@ -232,6 +254,7 @@ impl Walk<'_> {
         }
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => return self.folder(frame, place.as_fd(), name, path, &stat, device),
+            _ if !self.storing => {}
             FileType::RegularFile => {
                 if !self.take_over(place.as_fd(), name, &path, &stat)? {
                     let (folder, place) = (frame.folder.clone(), place.clone());
@@ -247,15 +270,27 @@ impl Walk<'_> {
 
     fn is_excluded(&self, below: &Path, folder: bool) -> bool {
         let rule = self.excludes.matched(below, folder);
-        rule.inspect(|rule| self.tally.excluded(*rule)).is_some()
+        rule.inspect(|rule| self.tally.excluded(*rule, 1)).is_some()
     }
 
-    pub(super) fn missing(&self, below: &Path, error: Errno) {
+    /// Something of this kind cannot be read, or is gone since its folder was listed.
+    pub(super) fn missing(&self, kind: &'static str, below: &Path, error: Errno) {
         if error == Errno::NOENT {
             self.tally.vanished(below);
         } else {
-            self.tally.problem(below, &error.into());
+            self.unreadable(kind, below, &error.into());
         }
+    }
+
+    /// Something of this kind cannot be read and is left out, unless the reason lies with this process: then everything else
+    /// would be left out too.
+    pub(super) fn unreadable(&self, kind: &'static str, below: &Path, error: &io::Error) {
+        let hint = match Errno::from_io_error(error) {
+            Some(Errno::MFILE | Errno::NFILE) => "raise the limit of open files (LimitNOFILE=)",
+            Some(Errno::NOMEM) => "the system has no memory left: find out what takes it",
+            _ => return self.tally.omitted(kind, below, error),
+        };
+        self.stop(Error::failed(format!("cannot read {}", shown(below))).because(error).hint(hint));
     }
 
     /// Goes into a folder, unless something else is mounted there.
@@ -271,15 +306,18 @@ impl Walk<'_> {
         if self.one_file_system && stat.st_dev != device {
             return self.mount_point(path, stat);
         }
+        // Before it is opened: it may be closed to this account.
+        if self.is_place(&path, stat) {
+            return Ok(None);
+        }
         let fd = match open_folder(place, name) {
             Ok(fd) => fd,
             Err(Errno::LOOP | Errno::NOTDIR) => {
-                let what = io::Error::other("replaced by something else while the backup ran; run it again");
-                self.tally.problem(self.below(&path), &what);
+                self.unreadable("folder", self.below(&path), &io::Error::other(REPLACED));
                 return Ok(None);
             }
             Err(error) => {
-                self.missing(self.below(&path), error);
+                self.missing("folder", self.below(&path), error);
                 return Ok(None);
             }
         };
@@ -287,13 +325,16 @@ impl Walk<'_> {
         let opened = match fstat(&fd) {
             Ok(stat) => stat,
             Err(error) => {
-                self.missing(self.below(&path), error);
+                self.missing("folder", self.below(&path), error);
                 return Ok(None);
             }
         };
         let foreign = opened.st_dev != device && self.one_file_system;
         if foreign || (opened.st_dev != frame.identity.0 && is_made_up(fd.as_fd())) {
             return self.mount_point(path, &opened);
+        }
+        if self.is_place(&path, &opened) {
+            return Ok(None);
         }
         self.enter(fd, &opened, path, Some(frame.folder.clone()))
     }

@@ -1,6 +1,8 @@
 //! The walk over real trees, into a repository in memory.
 
+mod left_out;
 mod meddling;
+mod patterns;
 mod unreadable;
 
 use std::{
@@ -12,7 +14,7 @@ use std::{
 use jiff::Zoned;
 
 use super::{
-    testing::{Memory, back_up, dump, source, tree},
+    testing::{Memory, back_up, configured, dump, source, tree},
     *,
 };
 use crate::source::NodeKind;
@@ -184,14 +186,10 @@ fn a_root_that_is_not_there_or_no_folder_is_a_problem_of_its_item() {
 
 #[test]
 fn items_are_named_by_their_last_component_unless_that_would_be_ambiguous() {
-    let config = |paths: &[&str]| DirectoryConfig {
-        paths: paths.iter().map(PathBuf::from).collect(),
-        exclude: Vec::new(),
-        exclude_caches: false,
-        one_file_system: true,
-    };
+    let config = |paths: &[&str]| DirectoryConfig::new(paths.iter().map(PathBuf::from).collect());
     let names = |paths: &[&str]| -> Vec<String> {
-        Directory::named("disk", &config(paths)).unwrap().items.into_iter().map(|(name, _)| name).collect()
+        let found = configured(config(paths)).discover(&Cancel::new()).unwrap();
+        found.items.into_iter().map(|item| item.name).collect()
     };
     assert_eq!(names(&["/srv/www/", "/home"]), ["www", "home"]);
     assert_eq!(names(&["/srv/www", "/home", "/var/www/."]), ["/srv/www", "home", "/var/www"]);

@@ -1,4 +1,4 @@
-//! What cannot be read makes the item fail.
+//! What cannot be read is left out and named; where nothing can be read the item fails.
 
 use std::{
     fs,
@@ -15,7 +15,7 @@ use rustix::{
 use super::super::testing::{Memory, dump, source};
 
 /// Runs something without root's right to read everything, which threads have each for themselves.
-fn without_privileges<T: Send>(run: impl FnOnce() -> T + Send) -> T {
+pub(super) fn without_privileges<T: Send>(run: impl FnOnce() -> T + Send) -> T {
     thread::scope(|scope| {
         let thread = scope.spawn(|| {
             if geteuid().is_root() {
@@ -29,12 +29,12 @@ fn without_privileges<T: Send>(run: impl FnOnce() -> T + Send) -> T {
     })
 }
 
-fn chmod(path: &Path, mode: u32) {
+pub(super) fn chmod(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
 #[test]
-fn files_and_folders_that_cannot_be_read_are_all_found_before_the_item_fails() {
+fn files_and_folders_that_cannot_be_read_are_left_out_and_named() {
     let dir = tempfile::tempdir().unwrap();
     for name in ["a", "b", "locked", "z"] {
         fs::create_dir(dir.path().join(name)).unwrap();
@@ -45,18 +45,41 @@ fn files_and_folders_that_cannot_be_read_are_all_found_before_the_item_fails() {
     chmod(&dir.path().join("z/file"), 0);
     symlink("/root/nothing", dir.path().join("b/link")).unwrap();
     let memory = Memory::default();
-    let error = without_privileges(|| dump(&source(dir.path(), &[]), &memory)).unwrap_err().to_string();
-    assert!(error.starts_with("3 files or folders cannot be read: "), "{error}");
-    for name in ["a/file (Permission denied", "locked (Permission denied", "z/file (Permission denied"] {
-        assert!(error.contains(name), "{error}");
-    }
-    assert!(error.contains("CAP_DAC_READ_SEARCH") && error.contains("`exclude`"), "{error}");
-    assert!(memory.get("b/file").is_some(), "the walk went on");
+    let manifest = without_privileges(|| dump(&source(dir.path(), &[]), &memory)).unwrap();
+    memory.finish(&manifest);
+    assert_eq!(memory.paths(), ["a", "b", "b/file", "b/link", "z"], "everything else is there");
+    let named: Vec<_> = manifest.omitted.iter().map(|o| (o.kind.as_str(), o.name.as_str())).collect();
+    assert_eq!(named, [("file", "a/file"), ("file", "z/file"), ("folder", "locked")]);
+    assert!(manifest.omitted.iter().all(|o| o.reason == "Permission denied (os error 13)"));
+    let detail = manifest.directory.unwrap();
+    assert_eq!((detail.files, detail.folders, detail.symlinks), (1, 3, 1), "only what is stored counts");
+    let notes = manifest.notes.join("\n");
+    assert!(notes.contains("CAP_DAC_READ_SEARCH") && notes.contains("`exclude`"), "{notes}");
+    assert!(!notes.contains("a/file"), "{notes}");
 
     let exclude = ["/a/file", "locked/", "/z/**"];
     let manifest = without_privileges(|| dump(&source(dir.path(), &exclude), &Memory::default())).unwrap();
     assert_eq!(manifest.directory.unwrap().files, 1, "what is excluded is not touched");
+    assert!(manifest.omitted.is_empty() && manifest.notes.is_empty(), "{:?}", manifest.notes);
     chmod(&dir.path().join("locked"), 0o700);
+}
+
+#[test]
+fn an_item_of_which_not_one_file_can_be_read_fails() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("folder")).unwrap();
+    symlink("folder", dir.path().join("link")).unwrap();
+    for name in ["secret", "folder/other"] {
+        fs::write(dir.path().join(name), "x").unwrap();
+        chmod(&dir.path().join(name), 0);
+    }
+    let text =
+        without_privileges(|| dump(&source(dir.path(), &[]), &Memory::default())).unwrap_err().to_string();
+    assert!(text.contains("not one file") && text.contains("2 files or folders cannot be read"), "{text}");
+    assert!(text.contains("secret (Permission denied") && text.contains("CAP_DAC_READ_SEARCH"), "{text}");
+    fs::write(dir.path().join("readable"), "x").unwrap();
+    let manifest = without_privileges(|| dump(&source(dir.path(), &[]), &Memory::default())).unwrap();
+    assert_eq!(manifest.omitted.len(), 2);
 }
 
 #[test]

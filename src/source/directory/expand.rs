@@ -1,0 +1,286 @@
+//! The folders that `paths` mean at the moment: those that are named, and those that patterns find.
+
+use std::{
+    collections::{HashMap, HashSet},
+    ffi::OsString,
+    fs, io,
+    os::unix::{ffi::OsStrExt, fs::MetadataExt},
+    path::{Path, PathBuf},
+};
+
+use rustix::io::Errno;
+
+use super::{
+    dump::{not_into_itself, open},
+    item_name,
+    open::Identity,
+    protected::Protected,
+};
+use crate::{
+    config::{DirectoryConfig, part_pattern},
+    error::{Error, Result},
+    source::{Discovery, Excluded, Item},
+    stream::cancel::Cancel,
+};
+
+/// A pattern that means more than this is a mistake.
+const MOST: usize = 10_000;
+/// So many matches that are not backed up are listed one by one.
+const LISTED: usize = 1000;
+
+/// A folder to back up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Folder {
+    /// The name of its item.
+    pub(super) name: String,
+    pub(super) path: PathBuf,
+    /// Whether a pattern found it: then it may be gone the next time.
+    pub(super) found: bool,
+    /// Why it cannot be backed up.
+    pub(super) problem: Option<String>,
+}
+
+/// What `paths` mean.
+#[derive(Debug, Default)]
+pub(super) struct Expanded {
+    pub(super) folders: Vec<Folder>,
+    excluded: Vec<Excluded>,
+    names: HashSet<String>,
+}
+
+/// What one pattern matches.
+#[derive(Default)]
+struct Matches {
+    folders: Vec<Match>,
+    /// What is there and no folder.
+    others: Vec<PathBuf>,
+    problems: Vec<(PathBuf, Error)>,
+}
+
+struct Match {
+    path: PathBuf,
+    identity: Identity,
+    /// Whether a symbolic link leads there.
+    linked: bool,
+}
+
+/// Looks up what these paths mean.
+pub(super) fn expand(paths: &[PathBuf], protected: &Protected, cancel: &Cancel) -> Result<Expanded> {
+    // What exists as it is written is no pattern.
+    let is_literal =
+        |path: &&PathBuf| !DirectoryConfig::is_pattern(path) || fs::symlink_metadata(path).is_ok();
+    let (literal, patterns): (Vec<&PathBuf>, Vec<&PathBuf>) = paths.iter().partition(is_literal);
+    let literal: Vec<PathBuf> = literal.into_iter().cloned().collect();
+    let mut expanded = Expanded::default();
+    let mut seen: HashMap<Identity, PathBuf> = HashMap::new();
+    for path in &literal {
+        cancel.check()?;
+        if let Ok(meta) = fs::metadata(path) {
+            seen.entry((meta.dev(), meta.ino())).or_insert_with(|| path.clone());
+        }
+        let problem = match protected.problem(path) {
+            Some(problem) => Some(not_into_itself(&problem)),
+            None => open(path).err(),
+        };
+        let folder =
+            Folder { name: item_name(path, &literal), path: path.clone(), found: false, problem: None };
+        expanded.add(folder, problem);
+    }
+    let mut found: Vec<Match> = Vec::new();
+    for pattern in patterns {
+        found.extend(expanded.look_up(pattern, cancel)?);
+    }
+    // Where two paths lead to one folder, the one without links gives it its name.
+    found.sort_by(|one, other| (one.linked, &one.path).cmp(&(other.linked, &other.path)));
+    for one in found {
+        cancel.check()?;
+        expanded.take(one, &mut seen, protected);
+    }
+    expanded.note_protected(protected);
+    Ok(expanded)
+}
+
+impl Expanded {
+    /// As a source shows it.
+    pub(super) fn discovery(&self) -> Discovery {
+        let item = |folder: &Folder| Item {
+            name: folder.name.clone(),
+            estimate: None,
+            problem: folder.problem.clone(),
+        };
+        Discovery {
+            items: self.folders.iter().map(item).collect(),
+            excluded: self.excluded.clone(),
+            ..Discovery::default()
+        }
+    }
+
+    fn add(&mut self, folder: Folder, problem: Option<Error>) {
+        if self.names.insert(folder.name.clone()) {
+            self.folders.push(Folder { problem: problem.map(|problem| problem.to_string()), ..folder });
+        }
+    }
+
+    fn exclude(&mut self, path: &Path, rule: String) {
+        let name = whole_name(path);
+        if self.names.insert(name.clone()) {
+            self.excluded.push(Excluded { name, rule });
+        }
+    }
+
+    /// What a pattern matches. What is wrong with it is an item of its own with that problem.
+    fn look_up(&mut self, pattern: &Path, cancel: &Cancel) -> Result<Vec<Match>> {
+        let matches = Matches::of(pattern, cancel)?;
+        if matches.folders.is_empty() && matches.problems.is_empty() {
+            let problem = Error::failed(format!("no folder matches {}", pattern.display())).hint(
+                "correct the pattern in `paths`, mount the filesystem in which it looks, or take it out if nothing is to be \
+                 found any more",
+            );
+            self.add(problematic(pattern), Some(problem));
+        }
+        for (path, problem) in matches.problems {
+            self.add(problematic(&path), Some(problem));
+        }
+        for path in matches.others.iter().take(LISTED) {
+            self.exclude(path, "is not a folder".to_owned());
+        }
+        if let Some(more) = matches.others.len().checked_sub(LISTED + 1) {
+            self.exclude(pattern, format!("{} more that it matches are not folders", more + 1));
+        }
+        Ok(matches.folders)
+    }
+
+    /// Takes a folder that a pattern found as an item, unless it is one already or must not be.
+    fn take(&mut self, one: Match, seen: &mut HashMap<Identity, PathBuf>, protected: &Protected) {
+        let Match { path, identity, .. } = one;
+        if let Some(problem) = protected.problem(&path) {
+            return self.exclude(&path, problem);
+        }
+        match seen.get(&identity) {
+            // Two patterns that match the same path.
+            Some(first) if *first == path => {}
+            Some(first) => {
+                let rule = format!("is the same folder as {}", first.display());
+                self.exclude(&path, rule);
+            }
+            None => {
+                let problem = open(&path).err();
+                let folder =
+                    Folder { name: whole_name(&path), path: path.clone(), found: true, problem: None };
+                seen.insert(identity, path);
+                self.add(folder, problem);
+            }
+        }
+    }
+
+    /// Lists what is left out of the folders because it must not be backed up into itself.
+    fn note_protected(&mut self, protected: &Protected) {
+        let healthy: Vec<PathBuf> =
+            self.folders.iter().filter(|f| f.problem.is_none()).map(|f| f.path.clone()).collect();
+        for folder in healthy {
+            for (path, what) in protected.below(&folder) {
+                self.exclude(path, format!("is {what}, which is not backed up into itself"));
+            }
+        }
+    }
+}
+
+impl Matches {
+    fn of(pattern: &Path, cancel: &Cancel) -> Result<Self> {
+        let mut matches = Self::default();
+        let mut paths = vec![PathBuf::new()];
+        let mut listed = false;
+        for part in pattern.components() {
+            let Some(glob) = part_pattern(part.as_os_str()) else {
+                listed = false;
+                paths.iter_mut().for_each(|path| path.push(part));
+                continue;
+            };
+            listed = true;
+            let mut below = Vec::new();
+            for folder in paths {
+                cancel.check()?;
+                match names(&folder) {
+                    Ok(names) => {
+                        let matching = names.iter().filter(|name| glob.is_match(name));
+                        below.extend(matching.map(|name| folder.join(name)));
+                    }
+                    // Named like the folder: what lies in there is unknown then, not gone.
+                    Err(error) => matches.problems.push((folder.clone(), unreadable(&folder, error))),
+                }
+                if below.len() > MOST {
+                    let problem = Error::failed(format!("matches more than {MOST} paths"));
+                    matches.problems.push((pattern.to_owned(), problem.hint("write a narrower pattern")));
+                    return Ok(Self { problems: matches.problems, ..Self::default() });
+                }
+            }
+            below.sort_unstable();
+            paths = below;
+        }
+        let base = DirectoryConfig::base(pattern);
+        let real = base.canonicalize().unwrap_or_else(|_| base.clone());
+        for path in paths {
+            cancel.check()?;
+            // Links before the first pattern are the same for all.
+            let without_links = path.strip_prefix(&base).ok().map(|below| real.join(below));
+            matches.look_at(path, listed, without_links);
+        }
+        Ok(matches)
+    }
+
+    /// What a path is. `listed` says that its folder has such a name, `without_links` where it leads if no link is in it.
+    fn look_at(&mut self, path: PathBuf, listed: bool, without_links: Option<PathBuf>) {
+        match fs::metadata(&path) {
+            Ok(meta) if meta.is_dir() => {
+                let linked = path.canonicalize().ok() != without_links;
+                self.folders.push(Match { path, identity: (meta.dev(), meta.ino()), linked });
+            }
+            Ok(_) => self.others.push(path),
+            Err(error) if is_absent(&error) => {
+                // A link that leads nowhere, if its name was listed.
+                if listed {
+                    self.others.push(path);
+                }
+            }
+            Err(error) => {
+                let problem = unreadable(&path, error);
+                self.problems.push((path, problem));
+            }
+        }
+    }
+}
+
+/// The names in a folder; none if it is not there, or no folder.
+fn names(folder: &Path) -> io::Result<Vec<OsString>> {
+    match fs::read_dir(folder) {
+        Ok(entries) => entries.map(|entry| entry.map(|entry| entry.file_name())).collect(),
+        Err(error) if is_absent(&error) => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether nothing is there, or nothing that has anything below it.
+fn is_absent(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP))
+}
+
+fn unreadable(path: &Path, error: io::Error) -> Error {
+    Error::from_io(format!("cannot look into {}", path.display()), error).hint(
+        "let the account that runs the backup read it (as root, or with CAP_DAC_READ_SEARCH), or find out what is wrong with \
+         it",
+    )
+}
+
+/// An item that stands for what a pattern could have found there.
+fn problematic(path: &Path) -> Folder {
+    Folder { name: whole_name(path), path: path.to_owned(), found: true, problem: None }
+}
+
+/// The whole path as a name.
+fn whole_name(path: &Path) -> String {
+    match path.to_str() {
+        Some(text) => text.to_owned(),
+        // Other bytes must not make two names one.
+        None => path.as_os_str().as_bytes().escape_ascii().to_string(),
+    }
+}

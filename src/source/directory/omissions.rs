@@ -1,0 +1,155 @@
+//! What a walk could not read: the snapshot is stored without it and names it.
+
+use std::{io, path::Path};
+
+use rustix::{fs::FileType, io::Errno};
+
+use super::tally::shown;
+use crate::{
+    error::{Error, Result},
+    source::{manifest::Omitted, omissions},
+};
+
+/// So many are named in an error.
+const SHOWN: usize = 5;
+
+/// The kind of what is stored, but without its extended attributes.
+pub(super) const ATTRIBUTES: &str = "attributes";
+
+/// The word for a type of file.
+pub(super) fn kind(tpe: FileType) -> &'static str {
+    match tpe {
+        FileType::Directory => "folder",
+        FileType::Symlink => "link",
+        FileType::Fifo => "pipe",
+        FileType::Socket => "socket",
+        FileType::CharacterDevice | FileType::BlockDevice => "device",
+        FileType::RegularFile | FileType::Unknown => "file",
+    }
+}
+
+/// What could not be read, and what can be done about it.
+#[derive(Debug)]
+pub(super) struct Omissions {
+    list: omissions::Omissions,
+    /// How many are not stored, named or not: all but attributes.
+    objects: u64,
+    /// Reasons for which something can be done.
+    denied: bool,
+    damaged: bool,
+}
+
+impl Default for Omissions {
+    fn default() -> Self {
+        Self { list: omissions::Omissions::new("files"), objects: 0, denied: false, damaged: false }
+    }
+}
+
+impl Omissions {
+    /// One more, which lies at `path` below the folder that is backed up.
+    pub(super) fn add(&mut self, kind: &'static str, path: &Path, error: &io::Error) {
+        let name = if path.as_os_str().is_empty() { ".".to_owned() } else { shown(path) };
+        match Errno::from_io_error(error) {
+            Some(Errno::ACCESS | Errno::PERM) => self.denied = true,
+            Some(Errno::IO | Errno::UCLEAN) => self.damaged = true,
+            _ => {}
+        }
+        let reason = match kind {
+            ATTRIBUTES => format!("its extended attributes cannot be read: {error}"),
+            _ => error.to_string(),
+        };
+        self.objects += u64::from(kind != ATTRIBUTES);
+        self.list.add(kind, name, reason);
+    }
+
+    /// What an operator can do about it, if there is a usual reason.
+    pub(super) fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        if self.denied {
+            notes.push(
+                "some of what is not in the backup may not be read by the account that runs it: run it as root or with \
+                 CAP_DAC_READ_SEARCH, or leave out with `exclude` what is not wanted"
+                    .to_owned(),
+            );
+        }
+        if self.damaged {
+            notes.push(
+                "some of what is not in the backup cannot be read from its disk, which may be failing: look at the system's \
+                 log"
+                .to_owned(),
+            );
+        }
+        notes
+    }
+
+    /// For the manifest, in order.
+    pub(super) fn finish(self) -> Vec<Omitted> {
+        self.list.into_list()
+    }
+
+    /// Whether anything is missing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// Fails if not one file was read although something cannot be: most likely nothing may be read. A backup of folders and
+    /// links alone would say nothing about the files.
+    pub(super) fn require(&self, path: &Path, files: u64) -> Result<()> {
+        if files > 0 || self.objects == 0 {
+            return Ok(());
+        }
+        let objects = self.list.named().filter(|(kind, ..)| *kind != ATTRIBUTES);
+        let few: Vec<String> =
+            objects.take(SHOWN).map(|(_, name, reason)| format!("{name} ({reason})")).collect();
+        let more = match self.objects.saturating_sub(few.len() as u64) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let cannot = if self.objects == 1 {
+            "1 file or folder".to_owned()
+        } else {
+            format!("{} files or folders", self.objects)
+        };
+        let error = Error::failed(format!(
+            "not one file in {} could be read, and {cannot} cannot be read: {}{more}",
+            path.display(),
+            few.join(", ")
+        ));
+        Err(error.hint(match (self.denied, self.damaged) {
+            (true, _) => {
+                "let the account that runs the backup read them (as root, or with CAP_DAC_READ_SEARCH), or leave them out \
+                 with `exclude`"
+            }
+            (_, true) => "the disk may be failing: look at the system's log, and save what can be read",
+            _ => "find out what is wrong with them, or leave them out with `exclude`",
+        }))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn denied(names: impl Iterator<Item = usize>) -> Omissions {
+        let mut omissions = Omissions::default();
+        for number in names {
+            omissions.add("file", Path::new(&format!("f{number:06}")), &Errno::ACCESS.into());
+        }
+        omissions
+    }
+
+    #[test]
+    fn without_a_single_file_it_is_a_failure_with_a_hint() {
+        let omissions = denied(0..7);
+        assert!(omissions.require(Path::new("/srv"), 1).is_ok());
+        let text = omissions.require(Path::new("/srv"), 0).unwrap_err().to_string();
+        assert!(text.contains("7 files or folders cannot be read: f000000 (Permission denied"), "{text}");
+        assert!(text.contains(" and 2 more") && text.contains("CAP_DAC_READ_SEARCH"), "{text}");
+        assert!(omissions.notes()[0].contains("CAP_DAC_READ_SEARCH"));
+        let mut only = Omissions::default();
+        only.add(ATTRIBUTES, Path::new(""), &Errno::IO.into());
+        assert!(only.require(Path::new("/srv"), 0).is_ok(), "the folder itself was read");
+        assert_eq!(only.finish()[0].name, ".");
+    }
+}

@@ -1,0 +1,133 @@
+//! What must not be backed up into itself: the repository, the state directory, and copies of the repository.
+
+use std::{
+    collections::HashSet,
+    ffi::{CStr, CString, OsStr, OsString},
+    fs::{self, File},
+    io::Read,
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::{ffi::OsStrExt, fs::MetadataExt},
+    },
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::FileType;
+
+use super::open::{Identity, Opened, names, open_file, open_folder};
+use crate::config::overlap;
+
+/// What every repository of restic has, in order.
+const PARTS: [&CStr; 5] = [c"config", c"data", c"index", c"keys", c"snapshots"];
+/// The `config` of a repository is far smaller.
+const LARGEST_CONFIG: u64 = 64 * 1024;
+/// Nobody has more keys.
+const MOST_KEYS: usize = 1000;
+
+/// A folder that is not backed up, as it was found at the beginning of a run.
+struct Place {
+    what: &'static str,
+    path: PathBuf,
+    identity: Identity,
+}
+
+/// What tells copies of the repository from other repositories.
+#[derive(Default)]
+struct Signs {
+    /// The content of its `config`, which is encrypted: no other repository has the same.
+    config: Option<Vec<u8>>,
+    /// The names of its keys, which are digests of their contents.
+    keys: HashSet<OsString>,
+}
+
+/// Which repository a folder is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Repository {
+    /// The one that is written to, or a copy of it.
+    Own,
+    /// Another one.
+    Other,
+}
+
+/// What must not be backed up.
+#[derive(Default)]
+pub(super) struct Protected {
+    places: Vec<Place>,
+    signs: Signs,
+}
+
+impl Protected {
+    /// Looks where these places are now. One that is not there cannot be in the way.
+    pub(super) fn look(places: &[(&'static str, PathBuf)]) -> Self {
+        let found = |(what, path): &(&'static str, PathBuf)| {
+            let path = path.canonicalize().ok()?;
+            let meta = fs::metadata(&path).ok()?;
+            Some(Place { what, path, identity: (meta.dev(), meta.ino()) })
+        };
+        let places: Vec<Place> = places.iter().filter_map(found).collect();
+        let repository = places.iter().find_map(|place| Signs::of(&place.path));
+        Self { signs: repository.unwrap_or_default(), places }
+    }
+
+    /// The words for what a folder is, if it must not be backed up.
+    pub(super) fn at(&self, identity: Identity) -> Option<&'static str> {
+        self.places.iter().find(|place| place.identity == identity).map(|place| place.what)
+    }
+
+    /// What is wrong with a folder that is to be backed up and is one of the places, or lies in one.
+    pub(super) fn problem(&self, path: &Path) -> Option<String> {
+        let path = path.canonicalize().ok()?;
+        if let Ok(meta) = fs::metadata(&path)
+            && let Some(what) = self.at((meta.dev(), meta.ino()))
+        {
+            return overlap(&path, what, &path);
+        }
+        self.places.iter().find_map(|place| overlap(&path, place.what, &place.path))
+    }
+
+    /// The places that lie in a folder: path and words.
+    pub(super) fn below(&self, folder: &Path) -> Vec<(&Path, &'static str)> {
+        let Ok(folder) = folder.canonicalize() else { return Vec::new() };
+        let within = |place: &&Place| place.path != folder && place.path.starts_with(&folder);
+        self.places.iter().filter(within).map(|place| (place.path.as_path(), place.what)).collect()
+    }
+
+    /// Whether an open folder with these names in it, which are in order, is a repository of restic.
+    pub(super) fn repository(
+        &self,
+        folder: BorrowedFd<'_>,
+        listed: &[(CString, FileType)],
+    ) -> Option<Repository> {
+        let has = |part: &CStr| listed.binary_search_by(|(name, _)| name.as_c_str().cmp(part)).is_ok();
+        if !PARTS.into_iter().all(has) {
+            return None;
+        }
+        let config = read_start(folder, c"config", LARGEST_CONFIG);
+        if config.is_some() && config == self.signs.config {
+            return Some(Repository::Own);
+        }
+        let keys = open_folder(folder, c"keys").and_then(|keys| names(keys.as_fd())).unwrap_or_default();
+        let own =
+            |(name, _): &(CString, FileType)| self.signs.keys.contains(OsStr::from_bytes(name.to_bytes()));
+        Some(if keys.iter().any(own) { Repository::Own } else { Repository::Other })
+    }
+}
+
+impl Signs {
+    /// Those of the repository at this path, if there is one.
+    fn of(path: &Path) -> Option<Self> {
+        let mut config = Vec::new();
+        File::open(path.join("config")).ok()?.take(LARGEST_CONFIG).read_to_end(&mut config).ok()?;
+        let keys = fs::read_dir(path.join("keys")).ok()?.take(MOST_KEYS).flatten();
+        let keys = keys.map(|entry| entry.file_name()).collect();
+        Some(Self { config: Some(config).filter(|config| !config.is_empty()), keys })
+    }
+}
+
+/// The first bytes of a file in an open folder, if it is a regular file that can be read.
+pub(super) fn read_start(folder: BorrowedFd<'_>, name: &CStr, most: u64) -> Option<Vec<u8>> {
+    let Ok(Opened::File(file, _)) = open_file(folder, name) else { return None };
+    let mut start = Vec::new();
+    File::from(file).take(most).read_to_end(&mut start).ok()?;
+    Some(start)
+}

@@ -1,0 +1,67 @@
+//! What a walk leaves out without a pattern: what must not be backed up into itself, and what lies in caches.
+
+use std::{
+    ffi::{CStr, CString},
+    os::fd::BorrowedFd,
+    path::Path,
+};
+
+use rustix::fs::{FileType, Stat};
+
+use super::{
+    open::identity,
+    protected::{Repository, read_start},
+    walk::Walk,
+};
+use crate::error::{Error, Result};
+
+/// The file that marks a folder whose content can be made anew, and how it begins: <https://bford.info/cachedir/>.
+const CACHE_TAG: &CStr = c"CACHEDIR.TAG";
+const CACHE_SIGNATURE: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55";
+
+impl Walk<'_> {
+    /// Whether a folder is a copy of the repository, which is left out. Other repositories are named.
+    pub(super) fn is_protected(
+        &self,
+        folder: BorrowedFd<'_>,
+        names: &[(CString, FileType)],
+        path: &Path,
+        top: bool,
+    ) -> Result<bool> {
+        let below = self.below(path);
+        match self.protected.repository(folder, names) {
+            None => Ok(false),
+            Some(Repository::Other) => {
+                self.tally.other_repository(if top { Path::new(".") } else { below });
+                Ok(false)
+            }
+            Some(Repository::Own) if top => Err(Error::failed(format!(
+                "{} is a copy of the repository, which is not backed up into itself",
+                self.top.display()
+            ))
+            .hint("take it out of `paths`")),
+            Some(Repository::Own) => {
+                self.tally.protected(below, "a copy of the repository");
+                Ok(true)
+            }
+        }
+    }
+
+    /// Leaves out what a folder holds beside a valid tag that says that it is a cache.
+    pub(super) fn leave_out_cache(&self, folder: BorrowedFd<'_>, names: &mut Vec<(CString, FileType)>) {
+        let Ok(tag) = names.binary_search_by(|(name, _)| name.as_c_str().cmp(CACHE_TAG)) else { return };
+        let start = read_start(folder, CACHE_TAG, CACHE_SIGNATURE.len() as u64);
+        if start.as_deref() == Some(CACHE_SIGNATURE) {
+            // The rule after those of `exclude`.
+            self.tally.excluded(self.excludes.patterns().len(), names.len() as u64 - 1);
+            let tag = names.swap_remove(tag);
+            *names = vec![tag];
+        }
+    }
+
+    /// Whether a folder is one that must not be backed up; it is named then.
+    pub(super) fn is_place(&self, path: &Path, stat: &Stat) -> bool {
+        let what = self.protected.at(identity(stat));
+        what.inspect(|what| self.tally.protected(self.below(path), what)).is_some()
+    }
+}

@@ -1,0 +1,145 @@
+//! Patterns in `paths`.
+
+use std::{fs, os::unix::fs::symlink, path::Path};
+
+use super::{
+    unreadable::{chmod, without_privileges},
+    *,
+};
+
+/// A source of these paths below a folder.
+fn source_of(top: &Path, paths: &[&str]) -> Directory {
+    configured(DirectoryConfig::new(paths.iter().map(|path| top.join(path)).collect()))
+}
+
+fn found(source: &Directory) -> Discovery {
+    source.discover(&Cancel::new()).unwrap()
+}
+
+/// Names below the folder of the items without a problem.
+fn healthy(top: &Path, found: &Discovery) -> Vec<String> {
+    let items = found.items.iter().filter(|item| item.problem.is_none());
+    items.map(|item| below(top, &item.name)).collect()
+}
+
+fn below(top: &Path, name: &str) -> String {
+    name.strip_prefix(&format!("{}/", top.display())).unwrap_or(name).to_owned()
+}
+
+fn excluded(top: &Path, found: &Discovery) -> Vec<(String, String)> {
+    let text = |rule: &str| rule.replace(&format!("{}/", top.display()), "");
+    found.excluded.iter().map(|excluded| (below(top, &excluded.name), text(&excluded.rule))).collect()
+}
+
+fn folders(top: &Path, names: &[&str]) {
+    for name in names {
+        fs::create_dir_all(top.join(name)).unwrap();
+    }
+}
+
+#[test]
+fn a_folder_that_is_new_is_found_the_next_time_and_one_that_went_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let top = dir.path().canonicalize().unwrap();
+    folders(&top, &["a/uploads", ".hidden/uploads", "without"]);
+    fs::write(top.join("file"), "x").unwrap();
+    let source = source_of(&top, &["*/uploads"]);
+    assert_eq!(healthy(&top, &found(&source)), [".hidden/uploads", "a/uploads"]);
+
+    folders(&top, &["b/uploads"]);
+    fs::write(top.join("b/uploads/file"), "new").unwrap();
+    let now = found(&source);
+    assert_eq!(healthy(&top, &now), [".hidden/uploads", "a/uploads", "b/uploads"]);
+    assert!(now.excluded.is_empty(), "what does not match is not listed: {:?}", now.excluded);
+    let memory = Memory::default();
+    let manifest = source.dump(&now.items[2], &memory, &Cancel::new()).unwrap();
+    assert_eq!(memory.get("file").unwrap().content, b"new");
+    assert_eq!(manifest.item, top.join("b/uploads").display().to_string());
+    // Without having been asked what there is.
+    source_of(&top, &["*/uploads"]).dump(&now.items[2], &Memory::default(), &Cancel::new()).unwrap();
+
+    fs::remove_dir_all(top.join("a")).unwrap();
+    assert!(source.is_gone(&now.items[1], &Cancel::new()));
+    assert!(!source.is_gone(&now.items[2], &Cancel::new()));
+    assert!(source.dump(&now.items[1], &Memory::default(), &Cancel::new()).is_err());
+    assert_eq!(healthy(&top, &found(&source)), [".hidden/uploads", "b/uploads"]);
+}
+
+#[test]
+fn each_part_of_a_path_is_a_pattern_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let top = dir.path().canonicalize().unwrap();
+    folders(&top, &["a1/x", "a2/x", "a2/y", "b1/x", "a1/deep/x", "a10/x"]);
+    for (pattern, expected) in [
+        ("a?/x", &["a1/x", "a2/x"][..]),
+        ("[ab]1/*", &["a1/deep", "a1/x", "b1/x"][..]),
+        ("{a2,b1}/{x,y}", &["a2/x", "a2/y", "b1/x"][..]),
+        ("*/*/x", &["a1/deep/x"][..]),
+    ] {
+        assert_eq!(healthy(&top, &found(&source_of(&top, &[pattern]))), expected, "{pattern}");
+    }
+}
+
+#[test]
+fn a_folder_that_is_reached_twice_is_backed_up_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let top = dir.path().canonicalize().unwrap();
+    folders(&top, &["outside", "srv/second"]);
+    symlink("second", top.join("srv/first")).unwrap();
+    symlink("../outside", top.join("srv/linked")).unwrap();
+    symlink("nowhere", top.join("srv/dangling")).unwrap();
+    fs::write(top.join("srv/file"), "x").unwrap();
+    let now = found(&source_of(&top, &["srv/*", "srv/s*"]));
+    assert_eq!(healthy(&top, &now), ["srv/second", "srv/linked"], "without links first");
+    let expected = [
+        ("srv/dangling", "is not a folder"),
+        ("srv/file", "is not a folder"),
+        ("srv/first", "is the same folder as srv/second"),
+    ];
+    assert_eq!(excluded(&top, &now), expected.map(|(name, rule)| (name.to_owned(), rule.to_owned())));
+
+    // One that is named is named as ever.
+    let now = found(&source_of(&top, &["srv/second", "srv/*"]));
+    assert_eq!(healthy(&top, &now), ["second", "srv/linked"]);
+    assert!(excluded(&top, &now).contains(&("srv/first".into(), "is the same folder as srv/second".into())));
+}
+
+#[test]
+fn a_name_with_the_characters_of_patterns_means_itself_if_it_exists() {
+    let dir = tempfile::tempdir().unwrap();
+    let top = dir.path().canonicalize().unwrap();
+    folders(&top, &["[x]", "x", "*", "{a", "{p,q}", "p"]);
+    for name in ["[x]", "*", "{a", "{p,q}"] {
+        let now = found(&source_of(&top, &[name]));
+        assert_eq!((healthy(&top, &now), now.excluded.len()), (vec![name.to_owned()], 0), "{name}");
+    }
+    assert_eq!(healthy(&top, &found(&source_of(&top, &["\\{a*"]))), ["{a"], "written out with a backslash");
+}
+
+#[test]
+fn a_pattern_that_finds_nothing_or_cannot_look_is_a_problem() {
+    let dir = tempfile::tempdir().unwrap();
+    let top = dir.path().canonicalize().unwrap();
+    folders(&top, &["open/x", "locked/x"]);
+    fs::write(top.join("open/y"), "x").unwrap();
+    for pattern in ["none/*", "open/*/y", "open/y*", "open/x/*"] {
+        let now = found(&source_of(&top, &[pattern]));
+        assert_eq!(now.items.len(), 1, "{pattern}");
+        assert_eq!(below(&top, &now.items[0].name), pattern);
+        let problem = now.items[0].problem.clone().unwrap();
+        assert!(problem.starts_with("no folder matches /") && problem.contains("\n  → correct"), "{problem}");
+    }
+
+    chmod(&top.join("locked"), 0);
+    let now = without_privileges(|| found(&source_of(&top, &["*/*"])));
+    assert_eq!(healthy(&top, &now), ["open/x"]);
+    let problem = now.items.iter().find(|item| item.problem.is_some()).unwrap();
+    assert_eq!(below(&top, &problem.name), "locked", "what lies in it is unknown, not gone");
+    let text = problem.problem.clone().unwrap();
+    assert!(text.contains("cannot look into") && text.contains("Permission denied"), "{text}");
+    let now = without_privileges(|| found(&source_of(&top, &["*/x"])));
+    let names: Vec<_> =
+        now.items.iter().map(|item| (below(&top, &item.name), item.problem.is_some())).collect();
+    assert!(names.contains(&("locked/x".to_owned(), true)) && names.contains(&("open/x".to_owned(), false)));
+    chmod(&top.join("locked"), 0o700);
+}
