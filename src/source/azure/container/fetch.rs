@@ -29,7 +29,7 @@ const TRIES: u32 = 5;
 /// The pause before each further try is so much longer.
 const PAUSE: Duration = Duration::from_millis(300);
 /// Zeros of a hole, for the MD5.
-const ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
 /// Downloads blobs of a container.
 pub(super) struct Fetcher<'a, 'c> {
