@@ -11,7 +11,9 @@ mod work;
 
 use std::{
     collections::HashMap,
+    panic::resume_unwind,
     sync::{Arc, atomic::AtomicU64},
+    thread,
     time::Duration,
 };
 
@@ -27,7 +29,7 @@ use crate::{
     config::Config,
     error::{Error, Kind, Result},
     history::ledger::RepositoryEntry,
-    repository::{LockOptions, Repository, Snapshot},
+    repository::{LockOptions, Repository, Snapshot, writer::RunWriter},
     stream::cancel::Cancel,
 };
 
@@ -97,28 +99,63 @@ fn protect(
     })?;
     let lock = Arc::new(lock);
     recorder.rebuild(&repository, cancel);
-    let plan = discover(config, selectors, cancel)?;
-    report.discovered = plan.sources.iter().map(|(_, found)| found.items.len() as u64).sum();
-    recorder.discovered(&plan);
-    observer.planned((plan.items.len() + plan.failed.len()) as u64);
-    for item in &plan.failed {
-        recorder.item_finished(item, None);
-        observer.finished(item);
-    }
-    report.items.extend(plan.failed.iter().cloned());
-
-    if !plan.items.is_empty() {
-        let writer = repository.begin_run(lock.clone(), cancel, &notice)?;
-        report.items.extend(work::run(config, &repository, &writer, &plan, recorder, observer, cancel));
-        if let Err(error) = writer.finish() {
-            report.repository_failed = error.kind() == Kind::Repository;
-            report.error = Some(error);
+    let mut plan = discover(config, selectors, cancel)?;
+    let mut writer = None;
+    // What has answered is backed up while what has not is still waited for, and then the rest.
+    loop {
+        begin_part(&plan, recorder, report, observer);
+        if writer.is_none() && !plan.items.is_empty() {
+            writer = Some(repository.begin_run(lock.clone(), cancel, &notice)?);
         }
+        let (items, rest) = thread::scope(|scope| {
+            let rest = if plan.waits() { Some(scope.spawn(|| plan.rest(cancel))) } else { None };
+            let items = match &writer {
+                Some(writer) if !plan.items.is_empty() => {
+                    work::run(config, &repository, writer, &plan, recorder, observer, cancel)
+                }
+                _ => Vec::new(),
+            };
+            let rest = rest.map(|rest| match rest.join() {
+                Ok(rest) => rest,
+                Err(panic) => resume_unwind(panic),
+            });
+            (items, rest)
+        });
+        report.items.extend(items);
+        match rest {
+            Some(rest) => plan.continue_with(rest),
+            None => break,
+        }
+    }
+    if let Some(Err(error)) = writer.map(RunWriter::finish) {
+        report.repository_failed = error.kind() == Kind::Repository;
+        report.error = Some(error);
     }
     if report.error.is_none() {
         report.error = retain(config, &repository, recorder, report, observer).err();
     }
     Ok(recorder.look(&repository))
+}
+
+/// Writes down what has answered, and what of it failed already.
+fn begin_part(plan: &Plan, recorder: &Recorder<'_>, report: &mut RunReport, observer: &dyn Observer) {
+    report.discovered = plan.sources.iter().map(|(_, found)| found.items.len() as u64).sum();
+    recorder.discovered(plan);
+    observer.planned(plan.total());
+    for item in &plan.failed {
+        recorder.item_finished(item, None);
+        observer.finished(item);
+    }
+    report.items.extend(plan.failed.iter().cloned());
+    if plan.waits() {
+        for (source, found) in plan.fresh().filter(|(_, found)| !found.waiting.is_empty()) {
+            observer.notice(&format!(
+                "{}: no answer yet from {}; what has answered is backed up meanwhile",
+                source.name(),
+                crate::output::name(&found.waiting.join(", "))
+            ));
+        }
+    }
 }
 
 /// Applies the retention to every item that succeeded. That it could not be applied fails the run, not the item: the

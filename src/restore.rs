@@ -1,6 +1,7 @@
 //! From a snapshot back to a database or to files.
 
 mod folder;
+mod listing;
 mod server;
 mod target;
 mod verify;
@@ -25,13 +26,15 @@ use crate::{
     stream::cancel::Cancel,
 };
 
-pub use self::{
-    folder::{Escaped, FolderReport},
-    server::{ServerItem, ServerReport, ServerRequest, run_server},
-};
 use self::{
+    folder::Choice,
     target::{Done, Target},
     verify::Stored,
+};
+pub use self::{
+    folder::{Escaped, FolderReport},
+    listing::{ListEntry, ListHeader, ListRequest, Lister, list},
+    server::{ServerItem, ServerReport, ServerRequest, run_server},
 };
 pub use crate::source::{
     azure::restore::Report as Storage,
@@ -113,12 +116,9 @@ pub fn run(config: &Config, request: &Request, notice: &dyn Fn(&str), cancel: &C
     let _lock = read_lock(&repository, cancel, notice)?;
     let (snapshots, damaged) = repository.readable_snapshots()?;
     damaged.iter().for_each(|error| notice(&format!("warning: {error}")));
-    let of_item: Vec<Snapshot> =
-        snapshots.iter().filter(|s| s.source == request.source && s.item == request.item).cloned().collect();
-    if of_item.is_empty() {
-        return Err(unknown_item(&name, &snapshots));
-    }
+    let of_item = snapshots_of(&request.source, &request.item, &snapshots)?;
     let snapshot = request.at.choose(&name, &of_item)?;
+    require_files(snapshot, &request.options)?;
     let reader = repository.reader()?;
     let files = SnapshotFiles::new(&reader, snapshot);
     let mut report = Report {
@@ -140,14 +140,8 @@ pub fn run(config: &Config, request: &Request, notice: &dyn Fn(&str), cancel: &C
     ));
     match (&request.destination, target) {
         (Destination::Folder(into), _) => {
-            let mut written = into_folder(&files, into, snapshot, &request.options, notice, cancel)
+            into_folder(&files, into, snapshot, &request.options, &mut report, notice, cancel)
                 .map_err(|e| e.context(&name))?;
-            report.files = std::mem::take(&mut written.written);
-            report.folder = Some(written);
-            // Without a manifest that can be read, the files are there all the same.
-            if let Ok(manifest) = Manifest::of(&files, &snapshot.source, &snapshot.item) {
-                report.omitted = lacking(&manifest, &request.options);
-            }
         }
         (Destination::Database(_), Some(target)) => {
             let manifest = Manifest::of(&files, &snapshot.source, &snapshot.item)?;
@@ -201,31 +195,64 @@ fn require_held(name: &str, manifest: &Manifest, options: &Options, lacking: &[O
     )))
 }
 
+/// Fails if single files are wanted of something that is no collection of files.
+fn require_files(snapshot: &Snapshot, options: &Options) -> Result<()> {
+    if options.paths.is_empty() || matches!(snapshot.kind.as_str(), folder::DIRECTORY | azure::KIND) {
+        return Ok(());
+    }
+    Err(Error::usage(format!(
+        "--path is for directories, containers and file shares; {} is of kind {}",
+        snapshot.name(),
+        snapshot.kind
+    ))
+    .hint("--table restores one table or collection of a database; --to without --path writes all files of the dump"))
+}
+
+/// The snapshots of an item.
+fn snapshots_of(source: &str, item: &str, snapshots: &[Snapshot]) -> Result<Vec<Snapshot>> {
+    let of_item: Vec<Snapshot> =
+        snapshots.iter().filter(|s| s.source == source && s.item == item).cloned().collect();
+    if of_item.is_empty() {
+        return Err(unknown_item(&format!("{source}/{item}"), snapshots));
+    }
+    Ok(of_item)
+}
+
 /// Writes the files of a snapshot into a folder.
 fn into_folder(
     files: &SnapshotFiles<'_>,
     into: &Path,
     snapshot: &Snapshot,
     options: &Options,
+    report: &mut Report,
     notice: &dyn Fn(&str),
     cancel: &Cancel,
-) -> Result<FolderReport> {
-    let mut written = folder::restore(files, into, &snapshot.kind, notice, cancel)?;
+) -> Result<()> {
+    let item = (snapshot.source.as_str(), snapshot.item.as_str());
+    let choice = Choice::of(files, &snapshot.kind, item, &options.paths, cancel)?;
+    let mut written = folder::restore(files, into, &snapshot.kind, &choice, notice, cancel)?;
     if snapshot.kind == azure::KIND {
-        let (count, renamed) = azure::restore::renamed(files, ESCAPED.saturating_sub(written.escaped.len()))?;
+        let room = ESCAPED.saturating_sub(written.escaped.len());
+        let (count, renamed) = azure::restore::renamed(files, room, &|name| choice.takes_name(name))?;
         written.escaped.extend(
             renamed
                 .into_iter()
                 .map(|(name, path)| Escaped { stored: PathBuf::from(name), written: into.join(path) }),
         );
-        written.notes.extend((count > 0).then(|| {
-            format!(
-                "{count} names that a file system cannot hold are escaped; the list beside the content has both"
-            )
-        }));
+        let both = if choice.is_all() { "the list beside the content has both" } else { "--json lists both" };
+        written.notes.extend(
+            (count > 0).then(|| format!("{count} names that a file system cannot hold are escaped; {both}")),
+        );
     }
     written.notes.extend(options.verify.then(|| NOT_READ_BACK.to_owned()));
-    Ok(written)
+    report.files = std::mem::take(&mut written.written);
+    report.folder = Some(written);
+    // Without a manifest that can be read, the files are there all the same.
+    if let Ok(manifest) = Manifest::of(files, item.0, item.1) {
+        report.omitted = lacking(&manifest, options);
+        report.omitted.retain(|omitted| choice.concerns(omitted));
+    }
+    Ok(())
 }
 
 /// Restores into a database, a container or a share, and reads it back if that is wanted.
@@ -239,6 +266,7 @@ fn into_target(target: &Target, stored: &Stored<'_>, name: &str, report: &mut Re
             report.database = Some(*database);
         }
         Done::Storage(mut storage) => {
+            report.omitted = std::mem::take(&mut storage.omitted);
             storage.notes.extend(options.verify.then(|| NOT_READ_BACK.to_owned()));
             report.storage = Some(storage);
         }

@@ -5,16 +5,19 @@ use std::{collections::HashSet, sync::Arc};
 use reqwest::Method;
 use serde::{Deserialize, de::DeserializeOwned};
 
-use super::{Azure, Credential, Failure, request::Request};
+use super::{
+    Azure, Credential, Failure,
+    keys::{KeySource, Keys},
+    request::Request,
+};
 use crate::{
-    config::Secret,
     error::{Error, Result},
     stream::cancel::Cancel,
 };
 
 /// Versions of the interfaces, the parameter `api-version`.
 const SUBSCRIPTIONS: &str = "2022-12-01";
-const STORAGE: &str = "2025-08-01";
+pub(super) const STORAGE: &str = "2025-08-01";
 const POSTGRES: &str = "2024-08-01";
 const MYSQL: &str = "2023-12-30";
 
@@ -143,7 +146,7 @@ impl Azure {
         found.into_iter().map(server).collect()
     }
 
-    /// What opens an account: one of its keys; the service principal's tokens if the account forbids keys or hands
+    /// What opens an account: its keys, which are asked for again when one is refused; the service principal's tokens if the account forbids keys or hands
     /// them out to others only, and then [`Credential::note`] says why.
     ///
     /// # Errors
@@ -154,11 +157,13 @@ impl Azure {
         if !account.shared_key {
             return bearer("the account forbids keys".to_owned());
         }
-        let mut names: Vec<&str> = account.id.split('/').filter(|name| !name.is_empty()).collect();
-        names.push("listKeys");
-        let request = Request::new(Method::POST, &self.management, &names)?.query("api-version", STORAGE);
-        let answer = self.http.exchange(&self.access, &request, cancel, &mut |answer| answer.json());
-        let keys: KeysJson = match answer {
+        let source = KeySource {
+            http: self.http.clone(),
+            management: self.management.clone(),
+            access: self.access.clone(),
+            account: account.id.clone(),
+        };
+        let keys = match source.ask(cancel) {
             Ok(keys) => keys,
             Err(failure) if failure.status() == Some(403) => {
                 let code = failure.code().unwrap_or("403").to_owned();
@@ -172,15 +177,11 @@ impl Azure {
             }
             Err(failure) => return Err(failure.into()),
         };
-        let full = |key: &KeyJson| key.permissions.eq_ignore_ascii_case("full");
-        let mut keys: Vec<_> = keys.keys.into_iter().filter(|key| !key.value.is_empty()).collect();
-        // A stable sort: of several with full rights the first.
-        keys.sort_by_key(|key| !full(key));
-        match keys.into_iter().next() {
-            Some(key) => Ok(Credential::Key {
-                key: Arc::new(Secret::new(key.value)),
-                otherwise: Some(Arc::clone(&self.storage)),
-            }),
+        match Keys::listed(keys, source) {
+            Some(keys) => {
+                let otherwise = Some(Arc::clone(&self.storage));
+                Ok(Credential::Key { keys: Arc::new(keys), otherwise })
+            }
             None => bearer("the account has no keys".to_owned()),
         }
     }
@@ -261,16 +262,4 @@ struct ServerJson {
     version: String,
     #[serde(default)]
     state: String,
-}
-
-#[derive(Deserialize)]
-struct KeysJson {
-    keys: Vec<KeyJson>,
-}
-
-#[derive(Deserialize)]
-struct KeyJson {
-    value: String,
-    #[serde(default)]
-    permissions: String,
 }

@@ -16,7 +16,7 @@ use reqwest::{
 };
 use sha2::Sha256;
 
-use super::{failure::Failure, http::Http, request::Request, token::Tokens};
+use super::{failure::Failure, http::Http, keys::Keys, request::Request, token::Tokens};
 use crate::{config::Secret, stream::cancel::Cancel};
 
 /// The order in which the services sort header names: not that of bytes, `_` comes before digits.
@@ -25,10 +25,10 @@ const SORTED: &str = "-!#$%&*.^_|~+`0123456789abcdefghijklmnopqrstuvwxyz";
 /// What opens a storage account. `Debug` shows no secret.
 #[derive(Clone)]
 pub enum Credential {
-    /// One of the account's keys.
+    /// The account's keys, of which one signs.
     Key {
-        /// The key, in base64.
-        key: Arc<Secret>,
+        /// The one that signs, and where others come from when it is refused.
+        keys: Arc<Keys>,
         /// What to go on with if the account forbids keys.
         otherwise: Option<Arc<Tokens>>,
     },
@@ -47,9 +47,9 @@ pub enum Credential {
 }
 
 impl Credential {
-    /// A key of the account, in base64 as Azure shows it.
+    /// A key of the account, in base64 as Azure shows it. When it is refused there is no other.
     pub fn from_key(key: Secret) -> Self {
-        Self::Key { key: Arc::new(key), otherwise: None }
+        Self::Key { keys: Arc::new(Keys::given(key)), otherwise: None }
     }
 
     /// A shared access signature, with or without the `?` in front.
@@ -88,6 +88,14 @@ struct Inner {
     /// The storage account, whose name is signed; none for Resource Manager and Entra ID.
     account: Option<String>,
     credential: RwLock<Option<Credential>>,
+}
+
+/// What a request is sent with.
+pub(super) struct Signed {
+    pub url: Url,
+    pub headers: HeaderMap,
+    /// The key that signed, if a key did.
+    pub key: Option<Arc<Secret>>,
 }
 
 impl Access {
@@ -133,7 +141,8 @@ impl Access {
         http: &Http,
         request: &Request,
         cancel: &Cancel,
-    ) -> Result<(Url, HeaderMap), Failure> {
+    ) -> Result<Signed, Failure> {
+        let mut used = None;
         let mut url = request.full_url();
         let mut headers = request.headers.clone();
         if self.0.account.is_some() {
@@ -141,8 +150,11 @@ impl Access {
         }
         let authorization = match self.credential() {
             None => None,
-            Some(Credential::Key { key, .. }) => {
-                Some(shared_key(self.account(), &key, request, &url, &headers)?)
+            Some(Credential::Key { keys, .. }) => {
+                let key = keys.current();
+                let text = shared_key(self.account(), &key, request, &url, &headers)?;
+                used = Some(key);
+                Some(text)
             }
             Some(Credential::Bearer { tokens, .. }) => {
                 Some(format!("Bearer {}", tokens.get(http, cancel)?.expose()))
@@ -163,14 +175,24 @@ impl Access {
             value.set_sensitive(true);
             map.insert(reqwest::header::AUTHORIZATION, value);
         }
-        Ok((url, map))
+        Ok(Signed { url, headers: map, key: used })
     }
 
     /// Whether another try with what has now been learned makes sense: the account forbids keys and there are
-    /// tokens, or a token was refused and a fresh one may not be.
-    pub(super) fn learn(&self, failure: &Failure) -> bool {
+    /// tokens, a token was refused and a fresh one may not be, or the key that signed (`used`) was refused and there
+    /// is another one.
+    pub(super) fn learn(&self, failure: &Failure, used: Option<&Secret>, cancel: &Cancel) -> bool {
         if failure.is_settled() {
             return false;
+        }
+        let key_refused = failure.is("AuthenticationFailed") || failure.status() == Some(401);
+        if let Some(used) = used.filter(|_| key_refused) {
+            return match self.credential() {
+                Some(Credential::Key { keys, .. }) => keys.replace(used, cancel),
+                // Another thread has learned meanwhile that keys are forbidden.
+                Some(Credential::Bearer { .. }) => true,
+                _ => false,
+            };
         }
         let mut credential = self.0.credential.write().unwrap_or_else(PoisonError::into_inner);
         match &*credential {
@@ -305,11 +327,11 @@ mod tests {
         let endpoint = Endpoint::parse(Service::Blob, "https://acc.blob.core.windows.net").unwrap();
         let request = Request::new(Method::GET, &endpoint, &["c"]).unwrap();
         let access = Access::storage("acc", Credential::from_sas(Secret::new("?sv=1&sig=a%2Bb".into())));
-        let (url, headers) = access.authorize(&http, &request, &Cancel::new()).unwrap();
-        assert_eq!(url.query(), Some("sv=1&sig=a%2Bb"));
-        assert!(!headers.contains_key("authorization"));
-        let (url, _) = access.authorize(&http, &request.query("comp", "list"), &Cancel::new()).unwrap();
-        assert_eq!(url.query(), Some("comp=list&sv=1&sig=a%2Bb"));
+        let signed = access.authorize(&http, &request, &Cancel::new()).unwrap();
+        assert_eq!(signed.url.query(), Some("sv=1&sig=a%2Bb"));
+        assert!(!signed.headers.contains_key("authorization") && signed.key.is_none());
+        let signed = access.authorize(&http, &request.query("comp", "list"), &Cancel::new()).unwrap();
+        assert_eq!(signed.url.query(), Some("comp=list&sv=1&sig=a%2Bb"));
     }
 
     #[test]
@@ -318,14 +340,13 @@ mod tests {
         let endpoint = Endpoint::parse(Service::Blob, "https://acc.blob.core.windows.net").unwrap();
         let request = Request::new(Method::GET, &endpoint, &["c"]).unwrap();
         let access = Access::storage("acc", Credential::from_key(Secret::new("hunter2!".into())));
-        let error = access.authorize(&http, &request, &Cancel::new()).unwrap_err();
+        let error = access.authorize(&http, &request, &Cancel::new()).err().unwrap();
         assert_eq!(error.to_string(), "the key of the storage account \"acc\" is not valid base64");
         assert!(!format!("{access:?}{:?}", Credential::from_key(key())).contains("hunter2"));
         let odd = request.header("x-ms-meta-x", "a\nb");
         let access = Access::storage("acc", Credential::from_key(key()));
-        assert!(
-            access.authorize(&http, &odd, &Cancel::new()).unwrap_err().to_string().contains("x-ms-meta-x")
-        );
+        let error = access.authorize(&http, &odd, &Cancel::new()).err().unwrap();
+        assert!(error.to_string().contains("x-ms-meta-x"), "{error}");
     }
 
     #[test]

@@ -3,13 +3,10 @@
 use std::{fmt, io, time::Duration};
 
 use super::{
+    codes, refusal,
     request::{Request, Service},
-    xml,
 };
 use crate::error::Error;
-
-/// The longest message of a server that is repeated, in characters.
-const MAX_MESSAGE: usize = 400;
 
 /// A request that failed. [`Failure::code`] and [`Failure::status`] tell callers why; operators get an [`Error`].
 #[derive(Debug, Clone)]
@@ -21,7 +18,11 @@ struct Details {
     service: Option<Service>,
     cause: Cause,
     hint: Option<String>,
+    /// What was being done, if a caller said so.
+    about: Option<String>,
     tries: u32,
+    /// The time that the tries took.
+    elapsed: Duration,
     /// Whether all that can be done about it has been done.
     settled: bool,
 }
@@ -34,11 +35,27 @@ enum Cause {
     Broken { what: String, again: bool },
     /// Nothing that another try could change; the error tells it whole.
     Ours(Error),
+    /// As `Ours`, and about one blob or file alone: its name, or an answer that does not fit it.
+    Object(Error),
+    /// The blob or file is another one than was asked for, although the service did not refuse it.
+    Changed(String),
+}
+
+/// What a failure is about, and so what else will fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// The service was busy or could not be reached until all tries were over: later it may work.
+    Passing,
+    /// The account, the credential, the container or share as a whole, or this machine: everything else fails too.
+    Service,
+    /// One blob or file: the others may be fine.
+    Object,
 }
 
 impl Failure {
     fn new(action: String, service: Option<Service>, cause: Cause) -> Self {
-        Self(Box::new(Details { action, service, cause, hint: None, tries: 1, settled: false }))
+        let (hint, about, elapsed) = (None, None, Duration::ZERO);
+        Self(Box::new(Details { action, service, cause, hint, about, tries: 1, elapsed, settled: false }))
     }
 
     /// Something that has nothing to do with the service.
@@ -46,9 +63,28 @@ impl Failure {
         Error::failed(what).into()
     }
 
+    /// Something about one blob or file alone, which a caller names by [`Failure::about`].
+    pub(super) fn of_file(what: impl Into<String>) -> Self {
+        Self::local(what).of_object()
+    }
+
     /// The answer to `request` cannot be understood.
     pub fn unexpected(action: &str, what: impl fmt::Display) -> Self {
         Error::failed(format!("{action}: the answer is not what Azure documents: {what}")).into()
+    }
+
+    /// The blob or file is not the one that was asked for.
+    pub(super) fn changed(action: &str, what: impl Into<String>) -> Self {
+        Self::new(action.to_owned(), None, Cause::Changed(what.into()))
+    }
+
+    /// Says that an error of ours is about one blob or file alone.
+    #[must_use]
+    pub(super) fn of_object(mut self) -> Self {
+        if let Cause::Ours(error) = &self.0.cause {
+            self.0.cause = Cause::Object(error.clone());
+        }
+        self
     }
 
     /// No answer, or half of one; `again` if another try may help.
@@ -65,9 +101,14 @@ impl Failure {
         wait: Option<Duration>,
         body: &[u8],
     ) -> Self {
-        let (body_code, message) = read_body(body);
+        let (body_code, message) = refusal::read(body);
         let code = code.map(str::to_owned).or(body_code).filter(|code| !code.is_empty());
-        let cause = Cause::Refused { status, code: code.as_deref().map(tidy), message: tidy(&message), wait };
+        let cause = Cause::Refused {
+            status,
+            code: code.as_deref().map(refusal::tidy),
+            message: refusal::tidy(&message),
+            wait,
+        };
         Self::new(request.describe(), Some(request.service), cause)
     }
 
@@ -109,8 +150,54 @@ impl Failure {
             && match &self.0.cause {
                 Cause::Refused { status, .. } => matches!(status, 408 | 429 | 500 | 502 | 503 | 504),
                 Cause::Broken { again, .. } => *again,
-                Cause::Ours(_) => false,
+                Cause::Ours(_) | Cause::Object(_) | Cause::Changed(_) => false,
             }
+    }
+
+    /// Whether the blob or file was changed since it was listed.
+    pub fn is_changed(&self) -> bool {
+        self.status() == Some(412) || matches!(self.0.cause, Cause::Changed(_))
+    }
+
+    /// Whether the blob or file is no more. That its container or share is no more is something else.
+    pub fn is_gone(&self) -> bool {
+        self.status() == Some(404) && self.scope() == Scope::Object
+    }
+
+    /// What it is about.
+    pub fn scope(&self) -> Scope {
+        match &self.0.cause {
+            Cause::Refused { status: 408 | 429 | 500.., .. } | Cause::Broken { again: true, .. } => {
+                Scope::Passing
+            }
+            // Without a token or an account's keys nothing can be read.
+            Cause::Refused { .. } if !self.is_of_storage() => Scope::Service,
+            // Redirections and 407 come from what stands between this machine and Azure.
+            Cause::Refused { status: ..=399 | 401 | 407, .. } => Scope::Service,
+            Cause::Refused { code: Some(code), .. } if codes::is_of_service(code) => Scope::Service,
+            Cause::Refused { .. } | Cause::Object(_) | Cause::Changed(_) => Scope::Object,
+            Cause::Broken { .. } | Cause::Ours(_) => Scope::Service,
+        }
+    }
+
+    /// Why, in one sentence without a full stop that speaks of the blob or file as "it".
+    pub fn reason(&self) -> String {
+        let text = match &self.0.cause {
+            Cause::Refused { status, code, message, .. } => match self.meaning() {
+                Some(known) => known.sentence.to_owned(),
+                None => in_its_words(*status, code.as_deref(), message),
+            },
+            Cause::Broken { what, .. } | Cause::Changed(what) => what.clone(),
+            Cause::Ours(error) | Cause::Object(error) => error.summary(),
+        };
+        text.trim_end_matches('.').to_owned()
+    }
+
+    /// Says what was being done, for example `cannot read the file "a"`; it comes first in the message.
+    #[must_use]
+    pub fn about(mut self, what: impl Into<String>) -> Self {
+        self.0.about.get_or_insert_with(|| what.into());
+        self
     }
 
     /// How long the service asks to wait.
@@ -137,8 +224,8 @@ impl Failure {
         self.0.tries
     }
 
-    pub(super) fn after(mut self, tries: u32) -> Self {
-        self.0.tries = tries;
+    pub(super) fn after(mut self, tries: u32, elapsed: Duration) -> Self {
+        (self.0.tries, self.0.elapsed) = (tries, elapsed);
         self
     }
 
@@ -147,8 +234,8 @@ impl Failure {
         if !secret.is_empty() {
             match &mut self.0.cause {
                 Cause::Refused { message, .. } => *message = message.replace(secret, "***"),
-                Cause::Broken { what, .. } => *what = what.replace(secret, "***"),
-                Cause::Ours(error) => *error = error.clone().redact(secret),
+                Cause::Broken { what, .. } | Cause::Changed(what) => *what = what.replace(secret, "***"),
+                Cause::Ours(error) | Cause::Object(error) => *error = error.clone().redact(secret),
             }
         }
         self
@@ -161,79 +248,76 @@ impl Failure {
         self
     }
 
+    /// What an operator can do about it.
     fn advice(&self) -> Option<String> {
-        let Cause::Refused { status, code, .. } = &self.0.cause else {
-            return matches!(&self.0.cause, Cause::Broken { .. })
-                .then(|| "check the network, the firewall and the address".to_owned());
-        };
-        let role = match self.0.service {
-            Some(Service::Blob) => "Storage Blob Data Reader",
-            Some(Service::File) => "Storage File Data Privileged Reader",
-            _ => "Reader",
-        };
-        let text = match (*status, code.as_deref().unwrap_or_default()) {
-            (_, "AuthorizationFailure" | "IpAuthorizationError") => {
-                "the network rules (firewall) of the storage account do not let this machine in: allow its address, \
-                 or its network through a private endpoint"
-                    .to_owned()
+        match &self.0.cause {
+            Cause::Refused { status, code, .. } => {
+                codes::advice(*status, code.as_deref().unwrap_or_default(), self.0.service)
             }
-            (_, "AuthorizationPermissionMismatch" | "InsufficientAccountPermissions") => {
-                format!("give the service principal the role \"{role}\" on the storage account")
-            }
-            (_, "AuthorizationFailed" | "LinkedAuthorizationFailed") => {
-                "give the service principal the role \"Reader\" on the subscription, and for keys of storage accounts \
-                 \"Storage Account Key Operator Service Role\""
-                    .to_owned()
-            }
-            (_, "AuthenticationFailed" | "InvalidAuthenticationInfo" | "NoAuthenticationInformation") => {
-                "check the account's key or token, and this machine's clock: a signature is good for 15 minutes"
-                    .to_owned()
-            }
-            (_, "KeyBasedAuthenticationNotPermitted") => {
-                format!("the account forbids keys: give the service principal the role \"{role}\" on it")
-            }
-            (_, "AccountIsDisabled") => "the storage account or its subscription is disabled".to_owned(),
-            (_, "ScopeLocked") => "a ReadOnly lock forbids it: remove the lock".to_owned(),
-            (_, "AADSTS7000215") => {
-                "the client secret is wrong: it must be the secret's value, not its id".to_owned()
-            }
-            (_, "AADSTS7000222") => {
-                "the client secret has expired: make a new one in Entra ID, App registrations".to_owned()
-            }
-            (_, "AADSTS700016") => "the client id is unknown in this tenant: check client id and tenant id".to_owned(),
-            (_, "AADSTS90002" | "AADSTS900023" | "AADSTS90013") => "the tenant id is wrong".to_owned(),
-            (_, code) if code.starts_with("AADSTS") => {
-                "check tenant id, client id and client secret".to_owned()
-            }
-            (429 | 503, _) => "Azure limits the rate of requests: run at another time".to_owned(),
-            _ => return None,
-        };
-        Some(text)
+            Cause::Broken { .. } => Some("check the network, the firewall and the address".to_owned()),
+            Cause::Ours(_) | Cause::Object(_) | Cause::Changed(_) => None,
+        }
+    }
+
+    /// What the code of a storage service means, if that is known.
+    fn meaning(&self) -> Option<codes::Meaning> {
+        self.code().filter(|_| self.is_of_storage()).and_then(codes::of)
+    }
+
+    fn is_of_storage(&self) -> bool {
+        matches!(self.0.service, Some(Service::Blob | Service::File))
+    }
+
+    /// How long and how often it was tried, and what the service asked for.
+    fn tried(&self) -> String {
+        let mut parts = Vec::new();
+        if self.0.tries > 1 {
+            parts.push(format!("tried {} times in {} s", self.0.tries, self.0.elapsed.as_secs()));
+        }
+        if let Some(wait) = self.wait().filter(|_| self.0.settled) {
+            parts.push(format!("the service asked to wait {} s", wait.as_secs()));
+        }
+        if parts.is_empty() { String::new() } else { format!(" ({})", parts.join("; ")) }
+    }
+}
+
+/// A refusal in the service's own words.
+fn in_its_words(status: u16, code: Option<&str>, message: &str) -> String {
+    match code {
+        // A message of Entra ID repeats its code.
+        Some(code) => with_message(
+            format!("refused with status {status} {code}"),
+            message.strip_prefix(code).unwrap_or(message),
+        ),
+        None => with_message(format!("refused with status {status}"), message),
+    }
+}
+
+fn with_message(text: String, message: &str) -> String {
+    match message.trim_start_matches([':', ' ']) {
+        "" => text,
+        message => format!("{text}: {message}"),
     }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0.cause {
-            Cause::Refused { status, code, message, .. } => {
-                write!(f, "{}: refused with status {status}", self.0.action)?;
-                if let Some(code) = code {
-                    write!(f, " {code}")?;
-                }
-                // A message of Entra ID repeats its code.
-                let message = match code {
-                    Some(code) => message.strip_prefix(code.as_str()).unwrap_or(message),
-                    None => message,
-                };
-                let message = message.trim_start_matches([':', ' ']);
-                if !message.is_empty() {
-                    write!(f, ": {message}")?;
-                }
-            }
-            Cause::Broken { what, .. } => write!(f, "{}: {what}", self.0.action)?,
-            Cause::Ours(error) => return f.write_str(&error.summary()),
+        let Details { action, cause, about, .. } = &*self.0;
+        if let Some(about) = about {
+            write!(f, "{about}: ")?;
         }
-        if self.0.tries > 1 { write!(f, " (tried {} times)", self.0.tries) } else { Ok(()) }
+        match cause {
+            Cause::Refused { status, code, message, .. } => {
+                let text = match (self.meaning(), code) {
+                    (Some(known), Some(code)) => format!("{} (status {status} {code})", known.sentence),
+                    _ => in_its_words(*status, code.as_deref(), message),
+                };
+                write!(f, "{action}: {text}")?;
+            }
+            Cause::Broken { what, .. } | Cause::Changed(what) => write!(f, "{action}: {what}")?,
+            Cause::Ours(error) | Cause::Object(error) => return f.write_str(&error.summary()),
+        }
+        f.write_str(&self.tried())
     }
 }
 
@@ -249,8 +333,10 @@ impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         let text = failure.to_string();
         let hint = failure.0.hint.clone().or_else(|| failure.advice());
-        let error = match failure.0.cause {
-            Cause::Ours(error) => error,
+        let Details { cause, about, .. } = *failure.0;
+        let error = match (cause, about) {
+            (Cause::Ours(error) | Cause::Object(error), Some(about)) => error.context(about),
+            (Cause::Ours(error) | Cause::Object(error), None) => error,
             _ => Self::failed(text),
         };
         match hint {
@@ -258,42 +344,6 @@ impl From<Failure> for Error {
             None => error,
         }
     }
-}
-
-/// Code and message from the body of an error: XML of storage services, JSON of the others.
-fn read_body(body: &[u8]) -> (Option<String>, String) {
-    match body.iter().find(|byte| byte.is_ascii_graphic() && **byte < 0x80) {
-        Some(b'<') => match xml::parse(body, "", &mut |_| Ok(())) {
-            Ok(root) => (
-                root.text_of("Code").map(str::to_owned),
-                root.text_of("Message").unwrap_or_default().to_owned(),
-            ),
-            Err(_) => (None, String::new()),
-        },
-        Some(b'{') => read_json(&serde_json::from_slice(body).unwrap_or_default()),
-        _ => (None, String::new()),
-    }
-}
-
-fn read_json(value: &serde_json::Value) -> (Option<String>, String) {
-    if let Some(text) = value["error_description"].as_str() {
-        let code = text.split_once(':').map(|(code, _)| code).filter(|code| code.starts_with("AADSTS"));
-        return (code.or(value["error"].as_str()).map(str::to_owned), text.to_owned());
-    }
-    let error = if value["error"].is_object() { &value["error"] } else { value };
-    let text = |key: &str| error[key].as_str().map(str::to_owned);
-    (text("code"), text("message").unwrap_or_default())
-}
-
-/// The first line, without control characters, capped.
-fn tidy(text: &str) -> String {
-    let line = text.trim().lines().next().unwrap_or_default();
-    let mut line: String = line.chars().filter(|c| !c.is_control()).take(MAX_MESSAGE + 1).collect();
-    if line.chars().count() > MAX_MESSAGE {
-        line.pop();
-        line.push('…');
-    }
-    line
 }
 
 #[cfg(test)]
@@ -331,6 +381,56 @@ mod tests {
         assert!(failure.is("b") && !failure.is("A"), "the header goes before the body");
         let long = format!("<Error><Code>A</Code><Message>{}\u{1b}[0m</Message></Error>", "ü".repeat(999));
         assert!(refused(Service::Blob, None, long.as_bytes()).to_string().chars().count() < 500);
+    }
+
+    #[test]
+    fn known_codes_are_told_in_one_sentence_with_what_to_do() {
+        let of = |status, code: &str| {
+            let endpoint = Endpoint::parse(Service::Blob, "https://host").unwrap();
+            let request = Request::new(Method::GET, &endpoint, &["c", "b"]).unwrap();
+            Failure::refused(&request, status, Some(code), None, b"<Error><Message>raw</Message></Error>")
+        };
+        let failure = of(409, "BlobUsesCustomerSpecifiedEncryption");
+        let sentence = "it is encrypted with a key that its writer keeps (customer-provided key)";
+        assert_eq!((failure.reason().as_str(), failure.scope()), (sentence, Scope::Object));
+        let error = Error::from(failure);
+        let whole =
+            format!("GET https://host/c/b: {sentence} (status 409 BlobUsesCustomerSpecifiedEncryption)");
+        assert_eq!(error.summary(), whole);
+        assert!(error.hint_text().unwrap().contains("exclude it"), "{error}");
+        let unknown = of(409, "Odd").about("cannot read it");
+        assert_eq!(unknown.reason(), "refused with status 409 Odd: raw");
+        assert!(Error::from(unknown).summary().starts_with("cannot read it: GET https://host/c/b: refused"));
+        for (status, code, scope) in [
+            (404, "BlobNotFound", Scope::Object),
+            (404, "", Scope::Object),
+            (404, "ContainerNotFound", Scope::Service),
+            (412, "LeaseIdMissing", Scope::Object),
+            (409, "BlobImmutableDueToPolicy", Scope::Object),
+            (403, "AuthorizationPermissionMismatch", Scope::Object),
+            (403, "AuthorizationFailure", Scope::Service),
+            (403, "AuthenticationFailed", Scope::Service),
+            (401, "", Scope::Service),
+            (302, "", Scope::Service),
+            (400, "OutOfRangeInput", Scope::Object),
+            (500, "InternalError", Scope::Passing),
+            (503, "ServerBusy", Scope::Passing),
+        ] {
+            let failure = of(status, code);
+            assert_eq!(failure.scope(), scope, "{status} {code}");
+            assert_eq!(failure.is_gone(), status == 404 && scope == Scope::Object, "{status} {code}");
+            assert_eq!(failure.settle().scope(), scope, "the end of the tries changes nothing");
+        }
+        assert_eq!(Failure::local("x").scope(), Scope::Service);
+        assert_eq!(Failure::local("x").of_object().scope(), Scope::Object);
+        assert_eq!(Failure::broken("x", "reset", true).scope(), Scope::Passing);
+        assert_eq!(Failure::broken("x", "bad certificate", false).scope(), Scope::Service);
+        let changed = Failure::changed("GET x", "it is shorter");
+        assert!(changed.is_changed() && !changed.is_transient() && changed.scope() == Scope::Object);
+        assert_eq!(Error::from(changed).summary(), "GET x: it is shorter");
+        let management = refused(Service::Management, Some("ResourceNotFound"), b"");
+        assert_eq!(management.scope(), Scope::Service);
+        assert!(management.to_string().ends_with("refused with status 403 ResourceNotFound"), "{management}");
     }
 
     #[test]

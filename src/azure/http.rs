@@ -18,12 +18,13 @@ use serde::de::DeserializeOwned;
 use tokio::runtime::{Builder, Runtime};
 
 use super::{
-    auth::Access,
+    auth::{Access, Signed},
     failure::Failure,
     request::Request,
     retry::{Course, Policy, asked_wait},
 };
 use crate::{
+    config::Secret,
     error::{Error, Result},
     stream::cancel::Cancel,
 };
@@ -36,6 +37,11 @@ const MAX_ANSWER: u64 = 64 * 1024 * 1024;
 const MAX_ERROR: u64 = 64 * 1024;
 /// The slowest line on which a body is sent with patience, in bytes a second.
 const SLOWEST: u64 = 32 * 1024;
+
+/// How many keys one request tries that another one replaced: two are valid at a time, and both may be rotated.
+const MOST_KEYS: u32 = 4;
+/// What else a request may learn: that keys are forbidden, and that a token is too old. Then it must work.
+const MOST_TOKENS: u32 = 2;
 
 /// The HTTP client; clones share its connections. To be used by ordinary threads, never from within an
 /// asynchronous runtime.
@@ -92,7 +98,7 @@ impl Http {
         Ok(Self { inner: Arc::new(Inner { runtime: Some(runtime), client, policy }) })
     }
 
-    /// How long it waits and how often it tries.
+    /// How long it waits and tries.
     pub fn policy(&self) -> &Policy {
         &self.inner.policy
     }
@@ -121,19 +127,22 @@ impl Http {
         let mut learned = 0;
         loop {
             cancel.check()?;
-            let result = self.attempt(access, request, course.tries(), cancel).and_then(&mut *read);
+            let mut key = None;
+            let result = self.attempt(access, request, course.tries(), &mut key, cancel).and_then(&mut *read);
             let failure = match result {
                 Ok(value) => return Ok(value),
                 Err(failure) => failure,
             };
-            // Keys forbidden, then a token that is too old: two things to learn, then it must work.
-            if learned < 2 && access.learn(&failure) {
+            let most = if key.is_some() { MOST_KEYS } else { MOST_TOKENS };
+            if learned < most && access.learn(&failure, key.as_deref(), cancel) {
                 learned += 1;
                 continue;
             }
             match course.pause(&failure) {
                 Some(pause) => self.sleep(pause, cancel)?,
-                None => return Err(failure.after(course.tries()).settle()),
+                // That of a token, which has had its own time.
+                None if failure.is_settled() => return Err(failure),
+                None => return Err(failure.after(course.tries(), course.elapsed()).settle()),
             }
         }
     }
@@ -155,9 +164,11 @@ impl Http {
         access: &Access,
         request: &Request,
         tries: u32,
+        key: &mut Option<Arc<Secret>>,
         cancel: &Cancel,
     ) -> Result<Answer, Failure> {
-        let (url, mut headers) = access.authorize(self, request, cancel)?;
+        let Signed { url, mut headers, key: used } = access.authorize(self, request, cancel)?;
+        *key = used;
         if !matches!(request.method, reqwest::Method::GET | reqwest::Method::HEAD) {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(request.body.len()));
         }

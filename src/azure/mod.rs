@@ -4,12 +4,17 @@
 pub mod arm;
 pub mod auth;
 pub mod blob;
+mod codes;
 pub mod failure;
 pub mod files;
 pub mod http;
+pub mod keys;
+mod markers;
+mod refusal;
 pub mod request;
 pub mod retry;
 pub mod token;
+pub mod witness;
 pub mod xml;
 
 use std::{fmt, sync::Arc};
@@ -17,8 +22,9 @@ use std::{fmt, sync::Arc};
 pub use arm::{Account, Engine, FlexibleServer, Subscription};
 pub use auth::Credential;
 pub use blob::BlobService;
-pub use failure::Failure;
+pub use failure::{Failure, Scope};
 pub use retry::Policy;
+pub use witness::Witness;
 
 use auth::Access;
 use http::Http;
@@ -86,7 +92,7 @@ impl Azure {
         Self::with_policy(settings, Policy::default())
     }
 
-    /// As [`Azure::new`], with other times and numbers of tries.
+    /// As [`Azure::new`], with other times.
     ///
     /// # Errors
     /// As [`Azure::new`].

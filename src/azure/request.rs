@@ -101,7 +101,9 @@ impl Request {
         url.set_path(&path);
         if url.path() != path || names.iter().any(|name| name.is_empty()) {
             let names = names.join("/");
-            return Err(Failure::local(format!("the name {names:?} cannot be part of a web address")));
+            let error = Error::failed(format!("the name {names:?} cannot be part of a web address"))
+                .hint("rename it: no client can ask for it over HTTPS");
+            return Err(Failure::from(error).of_object());
         }
         Ok(Self { url, ..Self::to(method, endpoint.service) })
     }

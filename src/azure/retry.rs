@@ -6,12 +6,14 @@ use jiff::Timestamp;
 
 use super::failure::Failure;
 
-/// How long the client waits, and how often it tries. Tests shorten it.
+/// A connection that brought so many bytes counts as one that works, and the pauses begin anew.
+const PROGRESS: u64 = 1024 * 1024;
+
+/// How long the client waits and tries. Tests shorten it.
 #[derive(Debug, Clone)]
 pub struct Policy {
-    /// The most often that one request is sent.
-    pub tries: u32,
-    /// After this time from the first try there is no further one.
+    /// How long a request that fails is tried again: after this time from the first try there is no further one. As
+    /// long is gone on with a content after its last byte came.
     pub total: Duration,
     /// The pause before the second try; each further one is twice as long.
     pub first_pause: Duration,
@@ -28,7 +30,6 @@ pub struct Policy {
 impl Default for Policy {
     fn default() -> Self {
         Self {
-            tries: 6,
             total: Duration::from_secs(300),
             first_pause: Duration::from_secs(1),
             longest_pause: Duration::from_secs(30),
@@ -48,6 +49,18 @@ impl Policy {
         let chance = f64::from(getrandom::u32().unwrap_or(u32::MAX / 2)) / f64::from(u32::MAX);
         full.mul_f64(0.5 + chance / 2.0)
     }
+
+    /// The pause after so many failures, the first of which began at `begin`; none if this failure is final. The last
+    /// try is made when the time is up. A service that asks to wait is not asked earlier.
+    fn pause_within(&self, failures: u32, failure: &Failure, begin: Instant) -> Option<Duration> {
+        let left = self.total.saturating_sub(begin.elapsed());
+        if !failure.is_transient() || left.is_zero() {
+            return None;
+        }
+        let own = self.pause(failures).min(left);
+        let pause = failure.wait().map_or(own, |asked| asked.max(own));
+        (pause <= left).then_some(pause)
+    }
 }
 
 /// The tries of one request.
@@ -64,21 +77,51 @@ impl<'a> Course<'a> {
 
     /// The number of the try that is under way or, after the last one, was.
     pub(super) fn tries(&self) -> u32 {
-        (self.failures + 1).min(self.policy.tries.max(1))
+        self.failures + 1
+    }
+
+    /// How long it has been tried.
+    pub(super) fn elapsed(&self) -> Duration {
+        self.begin.elapsed()
     }
 
     /// How long to wait before the next try; none if this failure is final.
     pub(super) fn pause(&mut self, failure: &Failure) -> Option<Duration> {
-        if !failure.is_transient() || failure.is_settled() || self.failures + 1 >= self.policy.tries {
-            return None;
-        }
-        let own = self.policy.pause(self.failures + 1);
-        let pause = failure.wait().map_or(own, |asked| asked.max(own));
-        if self.begin.elapsed() + pause > self.policy.total {
-            return None;
-        }
+        let pause = self.policy.pause_within(self.failures + 1, failure, self.begin)?;
         self.failures += 1;
         Some(pause)
+    }
+}
+
+/// The breaks of one content that is read over as many connections as it takes.
+#[derive(Debug, Default)]
+pub(super) struct Breaks {
+    count: u32,
+    /// Bytes that came since the last break.
+    came: u64,
+    /// When it broke first after the last byte.
+    since: Option<Instant>,
+}
+
+impl Breaks {
+    /// So many bytes came.
+    pub(super) fn came(&mut self, bytes: usize) {
+        self.came += bytes as u64;
+        self.since = None;
+    }
+
+    /// How long to wait before going on; none if this failure is final.
+    pub(super) fn pause(&mut self, policy: &Policy, failure: &Failure) -> Option<Duration> {
+        if self.came >= PROGRESS {
+            self.count = 0;
+        }
+        (self.came, self.count) = (0, self.count + 1);
+        let since = *self.since.get_or_insert_with(Instant::now);
+        // The first break is often only a connection that was closed: go on at once.
+        if self.count == 1 && failure.is_transient() && failure.wait().is_none() {
+            return Some(Duration::ZERO);
+        }
+        policy.pause_within(self.count, failure, since)
     }
 }
 
@@ -101,22 +144,64 @@ pub(super) fn asked_wait<'a>(header: &dyn Fn(&str) -> Option<&'a str>) -> Option
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::azure::auth::http_date;
+    use crate::azure::{
+        auth::http_date,
+        request::{Endpoint, Request, Service},
+    };
+
+    fn policy(total: u64) -> Policy {
+        Policy { total: Duration::from_millis(total), ..Policy::default() }
+    }
 
     #[test]
-    fn pauses_grow_and_end() {
-        let policy = Policy { tries: 4, ..Policy::default() };
+    fn pauses_grow_until_the_time_is_up() {
+        let policy = Policy::default();
         let (busy, mut course) = (Failure::broken("x", "y", true), Course::new(&policy));
-        for (try_, seconds) in [(1, 1.0), (2, 2.0), (3, 4.0)] {
+        for (try_, seconds) in [(1, 1.0), (2, 2.0), (3, 4.0), (4, 8.0), (5, 16.0), (6, 30.0), (7, 30.0)] {
             assert_eq!(course.tries(), try_);
             let pause = course.pause(&busy).unwrap().as_secs_f64();
             assert!((seconds / 2.0..=seconds).contains(&pause), "{pause}");
         }
-        assert_eq!((course.pause(&busy), course.tries()), (None, 4));
         assert_eq!(Course::new(&policy).pause(&Failure::broken("x", "y", false)), None);
-        let hasty = Policy { total: Duration::from_millis(100), ..policy };
-        assert_eq!(Course::new(&hasty).pause(&busy), None, "the time is up");
+        assert_eq!(Course::new(&policy).pause(&busy.clone().settle()), None);
+        let hasty = self::policy(100);
+        let mut course = Course::new(&hasty);
+        let last = course.pause(&busy).unwrap();
+        assert!(last <= Duration::from_millis(100), "the last try is at the end of the time: {last:?}");
+        std::thread::sleep(Duration::from_millis(101));
+        assert_eq!((course.pause(&busy), course.tries()), (None, 2), "the time is up");
         assert!(Policy::default().pause(40) <= Duration::from_secs(30));
+    }
+
+    #[test]
+    fn what_the_service_asks_for_is_waited_for_if_there_is_time() {
+        let busy = |seconds| {
+            let endpoint = Endpoint::parse(Service::Blob, "https://host").unwrap();
+            let request = Request::new(reqwest::Method::GET, &endpoint, &["c"]).unwrap();
+            Failure::refused(&request, 503, None, Some(Duration::from_secs(seconds)), b"")
+        };
+        let policy = Policy::default();
+        assert_eq!(Course::new(&policy).pause(&busy(120)), Some(Duration::from_secs(120)));
+        assert_eq!(Course::new(&policy).pause(&busy(900)), None);
+        let pause = Course::new(&policy).pause(&busy(0)).unwrap();
+        assert!(pause >= Duration::from_millis(500), "never shorter than our own: {pause:?}");
+        let given_up = busy(900).after(1, Duration::ZERO).settle().to_string();
+        assert!(given_up.ends_with("(the service asked to wait 900 s)"), "{given_up}");
+    }
+
+    #[test]
+    fn breaks_are_counted_from_the_last_byte() {
+        let policy = policy(50);
+        let (broken, mut breaks) = (Failure::broken("x", "y", true), Breaks::default());
+        assert_eq!(breaks.pause(&policy, &broken), Some(Duration::ZERO), "a closed connection");
+        assert!(breaks.pause(&policy, &broken).is_some());
+        std::thread::sleep(Duration::from_millis(51));
+        assert_eq!(breaks.pause(&policy, &broken), None);
+        breaks.came(1);
+        assert!(breaks.pause(&policy, &broken).unwrap() > Duration::ZERO, "little came: it is slow to go on");
+        breaks.came(2 * 1024 * 1024);
+        assert_eq!(breaks.pause(&policy, &broken), Some(Duration::ZERO));
+        assert_eq!(Breaks::default().pause(&policy, &Failure::local("x")), None);
     }
 
     #[test]

@@ -15,6 +15,8 @@ use reqwest::Method;
 use super::{http::Answer, request::Request, *};
 use crate::stream::cancel::Cancel;
 
+mod keys;
+
 /// Answers each connection's one request with the next text, and keeps the requests.
 #[derive(Clone)]
 struct Server {
@@ -84,7 +86,14 @@ fn complete(request: &[u8]) -> bool {
 
 fn quick() -> Policy {
     let (pause, idle) = (Duration::from_millis(5), Duration::from_millis(300));
-    Policy { tries: 3, first_pause: pause, idle, first_byte: Duration::from_secs(2), ..Policy::default() }
+    Policy {
+        total: Duration::from_millis(1500),
+        first_pause: pause,
+        longest_pause: 10 * pause,
+        idle,
+        first_byte: Duration::from_secs(2),
+        ..Policy::default()
+    }
 }
 
 fn answer(status: &str, body: &str) -> String {
@@ -133,9 +142,30 @@ fn what_may_pass_is_tried_again_and_what_will_not_is_not() {
     assert_eq!(error.summary(), expected);
     assert!(error.hint_text().unwrap().contains("firewall"));
 
-    let server = Server::start((0..9).map(|_| answer("429 Slow down", "")));
+    let server = Server::start((0..1000).map(|_| answer("429 Slow down", "")));
+    let begin = Instant::now();
     let failure = server.send(&mut Ok).map(|_| ()).unwrap_err();
-    assert!(failure.to_string().ends_with("refused with status 429 (tried 3 times)"), "{failure}");
+    let tried = format!("refused with status 429 (tried {} times in ", server.requests().len());
+    assert!(failure.to_string().contains(&tried), "{failure}");
+    assert!(server.requests().len() > 10 && begin.elapsed() >= quick().total, "time ends it");
+    assert_eq!(failure.scope(), Scope::Passing);
+}
+
+#[test]
+fn the_service_says_when_to_come_back() {
+    let busy = |seconds| {
+        format!(
+            "HTTP/1.1 503 Busy\r\nRetry-After: {seconds}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        )
+    };
+    let server = Server::start([busy(1), ok("content")]);
+    let begin = Instant::now();
+    assert_eq!(server.send(&mut |answer| answer.bytes()).unwrap(), b"content");
+    assert!(begin.elapsed() >= Duration::from_secs(1), "longer than the longest pause of our own");
+    let server = Server::start([busy(900), ok("content")]);
+    let failure = server.send(&mut Ok).map(|_| ()).unwrap_err();
+    assert!(failure.to_string().ends_with("status 503 (the service asked to wait 900 s)"), "{failure}");
+    assert_eq!((server.requests().len(), failure.scope()), (1, Scope::Passing));
 }
 
 #[test]
@@ -144,7 +174,7 @@ fn nobody_there_is_said_without_what_is_secret() {
     let server = Server { url: format!("http://{closed}"), requests: Arc::default() };
     let error = Error::from(server.send(&mut Ok).map(|_| ()).unwrap_err());
     assert!(
-        error.summary().contains("Connection refused") && error.summary().contains("(tried 3 times)"),
+        error.summary().contains("Connection refused") && error.summary().contains(" times in "),
         "{error}"
     );
     assert!(!error.to_string().contains("hunter2") && error.hint_text().is_some(), "{error}");
@@ -256,9 +286,10 @@ fn entra_id_says_which_value_is_wrong() {
         assert_eq!(error.summary(), expected);
         assert!(error.hint_text().unwrap().contains(hint), "{error}");
     }
-    let server = Server::start((0..9).map(|_| answer("503 Busy", "")));
+    let server = Server::start((0..1000).map(|_| answer("503 Busy", "")));
+    let begin = Instant::now();
     assert!(server.azure().subscriptions(&Cancel::new()).is_err());
-    assert_eq!(server.requests().len(), 3, "tries do not multiply");
+    assert!(begin.elapsed() < 2 * quick().total, "times do not add up: {:?}", begin.elapsed());
 }
 
 #[test]
@@ -289,59 +320,6 @@ fn accounts_and_servers_are_read_from_what_azure_lists() {
     assert!(requests[1].starts_with(list), "{}", requests[1]);
     assert!(
         requests[3].starts_with("GET /subscriptions/1-2/providers/Microsoft.DBforMySQL/flexibleServers?")
-    );
-}
-
-#[test]
-fn without_a_key_the_principals_own_tokens_are_used() {
-    let cancel = Cancel::new();
-    let keys = "{\"keys\":[{\"keyName\":\"a\",\"value\":\"cmVhZA==\",\"permissions\":\"Read\"},{\"keyName\":\"b\",\
-        \"value\":\"aHVudGVyMg==\",\"permissions\":\"FULL\"}]}";
-    let server = Server::start([token("T1"), ok(keys)]);
-    let credential = server.azure().credential(&account(), &cancel).unwrap();
-    let Credential::Key { key, otherwise } = &credential else { panic!("{credential:?}") };
-    assert_eq!((key.expose(), otherwise.is_some(), credential.note()), ("aHVudGVyMg==", true, None));
-    let request = &server.requests()[1];
-    assert!(request.starts_with("POST /subscriptions/s/resourceGroups/a%20%28b%29/providers/"), "{request}");
-    assert!(
-        request.contains("/shop/listKeys?api-version=") && request.contains("content-length: 0"),
-        "{request}"
-    );
-
-    for (status, code, why) in
-        [("403 No", "AuthorizationFailed", "Key Operator"), ("409 Locked", "ScopeLocked", "ReadOnly lock")]
-    {
-        let body = format!("{{\"error\":{{\"code\":\"{code}\",\"message\":\"m\"}}}}");
-        let server = Server::start([token("T1"), answer(status, &body)]);
-        let credential = server.azure().credential(&account(), &cancel).unwrap();
-        assert!(matches!(&credential, Credential::Bearer { .. }));
-        assert!(credential.note().unwrap().contains(why), "{credential:?}");
-    }
-    let server = Server::start([]);
-    let credential = server.azure().credential(&Account { shared_key: false, ..account() }, &cancel).unwrap();
-    assert_eq!(credential.note(), Some("the account forbids keys"));
-    let server =
-        Server::start([token("T1"), answer("404 No", "{\"error\":{\"code\":\"ResourceNotFound\"}}")]);
-    assert!(server.azure().credential(&account(), &cancel).is_err(), "a token would not help");
-}
-
-#[test]
-fn an_account_that_begins_to_forbid_keys_is_read_with_tokens() {
-    let keys = ok("{\"keys\":[{\"value\":\"aHVudGVyMg==\",\"permissions\":\"Full\"}]}");
-    let no = "<Error><Code>KeyBasedAuthenticationNotPermitted</Code><Message>m</Message></Error>";
-    let list = "<EnumerationResults><Containers/></EnumerationResults>";
-    let answers = [token("T1"), keys, answer("403 No", no), token("T2"), ok(list), ok(list)];
-    let (server, cancel) = (Server::start(answers), Cancel::new());
-    let azure = server.azure();
-    let credential = azure.credential(&account(), &cancel).unwrap();
-    let blobs = azure.blobs(&server.url, "shop", credential).unwrap();
-    assert_eq!(blobs.containers(&cancel).unwrap(), []);
-    assert_eq!(blobs.clone().containers(&cancel).unwrap(), []);
-    let requests = server.requests();
-    assert!(requests[2].contains("authorization: SharedKey shop:"), "{}", requests[2]);
-    assert!(requests[3].ends_with("scope=https%3A%2F%2Fstorage.azure.com%2F.default"), "{}", requests[3]);
-    assert!(
-        requests[4].contains("authorization: Bearer T2") && requests[5].contains("authorization: Bearer T2")
     );
 }
 

@@ -1,6 +1,6 @@
 //! What a run will do: discovery of all sources and the choice of items.
 
-use std::{str::FromStr, thread, time::Duration};
+use std::{collections::HashSet, str::FromStr, thread, time::Duration};
 
 use serde::Serialize;
 
@@ -63,7 +63,16 @@ pub struct Plan {
     pub items: Vec<Planned>,
     /// What is known to fail: sources that could not be asked, items that cannot be read or are not there.
     pub failed: Vec<ItemReport>,
+    /// What the plan is for; everything if nothing is named.
+    selectors: Vec<Selector>,
+    /// Sources whose answers are new, by number.
+    fresh: Vec<usize>,
+    /// How much earlier parts of the plan had, what failed included.
+    earlier: u64,
 }
+
+/// What sources said that had not answered for all of their parts, by their number.
+pub(super) struct Rest(Vec<(usize, Result<Option<Discovery>>)>);
 
 /// What `discover` prints of a source.
 #[derive(Debug, Serialize)]
@@ -100,7 +109,8 @@ impl Plan {
     }
 }
 
-/// Asks the sources that `selectors` name (or all) what exists, all of them at the same time.
+/// Asks the sources that `selectors` name (or all) what exists, all of them at the same time. A source may not have
+/// answered for all of its parts: [`Plan::complete`] waits for them.
 pub fn discover(config: &Config, selectors: &[Selector], cancel: &Cancel) -> Result<Plan> {
     check_selectors(config, selectors)?;
     let wanted = |name: &str| selectors.is_empty() || selectors.iter().any(|s| s.source == name);
@@ -121,26 +131,26 @@ pub fn discover(config: &Config, selectors: &[Selector], cancel: &Cancel) -> Res
             .map(|asked| asked.join().unwrap_or_else(|_| Err(Error::failed("discovery panicked"))))
             .collect()
     });
-    let mut plan = Plan { sources: Vec::new(), items: Vec::new(), failed: Vec::new() };
+    let mut plan = Plan {
+        sources: Vec::new(),
+        items: Vec::new(),
+        failed: Vec::new(),
+        selectors: selectors.to_vec(),
+        fresh: Vec::new(),
+        earlier: 0,
+    };
     for (config, answer) in configs.iter().zip(answers) {
         match answer {
-            Ok((source, found)) => plan.add(source, found, selectors),
+            Ok((source, found)) => {
+                plan.sources.push((source, found));
+                plan.add(plan.sources.len() - 1, None);
+            }
             Err(error) => {
                 plan.failed.push(ItemReport::failed(config.name.as_str(), None, config.kind.as_str(), error))
             }
         }
     }
-    if plan.items.is_empty() && plan.failed.is_empty() {
-        for (source, _) in &plan.sources {
-            let error = Error::failed("there is nothing to back up in it").hint(format!(
-                "`tik-backup discover {}` shows what is there and by which rule it is excluded",
-                source.name()
-            ));
-            plan.failed.push(ItemReport::failed(source.name(), None, source.kind(), error));
-        }
-    }
-    // The largest first: the run does not end with one long dump while other threads idle.
-    plan.items.sort_by_key(|planned| std::cmp::Reverse(planned.item.estimate.unwrap_or(0)));
+    plan.order();
     Ok(plan)
 }
 
@@ -166,14 +176,109 @@ fn ask(source: &dyn Source, cancel: &Cancel) -> Result<Discovery> {
 }
 
 impl Plan {
-    fn add(&mut self, source: Box<dyn Source>, found: Discovery, selectors: &[Selector]) {
-        let index = self.sources.len();
-        let name = source.name().to_owned();
-        let wanted = |item: &str| selectors.is_empty() || selectors.iter().any(|s| s.matches(&name, item));
-        for item in found.items.iter().filter(|item| wanted(&item.name)) {
+    /// The whole plan: waits for what sources had not answered yet.
+    #[must_use]
+    pub fn complete(mut self, cancel: &Cancel) -> Self {
+        if self.waits() {
+            let rest = self.rest(cancel);
+            let (items, mut failed) = (std::mem::take(&mut self.items), std::mem::take(&mut self.failed));
+            let earlier = self.earlier;
+            self.earlier += (items.len() + failed.len()) as u64;
+            self.continue_with(rest);
+            self.earlier = earlier;
+            self.items.extend(items);
+            failed.append(&mut self.failed);
+            self.failed = failed;
+            self.order();
+        }
+        self
+    }
+
+    /// Whether something has not answered yet that the plan needs.
+    pub(super) fn waits(&self) -> bool {
+        self.waiting().next().is_some()
+    }
+
+    /// The sources to wait for, by number.
+    fn waiting(&self) -> impl Iterator<Item = usize> {
+        let wanted = |source: &str, found: &Discovery| {
+            self.selectors.is_empty()
+                || self.selectors.iter().filter(|s| s.source == source).any(|selector| match &selector.item {
+                    Some(item) => !found.lists(item) && found.is_unknown(item),
+                    None => true,
+                })
+        };
+        let sources = self.sources.iter().enumerate();
+        sources
+            .filter(move |(_, (source, found))| !found.waiting.is_empty() && wanted(source.name(), found))
+            .map(|(index, _)| index)
+    }
+
+    /// Waits for what has not answered yet, whether the plan's items are being streamed meanwhile or not.
+    pub(super) fn rest(&self, cancel: &Cancel) -> Rest {
+        let panicked = |_| Err(Error::failed("discovery panicked"));
+        thread::scope(|scope| {
+            let asked: Vec<_> = self
+                .waiting()
+                .map(|index| {
+                    let source = &*self.sources[index].0;
+                    (index, scope.spawn(move || source.discover_rest(cancel)))
+                })
+                .collect();
+            let answers = asked.into_iter();
+            Rest(answers.map(|(index, asked)| (index, asked.join().unwrap_or_else(panicked))).collect())
+        })
+    }
+
+    /// Makes this the plan of what the whole answers have in addition.
+    pub(super) fn continue_with(&mut self, rest: Rest) {
+        self.earlier += (self.items.len() + self.failed.len()) as u64;
+        self.items.clear();
+        self.failed.clear();
+        self.fresh.clear();
+        for (index, answer) in rest.0 {
+            let (source, found) = &mut self.sources[index];
+            match answer {
+                Ok(Some(mut whole)) => {
+                    // It is not waited for a second time.
+                    whole.waiting.clear();
+                    let before = std::mem::replace(found, whole);
+                    self.add(index, Some(&before));
+                }
+                Ok(None) => found.waiting.clear(),
+                Err(error) => {
+                    // What has not answered stays unknown.
+                    found.waiting.clear();
+                    self.failed.push(ItemReport::failed(source.name(), None, source.kind(), error));
+                }
+            }
+        }
+        self.order();
+    }
+
+    /// How many items this run has to do with so far, those that failed already included.
+    pub(super) fn total(&self) -> u64 {
+        self.earlier + (self.items.len() + self.failed.len()) as u64
+    }
+
+    /// The answers that were not there before.
+    pub(super) fn fresh(&self) -> impl Iterator<Item = &(Box<dyn Source>, Discovery)> {
+        self.fresh.iter().map(|index| &self.sources[*index])
+    }
+
+    /// Plans what a source has in addition to an earlier answer.
+    fn add(&mut self, index: usize, before: Option<&Discovery>) {
+        let (source, found) = &self.sources[index];
+        let (name, selectors) = (source.name(), &self.selectors);
+        let wanted = |item: &str| selectors.is_empty() || selectors.iter().any(|s| s.matches(name, item));
+        let known: HashSet<&str> = before
+            .map(|before| before.items.iter().map(|item| item.name.as_str()).collect())
+            .unwrap_or_default();
+        let new = found.items.iter().filter(|item| wanted(&item.name) && !known.contains(item.name.as_str()));
+        for item in new {
             match &item.problem {
                 Some(problem) => self.failed.push(ItemReport::failed(
-                    &name,
+                    name,
                     Some(&item.name),
                     source.kind(),
                     Error::failed(problem.clone()),
@@ -183,44 +288,63 @@ impl Plan {
         }
         let as_a_whole =
             selectors.is_empty() || selectors.iter().any(|s| s.source == name && s.item.is_none());
-        if let Some(problem) = found.problem.as_ref().filter(|_| as_a_whole) {
-            self.failed.push(ItemReport::failed(&name, None, source.kind(), Error::failed(problem.clone())));
+        let problem = found.problem.as_ref().filter(|_| as_a_whole);
+        if let Some(problem) =
+            problem.filter(|problem| before.and_then(|b| b.problem.as_ref()) != Some(*problem))
+        {
+            self.failed.push(ItemReport::failed(name, None, source.kind(), Error::failed(problem.clone())));
         }
         for missing in selectors.iter().filter(|s| s.source == name) {
             let Some(item) = &missing.item else { continue };
-            if found.items.iter().any(|found| found.name == *item) {
+            let open = |found: &Discovery| !found.waiting.is_empty() && found.is_unknown(item);
+            let said = before.is_some_and(|before| !open(before));
+            if said || open(found) || found.items.iter().any(|found| found.name == *item) {
                 continue;
             }
-            // A server or account that cannot be asked stands for all that it has.
-            let within =
-                |whole: &Item| item.strip_prefix(&whole.name).is_some_and(|rest| rest.starts_with('/'));
-            let unknown = found.items.iter().find(|found| found.problem.is_some() && within(found));
-            let error = match found.excluded.iter().find(|excluded| excluded.name == *item) {
-                Some(excluded) => Error::failed(format!("it is excluded: {}", excluded.rule)),
-                None if let Some(Item { problem: Some(problem), .. }) = unknown => {
-                    Error::failed(problem.clone())
-                }
-                None => Error::failed("the source has no such item")
-                    .hint(format!("`tik-backup discover {name}` shows what it has")),
-            };
-            self.failed.push(ItemReport::failed(&name, Some(item), source.kind(), error));
+            self.failed.push(ItemReport::failed(
+                name,
+                Some(item),
+                source.kind(),
+                missing_error(name, found, item),
+            ));
         }
-        self.sources.push((source, found));
+        self.fresh.push(index);
+    }
+
+    /// What remains to be done once items are added.
+    fn order(&mut self) {
+        if self.total() == 0 && !self.waits() {
+            for (source, _) in &self.sources {
+                let error = Error::failed("there is nothing to back up in it").hint(format!(
+                    "`tik-backup discover {}` shows what is there and by which rule it is excluded",
+                    source.name()
+                ));
+                self.failed.push(ItemReport::failed(source.name(), None, source.kind(), error));
+            }
+        }
+        // The largest first: the run does not end with one long dump while other threads idle.
+        self.items.sort_by_key(|planned| std::cmp::Reverse(planned.item.estimate.unwrap_or(0)));
+    }
+}
+
+/// Why an item that was named is not among those of a source.
+fn missing_error(source: &str, found: &Discovery, item: &str) -> Error {
+    // A server or account that cannot be asked stands for all that it has.
+    let within = |whole: &Item| item.strip_prefix(&whole.name).is_some_and(|rest| rest.starts_with('/'));
+    let unknown = found.items.iter().find(|found| found.problem.is_some() && within(found));
+    match found.excluded.iter().find(|excluded| excluded.name == *item) {
+        Some(excluded) => Error::failed(format!("it is excluded: {}", excluded.rule)),
+        None if let Some(Item { problem: Some(problem), .. }) = unknown => Error::failed(problem.clone()),
+        None if found.is_unknown(item) => {
+            Error::failed("it was not found, but a part of the source could not be asked")
+                .hint(format!("`tik-backup discover {source}` shows which part, and why"))
+        }
+        None => Error::failed("the source has no such item")
+            .hint(format!("`tik-backup discover {source}` shows what it has")),
     }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn selectors_may_hold_slashes() {
-        let selector: Selector = "pg/a/b".parse().unwrap();
-        assert_eq!(selector, Selector { source: "pg".into(), item: Some("a/b".into()) });
-        assert!(selector.matches("pg", "a/b") && !selector.matches("pg", "a"));
-        assert!("pg".parse::<Selector>().unwrap().matches("pg", "anything"));
-        assert!("/x".parse::<Selector>().is_err());
-        assert!("pg/".parse::<Selector>().is_err());
-    }
-}
+#[path = "plan_tests.rs"]
+mod tests;

@@ -146,10 +146,10 @@ impl<'a> Recorder<'a> {
         }
     }
 
-    /// Writes down what the sources have.
+    /// Writes down what the sources that have just answered have.
     pub(super) fn discovered(&self, plan: &Plan) {
         let Some(record) = &self.record else { return };
-        for (source, found) in &plan.sources {
+        for (source, found) in plan.fresh() {
             let gone = self.noted(record.discovered(source.name(), source.kind(), found, &Zoned::now()));
             for item in gone.unwrap_or_default() {
                 let name = crate::output::name(&format!("{}/{item}", source.name()));

@@ -25,7 +25,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
     }
     backup::check_selectors(&config, &args.items)?;
     if args.dry_run {
-        let plan = backup::discover(&config, &args.items, &context.cancel)?;
+        let plan = backup::discover(&config, &args.items, &context.cancel)?.complete(&context.cancel);
         return discover::show(context, &plan.only(&args.items));
     }
     let report = {

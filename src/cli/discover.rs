@@ -1,13 +1,27 @@
 //! `tik-backup discover`
 
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
+
 use serde::Serialize;
 
 use super::{Context, SUCCESS};
 use crate::{
     backup::{self, Plan, Selector},
-    error::Result,
+    error::{Error, Result},
     output::{name, size, table},
+    source::{Item, Source},
+    stream::cancel::Cancel,
 };
+
+/// Items whose entries are listed at the same time.
+const PARALLEL: usize = 8;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -27,20 +41,80 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
     let config = context.config()?;
     let selectors: Vec<Selector> =
         args.sources.iter().map(|source| Selector { source: source.clone(), item: None }).collect();
-    let plan = backup::discover(&config, &selectors, &context.cancel)?;
-    show(context, &plan)
+    let plan = backup::discover(&config, &selectors, &context.cancel)?.complete(&context.cancel);
+    let within = count_within(&plan, &context.cancel);
+    context.cancel.check()?;
+    show_with(context, &plan, &within)
 }
 
 /// Prints a plan. Items that cannot be read and sources that cannot be asked make the command fail.
 pub(super) fn show(context: &Context, plan: &Plan) -> Result<u8> {
-    let listings: Vec<_> = plan.listings().collect();
-    let failures: Vec<Failure> = plan
+    show_with(context, plan, &Within::new())
+}
+
+/// By source and item: what exclusion patterns leave out of it, or why that could not be counted.
+type Within = BTreeMap<(String, String), Result<Vec<(String, u64)>>>;
+
+/// Counts what exclusion patterns leave out of each item, of several items at the same time.
+fn count_within(plan: &Plan, cancel: &Cancel) -> Within {
+    let mut items: Vec<(&dyn Source, &Item)> = Vec::new();
+    for (source, found) in &plan.sources {
+        let healthy = found.items.iter().filter(|item| item.problem.is_none());
+        items.extend(healthy.map(|item| (&**source, item)));
+    }
+    let (next, within) = (AtomicUsize::new(0), Mutex::new(Within::new()));
+    thread::scope(|scope| {
+        for _ in 0..PARALLEL.min(items.len()) {
+            scope.spawn(|| {
+                while let Some((source, item)) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let counted = source.excluded_within(item, cancel);
+                    // Most sources have no such patterns.
+                    if !counted.as_ref().is_ok_and(Vec::is_empty) {
+                        let key = (source.name().to_owned(), item.name.clone());
+                        within.lock().unwrap_or_else(PoisonError::into_inner).insert(key, counted);
+                    }
+                }
+            });
+        }
+    });
+    within.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The answers of the sources as JSON, with what is left out of each item.
+fn listed(plan: &Plan, within: &Within) -> Result<Vec<serde_json::Value>> {
+    let failed = |error: serde_json::Error| Error::failed("cannot write JSON").because(&error);
+    let mut listings = Vec::new();
+    for listing in plan.listings() {
+        let mut document = serde_json::to_value(&listing).map_err(failed)?;
+        for (number, item) in listing.found.items.iter().enumerate() {
+            let key = (listing.source.to_owned(), item.name.clone());
+            if let Some(Ok(counts)) = within.get(&key) {
+                let entry = |(pattern, entries): &(String, u64)| {
+                    let (pattern, entries) = (pattern.as_str(), *entries);
+                    serde_json::json!({"pattern": pattern, "entries": entries})
+                };
+                let counts: Vec<_> = counts.iter().map(entry).collect();
+                document["items"][number]["excluded_within"] = counts.into();
+            }
+        }
+        listings.push(document);
+    }
+    Ok(listings)
+}
+
+fn show_with(context: &Context, plan: &Plan, within: &Within) -> Result<u8> {
+    let mut failures: Vec<Failure> = plan
         .failed
         .iter()
         .map(|item| Failure { source: item.name(), error: item.error.clone().unwrap_or_default() })
         .collect();
-    let document = serde_json::json!({"sources": listings, "failed": failures});
-    context.printer.result(&document, || text(plan, &failures))?;
+    for ((source, item), counted) in within {
+        if let Err(error) = counted {
+            failures.push(Failure { source: format!("{source}/{item}"), error: error.to_string() });
+        }
+    }
+    let document = serde_json::json!({"sources": listed(plan, within)?, "failed": failures});
+    context.printer.result(&document, || text(plan, within, &failures))?;
     Ok(match (failures.is_empty(), plan.items.is_empty()) {
         (true, _) => SUCCESS,
         (false, false) => 3,
@@ -48,17 +122,18 @@ pub(super) fn show(context: &Context, plan: &Plan) -> Result<u8> {
     })
 }
 
-fn text(plan: &Plan, failures: &[Failure]) -> String {
+fn text(plan: &Plan, within: &Within, failures: &[Failure]) -> String {
     let mut rows = Vec::new();
     for listing in plan.listings() {
         for item in &listing.found.items {
             let what = if item.problem.is_some() { "CANNOT BE READ" } else { "protected" };
             let estimate = item.estimate.map(|bytes| format!("~{}", size(bytes))).unwrap_or_default();
+            let within = within.get(&(listing.source.to_owned(), item.name.clone()));
             rows.push(vec![
                 name(&format!("{}/{}", listing.source, item.name)),
                 what.to_owned(),
                 estimate,
-                String::new(),
+                within.map(left_out).unwrap_or_default(),
             ]);
         }
         for excluded in &listing.found.excluded {
@@ -72,4 +147,16 @@ fn text(plan: &Plan, failures: &[Failure]) -> String {
         text.push_str(&format!("{}: FAILED: {}\n", name(&failure.source), failure.error));
     }
     text
+}
+
+/// What exclusion patterns leave out of an item, in one line.
+fn left_out(counted: &Result<Vec<(String, u64)>>) -> String {
+    let one = |(pattern, entries): &(String, u64)| {
+        let entries = if *entries == 1 { "1 entry".to_owned() } else { format!("{entries} entries") };
+        name(&format!("{entries} excluded by exclude = {pattern:?}"))
+    };
+    match counted {
+        Ok(counts) => counts.iter().map(one).collect::<Vec<_>>().join("; "),
+        Err(_) => "what is excluded could not be counted".to_owned(),
+    }
 }

@@ -10,6 +10,7 @@ mod discover;
 mod drill;
 mod generate;
 mod init;
+mod ls;
 mod prune;
 mod report;
 mod restore;
@@ -63,6 +64,8 @@ enum Command {
     Backup(backup::Args),
     /// Show what is stored
     Snapshots(snapshots::Args),
+    /// List the files of a snapshot by the names that they have in the source
+    Ls(ls::Args),
     /// Put an item back: into a database, or as files into a folder
     Restore(restore::Args),
     /// Prove that what is stored can be restored: into scratch servers, compared with what was backed up
@@ -144,6 +147,7 @@ fn dispatch(command: Command, context: &Context) -> Result<u8> {
         Command::Discover(args) => discover::run(context, &args),
         Command::Backup(args) => backup::run(context, &args),
         Command::Snapshots(args) => snapshots::run(context, &args),
+        Command::Ls(args) => ls::run(context, &args),
         Command::Restore(args) => restore::run(context, &args),
         Command::Drill(args) => drill::run(context, &args),
         Command::Check(args) => check::run(context, &args),

@@ -1,6 +1,6 @@
 //! `tik-backup restore`
 
-use std::path::PathBuf;
+use std::{ffi::OsString, path::PathBuf};
 
 use super::{Context, SUCCESS};
 use crate::{
@@ -23,7 +23,7 @@ pub(super) struct Args {
     item: Selector,
     /// Restore all databases of the source and its accounts into the server that --into names without a database (MySQL,
     /// MariaDB): first the tables of all databases, then their views
-    #[arg(long, conflicts_with_all = ["to", "table"])]
+    #[arg(long, conflicts_with_all = ["to", "table", "path"])]
     all: bool,
     /// Restore into this database: postgresql://user@host/database, mysql://…, mongodb://…, or a name on the source's own
     /// server; or into this container or share: its https:// URL, ACCOUNT/CONTAINER or ACCOUNT/share:NAME. It is created if
@@ -40,6 +40,10 @@ pub(super) struct Args {
     /// Restore only this table or collection
     #[arg(long, value_name = "[SCHEMA.]NAME", conflicts_with = "to")]
     table: Option<String>,
+    /// Restore only this file, this folder with all below it, or what matches a pattern: of directories, containers and file
+    /// shares. Names are those in the source; * and ? stop at /, ** does not. May be given several times
+    #[arg(long, value_name = "PATTERN", conflicts_with = "table")]
+    path: Vec<OsString>,
     /// File with the password of the account in --into; of a container or share a key or shared access signature
     #[arg(long, value_name = "FILE", conflicts_with = "to")]
     password_file: Option<PathBuf>,
@@ -108,12 +112,18 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
         !database.missing.is_empty() || !database.differences.is_empty() || is_warned(database)
     };
     let incomplete = report.database.as_ref().is_some_and(lacks);
-    Ok(if incomplete { INCOMPLETE } else { SUCCESS })
+    Ok(match &report.storage {
+        Some(storage) if storage.failed_count > 0 && storage.files == 0 => FAILED,
+        Some(storage) if storage.failed_count > 0 => INCOMPLETE,
+        _ if incomplete => INCOMPLETE,
+        _ => SUCCESS,
+    })
 }
 
 fn options(args: &Args) -> Options {
     Options {
         table: args.table.clone(),
+        paths: args.path.clone(),
         no_owner: args.no_owner,
         no_privileges: args.no_privileges,
         no_tablespaces: args.no_tablespaces,
@@ -260,7 +270,23 @@ fn stored(storage: &Storage, what: &str, from: &str, seconds: f64) -> String {
         size(storage.bytes),
         duration(seconds)
     );
+    text.push_str(&refused(storage));
     storage.notes.iter().for_each(|note| text.push_str(&format!("\nnote: {note}")));
+    text
+}
+
+/// What could not be written: the first of it.
+fn refused(storage: &Storage) -> String {
+    const FEW: usize = 20;
+    let mut text = String::new();
+    for failed in storage.failed.iter().take(FEW) {
+        let what = format!("{} {}: {}", failed.kind, failed.name, failed.reason);
+        text.push_str(&format!("\nNOT RESTORED: {}", name(&what)));
+    }
+    let more = storage.failed_count.saturating_sub(FEW as u64);
+    if more > 0 {
+        text.push_str(&format!("\nNOT RESTORED: {more} more; `failed` of --json names the first thousand"));
+    }
     text
 }
 

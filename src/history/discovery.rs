@@ -60,12 +60,9 @@ impl RunRecord<'_> {
             }
             let listed: HashSet<&str> = found.items.iter().map(|item| item.name.as_str())
                 .chain(found.excluded.iter().map(|excluded| excluded.name.as_str())).collect();
-            // What lies within something that could not be looked into is unknown, not gone.
-            let unknown: Vec<String> = found.items.iter().filter(|item| item.problem.is_some())
-                .map(|item| format!("{}/", item.name)).collect();
             let mut gone = Vec::new();
             for item in known.iter().filter(|k| !k.gone && !listed.contains(k.name.as_str())) {
-                if unknown.iter().any(|whole| item.name.starts_with(whole)) {
+                if found.is_unknown(&item.name) {
                     continue;
                 }
                 write_gone(tx, self.id, source, item, now)?;

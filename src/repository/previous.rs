@@ -17,6 +17,8 @@ use crate::{
 pub struct PreviousSnapshots<'r> {
     repository: &'r Repository,
     loaded: OnceLock<Result<Loaded>>,
+    /// All snapshots, oldest first; read when one before the newest of its item is asked for.
+    all: OnceLock<Vec<Snapshot>>,
 }
 
 struct Loaded {
@@ -27,7 +29,7 @@ struct Loaded {
 impl<'r> PreviousSnapshots<'r> {
     /// The snapshots of a repository.
     pub fn new(repository: &'r Repository) -> Self {
-        Self { repository, loaded: OnceLock::new() }
+        Self { repository, loaded: OnceLock::new(), all: OnceLock::new() }
     }
 
     /// Those of one item.
@@ -36,6 +38,7 @@ impl<'r> PreviousSnapshots<'r> {
             all: self,
             name: (source.to_owned(), item.to_owned()),
             files: OnceLock::new(),
+            earlier: OnceLock::new(),
             problem: Mutex::new(None),
         }
     }
@@ -58,6 +61,8 @@ pub struct PreviousItem<'p> {
     all: &'p PreviousSnapshots<'p>,
     name: (String, String),
     files: OnceLock<Option<SnapshotFiles<'p>>>,
+    /// Those before the newest, the newest of them first.
+    earlier: OnceLock<Vec<SnapshotFiles<'p>>>,
     problem: Mutex<Option<String>>,
 }
 
@@ -98,6 +103,26 @@ impl<'p> PreviousItem<'p> {
     /// Length and chunks of a file of it.
     pub(super) fn content(&self, path: &Path) -> Option<(u64, Vec<Hash>)> {
         self.find(path).map(|found| (found.bytes, found.content.to_vec()))
+    }
+
+    /// The item's snapshots before the newest, the newest of them first; none if they cannot be read.
+    pub(super) fn earlier(&self) -> &[SnapshotFiles<'p>] {
+        self.earlier.get_or_init(|| {
+            let Ok(loaded) = self.all.loaded() else { return Vec::new() };
+            let newest = loaded.newest.get(&self.name).map(|snapshot| &snapshot.id);
+            let all = self.all.all.get_or_init(|| {
+                self.all.repository.readable_snapshots().map(|(snapshots, _)| snapshots).unwrap_or_default()
+            });
+            let of_item =
+                |s: &&Snapshot| (&s.source, &s.item) == (&self.name.0, &self.name.1) && Some(&s.id) != newest;
+            all.iter().rev().filter(of_item).map(|s| SnapshotFiles::new(&loaded.reader, s)).collect()
+        })
+    }
+
+    /// Length and chunks of a file of one of [`Self::earlier`].
+    pub(super) fn earlier_content(&self, number: usize, path: &Path) -> Option<(u64, Vec<Hash>)> {
+        let found = self.earlier().get(number)?.find(path).ok()??;
+        Some((found.bytes, found.content.to_vec()))
     }
 
     fn find(&self, path: &Path) -> Option<FoundFile> {

@@ -147,6 +147,7 @@ impl<'a> SnapshotFiles<'a> {
         &self,
         folder: &Node,
         path: &Path,
+        enters: &dyn Fn(&Path) -> bool,
         visit: &mut dyn FnMut(source::Node<'_>) -> Result<()>,
     ) -> Result<()> {
         let failed = |e| rustic_error(&format!("cannot list {} of {}", path.display(), self.what()), e);
@@ -167,8 +168,8 @@ impl<'a> SnapshotFiles<'a> {
                 attributes: &attributes(node.meta.clone()),
                 content: &content,
             })?;
-            if matches!(node.node_type, NodeType::Dir) {
-                self.walk_folder(&node, &path, visit)?;
+            if matches!(node.node_type, NodeType::Dir) && enters(&path) {
+                self.walk_folder(&node, &path, enters, visit)?;
             }
         }
         Ok(())
@@ -188,7 +189,15 @@ impl Files for SnapshotFiles<'_> {
     }
 
     fn walk(&self, visit: &mut dyn FnMut(source::Node<'_>) -> Result<()>) -> Result<()> {
-        self.walk_folder(&self.item_folder()?, &PathBuf::new(), visit)
+        self.walk_into(&|_| true, visit)
+    }
+
+    fn walk_into(
+        &self,
+        enters: &dyn Fn(&Path) -> bool,
+        visit: &mut dyn FnMut(source::Node<'_>) -> Result<()>,
+    ) -> Result<()> {
+        self.walk_folder(&self.item_folder()?, &PathBuf::new(), enters, visit)
     }
 
     fn read(&self, path: &str) -> Result<Vec<u8>> {

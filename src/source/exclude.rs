@@ -67,6 +67,20 @@ impl Excludes {
         self.set.matches(path).into_iter().find(|rule| folder || !self.rules[*rule].folders_only)
     }
 
+    /// The number of the pattern that leaves out `path`: the first one that matches the topmost of its folders that any
+    /// pattern matches, or else the path itself. For names that are listed without their folders, such as those of blobs:
+    /// each part before a `/` is a folder, whatever it is called, and a part may be empty.
+    pub(super) fn matched_within(&self, path: &str, folder: bool) -> Option<usize> {
+        if self.rules.is_empty() {
+            return None;
+        }
+        let folders = path.match_indices('/').map(|(end, _)| &path[..end]);
+        folders
+            .filter(|folder| !folder.is_empty())
+            .find_map(|folder| self.matched(Path::new(folder), true))
+            .or_else(|| self.matched(Path::new(path), folder))
+    }
+
     /// The patterns as they were written.
     pub(super) fn patterns(&self) -> impl ExactSizeIterator<Item = &str> {
         self.rules.iter().map(|rule| rule.pattern.as_str())
@@ -117,6 +131,49 @@ mod tests {
         assert_eq!(excludes.matched(Path::new("b"), false), Some(1));
         assert_eq!(excludes.matched(Path::new("c"), false), Some(2));
         assert_eq!(excludes.patterns().collect::<Vec<_>>(), ["b/", "b", "*"]);
+    }
+
+    #[test]
+    fn a_name_is_left_out_with_any_folder_it_lies_in() {
+        let excludes = Excludes::new(&["*.tmp".to_owned(), "cache/".to_owned(), "/a/b".to_owned()]).unwrap();
+        for (path, rule) in [
+            ("x.tmp", Some(0)),
+            ("p/q/x.tmp", Some(0)),
+            ("x.tmp/whatever", Some(0)),
+            ("cache/x", Some(1)),
+            ("p/cache/q/x", Some(1)),
+            // The folder is what leaves it out, although an earlier pattern matches its own name.
+            ("cache/x.tmp", Some(1)),
+            ("cache", None),
+            ("p/cache", None),
+            ("cache2/x", None),
+            ("Cache/x", None),
+            ("a/b", Some(2)),
+            ("a/b/c", Some(2)),
+            ("x/a/b", None),
+            ("a/bc", None),
+        ] {
+            assert_eq!(excludes.matched_within(path, false), rule, "{path}");
+        }
+        assert_eq!(excludes.matched_within("p/cache", true), Some(1));
+        assert_eq!(Excludes::new(&[]).unwrap().matched_within("cache/x.tmp", false), None);
+    }
+
+    #[test]
+    fn odd_names_have_folders_too() {
+        let within = |pattern: &str, path: &str| {
+            Excludes::new(&[pattern.to_owned()]).unwrap().matched_within(path, false).is_some()
+        };
+        // A file without a name in the folder x.
+        assert!(within("x/", "x/") && within("x", "x/") && within("x", "x//") && !within("x/", "y/"));
+        // A folder without a name.
+        assert!(within("b", "a//b") && within("a/", "a//b") && within("b/", "a//b/c"));
+        assert!(!within("a/b", "a//b"), "another path");
+        // A name that begins with / is not at the top.
+        assert!(within("lead", "/lead") && within("lead/", "/lead/x") && !within("/lead", "/lead"));
+        assert!(within("x", "../x") && within("x", "./x") && within("x/", "../x/y"));
+        assert!(within("*.tmp", "a/ü.tmp") && within("*.tmp", "a\\b.tmp"));
+        assert!(!within("x", "X") && !within("x/", "x") && !within("x", ""));
     }
 
     #[test]

@@ -6,8 +6,10 @@ mod exclude;
 pub mod manifest;
 pub mod mongodb;
 pub mod mysql;
+mod omissions;
 pub mod postgres;
 pub mod restore;
+pub(crate) mod select;
 mod trust;
 mod url;
 
@@ -41,7 +43,21 @@ pub trait Source: Send + Sync {
 
     /// Asks what exists now. An error means that the source as a whole could not be asked; an item that is there but
     /// cannot be read is returned with its problem.
+    /// A source of many parts may answer before all of them have: it names those that it still waits for in
+    /// [`Discovery::waiting`].
     fn discover(&self, cancel: &Cancel) -> Result<Discovery>;
+
+    /// Waits for the parts that the last [`Source::discover`] did not wait for, and gives the whole answer. `None` if that
+    /// was the whole answer.
+    fn discover_rest(&self, _cancel: &Cancel) -> Result<Option<Discovery>> {
+        Ok(None)
+    }
+
+    /// How many entries of an item each of the configured exclusion patterns leaves out now; patterns that match nothing
+    /// are not listed. It lists the item, which may take a while: for people who ask, not for backups.
+    fn excluded_within(&self, _item: &Item, _cancel: &Cancel) -> Result<Vec<(String, u64)>> {
+        Ok(Vec::new())
+    }
 
     /// Streams one item into `sink` and tells what it held. Whatever goes wrong is an error: what was stored up to
     /// then is not committed.
@@ -76,6 +92,40 @@ pub struct Discovery {
     /// What is wrong with the source as a whole although it answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+    /// Parts of the source that have not answered yet. What they have is in [`Discovery::unknown`].
+    #[serde(skip)]
+    pub waiting: Vec<String>,
+    /// Beginnings of names: this answer says nothing about an item whose name begins so and that is not listed. The empty
+    /// one stands for the whole source.
+    #[serde(skip)]
+    pub unknown: Vec<String>,
+    /// Parts that have answered, where not all have: what lies within one of them is listed, or is not there. The longer
+    /// name decides between this and [`Discovery::unknown`].
+    #[serde(skip)]
+    pub answered: Vec<String>,
+}
+
+impl Discovery {
+    /// Whether this answer has something of this name, excluded or not.
+    pub fn lists(&self, name: &str) -> bool {
+        self.items.iter().any(|item| item.name == name)
+            || self.excluded.iter().any(|excluded| excluded.name == name)
+    }
+
+    /// Whether this answer leaves open if an item that it does not list exists.
+    pub fn is_unknown(&self, name: &str) -> bool {
+        let within = |whole: &str| name.strip_prefix(whole).is_some_and(|rest| rest.starts_with('/'));
+        // What lies within something that could not be looked into.
+        if self.items.iter().any(|item| item.problem.is_some() && within(&item.name)) {
+            return true;
+        }
+        let unknown = self.unknown.iter().filter(|start| name.starts_with(start.as_str()));
+        let answered = self.answered.iter().filter(|part| *part == name || within(part));
+        match (unknown.map(String::len).max(), answered.map(String::len).max()) {
+            (Some(unknown), Some(answered)) => unknown > answered,
+            (unknown, _) => unknown.is_some(),
+        }
+    }
 }
 
 /// One thing to back up.
@@ -117,6 +167,15 @@ pub trait Files: Sync {
             })?;
         }
         Ok(())
+    }
+
+    /// As [`Self::walk`], but what lies in folders that `enters` declines need not be shown.
+    fn walk_into(
+        &self,
+        _enters: &dyn Fn(&Path) -> bool,
+        visit: &mut dyn FnMut(Node<'_>) -> Result<()>,
+    ) -> Result<()> {
+        self.walk(visit)
     }
 
     /// Content of a small file.
@@ -260,4 +319,34 @@ fn on_azure(config: &SourceConfig, engine: Engine, azure: &AzureServers) -> Resu
         open(&SourceConfig { idle_timeout: template.0, ..SourceConfig::bare(name, kind) })
     };
     Ok(Box::new(azure::AzureServers::new(config.name.as_str(), engine, azure, Box::new(open))?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_asked_is_unknown_and_not_gone() {
+        let item = |name: &str, problem: Option<&str>| Item {
+            name: name.to_owned(),
+            estimate: None,
+            problem: problem.map(str::to_owned),
+        };
+        let mut found = Discovery {
+            items: vec![item("acct/photos", None), item("closed", Some("refused"))],
+            ..Discovery::default()
+        };
+        assert!(found.is_unknown("closed/box") && !found.is_unknown("closed"));
+        assert!(!found.is_unknown("acct/old") && !found.is_unknown("closed2/box"));
+
+        // A part of the source did not answer, so that what it has is not known by name.
+        found.unknown = vec![String::new(), "acct/share:".to_owned()];
+        found.answered = vec!["acct".to_owned()];
+        assert!(found.is_unknown("other/box") && found.is_unknown("other") && found.is_unknown("acct2/box"));
+        assert!(!found.is_unknown("acct/old"), "the account has answered and does not list it");
+        assert!(!found.is_unknown("acct"), "what stood for the account when it did not answer");
+        assert!(found.is_unknown("acct/share:docs"), "its shares could not be listed");
+        found.unknown.remove(0);
+        assert!(!found.is_unknown("other/box") && found.is_unknown("acct/share:docs"));
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    ffi::OsString,
     fs::OpenOptions,
     io::{self, Write},
     os::unix::fs::OpenOptionsExt,
@@ -16,6 +17,8 @@ use crate::error::{Error, Result};
 pub struct Options {
     /// Only this table (`schema.name`) or collection.
     pub table: Option<String>,
+    /// Only files of these names or that match these patterns, and what lies below them; all if there are none.
+    pub paths: Vec<OsString>,
     /// Do not give objects to their owners; they belong to the connecting account.
     pub no_owner: bool,
     /// Do not restore GRANT and REVOKE.

@@ -149,6 +149,17 @@ pub trait Sink: Sync {
         Ok(None)
     }
 
+    /// Shows the files of the item's snapshots before the newest, the newest of them first, each with its number for
+    /// [`Sink::take_earlier`].
+    fn earlier(&self, _visit: &mut dyn FnMut(usize, &dyn Files) -> Result<()>) -> Result<()> {
+        Ok(())
+    }
+
+    /// As [`Sink::take_over`], with the content that the path has in the earlier snapshot of this number.
+    fn take_earlier(&self, _number: usize, _path: &Path, _attributes: &Attributes) -> Result<Option<Stored>> {
+        Ok(None)
+    }
+
     /// The files of the item's newest snapshot.
     fn previous(&self) -> Result<Option<&dyn Files>> {
         Ok(None)

@@ -10,7 +10,7 @@ use std::{
 use tik_backup::{
     azure::{
         BlobService, Credential, Policy,
-        blob::{Blob, BlobType, Body, Download, Properties, Uploaded, is_changed, is_gone},
+        blob::{Blob, BlobType, Body, Download, Page, Properties, Uploaded, is_changed, is_gone},
         http::Http,
     },
     config::Secret,
@@ -26,9 +26,10 @@ use crate::{
 pub(crate) const MIB: usize = 1024 * 1024;
 
 /// A client that is quick to try again, so that tests of failures are short.
-fn quick() -> Policy {
+pub(crate) fn quick() -> Policy {
     let pause = Duration::from_millis(20);
-    Policy { first_pause: pause, longest_pause: pause, idle: Duration::from_secs(5), ..Policy::default() }
+    let (total, idle) = (Duration::from_secs(3), Duration::from_secs(5));
+    Policy { total, first_pause: pause, longest_pause: pause, idle, ..Policy::default() }
 }
 
 fn client(azurite: &Azurite, port: u16, key: &str) -> BlobService {
@@ -65,7 +66,7 @@ pub(crate) fn try_put(
     replace: bool,
 ) -> Result<Uploaded> {
     let bytes = content.len() as u64;
-    blobs.upload("box", name, kind, properties, bytes, &mut content, replace, &Cancel::new())
+    Ok(blobs.upload("box", name, kind, properties, bytes, &mut content, replace, &Cancel::new())?)
 }
 
 pub(crate) fn text(blobs: &BlobService, name: &str, content: &str) {
@@ -74,15 +75,21 @@ pub(crate) fn text(blobs: &BlobService, name: &str, content: &str) {
 }
 
 pub(crate) fn all(blobs: &BlobService, prefix: Option<&str>) -> Vec<Blob> {
-    let (mut found, mut next) = (Vec::new(), None::<String>);
-    loop {
-        let page = blobs.list("box", next.as_deref(), prefix, &Cancel::new()).unwrap();
+    all_of(blobs, "box", prefix)
+}
+
+/// The blobs of a container, of all pages.
+pub(crate) fn all_of(blobs: &BlobService, container: &str, prefix: Option<&str>) -> Vec<Blob> {
+    let (mut listing, mut found) = (blobs.listing(container, prefix), Vec::new());
+    while let Some(page) = listing.next(&Cancel::new()).unwrap() {
         found.extend(page.blobs);
-        next = page.next;
-        if next.is_none() {
-            return found;
-        }
     }
+    found
+}
+
+/// What the first page of the list gives.
+fn first_page(blobs: &BlobService, container: &str) -> Result<Option<Page>> {
+    blobs.listing(container, None).next(&Cancel::new())
 }
 
 pub(crate) fn one(blobs: &BlobService, name: &str) -> Blob {
@@ -92,7 +99,7 @@ pub(crate) fn one(blobs: &BlobService, name: &str) -> Blob {
     found.remove(0)
 }
 
-fn open(blobs: &BlobService, blob: &Blob) -> Box<Body> {
+pub(crate) fn open(blobs: &BlobService, blob: &Blob) -> Box<Body> {
     match blobs.download("box", blob, &Cancel::new()).unwrap() {
         Download::Body(body) => body,
         _ => panic!("{:?} cannot be read", blob.name),
@@ -196,9 +203,13 @@ fn lists_come_in_pages() {
     assert_eq!(names, ["box", "more0", "more1", "more2", "more3", "more4"]);
     assert_eq!(containers[5].metadata, BTreeMap::from([("purpose".to_owned(), "n4".to_owned())]));
     assert_eq!(containers[5].public_access, None);
-    assert!(blobs.list("box", None, None, &Cancel::new()).unwrap().tags);
-    let error = blobs.list("nowhere", None, None, &Cancel::new()).unwrap_err().to_string();
-    assert!(error.contains("404 ContainerNotFound"), "{error}");
+    assert!(first_page(&blobs, "box").unwrap().unwrap().tags);
+    let error = first_page(&blobs, "nowhere").unwrap_err();
+    assert!(
+        error.summary().contains("the container does not exist (status 404 ContainerNotFound)"),
+        "{error}"
+    );
+    assert!(error.hint_text().unwrap().contains("discover"), "{error}");
 }
 
 #[test]
@@ -289,10 +300,18 @@ fn a_busy_service_is_waited_for() {
     assert!((Duration::from_secs(1)..Duration::from_secs(5)).contains(&waited), "{waited:?}");
     assert_eq!(relay.count("comp=list"), 3);
 
-    relay.answer("comp=list", 100, "503 Busy\r\nx-ms-error-code: ServerBusy");
-    let error = blobs.list("box", None, None, &Cancel::new()).unwrap_err().to_string();
-    assert!(error.contains("503 ServerBusy") && error.contains("(tried 6 times)"), "{error}");
-    assert_eq!(relay.count("comp=list"), 9);
+    relay.answer("comp=list", 1000, "503 Busy\r\nx-ms-error-code: ServerBusy");
+    let before = relay.count("comp=list");
+    let begin = Instant::now();
+    let error = first_page(&blobs, "box").unwrap_err().to_string();
+    let tried = relay.count("comp=list") - before;
+    assert!(
+        error.contains("503 ServerBusy") && error.contains(&format!("(tried {tried} times in ")),
+        "{error}"
+    );
+    assert!(tried > 10, "time ends it, not a number of tries: {tried}");
+    let (took, total) = (begin.elapsed(), quick().total);
+    assert!((total..total + Duration::from_secs(2)).contains(&took), "{took:?}");
 }
 
 #[test]
@@ -324,7 +343,14 @@ fn a_wrong_key_is_told_without_it() {
 #[test]
 fn a_cancelled_run_does_not_wait() {
     skip_unless!(Tool::Azurite);
-    let (_azurite, relay, blobs) = start();
+    let (azurite, relay, _) = start();
+    let patient = BlobService::new(
+        Http::new(Policy::default()).unwrap(),
+        &azurite.endpoint_at(relay.port(), "shop"),
+        "shop",
+        Credential::from_key(Secret::new(azurite.key("shop"))),
+    );
+    let blobs = patient.unwrap();
     relay.answer("comp=list", 100, "503 Busy\r\nRetry-After: 200");
     let cancel = Cancel::new();
     let canceller = cancel.clone();
@@ -333,7 +359,7 @@ fn a_cancelled_run_does_not_wait() {
         thread::sleep(Duration::from_millis(300));
         canceller.cancel("interrupted by a test");
     });
-    let error = blobs.list("box", None, None, &cancel).unwrap_err();
+    let error = blobs.listing("box", None).next(&cancel).unwrap_err();
     assert_eq!(error.to_string(), "stopped: interrupted by a test");
     assert!(begin.elapsed() < Duration::from_secs(3));
     thread.join().unwrap();

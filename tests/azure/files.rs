@@ -12,7 +12,7 @@ use tik_backup::{
         retry::Policy,
     },
     config::Secret,
-    error::Result,
+    error::{Error, Result},
     stream::cancel::Cancel,
 };
 
@@ -311,8 +311,8 @@ fn content_of_another_length_is_not_written_as_whole() {
         let smb = SmbProperties { permission_key: Some(key.clone()), ..SmbProperties::default() };
         let mut from = &b"0123456789"[..];
         let done = files.upload("docs", "f", bytes, &properties, &smb, &mut from, true, &Cancel::new());
-        let error = done.unwrap_err();
-        assert!(error.summary().contains(says), "{error}");
+        let error = done.unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
         // What is there of it is not open to more people than the whole would have been.
         let Some(Node::File(part)) = azure.node("acct", "docs", "f") else { panic!("it was not begun") };
         assert_eq!(part.facts.permission_key, key);
@@ -361,7 +361,7 @@ fn cancelling_ends_waiting() {
     let ways: [Way<'_>; 4] = [
         &|cancel| files.shares(cancel).map(drop),
         &|cancel| files.list(&taken, "", cancel).map(drop),
-        &|cancel| files.download(&taken, "file", 1000, cancel).map(drop),
+        &|cancel| files.download(&taken, "file", 1000, cancel).map(drop).map_err(Error::from),
         &|cancel| files.take_snapshot("docs", &[MARK], cancel).map(drop),
     ];
     for way in ways {

@@ -13,7 +13,10 @@ use tik_backup::{
     stream::cancel::Cancel,
 };
 
-use crate::common::{Cmd, ConfigBuilder, program::quoted, skip};
+use crate::{
+    client::all_of,
+    common::{Cmd, ConfigBuilder, program::quoted, skip},
+};
 
 const CONTAINER: &str = "tikbackup-test";
 const RESTORED: &str = "tikbackup-restored";
@@ -102,7 +105,7 @@ fn a_real_account_is_backed_up_and_restored() {
 
     let into = format!("{}/{RESTORED}", real.account);
     Cmd::with(&config).args(["restore", &container, "--into", &into, "--overwrite"]).run().ok();
-    let listed = blobs.list(RESTORED, None, None, &cancel).unwrap().blobs;
+    let listed = all_of(&blobs, RESTORED, None);
     let mut names: Vec<_> = listed.iter().map(|blob| blob.name.as_str()).collect();
     let mut expected = NAMES.to_vec();
     names.sort_unstable();

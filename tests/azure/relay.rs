@@ -8,12 +8,14 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     thread,
+    time::{Duration, Instant},
 };
 
-/// What happens to requests whose first line or headers contain a text, so many times.
+/// What happens to requests whose first line or headers contain a text, so many times or up to a moment.
 struct Rule {
     contains: String,
     times: u32,
+    until: Option<Instant>,
     fate: Fate,
 }
 
@@ -62,17 +64,35 @@ impl Relay {
 
     /// Lets the service carry out such requests, but closes the connection after so many bytes of its answer.
     pub fn cut(&self, contains: &str, times: u32, after: usize) {
-        self.add(contains, times, Fate::Cut(after));
+        self.add(contains, times, None, Fate::Cut(after));
     }
 
     /// Answers such requests itself.
     pub fn answer(&self, contains: &str, times: u32, head: &str) {
-        let answer = format!("HTTP/1.1 {head}\r\nContent-Length: 0\r\n\r\n");
-        self.add(contains, times, Fate::Answer(answer));
+        self.answer_with(contains, times, head, "");
     }
 
-    fn add(&self, contains: &str, times: u32, fate: Fate) {
-        self.state.rules.lock().unwrap().push(Rule { contains: contains.to_owned(), times, fate });
+    /// As [`Relay::answer`], with a body.
+    pub fn answer_with(&self, contains: &str, times: u32, head: &str, body: &str) {
+        self.add(contains, times, None, Fate::Answer(whole(head, body)));
+    }
+
+    /// Answers all such requests itself for some time from now on.
+    pub fn answer_for(&self, contains: &str, time: Duration, head: &str) {
+        self.add(contains, u32::MAX, Some(Instant::now() + time), Fate::Answer(whole(head, "")));
+    }
+
+    /// Puts a page without blobs in front of a list of blobs: what comes after the marker (a name) is on the next page.
+    pub fn empty_page(&self, contains: &str, times: u32, marker: &str) {
+        let list = format!(
+            "<EnumerationResults><Blobs></Blobs><NextMarker>{marker}</NextMarker></EnumerationResults>"
+        );
+        self.answer_with(contains, times, "200 OK\r\nContent-Type: application/xml", &list);
+    }
+
+    fn add(&self, contains: &str, times: u32, until: Option<Instant>, fate: Fate) {
+        let contains = contains.to_owned();
+        self.state.rules.lock().unwrap().push(Rule { contains, times, until, fate });
     }
 
     /// How many requests so far contain this text in their first line or headers.
@@ -88,7 +108,9 @@ impl Relay {
     fn fate(&self, head: &str) -> Option<Fate> {
         self.state.requests.lock().unwrap().push(head.to_owned());
         let mut rules = self.state.rules.lock().unwrap();
-        let rule = rules.iter_mut().find(|rule| rule.times > 0 && head.contains(&rule.contains))?;
+        let now = Instant::now();
+        let applies = |rule: &Rule| rule.times > 0 && rule.until.is_none_or(|until| now < until);
+        let rule = rules.iter_mut().find(|rule| applies(rule) && head.contains(&rule.contains))?;
         rule.times -= 1;
         Some(rule.fate.clone())
     }
@@ -143,6 +165,10 @@ impl Relay {
             to.shutdown(Shutdown::Both).ok();
         });
     }
+}
+
+fn whole(head: &str, body: &str) -> String {
+    format!("HTTP/1.1 {head}\r\nContent-Length: {}\r\n\r\n{body}", body.len())
 }
 
 /// The value of a header, whose name is in lower case.

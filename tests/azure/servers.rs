@@ -10,7 +10,7 @@ use self::onlookers::{contains, family, visible};
 use crate::{
     common::{
         Cmd, Config, ConfigBuilder, MyFlavour, MyOptions, MyServer, PgOptions, PgServer, PgVersion, Tool,
-        azure::{CLIENT, FakeAzure, SECRET, Server, TENANT},
+        azure::{CLIENT, FakeAzure, Fault, SECRET, Server, TENANT},
         program::quoted,
         skip_unless,
     },
@@ -151,6 +151,28 @@ fn every_server_is_found_and_what_is_not_protected_is_said() {
     }
     let ran = try_restore(&config, "db/alpha/shop", &["--into", "shop_copy"]).expect_code(1);
     assert_says(&ran.stderr, &["shop_copy"]);
+}
+
+#[test]
+fn a_subscription_that_refuses_hides_no_server_of_another() {
+    let (azure, subscription) = tenant();
+    add_server(&azure, &subscription, POSTGRES, "halted", "127.0.0.9", "Stopped");
+    let second = azure.add_subscription("Test");
+    let refuse = format!("/subscriptions/{second}/providers");
+    azure.fault(Fault::answer("GET", &refuse, 403, "AuthorizationFailed").always());
+    let config = configured(&azure, "none", "kind = \"postgres\"\nuser = \"postgres\"\n");
+    let found = discover(&config, 1);
+    assert_says(
+        &found.failed,
+        &[
+            "db/halted: ",
+            "Stopped",
+            "db/subscription:Test: ",
+            "could not be listed",
+            "AuthorizationFailed",
+            "Reader",
+        ],
+    );
 }
 
 #[test]

@@ -38,7 +38,7 @@ fn snapshots(azure: &FakeAzure) -> Vec<String> {
 }
 
 #[test]
-fn what_cannot_be_read_fails_the_share_and_leaves_nothing() {
+fn what_cannot_be_read_leaves_nothing_behind() {
     skip_unless!(Tool::ResticNew);
     let (azure, config) = start("");
     let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
@@ -53,7 +53,6 @@ fn what_cannot_be_read_fails_the_share_and_leaves_nothing() {
     files.insert("broken.bin".to_owned(), bytes(100_000, 1));
     for (fault, says) in [
         (Fault::answer("GET", "broken.bin", 403, "AuthorizationFailure"), ["broken.bin", "firewall"]),
-        (Fault::answer("GET", "broken.bin", 404, "ResourceNotFound"), ["broken.bin", "ResourceNotFound"]),
         // The second page of the list: what was listed before it must not pass for the whole share.
         (
             Fault::answer("GET", "restype=directory", 403, "AuthorizationFailure").after(1),
@@ -74,6 +73,14 @@ fn what_cannot_be_read_fails_the_share_and_leaves_nothing() {
         nothing_is_left(&azure);
         assert_eq!(ids_of(&config, FULL), before);
     }
+    // What is wrong with one file costs that file alone.
+    azure.fault(Fault::answer("GET", "broken.bin", 404, "ResourceNotFound").times(3));
+    let report = try_backup(&config, &[]).expect_code(3).json();
+    assert_says(error_of(&report, ITEM), &["lacks", "file broken.bin", "404"]);
+    let mut without = files.clone();
+    without.remove("broken.bin");
+    assert_eq!(Stored::of(&config, snapshot_of(&report, ITEM)).files(), without);
+    nothing_is_left(&azure);
     let report = backup(&config);
     assert_eq!(Stored::of(&config, snapshot_of(&report, ITEM)).files(), files);
     nothing_is_left(&azure);

@@ -1,9 +1,9 @@
 //! From the token to the snapshot: what is found, what is taken, what a second run reads.
 
 use serde_json::Value;
-use tik_backup::stream::cancel::Cancel;
 
 use crate::{
+    client::all_of,
     common::{Cmd, Restic, Tool, azure::FakeAzure, azurite::Azurite, skip_unless},
     shares::reports::assert_proven,
     support::{add_blob_account, blobs, delete_container, put, storage},
@@ -71,7 +71,7 @@ fn every_container_and_share_of_every_account_is_backed_up() {
     let kept = Cmd::with(&config).args(["--json", "snapshots", "storage/tikprod/photos"]).run().ok().json();
     assert!(!kept["snapshots"].as_array().unwrap().is_empty(), "{kept:#}");
     Cmd::with(&config).args(["restore", "storage/tikprod/photos", "--into", "tikprod/photos"]).run().ok();
-    let back = service.list("photos", None, None, &Cancel::new()).unwrap().blobs;
+    let back = all_of(&service, "photos", None);
     assert_eq!(
         back.iter().map(|blob| blob.name.as_str()).collect::<Vec<_>>(),
         ["2026/may/one.jpg", "two.jpg"]

@@ -2,16 +2,13 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use tik_backup::{
-    azure::{
-        BlobService,
-        blob::{Blob, BlobType, Properties},
-    },
-    stream::cancel::Cancel,
+use tik_backup::azure::{
+    BlobService,
+    blob::{Blob, BlobType, Properties},
 };
 
 use crate::{
-    client::get_from,
+    client::{all_of, get_from},
     common::{Cmd, Restic, Tool, azure::FakeAzure, azurite::Azurite, skip_unless},
     support::{add_blob_account, blobs, put, put_with, storage},
 };
@@ -46,9 +43,8 @@ fn names() -> Vec<(String, String)> {
 }
 
 fn all(service: &BlobService, container: &str) -> BTreeMap<String, Blob> {
-    let page = service.list(container, None, None, &Cancel::new()).unwrap();
-    assert!(page.next.is_none());
-    page.blobs.into_iter().map(|blob| (blob.name.clone(), blob)).collect()
+    let blobs = all_of(service, container, None);
+    blobs.into_iter().map(|blob| (blob.name.clone(), blob)).collect()
 }
 
 /// What must be the same after a restore.

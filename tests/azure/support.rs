@@ -47,7 +47,7 @@ pub fn storage(azure: &FakeAzure, keys: &str) -> Config {
 /// Adds an account to the fake whose blobs are in the emulator, and which has no files.
 pub fn add_blob_account(azure: &FakeAzure, subscription: &str, azurite: &Azurite, name: &str) {
     let mut account = azure.new_account(name, subscription);
-    account.key = azurite.key(name);
+    (account.key, account.second_key) = (azurite.key(name), azurite.second_key(name));
     account.blob_endpoint = Some(azurite.endpoint(name));
     account.file_endpoint = None;
     azure.add_account(account);

@@ -1,7 +1,9 @@
 //! The service principal against the fake: what it sees of a tenant, which credential it uses, and what refusals say.
 
+use std::io::Read;
+
 use tik_backup::{
-    azure::{Account, Azure, Credential, Engine, Policy, Settings, Subscription, files::FileService},
+    azure::{Account, Azure, Credential, Engine, Settings, Subscription, files::FileService},
     config::Secret,
     error::Result,
     stream::cancel::Cancel,
@@ -11,7 +13,7 @@ use crate::{
     common::azure::{
         CLIENT, FakeAzure, Fault, ListKeys, MANAGEMENT_SCOPE, SECRET, STORAGE_SCOPE, Server, TENANT,
     },
-    files_support::quick,
+    files_support::{quick, snapshot},
 };
 
 fn settings(azure: &FakeAzure) -> Settings {
@@ -111,7 +113,7 @@ fn refused_tokens_say_which_setting_is_wrong() {
         (&|set| set.tenant = CLIENT.to_owned(), "AADSTS90002", "tenant id"),
     ];
     let refusal = |settings: Settings| {
-        let azure = Azure::with_policy(settings, Policy { tries: 2, ..quick() }).unwrap();
+        let azure = Azure::with_policy(settings, quick()).unwrap();
         azure.subscriptions(&Cancel::new()).unwrap_err()
     };
     for (change, code, hint) in changes {
@@ -155,4 +157,52 @@ fn a_busy_service_is_asked_again_and_a_refusal_is_not() {
     let error = principal.subscriptions(&Cancel::new()).unwrap_err();
     assert!(error.hint_text().unwrap().contains("Reader"), "{error}");
     assert_eq!(azure.requests().len(), 6);
+}
+
+#[test]
+fn keys_that_are_rotated_in_the_middle_are_asked_for_again() {
+    let azure = FakeAzure::start();
+    let subscription = azure.add_subscription("Production");
+    azure.add_account(azure.new_account("acct", &subscription));
+    azure.add_share("acct", "docs");
+    azure.put_file("acct", "docs", "big", vec![7; 3_000_000]);
+    let (principal, cancel) = (principal(&azure), Cancel::new());
+    let client = || {
+        let account = only_account(&principal).unwrap();
+        let credential = principal.credential(&account, &cancel).unwrap();
+        let endpoint = account.file_endpoint.unwrap();
+        FileService::new(principal.http(), &endpoint, &account.name, credential).unwrap()
+    };
+    let files = client();
+    let taken = snapshot(&files);
+    azure.fault(Fault::cut("GET", "/docs/big", 1_000_000));
+    let (_, mut content) = files.download(&taken, "big", 3_000_000, &cancel).unwrap();
+    azure.rotate_key("acct", false);
+    let asked = azure.count("ListKeys");
+    assert_eq!(content.read_to_end(&mut Vec::new()).unwrap(), 3_000_000, "it goes on with the new key");
+    assert_eq!(azure.count("ListKeys"), asked + 1);
+
+    // All that run at the same time go on, and one of them asks.
+    let files = client();
+    azure.rotate_key("acct", false);
+    let asked = azure.count("ListKeys");
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| assert_eq!(files.clone().shares(&cancel).unwrap().len(), 1));
+        }
+    });
+    assert_eq!(azure.count("ListKeys"), asked + 1);
+    azure.rotate_key("acct", true);
+    assert_eq!(files.shares(&cancel).unwrap().len(), 1, "the key that is not used does not matter");
+    assert_eq!(azure.count("ListKeys"), asked + 1);
+
+    // Where keys may not be listed any more, the second one is still known.
+    let files = client();
+    azure.change_account("acct", |account| account.list_keys = ListKeys::Forbidden);
+    azure.rotate_key("acct", false);
+    assert_eq!(files.shares(&cancel).unwrap().len(), 1);
+    azure.rotate_key("acct", true);
+    let error = files.shares(&cancel).unwrap_err();
+    assert!(error.summary().contains("AuthenticationFailed"), "{error}");
+    assert!(error.hint_text().unwrap().contains("key"), "{error}");
 }

@@ -32,7 +32,10 @@ impl Azurite {
         let folder = Tool::Azurite.path().expect("Azurite is there: skip_unless!(Tool::Azurite) first");
         let dir = tempfile::Builder::new().prefix("tik-azurite-").tempdir().unwrap();
         let log = fs::File::create(dir.path().join("log")).unwrap();
-        let keys: Vec<_> = accounts.iter().map(|account| format!("{account}:{}", key_of(account))).collect();
+        let keys: Vec<_> = accounts
+            .iter()
+            .map(|account| format!("{account}:{}:{}", key_of(account), second_key_of(account)))
+            .collect();
         let mut command = Command::new("node");
         command.arg(folder.join("node_modules/azurite/dist/src/blob/main.js"));
         command.args(["--blobHost", "127.0.0.1", "--blobPort", "0", "--inMemoryPersistence"]);
@@ -80,6 +83,11 @@ impl Azurite {
         key_of(account)
     }
 
+    /// The account's second key.
+    pub fn second_key(&self, account: &str) -> String {
+        second_key_of(account)
+    }
+
     /// What it has said so far.
     pub fn log(&self) -> String {
         fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
@@ -93,7 +101,11 @@ impl Drop for Azurite {
     }
 }
 
-/// Each account has a key of its own, so that a mix-up shows.
+/// Each account has keys of its own, so that a mix-up shows.
 fn key_of(account: &str) -> String {
     STANDARD.encode(format!("the key of {account}"))
+}
+
+fn second_key_of(account: &str) -> String {
+    STANDARD.encode(format!("the second key of {account}"))
 }

@@ -123,7 +123,7 @@ fn a_year(history: &History, config: &Config) {
             .map(|number| Item { name: tenant(number), estimate: None, problem: None })
             .collect(),
         excluded: vec![Excluded { name: "scratch_1".to_owned(), rule: "exclude: scratch_*".to_owned() }],
-        problem: None,
+        ..Discovery::default()
     };
     run.discovered("tenants", "directory", &found, &now).unwrap();
     let report = ItemReport {

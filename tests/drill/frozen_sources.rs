@@ -141,7 +141,11 @@ fn containers_and_shares_of_an_earlier_version_come_back_and_are_backed_up_furth
     for (container, content) in expected.as_object().unwrap() {
         let name = format!("tikprod/{container}");
         frozen.json(&["restore", &format!("cloud/{name}"), "--into", &name]);
-        let restored = service.list(container, None, None, &Cancel::new()).unwrap().blobs;
+        let mut listing = service.listing(container, None);
+        let mut restored = Vec::new();
+        while let Some(page) = listing.next(&Cancel::new()).unwrap() {
+            restored.extend(page.blobs);
+        }
         assert_eq!(restored.len(), content.as_object().unwrap().len(), "{container}");
         same_content(&frozen, &format!("cloud/{name}"), "blobs.jsonl", content);
         if let Some(blob) = restored.iter().find(|blob| blob.name == "with properties") {

@@ -39,7 +39,7 @@ fn a_log_that_grows_all_the_time_is_stored_up_to_some_moment_and_named() {
 }
 
 /// Runs this in a mount namespace of its own; a visible skip where that is not permitted.
-fn in_private_namespace(test: impl FnOnce() + Send) {
+pub fn in_private_namespace(test: impl FnOnce() + Send) {
     thread::scope(|scope| {
         let done = scope.spawn(|| {
             // SAFETY: only this thread, which ends below, gets another view of the file system.

@@ -32,7 +32,7 @@ fn a_year_of_ten_thousand_items_is_small_and_is_found_again() {
             .map(|name| Item { name: name.clone(), estimate: Some(1 << 20), problem: None })
             .collect(),
         excluded: Vec::new(),
-        problem: None,
+        ..Discovery::default()
     };
     let run = |day: i64| {
         let now = begin.checked_add(Span::new().days(day)).unwrap();

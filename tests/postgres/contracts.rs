@@ -85,6 +85,14 @@ fn documents_have_the_promised_fields() {
     assert_eq!(keys(&listed["snapshots"][0]), ["source", "item", "kind", "id", "time", "host", "bytes"]);
     assert_eq!(listed["snapshots"][0]["id"], report["items"][1]["snapshot"]);
 
+    let held = Cmd::with(&config).args(["--json", "ls", "pg/shop"]).run().ok().json();
+    assert_eq!(keys(&held), ["source", "item", "snapshot", "time", "entries"]);
+    let paths: Vec<_> = held["entries"].as_array().unwrap().iter().map(|entry| &entry["path"]).collect();
+    assert_eq!(paths, ["database.dump", "manifest.json"], "of a database, the files of its dump");
+    assert_eq!(keys(&held["entries"][0]), ["path", "type", "bytes", "modified"]);
+    let one = try_restore(&config, "shop", &["--to", "/nonexistent/x", "--path", "database.dump"]);
+    assert!(one.expect_code(2).stderr.contains("--table"), "a dump is restored as a whole");
+
     let done = restore(&config, "shop", &["--into", "copy"]);
     assert_eq!(keys(&done), ["source", "item", "snapshot", "time", "seconds", "database"]);
     let fields = ["database", "created", "bytes", "tables", "rows", "roles_created", "notes"];

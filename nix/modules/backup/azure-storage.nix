@@ -21,6 +21,13 @@ in
       what = "Containers, in all accounts,";
       example = [ "*-tmp" ];
     };
+    exclude = shared.leftOut {
+      what = "Patterns of blobs and files, as paths in their container or share,";
+      example = [
+        "*.tmp"
+        "cache/"
+      ];
+    };
     schedule = shared.schedule "Sun 04:00";
   };
 
@@ -33,6 +40,7 @@ in
       client_secret_file = cfg.secrets.azureClientSecret;
       exclude_accounts = mkDefault source.excludeAccounts;
       exclude_containers = mkDefault source.excludeContainers;
+      exclude = mkDefault source.exclude;
     };
   };
 }

@@ -1,27 +1,20 @@
-//! Reading a blob: exactly the version that was listed, over as many connections as it takes.
+//! Reading a blob: exactly the version that was listed, over as many connections as it takes. An append blob may grow
+//! meanwhile: what was listed of it stays as it is.
 
-use std::{
-    io::{self, Read},
-    sync::{
-        Arc,
-        atomic::{AtomicU8, Ordering},
-    },
-};
+use std::io::{self, Read};
 
 use reqwest::Method;
 
-use super::{Blob, BlobService};
+use super::{Blob, BlobService, BlobType, model::rfc3339, pages::Ranges};
 use crate::{
     azure::{
-        failure::Failure,
+        failure::{Failure, Scope},
         http::{Answer, Incoming},
+        retry::Breaks,
+        witness::Witness,
     },
-    error::{Error, Result},
-    stream::cancel::Cancel,
+    stream::{cancel::Cancel, sparse::SparseRead},
 };
-
-/// How often reading goes on after a break without a single byte in between.
-const BREAKS: u32 = 6;
 
 /// What came of the wish to read a blob.
 pub enum Download {
@@ -35,130 +28,169 @@ pub enum Download {
     Archived,
 }
 
-/// Why a body ended early.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Lost {
-    Changed = 1,
-    Gone = 2,
-}
-
-impl Lost {
-    fn of(failure: &Failure) -> Option<Self> {
-        match failure.status() {
-            Some(412) => Some(Self::Changed),
-            Some(404) => Some(Self::Gone),
-            _ => None,
-        }
-    }
-
-    fn kind(self) -> io::ErrorKind {
-        match self {
-            Self::Changed => io::ErrorKind::StaleNetworkFileHandle,
-            Self::Gone => io::ErrorKind::NotFound,
-        }
-    }
-}
-
-/// A blob's content. It ends after exactly the listed number of bytes, or with an error that [`Error::from_io`]
-/// takes out whole.
+/// A blob's content. It ends after exactly the listed number of bytes, or with an error that
+/// [`Error::from_io`](crate::error::Error::from_io) takes out whole. The parts of a page blob that hold no pages are
+/// holes: they are not asked for.
 pub struct Body {
     service: BlobService,
     names: [String; 2],
+    kind: BlobType,
+    /// In quotes.
     etag: String,
+    created: Option<String>,
     offset: u64,
     total: u64,
     incoming: Option<Incoming>,
-    breaks: u32,
+    /// Where that which is coming in ends.
+    until: u64,
+    /// Of a page blob whose list of pages could be read.
+    ranges: Option<Ranges>,
+    /// How many blocks an append blob had in the last answer.
+    blocks: Option<u64>,
+    /// Whether every answer was of the version that was listed.
+    listed_state: bool,
+    breaks: Breaks,
     witness: Witness,
     cancel: Cancel,
 }
 
-/// Tells, after a [`Body`] failed in other hands, whether the blob was changed or removed while it was read.
-#[derive(Debug, Clone, Default)]
-pub struct Witness(Arc<AtomicU8>);
-
-impl Witness {
-    /// Whether it was changed.
-    pub fn is_changed(&self) -> bool {
-        self.0.load(Ordering::Acquire) == Lost::Changed as u8
-    }
-
-    /// Whether it was removed.
-    pub fn is_gone(&self) -> bool {
-        self.0.load(Ordering::Acquire) == Lost::Gone as u8
-    }
-}
-
-/// Whether reading a [`Body`] failed because the blob was changed meanwhile.
-pub fn is_changed(error: &io::Error) -> bool {
-    error.kind() == Lost::Changed.kind()
-}
-
-/// Whether reading a [`Body`] failed because the blob was removed meanwhile.
-pub fn is_gone(error: &io::Error) -> bool {
-    error.kind() == Lost::Gone.kind()
+/// What comes next.
+enum Next {
+    /// So many zeros.
+    Hole(u64),
+    /// Data up to this offset.
+    Data(u64),
 }
 
 impl BlobService {
-    /// Begins to read the version of a blob that was listed.
+    /// Begins to read the version of a blob that was listed; of an append blob the part that was listed.
     ///
     /// # Errors
     /// The service refuses or does not answer, or its name cannot be part of a web address (`.` and `..`).
-    pub fn download(&self, container: &str, blob: &Blob, cancel: &Cancel) -> Result<Download> {
+    pub fn download(&self, container: &str, blob: &Blob, cancel: &Cancel) -> Result<Download, Failure> {
         if blob.is_archived() {
             return Ok(Download::Archived);
         }
         let mut body = Body {
             service: self.clone(),
             names: [container.to_owned(), blob.name.clone()],
+            kind: blob.kind,
             etag: format!("\"{}\"", blob.etag.trim_matches('"')),
+            created: blob.properties.created.clone(),
             offset: 0,
             total: blob.bytes,
             incoming: None,
-            breaks: 0,
+            until: 0,
+            ranges: None,
+            blocks: None,
+            listed_state: true,
+            breaks: Breaks::default(),
             witness: Witness::default(),
             cancel: cancel.clone(),
         };
-        match body.connect() {
+        match body.begin() {
             Ok(()) => Ok(Download::Body(Box::new(body))),
-            Err(failure) => match Lost::of(&failure) {
-                Some(Lost::Changed) => Ok(Download::Changed),
-                Some(Lost::Gone) => Ok(Download::Gone),
-                None if failure.is("BlobArchived") || failure.is("BlobBeingRehydrated") => {
-                    Ok(Download::Archived)
-                }
-                None => Err(failure.into()),
-            },
+            Err(failure) if failure.is_changed() => Ok(Download::Changed),
+            Err(failure) if failure.is_gone() => Ok(Download::Gone),
+            Err(failure) if is_archived(&failure) => Ok(Download::Archived),
+            Err(failure) => Err(failure),
         }
     }
 }
 
+fn is_archived(failure: &Failure) -> bool {
+    failure.is("BlobArchived") || failure.is("BlobBeingRehydrated")
+}
+
 impl Body {
-    /// What tells later whether the blob was lost, wherever this goes.
+    /// What tells later why this failed, wherever it goes.
     pub fn witness(&self) -> Witness {
         self.witness.clone()
     }
 
-    /// Asks for what is still to come.
-    fn connect(&mut self) -> Result<(), Failure> {
-        let [container, name] = &self.names;
-        let mut request =
-            self.service.request(Method::GET, &[container, name])?.header("if-match", &self.etag);
-        if self.offset > 0 {
-            request = request.header("x-ms-range", &format!("bytes={}-", self.offset));
+    /// Whether all that came is of the very version that was listed. It is not if an append blob grew, or got other
+    /// properties, before or while it was read.
+    pub fn is_listed_state(&self) -> bool {
+        self.listed_state
+    }
+
+    /// Asks for the beginning, of a page blob for the list of its pages.
+    fn begin(&mut self) -> Result<(), Failure> {
+        match self.kind {
+            // A part of no length cannot be asked for.
+            BlobType::Append if self.total == 0 => Ok(()),
+            BlobType::Page if self.total > 0 => {
+                self.ranges = Some(Ranges::default());
+                match self.next() {
+                    Ok(_) => Ok(()),
+                    Err(failure)
+                        if failure.is_changed()
+                            || failure.is_gone()
+                            || is_archived(&failure)
+                            || failure.scope() == Scope::Passing =>
+                    {
+                        Err(failure)
+                    }
+                    Err(_) => {
+                        self.cancel.check()?;
+                        // Without the list it is read whole, which is slower and never wrong.
+                        self.ranges = None;
+                        self.connect(self.total)
+                    }
+                }
+            }
+            _ => self.connect(self.total),
         }
-        let answer = self.service.send(&request, &self.cancel)?;
-        self.check(&answer)?;
-        self.incoming = Some(answer.into_body());
+    }
+
+    /// What comes next. At the end it is nothing of either kind.
+    fn next(&mut self) -> Result<Next, Failure> {
+        let Some(ranges) = &mut self.ranges else { return Ok(Next::Data(self.total)) };
+        let (service, names, etag, total) = (&self.service, &self.names, &self.etag, self.total);
+        let (offset, cancel) = (self.offset, &self.cancel);
+        let list = format!("the list of pages of {}/{}", names[0], names[1]);
+        let mut ask = |marker: &str| service.ranges(names, etag, total, marker, cancel);
+        let range = ranges.at_or_after(offset, &list, &mut ask)?;
+        Ok(match range {
+            Some(range) if range.start > offset => Next::Hole(range.start - offset),
+            Some(range) => Next::Data(range.end),
+            None => Next::Hole(total - offset),
+        })
+    }
+
+    /// Asks for what is still to come up to `end`.
+    fn connect(&mut self, end: u64) -> Result<(), Failure> {
+        let [container, name] = &self.names;
+        let grows = self.kind == BlobType::Append;
+        let mut request = self.service.request(Method::GET, &[container, name])?;
+        if !grows {
+            request = request.header("if-match", &self.etag);
+        }
+        let range = if grows || end < self.total {
+            Some(format!("bytes={}-{}", self.offset, end - 1))
+        } else {
+            (self.offset > 0).then(|| format!("bytes={}-", self.offset))
+        };
+        let request = request.header_if("x-ms-range", range.as_deref());
+        let answer = self.service.send(&request, &self.cancel).map_err(|failure| {
+            let shorter = grows && failure.status() == Some(416);
+            if shorter { Failure::changed(&request.describe(), SHORTER) } else { failure }
+        })?;
+        if grows {
+            self.check_grown(&answer, end)?;
+        } else {
+            self.check(&answer, range.map(|_| end))?;
+        }
+        (self.incoming, self.until) = (Some(answer.into_body()), end);
         Ok(())
     }
 
     /// Whether the answer is the part that was asked for: bytes of another place must never be taken for it.
-    fn check(&self, answer: &Answer) -> Result<(), Failure> {
-        let wrong = |what: String| Err(Failure::unexpected(answer.action(), what));
-        if self.offset > 0 {
+    fn check(&self, answer: &Answer, end: Option<u64>) -> Result<(), Failure> {
+        let wrong = |what: String| Err(Failure::unexpected(answer.action(), what).of_object());
+        if let Some(end) = end {
             let range = answer.header("content-range").unwrap_or_default();
-            let expected = format!("bytes {}-{}/{}", self.offset, self.total - 1, self.total);
+            let expected = format!("bytes {}-{}/{}", self.offset, end - 1, self.total);
             if answer.status() != 206 || range != expected {
                 return wrong(format!("{expected:?} was asked for, {range:?} came"));
             }
@@ -170,32 +202,67 @@ impl Body {
         Ok(())
     }
 
-    fn read_some(&mut self, target: &mut [u8]) -> Result<usize, Failure> {
+    /// As [`Body::check`], of an append blob that may be longer than it was: whether it is still the same one, whose
+    /// beginning never changes.
+    fn check_grown(&mut self, answer: &Answer, end: u64) -> Result<(), Failure> {
+        let changed = |what: &str| Err(Failure::changed(answer.action(), what));
+        let wrong = |what: String| Err(Failure::unexpected(answer.action(), what).of_object());
+        if answer.header("x-ms-blob-type") != Some(BlobType::Append.name()) {
+            return changed("it is no append blob any more");
+        }
+        if let Some(created) = &self.created {
+            match answer.header("x-ms-creation-time").map(rfc3339) {
+                Some(now) if now == *created => {}
+                Some(_) => return changed("it was created anew"),
+                None => return wrong("it has no creation time".to_owned()),
+            }
+        }
+        let range = answer.header("content-range").unwrap_or_default();
+        let Some((first, last, total)) = parse_range(range).filter(|_| answer.status() == 206) else {
+            return wrong(format!("a part was asked for, {range:?} came"));
+        };
+        if total < self.total {
+            return changed(SHORTER);
+        }
+        if (first, last) != (self.offset, end - 1) {
+            return wrong(format!("bytes {} to {} were asked for, {range:?} came", self.offset, end - 1));
+        }
+        // Blocks are only added, unless it is written anew.
+        let blocks: Option<u64> =
+            answer.header("x-ms-blob-committed-block-count").and_then(|count| count.parse().ok());
+        if blocks < self.blocks {
+            return changed("it was written anew");
+        }
+        self.blocks = blocks;
+        let etag = answer.header("etag").unwrap_or_default();
+        self.listed_state &= etag.trim_matches('"') == self.etag.trim_matches('"');
+        Ok(())
+    }
+
+    /// Reads data before `end`, asking for it if it is not coming in.
+    fn read_some(&mut self, target: &mut [u8], end: u64) -> Result<usize, Failure> {
         loop {
             self.cancel.check()?;
             let failure = match &mut self.incoming {
-                None => match self.connect() {
+                None => match self.connect(end) {
                     Ok(()) => continue,
                     Err(failure) => failure,
                 },
                 Some(incoming) => match incoming.read(target) {
                     Ok(0) => Failure::broken(&self.describe(), "it ended before its last byte", true),
                     Ok(count) => {
-                        self.breaks = 0;
+                        self.breaks.came(count);
                         return Ok(count);
                     }
                     Err(error) => Failure::from_io(&self.describe(), error),
                 },
             };
             self.incoming = None;
-            self.breaks += 1;
-            // Asking anew has its own number of tries, and they are over.
-            if !failure.is_transient() || failure.is_settled() || self.breaks >= BREAKS {
-                return Err(failure);
-            }
-            // The first break is often only a connection that was closed: go on at once.
-            if self.breaks > 1 {
-                self.service.http.sleep(self.service.http.policy().pause(self.breaks - 1), &self.cancel)?;
+            // Asking anew has its own time, and when that is over the failure is final.
+            match self.breaks.pause(self.service.http.policy(), &failure) {
+                None => return Err(failure),
+                Some(pause) if pause.is_zero() => {}
+                Some(pause) => self.service.http.sleep(pause, &self.cancel)?,
             }
         }
     }
@@ -204,42 +271,79 @@ impl Body {
         format!("reading {}/{} at byte {} of {}", self.names[0], self.names[1], self.offset, self.total)
     }
 
-    /// At the end, nothing more may come.
+    /// At the end of a part nothing more may come.
     fn finish(&mut self) -> Result<(), Failure> {
         if let Some(mut incoming) = self.incoming.take() {
             let mut byte = [0];
             // An error after the last byte is no loss.
             if let Ok(1..) = incoming.read(&mut byte) {
-                return Err(Failure::unexpected(&self.describe(), "more bytes came than were listed"));
+                let what = "more bytes came than were listed";
+                return Err(Failure::unexpected(&self.describe(), what).of_object());
             }
         }
         Ok(())
     }
+
+    fn read_next(&mut self, target: &mut [u8]) -> Result<usize, Failure> {
+        if self.offset == self.total || target.is_empty() {
+            return if self.offset == self.total { self.finish().map(|()| 0) } else { Ok(0) };
+        }
+        let next = self.next()?;
+        if self.offset >= self.until {
+            self.finish()?;
+        }
+        let count = match next {
+            Next::Hole(bytes) => {
+                let count = at_most(bytes, target.len());
+                target[..count].fill(0);
+                count
+            }
+            Next::Data(end) => {
+                let count = at_most(end - self.offset, target.len());
+                self.read_some(&mut target[..count], end)?
+            }
+        };
+        self.offset += count as u64;
+        Ok(count)
+    }
+}
+
+const SHORTER: &str = "it is shorter than it was when it was listed";
+
+fn at_most(bytes: u64, room: usize) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX).min(room)
+}
+
+/// First and last byte and the length of the whole in a header such as `bytes 0-9/20`.
+fn parse_range(text: &str) -> Option<(u64, u64, u64)> {
+    let (range, total) = text.strip_prefix("bytes ")?.split_once('/')?;
+    let (first, last) = range.split_once('-')?;
+    Some((first.parse().ok()?, last.parse().ok()?, total.parse().ok()?))
 }
 
 impl Read for Body {
     fn read(&mut self, target: &mut [u8]) -> io::Result<usize> {
-        let left = self.total - self.offset;
-        if left == 0 {
-            return self.finish().map(|()| 0).map_err(|failure| io::Error::other(Error::from(failure)));
-        }
-        let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(target.len());
-        if wanted == 0 {
+        self.read_next(target).map_err(|failure| self.witness.testify(failure))
+    }
+}
+
+impl SparseRead for Body {
+    fn hole(&mut self) -> io::Result<u64> {
+        if self.offset == self.total {
             return Ok(0);
         }
-        match self.read_some(&mut target[..wanted]) {
-            Ok(count) => {
-                self.offset += count as u64;
-                Ok(count)
-            }
-            Err(failure) => {
-                let lost = Lost::of(&failure);
-                if let Some(lost) = lost {
-                    self.witness.0.store(lost as u8, Ordering::Release);
-                }
-                let kind = lost.map_or(io::ErrorKind::Other, Lost::kind);
-                Err(io::Error::new(kind, Error::from(failure)))
-            }
+        match self.next() {
+            Ok(Next::Hole(bytes)) => Ok(bytes),
+            Ok(Next::Data(_)) => Ok(0),
+            Err(failure) => Err(self.witness.testify(failure)),
         }
+    }
+
+    fn skip(&mut self, bytes: u64) -> io::Result<()> {
+        if bytes > self.hole()? {
+            return Err(io::Error::other("only a hole can be skipped"));
+        }
+        self.offset += bytes;
+        Ok(())
     }
 }

@@ -7,7 +7,8 @@ use reqwest::Method;
 use super::{Blob, BlobService, BlobType, Container, Page, Properties, model::rfc3339};
 use crate::{
     azure::{
-        failure::Failure,
+        failure::{Failure, Scope},
+        markers::Markers,
         request::Request,
         xml::{self, Element},
     },
@@ -15,41 +16,126 @@ use crate::{
     stream::cancel::Cancel,
 };
 
+/// The blobs of a container, page by page.
+pub struct Listing {
+    service: BlobService,
+    container: String,
+    prefix: Option<String>,
+    markers: Markers,
+}
+
+impl Listing {
+    /// The next page, which may be empty although there are further ones. None only once the service has said that
+    /// there are no more.
+    ///
+    /// # Errors
+    /// The service refuses or does not answer, its pages go in a circle, or an entry cannot be understood: a blob of a
+    /// type that this program does not know is an error, never left out.
+    pub fn next(&mut self, cancel: &Cancel) -> Result<Option<Page>> {
+        let Some(marker) = self.markers.next() else { return Ok(None) };
+        let (page, next) = self.service.page(&self.container, marker, self.prefix.as_deref(), cancel)?;
+        self.markers.turn(&format!("the list of the container {:?}", self.container), next)?;
+        Ok(Some(page))
+    }
+}
+
 impl BlobService {
     /// All containers of the account.
     ///
     /// # Errors
     /// The service refuses or does not answer, or an entry cannot be understood.
     pub fn containers(&self, cancel: &Cancel) -> Result<Vec<Container>> {
-        let (mut found, mut marker) = (Vec::new(), None::<String>);
-        loop {
+        let (mut found, mut markers) = (Vec::new(), Markers::default());
+        while let Some(marker) = markers.next() {
             let request = self
                 .request(Method::GET, &[])?
                 .query("comp", "list")
                 .query("include", "metadata")
                 .query("maxresults", &self.page.to_string())
-                .query("marker", marker.as_deref().unwrap_or_default());
-            let (page, next) = self.entries(&request, "Containers", marker.as_deref(), cancel, &container)?;
+                .query("marker", marker);
+            let (page, next) = self.entries(&request, "Containers", cancel, &container)?;
             found.extend(page);
-            match next {
-                Some(_) => marker = next,
-                None => return Ok(found),
-            }
+            markers.turn("the list of containers", next)?;
+        }
+        Ok(found)
+    }
+
+    /// The blobs of a container whose names begin with `prefix`. Asks for nothing yet.
+    pub fn listing(&self, container: &str, prefix: Option<&str>) -> Listing {
+        Listing {
+            service: self.clone(),
+            container: container.to_owned(),
+            prefix: prefix.map(str::to_owned),
+            markers: Markers::default(),
         }
     }
 
-    /// A page of a container's blobs: the first one, or the one that an earlier [`Page::next`] names.
+    /// The name of a container's first blob or directory. None only if there is none.
     ///
     /// # Errors
-    /// The service refuses or does not answer, or an entry cannot be understood: a blob of a type that this
-    /// program does not know is an error, never left out.
-    pub fn list(
+    /// As [`Listing::next`].
+    pub fn has_blobs(&self, container: &str, cancel: &Cancel) -> Result<Option<String>> {
+        let mut listing = self.listing(container, None);
+        while let Some(page) = listing.next(cancel)? {
+            if let Some(blob) = page.blobs.into_iter().next() {
+                return Ok(Some(blob.name));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The blob of this name as it is now. None only if a complete answer says that there is none: neither the list
+    /// shows it, nor is it there when it is asked for.
+    ///
+    /// # Errors
+    /// As [`Listing::next`], or the list does not show a blob that is there.
+    pub fn find(&self, container: &str, name: &str, cancel: &Cancel) -> Result<Option<Blob>> {
+        let mut listing = self.listing(container, Some(name));
+        let mut asked = false;
+        while let Some(page) = listing.next(cancel)? {
+            // All names of this list begin with the one that is looked for, and so come after it.
+            let passed = !page.blobs.is_empty();
+            if let Some(found) = page.blobs.into_iter().find(|blob| blob.name == name && !blob.directory) {
+                return Ok(Some(found));
+            }
+            if passed && !asked {
+                asked = true;
+                if self.is_there(container, name, cancel)? == Some(false) {
+                    return Ok(None);
+                }
+            }
+        }
+        match self.is_there(container, name, cancel)? {
+            Some(true) => {
+                let what = format!("the blob {name:?} is there, but the container's list does not show it");
+                Err(Error::failed(what).hint("run the backup again; if it stays so, ask Azure's support"))
+            }
+            Some(false) | None => Ok(None),
+        }
+    }
+
+    /// Whether a blob is there. None if its name cannot be asked for.
+    fn is_there(&self, container: &str, name: &str, cancel: &Cancel) -> Result<Option<bool>, Failure> {
+        let Ok(request) = self.request(Method::HEAD, &[container, name]) else { return Ok(None) };
+        match self.send(&request, cancel) {
+            Ok(answer) => Ok(Some(answer.header("x-ms-resource-type") != Some("directory"))),
+            Err(failure) if failure.is_gone() => Ok(Some(false)),
+            // One whose properties may not be read without its key is there.
+            Err(failure) if failure.status() == Some(409) && failure.scope() == Scope::Object => {
+                Ok(Some(true))
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// One page of a container's blobs, and the marker of the next.
+    fn page(
         &self,
         container: &str,
-        marker: Option<&str>,
+        marker: &str,
         prefix: Option<&str>,
         cancel: &Cancel,
-    ) -> Result<Page> {
+    ) -> Result<(Page, Option<String>), Failure> {
         let request = |include: &str| -> Result<Request, Failure> {
             Ok(self
                 .request(Method::GET, &[container])?
@@ -57,24 +143,24 @@ impl BlobService {
                 .query("comp", "list")
                 .query("include", include)
                 .query("maxresults", &self.page.to_string())
-                .query("marker", marker.unwrap_or_default())
+                .query("marker", marker)
                 .query("prefix", prefix.unwrap_or_default()))
         };
         if self.has_tags() {
-            match self.entries(&request("metadata,tags")?, "Blobs", marker, cancel, &blob) {
+            match self.entries(&request("metadata,tags")?, "Blobs", cancel, &blob) {
                 // It may be for the tags: an account without them, or a credential that may not read them.
                 Err(failure) if matches!(failure.status(), Some(400 | 403 | 409)) => {
                     cancel.check()?;
                 }
                 result => {
                     let (blobs, next) = result?;
-                    return Ok(Page { blobs, next, tags: true });
+                    return Ok((Page { blobs, tags: true }, next));
                 }
             }
         }
-        let (blobs, next) = self.entries(&request("metadata")?, "Blobs", marker, cancel, &blob)?;
+        let (blobs, next) = self.entries(&request("metadata")?, "Blobs", cancel, &blob)?;
         self.untagged.store(true, Ordering::Relaxed);
-        Ok(Page { blobs, next, tags: false })
+        Ok((Page { blobs, tags: false }, next))
     }
 
     /// The entries of one page, and the marker of the next.
@@ -82,7 +168,6 @@ impl BlobService {
         &self,
         request: &Request,
         list: &str,
-        marker: Option<&str>,
         cancel: &Cancel,
         read: &dyn Fn(&Element) -> Result<T>,
     ) -> Result<(Vec<T>, Option<String>), Failure> {
@@ -97,11 +182,7 @@ impl BlobService {
             if root.child(list).is_none() {
                 return Err(Failure::unexpected(&request.describe(), format!("it has no {list}")));
             }
-            let next = root.text_of("NextMarker");
-            if next.is_some() && next == marker {
-                return Err(Failure::unexpected(&request.describe(), "a page leads to itself"));
-            }
-            Ok((entries, next.map(str::to_owned)))
+            Ok((entries, root.text_of("NextMarker").map(str::to_owned)))
         })
     }
 }

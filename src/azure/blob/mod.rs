@@ -3,6 +3,7 @@
 mod download;
 mod list;
 mod model;
+mod pages;
 mod parts;
 mod upload;
 
@@ -16,9 +17,12 @@ use std::{
 
 use reqwest::Method;
 
-pub use download::{Body, Download, Witness, is_changed, is_gone};
+pub use download::{Body, Download};
+pub use list::Listing;
 pub use model::{Blob, BlobType, Container, Page, Properties};
 pub use upload::Uploaded;
+
+pub use super::witness::{Witness, is_changed, is_gone};
 
 use super::{
     STORAGE_VERSION,

@@ -21,8 +21,6 @@ pub struct Container {
 pub struct Page {
     /// The blobs in the order of their names. It may be empty although there are further pages.
     pub blobs: Vec<Blob>,
-    /// Where the next page begins; none after the last one.
-    pub next: Option<String>,
     /// Whether tags were read. They are not where the account has none (hierarchical namespace) or where the
     /// credential may not read them.
     pub tags: bool,

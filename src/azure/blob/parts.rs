@@ -70,10 +70,10 @@ impl<'a> Content<'a> {
 }
 
 impl Upload<'_> {
-    pub(super) fn pages(&self, content: &mut Content<'_>) -> Result<Sent> {
+    pub(super) fn pages(&self, content: &mut Content<'_>) -> Result<Sent, Failure> {
         if !self.bytes.is_multiple_of(512) {
             let what = format!("{:?} has {} bytes: a page blob has pages of 512", self.names[1], self.bytes);
-            return Err(Error::failed(what));
+            return Err(Failure::local(what));
         }
         if !self.create(Some(self.bytes))? {
             return Ok(Sent::Exists);
@@ -102,7 +102,7 @@ impl Upload<'_> {
         self.complete(STANDARD.encode(whole.finalize()))
     }
 
-    pub(super) fn appends(&self, content: &mut Content<'_>) -> Result<Sent> {
+    pub(super) fn appends(&self, content: &mut Content<'_>) -> Result<Sent, Failure> {
         if !self.create(None)? {
             return Ok(Sent::Exists);
         }
@@ -140,7 +140,7 @@ impl Upload<'_> {
     }
 
     /// Makes the blob, empty and marked as unfinished. False if there is one that is not to be replaced.
-    fn create(&self, page_bytes: Option<u64>) -> Result<bool> {
+    fn create(&self, page_bytes: Option<u64>) -> Result<bool, Failure> {
         let mark = random()?;
         let request = self
             .with_headers(self.request(Method::PUT, "")?, None)
@@ -152,9 +152,9 @@ impl Upload<'_> {
             Err(failure) => failure,
         };
         if !self.says_exists(&failure) {
-            return Err(failure.into());
+            return Err(failure);
         }
-        let Some(head) = self.head()? else { return Err(failure.into()) };
+        let Some(head) = self.head()? else { return Err(failure) };
         match (head.header(&format!("x-ms-meta-{UNFINISHED}")), head.header("etag")) {
             // An earlier try of this request made it, and its answer was lost.
             (Some(there), _) if there == mark => Ok(true),
@@ -168,7 +168,7 @@ impl Upload<'_> {
     }
 
     /// Gives the blob its final properties and metadata, which takes the mark away.
-    fn complete(&self, md5: String) -> Result<Sent> {
+    fn complete(&self, md5: String) -> Result<Sent, Failure> {
         if self.properties.content_md5.is_some() {
             self.ask(&self.with_headers(self.request(Method::PUT, "properties")?, Some(&md5)))?;
         }

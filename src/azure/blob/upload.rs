@@ -55,9 +55,6 @@ impl BlobService {
         match self.send(&request, cancel) {
             Ok(_) => Ok(true),
             Err(failure) if failure.is("ContainerAlreadyExists") => Ok(false),
-            Err(failure) if failure.is("ContainerBeingDeleted") => {
-                Err(failure.hint("wait until Azure has deleted the container of that name").into())
-            }
             Err(failure) => Err(failure.into()),
         }
     }
@@ -70,7 +67,7 @@ impl BlobService {
     ///
     /// # Errors
     /// `content` fails or has another length, the service refuses or does not answer, or its name cannot be part of
-    /// a web address (`.` and `..`).
+    /// a web address (`.` and `..`). [`Failure::scope`] tells whether it is about this blob alone.
     // The parts of a blob are many, and each caller has them apart.
     #[allow(clippy::too_many_arguments)]
     pub fn upload(
@@ -83,7 +80,7 @@ impl BlobService {
         content: &mut dyn Read,
         replace: bool,
         cancel: &Cancel,
-    ) -> Result<Uploaded> {
+    ) -> Result<Uploaded, Failure> {
         let names = [container, name];
         let upload = Upload { service: self, names, kind, properties, bytes, replace, cancel };
         let sent = upload.send(&mut Content::new(content, bytes, name))?;
@@ -111,7 +108,7 @@ pub(super) struct Upload<'a> {
 }
 
 impl Upload<'_> {
-    fn send(&self, content: &mut Content<'_>) -> Result<Sent> {
+    fn send(&self, content: &mut Content<'_>) -> Result<Sent, Failure> {
         match self.kind {
             BlobType::Block if self.bytes <= BLOCK => self.whole(content),
             BlobType::Block => self.blocks(content),
@@ -175,7 +172,7 @@ impl Upload<'_> {
             && head.header("content-length") == Some(self.bytes.to_string().as_str()))
     }
 
-    fn whole(&self, content: &mut Content<'_>) -> Result<Sent> {
+    fn whole(&self, content: &mut Content<'_>) -> Result<Sent, Failure> {
         let body = content.part(self.bytes)?;
         content.finish()?;
         let md5 = STANDARD.encode(Md5::digest(&body));
@@ -187,7 +184,7 @@ impl Upload<'_> {
         self.commit(self.unless_exists(request), md5)
     }
 
-    fn blocks(&self, content: &mut Content<'_>) -> Result<Sent> {
+    fn blocks(&self, content: &mut Content<'_>) -> Result<Sent, Failure> {
         if !self.replace && self.head()?.is_some() {
             return Ok(Sent::Exists);
         }
@@ -203,9 +200,7 @@ impl Upload<'_> {
             whole.update(&body);
             let id = STANDARD.encode(format!("{run}-{number:06}"));
             let request = self.request(Method::PUT, "block")?.query("blockid", &id);
-            self.ask(&request.header("content-md5", &digest(&body)).body(body)).map_err(|failure| {
-                if failure.is("InvalidBlobType") { failure.hint(OTHER_TYPE) } else { failure }
-            })?;
+            self.ask(&request.header("content-md5", &digest(&body)).body(body))?;
             list.push_str(&format!("<Latest>{id}</Latest>"));
             number += 1;
         }
@@ -217,19 +212,18 @@ impl Upload<'_> {
     }
 
     /// Sends the request after which the blob is there.
-    fn commit(&self, request: Request, md5: String) -> Result<Sent> {
+    fn commit(&self, request: Request, md5: String) -> Result<Sent, Failure> {
         match self.ask(&request) {
             Ok(_) => Ok(Sent::Done(md5)),
             Err(failure) if self.says_exists(&failure) => {
                 let ours = failure.tries() > 1 && self.is_ours(&md5)?;
                 Ok(if ours { Sent::Done(md5) } else { Sent::Exists })
             }
-            Err(failure) if failure.is("InvalidBlobType") => Err(failure.hint(OTHER_TYPE).into()),
-            Err(failure) => Err(failure.into()),
+            Err(failure) => Err(failure),
         }
     }
 
-    fn set_tags(&self, notes: &mut Vec<String>) -> Result<()> {
+    fn set_tags(&self, notes: &mut Vec<String>) -> Result<(), Failure> {
         if self.properties.tags.is_empty() {
             return Ok(());
         }
@@ -242,27 +236,29 @@ impl Upload<'_> {
         self.note("its tags were not set", self.ask(&request.body(body)), notes)
     }
 
-    fn set_tier(&self, notes: &mut Vec<String>) -> Result<()> {
+    fn set_tier(&self, notes: &mut Vec<String>) -> Result<(), Failure> {
         let Some(tier) = &self.properties.tier else { return Ok(()) };
         let request = self.request(Method::PUT, "tier")?.header("x-ms-access-tier", tier);
         self.note(&format!("its tier {tier} was not set"), self.ask(&request), notes)
     }
 
     /// What the account refuses is told and does no harm; that it cannot be reached is an error.
-    fn note(&self, what: &str, result: Result<Answer, Failure>, notes: &mut Vec<String>) -> Result<()> {
+    fn note(
+        &self,
+        what: &str,
+        result: Result<Answer, Failure>,
+        notes: &mut Vec<String>,
+    ) -> Result<(), Failure> {
         match result {
             Ok(_) => Ok(()),
             Err(failure) if matches!(failure.status(), Some(400..=499)) && !failure.is_transient() => {
                 notes.push(format!("{what}: {}", Error::from(failure).summary()));
                 Ok(())
             }
-            Err(failure) => Err(failure.into()),
+            Err(failure) => Err(failure),
         }
     }
 }
-
-const OTHER_TYPE: &str =
-    "there is a blob of this name and of another type: delete it, or restore to another container";
 
 /// The MD5 digest of a part in base64, for the service to check what arrives.
 pub(super) fn digest(body: &Bytes) -> String {

@@ -5,21 +5,33 @@ use std::io::BufReader;
 use reqwest::Method;
 
 use super::{FileService, failed, list};
-use crate::{error::Result, stream::cancel::Cancel};
+use crate::{
+    azure::{failure::Failure, markers::Markers},
+    error::Result,
+    stream::cancel::Cancel,
+};
 
 impl FileService {
-    /// Whether a share holds a file or a directory.
+    /// Whether a share holds a file or a directory. False only if a complete list says so.
     ///
     /// # Errors
     /// It is not there, the service refuses, or sends what cannot be understood.
     pub fn has_content(&self, share: &str, cancel: &Cancel) -> Result<bool> {
-        let ask = || {
-            let request = self.request(Method::GET, share, "")?.query("restype", "directory");
-            let request = request.query("comp", "list").query("maxresults", "1");
-            self.exchange(&request, cancel, &mut |answer| list::entries(BufReader::new(answer.into_body())))
+        let look = || -> Result<bool, Failure> {
+            let mut markers = Markers::default();
+            while let Some(marker) = markers.next() {
+                let request = self.request(Method::GET, share, "")?.query("restype", "directory");
+                let request = request.query("comp", "list").query("maxresults", "1").query("marker", marker);
+                let page = self.exchange(&request, cancel, &mut |answer| {
+                    list::entries(BufReader::new(answer.into_body()))
+                })?;
+                if !page.items.is_empty() {
+                    return Ok(true);
+                }
+                markers.turn("the list of the share's root", page.next)?;
+            }
+            Ok(false)
         };
-        let page =
-            ask().map_err(|failure| failed(failure, format!("cannot look into the share {share:?}")))?;
-        Ok(!page.items.is_empty())
+        look().map_err(|failure| failed(failure, format!("cannot look into the share {share:?}")))
     }
 }

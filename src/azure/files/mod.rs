@@ -7,6 +7,7 @@ mod live;
 mod properties;
 mod read;
 mod snapshot;
+mod walk;
 mod write;
 
 use std::fmt;
@@ -18,6 +19,8 @@ pub use properties::{FileProperties, SmbProperties};
 pub use read::Content;
 pub use snapshot::{ExistingSnapshot, ShareSnapshot, SnapshotId};
 pub use write::Uploaded;
+
+pub use super::witness::Witness;
 
 use super::{
     STORAGE_VERSION,

@@ -15,16 +15,17 @@ use crate::{
     azure::{
         failure::Failure,
         http::{Answer, Incoming},
+        markers::Markers,
         request::Request,
+        retry::Breaks,
+        witness::Witness,
     },
-    error::{Error, Result},
+    error::Result,
     stream::cancel::Cancel,
 };
 
 /// What is asked of each entry besides its name.
 const INCLUDE: &str = "Timestamps,ETag,Attributes,PermissionKey";
-/// A connection that brought so many bytes counts as one that works, and broken ones are counted anew.
-const PROGRESS: u64 = 1024 * 1024;
 
 impl FileService {
     /// The live shares with their snapshots, whoever took them. Shares that were deleted are not among them.
@@ -51,7 +52,7 @@ impl FileService {
     pub fn list(&self, snapshot: &ShareSnapshot, directory: &str, cancel: &Cancel) -> Result<Vec<Entry>> {
         let mut entries = Vec::new();
         self.pages(cancel, &mut entries, &|marker| self.page(snapshot, directory, marker, cancel))
-            .map_err(|failure| failed(failure, cannot_list(snapshot, directory)))?;
+            .map_err(|failure| failure.about(cannot_list(snapshot, directory)))?;
         Ok(entries)
     }
 
@@ -66,9 +67,12 @@ impl FileService {
         directory: &str,
         marker: Option<&str>,
         cancel: &Cancel,
-    ) -> Result<Page<Entry>> {
-        self.page(snapshot, directory, marker.unwrap_or_default(), cancel)
-            .map_err(|failure| failed(failure, cannot_list(snapshot, directory)))
+    ) -> Result<Page<Entry>, Failure> {
+        let marker = marker.unwrap_or_default();
+        let page = self.page(snapshot, directory, marker, cancel);
+        let circle = page.as_ref().is_ok_and(|page| page.next.as_deref() == Some(marker));
+        let page = if circle { Err(Failure::local("a page of the list leads to itself")) } else { page };
+        page.map_err(|failure| failure.about(cannot_list(snapshot, directory)))
     }
 
     /// Metadata and properties of a directory of a snapshot; an empty path is the root.
@@ -80,15 +84,30 @@ impl FileService {
         snapshot: &ShareSnapshot,
         path: &str,
         cancel: &Cancel,
-    ) -> Result<(BTreeMap<String, String>, SmbProperties)> {
+    ) -> Result<(BTreeMap<String, String>, SmbProperties), Failure> {
         let ask = || {
             let request = self.within(snapshot, Method::HEAD, path)?.query("restype", "directory");
             let answer = self.send(request, cancel)?;
-            Ok((metadata(&answer), SmbProperties::read(|name| answer.header(name))?))
+            let smb = SmbProperties::read(|name| answer.header(name));
+            Ok((metadata(&answer), smb.map_err(|error| Failure::from(error).of_object())?))
         };
-        ask().map_err(|failure| {
-            failed(failure, format!("cannot read the directory {path:?} of the share {:?}", snapshot.share()))
+        ask().map_err(|failure: Failure| {
+            failure.about(format!("cannot read the directory {path:?} of the share {:?}", snapshot.share()))
         })
+    }
+
+    /// Content headers and metadata of a file of a snapshot.
+    ///
+    /// # Errors
+    /// It is not there, or the service refuses.
+    pub fn properties(
+        &self,
+        snapshot: &ShareSnapshot,
+        path: &str,
+        cancel: &Cancel,
+    ) -> Result<FileProperties, Failure> {
+        let answer = self.send(self.within(snapshot, Method::HEAD, path)?, cancel)?;
+        Ok(FileProperties::read(|name| answer.header(name), metadata(&answer)))
     }
 
     /// Begins to read a file of a snapshot. `bytes` is its length as the list told it.
@@ -101,17 +120,18 @@ impl FileService {
         path: &str,
         bytes: u64,
         cancel: &Cancel,
-    ) -> Result<(FileProperties, Content)> {
+    ) -> Result<(FileProperties, Content), Failure> {
         let what = format!("cannot read the file {path:?} of the share {:?}", snapshot.share());
         let begin = || {
             let request = self.within(snapshot, Method::GET, path)?;
             let answer = self.send(request.clone(), cancel)?;
+            let length = answer.header("content-length").unwrap_or_default();
+            if !length.is_empty() && length != bytes.to_string() {
+                return Err(Failure::of_file(format!("it has {length} bytes, but the list said {bytes}")));
+            }
             Ok((request, answer))
         };
-        let (request, answer) = begin().map_err(|failure| failed(failure, what.clone()))?;
-        if let Some(length) = answer.header("content-length").filter(|length| *length != bytes.to_string()) {
-            return Err(Error::failed(format!("{what}: it has {length} bytes, but the list said {bytes}")));
-        }
+        let (request, answer) = begin().map_err(|failure| failure.about(what.as_str()))?;
         let properties = FileProperties::read(|name| answer.header(name), metadata(&answer));
         let content = Content {
             service: self.clone(),
@@ -121,8 +141,8 @@ impl FileService {
             what,
             bytes,
             at: 0,
-            began_at: 0,
-            failures: 0,
+            breaks: Breaks::default(),
+            witness: Witness::default(),
             cancel: cancel.clone(),
         };
         Ok((properties, content))
@@ -154,19 +174,14 @@ impl FileService {
         items: &mut Vec<T>,
         ask: &dyn Fn(&str) -> Result<Page<T>, Failure>,
     ) -> Result<(), Failure> {
-        let mut marker = String::new();
-        loop {
+        let mut markers = Markers::default();
+        while let Some(marker) = markers.next() {
             cancel.check()?;
-            let page = ask(&marker)?;
+            let page = ask(marker)?;
             items.extend(page.items);
-            match page.next {
-                None => return Ok(()),
-                Some(next) if next == marker => {
-                    return Err(Failure::local("the next page of the list is the same one again"));
-                }
-                Some(next) => marker = next,
-            }
+            markers.turn("the list", page.next)?;
         }
+        Ok(())
     }
 }
 
@@ -180,7 +195,8 @@ fn metadata(answer: &Answer) -> BTreeMap<String, String> {
 }
 
 /// The content of a file, as it arrives. When the connection breaks it goes on from where it was. The end is reported
-/// only after exactly as many bytes as the list told. Errors hold an [`Error`], which [`Error::from_io`] takes out.
+/// only after exactly as many bytes as the list told. [`Error::from_io`](crate::error::Error::from_io) takes out errors
+/// whole.
 pub struct Content {
     service: FileService,
     request: Request,
@@ -190,14 +206,17 @@ pub struct Content {
     what: String,
     bytes: u64,
     at: u64,
-    /// Where this connection began.
-    began_at: u64,
-    /// Connections that broke without much progress.
-    failures: u32,
+    breaks: Breaks,
+    witness: Witness,
     cancel: Cancel,
 }
 
 impl Content {
+    /// What tells later why this failed, wherever it goes.
+    pub fn witness(&self) -> Witness {
+        self.witness.clone()
+    }
+
     fn next(&mut self, target: &mut [u8]) -> Result<usize, Failure> {
         loop {
             self.cancel.check()?;
@@ -211,13 +230,14 @@ impl Content {
             match body.read(target) {
                 Ok(0) if !target.is_empty() && self.at != self.bytes => {
                     let text = format!("it ended after {} bytes of {}", self.at, self.bytes);
-                    return Err(Failure::local(text));
+                    return Err(Failure::of_file(text));
                 }
                 Ok(count) => {
                     self.at += count as u64;
                     if self.at > self.bytes {
-                        return Err(Failure::local(format!("it is longer than {} bytes", self.bytes)));
+                        return Err(Failure::of_file(format!("it is longer than {} bytes", self.bytes)));
                     }
+                    self.breaks.came(count);
                     return Ok(count);
                 }
                 Err(error) => self.stumble(Failure::from_io("reading a file", error))?,
@@ -225,33 +245,29 @@ impl Content {
         }
     }
 
-    /// Takes note that the connection broke, and waits; an error if it did so too often.
+    /// Takes note that the connection broke, and waits; an error if no byte has come for too long.
     fn stumble(&mut self, failure: Failure) -> Result<(), Failure> {
         self.body = None;
-        if self.at - self.began_at >= PROGRESS {
-            self.failures = 0;
+        match self.breaks.pause(self.service.http.policy(), &failure) {
+            None => Err(failure),
+            Some(pause) if pause.is_zero() => Ok(()),
+            Some(pause) => self.service.http.sleep(pause, &self.cancel),
         }
-        self.failures += 1;
-        let policy = self.service.http.policy();
-        if !failure.is_transient() || failure.is_settled() || self.failures >= policy.tries {
-            return Err(failure);
-        }
-        self.service.http.sleep(policy.pause(self.failures), &self.cancel)
     }
 
     /// Asks for the rest.
-    fn go_on(&mut self) -> Result<Incoming, Failure> {
-        self.began_at = self.at;
+    fn go_on(&self) -> Result<Incoming, Failure> {
         let request = self.request.clone().header("x-ms-range", &format!("bytes={}-", self.at));
         let answer = self.service.send(request, &self.cancel)?;
         let range = answer.header("content-range").unwrap_or_default();
         let expected = format!("bytes {}-{}/{}", self.at, self.bytes - 1, self.bytes);
         if answer.status() != 206 || range != expected {
             let text = format!("instead of {expected:?} the service sent {range:?}");
-            return Err(Failure::unexpected(answer.action(), text));
+            return Err(Failure::unexpected(answer.action(), text).of_object());
         }
         if answer.header("etag").unwrap_or_default() != self.etag {
-            return Err(Failure::local("it changed while it was read, although it is in a snapshot"));
+            let text = "it changed while it was read, although it is in a snapshot";
+            return Err(Failure::changed(answer.action(), text));
         }
         Ok(answer.into_body())
     }
@@ -259,6 +275,6 @@ impl Content {
 
 impl Read for Content {
     fn read(&mut self, target: &mut [u8]) -> io::Result<usize> {
-        self.next(target).map_err(|failure| io::Error::other(failed(failure, self.what.clone())))
+        self.next(target).map_err(|failure| self.witness.testify(failure.about(self.what.as_str())))
     }
 }

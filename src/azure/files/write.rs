@@ -45,9 +45,6 @@ impl FileService {
         match create() {
             Ok(_) => Ok(true),
             Err(failure) if failure.is("ShareAlreadyExists") => Ok(false),
-            Err(failure) if failure.is("ShareBeingDeleted") => Err(failed(failure, what()).hint(
-                "a share of this name is being deleted: try again in some minutes, or restore to another name",
-            )),
             Err(failure) => Err(failed(failure, what())),
         }
     }
@@ -57,7 +54,7 @@ impl FileService {
     /// them call this once more, with `replace`, when all below it is written.
     ///
     /// # Errors
-    /// The service refuses, or a file is in its place.
+    /// The service refuses, or a file is in its place. [`Failure::scope`] tells whether it is about this directory alone.
     pub fn create_directory(
         &self,
         share: &str,
@@ -66,8 +63,7 @@ impl FileService {
         smb: &SmbProperties,
         replace: bool,
         cancel: &Cancel,
-    ) -> Result<Uploaded> {
-        let what = || format!("cannot create the directory {path:?} in the share {share:?}");
+    ) -> Result<Uploaded, Failure> {
         let directory = || -> Result<Request, Failure> {
             Ok(self.request(Method::PUT, share, path)?.query("restype", "directory"))
         };
@@ -79,16 +75,13 @@ impl FileService {
         match made {
             Some(Ok(())) => return Ok(Uploaded::Done),
             Some(Err(failure)) if !failure.is("ResourceAlreadyExists") => {
-                return Err(failed(failure, what()));
+                return Err(failure);
             }
             Some(Err(_)) | None if !replace => return Ok(Uploaded::Exists),
             Some(Err(_)) | None => {}
         }
-        let change = || -> Result<(), Failure> {
-            self.send(with_metadata(directory()?.query("comp", "metadata"), metadata), cancel)?;
-            self.send(smb.put(directory()?.query("comp", "properties"), true), cancel).map(drop)
-        };
-        change().map_err(|failure| failed(failure, what()))?;
+        self.send(with_metadata(directory()?.query("comp", "metadata"), metadata), cancel)?;
+        self.send(smb.put(directory()?.query("comp", "properties"), true), cancel)?;
         Ok(Uploaded::Done)
     }
 
@@ -97,7 +90,7 @@ impl FileService {
     ///
     /// # Errors
     /// The service refuses, a directory is in its place, or `content` fails or has another length. A file that was
-    /// begun then stays behind incomplete.
+    /// begun then stays behind incomplete. [`Failure::scope`] tells whether it is about this file alone.
     #[allow(clippy::too_many_arguments)]
     pub fn upload(
         &self,
@@ -109,19 +102,14 @@ impl FileService {
         content: &mut dyn Read,
         replace: bool,
         cancel: &Cancel,
-    ) -> Result<Uploaded> {
-        let what = || format!("cannot write the file {path:?} to the share {share:?}");
-        if !replace && self.exists(share, path, cancel).map_err(|failure| failed(failure, what()))? {
+    ) -> Result<Uploaded, Failure> {
+        if !replace && self.exists(share, path, cancel)? {
             return Ok(Uploaded::Exists);
         }
-        let create = || self.create_file(share, path, bytes, properties, smb, cancel);
-        create().map_err(|failure| failed(failure, what()))?;
-        self.put_ranges(share, path, bytes, content, cancel).map_err(|error| error.context(what()))?;
-        let finish = || {
-            let request = self.request(Method::PUT, share, path)?.query("comp", "properties");
-            self.send(smb.put(properties.put(request), false), cancel).map(drop)
-        };
-        finish().map_err(|failure| failed(failure, what()))?;
+        self.create_file(share, path, bytes, properties, smb, cancel)?;
+        self.put_ranges(share, path, bytes, content, cancel)?;
+        let request = self.request(Method::PUT, share, path)?.query("comp", "properties");
+        self.send(smb.put(properties.put(request), false), cancel)?;
         Ok(Uploaded::Done)
     }
 
@@ -201,8 +189,8 @@ impl FileService {
         bytes: u64,
         mut content: &mut dyn Read,
         cancel: &Cancel,
-    ) -> Result<()> {
-        let unreadable = |error| Error::from_io("cannot read what is to be written", error);
+    ) -> Result<(), Failure> {
+        let unreadable = |error| Failure::from(Error::from_io("cannot read what is to be written", error));
         let mut begin = 0;
         while begin < bytes {
             cancel.check()?;
@@ -211,17 +199,14 @@ impl FileService {
             (&mut content).take(length).read_to_end(&mut part).map_err(unreadable)?;
             if part.len() as u64 != length {
                 let have = begin + part.len() as u64;
-                return Err(Error::failed(format!("the content ends after {have} bytes of {bytes}")));
+                return Err(Failure::local(format!("the content ends after {have} bytes of {bytes}")));
             }
             let end = begin + length - 1;
             if part.iter().any(|byte| *byte != 0) {
-                let put = || {
-                    let request = self.request(Method::PUT, share, path)?.query("comp", "range");
-                    let request = request.header("x-ms-write", "update");
-                    let request = request.header("x-ms-range", &format!("bytes={begin}-{end}"));
-                    self.send(request.body(part), cancel)
-                };
-                put().map_err(|failure| failed(failure, format!("bytes {begin} to {end}")))?;
+                let request = self.request(Method::PUT, share, path)?.query("comp", "range");
+                let request = request.header("x-ms-write", "update");
+                let request = request.header("x-ms-range", &format!("bytes={begin}-{end}"));
+                self.send(request.body(part), cancel)?;
             }
             begin += length;
         }
@@ -229,7 +214,7 @@ impl FileService {
         if more == 0 {
             Ok(())
         } else {
-            Err(Error::failed(format!("the content is longer than {bytes} bytes")))
+            Err(Failure::local(format!("the content is longer than {bytes} bytes")))
         }
     }
 }

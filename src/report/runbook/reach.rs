@@ -298,7 +298,8 @@ fn storage(piece: &Piece<'_>) -> Lines {
         format!("rclone copy --checksum {} {}", piece.folder(below), word(&target)),
         format!("rm -r {}", piece.folder("")),
     ];
-    (stock, vec![format!("$ {}", piece.ours(&format!("--into {}", word(piece.item))))])
+    let into = format!("--into {}", word(piece.item));
+    (stock, vec![format!("$ {}", piece.ours(&into)), one_file(piece, &into)])
 }
 
 fn directory(piece: &Piece<'_>) -> Lines {
@@ -307,7 +308,16 @@ fn directory(piece: &Piece<'_>) -> Lines {
         format!("ls -la {}", piece.folder("/files")),
         "# Look at it, then put it in place:  cp -a --reflink=auto … /its/place  (or mv, on the same file system)".to_owned(),
     ];
-    (stock, vec![format!("$ {}", piece.ours("--to /srv/restored"))])
+    let to = "--to /srv/restored";
+    (stock, vec![format!("$ {}", piece.ours(to)), one_file(piece, to)])
+}
+
+/// The command for a part of what it holds.
+fn one_file(piece: &Piece<'_>, destination: &str) -> String {
+    format!(
+        "$ {}      # one file, one folder, or a pattern such as '**/*.pdf'",
+        piece.ours(&format!("{destination} --path PATH"))
+    )
 }
 
 fn into(scheme: &str, name: &str, server: &str) -> String {

@@ -164,6 +164,21 @@ impl<'p> ItemWriter<'p> {
         Ok((cutter.repeated(ids), cutter.total))
     }
 
+    /// Takes in a file whose content a snapshot has, if the repository still has all of it.
+    fn take_stored(
+        &self,
+        path: &Path,
+        attributes: &Attributes,
+        found: Option<(u64, Vec<Hash>)>,
+    ) -> Result<Option<Stored>> {
+        let Some((bytes, content)) = found else { return Ok(None) };
+        self.shared.check()?;
+        if !content.iter().all(|id| self.shared.known.has(BlobType::Data, id)) {
+            return Ok(None);
+        }
+        self.file(path, attributes, bytes, content, true).map(Some)
+    }
+
     /// Takes in a file whose chunks are stored.
     fn file(
         &self,
@@ -339,15 +354,18 @@ impl Sink for ItemWriter<'_> {
     }
 
     fn take_over(&self, path: &Path, attributes: &Attributes) -> Result<Option<Stored>> {
-        let Some((bytes, content)) = self.previous.as_ref().and_then(|previous| previous.content(path))
-        else {
-            return Ok(None);
-        };
-        self.shared.check()?;
-        if !content.iter().all(|id| self.shared.known.has(BlobType::Data, id)) {
-            return Ok(None);
-        }
-        self.file(path, attributes, bytes, content, true).map(Some)
+        let found = self.previous.as_ref().and_then(|previous| previous.content(path));
+        self.take_stored(path, attributes, found)
+    }
+
+    fn earlier(&self, visit: &mut dyn FnMut(usize, &dyn Files) -> Result<()>) -> Result<()> {
+        let earlier = self.previous.as_ref().map(PreviousItem::earlier).unwrap_or_default();
+        earlier.iter().enumerate().try_for_each(|(number, files)| visit(number, files))
+    }
+
+    fn take_earlier(&self, number: usize, path: &Path, attributes: &Attributes) -> Result<Option<Stored>> {
+        let found = self.previous.as_ref().and_then(|previous| previous.earlier_content(number, path));
+        self.take_stored(path, attributes, found)
     }
 
     fn previous(&self) -> Result<Option<&dyn Files>> {

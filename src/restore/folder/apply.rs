@@ -14,12 +14,12 @@ use jiff::Timestamp;
 use rustix::{
     fs::{
         AtFlags, Gid, Mode, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags, chmodat, chownat, fchmod,
-        fchown, fsetxattr, futimens, lsetxattr, utimensat,
+        fchown, fsetxattr, fstat, futimens, lsetxattr, statat, utimensat,
     },
     process::{getegid, geteuid},
 };
 
-use super::{NAMED, failed};
+use super::{NAMED, failed, times::Kept};
 use crate::{
     error::Result,
     source::directory::{
@@ -47,6 +47,7 @@ pub(super) struct Applier {
     owners: Listed,
     xattrs: Listed,
     lent: Listed,
+    times: Kept,
 }
 
 impl Applier {
@@ -57,7 +58,13 @@ impl Applier {
             owners: Listed::new(NAMED),
             xattrs: Listed::new(NAMED),
             lent: Listed::new(NAMED),
+            times: Kept::new(),
         }
+    }
+
+    /// How the target keeps times.
+    pub(super) fn times(&self) -> &Kept {
+        &self.times
     }
 
     /// Gives an open file or folder its attributes.
@@ -93,7 +100,11 @@ impl Applier {
             }
             on.set_mode(Mode::from_raw_mode(mode & 0o7777))?;
         }
-        Ok(on.set_times(attributes)?)
+        on.set_times(attributes)?;
+        if let Some(wanted) = attributes.mtime {
+            self.times.compare(wanted, on.mtime()?, path);
+        }
+        Ok(())
     }
 
     /// False if it belongs to somebody else than it did.
@@ -165,6 +176,15 @@ impl On<'_> {
             // It was made a moment ago, in a folder that is closed to others: the name stands for nothing else.
             Self::Name { place, name, .. } => chmodat(place, name, mode, AtFlags::empty()),
         }
+    }
+
+    /// The time of the last change as the target keeps it: seconds and nanoseconds.
+    fn mtime(&self) -> rustix::io::Result<(i64, i64)> {
+        let stat = match *self {
+            Self::Open(fd) => fstat(fd)?,
+            Self::Name { place, name, .. } => statat(place, name, AtFlags::SYMLINK_NOFOLLOW)?,
+        };
+        Ok((stat.st_mtime, i64::try_from(stat.st_mtime_nsec).unwrap_or(0)))
     }
 
     fn set_times(&self, attributes: &Attributes) -> rustix::io::Result<()> {

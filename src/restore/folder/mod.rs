@@ -2,12 +2,14 @@
 //! there already is written to or followed: a hostile snapshot cannot reach outside.
 
 mod apply;
+mod choice;
 mod links;
 mod place;
 mod sparse;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
+mod times;
 
 use std::{
     ffi::{OsStr, OsString},
@@ -22,6 +24,7 @@ use rustix::{
 };
 use serde::Serialize;
 
+pub(super) use self::choice::{Choice, in_directory, survey};
 use self::{
     apply::Applier,
     links::Links,
@@ -52,7 +55,7 @@ const NAMED: usize = 10;
 /// Names that no filesystem takes are cut to so many bytes, and get a hash.
 const CUT: usize = 200;
 /// The kind of source whose snapshots hold attributes that are to be restored.
-const DIRECTORY: &str = "directory";
+pub(super) const DIRECTORY: &str = "directory";
 
 /// What was written into a folder.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
@@ -84,15 +87,17 @@ pub struct Escaped {
 /// Writes the files of a snapshot into the folder `into`, which must be empty or not exist; it is made if need be, and
 /// nobody else can look into it meanwhile. `kind` is the kind of the source. Of a `directory` the tree comes back as it
 /// was, without the manifest; `into` itself gets the attributes of the folder that was backed up. Everything else is
-/// written with mode 0600, folders with 0700.
+/// written with mode 0600, folders with 0700. Of what `choice` leaves out only the folders are made that something chosen
+/// lies in.
 ///
 /// # Errors
 /// Exit code 2: `into` is not empty. Otherwise: something cannot be written, or not be read from the snapshot, or `cancel`
 /// was set; what was written so far stays.
-pub fn restore(
+pub(super) fn restore(
     files: &dyn Files,
     into: &Path,
     kind: &str,
+    choice: &Choice,
     notice: &dyn Fn(&str),
     cancel: &Cancel,
 ) -> Result<FolderReport> {
@@ -103,7 +108,9 @@ pub fn restore(
     let mut restore = Restore {
         into,
         faithful,
+        choice,
         cancel,
+        passed: Vec::new(),
         folders: Folders::new(top, identity(&stat)),
         links: Links::default(),
         applier: Applier::new(),
@@ -111,8 +118,9 @@ pub fn restore(
         not_made: Listed::new(NAMED),
         found: false,
     };
-    files.walk(&mut |node| restore.node(&node))?;
+    files.walk_into(&|folder| choice.enters(folder), &mut |node| restore.node(&node))?;
     restore.finish()?;
+    choice.check(&restore.report)?;
     syncfs(&sync).map_err(|e| failed(into, &e.into()))?;
     let report = restore.report;
     report.notes.iter().for_each(|note| notice(note));
@@ -122,7 +130,10 @@ pub fn restore(
 struct Restore<'a> {
     into: &'a Path,
     faithful: bool,
+    choice: &'a Choice,
     cancel: &'a Cancel,
+    /// Folders on the way to where the walk is that are not chosen, and have not been made.
+    passed: Vec<(PathBuf, Attributes)>,
     folders: Folders,
     links: Links,
     applier: Applier,
@@ -159,6 +170,19 @@ impl Restore<'_> {
             return Ok(());
         };
         let above = below.parent().unwrap_or(Path::new(""));
+        let is_folder = node.kind == NodeKind::Folder;
+        self.passed.retain(|(passed, _)| above.starts_with(passed));
+        if !self.choice.takes(node.path, is_folder) {
+            if is_folder && self.choice.enters(node.path) {
+                self.passed.push((below.to_owned(), node.attributes.clone()));
+            }
+            return Ok(());
+        }
+        for (folder, attributes) in std::mem::take(&mut self.passed) {
+            self.leave_to(folder.parent().unwrap_or(Path::new("")))?;
+            let name = folder.file_name().unwrap_or_default();
+            self.folder(&folder, name, &attributes)?;
+        }
         self.leave_to(above)?;
         match &node.kind {
             NodeKind::Folder => self.folder(below, name, node.attributes),
@@ -350,7 +374,7 @@ impl Restore<'_> {
     /// Gives the folders that are still open their attributes, the one named by the user last.
     fn finish(&mut self) -> Result<()> {
         self.leave_to(Path::new(""))?;
-        if !self.found {
+        if !self.found && self.choice.is_all() {
             return Err(Error::failed("the snapshot holds no files"));
         }
         if self.faithful
@@ -359,6 +383,7 @@ impl Restore<'_> {
             self.applier.apply(self.folders.top()?, attributes, self.into)?;
         }
         let mut notes = self.applier.notes();
+        notes.extend(self.applier.times().notes());
         notes.extend(self.links.note());
         if self.not_made.count() > 0 {
             notes.push(format!("not restored: {}", self.not_made));

@@ -1,6 +1,7 @@
 //! Trees that go through a snapshot in memory and come back.
 
 use std::{
+    collections::BTreeMap,
     fs,
     os::unix::fs::{MetadataExt, PermissionsExt, symlink},
 };
@@ -9,7 +10,7 @@ use super::*;
 use crate::source::directory::testing::{Kept, Memory, back_up, tree};
 
 fn restored(memory: &Memory, into: &Path, kind: &str) -> Result<FolderReport> {
-    restore(memory, into, kind, &|_| (), &Cancel::new())
+    restore(memory, into, kind, &Choice::All, &|_| (), &Cancel::new())
 }
 
 /// A snapshot that nothing honest has made.
@@ -151,7 +152,7 @@ fn a_name_that_comes_twice_is_not_followed_or_written_over() {
 }
 
 fn restored_listing(listing: Listing, into: &Path) -> Result<FolderReport> {
-    restore(&listing, into, "directory", &|_| (), &Cancel::new())
+    restore(&listing, into, "directory", &Choice::All, &|_| (), &Cancel::new())
 }
 
 #[test]
@@ -224,6 +225,75 @@ fn an_empty_snapshot_of_a_database_is_an_error_and_an_empty_folder_is_not() {
     assert_eq!(restored(&memory, &out.path().join("b"), "directory").unwrap(), FolderReport::default());
 }
 
+/// What is written of a snapshot of the folder `dir` when these arguments are given.
+fn part(dir: &Path, into: &Path, patterns: &[&str]) -> Result<FolderReport> {
+    let (memory, manifest) = back_up(dir, &[]);
+    let patterns: Vec<OsString> = patterns.iter().map(OsString::from).collect();
+    let cancel = Cancel::new();
+    let item = (manifest.source.as_str(), manifest.item.as_str());
+    let choice = Choice::of(&memory, "directory", item, &patterns, &cancel)?;
+    restore(&memory, into, "directory", &choice, &|_| (), &cancel)
+}
+
+#[test]
+fn only_what_is_chosen_is_written_and_the_folders_above_it_are_as_they_were() {
+    let dir = tempfile::tempdir().unwrap();
+    tree::build(dir.path());
+    let before = tree::describe(dir.path());
+    let out = tempfile::tempdir().unwrap();
+    let into = out.path().join("one");
+    let report = part(dir.path(), &into, &["contents/noise"]).unwrap();
+    assert_eq!((report.files, report.folders), (1, 1));
+    let expected = |wanted: &dyn Fn(&[u8]) -> bool| -> BTreeMap<Vec<u8>, String> {
+        before.iter().filter(|(path, _)| wanted(path)).map(|(p, t)| (p.clone(), t.clone())).collect()
+    };
+    tree::assert_same(
+        &expected(&|path| path.is_empty() || path == b"contents" || path == b"contents/noise"),
+        &tree::describe(&into),
+    );
+
+    let into = out.path().join("two");
+    part(dir.path(), &into, &["/modes/", "links/dangling"]).unwrap();
+    let below_modes = |path: &[u8]| path == b"modes" || path.starts_with(b"modes/");
+    tree::assert_same(
+        &expected(&|path| {
+            path.is_empty() || below_modes(path) || path == b"links" || path == b"links/dangling"
+        }),
+        &tree::describe(&into),
+    );
+}
+
+#[test]
+fn a_link_whose_first_name_is_not_chosen_is_a_file_and_the_next_is_linked_to_it() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("z")).unwrap();
+    fs::write(dir.path().join("a"), "linked").unwrap();
+    for name in ["b", "c", "z/d"] {
+        fs::hard_link(dir.path().join("a"), dir.path().join(name)).unwrap();
+    }
+    let out = tempfile::tempdir().unwrap();
+    let into = out.path().join("x");
+    let report = part(dir.path(), &into, &["b", "z"]).unwrap();
+    assert_eq!((report.files, report.bytes, report.notes), (2, 12, Vec::new()));
+    let (b, d) = (fs::metadata(into.join("b")).unwrap(), fs::metadata(into.join("z/d")).unwrap());
+    assert_eq!((b.nlink(), b.ino()), (2, d.ino()));
+    assert_eq!(fs::read(into.join("z/d")).unwrap(), b"linked");
+    assert!(!into.join("a").exists() && !into.join("c").exists());
+}
+
+#[test]
+fn nothing_is_written_if_nothing_is_chosen() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("invoice.pdf"), "x").unwrap();
+    let out = tempfile::tempdir().unwrap();
+    let error = part(dir.path(), &out.path().join("x"), &["invoices.pdf"]).unwrap_err();
+    assert!(error.to_string().contains("did you mean 'invoice.pdf'?"), "{error}");
+    assert!(!out.path().join("x").exists());
+    fs::create_dir(dir.path().join("empty")).unwrap();
+    let report = part(dir.path(), &out.path().join("x"), &["empty"]).unwrap();
+    assert_eq!((report.files, report.folders), (0, 1), "a folder without files is something");
+}
+
 #[test]
 fn the_stop_flag_ends_it() {
     let dir = tempfile::tempdir().unwrap();
@@ -232,6 +302,7 @@ fn the_stop_flag_ends_it() {
     let cancel = Cancel::new();
     cancel.cancel("test");
     let out = tempfile::tempdir().unwrap();
-    let error = restore(&memory, &out.path().join("x"), "directory", &|_| (), &cancel).unwrap_err();
+    let error =
+        restore(&memory, &out.path().join("x"), "directory", &Choice::All, &|_| (), &cancel).unwrap_err();
     assert_eq!(error.to_string(), "stopped: test");
 }

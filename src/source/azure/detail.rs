@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::source::directory::Rule;
+
 /// So many names are written out; of the others there is the count.
 const NAMES: usize = 20;
 
@@ -33,7 +35,16 @@ pub struct Detail {
     pub downloaded_bytes: u64,
     /// Directories that the service listed.
     pub directories: u64,
-    /// Blobs that cannot be read because they lie in the archive tier: not protected.
+    /// Blobs or files that could not be read, those in the archive tier included: not protected.
+    #[serde(default)]
+    pub omitted: u64,
+    /// The rules of `exclude`, each with how many entries of the listing it kept out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub excluded: Vec<Rule>,
+    /// Blobs that a rule keeps out, directories not counted.
+    #[serde(default)]
+    pub excluded_blobs: u64,
+    /// Blobs that cannot be read because they are in the archive tier, and were never read before: not protected.
     pub archived: Named,
     /// Bytes of these.
     pub archived_bytes: u64,
@@ -80,8 +91,8 @@ impl Detail {
         let Named { count, .. } = self.archived;
         if count > 0 {
             notes.push(format!(
-                "NOT PROTECTED: {count} {} ({}) in the archive tier cannot be read: {}; move them to another tier to have \
-                 them backed up",
+                "NOT PROTECTED: {count} {} ({}) in the archive tier cannot be read and never were: {}; move them to another \
+                 tier to have them backed up, or exclude them",
                 plural(count),
                 crate::output::size(self.archived_bytes),
                 self.archived.names()

@@ -1,20 +1,18 @@
 //! What a service principal can see: subscriptions, storage accounts, containers and shares.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
-    thread,
-};
+use std::{collections::HashMap, sync::Arc, thread};
 
-use super::{MARK, SHARE};
+use super::{
+    MARK, SHARE,
+    reach::{Probe, Reach},
+    subscriptions,
+};
 use crate::{
     azure::{
-        Account, Azure,
+        Account, Azure, Credential,
         blob::BlobService,
         files::{ExistingSnapshot, FileService, Protocol, Share},
+        request::Service,
     },
     config::AzureStorageConfig,
     error::{Error, Result},
@@ -22,8 +20,6 @@ use crate::{
     stream::cancel::Cancel,
 };
 
-/// Accounts that are asked at the same time.
-const PARALLEL: usize = 8;
 /// A snapshot of a share that a run on another machine took is taken for left behind after this time.
 const ORPHAN_AGE: i64 = 2 * 86_400;
 
@@ -34,139 +30,237 @@ pub(super) struct Reached {
     pub(super) blobs: Option<BlobService>,
     pub(super) files: Option<FileService>,
     /// What an operator should know of the way in.
-    pub(super) note: Option<String>,
+    pub(super) notes: Vec<String>,
     /// Snapshots of its shares that runs of ours left behind, as discovery saw them.
     pub(super) orphans: Arc<HashMap<String, Vec<ExistingSnapshot>>>,
 }
 
-/// Asks for everything. An error means that not even the accounts could be listed.
-pub(super) fn discover(
+/// A storage account to be asked.
+pub(super) struct Wanted {
+    pub(super) account: Account,
+    /// That its subscription is disabled, if it is.
+    disabled: Option<String>,
+}
+
+/// The accounts to be asked, of all subscriptions, and what is known without asking them.
+///
+/// # Errors
+/// Not even the subscriptions could be listed. That there is no account at all is an error too: more likely a right is
+/// missing.
+pub(super) fn accounts(
     azure: &Azure,
     config: &AzureStorageConfig,
     cancel: &Cancel,
-) -> Result<(Discovery, BTreeMap<String, Reached>)> {
-    let mut found = Discovery::default();
-    let mut wanted = Vec::new();
-    for account in accounts(azure, cancel)? {
-        let rule = match config.accounts.matched(&account.name) {
-            None => Some("not in `accounts`".to_owned()),
-            Some(_) => {
-                config.exclude_accounts.matched(&account.name).map(|p| format!("exclude_accounts = \"{p}\""))
-            }
-        };
-        match rule {
-            Some(rule) => found.excluded.push(Excluded { name: account.name, rule }),
-            None => wanted.push(account),
-        }
-    }
-    for name in config.accounts.names() {
-        let there = wanted.iter().map(|a| &a.name).chain(found.excluded.iter().map(|e| &e.name));
-        if !there.into_iter().any(|known| known == name) {
-            let problem = "there is no such storage account, or the service principal may not see it, though `accounts` \
-                           names it\n  → give the service principal the role Reader on it, or correct the name";
-            found.items.push(broken(name.to_owned(), problem.to_owned()));
-        }
-    }
-    let (next, asked) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-    thread::scope(|scope| {
-        for _ in 0..PARALLEL.min(wanted.len()) {
-            scope.spawn(|| {
-                while let Some(account) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let answer = ask(azure, config, account, cancel);
-                    asked.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(answer);
+) -> Result<(Discovery, Vec<Wanted>)> {
+    let (mut found, mut wanted) = (Discovery::default(), Vec::new());
+    let listed =
+        subscriptions::list(azure, cancel, &|subscription| azure.storage_accounts(subscription, cancel))?;
+    let (count, mut none) = (listed.len(), true);
+    for subscription in listed {
+        let disabled = subscription.disabled();
+        for account in subscription.take("storage accounts", &mut found) {
+            none = false;
+            match rule(config, &account.name) {
+                Some(rule) => {
+                    found.answered.push(account.name.clone());
+                    found.excluded.push(Excluded { name: account.name, rule });
                 }
-            });
+                None => wanted.push(Wanted { account, disabled: disabled.clone() }),
+            }
         }
-    });
-    cancel.check()?;
-    let mut reached = BTreeMap::new();
-    for (part, account) in asked.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()) {
-        found.items.extend(part.items);
-        found.excluded.extend(part.excluded);
-        reached.extend(account.map(|account| (account.account.name.clone(), account)));
     }
-    found.items.sort_by(|a, b| a.name.cmp(&b.name));
-    found.excluded.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok((found, reached))
-}
-
-/// All storage accounts of all subscriptions. That there are none is an error: more likely a right is missing.
-fn accounts(azure: &Azure, cancel: &Cancel) -> Result<Vec<Account>> {
-    let subscriptions = azure.subscriptions(cancel)?;
-    if subscriptions.is_empty() {
-        return Err(Error::failed("the service principal sees no subscription")
-            .hint("give it the role Reader on each subscription that is to be backed up"));
-    }
-    let mut accounts = Vec::new();
-    for subscription in &subscriptions {
-        accounts.extend(azure.storage_accounts(subscription, cancel)?);
-    }
-    if accounts.is_empty() {
+    let refused = !found.items.is_empty();
+    if none && !refused {
         return Err(Error::failed(format!(
-            "the service principal sees no storage account in {} subscriptions",
-            subscriptions.len()
+            "the service principal sees no storage account in {count} subscriptions"
         ))
         .hint("give it the role Reader on the subscriptions or on the storage accounts"));
     }
-    Ok(accounts)
+    for name in config.accounts.names() {
+        let there = wanted.iter().map(|w| &w.account.name).chain(found.excluded.iter().map(|e| &e.name));
+        if !there.into_iter().any(|known| known == name) {
+            let problem = if refused {
+                "it was not found, though `accounts` names it; it may be in a subscription that could not be asked\n  → \
+                 see what is said of the subscription, or correct the name"
+            } else {
+                "there is no such storage account, or the service principal may not see it, though `accounts` names \
+                 it\n  → give the service principal the role Reader on it, or correct the name"
+            };
+            found.items.push(broken(name.to_owned(), problem.to_owned()));
+        }
+    }
+    Ok((found, wanted))
+}
+
+/// The rule of the configuration that excludes an account.
+fn rule(config: &AzureStorageConfig, name: &str) -> Option<String> {
+    match config.accounts.matched(name) {
+        None => Some("not in `accounts`".to_owned()),
+        Some(_) => config.exclude_accounts.matched(name).map(|p| format!("exclude_accounts = \"{p}\"")),
+    }
+}
+
+/// Why a service of an account could not be asked.
+struct Trouble {
+    /// As it is said of this service alone.
+    alone: String,
+    /// The same without what is the service's own; two services with the same here have the same trouble.
+    shared: String,
+}
+
+/// How the services of one account are asked.
+struct Ask<'a> {
+    azure: &'a Azure,
+    probe: &'a Probe,
+    account: &'a Account,
+    disabled: Option<&'a str>,
+    cancel: &'a Cancel,
 }
 
 /// The containers and shares of one account. What cannot be asked becomes an item with its problem.
-fn ask(
+pub(super) fn ask(
     azure: &Azure,
+    probe: &Probe,
     config: &AzureStorageConfig,
-    account: &Account,
+    wanted: &Wanted,
     cancel: &Cancel,
 ) -> (Discovery, Option<Reached>) {
     let mut found = Discovery::default();
+    let Wanted { account, disabled } = wanted;
+    let ask = Ask { azure, probe, account, disabled: disabled.as_deref(), cancel };
     let credential = match azure.credential(account, cancel) {
         Ok(credential) => credential,
         Err(error) => {
-            found.items.push(broken(account.name.clone(), text(&error)));
+            found.items.push(broken(account.name.clone(), ask.told(&error)));
             return (found, None);
         }
     };
-    let note = credential.note().map(str::to_owned);
+    let mut notes: Vec<String> = credential.note().map(str::to_owned).into_iter().collect();
+    notes.extend(disabled.clone());
     let mut reached =
-        Reached { account: account.clone(), blobs: None, files: None, note, orphans: Arc::default() };
-    if let Some(endpoint) = &account.blob_endpoint {
-        let listed = azure.blobs(endpoint, &account.name, credential.clone()).and_then(|service| {
-            let containers = service.containers(cancel)?;
+        Reached { account: account.clone(), blobs: None, files: None, notes, orphans: Arc::default() };
+    let (blobs, files) = thread::scope(|scope| {
+        let files = scope.spawn(|| ask.files(credential.clone()));
+        let blobs = ask.blobs(credential.clone());
+        let panicked = |_| Some(Err(ask.trouble("", &Error::failed("the thread that asked it panicked"))));
+        (blobs, files.join().unwrap_or_else(panicked))
+    });
+    let (mut blob_trouble, mut file_trouble) = (None, None);
+    match blobs {
+        None => {}
+        Some(Ok((service, containers))) => {
             reached.blobs = Some(service);
-            Ok(containers)
-        });
-        match listed {
-            Ok(containers) => {
-                for container in containers {
-                    let rule = config.exclude_containers.matched(&container.name);
-                    let rule = rule.map(|pattern| format!("exclude_containers = \"{pattern}\""));
-                    add(&mut found, format!("{}/{}", account.name, container.name), rule, None);
-                }
+            for container in containers {
+                let rule = config.exclude_containers.matched(&container);
+                let rule = rule.map(|pattern| format!("exclude_containers = \"{pattern}\""));
+                add(&mut found, format!("{}/{container}", account.name), rule, None);
             }
-            Err(error) => found.items.push(broken(account.name.clone(), text(&error))),
         }
+        Some(Err(trouble)) => blob_trouble = Some(trouble),
     }
-    if let Some(endpoint) = &account.file_endpoint {
-        let listed =
-            FileService::new(azure.http(), endpoint, &account.name, credential).and_then(|service| {
-                let shares = service.shares(cancel)?;
-                reached.files = Some(service);
-                Ok(shares)
-            });
-        match listed {
-            Ok(shares) => {
-                reached.orphans = Arc::new(shares.iter().filter_map(left_behind).collect());
-                for share in shares {
-                    let rule = config.exclude_shares.matched(&share.name);
-                    let rule = rule.map(|pattern| format!("exclude_shares = \"{pattern}\""));
-                    let problem = (share.protocol == Protocol::Nfs).then(|| NFS.to_owned());
-                    add(&mut found, format!("{}/{SHARE}{}", account.name, share.name), rule, problem);
-                }
+    match files {
+        None => {}
+        Some(Ok((service, shares))) => {
+            reached.files = Some(service);
+            reached.orphans = Arc::new(shares.iter().filter_map(left_behind).collect());
+            for share in shares {
+                let rule = config.exclude_shares.matched(&share.name);
+                let rule = rule.map(|pattern| format!("exclude_shares = \"{pattern}\""));
+                let problem = (share.protocol == Protocol::Nfs).then(|| NFS.to_owned());
+                add(&mut found, format!("{}/{SHARE}{}", account.name, share.name), rule, problem);
             }
-            Err(error) => found.items.push(broken(format!("{}/{SHARE}", account.name), text(&error))),
         }
+        Some(Err(trouble)) => file_trouble = Some(trouble),
     }
+    add_troubles(&mut found, &account.name, blob_trouble, file_trouble);
     (found, Some(reached))
+}
+
+/// What kept services from being asked: one item for both if it is the same.
+fn add_troubles(found: &mut Discovery, account: &str, blobs: Option<Trouble>, files: Option<Trouble>) {
+    let shares = format!("{account}/{SHARE}");
+    match (blobs, files) {
+        (Some(blobs), Some(files)) if blobs.shared == files.shared => {
+            let problem =
+                format!("neither its blob service nor its file service could be asked: {}", blobs.alone);
+            found.items.push(broken(account.to_owned(), problem));
+        }
+        (blobs, files) => {
+            found.items.extend(blobs.map(|trouble| broken(account.to_owned(), trouble.alone)));
+            if let Some(trouble) = files {
+                found.unknown.push(shares.clone());
+                found.items.push(broken(shares, trouble.alone));
+            }
+        }
+    }
+}
+
+impl Ask<'_> {
+    /// The blob service and the names of its containers; `None` if the account has no such service.
+    fn blobs(&self, credential: Credential) -> Option<Result<(BlobService, Vec<String>), Trouble>> {
+        let endpoint = self.account.blob_endpoint.as_deref()?;
+        let list = || -> Result<_> {
+            let service = self.azure.blobs(endpoint, &self.account.name, credential)?;
+            let containers = service.containers(self.cancel)?;
+            Ok((service, containers.into_iter().map(|container| container.name).collect()))
+        };
+        Some(
+            self.reach("blob", Service::Blob, endpoint)
+                .and_then(|()| list().map_err(|error| self.trouble(endpoint, &error))),
+        )
+    }
+
+    /// The file service and its shares; `None` if the account has no such service.
+    fn files(&self, credential: Credential) -> Option<Result<(FileService, Vec<Share>), Trouble>> {
+        let endpoint = self.account.file_endpoint.as_deref()?;
+        let list = || -> Result<_> {
+            let service = FileService::new(self.azure.http(), endpoint, &self.account.name, credential)?;
+            let shares = service.shares(self.cancel)?;
+            Ok((service, shares))
+        };
+        Some(
+            self.reach("file", Service::File, endpoint)
+                .and_then(|()| list().map_err(|error| self.trouble(endpoint, &error))),
+        )
+    }
+
+    /// Whether the service answers at all. One that is busy is given the time that any request is given.
+    fn reach(&self, what: &str, service: Service, endpoint: &str) -> Result<(), Trouble> {
+        match self.probe.reach(service, endpoint, self.cancel) {
+            Ok(Reach::Answers | Reach::Busy) => Ok(()),
+            Ok(Reach::Silent(failure)) => {
+                let error = Error::failed(format!("its {what} service gives no answer: {failure}")).hint(
+                    "let this machine into the account's network (private endpoint, firewall, DNS), or exclude the account \
+                     with exclude_accounts",
+                );
+                Err(self.trouble(endpoint, &error))
+            }
+            Err(error) => Err(self.trouble(endpoint, &error)),
+        }
+    }
+
+    /// What is said of a service for this error.
+    fn trouble(&self, endpoint: &str, error: &Error) -> Trouble {
+        // Where there is something to do about it, services for which it is the same have the same trouble.
+        let shared = error.hint_text().map_or_else(
+            || error.summary().replace(endpoint.trim_end_matches('/'), "ADDRESS"),
+            str::to_owned,
+        );
+        Trouble { alone: self.told(error), shared }
+    }
+
+    /// An error as the problem of an item, with what is known of the subscription.
+    fn told(&self, error: &Error) -> String {
+        match self.disabled {
+            Some(disabled) => {
+                format!(
+                    "{disabled}: {}\n  → enable the subscription again, or exclude the account with exclude_accounts",
+                    error.summary()
+                )
+            }
+            None => text(error),
+        }
+    }
 }
 
 /// The snapshots of a share that a run of ours left when it was killed.
@@ -235,6 +329,24 @@ fn is_orphan(mark: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn services_with_the_same_trouble_are_one_item() {
+        let trouble =
+            |alone: &str, shared: &str| Some(Trouble { alone: alone.to_owned(), shared: shared.to_owned() });
+        let names = |blobs: Option<Trouble>, files: Option<Trouble>| {
+            let mut found = Discovery::default();
+            add_troubles(&mut found, "acct", blobs, files);
+            let names: Vec<_> = found.items.into_iter().map(|item| item.name).collect();
+            (names.join(" "), found.unknown.join(" "))
+        };
+        let of = |items: &str, unknown: &str| (items.to_owned(), unknown.to_owned());
+        assert_eq!(names(trouble("blobs", "x"), trouble("files", "x")), of("acct", ""));
+        assert_eq!(names(trouble("b", "x"), trouble("f", "y")), of("acct acct/share:", "acct/share:"));
+        assert_eq!(names(None, trouble("f", "y")), of("acct/share:", "acct/share:"));
+        assert_eq!(names(trouble("b", "x"), None), of("acct", ""));
+        assert_eq!(names(None, None), of("", ""));
+    }
 
     #[test]
     fn only_what_a_dead_run_left_is_an_orphan() {

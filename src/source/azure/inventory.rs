@@ -10,7 +10,7 @@ use std::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use crate::{
     error::{Error, Result},
@@ -196,18 +196,35 @@ impl<'de> Deserialize<'de> for Md5 {
     }
 }
 
-/// Identifies a state of a blob or file: equal keys mean unchanged content.
-pub(super) fn key(parts: &[&str]) -> u128 {
+/// Identifies a blob or file, or a state of one. Two words, so that a pair of it and a value takes no space for alignment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Key(u64, u64);
+
+impl Key {
+    /// As one number.
+    pub(super) fn number(self) -> u128 {
+        u128::from(self.0) << 64 | u128::from(self.1)
+    }
+}
+
+/// The key of these parts: equal keys mean equal parts.
+pub(super) fn key(parts: &[&str]) -> Key {
     let mut hasher = Xxh3::new();
     for part in parts {
         hasher.update(&(part.len() as u64).to_le_bytes());
         hasher.update(part.as_bytes());
     }
-    hasher.digest128()
+    let number = hasher.digest128();
+    Key((number >> 64) as u64, number as u64)
+}
+
+/// A text in eight bytes, to be compared with another one.
+pub(super) fn hash(text: &str) -> u64 {
+    xxh3_64(text.as_bytes())
 }
 
 /// What the previous snapshot held, in a few bytes an entry: whether it is the same state, and what a listing does not tell.
-pub(super) struct Known<V>(Vec<(u128, V)>);
+pub(super) struct Known<V>(Vec<(Key, V)>);
 
 impl<V> Known<V> {
     /// Nothing at all.
@@ -216,14 +233,14 @@ impl<V> Known<V> {
     }
 
     /// Of pairs in any order.
-    pub(super) fn new(mut pairs: Vec<(u128, V)>) -> Self {
+    pub(super) fn new(mut pairs: Vec<(Key, V)>) -> Self {
         pairs.sort_unstable_by_key(|(key, _)| *key);
         pairs.shrink_to_fit();
         Self(pairs)
     }
 
     /// What belongs to this key.
-    pub(super) fn get(&self, key: u128) -> Option<&V> {
+    pub(super) fn get(&self, key: Key) -> Option<&V> {
         let at = self.0.binary_search_by_key(&key, |(key, _)| *key).ok()?;
         Some(&self.0[at].1)
     }

@@ -1,21 +1,26 @@
 //! The source `azure-storage`: every blob container and every file share of every storage account that a service
 //! principal can see.
 
+mod asked;
 mod container;
 mod detail;
 mod discover;
+mod health;
 mod inventory;
 mod names;
 mod pipeline;
+mod reach;
 pub mod restore;
 pub(crate) mod sample;
 mod servers;
 mod share;
+mod subscriptions;
 pub(crate) mod verify;
+mod within;
 
 use std::{
-    collections::{BTreeMap, HashMap},
-    sync::{Mutex, MutexGuard},
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard},
     thread,
     time::Duration,
 };
@@ -23,9 +28,10 @@ use std::{
 pub use detail::{Detail, Named};
 pub use servers::{AzureServers, server_host};
 
-use self::{container::Container, discover::Reached, share::Share};
+use self::{asked::Asked, container::Container, discover::Reached, share::Share};
 use super::{
     Discovery, Item, Source,
+    exclude::Excludes,
     manifest::{Consistency, Digested, File, Manifest, Object},
 };
 use crate::{
@@ -42,6 +48,8 @@ use crate::{
 pub(crate) const KIND: &str = "azure-storage";
 /// What stands before the name of a file share in the name of its item.
 pub const SHARE: &str = "share:";
+/// After this time a run begins with what has answered, and goes on waiting for the other accounts meanwhile.
+const START_AFTER: Duration = Duration::from_secs(10);
 /// How long a run that was stopped tries to remove the share snapshots it took.
 const TIME_TO_REMOVE: Duration = Duration::from_secs(20);
 /// Key of the metadata by which the snapshots of shares that this program takes are known.
@@ -51,9 +59,11 @@ const MARK: &str = "tikbackup";
 pub struct AzureStorage {
     name: String,
     config: AzureStorageConfig,
+    /// Blobs and files that the configuration leaves out.
+    excludes: Excludes,
     azure: Azure,
-    /// The accounts that discovery reached, by name.
-    accounts: Mutex<BTreeMap<String, Reached>>,
+    /// The accounts as the last discovery asked them, or still asks them.
+    asked: Mutex<Option<Arc<Asked>>>,
     /// Containers whose listing does not keep names below a prefix together, and whether a second attempt is due.
     unordered: Mutex<HashMap<String, bool>>,
 }
@@ -107,25 +117,35 @@ impl AzureStorage {
         Ok(Self {
             name: source.name.to_string(),
             config: config.clone(),
+            excludes: Excludes::new(&config.exclude)?,
             azure: client(&config.principal)?,
-            accounts: Mutex::default(),
+            asked: Mutex::default(),
             unordered: Mutex::default(),
         })
     }
 
-    fn reached(&self) -> MutexGuard<'_, BTreeMap<String, Reached>> {
-        self.accounts.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    fn asked(&self) -> Option<Arc<Asked>> {
+        self.asked.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+    }
+
+    /// Begins to ask all accounts.
+    fn ask(&self, cancel: &Cancel) -> Result<Arc<Asked>> {
+        let asked = Asked::begin(&self.azure, &self.config, cancel)?;
+        *self.asked.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(Arc::clone(&asked));
+        Ok(asked)
     }
 
     fn unordered(&self) -> MutexGuard<'_, HashMap<String, bool>> {
         self.unordered.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
+    /// The way to an account; waits for its answer.
     fn account(&self, name: &str, cancel: &Cancel) -> Result<Reached> {
-        if self.reached().is_empty() {
-            self.discover(cancel)?;
-        }
-        let reached = self.reached().get(name).cloned();
+        let asked = match self.asked() {
+            Some(asked) => asked,
+            None => self.ask(cancel)?,
+        };
+        let reached = asked.reached(name, cancel)?;
         reached.ok_or_else(|| Error::failed(format!("the storage account {name} is not there any more")))
     }
 
@@ -150,14 +170,15 @@ impl AzureStorage {
         let hierarchical = detail.hierarchical;
         let ordered = !self.unordered().contains_key(&item.name);
         let workers = self.config.parallel_downloads;
-        let dumped = Container { service, name: container, sink, cancel, workers, hierarchical, ordered }
-            .dump(detail)
-            .map_err(|error| {
-                if ordered && error.summary().contains(LATE) {
-                    self.unordered().insert(item.name.clone(), true);
-                }
-                error.context(format!("{}/{}", self.name, item.name))
-            })?;
+        let excludes = &self.excludes;
+        let container =
+            Container { service, name: container, sink, cancel, excludes, workers, hierarchical, ordered };
+        let dumped = container.dump(detail).map_err(|error| {
+            if ordered && error.summary().contains(LATE) {
+                self.unordered().insert(item.name.clone(), true);
+            }
+            error.context(format!("{}/{}", self.name, item.name))
+        })?;
         manifest.finish_azure(dumped, "container", container::INVENTORY);
         Ok(manifest)
     }
@@ -186,7 +207,8 @@ impl AzureStorage {
         let snapshot =
             service.take_snapshot(share, &[(MARK, &discover::run_mark())], cancel).map_err(context)?;
         let workers = self.config.parallel_downloads;
-        let dumped = Share { service, snapshot: &snapshot, sink, cancel, workers }.dump(detail);
+        let dumped = Share { service, snapshot: &snapshot, sink, cancel, excludes: &self.excludes, workers }
+            .dump(detail);
         // Removed whatever happened, a cancelled run included.
         let removed = service.remove_snapshot(snapshot, &for_the_end(cancel));
         let dumped = dumped.map_err(context)?;
@@ -203,14 +225,14 @@ impl AzureStorage {
     fn manifest(&self, item: &Item, reached: &Reached) -> Manifest {
         let mut manifest = Manifest::begin(&self.name, &item.name, self.kind());
         manifest.server_version = format!("Azure Storage ({})", reached.account.kind);
-        manifest.notes.extend(reached.note.clone());
+        manifest.notes.extend(reached.notes.iter().cloned());
         manifest
     }
 }
 
 impl Manifest {
     fn finish_azure(&mut self, dumped: container::Dumped, kind: &str, inventory: &str) {
-        let container::Dumped { detail, content, inventory_bytes, notes } = dumped;
+        let container::Dumped { detail, content, inventory_bytes, omitted, notes } = dumped;
         let name = detail.container.as_ref().or(detail.share.as_ref()).cloned().unwrap_or_default();
         self.objects.push(Object {
             kind: kind.to_owned(),
@@ -224,6 +246,7 @@ impl Manifest {
         self.files.push(File { path: inventory.to_owned(), bytes: inventory_bytes });
         self.digested = Digested::Yes;
         self.notes.extend(notes);
+        self.omitted = omitted;
         self.azure = Some(detail);
         self.ended = jiff::Zoned::now();
     }
@@ -239,9 +262,37 @@ impl Source for AzureStorage {
     }
 
     fn discover(&self, cancel: &Cancel) -> Result<Discovery> {
-        let (found, reached) = discover::discover(&self.azure, &self.config, cancel)?;
-        *self.reached() = reached;
-        Ok(found)
+        self.ask(cancel)?.found(Some(START_AFTER), cancel)
+    }
+
+    fn discover_rest(&self, cancel: &Cancel) -> Result<Option<Discovery>> {
+        self.asked().map(|asked| asked.found(None, cancel)).transpose()
+    }
+
+    fn excluded_within(&self, item: &Item, cancel: &Cancel) -> Result<Vec<(String, u64)>> {
+        if self.config.exclude.is_empty() {
+            return Ok(Vec::new());
+        }
+        let excludes = &self.excludes;
+        match Place::parse(&item.name) {
+            Some(Place::Container { account, container }) => {
+                let reached = self.account(account, cancel)?;
+                let service = reached.blobs.as_ref().ok_or_else(|| no_service(account, "blob"))?;
+                within::container(service, container, excludes, cancel)
+            }
+            Some(Place::Share { account, share }) => {
+                let reached = self.account(account, cancel)?;
+                let service = reached.files.as_ref().ok_or_else(|| no_service(account, "file"))?;
+                within::share(service, share, excludes, cancel)
+            }
+            None => Ok(Vec::new()),
+        }
+    }
+
+    fn is_gone(&self, item: &Item, cancel: &Cancel) -> bool {
+        let place = Place::parse(&item.name);
+        let reached = place.and_then(|place| self.account(place.account(), cancel).ok());
+        place.zip(reached).is_some_and(|(place, reached)| within::is_gone(&place, &reached, cancel))
     }
 
     fn dump(&self, item: &Item, sink: &dyn Sink, cancel: &Cancel) -> Result<Manifest> {
@@ -255,6 +306,10 @@ impl Source for AzureStorage {
                 item.name
             ))),
         }
+    }
+
+    fn in_steps(&self) -> bool {
+        true
     }
 
     fn try_again(&self, item: &Item) -> bool {

@@ -47,6 +47,7 @@ pub(crate) fn store(
                 name: name.clone(),
                 kind: "block".to_owned(),
                 path: Some(path),
+                reason: None,
                 bytes: data.len() as u64,
                 etag: String::new(),
                 md5: Some(md5),
@@ -55,7 +56,8 @@ pub(crate) fn store(
         }
         Ok(())
     })?;
-    let dumped = Dumped { detail, content, inventory_bytes: stored.bytes, notes: Vec::new() };
+    let dumped =
+        Dumped { detail, content, inventory_bytes: stored.bytes, omitted: Vec::new(), notes: Vec::new() };
     manifest.finish_azure(dumped, "container", INVENTORY);
     Ok(manifest)
 }

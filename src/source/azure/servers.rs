@@ -10,7 +10,7 @@ use std::{
     thread,
 };
 
-use super::{client, discover::text};
+use super::{client, discover::text, subscriptions};
 use crate::{
     azure::{Azure, Engine, FlexibleServer},
     config::{self, Patterns},
@@ -94,21 +94,24 @@ impl AzureServers {
     }
 }
 
-/// All servers of a kind in all subscriptions. That there are none is an error: more likely a right is missing.
-fn list(azure: &Azure, engine: Engine, cancel: &Cancel) -> Result<Vec<FlexibleServer>> {
-    let subscriptions = azure.subscriptions(cancel)?;
-    let mut servers = Vec::new();
-    for subscription in &subscriptions {
-        servers.extend(azure.flexible_servers(engine, subscription, cancel)?);
+/// All servers of a kind in all subscriptions, and what is to be said of subscriptions that could not be asked. That there
+/// are neither is an error: more likely a right is missing.
+fn list(azure: &Azure, engine: Engine, cancel: &Cancel) -> Result<(Discovery, Vec<FlexibleServer>)> {
+    let (mut found, mut servers) = (Discovery::default(), Vec::new());
+    let listed = subscriptions::list(azure, cancel, &|subscription| {
+        azure.flexible_servers(engine, subscription, cancel)
+    })?;
+    let count = listed.len();
+    for subscription in listed {
+        servers.extend(subscription.take("database servers", &mut found));
     }
-    if servers.is_empty() {
+    if servers.is_empty() && found.items.is_empty() {
         return Err(Error::failed(format!(
-            "the service principal sees no flexible server of this kind in {} subscriptions",
-            subscriptions.len()
+            "the service principal sees no flexible server of this kind in {count} subscriptions"
         ))
         .hint("give it the role Reader on the subscriptions or on the servers"));
     }
-    Ok(servers)
+    Ok((found, servers))
 }
 
 /// The host of the server of this name.
@@ -118,8 +121,13 @@ pub fn server_host(
     server: &str,
     cancel: &Cancel,
 ) -> Result<String> {
-    let servers = list(&client(&config.principal)?, engine, cancel)?;
-    let found = servers.into_iter().find(|found| found.name == server);
+    let azure = client(&config.principal)?;
+    let found = subscriptions::find(
+        &azure,
+        cancel,
+        &|subscription| azure.flexible_servers(engine, subscription, cancel),
+        &|found: &FlexibleServer| found.name == server,
+    )?;
     found.map(|found| found.host).ok_or_else(|| {
         Error::failed(format!("the service principal sees no flexible server {server}"))
             .hint("write a URL with another server's host: --into SCHEME://USER@HOST/DATABASE")
@@ -139,9 +147,10 @@ impl Source for AzureServers {
     }
 
     fn discover(&self, cancel: &Cancel) -> Result<Discovery> {
-        let mut found = Discovery::default();
         let mut wanted = Vec::new();
-        for server in list(&self.azure, self.engine, cancel)? {
+        let (mut found, servers) = list(&self.azure, self.engine, cancel)?;
+        for server in servers {
+            found.answered.push(server.name.clone());
             match self.exclude.matched(&server.name) {
                 Some(pattern) => {
                     let rule = format!("exclude_servers = \"{pattern}\"");

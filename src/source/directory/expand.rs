@@ -111,7 +111,7 @@ impl Expanded {
         Discovery {
             items: self.folders.iter().map(item).collect(),
             excluded: self.excluded.clone(),
-            problem: None,
+            ..Discovery::default()
         }
     }
 

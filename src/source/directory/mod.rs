@@ -116,14 +116,6 @@ impl Directory {
                 .hint(format!("`tik-backup discover {}` shows what it has", self.name))
         })
     }
-
-    /// What each rule leaves out of an item, in the order of the rules. The folder is walked through, without reading files.
-    ///
-    /// # Errors
-    /// There is no such item, or it cannot be listed.
-    pub fn excluded_within(&self, item: &Item, cancel: &Cancel) -> Result<Vec<(String, u64)>> {
-        dump::count_excluded(self, &self.folder(&item.name, cancel)?.path, cancel)
-    }
 }
 
 impl Source for Directory {
@@ -138,6 +130,13 @@ impl Source for Directory {
     fn discover(&self, cancel: &Cancel) -> Result<Discovery> {
         cancel.check()?;
         self.look(cancel)
+    }
+
+    fn excluded_within(&self, item: &Item, cancel: &Cancel) -> Result<Vec<(String, u64)>> {
+        if !self.exclude_caches && self.excludes.patterns().len() == 0 {
+            return Ok(Vec::new());
+        }
+        dump::count_excluded(self, &self.folder(&item.name, cancel)?.path, cancel)
     }
 
     fn dump(&self, item: &Item, sink: &dyn Sink, cancel: &Cancel) -> Result<Manifest> {

@@ -118,9 +118,10 @@ fn list_keys(world: &World, id: &str) -> Response {
         None => arm_error(404, "ResourceNotFound"),
         Some(Account { list_keys: ListKeys::Forbidden, .. }) => arm_error(403, "AuthorizationFailed"),
         Some(Account { list_keys: ListKeys::Locked, .. }) => arm_error(409, "ScopeLocked"),
-        Some(Account { key, .. }) => {
-            let key = |name: &str| json!({ "keyName": name, "value": key, "permissions": "FULL" });
-            Response::json(200, &json!({ "keys": [key("key1"), key("key2")] }))
+        Some(Account { key, second_key, .. }) => {
+            let named =
+                |name: &str, key: &str| json!({ "keyName": name, "value": key, "permissions": "FULL" });
+            Response::json(200, &json!({ "keys": [named("key1", key), named("key2", second_key)] }))
         }
     }
 }

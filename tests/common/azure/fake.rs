@@ -11,6 +11,7 @@ use std::{
     thread,
 };
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use jiff::Timestamp;
 
 use super::{
@@ -75,6 +76,18 @@ impl FakeAzure {
         id
     }
 
+    /// Changes the state of a subscription, such as `Disabled`.
+    pub fn set_subscription_state(&self, id: &str, state: &str) {
+        let mut world = self.world();
+        let known = world.subscriptions.iter_mut().find(|known| known.id == id);
+        known.unwrap().state = state.to_owned();
+    }
+
+    /// Ends all faults.
+    pub fn forget_faults(&self) {
+        self.world().faults.clear();
+    }
+
     /// An account to be changed and then added: with this fake as its file service and without blobs.
     pub fn new_account(&self, name: &str, subscription: &str) -> Account {
         Account::new(name, subscription, &self.url())
@@ -98,6 +111,14 @@ impl FakeAzure {
     /// The key of an account, base64.
     pub fn key(&self, account: &str) -> String {
         self.world().account(account).unwrap().key.clone()
+    }
+
+    /// Replaces the first key of an account, or the second one.
+    pub fn rotate_key(&self, account: &str, second: bool) {
+        let mut world = self.world();
+        let key = BASE64_STANDARD.encode(format!("key {} of {account}, padded to be long", world.tick()));
+        let account = world.account(account).unwrap();
+        *(if second { &mut account.second_key } else { &mut account.key }) = key;
     }
 
     /// Adds a database server.

@@ -9,6 +9,8 @@ use super::http::{Request, Response};
 enum Action {
     /// This answer instead of the service's own.
     Answer { status: u16, code: String },
+    /// This XML, with status 200, instead of the service's own answer.
+    Xml(String),
     /// The service's own answer, but the connection ends after so many bytes of its body.
     Cut(usize),
     /// The connection ends before the request is looked at.
@@ -40,6 +42,11 @@ impl Fault {
     /// error code. Without a code, or with a status below 400, the body is empty.
     pub fn answer(method: &str, contains: &str, status: u16, code: &str) -> Self {
         Self::new(method, contains, Action::Answer { status, code: code.to_owned() })
+    }
+
+    /// Answers the next request of this method with status 200 and this XML.
+    pub fn xml(method: &str, contains: &str, body: &str) -> Self {
+        Self::new(method, contains, Action::Xml(body.to_owned()))
     }
 
     /// Ends the connection after so many bytes of the body.
@@ -132,6 +139,7 @@ pub fn answer(
             response.cut = Some(after);
             Some(response)
         }
+        Action::Xml(body) => Some(Response::xml(200, &body)),
         Action::Answer { status, code } => {
             let empty = status < 400 || code.is_empty();
             let mut response = if empty { Response::new(status) } else { refuse(status, &code) };

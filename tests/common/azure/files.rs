@@ -104,7 +104,10 @@ fn shared_key(account: &Account, value: &str, request: &Request) -> Result<(), R
     let date = request.header("x-ms-date").or_else(|| request.header("date")).unwrap_or_default();
     let date = jiff::fmt::rfc2822::parse(date).map_err(|_| refusal())?.timestamp();
     let late = date.duration_until(Timestamp::now()).abs() > jiff::SignedDuration::from_mins(15);
-    if late || name != account.name || !signature::is_right(request, name, &account.key, signature) {
+    let signed = [&account.key, &account.second_key]
+        .into_iter()
+        .any(|key| signature::is_right(request, name, key, signature));
+    if late || name != account.name || !signed {
         return Err(refusal());
     }
     if account.shared_key == Some(false) {

@@ -42,8 +42,10 @@ pub struct Account {
     pub name: String,
     pub subscription: String,
     pub kind: String,
-    /// Base64.
+    /// The first key, base64.
     pub key: String,
+    /// The second key, base64.
+    pub second_key: String,
     pub hierarchical: bool,
     /// `allowSharedKeyAccess`, which is null where nobody ever set it.
     pub shared_key: Option<bool>,
@@ -66,6 +68,7 @@ impl Account {
             subscription: subscription.to_owned(),
             kind: "StorageV2".to_owned(),
             key: BASE64_STANDARD.encode(format!("the key of {name}, padded to be long")),
+            second_key: BASE64_STANDARD.encode(format!("the second key of {name}, padded to be long")),
             hierarchical: false,
             shared_key: None,
             list_keys: ListKeys::Allowed,

@@ -7,7 +7,9 @@ use std::{
 
 use super::{
     Report, Tally,
+    choice::Chosen,
     content::{each_parallel, with_content},
+    entries::{DIRECTORY, blob_lacks},
     exists,
 };
 use crate::{
@@ -25,43 +27,40 @@ pub(super) struct ContainerRestore<'a> {
     pub(super) files: &'a dyn Files,
     pub(super) options: &'a Options,
     pub(super) cancel: &'a Cancel,
+    pub(super) chosen: &'a Chosen,
     pub(super) tally: &'a Tally,
 }
 
 impl ContainerRestore<'_> {
-    /// Writes all blobs and looks whether they are there.
-    pub(super) fn run(&self, stored: u64, into: &str) -> Result<Report> {
+    /// Writes what is chosen and looks whether it is there.
+    pub(super) fn run(&self, into: &str) -> Result<Report> {
         let created = self.service.create_container(self.container, &BTreeMap::new(), self.cancel)?;
-        if !created && !self.options.overwrite {
-            let page = self.service.list(self.container, None, None, self.cancel)?;
-            if let Some(blob) = page.blobs.first() {
-                return Err(exists(&format!("the blob {}", name(&blob.name)), into));
-            }
-        }
-        let (missing, directories) = (AtomicU64::new(0), AtomicU64::new(0));
-        each_parallel::<container::Line>(self.files, container::INVENTORY, self.cancel, &|line| match &line
-            .path
+        if !created
+            && !self.options.overwrite
+            && let Some(blob) = self.service.has_blobs(self.container, self.cancel)?
         {
-            Some(path) => self.upload(&line, path, into),
-            None if line.kind == "directory" => {
-                directories.fetch_add(1, Ordering::Relaxed);
-                Ok(())
+            return Err(exists(&format!("the blob {}", name(&blob)), into));
+        }
+        let directories = AtomicU64::new(0);
+        each_parallel::<container::Line>(self.files, container::INVENTORY, self.cancel, &|line| {
+            let is_directory = line.kind == DIRECTORY;
+            if !self.chosen.takes(&line.name, is_directory) {
+                return Ok(());
             }
-            None => {
-                missing.fetch_add(1, Ordering::Relaxed);
-                Ok(())
+            match (&line.path, blob_lacks(&line)) {
+                (Some(path), _) => self.upload(&line, path, into)?,
+                (None, Some(reason)) => self.tally.lacks(&line.name, &reason),
+                (None, None) => {
+                    directories.fetch_add(1, Ordering::Relaxed);
+                }
             }
+            Ok(())
         })?;
-        if created || !self.options.overwrite {
-            self.compare(stored, into)?;
+        // What was refused may be there in part, or as it was before.
+        if (created || !self.options.overwrite) && self.tally.refused.contents().0 == 0 {
+            self.compare(self.chosen.files, into)?;
         }
-        let missing = missing.into_inner();
-        let mut report = Report { created, missing, ..Report::default() };
-        if missing > 0 {
-            report
-                .notes
-                .push(format!("{missing} blobs were in the archive tier and are not in the snapshot"));
-        }
+        let mut report = Report { created, ..Report::default() };
         if directories.into_inner() > 0 {
             report
                 .notes
@@ -79,7 +78,7 @@ impl ContainerRestore<'_> {
             other => return Err(Error::failed(format!("{}: the kind {other:?} is not known", what()))),
         };
         let uploaded = with_content(self.files, path, line.bytes, &mut |content| {
-            self.service.upload(
+            Ok(self.service.upload(
                 self.container,
                 &line.name,
                 kind,
@@ -88,12 +87,13 @@ impl ContainerRestore<'_> {
                 content,
                 self.options.overwrite,
                 self.cancel,
-            )
+            ))
         })
         .map_err(|e| e.context(what()))?;
         match uploaded {
-            Uploaded::Exists => Err(exists(&what(), into)),
-            Uploaded::Done { notes } => {
+            Err(failure) => self.tally.refused.content("blob", &line.name, line.bytes, failure),
+            Ok(Uploaded::Exists) => Err(exists(&what(), into)),
+            Ok(Uploaded::Done { notes }) => {
                 notes.into_iter().for_each(|note| self.tally.note(note));
                 self.tally.wrote(line.bytes);
                 Ok(())
@@ -103,19 +103,14 @@ impl ContainerRestore<'_> {
 
     /// What the container holds now must be what was put into it.
     fn compare(&self, stored: u64, into: &str) -> Result<()> {
-        let (mut marker, mut count) = (None, 0);
-        loop {
-            let page = self.service.list(self.container, marker.as_deref(), None, self.cancel)?;
+        let (mut listing, mut count) = (self.service.listing(self.container, None), 0);
+        while let Some(page) = listing.next(self.cancel)? {
             count += page.blobs.iter().filter(|blob| !blob.directory).count() as u64;
-            marker = page.next;
-            if marker.is_none() {
-                break;
-            }
         }
         if count == stored {
             return Ok(());
         }
-        Err(Error::failed(format!("{into} has {count} blobs after the restore, the snapshot has {stored}"))
+        Err(Error::failed(format!("{into} has {count} blobs after the restore, but {stored} were written"))
             .hint("did somebody else write to it meanwhile? empty it before the next try"))
     }
 }

@@ -1,7 +1,10 @@
 //! Putting a container or share back into an account: contents with their properties, nothing overwritten unless asked.
 
+pub(crate) mod choice;
 mod container;
 pub(super) mod content;
+pub(crate) mod entries;
+mod refused;
 mod share;
 mod target;
 
@@ -12,18 +15,27 @@ use std::sync::{
 
 use serde::Serialize;
 
-pub use self::target::Target;
+pub use self::{refused::Failed, target::Target};
 
-use self::{container::ContainerRestore, share::ShareRestore, target::Service};
-use super::{container as blobs, inventory, share as entries};
+use self::{
+    choice::Chosen, container::ContainerRestore, refused::Refused, share::ShareRestore, target::Service,
+};
+use super::{container as blobs, share as shares};
 use crate::{
     error::{Error, Result},
-    source::{Files, MANIFEST, manifest::Manifest, restore::Options},
+    output,
+    source::{
+        Files,
+        manifest::{Manifest, Omitted},
+        restore::Options,
+    },
     stream::cancel::Cancel,
 };
 
 /// Names that a report writes out.
 const NAMES: usize = 20;
+/// Names that a note gives as examples.
+const EXAMPLES: usize = 3;
 
 /// What was put back. The field names are a promise.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -38,10 +50,19 @@ pub struct Report {
     pub bytes: u64,
     /// Directories that were made.
     pub directories: u64,
-    /// Blobs that the snapshot only knows by name, because they were in the archive tier.
+    /// Blobs or files that the snapshot only knows by name, because they could not be read.
     pub missing: u64,
+    /// What could not be written although other things were; a thousand at most.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub failed: Vec<Failed>,
+    /// How many these are in all.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub failed_count: u64,
     /// What an operator should know.
     pub notes: Vec<String>,
+    /// What the snapshot lacks of what was to be restored.
+    #[serde(skip)]
+    pub(crate) omitted: Vec<Omitted>,
 }
 
 /// Restores a snapshot.
@@ -57,63 +78,73 @@ pub fn restore(
         manifest.azure.as_ref().ok_or_else(|| Error::failed("the manifest says nothing of a container"))?;
     Options::refuse(&[(options.keep_going, "--continue")], "containers and file shares", "leave it out")?;
     let (service, into) = target.resolve(detail.share.is_some(), cancel)?;
+    let chosen = match &options.paths[..] {
+        [] => Chosen::all(detail),
+        paths => Chosen::of(manifest, files, paths, cancel)?,
+    };
     notice(&format!("restoring into {into}"));
     let tally = Tally::default();
+    let chosen = &chosen;
     let mut report = match &service {
         Service::Container(service, container) => {
-            let restore = ContainerRestore { service, container, files, options, cancel, tally: &tally };
-            restore.run(detail.stored, &into)?
+            let restore =
+                ContainerRestore { service, container, files, options, cancel, chosen, tally: &tally };
+            restore.run(&into)?
         }
         Service::Share(service, share) => {
-            let restore = ShareRestore { service, share, files, options, cancel, tally: &tally };
+            let restore = ShareRestore { service, share, files, options, cancel, chosen, tally: &tally };
             restore.run(&into)?
         }
     };
-    report.files = tally.files.load(Ordering::Relaxed);
-    report.bytes = tally.bytes.load(Ordering::Relaxed);
-    report.notes.extend(tally.notes.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()));
-    if report.files != detail.stored || report.bytes != detail.bytes {
+    report.omitted = manifest.omitted.iter().filter(|omitted| chosen.concerns(omitted)).cloned().collect();
+    tally.finish(&mut report, detail.share.is_some());
+    let (refused, refused_bytes) = tally.refused.contents();
+    (report.failed_count, report.failed) = tally.refused.into_list();
+    if report.files + refused != chosen.files || report.bytes + refused_bytes != chosen.bytes {
         return Err(Error::failed(format!(
-            "{into}: {} files of {} bytes were written, but the snapshot has {} of {} bytes",
-            report.files, report.bytes, detail.stored, detail.bytes
-        )));
+            "{into}: {} files of {} bytes were written, but {} of {} bytes were to be restored",
+            report.files, report.bytes, chosen.files, chosen.bytes
+        ))
+        .hint("check the repository: tik-backup check --read-data-subset 100%"));
     }
     report.into = into;
     Ok(report)
 }
 
-/// How many blobs or files have a path that is not their name, and the first `room` of them: name and path.
-pub(crate) fn renamed(files: &dyn Files, room: usize) -> Result<(u64, Vec<(String, String)>)> {
-    let manifest = Manifest::from_json(&files.read(MANIFEST)?)?;
+/// How many of the blobs or files that `wanted` names have a path that is not their name, and the first `room` of them: name
+/// and path.
+pub(crate) fn renamed(
+    files: &dyn Files,
+    room: usize,
+    wanted: &dyn Fn(&str) -> bool,
+) -> Result<(u64, Vec<(String, String)>)> {
     let (mut count, mut first) = (0, Vec::new());
-    let mut look = |top: &str, name: String, path: Option<String>| {
-        let Some(path) = path else { return };
-        if path.strip_prefix(top).and_then(|path| path.strip_prefix('/')) != Some(&name) {
+    entries::each(files, &mut |entry| {
+        let Some(path) = entry.path else { return Ok(()) };
+        let below = [blobs::TOP, shares::TOP]
+            .iter()
+            .find_map(|top| path.strip_prefix(*top).and_then(|path| path.strip_prefix('/')));
+        if below != Some(entry.name.as_str()) && wanted(&entry.name) {
             count += 1;
             if first.len() < room {
-                first.push((name, path));
+                first.push((entry.name, path));
             }
         }
-    };
-    if manifest.azure.is_some_and(|detail| detail.share.is_some()) {
-        inventory::each::<entries::Line>(files, entries::INVENTORY, &mut |line| {
-            look(entries::TOP, line.name, Some(line.path));
-            Ok(())
-        })?;
-    } else {
-        inventory::each::<blobs::Line>(files, blobs::INVENTORY, &mut |line| {
-            look(blobs::TOP, line.name, line.path);
-            Ok(())
-        })?;
-    }
+        Ok(())
+    })?;
     Ok((count, first))
 }
 
+/// Counts what is done by several threads.
 #[derive(Default)]
 struct Tally {
     files: AtomicU64,
     bytes: AtomicU64,
+    missing: AtomicU64,
+    /// Examples of what is missing.
+    lacking: Mutex<Vec<String>>,
     notes: Mutex<Vec<String>>,
+    refused: Refused,
 }
 
 impl Tally {
@@ -122,12 +153,52 @@ impl Tally {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    /// The snapshot has no content of this blob or file.
+    fn lacks(&self, name: &str, reason: &str) {
+        self.missing.fetch_add(1, Ordering::Relaxed);
+        let mut lacking = self.lacking.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if lacking.len() < EXAMPLES {
+            lacking.push(format!("{} ({reason})", output::name(name)));
+        }
+    }
+
     fn note(&self, note: String) {
         let mut notes = self.notes.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if notes.len() < NAMES && !notes.contains(&note) {
             notes.push(note);
         }
     }
+
+    /// Puts counts and notes into the report.
+    fn finish(&self, report: &mut Report, is_share: bool) {
+        report.files = self.files.load(Ordering::Relaxed);
+        report.bytes = self.bytes.load(Ordering::Relaxed);
+        report.missing = self.missing.load(Ordering::Relaxed);
+        // What the manifest names is shown from there.
+        if report.missing > report.omitted.len() as u64 {
+            let what = match (is_share, report.missing) {
+                (true, 1) => "file is",
+                (true, _) => "files are",
+                (false, 1) => "blob is",
+                (false, _) => "blobs are",
+            };
+            let mut lacking = self.lacking.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            lacking.sort();
+            let more = if report.missing > lacking.len() as u64 { ", …" } else { "" };
+            report.notes.push(format!(
+                "{} {what} not in the snapshot: {}{more}",
+                report.missing,
+                lacking.join(", ")
+            ));
+        }
+        let notes = self.notes.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        report.notes.extend(notes.iter().cloned());
+    }
+}
+
+/// For `serde`.
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Something stands where nothing may.

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use super::{
     Report, Tally,
+    choice::Chosen,
     content::{each_parallel, with_content},
+    entries::{DIRECTORY, file_lacks},
     exists,
 };
 use crate::{
@@ -26,6 +28,7 @@ pub(super) struct ShareRestore<'a> {
     pub(super) files: &'a dyn Files,
     pub(super) options: &'a Options,
     pub(super) cancel: &'a Cancel,
+    pub(super) chosen: &'a Chosen,
     pub(super) tally: &'a Tally,
 }
 
@@ -33,7 +36,7 @@ pub(super) struct ShareRestore<'a> {
 const QUOTA: u64 = 5120;
 
 impl ShareRestore<'_> {
-    /// Makes the directories, writes all files, and gives the directories their times.
+    /// Makes the directories, writes what is chosen, and gives the directories their times.
     pub(super) fn run(&self, into: &str) -> Result<Report> {
         let created = self.service.create_share(self.share, QUOTA, &BTreeMap::new(), self.cancel)?;
         if !created && !self.options.overwrite && self.service.has_content(self.share, self.cancel)? {
@@ -41,37 +44,55 @@ impl ShareRestore<'_> {
         }
         let directories = self.directories()?;
         each_parallel::<share::Line>(self.files, share::INVENTORY, self.cancel, &|line| {
-            if line.kind == "directory" { Ok(()) } else { self.upload(&line, into) }
+            if line.kind == DIRECTORY || !self.chosen.takes(&line.name, false) {
+                return Ok(());
+            }
+            self.file(&line, into)
         })?;
         // Every file that is written changes the times of the directory that it lies in.
         self.directories()?;
         Ok(Report { created, directories, ..Report::default() })
     }
 
-    /// Makes the directories, or gives those that are there their attributes and times again.
+    /// Makes the directories that are needed, or gives those that are there their attributes and times again. Gives their
+    /// number.
     fn directories(&self) -> Result<u64> {
         let mut count = 0;
         inventory::each::<share::Line>(self.files, share::INVENTORY, &mut |line| {
-            if line.kind != "directory" {
+            let wanted = line.kind == DIRECTORY && self.chosen.needs(&line.name);
+            if !wanted || self.tally.refused.has_directory(&line.name) {
                 return Ok(());
             }
             self.cancel.check()?;
-            count += 1;
             let smb = without_permission(&line);
             let (metadata, path) = (&line.properties.metadata, &line.name);
-            self.service
-                .create_directory(self.share, path, metadata, &smb, true, self.cancel)
-                .map(drop)
-                .map_err(|e| e.context(format!("directory {}", name(path))))
+            match self.service.create_directory(self.share, path, metadata, &smb, true, self.cancel) {
+                Ok(_) => {
+                    count += 1;
+                    Ok(())
+                }
+                Err(failure) => self.tally.refused.directory(path, failure),
+            }
         })?;
         Ok(count)
     }
 
-    fn upload(&self, line: &share::Line, into: &str) -> Result<()> {
+    fn file(&self, line: &share::Line, into: &str) -> Result<()> {
+        match (&line.path, file_lacks(line)) {
+            (Some(path), _) => self.upload(line, path, into),
+            (None, Some(reason)) => {
+                self.tally.lacks(&line.name, &reason);
+                Ok(())
+            }
+            (None, None) => Ok(()),
+        }
+    }
+
+    fn upload(&self, line: &share::Line, path: &str, into: &str) -> Result<()> {
         let what = || format!("file {}", name(&line.name));
         let smb = without_permission(line);
-        let uploaded = with_content(self.files, &line.path, line.bytes, &mut |content| {
-            self.service.upload(
+        let uploaded = with_content(self.files, path, line.bytes, &mut |content| {
+            Ok(self.service.upload(
                 self.share,
                 &line.name,
                 line.bytes,
@@ -80,12 +101,13 @@ impl ShareRestore<'_> {
                 content,
                 self.options.overwrite,
                 self.cancel,
-            )
+            ))
         })
         .map_err(|e| e.context(what()))?;
         match uploaded {
-            Uploaded::Exists => Err(exists(&what(), into)),
-            Uploaded::Done => {
+            Err(failure) => self.tally.refused.content("file", &line.name, line.bytes, failure),
+            Ok(Uploaded::Exists) => Err(exists(&what(), into)),
+            Ok(Uploaded::Done) => {
                 self.tally.wrote(line.bytes);
                 Ok(())
             }

@@ -1,6 +1,6 @@
 //! Where a container or share is restored to: an account found by the service principal, or a URL.
 
-use super::super::{Place, SHARE, client};
+use super::super::{Place, SHARE, client, subscriptions};
 use crate::{
     azure::{Account, Azure, Credential, Settings, blob::BlobService, files::FileService},
     config::{AzurePrincipal, Secret},
@@ -87,13 +87,13 @@ impl Target {
             ))
             .hint("write the URL of the container or share, and name a file with a key in --password-file"));
         }
-        for subscription in azure.subscriptions(cancel)? {
-            let accounts = azure.storage_accounts(&subscription, cancel)?;
-            if let Some(found) = accounts.into_iter().find(|account| account.name == name) {
-                return Ok(Some(found));
-            }
-        }
-        Ok(None)
+        // One subscription that refuses does not hide an account of another.
+        subscriptions::find(
+            azure,
+            cancel,
+            &|subscription| azure.storage_accounts(subscription, cancel),
+            &|account: &Account| account.name == name,
+        )
     }
 }
 

@@ -1,0 +1,162 @@
+//! The keys of a storage account. Two are valid at any time, so that they can be rotated; when the one that signs is
+//! refused, Azure is asked which there are now.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use reqwest::Method;
+use serde::Deserialize;
+
+use super::{
+    arm::STORAGE,
+    auth::Access,
+    failure::Failure,
+    http::Http,
+    request::{Endpoint, Request},
+};
+use crate::{config::Secret, stream::cancel::Cancel};
+
+/// Azure is asked for keys no more often than this: refusals that have another cause must not flood it.
+const ASK_AGAIN: Duration = Duration::from_secs(60);
+
+/// The keys of one storage account, shared by all that sign with them. `Debug` shows none.
+pub struct Keys {
+    source: Option<KeySource>,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// The key that signs.
+    current: Arc<Secret>,
+    /// Those that Azure named when it was asked last.
+    known: Vec<Arc<Secret>>,
+    /// Those that a service refused.
+    refused: Vec<Arc<Secret>>,
+    asked: Option<Instant>,
+}
+
+/// Where the keys of an account come from.
+pub(super) struct KeySource {
+    pub http: Http,
+    pub management: Endpoint,
+    pub access: Access,
+    /// The account's resource id.
+    pub account: String,
+}
+
+impl Keys {
+    /// A single key that somebody gave: there is no other to go on with.
+    pub(super) fn given(key: Secret) -> Self {
+        Self { source: None, state: Mutex::new(State::of(Arc::new(key), Vec::new())) }
+    }
+
+    /// Keys that Azure listed, the preferred one first. None if there are none.
+    pub(super) fn listed(keys: Vec<Secret>, source: KeySource) -> Option<Self> {
+        let known: Vec<_> = keys.into_iter().map(Arc::new).collect();
+        let current = Arc::clone(known.first()?);
+        Some(Self { source: Some(source), state: Mutex::new(State::of(current, known)) })
+    }
+
+    /// The key to sign with now.
+    pub(super) fn current(&self) -> Arc<Secret> {
+        Arc::clone(&self.state().current)
+    }
+
+    /// A service refused `used`: finds another key. False if there is none that was not refused.
+    pub(super) fn replace(&self, used: &Secret, cancel: &Cancel) -> bool {
+        // One thread asks, the others wait here and then find that the key has been replaced.
+        let mut state = self.state();
+        if state.current.expose() != used.expose() {
+            return true;
+        }
+        let current = Arc::clone(&state.current);
+        if !state.is_refused(&current) {
+            state.refused.push(current);
+        }
+        if let Some(source) = &self.source
+            && state.asked.is_none_or(|asked| asked.elapsed() >= ASK_AGAIN)
+        {
+            state.asked = Some(Instant::now());
+            // If this fails, the refusal itself is what an operator has to know.
+            if let Ok(keys) = source.ask(cancel) {
+                state.known = keys.into_iter().map(Arc::new).collect();
+            }
+        }
+        let other = state.known.iter().find(|key| !state.is_refused(key)).cloned();
+        let found = other.is_some();
+        if let Some(key) = other {
+            state.current = key;
+        }
+        found
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keys").finish_non_exhaustive()
+    }
+}
+
+impl State {
+    fn of(current: Arc<Secret>, known: Vec<Arc<Secret>>) -> Self {
+        Self { current, known, refused: Vec::new(), asked: None }
+    }
+
+    fn is_refused(&self, key: &Secret) -> bool {
+        self.refused.iter().any(|refused| refused.expose() == key.expose())
+    }
+}
+
+impl KeySource {
+    /// The account's keys, those with full rights first.
+    ///
+    /// # Errors
+    /// Azure refuses or does not answer.
+    pub(super) fn ask(&self, cancel: &Cancel) -> Result<Vec<Secret>, Failure> {
+        let mut names: Vec<&str> = self.account.split('/').filter(|name| !name.is_empty()).collect();
+        names.push("listKeys");
+        let request = Request::new(Method::POST, &self.management, &names)?.query("api-version", STORAGE);
+        let answer: KeysJson =
+            self.http.exchange(&self.access, &request, cancel, &mut |answer| answer.json())?;
+        let full = |key: &KeyJson| key.permissions.eq_ignore_ascii_case("full");
+        let mut keys: Vec<_> = answer.keys.into_iter().filter(|key| !key.value.is_empty()).collect();
+        // A stable sort: among those with full rights Azure's order stays.
+        keys.sort_by_key(|key| !full(key));
+        Ok(keys.into_iter().map(|key| Secret::new(key.value)).collect())
+    }
+}
+
+#[derive(Deserialize)]
+struct KeysJson {
+    keys: Vec<KeyJson>,
+}
+
+#[derive(Deserialize)]
+struct KeyJson {
+    value: String,
+    #[serde(default)]
+    permissions: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_another_thread_replaced_is_not_asked_for_again() {
+        let keys = Keys::given(Secret::new("one".to_owned()));
+        let cancel = Cancel::new();
+        assert!(keys.replace(&Secret::new("an older one".to_owned()), &cancel));
+        assert_eq!(keys.current().expose(), "one");
+        assert!(!keys.replace(&Secret::new("one".to_owned()), &cancel), "there is no other");
+        assert_eq!(keys.current().expose(), "one");
+        assert!(!format!("{keys:?}").contains("one"));
+    }
+}

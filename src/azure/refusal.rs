@@ -1,0 +1,42 @@
+//! What the body of a refusal says: code and message, which each of Azure's services writes in its own form.
+
+use super::xml;
+
+/// The longest message of a server that is repeated, in characters.
+const MAX_MESSAGE: usize = 400;
+
+/// Code and message from the body of an error: XML of storage services, JSON of the others.
+pub(super) fn read(body: &[u8]) -> (Option<String>, String) {
+    match body.iter().find(|byte| byte.is_ascii_graphic() && **byte < 0x80) {
+        Some(b'<') => match xml::parse(body, "", &mut |_| Ok(())) {
+            Ok(root) => (
+                root.text_of("Code").map(str::to_owned),
+                root.text_of("Message").unwrap_or_default().to_owned(),
+            ),
+            Err(_) => (None, String::new()),
+        },
+        Some(b'{') => read_json(&serde_json::from_slice(body).unwrap_or_default()),
+        _ => (None, String::new()),
+    }
+}
+
+fn read_json(value: &serde_json::Value) -> (Option<String>, String) {
+    if let Some(text) = value["error_description"].as_str() {
+        let code = text.split_once(':').map(|(code, _)| code).filter(|code| code.starts_with("AADSTS"));
+        return (code.or(value["error"].as_str()).map(str::to_owned), text.to_owned());
+    }
+    let error = if value["error"].is_object() { &value["error"] } else { value };
+    let text = |key: &str| error[key].as_str().map(str::to_owned);
+    (text("code"), text("message").unwrap_or_default())
+}
+
+/// The first line, without control characters, capped.
+pub(super) fn tidy(text: &str) -> String {
+    let line = text.trim().lines().next().unwrap_or_default();
+    let mut line: String = line.chars().filter(|c| !c.is_control()).take(MAX_MESSAGE + 1).collect();
+    if line.chars().count() > MAX_MESSAGE {
+        line.pop();
+        line.push('…');
+    }
+    line
+}

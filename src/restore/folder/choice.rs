@@ -1,0 +1,138 @@
+//! Which files of a snapshot are written into a folder.
+
+use std::{ffi::OsString, path::Path};
+
+use super::FolderReport;
+use crate::{
+    error::{Error, Result},
+    source::{
+        Files, NodeKind, azure,
+        directory::CONTENT,
+        manifest::{Manifest, Omitted},
+        select::{Selection, Survey},
+    },
+    stream::cancel::Cancel,
+};
+
+/// What is chosen. Paths are those in the snapshot.
+pub(in crate::restore) enum Choice {
+    /// Everything.
+    All,
+    /// Files of a directory, by name.
+    Names(Selection),
+    /// Blobs or files of a share.
+    Paths(azure::restore::choice::Paths),
+}
+
+impl Choice {
+    /// What these arguments mean of a snapshot of this kind, or everything if there are none.
+    ///
+    /// # Errors
+    /// One of them means nothing that the snapshot holds.
+    pub(in crate::restore) fn of(
+        files: &dyn Files,
+        kind: &str,
+        item: (&str, &str),
+        patterns: &[OsString],
+        cancel: &Cancel,
+    ) -> Result<Self> {
+        if patterns.is_empty() {
+            return Ok(Self::All);
+        }
+        let manifest = Manifest::of(files, item.0, item.1);
+        if kind == azure::KIND {
+            return azure::restore::choice::Paths::of(&manifest?, files, patterns, cancel).map(Self::Paths);
+        }
+        // Without a manifest that can be read, the files are there all the same.
+        let omitted = manifest.map(|manifest| manifest.omitted).unwrap_or_default();
+        let survey = survey(files, patterns, in_directory, &omitted, cancel)?;
+        survey.finish(&format!("{}/{}", item.0, item.1)).map(Self::Names)
+    }
+
+    /// Whether nothing is left out.
+    pub(in crate::restore) fn is_all(&self) -> bool {
+        matches!(self, Self::All)
+    }
+
+    /// Whether what lies here is chosen.
+    pub(super) fn takes(&self, path: &Path, folder: bool) -> bool {
+        match self {
+            Self::All => true,
+            Self::Names(selection) => in_directory(path).is_some_and(|name| selection.takes(name, folder)),
+            Self::Paths(paths) => paths.takes(path),
+        }
+    }
+
+    /// Whether something chosen may lie in this folder.
+    pub(super) fn enters(&self, folder: &Path) -> bool {
+        match self {
+            Self::All => true,
+            Self::Names(selection) => {
+                in_directory(folder).is_some_and(|name| name.is_empty() || selection.enters(name))
+            }
+            Self::Paths(paths) => paths.enters(folder),
+        }
+    }
+
+    /// Whether a blob or file of this name, as the service knows it, is chosen.
+    pub(in crate::restore) fn takes_name(&self, name: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Names(selection) => selection.takes(name.as_bytes(), false),
+            Self::Paths(paths) => paths.takes_name(name),
+        }
+    }
+
+    /// Whether the lack of this object is a lack of what is chosen.
+    pub(in crate::restore) fn concerns(&self, omitted: &Omitted) -> bool {
+        match self {
+            Self::All => true,
+            Self::Names(selection) => selection.concerns(omitted.name.as_bytes()),
+            Self::Paths(paths) => paths.concerns(&omitted.name),
+        }
+    }
+
+    /// Compares what was written with what the list beside the contents has.
+    pub(super) fn check(&self, report: &FolderReport) -> Result<()> {
+        match self {
+            Self::Paths(paths) if (paths.files, paths.bytes) != (report.files, report.bytes) => {
+                Err(Error::failed(format!(
+                    "{} files of {} bytes were written, but the snapshot lists {} of {} bytes",
+                    report.files, report.bytes, paths.files, paths.bytes
+                ))
+                .hint("check the repository: tik-backup check --read-data-subset 100%"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The name in the directory that was backed up, which is empty for the directory itself; `None` of what is no part of it.
+pub(in crate::restore) fn in_directory(path: &Path) -> Option<&[u8]> {
+    path.strip_prefix(CONTENT).ok().map(|below| below.as_os_str().as_encoded_bytes())
+}
+
+/// Sees the names of everything in a snapshot; `name_of` gives them.
+pub(in crate::restore) fn survey(
+    files: &dyn Files,
+    patterns: &[OsString],
+    name_of: fn(&Path) -> Option<&[u8]>,
+    omitted: &[Omitted],
+    cancel: &Cancel,
+) -> Result<Survey> {
+    let mut survey = Survey::new(patterns);
+    omitted.iter().for_each(|omitted| survey.lacks(omitted.name.as_bytes(), &omitted.reason));
+    // What is looked for does not change while it is looked for.
+    let fresh = Survey::new(patterns);
+    let enters = |folder: &Path| name_of(folder).is_some_and(|name| name.is_empty() || fresh.enters(name));
+    files.walk_into(&enters, &mut |node| {
+        cancel.check()?;
+        if let Some(name) = name_of(node.path)
+            && !name.is_empty()
+        {
+            survey.see(name, node.kind == NodeKind::Folder);
+        }
+        Ok(())
+    })?;
+    Ok(survey)
+}

@@ -1,0 +1,157 @@
+//! The storage accounts while they are being asked: threads of their own ask them, so that one that does not answer keeps
+//! nobody from working with those that have answered.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{
+    discover::{Reached, Wanted, accounts, ask},
+    reach::Probe,
+};
+use crate::{
+    azure::Azure,
+    config::AzureStorageConfig,
+    error::{Error, Result},
+    source::{Discovery, Item},
+    stream::cancel::Cancel,
+};
+
+/// Accounts that are asked at the same time. Some may stay silent for a minute: the others are not to queue behind them.
+const PARALLEL: usize = 32;
+/// How often a waiting thread looks whether the run was cancelled.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Accounts that are being asked, and what they have answered so far.
+pub(super) struct Asked {
+    /// What is known without the accounts.
+    base: Discovery,
+    wanted: Vec<Wanted>,
+    /// The next account to ask.
+    next: AtomicUsize,
+    answers: Mutex<Vec<Option<Answer>>>,
+    answered: Condvar,
+}
+
+struct Answer {
+    found: Discovery,
+    reached: Option<Reached>,
+}
+
+impl Asked {
+    /// Finds the accounts and begins to ask them.
+    ///
+    /// # Errors
+    /// The accounts of no subscription could be listed.
+    pub(super) fn begin(azure: &Azure, config: &AzureStorageConfig, cancel: &Cancel) -> Result<Arc<Self>> {
+        let (base, wanted) = accounts(azure, config, cancel)?;
+        let probe = Probe::new()?;
+        let answers = Mutex::new(wanted.iter().map(|_| None).collect());
+        let asked =
+            Arc::new(Self { base, wanted, next: AtomicUsize::new(0), answers, answered: Condvar::new() });
+        for number in 0..PARALLEL.min(asked.wanted.len()) {
+            let (asked, azure, probe) = (Arc::clone(&asked), azure.clone(), probe.clone());
+            let (config, cancel) = (config.clone(), cancel.clone());
+            let work = move || asked.work(&azure, &probe, &config, &cancel);
+            if let Err(error) = thread::Builder::new().name("azure-account".to_owned()).spawn(work) {
+                // One thread asks all of them too.
+                if number == 0 {
+                    return Err(Error::failed("cannot start a thread").because(&error));
+                }
+                break;
+            }
+        }
+        Ok(asked)
+    }
+
+    fn answers(&self) -> MutexGuard<'_, Vec<Option<Answer>>> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks one account after the other, until there is none that nobody asks.
+    fn work(&self, azure: &Azure, probe: &Probe, config: &AzureStorageConfig, cancel: &Cancel) {
+        loop {
+            let number = self.next.fetch_add(1, Ordering::Relaxed);
+            let Some(wanted) = self.wanted.get(number) else { return };
+            let asked = catch_unwind(AssertUnwindSafe(|| ask(azure, probe, config, wanted, cancel)));
+            let (found, reached) = asked.unwrap_or_else(|_| {
+                let problem = Some("the thread that asked it panicked".to_owned());
+                let item = Item { name: wanted.account.name.clone(), estimate: None, problem };
+                (Discovery { items: vec![item], ..Discovery::default() }, None)
+            });
+            self.answers()[number] = Some(Answer { found, reached });
+            self.answered.notify_all();
+        }
+    }
+
+    /// Waits until `done`, for no longer than `limit` if there is one.
+    ///
+    /// # Errors
+    /// The run is cancelled.
+    fn wait(
+        &self,
+        limit: Option<Duration>,
+        cancel: &Cancel,
+        done: &dyn Fn(&[Option<Answer>]) -> bool,
+    ) -> Result<MutexGuard<'_, Vec<Option<Answer>>>> {
+        let begin = Instant::now();
+        let mut answers = self.answers();
+        while !done(&answers) {
+            cancel.check()?;
+            let left = limit.map(|limit| limit.saturating_sub(begin.elapsed()));
+            if left.is_some_and(|left| left.is_zero()) {
+                break;
+            }
+            let pause = left.map_or(LOOK, |left| left.min(LOOK));
+            answers = self.answered.wait_timeout(answers, pause).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        cancel.check()?;
+        Ok(answers)
+    }
+
+    /// What the accounts have answered once all of them have, or so long after now.
+    ///
+    /// # Errors
+    /// The run is cancelled.
+    pub(super) fn found(&self, limit: Option<Duration>, cancel: &Cancel) -> Result<Discovery> {
+        let answers = self.wait(limit, cancel, &|answers| answers.iter().all(Option::is_some))?;
+        let mut found = self.base.clone();
+        for (wanted, answer) in self.wanted.iter().zip(answers.iter()) {
+            let name = &wanted.account.name;
+            match answer {
+                Some(Answer { found: part, .. }) => {
+                    found.items.extend(part.items.iter().cloned());
+                    found.excluded.extend(part.excluded.iter().cloned());
+                    found.unknown.extend(part.unknown.iter().cloned());
+                    found.answered.push(name.clone());
+                }
+                None => {
+                    found.unknown.push(name.clone());
+                    found.waiting.push(name.clone());
+                }
+            }
+        }
+        // The same answer in the same order, however long each took.
+        found.items.sort_by(|a, b| a.name.cmp(&b.name));
+        found.excluded.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(found)
+    }
+
+    /// The way to an account, once it has answered; `None` if it is not there or could not be asked.
+    ///
+    /// # Errors
+    /// The run is cancelled.
+    pub(super) fn reached(&self, name: &str, cancel: &Cancel) -> Result<Option<Reached>> {
+        let Some(number) = self.wanted.iter().position(|wanted| wanted.account.name == name) else {
+            return Ok(None);
+        };
+        let answers = self.wait(None, cancel, &|answers| answers[number].is_some())?;
+        Ok(answers[number].as_ref().and_then(|answer| answer.reached.clone()))
+    }
+}

@@ -1,0 +1,204 @@
+//! Downloading a blob. What is wrong with one blob costs that blob alone.
+
+use std::{
+    cell::Cell,
+    io::{self, Read},
+    path::Path,
+    time::Duration,
+};
+
+use md5::{Digest, Md5 as Md5Hasher};
+
+use super::{
+    super::{
+        health::Health,
+        inventory::{Known, Md5},
+        pipeline::Stop,
+    },
+    Before, Container, Done, EarlierBlobs, Job, Outcome, attributes, listed_md5, state,
+};
+use crate::{
+    azure::blob::{Blob, Download},
+    error::{Error, Result},
+    output::name,
+    stream::{sink::Mark, sparse::SparseRead},
+};
+
+/// How often a blob is read that changes while it is read.
+const TRIES: u32 = 5;
+/// The pause before each further try is so much longer.
+const PAUSE: Duration = Duration::from_millis(300);
+/// Zeros of a hole, for the MD5.
+const ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+
+/// Downloads blobs of a container.
+pub(super) struct Fetcher<'a, 'c> {
+    pub(super) container: &'a Container<'c>,
+    pub(super) known: &'a Known<Before>,
+    pub(super) earlier: &'a EarlierBlobs,
+    pub(super) health: &'a Health,
+    pub(super) stop: &'a Stop,
+}
+
+/// What came of one download.
+enum Tried {
+    Ended(Outcome),
+    /// It is another version than the one that was listed.
+    Changed,
+    /// The service says that it is not there.
+    Gone,
+    /// All of it arrived, and its MD5 is not the one that the service keeps.
+    Doubted(Md5),
+}
+
+impl Fetcher<'_, '_> {
+    /// Downloads a blob; one that changes meanwhile is looked up and read again.
+    pub(super) fn fetch(&self, mut job: Job) -> Result<Done> {
+        let begun = self.health.begun();
+        let (mut changed, mut doubted, mut gone) = (false, None, false);
+        for number in 0..TRIES {
+            if number > 1 && self.container.cancel.wait(PAUSE * number) {
+                self.container.cancel.check()?;
+            }
+            match self.try_once(&job, doubted, begun)? {
+                Tried::Ended(outcome @ (Outcome::Archived | Outcome::Omitted(_))) => {
+                    return self.unreadable(job, outcome, changed);
+                }
+                Tried::Ended(outcome) => return Ok(Done { job, outcome, changed }),
+                Tried::Doubted(md5) => doubted = Some(md5),
+                lost @ (Tried::Changed | Tried::Gone) => {
+                    gone = matches!(lost, Tried::Gone);
+                    match self.again(&job.blob.name)? {
+                        Some(blob) => (job.blob, changed, doubted) = (blob, true, None),
+                        None => return Ok(Done { job, outcome: Outcome::Vanished, changed }),
+                    }
+                }
+            }
+        }
+        let reason = if gone {
+            format!(
+                "the container's list names it, but each of {TRIES} times it was read it was not found (404)"
+            )
+        } else {
+            format!("it changed each of the {TRIES} times it was read")
+        };
+        self.unreadable(job, Outcome::Omitted(reason), false)
+    }
+
+    /// A blob that cannot be read may have been stored when it could.
+    fn unreadable(&self, job: Job, outcome: Outcome, changed: bool) -> Result<Done> {
+        // One that changed meanwhile is in another state than the one that was looked for when it was listed.
+        let again = if changed { self.container.take_over(self.known, &job)? } else { None };
+        let stored = match again {
+            Some(stored) => Some(stored),
+            None if self.container.is_known_to_lack(self.known, &job.blob) => None,
+            None => self.container.take_earlier(&job, self.earlier)?,
+        };
+        Ok(Done { job, outcome: stored.unwrap_or(outcome), changed })
+    }
+
+    fn try_once(&self, job: &Job, doubted: Option<Md5>, begun: u64) -> Result<Tried> {
+        let Job { blob, path, .. } = job;
+        let Container { service, sink, cancel, name: container, .. } = *self.container;
+        let context = |error: Error| error.context(format!("blob {}", name(&blob.name)));
+        let omitted =
+            |failure| self.health.judge(failure, begun).map(|why| Tried::Ended(Outcome::Omitted(why)));
+        let body = match service.download(container, blob, cancel) {
+            Ok(Download::Body(body)) => body,
+            Ok(Download::Archived) => return Ok(Tried::Ended(Outcome::Archived)),
+            Ok(Download::Changed) => return Ok(Tried::Changed),
+            Ok(Download::Gone) => return Ok(Tried::Gone),
+            Err(failure) => return omitted(failure).map_err(context),
+        };
+        let witness = body.witness();
+        let found = Cell::new(None);
+        let expected = listed_md5(blob);
+        let mut tap =
+            Tap { body, hasher: Md5Hasher::new(), expected, doubted, found: &found, stop: self.stop };
+        let mark = || found.get().map(|Md5(md5)| Mark { key: state(blob, path), md5 });
+        match (sink.put_marked(Path::new(path), &attributes(blob), &mut tap, &mark), found.get()) {
+            (Ok(stored), Some(md5)) if stored.bytes == blob.bytes => {
+                self.health.good();
+                let differs = tap.expected().is_some_and(|expected| expected != md5);
+                Ok(Tried::Ended(Outcome::Stored { md5, unread: false, differs }))
+            }
+            (Ok(stored), _) => {
+                Err(context(Error::failed(format!("{} bytes arrived of {}", stored.bytes, blob.bytes))))
+            }
+            // All of it arrived and is not what it should be: read it once more.
+            (Err(_), Some(md5)) if doubted != Some(md5) && witness.failure().is_none() => {
+                Ok(Tried::Doubted(md5))
+            }
+            (Err(_), _) if witness.is_changed() => Ok(Tried::Changed),
+            (Err(_), _) if witness.is_gone() => Ok(Tried::Gone),
+            (Err(error), _) => match witness.failure() {
+                Some(failure) if !self.stop.is_set() => omitted(failure).map_err(context),
+                _ => Err(context(error)),
+            },
+        }
+    }
+
+    /// The blob of this name as it is now.
+    fn again(&self, blob: &str) -> Result<Option<Blob>> {
+        let Container { service, cancel, name: container, .. } = *self.container;
+        Ok(service.find(container, blob, cancel)?.filter(|found| !found.directory))
+    }
+}
+
+/// Passes a body on, computes its MD5 and holds back the end of one that is not what the service says.
+struct Tap<'a> {
+    body: Box<crate::azure::blob::Body>,
+    hasher: Md5Hasher,
+    expected: Option<Md5>,
+    /// What an earlier download gave although the service says something else.
+    doubted: Option<Md5>,
+    found: &'a Cell<Option<Md5>>,
+    stop: &'a Stop,
+}
+
+impl Tap<'_> {
+    /// The MD5 that the service keeps of this content; of an append blob that has grown it is that of more.
+    fn expected(&self) -> Option<Md5> {
+        self.expected.filter(|_| self.body.is_listed_state())
+    }
+
+    fn check(&self) -> io::Result<()> {
+        if self.stop.is_set() { Err(io::Error::other("another blob has failed")) } else { Ok(()) }
+    }
+}
+
+impl Read for Tap<'_> {
+    fn read(&mut self, target: &mut [u8]) -> io::Result<usize> {
+        self.check()?;
+        let n = self.body.read(target)?;
+        self.hasher.update(&target[..n]);
+        if n == 0 && !target.is_empty() {
+            let found = Md5(self.hasher.finalize_reset().into());
+            self.found.set(Some(found));
+            if self.expected().is_some_and(|expected| expected != found) && self.doubted != Some(found) {
+                return Err(io::Error::other(
+                    "the content does not match the MD5 that the service keeps of it",
+                ));
+            }
+        }
+        Ok(n)
+    }
+}
+
+impl SparseRead for Tap<'_> {
+    fn hole(&mut self) -> io::Result<u64> {
+        self.body.hole()
+    }
+
+    fn skip(&mut self, bytes: u64) -> io::Result<()> {
+        self.body.skip(bytes)?;
+        let mut left = bytes;
+        while left > 0 {
+            self.check()?;
+            let part = left.min(ZEROS.len() as u64);
+            self.hasher.update(&ZEROS[..part as usize]);
+            left -= part;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,346 @@
+//! One blob container into the repository: every blob a file, unchanged ones unread, and `blobs.jsonl` with their
+//! properties.
+
+mod fetch;
+mod tally;
+
+use std::{collections::HashMap, path::Path, sync::OnceLock};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+pub(super) use self::tally::row;
+use self::{fetch::Fetcher, tally::Tally};
+use super::{
+    detail::Detail,
+    health::Health,
+    inventory::{self, Key, Known, Md5},
+    names::Paths,
+    pipeline::{self, Quick, Steps, Stop},
+};
+use crate::{
+    azure::blob::{Blob, BlobService, Properties},
+    error::{Error, Result},
+    output::name,
+    source::{exclude::Excludes, manifest::Omitted},
+    stream::{
+        cancel::Cancel,
+        digest::RowDigest,
+        sink::{Attributes, Sink, Stored},
+    },
+};
+
+/// Folder of the contents in a snapshot.
+pub(super) const TOP: &str = "blobs";
+/// The list of blobs in a snapshot.
+pub(super) const INVENTORY: &str = "blobs.jsonl";
+/// Why the content of a blob in the archive tier is missing.
+const ARCHIVED: &str = "it is in the archive tier, and its content was never read before";
+
+/// Stands for the path of what the previous snapshot lacks.
+const LACKING: &str = "";
+
+/// A line of the list.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Line {
+    /// Name of the blob.
+    pub(super) name: String,
+    /// `block`, `append`, `page` or `directory`.
+    #[serde(rename = "type")]
+    pub(super) kind: String,
+    /// Where its content lies in the snapshot; absent if it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) path: Option<String>,
+    /// Why its content is not in the snapshot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) reason: Option<String>,
+    /// Length in bytes.
+    pub(super) bytes: u64,
+    /// The service's mark of this state of the blob.
+    pub(super) etag: String,
+    /// MD5 of the content as it was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) md5: Option<Md5>,
+    /// What else the service keeps.
+    pub(super) properties: Properties,
+}
+
+/// A container to be read.
+pub(super) struct Container<'a> {
+    pub(super) service: &'a BlobService,
+    pub(super) name: &'a str,
+    pub(super) sink: &'a dyn Sink,
+    pub(super) cancel: &'a Cancel,
+    /// What the configuration leaves out.
+    pub(super) excludes: &'a Excludes,
+    /// Downloads at the same time.
+    pub(super) workers: usize,
+    /// Whether the account has a hierarchical namespace, and so no index tags.
+    pub(super) hierarchical: bool,
+    /// Whether the listing is trusted to give all names below a prefix together.
+    pub(super) ordered: bool,
+}
+
+/// What was read.
+pub(super) struct Dumped {
+    pub(super) detail: Detail,
+    pub(super) content: RowDigest,
+    pub(super) inventory_bytes: u64,
+    pub(super) omitted: Vec<Omitted>,
+    pub(super) notes: Vec<String>,
+}
+
+/// A blob on its way.
+struct Job {
+    blob: Blob,
+    path: String,
+    /// Length when it was listed.
+    listed: u64,
+    /// Folders that are complete once everything before this blob is stored.
+    finished: Vec<String>,
+}
+
+/// What the listing gave, counted where it came in.
+#[derive(Default)]
+struct Seen {
+    blobs: u64,
+    bytes: u64,
+    tags_hidden: bool,
+}
+
+struct Done {
+    job: Job,
+    outcome: Outcome,
+    changed: bool,
+}
+
+enum Outcome {
+    Stored {
+        md5: Md5,
+        unread: bool,
+        differs: bool,
+    },
+    Directory,
+    /// By the rule of this number.
+    Excluded(usize),
+    Archived,
+    /// It cannot be read, and why.
+    Omitted(String),
+    Vanished,
+}
+
+/// What the previous snapshot has under a name.
+#[derive(Clone, Copy)]
+struct Before {
+    md5: Md5,
+    /// Hash of the ETag of the state that was read.
+    etag: u64,
+}
+
+/// What snapshots before the newest have under a name.
+#[derive(Clone, Copy)]
+struct Earlier {
+    before: Before,
+    /// Which of them.
+    number: usize,
+}
+
+impl Container<'_> {
+    /// Reads it all.
+    pub(super) fn dump(&self, detail: Detail) -> Result<Dumped> {
+        let known = self.known()?;
+        let now = Attributes { mtime: Some(Timestamp::now()), links: 1, ..Attributes::default() };
+        let health = Health::new();
+        let mut tally = Tally::new(detail, self.excludes);
+        let (seen, stored) = inventory::store(self.sink, INVENTORY, &now, |lines| {
+            self.read(&known, &health, &mut |done| tally.add(self.sink, lines, done))
+        })?;
+        tally.check(&seen)?;
+        health.require_rights(tally.detail.stored)?;
+        let mut notes = tally.detail.notes();
+        if seen.tags_hidden {
+            notes.push(
+                "the blobs' index tags may not be read by this account and are not backed up".to_owned(),
+            );
+        }
+        let Tally { detail, content, omissions, .. } = tally;
+        let omitted = omissions.into_list();
+        Ok(Dumped { content, detail, inventory_bytes: stored.bytes, omitted, notes })
+    }
+
+    /// The blobs of the previous snapshot.
+    fn known(&self) -> Result<Known<Before>> {
+        let Some(files) = self.sink.previous()? else { return Ok(Known::nothing()) };
+        let mut pairs = Vec::new();
+        let read = inventory::each::<Line>(files, INVENTORY, &mut |line| {
+            if let (Some(path), Some(md5)) = (&line.path, line.md5) {
+                let before = Before { md5, etag: inventory::hash(&line.etag) };
+                pairs.push((place(&line.name, line.bytes, path), before));
+            } else if line.reason.is_some() {
+                let before = Before { md5: Md5([0; 16]), etag: inventory::hash(&line.etag) };
+                pairs.push((place(&line.name, line.bytes, LACKING), before));
+            }
+            Ok(())
+        });
+        // Without it everything is read again, which is slower and never wrong.
+        Ok(if read.is_ok() { Known::new(pairs) } else { Known::nothing() })
+    }
+
+    fn read(
+        &self,
+        known: &Known<Before>,
+        health: &Health,
+        done: &mut dyn FnMut(Done) -> Result<()>,
+    ) -> Result<Seen> {
+        let stop = Stop::default();
+        let mut seen = Seen::default();
+        let mut listing = self.service.listing(self.name, None);
+        let mut pages = || -> Result<Option<Vec<Blob>>> {
+            let Some(page) = listing.next(self.cancel)? else { return Ok(None) };
+            seen.tags_hidden |= !page.tags && !self.hierarchical;
+            for blob in page.blobs.iter().filter(|blob| !blob.directory) {
+                seen.blobs += 1;
+                seen.bytes += blob.bytes;
+            }
+            Ok(Some(page.blobs))
+        };
+        let mut paths = Paths::new(TOP, self.ordered);
+        let earlier = EarlierBlobs::default();
+        let fetcher = Fetcher { container: self, known, earlier: &earlier, health, stop: &stop };
+        let steps = Steps {
+            pages: &mut pages,
+            quick: &mut |blob| self.at_once(known, &mut paths, blob),
+            fetch: &|job| fetcher.fetch(job),
+            done,
+        };
+        pipeline::run(self.workers, steps, &stop, self.cancel)?;
+        Ok(seen)
+    }
+
+    /// Deals with what need not be downloaded.
+    fn at_once(&self, known: &Known<Before>, paths: &mut Paths, blob: Blob) -> Result<Step> {
+        if let Some(rule) = self.excludes.matched_within(&blob.name, blob.directory) {
+            let job = Job { listed: blob.bytes, blob, path: String::new(), finished: Vec::new() };
+            return Ok(Step::Done(Done { job, outcome: Outcome::Excluded(rule), changed: false }));
+        }
+        if blob.directory {
+            let (path, finished) = paths.folder(&blob.name);
+            self.sink.folder(Path::new(&path), &Attributes { links: 0, ..attributes(&blob) })?;
+            let job = Job { listed: 0, blob, path, finished };
+            return Ok(Step::Done(Done { job, outcome: Outcome::Directory, changed: false }));
+        }
+        let (path, finished) = paths.file(&blob.name);
+        let job = Job { listed: blob.bytes, blob, path, finished };
+        let outcome = match self.take_over(known, &job)? {
+            Some(stored) => stored,
+            None => return Ok(Step::Fetch(job)),
+        };
+        Ok(Step::Done(Done { job, outcome, changed: false }))
+    }
+
+    /// Stores a blob with the content that is in the repository already: of the same state in the previous snapshot or in an
+    /// attempt that ended without one, or, if it cannot be read, of another state whose content the service says is the same.
+    /// The tier does not matter.
+    fn take_over(&self, known: &Known<Before>, job: &Job) -> Result<Option<Outcome>> {
+        let Job { blob, path, .. } = job;
+        let stored = |md5| Some(Outcome::Stored { md5, unread: true, differs: false });
+        let before = known.get(place(&blob.name, blob.bytes, path)).filter(|before| before.is_state(blob));
+        if let Some(before) = before {
+            match self.sink.take_over(Path::new(path), &attributes(blob))? {
+                Some(Stored { bytes, .. }) if bytes == blob.bytes => return Ok(stored(before.md5)),
+                Some(_) => {
+                    return Err(Error::failed(format!(
+                        "{} has another length in the previous snapshot than its list says",
+                        name(&blob.name)
+                    ))
+                    .hint("check the repository: tik-backup check --read-data-subset 100%"));
+                }
+                None => {}
+            }
+        }
+        let kept = self.sink.take_kept(Path::new(path), &attributes(blob), state(blob, path))?;
+        Ok(kept.and_then(|(_, md5)| stored(Md5(md5))))
+    }
+
+    /// Whether the previous backup lacks this state of the blob too, and has already looked for it in earlier ones.
+    fn is_known_to_lack(&self, known: &Known<Before>, blob: &Blob) -> bool {
+        let before = known.get(place(&blob.name, blob.bytes, LACKING));
+        before.is_some_and(|before| before.etag == inventory::hash(&blob.etag))
+    }
+
+    /// As [`Self::take_over`], from the snapshots before the newest: for what cannot be read.
+    fn take_earlier(&self, job: &Job, earlier: &EarlierBlobs) -> Result<Option<Outcome>> {
+        let Job { blob, path, .. } = job;
+        let Some(earlier) = earlier.get(self, blob, path)? else { return Ok(None) };
+        let stored = self.sink.take_earlier(earlier.number, Path::new(path), &attributes(blob))?;
+        let md5 = earlier.before.md5;
+        let whole = stored.filter(|stored| stored.bytes == blob.bytes);
+        Ok(whole.map(|_| Outcome::Stored { md5, unread: true, differs: false }))
+    }
+}
+
+impl Before {
+    /// Whether a blob has the content that was read then: it is in the same state or, where it cannot be read, the service
+    /// says that its content is the same.
+    fn is_state(&self, blob: &Blob) -> bool {
+        self.etag == inventory::hash(&blob.etag)
+            || blob.is_archived() && listed_md5(blob).is_some_and(|listed| listed == self.md5)
+    }
+}
+
+/// The blobs of the snapshots before the newest. They are read when the first blob cannot be.
+#[derive(Default)]
+struct EarlierBlobs(OnceLock<Known<Earlier>>);
+
+impl EarlierBlobs {
+    fn get(&self, container: &Container<'_>, blob: &Blob, path: &str) -> Result<Option<Earlier>> {
+        let known = match self.0.get() {
+            Some(known) => known,
+            None => {
+                let loaded = Self::load(container)?;
+                self.0.get_or_init(|| loaded)
+            }
+        };
+        let found = known.get(place(&blob.name, blob.bytes, path));
+        Ok(found.filter(|earlier| earlier.before.is_state(blob)).copied())
+    }
+
+    fn load(container: &Container<'_>) -> Result<Known<Earlier>> {
+        let mut found = HashMap::new();
+        container.sink.earlier(&mut |number, files| {
+            // One that cannot be read may hold nothing that is missed.
+            let _ = inventory::each::<Line>(files, INVENTORY, &mut |line| {
+                if let (Some(path), Some(md5)) = (&line.path, line.md5) {
+                    let before = Before { md5, etag: inventory::hash(&line.etag) };
+                    let key = place(&line.name, line.bytes, path);
+                    found.entry(key).or_insert(Earlier { before, number });
+                }
+                Ok(())
+            });
+            container.cancel.check()
+        })?;
+        Ok(Known::new(found.into_iter().collect()))
+    }
+}
+
+type Step = Quick<Job, Done>;
+
+/// Identifies a name and where its content lies, as the list of the previous snapshot has them.
+fn place(name: &str, bytes: u64, path: &str) -> Key {
+    inventory::key(&[name, &bytes.to_string(), path])
+}
+
+/// Identifies a state of a blob for the attempts after this one.
+fn state(blob: &Blob, path: &str) -> u128 {
+    inventory::key(&[&blob.name, &blob.etag, &blob.bytes.to_string(), path]).number()
+}
+
+/// The MD5 that the service keeps of the content.
+fn listed_md5(blob: &Blob) -> Option<Md5> {
+    blob.properties.content_md5.as_deref().and_then(Md5::parse)
+}
+
+fn attributes(blob: &Blob) -> Attributes {
+    let modified = blob.properties.last_modified.as_deref().and_then(|time| time.parse().ok());
+    Attributes { mtime: Some(modified.unwrap_or_default()), links: 1, ..Attributes::default() }
+}

@@ -1,0 +1,92 @@
+//! What a container or share held, as the list beside the contents has it: by the names that the service knows.
+
+use jiff::Timestamp;
+
+use super::super::{container, inventory, share};
+use crate::{
+    error::Result,
+    source::{Files, MANIFEST, manifest::Manifest},
+};
+
+/// A blob, file or directory.
+pub(crate) struct Entry {
+    /// Name of the blob, or path in the share.
+    pub(crate) name: String,
+    /// `block`, `append`, `page`, `file` or `directory`.
+    pub(crate) kind: String,
+    /// Where its content lies in the snapshot; none of what has no content there.
+    pub(crate) path: Option<String>,
+    /// Length in bytes.
+    pub(crate) bytes: u64,
+    /// Last change.
+    pub(crate) modified: Option<Timestamp>,
+    /// The access tier if it was chosen for this blob.
+    pub(crate) tier: Option<String>,
+    /// Why the snapshot has no content of it.
+    pub(crate) lacking: Option<String>,
+}
+
+impl Entry {
+    /// Whether it is a directory.
+    pub(crate) fn is_directory(&self) -> bool {
+        self.kind == DIRECTORY
+    }
+}
+
+/// The type of directories.
+pub(super) const DIRECTORY: &str = "directory";
+
+/// Why a blob has no content in the snapshot; `None` if it has, or is a directory.
+pub(super) fn blob_lacks(line: &container::Line) -> Option<String> {
+    if line.path.is_some() || line.kind == DIRECTORY {
+        return None;
+    }
+    // Earlier versions left out what was in the archive tier, and nothing else.
+    let archived = line.properties.tier.as_deref() == Some("Archive");
+    let reason = if archived { "it was in the archive tier" } else { NOT_READ };
+    Some(line.reason.clone().unwrap_or_else(|| reason.to_owned()))
+}
+
+/// As [`blob_lacks`], of a share.
+pub(super) fn file_lacks(line: &share::Line) -> Option<String> {
+    let lacking = line.path.is_none() && line.kind != DIRECTORY;
+    lacking.then(|| line.reason.clone().unwrap_or_else(|| NOT_READ.to_owned()))
+}
+
+const NOT_READ: &str = "it could not be read";
+
+impl From<container::Line> for Entry {
+    fn from(line: container::Line) -> Self {
+        let lacking = blob_lacks(&line);
+        let container::Line { name, kind, path, bytes, properties, .. } = line;
+        let modified = properties.last_modified.as_deref().and_then(|time| time.parse().ok());
+        Self { name, kind, path, bytes, modified, tier: properties.tier, lacking }
+    }
+}
+
+impl From<share::Line> for Entry {
+    fn from(line: share::Line) -> Self {
+        let lacking = file_lacks(&line);
+        let share::Line { name, kind, path, bytes, smb, .. } = line;
+        Self { name, kind, path, bytes, modified: smb.written, tier: None, lacking }
+    }
+}
+
+/// Shows everything in the list of a snapshot, in the order of the service.
+pub(crate) fn each(files: &dyn Files, visit: &mut dyn FnMut(Entry) -> Result<()>) -> Result<()> {
+    let manifest = Manifest::from_json(&files.read(MANIFEST)?)?;
+    each_of(files, manifest.azure.is_some_and(|detail| detail.share.is_some()), visit)
+}
+
+/// As [`each`], where it is known whether it is a share.
+pub(super) fn each_of(
+    files: &dyn Files,
+    is_share: bool,
+    visit: &mut dyn FnMut(Entry) -> Result<()>,
+) -> Result<()> {
+    if is_share {
+        inventory::each::<share::Line>(files, share::INVENTORY, &mut |line| visit(line.into()))
+    } else {
+        inventory::each::<container::Line>(files, container::INVENTORY, &mut |line| visit(line.into()))
+    }
+}

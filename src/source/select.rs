@@ -1,0 +1,452 @@
+//! Choosing files of a snapshot by the names they have in the source: a name, a folder with all below it, or a pattern.
+//!
+//! A name that exists as it is written goes before a pattern: `a*` is the file `a*` if there is one. A [`Survey`] sees the names
+//! that there are and settles which is meant; the [`Selection`] that it gives is then applied to each of them.
+
+use std::{ffi::OsString, fmt, os::unix::ffi::OsStrExt};
+
+use globset::{Candidate, GlobBuilder, GlobMatcher};
+
+use crate::{
+    error::{Error, Result},
+    output,
+};
+
+/// So many names are compared with one that was not found.
+const COMPARED: usize = 50_000;
+/// Characters that make a pattern of a name.
+const SPECIAL: [u8; 5] = *b"*?[{\\";
+
+/// One of the ways in which an argument can be understood.
+enum Reading {
+    /// A file or folder; the empty name is everything.
+    Name(Vec<u8>),
+    /// A pattern, and the folder in which everything lies that it can match.
+    Glob { matcher: GlobMatcher, fixed: Vec<u8> },
+}
+
+impl Reading {
+    /// Whether it means this name, or a folder that it lies in.
+    fn takes(&self, name: &[u8], whole: bool) -> bool {
+        match self {
+            Self::Name(wanted) if wanted.is_empty() => true,
+            Self::Name(wanted) => (whole && name == wanted.as_slice()) || is_below(name, wanted),
+            Self::Glob { matcher, .. } => {
+                let matches = |name: &[u8]| matcher.is_match_candidate(&Candidate::from_bytes(name));
+                (whole && matches(name)) || memchr::memchr_iter(b'/', name).any(|end| matches(&name[..end]))
+            }
+        }
+    }
+
+    /// Whether something in this folder can be meant.
+    fn enters(&self, folder: &[u8]) -> bool {
+        match self {
+            Self::Name(wanted) => self.takes(folder, true) || is_below(wanted, folder),
+            Self::Glob { fixed, .. } => {
+                fixed.is_empty()
+                    || fixed.as_slice() == folder
+                    || is_below(fixed, folder)
+                    || is_below(folder, fixed)
+            }
+        }
+    }
+}
+
+/// Whether a name lies in a folder.
+fn is_below(name: &[u8], folder: &[u8]) -> bool {
+    name.strip_prefix(folder).is_some_and(|rest| rest.first() == Some(&b'/'))
+}
+
+/// What was asked for, settled.
+pub(crate) struct Selection(Vec<Chosen>);
+
+struct Chosen {
+    reading: Reading,
+    folders_only: bool,
+}
+
+impl Selection {
+    /// Whether something of this name is chosen.
+    pub(crate) fn takes(&self, name: &[u8], folder: bool) -> bool {
+        self.0.iter().any(|chosen| chosen.reading.takes(name, folder || !chosen.folders_only))
+    }
+
+    /// Whether something in this folder can be chosen.
+    pub(crate) fn enters(&self, folder: &[u8]) -> bool {
+        self.0.iter().any(|chosen| chosen.reading.enters(folder))
+    }
+
+    /// Whether the lack of this name is a lack of what is chosen.
+    pub(crate) fn concerns(&self, name: &[u8]) -> bool {
+        self.0.iter().any(|chosen| concerns(&chosen.reading, name))
+    }
+}
+
+/// A folder that is not there lacks what was in it as well.
+fn concerns(reading: &Reading, name: &[u8]) -> bool {
+    reading.takes(name, true) || matches!(reading, Reading::Name(wanted) if is_below(wanted, name))
+}
+
+/// What was asked for, before it is known which names there are.
+pub(crate) struct Survey(Vec<Wanted>);
+
+struct Wanted {
+    /// As it was written.
+    pattern: String,
+    folders_only: bool,
+    /// The ways to understand it, in the order in which they count.
+    readings: Vec<Seen>,
+    /// Why it is no pattern although it looks like one.
+    invalid: Option<String>,
+    /// What the snapshot is known to lack of it.
+    lacking: Option<String>,
+    nearest: Nearest,
+}
+
+struct Seen {
+    reading: Reading,
+    held: bool,
+    lacking: bool,
+}
+
+impl Survey {
+    /// Nothing seen yet. Names are relative to the top of the item; a slash in front is allowed, one at the end means a folder.
+    pub(crate) fn new(patterns: &[OsString]) -> Self {
+        Self(patterns.iter().map(|pattern| Wanted::new(pattern.as_bytes())).collect())
+    }
+
+    /// Whether it is of use to see what is in this folder.
+    pub(crate) fn enters(&self, folder: &[u8]) -> bool {
+        self.0.iter().flat_map(|wanted| &wanted.readings).any(|seen| seen.reading.enters(folder))
+    }
+
+    /// The snapshot holds something of this name.
+    pub(crate) fn see(&mut self, name: &[u8], folder: bool) {
+        self.0.iter_mut().for_each(|wanted| wanted.see(name, folder));
+    }
+
+    /// The snapshot is known to lack something of this name.
+    pub(crate) fn lacks(&mut self, name: &[u8], reason: &str) {
+        for wanted in &mut self.0 {
+            if let Some(seen) = wanted.readings.iter_mut().find(|seen| concerns(&seen.reading, name)) {
+                seen.lacking = true;
+                let text = || output::name(&format!("{} ({reason})", shown(name)));
+                wanted.lacking.get_or_insert_with(text);
+            }
+        }
+    }
+
+    /// What is to be restored of `item` (`source/item`).
+    ///
+    /// # Errors
+    /// The snapshot holds nothing of what one of the arguments means.
+    pub(crate) fn finish(self, item: &str) -> Result<Selection> {
+        self.settle(item, false)
+    }
+
+    /// What is to be listed of `item`: what the snapshot is known to lack is part of it.
+    ///
+    /// # Errors
+    /// One of the arguments means nothing that is known.
+    pub(crate) fn finish_listing(self, item: &str) -> Result<Selection> {
+        self.settle(item, true)
+    }
+
+    fn settle(self, item: &str, lacking_too: bool) -> Result<Selection> {
+        self.0
+            .into_iter()
+            .map(|wanted| wanted.settle(item, lacking_too))
+            .collect::<Result<_>>()
+            .map(Selection)
+    }
+}
+
+impl Wanted {
+    fn new(pattern: &[u8]) -> Self {
+        let trimmed = pattern.strip_suffix(b"/").unwrap_or(pattern);
+        let mut forms = vec![trimmed];
+        forms.extend(trimmed.strip_prefix(b"/").into_iter().chain(trimmed.strip_prefix(b"./")));
+        if trimmed == b"." {
+            forms.push(b"");
+        }
+        let mut readings: Vec<Reading> = forms.iter().map(|form| Reading::Name(form.to_vec())).collect();
+        let mut invalid = None;
+        for form in forms {
+            match glob(form) {
+                Some(Ok(glob)) => readings.push(glob),
+                Some(Err(error)) => invalid = Some(error),
+                None => {}
+            }
+        }
+        let is_pattern = readings.iter().any(|reading| matches!(reading, Reading::Glob { .. }));
+        let plain = trimmed.strip_prefix(b"/").unwrap_or(trimmed);
+        Self {
+            pattern: shown(pattern),
+            folders_only: trimmed.len() < pattern.len() && !trimmed.is_empty(),
+            // Everything is always there.
+            readings: readings
+                .into_iter()
+                .map(|reading| Seen {
+                    held: matches!(&reading, Reading::Name(name) if name.is_empty()),
+                    lacking: false,
+                    reading,
+                })
+                .collect(),
+            invalid,
+            lacking: None,
+            nearest: Nearest::to((!is_pattern).then(|| String::from_utf8_lossy(plain).into_owned())),
+        }
+    }
+
+    fn see(&mut self, name: &[u8], folder: bool) {
+        let whole = folder || !self.folders_only;
+        for seen in &mut self.readings {
+            // What comes after one that is there does not count.
+            if seen.held {
+                return;
+            }
+            if seen.reading.takes(name, whole) {
+                seen.held = true;
+                return;
+            }
+        }
+        self.nearest.compare(name);
+    }
+
+    fn settle(self, item: &str, lacking_too: bool) -> Result<Chosen> {
+        let held = self.readings.iter().position(|seen| seen.held);
+        let lacking = || self.readings.iter().position(|seen| seen.lacking && lacking_too);
+        let Some(chosen) = held.or_else(lacking) else { return Err(self.error(item)) };
+        let folders_only = self.folders_only;
+        let reading = self.readings.into_iter().nth(chosen).map(|seen| seen.reading);
+        // A position that was found is there.
+        reading
+            .map(|reading| Chosen { reading, folders_only })
+            .ok_or_else(|| Error::failed("the selection is empty"))
+    }
+
+    fn error(&self, item: &str) -> Error {
+        let item = output::name(item);
+        if let Some(lacking) = &self.lacking {
+            return Error::failed(format!("the snapshot lacks {lacking}")).hint(format!(
+                "an older snapshot may hold it: `tik-backup snapshots '{item}'` lists them, --at names one"
+            ));
+        }
+        let pattern = output::name(&self.pattern);
+        let mut text = format!("the snapshot has nothing that matches '{pattern}'");
+        if let Some(invalid) = &self.invalid {
+            text.push_str(&format!(", which is not a valid pattern either: {invalid}"));
+        }
+        let look = format!(
+            "`tik-backup ls '{item}'` lists what there is; a pattern such as '**/NAME' looks in all folders"
+        );
+        Error::failed(text).hint(match self.nearest.found() {
+            Some(nearest) => format!("did you mean '{}'? {look}", output::name(nearest)),
+            None => look,
+        })
+    }
+}
+
+/// The pattern, or why it is none; `None` if nothing in it is special.
+fn glob(pattern: &[u8]) -> Option<Result<Reading, String>> {
+    let special = pattern.iter().position(|byte| SPECIAL.contains(byte))?;
+    let Ok(text) = std::str::from_utf8(pattern) else {
+        return Some(Err("it is not UTF-8".to_owned()));
+    };
+    let fixed = memchr::memrchr(b'/', &pattern[..special]).map_or(&b""[..], |end| &pattern[..end]);
+    let built = GlobBuilder::new(text).literal_separator(true).backslash_escape(true).build();
+    Some(match built {
+        Ok(glob) => Ok(Reading::Glob { matcher: glob.compile_matcher(), fixed: fixed.to_vec() }),
+        Err(error) => Err(error.kind().to_string()),
+    })
+}
+
+/// The name that is nearest to one that may not be there.
+struct Nearest {
+    /// None where it makes no sense: of patterns.
+    wanted: Option<String>,
+    best: Option<(usize, String)>,
+    compared: usize,
+    last: String,
+}
+
+impl Nearest {
+    fn to(wanted: Option<String>) -> Self {
+        Self { wanted, best: None, compared: 0, last: String::new() }
+    }
+
+    fn compare(&mut self, name: &[u8]) {
+        let Some(wanted) = &self.wanted else { return };
+        if self.compared >= COMPARED {
+            return;
+        }
+        let name = String::from_utf8_lossy(name);
+        let depth = |text: &str| text.matches('/').count() + 1;
+        let common = depth(wanted).min(depth(&name));
+        let (here, there) = (cut(wanted, common), cut(&name, common));
+        // Neighbours often lie in the same folder.
+        if there == self.last {
+            return;
+        }
+        there.clone_into(&mut self.last);
+        // A folder on the way is worth less than the whole name.
+        let missing = 2 * (depth(wanted) - common);
+        let best = self.best.as_ref().map_or(usize::MAX, |(best, _)| *best);
+        if here.len().abs_diff(there.len()) + missing >= best {
+            return;
+        }
+        self.compared += 1;
+        let distance = strsim::damerau_levenshtein(here, there) + missing;
+        if distance < best {
+            self.best = Some((distance, there.to_owned()));
+        }
+    }
+
+    /// The nearest, if it is near at all.
+    fn found(&self) -> Option<&str> {
+        let length = self.wanted.as_ref()?.chars().count();
+        self.best.as_ref().filter(|(distance, _)| *distance <= 2 + length / 4).map(|(_, name)| name.as_str())
+    }
+}
+
+/// The first parts of a path.
+fn cut(path: &str, parts: usize) -> &str {
+    path.match_indices('/').nth(parts.saturating_sub(1)).map_or(path, |(end, _)| &path[..end])
+}
+
+/// A name as text: bytes that are not UTF-8 are written as `\xff`.
+pub(crate) fn shown(name: &[u8]) -> String {
+    let mut text = String::with_capacity(name.len());
+    for chunk in name.utf8_chunks() {
+        text.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            text.push_str(&format!("\\x{byte:02x}"));
+        }
+    }
+    text
+}
+
+impl fmt::Debug for Selection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Selection").field("arguments", &self.0.len()).finish()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::os::unix::ffi::OsStringExt;
+
+    /// What is chosen of these names; those with a slash at the end are folders.
+    fn chosen<'n>(pattern: &str, names: &[&'n str]) -> Result<Vec<&'n str>> {
+        let mut survey = Survey::new(&[pattern.into()]);
+        let split = |name: &'n str| match name.strip_suffix("//") {
+            Some(folder) => (folder, true),
+            None => (name, false),
+        };
+        for (name, folder) in names.iter().copied().map(split) {
+            survey.see(name.as_bytes(), folder);
+        }
+        let selection = survey.finish("disk/data")?;
+        let taken = names.iter().copied().map(split).filter(|(name, folder)| {
+            let above = name.rfind('/').map_or("", |end| &name[..end]);
+            let taken = selection.takes(name.as_bytes(), *folder);
+            assert!(!taken || above.is_empty() || selection.enters(above.as_bytes()), "{name}");
+            taken
+        });
+        Ok(taken.map(|(name, _)| name).collect())
+    }
+
+    #[test]
+    fn a_name_means_itself_and_what_lies_below_it() {
+        let names = ["a//", "a/b", "a/c//", "a/c/d", "ab", "b"];
+        for pattern in ["a", "/a", "a/", "./a", "/a/"] {
+            assert_eq!(chosen(pattern, &names).unwrap(), ["a", "a/b", "a/c", "a/c/d"], "{pattern}");
+        }
+        assert_eq!(chosen("a/c/d", &names).unwrap(), ["a/c/d"]);
+        assert_eq!(chosen("b", &names).unwrap(), ["b"]);
+        for all in ["/", ".", ""] {
+            assert_eq!(chosen(all, &names).unwrap().len(), names.len(), "{all:?}");
+        }
+        assert!(chosen("b/", &names).is_err(), "a file is no folder");
+        assert!(chosen("", &[]).is_ok(), "everything, of nothing");
+    }
+
+    #[test]
+    fn stars_stop_at_slashes_and_what_a_matching_folder_holds_is_taken() {
+        let names = ["a//", "a/1.jpg", "a/2.png", "a/x//", "a/x/3.jpg", "4.jpg"];
+        assert_eq!(chosen("a/*.jpg", &names).unwrap(), ["a/1.jpg"]);
+        assert_eq!(chosen("*.jpg", &names).unwrap(), ["4.jpg"]);
+        assert_eq!(chosen("**/*.jpg", &names).unwrap(), ["a/1.jpg", "a/x/3.jpg", "4.jpg"]);
+        assert_eq!(chosen("a/?", &names).unwrap(), ["a/x", "a/x/3.jpg"]);
+        assert_eq!(chosen("/a/{1,2}.*", &names).unwrap(), ["a/1.jpg", "a/2.png"]);
+        assert_eq!(chosen("*/", &names).unwrap(), ["a", "a/1.jpg", "a/2.png", "a/x", "a/x/3.jpg"]);
+        assert!(chosen("b*", &names).is_err());
+    }
+
+    #[test]
+    fn a_name_that_exists_goes_before_a_pattern() {
+        assert_eq!(chosen("a*", &["ab", "a*", "ac"]).unwrap(), ["a*"]);
+        assert_eq!(chosen("a*", &["ab", "ac"]).unwrap(), ["ab", "ac"]);
+        assert_eq!(chosen(r"a\*", &["ab", "a*"]).unwrap(), ["a*"]);
+        assert_eq!(chosen("[x", &["[x", "x"]).unwrap(), ["[x"]);
+        assert_eq!(chosen("/lead", &["/lead", "lead"]).unwrap(), ["/lead"]);
+        assert_eq!(chosen("/lead", &["lead"]).unwrap(), ["lead"]);
+        assert_eq!(chosen("lead", &["/lead", "lead"]).unwrap(), ["lead"]);
+        assert_eq!(chosen("a//b", &["a//b", "a/b"]).unwrap(), ["a//b"]);
+        assert_eq!(chosen("trail/", &["trail/", "trail"]).unwrap(), ["trail/"]);
+        let error = chosen("[x", &["x"]).unwrap_err().to_string();
+        assert!(error.contains("'[x', which is not a valid pattern either"), "{error}");
+    }
+
+    #[test]
+    fn what_is_not_there_is_an_error_that_names_the_nearest() {
+        let says = |pattern: &str, part: &str| {
+            let error =
+                chosen(pattern, &["uploads//", "uploads/a.jpg", "notes.txt"]).unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+            assert!(error.contains("tik-backup ls 'disk/data'"), "{error}");
+        };
+        says("uplods/a.jpg", "did you mean 'uploads/a.jpg'?");
+        says("uplods/zzzzz.jpg", "did you mean 'uploads'?");
+        says("note.txt", "did you mean 'notes.txt'?");
+        says("something else", "matches 'something else'");
+        says("*.gif", "matches '*.gif'");
+    }
+
+    #[test]
+    fn what_the_snapshot_lacks_is_named_and_listed() {
+        let survey = |pattern: &str| {
+            let mut survey = Survey::new(&[pattern.into()]);
+            survey.see(b"a/good", false);
+            survey.lacks(b"a/bad", "it cannot be read");
+            survey.lacks(b"locked", "it cannot be entered");
+            survey
+        };
+        for (pattern, lack) in
+            [("a/bad", "a/bad (it cannot be read)"), ("a/b*", "a/bad"), ("locked/x", "locked")]
+        {
+            let error = survey(pattern).finish("d/x").unwrap_err().to_string();
+            assert!(
+                error.contains(&format!("the snapshot lacks {lack}")) && error.contains("--at"),
+                "{error}"
+            );
+        }
+        assert!(survey("a/bad").finish_listing("d/x").unwrap().takes(b"a/bad", false));
+        let both = survey("a").finish("d/x").unwrap();
+        assert!(both.takes(b"a/good", false) && both.concerns(b"a/bad") && !both.concerns(b"locked"));
+    }
+
+    #[test]
+    fn names_need_not_be_text() {
+        let raw = OsString::from_vec(b"a\xff".to_vec());
+        let mut survey = Survey::new(&[raw]);
+        survey.see(b"a\xff", false);
+        assert!(survey.finish("d/x").unwrap().takes(b"a\xff", false));
+        assert_eq!(shown(b"a\xff\xc3\xa4"), "a\\xff\u{e4}");
+        let mut survey = Survey::new(&["a?".into()]);
+        survey.see(b"a\xff", false);
+        assert!(survey.finish("d/x").unwrap().takes(b"a\xff", false), "a pattern finds them");
+    }
+}
