@@ -199,7 +199,8 @@ pub(crate) fn partial_error(item: &str, some: &[Omitted], total: u64) -> Error {
 /// How objects like these are excluded.
 fn exclusion(omitted: &[Omitted]) -> &'static str {
     let is_file = |omitted: &Omitted| {
-        let kinds = ["file", "files", "folder", "link", "pipe", "socket", "device", "attributes", "blob"];
+        let kinds =
+            ["file", "files", "folder", "link", "pipe", "socket", "device", "attributes", "blob", "blobs"];
         kinds.contains(&omitted.kind.as_str())
     };
     if !omitted.is_empty() && omitted.iter().all(is_file) {

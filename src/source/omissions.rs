@@ -1,75 +1,67 @@
 //! What a source has and a snapshot lacks, of which there may be many: the first are named, the others counted.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use super::manifest::Omitted;
 
 /// So many objects of one item are named in its manifest.
-const MOST: usize = 10_000;
+const NAMED: usize = 10_000;
 /// So many bytes names and reasons may have together.
-const MOST_BYTES: usize = 16 << 20;
+const NAMED_BYTES: usize = 16 << 20;
 
-/// Objects that could not be read. However many there are, memory and manifest stay small. The first in order are named,
-/// whatever the order in which they come, so that the same are named every night.
+/// Objects that could not be read. However many there are, memory and manifest stay small, and what is named does not
+/// depend on the order in which they were met.
 #[derive(Debug)]
 pub(crate) struct Omissions {
     /// What is said of those that are not named: `blobs`, `files`.
     plural: &'static str,
-    /// Reasons by kind and name.
-    named: BTreeMap<(&'static str, String), String>,
+    named: BTreeSet<Omitted>,
     bytes: usize,
-    /// How many are not named for lack of room.
     more: u64,
+    room: usize,
 }
 
 impl Omissions {
     /// None yet.
     pub(crate) fn new(plural: &'static str) -> Self {
-        Self { plural, named: BTreeMap::new(), bytes: 0, more: 0 }
+        Self { plural, named: BTreeSet::new(), bytes: 0, more: 0, room: NAMED }
     }
 
     /// One more.
-    pub(crate) fn add(&mut self, kind: &'static str, name: impl Into<String>, reason: impl Into<String>) {
-        let (name, reason) = (name.into(), reason.into());
-        let bytes = name.len() + reason.len();
-        if self.named.insert((kind, name), reason).is_none() {
+    pub(crate) fn add(&mut self, kind: &str, name: &str, reason: impl Into<String>) {
+        let omitted =
+            Omitted { kind: kind.to_owned(), name: name.to_owned(), reason: reason.into(), definition: None };
+        let size = |omitted: &Omitted| omitted.name.len() + omitted.reason.len();
+        let bytes = size(&omitted);
+        if self.named.insert(omitted) {
             self.bytes += bytes;
         }
-        while self.named.len() > MOST || self.bytes > MOST_BYTES {
-            let Some(((_, name), reason)) = self.named.pop_last() else { return };
-            self.bytes = self.bytes.saturating_sub(name.len() + reason.len());
+        while self.named.len() > self.room || self.bytes > NAMED_BYTES {
+            let Some(last) = self.named.pop_last() else { return };
+            self.bytes = self.bytes.saturating_sub(size(&last));
             self.more += 1;
         }
     }
 
-    /// Whether there are none.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.named.is_empty()
+    /// Those that are named, in order.
+    pub(crate) fn named(&self) -> impl Iterator<Item = &Omitted> {
+        self.named.iter()
     }
 
-    /// Kind, name and reason of those that are named.
-    pub(crate) fn named(&self) -> impl Iterator<Item = (&'static str, &str, &str)> {
-        self.named.iter().map(|((kind, name), reason)| (*kind, name.as_str(), reason.as_str()))
+    /// How many there are.
+    pub(crate) fn count(&self) -> u64 {
+        self.named.len() as u64 + self.more
     }
 
-    /// As the manifest lists them, in order.
+    /// As the manifest lists them.
     pub(crate) fn into_list(self) -> Vec<Omitted> {
-        let omitted = |kind: &str, name: String, reason: String| Omitted {
-            kind: kind.to_owned(),
-            name,
-            reason,
+        let more = (self.more > 0).then(|| Omitted {
+            kind: self.plural.to_owned(),
+            name: format!("({} more)", self.more),
+            reason: "they cannot be read either; only the first are named".to_owned(),
             definition: None,
-        };
-        let named = self.named.len();
-        let mut all: Vec<Omitted> =
-            self.named.into_iter().map(|((kind, name), reason)| omitted(kind, name, reason)).collect();
-        if self.more > 0 {
-            // The number belongs to the name: that one more cannot be read is not accepted with the others.
-            let reason = format!("only {named} of what cannot be read are named");
-            all.push(omitted(self.plural, format!("({} more)", self.more), reason));
-        }
-        all.sort();
-        all
+        });
+        self.named.into_iter().chain(more).collect()
     }
 }
 
@@ -77,28 +69,22 @@ impl Omissions {
 mod tests {
     use super::*;
 
-    fn of(names: impl Iterator<Item = usize>) -> Vec<Omitted> {
-        let mut omissions = Omissions::new("files");
-        names.for_each(|number| omissions.add("file", format!("f{number:06}"), "refused"));
-        omissions.into_list()
-    }
-
     #[test]
-    fn the_same_names_are_kept_in_whatever_order_they_come() {
-        let up = of(0..MOST + 7);
-        assert_eq!(up, of((0..MOST + 7).rev()));
-        assert_eq!(up.len(), MOST + 1);
-        assert_eq!((up[0].name.as_str(), up[MOST - 1].name.as_str()), ("f000000", "f009999"));
-        assert_eq!((up[MOST].kind.as_str(), up[MOST].name.as_str()), ("files", "(7 more)"));
-        assert!(of(0..0).is_empty());
-    }
-
-    #[test]
-    fn names_of_any_length_do_not_fill_the_memory() {
-        let mut omissions = Omissions::new("blobs");
-        (0..300)
-            .for_each(|number| omissions.add("blob", format!("{number:03}{}", "x".repeat(100_000)), "no"));
-        assert!(omissions.bytes <= MOST_BYTES && omissions.more > 100, "{}", omissions.bytes);
-        assert!(omissions.named().next().is_some_and(|(_, name, _)| name.starts_with("000x")));
+    fn the_first_names_are_kept_whatever_the_order_and_the_others_counted() {
+        let of = |names: &[&str]| {
+            let mut omissions = Omissions { room: 2, ..Omissions::new("blobs") };
+            names.iter().for_each(|name| omissions.add("blob", name, "refused"));
+            assert_eq!(omissions.count(), names.len() as u64);
+            omissions.into_list().into_iter().map(|o| format!("{} {}", o.kind, o.name)).collect::<Vec<_>>()
+        };
+        assert_eq!(of(&["c", "a", "d", "b"]), ["blob a", "blob b", "blobs (2 more)"]);
+        assert_eq!(of(&["b", "a"]), ["blob a", "blob b"]);
+        let mut long = Omissions::new("files");
+        for number in 0..300 {
+            long.add("file", &format!("{number:03}{}", "x".repeat(100_000)), "refused");
+        }
+        assert!(long.bytes <= NAMED_BYTES && long.more > 100 && long.count() == 300, "{}", long.bytes);
+        assert!(long.named().next().is_some_and(|first| first.name.starts_with("000x")));
+        assert!(of(&[]).is_empty());
     }
 }

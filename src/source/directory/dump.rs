@@ -137,7 +137,7 @@ fn begin<'a>(source: &'a Directory, top: &'a Path, sink: &'a dyn Sink, cancel: &
     }
 }
 
-/// What each rule leaves out of the folder `path`, counted without reading or storing anything.
+/// What rules leave out of the folder `path`, those that leave out anything, counted without reading or storing anything.
 pub(super) fn count_excluded(source: &Directory, path: &Path, cancel: &Cancel) -> Result<Vec<(String, u64)>> {
     let top = open(path)?;
     let protected = Protected::look(&source.places);
@@ -147,7 +147,7 @@ pub(super) fn count_excluded(source: &Directory, path: &Path, cancel: &Cancel) -
     walk.run(top, &jobs)?;
     walk.check()?;
     let rules = walk.tally.finish().detail.excluded;
-    Ok(rules.into_iter().map(|rule| (rule.pattern, rule.entries)).collect())
+    Ok(rules.into_iter().filter(|rule| rule.entries > 0).map(|rule| (rule.pattern, rule.entries)).collect())
 }
 
 /// Takes in nothing.

@@ -133,6 +133,9 @@ impl Source for Directory {
     }
 
     fn excluded_within(&self, item: &Item, cancel: &Cancel) -> Result<Vec<(String, u64)>> {
+        if !self.exclude_caches && self.excludes.patterns().len() == 0 {
+            return Ok(Vec::new());
+        }
         dump::count_excluded(self, &self.folder(&item.name, cancel)?.path, cancel)
     }
 

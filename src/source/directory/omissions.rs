@@ -7,7 +7,7 @@ use rustix::{fs::FileType, io::Errno};
 use super::tally::shown;
 use crate::{
     error::{Error, Result},
-    source::{manifest::Omitted, omissions},
+    source::{self, manifest::Omitted},
 };
 
 /// So many are named in an error.
@@ -28,26 +28,25 @@ pub(super) fn kind(tpe: FileType) -> &'static str {
     }
 }
 
-/// What could not be read, and what can be done about it.
+/// What was left out, and what is known about the reasons.
 #[derive(Debug)]
 pub(super) struct Omissions {
-    list: omissions::Omissions,
-    /// How many are not stored, named or not: all but attributes.
+    all: source::omissions::Omissions,
+    /// How many are not stored: all but attributes.
     objects: u64,
     /// Reasons for which something can be done.
     denied: bool,
     damaged: bool,
 }
 
-impl Default for Omissions {
-    fn default() -> Self {
-        Self { list: omissions::Omissions::new("files"), objects: 0, denied: false, damaged: false }
-    }
-}
-
 impl Omissions {
+    /// None yet.
+    pub(super) fn new() -> Self {
+        Self { all: source::omissions::Omissions::new("files"), objects: 0, denied: false, damaged: false }
+    }
+
     /// One more, which lies at `path` below the folder that is backed up.
-    pub(super) fn add(&mut self, kind: &'static str, path: &Path, error: &io::Error) {
+    pub(super) fn add(&mut self, kind: &str, path: &Path, error: &io::Error) {
         let name = if path.as_os_str().is_empty() { ".".to_owned() } else { shown(path) };
         match Errno::from_io_error(error) {
             Some(Errno::ACCESS | Errno::PERM) => self.denied = true,
@@ -59,7 +58,7 @@ impl Omissions {
             _ => error.to_string(),
         };
         self.objects += u64::from(kind != ATTRIBUTES);
-        self.list.add(kind, name, reason);
+        self.all.add(kind, &name, reason);
     }
 
     /// What an operator can do about it, if there is a usual reason.
@@ -82,14 +81,14 @@ impl Omissions {
         notes
     }
 
-    /// For the manifest, in order.
+    /// For the manifest.
     pub(super) fn finish(self) -> Vec<Omitted> {
-        self.list.into_list()
+        self.all.into_list()
     }
 
-    /// Whether anything is missing.
+    /// Whether nothing is missing.
     pub(super) fn is_empty(&self) -> bool {
-        self.list.is_empty()
+        self.all.count() == 0
     }
 
     /// Fails if not one file was read although something cannot be: most likely nothing may be read. A backup of folders and
@@ -98,9 +97,9 @@ impl Omissions {
         if files > 0 || self.objects == 0 {
             return Ok(());
         }
-        let objects = self.list.named().filter(|(kind, ..)| *kind != ATTRIBUTES);
+        let objects = self.all.named().filter(|omitted| omitted.kind != ATTRIBUTES);
         let few: Vec<String> =
-            objects.take(SHOWN).map(|(_, name, reason)| format!("{name} ({reason})")).collect();
+            objects.take(SHOWN).map(|omitted| format!("{} ({})", omitted.name, omitted.reason)).collect();
         let more = match self.objects.saturating_sub(few.len() as u64) {
             0 => String::new(),
             more => format!(" and {more} more"),
@@ -131,25 +130,29 @@ impl Omissions {
 mod tests {
     use super::*;
 
-    fn denied(names: impl Iterator<Item = usize>) -> Omissions {
-        let mut omissions = Omissions::default();
-        for number in names {
-            omissions.add("file", Path::new(&format!("f{number:06}")), &Errno::ACCESS.into());
+    #[test]
+    fn without_a_single_file_it_is_a_failure_with_a_hint() {
+        let mut omissions = Omissions::new();
+        assert!(omissions.is_empty() && omissions.require(Path::new("/srv"), 0).is_ok());
+        for number in (0..7).rev() {
+            omissions.add("file", Path::new(&format!("f{number}")), &Errno::ACCESS.into());
         }
-        omissions
+        assert!(!omissions.is_empty() && omissions.require(Path::new("/srv"), 1).is_ok());
+        let text = omissions.require(Path::new("/srv"), 0).unwrap_err().to_string();
+        assert!(text.contains("7 files or folders cannot be read: f0 (Permission denied"), "{text}");
+        assert!(text.contains(" and 2 more") && text.contains("CAP_DAC_READ_SEARCH"), "{text}");
+        assert!(omissions.notes()[0].contains("CAP_DAC_READ_SEARCH"));
+        assert_eq!(omissions.finish()[0].reason, "Permission denied (os error 13)");
     }
 
     #[test]
-    fn without_a_single_file_it_is_a_failure_with_a_hint() {
-        let omissions = denied(0..7);
-        assert!(omissions.require(Path::new("/srv"), 1).is_ok());
-        let text = omissions.require(Path::new("/srv"), 0).unwrap_err().to_string();
-        assert!(text.contains("7 files or folders cannot be read: f000000 (Permission denied"), "{text}");
-        assert!(text.contains(" and 2 more") && text.contains("CAP_DAC_READ_SEARCH"), "{text}");
-        assert!(omissions.notes()[0].contains("CAP_DAC_READ_SEARCH"));
-        let mut only = Omissions::default();
+    fn attributes_are_named_and_nothing_is_missing_without_them() {
+        let mut only = Omissions::new();
         only.add(ATTRIBUTES, Path::new(""), &Errno::IO.into());
-        assert!(only.require(Path::new("/srv"), 0).is_ok(), "the folder itself was read");
-        assert_eq!(only.finish()[0].name, ".");
+        assert!(only.require(Path::new("/srv"), 0).is_ok() && !only.is_empty());
+        assert!(only.notes()[0].contains("log"));
+        let list = only.finish();
+        assert_eq!((list[0].kind.as_str(), list[0].name.as_str()), ("attributes", "."));
+        assert_eq!(list[0].reason, "its extended attributes cannot be read: Input/output error (os error 5)");
     }
 }

@@ -150,7 +150,7 @@ impl Tally {
             mounts: Listed::new(NAMED),
             protected: Listed::new(NAMED),
             repositories: Listed::new(NAMED),
-            omissions: Omissions::default(),
+            omissions: Omissions::new(),
             unnamed_xattrs: 0,
         }))
     }

@@ -242,6 +242,9 @@ impl Walk<'_> {
         if tpe != FileType::Unknown && self.is_excluded(below, tpe == FileType::Directory) {
             return Ok(None);
         }
+        if !self.storing && !matches!(tpe, FileType::Directory | FileType::Unknown) {
+            return Ok(None);
+        }
         let stat = match stat_name(place.as_fd(), name) {
             Ok(stat) => stat,
             Err(error) => {
