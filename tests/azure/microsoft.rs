@@ -106,7 +106,7 @@ fn microsofts_clients_understand_the_fake() {
         ["gamma", format!("{url}/gamma/"), null, null, null],
     ]);
     assert_eq!(managed["accounts"], expected);
-    assert_eq!(managed["keys"], json!([azure.key("alpha"), azure.key("alpha")]));
+    assert_eq!(managed["keys"], json!([azure.key("alpha"), azure.second_key("alpha")]));
     assert_eq!(managed["postgres"][0][1], "pg.example.net");
     assert_eq!(managed["mysql"], json!([["my", "my.example.net"]]));
 

@@ -64,7 +64,7 @@ fn files_whose_content_cannot_be_read_cost_only_themselves_until_they_are_accept
     let snapshot = snapshot_of(&report, ITEM).to_owned();
     assert_eq!(ids_of(&world.config, FULL), [whole.clone(), snapshot], "the newest that has them stays");
     let status = Cmd::with(&world.config).arg("status").run().ok();
-    assert_says(&status.stdout, &["partial", "file broken one (Input/output error"]);
+    assert_says(&status.stdout, &["PARTIAL", "file broken one (Input/output error"]);
     Cmd::with(&world.config).args(["status", "--check"]).run().expect_code(5);
 
     let proof = Cmd::with(&world.config).args(["--json", "drill"]).run().ok().json();

@@ -113,6 +113,11 @@ impl FakeAzure {
         self.world().account(account).unwrap().key.clone()
     }
 
+    /// Its second key.
+    pub fn second_key(&self, account: &str) -> String {
+        self.world().account(account).unwrap().second_key.clone()
+    }
+
     /// Replaces the first key of an account, or the second one.
     pub fn rotate_key(&self, account: &str, second: bool) {
         let mut world = self.world();

@@ -116,7 +116,7 @@ fn of_a_folder_with_a_valid_tag_only_the_tag_is_stored() {
 
     let everything = source(dir.path(), &[]);
     let detail = dump(&everything, &Memory::default()).unwrap().directory.unwrap();
-    assert!(detail.excluded.is_empty() && detail.files == 9, "{detail:?}");
+    assert!(detail.excluded.is_empty() && detail.files == 8, "{detail:?}");
     let caches = configured(DirectoryConfig {
         exclude: vec!["plain/".to_owned()],
         exclude_caches: true,
