@@ -139,7 +139,8 @@ impl Stored {
 
     /// All files with their content, which must be all there is.
     pub fn files(&self) -> BTreeMap<String, Vec<u8>> {
-        let of_files = self.lines.iter().filter(|(_, line)| line["type"] == "file");
+        let of_files =
+            self.lines.iter().filter(|(_, line)| line["type"] == "file" && line.get("path").is_some());
         let read = |line: &Value| fs::read(self.top.join(line["path"].as_str().unwrap())).unwrap();
         let files: BTreeMap<_, _> = of_files.map(|(name, line)| (name.clone(), read(line))).collect();
         assert_eq!(files_below(&self.top.join("files")).len(), files.len());
