@@ -22,6 +22,10 @@ use crate::{config::Secret, stream::cancel::Cancel};
 /// Azure is asked for keys no more often than this: refusals that have another cause must not flood it.
 const ASK_AGAIN: Duration = Duration::from_secs(60);
 
+/// How often keys that were all refused are tried once more, and after which pause.
+const CHANCES: u32 = 2;
+const SETTLING: Duration = Duration::from_secs(5);
+
 /// The keys of one storage account, shared by all that sign with them. `Debug` shows none.
 pub struct Keys {
     source: Option<KeySource>,
@@ -36,6 +40,8 @@ struct State {
     /// Those that a service refused.
     refused: Vec<Arc<Secret>>,
     asked: Option<Instant>,
+    /// How often those that were refused are tried once more: a new key may take a moment until all servers know it.
+    chances: u32,
 }
 
 /// Where the keys of an account come from.
@@ -83,7 +89,13 @@ impl Keys {
             // If this fails, the refusal itself is what an operator has to know.
             if let Ok(keys) = source.ask(cancel) {
                 state.known = keys.into_iter().map(Arc::new).collect();
+                state.chances = CHANCES;
             }
+        }
+        if state.known.iter().all(|key| state.is_refused(key)) && state.chances > 0 && !cancel.wait(SETTLING)
+        {
+            state.chances -= 1;
+            state.refused.clear();
         }
         let other = state.known.iter().find(|key| !state.is_refused(key)).cloned();
         let found = other.is_some();
@@ -106,7 +118,7 @@ impl fmt::Debug for Keys {
 
 impl State {
     fn of(current: Arc<Secret>, known: Vec<Arc<Secret>>) -> Self {
-        Self { current, known, refused: Vec::new(), asked: None }
+        Self { current, known, refused: Vec::new(), asked: None, chances: 0 }
     }
 
     fn is_refused(&self, key: &Secret) -> bool {

@@ -14,8 +14,9 @@ pub(super) fn run(context: &Context, _: &Args) -> Result<u8> {
     let config = context.config()?;
     let repository = Repository::open(&config.repository)?;
     let wait = config.repository.lock_wait;
-    let keep = keep_packs_for(&config.state_dir);
-    let report = repository.prune(wait, keep, &context.cancel, &|message| context.printer.notice(message))?;
+    let keep = || keep_packs_for(&config.state_dir);
+    let report =
+        repository.prune(wait, &keep, &context.cancel, &|message| context.printer.notice(message))?;
     context.printer.result(&report, || text(&report))?;
     Ok(SUCCESS)
 }

@@ -111,12 +111,13 @@ pub struct CheckReport {
 }
 
 impl Repository {
-    /// Removes data that no snapshot needs. Waits up to `wait` for others; nobody else can write meanwhile. With `keep`, packs
-    /// that are younger stay: attempts that ended without a snapshot refer to them ([`keep_packs_for`]).
+    /// Removes data that no snapshot needs. Waits up to `wait` for others; nobody else can write meanwhile. `keep` is asked
+    /// then; packs that are younger than what it says stay, as attempts that ended without a snapshot refer to them
+    /// ([`keep_packs_for`](super::writer::keep_packs_for)).
     pub fn prune(
         &self,
         wait: Duration,
-        keep: Option<Duration>,
+        keep: &dyn Fn() -> Option<Duration>,
         cancel: &Cancel,
         notice: &dyn Fn(&str),
     ) -> Result<PruneReport> {
@@ -135,27 +136,7 @@ impl Repository {
                 .hint("check that the storage is mounted whole; if the data is of no use, remove the repository by hand"));
         }
         self.mend_index(&before, notice)?;
-        let mut options = PruneOptions::default();
-        // Packs are as large as this program makes them; without this a large repository would be rewritten for it.
-        options.no_resize = true;
-        options.instant_delete = alone;
-        if let Some(keep) = keep {
-            let hours = keep.as_secs().div_ceil(3600);
-            notice(&format!(
-                "what backups that ended without a snapshot have stored is kept for their next try: packs of the last {} \
-                 days stay",
-                hours.div_ceil(24)
-            ));
-            options.keep_pack = jiff::Span::new().hours(i64::try_from(hours).unwrap_or(24 * 31));
-        }
-        options.max_repack = match self.storage.local().map(LocalStorage::free_space).transpose()? {
-            // Repacking writes before it removes.
-            Some(free) if free < LITTLE_SPACE => {
-                notice("little space is free: only packs that are unused as a whole are removed");
-                LimitOption::Percentage(0)
-            }
-            _ => LimitOption::Unlimited,
-        };
+        let options = self.prune_options(alone, keep(), notice)?;
         cancel.check()?;
         lock.require_valid()?;
         let plan = self.inner.prune_plan(&options).map_err(|e| {
@@ -180,6 +161,35 @@ impl Repository {
             leftovers,
             two_phase: !alone,
         })
+    }
+
+    fn prune_options(
+        &self,
+        alone: bool,
+        keep: Option<Duration>,
+        notice: &dyn Fn(&str),
+    ) -> Result<PruneOptions> {
+        let mut options = PruneOptions::default();
+        // Packs are as large as this program makes them; without this a large repository would be rewritten for it.
+        options.no_resize = true;
+        options.instant_delete = alone;
+        if let Some(keep) = keep {
+            let hours = keep.as_secs().div_ceil(3600);
+            notice(&format!(
+                "packs of the last {} days are kept: backups that failed will use again what they have stored",
+                hours.div_ceil(24)
+            ));
+            options.keep_pack = jiff::Span::new().hours(i64::try_from(hours).unwrap_or(24 * 31));
+        }
+        options.max_repack = match self.storage.local().map(LocalStorage::free_space).transpose()? {
+            // Repacking writes before it removes.
+            Some(free) if free < LITTLE_SPACE => {
+                notice("little space is free: only packs that are unused as a whole are removed");
+                LimitOption::Percentage(0)
+            }
+            _ => LimitOption::Unlimited,
+        };
+        Ok(options)
     }
 
     /// Takes packs that are lost out of the index. What they held is stored again by the next backup that meets it.

@@ -18,7 +18,7 @@ pub struct PreviousSnapshots<'r> {
     repository: &'r Repository,
     loaded: OnceLock<Result<Loaded>>,
     /// All snapshots, oldest first; read when one before the newest of its item is asked for.
-    all: OnceLock<Vec<Snapshot>>,
+    all: OnceLock<Result<Vec<Snapshot>>>,
 }
 
 struct Loaded {
@@ -62,7 +62,7 @@ pub struct PreviousItem<'p> {
     name: (String, String),
     files: OnceLock<Option<SnapshotFiles<'p>>>,
     /// Those before the newest, the newest of them first.
-    earlier: OnceLock<Vec<SnapshotFiles<'p>>>,
+    earlier: OnceLock<Result<Vec<SnapshotFiles<'p>>>>,
     problem: Mutex<Option<String>>,
 }
 
@@ -105,24 +105,24 @@ impl<'p> PreviousItem<'p> {
         self.find(path).map(|found| (found.bytes, found.content.to_vec()))
     }
 
-    /// The item's snapshots before the newest, the newest of them first; none if they cannot be read.
-    pub(super) fn earlier(&self) -> &[SnapshotFiles<'p>] {
-        self.earlier.get_or_init(|| {
-            let Ok(loaded) = self.all.loaded() else { return Vec::new() };
+    /// The item's snapshots before the newest, the newest of them first.
+    pub(super) fn earlier(&self) -> Result<&[SnapshotFiles<'p>]> {
+        let find = || {
+            let loaded = self.all.loaded()?;
             let newest = loaded.newest.get(&self.name).map(|snapshot| &snapshot.id);
-            let all = self.all.all.get_or_init(|| {
-                self.all.repository.readable_snapshots().map(|(snapshots, _)| snapshots).unwrap_or_default()
-            });
+            let read = || self.all.repository.readable_snapshots().map(|(snapshots, _)| snapshots);
+            let all = self.all.all.get_or_init(read).as_ref().map_err(Clone::clone)?;
             let of_item =
                 |s: &&Snapshot| (&s.source, &s.item) == (&self.name.0, &self.name.1) && Some(&s.id) != newest;
-            all.iter().rev().filter(of_item).map(|s| SnapshotFiles::new(&loaded.reader, s)).collect()
-        })
+            Ok(all.iter().rev().filter(of_item).map(|s| SnapshotFiles::new(&loaded.reader, s)).collect())
+        };
+        self.earlier.get_or_init(find).as_ref().map(Vec::as_slice).map_err(Clone::clone)
     }
 
     /// Length and chunks of a file of one of [`Self::earlier`].
-    pub(super) fn earlier_content(&self, number: usize, path: &Path) -> Option<(u64, Vec<Hash>)> {
-        let found = self.earlier().get(number)?.find(path).ok()??;
-        Some((found.bytes, found.content.to_vec()))
+    pub(super) fn earlier_content(&self, number: usize, path: &Path) -> Result<Option<(u64, Vec<Hash>)>> {
+        let Some(files) = self.earlier()?.get(number) else { return Ok(None) };
+        Ok(files.find(path)?.map(|found| (found.bytes, found.content.to_vec())))
     }
 
     fn find(&self, path: &Path) -> Option<FoundFile> {

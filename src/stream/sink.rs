@@ -112,15 +112,21 @@ pub trait Sink: Sync {
         self.put(path, attributes, &mut AsRead(reader))
     }
 
-    /// Stores a file with the content that an earlier attempt at this item, which ended without a snapshot, stored under
-    /// this key, and gives the digest of its mark too. `None` if there is none, or the repository lacks a part of it.
+    /// Stores a file with the content of this length that an earlier attempt at this item, which ended without a snapshot,
+    /// stored under this key, and gives its MD5. `None` if there is none, or the repository lacks a part of it.
     fn take_kept(
         &self,
         _path: &Path,
         _attributes: &Attributes,
         _key: u128,
-    ) -> Result<Option<(Stored, [u8; 16])>> {
+        _bytes: u64,
+    ) -> Result<Option<[u8; 16]>> {
         Ok(None)
+    }
+
+    /// Whether [`Sink::take_kept`] has something under this key.
+    fn has_kept(&self, _key: u128, _bytes: u64) -> bool {
+        false
     }
 
     /// Takes in a folder and its attributes; it may stay empty. Folders of files need not be announced.
@@ -151,6 +157,9 @@ pub trait Sink: Sync {
 
     /// Shows the files of the item's snapshots before the newest, the newest of them first, each with its number for
     /// [`Sink::take_earlier`].
+    ///
+    /// # Errors
+    /// The snapshots cannot be read, or an error of `visit`.
     fn earlier(&self, _visit: &mut dyn FnMut(usize, &dyn Files) -> Result<()>) -> Result<()> {
         Ok(())
     }

@@ -89,7 +89,7 @@ pub(crate) fn all_of(blobs: &BlobService, container: &str, prefix: Option<&str>)
 
 /// What the first page of the list gives.
 fn first_page(blobs: &BlobService, container: &str) -> Result<Option<Page>> {
-    blobs.listing(container, None).next(&Cancel::new())
+    Ok(blobs.listing(container, None).next(&Cancel::new())?)
 }
 
 pub(crate) fn one(blobs: &BlobService, name: &str) -> Blob {

@@ -220,7 +220,7 @@ fn a_page_without_blobs_is_not_the_end_of_a_list() {
     assert_eq!(found("a").unwrap().as_deref(), Some("a"), "what may not be read is there");
     relay.answer_with("comp=list", 1, xml, &format!("{WITHOUT_IT}</EnumerationResults>"));
     let error = found("a").unwrap_err();
-    assert!(error.summary().contains("the container's list does not show it"), "{error}");
+    assert!(error.to_string().contains("the container's list does not show it"), "{error}");
     relay.answer("HEAD /shop/box/c", 1, "403 Forbidden\r\nx-ms-error-code: AuthorizationFailure");
     assert!(found("c").is_err(), "no answer is not an answer");
 }

@@ -31,7 +31,7 @@ impl Listing {
     /// # Errors
     /// The service refuses or does not answer, its pages go in a circle, or an entry cannot be understood: a blob of a
     /// type that this program does not know is an error, never left out.
-    pub fn next(&mut self, cancel: &Cancel) -> Result<Option<Page>> {
+    pub fn next(&mut self, cancel: &Cancel) -> Result<Option<Page>, Failure> {
         let Some(marker) = self.markers.next() else { return Ok(None) };
         let (page, next) = self.service.page(&self.container, marker, self.prefix.as_deref(), cancel)?;
         self.markers.turn(&format!("the list of the container {:?}", self.container), next)?;
@@ -89,7 +89,22 @@ impl BlobService {
     ///
     /// # Errors
     /// As [`Listing::next`], or the list does not show a blob that is there.
-    pub fn find(&self, container: &str, name: &str, cancel: &Cancel) -> Result<Option<Blob>> {
+    pub fn find(&self, container: &str, name: &str, cancel: &Cancel) -> Result<Option<Blob>, Failure> {
+        // It may be written anew between the two questions.
+        for _ in 0..3 {
+            if let Some(found) = self.listed(container, name, cancel)? {
+                return Ok(Some(found));
+            }
+            if self.is_there(container, name, cancel)? != Some(true) {
+                return Ok(None);
+            }
+        }
+        let what = format!("the blob {name:?} is there, but the container's list does not show it");
+        Err(Failure::local(what).of_object())
+    }
+
+    /// The blob of this name as the list shows it.
+    fn listed(&self, container: &str, name: &str, cancel: &Cancel) -> Result<Option<Blob>, Failure> {
         let mut listing = self.listing(container, Some(name));
         let mut asked = false;
         while let Some(page) = listing.next(cancel)? {
@@ -105,13 +120,7 @@ impl BlobService {
                 }
             }
         }
-        match self.is_there(container, name, cancel)? {
-            Some(true) => {
-                let what = format!("the blob {name:?} is there, but the container's list does not show it");
-                Err(Error::failed(what).hint("run the backup again; if it stays so, ask Azure's support"))
-            }
-            Some(false) | None => Ok(None),
-        }
+        Ok(None)
     }
 
     /// Whether a blob is there. None if its name cannot be asked for.
@@ -120,10 +129,8 @@ impl BlobService {
         match self.send(&request, cancel) {
             Ok(answer) => Ok(Some(answer.header("x-ms-resource-type") != Some("directory"))),
             Err(failure) if failure.is_gone() => Ok(Some(false)),
-            // One whose properties may not be read without its key is there.
-            Err(failure) if failure.status() == Some(409) && failure.scope() == Scope::Object => {
-                Ok(Some(true))
-            }
+            // One whose properties may not be read is there.
+            Err(failure) if failure.scope() == Scope::Object => Ok(Some(true)),
             Err(failure) => Err(failure),
         }
     }

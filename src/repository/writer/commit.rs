@@ -145,8 +145,18 @@ impl Gate {
                 self.commit(std::mem::take(&mut group));
             }
             if over {
+                self.keep_for_the_next_run();
                 return;
             }
+        }
+    }
+
+    /// What items have stored that got no snapshot is known to the next run only if the index lists it.
+    fn keep_for_the_next_run(&self) {
+        if self.shared.failure().is_none()
+            && let Err(error) = self.make_durable()
+        {
+            self.shared.fail(error);
         }
     }
 

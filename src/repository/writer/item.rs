@@ -317,17 +317,21 @@ impl Sink for ItemWriter<'_> {
         path: &Path,
         attributes: &Attributes,
         key: u128,
-    ) -> Result<Option<(Stored, [u8; 16])>> {
-        let Some(Content { md5, bytes, chunks }) = self.kept.as_ref().and_then(|kept| kept.get(key)) else {
-            return Ok(None);
-        };
+        bytes: u64,
+    ) -> Result<Option<[u8; 16]>> {
+        let kept = self.kept.as_ref().and_then(|kept| kept.get(key, bytes));
+        let Some(Content { md5, bytes, chunks }) = kept else { return Ok(None) };
         self.shared.check()?;
         // What an earlier attempt of this run has stored is waited for before anything is committed.
         if !chunks.iter().all(|id| self.shared.known.is_claimed(BlobType::Data, id)) {
             return Ok(None);
         }
-        let stored = self.file(path, attributes, bytes, chunks, true)?;
-        Ok(Some((stored, md5)))
+        self.file(path, attributes, bytes, chunks, true)?;
+        Ok(Some(md5))
+    }
+
+    fn has_kept(&self, key: u128, bytes: u64) -> bool {
+        self.kept.as_ref().is_some_and(|kept| kept.get(key, bytes).is_some())
     }
 
     fn folder(&self, path: &Path, attributes: &Attributes) -> Result<()> {
@@ -359,12 +363,13 @@ impl Sink for ItemWriter<'_> {
     }
 
     fn earlier(&self, visit: &mut dyn FnMut(usize, &dyn Files) -> Result<()>) -> Result<()> {
-        let earlier = self.previous.as_ref().map(PreviousItem::earlier).unwrap_or_default();
-        earlier.iter().enumerate().try_for_each(|(number, files)| visit(number, files))
+        let Some(previous) = &self.previous else { return Ok(()) };
+        previous.earlier()?.iter().enumerate().try_for_each(|(number, files)| visit(number, files))
     }
 
     fn take_earlier(&self, number: usize, path: &Path, attributes: &Attributes) -> Result<Option<Stored>> {
-        let found = self.previous.as_ref().and_then(|previous| previous.earlier_content(number, path));
+        let Some(previous) = &self.previous else { return Ok(None) };
+        let found = previous.earlier_content(number, path)?;
         self.take_stored(path, attributes, found)
     }
 

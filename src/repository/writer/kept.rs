@@ -1,17 +1,17 @@
 //! What attempts that ended without a snapshot have stored, so that the next attempt need not fetch it again: for each
-//! file the mark that its source gave it and the chunks of its content. It is a file of this machine, not a snapshot, so
-//! nobody takes it for a backup; it refers to packs by nothing but the ids of their blobs, and blobs that the repository
-//! no longer has are simply fetched again.
+//! file the mark that its source gave it and the chunks of its content. It is a file of this machine and not a snapshot, which
+//! could be taken for a backup. It refers to packs by nothing but the ids of their blobs; what the repository no longer has
+//! is fetched again.
 //!
 //! The file is text. After the first line, each line is one content: key, MD5, length, and the ids of the chunks.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, BufRead, BufReader, BufWriter, Seek, SeekFrom, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    io::{self, BufRead, BufReader, BufWriter, Read, Write},
+    os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard},
-    time::{Duration, SystemTime},
+    sync::Mutex,
+    time::{Duration, Instant, SystemTime},
 };
 
 use rustix::fs::{FlockOperation, flock};
@@ -29,6 +29,10 @@ const FOLDER: &str = "unfinished";
 const HEADER: &str = "tik-backup unfinished 1\n";
 /// A file that nothing was added to for so long is of no use any more: prune may have removed what it refers to.
 const USEFUL: Duration = Duration::from_secs(30 * 86_400);
+/// The most that the file of one item takes on the disk of the state directory, in bytes: contents of about 10 TiB.
+const LARGEST: u64 = 512 << 20;
+/// What was added is on disk after this time and the next addition.
+const FLUSH_EVERY: Duration = Duration::from_secs(1);
 
 /// A content that an earlier attempt stored.
 pub(super) struct Content {
@@ -42,8 +46,18 @@ pub(super) struct Kept {
     path: PathBuf,
     /// Key and place of each content that was there when this attempt began, sorted.
     earlier: Vec<(u128, u64)>,
-    reader: Mutex<BufReader<File>>,
-    writer: Mutex<BufWriter<File>>,
+    file: File,
+    journal: Mutex<Journal>,
+}
+
+/// The end of the file, which this attempt writes.
+struct Journal {
+    out: BufWriter<File>,
+    /// Bytes of the file.
+    length: u64,
+    flushed: Instant,
+    /// Nothing is added any more: it could not be written, or the file is large enough.
+    closed: bool,
 }
 
 impl Kept {
@@ -69,25 +83,27 @@ impl Kept {
         let file = options.open(&path)?;
         owner::adopt_path(&path)?;
         flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-        let mut reader = BufReader::with_capacity(64 * 1024, File::open(&path)?);
-        let (earlier, good) = index(&mut reader)?;
+        let (earlier, good) = index(&file)?;
         // A line that was not written whole, and what is no such file at all, go.
         file.set_len(good)?;
-        let mut writer = BufWriter::with_capacity(64 * 1024, file);
+        let mut out = BufWriter::with_capacity(64 * 1024, file.try_clone()?);
         if good == 0 {
-            writer.write_all(HEADER.as_bytes())?;
+            out.write_all(HEADER.as_bytes())?;
+            out.flush()?;
         }
-        Ok(Self { path, earlier, reader: Mutex::new(reader), writer: Mutex::new(writer) })
+        let length = good.max(HEADER.len() as u64);
+        let journal = Journal { out, length, flushed: Instant::now(), closed: false };
+        Ok(Self { path, earlier, file, journal: Mutex::new(journal) })
     }
 
-    /// The content that an earlier attempt stored under this key.
-    pub(super) fn get(&self, key: u128) -> Option<Content> {
+    /// The content of this length that an earlier attempt stored under this key.
+    pub(super) fn get(&self, key: u128, bytes: u64) -> Option<Content> {
         let at = self.earlier.binary_search_by_key(&key, |(key, _)| *key).ok()?;
-        let mut reader = locked(&self.reader);
-        reader.seek(SeekFrom::Start(self.earlier[at].1)).ok()?;
         let mut line = Vec::new();
-        reader.read_until(b'\n', &mut line).ok()?;
-        parse(&line).filter(|(found, _)| *found == key).map(|(_, content)| content)
+        let from = At { file: &self.file, place: self.earlier[at].1 };
+        BufReader::with_capacity(4096, from).read_until(b'\n', &mut line).ok()?;
+        let (found, content) = parse(&line)?;
+        (found == key && content.bytes == bytes).then_some(content)
     }
 
     /// Adds a content. That it cannot be written costs time later, and nothing else.
@@ -98,7 +114,22 @@ impl Kept {
             line.push_str(chunk.to_hex().as_str());
         }
         line.push('\n');
-        let _ = locked(&self.writer).write_all(line.as_bytes());
+        let mut journal = self.journal.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let length = journal.length + line.len() as u64;
+        if journal.closed || length > LARGEST {
+            return;
+        }
+        // Prune looks for what is kept: it must not stay in memory for long.
+        let due = journal.flushed.elapsed() >= FLUSH_EVERY;
+        let written = journal.out.write_all(line.as_bytes());
+        if written.and_then(|()| if due { journal.out.flush() } else { Ok(()) }).is_err() {
+            journal.closed = true;
+            return;
+        }
+        journal.length = length;
+        if due {
+            journal.flushed = Instant::now();
+        }
     }
 
     /// The item has a snapshot: what was kept is of no use any more.
@@ -129,12 +160,23 @@ pub fn keep_packs_for(state_dir: &Path) -> Option<Duration> {
     longest
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+/// Reads a file from a place on, without moving the place at which others read or write it.
+struct At<'a> {
+    file: &'a File,
+    place: u64,
+}
+
+impl Read for At<'_> {
+    fn read(&mut self, target: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read_at(target, self.place)?;
+        self.place += count as u64;
+        Ok(count)
+    }
 }
 
 /// Keys and places of all lines, and the length of what is whole. A key that is there twice counts once.
-fn index(reader: &mut BufReader<File>) -> io::Result<(Vec<(u128, u64)>, u64)> {
+fn index(file: &File) -> io::Result<(Vec<(u128, u64)>, u64)> {
+    let mut reader = BufReader::with_capacity(64 * 1024, At { file, place: 0 });
     let (mut found, mut line) = (Vec::new(), Vec::new());
     let mut at = reader.read_until(b'\n', &mut line)? as u64;
     if line != HEADER.as_bytes() {
@@ -188,19 +230,20 @@ mod tests {
         assert!(Kept::open(dir.path(), "repository", "azure", "acct/other").is_some());
         kept.add(mark(3), 10, &chunks(3));
         kept.add(mark(1), 0, &[]);
-        assert!(kept.get(3).is_none(), "it is for the next attempt");
+        assert!(kept.get(3, 10).is_none(), "it is for the next attempt");
         drop(kept);
         let kept = open(dir.path()).unwrap();
-        let content = kept.get(3).unwrap();
+        assert!(kept.get(3, 11).is_none(), "of another length");
+        let content = kept.get(3, 10).unwrap();
         assert_eq!((content.md5, content.bytes, content.chunks), ([7; 16], 10, chunks(3)));
-        assert!(kept.get(1).unwrap().chunks.is_empty() && kept.get(2).is_none());
+        assert!(kept.get(1, 0).unwrap().chunks.is_empty() && kept.get(2, 5).is_none());
         kept.add(mark(2), 5, &chunks(2));
         drop(kept);
         let kept = open(dir.path()).unwrap();
-        assert!(kept.get(1).is_some() && kept.get(2).is_some() && kept.get(3).is_some());
+        assert!(kept.get(1, 0).is_some() && kept.get(2, 5).is_some() && kept.get(3, 10).is_some());
         assert!(keep_packs_for(dir.path()).is_some());
         kept.done();
-        assert!(open(dir.path()).unwrap().get(2).is_none());
+        assert!(open(dir.path()).unwrap().get(2, 5).is_none());
     }
 
     #[test]
@@ -214,14 +257,14 @@ mod tests {
         let whole = fs::metadata(&path).unwrap().len();
         OpenOptions::new().write(true).open(&path).unwrap().set_len(whole - 3).unwrap();
         let kept = open(dir.path()).unwrap();
-        assert!(kept.get(1).is_some() && kept.get(2).is_none());
+        assert!(kept.get(1, 10).is_some() && kept.get(2, 10).is_none());
         kept.add(mark(3), 10, &chunks(3));
         drop(kept);
         let kept = open(dir.path()).unwrap();
-        assert!(kept.get(1).is_some() && kept.get(3).is_some());
+        assert!(kept.get(1, 10).is_some() && kept.get(3, 10).is_some());
         drop(kept);
         fs::write(&path, "something else\n").unwrap();
-        assert!(open(dir.path()).unwrap().get(1).is_none());
+        assert!(open(dir.path()).unwrap().get(1, 10).is_none());
         assert!(keep_packs_for(dir.path()).is_none(), "nothing is kept");
     }
 }

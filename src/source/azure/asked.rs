@@ -49,9 +49,13 @@ impl Asked {
     ///
     /// # Errors
     /// The accounts of no subscription could be listed.
-    pub(super) fn begin(azure: &Azure, config: &AzureStorageConfig, cancel: &Cancel) -> Result<Arc<Self>> {
+    pub(super) fn begin(
+        azure: &Azure,
+        probe: &Probe,
+        config: &AzureStorageConfig,
+        cancel: &Cancel,
+    ) -> Result<Arc<Self>> {
         let (base, wanted) = accounts(azure, config, cancel)?;
-        let probe = Probe::new()?;
         let answers = Mutex::new(wanted.iter().map(|_| None).collect());
         let asked =
             Arc::new(Self { base, wanted, next: AtomicUsize::new(0), answers, answered: Condvar::new() });

@@ -4,6 +4,7 @@ use std::{collections::HashMap, sync::Arc, thread};
 
 use super::{
     MARK, SHARE,
+    health::Outage,
     reach::{Probe, Reach},
     subscriptions,
 };
@@ -33,6 +34,8 @@ pub(super) struct Reached {
     pub(super) notes: Vec<String>,
     /// Snapshots of its shares that runs of ours left behind, as discovery saw them.
     pub(super) orphans: Arc<HashMap<String, Vec<ExistingSnapshot>>>,
+    /// When it was last given up.
+    pub(super) outage: Arc<Outage>,
 }
 
 /// A storage account to be asked.
@@ -137,8 +140,14 @@ pub(super) fn ask(
     };
     let mut notes: Vec<String> = credential.note().map(str::to_owned).into_iter().collect();
     notes.extend(disabled.clone());
-    let mut reached =
-        Reached { account: account.clone(), blobs: None, files: None, notes, orphans: Arc::default() };
+    let mut reached = Reached {
+        account: account.clone(),
+        blobs: None,
+        files: None,
+        notes,
+        orphans: Arc::default(),
+        outage: Arc::default(),
+    };
     let (blobs, files) = thread::scope(|scope| {
         let files = scope.spawn(|| ask.files(credential.clone()));
         let blobs = ask.blobs(credential.clone());

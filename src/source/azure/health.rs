@@ -2,94 +2,155 @@
 
 use std::{
     sync::{
-        Mutex,
+        Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
+use super::reach::{Probe, Reach};
 use crate::{
-    azure::{Failure, failure::Scope},
+    azure::{Failure, failure::Scope, request::Service},
     error::{Error, Result},
+    stream::cancel::Cancel,
 };
 
-/// After so many that may not be read, and not one that may, the others are not tried.
-const FORBIDDEN: u64 = 32;
+/// After so many that may not be read, or for which the service does not answer, and not one that could be read, the others
+/// are not tried.
+const IN_A_ROW: u64 = 32;
+/// An account that did not answer for minutes is asked whether it answers now before it is waited for again as long.
+const REMEMBERED: Duration = Duration::from_secs(15 * 60);
+
+/// When a service of an account was last given up, shared by its items.
+#[derive(Default)]
+pub(super) struct Outage(Mutex<Option<Instant>>);
+
+impl Outage {
+    fn since(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+/// How a service of an account is asked whether it answers.
+#[derive(Clone, Copy)]
+pub(super) struct Access<'a> {
+    pub(super) probe: &'a Probe,
+    pub(super) service: Service,
+    pub(super) endpoint: &'a str,
+    pub(super) outage: &'a Outage,
+    pub(super) cancel: &'a Cancel,
+}
+
+impl Access<'_> {
+    /// Fails early if an item before this one has waited in vain, and the service still does not answer.
+    pub(super) fn require(&self) -> Result<()> {
+        let recent = self.outage.since().is_some_and(|since| since.elapsed() < REMEMBERED);
+        if !recent || self.answers()? {
+            return Ok(());
+        }
+        Err(Error::failed("the storage account does not answer; another item has waited for it for minutes")
+            .hint("check the network, the firewall and the state of Azure, and run the backup again"))
+    }
+
+    /// Whether the service answers anything now but that it is busy.
+    fn answers(&self) -> Result<bool> {
+        let answers = matches!(self.probe.reach(self.service, self.endpoint, self.cancel)?, Reach::Answers);
+        *self.outage.since() = if answers { None } else { Some(Instant::now()) };
+        Ok(answers)
+    }
+}
 
 /// Shared by the downloads of one item.
-pub(super) struct Health {
-    begin: Instant,
-    /// When a download last succeeded, in milliseconds since the beginning; 0 is never.
-    last_good: AtomicU64,
-    read: AtomicU64,
+pub(super) struct Health<'a> {
+    access: Access<'a>,
+    /// How many are stored, whether they were downloaded or taken over.
+    stored: AtomicU64,
     forbidden: AtomicU64,
+    /// How many failed since the last one that was downloaded because the service did not answer.
+    unanswered: AtomicU64,
     /// The first refusal for want of rights.
     first: Mutex<Option<Failure>>,
 }
 
-impl Health {
-    pub(super) fn new() -> Self {
+impl<'a> Health<'a> {
+    pub(super) fn new(access: Access<'a>) -> Self {
         Self {
-            begin: Instant::now(),
-            last_good: AtomicU64::new(0),
-            read: AtomicU64::new(0),
+            access,
+            stored: AtomicU64::new(0),
             forbidden: AtomicU64::new(0),
+            unanswered: AtomicU64::new(0),
             first: Mutex::new(None),
         }
     }
 
-    fn now(&self) -> u64 {
-        u64::try_from(self.begin.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
+    /// One was downloaded.
+    pub(super) fn downloaded(&self) {
+        self.unanswered.store(0, Ordering::Relaxed);
+        self.taken_over();
     }
 
-    /// A download begins. What it gives is for [`Self::judge`].
-    pub(super) fn begun(&self) -> u64 {
-        self.now()
+    /// One is stored that was not downloaded.
+    pub(super) fn taken_over(&self) {
+        self.stored.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A download succeeded.
-    pub(super) fn good(&self) {
-        self.read.fetch_add(1, Ordering::Relaxed);
-        self.last_good.store(self.now(), Ordering::Relaxed);
+    /// A failure that is not about one blob or file.
+    pub(super) fn of_service(&self, failure: Failure) -> Error {
+        if failure.scope() == Scope::Passing {
+            *self.access.outage.since() = Some(Instant::now());
+        }
+        failure.into()
     }
 
-    /// Why this one blob or file, whose download has `begun`, cannot be read.
+    /// Why this one blob or file cannot be read. `known` says that the previous backup lacks it too.
     ///
     /// # Errors
     /// It is not this one alone: the service does not answer, or nothing may be read at all.
-    pub(super) fn judge(&self, failure: Failure, begun: u64) -> Result<String> {
+    pub(super) fn judge(&self, failure: Failure, known: bool) -> Result<String> {
         match failure.scope() {
-            Scope::Service => Err(failure.into()),
-            // It failed for as long as others were read: then it is this one.
-            Scope::Passing if self.last_good.load(Ordering::Relaxed) > begun => Ok(failure.reason()),
-            Scope::Passing => Err(failure.into()),
+            Scope::Service => return Err(failure.into()),
+            Scope::Passing => {
+                // All tries are over. If the service answers, it is this one.
+                let count = self.unanswered.fetch_add(u64::from(!known), Ordering::Relaxed);
+                if count >= IN_A_ROW || !self.access.answers()? {
+                    return Err(failure.into());
+                }
+            }
             Scope::Object => {
-                if failure.status() == Some(403) {
+                if failure.status() == Some(403) && !known {
                     self.forbid(&failure)?;
                 }
-                Ok(failure.reason())
             }
         }
+        Ok(failure.reason())
     }
 
     fn forbid(&self, failure: &Failure) -> Result<()> {
         let count = self.forbidden.fetch_add(1, Ordering::Relaxed) + 1;
         let mut first = self.first.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         first.get_or_insert_with(|| failure.clone());
-        if count >= FORBIDDEN && self.read.load(Ordering::Relaxed) == 0 {
+        if count >= IN_A_ROW && self.stored.load(Ordering::Relaxed) == 0 {
             return Err(failure.clone().into());
         }
         Ok(())
     }
 
-    /// That not one may be read is a missing right, not a property of each of them. `stored` is how many the snapshot has.
+    /// That not one may be read is a missing right, not a property of each of them; and where many cannot be read and not one
+    /// can, the reason is not theirs either. `unreadable` says how many, and why the first of them.
     ///
     /// # Errors
     /// So it is.
-    pub(super) fn require_rights(&self, stored: u64) -> Result<()> {
+    pub(super) fn require_some(&self, unreadable: Option<(u64, &str)>) -> Result<()> {
+        if self.stored.load(Ordering::Relaxed) > 0 {
+            return Ok(());
+        }
         let first = self.first.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
-        match first {
-            Some(failure) if stored == 0 => Err(Error::from(failure)),
+        match (first, unreadable) {
+            (Some(failure), _) => Err(Error::from(failure)),
+            (None, Some((count, reason))) if count >= IN_A_ROW => {
+                Err(Error::failed(format!("not one of {count} could be read; of the first: {reason}"))
+                    .hint("find out why, or leave out with `exclude` what cannot be read"))
+            }
             _ => Ok(()),
         }
     }

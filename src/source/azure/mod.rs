@@ -28,14 +28,16 @@ use std::{
 pub use detail::{Detail, Named};
 pub use servers::{AzureServers, server_host};
 
-use self::{asked::Asked, container::Container, discover::Reached, share::Share};
+use self::{
+    asked::Asked, container::Container, discover::Reached, health::Access, reach::Probe, share::Share,
+};
 use super::{
     Discovery, Item, Source,
     exclude::Excludes,
     manifest::{Consistency, Digested, File, Manifest, Object},
 };
 use crate::{
-    azure::{Azure, Settings, files::FileService},
+    azure::{Azure, Settings, files::FileService, request::Service},
     config::{AzurePrincipal, AzureStorageConfig, Secret, SourceConfig},
     error::{Error, Result},
     stream::{
@@ -50,6 +52,8 @@ pub(crate) const KIND: &str = "azure-storage";
 pub const SHARE: &str = "share:";
 /// After this time a run begins with what has answered, and goes on waiting for the other accounts meanwhile.
 const START_AFTER: Duration = Duration::from_secs(10);
+/// How often it is seen that the run was stopped.
+const LOOK: Duration = Duration::from_millis(200);
 /// How long a run that was stopped tries to remove the share snapshots it took.
 const TIME_TO_REMOVE: Duration = Duration::from_secs(20);
 /// Key of the metadata by which the snapshots of shares that this program takes are known.
@@ -62,6 +66,7 @@ pub struct AzureStorage {
     /// Blobs and files that the configuration leaves out.
     excludes: Excludes,
     azure: Azure,
+    probe: Probe,
     /// The accounts as the last discovery asked them, or still asks them.
     asked: Mutex<Option<Arc<Asked>>>,
     /// Containers whose listing does not keep names below a prefix together, and whether a second attempt is due.
@@ -118,6 +123,7 @@ impl AzureStorage {
             name: source.name.to_string(),
             config: config.clone(),
             excludes: Excludes::new(&config.exclude)?,
+            probe: Probe::new()?,
             azure: client(&config.principal)?,
             asked: Mutex::default(),
             unordered: Mutex::default(),
@@ -130,7 +136,7 @@ impl AzureStorage {
 
     /// Begins to ask all accounts.
     fn ask(&self, cancel: &Cancel) -> Result<Arc<Asked>> {
-        let asked = Asked::begin(&self.azure, &self.config, cancel)?;
+        let asked = Asked::begin(&self.azure, &self.probe, &self.config, cancel)?;
         *self.asked.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(Arc::clone(&asked));
         Ok(asked)
     }
@@ -170,9 +176,18 @@ impl AzureStorage {
         let hierarchical = detail.hierarchical;
         let ordered = !self.unordered().contains_key(&item.name);
         let workers = self.config.parallel_downloads;
-        let excludes = &self.excludes;
-        let container =
-            Container { service, name: container, sink, cancel, excludes, workers, hierarchical, ordered };
+        let endpoint = detail.endpoint.clone();
+        let container = Container {
+            service,
+            access: self.access(&reached, Service::Blob, &endpoint, cancel),
+            name: container,
+            sink,
+            cancel,
+            excludes: &self.excludes,
+            workers,
+            hierarchical,
+            ordered,
+        };
         let dumped = container.dump(detail).map_err(|error| {
             if ordered && error.summary().contains(LATE) {
                 self.unordered().insert(item.name.clone(), true);
@@ -203,14 +218,18 @@ impl AzureStorage {
             ..Detail::default()
         };
         let context = |error: Error| error.context(format!("{}/{}", self.name, item.name));
+        let endpoint = detail.endpoint.clone();
+        let access = self.access(&reached, Service::File, &endpoint, cancel);
+        access.require().map_err(context)?;
         let mut notes = remove_orphans(&reached, service, share, cancel);
         let snapshot =
             service.take_snapshot(share, &[(MARK, &discover::run_mark())], cancel).map_err(context)?;
         let workers = self.config.parallel_downloads;
-        let dumped = Share { service, snapshot: &snapshot, sink, cancel, excludes: &self.excludes, workers }
-            .dump(detail);
+        let excludes = &self.excludes;
+        let dumped =
+            Share { service, access, snapshot: &snapshot, sink, cancel, excludes, workers }.dump(detail);
         // Removed whatever happened, a cancelled run included.
-        let removed = service.remove_snapshot(snapshot, &for_the_end(cancel));
+        let removed = at_the_end(cancel, |cancel| service.remove_snapshot(snapshot, cancel));
         let dumped = dumped.map_err(context)?;
         notes.extend(removed.err().map(|error| {
             format!(
@@ -220,6 +239,16 @@ impl AzureStorage {
         manifest.notes.extend(notes);
         manifest.finish_azure(dumped, "share", share::INVENTORY);
         Ok(manifest)
+    }
+
+    fn access<'a>(
+        &'a self,
+        reached: &'a Reached,
+        service: Service,
+        endpoint: &'a str,
+        cancel: &'a Cancel,
+    ) -> Access<'a> {
+        Access { probe: &self.probe, service, endpoint, outage: &reached.outage, cancel }
     }
 
     fn manifest(&self, item: &Item, reached: &Reached) -> Manifest {
@@ -292,7 +321,9 @@ impl Source for AzureStorage {
     fn is_gone(&self, item: &Item, cancel: &Cancel) -> bool {
         let place = Place::parse(&item.name);
         let reached = place.and_then(|place| self.account(place.account(), cancel).ok());
-        place.zip(reached).is_some_and(|(place, reached)| within::is_gone(&place, &reached, cancel))
+        place
+            .zip(reached)
+            .is_some_and(|(place, reached)| within::is_gone(&place, &reached, &self.probe, cancel))
     }
 
     fn dump(&self, item: &Item, sink: &dyn Sink, cancel: &Cancel) -> Result<Manifest> {
@@ -333,17 +364,25 @@ fn remove_orphans(reached: &Reached, service: &FileService, share: &str, cancel:
         .collect()
 }
 
-/// A stop flag for what has to be done at the end of a run too: of one that was stopped it is set after a while.
-fn for_the_end(cancel: &Cancel) -> Cancel {
-    let last = Cancel::new();
-    if cancel.is_cancelled() {
-        let late = last.clone();
-        thread::spawn(move || {
-            thread::sleep(TIME_TO_REMOVE);
-            late.cancel("the run was stopped");
+/// Does what has to be done at the end of a run too, with a stop flag of its own: if the run is stopped it is set a while
+/// later.
+fn at_the_end<T: Send>(cancel: &Cancel, work: impl FnOnce(&Cancel) -> T) -> T {
+    let (last, done) = (Cancel::new(), Cancel::new());
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !cancel.is_cancelled() {
+                if done.wait(LOOK) {
+                    return;
+                }
+            }
+            if !done.wait(TIME_TO_REMOVE) {
+                last.cancel("the run was stopped");
+            }
         });
-    }
-    last
+        let result = work(&last);
+        done.cancel("it is done");
+        result
+    })
 }
 
 #[cfg(test)]

@@ -48,6 +48,7 @@ pub(crate) fn store(
                 kind: "block".to_owned(),
                 path: Some(path),
                 reason: None,
+                unsearched: false,
                 bytes: data.len() as u64,
                 etag: String::new(),
                 md5: Some(md5),

@@ -80,10 +80,10 @@ pub(super) fn share(
 }
 
 /// Whether a complete list of an account does not have this container or share. Whatever goes wrong says no.
-pub(super) fn is_gone(place: &Place<'_>, reached: &Reached, cancel: &Cancel) -> bool {
+pub(super) fn is_gone(place: &Place<'_>, reached: &Reached, probe: &Probe, cancel: &Cancel) -> bool {
     let answers = |service: Service, endpoint: &Option<String>| {
         // A service that is busy or silent would keep the run for minutes, to no avail.
-        let reach = |address: &String| Probe::new()?.reach(service, address, cancel);
+        let reach = |address: &String| probe.reach(service, address, cancel);
         endpoint.as_ref().is_some_and(|address| matches!(reach(address), Ok(Reach::Answers)))
     };
     match place {

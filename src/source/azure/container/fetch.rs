@@ -15,10 +15,13 @@ use super::{
         inventory::{Known, Md5},
         pipeline::Stop,
     },
-    Before, Container, Done, EarlierBlobs, Job, Outcome, attributes, listed_md5, state,
+    Before, Container, Done, EarlierBlobs, Found, Job, Outcome, attributes, listed_md5, state,
 };
 use crate::{
-    azure::blob::{Blob, Download},
+    azure::{
+        Failure,
+        blob::{Blob, Download},
+    },
     error::{Error, Result},
     output::name,
     stream::{sink::Mark, sparse::SparseRead},
@@ -26,6 +29,10 @@ use crate::{
 
 /// How often a blob is read that changes while it is read.
 const TRIES: u32 = 5;
+/// What is said of a blob that could not be read so often.
+const CHANGED: &str = "it changed";
+const GONE: &str = "the container's list names it, but it was not found (404)";
+const DOUBTED: &str = "it had another content, never the one whose MD5 the service keeps,";
 /// The pause before each further try is so much longer.
 const PAUSE: Duration = Duration::from_millis(300);
 /// Zeros of a hole, for the MD5.
@@ -36,7 +43,7 @@ pub(super) struct Fetcher<'a, 'c> {
     pub(super) container: &'a Container<'c>,
     pub(super) known: &'a Known<Before>,
     pub(super) earlier: &'a EarlierBlobs,
-    pub(super) health: &'a Health,
+    pub(super) health: &'a Health<'a>,
     pub(super) stop: &'a Stop,
 }
 
@@ -54,61 +61,72 @@ enum Tried {
 impl Fetcher<'_, '_> {
     /// Downloads a blob; one that changes meanwhile is looked up and read again.
     pub(super) fn fetch(&self, mut job: Job) -> Result<Done> {
-        let begun = self.health.begun();
-        let (mut changed, mut doubted, mut gone) = (false, None, false);
+        let (mut changed, mut doubted, mut last) = (false, None, CHANGED);
         for number in 0..TRIES {
             if number > 1 && self.container.cancel.wait(PAUSE * number) {
                 self.container.cancel.check()?;
             }
-            match self.try_once(&job, doubted, begun)? {
+            match self.try_once(&job, doubted)? {
                 Tried::Ended(outcome @ (Outcome::Archived | Outcome::Omitted(_))) => {
                     return self.unreadable(job, outcome, changed);
                 }
-                Tried::Ended(outcome) => return Ok(Done { job, outcome, changed }),
-                Tried::Doubted(md5) => doubted = Some(md5),
+                Tried::Ended(outcome) => return Ok(Done::new(job, outcome, changed)),
+                Tried::Doubted(md5) => (doubted, last) = (Some(md5), DOUBTED),
                 lost @ (Tried::Changed | Tried::Gone) => {
-                    gone = matches!(lost, Tried::Gone);
-                    match self.again(&job.blob.name)? {
-                        Some(blob) => (job.blob, changed, doubted) = (blob, true, None),
-                        None => return Ok(Done { job, outcome: Outcome::Vanished, changed }),
+                    last = if matches!(lost, Tried::Gone) { GONE } else { CHANGED };
+                    match self.again(&job.blob.name) {
+                        Ok(Some(blob)) => (job.blob, changed, doubted) = (blob, true, None),
+                        Ok(None) => return Ok(Done::new(job, Outcome::Vanished, changed)),
+                        Err(failure) => {
+                            let reason = self.judge(failure, &job)?;
+                            return self.unreadable(job, Outcome::Omitted(reason), changed);
+                        }
                     }
                 }
             }
         }
-        let reason = if gone {
-            format!(
-                "the container's list names it, but each of {TRIES} times it was read it was not found (404)"
-            )
-        } else {
-            format!("it changed each of the {TRIES} times it was read")
-        };
+        let reason = format!("{last} each of the {TRIES} times it was read");
         self.unreadable(job, Outcome::Omitted(reason), false)
+    }
+
+    /// Why this blob cannot be read.
+    ///
+    /// # Errors
+    /// It is not the blob's fault.
+    fn judge(&self, failure: Failure, job: &Job) -> Result<String> {
+        let known = self.container.is_known_to_lack(self.known, &job.blob);
+        self.health
+            .judge(failure, known)
+            .map_err(|error| error.context(format!("blob {}", name(&job.blob.name))))
     }
 
     /// A blob that cannot be read may have been stored when it could.
     fn unreadable(&self, job: Job, outcome: Outcome, changed: bool) -> Result<Done> {
         // One that changed meanwhile is in another state than the one that was looked for when it was listed.
         let again = if changed { self.container.take_over(self.known, &job)? } else { None };
-        let stored = match again {
-            Some(stored) => Some(stored),
-            None if self.container.is_known_to_lack(self.known, &job.blob) => None,
-            None => self.container.take_earlier(&job, self.earlier)?,
-        };
-        Ok(Done { job, outcome: stored.unwrap_or(outcome), changed })
+        if let Some(outcome) = again {
+            return Ok(Done::new(job, outcome, changed));
+        }
+        if self.container.is_known_to_lack(self.known, &job.blob) {
+            return Ok(Done::new(job, outcome, changed));
+        }
+        Ok(match self.container.take_earlier(&job, self.earlier)? {
+            Found::Stored(outcome) => Done::new(job, outcome, changed),
+            Found::Nowhere { searched } => Done { unsearched: !searched, ..Done::new(job, outcome, changed) },
+        })
     }
 
-    fn try_once(&self, job: &Job, doubted: Option<Md5>, begun: u64) -> Result<Tried> {
+    fn try_once(&self, job: &Job, doubted: Option<Md5>) -> Result<Tried> {
         let Job { blob, path, .. } = job;
         let Container { service, sink, cancel, name: container, .. } = *self.container;
         let context = |error: Error| error.context(format!("blob {}", name(&blob.name)));
-        let omitted =
-            |failure| self.health.judge(failure, begun).map(|why| Tried::Ended(Outcome::Omitted(why)));
+        let omitted = |failure| self.judge(failure, job).map(|why| Tried::Ended(Outcome::Omitted(why)));
         let body = match service.download(container, blob, cancel) {
             Ok(Download::Body(body)) => body,
             Ok(Download::Archived) => return Ok(Tried::Ended(Outcome::Archived)),
             Ok(Download::Changed) => return Ok(Tried::Changed),
             Ok(Download::Gone) => return Ok(Tried::Gone),
-            Err(failure) => return omitted(failure).map_err(context),
+            Err(failure) => return omitted(failure),
         };
         let witness = body.witness();
         let found = Cell::new(None);
@@ -118,7 +136,7 @@ impl Fetcher<'_, '_> {
         let mark = || found.get().map(|Md5(md5)| Mark { key: state(blob, path), md5 });
         match (sink.put_marked(Path::new(path), &attributes(blob), &mut tap, &mark), found.get()) {
             (Ok(stored), Some(md5)) if stored.bytes == blob.bytes => {
-                self.health.good();
+                self.health.downloaded();
                 let differs = tap.expected().is_some_and(|expected| expected != md5);
                 Ok(Tried::Ended(Outcome::Stored { md5, unread: false, differs }))
             }
@@ -132,14 +150,14 @@ impl Fetcher<'_, '_> {
             (Err(_), _) if witness.is_changed() => Ok(Tried::Changed),
             (Err(_), _) if witness.is_gone() => Ok(Tried::Gone),
             (Err(error), _) => match witness.failure() {
-                Some(failure) if !self.stop.is_set() => omitted(failure).map_err(context),
+                Some(failure) if !self.stop.is_set() => omitted(failure),
                 _ => Err(context(error)),
             },
         }
     }
 
     /// The blob of this name as it is now.
-    fn again(&self, blob: &str) -> Result<Option<Blob>> {
+    fn again(&self, blob: &str) -> std::result::Result<Option<Blob>, Failure> {
         let Container { service, cancel, name: container, .. } = *self.container;
         Ok(service.find(container, blob, cancel)?.filter(|found| !found.directory))
     }

@@ -4,7 +4,7 @@
 mod fetch;
 mod tally;
 
-use std::{collections::HashMap, path::Path, sync::OnceLock};
+use std::{collections::HashMap, path::Path, sync::Mutex};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ pub(super) use self::tally::row;
 use self::{fetch::Fetcher, tally::Tally};
 use super::{
     detail::Detail,
-    health::Health,
+    health::{Access, Health},
     inventory::{self, Key, Known, Md5},
     names::Paths,
     pipeline::{self, Quick, Steps, Stop},
@@ -35,7 +35,7 @@ pub(super) const TOP: &str = "blobs";
 /// The list of blobs in a snapshot.
 pub(super) const INVENTORY: &str = "blobs.jsonl";
 /// Why the content of a blob in the archive tier is missing.
-const ARCHIVED: &str = "it is in the archive tier, and its content was never read before";
+const ARCHIVED: &str = "it is in the archive tier, and its content is in no snapshot";
 
 /// Stands for the path of what the previous snapshot lacks.
 const LACKING: &str = "";
@@ -54,6 +54,9 @@ pub(super) struct Line {
     /// Why its content is not in the snapshot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) reason: Option<String>,
+    /// Whether not all earlier snapshots could be read when its content was looked for in them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) unsearched: bool,
     /// Length in bytes.
     pub(super) bytes: u64,
     /// The service's mark of this state of the blob.
@@ -68,6 +71,8 @@ pub(super) struct Line {
 /// A container to be read.
 pub(super) struct Container<'a> {
     pub(super) service: &'a BlobService,
+    /// How it is found out whether the service answers.
+    pub(super) access: Access<'a>,
     pub(super) name: &'a str,
     pub(super) sink: &'a dyn Sink,
     pub(super) cancel: &'a Cancel,
@@ -112,6 +117,14 @@ struct Done {
     job: Job,
     outcome: Outcome,
     changed: bool,
+    /// Whether not all earlier snapshots could be read when its content was looked for in them.
+    unsearched: bool,
+}
+
+impl Done {
+    fn new(job: Job, outcome: Outcome, changed: bool) -> Self {
+        Self { job, outcome, changed, unsearched: false }
+    }
 }
 
 enum Outcome {
@@ -148,15 +161,16 @@ struct Earlier {
 impl Container<'_> {
     /// Reads it all.
     pub(super) fn dump(&self, detail: Detail) -> Result<Dumped> {
+        self.access.require()?;
         let known = self.known()?;
         let now = Attributes { mtime: Some(Timestamp::now()), links: 1, ..Attributes::default() };
-        let health = Health::new();
+        let health = Health::new(self.access);
         let mut tally = Tally::new(detail, self.excludes);
         let (seen, stored) = inventory::store(self.sink, INVENTORY, &now, |lines| {
             self.read(&known, &health, &mut |done| tally.add(self.sink, lines, done))
         })?;
         tally.check(&seen)?;
-        health.require_rights(tally.detail.stored)?;
+        health.require_some(tally.unreadable())?;
         let mut notes = tally.detail.notes();
         if seen.tags_hidden {
             notes.push(
@@ -176,7 +190,7 @@ impl Container<'_> {
             if let (Some(path), Some(md5)) = (&line.path, line.md5) {
                 let before = Before { md5, etag: inventory::hash(&line.etag) };
                 pairs.push((place(&line.name, line.bytes, path), before));
-            } else if line.reason.is_some() {
+            } else if line.reason.is_some() && !line.unsearched {
                 let before = Before { md5: Md5([0; 16]), etag: inventory::hash(&line.etag) };
                 pairs.push((place(&line.name, line.bytes, LACKING), before));
             }
@@ -189,14 +203,15 @@ impl Container<'_> {
     fn read(
         &self,
         known: &Known<Before>,
-        health: &Health,
+        health: &Health<'_>,
         done: &mut dyn FnMut(Done) -> Result<()>,
     ) -> Result<Seen> {
         let stop = Stop::default();
         let mut seen = Seen::default();
         let mut listing = self.service.listing(self.name, None);
         let mut pages = || -> Result<Option<Vec<Blob>>> {
-            let Some(page) = listing.next(self.cancel)? else { return Ok(None) };
+            let page = listing.next(self.cancel).map_err(|failure| health.of_service(failure))?;
+            let Some(page) = page else { return Ok(None) };
             seen.tags_hidden |= !page.tags && !self.hierarchical;
             for blob in page.blobs.iter().filter(|blob| !blob.directory) {
                 seen.blobs += 1;
@@ -209,7 +224,7 @@ impl Container<'_> {
         let fetcher = Fetcher { container: self, known, earlier: &earlier, health, stop: &stop };
         let steps = Steps {
             pages: &mut pages,
-            quick: &mut |blob| self.at_once(known, &mut paths, blob),
+            quick: &mut |blob| self.at_once(known, health, &mut paths, blob),
             fetch: &|job| fetcher.fetch(job),
             done,
         };
@@ -218,24 +233,33 @@ impl Container<'_> {
     }
 
     /// Deals with what need not be downloaded.
-    fn at_once(&self, known: &Known<Before>, paths: &mut Paths, blob: Blob) -> Result<Step> {
+    fn at_once(
+        &self,
+        known: &Known<Before>,
+        health: &Health<'_>,
+        paths: &mut Paths,
+        blob: Blob,
+    ) -> Result<Step> {
         if let Some(rule) = self.excludes.matched_within(&blob.name, blob.directory) {
             let job = Job { listed: blob.bytes, blob, path: String::new(), finished: Vec::new() };
-            return Ok(Step::Done(Done { job, outcome: Outcome::Excluded(rule), changed: false }));
+            return Ok(Step::Done(Done::new(job, Outcome::Excluded(rule), false)));
         }
         if blob.directory {
             let (path, finished) = paths.folder(&blob.name);
             self.sink.folder(Path::new(&path), &Attributes { links: 0, ..attributes(&blob) })?;
             let job = Job { listed: 0, blob, path, finished };
-            return Ok(Step::Done(Done { job, outcome: Outcome::Directory, changed: false }));
+            return Ok(Step::Done(Done::new(job, Outcome::Directory, false)));
         }
         let (path, finished) = paths.file(&blob.name);
         let job = Job { listed: blob.bytes, blob, path, finished };
         let outcome = match self.take_over(known, &job)? {
-            Some(stored) => stored,
+            Some(stored) => {
+                health.taken_over();
+                stored
+            }
             None => return Ok(Step::Fetch(job)),
         };
-        Ok(Step::Done(Done { job, outcome, changed: false }))
+        Ok(Step::Done(Done::new(job, outcome, false)))
     }
 
     /// Stores a blob with the content that is in the repository already: of the same state in the previous snapshot or in an
@@ -248,18 +272,12 @@ impl Container<'_> {
         if let Some(before) = before {
             match self.sink.take_over(Path::new(path), &attributes(blob))? {
                 Some(Stored { bytes, .. }) if bytes == blob.bytes => return Ok(stored(before.md5)),
-                Some(_) => {
-                    return Err(Error::failed(format!(
-                        "{} has another length in the previous snapshot than its list says",
-                        name(&blob.name)
-                    ))
-                    .hint("check the repository: tik-backup check --read-data-subset 100%"));
-                }
+                Some(_) => return Err(other_length(blob)),
                 None => {}
             }
         }
-        let kept = self.sink.take_kept(Path::new(path), &attributes(blob), state(blob, path))?;
-        Ok(kept.and_then(|(_, md5)| stored(Md5(md5))))
+        let kept = self.sink.take_kept(Path::new(path), &attributes(blob), state(blob, path), blob.bytes)?;
+        Ok(kept.and_then(|md5| stored(Md5(md5))))
     }
 
     /// Whether the previous backup lacks this state of the blob too, and has already looked for it in earlier ones.
@@ -269,14 +287,34 @@ impl Container<'_> {
     }
 
     /// As [`Self::take_over`], from the snapshots before the newest: for what cannot be read.
-    fn take_earlier(&self, job: &Job, earlier: &EarlierBlobs) -> Result<Option<Outcome>> {
+    fn take_earlier(&self, job: &Job, earlier: &EarlierBlobs) -> Result<Found> {
         let Job { blob, path, .. } = job;
-        let Some(earlier) = earlier.get(self, blob, path)? else { return Ok(None) };
-        let stored = self.sink.take_earlier(earlier.number, Path::new(path), &attributes(blob))?;
-        let md5 = earlier.before.md5;
-        let whole = stored.filter(|stored| stored.bytes == blob.bytes);
-        Ok(whole.map(|_| Outcome::Stored { md5, unread: true, differs: false }))
+        let (found, whole) = earlier.get(self, blob, path)?;
+        let Some(Earlier { before, number }) = found else { return Ok(Found::Nowhere { searched: whole }) };
+        match self.sink.take_earlier(number, Path::new(path), &attributes(blob)) {
+            Ok(Some(stored)) if stored.bytes == blob.bytes => {
+                Ok(Found::Stored(Outcome::Stored { md5: before.md5, unread: true, differs: false }))
+            }
+            Ok(Some(_)) => Err(other_length(blob)),
+            Ok(None) => Ok(Found::Nowhere { searched: whole }),
+            // What cannot be read of it tonight may be another time.
+            Err(_) => Ok(Found::Nowhere { searched: false }),
+        }
     }
+}
+
+/// What came of looking for a content in the snapshots before the newest.
+enum Found {
+    Stored(Outcome),
+    /// It is in none of them; `searched` is false if not all of them could be read.
+    Nowhere {
+        searched: bool,
+    },
+}
+
+fn other_length(blob: &Blob) -> Error {
+    Error::failed(format!("{} has another length in a snapshot than its list says", name(&blob.name)))
+        .hint("check the repository: tik-backup check --read-data-subset 100%")
 }
 
 impl Before {
@@ -288,28 +326,26 @@ impl Before {
     }
 }
 
-/// The blobs of the snapshots before the newest. They are read when the first blob cannot be.
+/// The blobs of the snapshots before the newest, and whether all of these could be read. They are read when the first blob
+/// cannot be.
 #[derive(Default)]
-struct EarlierBlobs(OnceLock<Known<Earlier>>);
+struct EarlierBlobs(Mutex<Option<(Known<Earlier>, bool)>>);
 
 impl EarlierBlobs {
-    fn get(&self, container: &Container<'_>, blob: &Blob, path: &str) -> Result<Option<Earlier>> {
-        let known = match self.0.get() {
-            Some(known) => known,
-            None => {
-                let loaded = Self::load(container)?;
-                self.0.get_or_init(|| loaded)
-            }
+    fn get(&self, container: &Container<'_>, blob: &Blob, path: &str) -> Result<(Option<Earlier>, bool)> {
+        let mut slot = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let (known, whole) = match &mut *slot {
+            Some(loaded) => loaded,
+            none => none.insert(Self::load(container)?),
         };
         let found = known.get(place(&blob.name, blob.bytes, path));
-        Ok(found.filter(|earlier| earlier.before.is_state(blob)).copied())
+        Ok((found.filter(|earlier| earlier.before.is_state(blob)).copied(), *whole))
     }
 
-    fn load(container: &Container<'_>) -> Result<Known<Earlier>> {
-        let mut found = HashMap::new();
-        container.sink.earlier(&mut |number, files| {
-            // One that cannot be read may hold nothing that is missed.
-            let _ = inventory::each::<Line>(files, INVENTORY, &mut |line| {
+    fn load(container: &Container<'_>) -> Result<(Known<Earlier>, bool)> {
+        let (mut found, mut whole) = (HashMap::new(), true);
+        let shown = container.sink.earlier(&mut |number, files| {
+            let read = inventory::each::<Line>(files, INVENTORY, &mut |line| {
                 if let (Some(path), Some(md5)) = (&line.path, line.md5) {
                     let before = Before { md5, etag: inventory::hash(&line.etag) };
                     let key = place(&line.name, line.bytes, path);
@@ -317,9 +353,11 @@ impl EarlierBlobs {
                 }
                 Ok(())
             });
+            whole &= read.is_ok();
             container.cancel.check()
-        })?;
-        Ok(Known::new(found.into_iter().collect()))
+        });
+        container.cancel.check()?;
+        Ok((Known::new(found.into_iter().collect()), whole && shown.is_ok()))
     }
 }
 

@@ -35,7 +35,7 @@ impl Tally {
 
     /// Takes in what became of a blob, in the order of the listing.
     pub(super) fn add(&mut self, sink: &dyn Sink, lines: &mut inventory::Writer, done: Done) -> Result<()> {
-        let Done { job: Job { blob, path, listed, finished }, outcome, changed } = done;
+        let Done { job: Job { blob, path, listed, finished }, outcome, changed, unsearched } = done;
         finished.iter().try_for_each(|folder| sink.finish_folder(Path::new(folder)))?;
         let detail = &mut self.detail;
         if blob.directory {
@@ -88,7 +88,17 @@ impl Tally {
         }
         let Blob { name, bytes, etag, properties, .. } = blob;
         let (path, md5, kind) = (stored_at, md5_read, kind.to_owned());
-        lines.line(&Line { name, kind, path, reason, bytes, etag, md5, properties })
+        lines.line(&Line { name, kind, path, reason, unsearched, bytes, etag, md5, properties })
+    }
+
+    /// How many cannot be read although they are not in the archive tier, and why the first of those that are named.
+    pub(super) fn unreadable(&self) -> Option<(u64, &str)> {
+        let count = self.detail.omitted.saturating_sub(self.detail.archived.count);
+        self.omissions
+            .named()
+            .map(|omitted| omitted.reason.as_str())
+            .find(|reason| *reason != ARCHIVED)
+            .map(|r| (count, r))
     }
 
     /// What was listed must have been stored or be accounted for.

@@ -18,10 +18,7 @@ use crate::{
     azure::{Failure, files::FileProperties},
     error::{Error, Result},
     output::name,
-    stream::{
-        sink::{Mark, Stored},
-        sparse::Dense,
-    },
+    stream::{sink::Mark, sparse::Dense},
 };
 
 /// The pause before a file that was not found is asked for again; the one after it is longer.
@@ -32,7 +29,7 @@ const MISSING: &str = "the share's list names it, but each time it was read it w
 /// Downloads files of a share.
 pub(super) struct Fetcher<'a, 's> {
     pub(super) share: &'a Share<'s>,
-    pub(super) health: &'a Health,
+    pub(super) health: &'a Health<'a>,
     pub(super) stop: &'a Stop,
 }
 
@@ -54,11 +51,10 @@ impl Fetcher<'_, '_> {
 
     fn directory(&self, job: &Job) -> Result<Fetched> {
         let Share { service, snapshot, cancel, .. } = *self.share;
-        let begun = self.health.begun();
         match service.directory(snapshot, &job.name, cancel) {
             Ok((metadata, _)) => Ok(Ok((None, FileProperties { metadata, ..FileProperties::default() }))),
             Err(failure) => {
-                let reason = self.health.judge(failure, begun)?;
+                let reason = self.health.judge(failure, false)?;
                 Ok(Err(format!("its metadata cannot be read: {reason}")))
             }
         }
@@ -66,7 +62,6 @@ impl Fetcher<'_, '_> {
 
     /// Downloads a file. One that the list names is there: that it is not found is believed the third time.
     fn file(&self, job: &Job) -> Result<Fetched> {
-        let begun = self.health.begun();
         let mut pauses = [PAUSE, PAUSE * 3].into_iter();
         loop {
             let failure = match self.try_once(job)? {
@@ -81,7 +76,7 @@ impl Fetcher<'_, '_> {
                     }
                 }
                 _ => {
-                    let reason = self.health.judge(failure, begun)?;
+                    let reason = self.health.judge(failure, false)?;
                     let reason = if missing { MISSING.to_owned() } else { reason };
                     return Ok(Err(reason));
                 }
@@ -94,13 +89,16 @@ impl Fetcher<'_, '_> {
         let Share { service, snapshot, sink, cancel, .. } = *self.share;
         let key = state(&job.name, &job.entry.etag, job.entry.bytes, &job.entry.smb).number();
         let (path, of) = (Path::new(&job.path), attributes(&job.entry));
-        if let Some((Stored { bytes, .. }, md5)) = sink.take_kept(path, &of, key)?
-            && bytes == job.entry.bytes
-        {
-            return match service.properties(snapshot, &job.name, cancel) {
-                Ok(properties) => Ok(Ok((Some(Md5(md5)), properties))),
-                Err(failure) => Ok(Err(failure)),
+        if sink.has_kept(key, job.entry.bytes) {
+            // What its list does not tell is asked first: what is stored cannot be taken back.
+            let properties = match service.properties(snapshot, &job.name, cancel) {
+                Ok(properties) => properties,
+                Err(failure) => return Ok(Err(failure)),
             };
+            if let Some(md5) = sink.take_kept(path, &of, key, job.entry.bytes)? {
+                self.health.taken_over();
+                return Ok(Ok((Some(Md5(md5)), properties)));
+            }
         }
         let (properties, body) = match service.download(snapshot, &job.name, job.entry.bytes, cancel) {
             Ok(begun) => begun,
@@ -112,7 +110,7 @@ impl Fetcher<'_, '_> {
         let mark = || found.get().map(|Md5(md5)| Mark { key, md5 });
         match (sink.put_marked(path, &of, &mut Dense(tap), &mark), found.get()) {
             (Ok(stored), Some(md5)) if stored.bytes == job.entry.bytes => {
-                self.health.good();
+                self.health.downloaded();
                 Ok(Ok((Some(md5), properties)))
             }
             (Ok(stored), _) => {

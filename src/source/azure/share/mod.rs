@@ -13,7 +13,7 @@ use self::{fetch::Fetcher, tally::Tally};
 use super::{
     container::Dumped,
     detail::Detail,
-    health::Health,
+    health::{Access, Health},
     inventory::{self, Key, Known, Md5},
     names::Paths,
     pipeline::{self, Quick, Steps, Stop},
@@ -70,6 +70,8 @@ pub(super) struct Line {
 /// A share to be read.
 pub(super) struct Share<'a> {
     pub(super) service: &'a FileService,
+    /// How it is found out whether the service answers.
+    pub(super) access: Access<'a>,
     pub(super) snapshot: &'a ShareSnapshot,
     pub(super) sink: &'a dyn Sink,
     pub(super) cancel: &'a Cancel,
@@ -132,14 +134,14 @@ impl Share<'_> {
     pub(super) fn dump(&self, detail: Detail) -> Result<Dumped> {
         let known = self.known()?;
         let now = Attributes { mtime: Some(Timestamp::now()), links: 1, ..Attributes::default() };
-        let health = Health::new();
+        let health = Health::new(self.access);
         let omissions = Omissions::new("files");
         let mut tally = Tally { detail, content: RowDigest::default(), omissions };
         let (seen, stored) = inventory::store(self.sink, INVENTORY, &now, |lines| {
             self.read(&known, &health, &mut |done| tally.add(self.sink, lines, done))
         })?;
         tally.check(&seen)?;
-        health.require_rights(tally.detail.stored)?;
+        health.require_some(tally.unreadable())?;
         tally.listed(seen, self.excludes);
         let Tally { detail, content, omissions, .. } = tally;
         let (notes, omitted) = (detail.notes(), omissions.into_list());
@@ -169,7 +171,7 @@ impl Share<'_> {
     fn read(
         &self,
         known: &Known<Extra>,
-        health: &Health,
+        health: &Health<'_>,
         done: &mut dyn FnMut(Done) -> Result<()>,
     ) -> Result<Seen> {
         let stop = Stop::default();
@@ -177,14 +179,14 @@ impl Share<'_> {
         let mut stack =
             vec![Pending { directory: String::new(), marker: None, own: None, below: Vec::new() }];
         let mut pages = || match stack.pop() {
-            Some(pending) => self.page(pending, &mut stack, &mut seen).map(Some),
+            Some(pending) => self.page(pending, &mut stack, &mut seen, health).map(Some),
             None => Ok(None),
         };
         let mut paths = Paths::new(TOP, true);
         let fetcher = Fetcher { share: self, health, stop: &stop };
         let steps = Steps {
             pages: &mut pages,
-            quick: &mut |entry| self.at_once(known, &mut paths, entry),
+            quick: &mut |entry| self.at_once(known, health, &mut paths, entry),
             fetch: &|job| fetcher.fetch(job),
             done,
         };
@@ -198,6 +200,7 @@ impl Share<'_> {
         mut pending: Pending,
         stack: &mut Vec<Pending>,
         seen: &mut Seen,
+        health: &Health<'_>,
     ) -> Result<Vec<(String, Entry)>> {
         let mut found = Vec::new();
         // A directory stands before what lies in it.
@@ -209,7 +212,7 @@ impl Share<'_> {
                 seen.unlisted.push((pending.directory, format!("it cannot be listed: {}", failure.reason())));
                 return Ok(found);
             }
-            Err(failure) => return Err(failure.into()),
+            Err(failure) => return Err(health.of_service(failure)),
         };
         for entry in page.items {
             let whole = match pending.directory.as_str() {
@@ -246,6 +249,7 @@ impl Share<'_> {
     fn at_once(
         &self,
         known: &Known<Extra>,
+        health: &Health<'_>,
         paths: &mut Paths,
         (whole, entry): (String, Entry),
     ) -> Result<Step> {
@@ -265,6 +269,7 @@ impl Share<'_> {
         }
         match self.sink.take_over(Path::new(&job.path), &attributes(&job.entry))? {
             Some(Stored { bytes, .. }) if bytes == job.entry.bytes => {
+                health.taken_over();
                 Ok(Step::Done(Done { job, md5, properties, unread: true, reason: None }))
             }
             Some(_) => Err(Error::failed(format!(

@@ -54,6 +54,11 @@ impl Tally {
         lines.line(&Line { name, kind: kind.to_owned(), path, reason, bytes, etag, md5, smb, properties })
     }
 
+    /// How many files cannot be read, and why the first.
+    pub(super) fn unreadable(&self) -> Option<(u64, &str)> {
+        self.omissions.named().next().map(|first| (self.detail.omitted, first.reason.as_str()))
+    }
+
     /// What was listed must have been stored or be accounted for.
     pub(super) fn check(&self, seen: &Seen) -> Result<()> {
         let Detail { listed, stored, omitted, .. } = &self.detail;
