@@ -1,15 +1,36 @@
 //! Objects that the newest backup of an item lacks because they could not be read: since when, and whether an operator has
 //! accepted this.
 
-use std::collections::HashMap;
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+    iter::once,
+};
 
 use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::{Content, History, record::event, unsigned};
-use crate::{error::Result, source::manifest::Omitted};
+use crate::{
+    error::Result,
+    source::{
+        manifest::Omitted,
+        omissions::{BLOBS, FILES},
+    },
+};
 
 /// So many objects of an item are named in the ledger.
 const NAMED: u32 = 5;
+/// `seen` of a row that is covered: the newest backup lacks the object and does not name it, because it names a folder above it,
+/// or only says how many more there are. Retention knows such rows; an operator sees what the backup names.
+const COVERED: i64 = 0;
+/// Kinds of what is at a path. A backup that lacks it has nothing of what is or was at this path and below it. Attributes are
+/// none of these: the rest is in the backup.
+const AT_PATHS: [&str; 6] = ["folder", "file", "link", "pipe", "socket", "device"];
+/// The name of the folder that is backed up.
+const TOP: &str = ".";
+
+/// Kind and name.
+type Key<'k> = (&'k str, &'k str);
 
 /// What the newest backup of an item lacks.
 #[derive(Debug, Default)]
@@ -24,32 +45,182 @@ pub(super) struct Lacking {
     pub(super) few: Vec<Omitted>,
 }
 
+/// Something that the backup before lacked.
+struct Row {
+    kind: String,
+    name: String,
+    since: i64,
+    covered: bool,
+}
+
+impl Row {
+    fn key(&self) -> Key<'_> {
+        (&self.kind, &self.name)
+    }
+}
+
+/// What a backup lacks now.
+struct Now<'k> {
+    keys: HashSet<Key<'k>>,
+    /// Paths of which it has nothing.
+    paths: HashSet<&'k str>,
+    /// Kind of the entry that counts the objects without a name, if there are any.
+    others: Option<&'k str>,
+    /// The last that has a name.
+    last: Option<Key<'k>>,
+}
+
+impl<'k> Now<'k> {
+    fn of(omitted: &'k [Omitted]) -> Self {
+        let keys = move || omitted.iter().map(|object| (object.kind.as_str(), object.name.as_str()));
+        Self {
+            keys: keys().collect(),
+            paths: keys().filter(|(kind, _)| AT_PATHS.contains(kind)).map(|(_, name)| name).collect(),
+            others: keys().map(|(kind, _)| kind).find(|kind| are_others(kind)),
+            last: keys().filter(|(kind, _)| !are_others(kind)).max(),
+        }
+    }
+
+    /// Whether the backup lacks, or may lack, an object that it does not name.
+    fn covers(&self, row: &Row) -> bool {
+        let unnamed = match self.others {
+            None => false,
+            // A folder above it may be one of them.
+            Some(FILES) => true,
+            // Those that have a name are the first.
+            Some(_) => Some(row.key()) > self.last,
+        };
+        let lost = |path: Cow<'_, str>| self.paths.contains(&*path);
+        !are_others(&row.kind) && (unnamed || at_and_above(&row.name).any(lost))
+    }
+}
+
+/// What the backup before lacked.
+struct Past<'k> {
+    keys: HashSet<Key<'k>>,
+    /// Since when backups had nothing of a path, of those paths that are no longer named.
+    paths: HashMap<&'k str, i64>,
+    /// The same of paths that may have been readable again and not.
+    doubtful: HashMap<&'k str, i64>,
+    /// Since when there were objects without a name, if there were any.
+    others: Option<i64>,
+    /// The last that had a name.
+    last: Option<Key<'k>>,
+}
+
+impl<'k> Past<'k> {
+    fn of(rows: &'k [Row], now: &Now<'_>) -> Self {
+        let others = rows.iter().filter(|row| are_others(&row.kind));
+        let named = move || rows.iter().filter(|row| !row.covered && !are_others(&row.kind));
+        let mut past = Self {
+            keys: rows.iter().map(Row::key).collect(),
+            paths: HashMap::new(),
+            doubtful: HashMap::new(),
+            others: others.map(|row| row.since).min(),
+            last: named().map(Row::key).max(),
+        };
+        let at_path = |row: &&Row| AT_PATHS.contains(&row.kind.as_str());
+        let lost: HashSet<&str> = named().filter(at_path).map(|row| row.name.as_str()).collect();
+        for row in rows.iter().filter(at_path).filter(|row| !now.keys.contains(&row.key())) {
+            // Nothing could be known of what lies in a folder that could not be read; the others had only lost their name.
+            let known = !row.covered || at_and_above(&row.name).any(|path| lost.contains(&*path));
+            let paths = if known { &mut past.paths } else { &mut past.doubtful };
+            let since = paths.entry(&row.name).or_insert(row.since);
+            *since = row.since.min(*since);
+        }
+        past
+    }
+
+    /// Since when backups lack an object that is named now and was not before, if that is earlier than now: it was part of
+    /// something else that they lacked.
+    fn since(&self, kind: &str, name: &str) -> Option<i64> {
+        if self.keys.contains(&(kind, name)) {
+            return None;
+        }
+        // Of what stands before the last name it is known that it was readable.
+        let unnamed = self.others.filter(|_| are_others(kind) || Some((kind, name)) > self.last);
+        let of_path = |path: Cow<'_, str>| {
+            let doubtful = self.doubtful.get(&*path).filter(|_| unnamed.is_some());
+            self.paths.get(&*path).into_iter().chain(doubtful).min().copied()
+        };
+        at_and_above(name).filter_map(of_path).chain(unnamed).min()
+    }
+}
+
+/// Whether an entry is no object and counts those without a name.
+fn are_others(kind: &str) -> bool {
+    [BLOBS, FILES].contains(&kind)
+}
+
+/// A path and the paths of the folders above it. A path with characters that cannot be shown stands in quotes.
+fn at_and_above(name: &str) -> impl Iterator<Item = Cow<'_, str>> {
+    let quoted = name.starts_with('"') && name.ends_with('"');
+    let slashes = move || name.match_indices('/').map(|(at, _)| at);
+    let plain = slashes().map(move |at| Cow::Borrowed(&name[..at]));
+    let shown = slashes().filter(move |_| quoted).flat_map(move |at| {
+        let bare = name.get(1..at).unwrap_or_default().replace("\\\"", "\"").replace("\\\\", "\\");
+        [Cow::<str>::Owned(format!("{}\"", &name[..at])), Cow::Owned(bare)]
+    });
+    let top = (name != TOP).then_some(Cow::Borrowed(TOP));
+    once(Cow::Borrowed(name)).chain(plain).chain(shown).chain(top)
+}
+
+fn rows(tx: &Transaction<'_>, item: i64) -> rusqlite::Result<Vec<Row>> {
+    let mut statement = tx.prepare_cached(
+        "SELECT kind, name, since, seen FROM omitted WHERE item = ?1 AND since IS NOT NULL",
+    )?;
+    let rows = statement.query_map([item], |row| {
+        Ok(Row {
+            kind: row.get(0)?,
+            name: row.get(1)?,
+            since: row.get(2)?,
+            covered: row.get::<_, i64>(3)? == COVERED,
+        })
+    })?;
+    rows.collect()
+}
+
 /// Brings what is known of an item up to date after a backup. What was accepted stays accepted when the object was readable
-/// in between.
+/// in between. An object may change its name without having been readable: it was a part of a folder that could not be
+/// read and can be now, or is part of one that can no longer be read.
 pub(super) fn update(tx: &Transaction<'_>, item: i64, content: &Content) -> rusqlite::Result<()> {
     // Not known this time: nothing is taken back.
     let Some(omitted) = &content.omitted else { return Ok(()) };
+    let rows = rows(tx, item)?;
+    let now = Now::of(omitted);
+    let past = Past::of(&rows, &now);
     let mut add = tx.prepare_cached(
-        "INSERT INTO omitted (item, kind, name, reason, since, seen) VALUES (?1, ?2, ?3, ?4, ?5, ?5) \
-         ON CONFLICT DO UPDATE SET reason = ?4, since = MIN(COALESCE(since, ?5), ?5), seen = ?5",
+        "INSERT INTO omitted (item, kind, name, reason, since, seen) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
+         ON CONFLICT DO UPDATE SET reason = ?4, since = MIN(COALESCE(since, ?5), ?5), seen = ?6",
     )?;
     for Omitted { kind, name, reason, .. } in omitted {
-        add.execute(params![item, kind, name, reason, content.time])?;
+        let since = past.since(kind, name).map_or(content.time, |since| since.min(content.time));
+        add.execute(params![item, kind, name, reason, since, content.time])?;
     }
-    tx.prepare_cached("DELETE FROM omitted WHERE item = ?1 AND seen <> ?2 AND accepted IS NULL")?
-        .execute([item, content.time])?;
-    tx.prepare_cached("UPDATE omitted SET since = NULL WHERE item = ?1 AND seen <> ?2")?
-        .execute([item, content.time])?;
+    let mut cover =
+        tx.prepare_cached("UPDATE omitted SET seen = ?4 WHERE item = ?1 AND kind = ?2 AND name = ?3")?;
+    let mut remove = tx.prepare_cached(
+        "DELETE FROM omitted WHERE item = ?1 AND kind = ?2 AND name = ?3 AND accepted IS NULL",
+    )?;
+    let mut end =
+        tx.prepare_cached("UPDATE omitted SET since = NULL WHERE item = ?1 AND kind = ?2 AND name = ?3")?;
+    for row in rows.iter().filter(|row| !now.keys.contains(&row.key())) {
+        if now.covers(row) {
+            cover.execute(params![item, row.kind, row.name, COVERED])?;
+        } else if remove.execute(params![item, row.kind, row.name])? == 0 {
+            end.execute(params![item, row.kind, row.name])?;
+        }
+    }
     Ok(())
 }
 
-/// What the newest backup of each item lacks, without those that lack nothing.
+/// What the newest backup of each item lacks, as it names it, without those that lack nothing.
 pub(super) fn read(tx: &Transaction<'_>) -> rusqlite::Result<HashMap<i64, Lacking>> {
     let mut statement = tx.prepare(
         "SELECT item, count(*), sum(accepted IS NULL), min(CASE WHEN accepted IS NULL THEN since END) FROM omitted \
-         WHERE since IS NOT NULL GROUP BY item",
+         WHERE since IS NOT NULL AND seen <> ?1 GROUP BY item",
     )?;
-    let rows = statement.query_map([], |row| {
+    let rows = statement.query_map([COVERED], |row| {
         let lacking = Lacking {
             count: unsigned(row.get(1)?),
             open: unsigned(row.get(2)?),
@@ -68,19 +239,19 @@ pub(super) fn read(tx: &Transaction<'_>) -> rusqlite::Result<HashMap<i64, Lackin
 fn few(tx: &Transaction<'_>, item: i64, open: bool) -> rusqlite::Result<Vec<Omitted>> {
     let mut statement = tx.prepare_cached(
         "SELECT kind, name, reason FROM omitted WHERE item = ?1 AND since IS NOT NULL AND (accepted IS NULL) = ?2 \
-         ORDER BY kind, name LIMIT ?3",
+         AND seen <> ?4 ORDER BY kind, name LIMIT ?3",
     )?;
-    let rows = statement.query_map(params![item, open, NAMED], |row| {
+    let rows = statement.query_map(params![item, open, NAMED, COVERED], |row| {
         Ok(Omitted { kind: row.get(0)?, name: row.get(1)?, reason: row.get(2)?, definition: None })
     })?;
     rows.collect()
 }
 
-/// Accepts what the newest backup of an item lacks, exactly that. Returns it in words, if there is anything to accept.
+/// Accepts what the newest backup of an item lacks, exactly what it names. Returns it in words, if there is anything to accept.
 pub(super) fn accept(tx: &Transaction<'_>, item: i64, now: i64) -> rusqlite::Result<Option<String>> {
     let open: i64 = tx.query_row(
-        "SELECT count(*) FROM omitted WHERE item = ?1 AND since IS NOT NULL AND accepted IS NULL",
-        [item],
+        "SELECT count(*) FROM omitted WHERE item = ?1 AND since IS NOT NULL AND accepted IS NULL AND seen <> ?2",
+        [item, COVERED],
         |row| row.get(0),
     )?;
     if open == 0 {
@@ -88,7 +259,10 @@ pub(super) fn accept(tx: &Transaction<'_>, item: i64, now: i64) -> rusqlite::Res
     }
     let named = Omitted::listed(&few(tx, item, true)?, unsigned(open));
     tx.execute("DELETE FROM omitted WHERE item = ?1 AND since IS NULL", [item])?;
-    tx.execute("UPDATE omitted SET accepted = ?2 WHERE item = ?1 AND accepted IS NULL", [item, now])?;
+    tx.execute(
+        "UPDATE omitted SET accepted = ?2 WHERE item = ?1 AND accepted IS NULL AND seen <> ?3",
+        [item, now, COVERED],
+    )?;
     let text = format!("its backups lack what cannot be read: {named}");
     event(tx, item, now, "accepted", Some(&text))?;
     Ok(Some(text))
@@ -98,9 +272,9 @@ pub(super) fn accept(tx: &Transaction<'_>, item: i64, now: i64) -> rusqlite::Res
 pub(super) fn open_items(tx: &Transaction<'_>) -> rusqlite::Result<Vec<(i64, String, String)>> {
     let mut statement = tx.prepare(
         "SELECT id, source, name FROM item WHERE id IN \
-         (SELECT item FROM omitted WHERE since IS NOT NULL AND accepted IS NULL)",
+         (SELECT item FROM omitted WHERE since IS NOT NULL AND accepted IS NULL AND seen <> ?1)",
     )?;
-    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let rows = statement.query_map([COVERED], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
     rows.collect()
 }
 

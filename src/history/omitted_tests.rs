@@ -235,3 +235,6 @@ fn of_an_item_never_seen_nothing_was_accepted() {
     let all = [omitted("view", "v")];
     assert_eq!(history.not_accepted("my", "shop", &all).unwrap(), all);
 }
+
+#[path = "omitted_names_tests.rs"]
+mod names;

@@ -196,21 +196,23 @@ mod tests {
     use super::*;
     use crate::source::manifest::Omitted;
 
-    #[test]
-    fn what_snapshots_lack_is_known_again_from_their_manifests() {
-        let history = History::in_memory().unwrap();
+    fn day(day: i64) -> Zoned {
         let begin: Zoned = "2026-10-05T02:00:00+00:00[UTC]".parse().unwrap();
-        let day = |day: i64| begin.checked_add(jiff::Span::new().days(day)).unwrap();
+        begin.checked_add(jiff::Span::new().days(day)).unwrap()
+    }
+
+    /// A history of one snapshot a day, each without these objects, given by kind and name.
+    fn rebuilt(nights: &[&[(&str, &str)]]) -> History {
+        let history = History::in_memory().unwrap();
         let mut runs = Runs::default();
-        let lacking: [&[&str]; 4] = [&["w"], &[], &["v"], &["v", "w"]];
-        for (number, names) in (0_u8..).zip(lacking) {
+        for (number, objects) in (0_u8..).zip(nights) {
             let time = day(i64::from(number));
             let mut manifest = Manifest::begin("my", "shop", "mysql");
             manifest.started = time.clone();
-            manifest.omitted = names
+            manifest.omitted = objects
                 .iter()
-                .map(|name| Omitted {
-                    kind: "view".to_owned(),
+                .map(|(kind, name)| Omitted {
+                    kind: (*kind).to_owned(),
                     name: (*name).to_owned(),
                     reason: "its table is gone".to_owned(),
                     definition: None,
@@ -221,11 +223,35 @@ mod tests {
             let rules = AnomalyRules::default();
             history.change(|tx| runs.add(tx, &snapshot, &content, 1.0, &rules)).unwrap();
         }
+        history
+    }
+
+    /// The days from which on something is lacking.
+    fn lacking_since(history: &History) -> Vec<i64> {
         let mut since = history.lacking_since("my", "shop").unwrap();
         since.sort_unstable();
-        assert_eq!(since, [millis(&day(2)), millis(&day(3))]);
+        since.into_iter().map(|moment| (moment - millis(&day(0))) / 86_400_000).collect()
+    }
+
+    #[test]
+    fn what_snapshots_lack_is_known_again_from_their_manifests() {
+        let (v, w) = (("view", "v"), ("view", "w"));
+        let history = rebuilt(&[&[w], &[], &[v], &[v, w]]);
+        assert_eq!(lacking_since(&history), [2, 3]);
         let outcomes: Vec<String> =
             history.past("my", "shop").unwrap().unwrap().attempts.into_iter().map(|a| a.outcome).collect();
         assert_eq!(outcomes, ["partial", "partial", "ok", "partial"]);
+    }
+
+    #[test]
+    fn what_is_lacking_as_part_of_a_folder_or_without_a_name_is_known_again() {
+        let (folder, x) = (("folder", "a"), ("file", "a/x"));
+        assert_eq!(lacking_since(&rebuilt(&[&[], &[folder], &[x]])), [1]);
+        assert_eq!(lacking_since(&rebuilt(&[&[], &[x], &[folder], &[folder]])), [1, 2]);
+        assert_eq!(lacking_since(&rebuilt(&[&[], &[x], &[folder], &[x]])), [1]);
+        assert!(lacking_since(&rebuilt(&[&[], &[x], &[folder], &[]])).is_empty());
+        let (b, c, others) = (("blob", "b"), ("blob", "c"), ("blobs", "(others)"));
+        assert_eq!(lacking_since(&rebuilt(&[&[], &[c], &[b, others]])), [1, 2]);
+        assert_eq!(lacking_since(&rebuilt(&[&[], &[b, others], &[c]])), [1]);
     }
 }

@@ -6,7 +6,7 @@ mod exclude;
 pub mod manifest;
 pub mod mongodb;
 pub mod mysql;
-mod omissions;
+pub(crate) mod omissions;
 pub mod postgres;
 pub mod restore;
 pub(crate) mod select;

@@ -4,6 +4,12 @@ use std::collections::BTreeSet;
 
 use super::manifest::Omitted;
 
+/// Kinds of the entry that stands for all that are not named.
+pub(crate) const BLOBS: &str = "blobs";
+/// The same of files and folders.
+pub(crate) const FILES: &str = "files";
+/// The name of this entry. It stays the same whatever their number, for what is accepted is known by its name.
+const OTHERS: &str = "(others)";
 /// So many objects of one item are named in its manifest.
 const NAMED: usize = 10_000;
 /// So many bytes names and reasons may have together.
@@ -13,9 +19,11 @@ const NAMED_BYTES: usize = 16 << 20;
 /// depend on the order in which they were met.
 #[derive(Debug)]
 pub(crate) struct Omissions {
-    /// What is said of those that are not named: `blobs`, `files`.
+    /// What those are that are not named: [`BLOBS`] or [`FILES`].
     plural: &'static str,
     named: BTreeSet<Omitted>,
+    /// The first that is not named; nor is any that follows.
+    end: Option<Omitted>,
     bytes: usize,
     more: u64,
     room: usize,
@@ -24,13 +32,17 @@ pub(crate) struct Omissions {
 impl Omissions {
     /// None yet.
     pub(crate) fn new(plural: &'static str) -> Self {
-        Self { plural, named: BTreeSet::new(), bytes: 0, more: 0, room: NAMED }
+        Self { plural, named: BTreeSet::new(), end: None, bytes: 0, more: 0, room: NAMED }
     }
 
     /// One more.
     pub(crate) fn add(&mut self, kind: &str, name: &str, reason: impl Into<String>) {
         let omitted =
             Omitted { kind: kind.to_owned(), name: name.to_owned(), reason: reason.into(), definition: None };
+        if self.end.as_ref().is_some_and(|end| omitted >= *end) {
+            self.more += 1;
+            return;
+        }
         let size = |omitted: &Omitted| omitted.name.len() + omitted.reason.len();
         let bytes = size(&omitted);
         if self.named.insert(omitted) {
@@ -40,6 +52,7 @@ impl Omissions {
             let Some(last) = self.named.pop_last() else { return };
             self.bytes = self.bytes.saturating_sub(size(&last));
             self.more += 1;
+            self.end = Some(last);
         }
     }
 
@@ -57,8 +70,12 @@ impl Omissions {
     pub(crate) fn into_list(self) -> Vec<Omitted> {
         let more = (self.more > 0).then(|| Omitted {
             kind: self.plural.to_owned(),
-            name: format!("({} more)", self.more),
-            reason: "they cannot be read either; only the first are named".to_owned(),
+            name: OTHERS.to_owned(),
+            reason: format!(
+                "{} more cannot be read; only the first {} are named",
+                self.more,
+                self.named.len()
+            ),
             definition: None,
         });
         self.named.into_iter().chain(more).collect()
@@ -75,10 +92,14 @@ mod tests {
             let mut omissions = Omissions { room: 2, ..Omissions::new("blobs") };
             names.iter().for_each(|name| omissions.add("blob", name, "refused"));
             assert_eq!(omissions.count(), names.len() as u64);
-            omissions.into_list().into_iter().map(|o| format!("{} {}", o.kind, o.name)).collect::<Vec<_>>()
+            omissions.into_list().iter().map(Omitted::text).collect::<Vec<_>>()
         };
-        assert_eq!(of(&["c", "a", "d", "b"]), ["blob a", "blob b", "blobs (2 more)"]);
-        assert_eq!(of(&["b", "a"]), ["blob a", "blob b"]);
+        let (a, b) = ("blob a (refused)", "blob b (refused)");
+        let others =
+            |more| format!("blobs (others) ({more} more cannot be read; only the first 2 are named)");
+        assert_eq!(of(&["c", "a", "d", "b"]), [a, b, &others(2)]);
+        assert_eq!(of(&["e", "d", "c", "b", "a"]), [a, b, &others(3)]);
+        assert_eq!(of(&["b", "a"]), [a, b]);
         let mut long = Omissions::new("files");
         for number in 0..300 {
             long.add("file", &format!("{number:03}{}", "x".repeat(100_000)), "refused");
@@ -86,5 +107,21 @@ mod tests {
         assert!(long.bytes <= NAMED_BYTES && long.more > 100 && long.count() == 300, "{}", long.bytes);
         assert!(long.named().next().is_some_and(|first| first.name.starts_with("000x")));
         assert!(of(&[]).is_empty());
+    }
+
+    #[test]
+    fn what_is_named_is_the_beginning_of_all_also_if_a_long_name_ends_it() {
+        let long = "x".repeat(NAMED_BYTES);
+        let long = long.as_str();
+        let of = |names: &[&str]| {
+            let mut omissions = Omissions::new("files");
+            names.iter().for_each(|name| omissions.add("file", name, "refused"));
+            let named: Vec<&str> = omissions.named().map(|omitted| omitted.name.as_str()).collect();
+            assert_eq!(named, ["a", "b"]);
+            assert_eq!(omissions.count(), names.len() as u64);
+        };
+        of(&["z", "a", long, "b"]);
+        of(&["a", "b", long, "z"]);
+        of(&[long, "z", "b", "a"]);
     }
 }
