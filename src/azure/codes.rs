@@ -61,7 +61,7 @@ fn of_blobs(code: &str) -> Option<Meaning> {
         "LeaseIdMismatchWithContainerOperation" => {
             meaning("the container is leased: only the holder of the lease may change it", LEASED)
         }
-        "LeaseAlreadyPresent" => meaning("somebody else holds a lease on it", LEASED),
+        "LeaseAlreadyPresent" => meaning("another client holds a lease on it", LEASED),
         "PendingCopyOperation" => meaning(
             "a copy into it is still under way",
             "wait until the copy ends or abort it, then try again",

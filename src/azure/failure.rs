@@ -94,7 +94,7 @@ impl Failure {
     }
 
     /// An answer with an error status.
-    pub(super) fn refused(
+    pub(crate) fn refused(
         request: &Request,
         status: u16,
         code: Option<&str>,
@@ -162,6 +162,12 @@ impl Failure {
     /// Whether the blob or file is no more. That its container or share is no more is something else.
     pub fn is_gone(&self) -> bool {
         self.status() == Some(404) && self.scope() == Scope::Object
+    }
+
+    /// Whether the credential may not do this, and so perhaps nothing of the kind.
+    pub(crate) fn is_forbidden(&self) -> bool {
+        // One that may only write new blobs may still write those.
+        self.status() == Some(403) && !self.is("UnauthorizedBlobOverwrite")
     }
 
     /// What it is about.

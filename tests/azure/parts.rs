@@ -240,3 +240,28 @@ fn a_file_or_directory_that_is_refused_costs_only_itself() {
     let ran = try_restore(&config, FULL, &["--into", "tikfiles/share:third"]).expect_code(1);
     assert_says(&ran.stderr, &["firewall"]);
 }
+
+#[test]
+fn directories_that_were_made_count_where_there_are_no_files() {
+    let (azure, config) = start("");
+    for path in ["a", "b"] {
+        azure.put_directory(ACCOUNT, SHARE, path);
+    }
+    backup(&config);
+    azure.fault(Fault::answer("PUT", "/target/a?", 409, "ResourceTypeMismatch").always());
+    let report = try_restore(&config, FULL, &["--into", "tikfiles/share:target"]).expect_code(3).json();
+    let done = &report["storage"];
+    assert_eq!((&done["directories"], &done["failed_count"]), (&1.into(), &1.into()), "{report:#}");
+}
+
+#[test]
+fn where_nothing_may_be_written_not_everything_is_tried() {
+    let (azure, config) = start("");
+    for number in 0..100 {
+        azure.put_file(ACCOUNT, SHARE, &format!("{number}.txt"), "content");
+    }
+    backup(&config);
+    azure.fault(Fault::answer("PUT", "/target/", 403, "AuthorizationPermissionMismatch").always());
+    let ran = try_restore(&config, FULL, &["--into", "tikfiles/share:target"]).expect_code(1);
+    assert_says(&ran.stderr, &["writing is not allowed", "Storage File Data Privileged Contributor"]);
+}
