@@ -110,7 +110,10 @@ struct Wanted {
 struct Seen {
     reading: Reading,
     held: bool,
+    /// Whether the snapshot is known to lack something that this means.
     lacking: bool,
+    /// Whether it is known to lack a folder that this lies in.
+    above_lacking: bool,
 }
 
 impl Survey {
@@ -133,7 +136,11 @@ impl Survey {
     pub(crate) fn lacks(&mut self, name: &[u8], reason: &str) {
         for wanted in &mut self.0 {
             if let Some(seen) = wanted.readings.iter_mut().find(|seen| concerns(&seen.reading, name)) {
-                seen.lacking = true;
+                if seen.reading.takes(name, true) {
+                    seen.lacking = true;
+                } else {
+                    seen.above_lacking = true;
+                }
                 let text = || output::name(&format!("{} ({reason})", shown(name)));
                 wanted.lacking.get_or_insert_with(text);
             }
@@ -145,23 +152,20 @@ impl Survey {
     /// # Errors
     /// The snapshot holds nothing of what one of the arguments means.
     pub(crate) fn finish(self, item: &str) -> Result<Selection> {
-        self.settle(item, false)
+        self.settle(item, &|_| false)
     }
 
-    /// What is to be listed of `item`: what the snapshot is known to lack is part of it.
+    /// What is to be listed of `item`: what the snapshot is known to lack is part of it. With `above`, the list names the
+    /// folders that it lacks, and so says something of what lies in them too.
     ///
     /// # Errors
-    /// One of the arguments means nothing that is known.
-    pub(crate) fn finish_listing(self, item: &str) -> Result<Selection> {
-        self.settle(item, true)
+    /// One of the arguments means nothing that can be listed.
+    pub(crate) fn finish_listing(self, item: &str, above: bool) -> Result<Selection> {
+        self.settle(item, &|seen| seen.lacking || (above && seen.above_lacking))
     }
 
-    fn settle(self, item: &str, lacking_too: bool) -> Result<Selection> {
-        self.0
-            .into_iter()
-            .map(|wanted| wanted.settle(item, lacking_too))
-            .collect::<Result<_>>()
-            .map(Selection)
+    fn settle(self, item: &str, lacking: &dyn Fn(&Seen) -> bool) -> Result<Selection> {
+        self.0.into_iter().map(|wanted| wanted.settle(item, lacking)).collect::<Result<_>>().map(Selection)
     }
 }
 
@@ -193,6 +197,7 @@ impl Wanted {
                 .map(|reading| Seen {
                     held: matches!(&reading, Reading::Name(name) if name.is_empty()),
                     lacking: false,
+                    above_lacking: false,
                     reading,
                 })
                 .collect(),
@@ -217,10 +222,11 @@ impl Wanted {
         self.nearest.compare(name);
     }
 
-    fn settle(self, item: &str, lacking_too: bool) -> Result<Chosen> {
+    /// The first reading of which the snapshot holds something; else one that counts because of what it lacks.
+    fn settle(self, item: &str, lacking: &dyn Fn(&Seen) -> bool) -> Result<Chosen> {
         let held = self.readings.iter().position(|seen| seen.held);
-        let lacking = || self.readings.iter().position(|seen| seen.lacking && lacking_too);
-        let Some(chosen) = held.or_else(lacking) else { return Err(self.error(item)) };
+        let known = || self.readings.iter().position(lacking);
+        let Some(chosen) = held.or_else(known) else { return Err(self.error(item)) };
         let folders_only = self.folders_only;
         let reading = self.readings.into_iter().nth(chosen).map(|seen| seen.reading);
         // A position that was found is there.

@@ -25,7 +25,7 @@ use rustix::{
 };
 use serde::Serialize;
 
-pub(super) use self::choice::{Choice, in_directory, survey};
+pub(super) use self::choice::{Choice, concerns, in_directory, survey};
 use self::{
     apply::Applier,
     links::Links,

@@ -93,7 +93,12 @@ fn what_the_snapshot_lacks_is_named_and_listed() {
         let error = survey(pattern).finish("d/x").unwrap_err().to_string();
         assert!(error.contains(&format!("the snapshot lacks {lack}")) && error.contains("--at"), "{error}");
     }
-    assert!(survey("a/bad").finish_listing("d/x").unwrap().takes(b"a/bad", false));
+    for above in [true, false] {
+        assert!(survey("a/bad").finish_listing("d/x", above).unwrap().takes(b"a/bad", false));
+    }
+    assert!(survey("locked/x").finish_listing("d/x", true).unwrap().concerns(b"locked"));
+    let error = survey("locked/x").finish_listing("d/x", false).unwrap_err().to_string();
+    assert!(error.contains("the snapshot lacks locked (it cannot be entered)"), "{error}");
     let both = survey("a").finish("d/x").unwrap();
     assert!(both.takes(b"a/good", false) && both.concerns(b"a/bad") && !both.concerns(b"locked"));
 }
