@@ -33,7 +33,7 @@ enum Cause {
     Refused { status: u16, code: Option<String>, message: String, wait: Option<Duration> },
     /// No answer, or one that broke off.
     Broken { what: String, again: bool },
-    /// Nothing that another try could change; the error tells it whole.
+    /// Nothing that another try could change; the error says it whole.
     Ours(Error),
     /// As `Ours`, and about one blob or file alone: its name, or an answer that does not fit it.
     Object(Error),

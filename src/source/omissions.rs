@@ -31,7 +31,7 @@ impl Omissions {
     pub(crate) fn add(&mut self, kind: &str, name: &str, reason: impl Into<String>) {
         let of = |reason| Omitted { kind: kind.to_owned(), name: name.to_owned(), reason, definition: None };
         let size = |omitted: &Omitted| omitted.name.len() + omitted.reason.len();
-        let mut reason = reason.into();
+        let mut reason: String = reason.into();
         let first = self.named.range(of(String::new())..).next();
         if let Some(known) = first.filter(|known| known.kind == kind && known.name == name).cloned() {
             if known.reason.split("; ").any(|known| known == reason) {

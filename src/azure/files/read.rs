@@ -39,7 +39,7 @@ impl Progress {
 }
 
 impl FileService {
-    /// The live shares with their snapshots, whoever took them. Shares that were deleted are not among them.
+    /// The live shares with their snapshots, those of other programs too. Shares that were deleted are not among them.
     ///
     /// # Errors
     /// The service refuses, or sends what cannot be understood.
@@ -123,7 +123,7 @@ impl FileService {
         Ok(FileProperties::read(|name| answer.header(name), metadata(&answer)))
     }
 
-    /// Begins to read a file of a snapshot. `bytes` is its length as the list told it.
+    /// Begins to read a file of a snapshot. `bytes` is its length as the list has it.
     ///
     /// # Errors
     /// It is not there or has another length, or the service refuses.
@@ -208,7 +208,7 @@ fn metadata(answer: &Answer) -> BTreeMap<String, String> {
 }
 
 /// The content of a file, as it arrives. When the connection breaks it goes on from where it was. The end is reported
-/// only after exactly as many bytes as the list told. [`Error::from_io`](crate::error::Error::from_io) takes out errors
+/// only after exactly as many bytes as the list has. [`Error::from_io`](crate::error::Error::from_io) takes out errors
 /// whole.
 pub struct Content {
     service: FileService,
@@ -225,7 +225,7 @@ pub struct Content {
 }
 
 impl Content {
-    /// What tells later why this failed, wherever it goes.
+    /// What says later why this failed, wherever it goes.
     pub fn witness(&self) -> Witness {
         self.witness.clone()
     }
