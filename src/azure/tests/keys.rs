@@ -112,8 +112,9 @@ fn an_account_that_begins_to_forbid_keys_is_read_with_tokens() {
 
 #[test]
 fn after_keys_that_were_replaced_a_token_that_is_too_old_is_replaced_too() {
-    let no =
-        |status, code| answer(status, &format!("<Error><Code>{code}</Code><Message>m</Message></Error>"));
+    let no = |status: &str, code: &str| {
+        answer(status, &format!("<Error><Code>{code}</Code><Message>m</Message></Error>"))
+    };
     let (listed, asked) = with_keys([
         no("403 No", "AuthenticationFailed"),
         keys_of(["bmV3", "c2Vjb25k"]),
