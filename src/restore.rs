@@ -103,10 +103,28 @@ pub struct Report {
     pub omitted: Vec<Omitted>,
 }
 
+impl Report {
+    /// Of a snapshot of which nothing has been restored yet.
+    fn begin(snapshot: &Snapshot) -> Self {
+        Self {
+            source: snapshot.source.clone(),
+            item: snapshot.item.clone(),
+            snapshot: snapshot.id.clone(),
+            time: snapshot.time.clone(),
+            seconds: 0.0,
+            database: None,
+            storage: None,
+            folder: None,
+            files: Vec::new(),
+            omitted: Vec::new(),
+        }
+    }
+}
+
 /// Restores.
 pub fn run(config: &Config, request: &Request, notice: &dyn Fn(&str), cancel: &Cancel) -> Result<Report> {
     let name = format!("{}/{}", request.source, request.item);
-    // Wrong arguments should be told before the repository is opened.
+    // Wrong arguments are reported before the repository is opened.
     let target = match &request.destination {
         Destination::Database(into) => Some(target::find(config, request, into, cancel)?),
         Destination::Folder(_) => None,
@@ -121,18 +139,7 @@ pub fn run(config: &Config, request: &Request, notice: &dyn Fn(&str), cancel: &C
     require_files(snapshot, &request.options)?;
     let reader = repository.reader()?;
     let files = SnapshotFiles::new(&reader, snapshot);
-    let mut report = Report {
-        source: request.source.clone(),
-        item: request.item.clone(),
-        snapshot: snapshot.id.clone(),
-        time: snapshot.time.clone(),
-        seconds: 0.0,
-        database: None,
-        storage: None,
-        folder: None,
-        files: Vec::new(),
-        omitted: Vec::new(),
-    };
+    let mut report = Report::begin(snapshot);
     notice(&format!(
         "restoring {name} from snapshot {} of {}",
         snapshot.short_id(),
@@ -274,7 +281,7 @@ fn into_target(target: &Target, stored: &Stored<'_>, name: &str, report: &mut Re
     Ok(())
 }
 
-/// A shared lock, so that nobody prunes what is being read. A storage that can only be read is read without.
+/// A shared lock, so that nothing that is being read is pruned. A storage that can only be read is read without.
 pub fn read_lock(
     repository: &Repository,
     cancel: &Cancel,

@@ -99,7 +99,7 @@ pub(super) struct Signed {
 }
 
 impl Access {
-    /// Of nobody: for the request that asks for a token.
+    /// Anonymous: for the request that asks for a token.
     pub fn anonymous() -> Self {
         Self::of(None, None)
     }
@@ -109,7 +109,7 @@ impl Access {
         Self::of(None, Some(Credential::Bearer { tokens, note: None }))
     }
 
-    /// Of whoever holds the credential, for a service of the storage account.
+    /// With this credential, for a service of the storage account.
     pub fn storage(account: &str, credential: Credential) -> Self {
         Self::of(Some(account.to_owned()), Some(credential))
     }

@@ -23,7 +23,7 @@ const IMMUTABLE: &str = "restore to another container, or wait until the policy 
 
 /// The meaning of a code of the Blob or File service, where its own message does not say it in plain words.
 pub(super) fn of(code: &str) -> Option<Meaning> {
-    of_blobs(code).or_else(|| of_files(code))
+    of_blobs(code).or_else(|| of_containers(code)).or_else(|| of_files(code))
 }
 
 fn of_blobs(code: &str) -> Option<Meaning> {
@@ -48,9 +48,6 @@ fn of_blobs(code: &str) -> Option<Meaning> {
         "BlobImmutableDueToPolicy" => {
             meaning("a retention policy (immutable storage) forbids to change it", IMMUTABLE)
         }
-        "ContainerImmutabilityPolicyLocked" => {
-            meaning("the container's locked retention policy forbids this", IMMUTABLE)
-        }
         "BlobImmutableDueToLegalHold" | "ContainerHasLegalHold" => meaning(
             "a legal hold forbids to change it",
             "restore to another container, or have the legal hold removed",
@@ -58,10 +55,7 @@ fn of_blobs(code: &str) -> Option<Meaning> {
         "LeaseIdMissing" | "LeaseIdMismatchWithBlobOperation" | "LeaseLost" => {
             meaning("it is leased: only the holder of the lease may change it", LEASED)
         }
-        "LeaseIdMismatchWithContainerOperation" => {
-            meaning("the container is leased: only the holder of the lease may change it", LEASED)
-        }
-        "LeaseAlreadyPresent" => meaning("somebody else holds a lease on it", LEASED),
+        "LeaseAlreadyPresent" => meaning("another client holds a lease on it", LEASED),
         "PendingCopyOperation" => meaning(
             "a copy into it is still under way",
             "wait until the copy ends or abort it, then try again",
@@ -75,6 +69,12 @@ fn of_blobs(code: &str) -> Option<Meaning> {
             "use one that may, or restore to an empty container",
         ),
         "ConditionNotMet" => meaning("it was changed in the meantime", "try again"),
+        _ => None,
+    }
+}
+
+fn of_containers(code: &str) -> Option<Meaning> {
+    match code {
         "ContainerNotFound" => meaning(
             "the container does not exist",
             "correct its name; if it was deleted, discover shows what is there now",
@@ -85,6 +85,12 @@ fn of_blobs(code: &str) -> Option<Meaning> {
         ),
         "ContainerDisabled" => {
             meaning("the container is disabled", "ask the administrator of the storage account")
+        }
+        "ContainerImmutabilityPolicyLocked" => {
+            meaning("the container's locked retention policy forbids this", IMMUTABLE)
+        }
+        "LeaseIdMismatchWithContainerOperation" => {
+            meaning("the container is leased: only the holder of the lease may change it", LEASED)
         }
         _ => None,
     }

@@ -40,7 +40,7 @@ const SLOWEST: u64 = 32 * 1024;
 
 /// How many keys one request tries that another one replaced: two are valid at a time, and both may be rotated.
 const MOST_KEYS: u32 = 4;
-/// What else a request may learn: that keys are forbidden, and that a token is too old. Then it must work.
+/// How many tokens one request tries that another one replaced.
 const MOST_TOKENS: u32 = 2;
 
 /// The HTTP client; clones share its connections. To be used by ordinary threads, never from within an
@@ -124,7 +124,7 @@ impl Http {
         read: &mut dyn FnMut(Answer) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let mut course = Course::new(&self.inner.policy);
-        let mut learned = 0;
+        let (mut keys, mut tokens) = (0, 0);
         loop {
             cancel.check()?;
             let mut key = None;
@@ -133,9 +133,11 @@ impl Http {
                 Ok(value) => return Ok(value),
                 Err(failure) => failure,
             };
-            let most = if key.is_some() { MOST_KEYS } else { MOST_TOKENS };
-            if learned < most && access.learn(&failure, key.as_deref(), cancel) {
-                learned += 1;
+            // Counted apart: after keys that were replaced, or are forbidden now, a token may still be too old.
+            let (learned, most) =
+                if key.is_some() { (&mut keys, MOST_KEYS) } else { (&mut tokens, MOST_TOKENS) };
+            if *learned < most && access.learn(&failure, key.as_deref(), cancel) {
+                *learned += 1;
                 continue;
             }
             match course.pause(&failure) {

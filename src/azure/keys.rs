@@ -54,7 +54,7 @@ pub(super) struct KeySource {
 }
 
 impl Keys {
-    /// A single key that somebody gave: there is no other to go on with.
+    /// A single key that was given: there is no other to go on with.
     pub(super) fn given(key: Secret) -> Self {
         Self { source: None, state: Mutex::new(State::of(Arc::new(key), Vec::new())) }
     }

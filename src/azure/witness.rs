@@ -1,4 +1,4 @@
-//! Why a content ended early, once it has been read by other hands.
+//! Why a content ended early, for the caller that handed it to another part of the program to be read.
 
 use std::{
     io,
@@ -8,7 +8,7 @@ use std::{
 use super::failure::Failure;
 use crate::error::Error;
 
-/// Knows, after a content failed in other hands, why it did: the error that comes out of there may be another one.
+/// Keeps the failure that ended a content: the error that its reader returns may be another one.
 #[derive(Debug, Clone, Default)]
 pub struct Witness(Arc<OnceLock<Failure>>);
 

@@ -79,8 +79,8 @@ impl Element {
     }
 }
 
-/// Reads a document and returns its root. Each element directly within the root's child `list` is handed to `each`
-/// as soon as it is complete, and is not kept.
+/// Reads a document and returns its root. Each element directly within `list`, which is the root or a child of it, is
+/// handed to `each` as soon as it is complete, and is not kept.
 ///
 /// # Errors
 /// No well-formed XML, the reader's error, or the first one of `each`.
@@ -117,7 +117,7 @@ pub fn parse(
             Event::Eof => return Err(malformed("it breaks off")),
             Event::Comment(_) | Event::Decl(_) | Event::PI(_) | Event::DocType(_) => continue,
         };
-        let in_list = matches!(open.as_slice(), [_, parent] if parent.name == list);
+        let in_list = matches!(open.as_slice(), [parent] | [_, parent] if parent.name == list);
         match open.last_mut() {
             None => return Ok(complete),
             Some(_) if in_list => each(complete)?,

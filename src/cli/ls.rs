@@ -50,7 +50,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
     let listed =
         restore::list(&config, &request, &mut lines, &notice, &context.cancel).and_then(|()| lines.end());
     match listed {
-        // Who reads our output may stop when they have seen enough.
+        // The program that reads our output, such as `head`, may stop early.
         Err(_) if lines.closed => Ok(SUCCESS),
         listed => listed.map(|()| SUCCESS),
     }
@@ -62,7 +62,7 @@ struct Lines {
     json: bool,
     /// Nothing was listed yet.
     first: bool,
-    /// Nobody reads what is printed any more.
+    /// The reader of our output has closed it.
     closed: bool,
 }
 

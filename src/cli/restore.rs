@@ -113,7 +113,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
     };
     let incomplete = report.database.as_ref().is_some_and(lacks);
     Ok(match &report.storage {
-        Some(storage) if storage.failed_count > 0 && storage.files == 0 => FAILED,
+        Some(storage) if storage.failed_count > 0 && storage.files == 0 && storage.directories == 0 => FAILED,
         Some(storage) if storage.failed_count > 0 => INCOMPLETE,
         _ if incomplete => INCOMPLETE,
         _ => SUCCESS,

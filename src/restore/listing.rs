@@ -180,7 +180,8 @@ impl<'a> Listing<'a> {
                         folder::survey(files, &patterns, layout.name_of(), omitted, cancel)?
                     }
                 };
-                Some(survey.finish_listing(&snapshot.name())?)
+                // Of a container or share, a name that was never listed is not in its list.
+                Some(survey.finish_listing(&snapshot.name(), layout != Layout::Storage)?)
             }
         };
         // The list of a container or share has what could not be read as well.
@@ -216,7 +217,7 @@ impl<'a> Listing<'a> {
             }
         })?;
         let concerned = |omitted: &&Omitted| {
-            self.selection.as_ref().is_none_or(|selection| selection.concerns(omitted.name.as_bytes()))
+            self.selection.as_ref().is_none_or(|selection| folder::concerns(selection, omitted))
         };
         self.omitted.iter().filter(concerned).try_for_each(|omitted| lister.entry(&of_omitted(omitted)))
     }

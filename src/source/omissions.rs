@@ -35,15 +35,25 @@ impl Omissions {
         Self { plural, named: BTreeSet::new(), end: None, bytes: 0, more: 0, room: NAMED }
     }
 
-    /// One more.
+    /// One more, or one more reason for one that is named already.
     pub(crate) fn add(&mut self, kind: &str, name: &str, reason: impl Into<String>) {
-        let omitted =
-            Omitted { kind: kind.to_owned(), name: name.to_owned(), reason: reason.into(), definition: None };
+        let of = |reason| Omitted { kind: kind.to_owned(), name: name.to_owned(), reason, definition: None };
+        let size = |omitted: &Omitted| omitted.name.len() + omitted.reason.len();
+        let mut reason: String = reason.into();
+        let first = self.named.range(of(String::new())..).next();
+        if let Some(known) = first.filter(|known| known.kind == kind && known.name == name).cloned() {
+            if known.reason.split("; ").any(|known| known == reason) {
+                return;
+            }
+            reason = format!("{}; {reason}", known.reason);
+            self.named.remove(&known);
+            self.bytes = self.bytes.saturating_sub(size(&known));
+        }
+        let omitted = of(reason);
         if self.end.as_ref().is_some_and(|end| omitted >= *end) {
             self.more += 1;
             return;
         }
-        let size = |omitted: &Omitted| omitted.name.len() + omitted.reason.len();
         let bytes = size(&omitted);
         if self.named.insert(omitted) {
             self.bytes += bytes;
@@ -85,6 +95,19 @@ impl Omissions {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_has_two_reasons_is_named_once_with_both() {
+        let mut omissions = Omissions::new("files");
+        for reason in ["its metadata cannot be read", "it cannot be listed", "it cannot be listed"] {
+            omissions.add("folder", "a", reason);
+        }
+        omissions.add("folder", "aa", "it cannot be listed");
+        assert_eq!(omissions.count(), 2);
+        let list = omissions.into_list();
+        assert_eq!((list[0].name.as_str(), list[1].name.as_str()), ("a", "aa"));
+        assert_eq!(list[0].reason, "its metadata cannot be read; it cannot be listed");
+    }
 
     #[test]
     fn the_first_names_are_kept_whatever_the_order_and_the_others_counted() {

@@ -3,17 +3,21 @@
 //! A name that exists as it is written goes before a pattern: `a*` is the file `a*` if there is one. A [`Survey`] sees the names
 //! that there are and settles which is meant; the [`Selection`] that it gives is then applied to each of them.
 
+mod nearest;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+
 use std::{ffi::OsString, fmt, os::unix::ffi::OsStrExt};
 
 use globset::{Candidate, GlobBuilder, GlobMatcher};
 
+use self::nearest::Nearest;
 use crate::{
     error::{Error, Result},
     output,
 };
 
-/// So many names are compared with one that was not found.
-const COMPARED: usize = 50_000;
 /// Characters that make a pattern of a name.
 const SPECIAL: [u8; 5] = *b"*?[{\\";
 
@@ -106,7 +110,10 @@ struct Wanted {
 struct Seen {
     reading: Reading,
     held: bool,
+    /// Whether the snapshot is known to lack something that this means.
     lacking: bool,
+    /// Whether it is known to lack a folder that this lies in.
+    above_lacking: bool,
 }
 
 impl Survey {
@@ -129,7 +136,11 @@ impl Survey {
     pub(crate) fn lacks(&mut self, name: &[u8], reason: &str) {
         for wanted in &mut self.0 {
             if let Some(seen) = wanted.readings.iter_mut().find(|seen| concerns(&seen.reading, name)) {
-                seen.lacking = true;
+                if seen.reading.takes(name, true) {
+                    seen.lacking = true;
+                } else {
+                    seen.above_lacking = true;
+                }
                 let text = || output::name(&format!("{} ({reason})", shown(name)));
                 wanted.lacking.get_or_insert_with(text);
             }
@@ -141,23 +152,20 @@ impl Survey {
     /// # Errors
     /// The snapshot holds nothing of what one of the arguments means.
     pub(crate) fn finish(self, item: &str) -> Result<Selection> {
-        self.settle(item, false)
+        self.settle(item, &|_| false)
     }
 
-    /// What is to be listed of `item`: what the snapshot is known to lack is part of it.
+    /// What is to be listed of `item`: what the snapshot is known to lack is part of it. With `above`, the list names the
+    /// folders that it lacks, and so says something of what lies in them too.
     ///
     /// # Errors
-    /// One of the arguments means nothing that is known.
-    pub(crate) fn finish_listing(self, item: &str) -> Result<Selection> {
-        self.settle(item, true)
+    /// One of the arguments means nothing that can be listed.
+    pub(crate) fn finish_listing(self, item: &str, above: bool) -> Result<Selection> {
+        self.settle(item, &|seen| seen.lacking || (above && seen.above_lacking))
     }
 
-    fn settle(self, item: &str, lacking_too: bool) -> Result<Selection> {
-        self.0
-            .into_iter()
-            .map(|wanted| wanted.settle(item, lacking_too))
-            .collect::<Result<_>>()
-            .map(Selection)
+    fn settle(self, item: &str, lacking: &dyn Fn(&Seen) -> bool) -> Result<Selection> {
+        self.0.into_iter().map(|wanted| wanted.settle(item, lacking)).collect::<Result<_>>().map(Selection)
     }
 }
 
@@ -189,6 +197,7 @@ impl Wanted {
                 .map(|reading| Seen {
                     held: matches!(&reading, Reading::Name(name) if name.is_empty()),
                     lacking: false,
+                    above_lacking: false,
                     reading,
                 })
                 .collect(),
@@ -213,10 +222,11 @@ impl Wanted {
         self.nearest.compare(name);
     }
 
-    fn settle(self, item: &str, lacking_too: bool) -> Result<Chosen> {
+    /// The first reading of which the snapshot holds something; else one that counts because of what it lacks.
+    fn settle(self, item: &str, lacking: &dyn Fn(&Seen) -> bool) -> Result<Chosen> {
         let held = self.readings.iter().position(|seen| seen.held);
-        let lacking = || self.readings.iter().position(|seen| seen.lacking && lacking_too);
-        let Some(chosen) = held.or_else(lacking) else { return Err(self.error(item)) };
+        let known = || self.readings.iter().position(lacking);
+        let Some(chosen) = held.or_else(known) else { return Err(self.error(item)) };
         let folders_only = self.folders_only;
         let reading = self.readings.into_iter().nth(chosen).map(|seen| seen.reading);
         // A position that was found is there.
@@ -261,59 +271,6 @@ fn glob(pattern: &[u8]) -> Option<Result<Reading, String>> {
     })
 }
 
-/// The name that is nearest to one that may not be there.
-struct Nearest {
-    /// None where it makes no sense: of patterns.
-    wanted: Option<String>,
-    best: Option<(usize, String)>,
-    compared: usize,
-    last: String,
-}
-
-impl Nearest {
-    fn to(wanted: Option<String>) -> Self {
-        Self { wanted, best: None, compared: 0, last: String::new() }
-    }
-
-    fn compare(&mut self, name: &[u8]) {
-        let Some(wanted) = &self.wanted else { return };
-        if self.compared >= COMPARED {
-            return;
-        }
-        let name = String::from_utf8_lossy(name);
-        let depth = |text: &str| text.matches('/').count() + 1;
-        let common = depth(wanted).min(depth(&name));
-        let (here, there) = (cut(wanted, common), cut(&name, common));
-        // Neighbours often lie in the same folder.
-        if there == self.last {
-            return;
-        }
-        there.clone_into(&mut self.last);
-        // A folder on the way is worth less than the whole name.
-        let missing = 2 * (depth(wanted) - common);
-        let best = self.best.as_ref().map_or(usize::MAX, |(best, _)| *best);
-        if here.len().abs_diff(there.len()) + missing >= best {
-            return;
-        }
-        self.compared += 1;
-        let distance = strsim::damerau_levenshtein(here, there) + missing;
-        if distance < best {
-            self.best = Some((distance, there.to_owned()));
-        }
-    }
-
-    /// The nearest, if it is near at all.
-    fn found(&self) -> Option<&str> {
-        let length = self.wanted.as_ref()?.chars().count();
-        self.best.as_ref().filter(|(distance, _)| *distance <= 2 + length / 4).map(|(_, name)| name.as_str())
-    }
-}
-
-/// The first parts of a path.
-fn cut(path: &str, parts: usize) -> &str {
-    path.match_indices('/').nth(parts.saturating_sub(1)).map_or(path, |(end, _)| &path[..end])
-}
-
 /// A name as text: bytes that are not UTF-8 are written as `\xff`.
 pub(crate) fn shown(name: &[u8]) -> String {
     let mut text = String::with_capacity(name.len());
@@ -329,124 +286,5 @@ pub(crate) fn shown(name: &[u8]) -> String {
 impl fmt::Debug for Selection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Selection").field("arguments", &self.0.len()).finish()
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-    use std::os::unix::ffi::OsStringExt;
-
-    /// What is chosen of these names; those with a slash at the end are folders.
-    fn chosen<'n>(pattern: &str, names: &[&'n str]) -> Result<Vec<&'n str>> {
-        let mut survey = Survey::new(&[pattern.into()]);
-        let split = |name: &'n str| match name.strip_suffix("//") {
-            Some(folder) => (folder, true),
-            None => (name, false),
-        };
-        for (name, folder) in names.iter().copied().map(split) {
-            survey.see(name.as_bytes(), folder);
-        }
-        let selection = survey.finish("disk/data")?;
-        let taken = names.iter().copied().map(split).filter(|(name, folder)| {
-            let above = name.rfind('/').map_or("", |end| &name[..end]);
-            let taken = selection.takes(name.as_bytes(), *folder);
-            assert!(!taken || above.is_empty() || selection.enters(above.as_bytes()), "{name}");
-            taken
-        });
-        Ok(taken.map(|(name, _)| name).collect())
-    }
-
-    #[test]
-    fn a_name_means_itself_and_what_lies_below_it() {
-        let names = ["a//", "a/b", "a/c//", "a/c/d", "ab", "b"];
-        for pattern in ["a", "/a", "a/", "./a", "/a/"] {
-            assert_eq!(chosen(pattern, &names).unwrap(), ["a", "a/b", "a/c", "a/c/d"], "{pattern}");
-        }
-        assert_eq!(chosen("a/c/d", &names).unwrap(), ["a/c/d"]);
-        assert_eq!(chosen("b", &names).unwrap(), ["b"]);
-        for all in ["/", ".", ""] {
-            assert_eq!(chosen(all, &names).unwrap().len(), names.len(), "{all:?}");
-        }
-        assert!(chosen("b/", &names).is_err(), "a file is no folder");
-        assert!(chosen("", &[]).is_ok(), "everything, of nothing");
-    }
-
-    #[test]
-    fn stars_stop_at_slashes_and_what_a_matching_folder_holds_is_taken() {
-        let names = ["a//", "a/1.jpg", "a/2.png", "a/x//", "a/x/3.jpg", "4.jpg"];
-        assert_eq!(chosen("a/*.jpg", &names).unwrap(), ["a/1.jpg"]);
-        assert_eq!(chosen("*.jpg", &names).unwrap(), ["4.jpg"]);
-        assert_eq!(chosen("**/*.jpg", &names).unwrap(), ["a/1.jpg", "a/x/3.jpg", "4.jpg"]);
-        assert_eq!(chosen("a/?", &names).unwrap(), ["a/x", "a/x/3.jpg"]);
-        assert_eq!(chosen("/a/{1,2}.*", &names).unwrap(), ["a/1.jpg", "a/2.png"]);
-        assert_eq!(chosen("*/", &names).unwrap(), ["a", "a/1.jpg", "a/2.png", "a/x", "a/x/3.jpg"]);
-        assert!(chosen("b*", &names).is_err());
-    }
-
-    #[test]
-    fn a_name_that_exists_goes_before_a_pattern() {
-        assert_eq!(chosen("a*", &["ab", "a*", "ac"]).unwrap(), ["a*"]);
-        assert_eq!(chosen("a*", &["ab", "ac"]).unwrap(), ["ab", "ac"]);
-        assert_eq!(chosen(r"a\*", &["ab", "a*"]).unwrap(), ["a*"]);
-        assert_eq!(chosen("[x", &["[x", "x"]).unwrap(), ["[x"]);
-        assert_eq!(chosen("/lead", &["/lead", "lead"]).unwrap(), ["/lead"]);
-        assert_eq!(chosen("/lead", &["lead"]).unwrap(), ["lead"]);
-        assert_eq!(chosen("lead", &["/lead", "lead"]).unwrap(), ["lead"]);
-        assert_eq!(chosen("a//b", &["a//b", "a/b"]).unwrap(), ["a//b"]);
-        assert_eq!(chosen("trail/", &["trail/", "trail"]).unwrap(), ["trail/"]);
-        let error = chosen("[x", &["x"]).unwrap_err().to_string();
-        assert!(error.contains("'[x', which is not a valid pattern either"), "{error}");
-    }
-
-    #[test]
-    fn what_is_not_there_is_an_error_that_names_the_nearest() {
-        let says = |pattern: &str, part: &str| {
-            let error =
-                chosen(pattern, &["uploads//", "uploads/a.jpg", "notes.txt"]).unwrap_err().to_string();
-            assert!(error.contains(part), "{error}");
-            assert!(error.contains("tik-backup ls 'disk/data'"), "{error}");
-        };
-        says("uplods/a.jpg", "did you mean 'uploads/a.jpg'?");
-        says("uplods/zzzzz.jpg", "did you mean 'uploads'?");
-        says("note.txt", "did you mean 'notes.txt'?");
-        says("something else", "matches 'something else'");
-        says("*.gif", "matches '*.gif'");
-    }
-
-    #[test]
-    fn what_the_snapshot_lacks_is_named_and_listed() {
-        let survey = |pattern: &str| {
-            let mut survey = Survey::new(&[pattern.into()]);
-            survey.see(b"a/good", false);
-            survey.lacks(b"a/bad", "it cannot be read");
-            survey.lacks(b"locked", "it cannot be entered");
-            survey
-        };
-        for (pattern, lack) in
-            [("a/bad", "a/bad (it cannot be read)"), ("a/b*", "a/bad"), ("locked/x", "locked")]
-        {
-            let error = survey(pattern).finish("d/x").unwrap_err().to_string();
-            assert!(
-                error.contains(&format!("the snapshot lacks {lack}")) && error.contains("--at"),
-                "{error}"
-            );
-        }
-        assert!(survey("a/bad").finish_listing("d/x").unwrap().takes(b"a/bad", false));
-        let both = survey("a").finish("d/x").unwrap();
-        assert!(both.takes(b"a/good", false) && both.concerns(b"a/bad") && !both.concerns(b"locked"));
-    }
-
-    #[test]
-    fn names_need_not_be_text() {
-        let raw = OsString::from_vec(b"a\xff".to_vec());
-        let mut survey = Survey::new(&[raw]);
-        survey.see(b"a\xff", false);
-        assert!(survey.finish("d/x").unwrap().takes(b"a\xff", false));
-        assert_eq!(shown(b"a\xff\xc3\xa4"), "a\\xff\u{e4}");
-        let mut survey = Survey::new(&["a?".into()]);
-        survey.see(b"a\xff", false);
-        assert!(survey.finish("d/x").unwrap().takes(b"a\xff", false), "a pattern finds them");
     }
 }

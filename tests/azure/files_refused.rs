@@ -2,7 +2,11 @@
 
 use std::io::Read;
 
-use tik_backup::{azure::Scope, error::Error, stream::cancel::Cancel};
+use tik_backup::{
+    azure::{Scope, files::Progress},
+    error::Error,
+    stream::cancel::Cancel,
+};
 
 use crate::{
     common::azure::Fault,
@@ -59,4 +63,27 @@ fn a_file_that_fails_alone_is_told_from_a_share_that_does() {
     content.read_to_end(&mut Vec::new()).unwrap_err();
     assert!(witness.is_gone() && !witness.is_changed());
     assert_eq!(witness.failure().unwrap().scope(), Scope::Object);
+}
+
+#[test]
+fn pages_that_go_in_a_circle_are_an_error_however_long_it_is() {
+    let azure = start();
+    let files = with_key(&azure);
+    let cancel = Cancel::new();
+    let taken = snapshot(&files);
+    let circle = || {
+        for next in ["a", "b", "a"] {
+            let page = "<EnumerationResults><Entries/><NextMarker>";
+            let page = format!("{page}{next}</NextMarker></EnumerationResults>");
+            azure.fault(Fault::xml("GET", "restype=directory", &page));
+        }
+    };
+    circle();
+    let mut progress = Progress::default();
+    let failure = (0..9).find_map(|_| files.list_page(&taken, "", &mut progress, &cancel).err()).unwrap();
+    assert!(failure.to_string().contains("in a circle"), "{failure}");
+    assert!(!progress.is_over());
+    circle();
+    let error = files.each_live_entry("docs", "", &cancel, &mut |_| ()).unwrap_err().summary();
+    assert!(error.starts_with("cannot list the directory") && error.contains("in a circle"), "{error}");
 }

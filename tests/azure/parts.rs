@@ -240,3 +240,60 @@ fn a_file_or_directory_that_is_refused_costs_only_itself() {
     let ran = try_restore(&config, FULL, &["--into", "tikfiles/share:third"]).expect_code(1);
     assert_says(&ran.stderr, &["firewall"]);
 }
+
+#[test]
+fn directories_that_were_made_count_where_there_are_no_files() {
+    let (azure, config) = start("");
+    for path in ["a", "b"] {
+        azure.put_directory(ACCOUNT, SHARE, path);
+    }
+    backup(&config);
+    azure.fault(Fault::answer("PUT", "/target/a?", 409, "ResourceTypeMismatch").always());
+    let report = try_restore(&config, FULL, &["--into", "tikfiles/share:target"]).expect_code(3).json();
+    let done = &report["storage"];
+    assert_eq!((&done["directories"], &done["failed_count"]), (&1.into(), &1.into()), "{report:#}");
+}
+
+#[test]
+fn where_nothing_may_be_written_not_everything_is_tried() {
+    let (azure, config) = start("");
+    for number in 0..100 {
+        azure.put_file(ACCOUNT, SHARE, &format!("{number}.txt"), "content");
+    }
+    backup(&config);
+    azure.fault(Fault::answer("PUT", "/target/", 403, "AuthorizationPermissionMismatch").always());
+    let ran = try_restore(&config, FULL, &["--into", "tikfiles/share:target"]).expect_code(1);
+    assert_says(&ran.stderr, &["writing is not allowed", "Storage File Data Privileged Contributor"]);
+}
+
+#[test]
+fn ls_says_that_the_folder_of_a_name_is_not_in_the_snapshot() {
+    let (azure, config) = start("");
+    for path in ["locked/one.txt", "plain.txt"] {
+        azure.put_file(ACCOUNT, SHARE, path, path);
+    }
+    azure.fault(Fault::answer("GET", &format!("/{SHARE}/locked?"), 409, "SharingViolation").always());
+    Cmd::with(&config).arg("backup").run().expect_code(3);
+    let ls = |path: &str| Cmd::with(&config).args(["ls", FULL, path]).run();
+    assert_says(&ls("locked/one.txt").expect_code(1).stderr, &["the snapshot lacks locked (", "--at"]);
+    assert_says(&ls("locked").ok().stdout, &["locked/"]);
+    assert_says(&ls("nothing").expect_code(1).stderr, &["nothing that matches"]);
+}
+
+#[test]
+fn what_the_first_pages_of_a_directory_named_is_read_although_a_later_page_is_refused() {
+    let (azure, config) = start("");
+    for path in ["d/sub/in it.txt", "plain.txt"] {
+        azure.put_file(ACCOUNT, SHARE, path, path);
+    }
+    let first = "<EnumerationResults><Entries><Directory><Name>sub</Name><Properties/></Directory></Entries>\
+         <NextMarker>2</NextMarker></EnumerationResults>";
+    let list = format!("/{SHARE}/d?");
+    azure.fault(Fault::xml("GET", &list, first));
+    azure.fault(Fault::answer("GET", &list, 409, "SharingViolation").always());
+    let report = Cmd::with(&config).args(["--json", "backup"]).run().expect_code(3).json();
+    let omitted = &report["items"][0]["omitted"];
+    assert_eq!((&omitted[0]["name"], &omitted[1]), (&"d".into(), &Value::Null), "{report:#}");
+    let listed = Cmd::with(&config).args(["ls", FULL, "d/sub"]).run().ok().stdout;
+    assert_says(&listed, &["d/sub/in it.txt"]);
+}

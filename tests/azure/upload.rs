@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use md5::{Digest, Md5};
 use tik_backup::{
-    azure::blob::{BlobType, Properties, Uploaded},
+    azure::{
+        Scope,
+        blob::{BlobType, Properties, Uploaded},
+    },
     stream::cancel::Cancel,
 };
 
@@ -75,6 +78,19 @@ fn zero_pages_are_not_sent() {
     put(&blobs, "disk", BlobType::Page, &Properties::default(), &vec![0; 13 * MIB]);
     assert_eq!(relay.count("comp=page"), 0);
     assert!(get(&blobs, &one(&blobs, "disk")).unwrap() == vec![0; 13 * MIB]);
+}
+
+#[test]
+fn a_page_blob_that_does_not_end_with_a_page_costs_only_itself() {
+    skip_unless!(Tool::Azurite);
+    let (_azurite, _relay, blobs) = start();
+    let content = noise(513);
+    let (none, cancel) = (Properties::default(), Cancel::new());
+    let done =
+        blobs.upload("box", "odd", BlobType::Page, &none, 513, &mut content.as_slice(), false, &cancel);
+    let failure = done.unwrap_err();
+    assert_eq!(failure.scope(), Scope::Object);
+    assert_eq!(failure.reason(), "it has 513 bytes: a page blob has pages of 512");
 }
 
 #[test]

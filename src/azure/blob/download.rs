@@ -103,7 +103,7 @@ fn is_archived(failure: &Failure) -> bool {
 }
 
 impl Body {
-    /// What tells later why this failed, wherever it goes.
+    /// What says later why this failed, wherever it goes.
     pub fn witness(&self) -> Witness {
         self.witness.clone()
     }

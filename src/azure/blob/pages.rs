@@ -1,6 +1,10 @@
 //! Which parts of a page blob hold data. What was never written or was cleared is zeros, and is not asked for.
 
-use std::{collections::VecDeque, io::BufReader, ops::Range};
+use std::{
+    collections::VecDeque,
+    io::{BufRead, BufReader},
+    ops::Range,
+};
 
 use reqwest::Method;
 
@@ -73,39 +77,50 @@ impl BlobService {
             .query("marker", marker)
             .header("if-match", etag);
         self.http.exchange(&self.access, &request, cancel, &mut |answer| {
-            let root = xml::parse(BufReader::new(answer.into_body()), "", &mut |_| Ok(()))?;
-            read(&root, bytes).map_err(|what| Failure::unexpected(&request.describe(), what).of_object())
+            read(BufReader::new(answer.into_body()), &request.describe(), bytes)
         })
     }
 }
 
-fn read(root: &Element, bytes: u64) -> Result<(Vec<Range<u64>>, Option<String>), String> {
-    if root.name() != "PageList" {
-        return Err("it is no list of pages".to_owned());
-    }
-    let mut ranges = Vec::<Range<u64>>::new();
-    for element in root.children().iter().filter(|element| element.name() == "PageRange") {
-        let number = |name| element.text_of(name).and_then(|text| text.trim().parse::<u64>().ok());
-        let (Some(first), Some(last)) = (number("Start"), number("End")) else {
-            return Err("a range of pages has no begin or no end".to_owned());
-        };
-        let before = ranges.last().map_or(0, |range| range.end);
-        if first < before || last < first || last >= bytes {
-            return Err(format!("the range of pages from {first} to {last} does not fit"));
+/// Reads one page of the list of a blob of so many bytes.
+fn read(body: impl BufRead, list: &str, bytes: u64) -> Result<(Vec<Range<u64>>, Option<String>), Failure> {
+    let odd = |what: String| Failure::unexpected(list, what).of_object();
+    let (mut ranges, mut next) = (Vec::<Range<u64>>::new(), None);
+    let root = xml::parse(body, "PageList", &mut |element| {
+        match element.name() {
+            "PageRange" => {
+                let before = ranges.last().map_or(0, |range| range.end);
+                ranges.push(range(&element, before, bytes).map_err(odd)?);
+            }
+            "NextMarker" => next = Some(element.text().to_owned()).filter(|marker| !marker.is_empty()),
+            _ => {}
         }
-        ranges.push(first..last + 1);
+        Ok(())
+    })?;
+    if root.name() == "PageList" { Ok((ranges, next)) } else { Err(odd("it is no list of pages".to_owned())) }
+}
+
+/// A range that begins at `before` or behind it and ends within the blob.
+fn range(element: &Element, before: u64, bytes: u64) -> Result<Range<u64>, String> {
+    let number = |name| element.text_of(name).and_then(|text| text.trim().parse::<u64>().ok());
+    let (Some(first), Some(last)) = (number("Start"), number("End")) else {
+        return Err("a range of pages has no begin or no end".to_owned());
+    };
+    if first < before || last < first || last >= bytes {
+        return Err(format!("the range of pages from {first} to {last} does not fit"));
     }
-    Ok((ranges, root.text_of("NextMarker").map(str::to_owned)))
+    Ok(first..last + 1)
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::azure::Scope;
 
-    fn list(body: &str) -> Result<(Vec<Range<u64>>, Option<String>), String> {
+    fn list(body: &str) -> Result<(Vec<Range<u64>>, Option<String>), Failure> {
         let text = format!("\u{feff}<?xml version=\"1.0\"?>{body}");
-        read(&xml::parse(text.as_bytes(), "", &mut |_| Ok(())).unwrap(), 4096)
+        read(text.as_bytes(), "GET x", 4096)
     }
 
     #[test]
@@ -126,7 +141,8 @@ mod tests {
             format!("<PageList>{}</PageList>", range(512, 0)),
             "<PageList><PageRange><Start>0</Start></PageRange></PageList>".to_owned(),
         ] {
-            assert!(list(&odd).is_err(), "{odd}");
+            let failure = list(&odd).unwrap_err();
+            assert_eq!(failure.scope(), Scope::Object, "{odd}: {failure}");
         }
     }
 

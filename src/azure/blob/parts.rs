@@ -72,8 +72,8 @@ impl<'a> Content<'a> {
 impl Upload<'_> {
     pub(super) fn pages(&self, content: &mut Content<'_>) -> Result<Sent, Failure> {
         if !self.bytes.is_multiple_of(512) {
-            let what = format!("{:?} has {} bytes: a page blob has pages of 512", self.names[1], self.bytes);
-            return Err(Failure::local(what));
+            let what = format!("it has {} bytes: a page blob has pages of 512", self.bytes);
+            return Err(Failure::of_file(what).about(format!("cannot write the blob {:?}", self.names[1])));
         }
         if !self.create(Some(self.bytes))? {
             return Ok(Sent::Exists);

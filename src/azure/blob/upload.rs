@@ -28,7 +28,7 @@ pub(super) const PART: u64 = 4 * 1024 * 1024;
 /// What came of the wish to write a blob.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Uploaded {
-    /// It is there, whole; each note tells what could not be set beside its content.
+    /// It is there, whole; each note says what could not be set beside its content.
     Done {
         /// For people, for example that the account does not know the tier.
         notes: Vec<String>,
@@ -67,7 +67,7 @@ impl BlobService {
     ///
     /// # Errors
     /// `content` fails or has another length, the service refuses or does not answer, or its name cannot be part of
-    /// a web address (`.` and `..`). [`Failure::scope`] tells whether it is about this blob alone.
+    /// a web address (`.` and `..`). [`Failure::scope`] says whether it is about this blob alone.
     // The parts of a blob are many, and each caller has them apart.
     #[allow(clippy::too_many_arguments)]
     pub fn upload(
@@ -242,7 +242,7 @@ impl Upload<'_> {
         self.note(&format!("its tier {tier} was not set"), self.ask(&request), notes)
     }
 
-    /// What the account refuses is told and does no harm; that it cannot be reached is an error.
+    /// What the account refuses is reported and does no harm; that it cannot be reached is an error.
     fn note(
         &self,
         what: &str,

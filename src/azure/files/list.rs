@@ -45,7 +45,7 @@ pub struct Share {
 pub struct Entry {
     /// Its name, without the path.
     pub name: String,
-    /// The number that the service knows it by, if it tells.
+    /// The number that the service knows it by, if it gives one.
     pub id: Option<String>,
     /// Whether it is a directory.
     pub directory: bool,

@@ -16,7 +16,7 @@ use reqwest::Method;
 
 pub use list::{Entry, Page, Protocol, Share};
 pub use properties::{FileProperties, SmbProperties};
-pub use read::Content;
+pub use read::{Content, Progress};
 pub use snapshot::{ExistingSnapshot, ShareSnapshot, SnapshotId};
 pub use write::Uploaded;
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::list;
 use crate::{azure::request::Request, error::Result};
 
-/// The attributes that the service takes; what else it tells, such as `SparseFile`, is its own affair.
+/// The attributes that the service takes; what else it reports, such as `SparseFile`, is its own affair.
 const SETTABLE: [&str; 8] =
     ["ReadOnly", "Hidden", "System", "Archive", "Temporary", "Offline", "NotContentIndexed", "NoScrubData"];
 
@@ -33,7 +33,7 @@ pub struct SmbProperties {
     pub permission_key: Option<String>,
 }
 
-/// What is told with a file's content.
+/// What comes with a file's content.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct FileProperties {
@@ -52,7 +52,7 @@ pub struct FileProperties {
     /// `Cache-Control`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache_control: Option<String>,
-    /// The MD5 that whoever wrote it gave, base64. The service does not check it.
+    /// The MD5 that its writer gave, base64. The service does not check it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub content_md5: Option<String>,
     /// Metadata.

@@ -27,8 +27,19 @@ use crate::{
 /// What is asked of each entry besides its name.
 const INCLUDE: &str = "Timestamps,ETag,Attributes,PermissionKey";
 
+/// How far a directory has been listed: at first, not at all.
+#[derive(Default)]
+pub struct Progress(Markers);
+
+impl Progress {
+    /// Whether the last page has been read.
+    pub fn is_over(&self) -> bool {
+        self.0.next().is_none()
+    }
+}
+
 impl FileService {
-    /// The live shares with their snapshots, whoever took them. Shares that were deleted are not among them.
+    /// The live shares with their snapshots, those of other programs too. Shares that were deleted are not among them.
     ///
     /// # Errors
     /// The service refuses, or sends what cannot be understood.
@@ -56,8 +67,8 @@ impl FileService {
         Ok(entries)
     }
 
-    /// One page of [`FileService::list`], of at most 5,000 entries: the first one or, with the `next` of the page
-    /// before, a further one.
+    /// The next page of [`FileService::list`], of at most 5,000 entries; none once the list is over. If it cannot be had,
+    /// `progress` stays where it is.
     ///
     /// # Errors
     /// As [`FileService::list`].
@@ -65,14 +76,16 @@ impl FileService {
         &self,
         snapshot: &ShareSnapshot,
         directory: &str,
-        marker: Option<&str>,
+        progress: &mut Progress,
         cancel: &Cancel,
-    ) -> Result<Page<Entry>, Failure> {
-        let marker = marker.unwrap_or_default();
-        let page = self.page(snapshot, directory, marker, cancel);
-        let circle = page.as_ref().is_ok_and(|page| page.next.as_deref() == Some(marker));
-        let page = if circle { Err(Failure::local("a page of the list leads to itself")) } else { page };
-        page.map_err(|failure| failure.about(cannot_list(snapshot, directory)))
+    ) -> Result<Vec<Entry>, Failure> {
+        let mut list = || -> Result<Vec<Entry>, Failure> {
+            let Some(marker) = progress.0.next() else { return Ok(Vec::new()) };
+            let page = self.page(snapshot, directory, marker, cancel)?;
+            progress.0.turn("the list", page.next)?;
+            Ok(page.items)
+        };
+        list().map_err(|failure| failure.about(cannot_list(snapshot, directory)))
     }
 
     /// Metadata and properties of a directory of a snapshot; an empty path is the root.
@@ -110,7 +123,7 @@ impl FileService {
         Ok(FileProperties::read(|name| answer.header(name), metadata(&answer)))
     }
 
-    /// Begins to read a file of a snapshot. `bytes` is its length as the list told it.
+    /// Begins to read a file of a snapshot. `bytes` is its length as the list has it.
     ///
     /// # Errors
     /// It is not there or has another length, or the service refuses.
@@ -195,7 +208,7 @@ fn metadata(answer: &Answer) -> BTreeMap<String, String> {
 }
 
 /// The content of a file, as it arrives. When the connection breaks it goes on from where it was. The end is reported
-/// only after exactly as many bytes as the list told. [`Error::from_io`](crate::error::Error::from_io) takes out errors
+/// only after exactly as many bytes as the list has. [`Error::from_io`](crate::error::Error::from_io) takes out errors
 /// whole.
 pub struct Content {
     service: FileService,
@@ -212,7 +225,7 @@ pub struct Content {
 }
 
 impl Content {
-    /// What tells later why this failed, wherever it goes.
+    /// What says later why this failed, wherever it goes.
     pub fn witness(&self) -> Witness {
         self.witness.clone()
     }

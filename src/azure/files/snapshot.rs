@@ -69,7 +69,7 @@ impl ShareSnapshot {
     }
 }
 
-/// A snapshot that a list of shares told of, whoever took it.
+/// A snapshot in a list of shares, which may be another program's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExistingSnapshot {
     /// Its id.

@@ -1,13 +1,13 @@
 //! The directories of a share itself, to look at what it has now.
 
-use std::{collections::HashSet, io::BufReader};
+use std::io::BufReader;
 
 use reqwest::Method;
 
-use super::{Entry, FileService, list};
+use super::{Entry, FileService, failed, list};
 use crate::{
-    azure::failure::Failure,
-    error::{Error, Result},
+    azure::{failure::Failure, markers::Markers},
+    error::Result,
     stream::cancel::Cancel,
 };
 
@@ -23,27 +23,21 @@ impl FileService {
         cancel: &Cancel,
         visit: &mut dyn FnMut(&Entry),
     ) -> Result<()> {
-        let (mut marker, mut seen) = (String::new(), HashSet::new());
-        loop {
-            let page = |marker: &str| -> Result<_, Failure> {
+        let mut walk = || -> Result<(), Failure> {
+            let mut markers = Markers::default();
+            while let Some(marker) = markers.next() {
                 let request = self.request(Method::GET, share, directory)?.query("restype", "directory");
                 let request = request.query("comp", "list").query("marker", marker);
-                self.exchange(&request, cancel, &mut |answer| {
+                let page = self.exchange(&request, cancel, &mut |answer| {
                     list::entries(BufReader::new(answer.into_body()))
-                })
-            };
-            let page = page(&marker).map_err(|failure| {
-                let what = format!("cannot list the directory {directory:?} of the share {share:?}");
-                Error::from(failure).context(what)
-            })?;
-            page.items.iter().for_each(&mut *visit);
-            let Some(next) = page.next.filter(|next| !next.is_empty()) else { return Ok(()) };
-            if !seen.insert(next.clone()) {
-                return Err(Error::failed(format!(
-                    "the pages of the directory {directory:?} of the share {share:?} go in a circle"
-                )));
+                })?;
+                page.items.iter().for_each(&mut *visit);
+                markers.turn("the list", page.next)?;
             }
-            marker = next;
-        }
+            Ok(())
+        };
+        walk().map_err(|failure| {
+            failed(failure, format!("cannot list the directory {directory:?} of the share {share:?}"))
+        })
     }
 }

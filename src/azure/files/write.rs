@@ -54,7 +54,7 @@ impl FileService {
     /// them call this once more, with `replace`, when all below it is written.
     ///
     /// # Errors
-    /// The service refuses, or a file is in its place. [`Failure::scope`] tells whether it is about this directory alone.
+    /// The service refuses, or a file is in its place. [`Failure::scope`] says whether it is about this directory alone.
     pub fn create_directory(
         &self,
         share: &str,
@@ -90,7 +90,7 @@ impl FileService {
     ///
     /// # Errors
     /// The service refuses, a directory is in its place, or `content` fails or has another length. A file that was
-    /// begun then stays behind incomplete. [`Failure::scope`] tells whether it is about this file alone.
+    /// begun then stays behind incomplete. [`Failure::scope`] says whether it is about this file alone.
     #[allow(clippy::too_many_arguments)]
     pub fn upload(
         &self,

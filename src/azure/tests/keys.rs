@@ -109,3 +109,22 @@ fn an_account_that_begins_to_forbid_keys_is_read_with_tokens() {
         requests[4].contains("authorization: Bearer T2") && requests[5].contains("authorization: Bearer T2")
     );
 }
+
+#[test]
+fn after_keys_that_were_replaced_a_token_that_is_too_old_is_replaced_too() {
+    let no = |status: &str, code: &str| {
+        answer(status, &format!("<Error><Code>{code}</Code><Message>m</Message></Error>"))
+    };
+    let (listed, asked) = with_keys([
+        no("403 No", "AuthenticationFailed"),
+        keys_of(["bmV3", "c2Vjb25k"]),
+        no("403 No", "AuthenticationFailed"),
+        no("403 No", "KeyBasedAuthenticationNotPermitted"),
+        token("T2"),
+        no("401 No", "InvalidAuthenticationInfo"),
+        token("T3"),
+        ok("<EnumerationResults><Containers/></EnumerationResults>"),
+    ]);
+    listed.unwrap();
+    assert_eq!(asked.len(), 8, "{asked:?}");
+}

@@ -7,7 +7,7 @@ use crate::{
     error::{Error, Result},
     source::{
         Files, NodeKind, azure,
-        directory::CONTENT,
+        directory::{CONTENT, tally::meant},
         manifest::{Manifest, Omitted},
         select::{Selection, Survey},
     },
@@ -87,7 +87,7 @@ impl Choice {
     pub(in crate::restore) fn concerns(&self, omitted: &Omitted) -> bool {
         match self {
             Self::All => true,
-            Self::Names(selection) => selection.concerns(omitted.name.as_bytes()),
+            Self::Names(selection) => concerns(selection, omitted),
             Self::Paths(paths) => paths.concerns(&omitted.name),
         }
     }
@@ -107,6 +107,11 @@ impl Choice {
     }
 }
 
+/// Whether the lack of this object of a directory is a lack of what is chosen.
+pub(in crate::restore) fn concerns(selection: &Selection, omitted: &Omitted) -> bool {
+    meant(&omitted.name).iter().any(|name| selection.concerns(name))
+}
+
 /// The name in the directory that was backed up, which is empty for the directory itself; `None` of what is no part of it.
 pub(in crate::restore) fn in_directory(path: &Path) -> Option<&[u8]> {
     path.strip_prefix(CONTENT).ok().map(|below| below.as_os_str().as_encoded_bytes())
@@ -121,7 +126,9 @@ pub(in crate::restore) fn survey(
     cancel: &Cancel,
 ) -> Result<Survey> {
     let mut survey = Survey::new(patterns);
-    omitted.iter().for_each(|omitted| survey.lacks(omitted.name.as_bytes(), &omitted.reason));
+    for omitted in omitted {
+        meant(&omitted.name).iter().for_each(|name| survey.lacks(name, &omitted.reason));
+    }
     // What is looked for does not change while it is looked for.
     let fresh = Survey::new(patterns);
     let enters = |folder: &Path| name_of(folder).is_some_and(|name| name.is_empty() || fresh.enters(name));
@@ -135,4 +142,35 @@ pub(in crate::restore) fn survey(
         Ok(())
     })?;
     Ok(survey)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::source::directory::{tally::shown, testing::Memory};
+
+    #[test]
+    fn what_the_snapshot_lacks_is_known_by_its_name_however_odd_it_is() {
+        let omitted = Omitted {
+            kind: "folder".to_owned(),
+            name: shown(Path::new("a\nb")),
+            reason: "Permission denied".to_owned(),
+            definition: None,
+        };
+        let files = Memory::default();
+        let survey = |pattern: &str| {
+            let omitted = [omitted.clone()];
+            survey(&files, &[pattern.into()], in_directory, &omitted, &Cancel::new()).unwrap()
+        };
+        for pattern in ["a\nb", "a\nb/below", "a?b"] {
+            let error = survey(pattern).finish("disk/data").unwrap_err().to_string();
+            assert!(error.contains("the snapshot lacks "), "{error}");
+            assert!(error.contains("a\\nb") && error.contains("(Permission denied)"), "{error}");
+            let listed = survey(pattern).finish_listing("disk/data", true).unwrap();
+            assert!(concerns(&listed, &omitted), "{pattern:?}");
+        }
+        assert!(concerns(&survey(".").finish("disk/data").unwrap(), &omitted));
+        assert!(survey("a").finish("disk/data").is_err());
+    }
 }

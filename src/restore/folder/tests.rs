@@ -7,7 +7,10 @@ use std::{
 };
 
 use super::*;
-use crate::source::directory::testing::{Kept, Memory, back_up, tree};
+use crate::{
+    source::directory::testing::{Kept, Memory, back_up, tree},
+    stream::sink::Special,
+};
 
 fn restored(memory: &Memory, into: &Path, kind: &str) -> Result<FolderReport> {
     restore(memory, into, kind, &Choice::All, &|_| (), &Cancel::new())

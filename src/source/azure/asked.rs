@@ -1,5 +1,5 @@
-//! The storage accounts while they are being asked: threads of their own ask them, so that one that does not answer keeps
-//! nobody from working with those that have answered.
+//! The storage accounts while they are being asked: threads of their own ask them, so that the work with those that have
+//! answered does not wait for one that does not answer.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -78,7 +78,7 @@ impl Asked {
         self.answers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks one account after the other, until there is none that nobody asks.
+    /// Asks one account after the other, until each account has been asked or is being asked.
     fn work(&self, azure: &Azure, probe: &Probe, config: &AzureStorageConfig, cancel: &Cancel) {
         loop {
             let number = self.next.fetch_add(1, Ordering::Relaxed);

@@ -238,7 +238,7 @@ impl Ask<'_> {
         match self.probe.reach(service, endpoint, self.cancel) {
             Ok(Reach::Answers | Reach::Busy) => Ok(()),
             Ok(Reach::Silent(failure)) => {
-                let error = Error::failed(format!("its {what} service gives no answer: {failure}")).hint(
+                let error = Error::failed(format!("its {what} service does not answer: {failure}")).hint(
                     "let this machine into the account's network (private endpoint, firewall, DNS), or exclude the account \
                      with exclude_accounts",
                 );

@@ -21,7 +21,7 @@ use crate::config::overlap;
 const PARTS: [&CStr; 5] = [c"config", c"data", c"index", c"keys", c"snapshots"];
 /// The `config` of a repository is far smaller.
 const LARGEST_CONFIG: u64 = 64 * 1024;
-/// Nobody has more keys.
+/// The most keys that are looked at.
 const MOST_KEYS: usize = 1000;
 
 /// A folder that is not backed up, as it was found at the beginning of a run.

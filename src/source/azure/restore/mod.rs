@@ -151,6 +151,7 @@ impl Tally {
     fn wrote(&self, bytes: u64) {
         self.files.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.refused.wrote();
     }
 
     /// The snapshot has no content of this blob or file.

@@ -4,7 +4,7 @@ use std::{
     collections::HashSet,
     sync::{
         Mutex, MutexGuard,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -19,6 +19,12 @@ use crate::{
 
 /// So many are listed.
 const LISTED: usize = 1000;
+/// After so many refusals for lack of rights, and nothing that was written, nothing may be written.
+const FORBIDDEN: u64 = 32;
+/// What to do then.
+const MAY_NOT_WRITE: &str = "give the service principal the role \"Storage Blob Data Contributor\" (of a share \"Storage File Data \
+     Privileged Contributor\") on the storage account, or name a key or a shared access signature that may write with \
+     --password-file";
 
 /// Something that could not be written although other things were. The field names are a promise.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -41,13 +47,22 @@ pub(super) struct Refused {
     bytes: AtomicU64,
     /// Hashes of directories, which are written twice.
     directories: Mutex<HashSet<u128>>,
+    /// How many were refused because the credential may not write them.
+    forbidden: AtomicU64,
+    /// Whether anything was written.
+    written: AtomicBool,
 }
 
 impl Refused {
+    /// A blob, file or directory was written.
+    pub(super) fn wrote(&self) {
+        self.written.store(true, Ordering::Relaxed);
+    }
+
     /// A blob or file of this length could not be written.
     ///
     /// # Errors
-    /// The failure is not about this one alone.
+    /// The failure is not about this one alone, or nothing at all may be written.
     pub(super) fn content(&self, kind: &str, name: &str, bytes: u64, failure: Failure) -> Result<()> {
         self.add(kind, name, failure)?;
         self.files.fetch_add(1, Ordering::Relaxed);
@@ -58,7 +73,7 @@ impl Refused {
     /// A directory could not be made, or not be given its attributes.
     ///
     /// # Errors
-    /// The failure is not about this one alone.
+    /// The failure is not about this one alone, or nothing at all may be written.
     pub(super) fn directory(&self, name: &str, failure: Failure) -> Result<()> {
         if locked(&self.directories).insert(xxh3_128(name.as_bytes())) {
             self.add("directory", name, failure)?;
@@ -74,6 +89,15 @@ impl Refused {
     fn add(&self, kind: &str, name: &str, failure: Failure) -> Result<()> {
         if !matches!(failure.scope(), Scope::Object) {
             return Err(Error::from(failure).context(format!("{kind} {}", output::name(name))));
+        }
+        // Every content would be read and sent only to be refused.
+        if failure.is_forbidden()
+            && self.forbidden.fetch_add(1, Ordering::Relaxed) + 1 >= FORBIDDEN
+            && !self.written.load(Ordering::Relaxed)
+        {
+            let error = Error::from(failure.hint(MAY_NOT_WRITE));
+            let what = format!("{kind} {}", output::name(name));
+            return Err(error.context(what).context("nothing was written, and writing is not allowed"));
         }
         self.count.fetch_add(1, Ordering::Relaxed);
         let mut first = locked(&self.first);
@@ -98,4 +122,50 @@ impl Refused {
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::azure::request::{Endpoint, Request, Service};
+    use reqwest::Method;
+
+    fn refusal(status: u16, code: &str) -> Failure {
+        let endpoint = Endpoint::parse(Service::Blob, "https://host").unwrap();
+        let request = Request::new(Method::PUT, &endpoint, &["c", "b"]).unwrap();
+        Failure::refused(&request, status, Some(code), None, b"")
+    }
+
+    /// The error that ends a restore of which everything is refused in this way, and after how many.
+    fn ends(refused: &Refused, status: u16, code: &str) -> Option<(u64, Error)> {
+        (1..=1000).find_map(|number| {
+            let failure = refusal(status, code);
+            refused.content("blob", &format!("b{number}"), 1, failure).err().map(|error| (number, error))
+        })
+    }
+
+    #[test]
+    fn a_restore_ends_when_nothing_may_be_written() {
+        let (number, error) = ends(&Refused::default(), 403, "AuthorizationPermissionMismatch").unwrap();
+        assert_eq!(number, FORBIDDEN);
+        assert!(
+            error.summary().starts_with("nothing was written, and writing is not allowed: blob b32: PUT")
+        );
+        let hint = error.hint_text().unwrap();
+        assert!(hint.contains("\"Storage Blob Data Contributor\"") && !hint.contains("Reader"), "{hint}");
+    }
+
+    #[test]
+    fn a_restore_goes_on_where_something_was_written_or_is_refused_for_another_reason() {
+        let refused = Refused::default();
+        refused.wrote();
+        assert!(ends(&refused, 403, "AuthorizationPermissionMismatch").is_none());
+        assert_eq!(refused.contents(), (1000, 1000));
+        assert!(ends(&Refused::default(), 412, "LeaseIdMissing").is_none());
+        assert!(
+            ends(&Refused::default(), 403, "UnauthorizedBlobOverwrite").is_none(),
+            "new blobs may be written"
+        );
+    }
 }

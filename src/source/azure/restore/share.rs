@@ -68,6 +68,7 @@ impl ShareRestore<'_> {
             let (metadata, path) = (&line.properties.metadata, &line.name);
             match self.service.create_directory(self.share, path, metadata, &smb, true, self.cancel) {
                 Ok(_) => {
+                    self.tally.refused.wrote();
                     count += 1;
                     Ok(())
                 }

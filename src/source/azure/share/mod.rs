@@ -21,7 +21,7 @@ use super::{
 use crate::{
     azure::{
         failure::Scope,
-        files::{Entry, FileProperties, FileService, ShareSnapshot, SmbProperties},
+        files::{Entry, FileProperties, FileService, Progress, ShareSnapshot, SmbProperties},
     },
     error::{Error, Result},
     output::name,
@@ -92,7 +92,7 @@ struct Seen {
     unlisted: Vec<(String, String)>,
 }
 
-/// What a listing does not tell of a file.
+/// What a listing does not say of a file.
 struct Extra {
     /// `None` for directories.
     md5: Option<Md5>,
@@ -122,11 +122,25 @@ type Step = Quick<Job, Done>;
 /// A directory that is still to be listed, or its next page.
 struct Pending {
     directory: String,
-    marker: Option<String>,
+    /// How far it has been listed; none before its first page.
+    marker: Option<Progress>,
     /// What the directory that it lies in says of it; none once it was handed on, and of the share's root.
     own: Option<Entry>,
     /// Directories found on its earlier pages.
     below: Vec<(String, Entry)>,
+}
+
+impl Pending {
+    /// Nothing more of it is listed: puts the directories found in it onto the stack, the first one on top.
+    fn leave(self, stack: &mut Vec<Self>) {
+        let deeper = self.below.into_iter().rev();
+        stack.extend(deeper.map(|(directory, own)| Self {
+            directory,
+            marker: None,
+            own: Some(own),
+            below: Vec::new(),
+        }));
+    }
 }
 
 impl Share<'_> {
@@ -205,16 +219,20 @@ impl Share<'_> {
         let mut found = Vec::new();
         // A directory stands before what lies in it.
         found.extend(pending.own.take().map(|own| (pending.directory.clone(), own)));
-        let marker = pending.marker.as_deref();
-        let page = match self.service.list_page(self.snapshot, &pending.directory, marker, self.cancel) {
-            Ok(page) => page,
+        let mut progress = pending.marker.take().unwrap_or_default();
+        let listed = self.service.list_page(self.snapshot, &pending.directory, &mut progress, self.cancel);
+        let entries = match listed {
+            Ok(entries) => entries,
             Err(failure) if failure.scope() == Scope::Object && !pending.directory.is_empty() => {
-                seen.unlisted.push((pending.directory, format!("it cannot be listed: {}", failure.reason())));
+                let reason = format!("it cannot be listed: {}", failure.reason());
+                seen.unlisted.push((std::mem::take(&mut pending.directory), reason));
+                // The directories that its earlier pages named can be listed all the same.
+                pending.leave(stack);
                 return Ok(found);
             }
             Err(failure) => return Err(health.of_service(failure)),
         };
-        for entry in page.items {
+        for entry in entries {
             let whole = match pending.directory.as_str() {
                 "" => entry.name.clone(),
                 directory => format!("{directory}/{}", entry.name),
@@ -231,17 +249,10 @@ impl Share<'_> {
             seen.bytes += entry.bytes;
             found.push((whole, entry));
         }
-        match page.next {
-            Some(marker) => stack.push(Pending { marker: Some(marker), ..pending }),
-            None => {
-                let deeper = pending.below.drain(..).rev();
-                stack.extend(deeper.map(|(directory, own)| Pending {
-                    directory,
-                    marker: None,
-                    own: Some(own),
-                    below: Vec::new(),
-                }));
-            }
+        if progress.is_over() {
+            pending.leave(stack);
+        } else {
+            stack.push(Pending { marker: Some(progress), ..pending });
         }
         Ok(found)
     }
