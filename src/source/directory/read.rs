@@ -373,6 +373,24 @@ mod tests {
     }
 
     #[test]
+    fn holes_are_looked_for_where_one_may_be_gone_over_and_count_together() {
+        let spare = AtomicU64::new(1 << 20);
+        let file = tempfile::tempfile().unwrap();
+        for (length, hole) in [(HOLES_FROM - 1, 0), (HOLES_FROM, HOLES_FROM)] {
+            file.set_len(length).unwrap();
+            let stat = fstat(&file).unwrap();
+            assert_eq!(FileReader::new(&file, &stat, false, &spare, || Ok(())).hole().unwrap(), hole);
+        }
+        file.set_len(3 << 19).unwrap();
+        let stat = fstat(&file).unwrap();
+        let mut reader = FileReader::new(&file, &stat, false, &spare, || Ok(()));
+        assert_eq!(reader.hole().unwrap(), 3 << 19);
+        reader.skip(1 << 20).unwrap();
+        assert!(reader.skip(1 << 19).is_err() && reader.skipped == 1 << 20);
+        assert!(matches!(&reader.end, End::Failed(error) if error.to_string().contains("8 TiB together")));
+    }
+
+    #[test]
     fn the_stop_flag_ends_it_with_its_own_error() {
         let path = path_with(b"12345");
         let (file, stat) = open(&path);
