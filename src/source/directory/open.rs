@@ -196,6 +196,16 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_that_was_removed_is_told_from_an_empty_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let top = open_top(dir.path()).unwrap();
+        assert!(matches!(names(top.as_fd()), Listing { names, error: None } if names.is_empty()));
+        dir.close().unwrap();
+        let listing = names(top.as_fd());
+        assert_eq!((listing.names.len(), listing.error), (0, Some(Errno::NOENT)));
+    }
+
+    #[test]
     fn the_way_up_leads_to_the_same_folder_or_nowhere() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir_all(dir.path().join("a/b")).unwrap();
