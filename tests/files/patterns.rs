@@ -40,6 +40,11 @@ fn an_application_that_is_new_is_in_the_next_backup_and_one_that_went_has_vanish
     let current = text(&apps.join("current/uploads")).to_owned();
     assert_eq!(found.excluded, [(current, format!("is the same folder as {one}"))]);
     backup(&world.config);
+    // What stood for the pattern is gone, and as there is no snapshot of it, nobody need accept that.
+    let ledger = Cmd::with(&world.config).args(["--json", "status", "--all"]).run().ok().json();
+    let pattern = item(&ledger, text(&apps.join("*/uploads")));
+    assert_eq!((&pattern["state"], &pattern["problems"]), (&"vanished".into(), &serde_json::json!([])));
+    Cmd::with(&world.config).args(["status", "--check"]).run().ok();
 
     let new = app(&apps, "new");
     let report = backup(&world.config);
@@ -57,6 +62,33 @@ fn an_application_that_is_new_is_in_the_next_backup_and_one_that_went_has_vanish
     assert_eq!(item(&ledger, &hidden)["state"], "vanished", "{ledger:#}");
     Cmd::with(&world.config).args(["status", "--check"]).run().expect_code(5);
     try_restore(&world.config, &format!("{SOURCE}/{hidden}"), &["--to", text(&world.out("back"))]).ok();
+}
+
+#[test]
+fn what_lies_on_a_filesystem_that_is_not_mounted_has_not_vanished() {
+    let world = World::new("");
+    let (data, aside) = (world.out("mnt").join("data"), world.out("aside"));
+    back_up_instead(&world, &data.join("*/uploads"));
+    let one = app(&data, "one");
+    backup(&world.config);
+
+    fs::rename(&data, &aside).unwrap();
+    fs::create_dir(&data).unwrap();
+    let failed = try_backup(&world.config, &[]).expect_code(1).json();
+    assert_says(
+        error_of(&failed, text(&data.join("*/uploads"))),
+        &["no folder matches", "mount the filesystem"],
+    );
+    let ledger = Cmd::with(&world.config).args(["--json", "status", "--all"]).run().ok().json();
+    assert_eq!(item(&ledger, &one)["state"], "protected", "{ledger:#}");
+    Cmd::with(&world.config).args(["status", "--check"]).run().expect_code(5);
+    let failed = try_backup(&world.config, &[&format!("{SOURCE}/{one}")]).expect_code(1).json();
+    assert_says(error_of(&failed, &one), &["a part of the source could not be asked"]);
+
+    fs::remove_dir(&data).unwrap();
+    fs::rename(&aside, &data).unwrap();
+    backup(&world.config);
+    Cmd::with(&world.config).args(["status", "--check"]).run().ok();
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     common::Restic,
-    reports::{backup, item, snapshot_of, try_restore},
+    reports::{backup, item, snapshot_of, try_backup, try_restore},
     support::{FULL, ITEM, World, text},
 };
 
@@ -66,4 +66,21 @@ fn a_large_file_of_holes_is_not_read() {
         item(&report, ITEM)["seconds"].as_f64().unwrap() < 60.0,
         "reading 64 GiB takes longer: {report:#}"
     );
+}
+
+#[test]
+fn a_file_that_is_all_but_endless_costs_only_itself() {
+    let world = World::new("");
+    fs::write(world.path("kept"), "x").unwrap();
+    // Anybody may make one, at no cost; its chunks would have to be listed in memory.
+    File::create(world.path("endless")).unwrap().set_len((8 << 40) + 1).unwrap();
+    let report = try_backup(&world.config, &[]).expect_code(3).json();
+    let data = item(&report, ITEM);
+    assert_eq!(data["outcome"], "partial", "{report:#}");
+    let omitted = data["omitted"].as_array().unwrap();
+    assert_eq!((omitted.len(), &omitted[0]["name"]), (1, &"endless".into()));
+    assert_eq!(omitted[0]["reason"], "it is 8.0 TiB long, more than the 8 TiB that a file may have");
+    let into = world.out("out");
+    try_restore(&world.config, FULL, &["--to", text(&into)]).ok();
+    assert!(into.join("kept").exists() && !into.join("endless").exists());
 }

@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
+    output,
     repository::{
         chunker::{Cut, MAX_SIZE, MIN_SIZE},
         previous::PreviousItem,
@@ -38,6 +39,9 @@ use crate::{
 const READ_SIZE: usize = 256 * 1024;
 /// Buffers that grew beyond this for an unusually long chunk are given back to the system.
 const KEEP_CAPACITY: usize = 4 * 1024 * 1024;
+/// A file with holes may have so many chunks: as many as 8 TiB of zeros make, and a few more. Their ids are held in memory, and
+/// a hole of any length costs nothing to make.
+const MOST_CHUNKS: u64 = (8 << 40) / MIN_SIZE as u64 + 1024;
 
 /// Bytes of a chunk. The vector behind it stays initialised, so that a buffer that is used again costs nothing.
 #[derive(Default)]
@@ -155,13 +159,14 @@ impl<'p> ItemWriter<'p> {
     fn stream(&self, reader: &mut dyn SparseRead) -> Result<(Vec<Hash>, u64)> {
         let file = Arc::new(FileJobs::new(self.added.clone()));
         let (chunk, repeats) = (self.buffer(), Vec::new());
-        let mut cutter = Cutter { item: self, file, sent: 0, chunk, scanned: 0, total: 0, repeats };
+        let mut cutter =
+            Cutter { item: self, file, sent: 0, chunk, scanned: 0, total: 0, repeats, repeated: 0 };
         let streamed = cutter.read_all(reader);
         // Even after an error the workers must be done with the chunks: their buffers are counted.
         let ids = cutter.file.wait(cutter.sent);
         streamed?;
         self.shared.check()?;
-        Ok((cutter.repeated(ids), cutter.total))
+        Ok((cutter.all(ids), cutter.total))
     }
 
     /// Takes in a file whose content a snapshot has, if the repository still has all of it.
@@ -215,6 +220,8 @@ struct Cutter<'a, 'p> {
     total: u64,
     /// Chunks that were sent once and follow each other more often: which, and how many times more.
     repeats: Vec<(usize, u64)>,
+    /// How many more these are together.
+    repeated: u64,
 }
 
 impl Cutter<'_, '_> {
@@ -248,6 +255,14 @@ impl Cutter<'_, '_> {
         if chunks == 0 || begun.iter().any(|byte| *byte != 0) {
             return Ok(false);
         }
+        if chunks.saturating_add(self.repeated).saturating_add(self.sent as u64) > MOST_CHUNKS {
+            let length = self.total.saturating_add(hole);
+            return Err(Error::failed(format!(
+                "a file with holes is {} long or longer",
+                output::size(length)
+            ))
+            .hint("leave it out: a snapshot takes no more than 8 TiB of one"));
+        }
         let bytes = chunks * MIN_SIZE as u64 - begun.len() as u64;
         reader.skip(bytes).map_err(|error| Error::from_io("cannot read the stream", error))?;
         self.total += bytes;
@@ -256,16 +271,18 @@ impl Cutter<'_, '_> {
         let next = self.item.buffer();
         self.send_chunk(next)?;
         self.repeats.push((self.sent - 1, chunks - 1));
+        self.repeated += chunks - 1;
         Ok(true)
     }
 
     /// The ids of all chunks, of those that were sent.
-    fn repeated(&self, sent: Vec<Hash>) -> Vec<Hash> {
+    fn all(&self, sent: Vec<Hash>) -> Vec<Hash> {
         if self.repeats.is_empty() {
             return sent;
         }
         let mut repeats = self.repeats.iter().peekable();
-        let mut all = Vec::new();
+        let more = usize::try_from(self.repeated).unwrap_or(0);
+        let mut all = Vec::with_capacity(sent.len() + more);
         for (number, id) in sent.into_iter().enumerate() {
             let more = repeats.next_if(|(at, _)| *at == number).map_or(0, |(_, more)| *more);
             all.extend(std::iter::repeat_n(

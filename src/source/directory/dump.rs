@@ -4,14 +4,17 @@ use std::{
     io::Read,
     os::fd::{AsFd, OwnedFd},
     path::Path,
-    sync::{OnceLock, atomic::AtomicBool},
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, AtomicU64},
+    },
     thread,
     time::Duration,
 };
 
 use jiff::{Timestamp, Zoned};
 use rustix::{
-    fs::{fstat, stat},
+    fs::{Stat, fstat, stat},
     io::Errno,
 };
 
@@ -20,7 +23,7 @@ use super::{
     attributes::Owners,
     open::{descriptor_path, identity, open_top},
     protected::Protected,
-    read::Job,
+    read::{Job, MOST_HOLES},
     tally::{Findings, Tally},
     walk::Walk,
 };
@@ -85,6 +88,7 @@ pub(super) fn dump(
         return Err(not_into_itself(&problem));
     }
     let top = open(path)?;
+    let begun = state(path, &top)?;
     let settled = before.started.and_then(|started| started.checked_sub(TICK).ok());
     let walk = Walk { settled, protected, ..begin(source, path, sink, cancel) };
     read_all(&walk, top)?;
@@ -93,6 +97,14 @@ pub(super) fn dump(
         // What one file is left out for may be true of all: a filesystem that is gone has no readable files either.
         open(path)?;
         omissions.require(path, detail.files)?;
+    }
+    if detail.vanished > 0 && identity(&state(path, &open(path)?)?) != identity(&begun) {
+        // Read from a tree that was being removed: what of it was stored says nothing about the new one.
+        return Err(Error::failed(format!(
+            "{} was replaced by another folder while it was read, and a part of it vanished",
+            path.display()
+        ))
+        .hint("run the backup again"));
     }
     require_content(path, &detail, &before)?;
     if let Some(problem) = before.problem {
@@ -131,6 +143,7 @@ fn begin<'a>(source: &'a Directory, top: &'a Path, sink: &'a dyn Sink, cancel: &
         storing: true,
         settled: None,
         owners: Owners::load(),
+        holes: AtomicU64::new(MOST_HOLES),
         tally: Tally::new(top, source.one_file_system, source.excludes.patterns().chain(caches)),
         failure: OnceLock::new(),
         stopped: AtomicBool::new(false),
@@ -162,6 +175,11 @@ impl Sink for Nothing {
 /// The error of a folder that must not be backed up.
 pub(super) fn not_into_itself(problem: &str) -> Error {
     Error::failed(problem).hint("take it out of `paths`, or move what lies there")
+}
+
+/// The state of the folder that is backed up.
+fn state(path: &Path, top: &OwnedFd) -> Result<Stat> {
+    fstat(top).map_err(|error| Error::from_io(format!("cannot read {}", path.display()), error.into()))
 }
 
 /// Opens the folder that is backed up.

@@ -15,6 +15,7 @@ use super::{
     item_name,
     open::Identity,
     protected::Protected,
+    written,
 };
 use crate::{
     config::{DirectoryConfig, part_pattern},
@@ -34,8 +35,8 @@ pub(super) struct Folder {
     /// The name of its item.
     pub(super) name: String,
     pub(super) path: PathBuf,
-    /// Whether a pattern found it: then it may be gone the next time.
-    pub(super) found: bool,
+    /// Below which path a pattern found it, if one did: then it may be gone the next time.
+    pub(super) base: Option<PathBuf>,
     /// Why it cannot be backed up.
     pub(super) problem: Option<String>,
 }
@@ -46,6 +47,8 @@ pub(super) struct Expanded {
     pub(super) folders: Vec<Folder>,
     excluded: Vec<Excluded>,
     names: HashSet<String>,
+    /// Beginnings of the names of items of which it is not known whether they exist.
+    unknown: Vec<String>,
 }
 
 /// What one pattern matches.
@@ -59,6 +62,8 @@ struct Matches {
 
 struct Match {
     path: PathBuf,
+    /// The path up to the first pattern.
+    base: PathBuf,
     identity: Identity,
     /// Whether a symbolic link leads there.
     linked: bool,
@@ -83,7 +88,7 @@ pub(super) fn expand(paths: &[PathBuf], protected: &Protected, cancel: &Cancel) 
             None => open(path).err(),
         };
         let folder =
-            Folder { name: item_name(path, &literal), path: path.clone(), found: false, problem: None };
+            Folder { name: item_name(path, &literal), path: path.clone(), base: None, problem: None };
         expanded.add(folder, problem);
     }
     let mut found: Vec<Match> = Vec::new();
@@ -111,14 +116,39 @@ impl Expanded {
         Discovery {
             items: self.folders.iter().map(item).collect(),
             excluded: self.excluded.clone(),
+            unknown: self.unknown.clone(),
             ..Discovery::default()
         }
     }
 
+    /// Adds a folder as an item. Names are unique, and none of two folders is dropped because their names are written alike.
     fn add(&mut self, folder: Folder, problem: Option<Error>) {
-        if self.names.insert(folder.name.clone()) {
-            self.folders.push(Folder { problem: problem.map(|problem| problem.to_string()), ..folder });
+        let mut folder = Folder { problem: problem.map(|problem| problem.to_string()), ..folder };
+        if !self.names.insert(folder.name.clone()) {
+            // What is excluded is only told: the name belongs to what is backed up.
+            self.excluded.retain(|excluded| excluded.name != folder.name);
+            if let Some(first) = self.folders.iter_mut().find(|first| first.name == folder.name) {
+                if first.path == folder.path {
+                    first.problem = first.problem.take().or(folder.problem);
+                    return;
+                }
+                folder.name = self.free_name(&folder.path);
+                self.names.insert(folder.name.clone());
+            }
         }
+        self.folders.push(folder);
+    }
+
+    /// Another name for a folder whose usual one is taken.
+    fn free_name(&self, path: &Path) -> String {
+        let escaped = path.as_os_str().as_bytes().escape_ascii().to_string();
+        let mut name = escaped.clone();
+        let mut number = 2_u64;
+        while self.names.contains(&name) {
+            name = format!("{escaped} ({number})");
+            number += 1;
+        }
+        name
     }
 
     fn exclude(&mut self, path: &Path, rule: String) {
@@ -131,6 +161,9 @@ impl Expanded {
     /// What a pattern matches. What is wrong with it is an item of its own with that problem.
     fn look_up(&mut self, pattern: &Path, cancel: &Cancel) -> Result<Vec<Match>> {
         let matches = Matches::of(pattern, cancel)?;
+        if matches.folders.is_empty() {
+            self.doubt(&DirectoryConfig::base(pattern));
+        }
         if matches.folders.is_empty() && matches.problems.is_empty() {
             let problem = Error::failed(format!("no folder matches {}", pattern.display())).hint(
                 "correct the pattern in `paths`, mount the filesystem in which it looks, or take it out if nothing is to be \
@@ -150,9 +183,22 @@ impl Expanded {
         Ok(matches.folders)
     }
 
+    /// Whether anything exists below this path is not known: an unmounted filesystem has no folders that could match.
+    fn doubt(&mut self, base: &Path) {
+        // A name that is not UTF-8 is written out as a whole.
+        for mut start in [whole_name(base), base.as_os_str().as_bytes().escape_ascii().to_string()] {
+            if !start.ends_with('/') {
+                start.push('/');
+            }
+            if !self.unknown.contains(&start) {
+                self.unknown.push(start);
+            }
+        }
+    }
+
     /// Takes a folder that a pattern found as an item, unless it is one already or must not be.
     fn take(&mut self, one: Match, seen: &mut HashMap<Identity, PathBuf>, protected: &Protected) {
-        let Match { path, identity, .. } = one;
+        let Match { path, base, identity, .. } = one;
         if let Some(problem) = protected.problem(&path) {
             return self.exclude(&path, problem);
         }
@@ -166,7 +212,7 @@ impl Expanded {
             None => {
                 let problem = open(&path).err();
                 let folder =
-                    Folder { name: whole_name(&path), path: path.clone(), found: true, problem: None };
+                    Folder { name: whole_name(&path), path: path.clone(), base: Some(base), problem: None };
                 seen.insert(identity, path);
                 self.add(folder, problem);
             }
@@ -200,13 +246,12 @@ impl Matches {
             let mut below = Vec::new();
             for folder in paths {
                 cancel.check()?;
-                match names(&folder) {
-                    Ok(names) => {
-                        let matching = names.iter().filter(|name| glob.is_match(name));
-                        below.extend(matching.map(|name| folder.join(name)));
-                    }
-                    // Named like the folder: what lies in there is unknown then, not gone.
-                    Err(error) => matches.problems.push((folder.clone(), unreadable(&folder, error))),
+                let (names, problem) = names(&folder);
+                let matching = names.iter().filter(|name| glob.is_match(name));
+                below.extend(matching.map(|name| folder.join(name)));
+                // Named like the folder: what lies in there is unknown then, not gone.
+                if let Some(error) = problem {
+                    matches.problems.push((folder.clone(), unreadable(&folder, error)));
                 }
                 if below.len() > MOST {
                     let problem = Error::failed(format!("matches more than {MOST} paths"));
@@ -223,17 +268,18 @@ impl Matches {
             cancel.check()?;
             // Links before the first pattern are the same for all.
             let without_links = path.strip_prefix(&base).ok().map(|below| real.join(below));
-            matches.look_at(path, listed, without_links);
+            matches.look_at(path, &base, listed, without_links);
         }
         Ok(matches)
     }
 
     /// What a path is. `listed` says that its folder has such a name, `without_links` where it leads if no link is in it.
-    fn look_at(&mut self, path: PathBuf, listed: bool, without_links: Option<PathBuf>) {
+    fn look_at(&mut self, path: PathBuf, base: &Path, listed: bool, without_links: Option<PathBuf>) {
         match fs::metadata(&path) {
             Ok(meta) if meta.is_dir() => {
                 let linked = path.canonicalize().ok() != without_links;
-                self.folders.push(Match { path, identity: (meta.dev(), meta.ino()), linked });
+                let (base, identity) = (base.to_owned(), (meta.dev(), meta.ino()));
+                self.folders.push(Match { path, base, identity, linked });
             }
             Ok(_) => self.others.push(path),
             Err(error) if is_absent(&error) => {
@@ -250,13 +296,20 @@ impl Matches {
     }
 }
 
-/// The names in a folder; none if it is not there, or no folder.
-fn names(folder: &Path) -> io::Result<Vec<OsString>> {
-    match fs::read_dir(folder) {
-        Ok(entries) => entries.map(|entry| entry.map(|entry| entry.file_name())).collect(),
-        Err(error) if is_absent(&error) => Ok(Vec::new()),
-        Err(error) => Err(error),
+/// The names in a folder, as far as they can be read, and why not all can; none if it is not there, or no folder.
+fn names(folder: &Path) -> (Vec<OsString>, Option<io::Error>) {
+    let mut names = Vec::new();
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) => return (names, Some(error).filter(|error| !is_absent(error))),
+    };
+    for entry in entries {
+        match entry {
+            Ok(entry) => names.push(entry.file_name()),
+            Err(error) => return (names, Some(error).filter(|error| !is_absent(error))),
+        }
     }
+    (names, None)
 }
 
 /// Whether nothing is there, or nothing that has anything below it.
@@ -273,14 +326,10 @@ fn unreadable(path: &Path, error: io::Error) -> Error {
 
 /// An item that stands for what a pattern could have found there.
 fn problematic(path: &Path) -> Folder {
-    Folder { name: whole_name(path), path: path.to_owned(), found: true, problem: None }
+    Folder { name: whole_name(path), path: path.to_owned(), base: None, problem: None }
 }
 
 /// The whole path as a name.
 fn whole_name(path: &Path) -> String {
-    match path.to_str() {
-        Some(text) => text.to_owned(),
-        // Other bytes must not make two names one.
-        None => path.as_os_str().as_bytes().escape_ascii().to_string(),
-    }
+    written(path.as_os_str())
 }

@@ -21,6 +21,9 @@ pub(crate) mod verify;
 mod walk;
 
 use std::{
+    ffi::OsStr,
+    fs, io,
+    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard},
 };
@@ -53,14 +56,20 @@ pub struct Directory {
 
 /// The name of the item for one of these paths: its last component, or all of it where another path has the same one.
 pub fn item_name(path: &Path, paths: &[PathBuf]) -> String {
-    match path.file_name() {
+    written(match path.file_name() {
         Some(last) if last != GLOBALS && paths.iter().filter(|p| p.file_name() == Some(last)).count() < 2 => {
             last
         }
         _ => path.as_os_str(),
+    })
+}
+
+/// A path as a name. Bytes that are not UTF-8 are written out: replacing them would make two names one.
+fn written(path: &OsStr) -> String {
+    match path.to_str() {
+        Some(text) => text.to_owned(),
+        None => path.as_bytes().escape_ascii().to_string(),
     }
-    .to_string_lossy()
-    .into_owned()
 }
 
 impl Directory {
@@ -144,13 +153,14 @@ impl Source for Directory {
         dump::dump(self, &item.name, &folder.path, sink, cancel)
     }
 
-    /// What a pattern found and is not there any more. A folder that is named must be there.
+    /// What a pattern found and is not there any more. A folder that is named must be there. Where the pattern begins there
+    /// must still be something: otherwise a filesystem was unmounted, and nothing is known of what is on it.
     fn is_gone(&self, item: &Item, _: &Cancel) -> bool {
         let known = self.known();
-        let folder = known.iter().find(|folder| folder.name == item.name && folder.found);
-        folder.is_some_and(|folder| {
-            let there = std::fs::symlink_metadata(&folder.path);
-            there.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
-        })
+        let Some(folder) = known.iter().find(|folder| folder.name == item.name) else { return false };
+        let Some(base) = &folder.base else { return false };
+        let there = fs::symlink_metadata(&folder.path);
+        there.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+            && fs::read_dir(base).is_ok_and(|mut names| names.next().is_some_and(|name| name.is_ok()))
     }
 }

@@ -1,10 +1,14 @@
 //! What a walk could not read: the snapshot is stored without it and names it.
 
-use std::{io, path::Path};
+use std::{ffi::CStr, io, os::fd::BorrowedFd, path::Path};
 
 use rustix::{fs::FileType, io::Errno};
 
-use super::tally::shown;
+use super::{
+    open::stat_name,
+    tally::shown,
+    walk::{Folder, Walk},
+};
 use crate::{
     error::{Error, Result},
     source::{self, manifest::Omitted},
@@ -25,6 +29,55 @@ pub(super) fn kind(tpe: FileType) -> &'static str {
         FileType::Socket => "socket",
         FileType::CharacterDevice | FileType::BlockDevice => "device",
         FileType::RegularFile | FileType::Unknown => "file",
+    }
+}
+
+impl Walk<'_> {
+    /// Something of this kind cannot be read, or is gone since its folder was listed.
+    pub(super) fn missing(&self, kind: &'static str, below: &Path, error: Errno) {
+        if error == Errno::NOENT {
+            self.tally.vanished(below);
+        } else {
+            self.unreadable(kind, below, &error.into());
+        }
+    }
+
+    /// Something that was there a moment ago cannot be opened or read any more. It may be gone; a mount that fails also says
+    /// so, and a server that is gone says that of everything.
+    pub(super) fn lost(
+        &self,
+        kind: &'static str,
+        place: BorrowedFd<'_>,
+        name: &CStr,
+        below: &Path,
+        error: &io::Error,
+    ) {
+        let doubtful = matches!(Errno::from_io_error(error), Some(Errno::NOENT | Errno::STALE));
+        if doubtful && matches!(stat_name(place, name), Err(Errno::NOENT)) {
+            self.tally.vanished(below);
+        } else {
+            self.unreadable(kind, below, error);
+        }
+    }
+
+    /// Something of this kind cannot be read and is left out, unless the reason lies with this process: then everything else
+    /// would be left out too.
+    pub(super) fn unreadable(&self, kind: &'static str, below: &Path, error: &io::Error) {
+        let hint = match Errno::from_io_error(error) {
+            Some(Errno::MFILE | Errno::NFILE) => "raise the limit of open files (LimitNOFILE=)",
+            Some(Errno::NOMEM) => "the system has no memory left: find out what takes it",
+            _ => return self.tally.omitted(kind, below, error),
+        };
+        self.stop(Error::failed(format!("cannot read {}", shown(below))).because(error).hint(hint));
+    }
+
+    /// Names a folder of which a part was not gone through.
+    pub(super) fn lost_on_the_way(&self, folder: &Folder, error: &io::Error) {
+        let below = self.below(&folder.path);
+        match Errno::from_io_error(error) {
+            Some(error) => self.missing("folder", below, error),
+            None => self.unreadable("folder", below, error),
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use rustix::{
     io::Errno,
     path::Arg,
 };
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
 
 /// So many folders on the way down to the one at hand are kept open; those above are found again through `..`.
 pub(crate) const KEEP_OPEN: usize = 24;
@@ -69,6 +69,22 @@ pub(crate) fn open_parent(folder: BorrowedFd<'_>, parent: Identity) -> io::Resul
     Err(io::Error::other("a folder was moved to another place meanwhile"))
 }
 
+/// Opens a folder by the names that lead to it from another one, if it is still the one that was left.
+pub(super) fn open_below<'n>(
+    top: BorrowedFd<'_>,
+    names: impl Iterator<Item = &'n OsStr>,
+    folder: Identity,
+) -> io::Result<OwnedFd> {
+    let mut opened = None::<OwnedFd>;
+    for name in names {
+        opened = Some(open_folder(opened.as_ref().map_or(top, AsFd::as_fd), name)?);
+    }
+    match opened {
+        Some(opened) if identity(&fstat(&opened)?) == folder => Ok(opened),
+        _ => Err(io::Error::other("another folder has its name now")),
+    }
+}
+
 /// Opens a file for reading. Nothing else is waited for or read: a pipe or a device is closed at once.
 pub(super) fn open_file(folder: BorrowedFd<'_>, name: impl Arg + Copy) -> rustix::io::Result<Opened> {
     let opened = match quietly(|more| openat(folder, name, FILE | more, Mode::empty())) {
@@ -114,13 +130,29 @@ pub(crate) fn is(stat: &Stat, tpe: FileType) -> bool {
     FileType::from_raw_mode(stat.st_mode) == tpe
 }
 
-/// The names in a folder in the order of their bytes, each with its type as far as the listing tells.
-pub(super) fn names(folder: BorrowedFd<'_>) -> rustix::io::Result<Vec<(CString, FileType)>> {
-    let mut names = Vec::new();
+/// What a folder holds.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    /// Names in the order of their bytes, each with its type as far as the system tells.
+    pub(super) names: Vec<(CString, FileType)>,
+    /// Why there may be more.
+    pub(super) error: Option<Errno>,
+}
+
+/// The names in a folder. After an error in the middle there are those that were read before it.
+pub(super) fn names(folder: BorrowedFd<'_>) -> Listing {
     let mut buffer = vec![MaybeUninit::uninit(); LIST_BUFFER];
-    let mut listing = RawDir::new(folder.as_fd(), &mut buffer);
-    while let Some(entry) = listing.next() {
-        let entry = entry?;
+    let mut raw = RawDir::new(folder.as_fd(), &mut buffer);
+    let mut listing = Listing::default();
+    let names = &mut listing.names;
+    while let Some(entry) = raw.next() {
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(error) => {
+                listing.error = Some(error);
+                break;
+            }
+        };
         if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
             names.push((entry.file_name().to_owned(), entry.file_type()));
         }
@@ -128,7 +160,7 @@ pub(super) fn names(folder: BorrowedFd<'_>) -> rustix::io::Result<Vec<(CString, 
     names.sort_unstable_by(|one, other| one.0.cmp(&other.0));
     // A folder that changes while it is listed may show a name twice.
     names.dedup_by(|one, other| one.0 == other.0);
-    Ok(names)
+    listing
 }
 
 #[cfg(test)]
@@ -158,9 +190,19 @@ mod tests {
         }
         assert!(matches!(open_file(top.as_fd(), "none"), Err(Errno::NOENT)));
         let listed: Vec<_> =
-            names(top.as_fd()).unwrap().into_iter().map(|(name, _)| name.into_string().unwrap()).collect();
+            names(top.as_fd()).names.into_iter().map(|(name, _)| name.into_string().unwrap()).collect();
         assert_eq!(listed, ["file", "pipe", "socket", "sub", "to-file", "to-folder"]);
         drop(socket);
+    }
+
+    #[test]
+    fn a_folder_that_was_removed_is_told_from_an_empty_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let top = open_top(dir.path()).unwrap();
+        assert!(matches!(names(top.as_fd()), Listing { names, error: None } if names.is_empty()));
+        dir.close().unwrap();
+        let listing = names(top.as_fd());
+        assert_eq!((listing.names.len(), listing.error), (0, Some(Errno::NOENT)));
     }
 
     #[test]
@@ -176,5 +218,10 @@ mod tests {
         fs::rename(dir.path().join("a/b"), dir.path().join("other/b")).unwrap();
         let error = open_parent(b.as_fd(), wanted).unwrap_err();
         assert!(error.to_string().contains("moved"), "{error}");
+        // It is still where it was, seen from above.
+        let below = |names: &[&str]| open_below(top.as_fd(), names.iter().map(OsStr::new), wanted);
+        assert_eq!(identity(&fstat(below(&["a"]).unwrap()).unwrap()), wanted);
+        assert!(below(&["other"]).is_err() && below(&["other", "b"]).is_err() && below(&["none"]).is_err());
+        assert!(below(&[]).is_err());
     }
 }

@@ -106,7 +106,7 @@ impl Protected {
         if config.is_some() && config == self.signs.config {
             return Some(Repository::Own);
         }
-        let keys = open_folder(folder, c"keys").and_then(|keys| names(keys.as_fd())).unwrap_or_default();
+        let keys = open_folder(folder, c"keys").map(|keys| names(keys.as_fd()).names).unwrap_or_default();
         let own =
             |(name, _): &(CString, FileType)| self.signs.keys.contains(OsStr::from_bytes(name.to_bytes()));
         Some(if keys.iter().any(own) { Repository::Own } else { Repository::Other })

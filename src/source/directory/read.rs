@@ -1,15 +1,18 @@
 //! Reading files on several threads, and noticing when one is written to meanwhile.
 
 use std::{
-    ffi::{CString, OsStr},
+    ffi::{CStr, CString, OsStr},
     fs::File,
     io::{self, Read},
     os::{
-        fd::{AsFd, OwnedFd},
+        fd::{AsFd, BorrowedFd, OwnedFd},
         unix::ffi::OsStrExt,
     },
-    path::PathBuf,
-    sync::Arc,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use rustix::{
@@ -25,11 +28,19 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
+    output,
     stream::sparse::SparseRead,
 };
 
 /// Reading ahead is worth asking for beyond this size.
 const LARGE: i64 = 1 << 20;
+/// No longer file is stored. Whoever may write a file can give it any length at no cost, as a hole, but a snapshot lists a
+/// chunk for each 512 KiB of a hole: for this length 16 million ids of 32 bytes, which are held in memory.
+const LONGEST: u64 = 8 << 40;
+/// The holes of all files of an item may have so many bytes together, for the same reason.
+pub(super) const MOST_HOLES: u64 = LONGEST;
+/// No chunk is shorter, and no shorter hole is gone over: in shorter files it is not worth asking where the holes are.
+const HOLES_FROM: u64 = 512 << 10;
 
 /// A file to be read.
 pub(super) struct Job {
@@ -62,23 +73,26 @@ impl Walk<'_> {
         for last in [false, true] {
             let (file, stat) = match open_file(job.place.as_fd(), job.name.as_c_str()) {
                 Ok(Opened::File(file, stat)) => (File::from(file), stat),
-                Ok(Opened::Other) => return self.replaced(job),
-                Err(Errno::NOENT) => {
-                    self.tally.vanished(self.below(&path));
-                    return Ok(());
+                Ok(Opened::Other) => {
+                    return self.replaced("file", job.place.as_fd(), &job.name, &path);
                 }
+                // It may have been removed and made anew.
+                Err(Errno::NOENT) if !last => continue,
                 Err(error) => {
-                    self.unreadable("file", self.below(&path), &error.into());
+                    self.lost("file", job.place.as_fd(), &job.name, self.below(&path), &error.into());
                     return Ok(());
                 }
             };
+            if self.is_too_long(self.below(&path), &stat) {
+                return Ok(());
+            }
             let mut of = attributes(&stat, &self.owners);
             let missing = self.set_xattrs(&mut of, xattrs(file.as_fd()));
             if stat.st_size > LARGE {
                 // Only a hint to the system.
                 let _ = fadvise(&file, 0, None, Advice::Sequential);
             }
-            let mut reader = FileReader::new(&file, &stat, last, || self.check());
+            let mut reader = FileReader::new(&file, &stat, last, &self.holes, || self.check());
             match (self.sink.put_marked(&path, &of, &mut reader, &|| None), reader.end) {
                 (Ok(stored), end) => {
                     let tpe = FileType::RegularFile;
@@ -96,9 +110,12 @@ impl Walk<'_> {
                     }
                     return Ok(());
                 }
-                (Err(_), End::Changed) => {}
+                (Err(_), End::Changed) => {
+                    self.holes.fetch_add(reader.skipped, Ordering::Relaxed);
+                }
                 (Err(_), End::Failed(error)) => {
-                    self.unreadable("file", self.below(&path), &error);
+                    self.holes.fetch_add(reader.skipped, Ordering::Relaxed);
+                    self.lost("file", job.place.as_fd(), &job.name, self.below(&path), &error);
                     return Ok(());
                 }
                 (Err(error), End::None) => return Err(error),
@@ -107,17 +124,32 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// What was a file when its folder was listed is something else now.
-    fn replaced(&self, job: &Job) -> Result<()> {
-        let path = job.path();
-        match stat_name(job.place.as_fd(), job.name.as_c_str()) {
-            Err(Errno::NOENT) => self.tally.vanished(self.below(&path)),
-            Err(error) => self.unreadable("file", self.below(&path), &error.into()),
+    /// Whether a file is too long to be stored; it is named then.
+    pub(super) fn is_too_long(&self, below: &Path, stat: &Stat) -> bool {
+        let length = u64::try_from(stat.st_size).unwrap_or(0);
+        if length <= LONGEST {
+            return false;
+        }
+        let reason = format!("it is {} long, more than the 8 TiB that a file may have", output::size(length));
+        self.unreadable("file", below, &io::Error::other(reason));
+        true
+    }
+
+    /// What was a file or a folder when its folder was listed is something else now.
+    pub(super) fn replaced(
+        &self,
+        kind: &'static str,
+        place: BorrowedFd<'_>,
+        name: &CStr,
+        path: &Path,
+    ) -> Result<()> {
+        match stat_name(place, name) {
+            Err(error) => self.missing(kind, self.below(path), error),
             Ok(stat) => match FileType::from_raw_mode(stat.st_mode) {
                 FileType::RegularFile | FileType::Directory | FileType::Unknown => {
-                    self.unreadable("file", self.below(&path), &io::Error::other(REPLACED));
+                    self.unreadable(kind, self.below(path), &io::Error::other(REPLACED));
                 }
-                _ => return self.special(job.place.as_fd(), &job.name, &path, &stat),
+                _ => return self.special(place, name, path, &stat),
             },
         }
         Ok(())
@@ -141,6 +173,9 @@ struct FileReader<'a, C> {
     file: &'a File,
     before: &'a Stat,
     last: bool,
+    /// What holes may still have, and those that were gone over.
+    spare: &'a AtomicU64,
+    skipped: u64,
     check: C,
     seen: u64,
     end: End,
@@ -151,12 +186,24 @@ struct FileReader<'a, C> {
 }
 
 impl<'a, C: Fn() -> Result<()>> FileReader<'a, C> {
-    fn new(file: &'a File, before: &'a Stat, last: bool, check: C) -> Self {
+    fn new(file: &'a File, before: &'a Stat, last: bool, spare: &'a AtomicU64, check: C) -> Self {
         // A file that takes as much space as it is long has no holes worth looking for.
-        let dense = u64::try_from(before.st_blocks).unwrap_or(0).saturating_mul(512)
-            >= u64::try_from(before.st_size).unwrap_or(0);
-        let data_end = if dense { u64::MAX } else { 0 };
-        Self { file, before, last, check, seen: 0, end: End::None, finished: false, hole_end: 0, data_end }
+        let size = u64::try_from(before.st_size).unwrap_or(0);
+        let space = u64::try_from(before.st_blocks).unwrap_or(0).saturating_mul(512);
+        let dense = size < HOLES_FROM || space >= size;
+        Self {
+            file,
+            before,
+            last,
+            spare,
+            skipped: 0,
+            check,
+            seen: 0,
+            end: End::None,
+            finished: false,
+            hole_end: 0,
+            data_end: if dense { u64::MAX } else { 0 },
+        }
     }
 
     fn size(&self) -> u64 {
@@ -248,6 +295,12 @@ impl<C: Fn() -> Result<()>> SparseRead for FileReader<'_, C> {
 
     fn skip(&mut self, bytes: u64) -> io::Result<()> {
         (self.check)().map_err(io::Error::other)?;
+        let less = |spare: u64| spare.checked_sub(bytes);
+        if self.spare.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_err() {
+            let reason = "its holes and those of the files read before it are longer than 8 TiB together";
+            return Err(self.fail(io::Error::other(reason)));
+        }
+        self.skipped += bytes;
         self.seen += bytes;
         self.go_to(self.seen)
     }
@@ -257,7 +310,9 @@ impl<C: Fn() -> Result<()>> SparseRead for FileReader<'_, C> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use std::{fs::OpenOptions, io::Write, path::Path};
+    use std::{fs::OpenOptions, io::Write};
+
+    static PLENTY: AtomicU64 = AtomicU64::new(MOST_HOLES);
 
     fn open(path: &Path) -> (File, Stat) {
         let file = File::open(path).unwrap();
@@ -278,7 +333,7 @@ mod tests {
         for last in [false, true] {
             let (file, stat) = open(&path);
             let length = usize::try_from(stat.st_size).unwrap();
-            let mut reader = FileReader::new(&file, &stat, last, || Ok(()));
+            let mut reader = FileReader::new(&file, &stat, last, &PLENTY, || Ok(()));
             let mut buffer = [0; 100];
             assert_eq!(reader.read(&mut buffer[..2]).unwrap(), 2);
             more.write_all(b"more").unwrap();
@@ -296,10 +351,10 @@ mod tests {
         let path = path_with(&[1; 100]);
         let (file, stat) = open(&path);
         OpenOptions::new().write(true).open(&path).unwrap().set_len(10).unwrap();
-        let mut reader = FileReader::new(&file, &stat, false, || Ok(()));
+        let mut reader = FileReader::new(&file, &stat, false, &PLENTY, || Ok(()));
         assert!(reader.read_to_end(&mut Vec::new()).is_err() && matches!(reader.end, End::Changed));
         let (file, mut content) = (File::open(&path).unwrap(), Vec::new());
-        let mut reader = FileReader::new(&file, &stat, true, || Ok(()));
+        let mut reader = FileReader::new(&file, &stat, true, &PLENTY, || Ok(()));
         reader.read_to_end(&mut content).unwrap();
         assert_eq!((content.len(), matches!(reader.end, End::Changed)), (10, true));
     }
@@ -311,10 +366,28 @@ mod tests {
             let (file, stat) = open(Path::new(path));
             assert_eq!(stat.st_size, 0);
             let mut content = String::new();
-            let mut reader = FileReader::new(&file, &stat, false, || Ok(()));
+            let mut reader = FileReader::new(&file, &stat, false, &PLENTY, || Ok(()));
             reader.read_to_string(&mut content).unwrap();
             assert!(!content.is_empty() && matches!(reader.end, End::None));
         }
+    }
+
+    #[test]
+    fn holes_are_looked_for_where_one_may_be_gone_over_and_count_together() {
+        let spare = AtomicU64::new(1 << 20);
+        let file = tempfile::tempfile().unwrap();
+        for (length, hole) in [(HOLES_FROM - 1, 0), (HOLES_FROM, HOLES_FROM)] {
+            file.set_len(length).unwrap();
+            let stat = fstat(&file).unwrap();
+            assert_eq!(FileReader::new(&file, &stat, false, &spare, || Ok(())).hole().unwrap(), hole);
+        }
+        file.set_len(3 << 19).unwrap();
+        let stat = fstat(&file).unwrap();
+        let mut reader = FileReader::new(&file, &stat, false, &spare, || Ok(()));
+        assert_eq!(reader.hole().unwrap(), 3 << 19);
+        reader.skip(1 << 20).unwrap();
+        assert!(reader.skip(1 << 19).is_err() && reader.skipped == 1 << 20);
+        assert!(matches!(&reader.end, End::Failed(error) if error.to_string().contains("8 TiB together")));
     }
 
     #[test]
@@ -322,7 +395,7 @@ mod tests {
         let path = path_with(b"12345");
         let (file, stat) = open(&path);
         let check = || Err(Error::failed("stopped: test"));
-        let mut reader = FileReader::new(&file, &stat, false, check);
+        let mut reader = FileReader::new(&file, &stat, false, &PLENTY, check);
         let error = reader.read(&mut [0; 10]).unwrap_err();
         assert_eq!(Error::from_io("x", error).to_string(), "stopped: test");
         assert!(matches!(reader.end, End::None));
@@ -332,7 +405,7 @@ mod tests {
     fn an_error_of_the_system_is_told() {
         let folder = File::open("/").unwrap();
         let stat = fstat(&folder).unwrap();
-        let mut reader = FileReader::new(&folder, &stat, true, || Ok(()));
+        let mut reader = FileReader::new(&folder, &stat, true, &PLENTY, || Ok(()));
         assert!(reader.read(&mut [0; 10]).is_err());
         assert!(matches!(&reader.end, End::Failed(error) if error.kind() == io::ErrorKind::IsADirectory));
     }

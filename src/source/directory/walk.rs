@@ -12,7 +12,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     vec::IntoIter,
 };
@@ -28,7 +28,9 @@ use super::{
     CONTENT,
     attributes::{Owners, attributes, xattrs},
     omissions::kind,
-    open::{Identity, KEEP_OPEN, identity, is, names, open_folder, open_parent, stat_name},
+    open::{
+        Identity, KEEP_OPEN, Listing, identity, is, names, open_below, open_folder, open_parent, stat_name,
+    },
     protected::Protected,
     read::Job,
     tally::{Entry, Tally, shown},
@@ -99,6 +101,8 @@ pub(super) struct Walk<'a> {
     /// Files that last changed before this moment may be taken over from the previous snapshot.
     pub(super) settled: Option<Timestamp>,
     pub(super) owners: Owners,
+    /// So many bytes the holes of all further files may have together.
+    pub(super) holes: AtomicU64,
     pub(super) tally: Tally,
     /// Why the walk ends early.
     pub(super) failure: OnceLock<Error>,
@@ -140,11 +144,12 @@ impl Walk<'_> {
         while let Some(frame) = frames.last_mut() {
             self.check()?;
             match frame.names.next() {
-                None => self.leave(&mut frames)?,
+                None => self.leave(&mut frames),
                 Some((name, tpe)) => {
                     if let Some(below) = self.visit(frame, &name, tpe, device, jobs)? {
                         frames.push(below);
-                        if let Some(far) = frames.len().checked_sub(KEEP_OPEN + 1) {
+                        // The first stays open: from there the others can be found again.
+                        if let Some(far) = frames.len().checked_sub(KEEP_OPEN + 1).filter(|far| *far > 0) {
                             frames[far].fd = None;
                         }
                     }
@@ -154,7 +159,8 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Stores a folder and lists it. `None` if it cannot be read, or must not be stored.
+    /// Stores a folder and lists it. `None` if it cannot be read, or must not be stored. One of which not all names can be read
+    /// is stored as far as they can, and named.
     fn enter(
         &self,
         fd: OwnedFd,
@@ -162,20 +168,23 @@ impl Walk<'_> {
         path: PathBuf,
         parent: Option<Arc<Folder>>,
     ) -> Result<Option<Frame>> {
-        let mut names = match names(fd.as_fd()) {
-            Ok(names) => names,
-            Err(error) if parent.is_none() => {
+        let Listing { mut names, error } = names(fd.as_fd());
+        match error {
+            Some(error) if names.is_empty() && parent.is_none() => {
                 return Err(Error::failed(format!("cannot list {}", self.top.display()))
                     .because(&io::Error::from(error))
                     .hint(
                         "let the account that runs the backup read it, or find out what is wrong with it",
                     ));
             }
-            Err(error) => {
-                self.unreadable("folder", self.below(&path), &error.into());
-                return Ok(None);
+            Some(error) => {
+                self.missing("folder", self.below(&path), error);
+                if names.is_empty() {
+                    return Ok(None);
+                }
             }
-        };
+            None => {}
+        }
         if self.is_protected(fd.as_fd(), &names, &path, parent.is_none())? {
             return Ok(None);
         }
@@ -195,19 +204,25 @@ impl Walk<'_> {
         Ok(Some(Frame { folder, fd, identity, names: names.into_iter() }))
     }
 
-    /// Ends the folder at hand and goes up.
-    fn leave(&self, frames: &mut Vec<Frame>) -> Result<()> {
-        let Some(done) = frames.pop() else { return Ok(()) };
-        if let Some(above) = frames.last_mut()
+    /// Ends the folder at hand and goes up. A folder above it that was moved away meanwhile ends there, too.
+    fn leave(&self, frames: &mut Vec<Frame>) {
+        let Some(done) = frames.pop() else { return };
+        while let Some((above, higher)) = frames.split_last_mut()
             && above.fd.is_none()
         {
-            let path = || self.below(&above.folder.path).to_owned();
-            let from = done.fd.as_ref().ok_or_else(|| failed(&path(), Errno::BADF.into()))?;
-            let opened = open_parent(from.as_fd(), above.identity).map_err(|e| failed(&path(), e))?;
-            above.fd = Some(Arc::new(opened));
+            match open_again(&done, above, higher) {
+                Ok(fd) => above.fd = Some(Arc::new(fd)),
+                Err(error) => {
+                    if !above.names.as_slice().is_empty() {
+                        self.lost_on_the_way(&above.folder, &error);
+                    }
+                    if let Some(lost) = frames.pop() {
+                        self.release(lost.folder);
+                    }
+                }
+            }
         }
         self.release(done.folder);
-        Ok(())
     }
 
     /// Something of this folder is done. What was the last thing finishes the folder, and perhaps those above it.
@@ -258,6 +273,7 @@ impl Walk<'_> {
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => return self.folder(frame, place.as_fd(), name, path, &stat, device),
             _ if !self.storing => {}
+            FileType::RegularFile if self.is_too_long(below, &stat) => {}
             FileType::RegularFile => {
                 if !self.take_over(place.as_fd(), name, &path, &stat)? {
                     let (folder, place) = (frame.folder.clone(), place.clone());
@@ -274,26 +290,6 @@ impl Walk<'_> {
     fn is_excluded(&self, below: &Path, folder: bool) -> bool {
         let rule = self.excludes.matched(below, folder);
         rule.inspect(|rule| self.tally.excluded(*rule, 1)).is_some()
-    }
-
-    /// Something of this kind cannot be read, or is gone since its folder was listed.
-    pub(super) fn missing(&self, kind: &'static str, below: &Path, error: Errno) {
-        if error == Errno::NOENT {
-            self.tally.vanished(below);
-        } else {
-            self.unreadable(kind, below, &error.into());
-        }
-    }
-
-    /// Something of this kind cannot be read and is left out, unless the reason lies with this process: then everything else
-    /// would be left out too.
-    pub(super) fn unreadable(&self, kind: &'static str, below: &Path, error: &io::Error) {
-        let hint = match Errno::from_io_error(error) {
-            Some(Errno::MFILE | Errno::NFILE) => "raise the limit of open files (LimitNOFILE=)",
-            Some(Errno::NOMEM) => "the system has no memory left: find out what takes it",
-            _ => return self.tally.omitted(kind, below, error),
-        };
-        self.stop(Error::failed(format!("cannot read {}", shown(below))).because(error).hint(hint));
     }
 
     /// Goes into a folder, unless something else is mounted there.
@@ -316,11 +312,10 @@ impl Walk<'_> {
         let fd = match open_folder(place, name) {
             Ok(fd) => fd,
             Err(Errno::LOOP | Errno::NOTDIR) => {
-                self.unreadable("folder", self.below(&path), &io::Error::other(REPLACED));
-                return Ok(None);
+                return self.replaced("folder", place, name, &path).map(|()| None);
             }
             Err(error) => {
-                self.missing("folder", self.below(&path), error);
+                self.lost("folder", place, name, self.below(&path), &error.into());
                 return Ok(None);
             }
         };
@@ -356,6 +351,20 @@ impl Walk<'_> {
         let (path, tpe) = (self.below(path), FileType::Directory);
         self.tally.stored(&Entry { path, tpe, attributes: of, bytes: 0, content: &[] });
     }
+}
+
+/// Opens a folder above the one at hand once more: from there, or else from the first of all by its name.
+fn open_again(done: &Frame, above: &Frame, higher: &[Frame]) -> io::Result<OwnedFd> {
+    if let Some(from) = &done.fd
+        && let Ok(opened) = open_parent(from.as_fd(), above.identity)
+    {
+        return Ok(opened);
+    }
+    let Some((Frame { fd: Some(top), .. }, between)) = higher.split_first() else {
+        return Err(Errno::BADF.into());
+    };
+    let names = between.iter().chain([above]).filter_map(|frame| frame.folder.path.file_name());
+    open_below(top.as_fd(), names, above.identity)
 }
 
 fn is_made_up(fd: BorrowedFd<'_>) -> bool {

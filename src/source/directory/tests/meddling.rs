@@ -4,7 +4,7 @@ use std::{
     fs::{self, OpenOptions},
     io::{self, Read, Write},
     os::unix::fs::symlink,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Mutex,
         atomic::{AtomicBool, Ordering},
@@ -14,7 +14,7 @@ use std::{
 use super::super::testing::{Memory, dump, source};
 use crate::{
     error::{Error, Result},
-    source::{Item, NodeKind, Source},
+    source::{Item, NodeKind, Source, manifest::Manifest},
     stream::{
         cancel::Cancel,
         sink::{Attributes, Sink, Special, Stored},
@@ -169,6 +169,106 @@ fn a_file_that_became_a_link_is_stored_as_a_link() {
     dump(&source(dir.path(), &[]), &sink).unwrap();
     let kept = sink.memory.get("a").unwrap();
     assert_eq!(kept.kind, NodeKind::Special(Special::Symlink("/etc/passwd".into())));
+}
+
+/// A tree of 40 folders `d`, one in the other, each with a link `z` that comes after it, and its deepest path.
+fn deep(top: &Path) -> PathBuf {
+    let mut path = top.to_owned();
+    for _ in 0..40 {
+        path.push("d");
+        fs::create_dir(&path).unwrap();
+        symlink("target", path.join("z")).unwrap();
+    }
+    path.strip_prefix(top).unwrap().to_owned()
+}
+
+/// Walks through a deep tree and has this done when the deepest folder is listed.
+fn walk_deep(meddle: impl Fn(&Path) + Send + Sync) -> Manifest {
+    let dir = tempfile::tempdir().unwrap();
+    let (top, aside) = (dir.path().join("top"), dir.path().join("aside"));
+    fs::create_dir_all(&aside).unwrap();
+    fs::create_dir(&top).unwrap();
+    fs::write(top.join("file"), "x").unwrap();
+    let deepest = Path::new("files").join(deep(&top));
+    let sink = Meddler::new(
+        |path| {
+            if path == deepest {
+                meddle(dir.path());
+            }
+            Ok(())
+        },
+        |_| Ok(()),
+    );
+    let manifest = dump(&source(&top, &[]), &sink).unwrap();
+    sink.memory.finish(&manifest);
+    manifest
+}
+
+#[test]
+fn folders_that_are_moved_far_above_the_one_at_hand_cost_only_themselves() {
+    let counts = |manifest: &Manifest| {
+        let detail = manifest.directory.as_ref().unwrap();
+        (detail.folders, detail.symlinks, detail.vanished, manifest.omitted.len())
+    };
+    let undisturbed = walk_deep(|_| {});
+    assert_eq!(counts(&undisturbed), (40, 40, 0, 0));
+    // The way up from `d/d/d` leads elsewhere; `d/d` is found by its name.
+    let moved = walk_deep(|dir| fs::rename(dir.join("top/d/d/d"), dir.join("aside/d")).unwrap());
+    assert_eq!(counts(&moved), (40, 40, 0, 0));
+    // `d/d` has gone, too, and what it still had is not known; `d` is found again.
+    let both = walk_deep(|dir| {
+        fs::rename(dir.join("top/d/d/d"), dir.join("aside/d")).unwrap();
+        fs::rename(dir.join("top/d/d"), dir.join("aside/e")).unwrap();
+    });
+    assert_eq!(counts(&both), (40, 39, 1, 0));
+    // Another folder has its name.
+    let replaced = walk_deep(|dir| {
+        fs::rename(dir.join("top/d/d/d"), dir.join("aside/d")).unwrap();
+        fs::rename(dir.join("top/d/d"), dir.join("aside/e")).unwrap();
+        fs::create_dir(dir.join("top/d/d")).unwrap();
+    });
+    assert_eq!(counts(&replaced), (40, 39, 0, 1));
+    let omitted = &replaced.omitted[0];
+    assert_eq!((omitted.kind.as_str(), omitted.name.as_str()), ("folder", "d/d"));
+    assert!(omitted.reason.contains("another folder has its name now"), "{}", omitted.reason);
+}
+
+#[test]
+fn a_tree_that_is_replaced_and_removed_while_it_is_read_is_no_backup() {
+    let dir = tempfile::tempdir().unwrap();
+    let (top, old) = (dir.path().join("top"), dir.path().join("old"));
+    let make = || {
+        for name in ["a", "b"] {
+            fs::create_dir_all(top.join(name)).unwrap();
+            fs::write(top.join(name).join("file"), "x").unwrap();
+        }
+        fs::write(top.join("file"), "x").unwrap();
+    };
+    make();
+    let listed = |remove: bool| {
+        let (top, old) = (top.clone(), old.clone());
+        move |path: &Path| {
+            if path == Path::new("files/a") {
+                fs::rename(&top, &old).unwrap();
+                make();
+                if remove {
+                    fs::remove_dir_all(old.join("b")).unwrap();
+                }
+            }
+            Ok(())
+        }
+    };
+    let sink = Meddler::new(listed(true), |_| Ok(()));
+    let error = dump(&source(&top, &[]), &sink).unwrap_err().to_string();
+    assert!(
+        error.contains("was replaced by another folder") && error.contains("run the backup again"),
+        "{error}"
+    );
+
+    fs::remove_dir_all(&old).unwrap();
+    let sink = Meddler::new(listed(false), |_| Ok(()));
+    let detail = dump(&source(&top, &[]), &sink).unwrap().directory.unwrap();
+    assert_eq!((detail.files, detail.vanished), (3, 0), "the old one was read whole");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The walk over real trees, into a repository in memory.
 
 mod left_out;
+mod limits;
 mod meddling;
 mod patterns;
 mod unreadable;

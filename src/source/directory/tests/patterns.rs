@@ -1,6 +1,12 @@
 //! Patterns in `paths`.
 
-use std::{fs, os::unix::fs::symlink, path::Path};
+use std::{
+    collections::HashSet,
+    ffi::OsStr,
+    fs,
+    os::unix::{ffi::OsStrExt, fs::symlink},
+    path::Path,
+};
 
 use super::{
     unreadable::{chmod, without_privileges},
@@ -63,6 +69,65 @@ fn a_folder_that_is_new_is_found_the_next_time_and_one_that_went_is_gone() {
     assert!(!source.is_gone(&now.items[2], &Cancel::new()));
     assert!(source.dump(&now.items[1], &Memory::default(), &Cancel::new()).is_err());
     assert_eq!(healthy(&top, &found(&source)), [".hidden/uploads", "b/uploads"]);
+}
+
+#[test]
+fn of_a_filesystem_that_is_not_mounted_nothing_is_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let top = dir.path().canonicalize().unwrap();
+    folders(&top, &["data/app/uploads", "data/other"]);
+    let source = source_of(&top, &["data/*/uploads"]);
+    let before = found(&source);
+    let name = &before.items[0].name;
+    assert!(!before.is_unknown(name) && !before.is_unknown(&format!("{}/data/else", top.display())));
+
+    // The folder on which it is mounted is empty, or was made by mounting it and is not there at all.
+    fs::rename(top.join("data"), top.join("aside")).unwrap();
+    for mount_point in [true, false] {
+        if mount_point {
+            folders(&top, &["data"]);
+        } else {
+            fs::remove_dir(top.join("data")).unwrap();
+        }
+        assert!(!source.is_gone(&before.items[0], &Cancel::new()), "a dump that fails has failed");
+        let now = found(&source_of(&top, &["data/*/uploads"]));
+        assert!(now.items[0].problem.is_some() && now.is_unknown(name), "{now:?}");
+        assert!(!now.is_unknown(&format!("{}/data2/app/uploads", top.display())));
+        assert!(!now.is_unknown(&now.items[0].name[..top.as_os_str().len()]));
+    }
+    // It is mounted again, and the application is gone.
+    fs::rename(top.join("aside"), top.join("data")).unwrap();
+    fs::remove_dir_all(top.join("data/app")).unwrap();
+    assert!(source.is_gone(&before.items[0], &Cancel::new()));
+    folders(&top, &["data/new/uploads"]);
+    assert!(!found(&source).is_unknown(name), "others match: this one is gone");
+}
+
+#[test]
+fn folders_whose_names_are_written_alike_are_all_items() {
+    let dir = tempfile::tempdir().unwrap();
+    let top = dir.path().canonicalize().unwrap();
+    let bytes = |name: &'static [u8]| top.join("a").join(OsStr::from_bytes(name));
+    // The second has a backslash, an x and two letters in its name.
+    for (number, path) in [bytes(b"\xff"), bytes(b"\\xff"), bytes(b"\xfe")].iter().enumerate() {
+        fs::create_dir_all(path).unwrap();
+        fs::write(path.join("file"), number.to_string()).unwrap();
+    }
+    let pattern = source_of(&top, &["a/*"]);
+    let literal = configured(DirectoryConfig::new(vec![bytes(b"\xff"), bytes(b"\\xff"), bytes(b"\xfe")]));
+    for source in [pattern, literal] {
+        let now = found(&source);
+        let names: HashSet<&str> = now.items.iter().map(|item| item.name.as_str()).collect();
+        assert_eq!((names.len(), now.items.len()), (3, 3), "{names:?}");
+        let mut contents = Vec::new();
+        for item in &now.items {
+            let memory = Memory::default();
+            source.dump(item, &memory, &Cancel::new()).unwrap();
+            contents.push(memory.get("file").unwrap().content);
+        }
+        contents.sort_unstable();
+        assert_eq!(contents, [b"0", b"1", b"2"]);
+    }
 }
 
 #[test]
