@@ -48,13 +48,13 @@ const MOST_TOKENS: u32 = 2;
 #[derive(Clone)]
 pub struct Http {
     inner: Arc<Inner>,
+    policy: Arc<Policy>,
 }
 
 struct Inner {
     /// Taken only on drop.
     runtime: Option<Runtime>,
     client: Client,
-    policy: Policy,
 }
 
 impl Drop for Inner {
@@ -95,12 +95,20 @@ impl Http {
                 let hint = "the certificates of public authorities must be there: install ca-certificates";
                 Error::failed("cannot set up the HTTP client").because(&error).hint(hint)
             })?;
-        Ok(Self { inner: Arc::new(Inner { runtime: Some(runtime), client, policy }) })
+        let inner = Arc::new(Inner { runtime: Some(runtime), client });
+        Ok(Self { inner, policy: Arc::new(policy) })
     }
 
     /// How long it waits and tries.
     pub fn policy(&self) -> &Policy {
-        &self.inner.policy
+        &self.policy
+    }
+
+    /// The same client, which tries for no longer than this time.
+    #[must_use]
+    pub fn for_at_most(&self, total: Duration) -> Self {
+        let policy = Policy { total: total.min(self.policy.total), ..Policy::clone(&self.policy) };
+        Self { inner: Arc::clone(&self.inner), policy: Arc::new(policy) }
     }
 
     /// Sends a request, and again while that can help. The answer has a status of success, its body is not read.
@@ -123,7 +131,7 @@ impl Http {
         cancel: &Cancel,
         read: &mut dyn FnMut(Answer) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let mut course = Course::new(&self.inner.policy);
+        let mut course = Course::new(&self.policy);
         let (mut keys, mut tokens) = (0, 0);
         loop {
             cancel.check()?;
@@ -179,7 +187,7 @@ impl Http {
             ready = ready.body(request.body.clone());
         }
         let action = request.describe();
-        let limit = self.inner.policy.first_byte + Duration::from_secs(request.body.len() as u64 / SLOWEST);
+        let limit = self.policy.first_byte + Duration::from_secs(request.body.len() as u64 / SLOWEST);
         let response = match self.wait(&action, limit, cancel, ready.send())? {
             Ok(response) => response,
             Err(error) => return Err(broken(&action, error)),
@@ -329,7 +337,7 @@ impl Incoming {
     fn fill(&mut self) -> Result<(), Failure> {
         while self.buffer.is_empty() {
             let Some(response) = &mut self.response else { return Ok(()) };
-            let idle = self.http.inner.policy.idle;
+            let idle = self.http.policy.idle;
             match self.http.wait(&self.action, idle, &self.cancel, response.chunk())? {
                 Ok(Some(bytes)) => self.buffer = bytes,
                 Ok(None) => self.response = None,

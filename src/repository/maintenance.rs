@@ -110,6 +110,25 @@ pub struct CheckReport {
     pub packs_read: u64,
 }
 
+impl PruneReport {
+    /// Of a prune that has not changed these packs.
+    fn unchanged(packs: &[(Id, u32)]) -> Self {
+        let (bytes, count) = (bytes(packs), packs.len() as u64);
+        Self {
+            bytes_before: bytes,
+            bytes_after: bytes,
+            packs_before: count,
+            packs_after: count,
+            leftovers: 0,
+            two_phase: false,
+        }
+    }
+}
+
+fn bytes(packs: &[(Id, u32)]) -> u64 {
+    packs.iter().map(|(_, size)| u64::from(*size)).sum()
+}
+
 impl Repository {
     /// Removes data that no snapshot needs. Waits up to `wait` for others; nobody else can write meanwhile. `keep` is asked
     /// then; packs that are younger than what it says stay, as attempts that ended without a snapshot refer to them
@@ -124,19 +143,19 @@ impl Repository {
         let lock = self.lock(&LockOptions { exclusive: true, wait, cancel, notice })?;
         let alone = self.has_locks();
         let before = self.packs()?;
-        if !before.is_empty()
-            && self
-                .inner
-                .list::<SnapshotId>()
-                .map_err(|e| rustic_error("cannot list the snapshots", e))?
-                .next()
-                .is_none()
-        {
+        let keep = keep();
+        if !before.is_empty() && self.has_no_snapshot()? {
+            if keep.is_some() {
+                notice(
+                    "there is no snapshot yet; what a backup that failed has stored is kept for its next try",
+                );
+                return Ok(PruneReport::unchanged(&before));
+            }
             return Err(Error::repository("the repository has data and not one snapshot: pruning would remove everything")
                 .hint("check that the storage is mounted whole; if the data is of no use, remove the repository by hand"));
         }
         self.mend_index(&before, notice)?;
-        let options = self.prune_options(alone, keep(), notice)?;
+        let options = self.prune_options(alone, keep, notice)?;
         cancel.check()?;
         lock.require_valid()?;
         let plan = self.inner.prune_plan(&options).map_err(|e| {
@@ -152,15 +171,19 @@ impl Repository {
             leftovers += self.remove_unreferenced_packs()?;
         }
         let after = self.packs()?;
-        let bytes = |packs: &[(Id, u32)]| packs.iter().map(|(_, size)| u64::from(*size)).sum();
         Ok(PruneReport {
-            bytes_before: bytes(&before),
             bytes_after: bytes(&after),
-            packs_before: before.len() as u64,
             packs_after: after.len() as u64,
             leftovers,
             two_phase: !alone,
+            ..PruneReport::unchanged(&before)
         })
+    }
+
+    fn has_no_snapshot(&self) -> Result<bool> {
+        let mut snapshots =
+            self.inner.list::<SnapshotId>().map_err(|e| rustic_error("cannot list the snapshots", e))?;
+        Ok(snapshots.next().is_none())
     }
 
     fn prune_options(

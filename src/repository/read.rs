@@ -1,11 +1,12 @@
 //! Reading snapshots.
 
 use std::{
+    borrow::Cow,
     ffi::OsStr,
     io::{self, Write},
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
-    sync::Mutex,
+    sync::{LazyLock, Mutex},
 };
 
 use rustic_core::{
@@ -15,10 +16,11 @@ use rustic_core::{
 
 use super::{
     Repository, Snapshot,
+    chunker::MIN_SIZE,
     folders::{Folders, FoundFile},
     node::{attributes, kind},
     rustic_error,
-    seal::Hasher,
+    seal::{Hash, Hasher, hash},
     writer::identity,
 };
 use crate::{
@@ -52,6 +54,34 @@ struct Checked<'a> {
     chunks: std::slice::Iter<'a, DataId>,
     bytes: u64,
     error: Option<io::Error>,
+}
+
+impl Checked<'_> {
+    /// Writes so many chunks of zeros.
+    fn zeros(&mut self, chunks: usize) {
+        for _ in 0..chunks {
+            if let Err(error) = self.target.write_all(&ZEROS) {
+                self.error = Some(error);
+                return;
+            }
+            self.bytes += ZEROS.len() as u64;
+        }
+    }
+}
+
+/// A chunk of zeros, as the smallest ones are cut from a hole.
+static ZEROS: [u8; MIN_SIZE] = [0; MIN_SIZE];
+
+fn is_zeros(id: &DataId) -> bool {
+    static ZERO_CHUNK: LazyLock<Hash> = LazyLock::new(|| hash(&ZEROS));
+    **id == *ZERO_CHUNK
+}
+
+/// A file with a part of the content of another.
+fn part(node: &Node, content: &[DataId]) -> Node {
+    let mut part = Node::new_node(OsStr::new(""), NodeType::File, node.meta.clone());
+    part.content = Some(content.to_vec());
+    part
 }
 
 impl Write for Checked<'_> {
@@ -113,9 +143,27 @@ impl<'a> SnapshotFiles<'a> {
     /// what the name of its chunk says; an error means that it is not complete.
     fn dump(&self, path: &Path, node: &Node, target: &mut dyn Write) -> Result<u64> {
         let path = path.display();
-        let chunks = node.content.as_deref().unwrap_or_default().iter();
-        let mut target = Checked { target, chunks, bytes: 0, error: None };
-        let copied = self.reader.repo.dump(node, &mut target);
+        let content = node.content.as_deref().unwrap_or_default();
+        let mut target = Checked { target, chunks: [].iter(), bytes: 0, error: None };
+        let mut copied = Ok(());
+        for run in content.chunk_by(|one, next| is_zeros(one) == is_zeros(next)) {
+            copied = if run.len() > 1 && is_zeros(&run[0]) {
+                // A hole is one chunk again and again: it need not be read each time.
+                target.zeros(run.len());
+                Ok(())
+            } else {
+                target.chunks = run.iter();
+                let part = if run.len() == content.len() {
+                    Cow::Borrowed(node)
+                } else {
+                    Cow::Owned(part(node, run))
+                };
+                self.reader.repo.dump(&part, &mut target)
+            };
+            if copied.is_err() || target.error.is_some() {
+                break;
+            }
+        }
         if let Some(error) = target.error {
             return Err(Error::from_io(format!("cannot write {path}"), error));
         }

@@ -218,7 +218,7 @@ fn a_page_without_blobs_is_not_the_end_of_a_list() {
         "409 Conflict\r\nx-ms-error-code: BlobUsesCustomerSpecifiedEncryption",
     );
     assert_eq!(found("a").unwrap().as_deref(), Some("a"), "what may not be read is there");
-    relay.answer_with("comp=list", 1, xml, &format!("{WITHOUT_IT}</EnumerationResults>"));
+    relay.answer_with("comp=list", 3, xml, &format!("{WITHOUT_IT}</EnumerationResults>"));
     let error = found("a").unwrap_err();
     assert!(error.to_string().contains("the container's list does not show it"), "{error}");
     relay.answer("HEAD /shop/box/c", 1, "403 Forbidden\r\nx-ms-error-code: AuthorizationFailure");

@@ -13,6 +13,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use reqwest::Method;
@@ -63,6 +64,12 @@ impl BlobService {
     pub fn with_page_size(mut self, entries: u32) -> Self {
         self.page = entries.clamp(1, PAGE);
         self
+    }
+
+    /// The same service, whose requests are tried for no longer than this time.
+    #[must_use]
+    pub fn for_at_most(&self, total: Duration) -> Self {
+        Self { http: self.http.for_at_most(total), ..self.clone() }
     }
 
     /// The account's name.

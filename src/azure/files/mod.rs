@@ -10,7 +10,7 @@ mod snapshot;
 mod walk;
 mod write;
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use reqwest::Method;
 
@@ -50,6 +50,12 @@ impl FileService {
     pub fn new(http: &Http, endpoint: &str, account: &str, credential: Credential) -> Result<Self> {
         let endpoint = Endpoint::parse(Service::File, endpoint)?;
         Ok(Self { http: http.clone(), endpoint, access: Access::storage(account, credential) })
+    }
+
+    /// The same service, whose requests are tried for no longer than this time.
+    #[must_use]
+    pub fn for_at_most(&self, total: Duration) -> Self {
+        Self { http: self.http.for_at_most(total), ..self.clone() }
     }
 
     /// The storage account's name.

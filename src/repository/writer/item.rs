@@ -234,7 +234,14 @@ impl Cutter<'_, '_> {
             }
             let n = self.chunk.read_from(reader).map_err(failed)?;
             if n == 0 {
-                return if self.chunk.filled > 0 { self.send_chunk(ChunkBuffer::default()) } else { Ok(()) };
+                let last = std::mem::take(&mut self.chunk);
+                if last.filled > 0 {
+                    self.chunk = last;
+                    return self.send_chunk(ChunkBuffer::default());
+                }
+                // A full queue of spare buffers means that this one is not needed any more.
+                let _ = self.item.buffers.0.try_send(last.emptied());
+                return Ok(());
             }
             self.total += n as u64;
             self.item.read.fetch_add(n as u64, Ordering::Relaxed);

@@ -1,6 +1,9 @@
 //! Storing packs and index files.
 
-use std::sync::{Arc, Mutex, MutexGuard, atomic::Ordering};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, atomic::Ordering},
+    time::{Duration, Instant},
+};
 
 use crossbeam_channel::{Receiver, Sender};
 use rustic_core::FileType;
@@ -17,16 +20,20 @@ use crate::{
 /// So many blobs are listed in an index file written before the end of a run: should a run of many hours be killed,
 /// the next one finds what it stored.
 const BLOBS_PER_INDEX: usize = 20_000;
+/// An index file is also written after this time, for the same reason.
+const INDEX_EVERY: Duration = Duration::from_secs(10 * 60);
 
 /// Stores packs and remembers which no index file lists yet.
 pub(super) struct Store {
     shared: Arc<Shared>,
     pending: Mutex<Vec<IndexPack>>,
+    /// When the last index file was written, or the run began.
+    indexed: Mutex<Instant>,
 }
 
 impl Store {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, pending: Mutex::default() }
+        Self { shared, pending: Mutex::default(), indexed: Mutex::new(Instant::now()) }
     }
 
     /// Stores packs until no more come. Used buffers go back to `spare`.
@@ -63,7 +70,8 @@ impl Store {
         let (index, buffer) = pack.into_index(id)?;
         let mut pending = self.pending();
         pending.push(index);
-        if pending.iter().map(|pack| pack.blobs.len()).sum::<usize>() >= BLOBS_PER_INDEX {
+        let due = self.indexed().elapsed() >= INDEX_EVERY;
+        if due || pending.iter().map(|pack| pack.blobs.len()).sum::<usize>() >= BLOBS_PER_INDEX {
             self.write_index(&mut pending)?;
         }
         drop(pending);
@@ -83,6 +91,10 @@ impl Store {
         self.pending.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
+    fn indexed(&self) -> MutexGuard<'_, Instant> {
+        self.indexed.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
     /// Writes an index file for all packs that none lists yet.
     pub(super) fn flush_index(&self) -> Result<()> {
         let mut pending = self.pending();
@@ -95,6 +107,7 @@ impl Store {
             .map_err(|e| Error::failed("cannot write an index file").because(&e))?;
         self.write_sealed(FileType::Index, &json)?;
         pending.clear();
+        *self.indexed() = Instant::now();
         Ok(())
     }
 

@@ -91,12 +91,15 @@ impl Detail {
         let Named { count, .. } = self.archived;
         if count > 0 {
             notes.push(format!(
-                "NOT PROTECTED: {count} {} ({}) in the archive tier cannot be read and never were: {}; move them to another \
-                 tier to have them backed up, or exclude them",
+                "NOT PROTECTED: {count} {} ({}) in the archive tier cannot be read, and no snapshot has their content: {}; \
+                 move them to another tier to have them backed up, or exclude them",
                 plural(count),
                 crate::output::size(self.archived_bytes),
                 self.archived.names()
             ));
+        }
+        if self.stored == 0 && self.excluded.iter().any(|rule| rule.entries > 0) && self.omitted == 0 {
+            notes.push("NOTHING of it is in the backup: all of it is left out by `exclude`".to_owned());
         }
         if self.md5_differs.count > 0 {
             let count = self.md5_differs.count;

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Mutex, MutexGuard,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -18,6 +18,8 @@ use crate::{
 /// After so many that may not be read, or for which the service does not answer, and not one that could be read, the others
 /// are not tried.
 const IN_A_ROW: u64 = 32;
+/// Once one could not be read although the service answers, others are waited for no longer than this.
+pub(super) const HASTY: Duration = Duration::from_secs(20);
 /// An account that did not answer for minutes is asked whether it answers now before it is waited for again as long.
 const REMEMBERED: Duration = Duration::from_secs(15 * 60);
 
@@ -66,10 +68,20 @@ pub(super) struct Health<'a> {
     /// How many are stored, whether they were downloaded or taken over.
     stored: AtomicU64,
     forbidden: AtomicU64,
-    /// How many failed since the last one that was downloaded because the service did not answer.
+    /// How many were not answered.
     unanswered: AtomicU64,
+    /// Whether one was not answered although the service is well.
+    odd: AtomicBool,
     /// The first refusal for want of rights.
     first: Mutex<Option<Failure>>,
+}
+
+/// Whose failure it is.
+pub(super) enum Judged {
+    /// Of this one blob or file, for this reason.
+    Own(String),
+    /// Perhaps that of the service: it is to be waited for with all patience.
+    Wait,
 }
 
 impl<'a> Health<'a> {
@@ -79,18 +91,13 @@ impl<'a> Health<'a> {
             stored: AtomicU64::new(0),
             forbidden: AtomicU64::new(0),
             unanswered: AtomicU64::new(0),
+            odd: AtomicBool::new(false),
             first: Mutex::new(None),
         }
     }
 
-    /// One was downloaded.
-    pub(super) fn downloaded(&self) {
-        self.unanswered.store(0, Ordering::Relaxed);
-        self.taken_over();
-    }
-
-    /// One is stored that was not downloaded.
-    pub(super) fn taken_over(&self) {
+    /// One is stored, whether it was downloaded or taken over.
+    pub(super) fn stored(&self) {
         self.stored.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -102,17 +109,27 @@ impl<'a> Health<'a> {
         failure.into()
     }
 
-    /// Why this one blob or file cannot be read. `known` says that the previous backup lacks it too.
+    /// Whether little patience is enough: others could not be read although the service answers.
+    pub(super) fn is_hasty(&self) -> bool {
+        self.odd.load(Ordering::Relaxed)
+    }
+
+    /// Whose failure this is. `known` says that the previous backup lacks the blob or file too, `hasty` that it was not waited
+    /// for with all patience.
     ///
     /// # Errors
     /// It is not this one alone: the service does not answer, or nothing may be read at all.
-    pub(super) fn judge(&self, failure: Failure, known: bool) -> Result<String> {
+    pub(super) fn judge(&self, failure: Failure, known: bool, hasty: bool) -> Result<Judged> {
         match failure.scope() {
             Scope::Service => return Err(failure.into()),
             Scope::Passing => {
                 // All tries are over. If the service answers, it is this one.
+                if !self.access.answers()? {
+                    return if hasty { Ok(Judged::Wait) } else { Err(failure.into()) };
+                }
+                self.odd.store(true, Ordering::Relaxed);
                 let count = self.unanswered.fetch_add(u64::from(!known), Ordering::Relaxed);
-                if count >= IN_A_ROW || !self.access.answers()? {
+                if count >= IN_A_ROW && self.stored.load(Ordering::Relaxed) == 0 {
                     return Err(failure.into());
                 }
             }
@@ -122,7 +139,7 @@ impl<'a> Health<'a> {
                 }
             }
         }
-        Ok(failure.reason())
+        Ok(Judged::Own(failure.reason()))
     }
 
     fn forbid(&self, failure: &Failure) -> Result<()> {

@@ -72,6 +72,23 @@ impl Paths {
         self.place(name, false)
     }
 
+    /// Whether the file of this name has its path already, as far as its folder is still open.
+    pub(super) fn has_file(&self, name: &str) -> bool {
+        let (folder, last) = name.rsplit_once('/').unwrap_or(("", name));
+        let mut path = self.top;
+        let mut level = self.levels.get(path);
+        if !folder.is_empty() || name.starts_with('/') {
+            for part in folder.split('/') {
+                let Some(below) = level.and_then(|level| level.folders.get(&xxh3_64(part.as_bytes()))) else {
+                    return false;
+                };
+                path = below;
+                level = self.levels.get(path);
+            }
+        }
+        level.is_some_and(|level| level.files.contains(&xxh3_64(last.as_bytes())))
+    }
+
     /// As [`Self::file`], for something that is a folder itself.
     pub(super) fn folder(&mut self, name: &str) -> (String, Vec<String>) {
         self.place(name, true)
@@ -170,6 +187,17 @@ mod tests {
         assert_eq!(unordered.file("x/y").0, "blobs/x/y");
         assert_eq!(unordered.file("a").0, "blobs/a%2F");
         assert_eq!(unordered.file("a/c").0, "blobs/a/c");
+    }
+
+    #[test]
+    fn a_name_that_comes_again_is_known() {
+        let mut paths = Paths::new("blobs", true);
+        for name in ["a", "b/c", "b//d", "/e"] {
+            assert!(!paths.has_file(name), "{name}");
+            paths.file(name);
+            assert!(paths.has_file(name), "{name}");
+        }
+        assert!(!paths.has_file("b") && !paths.has_file("e") && !paths.has_file("x/y"));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use md5::{Digest, Md5 as Md5Hasher};
 
 use super::{
     super::{
-        health::Health,
+        health::{Health, Judged},
         inventory::{Known, Md5},
         pipeline::Stop,
     },
@@ -20,7 +20,7 @@ use super::{
 use crate::{
     azure::{
         Failure,
-        blob::{Blob, Download},
+        blob::{Blob, BlobService, Download},
     },
     error::{Error, Result},
     output::name,
@@ -33,6 +33,8 @@ const TRIES: u32 = 5;
 const CHANGED: &str = "it changed";
 const GONE: &str = "the container's list names it, but it was not found (404)";
 const DOUBTED: &str = "it had another content, never the one whose MD5 the service keeps,";
+/// What is said of a content that a snapshot refers to and the repository does not have.
+const LOST: &str = "the repository no longer has the content that was stored of it";
 /// The pause before each further try is so much longer.
 const PAUSE: Duration = Duration::from_millis(300);
 /// Zeros of a hole, for the MD5.
@@ -44,6 +46,8 @@ pub(super) struct Fetcher<'a, 'c> {
     pub(super) known: &'a Known<Before>,
     pub(super) earlier: &'a EarlierBlobs,
     pub(super) health: &'a Health<'a>,
+    /// The service with little patience.
+    pub(super) hasty: &'a BlobService,
     pub(super) stop: &'a Stop,
 }
 
@@ -54,6 +58,8 @@ enum Tried {
     Changed,
     /// The service says that it is not there.
     Gone,
+    /// It was not waited for with all patience.
+    TooSoon,
     /// All of it arrived, and its MD5 is not the one that the service keeps.
     Doubted(Md5),
 }
@@ -62,11 +68,13 @@ impl Fetcher<'_, '_> {
     /// Downloads a blob; one that changes meanwhile is looked up and read again.
     pub(super) fn fetch(&self, mut job: Job) -> Result<Done> {
         let (mut changed, mut doubted, mut last) = (false, None, CHANGED);
+        let mut hasty = self.health.is_hasty();
         for number in 0..TRIES {
             if number > 1 && self.container.cancel.wait(PAUSE * number) {
                 self.container.cancel.check()?;
             }
-            match self.try_once(&job, doubted)? {
+            match self.try_once(&job, doubted, hasty)? {
+                Tried::TooSoon => hasty = false,
                 Tried::Ended(outcome @ (Outcome::Archived | Outcome::Omitted(_))) => {
                     return self.unreadable(job, outcome, changed);
                 }
@@ -78,8 +86,9 @@ impl Fetcher<'_, '_> {
                         Ok(Some(blob)) => (job.blob, changed, doubted) = (blob, true, None),
                         Ok(None) => return Ok(Done::new(job, Outcome::Vanished, changed)),
                         Err(failure) => {
-                            let reason = self.judge(failure, &job)?;
-                            return self.unreadable(job, Outcome::Omitted(reason), changed);
+                            let tried = self.judge(failure, &job, false)?;
+                            let Tried::Ended(outcome) = tried else { continue };
+                            return self.unreadable(job, outcome, changed);
                         }
                     }
                 }
@@ -89,15 +98,17 @@ impl Fetcher<'_, '_> {
         self.unreadable(job, Outcome::Omitted(reason), false)
     }
 
-    /// Why this blob cannot be read.
+    /// What a failure means for this blob.
     ///
     /// # Errors
     /// It is not the blob's fault.
-    fn judge(&self, failure: Failure, job: &Job) -> Result<String> {
+    fn judge(&self, failure: Failure, job: &Job, hasty: bool) -> Result<Tried> {
         let known = self.container.is_known_to_lack(self.known, &job.blob);
-        self.health
-            .judge(failure, known)
-            .map_err(|error| error.context(format!("blob {}", name(&job.blob.name))))
+        match self.health.judge(failure, known, hasty) {
+            Ok(Judged::Own(reason)) => Ok(Tried::Ended(Outcome::Omitted(reason))),
+            Ok(Judged::Wait) => Ok(Tried::TooSoon),
+            Err(error) => Err(error.context(format!("blob {}", name(&job.blob.name)))),
+        }
     }
 
     /// A blob that cannot be read may have been stored when it could.
@@ -111,22 +122,26 @@ impl Fetcher<'_, '_> {
             return Ok(Done::new(job, outcome, changed));
         }
         Ok(match self.container.take_earlier(&job, self.earlier)? {
-            Found::Stored(outcome) => Done::new(job, outcome, changed),
+            Found::Stored(outcome) => {
+                self.health.stored();
+                Done::new(job, outcome, changed)
+            }
             Found::Nowhere { searched } => Done { unsearched: !searched, ..Done::new(job, outcome, changed) },
+            Found::Lost => Done { unsearched: true, ..Done::new(job, lost(outcome), changed) },
         })
     }
 
-    fn try_once(&self, job: &Job, doubted: Option<Md5>) -> Result<Tried> {
+    fn try_once(&self, job: &Job, doubted: Option<Md5>, hasty: bool) -> Result<Tried> {
         let Job { blob, path, .. } = job;
         let Container { service, sink, cancel, name: container, .. } = *self.container;
         let context = |error: Error| error.context(format!("blob {}", name(&blob.name)));
-        let omitted = |failure| self.judge(failure, job).map(|why| Tried::Ended(Outcome::Omitted(why)));
+        let service = if hasty { self.hasty } else { service };
         let body = match service.download(container, blob, cancel) {
             Ok(Download::Body(body)) => body,
             Ok(Download::Archived) => return Ok(Tried::Ended(Outcome::Archived)),
             Ok(Download::Changed) => return Ok(Tried::Changed),
             Ok(Download::Gone) => return Ok(Tried::Gone),
-            Err(failure) => return omitted(failure),
+            Err(failure) => return self.judge(failure, job, hasty),
         };
         let witness = body.witness();
         let found = Cell::new(None);
@@ -136,7 +151,7 @@ impl Fetcher<'_, '_> {
         let mark = || found.get().map(|Md5(md5)| Mark { key: state(blob, path), md5 });
         match (sink.put_marked(Path::new(path), &attributes(blob), &mut tap, &mark), found.get()) {
             (Ok(stored), Some(md5)) if stored.bytes == blob.bytes => {
-                self.health.downloaded();
+                self.health.stored();
                 let differs = tap.expected().is_some_and(|expected| expected != md5);
                 Ok(Tried::Ended(Outcome::Stored { md5, unread: false, differs }))
             }
@@ -150,7 +165,7 @@ impl Fetcher<'_, '_> {
             (Err(_), _) if witness.is_changed() => Ok(Tried::Changed),
             (Err(_), _) if witness.is_gone() => Ok(Tried::Gone),
             (Err(error), _) => match witness.failure() {
-                Some(failure) if !self.stop.is_set() => omitted(failure),
+                Some(failure) if !self.stop.is_set() => self.judge(failure, job, hasty),
                 _ => Err(context(error)),
             },
         }
@@ -160,6 +175,14 @@ impl Fetcher<'_, '_> {
     fn again(&self, blob: &str) -> std::result::Result<Option<Blob>, Failure> {
         let Container { service, cancel, name: container, .. } = *self.container;
         Ok(service.find(container, blob, cancel)?.filter(|found| !found.directory))
+    }
+}
+
+/// As an outcome of a blob whose content the repository had.
+fn lost(outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::Omitted(reason) => Outcome::Omitted(format!("{reason}; {LOST}")),
+        _ => Outcome::Omitted(format!("it is in the archive tier, and {LOST}")),
     }
 }
 

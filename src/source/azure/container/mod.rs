@@ -13,7 +13,7 @@ pub(super) use self::tally::row;
 use self::{fetch::Fetcher, tally::Tally};
 use super::{
     detail::Detail,
-    health::{Access, Health},
+    health::{Access, HASTY, Health},
     inventory::{self, Key, Known, Md5},
     names::Paths,
     pipeline::{self, Quick, Steps, Stop},
@@ -35,7 +35,7 @@ pub(super) const TOP: &str = "blobs";
 /// The list of blobs in a snapshot.
 pub(super) const INVENTORY: &str = "blobs.jsonl";
 /// Why the content of a blob in the archive tier is missing.
-const ARCHIVED: &str = "it is in the archive tier, and its content is in no snapshot";
+const ARCHIVED: &str = "it is in the archive tier, and no snapshot has this state of it";
 
 /// Stands for the path of what the previous snapshot lacks.
 const LACKING: &str = "";
@@ -136,6 +136,8 @@ enum Outcome {
     Directory,
     /// By the rule of this number.
     Excluded(usize),
+    /// The list had it before.
+    Repeated,
     Archived,
     /// It cannot be read, and why.
     Omitted(String),
@@ -215,13 +217,15 @@ impl Container<'_> {
             seen.tags_hidden |= !page.tags && !self.hierarchical;
             for blob in page.blobs.iter().filter(|blob| !blob.directory) {
                 seen.blobs += 1;
-                seen.bytes += blob.bytes;
+                seen.bytes = seen.bytes.saturating_add(blob.bytes);
             }
             Ok(Some(page.blobs))
         };
         let mut paths = Paths::new(TOP, self.ordered);
         let earlier = EarlierBlobs::default();
-        let fetcher = Fetcher { container: self, known, earlier: &earlier, health, stop: &stop };
+        let hasty = self.service.for_at_most(HASTY);
+        let fetcher =
+            Fetcher { container: self, known, earlier: &earlier, health, hasty: &hasty, stop: &stop };
         let steps = Steps {
             pages: &mut pages,
             quick: &mut |blob| self.at_once(known, health, &mut paths, blob),
@@ -250,11 +254,15 @@ impl Container<'_> {
             let job = Job { listed: 0, blob, path, finished };
             return Ok(Step::Done(Done::new(job, Outcome::Directory, false)));
         }
+        if paths.has_file(&blob.name) {
+            let job = Job { listed: blob.bytes, blob, path: String::new(), finished: Vec::new() };
+            return Ok(Step::Done(Done::new(job, Outcome::Repeated, false)));
+        }
         let (path, finished) = paths.file(&blob.name);
         let job = Job { listed: blob.bytes, blob, path, finished };
         let outcome = match self.take_over(known, &job)? {
             Some(stored) => {
-                health.taken_over();
+                health.stored();
                 stored
             }
             None => return Ok(Step::Fetch(job)),
@@ -296,7 +304,7 @@ impl Container<'_> {
                 Ok(Found::Stored(Outcome::Stored { md5: before.md5, unread: true, differs: false }))
             }
             Ok(Some(_)) => Err(other_length(blob)),
-            Ok(None) => Ok(Found::Nowhere { searched: whole }),
+            Ok(None) => Ok(Found::Lost),
             // What cannot be read of it tonight may be another time.
             Err(_) => Ok(Found::Nowhere { searched: false }),
         }
@@ -306,6 +314,8 @@ impl Container<'_> {
 /// What came of looking for a content in the snapshots before the newest.
 enum Found {
     Stored(Outcome),
+    /// A snapshot refers to it, and the repository does not have it.
+    Lost,
     /// It is in none of them; `searched` is false if not all of them could be read.
     Nowhere {
         searched: bool,

@@ -23,6 +23,8 @@ pub(super) struct Tally {
     pub(super) omissions: Omissions,
     /// Bytes of the blobs accounted for, as they were listed.
     bytes: u64,
+    /// Blobs that the list had before.
+    repeated: u64,
 }
 
 impl Tally {
@@ -30,7 +32,13 @@ impl Tally {
     pub(super) fn new(mut detail: Detail, excludes: &Excludes) -> Self {
         let rule = |pattern: &str| Rule { pattern: pattern.to_owned(), entries: 0 };
         detail.excluded = excludes.patterns().map(rule).collect();
-        Self { detail, content: RowDigest::default(), omissions: Omissions::new("blobs"), bytes: 0 }
+        Self {
+            detail,
+            content: RowDigest::default(),
+            omissions: Omissions::new("blobs"),
+            bytes: 0,
+            repeated: 0,
+        }
     }
 
     /// Takes in what became of a blob, in the order of the listing.
@@ -41,8 +49,8 @@ impl Tally {
         if blob.directory {
             detail.directories += u64::from(matches!(outcome, Outcome::Directory));
         } else {
-            detail.listed += 1;
-            self.bytes += listed;
+            detail.listed += u64::from(!matches!(outcome, Outcome::Repeated));
+            self.bytes = self.bytes.saturating_add(listed);
         }
         if changed {
             detail.changed.add(&blob.name);
@@ -50,6 +58,10 @@ impl Tally {
         let (kind, mut md5_read, mut stored_at, mut reason) = (kind(&blob), None, None, None);
         match outcome {
             Outcome::Directory => {}
+            Outcome::Repeated => {
+                self.repeated += 1;
+                return Ok(());
+            }
             Outcome::Excluded(rule) => {
                 if let Some(rule) = detail.excluded.get_mut(rule) {
                     rule.entries += 1;
@@ -104,7 +116,7 @@ impl Tally {
     /// What was listed must have been stored or be accounted for.
     pub(super) fn check(&self, seen: &Seen) -> Result<()> {
         let Detail { stored, omitted, vanished, excluded_blobs, .. } = &self.detail;
-        let accounted = stored + omitted + vanished.count + excluded_blobs;
+        let accounted = stored + omitted + vanished.count + excluded_blobs + self.repeated;
         if seen.blobs == accounted && seen.bytes == self.bytes {
             return Ok(());
         }

@@ -11,11 +11,18 @@ use std::{
 use md5::{Digest, Md5 as Md5Hasher};
 
 use super::{
-    super::{health::Health, inventory::Md5, pipeline::Stop},
+    super::{
+        health::{Health, Judged},
+        inventory::Md5,
+        pipeline::Stop,
+    },
     Done, Job, Share, attributes, state,
 };
 use crate::{
-    azure::{Failure, files::FileProperties},
+    azure::{
+        Failure,
+        files::{FileProperties, FileService},
+    },
     error::{Error, Result},
     output::name,
     stream::{sink::Mark, sparse::Dense},
@@ -30,6 +37,8 @@ const MISSING: &str = "the share's list names it, but each time it was read it w
 pub(super) struct Fetcher<'a, 's> {
     pub(super) share: &'a Share<'s>,
     pub(super) health: &'a Health<'a>,
+    /// The service with little patience.
+    pub(super) hasty: &'a FileService,
     pub(super) stop: &'a Stop,
 }
 
@@ -51,42 +60,54 @@ impl Fetcher<'_, '_> {
 
     fn directory(&self, job: &Job) -> Result<Fetched> {
         let Share { service, snapshot, cancel, .. } = *self.share;
-        match service.directory(snapshot, &job.name, cancel) {
-            Ok((metadata, _)) => Ok(Ok((None, FileProperties { metadata, ..FileProperties::default() }))),
-            Err(failure) => {
-                let reason = self.health.judge(failure, false)?;
-                Ok(Err(format!("its metadata cannot be read: {reason}")))
+        let hasty = self.health.is_hasty();
+        for (service, hasty) in [(self.hasty, true), (service, false)].into_iter().skip(usize::from(!hasty)) {
+            let failure = match service.directory(snapshot, &job.name, cancel) {
+                Ok((metadata, _)) => {
+                    return Ok(Ok((None, FileProperties { metadata, ..FileProperties::default() })));
+                }
+                Err(failure) => failure,
+            };
+            if let Judged::Own(reason) = self.health.judge(failure, false, hasty)? {
+                return Ok(Err(format!("its metadata cannot be read: {reason}")));
             }
         }
+        Err(Error::failed("it could not be asked for"))
     }
 
     /// Downloads a file. One that the list names is there: that it is not found is believed the third time.
     fn file(&self, job: &Job) -> Result<Fetched> {
         let mut pauses = [PAUSE, PAUSE * 3].into_iter();
+        let mut hasty = self.health.is_hasty();
         loop {
-            let failure = match self.try_once(job)? {
+            let failure = match self.try_once(job, hasty)? {
                 Ok(fetched) => return Ok(Ok(fetched)),
                 Err(failure) => failure,
             };
             let missing = failure.status() == Some(404);
-            match pauses.next() {
-                Some(pause) if missing => {
+            match pauses.next().filter(|_| missing) {
+                Some(pause) => {
                     if self.share.cancel.wait(pause) {
                         self.share.cancel.check()?;
                     }
                 }
-                _ => {
-                    let reason = self.health.judge(failure, false)?;
-                    let reason = if missing { MISSING.to_owned() } else { reason };
-                    return Ok(Err(reason));
-                }
+                None => match self.health.judge(failure, false, hasty)? {
+                    Judged::Own(_) if missing => return Ok(Err(MISSING.to_owned())),
+                    Judged::Own(reason) => return Ok(Err(reason)),
+                    Judged::Wait => hasty = false,
+                },
             }
         }
     }
 
     /// One download; that it failed is no error of ours.
-    fn try_once(&self, job: &Job) -> Result<std::result::Result<(Option<Md5>, FileProperties), Failure>> {
+    fn try_once(
+        &self,
+        job: &Job,
+        hasty: bool,
+    ) -> Result<std::result::Result<(Option<Md5>, FileProperties), Failure>> {
         let Share { service, snapshot, sink, cancel, .. } = *self.share;
+        let service = if hasty { self.hasty } else { service };
         let key = state(&job.name, &job.entry.etag, job.entry.bytes, &job.entry.smb).number();
         let (path, of) = (Path::new(&job.path), attributes(&job.entry));
         if sink.has_kept(key, job.entry.bytes) {
@@ -96,7 +117,7 @@ impl Fetcher<'_, '_> {
                 Err(failure) => return Ok(Err(failure)),
             };
             if let Some(md5) = sink.take_kept(path, &of, key, job.entry.bytes)? {
-                self.health.taken_over();
+                self.health.stored();
                 return Ok(Ok((Some(Md5(md5)), properties)));
             }
         }
@@ -110,7 +131,7 @@ impl Fetcher<'_, '_> {
         let mark = || found.get().map(|Md5(md5)| Mark { key, md5 });
         match (sink.put_marked(path, &of, &mut Dense(tap), &mark), found.get()) {
             (Ok(stored), Some(md5)) if stored.bytes == job.entry.bytes => {
-                self.health.downloaded();
+                self.health.stored();
                 Ok(Ok((Some(md5), properties)))
             }
             (Ok(stored), _) => {

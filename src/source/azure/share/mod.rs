@@ -13,7 +13,7 @@ use self::{fetch::Fetcher, tally::Tally};
 use super::{
     container::Dumped,
     detail::Detail,
-    health::{Access, Health},
+    health::{Access, HASTY, Health},
     inventory::{self, Key, Known, Md5},
     names::Paths,
     pipeline::{self, Quick, Steps, Stop},
@@ -197,7 +197,8 @@ impl Share<'_> {
             None => Ok(None),
         };
         let mut paths = Paths::new(TOP, true);
-        let fetcher = Fetcher { share: self, health, stop: &stop };
+        let hasty = self.service.for_at_most(HASTY);
+        let fetcher = Fetcher { share: self, health, hasty: &hasty, stop: &stop };
         let steps = Steps {
             pages: &mut pages,
             quick: &mut |entry| self.at_once(known, health, &mut paths, entry),
@@ -280,7 +281,7 @@ impl Share<'_> {
         }
         match self.sink.take_over(Path::new(&job.path), &attributes(&job.entry))? {
             Some(Stored { bytes, .. }) if bytes == job.entry.bytes => {
-                health.taken_over();
+                health.stored();
                 Ok(Step::Done(Done { job, md5, properties, unread: true, reason: None }))
             }
             Some(_) => Err(Error::failed(format!(
