@@ -32,6 +32,9 @@ fn an_application_that_is_new_is_in_the_next_backup_and_one_that_went_has_vanish
         &["no folder matches", "correct the pattern"],
     );
 
+    let shown = Cmd::with(&world.config).args(["discover"]).run().expect_code(1).stdout;
+    assert_says(&shown, &["/uploads  PROBLEM\n", ": FAILED: no folder matches"]);
+
     let (one, hidden) = (app(&apps, "one"), app(&apps, ".hidden"));
     symlink("one", apps.join("current")).unwrap();
     Cmd::with(&world.config).args(["config", "check"]).run().ok();
@@ -192,6 +195,8 @@ fn what_lies_in_caches_is_left_out_on_demand() {
         fs::write(world.path(name), name).unwrap();
     }
     fs::write(world.path("cache/CACHEDIR.TAG"), "Signature: 8a477f597d28d172789f06886806bc55\n").unwrap();
+    let shown = Cmd::with(&world.config).args(["discover"]).run().ok().stdout;
+    assert_says(&shown, &["  2 entries excluded by exclude_caches = true\n"]);
     let report = backup(&world.config);
     let detail = world.detail(&restic, snapshot_of(&report, ITEM));
     assert_eq!(detail["excluded"], serde_json::json!([{"pattern": "exclude_caches", "entries": 2}]));

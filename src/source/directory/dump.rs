@@ -19,7 +19,7 @@ use rustix::{
 };
 
 use super::{
-    Detail, Directory,
+    Detail, Directory, EXCLUDE_CACHES,
     attributes::Owners,
     open::{descriptor_path, identity, open_top},
     protected::Protected,
@@ -46,9 +46,6 @@ const WAITING: usize = 16;
 /// Clocks of filesystems are coarse, up to two seconds on some: what changed less than this before the previous backup
 /// began may have changed once more, within the same tick, after it was read.
 const TICK: Duration = Duration::from_secs(2);
-
-/// The rule that leaves out what lies in caches.
-const EXCLUDE_CACHES: &str = "exclude_caches";
 
 /// What is known of the previous snapshot.
 #[derive(Default)]
