@@ -147,7 +147,7 @@ pub fn run(config: &Config, request: &Request, notice: &dyn Fn(&str), cancel: &C
     ));
     match (&request.destination, target) {
         (Destination::Folder(into), _) => {
-            into_folder(&files, into, snapshot, &request.options, &mut report, notice, cancel)
+            into_folder(&files, into, snapshot, &request.options, &mut report, cancel)
                 .map_err(|e| e.context(&name))?;
         }
         (Destination::Database(_), Some(target)) => {
@@ -232,12 +232,11 @@ fn into_folder(
     snapshot: &Snapshot,
     options: &Options,
     report: &mut Report,
-    notice: &dyn Fn(&str),
     cancel: &Cancel,
 ) -> Result<()> {
     let item = (snapshot.source.as_str(), snapshot.item.as_str());
     let choice = Choice::of(files, &snapshot.kind, item, &options.paths, cancel)?;
-    let mut written = folder::restore(files, into, &snapshot.kind, &choice, notice, cancel)?;
+    let mut written = folder::restore(files, into, &snapshot.kind, &choice, cancel)?;
     if snapshot.kind == azure::KIND {
         let room = ESCAPED.saturating_sub(written.escaped.len());
         let (count, renamed) = azure::restore::renamed(files, room, &|name| choice.takes_name(name))?;

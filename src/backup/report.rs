@@ -187,11 +187,12 @@ pub(crate) fn unchecked_error(reason: &str) -> Error {
 /// What is wrong with a snapshot that lacks `total` objects, of which `some` are known, and what to do about it.
 pub(crate) fn partial_error(item: &str, some: &[Omitted], total: u64) -> Error {
     let few = &some[..some.len().min(NAMED)];
-    let objects = if total == 1 { "an object" } else { "objects" };
+    let (objects, them, each) =
+        if total == 1 { ("an object", "it", "it") } else { ("objects", "them", "each of them") };
     let named = Omitted::listed(few, total);
     Error::failed(format!("a snapshot is stored, but it lacks {objects} that could not be read: {named}")).hint(format!(
-        "make them readable, exclude them ({}), or accept that the backup lacks them: `tik-backup accept '{item}'`; the \
-         newest snapshot that holds each of them is kept, whatever the retention",
+        "make {them} readable, exclude {them} ({}), or accept that the backup lacks {them}: `tik-backup accept '{item}'`; \
+         the newest snapshot that holds {each} is kept, whatever the retention",
         exclusion(few)
     ))
 }

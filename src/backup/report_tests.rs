@@ -59,6 +59,16 @@ fn the_hint_names_the_key_that_excludes_objects_of_their_kind() {
 }
 
 #[test]
+fn one_object_is_not_spoken_of_as_several() {
+    let text = |total: u64| partial_error("disk/data", &[omitted("a")], total).to_string();
+    let (one, several) = (text(1), text(2));
+    assert!(one.contains("lacks an object ") && one.contains("make it readable, exclude it ("), "{one}");
+    assert!(one.contains("backup lacks it: ") && one.contains("that holds it is kept"), "{one}");
+    assert!(several.contains("lacks objects ") && several.contains("make them readable, exclude them ("));
+    assert!(several.contains("that holds each of them is kept"), "{several}");
+}
+
+#[test]
 fn of_many_objects_a_few_are_named_and_a_thousand_listed() {
     let names: Vec<String> = (0..1500).map(|number| format!("v{number:04}")).collect();
     let report = stored(None, &names);

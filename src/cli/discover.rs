@@ -16,7 +16,7 @@ use crate::{
     backup::{self, Plan, Selector},
     error::{Error, Result},
     output::{name, size, table},
-    source::{Item, Source},
+    source::{Item, Source, directory::EXCLUDE_CACHES},
     stream::cancel::Cancel,
 };
 
@@ -126,7 +126,8 @@ fn text(plan: &Plan, within: &Within, failures: &[Failure]) -> String {
     let mut rows = Vec::new();
     for listing in plan.listings() {
         for item in &listing.found.items {
-            let what = if item.problem.is_some() { "CANNOT BE READ" } else { "protected" };
+            // Of whatever sort it is: the line of the failure says it.
+            let what = if item.problem.is_some() { "PROBLEM" } else { "protected" };
             let estimate = item.estimate.map(|bytes| format!("~{}", size(bytes))).unwrap_or_default();
             let within = within.get(&(listing.source.to_owned(), item.name.clone()));
             rows.push(vec![
@@ -153,7 +154,10 @@ fn text(plan: &Plan, within: &Within, failures: &[Failure]) -> String {
 fn left_out(counted: &Result<Vec<(String, u64)>>) -> String {
     let one = |(pattern, entries): &(String, u64)| {
         let entries = if *entries == 1 { "1 entry".to_owned() } else { format!("{entries} entries") };
-        name(&format!("{entries} excluded by exclude = {pattern:?}"))
+        match pattern.as_str() {
+            EXCLUDE_CACHES => format!("{entries} excluded by exclude_caches = true"),
+            pattern => name(&format!("{entries} excluded by exclude = {pattern:?}")),
+        }
     };
     match counted {
         Ok(counts) => counts.iter().map(one).collect::<Vec<_>>().join("; "),

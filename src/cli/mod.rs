@@ -20,6 +20,7 @@ mod snapshots;
 mod status;
 mod systemd;
 mod watch;
+mod written;
 
 use std::{path::PathBuf, process::ExitCode};
 

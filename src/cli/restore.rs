@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
-use super::{Context, SUCCESS};
+use super::{Context, SUCCESS, written};
 use crate::{
     backup::Selector,
     error::{Error, Result},
@@ -208,7 +208,7 @@ fn text(report: &Report) -> String {
     let mut text = match (&report.database, &report.storage) {
         (Some(database), _) => restored(database, &what, &from, report.seconds),
         (None, Some(storage)) => stored(storage, &what, &from, report.seconds),
-        (None, None) => written(report, &what, &from),
+        (None, None) => written::text(report, &what, &from),
     };
     for note in Omitted::notes(&report.omitted) {
         text.push_str(&format!("\nnote: {note}"));
@@ -236,27 +236,6 @@ fn restored(database: &Restored, what: &str, from: &str, seconds: f64) -> String
     text.push_str(&warned(database));
     for note in &database.notes {
         text.push_str(&format!("\nnote: {note}"));
-    }
-    text
-}
-
-/// Of files in a folder: each of a few, else how many.
-fn written(report: &Report, what: &str, from: &str) -> String {
-    const FEW: usize = 20;
-    let mut text = match &report.folder {
-        Some(folder) if folder.files > FEW as u64 => format!(
-            "wrote {what} from {from}: {} files, {}, {}",
-            folder.files,
-            size(folder.bytes),
-            duration(report.seconds)
-        ),
-        _ => {
-            let files: Vec<_> = report.files.iter().map(|file| format!("  {}", file.display())).collect();
-            format!("wrote {what} from {from}:\n{}", files.join("\n"))
-        }
-    };
-    if let Some(folder) = &report.folder {
-        folder.notes.iter().for_each(|note| text.push_str(&format!("\nnote: {note}")));
     }
     text
 }

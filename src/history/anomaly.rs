@@ -168,9 +168,10 @@ fn judge_objects<'a>(
                 before,
                 after: object.rows,
                 text: format!(
-                    "{} {} had {before} rows and has {} now ({})",
+                    "{} {} had {before} {} and has {} now ({})",
                     object.key.kind,
                     name(&shown),
+                    counted(&object.key.kind, before),
                     object.rows,
                     percent(before, object.rows)
                 ),
@@ -218,7 +219,12 @@ fn judge_missing<'a>(
             object: shown.clone(),
             before: rows,
             after: 0,
-            text: format!("{} {} with {rows} rows is gone{of}", key.kind, name(&shown)),
+            text: format!(
+                "{} {} with {rows} {} is gone{of}",
+                key.kind,
+                name(&shown),
+                counted(&key.kind, rows)
+            ),
         });
     }
 }
@@ -282,6 +288,17 @@ fn judge_stillness<'a>(
             ),
         });
     }
+}
+
+/// What is counted of objects of a kind. Of a folder or share that is everything in it.
+fn counted(kind: &str, number: u64) -> &'static str {
+    let (one, several) = match kind {
+        "collection" => ("document", "documents"),
+        "container" => ("blob", "blobs"),
+        "folder" | "share" => ("entry", "entries"),
+        _ => ("row", "rows"),
+    };
+    if number == 1 { one } else { several }
 }
 
 /// Is `after` less than what may be left of `before`?

@@ -80,6 +80,34 @@ fn missing_tables_and_schemas_are_named() {
 }
 
 #[test]
+fn what_is_counted_has_the_name_that_it_has_in_objects_of_the_kind() {
+    for (kind, many, one) in [
+        ("table", "1000 rows", "1 row"),
+        ("collection", "1000 documents", "1 document"),
+        ("container", "1000 blobs", "1 blob"),
+        ("share", "1000 entries", "1 entry"),
+        ("folder", "1000 entries", "1 entry"),
+    ] {
+        let key = Key { kind: kind.into(), schema: String::new(), name: "/srv/e".into() };
+        let past_of = |rows| {
+            let object = PastObject { counts: vec![rows], ..PastObject::default() };
+            Past { objects: [(key.clone(), object)].into(), ..Past::default() }
+        };
+        let less = Content {
+            rows: Some(400),
+            objects: vec![Counted { key: key.clone(), rows: 400, digest: Digest128::ZERO }],
+            ..Content::default()
+        };
+        assert_eq!(
+            texts(&past_of(1000), &less),
+            [format!("{kind} /srv/e had {many} and has 400 now (-60 %)")]
+        );
+        let gone = texts(&past_of(1), &content(&[]));
+        assert_eq!(gone, [format!("{kind} /srv/e with {one} is gone")]);
+    }
+}
+
+#[test]
 fn a_renamed_table_is_not_lost() {
     let mut now = content(&[("new", 5)]);
     now.objects[0].digest = Digest128::of(b"old 5");

@@ -14,7 +14,7 @@ pub struct Style {
     pub colour: bool,
     /// With characters beyond ASCII.
     pub unicode: bool,
-    /// With what is excluded, was accepted as gone, or belongs to no source any more.
+    /// With what is excluded, is gone and no problem, or belongs to no source any more.
     pub all: bool,
 }
 
@@ -40,7 +40,8 @@ pub fn text(ledger: &Ledger, style: Style) -> String {
         let count = |state: State| hidden.iter().filter(|entry| entry.state == state).count();
         let counts: Vec<String> = [
             (State::Excluded, "excluded by a rule"),
-            (State::Vanished, "gone and accepted"),
+            // Accepted, or never backed up.
+            (State::Vanished, "gone"),
             (State::Unconfigured, "of sources no longer configured"),
         ]
         .into_iter()
@@ -367,8 +368,10 @@ mod tests {
     fn what_is_excluded_is_counted_and_shown_on_demand() {
         let mut excluded = entry("tmp", State::Excluded);
         excluded.why = Some("exclude = \"tmp*\"".to_owned());
-        let ledger = ledger(vec![excluded]);
-        assert!(text(&ledger, PLAIN).contains("Not shown: 1 excluded by a rule"));
+        let ledger = ledger(vec![excluded, entry("old", State::Vanished)]);
+        assert!(
+            text(&ledger, PLAIN).contains("Not shown: 1 excluded by a rule, 1 gone (--all shows them)\n")
+        );
         assert!(text(&ledger, Style { all: true, ..PLAIN }).contains("exclude = \"tmp*\""));
     }
 }

@@ -250,7 +250,12 @@ impl Wanted {
         let look = format!(
             "`tik-backup ls '{item}'` lists what there is; a pattern such as '**/NAME' looks in all folders"
         );
+        let upwards = self.pattern.split('/').any(|part| part == "..");
         Error::failed(text).hint(match self.nearest.found() {
+            // A blob may have such a name; no file has.
+            _ if upwards => {
+                format!("`..` cannot be used: names begin at the top of what was backed up; {look}")
+            }
             Some(nearest) => format!("did you mean '{}'? {look}", output::name(nearest)),
             None => look,
         })

@@ -121,6 +121,22 @@ fn a_name_that_exists_goes_before_a_pattern_and_links_are_links() {
 }
 
 #[test]
+fn the_text_names_files_on_one_line_each_and_counts_what_is_none() {
+    let world = world();
+    let written = |into: &str, path: &str| {
+        let into = world.out(into);
+        let ran =
+            Cmd::with(&world.config).args(["restore", FULL, "--to", text(&into), "--path", path]).run().ok();
+        ran.stdout
+    };
+    let text = written("other", "other");
+    assert_says(&text, &["other/line\\nfeed\n", "\n  and 1 symbolic link\n"]);
+    assert_eq!(text.lines().count(), 7, "a heading, five files, and what else there is:\n{text}");
+    assert_says(&written("link", "other/link"), &[": no files, 1 folder, 1 symbolic link, 0 B, "]);
+    assert_says(&written("empty", "empty"), &[": no files, 1 folder, 0 B, "]);
+}
+
+#[test]
 fn names_of_one_file_that_are_chosen_are_one_file() {
     let world = World::new("");
     fs::create_dir(world.path("z")).unwrap();
@@ -145,6 +161,7 @@ fn what_is_not_there_is_an_error_and_nothing_is_written() {
         ("uplods/2026", "did you mean 'uploads'?"),
         ("*.gif", "nothing that matches '*.gif'"),
         ("plain/", "nothing that matches 'plain/'"),
+        ("../data/plain", "→ `..` cannot be used: names begin at the top of what was backed up"),
     ] {
         // One that is there does not make up for it.
         let ran = try_restore(&world.config, FULL, &["--to", text(&into), "--path", "plain", "--path", path]);
@@ -241,7 +258,16 @@ fn times_that_the_target_cannot_hold_are_noted() {
         }
         let into = target.join("out");
         let report = try_restore(&world.config, FULL, &["--to", text(&into)]);
+        let again = target.join("again");
+        let shown = Cmd::with(&world.config).args(["restore", FULL, "--to", text(&again)]).run();
         unmount(&target, UnmountFlags::empty()).unwrap();
+        let shown = shown.ok();
+        let both = format!("{}{}", shown.stdout, shown.stderr);
+        assert_eq!(
+            both.matches("cannot hold 1 modification time ").count(),
+            1,
+            "each note is told once:\n{both}"
+        );
         let report = report.ok().json();
         let notes = report["folder"]["notes"].to_string();
         assert_says(

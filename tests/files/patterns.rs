@@ -32,6 +32,9 @@ fn an_application_that_is_new_is_in_the_next_backup_and_one_that_went_has_vanish
         &["no folder matches", "correct the pattern"],
     );
 
+    let shown = Cmd::with(&world.config).args(["discover"]).run().expect_code(1).stdout;
+    assert_says(&shown, &["/uploads  PROBLEM\n", ": FAILED: no folder matches"]);
+
     let (one, hidden) = (app(&apps, "one"), app(&apps, ".hidden"));
     symlink("one", apps.join("current")).unwrap();
     Cmd::with(&world.config).args(["config", "check"]).run().ok();
@@ -128,6 +131,38 @@ fn the_repository_its_mirror_and_the_state_are_not_backed_up_into_themselves() {
 }
 
 #[test]
+fn a_mirror_of_the_repository_that_a_pattern_finds_is_excluded_and_one_that_is_named_fails() {
+    let world = World::new("");
+    let data = world.out("found");
+    fs::create_dir_all(data.join("other")).unwrap();
+    let mirror = data.join("mirror");
+    back_up_instead(&world, &data.join("*"));
+    backup(&world.config);
+    process::run_ok(Command::new("cp").arg("-a").arg(world.config.repo()).arg(&mirror), b"");
+    let found = discover(&world.config, 0);
+    assert_eq!(found.items, [text(&data.join("other"))]);
+    assert_eq!(found.excluded.len(), 1, "{:?}", found.excluded);
+    assert_eq!(found.excluded[0].0, text(&mirror));
+    assert_says(&found.excluded[0].1, &["mirror is a copy of the repository"]);
+    backup(&world.config);
+    Cmd::with(&world.config).args(["status", "--check"]).run().ok();
+
+    let line = |path: &Path| format!("paths = [{}]", quoted(text(path)));
+    let mut before = data.join("*");
+    for (path, said) in [
+        (mirror.clone(), "mirror is a copy of the repository"),
+        (mirror.join("data"), "mirror/data lies in a copy of the repository"),
+    ] {
+        edit(&world.config, &line(&before), &line(&path));
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let shown = Cmd::with(&world.config).args(["discover"]).run().expect_code(1);
+        assert_says(&shown.stdout, &[said, "take it out of `paths`"]);
+        assert_says(error_of(&try_backup(&world.config, &[]).expect_code(1).json(), name), &[said]);
+        before = path;
+    }
+}
+
+#[test]
 fn a_folder_in_the_repository_is_refused_or_fails() {
     let world = World::new("");
     let link = world.out("link");
@@ -160,6 +195,8 @@ fn what_lies_in_caches_is_left_out_on_demand() {
         fs::write(world.path(name), name).unwrap();
     }
     fs::write(world.path("cache/CACHEDIR.TAG"), "Signature: 8a477f597d28d172789f06886806bc55\n").unwrap();
+    let shown = Cmd::with(&world.config).args(["discover"]).run().ok().stdout;
+    assert_says(&shown, &["  2 entries excluded by exclude_caches = true\n"]);
     let report = backup(&world.config);
     let detail = world.detail(&restic, snapshot_of(&report, ITEM));
     assert_eq!(detail["excluded"], serde_json::json!([{"pattern": "exclude_caches", "entries": 2}]));

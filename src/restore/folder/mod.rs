@@ -61,6 +61,10 @@ pub struct FolderReport {
     pub files: u64,
     /// Folders below the one that was named.
     pub folders: u64,
+    /// Symbolic links.
+    pub symlinks: u64,
+    /// Named pipes, sockets and devices.
+    pub others: u64,
     /// Bytes of all files.
     pub bytes: u64,
     /// The first thousand files, with the folder in front; bytes that are not UTF-8 are replaced, as in `escaped`.
@@ -95,7 +99,6 @@ pub(super) fn restore(
     into: &Path,
     kind: &str,
     choice: &Choice,
-    notice: &dyn Fn(&str),
     cancel: &Cancel,
 ) -> Result<FolderReport> {
     let faithful = kind == DIRECTORY;
@@ -119,9 +122,7 @@ pub(super) fn restore(
     restore.finish()?;
     choice.check(&restore.report)?;
     syncfs(&sync).map_err(|e| failed(into, &e.into()))?;
-    let report = restore.report;
-    report.notes.iter().for_each(|note| notice(note));
-    Ok(report)
+    Ok(restore.report)
 }
 
 struct Restore<'a> {

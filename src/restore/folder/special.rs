@@ -60,7 +60,9 @@ impl Restore<'_> {
             self.not_made.push(shown(below));
             return Ok(());
         }
+        let is_link = matches!(special, Special::Symlink(_));
         if self.link(below, name, None, attributes)? {
+            self.count_special(is_link);
             return Ok(());
         }
         let place = self.folders.fd()?;
@@ -87,9 +89,14 @@ impl Restore<'_> {
             return Ok(());
         }
         let path = self.written_as(below, name, &made);
-        let is_link = matches!(special, Special::Symlink(_));
         self.applier.apply_to_name(self.folders.fd()?, &made, is_link, attributes, &path)?;
         self.links.made(attributes, None, self.folders.written().join(&made));
+        self.count_special(is_link);
         Ok(())
+    }
+
+    fn count_special(&mut self, is_link: bool) {
+        let count = if is_link { &mut self.report.symlinks } else { &mut self.report.others };
+        *count += 1;
     }
 }

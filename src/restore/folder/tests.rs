@@ -13,7 +13,7 @@ use crate::{
 };
 
 fn restored(memory: &Memory, into: &Path, kind: &str) -> Result<FolderReport> {
-    restore(memory, into, kind, &Choice::All, &|_| (), &Cancel::new())
+    restore(memory, into, kind, &Choice::All, &Cancel::new())
 }
 
 /// A snapshot that nothing honest has made.
@@ -41,6 +41,7 @@ fn a_tree_comes_back_as_it_was() {
     tree::assert_same(&tree::describe(dir.path()), &tree::describe(&into));
     let detail = manifest.directory.unwrap();
     assert_eq!((report.files, report.folders, report.bytes), (detail.files, detail.folders, detail.bytes));
+    assert_eq!((report.symlinks, report.others), (detail.symlinks, detail.others));
     assert_eq!(report.notes, Vec::<String>::new());
     assert_eq!(report.escaped, []);
     assert_eq!(report.written.len() as u64, detail.files);
@@ -155,7 +156,7 @@ fn a_name_that_comes_twice_is_not_followed_or_written_over() {
 }
 
 fn restored_listing(listing: Listing, into: &Path) -> Result<FolderReport> {
-    restore(&listing, into, "directory", &Choice::All, &|_| (), &Cancel::new())
+    restore(&listing, into, "directory", &Choice::All, &Cancel::new())
 }
 
 #[test]
@@ -235,7 +236,7 @@ fn part(dir: &Path, into: &Path, patterns: &[&str]) -> Result<FolderReport> {
     let cancel = Cancel::new();
     let item = (manifest.source.as_str(), manifest.item.as_str());
     let choice = Choice::of(&memory, "directory", item, &patterns, &cancel)?;
-    restore(&memory, into, "directory", &choice, &|_| (), &cancel)
+    restore(&memory, into, "directory", &choice, &cancel)
 }
 
 #[test]
@@ -305,7 +306,6 @@ fn the_stop_flag_ends_it() {
     let cancel = Cancel::new();
     cancel.cancel("test");
     let out = tempfile::tempdir().unwrap();
-    let error =
-        restore(&memory, &out.path().join("x"), "directory", &Choice::All, &|_| (), &cancel).unwrap_err();
+    let error = restore(&memory, &out.path().join("x"), "directory", &Choice::All, &cancel).unwrap_err();
     assert_eq!(error.to_string(), "stopped: test");
 }

@@ -19,7 +19,7 @@ use rustix::{
 };
 
 use super::{
-    Detail, Directory,
+    Detail, Directory, EXCLUDE_CACHES,
     attributes::Owners,
     open::{descriptor_path, identity, open_top},
     protected::Protected,
@@ -46,9 +46,6 @@ const WAITING: usize = 16;
 /// Clocks of filesystems are coarse, up to two seconds on some: what changed less than this before the previous backup
 /// began may have changed once more, within the same tick, after it was read.
 const TICK: Duration = Duration::from_secs(2);
-
-/// The rule that leaves out what lies in caches.
-const EXCLUDE_CACHES: &str = "exclude_caches";
 
 /// What is known of the previous snapshot.
 #[derive(Default)]
@@ -224,25 +221,35 @@ fn read_all(walk: &Walk<'_>, top: OwnedFd) -> Result<()> {
     walked
 }
 
-/// A filesystem that is not mounted looks like an empty folder.
+/// A filesystem that is not mounted looks like an empty folder. What `exclude` leaves out may be all that is there.
 fn require_content(path: &Path, detail: &Detail, before: &Before) -> Result<()> {
     if detail.entries() > 0 {
         return Ok(());
     }
+    let excluded = detail.excluded.iter().any(|rule| rule.entries > 0);
+    let (now, hint) = if excluded {
+        (
+            format!("everything in {} is left out by `exclude`", path.display()),
+            "correct `exclude`, or take the folder out of `paths`; if a filesystem that is not mounted belongs there, mount it \
+             and run the backup again",
+        )
+    } else {
+        (
+            format!("{} is empty now", path.display()),
+            "mount its filesystem and run the backup again; if it is meant to be empty, put a file into it, or take it out \
+             of `paths`",
+        )
+    };
     let error = match (&before.problem, before.entries) {
         (None, 0) => return Ok(()),
-        (None, entries) => Error::failed(format!(
-            "{} is empty now; it had {entries} files and folders in the previous backup",
-            path.display()
-        )),
-        (Some(problem), _) => Error::failed(format!(
-            "{} is empty, and it cannot be found out whether it was so before",
-            path.display()
-        ))
-        .because(problem),
+        (None, 1) => Error::failed(format!("{now}; it had 1 file or folder in the previous backup")),
+        (None, entries) => {
+            Error::failed(format!("{now}; it had {entries} files and folders in the previous backup"))
+        }
+        (Some(problem), _) => {
+            Error::failed(format!("{now}, and it cannot be found out whether it was so before"))
+                .because(problem)
+        }
     };
-    Err(error.hint(
-        "mount its filesystem and run the backup again; if it is meant to be empty, put a file into it, or take it out \
-         of `paths`",
-    ))
+    Err(error.hint(hint))
 }

@@ -15,6 +15,7 @@ use super::{
     item_name,
     open::Identity,
     protected::Protected,
+    tally::shown,
     written,
 };
 use crate::{
@@ -235,14 +236,12 @@ impl Matches {
     fn of(pattern: &Path, cancel: &Cancel) -> Result<Self> {
         let mut matches = Self::default();
         let mut paths = vec![PathBuf::new()];
-        let mut listed = false;
+        let base = DirectoryConfig::base(pattern);
         for part in pattern.components() {
             let Some(glob) = part_pattern(part.as_os_str()) else {
-                listed = false;
                 paths.iter_mut().for_each(|path| path.push(part));
                 continue;
             };
-            listed = true;
             let mut below = Vec::new();
             for folder in paths {
                 cancel.check()?;
@@ -250,9 +249,11 @@ impl Matches {
                 let matching = names.iter().filter(|name| glob.is_match(name));
                 below.extend(matching.map(|name| folder.join(name)));
                 // Named like the folder: what lies in there is unknown then, not gone.
-                if let Some(error) = problem {
-                    matches.problems.push((folder.clone(), unreadable(&folder, error)));
-                }
+                let problem = match problem {
+                    Some(error) if is_absent(&error) => dead_end(&folder, &base),
+                    other => other.map(|error| unreadable(&folder, error)),
+                };
+                matches.problems.extend(problem.map(|problem| (folder.clone(), problem)));
                 if below.len() > MOST {
                     let problem = Error::failed(format!("matches more than {MOST} paths"));
                     matches.problems.push((pattern.to_owned(), problem.hint("write a narrower pattern")));
@@ -262,19 +263,18 @@ impl Matches {
             below.sort_unstable();
             paths = below;
         }
-        let base = DirectoryConfig::base(pattern);
         let real = base.canonicalize().unwrap_or_else(|_| base.clone());
         for path in paths {
             cancel.check()?;
             // Links before the first pattern are the same for all.
             let without_links = path.strip_prefix(&base).ok().map(|below| real.join(below));
-            matches.look_at(path, &base, listed, without_links);
+            matches.look_at(path, &base, without_links);
         }
         Ok(matches)
     }
 
-    /// What a path is. `listed` says that its folder has such a name, `without_links` where it leads if no link is in it.
-    fn look_at(&mut self, path: PathBuf, base: &Path, listed: bool, without_links: Option<PathBuf>) {
+    /// What a path is. `without_links` is where it leads if no link is in it.
+    fn look_at(&mut self, path: PathBuf, base: &Path, without_links: Option<PathBuf>) {
         match fs::metadata(&path) {
             Ok(meta) if meta.is_dir() => {
                 let linked = path.canonicalize().ok() != without_links;
@@ -283,10 +283,7 @@ impl Matches {
             }
             Ok(_) => self.others.push(path),
             Err(error) if is_absent(&error) => {
-                // A link that leads nowhere, if its name was listed.
-                if listed {
-                    self.others.push(path);
-                }
+                self.problems.extend(dead_end(&path, base).map(|problem| (path, problem)));
             }
             Err(error) => {
                 let problem = unreadable(&path, error);
@@ -296,20 +293,39 @@ impl Matches {
     }
 }
 
-/// The names in a folder, as far as they can be read, and why not all can; none if it is not there, or no folder.
+/// The names in a folder, as far as they can be read, and why not all can.
 fn names(folder: &Path) -> (Vec<OsString>, Option<io::Error>) {
     let mut names = Vec::new();
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
-        Err(error) => return (names, Some(error).filter(|error| !is_absent(error))),
+        Err(error) => return (names, Some(error)),
     };
     for entry in entries {
         match entry {
             Ok(entry) => names.push(entry.file_name()),
-            Err(error) => return (names, Some(error).filter(|error| !is_absent(error))),
+            Err(error) => return (names, Some(error)),
         }
     }
     (names, None)
+}
+
+/// The problem of a path at which nothing is, if that is so because the path, or a folder on the way to it from `base`, is a
+/// link that leads nowhere: it may lead to a filesystem that is not mounted. Otherwise the path is no match.
+fn dead_end(path: &Path, base: &Path) -> Option<Error> {
+    // The part of the path that exists.
+    let (link, meta) = path
+        .ancestors()
+        .take_while(|above| *above != base)
+        .find_map(|above| Some((above, fs::symlink_metadata(above).ok()?)))?;
+    if !meta.is_symlink() || !fs::metadata(link).is_err_and(|error| is_absent(&error)) {
+        return None;
+    }
+    let target = fs::read_link(link).ok()?;
+    let problem = format!("{} is a link to {}, which is not there", shown(link), shown(&target));
+    Some(Error::failed(problem).hint(
+        "mount or create what it leads to, remove the link if it is not needed any more, or write a pattern in `paths` that \
+         does not match it",
+    ))
 }
 
 /// Whether nothing is there, or nothing that has anything below it.

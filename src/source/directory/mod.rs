@@ -41,6 +41,9 @@ use crate::{
 /// The folder in a snapshot below which the files of the item lie.
 pub const CONTENT: &str = "files";
 
+/// The rule that leaves out what lies in caches, as manifests name it.
+pub(crate) const EXCLUDE_CACHES: &str = "exclude_caches";
+
 /// Folders on this machine.
 pub struct Directory {
     name: String,

@@ -14,11 +14,13 @@ use std::{
 
 use rustix::fs::FileType;
 
-use super::open::{Identity, Opened, names, open_file, open_folder};
+use super::open::{Identity, Opened, names, open_file, open_folder, open_top, stat_name};
 use crate::config::overlap;
 
 /// What every repository of restic has, in order.
 const PARTS: [&CStr; 5] = [c"config", c"data", c"index", c"keys", c"snapshots"];
+/// A copy of the repository in messages.
+pub(super) const COPY: &str = "a copy of the repository";
 /// The `config` of a repository is far smaller.
 const LARGEST_CONFIG: u64 = 64 * 1024;
 /// The most keys that are looked at.
@@ -74,7 +76,8 @@ impl Protected {
         self.places.iter().find(|place| place.identity == identity).map(|place| place.what)
     }
 
-    /// What is wrong with a folder that is to be backed up and is one of the places, or lies in one.
+    /// What is wrong with a folder that is to be backed up and is one of the places or a copy of the repository, or lies in
+    /// one.
     pub(super) fn problem(&self, path: &Path) -> Option<String> {
         let path = path.canonicalize().ok()?;
         if let Ok(meta) = fs::metadata(&path)
@@ -82,7 +85,9 @@ impl Protected {
         {
             return overlap(&path, what, &path);
         }
-        self.places.iter().find_map(|place| overlap(&path, place.what, &place.path))
+        let in_place = || self.places.iter().find_map(|place| overlap(&path, place.what, &place.path));
+        let in_copy = || overlap(&path, COPY, path.ancestors().find(|above| self.is_copy(above))?);
+        in_place().or_else(in_copy)
     }
 
     /// The places that lie in a folder: path and words.
@@ -102,14 +107,28 @@ impl Protected {
         if !PARTS.into_iter().all(has) {
             return None;
         }
+        Some(if self.is_own(folder) { Repository::Own } else { Repository::Other })
+    }
+
+    /// Whether an open folder that is a repository has the `config` or a key of the one that is written to.
+    fn is_own(&self, folder: BorrowedFd<'_>) -> bool {
         let config = read_start(folder, c"config", LARGEST_CONFIG);
         if config.is_some() && config == self.signs.config {
-            return Some(Repository::Own);
+            return true;
         }
         let keys = open_folder(folder, c"keys").map(|keys| names(keys.as_fd()).names).unwrap_or_default();
         let own =
             |(name, _): &(CString, FileType)| self.signs.keys.contains(OsStr::from_bytes(name.to_bytes()));
-        Some(if keys.iter().any(own) { Repository::Own } else { Repository::Other })
+        keys.iter().any(own)
+    }
+
+    /// Whether the folder at a path is a copy of the repository. It is not listed, as it may hold many names.
+    fn is_copy(&self, path: &Path) -> bool {
+        if self.signs.config.is_none() && self.signs.keys.is_empty() {
+            return false;
+        }
+        let Ok(folder) = open_top(path) else { return false };
+        PARTS.into_iter().all(|part| stat_name(folder.as_fd(), part).is_ok()) && self.is_own(folder.as_fd())
     }
 }
 

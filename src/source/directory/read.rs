@@ -37,8 +37,8 @@ const LARGE: i64 = 1 << 20;
 /// No longer file is stored. Whoever may write a file can give it any length at no cost, as a hole, but a snapshot lists a
 /// chunk for each 512 KiB of a hole: for this length 16 million ids of 32 bytes, which are held in memory.
 const LONGEST: u64 = 8 << 40;
-/// The holes of all files of an item may have so many bytes together, for the same reason.
-pub(super) const MOST_HOLES: u64 = LONGEST;
+/// The holes of all files of an item, or of one, may have so many bytes together, for the same reason: 8 million ids.
+pub(super) const MOST_HOLES: u64 = 4 << 40;
 /// No chunk is shorter, and no shorter hole is gone over: in shorter files it is not worth asking where the holes are.
 const HOLES_FROM: u64 = 512 << 10;
 
@@ -297,7 +297,7 @@ impl<C: Fn() -> Result<()>> SparseRead for FileReader<'_, C> {
         (self.check)().map_err(io::Error::other)?;
         let less = |spare: u64| spare.checked_sub(bytes);
         if self.spare.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_err() {
-            let reason = "its holes and those of the files read before it are longer than 8 TiB together";
+            let reason = "its holes and those of the files read before it are longer than 4 TiB together";
             return Err(self.fail(io::Error::other(reason)));
         }
         self.skipped += bytes;
@@ -387,7 +387,7 @@ mod tests {
         assert_eq!(reader.hole().unwrap(), 3 << 19);
         reader.skip(1 << 20).unwrap();
         assert!(reader.skip(1 << 19).is_err() && reader.skipped == 1 << 20);
-        assert!(matches!(&reader.end, End::Failed(error) if error.to_string().contains("8 TiB together")));
+        assert!(matches!(&reader.end, End::Failed(error) if error.to_string().contains("4 TiB together")));
     }
 
     #[test]

@@ -9,11 +9,12 @@ use std::{
 use rustix::fs::{FileType, Stat};
 
 use super::{
+    dump::not_into_itself,
     open::identity,
-    protected::{Repository, read_start},
+    protected::{COPY, Repository, read_start},
     walk::Walk,
 };
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// The file that marks a folder whose content can be made anew, and how it begins: <https://bford.info/cachedir/>.
 const CACHE_TAG: &CStr = c"CACHEDIR.TAG";
@@ -32,16 +33,16 @@ impl Walk<'_> {
         match self.protected.repository(folder, names) {
             None => Ok(false),
             Some(Repository::Other) => {
-                self.tally.other_repository(if top { Path::new(".") } else { below });
+                self.tally.other_repository(if top { self.top } else { below });
                 Ok(false)
             }
-            Some(Repository::Own) if top => Err(Error::failed(format!(
-                "{} is a copy of the repository, which is not backed up into itself",
+            // Known before the walk, unless it became one just now.
+            Some(Repository::Own) if top => Err(not_into_itself(&format!(
+                "{} is {COPY}, which is not backed up into itself",
                 self.top.display()
-            ))
-            .hint("take it out of `paths`")),
+            ))),
             Some(Repository::Own) => {
-                self.tally.protected(below, "a copy of the repository");
+                self.tally.protected(below, COPY);
                 Ok(true)
             }
         }

@@ -71,12 +71,15 @@ fn a_folder_that_is_the_repository_or_lies_in_it_is_a_failed_item() {
     fs::create_dir_all(state.join("within")).unwrap();
     repository(&repo, "ours", "key");
     repository(&copy, "ours", "key");
+    repository(&dir.path().join("other"), "theirs", "their key");
     symlink("repo/data", dir.path().join("link")).unwrap();
     for (name, said) in [
         ("repo", "repo is the repository"),
         ("link", "repo/data lies in the repository"),
         ("state", "state is the state directory"),
         ("state/within", "state/within lies in the state directory"),
+        ("copy", "copy is a copy of the repository"),
+        ("copy/data/00", "copy/data/00 lies in a copy of the repository"),
     ] {
         let source = protecting(&dir.path().join(name), &repo, &state);
         let found = source.discover(&Cancel::new()).unwrap();
@@ -85,18 +88,24 @@ fn a_folder_that_is_the_repository_or_lies_in_it_is_a_failed_item() {
         let error = source.dump(&found.items[0], &Memory::default(), &Cancel::new()).unwrap_err();
         assert_eq!(error.to_string(), problem);
     }
-    let error = dump(&protecting(&copy, &repo, &state), &Memory::default()).unwrap_err().to_string();
-    assert!(error.contains("copy is a copy of the repository"), "{error}");
+    // Another repository is data like any, and so is what lies in it.
+    let other = dir.path().join("other");
+    dump(&protecting(&other.join("data"), &repo, &state), &Memory::default()).unwrap();
+    let manifest = dump(&protecting(&other, &repo, &state), &Memory::default()).unwrap();
+    let named = format!("not wanted: {}", other.display());
+    assert!(manifest.notes.iter().any(|note| note.ends_with(&named)), "{:?}", manifest.notes);
 
     // What only a pattern finds is left out.
     let source = protecting(&dir.path().join("*"), &repo, &state);
     let found = source.discover(&Cancel::new()).unwrap();
     let names: Vec<_> = found.items.iter().map(|item| item.name.rsplit('/').next().unwrap()).collect();
-    assert_eq!(names, ["copy"]);
+    assert_eq!(names, ["other"]);
     let mut excluded: Vec<_> =
         found.excluded.iter().map(|excluded| excluded.name.rsplit('/').next().unwrap()).collect();
     excluded.sort_unstable();
-    assert_eq!(excluded, ["link", "repo", "state"]);
+    assert_eq!(excluded, ["copy", "link", "repo", "state"]);
+    let rule = |name: &str| found.excluded.iter().find(|excluded| excluded.name.ends_with(name)).unwrap();
+    assert!(rule("/copy").rule.ends_with("is a copy of the repository, which is not backed up into itself"));
 }
 
 #[test]

@@ -59,29 +59,35 @@ impl Sink for Skipping {
 }
 
 #[test]
-fn a_file_of_more_than_8_tib_is_left_out_and_named() {
+fn a_file_of_more_than_8_tib_or_with_more_holes_than_4_is_left_out_and_named() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("short"), "x").unwrap();
-    for (name, length) in [("longest", 8 * TIB), ("too long", 8 * TIB + 1)] {
+    for (name, length) in [("hollow", 8 * TIB), ("longest", 4 * TIB), ("too long", 8 * TIB + 1)] {
         File::create(dir.path().join(name)).unwrap().set_len(length).unwrap();
     }
     let sink = Skipping::default();
     let manifest = dump(&source(dir.path(), &[]), &sink).unwrap();
     let mut lengths = sink.lengths.into_inner().unwrap();
     lengths.sort_unstable();
-    assert_eq!(lengths, [(PathBuf::from("files/longest"), 8 * TIB), (PathBuf::from("files/short"), 1)]);
+    assert_eq!(lengths, [(PathBuf::from("files/longest"), 4 * TIB), (PathBuf::from("files/short"), 1)]);
     let named: Vec<_> = manifest.omitted.iter().map(|o| (o.name.as_str(), o.reason.as_str())).collect();
-    assert_eq!(named, [("too long", "it is 8.0 TiB long, more than the 8 TiB that a file may have")]);
+    assert_eq!(
+        named,
+        [
+            ("hollow", "its holes and those of the files read before it are longer than 4 TiB together"),
+            ("too long", "it is 8.0 TiB long, more than the 8 TiB that a file may have"),
+        ]
+    );
 }
 
 #[test]
-fn the_holes_of_many_files_are_no_longer_than_those_of_one_may_be() {
+fn the_holes_of_many_files_are_no_longer_together_than_those_of_one_may_be() {
     let dir = tempfile::tempdir().unwrap();
     for number in 0..8 {
-        File::create(dir.path().join(number.to_string())).unwrap().set_len(3 * TIB).unwrap();
+        File::create(dir.path().join(number.to_string())).unwrap().set_len(3 * TIB / 2).unwrap();
     }
     let sink = Skipping::default();
     let manifest = dump(&source(dir.path(), &[]), &sink).unwrap();
     assert_eq!((sink.lengths.into_inner().unwrap().len(), manifest.omitted.len()), (2, 6));
-    assert!(manifest.omitted.iter().all(|omitted| omitted.reason.contains("8 TiB together")));
+    assert!(manifest.omitted.iter().all(|omitted| omitted.reason.contains("4 TiB together")));
 }

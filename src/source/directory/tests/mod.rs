@@ -169,6 +169,22 @@ fn an_empty_folder_is_fine_unless_it_was_not_empty_before() {
 }
 
 #[test]
+fn a_folder_of_which_nothing_is_left_by_exclude_is_not_said_to_be_empty() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["a.log", "b.log"] {
+        fs::write(dir.path().join(name), "x").unwrap();
+    }
+    let (full, _) = back_up(dir.path(), &[]);
+    let text = dump(&source(dir.path(), &["*.log"]), &Memory::after(full)).unwrap_err().to_string();
+    let now = format!("everything in {} is left out by `exclude`; it had 2 files", dir.path().display());
+    assert!(text.starts_with(&now) && text.contains("\n  → correct `exclude`"), "{text}");
+    assert!(!text.contains("empty"), "{text}");
+    // One that never had anything else is as the operator wants it.
+    let (_, manifest) = back_up(dir.path(), &["*.log"]);
+    assert_eq!(manifest.directory.unwrap().excluded[0].entries, 2);
+}
+
+#[test]
 fn a_root_that_is_not_there_or_no_folder_is_a_problem_of_its_item() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("file"), "x").unwrap();

@@ -152,15 +152,10 @@ fn a_folder_that_is_reached_twice_is_backed_up_once() {
     folders(&top, &["outside", "srv/second"]);
     symlink("second", top.join("srv/first")).unwrap();
     symlink("../outside", top.join("srv/linked")).unwrap();
-    symlink("nowhere", top.join("srv/dangling")).unwrap();
     fs::write(top.join("srv/file"), "x").unwrap();
     let now = found(&source_of(&top, &["srv/*", "srv/s*"]));
     assert_eq!(healthy(&top, &now), ["srv/second", "srv/linked"], "without links first");
-    let expected = [
-        ("srv/dangling", "is not a folder"),
-        ("srv/file", "is not a folder"),
-        ("srv/first", "is the same folder as srv/second"),
-    ];
+    let expected = [("srv/file", "is not a folder"), ("srv/first", "is the same folder as srv/second")];
     assert_eq!(excluded(&top, &now), expected.map(|(name, rule)| (name.to_owned(), rule.to_owned())));
 
     // One that is named is named as ever.
@@ -179,6 +174,44 @@ fn a_name_with_the_characters_of_patterns_means_itself_if_it_exists() {
         assert_eq!((healthy(&top, &now), now.excluded.len()), (vec![name.to_owned()], 0), "{name}");
     }
     assert_eq!(healthy(&top, &found(&source_of(&top, &["\\{a*"]))), ["{a"], "written out with a backslash");
+}
+
+#[test]
+fn a_link_that_leads_nowhere_is_a_problem_of_what_may_lie_behind_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let top = dir.path().canonicalize().unwrap();
+    folders(&top, &["nas/u", "srv/app1/u/x", "srv/app2", "srv/app3"]);
+    fs::write(top.join("srv/file"), "x").unwrap();
+    symlink(top.join("nas/u"), top.join("srv/app2/u")).unwrap();
+    symlink("../nas", top.join("srv/app4")).unwrap();
+    symlink("file", top.join("srv/to-file")).unwrap();
+    let source = source_of(&top, &["srv/*/u"]);
+    let before = found(&source);
+    // Two links lead to one folder.
+    assert_eq!(healthy(&top, &before), ["srv/app1/u", "srv/app2/u"]);
+
+    fs::rename(top.join("nas"), top.join("aside")).unwrap();
+    for (pattern, well, broken) in [
+        ("srv/*/u", &["srv/app1/u"][..], &[("srv/app2/u", "nas/u"), ("srv/app4/u", "../nas")][..]),
+        ("srv/*/u/*", &["srv/app1/u/x"][..], &[("srv/app2/u", "nas/u"), ("srv/app4/u", "../nas")][..]),
+        ("srv/app2/*", &[][..], &[("srv/app2/u", "nas/u")][..]),
+        ("srv/*", &["srv/app1", "srv/app2", "srv/app3"][..], &[("srv/app4", "../nas")][..]),
+        ("srv/*/x", &[][..], &[("srv/app4/x", "../nas")][..]),
+    ] {
+        let now = found(&source_of(&top, &[pattern]));
+        assert_eq!(healthy(&top, &now), well, "{pattern}");
+        let problems: Vec<_> =
+            now.items.iter().filter_map(|item| Some((item, item.problem.clone()?))).collect();
+        let names: Vec<_> = problems.iter().map(|(item, _)| below(&top, &item.name)).collect();
+        assert_eq!(names, broken.iter().map(|(name, _)| *name).collect::<Vec<_>>(), "{pattern}");
+        for ((_, problem), (_, target)) in problems.iter().zip(broken) {
+            let said = format!("{target}, which is not there\n  → mount or create");
+            assert!(problem.contains("is a link to ") && problem.contains(&said), "{problem}");
+        }
+    }
+    let now = found(&source);
+    assert!(!now.excluded.iter().any(|excluded| before.items[1].name == excluded.name));
+    assert!(!source.is_gone(&before.items[1], &Cancel::new()));
 }
 
 #[test]
