@@ -110,6 +110,24 @@ fn a_disabled_subscription_is_named_as_such() {
 }
 
 #[test]
+fn what_a_disabled_subscription_shows_no_more_has_vanished() {
+    let (azure, test, _, config) = tenant(KEEP);
+    backup(&config);
+    azure.set_subscription_state(&test, "Disabled");
+    azure.remove_account("late");
+    let ran = try_backup(&config, &[]).ok();
+    assert_eq!(names(&ran.json()), ["prompt/share:docs"]);
+    assert_says(&ran.stderr, &["storage/late/share:docs: VANISHED"]);
+    let ledger = Cmd::with(&config).args(["--json", "status"]).run().json();
+    assert_eq!(item(&ledger, "late/share:docs")["state"], "vanished", "{ledger:#}");
+    let discovered = Cmd::with(&config).args(["discover", "storage"]).run().stdout;
+    assert_says(
+        &discovered,
+        &["the subscription Test is disabled (state Disabled) and shows no storage accounts"],
+    );
+}
+
+#[test]
 fn a_restore_finds_its_account_although_another_subscription_refuses() {
     let (azure, test, _, config) = tenant("");
     refuse(&azure, &test);
