@@ -38,7 +38,7 @@ use super::{
 };
 use crate::{
     azure::{Azure, Settings, files::FileService, request::Service},
-    config::{AzurePrincipal, AzureStorageConfig, Secret, SourceConfig},
+    config::{AzurePrincipal, AzureStorageConfig, Paths, Secret, SourceConfig},
     error::{Error, Result},
     stream::{
         cancel::Cancel,
@@ -122,7 +122,7 @@ impl AzureStorage {
         Ok(Self {
             name: source.name.to_string(),
             config: config.clone(),
-            excludes: Excludes::new(&config.exclude)?,
+            excludes: Excludes::new(&config.exclude, Paths::OfBlobs)?,
             probe: Probe::new()?,
             azure: client(&config.principal)?,
             asked: Mutex::default(),
