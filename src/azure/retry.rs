@@ -15,7 +15,8 @@ const LONGEST_ASKED: Duration = Duration::from_secs(15 * 60);
 #[derive(Debug, Clone)]
 pub struct Policy {
     /// How long a request that fails is tried again: after this time from the first try there is no further one, unless
-    /// the service asks to wait until later: a pause of up to 15 minutes is granted once. As long is gone on with a content after its last byte came.
+    /// the service asks to wait until later: a pause of up to 15 minutes is granted once. As long is gone on with a
+    /// content after its last byte came.
     pub total: Duration,
     /// The pause before the second try; each further one is twice as long.
     pub first_pause: Duration,
