@@ -187,6 +187,19 @@ fn a_silent_account_keeps_nobody_waiting() {
 }
 
 #[test]
+fn an_account_that_answers_late_does_not_wait_for_one_that_is_busy() {
+    let (azure, test, _, config) = tenant(KEEP);
+    azure.add_account(azure.new_account("busy", &test));
+    azure.add_share("busy", "docs");
+    azure.fault(Fault::answer("GET", "/busy", 503, "ServerBusy").always());
+    azure.fault(Fault::delay("GET", "/late", Duration::from_secs(13)));
+    let mut run = Running::start(Cmd::with(&config).args(["--json", "backup"]).into_command());
+    wait_until("the late account is backed up", || ids_of(&config, "storage/late/share:docs").len() == 1);
+    assert!(!run.has_ended(), "the busy one is still tried:\n{}", run.stderr());
+    assert_eq!(ids_of(&config, "storage/prompt/share:docs").len(), 1);
+}
+
+#[test]
 fn a_share_that_is_deleted_during_the_run_is_vanished() {
     let (azure, _, _, config) = tenant("");
     azure.add_share("prompt", "doomed");

@@ -288,11 +288,11 @@ impl Source for AzureStorage {
     }
 
     fn discover(&self, cancel: &Cancel) -> Result<Discovery> {
-        self.ask(cancel)?.found(Some(START_AFTER), cancel)
+        self.ask(cancel)?.found(START_AFTER, cancel)
     }
 
     fn discover_rest(&self, cancel: &Cancel) -> Result<Option<Discovery>> {
-        self.asked().map(|asked| asked.found(None, cancel)).transpose()
+        self.asked().map(|asked| asked.more(cancel)).transpose()
     }
 
     fn excluded_within(&self, item: &Item, cancel: &Cancel) -> Result<Vec<(String, u64)>> {
