@@ -101,9 +101,11 @@ fn protect(
     recorder.rebuild(&repository, cancel);
     let mut plan = discover(config, selectors, cancel)?;
     let mut writer = None;
-    // What has answered is backed up while what has not is still waited for, and then the rest.
+    let mut is_first = true;
+    // What has answered is backed up while what has not is still waited for, and then what has answered meanwhile.
     loop {
-        begin_part(&plan, recorder, report, observer);
+        begin_part(&plan, is_first, recorder, report, observer);
+        is_first = false;
         if writer.is_none() && !plan.items.is_empty() {
             writer = Some(repository.begin_run(lock.clone(), cancel, &notice)?);
         }
@@ -138,7 +140,13 @@ fn protect(
 }
 
 /// Writes down what has answered, and what of it failed already.
-fn begin_part(plan: &Plan, recorder: &Recorder<'_>, report: &mut RunReport, observer: &dyn Observer) {
+fn begin_part(
+    plan: &Plan,
+    is_first: bool,
+    recorder: &Recorder<'_>,
+    report: &mut RunReport,
+    observer: &dyn Observer,
+) {
     report.discovered = plan.sources.iter().map(|(_, found)| found.items.len() as u64).sum();
     recorder.discovered(plan);
     observer.planned(plan.total());
@@ -147,7 +155,8 @@ fn begin_part(plan: &Plan, recorder: &Recorder<'_>, report: &mut RunReport, obse
         observer.finished(item);
     }
     report.items.extend(plan.failed.iter().cloned());
-    if plan.waits() {
+    // Said once, and not again whenever one of them answers.
+    if is_first && plan.waits() {
         for (source, found) in plan.fresh().filter(|(_, found)| !found.waiting.is_empty()) {
             observer.notice(&format!(
                 "{}: no answer yet from {}; what has answered is backed up meanwhile",

@@ -8,6 +8,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use super::{
     Azure, Credential, Failure,
     keys::{KeySource, Keys},
+    markers::{MOST_EMPTY, without_entries},
     request::Request,
 };
 use crate::{
@@ -199,16 +200,20 @@ impl Azure {
 
     /// The entries of all pages.
     fn pages<T: DeserializeOwned>(&self, first: Request, cancel: &Cancel) -> Result<Vec<T>, Failure> {
-        let (mut found, mut seen) = (Vec::new(), HashSet::new());
+        let (mut found, mut seen, mut empty) = (Vec::new(), HashSet::new(), 0);
         let mut request = first;
         loop {
             let page: PageJson<T> =
                 self.http.exchange(&self.access, &request, cancel, &mut |answer| answer.json())?;
+            empty = if page.value.is_empty() { empty + 1 } else { 0 };
             found.extend(page.value);
             let Some(link) = page.next_link.filter(|link| !link.is_empty()) else { return Ok(found) };
             request = Request::following(&self.management, &link)?;
             if !seen.insert(link) {
                 return Err(Failure::unexpected(&request.describe(), "its pages go in a circle"));
+            }
+            if empty >= MOST_EMPTY {
+                return Err(Failure::unexpected(&request.describe(), without_entries()));
             }
         }
     }

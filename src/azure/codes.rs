@@ -68,6 +68,11 @@ fn of_blobs(code: &str) -> Option<Meaning> {
             "the credential may write new blobs but may not replace existing ones",
             "use one that may, or restore to an empty container",
         ),
+        "AuthorizationPermissionMismatch" | "InsufficientAccountPermissions" => meaning(
+            "the credential does not permit this: a role of the service principal or a permission of the shared access \
+             signature is missing",
+            "give it the role or the permission",
+        ),
         "ConditionNotMet" => meaning("it was changed in the meantime", "try again"),
         _ => None,
     }
@@ -77,7 +82,7 @@ fn of_containers(code: &str) -> Option<Meaning> {
     match code {
         "ContainerNotFound" => meaning(
             "the container does not exist",
-            "correct its name; if it was deleted, discover shows what is there now",
+            "`tik-backup discover` shows what is there now: it may have been deleted meanwhile, or be called otherwise",
         ),
         "ContainerBeingDeleted" => meaning(
             "the container is being deleted",
@@ -128,7 +133,7 @@ fn of_files(code: &str) -> Option<Meaning> {
         "InvalidResourceName" => meaning("the service does not accept its name", "rename it"),
         "ShareNotFound" => meaning(
             "the share or the share snapshot does not exist",
-            "correct its name; if it was deleted, discover shows what is there now",
+            "`tik-backup discover` shows what is there now: it may have been deleted meanwhile, or be called otherwise",
         ),
         "ShareSnapshotNotFound" => meaning(
             "the share snapshot does not exist any more",

@@ -8,6 +8,9 @@ use super::{
 };
 use crate::error::Error;
 
+/// What to do about an answer that is none of Azure's.
+pub(super) const NOT_AZURE: &str = "does a proxy, a firewall or a login page of the network answer instead of Azure? let the requests pass through it";
+
 /// A request that failed. [`Failure::code`] and [`Failure::status`] tell callers why; operators get an [`Error`].
 #[derive(Debug, Clone)]
 pub struct Failure(Box<Details>);

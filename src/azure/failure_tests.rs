@@ -78,6 +78,11 @@ fn known_codes_are_told_in_one_sentence_with_what_to_do() {
     let changed = Failure::changed("GET x", "it is shorter");
     assert!(changed.is_changed() && !changed.is_transient() && changed.scope() == Scope::Object);
     assert_eq!(Error::from(changed).summary(), "GET x: it is shorter");
+    let forbidden = of(403, "InsufficientAccountPermissions");
+    assert!(forbidden.reason().starts_with("the credential does not permit this"), "{forbidden}");
+    assert!(Error::from(forbidden).hint_text().unwrap().contains("Storage Blob Data Reader"));
+    let gone = Error::from(of(404, "ContainerNotFound"));
+    assert!(gone.hint_text().unwrap().contains("may have been deleted meanwhile"), "{gone}");
     let management = refused(Service::Management, Some("ResourceNotFound"), b"");
     assert_eq!(management.scope(), Scope::Service);
     assert!(management.to_string().ends_with("refused with status 403 ResourceNotFound"), "{management}");

@@ -6,6 +6,9 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::failure::Failure;
 
+/// So many pages in a row without an entry are no list that ends. Azure sends some where it skips what was deleted.
+pub(super) const MOST_EMPTY: u32 = 10_000;
+
 /// The way through the pages of one list. A page without entries is no end: only one without a marker is.
 #[derive(Default)]
 pub(super) struct Markers {
@@ -13,6 +16,8 @@ pub(super) struct Markers {
     next: String,
     over: bool,
     seen: HashSet<u128>,
+    /// Pages without entries in a row.
+    empty: u32,
 }
 
 impl Markers {
@@ -21,11 +26,15 @@ impl Markers {
         (!self.over).then_some(self.next.as_str())
     }
 
-    /// Takes over the marker that came with a page.
+    /// Takes over the marker that came with a page of so many entries.
     ///
     /// # Errors
-    /// It came before: the list would never end.
-    pub(super) fn turn(&mut self, list: &str, next: Option<String>) -> Result<(), Failure> {
+    /// It came before, or there were too many pages without entries: the list would never end.
+    pub(super) fn turn(&mut self, list: &str, entries: usize, next: Option<String>) -> Result<(), Failure> {
+        self.empty = if entries == 0 { self.empty + 1 } else { 0 };
+        if next.is_some() && self.empty >= MOST_EMPTY {
+            return Err(Failure::unexpected(list, without_entries()));
+        }
         match next {
             None => self.over = true,
             Some(next) if self.seen.insert(xxh3_128(next.as_bytes())) => self.next = next,
@@ -33,6 +42,11 @@ impl Markers {
         }
         Ok(())
     }
+}
+
+/// What is said of a list with too many pages without entries.
+pub(super) fn without_entries() -> String {
+    format!("{MOST_EMPTY} pages in a row have no entries, and there are ever more of them")
 }
 
 #[cfg(test)]
@@ -45,12 +59,25 @@ mod tests {
         let mut markers = Markers::default();
         assert_eq!(markers.next(), Some(""));
         for marker in ["a", "b"] {
-            markers.turn("list", Some(marker.to_owned())).unwrap();
+            markers.turn("list", 0, Some(marker.to_owned())).unwrap();
             assert_eq!(markers.next(), Some(marker));
         }
-        let error = markers.turn("list", Some("a".to_owned())).unwrap_err().to_string();
+        let error = markers.turn("list", 1, Some("a".to_owned())).unwrap_err().to_string();
         assert!(error.contains("list") && error.contains("circle"), "{error}");
-        markers.turn("list", None).unwrap();
+        markers.turn("list", 0, None).unwrap();
         assert_eq!(markers.next(), None);
+    }
+
+    #[test]
+    fn pages_without_entries_are_followed_but_not_for_ever() {
+        let mut markers = Markers::default();
+        let mut turn = |page: u32, entries| markers.turn("list", entries, Some(page.to_string()));
+        for page in 0..3 * MOST_EMPTY {
+            turn(page, usize::from(page % 9_999 == 0)).unwrap();
+        }
+        let begin = 3 * MOST_EMPTY;
+        let error = (begin..begin + MOST_EMPTY).find_map(|page| turn(page, 0).err()).unwrap().to_string();
+        assert!(error.contains("10000 pages in a row have no entries"), "{error}");
+        assert!(markers.turn("list", 0, None).is_ok(), "the end is the end");
     }
 }

@@ -8,12 +8,15 @@ use super::failure::Failure;
 
 /// A connection that brought so many bytes counts as one that works, and the pauses begin anew.
 const PROGRESS: u64 = 1024 * 1024;
+/// The longest pause that a service may ask for.
+const LONGEST_ASKED: Duration = Duration::from_secs(15 * 60);
 
 /// How long the client waits and tries. Tests shorten it.
 #[derive(Debug, Clone)]
 pub struct Policy {
-    /// How long a request that fails is tried again: after this time from the first try there is no further one. As
-    /// long is gone on with a content after its last byte came.
+    /// How long a request that fails is tried again: after this time from the first try there is no further one, unless
+    /// the service asks to wait until later: a pause of up to 15 minutes is granted once. As long is gone on with a
+    /// content after its last byte came.
     pub total: Duration,
     /// The pause before the second try; each further one is twice as long.
     pub first_pause: Duration,
@@ -51,15 +54,26 @@ impl Policy {
     }
 
     /// The pause after so many failures, the first of which began at `begin`; none if this failure is final. The last
-    /// try is made when the time is up. A service that asks to wait is not asked earlier.
-    fn pause_within(&self, failures: u32, failure: &Failure, begin: Instant) -> Option<Duration> {
-        let left = self.total.saturating_sub(begin.elapsed());
-        if !failure.is_transient() || left.is_zero() {
+    /// try is made when the time is up. A service that asks to wait is not asked earlier, and once, as `extended` notes, it
+    /// may ask for longer than there is time.
+    fn pause_within(
+        &self,
+        failures: u32,
+        failure: &Failure,
+        begin: Instant,
+        extended: &mut bool,
+    ) -> Option<Duration> {
+        if !failure.is_transient() {
             return None;
         }
+        let left = self.total.saturating_sub(begin.elapsed());
+        let asked = failure.wait().unwrap_or_default();
+        if asked > left {
+            let granted = asked <= LONGEST_ASKED && !std::mem::replace(extended, true);
+            return granted.then_some(asked);
+        }
         let own = self.pause(failures).min(left);
-        let pause = failure.wait().map_or(own, |asked| asked.max(own));
-        (pause <= left).then_some(pause)
+        (!left.is_zero()).then(|| asked.max(own))
     }
 }
 
@@ -68,11 +82,13 @@ pub(super) struct Course<'a> {
     policy: &'a Policy,
     begin: Instant,
     failures: u32,
+    /// Whether the service was granted a pause beyond the time.
+    extended: bool,
 }
 
 impl<'a> Course<'a> {
     pub(super) fn new(policy: &'a Policy) -> Self {
-        Self { policy, begin: Instant::now(), failures: 0 }
+        Self { policy, begin: Instant::now(), failures: 0, extended: false }
     }
 
     /// The number of the try that is under way or, after the last one, was.
@@ -87,7 +103,7 @@ impl<'a> Course<'a> {
 
     /// How long to wait before the next try; none if this failure is final.
     pub(super) fn pause(&mut self, failure: &Failure) -> Option<Duration> {
-        let pause = self.policy.pause_within(self.failures + 1, failure, self.begin)?;
+        let pause = self.policy.pause_within(self.failures + 1, failure, self.begin, &mut self.extended)?;
         self.failures += 1;
         Some(pause)
     }
@@ -101,13 +117,15 @@ pub(super) struct Breaks {
     came: u64,
     /// When it broke first after the last byte.
     since: Option<Instant>,
+    /// Whether the service was granted a pause beyond the time since then.
+    extended: bool,
 }
 
 impl Breaks {
     /// So many bytes came.
     pub(super) fn came(&mut self, bytes: usize) {
         self.came += bytes as u64;
-        self.since = None;
+        (self.since, self.extended) = (None, false);
     }
 
     /// How long to wait before going on; none if this failure is final.
@@ -121,7 +139,7 @@ impl Breaks {
         if self.count == 1 && failure.is_transient() && failure.wait().is_none() {
             return Some(Duration::ZERO);
         }
-        policy.pause_within(self.count, failure, since)
+        policy.pause_within(self.count, failure, since, &mut self.extended)
     }
 }
 
@@ -182,11 +200,25 @@ mod tests {
         };
         let policy = Policy::default();
         assert_eq!(Course::new(&policy).pause(&busy(120)), Some(Duration::from_secs(120)));
-        assert_eq!(Course::new(&policy).pause(&busy(900)), None);
+        assert_eq!(Course::new(&policy).pause(&busy(901)), None);
+        // Once it may be longer than the time of a request.
+        let mut course = Course::new(&policy);
+        assert_eq!(course.pause(&busy(900)), Some(Duration::from_secs(900)));
+        assert_eq!((course.pause(&busy(301)), course.tries()), (None, 2));
+        assert!(course.pause(&busy(1)).is_some(), "within the time it is always kept");
+        let hasty = self::policy(0);
+        let mut late = Course::new(&hasty);
+        assert_eq!((late.pause(&busy(7)), late.pause(&busy(7))), (Some(Duration::from_secs(7)), None));
+        assert_eq!(late.pause(&busy(0)), None, "the time is up");
+        let mut breaks = Breaks::default();
+        assert_eq!(breaks.pause(&policy, &busy(600)), Some(Duration::from_secs(600)));
+        assert_eq!(breaks.pause(&policy, &busy(600)), None);
+        breaks.came(1);
+        assert_eq!(breaks.pause(&policy, &busy(600)), Some(Duration::from_secs(600)), "it went on meanwhile");
         let pause = Course::new(&policy).pause(&busy(0)).unwrap();
         assert!(pause >= Duration::from_millis(500), "never shorter than our own: {pause:?}");
-        let given_up = busy(900).after(1, Duration::ZERO).settle().to_string();
-        assert!(given_up.ends_with("(the service asked to wait 900 s)"), "{given_up}");
+        let given_up = busy(1200).after(1, Duration::ZERO).settle().to_string();
+        assert!(given_up.ends_with("(the service asked to wait 1200 s)"), "{given_up}");
     }
 
     #[test]

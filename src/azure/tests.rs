@@ -162,9 +162,9 @@ fn the_service_says_when_to_come_back() {
     let begin = Instant::now();
     assert_eq!(server.send(&mut |answer| answer.bytes()).unwrap(), b"content");
     assert!(begin.elapsed() >= Duration::from_secs(1), "longer than the longest pause of our own");
-    let server = Server::start([busy(900), ok("content")]);
+    let server = Server::start([busy(901), ok("content")]);
     let failure = server.send(&mut Ok).map(|_| ()).unwrap_err();
-    assert!(failure.to_string().ends_with("status 503 (the service asked to wait 900 s)"), "{failure}");
+    assert!(failure.to_string().ends_with("status 503 (the service asked to wait 901 s)"), "{failure}");
     assert_eq!((server.requests().len(), failure.scope()), (1, Scope::Passing));
 }
 

@@ -1,18 +1,30 @@
-//! Lists and errors of the storage services are XML. It is read as it arrives: only one entry is held at a time.
+//! Lists and errors of the storage services are XML. It is read as it arrives: only one entry is held at a time, and none
+//! that is larger than any of Azure's.
 
-use std::io::BufRead;
+use std::{
+    fmt,
+    io::{self, BufRead, Read},
+};
 
 use percent_encoding::percent_decode_str;
 use quick_xml::{
     Reader,
+    errors::SyntaxError,
     events::{BytesRef, BytesStart, Event},
 };
 
-use super::failure::Failure;
+use super::failure::{Failure, NOT_AZURE};
 use crate::error::Error;
 
 /// How deep elements may nest: real answers have seven levels.
 const MAX_DEPTH: usize = 32;
+/// The longest text or tag, in bytes: names have 1,024 characters, metadata 8 KiB.
+const MAX_TEXT: usize = 1 << 20;
+/// The largest entry with all it holds, and the most that is kept beside the entries, in bytes.
+const MAX_HELD: usize = 4 << 20;
+/// What an element takes besides its texts, about.
+const ELEMENT: usize = 128;
+const BREAKS_OFF: &str = "the XML breaks off";
 
 /// An element with all it holds.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -83,25 +95,38 @@ impl Element {
 /// handed to `each` as soon as it is complete, and is not kept.
 ///
 /// # Errors
-/// No well-formed XML, the reader's error, or the first one of `each`.
+/// No well-formed XML, a text or an entry that is too large, the reader's error, or the first one of `each`. One that
+/// breaks off may be whole the next time.
 pub fn parse(
     input: impl BufRead,
     list: &str,
     each: &mut dyn FnMut(Element) -> Result<(), Failure>,
 ) -> Result<Element, Failure> {
-    let mut reader = Reader::from_reader(input);
+    let mut reader = Reader::from_reader(Bounded { input, left: MAX_TEXT });
     let mut buffer = Vec::new();
     let mut open: Vec<Element> = Vec::new();
+    // Bytes that are held, and how many of them were when the entry began.
+    let (mut held, mut before) = (0, 0);
+    let in_list = |open: &[Element]| matches!(open, [parent] | [_, parent] if parent.name == list);
     loop {
         buffer.clear();
-        let complete = match reader.read_event_into(&mut buffer).map_err(failure)? {
+        reader.get_mut().left = MAX_TEXT;
+        let event = reader.read_event_into(&mut buffer).map_err(|error| failure(error, list))?;
+        if matches!(event, Event::Start(_) | Event::Empty(_)) && in_list(&open) {
+            before = held;
+        }
+        held += size(&event);
+        if held > MAX_HELD {
+            return Err(too_large(list, "one entry, or what is beside the entries, is larger than 4 MiB"));
+        }
+        let complete = match event {
             Event::Start(start) if open.len() < MAX_DEPTH => {
-                open.push(element(&start)?);
+                open.push(element(&start, list)?);
                 continue;
             }
-            Event::Start(_) => return Err(malformed("it is nested too deeply")),
-            Event::Empty(start) => element(&start)?,
-            Event::End(_) => open.pop().ok_or_else(|| malformed("an end without a beginning"))?,
+            Event::Start(_) => return Err(malformed(list, "it is nested too deeply")),
+            Event::Empty(start) => element(&start, list)?,
+            Event::End(_) => open.pop().ok_or_else(|| malformed(list, "an end without a beginning"))?,
             Event::Text(text) => {
                 add_text(&mut open, &text);
                 continue;
@@ -111,18 +136,73 @@ pub fn parse(
                 continue;
             }
             Event::GeneralRef(reference) => {
-                add_text(&mut open, &resolve(&reference)?);
+                add_text(&mut open, &resolve(&reference, list)?);
                 continue;
             }
-            Event::Eof => return Err(malformed("it breaks off")),
+            Event::Eof => return Err(ended(&open, list)),
             Event::Comment(_) | Event::Decl(_) | Event::PI(_) | Event::DocType(_) => continue,
         };
-        let in_list = matches!(open.as_slice(), [parent] | [_, parent] if parent.name == list);
+        let is_entry = in_list(&open);
         match open.last_mut() {
             None => return Ok(complete),
-            Some(_) if in_list => each(complete)?,
+            Some(_) if is_entry => {
+                each(complete)?;
+                held = before;
+            }
             Some(parent) => parent.children.push(complete),
         }
+    }
+}
+
+/// Ends with an error if more is read than may be left for one text.
+struct Bounded<R> {
+    input: R,
+    left: usize,
+}
+
+impl<R: BufRead> BufRead for Bounded<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.left == 0 {
+            return Err(io::Error::other(TooLong));
+        }
+        let filled = self.input.fill_buf()?;
+        Ok(&filled[..filled.len().min(self.left)])
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.left = self.left.saturating_sub(count);
+        self.input.consume(count);
+    }
+}
+
+impl<R: BufRead> Read for Bounded<R> {
+    fn read(&mut self, target: &mut [u8]) -> io::Result<usize> {
+        let count = self.fill_buf()?.read(target)?;
+        self.consume(count);
+        Ok(count)
+    }
+}
+
+/// A text is longer than [`MAX_TEXT`].
+#[derive(Debug)]
+struct TooLong;
+
+impl fmt::Display for TooLong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("one text or tag is longer than 1 MiB")
+    }
+}
+
+impl std::error::Error for TooLong {}
+
+/// What is held of an event, about.
+fn size(event: &Event<'_>) -> usize {
+    match event {
+        Event::Start(start) | Event::Empty(start) => start.len() + ELEMENT,
+        Event::Text(text) => text.len(),
+        Event::CData(text) => text.len(),
+        Event::GeneralRef(_) => 4,
+        _ => 0,
     }
 }
 
@@ -132,41 +212,70 @@ fn add_text(open: &mut [Element], text: &str) {
     }
 }
 
-fn element(start: &BytesStart<'_>) -> Result<Element, Failure> {
+fn element(start: &BytesStart<'_>, list: &str) -> Result<Element, Failure> {
     let mut attributes = Vec::new();
     for attribute in start.attributes() {
-        let attribute = attribute.map_err(|error| malformed(&error.to_string()))?;
+        let attribute = attribute.map_err(|error| malformed(list, &error.to_string()))?;
         let value = attribute
             .normalized_value(quick_xml::XmlVersion::Implicit1_0)
-            .map_err(|error| malformed(&error.to_string()))?;
+            .map_err(|error| malformed(list, &error.to_string()))?;
         attributes.push((attribute.key.as_ref().to_owned(), value.into_owned()));
     }
     Ok(Element { name: start.name().as_ref().to_owned(), attributes, ..Element::default() })
 }
 
-fn resolve(reference: &BytesRef<'_>) -> Result<String, Failure> {
-    if let Some(character) = reference.resolve_char_ref().map_err(failure)? {
+fn resolve(reference: &BytesRef<'_>, list: &str) -> Result<String, Failure> {
+    if let Some(character) = reference.resolve_char_ref().map_err(|error| failure(error, list))? {
         return Ok(character.to_string());
     }
     match quick_xml::escape::resolve_predefined_entity(reference) {
         Some(text) => Ok(text.to_owned()),
-        None => Err(malformed(&format!("&{};", &**reference))),
+        None => Err(malformed(list, &format!("&{};", &**reference))),
+    }
+}
+
+/// The document is over before its root is.
+fn ended(open: &[Element], list: &str) -> Failure {
+    match open.first() {
+        // A page of a proxy is no better the next time.
+        Some(root) if !root.name.eq_ignore_ascii_case("html") => {
+            Failure::broken(&what(list), BREAKS_OFF, true)
+        }
+        _ => malformed(list, "there is no whole element"),
     }
 }
 
 /// An error of the reader underneath comes out as it went in: it says whether another try may help.
-fn failure(error: quick_xml::Error) -> Failure {
+fn failure(error: quick_xml::Error, list: &str) -> Failure {
     if let quick_xml::Error::Io(io) = &error {
-        return match io.get_ref().and_then(|inner| inner.downcast_ref::<Failure>()) {
+        let inner = io.get_ref();
+        if let Some(too_long) = inner.and_then(|inner| inner.downcast_ref::<TooLong>()) {
+            return too_large(list, &too_long.to_string());
+        }
+        return match inner.and_then(|inner| inner.downcast_ref::<Failure>()) {
             Some(failure) => failure.clone(),
             None => Failure::broken("reading an answer", io.to_string(), true),
         };
     }
-    malformed(&error.to_string())
+    match &error {
+        quick_xml::Error::Syntax(SyntaxError::InvalidBangMarkup) => malformed(list, &error.to_string()),
+        // All others of these say that it ends within a tag, a comment or the like.
+        quick_xml::Error::Syntax(_) => Failure::broken(&what(list), BREAKS_OFF, true),
+        _ => malformed(list, &error.to_string()),
+    }
 }
 
-fn malformed(what: &str) -> Failure {
-    Failure::local(format!("Azure's answer is no well-formed XML: {what}"))
+fn malformed(list: &str, problem: &str) -> Failure {
+    Failure::local(format!("{} is no well-formed XML: {problem}", what(list))).hint(NOT_AZURE)
+}
+
+fn too_large(list: &str, problem: &str) -> Failure {
+    Failure::local(format!("{} is not what Azure documents: {problem}", what(list))).hint(NOT_AZURE)
+}
+
+/// What is read, in messages.
+fn what(list: &str) -> String {
+    if list.is_empty() { "Azure's answer".to_owned() } else { format!("Azure's list <{list}>") }
 }
 
 #[cfg(test)]
@@ -218,6 +327,49 @@ mod tests {
                 .name_text()
                 .is_err()
         );
+    }
+
+    #[test]
+    fn what_breaks_off_is_asked_for_again_and_a_page_of_a_proxy_is_not() {
+        for text in ["<R>", "<R><Blobs><B><Name>a", "<R><Blobs><B", "<R><Blobs><B></B></Blobs>"] {
+            let error = read(text.as_bytes(), "Blobs").unwrap_err();
+            assert!(error.is_transient(), "{text}: {error}");
+            assert_eq!(error.to_string(), "Azure's list <Blobs>: the XML breaks off");
+        }
+        for text in ["", "text", "<!DOCTYPE html><html><body>", "<html><br></html>", "<R></S>"] {
+            let error = read(text.as_bytes(), "Blobs").unwrap_err();
+            assert!(!error.is_transient(), "{text}: {error}");
+            assert_eq!(Error::from(error).hint_text(), Some(NOT_AZURE), "{text}");
+        }
+    }
+
+    /// How many entries a document has, in which `part` stands so many times.
+    fn long(head: &str, part: &str, times: usize, tail: &str) -> Result<usize, Failure> {
+        let (input, mut count) = (format!("{head}{}{tail}", part.repeat(times)), 0);
+        parse(input.as_bytes(), "Blobs", &mut |_| {
+            count += 1;
+            Ok(())
+        })?;
+        Ok(count)
+    }
+
+    #[test]
+    fn memory_has_a_bound_whatever_is_sent() {
+        let refused = |result: Result<usize, Failure>, says: &str| {
+            let text = result.unwrap_err().to_string();
+            assert!(text.contains(says), "{text}");
+        };
+        let name = "<R><Blobs><B><Name>";
+        refused(long(name, "abcdefgh", 300_000, "</Name></B></Blobs></R>"), "longer than 1 MiB");
+        refused(long("<R><Blobs><B a=\"", "abcdefgh", 300_000, "\"/></Blobs></R>"), "longer than 1 MiB");
+        refused(long("<R><!--", "abcdefgh", 300_000, "--><Blobs/></R>"), "longer than 1 MiB");
+        refused(long(name, "abc&amp;", 2_000_000, "</Name></B></Blobs></R>"), "larger than 4 MiB");
+        refused(long("<R><Blobs><B>", "<a/>", 50_000, "</B></Blobs></R>"), "larger than 4 MiB");
+        refused(long("<R>", "<a/>", 50_000, "<Blobs/></R>"), "larger than 4 MiB");
+        // Many entries, and together more than that, are what lists are made of.
+        let entry = "<B><Name>abcdefghabcdefghabcdefghabcdefgh</Name><a/><b/><c/></B>";
+        assert_eq!(long("<R><Blobs>", entry, 50_000, "</Blobs></R>").unwrap(), 50_000);
+        assert_eq!(long(name, "abcdefgh", 100_000, "</Name></B></Blobs></R>").unwrap(), 1);
     }
 
     #[test]

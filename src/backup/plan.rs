@@ -180,13 +180,16 @@ impl Plan {
     #[must_use]
     pub fn complete(mut self, cancel: &Cancel) -> Self {
         if self.waits() {
-            let rest = self.rest(cancel);
-            let (items, mut failed) = (std::mem::take(&mut self.items), std::mem::take(&mut self.failed));
-            let earlier = self.earlier;
-            self.earlier += (items.len() + failed.len()) as u64;
-            self.continue_with(rest);
+            let (earlier, mut items, mut failed) = (self.earlier, Vec::new(), Vec::new());
+            while self.waits() {
+                let rest = self.rest(cancel);
+                items.append(&mut self.items);
+                failed.append(&mut self.failed);
+                self.earlier = earlier + (items.len() + failed.len()) as u64;
+                self.continue_with(rest);
+            }
             self.earlier = earlier;
-            self.items.extend(items);
+            self.items.append(&mut items);
             failed.append(&mut self.failed);
             self.failed = failed;
             self.order();
@@ -214,7 +217,7 @@ impl Plan {
             .map(|(index, _)| index)
     }
 
-    /// Waits for what has not answered yet, whether the plan's items are being streamed meanwhile or not.
+    /// Waits until more has answered, whether the plan's items are being streamed meanwhile or not.
     pub(super) fn rest(&self, cancel: &Cancel) -> Rest {
         let panicked = |_| Err(Error::failed("discovery panicked"));
         thread::scope(|scope| {
@@ -230,7 +233,7 @@ impl Plan {
         })
     }
 
-    /// Makes this the plan of what the whole answers have in addition.
+    /// Makes this the plan of what the new answers have in addition. Something may still not have answered.
     pub(super) fn continue_with(&mut self, rest: Rest) {
         self.earlier += (self.items.len() + self.failed.len()) as u64;
         self.items.clear();
@@ -240,8 +243,10 @@ impl Plan {
             let (source, found) = &mut self.sources[index];
             match answer {
                 Ok(Some(mut whole)) => {
-                    // It is not waited for a second time.
-                    whole.waiting.clear();
+                    // What brings nothing new is not asked again and again.
+                    if whole.waiting.len() >= found.waiting.len() {
+                        whole.waiting.clear();
+                    }
                     let before = std::mem::replace(found, whole);
                     self.add(index, Some(&before));
                 }

@@ -1,5 +1,7 @@
 //! What a run waits for, and what it begins with.
 
+use std::{collections::VecDeque, sync::Mutex};
+
 use super::*;
 use crate::{source::manifest::Manifest, stream::sink::Sink};
 
@@ -79,6 +81,85 @@ fn a_run_begins_with_what_has_answered_and_the_rest_brings_only_what_is_new() {
     assert_eq!((failed(&whole), whole.total()), (vec!["az/slow".to_owned()], 4));
     let nothing_new = planned(Ok(vec![]), &[]).complete(&cancel);
     assert_eq!((items(&nothing_new).len(), nothing_new.failed.len()), (2, 0));
+}
+
+/// A source of which one account after the other answers.
+struct OneByOne(Mutex<VecDeque<Discovery>>);
+
+impl Source for OneByOne {
+    fn name(&self) -> &str {
+        "az"
+    }
+
+    fn kind(&self) -> &'static str {
+        "azure-storage"
+    }
+
+    fn discover(&self, _: &Cancel) -> Result<Discovery> {
+        Ok(self.0.lock().unwrap().pop_front().unwrap())
+    }
+
+    fn discover_rest(&self, cancel: &Cancel) -> Result<Option<Discovery>> {
+        self.discover(cancel).map(Some)
+    }
+
+    fn dump(&self, _: &Item, _: &dyn Sink, _: &Cancel) -> Result<Manifest> {
+        Err(Error::failed("there is nothing to dump"))
+    }
+}
+
+/// Its plan, where each answer has these items and waits for these accounts.
+fn one_by_one(answers: &[(&[&str], &[&str])], selectors: &[&str]) -> Plan {
+    fn owned(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+    let answer = |(items, waiting): &(&[&str], &[&str])| Discovery {
+        items: items.iter().map(|name| item(name)).collect(),
+        waiting: owned(waiting),
+        unknown: owned(waiting),
+        ..Discovery::default()
+    };
+    let source: Box<dyn Source> = Box::new(OneByOne(Mutex::new(answers.iter().map(answer).collect())));
+    let found = source.discover(&Cancel::new()).unwrap();
+    let selectors = selectors.iter().map(|text| text.parse().unwrap()).collect();
+    let (items, failed, fresh) = (Vec::new(), Vec::new(), Vec::new());
+    let mut plan = Plan { sources: vec![(source, found)], items, failed, selectors, fresh, earlier: 0 };
+    plan.add(0, None);
+    plan.order();
+    plan
+}
+
+#[test]
+fn what_answers_late_does_not_wait_for_the_slowest() {
+    let cancel = Cancel::new();
+    let answers: [(&[&str], &[&str]); 3] = [
+        (&["quick/a"], &["late", "busy"]),
+        (&["quick/a", "late/b"], &["busy"]),
+        (&["quick/a", "late/b", "busy"], &[]),
+    ];
+    let mut plan = one_by_one(&answers, &[]);
+    assert!(plan.waits() && items(&plan) == ["quick/a"]);
+    let rest = plan.rest(&cancel);
+    plan.continue_with(rest);
+    assert!(plan.waits(), "for the busy one");
+    assert_eq!((items(&plan), failed(&plan), plan.total()), (vec!["late/b"], vec![], 2));
+    let rest = plan.rest(&cancel);
+    plan.continue_with(rest);
+    assert!(!plan.waits());
+    assert_eq!((items(&plan), failed(&plan), plan.total()), (vec![], vec!["az/busy".to_owned()], 3));
+
+    let whole = one_by_one(&answers, &[]).complete(&cancel);
+    assert_eq!((items(&whole), failed(&whole)), (vec!["quick/a", "late/b"], vec!["az/busy".to_owned()]));
+    assert_eq!(whole.total(), 3);
+    // What is named has answered.
+    let mut named = one_by_one(&answers, &["az/late/b"]);
+    let rest = named.rest(&cancel);
+    named.continue_with(rest);
+    assert!(!named.waits() && items(&named) == ["late/b"]);
+    // One that never says anything new is not asked for ever.
+    let stuck: [(&[&str], &[&str]); 2] = [(&["quick/a"], &["busy"]), (&["quick/a"], &["busy"])];
+    let stuck = one_by_one(&stuck, &[]).complete(&cancel);
+    assert!(!stuck.waits() && stuck.sources[0].1.is_unknown("busy/x"));
 }
 
 #[test]

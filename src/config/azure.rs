@@ -1,6 +1,12 @@
 //! `kind = "azure-storage"`, and what every source needs that asks Azure: a service principal and the cloud's addresses.
 
-use super::{directory::read_exclude, patterns::Patterns, reader::Reader, secret::SecretFile, server::Host};
+use super::{
+    directory::read_exclude,
+    patterns::{Paths, Patterns},
+    reader::Reader,
+    secret::SecretFile,
+    server::Host,
+};
 
 /// How many blobs or files of an item are read at the same time unless something else is said.
 const PARALLEL_DOWNLOADS: usize = 16;
@@ -66,7 +72,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<AzureStorageConfig> {
     let exclude_accounts = reader.patterns("exclude_accounts").unwrap_or_default();
     let exclude_containers = reader.patterns("exclude_containers").unwrap_or_default();
     let exclude_shares = reader.patterns("exclude_shares").unwrap_or_default();
-    let exclude = read_exclude(reader);
+    let exclude = read_exclude(reader, Paths::OfBlobs);
     let parallel = reader.integer("parallel_downloads", 1..=64).and_then(|count| count.try_into().ok());
     Some(AzureStorageConfig {
         principal: principal?,

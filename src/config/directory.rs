@@ -8,7 +8,11 @@ use std::{
 
 use globset::{GlobBuilder, GlobMatcher};
 
-use super::{location::RepositoryLocation, patterns::Patterns, reader::Reader};
+use super::{
+    location::RepositoryLocation,
+    patterns::{PathGlob, Paths},
+    reader::Reader,
+};
 
 /// Folders of this machine, each of them an item.
 #[derive(Debug, Clone, PartialEq)]
@@ -111,7 +115,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<DirectoryConfig> {
             reader.problem("paths", &what);
         }
     }
-    let exclude = read_exclude(reader);
+    let exclude = read_exclude(reader, Paths::OfFiles);
     let exclude_caches = reader.boolean("exclude_caches", false);
     let one_file_system = reader.boolean("one_file_system", true);
     (!paths.is_empty()).then(|| DirectoryConfig {
@@ -153,12 +157,11 @@ pub(super) fn protect(
     }
 }
 
-/// Reads `exclude`: patterns over paths.
-pub(super) fn read_exclude(reader: &mut Reader<'_>) -> Vec<String> {
-    // Their syntax is checked here; what they mean beyond that is the source's affair.
+/// Reads `exclude`: patterns over paths. One that cannot work is a problem here, and not in the middle of a run.
+pub(super) fn read_exclude(reader: &mut Reader<'_>, paths: Paths) -> Vec<String> {
     let exclude = reader.strings("exclude").unwrap_or_default();
     for pattern in &exclude {
-        if let Err(fault) = Patterns::new([pattern]) {
+        if let Err(fault) = PathGlob::new(pattern, paths) {
             reader.problem("exclude", &fault);
         }
     }

@@ -50,6 +50,7 @@ pub use location::{Location, RepositoryLocation};
 pub use mongodb::{MongodbConfig, MongodbConsistency};
 pub use mysql::MysqlConfig;
 pub use patterns::Patterns;
+pub(crate) use patterns::{PathGlob, Paths};
 pub use postgres::{PostgresConfig, RolePasswords};
 pub use runbook::{Contact, RunbookConfig};
 pub(crate) use secret::PLACEHOLDER;

@@ -1,8 +1,8 @@
-//! Glob patterns over the names of items.
+//! Glob patterns over the names of items, and over the paths of what lies in them.
 
 use std::fmt;
 
-use globset::{GlobBuilder, GlobMatcher};
+use globset::{Glob, GlobBuilder, GlobMatcher};
 
 /// A list of globs. `*` stands for any characters, `/` among them; upper and lower case differ.
 #[derive(Clone, Default)]
@@ -53,6 +53,73 @@ fn compile(pattern: &str) -> Result<GlobMatcher, String> {
     }
 }
 
+/// What the patterns of an `exclude` are matched with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Paths {
+    /// Paths of a file system: no part of one is empty, `.` or `..`.
+    OfFiles,
+    /// Names of blobs and paths of shares: a part may be called anything.
+    OfBlobs,
+}
+
+/// A pattern of an `exclude` in the manner of `.gitignore`.
+pub(crate) struct PathGlob {
+    /// What the path from the top of the item must match.
+    pub(crate) glob: Glob,
+    /// Whether it means folders only.
+    pub(crate) folders_only: bool,
+}
+
+impl PathGlob {
+    /// Reads a pattern. `*` and `?` stop at `/`, `**` does not. A pattern without `/`, apart from one at its end, matches a
+    /// name in any folder; with one, the path from the top. A `/` at the end means folders only.
+    ///
+    /// # Errors
+    /// A text that names the pattern and what is wrong with it: it is not valid, or could never match.
+    pub(crate) fn new(pattern: &str, paths: Paths) -> Result<Self, String> {
+        let invalid = |what: &str| Err(format!("{pattern:?} {what}"));
+        let (path, folders_only) = match pattern.strip_suffix('/') {
+            Some(path) => (path, true),
+            None => (pattern, false),
+        };
+        if path.starts_with('!') {
+            return invalid(
+                "would take something back in, which is not possible; write a narrower pattern; a name that begins with ! is \
+                 written \\!",
+            );
+        }
+        let anchored = path.strip_prefix('/');
+        let from_top = anchored.unwrap_or(path);
+        if from_top.is_empty() {
+            return invalid("matches nothing");
+        }
+        if paths == Paths::OfFiles {
+            if from_top.split('/').any(|part| matches!(part, "." | "..")) {
+                return invalid(
+                    "has a . or .. in it and can never match; patterns are relative to the top of what is backed up",
+                );
+            }
+            if from_top.split('/').any(str::is_empty) {
+                return invalid("has two / with nothing between them and can never match");
+            }
+        }
+        let mut glob = match anchored {
+            Some(anchored) => anchored.to_owned(),
+            None if path.contains('/') => path.to_owned(),
+            None => format!("**/{path}"),
+        };
+        // The same in other words: the matcher's quick ways for plain names pass over a last part `..`.
+        if glob == ".." || glob.ends_with("/..") {
+            glob.truncate(glob.len() - 2);
+            glob.push_str("[.][.]");
+        }
+        match GlobBuilder::new(&glob).literal_separator(true).backslash_escape(true).build() {
+            Ok(glob) => Ok(Self { glob, folders_only }),
+            Err(error) => invalid(&format!("is not a valid pattern: {}", error.kind())),
+        }
+    }
+}
+
 impl fmt::Debug for Patterns {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.iter()).finish()
@@ -91,6 +158,31 @@ mod tests {
         assert_eq!(Patterns::new(["a*z"]).unwrap().matched("a/b/z"), Some("a*z"));
         assert_eq!(Patterns::new([r"a\*"]).unwrap().matched("a*"), Some(r"a\*"));
         assert_eq!(Patterns::new([r"a\*"]).unwrap().matched("ab"), None);
+    }
+
+    #[test]
+    fn patterns_over_paths_that_cannot_work_are_refused() {
+        let fault = |pattern: &str, paths| PathGlob::new(pattern, paths).err();
+        for pattern in ["", "/", "//", "!a", "!a/", "a[b", "/a[b/"] {
+            for paths in [Paths::OfFiles, Paths::OfBlobs] {
+                let text = fault(pattern, paths).unwrap_or_default();
+                assert!(text.starts_with(&format!("{pattern:?} ")), "{pattern:?}: {text:?}");
+            }
+        }
+        // No file has such a path. A blob may have any.
+        for pattern in ["..", "/..", "../", "../x", "./x", "a/../b", "a/.", "a//b", "//a", "a//"] {
+            assert!(fault(pattern, Paths::OfFiles).unwrap_or_default().ends_with(
+                if pattern.contains("//") {
+                    "can never match"
+                } else {
+                    "relative to the top of what is backed up"
+                }
+            ));
+            assert_eq!(fault(pattern, Paths::OfBlobs), None, "{pattern:?}");
+        }
+        for pattern in ["...", ".a", "a.", "..a/", "/a/**/b", "\\!a", "**", "a!"] {
+            assert_eq!(fault(pattern, Paths::OfFiles), None, "{pattern:?}");
+        }
     }
 
     #[test]

@@ -2,9 +2,12 @@
 
 use std::path::Path;
 
-use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use globset::{GlobSet, GlobSetBuilder};
 
-use crate::error::{Error, Result};
+use crate::{
+    config::{PathGlob, Paths},
+    error::{Error, Result},
+};
 
 /// Compiled patterns.
 pub(super) struct Excludes {
@@ -18,39 +21,15 @@ struct Rule {
 }
 
 impl Excludes {
-    /// Compiles patterns. `*` and `?` stop at `/`, `**` does not. A pattern without `/`, apart from one at its end,
-    /// matches a name in any folder; with one, the path from the top. A `/` at the end means folders only.
+    /// Compiles patterns, as [`PathGlob::new`] reads them.
     ///
     /// # Errors
     /// Exit code 2: a pattern that is not valid, or could never match.
-    pub(super) fn new(patterns: &[String]) -> Result<Self> {
-        let invalid = |pattern: &str, what: &str| Error::usage(format!("exclude: {pattern:?} {what}"));
+    pub(super) fn new(patterns: &[String], paths: Paths) -> Result<Self> {
         let (mut set, mut rules) = (GlobSetBuilder::new(), Vec::new());
         for pattern in patterns {
-            let (path, folders_only) = match pattern.strip_suffix('/') {
-                Some(path) => (path, true),
-                None => (pattern.as_str(), false),
-            };
-            if path.is_empty() {
-                return Err(invalid(pattern, "matches nothing"));
-            }
-            if path.starts_with('!') {
-                return Err(invalid(pattern, "would take something back in, which is not possible")
-                    .hint("write a narrower pattern; a name that begins with ! is written \\!"));
-            }
-            if path.split('/').any(|part| matches!(part, "." | "..")) {
-                return Err(invalid(pattern, "has a . or .. in it and can never match")
-                    .hint("patterns are relative to the top of what is backed up"));
-            }
-            let glob = match path.strip_prefix('/') {
-                Some(anchored) => anchored.to_owned(),
-                None if path.contains('/') => path.to_owned(),
-                None => format!("**/{path}"),
-            };
-            let glob =
-                GlobBuilder::new(&glob).literal_separator(true).backslash_escape(true).build().map_err(
-                    |error| invalid(pattern, &format!("is not a valid pattern: {}", error.kind())),
-                )?;
+            let PathGlob { glob, folders_only } =
+                PathGlob::new(pattern, paths).map_err(|fault| Error::usage(format!("exclude: {fault}")))?;
             set.add(glob);
             rules.push(Rule { pattern: pattern.clone(), folders_only });
         }
@@ -94,7 +73,7 @@ mod tests {
     use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
 
     fn matches(pattern: &str, path: &[u8], folder: bool) -> bool {
-        let excludes = Excludes::new(&[pattern.to_owned()]).unwrap();
+        let excludes = Excludes::new(&[pattern.to_owned()], Paths::OfFiles).unwrap();
         excludes.matched(Path::new(OsStr::from_bytes(path)), folder).is_some()
     }
 
@@ -126,7 +105,8 @@ mod tests {
 
     #[test]
     fn the_first_pattern_is_the_one_that_is_told() {
-        let excludes = Excludes::new(&["b/".to_owned(), "b".to_owned(), "*".to_owned()]).unwrap();
+        let excludes =
+            Excludes::new(&["b/".to_owned(), "b".to_owned(), "*".to_owned()], Paths::OfFiles).unwrap();
         assert_eq!(excludes.matched(Path::new("b"), true), Some(0));
         assert_eq!(excludes.matched(Path::new("b"), false), Some(1));
         assert_eq!(excludes.matched(Path::new("c"), false), Some(2));
@@ -135,7 +115,9 @@ mod tests {
 
     #[test]
     fn a_name_is_left_out_with_any_folder_it_lies_in() {
-        let excludes = Excludes::new(&["*.tmp".to_owned(), "cache/".to_owned(), "/a/b".to_owned()]).unwrap();
+        let excludes =
+            Excludes::new(&["*.tmp".to_owned(), "cache/".to_owned(), "/a/b".to_owned()], Paths::OfBlobs)
+                .unwrap();
         for (path, rule) in [
             ("x.tmp", Some(0)),
             ("p/q/x.tmp", Some(0)),
@@ -156,13 +138,16 @@ mod tests {
             assert_eq!(excludes.matched_within(path, false), rule, "{path}");
         }
         assert_eq!(excludes.matched_within("p/cache", true), Some(1));
-        assert_eq!(Excludes::new(&[]).unwrap().matched_within("cache/x.tmp", false), None);
+        assert_eq!(Excludes::new(&[], Paths::OfBlobs).unwrap().matched_within("cache/x.tmp", false), None);
     }
 
     #[test]
     fn odd_names_have_folders_too() {
         let within = |pattern: &str, path: &str| {
-            Excludes::new(&[pattern.to_owned()]).unwrap().matched_within(path, false).is_some()
+            Excludes::new(&[pattern.to_owned()], Paths::OfBlobs)
+                .unwrap()
+                .matched_within(path, false)
+                .is_some()
         };
         // A file without a name in the folder x.
         assert!(within("x/", "x/") && within("x", "x/") && within("x", "x//") && !within("x/", "y/"));
@@ -173,13 +158,33 @@ mod tests {
         assert!(within("lead", "/lead") && within("lead/", "/lead/x") && !within("/lead", "/lead"));
         assert!(within("x", "../x") && within("x", "./x") && within("x/", "../x/y"));
         assert!(within("*.tmp", "a/ü.tmp") && within("*.tmp", "a\\b.tmp"));
+        // Parts of a name that mean something elsewhere are names here.
+        assert!(
+            within("..", "../x")
+                && within("..", "a/..")
+                && within("../", "a/../b")
+                && within("**/..", "a/..")
+        );
+        assert!(within("x*/..", "xy/..") && within("a/..", "a/../b"));
+        assert!(
+            within("a/../b", "a/../b/c")
+                && within("/..", "../x")
+                && within(".", "a/./x")
+                && within("a//b", "a//b")
+        );
+        assert!(
+            !within("/..", "a/../x")
+                && !within("..", "a/...")
+                && !within("..", "a..")
+                && !within("..", "b/a..")
+        );
         assert!(!within("x", "X") && !within("x/", "x") && !within("x", ""));
     }
 
     #[test]
     fn patterns_that_cannot_work_are_refused() {
         for pattern in ["", "/", "a[b", "!x", "./x", "a/../b", ".."] {
-            let error = Excludes::new(&[pattern.to_owned()]).err().unwrap();
+            let error = Excludes::new(&[pattern.to_owned()], Paths::OfFiles).err().unwrap();
             assert_eq!(error.kind(), crate::error::Kind::Usage, "{pattern}");
             assert!(error.to_string().contains(&format!("{pattern:?}")), "{error}");
         }

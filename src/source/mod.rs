@@ -47,8 +47,8 @@ pub trait Source: Send + Sync {
     /// [`Discovery::waiting`].
     fn discover(&self, cancel: &Cancel) -> Result<Discovery>;
 
-    /// Waits for the parts that the last [`Source::discover`] did not wait for, and gives the whole answer. `None` if that
-    /// was the whole answer.
+    /// Waits until some of the parts have answered that the last answer still waited for, and gives the whole answer as it
+    /// is then, with fewer of them in [`Discovery::waiting`]. `None` if the last answer was the whole one.
     fn discover_rest(&self, _cancel: &Cancel) -> Result<Option<Discovery>> {
         Ok(None)
     }

@@ -110,6 +110,24 @@ fn a_disabled_subscription_is_named_as_such() {
 }
 
 #[test]
+fn what_a_disabled_subscription_shows_no_more_has_vanished() {
+    let (azure, test, _, config) = tenant(KEEP);
+    backup(&config);
+    azure.set_subscription_state(&test, "Disabled");
+    azure.remove_account("late");
+    let ran = try_backup(&config, &[]).ok();
+    assert_eq!(names(&ran.json()), ["prompt/share:docs"]);
+    assert_says(&ran.stderr, &["storage/late/share:docs: VANISHED"]);
+    let ledger = Cmd::with(&config).args(["--json", "status"]).run().json();
+    assert_eq!(item(&ledger, "late/share:docs")["state"], "vanished", "{ledger:#}");
+    let discovered = Cmd::with(&config).args(["discover", "storage"]).run().stdout;
+    assert_says(
+        &discovered,
+        &["the subscription Test is disabled (state Disabled) and shows no storage accounts"],
+    );
+}
+
+#[test]
 fn a_restore_finds_its_account_although_another_subscription_refuses() {
     let (azure, test, _, config) = tenant("");
     refuse(&azure, &test);
@@ -166,6 +184,19 @@ fn a_silent_account_keeps_nobody_waiting() {
         &["neither its blob service nor its file service", "private endpoint"],
     );
     assert!(!ended.stderr.contains("VANISHED"), "{}", ended.stderr);
+}
+
+#[test]
+fn an_account_that_answers_late_does_not_wait_for_one_that_is_busy() {
+    let (azure, test, _, config) = tenant(KEEP);
+    azure.add_account(azure.new_account("busy", &test));
+    azure.add_share("busy", "docs");
+    azure.fault(Fault::answer("GET", "/busy", 503, "ServerBusy").always());
+    azure.fault(Fault::delay("GET", "/late", Duration::from_secs(13)));
+    let mut run = Running::start(Cmd::with(&config).args(["--json", "backup"]).into_command());
+    wait_until("the late account is backed up", || ids_of(&config, "storage/late/share:docs").len() == 1);
+    assert!(!run.has_ended(), "the busy one is still tried:\n{}", run.stderr());
+    assert_eq!(ids_of(&config, "storage/prompt/share:docs").len(), 1);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use reqwest::Method;
 use super::{Blob, BlobService, BlobType, Container, Page, Properties, model::rfc3339};
 use crate::{
     azure::{
-        failure::{Failure, Scope},
+        failure::{Failure, NOT_AZURE, Scope},
         markers::Markers,
         request::Request,
         xml::{self, Element},
@@ -15,6 +15,9 @@ use crate::{
     error::{Error, Result},
     stream::cancel::Cancel,
 };
+
+/// No blob is longer, in bytes: the largest blob has some 200 TB. Sums of such lengths cannot overflow.
+const LONGEST: u64 = 1 << 50;
 
 /// The blobs of a container, page by page.
 pub struct Listing {
@@ -54,8 +57,8 @@ impl BlobService {
                 .query("maxresults", &self.page.to_string())
                 .query("marker", marker);
             let (page, next) = self.entries(&request, "Containers", cancel, &container)?;
+            markers.turn("the list of containers", page.len(), next)?;
             found.extend(page);
-            markers.turn("the list of containers", next)?;
         }
         Ok(found)
     }
@@ -187,7 +190,8 @@ impl BlobService {
             })?;
             // Without it, this may be any document: an empty list must not be read out of an error page.
             if root.child(list).is_none() {
-                return Err(Failure::unexpected(&request.describe(), format!("it has no {list}")));
+                let what = format!("it has no {list}");
+                return Err(Failure::unexpected(&request.describe(), what).hint(NOT_AZURE));
             }
             Ok((entries, root.text_of("NextMarker").map(str::to_owned)))
         })
@@ -223,11 +227,14 @@ fn blob(element: &Element) -> Result<Blob> {
         None if directory => BlobType::Block,
         None => return Err(refuse("it has no type")),
     };
-    let bytes = match properties.text_of("Content-Length") {
+    let bytes: u64 = match properties.text_of("Content-Length") {
         Some(bytes) => bytes.parse().map_err(|_| refuse("its length is no number"))?,
         None if directory => 0,
         None => return Err(refuse("it has no length")),
     };
+    if bytes > LONGEST {
+        return Err(refuse(&format!("{bytes} is no length of a blob")));
+    }
     // A tier that the blob has only because it is the account's is not one of its properties.
     let inferred = properties.text_of("AccessTierInferred").is_some_and(|inferred| inferred == "true");
     let properties = Properties {
@@ -318,6 +325,10 @@ mod tests {
             ("<Content-Length>1</Content-Length>", "no type"),
             ("<Content-Length>-1</Content-Length><BlobType>BlockBlob</BlobType>", "no number"),
             ("<BlobType>BlockBlob</BlobType>", "no length"),
+            (
+                "<Content-Length>18446744073709551615</Content-Length><BlobType>BlockBlob</BlobType>",
+                "18446744073709551615 is no length of a blob",
+            ),
         ] {
             let text = read(properties, "").unwrap_err().to_string();
             assert!(text.contains("\"n\"") && text.contains(what), "{text}");

@@ -48,7 +48,7 @@ impl Ranges {
             }
             let Some(marker) = self.markers.next() else { return Ok(None) };
             let (ranges, next) = ask(marker)?;
-            self.markers.turn(list, next)?;
+            self.markers.turn(list, ranges.len(), next)?;
             for range in ranges {
                 match self.held.back_mut() {
                     Some(last) if range.start - last.end <= GAP => last.end = range.end,

@@ -10,11 +10,14 @@ use jiff::Timestamp;
 use super::{ExistingSnapshot, SmbProperties, SnapshotId};
 use crate::{
     azure::{
-        failure::Failure,
+        failure::{Failure, NOT_AZURE},
         xml::{self, Element},
     },
     error::{Error, Result},
 };
+
+/// No file is longer, in bytes: the largest has 4 TiB. Sums of such lengths cannot overflow.
+const LONGEST: u64 = 1 << 50;
 
 /// What a share is mounted with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,6 +137,9 @@ fn entry(item: &Element) -> Result<Entry> {
         Some(length) => number(length)?,
         None => return Err(broken(&format!("the file {name:?} has no length"))),
     };
+    if bytes > LONGEST {
+        return Err(broken(&format!("{bytes} is no length of the file {name:?}")));
+    }
     let time = |what| property(what).map(timestamp).transpose();
     let smb = SmbProperties {
         attributes: item.text_of("Attributes").map(attributes).unwrap_or_default(),
@@ -158,7 +164,7 @@ fn read<T>(
         Ok(())
     })?;
     if root.child(list).is_none() {
-        return Err(broken(&format!("it has no {list}")).into());
+        return Err(broken(&format!("it has no {list}")).hint(NOT_AZURE).into());
     }
     Ok(Page { items, next: root.text_of("NextMarker").map(str::to_owned) })
 }
@@ -243,6 +249,10 @@ mod tests {
             (
                 "<File><Name>a</Name><Properties><Content-Length>x</Content-Length></Properties></File>",
                 "no number",
+            ),
+            (
+                "<File><Name>a</Name><Properties><Content-Length>18446744073709551615</Content-Length></Properties></File>",
+                "18446744073709551615 is no length of the file \"a\"",
             ),
             (
                 "<Directory><Name>a</Name><Properties><ChangeTime>now</ChangeTime></Properties></Directory>",

@@ -28,7 +28,7 @@ impl FileService {
                 if !page.items.is_empty() {
                     return Ok(true);
                 }
-                markers.turn("the list of the share's root", page.next)?;
+                markers.turn("the list of the share's root", page.items.len(), page.next)?;
             }
             Ok(false)
         };

@@ -82,7 +82,7 @@ impl FileService {
         let mut list = || -> Result<Vec<Entry>, Failure> {
             let Some(marker) = progress.0.next() else { return Ok(Vec::new()) };
             let page = self.page(snapshot, directory, marker, cancel)?;
-            progress.0.turn("the list", page.next)?;
+            progress.0.turn("the list", page.items.len(), page.next)?;
             Ok(page.items)
         };
         list().map_err(|failure| failure.about(cannot_list(snapshot, directory)))
@@ -191,8 +191,8 @@ impl FileService {
         while let Some(marker) = markers.next() {
             cancel.check()?;
             let page = ask(marker)?;
+            markers.turn("the list", page.items.len(), page.next)?;
             items.extend(page.items);
-            markers.turn("the list", page.next)?;
         }
         Ok(())
     }

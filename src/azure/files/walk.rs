@@ -32,7 +32,7 @@ impl FileService {
                     list::entries(BufReader::new(answer.into_body()))
                 })?;
                 page.items.iter().for_each(&mut *visit);
-                markers.turn("the list", page.next)?;
+                markers.turn("the list", page.items.len(), page.next)?;
             }
             Ok(())
         };

@@ -367,6 +367,32 @@ fn a_connection_string_stands_in_a_file() {
 }
 
 #[test]
+fn exclusions_that_cannot_work_are_refused_before_anything_is_asked() {
+    let folders = "[sources.d]\nkind = \"directory\"\npaths = [\"/srv\"]\n";
+    let keys = "tenant_id_file = \"/t\"\nclient_id_file = \"/c\"\nclient_secret_file = \"/s\"\n";
+    let azure = format!("[sources.d]\nkind = \"azure-storage\"\n{keys}");
+    for (pattern, says, of_blobs) in [
+        ("/", "matches nothing", true),
+        ("!a", "would take something back in", true),
+        ("a[b", "is not a valid pattern: unclosed character class", true),
+        ("/..", "has a . or .. in it and can never match", false),
+        ("../x", "has a . or .. in it and can never match", false),
+        ("a//b", "can never match", false),
+    ] {
+        let exclude = format!("exclude = [\"*.tmp\", \"{pattern}\"]\n");
+        let lines = problems(with(&format!("{folders}{exclude}")));
+        let expected = format!("7: sources.d.exclude: {pattern:?} ");
+        assert!(lines.len() == 1 && lines[0].starts_with(&expected) && lines[0].contains(says), "{lines:?}");
+        let config = with(&format!("{azure}{exclude}"));
+        if of_blobs {
+            assert!(problems(config).join("\n").contains(says), "{pattern}");
+        } else {
+            assert!(config.is_ok(), "a blob may be called so: {pattern}");
+        }
+    }
+}
+
+#[test]
 fn what_azure_and_folders_need_is_named() {
     let lines = problems(with("[sources.a]\nkind = \"azure-storage\"\n"));
     assert!(lines[0].starts_with("4: sources.a.tenant_id_file: missing: "), "{lines:?}");

@@ -27,6 +27,8 @@ use crate::{
 const PARALLEL: usize = 32;
 /// How often a waiting thread looks whether the run was cancelled.
 const LOOK: Duration = Duration::from_millis(100);
+/// Once an account has answered late, others that answer within this time are told of together with it.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// Accounts that are being asked, and what they have answered so far.
 pub(super) struct Asked {
@@ -37,6 +39,8 @@ pub(super) struct Asked {
     next: AtomicUsize,
     answers: Mutex<Vec<Option<Answer>>>,
     answered: Condvar,
+    /// How many of them were told of.
+    told: AtomicUsize,
 }
 
 struct Answer {
@@ -57,8 +61,8 @@ impl Asked {
     ) -> Result<Arc<Self>> {
         let (base, wanted) = accounts(azure, config, cancel)?;
         let answers = Mutex::new(wanted.iter().map(|_| None).collect());
-        let asked =
-            Arc::new(Self { base, wanted, next: AtomicUsize::new(0), answers, answered: Condvar::new() });
+        let (next, told) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let asked = Arc::new(Self { base, wanted, next, answers, answered: Condvar::new(), told });
         for number in 0..PARALLEL.min(asked.wanted.len()) {
             let (asked, azure, probe) = (Arc::clone(&asked), azure.clone(), probe.clone());
             let (config, cancel) = (config.clone(), cancel.clone());
@@ -123,8 +127,9 @@ impl Asked {
     ///
     /// # Errors
     /// The run is cancelled.
-    pub(super) fn found(&self, limit: Option<Duration>, cancel: &Cancel) -> Result<Discovery> {
-        let answers = self.wait(limit, cancel, &|answers| answers.iter().all(Option::is_some))?;
+    pub(super) fn found(&self, limit: Duration, cancel: &Cancel) -> Result<Discovery> {
+        let answers = self.wait(Some(limit), cancel, &|answers| answers.iter().all(Option::is_some))?;
+        self.told.store(count(&answers), Ordering::Relaxed);
         let mut found = self.base.clone();
         for (wanted, answer) in self.wanted.iter().zip(answers.iter()) {
             let name = &wanted.account.name;
@@ -147,6 +152,18 @@ impl Asked {
         Ok(found)
     }
 
+    /// As [`Asked::found`], once more accounts have answered than it told of the last time: soon after the first of them
+    /// has, so that what answers late does not wait for the slowest.
+    ///
+    /// # Errors
+    /// The run is cancelled.
+    pub(super) fn more(&self, cancel: &Cancel) -> Result<Discovery> {
+        let told = self.told.load(Ordering::Relaxed);
+        let news = |answers: &[Option<Answer>]| count(answers) > told || count(answers) == answers.len();
+        drop(self.wait(None, cancel, &news)?);
+        self.found(GRACE, cancel)
+    }
+
     /// The way to an account, once it has answered; `None` if it is not there or could not be asked.
     ///
     /// # Errors
@@ -158,4 +175,9 @@ impl Asked {
         let answers = self.wait(None, cancel, &|answers| answers[number].is_some())?;
         Ok(answers[number].as_ref().and_then(|answer| answer.reached.clone()))
     }
+}
+
+/// How many have answered.
+fn count(answers: &[Option<Answer>]) -> usize {
+    answers.iter().flatten().count()
 }

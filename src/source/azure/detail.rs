@@ -111,12 +111,27 @@ impl Detail {
         }
         if self.vanished.count > 0 {
             let count = self.vanished.count;
+            let were = if count == 1 { "was" } else { "were" };
             notes.push(format!(
-                "{count} {} were deleted while the container was read: {}",
+                "{count} {} {were} deleted while the container was read: {}",
                 plural(count),
                 self.vanished.names()
             ));
         }
         notes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_blob_was_and_two_were_deleted() {
+        let mut detail = Detail::default();
+        detail.vanished.add("a");
+        assert_eq!(detail.notes(), ["1 blob was deleted while the container was read: \"a\""]);
+        detail.vanished.add("b");
+        assert_eq!(detail.notes(), ["2 blobs were deleted while the container was read: \"a\", \"b\""]);
     }
 }

@@ -74,10 +74,13 @@ pub(super) fn accounts(
     }
     let refused = !found.items.is_empty();
     if none && !refused {
-        return Err(Error::failed(format!(
-            "the service principal sees no storage account in {count} subscriptions"
-        ))
-        .hint("give it the role Reader on the subscriptions or on the storage accounts"));
+        let mut text = format!("the service principal sees no storage account in {count} subscriptions");
+        // Nothing else is excluded where there is no account: these are disabled subscriptions.
+        for Excluded { rule, .. } in &found.excluded {
+            text = format!("{text}; {rule}");
+        }
+        return Err(Error::failed(text)
+            .hint("give it the role Reader on the subscriptions or on the storage accounts"));
     }
     for name in config.accounts.names() {
         let there = wanted.iter().map(|w| &w.account.name).chain(found.excluded.iter().map(|e| &e.name));

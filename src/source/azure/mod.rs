@@ -38,7 +38,7 @@ use super::{
 };
 use crate::{
     azure::{Azure, Settings, files::FileService, request::Service},
-    config::{AzurePrincipal, AzureStorageConfig, Secret, SourceConfig},
+    config::{AzurePrincipal, AzureStorageConfig, Paths, Secret, SourceConfig},
     error::{Error, Result},
     stream::{
         cancel::Cancel,
@@ -122,7 +122,7 @@ impl AzureStorage {
         Ok(Self {
             name: source.name.to_string(),
             config: config.clone(),
-            excludes: Excludes::new(&config.exclude)?,
+            excludes: Excludes::new(&config.exclude, Paths::OfBlobs)?,
             probe: Probe::new()?,
             azure: client(&config.principal)?,
             asked: Mutex::default(),
@@ -188,11 +188,10 @@ impl AzureStorage {
             hierarchical,
             ordered,
         };
-        let dumped = container.dump(detail).map_err(|error| {
+        let dumped = container.dump(detail).inspect_err(|error| {
             if ordered && error.summary().contains(LATE) {
                 self.unordered().insert(item.name.clone(), true);
             }
-            error.context(format!("{}/{}", self.name, item.name))
         })?;
         manifest.finish_azure(dumped, "container", container::INVENTORY);
         Ok(manifest)
@@ -217,20 +216,18 @@ impl AzureStorage {
             hierarchical: reached.account.hierarchical,
             ..Detail::default()
         };
-        let context = |error: Error| error.context(format!("{}/{}", self.name, item.name));
         let endpoint = detail.endpoint.clone();
         let access = self.access(&reached, Service::File, &endpoint, cancel);
-        access.require().map_err(context)?;
+        access.require()?;
         let mut notes = remove_orphans(&reached, service, share, cancel);
-        let snapshot =
-            service.take_snapshot(share, &[(MARK, &discover::run_mark())], cancel).map_err(context)?;
+        let snapshot = service.take_snapshot(share, &[(MARK, &discover::run_mark())], cancel)?;
         let workers = self.config.parallel_downloads;
         let excludes = &self.excludes;
         let dumped =
             Share { service, access, snapshot: &snapshot, sink, cancel, excludes, workers }.dump(detail);
         // Removed whatever happened, a cancelled run included.
         let removed = at_the_end(cancel, |cancel| service.remove_snapshot(snapshot, cancel));
-        let dumped = dumped.map_err(context)?;
+        let dumped = dumped?;
         notes.extend(removed.err().map(|error| {
             format!(
                 "the share snapshot that was taken could not be removed, the next run tries again: {error}"
@@ -291,11 +288,11 @@ impl Source for AzureStorage {
     }
 
     fn discover(&self, cancel: &Cancel) -> Result<Discovery> {
-        self.ask(cancel)?.found(Some(START_AFTER), cancel)
+        self.ask(cancel)?.found(START_AFTER, cancel)
     }
 
     fn discover_rest(&self, cancel: &Cancel) -> Result<Option<Discovery>> {
-        self.asked().map(|asked| asked.found(None, cancel)).transpose()
+        self.asked().map(|asked| asked.more(cancel)).transpose()
     }
 
     fn excluded_within(&self, item: &Item, cancel: &Cancel) -> Result<Vec<(String, u64)>> {

@@ -91,15 +91,13 @@ impl<T> Listed<T> {
         let disabled = self.disabled();
         let error = match self.found {
             Ok(listed) => {
-                match disabled.filter(|_| listed.is_empty()) {
-                    // Whether it has none or only shows none any more cannot be told.
-                    Some(disabled) => {
-                        let rule = format!("{disabled} and shows no {what}");
-                        found.excluded.push(Excluded { name: self.item, rule });
-                        found.unknown.push(String::new());
-                    }
-                    None => found.answered.push(self.item),
+                // A list that is empty is an answer too: what the subscription had has vanished, which is loud. That it is
+                // disabled says why.
+                if let Some(disabled) = disabled.filter(|_| listed.is_empty()) {
+                    let rule = format!("{disabled} and shows no {what}");
+                    found.excluded.push(Excluded { name: self.item.clone(), rule });
                 }
+                found.answered.push(self.item);
                 return listed;
             }
             Err(error) => error,
@@ -189,10 +187,11 @@ mod tests {
         assert!(problems[1].contains("is disabled (state disabled)"), "{problems:?}");
         assert!(problems[1].contains("→ enable the subscription again"), "{problems:?}");
         assert!(listed("Warned", Ok(Vec::new())).disabled().is_none());
-        // A disabled one may show nothing although it has something.
+        // One that is disabled and shows nothing has answered: what it had is not there any more.
         found = Discovery::default();
         listed("Deleted", Ok(Vec::new())).take("servers", &mut found);
-        assert_eq!((found.items.len(), found.unknown.len()), (0, 1));
+        assert_eq!((found.items.len(), found.unknown.len()), (0, 0));
+        assert!(!found.is_unknown("acct/box") && !found.is_unknown("subscription:Production"));
         let said = "the subscription Production is disabled (state Deleted) and shows no servers";
         assert_eq!(found.excluded.first().map(|excluded| excluded.rule.as_str()), Some(said));
     }

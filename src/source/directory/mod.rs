@@ -33,7 +33,7 @@ pub use detail::{Detail, Rule};
 use self::{expand::Folder, protected::Protected};
 use super::{Discovery, GLOBALS, Item, Source, exclude::Excludes, manifest::Manifest};
 use crate::{
-    config::{DirectoryConfig, SourceConfig},
+    config::{DirectoryConfig, Paths, SourceConfig},
     error::{Error, Result},
     stream::{cancel::Cancel, sink::Sink},
 };
@@ -97,7 +97,7 @@ impl Directory {
             name: name.to_owned(),
             paths,
             places: config.protected(),
-            excludes: Excludes::new(&config.exclude)?,
+            excludes: Excludes::new(&config.exclude, Paths::OfFiles)?,
             exclude_caches: config.exclude_caches,
             one_file_system: config.one_file_system,
             known: Mutex::default(),

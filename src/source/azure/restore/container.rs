@@ -94,7 +94,7 @@ impl ContainerRestore<'_> {
             Err(failure) => self.tally.refused.content("blob", &line.name, line.bytes, failure),
             Ok(Uploaded::Exists) => Err(exists(&what(), into)),
             Ok(Uploaded::Done { notes }) => {
-                notes.into_iter().for_each(|note| self.tally.note(note));
+                notes.into_iter().for_each(|note| self.tally.note(&line.name, note));
                 self.tally.wrote(line.bytes);
                 Ok(())
             }

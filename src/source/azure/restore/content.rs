@@ -17,8 +17,8 @@ use crate::{
 
 /// Uploads at the same time.
 const WORKERS: usize = 8;
-/// Lines that are handed on together.
-const BATCH: usize = 256;
+/// Lines that are handed on together. Few, so that all threads have work in a small container too: a line is an upload.
+const BATCH: usize = 4;
 /// Contents up to this size are read before they are sent.
 const SMALL: u64 = 4 << 20;
 
@@ -90,4 +90,49 @@ pub(super) fn with_content<T: Send>(
             (taken, _) => taken,
         }
     })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::{collections::HashSet, time::Duration};
+
+    use super::*;
+
+    /// A snapshot of one file.
+    struct One(String);
+
+    impl Files for One {
+        fn list(&self) -> Result<Vec<(String, u64)>> {
+            Ok(vec![("list".to_owned(), self.0.len() as u64)])
+        }
+
+        fn read(&self, _: &str) -> Result<Vec<u8>> {
+            Ok(self.0.clone().into_bytes())
+        }
+
+        fn copy(&self, _: &str, target: &mut dyn Write) -> Result<u64> {
+            target.write_all(self.0.as_bytes()).map_err(|e| Error::from_io("cannot copy", e))?;
+            Ok(self.0.len() as u64)
+        }
+    }
+
+    #[test]
+    fn all_threads_have_work_although_the_list_is_short() {
+        let files = One((0..WORKERS * BATCH).map(|number| format!("{number}\n")).collect());
+        let seen = Mutex::new((0_usize, HashSet::new()));
+        each_parallel::<usize>(&files, "list", &Cancel::new(), &|number| {
+            let mut seen = seen.lock().unwrap();
+            seen.0 += number;
+            seen.1.insert(thread::current().id());
+            drop(seen);
+            // As an upload takes.
+            thread::sleep(Duration::from_millis(50));
+            Ok(())
+        })
+        .unwrap();
+        let (sum, threads) = seen.into_inner().unwrap();
+        assert_eq!(sum, (0..WORKERS * BATCH).sum::<usize>(), "each line once");
+        assert!(threads.len() > WORKERS / 2, "{} threads", threads.len());
+    }
 }

@@ -135,6 +135,26 @@ pub(crate) fn renamed(
     Ok((count, first))
 }
 
+/// What is to be said of blobs that were written.
+struct Note {
+    text: String,
+    /// Of how many it is said, and the names of some.
+    count: u64,
+    names: Vec<String>,
+}
+
+impl Note {
+    fn sentence(&self) -> String {
+        let mut names: Vec<_> = self.names.iter().map(|name| output::name(name)).collect();
+        names.sort();
+        let more = if self.count > names.len() as u64 { ", …" } else { "" };
+        match self.count {
+            1 => format!("blob {}: {}", names.join(", "), self.text),
+            count => format!("{count} blobs ({}{more}), each of them: {}", names.join(", "), self.text),
+        }
+    }
+}
+
 /// Counts what is done by several threads.
 #[derive(Default)]
 struct Tally {
@@ -143,7 +163,7 @@ struct Tally {
     missing: AtomicU64,
     /// Examples of what is missing.
     lacking: Mutex<Vec<String>>,
-    notes: Mutex<Vec<String>>,
+    notes: Mutex<Vec<Note>>,
     refused: Refused,
 }
 
@@ -163,10 +183,17 @@ impl Tally {
         }
     }
 
-    fn note(&self, note: String) {
+    fn note(&self, name: &str, text: String) {
         let mut notes = self.notes.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if notes.len() < NAMES && !notes.contains(&note) {
-            notes.push(note);
+        match notes.iter_mut().find(|note| note.text == text) {
+            Some(note) => {
+                note.count += 1;
+                if note.names.len() < EXAMPLES {
+                    note.names.push(name.to_owned());
+                }
+            }
+            None if notes.len() < NAMES => notes.push(Note { text, count: 1, names: vec![name.to_owned()] }),
+            None => {}
         }
     }
 
@@ -193,7 +220,7 @@ impl Tally {
             ));
         }
         let notes = self.notes.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        report.notes.extend(notes.iter().cloned());
+        report.notes.extend(notes.iter().map(Note::sentence));
     }
 }
 
@@ -207,4 +234,28 @@ fn exists(what: &str, into: &str) -> Error {
     Error::failed(format!("{into} has {what} already")).hint(
         "nothing was overwritten; name another target, or say --overwrite to replace what has the same name",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notes_name_the_blobs_that_they_are_about() {
+        let tally = Tally::default();
+        tally.note("b", "its tags were not set".to_owned());
+        tally.note("x/y", "its recorded Content-MD5 is not that of its content".to_owned());
+        for name in ["a", "d", "c"] {
+            tally.note(name, "its tags were not set".to_owned());
+        }
+        let mut report = Report::default();
+        tally.finish(&mut report, false);
+        assert_eq!(
+            report.notes,
+            [
+                "4 blobs (a, b, d, …), each of them: its tags were not set",
+                "blob x/y: its recorded Content-MD5 is not that of its content",
+            ]
+        );
+    }
 }
