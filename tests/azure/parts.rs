@@ -127,7 +127,7 @@ fn blobs_are_chosen_by_their_names() {
     let ran =
         try_restore(&config, ITEM, &["--into", "acct/none", "--path", "lead", "--path", "docs/one.pdg"]);
     assert_says(&ran.expect_code(1).stderr, &["did you mean 'docs/one.pdf'?", "tik-backup ls"]);
-    let error = service.listing("none", None).next(&Cancel::new()).err().expect("no container was made");
+    let error = service.listing("none", None).next(&Cancel::new()).expect_err("no container was made");
     assert_says(&error.to_string(), &["ContainerNotFound"]);
 }
 

@@ -37,7 +37,8 @@ impl Listing {
     pub fn next(&mut self, cancel: &Cancel) -> Result<Option<Page>, Failure> {
         let Some(marker) = self.markers.next() else { return Ok(None) };
         let (page, next) = self.service.page(&self.container, marker, self.prefix.as_deref(), cancel)?;
-        self.markers.turn(&format!("the list of the container {:?}", self.container), next)?;
+        let list = format!("the list of the container {:?}", self.container);
+        self.markers.turn(&list, page.blobs.len(), next)?;
         Ok(Some(page))
     }
 }

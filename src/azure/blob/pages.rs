@@ -156,7 +156,7 @@ mod tests {
                 Ok(match marker {
                     "" => (vec![0..512, 1024..2048], Some("empty".to_owned())),
                     "empty" => (Vec::new(), Some("last".to_owned())),
-                    _ => (vec![far..far + 512], None),
+                    _ => (std::iter::once(far..far + 512).collect(), None),
                 })
             });
             (found.unwrap(), asked.len())

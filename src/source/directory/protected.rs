@@ -64,7 +64,7 @@ impl Protected {
         let found = |(what, path): &(&'static str, PathBuf)| {
             let path = path.canonicalize().ok()?;
             let meta = fs::metadata(&path).ok()?;
-            Some(Place { what: *what, path, identity: (meta.dev(), meta.ino()) })
+            Some(Place { what, path, identity: (meta.dev(), meta.ino()) })
         };
         let places: Vec<Place> = places.iter().filter_map(found).collect();
         let repository = places.iter().find_map(|place| Signs::of(&place.path));

@@ -185,6 +185,7 @@ impl Tally {
 
     fn note(&self, name: &str, text: String) {
         let mut notes = self.notes.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let full = notes.len() >= NAMES;
         match notes.iter_mut().find(|note| note.text == text) {
             Some(note) => {
                 note.count += 1;
@@ -192,7 +193,7 @@ impl Tally {
                     note.names.push(name.to_owned());
                 }
             }
-            None if notes.len() < NAMES => notes.push(Note { text, count: 1, names: vec![name.to_owned()] }),
+            None if !full => notes.push(Note { text, count: 1, names: vec![name.to_owned()] }),
             None => {}
         }
     }
