@@ -161,7 +161,7 @@ fn what_is_not_there_is_an_error_and_nothing_is_written() {
         ("uplods/2026", "did you mean 'uploads'?"),
         ("*.gif", "nothing that matches '*.gif'"),
         ("plain/", "nothing that matches 'plain/'"),
-        ("../data/plain", "→ `..` cannot be used: names begin at the top of what was backed up"),
+        ("../data/plain", "`..` cannot be used: names begin at the top of what was backed up"),
     ] {
         // One that is there does not make up for it.
         let ran = try_restore(&world.config, FULL, &["--to", text(&into), "--path", "plain", "--path", path]);
