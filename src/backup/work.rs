@@ -223,7 +223,15 @@ impl Job<'_> {
         let name = format!("{}/{}", self.source.name(), self.planned.item.name);
         self.recorder.item_started(self.source.name(), &self.planned.item.name, self.source.kind());
         self.observer.started(&name, self.planned.item.estimate, item.bytes_read());
-        let mut manifest = self.source.dump(&self.planned.item, &item, self.cancel)?;
+        let dumped = self.source.dump(&self.planned.item, &item, self.cancel);
+        if dumped.is_err() && self.source.in_steps() && !item.is_kept() {
+            self.observer.notice(&format!(
+                "{}: what was stored of it could not be written down in state_dir/unfinished, so that the next run reads it \
+                 again",
+                crate::output::name(&name)
+            ));
+        }
+        let mut manifest = dumped?;
         if let Some(problem) = item.previous_problem() {
             manifest.notes.push(format!(
                 "the previous snapshot could not be read, so everything was read anew: {problem}"

@@ -199,8 +199,12 @@ fn blobs_that_cannot_be_read_cost_only_themselves() {
     let refused = "409 Conflict\r\nx-ms-error-code: BlobUsesCustomerSpecifiedEncryption";
     relay.answer("GET /acct/box/own-key", 1000, refused);
     relay.answer("GET /acct/box/unreadable", 1000, "404 Not Found\r\nx-ms-error-code: BlobNotFound");
-    // Names that no request can carry exist in lists alone.
-    let list = page(&listed(&azurite), &["..", "gone"], "");
+    // Names that no request can carry exist in lists alone, as do types that nobody knows.
+    let list = page(&listed(&azurite), &["..", "cube", "gone"], "").replacen(
+        "<Blob><Name>cube</Name><Properties>",
+        "<Blob><Name>cube</Name><Properties><BlobType>CubeBlob</BlobType>",
+        1,
+    );
     relay.answer_with("GET /acct/box?restype=container&comp=list", 1, "200 OK", &list);
 
     let over = AtomicBool::new(false);
@@ -219,8 +223,13 @@ fn blobs_that_cannot_be_read_cost_only_themselves() {
     assert_eq!(item["outcome"], "partial", "{item:#}");
     let lacking = omitted(&config);
     let names: Vec<&str> = lacking.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(names, ["..", "own-key", "unreadable"], "{lacking:#?}");
-    for (name, why) in [("..", "web address"), ("own-key", "customer-provided key"), ("unreadable", "404")] {
+    assert_eq!(names, ["..", "cube", "own-key", "unreadable"], "{lacking:#?}");
+    for (name, why) in [
+        ("..", "web address"),
+        ("cube", "CubeBlob"),
+        ("own-key", "customer-provided key"),
+        ("unreadable", "404"),
+    ] {
         let reason = &lacking.iter().find(|(omitted, _)| omitted == name).unwrap().1;
         assert!(reason.contains(why), "{name}: {reason}");
     }

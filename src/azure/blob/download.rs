@@ -68,6 +68,12 @@ impl BlobService {
     /// # Errors
     /// The service refuses or does not answer, or its name cannot be part of a web address (`.` and `..`).
     pub fn download(&self, container: &str, blob: &Blob, cancel: &Cancel) -> Result<Download, Failure> {
+        if let Some(odd) = &blob.odd {
+            let what = format!(
+                "the list's entry of it cannot be understood: {odd}; a newer version of this program may know it"
+            );
+            return Err(Failure::local(what).of_object());
+        }
         if blob.is_archived() {
             return Ok(Download::Archived);
         }

@@ -32,8 +32,8 @@ impl Listing {
     /// there are no more.
     ///
     /// # Errors
-    /// The service refuses or does not answer, its pages go in a circle, or an entry cannot be understood: a blob of a
-    /// type that this program does not know is an error, never left out.
+    /// The service refuses or does not answer, or its pages go in a circle. A blob whose entry cannot be understood, such as one
+    /// of a type that this program does not know, is not left out: [`Blob::odd`] says what is odd about it.
     pub fn next(&mut self, cancel: &Cancel) -> Result<Option<Page>, Failure> {
         let Some(marker) = self.markers.next() else { return Ok(None) };
         let (page, next) = self.service.page(&self.container, marker, self.prefix.as_deref(), cancel)?;
@@ -221,21 +221,34 @@ fn blob(element: &Element) -> Result<Blob> {
     }
     let properties = element.child("Properties").ok_or_else(|| refuse("it has no properties"))?;
     let text = |key: &str| properties.text_of(key).map(str::to_owned);
-    let etag = properties.text_of("Etag").ok_or_else(|| refuse("it has no ETag"))?;
     let directory = properties.text_of("ResourceType").is_some_and(|kind| kind == "directory");
+    let mut odd = None;
+    let etag = properties.text_of("Etag").unwrap_or_else(|| {
+        odd = Some("it has no ETag".to_owned());
+        ""
+    });
     let kind = match properties.text_of("BlobType") {
-        Some(kind) => BlobType::from_name(kind).ok_or_else(|| refuse(&format!("its type is {kind:?}")))?,
-        None if directory => BlobType::Block,
-        None => return Err(refuse("it has no type")),
+        Some(kind) => BlobType::from_name(kind).ok_or_else(|| format!("its type is {kind:?}")),
+        None if directory => Ok(BlobType::Block),
+        None => Err("it has no type".to_owned()),
     };
-    let bytes: u64 = match properties.text_of("Content-Length") {
-        Some(bytes) => bytes.parse().map_err(|_| refuse("its length is no number"))?,
-        None if directory => 0,
-        None => return Err(refuse("it has no length")),
+    let bytes = match properties.text_of("Content-Length") {
+        Some(bytes) => match bytes.parse() {
+            Ok(bytes @ 0..=LONGEST) => Ok(bytes),
+            Ok(bytes) => Err(format!("{bytes} is no length of a blob")),
+            Err(_) => Err("its length is no number".to_owned()),
+        },
+        None if directory => Ok(0),
+        None => Err("it has no length".to_owned()),
     };
-    if bytes > LONGEST {
-        return Err(refuse(&format!("{bytes} is no length of a blob")));
-    }
+    let kind = kind.unwrap_or_else(|what| {
+        odd = Some(what);
+        BlobType::Block
+    });
+    let bytes = bytes.unwrap_or_else(|what| {
+        odd = Some(what);
+        0
+    });
     // A tier that the blob has only because it is the account's is not one of its properties.
     let inferred = properties.text_of("AccessTierInferred").is_some_and(|inferred| inferred == "true");
     let properties = Properties {
@@ -251,7 +264,8 @@ fn blob(element: &Element) -> Result<Blob> {
         metadata: metadata(element),
         tags: tags(element),
     };
-    Ok(Blob { etag: etag.trim_matches('"').to_owned(), bytes, kind, directory, properties, name })
+    let etag = etag.trim_matches('"').to_owned();
+    Ok(Blob { etag, bytes, kind, directory, properties, odd, name })
 }
 
 fn tags(element: &Element) -> BTreeMap<String, String> {
@@ -320,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_an_error() {
+    fn what_is_not_understood_is_odd_and_not_left_out() {
         for (properties, what) in [
             ("<Content-Length>1</Content-Length><BlobType>CubeBlob</BlobType>", "CubeBlob"),
             ("<Content-Length>1</Content-Length>", "no type"),
@@ -331,8 +345,8 @@ mod tests {
                 "18446744073709551615 is no length of a blob",
             ),
         ] {
-            let text = read(properties, "").unwrap_err().to_string();
-            assert!(text.contains("\"n\"") && text.contains(what), "{text}");
+            let odd = read(properties, "").unwrap().odd.unwrap();
+            assert!(odd.contains(what), "{odd}");
         }
     }
 }

@@ -74,6 +74,8 @@ pub struct Blob {
     pub directory: bool,
     /// All that is kept beside the content.
     pub properties: Properties,
+    /// What of its entry in the list cannot be understood, if so: then it cannot be read.
+    pub odd: Option<String>,
 }
 
 impl Blob {

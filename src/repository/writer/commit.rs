@@ -24,6 +24,8 @@ use crate::{
 const GROUP_WAIT: Duration = Duration::from_secs(20);
 /// … or when it has so many items.
 const GROUP_SIZE: usize = 64;
+/// How often it is seen that an index is due, while nothing is to be committed.
+const TICK: Duration = Duration::from_secs(20);
 
 /// What a snapshot says of itself.
 #[derive(Debug, Clone)]
@@ -127,12 +129,15 @@ impl Gate {
         let mut group: Vec<Pending> = Vec::new();
         let mut due = Instant::now();
         loop {
-            let received = if group.is_empty() {
-                queue.recv().map_err(|_| RecvTimeoutError::Disconnected)
-            } else {
-                queue.recv_deadline(due)
-            };
+            let received = if group.is_empty() { queue.recv_timeout(TICK) } else { queue.recv_deadline(due) };
             let over = matches!(received, Err(RecvTimeoutError::Disconnected));
+            if group.is_empty() && matches!(received, Err(RecvTimeoutError::Timeout)) {
+                // Items of many hours: should the run be killed, the next one finds what it stored.
+                if self.store.is_index_due() {
+                    self.keep_for_the_next_run();
+                }
+                continue;
+            }
             let mut ready = true;
             if let Ok(Message::Item(pending)) = received {
                 if group.is_empty() {

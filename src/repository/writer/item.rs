@@ -137,6 +137,11 @@ impl<'p> ItemWriter<'p> {
         self.previous.as_ref().and_then(PreviousItem::problem)
     }
 
+    /// Whether what this attempt stores is written down for the next one, should it end without a snapshot.
+    pub fn is_kept(&self) -> bool {
+        self.kept.as_ref().is_some_and(|kept| !kept.is_closed())
+    }
+
     fn files(&self) -> MutexGuard<'_, TreeBuilder> {
         self.files.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }

@@ -7,11 +7,11 @@
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, BufRead, BufReader, BufWriter, Read, Write},
+    io::{self, BufRead, BufReader, Read, Write},
     os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::Mutex,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use rustix::fs::{FlockOperation, flock};
@@ -31,8 +31,6 @@ const HEADER: &str = "tik-backup unfinished 1\n";
 const USEFUL: Duration = Duration::from_secs(30 * 86_400);
 /// The most that the file of one item takes on the disk of the state directory, in bytes: contents of about 10 TiB.
 const LARGEST: u64 = 512 << 20;
-/// What was added is on disk after this time and the next addition.
-const FLUSH_EVERY: Duration = Duration::from_secs(1);
 
 /// A content that an earlier attempt stored.
 pub(super) struct Content {
@@ -52,10 +50,10 @@ pub(super) struct Kept {
 
 /// The end of the file, which this attempt writes.
 struct Journal {
-    out: BufWriter<File>,
+    /// Not buffered: a run may be killed, and prune looks for what is kept.
+    out: File,
     /// Bytes of the file.
     length: u64,
-    flushed: Instant,
     /// Nothing is added any more: it could not be written, or the file is large enough.
     closed: bool,
 }
@@ -86,13 +84,12 @@ impl Kept {
         let (earlier, good) = index(&file)?;
         // A line that was not written whole, and what is no such file at all, go.
         file.set_len(good)?;
-        let mut out = BufWriter::with_capacity(64 * 1024, file.try_clone()?);
+        let mut out = file.try_clone()?;
         if good == 0 {
             out.write_all(HEADER.as_bytes())?;
-            out.flush()?;
         }
         let length = good.max(HEADER.len() as u64);
-        let journal = Journal { out, length, flushed: Instant::now(), closed: false };
+        let journal = Journal { out, length, closed: false };
         Ok(Self { path, earlier, file, journal: Mutex::new(journal) })
     }
 
@@ -119,17 +116,15 @@ impl Kept {
         if journal.closed || length > LARGEST {
             return;
         }
-        // Prune looks for what is kept: it must not stay in memory for long.
-        let due = journal.flushed.elapsed() >= FLUSH_EVERY;
-        let written = journal.out.write_all(line.as_bytes());
-        if written.and_then(|()| if due { journal.out.flush() } else { Ok(()) }).is_err() {
-            journal.closed = true;
-            return;
+        match journal.out.write_all(line.as_bytes()) {
+            Ok(()) => journal.length = length,
+            Err(_) => journal.closed = true,
         }
-        journal.length = length;
-        if due {
-            journal.flushed = Instant::now();
-        }
+    }
+
+    /// Whether nothing more is added because it could not be written.
+    pub(super) fn is_closed(&self) -> bool {
+        self.journal.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).closed
     }
 
     /// The item has a snapshot: what was kept is of no use any more.

@@ -70,8 +70,9 @@ impl Store {
         let (index, buffer) = pack.into_index(id)?;
         let mut pending = self.pending();
         pending.push(index);
-        let due = self.indexed().elapsed() >= INDEX_EVERY;
-        if due || pending.iter().map(|pack| pack.blobs.len()).sum::<usize>() >= BLOBS_PER_INDEX {
+        if self.is_index_due()
+            || pending.iter().map(|pack| pack.blobs.len()).sum::<usize>() >= BLOBS_PER_INDEX
+        {
             self.write_index(&mut pending)?;
         }
         drop(pending);
@@ -91,6 +92,11 @@ impl Store {
         self.pending.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
+    /// Whether it is long ago that what is stored was put into the index.
+    pub(super) fn is_index_due(&self) -> bool {
+        self.indexed().elapsed() >= INDEX_EVERY
+    }
+
     fn indexed(&self) -> MutexGuard<'_, Instant> {
         self.indexed.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
@@ -98,6 +104,7 @@ impl Store {
     /// Writes an index file for all packs that none lists yet.
     pub(super) fn flush_index(&self) -> Result<()> {
         let mut pending = self.pending();
+        *self.indexed() = Instant::now();
         if pending.is_empty() { Ok(()) } else { self.write_index(&mut pending) }
     }
 

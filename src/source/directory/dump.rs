@@ -109,6 +109,9 @@ pub(super) fn dump(
             "all files were read anew, as the previous snapshot's manifest cannot be read: {problem}"
         ));
     }
+    if detail.files == 0 && detail.excluded.iter().any(|rule| rule.entries > 0) {
+        manifest.notes.push("NO FILE of it is in the backup: `exclude` leaves out what there is".to_owned());
+    }
     manifest.notes.extend(notes);
     manifest.ended = Zoned::now();
     manifest.consistency = Consistency::None;

@@ -68,7 +68,8 @@ impl Fetcher<'_, '_> {
     /// Downloads a blob; one that changes meanwhile is looked up and read again.
     pub(super) fn fetch(&self, mut job: Job) -> Result<Done> {
         let (mut changed, mut doubted, mut last) = (false, None, CHANGED);
-        let mut hasty = self.health.is_hasty();
+        // One that the previous backup lacks already is rarely worth all patience.
+        let mut hasty = self.health.is_hasty() || self.container.is_known_to_lack(self.known, &job.blob);
         for number in 0..TRIES {
             if number > 1 && self.container.cancel.wait(PAUSE * number) {
                 self.container.cancel.check()?;
@@ -125,6 +126,10 @@ impl Fetcher<'_, '_> {
             Found::Stored(outcome) => {
                 self.health.stored();
                 Done::new(job, outcome, changed)
+            }
+            // The newest snapshot refers to it, and the repository did not have it when it was listed.
+            Found::Nowhere { .. } if self.container.was_stored(self.known, &job) => {
+                Done { unsearched: true, ..Done::new(job, lost(outcome), changed) }
             }
             Found::Nowhere { searched } => Done { unsearched: !searched, ..Done::new(job, outcome, changed) },
             Found::Lost => Done { unsearched: true, ..Done::new(job, lost(outcome), changed) },

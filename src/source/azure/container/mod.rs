@@ -294,6 +294,11 @@ impl Container<'_> {
         before.is_some_and(|before| before.etag == inventory::hash(&blob.etag))
     }
 
+    /// Whether the newest snapshot refers to this state of the blob.
+    fn was_stored(&self, known: &Known<Before>, Job { blob, path, .. }: &Job) -> bool {
+        known.get(place(&blob.name, blob.bytes, path)).is_some_and(|before| before.is_state(blob))
+    }
+
     /// As [`Self::take_over`], from the snapshots before the newest: for what cannot be read.
     fn take_earlier(&self, job: &Job, earlier: &EarlierBlobs) -> Result<Found> {
         let Job { blob, path, .. } = job;
