@@ -80,6 +80,11 @@ const INCOMPLETE: u8 = 3;
 const FAILED: u8 = 1;
 
 pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
+    // A variable of a script that is empty must not stand for everything.
+    if args.path.iter().any(|path| path.is_empty()) {
+        return Err(Error::usage("--path names nothing")
+            .hint("write a file, a folder or a pattern; leave --path out to restore everything"));
+    }
     if args.all {
         return server(context, args);
     }

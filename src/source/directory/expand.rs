@@ -317,11 +317,11 @@ fn dead_end(path: &Path, base: &Path) -> Option<Error> {
         .ancestors()
         .take_while(|above| *above != base)
         .find_map(|above| Some((above, fs::symlink_metadata(above).ok()?)))?;
-    if !meta.is_symlink() || !fs::metadata(link).is_err_and(|error| is_absent(&error)) {
-        return None;
-    }
+    let error = fs::metadata(link).err().filter(is_absent).filter(|_| meta.is_symlink())?;
     let target = fs::read_link(link).ok()?;
-    let problem = format!("{} is a link to {}, which is not there", shown(link), shown(&target));
+    let circle = Errno::from_io_error(&error) == Some(Errno::LOOP);
+    let what = if circle { "which leads back to it" } else { "which is not there" };
+    let problem = format!("{} is a link to {}, {what}", shown(link), shown(&target));
     Some(Error::failed(problem).hint(
         "mount or create what it leads to, remove the link if it is not needed any more, or write a pattern in `paths` that \
          does not match it",
