@@ -213,18 +213,22 @@ impl Body {
     fn check_grown(&mut self, answer: &Answer, end: u64) -> Result<(), Failure> {
         let changed = |what: &str| Err(Failure::changed(answer.action(), what));
         let wrong = |what: String| Err(Failure::unexpected(answer.action(), what).of_object());
-        if answer.header("x-ms-blob-type") != Some(BlobType::Append.name()) {
+        if answer.header("x-ms-blob-type").is_some_and(|kind| kind != BlobType::Append.name()) {
             return changed("it is no append blob any more");
         }
-        if let Some(created) = &self.created {
-            match answer.header("x-ms-creation-time").map(rfc3339) {
-                Some(now) if now == *created => {}
-                Some(_) => return changed("it was created anew"),
-                None => return wrong("it has no creation time".to_owned()),
-            }
+        // Not every service that speaks the protocol says when a blob was created.
+        let now = answer.header("x-ms-creation-time").map(rfc3339);
+        if now.is_some() && self.created.is_some() && now != self.created {
+            return changed("it was created anew");
         }
         let range = answer.header("content-range").unwrap_or_default();
-        let Some((first, last, total)) = parse_range(range).filter(|_| answer.status() == 206) else {
+        let whole = || {
+            // One that knows no ranges sends all of it.
+            let length: u64 = answer.header("content-length")?.parse().ok()?;
+            (answer.status() == 200 && self.offset == 0).then_some((0, end - 1, length))
+        };
+        let part = parse_range(range).filter(|_| answer.status() == 206);
+        let Some((first, last, total)) = part.or_else(whole) else {
             return wrong(format!("a part was asked for, {range:?} came"));
         };
         if total < self.total {
@@ -236,10 +240,12 @@ impl Body {
         // Blocks are only added, unless it is written anew.
         let blocks: Option<u64> =
             answer.header("x-ms-blob-committed-block-count").and_then(|count| count.parse().ok());
-        if blocks < self.blocks {
+        if let (Some(before), Some(now)) = (self.blocks, blocks)
+            && now < before
+        {
             return changed("it was written anew");
         }
-        self.blocks = blocks;
+        self.blocks = blocks.or(self.blocks);
         let etag = answer.header("etag").unwrap_or_default();
         self.listed_state &= etag.trim_matches('"') == self.etag.trim_matches('"');
         Ok(())
@@ -279,7 +285,10 @@ impl Body {
 
     /// At the end of a part nothing more may come.
     fn finish(&mut self) -> Result<(), Failure> {
-        if let Some(mut incoming) = self.incoming.take() {
+        if let Some(mut incoming) = self.incoming.take()
+            // What an append blob has gained since is not wanted.
+            && self.kind != BlobType::Append
+        {
             let mut byte = [0];
             // An error after the last byte is no loss.
             if let Ok(1..) = incoming.read(&mut byte) {
