@@ -112,8 +112,8 @@ impl BlobService {
         let mut listing = self.listing(container, Some(name));
         let mut asked = false;
         while let Some(page) = listing.next(cancel)? {
-            // All names of this list begin with the one that is looked for, and so come after it.
-            let passed = !page.blobs.is_empty();
+            // Where all names of the list begin with the one that is looked for, they come after it.
+            let passed = !page.blobs.is_empty() && page.blobs.iter().all(|blob| blob.name.starts_with(name));
             if let Some(found) = page.blobs.into_iter().find(|blob| blob.name == name && !blob.directory) {
                 return Ok(Some(found));
             }
