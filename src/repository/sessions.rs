@@ -20,13 +20,23 @@ pub fn end_sessions() {
         let _ = kill_process(*pid, Signal::TERM);
     }
     for pid in sessions {
-        for _ in 0..50 {
-            if !matches!(waitpid(Some(pid), WaitOptions::NOHANG), Ok(None)) {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(20));
+        if !has_ended(pid) {
+            // On a busy machine it may not have come to end itself.
+            let _ = kill_process(pid, Signal::KILL);
+            has_ended(pid);
         }
     }
+}
+
+/// Waits a second for a child to end.
+fn has_ended(pid: Pid) -> bool {
+    (0..50).any(|_| {
+        let ended = !matches!(waitpid(Some(pid), WaitOptions::NOHANG), Ok(None));
+        if !ended {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        ended
+    })
 }
 
 /// Children of ours called `ssh`.
