@@ -33,9 +33,10 @@ fn promtool_finds_nothing_to_complain_about() {
         line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()
     };
     let shop = "{source=\"pg\",item=\"shop\",kind=\"postgres\"}";
-    assert_eq!(
-        value(&text, &format!("tik_backup_item_last_success_timestamp_seconds{shop}")) as i64,
-        1_791_165_600
+    let success = value(&text, &format!("tik_backup_item_last_success_timestamp_seconds{shop}")) as i64;
+    assert!(
+        (1_791_165_600..1_791_165_660).contains(&success),
+        "at two o'clock, however slow the machine: {success}"
     );
     assert_eq!(value(&text, &format!("tik_backup_item_rows{shop}")), 1000.0);
     let max_age = value(&text, &format!("tik_backup_item_max_age_seconds{shop}"));
