@@ -7,38 +7,16 @@ use std::{
     time::Duration,
 };
 
+use reqwest::Method;
 use serde_json::Value;
-use tik_backup::{
-    azure::{
-        Credential, Policy, STORAGE_VERSION,
-        auth::Access,
-        blob::{Blob, BlobType, Properties},
-        http::Http,
-        request::{Endpoint, Request, Service},
-    },
-    config::Secret,
-    stream::cancel::Cancel,
-};
+use tik_backup::azure::blob::{Blob, BlobType, Properties};
 
 use crate::{
-    client::noise,
-    common::{Cmd, Config, Restic, Tool, azure::FakeAzure, azurite::Azurite, skip_unless},
-    relay::Relay,
-    support::{blobs, put, put_with, storage},
+    client::{all_of, noise},
+    common::{Cmd, Config, Restic, Tool, azurite::Azurite, skip_unless},
+    relay::relayed,
+    support::{ask, blobs, put, put_with, storage},
 };
-
-/// An account `acct` in the emulator, reached through a relay.
-fn start() -> (Azurite, Relay, FakeAzure) {
-    let azurite = Azurite::start(&["acct"]);
-    let relay = Relay::start(azurite.port());
-    let azure = FakeAzure::start();
-    let mut account = azure.new_account("acct", &azure.add_subscription("One"));
-    account.key = azurite.key("acct");
-    account.blob_endpoint = Some(azurite.endpoint_at(relay.port(), "acct"));
-    account.file_endpoint = None;
-    azure.add_account(account);
-    (azurite, relay, azure)
-}
 
 fn backup(config: &Config, code: i32) -> Value {
     let run = Cmd::with(config).args(["--json", "backup"]).run().expect_code(code).json();
@@ -73,24 +51,9 @@ fn omitted(config: &Config) -> Vec<(String, String)> {
     list.iter().map(|omitted| (text(&omitted["name"]), text(&omitted["reason"]))).collect()
 }
 
-/// Sends a request about a blob that our own client has no need for.
-fn ask(azurite: &Azurite, names: &[&str], query: &[(&str, &str)], headers: &[(&str, &str)], body: &[u8]) {
-    let http = Http::new(Policy::default()).unwrap();
-    let access = Access::storage("acct", Credential::from_key(Secret::new(azurite.key("acct"))));
-    let endpoint = Endpoint::parse(Service::Blob, &azurite.endpoint("acct")).unwrap();
-    let mut request = Request::new(reqwest::Method::PUT, &endpoint, names).unwrap();
-    for (key, value) in query {
-        request = request.query(key, value);
-    }
-    for (key, value) in headers {
-        request = request.header(key, value);
-    }
-    let request = request.header("x-ms-version", STORAGE_VERSION).body(body.to_vec());
-    http.send(&access, &request, &Cancel::new()).unwrap();
-}
-
 fn set_tier(azurite: &Azurite, blob: &str, tier: &str) {
-    ask(azurite, &["box", blob], &[("comp", "tier")], &[("x-ms-access-tier", tier)], b"");
+    let headers = [("x-ms-access-tier", tier)];
+    ask(azurite, "acct", Method::PUT, &["box", blob], ("comp", "tier"), &headers, b"");
 }
 
 /// A page of a list, as the service writes it.
@@ -113,20 +76,10 @@ fn page(blobs: &[Blob], odd: &[&str], next: &str) -> String {
     text
 }
 
-/// All blobs as the service lists them.
-fn listed(azurite: &Azurite) -> Vec<Blob> {
-    let (service, cancel) = (blobs(azurite, "acct"), Cancel::new());
-    let (mut listing, mut all) = (service.listing("box", None), Vec::new());
-    while let Some(page) = listing.next(&cancel).unwrap() {
-        all.extend(page.blobs);
-    }
-    all
-}
-
 #[test]
 fn what_was_stored_stays_stored_in_every_tier() {
     skip_unless!(Tool::Azurite, Tool::ResticNew);
-    let (azurite, relay, azure) = start();
+    let (azurite, relay, azure) = relayed();
     let service = blobs(&azurite, "acct");
     for name in ["archived", "cool", "cold", "later"] {
         put(&service, "box", name, format!("content of {name}").as_bytes());
@@ -161,13 +114,13 @@ fn what_was_stored_stays_stored_in_every_tier() {
 #[test]
 fn a_page_without_entries_is_not_the_end_of_a_list() {
     skip_unless!(Tool::Azurite, Tool::ResticNew);
-    let (azurite, relay, azure) = start();
+    let (azurite, relay, azure) = relayed();
     let service = blobs(&azurite, "acct");
     put(&service, "box", "moving", b"moving");
     put(&service, "box", "still", b"still");
     let config = storage(&azure, "");
     relay.answer("GET /acct/box/moving", 1, "412 Precondition Failed");
-    let all = listed(&azurite);
+    let all = all_of(&service, "box", None);
     relay.answer_with("prefix=moving", 1, "200 OK", &page(&[], &[], "next-page"));
     relay.answer_with("marker=next-page", 1, "200 OK", &page(&all[..1], &[], ""));
     let item = backup(&config, 0);
@@ -186,7 +139,7 @@ fn a_page_without_entries_is_not_the_end_of_a_list() {
 #[test]
 fn blobs_that_cannot_be_read_cost_only_themselves() {
     skip_unless!(Tool::Azurite, Tool::ResticNew);
-    let (azurite, relay, azure) = start();
+    let (azurite, relay, azure) = relayed();
     let service = blobs(&azurite, "acct");
     for number in 0..20 {
         put(&service, "box", &format!("good{number:02}"), &vec![number; 5_000]);
@@ -200,7 +153,7 @@ fn blobs_that_cannot_be_read_cost_only_themselves() {
     relay.answer("GET /acct/box/own-key", 1000, refused);
     relay.answer("GET /acct/box/unreadable", 1000, "404 Not Found\r\nx-ms-error-code: BlobNotFound");
     // Names that no request can carry exist in lists alone, as do types that nobody knows.
-    let list = page(&listed(&azurite), &["..", "cube", "gone"], "").replacen(
+    let list = page(&all_of(&service, "box", None), &["..", "cube", "gone"], "").replacen(
         "<Blob><Name>cube</Name><Properties>",
         "<Blob><Name>cube</Name><Properties><BlobType>CubeBlob</BlobType>",
         1,
@@ -211,8 +164,8 @@ fn blobs_that_cannot_be_read_cost_only_themselves() {
     let item = thread::scope(|scope| {
         scope.spawn(|| {
             while !over.load(Ordering::SeqCst) {
-                let query = [("comp", "appendblock")];
-                ask(&azurite, &["box", "log.append"], &query, &[], b"more\n");
+                let (blob, query) = (["box", "log.append"], ("comp", "appendblock"));
+                ask(&azurite, "acct", Method::PUT, &blob, query, &[], b"more\n");
                 thread::sleep(Duration::from_millis(2));
             }
         });
@@ -269,7 +222,7 @@ fn add_keys(config: &Config, keys: &str) {
 #[test]
 fn nothing_may_be_read_is_a_failure_and_not_a_list_of_names() {
     skip_unless!(Tool::Azurite);
-    let (azurite, relay, azure) = start();
+    let (azurite, relay, azure) = relayed();
     let service = blobs(&azurite, "acct");
     for number in 0..3 {
         put(&service, "box", &format!("blob{number}"), b"x");
@@ -285,7 +238,7 @@ fn nothing_may_be_read_is_a_failure_and_not_a_list_of_names() {
 #[test]
 fn what_a_failed_run_has_stored_is_not_read_again() {
     skip_unless!(Tool::Azurite, Tool::ResticNew);
-    let (azurite, relay, azure) = start();
+    let (azurite, relay, azure) = relayed();
     let service = blobs(&azurite, "acct");
     let content = noise(3_000_000);
     for number in 0..6_usize {
@@ -322,7 +275,7 @@ fn what_a_failed_run_has_stored_is_not_read_again() {
 #[test]
 fn pages_of_zeros_are_not_downloaded() {
     skip_unless!(Tool::Azurite, Tool::ResticNew);
-    let (azurite, relay, azure) = start();
+    let (azurite, relay, azure) = relayed();
     let service = blobs(&azurite, "acct");
     let mut disk = vec![0; 96 << 20];
     disk[10 << 20..][..5000].copy_from_slice(&noise(5000));

@@ -7,33 +7,24 @@ use std::{
     time::{Duration, Instant},
 };
 
+use reqwest::Method;
 use tik_backup::{
     azure::{
-        BlobService, Credential, Failure, Policy, STORAGE_VERSION, Scope,
-        auth::Access,
+        BlobService, Failure, Scope,
         blob::{Blob, BlobType, Download, Properties, is_changed},
-        http::Http,
-        request::{Endpoint, Request, Service},
     },
-    config::Secret,
     stream::{cancel::Cancel, sparse::SparseRead},
 };
 
 use crate::{
     client::{MIB, all, get, noise, one, open, put, quick, start, text, try_put},
     common::{Tool, azurite::Azurite, skip_unless},
+    support::ask,
 };
 
 /// Sends a request with content for a part of a blob, past the client.
 fn send(azurite: &Azurite, name: &str, component: &str, headers: &[(&str, &str)], content: &[u8]) {
-    let http = Http::new(Policy::default()).unwrap();
-    let access = Access::storage("shop", Credential::from_key(Secret::new(azurite.key("shop"))));
-    let endpoint = Endpoint::parse(Service::Blob, &azurite.endpoint("shop")).unwrap();
-    let request = Request::new(reqwest::Method::PUT, &endpoint, &["box", name]).unwrap();
-    let request = request.query("comp", component).header("x-ms-version", STORAGE_VERSION);
-    let request = headers.iter().fold(request, |request, (key, value)| request.header(key, value));
-    let answer = http.send(&access, &request.body(content.to_vec()), &Cancel::new()).unwrap();
-    assert_eq!(answer.status(), 201);
+    ask(azurite, "shop", Method::PUT, &["box", name], ("comp", component), headers, content);
 }
 
 fn append(azurite: &Azurite, name: &str, content: &[u8]) {

@@ -11,6 +11,21 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::common::{azure::FakeAzure, azurite::Azurite};
+
+/// An account `acct` in the emulator, which has no files and is reached through a relay.
+pub fn relayed() -> (Azurite, Relay, FakeAzure) {
+    let azurite = Azurite::start(&["acct"]);
+    let relay = Relay::start(azurite.port());
+    let azure = FakeAzure::start();
+    let mut account = azure.new_account("acct", &azure.add_subscription("One"));
+    account.key = azurite.key("acct");
+    account.blob_endpoint = Some(azurite.endpoint_at(relay.port(), "acct"));
+    account.file_endpoint = None;
+    azure.add_account(account);
+    (azurite, relay, azure)
+}
+
 /// What happens to requests whose first line or headers contain a text, so many times or up to a moment.
 struct Rule {
     contains: String,

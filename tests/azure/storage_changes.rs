@@ -7,28 +7,10 @@ use tik_backup::azure::blob::{BlobType, Properties};
 
 use crate::{
     client::noise,
-    common::{
-        Cmd, Config, Restic, Tool,
-        azure::{FakeAzure, ListKeys},
-        azurite::Azurite,
-        skip_unless,
-    },
-    relay::Relay,
+    common::{Cmd, Config, Restic, Tool, azure::ListKeys, skip_unless},
+    relay::relayed,
     support::{blobs, put, put_with, storage},
 };
-
-/// An account `acct` in the emulator, reached through a relay.
-fn start() -> (Azurite, Relay, FakeAzure) {
-    let azurite = Azurite::start(&["acct"]);
-    let relay = Relay::start(azurite.port());
-    let azure = FakeAzure::start();
-    let mut account = azure.new_account("acct", &azure.add_subscription("One"));
-    (account.key, account.second_key) = (azurite.key("acct"), azurite.second_key("acct"));
-    account.blob_endpoint = Some(azurite.endpoint_at(relay.port(), "acct"));
-    account.file_endpoint = None;
-    azure.add_account(account);
-    (azurite, relay, azure)
-}
 
 fn backup(config: &Config, code: i32) -> Value {
     Cmd::with(config).args(["--json", "backup"]).run().expect_code(code).json()
@@ -46,7 +28,7 @@ fn manifest(config: &Config, item: &str) -> Value {
 #[test]
 fn only_what_changed_is_downloaded() {
     skip_unless!(Tool::Azurite, Tool::ResticNew);
-    let (azurite, relay, azure) = start();
+    let (azurite, relay, azure) = relayed();
     let service = blobs(&azurite, "acct");
     for number in 0..20 {
         put(&service, "box", &format!("blob{number}"), &vec![number; 10_000]);
@@ -100,7 +82,7 @@ fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
 #[test]
 fn what_happens_while_a_container_is_read_is_told() {
     skip_unless!(Tool::Azurite, Tool::ResticNew);
-    let (azurite, relay, azure) = start();
+    let (azurite, relay, azure) = relayed();
     let service = blobs(&azurite, "acct");
     let large = noise(20_000_000);
     put(&service, "box", "large", &large);
@@ -146,7 +128,7 @@ fn what_happens_while_a_container_is_read_is_told() {
 #[test]
 fn what_may_not_be_read_is_a_failure_that_names_the_remedy() {
     skip_unless!(Tool::Azurite);
-    let (azurite, relay, azure) = start();
+    let (azurite, relay, azure) = relayed();
     put(&blobs(&azurite, "acct"), "box", "a", b"a");
     let config = storage(&azure, "");
     let refusal = |code: &str| format!("403 Forbidden\r\nx-ms-error-code: {code}");

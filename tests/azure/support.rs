@@ -1,6 +1,7 @@
 //! A tenant whose blob services are real emulators and whose files, accounts and tokens come from the fake, and a
 //! configuration of our program that backs it up.
 
+use reqwest::Method;
 use tik_backup::{
     azure::{
         BlobService, Credential, Policy, STORAGE_VERSION,
@@ -82,12 +83,27 @@ pub fn put_with(
     assert!(matches!(uploaded, Uploaded::Done { .. }), "{name}");
 }
 
-/// Deletes a container, which our own client cannot.
-pub fn delete_container(azurite: &Azurite, account: &str, container: &str) {
+/// Sends a request that our own client has no need for, about a container or a blob; it must succeed. `query`
+/// says what is meant of it.
+pub fn ask(
+    azurite: &Azurite,
+    account: &str,
+    method: Method,
+    names: &[&str],
+    query: (&str, &str),
+    headers: &[(&str, &str)],
+    content: &[u8],
+) {
     let http = Http::new(Policy::default()).unwrap();
     let access = Access::storage(account, Credential::from_key(Secret::new(azurite.key(account))));
     let endpoint = Endpoint::parse(Service::Blob, &azurite.endpoint(account)).unwrap();
-    let request = Request::new(reqwest::Method::DELETE, &endpoint, &[container]).unwrap();
-    let request = request.query("restype", "container").header("x-ms-version", STORAGE_VERSION);
-    assert_eq!(http.send(&access, &request, &Cancel::new()).unwrap().status(), 202);
+    let request = Request::new(method, &endpoint, names).unwrap().query(query.0, query.1);
+    let request = request.header("x-ms-version", STORAGE_VERSION).body(content.to_vec());
+    let request = headers.iter().fold(request, |request, (key, value)| request.header(key, value));
+    http.send(&access, &request, &Cancel::new()).unwrap();
+}
+
+/// Deletes a container.
+pub fn delete_container(azurite: &Azurite, account: &str, container: &str) {
+    ask(azurite, account, Method::DELETE, &[container], ("restype", "container"), &[], b"");
 }

@@ -6,6 +6,7 @@ mod alerts;
 mod channels;
 mod files;
 mod refused;
+mod refused_kinds;
 
 use super::*;
 use crate::error::Kind;

@@ -76,14 +76,6 @@ pub(super) struct Health<'a> {
     first: Mutex<Option<Failure>>,
 }
 
-/// Whose failure it is.
-pub(super) enum Judged {
-    /// Of this one blob or file, for this reason.
-    Own(String),
-    /// Perhaps that of the service: it is to be waited for with all patience.
-    Wait,
-}
-
 impl<'a> Health<'a> {
     pub(super) fn new(access: Access<'a>) -> Self {
         Self {
@@ -109,37 +101,46 @@ impl<'a> Health<'a> {
         failure.into()
     }
 
-    /// Whether little patience is enough: others could not be read although the service answers.
-    pub(super) fn is_hasty(&self) -> bool {
-        self.odd.load(Ordering::Relaxed)
-    }
-
-    /// Whose failure this is. `known` says that the previous backup lacks the blob or file too, `hasty` that it was not waited
-    /// for with all patience.
+    /// Tries something about one blob or file: with little patience where that is enough (`true`), and with all of it where that
+    /// turned out not to be. Gives what came of it, or why this one cannot be read. `known` says that the previous backup
+    /// lacks it too.
     ///
     /// # Errors
-    /// It is not this one alone: the service does not answer, or nothing may be read at all.
-    pub(super) fn judge(&self, failure: Failure, known: bool, hasty: bool) -> Result<Judged> {
-        match failure.scope() {
-            Scope::Service => return Err(failure.into()),
-            Scope::Passing => {
+    /// Those of `attempt`; and what is not about this one alone: the service does not answer, or nothing may be read at all.
+    pub(super) fn attempt<T>(
+        &self,
+        known: bool,
+        attempt: &mut dyn FnMut(bool) -> Result<Result<T, Failure>>,
+    ) -> Result<Result<T, String>> {
+        let mut hasty = known || self.odd.load(Ordering::Relaxed);
+        loop {
+            let failure = match attempt(hasty)? {
+                Ok(value) => return Ok(Ok(value)),
+                Err(failure) => failure,
+            };
+            match failure.scope() {
+                Scope::Service => return Err(failure.into()),
                 // All tries are over. If the service answers, it is this one.
-                if !self.access.answers()? {
-                    return if hasty { Ok(Judged::Wait) } else { Err(failure.into()) };
+                Scope::Passing if self.access.answers()? => self.unanswered(&failure, known)?,
+                Scope::Passing if hasty => {
+                    hasty = false;
+                    continue;
                 }
-                self.odd.store(true, Ordering::Relaxed);
-                let count = self.unanswered.fetch_add(u64::from(!known), Ordering::Relaxed);
-                if count >= IN_A_ROW && self.stored.load(Ordering::Relaxed) == 0 {
-                    return Err(failure.into());
-                }
+                Scope::Passing => return Err(failure.into()),
+                Scope::Object if failure.status() == Some(403) && !known => self.forbid(&failure)?,
+                Scope::Object => {}
             }
-            Scope::Object => {
-                if failure.status() == Some(403) && !known {
-                    self.forbid(&failure)?;
-                }
-            }
+            return Ok(Err(failure.reason()));
         }
-        Ok(Judged::Own(failure.reason()))
+    }
+
+    fn unanswered(&self, failure: &Failure, known: bool) -> Result<()> {
+        self.odd.store(true, Ordering::Relaxed);
+        let count = self.unanswered.fetch_add(u64::from(!known), Ordering::Relaxed);
+        if count >= IN_A_ROW && self.stored.load(Ordering::Relaxed) == 0 {
+            return Err(failure.clone().into());
+        }
+        Ok(())
     }
 
     fn forbid(&self, failure: &Failure) -> Result<()> {

@@ -15,6 +15,7 @@ pub(crate) mod sample;
 mod servers;
 mod share;
 mod subscriptions;
+mod tap;
 pub(crate) mod verify;
 mod within;
 

@@ -1,30 +1,24 @@
 //! Downloading a blob. What is wrong with one blob costs that blob alone.
 
-use std::{
-    cell::Cell,
-    io::{self, Read},
-    path::Path,
-    time::Duration,
-};
-
-use md5::{Digest, Md5 as Md5Hasher};
+use std::{cell::Cell, io, path::Path, time::Duration};
 
 use super::{
     super::{
-        health::{Health, Judged},
+        health::Health,
         inventory::{Known, Md5},
         pipeline::Stop,
+        tap::Tap,
     },
     Before, Container, Done, EarlierBlobs, Found, Job, Outcome, attributes, listed_md5, state,
 };
 use crate::{
     azure::{
         Failure,
-        blob::{Blob, BlobService, Download},
+        blob::{Blob, BlobService, Body, Download},
     },
     error::{Error, Result},
     output::name,
-    stream::{sink::Mark, sparse::SparseRead},
+    stream::sink::Mark,
 };
 
 /// How often a blob is read that changes while it is read.
@@ -37,9 +31,6 @@ const DOUBTED: &str = "it had another content, never the one whose MD5 the servi
 const LOST: &str = "the repository no longer has the content that was stored of it";
 /// The pause before each further try is so much longer.
 const PAUSE: Duration = Duration::from_millis(300);
-/// Zeros of a hole, for the MD5.
-static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
-
 /// Downloads blobs of a container.
 pub(super) struct Fetcher<'a, 'c> {
     pub(super) container: &'a Container<'c>,
@@ -53,13 +44,15 @@ pub(super) struct Fetcher<'a, 'c> {
 
 /// What came of one download.
 enum Tried {
-    Ended(Outcome),
+    Stored {
+        md5: Md5,
+        differs: bool,
+    },
+    Archived,
     /// It is another version than the one that was listed.
     Changed,
     /// The service says that it is not there.
     Gone,
-    /// It was not waited for with all patience.
-    TooSoon,
     /// All of it arrived, and its MD5 is not the one that the service keeps.
     Doubted(Md5),
 }
@@ -68,48 +61,51 @@ impl Fetcher<'_, '_> {
     /// Downloads a blob; one that changes meanwhile is looked up and read again.
     pub(super) fn fetch(&self, mut job: Job) -> Result<Done> {
         let (mut changed, mut doubted, mut last) = (false, None, CHANGED);
-        // One that the previous backup lacks already is rarely worth all patience.
-        let mut hasty = self.health.is_hasty() || self.container.is_known_to_lack(self.known, &job.blob);
         for number in 0..TRIES {
             if number > 1 && self.container.cancel.wait(PAUSE * number) {
                 self.container.cancel.check()?;
             }
-            match self.try_once(&job, doubted, hasty)? {
-                Tried::TooSoon => hasty = false,
-                Tried::Ended(outcome @ (Outcome::Archived | Outcome::Omitted(_))) => {
-                    return self.unreadable(job, outcome, changed);
+            let tried = self.attempt(&job.blob, &mut |service| self.try_once(service, &job, doubted))?;
+            last = match tried {
+                Ok(Tried::Stored { md5, differs }) => {
+                    let outcome = Outcome::Stored { md5, unread: false, differs };
+                    return Ok(Done::new(job, outcome, changed));
                 }
-                Tried::Ended(outcome) => return Ok(Done::new(job, outcome, changed)),
-                Tried::Doubted(md5) => (doubted, last) = (Some(md5), DOUBTED),
-                lost @ (Tried::Changed | Tried::Gone) => {
-                    last = if matches!(lost, Tried::Gone) { GONE } else { CHANGED };
-                    match self.again(&job.blob.name) {
-                        Ok(Some(blob)) => (job.blob, changed, doubted) = (blob, true, None),
-                        Ok(None) => return Ok(Done::new(job, Outcome::Vanished, changed)),
-                        Err(failure) => {
-                            let tried = self.judge(failure, &job, false)?;
-                            let Tried::Ended(outcome) = tried else { continue };
-                            return self.unreadable(job, outcome, changed);
-                        }
-                    }
+                Ok(Tried::Archived) => return self.unreadable(job, Outcome::Archived, changed),
+                Err(reason) => return self.unreadable(job, Outcome::Omitted(reason), changed),
+                Ok(Tried::Doubted(md5)) => {
+                    doubted = Some(md5);
+                    last = DOUBTED;
+                    continue;
                 }
+                Ok(Tried::Gone) => GONE,
+                Ok(Tried::Changed) => CHANGED,
+            };
+            let Container { cancel, name: container, .. } = *self.container;
+            let found = self.attempt(&job.blob, &mut |service| {
+                Ok(service.find(container, &job.blob.name, cancel).map(|b| b.filter(|b| !b.directory)))
+            })?;
+            match found {
+                Ok(Some(blob)) => (job.blob, changed, doubted) = (blob, true, None),
+                Ok(None) => return Ok(Done::new(job, Outcome::Vanished, changed)),
+                Err(reason) => return self.unreadable(job, Outcome::Omitted(reason), changed),
             }
         }
         let reason = format!("{last} each of the {TRIES} times it was read");
         self.unreadable(job, Outcome::Omitted(reason), false)
     }
 
-    /// What a failure means for this blob.
-    ///
-    /// # Errors
-    /// It is not the blob's fault.
-    fn judge(&self, failure: Failure, job: &Job, hasty: bool) -> Result<Tried> {
-        let known = self.container.is_known_to_lack(self.known, &job.blob);
-        match self.health.judge(failure, known, hasty) {
-            Ok(Judged::Own(reason)) => Ok(Tried::Ended(Outcome::Omitted(reason))),
-            Ok(Judged::Wait) => Ok(Tried::TooSoon),
-            Err(error) => Err(error.context(format!("blob {}", name(&job.blob.name)))),
-        }
+    /// Tries something about a blob, with the service of the patience that is due.
+    fn attempt<T>(
+        &self,
+        blob: &Blob,
+        attempt: &mut dyn FnMut(&BlobService) -> Result<std::result::Result<T, Failure>>,
+    ) -> Result<std::result::Result<T, String>> {
+        // One that the previous backup lacks already is rarely worth all patience.
+        let known = self.container.is_known_to_lack(self.known, blob);
+        self.health
+            .attempt(known, &mut |hasty| attempt(if hasty { self.hasty } else { self.container.service }))
+            .map_err(|error| error.context(format!("blob {}", name(&blob.name))))
     }
 
     /// A blob that cannot be read may have been stored when it could.
@@ -136,50 +132,53 @@ impl Fetcher<'_, '_> {
         })
     }
 
-    fn try_once(&self, job: &Job, doubted: Option<Md5>, hasty: bool) -> Result<Tried> {
+    /// One download; that the service refuses it is no error of ours.
+    fn try_once(
+        &self,
+        service: &BlobService,
+        job: &Job,
+        doubted: Option<Md5>,
+    ) -> Result<std::result::Result<Tried, Failure>> {
         let Job { blob, path, .. } = job;
-        let Container { service, sink, cancel, name: container, .. } = *self.container;
-        let context = |error: Error| error.context(format!("blob {}", name(&blob.name)));
-        let service = if hasty { self.hasty } else { service };
+        let Container { sink, cancel, name: container, .. } = *self.container;
         let body = match service.download(container, blob, cancel) {
             Ok(Download::Body(body)) => body,
-            Ok(Download::Archived) => return Ok(Tried::Ended(Outcome::Archived)),
-            Ok(Download::Changed) => return Ok(Tried::Changed),
-            Ok(Download::Gone) => return Ok(Tried::Gone),
-            Err(failure) => return self.judge(failure, job, hasty),
+            Ok(Download::Archived) => return Ok(Ok(Tried::Archived)),
+            Ok(Download::Changed) => return Ok(Ok(Tried::Changed)),
+            Ok(Download::Gone) => return Ok(Ok(Tried::Gone)),
+            Err(failure) => return Ok(Err(failure)),
         };
         let witness = body.witness();
         let found = Cell::new(None);
-        let expected = listed_md5(blob);
-        let mut tap =
-            Tap { body, hasher: Md5Hasher::new(), expected, doubted, found: &found, stop: self.stop };
+        let differs = |body: &Body, md5| {
+            // Of an append blob that has grown, the service keeps the MD5 of more.
+            listed_md5(blob).is_some_and(|listed| listed != md5) && body.is_listed_state()
+        };
+        let check = |body: &Body, md5| match differs(body, md5) && doubted != Some(md5) {
+            true => Err(io::Error::other("the content does not match the MD5 that the service keeps of it")),
+            false => Ok(()),
+        };
+        let mut tap = Tap::new(*body, check, &found, self.stop);
         let mark = || found.get().map(|Md5(md5)| Mark { key: state(blob, path), md5 });
         match (sink.put_marked(Path::new(path), &attributes(blob), &mut tap, &mark), found.get()) {
             (Ok(stored), Some(md5)) if stored.bytes == blob.bytes => {
                 self.health.stored();
-                let differs = tap.expected().is_some_and(|expected| expected != md5);
-                Ok(Tried::Ended(Outcome::Stored { md5, unread: false, differs }))
+                Ok(Ok(Tried::Stored { md5, differs: differs(tap.body(), md5) }))
             }
             (Ok(stored), _) => {
-                Err(context(Error::failed(format!("{} bytes arrived of {}", stored.bytes, blob.bytes))))
+                Err(Error::failed(format!("{} bytes arrived of {}", stored.bytes, blob.bytes)))
             }
             // All of it arrived and is not what it should be: read it once more.
             (Err(_), Some(md5)) if doubted != Some(md5) && witness.failure().is_none() => {
-                Ok(Tried::Doubted(md5))
+                Ok(Ok(Tried::Doubted(md5)))
             }
-            (Err(_), _) if witness.is_changed() => Ok(Tried::Changed),
-            (Err(_), _) if witness.is_gone() => Ok(Tried::Gone),
+            (Err(_), _) if witness.is_changed() => Ok(Ok(Tried::Changed)),
+            (Err(_), _) if witness.is_gone() => Ok(Ok(Tried::Gone)),
             (Err(error), _) => match witness.failure() {
-                Some(failure) if !self.stop.is_set() => self.judge(failure, job, hasty),
-                _ => Err(context(error)),
+                Some(failure) if !self.stop.is_set() => Ok(Err(failure)),
+                _ => Err(error),
             },
         }
-    }
-
-    /// The blob of this name as it is now.
-    fn again(&self, blob: &str) -> std::result::Result<Option<Blob>, Failure> {
-        let Container { service, cancel, name: container, .. } = *self.container;
-        Ok(service.find(container, blob, cancel)?.filter(|found| !found.directory))
     }
 }
 
@@ -188,63 +187,5 @@ fn lost(outcome: Outcome) -> Outcome {
     match outcome {
         Outcome::Omitted(reason) => Outcome::Omitted(format!("{reason}; {LOST}")),
         _ => Outcome::Omitted(format!("it is in the archive tier, and {LOST}")),
-    }
-}
-
-/// Passes a body on, computes its MD5 and holds back the end of one that is not what the service says.
-struct Tap<'a> {
-    body: Box<crate::azure::blob::Body>,
-    hasher: Md5Hasher,
-    expected: Option<Md5>,
-    /// What an earlier download gave although the service says something else.
-    doubted: Option<Md5>,
-    found: &'a Cell<Option<Md5>>,
-    stop: &'a Stop,
-}
-
-impl Tap<'_> {
-    /// The MD5 that the service keeps of this content; of an append blob that has grown it is that of more.
-    fn expected(&self) -> Option<Md5> {
-        self.expected.filter(|_| self.body.is_listed_state())
-    }
-
-    fn check(&self) -> io::Result<()> {
-        if self.stop.is_set() { Err(io::Error::other("another blob has failed")) } else { Ok(()) }
-    }
-}
-
-impl Read for Tap<'_> {
-    fn read(&mut self, target: &mut [u8]) -> io::Result<usize> {
-        self.check()?;
-        let n = self.body.read(target)?;
-        self.hasher.update(&target[..n]);
-        if n == 0 && !target.is_empty() {
-            let found = Md5(self.hasher.finalize_reset().into());
-            self.found.set(Some(found));
-            if self.expected().is_some_and(|expected| expected != found) && self.doubted != Some(found) {
-                return Err(io::Error::other(
-                    "the content does not match the MD5 that the service keeps of it",
-                ));
-            }
-        }
-        Ok(n)
-    }
-}
-
-impl SparseRead for Tap<'_> {
-    fn hole(&mut self) -> io::Result<u64> {
-        self.body.hole()
-    }
-
-    fn skip(&mut self, bytes: u64) -> io::Result<()> {
-        self.body.skip(bytes)?;
-        let mut left = bytes;
-        while left > 0 {
-            self.check()?;
-            let part = left.min(ZEROS.len() as u64);
-            self.hasher.update(&ZEROS[..part as usize]);
-            left -= part;
-        }
-        Ok(())
     }
 }

@@ -1,21 +1,9 @@
 //! Downloading a file of a share. What is wrong with one file costs that file alone.
 
-use std::{
-    cell::Cell,
-    io::{self, Read},
-    path::Path,
-    sync::Arc,
-    time::Duration,
-};
-
-use md5::{Digest, Md5 as Md5Hasher};
+use std::{cell::Cell, path::Path, sync::Arc, time::Duration};
 
 use super::{
-    super::{
-        health::{Health, Judged},
-        inventory::Md5,
-        pipeline::Stop,
-    },
+    super::{health::Health, inventory::Md5, pipeline::Stop, tap::Tap},
     Done, Job, Share, attributes, state,
 };
 use crate::{
@@ -46,7 +34,7 @@ pub(super) struct Fetcher<'a, 's> {
 type Fetched = std::result::Result<(Option<Md5>, FileProperties), String>;
 
 impl Fetcher<'_, '_> {
-    /// Downloads a file, or asks for what the list does not tell of a directory.
+    /// Downloads a file, or asks for what the list does not say of a directory.
     pub(super) fn fetch(&self, job: Job) -> Result<Done> {
         let fetched = if job.entry.directory { self.directory(&job) } else { self.file(&job) };
         let what = if job.entry.directory { "directory" } else { "file" };
@@ -59,55 +47,47 @@ impl Fetcher<'_, '_> {
     }
 
     fn directory(&self, job: &Job) -> Result<Fetched> {
-        let Share { service, snapshot, cancel, .. } = *self.share;
-        let hasty = self.health.is_hasty();
-        for (service, hasty) in [(self.hasty, true), (service, false)].into_iter().skip(usize::from(!hasty)) {
-            let failure = match service.directory(snapshot, &job.name, cancel) {
-                Ok((metadata, _)) => {
-                    return Ok(Ok((None, FileProperties { metadata, ..FileProperties::default() })));
-                }
-                Err(failure) => failure,
-            };
-            if let Judged::Own(reason) = self.health.judge(failure, false, hasty)? {
-                return Ok(Err(format!("its metadata cannot be read: {reason}")));
-            }
-        }
-        Err(Error::failed("it could not be asked for"))
+        let Share { snapshot, cancel, .. } = *self.share;
+        let asked = self.attempt(&mut |service| Ok(service.directory(snapshot, &job.name, cancel)))?;
+        Ok(match asked {
+            Ok((metadata, _)) => Ok((None, FileProperties { metadata, ..FileProperties::default() })),
+            Err(reason) => Err(format!("its metadata cannot be read: {reason}")),
+        })
     }
 
     /// Downloads a file. One that the list names is there: that it is not found is believed the third time.
     fn file(&self, job: &Job) -> Result<Fetched> {
         let mut pauses = [PAUSE, PAUSE * 3].into_iter();
-        let mut hasty = self.health.is_hasty();
-        loop {
-            let failure = match self.try_once(job, hasty)? {
-                Ok(fetched) => return Ok(Ok(fetched)),
-                Err(failure) => failure,
-            };
-            let missing = failure.status() == Some(404);
-            match pauses.next().filter(|_| missing) {
-                Some(pause) => {
-                    if self.share.cancel.wait(pause) {
-                        self.share.cancel.check()?;
-                    }
+        let mut missing = false;
+        let fetched = self.attempt(&mut |service| {
+            loop {
+                let tried = self.try_once(service, job)?;
+                missing = tried.as_ref().is_err_and(|failure| failure.status() == Some(404));
+                match pauses.next().filter(|_| missing) {
+                    Some(pause) if !self.share.cancel.wait(pause) => {}
+                    _ => return Ok(tried),
                 }
-                None => match self.health.judge(failure, false, hasty)? {
-                    Judged::Own(_) if missing => return Ok(Err(MISSING.to_owned())),
-                    Judged::Own(reason) => return Ok(Err(reason)),
-                    Judged::Wait => hasty = false,
-                },
             }
-        }
+        })?;
+        Ok(fetched.map_err(|reason| if missing { MISSING.to_owned() } else { reason }))
+    }
+
+    /// Tries something about an entry, with the service of the patience that is due.
+    fn attempt<T>(
+        &self,
+        attempt: &mut dyn FnMut(&FileService) -> Result<std::result::Result<T, Failure>>,
+    ) -> Result<std::result::Result<T, String>> {
+        let service = |hasty| if hasty { self.hasty } else { self.share.service };
+        self.health.attempt(false, &mut |hasty| attempt(service(hasty)))
     }
 
     /// One download; that it failed is no error of ours.
     fn try_once(
         &self,
+        service: &FileService,
         job: &Job,
-        hasty: bool,
     ) -> Result<std::result::Result<(Option<Md5>, FileProperties), Failure>> {
-        let Share { service, snapshot, sink, cancel, .. } = *self.share;
-        let service = if hasty { self.hasty } else { service };
+        let Share { snapshot, sink, cancel, .. } = *self.share;
         let key = state(&job.name, &job.entry.etag, job.entry.bytes, &job.entry.smb).number();
         let (path, of) = (Path::new(&job.path), attributes(&job.entry));
         if sink.has_kept(key, job.entry.bytes) {
@@ -127,9 +107,9 @@ impl Fetcher<'_, '_> {
         };
         let witness = body.witness();
         let found = Cell::new(None);
-        let tap = Tap { body, hasher: Md5Hasher::new(), found: &found, stop: self.stop };
+        let mut tap = Tap::new(Dense(body), |_, _| Ok(()), &found, self.stop);
         let mark = || found.get().map(|Md5(md5)| Mark { key, md5 });
-        match (sink.put_marked(path, &of, &mut Dense(tap), &mark), found.get()) {
+        match (sink.put_marked(path, &of, &mut tap, &mark), found.get()) {
             (Ok(stored), Some(md5)) if stored.bytes == job.entry.bytes => {
                 self.health.stored();
                 Ok(Ok((Some(md5), properties)))
@@ -142,26 +122,5 @@ impl Fetcher<'_, '_> {
                 _ => Err(error),
             },
         }
-    }
-}
-
-struct Tap<'a, B> {
-    body: B,
-    hasher: Md5Hasher,
-    found: &'a Cell<Option<Md5>>,
-    stop: &'a Stop,
-}
-
-impl<B: Read> Read for Tap<'_, B> {
-    fn read(&mut self, target: &mut [u8]) -> io::Result<usize> {
-        if self.stop.is_set() {
-            return Err(io::Error::other("another file has failed"));
-        }
-        let n = self.body.read(target)?;
-        self.hasher.update(&target[..n]);
-        if n == 0 && !target.is_empty() {
-            self.found.set(Some(Md5(self.hasher.finalize_reset().into())));
-        }
-        Ok(n)
     }
 }
