@@ -130,11 +130,8 @@ pub fn run(config: &Config, request: &Request, notice: &dyn Fn(&str), cancel: &C
         Destination::Folder(_) => None,
     };
     let begin = std::time::Instant::now();
-    let repository = Repository::open(&config.repository)?;
-    let _lock = read_lock(&repository, cancel, notice)?;
-    let (snapshots, damaged) = repository.readable_snapshots()?;
-    damaged.iter().for_each(|error| notice(&format!("warning: {error}")));
-    let of_item = snapshots_of(&request.source, &request.item, &snapshots)?;
+    let Reading { repository, snapshots, .. } = &Reading::begin(config, notice, cancel)?;
+    let of_item = snapshots_of(&request.source, &request.item, snapshots)?;
     let snapshot = request.at.choose(&name, &of_item)?;
     require_files(snapshot, &request.options)?;
     let reader = repository.reader()?;
@@ -160,7 +157,7 @@ pub fn run(config: &Config, request: &Request, notice: &dyn Fn(&str), cancel: &C
                 )));
             }
             let roles = match &target {
-                Target::Postgres { .. } => roles_at(&reader, &snapshots, snapshot, notice)?,
+                Target::Postgres { .. } => roles_at(&reader, snapshots, snapshot, notice)?,
                 _ => Vec::new(),
             };
             let options = &request.options;
@@ -278,6 +275,30 @@ fn into_target(target: &Target, stored: &Stored<'_>, name: &str, report: &mut Re
         }
     }
     Ok(())
+}
+
+/// A repository that is being read, and what it holds.
+pub(crate) struct Reading {
+    /// Given back before the repository is closed.
+    _lock: Option<crate::repository::LockGuard>,
+    /// The repository.
+    pub(crate) repository: Repository,
+    /// Its snapshots, oldest first, without those that cannot be read: of these there are notices.
+    pub(crate) snapshots: Vec<Snapshot>,
+}
+
+impl Reading {
+    /// Opens the repository, locks it and lists its snapshots.
+    ///
+    /// # Errors
+    /// The repository refuses, or its snapshots cannot be listed.
+    pub(crate) fn begin(config: &Config, notice: &dyn Fn(&str), cancel: &Cancel) -> Result<Self> {
+        let repository = Repository::open(&config.repository)?;
+        let lock = read_lock(&repository, cancel, notice)?;
+        let (snapshots, damaged) = repository.readable_snapshots()?;
+        damaged.iter().for_each(|error| notice(&format!("warning: {error}")));
+        Ok(Self { _lock: lock, repository, snapshots })
+    }
 }
 
 /// A shared lock, so that nothing that is being read is pruned. A storage that can only be read is read without.

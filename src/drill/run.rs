@@ -28,7 +28,7 @@ use crate::{
     error::{Error, Result},
     history::{History, Look, RunBegin, RunEnd, RunRecord, draw, ledger::Ledger},
     repository::{Repository, Snapshot, SnapshotFiles, SnapshotReader},
-    restore::{globals_of, read_lock},
+    restore::{Reading, globals_of},
     source::{
         Files,
         manifest::{Manifest, Omitted},
@@ -63,19 +63,16 @@ pub fn run(config: &Config, request: &Request, observer: &dyn Observer, cancel: 
         History::in_memory()
     })?;
     history.mark_interrupted(&report.started)?;
-    let repository = Repository::open(&config.repository)?;
     let notice = |message: &str| observer.notice(message);
-    let _lock = read_lock(&repository, cancel, &notice)?;
-    let (snapshots, damaged) = repository.readable_snapshots()?;
-    damaged.iter().for_each(|error| observer.notice(&format!("warning: {error}")));
+    let Reading { repository, snapshots, .. } = &Reading::begin(config, &notice, cancel)?;
     let past = history.past_drills()?;
-    let (chosen, left) = plan::choose(config, request, &snapshots, &past)?;
+    let (chosen, left) = plan::choose(config, request, snapshots, &past)?;
     report.left = left;
     if chosen.is_empty() {
         return Err(Error::failed("there is nothing to prove: no configured source has a snapshot")
             .hint("run `tik-backup backup` first"));
     }
-    let ledger = ledger(config, &history, &repository)?;
+    let ledger = ledger(config, &history, repository)?;
     let record = history.begin_run(&RunBegin {
         name: &report.run,
         kind: "drill",
@@ -87,7 +84,7 @@ pub fn run(config: &Config, request: &Request, observer: &dyn Observer, cancel: 
     let drill = Drill {
         config,
         request,
-        snapshots: &snapshots,
+        snapshots,
         reader: &repository.reader()?,
         record: &record,
         ledger: &ledger,
@@ -111,7 +108,7 @@ pub fn run(config: &Config, request: &Request, observer: &dyn Observer, cancel: 
     let error = report.error.as_ref().map(ToString::to_string);
     record
         .finish(&RunEnd { outcome: report.outcome, error: error.as_deref(), forgotten: 0 }, &Zoned::now())?;
-    tell(config, &history, &repository, &mut report, observer);
+    tell(config, &history, repository, &mut report, observer);
     Ok(report)
 }
 

@@ -130,8 +130,8 @@ fn bytes(packs: &[(Id, u32)]) -> u64 {
 }
 
 impl Repository {
-    /// Removes data that no snapshot needs. Waits up to `wait` for others; nobody else can write meanwhile. `keep` is asked
-    /// then; packs that are younger than what it says stay, as attempts that ended without a snapshot refer to them
+    /// Removes data that no snapshot needs. Waits up to `wait` for others; no other process can write meanwhile. `keep` is called
+    /// once the lock is held; packs that are younger than what it says stay, as attempts that ended without a snapshot refer to them
     /// ([`keep_packs_for`](super::writer::keep_packs_for)).
     pub fn prune(
         &self,

@@ -5,11 +5,11 @@ use std::{ffi::OsString, path::Path};
 use jiff::{Timestamp, Zoned};
 use serde::Serialize;
 
-use super::{folder, read_lock, snapshots_of};
+use super::{Reading, folder, snapshots_of};
 use crate::{
     config::Config,
     error::Result,
-    repository::{At, Repository, Snapshot, SnapshotFiles},
+    repository::{At, Snapshot, SnapshotFiles},
     source::{
         Files, Node, NodeKind, azure,
         manifest::{Manifest, Omitted},
@@ -94,11 +94,8 @@ pub fn list(
     cancel: &Cancel,
 ) -> Result<()> {
     let name = format!("{}/{}", request.source, request.item);
-    let repository = Repository::open(&config.repository)?;
-    let _lock = read_lock(&repository, cancel, notice)?;
-    let (snapshots, damaged) = repository.readable_snapshots()?;
-    damaged.iter().for_each(|error| notice(&format!("warning: {error}")));
-    let of_item = snapshots_of(&request.source, &request.item, &snapshots)?;
+    let Reading { repository, snapshots, .. } = &Reading::begin(config, notice, cancel)?;
+    let of_item = snapshots_of(&request.source, &request.item, snapshots)?;
     let snapshot = request.at.choose(&name, &of_item)?;
     let reader = repository.reader()?;
     let files = SnapshotFiles::new(&reader, snapshot);

@@ -6,7 +6,7 @@ use jiff::Zoned;
 use serde::Serialize;
 
 use super::{
-    Options, Restored, read_lock,
+    Options, Reading, Restored,
     target::Target,
     unknown_item,
     verify::{self, Stored},
@@ -14,7 +14,7 @@ use super::{
 use crate::{
     config::{Config, Secret, SecretFile, SourceKind},
     error::{Error, Result},
-    repository::{At, Repository, Snapshot, SnapshotFiles, SnapshotReader},
+    repository::{At, Snapshot, SnapshotFiles, SnapshotReader},
     source::{
         GLOBALS,
         manifest::{Manifest, Omitted},
@@ -157,11 +157,8 @@ pub fn run_server(
 ) -> Result<ServerReport> {
     let (params, clients) = target(config, request)?;
     let begin = Instant::now();
-    let repository = Repository::open(&config.repository)?;
-    let _lock = read_lock(&repository, cancel, notice)?;
-    let (snapshots, damaged) = repository.readable_snapshots()?;
-    damaged.iter().for_each(|error| notice(&format!("warning: {error}")));
-    let chosen = choose(request, &snapshots, notice)?;
+    let Reading { repository, snapshots, .. } = &Reading::begin(config, notice, cancel)?;
+    let chosen = choose(request, snapshots, notice)?;
     let reader = repository.reader()?;
     let mut report =
         ServerReport { source: request.source.clone(), outcome: "failed", seconds: 0.0, items: Vec::new() };

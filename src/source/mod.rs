@@ -63,8 +63,8 @@ pub trait Source: Send + Sync {
     /// then is not committed.
     fn dump(&self, item: &Item, sink: &dyn Sink, cancel: &Cancel) -> Result<Manifest>;
 
-    /// Whether what an attempt stored that ended without a snapshot is kept for the next one: items that may be too large for
-    /// one night, and whose files are told apart by marks of their state.
+    /// Whether an attempt that ends without a snapshot leaves what it stored to the next one. For sources whose items may be
+    /// too large for one night, and which can identify the state of each file ([`Mark`](crate::stream::sink::Mark)).
     fn in_steps(&self) -> bool {
         false
     }

@@ -152,7 +152,7 @@ fn blobs_that_cannot_be_read_cost_only_themselves() {
     let refused = "409 Conflict\r\nx-ms-error-code: BlobUsesCustomerSpecifiedEncryption";
     relay.answer("GET /acct/box/own-key", 1000, refused);
     relay.answer("GET /acct/box/unreadable", 1000, "404 Not Found\r\nx-ms-error-code: BlobNotFound");
-    // Names that no request can carry exist in lists alone, as do types that nobody knows.
+    // The emulator can hold neither a name that no URL can carry nor a blob of an unknown type: a list made up here does.
     let list = page(&all_of(&service, "box", None), &["..", "cube", "gone"], "").replacen(
         "<Blob><Name>cube</Name><Properties>",
         "<Blob><Name>cube</Name><Properties><BlobType>CubeBlob</BlobType>",

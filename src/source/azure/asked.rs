@@ -27,7 +27,7 @@ use crate::{
 const PARALLEL: usize = 32;
 /// How often a waiting thread looks whether the run was cancelled.
 const LOOK: Duration = Duration::from_millis(100);
-/// Once an account has answered late, others that answer within this time are told of together with it.
+/// After one account has answered late, the run waits this long for others, so that they are planned together.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// Accounts that are being asked, and what they have answered so far.

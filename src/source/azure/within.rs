@@ -79,7 +79,7 @@ pub(super) fn share(
     Ok(counts.into_pairs())
 }
 
-/// Whether a complete list of an account does not have this container or share. Whatever goes wrong says no.
+/// Whether a complete list of the account's containers or shares lacks this one. False if the list cannot be read.
 pub(super) fn is_gone(place: &Place<'_>, reached: &Reached, probe: &Probe, cancel: &Cancel) -> bool {
     let answers = |service: Service, endpoint: &Option<String>| {
         // A service that is busy or silent would keep the run for minutes, to no avail.

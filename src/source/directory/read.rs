@@ -34,10 +34,10 @@ use crate::{
 
 /// Reading ahead is worth asking for beyond this size.
 const LARGE: i64 = 1 << 20;
-/// No longer file is stored. Whoever may write a file can give it any length at no cost, as a hole, but a snapshot lists a
-/// chunk for each 512 KiB of a hole: for this length 16 million ids of 32 bytes, which are held in memory.
+/// The longest file that is stored, in bytes. A file can be made as long as one likes with a hole, which costs nothing. But a
+/// snapshot lists a chunk for each 512 KiB of a hole: for this length 16 million ids of 32 bytes, which are held in memory.
 const LONGEST: u64 = 8 << 40;
-/// The holes of all files of an item, or of one, may have so many bytes together, for the same reason: 8 million ids.
+/// The most bytes that the holes of all files of an item may have together, for the same reason: 8 million ids.
 pub(super) const MOST_HOLES: u64 = 4 << 40;
 /// No chunk is shorter, and no shorter hole is gone over: in shorter files it is not worth asking where the holes are.
 const HOLES_FROM: u64 = 512 << 10;
