@@ -11,10 +11,17 @@ use std::{
 
 use rustix::fs::OFlags;
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    owner,
+};
 
 /// The largest secret that is read, in bytes.
 const MAX_BYTES: usize = 64 * 1024;
+/// What some editors write before the text. It is never meant to belong to a secret.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+/// The password of an existing repository is what it is, whatever is odd about it.
+const REPOSITORY_PASSWORD: &str = "repository.password_file";
 /// Set by systemd for a service with `LoadCredential=`.
 const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
 
@@ -157,8 +164,12 @@ impl SecretFile {
         let unreadable = |error: std::io::Error| {
             self.problem(path, "cannot be read").because(&error).hint(match error.kind() {
                 std::io::ErrorKind::NotFound => "create the file, or correct the path in the configuration",
-                _ => "give the user that runs tik-backup read access to it",
+                _ => "see whether the disk and the file system are sound",
             })
+        };
+        let unreadable = |error: std::io::Error| match owner::reading_hint(path, &error) {
+            Some(hint) => self.problem(path, "cannot be read").because(&error).hint(hint),
+            None => unreadable(error),
         };
         // Without NONBLOCK the opening of a named pipe would wait for a writer.
         let nonblock = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
@@ -202,6 +213,8 @@ impl SecretFile {
         }
         let fault = if bytes.is_empty() {
             Some(("is empty", "write the secret into it"))
+        } else if bytes.starts_with(BYTE_ORDER_MARK) && self.key != REPOSITORY_PASSWORD {
+            Some(("begins with a byte order mark", "save it as UTF-8 without one"))
         } else if bytes.iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
             Some(("has more than one line", "it must hold the secret alone, on one line"))
         } else if bytes.contains(&0) {
@@ -232,6 +245,17 @@ impl fmt::Display for SecretFile {
             Place::Credential(name) => write!(f, "credential:{name}"),
         }
     }
+}
+
+/// What systemd handed over in place of a file that this user may not read; nothing if it did not, or if the file could
+/// not be read for another reason.
+pub(super) fn handed(error: &std::io::Error, credential: &str) -> Option<Vec<u8>> {
+    if error.kind() != std::io::ErrorKind::PermissionDenied {
+        return None;
+    }
+    let directory = env::var_os(CREDENTIALS_DIRECTORY).filter(|value| !value.is_empty())?;
+    let path = Path::new(&directory).join(credential);
+    if is_placeholder(&path) { None } else { std::fs::read(path).ok() }
 }
 
 /// Whether a credential is [`PLACEHOLDER`].

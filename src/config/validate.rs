@@ -14,6 +14,19 @@ impl Config {
     /// # Errors
     /// Exit code 2 with every file that cannot be used, one line each, and what to do about it.
     pub fn validate_secrets(&self) -> Result<()> {
+        let mut problems = self.unusable_files();
+        match problems.len() {
+            0 => Ok(()),
+            1 => problems.pop().map_or(Ok(()), Err),
+            count => {
+                let lines: Vec<_> = problems.iter().map(one_line).collect();
+                Err(Error::usage(format!("{count} files cannot be used\n{}", lines.join("\n"))))
+            }
+        }
+    }
+
+    /// An error for every secret that cannot be loaded and every certificate that cannot be opened.
+    pub(crate) fn unusable_files(&self) -> Vec<Error> {
         let mut problems = Vec::new();
         let repository = &self.repository;
         if matches!(repository.location, RepositoryLocation::File { .. }) {
@@ -35,14 +48,7 @@ impl Config {
         for alert in &self.alerts {
             problems.extend(alert.secret_files().into_iter().filter_map(|file| file.load().err()));
         }
-        match problems.len() {
-            0 => Ok(()),
-            1 => problems.pop().map_or(Ok(()), Err),
-            count => {
-                let lines: Vec<_> = problems.iter().map(one_line).collect();
-                Err(Error::usage(format!("{count} files cannot be used\n{}", lines.join("\n"))))
-            }
-        }
+        problems
     }
 }
 
@@ -153,7 +159,9 @@ fn check_file(source: &SourceConfig, key: &str, path: &Path) -> Result<()> {
         Ok(metadata) if metadata.is_dir() => Err(problem("is a directory").hint("name the file itself")),
         Ok(_) => Ok(()),
         Err(error) => {
-            Err(problem("cannot be read").because(&error).hint("correct the path, or give read access to it"))
+            let hint =
+                crate::owner::reading_hint(path, &error).unwrap_or_else(|| "correct the path".to_owned());
+            Err(problem("cannot be read").because(&error).hint(hint))
         }
     }
 }
