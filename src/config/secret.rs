@@ -109,6 +109,13 @@ impl SecretFile {
         }
     }
 
+    /// Whether only a unit of systemd has it, and this process is none or is another one.
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        let Place::Credential(name) = &self.place else { return false };
+        let directory = env::var_os(CREDENTIALS_DIRECTORY).filter(|value| !value.is_empty());
+        !directory.is_some_and(|directory| Path::new(&directory).join(name).exists())
+    }
+
     /// The name of the systemd credential that takes the place of the file in a service: the key, with `.` for what
     /// such a name must not hold. The same configuration so serves the services, which run as a user that may not read
     /// the files, and root on the command line.

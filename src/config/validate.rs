@@ -25,18 +25,22 @@ impl Config {
         }
     }
 
-    /// An error for every secret that cannot be loaded and every certificate that cannot be opened.
+    /// An error for every secret that cannot be loaded and every certificate that cannot be opened. Of credentials that only
+    /// a unit of systemd has nothing can be told elsewhere.
     pub(crate) fn unusable_files(&self) -> Vec<Error> {
         let mut problems = Vec::new();
+        let unusable = |file: &SecretFile| if file.is_elsewhere() { None } else { file.load().err() };
         let repository = &self.repository;
-        if matches!(repository.location, RepositoryLocation::File { .. }) {
+        if let RepositoryLocation::File { file, .. } = &repository.location
+            && !file.is_elsewhere()
+        {
             problems.extend(repository.location.load().err());
         }
         let secrets =
             repository.secret_files().into_iter().skip_while(|file| file.key().ends_with("location_file"));
-        problems.extend(secrets.filter_map(|file| file.load().err()));
+        problems.extend(secrets.filter_map(unusable));
         for source in &self.sources {
-            problems.extend(source.secret_files().into_iter().filter_map(|file| file.load().err()));
+            problems.extend(source.secret_files().into_iter().filter_map(unusable));
             if let SourceKind::Postgres(PostgresConfig { server, .. })
             | SourceKind::Mysql(MysqlConfig { server, .. }) = &source.kind
             {
@@ -44,9 +48,9 @@ impl Config {
             }
         }
         let token = self.dashboard.iter().filter_map(|dashboard| dashboard.token_file.as_ref());
-        problems.extend(token.filter_map(|file| file.load().err()));
+        problems.extend(token.filter_map(unusable));
         for alert in &self.alerts {
-            problems.extend(alert.secret_files().into_iter().filter_map(|file| file.load().err()));
+            problems.extend(alert.secret_files().into_iter().filter_map(unusable));
         }
         problems
     }

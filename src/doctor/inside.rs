@@ -6,7 +6,6 @@ use super::Finding;
 use crate::{
     backup,
     config::{Config, SourceKind},
-    error::{Error, Kind},
     history::{History, Look},
     output::size,
     repository::{LockOptions, Repository, is_trimmed_by_restic},
@@ -15,6 +14,9 @@ use crate::{
 
 /// How long a look waits for a storage and for sources altogether.
 const PATIENCE: Duration = Duration::from_secs(240);
+
+/// Said of what cannot be looked at.
+const NEEDS_UNIT: &str = "not looked at: it needs a secret that only its own unit has (credential:)";
 
 /// Which services are stood in for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -72,6 +74,10 @@ fn repository(config: &Config, cancel: &Cancel) -> Vec<Finding> {
     let about = "repository";
     let settings = &config.repository;
     let mut findings = Vec::new();
+    if settings.secret_files().iter().any(|file| file.is_elsewhere()) {
+        findings.push(Finding::warning(about, NEEDS_UNIT));
+        return findings;
+    }
     if settings.mount.is_none()
         && settings.location.load().is_ok_and(|location| location.path().is_some_and(is_below_mounts))
     {
@@ -114,12 +120,18 @@ fn sources(config: &Config, part: Part, cancel: &Cancel) -> Vec<Finding> {
         Part::Servers => !matches!(kind, SourceKind::Directory(_)),
         Part::Directories => matches!(kind, SourceKind::Directory(_)),
     };
-    let names = config.sources.iter().filter(|source| wanted(&source.kind));
-    let selectors: Vec<_> = names
-        .map(|source| backup::Selector { source: source.name.as_str().to_owned(), item: None })
-        .collect();
+    let mut findings = Vec::new();
+    let mut selectors = Vec::new();
+    for source in config.sources.iter().filter(|source| wanted(&source.kind)) {
+        let name = source.name.as_str();
+        if source.secret_files().iter().any(|file| file.is_elsewhere()) {
+            findings.push(Finding::warning(format!("sources.{name}"), NEEDS_UNIT));
+        } else {
+            selectors.push(backup::Selector { source: name.to_owned(), item: None });
+        }
+    }
     if selectors.is_empty() {
-        return Vec::new();
+        return findings;
     }
     let patience = crate::alert::within(PATIENCE);
     let plan = match backup::discover(config, &selectors, &patience) {
@@ -129,7 +141,6 @@ fn sources(config: &Config, part: Part, cancel: &Cancel) -> Vec<Finding> {
     if let Err(error) = cancel.check() {
         return vec![Finding::error("sources", &error)];
     }
-    let mut findings = Vec::new();
     for listing in plan.listings() {
         let about = format!("sources.{}", listing.source);
         let (items, excluded) = (listing.found.items.len(), listing.found.excluded.len());
@@ -152,6 +163,6 @@ fn problem_of(name: &str, text: &str) -> Finding {
     let about = format!("sources.{name}");
     match text.split_once("\n  → ") {
         Some((text, hint)) => Finding::problem(about, text).hint(hint),
-        None => Finding::error(about, &Error::new(Kind::Failed, text)),
+        None => Finding::problem(about, text),
     }
 }
