@@ -9,6 +9,7 @@ use std::{
     },
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use rustix::{
@@ -175,6 +176,14 @@ fn user_name(uid: u32) -> String {
     name.map_or_else(|| format!("the user with number {uid}"), str::to_owned)
 }
 
+/// Whether hints are for root, who looks as the services' user at what that user may do.
+static FOR_ROOT: AtomicBool = AtomicBool::new(false);
+
+/// From now on hints say what root does for the user that this process runs as.
+pub(crate) fn advise_root() {
+    FOR_ROOT.store(true, Ordering::Relaxed);
+}
+
 /// What to do about a path that may not be read; nothing if permissions are not the reason.
 pub(crate) fn reading_hint(path: &Path, error: &io::Error) -> Option<String> {
     hint(path, error, "read")
@@ -200,6 +209,17 @@ fn hint(path: &Path, error: &io::Error, doing: &str) -> Option<String> {
     let there = path.ancestors().find_map(|part| fs::metadata(part).ok().map(|stat| (part, stat)));
     let owner = there.map(|(part, stat)| (part, stat.uid())).filter(|(_, uid)| *uid != me.as_raw());
     let me = user_name(me.as_raw());
+    if FOR_ROOT.load(Ordering::Relaxed) {
+        return Some(match owner {
+            Some((part, _)) => {
+                let (part, owner) = (part.display(), user_name(owner.map_or(0, |(_, uid)| uid)));
+                format!(
+                    "{part} belongs to {owner}: if it is for the services alone, chown -R {me}: {part}; else let {me} {doing} it"
+                )
+            }
+            None => format!("let {me} {doing} {}", path.display()),
+        });
+    }
     Some(match owner {
         Some((part, 0)) => {
             format!(

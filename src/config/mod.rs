@@ -355,6 +355,6 @@ fn unreadable(path: &Path, origin: Origin, error: &io::Error) -> Error {
         return Error::usage(message).hint(format!("{create}, or {other}"));
     }
     let message = format!("the configuration file {shown} ({named_by}) cannot be read");
-    let hint = owner::reading_hint(path, error).unwrap_or_else(|| "correct the path".to_owned());
+    let hint = owner::reading_hint(path, error).unwrap_or_else(|| "name the file itself".to_owned());
     Error::usage(message).because(error).hint(format!("{hint}, or {other}"))
 }

@@ -162,21 +162,30 @@ impl SecretFile {
             }
         };
         let of_systemd = credentials.is_some_and(|directory| is_inside(&path, directory));
-        let file = self.open(&path, of_systemd)?;
+        // The service may not look for itself, so that what the system says would lead to the wrong place.
+        let missing = !of_systemd
+            && matches!(&self.place, Place::File(_))
+            && credentials.is_some_and(|directory| is_placeholder(&directory.join(self.credential())));
+        let file = self.open(&path, of_systemd, missing)?;
         let bytes = self.read(&path, file)?;
         self.check(&path, bytes)
     }
 
-    fn open(&self, path: &Path, of_systemd: bool) -> Result<File> {
+    fn open(&self, path: &Path, of_systemd: bool, missing: bool) -> Result<File> {
         let unreadable = |error: std::io::Error| {
-            self.problem(path, "cannot be read").because(&error).hint(match error.kind() {
-                std::io::ErrorKind::NotFound => "create the file, or correct the path in the configuration",
-                _ => "see whether the disk and the file system are sound",
-            })
-        };
-        let unreadable = |error: std::io::Error| match owner::reading_hint(path, &error) {
-            Some(hint) => self.problem(path, "cannot be read").because(&error).hint(hint),
-            None => unreadable(error),
+            let hint = match owner::reading_hint(path, &error) {
+                Some(_) if missing => {
+                    "systemd did not find it, or it holds an empty line: create it as root with mode 0600, or correct \
+                     the path in the configuration"
+                        .to_owned()
+                }
+                Some(hint) => hint,
+                None if error.kind() == std::io::ErrorKind::NotFound => {
+                    "create the file, or correct the path in the configuration".to_owned()
+                }
+                None => "see whether the disk and the file system are sound".to_owned(),
+            };
+            self.problem(path, "cannot be read").because(&error).hint(hint)
         };
         // Without NONBLOCK the opening of a named pipe would wait for a writer.
         let nonblock = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();

@@ -92,6 +92,7 @@ impl History {
             let other = "name another folder with `state_dir`";
             let hint = match owner::writing_hint(state_dir, e) {
                 Some(hint) => format!("{hint}; or {other}"),
+                None if e.kind() == std::io::ErrorKind::NotADirectory => format!("it is no folder: {other}"),
                 None => format!("see whether its disk is full or mounted read-only, or {other}"),
             };
             Error::failed(format!("cannot use the state folder {}", state_dir.display()))

@@ -49,6 +49,7 @@ impl LocalStorage {
                     rustix::io::Errno::NOENT => {
                         error.hint("check that the right storage is mounted; only if there never was a repository, `tik-backup init` creates one")
                     }
+                    rustix::io::Errno::NOTDIR => error.hint("`repository.location` names a file: name a folder"),
                     _ => match owner::reading_hint(root, &io::Error::from(e)) {
                         Some(hint) => error.hint(hint),
                         None => error.hint("check that the storage is mounted and that this user may read it"),

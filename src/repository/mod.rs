@@ -166,13 +166,19 @@ impl Repository {
         if free >= needed {
             return Ok(());
         }
+        // A repository without snapshots has nothing that a prune could free.
+        let hint = if self.snapshot_ids().is_ok_and(|ids| ids.is_empty()) {
+            "make room on the storage, or name a larger one; a run needs that much to begin, whatever it will store"
+        } else {
+            "`tik-backup prune` frees what retention has dropped; otherwise make room on the storage"
+        };
         Err(Error::repository(format!(
             "only {} free at {}, less than `repository.min_free` ({})",
             crate::output::size(free),
             self.location(),
             crate::output::size(needed)
         ))
-        .hint("`tik-backup prune` frees what retention has dropped; otherwise make room on the storage"))
+        .hint(hint))
     }
 
     /// Bytes free where it lies, if it lies in a file system that can tell.

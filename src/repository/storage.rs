@@ -148,12 +148,12 @@ pub(super) fn hint(error: &io::Error) -> Option<&'static str> {
     use rustix::io::Errno;
     match error.raw_os_error().map(Errno::from_raw_os_error)? {
         Errno::NOSPC | Errno::DQUOT => Some(
-            "the storage is full: make space (`tik-backup prune` frees what retention has dropped), then run the \
-             backup again; everything committed so far is intact",
+            "the storage is full: make room on it, then run this again; where backups were made before, `tik-backup prune` \
+             frees what retention has dropped; everything committed so far is intact",
         ),
         Errno::ACCESS | Errno::PERM => Some(
             "the repository belongs to another user: run it as root, for example with sudo, or as the user of the \
-             services; what is wrong for that user, `tik-backup doctor` finds",
+             services; if the services cannot use it either, give it to their user with chown -R",
         ),
         Errno::ROFS => Some("the storage is mounted read-only: check the options of the mount"),
         _ => None,

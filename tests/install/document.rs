@@ -52,7 +52,7 @@ struct Site {
 
 impl Site {
     fn doctor(&self) -> (Value, Option<i32>) {
-        let (text, code) = self.machine.try_sh("tik-backup --json doctor");
+        let (text, code) = self.machine.try_sh("tik-backup --json doctor 2>/root/doctor.log");
         (serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}")), code)
     }
 
@@ -85,7 +85,7 @@ fn prepare(site: &Site) {
     machine.write("/root/server.sh", 0o700, SERVER);
     machine.sh(&format!("bash /root/server.sh {}", site.port));
     // A local disk that was just mounted: it belongs to root.
-    let disk = MOUNT.replace("uid=tik-backup,gid=tik-backup,mode=0700", "mode=0755");
+    let disk = MOUNT.replace("uid=tik-backup,gid=tik-backup,mode=0700", "mode=0755,size=4g");
     machine.write("/etc/systemd/system/mnt-backup.mount", 0o644, &disk);
     machine.sh("systemctl daemon-reload && systemctl start mnt-backup.mount");
 }
@@ -96,16 +96,17 @@ fn by_the_book(site: &Site) {
     assert!(commands.len() > 15 && commands.iter().any(|typed| typed == "tik-backup doctor"), "{commands:?}");
     for typed in commands {
         // What is typed into a file.
-        let input = match typed.rsplit('/').next() {
-            Some("main") => "of the server".to_owned(),
-            Some("webhook") => site.receiver.url("/"),
-            _ => String::new(),
+        let input = match typed.strip_prefix("install -m 0600 /dev/stdin /etc/tik-backup/secrets/") {
+            Some("main") => "<<<'of the server'".to_owned(),
+            Some("webhook") => format!("<<<'{}'", site.receiver.url("/")),
+            Some(other) => panic!("what is typed into {other}?"),
+            None => String::new(),
         };
         if let Some(path) = typed.strip_prefix("editor ") {
             machine.write(path, 0o600, &configuration(site.port));
         } else {
             // An operator who is careful, and whose files nobody else may read.
-            machine.sh(&format!("umask 077; {typed} <<<'{input}'"));
+            machine.sh(&format!("umask 077; {typed} {input}"));
         }
     }
     let status: Value = serde_json::from_str(&machine.sh("tik-backup --json status")).unwrap();
@@ -136,15 +137,15 @@ fn what_is_wrong_is_found(site: &Site) {
     assert!(machine.try_sh("tik-backup config check").0.contains("is closed to that user"));
 
     machine.sh("mv /etc/tik-backup/secrets/main /root/main");
-    assert_eq!(site.finds("secrets", "problem", "/etc/tik-backup/secrets/main cannot be read"), Some(2));
+    assert_eq!(site.finds("secrets", "problem", "systemd did not find it"), Some(2));
     machine.sh("mv /root/main /etc/tik-backup/secrets/main");
 
     machine.sh("chown -R root: /mnt/backup/restic-repo");
-    assert_eq!(site.finds("repository", "problem", "belongs to root and this is tik-backup"), Some(4));
+    assert_eq!(site.finds("repository", "problem", "chown -R tik-backup: "), Some(4));
     machine.sh("chown -R tik-backup: /mnt/backup/restic-repo");
 
     machine.sh("systemctl stop pg.service tik-backup.target && systemctl disable --quiet tik-backup.target");
-    assert_eq!(site.finds("sources.main", "problem", "127.0.0.1"), Some(1));
+    assert_eq!(site.finds("sources.main", "problem", "connect"), Some(1));
     assert_eq!(site.finds("timers", "problem", "is not enabled"), Some(1));
     assert_eq!(site.finds("backup of main", "problem", "does not wait for its time"), Some(1));
 
