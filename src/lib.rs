@@ -7,6 +7,7 @@ pub mod backup;
 pub mod cli;
 pub mod config;
 mod demo;
+mod doctor;
 pub mod drill;
 pub mod error;
 pub mod history;

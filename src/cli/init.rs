@@ -2,13 +2,18 @@
 
 use super::{Context, SUCCESS};
 use crate::{
+    config::Config,
     error::Result,
+    owner::Account,
     repository::{Initialised, Repository},
 };
 
 pub(super) fn run(context: &Context) -> Result<u8> {
     let config = context.config()?;
-    let done = Repository::init(&config.repository)?;
+    // Whom the repository is for: what root creates where root's folders are would be closed to the services.
+    let service = Account::find(&config.systemd.user, &config.systemd.group)
+        .filter(|_| rustix::process::geteuid().is_root());
+    let done = Repository::init_for(&config.repository, service.as_ref())?;
     let location = config.repository.location.to_string();
     let created = done == Initialised::Created;
     let document = serde_json::json!({"location": location, "created": created});
@@ -18,5 +23,24 @@ pub(super) fn run(context: &Context) -> Result<u8> {
         ),
         Initialised::Present => format!("there is a repository at {location}, and the password opens it"),
     })?;
+    if let Some(service) = service {
+        warn_of_closed(context, &config, &service)?;
+    }
     Ok(SUCCESS)
+}
+
+/// Says that the services cannot use the repository, where owners and modes tell.
+fn warn_of_closed(context: &Context, config: &Config, service: &Account) -> Result<()> {
+    let location = config.repository.location.load()?;
+    let stopped = location.path().and_then(|path| Some((path, service.stopped_at(&path.join("keys"))?)));
+    if let Some((path, at)) = stopped {
+        context.printer.notice(&format!(
+            "warning: the services run as {name} and cannot use it: {at} is closed to them\n  → chown -R {name}: {path}, and let \
+             {name} enter the folders above; `tik-backup doctor` looks once more",
+            name = service.name,
+            at = at.display(),
+            path = path.display()
+        ));
+    }
+    Ok(())
 }

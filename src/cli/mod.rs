@@ -7,6 +7,7 @@ mod check;
 mod config;
 mod demo;
 mod discover;
+mod doctor;
 mod drill;
 mod generate;
 mod init;
@@ -87,6 +88,8 @@ enum Command {
     /// Check the configuration
     #[command(subcommand)]
     Config(config::Command),
+    /// Look at all that the first night needs, as the services will find it: files, storage, sources, alerts, timers
+    Doctor(doctor::Args),
     /// Show all of it as web pages, with metrics and JSON for programs
     Serve(serve::Args),
     /// Write the overview as a file
@@ -158,6 +161,7 @@ fn dispatch(command: Command, context: &Context) -> Result<u8> {
         Command::Accept(args) => accept::run(context, &args),
         Command::Alert(command) => alert::run(context, &command),
         Command::Config(command) => config::run(context, &command),
+        Command::Doctor(args) => doctor::run(context, &args),
         Command::Serve(args) => serve::run(context, &args),
         Command::Report(args) => report::run(context, &args),
         Command::Runbook(args) => runbook::run(context, &args),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::{Context, FOUND, SUCCESS};
 use crate::{
     config::Config,
+    doctor,
     error::{Error, Result},
     schedule::units::{self, Change, Changes, TARGET},
 };
@@ -51,7 +52,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
     }
     if differs {
         context.printer.notice(&format!(
-            "next: systemctl daemon-reload && systemctl enable --now {TARGET} && systemctl restart {TARGET}"
+            "next: systemctl daemon-reload && systemctl enable --now {TARGET} && systemctl restart {TARGET}, then `tik-backup doctor`"
         ));
     }
     Ok(SUCCESS)
@@ -72,11 +73,10 @@ fn notices(context: &Context, config: &Config) {
         context.printer.notice("warning: nobody is told of failures: the configuration has no [[alerts]]");
     }
     let user = &config.systemd.user;
-    for (key, path) in config.certificates() {
-        if ["/etc/tik-backup/secrets", "/root"].iter().any(|closed| path.starts_with(closed)) {
-            let path = path.display();
-            context.printer.notice(&format!("warning: {key}: {path} must be readable by the user {user}"));
-        }
+    // As the services' user: what it reads itself, and what systemd hands over.
+    super::config::warn(context, &doctor::files(config));
+    for error in config.unusable_files() {
+        context.printer.notice(&format!("warning: {error}"));
     }
     let state = &config.state_dir;
     if !state.starts_with("/var/lib") && !state.exists() {

@@ -4,7 +4,13 @@ use std::{fmt, path::PathBuf, time::Duration};
 
 use toml::de::DeValue;
 
-use super::{patterns::Patterns, reader::Reader, secret::SecretFile, server::Host, suggest::nearest};
+use super::{
+    patterns::Patterns,
+    reader::Reader,
+    secret::SecretFile,
+    server::Host,
+    suggest::{alert_kind, nearest},
+};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 const TRIES: usize = 4;
@@ -182,10 +188,13 @@ fn read_alert(mut reader: Reader<'_>, others: &[AlertConfig]) -> Option<AlertCon
         "email" => read_email(&mut reader).map(AlertKind::Email),
         "heartbeat" => read_heartbeat(&mut reader).map(AlertKind::Heartbeat),
         other => {
-            let meant = nearest(other, KINDS).map(|meant| format!("; did you mean {meant:?}?"));
+            let meant = match (nearest(other, KINDS), alert_kind(other)) {
+                (Some(near), _) => format!("; did you mean {near:?}?"),
+                (None, Some(meant)) => format!("; {meant}"),
+                (None, None) => String::new(),
+            };
             let known = KINDS.join(", ");
-            let what =
-                format!("{other:?} is no kind of alert; there are: {known}{}", meant.unwrap_or_default());
+            let what = format!("{other:?} is no kind of alert; there are: {known}{meant}");
             reader.problem("kind", &what);
             return None;
         }
@@ -314,9 +323,11 @@ fn read_email(reader: &mut Reader<'_>) -> Option<EmailConfig> {
     }
     let from = reader.string("from");
     reader.missing("from", "the address of the sender");
-    let to = reader.strings("to").unwrap_or_default();
+    let listed = reader.strings("to");
     reader.missing("to", "the addresses of those who are told, as a list");
-    if reader.has("to") && to.is_empty() {
+    let none = listed.as_ref().is_some_and(Vec::is_empty);
+    let to = listed.unwrap_or_default();
+    if none {
         reader.problem("to", "names nobody; give at least one address");
     }
     for (key, address) in from.iter().map(|a| ("from", a)).chain(to.iter().map(|a| ("to", a))) {

@@ -98,7 +98,7 @@ pub(crate) fn overlap(path: &Path, what: &str, place: &Path) -> Option<String> {
 pub(super) fn read(reader: &mut Reader<'_>) -> Option<DirectoryConfig> {
     let paths = reader.paths("paths");
     reader.missing("paths", "the folders to back up, as a list");
-    if reader.has("paths") && paths.is_empty() {
+    if reader.is_list("paths") && paths.is_empty() {
         reader.problem("paths", "names no folder; give at least one");
     }
     let mut seen = HashSet::new();

@@ -42,9 +42,23 @@ impl<'t> Document<'t> {
         let (table, faults) = DeTable::parse_recoverable(self.text);
         let mut sound = true;
         let mut last_line = None;
+        let mut repeated = None;
         for fault in faults {
             let line = fault.span().map(|span| self.line(span.start));
+            let section = fault.span().and_then(|span| self.section(span.start));
             let text = match fault.span().and_then(|span| self.text.get(span)) {
+                // What stands in a section that is there twice is there twice as well.
+                Some(_) if fault.message() == "duplicate key" && section.is_some() && section == repeated => {
+                    continue;
+                }
+                Some(_)
+                    if fault.message() == "duplicate key"
+                        && section.is_some_and(|(at, _)| Some(at) == line) =>
+                {
+                    repeated = section;
+                    let name = section.map(|(_, text)| text).unwrap_or_default();
+                    format!("the section {name} stands twice; put its keys together")
+                }
                 Some(key) if fault.message() == "duplicate key" => {
                     let name = key.trim_matches(['"', '\'']);
                     format!("duplicate key {name:?}")
@@ -61,6 +75,13 @@ impl<'t> Document<'t> {
             last_line = line;
         }
         sound.then_some(table)
+    }
+
+    /// The line and the text of the heading of the section that a byte offset lies in.
+    fn section(&self, offset: usize) -> Option<(usize, &'t str)> {
+        let lines = self.text.lines().enumerate().take(self.line(offset));
+        let headings = lines.filter(|(_, text)| text.trim_start().starts_with('['));
+        headings.last().map(|(index, text)| (index + 1, text.trim()))
     }
 
     /// The line, from 1, of a byte offset.

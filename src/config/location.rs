@@ -6,10 +6,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::secret::{Secret, SecretFile};
+use super::{
+    reader::unexpanded,
+    secret::{Secret, SecretFile},
+};
 use crate::error::{Error, Result};
 
 const MASK: &str = "***";
+const MOUNTED: &str = "a network share is mounted first: `location` is the path of a folder on it, and `mount` where it is \
+                       mounted";
 
 /// What the configuration says about the place of the repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,13 +96,33 @@ impl fmt::Debug for Location {
 /// A location as it is used: a path made absolute from `folder`, a URL unchanged.
 /// The error says what is wrong without repeating the location.
 pub(super) fn resolve(text: &str, folder: &Path) -> Result<String, String> {
+    if let Some(fault) = unexpanded(text) {
+        return Err(fault.into());
+    }
     let path = match scheme(text) {
         Some(("http" | "https", _)) => {
             return Err("a REST server is written as rest:https://…; https: alone is no storage".into());
         }
+        Some(("ssh" | "scp", _)) => {
+            return Err("a server with SSH is written as sftp:user@host:/path".into());
+        }
+        Some(("file", _)) => {
+            return Err("a folder is written as its path alone, such as /mnt/backup/repo".into());
+        }
+        Some(("smb" | "cifs" | "nfs", _)) => return Err(MOUNTED.into()),
+        Some(("s3" | "b2" | "gcs" | "azblob" | "webdav", rest)) if rest.starts_with("//") => {
+            return Err("only the path below the bucket follows the colon, such as s3:backup; bucket and endpoint stand in \
+                        [repository.options]"
+                .into());
+        }
         Some((_, "")) => return Err("nothing follows the colon: name the place as well".into()),
         Some(("local", path)) => path,
         Some(_) => return Ok(text.to_owned()),
+        None if text.starts_with("//") => return Err(MOUNTED.into()),
+        // As ssh and scp write it; `./user@host:/path` is a folder of that name.
+        None if text.split_once(":/").is_some_and(|(host, _)| host.contains('@') && !host.contains('/')) => {
+            return Err("a server with SSH is written as sftp:user@host:/path".into());
+        }
         None => text,
     };
     let path = folder.join(path).display().to_string();
@@ -205,6 +230,19 @@ mod tests {
             assert_eq!(location.path(), path.map(Path::new));
         }
         assert!(resolve("https://host/repo", folder).unwrap_err().contains("rest:https://"));
+        for (text, hint) in [
+            ("~/repo", "~ is only understood by shells"),
+            ("$HOME/repo", "variables"),
+            ("ssh://me@host/repo", "sftp:user@host:/path"),
+            ("me@host:/repo", "sftp:user@host:/path"),
+            ("//host/share", "mounted first"),
+            ("smb://host/share", "mounted first"),
+            ("s3://bucket/repo", "[repository.options]"),
+            ("file:///mnt/repo", "its path alone"),
+        ] {
+            let fault = resolve(text, folder).unwrap_err();
+            assert!(fault.contains(hint), "{text}: {fault}");
+        }
         assert!(resolve("rest:", folder).unwrap_err().contains("nothing follows the colon"));
     }
 

@@ -60,12 +60,18 @@ pub use systemd::SystemdConfig;
 
 use crate::{
     error::{Error, Result},
+    owner,
     schedule::Calendar,
 };
 use document::Document;
 
+/// Where the package puts an example.
+const EXAMPLE: &str = "/usr/share/doc/tik-backup/examples/config.toml";
 /// Where the configuration lies if nothing else is said.
 pub const DEFAULT_PATH: &str = "/etc/tik-backup/config.toml";
+/// The systemd credential with the configuration: a file that only root may read then keeps no service from running,
+/// and from telling what else is wrong.
+pub(crate) const CREDENTIAL: &str = "configuration";
 /// The environment variable that names another configuration file.
 pub const PATH_VARIABLE: &str = "TIK_BACKUP_CONFIG";
 
@@ -280,7 +286,12 @@ impl Config {
     }
 
     fn load_from((path, origin): (PathBuf, Origin)) -> Result<Self> {
-        let bytes = fs::read(&path).map_err(|error| unreadable(&path, origin, &error))?;
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                secret::handed(&error, CREDENTIAL).ok_or_else(|| unreadable(&path, origin, &error))?
+            }
+        };
         let text = String::from_utf8(bytes).map_err(|error| {
             let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
             let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
@@ -335,9 +346,15 @@ fn unreadable(path: &Path, origin: Origin, error: &io::Error) -> Error {
     let other = "name another file with --config FILE or in $TIK_BACKUP_CONFIG";
     if error.kind() == io::ErrorKind::NotFound {
         let message = format!("there is no configuration file {shown} ({named_by})");
-        return Error::usage(message).hint(format!("create it, or {other}"));
+        let example = Path::new(EXAMPLE);
+        let create = if example.exists() {
+            format!("create it, for example from {EXAMPLE}")
+        } else {
+            "create it".to_owned()
+        };
+        return Error::usage(message).hint(format!("{create}, or {other}"));
     }
-    Error::usage(format!("the configuration file {shown} ({named_by}) cannot be read"))
-        .because(error)
-        .hint(format!("give the user that runs tik-backup read access, or {other}"))
+    let message = format!("the configuration file {shown} ({named_by}) cannot be read");
+    let hint = owner::reading_hint(path, error).unwrap_or_else(|| "name the file itself".to_owned());
+    Error::usage(message).because(error).hint(format!("{hint}, or {other}"))
 }

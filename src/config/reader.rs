@@ -12,7 +12,7 @@ use super::{
     document::{Document, in_file_order, join_key, type_of},
     patterns::Patterns,
     secret::SecretFile,
-    suggest::{is_sensitive, nearest},
+    suggest::{is_sensitive, meant},
     values::{parse_duration, parse_size, show_duration, show_size},
 };
 
@@ -41,7 +41,8 @@ impl<'d> Reader<'d> {
         let line = Some(self.document.line(start));
         let table = value.as_table();
         if table.is_none() {
-            let text = format!("{path}: must be a table ([{path}]), not {}", type_of(value));
+            let name = if path == "sources" { "sources.NAME" } else { path.as_str() };
+            let text = format!("{path}: must be a table ([{name}]), not {}", type_of(value));
             self.document.report(line, text);
         }
         Self { document: self.document, path, line, table, known: Vec::new() }
@@ -93,6 +94,11 @@ impl<'d> Reader<'d> {
     /// Whether the key stands in the file, whatever its value.
     pub(super) fn has(&self, key: &str) -> bool {
         self.entry(key).is_some()
+    }
+
+    /// Whether the key stands in the file with a list as its value.
+    pub(super) fn is_list(&self, key: &str) -> bool {
+        self.entry(key).is_some_and(|(_, value)| value.get_ref().as_array().is_some())
     }
 
     /// Whether the key stands in the file with exactly this text.
@@ -185,12 +191,20 @@ impl<'d> Reader<'d> {
             );
             return None;
         }
+        if let Some(fault) = unexpanded(&text) {
+            self.problem(key, fault);
+            return None;
+        }
         Some(self.document.folder().join(text))
     }
 
     /// A file that holds a secret.
     pub(super) fn secret_file(&mut self, key: &'static str) -> Option<SecretFile> {
         let text = self.text(key, "a string with a path")?;
+        if let Some(fault) = unexpanded(&text) {
+            self.problem(key, fault);
+            return None;
+        }
         SecretFile::from_value(self.key_path(key), &text, self.document.folder())
             .map_err(|fault| self.problem(key, &fault))
             .ok()
@@ -209,7 +223,8 @@ impl<'d> Reader<'d> {
     pub(super) fn integer(&mut self, key: &'static str, bounds: RangeInclusive<i64>) -> Option<i64> {
         let value = self.value(key)?;
         let Some(digits) = value.as_integer() else {
-            self.wrong_type(key, "an integer", value);
+            let quoted = value.as_str().is_some_and(|text| text.parse::<i64>().is_ok());
+            self.wrong_type(key, if quoted { "an integer, without quotes" } else { "an integer" }, value);
             return None;
         };
         let number = i64::from_str_radix(digits.as_str(), digits.radix()).ok();
@@ -264,7 +279,9 @@ impl<'d> Reader<'d> {
     pub(super) fn strings(&mut self, key: &'static str) -> Option<Vec<String>> {
         let value = self.value(key)?;
         let Some(list) = value.as_array() else {
-            self.wrong_type(key, "a list of strings", value);
+            let single = value.as_str().is_some();
+            let must = if single { "a list of strings, such as [\"…\"]" } else { "a list of strings" };
+            self.wrong_type(key, must, value);
             return None;
         };
         let mut texts = Vec::new();
@@ -288,7 +305,11 @@ impl<'d> Reader<'d> {
     /// A list of paths, made absolute.
     pub(super) fn paths(&mut self, key: &'static str) -> Vec<PathBuf> {
         let folder = self.document.folder();
-        self.strings(key).unwrap_or_default().into_iter().map(|text| folder.join(text)).collect()
+        let texts = self.strings(key).unwrap_or_default();
+        for fault in texts.iter().filter_map(|text| unexpanded(text)) {
+            self.problem(key, fault);
+        }
+        texts.into_iter().map(|text| folder.join(text)).collect()
     }
 
     /// A list of globs.
@@ -313,6 +334,23 @@ impl<'d> Reader<'d> {
         }
     }
 
+    /// Where a key belongs that is valid in another place.
+    fn place_of(&self, key: &str) -> Option<String> {
+        let is_source = || self.entry(key).is_some_and(|(_, value)| value.get_ref().get("kind").is_some());
+        match (self.path.as_str(), key) {
+            ("", name) if is_source() && !["sources", "source", "alert", "alerts"].contains(&name) => {
+                Some(format!("a source stands in a section [{}]", join_key("sources", name)))
+            }
+            ("drill", "schedule" | "time" | "when" | "calendar") => {
+                Some("`drill` in the section [systemd] says when".to_owned())
+            }
+            (section, "state_dir" | "remind_every") if !section.is_empty() => {
+                Some("it stands above the first section: what follows a section belongs to it".to_owned())
+            }
+            _ => None,
+        }
+    }
+
     fn unknown(&self, key: &str) -> String {
         let known = || self.known.iter().copied();
         // `password`, `passwd`, `uri` and their like: what was meant to be secret never stands here.
@@ -328,10 +366,24 @@ impl<'d> Reader<'d> {
                 "a secret does not stand in the configuration: put it into a file and name that file in {file_key:?}"
             );
         }
-        match nearest(key, known()) {
+        if let Some(place) = self.place_of(key) {
+            return format!("unknown key here: {place}");
+        }
+        match meant(key, &self.known) {
             Some(meant) => format!("unknown key; did you mean {meant:?}?"),
             None => format!("unknown key; the valid keys are {}", known().collect::<Vec<_>>().join(", ")),
         }
+    }
+}
+
+/// What is wrong with a path that only a shell would understand.
+pub(super) fn unexpanded(path: &str) -> Option<&'static str> {
+    if path == "~" || path.starts_with("~/") {
+        Some("must be a whole path: ~ is only understood by shells")
+    } else if path.starts_with("$HOME") || path.starts_with("${") {
+        Some("must be a whole path: variables are only understood by shells")
+    } else {
+        None
     }
 }
 

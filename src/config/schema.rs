@@ -17,7 +17,7 @@ use super::{
     reader::{Reader, text_fault},
     runbook,
     secret::SecretFile,
-    suggest::{is_secret_option, nearest},
+    suggest::{is_secret_option, nearest, source_kind},
     systemd,
 };
 use crate::schedule::Calendar;
@@ -292,8 +292,12 @@ fn read_source(mut reader: Reader<'_>, name: Option<SourceName>, base: &Base<'_>
     let kind = kind?;
     let Some((_, read)) = KINDS.iter().find(|(name, _)| *name == kind) else {
         // The other keys cannot be judged: which are valid depends on the kind.
-        let meant = nearest(&kind, KINDS.iter().map(|(name, _)| *name));
-        let meant = meant.map(|meant| format!("; did you mean {meant:?}?")).unwrap_or_default();
+        let near = nearest(&kind, KINDS.iter().map(|(name, _)| *name));
+        let meant = match (near, source_kind(&kind)) {
+            (Some(near), _) => format!("; did you mean {near:?}?"),
+            (None, Some(other)) => format!("; {other}"),
+            (None, None) => String::new(),
+        };
         let what =
             format!("{kind:?} is no kind of source that this version knows; it knows: {}{meant}", kinds());
         reader.problem("kind", &what);

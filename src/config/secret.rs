@@ -11,10 +11,17 @@ use std::{
 
 use rustix::fs::OFlags;
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    owner,
+};
 
 /// The largest secret that is read, in bytes.
 const MAX_BYTES: usize = 64 * 1024;
+/// What some editors write before the text. It is never meant to belong to a secret.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+/// The password of an existing repository is what it is, whatever is odd about it.
+const REPOSITORY_PASSWORD: &str = "repository.password_file";
 /// Set by systemd for a service with `LoadCredential=`.
 const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
 
@@ -102,6 +109,13 @@ impl SecretFile {
         }
     }
 
+    /// Whether only a unit of systemd has it, and this process is none or is another one.
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        let Place::Credential(name) = &self.place else { return false };
+        let directory = env::var_os(CREDENTIALS_DIRECTORY).filter(|value| !value.is_empty());
+        !directory.is_some_and(|directory| Path::new(&directory).join(name).exists())
+    }
+
     /// The name of the systemd credential that takes the place of the file in a service: the key, with `.` for what
     /// such a name must not hold. The same configuration so serves the services, which run as a user that may not read
     /// the files, and root on the command line.
@@ -148,17 +162,30 @@ impl SecretFile {
             }
         };
         let of_systemd = credentials.is_some_and(|directory| is_inside(&path, directory));
-        let file = self.open(&path, of_systemd)?;
+        // The service may not look for itself, so that what the system says would lead to the wrong place.
+        let missing = !of_systemd
+            && matches!(&self.place, Place::File(_))
+            && credentials.is_some_and(|directory| is_placeholder(&directory.join(self.credential())));
+        let file = self.open(&path, of_systemd, missing)?;
         let bytes = self.read(&path, file)?;
         self.check(&path, bytes)
     }
 
-    fn open(&self, path: &Path, of_systemd: bool) -> Result<File> {
+    fn open(&self, path: &Path, of_systemd: bool, missing: bool) -> Result<File> {
         let unreadable = |error: std::io::Error| {
-            self.problem(path, "cannot be read").because(&error).hint(match error.kind() {
-                std::io::ErrorKind::NotFound => "create the file, or correct the path in the configuration",
-                _ => "give the user that runs tik-backup read access to it",
-            })
+            let hint = match owner::reading_hint(path, &error) {
+                Some(_) if missing => {
+                    "systemd did not find it, or it holds an empty line: create it as root with mode 0600, or correct \
+                     the path in the configuration"
+                        .to_owned()
+                }
+                Some(hint) => hint,
+                None if error.kind() == std::io::ErrorKind::NotFound => {
+                    "create the file, or correct the path in the configuration".to_owned()
+                }
+                None => "see whether the disk and the file system are sound".to_owned(),
+            };
+            self.problem(path, "cannot be read").because(&error).hint(hint)
         };
         // Without NONBLOCK the opening of a named pipe would wait for a writer.
         let nonblock = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
@@ -202,6 +229,8 @@ impl SecretFile {
         }
         let fault = if bytes.is_empty() {
             Some(("is empty", "write the secret into it"))
+        } else if bytes.starts_with(BYTE_ORDER_MARK) && self.key != REPOSITORY_PASSWORD {
+            Some(("begins with a byte order mark", "save it as UTF-8 without one"))
         } else if bytes.iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
             Some(("has more than one line", "it must hold the secret alone, on one line"))
         } else if bytes.contains(&0) {
@@ -232,6 +261,17 @@ impl fmt::Display for SecretFile {
             Place::Credential(name) => write!(f, "credential:{name}"),
         }
     }
+}
+
+/// What systemd handed over in place of a file that this user may not read; nothing if it did not, or if the file could
+/// not be read for another reason.
+pub(super) fn handed(error: &std::io::Error, credential: &str) -> Option<Vec<u8>> {
+    if error.kind() != std::io::ErrorKind::PermissionDenied {
+        return None;
+    }
+    let directory = env::var_os(CREDENTIALS_DIRECTORY).filter(|value| !value.is_empty())?;
+    let path = Path::new(&directory).join(credential);
+    if is_placeholder(&path) { None } else { std::fs::read(path).ok() }
 }
 
 /// Whether a credential is [`PLACEHOLDER`].

@@ -22,6 +22,108 @@ pub(super) fn is_secret_option(key: &str) -> bool {
         || ["credential", "credentials", "connection_string"].contains(&key.as_str())
 }
 
+/// What other programs call something, and what it is called here: the first of these keys that is valid in its place.
+const OTHER_WORDS: [(&[&str], &[&str]); 11] = [
+    (&["hostname", "server", "address", "addr", "endpoint"], &["host", "smtp_host", "uri_file", "listen"]),
+    (&["host"], &["uri_file", "smtp_host", "listen"]),
+    (&["username", "login", "role", "account"], &["user"]),
+    (&["dbname", "db", "dbs", "schema", "schemas"], &["databases"]),
+    (&["tls", "ssl", "ssl_mode", "encryption"], &["sslmode", "tls"]),
+    (
+        &["path", "url", "uri", "repo", "target", "destination"],
+        &["location", "paths", "url_file", "uri_file"],
+    ),
+    (&["dir", "dirs", "directory", "directories", "folder", "folders", "include"], &["paths", "location"]),
+    (&["ignore", "skip", "excludes", "excluded", "exclude_databases"], &["exclude"]),
+    (&["time", "cron", "at", "when", "timer", "interval"], &["schedule"]),
+    (&["type", "engine", "driver"], &["kind"]),
+    (&["port", "bind"], &["smtp_port", "listen"]),
+];
+
+/// Kinds of source by other names.
+const OTHER_SOURCES: [(&[&str], &str); 6] = [
+    (&["postgresql", "pg", "psql", "pgsql", "timescaledb"], "write \"postgres\""),
+    (&["mariadb", "percona"], "write \"mysql\": it backs up MySQL and MariaDB"),
+    (&["mongo"], "write \"mongodb\""),
+    (
+        &["azure", "azure-blob", "azure-blobs", "azure-files", "azblob", "blob", "storage"],
+        "write \"azure-storage\" for blobs and file shares; servers that Azure hosts are \"postgres\" or \"mysql\" with a \
+         section azure",
+    ),
+    (
+        &["folder", "folders", "file", "files", "dir", "path", "filesystem", "local", "disk"],
+        "write \"directory\"",
+    ),
+    (
+        &["sqlite", "sqlite3", "redis"],
+        "its files can be backed up as \"directory\", from a copy that it makes itself: while it runs they change",
+    ),
+];
+
+/// Kinds of alert by other names.
+const OTHER_ALERTS: [(&[&str], &str); 5] = [
+    (
+        &["slack", "mattermost", "discord", "teams", "telegram"],
+        "write kind = \"webhook\" and its name as `format`, for example format = \"slack\"",
+    ),
+    (&["msteams", "ms-teams", "microsoft-teams"], "write kind = \"webhook\" and format = \"teams\""),
+    (&["mail", "e-mail", "smtp", "sendmail"], "write kind = \"email\""),
+    (
+        &[
+            "healthcheck",
+            "healthchecks",
+            "healthchecks.io",
+            "hc-ping",
+            "uptime-kuma",
+            "cronitor",
+            "ping",
+            "dead-man",
+        ],
+        "write kind = \"heartbeat\"",
+    ),
+    (
+        &[
+            "http",
+            "https",
+            "rest",
+            "url",
+            "pushover",
+            "gotify",
+            "pagerduty",
+            "opsgenie",
+            "matrix",
+            "rocketchat",
+            "sms",
+        ],
+        "what takes JSON by HTTP is a \"webhook\"; docs/alerts.md shows what is sent",
+    ),
+];
+
+/// What stands here for a kind of source that other programs call so.
+pub(super) fn source_kind(word: &str) -> Option<&'static str> {
+    by_other_name(word, &OTHER_SOURCES)
+}
+
+/// What stands here for a kind of alert that other programs call so.
+pub(super) fn alert_kind(word: &str) -> Option<&'static str> {
+    by_other_name(word, &OTHER_ALERTS)
+}
+
+fn by_other_name(word: &str, names: &[(&[&str], &'static str)]) -> Option<&'static str> {
+    let word = word.to_ascii_lowercase().replace('_', "-");
+    names.iter().find(|(others, _)| others.contains(&word.as_str())).map(|(_, meant)| *meant)
+}
+
+/// The valid key that was meant: one that is written alike, or that other programs call so.
+pub(super) fn meant<'c>(word: &str, valid: &[&'c str]) -> Option<&'c str> {
+    let plain = word.to_ascii_lowercase().replace('-', "_");
+    let keep = format!("keep_{plain}");
+    let others = OTHER_WORDS.iter().filter(|(others, _)| others.contains(&plain.as_str()));
+    nearest(word, valid.iter().copied()).or_else(|| valid.iter().copied().find(|key| *key == keep)).or_else(
+        || others.flat_map(|(_, keys)| *keys).find_map(|key| valid.iter().copied().find(|v| v == key)),
+    )
+}
+
 /// The candidate most like `word`, if one is like it at all.
 pub(super) fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     let word = word.to_ascii_lowercase().replace('-', "_");
@@ -50,6 +152,28 @@ mod tests {
         assert_eq!(nearest("keep_dayly", keys), Some("keep_daily"));
         assert_eq!(nearest("colour", keys), None);
         assert_eq!(nearest("x", keys), None);
+    }
+
+    #[test]
+    fn words_of_other_programs_find_ours() {
+        let server = ["host", "user", "port", "password_file", "sslmode", "databases", "exclude", "kind"];
+        for (word, ours) in [
+            ("hostname", "host"),
+            ("Server", "host"),
+            ("username", "user"),
+            ("dbname", "databases"),
+            ("ssl", "sslmode"),
+            ("type", "kind"),
+        ] {
+            assert_eq!(meant(word, &server), Some(ours), "{word}");
+        }
+        assert_eq!(meant("daily", &["keep_last", "keep_daily"]), Some("keep_daily"));
+        assert_eq!(meant("path", &["location", "mount"]), Some("location"));
+        assert_eq!(meant("folders", &["kind", "paths"]), Some("paths"));
+        assert_eq!(meant("colour", &server), None);
+        assert!(source_kind("MariaDB").is_some_and(|meant| meant.contains("\"mysql\"")));
+        assert!(alert_kind("slack").is_some_and(|meant| meant.contains("format")));
+        assert!(source_kind("colour").is_none() && alert_kind("colour").is_none());
     }
 
     #[test]

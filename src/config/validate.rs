@@ -14,27 +14,7 @@ impl Config {
     /// # Errors
     /// Exit code 2 with every file that cannot be used, one line each, and what to do about it.
     pub fn validate_secrets(&self) -> Result<()> {
-        let mut problems = Vec::new();
-        let repository = &self.repository;
-        if matches!(repository.location, RepositoryLocation::File { .. }) {
-            problems.extend(repository.location.load().err());
-        }
-        let secrets =
-            repository.secret_files().into_iter().skip_while(|file| file.key().ends_with("location_file"));
-        problems.extend(secrets.filter_map(|file| file.load().err()));
-        for source in &self.sources {
-            problems.extend(source.secret_files().into_iter().filter_map(|file| file.load().err()));
-            if let SourceKind::Postgres(PostgresConfig { server, .. })
-            | SourceKind::Mysql(MysqlConfig { server, .. }) = &source.kind
-            {
-                check_certificates(source, server, &mut problems);
-            }
-        }
-        let token = self.dashboard.iter().filter_map(|dashboard| dashboard.token_file.as_ref());
-        problems.extend(token.filter_map(|file| file.load().err()));
-        for alert in &self.alerts {
-            problems.extend(alert.secret_files().into_iter().filter_map(|file| file.load().err()));
-        }
+        let mut problems = self.unusable_files();
         match problems.len() {
             0 => Ok(()),
             1 => problems.pop().map_or(Ok(()), Err),
@@ -43,6 +23,36 @@ impl Config {
                 Err(Error::usage(format!("{count} files cannot be used\n{}", lines.join("\n"))))
             }
         }
+    }
+
+    /// An error for every secret that cannot be loaded and every certificate that cannot be opened. Of credentials that only
+    /// a unit of systemd has nothing can be told elsewhere.
+    pub(crate) fn unusable_files(&self) -> Vec<Error> {
+        let mut problems = Vec::new();
+        let unusable = |file: &SecretFile| if file.is_elsewhere() { None } else { file.load().err() };
+        let repository = &self.repository;
+        if let RepositoryLocation::File { file, .. } = &repository.location
+            && !file.is_elsewhere()
+        {
+            problems.extend(repository.location.load().err());
+        }
+        let secrets =
+            repository.secret_files().into_iter().skip_while(|file| file.key().ends_with("location_file"));
+        problems.extend(secrets.filter_map(unusable));
+        for source in &self.sources {
+            problems.extend(source.secret_files().into_iter().filter_map(unusable));
+            if let SourceKind::Postgres(PostgresConfig { server, .. })
+            | SourceKind::Mysql(MysqlConfig { server, .. }) = &source.kind
+            {
+                check_certificates(source, server, &mut problems);
+            }
+        }
+        let token = self.dashboard.iter().filter_map(|dashboard| dashboard.token_file.as_ref());
+        problems.extend(token.filter_map(unusable));
+        for alert in &self.alerts {
+            problems.extend(alert.secret_files().into_iter().filter_map(unusable));
+        }
+        problems
     }
 }
 
@@ -153,7 +163,9 @@ fn check_file(source: &SourceConfig, key: &str, path: &Path) -> Result<()> {
         Ok(metadata) if metadata.is_dir() => Err(problem("is a directory").hint("name the file itself")),
         Ok(_) => Ok(()),
         Err(error) => {
-            Err(problem("cannot be read").because(&error).hint("correct the path, or give read access to it"))
+            let hint =
+                crate::owner::reading_hint(path, &error).unwrap_or_else(|| "correct the path".to_owned());
+            Err(problem("cannot be read").because(&error).hint(hint))
         }
     }
 }

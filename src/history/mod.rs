@@ -89,9 +89,15 @@ impl History {
     /// The folder cannot be written, or the history is of a newer version of the program.
     pub fn open(state_dir: &Path, look: Look) -> Result<Self> {
         let cannot = |e: &std::io::Error| {
-            Error::failed(format!("cannot use the state folder {}", state_dir.display())).because(e).hint(
-                "let the user that runs tik-backup write there, or name another folder with `state_dir`",
-            )
+            let other = "name another folder with `state_dir`";
+            let hint = match owner::writing_hint(state_dir, e) {
+                Some(hint) => format!("{hint}; or {other}"),
+                None if e.kind() == std::io::ErrorKind::NotADirectory => format!("it is no folder: {other}"),
+                None => format!("see whether its disk is full or mounted read-only, or {other}"),
+            };
+            Error::failed(format!("cannot use the state folder {}", state_dir.display()))
+                .because(e)
+                .hint(hint)
         };
         fs::DirBuilder::new()
             .recursive(true)
@@ -248,7 +254,7 @@ fn failed(error: &rusqlite::Error) -> Error {
             .hint("the next backup sets it aside and begins a new one from what the repository tells");
     }
     let error = Error::failed("the history cannot be read or written").because(error);
-    error.hint("see whether the disk of `state_dir` is full and whether the user that runs tik-backup may write there")
+    error.hint("see whether the disk of `state_dir` is full; if it belongs to another user, run it as root, for example with sudo, or as that user")
 }
 
 /// Milliseconds since 1970, as times are stored.

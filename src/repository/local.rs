@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    owner,
+    owner::{self, Account},
 };
 
 /// Folder of a repository that holds lock files, which `rustic_core` does not know.
@@ -49,7 +49,11 @@ impl LocalStorage {
                     rustix::io::Errno::NOENT => {
                         error.hint("check that the right storage is mounted; only if there never was a repository, `tik-backup init` creates one")
                     }
-                    _ => error.hint("check that the storage is mounted and that this user may read it"),
+                    rustix::io::Errno::NOTDIR => error.hint("`repository.location` names a file: name a folder"),
+                    _ => match owner::reading_hint(root, &io::Error::from(e)) {
+                        Some(hint) => error.hint(hint),
+                        None => error.hint("check that the storage is mounted and that this user may read it"),
+                    },
                 }
             })?;
         let identity = Identity::of(&dir, root)?;
@@ -63,13 +67,19 @@ impl LocalStorage {
         Ok(Self { root: root.to_owned(), mount: mount.map(Path::to_owned), dir, identity })
     }
 
-    /// Creates the directory `root` (on `mount`) if it is missing, and opens it.
-    pub(super) fn create_root(root: &Path, mount: Option<&Path>) -> Result<Self> {
+    /// Creates the directory `root` (on `mount`) if it is missing, and opens it. What root creates in a folder of root's
+    /// belongs to `service`.
+    pub(super) fn create_root(root: &Path, mount: Option<&Path>, service: Option<&Account>) -> Result<Self> {
         if let Some(mount) = mount {
             guard::require_mounted(mount, root)?;
         }
-        std::fs::create_dir_all(root)
-            .map_err(|e| Error::repository(format!("cannot create {}", root.display())).because(&e))?;
+        owner::create_folder(root, service).map_err(|e| {
+            let error = Error::repository(format!("cannot create {}", root.display())).because(&e);
+            match owner::writing_hint(root, &e) {
+                Some(hint) => error.hint(hint),
+                None => error,
+            }
+        })?;
         Self::open(root, mount)
     }
 

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     local::LocalStorage,
     seal::{Sealer, hash},
-    storage::Storage,
+    storage::{self, Storage},
 };
 use crate::{
     error::{Error, Result},
@@ -314,9 +314,8 @@ fn write(local: &LocalStorage, sealer: &Sealer, exclusive: bool) -> Result<Strin
     let sealed = sealer.seal_file(&json)?;
     let name = hash(&sealed).to_hex().as_str().to_owned();
     local.write_lock(&name, &sealed).map_err(|e| {
-        Error::repository("cannot write a lock file")
-            .because(&e)
-            .hint("this user must be able to write to the repository, and the storage must not be full")
+        let hint = storage::hint(&e).unwrap_or("check the storage and its mount");
+        Error::repository("cannot write a lock file").because(&e).hint(hint)
     })?;
     Ok(name)
 }

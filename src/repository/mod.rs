@@ -36,10 +36,11 @@ pub use sessions::end_sessions;
 pub(crate) use snapshot::id_bytes;
 pub use snapshot::{At, Snapshot, item_path};
 
-use self::{chunker::Chunker, known::KnownBlobs, seal::Sealer, storage::Storage};
+use self::{chunker::Chunker, known::KnownBlobs, local::LocalStorage, seal::Sealer, storage::Storage};
 use crate::{
-    config::RepositoryConfig,
+    config::{RepositoryConfig, Secret, SecretFile},
     error::{Error, Result},
+    owner::Account,
     stream::cancel::Cancel,
 };
 
@@ -72,6 +73,14 @@ pub struct Repository {
 impl Repository {
     /// Creates the repository that the configuration names, unless it is there.
     pub fn init(config: &RepositoryConfig) -> Result<Initialised> {
+        Self::init_for(config, None)
+    }
+
+    /// As [`Self::init`]; a folder that root creates in a folder of root's belongs to `service`, who is to use it.
+    pub(crate) fn init_for(config: &RepositoryConfig, service: Option<&Account>) -> Result<Initialised> {
+        if let Some(path) = config.location.load()?.path() {
+            LocalStorage::create_root(path, config.mount.as_deref(), service)?;
+        }
         let storage = Storage::open(config, true)?;
         if exists(&storage)? {
             Self::open_in(config, storage)?;
@@ -85,7 +94,9 @@ impl Repository {
             return Err(Error::repository(format!("{} has no `config` but other files of a repository", config.location))
                 .hint("it may be damaged or half mounted: nothing was written; if it is of no use, remove it by hand"));
         }
-        let credentials = Credentials::password(config.password_file.load()?.expose());
+        let password = config.password_file.load()?;
+        require_portable(&config.password_file, &password)?;
+        let credentials = Credentials::password(password.expose());
         new_handle(&storage)?
             .init(&credentials, &KeyOptions::default(), &ConfigOptions::default().set_version(2u32))
             .map_err(|e| rustic_error("cannot create the repository", e))?;
@@ -155,13 +166,19 @@ impl Repository {
         if free >= needed {
             return Ok(());
         }
+        // A repository without snapshots has nothing that a prune could free.
+        let hint = if self.snapshot_ids().is_ok_and(|ids| ids.is_empty()) {
+            "make room on the storage, or name a larger one; a run needs that much to begin, whatever it will store"
+        } else {
+            "`tik-backup prune` frees what retention has dropped; otherwise make room on the storage"
+        };
         Err(Error::repository(format!(
             "only {} free at {}, less than `repository.min_free` ({})",
             crate::output::size(free),
             self.location(),
             crate::output::size(needed)
         ))
-        .hint("`tik-backup prune` frees what retention has dropped; otherwise make room on the storage"))
+        .hint(hint))
     }
 
     /// Bytes free where it lies, if it lies in a file system that can tell.
@@ -296,6 +313,23 @@ impl Repository {
     }
 }
 
+/// Whether stock restic reads another password from the same file: it drops white space around it, and a byte order mark.
+pub(crate) fn is_trimmed_by_restic(password: &Secret) -> bool {
+    let text = password.expose();
+    text.trim() != text || text.starts_with('\u{feff}')
+}
+
+/// Refuses such a password while that costs nothing.
+fn require_portable(file: &SecretFile, password: &Secret) -> Result<()> {
+    if !is_trimmed_by_restic(password) {
+        return Ok(());
+    }
+    let what =
+        "begins or ends with white space or a byte order mark, which restic would leave out of the password";
+    Err(Error::usage(format!("{}: the file {file} {what}", file.key()))
+        .hint("remove it: what is stored must open with restic and the same file"))
+}
+
 fn new_handle(storage: &Storage) -> Result<rustic_core::Repository<()>> {
     // A cache would put copies of the repository's files on this machine's disk, for little gain.
     let options = RepositoryOptions::default().no_cache(true);
@@ -321,7 +355,16 @@ fn rustic_error(doing: &str, error: Box<RusticError>) -> Error {
         rest = rest[start..].find(')').map_or("", |end| &rest[start + end + 1..]);
     }
     plain.push_str(rest);
-    Error::repository(doing).because_text(brief(&plain.replace(": caused by: ", ": ")))
+    let told = Error::repository(doing).because_text(brief(&plain.replace(": caused by: ", ": ")));
+    // What the file system said lies below what the library says.
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(&*error);
+    while let Some(error) = cause {
+        if let Some(hint) = error.downcast_ref::<std::io::Error>().and_then(storage::hint) {
+            return told.hint(hint);
+        }
+        cause = error.source();
+    }
+    told
 }
 
 /// What is worth reading in a text of `rustic_core`: neither headings nor links nor backtraces.

@@ -26,8 +26,12 @@ impl Storage {
         let location = config.location.load()?;
         if let Some(path) = location.path() {
             let mount = config.mount.as_deref();
-            let open = if create { LocalStorage::create_root } else { LocalStorage::open };
-            return Ok(Self::Local(Arc::new(open(path, mount)?)));
+            let local = if create {
+                LocalStorage::create_root(path, mount, None)?
+            } else {
+                LocalStorage::open(path, mount)?
+            };
+            return Ok(Self::Local(Arc::new(local)));
         }
         let mut options = config.options.clone();
         for (name, file) in &config.options_files {
@@ -134,18 +138,26 @@ fn sftp_options(target: &str) -> Vec<(String, String)> {
 
 fn write_error(tpe: FileType, error: io::Error) -> Error {
     let message = format!("cannot write to the repository ({})", tpe.dirname());
-    let full = error.raw_os_error().map(rustix::io::Errno::from_raw_os_error);
-    let hint = match full {
-        Some(rustix::io::Errno::NOSPC | rustix::io::Errno::DQUOT) => {
-            "the storage is full: make space (`tik-backup prune` frees what retention has dropped), then run the \
-             backup again; everything committed so far is intact"
-        }
-        Some(rustix::io::Errno::ROFS | rustix::io::Errno::ACCESS | rustix::io::Errno::PERM) => {
-            "this user must be able to write to the repository; check the mount options and the owner"
-        }
-        _ => "check the storage and its mount; everything committed so far is intact",
-    };
+    let hint =
+        hint(&error).unwrap_or("check the storage and its mount; everything committed so far is intact");
     Error::repository(message).because(&error).hint(hint)
+}
+
+/// What to do about an error of the storage's file system, if its number tells.
+pub(super) fn hint(error: &io::Error) -> Option<&'static str> {
+    use rustix::io::Errno;
+    match error.raw_os_error().map(Errno::from_raw_os_error)? {
+        Errno::NOSPC | Errno::DQUOT => Some(
+            "the storage is full: make room on it, then run this again; where backups were made before, `tik-backup prune` \
+             frees what retention has dropped; everything committed so far is intact",
+        ),
+        Errno::ACCESS | Errno::PERM => Some(
+            "the repository belongs to another user: run it as root, for example with sudo, or as the user of the \
+             services; if the services cannot use it either, give it to their user with chown -R",
+        ),
+        Errno::ROFS => Some("the storage is mounted read-only: check the options of the mount"),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

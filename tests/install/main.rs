@@ -17,6 +17,7 @@ mod running;
 #[path = "../mysql/support.rs"]
 mod support;
 
+mod document;
 mod machine;
 mod nix;
 mod package;

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// A PostgreSQL with one database, reached by a password over the network and by name over its socket.
-const SERVER: &str = r#"
+pub const SERVER: &str = r#"
 set -e
 bin=/usr/lib/postgresql/15/bin
 install -d -o postgres -g postgres /srv/pg /run/pg
@@ -55,7 +55,7 @@ INSERT INTO prices VALUES (1);
 EOF
 "#;
 
-const MOUNT: &str =
+pub const MOUNT: &str =
     "[Mount]\nWhat=tmpfs\nWhere=/mnt/backup\nType=tmpfs\nOptions=uid=tik-backup,gid=tik-backup,mode=0700\n";
 
 struct Site {
@@ -102,7 +102,7 @@ impl Site {
     }
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 

@@ -246,7 +246,12 @@ let
       extra ? { },
     }:
     let
-      all = repositorySecrets ++ secrets ++ alertSecrets;
+      # The configuration too: what only root may read then keeps nothing from running and from alerting.
+      configuration = {
+        id = "configuration";
+        path = toString configFile;
+      };
+      all = [ configuration ] ++ repositorySecrets ++ secrets ++ alertSecrets;
       # What tells of a storage that is gone must not need it to start.
       tells = name == "alert@";
       mounts = optional (repository ? mount && !tells) (mountUnit repository.mount);

@@ -5,6 +5,7 @@ mod accepted;
 mod alerts;
 mod channels;
 mod files;
+mod mistakes;
 mod refused;
 mod refused_kinds;
 

@@ -133,12 +133,12 @@ fn kinds_that_are_not_known_are_answered_with_those_that_are() {
 #[test]
 fn wrong_types_are_named() {
     for (keys, expected) in [
-        ("port = \"5432\"", "port: must be an integer, not a string"),
+        ("port = \"5432\"", "port: must be an integer, without quotes, not a string"),
         ("port = 1.5", "port: must be an integer, not a fraction"),
         ("host = 1", "host: must be a string, not an integer"),
         ("user = 2024-01-01", "user: must be a string, not a date or time"),
         ("globals = \"yes\"", "globals: must be true or false, not a string"),
-        ("exclude = \"x\"", "exclude: must be a list of strings, not a string"),
+        ("exclude = \"x\"", "exclude: must be a list of strings, such as [\"…\"], not a string"),
         ("exclude = [\n1]", "exclude: must be a list of strings, but has an integer in it"),
         ("exclude = [\"\"]", "exclude: one of the list must not be empty"),
         ("client_dirs = true", "client_dirs: must be a list of strings, not true or false"),
@@ -160,7 +160,7 @@ fn wrong_types_are_named() {
         "4: repository.options.retry: must be a string, not an integer",
     );
     one_problem(parse("repository = 1\n"), "1: repository: must be a table ([repository]), not an integer");
-    one_problem(with("[[sources]]\n"), "4: sources: must be a table ([sources]), not a list");
+    one_problem(with("[[sources]]\n"), "4: sources: must be a table ([sources.NAME]), not a list");
     one_problem(
         parse(&format!("sources.pg = 1\n{REPOSITORY}")),
         "1: sources.pg: must be a table ([sources.pg]), not an integer",
@@ -310,7 +310,14 @@ fn all_problems_are_reported_at_once_in_the_order_of_the_file() {
 #[test]
 fn syntax_errors_and_duplicate_keys_have_a_line() {
     one_problem(with("mount = \"/a\"\nmount = \"/b\"\n"), "5: duplicate key \"mount\"");
-    one_problem(source("[sources.pg]\nport = 1\n"), "6: duplicate key \"pg\"");
+    one_problem(
+        source("[sources.pg]\nport = 1\n"),
+        "6: the section [sources.pg] stands twice; put its keys together",
+    );
+    one_problem(
+        source("port = 1\n[sources.pg]\nkind = \"mysql\"\nport = 1\n"),
+        "7: the section [sources.pg] stands twice; put its keys together",
+    );
     assert_eq!(
         problems(with("mount = \"/a\"\nmount = \"/b\"\nhots = 1\n")),
         ["5: duplicate key \"mount\"", "6: repository.hots: unknown key; did you mean \"host\"?"]

@@ -51,7 +51,7 @@ pub fn serve(
         let cannot = |error: &std::io::Error| {
             Error::failed(format!("cannot listen on {}", settings.listen))
                 .because(error)
-                .hint("another program may have that port; name another with `dashboard.listen` or --listen")
+                .hint(listening_hint(&settings.listen, error))
         };
         match &settings.listen {
             Listen::Tcp(address) => {
@@ -75,6 +75,28 @@ pub fn serve(
     runtime.shutdown_timeout(GRACE);
     drop(watching);
     served
+}
+
+/// What to do if nothing can be listened on there.
+fn listening_hint(listen: &Listen, error: &std::io::Error) -> String {
+    let other = "name another with `dashboard.listen` or --listen";
+    let folder = match listen {
+        Listen::Unix(path) => path.parent(),
+        Listen::Tcp(_) => None,
+    };
+    match (folder, error.kind()) {
+        (Some(folder), std::io::ErrorKind::NotFound) => {
+            format!("create the folder {}, or {other}", folder.display())
+        }
+        (Some(folder), _) => match crate::owner::writing_hint(folder, error) {
+            Some(hint) => format!("{hint}; or {other}"),
+            None => format!("another program may serve that socket; {other}"),
+        },
+        (None, std::io::ErrorKind::PermissionDenied) => {
+            format!("only root may listen on a port below 1024; {other}")
+        }
+        (None, _) => format!("another program may have that port; {other}"),
+    }
 }
 
 /// A socket that a process left behind is replaced; one that somebody serves is not.

@@ -1,7 +1,7 @@
 //! Bringing a folder of units up to date: what is new or changed is written, what no source needs any more removed.
 //! Files that somebody else wrote are never touched.
 
-use std::{fs, io, path::Path};
+use std::{fs, io, os::unix::fs::DirBuilderExt, path::Path};
 
 use serde::Serialize;
 
@@ -69,7 +69,11 @@ pub fn compare(folder: &Path, units: &[Unit]) -> Result<Changes> {
 /// # Errors
 /// As for [`compare`], or it cannot be written.
 pub fn write(folder: &Path, units: &[Unit]) -> Result<Changes> {
-    fs::create_dir_all(folder)
+    // Whatever the umask: nobody else may write to what systemd reads.
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o755)
+        .create(folder)
         .map_err(|error| Error::failed(format!("cannot create {}", folder.display())).because(&error))?;
     let changes = compare(folder, units)?;
     for (name, change) in &changes {

@@ -12,8 +12,8 @@ pub use folder::{Change, Changes, compare, write};
 
 use super::Calendar;
 use crate::config::{
-    Config, DashboardConfig, DirectoryConfig, Host, Listen, RepositoryLocation, RootCertificates, SecretFile,
-    SourceConfig, SourceKind,
+    CREDENTIAL, Config, DashboardConfig, DirectoryConfig, Host, Listen, RepositoryLocation, RootCertificates,
+    SecretFile, SourceConfig, SourceKind,
 };
 use service::Service;
 
@@ -116,6 +116,61 @@ pub fn units(config: &Config, executable: &Path) -> Vec<Unit> {
     let target = target(wanted.map(|unit| unit.name.clone()).collect());
     units.push(target);
     units
+}
+
+/// The settings of a service that looks at what the services need, as `KEY=VALUE` for `systemd-run --property`: user,
+/// confinement and secrets of all of them. That of `directories` may read what it likes, as the services may that back
+/// up folders.
+pub(crate) fn probe(config: &Config, executable: &Path, directories: bool) -> Vec<String> {
+    let maker = Maker { config, executable };
+    let mut service = Service::new(&[if directories { "directory" } else { "backup" }]);
+    let mut secrets = Vec::new();
+    let (mut folders, mut seen) = (Vec::new(), Vec::new());
+    for source in &config.sources {
+        match &source.kind {
+            SourceKind::Directory(directory) => {
+                folders.extend(directory.paths.iter().map(|path| DirectoryConfig::base(path)));
+            }
+            _ => seen.extend(needed(source)),
+        }
+        secrets.extend(source.secret_files());
+    }
+    if directories {
+        service.reveal_all(&folders);
+    }
+    service.reveal(&seen);
+    secrets.extend(config.dashboard.iter().filter_map(|dashboard| dashboard.token_file.as_ref()));
+    let unit = maker.finish("doctor", "Look at what the services need", service, &[], &secrets);
+    let settings = unit.sections.into_iter().find(|(section, _)| *section == "Service");
+    let settings = settings.into_iter().flat_map(|(_, settings)| settings);
+    settings
+        .filter(|(key, _)| !["Type", "ExecStart", "Restart", "RestartSec"].contains(&key.as_str()))
+        .flat_map(|(key, values)| values.into_iter().map(move |value| format!("{key}={value}")))
+        .collect()
+}
+
+/// Whether the target in this folder is one that [`write`] wrote: on NixOS the system brings it.
+pub(crate) fn is_written_here(folder: &Path) -> bool {
+    std::fs::read_to_string(folder.join(TARGET)).is_ok_and(|text| text.lines().next() == Some(MARK))
+}
+
+/// The timers that a configuration asks for: name, what they start, and when.
+pub(crate) fn timers(config: &Config) -> Vec<(String, String, &Calendar)> {
+    let sources = config.sources.iter().filter_map(|source| {
+        let name = source.name.as_str();
+        Some((format!("{PREFIX}source-{name}.timer"), format!("backup of {name}"), source.schedule.as_ref()?))
+    });
+    let systemd = &config.systemd;
+    let jobs = [
+        ("drill", &systemd.drill),
+        ("check", &systemd.check),
+        ("prune", &systemd.prune),
+        ("watch", &systemd.watch),
+    ];
+    let jobs = jobs.into_iter().filter_map(|(name, calendar)| {
+        Some((format!("{PREFIX}{name}.timer"), name.to_owned(), calendar.as_ref()?))
+    });
+    sources.chain(jobs).collect()
 }
 
 /// The sources that no timer starts.
@@ -236,6 +291,7 @@ impl Maker<'_> {
         service.set("MemoryMax", config.systemd.memory_max.clone());
         let alerts = config.alerts.iter().flat_map(|alert| alert.secret_files());
         let of_repository = config.repository.secret_files();
+        service.credential(CREDENTIAL, &config.path);
         for file in of_repository.into_iter().chain(secrets.iter().copied()).chain(alerts) {
             if let Some(path) = file.path() {
                 service.credential(&file.credential(), path);

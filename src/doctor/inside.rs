@@ -1,0 +1,168 @@
+//! What is looked at as the services' user.
+
+use std::{path::Path, time::Duration};
+
+use super::Finding;
+use crate::{
+    backup,
+    config::{Config, SourceKind},
+    history::{History, Look},
+    output::size,
+    repository::{LockOptions, Repository, is_trimmed_by_restic},
+    stream::cancel::Cancel,
+};
+
+/// How long a look waits for a storage and for sources altogether.
+const PATIENCE: Duration = Duration::from_secs(240);
+
+/// Said of what cannot be looked at.
+const NEEDS_UNIT: &str = "not looked at: it needs a secret that only its own unit has (credential:)";
+
+/// Which services are stood in for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Part {
+    /// All, by one process without systemd.
+    All,
+    /// Those that back up servers, and what all of them need.
+    Servers,
+    /// Those that back up folders, which may read what others may not.
+    Directories,
+}
+
+/// Looks at everything that can be seen from within.
+pub(super) fn findings(config: &Config, part: Part, cancel: &Cancel) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if part != Part::Directories {
+        findings.extend(secrets(config));
+        findings.push(state(config));
+        findings.extend(repository(config, cancel));
+    }
+    findings.extend(sources(config, part, cancel));
+    findings
+}
+
+fn secrets(config: &Config) -> Vec<Finding> {
+    let about = "secrets";
+    let problems = config.unusable_files();
+    let mut findings: Vec<_> = problems.iter().map(|error| Finding::error(about, error)).collect();
+    if findings.is_empty() {
+        findings.push(Finding::ok(about, "all files with secrets can be used"));
+    }
+    let password = config.repository.password_file.load();
+    if password.is_ok_and(|password| is_trimmed_by_restic(&password)) {
+        let key = config.repository.password_file.key();
+        let text = format!("{key}: white space or a byte order mark around the password belongs to it");
+        findings.push(Finding::warning(about, text).hint(
+            "restic leaves them out of the password when it reads the same file: give it the password in $RESTIC_PASSWORD",
+        ));
+    }
+    if let Err(error) = config.validate_folders() {
+        findings.push(Finding::error("folders", &error));
+    }
+    findings
+}
+
+fn state(config: &Config) -> Finding {
+    let about = "state folder";
+    match History::open(&config.state_dir, Look::Brief) {
+        Ok(_) => Finding::ok(about, format!("{} can be written", config.state_dir.display())),
+        Err(error) => Finding::error(about, &error),
+    }
+}
+
+fn repository(config: &Config, cancel: &Cancel) -> Vec<Finding> {
+    let about = "repository";
+    let settings = &config.repository;
+    let mut findings = Vec::new();
+    if settings.secret_files().iter().any(|file| file.is_elsewhere()) {
+        findings.push(Finding::warning(about, NEEDS_UNIT));
+        return findings;
+    }
+    if settings.mount.is_none()
+        && settings.location.load().is_ok_and(|location| location.path().is_some_and(is_below_mounts))
+    {
+        let text =
+            "nothing checks that the storage is mounted: without it a backup would fill the disk underneath";
+        findings.push(
+            Finding::warning("mount", text)
+                .hint("name the mount point as `mount` in the section [repository]"),
+        );
+    }
+    let opened = Repository::open(settings).and_then(|repository| {
+        repository.require_free_space()?;
+        let notice = |_: &str| {};
+        let options = LockOptions { exclusive: false, wait: Duration::ZERO, cancel, notice: &notice };
+        // Writes a file and removes it.
+        repository.lock(&options).map(drop)?;
+        Ok(repository)
+    });
+    findings.push(match opened {
+        Ok(repository) => {
+            let free = match repository.free_space() {
+                Some(free) => format!(", {} free", size(free)),
+                None => String::new(),
+            };
+            Finding::ok(about, format!("{} opens and can be written{free}", settings.location))
+        }
+        Err(error) => Finding::error(about, &error),
+    });
+    findings
+}
+
+/// Where storages are mounted by custom.
+fn is_below_mounts(path: &Path) -> bool {
+    ["/mnt", "/media"].iter().any(|folder| path.starts_with(folder))
+}
+
+fn sources(config: &Config, part: Part, cancel: &Cancel) -> Vec<Finding> {
+    let wanted = |kind: &SourceKind| match part {
+        Part::All => true,
+        Part::Servers => !matches!(kind, SourceKind::Directory(_)),
+        Part::Directories => matches!(kind, SourceKind::Directory(_)),
+    };
+    let mut findings = Vec::new();
+    let mut selectors = Vec::new();
+    for source in config.sources.iter().filter(|source| wanted(&source.kind)) {
+        let name = source.name.as_str();
+        if source.secret_files().iter().any(|file| file.is_elsewhere()) {
+            findings.push(Finding::warning(format!("sources.{name}"), NEEDS_UNIT));
+        } else {
+            selectors.push(backup::Selector { source: name.to_owned(), item: None });
+        }
+    }
+    if selectors.is_empty() {
+        return findings;
+    }
+    let patience = crate::alert::within(PATIENCE);
+    let plan = match backup::discover(config, &selectors, &patience) {
+        Ok(plan) => plan.complete(&patience),
+        Err(error) => return vec![Finding::error("sources", &error)],
+    };
+    if let Err(error) = cancel.check() {
+        return vec![Finding::error("sources", &error)];
+    }
+    for listing in plan.listings() {
+        let about = format!("sources.{}", listing.source);
+        let (items, excluded) = (listing.found.items.len(), listing.found.excluded.len());
+        findings.push(match items {
+            0 => Finding::warning(about, "answers, and has nothing to back up")
+                .hint("`tik-backup discover` tells what is excluded and by which rule"),
+            1 => Finding::ok(about, format!("answers, 1 item to back up, {excluded} excluded")),
+            _ => Finding::ok(about, format!("answers, {items} items to back up, {excluded} excluded")),
+        });
+    }
+    for failed in &plan.failed {
+        let text = failed.error.clone().unwrap_or_default();
+        findings.push(problem_of(&failed.name(), &text));
+    }
+    findings
+}
+
+/// A failure whose hint stands in its text.
+fn problem_of(name: &str, text: &str) -> Finding {
+    let about = format!("sources.{name}");
+    match text.split_once("\n  → ") {
+        Some((text, hint)) => Finding::problem(about, text).hint(hint),
+        None => Finding::problem(about, text),
+    }
+}
