@@ -10,6 +10,7 @@ mod demo;
 pub mod drill;
 pub mod error;
 pub mod history;
+pub mod moment;
 pub mod output;
 mod owner;
 pub mod report;

@@ -83,6 +83,7 @@ pub struct Report {
     /// Id of the snapshot.
     pub snapshot: String,
     /// The moment of which it shows the data.
+    #[serde(with = "crate::moment")]
     pub time: Zoned,
     /// Time it took.
     pub seconds: f64,

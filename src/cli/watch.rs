@@ -21,7 +21,7 @@ pub(super) fn run(context: &Context, _: &Args) -> Result<u8> {
     let delivery = alert::tell(&config, &seen.history, &seen.ledger, &[], &cancel)?;
     let lines = alert::lines(&seen.ledger);
     let document = serde_json::json!({
-        "at": seen.ledger.at,
+        "at": crate::moment::rfc3339(&seen.ledger.at),
         "summary": seen.ledger.summary,
         "problems": lines,
         "alerts": delivery,
