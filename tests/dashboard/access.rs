@@ -191,7 +191,9 @@ fn bodies_and_endless_heads_are_not_waited_for() {
         (format!("GET / HTTP/1.1\r\nHost: localhost\r\nX: {}", "x".repeat(100_000)), "431"),
     ] {
         let answer = everything(server.connection(&sent));
-        assert!(answer.is_empty() || answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+        // What was sent beyond the limit may take the answer with it.
+        let lost = status == "431" && answer.is_empty();
+        assert!(lost || answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
     }
     if !crate::common::stress() {
         return;
