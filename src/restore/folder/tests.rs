@@ -156,7 +156,7 @@ fn a_name_that_comes_twice_is_not_followed_or_written_over() {
 }
 
 fn restored_listing(listing: Listing, into: &Path) -> Result<FolderReport> {
-    restore(&listing, into, "directory", &Choice::All, &Cancel::new())
+    restore(&listing, into, "directory", &Choice::All, true, &Cancel::new())
 }
 
 #[test]
@@ -236,7 +236,7 @@ fn part(dir: &Path, into: &Path, patterns: &[&str]) -> Result<FolderReport> {
     let cancel = Cancel::new();
     let item = (manifest.source.as_str(), manifest.item.as_str());
     let choice = Choice::of(&memory, "directory", item, &patterns, &cancel)?;
-    restore(&memory, into, "directory", &choice, &cancel)
+    restore(&memory, into, "directory", &choice, true, &cancel)
 }
 
 #[test]
@@ -306,7 +306,8 @@ fn the_stop_flag_ends_it() {
     let cancel = Cancel::new();
     cancel.cancel("test");
     let out = tempfile::tempdir().unwrap();
-    let error = restore(&memory, &out.path().join("x"), "directory", &Choice::All, &cancel).unwrap_err();
+    let error =
+        restore(&memory, &out.path().join("x"), "directory", &Choice::All, true, &cancel).unwrap_err();
     assert_eq!(error.to_string(), "stopped: test");
 }
 
