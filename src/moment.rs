@@ -19,6 +19,9 @@ pub fn rfc3339(time: &Zoned) -> String {
 }
 
 /// Reads either form. What has no name of a zone is in this machine's, where that has the same offset then.
+///
+/// # Errors
+/// It is no time, or has no offset.
 pub fn parse(text: &str) -> Result<Zoned, jiff::Error> {
     if let Ok(zoned) = text.parse::<Zoned>() {
         return Ok(zoned);
@@ -115,5 +118,53 @@ mod tests {
             "no offset, no moment"
         );
         assert!(serde_json::from_str::<Both>(r#"{"at":"2026-11-28T22:00:00Z"}"#).unwrap().since.is_none());
+    }
+
+    /// Every time that a program may get: a field that is forgotten is seen only in one document of many.
+    #[test]
+    fn no_document_has_a_time_in_another_form() {
+        let mut folders = vec![std::path::PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))];
+        let mut times = 0;
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.extension().is_some_and(|end| end == "rs")
+                    && !path.ends_with("source/manifest.rs")
+                {
+                    times += checked(&path);
+                }
+            }
+        }
+        assert!(times > 20, "{times} fields were found");
+    }
+
+    /// Looks at each field of a time in a struct that is written as JSON, and counts them.
+    fn checked(path: &std::path::Path) -> u32 {
+        let text = std::fs::read_to_string(path).unwrap();
+        let (mut written, mut as_it_should, mut times) = (false, false, 0);
+        for line in text.lines() {
+            let field = line.trim_start().trim_start_matches("pub ");
+            if line.starts_with("#[derive(") {
+                written = line.contains("Serialize");
+            } else if line == "}" {
+                written = false;
+            } else if field.starts_with("#[") {
+                as_it_should |= field.contains("crate::moment");
+            } else if line.starts_with("    ") && !field.starts_with("//") {
+                let is_time = [": Zoned,", ": Option<Zoned>,", ": jiff::Zoned,", ": Option<jiff::Zoned>,"];
+                if written && is_time.iter().any(|end| field.ends_with(end)) {
+                    assert!(
+                        as_it_should,
+                        "{}: {field} needs #[serde(with = \"crate::moment\")]",
+                        path.display()
+                    );
+                    times += 1;
+                }
+                as_it_should = false;
+            }
+        }
+        times
     }
 }

@@ -51,8 +51,8 @@ impl Screen {
         let room = columns - width(ellipsis);
         let (start, end) = (room.div_ceil(2), room / 2);
         let head = taken(text.chars(), start);
-        let tail: Vec<char> = taken(text.chars().rev(), end).chars().rev().collect();
-        format!("{head}{ellipsis}{}", tail.into_iter().collect::<String>())
+        let tail: String = taken(text.chars().rev(), end).chars().rev().collect();
+        format!("{head}{ellipsis}{tail}")
     }
 
     /// Lines of a text that begins at column `begin`, the further ones set in by `hang`. Commands between backticks stay in one piece, so that
