@@ -106,23 +106,15 @@ fn left(printed: &str) -> Vec<String> {
 }
 
 /// Folders of these names with a file of so many bytes in each, as items of the source `disk`.
-fn folders(names: &[&str], bytes: u64) -> (tempfile::TempDir, Config) {
+fn folders(names: &[&str], bytes: usize) -> (tempfile::TempDir, Config) {
     let dir = tempfile::tempdir().unwrap();
     let paths: Vec<String> = names
         .iter()
-        .enumerate()
-        .map(|(number, name)| {
+        .map(|name| {
             let path = dir.path().join(name);
             fs::create_dir(&path).unwrap();
-            let mut state = 0x9e37_79b9_7f4a_7c15_u64.wrapping_add(number as u64);
-            let noise: Vec<u8> = (0..bytes / 8)
-                .flat_map(|_| {
-                    state ^= state << 13;
-                    state ^= state >> 7;
-                    state ^= state << 17;
-                    state.to_le_bytes()
-                })
-                .collect();
+            let mut noise = vec![0; bytes];
+            getrandom::fill(&mut noise).unwrap();
             fs::write(path.join("file"), noise).unwrap();
             quoted(&path.display().to_string())
         })
@@ -157,7 +149,7 @@ fn bars_leave_nothing_behind_when_a_run_is_over() {
 
 #[test]
 fn bars_leave_nothing_behind_when_a_run_is_interrupted() {
-    let (_dir, config) = folders(&["large"], 96 << 20);
+    let (_dir, config) = folders(&["large"], 64 << 20);
     let mut told = false;
     let (status, printed) = shown(Cmd::with(&config).arg("backup"), 80, &[], |printed, pid| {
         if !told && is_bar(printed) {
