@@ -39,7 +39,7 @@ pub trait Observer: Sync {
     fn notice(&self, message: &str);
     /// The sources have answered: so many items will be tried, those that failed already included.
     fn planned(&self, _items: u64) {}
-    /// An item is being streamed; `bytes` counts what was read.
+    /// An item is being streamed; `bytes` counts what was read, and may come to about `estimate`.
     fn started(&self, name: &str, estimate: Option<u64>, bytes: Arc<AtomicU64>);
     /// An item has its outcome.
     fn finished(&self, item: &ItemReport);

@@ -11,6 +11,7 @@ mod doctor;
 pub mod drill;
 pub mod error;
 pub mod history;
+pub mod moment;
 pub mod output;
 mod owner;
 pub mod report;

@@ -83,6 +83,7 @@ pub struct Report {
     /// Id of the snapshot.
     pub snapshot: String,
     /// The moment of which it shows the data.
+    #[serde(with = "crate::moment")]
     pub time: Zoned,
     /// Time it took.
     pub seconds: f64,
@@ -233,7 +234,7 @@ fn into_folder(
 ) -> Result<()> {
     let item = (snapshot.source.as_str(), snapshot.item.as_str());
     let choice = Choice::of(files, &snapshot.kind, item, &options.paths, cancel)?;
-    let mut written = folder::restore(files, into, &snapshot.kind, &choice, cancel)?;
+    let mut written = folder::restore(files, into, &snapshot.kind, &choice, options.privileged, cancel)?;
     if snapshot.kind == azure::KIND {
         let room = ESCAPED.saturating_sub(written.escaped.len());
         let (count, renamed) = azure::restore::renamed(files, room, &|name| choice.takes_name(name))?;

@@ -23,6 +23,7 @@ pub struct Message {
     /// Why it is sent.
     pub purpose: Purpose,
     /// When it was composed.
+    #[serde(with = "crate::moment")]
     pub at: Zoned,
     /// The host it speaks of.
     pub host: String,
@@ -46,6 +47,7 @@ pub struct Line {
     /// What happened; may have several lines.
     pub text: String,
     /// Since when.
+    #[serde(default, with = "crate::moment::option")]
     pub since: Option<Zoned>,
     /// What to do next.
     pub hint: Option<String>,

@@ -56,6 +56,8 @@ struct Shared {
 pub(super) struct Live<'a> {
     observer: &'a dyn Observer,
     shared: Arc<Shared>,
+    /// By `source/item`: bytes of the last good backup.
+    last: HashMap<String, u64>,
     file: Option<PathBuf>,
     writer: Option<JoinHandle<()>>,
 }
@@ -64,12 +66,19 @@ impl<'a> Live<'a> {
     /// Begins to write about the run `run`. Whether that is possible is of no importance to the run.
     pub(super) fn begin(history: &History, run: &str, observer: &'a dyn Observer) -> Self {
         let shared = Arc::new(Shared::default());
+        let last = history.last_bytes().unwrap_or_default();
         let file = history.progress_file(run);
         let writer = file.clone().and_then(|file| {
             let shared = shared.clone();
             thread::Builder::new().name("live".to_owned()).spawn(move || shared.write(&file)).ok()
         });
-        Self { observer, shared, file, writer }
+        Self { observer, shared, last, file, writer }
+    }
+
+    /// Bytes that an item may have in the end: as many as its last good backup had. The size of a database on its server is no measure, as
+    /// a dump has no indexes and no free space, and may be a tenth of it. Of a source without sizes only what changed is read.
+    fn estimate(&self, name: &str, size: Option<u64>) -> Option<u64> {
+        size.and_then(|_| self.last.get(name).copied()).filter(|bytes| *bytes > 0)
     }
 }
 
@@ -157,6 +166,7 @@ impl Observer for Live<'_> {
     }
 
     fn started(&self, name: &str, estimate: Option<u64>, bytes: Arc<AtomicU64>) {
+        let estimate = self.estimate(name, estimate);
         let reading = Reading { bytes: bytes.clone(), estimate, started: Zoned::now() };
         self.shared.state().reading.insert(name.to_owned(), reading);
         self.observer.started(name, estimate, bytes);
@@ -223,10 +233,11 @@ mod tests {
             invocation: None,
         };
         let _run = history.begin_run(&begin).unwrap();
-        let live = Live::begin(&history, "r", &Silent);
+        let mut live = Live::begin(&history, "r", &Silent);
         let bytes = Arc::new(AtomicU64::new(0));
         live.planned(3);
-        live.started("pg/a", Some(2000), bytes.clone());
+        live.last.insert("pg/a".to_owned(), 2000);
+        live.started("pg/a", Some(90_000), bytes.clone());
         live.started("pg/b", None, Arc::default());
         bytes.store(1000, Ordering::Relaxed);
         live.finished(&failed("b"));
@@ -244,6 +255,11 @@ mod tests {
         };
         assert_eq!(progress.running.len(), 1);
         assert_eq!((progress.running[0].item.as_str(), progress.running[0].estimate), ("pg/a", Some(2000)));
+        assert_eq!(
+            live.estimate("pg/new", Some(90_000)),
+            None,
+            "the size of a database says little of its dump"
+        );
         drop(live);
         assert!(history.runs(1, None).unwrap()[0].progress.is_none());
     }

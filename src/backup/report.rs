@@ -237,6 +237,7 @@ pub struct RunReport {
     /// What came of it.
     pub outcome: RunOutcome,
     /// When it began.
+    #[serde(with = "crate::moment")]
     pub started: Zoned,
     /// Time it took.
     pub seconds: f64,

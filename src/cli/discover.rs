@@ -15,7 +15,7 @@ use super::{Context, SUCCESS};
 use crate::{
     backup::{self, Plan, Selector},
     error::{Error, Result},
-    output::{name, size, table},
+    output::{Screen, name, printable, size, table, width},
     source::{Item, Source, directory::EXCLUDE_CACHES},
     stream::cancel::Cancel,
 };
@@ -114,7 +114,7 @@ fn show_with(context: &Context, plan: &Plan, within: &Within) -> Result<u8> {
         }
     }
     let document = serde_json::json!({"sources": listed(plan, within)?, "failed": failures});
-    context.printer.result(&document, || text(plan, within, &failures))?;
+    context.printer.result(&document, || text(&Screen::of_stdout(), plan, within, &failures))?;
     Ok(match (failures.is_empty(), plan.items.is_empty()) {
         (true, _) => SUCCESS,
         (false, false) => 3,
@@ -122,7 +122,7 @@ fn show_with(context: &Context, plan: &Plan, within: &Within) -> Result<u8> {
     })
 }
 
-fn text(plan: &Plan, within: &Within, failures: &[Failure]) -> String {
+fn text(screen: &Screen, plan: &Plan, within: &Within, failures: &[Failure]) -> String {
     let mut rows = Vec::new();
     for listing in plan.listings() {
         for item in &listing.found.items {
@@ -142,10 +142,18 @@ fn text(plan: &Plan, within: &Within, failures: &[Failure]) -> String {
             rows.push(vec![full, "excluded".to_owned(), String::new(), name(&excluded.rule)]);
         }
     }
-    let mut text =
-        if rows.is_empty() { String::new() } else { table(&["ITEM", "STATE", ">SIZE", "RULE"], &rows) };
+    let mut text = if rows.is_empty() {
+        String::new()
+    } else {
+        table(screen, &["ITEM", "STATE", ">SIZE", "RULE"], &rows)
+    };
     for failure in failures {
-        text.push_str(&format!("{}: FAILED: {}\n", name(&failure.source), failure.error));
+        let head = format!("{}: FAILED:", name(&failure.source));
+        for (number, line) in printable(&failure.error).lines().enumerate() {
+            let (begin, lead) =
+                if number == 0 { (width(&head) + 1, format!("{head} ")) } else { (4, "    ".to_owned()) };
+            text.push_str(&format!("{lead}{}\n", screen.wrapped(line, begin, 4)));
+        }
     }
     text
 }

@@ -69,6 +69,10 @@ pub(super) struct Args {
     /// (PostgreSQL; exit code 3 if something is missing)
     #[arg(long = "continue", conflicts_with = "to")]
     keep_going: bool,
+    /// Restore setuid and setgid bits, capabilities of files, and devices too, as root into a folder; only if you trust all who
+    /// could write to what was backed up
+    #[arg(long, requires = "to")]
+    with_setuid_and_devices: bool,
     /// Afterwards read everything back and compare the contents with what was backed up, not only the number of rows
     #[arg(long)]
     verify: bool,
@@ -138,6 +142,7 @@ fn options(args: &Args) -> Options {
         definitions: false,
         keep_going: args.keep_going,
         verify: args.verify,
+        privileged: args.with_setuid_and_devices,
         scratch: false,
     }
 }

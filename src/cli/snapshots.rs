@@ -4,7 +4,7 @@ use super::{Context, SUCCESS};
 use crate::{
     backup::Selector,
     error::Result,
-    output::{name, size, table, time},
+    output::{Screen, name, size, table, time},
     repository::{Repository, Snapshot},
 };
 
@@ -24,11 +24,11 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
         .retain(|s| args.items.is_empty() || args.items.iter().any(|item| item.matches(&s.source, &s.item)));
     snapshots.sort_by(|a, b| (&a.source, &a.item, &a.time).cmp(&(&b.source, &b.item, &b.time)));
     let document = serde_json::json!({"snapshots": snapshots});
-    context.printer.result(&document, || text(&snapshots))?;
+    context.printer.result(&document, || text(&Screen::of_stdout(), &snapshots))?;
     Ok(SUCCESS)
 }
 
-fn text(snapshots: &[Snapshot]) -> String {
+fn text(screen: &Screen, snapshots: &[Snapshot]) -> String {
     if snapshots.is_empty() {
         return "no snapshots".to_owned();
     }
@@ -36,5 +36,5 @@ fn text(snapshots: &[Snapshot]) -> String {
         .iter()
         .map(|s| vec![s.short_id().to_owned(), time(&s.time), name(&s.name()), size(s.bytes), name(&s.host)])
         .collect();
-    table(&["ID", "TIME", "ITEM", ">SIZE", "HOST"], &rows)
+    table(screen, &["ID", "TIME", "ITEM", ">SIZE", "HOST"], &rows)
 }

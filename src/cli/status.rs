@@ -1,10 +1,11 @@
 //! `tik-backup status`
 
-use std::{io::IsTerminal, path::PathBuf};
+use std::path::PathBuf;
 
 use super::{Context, FOUND, SUCCESS};
 use crate::{
     error::Result,
+    output::Screen,
     report::{
         self, metrics,
         status::{Style, text},
@@ -38,7 +39,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
             None => context.printer.text(&metrics)?,
         }
     } else {
-        let style = Style { colour: colour(), unicode: unicode(), all: args.all };
+        let style = Style { screen: Screen::of_stdout(), all: args.all };
         context.printer.result(ledger, || text(ledger, style))?;
     }
     Ok(match &seen.refused {
@@ -51,18 +52,4 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
         None if args.check && !ledger.summary.ok => FOUND,
         None => SUCCESS,
     })
-}
-
-/// Whether stdout is a terminal whose user has not asked for no colour (<https://no-color.org>).
-fn colour() -> bool {
-    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-}
-
-/// Whether the locale's character set is UTF-8.
-fn unicode() -> bool {
-    let set = ["LC_ALL", "LC_CTYPE", "LANG"]
-        .into_iter()
-        .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
-    let set = set.unwrap_or_default().to_ascii_lowercase();
-    set.contains("utf-8") || set.contains("utf8")
 }

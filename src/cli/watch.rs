@@ -4,7 +4,7 @@ use super::{Context, FOUND, SUCCESS};
 use crate::{
     alert,
     error::Result,
-    output::{name, time},
+    output::{Screen, name, printable, time},
     report,
 };
 
@@ -21,21 +21,21 @@ pub(super) fn run(context: &Context, _: &Args) -> Result<u8> {
     let delivery = alert::tell(&config, &seen.history, &seen.ledger, &[], &cancel)?;
     let lines = alert::lines(&seen.ledger);
     let document = serde_json::json!({
-        "at": seen.ledger.at,
+        "at": crate::moment::rfc3339(&seen.ledger.at),
         "summary": seen.ledger.summary,
         "problems": lines,
         "alerts": delivery,
     });
     context.printer.result(&document, || {
-        let mut text = String::new();
+        let (mut text, screen) = (String::new(), Screen::of_stdout());
         for line in &lines {
             let since =
                 line.since.as_ref().map(|since| format!(" (since {})", time(since))).unwrap_or_default();
-            text.push_str(&format!(
-                "{}: {}{since}\n",
-                name(&line.subject),
-                crate::output::printable(&line.text)
-            ));
+            let told = format!("{}: {}{since}", name(&line.subject), printable(&line.text));
+            for (number, line) in told.lines().enumerate() {
+                let (lead, begin) = if number == 0 { ("", 0) } else { ("    ", 4) };
+                text.push_str(&format!("{lead}{}\n", screen.wrapped(line, begin, 4)));
+            }
         }
         if lines.is_empty() {
             text.push_str(&format!("all {} items are well\n", seen.ledger.summary.expected));

@@ -37,6 +37,7 @@ pub struct Verdict {
     /// Id of the snapshot that was tried.
     pub snapshot: String,
     /// The moment of which it shows the data.
+    #[serde(with = "crate::moment")]
     pub time: Zoned,
     /// Its age in seconds.
     pub age_seconds: i64,
@@ -134,6 +135,7 @@ pub struct Report {
     /// `ok`: all proven; `partial`: some; `failed`: none.
     pub outcome: &'static str,
     /// When it began.
+    #[serde(with = "crate::moment")]
     pub started: Zoned,
     /// Time it took.
     pub seconds: f64,

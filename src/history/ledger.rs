@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Ledger {
     /// When it was drawn up.
+    #[serde(with = "crate::moment")]
+    #[schemars(with = "jiff::Timestamp")]
     pub at: Zoned,
     /// The host that drew it up.
     pub host: String,
@@ -135,6 +137,8 @@ pub struct Entry {
     /// The worst that is true of it.
     pub state: State,
     /// Since when it is in that state, as far as known.
+    #[serde(with = "crate::moment::option")]
+    #[schemars(with = "Option<jiff::Timestamp>")]
     pub since: Option<Zoned>,
     /// Why, in one line: the error, the rule that excludes it, what shrank.
     pub why: Option<String>,
@@ -143,6 +147,8 @@ pub struct Entry {
     /// Retention is held for it: nothing is removed until it is accepted.
     pub held: bool,
     /// Moment of the newest snapshot.
+    #[serde(with = "crate::moment::option")]
+    #[schemars(with = "Option<jiff::Timestamp>")]
     pub last_backup: Option<Zoned>,
     /// Its age in seconds.
     pub age_seconds: Option<i64>,
@@ -153,6 +159,8 @@ pub struct Entry {
     /// Snapshots of it.
     pub snapshots: u64,
     /// Moment of the snapshot that was last proven.
+    #[serde(with = "crate::moment::option")]
+    #[schemars(with = "Option<jiff::Timestamp>")]
     pub last_proof: Option<Zoned>,
     /// Its age in seconds.
     pub proof_age_seconds: Option<i64>,
@@ -171,6 +179,8 @@ pub struct Entry {
     /// Objects that the newest snapshot lacks because they could not be read, whether that was accepted or not.
     pub omitted: u64,
     /// When it is due next.
+    #[serde(with = "crate::moment::option")]
+    #[schemars(with = "Option<jiff::Timestamp>")]
     pub next: Option<Zoned>,
 }
 
@@ -188,6 +198,8 @@ impl Entry {
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Point {
     /// When it began.
+    #[serde(with = "crate::moment")]
+    #[schemars(with = "jiff::Timestamp")]
     pub time: Zoned,
     /// Bytes read from the source.
     pub bytes: u64,
@@ -245,6 +257,8 @@ pub struct Problem {
     /// What kind.
     pub kind: ProblemKind,
     /// Since when, as far as known.
+    #[serde(with = "crate::moment::option")]
+    #[schemars(with = "Option<jiff::Timestamp>")]
     pub since: Option<Zoned>,
     /// What happened, in one line or a few.
     pub text: String,
@@ -262,10 +276,16 @@ pub struct SourceEntry {
     /// Its schedule, as configured.
     pub schedule: Option<String>,
     /// When it is due next.
+    #[serde(with = "crate::moment::option")]
+    #[schemars(with = "Option<jiff::Timestamp>")]
     pub next: Option<Zoned>,
     /// When its last run began.
+    #[serde(with = "crate::moment::option")]
+    #[schemars(with = "Option<jiff::Timestamp>")]
     pub last_run: Option<Zoned>,
     /// When it was last asked successfully what it has.
+    #[serde(with = "crate::moment::option")]
+    #[schemars(with = "Option<jiff::Timestamp>")]
     pub last_discovery: Option<Zoned>,
     /// What it had then.
     pub discovered: u64,
@@ -281,6 +301,8 @@ pub struct Running {
     /// `backup` or `drill`.
     pub kind: String,
     /// When it began.
+    #[serde(with = "crate::moment")]
+    #[schemars(with = "jiff::Timestamp")]
     pub started: Zoned,
     /// Items being read at this moment.
     pub items: Vec<String>,
@@ -294,10 +316,14 @@ pub struct ChannelEntry {
     /// Its kind.
     pub kind: String,
     /// When it last took a message.
+    #[serde(with = "crate::moment::option")]
+    #[schemars(with = "Option<jiff::Timestamp>")]
     pub last_delivery: Option<Zoned>,
     /// Messages that wait to be delivered.
     pub waiting: u64,
     /// Since when it takes none, if it does not.
+    #[serde(with = "crate::moment::option")]
+    #[schemars(with = "Option<jiff::Timestamp>")]
     pub failing_since: Option<Zoned>,
     /// What it said last, if it does not.
     pub error: Option<String>,

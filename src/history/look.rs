@@ -1,5 +1,7 @@
 //! Reads what the pages show, see [`super::pages`].
 
+use std::collections::HashMap;
+
 use rusqlite::{OptionalExtension, Transaction};
 
 use super::{
@@ -82,6 +84,17 @@ impl History {
             }
             (run, attempts)
         }))
+    }
+
+    /// By `source/item`: bytes of the last good backup.
+    pub(crate) fn last_bytes(&self) -> Result<HashMap<String, u64>> {
+        self.read(|tx| {
+            let mut statement = tx.prepare(
+                "SELECT source || '/' || name, bytes FROM item WHERE good_run IS NOT NULL AND bytes IS NOT NULL AND name <> ''",
+            )?;
+            let rows = statement.query_map([], |row| Ok((row.get(0)?, unsigned(row.get(1)?))))?;
+            rows.collect()
+        })
     }
 
     /// Where a run that goes on writes how far it is; none for a history in memory.

@@ -30,6 +30,8 @@ pub struct Attempt {
     /// Name of the run.
     pub run: String,
     /// When it began.
+    #[serde(with = "crate::moment")]
+    #[schemars(with = "jiff::Timestamp")]
     pub started: Zoned,
     /// How long it took, in seconds; absent while it goes on.
     pub seconds: Option<f64>,
@@ -55,6 +57,8 @@ pub struct StoredSnapshot {
     /// Its id.
     pub id: String,
     /// Its moment.
+    #[serde(with = "crate::moment")]
+    #[schemars(with = "jiff::Timestamp")]
     pub time: Zoned,
     /// Bytes of its files.
     pub bytes: u64,
@@ -77,8 +81,12 @@ pub struct ObjectPast {
     /// Rows or documents in the last good backup.
     pub rows: u64,
     /// When its content last changed, as far as backups tell.
+    #[serde(with = "crate::moment")]
+    #[schemars(with = "jiff::Timestamp")]
     pub changed: Zoned,
     /// Since when it is gone.
+    #[serde(with = "crate::moment::option")]
+    #[schemars(with = "Option<jiff::Timestamp>")]
     pub gone: Option<Zoned>,
     /// Its rows over time, oldest first.
     pub trend: Vec<RowsPoint>,
@@ -88,6 +96,8 @@ pub struct ObjectPast {
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct RowsPoint {
     /// The moment.
+    #[serde(with = "crate::moment")]
+    #[schemars(with = "jiff::Timestamp")]
     pub time: Zoned,
     /// The rows.
     pub rows: u64,
@@ -97,8 +107,12 @@ pub struct RowsPoint {
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct DrillPast {
     /// When it began.
+    #[serde(with = "crate::moment")]
+    #[schemars(with = "jiff::Timestamp")]
     pub time: Zoned,
     /// Moment of the snapshot.
+    #[serde(with = "crate::moment")]
+    #[schemars(with = "jiff::Timestamp")]
     pub snapshot_time: Zoned,
     /// The first digits of the snapshot's id.
     pub snapshot: String,
@@ -114,6 +128,8 @@ pub struct DrillPast {
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Event {
     /// When.
+    #[serde(with = "crate::moment")]
+    #[schemars(with = "jiff::Timestamp")]
     pub time: Zoned,
     /// What.
     pub what: String,
@@ -131,8 +147,12 @@ pub struct RunPast {
     /// The host that made it.
     pub host: String,
     /// When it began.
+    #[serde(with = "crate::moment")]
+    #[schemars(with = "jiff::Timestamp")]
     pub started: Zoned,
     /// When it ended; absent while it goes on.
+    #[serde(with = "crate::moment::option")]
+    #[schemars(with = "Option<jiff::Timestamp>")]
     pub ended: Option<Zoned>,
     /// `ok`, `partial`, `failed` or `interrupted`; absent while it goes on.
     pub outcome: Option<String>,
@@ -156,6 +176,8 @@ pub struct RunPast {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Progress {
     /// When this was written down.
+    #[serde(with = "crate::moment")]
+    #[schemars(with = "jiff::Timestamp")]
     pub at: Zoned,
     /// Items that it will try; absent before the sources have answered.
     pub items: Option<u64>,
@@ -181,5 +203,7 @@ pub struct ItemProgress {
     /// Bytes it may have in the end.
     pub estimate: Option<u64>,
     /// Since when it is read.
+    #[serde(with = "crate::moment")]
+    #[schemars(with = "jiff::Timestamp")]
     pub started: Zoned,
 }

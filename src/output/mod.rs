@@ -1,12 +1,18 @@
 //! What commands print: results on stdout as text or JSON, everything else on stderr.
 
 pub mod progress;
+mod screen;
+mod table;
 
 use std::io::{self, Write};
 
 use jiff::Zoned;
 use serde::Serialize;
 
+pub use self::{
+    screen::{Screen, width},
+    table::table,
+};
 use crate::error::{Error, Result};
 
 /// Prints for one invocation.
@@ -79,17 +85,23 @@ fn say(message: &str) {
     let _ = writeln!(io::stderr().lock(), "{}", printable(message));
 }
 
-/// The text with control characters, and those that turn its direction, made visible: names come from servers, and must not steer the terminal.
+/// The text with those characters made visible that are none: controls, what turns the direction of the text around it, and what takes no
+/// room. Names come from servers. They must not steer the terminal, and two that differ must not look the same.
 pub fn printable(text: &str) -> String {
     text.chars()
         .flat_map(|c| {
-            // These turn the direction of what follows: a name could make another of the text around it.
-            let turns = matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-            let escape = turns || c.is_control() && c != '\n';
+            let escape = c != '\n' && (c.is_control() || is_unseen(c));
             let escaped = escape.then(|| c.escape_default());
             escaped.into_iter().flatten().chain((!escape).then_some(c))
         })
         .collect()
+}
+
+/// Whether a character shows nothing by itself: marks and overrides of direction, joiners, spaces without width, separators of lines, tags.
+fn is_unseen(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
+        | '\u{e0000}'..='\u{e007f}')
 }
 
 /// A name in one line: line breaks too are made visible.
@@ -127,35 +139,6 @@ pub fn duration(seconds: f64) -> String {
     }
 }
 
-/// Lines of columns; numbers are set right if the heading begins with `>`.
-pub fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
-    let right: Vec<bool> = headings.iter().map(|h| h.starts_with('>')).collect();
-    let headings: Vec<String> = headings.iter().map(|h| h.trim_start_matches('>').to_owned()).collect();
-    let width = |column: usize| {
-        let cells = rows.iter().map(|row| row.get(column).map_or(0, |cell| cell.chars().count()));
-        cells.chain([headings[column].chars().count()]).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..headings.len()).map(width).collect();
-    let mut text = String::new();
-    for row in std::iter::once(&headings).chain(rows) {
-        let mut line = String::new();
-        for (column, cell) in row.iter().enumerate() {
-            let padding = " ".repeat(widths[column].saturating_sub(cell.chars().count()));
-            if right[column] {
-                line.push_str(&padding);
-                line.push_str(cell);
-            } else {
-                line.push_str(cell);
-                line.push_str(&padding);
-            }
-            line.push_str("  ");
-        }
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -180,15 +163,8 @@ mod tests {
     fn names_cannot_steer_the_terminal() {
         assert_eq!(printable("a\u{1b}[31mb\nc"), "a\\u{1b}[31mb\nc");
         assert_eq!(printable("a\u{202e}b"), "a\\u{202e}b");
+        assert_eq!(printable("sho\u{200b}p\u{feff}\u{2066}"), "sho\\u{200b}p\\u{feff}\\u{2066}");
+        assert_eq!(printable("顧客 e\u{301} – ü"), "顧客 e\u{301} – ü");
         assert_eq!(name("a\nb\tü"), "a\\nb\\tü");
-    }
-
-    #[test]
-    fn columns_line_up() {
-        let text = table(
-            &["item", ">size"],
-            &[vec!["ü".into(), "9 B".into()], vec!["long".into(), "1.0 KiB".into()]],
-        );
-        assert_eq!(text, "item     size\nü         9 B\nlong  1.0 KiB\n");
     }
 }

@@ -27,6 +27,16 @@ struct Running {
     bar: Option<ProgressBar>,
 }
 
+impl Running {
+    /// Takes its bar off the terminal.
+    fn end(self, bars: Option<&MultiProgress>) {
+        if let (Some(bar), Some(bars)) = (self.bar, bars) {
+            bar.finish_and_clear();
+            bars.remove(&bar);
+        }
+    }
+}
+
 #[derive(Default)]
 struct State {
     running: HashMap<String, Running>,
@@ -50,6 +60,8 @@ impl Progress {
     /// Bars if stderr is a terminal.
     pub fn new(printer: Printer) -> Self {
         let bars = std::io::stderr().is_terminal().then(MultiProgress::new);
+        // On a terminal that cannot move its cursor (TERM=dumb) no bar would show.
+        let bars = bars.filter(|bars| !bars.is_hidden());
         let inner = Arc::new(Inner { printer, bars, state: Mutex::default(), changed: Condvar::new() });
         let ticking = inner.clone();
         // Without the thread there is no progress between start and end of an item, which harms nothing.
@@ -64,6 +76,13 @@ impl Drop for Progress {
         self.inner.changed.notify_all();
         if let Some(ticker) = self.ticker.take() {
             let _ = ticker.join();
+        }
+        // Of items that were cut off nothing is told: a run that fails as a whole, or is interrupted, leaves no bar either.
+        let cut_off = std::mem::take(&mut self.inner.state().running);
+        cut_off.into_values().for_each(|running| running.end(self.inner.bars.as_ref()));
+        if let Some(bars) = &self.inner.bars {
+            // A terminal that is gone needs no clearing.
+            let _ = bars.clear();
         }
     }
 }
@@ -86,7 +105,13 @@ impl Inner {
             for (item, running) in &state.running {
                 let bytes = running.bytes.load(Ordering::Relaxed);
                 match &running.bar {
-                    Some(bar) => bar.set_position(bytes),
+                    Some(bar) => {
+                        // There may be more than the last time.
+                        if bar.length().is_some_and(|length| length < bytes) {
+                            bar.set_length(bytes);
+                        }
+                        bar.set_position(bytes);
+                    }
                     None => self.say(&format!(
                         "{}: {} so far, {}",
                         name(item),
@@ -99,10 +124,18 @@ impl Inner {
     }
 
     fn say(&self, line: &str) {
+        self.beside_the_bars(|| self.printer.notice(line));
+    }
+
+    fn detail(&self, line: &str) {
+        self.beside_the_bars(|| self.printer.detail(line));
+    }
+
+    fn beside_the_bars(&self, print: impl FnOnce()) {
         match &self.bars {
             // Not through the bars' own printing: that would drop lines when the terminal is not drawn to.
-            Some(bars) => bars.suspend(|| self.printer.notice(line)),
-            None => self.printer.notice(line),
+            Some(bars) => bars.suspend(print),
+            None => print(),
         }
     }
 }
@@ -119,9 +152,11 @@ fn bar(bars: &MultiProgress, item: &str, estimate: Option<u64>) -> ProgressBar {
         "{wide_msg} {spinner} {bytes:>10} {binary_bytes_per_sec:>13}"
     };
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    let bar = estimate.map_or_else(ProgressBar::no_length, ProgressBar::new).with_style(style);
-    bar.set_message(name(item));
-    bars.add(bar)
+    let bar = estimate.map_or_else(ProgressBar::no_length, ProgressBar::new);
+    // Whatever draws comes after `add`: by itself a bar draws on a line that nobody clears.
+    let bar = bars.add(bar.with_style(style).with_message(name(item)));
+    bar.tick();
+    bar
 }
 
 impl Observer for Progress {
@@ -131,13 +166,19 @@ impl Observer for Progress {
 
     fn started(&self, item: &str, estimate: Option<u64>, bytes: Arc<AtomicU64>) {
         let bar = self.inner.bars.as_ref().map(|bars| bar(bars, item, estimate));
-        self.inner.state().running.insert(item.to_owned(), Running { bytes, begin: Instant::now(), bar });
-        self.inner.printer.detail(&format!("{}: started", name(item)));
+        let running = Running { bytes, begin: Instant::now(), bar };
+        // A second try of the same item has a bar of its own.
+        let before = self.inner.state().running.insert(item.to_owned(), running);
+        if let Some(before) = before {
+            before.end(self.inner.bars.as_ref());
+        }
+        self.inner.detail(&format!("{}: started", name(item)));
     }
 
     fn finished(&self, item: &ItemReport) {
-        if let Some(Running { bar: Some(bar), .. }) = self.inner.state().running.remove(&item.name()) {
-            bar.finish_and_clear();
+        let running = self.inner.state().running.remove(&item.name());
+        if let Some(running) = running {
+            running.end(self.inner.bars.as_ref());
         }
         let line = match (item.outcome, &item.error) {
             (ItemOutcome::Unchecked, Some(error)) => format!("{}: UNCHECKED: {error}", name(&item.name())),

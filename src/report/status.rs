@@ -4,22 +4,20 @@ use jiff::Zoned;
 
 use crate::{
     history::ledger::{ChannelEntry, Entry, Ledger, Point, Problem, State},
-    output::{name, printable, size, table, time},
+    output::{Screen, name, printable, size, table, time, width},
 };
 
 /// How the text looks.
 #[derive(Debug, Clone, Copy)]
 pub struct Style {
-    /// With colours. They never say anything that the words do not.
-    pub colour: bool,
-    /// With characters beyond ASCII.
-    pub unicode: bool,
+    /// Where it is printed.
+    pub screen: Screen,
     /// With what is excluded, is gone and no problem, or belongs to no source any more.
     pub all: bool,
 }
 
-/// Longest name of an item that is shown whole in the table.
-const LONGEST: usize = 48;
+/// How far the further lines of a problem are set in.
+const SET_IN: usize = 4;
 
 /// The ledger as text.
 pub fn text(ledger: &Ledger, style: Style) -> String {
@@ -48,9 +46,9 @@ pub fn text(ledger: &Ledger, style: Style) -> String {
         .filter(|(state, _)| count(*state) > 0)
         .map(|(state, what)| format!("{} {what}", count(state)))
         .collect();
-        text.push_str(&format!("Not shown: {} (--all shows them)\n", counts.join(", ")));
+        text.push_str(&paragraph(&format!("Not shown: {} (--all shows them)", counts.join(", ")), style));
     }
-    rest(ledger, &mut text);
+    rest(ledger, style, &mut text);
     text
 }
 
@@ -74,7 +72,23 @@ fn verdict(ledger: &Ledger, style: Style) -> String {
         format!("All {} items are backed up in time; {proven}.", summary.expected)
     };
     let colour = if summary.ok { GREEN } else { RED };
-    format!("{}\n", painted(&line, colour, style))
+    painted_lines(&line, colour, style)
+}
+
+/// A line, or a few where the terminal is narrower, the further ones set in.
+fn paragraph(line: &str, style: Style) -> String {
+    style.screen.wrapped(line, 0, SET_IN) + "\n"
+}
+
+/// The same in colour.
+fn painted_lines(line: &str, colour: &str, style: Style) -> String {
+    style.screen.wrapped(line, 0, SET_IN).lines().map(|line| painted(line, colour, style) + "\n").collect()
+}
+
+/// Lines that say more about what stands above them.
+fn detail(text: &str, style: Style) -> String {
+    let line = |line: &str| format!("{:SET_IN$}{}\n", "", style.screen.wrapped(line, SET_IN, SET_IN));
+    printable(text).lines().map(line).collect()
 }
 
 fn problems(ledger: &Ledger, style: Style, text: &mut String) {
@@ -84,9 +98,9 @@ fn problems(ledger: &Ledger, style: Style, text: &mut String) {
         }
     }
     if let Some(error) = &ledger.repository.error {
-        let error = printable(error).replace('\n', "\n    ");
-        text.push_str(&format!("\n{}\n    {error}\n", painted("the repository cannot be read", RED, style)));
-        text.push_str("    what follows is as of the last look\n");
+        text.push_str(&format!("\n{}", painted_lines("the repository cannot be read", RED, style)));
+        text.push_str(&detail(error, style));
+        text.push_str(&detail("what follows is as of the last look", style));
     }
     for channel in ledger.alerts.iter().filter(|channel| channel.failing_since.is_some()) {
         text.push_str(&failing(channel, &ledger.at, style));
@@ -94,32 +108,38 @@ fn problems(ledger: &Ledger, style: Style, text: &mut String) {
 }
 
 fn block(subject: &str, problem: &Problem, now: &Zoned, style: Style) -> String {
-    let mut lines = problem.text.lines();
-    let head = format!("{}: {}", name(subject), printable(lines.next().unwrap_or_default()));
-    let mut text = format!("\n{}\n", painted(&head, RED, style));
-    for line in lines {
-        text.push_str(&format!("    {}\n", printable(line)));
-    }
+    let (first, further) = problem.text.split_once('\n').unwrap_or((&problem.text, ""));
+    let head = format!("{}: {}", name(subject), printable(first));
+    let mut text = format!("\n{}", painted_lines(&head, RED, style));
+    text.push_str(&detail(further, style));
     if let Some(since) = &problem.since {
         text.push_str(&format!("    since {}{}\n", day(since), lasted(since, now)));
     }
     if let Some(hint) = &problem.hint {
-        let arrow = if style.unicode { "→" } else { "->" };
-        text.push_str(&format!("    {arrow} {}\n", printable(hint)));
+        let arrow = if style.screen.unicode { "→" } else { "->" };
+        let lead = format!("{:SET_IN$}{arrow} ", "");
+        let hang = width(&lead);
+        for (number, line) in printable(hint).lines().enumerate() {
+            let lead = if number == 0 { lead.clone() } else { " ".repeat(hang) };
+            text.push_str(&format!("{lead}{}\n", style.screen.wrapped(line, hang, hang)));
+        }
     }
     text
 }
 
 fn failing(channel: &ChannelEntry, now: &Zoned, style: Style) -> String {
     let head = format!("alerts through {} do not arrive", name(&channel.channel));
-    let mut text = format!("\n{}\n", painted(&head, RED, style));
-    if let Some(error) = &channel.error {
-        text.push_str(&format!("    {}\n", printable(error).replace('\n', "\n    ")));
-    }
-    if let Some(since) = &channel.failing_since {
-        text.push_str(&format!("    since {}{}", day(since), lasted(since, now)));
-    }
-    text.push_str(&format!("; {} messages wait for the next run\n", channel.waiting));
+    let mut text = format!("\n{}", painted_lines(&head, RED, style));
+    text.push_str(&detail(channel.error.as_deref().unwrap_or_default(), style));
+    let since = channel.failing_since.as_ref();
+    let since =
+        since.map(|since| format!("since {}{}; ", day(since), lasted(since, now))).unwrap_or_default();
+    let wait = if channel.waiting == 1 {
+        "1 message waits".to_owned()
+    } else {
+        format!("{} messages wait", channel.waiting)
+    };
+    text.push_str(&detail(&format!("{since}{wait} for the next run"), style));
     text
 }
 
@@ -129,7 +149,7 @@ fn items(shown: &[&Entry], now: &Zoned, style: Style) -> String {
         .map(|entry| {
             vec![
                 word(entry.state).to_owned(),
-                shortened(&name(&entry.name())),
+                name(&entry.name()),
                 entry.age_seconds.map_or_else(|| "-".to_owned(), age),
                 entry.proof_age_seconds.map_or_else(|| "never".to_owned(), age),
                 entry.bytes.map(size).unwrap_or_default(),
@@ -138,8 +158,9 @@ fn items(shown: &[&Entry], now: &Zoned, style: Style) -> String {
             ]
         })
         .collect();
-    let plain = table(&["STATE", "ITEM", ">AGE", ">PROVEN", ">SIZE", "TREND", "NEXT"], &rows);
-    if !style.colour {
+    let headings = ["STATE", "ITEM", ">AGE", ">PROVEN", ">SIZE", "?TREND", "NEXT"];
+    let plain = table(&style.screen, &headings, &rows);
+    if !style.screen.colour {
         return plain;
     }
     let mut lines = plain.lines();
@@ -163,7 +184,7 @@ fn items(shown: &[&Entry], now: &Zoned, style: Style) -> String {
 fn remark(entry: &Entry, now: &Zoned) -> String {
     match (entry.state, &entry.why, &entry.next) {
         (State::Excluded | State::Unconfigured | State::Vanished, Some(why), _) => {
-            shortened(&name(why.lines().next().unwrap_or_default()))
+            name(why.lines().next().unwrap_or_default())
         }
         (_, _, Some(next)) if next.date() == now.date() => next.strftime("%H:%M").to_string(),
         (_, _, Some(next)) => next.strftime("%a %H:%M").to_string(),
@@ -190,7 +211,7 @@ fn word(state: State) -> &'static str {
 /// Small columns of the sizes, and how the last differs from the one before.
 fn trend(points: &[Point], style: Style) -> String {
     let [.., before, last] = points else { return String::new() };
-    let signs: Vec<char> = if style.unicode { "▁▂▃▄▅▆▇█" } else { "_.-=+*#@" }.chars().collect();
+    let signs: Vec<char> = if style.screen.unicode { "▁▂▃▄▅▆▇█" } else { "_.-=+*#@" }.chars().collect();
     let most = points.iter().map(|point| point.bytes).max().unwrap_or(0).max(1);
     let column = |bytes: u64| {
         let index = (bytes as f64 / most as f64 * (signs.len() - 1) as f64).round() as usize;
@@ -206,37 +227,43 @@ fn trend(points: &[Point], style: Style) -> String {
     format!("{columns}{change}")
 }
 
-fn rest(ledger: &Ledger, text: &mut String) {
+fn rest(ledger: &Ledger, style: Style, text: &mut String) {
     text.push('\n');
     for run in &ledger.running {
         let items: Vec<_> = run.items.iter().take(5).map(|item| name(item)).collect();
         let now = if items.is_empty() { String::new() } else { format!(", now at {}", items.join(", ")) };
         let what = if run.kind == "drill" { "A drill is running" } else { "Running" };
-        text.push_str(&format!("{what} since {}{now}\n", time(&run.started)));
+        text.push_str(&paragraph(&format!("{what} since {}{now}", time(&run.started)), style));
     }
     if let Some(seconds) = ledger.summary.restore_seconds {
         let guessed = match ledger.summary.restore_unmeasured {
             0 => String::new(),
+            1 => " (1 item by its size alone)".to_owned(),
             count => format!(" ({count} items by their size alone)"),
         };
-        text.push_str(&format!(
-            "Restoring all of it takes about {} by what drills measured{guessed}\n",
+        let line = format!(
+            "Restoring all of it takes about {} by what drills measured{guessed}",
             crate::output::duration(seconds)
-        ));
+        );
+        text.push_str(&paragraph(&line, style));
     }
     for entry in ledger.items.iter().filter(|entry| entry.problems.is_empty() || entry.state != State::Failed)
     {
         for note in &entry.notes {
-            text.push_str(&format!("Note on {}: {}\n", name(&entry.name()), printable(note)));
+            text.push_str(&paragraph(
+                &format!("Note on {}: {}", name(&entry.name()), printable(note)),
+                style,
+            ));
         }
     }
     let repository = &ledger.repository;
     let mut parts = vec![format!("{} snapshots", repository.snapshots)];
     parts.extend(repository.bytes.map(|bytes| format!("{} stored", size(bytes))));
     parts.extend(repository.free.map(|free| format!("{} free", size(free))));
-    text.push_str(&format!("Repository {}: {}\n", printable(&repository.location), parts.join(", ")));
+    let line = format!("Repository {}: {}", printable(&repository.location), parts.join(", "));
+    text.push_str(&paragraph(&line, style));
     for note in &ledger.notes {
-        text.push_str(&format!("Note: {}\n", printable(note)));
+        text.push_str(&paragraph(&format!("Note: {}", printable(note)), style));
     }
 }
 
@@ -261,21 +288,13 @@ fn lasted(since: &Zoned, now: &Zoned) -> String {
     if seconds < 60 { String::new() } else { format!(", {}", age(seconds)) }
 }
 
-fn shortened(text: &str) -> String {
-    if text.chars().count() <= LONGEST {
-        return text.to_owned();
-    }
-    let start: String = text.chars().take(LONGEST - 1).collect();
-    format!("{start}…")
-}
-
 const RED: &str = "31;1";
 const YELLOW: &str = "33";
 const GREEN: &str = "32";
 const GREY: &str = "90";
 
 fn painted(text: &str, colour: &str, style: Style) -> String {
-    if style.colour { format!("\u{1b}[{colour}m{text}\u{1b}[0m") } else { text.to_owned() }
+    if style.screen.colour { format!("\u{1b}[{colour}m{text}\u{1b}[0m") } else { text.to_owned() }
 }
 
 #[cfg(test)]
@@ -284,7 +303,7 @@ mod tests {
     use super::*;
     use crate::history::ledger::{ProblemKind, RepositoryEntry, Summary};
 
-    const PLAIN: Style = Style { colour: false, unicode: true, all: false };
+    const PLAIN: Style = Style { screen: Screen::PLAIN, all: false };
 
     fn entry(item: &str, state: State) -> Entry {
         let mut entry = Entry::blank("pg", Some(item.to_owned()), "postgres", state);
@@ -352,7 +371,7 @@ mod tests {
     fn names_cannot_steer_the_terminal_and_colour_says_nothing_alone() {
         let ledger = ledger(vec![entry("a\u{1b}[2Jb", State::Protected)]);
         assert!(!text(&ledger, PLAIN).contains('\u{1b}'));
-        let coloured = text(&ledger, Style { colour: true, ..PLAIN });
+        let coloured = text(&ledger, Style { screen: Screen { colour: true, ..Screen::PLAIN }, ..PLAIN });
         assert!(coloured.contains("\u{1b}[32mok\u{1b}[0m"), "{coloured}");
     }
 
@@ -360,7 +379,13 @@ mod tests {
     fn a_trend_has_a_direction() {
         let point = |bytes| Point { time: now(), bytes, seconds: 1.0 };
         assert_eq!(trend(&[point(100), point(200)], PLAIN), "▅█ +100%");
-        assert_eq!(trend(&[point(200), point(100)], Style { unicode: false, ..PLAIN }), "@+ -50%");
+        assert_eq!(
+            trend(
+                &[point(200), point(100)],
+                Style { screen: Screen { unicode: false, ..Screen::PLAIN }, ..PLAIN }
+            ),
+            "@+ -50%"
+        );
         assert_eq!(trend(&[point(1)], PLAIN), "");
     }
 
@@ -373,5 +398,31 @@ mod tests {
             text(&ledger, PLAIN).contains("Not shown: 1 excluded by a rule, 1 gone (--all shows them)\n")
         );
         assert!(text(&ledger, Style { all: true, ..PLAIN }).contains("exclude = \"tmp*\""));
+    }
+
+    #[test]
+    fn on_a_terminal_nothing_is_wider_than_it_and_elsewhere_nothing_is_shortened() {
+        let long = "顧客データベース_of_a_tenant_with_a_long_name_in_production";
+        let mut broken = entry(long, State::NeverBackedUp);
+        broken.problems.push(Problem {
+            kind: ProblemKind::Failed,
+            since: None,
+            text: "the server refused the connection ".repeat(5),
+            hint: Some("start the server, and see with `tik-backup discover` that it answers ".repeat(2)),
+        });
+        let mut ledger = ledger(vec![entry(&format!("{long}_2"), State::Protected), broken]);
+        ledger.notes.push("something that is worth knowing about all of this, ".repeat(3));
+        for columns in [60, 80, 120] {
+            let screen = Screen { columns: Some(columns), colour: false, unicode: true };
+            let text = text(&ledger, Style { screen, ..PLAIN });
+            let widest = text.lines().map(width).max();
+            assert!(widest <= Some(columns), "{columns}: {widest:?}\n{text}");
+            assert!(text.contains("`tik-backup discover`"), "a command stays in one piece\n{text}");
+        }
+        let piped = text(&ledger, PLAIN);
+        assert!(
+            piped.lines().any(|line| line.starts_with("ok ") && line.contains(&format!("{long}_2"))),
+            "{piped}"
+        );
     }
 }

@@ -21,6 +21,7 @@ pub struct Snapshot {
     /// Id, 64 hex digits.
     pub id: String,
     /// The moment of which it shows the data.
+    #[serde(with = "crate::moment")]
     pub time: Zoned,
     /// Host that made it.
     pub host: String,

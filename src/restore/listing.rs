@@ -41,6 +41,7 @@ pub struct ListHeader {
     /// Id of the snapshot.
     pub snapshot: String,
     /// The moment of which it shows the data.
+    #[serde(with = "crate::moment")]
     pub time: Zoned,
 }
 

@@ -66,7 +66,7 @@ pub struct ServerItem {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<String>,
     /// The moment of which it shows the data.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", with = "crate::moment::option")]
     pub time: Option<Zoned>,
     /// What was done in the database.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -37,6 +37,8 @@ pub struct Options {
     pub keep_going: bool,
     /// Read everything back and compare it with what was backed up.
     pub verify: bool,
+    /// Files get setuid and setgid bits and capabilities, and devices are made (`--to`).
+    pub privileged: bool,
     /// The server is a scratch server: nothing outside of it may be touched (MySQL, MariaDB).
     pub scratch: bool,
 }

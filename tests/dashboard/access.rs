@@ -1,6 +1,10 @@
 //! Who may see the page, and what a browser may do with it.
 
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::{
+    fs,
+    io::{ErrorKind, Read},
+    os::unix::fs::PermissionsExt,
+};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 
@@ -142,4 +146,74 @@ fn a_second_host_needs_nothing_but_the_repository() {
     };
     assert_eq!((&items[0]["source"], &items[0]["snapshots"]), (&"files".into(), &1.into()), "{items:#}");
     assert!(server.get("/", &[]).body.contains("files/"));
+}
+
+const HALF: &str = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Half: ";
+
+/// All that comes before the server closes the connection; nothing if it just closes it.
+fn everything(mut connection: Box<dyn Read + Send>) -> String {
+    let mut answer = Vec::new();
+    match connection.read_to_end(&mut answer) {
+        Ok(_) => {}
+        Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset, "it is not closed: {error}"),
+    }
+    String::from_utf8(answer).unwrap()
+}
+
+/// Whoever reaches the address may open connections before a token is asked for.
+#[test]
+fn half_requests_keep_nobody_out_however_few_files_may_be_open() {
+    let config = config("");
+    let socket = format!("unix:{}", config.dir().join("half.sock").display());
+    for (listen, files) in [("127.0.0.1:0", Some(64)), ("127.0.0.1:0", None), (&*socket, Some(64))] {
+        let server = Server::start_with(&config.path(), &["--listen", listen], files);
+        let half: Vec<_> = (0..300).map(|_| server.connection(HALF)).collect();
+        for _ in 0..3 {
+            let whole =
+                server.connection("GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+            let answer = everything(whole);
+            assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("ok\n"), "{listen}: {answer}");
+        }
+        // The first have made room for the last.
+        assert_eq!(everything(half.into_iter().next().unwrap()), "");
+        assert_eq!(server.get("/", &[]).status, 200);
+    }
+}
+
+#[test]
+fn bodies_and_endless_heads_are_not_waited_for() {
+    let config = config("");
+    let server = Server::start(&config.path(), &[]);
+    for (sent, status) in [
+        ("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n".to_owned(), "405"),
+        ("GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n".to_owned(), "413"),
+        ("GET / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned(), "413"),
+        (format!("GET / HTTP/1.1\r\nHost: localhost\r\nX: {}", "x".repeat(100_000)), "431"),
+    ] {
+        let answer = everything(server.connection(&sent));
+        // What was sent beyond the limit may take the answer with it.
+        let lost = status == "431" && answer.is_empty();
+        assert!(lost || answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+    }
+    if !crate::common::stress() {
+        return;
+    }
+    // Neither is one that stops in the middle, or a connection without a further request.
+    assert!(!everything(server.connection(HALF)).contains(" 200 "));
+    let kept = everything(server.connection("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+    assert!(kept.starts_with("HTTP/1.1 200 "), "{kept}");
+}
+
+#[test]
+fn an_address_that_cannot_be_used_says_what_to_do() {
+    let config = config("");
+    let missing = config.dir().join("missing");
+    let listen = format!("unix:{}/page.sock", missing.display());
+    let refused = Cmd::with(&config).args(["serve", "--listen", &listen]).run().expect_code(1);
+    let told = format!("the folder {} does not exist", missing.display());
+    assert!(refused.stderr.contains(&told) && !refused.stderr.contains("that port"), "{}", refused.stderr);
+    let server = Server::start(&config.path(), &[]);
+    let taken = server.address.trim_start_matches("http://").trim_end_matches('/');
+    let refused = Cmd::with(&config).args(["serve", "--listen", taken]).run().expect_code(1);
+    assert!(refused.stderr.contains("another program has that port"), "{}", refused.stderr);
 }

@@ -72,6 +72,10 @@ fn programs_get_what_the_command_line_says_and_what_is_described() {
         text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).map(str::to_owned).collect()
     };
     assert_eq!(names(&metrics), names(&printed));
+    for path in ["/api/v1/status", "/api/v1/runs?limit=2", "/api/v1/runs/going-on"] {
+        let times = times(&server.json(path));
+        assert!(!times.is_empty() && times.iter().all(|time| !time.contains('[')), "{path}: {times:?}");
+    }
     described(&server, &house);
 }
 
@@ -110,4 +114,14 @@ fn described(server: &Server, house: &House) {
 
 fn percent(text: &str) -> String {
     text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+}
+
+/// All strings in a document that are moments.
+fn times(value: &Value) -> Vec<String> {
+    match value {
+        Value::String(text) if text.parse::<jiff::Timestamp>().is_ok() => vec![text.clone()],
+        Value::Array(values) => values.iter().flat_map(times).collect(),
+        Value::Object(fields) => fields.values().flat_map(times).collect(),
+        _ => Vec::new(),
+    }
 }

@@ -3,12 +3,14 @@
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
-    os::unix::net::UnixStream,
+    os::unix::{net::UnixStream, process::CommandExt},
     path::Path,
     process::{Child, Stdio},
     thread,
+    time::Duration,
 };
 
+use rustix::process::{Resource, Rlimit, setrlimit};
 use serde_json::Value;
 
 use crate::common::Cmd;
@@ -23,19 +25,21 @@ pub struct Server {
 impl Server {
     /// Starts one on a free port, with more arguments.
     pub fn start(config: &Path, arguments: &[&str]) -> Self {
+        Self::start_with(config, arguments, None)
+    }
+
+    /// The same for a process that may open only so many files.
+    pub fn start_with(config: &Path, arguments: &[&str], files: Option<u64>) -> Self {
         let listen: &[&str] =
             if arguments.contains(&"--listen") { &[] } else { &["--listen", "127.0.0.1:0"] };
-        let mut process = Cmd::new()
-            .arg("--config")
-            .arg(config)
-            .arg("serve")
-            .args(listen)
-            .args(arguments)
-            .into_command()
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let command = Cmd::new().arg("--config").arg(config).arg("serve").args(listen).args(arguments);
+        let mut command = command.into_command();
+        if let Some(files) = files {
+            let limit = Rlimit { current: Some(files), maximum: Some(files) };
+            // SAFETY: between fork and exec only one system call is made.
+            unsafe { command.pre_exec(move || Ok(setrlimit(Resource::Nofile, limit.clone())?)) };
+        }
+        let mut process = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(process.stderr.take().unwrap());
         let mut line = String::new();
         while !line.contains("listening on ") {
@@ -64,6 +68,27 @@ impl Server {
         match self.address.strip_prefix("unix:") {
             Some(path) => exchange(UnixStream::connect(path).unwrap(), &request),
             None => exchange(TcpStream::connect(self.host()).unwrap(), &request),
+        }
+    }
+
+    /// A connection on which this was sent, and nothing read yet. A read that takes more than a minute is an error: a bound for a broken server, not a
+    /// measure of a sound one.
+    pub fn connection(&self, sent: &str) -> Box<dyn Read + Send> {
+        let bound = Some(Duration::from_secs(60));
+        // A server that has closed it already says so when it is read.
+        match self.address.strip_prefix("unix:") {
+            Some(path) => {
+                let mut stream = UnixStream::connect(path).unwrap();
+                stream.set_read_timeout(bound).unwrap();
+                let _ = stream.write_all(sent.as_bytes());
+                Box::new(stream)
+            }
+            None => {
+                let mut stream = TcpStream::connect(self.host()).unwrap();
+                stream.set_read_timeout(bound).unwrap();
+                let _ = stream.write_all(sent.as_bytes());
+                Box::new(stream)
+            }
         }
     }
 

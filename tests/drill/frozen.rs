@@ -111,10 +111,10 @@ impl Frozen {
         self.try_json(args).ok().json()
     }
 
-    /// What was kept beside the set to compare with.
+    /// What was kept beside the set to compare with. Its times have the name of their zone behind them, as 0.1.0 printed them.
     pub fn expected(&self, name: &str) -> Value {
         let path = self.path("expected").join(format!("{name}.json"));
-        serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+        without_zones(serde_json::from_slice(&fs::read(path).unwrap()).unwrap())
     }
 
     /// Restores an item as files and returns the folder.
@@ -166,6 +166,22 @@ fn entry_of<'a>(ledger: &'a Value, entry: &Value) -> &'a Value {
         .iter()
         .find(|known| same_item(known, entry))
         .unwrap_or_else(|| panic!("{entry:#} is no longer known"))
+}
+
+/// The same with times in RFC 3339.
+fn without_zones(value: Value) -> Value {
+    match value {
+        Value::String(text) if text.parse::<jiff::Zoned>().is_ok() => {
+            text.split_once('[').map_or(text.as_str(), |(time, _)| time).into()
+        }
+        Value::Array(values) => values.into_iter().map(without_zones).collect(),
+        Value::Object(fields) => fields
+            .into_iter()
+            .map(|(name, value)| (name, without_zones(value)))
+            .collect::<serde_json::Map<_, _>>()
+            .into(),
+        other => other,
+    }
 }
 
 /// What a ledger says of an item that does not change as time passes.

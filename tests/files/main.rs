@@ -21,4 +21,5 @@ mod patterns;
 mod round_trip;
 mod sparse;
 mod support;
+mod terminal;
 mod tree;

@@ -40,7 +40,8 @@ fn a_tree_comes_back_through_restic_and_through_us() {
     assert_proven(&world.config);
 
     let into = world.out("ours");
-    let restored = try_restore(&world.config, FULL, &["--to", text(&into)]).ok().json();
+    let restored =
+        try_restore(&world.config, FULL, &["--to", text(&into), "--with-setuid-and-devices"]).ok().json();
     tree::assert_same(&before, &tree::describe(&into));
     let detail = world.detail(&new, snapshot);
     assert_eq!(restored["folder"]["files"], detail["files"]);
@@ -77,7 +78,8 @@ fn a_second_run_reads_nothing_again_and_only_what_changed_is_read_then() {
     assert_ne!(detail["digest"], first["digest"]);
     restic.check(&world.config.repo(), &world.config.password_file(), true);
     let into = world.out("third");
-    try_restore(&world.config, FULL, &["--at", snapshot, "--to", text(&into)]).ok();
+    try_restore(&world.config, FULL, &["--at", snapshot, "--to", text(&into), "--with-setuid-and-devices"])
+        .ok();
     tree::assert_same(&tree::describe(&world.root()), &tree::describe(&into));
 }
 

@@ -52,6 +52,7 @@ fn what_cannot_be_delivered_waits_shows_and_arrives_with_the_next_run() {
     assert_eq!(channel["failing_since"].as_str().unwrap()[..10], *"2026-10-05");
     let text = site.at("2026-10-05 03:00:00").arg("status").run().ok().stdout;
     assert!(text.contains("alerts through webhook do not arrive"), "{text}");
+    assert!(text.contains("; 1 message waits for the next run"), "{text}");
 
     site.receiver.up();
     site.at("2026-10-05 04:00:00").arg("watch").run().expect_code(5);

@@ -91,7 +91,7 @@ fn shape(format: WebhookFormat, chat_id: &str, message: &Message) -> Value {
             "title": whole_title,
             "purpose": message.purpose,
             "host": message.host,
-            "at": message.at,
+            "at": crate::moment::rfc3339(&message.at),
             "new": message.new,
             "persisting": message.persisting,
             "recovered": message.recovered,

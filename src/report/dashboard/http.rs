@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    body::Body,
+    body::{Body, HttpBody},
     extract::{Path, Query, Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::{self, Next},
@@ -47,7 +47,13 @@ impl Gate {
     fn refusal(&self, request: &Request<Body>) -> Option<Response> {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             let response = plain(StatusCode::METHOD_NOT_ALLOWED, "this page only shows");
+            // A body is not waited for.
+            let response = with(response, header::CONNECTION, "close");
             return Some(with(response, header::ALLOW, "GET, HEAD"));
+        }
+        if !request.body().is_end_stream() {
+            let response = plain(StatusCode::PAYLOAD_TOO_LARGE, "a request here has no body");
+            return Some(with(response, header::CONNECTION, "close"));
         }
         let headers = request.headers();
         // A page elsewhere whose name was made to lead here must not read this one through the visitor's browser.

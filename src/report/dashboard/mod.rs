@@ -1,12 +1,13 @@
 //! The page that people look at, and the same for programs. It only shows: every request reads, none changes anything.
 
 mod api;
+mod connections;
 mod desk;
 mod http;
 mod openapi;
 mod pages;
 
-use std::{future::Future, time::Duration};
+use std::time::Duration;
 
 use tokio::net::{TcpListener, UnixListener};
 
@@ -51,51 +52,63 @@ pub fn serve(
         let cannot = |error: &std::io::Error| {
             Error::failed(format!("cannot listen on {}", settings.listen))
                 .because(error)
-                .hint(listening_hint(&settings.listen, error))
+                .hint(listen_hint(&settings.listen, error))
         };
+        let over = ended(cancel.clone());
         match &settings.listen {
             Listen::Tcp(address) => {
                 let listener = TcpListener::bind(address).await.map_err(|error| cannot(&error))?;
                 let address = listener.local_addr().map_err(|error| cannot(&error))?;
                 ready(&format!("http://{address}/"));
-                let serving = axum::serve(listener, router).with_graceful_shutdown(ended(cancel.clone()));
-                within_grace(serving.into_future(), cancel).await
+                let accept = async || Ok(listener.accept().await?.0);
+                connections::serve(accept, router, over, GRACE).await;
             }
             Listen::Unix(path) => {
                 let listener = unix_listener(path).map_err(|error| cannot(&error))?;
                 ready(&settings.listen.to_string());
-                let serving = axum::serve(listener, router).with_graceful_shutdown(ended(cancel.clone()));
-                let served = within_grace(serving.into_future(), cancel).await;
+                let accept = async || Ok(listener.accept().await?.0);
+                connections::serve(accept, router, over, GRACE).await;
                 // It is of use to nobody any more; one that stays is replaced by the next start.
                 let _ = std::fs::remove_file(path);
-                served
             }
         }
+        Ok(())
     });
     runtime.shutdown_timeout(GRACE);
     drop(watching);
     served
 }
 
-/// What to do if nothing can be listened on there.
-fn listening_hint(listen: &Listen, error: &std::io::Error) -> String {
+/// What to do about an address that cannot be used.
+fn listen_hint(listen: &Listen, error: &std::io::Error) -> String {
+    use std::io::ErrorKind;
     let other = "name another with `dashboard.listen` or --listen";
-    let folder = match listen {
-        Listen::Unix(path) => path.parent(),
-        Listen::Tcp(_) => None,
-    };
-    match (folder, error.kind()) {
-        (Some(folder), std::io::ErrorKind::NotFound) => {
-            format!("create the folder {}, or {other}", folder.display())
+    match (listen, error.kind()) {
+        (Listen::Unix(path), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            let folder = path.parent().unwrap_or(path).display();
+            format!(
+                "the folder {folder} does not exist: make it, and let it belong to the user that serves (a systemd unit has \
+                 RuntimeDirectory= for one below /run), or {other}"
+            )
         }
-        (Some(folder), _) => match crate::owner::writing_hint(folder, error) {
-            Some(hint) => format!("{hint}; or {other}"),
-            None => format!("another program may serve that socket; {other}"),
-        },
-        (None, std::io::ErrorKind::PermissionDenied) => {
-            format!("only root may listen on a port below 1024; {other}")
+        (Listen::Unix(path), ErrorKind::PermissionDenied) => format!(
+            "this user may not make a socket in {}: serve as the user who may, or {other}",
+            path.parent().unwrap_or(path).display()
+        ),
+        (Listen::Unix(_), ErrorKind::AddrInUse) => {
+            format!("another process serves that socket, or it is a file; {other}")
         }
-        (None, _) => format!("another program may have that port; {other}"),
+        (Listen::Unix(_), _) => {
+            format!("the path must be shorter than 108 bytes and on a filesystem with sockets; {other}")
+        }
+        (Listen::Tcp(_), ErrorKind::AddrInUse) => format!("another program has that port; {other}"),
+        (Listen::Tcp(_), ErrorKind::AddrNotAvailable) => {
+            format!("this machine does not have that address; {other}")
+        }
+        (Listen::Tcp(_), ErrorKind::PermissionDenied) => {
+            format!("ports below 1024 are for root, or for a unit with CAP_NET_BIND_SERVICE; {other}")
+        }
+        (Listen::Tcp(_), _) => other.to_owned(),
     }
 }
 
@@ -114,16 +127,5 @@ fn unix_listener(path: &std::path::Path) -> std::io::Result<UnixListener> {
 async fn ended(cancel: Cancel) {
     while !cancel.is_cancelled() {
         tokio::time::sleep(LOOK).await;
-    }
-}
-
-async fn within_grace(serving: impl Future<Output = std::io::Result<()>>, cancel: &Cancel) -> Result<()> {
-    let over = async {
-        ended(cancel.clone()).await;
-        tokio::time::sleep(GRACE).await;
-    };
-    tokio::select! {
-        served = serving => served.map_err(|error| Error::failed("cannot serve").because(&error)),
-        () = over => Ok(()),
     }
 }

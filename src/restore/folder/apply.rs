@@ -13,13 +13,13 @@ use std::{
 use jiff::Timestamp;
 use rustix::{
     fs::{
-        AtFlags, Gid, Mode, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags, chmodat, chownat, fchmod,
-        fchown, fsetxattr, fstat, futimens, lsetxattr, statat, utimensat,
+        AtFlags, FileType, Gid, Mode, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags, chmodat, chownat,
+        fchmod, fchown, fsetxattr, fstat, futimens, lsetxattr, statat, utimensat,
     },
     process::{getegid, geteuid},
 };
 
-use super::{NAMED, failed, times::Kept};
+use super::{NAMED, WITH_PRIVILEGES, failed, times::Kept};
 use crate::{
     error::Result,
     source::directory::{
@@ -29,8 +29,10 @@ use crate::{
     stream::sink::Attributes,
 };
 
-/// Rights that a file lends to whoever runs it.
+/// Rights that a file lends to whoever runs it. On a folder these bits lend nothing.
 const LENT: u32 = 0o6000;
+/// The attribute that gives a program rights of root.
+const CAPABILITY: &str = "security.capability";
 
 /// What the attributes are given to.
 enum On<'a> {
@@ -43,21 +45,27 @@ enum On<'a> {
 /// Gives attributes, and counts what it may not give.
 pub(super) struct Applier {
     root: bool,
+    /// Whether files may get rights that they lend to whoever runs them.
+    privileged: bool,
     own: (u32, u32),
     owners: Listed,
     xattrs: Listed,
     lent: Listed,
+    /// Bits and capabilities that were not asked for.
+    withheld: Listed,
     times: Kept,
 }
 
 impl Applier {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(privileged: bool) -> Self {
         Self {
             root: geteuid().is_root(),
+            privileged,
             own: (geteuid().as_raw(), getegid().as_raw()),
             owners: Listed::new(NAMED),
             xattrs: Listed::new(NAMED),
             lent: Listed::new(NAMED),
+            withheld: Listed::new(NAMED),
             times: Kept::new(),
         }
     }
@@ -88,11 +96,19 @@ impl Applier {
         // Changing the owner takes away rights and capabilities; access lists change the permissions.
         let owned = self.give_owner(on, attributes, path);
         for (name, value) in &attributes.xattrs {
+            if name == CAPABILITY && !self.privileged {
+                self.withheld.push(format!("{} (capabilities)", shown(path)));
+                continue;
+            }
             if let Err(error) = on.set_xattr(name, value) {
                 self.xattrs.push(format!("{name} of {} ({error})", shown(path)));
             }
         }
         if let Some(mut mode) = attributes.mode {
+            if mode & LENT != 0 && !self.privileged && !on.is_folder()? {
+                self.withheld.push(format!("{} (mode {mode:04o})", shown(path)));
+                mode &= !LENT;
+            }
             if !owned && mode & LENT != 0 {
                 // They would lend the rights of somebody else.
                 mode &= !LENT;
@@ -139,6 +155,13 @@ impl Applier {
                 self.lent
             ));
         }
+        if self.withheld.count() > 0 {
+            notes.push(format!(
+                "setuid and setgid bits and capabilities of files not restored, as they lend rights to whoever runs the file; \
+                 {WITH_PRIVILEGES} restores them: {}",
+                self.withheld
+            ));
+        }
         if self.xattrs.count() > 0 {
             notes.push(format!("extended attributes that could not be set: {}", self.xattrs));
         }
@@ -147,6 +170,14 @@ impl Applier {
 }
 
 impl On<'_> {
+    fn is_folder(&self) -> rustix::io::Result<bool> {
+        let stat = match *self {
+            Self::Open(fd) => fstat(fd)?,
+            Self::Name { .. } => return Ok(false),
+        };
+        Ok(FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
+    }
+
     fn set_owner(&self, uid: Uid, gid: Gid) -> rustix::io::Result<()> {
         match *self {
             Self::Open(fd) => fchown(fd, Some(uid), Some(gid)),

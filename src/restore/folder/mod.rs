@@ -51,6 +51,8 @@ const LISTED: usize = 1000;
 const NAMED: usize = 10;
 /// Names that no filesystem takes are cut to so many bytes, and get a hash.
 const CUT: usize = 200;
+/// The option with which files get rights that they lend, and devices are made.
+const WITH_PRIVILEGES: &str = "--with-setuid-and-devices";
 /// The kind of source whose snapshots hold attributes that are to be restored.
 pub(super) const DIRECTORY: &str = "directory";
 
@@ -89,7 +91,8 @@ pub struct Escaped {
 /// nobody else can look into it meanwhile. `kind` is the kind of the source. Of a `directory` the tree comes back as it
 /// was, without the manifest; `into` itself gets the attributes of the folder that was backed up. Everything else is
 /// written with mode 0600, folders with 0700. Of what `choice` leaves out only the folders are made that something chosen
-/// lies in.
+/// lies in. Only if `privileged` do files get setuid and setgid bits and capabilities, and are devices made: who could write
+/// to what was backed up must not gain the rights of root through its restore.
 ///
 /// # Errors
 /// Exit code 2: `into` is not empty. Otherwise: something cannot be written, or not be read from the snapshot, or `cancel`
@@ -99,6 +102,7 @@ pub(super) fn restore(
     into: &Path,
     kind: &str,
     choice: &Choice,
+    privileged: bool,
     cancel: &Cancel,
 ) -> Result<FolderReport> {
     let faithful = kind == DIRECTORY;
@@ -113,9 +117,11 @@ pub(super) fn restore(
         passed: Vec::new(),
         folders: Folders::new(top, identity(&stat)),
         links: Links::default(),
-        applier: Applier::new(),
+        privileged,
+        applier: Applier::new(privileged),
         report: FolderReport::default(),
         not_made: Listed::new(NAMED),
+        devices: Listed::new(NAMED),
         found: false,
     };
     files.walk_into(&|folder| choice.enters(folder), &mut |node| restore.node(&node))?;
@@ -134,9 +140,12 @@ struct Restore<'a> {
     passed: Vec<(PathBuf, Attributes)>,
     folders: Folders,
     links: Links,
+    privileged: bool,
     applier: Applier,
     report: FolderReport,
     not_made: Listed,
+    /// Devices that were not asked for.
+    devices: Listed,
     /// Whether the snapshot held what was to be restored.
     found: bool,
 }
@@ -307,6 +316,12 @@ impl Restore<'_> {
         notes.extend(self.links.note());
         if self.not_made.count() > 0 {
             notes.push(format!("not restored: {}", self.not_made));
+        }
+        if self.devices.count() > 0 {
+            notes.push(format!(
+                "devices not restored, as they open the hardware to whoever may open them; {WITH_PRIVILEGES} restores them: {}",
+                self.devices
+            ));
         }
         if !self.report.escaped.is_empty() {
             notes.push("some names were too long for the filesystem and were cut".to_owned());

@@ -60,6 +60,10 @@ impl Restore<'_> {
             self.not_made.push(shown(below));
             return Ok(());
         }
+        if !self.privileged && matches!(special, Special::CharDevice(_) | Special::BlockDevice(_)) {
+            self.devices.push(shown(below));
+            return Ok(());
+        }
         let is_link = matches!(special, Special::Symlink(_));
         if self.link(below, name, None, attributes)? {
             self.count_special(is_link);

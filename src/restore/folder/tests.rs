@@ -13,7 +13,7 @@ use crate::{
 };
 
 fn restored(memory: &Memory, into: &Path, kind: &str) -> Result<FolderReport> {
-    restore(memory, into, kind, &Choice::All, &Cancel::new())
+    restore(memory, into, kind, &Choice::All, true, &Cancel::new())
 }
 
 /// A snapshot that nothing honest has made.
@@ -156,7 +156,7 @@ fn a_name_that_comes_twice_is_not_followed_or_written_over() {
 }
 
 fn restored_listing(listing: Listing, into: &Path) -> Result<FolderReport> {
-    restore(&listing, into, "directory", &Choice::All, &Cancel::new())
+    restore(&listing, into, "directory", &Choice::All, true, &Cancel::new())
 }
 
 #[test]
@@ -236,7 +236,7 @@ fn part(dir: &Path, into: &Path, patterns: &[&str]) -> Result<FolderReport> {
     let cancel = Cancel::new();
     let item = (manifest.source.as_str(), manifest.item.as_str());
     let choice = Choice::of(&memory, "directory", item, &patterns, &cancel)?;
-    restore(&memory, into, "directory", &choice, &cancel)
+    restore(&memory, into, "directory", &choice, true, &cancel)
 }
 
 #[test]
@@ -306,6 +306,46 @@ fn the_stop_flag_ends_it() {
     let cancel = Cancel::new();
     cancel.cancel("test");
     let out = tempfile::tempdir().unwrap();
-    let error = restore(&memory, &out.path().join("x"), "directory", &Choice::All, &cancel).unwrap_err();
+    let error =
+        restore(&memory, &out.path().join("x"), "directory", &Choice::All, true, &cancel).unwrap_err();
     assert_eq!(error.to_string(), "stopped: test");
+}
+
+#[test]
+fn rights_that_a_file_lends_and_devices_are_restored_only_if_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let chmod = |name: &str, mode| {
+        fs::set_permissions(dir.path().join(name), fs::Permissions::from_mode(mode)).unwrap()
+    };
+    fs::write(dir.path().join("su"), "x").unwrap();
+    fs::create_dir(dir.path().join("shared")).unwrap();
+    chmod("su", 0o6755);
+    chmod("shared", 0o2775);
+    let (memory, _) = back_up(dir.path(), &[]);
+    let device = NodeKind::Special(Special::CharDevice(0x103));
+    let owned = memory.kept().values().next().unwrap().attributes.clone();
+    let kept = Kept {
+        kind: device,
+        attributes: Attributes { links: 1, inode: 0, xattrs: Vec::new(), ..owned },
+        content: Vec::new(),
+    };
+    memory.kept().insert(Path::new(CONTENT).join("null"), kept);
+    let out = tempfile::tempdir().unwrap();
+    let mode = |into: &Path, name: &str| fs::metadata(into.join(name)).unwrap().mode() & 0o7777;
+
+    let into = out.path().join("without");
+    let report = restore(&memory, &into, DIRECTORY, &Choice::All, false, &Cancel::new()).unwrap();
+    assert_eq!((mode(&into, "su"), mode(&into, "shared")), (0o755, 0o2775), "a folder lends nothing");
+    assert!(!into.join("null").exists());
+    let told = report.notes.join("\n");
+    for part in ["su (mode 6755)", "devices not restored", "null", WITH_PRIVILEGES] {
+        assert!(told.contains(part), "{told}");
+    }
+
+    let into = out.path().join("with");
+    let report = restore(&memory, &into, DIRECTORY, &Choice::All, true, &Cancel::new()).unwrap();
+    assert_eq!((mode(&into, "su"), mode(&into, "shared")), (0o6755, 0o2775));
+    assert!(!report.notes.join("\n").contains(WITH_PRIVILEGES));
+    // Outside of a container only root may make a device.
+    assert_eq!(into.join("null").exists(), report.others == 1);
 }
