@@ -1,7 +1,14 @@
 //! `tik-backup config`
 
 use super::{Context, SUCCESS};
-use crate::error::Result;
+use jiff::Zoned;
+
+use crate::{
+    config::Config,
+    error::Result,
+    output::{count, table},
+    schedule::{self, Planned},
+};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -19,9 +26,47 @@ pub(super) fn run(context: &Context, Command::Check { offline }: &Command) -> Re
         config.validate_secrets()?;
         config.validate_folders()?;
     }
-    let document = serde_json::json!({"config": config.path, "sources": config.sources.len()});
+    let planned = schedule::planned(&config, &Zoned::now());
+    let document = serde_json::json!({
+        "config": config.path,
+        "sources": config.sources.len(),
+        "schedules": planned,
+    });
     context.printer.result(&document, || {
-        format!("{}: valid, {} sources", config.path.display(), config.sources.len())
+        let sources = count(config.sources.len(), "source");
+        format!("{}: valid, {sources}\n{}", config.path.display(), times(&config, &planned))
     })?;
     Ok(SUCCESS)
+}
+
+/// The next times of each schedule.
+fn times(config: &Config, planned: &[Planned]) -> String {
+    let rows: Vec<Vec<String>> =
+        planned.iter().map(|plan| vec![plan.title(), plan.schedule.clone(), next_times(plan)]).collect();
+    let mut text = if rows.is_empty() {
+        String::new()
+    } else {
+        format!("\n{}", table(&["STARTS", "SCHEDULE", "NEXT"], &rows))
+    };
+    for source in config.sources.iter().filter(|source| source.schedule.is_none()) {
+        text.push_str(&format!(
+            "backup of {}: no schedule, so that only a run by hand starts it\n",
+            source.name
+        ));
+    }
+    text
+}
+
+fn next_times(plan: &Planned) -> String {
+    if plan.next.is_empty() {
+        return match plan.source {
+            Some(_) => {
+                "none: its time is over. Its items count as late as if there were no schedule".to_owned()
+            }
+            None => "none: its time is over".to_owned(),
+        };
+    }
+    let times: Vec<String> =
+        plan.next.iter().map(|time| time.strftime("%a %Y-%m-%d %H:%M:%S").to_string()).collect();
+    times.join(", ")
 }

@@ -4,7 +4,7 @@ use jiff::Zoned;
 
 use crate::{
     history::ledger::{ChannelEntry, Entry, Ledger, Point, Problem, State},
-    output::{name, printable, size, table, time},
+    output::{count, name, printable, size, table, time},
 };
 
 /// How the text looks.
@@ -37,7 +37,7 @@ pub fn text(ledger: &Ledger, style: Style) -> String {
     }
     let hidden: Vec<&Entry> = ledger.items.iter().filter(|entry| !style.all && quiet(entry)).collect();
     if !hidden.is_empty() {
-        let count = |state: State| hidden.iter().filter(|entry| entry.state == state).count();
+        let number = |state: State| hidden.iter().filter(|entry| entry.state == state).count();
         let counts: Vec<String> = [
             (State::Excluded, "excluded by a rule"),
             // Accepted, or never backed up.
@@ -45,8 +45,8 @@ pub fn text(ledger: &Ledger, style: Style) -> String {
             (State::Unconfigured, "of sources no longer configured"),
         ]
         .into_iter()
-        .filter(|(state, _)| count(*state) > 0)
-        .map(|(state, what)| format!("{} {what}", count(state)))
+        .filter(|(state, _)| number(*state) > 0)
+        .map(|(state, what)| format!("{} {what}", number(state)))
         .collect();
         text.push_str(&format!("Not shown: {} (--all shows them)\n", counts.join(", ")));
     }
@@ -57,19 +57,31 @@ pub fn text(ledger: &Ledger, style: Style) -> String {
 fn verdict(ledger: &Ledger, style: Style) -> String {
     let summary = &ledger.summary;
     let proven = format!("{} of {} proven", summary.proven, summary.expected);
+    let fresh = ledger.items.iter().filter(|entry| entry.state == State::New).count();
     let line = if !summary.ok {
         let what = match (summary.problems, &ledger.repository.error) {
             (0, Some(_)) => "THE REPOSITORY CANNOT BE READ".to_owned(),
             (0, None) => "ALERTS DO NOT ARRIVE".to_owned(),
             (1, _) => "1 PROBLEM".to_owned(),
-            (count, _) => format!("{count} PROBLEMS"),
+            (number, _) => format!("{number} PROBLEMS"),
         };
         format!(
-            "{what}: {} of {} items are backed up in time; {proven}.",
-            summary.backed_up, summary.expected
+            "{what}: {} of {} {} backed up in time; {proven}.",
+            summary.backed_up,
+            count(summary.expected, "item"),
+            if summary.expected == 1 { "is" } else { "are" }
         )
     } else if summary.expected == 0 {
         "Nothing is backed up yet.".to_owned()
+    } else if fresh > 0 {
+        let are = if fresh == 1 { "is" } else { "are" };
+        format!(
+            "{} of {} are backed up in time, {fresh} {are} new and not yet due; {proven}.",
+            summary.backed_up,
+            count(summary.expected, "item")
+        )
+    } else if summary.expected == 1 {
+        format!("The only item is backed up in time; {proven}.")
     } else {
         format!("All {} items are backed up in time; {proven}.", summary.expected)
     };
@@ -119,7 +131,8 @@ fn failing(channel: &ChannelEntry, now: &Zoned, style: Style) -> String {
     if let Some(since) = &channel.failing_since {
         text.push_str(&format!("    since {}{}", day(since), lasted(since, now)));
     }
-    text.push_str(&format!("; {} messages wait for the next run\n", channel.waiting));
+    let wait = if channel.waiting == 1 { "waits" } else { "wait" };
+    text.push_str(&format!("; {} {wait} for the next run\n", count(channel.waiting, "message")));
     text
 }
 
@@ -148,7 +161,7 @@ fn items(shown: &[&Entry], now: &Zoned, style: Style) -> String {
         let word = word(entry.state);
         let colour = match entry.state {
             State::Protected => GREEN,
-            State::Excluded | State::Unconfigured => GREY,
+            State::New | State::Excluded | State::Unconfigured => GREY,
             _ if entry.problems.is_empty() => GREY,
             State::Partial | State::Suspicious | State::NotProven | State::Vanished => YELLOW,
             _ => RED,
@@ -181,6 +194,7 @@ fn word(state: State) -> &'static str {
         State::Suspicious => "SUSPICIOUS",
         State::Vanished => "VANISHED",
         State::NotProven => "NOT PROVEN",
+        State::New => "new",
         State::Protected => "ok",
         State::Excluded => "excluded",
         State::Unconfigured => "unconfigured",
@@ -217,7 +231,7 @@ fn rest(ledger: &Ledger, text: &mut String) {
     if let Some(seconds) = ledger.summary.restore_seconds {
         let guessed = match ledger.summary.restore_unmeasured {
             0 => String::new(),
-            count => format!(" ({count} items by their size alone)"),
+            number => format!(" ({} by size alone)", count(number, "item")),
         };
         text.push_str(&format!(
             "Restoring all of it takes about {} by what drills measured{guessed}\n",
@@ -231,7 +245,7 @@ fn rest(ledger: &Ledger, text: &mut String) {
         }
     }
     let repository = &ledger.repository;
-    let mut parts = vec![format!("{} snapshots", repository.snapshots)];
+    let mut parts = vec![count(repository.snapshots, "snapshot")];
     parts.extend(repository.bytes.map(|bytes| format!("{} stored", size(bytes))));
     parts.extend(repository.free.map(|free| format!("{} free", size(free))));
     text.push_str(&format!("Repository {}: {}\n", printable(&repository.location), parts.join(", ")));
@@ -325,8 +339,19 @@ mod tests {
         let mut ledger = ledger(vec![entry("shop", State::Protected)]);
         ledger.summary.backed_up = 1;
         let text = text(&ledger, PLAIN);
-        assert!(text.starts_with("All 1 items are backed up in time; 0 of 1 proven.\n"), "{text}");
+        assert!(text.starts_with("The only item is backed up in time; 0 of 1 proven.\n"), "{text}");
         assert!(text.contains("ok     pg/shop  2 h   never  1.0 MiB"), "{text}");
+    }
+
+    #[test]
+    fn what_is_new_is_not_counted_as_backed_up() {
+        let mut fresh = entry("fresh", State::New);
+        fresh.snapshots = 0;
+        let mut ledger = ledger(vec![entry("shop", State::Protected), fresh]);
+        ledger.summary.backed_up = 1;
+        let text = text(&ledger, PLAIN);
+        let verdict = "1 of 2 items are backed up in time, 1 is new and not yet due; 0 of 2 proven.\n";
+        assert!(text.starts_with(verdict), "{text}");
     }
 
     #[test]

@@ -128,6 +128,7 @@ fn parse(text: &str) -> Result<Calendar, String> {
         [] => return Err("it is empty".to_owned()),
         _ => return Err("it has more than weekdays, a date, a time and a time zone".to_owned()),
     }
+    calendar.require_a_day()?;
     Ok(calendar)
 }
 
@@ -195,6 +196,45 @@ impl Calendar {
         self.day = Component::parse(last, 1, 31)?;
         self.from_end = from_end;
         Ok(())
+    }
+
+    /// Refuses an expression that no day of the calendar matches, whatever today's date: `*-02-30`, or a weekday that
+    /// the date does not have. A date in the past is no reason: a configuration must not become invalid by time passing.
+    fn require_a_day(&self) -> Result<(), String> {
+        if !self.first_days(1).is_empty() {
+            return Ok(());
+        }
+        let any = Self { weekdays: [true; 7], ..self.clone() };
+        Err(match any.first_days(2).as_slice() {
+            [] => "it never comes, as no such month has such a day".to_owned(),
+            [only] => format!("it never comes: {only} is a {}", only.strftime("%A")),
+            _ => "it never comes: none of these dates is on such a weekday".to_owned(),
+        })
+    }
+
+    /// The first days, `count` at most, of all the years of systemd that match.
+    fn first_days(&self, count: usize) -> Vec<Date> {
+        let mut days = Vec::new();
+        for year in (YEARS.0..=YEARS.1).filter(|year| self.year.matches(*year)) {
+            for month in (1..=12_i8).filter(|month| self.month.matches((*month).into())) {
+                let Some(first) = i16::try_from(year).ok().and_then(|year| Date::new(year, month, 1).ok())
+                else {
+                    continue;
+                };
+                let dates = (1..=first.days_in_month()).filter_map(|day| first.with().day(day).build().ok());
+                days.extend(dates.filter(|date| self.matches(*date)));
+                if days.len() >= count {
+                    days.truncate(count);
+                    return days;
+                }
+            }
+        }
+        days
+    }
+
+    /// The first `count` moments after `after`; fewer if there are no more.
+    pub fn upcoming(&self, after: &Zoned, count: usize) -> Vec<Zoned> {
+        std::iter::successors(self.next(after), |moment| self.next(moment)).take(count).collect()
     }
 
     /// The first moment after `after`; none if there is none.

@@ -79,7 +79,7 @@ fn without_a_proof_in_time_it_is_not_proven() {
     assert_eq!(item(&site.status_at("2026-10-15 03:00:00"), "shop")["state"], "not-proven");
     assert_eq!(site.check_at("2026-10-15 03:00:00"), Some(5));
     let text = site.at("2026-10-15 03:00:00").arg("status").run().ok().stdout;
-    assert!(text.starts_with("1 PROBLEM: 1 of 1 items are backed up in time; 0 of 1 proven."), "{text}");
+    assert!(text.starts_with("1 PROBLEM: 1 of 1 item is backed up in time; 0 of 1 proven."), "{text}");
 }
 
 #[test]

@@ -59,7 +59,7 @@ fn ours(expression: &str, zone: &str) -> Option<Vec<i64>> {
     Some(moments)
 }
 
-const KNOWN: [&str; 44] = [
+const KNOWN: [&str; 47] = [
     "02:00",
     "02:00:30",
     "Sun 04:00",
@@ -100,7 +100,10 @@ const KNOWN: [&str; 44] = [
     "02:00 America/New_York",
     "Sun *-*-* 03:30 Europe/Helsinki",
     "2020-01-01",
-    "*-02-30",
+    "Mon *-02-29",
+    "2150-01-01 02:00",
+    "Sun 2026-11-29",
+    "*-*-30,31 02:00",
     "23,11:59",
     "*-*-31 09:00",
     "Fri *-*-13",
@@ -128,6 +131,16 @@ const MALFORMED: [&str; 21] = [
     "*",
     "1969-01-01",
     "*/4:00",
+];
+
+/// What systemd takes and never elapses.
+const NEVER: [&str; 6] = [
+    "*-02-30 02:00",
+    "*-04-31",
+    "*-2,4,6,9,11-31 02:00",
+    "*-02~30",
+    "Mon 2026-11-29",
+    "2027-02-29 02:00 Europe/Helsinki",
 ];
 
 /// Expressions from the parts of the grammar, the same ones each time.
@@ -182,4 +195,42 @@ fn systemd_refuses_what_is_refused() {
         assert!(ours.is_err(), "{expression:?} should be refused");
         assert_eq!(theirs, None, "systemd takes {expression:?}");
     }
+}
+
+#[test]
+fn what_never_comes_is_refused() {
+    for expression in NEVER {
+        let fault = expression.parse::<Calendar>().unwrap_err();
+        assert!(fault.contains("it never comes"), "{fault}");
+    }
+    assert!("Mon 2026-11-29".parse::<Calendar>().unwrap_err().contains("2026-11-29 is a Sunday"));
+    if !Path::new(ORACLE).exists() {
+        return common::skip("systemd-analyze (Debian package systemd)");
+    }
+    let never: Vec<String> = NEVER.iter().map(|text| (*text).to_owned()).collect();
+    for (expression, theirs) in never.iter().zip(systemd(&never, "UTC")) {
+        assert!(theirs.is_none_or(|moments| moments.is_empty()), "{expression:?} comes for systemd");
+    }
+}
+
+#[test]
+fn a_time_that_a_change_of_clocks_leaves_out_comes_all_the_same() {
+    // Clocks go from 03:00 to 04:00 in Helsinki that day.
+    let calendar: Calendar = "2027-03-28 03:30 Europe/Helsinki".parse().unwrap();
+    let base: Timestamp = "2027-01-30T12:34:56Z".parse().unwrap();
+    let next = calendar.next(&base.to_zoned(TimeZone::UTC)).unwrap();
+    assert_eq!(next.timestamp().to_string(), "2027-03-28T01:30:00Z");
+}
+
+#[test]
+fn the_next_times_are_told_as_far_as_there_are_any() {
+    let base: Timestamp = "2027-01-30T12:34:56Z".parse().unwrap();
+    let base = base.to_zoned(TimeZone::UTC);
+    let upcoming = |expression: &str| -> Vec<String> {
+        let calendar: Calendar = expression.parse().unwrap();
+        calendar.upcoming(&base, 3).iter().map(|time| time.strftime("%F %R").to_string()).collect()
+    };
+    assert_eq!(upcoming("*-02-29 02:00"), ["2028-02-29 02:00", "2032-02-29 02:00", "2036-02-29 02:00"]);
+    assert_eq!(upcoming("2027-02-01 02:00"), ["2027-02-01 02:00"]);
+    assert!(upcoming("2026-01-01 02:00").is_empty());
 }
