@@ -6,7 +6,7 @@ use std::{fmt, str::FromStr, time::Duration};
 use jiff::{
     ToSpan, Zoned,
     civil::{Date, Weekday},
-    tz::TimeZone,
+    tz::{AmbiguousOffset, TimeZone},
 };
 
 use super::component::Component;
@@ -193,7 +193,8 @@ impl Calendar {
         let (year, month) = front.rsplit_once('-').map_or(("*", front), |(year, month)| (year, month));
         self.year = Component::parse(year, YEARS.0, YEARS.1)?;
         self.month = Component::parse(month, 1, 12)?;
-        self.day = Component::parse(last, 1, 31)?;
+        // systemd counts no further back than every month goes.
+        self.day = Component::parse(last, 1, if from_end { 28 } else { 31 })?;
         self.from_end = from_end;
         Ok(())
     }
@@ -201,8 +202,16 @@ impl Calendar {
     /// Refuses an expression that no day of the calendar matches, whatever today's date: `*-02-30`, or a weekday that
     /// the date does not have. A date in the past is no reason: a configuration must not become invalid by time passing.
     fn require_a_day(&self) -> Result<(), String> {
-        if !self.first_days(1).is_empty() {
-            return Ok(());
+        match self.first_days(2).as_slice() {
+            [] => {}
+            [only] => {
+                let zone = self.zone.clone().unwrap_or_else(TimeZone::system);
+                return match self.moments(*only, &zone).next() {
+                    Some(_) => Ok(()),
+                    None => Err(format!("it never comes: the change of clocks leaves it out on {only}")),
+                };
+            }
+            _ => return Ok(()),
         }
         let any = Self { weekdays: [true; 7], ..self.clone() };
         Err(match any.first_days(2).as_slice() {
@@ -340,8 +349,8 @@ impl Calendar {
             && day_matches
     }
 
-    /// The moments of a date. A time that the change of clocks leaves out is taken an hour later; one that comes twice
-    /// counts the first time.
+    /// The moments of a date. A time that the change of clocks leaves out does not come that day, as systemd's timers skip
+    /// it; one that comes twice counts the first time.
     fn moments(&self, date: Date, zone: &TimeZone) -> impl Iterator<Item = Zoned> {
         let zone = zone.clone();
         let (hours, minutes, seconds) =
@@ -355,7 +364,11 @@ impl Calendar {
             }
         }
         times.into_iter().filter_map(move |(hour, minute, second)| {
-            date.at(hour, minute, second, 0).to_zoned(zone.clone()).ok()
+            let moment = zone.to_ambiguous_zoned(date.at(hour, minute, second, 0));
+            match moment.offset() {
+                AmbiguousOffset::Gap { .. } => None,
+                _ => moment.compatible().ok(),
+            }
         })
     }
 }
