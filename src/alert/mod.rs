@@ -8,7 +8,7 @@ mod rules;
 mod text;
 mod unit;
 
-pub use beat::{Beat, beat, within};
+pub use beat::{Beat, Trouble, beat, knows_the_past, troubles, within};
 pub use deliver::{Delivery, Failure, deliver, test};
 pub use rules::{after, channel_kinds, lines};
 pub use unit::{Monitor, unit_failed};
