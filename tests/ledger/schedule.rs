@@ -1,6 +1,9 @@
 //! Calendar expressions against systemd itself.
 
-use super::common;
+use super::{
+    common::{self, Cmd, ConfigBuilder, Tool, program::quoted},
+    site::at,
+};
 
 use std::{path::Path, process::Command};
 
@@ -241,4 +244,72 @@ fn the_next_times_are_told_as_far_as_there_are_any() {
     assert_eq!(upcoming("*-02-29 02:00"), ["2028-02-29 02:00", "2032-02-29 02:00", "2036-02-29 02:00"]);
     assert_eq!(upcoming("2027-02-01 02:00"), ["2027-02-01 02:00"]);
     assert!(upcoming("2026-01-01 02:00").is_empty());
+}
+
+/// A source of one folder with this schedule; its repository is there if the configuration is valid.
+fn scheduled(schedule: &str, folder: &Path) -> common::Config {
+    std::fs::write(folder.join("file"), "content").unwrap();
+    let path = quoted(&folder.display().to_string());
+    let source = format!("kind = \"directory\"\npaths = [{path}]\nschedule = \"{schedule}\"\n");
+    ConfigBuilder::new().source("files", &source).build()
+}
+
+#[test]
+fn every_command_refuses_a_schedule_that_never_comes() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = scheduled("*-02-30 02:00", folder.path());
+    for args in
+        [&["config", "check"][..], &["config", "check", "--offline"], &["status"], &["backup"], &["init"]]
+    {
+        let ran = Cmd::with(&config).args(args).run().expect_code(2);
+        assert!(ran.stderr.contains("it never comes"), "{args:?}: {}", ran.stderr);
+    }
+}
+
+#[test]
+fn after_the_last_time_of_a_schedule_items_are_late_by_the_default_age() {
+    if !Tool::Faketime.or_skip() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let config = scheduled("2026-01-01 02:00", folder.path());
+    let run = |moment: &str, args: &[&str]| at(Cmd::with(&config), moment).args(args).run();
+    run("2026-10-05 02:00:00", &["init"]).ok();
+    run("2026-10-05 02:00:00", &["backup"]).ok();
+    run("2026-10-06 13:00:00", &["status", "--check"]).ok();
+    let late = run("2026-10-06 15:00:00", &["status", "--check"]).expect_code(5);
+    assert!(late.stdout.contains("it should not be older than 36 hours"), "{}", late.stdout);
+    // Valid all the same, and it says so.
+    let checked = run("2026-10-06 15:00:00", &["config", "check"]).ok();
+    assert!(checked.stdout.contains("none: its time is over"), "{}", checked.stdout);
+}
+
+#[test]
+fn config_check_prints_the_next_three_times_of_everything_planned() {
+    if !Tool::Faketime.or_skip() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let config = scheduled("Sun 04:00", folder.path());
+    let checked =
+        at(Cmd::with(&config), "2026-10-05 12:00:00").args(["--json", "config", "check"]).run().ok();
+    let planned = checked.json()["schedules"].clone();
+    let next = ["2026-10-11T04:00:00+00:00", "2026-10-18T04:00:00+00:00", "2026-10-25T04:00:00+00:00"];
+    let expected = serde_json::json!({
+        "what": "backup", "source": "files", "schedule": "Sun 04:00", "next": next,
+    });
+    assert_eq!(planned[0], expected);
+    let rest = planned.as_array().unwrap()[1..].iter();
+    let rest: Vec<_> =
+        rest.map(|plan| (plan["what"].as_str().unwrap(), plan["next"][0].as_str().unwrap())).collect();
+    let jobs = [
+        ("drill", "2026-10-10T06:00:00+00:00"),
+        ("check", "2026-10-11T10:00:00+00:00"),
+        ("prune", "2026-10-11T14:00:00+00:00"),
+        ("watch", "2026-10-05T13:00:00+00:00"),
+    ];
+    assert_eq!(rest, jobs);
+    let text = at(Cmd::with(&config), "2026-10-05 12:00:00").args(["config", "check"]).run().ok().stdout;
+    assert!(text.contains("valid, 1 source\n"), "{text}");
+    assert!(text.contains("backup of files  Sun 04:00  Sun 2026-10-11 04:00:00, Sun 2026-10-18"), "{text}");
 }
