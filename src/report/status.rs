@@ -3,7 +3,8 @@
 use jiff::Zoned;
 
 use crate::{
-    history::ledger::{ChannelEntry, Entry, Ledger, Point, Problem, State},
+    alert::{Cause, causes, item_lines},
+    history::ledger::{ChannelEntry, Entry, Ledger, Point, State},
     output::{count, name, printable, size, table, time},
 };
 
@@ -59,7 +60,9 @@ fn verdict(ledger: &Ledger, style: Style) -> String {
     let proven = format!("{} of {} proven", summary.proven, summary.expected);
     let fresh = ledger.items.iter().filter(|entry| entry.state == State::New).count();
     let line = if !summary.ok {
-        let what = match (summary.problems, &ledger.repository.error) {
+        // An item counts once, whatever the number of its problems.
+        let wrong = ledger.items.iter().filter(|entry| !entry.problems.is_empty()).count();
+        let what = match (wrong, &ledger.repository.error) {
             (0, Some(_)) => "THE REPOSITORY CANNOT BE READ".to_owned(),
             (0, None) => "ALERTS DO NOT ARRIVE".to_owned(),
             (1, _) => "1 PROBLEM".to_owned(),
@@ -90,14 +93,24 @@ fn verdict(ledger: &Ledger, style: Style) -> String {
 }
 
 fn problems(ledger: &Ledger, style: Style, text: &mut String) {
-    for entry in &ledger.items {
-        for problem in &entry.problems {
-            text.push_str(&block(&entry.name(), problem, &ledger.at, style));
-        }
+    // What is said of the repository is not said of each source again.
+    let known = |cause: &Cause| {
+        ledger
+            .repository
+            .error
+            .as_ref()
+            .is_some_and(|error| error.split("\n  → ").next() == Some(cause.text.as_str()))
+    };
+    let (away, causes): (Vec<_>, Vec<_>) = causes(&item_lines(ledger)).into_iter().partition(known);
+    for cause in &causes {
+        text.push_str(&block(cause, &ledger.at, style));
     }
     if let Some(error) = &ledger.repository.error {
         let error = printable(error).replace('\n', "\n    ");
         text.push_str(&format!("\n{}\n    {error}\n", painted("the repository cannot be read", RED, style)));
+        for cause in &away {
+            text.push_str(&format!("    the last attempt failed for that reason: {}\n", cause.who()));
+        }
         text.push_str("    what follows is as of the last look\n");
     }
     for channel in ledger.alerts.iter().filter(|channel| channel.failing_since.is_some()) {
@@ -105,17 +118,17 @@ fn problems(ledger: &Ledger, style: Style, text: &mut String) {
     }
 }
 
-fn block(subject: &str, problem: &Problem, now: &Zoned, style: Style) -> String {
-    let mut lines = problem.text.lines();
-    let head = format!("{}: {}", name(subject), printable(lines.next().unwrap_or_default()));
+fn block(cause: &Cause, now: &Zoned, style: Style) -> String {
+    let mut lines = cause.text.lines();
+    let head = format!("{}: {}", cause.who(), printable(lines.next().unwrap_or_default()));
     let mut text = format!("\n{}\n", painted(&head, RED, style));
     for line in lines {
         text.push_str(&format!("    {}\n", printable(line)));
     }
-    if let Some(since) = &problem.since {
+    if let Some(since) = &cause.since {
         text.push_str(&format!("    since {}{}\n", day(since), lasted(since, now)));
     }
-    if let Some(hint) = &problem.hint {
+    if let Some(hint) = &cause.hint {
         let arrow = if style.unicode { "→" } else { "->" };
         text.push_str(&format!("    {arrow} {}\n", printable(hint)));
     }
@@ -296,7 +309,7 @@ fn painted(text: &str, colour: &str, style: Style) -> String {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::history::ledger::{ProblemKind, RepositoryEntry, Summary};
+    use crate::history::ledger::{Problem, ProblemKind, RepositoryEntry, Summary};
 
     const PLAIN: Style = Style { colour: false, unicode: true, all: false };
 

@@ -8,7 +8,7 @@ use super::{
     short,
 };
 use crate::{
-    alert::message::Message,
+    alert::{causes, message::Message},
     config::{AlertConfig, Secret, WebhookConfig, WebhookFormat},
     error::{Error, Result},
     stream::cancel::Cancel,
@@ -96,6 +96,7 @@ fn shape(format: WebhookFormat, chat_id: &str, message: &Message) -> Value {
             "persisting": message.persisting,
             "recovered": message.recovered,
             "remarks": message.remarks,
+            "causes": causes(message.new.iter().chain(&message.persisting)),
         }),
         WebhookFormat::Slack => {
             // https://docs.slack.dev/messaging/formatting-message-text: these three steer, nothing else is escaped

@@ -249,6 +249,13 @@ fn first_view(ledger: &Ledger, served: bool) -> Markup {
     let (grade, text) = headline(ledger);
     html! {
         h1.headline.(grade) { span aria-hidden="true" { (sign(grade)) } " " (text) }
+        @for cause in crate::alert::causes(&crate::alert::item_lines(ledger)).iter().filter(|cause| cause.subjects.len() > 1) {
+            div.problem {
+                p { (cause.who()) }
+                pre.error { (printable(&cause.text)) }
+                @if let Some(hint) = &cause.hint { p { "→ " (printable(hint)) } }
+            }
+        }
         section.answers aria-label="Summary" {
             @for answer in answers(ledger) {
                 div.answer.(answer.grade) {
