@@ -66,9 +66,9 @@ impl Channel for Webhook {
             let answer: Value = serde_json::from_str(&answer).unwrap_or(Value::Null);
             if answer.get("ok").and_then(Value::as_bool) == Some(false) {
                 let said = answer.get("description").and_then(Value::as_str).unwrap_or("no reason given");
-                return Err(Refused::lasting(
-                    Error::failed("Telegram refused the message").because_text(said),
-                ));
+                let error = Error::failed("Telegram refused the message").because_text(said);
+                let hint = "see whether `chat_id` is right, and whether the bot is a member of that chat";
+                return Err(Refused::lasting(error.hint(hint)));
             }
         }
         Ok(())
