@@ -69,3 +69,31 @@ impl<'c> Due<'c> {
 fn until(taken: &Zoned, due: &Zoned) -> Duration {
     Duration::try_from(taken.duration_until(due)).unwrap_or_default()
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn max_age(schedule: &str) -> Option<Duration> {
+        let calendar: Calendar = schedule.parse().unwrap();
+        let taken: Zoned = "2026-11-24T02:00:00+00:00[UTC]".parse().unwrap();
+        Due::Schedule(&calendar, RefCell::default()).max_age(&taken)
+    }
+
+    #[test]
+    fn what_is_due_again_is_late_after_half_an_interval() {
+        assert_eq!(max_age("02:00"), Some(36 * HOUR));
+        assert_eq!(max_age("Tue 02:00"), Some(10 * 24 * HOUR + 12 * HOUR));
+        // Once, in a week: half a day after it.
+        assert_eq!(max_age("2026-12-01 02:00"), Some(7 * 24 * HOUR + 12 * HOUR));
+    }
+
+    #[test]
+    fn a_schedule_that_has_run_out_or_comes_after_many_years_says_nothing() {
+        assert_eq!([max_age("2026-01-01 02:00"), max_age("2150-01-01 02:00")], [None, None]);
+        assert!(max_age("*-02-29 02:00").is_some());
+    }
+}

@@ -145,6 +145,28 @@ fn a_test_of_a_heartbeat_does_not_make_a_failure_green() {
 }
 
 #[test]
+fn a_repository_that_is_away_is_told_once_for_all_sources() {
+    let (hook, secrets) = (Receiver::start(), tempfile::tempdir().unwrap());
+    let webhook = heartbeat(secrets.path(), "hook", &hook, "").replace("\"heartbeat\"", "\"webhook\"");
+    let Some(two) = Two::new(&webhook) else { return };
+    two.day("02:00:00").arg("backup").run().ok();
+    assert_eq!(hook.take().len(), 0);
+    fs::rename(two.config.repo(), secrets.path().join("away")).unwrap();
+    two.day("03:00:00").arg("backup").run().expect_code(4);
+    let told = hook.take().remove(0).json();
+    let causes = told["causes"].as_array().unwrap();
+    assert_eq!(causes.len(), 1, "{causes:#?}");
+    let mut subjects: Vec<&str> =
+        causes[0]["subjects"].as_array().unwrap().iter().map(|subject| subject.as_str().unwrap()).collect();
+    subjects.sort_unstable();
+    assert_eq!(subjects, ["a", "b", "the repository"]);
+    let cause = causes[0]["text"].as_str().unwrap();
+    assert_eq!(told["text"].as_str().unwrap().matches(cause).count(), 1, "{}", told["text"]);
+    let status = two.day("03:01:00").arg("status").run().expect_code(4);
+    assert_eq!(status.stdout.matches(cause).count(), 1, "{}", status.stdout);
+}
+
+#[test]
 fn the_examples_of_the_manual_are_valid() {
     let manual = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/alerts.md");
     let manual = fs::read_to_string(manual).unwrap();
