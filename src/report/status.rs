@@ -63,7 +63,7 @@ fn verdict(ledger: &Ledger, style: Style) -> String {
         // An item counts once, whatever the number of its problems.
         let wrong = ledger.items.iter().filter(|entry| !entry.problems.is_empty()).count();
         let what = match (wrong, &ledger.repository.error) {
-            (0, Some(_)) => "THE REPOSITORY CANNOT BE READ".to_owned(),
+            (_, Some(_)) => "THE REPOSITORY CANNOT BE READ".to_owned(),
             (0, None) => "ALERTS DO NOT ARRIVE".to_owned(),
             (1, _) => "1 PROBLEM".to_owned(),
             (number, _) => format!("{number} PROBLEMS"),

@@ -152,18 +152,26 @@ fn a_repository_that_is_away_is_told_once_for_all_sources() {
     two.day("02:00:00").arg("backup").run().ok();
     assert_eq!(hook.take().len(), 0);
     fs::rename(two.config.repo(), secrets.path().join("away")).unwrap();
-    two.day("03:00:00").arg("backup").run().expect_code(4);
+    two.day("03:00:00").args(["backup", "a"]).run().expect_code(4);
     let told = hook.take().remove(0).json();
     let causes = told["causes"].as_array().unwrap();
     assert_eq!(causes.len(), 1, "{causes:#?}");
     let mut subjects: Vec<&str> =
         causes[0]["subjects"].as_array().unwrap().iter().map(|subject| subject.as_str().unwrap()).collect();
     subjects.sort_unstable();
-    assert_eq!(subjects, ["a", "b", "the repository"]);
+    assert_eq!(subjects, ["a", "the repository"]);
     let cause = causes[0]["text"].as_str().unwrap();
     assert_eq!(told["text"].as_str().unwrap().matches(cause).count(), 1, "{}", told["text"]);
+    // Each source fails by its own timer: what is known already is not told again, but that it is over.
+    two.day("03:00:30").args(["backup", "b"]).run().expect_code(4);
+    assert_eq!(hook.take().len(), 0, "the cause has been told");
     let status = two.day("03:01:00").arg("status").run().expect_code(4);
     assert_eq!(status.stdout.matches(cause).count(), 1, "{}", status.stdout);
+    assert!(status.stdout.contains("the last attempt failed for that reason: a, b\n"), "{}", status.stdout);
+    fs::rename(secrets.path().join("away"), two.config.repo()).unwrap();
+    two.day("04:00:00").arg("backup").run().ok();
+    let told = hook.take().remove(0).json();
+    assert_eq!((&told["purpose"], told["recovered"].as_array().unwrap().len()), (&json!("recovery"), 3));
 }
 
 #[test]
