@@ -199,11 +199,7 @@ impl Draw<'_> {
         match stored {
             Some(stored) => self.judge_age(entry, row, stored),
             None if row.failed_since.is_some() => {}
-            None if self.is_new(row) => {
-                entry.state = State::New;
-                entry.since = Some(zoned(row.first_seen));
-                entry.why = Some("new: no run of its source is late since it was found".to_owned());
-            }
+            None if self.is_new(row) => entry.mark_new(zoned(row.first_seen)),
             None if self.read.busy_sources.contains(&row.source) => {}
             None => entry.problem(
                 ProblemKind::NeverBackedUp,
