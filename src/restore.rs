@@ -244,9 +244,11 @@ fn into_folder(
                 .map(|(name, path)| Escaped { stored: PathBuf::from(name), written: into.join(path) }),
         );
         let both = if choice.is_all() { "the list beside the content has both" } else { "--json lists both" };
-        written.notes.extend(
-            (count > 0).then(|| format!("{count} names that a file system cannot hold are escaped; {both}")),
-        );
+        written
+            .notes
+            .extend((count > 0).then(|| {
+                format!("names that a file system cannot hold, which are escaped: {count}; {both}")
+            }));
     }
     written.notes.extend(options.verify.then(|| NOT_READ_BACK.to_owned()));
     report.files = std::mem::take(&mut written.written);

@@ -3,11 +3,20 @@
 
 use std::{thread, time::Duration};
 
+use serde::Serialize;
+
 use super::{
     Failure,
     channel::{Heartbeat, Phase, Tries, with_tries},
 };
-use crate::{config::Config, history::History, stream::cancel::Cancel};
+use crate::{
+    config::{AlertConfig, Config},
+    history::{
+        History, Opened,
+        ledger::{Ledger, ProblemKind},
+    },
+    stream::cancel::Cancel,
+};
 
 /// What a heartbeat says.
 pub type Beat = Phase;
@@ -24,13 +33,59 @@ pub fn within(budget: Duration) -> Cancel {
     cancel
 }
 
-/// Sends to each heartbeat that concerns one of `sources` what `say` says for those that concern it. Returns those that
-/// did not take it.
+/// Something that keeps a heartbeat from saying that all is well.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Trouble {
+    /// `source/item`, a source, or the repository.
+    pub item: String,
+    /// The kind of problem, as in the ledger.
+    pub problem: &'static str,
+    /// What happened.
+    pub error: String,
+}
+
+/// What is failed or late, by the ledger, of these sources, or concerns all. What is backed up and only needs a look
+/// (suspicious, vanished, excluded, not proven) does not count: alerts tell of it, and a heartbeat is about backups that are
+/// not made.
+pub fn troubles(ledger: &Ledger, sources: &[&str]) -> Vec<Trouble> {
+    let of_them = ledger.items.iter().filter(|entry| sources.contains(&entry.source.as_str()));
+    let mut troubles: Vec<Trouble> = of_them
+        .flat_map(|entry| entry.problems.iter().map(move |problem| (entry, problem)))
+        .filter(|(_, problem)| {
+            use ProblemKind::{Anomaly, Excluded, NotProven, Vanished};
+            !matches!(problem.kind, Anomaly | Vanished | Excluded | NotProven)
+        })
+        .map(|(entry, problem)| Trouble {
+            item: entry.name(),
+            problem: problem.kind.as_str(),
+            error: problem.text.clone(),
+        })
+        .collect();
+    if let Some(error) = &ledger.repository.error {
+        let item = "the repository".to_owned();
+        troubles.push(Trouble { item, problem: ProblemKind::Repository.as_str(), error: error.clone() });
+    }
+    troubles
+}
+
+/// Does this history know what became of the other runs? One that was begun just now may have been lost before.
+pub fn knows_the_past(history: &History) -> bool {
+    matches!(history.opened(), Opened::Present)
+}
+
+/// The sources of the configuration that a channel concerns.
+pub(super) fn concerned<'c>(config: &'c Config, alert: &AlertConfig) -> Vec<&'c str> {
+    let names = config.sources.iter().map(|source| source.name.as_str());
+    names.filter(|name| alert.sources.matched(name).is_some()).collect()
+}
+
+/// Sends to each heartbeat that concerns one of `sources` what `say` says for those of them that concern it, and for all
+/// sources that do. Returns those that did not take it.
 pub fn beat(
     config: &Config,
     history: &History,
     sources: &[&str],
-    say: &(dyn Fn(&[&str]) -> (Beat, String) + Sync),
+    say: &(dyn Fn(&[&str], &[&str]) -> (Beat, String) + Sync),
     cancel: &Cancel,
 ) -> Vec<Failure> {
     thread::scope(|scope| {
@@ -47,7 +102,7 @@ pub fn beat(
                     let sent = match Heartbeat::open(alert) {
                         Ok(None) => return None,
                         Ok(Some(heartbeat)) => {
-                            let (phase, body) = say(&of);
+                            let (phase, body) = say(&of, &concerned(config, alert));
                             let once = || heartbeat.ping(phase, &body, cancel);
                             with_tries(&Tries::new(alert.tries), cancel, once)
                                 .map_err(|refused| refused.error)

@@ -92,6 +92,16 @@ fn deliver_to(alert: &AlertConfig, history: &History, cancel: &Cancel) -> Result
     Ok(sent)
 }
 
+/// What a heartbeat says in a test: the truth, as whoever watches it may take it for that of a run.
+fn test_beat(config: &Config, alert: &AlertConfig, cancel: &Cancel) -> (channel::Phase, String) {
+    let seen = crate::report::ledger_whatever(config, cancel).ok();
+    let seen = seen.filter(|seen| super::knows_the_past(&seen.history));
+    let problems = seen.map(|seen| super::troubles(&seen.ledger, &super::beat::concerned(config, alert)));
+    let well = problems.as_ref().is_some_and(Vec::is_empty);
+    let phase = if well { channel::Phase::Success } else { channel::Phase::Failure };
+    (phase, serde_json::json!({"test": true, "known": problems.is_some(), "problems": problems}).to_string())
+}
+
 /// Sends a test message through every channel, at once and without the queue.
 pub fn test(
     config: &Config,
@@ -113,7 +123,8 @@ pub fn test(
             Some(channel) => channel.send(&message, cancel).map_err(refused),
             None => match channel::Heartbeat::open(alert)? {
                 Some(heartbeat) => {
-                    heartbeat.ping(channel::Phase::Success, "{\"test\":true}", cancel).map_err(refused)
+                    let (phase, body) = test_beat(config, alert, cancel);
+                    heartbeat.ping(phase, &body, cancel).map_err(refused)
                 }
                 None => Ok(()),
             },

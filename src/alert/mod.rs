@@ -1,6 +1,7 @@
 //! Telling whoever must know: what is told, through which channels, and that it arrives.
 
 mod beat;
+mod cause;
 pub mod channel;
 mod deliver;
 pub mod message;
@@ -8,9 +9,10 @@ mod rules;
 mod text;
 mod unit;
 
-pub use beat::{Beat, beat, within};
+pub use beat::{Beat, Trouble, beat, knows_the_past, troubles, within};
+pub use cause::{Cause, causes};
 pub use deliver::{Delivery, Failure, deliver, test};
-pub use rules::{after, channel_kinds, lines};
+pub use rules::{after, channel_kinds, item_lines, lines};
 pub use unit::{Monitor, unit_failed};
 
 use crate::{

@@ -12,8 +12,8 @@ pub fn channel_kinds(config: &Config) -> Vec<(String, &'static str)> {
     config.alerts.iter().map(|alert| (alert.name.clone(), alert.kind.as_str())).collect()
 }
 
-/// Everything that is wrong in a ledger, as lines of a message.
-pub fn lines(ledger: &Ledger) -> Vec<Line> {
+/// What is wrong with items and sources of a ledger, as lines of a message.
+pub fn item_lines(ledger: &Ledger) -> Vec<Line> {
     let mut lines: Vec<Line> = Vec::new();
     for entry in &ledger.items {
         lines.extend(entry.problems.iter().map(|problem| Line {
@@ -24,6 +24,12 @@ pub fn lines(ledger: &Ledger) -> Vec<Line> {
             hint: problem.hint.clone(),
         }));
     }
+    lines
+}
+
+/// Everything that is wrong in a ledger, as lines of a message.
+pub fn lines(ledger: &Ledger) -> Vec<Line> {
+    let mut lines = item_lines(ledger);
     if let Some(error) = &ledger.repository.error {
         let (text, hint) = match error.split_once("\n  → ") {
             Some((text, hint)) => (text, Some(hint.to_owned())),

@@ -1,9 +1,14 @@
 //! A message as plain text.
 
+use std::collections::HashMap;
+
 use jiff::Zoned;
 
-use super::message::{Line, Message, Purpose};
-use crate::output::{name, printable, time};
+use super::{
+    cause::{Cause, causes},
+    message::{Line, Message, Purpose},
+};
+use crate::output::{count, name, printable, time};
 
 /// So many lines of one text are told; the rest is in the status.
 const LINES: usize = 15;
@@ -43,10 +48,10 @@ impl Message {
                 text.push_str(heading);
                 text.push_str(":\n");
             }
-            for line in lines {
+            for cause in causes(lines) {
                 match heading {
-                    "WELL AGAIN" => text.push_str(&recovered(line, &self.at)),
-                    _ => text.push_str(&block(line, &self.at)),
+                    "WELL AGAIN" => text.push_str(&recovered(&cause, &self.at)),
+                    _ => text.push_str(&block(&cause, &self.at)),
                 }
             }
             text.push('\n');
@@ -59,31 +64,31 @@ impl Message {
     }
 }
 
-fn block(line: &Line, now: &Zoned) -> String {
-    let mut lines = line.text.lines();
+fn block(cause: &Cause, now: &Zoned) -> String {
+    let mut lines = cause.text.lines();
     let first = lines.next().unwrap_or_default();
-    let mut text = format!("- {}: {}\n", name(&line.subject), printable(first));
+    let mut text = format!("- {}: {}\n", cause.who(), printable(first));
     let rest: Vec<&str> = lines.collect();
     for line in rest.iter().take(LINES) {
         text.push_str(&format!("    {}\n", printable(line)));
     }
     if rest.len() > LINES {
-        text.push_str(&format!("    … {} more lines\n", rest.len() - LINES));
+        text.push_str(&format!("    … {}\n", count(rest.len() - LINES, "more line")));
     }
-    if let Some(since) = &line.since {
+    if let Some(since) = &cause.since {
         text.push_str(&format!("    since {}{}\n", time(since), ago(since, now)));
     }
-    if let Some(hint) = &line.hint {
+    if let Some(hint) = &cause.hint {
         text.push_str(&format!("    → {}\n", printable(hint)));
     }
     text
 }
 
-fn recovered(line: &Line, now: &Zoned) -> String {
-    let since = line.since.as_ref();
+fn recovered(cause: &Cause, now: &Zoned) -> String {
+    let since = cause.since.as_ref();
     let lasted = since.map(|since| format!(" (it was so since {}{})", time(since), ago(since, now)));
-    let first = line.text.lines().next().unwrap_or_default();
-    format!("- {}: no longer: {}{}\n", name(&line.subject), printable(first), lasted.unwrap_or_default())
+    let first = cause.text.lines().next().unwrap_or_default();
+    format!("- {}: no longer: {}{}\n", cause.who(), printable(first), lasted.unwrap_or_default())
 }
 
 /// For how long, from an hour on.
@@ -96,17 +101,46 @@ fn ago(since: &Zoned, now: &Zoned) -> String {
     }
 }
 
-/// Counts by kind, and the first names.
+/// Counts by kind, and the first names. What has several problems is counted once, by the worst of them.
 fn told(lines: &[Line]) -> String {
-    let mut kinds: Vec<(&str, usize)> = Vec::new();
+    let mut worst: Vec<(&str, &str)> = Vec::new();
+    let mut index: HashMap<&str, usize> = HashMap::new();
     for line in lines {
-        match kinds.iter_mut().find(|(kind, _)| *kind == line.kind) {
+        let known = index.entry(&line.subject).or_insert(worst.len());
+        match worst.get_mut(*known) {
+            Some((_, kind)) if rank(&line.kind) < rank(kind) => *kind = &line.kind,
+            Some(_) => {}
+            None => worst.push((line.subject.as_str(), line.kind.as_str())),
+        }
+    }
+    let mut kinds: Vec<(&str, usize)> = Vec::new();
+    for (_, kind) in worst {
+        match kinds.iter_mut().find(|(known, _)| *known == kind) {
             Some((_, count)) => *count += 1,
-            None => kinds.push((&line.kind, 1)),
+            None => kinds.push((kind, 1)),
         }
     }
     let counts: Vec<_> = kinds.iter().map(|(kind, count)| format!("{count} {}", words(kind))).collect();
     format!("{} ({})", counts.join(", "), subjects(lines))
+}
+
+/// How bad a kind of problem is, the worst first. What is not known here comes behind what is failed.
+fn rank(kind: &str) -> usize {
+    const WORST: [&str; 11] = [
+        "repository",
+        "unit",
+        "failed",
+        "",
+        "never-backed-up",
+        "late",
+        "unchecked",
+        "partial",
+        "anomaly",
+        "vanished",
+        "excluded",
+    ];
+    let last = if kind == "not-proven" { WORST.len() } else { 3 };
+    WORST.iter().position(|known| *known == kind).unwrap_or(last)
 }
 
 fn subjects(lines: &[Line]) -> String {
@@ -172,6 +206,31 @@ mod tests {
         let mut message = message(Purpose::Problem);
         message.new = ["a", "b", "c"].map(|item| line(&format!("pg/{item}"), "failed", "no")).to_vec();
         assert_eq!(message.title(), "tik-backup on db1: 3 FAILED (pg/a, pg/b and 1 more)");
+    }
+
+    #[test]
+    fn an_item_with_several_problems_counts_once_by_the_worst() {
+        let mut message = message(Purpose::Problem);
+        let kinds = ["late", "failed", "not-proven"];
+        message.new = kinds
+            .map(|kind| line("pg/a", kind, kind))
+            .into_iter()
+            .chain([line("pg/b", "late", "x")])
+            .collect();
+        assert_eq!(message.title(), "tik-backup on db1: 1 FAILED, 1 LATE (pg/a, pg/b)");
+    }
+
+    #[test]
+    fn one_cause_is_told_once_with_the_number_of_items() {
+        let mut message = message(Purpose::Problem);
+        message.new = ["a", "b", "c", "d"]
+            .map(|item| line(&format!("pg/{item}"), "failed", "the storage is away"))
+            .to_vec();
+        let text = message.text();
+        assert_eq!(text.matches("the storage is away").count(), 1, "{text}");
+        assert!(text.starts_with("- 4 items (pg/a, pg/b, pg/c and 1 more): the storage is away\n"), "{text}");
+        message.new.truncate(1);
+        assert!(message.text().starts_with("- pg/a: the storage is away\n"), "{}", message.text());
     }
 
     #[test]

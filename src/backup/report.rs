@@ -6,7 +6,7 @@ use jiff::{Timestamp, Zoned};
 use serde::Serialize;
 
 use crate::{
-    alert::Delivery,
+    alert::{self, Cause, Delivery, message::Line},
     error::{Error, Kind},
     history::Content,
     repository::writer::Committed,
@@ -31,6 +31,19 @@ pub enum ItemOutcome {
     Vanished,
     /// No snapshot was made.
     Failed,
+}
+
+impl ItemOutcome {
+    /// As in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Unchecked => "unchecked",
+            Self::Partial => "partial",
+            Self::Vanished => "vanished",
+            Self::Failed => "failed",
+        }
+    }
 }
 
 /// An item of a finished run. The field names are a promise.
@@ -322,6 +335,27 @@ impl RunReport {
             RunOutcome::Partial => 3,
             RunOutcome::Failed => 1,
         }
+    }
+
+    /// Why items failed, each reason once; without what ended the run as a whole, which is told by itself.
+    pub fn causes(&self) -> Vec<Cause> {
+        let whole = self.error.as_ref().map(ToString::to_string);
+        let failed = self.items.iter().filter(|item| item.error.is_some() && item.error != whole);
+        let lines: Vec<Line> = failed
+            .map(|item| {
+                let error = item.error.as_deref().unwrap_or_default();
+                let (text, hint) =
+                    error.split_once("\n  → ").map_or((error, None), |(text, hint)| (text, Some(hint)));
+                Line {
+                    subject: item.name(),
+                    kind: item.outcome.as_str().to_owned(),
+                    text: text.to_owned(),
+                    since: None,
+                    hint: hint.map(str::to_owned),
+                }
+            })
+            .collect();
+        alert::causes(&lines)
     }
 
     /// The kind of the error that ended the run, if one did.

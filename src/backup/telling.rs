@@ -17,6 +17,8 @@ use crate::{
     stream::cancel::Cancel,
 };
 
+/// So many problems stand in a heartbeat.
+const NAMED: usize = 100;
 /// How long telling may take, in all.
 const BUDGET: Duration = Duration::from_secs(300);
 /// The same when somebody wants the program to end.
@@ -55,7 +57,7 @@ impl<'a> Telling<'a> {
         let (done, failed) = thread::scope(|scope| {
             let starting = scope.spawn(|| {
                 let cancel = alert::within(SHORT_BUDGET);
-                alert::beat(config, history, sources, &|_| (Beat::Start, body.clone()), &cancel)
+                alert::beat(config, history, sources, &|_, _| (Beat::Start, body.clone()), &cancel)
             });
             let done = work();
             (done, starting.join().unwrap_or_default())
@@ -82,7 +84,7 @@ impl<'a> Telling<'a> {
             let failure = Failure { channel: "all".to_owned(), error: error.to_string() };
             Delivery { sent: 0, failed: vec![failure] }
         });
-        let beats = |sources: &[&str]| self.beat(report, ledger.as_ref().ok(), sources);
+        let beats = |sources: &[&str], all: &[&str]| self.beat(report, ledger.as_ref().ok(), sources, all);
         delivery.failed.extend(alert::beat(self.config, self.history, &self.sources, &beats, &cancel));
         // The begin of this run could not be told, its end could: whoever watches knows that it ran.
         let ended: Vec<&str> = delivery.failed.iter().map(|failure| failure.channel.as_str()).collect();
@@ -120,8 +122,32 @@ impl<'a> Telling<'a> {
         self.history.ledger(Look { config: self.config, now: &now, repository, notes })
     }
 
-    /// The heartbeat for somebody who watches these sources.
-    fn beat(&self, report: &RunReport, ledger: Option<&Ledger>, sources: &[&str]) -> (Beat, String) {
+    /// May the ledger be believed for `all`, of which the run covered `sources`? One without the past knows no failures of
+    /// other runs.
+    fn ledger_is_known(&self, sources: &[&str], all: &[&str]) -> bool {
+        alert::knows_the_past(self.history) || all.iter().all(|source| sources.contains(source))
+    }
+
+    /// The heartbeat for somebody who watches `all` these sources, of which the run covered `sources`. It is a success only if
+    /// nothing of all of them is failed or late: this run alone would hide what an earlier run of another source found.
+    fn beat(
+        &self,
+        report: &RunReport,
+        ledger: Option<&Ledger>,
+        sources: &[&str],
+        all: &[&str],
+    ) -> (Beat, String) {
+        let ledger = ledger.filter(|_| self.ledger_is_known(sources, all));
+        let mut problems = ledger.map(|ledger| alert::troubles(ledger, all));
+        let more = problems.as_ref().map_or(0, |problems| problems.len().saturating_sub(NAMED));
+        // Without a ledger a run that covered everything knows by itself what came of it.
+        let well = match &problems {
+            Some(problems) => problems.is_empty(),
+            None => all.iter().all(|source| sources.contains(source)),
+        };
+        if let Some(problems) = &mut problems {
+            problems.truncate(NAMED);
+        }
         let of = |source: &str| sources.contains(&source);
         let items: Vec<_> = report.items.iter().filter(|item| of(&item.source)).collect();
         let backed_up = items.iter().filter(|item| item.is_understood()).count();
@@ -131,8 +157,8 @@ impl<'a> Telling<'a> {
             ledger.items.iter().filter(|entry| of(&entry.source) && entry.last_proof.is_some()).count()
         });
         let suspicious = items.iter().filter(|item| !item.suspicious.is_empty()).count();
-        let phase =
-            if failed + partial > 0 || report.error.is_some() { Beat::Failure } else { Beat::Success };
+        let well = well && failed + partial == 0 && report.error.is_none();
+        let phase = if well { Beat::Success } else { Beat::Failure };
         let failures: Vec<_> = items
             .iter()
             .filter(|item| item.is_problem())
@@ -152,6 +178,10 @@ impl<'a> Telling<'a> {
             "seconds": report.seconds,
             "error": report.error.as_ref().map(ToString::to_string),
             "failures": failures,
+            "concerns": all,
+            "known": problems.is_some(),
+            "problems": problems,
+            "more_problems": more,
         });
         (phase, body.to_string())
     }

@@ -4,7 +4,7 @@ use super::{Context, discover};
 use crate::{
     backup::{self, ItemOutcome, RunReport, Selector},
     error::{Error, Result},
-    output::{duration, progress::Progress, size},
+    output::{count, duration, printable, progress::Progress, size},
 };
 
 #[derive(Debug, clap::Args)]
@@ -40,16 +40,19 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
 }
 
 fn text(report: &RunReport) -> String {
-    let count = |outcome| report.items.iter().filter(|item| item.outcome == outcome).count();
-    let (succeeded, failed) = (count(ItemOutcome::Ok), count(ItemOutcome::Failed));
-    let (unchecked, vanished) = (count(ItemOutcome::Unchecked), count(ItemOutcome::Vanished));
-    let partial = count(ItemOutcome::Partial);
+    let of = |outcome| report.items.iter().filter(|item| item.outcome == outcome).count();
+    let (succeeded, failed) = (of(ItemOutcome::Ok), of(ItemOutcome::Failed));
+    let (unchecked, vanished) = (of(ItemOutcome::Unchecked), of(ItemOutcome::Vanished));
+    let partial = of(ItemOutcome::Partial);
     let read = report.items.iter().map(|item| item.bytes_read).sum();
     let added = report.items.iter().map(|item| item.bytes_added).sum();
     let mut verdict = if failed + unchecked + partial == 0 && report.error.is_none() {
-        format!("all {succeeded} items backed up")
+        match succeeded {
+            1 => "1 item backed up".to_owned(),
+            _ => format!("all {succeeded} items backed up"),
+        }
     } else {
-        format!("{succeeded} items backed up, {failed} FAILED")
+        format!("{} backed up, {failed} FAILED", count(succeeded, "item"))
     };
     if unchecked > 0 {
         verdict.push_str(&format!(", {unchecked} UNCHECKED"));
@@ -60,11 +63,15 @@ fn text(report: &RunReport) -> String {
     if vanished > 0 {
         verdict.push_str(&format!(", {vanished} vanished meanwhile"));
     }
-    format!(
-        "{verdict}: {} read, {} added, {} old snapshots removed, {}",
+    let mut text = format!(
+        "{verdict}: {} read, {} added, {} removed, {}\n",
         size(read),
         size(added),
-        report.forgotten,
+        count(report.forgotten, "old snapshot"),
         duration(report.seconds)
-    )
+    );
+    for cause in report.causes().iter().filter(|cause| cause.subjects.len() > 1) {
+        text.push_str(&format!("{}: {}\n", cause.who(), printable(&cause.text)));
+    }
+    text
 }

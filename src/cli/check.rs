@@ -45,8 +45,9 @@ fn text(report: &CheckReport) -> String {
     };
     let verdict = if report.errors.is_empty() { "sound" } else { "DAMAGED" };
     text.push_str(&format!(
-        "the repository is {verdict}: {} snapshots, {} packs; {read}",
-        report.snapshots, report.packs
+        "the repository is {verdict}: {}, {}; {read}",
+        crate::output::count(report.snapshots, "snapshot"),
+        crate::output::count(report.packs, "pack")
     ));
     if !report.errors.is_empty() {
         text.push_str(

@@ -1,9 +1,14 @@
 //! `tik-backup config`
 
 use super::{Context, SUCCESS};
+use jiff::Zoned;
+
 use crate::{
+    config::Config,
     doctor::{self, Finding, State},
     error::Result,
+    output::{Screen, count, table},
+    schedule::{self, Planned},
 };
 
 #[derive(Debug, clap::Subcommand)]
@@ -25,22 +30,16 @@ pub(super) fn run(context: &Context, Command::Check { offline }: &Command) -> Re
         findings = doctor::files(&config);
         findings.retain(|finding| finding.state != State::Ok);
     }
-    let times = doctor::next_times(&config);
-    let next: Vec<_> =
-        times.iter().map(|(what, times)| serde_json::json!({"what": what, "next": times})).collect();
+    let planned = schedule::planned(&config, &Zoned::now());
     let document = serde_json::json!({
-        "config": config.path, "sources": config.sources.len(), "next": next, "findings": findings
+        "config": config.path,
+        "sources": config.sources.len(),
+        "schedules": planned,
+        "findings": findings,
     });
     context.printer.result(&document, || {
-        let sources = match config.sources.len() {
-            1 => "1 source".to_owned(),
-            count => format!("{count} sources"),
-        };
-        let mut text = format!("{}: valid, {sources}", config.path.display());
-        for (what, times) in &times {
-            text.push_str(&format!("\n{what}: due {times}"));
-        }
-        text
+        let sources = count(config.sources.len(), "source");
+        format!("{}: valid, {sources}\n{}", config.path.display(), times(&config, &planned))
     })?;
     warn(context, &findings);
     if !offline {
@@ -57,4 +56,36 @@ pub(super) fn warn(context: &Context, findings: &[Finding]) {
         let hint = finding.hint.as_ref().map(|hint| format!("\n  → {hint}")).unwrap_or_default();
         context.printer.notice(&format!("warning: {}: {}{hint}", finding.about, finding.text));
     }
+}
+
+/// The next times of each schedule.
+fn times(config: &Config, planned: &[Planned]) -> String {
+    let rows: Vec<Vec<String>> =
+        planned.iter().map(|plan| vec![plan.title(), plan.schedule.clone(), next_times(plan)]).collect();
+    let mut text = if rows.is_empty() {
+        String::new()
+    } else {
+        format!("\n{}", table(&Screen::of_stdout(), &["STARTS", "SCHEDULE", "NEXT"], &rows))
+    };
+    for source in config.sources.iter().filter(|source| source.schedule.is_none()) {
+        text.push_str(&format!(
+            "backup of {}: no schedule, so that only a run by hand starts it\n",
+            source.name
+        ));
+    }
+    text
+}
+
+fn next_times(plan: &Planned) -> String {
+    if plan.next.is_empty() {
+        return match plan.source {
+            Some(_) => {
+                "none: its time is over. Its items count as late as if there were no schedule".to_owned()
+            }
+            None => "none: its time is over".to_owned(),
+        };
+    }
+    let times: Vec<String> =
+        plan.next.iter().map(|time| time.strftime("%a %Y-%m-%d %H:%M:%S").to_string()).collect();
+    times.join(", ")
 }

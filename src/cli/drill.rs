@@ -146,12 +146,19 @@ fn line(verdict: &Verdict) -> String {
 fn counted(verdict: &Verdict) -> String {
     let (objects, rows) = (verdict.objects, verdict.rows);
     match verdict.kind.as_str() {
-        "directory" | "azure-storage" => format!("{objects} files, {} read", size(verdict.bytes)),
-        _ if verdict.item.ends_with(crate::source::GLOBALS) => {
-            format!("{objects} accounts and what they may do")
+        "directory" | "azure-storage" => {
+            format!("{}, {} read", crate::output::count(objects, "file"), size(verdict.bytes))
         }
-        "mongodb" => format!("{rows} documents in {objects} collections"),
-        _ => format!("{rows} rows in {objects} tables"),
+        _ if verdict.item.ends_with(crate::source::GLOBALS) => {
+            let they = if objects == 1 { "it" } else { "they" };
+            format!("{} and what {they} may do", crate::output::count(objects, "account"))
+        }
+        "mongodb" => format!(
+            "{} in {}",
+            crate::output::count(rows, "document"),
+            crate::output::count(objects, "collection")
+        ),
+        _ => format!("{} in {}", crate::output::count(rows, "row"), crate::output::count(objects, "table")),
     }
 }
 

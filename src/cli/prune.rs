@@ -23,12 +23,12 @@ pub(super) fn run(context: &Context, _: &Args) -> Result<u8> {
 
 fn text(report: &PruneReport) -> String {
     let mut text = format!(
-        "freed {}: {} in {} packs before, {} in {} packs now",
+        "freed {}: {} in {} before, {} in {} now",
         size(report.bytes_before.saturating_sub(report.bytes_after)),
         size(report.bytes_before),
-        report.packs_before,
+        crate::output::count(report.packs_before, "pack"),
         size(report.bytes_after),
-        report.packs_after
+        crate::output::count(report.packs_after, "pack")
     );
     if report.leftovers > 0 {
         text.push_str(&format!("; {} left-overs of interrupted runs removed", report.leftovers));

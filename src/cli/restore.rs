@@ -176,8 +176,8 @@ fn server_text(report: &ServerReport) -> String {
         text.push('\n');
     }
     text.push_str(&format!(
-        "{restored} of {} items restored with all that their snapshots hold, {}",
-        report.items.len(),
+        "{restored} of {} restored with all that the snapshots hold, {}",
+        crate::output::count(report.items.len(), "item"),
         duration(report.seconds)
     ));
     text
@@ -252,10 +252,10 @@ fn restored(database: &Restored, what: &str, from: &str, seconds: f64) -> String
 
 fn stored(storage: &Storage, what: &str, from: &str, seconds: f64) -> String {
     let mut text = format!(
-        "restored {what} into {}{} from {from}: {} files, {}, {}",
+        "restored {what} into {}{} from {from}: {}, {}, {}",
         if storage.created { "the new " } else { "" },
         name(&storage.into),
-        storage.files,
+        crate::output::count(storage.files, "file"),
         size(storage.bytes),
         duration(seconds)
     );
@@ -285,7 +285,10 @@ fn missing(database: &Restored) -> String {
     if database.missing.is_empty() {
         return String::new();
     }
-    let mut text = format!("\nMISSING: {} entries of the dump could not be restored", database.missing.len());
+    let mut text = format!(
+        "\nMISSING: {} of the dump could not be restored",
+        crate::output::count(database.missing.len(), "entry")
+    );
     if let Some(file) = &database.missing_file {
         text.push_str(&format!("; their statements are in {}", file.display()));
     }

@@ -4,7 +4,7 @@ use super::{Context, FOUND, SUCCESS};
 use crate::{
     alert,
     error::Result,
-    output::{Screen, name, printable, time},
+    output::{Screen, printable, time},
     report,
 };
 
@@ -20,25 +20,33 @@ pub(super) fn run(context: &Context, _: &Args) -> Result<u8> {
     let cancel = alert::within(BUDGET);
     let delivery = alert::tell(&config, &seen.history, &seen.ledger, &[], &cancel)?;
     let lines = alert::lines(&seen.ledger);
+    let causes = alert::causes(&lines);
     let document = serde_json::json!({
         "at": crate::moment::rfc3339(&seen.ledger.at),
         "summary": seen.ledger.summary,
         "problems": lines,
+        "causes": causes,
         "alerts": delivery,
     });
     context.printer.result(&document, || {
         let (mut text, screen) = (String::new(), Screen::of_stdout());
-        for line in &lines {
+        for cause in &causes {
             let since =
-                line.since.as_ref().map(|since| format!(" (since {})", time(since))).unwrap_or_default();
-            let told = format!("{}: {}{since}", name(&line.subject), printable(&line.text));
+                cause.since.as_ref().map(|since| format!(" (since {})", time(since))).unwrap_or_default();
+            let told = format!("{}: {}{since}", cause.who(), printable(&cause.text));
             for (number, line) in told.lines().enumerate() {
                 let (lead, begin) = if number == 0 { ("", 0) } else { ("    ", 4) };
                 text.push_str(&format!("{lead}{}\n", screen.wrapped(line, begin, 4)));
             }
         }
         if lines.is_empty() {
-            text.push_str(&format!("all {} items are well\n", seen.ledger.summary.expected));
+            let expected = seen.ledger.summary.expected;
+            let all = if expected == 1 {
+                "the only item is well".to_owned()
+            } else {
+                format!("all {expected} items are well")
+            };
+            text.push_str(&format!("{all}\n"));
         }
         text
     })?;

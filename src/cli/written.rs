@@ -21,7 +21,11 @@ pub(super) fn text(report: &Report, what: &str, from: &str) -> String {
             text.push_str(&format!("\n  and {others}"));
         }
     } else {
-        let files = if folder.files == 0 { "no files".to_owned() } else { format!("{} files", folder.files) };
+        let files = if folder.files == 0 {
+            "no files".to_owned()
+        } else {
+            crate::output::count(folder.files, "file")
+        };
         let counts: Vec<_> = [files, others].into_iter().filter(|counted| !counted.is_empty()).collect();
         text.push_str(&format!(
             " {}, {}, {}",

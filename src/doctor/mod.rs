@@ -15,7 +15,7 @@ use crate::{
 };
 
 pub(crate) use inside::Part;
-pub(crate) use outside::{files, next_times};
+pub(crate) use outside::files;
 
 /// How a look ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -11,7 +11,7 @@ use crate::{
     output,
     owner::Account,
     schedule::{
-        Calendar,
+        self,
         units::{self, Change, TARGET},
     },
 };
@@ -97,21 +97,12 @@ fn alerts(config: &Config) -> Finding {
 }
 
 /// The next times of all that is due, three of each, for people.
-pub(crate) fn next_times(config: &Config) -> Vec<(String, String)> {
-    let now = Zoned::now();
-    let line = |(_, what, calendar): (String, String, &Calendar)| {
-        let mut after = now.clone();
-        let mut times = Vec::new();
-        while times.len() < 3
-            && let Some(next) = calendar.next(&after)
-        {
-            times.push(output::time(&next));
-            after = next;
-        }
-        let times = if times.is_empty() { "never".to_owned() } else { times.join(", ") };
-        (what, times)
+fn next_times(config: &Config) -> Vec<(String, String)> {
+    let line = |plan: schedule::Planned| {
+        let times: Vec<_> = plan.next.iter().map(output::time).collect();
+        (plan.title(), if times.is_empty() { "never".to_owned() } else { times.join(", ") })
     };
-    units::timers(config).into_iter().map(line).collect()
+    schedule::planned(config, &Zoned::now()).into_iter().map(line).collect()
 }
 
 /// Units, timers and their next times.

@@ -284,7 +284,8 @@ fn judge_stillness<'a>(
             before: super::unsigned(changed),
             after: super::unsigned(now),
             text: format!(
-                "its content has been exactly the same for {days} days; before it never was for longer than {longest}"
+                "its content has been exactly the same for {}; before it never was for longer than {longest}",
+                crate::output::count(days, "day")
             ),
         });
     }

@@ -1,6 +1,6 @@
 //! Drawing up the ledger from the history, the configuration and the clock.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use jiff::Zoned;
 
@@ -199,6 +199,7 @@ impl Draw<'_> {
         match stored {
             Some(stored) => self.judge_age(entry, row, stored),
             None if row.failed_since.is_some() => {}
+            None if self.is_new(row) => entry.mark_new(zoned(row.first_seen)),
             None if self.read.busy_sources.contains(&row.source) => {}
             None => entry.problem(
                 ProblemKind::NeverBackedUp,
@@ -236,14 +237,29 @@ impl Draw<'_> {
         entry.settle();
     }
 
-    fn judge_age(&self, entry: &mut Entry, row: &Row, stored: &Stored) {
-        let taken = zoned(stored.newest);
+    /// Was it found so lately that the next backup of its source is not late yet? A run of another item finds all that a
+    /// source has. What has been backed up before, or a run has tried, is not new, nor what no source has reported.
+    fn is_new(&self, row: &Row) -> bool {
+        if !row.seen || row.good_millis.is_some() || row.last_time.is_some() {
+            return false;
+        }
+        let age = u128::try_from(self.now_millis - row.first_seen).unwrap_or(0);
+        self.limit(row, &zoned(row.first_seen)).is_some_and(|limit| age <= limit.as_millis())
+    }
+
+    /// The age from which a snapshot of `taken` is too old: by the configuration of its source, or else, as for a schedule
+    /// that has run out, by the usual time between its snapshots.
+    fn limit(&self, row: &Row, taken: &Zoned) -> Option<Duration> {
         let usual = || {
             let times = self.read.usual.get(&row.id).map(Vec::as_slice).unwrap_or_default();
-            self.config.max_age.map_or_else(|| Due::usual(times), Due::Age).max_age(&taken)
+            self.config.max_age.map_or_else(|| Due::usual(times), Due::Age).max_age(taken)
         };
-        let limit = self.due.get(row.source.as_str()).map_or_else(usual, |due| due.max_age(&taken));
-        let Some(limit) = limit else { return };
+        self.due.get(row.source.as_str()).and_then(|due| due.max_age(taken)).or_else(usual)
+    }
+
+    fn judge_age(&self, entry: &mut Entry, row: &Row, stored: &Stored) {
+        let taken = zoned(stored.newest);
+        let Some(limit) = self.limit(row, &taken) else { return };
         entry.max_age_seconds = Some(limit.as_secs_f64().round() as u64);
         let age = self.now_millis - stored.newest;
         if u64::try_from(age).unwrap_or(0) > limit.as_millis() as u64 {

@@ -9,6 +9,10 @@ use crate::{config::SourceConfig, schedule::Calendar};
 /// What is taken for the interval where nothing says otherwise, and the least that is made out from snapshots.
 const DAY: Duration = Duration::from_secs(86_400);
 
+/// A schedule that is due later than this is taken for one that has run out: no item may wait for it so long. It is also
+/// the longest `max_age`, and more than the eight years between two leap days around 2100.
+const LONGEST: Duration = Duration::from_secs(10 * 365 * 86_400);
+
 /// When an item is late.
 #[derive(Debug, Clone)]
 pub(super) enum Due<'c> {
@@ -38,7 +42,8 @@ impl<'c> Due<'c> {
         Self::Age(usual + usual / 2)
     }
 
-    /// The age from which a snapshot of `taken` is too old.
+    /// The age from which a snapshot of `taken` is too old; `None` if the schedule has no further time, so that the
+    /// age without a schedule counts.
     pub(super) fn max_age(&self, taken: &Zoned) -> Option<Duration> {
         match self {
             Self::Age(age) => Some(*age),
@@ -49,8 +54,7 @@ impl<'c> Due<'c> {
                 {
                     return Some(until(taken, due) + *half);
                 }
-                // A schedule without a next moment asks for nothing more.
-                let due = calendar.next(taken)?;
+                let due = calendar.next(taken).filter(|due| until(taken, due) <= LONGEST)?;
                 let half = calendar.interval(&due).unwrap_or(DAY) / 2;
                 let limit = until(taken, &due) + half;
                 // The same is true of all that was taken since the moment before.
@@ -64,4 +68,32 @@ impl<'c> Due<'c> {
 
 fn until(taken: &Zoned, due: &Zoned) -> Duration {
     Duration::try_from(taken.duration_until(due)).unwrap_or_default()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn max_age(schedule: &str) -> Option<Duration> {
+        let calendar: Calendar = schedule.parse().unwrap();
+        let taken: Zoned = "2026-11-24T02:00:00+00:00[UTC]".parse().unwrap();
+        Due::Schedule(&calendar, RefCell::default()).max_age(&taken)
+    }
+
+    #[test]
+    fn what_is_due_again_is_late_after_half_an_interval() {
+        assert_eq!(max_age("02:00"), Some(36 * HOUR));
+        assert_eq!(max_age("Tue 02:00"), Some(10 * 24 * HOUR + 12 * HOUR));
+        // Once, in a week: half a day after it.
+        assert_eq!(max_age("2026-12-01 02:00"), Some(7 * 24 * HOUR + 12 * HOUR));
+    }
+
+    #[test]
+    fn a_schedule_that_has_run_out_or_comes_after_many_years_says_nothing() {
+        assert_eq!([max_age("2026-01-01 02:00"), max_age("2150-01-01 02:00")], [None, None]);
+        assert!(max_age("*-02-29 02:00").is_some());
+    }
 }

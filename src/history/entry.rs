@@ -50,6 +50,13 @@ impl Entry {
         self.problems.push(Problem { kind, since, text, hint });
     }
 
+    /// It was found lately, and no run of its source is late since.
+    pub(super) fn mark_new(&mut self, since: Zoned) {
+        self.state = State::New;
+        self.since = Some(since);
+        self.why = Some("new: no run of its source is late since it was found".to_owned());
+    }
+
     /// Takes the worst of its problems for its state.
     pub(super) fn settle(&mut self) {
         let worst = self.problems.iter().min_by_key(|problem| state_of(problem.kind));

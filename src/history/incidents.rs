@@ -5,7 +5,11 @@ use std::collections::HashMap;
 use jiff::Zoned;
 use rusqlite::{Transaction, params};
 
-use super::{History, ledger::ChannelEntry, millis, unsigned, zoned};
+use super::{
+    History,
+    ledger::{ChannelEntry, ProblemKind},
+    millis, unsigned, zoned,
+};
 use crate::{
     alert::message::{Line, Message, Purpose},
     error::{Error, Result},
@@ -102,6 +106,7 @@ impl History {
             for known in known.iter().filter(|known| !current.iter().any(|line| known.is(line))) {
                 tx.execute("UPDATE incident SET resolved = ?2 WHERE id = ?1", [known.id, now])?;
             }
+            news.new.retain(|line| !known.iter().any(|known| known.explains(line)));
             news.new.extend_from_slice(once);
             if !news.is_empty() {
                 for (channel, message) in compose(&news) {
@@ -201,6 +206,14 @@ impl History {
 }
 
 impl Known {
+    /// Has the cause of this been told already? A repository that is away is told to everybody, and then fails one source
+    /// after the other, each by its own timer.
+    fn explains(&self, line: &Line) -> bool {
+        self.line.kind == ProblemKind::Repository.as_str()
+            && line.kind != self.line.kind
+            && (&line.text, &line.hint) == (&self.line.text, &self.line.hint)
+    }
+
     fn is(&self, line: &Line) -> bool {
         self.line.subject == line.subject && self.line.kind == line.kind
     }

@@ -83,6 +83,8 @@ pub enum State {
     Vanished,
     /// No drill has restored it lately.
     NotProven,
+    /// It was found lately, and no run of its source has been due since: there is no snapshot of it yet.
+    New,
     /// Backed up in time.
     Protected,
     /// A rule excludes it.
@@ -93,7 +95,7 @@ pub enum State {
 
 impl State {
     /// All states, the worst first.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Failed,
         Self::NeverBackedUp,
         Self::Late,
@@ -102,6 +104,7 @@ impl State {
         Self::Suspicious,
         Self::Vanished,
         Self::NotProven,
+        Self::New,
         Self::Protected,
         Self::Excluded,
         Self::Unconfigured,
@@ -118,6 +121,7 @@ impl State {
             Self::Suspicious => "suspicious",
             Self::Vanished => "vanished",
             Self::NotProven => "not-proven",
+            Self::New => "new",
             Self::Protected => "protected",
             Self::Excluded => "excluded",
             Self::Unconfigured => "unconfigured",

@@ -45,9 +45,10 @@ impl Rebuilt {
             n => format!(" (the manifests of {n} could not be read)"),
         };
         format!(
-            "the history was rebuilt from {} snapshots of {} items{unreadable}; what failed, vanished or was accepted \
+            "the history was rebuilt from {} of {}{unreadable}; what failed, vanished or was accepted \
              before is not known",
-            self.snapshots, self.items
+            crate::output::count(self.snapshots, "snapshot"),
+            crate::output::count(self.items, "item")
         )
     }
 }

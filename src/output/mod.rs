@@ -109,6 +109,23 @@ pub fn name(text: &str) -> String {
     printable(text).replace('\n', "\\n")
 }
 
+/// A number of things for people: `1 item`, `2 items`. `one` is a noun whose plural ends with s.
+pub fn count(number: impl TryInto<u64>, one: &str) -> String {
+    let number = number.try_into().unwrap_or(u64::MAX);
+    format!("{number} {}", plural(number, one))
+}
+
+/// A noun in the form that fits the number.
+pub fn plural(number: impl TryInto<u64>, one: &str) -> String {
+    let number = number.try_into().unwrap_or(u64::MAX);
+    // A `y` after a vowel stays: days, but entries.
+    match one.strip_suffix('y').filter(|stem| !stem.ends_with(['a', 'e', 'o', 'u'])) {
+        _ if number == 1 => one.to_owned(),
+        Some(stem) => format!("{stem}ies"),
+        None => format!("{one}s"),
+    }
+}
+
 /// A number of bytes for people.
 pub fn size(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
@@ -150,6 +167,13 @@ mod tests {
         assert_eq!(size(1536), "1.5 KiB");
         assert_eq!(size(1024 * 1024 - 1), "1.0 MiB");
         assert_eq!(size(5 << 40), "5.0 TiB");
+    }
+
+    #[test]
+    fn one_thing_is_not_told_as_several() {
+        assert_eq!(count(1_u64, "item"), "1 item");
+        assert_eq!([0_usize, 2].map(|number| count(number, "day")), ["0 days", "2 days"]);
+        assert_eq!([1_u64, 3].map(|number| count(number, "entry")), ["1 entry", "3 entries"]);
     }
 
     #[test]

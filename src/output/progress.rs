@@ -40,6 +40,8 @@ impl Running {
 #[derive(Default)]
 struct State {
     running: HashMap<String, Running>,
+    /// What was said of a failed item, and the item: another one with the same error refers to it.
+    failed: HashMap<String, String>,
     over: bool,
 }
 
@@ -184,7 +186,16 @@ impl Observer for Progress {
             (ItemOutcome::Unchecked, Some(error)) => format!("{}: UNCHECKED: {error}", name(&item.name())),
             (ItemOutcome::Partial, Some(error)) => format!("{}: PARTIAL: {error}", name(&item.name())),
             (ItemOutcome::Vanished, _) => format!("{}: VANISHED", name(&item.name())),
-            (_, Some(error)) => format!("{}: FAILED: {error}", name(&item.name())),
+            (_, Some(error)) => {
+                let said = self.inner.state().failed.get(error).cloned();
+                match said {
+                    Some(first) => format!("{}: FAILED, as {}", name(&item.name()), name(&first)),
+                    None => {
+                        self.inner.state().failed.insert(error.clone(), item.name());
+                        format!("{}: FAILED: {error}", name(&item.name()))
+                    }
+                }
+            }
             _ => format!(
                 "{}: ok, {} read, {} added, {}",
                 name(&item.name()),

@@ -3,8 +3,9 @@
 use jiff::Zoned;
 
 use crate::{
-    history::ledger::{ChannelEntry, Entry, Ledger, Point, Problem, State},
-    output::{Screen, name, printable, size, table, time, width},
+    alert::{Cause, causes, item_lines},
+    history::ledger::{ChannelEntry, Entry, Ledger, Point, State},
+    output::{Screen, count, name, printable, size, table, time, width},
 };
 
 /// How the text looks.
@@ -35,7 +36,7 @@ pub fn text(ledger: &Ledger, style: Style) -> String {
     }
     let hidden: Vec<&Entry> = ledger.items.iter().filter(|entry| !style.all && quiet(entry)).collect();
     if !hidden.is_empty() {
-        let count = |state: State| hidden.iter().filter(|entry| entry.state == state).count();
+        let number = |state: State| hidden.iter().filter(|entry| entry.state == state).count();
         let counts: Vec<String> = [
             (State::Excluded, "excluded by a rule"),
             // Accepted, or never backed up.
@@ -43,8 +44,8 @@ pub fn text(ledger: &Ledger, style: Style) -> String {
             (State::Unconfigured, "of sources no longer configured"),
         ]
         .into_iter()
-        .filter(|(state, _)| count(*state) > 0)
-        .map(|(state, what)| format!("{} {what}", count(state)))
+        .filter(|(state, _)| number(*state) > 0)
+        .map(|(state, what)| format!("{} {what}", number(state)))
         .collect();
         text.push_str(&paragraph(&format!("Not shown: {} (--all shows them)", counts.join(", ")), style));
     }
@@ -55,19 +56,33 @@ pub fn text(ledger: &Ledger, style: Style) -> String {
 fn verdict(ledger: &Ledger, style: Style) -> String {
     let summary = &ledger.summary;
     let proven = format!("{} of {} proven", summary.proven, summary.expected);
+    let fresh = ledger.items.iter().filter(|entry| entry.state == State::New).count();
     let line = if !summary.ok {
-        let what = match (summary.problems, &ledger.repository.error) {
-            (0, Some(_)) => "THE REPOSITORY CANNOT BE READ".to_owned(),
+        // An item counts once, whatever the number of its problems.
+        let wrong = ledger.items.iter().filter(|entry| !entry.problems.is_empty()).count();
+        let what = match (wrong, &ledger.repository.error) {
+            (_, Some(_)) => "THE REPOSITORY CANNOT BE READ".to_owned(),
             (0, None) => "ALERTS DO NOT ARRIVE".to_owned(),
             (1, _) => "1 PROBLEM".to_owned(),
-            (count, _) => format!("{count} PROBLEMS"),
+            (number, _) => format!("{number} PROBLEMS"),
         };
         format!(
-            "{what}: {} of {} items are backed up in time; {proven}.",
-            summary.backed_up, summary.expected
+            "{what}: {} of {} {} backed up in time; {proven}.",
+            summary.backed_up,
+            count(summary.expected, "item"),
+            if summary.expected == 1 { "is" } else { "are" }
         )
     } else if summary.expected == 0 {
         "Nothing is backed up yet.".to_owned()
+    } else if fresh > 0 {
+        let are = if fresh == 1 { "is" } else { "are" };
+        format!(
+            "{} of {} are backed up in time, {fresh} {are} new and not yet due; {proven}.",
+            summary.backed_up,
+            count(summary.expected, "item")
+        )
+    } else if summary.expected == 1 {
+        format!("The only item is backed up in time; {proven}.")
     } else {
         format!("All {} items are backed up in time; {proven}.", summary.expected)
     };
@@ -92,14 +107,24 @@ fn detail(text: &str, style: Style) -> String {
 }
 
 fn problems(ledger: &Ledger, style: Style, text: &mut String) {
-    for entry in &ledger.items {
-        for problem in &entry.problems {
-            text.push_str(&block(&entry.name(), problem, &ledger.at, style));
-        }
+    // What is said of the repository is not said of each source again.
+    let known = |cause: &Cause| {
+        ledger
+            .repository
+            .error
+            .as_ref()
+            .is_some_and(|error| error.split("\n  → ").next() == Some(cause.text.as_str()))
+    };
+    let (away, causes): (Vec<_>, Vec<_>) = causes(&item_lines(ledger)).into_iter().partition(known);
+    for cause in &causes {
+        text.push_str(&block(cause, &ledger.at, style));
     }
     if let Some(error) = &ledger.repository.error {
         text.push_str(&format!("\n{}", painted_lines("the repository cannot be read", RED, style)));
         text.push_str(&detail(error, style));
+        for cause in &away {
+            text.push_str(&detail(&format!("the last attempt failed for that reason: {}", cause.who()), style));
+        }
         text.push_str(&detail("what follows is as of the last look", style));
     }
     for channel in ledger.alerts.iter().filter(|channel| channel.failing_since.is_some()) {
@@ -107,15 +132,15 @@ fn problems(ledger: &Ledger, style: Style, text: &mut String) {
     }
 }
 
-fn block(subject: &str, problem: &Problem, now: &Zoned, style: Style) -> String {
-    let (first, further) = problem.text.split_once('\n').unwrap_or((&problem.text, ""));
-    let head = format!("{}: {}", name(subject), printable(first));
+fn block(cause: &Cause, now: &Zoned, style: Style) -> String {
+    let (first, further) = cause.text.split_once('\n').unwrap_or((&cause.text, ""));
+    let head = format!("{}: {}", cause.who(), printable(first));
     let mut text = format!("\n{}", painted_lines(&head, RED, style));
     text.push_str(&detail(further, style));
-    if let Some(since) = &problem.since {
+    if let Some(since) = &cause.since {
         text.push_str(&format!("    since {}{}\n", day(since), lasted(since, now)));
     }
-    if let Some(hint) = &problem.hint {
+    if let Some(hint) = &cause.hint {
         let arrow = if style.screen.unicode { "→" } else { "->" };
         let lead = format!("{:SET_IN$}{arrow} ", "");
         let hang = width(&lead);
@@ -134,12 +159,8 @@ fn failing(channel: &ChannelEntry, now: &Zoned, style: Style) -> String {
     let since = channel.failing_since.as_ref();
     let since =
         since.map(|since| format!("since {}{}; ", day(since), lasted(since, now))).unwrap_or_default();
-    let wait = if channel.waiting == 1 {
-        "1 message waits".to_owned()
-    } else {
-        format!("{} messages wait", channel.waiting)
-    };
-    text.push_str(&detail(&format!("{since}{wait} for the next run"), style));
+    let wait = if channel.waiting == 1 { "waits" } else { "wait" };
+    text.push_str(&detail(&format!("{since}{} {wait} for the next run", count(channel.waiting, "message")), style));
     text
 }
 
@@ -169,7 +190,7 @@ fn items(shown: &[&Entry], now: &Zoned, style: Style) -> String {
         let word = word(entry.state);
         let colour = match entry.state {
             State::Protected => GREEN,
-            State::Excluded | State::Unconfigured => GREY,
+            State::New | State::Excluded | State::Unconfigured => GREY,
             _ if entry.problems.is_empty() => GREY,
             State::Partial | State::Suspicious | State::NotProven | State::Vanished => YELLOW,
             _ => RED,
@@ -202,6 +223,7 @@ fn word(state: State) -> &'static str {
         State::Suspicious => "SUSPICIOUS",
         State::Vanished => "VANISHED",
         State::NotProven => "NOT PROVEN",
+        State::New => "new",
         State::Protected => "ok",
         State::Excluded => "excluded",
         State::Unconfigured => "unconfigured",
@@ -238,8 +260,7 @@ fn rest(ledger: &Ledger, style: Style, text: &mut String) {
     if let Some(seconds) = ledger.summary.restore_seconds {
         let guessed = match ledger.summary.restore_unmeasured {
             0 => String::new(),
-            1 => " (1 item by its size alone)".to_owned(),
-            count => format!(" ({count} items by their size alone)"),
+            number => format!(" ({} by size alone)", count(number, "item")),
         };
         let line = format!(
             "Restoring all of it takes about {} by what drills measured{guessed}",
@@ -257,7 +278,7 @@ fn rest(ledger: &Ledger, style: Style, text: &mut String) {
         }
     }
     let repository = &ledger.repository;
-    let mut parts = vec![format!("{} snapshots", repository.snapshots)];
+    let mut parts = vec![count(repository.snapshots, "snapshot")];
     parts.extend(repository.bytes.map(|bytes| format!("{} stored", size(bytes))));
     parts.extend(repository.free.map(|free| format!("{} free", size(free))));
     let line = format!("Repository {}: {}", printable(&repository.location), parts.join(", "));
@@ -301,7 +322,7 @@ fn painted(text: &str, colour: &str, style: Style) -> String {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::history::ledger::{ProblemKind, RepositoryEntry, Summary};
+    use crate::history::ledger::{Problem, ProblemKind, RepositoryEntry, Summary};
 
     const PLAIN: Style = Style { screen: Screen::PLAIN, all: false };
 
@@ -344,8 +365,19 @@ mod tests {
         let mut ledger = ledger(vec![entry("shop", State::Protected)]);
         ledger.summary.backed_up = 1;
         let text = text(&ledger, PLAIN);
-        assert!(text.starts_with("All 1 items are backed up in time; 0 of 1 proven.\n"), "{text}");
+        assert!(text.starts_with("The only item is backed up in time; 0 of 1 proven.\n"), "{text}");
         assert!(text.contains("ok     pg/shop  2 h   never  1.0 MiB"), "{text}");
+    }
+
+    #[test]
+    fn what_is_new_is_not_counted_as_backed_up() {
+        let mut fresh = entry("fresh", State::New);
+        fresh.snapshots = 0;
+        let mut ledger = ledger(vec![entry("shop", State::Protected), fresh]);
+        ledger.summary.backed_up = 1;
+        let text = text(&ledger, PLAIN);
+        let verdict = "1 of 2 items are backed up in time, 1 is new and not yet due; 0 of 2 proven.\n";
+        assert!(text.starts_with(verdict), "{text}");
     }
 
     #[test]

@@ -199,8 +199,8 @@ impl Repository {
         if let Some(keep) = keep {
             let hours = keep.as_secs().div_ceil(3600);
             notice(&format!(
-                "packs of the last {} days are kept: backups that failed will use again what they have stored",
-                hours.div_ceil(24)
+                "packs of the last {} are kept: backups that failed will use again what they have stored",
+                crate::output::count(hours.div_ceil(24), "day")
             ));
             options.keep_pack = jiff::Span::new().hours(i64::try_from(hours).unwrap_or(24 * 31));
         }
@@ -223,7 +223,8 @@ impl Repository {
             return Ok(());
         }
         notice(&format!(
-            "{lost} packs are in the index but not in the storage: taking them out of the index"
+            "{} in the index but not in the storage: taken out of the index",
+            crate::output::count(lost, "pack")
         ));
         self.inner
             .repair_index(&RepairIndexOptions::default(), false)

@@ -138,7 +138,7 @@ impl Repository {
     fn read_pack(&self, id: &Id, size: u32, blobs: &[Blob]) -> Result<(), String> {
         let expected = pack_len(blobs);
         if u64::from(size) > expected {
-            return Err(format!("it has {size} bytes, and by the index it should have {expected}"));
+            return Err(format!("its size is {size} bytes, and by the index it should have {expected}"));
         }
         let read = self.storage.backend().read_full(FileType::Pack, id);
         let data = read.map_err(|e| rustic_error("it cannot be read", e).summary())?;
@@ -178,11 +178,11 @@ fn verify(sealer: &Sealer, mut data: Vec<u8>, blobs: &[Blob], name_fits: bool) -
     let mut lost = blobs.iter().filter(|blob| !is_whole(sealer, &mut data, blob));
     if let Some(first) = lost.next() {
         damage.push(format!(
-            "{} of its {} blobs are damaged or not there, the first of them {} ({} bytes at {})",
+            "{} of its {} damaged or not there, the first of them {} ({} at {})",
             lost.count() + 1,
-            blobs.len(),
+            crate::output::count(blobs.len(), "blob"),
             first.id.to_hex().as_str(),
-            first.length,
+            crate::output::count(first.length, "byte"),
             first.offset
         ));
     }

@@ -174,9 +174,9 @@ impl<'a> SnapshotFiles<'a> {
         })?;
         if target.bytes != node.meta.size {
             return Err(Error::failed(format!(
-                "{path} of {} should have {} bytes and has {}",
+                "{path} of {} should have {} and has {}",
                 self.what(),
-                node.meta.size,
+                crate::output::count(node.meta.size, "byte"),
                 target.bytes
             )));
         }

@@ -6,7 +6,7 @@ use std::{fmt, str::FromStr, time::Duration};
 use jiff::{
     ToSpan, Zoned,
     civil::{Date, Weekday},
-    tz::TimeZone,
+    tz::{AmbiguousOffset, TimeZone},
 };
 
 use super::component::Component;
@@ -128,6 +128,7 @@ fn parse(text: &str) -> Result<Calendar, String> {
         [] => return Err("it is empty".to_owned()),
         _ => return Err("it has more than weekdays, a date, a time and a time zone".to_owned()),
     }
+    calendar.require_a_day()?;
     Ok(calendar)
 }
 
@@ -192,9 +193,57 @@ impl Calendar {
         let (year, month) = front.rsplit_once('-').map_or(("*", front), |(year, month)| (year, month));
         self.year = Component::parse(year, YEARS.0, YEARS.1)?;
         self.month = Component::parse(month, 1, 12)?;
-        self.day = Component::parse(last, 1, 31)?;
+        // systemd counts no further back than every month goes.
+        self.day = Component::parse(last, 1, if from_end { 28 } else { 31 })?;
         self.from_end = from_end;
         Ok(())
+    }
+
+    /// Refuses an expression that no day of the calendar matches, whatever today's date: `*-02-30`, or a weekday that
+    /// the date does not have. A date in the past is no reason: a configuration must not become invalid by time passing.
+    fn require_a_day(&self) -> Result<(), String> {
+        match self.first_days(2).as_slice() {
+            [] => {}
+            [only] => {
+                let zone = self.zone.clone().unwrap_or_else(TimeZone::system);
+                return match self.moments(*only, &zone).next() {
+                    Some(_) => Ok(()),
+                    None => Err(format!("it never comes: the change of clocks leaves it out on {only}")),
+                };
+            }
+            _ => return Ok(()),
+        }
+        let any = Self { weekdays: [true; 7], ..self.clone() };
+        Err(match any.first_days(2).as_slice() {
+            [] => "it never comes, as no such month has such a day".to_owned(),
+            [only] => format!("it never comes: {only} is a {}", only.strftime("%A")),
+            _ => "it never comes: none of these dates is on such a weekday".to_owned(),
+        })
+    }
+
+    /// The first days, `count` at most, of all the years of systemd that match.
+    fn first_days(&self, count: usize) -> Vec<Date> {
+        let mut days = Vec::new();
+        for year in (YEARS.0..=YEARS.1).filter(|year| self.year.matches(*year)) {
+            for month in (1..=12_i8).filter(|month| self.month.matches((*month).into())) {
+                let Some(first) = i16::try_from(year).ok().and_then(|year| Date::new(year, month, 1).ok())
+                else {
+                    continue;
+                };
+                let dates = (1..=first.days_in_month()).filter_map(|day| first.with().day(day).build().ok());
+                days.extend(dates.filter(|date| self.matches(*date)));
+                if days.len() >= count {
+                    days.truncate(count);
+                    return days;
+                }
+            }
+        }
+        days
+    }
+
+    /// The first `count` moments after `after`; fewer if there are no more.
+    pub fn upcoming(&self, after: &Zoned, count: usize) -> Vec<Zoned> {
+        std::iter::successors(self.next(after), |moment| self.next(moment)).take(count).collect()
     }
 
     /// The first moment after `after`; none if there is none.
@@ -300,8 +349,8 @@ impl Calendar {
             && day_matches
     }
 
-    /// The moments of a date. A time that the change of clocks leaves out is taken an hour later; one that comes twice
-    /// counts the first time.
+    /// The moments of a date. A time that the change of clocks leaves out does not come that day, as systemd's timers skip
+    /// it; one that comes twice counts the first time.
     fn moments(&self, date: Date, zone: &TimeZone) -> impl Iterator<Item = Zoned> {
         let zone = zone.clone();
         let (hours, minutes, seconds) =
@@ -315,7 +364,11 @@ impl Calendar {
             }
         }
         times.into_iter().filter_map(move |(hour, minute, second)| {
-            date.at(hour, minute, second, 0).to_zoned(zone.clone()).ok()
+            let moment = zone.to_ambiguous_zoned(date.at(hour, minute, second, 0));
+            match moment.offset() {
+                AmbiguousOffset::Gap { .. } => None,
+                _ => moment.compatible().ok(),
+            }
         })
     }
 }

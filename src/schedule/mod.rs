@@ -2,6 +2,8 @@
 
 mod calendar;
 mod component;
+mod planned;
 pub mod units;
 
 pub use calendar::Calendar;
+pub use planned::{Planned, planned};

@@ -115,7 +115,8 @@ impl Omitted {
         let more = omitted.len().saturating_sub(NAMED);
         if more > 0 {
             notes.push(format!(
-                "not in the backup: {more} more objects, which `omitted` in its manifest.json names"
+                "not in the backup: {}, which `omitted` in its manifest.json names",
+                crate::output::count(more, "more object")
             ));
         }
         notes

@@ -83,12 +83,27 @@ fn every_try_of_a_message_carries_the_same_id() {
 
 #[test]
 fn a_refusal_of_an_address_lasts_and_greylisting_does_not() {
-    for (answer, lasting) in [("550 no such user", true), ("451 come back later", false)] {
+    for (answer, lasting, hint) in [
+        ("550 no such user", true, "whether those in `to` exist"),
+        ("451 come back later", false, "there is nothing to correct"),
+    ] {
         let (port, _heard) = server(answer);
         let refused = Desk::new().send(&lines(port, "10s")).unwrap_err();
         assert_eq!(refused.lasting, lasting, "{}", refused.error);
         assert!(refused.error.to_string().contains(&answer[4..]), "{}", refused.error);
+        assert!(refused.error.hint_text().unwrap().contains(hint), "{}", refused.error);
     }
+}
+
+#[test]
+fn a_port_where_nothing_listens_is_told_as_that() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let refused = Desk::new().send(&lines(port, "10s")).unwrap_err();
+    assert!(
+        !refused.lasting && refused.error.hint_text().unwrap().contains("nothing listens there"),
+        "{}",
+        refused.error
+    );
 }
 
 #[test]

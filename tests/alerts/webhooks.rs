@@ -92,6 +92,28 @@ fn what_the_receiver_asks_to_wait_is_understood_in_every_form() {
 }
 
 #[test]
+fn an_answer_says_what_to_do_and_a_page_is_told_by_its_text() {
+    let (desk, receiver) = desk("/hooks/Qk7ZpW3xVt9LmR2sYd8HuJ4n");
+    let page = "<html><head><title>502 Bad Gateway</title></head><body><center>nginx</center></body></html>";
+    // Without its tags this is the secret.
+    let divided = "<p>/hooks/Qk7Zp<b></b>W3xVt9LmR2sYd8HuJ4n</p>";
+    for (code, body, text, hint) in [
+        (502, page, "502 Bad Gateway nginx", "the fault is on its side"),
+        (500, "oops\nsorry", "oops sorry", "the fault is on its side"),
+        (401, "no_token", "no_token", "the URL and the token"),
+        (404, divided, "404", "there is nothing at this address"),
+        (400, "invalid_payload", "invalid_payload", "`format`"),
+        (429, "{\"retry_after\": 90}", "retry_after", "it asks to wait for 90 s"),
+    ] {
+        receiver.answer(status(code, body));
+        let error = desk.send(HOOK).unwrap_err().error;
+        assert!(error.summary().contains(text) && !error.summary().contains('<'), "{error}");
+        assert!(error.hint_text().unwrap().contains(hint), "{error}");
+        assert!(!error.to_string().contains("W3xVt9"), "{error}");
+    }
+}
+
+#[test]
 fn only_what_can_change_is_tried_again() {
     let (desk, receiver) = desk("/x");
     for (code, lasting) in

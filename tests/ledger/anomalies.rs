@@ -154,7 +154,7 @@ fn a_lost_history_finds_again_what_is_held() {
     site.backup_at(&day(9)).ok();
     std::fs::remove_dir_all(site.config.state_dir()).unwrap();
     let said = site.backup_at(&day(10)).ok();
-    assert!(said.stderr.contains("the history was rebuilt from 9 snapshots of 1 items"), "{}", said.stderr);
+    assert!(said.stderr.contains("the history was rebuilt from 9 snapshots of 1 item;"), "{}", said.stderr);
     for days in 11..40 {
         site.backup_at(&day(days)).ok();
     }

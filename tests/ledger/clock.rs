@@ -79,7 +79,7 @@ fn without_a_proof_in_time_it_is_not_proven() {
     assert_eq!(item(&site.status_at("2026-10-15 03:00:00"), "shop")["state"], "not-proven");
     assert_eq!(site.check_at("2026-10-15 03:00:00"), Some(5));
     let text = site.at("2026-10-15 03:00:00").arg("status").run().ok().stdout;
-    assert!(text.starts_with("1 PROBLEM: 1 of 1 items are backed up in time; 0 of 1 proven."), "{text}");
+    assert!(text.starts_with("1 PROBLEM: 1 of 1 item is backed up in time; 0 of 1 proven."), "{text}");
 }
 
 #[test]
@@ -149,4 +149,34 @@ fn the_repository_being_away_is_said_and_told() {
     let told = site.messages();
     assert_eq!(told[0]["purpose"], "recovery", "{told:#?}");
     assert_eq!(Cmd::with(&site.config).args(["snapshots", "pg/shop"]).run().ok().stdout.lines().count(), 3);
+}
+
+#[test]
+fn a_database_that_a_run_of_another_finds_is_new_until_its_source_would_be_late() {
+    let Some(site) = Site::new(&["shop"], More::default()) else { return };
+    site.backup_at("2026-10-05 02:00:00").ok();
+    site.server.create_database("fresh");
+    site.at("2026-10-05 09:00:00").args(["backup", "pg/shop"]).run().ok();
+    assert_eq!(site.messages(), Vec::<serde_json::Value>::new(), "nothing is wrong with what is not due yet");
+    let ledger = site.status_at("2026-10-05 09:01:00");
+    let fresh = item(&ledger, "fresh");
+    assert_eq!((&fresh["state"], &fresh["problems"]), (&json!("new"), &json!([])));
+    assert_eq!(fresh["next"].as_str().unwrap()[..16], *"2026-10-06T02:00");
+    assert_eq!((&ledger["summary"]["backed_up"], &ledger["summary"]["expected"]), (&json!(1), &json!(2)));
+    let text = site.at("2026-10-05 09:01:00").arg("status").run().ok().stdout;
+    assert!(text.starts_with("1 of 2 items are backed up in time, 1 is new and not yet due;"), "{text}");
+    assert_eq!(site.check_at("2026-10-06 13:59:00"), Some(0));
+
+    // Half an interval after the run that should have backed it up.
+    let ledger = site.status_at("2026-10-06 14:01:00");
+    assert_eq!(item(&ledger, "fresh")["state"], "never-backed-up");
+    assert_eq!(site.check_at("2026-10-06 14:01:00"), Some(5));
+
+    // What a run has tried is not new any more.
+    site.forbid("fresh");
+    site.backup_at("2026-10-06 15:00:00").expect_code(3);
+    assert_eq!(item(&site.status_at("2026-10-06 15:01:00"), "fresh")["state"], "failed");
+    site.allow("fresh");
+    site.backup_at("2026-10-06 16:00:00").ok();
+    assert_eq!(item(&site.status_at("2026-10-06 16:01:00"), "fresh")["state"], "protected");
 }

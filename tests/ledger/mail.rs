@@ -16,9 +16,10 @@ fn send(server: &MailServer, port: u16, lines: &str, ca_file: &Path, password: &
     let table = format!(
         "[[alerts]]\nkind = \"email\"\nsmtp_host = \"localhost\"\nsmtp_port = {port}\nuser = \"alarm\"\n\
          password_file = {}\nca_file = {}\nfrom = \"Sicherung Größe <backup@example.org>\"\n\
-         to = [\"night@example.org\", \"second@example.org\"]\ntimeout = \"10s\"\n{lines}\n",
+         to = [\"night@example.org\", \"second@example.org\"]\n{}\n{lines}\n",
         quoted(&file.display().to_string()),
         quoted(&ca_file.display().to_string()),
+        if lines.contains("timeout") { "" } else { "timeout = \"10s\"" },
     );
     let config = builder.repository("host = \"Größe-ü\"").tables(&table).build();
     let ran = Cmd::with(&config).args(["alert", "test"]).run();
@@ -57,7 +58,7 @@ fn mail_arrives_whole_over_either_kind_of_tls() {
 fn a_wrong_password_and_a_wrong_authority_are_refused_with_what_to_do() {
     let Some(server) = MailServer::start(PASSWORD) else { return };
     let refused = send(&server, server.starttls, "", &server.ca_file(), "wrong").expect_code(1);
-    assert!(refused.stdout.contains("see whether user, password"), "{}", refused.stdout);
+    assert!(refused.stdout.contains("the login was refused: see whether `user`"), "{}", refused.stdout);
     // Without the authority's certificate the server's is not believed, and the password is not sent.
     let other = tempfile::tempdir().unwrap();
     let stranger = other.path().join("ca.pem");
@@ -84,6 +85,18 @@ fn a_wrong_password_and_a_wrong_authority_are_refused_with_what_to_do() {
     for (port, lines) in [(server.starttls, ""), (server.tls, "tls = \"tls\"")] {
         let refused = send(&server, port, lines, &stranger, PASSWORD).expect_code(1);
         assert!(refused.stdout.contains("ca_file"), "{}", refused.stdout);
+    }
+    assert!(server.is_empty(), "nothing was delivered");
+}
+
+#[test]
+fn ports_that_are_mixed_up_are_told_with_what_fits() {
+    let Some(server) = MailServer::start(PASSWORD) else { return };
+    // TLS from the first byte where the server greets first, and the other way round.
+    for (port, lines) in [(server.starttls, "tls = \"tls\""), (server.tls, "timeout = \"2s\"")] {
+        let lines = lines.replace("timeout", "tries = 1\ntimeout");
+        let refused = send(&server, port, &lines, &server.ca_file(), PASSWORD).expect_code(1);
+        assert!(refused.stdout.contains("usually 465 with"), "{lines}: {}", refused.stdout);
     }
     assert!(server.is_empty(), "nothing was delivered");
 }

@@ -11,6 +11,7 @@ mod running;
 
 mod alerts;
 mod anomalies;
+mod beats;
 mod changes;
 mod channels;
 mod clock;

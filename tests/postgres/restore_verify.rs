@@ -26,7 +26,7 @@ fn a_changed_row_is_found(version: PgVersion) {
         &ran.stderr,
         &[
             "is not what was backed up",
-            "table public.first: the content of its 1 rows differs",
+            "table public.first: the content of its 1 row differs",
             "do not use it",
         ],
     );

@@ -110,19 +110,82 @@ impl Email {
 
     fn judge(&self, error: &lettre::transport::smtp::Error) -> Refused {
         let refused = self.refused(error);
-        if error.is_permanent() {
-            Refused::lasting(refused.hint("see whether user, password and addresses are right"))
-        } else if error.is_client() {
-            // What we need and the server does not offer: TLS, or a way to log in.
-            Refused::lasting(refused.hint("see whether `tls`, `smtp_port` and `user` fit the server"))
-        } else if error.is_tls() || refused.summary().contains("certificate") {
-            let hint =
-                "see that its certificate is valid for `smtp_host`, or name its authority in `ca_file`";
-            Refused::passing(refused.hint(hint))
-        } else {
-            Refused::passing(refused)
+        if let Some(code) = error.status() {
+            let lasting = error.is_permanent();
+            let error = refused.hint(advice(code.into()));
+            return Refused { error, lasting, wait: None };
         }
+        if error.is_client() {
+            // What we need and the server does not offer: TLS, or a way to log in.
+            return Refused::lasting(
+                refused.hint("see whether `tls`, `smtp_port` and `user` fit the server"),
+            );
+        }
+        let hint = if refused.summary().contains("certificate") {
+            "see that its certificate is valid for `smtp_host`, or name its authority in `ca_file`"
+        } else {
+            unanswered(error)
+        };
+        Refused::passing(refused.hint(hint))
     }
+}
+
+/// What ports are usual, for whoever has mixed them up.
+const PORTS: &str = "see whether `smtp_port` and `tls` fit each other: usually 465 with \"tls\", 587 with \"starttls\"; \
+                     a firewall may also block the port";
+
+/// What to do about an answer of the server: RFC 5321 section 4.2.3, RFC 4954 section 6.
+fn advice(code: u16) -> &'static str {
+    match code {
+        530 => {
+            "the server wants a login or TLS: set `user` and `password_file`, and see whether `tls` fits the server"
+        }
+        534 | 535 | 538 => {
+            "the login was refused: see whether `user` and the password in `password_file` are right; many providers want a \
+             password made for this program alone"
+        }
+        454 => "the server cannot check the login or begin TLS at the moment: later tries may succeed",
+        400..=499 => {
+            "the server asks to come back later: there is nothing to correct, later tries may succeed"
+        }
+        550..=559 => {
+            "the server refuses an address: see whether those in `to` exist, and whether `user` may send as `from`"
+        }
+        _ => "see whether `user`, `password_file`, `from` and `to` are what the server wants",
+    }
+}
+
+/// What to do if there is no answer of the server.
+fn unanswered(error: &lettre::transport::smtp::Error) -> &'static str {
+    use std::io::ErrorKind;
+    match io_kind(error) {
+        Some(ErrorKind::ConnectionRefused) => {
+            "nothing listens there: see whether `smtp_host` and `smtp_port` are right, and whether the server is up"
+        }
+        // The other side speaks TLS where we do not, or does not where we do; or it waits for us to begin with TLS.
+        _ if error.is_tls() || error.is_response() || error.is_timeout() => PORTS,
+        Some(
+            ErrorKind::InvalidData
+            | ErrorKind::UnexpectedEof
+            | ErrorKind::TimedOut
+            | ErrorKind::WouldBlock
+            | ErrorKind::ConnectionReset
+            | ErrorKind::ConnectionAborted,
+        ) => PORTS,
+        _ => "see whether `smtp_host` is right, and whether this machine resolves and reaches it",
+    }
+}
+
+/// The first error of input or output among the causes.
+fn io_kind(error: &(dyn std::error::Error + 'static)) -> Option<std::io::ErrorKind> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref::<std::io::Error>() {
+            return Some(found.kind());
+        }
+        next = error.source();
+    }
+    None
 }
 
 impl Channel for Email {
@@ -153,7 +216,8 @@ impl Channel for Email {
                 Err(RecvTimeoutError::Disconnected) => return gone("sending panicked"),
                 Err(RecvTimeoutError::Timeout) if cancel.is_cancelled() => return gone("not sent: stopped"),
                 Err(RecvTimeoutError::Timeout) if Instant::now() >= until => {
-                    return gone("it did not take the mail in time");
+                    let error = Error::failed(format!("{}: it did not take the mail in time", self.server));
+                    return Err(Refused::passing(error.hint(PORTS)));
                 }
                 Err(RecvTimeoutError::Timeout) => {}
             }

@@ -71,7 +71,12 @@ impl Heartbeat {
                 let error = uncounted("there is no such check");
                 Err(Refused::lasting(error.hint("correct the URL in the file of the alert")))
             }
-            "OK (rate limited)" => Err(Refused::passing(uncounted("there were too many"))),
+            "OK (rate limited)" => {
+                let error = uncounted("there were too many");
+                let hint =
+                    "let fewer sources share one check: `sources` of the alert names those that it concerns";
+                Err(Refused::passing(error.hint(hint)))
+            }
             _ => Ok(()),
         }
     }

@@ -4,7 +4,7 @@ use std::{path::Path, time::Duration};
 
 use reqwest::{Client, Method, StatusCode, Url, header};
 
-use super::{Refused, read_authorities};
+use super::{Refused, html::one_line, read_authorities};
 use crate::{
     config::{Host, Secret},
     error::{Error, Result},
@@ -161,7 +161,7 @@ async fn exchange(request: reqwest::RequestBuilder, secrets: &[Secret]) -> Resul
         }
     }
     let text = readable(bytes, secrets);
-    if status.is_success() { Ok(text) } else { Err(refused(status, &text, wait)) }
+    if status.is_success() { Ok(text) } else { Err(refused(status, &text, wait, secrets)) }
 }
 
 /// The beginning of an answer, without secrets.
@@ -184,12 +184,22 @@ fn unsent(error: reqwest::Error) -> Refused {
             wrong.hint("see that the files of the alert hold nothing but URL and token"),
         );
     }
-    let what = if error.is_timeout() { "it did not answer in time" } else { "it cannot be reached" };
+    let (what, advice) = if error.is_timeout() {
+        (
+            "it did not answer in time",
+            "see whether it is up, and whether a firewall keeps this machine from reaching it",
+        )
+    } else {
+        (
+            "it cannot be reached",
+            "see whether it is up, and whether this machine resolves its name and reaches it; later tries may succeed",
+        )
+    };
     let failed = Error::failed(what).because(&error.without_url());
     Refused::passing(if failed.summary().contains("certificate") {
         failed.hint("see that its certificate is valid for this host, or name its authority in `ca_file`")
     } else {
-        failed
+        failed.hint(advice)
     })
 }
 
@@ -210,9 +220,11 @@ fn retry_after_in(text: &str) -> Option<Duration> {
     Duration::try_from_secs_f64(asked.as_f64()?).ok()
 }
 
-fn refused(status: StatusCode, text: &str, wait: Option<Duration>) -> Refused {
+fn refused(status: StatusCode, text: &str, wait: Option<Duration>, secrets: &[Secret]) -> Refused {
     let mut error = Error::failed(format!("it answered {status}"));
-    let shown: String = text.trim().chars().take(SHOWN).collect();
+    // Without its tags a page may show a secret that they divided.
+    let line = secrets.iter().fold(one_line(text), |line, secret| line.replace(secret.expose(), "***"));
+    let shown: String = line.chars().take(SHOWN).collect();
     if !shown.is_empty() {
         error = error.because_text(crate::output::printable(&shown));
     }
@@ -221,12 +233,38 @@ fn refused(status: StatusCode, text: &str, wait: Option<Duration>) -> Refused {
             status,
             StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS
         );
-    if status.is_redirection() {
-        error = error.hint("it wants to send us elsewhere, which a secret does not follow: correct the URL");
-    } else if !passing {
-        error = error.hint("see whether the URL and the token in the alert's files are still valid");
-    }
-    Refused { error, lasting: !passing, wait: wait.or_else(|| retry_after_in(text)) }
+    let wait = wait.or_else(|| retry_after_in(text));
+    Refused { error: error.hint(advice(status, wait)), lasting: !passing, wait }
+}
+
+/// What to do about an answer that is no success.
+fn advice(status: StatusCode, wait: Option<Duration>) -> String {
+    let advice = match status.as_u16() {
+        300..=399 => "it wants to send us elsewhere, which a secret does not follow: correct the URL",
+        401 | 403 => {
+            "it does not accept us: see whether the URL and the token in the alert's files are still valid"
+        }
+        404 | 410 => {
+            "there is nothing at this address: see whether the URL in the alert's file is still valid; what was removed \
+             there gets a new URL"
+        }
+        405 => "this address takes no messages: the file must hold the URL for sending, not that of a page",
+        400 | 413 | 415 | 422 => {
+            "it does not take this form of message: see whether the alert's kind and `format` fit it"
+        }
+        429 => {
+            let asked = wait.map(|wait| format!("; it asks to wait for {} s", wait.as_secs_f64().ceil()));
+            return format!(
+                "it takes fewer messages at a time{}: there is nothing to correct, later tries may succeed",
+                asked.unwrap_or_default()
+            );
+        }
+        408 | 425 | 500..=599 => {
+            "the fault is on its side: there is nothing to correct here, later tries may succeed; if it lasts, ask those who run it"
+        }
+        _ => "see whether the URL and the token in the alert's files are still valid",
+    };
+    advice.to_owned()
 }
 
 async fn cancelled(cancel: &Cancel) {

@@ -2,6 +2,7 @@
 
 mod email;
 mod heartbeat;
+mod html;
 mod http;
 mod ntfy;
 mod tries;
@@ -16,6 +17,7 @@ use super::message::Message;
 use crate::{
     config::{AlertConfig, AlertKind},
     error::{Error, Result},
+    output::count,
     stream::cancel::Cancel,
 };
 
@@ -95,7 +97,7 @@ fn fit(text: &str, limit: usize, measure: impl Fn(&str) -> usize) -> String {
         return text.to_owned();
     }
     let lines: Vec<&str> = text.lines().collect();
-    let tail = |left: usize| format!("… and {left} more lines: see `tik-backup status`");
+    let tail = |left: usize| format!("… and {}: see `tik-backup status`", count(left, "more line"));
     let room = limit.saturating_sub(measure(&tail(lines.len())) + 1);
     let mut kept = String::new();
     for (index, line) in lines.iter().enumerate() {
@@ -147,7 +149,7 @@ mod tests {
         for limit in 120..400 {
             let cut = fit(&text, limit, str::len);
             assert!(cut.len() <= limit && cut.starts_with("heading\nü"), "{limit}: {cut}");
-            assert!(cut.contains("…\n… and 1 more lines"), "{limit}: {cut}");
+            assert!(cut.contains("…\n… and 1 more line:"), "{limit}: {cut}");
         }
     }
 

@@ -8,7 +8,7 @@ use std::{
 use super::Refused;
 use crate::{error::Error, stream::cancel::Cancel};
 
-/// The longest wait that another side may ask for.
+/// The longest wait that another side may ask for within a run. One that asks for more is left alone until the next run.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// How soon a wait ends when it is cancelled.
 const LOOK: Duration = Duration::from_millis(50);
@@ -46,8 +46,8 @@ pub fn with_tries(
             Ok(()) => return Ok(()),
             Err(refused) if refused.lasting || cancel.is_cancelled() => return Err(refused),
             Err(refused) => {
-                let Some(wait) = waits.next() else { return Err(refused) };
-                let asked = refused.wait.unwrap_or_default().min(LONGEST_WAIT);
+                let asked = refused.wait.unwrap_or_default();
+                let Some(wait) = waits.next().filter(|_| asked <= LONGEST_WAIT) else { return Err(refused) };
                 let until = Instant::now() + asked.max(jittered(*wait));
                 while Instant::now() < until && !cancel.is_cancelled() {
                     thread::sleep(LOOK.min(until.saturating_duration_since(Instant::now())));
@@ -102,6 +102,17 @@ mod tests {
         let done = with_tries(&quick(4), &Cancel::new(), || {
             count += 1;
             no(true)
+        });
+        assert!(done.is_err() && count == 1);
+    }
+
+    #[test]
+    fn a_receiver_that_asks_to_wait_for_long_is_left_alone() {
+        let mut count = 0;
+        let done = with_tries(&quick(4), &Cancel::new(), || {
+            count += 1;
+            let wait = Some(LONGEST_WAIT + Duration::from_secs(1));
+            Err(Refused { error: Error::failed("later"), lasting: false, wait })
         });
         assert!(done.is_err() && count == 1);
     }

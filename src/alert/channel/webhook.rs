@@ -8,7 +8,7 @@ use super::{
     short,
 };
 use crate::{
-    alert::message::Message,
+    alert::{causes, message::Message},
     config::{AlertConfig, Secret, WebhookConfig, WebhookFormat},
     error::{Error, Result},
     stream::cancel::Cancel,
@@ -66,9 +66,9 @@ impl Channel for Webhook {
             let answer: Value = serde_json::from_str(&answer).unwrap_or(Value::Null);
             if answer.get("ok").and_then(Value::as_bool) == Some(false) {
                 let said = answer.get("description").and_then(Value::as_str).unwrap_or("no reason given");
-                return Err(Refused::lasting(
-                    Error::failed("Telegram refused the message").because_text(said),
-                ));
+                let error = Error::failed("Telegram refused the message").because_text(said);
+                let hint = "see whether `chat_id` is right, and whether the bot is a member of that chat";
+                return Err(Refused::lasting(error.hint(hint)));
             }
         }
         Ok(())
@@ -96,6 +96,7 @@ fn shape(format: WebhookFormat, chat_id: &str, message: &Message) -> Value {
             "persisting": message.persisting,
             "recovered": message.recovered,
             "remarks": message.remarks,
+            "causes": causes(message.new.iter().chain(&message.persisting)),
         }),
         WebhookFormat::Slack => {
             // https://docs.slack.dev/messaging/formatting-message-text: these three steer, nothing else is escaped

@@ -27,10 +27,18 @@ pub(crate) fn objects(stored: &[Object], restored: &[Object]) -> Vec<String> {
         let what = shown(name);
         match restored.remove(name) {
             None => differences.push(format!("{what} is missing")),
-            Some(found) if found.rows != object.rows => differences
-                .push(format!("{what}: {} rows were backed up, {} were restored", object.rows, found.rows)),
+            Some(found) if found.rows != object.rows => differences.push(format!(
+                "{what}: {} {} backed up, {} {} restored",
+                crate::output::count(object.rows, "row"),
+                were(object.rows),
+                found.rows,
+                were(found.rows)
+            )),
             Some(found) if found.digest != object.digest || found.bytes != object.bytes => {
-                differences.push(format!("{what}: the content of its {} rows differs", object.rows));
+                differences.push(format!(
+                    "{what}: the content of its {} differs",
+                    crate::output::count(object.rows, "row")
+                ));
             }
             Some(_) => {}
         }
@@ -70,10 +78,12 @@ pub(crate) fn compare_definitions(
         match restored.get(name) {
             None => differences.push(format!("{} is missing", shown(name))),
             Some(found) if found.len() != digests.len() => differences.push(format!(
-                "{}: {} definitions were backed up, {} were restored",
+                "{}: {} {} backed up, {} {} restored",
                 shown(name),
-                digests.len(),
-                found.len()
+                crate::output::count(digests.len(), "definition"),
+                were(digests.len() as u64),
+                found.len(),
+                were(found.len() as u64)
             )),
             Some(found) if found != digests => other.push(name.clone()),
             Some(_) => {}
@@ -324,6 +334,11 @@ pub(super) fn without_secret(line: &str) -> String {
     text
 }
 
+/// The verb for so many.
+fn were(number: u64) -> &'static str {
+    if number == 1 { "was" } else { "were" }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -350,7 +365,7 @@ mod tests {
         assert_eq!(
             objects(&stored, &restored),
             [
-                "table public.b: 2 rows were backed up, 1 were restored",
+                "table public.b: 2 rows were backed up, 1 was restored",
                 "table public.c: the content of its 3 rows differs",
                 "table public.d is missing",
                 "table public.e was restored and never backed up",

@@ -53,9 +53,9 @@ pub(in crate::drill) fn prove(
     let mut notes = Vec::new();
     if part.of > 1 {
         notes.push(format!(
-            "the contents of {} of {} files were read, part {} of {}: the others have their turn in the next drills",
+            "the contents of {} of {} were read, part {} of {}: the others have their turn in the next drills",
             found.read_files,
-            found.files,
+            crate::output::count(found.files, "file"),
             part.number + 1,
             part.of
         ));

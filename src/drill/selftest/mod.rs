@@ -204,7 +204,13 @@ impl Bench<'_> {
             let what = if part == Target::Globals { "no damage to the accounts" } else { "no damage" };
             let proven = self.tampered(&Stage::default(), part, None, None);
             let (good, by) = match proven {
-                Ok(proof) => (true, format!("proven, {} objects and {} rows", proof.objects, proof.rows)),
+                Ok(proof) => {
+                    let (objects, rows) = (
+                        crate::output::count(proof.objects, "object"),
+                        crate::output::count(proof.rows, "row"),
+                    );
+                    (true, format!("proven, {objects} and {rows}"))
+                }
                 Err(fault) => (false, said(&fault)),
             };
             add(what, good, by);

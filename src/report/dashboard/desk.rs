@@ -187,7 +187,8 @@ impl Desk {
 /// What is said of a repository whose last look ended so long ago; nothing while the next may still be on its way.
 fn silent(since: Duration, refresh: Duration) -> Option<String> {
     let minutes = since.as_secs() / 60;
-    (since > refresh * LOOKS + PATIENCE).then(|| format!("it has not answered for {minutes} minutes"))
+    (since > refresh * LOOKS + PATIENCE)
+        .then(|| format!("it has not answered for {}", crate::output::count(minutes, "minute")))
 }
 
 #[cfg(test)]

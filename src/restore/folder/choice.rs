@@ -97,8 +97,11 @@ impl Choice {
         match self {
             Self::Paths(paths) if (paths.files, paths.bytes) != (report.files, report.bytes) => {
                 Err(Error::failed(format!(
-                    "{} files of {} bytes were written, but the snapshot lists {} of {} bytes",
-                    report.files, report.bytes, paths.files, paths.bytes
+                    "{} of {} written, but the snapshot lists {} of {}",
+                    crate::output::count(report.files, "file"),
+                    crate::output::count(report.bytes, "byte"),
+                    crate::output::count(paths.files, "file"),
+                    crate::output::count(paths.bytes, "byte")
                 ))
                 .hint("check the repository: tik-backup check --read-data-subset 100%"))
             }

@@ -74,8 +74,12 @@ impl Links {
 
     /// What an operator should know.
     pub(super) fn note(&self) -> Option<String> {
-        (self.parted > 0)
-            .then(|| format!("{} names that were hard links may have become files of their own", self.parted))
+        (self.parted > 0).then(|| {
+            format!(
+                "{} of hard links, which may have become files of their own",
+                crate::output::count(self.parted, "name")
+            )
+        })
     }
 }
 

@@ -277,8 +277,8 @@ fn judge(manifest: &mut Manifest, deployment: &Deployment, plan: &Plan, outcomes
     }
     for (name, outcome) in outcomes.iter().filter(|(_, outcome)| outcome.resumed > 0) {
         manifest.notes.push(format!(
-            "reading {name} broke off and was begun again ({} times); what had been read was found unchanged",
-            outcome.resumed
+            "reading {name} broke off and was begun again ({}); what had been read was found unchanged",
+            crate::output::count(outcome.resumed, "time")
         ));
     }
     if deployment.topology == Topology::Sharded {

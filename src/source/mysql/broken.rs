@@ -122,8 +122,9 @@ impl LeftOut {
     pub(super) fn describe(self, manifest: &mut Manifest) {
         if !self.excluded.is_empty() {
             let mut note = format!(
-                "excluded by exclude_tables: {} tables and views: {}",
+                "excluded by exclude_tables: {} {}: {}",
                 self.excluded.len(),
+                if self.excluded.len() == 1 { "table or view" } else { "tables and views" },
                 shown(&self.excluded)
             );
             if !self.dependent.is_empty() {

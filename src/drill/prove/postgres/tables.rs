@@ -211,8 +211,8 @@ mod tests {
         assert_eq!(
             by_root(&stored, &lost, &toc).differences,
             [
-                "table public.o0: 1 rows were backed up, 0 were restored",
-                "table public.o1: 0 rows were backed up, 1 were restored",
+                "table public.o0: 1 row was backed up, 0 were restored",
+                "table public.o1: 0 rows were backed up, 1 was restored",
                 "table public.t: 3 rows were backed up, 2 were restored",
             ]
         );

@@ -98,7 +98,7 @@ fn grade(state: State) -> &'static str {
         State::Failed | State::NeverBackedUp | State::Unchecked => "bad",
         State::Late | State::Partial | State::Suspicious | State::Vanished | State::NotProven => "warn",
         State::Protected => "good",
-        State::Excluded | State::Unconfigured => "none",
+        State::New | State::Excluded | State::Unconfigured => "none",
     }
 }
 
@@ -121,6 +121,7 @@ fn word(state: State) -> &'static str {
         State::Suspicious => "suspicious",
         State::Vanished => "vanished",
         State::NotProven => "not proven",
+        State::New => "new",
         State::Protected => "protected",
         State::Excluded => "excluded",
         State::Unconfigured => "not configured",

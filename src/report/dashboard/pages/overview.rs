@@ -102,8 +102,9 @@ fn counted(ledger: &Ledger, state: State) -> u64 {
     ledger.summary.states.iter().find(|count| count.state == state).map_or(0, |count| count.items)
 }
 
-fn of(number: u64, what: &str) -> String {
-    format!("{} {what}", count(number))
+/// A number of things, and what is said of one of them or of several.
+fn of(number: u64, one: &str, several: &str) -> String {
+    format!("{} {}", count(number), if number == 1 { one } else { several })
 }
 
 /// A number of things.
@@ -122,40 +123,51 @@ fn answers(ledger: &Ledger) -> [Answer; 3] {
     let vanished = counted(ledger, State::Vanished);
     let silent =
         ledger.items.iter().filter(|entry| entry.item.is_none() && !entry.problems.is_empty()).count() as u64;
-    let cover = match (summary.expected - covered, vanished) {
+    let fresh = counted(ledger, State::New);
+    let cover = match ((summary.expected - covered).saturating_sub(fresh), vanished) {
         _ if silent > 0 => (
             "bad",
             format!("{} did not tell what is there: nobody knows what is missing.", many(silent, "source")),
         ),
         (0, 0) if summary.expected == 0 => ("bad", "Nothing is there to be backed up.".to_owned()),
-        (0, 0) => ("good", "Everything that the sources have has a backup.".to_owned()),
-        (0, gone) => {
-            ("warn", format!("Everything there has a backup; {} the sources.", of(gone, "vanished from")))
+        (0, 0) if fresh > 0 => {
+            ("none", format!("{} and not yet due.", of(fresh, "of it is new", "of it are new")))
         }
-        (none, _) => ("bad", format!("{} no backup at all.", of(none, "of it have"))),
+        (0, 0) => ("good", "Everything that the sources have has a backup.".to_owned()),
+        (0, gone) => (
+            "warn",
+            format!(
+                "Everything there has a backup; {} the sources.",
+                of(gone, "vanished from", "vanished from")
+            ),
+        ),
+        (none, _) => ("bad", format!("{} no backup at all.", of(none, "of it has", "of it have"))),
     };
     let failed = counted(ledger, State::Failed) + silent;
     let late = counted(ledger, State::Late);
     let suspicious = counted(ledger, State::Suspicious);
     let partial = counted(ledger, State::Partial);
-    let missing = summary.expected.saturating_sub(summary.backed_up);
+    let missing = summary.expected.saturating_sub(summary.backed_up + fresh);
     let backup = if failed > 0 {
         let more = match missing.saturating_sub(failed - silent) {
             0 => String::new(),
-            more => format!(" {} no good backup in time.", of(more, "more have")),
+            more => format!(" {} no good backup in time.", of(more, "more has", "more have")),
         };
-        ("bad", format!("{} at the last attempt.{more}", of(failed, "failed")))
+        ("bad", format!("{} at the last attempt.{more}", of(failed, "failed", "failed")))
     } else if late > 0 {
-        ("warn", format!("{}: nothing ran when it should have.", of(late, "are late")))
+        ("warn", format!("{}: nothing ran when it should have.", of(late, "is late", "are late")))
     } else if missing > 0 {
-        ("bad", format!("{} no good backup in time.", of(missing, "have")))
+        ("bad", format!("{} no good backup in time.", of(missing, "has", "have")))
     } else if suspicious > 0 {
         (
             "warn",
-            format!("{}: look before older snapshots are let go.", of(suspicious, "changed suspiciously")),
+            format!(
+                "{}: look before older snapshots are let go.",
+                of(suspicious, "changed suspiciously", "changed suspiciously")
+            ),
         )
     } else if partial > 0 {
-        ("warn", format!("{} single objects that could not be read.", of(partial, "lack")))
+        ("warn", format!("{} single objects that could not be read.", of(partial, "lacks", "lack")))
     } else {
         ("good", "Every backup is as young as it should be.".to_owned())
     };
@@ -171,9 +183,12 @@ fn answers(ledger: &Ledger) -> [Answer; 3] {
         })
         .count() as u64;
     let proof = if disproven > 0 {
-        ("warn", format!("{} by a drill, or too long ago.", of(disproven, "were not proven")))
+        (
+            "warn",
+            format!("{} by a drill, or too long ago.", of(disproven, "was not proven", "were not proven")),
+        )
     } else if unproven > 0 {
-        ("none", format!("{} still to be proven by a drill.", of(unproven, "are")))
+        ("none", format!("{} still to be proven by a drill.", of(unproven, "is", "are")))
     } else {
         let all = summary.restore_seconds.map(|seconds| format!(" All of it: about {}.", duration(seconds)));
         ("good", format!("What is stored was restored and compared.{}", all.unwrap_or_default()))
@@ -234,6 +249,13 @@ fn first_view(ledger: &Ledger, served: bool) -> Markup {
     let (grade, text) = headline(ledger);
     html! {
         h1.headline.(grade) { span aria-hidden="true" { (sign(grade)) } " " (text) }
+        @for cause in crate::alert::causes(&crate::alert::item_lines(ledger)).iter().filter(|cause| cause.subjects.len() > 1) {
+            div.problem {
+                p { (cause.who()) }
+                pre.error { (printable(&cause.text)) }
+                @if let Some(hint) = &cause.hint { p { "→ " (printable(hint)) } }
+            }
+        }
         section.answers aria-label="Summary" {
             @for answer in answers(ledger) {
                 div.answer.(answer.grade) {

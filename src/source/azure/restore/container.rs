@@ -110,7 +110,10 @@ impl ContainerRestore<'_> {
         if count == stored {
             return Ok(());
         }
-        Err(Error::failed(format!("{into} has {count} blobs after the restore, but {stored} were written"))
-            .hint("did somebody else write to it meanwhile? empty it before the next try"))
+        Err(Error::failed(format!(
+            "{into} has {} after the restore, but {stored} written",
+            crate::output::count(count, "blob")
+        ))
+        .hint("did somebody else write to it meanwhile? empty it before the next try"))
     }
 }

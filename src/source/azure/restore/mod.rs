@@ -102,8 +102,11 @@ pub fn restore(
     (report.failed_count, report.failed) = tally.refused.into_list();
     if report.files + refused != chosen.files || report.bytes + refused_bytes != chosen.bytes {
         return Err(Error::failed(format!(
-            "{into}: {} files of {} bytes were written, but {} of {} bytes were to be restored",
-            report.files, report.bytes, chosen.files, chosen.bytes
+            "{into}: {} of {} written, but {} of {} to be restored",
+            crate::output::count(report.files, "file"),
+            crate::output::count(report.bytes, "byte"),
+            crate::output::count(chosen.files, "file"),
+            crate::output::count(chosen.bytes, "byte")
         ))
         .hint("check the repository: tik-backup check --read-data-subset 100%"));
     }

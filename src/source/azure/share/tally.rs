@@ -65,11 +65,7 @@ impl Tally {
         if *listed == seen.files && stored + omitted == seen.files {
             return Ok(());
         }
-        Err(Error::failed(format!(
-            "{} files were listed, but only {} are accounted for",
-            seen.files,
-            stored + omitted
-        )))
+        Err(Error::failed(format!("files listed: {}, but accounted for: {}", seen.files, stored + omitted)))
     }
 
     /// Takes in what became known while directories were listed.

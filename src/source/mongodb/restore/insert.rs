@@ -213,7 +213,8 @@ fn judge(reply: &Document, documents: u64, again: bool) -> Verdict {
         } else {
             let refused = documents.saturating_sub(inserted + known);
             Verdict::Refused(format!(
-                "the server refused {refused} of {documents} documents, the first: {message}"
+                "the server refused {refused} of {}, the first: {message}",
+                crate::output::count(documents as u64, "document")
             ))
         };
     }
@@ -227,7 +228,10 @@ fn judge(reply: &Document, documents: u64, again: bool) -> Verdict {
         Verdict::Complete
     } else {
         let there = inserted + known;
-        Verdict::Refused(format!("the server inserted {there} of {documents} documents and did not say why"))
+        Verdict::Refused(format!(
+            "the server inserted {there} of {} and did not say why",
+            crate::output::count(documents as u64, "document")
+        ))
     }
 }
 

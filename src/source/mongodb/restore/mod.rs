@@ -75,7 +75,7 @@ pub fn restore(
         ..Restored::default()
     };
     done.notes.append(&mut inventory.notes);
-    notice(&format!("restoring {} collections", inventory.collections.len()));
+    notice(&format!("restoring {}", crate::output::count(inventory.collections.len(), "collection")));
     let restore = Restore { server: &server, files, stop: Cancel::new(), done: Mutex::new(done) };
     restore.run(&inventory).map_err(|error| Options::incomplete(error, &target.database, true))?;
     Ok(restore.done.into_inner().unwrap_or_else(PoisonError::into_inner))
@@ -155,8 +155,8 @@ impl Restore<'_> {
             let loaded = load(self.server, place, self.files, path, &self.stop)?;
             if let Some(promised) = entry.documents.filter(|promised| *promised != loaded.documents) {
                 return Err(Options::wrong(&format!(
-                    "its file has {} documents instead of {promised}",
-                    loaded.documents
+                    "its file has {} instead of {promised}",
+                    crate::output::count(loaded.documents, "document")
                 )));
             }
             let counted = self.server.count(&collection, raw)?;
@@ -183,12 +183,17 @@ impl Restore<'_> {
         if expires && counted < inserted {
             let gone = inserted - counted;
             let name = &entry.name;
-            self.done()
-                .notes
-                .push(format!("{gone} documents of {name} were past its time limit and are gone again"));
+            self.done().notes.push(format!(
+                "past the time limit of {name} and gone again: {}",
+                crate::output::count(gone, "document")
+            ));
             return Ok(());
         }
-        let what = format!("{inserted} documents were inserted and the server counts {counted}");
+        let what = format!(
+            "{} {} inserted and the server counts {counted}",
+            crate::output::count(inserted, "document"),
+            if inserted == 1 { "was" } else { "were" }
+        );
         Err(Options::wrong(&what))
     }
 

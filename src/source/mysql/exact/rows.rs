@@ -106,8 +106,9 @@ impl Exact {
         let mut notes = Vec::new();
         if let Some(columns) = changed {
             notes.push(format!(
-                "in {rows} rows values are stored as the dump tool writes them, which is not exactly as they are, because the \
-                 rows could not be found a second time, or changed at that moment: {columns}"
+                "in {} values are stored as the dump tool writes them, which is not exactly as they are, because the \
+                 rows could not be found a second time, or changed at that moment: {columns}",
+                crate::output::count(rows, "row")
             ));
         }
         if let Some(columns) = doubles {

@@ -146,8 +146,8 @@ impl<'a> Whole<'a> {
         let rest = if more > 0 { format!("; and {more} more") } else { String::new() };
         let shown = &problems[..problems.len() - more];
         accounts.notes.push(format!(
-            "{} statements of {GLOBALS_SQL} failed: {}{rest}",
-            problems.len(),
+            "{} of {GLOBALS_SQL} failed: {}{rest}",
+            crate::output::count(problems.len(), "statement"),
             shown.join("; ")
         ));
         Ok(())

@@ -79,7 +79,10 @@ impl Restore<'_> {
             if last.is_empty() {
                 break;
             }
-            (self.notice)(&format!("{} entries of the dump failed: trying them again", last.len()));
+            (self.notice)(&format!(
+                "{} of the dump failed: trying again",
+                crate::output::count(last.len(), "entry")
+            ));
             let ids: Vec<i32> =
                 selection.entries.iter().map(|e| e.dump_id).filter(|id| last.contains_key(id)).collect();
             let again = self.pass(files, Some(&ids), Some(&path))?;

@@ -146,7 +146,7 @@ impl Restore<'_> {
                 let why = format!("the target has another version of the extension {}", other.extension);
                 done.notes.push(not_compared("table", schema, name, &why));
             } else {
-                let reason = format!("has {rows} rows instead of {}", table.rows);
+                let reason = format!("has {} instead of {}", crate::output::count(rows, "row"), table.rows);
                 wrong.push(missing("TABLE DATA", schema, name, reason));
             }
         }
