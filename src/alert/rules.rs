@@ -24,6 +24,13 @@ pub fn lines(ledger: &Ledger) -> Vec<Line> {
             hint: problem.hint.clone(),
         }));
     }
+    lines.extend(ledger.problems.iter().map(|problem| Line {
+        subject: problem.subject().to_owned(),
+        kind: problem.kind.as_str().to_owned(),
+        text: problem.text.clone(),
+        since: problem.since.clone(),
+        hint: problem.hint.clone(),
+    }));
     if let Some(error) = &ledger.repository.error {
         let (text, hint) = match error.split_once("\n  → ") {
             Some((text, hint)) => (text, Some(hint.to_owned())),

@@ -16,7 +16,13 @@ pub(super) struct Args {}
 
 pub(super) fn run(context: &Context, _: &Args) -> Result<u8> {
     let config = context.config()?;
-    let seen = report::ledger(&config, &context.cancel)?;
+    // Without a history that can be used it is told that there is none.
+    let seen = report::ledger(&config, &context.cancel).or_else(|error| {
+        context.cancel.check()?;
+        let seen = report::ledger_whatever(&config, &context.cancel)?;
+        context.printer.notice(&format!("warning: {error}"));
+        Ok::<_, crate::error::Error>(seen)
+    })?;
     let cancel = alert::within(BUDGET);
     let delivery = alert::tell(&config, &seen.history, &seen.ledger, &[], &cancel)?;
     let lines = alert::lines(&seen.ledger);

@@ -14,6 +14,8 @@ pub struct Ledger {
     pub host: String,
     /// Counts and the verdict.
     pub summary: Summary,
+    /// What is wrong and concerns no item. Each kind stands here once at most.
+    pub problems: Vec<Problem>,
     /// Every item ever seen, by source and item.
     pub items: Vec<Entry>,
     /// The sources.
@@ -219,6 +221,8 @@ pub enum ProblemKind {
     NotProven,
     /// The repository cannot be read.
     Repository,
+    /// The history was damaged, or cannot be written.
+    History,
 }
 
 impl ProblemKind {
@@ -235,6 +239,7 @@ impl ProblemKind {
             Self::Excluded => "excluded",
             Self::NotProven => "not-proven",
             Self::Repository => "repository",
+            Self::History => "history",
         }
     }
 }
@@ -250,6 +255,16 @@ pub struct Problem {
     pub text: String,
     /// What to do next.
     pub hint: Option<String>,
+}
+
+impl Problem {
+    /// What a problem that concerns no item is a problem of.
+    pub fn subject(&self) -> &'static str {
+        match self.kind {
+            ProblemKind::History => "the history",
+            _ => "the repository",
+        }
+    }
 }
 
 /// A source of the configuration.

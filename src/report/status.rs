@@ -83,6 +83,9 @@ fn problems(ledger: &Ledger, style: Style, text: &mut String) {
             text.push_str(&block(&entry.name(), problem, &ledger.at, style));
         }
     }
+    for problem in &ledger.problems {
+        text.push_str(&block(problem.subject(), problem, &ledger.at, style));
+    }
     if let Some(error) = &ledger.repository.error {
         let error = printable(error).replace('\n', "\n    ");
         text.push_str(&format!("\n{}\n    {error}\n", painted("the repository cannot be read", RED, style)));
@@ -305,6 +308,7 @@ mod tests {
             at: now(),
             host: "db1".to_owned(),
             summary,
+            problems: Vec::new(),
             items,
             sources: Vec::new(),
             running: Vec::new(),

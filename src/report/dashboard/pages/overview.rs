@@ -190,6 +190,9 @@ fn headline(ledger: &Ledger) -> (&'static str, String) {
     if let Some(error) = &ledger.repository.error {
         return ("bad", format!("The repository cannot be read: {}", printable(error)));
     }
+    if let Some(problem) = ledger.problems.first() {
+        return ("bad", format!("{}: {}", problem.subject(), printable(&problem.text)));
+    }
     if let Some(channel) = ledger.alerts.iter().find(|channel| channel.failing_since.is_some()) {
         return ("bad", format!("Alerts do not arrive through {}", printable(&channel.channel)));
     }
