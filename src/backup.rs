@@ -65,8 +65,8 @@ pub fn run(
     let live = Live::begin(&history, &report.run, observer);
     let mut telling = Telling::new(config, selectors, &history, cancel);
     let run = report.run.clone();
-    let protected =
-        telling.while_running(&run, || protect(config, selectors, first, &recorder, &mut report, &live, cancel));
+    let protected = telling
+        .while_running(&run, || protect(config, selectors, first, &recorder, &mut report, &live, cancel));
     drop(live);
     if let Err(error) = &protected {
         report.error = Some(error.clone());

@@ -38,6 +38,7 @@ pub fn tell(
     let Err(error) = after(config, history, ledger, once) else {
         return Ok(deliver(config, history, cancel));
     };
+    history.fails_with(&error);
     let memory = History::in_memory()?;
     let mut ledger = ledger.clone();
     if ledger.problems.iter().all(|problem| problem.kind != ProblemKind::History) {

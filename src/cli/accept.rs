@@ -49,7 +49,11 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
         (false, _) => text(&accepted),
         (true, None) => format!("the history was not damaged\n{}", rest(&accepted)),
         (true, Some(file)) => {
-            format!("accepted: the history was begun anew; {} can be removed\n{}", printable(file), rest(&accepted))
+            format!(
+                "accepted: the history was begun anew; {} can be removed\n{}",
+                printable(file),
+                rest(&accepted)
+            )
         }
     })?;
     Ok(SUCCESS)

@@ -2,8 +2,9 @@
 
 use super::{Context, FOUND, SUCCESS};
 use crate::{
-    alert,
+    alert::{self, message::Line},
     error::Result,
+    history::ledger::Problem,
     output::{name, time},
     report,
 };
@@ -25,7 +26,14 @@ pub(super) fn run(context: &Context, _: &Args) -> Result<u8> {
     })?;
     let cancel = alert::within(BUDGET);
     let delivery = alert::tell(&config, &seen.history, &seen.ledger, &[], &cancel)?;
-    let lines = alert::lines(&seen.ledger);
+    let mut lines = alert::lines(&seen.ledger);
+    // That nothing can be written may have turned out only now.
+    if let Some(error) = seen.history.failure().filter(|_| seen.ledger.problems.is_empty()) {
+        let problem = Problem::of_history(&error);
+        let subject = problem.subject().to_owned();
+        let kind = problem.kind.as_str().to_owned();
+        lines.push(Line { subject, kind, text: problem.text, since: None, hint: problem.hint });
+    }
     let document = serde_json::json!({
         "at": seen.ledger.at,
         "summary": seen.ledger.summary,

@@ -54,10 +54,14 @@ impl History {
         failure.get_or_insert_with(|| error.clone());
     }
 
+    /// Why the history cannot be used, as far as it was taken down.
+    pub fn failure(&self) -> Option<Error> {
+        self.failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+    }
+
     /// What is wrong with the history, one problem at most.
     pub(super) fn own_problem(&self) -> Result<Option<Problem>> {
-        let failure = self.failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
-        if let Some(error) = failure {
+        if let Some(error) = self.failure() {
             return Ok(Some(Problem::of_history(&error)));
         }
         Ok(self.damage()?.map(|damage| Problem {

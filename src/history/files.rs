@@ -16,7 +16,11 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use serde::{Deserialize, Serialize};
 
 use super::FILE;
-use crate::{config::Config, error::{Error, Result}, owner};
+use crate::{
+    config::Config,
+    error::{Error, Result},
+    owner,
+};
 
 /// Name of the list in the state folder.
 const LIST: &str = "repositories.json";
@@ -30,7 +34,16 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const SHOWN: usize = 8;
 /// Options of storages that say which place is meant: the same location with others is another place.
 const PLACE_OPTIONS: [&str; 11] = [
-    "account_name", "bucket", "bucket_id", "container", "container_name", "endpoint", "filesystem", "name", "root", "share_name",
+    "account_name",
+    "bucket",
+    "bucket_id",
+    "container",
+    "container_name",
+    "endpoint",
+    "filesystem",
+    "name",
+    "root",
+    "share_name",
     "tenant_name",
 ];
 
@@ -66,8 +79,8 @@ impl Home {
         Self { state_dir: state_dir.to_owned(), host: host.to_owned(), name: Some(place.to_owned()), path }
     }
 
-    /// The place with links followed. This asks the storage, which may take for ever.
-    fn resolved(&self) -> Option<String> {
+    /// The place with links followed. This asks the storage, which may take for ever: never behind the gate.
+    pub(super) fn resolved(&self) -> Option<String> {
         match &self.path {
             Some(path) => path.canonicalize().ok().map(|path| path.display().to_string()),
             None => self.name.clone(),
@@ -118,13 +131,31 @@ pub(super) struct Entry {
 
 impl Entry {
     fn is_at(&self, host: &str, place: &str) -> bool {
-        !self.retired && self.host == host && (self.location == place || self.names.iter().any(|name| name == place))
+        !self.retired
+            && self.host == host
+            && (self.location == place || self.names.iter().any(|name| name == place))
+    }
+
+    /// Is the id of the repository known?
+    pub(super) fn is_met(&self) -> bool {
+        self.id.is_some()
     }
 
     /// The entry as it stands in its own file.
     pub(super) fn text(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }
+}
+
+/// A repository that was opened.
+#[derive(Debug, Clone)]
+pub(super) struct Found<'a> {
+    /// Its id.
+    pub(super) id: &'a str,
+    /// Where it lies, with links followed, see [`Home::resolved`].
+    pub(super) place: Option<String>,
+    /// The history that was chosen before it was opened knows snapshots, and it has none of them.
+    pub(super) is_foreign: bool,
 }
 
 /// What a look at a repository says about its history.
@@ -195,9 +226,9 @@ impl List {
             return Ok(self.entries[found].file.clone());
         }
         let resolved = home.resolved_soon();
-        let found = resolved.as_ref().and_then(|place| {
-            self.entries.iter().position(|entry| entry.is_at(&home.host, place))
-        });
+        let found = resolved
+            .as_ref()
+            .and_then(|place| self.entries.iter().position(|entry| entry.is_at(&home.host, place)));
         let index = match found {
             Some(found) => found,
             None => {
@@ -216,38 +247,36 @@ impl List {
         match (of_host.next(), of_host.next()) {
             (Some(entry), None) => Ok(entry.file.clone()),
             (None, _) if self.of_file(FILE).is_none() => Ok(FILE.to_owned()),
-            _ => Err(Error::failed("it is not known whose history is meant: the location of the repository cannot be read")
-                .hint("`tik-backup config check` says what is wrong with `repository.location_file`")),
+            _ => Err(Error::failed(
+                "it is not known whose history is meant: the location of the repository cannot be read",
+            )
+            .hint("`tik-backup config check` says what is wrong with `repository.location_file`")),
         }
     }
 
-    /// The repository of this id was opened: which file is its history? `current` is the one chosen before; `is_foreign` says
-    /// whether that knows snapshots of which the repository has none.
-    ///
-    /// # Errors
-    /// What `is_foreign` says.
-    pub(super) fn meet(
-        &mut self,
-        home: &Home,
-        current: &str,
-        id: &str,
-        is_foreign: impl FnOnce() -> Result<bool>,
-    ) -> Result<Met> {
-        let Some(name) = &home.name else { return Ok(Met { file: current.to_owned(), note: None }) };
-        let place = home.resolved().unwrap_or_else(|| name.clone());
+    /// A repository was opened: which file is its history? `current` is the one chosen before.
+    pub(super) fn meet(&mut self, home: &Home, current: &str, found: Found<'_>) -> Met {
+        let Found { id, place, is_foreign } = found;
+        let known = |file: String| Met { file, note: None };
+        let Some(name) = &home.name else { return known(current.to_owned()) };
+        let place = place.unwrap_or_else(|| name.clone());
         let same = |entry: &Entry| {
-            !entry.retired && entry.host == home.host && entry.location == place && entry.id.as_deref() == Some(id)
+            !entry.retired
+                && entry.host == home.host
+                && entry.location == place
+                && entry.id.as_deref() == Some(id)
         };
-        if let Some(known) = self.entries.iter().position(same) {
-            return Ok(Met { file: self.used(known, name), note: None });
+        if let Some(index) = self.entries.iter().position(same) {
+            return known(self.used(index, name));
         }
-        let now = self.entries.iter().position(|entry| entry.file == current && entry.is_at(&home.host, name));
+        let now =
+            self.entries.iter().position(|entry| entry.file == current && entry.is_at(&home.host, name));
         if let Some(index) = now {
             let entry = &self.entries[index];
             let unknown = entry.id.is_none();
             // It was written down while the storage could not say where the path leads.
             let unresolved = entry.id.as_deref() == Some(id) && entry.location == *name;
-            if unknown && is_foreign()? {
+            if unknown && is_foreign {
                 // It waits for the repository that it is of.
                 self.entries.remove(index);
                 self.changed = true;
@@ -257,27 +286,30 @@ impl List {
                     "{current} in `state_dir` is the history of another repository, whose snapshots are not here: the history of \
                      this one begins anew"
                 );
-                return Ok(Met { file: self.used(index, name), note: Some(note) });
+                return Met { file: self.used(index, name), note: Some(note) };
             }
             if unknown || unresolved {
                 let entry = &mut self.entries[index];
                 entry.location = place;
                 entry.id = Some(id.to_owned());
                 self.changed = true;
-                return Ok(Met { file: self.used(index, name), note: None });
+                return known(self.used(index, name));
             }
         }
         let note = self.note(home, now, &place, id);
         let file = self.new_file();
         let index = self.add(home, place, Some(id), file);
-        Ok(Met { file: self.used(index, name), note })
+        Met { file: self.used(index, name), note }
     }
 
     /// What an operator should know when a repository was never met at a place before.
     fn note(&self, home: &Home, now: Option<usize>, place: &str, id: &str) -> Option<String> {
         let here = short(id);
         let elsewhere = self.entries.iter().find(|entry| {
-            !entry.retired && entry.host == home.host && entry.id.as_deref() == Some(id) && entry.location != place
+            !entry.retired
+                && entry.host == home.host
+                && entry.id.as_deref() == Some(id)
+                && entry.location != place
         });
         if let Some(entry) = elsewhere {
             return Some(format!(
@@ -300,13 +332,20 @@ impl List {
     ///
     /// # Errors
     /// Exit code 2 if it was not known there.
-    pub(super) fn moved(&mut self, home: &Home, old: &[&str], id: &str) -> Result<(String, Option<String>)> {
+    pub(super) fn moved(
+        &mut self,
+        home: &Home,
+        old: &[&str],
+        found: Found<'_>,
+    ) -> Result<(String, Option<String>)> {
+        let Found { id, place, .. } = found;
         let Some(name) = &home.name else {
             return Err(Error::usage("the location of the repository cannot be read"));
         };
-        let place = home.resolved().unwrap_or_else(|| name.clone());
+        let place = place.unwrap_or_else(|| name.clone());
         let is_it = |entry: &Entry| {
-            old.iter().any(|old| entry.is_at(&home.host, old)) && entry.id.as_deref().is_none_or(|known| known == id)
+            old.iter().any(|old| entry.is_at(&home.host, old))
+                && entry.id.as_deref().is_none_or(|known| known == id)
         };
         let found = self.entries.iter().position(|entry| is_it(entry) && entry.id.is_some());
         let Some(found) = found.or_else(|| self.entries.iter().position(is_it)) else {
@@ -397,7 +436,8 @@ fn short(id: &str) -> &str {
 
 fn is_file_name(file: &str) -> bool {
     let digits = file.strip_prefix("history-").and_then(|rest| rest.strip_suffix(".db"));
-    file == FILE || digits.is_some_and(|digits| digits.len() == 8 && digits.bytes().all(|b| b.is_ascii_hexdigit()))
+    file == FILE
+        || digits.is_some_and(|digits| digits.len() == 8 && digits.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
 /// The list as it was written, or `None` if there is none that can be understood.
@@ -424,7 +464,8 @@ fn from_files(state_dir: &Path) -> Vec<Entry> {
 }
 
 fn own_entry(path: &Path) -> Option<String> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
     let connection = Connection::open_with_flags(path, flags).ok()?;
     let query = "SELECT value FROM meta WHERE key = ?1";
     connection.query_row(query, [ENTRY], |row| row.get(0)).optional().ok().flatten()
@@ -458,5 +499,6 @@ fn write_private(path: &Path, text: &str) -> io::Result<()> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 #[path = "files_tests.rs"]
 mod tests;

@@ -15,7 +15,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::{
     History, RUNNING, damage,
-    files::{ENTRY, Home, List},
+    files::{ENTRY, Found, Home, List},
     schema,
 };
 use crate::{
@@ -99,11 +99,14 @@ impl History {
     /// That history cannot be opened.
     pub fn meet(&self, repository: &Repository, look: Look) -> Result<Option<String>> {
         let Some(home) = &self.home else { return Ok(None) };
+        let before = self.current().clone();
+        let id = repository.id();
+        let found = self.found(home, &before.file, &id, repository)?;
         let _gate = gate(&home.state_dir)?;
         let mut list = List::load(&home.state_dir);
-        let before = self.current().clone();
-        let met = list.meet(home, &before.file, &repository.id(), || self.is_foreign(repository))?;
-        let same_file = met.file == before.file && inode(&home.state_dir.join(&met.file)) == Some(before.inode);
+        let met = list.meet(home, &before.file, found);
+        let same_file =
+            met.file == before.file && inode(&home.state_dir.join(&met.file)) == Some(before.inode);
         if same_file {
             settle(&mut list, &met.file, &self.lock())?;
         } else {
@@ -124,10 +127,11 @@ impl History {
     /// It is another one (exit code 4), or the list of repositories cannot be written.
     pub fn require(&self, repository: &Repository) -> Result<()> {
         let Some(home) = &self.home else { return Ok(()) };
+        let (file, id) = (self.current().file.clone(), repository.id());
+        let found = self.found(home, &file, &id, repository)?;
         let _gate = gate(&home.state_dir)?;
         let mut list = List::load(&home.state_dir);
-        let file = self.current().file.clone();
-        let met = list.meet(home, &file, &repository.id(), || self.is_foreign(repository))?;
+        let met = list.meet(home, &file, found);
         if met.file == file {
             return settle(&mut list, &file, &self.lock());
         }
@@ -160,10 +164,11 @@ impl History {
     /// It was not known there (exit code 2), or its history cannot be written.
     pub fn moved_from(config: &Config, repository: &Repository, old: &str) -> Result<String> {
         let home = Home::of(config);
+        let (place, id) = (place_of(old)?, repository.id());
+        let found = Found { id: &id, place: home.resolved(), is_foreign: false };
         let _gate = gate(&home.state_dir)?;
         let mut list = List::load(&home.state_dir);
-        let place = place_of(old)?;
-        let (file, retired) = list.moved(&home, &[&place, old], &repository.id())?;
+        let (file, retired) = list.moved(&home, &[&place, old], found)?;
         let (connection, _) = open_file(&home.state_dir, &file, Look::Brief)?;
         if let Some(retired) = &retired {
             let (other, _) = open_file(&home.state_dir, retired, Look::Brief)?;
@@ -200,6 +205,14 @@ impl History {
         self.home.as_ref().map(|home| home.state_dir.as_path())
     }
 
+    /// What must be asked of the storage. Not behind the gate: one that hangs would hold everybody who opens a history.
+    fn found<'a>(&self, home: &Home, file: &str, id: &'a str, repository: &Repository) -> Result<Found<'a>> {
+        let list = List::load(&home.state_dir);
+        let is_unknown = list.of_file(file).is_none_or(|entry| !entry.is_met());
+        let is_foreign = is_unknown && self.is_foreign(repository)?;
+        Ok(Found { id, place: home.resolved(), is_foreign })
+    }
+
     /// Whether it knows snapshots, of which the repository has none.
     fn is_foreign(&self, repository: &Repository) -> Result<bool> {
         let known: std::collections::HashSet<[u8; 32]> = self.read(|tx| {
@@ -220,9 +233,9 @@ const BEGUN: &str = "begun";
 /// Makes the folder, and waits until no other process opens a history there.
 fn gate(state_dir: &Path) -> Result<File> {
     let cannot = |e: io::Error| {
-        Error::failed(format!("cannot use the state folder {}", state_dir.display())).because(&e).hint(
-            "let the user that runs tik-backup write there, or name another folder with `state_dir`",
-        )
+        Error::failed(format!("cannot use the state folder {}", state_dir.display()))
+            .because(&e)
+            .hint("let the user that runs tik-backup write there, or name another folder with `state_dir`")
     };
     let running = state_dir.join(RUNNING);
     fs::DirBuilder::new()
@@ -250,9 +263,8 @@ fn open_file(state_dir: &Path, file: &str, look: Look) -> Result<(Connection, Cu
         Err(error) => return Err(cannot(error)),
     };
     // SQLite takes a file of no bytes for an empty database; one that was in use has some.
-    let broken = found.as_ref().is_some_and(|found| {
-        !found.is_symlink() && (!found.is_file() || found.len() == 0)
-    });
+    let broken =
+        found.as_ref().is_some_and(|found| !found.is_symlink() && (!found.is_file() || found.len() == 0));
     let mut opened = if found.is_none() { Opened::New } else { Opened::Present };
     if broken {
         opened = Opened::Damaged(set_aside(&path).map_err(cannot)?);
@@ -383,5 +395,6 @@ pub(super) fn failed(error: &rusqlite::Error) -> Error {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 #[path = "open_tests.rs"]
 mod tests;

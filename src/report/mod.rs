@@ -95,7 +95,8 @@ pub fn ledger(config: &Config, cancel: &Cancel) -> Result<Seen> {
 /// Memory is short.
 pub fn ledger_whatever(config: &Config, cancel: &Cancel) -> Result<Seen> {
     let now = Zoned::now();
-    let mut history = History::open(config, Look::Brief).or_else(|error| History::in_memory_because(&error))?;
+    let mut history =
+        History::open(config, Look::Brief).or_else(|error| History::in_memory_because(&error))?;
     let opened = open_within(config, PATIENCE, cancel);
     if let Ok(repository) = &opened
         && let Err(error) = history.meet(repository, Look::Brief)

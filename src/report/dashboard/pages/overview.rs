@@ -253,6 +253,12 @@ fn first_view(ledger: &Ledger, served: bool) -> Markup {
             @if let Some(free) = ledger.repository.free { ", " (size(free)) " free" }
             ", " (count(ledger.repository.snapshots)) " snapshots"
         }
+        @for problem in &ledger.problems {
+            p.note {
+                strong { (problem.subject()) ": " } (printable(&problem.text))
+                @if let Some(hint) = &problem.hint { " → " (printable(hint)) }
+            }
+        }
         @for note in &ledger.notes { p.note { (printable(note)) } }
         @if served { @for run in &ledger.running { (running(run, ledger)) } }
     }
