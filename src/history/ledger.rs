@@ -14,10 +14,10 @@ pub struct Ledger {
     pub host: String,
     /// Counts and the verdict.
     pub summary: Summary,
-    /// What is wrong and concerns no item. Each kind stands here once at most.
-    pub problems: Vec<Problem>,
     /// Every item ever seen, by source and item.
     pub items: Vec<Entry>,
+    /// What is wrong and concerns no item. Each kind stands here once at most.
+    pub problems: Vec<Problem>,
     /// The sources.
     pub sources: Vec<SourceEntry>,
     /// Runs that are going on.
