@@ -2,111 +2,22 @@
 //! its own for each host that it is used as; all of them are in one state folder, where a list names them. Files are named
 //! once and never renamed while they are in use: SQLite finds what belongs to a database by its path.
 
-use std::{
-    collections::BTreeMap,
-    fs::{self, File, OpenOptions},
-    io::{self, Read, Write},
-    os::unix::fs::OpenOptionsExt,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use serde::{Deserialize, Serialize};
 
-use super::FILE;
-use crate::{
-    config::Config,
-    error::{Error, Result},
-    owner,
+use super::{
+    FILE,
+    home::Home,
+    list::{from_files, is_file_name, read_list, write_list},
 };
+use crate::error::{Error, Result};
 
-/// Name of the list in the state folder.
-const LIST: &str = "repositories.json";
-/// What is larger than this, in bytes, is no list of ours.
-const LARGEST: u64 = 1 << 20;
 /// The key in a history under which its entry of the list stands as well.
 pub(super) const ENTRY: &str = "repository";
-/// How long a storage may take to say where a path leads.
-const PATIENCE: Duration = Duration::from_secs(2);
 /// Digits of a repository's id that are shown.
 const SHOWN: usize = 8;
-/// Options of storages that say which place is meant: the same location with others is another place.
-const PLACE_OPTIONS: [&str; 11] = [
-    "account_name",
-    "bucket",
-    "bucket_id",
-    "container",
-    "container_name",
-    "endpoint",
-    "filesystem",
-    "name",
-    "root",
-    "share_name",
-    "tenant_name",
-];
-
-/// What decides which history a configuration has, beside the id of its repository.
-#[derive(Debug, Clone)]
-pub(crate) struct Home {
-    /// The state folder.
-    pub(super) state_dir: PathBuf,
-    host: String,
-    /// The place as the configuration names it. It is not known where it stands in a file that cannot be read.
-    name: Option<String>,
-    /// The same as a path.
-    path: Option<PathBuf>,
-}
-
-impl Home {
-    /// That of a configuration.
-    pub(crate) fn of(config: &Config) -> Self {
-        let repository = &config.repository;
-        let location = repository.location.load().ok();
-        Self {
-            state_dir: config.state_dir.clone(),
-            host: repository.host.clone(),
-            name: location.as_ref().map(|location| with_options(location.place(), &repository.options)),
-            path: location.as_ref().and_then(|location| location.path()).map(Path::to_owned),
-        }
-    }
-
-    /// That of a repository which does not exist, for tests.
-    #[cfg(test)]
-    pub(crate) fn example(state_dir: &Path, host: &str, place: &str) -> Self {
-        let path = Some(PathBuf::from(place));
-        Self { state_dir: state_dir.to_owned(), host: host.to_owned(), name: Some(place.to_owned()), path }
-    }
-
-    /// The place with links followed. This asks the storage, which may take for ever: never behind the gate.
-    pub(super) fn resolved(&self) -> Option<String> {
-        match &self.path {
-            Some(path) => path.canonicalize().ok().map(|path| path.display().to_string()),
-            None => self.name.clone(),
-        }
-    }
-
-    fn resolved_soon(&self) -> Option<String> {
-        if self.path.is_none() {
-            return self.name.clone();
-        }
-        let (sender, receiver) = std::sync::mpsc::channel();
-        let home = self.clone();
-        let resolve = move || drop(sender.send(home.resolved()));
-        std::thread::Builder::new().name("place".to_owned()).spawn(resolve).ok()?;
-        receiver.recv_timeout(PATIENCE).ok().flatten()
-    }
-}
-
-fn with_options(place: String, options: &BTreeMap<String, String>) -> String {
-    let mut named = place;
-    for (name, value) in options.iter().filter(|(name, _)| PLACE_OPTIONS.contains(&name.as_str())) {
-        named.push_str(&format!(" {name}={value}"));
-    }
-    named
-}
-
 /// A repository and the file of its history.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Entry {
@@ -121,9 +32,9 @@ pub(super) struct Entry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     id: Option<String>,
     /// Name of the file.
-    file: String,
+    pub(super) file: String,
     /// When it came into use, or back into use after another one of the same place.
-    used: Timestamp,
+    pub(super) used: Timestamp,
     /// Another file has taken its place.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     retired: bool,
@@ -167,11 +78,6 @@ pub(super) struct Met {
     pub(super) note: Option<String>,
 }
 
-#[derive(Default, Serialize, Deserialize)]
-struct Document {
-    repositories: Vec<Entry>,
-}
-
 /// All entries; of those of one place the one used last comes first. Only who holds the gate may have it.
 pub(super) struct List {
     state_dir: PathBuf,
@@ -182,7 +88,7 @@ pub(super) struct List {
 impl List {
     /// Reads the list. One that is lost or cannot be understood is made anew from the files.
     pub(super) fn load(state_dir: &Path) -> Self {
-        let read = read_list(&state_dir.join(LIST));
+        let read = read_list(state_dir);
         let changed = read.is_none();
         let mut entries = read.unwrap_or_else(|| from_files(state_dir));
         // A name with a path in it would lead out of the folder.
@@ -198,15 +104,7 @@ impl List {
         if !self.changed {
             return Ok(());
         }
-        let document = Document { repositories: self.entries.clone() };
-        let text = serde_json::to_string_pretty(&document)
-            .map_err(|error| Error::failed("cannot write the list of repositories").because(&error))?;
-        let path = self.state_dir.join(LIST);
-        write_private(&path, &text).map_err(|error| {
-            Error::failed(format!("cannot write {}", path.display()))
-                .because(&error)
-                .hint("see whether the disk of `state_dir` is full and whether the user that runs tik-backup may write there")
-        })?;
+        write_list(&self.state_dir, &self.entries)?;
         self.changed = false;
         Ok(())
     }
@@ -432,70 +330,6 @@ impl List {
 
 fn short(id: &str) -> &str {
     id.get(..SHOWN).unwrap_or(id)
-}
-
-fn is_file_name(file: &str) -> bool {
-    let digits = file.strip_prefix("history-").and_then(|rest| rest.strip_suffix(".db"));
-    file == FILE
-        || digits.is_some_and(|digits| digits.len() == 8 && digits.bytes().all(|b| b.is_ascii_hexdigit()))
-}
-
-/// The list as it was written, or `None` if there is none that can be understood.
-fn read_list(path: &Path) -> Option<Vec<Entry>> {
-    let file = OpenOptions::new().read(true).custom_flags(owner::no_links()).open(path).ok()?;
-    let mut text = String::new();
-    file.take(LARGEST).read_to_string(&mut text).ok()?;
-    serde_json::from_str::<Document>(&text).ok().map(|document| document.repositories)
-}
-
-/// The entries that stand in the histories themselves.
-fn from_files(state_dir: &Path) -> Vec<Entry> {
-    let Ok(folder) = fs::read_dir(state_dir) else { return Vec::new() };
-    let names = folder.flatten().filter_map(|entry| entry.file_name().into_string().ok());
-    let mut entries: Vec<Entry> = names
-        .filter(|name| is_file_name(name))
-        .filter_map(|name| {
-            let entry: Entry = serde_json::from_str(&own_entry(&state_dir.join(&name))?).ok()?;
-            (entry.file == name).then_some(entry)
-        })
-        .collect();
-    entries.sort_by(|a, b| b.used.cmp(&a.used));
-    entries
-}
-
-fn own_entry(path: &Path) -> Option<String> {
-    let flags =
-        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
-    let connection = Connection::open_with_flags(path, flags).ok()?;
-    let query = "SELECT value FROM meta WHERE key = ?1";
-    connection.query_row(query, [ENTRY], |row| row.get(0)).optional().ok().flatten()
-}
-
-/// Replaces a file in one step by one that only its owner may read.
-fn write_private(path: &Path, text: &str) -> io::Result<()> {
-    let draft = path.with_extension(format!("json.{}", std::process::id()));
-    let write = || {
-        // What a dead process of this number left behind.
-        match fs::remove_file(&draft) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .custom_flags(owner::no_links())
-            .open(&draft)?;
-        if let Some(folder) = path.parent() {
-            owner::adopt(&file, File::open(folder)?)?;
-        }
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&draft, path)
-    };
-    write().inspect_err(|_| {
-        let _ = fs::remove_file(&draft);
-    })
 }
 
 #[cfg(test)]

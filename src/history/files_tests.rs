@@ -1,3 +1,5 @@
+use std::fs;
+
 use super::*;
 
 const A: &str = "aaaaaaaaaaaaaaaa";
@@ -152,7 +154,7 @@ fn names_that_lead_out_of_the_folder_are_not_followed() {
     let room = Room::new();
     let home = room.home("h", "one");
     room.open(&home, A);
-    let path = room.path("state").join(LIST);
+    let path = room.path("state").join("repositories.json");
     let text = fs::read_to_string(&path).unwrap().replace("history.db", "../../etc/passwd");
     fs::write(&path, text).unwrap();
     assert_eq!(room.choose(&home), FILE);

@@ -12,8 +12,10 @@ mod due;
 mod entry;
 mod files;
 mod good;
+mod home;
 pub mod incidents;
 pub mod ledger;
+mod list;
 mod look;
 mod objects;
 mod omitted;
@@ -35,7 +37,7 @@ pub use accept::Accepted;
 pub use content::Content;
 pub use drill::Past;
 #[cfg(test)]
-pub(crate) use files::Home;
+pub(crate) use home::Home;
 pub use open::{Look, Opened};
 pub use rebuild::Rebuilt;
 pub use record::{RunBegin, RunEnd, RunRecord};
@@ -52,7 +54,7 @@ const RUNNING: &str = "running";
 pub struct History {
     connection: Mutex<Connection>,
     /// What decides which file it is in; nothing for one in memory.
-    home: Option<files::Home>,
+    home: Option<home::Home>,
     current: Mutex<Current>,
     /// Why it cannot be written.
     failure: Mutex<Option<Error>>,

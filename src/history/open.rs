@@ -15,7 +15,8 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::{
     History, RUNNING, damage,
-    files::{ENTRY, Found, Home, List},
+    files::{ENTRY, Found, List},
+    home::Home,
     schema,
 };
 use crate::{
