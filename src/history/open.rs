@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use jiff::Timestamp;
+use jiff::{Timestamp, Zoned};
 use rusqlite::{Connection, ErrorCode};
 use rustix::fs::{FlockOperation, flock};
 
@@ -117,7 +117,8 @@ impl History {
             *self.current() = current;
         }
         if let Some(note) = &met.note {
-            self.change(|tx| Self::set_meta(tx, BEGUN, note))?;
+            let now = Zoned::now().strftime("%Y-%m-%d %H:%M").to_string();
+            self.change(|tx| Self::set_meta(tx, BEGUN, &format!("since {now}: {note}")))?;
         }
         Ok(met.note)
     }
@@ -137,7 +138,7 @@ impl History {
             return settle(&mut list, &file, &self.lock());
         }
         Err(Error::repository(format!(
-            "the repository at {} is another one than when the run began: it is not what this run was to write to",
+            "the repository at {} is not the one that was there before, in whose history this run was begun",
             repository.location()
         ))
         .hint("see that the right storage is mounted, and run the backup again: what belongs to this repository is kept apart"))

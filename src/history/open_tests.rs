@@ -1,7 +1,5 @@
 use std::os::unix::fs::{PermissionsExt, symlink};
 
-use jiff::Zoned;
-
 use super::*;
 
 fn home(folder: &Path) -> Home {
