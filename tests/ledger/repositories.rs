@@ -2,14 +2,16 @@
 
 use std::{
     fs,
+    io::Write,
     path::{Path, PathBuf},
 };
 
 use rusqlite::Connection;
+use rustix::mount::{MountFlags, UnmountFlags, mount, mount_remount, unmount};
 use serde_json::{Value, json};
 
 use super::{
-    common::{Cmd, Config, ConfigBuilder, Ran, program::quoted},
+    common::{Cmd, Config, ConfigBuilder, Ran, namespace::in_private_namespace, program::quoted},
     receiver::{Receiver, Request},
     reports::edit,
     site::{item, lines},
@@ -260,4 +262,38 @@ fn a_history_that_cannot_be_used_is_told_by_whoever_looks() {
     let told = world.messages();
     assert_eq!(told.len(), 1, "{}", run.stderr);
     assert!(lines(&told[0]["new"]).contains(&"the history: history".to_owned()), "{told:#?}");
+}
+
+#[test]
+fn while_the_state_folder_cannot_be_written_everything_is_backed_up_and_told() {
+    in_private_namespace(|| {
+        let world = World::new();
+        let state = world.config.state_dir();
+        fs::create_dir(&state).unwrap();
+        mount("tmpfs", &state, "tmpfs", MountFlags::empty(), c"size=2m").unwrap();
+        world.run(&["backup"]).ok();
+        let filler = state.join("filler");
+        for trouble in ["full", "read-only"] {
+            if trouble == "full" {
+                let mut file = fs::File::create(&filler).unwrap();
+                while file.write_all(&[0; 4096]).is_ok() {}
+            } else {
+                mount_remount(&state, MountFlags::RDONLY, c"").unwrap();
+            }
+            world.messages();
+            let run = world.run(&["--json", "backup"]).expect_code(3);
+            assert_eq!(run.json()["items"][0]["outcome"], "ok", "{trouble}");
+            let told = world.messages();
+            assert_eq!(told.len(), 1, "{trouble}: {}", run.stderr);
+            assert_eq!(lines(&told[0]["new"]), ["the history: history"], "{trouble}");
+            assert_ne!(world.run(&["status", "--check"]).code(), Some(0), "{trouble}");
+            world.run(&["watch"]).expect_code(5);
+            assert_eq!(world.messages().len(), 1, "{trouble}");
+            if trouble == "full" {
+                fs::remove_file(&filler).unwrap();
+                world.run(&["status", "--check"]).ok();
+            }
+        }
+        unmount(&state, UnmountFlags::empty()).unwrap();
+    });
 }
