@@ -57,13 +57,16 @@ pub fn run(
 ) -> Result<RunReport> {
     check_selectors(config, selectors)?;
     let mut report = RunReport::begin();
-    let (history, problem) = recorder::open_history(config, observer)?;
+    // First, so that the run is written into the history of the repository that is there now. A storage that does not answer
+    // must not keep the run from being written down: it is opened again below, with all the patience that it is given.
+    let first = crate::report::open_within(config, crate::report::PATIENCE, cancel).ok();
+    let (history, problem) = recorder::open_history(config, first.as_ref(), observer)?;
     let recorder = Recorder::begin(config, selectors, &report, &history, problem, observer);
     let live = Live::begin(&history, &report.run, observer);
     let mut telling = Telling::new(config, selectors, &history, cancel);
     let run = report.run.clone();
-    let protected =
-        telling.while_running(&run, || protect(config, selectors, &recorder, &mut report, &live, cancel));
+    let protected = telling
+        .while_running(&run, || protect(config, selectors, first, &recorder, &mut report, &live, cancel));
     drop(live);
     if let Err(error) = &protected {
         report.error = Some(error.clone());
@@ -83,12 +86,14 @@ pub fn run(
 fn protect(
     config: &Config,
     selectors: &[Selector],
+    opened: Option<Repository>,
     recorder: &Recorder<'_>,
     report: &mut RunReport,
     observer: &dyn Observer,
     cancel: &Cancel,
 ) -> Result<Option<RepositoryEntry>> {
-    let repository = Repository::open(&config.repository)?;
+    let repository = opened.map_or_else(|| Repository::open(&config.repository), Ok)?;
+    recorder.require(&repository)?;
     repository.require_free_space()?;
     let notice = |message: &str| observer.notice(message);
     let lock = repository.lock(&LockOptions {

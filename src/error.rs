@@ -9,6 +9,8 @@ pub enum Kind {
     Usage,
     /// The repository refused: not mounted, wrong password, no space, locked: exit code 4.
     Repository,
+    /// The history is damaged: exit code 1. Whoever opens it with a thorough look sets it aside.
+    DamagedHistory,
     /// Anything else that failed: exit code 1.
     Failed,
 }
@@ -138,7 +140,7 @@ impl Error {
     /// The exit code it means.
     pub fn code(&self) -> u8 {
         match self.kind {
-            Kind::Failed => 1,
+            Kind::DamagedHistory | Kind::Failed => 1,
             Kind::Usage => 2,
             Kind::Repository => 4,
         }

@@ -12,20 +12,24 @@ mod unit;
 pub use beat::{Beat, Trouble, beat, knows_the_past, troubles, within};
 pub use cause::{Cause, causes};
 pub use deliver::{Delivery, Failure, deliver, test};
-pub use rules::{after, channel_kinds, item_lines, lines};
+pub use rules::{after, channel_kinds, line, lines, own_lines};
 pub use unit::{Monitor, unit_failed};
 
 use crate::{
     config::Config,
     error::Result,
-    history::{History, ledger::Ledger},
+    history::{
+        History,
+        ledger::{Ledger, Problem, ProblemKind},
+    },
     stream::cancel::Cancel,
 };
 
-/// Tells what has changed since the last time, what could not be told then, and what `once` says.
+/// Tells what has changed since the last time, what could not be told then, and what `once` says. Without a history that can
+/// be written it is not known what was told: then all that is wrong is told.
 ///
 /// # Errors
-/// The history cannot be read or written.
+/// Memory is short.
 pub fn tell(
     config: &Config,
     history: &History,
@@ -33,6 +37,15 @@ pub fn tell(
     once: &[message::Line],
     cancel: &Cancel,
 ) -> Result<Delivery> {
-    after(config, history, ledger, once)?;
-    Ok(deliver(config, history, cancel))
+    let Err(error) = after(config, history, ledger, once) else {
+        return Ok(deliver(config, history, cancel));
+    };
+    history.fails_with(&error);
+    let memory = History::in_memory()?;
+    let mut ledger = ledger.clone();
+    if ledger.problems.iter().all(|problem| problem.kind != ProblemKind::History) {
+        ledger.problems.push(Problem::of_history(&error));
+    }
+    after(config, &memory, &ledger, once)?;
+    Ok(deliver(config, &memory, cancel))
 }

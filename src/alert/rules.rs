@@ -4,7 +4,11 @@ use super::message::{Line, Message};
 use crate::{
     config::{AlertKind, Config},
     error::Result,
-    history::{History, incidents::News, ledger::Ledger},
+    history::{
+        History,
+        incidents::News,
+        ledger::{Ledger, Problem},
+    },
 };
 
 /// Names and kinds of the configured channels.
@@ -12,24 +16,30 @@ pub fn channel_kinds(config: &Config) -> Vec<(String, &'static str)> {
     config.alerts.iter().map(|alert| (alert.name.clone(), alert.kind.as_str())).collect()
 }
 
-/// What is wrong with items and sources of a ledger, as lines of a message.
-pub fn item_lines(ledger: &Ledger) -> Vec<Line> {
+/// A problem of a subject as a line of a message.
+pub fn line(subject: &str, problem: &Problem) -> Line {
+    Line {
+        subject: subject.to_owned(),
+        kind: problem.kind.as_str().to_owned(),
+        text: problem.text.clone(),
+        since: problem.since.clone(),
+        hint: problem.hint.clone(),
+    }
+}
+
+/// What is wrong with items, sources and the history of a ledger, as lines of a message.
+pub fn own_lines(ledger: &Ledger) -> Vec<Line> {
     let mut lines: Vec<Line> = Vec::new();
     for entry in &ledger.items {
-        lines.extend(entry.problems.iter().map(|problem| Line {
-            subject: entry.name(),
-            kind: problem.kind.as_str().to_owned(),
-            text: problem.text.clone(),
-            since: problem.since.clone(),
-            hint: problem.hint.clone(),
-        }));
+        lines.extend(entry.problems.iter().map(|problem| line(&entry.name(), problem)));
     }
+    lines.extend(ledger.problems.iter().map(|problem| line(problem.subject(), problem)));
     lines
 }
 
 /// Everything that is wrong in a ledger, as lines of a message.
 pub fn lines(ledger: &Ledger) -> Vec<Line> {
-    let mut lines = item_lines(ledger);
+    let mut lines = own_lines(ledger);
     if let Some(error) = &ledger.repository.error {
         let (text, hint) = match error.split_once("\n  → ") {
             Some((text, hint)) => (text, Some(hint.to_owned())),

@@ -170,6 +170,7 @@ fn words(kind: &str) -> &str {
         "excluded" => "no longer backed up",
         "not-proven" => "not proven",
         "repository" => "repository refused",
+        "history" => "history problem",
         other => other,
     }
 }

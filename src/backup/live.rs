@@ -190,7 +190,7 @@ mod tests {
     use super::*;
     use crate::{
         backup::ItemOutcome,
-        history::{Look, RunBegin},
+        history::{Home, Look, RunBegin},
     };
 
     struct Silent;
@@ -221,7 +221,7 @@ mod tests {
     #[test]
     fn a_run_tells_how_far_it_is_while_it_goes_on() {
         let folder = tempfile::tempdir().unwrap();
-        let history = History::open(folder.path(), Look::Brief).unwrap();
+        let history = History::open_home(Home::example(folder.path(), "h", "/nowhere"), Look::Brief).unwrap();
         let now = Zoned::now();
         let sources = [("pg".to_owned(), "postgres")];
         let begin = RunBegin {

@@ -8,30 +8,41 @@ use jiff::Zoned;
 use super::{ItemOutcome, ItemReport, Observer, Plan, RunReport, Selector};
 use crate::{
     config::{AnomalyRules, Config},
-    error::{Error, Result},
+    error::{Error, Kind, Result},
     history::{Content, History, Look, Opened, RunBegin, RunEnd, RunRecord, ledger::RepositoryEntry},
     repository::Repository,
     stream::cancel::Cancel,
 };
 
-/// Opens the history of this installation, or one in memory with the reason why.
+/// Opens the history of the repository, or one in memory with the reason why. Without the repository it is that of the one
+/// which was last seen at the configured place.
 ///
 /// # Errors
 /// Not even that.
-pub(super) fn open_history(config: &Config, observer: &dyn Observer) -> Result<(History, Option<Error>)> {
-    match History::open(&config.state_dir, Look::Thorough) {
-        Ok(history) => {
+pub(super) fn open_history(
+    config: &Config,
+    repository: Option<&Repository>,
+    observer: &dyn Observer,
+) -> Result<(History, Option<Error>)> {
+    let open = || {
+        let history = History::open(config, Look::Thorough)?;
+        let note = repository.map_or(Ok(None), |repository| history.meet(repository, Look::Thorough))?;
+        Ok((history, note))
+    };
+    match open() {
+        Ok((history, note)) => {
             if let Opened::Damaged(aside) = history.opened() {
                 observer.notice(&format!(
                     "the history was damaged and has been set aside as {}; a new one is begun",
                     aside.display()
                 ));
             }
+            note.iter().for_each(|note| observer.notice(note));
             Ok((history, None))
         }
         Err(error) => {
             observer.notice(&format!("what happens cannot be written down: {error}"));
-            Ok((History::in_memory()?, Some(error)))
+            Ok((History::in_memory_because(&error)?, Some(error)))
         }
     }
 }
@@ -88,8 +99,13 @@ impl<'a> Recorder<'a> {
         self.problem.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// Keeps the first error and says it.
+    /// Keeps the first error in writing something down and says it. It is a problem of the history, which is told.
     fn noted<T>(&self, outcome: Result<T>) -> Option<T> {
+        self.kept(outcome.inspect_err(|error| self.history.fails_with(error)))
+    }
+
+    /// Keeps the first error and says it.
+    fn kept<T>(&self, outcome: Result<T>) -> Option<T> {
         match outcome {
             Ok(value) => Some(value),
             Err(error) => {
@@ -114,8 +130,19 @@ impl<'a> Recorder<'a> {
         if rebuilt.is_err() {
             *self.whole.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = false;
         }
-        if let Some(Some(rebuilt)) = self.noted(rebuilt) {
+        if let Some(Some(rebuilt)) = self.kept(rebuilt) {
             self.observer.notice(&rebuilt.text());
+        }
+    }
+
+    /// Fails if the repository is another one than that whose history this run is written into.
+    pub(super) fn require(&self, repository: &Repository) -> Result<()> {
+        match self.history.require(repository) {
+            Err(error) if error.kind() == Kind::Repository => Err(error),
+            other => {
+                self.noted(other);
+                Ok(())
+            }
         }
     }
 
@@ -181,7 +208,7 @@ impl<'a> Recorder<'a> {
         if let Ok(bytes) = repository.packed_bytes() {
             self.noted(self.history.set_repository_bytes(bytes));
         }
-        let (entry, _) = self.noted(crate::report::look_at(self.history, repository))?;
+        let (entry, _) = self.kept(crate::report::look_at(self.history, repository))?;
         Some(entry)
     }
 
@@ -190,8 +217,9 @@ impl<'a> Recorder<'a> {
         let error = report.error.as_ref().map(ToString::to_string);
         let end =
             RunEnd { outcome: report.outcome.as_str(), error: error.as_deref(), forgotten: report.forgotten };
-        let Self { record, problem, .. } = self;
+        let Self { record, problem, history, .. } = self;
         let finished = record.map_or(Ok(()), |record| record.finish(&end, &Zoned::now()));
+        let finished = finished.inspect_err(|error| history.fails_with(error));
         let problem = problem.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
         problem.or(finished.err())
     }

@@ -117,7 +117,10 @@ impl<'a> Telling<'a> {
             (None, None) => crate::report::unseen(self.config),
         };
         if repository.error.is_none() {
-            notes.extend(report.error.as_ref().map(Error::summary));
+            let error = report.error.as_ref().map(Error::summary);
+            // What is wrong with the history is a problem of the ledger already.
+            let history = self.history.failure().map(|error| error.summary());
+            notes.extend(error.filter(|error| history.as_ref() != Some(error)));
         }
         self.history.ledger(Look { config: self.config, now: &now, repository, notes })
     }

@@ -11,13 +11,16 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Whose suspicious changes are as they should be, or whose backups may lack what cannot be read
-    #[arg(value_name = "SOURCE[/ITEM]", required = true)]
+    #[arg(value_name = "SOURCE[/ITEM]", required_unless_present = "history")]
     items: Vec<Selector>,
+    /// The history was damaged and has been begun anew, and you have seen to it
+    #[arg(long)]
+    history: bool,
 }
 
 pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
     let config = context.config()?;
-    let history = History::open(&config.state_dir, Look::Brief)?;
+    let history = History::open(&config, Look::Brief)?;
     for selector in &args.items {
         if let Some(item) = &selector.item
             && !history.knows(&selector.source, item)?
@@ -37,9 +40,28 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
             accepted.push(Accepted { source: source.clone(), item: item.clone(), changes });
         }
     }
-    let document = serde_json::json!({"accepted": accepted});
-    context.printer.result(&document, || text(&accepted))?;
+    let damaged = if args.history { history.accept_damage(&now)? } else { None };
+    let mut document = serde_json::json!({"accepted": accepted});
+    if args.history {
+        document["history"] = damaged.clone().into();
+    }
+    context.printer.result(&document, || match (args.history, &damaged) {
+        (false, _) => text(&accepted),
+        (true, None) => format!("the history was not damaged\n{}", rest(&accepted)),
+        (true, Some(file)) => {
+            format!(
+                "accepted: the history was begun anew; {} can be removed\n{}",
+                printable(file),
+                rest(&accepted)
+            )
+        }
+    })?;
     Ok(SUCCESS)
+}
+
+/// What was accepted besides the history.
+fn rest(accepted: &[Accepted]) -> String {
+    if accepted.is_empty() { String::new() } else { text(accepted) }
 }
 
 fn text(accepted: &[Accepted]) -> String {

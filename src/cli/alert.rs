@@ -36,7 +36,7 @@ pub(super) fn run(context: &Context, command: &Command) -> Result<u8> {
 }
 
 fn test(context: &Context, config: &Config) -> Result<u8> {
-    let history = History::open(&config.state_dir, Look::Brief);
+    let history = History::open(config, Look::Brief);
     if let Err(error) = &history {
         context.printer.notice(&format!("warning: {error}"));
     }

@@ -4,12 +4,23 @@ use super::{Context, SUCCESS};
 use crate::{
     config::Config,
     error::Result,
+    history::History,
     owner::Account,
     repository::{Initialised, Repository},
 };
 
-pub(super) fn run(context: &Context) -> Result<u8> {
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The repository has moved from here to the configured location: go on with its history (proofs, what was accepted)
+    #[arg(long, value_name = "LOCATION")]
+    moved_from: Option<String>,
+}
+
+pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
     let config = context.config()?;
+    if let Some(old) = &args.moved_from {
+        return moved(context, &config, old);
+    }
     // Whom the repository is for: what root creates where root's folders are would be closed to the services.
     let service = Account::find(&config.systemd.user, &config.systemd.group)
         .filter(|_| rustix::process::geteuid().is_root());
@@ -43,4 +54,13 @@ fn warn_of_closed(context: &Context, config: &Config, service: &Account) -> Resu
         ));
     }
     Ok(())
+}
+
+/// Nothing is created: what has moved is there.
+fn moved(context: &Context, config: &Config, old: &str) -> Result<u8> {
+    let repository = Repository::open(&config.repository)?;
+    let done = History::moved_from(config, &repository, old)?;
+    let document = serde_json::json!({"location": repository.location(), "created": false, "moved": done});
+    context.printer.result(&document, || done.clone())?;
+    Ok(SUCCESS)
 }

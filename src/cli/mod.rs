@@ -58,8 +58,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Create the repository, or say that it is there
-    Init,
+    /// Create the repository, or say that it is there or has moved
+    Init(init::Args),
     /// Show what a run would protect, and what is excluded by which rule
     Discover(discover::Args),
     /// Back up all sources or the named ones, then apply the retention to what succeeded
@@ -147,7 +147,7 @@ pub fn main() -> ExitCode {
 
 fn dispatch(command: Command, context: &Context) -> Result<u8> {
     match command {
-        Command::Init => init::run(context),
+        Command::Init(args) => init::run(context, &args),
         Command::Discover(args) => discover::run(context, &args),
         Command::Backup(args) => backup::run(context, &args),
         Command::Snapshots(args) => snapshots::run(context, &args),

@@ -4,6 +4,7 @@ use super::{Context, FOUND, SUCCESS};
 use crate::{
     alert,
     error::Result,
+    history::ledger::Problem,
     output::{Screen, printable, time},
     report,
 };
@@ -16,10 +17,21 @@ pub(super) struct Args {}
 
 pub(super) fn run(context: &Context, _: &Args) -> Result<u8> {
     let config = context.config()?;
-    let seen = report::ledger(&config, &context.cancel)?;
+    // Without a history that can be used it is told that there is none.
+    let seen = report::ledger(&config, &context.cancel).or_else(|error| {
+        context.cancel.check()?;
+        let seen = report::ledger_whatever(&config, &context.cancel)?;
+        context.printer.notice(&format!("warning: {error}"));
+        Ok::<_, crate::error::Error>(seen)
+    })?;
     let cancel = alert::within(BUDGET);
     let delivery = alert::tell(&config, &seen.history, &seen.ledger, &[], &cancel)?;
-    let lines = alert::lines(&seen.ledger);
+    let mut lines = alert::lines(&seen.ledger);
+    // That nothing can be written may have turned out only now.
+    if let Some(error) = seen.history.failure().filter(|_| seen.ledger.problems.is_empty()) {
+        let problem = Problem::of_history(&error);
+        lines.push(alert::line(problem.subject(), &problem));
+    }
     let causes = alert::causes(&lines);
     let document = serde_json::json!({
         "at": crate::moment::rfc3339(&seen.ledger.at),

@@ -79,6 +79,39 @@ impl Location {
             Some(_) => None,
         }
     }
+
+    /// The location as a name of the place, the same however it is written: without credentials, without slashes at its end,
+    /// and a path without its kind and without steps that lead nowhere. Links are not followed: that asks the storage.
+    pub fn place(&self) -> String {
+        if let Some(path) = self.path() {
+            return path.components().collect::<PathBuf>().display().to_string();
+        }
+        let text = self.expose();
+        let (user, rest) = match userinfo(text) {
+            // A relative path of SFTP starts from the user's home.
+            Some(range) if text.starts_with("sftp:") => {
+                let user = text[range.clone()].split(':').next().unwrap_or_default();
+                (format!("{}{user}", &text[..range.start]), &text[range.end..])
+            }
+            Some(range) => (text[..range.start].to_owned(), text[range.end..].trim_start_matches('@')),
+            None => (String::new(), text),
+        };
+        // Signatures stand behind the question mark.
+        let plain = user + rest.split('?').next().unwrap_or(rest);
+        plain.trim_end_matches('/').to_owned()
+    }
+}
+
+/// The name of the place that an operator names on the command line, see [`Location::place`]. A relative path starts from the
+/// working directory.
+///
+/// # Errors
+/// Exit code 2 if it is no location.
+pub fn place_of(text: &str) -> Result<String> {
+    let folder = std::env::current_dir()
+        .map_err(|error| Error::failed("cannot find out the working directory").because(&error))?;
+    let text = resolve(text, &folder).map_err(|fault| Error::usage(format!("the location: {fault}")))?;
+    Ok(Location::new(&text).place())
 }
 
 impl fmt::Display for Location {
@@ -210,6 +243,26 @@ mod tests {
         ] {
             assert!(!has_password(text), "{text}");
             assert_eq!(Location::new(text).to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn a_place_has_one_name_however_it_is_written() {
+        for (text, place) in [
+            ("/mnt/backup/repo", "/mnt/backup/repo"),
+            ("/mnt//backup/./repo/", "/mnt/backup/repo"),
+            ("local:/mnt/backup/repo/", "/mnt/backup/repo"),
+            ("/", "/"),
+            ("rest:https://host:8000/repo/", "rest:https://host:8000/repo"),
+            ("rest:https://user:hunter2@host:8000/repo", "rest:https://host:8000/repo"),
+            ("rest:https://token@host:8000/repo", "rest:https://host:8000/repo"),
+            ("rest:https://user:h?nter2@host/repo", "rest:https://host/repo"),
+            ("sftp:user@host:/repo/", "sftp:user@host:/repo"),
+            ("sftp://user:hunter2@host/repo", "sftp://user@host/repo"),
+            ("azblob:https://host/container?sig=hunter2", "azblob:https://host/container"),
+            ("opendal:s3", "opendal:s3"),
+        ] {
+            assert_eq!(Location::new(text).place(), place, "{text}");
         }
     }
 

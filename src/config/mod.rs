@@ -46,7 +46,7 @@ pub use dashboard::{DashboardConfig, Listen};
 pub use directory::DirectoryConfig;
 pub(crate) use directory::{overlap, part_pattern};
 pub use drill::{DrillConfig, SandboxRule};
-pub use location::{Location, RepositoryLocation};
+pub use location::{Location, RepositoryLocation, place_of};
 pub use mongodb::{MongodbConfig, MongodbConsistency};
 pub use mysql::MysqlConfig;
 pub use patterns::Patterns;

@@ -64,7 +64,7 @@ fn secrets(config: &Config) -> Vec<Finding> {
 
 fn state(config: &Config) -> Finding {
     let about = "state folder";
-    match History::open(&config.state_dir, Look::Brief) {
+    match History::open(config, Look::Brief) {
         Ok(_) => Finding::ok(about, format!("{} can be written", config.state_dir.display())),
         Err(error) => Finding::error(about, &error),
     }

@@ -57,14 +57,10 @@ pub trait Observer: Sync {
 /// What kept it from beginning: wrong names, a repository that refuses.
 pub fn run(config: &Config, request: &Request, observer: &dyn Observer, cancel: &Cancel) -> Result<Report> {
     let mut report = Report::begin();
-    let history = History::open(&config.state_dir, Look::Brief).or_else(|error| {
-        observer.notice(&format!("what is found cannot be written down: {error}"));
-        report.error = Some(error);
-        History::in_memory()
-    })?;
-    history.mark_interrupted(&report.started)?;
     let notice = |message: &str| observer.notice(message);
     let Reading { repository, snapshots, .. } = &Reading::begin(config, &notice, cancel)?;
+    let history = open_history(config, repository, &mut report, observer)?;
+    history.mark_interrupted(&report.started)?;
     let past = history.past_drills()?;
     let (chosen, left) = plan::choose(config, request, snapshots, &past)?;
     report.left = left;
@@ -110,6 +106,32 @@ pub fn run(config: &Config, request: &Request, observer: &dyn Observer, cancel: 
         .finish(&RunEnd { outcome: report.outcome, error: error.as_deref(), forgotten: 0 }, &Zoned::now())?;
     tell(config, &history, repository, &mut report, observer);
     Ok(report)
+}
+
+/// Opens the history of the repository, or one in memory; that is an error of the drill.
+fn open_history(
+    config: &Config,
+    repository: &Repository,
+    report: &mut Report,
+    observer: &dyn Observer,
+) -> Result<History> {
+    let open = || {
+        let history = History::open(config, Look::Thorough)?;
+        let note = history.meet(repository, Look::Thorough)?;
+        Ok((history, note))
+    };
+    match open() {
+        Ok((history, note)) => {
+            note.iter().for_each(|note| observer.notice(note));
+            Ok(history)
+        }
+        Err(error) => {
+            observer.notice(&format!("what is found cannot be written down: {error}"));
+            let history = History::in_memory_because(&error);
+            report.error = Some(error);
+            history
+        }
+    }
 }
 
 fn ledger(config: &Config, history: &History, repository: &Repository) -> Result<Ledger> {

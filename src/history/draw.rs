@@ -47,7 +47,9 @@ impl History {
         items.sort_by(|a, b| (&a.source, &a.item).cmp(&(&b.source, &b.item)));
         let sources: Vec<_> = config.sources.iter().map(|source| draw.source(source)).collect();
         let alerts = self.channels(&channel_kinds(config))?;
+        let problems: Vec<Problem> = self.own_problem()?.into_iter().collect();
         let mut summary = summarise(&items);
+        summary.problems += problems.len() as u64;
         summary.ok = summary.problems == 0
             && repository.error.is_none()
             && alerts.iter().all(|channel| channel.failing_since.is_none());
@@ -55,6 +57,7 @@ impl History {
             at: now.clone(),
             host: config.repository.host.clone(),
             summary,
+            problems,
             items,
             sources,
             running: read.running,

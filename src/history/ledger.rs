@@ -18,6 +18,8 @@ pub struct Ledger {
     pub summary: Summary,
     /// Every item ever seen, by source and item.
     pub items: Vec<Entry>,
+    /// What is wrong and concerns no item. Each kind stands here once at most.
+    pub problems: Vec<Problem>,
     /// The sources.
     pub sources: Vec<SourceEntry>,
     /// Runs that are going on.
@@ -235,6 +237,8 @@ pub enum ProblemKind {
     NotProven,
     /// The repository cannot be read.
     Repository,
+    /// The history was damaged, or cannot be written.
+    History,
 }
 
 impl ProblemKind {
@@ -251,6 +255,7 @@ impl ProblemKind {
             Self::Excluded => "excluded",
             Self::NotProven => "not-proven",
             Self::Repository => "repository",
+            Self::History => "history",
         }
     }
 }
@@ -268,6 +273,16 @@ pub struct Problem {
     pub text: String,
     /// What to do next.
     pub hint: Option<String>,
+}
+
+impl Problem {
+    /// What a problem that concerns no item is a problem of.
+    pub fn subject(&self) -> &'static str {
+        match self.kind {
+            ProblemKind::History => "the history",
+            _ => "the repository",
+        }
+    }
 }
 
 /// A source of the configuration.

@@ -99,7 +99,7 @@ impl History {
 
     /// Where a run that goes on writes how far it is; none for a history in memory.
     pub(crate) fn progress_file(&self, run: &str) -> Option<std::path::PathBuf> {
-        self.state_dir.as_ref().map(|folder| folder.join(super::RUNNING).join(format!("{run}.json")))
+        self.state_dir().map(|folder| folder.join(super::RUNNING).join(format!("{run}.json")))
     }
 
     /// How far a run is. One that does not tell, or is just beginning to, is no error.

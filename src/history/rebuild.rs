@@ -62,7 +62,7 @@ impl History {
         repository: &Repository,
         cancel: &Cancel,
     ) -> Result<Option<Rebuilt>> {
-        if self.opened() == &Opened::Memory || self.read(|tx| Self::meta(tx, DONE))?.is_some() {
+        if self.opened() == Opened::Memory || self.read(|tx| Self::meta(tx, DONE))?.is_some() {
             return Ok(None);
         }
         let empty = self.read(|tx| {

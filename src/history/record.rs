@@ -82,7 +82,7 @@ impl History {
     }
 
     fn alive_file(&self, run: &str) -> Result<Option<(File, PathBuf)>> {
-        let Some(state_dir) = &self.state_dir else { return Ok(None) };
+        let Some(state_dir) = self.state_dir() else { return Ok(None) };
         let path = state_dir.join(RUNNING).join(run);
         let failed =
             |e: std::io::Error| Error::failed(format!("cannot write {}", path.display())).because(&e);
@@ -93,7 +93,7 @@ impl History {
 
     /// Does the process of a run that has not ended still live?
     pub(super) fn is_alive(&self, run: &str) -> bool {
-        let Some(state_dir) = &self.state_dir else { return true };
+        let Some(state_dir) = self.state_dir() else { return true };
         let path = state_dir.join(RUNNING).join(run);
         let Ok(file) = File::open(&path) else { return false };
         // What cannot be told counts as alive: an alert less, not a false one.

@@ -13,7 +13,7 @@ use jiff::Zoned;
 
 use crate::{
     error::{Error, Result},
-    history::ledger::{Entry, Ledger, State},
+    history::ledger::{Entry, Ledger, ProblemKind, State},
 };
 
 /// All metrics of a ledger.
@@ -30,6 +30,7 @@ pub fn prometheus(ledger: &Ledger) -> String {
     items(&mut out, ledger);
     sources(&mut out, ledger);
     repository(&mut out, ledger);
+    history(&mut out, ledger);
     alerts(&mut out, ledger);
     out.text
 }
@@ -162,6 +163,12 @@ fn repository(out: &mut Families, ledger: &Ledger) {
         out.family("tik_backup_repository_free_bytes", "Bytes free where the repository lies.")
             .sample(&[], free as f64);
     }
+}
+
+fn history(out: &mut Families, ledger: &Ledger) {
+    let is_whole = ledger.problems.iter().all(|problem| problem.kind != ProblemKind::History);
+    out.family("tik_backup_history_ok", "0 if the history was damaged or cannot be written, 1 otherwise.")
+        .sample(&[], flag(is_whole));
 }
 
 fn alerts(out: &mut Families, ledger: &Ledger) {

@@ -5,7 +5,10 @@ pub mod metrics;
 pub mod runbook;
 pub mod status;
 
-use std::time::Duration;
+use std::{
+    sync::mpsc::RecvTimeoutError,
+    time::{Duration, Instant},
+};
 
 use jiff::Zoned;
 
@@ -13,7 +16,7 @@ use crate::{
     config::Config,
     error::{Error, Result},
     history::{
-        History, Look, Opened, draw,
+        History, Look, draw,
         ledger::{Ledger, RepositoryEntry},
     },
     repository::Repository,
@@ -21,7 +24,9 @@ use crate::{
 };
 
 /// How long somebody who has to tell waits for a storage.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// How often who waits looks whether it is to end.
+const STEP: Duration = Duration::from_millis(200);
 
 /// Takes a look at the repository: which snapshots there are. Also returns what is wrong with snapshots that cannot be
 /// read.
@@ -90,12 +95,17 @@ pub fn ledger(config: &Config, cancel: &Cancel) -> Result<Seen> {
 /// Memory is short.
 pub fn ledger_whatever(config: &Config, cancel: &Cancel) -> Result<Seen> {
     let now = Zoned::now();
-    let (history, mut notes) = match History::open(&config.state_dir, Look::Brief) {
-        Ok(history) => (history, Vec::new()),
-        Err(error) => (History::in_memory()?, vec![error.summary()]),
-    };
-    notes.extend(history.mark_interrupted(&now).err().map(|error| error.summary()));
-    let opened = open_within(config, PATIENCE).and_then(|repository| {
+    let mut history =
+        History::open(config, Look::Brief).or_else(|error| History::in_memory_because(&error))?;
+    let opened = open_within(config, PATIENCE, cancel);
+    if let Ok(repository) = &opened
+        && let Err(error) = history.meet(repository, Look::Brief)
+    {
+        history = History::in_memory_because(&error)?;
+    }
+    let interrupted = history.mark_interrupted(&now);
+    let mut notes: Vec<String> = interrupted.err().map(|error| error.summary()).into_iter().collect();
+    let opened = opened.and_then(|repository| {
         cancel.check()?;
         look_at(&history, &repository)
     });
@@ -111,7 +121,7 @@ pub fn ledger_whatever(config: &Config, cancel: &Cancel) -> Result<Seen> {
 }
 
 /// Opens the repository, unless that takes too long: a network storage can hold whoever looks at it for ever.
-fn open_within(config: &Config, patience: Duration) -> Result<Repository> {
+pub(crate) fn open_within(config: &Config, patience: Duration, cancel: &Cancel) -> Result<Repository> {
     let (sender, receiver) = std::sync::mpsc::channel();
     let settings = config.repository.clone();
     std::thread::Builder::new()
@@ -119,22 +129,28 @@ fn open_within(config: &Config, patience: Duration) -> Result<Repository> {
         // Whoever has stopped waiting does not care for the answer.
         .spawn(move || drop(sender.send(Repository::open(&settings))))
         .map_err(|error| Error::failed("cannot look at the repository").because(&error))?;
-    receiver.recv_timeout(patience).unwrap_or_else(|_| {
-        let seconds = patience.as_secs();
-        Err(Error::repository(format!("{} does not answer within {seconds} s", config.repository.location)))
-    })
+    let until = Instant::now() + patience;
+    loop {
+        cancel.check()?;
+        match receiver.recv_timeout(STEP) {
+            Ok(opened) => return opened,
+            Err(RecvTimeoutError::Timeout) if Instant::now() < until => {}
+            Err(_) => {
+                let seconds = patience.as_secs();
+                let location = &config.repository.location;
+                return Err(Error::repository(format!("{location} does not answer within {seconds} s")));
+            }
+        }
+    }
 }
 
 fn look_and_draw(config: &Config, look: Look, cancel: &Cancel) -> Result<Seen> {
     let now = Zoned::now();
-    let history = History::open(&config.state_dir, look)?;
-    history.mark_interrupted(&now)?;
+    let history = History::open(config, look)?;
     let mut notes = Vec::new();
-    if let Opened::Damaged(aside) = history.opened() {
-        notes.push(format!("the history was damaged and has been set aside as {}", aside.display()));
-    }
     let (repository, refused) = match Repository::open(&config.repository) {
         Ok(opened) => {
+            history.meet(&opened, look)?;
             // On a second host, which backs up nothing, the snapshots themselves say enough.
             if !config.sources.is_empty() {
                 history.rebuild(config, &opened, cancel)?;
@@ -145,6 +161,8 @@ fn look_and_draw(config: &Config, look: Look, cancel: &Cancel) -> Result<Seen> {
         }
         Err(error) => (unreachable(config, &history, &error), Some(error)),
     };
+    history.mark_interrupted(&now)?;
+    notes.extend(history.begun_note()?);
     notes.extend(history.rebuilt_note()?);
     let ledger = history.ledger(draw::Look { config, now: &now, repository, notes })?;
     Ok(Seen { history, ledger, refused })

@@ -3,7 +3,7 @@
 use jiff::Zoned;
 
 use crate::{
-    alert::{Cause, causes, item_lines},
+    alert::{Cause, causes, own_lines},
     history::ledger::{ChannelEntry, Entry, Ledger, Point, State},
     output::{Screen, count, name, printable, size, table, time, width},
 };
@@ -115,7 +115,7 @@ fn problems(ledger: &Ledger, style: Style, text: &mut String) {
             .as_ref()
             .is_some_and(|error| error.split("\n  → ").next() == Some(cause.text.as_str()))
     };
-    let (away, causes): (Vec<_>, Vec<_>) = causes(&item_lines(ledger)).into_iter().partition(known);
+    let (away, causes): (Vec<_>, Vec<_>) = causes(&own_lines(ledger)).into_iter().partition(known);
     for cause in &causes {
         text.push_str(&block(cause, &ledger.at, style));
     }
@@ -345,6 +345,7 @@ mod tests {
             at: now(),
             host: "db1".to_owned(),
             summary,
+            problems: Vec::new(),
             items,
             sources: Vec::new(),
             running: Vec::new(),

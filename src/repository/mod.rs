@@ -144,6 +144,11 @@ impl Repository {
         &self.config.host
     }
 
+    /// Its id, in hex digits. A copy of its files has the same.
+    pub fn id(&self) -> String {
+        self.inner.config().id.to_hex().as_str().to_owned()
+    }
+
     /// Where it is, without passwords.
     pub fn location(&self) -> String {
         self.config.location.to_string()
@@ -299,7 +304,7 @@ impl Repository {
             sealer: self.sealer.clone(),
             chunker: Chunker::new(polynomial)?,
             known,
-            repository: self.inner.config().id.to_hex().as_str().to_owned(),
+            repository: self.id(),
             options: writer::WriteOptions {
                 compression: self.config.compression,
                 pack_size: self.config.pack_size as usize,

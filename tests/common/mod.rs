@@ -13,6 +13,7 @@ pub mod mongo;
 pub mod mongod;
 pub mod mysql;
 pub mod mysql_options;
+pub mod namespace;
 pub mod postgres;
 pub mod postgres_options;
 pub mod process;

@@ -58,8 +58,8 @@ impl House {
         fs::write(config.path(), text.replace(&list(&paths), &list(&paths[..2]))).unwrap();
         Cmd::with(&config).args(["backup", "files"]).run().ok();
 
-        let history: &'static History =
-            Box::leak(Box::new(History::open(&config.state_dir(), Look::Brief).unwrap()));
+        let ours = tik_backup::config::Config::load(Some(&config.path())).unwrap();
+        let history: &'static History = Box::leak(Box::new(History::open(&ours, Look::Brief).unwrap()));
         a_year(history, &config);
         let running = going_on(history, &config);
         Self { config, history, _running: running }

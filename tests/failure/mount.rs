@@ -4,36 +4,15 @@ use std::{
     ffi::CString,
     fs,
     path::{Path, PathBuf},
-    thread,
 };
 
-use rustix::{
-    mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, unmount},
-    thread::{UnshareFlags, unshare_unsafe},
-};
+use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, unmount};
 
+pub use super::common::namespace::in_private_namespace;
 use super::{
-    common::{process::run_ok, program::quoted, skip},
+    common::{process::run_ok, program::quoted},
     world::{Setup, World, cmd_with, files},
 };
-
-/// Runs this in a mount namespace of its own, which ends with it; a visible skip where that is not permitted.
-pub fn in_private_namespace(test: impl FnOnce() + Send) {
-    thread::scope(|scope| {
-        let done = scope.spawn(|| {
-            // SAFETY: only this thread, which ends below, gets another view of the file system.
-            let entered = unsafe { unshare_unsafe(UnshareFlags::NEWNS) };
-            let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
-            match entered.and_then(|()| mount_change("/", private)) {
-                Ok(()) => test(),
-                Err(error) => skip(&format!("the right to mount ({error})")),
-            }
-        });
-        if let Err(panic) = done.join() {
-            std::panic::resume_unwind(panic);
-        }
-    });
-}
 
 /// Mounts an empty file system of that many MiB; it is unmounted when dropped.
 pub struct Tmpfs(PathBuf);

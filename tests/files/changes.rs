@@ -2,13 +2,11 @@
 
 use std::{fs, io::Write, thread, time::Duration};
 
-use rustix::{
-    mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, unmount},
-    thread::{UnshareFlags, unshare_unsafe},
-};
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
+pub use crate::common::namespace::in_private_namespace;
 use crate::{
-    common::{Cmd, Restic, program::quoted, skip},
+    common::{Cmd, Restic, program::quoted},
     reports::{assert_says, backup, error_of, item, snapshot_of, try_backup, try_restore},
     support::{FULL, ITEM, World, text},
     tree,
@@ -36,24 +34,6 @@ fn a_log_that_grows_all_the_time_is_stored_up_to_some_moment_and_named() {
     try_restore(&world.config, FULL, &["--to", text(&into)]).ok();
     let (stored, now) = (fs::read(into.join("log")).unwrap(), fs::read(world.path("log")).unwrap());
     assert!(stored.len() >= 30_000_000 && now.starts_with(&stored));
-}
-
-/// Runs this in a mount namespace of its own; a visible skip where that is not permitted.
-pub fn in_private_namespace(test: impl FnOnce() + Send) {
-    thread::scope(|scope| {
-        let done = scope.spawn(|| {
-            // SAFETY: only this thread, which ends below, gets another view of the file system.
-            let entered = unsafe { unshare_unsafe(UnshareFlags::NEWNS) };
-            let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
-            match entered.and_then(|()| mount_change("/", private)) {
-                Ok(()) => test(),
-                Err(error) => skip(&format!("the right to mount ({error})")),
-            }
-        });
-        if let Err(panic) = done.join() {
-            std::panic::resume_unwind(panic);
-        }
-    });
 }
 
 #[test]

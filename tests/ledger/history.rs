@@ -115,11 +115,9 @@ fn a_damaged_history_is_set_aside_and_begun_anew_from_the_repository() {
         let ledger = site.status_at("2026-10-06 03:00:00");
         assert_eq!(item(&ledger, "shop")["state"], "protected", "{damage}");
         assert_eq!(item(&ledger, "shop")["trend"].as_array().unwrap().len(), 2, "{damage}");
-        let notes = ledger["notes"].to_string();
-        assert!(
-            notes.contains("set aside as") && notes.contains("rebuilt from 2 snapshots"),
-            "{damage}: {notes}"
-        );
+        let (problems, notes) = (ledger["problems"].to_string(), ledger["notes"].to_string());
+        assert!(problems.contains("set aside as"), "{damage}: {problems}");
+        assert!(notes.contains("rebuilt from 2 snapshots"), "{damage}: {notes}");
     }
     let aside = fs::read_dir(site.config.state_dir()).unwrap();
     let aside = aside

@@ -5,6 +5,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/reports.rs"]
+mod reports;
 #[allow(dead_code)]
 #[path = "../failure/running.rs"]
 mod running;
@@ -19,6 +21,7 @@ mod history;
 mod mail;
 mod metrics;
 mod receiver;
+mod repositories;
 mod schedule;
 mod secrets;
 mod site;

@@ -20,10 +20,10 @@ const DAYS: i64 = 365;
 #[test]
 fn a_year_of_ten_thousand_items_is_small_and_is_found_again() {
     let dir = tempfile::tempdir().unwrap();
-    let text = "max_proof_age = \"never\"\n[repository]\nlocation = \"r\"\npassword_file = \"p\"\n\
+    let text = "state_dir = \"state\"\nmax_proof_age = \"never\"\n[repository]\nlocation = \"r\"\npassword_file = \"p\"\n\
                 [sources.pg]\nkind = \"postgres\"\nschedule = \"02:00\"\n";
     let config = Config::parse(text, &dir.path().join("c.toml")).unwrap();
-    let history = History::open(&dir.path().join("state"), Look::Thorough).unwrap();
+    let history = History::open(&config, Look::Thorough).unwrap();
     let begin: Zoned = "2026-01-01T02:00:00+00:00[UTC]".parse().unwrap();
     let items: Vec<String> = (0..ITEMS).map(|number| format!("tenant_{number:05}")).collect();
     let found = Discovery {

@@ -53,7 +53,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Desk {
     pub(super) fn open(config: Config, refresh: Duration) -> Result<Arc<Self>> {
-        let history = History::open(&config.state_dir, Look::Brief)?;
+        let history = History::open(&config, Look::Brief)?;
         let (seen, drawn) = (Mutex::default(), Mutex::default());
         Ok(Arc::new(Self { config, history, refresh, begun: Instant::now(), seen, drawn }))
     }
@@ -78,16 +78,16 @@ impl Desk {
     fn look(&self, opened: &mut Option<Repository>, cancel: &Cancel) {
         let result = match opened.take() {
             Some(repository) => Ok(repository),
-            None => Repository::open(&self.config.repository).and_then(|repository| {
-                // On a second host, which backs up nothing, the snapshots themselves say enough.
-                if !self.config.sources.is_empty() {
-                    self.history.rebuild(&self.config, &repository, cancel)?;
-                }
-                Ok(repository)
-            }),
+            None => Repository::open(&self.config.repository),
         };
         let result = result.and_then(|repository| {
-            let seen = report::look_at(&self.history, &repository)?;
+            let seen = match self.look_into(&repository, cancel) {
+                Err(error) if History::is_damaged(&error) => {
+                    self.history.reopen(Look::Thorough)?;
+                    self.look_into(&repository, cancel)?
+                }
+                seen => seen?,
+            };
             *opened = Some(repository);
             Ok(seen)
         });
@@ -99,6 +99,17 @@ impl Desk {
         *locked(&self.drawn) = None;
     }
 
+    /// Each time it is asked anew which history this is: another process may have found another repository here, or have set a
+    /// damaged history aside.
+    fn look_into(&self, repository: &Repository, cancel: &Cancel) -> Result<(RepositoryEntry, Vec<String>)> {
+        self.history.meet(repository, Look::Brief)?;
+        // On a second host, which backs up nothing, the snapshots themselves say enough.
+        if !self.config.sources.is_empty() {
+            self.history.rebuild(&self.config, repository, cancel)?;
+        }
+        report::look_at(&self.history, repository)
+    }
+
     /// The ledger as it is now, or was a moment ago.
     pub(super) fn ledger(&self) -> Result<Arc<Ledger>> {
         // Held while it is drawn: a hundred viewers draw it once.
@@ -108,6 +119,20 @@ impl Desk {
         {
             return Ok(ledger.clone());
         }
+        let ledger = match self.draw() {
+            Err(error) if History::is_damaged(&error) => {
+                // What the repository tells takes its place with the next look.
+                self.history.reopen(Look::Thorough)?;
+                self.draw()
+            }
+            ledger => ledger,
+        };
+        let ledger = Arc::new(ledger?);
+        *drawn = Some((Instant::now(), ledger.clone()));
+        Ok(ledger)
+    }
+
+    fn draw(&self) -> Result<Ledger> {
         let now = Zoned::now();
         self.history.mark_interrupted(&now)?;
         let (repository, mut notes, looked) = {
@@ -122,15 +147,9 @@ impl Desk {
             // A storage that holds whoever looks at it for ever must not be shown as it once was.
             repository.error.get_or_insert(silence);
         }
+        notes.extend(self.history.begun_note()?);
         notes.extend(self.history.rebuilt_note()?);
-        let ledger = Arc::new(self.history.ledger(draw::Look {
-            config: &self.config,
-            now: &now,
-            repository,
-            notes,
-        })?);
-        *drawn = Some((Instant::now(), ledger.clone()));
-        Ok(ledger)
+        self.history.ledger(draw::Look { config: &self.config, now: &now, repository, notes })
     }
 
     /// An item as the ledger has it, and all that happened to it.

@@ -205,6 +205,9 @@ fn headline(ledger: &Ledger) -> (&'static str, String) {
     if let Some(error) = &ledger.repository.error {
         return ("bad", format!("The repository cannot be read: {}", printable(error)));
     }
+    if let Some(problem) = ledger.problems.first() {
+        return ("bad", format!("{}: {}", problem.subject(), printable(&problem.text)));
+    }
     if let Some(channel) = ledger.alerts.iter().find(|channel| channel.failing_since.is_some()) {
         return ("bad", format!("Alerts do not arrive through {}", printable(&channel.channel)));
     }
@@ -249,7 +252,7 @@ fn first_view(ledger: &Ledger, served: bool) -> Markup {
     let (grade, text) = headline(ledger);
     html! {
         h1.headline.(grade) { span aria-hidden="true" { (sign(grade)) } " " (text) }
-        @for cause in crate::alert::causes(&crate::alert::item_lines(ledger)).iter().filter(|cause| cause.subjects.len() > 1) {
+        @for cause in crate::alert::causes(&crate::alert::own_lines(ledger)).iter().filter(|cause| cause.subjects.len() > 1) {
             div.problem {
                 p { (cause.who()) }
                 pre.error { (printable(&cause.text)) }
@@ -271,6 +274,12 @@ fn first_view(ledger: &Ledger, served: bool) -> Markup {
             @if let Some(bytes) = ledger.repository.bytes { " " (size(bytes)) }
             @if let Some(free) = ledger.repository.free { ", " (size(free)) " free" }
             ", " (count(ledger.repository.snapshots)) " snapshots"
+        }
+        @for problem in &ledger.problems {
+            p.note {
+                strong { (problem.subject()) ": " } (printable(&problem.text))
+                @if let Some(hint) = &problem.hint { " → " (printable(hint)) }
+            }
         }
         @for note in &ledger.notes { p.note { (printable(note)) } }
         @if served { @for run in &ledger.running { (running(run, ledger)) } }

@@ -1,0 +1,104 @@
+//! What is wrong with the history itself: that it was damaged, or that it cannot be written. An operator must see it, for
+//! what was accepted, failed or proven before is not known any more.
+
+use std::path::Path;
+
+use jiff::Zoned;
+use rusqlite::{Connection, OptionalExtension, params};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    History,
+    ledger::{Problem, ProblemKind},
+    millis, zoned,
+};
+use crate::error::{Error, Result};
+
+/// The key of what was set aside and not accepted yet.
+const DAMAGED: &str = "damaged";
+
+/// A damaged history that was set aside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Damage {
+    /// When, in milliseconds since 1970.
+    time: i64,
+    /// As which file.
+    file: String,
+}
+
+/// Writes down, in a new history, that the one before it was damaged.
+pub(super) fn write_down(connection: &Connection, aside: &Path) -> rusqlite::Result<()> {
+    let damage = Damage { time: millis(&Zoned::now()), file: aside.display().to_string() };
+    let text = serde_json::to_string(&damage).unwrap_or_default();
+    connection
+        .execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)", [DAMAGED, text.as_str()])
+        .map(|_| ())
+}
+
+impl Problem {
+    /// That nothing can be written into the history.
+    pub(crate) fn of_history(error: &Error) -> Self {
+        Self {
+            kind: ProblemKind::History,
+            since: None,
+            text: format!("what happens cannot be written down: {}", error.summary()),
+            hint: error.hint_text().map(str::to_owned),
+        }
+    }
+}
+
+impl History {
+    /// Takes down why the history cannot be used: a problem of every ledger that is drawn from it from then on.
+    pub fn fails_with(&self, error: &Error) {
+        let mut failure = self.failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        failure.get_or_insert_with(|| error.clone());
+    }
+
+    /// Why the history cannot be used, as far as it was taken down.
+    pub fn failure(&self) -> Option<Error> {
+        self.failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+    }
+
+    /// What is wrong with the history, one problem at most.
+    pub(super) fn own_problem(&self) -> Result<Option<Problem>> {
+        if let Some(error) = self.failure() {
+            return Ok(Some(Problem::of_history(&error)));
+        }
+        Ok(self.damage()?.map(|damage| Problem {
+            kind: ProblemKind::History,
+            since: Some(zoned(damage.time)),
+            text: format!(
+                "the history was damaged and has been set aside as {}; the new one was begun from the repository: what was \
+                 accepted, proven, failed or vanished before is not known any more, nor are alerts that waited to be sent",
+                damage.file
+            ),
+            hint: Some(
+                "see whether the disk of `state_dir` is failing or was full; then `tik-backup accept --history` (what drills had \
+                 proven, the next ones prove again)"
+                    .to_owned(),
+            ),
+        }))
+    }
+
+    fn damage(&self) -> Result<Option<Damage>> {
+        let text = self.read(|tx| Self::meta(tx, DAMAGED))?;
+        Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
+    }
+
+    /// An operator knows that the history was damaged. Returns the file that it was set aside as, if it was.
+    pub fn accept_damage(&self, now: &Zoned) -> Result<Option<String>> {
+        let now = millis(now);
+        self.change(|tx| {
+            let text: Option<String> = tx
+                .query_row("SELECT value FROM meta WHERE key = ?1", [DAMAGED], |row| row.get(0))
+                .optional()?;
+            tx.execute("DELETE FROM meta WHERE key = ?1", [DAMAGED])?;
+            // Who accepts knows: nobody is told that it is well again.
+            tx.execute(
+                "UPDATE incident SET resolved = ?2 WHERE kind = ?1 AND resolved IS NULL",
+                params![ProblemKind::History.as_str(), now],
+            )?;
+            Ok(text.and_then(|text| serde_json::from_str(&text).ok()).map(|damage: Damage| damage.file))
+        })
+    }
+}

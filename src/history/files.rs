@@ -1,0 +1,338 @@
+//! Which file holds the history of which repository. Each repository, known by its id and by where it lies, has a history of
+//! its own for each host that it is used as; all of them are in one state folder, where a list names them. Files are named
+//! once and never renamed while they are in use: SQLite finds what belongs to a database by its path.
+
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    FILE,
+    home::Home,
+    list::{from_files, is_file_name, read_list, write_list},
+};
+use crate::error::{Error, Result};
+
+/// The key in a history under which its entry of the list stands as well.
+pub(super) const ENTRY: &str = "repository";
+/// Digits of a repository's id that are shown.
+const SHOWN: usize = 8;
+/// A repository and the file of its history.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Entry {
+    /// The host that it is used as.
+    host: String,
+    /// Where it lies: without credentials, with links followed.
+    location: String,
+    /// What configurations have called that place.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    names: Vec<String>,
+    /// Its id, once it was opened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    /// Name of the file.
+    pub(super) file: String,
+    /// When it came into use, or back into use after another one of the same place.
+    pub(super) used: Timestamp,
+    /// Another file has taken its place.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    retired: bool,
+}
+
+impl Entry {
+    fn is_at(&self, host: &str, place: &str) -> bool {
+        !self.retired
+            && self.host == host
+            && (self.location == place || self.names.iter().any(|name| name == place))
+    }
+
+    /// Is the id of the repository known?
+    pub(super) fn is_met(&self) -> bool {
+        self.id.is_some()
+    }
+
+    /// The entry as it stands in its own file.
+    pub(super) fn text(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+/// A repository that was opened.
+#[derive(Debug, Clone)]
+pub(super) struct Found<'a> {
+    /// Its id.
+    pub(super) id: &'a str,
+    /// Where it lies, with links followed, see [`Home::resolved`].
+    pub(super) place: Option<String>,
+    /// The history that was chosen before it was opened knows snapshots, and it has none of them.
+    pub(super) is_foreign: bool,
+}
+
+/// What a look at a repository says about its history.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Met {
+    /// Name of its file.
+    pub(super) file: String,
+    /// What an operator should know about a history that begins.
+    pub(super) note: Option<String>,
+}
+
+/// All entries; of those of one place the one used last comes first. Only who holds the gate may have it.
+pub(super) struct List {
+    state_dir: PathBuf,
+    entries: Vec<Entry>,
+    changed: bool,
+}
+
+impl List {
+    /// Reads the list. One that is lost or cannot be understood is made anew from the files.
+    pub(super) fn load(state_dir: &Path) -> Self {
+        let read = read_list(state_dir);
+        let changed = read.is_none();
+        let mut entries = read.unwrap_or_else(|| from_files(state_dir));
+        // A name with a path in it would lead out of the folder.
+        entries.retain(|entry| is_file_name(&entry.file));
+        Self { state_dir: state_dir.to_owned(), entries, changed }
+    }
+
+    /// Writes the list down if it has changed.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(super) fn save(&mut self) -> Result<()> {
+        if !self.changed {
+            return Ok(());
+        }
+        write_list(&self.state_dir, &self.entries)?;
+        self.changed = false;
+        Ok(())
+    }
+
+    /// The entry of a file.
+    pub(super) fn of_file(&self, file: &str) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.file == file)
+    }
+
+    /// The file for a configuration whose repository has not been opened yet: the one last used at its place, or a new one.
+    ///
+    /// # Errors
+    /// The place is not known, and there are several.
+    pub(super) fn choose(&mut self, home: &Home) -> Result<String> {
+        let Some(name) = &home.name else { return self.only(home) };
+        if let Some(found) = self.entries.iter().position(|entry| entry.is_at(&home.host, name)) {
+            return Ok(self.entries[found].file.clone());
+        }
+        let resolved = home.resolved_soon();
+        let found = resolved
+            .as_ref()
+            .and_then(|place| self.entries.iter().position(|entry| entry.is_at(&home.host, place)));
+        let index = match found {
+            Some(found) => found,
+            None => {
+                // The history of an installation from before there was a list is that of the first who comes.
+                let is_free = self.of_file(FILE).is_none();
+                let file = if is_free { FILE.to_owned() } else { self.new_file() };
+                self.add(home, resolved.unwrap_or_else(|| name.clone()), None, file)
+            }
+        };
+        Ok(self.used(index, name))
+    }
+
+    /// Where the location cannot be read, what happens still belongs to the only repository of the host.
+    fn only(&self, home: &Home) -> Result<String> {
+        let mut of_host = self.entries.iter().filter(|entry| !entry.retired && entry.host == home.host);
+        match (of_host.next(), of_host.next()) {
+            (Some(entry), None) => Ok(entry.file.clone()),
+            (None, _) if self.of_file(FILE).is_none() => Ok(FILE.to_owned()),
+            _ => Err(Error::failed(
+                "it is not known whose history is meant: the location of the repository cannot be read",
+            )
+            .hint("`tik-backup config check` says what is wrong with `repository.location_file`")),
+        }
+    }
+
+    /// A repository was opened: which file is its history? `current` is the one chosen before.
+    pub(super) fn meet(&mut self, home: &Home, current: &str, found: Found<'_>) -> Met {
+        let Found { id, place, is_foreign } = found;
+        let known = |file: String| Met { file, note: None };
+        let Some(name) = &home.name else { return known(current.to_owned()) };
+        let place = place.unwrap_or_else(|| name.clone());
+        let same = |entry: &Entry| {
+            !entry.retired
+                && entry.host == home.host
+                && entry.location == place
+                && entry.id.as_deref() == Some(id)
+        };
+        if let Some(index) = self.entries.iter().position(same) {
+            return known(self.used(index, name));
+        }
+        let now =
+            self.entries.iter().position(|entry| entry.file == current && entry.is_at(&home.host, name));
+        if let Some(index) = now {
+            let entry = &self.entries[index];
+            let unknown = entry.id.is_none();
+            // It was written down while the storage could not say where the path leads.
+            let unresolved = entry.id.as_deref() == Some(id) && entry.location == *name;
+            if unknown && is_foreign {
+                // It waits for the repository that it is of.
+                self.entries.remove(index);
+                self.changed = true;
+                let file = self.new_file();
+                let index = self.add(home, place, Some(id), file);
+                let note = format!(
+                    "{current} in `state_dir` is the history of another repository, whose snapshots are not here: the history of \
+                     this one begins anew"
+                );
+                return Met { file: self.used(index, name), note: Some(note) };
+            }
+            if unknown || unresolved {
+                let entry = &mut self.entries[index];
+                entry.location = place;
+                entry.id = Some(id.to_owned());
+                self.changed = true;
+                return known(self.used(index, name));
+            }
+        }
+        let note = self.note(home, now, &place, id);
+        let file = self.new_file();
+        let index = self.add(home, place, Some(id), file);
+        Met { file: self.used(index, name), note }
+    }
+
+    /// What an operator should know when a repository was never met at a place before.
+    fn note(&self, home: &Home, now: Option<usize>, place: &str, id: &str) -> Option<String> {
+        let here = short(id);
+        let elsewhere = self.entries.iter().find(|entry| {
+            !entry.retired
+                && entry.host == home.host
+                && entry.id.as_deref() == Some(id)
+                && entry.location != place
+        });
+        if let Some(entry) = elsewhere {
+            return Some(format!(
+                "the repository {here} was known at {}, whose history is kept in {}; at {place} it begins anew. If the \
+                 repository has moved and is no copy: `tik-backup init --moved-from '{}'`",
+                entry.location, entry.file, entry.location
+            ));
+        }
+        let before = &self.entries[now?];
+        let was = short(before.id.as_deref()?);
+        Some(format!(
+            "the repository at {place} is another one than before (was {was}, is {here}): its history begins anew; that of the \
+             other is kept in {}",
+            before.file
+        ))
+    }
+
+    /// The repository of this id, which was known at `old`, lies where the configuration says now. Returns the file of its
+    /// history, and the one that is no longer used, if one was begun here.
+    ///
+    /// # Errors
+    /// Exit code 2 if it was not known there.
+    pub(super) fn moved(
+        &mut self,
+        home: &Home,
+        old: &[&str],
+        found: Found<'_>,
+    ) -> Result<(String, Option<String>)> {
+        let Found { id, place, .. } = found;
+        let Some(name) = &home.name else {
+            return Err(Error::usage("the location of the repository cannot be read"));
+        };
+        let place = place.unwrap_or_else(|| name.clone());
+        let is_it = |entry: &Entry| {
+            old.iter().any(|old| entry.is_at(&home.host, old))
+                && entry.id.as_deref().is_none_or(|known| known == id)
+        };
+        let found = self.entries.iter().position(|entry| is_it(entry) && entry.id.is_some());
+        let Some(found) = found.or_else(|| self.entries.iter().position(is_it)) else {
+            return Err(self.not_known(home, old.first().copied().unwrap_or_default(), id));
+        };
+        let file = self.entries[found].file.clone();
+        let mut retired = None;
+        for entry in self.entries.iter_mut().filter(|entry| entry.file != file) {
+            let is_here = entry.is_at(&home.host, &place) || entry.is_at(&home.host, name);
+            if is_here && entry.id.as_deref().is_none_or(|known| known == id) {
+                entry.retired = true;
+                retired = Some(entry.file.clone());
+            }
+        }
+        let entry = &mut self.entries[found];
+        entry.location = place;
+        entry.names.clear();
+        entry.id = Some(id.to_owned());
+        self.changed = true;
+        Ok((self.used(found, name), retired))
+    }
+
+    fn not_known(&self, home: &Home, old: &str, id: &str) -> Error {
+        let places: Vec<&str> = self
+            .entries
+            .iter()
+            .filter(|entry| !entry.retired && entry.host == home.host && entry.id.as_deref() == Some(id))
+            .map(|entry| entry.location.as_str())
+            .collect();
+        let error = Error::usage(format!("the repository {} was never used at {old}", short(id)));
+        if places.is_empty() {
+            error.hint(format!("the host {} has no history of this repository at any other place", home.host))
+        } else {
+            error.hint(format!("its history is known at: {}", places.join(", ")))
+        }
+    }
+
+    fn add(&mut self, home: &Home, location: String, id: Option<&str>, file: String) -> usize {
+        self.changed = true;
+        self.entries.push(Entry {
+            host: home.host.clone(),
+            location,
+            names: Vec::new(),
+            id: id.map(str::to_owned),
+            file,
+            used: Timestamp::now(),
+            retired: false,
+        });
+        self.entries.len() - 1
+    }
+
+    /// Notes that an entry is in use under this name, and returns its file.
+    fn used(&mut self, index: usize, name: &str) -> String {
+        let entry = &mut self.entries[index];
+        if !entry.names.iter().any(|known| known == name) {
+            entry.names.push(name.to_owned());
+            self.changed = true;
+        }
+        let (host, file) = (entry.host.clone(), entry.file.clone());
+        // The order and not the time says which was used last: clocks are wrong now and then.
+        if self.entries[..index].iter().any(|other| other.is_at(&host, name)) {
+            let mut entry = self.entries.remove(index);
+            entry.used = Timestamp::now();
+            self.entries.insert(0, entry);
+            self.changed = true;
+        }
+        file
+    }
+
+    /// A name that no file has.
+    fn new_file(&self) -> String {
+        loop {
+            let mut random = [0; 4];
+            if getrandom::fill(&mut random).is_err() {
+                random = Timestamp::now().subsec_nanosecond().to_be_bytes();
+            }
+            let file = format!("history-{:08x}.db", u32::from_be_bytes(random));
+            if self.of_file(&file).is_none() && !self.state_dir.join(&file).exists() {
+                return file;
+            }
+        }
+    }
+}
+
+fn short(id: &str) -> &str {
+    id.get(..SHOWN).unwrap_or(id)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+#[path = "files_tests.rs"]
+mod tests;

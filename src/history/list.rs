@@ -1,0 +1,111 @@
+//! The list of repositories on the disk.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+};
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    FILE,
+    files::{ENTRY, Entry},
+};
+use crate::{
+    error::{Error, Result},
+    owner,
+};
+
+/// Name of the list in the state folder.
+const LIST: &str = "repositories.json";
+/// What is larger than this, in bytes, is no list of ours.
+const LARGEST: u64 = 1 << 20;
+#[derive(Default, Serialize, Deserialize)]
+struct Document {
+    repositories: Vec<Entry>,
+}
+
+/// Is it a name that we give to histories? One with a path in it would lead out of the folder.
+pub(super) fn is_file_name(file: &str) -> bool {
+    let digits = file.strip_prefix("history-").and_then(|rest| rest.strip_suffix(".db"));
+    file == FILE
+        || digits.is_some_and(|digits| digits.len() == 8 && digits.bytes().all(|b| b.is_ascii_hexdigit()))
+}
+
+/// The list as it was written, or `None` if there is none that can be understood.
+pub(super) fn read_list(state_dir: &Path) -> Option<Vec<Entry>> {
+    let path = state_dir.join(LIST);
+    let file = OpenOptions::new().read(true).custom_flags(owner::no_links()).open(path).ok()?;
+    let mut text = String::new();
+    file.take(LARGEST).read_to_string(&mut text).ok()?;
+    serde_json::from_str::<Document>(&text).ok().map(|document| document.repositories)
+}
+
+/// The entries that stand in the histories themselves.
+pub(super) fn from_files(state_dir: &Path) -> Vec<Entry> {
+    let Ok(folder) = fs::read_dir(state_dir) else { return Vec::new() };
+    let names = folder.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    let mut entries: Vec<Entry> = names
+        .filter(|name| is_file_name(name))
+        .filter_map(|name| {
+            let entry: Entry = serde_json::from_str(&own_entry(&state_dir.join(&name))?).ok()?;
+            (entry.file == name).then_some(entry)
+        })
+        .collect();
+    entries.sort_by(|a, b| b.used.cmp(&a.used));
+    entries
+}
+
+fn own_entry(path: &Path) -> Option<String> {
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    let connection = Connection::open_with_flags(path, flags).ok()?;
+    let query = "SELECT value FROM meta WHERE key = ?1";
+    connection.query_row(query, [ENTRY], |row| row.get(0)).optional().ok().flatten()
+}
+
+/// Replaces a file in one step by one that only its owner may read.
+fn write_private(path: &Path, text: &str) -> io::Result<()> {
+    let draft = path.with_extension(format!("json.{}", std::process::id()));
+    let write = || {
+        // What a dead process of this number left behind.
+        match fs::remove_file(&draft) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .custom_flags(owner::no_links())
+            .open(&draft)?;
+        if let Some(folder) = path.parent() {
+            owner::adopt(&file, File::open(folder)?)?;
+        }
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&draft, path)
+    };
+    write().inspect_err(|_| {
+        let _ = fs::remove_file(&draft);
+    })
+}
+
+/// Writes the list down in one step.
+///
+/// # Errors
+/// It cannot be written.
+pub(super) fn write_list(state_dir: &Path, entries: &[Entry]) -> Result<()> {
+    let document = Document { repositories: entries.to_vec() };
+    let text = serde_json::to_string_pretty(&document)
+        .map_err(|error| Error::failed("cannot write the list of repositories").because(&error))?;
+    let path = state_dir.join(LIST);
+    write_private(&path, &text).map_err(|error| {
+        Error::failed(format!("cannot write {}", path.display()))
+            .because(&error)
+            .hint("see whether the disk of `state_dir` is full and whether the user that runs tik-backup may write there")
+    })
+}

@@ -1,0 +1,409 @@
+//! Opening a history: which file it is, what is done about a damaged one, and that two processes do not do so at once.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io,
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard},
+    time::Duration,
+};
+
+use jiff::{Timestamp, Zoned};
+use rusqlite::{Connection, ErrorCode};
+use rustix::fs::{FlockOperation, flock};
+
+use super::{
+    History, RUNNING, damage,
+    files::{ENTRY, Found, List},
+    home::Home,
+    schema,
+};
+use crate::{
+    config::{Config, place_of},
+    error::{Error, Kind, Result},
+    owner,
+    repository::Repository,
+};
+
+/// How long to wait for another process that writes.
+const BUSY: Duration = Duration::from_secs(30);
+
+/// What was found when the history was opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Opened {
+    /// It was there.
+    Present,
+    /// There was none.
+    New,
+    /// It was damaged and has been set aside as this file; a new one was begun.
+    Damaged(PathBuf),
+    /// It lives in memory only and ends with the process.
+    Memory,
+}
+
+/// How closely a history is looked at when it is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    /// Only at what is needed.
+    Brief,
+    /// At every page, which takes about a second for 200 MB.
+    Thorough,
+}
+
+/// The file that a history is in at present.
+#[derive(Debug, Clone)]
+pub(super) struct Current {
+    /// Its name in the state folder.
+    file: String,
+    /// Its number: another process may have set the file aside and begun a new one.
+    inode: u64,
+    opened: Opened,
+}
+
+impl Current {
+    /// No file.
+    pub(super) fn memory() -> Self {
+        Self { file: String::new(), inode: 0, opened: Opened::Memory }
+    }
+}
+
+impl History {
+    /// Opens the history of the repository that was last seen at the configured place, or begins one. One that is damaged is
+    /// set aside. [`History::meet`] takes the right one once the repository itself is open.
+    ///
+    /// # Errors
+    /// The folder cannot be written, or the history is of a newer version of the program.
+    pub fn open(config: &Config, look: Look) -> Result<Self> {
+        Self::open_home(Home::of(config), look)
+    }
+
+    /// As [`History::open`].
+    pub(crate) fn open_home(home: Home, look: Look) -> Result<Self> {
+        let _gate = gate(&home.state_dir)?;
+        let mut list = List::load(&home.state_dir);
+        let file = list.choose(&home)?;
+        let (connection, current) = open_file(&home.state_dir, &file, look)?;
+        settle(&mut list, &file, &connection)?;
+        Ok(Self {
+            connection: Mutex::new(connection),
+            home: Some(home),
+            current: Mutex::new(current),
+            failure: Mutex::default(),
+        })
+    }
+
+    /// Goes on in the history of the repository that was found at the configured place: it may be another one than before.
+    /// Returns what an operator should know about a history that has just begun. No run may be being written down.
+    ///
+    /// # Errors
+    /// That history cannot be opened.
+    pub fn meet(&self, repository: &Repository, look: Look) -> Result<Option<String>> {
+        let Some(home) = &self.home else { return Ok(None) };
+        let before = self.current().clone();
+        let id = repository.id();
+        let found = self.found(home, &before.file, &id, repository)?;
+        let _gate = gate(&home.state_dir)?;
+        let mut list = List::load(&home.state_dir);
+        let met = list.meet(home, &before.file, found);
+        let same_file =
+            met.file == before.file && inode(&home.state_dir.join(&met.file)) == Some(before.inode);
+        if same_file {
+            settle(&mut list, &met.file, &self.lock())?;
+        } else {
+            let (connection, current) = open_file(&home.state_dir, &met.file, look)?;
+            settle(&mut list, &met.file, &connection)?;
+            *self.lock() = connection;
+            *self.current() = current;
+        }
+        if let Some(note) = &met.note {
+            let now = Zoned::now().strftime("%Y-%m-%d %H:%M").to_string();
+            self.change(|tx| Self::set_meta(tx, BEGUN, &format!("since {now}: {note}")))?;
+        }
+        Ok(met.note)
+    }
+
+    /// Fails if the repository is another one than that whose history this is: a run is written into one history.
+    ///
+    /// # Errors
+    /// It is another one (exit code 4), or the list of repositories cannot be written.
+    pub fn require(&self, repository: &Repository) -> Result<()> {
+        let Some(home) = &self.home else { return Ok(()) };
+        let (file, id) = (self.current().file.clone(), repository.id());
+        let found = self.found(home, &file, &id, repository)?;
+        let _gate = gate(&home.state_dir)?;
+        let mut list = List::load(&home.state_dir);
+        let met = list.meet(home, &file, found);
+        if met.file == file {
+            return settle(&mut list, &file, &self.lock());
+        }
+        Err(Error::repository(format!(
+            "the repository at {} is not the one that was there before, in whose history this run was begun",
+            repository.location()
+        ))
+        .hint("see that the right storage is mounted, and run the backup again: what belongs to this repository is kept apart"))
+    }
+
+    /// Opens the same history again, for when it turned out to be damaged.
+    ///
+    /// # Errors
+    /// As [`History::open`].
+    pub fn reopen(&self, look: Look) -> Result<()> {
+        let Some(home) = &self.home else { return Ok(()) };
+        let _gate = gate(&home.state_dir)?;
+        let file = self.current().file.clone();
+        let (connection, current) = open_file(&home.state_dir, &file, look)?;
+        settle(&mut List::load(&home.state_dir), &file, &connection)?;
+        *self.lock() = connection;
+        *self.current() = current;
+        Ok(())
+    }
+
+    /// Says that the repository, which was known at the place `old`, lies where the configuration says now, so that its history
+    /// goes on. Returns what was done, in a sentence.
+    ///
+    /// # Errors
+    /// It was not known there (exit code 2), or its history cannot be written.
+    pub fn moved_from(config: &Config, repository: &Repository, old: &str) -> Result<String> {
+        let home = Home::of(config);
+        let (place, id) = (place_of(old)?, repository.id());
+        let found = Found { id: &id, place: home.resolved(), is_foreign: false };
+        let _gate = gate(&home.state_dir)?;
+        let mut list = List::load(&home.state_dir);
+        let (file, retired) = list.moved(&home, &[&place, old], found)?;
+        let (connection, _) = open_file(&home.state_dir, &file, Look::Brief)?;
+        if let Some(retired) = &retired {
+            let (other, _) = open_file(&home.state_dir, retired, Look::Brief)?;
+            write_entry(&list, retired, &other)?;
+        }
+        settle(&mut list, &file, &connection)?;
+        let rest = retired.map_or_else(String::new, |file| {
+            format!("; {file}, which was begun at the new place, is no longer used and can be removed")
+        });
+        Ok(format!("the history of this repository, {file} in `state_dir`, goes on{rest}"))
+    }
+
+    /// What an operator should know about the begin of this history.
+    pub fn begun_note(&self) -> Result<Option<String>> {
+        self.read(|tx| Self::meta(tx, BEGUN))
+    }
+
+    /// What was found when it was opened.
+    pub fn opened(&self) -> Opened {
+        self.current().opened.clone()
+    }
+
+    /// Does the error say that the database is damaged? [`Look::Thorough`] then sets it aside.
+    pub fn is_damaged(error: &Error) -> bool {
+        error.kind() == Kind::DamagedHistory
+    }
+
+    fn current(&self) -> MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Where the files of runs lie.
+    pub(super) fn state_dir(&self) -> Option<&Path> {
+        self.home.as_ref().map(|home| home.state_dir.as_path())
+    }
+
+    /// What must be asked of the storage. Not behind the gate: one that hangs would hold everybody who opens a history.
+    fn found<'a>(&self, home: &Home, file: &str, id: &'a str, repository: &Repository) -> Result<Found<'a>> {
+        let list = List::load(&home.state_dir);
+        let is_unknown = list.of_file(file).is_none_or(|entry| !entry.is_met());
+        let is_foreign = is_unknown && self.is_foreign(repository)?;
+        Ok(Found { id, place: home.resolved(), is_foreign })
+    }
+
+    /// Whether it knows snapshots, of which the repository has none.
+    fn is_foreign(&self, repository: &Repository) -> Result<bool> {
+        let known: std::collections::HashSet<[u8; 32]> = self.read(|tx| {
+            let mut statement = tx.prepare("SELECT id FROM snapshot")?;
+            let rows = statement.query_map([], |row| row.get(0))?;
+            rows.collect()
+        })?;
+        if known.is_empty() {
+            return Ok(false);
+        }
+        Ok(!repository.snapshot_ids()?.iter().any(|id| known.contains(id)))
+    }
+}
+
+/// The key of what an operator should know about the begin of a history.
+const BEGUN: &str = "begun";
+
+/// Makes the folder, and waits until no other process opens a history there.
+fn gate(state_dir: &Path) -> Result<File> {
+    let cannot = |e: io::Error| {
+        let other = "name another folder with `state_dir`";
+        let hint = match owner::writing_hint(state_dir, &e) {
+            Some(hint) => format!("{hint}; or {other}"),
+            None if e.kind() == io::ErrorKind::NotADirectory => format!("it is no folder: {other}"),
+            None => format!("see whether its disk is full or mounted read-only, or {other}"),
+        };
+        Error::failed(format!("cannot use the state folder {}", state_dir.display())).because(&e).hint(hint)
+    };
+    let running = state_dir.join(RUNNING);
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&running)
+        .and_then(|()| owner::adopt_path(&running))
+        .map_err(cannot)?;
+    let gate = private_file(&state_dir.join("history.lock")).map_err(cannot)?;
+    flock(&gate, FlockOperation::LockExclusive).map_err(|e| cannot(e.into()))?;
+    Ok(gate)
+}
+
+/// Opens or begins the history in a file; a damaged one is set aside. The caller holds the gate.
+fn open_file(state_dir: &Path, file: &str, look: Look) -> Result<(Connection, Current)> {
+    let path = state_dir.join(file);
+    let cannot = |e: io::Error| {
+        Error::failed(format!("cannot use the history {}", path.display())).because(&e).hint(
+            "let the user that runs tik-backup read and write it, or name another folder with `state_dir`",
+        )
+    };
+    let found = match fs::symlink_metadata(&path) {
+        Ok(found) => Some(found),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(cannot(error)),
+    };
+    // SQLite takes a file of no bytes for an empty database; one that was in use has some.
+    let broken =
+        found.as_ref().is_some_and(|found| !found.is_symlink() && (!found.is_file() || found.len() == 0));
+    let mut opened = if found.is_none() { Opened::New } else { Opened::Present };
+    if broken {
+        opened = Opened::Damaged(set_aside(&path).map_err(cannot)?);
+    }
+    private_file(&path).map_err(cannot)?;
+    let connection = match prepare(&path, look) {
+        Err(error) if is_damage(&error) && !broken => {
+            opened = Opened::Damaged(set_aside(&path).map_err(cannot)?);
+            private_file(&path).map_err(cannot)?;
+            prepare(&path, look)
+        }
+        other => other,
+    };
+    let connection = connection.map_err(|error| {
+        // What was just made, on a full disk, must not be taken for a damaged one the next time.
+        if fs::symlink_metadata(&path).is_ok_and(|found| found.is_file() && found.len() == 0) {
+            let _ = fs::remove_file(&path);
+        }
+        failed(&error).context(path.display())
+    })?;
+    schema::require_known(&connection).map_err(|e| e.context(path.display()))?;
+    if let Opened::Damaged(aside) = &opened {
+        damage::write_down(&connection, aside).map_err(|e| failed(&e).context(path.display()))?;
+    }
+    let inode = inode(&path).unwrap_or_default();
+    Ok((connection, Current { file: file.to_owned(), inode, opened }))
+}
+
+fn inode(path: &Path) -> Option<u64> {
+    fs::symlink_metadata(path).ok().map(|found| found.ino())
+}
+
+/// Writes the list down, and the entry of a file into that file as well, from which a list that is lost is made anew.
+fn settle(list: &mut List, file: &str, connection: &Connection) -> Result<()> {
+    write_entry(list, file, connection)?;
+    list.save()
+}
+
+fn write_entry(list: &List, file: &str, connection: &Connection) -> Result<()> {
+    let Some(entry) = list.of_file(file).map(super::files::Entry::text) else { return Ok(()) };
+    let query = "SELECT value FROM meta WHERE key = ?1";
+    // A history that cannot be read is another's concern: the damage is found where it matters.
+    let known: Option<String> = connection.query_row(query, [ENTRY], |row| row.get(0)).ok();
+    if known.as_deref() == Some(entry.as_str()) {
+        return Ok(());
+    }
+    connection
+        .execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)", [ENTRY, entry.as_str()])
+        .map(|_| ())
+        .map_err(|e| failed(&e))
+}
+
+/// Opens or creates a file that only its owner may read.
+pub(super) fn private_file(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(owner::no_links())
+        .open(path)?;
+    if let Some(folder) = path.parent() {
+        owner::adopt(&file, File::open(folder)?)?;
+    }
+    Ok(file)
+}
+
+fn prepare(path: &Path, look: Look) -> rusqlite::Result<Connection> {
+    let mut connection = Connection::open(path)?;
+    connection.busy_timeout(BUSY)?;
+    connection.pragma_update(None, "journal_mode", "wal")?;
+    // A power cut may take the last transactions, never the database: what counts stands in the repository.
+    connection.pragma_update(None, "synchronous", "normal")?;
+    connection.pragma_update(None, "foreign_keys", "off")?;
+    connection.pragma_update(None, "cache_size", -16_384)?;
+    if look == Look::Thorough {
+        let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+        if verdict != "ok" {
+            return Err(rusqlite::Error::SqliteFailure(
+                rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT),
+                Some(verdict),
+            ));
+        }
+    }
+    schema::migrate(&mut connection)?;
+    Ok(connection)
+}
+
+fn is_damage(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+}
+
+/// Renames a damaged database with what belongs to it, and returns its new name. A process that still has it open goes on in
+/// the renamed file; SQLite sees that it has moved and leaves the files of the new one alone when that process closes it.
+fn set_aside(path: &Path) -> io::Result<PathBuf> {
+    let stamp = Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
+    let with = |path: &Path, end: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(end);
+        PathBuf::from(name)
+    };
+    let mut aside = with(path, &format!(".damaged-{stamp}"));
+    let mut number = 1;
+    while fs::symlink_metadata(&aside).is_ok() {
+        number += 1;
+        aside = with(path, &format!(".damaged-{stamp}-{number}"));
+    }
+    fs::rename(path, &aside)?;
+    for end in ["-wal", "-shm"] {
+        match fs::rename(with(path, end), with(&aside, end)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(aside)
+}
+
+/// What an error of SQLite means.
+pub(super) fn failed(error: &rusqlite::Error) -> Error {
+    if is_damage(error) {
+        return Error::new(Kind::DamagedHistory, "the history is damaged")
+            .because(error)
+            .hint("the next backup sets it aside and begins a new one from what the repository tells");
+    }
+    let error = Error::failed("the history cannot be read or written").because(error);
+    error.hint(
+        "see whether the disk of `state_dir` is full; if it belongs to another user, run it as root, for example with sudo, or \
+         as that user",
+    )
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+#[path = "open_tests.rs"]
+mod tests;
