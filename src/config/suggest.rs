@@ -23,7 +23,7 @@ pub(super) fn is_secret_option(key: &str) -> bool {
 }
 
 /// The candidate most like `word`, if one is like it at all.
-pub(super) fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+pub(crate) fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     let word = word.to_ascii_lowercase().replace('-', "_");
     candidates
         .into_iter()

@@ -27,7 +27,8 @@ use crate::{
     config::{Config, SourceKind},
     error::{Error, Result},
     history::{History, Look, RunBegin, RunEnd, RunRecord, draw, ledger::Ledger},
-    repository::{Repository, Snapshot, SnapshotFiles, SnapshotReader},
+    known::foreign_hint,
+    repository::{Hosts, Repository, Snapshot, SnapshotFiles, SnapshotReader, future_warning, shares},
     restore::{Reading, globals_of},
     source::{
         Files,
@@ -45,6 +46,10 @@ const GUESS: (f64, Duration) = (20e6, Duration::from_secs(10));
 pub trait Observer: Sync {
     /// Something worth knowing.
     fn notice(&self, message: &str);
+    /// Something that somebody should do something about.
+    fn warning(&self, message: &str) {
+        self.notice(message);
+    }
     /// The proof of an item begins.
     fn started(&self, name: &str);
     /// An item has its verdict.
@@ -57,20 +62,29 @@ pub trait Observer: Sync {
 /// What kept it from beginning: wrong names, a repository that refuses.
 pub fn run(config: &Config, request: &Request, observer: &dyn Observer, cancel: &Cancel) -> Result<Report> {
     let mut report = Report::begin();
-    let history = History::open(&config.state_dir, Look::Brief).or_else(|error| {
-        observer.notice(&format!("what is found cannot be written down: {error}"));
-        report.error = Some(error);
-        History::in_memory()
-    })?;
+    let history = match request.foreign {
+        // What is found of another host's backups says nothing of this one's.
+        true => History::in_memory()?,
+        false => History::open(&config.state_dir, Look::Brief).or_else(|error| {
+            observer.notice(&format!("what is found cannot be written down: {error}"));
+            report.error = Some(error);
+            History::in_memory()
+        })?,
+    };
     history.mark_interrupted(&report.started)?;
     let notice = |message: &str| observer.notice(message);
-    let Reading { repository, snapshots, .. } = &Reading::begin(config, &notice, cancel)?;
+    let Reading { repository, snapshots, others, .. } = &Reading::begin(config, &notice, cancel)?;
     let past = history.past_drills()?;
-    let (chosen, left) = plan::choose(config, request, snapshots, &past)?;
+    let (chosen, left) = plan::choose(config, request, snapshots, others, &past)?;
+    warn_of_future(&chosen, snapshots, observer);
     report.left = left;
     if chosen.is_empty() {
-        return Err(Error::failed("there is nothing to prove: no configured source has a snapshot")
-            .hint("run `tik-backup backup` first"));
+        let error =
+            Error::failed("there is nothing to prove: this host has no snapshot of a configured source");
+        return Err(match shares(others).first() {
+            Some(other) => error.hint(foreign_hint("drill", &other.host)),
+            None => error.hint("run `tik-backup backup` first"),
+        });
     }
     let ledger = ledger(config, &history, repository)?;
     let record = history.begin_run(&RunBegin {
@@ -108,12 +122,28 @@ pub fn run(config: &Config, request: &Request, observer: &dyn Observer, cancel: 
     let error = report.error.as_ref().map(ToString::to_string);
     record
         .finish(&RunEnd { outcome: report.outcome, error: error.as_deref(), forgotten: 0 }, &Zoned::now())?;
-    tell(config, &history, repository, &mut report, observer);
+    if !request.foreign {
+        tell(config, &history, repository, &mut report, observer);
+    }
     Ok(report)
 }
 
+/// Says what is dated in the future among the snapshots of what is drilled.
+fn warn_of_future(chosen: &[Candidate<'_>], snapshots: &[Snapshot], observer: &dyn Observer) {
+    let now = jiff::Timestamp::now();
+    let ahead: Vec<Snapshot> = snapshots.iter().filter(|snapshot| snapshot.is_ahead(now)).cloned().collect();
+    for Candidate { snapshot, .. } in chosen {
+        let of_item: Vec<Snapshot> = ahead
+            .iter()
+            .filter(|s| (&s.source, &s.item) == (&snapshot.source, &snapshot.item))
+            .cloned()
+            .collect();
+        future_warning(snapshot, &of_item).iter().for_each(|warning| observer.warning(warning));
+    }
+}
+
 fn ledger(config: &Config, history: &History, repository: &Repository) -> Result<Ledger> {
-    let (repository, notes) = crate::report::look_at(history, repository)?;
+    let (repository, notes) = crate::report::look_at(history, repository, Hosts::watched(config))?;
     history.ledger(draw::Look { config, now: &Zoned::now(), repository, notes })
 }
 
@@ -272,7 +302,8 @@ impl<'a> Drill<'a> {
 
     fn undecided(&self, snapshot: &Snapshot) -> Verdict {
         let now = Zoned::now();
-        let age = now.timestamp().as_second() - snapshot.time.timestamp().as_second();
+        // One that is dated in the future has no age.
+        let age = (now.timestamp().as_second() - snapshot.time.timestamp().as_second()).max(0);
         let known = |entry: &&crate::history::ledger::Entry| {
             entry.source == snapshot.source && entry.item.as_deref() == Some(&snapshot.item)
         };
@@ -373,7 +404,8 @@ impl<'a> Drill<'a> {
 /// Whether a snapshot is the newest of its item, and not older than the newest may be.
 pub(super) fn is_fresh(snapshot: &Snapshot, newest: Option<&str>, max_age_seconds: Option<u64>) -> bool {
     let age = Zoned::now().timestamp().as_second() - snapshot.time.timestamp().as_second();
-    newest.is_none_or(|newest| newest == snapshot.id)
+    !snapshot.is_ahead(jiff::Timestamp::now())
+        && newest.is_none_or(|newest| newest == snapshot.id)
         && max_age_seconds.is_none_or(|limit| u64::try_from(age).unwrap_or(0) <= limit)
 }
 

@@ -21,6 +21,7 @@ mod read;
 mod rebuild;
 mod record;
 mod schema;
+mod shared;
 mod snapshots;
 
 use std::{

@@ -16,28 +16,52 @@ use crate::{
         History, Look, Opened, draw,
         ledger::{Ledger, RepositoryEntry},
     },
-    repository::Repository,
+    known, output,
+    repository::{HostShare, Hosts, Repository},
     stream::cancel::Cancel,
 };
 
 /// How long somebody who has to tell waits for a storage.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Takes a look at the repository: which snapshots there are. Also returns what is wrong with snapshots that cannot be
-/// read.
+/// Takes a look at the repository: which snapshots there are of the hosts that count. Also returns what is to be said of it:
+/// what is wrong with snapshots that cannot be read, and which other hosts have some.
 ///
 /// # Errors
 /// The snapshots cannot be listed, or the history not be written.
-pub fn look_at(history: &History, repository: &Repository) -> Result<(RepositoryEntry, Vec<String>)> {
-    let damaged = history.refresh_snapshots(repository)?;
+pub fn look_at(
+    history: &History,
+    repository: &Repository,
+    hosts: Hosts,
+) -> Result<(RepositoryEntry, Vec<String>)> {
+    let mut notes = history.refresh_snapshots(repository, hosts)?;
     let entry = RepositoryEntry {
         location: repository.location(),
         bytes: history.repository_bytes()?,
         free: repository.free_space(),
         snapshots: history.snapshot_count()?,
+        other_hosts: history.other_hosts(&Zoned::now())?,
         error: None,
     };
-    Ok((entry, damaged))
+    notes.extend(shared_note(repository.host(), &entry));
+    Ok((entry, notes))
+}
+
+/// Which other hosts have snapshots in the repository.
+fn shared_note(own: &str, repository: &RepositoryEntry) -> Option<String> {
+    let first = repository.other_hosts.first()?;
+    let others = HostShare::list(&repository.other_hosts);
+    if repository.snapshots == 0 {
+        let hint = known::foreign_hint("snapshots", &first.host);
+        return Some(format!(
+            "THIS HOST, {}, HAS NO SNAPSHOT IN THE REPOSITORY; others have: {others}: {hint}",
+            output::name(own)
+        ));
+    }
+    Some(format!(
+        "the repository also has snapshots of other hosts, which count for nothing here: {others}; `tik-backup snapshots \
+         --all-hosts` lists them, `tik-backup forget` shows what belongs to no host and source any more"
+    ))
 }
 
 /// What is said of a repository that was not looked at.
@@ -47,6 +71,7 @@ pub fn unseen(config: &Config) -> RepositoryEntry {
         bytes: None,
         free: None,
         snapshots: 0,
+        other_hosts: Vec::new(),
         error: None,
     }
 }
@@ -55,6 +80,7 @@ pub fn unseen(config: &Config) -> RepositoryEntry {
 pub fn unreachable(config: &Config, history: &History, error: &Error) -> RepositoryEntry {
     RepositoryEntry {
         snapshots: history.snapshot_count().unwrap_or(0),
+        other_hosts: history.other_hosts(&Zoned::now()).unwrap_or_default(),
         bytes: history.repository_bytes().unwrap_or(None),
         error: Some(error.to_string()),
         ..unseen(config)
@@ -97,7 +123,7 @@ pub fn ledger_whatever(config: &Config, cancel: &Cancel) -> Result<Seen> {
     notes.extend(history.mark_interrupted(&now).err().map(|error| error.summary()));
     let opened = open_within(config, PATIENCE).and_then(|repository| {
         cancel.check()?;
-        look_at(&history, &repository)
+        look_at(&history, &repository, Hosts::watched(config))
     });
     let (repository, refused) = match opened {
         Ok((entry, damaged)) => {
@@ -108,6 +134,30 @@ pub fn ledger_whatever(config: &Config, cancel: &Cancel) -> Result<Seen> {
     };
     let ledger = history.ledger(draw::Look { config, now: &now, repository, notes })?;
     Ok(Seen { history, ledger, refused })
+}
+
+/// The ledger of the host that the configuration names, made out from its snapshots alone: for looking at another host, whose
+/// history lies there.
+///
+/// # Errors
+/// The repository refuses, or has no snapshot of this host.
+pub fn ledger_of_host(mut config: Config) -> Result<Seen> {
+    config.sources.clear();
+    config.alerts.clear();
+    let now = Zoned::now();
+    let history = History::in_memory()?;
+    let opened = Repository::open(&config.repository)?;
+    let (repository, notes) = look_at(&history, &opened, Hosts::Own)?;
+    if repository.snapshots == 0 {
+        let hosts = repository.other_hosts.iter().map(|share| share.host.as_str());
+        let meant = crate::config::nearest(opened.host(), hosts);
+        let meant = meant.map(|meant| format!("did you mean {}? ", output::name(meant))).unwrap_or_default();
+        let text = format!("the repository has no snapshot of a host {}", output::name(opened.host()));
+        return Err(Error::usage(text)
+            .hint(format!("{meant}it has snapshots of: {}", HostShare::list(&repository.other_hosts))));
+    }
+    let ledger = history.ledger(draw::Look { config: &config, now: &now, repository, notes })?;
+    Ok(Seen { history, ledger, refused: None })
 }
 
 /// Opens the repository, unless that takes too long: a network storage can hold whoever looks at it for ever.
@@ -139,7 +189,7 @@ fn look_and_draw(config: &Config, look: Look, cancel: &Cancel) -> Result<Seen> {
             if !config.sources.is_empty() {
                 history.rebuild(config, &opened, cancel)?;
             }
-            let (entry, damaged) = look_at(&history, &opened)?;
+            let (entry, damaged) = look_at(&history, &opened, Hosts::watched(config))?;
             notes.extend(damaged);
             (entry, None)
         }

@@ -5,6 +5,7 @@ use jiff::Zoned;
 use crate::{
     history::ledger::{ChannelEntry, Entry, Ledger, Point, Problem, State},
     output::{name, printable, size, table, time},
+    repository::HostShare,
 };
 
 /// How the text looks.
@@ -24,6 +25,7 @@ const LONGEST: usize = 48;
 /// The ledger as text.
 pub fn text(ledger: &Ledger, style: Style) -> String {
     let mut text = verdict(ledger, style);
+    text.push_str(&nothing_of_ones_own(ledger));
     problems(ledger, style, &mut text);
     let quiet = |entry: &Entry| {
         entry.problems.is_empty()
@@ -75,6 +77,19 @@ fn verdict(ledger: &Ledger, style: Style) -> String {
     };
     let colour = if summary.ok { GREEN } else { RED };
     format!("{}\n", painted(&line, colour, style))
+}
+
+/// On a machine that replaces another nothing must look lost.
+fn nothing_of_ones_own(ledger: &Ledger) -> String {
+    let others = &ledger.repository.other_hosts;
+    if ledger.repository.snapshots > 0 || others.is_empty() {
+        return String::new();
+    }
+    format!(
+        "THIS HOST, {}, HAS NO SNAPSHOT IN THE REPOSITORY; others have: {}. The notes below say how to use them.\n",
+        name(&ledger.host),
+        HostShare::list(others)
+    )
 }
 
 fn problems(ledger: &Ledger, style: Style, text: &mut String) {
@@ -314,6 +329,7 @@ mod tests {
                 bytes: Some(1 << 30),
                 free: None,
                 snapshots: 7,
+                other_hosts: Vec::new(),
                 error: None,
             },
             notes: Vec::new(),

@@ -5,11 +5,11 @@ use std::{ffi::OsString, path::Path};
 use jiff::{Timestamp, Zoned};
 use serde::Serialize;
 
-use super::{Reading, folder, snapshots_of};
+use super::{Reading, folder};
 use crate::{
     config::Config,
     error::Result,
-    repository::{At, Snapshot, SnapshotFiles},
+    repository::{At, Snapshot, SnapshotFiles, future_warning},
     source::{
         Files, Node, NodeKind, azure,
         manifest::{Manifest, Omitted},
@@ -94,10 +94,11 @@ pub fn list(
     cancel: &Cancel,
 ) -> Result<()> {
     let name = format!("{}/{}", request.source, request.item);
-    let Reading { repository, snapshots, .. } = &Reading::begin(config, notice, cancel)?;
-    let of_item = snapshots_of(&request.source, &request.item, snapshots)?;
+    let reading = Reading::begin(config, notice, cancel)?;
+    let of_item = reading.of_item(config, "ls", &request.source, &request.item)?;
     let snapshot = request.at.choose(&name, &of_item)?;
-    let reader = repository.reader()?;
+    future_warning(snapshot, &of_item).iter().for_each(|warning| notice(warning));
+    let reader = reading.repository.reader()?;
     let files = SnapshotFiles::new(&reader, snapshot);
     let listing =
         Listing::new(&files, snapshot, request.path.as_ref(), cancel).map_err(|e| e.context(&name))?;

@@ -18,7 +18,7 @@ use crate::{
         pages::{Attempt, Past, RunPast},
     },
     report,
-    repository::{self, Repository},
+    repository::{self, Hosts, Repository},
     stream::cancel::Cancel,
 };
 
@@ -87,7 +87,7 @@ impl Desk {
             }),
         };
         let result = result.and_then(|repository| {
-            let seen = report::look_at(&self.history, &repository)?;
+            let seen = report::look_at(&self.history, &repository, Hosts::watched(&self.config))?;
             *opened = Some(repository);
             Ok(seen)
         });

@@ -6,7 +6,7 @@ mod items;
 mod people;
 mod places;
 mod reach;
-mod shell;
+pub(crate) mod shell;
 
 use std::collections::BTreeMap;
 
@@ -48,7 +48,7 @@ impl Known {
     /// # Errors
     /// The repository cannot be opened or listed, or `cancel` was set.
     pub fn of(repository: &Repository, ledger: &Ledger, cancel: &Cancel) -> Result<Self> {
-        let (snapshots, damaged) = repository.readable_snapshots()?;
+        let (snapshots, damaged) = repository.readable_snapshots(Hosts::All)?;
         let mut known =
             Self { at: Some(ledger.at.clone()), host: repository.host().to_owned(), ..Self::default() };
         known.problems.extend(damaged.iter().map(ToString::to_string));
@@ -56,7 +56,9 @@ impl Known {
         for snapshot in snapshots {
             let key = (snapshot.source.clone(), snapshot.item.clone());
             // Another host's only where there is none of this one: it is what was made under a former name, perhaps.
-            let rank = |one: &Snapshot| (one.host == repository.host(), one.time.timestamp());
+            let now = jiff::Timestamp::now();
+            let rank =
+                |one: &Snapshot| (one.host == repository.host(), !one.is_ahead(now), one.time.timestamp());
             if newest.get(&key).is_none_or(|other| rank(other) < rank(&snapshot)) {
                 newest.insert(key, snapshot);
             }
