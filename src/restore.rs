@@ -135,9 +135,8 @@ pub fn run(config: &Config, request: &Request, notice: &dyn Fn(&str), cancel: &C
     let begin = std::time::Instant::now();
     let reading = Reading::begin(config, notice, cancel)?;
     let Reading { repository, snapshots, .. } = &reading;
-    let of_item = reading.of_item(config, "restore", &request.source, &request.item)?;
-    let snapshot = request.at.choose(&name, &of_item)?;
-    future_warning(snapshot, &of_item).iter().for_each(|warning| notice(warning));
+    let wanted = Name { source: &request.source, item: Some(&request.item) };
+    let snapshot = &reading.choose(config, "restore", wanted, &request.at, notice)?;
     require_files(snapshot, &request.options)?;
     let reader = repository.reader()?;
     let files = SnapshotFiles::new(&reader, snapshot);
@@ -298,18 +297,37 @@ impl Reading {
         Ok(Self { _lock: lock, repository, snapshots, others })
     }
 
-    /// The snapshots of an item, for this command.
+    /// The snapshot of an item of the configured host that is meant, for this command. What is dated in the future is said.
     ///
     /// # Errors
-    /// There is none: whether the name is wrong, or another host has some.
-    fn of_item(&self, config: &Config, command: &str, source: &str, item: &str) -> Result<Vec<Snapshot>> {
+    /// There is none: whether the name is wrong, or another host has it.
+    fn choose(
+        &self,
+        config: &Config,
+        command: &str,
+        name: Name<'_>,
+        at: &At,
+        notice: &dyn Fn(&str),
+    ) -> Result<Snapshot> {
         let of_item: Vec<Snapshot> =
-            self.snapshots.iter().filter(|s| s.source == source && s.item == item).cloned().collect();
+            self.snapshots.iter().filter(|s| name.matches(&s.source, &s.item)).cloned().collect();
         if of_item.is_empty() {
-            let name = Name { source, item: Some(item) };
             return Err(known::absent(config, command, name, &self.snapshots, &self.others));
         }
-        Ok(of_item)
+        let chosen =
+            at.choose(&name.text(), &of_item).map_err(|error| match self.of_another_host(name, at) {
+                Some(other) => Error::failed(error.summary())
+                    .hint(known::foreign_hint(&format!("{command} '{}'", name.text()), &other.host)),
+                None => error,
+            })?;
+        future_warning(chosen, &of_item).iter().for_each(|warning| notice(warning));
+        Ok(chosen.clone())
+    }
+
+    /// A snapshot of this id that another host made.
+    fn of_another_host(&self, name: Name<'_>, at: &At) -> Option<&Snapshot> {
+        let At::Id(prefix) = at else { return None };
+        self.others.iter().find(|s| name.matches(&s.source, &s.item) && s.id.starts_with(prefix.as_str()))
     }
 }
 

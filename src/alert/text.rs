@@ -135,6 +135,7 @@ fn words(kind: &str) -> &str {
         "vanished" => "vanished",
         "excluded" => "no longer backed up",
         "not-proven" => "not proven",
+        "future-snapshot" => "dated in the FUTURE",
         "repository" => "repository refused",
         other => other,
     }

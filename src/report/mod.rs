@@ -25,7 +25,7 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Takes a look at the repository: which snapshots there are of the hosts that count. Also returns what is to be said of it:
-/// what is wrong with snapshots that cannot be read, and which other hosts have some.
+/// what is wrong with snapshots that cannot be read, and that only other hosts have some.
 ///
 /// # Errors
 /// The snapshots cannot be listed, or the history not be written.
@@ -43,25 +43,31 @@ pub fn look_at(
         other_hosts: history.other_hosts(&Zoned::now())?,
         error: None,
     };
-    notes.extend(shared_note(repository.host(), &entry));
+    notes.extend(nothing_of_ones_own(repository.host(), &entry));
     Ok((entry, notes))
 }
 
-/// Which other hosts have snapshots in the repository.
-fn shared_note(own: &str, repository: &RepositoryEntry) -> Option<String> {
-    let first = repository.other_hosts.first()?;
-    let others = HostShare::list(&repository.other_hosts);
-    if repository.snapshots == 0 {
-        let hint = known::foreign_hint("snapshots", &first.host);
-        return Some(format!(
-            "THIS HOST, {}, HAS NO SNAPSHOT IN THE REPOSITORY; others have: {others}: {hint}",
-            output::name(own)
-        ));
-    }
+/// On a machine that replaces another nothing must look lost.
+fn nothing_of_ones_own(own: &str, repository: &RepositoryEntry) -> Option<String> {
+    let first = repository.other_hosts.first().filter(|_| repository.snapshots == 0)?;
     Some(format!(
-        "the repository also has snapshots of other hosts, which count for nothing here: {others}; `tik-backup snapshots \
-         --all-hosts` lists them, `tik-backup forget` shows what belongs to no host and source any more"
+        "THIS HOST, {}, HAS NO SNAPSHOT IN THE REPOSITORY; others have: {}: {}",
+        output::name(own),
+        HostShare::list(&repository.other_hosts),
+        known::foreign_hint("snapshots", &first.host)
     ))
+}
+
+/// Which other hosts have snapshots in the repository, beside this one.
+pub(crate) fn shared_note(repository: &RepositoryEntry) -> Option<String> {
+    let shared = repository.snapshots > 0 && !repository.other_hosts.is_empty();
+    shared.then(|| {
+        format!(
+            "the repository also has snapshots of other hosts, which count for nothing here: {}; `tik-backup snapshots \
+             --all-hosts` lists them, `tik-backup forget` what nothing adds to any more",
+            HostShare::list(&repository.other_hosts)
+        )
+    })
 }
 
 /// What is said of a repository that was not looked at.

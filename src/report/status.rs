@@ -250,8 +250,16 @@ fn rest(ledger: &Ledger, text: &mut String) {
     parts.extend(repository.bytes.map(|bytes| format!("{} stored", size(bytes))));
     parts.extend(repository.free.map(|free| format!("{} free", size(free))));
     text.push_str(&format!("Repository {}: {}\n", printable(&repository.location), parts.join(", ")));
-    for note in &ledger.notes {
-        text.push_str(&format!("Note: {}\n", printable(note)));
+    let orphaned = |entry: &&Entry| entry.state == State::Unconfigured && entry.snapshots > 0;
+    let orphans = ledger.items.iter().filter(orphaned).count();
+    if orphans > 0 {
+        let items = if orphans == 1 { "1 item".to_owned() } else { format!("{orphans} items") };
+        text.push_str(&format!(
+            "Note: there are snapshots of {items} of sources that are no longer configured: `tik-backup forget` lists them\n"
+        ));
+    }
+    for note in ledger.notes.iter().cloned().chain(super::shared_note(repository)) {
+        text.push_str(&format!("Note: {}\n", printable(&note)));
     }
 }
 

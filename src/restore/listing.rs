@@ -9,7 +9,8 @@ use super::{Reading, folder};
 use crate::{
     config::Config,
     error::Result,
-    repository::{At, Snapshot, SnapshotFiles, future_warning},
+    known::Name,
+    repository::{At, Snapshot, SnapshotFiles},
     source::{
         Files, Node, NodeKind, azure,
         manifest::{Manifest, Omitted},
@@ -95,9 +96,8 @@ pub fn list(
 ) -> Result<()> {
     let name = format!("{}/{}", request.source, request.item);
     let reading = Reading::begin(config, notice, cancel)?;
-    let of_item = reading.of_item(config, "ls", &request.source, &request.item)?;
-    let snapshot = request.at.choose(&name, &of_item)?;
-    future_warning(snapshot, &of_item).iter().for_each(|warning| notice(warning));
+    let wanted = Name { source: &request.source, item: Some(&request.item) };
+    let snapshot = &reading.choose(config, "ls", wanted, &request.at, notice)?;
     let reader = reading.repository.reader()?;
     let files = SnapshotFiles::new(&reader, snapshot);
     let listing =

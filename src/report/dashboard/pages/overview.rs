@@ -251,6 +251,7 @@ fn first_view(ledger: &Ledger, served: bool) -> Markup {
             ", " (count(ledger.repository.snapshots)) " snapshots"
         }
         @for note in &ledger.notes { p.note { (printable(note)) } }
+        @if let Some(note) = crate::report::shared_note(&ledger.repository) { p.note { (printable(&note)) } }
         @if served { @for run in &ledger.running { (running(run, ledger)) } }
     }
 }
