@@ -99,7 +99,7 @@ fn text(report: &Report, command: &str) -> String {
         text.push_str(&format!("Note: {}\n", printable(note)));
     }
     text.push_str(&format!(
-        "This is {count} of the host {host}; nothing has been removed. To remove exactly this:\n  {command}\n"
+        "Listed: {count} of the host {host}. Nothing has been removed. This removes exactly what is listed:\n  {command}\n"
     ));
     text
 }

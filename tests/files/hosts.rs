@@ -164,10 +164,10 @@ fn another_hosts_backup_makes_nothing_in_time() {
     a.at("2026-10-09 03:00:00", &["watch"]).expect_code(5);
     b.at("2026-10-09 03:00:00", &["watch"]).ok();
     // A host that only watches keeps the two apart.
-    a.edit("[sources.disk]\nkind = \"directory\"\n", "[systemd]\n");
-    let text = fs::read_to_string(&a.config).unwrap();
-    fs::write(&a.config, text.split("[systemd]").next().unwrap().replace("/a/state", "/a/watching")).unwrap();
-    a.edit("host = \"a\"\n", "host = \"c\"\n");
+    let config = fs::read_to_string(&a.config).unwrap();
+    let without = config.split("[sources.disk]").next().unwrap().replace("/a/state", "/a/watching");
+    fs::write(&a.config, format!("max_age = \"36h\"\n{without}")).unwrap();
+    a.edit("host = \"a\"", "host = \"c\"");
     let seen = a.at("2026-10-09 03:00:00", &["--json", "status"]).ok().json();
     let states: Vec<_> =
         seen["items"].as_array().unwrap().iter().map(|i| (&i["source"], &i["state"])).collect();
