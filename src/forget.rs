@@ -344,8 +344,7 @@ mod tests {
     #[test]
     fn ids_name_one_snapshot_or_are_refused() {
         let a = snapshot("small", "2026-11-22T02:00:00+00:00[UTC]", 1);
-        let other =
-            Snapshot { host: "old".to_owned(), ..snapshot("small", "2026-11-22T02:00:00+00:00[UTC]", 3) };
+        let other = snapshot("small", "2026-11-22T02:00:00+00:00[UTC]", 3).of_host("old");
         assert_eq!(only("0101", &[&a], &[]).unwrap().id, a.id);
         for wrong in ["01", "zzzz", "", "0202"] {
             assert!(only(wrong, &[&a], &[]).is_err(), "{wrong}");

@@ -165,7 +165,7 @@ mod tests {
 
     fn snapshot(source: &str, item: &str, host: &str) -> Snapshot {
         let time: Zoned = "2026-11-22T02:00:00+00:00[UTC]".parse().unwrap();
-        Snapshot { host: host.to_owned(), ..Snapshot::example(source, item, "directory", time, 7) }
+        Snapshot::example(source, item, "directory", time, 7).of_host(host)
     }
 
     fn told(name: (&str, Option<&str>), own: &[Snapshot], others: &[Snapshot]) -> (Kind, String) {

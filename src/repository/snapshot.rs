@@ -69,6 +69,12 @@ impl Snapshot {
         }
     }
 
+    /// The same of another host.
+    #[cfg(test)]
+    pub(crate) fn of_host(self, host: &str) -> Self {
+        Self { host: host.to_owned(), ..self }
+    }
+
     /// Is it dated in the future, by more than clocks differ? Then a clock was wrong when it was made, or is now.
     pub fn is_ahead(&self, now: Timestamp) -> bool {
         self.time.timestamp().duration_since(now) > AHEAD
