@@ -62,14 +62,15 @@ pub trait Observer: Sync {
 /// What kept it from beginning: wrong names, a repository that refuses.
 pub fn run(config: &Config, request: &Request, observer: &dyn Observer, cancel: &Cancel) -> Result<Report> {
     let mut report = Report::begin();
-    let history = match request.foreign {
-        // What is found of another host's backups says nothing of this one's.
-        true => History::in_memory()?,
-        false => History::open(&config.state_dir, Look::Brief).or_else(|error| {
+    // What is found of another host's backups says nothing of this one's.
+    let history = if request.foreign {
+        History::in_memory()?
+    } else {
+        History::open(&config.state_dir, Look::Brief).or_else(|error| {
             observer.notice(&format!("what is found cannot be written down: {error}"));
             report.error = Some(error);
             History::in_memory()
-        })?,
+        })?
     };
     history.mark_interrupted(&report.started)?;
     let notice = |message: &str| observer.notice(message);

@@ -162,7 +162,9 @@ fn read_stored(tx: &Transaction<'_>, until: i64) -> rusqlite::Result<HashMap<i64
                 credible.count += count;
                 credible.ahead = ahead;
             }
-            None => drop(stored.insert(item, Stored { count, newest: time, id, bytes, ahead })),
+            None => {
+                stored.insert(item, Stored { count, newest: time, id, bytes, ahead });
+            }
         }
     }
     Ok(stored)
