@@ -20,15 +20,15 @@ use super::{
     siblings::Siblings,
     space::Space,
     stage::{self, Globals, Job, Stage},
+    tell,
     verdict::{Left, Outcome, Report, Verdict, rounded},
 };
 use crate::{
-    alert,
     config::{Config, SourceKind},
     error::{Error, Result},
-    history::{History, Look, RunBegin, RunEnd, RunRecord, draw, ledger::Ledger},
+    history::{RunBegin, RunEnd, RunRecord, ledger::Ledger},
     known::foreign_hint,
-    repository::{Hosts, Repository, Snapshot, SnapshotFiles, SnapshotReader, future_warning, shares},
+    repository::{Repository, Snapshot, SnapshotFiles, SnapshotReader, shares},
     restore::{Reading, globals_of},
     source::{
         Files,
@@ -37,8 +37,6 @@ use crate::{
     stream::cancel::Cancel,
 };
 
-/// How long telling may take.
-const BUDGET: Duration = Duration::from_secs(300);
 /// What was never drilled is taken to need this long for so many bytes, and as long as this at least.
 const GUESS: (f64, Duration) = (20e6, Duration::from_secs(10));
 
@@ -62,22 +60,13 @@ pub trait Observer: Sync {
 /// What kept it from beginning: wrong names, a repository that refuses.
 pub fn run(config: &Config, request: &Request, observer: &dyn Observer, cancel: &Cancel) -> Result<Report> {
     let mut report = Report::begin();
-    // What is found of another host's backups says nothing of this one's.
-    let history = if request.foreign {
-        History::in_memory()?
-    } else {
-        History::open(&config.state_dir, Look::Brief).or_else(|error| {
-            observer.notice(&format!("what is found cannot be written down: {error}"));
-            report.error = Some(error);
-            History::in_memory()
-        })?
-    };
+    let history = tell::open_history(config, request, &mut report, observer)?;
     history.mark_interrupted(&report.started)?;
     let notice = |message: &str| observer.notice(message);
     let Reading { repository, snapshots, others, .. } = &Reading::begin(config, &notice, cancel)?;
     let past = history.past_drills()?;
     let (chosen, left) = plan::choose(config, request, snapshots, others, &past)?;
-    warn_of_future(&chosen, snapshots, observer);
+    tell::warn_of_future(&chosen, snapshots, observer);
     report.left = left;
     if chosen.is_empty() {
         let error =
@@ -87,7 +76,7 @@ pub fn run(config: &Config, request: &Request, observer: &dyn Observer, cancel: 
             None => error.hint("run `tik-backup backup` first"),
         });
     }
-    let ledger = ledger(config, &history, repository)?;
+    let ledger = tell::ledger(config, &history, repository)?;
     let record = history.begin_run(&RunBegin {
         name: &report.run,
         kind: "drill",
@@ -124,53 +113,9 @@ pub fn run(config: &Config, request: &Request, observer: &dyn Observer, cancel: 
     record
         .finish(&RunEnd { outcome: report.outcome, error: error.as_deref(), forgotten: 0 }, &Zoned::now())?;
     if !request.foreign {
-        tell(config, &history, repository, &mut report, observer);
+        tell::tell(config, &history, repository, &mut report, observer);
     }
     Ok(report)
-}
-
-/// Says what is dated in the future among the snapshots of what is drilled.
-fn warn_of_future(chosen: &[Candidate<'_>], snapshots: &[Snapshot], observer: &dyn Observer) {
-    let now = jiff::Timestamp::now();
-    let ahead: Vec<Snapshot> = snapshots.iter().filter(|snapshot| snapshot.is_ahead(now)).cloned().collect();
-    for Candidate { snapshot, .. } in chosen {
-        let of_item: Vec<Snapshot> = ahead
-            .iter()
-            .filter(|s| (&s.source, &s.item) == (&snapshot.source, &snapshot.item))
-            .cloned()
-            .collect();
-        future_warning(snapshot, &of_item).iter().for_each(|warning| observer.warning(warning));
-    }
-}
-
-fn ledger(config: &Config, history: &History, repository: &Repository) -> Result<Ledger> {
-    let (repository, notes) = crate::report::look_at(history, repository, Hosts::watched(config))?;
-    history.ledger(draw::Look { config, now: &Zoned::now(), repository, notes })
-}
-
-/// Tells what came of it. That this failed is part of the report.
-fn tell(
-    config: &Config,
-    history: &History,
-    repository: &Repository,
-    report: &mut Report,
-    observer: &dyn Observer,
-) {
-    let cancel = alert::within(BUDGET);
-    let told = ledger(config, history, repository)
-        .and_then(|ledger| alert::tell(config, history, &ledger, &[], &cancel));
-    report.alerts = told.unwrap_or_else(|error| alert::Delivery {
-        sent: 0,
-        failed: vec![alert::Failure { channel: "all".to_owned(), error: error.to_string() }],
-    });
-    for failure in &report.alerts.failed {
-        observer.notice(&format!("{}: COULD NOT ALERT: {}", failure.channel, failure.error));
-    }
-    if report.alerts.failed.is_empty()
-        && let Err(error) = history.told_of_run(&report.run)
-    {
-        observer.notice(&format!("what was told cannot be written down: {error}"));
-    }
 }
 
 /// A manifest of roles and its snapshot.

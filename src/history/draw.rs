@@ -215,12 +215,7 @@ impl Draw<'_> {
             return;
         }
         match stored {
-            Some(stored) => {
-                ahead(entry, stored);
-                if stored.is_credible() {
-                    self.judge_age(entry, row, stored);
-                }
-            }
+            Some(stored) => self.judge_age(entry, row, stored),
             None if row.failed_since.is_some() => {}
             None if self.read.busy_sources.contains(&row.source) => {}
             None => {
@@ -265,6 +260,10 @@ impl Draw<'_> {
     }
 
     fn judge_age(&self, entry: &mut Entry, row: &Row, stored: &Stored) {
+        ahead(entry, stored);
+        if !stored.is_credible() {
+            return;
+        }
         let taken = zoned(stored.newest);
         let usual = || {
             let times = self.read.usual.get(&row.id).map(Vec::as_slice).unwrap_or_default();
