@@ -2,6 +2,7 @@
 //! and retention runs for those that succeeded. One item's failure is never another's.
 
 mod live;
+mod named;
 mod plan;
 mod queue;
 mod recorder;
@@ -17,6 +18,7 @@ use std::{
     time::Duration,
 };
 
+pub use named::require_known;
 pub use plan::{Plan, Planned, Selector, discover};
 pub use report::{ItemOutcome, ItemReport, RunOutcome, RunReport};
 pub(crate) use report::{new_run_name, partial_error, unchecked_error};
@@ -26,10 +28,10 @@ use recorder::Recorder;
 use telling::Telling;
 
 use crate::{
-    config::Config,
+    config::{Config, nearest},
     error::{Error, Kind, Result},
     history::ledger::RepositoryEntry,
-    repository::{LockOptions, Repository, Snapshot, writer::RunWriter},
+    repository::{Hosts, LockOptions, Repository, Snapshot, writer::RunWriter},
     stream::cancel::Cancel,
 };
 
@@ -55,7 +57,7 @@ pub fn run(
     observer: &dyn Observer,
     cancel: &Cancel,
 ) -> Result<RunReport> {
-    check_selectors(config, selectors)?;
+    require_known(config, selectors, cancel)?;
     let mut report = RunReport::begin();
     // First, so that the run is written into the history of the repository that is there now. A storage that does not answer
     // must not keep the run from being written down: it is opened again below, with all the patience that it is given.
@@ -191,18 +193,21 @@ fn retain(
         return Ok(());
     }
     let mut by_item: HashMap<(String, String), Vec<Snapshot>> = HashMap::new();
-    for snapshot in repository.snapshots()? {
+    for snapshot in repository.snapshots(Hosts::Own)? {
         by_item.entry((snapshot.source.clone(), snapshot.item.clone())).or_default().push(snapshot);
     }
     for item in report.items.iter().filter(|item| item.is_understood()) {
         let Some(name) = &item.item else { continue };
         let Some(source) = config.source(&item.source) else { continue };
         let Some(snapshots) = by_item.get(&(item.source.clone(), name.clone())) else { continue };
-        let ahead = jiff::Timestamp::now() + Duration::from_secs(3600);
-        if let Some(future) = snapshots.iter().find(|snapshot| snapshot.time.timestamp() > ahead) {
+        let now = jiff::Timestamp::now();
+        if let Some(future) = snapshots.iter().find(|snapshot| snapshot.is_ahead(now)) {
             observer.notice(&format!(
-                "{}: snapshot {} is dated in the future: a clock was wrong; retention is held for this item until then",
+                "{}: snapshot {} is dated in the future: a clock was wrong; retention is held for this item until then, or until \
+                 `tik-backup forget '{}' --id {}` has removed it",
                 item.name(),
+                future.short_id(),
+                crate::output::name(&item.name()),
                 future.short_id()
             ));
             continue;
@@ -232,8 +237,13 @@ pub fn check_selectors(config: &Config, selectors: &[Selector]) -> Result<()> {
     for selector in selectors {
         if config.source(&selector.source).is_none() {
             let known: Vec<_> = config.sources.iter().map(|source| source.name.as_str()).collect();
-            return Err(Error::usage(format!("there is no source `{}`", selector.source))
-                .hint(format!("the configuration has: {}", known.join(", "))));
+            let meant = nearest(&selector.source, known.iter().copied());
+            let meant = meant.map(|meant| format!("did you mean {meant}? ")).unwrap_or_default();
+            return Err(Error::usage(format!(
+                "there is no source `{}` in the configuration",
+                selector.source
+            ))
+            .hint(format!("{meant}the configuration has: {}", known.join(", "))));
         }
     }
     Ok(())

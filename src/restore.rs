@@ -17,7 +17,10 @@ use serde::Serialize;
 use crate::{
     config::Config,
     error::{Error, Result},
-    repository::{At, LockOptions, Repository, Snapshot, SnapshotFiles, SnapshotReader},
+    known::{self, Name},
+    repository::{
+        At, Hosts, LockOptions, Repository, Snapshot, SnapshotFiles, SnapshotReader, future_warning,
+    },
     source::{
         GLOBALS, azure,
         manifest::{Manifest, Object, Omitted},
@@ -131,9 +134,10 @@ pub fn run(config: &Config, request: &Request, notice: &dyn Fn(&str), cancel: &C
         Destination::Folder(_) => None,
     };
     let begin = std::time::Instant::now();
-    let Reading { repository, snapshots, .. } = &Reading::begin(config, notice, cancel)?;
-    let of_item = snapshots_of(&request.source, &request.item, snapshots)?;
-    let snapshot = request.at.choose(&name, &of_item)?;
+    let reading = Reading::begin(config, notice, cancel)?;
+    let Reading { repository, snapshots, .. } = &reading;
+    let wanted = Name { source: &request.source, item: Some(&request.item) };
+    let snapshot = &reading.choose(config, "restore", wanted, &request.at, notice)?;
     require_files(snapshot, &request.options)?;
     let reader = repository.reader()?;
     let files = SnapshotFiles::new(&reader, snapshot);
@@ -213,16 +217,6 @@ fn require_files(snapshot: &Snapshot, options: &Options) -> Result<()> {
     .hint("--table restores one table or collection of a database; --to without --path writes all files of the dump"))
 }
 
-/// The snapshots of an item.
-fn snapshots_of(source: &str, item: &str, snapshots: &[Snapshot]) -> Result<Vec<Snapshot>> {
-    let of_item: Vec<Snapshot> =
-        snapshots.iter().filter(|s| s.source == source && s.item == item).cloned().collect();
-    if of_item.is_empty() {
-        return Err(unknown_item(&format!("{source}/{item}"), snapshots));
-    }
-    Ok(of_item)
-}
-
 /// Writes the files of a snapshot into a folder.
 fn into_folder(
     files: &SnapshotFiles<'_>,
@@ -286,8 +280,10 @@ pub(crate) struct Reading {
     _lock: Option<crate::repository::LockGuard>,
     /// The repository.
     pub(crate) repository: Repository,
-    /// Its snapshots, oldest first, without those that cannot be read: of these there are notices.
+    /// The snapshots of the configured host, oldest first, without those that cannot be read: of these there are notices.
     pub(crate) snapshots: Vec<Snapshot>,
+    /// Those of other hosts, which are used only where they are asked for.
+    pub(crate) others: Vec<Snapshot>,
 }
 
 impl Reading {
@@ -298,9 +294,43 @@ impl Reading {
     pub(crate) fn begin(config: &Config, notice: &dyn Fn(&str), cancel: &Cancel) -> Result<Self> {
         let repository = Repository::open(&config.repository)?;
         let lock = read_lock(&repository, cancel, notice)?;
-        let (snapshots, damaged) = repository.readable_snapshots()?;
+        let (all, damaged) = repository.readable_snapshots(Hosts::All)?;
         damaged.iter().for_each(|error| notice(&format!("warning: {error}")));
-        Ok(Self { _lock: lock, repository, snapshots })
+        let (snapshots, others) = all.into_iter().partition(|s| s.host == repository.host());
+        Ok(Self { _lock: lock, repository, snapshots, others })
+    }
+
+    /// The snapshot of an item of the configured host that is meant, for this command. What is dated in the future is said.
+    ///
+    /// # Errors
+    /// There is none: whether the name is wrong, or another host has it.
+    fn choose(
+        &self,
+        config: &Config,
+        command: &str,
+        name: Name<'_>,
+        at: &At,
+        notice: &dyn Fn(&str),
+    ) -> Result<Snapshot> {
+        let of_item: Vec<Snapshot> =
+            self.snapshots.iter().filter(|s| name.matches(&s.source, &s.item)).cloned().collect();
+        if of_item.is_empty() {
+            return Err(known::absent(config, command, name, &self.snapshots, &self.others));
+        }
+        let chosen =
+            at.choose(&name.text(), &of_item).map_err(|error| match self.of_another_host(name, at) {
+                Some(other) => Error::failed(error.summary())
+                    .hint(known::foreign_hint(&format!("{command} '{}'", name.text()), &other.host)),
+                None => error,
+            })?;
+        future_warning(chosen, &of_item).iter().for_each(|warning| notice(warning));
+        Ok(chosen.clone())
+    }
+
+    /// A snapshot of this id that another host made.
+    fn of_another_host(&self, name: Name<'_>, at: &At) -> Option<&Snapshot> {
+        let At::Id(prefix) = at else { return None };
+        self.others.iter().find(|s| name.matches(&s.source, &s.item) && s.id.starts_with(prefix.as_str()))
     }
 }
 
@@ -318,20 +348,6 @@ pub fn read_lock(
             Ok(None)
         }
         Err(error) => Err(error),
-    }
-}
-
-fn unknown_item(name: &str, snapshots: &[Snapshot]) -> Error {
-    let mut names: Vec<String> = snapshots.iter().map(Snapshot::name).collect();
-    names.sort();
-    names.dedup();
-    let nearest = names.iter().min_by_key(|known| strsim::damerau_levenshtein(known, name));
-    let error = Error::failed(format!("the repository has no snapshot of {name}"));
-    match nearest {
-        Some(nearest) => {
-            error.hint(format!("did you mean {nearest}? `tik-backup snapshots` lists what is stored"))
-        }
-        None => error.hint("the repository has no snapshots of this program at all"),
     }
 }
 

@@ -169,6 +169,7 @@ fn words(kind: &str) -> &str {
         "vanished" => "vanished",
         "excluded" => "no longer backed up",
         "not-proven" => "not proven",
+        "future-snapshot" => "dated in the FUTURE",
         "repository" => "repository refused",
         "history" => "history problem",
         other => other,

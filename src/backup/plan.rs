@@ -99,6 +99,17 @@ impl Plan {
         self
     }
 
+    /// Whether the source of this item has answered and has nothing of this name, not even by a rule that excludes it.
+    pub(super) fn lacks(&self, selector: &Selector) -> bool {
+        let Some(item) = &selector.item else { return false };
+        let mut asked = self.sources.iter().filter(|(source, _)| source.name() == selector.source);
+        asked.any(|(_, found)| {
+            !found.lists(item)
+                && !found.is_unknown(item)
+                && found.excluded.iter().all(|excluded| excluded.name != *item)
+        })
+    }
+
     /// The answers of the sources.
     pub fn listings(&self) -> impl Iterator<Item = SourceListing<'_>> {
         self.sources.iter().map(|(source, found)| SourceListing {

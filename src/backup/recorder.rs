@@ -10,7 +10,7 @@ use crate::{
     config::{AnomalyRules, Config},
     error::{Error, Kind, Result},
     history::{Content, History, Look, Opened, RunBegin, RunEnd, RunRecord, ledger::RepositoryEntry},
-    repository::Repository,
+    repository::{Hosts, Repository},
     stream::cancel::Cancel,
 };
 
@@ -208,7 +208,8 @@ impl<'a> Recorder<'a> {
         if let Ok(bytes) = repository.packed_bytes() {
             self.noted(self.history.set_repository_bytes(bytes));
         }
-        let (entry, _) = self.kept(crate::report::look_at(self.history, repository))?;
+        let (entry, _) =
+            self.kept(crate::report::look_at(self.history, repository, Hosts::watched(self.config)))?;
         Some(entry)
     }
 

@@ -3,8 +3,9 @@
 use super::{Context, SUCCESS};
 use crate::{
     backup::Selector,
-    error::{Error, Result},
+    error::Result,
     history::{Accepted, History, Look},
+    known::{self, Name},
     output::{name, printable},
 };
 
@@ -21,14 +22,8 @@ pub(super) struct Args {
 pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
     let config = context.config()?;
     let history = History::open(&config, Look::Brief)?;
-    for selector in &args.items {
-        if let Some(item) = &selector.item
-            && !history.knows(&selector.source, item)?
-        {
-            return Err(Error::failed(format!("{}/{item} was never seen", selector.source))
-                .hint("`tik-backup status --all` shows what was"));
-        }
-    }
+    let names = args.items.iter().map(|s| Name { source: &s.source, item: s.item.as_deref() });
+    known::require(&config, names, &history.names()?, "`tik-backup status --all` shows what was ever seen")?;
     let wanted = |source: &str, item: &str| args.items.iter().any(|s| s.matches(source, item));
     let now = jiff::Zoned::now();
     let mut accepted = history.accept(&wanted, &now)?;

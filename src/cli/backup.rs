@@ -23,8 +23,8 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
         return Err(Error::usage("the configuration has no sources: there is nothing to back up")
             .hint("add a section [sources.NAME]; docs/configuration.md describes it"));
     }
-    backup::check_selectors(&config, &args.items)?;
     if args.dry_run {
+        backup::require_known(&config, &args.items, &context.cancel)?;
         let plan = backup::discover(&config, &args.items, &context.cancel)?.complete(&context.cancel);
         return discover::show(context, &plan.only(&args.items));
     }

@@ -21,11 +21,14 @@ pub(super) struct Args {
     /// Which snapshot: the newest, one by its id, or the newest of that time or earlier
     #[arg(long, value_name = "latest|ID|TIME", default_value = "latest")]
     at: String,
+    /// Snapshots that this host made; nothing is written down of them, as they say nothing of this host's own
+    #[arg(long, value_name = "HOST")]
+    host: Option<String>,
     /// Read only this part of the files of containers, shares and folders, another part each time
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
     sample: Option<u8>,
     /// Damage restored databases and backups of its own in many ways, and see that each is noticed
-    #[arg(long, conflicts_with_all = ["all", "at", "sample"])]
+    #[arg(long, conflicts_with_all = ["all", "at", "sample", "host"])]
     self_test: bool,
 }
 
@@ -41,6 +44,10 @@ impl Observer for Lines {
         self.0.detail(message);
     }
 
+    fn warning(&self, message: &str) {
+        self.0.notice(message);
+    }
+
     fn started(&self, item: &str) {
         self.0.detail(&format!("{}: the drill begins", name(item)));
     }
@@ -51,7 +58,7 @@ impl Observer for Lines {
 }
 
 pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
-    let config = context.config()?;
+    let (config, foreign) = context.config_of(args.host.as_deref())?;
     if args.self_test {
         return self_test(context, &config, args);
     }
@@ -68,6 +75,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
         all: args.all,
         at: At::parse(&args.at)?,
         sample: args.sample,
+        foreign,
     };
     let report = drill::run(&config, &request, &Lines(context.printer), &context.cancel)?;
     context.printer.result(&report, || text(&report))?;

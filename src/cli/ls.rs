@@ -26,6 +26,9 @@ pub(super) struct Args {
     /// Which snapshot: latest, an id, or the newest of a time or earlier
     #[arg(long, value_name = "latest|ID|TIME", default_value = "latest")]
     at: String,
+    /// A snapshot that this host made; the host of the configuration unless given
+    #[arg(long, value_name = "HOST")]
+    host: Option<String>,
 }
 
 pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
@@ -39,7 +42,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
         at: At::parse(&args.at)?,
         path: args.path.clone(),
     };
-    let config = context.config()?;
+    let (config, _) = context.config_of(args.host.as_deref())?;
     let notice = |message: &str| context.printer.notice(message);
     let mut lines = Lines {
         out: BufWriter::new(io::stdout().lock()),

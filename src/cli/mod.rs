@@ -9,6 +9,7 @@ mod demo;
 mod discover;
 mod doctor;
 mod drill;
+mod forget;
 mod generate;
 mod init;
 mod ls;
@@ -72,6 +73,8 @@ enum Command {
     Restore(restore::Args),
     /// Prove that what is stored can be restored: into scratch servers, compared with what was backed up
     Drill(drill::Args),
+    /// Remove snapshots that belong to nothing any more, or that are named by their ids; shows them first
+    Forget(forget::Args),
     /// Check that the repository is sound
     Check(check::Args),
     /// Free the space of snapshots that retention has dropped
@@ -116,6 +119,16 @@ impl Context {
     fn config(&self) -> Result<Config> {
         Config::load(self.config.as_deref())
     }
+
+    /// The configuration as if `host` were its host, if one is named, and whether that is another than it has. For reading: what
+    /// is written down and told is of one's own host alone.
+    fn config_of(&self, host: Option<&str>) -> Result<(Config, bool)> {
+        let mut config = self.config()?;
+        let Some(host) = host else { return Ok((config, false)) };
+        let foreign = host != config.repository.host;
+        host.clone_into(&mut config.repository.host);
+        Ok((config, foreign))
+    }
 }
 
 /// Exit code of a command that did what it was asked to.
@@ -154,6 +167,7 @@ fn dispatch(command: Command, context: &Context) -> Result<u8> {
         Command::Ls(args) => ls::run(context, &args),
         Command::Restore(args) => restore::run(context, &args),
         Command::Drill(args) => drill::run(context, &args),
+        Command::Forget(args) => forget::run(context, &args),
         Command::Check(args) => check::run(context, &args),
         Command::Prune(args) => prune::run(context, &args),
         Command::Status(args) => status::run(context, &args),

@@ -37,6 +37,9 @@ pub(super) struct Args {
     /// Which snapshot: latest, an id, or the newest of a time or earlier
     #[arg(long, value_name = "latest|ID|TIME", default_value = "latest")]
     at: String,
+    /// A snapshot that this host made; the host of the configuration unless given
+    #[arg(long, value_name = "HOST")]
+    host: Option<String>,
     /// Restore only this table or collection
     #[arg(long, value_name = "[SCHEMA.]NAME", conflicts_with = "to")]
     table: Option<String>,
@@ -113,7 +116,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
         password_file: args.password_file.clone(),
         options: options(args),
     };
-    let config = context.config()?;
+    let (config, _) = context.config_of(args.host.as_deref())?;
     let report =
         restore::run(&config, &request, &|message| context.printer.notice(message), &context.cancel)?;
     context.printer.result(&report, || text(&report))?;
@@ -157,7 +160,7 @@ fn server(context: &Context, args: &Args) -> Result<u8> {
         password_file: args.password_file.clone(),
         options: options(args),
     };
-    let config = context.config()?;
+    let (config, _) = context.config_of(args.host.as_deref())?;
     let report =
         restore::run_server(&config, &request, &|message| context.printer.notice(message), &context.cancel)?;
     context.printer.result(&report, || server_text(&report))?;

@@ -3,9 +3,10 @@
 use super::{Context, SUCCESS};
 use crate::{
     backup::Selector,
-    error::Result,
+    error::{Kind, Result},
+    known::{self, Name},
     output::{Screen, name, size, table, time},
-    repository::{Repository, Snapshot},
+    repository::{HostShare, Hosts, Repository, Snapshot, shares},
 };
 
 #[derive(Debug, clap::Args)]
@@ -13,28 +14,74 @@ pub(super) struct Args {
     /// Only those of a source or an item
     #[arg(value_name = "SOURCE[/ITEM]")]
     items: Vec<Selector>,
+    /// Those that this host made; the host of the configuration unless given
+    #[arg(long, value_name = "HOST", conflicts_with = "all_hosts")]
+    host: Option<String>,
+    /// Those of all hosts that share the repository
+    #[arg(long)]
+    all_hosts: bool,
 }
 
 pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
-    let config = context.config()?;
+    let (config, _) = context.config_of(args.host.as_deref())?;
     let repository = Repository::open(&config.repository)?;
-    let (mut snapshots, damaged) = repository.readable_snapshots()?;
+    let (all, damaged) = repository.readable_snapshots(Hosts::All)?;
     damaged.iter().for_each(|error| context.printer.notice(&format!("warning: {error}")));
-    snapshots
-        .retain(|s| args.items.is_empty() || args.items.iter().any(|item| item.matches(&s.source, &s.item)));
-    snapshots.sort_by(|a, b| (&a.source, &a.item, &a.time).cmp(&(&b.source, &b.item, &b.time)));
-    let document = serde_json::json!({"snapshots": snapshots});
-    context.printer.result(&document, || text(&Screen::of_stdout(), &snapshots))?;
+    let counts = |snapshot: &Snapshot| args.all_hosts || snapshot.host == repository.host();
+    let (mut own, others): (Vec<Snapshot>, Vec<Snapshot>) = all.into_iter().partition(counts);
+    for selector in &args.items {
+        let is_meant = |s: &&Snapshot| selector.matches(&s.source, &s.item);
+        if own.iter().any(|s| is_meant(&s)) {
+            continue;
+        }
+        let meant = Name { source: &selector.source, item: selector.item.as_deref() };
+        let error = known::absent(&config, "snapshots", meant, &own, &others);
+        if error.kind() == Kind::Usage {
+            return Err(error);
+        }
+        // What is known and not stored yet is an empty list; what others have must not look lost.
+        if others.iter().any(|s| is_meant(&s)) {
+            context.printer.notice(&error.to_string());
+        }
+    }
+    let wanted =
+        |s: &Snapshot| args.items.is_empty() || args.items.iter().any(|i| i.matches(&s.source, &s.item));
+    own.retain(&wanted);
+    own.sort_by(|a, b| (&a.source, &a.item, &a.time).cmp(&(&b.source, &b.item, &b.time)));
+    let hidden = shares(others.iter().filter(|s| wanted(s)));
+    let document = serde_json::json!({"snapshots": own, "other_hosts": hidden});
+    context.printer.result(&document, || text(&Screen::of_stdout(), &own, &hidden))?;
     Ok(SUCCESS)
 }
 
-fn text(screen: &Screen, snapshots: &[Snapshot]) -> String {
-    if snapshots.is_empty() {
-        return "no snapshots".to_owned();
+fn text(screen: &Screen, snapshots: &[Snapshot], hidden: &[HostShare]) -> String {
+    let mut text = if snapshots.is_empty() {
+        "no snapshots\n".to_owned()
+    } else {
+        marked(screen, snapshots.iter().map(|s| (s, false)))
+    };
+    if !hidden.is_empty() {
+        text.push_str(&format!(
+            "Not shown: snapshots of other hosts: {} (--all-hosts shows them)\n",
+            HostShare::list(hidden)
+        ));
     }
+    text
+}
+
+/// Snapshots as a table; the newest of their items can be marked.
+pub(super) fn marked<'s>(screen: &Screen, snapshots: impl Iterator<Item = (&'s Snapshot, bool)>) -> String {
+    let now = jiff::Timestamp::now();
     let rows: Vec<_> = snapshots
-        .iter()
-        .map(|s| vec![s.short_id().to_owned(), time(&s.time), name(&s.name()), size(s.bytes), name(&s.host)])
+        .map(|(s, newest)| {
+            let mut made = time(&s.time);
+            if s.is_ahead(now) {
+                made.push_str(" (in the future)");
+            } else if newest {
+                made.push_str(" (the newest)");
+            }
+            vec![s.short_id().to_owned(), made, name(&s.name()), size(s.bytes), name(&s.host)]
+        })
         .collect();
     table(screen, &["ID", "TIME", "ITEM", ">SIZE", "HOST"], &rows)
 }

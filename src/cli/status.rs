@@ -20,6 +20,9 @@ pub(super) struct Args {
     /// Show what is excluded and what belongs to no source any more as well
     #[arg(long)]
     all: bool,
+    /// Show what another host has in the repository, made out from its snapshots alone
+    #[arg(long, value_name = "HOST", conflicts_with = "prometheus")]
+    host: Option<String>,
     /// Print metrics in Prometheus' text format
     #[arg(long, conflicts_with = "all")]
     prometheus: bool,
@@ -29,8 +32,9 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
-    let config = context.config()?;
-    let seen = report::ledger(&config, &context.cancel)?;
+    let (config, foreign) = context.config_of(args.host.as_deref())?;
+    let seen =
+        if foreign { report::ledger_of_host(config)? } else { report::ledger(&config, &context.cancel)? };
     let ledger = &seen.ledger;
     if args.prometheus {
         let metrics = metrics::prometheus(ledger);

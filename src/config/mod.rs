@@ -56,6 +56,7 @@ pub use runbook::{Contact, RunbookConfig};
 pub(crate) use secret::PLACEHOLDER;
 pub use secret::{Secret, SecretFile};
 pub use server::{Host, RootCertificates, ServerConfig, SslMode};
+pub(crate) use suggest::nearest;
 pub use systemd::SystemdConfig;
 
 use crate::{

@@ -125,7 +125,7 @@ pub(super) fn meant<'c>(word: &str, valid: &[&'c str]) -> Option<&'c str> {
 }
 
 /// The candidate most like `word`, if one is like it at all.
-pub(super) fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+pub(crate) fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     let word = word.to_ascii_lowercase().replace('-', "_");
     candidates
         .into_iter()

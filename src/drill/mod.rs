@@ -16,6 +16,7 @@ mod selftest;
 mod siblings;
 mod space;
 mod stage;
+mod tell;
 mod verdict;
 
 pub use folder::ScratchDir;

@@ -8,6 +8,7 @@ use crate::{
     config::{Config, SourceKind},
     error::{Error, Result},
     history::Past,
+    known::{self, Name},
     repository::{At, Snapshot},
     restore::globals_name,
     source::GLOBALS,
@@ -22,6 +23,8 @@ pub struct Request {
     pub all: bool,
     /// Which snapshot of each item.
     pub at: At,
+    /// Whether the snapshots are another host's, so that nothing is written down.
+    pub foreign: bool,
     /// How much of the files of containers, shares and folders is read, in percent, if not as configured.
     pub sample: Option<u8>,
 }
@@ -52,7 +55,7 @@ impl Candidate<'_> {
     }
 }
 
-/// Chooses snapshots; those whose proof is oldest come first, together with what else is on their server. The snapshots are
+/// Chooses among the snapshots of the configured host; those whose proof is oldest come first, together with what else is on their server. The snapshots are
 /// in the order of their times.
 ///
 /// # Errors
@@ -61,6 +64,7 @@ pub(super) fn choose<'s>(
     config: &Config,
     request: &Request,
     snapshots: &'s [Snapshot],
+    others: &[Snapshot],
     past: &HashMap<(String, String), Past>,
 ) -> Result<(Vec<Candidate<'s>>, Vec<Left>)> {
     let mut by_item: BTreeMap<(&str, &str), Vec<Snapshot>> = BTreeMap::new();
@@ -74,12 +78,8 @@ pub(super) fn choose<'s>(
     }
     for selector in &request.selectors {
         if !by_item.keys().any(|(source, item)| selector.matches(source, item)) {
-            let name = match &selector.item {
-                Some(item) => format!("{}/{item}", selector.source),
-                None => selector.source.clone(),
-            };
-            return Err(Error::failed(format!("the repository has no snapshot of {name}"))
-                .hint("`tik-backup snapshots` lists what is stored"));
+            let name = Name { source: &selector.source, item: selector.item.as_deref() };
+            return Err(known::absent(config, "drill", name, snapshots, others));
         }
     }
     let wanted = |source: &str, item: &str| {

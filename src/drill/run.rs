@@ -20,14 +20,15 @@ use super::{
     siblings::Siblings,
     space::Space,
     stage::{self, Globals, Job, Stage},
+    tell,
     verdict::{Left, Outcome, Report, Verdict, rounded},
 };
 use crate::{
-    alert,
     config::{Config, SourceKind},
     error::{Error, Result},
-    history::{History, Look, RunBegin, RunEnd, RunRecord, draw, ledger::Ledger},
-    repository::{Repository, Snapshot, SnapshotFiles, SnapshotReader},
+    history::{RunBegin, RunEnd, RunRecord, ledger::Ledger},
+    known::foreign_hint,
+    repository::{Repository, Snapshot, SnapshotFiles, SnapshotReader, shares},
     restore::{Reading, globals_of},
     source::{
         Files,
@@ -36,8 +37,6 @@ use crate::{
     stream::cancel::Cancel,
 };
 
-/// How long telling may take.
-const BUDGET: Duration = Duration::from_secs(300);
 /// What was never drilled is taken to need this long for so many bytes, and as long as this at least.
 const GUESS: (f64, Duration) = (20e6, Duration::from_secs(10));
 
@@ -45,6 +44,10 @@ const GUESS: (f64, Duration) = (20e6, Duration::from_secs(10));
 pub trait Observer: Sync {
     /// Something worth knowing.
     fn notice(&self, message: &str);
+    /// Something that somebody should do something about.
+    fn warning(&self, message: &str) {
+        self.notice(message);
+    }
     /// The proof of an item begins.
     fn started(&self, name: &str);
     /// An item has its verdict.
@@ -58,17 +61,22 @@ pub trait Observer: Sync {
 pub fn run(config: &Config, request: &Request, observer: &dyn Observer, cancel: &Cancel) -> Result<Report> {
     let mut report = Report::begin();
     let notice = |message: &str| observer.notice(message);
-    let Reading { repository, snapshots, .. } = &Reading::begin(config, &notice, cancel)?;
-    let history = open_history(config, repository, &mut report, observer)?;
+    let Reading { repository, snapshots, others, .. } = &Reading::begin(config, &notice, cancel)?;
+    let history = tell::open_history(config, request, repository, &mut report, observer)?;
     history.mark_interrupted(&report.started)?;
     let past = history.past_drills()?;
-    let (chosen, left) = plan::choose(config, request, snapshots, &past)?;
+    let (chosen, left) = plan::choose(config, request, snapshots, others, &past)?;
+    tell::warn_of_future(&chosen, snapshots, observer);
     report.left = left;
     if chosen.is_empty() {
-        return Err(Error::failed("there is nothing to prove: no configured source has a snapshot")
-            .hint("run `tik-backup backup` first"));
+        let error =
+            Error::failed("there is nothing to prove: this host has no snapshot of a configured source");
+        return Err(match shares(others).first() {
+            Some(other) => error.hint(foreign_hint("drill", &other.host)),
+            None => error.hint("run `tik-backup backup` first"),
+        });
     }
-    let ledger = ledger(config, &history, repository)?;
+    let ledger = tell::ledger(config, &history, repository)?;
     let record = history.begin_run(&RunBegin {
         name: &report.run,
         kind: "drill",
@@ -104,64 +112,10 @@ pub fn run(config: &Config, request: &Request, observer: &dyn Observer, cancel: 
     let error = report.error.as_ref().map(ToString::to_string);
     record
         .finish(&RunEnd { outcome: report.outcome, error: error.as_deref(), forgotten: 0 }, &Zoned::now())?;
-    tell(config, &history, repository, &mut report, observer);
+    if !request.foreign {
+        tell::tell(config, &history, repository, &mut report, observer);
+    }
     Ok(report)
-}
-
-/// Opens the history of the repository, or one in memory; that is an error of the drill.
-fn open_history(
-    config: &Config,
-    repository: &Repository,
-    report: &mut Report,
-    observer: &dyn Observer,
-) -> Result<History> {
-    let open = || {
-        let history = History::open(config, Look::Thorough)?;
-        let note = history.meet(repository, Look::Thorough)?;
-        Ok((history, note))
-    };
-    match open() {
-        Ok((history, note)) => {
-            note.iter().for_each(|note| observer.notice(note));
-            Ok(history)
-        }
-        Err(error) => {
-            observer.notice(&format!("what is found cannot be written down: {error}"));
-            let history = History::in_memory_because(&error);
-            report.error = Some(error);
-            history
-        }
-    }
-}
-
-fn ledger(config: &Config, history: &History, repository: &Repository) -> Result<Ledger> {
-    let (repository, notes) = crate::report::look_at(history, repository)?;
-    history.ledger(draw::Look { config, now: &Zoned::now(), repository, notes })
-}
-
-/// Tells what came of it. That this failed is part of the report.
-fn tell(
-    config: &Config,
-    history: &History,
-    repository: &Repository,
-    report: &mut Report,
-    observer: &dyn Observer,
-) {
-    let cancel = alert::within(BUDGET);
-    let told = ledger(config, history, repository)
-        .and_then(|ledger| alert::tell(config, history, &ledger, &[], &cancel));
-    report.alerts = told.unwrap_or_else(|error| alert::Delivery {
-        sent: 0,
-        failed: vec![alert::Failure { channel: "all".to_owned(), error: error.to_string() }],
-    });
-    for failure in &report.alerts.failed {
-        observer.notice(&format!("{}: COULD NOT ALERT: {}", failure.channel, failure.error));
-    }
-    if report.alerts.failed.is_empty()
-        && let Err(error) = history.told_of_run(&report.run)
-    {
-        observer.notice(&format!("what was told cannot be written down: {error}"));
-    }
 }
 
 /// A manifest of roles and its snapshot.
@@ -294,7 +248,8 @@ impl<'a> Drill<'a> {
 
     fn undecided(&self, snapshot: &Snapshot) -> Verdict {
         let now = Zoned::now();
-        let age = now.timestamp().as_second() - snapshot.time.timestamp().as_second();
+        // One that is dated in the future has no age.
+        let age = (now.timestamp().as_second() - snapshot.time.timestamp().as_second()).max(0);
         let known = |entry: &&crate::history::ledger::Entry| {
             entry.source == snapshot.source && entry.item.as_deref() == Some(&snapshot.item)
         };
@@ -395,7 +350,8 @@ impl<'a> Drill<'a> {
 /// Whether a snapshot is the newest of its item, and not older than the newest may be.
 pub(super) fn is_fresh(snapshot: &Snapshot, newest: Option<&str>, max_age_seconds: Option<u64>) -> bool {
     let age = Zoned::now().timestamp().as_second() - snapshot.time.timestamp().as_second();
-    newest.is_none_or(|newest| newest == snapshot.id)
+    !snapshot.is_ahead(jiff::Timestamp::now())
+        && newest.is_none_or(|newest| newest == snapshot.id)
         && max_age_seconds.is_none_or(|limit| u64::try_from(age).unwrap_or(0) <= limit)
 }
 

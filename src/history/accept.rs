@@ -71,6 +71,25 @@ impl History {
         })
     }
 
+    /// Whether the source no longer has an item (`true`) or a rule excludes it (`false`); none if it should be backed up, or was
+    /// never seen.
+    pub fn absence(&self, source: &str, item: &str) -> Result<Option<bool>> {
+        self.read(|tx| {
+            let found = tx
+                .query_row(
+                    "SELECT gone_since IS NOT NULL, excluded IS NOT NULL FROM item WHERE source = ?1 AND name = ?2",
+                    [source, item],
+                    |row| Ok((row.get::<_, bool>(0)?, row.get::<_, bool>(1)?)),
+                )
+                .optional()?;
+            Ok(match found {
+                Some((true, _)) => Some(true),
+                Some((false, true)) => Some(false),
+                _ => None,
+            })
+        })
+    }
+
     /// For each item whose retention is held: the moment of its first snapshot that is suspicious, or of which a drill found
     /// that it does not restore. All older ones stay.
     pub fn held_from(&self, source: &str, item: &str) -> Result<Option<i64>> {

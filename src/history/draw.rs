@@ -7,16 +7,18 @@ use jiff::Zoned;
 use super::{
     History,
     due::Due,
-    entry::{days, gone, hex, lacks, summarise},
+    entry::{ahead, days, gone, hex, lacks, summarise},
     ledger::{Entry, Ledger, Point, Problem, ProblemKind, RepositoryEntry, SourceEntry, State},
     millis,
     read::{Doubt, Read, Row, Stored, read},
-    unsigned, zoned,
+    shared, unsigned, zoned,
 };
 use crate::{
     alert::channel_kinds,
     config::{Config, SourceConfig},
     error::Result,
+    known::foreign_hint,
+    repository::HostShare,
 };
 
 /// What the ledger needs to know that does not stand in the history.
@@ -37,7 +39,7 @@ impl History {
     pub fn ledger(&self, look: Look<'_>) -> Result<Ledger> {
         let Look { config, now, repository, notes } = look;
         let guess = config.sources.is_empty();
-        let read = self.read(|tx| read(tx, guess))?;
+        let read = self.read(|tx| read(tx, guess, millis(now)))?;
         let due = config.sources.iter().filter_map(|source| Some((source.name.as_str(), Due::of(source)?)));
         let draw = Draw { config, now, read: &read, now_millis: millis(now), due: due.collect() };
         let mut items = draw.entries();
@@ -119,7 +121,10 @@ impl Draw<'_> {
                     kind: ProblemKind::NeverBackedUp,
                     since: None,
                     text: "this source has never been backed up".to_owned(),
-                    hint: Some(format!("run `tik-backup backup {name}`, and see that its timer is on")),
+                    hint: Some(self.or_of_another_host(
+                        name,
+                        format!("run `tik-backup backup {name}`, and see that its timer is on"),
+                    )),
                 });
                 entries.push(entry);
             }
@@ -127,13 +132,26 @@ impl Draw<'_> {
         entries
     }
 
+    /// What to do where this host has no snapshot: on a machine that replaces another, that one's are still there.
+    fn or_of_another_host(&self, source: &str, advice: String) -> String {
+        let shares = shared::shares(self.read.foreign.iter().filter(|foreign| foreign.source == source));
+        let Some(first) = shares.first() else { return advice };
+        format!(
+            "{advice}; other hosts have snapshots of this source: {}: {}",
+            HostShare::list(&shares),
+            foreign_hint(&format!("snapshots {source}"), &first.host)
+        )
+    }
+
     fn entry(&self, row: &Row) -> Entry {
         let item = (!row.name.is_empty()).then(|| row.name.clone());
         let mut entry = Entry::blank(&row.source, item, &row.kind, State::Protected);
         let stored = self.read.stored.get(&row.id);
         if let Some(stored) = stored {
-            entry.last_backup = Some(zoned(stored.newest));
-            entry.age_seconds = Some((self.now_millis - stored.newest) / 1000);
+            if stored.is_credible() {
+                entry.last_backup = Some(zoned(stored.newest));
+                entry.age_seconds = Some((self.now_millis - stored.newest) / 1000);
+            }
             entry.snapshot = Some(hex(&stored.id));
             entry.snapshots = stored.count;
             entry.bytes = Some(unsigned(row.bytes.unwrap_or(stored.bytes)));
@@ -204,17 +222,22 @@ impl Draw<'_> {
             None if row.failed_since.is_some() => {}
             None if self.is_new(row) => entry.mark_new(zoned(row.first_seen)),
             None if self.read.busy_sources.contains(&row.source) => {}
-            None => entry.problem(
-                ProblemKind::NeverBackedUp,
-                Some(zoned(row.first_seen)),
-                if row.seen {
-                    "it was found, and there is no snapshot of it"
-                } else {
-                    "there is no snapshot of it"
-                }
-                .to_owned(),
-                Some(format!("run `tik-backup backup '{}'`", entry.name())),
-            ),
+            None => {
+                entry.problem(
+                    ProblemKind::NeverBackedUp,
+                    Some(zoned(row.first_seen)),
+                    if row.seen {
+                        "it was found, and there is no snapshot of it"
+                    } else {
+                        "there is no snapshot of it"
+                    }
+                    .to_owned(),
+                    Some(self.or_of_another_host(
+                        &row.source,
+                        format!("run `tik-backup backup '{}'`", entry.name()),
+                    )),
+                )
+            }
         }
         if let Some(reason) = &row.unchecked {
             let error = crate::backup::unchecked_error(reason);
@@ -261,6 +284,10 @@ impl Draw<'_> {
     }
 
     fn judge_age(&self, entry: &mut Entry, row: &Row, stored: &Stored) {
+        ahead(entry, stored);
+        if !stored.is_credible() {
+            return;
+        }
         let taken = zoned(stored.newest);
         let Some(limit) = self.limit(row, &taken) else { return };
         entry.max_age_seconds = Some(limit.as_secs_f64().round() as u64);

@@ -5,9 +5,10 @@ use jiff::Zoned;
 use super::{
     ledger::{Entry, Problem, ProblemKind, State, StateCount, Summary},
     omitted::Lacking,
+    read::Stored,
     zoned,
 };
-use crate::source::manifest::Omitted;
+use crate::{output, source::manifest::Omitted};
 
 impl Entry {
     /// An entry of which nothing is known yet.
@@ -75,7 +76,7 @@ fn state_of(kind: ProblemKind) -> State {
         ProblemKind::Late => State::Late,
         ProblemKind::Unchecked => State::Unchecked,
         ProblemKind::Partial => State::Partial,
-        ProblemKind::Anomaly => State::Suspicious,
+        ProblemKind::Anomaly | ProblemKind::FutureSnapshot => State::Suspicious,
         ProblemKind::Vanished => State::Vanished,
         ProblemKind::Excluded => State::Excluded,
         ProblemKind::NotProven => State::NotProven,
@@ -117,6 +118,32 @@ pub(super) fn lacks(entry: &mut Entry, lacking: &Lacking) {
     entry.problem(ProblemKind::Partial, lacking.since.map(zoned), error.summary(), hint);
 }
 
+/// Snapshots that are dated in the future. Their age is not known, and so they make nothing look well.
+pub(super) fn ahead(entry: &mut Entry, stored: &Stored) {
+    let Some(ahead) = &stored.ahead else { return };
+    let id = &hex(&ahead.id)[..8];
+    let last = output::time(&zoned(ahead.time));
+    let mut text = match ahead.count {
+        1 => format!(
+            "snapshot {id} is dated in the future, {last}: a clock was wrong when it was made, or this one is now"
+        ),
+        n => format!(
+            "{n} snapshots are dated in the future, the last, {id}, of {last}: a clock was wrong when they were made, or this \
+             one is now"
+        ),
+    };
+    if !stored.is_credible() {
+        text.push_str("; there is no other, so that nobody knows how old the backup is");
+    }
+    let name = output::name(&entry.name());
+    let hint = format!(
+        "see that the clock is right; then run `tik-backup backup '{name}'`, and `tik-backup forget '{name}' --id {id}` shows and \
+         removes it; until then no older snapshot is removed"
+    );
+    entry.held = true;
+    entry.problem(ProblemKind::FutureSnapshot, None, text, Some(hint));
+}
+
 /// Counts of the ledger.
 pub(super) fn summarise(items: &[Entry]) -> Summary {
     let mut summary = Summary::default();
@@ -130,7 +157,9 @@ pub(super) fn summarise(items: &[Entry]) -> Summary {
         if expected {
             let has = |kind| entry.problems.iter().any(|problem| problem.kind == kind);
             summary.expected += 1;
-            summary.backed_up += u64::from(entry.snapshots > 0 && !has(ProblemKind::Late));
+            // Of what is dated in the future nobody knows how old it is.
+            let in_time = entry.last_backup.is_some() && !has(ProblemKind::Late);
+            summary.backed_up += u64::from(in_time);
             summary.proven += u64::from(entry.last_proof.is_some() && !has(ProblemKind::NotProven));
         }
     }

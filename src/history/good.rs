@@ -1,6 +1,6 @@
 //! Writing down a good backup: judged by the item's past, which it then becomes part of.
 
-use rusqlite::{Transaction, params};
+use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::{
     Content,
@@ -102,7 +102,9 @@ pub(super) fn succeeded(
         content.unchecked,
     ])?;
     if let Some(id) = report.snapshot.as_deref().and_then(crate::repository::id_bytes) {
-        super::snapshots::remember(tx, &id, item, content.time, content.bytes)?;
+        let host: Option<String> =
+            tx.query_row("SELECT host FROM run WHERE id = ?1", [run], |row| row.get(0)).optional()?;
+        super::snapshots::remember(tx, &id, item, content.time, content.bytes, host.as_deref())?;
     }
     Ok(verdict.found)
 }

@@ -5,6 +5,8 @@ use jiff::Zoned;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::repository::HostShare;
+
 /// All that is known at one moment.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Ledger {
@@ -79,7 +81,8 @@ pub enum State {
     Unchecked,
     /// The newest snapshot is whole except for objects that could not be read.
     Partial,
-    /// What was backed up differs from before in a way that somebody should look at; its snapshots are held.
+    /// What was backed up differs from before in a way that somebody should look at, or a snapshot is dated in the future; its
+    /// snapshots are held.
     Suspicious,
     /// The source no longer has it.
     Vanished,
@@ -150,9 +153,9 @@ pub struct Entry {
     pub why: Option<String>,
     /// All that somebody should do something about.
     pub problems: Vec<Problem>,
-    /// Retention is held for it: nothing is removed until it is accepted.
+    /// Retention is held for it: nothing is removed until it is accepted, or until what is dated in the future is gone.
     pub held: bool,
-    /// Moment of the newest snapshot.
+    /// Moment of the newest snapshot that is not dated in the future.
     #[serde(with = "crate::moment::option")]
     #[schemars(with = "Option<jiff::Timestamp>")]
     pub last_backup: Option<Zoned>,
@@ -235,6 +238,8 @@ pub enum ProblemKind {
     Excluded,
     /// No fresh proof.
     NotProven,
+    /// A snapshot is dated in the future: a clock was wrong.
+    FutureSnapshot,
     /// The repository cannot be read.
     Repository,
     /// The history was damaged, or cannot be written.
@@ -254,6 +259,7 @@ impl ProblemKind {
             Self::Vanished => "vanished",
             Self::Excluded => "excluded",
             Self::NotProven => "not-proven",
+            Self::FutureSnapshot => "future-snapshot",
             Self::Repository => "repository",
             Self::History => "history",
         }
@@ -357,8 +363,11 @@ pub struct RepositoryEntry {
     pub bytes: Option<u64>,
     /// Bytes free where it lies.
     pub free: Option<u64>,
-    /// Snapshots of this program in it.
+    /// Snapshots of this program in it that this host made; of all hosts where only the repository is watched.
     pub snapshots: u64,
+    /// Other hosts that have snapshots in it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub other_hosts: Vec<HostShare>,
     /// Why it could not be read now. Ages are then those of the last look.
     pub error: Option<String>,
 }

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Name of the list in the state folder.
-const LIST: &str = "repositories.json";
+pub(super) const LIST: &str = "repositories.json";
 /// What is larger than this, in bytes, is no list of ours.
 const LARGEST: u64 = 1 << 20;
 #[derive(Default, Serialize, Deserialize)]

@@ -26,6 +26,7 @@ mod read;
 mod rebuild;
 mod record;
 mod schema;
+mod shared;
 mod snapshots;
 
 use std::sync::{Mutex, MutexGuard};
@@ -61,6 +62,11 @@ pub struct History {
 }
 
 impl History {
+    /// Whether there is a history in `state_dir`, of whichever repository.
+    pub fn exists(state_dir: &std::path::Path) -> bool {
+        state_dir.join(FILE).exists() || state_dir.join(list::LIST).exists()
+    }
+
     /// A history that ends with the process, for when there is no other.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ use super::{
     ledger::Running,
     omitted::{self, Lacking},
     pack::unpack,
+    shared::{self, Foreign},
     unsigned, zoned,
 };
 
@@ -39,10 +40,28 @@ pub(super) struct Row {
 
 /// Snapshots of an item.
 pub(super) struct Stored {
+    /// All of them, those dated in the future included.
     pub(super) count: u64,
+    /// The moment of the newest that is not dated in the future; if all are, of the newest.
     pub(super) newest: i64,
     pub(super) id: [u8; 32],
     pub(super) bytes: i64,
+    pub(super) ahead: Option<Ahead>,
+}
+
+/// Snapshots of an item that are dated in the future.
+pub(super) struct Ahead {
+    pub(super) count: u64,
+    /// The last of them.
+    pub(super) time: i64,
+    pub(super) id: [u8; 32],
+}
+
+impl Stored {
+    /// Whether there is one of which it is known when it was made.
+    pub(super) fn is_credible(&self) -> bool {
+        self.ahead.as_ref().is_none_or(|ahead| ahead.count < self.count)
+    }
 }
 
 /// An anomaly that nobody has accepted.
@@ -63,6 +82,8 @@ pub(super) struct Read {
     /// Items that a run is reading now, or will: they are not yet missing.
     pub(super) busy_sources: Vec<String>,
     pub(super) usual: HashMap<i64, Vec<i64>>,
+    /// What other hosts have.
+    pub(super) foreign: Vec<Foreign>,
 }
 
 /// The last answer of a source.
@@ -72,8 +93,8 @@ pub(super) struct Asked {
     pub(super) excluded: u64,
 }
 
-/// Reads all of it.
-pub(super) fn read(tx: &Transaction<'_>, guess: bool) -> rusqlite::Result<Read> {
+/// Reads all of it, as it is at `now`.
+pub(super) fn read(tx: &Transaction<'_>, guess: bool, now: i64) -> rusqlite::Result<Read> {
     let mut statement = tx.prepare(
         "SELECT id, source, name, kind, first_seen, last_seen IS NOT NULL, excluded, gone_since, failed_since, error, \
          good_millis, rows, bytes, notes, trend, proof_time, last_time, unproven_since, unproven_text, unprovable_text, \
@@ -108,37 +129,54 @@ pub(super) fn read(tx: &Transaction<'_>, guess: bool) -> rusqlite::Result<Read> 
         })?
         .collect::<rusqlite::Result<_>>()?;
     let (running, busy_sources) = read_running(tx)?;
-    let usual = if guess { read_times(tx)? } else { HashMap::new() };
+    let until = shared::credible_until(now);
+    let usual = if guess { read_times(tx, until)? } else { HashMap::new() };
     Ok(Read {
         rows,
-        stored: read_stored(tx)?,
+        stored: read_stored(tx, until)?,
         doubts: read_doubts(tx)?,
         omitted: omitted::read(tx)?,
         sources: read_sources(tx)?,
         running,
         busy_sources,
         usual,
+        foreign: shared::read(tx, now)?,
     })
 }
 
-fn read_stored(tx: &Transaction<'_>) -> rusqlite::Result<HashMap<i64, Stored>> {
+fn read_stored(tx: &Transaction<'_>, until: i64) -> rusqlite::Result<HashMap<i64, Stored>> {
     // The other columns are those of the row with the largest time: https://sqlite.org/lang_select.html#bareagg
     let mut statement = tx.prepare(
-        "SELECT item, count(*), max(time), id, bytes FROM snapshot WHERE item IS NOT NULL GROUP BY item",
+        "SELECT item, time > ?1 AS ahead, count(*), max(time), id, bytes FROM snapshot WHERE item IS NOT NULL \
+         GROUP BY item, ahead ORDER BY ahead",
     )?;
-    let rows = statement.query_map([], |row| {
-        let count = unsigned(row.get(1)?);
-        Ok((row.get(0)?, Stored { count, newest: row.get(2)?, id: row.get(3)?, bytes: row.get(4)? }))
-    })?;
-    rows.collect()
+    let mut stored: HashMap<i64, Stored> = HashMap::new();
+    let mut rows = statement.query([until])?;
+    while let Some(row) = rows.next()? {
+        let (item, is_ahead, count) = (row.get(0)?, row.get::<_, bool>(1)?, unsigned(row.get(2)?));
+        let (time, id, bytes) = (row.get(3)?, row.get(4)?, row.get(5)?);
+        let ahead = is_ahead.then_some(Ahead { count, time, id });
+        match stored.get_mut(&item) {
+            // The credible ones came first.
+            Some(credible) => {
+                credible.count += count;
+                credible.ahead = ahead;
+            }
+            None => {
+                stored.insert(item, Stored { count, newest: time, id, bytes, ahead });
+            }
+        }
+    }
+    Ok(stored)
 }
 
-/// Moments of all snapshots, ascending, for making out how often there is one.
-fn read_times(tx: &Transaction<'_>) -> rusqlite::Result<HashMap<i64, Vec<i64>>> {
-    let mut statement =
-        tx.prepare("SELECT item, time FROM snapshot WHERE item IS NOT NULL ORDER BY item, time")?;
+/// Moments of all snapshots that are not dated in the future, ascending, for making out how often there is one.
+fn read_times(tx: &Transaction<'_>, until: i64) -> rusqlite::Result<HashMap<i64, Vec<i64>>> {
+    let mut statement = tx.prepare(
+        "SELECT item, time FROM snapshot WHERE item IS NOT NULL AND time <= ?1 ORDER BY item, time",
+    )?;
     let mut times: HashMap<i64, Vec<i64>> = HashMap::new();
-    for row in statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))? {
+    for row in statement.query_map([until], |row| Ok((row.get(0)?, row.get(1)?)))? {
         let (item, time) = row?;
         times.entry(item).or_default().push(time);
     }

@@ -16,7 +16,7 @@ use crate::{
     backup::{ItemOutcome, ItemReport},
     config::{AnomalyRules, Config},
     error::Result,
-    repository::{Repository, Snapshot, SnapshotFiles},
+    repository::{Hosts, Repository, Snapshot, SnapshotFiles},
     source::manifest::Manifest,
     stream::cancel::Cancel,
 };
@@ -69,7 +69,7 @@ impl History {
             let query = "SELECT NOT EXISTS (SELECT 1 FROM attempt WHERE outcome IN (?1, ?2))";
             tx.query_row(query, [OK, PARTIAL], |row| row.get(0))
         })?;
-        let (snapshots, _) = repository.readable_snapshots()?;
+        let (snapshots, _) = repository.readable_snapshots(Hosts::Own)?;
         let mut done = None;
         if empty && !snapshots.is_empty() {
             done = Some(self.read_manifests(config, repository, &snapshots, cancel)?);

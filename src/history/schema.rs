@@ -8,7 +8,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use crate::error::{Error, Result};
 
 /// What each version adds to the one before.
-const STEPS: [&str; 4] = ["
+const STEPS: [&str; 5] = ["
 CREATE TABLE meta (
     key TEXT PRIMARY KEY,
     value TEXT NOT NULL
@@ -224,6 +224,11 @@ CREATE TABLE omitted (
     PRIMARY KEY (item, kind, name)
 ) WITHOUT ROWID;
 CREATE INDEX omitted_since ON omitted (item, since);
+", "
+-- Which host made a snapshot: '' if another program did, none if that was not looked at yet. Snapshots of other hosts belong to
+-- no item; the name of their source is kept.
+ALTER TABLE snapshot ADD COLUMN host TEXT;
+ALTER TABLE snapshot ADD COLUMN source TEXT;
 "];
 
 /// Brings a database to this version's layout.
@@ -315,7 +320,7 @@ mod tests {
             "INSERT INTO item (source, name, kind, first_seen, unchecked) VALUES ('s', 'i', 'k', 7, 'why')";
         history.execute(item, []).unwrap();
         migrate(&mut history).unwrap();
-        assert_eq!(version(&history).unwrap(), 4);
+        assert_eq!(version(&history).unwrap(), STEPS.len() as i64);
         let kept = history.query_row("SELECT first_seen, unchecked FROM item", [], |row| {
             Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))
         });

@@ -1,40 +1,93 @@
 //! What the repository holds, remembered so that only new snapshots are read. Which exist is asked each time.
 
+use std::collections::{HashMap, HashSet};
+
 use rusqlite::{Transaction, params};
 
 use super::{History, millis, record::item_id, signed};
-use crate::{error::Result, repository::Repository};
+use crate::{
+    error::Result,
+    repository::{Hosts, Repository, Snapshot},
+};
 
 /// Size of the repository, which takes long to count on some storages.
 const BYTES: &str = "repository_bytes";
 
-/// Writes down a snapshot.
+/// Writes down a snapshot of an item.
 pub(super) fn remember(
     tx: &Transaction<'_>,
     id: &[u8; 32],
     item: i64,
     time: i64,
     bytes: u64,
+    host: Option<&str>,
 ) -> rusqlite::Result<()> {
-    tx.prepare_cached("INSERT OR REPLACE INTO snapshot (id, item, time, bytes) VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![id, item, time, signed(bytes)])?;
+    tx.prepare_cached(
+        "INSERT OR REPLACE INTO snapshot (id, item, time, bytes, host) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?
+    .execute(params![id, item, time, signed(bytes), host])?;
     Ok(())
 }
 
+/// Writes down a snapshot that belongs to no item: of another host, or of another program, whose host is ''.
+fn remember_foreign(
+    tx: &Transaction<'_>,
+    id: &[u8; 32],
+    snapshot: Option<&Snapshot>,
+) -> rusqlite::Result<()> {
+    tx.prepare_cached("INSERT OR REPLACE INTO snapshot (id, time, host, source) VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![
+            id,
+            snapshot.map(|snapshot| millis(&snapshot.time)),
+            snapshot.map_or("", |snapshot| snapshot.host.as_str()),
+            snapshot.map(|snapshot| snapshot.source.as_str())
+        ])?;
+    Ok(())
+}
+
+/// Whose snapshots belong to items, and under which name of the source.
+struct Naming<'r> {
+    own: &'r str,
+    hosts: Hosts,
+    /// Where several hosts are watched: whose source it is that has the plain name.
+    first: HashMap<String, String>,
+}
+
+impl Naming<'_> {
+    /// The name of the source in the history; none for snapshots that belong to no item. Two hosts may call their sources the
+    /// same: what one of them does must not make the other's look well, so that the second becomes `SOURCE@HOST`.
+    fn source(&mut self, snapshot: &Snapshot) -> Option<String> {
+        if self.hosts == Hosts::Own {
+            return (snapshot.host == self.own).then(|| snapshot.source.clone());
+        }
+        let first = self.first.entry(snapshot.source.clone()).or_insert_with(|| snapshot.host.clone());
+        if *first == snapshot.host {
+            return Some(snapshot.source.clone());
+        }
+        Some(format!("{}@{}", snapshot.source, snapshot.host))
+    }
+}
+
+/// What is remembered of the snapshots in the repository.
+#[derive(Default)]
+struct Known {
+    /// Nothing about these has to be read.
+    settled: HashSet<[u8; 32]>,
+    /// These belong to an item of this number, or to none, and have to be looked at again.
+    doubtful: HashMap<[u8; 32], Option<i64>>,
+}
+
 impl History {
-    /// Brings what is remembered of the repository's snapshots up to date. Returns what is wrong with snapshots that
-    /// cannot be read.
-    pub fn refresh_snapshots(&self, repository: &Repository) -> Result<Vec<String>> {
+    /// Brings what is remembered of the repository's snapshots up to date. Only those of `hosts` belong to items. Returns what
+    /// is wrong with snapshots that cannot be read.
+    pub fn refresh_snapshots(&self, repository: &Repository, hosts: Hosts) -> Result<Vec<String>> {
         // Known first: what another run adds meanwhile must not be taken for gone.
-        let known: std::collections::HashSet<[u8; 32]> = self.read(|tx| {
-            let mut statement = tx.prepare("SELECT id FROM snapshot")?;
-            let rows = statement.query_map([], |row| row.get(0))?;
-            rows.collect()
-        })?;
+        let known = self.read(|tx| known(tx, repository.host(), hosts))?;
         let there = repository.snapshot_ids()?;
-        let new: Vec<[u8; 32]> = there.iter().filter(|id| !known.contains(*id)).copied().collect();
-        let there: std::collections::HashSet<[u8; 32]> = there.into_iter().collect();
-        let gone: Vec<[u8; 32]> = known.into_iter().filter(|id| !there.contains(id)).collect();
+        let new: Vec<[u8; 32]> = there.iter().filter(|id| !known.settled.contains(*id)).copied().collect();
+        let there: HashSet<[u8; 32]> = there.into_iter().collect();
+        let all = known.settled.iter().chain(known.doubtful.keys());
+        let gone: Vec<[u8; 32]> = all.filter(|id| !there.contains(*id)).copied().collect();
         let (mut read, mut damaged) = (Vec::new(), Vec::new());
         for (id, snapshot) in new.iter().zip(repository.snapshots_by_id(&new)) {
             match snapshot {
@@ -42,29 +95,33 @@ impl History {
                 Err(error) => damaged.push(error.to_string()),
             }
         }
+        // Where several hosts are watched, one's own sources and then the oldest have the plain names.
+        read.sort_by_key(|(_, snapshot)| {
+            snapshot.as_ref().map(|s| (s.host != repository.host(), s.time.timestamp()))
+        });
         if !read.is_empty() || !gone.is_empty() {
             self.change(|tx| {
+                let first = if hosts == Hosts::All { first_hosts(tx)? } else { HashMap::new() };
+                let mut naming = Naming { own: repository.host(), hosts, first };
                 for (id, snapshot) in &read {
-                    match snapshot {
-                        Some(snapshot) => {
-                            let time = snapshot.time.timestamp().as_millisecond();
-                            let item = item_id(tx, &snapshot.source, &snapshot.item, &snapshot.kind, time)?;
-                            // A folder of this program's snapshots may be older than what is known of the item.
-                            tx.prepare_cached(
-                                "UPDATE item SET first_seen = MIN(first_seen, ?2) WHERE id = ?1",
-                            )?
-                            .execute([item, time])?;
-                            remember(tx, id, item, time, snapshot.bytes)?;
-                        }
-                        None => {
-                            // Of another program: known, and of no item.
-                            tx.prepare_cached("INSERT OR REPLACE INTO snapshot (id) VALUES (?1)")?
-                                .execute([id])?;
-                        }
-                    }
+                    let source = snapshot.as_ref().and_then(|snapshot| naming.source(snapshot));
+                    let (Some(snapshot), Some(source)) = (snapshot, source) else {
+                        remember_foreign(tx, id, snapshot.as_ref())?;
+                        continue;
+                    };
+                    let time = snapshot.time.timestamp().as_millisecond();
+                    let item = item_id(tx, &source, &snapshot.item, &snapshot.kind, time)?;
+                    // A folder of this program's snapshots may be older than what is known of the item.
+                    tx.prepare_cached("UPDATE item SET first_seen = MIN(first_seen, ?2) WHERE id = ?1")?
+                        .execute([item, time])?;
+                    remember(tx, id, item, time, snapshot.bytes, Some(&snapshot.host))?;
                 }
                 for id in &gone {
                     tx.prepare_cached("DELETE FROM snapshot WHERE id = ?1")?.execute([id])?;
+                }
+                let doubtful: HashSet<i64> = known.doubtful.values().copied().flatten().collect();
+                for item in doubtful {
+                    drop_foreign(tx, item, repository.host())?;
                 }
                 Self::set_meta(tx, "snapshots_read", &millis(&jiff::Zoned::now()).to_string())
             })?;
@@ -72,7 +129,7 @@ impl History {
         Ok(damaged)
     }
 
-    /// How many snapshots of this program the repository had when it was last looked at.
+    /// How many snapshots of this program and of the hosts that count the repository had when it was last looked at.
     pub fn snapshot_count(&self) -> Result<u64> {
         let count = self.read(|tx| {
             tx.query_row("SELECT count(*) FROM snapshot WHERE item IS NOT NULL", [], |row| row.get(0))
@@ -90,4 +147,67 @@ impl History {
     pub fn set_repository_bytes(&self, bytes: u64) -> Result<()> {
         self.change(|tx| Self::set_meta(tx, BYTES, &bytes.to_string()))
     }
+}
+
+/// A snapshot is looked at again if its host is not known, or if it belongs to an item and should not, or the other way: the
+/// name of this host has changed, or an earlier version of the program took all hosts for one.
+fn known(tx: &Transaction<'_>, own: &str, hosts: Hosts) -> rusqlite::Result<Known> {
+    let mut statement = tx.prepare("SELECT id, host, item FROM snapshot")?;
+    let mut rows = statement.query([])?;
+    let mut known = Known::default();
+    while let Some(row) = rows.next()? {
+        let (id, host, item) = (row.get(0)?, row.get::<_, Option<String>>(1)?, row.get::<_, Option<i64>>(2)?);
+        let settled = match host.as_deref() {
+            None => false,
+            Some("") => true,
+            Some(host) => hosts.takes(own, host) == item.is_some(),
+        };
+        if settled {
+            known.settled.insert(id);
+        } else {
+            known.doubtful.insert(id, item);
+        }
+    }
+    Ok(known)
+}
+
+/// For each source in the history: a host whose snapshots it has.
+fn first_hosts(tx: &Transaction<'_>) -> rusqlite::Result<HashMap<String, String>> {
+    let mut statement = tx.prepare(
+        "SELECT DISTINCT item.source, snapshot.host FROM snapshot JOIN item ON item.id = snapshot.item \
+         WHERE snapshot.host IS NOT NULL",
+    )?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    rows.collect()
+}
+
+/// Takes back what another host's snapshots have said of an item that turned out not to be this host's: the item, if nothing
+/// else is known of it, else that one of them was proven.
+fn drop_foreign(tx: &Transaction<'_>, item: i64, own: &str) -> rusqlite::Result<()> {
+    tx.execute(
+        "UPDATE item SET proof_time = NULL, proof_snapshot = NULL WHERE id = ?1 AND proof_snapshot IN \
+         (SELECT id FROM snapshot WHERE item IS NULL)",
+        [item],
+    )?;
+    let foreign: bool = tx.query_row(
+        "SELECT EXISTS (SELECT 1 FROM item WHERE id = ?1 AND last_seen IS NULL) \
+         AND NOT EXISTS (SELECT 1 FROM snapshot WHERE item = ?1) \
+         AND NOT EXISTS (SELECT 1 FROM attempt JOIN run ON run.id = attempt.run WHERE item = ?1 AND run.host = ?2)",
+        params![item, own],
+        |row| row.get(0),
+    )?;
+    if !foreign {
+        return Ok(());
+    }
+    // Nobody is told that it is well again.
+    tx.execute(
+        "UPDATE incident SET resolved = opened WHERE resolved IS NULL AND subject = \
+         (SELECT source || '/' || name FROM item WHERE id = ?1)",
+        [item],
+    )?;
+    for table in ["attempt", "event", "object", "anomaly", "drill", "omitted"] {
+        tx.execute(&format!("DELETE FROM {table} WHERE item = ?1"), [item])?;
+    }
+    tx.execute("DELETE FROM item WHERE id = ?1", [item])?;
+    Ok(())
 }

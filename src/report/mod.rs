@@ -19,7 +19,8 @@ use crate::{
         History, Look, draw,
         ledger::{Ledger, RepositoryEntry},
     },
-    repository::Repository,
+    known, output,
+    repository::{HostShare, Hosts, Repository},
     stream::cancel::Cancel,
 };
 
@@ -28,21 +29,50 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// How often who waits looks whether it is to end.
 const STEP: Duration = Duration::from_millis(200);
 
-/// Takes a look at the repository: which snapshots there are. Also returns what is wrong with snapshots that cannot be
-/// read.
+/// Takes a look at the repository: which snapshots there are of the hosts that count. Also returns what is to be said of it:
+/// what is wrong with snapshots that cannot be read, and that only other hosts have some.
 ///
 /// # Errors
 /// The snapshots cannot be listed, or the history not be written.
-pub fn look_at(history: &History, repository: &Repository) -> Result<(RepositoryEntry, Vec<String>)> {
-    let damaged = history.refresh_snapshots(repository)?;
+pub fn look_at(
+    history: &History,
+    repository: &Repository,
+    hosts: Hosts,
+) -> Result<(RepositoryEntry, Vec<String>)> {
+    let mut notes = history.refresh_snapshots(repository, hosts)?;
     let entry = RepositoryEntry {
         location: repository.location(),
         bytes: history.repository_bytes()?,
         free: repository.free_space(),
         snapshots: history.snapshot_count()?,
+        other_hosts: history.other_hosts(&Zoned::now())?,
         error: None,
     };
-    Ok((entry, damaged))
+    notes.extend(nothing_of_ones_own(repository.host(), &entry));
+    Ok((entry, notes))
+}
+
+/// On a machine that replaces another nothing must look lost.
+fn nothing_of_ones_own(own: &str, repository: &RepositoryEntry) -> Option<String> {
+    let first = repository.other_hosts.first().filter(|_| repository.snapshots == 0)?;
+    Some(format!(
+        "THIS HOST, {}, HAS NO SNAPSHOT IN THE REPOSITORY; others have: {}: {}",
+        output::name(own),
+        HostShare::list(&repository.other_hosts),
+        known::foreign_hint("snapshots", &first.host)
+    ))
+}
+
+/// Which other hosts have snapshots in the repository, beside this one.
+pub(crate) fn shared_note(repository: &RepositoryEntry) -> Option<String> {
+    let shared = repository.snapshots > 0 && !repository.other_hosts.is_empty();
+    shared.then(|| {
+        format!(
+            "the repository also has snapshots of other hosts, which count for nothing here: {}; `tik-backup snapshots \
+             --all-hosts` lists them, `tik-backup forget` what nothing adds to any more",
+            HostShare::list(&repository.other_hosts)
+        )
+    })
 }
 
 /// What is said of a repository that was not looked at.
@@ -52,6 +82,7 @@ pub fn unseen(config: &Config) -> RepositoryEntry {
         bytes: None,
         free: None,
         snapshots: 0,
+        other_hosts: Vec::new(),
         error: None,
     }
 }
@@ -60,6 +91,7 @@ pub fn unseen(config: &Config) -> RepositoryEntry {
 pub fn unreachable(config: &Config, history: &History, error: &Error) -> RepositoryEntry {
     RepositoryEntry {
         snapshots: history.snapshot_count().unwrap_or(0),
+        other_hosts: history.other_hosts(&Zoned::now()).unwrap_or_default(),
         bytes: history.repository_bytes().unwrap_or(None),
         error: Some(error.to_string()),
         ..unseen(config)
@@ -107,7 +139,7 @@ pub fn ledger_whatever(config: &Config, cancel: &Cancel) -> Result<Seen> {
     let mut notes: Vec<String> = interrupted.err().map(|error| error.summary()).into_iter().collect();
     let opened = opened.and_then(|repository| {
         cancel.check()?;
-        look_at(&history, &repository)
+        look_at(&history, &repository, Hosts::watched(config))
     });
     let (repository, refused) = match opened {
         Ok((entry, damaged)) => {
@@ -118,6 +150,30 @@ pub fn ledger_whatever(config: &Config, cancel: &Cancel) -> Result<Seen> {
     };
     let ledger = history.ledger(draw::Look { config, now: &now, repository, notes })?;
     Ok(Seen { history, ledger, refused })
+}
+
+/// The ledger of the host that the configuration names, made out from its snapshots alone: for looking at another host, whose
+/// history lies there.
+///
+/// # Errors
+/// The repository refuses, or has no snapshot of this host.
+pub fn ledger_of_host(mut config: Config) -> Result<Seen> {
+    config.sources.clear();
+    config.alerts.clear();
+    let now = Zoned::now();
+    let history = History::in_memory()?;
+    let opened = Repository::open(&config.repository)?;
+    let (repository, notes) = look_at(&history, &opened, Hosts::Own)?;
+    if repository.snapshots == 0 {
+        let hosts = repository.other_hosts.iter().map(|share| share.host.as_str());
+        let meant = crate::config::nearest(opened.host(), hosts);
+        let meant = meant.map(|meant| format!("did you mean {}? ", output::name(meant))).unwrap_or_default();
+        let text = format!("the repository has no snapshot of a host {}", output::name(opened.host()));
+        return Err(Error::usage(text)
+            .hint(format!("{meant}it has snapshots of: {}", HostShare::list(&repository.other_hosts))));
+    }
+    let ledger = history.ledger(draw::Look { config: &config, now: &now, repository, notes })?;
+    Ok(Seen { history, ledger, refused: None })
 }
 
 /// Opens the repository, unless that takes too long: a network storage can hold whoever looks at it for ever.
@@ -155,7 +211,7 @@ fn look_and_draw(config: &Config, look: Look, cancel: &Cancel) -> Result<Seen> {
             if !config.sources.is_empty() {
                 history.rebuild(config, &opened, cancel)?;
             }
-            let (entry, damaged) = look_at(&history, &opened)?;
+            let (entry, damaged) = look_at(&history, &opened, Hosts::watched(config))?;
             notes.extend(damaged);
             (entry, None)
         }

@@ -6,6 +6,7 @@ use crate::{
     alert::{Cause, causes, own_lines},
     history::ledger::{ChannelEntry, Entry, Ledger, Point, State},
     output::{Screen, count, name, printable, size, table, time, width},
+    repository::HostShare,
 };
 
 /// How the text looks.
@@ -23,6 +24,7 @@ const SET_IN: usize = 4;
 /// The ledger as text.
 pub fn text(ledger: &Ledger, style: Style) -> String {
     let mut text = verdict(ledger, style);
+    text.push_str(&nothing_of_ones_own(ledger));
     problems(ledger, style, &mut text);
     let quiet = |entry: &Entry| {
         entry.problems.is_empty()
@@ -104,6 +106,19 @@ fn painted_lines(line: &str, colour: &str, style: Style) -> String {
 fn detail(text: &str, style: Style) -> String {
     let line = |line: &str| format!("{:SET_IN$}{}\n", "", style.screen.wrapped(line, SET_IN, SET_IN));
     printable(text).lines().map(line).collect()
+}
+
+/// On a machine that replaces another nothing must look lost.
+fn nothing_of_ones_own(ledger: &Ledger) -> String {
+    let others = &ledger.repository.other_hosts;
+    if ledger.repository.snapshots > 0 || others.is_empty() {
+        return String::new();
+    }
+    format!(
+        "THIS HOST, {}, HAS NO SNAPSHOT IN THE REPOSITORY; others have: {}. The notes below say how to use them.\n",
+        name(&ledger.host),
+        HostShare::list(others)
+    )
 }
 
 fn problems(ledger: &Ledger, style: Style, text: &mut String) {
@@ -283,8 +298,16 @@ fn rest(ledger: &Ledger, style: Style, text: &mut String) {
     parts.extend(repository.free.map(|free| format!("{} free", size(free))));
     let line = format!("Repository {}: {}", printable(&repository.location), parts.join(", "));
     text.push_str(&paragraph(&line, style));
-    for note in &ledger.notes {
-        text.push_str(&paragraph(&format!("Note: {}", printable(note)), style));
+    let orphaned = |entry: &&Entry| entry.state == State::Unconfigured && entry.snapshots > 0;
+    let orphans = ledger.items.iter().filter(orphaned).count();
+    let orphans = (orphans > 0).then(|| {
+        format!(
+            "there are snapshots of {} of sources that are no longer configured: `tik-backup forget` lists them",
+            count(orphans, "item")
+        )
+    });
+    for note in orphans.into_iter().chain(ledger.notes.iter().cloned()).chain(super::shared_note(repository)) {
+        text.push_str(&paragraph(&format!("Note: {}", printable(&note)), style));
     }
 }
 
@@ -355,6 +378,7 @@ mod tests {
                 bytes: Some(1 << 30),
                 free: None,
                 snapshots: 7,
+                other_hosts: Vec::new(),
                 error: None,
             },
             notes: Vec::new(),

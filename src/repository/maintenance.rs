@@ -10,8 +10,8 @@ use rustic_core::{
 use serde::Serialize;
 
 use super::{
-    LockOptions, Repository, brief, known::KnownBlobs, local::LocalStorage, packs::PacksRead, rustic_error,
-    seal::hash,
+    Hosts, LockOptions, Repository, brief, known::KnownBlobs, local::LocalStorage, packs::PacksRead,
+    rustic_error, seal::hash,
 };
 use crate::{
     error::{Error, Result},
@@ -315,7 +315,7 @@ impl Repository {
     /// Checks the repository: its structure, and the content of the packs in `subset`.
     pub fn check(&self, subset: Subset, cancel: &Cancel) -> Result<CheckReport> {
         let packs = self.packs()?;
-        let (snapshots, damaged) = self.readable_snapshots()?;
+        let (snapshots, damaged) = self.readable_snapshots(Hosts::All)?;
         let mut errors: Vec<String> = damaged.iter().map(Error::summary).collect();
         let mut warnings = Vec::new();
         // The library only checks the structure: its way of reading packs ends the whole program when a tree is

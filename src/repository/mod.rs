@@ -4,6 +4,7 @@
 mod chunker;
 mod folders;
 mod guard;
+mod hosts;
 mod known;
 mod local;
 pub(crate) mod lock;
@@ -27,14 +28,17 @@ use rustic_core::{
     repofile::{SnapshotFile, SnapshotId},
 };
 
+pub(crate) use hosts::sort as sort_shares;
+pub use hosts::{HostShare, Hosts, shares};
 pub use lock::{LockGuard, LockOptions};
 pub use maintenance::{CheckReport, PruneReport, Subset};
 pub use previous::{PreviousItem, PreviousSnapshots};
 pub use read::{SnapshotFiles, SnapshotReader};
 pub use retention::{explain, holders};
 pub use sessions::end_sessions;
+pub(crate) use snapshot::AHEAD;
 pub(crate) use snapshot::id_bytes;
-pub use snapshot::{At, Snapshot, item_path};
+pub use snapshot::{At, Snapshot, future_warning, item_path};
 
 use self::{chunker::Chunker, known::KnownBlobs, local::LocalStorage, seal::Sealer, storage::Storage};
 use crate::{
@@ -199,17 +203,17 @@ impl Repository {
         Ok(packs.iter().map(|(_, bytes)| u64::from(*bytes)).sum())
     }
 
-    /// All snapshots of this program, oldest first.
-    pub fn snapshots(&self) -> Result<Vec<Snapshot>> {
-        let (snapshots, damaged) = self.readable_snapshots()?;
+    /// The snapshots of this program that `hosts` made, oldest first.
+    pub fn snapshots(&self, hosts: Hosts) -> Result<Vec<Snapshot>> {
+        let (snapshots, damaged) = self.readable_snapshots(hosts)?;
         match damaged.into_iter().next() {
             None => Ok(snapshots),
             Some(error) => Err(error),
         }
     }
 
-    /// The snapshots that can be read, and an error for each that cannot.
-    pub fn readable_snapshots(&self) -> Result<(Vec<Snapshot>, Vec<Error>)> {
+    /// The snapshots that `hosts` made and that can be read, oldest first, and an error for each that cannot, whoever made it.
+    pub fn readable_snapshots(&self, hosts: Hosts) -> Result<(Vec<Snapshot>, Vec<Error>)> {
         let ids: Vec<SnapshotId> = self
             .inner
             .list::<SnapshotId>()
@@ -219,7 +223,7 @@ impl Repository {
         let (mut snapshots, mut damaged) = (Vec::new(), Vec::new());
         for snapshot in read {
             match snapshot {
-                Ok(snapshot) => snapshots.extend(snapshot),
+                Ok(snapshot) => snapshots.extend(snapshot.filter(|s| hosts.takes(self.host(), &s.host))),
                 Err(error) => damaged.push(error),
             }
         }

@@ -6,18 +6,19 @@ use std::{
     sync::{Mutex, OnceLock},
 };
 
-use super::{Repository, Snapshot, SnapshotFiles, SnapshotReader, folders::FoundFile, seal::Hash};
+use super::{Hosts, Repository, Snapshot, SnapshotFiles, SnapshotReader, folders::FoundFile, seal::Hash};
 use crate::{
     error::{Error, Result},
     source::Files,
     stream::sink::{Attributes, Previous},
 };
 
-/// The newest snapshots of all items, read when the first source asks.
+/// The newest snapshots of all items that this host made, read when the first source asks. Another host's are of another
+/// folder or server, whatever it calls its sources.
 pub struct PreviousSnapshots<'r> {
     repository: &'r Repository,
     loaded: OnceLock<Result<Loaded>>,
-    /// All snapshots, oldest first; read when one before the newest of its item is asked for.
+    /// All snapshots of this host, oldest first; read when one before the newest of its item is asked for.
     all: OnceLock<Result<Vec<Snapshot>>>,
 }
 
@@ -46,8 +47,10 @@ impl<'r> PreviousSnapshots<'r> {
     fn loaded(&self) -> Result<&Loaded> {
         let load = || {
             let reader = self.repository.reader()?;
-            let (snapshots, _) = self.repository.readable_snapshots()?;
-            // They come oldest first.
+            let (mut snapshots, _) = self.repository.readable_snapshots(Hosts::Own)?;
+            // They come oldest first; what is dated in the future counts only where there is nothing else.
+            let now = jiff::Timestamp::now();
+            snapshots.sort_by_key(|snapshot| !snapshot.is_ahead(now));
             let newest = snapshots.into_iter().map(|s| ((s.source.clone(), s.item.clone()), s)).collect();
             Ok(Loaded { reader, newest })
         };
@@ -110,7 +113,7 @@ impl<'p> PreviousItem<'p> {
         let find = || {
             let loaded = self.all.loaded()?;
             let newest = loaded.newest.get(&self.name).map(|snapshot| &snapshot.id);
-            let read = || self.all.repository.readable_snapshots().map(|(snapshots, _)| snapshots);
+            let read = || self.all.repository.readable_snapshots(Hosts::Own).map(|(snapshots, _)| snapshots);
             let all = self.all.all.get_or_init(read).as_ref().map_err(Clone::clone)?;
             let of_item =
                 |s: &&Snapshot| (&s.source, &s.item) == (&self.name.0, &self.name.1) && Some(&s.id) != newest;

@@ -1,6 +1,6 @@
 //! Snapshots as the rest of the program sees them, and how items are named in them.
 
-use jiff::Zoned;
+use jiff::{SignedDuration, Timestamp, Zoned};
 use rustic_core::repofile::SnapshotFile;
 use serde::Serialize;
 
@@ -8,6 +8,9 @@ use crate::error::{Error, Result};
 
 /// Tag of every snapshot this program made. Retention touches no other.
 pub(crate) const OURS: &str = "tik-backup";
+
+/// Clocks of hosts that share a repository may differ by this much.
+pub(crate) const AHEAD: SignedDuration = SignedDuration::from_hours(1);
 
 /// A stored snapshot of an item.
 #[derive(Debug, Clone, Serialize)]
@@ -67,6 +70,17 @@ impl Snapshot {
         }
     }
 
+    /// The same of another host.
+    #[cfg(test)]
+    pub(crate) fn of_host(self, host: &str) -> Self {
+        Self { host: host.to_owned(), ..self }
+    }
+
+    /// Is it dated in the future, by more than clocks differ? Then a clock was wrong when it was made, or is now.
+    pub fn is_ahead(&self, now: Timestamp) -> bool {
+        self.time.timestamp().duration_since(now) > AHEAD
+    }
+
     /// `source/item`.
     pub fn name(&self) -> String {
         format!("{}/{}", self.source, self.item)
@@ -124,7 +138,7 @@ pub(crate) fn id_bytes(hex: &str) -> Option<[u8; 32]> {
 /// Which snapshot of an item is meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum At {
-    /// The newest.
+    /// The newest that is not dated in the future, if there is one.
     Latest,
     /// The one whose id begins so.
     Id(String),
@@ -154,8 +168,11 @@ impl At {
 
     /// The snapshot meant among those of one item.
     pub fn choose<'a>(&self, name: &str, snapshots: &'a [Snapshot]) -> Result<&'a Snapshot> {
+        let now = Timestamp::now();
+        // What is dated in the future is chosen only where there is nothing else: nobody knows when it was made.
         let newest = |wanted: &dyn Fn(&Snapshot) -> bool| {
-            snapshots.iter().filter(|s| wanted(s)).max_by(|a, b| a.time.cmp(&b.time))
+            let rank = |s: &&Snapshot| (!s.is_ahead(now), s.time.timestamp());
+            snapshots.iter().filter(|s| wanted(s)).max_by_key(rank)
         };
         let none = |what: String| Error::failed(format!("{name} has no snapshot{what}"));
         match self {
@@ -175,6 +192,32 @@ impl At {
         }
         .map_err(|e| e.hint(format!("`tik-backup snapshots '{name}'` lists what is stored")))
     }
+}
+
+/// What to say of snapshots of one item that are dated in the future, where `chosen` is the one that is used.
+pub fn future_warning(chosen: &Snapshot, of_item: &[Snapshot]) -> Option<String> {
+    let now = Timestamp::now();
+    let name = crate::output::name(&chosen.name());
+    if chosen.is_ahead(now) {
+        return Some(format!(
+            "warning: {name}: snapshot {} is dated in the future ({}): a clock was wrong when it was made, or this machine's is \
+             now; nobody knows how old it is",
+            chosen.short_id(),
+            crate::output::time(&chosen.time)
+        ));
+    }
+    let mut ahead = of_item.iter().filter(|snapshot| snapshot.is_ahead(now));
+    let first = ahead.next()?;
+    let more = match ahead.count() {
+        0 => String::new(),
+        n => format!(" and {n} more"),
+    };
+    Some(format!(
+        "warning: {name}: snapshot {id} ({}){more} is left aside because it is dated in the future: a clock was wrong; \
+         --at {id} uses it, and `tik-backup forget '{name}' --id {id}` removes it",
+        crate::output::time(&first.time),
+        id = first.short_id()
+    ))
 }
 
 fn looks_like_year(text: &str) -> bool {
@@ -222,6 +265,27 @@ mod tests {
         assert_eq!(id_bytes("0a"), None);
         assert_eq!(id_bytes(&"zz".repeat(32)), None);
         assert_eq!(id_bytes(&"ü".repeat(32)), None);
+    }
+
+    #[test]
+    fn the_newest_is_the_newest_that_is_credible() {
+        let of = |hours: i64, id| {
+            let time = Zoned::now().checked_add(jiff::Span::new().hours(hours)).unwrap();
+            Snapshot::example("files", "small", "directory", time, id)
+        };
+        let snapshots = [of(-48, 1), of(-24, 2), of(24 * 365, 3)];
+        let chosen =
+            |at: &str| At::parse(at).unwrap().choose("files/small", &snapshots).unwrap().id[..2].to_owned();
+        assert_eq!(chosen("latest"), "02");
+        assert_eq!(chosen("2999-01-01"), "02");
+        assert_eq!(chosen("03030303"), "03");
+        assert!(future_warning(&snapshots[1], &snapshots).unwrap().contains("--id 03030303"));
+        assert!(future_warning(&snapshots[2], &snapshots).unwrap().contains("dated in the future"));
+        assert_eq!(future_warning(&snapshots[1], &snapshots[..2]), None);
+        // The clocks of two hosts are never quite the same.
+        assert!(!Snapshot { time: Zoned::now(), ..of(0, 4) }.is_ahead(Timestamp::now()));
+        let only = [of(48, 5), of(96, 6)];
+        assert_eq!(At::Latest.choose("files/small", &only).unwrap().id[..2], *"06");
     }
 
     #[test]

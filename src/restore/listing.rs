@@ -5,10 +5,11 @@ use std::{ffi::OsString, path::Path};
 use jiff::{Timestamp, Zoned};
 use serde::Serialize;
 
-use super::{Reading, folder, snapshots_of};
+use super::{Reading, folder};
 use crate::{
     config::Config,
     error::Result,
+    known::Name,
     repository::{At, Snapshot, SnapshotFiles},
     source::{
         Files, Node, NodeKind, azure,
@@ -95,10 +96,10 @@ pub fn list(
     cancel: &Cancel,
 ) -> Result<()> {
     let name = format!("{}/{}", request.source, request.item);
-    let Reading { repository, snapshots, .. } = &Reading::begin(config, notice, cancel)?;
-    let of_item = snapshots_of(&request.source, &request.item, snapshots)?;
-    let snapshot = request.at.choose(&name, &of_item)?;
-    let reader = repository.reader()?;
+    let reading = Reading::begin(config, notice, cancel)?;
+    let wanted = Name { source: &request.source, item: Some(&request.item) };
+    let snapshot = &reading.choose(config, "ls", wanted, &request.at, notice)?;
+    let reader = reading.repository.reader()?;
     let files = SnapshotFiles::new(&reader, snapshot);
     let listing =
         Listing::new(&files, snapshot, request.path.as_ref(), cancel).map_err(|e| e.context(&name))?;

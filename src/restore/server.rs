@@ -8,13 +8,13 @@ use serde::Serialize;
 use super::{
     Options, Reading, Restored,
     target::Target,
-    unknown_item,
     verify::{self, Stored},
 };
 use crate::{
     config::{Config, Secret, SecretFile, SourceKind},
     error::{Error, Result},
-    repository::{At, Snapshot, SnapshotFiles, SnapshotReader},
+    known::{self, Name},
+    repository::{At, Snapshot, SnapshotFiles, SnapshotReader, future_warning},
     source::{
         GLOBALS,
         manifest::{Manifest, Omitted},
@@ -157,9 +157,9 @@ pub fn run_server(
 ) -> Result<ServerReport> {
     let (params, clients) = target(config, request)?;
     let begin = Instant::now();
-    let Reading { repository, snapshots, .. } = &Reading::begin(config, notice, cancel)?;
-    let chosen = choose(request, snapshots, notice)?;
-    let reader = repository.reader()?;
+    let reading = Reading::begin(config, notice, cancel)?;
+    let chosen = choose(config, request, &reading, notice)?;
+    let reader = reading.repository.reader()?;
     let mut report =
         ServerReport { source: request.source.clone(), outcome: "failed", seconds: 0.0, items: Vec::new() };
     let readable = read(&reader, &chosen, &mut report)?;
@@ -269,13 +269,18 @@ fn target(config: &Config, request: &ServerRequest) -> Result<(ConnectParams, Cl
 }
 
 /// The snapshot of each item.
-fn choose(request: &ServerRequest, snapshots: &[Snapshot], notice: &dyn Fn(&str)) -> Result<Vec<Chosen>> {
+fn choose(
+    config: &Config,
+    request: &ServerRequest,
+    reading: &Reading,
+    notice: &dyn Fn(&str),
+) -> Result<Vec<Chosen>> {
     if matches!(request.at, At::Id(_)) {
         return Err(Error::usage("--at with the id of a snapshot goes with one item: SOURCE/ITEM")
             .hint("name a time: the newest snapshot of each item at or before it is restored"));
     }
     let mut by_item: BTreeMap<&str, Vec<Snapshot>> = BTreeMap::new();
-    for snapshot in snapshots.iter().filter(|snapshot| snapshot.source == request.source) {
+    for snapshot in reading.snapshots.iter().filter(|snapshot| snapshot.source == request.source) {
         by_item.entry(&snapshot.item).or_default().push(snapshot.clone());
     }
     let database = |item: &str| match &request.server {
@@ -295,22 +300,42 @@ fn choose(request: &ServerRequest, snapshots: &[Snapshot], notice: &dyn Fn(&str)
         found = true;
         let name = format!("{}/{item}", request.source);
         match request.at.choose(&name, of_item) {
-            Ok(snapshot) => chosen.push(Chosen { snapshot: snapshot.clone(), database }),
+            Ok(snapshot) => {
+                future_warning(snapshot, of_item).iter().for_each(|warning| notice(warning));
+                chosen.push(Chosen { snapshot: snapshot.clone(), database });
+            }
             // It was not there yet.
             Err(error) => notice(&format!("not restored: {}", error.summary())),
         }
     }
     if !found {
-        let name = match &request.server {
-            Some(server) => format!("{}/{server}/…", request.source),
-            None => request.source.clone(),
-        };
-        return Err(unknown_item(&name, snapshots));
+        let name = Name { source: &request.source, item: None };
+        let others: Vec<Snapshot> = reading.others.iter().filter(|s| is_of(request, s)).cloned().collect();
+        if request.server.is_none() || !others.is_empty() {
+            return Err(known::absent(config, "restore --all", name, &reading.snapshots, &others));
+        }
+        let server = request.server.as_deref().unwrap_or_default();
+        let text = format!("the repository has no snapshot of {}/{server}/…", request.source);
+        let stored = reading.snapshots.iter().map(|s| (s.source.as_str(), s.item.as_str()));
+        let name = Name { item: Some(server), ..name };
+        return Err(known::unknown(
+            config,
+            text,
+            name,
+            stored,
+            "`tik-backup snapshots` lists what is stored",
+        ));
     }
     if chosen.is_empty() {
         return Err(Error::failed(format!("{} has no snapshot of that time or earlier", request.source)));
     }
     Ok(chosen)
+}
+
+/// Whether a snapshot is of the server, or the source, that is restored.
+fn is_of(request: &ServerRequest, snapshot: &Snapshot) -> bool {
+    let within = |server: &str| snapshot.item.strip_prefix(server).is_some_and(|rest| rest.starts_with('/'));
+    snapshot.source == request.source && request.server.as_deref().is_none_or(within)
 }
 
 fn named(source: &str, servers: &[&str]) -> String {

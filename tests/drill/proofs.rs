@@ -241,6 +241,6 @@ fn the_oldest_proof_comes_first_and_single_snapshots_can_be_proven() {
     let report = proven(&config, &["pg/a", "--at", &old[..8]]);
     assert_eq!((&report["items"][0]["snapshot"], &report["items"][0]["fresh"]), (&old.into(), &false.into()));
     assert_eq!(try_drill(&config, &["pg", "--at", &old[..8]]).code(), Some(2));
-    assert!(try_drill(&config, &["pg/none"]).expect_code(1).stderr.contains("no snapshot of pg/none"));
+    assert!(try_drill(&config, &["pg/none"]).expect_code(2).stderr.contains("no snapshot of pg/none"));
     assert!(try_drill(&config, &["--sample", "0"]).expect_code(2).stderr.contains("1% to 100%"));
 }

@@ -111,5 +111,5 @@ fn all_of_named_sources_is_proven() {
     let name = folder.path().file_name().unwrap().to_str().unwrap();
     let ran = try_drill(&config, &[&format!("one/{name}"), "--all"]).expect_code(2);
     assert_says(&ran.stderr, &["--all goes with names of sources", "leave --all out"]);
-    assert!(try_drill(&config, &["none", "--all"]).expect_code(1).stderr.contains("no snapshot of none"));
+    assert!(try_drill(&config, &["none", "--all"]).expect_code(2).stderr.contains("no snapshot of none"));
 }

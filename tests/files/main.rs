@@ -16,6 +16,7 @@ mod shim;
 
 mod changes;
 mod failures;
+mod hosts;
 mod parts;
 mod patterns;
 mod round_trip;

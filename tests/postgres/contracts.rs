@@ -103,7 +103,7 @@ fn documents_have_the_promised_fields() {
     assert_eq!(keys(&done), ["source", "item", "snapshot", "time", "seconds", "folder", "files"]);
 
     // An error is a document as well, and stdout stays empty.
-    let ran = try_restore(&config, "nothing", &["--into", "x"]).expect_code(1);
+    let ran = try_restore(&config, "nothing", &["--into", "x"]).expect_code(2);
     let error: Value = serde_json::from_str(ran.stderr.lines().last().unwrap()).unwrap();
     assert_eq!(keys(&error), ["error", "hint"]);
     assert_eq!(ran.stdout, "");
@@ -125,9 +125,10 @@ fn exit_codes_tell_what_kind_of_thing_went_wrong() {
     let run = |args: &[&str]| -> Ran { Cmd::with(&config).args(args).run() };
     run(&["backup", "pg"]).expect_code(0);
     run(&["backup", "down"]).expect_code(1);
-    run(&["backup", "pg/nothing"]).expect_code(1);
+    let ran = run(&["backup", "pg/nothing"]).expect_code(2);
+    assert_says(&ran.stderr, &["no such item", "discover pg"]);
     run(&["backup"]).expect_code(3);
-    run(&["backup", "pg/shop", "pg/nothing"]).expect_code(3);
+    run(&["backup", "pg/shop", "pg/nothing"]).expect_code(2);
     let ran = run(&["backup", "nowhere"]).expect_code(2);
     assert_says(&ran.stderr, &["no source `nowhere`", "pg"]);
     run(&["backup", "pg/"]).expect_code(2);

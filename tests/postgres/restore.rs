@@ -96,7 +96,7 @@ fn an_older_snapshot_is_had_by_id_and_by_time() {
     let ran = try_restore(&config, "shop", &["--at", "deadbeef", "--into", "x"]).expect_code(1);
     assert_says(&ran.stderr, &["no snapshot whose id begins with deadbeef"]);
     try_restore(&config, "shop", &["--at", "some day", "--into", "x"]).expect_code(2);
-    let ran = try_restore(&config, "shopp", &["--into", "x"]).expect_code(1);
+    let ran = try_restore(&config, "shopp", &["--into", "x"]).expect_code(2);
     assert_says(&ran.stderr, &["did you mean pg/shop"]);
     assert!(!exists(&server, "x"));
 }

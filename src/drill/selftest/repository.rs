@@ -14,7 +14,7 @@ use super::Subject;
 use crate::{
     config::{RepositoryConfig, RepositoryLocation, SecretFile},
     error::{Error, Result},
-    repository::{LockOptions, Repository, Snapshot, SnapshotReader, item_path, writer::SnapshotMeta},
+    repository::{Hosts, LockOptions, Repository, Snapshot, SnapshotReader, item_path, writer::SnapshotMeta},
     source::{MANIFEST, Source},
     stream::{cancel::Cancel, sink::Sink},
 };
@@ -62,7 +62,7 @@ impl Stored {
             config,
             path: path.to_owned(),
             reader,
-            snapshots: repository.readable_snapshots()?.0,
+            snapshots: repository.readable_snapshots(Hosts::Own)?.0,
             packs,
         })
     }

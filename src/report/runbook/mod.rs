@@ -6,9 +6,9 @@ mod items;
 mod people;
 mod places;
 mod reach;
-mod shell;
+pub(crate) mod shell;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use jiff::Zoned;
 
@@ -17,7 +17,7 @@ use crate::{
     error::Result,
     history::ledger::{Entry, Ledger, State},
     output::{duration, size, time},
-    repository::{Repository, Snapshot, SnapshotFiles},
+    repository::{Hosts, Repository, Snapshot, SnapshotFiles},
     source::manifest::Manifest,
     stream::cancel::Cancel,
 };
@@ -48,15 +48,18 @@ impl Known {
     /// # Errors
     /// The repository cannot be opened or listed, or `cancel` was set.
     pub fn of(repository: &Repository, ledger: &Ledger, cancel: &Cancel) -> Result<Self> {
-        let (snapshots, damaged) = repository.readable_snapshots()?;
+        let (mut snapshots, damaged) = repository.readable_snapshots(Hosts::All)?;
+        leave_out_other_hosts(&mut snapshots, repository.host(), ledger);
         let mut known =
             Self { at: Some(ledger.at.clone()), host: repository.host().to_owned(), ..Self::default() };
         known.problems.extend(damaged.iter().map(ToString::to_string));
         let mut newest: BTreeMap<(String, String), Snapshot> = BTreeMap::new();
         for snapshot in snapshots {
             let key = (snapshot.source.clone(), snapshot.item.clone());
-            // Another host's only where there is none of this one: it is what was made under a former name, perhaps.
-            let rank = |one: &Snapshot| (one.host == repository.host(), one.time.timestamp());
+            // What is dated in the future only where there is nothing else.
+            let now = jiff::Timestamp::now();
+            let rank =
+                |one: &Snapshot| (one.host == repository.host(), !one.is_ahead(now), one.time.timestamp());
             if newest.get(&key).is_none_or(|other| rank(other) < rank(&snapshot)) {
                 newest.insert(key, snapshot);
             }
@@ -89,6 +92,17 @@ impl Known {
             .filter(move |((name, _), _)| name == source)
             .map(|((_, item), stored)| (item.as_str(), stored))
     }
+}
+
+/// Another host's snapshots belong into this runbook only where this one has none of the same source, or none at all: they were
+/// made under a former name, perhaps, or by the machine that this one replaces.
+fn leave_out_other_hosts(snapshots: &mut Vec<Snapshot>, host: &str, ledger: &Ledger) {
+    let own: HashSet<String> =
+        snapshots.iter().filter(|one| one.host == host).map(|one| one.source.clone()).collect();
+    let configured = |source: &str| ledger.sources.iter().any(|entry| entry.source == source);
+    snapshots.retain(|one| {
+        one.host == host || own.is_empty() || (!own.contains(&one.source) && configured(&one.source))
+    });
 }
 
 /// The runbook as Markdown. With nothing known it has one example for each source.

@@ -1,7 +1,7 @@
 //! Words for a POSIX shell.
 
 /// A text as one word.
-pub(super) fn word(text: &str) -> String {
+pub(crate) fn word(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@%:,=".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
         return text.to_owned();

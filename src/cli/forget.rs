@@ -1,0 +1,121 @@
+//! `tik-backup forget`
+
+use super::{Context, SUCCESS, snapshots::marked};
+use crate::{
+    backup::Selector,
+    error::{Error, Result},
+    forget::{self, Orphan, Report, Request},
+    output::{Screen, count, name, printable, size, table, time},
+    report::runbook::shell::word,
+};
+
+/// Exit code where another list than the one that was shown would be removed.
+const CHANGED: u8 = 2;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// What to remove: something that is no longer backed up. Without it, and without --id, what belongs to nothing is listed
+    #[arg(value_name = "SOURCE[/ITEM]")]
+    items: Vec<Selector>,
+    /// Snapshots that this host made; the host of the configuration unless given
+    #[arg(long, value_name = "HOST")]
+    host: Option<String>,
+    /// Only the snapshot whose id begins so; also one of an item that is still backed up. May be repeated
+    #[arg(long, value_name = "ID")]
+    id: Vec<String>,
+    /// Remove exactly the snapshots that were listed under this code
+    #[arg(long, value_name = "CODE")]
+    confirm: Option<String>,
+}
+
+pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
+    let (config, foreign) = context.config_of(args.host.as_deref())?;
+    let notice = |message: &str| context.printer.notice(message);
+    if args.items.is_empty() && args.id.is_empty() {
+        if args.confirm.is_some() {
+            return Err(Error::usage("--confirm goes with what was listed: SOURCE[/ITEM] or --id ID"));
+        }
+        // Seen from the configuration's own host, whichever is asked about.
+        let mut orphans = forget::orphans(&context.config()?, &notice)?;
+        orphans.retain(|orphan| args.host.as_ref().is_none_or(|host| orphan.host == *host));
+        context.printer.result(&serde_json::json!({"orphans": orphans}), || overview(&orphans))?;
+        return Ok(SUCCESS);
+    }
+    let request = Request {
+        selectors: args.items.clone(),
+        ids: args.id.clone(),
+        confirm: args.confirm.clone(),
+        foreign,
+    };
+    let report = forget::run(&config, &request, &notice, &context.cancel)?;
+    context.printer.result(&report, || text(&report, &command(context, args, &report.confirm)))?;
+    if report.changed {
+        context.printer.error(
+            &Error::usage("nothing was removed: the list is not the one that was shown under this code")
+                .hint("look at the list above, and confirm that one"),
+        );
+        return Ok(CHANGED);
+    }
+    Ok(SUCCESS)
+}
+
+fn overview(orphans: &[Orphan]) -> String {
+    if orphans.is_empty() {
+        return "every snapshot is of this host and of something that is still backed up".to_owned();
+    }
+    let rows: Vec<_> = orphans
+        .iter()
+        .map(|orphan| {
+            vec![
+                name(&orphan.host),
+                name(&format!("{}/{}", orphan.source, orphan.item)),
+                orphan.snapshots.to_string(),
+                orphan.newest.as_ref().map_or_else(|| "-".to_owned(), time),
+                size(orphan.bytes),
+                orphan.why.text().to_owned(),
+            ]
+        })
+        .collect();
+    let mut text = table(&Screen::of_stdout(), &["HOST", "ITEM", ">SNAPSHOTS", "NEWEST", ">SIZE", "WHY"], &rows);
+    text.push_str(
+        "Nothing removes these by itself. `tik-backup forget SOURCE[/ITEM]`, with --host HOST for those of another host, lists their \
+         snapshots and says how to remove them.\n",
+    );
+    text
+}
+
+fn text(report: &Report, command: &str) -> String {
+    let count = count(report.snapshots.len(), "snapshot");
+    let host = name(&report.host);
+    if report.removed {
+        return format!("removed {count} of the host {host}; `tik-backup prune` frees their space");
+    }
+    let snapshots = report.snapshots.iter().map(|listed| (&listed.snapshot, listed.newest));
+    let mut text = marked(&Screen::of_stdout(), snapshots);
+    for note in &report.notes {
+        text.push_str(&format!("Note: {}\n", printable(note)));
+    }
+    text.push_str(&format!(
+        "Listed: {count} of the host {host}. Nothing has been removed. This removes exactly what is listed:\n  {command}\n"
+    ));
+    text
+}
+
+/// What removes exactly what is listed.
+fn command(context: &Context, args: &Args, confirm: &str) -> String {
+    let option = |option: &str, value: &str| format!("{option} {}", word(&name(value)));
+    let mut words = vec!["tik-backup".to_owned()];
+    words.extend(context.config.iter().map(|config| option("--config", &config.to_string_lossy())));
+    words.push("forget".to_owned());
+    for item in &args.items {
+        let full = match &item.item {
+            Some(item_name) => format!("{}/{item_name}", item.source),
+            None => item.source.clone(),
+        };
+        words.push(word(&name(&full)));
+    }
+    words.extend(args.host.iter().map(|host| option("--host", host)));
+    words.extend(args.id.iter().map(|id| option("--id", id)));
+    words.push(option("--confirm", confirm));
+    words.join(" ")
+}

@@ -1,0 +1,97 @@
+//! What a drill writes down and tells, and to whom it does not.
+
+use std::time::Duration;
+
+use jiff::Zoned;
+
+use super::{
+    plan::{Candidate, Request},
+    run::Observer,
+    verdict::Report,
+};
+use crate::{
+    alert,
+    config::Config,
+    error::Result,
+    history::{History, Look, draw, ledger::Ledger},
+    repository::{Hosts, Repository, Snapshot, future_warning},
+};
+
+/// How long telling may take.
+const BUDGET: Duration = Duration::from_secs(300);
+
+/// The history of this host and repository; one in memory if it cannot be used, or if the snapshots are another host's: what is found of its
+/// backups says nothing of this one's.
+pub(super) fn open_history(
+    config: &Config,
+    request: &Request,
+    repository: &Repository,
+    report: &mut Report,
+    observer: &dyn Observer,
+) -> Result<History> {
+    if request.foreign {
+        return History::in_memory();
+    }
+    let open = || {
+        let history = History::open(config, Look::Thorough)?;
+        let note = history.meet(repository, Look::Thorough)?;
+        Ok((history, note))
+    };
+    match open() {
+        Ok((history, note)) => {
+            note.iter().for_each(|note| observer.notice(note));
+            Ok(history)
+        }
+        Err(error) => {
+            observer.notice(&format!("what is found cannot be written down: {error}"));
+            let history = History::in_memory_because(&error);
+            report.error = Some(error);
+            history
+        }
+    }
+}
+
+/// Says what is dated in the future among the snapshots of what is drilled.
+pub(super) fn warn_of_future(chosen: &[Candidate<'_>], snapshots: &[Snapshot], observer: &dyn Observer) {
+    let now = jiff::Timestamp::now();
+    let ahead: Vec<Snapshot> = snapshots.iter().filter(|snapshot| snapshot.is_ahead(now)).cloned().collect();
+    for Candidate { snapshot, .. } in chosen {
+        let of_item: Vec<Snapshot> = ahead
+            .iter()
+            .filter(|s| (&s.source, &s.item) == (&snapshot.source, &snapshot.item))
+            .cloned()
+            .collect();
+        future_warning(snapshot, &of_item).iter().for_each(|warning| observer.warning(warning));
+    }
+}
+
+/// Draws up the ledger.
+pub(super) fn ledger(config: &Config, history: &History, repository: &Repository) -> Result<Ledger> {
+    let (repository, notes) = crate::report::look_at(history, repository, Hosts::watched(config))?;
+    history.ledger(draw::Look { config, now: &Zoned::now(), repository, notes })
+}
+
+/// Tells what came of it. That this failed is part of the report.
+pub(super) fn tell(
+    config: &Config,
+    history: &History,
+    repository: &Repository,
+    report: &mut Report,
+    observer: &dyn Observer,
+) {
+    let cancel = alert::within(BUDGET);
+    let told = ledger(config, history, repository)
+        .and_then(|ledger| alert::tell(config, history, &ledger, &[], &cancel));
+    report.alerts = told.unwrap_or_else(|error| alert::Delivery {
+        sent: 0,
+        failed: vec![alert::Failure { channel: "all".to_owned(), error: error.to_string() }],
+    });
+    for failure in &report.alerts.failed {
+        observer.notice(&format!("{}: COULD NOT ALERT: {}", failure.channel, failure.error));
+    }
+    if report.alerts.failed.is_empty()
+        && let Err(error) = history.told_of_run(&report.run)
+    {
+        observer.notice(&format!("what was told cannot be written down: {error}"));
+    }
+}

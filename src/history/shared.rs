@@ -1,0 +1,78 @@
+//! What is known of the other hosts that share the repository.
+
+use rusqlite::Transaction;
+
+use super::{History, unsigned, zoned};
+use crate::{
+    error::Result,
+    repository::{AHEAD, HostShare, sort_shares},
+};
+
+/// What another host has of a source, as remembered.
+#[derive(Debug, Clone)]
+pub(super) struct Foreign {
+    pub(super) source: String,
+    pub(super) share: HostShare,
+}
+
+/// What other hosts have, by source and host, where only one's own snapshots belong to items.
+pub(super) fn read(tx: &Transaction<'_>, now: i64) -> rusqlite::Result<Vec<Foreign>> {
+    let mut statement = tx.prepare(
+        "SELECT source, host, count(*), max(CASE WHEN time <= ?1 THEN time END) FROM snapshot \
+         WHERE item IS NULL AND host <> '' AND source IS NOT NULL GROUP BY source, host",
+    )?;
+    let rows = statement.query_map([credible_until(now)], |row| {
+        let share = HostShare {
+            host: row.get(1)?,
+            snapshots: unsigned(row.get(2)?),
+            newest: row.get::<_, Option<i64>>(3)?.map(zoned),
+        };
+        Ok(Foreign { source: row.get(0)?, share })
+    })?;
+    rows.collect()
+}
+
+/// Snapshots that are younger than this are dated in the future. All in milliseconds since 1970.
+pub(super) fn credible_until(now: i64) -> i64 {
+    now.saturating_add(i64::try_from(AHEAD.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// What each host has, of this source or of all, the one with the newest snapshot first.
+pub(super) fn shares<'f>(foreign: impl Iterator<Item = &'f Foreign>) -> Vec<HostShare> {
+    let mut shares: Vec<HostShare> = Vec::new();
+    for Foreign { share, .. } in foreign {
+        match shares.iter_mut().find(|known| known.host == share.host) {
+            Some(known) => {
+                known.snapshots += share.snapshots;
+                let newer = |a: &HostShare, b: &HostShare| {
+                    a.newest.as_ref().map(jiff::Zoned::timestamp)
+                        < b.newest.as_ref().map(jiff::Zoned::timestamp)
+                };
+                if newer(known, share) {
+                    known.newest.clone_from(&share.newest);
+                }
+            }
+            None => shares.push(share.clone()),
+        }
+    }
+    sort_shares(&mut shares);
+    shares
+}
+
+impl History {
+    /// The other hosts that had snapshots in the repository when it was last looked at.
+    pub fn other_hosts(&self, now: &jiff::Zoned) -> Result<Vec<HostShare>> {
+        let foreign = self.read(|tx| read(tx, super::millis(now)))?;
+        Ok(shares(foreign.iter()))
+    }
+
+    /// All items that were ever seen, by source and name.
+    pub fn names(&self) -> Result<Vec<(String, String)>> {
+        self.read(|tx| {
+            let mut statement =
+                tx.prepare("SELECT source, name FROM item WHERE name <> '' ORDER BY source, name")?;
+            let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            rows.collect()
+        })
+    }
+}
