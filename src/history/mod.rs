@@ -119,6 +119,11 @@ impl History {
         Ok(Self { connection: Mutex::new(connection), state_dir: Some(state_dir.to_owned()), opened })
     }
 
+    /// Whether there is a history in `state_dir`.
+    pub fn exists(state_dir: &Path) -> bool {
+        state_dir.join(FILE).exists()
+    }
+
     /// A history that ends with the process, for when there is no other.
     ///
     /// # Errors

@@ -36,7 +36,7 @@ fn old_snapshots_go_only_where_a_new_one_came() {
     // Rows that a policy hides make a dump fail: what could not be backed up must not age out either.
     server.psql("breaks", "ALTER TABLE t ENABLE ROW LEVEL SECURITY");
     let old: Vec<_> = ["shop", "breaks", "unnamed", "@globals"].map(|name| ids_of(&config, name)).into();
-    edit(&config, "keep_last = 9\nkeep_daily = 0", "keep_daily = 1");
+    edit(&config, "keep_last = 9\nkeep_daily = 0", "keep_within = \"0s\"\nkeep_daily = 1");
     let report = try_backup(&config, &["pg/shop", "pg/breaks", "pg/@globals"]).expect_code(3).json();
     assert_says(item(&report, "breaks")["error"].as_str().unwrap(), &["row-level security"]);
     assert_eq!(report["forgotten"], 4, "two each of shop and @globals");
@@ -61,7 +61,7 @@ fn a_source_may_have_a_retention_of_its_own() {
     skip_unless!(Tool::Pg15);
     let server = PgServer::start(PgVersion::V15);
     server.create_database("shop");
-    let own = "retention = { keep_last = 2, keep_daily = 0, keep_weekly = 0 }";
+    let own = "retention = { keep_last = 2, keep_daily = 0, keep_weekly = 0, keep_within = \"0s\" }";
     let config = ready(crate::support::builder(&server, own).tables("[retention]\nkeep_last = 1"));
     let made: Vec<String> = (0..4).map(|_| snapshot_of(&backup(&config), "shop").to_owned()).collect();
     assert_eq!(ids_of(&config, "shop"), made[2..]);
