@@ -166,6 +166,18 @@ impl Default for Retention {
 const KEEP_WITHIN: Duration = Duration::from_secs(48 * 3600);
 
 impl Retention {
+    /// `keep_within` in its largest whole unit, such as `48 h` or `30 days`, if it is a rule.
+    pub fn period(&self) -> Option<String> {
+        let seconds = self.keep_within.as_secs();
+        Some(match seconds {
+            0 => return None,
+            s if s.is_multiple_of(86_400) && s > 2 * 86_400 => format!("{} days", s / 86_400),
+            s if s.is_multiple_of(3600) => format!("{} h", s / 3600),
+            s if s.is_multiple_of(60) => format!("{} min", s / 60),
+            s => format!("{s} s"),
+        })
+    }
+
     /// Whether no rule keeps a number of snapshots, so that nothing older than `keep_within` would be kept.
     pub fn is_empty(&self) -> bool {
         let Self { keep_within: _, keep_last, keep_hourly, keep_daily, keep_weekly, keep_monthly, keep_yearly } =

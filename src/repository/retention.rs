@@ -104,7 +104,8 @@ fn apply(files: Vec<SnapshotFile>, retention: &Retention, now: &Zoned) -> Result
         .apply(files, now)
         .map_err(|e| rustic_error("cannot apply the retention", e))?;
     let within = i128::try_from(retention.keep_within.as_millis()).unwrap_or(i128::MAX);
-    let Some(newest) = newest.filter(|_| within > 0) else { return Ok(all) };
+    let Some((newest, period)) = newest.zip(retention.period()) else { return Ok(all) };
+    let reason = format!("within {period}");
     for one in &mut all {
         let age = newest.duration_since(one.snapshot.time.timestamp()).as_millis();
         if age < within {
@@ -112,22 +113,10 @@ fn apply(files: Vec<SnapshotFile>, retention: &Retention, now: &Zoned) -> Result
                 one.keep = true;
                 one.reasons.clear();
             }
-            one.reasons.push(format!("within {}", short(retention.keep_within)));
+            one.reasons.push(reason.clone());
         }
     }
     Ok(all)
-}
-
-/// A duration in its largest whole unit: `48 h`, `30 days`.
-fn short(duration: std::time::Duration) -> String {
-    let seconds = duration.as_secs();
-    match seconds {
-        0 => "0 s".to_owned(),
-        s if s.is_multiple_of(86_400) && s > 2 * 86_400 => format!("{} days", s / 86_400),
-        s if s.is_multiple_of(3600) => format!("{} h", s / 3600),
-        s if s.is_multiple_of(60) => format!("{} min", s / 60),
-        s => format!("{s} s"),
-    }
 }
 
 fn keep_options(retention: &Retention) -> KeepOptions {
