@@ -19,8 +19,8 @@ use std::{
 
 pub use plan::{Plan, Planned, Selector, discover};
 pub use report::{ItemOutcome, ItemReport, RunOutcome, RunReport};
-pub use retain::{Removal, preview};
 pub(crate) use report::{new_run_name, partial_error, unchecked_error};
+pub use retain::{Removal, preview};
 
 use live::Live;
 use recorder::Recorder;

@@ -103,12 +103,7 @@ fn listed(plan: &Plan, within: &Within) -> Result<Vec<serde_json::Value>> {
     Ok(listings)
 }
 
-fn show_with(
-    context: &Context,
-    plan: &Plan,
-    within: &Within,
-    removals: Option<&[Removal]>,
-) -> Result<u8> {
+fn show_with(context: &Context, plan: &Plan, within: &Within, removals: Option<&[Removal]>) -> Result<u8> {
     let mut failures: Vec<Failure> = plan
         .failed
         .iter()

@@ -180,8 +180,15 @@ impl Retention {
 
     /// Whether no rule keeps a number of snapshots, so that nothing older than `keep_within` would be kept.
     pub fn is_empty(&self) -> bool {
-        let Self { keep_within: _, keep_last, keep_hourly, keep_daily, keep_weekly, keep_monthly, keep_yearly } =
-            self;
+        let Self {
+            keep_within: _,
+            keep_last,
+            keep_hourly,
+            keep_daily,
+            keep_weekly,
+            keep_monthly,
+            keep_yearly,
+        } = self;
         [keep_last, keep_hourly, keep_daily, keep_weekly, keep_monthly, keep_yearly].iter().all(|n| **n == 0)
     }
 }

@@ -8,7 +8,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use crate::error::{Error, Result};
 
 /// What each version adds to the one before.
-const STEPS: [&str; 4] = ["
+const STEPS: [&str; 5] = ["
 CREATE TABLE meta (
     key TEXT PRIMARY KEY,
     value TEXT NOT NULL
@@ -224,6 +224,12 @@ CREATE TABLE omitted (
     PRIMARY KEY (item, kind, name)
 ) WITHOUT ROWID;
 CREATE INDEX omitted_since ON omitted (item, since);
+", "
+-- The partitioned table that a table is a part of, and what was left of an object when an operator accepted its loss: of losses
+-- accepted before, what was left when they were found.
+ALTER TABLE object ADD COLUMN part_of TEXT;
+ALTER TABLE anomaly ADD COLUMN remaining INTEGER;
+UPDATE anomaly SET remaining = after WHERE accepted IS NOT NULL;
 "];
 
 /// Brings a database to this version's layout.
@@ -315,7 +321,7 @@ mod tests {
             "INSERT INTO item (source, name, kind, first_seen, unchecked) VALUES ('s', 'i', 'k', 7, 'why')";
         history.execute(item, []).unwrap();
         migrate(&mut history).unwrap();
-        assert_eq!(version(&history).unwrap(), 4);
+        assert_eq!(version(&history).unwrap(), STEPS.len() as i64);
         let kept = history.query_row("SELECT first_seen, unchecked FROM item", [], |row| {
             Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))
         });

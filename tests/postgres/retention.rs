@@ -72,27 +72,30 @@ fn a_run_by_hand_removes_nothing_of_the_last_two_days_and_says_before_what_it_re
     skip_unless!(Tool::Pg15);
     let server = PgServer::start(PgVersion::V15);
     server.create_database("shop");
-    let config = ready(crate::support::builder(&server, "globals = false").tables("[retention]\nkeep_daily = 1"));
-    let first = snapshot_of(&backup(&config), "shop").to_owned();
-    let dry = Cmd::with(&config).args(["--json", "backup", "--dry-run"]).run().ok().json();
+    let config =
+        ready(crate::support::builder(&server, "globals = false").tables("[retention]\nkeep_daily = 1"));
+    let all = || try_backup(&config, &["pg/shop"]).ok();
+    let dry_run = |json: &str| Cmd::with(&config).args([json, "backup", "--dry-run", "pg/shop"]).run().ok();
+    let first = snapshot_of(&all().json(), "shop").to_owned();
+    let dry = dry_run("--json").json();
     assert_eq!(dry["removed"], serde_json::json!([]), "{dry:#}");
-    let report = backup(&config);
+    let report = all().json();
     let second = snapshot_of(&report, "shop").to_owned();
     assert_eq!(report["forgotten"], 0, "the snapshot of the night stays");
     assert_eq!(ids_of(&config, "shop"), [first.clone(), second.clone()]);
 
     // Without that rule both go; a dry run shows it and removes nothing.
     edit(&config, "keep_daily = 1", "keep_daily = 1\nkeep_within = \"0s\"");
-    let dry = Cmd::with(&config).args(["--json", "backup", "--dry-run"]).run().ok().json();
+    let dry = dry_run("--json").json();
     let ids = |removed: &serde_json::Value| -> Vec<String> {
         let snapshots = removed["snapshots"].as_array().unwrap().iter();
         snapshots.map(|snapshot| snapshot["id"].as_str().unwrap().to_owned()).collect()
     };
     assert_eq!(ids(&dry["removed"][0]), [first.clone(), second.clone()], "{dry:#}");
-    let shown = Cmd::with(&config).args(["backup", "--dry-run"]).run().ok();
+    let shown = dry_run("-v");
     assert_says(&shown.stdout, &["pg/shop: retention would remove 2 snapshots:", &first[..8], &second[..8]]);
     assert_eq!(ids_of(&config, "shop"), [first.clone(), second.clone()]);
-    let run = try_backup(&config, &[]).ok();
+    let run = all();
     assert_says(&run.stderr, &["pg/shop: retention removes 2 snapshots:", &first[..8], &second[..8]]);
     let report = run.json();
     assert_eq!(report["forgotten"], 2);
