@@ -344,3 +344,8 @@ fn counted(kind: &str, number: u64) -> &'static str {
     };
     if number == 1 { one } else { several }
 }
+
+#[cfg(test)]
+#[path = "losses_tests.rs"]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -72,8 +72,10 @@ fn a_run_by_hand_removes_nothing_of_the_last_two_days_and_says_before_what_it_re
     skip_unless!(Tool::Pg15);
     let server = PgServer::start(PgVersion::V15);
     server.create_database("shop");
-    let config =
-        ready(crate::support::builder(&server, "globals = false").tables("[retention]\nkeep_daily = 1"));
+    let config = ready(
+        crate::support::builder(&server, "globals = false")
+            .tables("[retention]\nkeep_daily = 1\nkeep_weekly = 0"),
+    );
     let all = || try_backup(&config, &["pg/shop"]).ok();
     let dry_run = |json: &str| Cmd::with(&config).args([json, "backup", "--dry-run", "pg/shop"]).run().ok();
     let first = snapshot_of(&all().json(), "shop").to_owned();
