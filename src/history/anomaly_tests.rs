@@ -1,7 +1,7 @@
 //! What counts as suspicious, and what does not.
 
 use super::*;
-use crate::stream::digest::Digest128;
+use crate::{history::content::Counted, stream::digest::Digest128};
 
 const DAY: i64 = 86_400_000;
 
