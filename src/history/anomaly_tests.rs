@@ -118,7 +118,10 @@ fn a_fall_to_nothing_is_told_again_where_a_smaller_loss_is_open() {
 #[test]
 fn small_tables_are_a_loss_when_all_of_them_are_empty() {
     let past = past(&[("a", &[60]), ("b", &[60]), ("c", &[0])]);
-    assert_eq!(texts(&past, &content(&[("a", 0), ("b", 0), ("c", 0)])), ["nothing is left of 120 rows"]);
+    assert_eq!(
+        texts(&past, &content(&[("a", 0), ("b", 0), ("c", 0)])),
+        ["nothing is left of 120 rows in 2 tables"]
+    );
     assert!(texts(&past, &content(&[("a", 0), ("b", 1), ("c", 0)])).is_empty());
 }
 

@@ -84,8 +84,8 @@ pub(super) fn series_of(key: &Key) -> Option<Key> {
     Some(Key { kind, schema: key.schema.clone(), name: pattern(&key.name) })
 }
 
-/// The numbers of a name in which the first is a year, alone or with a month and a day (`2026`, `202611`, `20261130`), and
-/// those behind it have two or three digits: numbers that only count (`shard_2`) are no date.
+/// The numbers of a name from the first that is a year with a month or a day (`2026_11`, `202611`, `20261130`). Numbers that
+/// only count (`shard_2`) are no date, nor is a year alone: what goes but once a year is worth a look.
 pub(super) fn date_of(name: &str) -> Option<Vec<u64>> {
     let mut numbers = name.split(|c: char| !c.is_ascii_digit()).filter(|digits| !digits.is_empty());
     let first = numbers.find(|digits| is_date(digits))?;
@@ -95,6 +95,9 @@ pub(super) fn date_of(name: &str) -> Option<Vec<u64>> {
             return None;
         }
         date.push(digits.parse().ok()?);
+    }
+    if first.len() == 4 && date.len() == 1 {
+        return None;
     }
     Some(date)
 }
@@ -127,12 +130,13 @@ mod tests {
             ("events_2026_w9", vec![2026, 9]),
             ("log20261130", vec![20_261_130]),
             ("p202611", vec![202_611]),
-            ("sales_2026", vec![2026]),
             ("v2_events_2026_01_31", vec![2026, 1, 31]),
         ] {
             assert_eq!(date_of(name), Some(date), "{name}");
         }
-        for name in ["users", "shard_2", "tenant_0042", "p1", "t_202613", "x_3026", "a_2026_1234567"] {
+        for name in
+            ["users", "shard_2", "tenant_0042", "p1", "t_202613", "x_3026_11", "a_2026_1234567", "sales_2026"]
+        {
             assert_eq!(date_of(name), None, "{name}");
         }
         assert_eq!(

@@ -39,19 +39,42 @@ struct Judging<'a> {
     past: &'a Past,
     content: &'a Content,
     now: HashMap<&'a Key, &'a Counted>,
-    /// Partitioned tables by the patterns of their partitions' names: partitions that are gone are told by that.
+    /// Partitioned tables of which nothing is known yet, by the patterns of their partitions' names: of partitions that are gone
+    /// it is not known either to what they belonged.
     roots: HashMap<String, &'a str>,
+    /// Names of all tables and partitioned tables, now and before.
+    tables: HashSet<String>,
+    /// How many members each series had, and the oldest date among those it has.
+    members: HashMap<Key, usize>,
+    oldest: HashMap<Key, Vec<u64>>,
 }
 
 impl<'a> Judging<'a> {
     fn new(rules: &'a AnomalyRules, past: &'a Past, content: &'a Content) -> Self {
-        let now = content.objects.iter().map(|object| (&object.key, object)).collect();
+        let now: HashMap<_, _> = content.objects.iter().map(|object| (&object.key, object)).collect();
+        let named = past.objects.keys().chain(now.keys().copied());
+        let named = named.filter(|key| matches!(key.kind.as_str(), PARTITIONED | "table"));
+        let known = past.objects.keys().filter(|key| key.kind == PARTITIONED).map(Key::name);
+        let known: HashSet<String> = known.collect();
         let parts = content.objects.iter().filter_map(|object| Some((object, object.part_of.as_deref()?)));
         let roots = parts
+            .filter(|(_, root)| !known.contains(*root))
             .map(|(object, root)| (pattern(&object.key.name()), root))
             .filter(|(pattern, _)| pattern.contains('#'))
             .collect();
-        Self { rules, past, content, now, roots }
+        let mut members = HashMap::new();
+        for series in past.objects.keys().filter_map(series_of) {
+            *members.entry(series).or_default() += 1;
+        }
+        let mut oldest: HashMap<Key, Vec<u64>> = HashMap::new();
+        for key in now.keys() {
+            let Some((series, date)) = series_of(key).zip(date_of(&key.name)) else { continue };
+            let oldest = oldest.entry(series).or_insert_with(|| date.clone());
+            if date < *oldest {
+                *oldest = date;
+            }
+        }
+        Self { rules, past, content, roots, tables: named.map(Key::name).collect(), members, oldest, now }
     }
 
     fn open(&self, kind: Kind, object: &str) -> Option<&'a Open> {
@@ -233,22 +256,20 @@ impl<'a> Judging<'a> {
             _ => {}
         }
         if let Some(root) = self.root(key, object) {
-            let named = |key: &Key| matches!(key.kind.as_str(), PARTITIONED | "table") && key.name() == root;
-            return self.now.keys().any(|key| named(key)) || self.past.objects.keys().any(named);
+            return self.tables.contains(root);
         }
         let Some(series) = series_of(key) else { return false };
         if self.now.contains_key(&series) {
             // The oldest go in the course of time. Should any other be gone, somebody removed it.
-            let others = self.now.keys().filter(|other| series_of(other).as_ref() == Some(&series));
-            let oldest = others.filter_map(|other| date_of(&other.name)).min();
-            return oldest.is_some_and(|oldest| date_of(&key.name).is_some_and(|date| date < oldest));
+            let oldest = self.oldest.get(&series);
+            return oldest.zip(date_of(&key.name)).is_some_and(|(oldest, date)| date < *oldest);
         }
         self.past.objects.contains_key(&series) && self.members_of(&series) > 1
     }
 
     /// How many members a series had.
     fn members_of(&self, series: &Key) -> usize {
-        self.past.objects.keys().filter(|key| series_of(key).as_ref() == Some(series)).count()
+        self.members.get(series).copied().unwrap_or(0)
     }
 
     /// Was the end of objects of this name pattern accepted as often as it takes, and of so many rows? Not of the last.
@@ -287,24 +308,27 @@ impl<'a> Judging<'a> {
             }
             return;
         }
-        let is_open = |open: &Open| matches!(open.kind, Kind::Rows | Kind::Object);
-        let told = verdict.found.iter().any(|found| matches!(found.kind, Kind::Rows | Kind::Object))
-            || self.past.open.iter().any(is_open);
-        let past = self.past.objects.iter();
-        let past = past.filter(|(key, _)| single(key) && !self.content.omits(key));
-        let counts: Vec<u64> = past.filter_map(|(_, object)| most(object)).collect();
-        let before: u64 = counts.iter().sum();
-        if told || after > 0 || before < self.rules.min_rows.max(1) || !self.lost(before, after) {
+        if after > 0 {
             return;
         }
-        let kind = self.past.objects.keys().find(|key| single(key)).map_or("", |key| key.kind.as_str());
-        verdict.found.push(Finding {
-            kind: Kind::Rows,
-            object: String::new(),
-            before,
-            after,
-            text: format!("nothing is left of {before} {}", counted(kind, before)),
-        });
+        let gone = |shown: &str| {
+            let found = verdict.found.iter().any(|f| f.kind == Kind::Object && f.object == shown);
+            found || self.open(Kind::Object, shown).is_some()
+        };
+        let small = |(key, object): &(&Key, &PastObject)| {
+            // Of larger ones and of partitions it is said already.
+            let apart = single(key) && self.root(key, object).is_none();
+            let few = most(object).is_some_and(|rows| rows > 0 && rows < self.rules.min_rows);
+            apart && few && !self.content.omits(key) && !gone(&key.name())
+        };
+        let small: Vec<_> = self.past.objects.iter().filter(small).collect();
+        let before: u64 = small.iter().filter_map(|(_, object)| most(object)).sum();
+        let Some((key, _)) = small.first().filter(|_| before >= self.rules.min_rows) else { return };
+        if self.lost(before, after) {
+            let (tables, kind) = (small.len(), &key.kind);
+            let text = format!("nothing is left of {before} {} in {tables} {kind}s", counted(kind, before));
+            verdict.found.push(Finding { kind: Kind::Rows, object: String::new(), before, after, text });
+        }
     }
 }
 

@@ -198,7 +198,7 @@ fn a_database_without_any_table_has_lost_all_of_them() {
     assert!(nights.is_held());
     let mut nights = Nights::new();
     none(nights.night(&[("a", 60), ("b", 70)]));
-    assert_eq!(nights.night(&[("a", 0), ("b", 0)]), ["nothing is left of 130 rows"]);
+    assert_eq!(nights.night(&[("a", 0), ("b", 0)]), ["nothing is left of 130 rows in 2 tables"]);
     none(nights.night(&[("a", 0), ("b", 0)]));
     assert_eq!(nights.accept(), 1);
     none(nights.night(&[("a", 0), ("b", 0)]));
@@ -216,6 +216,27 @@ fn a_size_in_doubt_that_recovered_is_no_measure() {
     assert_eq!([1 << 20; 6].map(&mut night), [1, 0, 0, 0, 0, 0]);
     assert_eq!(night(10 << 20), 0);
     assert_eq!(night(1 << 20), 1, "six nights in doubt made it no smaller");
+}
+
+#[test]
+fn what_a_running_backup_brings_after_something_was_accepted_counts() {
+    let mut nights = Nights::new();
+    none(nights.night(&[("a", 2000), ("b", 10)]));
+    assert_eq!(nights.night(&[("a", 0), ("b", 10)]).len(), 1);
+    // The next backup has begun when the loss is accepted.
+    let later = nights.moment().checked_add(Span::new().hours(30)).unwrap();
+    assert_eq!(nights.history.accept(&|_, _| true, &later).unwrap().len(), 1);
+    none(nights.night(&[("a", 2000), ("b", 10)]));
+    assert_eq!(nights.night(&[("a", 0), ("b", 10)]).len(), 1);
+}
+
+#[test]
+fn a_table_that_was_detached_is_told_when_it_is_dropped() {
+    let mut nights = Nights::new();
+    let parts = ["log/p_1", "log/p_2", "log/p_3"];
+    none(nights.night(&parts.map(|part| (part, 1000))));
+    none(nights.night(&[("p_1", 1000), ("log/p_2", 1000), ("log/p_3", 1000)]));
+    assert_eq!(nights.night(&[("log/p_2", 1000), ("log/p_3", 1000)]), ["table s.p_1 with 1000 rows is gone"]);
 }
 
 /// Names of seven daily partitions, the last of this day.

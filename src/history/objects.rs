@@ -66,11 +66,12 @@ fn past(stored: &HashMap<Key, Stored>, accepted: &[AcceptedLoss]) -> HashMap<Key
         .iter()
         .filter(|(_, object)| !object.gone)
         .map(|(key, object)| {
-            // Accepting adds the rows of that moment.
+            // Accepting adds the rows of that moment; what came later counts, even of a backup that began before.
             let since =
                 since.get(key.name().as_str()).copied().max(of_all).map_or(i64::MIN, |time| time / 1000);
-            let points = object.trend.iter().filter(|point| point[0] >= since);
-            let counts = points.map(|point| unsigned(point[1])).collect();
+            let first = object.trend.iter().position(|point| point[0] >= since);
+            let first = first.unwrap_or(object.trend.len().saturating_sub(1));
+            let counts = object.trend[first..].iter().map(|point| unsigned(point[1])).collect();
             (key.clone(), PastObject { counts, digest: object.digest, part_of: object.part_of.clone() })
         })
         .collect()
