@@ -329,4 +329,21 @@ mod tests {
         let lacking: i64 = history.query_row("SELECT count(*) FROM omitted", [], |row| row.get(0)).unwrap();
         assert_eq!(lacking, 0);
     }
+
+    #[test]
+    fn losses_accepted_before_count_by_what_was_left_when_they_were_found() {
+        let mut history = Connection::open_in_memory().unwrap();
+        STEPS[..4].iter().for_each(|step| history.execute_batch(step).unwrap());
+        history.pragma_update(None, "user_version", 4).unwrap();
+        for accepted in [Some(5), None] {
+            let anomaly = "INSERT INTO anomaly (item, kind, object, before, after, text, time, accepted) \
+                           VALUES (1, 'rows', 'a', 1000, 400, '', 1, ?1)";
+            history.execute(anomaly, [accepted]).unwrap();
+        }
+        migrate(&mut history).unwrap();
+        let mut statement = history.prepare("SELECT remaining FROM anomaly ORDER BY id").unwrap();
+        let remaining: Vec<Option<i64>> =
+            statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+        assert_eq!(remaining, [Some(400), None]);
+    }
 }
