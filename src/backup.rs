@@ -7,11 +7,11 @@ mod plan;
 mod queue;
 mod recorder;
 mod report;
+mod retain;
 mod telling;
 mod work;
 
 use std::{
-    collections::HashMap,
     panic::resume_unwind,
     sync::{Arc, atomic::AtomicU64},
     thread,
@@ -22,16 +22,18 @@ pub use named::require_known;
 pub use plan::{Plan, Planned, Selector, discover};
 pub use report::{ItemOutcome, ItemReport, RunOutcome, RunReport};
 pub(crate) use report::{new_run_name, partial_error, unchecked_error};
+pub use retain::{Removal, preview};
 
 use live::Live;
 use recorder::Recorder;
+use retain::retain;
 use telling::Telling;
 
 use crate::{
     config::{Config, nearest},
     error::{Error, Kind, Result},
     history::ledger::RepositoryEntry,
-    repository::{Hosts, LockOptions, Repository, Snapshot, writer::RunWriter},
+    repository::{LockOptions, Repository, writer::RunWriter},
     stream::cancel::Cancel,
 };
 
@@ -172,64 +174,6 @@ fn begin_part(
             ));
         }
     }
-}
-
-/// Applies the retention to every item that succeeded. That it could not be applied fails the run, not the item: the
-/// backup itself is there.
-fn retain(
-    config: &Config,
-    repository: &Repository,
-    recorder: &Recorder<'_>,
-    report: &mut RunReport,
-    observer: &dyn Observer,
-) -> Result<()> {
-    if !report.items.iter().any(ItemReport::is_understood) {
-        return Ok(());
-    }
-    if !recorder.knows_holds() {
-        observer.notice(
-            "the retention was not applied: without the history it is not known which snapshots are held",
-        );
-        return Ok(());
-    }
-    let mut by_item: HashMap<(String, String), Vec<Snapshot>> = HashMap::new();
-    for snapshot in repository.snapshots(Hosts::Own)? {
-        by_item.entry((snapshot.source.clone(), snapshot.item.clone())).or_default().push(snapshot);
-    }
-    for item in report.items.iter().filter(|item| item.is_understood()) {
-        let Some(name) = &item.item else { continue };
-        let Some(source) = config.source(&item.source) else { continue };
-        let Some(snapshots) = by_item.get(&(item.source.clone(), name.clone())) else { continue };
-        let now = jiff::Timestamp::now();
-        if let Some(future) = snapshots.iter().find(|snapshot| snapshot.is_ahead(now)) {
-            observer.notice(&format!(
-                "{}: snapshot {} is dated in the future: a clock was wrong; retention is held for this item until then, or until \
-                 `tik-backup forget '{}' --id {}` has removed it",
-                item.name(),
-                future.short_id(),
-                crate::output::name(&item.name()),
-                future.short_id()
-            ));
-            continue;
-        }
-        let mut expired = repository.expired(snapshots, &source.retention)?;
-        // What was made just now must be among those that stay, whatever the clock says.
-        if expired.iter().any(|snapshot| Some(&snapshot.id) == item.snapshot.as_ref()) {
-            observer.notice(&format!(
-                "{}: the retention would remove the snapshot just made (is the clock right?); nothing was removed",
-                item.name()
-            ));
-            continue;
-        }
-        if let Some(from) = recorder.held_from(&item.source, name)? {
-            // Those before the change in question may be the last good ones.
-            expired.retain(|snapshot| snapshot.time.timestamp().as_millisecond() >= from);
-        }
-        repository.spare_holders(&mut expired, snapshots, &recorder.lacking_since(&item.source, name)?);
-        repository.forget(&expired).map_err(|e| e.context(item.name()))?;
-        report.forgotten += expired.len() as u64;
-    }
-    Ok(())
 }
 
 /// Fails with everything wrong about `selectors` that the configuration alone can tell.

@@ -12,7 +12,7 @@ pub(super) struct Args {
     /// What to back up; everything if nothing is named
     #[arg(value_name = "SOURCE[/ITEM]")]
     items: Vec<Selector>,
-    /// Only show what would be backed up
+    /// Only show what would be backed up, and which snapshots the retention would remove then
     #[arg(long)]
     dry_run: bool,
 }
@@ -26,7 +26,11 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
     if args.dry_run {
         backup::require_known(&config, &args.items, &context.cancel)?;
         let plan = backup::discover(&config, &args.items, &context.cancel)?.complete(&context.cancel);
-        return discover::show(context, &plan.only(&args.items));
+        let removals = backup::preview(&config, &plan, &args.items);
+        if let Err(error) = &removals {
+            context.printer.notice(&format!("what the retention would remove is not known: {error}"));
+        }
+        return discover::show(context, &plan.only(&args.items), &removals.unwrap_or_default());
     }
     let report = {
         let progress = Progress::new(context.printer);

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::{Context, SUCCESS};
 use crate::{
-    backup::{self, Plan, Selector},
+    backup::{self, Plan, Removal, Selector},
     error::{Error, Result},
     output::{Screen, name, printable, size, table, width},
     source::{Item, Source, directory::EXCLUDE_CACHES},
@@ -44,12 +44,13 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
     let plan = backup::discover(&config, &selectors, &context.cancel)?.complete(&context.cancel);
     let within = count_within(&plan, &context.cancel);
     context.cancel.check()?;
-    show_with(context, &plan, &within)
+    show_with(context, &plan, &within, None)
 }
 
-/// Prints a plan. Items that cannot be read and sources that cannot be asked make the command fail.
-pub(super) fn show(context: &Context, plan: &Plan) -> Result<u8> {
-    show_with(context, plan, &Within::new())
+/// Prints a plan and what the retention would remove after it. Items that cannot be read and sources that cannot be asked
+/// make the command fail.
+pub(super) fn show(context: &Context, plan: &Plan, removals: &[Removal]) -> Result<u8> {
+    show_with(context, plan, &Within::new(), Some(removals))
 }
 
 /// By source and item: what exclusion patterns leave out of it, or why that could not be counted.
@@ -102,7 +103,7 @@ fn listed(plan: &Plan, within: &Within) -> Result<Vec<serde_json::Value>> {
     Ok(listings)
 }
 
-fn show_with(context: &Context, plan: &Plan, within: &Within) -> Result<u8> {
+fn show_with(context: &Context, plan: &Plan, within: &Within, removals: Option<&[Removal]>) -> Result<u8> {
     let mut failures: Vec<Failure> = plan
         .failed
         .iter()
@@ -113,8 +114,19 @@ fn show_with(context: &Context, plan: &Plan, within: &Within) -> Result<u8> {
             failures.push(Failure { source: format!("{source}/{item}"), error: error.to_string() });
         }
     }
-    let document = serde_json::json!({"sources": listed(plan, within)?, "failed": failures});
-    context.printer.result(&document, || text(&Screen::of_stdout(), plan, within, &failures))?;
+    let mut document = serde_json::json!({"sources": listed(plan, within)?, "failed": failures});
+    if let Some(removals) = removals {
+        document["removed"] =
+            serde_json::to_value(removals).map_err(|e| Error::failed("cannot write JSON").because(&e))?;
+    }
+    context.printer.result(&document, || {
+        let mut text = text(&Screen::of_stdout(), plan, within, &failures);
+        for removal in removals.unwrap_or_default() {
+            let item = name(&format!("{}/{}", removal.source, removal.item));
+            text.push_str(&format!("{item}: {}\n", removal.text()));
+        }
+        text
+    })?;
     Ok(match (failures.is_empty(), plan.items.is_empty()) {
         (true, _) => SUCCESS,
         (false, false) => 3,

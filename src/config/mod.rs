@@ -136,9 +136,11 @@ pub struct RepositoryConfig {
     pub options_files: BTreeMap<String, SecretFile>,
 }
 
-/// How many snapshots of an item are kept; a snapshot stays if any of the rules wants it. Not all are 0.
+/// Which snapshots of an item are kept; a snapshot stays if any of the rules wants it. Not all are 0.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Retention {
+    /// All that are younger than this, counted back from the newest; zero for no such rule.
+    pub keep_within: Duration,
     /// The newest ones.
     pub keep_last: u32,
     /// The newest of each of that many hours.
@@ -155,14 +157,45 @@ pub struct Retention {
 
 impl Default for Retention {
     fn default() -> Self {
-        Self { keep_last: 0, keep_hourly: 0, keep_daily: 7, keep_weekly: 4, keep_monthly: 0, keep_yearly: 0 }
+        Self {
+            keep_within: KEEP_WITHIN,
+            keep_last: 0,
+            keep_hourly: 0,
+            keep_daily: 7,
+            keep_weekly: 4,
+            keep_monthly: 0,
+            keep_yearly: 0,
+        }
     }
 }
 
+/// A second run on the same day must not remove the snapshot of the night before it.
+const KEEP_WITHIN: Duration = Duration::from_secs(48 * 3600);
+
 impl Retention {
-    /// Whether nothing would be kept.
+    /// `keep_within` in its largest whole unit, such as `48 h` or `30 days`, if it is a rule.
+    pub fn period(&self) -> Option<String> {
+        let seconds = self.keep_within.as_secs();
+        Some(match seconds {
+            0 => return None,
+            s if s.is_multiple_of(86_400) && s > 2 * 86_400 => format!("{} days", s / 86_400),
+            s if s.is_multiple_of(3600) => format!("{} h", s / 3600),
+            s if s.is_multiple_of(60) => format!("{} min", s / 60),
+            s => format!("{s} s"),
+        })
+    }
+
+    /// Whether no rule keeps a number of snapshots, so that nothing older than `keep_within` would be kept.
     pub fn is_empty(&self) -> bool {
-        let Self { keep_last, keep_hourly, keep_daily, keep_weekly, keep_monthly, keep_yearly } = self;
+        let Self {
+            keep_within: _,
+            keep_last,
+            keep_hourly,
+            keep_daily,
+            keep_weekly,
+            keep_monthly,
+            keep_yearly,
+        } = self;
         [keep_last, keep_hourly, keep_daily, keep_weekly, keep_monthly, keep_yearly].iter().all(|n| **n == 0)
     }
 }

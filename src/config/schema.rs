@@ -227,7 +227,14 @@ fn read_retention(mut reader: Reader<'_>, base: Option<&Retention>) -> Retention
             *field = number;
         }
     }
-    if reader.is_present() && rule.is_empty() {
+    let longest = Duration::from_secs(100 * 365 * 86_400);
+    let within = reader.duration("keep_within", Duration::ZERO..=longest);
+    if let Some(within) = within {
+        rule.keep_within = within;
+    }
+    // By itself it is a rule only where somebody chose it: its default would leave two days of snapshots.
+    let chosen = within.is_some() || base.is_some_and(Retention::is_empty);
+    if reader.is_present() && rule.is_empty() && (!chosen || rule.keep_within.is_zero()) {
         reader.table_problem("all values are 0, so that every snapshot would be removed; keep at least one");
     }
     reader.finish();

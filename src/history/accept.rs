@@ -4,7 +4,7 @@ use jiff::Zoned;
 use rusqlite::{OptionalExtension, Transaction, params};
 use serde::Serialize;
 
-use super::{History, anomaly::Kind, millis, objects, omitted, record::event};
+use super::{History, anomaly::Kind, millis, objects, omitted, record::event, signed};
 use crate::error::Result;
 
 /// Something that was accepted.
@@ -119,7 +119,10 @@ fn accept_item(
             tx.query_row("SELECT text FROM anomaly WHERE id = ?1", [open.id], |row| row.get(0))?;
         tx.execute("UPDATE anomaly SET accepted = ?2 WHERE id = ?1", [open.id, now])?;
         match open.kind {
-            Kind::Rows => objects::accept(tx, id, &open.object, now)?,
+            Kind::Rows => {
+                let remaining = objects::accept(tx, id, &open.object, now)?;
+                tx.execute("UPDATE anomaly SET remaining = ?2 WHERE id = ?1", [open.id, signed(remaining)])?;
+            }
             Kind::Size => {
                 // The backups made while it was in doubt are what counts from now on.
                 tx.execute(

@@ -3,18 +3,17 @@
 
 use std::collections::HashMap;
 
-use super::content::{Content, Counted, Key};
+use super::{
+    content::{Content, Key},
+    losses,
+};
 use crate::{
     config::AnomalyRules,
-    output::{duration, name, size},
+    output::{duration, size},
 };
 
 /// How many of the last backups the size is compared with.
 const SIZES: usize = 7;
-/// How many of the last counts of a table its loss is judged by: a slow loss over a week is one too.
-const COUNTS: usize = 7;
-/// A loss that was accepted so often is how this table lives.
-const USUAL: usize = 2;
 /// Content must have changed so often before its standing still means anything.
 const CHANGES: u64 = 5;
 /// Standing still is unusual from so many times the longest it ever did.
@@ -83,6 +82,23 @@ pub struct Open {
     pub object: String,
     /// What there was before.
     pub before: u64,
+    /// What was left when it was found.
+    pub after: u64,
+}
+
+/// A loss that an operator accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AcceptedLoss {
+    /// What kind.
+    pub kind: Kind,
+    /// The object; empty for the whole.
+    pub object: String,
+    /// Rows before.
+    pub before: u64,
+    /// Rows when it was accepted.
+    pub remaining: u64,
+    /// When it was accepted, in milliseconds since 1970.
+    pub time: i64,
 }
 
 /// What is known of an item before a backup is judged.
@@ -92,8 +108,8 @@ pub struct Past {
     pub sizes: Vec<u64>,
     /// Its objects that were there last time.
     pub objects: HashMap<Key, PastObject>,
-    /// Accepted disappearances of objects, by the pattern of their names: see [`pattern`].
-    pub usual_gone: HashMap<String, usize>,
+    /// Losses of rows and of objects that an operator accepted.
+    pub accepted: Vec<AcceptedLoss>,
     /// Anomalies that are open.
     pub open: Vec<Open>,
     /// How often the content has changed.
@@ -109,10 +125,12 @@ pub struct Past {
 /// What is known of an object.
 #[derive(Debug, Clone, Default)]
 pub struct PastObject {
-    /// Rows of the last backups that count, oldest first.
+    /// Rows of the last backups since a loss of it was accepted, oldest first.
     pub counts: Vec<u64>,
     /// Digest of the last one.
     pub digest: crate::stream::digest::Digest128,
+    /// The partitioned table that it is a part of.
+    pub part_of: Option<String>,
 }
 
 /// What came of judging a backup.
@@ -128,7 +146,7 @@ pub struct Verdict {
 pub fn judge(rules: &AnomalyRules, past: &Past, content: &Content, now: i64) -> Verdict {
     let mut verdict = Verdict::default();
     let open = |kind: Kind, object: &str| past.open.iter().find(|o| o.kind == kind && o.object == object);
-    judge_objects(rules, past, content, &mut verdict, &open);
+    losses::judge(rules, past, content, &mut verdict);
     judge_size(rules, past, content, &mut verdict, &open);
     judge_stillness(rules, past, now, &mut verdict, &open);
     // The item was backed up just now: it is there.
@@ -137,97 +155,6 @@ pub fn judge(rules: &AnomalyRules, past: &Past, content: &Content, now: i64) -> 
 }
 
 type FindOpen<'a> = dyn Fn(Kind, &str) -> Option<&'a Open> + 'a;
-
-fn judge_objects<'a>(
-    rules: &AnomalyRules,
-    past: &Past,
-    content: &Content,
-    verdict: &mut Verdict,
-    open: &FindOpen<'a>,
-) {
-    if content.rows.is_none() {
-        // Not counted this time: nothing can be said, and nothing is taken back.
-        return;
-    }
-    let now: HashMap<&Key, &Counted> = content.objects.iter().map(|object| (&object.key, object)).collect();
-    for object in &content.objects {
-        let shown = object.key.name();
-        if let Some(open) = open(Kind::Rows, &shown) {
-            if !lost(open.before, object.rows, rules.rows_lost) {
-                verdict.resolved.push(open.id);
-            }
-        } else if let Some(counts) = past.objects.get(&object.key).map(|past| &past.counts)
-            && let Some(before) = reference(counts, rules.rows_lost)
-            && before >= rules.min_rows
-            && lost(before, object.rows, rules.rows_lost)
-            && losses(counts, rules.rows_lost) < USUAL
-        {
-            verdict.found.push(Finding {
-                kind: Kind::Rows,
-                object: shown.clone(),
-                before,
-                after: object.rows,
-                text: format!(
-                    "{} {} had {before} {} and has {} now ({})",
-                    object.key.kind,
-                    name(&shown),
-                    counted(&object.key.kind, before),
-                    object.rows,
-                    percent(before, object.rows)
-                ),
-            });
-        }
-        if let Some(open) = open(Kind::Object, &shown) {
-            verdict.resolved.push(open.id);
-        }
-    }
-    if rules.vanished {
-        judge_missing(past, content, &now, verdict, open);
-    }
-}
-
-/// Objects that are no longer there. Where all of a schema are gone, the schema is what is missing. One that is there and
-/// could not be read is a matter of its own.
-fn judge_missing<'a>(
-    past: &Past,
-    content: &Content,
-    now: &HashMap<&Key, &Counted>,
-    verdict: &mut Verdict,
-    open: &FindOpen<'a>,
-) {
-    let digests: Vec<_> = now
-        .iter()
-        .filter(|(key, object)| !past.objects.contains_key(**key) && object.rows > 0)
-        .map(|(_, object)| object.digest)
-        .collect();
-    let mut missing: Vec<(&Key, &PastObject)> =
-        past.objects.iter().filter(|(key, _)| !now.contains_key(key) && !content.omits(key)).collect();
-    missing.sort_by_key(|(key, _)| *key);
-    for (key, object) in missing {
-        let shown = key.name();
-        let rows = object.counts.last().copied().unwrap_or(0);
-        // The same rows under a new name were renamed, not lost.
-        let renamed = rows > 0 && digests.contains(&object.digest);
-        let usual = past.usual_gone.get(&pattern(&shown)).copied().unwrap_or(0) >= USUAL;
-        if renamed || usual || open(Kind::Object, &shown).is_some() {
-            continue;
-        }
-        let whole = !key.schema.is_empty() && !now.keys().any(|other| other.schema == key.schema);
-        let of = if whole { format!(" (as is the whole of {})", name(&key.schema)) } else { String::new() };
-        verdict.found.push(Finding {
-            kind: Kind::Object,
-            object: shown.clone(),
-            before: rows,
-            after: 0,
-            text: format!(
-                "{} {} with {rows} {} is gone{of}",
-                key.kind,
-                name(&shown),
-                counted(&key.kind, rows)
-            ),
-        });
-    }
-}
 
 fn judge_size<'a>(
     rules: &AnomalyRules,
@@ -291,31 +218,9 @@ fn judge_stillness<'a>(
     }
 }
 
-/// What is counted of objects of a kind. Of a folder or share that is everything in it.
-fn counted(kind: &str, number: u64) -> &'static str {
-    let (one, several) = match kind {
-        "collection" => ("document", "documents"),
-        "container" => ("blob", "blobs"),
-        "folder" | "share" => ("entry", "entries"),
-        _ => ("row", "rows"),
-    };
-    if number == 1 { one } else { several }
-}
-
 /// Is `after` less than what may be left of `before`?
-fn lost(before: u64, after: u64, percent: u8) -> bool {
+pub(super) fn lost(before: u64, after: u64, percent: u8) -> bool {
     percent > 0 && u128::from(after) * 100 < u128::from(before) * u128::from(100 - percent.min(100))
-}
-
-/// The rows to compare with: the most of the last counts since the last loss that was accepted.
-fn reference(counts: &[u64], percent: u8) -> Option<u64> {
-    let start = (1..counts.len()).rev().find(|i| lost(counts[i - 1], counts[*i], percent)).unwrap_or(0);
-    counts[start..].iter().rev().take(COUNTS).max().copied()
-}
-
-/// How often rows were lost and that was accepted.
-fn losses(counts: &[u64], percent: u8) -> usize {
-    counts.windows(2).filter(|pair| lost(pair[0], pair[1], percent)).count()
 }
 
 /// A name with its numbers taken out: partitions named by date come and go, and are one kind of thing.
@@ -330,7 +235,7 @@ pub fn pattern(name: &str) -> String {
     pattern
 }
 
-fn percent(before: u64, after: u64) -> String {
+pub(super) fn percent(before: u64, after: u64) -> String {
     let part = (before.saturating_sub(after)) as f64 * 100.0 / (before.max(1)) as f64;
     format!("-{part:.0} %")
 }

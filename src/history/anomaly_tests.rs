@@ -1,7 +1,7 @@
 //! What counts as suspicious, and what does not.
 
 use super::*;
-use crate::stream::digest::Digest128;
+use crate::{history::content::Counted, stream::digest::Digest128};
 
 const DAY: i64 = 86_400_000;
 
@@ -16,6 +16,7 @@ fn content(tables: &[(&str, u64)]) -> Content {
             key: key(name),
             rows: *rows,
             digest: Digest128::of(format!("{name} {rows}").as_bytes()),
+            part_of: None,
         })
         .collect();
     let rows = Some(tables.iter().map(|(_, rows)| rows).sum());
@@ -28,7 +29,7 @@ fn past(tables: &[(&str, &[u64])]) -> Past {
         .map(|(name, counts)| {
             let last = counts.last().copied().unwrap_or(0);
             let digest = Digest128::of(format!("{name} {last}").as_bytes());
-            (key(name), PastObject { counts: counts.to_vec(), digest })
+            (key(name), PastObject { counts: counts.to_vec(), digest, part_of: None })
         })
         .collect();
     Past { sizes: vec![1 << 20], objects, ..Past::default() }
@@ -55,7 +56,10 @@ fn more_than_half_of_the_rows_lost_is_one() {
         texts(&past(&[("a", &[1000])]), &content(&[("a", 400)])),
         ["table public.a had 1000 rows and has 400 now (-60 %)"]
     );
-    assert!(texts(&past(&[("a", &[99])]), &content(&[("a", 0)])).is_empty(), "too few to matter");
+    assert!(
+        texts(&past(&[("a", &[99]), ("b", &[1])]), &content(&[("a", 0), ("b", 1)])).is_empty(),
+        "too few"
+    );
 }
 
 #[test]
@@ -63,12 +67,62 @@ fn a_slow_loss_is_one_too() {
     assert_eq!(texts(&past(&[("a", &[1000, 700, 550])]), &content(&[("a", 480)])).len(), 1);
 }
 
+/// Losses of rows of `a` that were accepted, as rows before and after.
+fn accepted(past: &mut Past, losses: &[(u64, u64)]) {
+    past.accepted = losses
+        .iter()
+        .map(|(before, remaining)| AcceptedLoss {
+            kind: Kind::Rows,
+            object: "public.a".into(),
+            before: *before,
+            remaining: *remaining,
+            time: 0,
+        })
+        .collect();
+}
+
 #[test]
-fn a_loss_accepted_twice_is_how_the_table_lives() {
-    assert_eq!(texts(&past(&[("a", &[1000, 10, 1000])]), &content(&[("a", 10)])).len(), 1);
-    assert!(texts(&past(&[("a", &[1000, 10, 1000, 10, 1000])]), &content(&[("a", 10)])).is_empty());
-    // After an accepted loss, what counts is what came since.
-    assert!(texts(&past(&[("a", &[1000, 300])]), &content(&[("a", 200)])).is_empty());
+fn only_losses_that_were_accepted_twice_are_usual_and_none_that_is_greater() {
+    let mut past = past(&[("a", &[2000, 10, 2000, 10, 2000]), ("b", &[5])]);
+    let told = |past: &Past, rows| texts(past, &content(&[("a", rows), ("b", 5)])).len();
+    assert_eq!(told(&past, 10), 1, "that it dipped before says nothing");
+    accepted(&mut past, &[(2000, 10)]);
+    assert_eq!(told(&past, 10), 1, "once is not usual");
+    accepted(&mut past, &[(2000, 10), (1000, 5)]);
+    assert_eq!((told(&past, 10), told(&past, 1)), (0, 0));
+    assert_eq!(told(&past, 0), 1, "a fall to nothing is never usual");
+    accepted(&mut past, &[(1000, 400), (2000, 800), (2000, 2)]);
+    assert_eq!((told(&past, 800), told(&past, 500)), (0, 0));
+    assert_eq!((told(&past, 399), told(&past, 5)), (1, 1), "only one was as great");
+    accepted(&mut past, &[(2000, 0), (2000, 0), (2000, 0)]);
+    assert_eq!((told(&past, 3), told(&past, 0)), (0, 1));
+    for loss in &mut past.accepted {
+        loss.object = "public.b".into();
+    }
+    assert_eq!(told(&past, 3), 1, "of another table");
+}
+
+#[test]
+fn a_fall_to_nothing_is_told_again_where_a_smaller_loss_is_open() {
+    let mut past = past(&[("a", &[1000]), ("b", &[5])]);
+    past.open = vec![Open { id: 9, kind: Kind::Rows, object: "public.a".into(), before: 1000, after: 400 }];
+    let rules = AnomalyRules::default();
+    let judged = |rows| judge(&rules, &past, &content(&[("a", rows), ("b", 5)]), 0);
+    assert_eq!(judged(300), Verdict::default());
+    let worse = judged(0);
+    assert_eq!(worse.resolved, [9]);
+    assert_eq!(worse.found[0].text, "table public.a had 1000 rows and has 0 now (-100 %)");
+    assert_eq!(judged(100).found.len(), 1);
+}
+
+#[test]
+fn small_tables_are_a_loss_when_all_of_them_are_empty() {
+    let past = past(&[("a", &[60]), ("b", &[60]), ("c", &[0])]);
+    assert_eq!(
+        texts(&past, &content(&[("a", 0), ("b", 0), ("c", 0)])),
+        ["nothing is left of 120 rows in 2 tables"]
+    );
+    assert!(texts(&past, &content(&[("a", 0), ("b", 1), ("c", 0)])).is_empty());
 }
 
 #[test]
@@ -95,7 +149,7 @@ fn what_is_counted_has_the_name_that_it_has_in_objects_of_the_kind() {
         };
         let less = Content {
             rows: Some(400),
-            objects: vec![Counted { key: key.clone(), rows: 400, digest: Digest128::ZERO }],
+            objects: vec![Counted { key: key.clone(), rows: 400, digest: Digest128::ZERO, part_of: None }],
             ..Content::default()
         };
         assert_eq!(
@@ -115,11 +169,22 @@ fn a_renamed_table_is_not_lost() {
 }
 
 #[test]
-fn partitions_that_come_and_go_are_usual() {
-    let mut past = past(&[("log_2026_11_01", &[5000]), ("a", &[1])]);
-    assert_eq!(texts(&past, &content(&[("a", 1)])).len(), 1);
-    past.usual_gone.insert(pattern("public.log_2026_10_01"), 2);
-    assert!(texts(&past, &content(&[("a", 1)])).is_empty());
+fn numbered_tables_that_come_and_go_are_usual_once_that_was_accepted_twice_but_not_the_last() {
+    let mut past = past(&[("log_7", &[5000]), ("log_8", &[5000]), ("a", &[1])]);
+    let end = |number: u64, before| AcceptedLoss {
+        kind: Kind::Object,
+        object: format!("public.log_{number}"),
+        before,
+        remaining: 0,
+        time: 0,
+    };
+    let rotated = content(&[("log_8", 5000), ("a", 1)]);
+    assert_eq!(texts(&past, &rotated).len(), 1);
+    past.accepted = vec![end(5, 4000), end(6, 4000)];
+    assert!(texts(&past, &rotated).is_empty());
+    assert_eq!(texts(&past, &content(&[("a", 1)])).len(), 2, "all of them");
+    past.accepted = vec![end(5, 10), end(6, 10)];
+    assert_eq!(texts(&past, &rotated).len(), 1, "far more rows than were accepted");
 }
 
 #[test]
@@ -133,7 +198,7 @@ fn size_is_compared_with_what_is_usual() {
 
 #[test]
 fn what_came_back_is_resolved_and_what_did_not_is_not_found_twice() {
-    let open = |kind, before| Open { id: 9, kind, object: "public.a".into(), before };
+    let open = |kind, before| Open { id: 9, kind, object: "public.a".into(), before, after: 400 };
     let mut past = past(&[("a", &[400])]);
     past.open = vec![open(Kind::Rows, 1000)];
     let rules = AnomalyRules::default();

@@ -41,6 +41,8 @@ pub struct Counted {
     pub rows: u64,
     /// Digest of the rows.
     pub digest: Digest128,
+    /// The partitioned table that it is a part of, by which its rows and its end are judged.
+    pub part_of: Option<String>,
 }
 
 /// What tells an object from the others of its item.
@@ -85,11 +87,15 @@ impl Content {
             }
             same
         });
+        let fingerprint = digested.then(|| fingerprint(manifest, &objects));
+        if let Some(postgres) = manifest.postgres.as_ref().filter(|_| digested) {
+            super::groups::add_partitioned(&mut objects, &postgres.partitioned);
+        }
         Self {
             time: super::millis(&manifest.started),
             bytes,
             rows: counted.then(|| manifest.rows()),
-            fingerprint: digested.then(|| fingerprint(manifest, &objects)),
+            fingerprint,
             objects,
             unchecked: match &manifest.digested {
                 Digested::Yes => None,
@@ -99,6 +105,11 @@ impl Content {
             excluded: manifest.excluded.clone(),
             notes: manifest.notes.clone(),
         }
+    }
+
+    /// Whether its objects were counted, even if it has none: then those that were there are gone.
+    pub(super) fn is_counted(&self) -> bool {
+        self.rows.is_some() || self.fingerprint.is_some()
     }
 
     /// What the backup lacks because it could not be read, as far as known.
@@ -130,7 +141,7 @@ impl Counted {
             schema: object.schema.clone().unwrap_or_default(),
             name: object.name.clone(),
         };
-        Self { key, rows: object.rows, digest: object.digest }
+        Self { key, rows: object.rows, digest: object.digest, part_of: None }
     }
 }
 

@@ -5,7 +5,7 @@ use rusqlite::{OptionalExtension, Transaction, params};
 use super::{
     Content,
     anomaly::{Finding, Kind, Verdict, judge},
-    objects, omitted,
+    groups, objects, omitted,
     pack::{pack, unpack},
     record::add_anomaly,
     signed, unsigned,
@@ -52,11 +52,16 @@ pub(super) fn succeeded(
 ) -> rusqlite::Result<Vec<Finding>> {
     let before = before(tx, item)?;
     let stored = objects::load(tx, item)?;
+    let content = &*groups::with_series(content, &stored);
     let mut past = objects::past_of(tx, item, &stored)?;
     let fingerprint = content.fingerprint.map(|digest| digest.to_bits().to_be_bytes());
     past.same = fingerprint.is_some() && fingerprint == before.fingerprint;
-    past.sizes =
-        before.trend.iter().filter(|p| p[0] * 1000 >= before.size_base).map(|p| unsigned(p[1])).collect();
+    let doubtful = doubtful_sizes(tx, item)?;
+    let counts = |point: &&[i64; 3]| {
+        point[0] * 1000 >= before.size_base
+            && !doubtful.iter().any(|(from, to)| (*from..*to).contains(&point[0]))
+    };
+    past.sizes = before.trend.iter().filter(counts).map(|p| unsigned(p[1])).collect();
     past.changes = unsigned(before.changes);
     past.changed = before.changed;
     past.longest_still = before.longest_still;
@@ -70,7 +75,7 @@ pub(super) fn succeeded(
         };
         found || past.open.iter().any(open)
     };
-    if content.rows.is_some() {
+    if content.is_counted() {
         objects::store(tx, item, &stored, content, &rows_in_doubt)?;
     }
     omitted::update(tx, item, content)?;
@@ -107,6 +112,16 @@ pub(super) fn succeeded(
         super::snapshots::remember(tx, &id, item, content.time, content.bytes, host.as_deref())?;
     }
     Ok(verdict.found)
+}
+
+/// Periods, in seconds since 1970, in which the size was in doubt and nobody accepted it: they are no measure for what follows.
+fn doubtful_sizes(tx: &Transaction<'_>, item: i64) -> rusqlite::Result<Vec<(i64, i64)>> {
+    let mut statement = tx.prepare_cached(
+        "SELECT time / 1000, COALESCE(resolved / 1000, ?2) FROM anomaly \
+         WHERE item = ?1 AND kind = 'size' AND accepted IS NULL",
+    )?;
+    let rows = statement.query_map([item, i64::MAX], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    rows.collect()
 }
 
 fn write_verdict(

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use rusqlite::{Transaction, params};
 
 use super::{
-    anomaly::{Kind, Open, Past, PastObject, pattern},
+    anomaly::{AcceptedLoss, Kind, Open, Past, PastObject},
     content::{Content, Counted, Key},
     pack::{pack, unpack},
     signed, unsigned,
@@ -21,14 +21,22 @@ pub(super) struct Stored {
     rows: u64,
     digest: Digest128,
     gone: bool,
+    part_of: Option<String>,
     /// Pairs of seconds since 1970 and rows.
     trend: Vec<[i64; 2]>,
+}
+
+impl Stored {
+    /// Did the last good backup have it?
+    pub(super) fn is_there(&self) -> bool {
+        !self.gone
+    }
 }
 
 /// All objects ever seen of an item.
 pub(super) fn load(tx: &Transaction<'_>, item: i64) -> rusqlite::Result<HashMap<Key, Stored>> {
     let mut statement = tx.prepare_cached(
-        "SELECT id, kind, schema, name, rows, digest, gone, trend FROM object WHERE item = ?1",
+        "SELECT id, kind, schema, name, rows, digest, gone, trend, part_of FROM object WHERE item = ?1",
     )?;
     let rows = statement.query_map([item], |row| {
         let key = Key { kind: row.get(1)?, schema: row.get(2)?, name: row.get(3)? };
@@ -39,6 +47,7 @@ pub(super) fn load(tx: &Transaction<'_>, item: i64) -> rusqlite::Result<HashMap<
             digest: Digest128::from_bits(u128::from_be_bytes(digest)),
             gone: row.get::<_, Option<i64>>(6)?.is_some(),
             trend: unpack(row.get_ref(7)?.as_blob()?),
+            part_of: row.get(8)?,
         };
         Ok((key, stored))
     })?;
@@ -46,13 +55,24 @@ pub(super) fn load(tx: &Transaction<'_>, item: i64) -> rusqlite::Result<HashMap<
 }
 
 /// What [`super::anomaly::judge`] needs of them.
-pub(super) fn past(stored: &HashMap<Key, Stored>) -> HashMap<Key, PastObject> {
+fn past(stored: &HashMap<Key, Stored>, accepted: &[AcceptedLoss]) -> HashMap<Key, PastObject> {
+    let mut since: HashMap<&str, i64> = HashMap::new();
+    for accepted in accepted {
+        let last = since.entry(&accepted.object).or_insert(accepted.time);
+        *last = accepted.time.max(*last);
+    }
+    let of_all = since.get("").copied();
     stored
         .iter()
         .filter(|(_, object)| !object.gone)
         .map(|(key, object)| {
-            let counts = object.trend.iter().map(|point| unsigned(point[1])).collect();
-            (key.clone(), PastObject { counts, digest: object.digest })
+            // Accepting adds the rows of that moment; what came later counts, even of a backup that began before.
+            let since =
+                since.get(key.name().as_str()).copied().max(of_all).map_or(i64::MIN, |time| time / 1000);
+            let first = object.trend.iter().position(|point| point[0] >= since);
+            let first = first.unwrap_or(object.trend.len().saturating_sub(1));
+            let counts = object.trend[first..].iter().map(|point| unsigned(point[1])).collect();
+            (key.clone(), PastObject { counts, digest: object.digest, part_of: object.part_of.clone() })
         })
         .collect()
 }
@@ -70,10 +90,13 @@ pub(super) fn store(
     for object in &content.objects {
         seen.insert(&object.key);
         let before = stored.get(&object.key);
-        if before.is_some_and(|b| b.rows == object.rows && b.digest == object.digest && !b.gone) {
+        let same =
+            |b: &Stored| b.rows == object.rows && b.digest == object.digest && b.part_of == object.part_of;
+        if before.is_some_and(|b| !b.gone && same(b)) {
             continue;
         }
-        let mut trend = before.map(|b| b.trend.clone()).unwrap_or_default();
+        // One that was gone is another one of the same name.
+        let mut trend = before.filter(|b| !b.gone).map(|b| b.trend.clone()).unwrap_or_default();
         let same_rows = trend.last().is_some_and(|last| unsigned(last[1]) == object.rows);
         if !same_rows && !suspicious(&object.key.name()) {
             trend.push([content.time / 1000, signed(object.rows)]);
@@ -103,62 +126,86 @@ fn write(
     match id {
         Some(id) => tx
             .prepare_cached(
-                "UPDATE object SET rows = ?2, digest = ?3, changed = ?4, gone = NULL, trend = ?5 WHERE id = ?1",
+                "UPDATE object SET rows = ?2, digest = ?3, changed = ?4, gone = NULL, trend = ?5, \
+                 part_of = ?6 WHERE id = ?1",
             )?
-            .execute(params![id, rows, digest, time, trend])?,
+            .execute(params![id, rows, digest, time, trend, object.part_of])?,
         None => {
             let Key { kind, schema, name } = &object.key;
             tx.prepare_cached(
-                "INSERT INTO object (item, kind, schema, name, rows, digest, changed, trend) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                "INSERT INTO object (item, kind, schema, name, rows, digest, changed, trend, part_of) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
             )?
-            .execute(params![item, kind, schema, name, rows, digest, time, trend])?
+            .execute(params![
+                item,
+                kind,
+                schema,
+                name,
+                rows,
+                digest,
+                time,
+                trend,
+                object.part_of
+            ])?
         }
     };
     Ok(())
 }
 
-/// Takes the present rows of an object for what is to be compared with from now on.
-pub(super) fn accept(tx: &Transaction<'_>, item: i64, shown: &str, now: i64) -> rusqlite::Result<()> {
-    for (key, object) in load(tx, item)?.into_iter().filter(|(key, _)| key.name() == shown) {
+/// Takes the present rows of an object, or of all if `shown` is empty, for what is to be compared with from now on. Returns
+/// how many rows there are.
+pub(super) fn accept(tx: &Transaction<'_>, item: i64, shown: &str, now: i64) -> rusqlite::Result<u64> {
+    let mut remaining = 0_u64;
+    for (key, object) in load(tx, item)? {
+        if !shown.is_empty() && key.name() != shown {
+            continue;
+        }
         let mut trend = object.trend;
         trend.push([now / 1000, signed(object.rows)]);
         trend.drain(..trend.len().saturating_sub(POINTS));
-        tx.execute(
-            "UPDATE object SET trend = ?2 WHERE id = ?1 AND name = ?3",
-            params![object.id, pack(&trend), key.name],
-        )?;
+        tx.execute("UPDATE object SET trend = ?2 WHERE id = ?1", params![object.id, pack(&trend)])?;
+        if !object.gone {
+            // A table and what stands for it and its partitions have the same name.
+            remaining = remaining.max(object.rows);
+        }
     }
-    Ok(())
+    Ok(remaining)
 }
 
 /// Open anomalies of an item.
 pub(super) fn open_anomalies(tx: &Transaction<'_>, item: i64) -> rusqlite::Result<Vec<Open>> {
     let mut statement = tx.prepare_cached(
-        "SELECT id, kind, object, before FROM anomaly \
+        "SELECT id, kind, object, before, after FROM anomaly \
          WHERE item = ?1 AND accepted IS NULL AND resolved IS NULL ORDER BY id",
     )?;
     let rows = statement.query_map([item], |row| {
         let kind: String = row.get(1)?;
         Ok(Kind::parse(&kind).map(|kind| {
-            Ok(Open { id: row.get(0)?, kind, object: row.get(2)?, before: unsigned(row.get(3)?) })
+            let (before, after) = (unsigned(row.get(3)?), unsigned(row.get(4)?));
+            Ok(Open { id: row.get(0)?, kind, object: row.get(2)?, before, after })
         }))
     })?;
     // A kind that a later version added is left for that version.
     rows.filter_map(|row| row.transpose()).map(|row| row.and_then(|inner| inner)).collect()
 }
 
-/// How often objects of each name pattern were gone and that was accepted.
-fn usual_gone(tx: &Transaction<'_>, item: i64) -> rusqlite::Result<HashMap<String, usize>> {
+/// Losses of rows and of objects that were accepted.
+fn accepted(tx: &Transaction<'_>, item: i64) -> rusqlite::Result<Vec<AcceptedLoss>> {
     let mut statement = tx.prepare_cached(
-        "SELECT object FROM anomaly WHERE item = ?1 AND kind = 'object' AND accepted IS NOT NULL",
+        "SELECT kind, object, before, COALESCE(remaining, after), accepted FROM anomaly \
+         WHERE item = ?1 AND kind IN ('rows', 'object') AND accepted IS NOT NULL ORDER BY id",
     )?;
-    let mut usual = HashMap::new();
-    for object in statement.query_map([item], |row| row.get::<_, String>(0))? {
-        let object: String = object?;
-        *usual.entry(pattern(&object)).or_default() += 1;
-    }
-    Ok(usual)
+    let rows = statement.query_map([item], |row| {
+        let kind: String = row.get(0)?;
+        Ok(AcceptedLoss {
+            kind: if kind == Kind::Rows.as_str() { Kind::Rows } else { Kind::Object },
+            object: row.get(1)?,
+            before: unsigned(row.get(2)?),
+            remaining: unsigned(row.get(3)?),
+            time: row.get(4)?,
+        })
+    })?;
+    rows.collect()
 }
 
 /// What is known of an item before a backup is judged, apart from its own row.
@@ -167,9 +214,10 @@ pub(super) fn past_of(
     item: i64,
     stored: &HashMap<Key, Stored>,
 ) -> rusqlite::Result<Past> {
+    let accepted = accepted(tx, item)?;
     Ok(Past {
-        objects: past(stored),
-        usual_gone: usual_gone(tx, item)?,
+        objects: past(stored, &accepted),
+        accepted,
         open: open_anomalies(tx, item)?,
         ..Past::default()
     })

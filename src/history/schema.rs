@@ -8,7 +8,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use crate::error::{Error, Result};
 
 /// What each version adds to the one before.
-const STEPS: [&str; 5] = ["
+const STEPS: [&str; 6] = ["
 CREATE TABLE meta (
     key TEXT PRIMARY KEY,
     value TEXT NOT NULL
@@ -229,6 +229,12 @@ CREATE INDEX omitted_since ON omitted (item, since);
 -- no item; the name of their source is kept.
 ALTER TABLE snapshot ADD COLUMN host TEXT;
 ALTER TABLE snapshot ADD COLUMN source TEXT;
+", "
+-- The partitioned table that a table is a part of, and what was left of an object when an operator accepted its loss: of losses
+-- accepted before, what was left when they were found.
+ALTER TABLE object ADD COLUMN part_of TEXT;
+ALTER TABLE anomaly ADD COLUMN remaining INTEGER;
+UPDATE anomaly SET remaining = after WHERE accepted IS NOT NULL;
 "];
 
 /// Brings a database to this version's layout.
@@ -327,5 +333,22 @@ mod tests {
         assert_eq!(kept.unwrap(), (7, "why".to_owned()));
         let lacking: i64 = history.query_row("SELECT count(*) FROM omitted", [], |row| row.get(0)).unwrap();
         assert_eq!(lacking, 0);
+    }
+
+    #[test]
+    fn losses_accepted_before_count_by_what_was_left_when_they_were_found() {
+        let mut history = Connection::open_in_memory().unwrap();
+        STEPS[..4].iter().for_each(|step| history.execute_batch(step).unwrap());
+        history.pragma_update(None, "user_version", 4).unwrap();
+        for accepted in [Some(5), None] {
+            let anomaly = "INSERT INTO anomaly (item, kind, object, before, after, text, time, accepted) \
+                           VALUES (1, 'rows', 'a', 1000, 400, '', 1, ?1)";
+            history.execute(anomaly, [accepted]).unwrap();
+        }
+        migrate(&mut history).unwrap();
+        let mut statement = history.prepare("SELECT remaining FROM anomaly ORDER BY id").unwrap();
+        let remaining: Vec<Option<i64>> =
+            statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+        assert_eq!(remaining, [Some(400), None]);
     }
 }

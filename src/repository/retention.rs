@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use jiff::Zoned;
-use rustic_core::{Id, KeepOptions, repofile::SnapshotFile};
+use rustic_core::{ForgetSnapshot, Id, KeepOptions, repofile::SnapshotFile};
 
 use super::{Repository, Snapshot, rustic_error};
 use crate::{config::Retention, error::Result};
@@ -57,9 +57,7 @@ pub fn explain(
         let id = super::snapshot::id_bytes(id).map(Id::new).unwrap_or_default().into();
         SnapshotFile { time: (*time).clone(), id, ..SnapshotFile::default() }
     };
-    let kept = keep_options(retention)
-        .apply(snapshots.iter().map(file).collect(), now)
-        .map_err(|e| rustic_error("cannot apply the retention", e))?;
+    let kept = apply(snapshots.iter().map(file).collect(), retention, now)?;
     let by_id: std::collections::HashMap<_, _> =
         kept.into_iter().map(|s| (s.snapshot.id.to_hex().as_str().to_owned(), (s.keep, s.reasons))).collect();
     Ok(snapshots.iter().map(|(id, _)| by_id.get(*id).cloned().unwrap_or((true, Vec::new()))).collect())
@@ -92,11 +90,33 @@ fn expired_at<'a>(
     now: &Zoned,
 ) -> Result<Vec<&'a Snapshot>> {
     let files: Vec<_> = snapshots.iter().filter(|s| s.host == host).map(|s| s.file.clone()).collect();
-    let kept = keep_options(retention)
-        .apply(files, now)
-        .map_err(|e| rustic_error("cannot apply the retention", e))?;
+    let kept = apply(files, retention, now)?;
     let dropped: Vec<_> = kept.into_iter().filter(|s| !s.keep).map(|s| s.snapshot.id).collect();
     Ok(snapshots.iter().filter(|s| dropped.contains(&s.file.id)).collect())
+}
+
+/// Applies restic's rules, and keeps besides whatever is younger than `keep_within`. As in restic that is counted back from
+/// the newest snapshot, but from none that is dated in the future: that would make all others old.
+fn apply(files: Vec<SnapshotFile>, retention: &Retention, now: &Zoned) -> Result<Vec<ForgetSnapshot>> {
+    let now_at = now.timestamp();
+    let newest = files.iter().map(|file| file.time.timestamp()).filter(|time| *time <= now_at).max();
+    let mut all = keep_options(retention)
+        .apply(files, now)
+        .map_err(|e| rustic_error("cannot apply the retention", e))?;
+    let within = i128::try_from(retention.keep_within.as_millis()).unwrap_or(i128::MAX);
+    let Some((newest, period)) = newest.zip(retention.period()) else { return Ok(all) };
+    let reason = format!("within {period}");
+    for one in &mut all {
+        let age = newest.duration_since(one.snapshot.time.timestamp()).as_millis();
+        if age < within {
+            if !one.keep {
+                one.keep = true;
+                one.reasons.clear();
+            }
+            one.reasons.push(reason.clone());
+        }
+    }
+    Ok(all)
 }
 
 fn keep_options(retention: &Retention) -> KeepOptions {
@@ -108,6 +128,8 @@ fn keep_options(retention: &Retention) -> KeepOptions {
     keep.keep_weekly = some(retention.keep_weekly);
     keep.keep_monthly = some(retention.keep_monthly);
     keep.keep_yearly = some(retention.keep_yearly);
+    // Otherwise options without any number are refused.
+    keep.keep_none = retention.is_empty();
     keep
 }
 
@@ -176,5 +198,42 @@ mod tests {
         let now: Zoned = "2026-11-22T12:00:00+00:00[UTC]".parse().unwrap();
         let snapshots = daily(60, "db2", &now);
         assert!(expired_at(&snapshots, "db1", &Retention::default(), &now).unwrap().is_empty());
+    }
+
+    /// The reasons of snapshots made so many hours ago, `-` where one is removed.
+    fn reasons(retention: &Retention, now: &Zoned, hours: &[i64]) -> Vec<String> {
+        let id = |number: usize| format!("{number:064x}");
+        let made: Vec<(String, Zoned)> = hours
+            .iter()
+            .enumerate()
+            .map(|(number, hours)| (id(number), now.checked_sub(hours.hours()).unwrap()))
+            .collect();
+        let moments: Vec<(&str, &Zoned)> = made.iter().map(|(id, time)| (id.as_str(), time)).collect();
+        let explained = explain(&moments, retention, now).unwrap();
+        explained.into_iter().map(|(keep, why)| if keep { why.join(", ") } else { "-".to_owned() }).collect()
+    }
+
+    #[test]
+    fn a_run_by_hand_does_not_remove_the_snapshot_of_the_night() {
+        let now: Zoned = "2026-11-25T09:00:00+00:00[UTC]".parse().unwrap();
+        let rules = Retention { keep_daily: 2, keep_weekly: 0, ..Retention::default() };
+        let made = reasons(&rules, &now, &[0, 7, 31, 48, 55]);
+        assert_eq!(made, ["daily, within 48 h", "within 48 h", "daily, within 48 h", "-", "-"]);
+        let without = Retention { keep_within: std::time::Duration::ZERO, ..rules };
+        assert_eq!(reasons(&without, &now, &[0, 7, 31, 55]), ["daily", "-", "daily", "-"]);
+    }
+
+    #[test]
+    fn a_period_may_be_the_only_rule_and_is_counted_from_the_newest_snapshot() {
+        let now: Zoned = "2026-11-25T09:00:00+00:00[UTC]".parse().unwrap();
+        let within = std::time::Duration::from_secs(30 * 86_400);
+        let rules = Retention { keep_within: within, keep_daily: 0, keep_weekly: 0, ..Retention::default() };
+        let days = [100 * 24, 129 * 24, 131 * 24];
+        assert_eq!(reasons(&rules, &now, &days), ["within 30 days", "within 30 days", "-"]);
+        // One from the future makes nothing old.
+        assert_eq!(
+            reasons(&rules, &now, &[-400 * 24, 1, 29 * 24, 31 * 24]),
+            ["within 30 days", "within 30 days", "within 30 days", "-"]
+        );
     }
 }

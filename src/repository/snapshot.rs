@@ -55,6 +55,26 @@ impl Snapshot {
         })
     }
 
+    /// One that a run would make, to see what the retention would do beside it. Its id is all zeros.
+    pub(crate) fn planned(source: &str, item: &str, host: &str, time: Zoned) -> Self {
+        let file = SnapshotFile { time: time.clone(), hostname: host.to_owned(), ..SnapshotFile::default() };
+        Self {
+            source: source.to_owned(),
+            item: item.to_owned(),
+            kind: String::new(),
+            id: "0".repeat(64),
+            time,
+            host: host.to_owned(),
+            bytes: 0,
+            file,
+        }
+    }
+
+    /// Is it one that [`Self::planned`] made?
+    pub(crate) fn is_planned(&self) -> bool {
+        self.id.bytes().all(|digit| digit == b'0')
+    }
+
     /// One that stands in no repository, whose id is of this byte alone.
     #[cfg(test)]
     pub(crate) fn example(source: &str, item: &str, kind: &str, time: Zoned, id: u8) -> Self {

@@ -86,7 +86,7 @@ fn what_was_stored_stays_stored_in_every_tier() {
     }
     let archived = Properties { tier: Some("Archive".to_owned()), ..Properties::default() };
     put_with(&service, "box", "never-read", b"never read", BlobType::Block, &archived);
-    let config = storage(&azure, "retention = { keep_last = 1 }\n");
+    let config = storage(&azure, "retention = { keep_last = 1, keep_within = \"0s\" }\n");
     let item = backup(&config, 3);
     assert_eq!(item["outcome"], "partial", "{item:#}");
     let notes = item["notes"].to_string();

@@ -12,7 +12,11 @@ fn a_dump_that_breaks_off_is_not_kept(subject: &dyn Subject) {
     subject.create("broken", &texts(3_000));
     subject.create("good", &texts(20));
     subject.create("good_too", &texts(20));
-    let config = configured(subject, "", "[retention]\nkeep_last = 1\nkeep_daily = 0\nkeep_weekly = 0");
+    let config = configured(
+        subject,
+        "",
+        "[retention]\nkeep_last = 1\nkeep_daily = 0\nkeep_weekly = 0\nkeep_within = \"0s\"",
+    );
     backup(&config);
     let ids = |name: &str| ids_of(&config, &full(name));
     let before = ["broken", "good", "good_too"].map(ids);

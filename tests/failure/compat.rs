@@ -16,8 +16,10 @@ fn stored(world: &World) -> u64 {
 
 #[test]
 fn stock_restic_and_we_share_a_repository() {
-    let setup =
-        Setup { tables: "[retention]\nkeep_last = 1\nkeep_daily = 0\nkeep_weekly = 0", ..Setup::default() };
+    let setup = Setup {
+        tables: "[retention]\nkeep_last = 1\nkeep_daily = 0\nkeep_weekly = 0\nkeep_within = \"0s\"",
+        ..Setup::default()
+    };
     let Some(world) = World::new(&["a"], setup) else { return };
     let (repo, password) = (world.repo(), world.config.password_file());
     for creator in [&world.old, &world.new] {

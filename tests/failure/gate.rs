@@ -39,7 +39,7 @@ const FAILURES: [(&str, &str, &str); 14] = [
     ("hangs", "dump \"$@\" | head -c 150000; words; stay", "nothing happened for"),
 ];
 
-const RETENTION: &str = "[retention]\nkeep_last = 1\nkeep_daily = 0\nkeep_weekly = 0";
+const RETENTION: &str = "[retention]\nkeep_last = 1\nkeep_daily = 0\nkeep_weekly = 0\nkeep_within = \"0s\"";
 
 #[test]
 fn no_failed_dump_is_committed_and_none_harms_another() {

@@ -20,7 +20,7 @@ const ROWS: u32 = 25_000;
 /// SIGKILL at moments spread over the time a run takes, with data that changes from run to run.
 #[test]
 fn killed_at_any_moment_it_leaves_only_whole_snapshots() {
-    let setup = Setup { tables: "[retention]\nkeep_last = 3", ..Setup::default() };
+    let setup = Setup { tables: "[retention]\nkeep_last = 3\nkeep_within = \"0s\"", ..Setup::default() };
     let Some(world) = World::with_repository(&["a", "b", "c", "d"], setup) else { return };
     let databases = ["a", "b", "c", "d"];
     for database in databases {

@@ -23,7 +23,7 @@ fn remote_config(world: &World, name: &str, location: &str) -> PathBuf {
 fn a_rest_server_is_a_repository_like_any_other() {
     let setup = Setup {
         repository: "pack_size = \"4MiB\"\nverify_writes = true\noptions = { retry = \"2\" }",
-        tables: "[retention]\nkeep_last = 1\nkeep_daily = 0\nkeep_weekly = 0",
+        tables: "[retention]\nkeep_last = 1\nkeep_daily = 0\nkeep_weekly = 0\nkeep_within = \"0s\"",
         ..Setup::default()
     };
     let Some(world) = World::new(&["a", "b"], setup) else { return };

@@ -34,8 +34,10 @@ fn at_every_call(
 
 #[test]
 fn dead_at_any_write_of_a_backup_or_a_prune_the_repository_is_sound() {
-    let setup =
-        Setup { tables: "[retention]\nkeep_last = 1\nkeep_daily = 0\nkeep_weekly = 0", ..Setup::default() };
+    let setup = Setup {
+        tables: "[retention]\nkeep_last = 1\nkeep_daily = 0\nkeep_weekly = 0\nkeep_within = \"0s\"",
+        ..Setup::default()
+    };
     let Some(world) = World::with_repository(&["a", "b"], setup) else { return };
     let Some(shim) = Shim::build() else { return };
     let mut leftovers = 0;

@@ -34,7 +34,8 @@ fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
 #[test]
 fn files_whose_content_cannot_be_read_cost_only_themselves_until_they_are_accepted() {
     let Some(shim) = Shim::build() else { return };
-    let world = World::new("retention = { keep_last = 1, keep_daily = 0, keep_weekly = 0 }");
+    let world =
+        World::new("retention = { keep_last = 1, keep_daily = 0, keep_weekly = 0, keep_within = \"0s\" }");
     for name in ["good", "broken one", "broken two", "zz"] {
         fs::write(world.path(name), name).unwrap();
     }

@@ -191,6 +191,7 @@ fn the_module_makes_what_it_promises() {
         (&settings["retention"]["keep_daily"], &settings["retention"]["keep_weekly"]),
         (&7.into(), &4.into())
     );
+    assert_eq!(settings["retention"]["keep_within"], "48h");
     assert_eq!(settings["repository"]["mount"], "/mnt/backup");
     assert!(everything["role"].as_str().unwrap().contains("GRANT pg_read_all_data TO \"tik-backup\""));
     let mount = &everything["mounts"]["/mnt/backup"];

@@ -164,3 +164,105 @@ fn a_lost_history_finds_again_what_is_held() {
     let note = site.status_at(&day(40))["notes"].to_string();
     assert!(note.contains("rebuilt from 9 snapshots"), "{note}");
 }
+
+/// What a run said to be suspicious about `shop`.
+fn suspicious(site: &Site, moment: &str) -> Vec<String> {
+    let report = site.backup_at(moment).ok().json();
+    let shop = report["items"].as_array().unwrap().iter().find(|item| item["item"] == "shop").unwrap();
+    let texts = shop["suspicious"].as_array().map(Vec::as_slice).unwrap_or_default();
+    texts.iter().map(|text| text.as_str().unwrap().to_owned()).collect()
+}
+
+/// Three kinds of partitions of five days with 300 rows each: declared ones below partitions, tables that inherit, and tables
+/// of a date in their names.
+fn partition(site: &Site, of: i64) {
+    let date = &day(of)[..10];
+    let name = date.replace('-', "_");
+    site.server.psql(
+        "shop",
+        &format!(
+            "CREATE TABLE log_{name} PARTITION OF log FOR VALUES IN ('{date}') PARTITION BY HASH (id);
+             CREATE TABLE log_{name}_0 PARTITION OF log_{name} FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+             CREATE TABLE log_{name}_1 PARTITION OF log_{name} FOR VALUES WITH (MODULUS 2, REMAINDER 1);
+             INSERT INTO log SELECT '{date}', i FROM generate_series(1, 300) i;
+             CREATE TABLE old_{name} () INHERITS (old);
+             INSERT INTO old_{name} SELECT i FROM generate_series(1, 300) i;
+             CREATE TABLE lone_{name} AS SELECT i FROM generate_series(1, 300) i"
+        ),
+    );
+}
+
+#[test]
+fn partitions_that_rotate_are_no_anomaly_and_the_loss_of_all_is_one_line() {
+    let more =
+        More { top: "max_proof_age = \"never\"", tables: "[anomalies]\nsize_lost = 0", ..More::default() };
+    let Some(site) = Site::new(&["shop"], more) else { return };
+    site.server.psql(
+        "shop",
+        "CREATE TABLE log (day date, id int) PARTITION BY LIST (day); CREATE TABLE old (id int)",
+    );
+    (-4..0).for_each(|of| partition(&site, of));
+    for days in 0..4 {
+        partition(&site, days);
+        let name = day(days - 5)[..10].replace('-', "_");
+        site.server.psql("shop", &format!("DROP TABLE IF EXISTS log_{name}, old_{name}, lone_{name}"));
+        assert_eq!(suspicious(&site, &day(days)), Vec::<String>::new(), "night {days}");
+    }
+    assert_eq!(site.messages().len(), 0);
+    let before = site.snapshots("shop");
+
+    site.server.psql(
+        "shop",
+        "TRUNCATE log, old; DO $$ DECLARE t text; BEGIN FOR t IN SELECT tablename FROM pg_tables WHERE tablename ~ '^lone_' \
+         LOOP EXECUTE 'DROP TABLE ' || t; END LOOP; END $$",
+    );
+    let mut found = suspicious(&site, &day(4));
+    found.sort();
+    assert_eq!(
+        found,
+        [
+            "partitioned table public.log had 1500 rows and has 0 now (-100 %)",
+            "partitioned table public.old had 1500 rows and has 0 now (-100 %)",
+            "table series public.lone_#_#_# with 1500 rows is gone",
+        ]
+    );
+    assert_eq!(item(&site.status_at(&day(4)), "shop")["held"], true);
+    site.at(&day(4)).args(["accept", "pg/shop"]).run().ok();
+    assert_eq!(suspicious(&site, &day(5)), Vec::<String>::new(), "what was accepted is not told again");
+    assert_eq!(item(&site.status_at(&day(5)), "shop")["held"], false);
+    assert!(before.iter().all(|id| site.snapshots("shop").contains(id)), "all are of this week");
+}
+
+/// A cache that was small, dipped and recovered twice before it grew: that says nothing about a total loss.
+#[test]
+fn a_table_that_dipped_while_it_was_small_is_told_when_it_is_emptied() {
+    let Some(site) = Site::new(&["shop"], More::default()) else { return };
+    site.server.psql("shop", "CREATE TABLE cache (id int)");
+    for (days, rows) in (0..).zip([3, 1, 3, 0, 2000]) {
+        site.server.psql(
+            "shop",
+            &format!("TRUNCATE cache; INSERT INTO cache SELECT i FROM generate_series(1, {rows}) i"),
+        );
+        assert_eq!(suspicious(&site, &day(days)), Vec::<String>::new(), "{rows}");
+    }
+    site.server.psql("shop", "TRUNCATE cache");
+    let told = "table public.cache had 2000 rows and has 0 now (-100 %)";
+    assert_eq!(suspicious(&site, &day(5)), [told]);
+    assert_eq!(lines(&site.messages()[0]["new"]), ["pg/shop: anomaly"]);
+    site.at(&day(5)).args(["accept", "pg/shop"]).run().ok();
+    site.server.psql("shop", "INSERT INTO cache SELECT i FROM generate_series(1, 2000) i");
+    assert_eq!(suspicious(&site, &day(6)), Vec::<String>::new());
+    site.server.psql("shop", "TRUNCATE cache");
+    assert_eq!(suspicious(&site, &day(7)), [told], "nor does one that was accepted");
+}
+
+#[test]
+fn a_database_that_lost_all_its_tables_is_told() {
+    let Some(site) = Site::new(&["shop"], More::default()) else { return };
+    site.backup_at(&day(0)).ok();
+    site.server.psql("shop", "DROP TABLE t");
+    assert_eq!(
+        suspicious(&site, &day(1)),
+        ["table public.t with 1000 rows is gone (as is the whole of public)"]
+    );
+}

@@ -50,7 +50,7 @@ fn no_failed_dump_is_committed(flavour: MyFlavour) {
     names().for_each(|name| fill(&server, name));
     let clients = FakeClients::new(flavour);
     let source = clients.instead(flavour, &server.config_toml());
-    let retention = "[retention]\nkeep_last = 1\nkeep_daily = 0\nkeep_weekly = 0";
+    let retention = "[retention]\nkeep_last = 1\nkeep_daily = 0\nkeep_weekly = 0\nkeep_within = \"0s\"";
     let config = ready(ConfigBuilder::new().tables(retention).source(SOURCE, &source));
     backup(&config);
     let before: Vec<_> = names().map(|name| ids_of(&config, &full(name))).collect();

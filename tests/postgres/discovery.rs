@@ -143,8 +143,10 @@ fn new_databases_join_and_dropped_ones_keep_their_snapshots() {
     let server = PgServer::start(PgVersion::V15);
     server.create_database("stays");
     server.create_database("goes");
-    let config =
-        ready(builder(&server, "").tables("[retention]\nkeep_last = 1\nkeep_daily = 0\nkeep_weekly = 0"));
+    let config = ready(
+        builder(&server, "")
+            .tables("[retention]\nkeep_last = 1\nkeep_daily = 0\nkeep_weekly = 0\nkeep_within = \"0s\""),
+    );
     backup(&config);
     let kept = ids_of(&config, "goes");
     assert_eq!(kept.len(), 1);

@@ -91,6 +91,12 @@ in
     };
 
     retention = {
+      within = mkOption {
+        type = types.str;
+        default = "48h";
+        example = "14d";
+        description = "How far back from the newest snapshot of each item all are kept; \"0s\" for no such rule.";
+      };
       daily = mkOption {
         type = types.ints.unsigned;
         default = 7;
@@ -245,6 +251,7 @@ in
         host = mkDefault config.networking.hostName;
       };
       retention = {
+        keep_within = mkDefault cfg.retention.within;
         keep_daily = mkDefault cfg.retention.daily;
         keep_weekly = mkDefault cfg.retention.weekly;
         keep_monthly = mkDefault cfg.retention.monthly;

@@ -100,6 +100,20 @@ fn paths_start_from_the_folder_of_the_file() {
 }
 
 #[test]
+fn a_period_may_be_all_that_is_kept_where_somebody_chose_it() {
+    let config = with(
+        "[sources.z]\nkind = \"postgres\"\nretention = { keep_last = 0 }\n\
+         [sources.a]\nkind = \"postgres\"\nretention = { keep_within = \"0s\", keep_last = 1 }\n\
+         [retention]\nkeep_daily = 0\nkeep_weekly = 0\nkeep_within = \"30d\"\n",
+    )
+    .unwrap();
+    let within = Duration::from_secs(30 * 86_400);
+    assert_eq!((config.retention.keep_within, config.retention.is_empty()), (within, true));
+    assert_eq!(config.source("z").unwrap().retention, config.retention);
+    assert_eq!(config.source("a").unwrap().retention.keep_within, Duration::ZERO);
+}
+
+#[test]
 fn sources_stay_in_file_order_and_merge_their_retention_key_by_key() {
     let config = with(
         "[sources.z]\nkind = \"postgres\"\nretention = { keep_weekly = 0, keep_last = 2 }\n\
@@ -113,6 +127,7 @@ fn sources_stay_in_file_order_and_merge_their_retention_key_by_key() {
     assert_eq!(config.source("z").unwrap().retention, own);
     assert_eq!(config.source("a").unwrap().retention, config.retention);
     assert_eq!(config.retention.keep_daily, 9);
+    assert_eq!(config.retention.keep_within, Duration::from_secs(48 * 3600), "unless another is configured");
     let a = config.source("a").unwrap();
     assert_eq!(
         (a.jobs, a.idle_timeout, a.schedule.as_ref().map(ToString::to_string).as_deref()),

@@ -226,6 +226,14 @@ fn impossible_values_are_named() {
             "retention = { keep_daily = 0, keep_weekly = 0 }",
             "retention: all values are 0, so that every snapshot would be removed; keep at least one",
         ),
+        (
+            "retention = { keep_daily = 0, keep_weekly = 0, keep_within = \"0s\" }",
+            "retention: all values are 0, so that every snapshot would be removed; keep at least one",
+        ),
+        (
+            "retention = { keep_within = \"two days\" }",
+            "retention.keep_within: must be whole numbers with s, m, h or d, such as \"15m\" or \"1h30m\", not \"two days\"",
+        ),
     ] {
         one_problem(source(&format!("{keys}\n")), &format!("6: sources.pg.{expected}"));
     }

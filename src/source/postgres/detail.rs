@@ -38,9 +38,24 @@ pub struct Detail {
     /// Partitions whose rows were digested without regard to the order of their columns.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub by_column: Vec<TableName>,
+    /// Partitioned tables, and tables from which others inherit, with their partitions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub partitioned: Vec<Partitioned>,
     /// Settings of the server that a server needs on which this is to be restored.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub server_settings: Vec<ServerSetting>,
+}
+
+/// A table whose rows are in its partitions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Partitioned {
+    /// Schema.
+    pub schema: String,
+    /// Name.
+    pub name: String,
+    /// The tables with its rows, those of sub-partitions included.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub partitions: Vec<TableName>,
 }
 
 /// A table by its name.

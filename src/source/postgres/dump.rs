@@ -108,6 +108,9 @@ pub(super) fn dump(
     manifest.tools.push(Tool { name: "pg_dump".to_owned(), version: client.version_text.clone() });
     manifest.files.push(File { path: DUMP.to_owned(), bytes: stored.bytes });
     describe(&mut manifest, summary, described, extensions, server_settings);
+    if let Some(postgres) = &mut manifest.postgres {
+        postgres.partitioned = inventory.partitioned;
+    }
     Ok(manifest)
 }
 

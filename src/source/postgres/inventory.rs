@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use serde::Deserialize;
 
 use super::{
+    Partitioned, TableName,
     archive::{ArchiveSummary, Doubt},
     discover::Server,
     psql::Psql,
@@ -22,6 +23,8 @@ pub(super) struct Inventory {
     large_objects: u64,
     /// What is there and not in the dump, in sentences.
     pub(super) left_out: Vec<String>,
+    /// Partitioned tables with their partitions.
+    pub(super) partitioned: Vec<Partitioned>,
 }
 
 /// An object with a table of its own kind of catalog and its number there, as tables of contents have them.
@@ -62,6 +65,25 @@ const OBJECTS: &str = "SELECT 1259 AS catalog, c.oid::bigint AS oid, \
         AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass \
             AND d.objid = p.oid AND d.deptype IN ('e', 'i'))";
 
+/// Tables with partitions, each at the top of its tree, and their partitions below; a table without any stands alone. Tables that
+/// inherit count only if a number in the name tells that they are parts of one, as before there were partitions; what
+/// inherits from several belongs to none.
+const PARTITIONS: &str = "WITH RECURSIVE tree(root, oid) AS ( \
+        SELECT c.oid, c.oid FROM pg_catalog.pg_class c \
+        WHERE (c.relkind = 'p' OR (c.relkind = 'r' AND c.relhassubclass)) AND c.oid >= 16384 \
+            AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits i WHERE i.inhrelid = c.oid) \
+        UNION SELECT tree.root, i.inhrelid FROM tree JOIN pg_catalog.pg_inherits i ON i.inhparent = tree.oid), \
+    part(root, oid) AS (SELECT min(tree.root::bigint), tree.oid FROM tree WHERE tree.oid <> tree.root \
+        GROUP BY tree.oid HAVING count(*) = 1) \
+    SELECT rn.nspname AS root_schema, r.relname AS root_name, n.nspname AS schema, c.relname AS name \
+    FROM (SELECT DISTINCT root FROM tree) t JOIN pg_catalog.pg_class r ON r.oid = t.root \
+    JOIN pg_catalog.pg_namespace rn ON rn.oid = r.relnamespace \
+    LEFT JOIN (part JOIN pg_catalog.pg_class c ON c.oid = part.oid AND c.relkind = 'r' \
+            AND (c.relispartition OR c.relname ~ '[0-9]') \
+        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace) ON part.root = t.root::bigint \
+    WHERE r.relkind = 'p' OR c.oid IS NOT NULL \
+    ORDER BY rn.nspname, r.relname, n.nspname, c.relname";
+
 /// User mappings whose options the account may not see: `pg_dump` writes them without. The rule is that of the view
 /// `pg_user_mappings`.
 const HIDDEN_MAPPINGS: &str = "SELECT 'the options of the user mapping of ' || CASE m.umuser WHEN 0 THEN 'PUBLIC' \
@@ -100,7 +122,8 @@ impl Inventory {
             .map(|object| format!("not in the dump: the {} {}, {RESERVED}", object.what, object.name))
             .collect();
         left_out.extend(hidden(session, server, basics)?);
-        Ok(Self { objects, large_objects, left_out })
+        let partitioned = partitioned(session)?;
+        Ok(Self { objects, large_objects, left_out, partitioned })
     }
 
     /// Fails unless the dump is an archive, whole, and holds everything. A good archive of an unknown version passes: of
@@ -168,6 +191,26 @@ fn require_archive(summary: &ArchiveSummary) -> Result<()> {
         .hint(AGAIN));
     }
     Ok(())
+}
+
+fn partitioned(session: &mut Psql) -> Result<Vec<Partitioned>> {
+    #[derive(Deserialize)]
+    struct Part {
+        root_schema: String,
+        root_name: String,
+        schema: Option<String>,
+        name: Option<String>,
+    }
+    let mut all: Vec<Partitioned> = Vec::new();
+    for part in session.query::<Part>(PARTITIONS)? {
+        if all.last().is_none_or(|last| last.schema != part.root_schema || last.name != part.root_name) {
+            all.push(Partitioned { schema: part.root_schema, name: part.root_name, partitions: Vec::new() });
+        }
+        if let (Some(last), Some(schema), Some(name)) = (all.last_mut(), part.schema, part.name) {
+            last.partitions.push(TableName { schema, name });
+        }
+    }
+    Ok(all)
 }
 
 /// What the account may not read, and what a standby does not have. The cheap questions were asked before.

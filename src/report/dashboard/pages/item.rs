@@ -273,6 +273,7 @@ pub(in super::super) fn source(config: &Config, source: &SourceEntry, items: &[E
                         (kept.keep_weekly, "weekly"), (kept.keep_monthly, "monthly"), (kept.keep_yearly, "yearly")] {
                         @if number > 0 { (number) " " (what) " " }
                     }
+                    @if let Some(period) = kept.period() { "all within " (period) }
                 }
             }
         }

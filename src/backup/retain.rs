@@ -1,0 +1,188 @@
+//! The retention after a run: what it removes is said before anything is removed.
+
+use std::collections::HashMap;
+
+use jiff::Zoned;
+use serde::Serialize;
+
+use super::{ItemReport, Observer, Plan, RunReport, Selector, recorder::Recorder};
+use crate::{
+    config::{Config, Retention},
+    error::{Error, Result},
+    history::{History, Look},
+    output,
+    repository::{Hosts, Repository, Snapshot},
+};
+
+/// So many snapshots of an item are named.
+const NAMED: usize = 10;
+
+type ByItem = HashMap<(String, String), Vec<Snapshot>>;
+
+/// Applies the retention to every item that succeeded. That it could not be applied fails the run, not the item: the
+/// backup itself is there.
+pub(super) fn retain(
+    config: &Config,
+    repository: &Repository,
+    recorder: &Recorder<'_>,
+    report: &mut RunReport,
+    observer: &dyn Observer,
+) -> Result<()> {
+    if !report.items.iter().any(ItemReport::is_understood) {
+        return Ok(());
+    }
+    if !recorder.knows_holds() {
+        observer.notice(
+            "the retention was not applied: without the history it is not known which snapshots are held",
+        );
+        return Ok(());
+    }
+    let by_item = by_item(repository)?;
+    let mut all = Vec::new();
+    for item in report.items.iter().filter(|item| item.is_understood()) {
+        let Some(name) = &item.item else { continue };
+        let Some(source) = config.source(&item.source) else { continue };
+        let Some(snapshots) = by_item.get(&(item.source.clone(), name.clone())) else { continue };
+        if let Some(future) = from_the_future(snapshots) {
+            observer.notice(&format!(
+                "{}: snapshot {} is dated in the future: a clock was wrong; retention is held for this item until then, or until \
+                 `tik-backup forget '{}' --id {}` has removed it",
+                item.name(),
+                future.short_id(),
+                output::name(&item.name()),
+                future.short_id()
+            ));
+            continue;
+        }
+        let held = Held {
+            from: recorder.held_from(&item.source, name)?,
+            lacking: recorder.lacking_since(&item.source, name)?,
+        };
+        let expired = expired(repository, snapshots, &source.retention, &held)?;
+        // What was made just now must be among those that stay, whatever the clock says.
+        if expired.iter().any(|snapshot| Some(&snapshot.id) == item.snapshot.as_ref()) {
+            observer.notice(&format!(
+                "{}: the retention would remove the snapshot just made (is the clock right?); nothing was removed",
+                item.name()
+            ));
+            continue;
+        }
+        all.push((item.name(), expired));
+    }
+    all.retain(|(_, expired)| !expired.is_empty());
+    // All of it before the first is removed.
+    for (item, expired) in &all {
+        observer.notice(&format!("{}: retention removes {}", output::name(item), listed(expired)));
+    }
+    for (item, expired) in &all {
+        repository.forget(expired).map_err(|e| e.context(item))?;
+        report.forgotten += expired.len() as u64;
+    }
+    Ok(())
+}
+
+/// What keeps snapshots of an item that the rules do not keep.
+struct Held {
+    /// Only snapshots from this moment on (in milliseconds since 1970) may be removed.
+    from: Option<i64>,
+    /// Moments from which on backups lack something.
+    lacking: Vec<i64>,
+}
+
+fn by_item(repository: &Repository) -> Result<ByItem> {
+    let mut by_item = ByItem::new();
+    for snapshot in repository.snapshots(Hosts::Own)? {
+        by_item.entry((snapshot.source.clone(), snapshot.item.clone())).or_default().push(snapshot);
+    }
+    Ok(by_item)
+}
+
+fn from_the_future(snapshots: &[Snapshot]) -> Option<&Snapshot> {
+    let now = jiff::Timestamp::now();
+    snapshots.iter().find(|snapshot| snapshot.is_ahead(now))
+}
+
+fn expired<'s>(
+    repository: &Repository,
+    snapshots: &'s [Snapshot],
+    retention: &Retention,
+    held: &Held,
+) -> Result<Vec<&'s Snapshot>> {
+    let mut expired = repository.expired(snapshots, retention)?;
+    if let Some(from) = held.from {
+        // Those before the change in question may be the last good ones.
+        expired.retain(|snapshot| snapshot.time.timestamp().as_millisecond() >= from);
+    }
+    repository.spare_holders(&mut expired, snapshots, &held.lacking);
+    expired.sort_by(|a, b| a.time.cmp(&b.time));
+    Ok(expired)
+}
+
+/// `2 snapshots: 3fa2c1d0 of 2026-11-20 02:00, …`
+fn listed(expired: &[&Snapshot]) -> String {
+    let one = |snapshot: &&Snapshot| {
+        format!("{} of {}", snapshot.short_id(), snapshot.time.strftime("%Y-%m-%d %H:%M"))
+    };
+    let named: Vec<String> = expired.iter().take(NAMED).map(one).collect();
+    let more = expired.len().saturating_sub(NAMED);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{}: {}{more}", output::count(expired.len(), "snapshot"), named.join(", "))
+}
+
+/// What the retention would remove after a run of this plan that succeeds.
+#[derive(Debug, Serialize)]
+pub struct Removal {
+    /// Source name.
+    pub source: String,
+    /// Item name.
+    pub item: String,
+    /// The snapshots, oldest first.
+    pub snapshots: Vec<Snapshot>,
+}
+
+impl Removal {
+    /// In words.
+    pub fn text(&self) -> String {
+        format!("retention would remove {}", listed(&self.snapshots.iter().collect::<Vec<_>>()))
+    }
+}
+
+/// What the retention would remove if the items of `plan` that `selectors` name were backed up now. Nothing is changed.
+///
+/// # Errors
+/// The repository or the history cannot be read.
+pub fn preview(config: &Config, plan: &Plan, selectors: &[Selector]) -> Result<Vec<Removal>> {
+    let repository = Repository::open(&config.repository)?;
+    let mut by_item = by_item(&repository)?;
+    if by_item.is_empty() {
+        return Ok(Vec::new());
+    }
+    // Opening it would begin one.
+    if !History::exists(&config.state_dir) {
+        return Err(Error::failed("there is no history, so it is not known which snapshots are held")
+            .hint("the next backup rebuilds the history from the repository"));
+    }
+    let history = History::open(config, Look::Brief)?;
+    let mut removals = Vec::new();
+    for planned in &plan.items {
+        let (source, item) = (plan.sources[planned.source].0.name(), planned.item.name.as_str());
+        let wanted = selectors.is_empty() || selectors.iter().any(|s| s.matches(source, item));
+        let readable = planned.item.problem.is_none();
+        let Some(configured) = config.source(source).filter(|_| wanted && readable) else { continue };
+        let Some(mut snapshots) = by_item.remove(&(source.to_owned(), item.to_owned())) else { continue };
+        if from_the_future(&snapshots).is_some() {
+            continue;
+        }
+        // With the snapshot that the run would make.
+        snapshots.push(Snapshot::planned(source, item, repository.host(), Zoned::now()));
+        let held =
+            Held { from: history.held_from(source, item)?, lacking: history.lacking_since(source, item)? };
+        let mut expired = expired(&repository, &snapshots, &configured.retention, &held)?;
+        expired.retain(|snapshot| !snapshot.is_planned());
+        if !expired.is_empty() {
+            let snapshots = expired.into_iter().cloned().collect();
+            removals.push(Removal { source: source.to_owned(), item: item.to_owned(), snapshots });
+        }
+    }
+    Ok(removals)
+}

@@ -1,0 +1,179 @@
+//! Tables that belong together: the partitions of a table, and tables of one name with the date in it. Single ones come and
+//! go; what they hold together is judged.
+
+use std::{borrow::Cow, collections::HashMap};
+
+use super::{
+    anomaly::pattern,
+    content::{Content, Counted, Key},
+    objects::Stored,
+};
+use crate::{source::postgres::Partitioned, stream::digest::Digest128};
+
+/// Kind of the object that stands for all partitions of a table.
+pub(super) const PARTITIONED: &str = "partitioned table";
+/// Behind the kind of its members in the kind of the object that stands for tables with dates in their names.
+const SERIES: &str = " series";
+
+/// Adds an object for each partitioned table, and marks its partitions.
+pub(super) fn add_partitioned(objects: &mut Vec<Counted>, partitioned: &[Partitioned]) {
+    if partitioned.is_empty() {
+        return;
+    }
+    let tables = objects.iter().enumerate().filter(|(_, object)| object.key.kind == "table");
+    let index: HashMap<(String, String), usize> = tables
+        .map(|(number, object)| ((object.key.schema.clone(), object.key.name.clone()), number))
+        .collect();
+    for root in partitioned {
+        let key = Key { kind: PARTITIONED.to_owned(), schema: root.schema.clone(), name: root.name.clone() };
+        let mut whole = Counted { key, rows: 0, digest: Digest128::ZERO, part_of: None };
+        let shown = whole.key.name();
+        // A table with inheriting tables may have rows of its own.
+        let own = (root.schema.clone(), root.name.clone());
+        let parts = root.partitions.iter().map(|part| (part.schema.clone(), part.name.clone()));
+        for number in parts.chain([own]).filter_map(|part| index.get(&part)) {
+            let part = &mut objects[*number];
+            if part.part_of.is_none() {
+                part.part_of = Some(shown.clone());
+                whole.rows += part.rows;
+                whole.digest += part.digest;
+            }
+        }
+        objects.push(whole);
+    }
+}
+
+/// Adds an object for each series of tables or collections: of two or more now, or of one that was a series before.
+pub(super) fn with_series<'c>(content: &'c Content, stored: &HashMap<Key, Stored>) -> Cow<'c, Content> {
+    let mut all: HashMap<Key, (usize, Counted)> = HashMap::new();
+    for object in content.objects.iter().filter(|object| object.part_of.is_none()) {
+        let Some(key) = series_of(&object.key) else { continue };
+        let (members, whole) = all
+            .entry(key.clone())
+            .or_insert_with(|| (0, Counted { key, rows: 0, digest: Digest128::ZERO, part_of: None }));
+        *members += 1;
+        whole.rows += object.rows;
+        whole.digest += object.digest;
+    }
+    let known = |key: &Key| stored.get(key).is_some_and(Stored::is_there);
+    let mut series: Vec<Counted> = all
+        .into_values()
+        .filter(|(members, whole)| *members > 1 || known(&whole.key))
+        .map(|(_, s)| s)
+        .collect();
+    if series.is_empty() {
+        return Cow::Borrowed(content);
+    }
+    series.sort_by(|a, b| a.key.cmp(&b.key));
+    let mut content = content.clone();
+    content.objects.append(&mut series);
+    Cow::Owned(content)
+}
+
+/// Does the object stand for several others?
+pub(super) fn is_group(key: &Key) -> bool {
+    key.kind == PARTITIONED || key.kind.ends_with(SERIES)
+}
+
+/// The series that a table or collection with a date in its name belongs to.
+pub(super) fn series_of(key: &Key) -> Option<Key> {
+    if !matches!(key.kind.as_str(), "table" | "collection") || date_of(&key.name).is_none() {
+        return None;
+    }
+    let kind = format!("{}{SERIES}", key.kind);
+    Some(Key { kind, schema: key.schema.clone(), name: pattern(&key.name) })
+}
+
+/// The numbers of a name from the first that is a year with a month or a day (`2026_11`, `202611`, `20261130`). Numbers that
+/// only count (`shard_2`) are no date, nor is a year alone: what goes but once a year is worth a look.
+pub(super) fn date_of(name: &str) -> Option<Vec<u64>> {
+    let mut numbers = name.split(|c: char| !c.is_ascii_digit()).filter(|digits| !digits.is_empty());
+    let first = numbers.find(|digits| is_date(digits))?;
+    let mut date = vec![first.parse().ok()?];
+    for digits in numbers {
+        if digits.len() > 3 {
+            return None;
+        }
+        date.push(digits.parse().ok()?);
+    }
+    if first.len() == 4 && date.len() == 1 {
+        return None;
+    }
+    Some(date)
+}
+
+fn is_date(digits: &str) -> bool {
+    let part = |from: usize, to: usize| digits.get(from..to).and_then(|part| part.parse::<u32>().ok());
+    let year = part(0, 4).is_some_and(|year| (1990..2100).contains(&year));
+    let month = || part(4, 6).is_some_and(|month| (1..=12).contains(&month));
+    let day = || part(6, 8).is_some_and(|day| (1..=31).contains(&day));
+    match digits.len() {
+        4 => year,
+        6 => year && month(),
+        8 | 10 => year && month() && day(),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(name: &str) -> Key {
+        Key { kind: "table".into(), schema: "public".into(), name: name.into() }
+    }
+
+    #[test]
+    fn names_with_a_date_are_told_from_names_with_a_number() {
+        for (name, date) in [
+            ("events_2026_11", vec![2026, 11]),
+            ("events_2026_w9", vec![2026, 9]),
+            ("log20261130", vec![20_261_130]),
+            ("p202611", vec![202_611]),
+            ("v2_events_2026_01_31", vec![2026, 1, 31]),
+        ] {
+            assert_eq!(date_of(name), Some(date), "{name}");
+        }
+        for name in
+            ["users", "shard_2", "tenant_0042", "p1", "t_202613", "x_3026_11", "a_2026_1234567", "sales_2026"]
+        {
+            assert_eq!(date_of(name), None, "{name}");
+        }
+        assert_eq!(
+            series_of(&table("events_2026_11")).map(|key| key.name()),
+            Some("public.events_#_#".into())
+        );
+        assert_eq!(series_of(&Key { kind: "container".into(), ..table("logs-2026-11") }), None);
+    }
+
+    #[test]
+    fn partitions_are_summed_and_marked_once() {
+        let counted = |name: &str, rows| Counted {
+            key: table(name),
+            rows,
+            digest: Digest128::of(name.as_bytes()),
+            part_of: None,
+        };
+        let mut objects = vec![counted("e_1", 5), counted("e_2", 7), counted("other", 1)];
+        let part =
+            |name: &str| crate::source::postgres::TableName { schema: "public".into(), name: name.into() };
+        let root = Partitioned {
+            schema: "public".into(),
+            name: "e".into(),
+            partitions: vec![part("e_1"), part("e_2"), part("excluded")],
+        };
+        let empty = Partitioned { schema: "public".into(), name: "none".into(), partitions: Vec::new() };
+        add_partitioned(&mut objects, &[root, empty]);
+        let parts: Vec<_> = objects.iter().map(|o| (o.key.name(), o.rows, o.part_of.as_deref())).collect();
+        assert_eq!(
+            parts,
+            [
+                ("public.e_1".to_owned(), 5, Some("public.e")),
+                ("public.e_2".to_owned(), 7, Some("public.e")),
+                ("public.other".to_owned(), 1, None),
+                ("public.e".to_owned(), 12, None),
+                ("public.none".to_owned(), 0, None),
+            ]
+        );
+    }
+}
