@@ -18,6 +18,7 @@ use super::{
     Repository, Snapshot,
     chunker::MIN_SIZE,
     folders::{Folders, FoundFile},
+    maintenance::caught,
     node::{attributes, kind},
     rustic_error,
     seal::{Hash, Hasher, hash},
@@ -39,8 +40,7 @@ pub struct SnapshotReader {
 impl Repository {
     /// Loads the index to read from snapshots.
     pub fn reader(&self) -> Result<SnapshotReader> {
-        let repo =
-            self.reopen()?.to_indexed().map_err(|e| rustic_error("cannot read the repository's index", e))?;
+        let repo = self.reopen()?.to_indexed().map_err(super::known::unreadable_index)?;
         Ok(SnapshotReader { repo })
     }
 }
@@ -145,6 +145,7 @@ impl<'a> SnapshotFiles<'a> {
         let path = path.display();
         let content = node.content.as_deref().unwrap_or_default();
         let mut target = Checked { target, chunks: [].iter(), bytes: 0, error: None };
+        let doing = format!("cannot read {path} of {}", self.what());
         let mut copied = Ok(());
         for run in content.chunk_by(|one, next| is_zeros(one) == is_zeros(next)) {
             copied = if run.len() > 1 && is_zeros(&run[0]) {
@@ -158,7 +159,7 @@ impl<'a> SnapshotFiles<'a> {
                 } else {
                     Cow::Owned(part(node, run))
                 };
-                self.reader.repo.dump(&part, &mut target)
+                caught(&doing, || self.reader.repo.dump(&part, &mut target))
             };
             if copied.is_err() || target.error.is_some() {
                 break;
@@ -168,7 +169,7 @@ impl<'a> SnapshotFiles<'a> {
             return Err(Error::from_io(format!("cannot write {path}"), error));
         }
         copied.map_err(|e| {
-            rustic_error(&format!("cannot read {path} of {}", self.what()), e).hint(
+            e.hint(
                 "`tik-backup check --read-data-subset 100%` shows what is damaged; try an older snapshot with --at",
             )
         })?;

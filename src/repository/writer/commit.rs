@@ -151,6 +151,7 @@ impl Gate {
             }
             if over {
                 self.keep_for_the_next_run();
+                self.remove_broken();
                 return;
             }
         }
@@ -169,13 +170,44 @@ impl Gate {
         if group.is_empty() {
             return;
         }
-        let ready = self.make_durable();
-        for Pending { tree, meta, done } in group {
-            let committed = ready.clone().and_then(|()| self.write_snapshot(&tree, &meta));
-            if let Err(error) = &committed {
+        let stored = self.shared.blobs.next();
+        let present = self.make_durable().and_then(|()| match &self.shared.watch {
+            Some(watch) => watch.look(),
+            None => Ok(None),
+        });
+        let lacks = |pending: &Pending| match &present {
+            Ok(Some(present)) => present.require(pending.tree.root, &self.shared.cancel),
+            _ => Ok(()),
+        };
+        let group: Vec<_> = group.into_iter().map(|pending| (lacks(&pending), pending)).collect();
+        let ready = present.map(|present| {
+            // Before anybody hears of it and tries again.
+            if let Some(present) = present {
+                self.shared.known.forget_lost(present.into_known(), stored);
+            }
+        });
+        for (whole, Pending { tree, meta, done }) in group {
+            let committed = ready.clone().and_then(|()| match &whole {
+                Ok(()) => self.write_snapshot(&tree, &meta),
+                Err(error) => Err(error.clone()),
+            });
+            if let (Ok(()), Err(error)) = (&whole, &committed) {
                 self.shared.fail(error.clone());
             }
             done(committed);
+        }
+    }
+
+    /// A prune elsewhere may have read the snapshots before one of this run was written, and removed packs after that.
+    fn remove_broken(&self) {
+        let Some(watch) = &self.shared.watch else { return };
+        match watch.remove_broken() {
+            Ok(removed) => {
+                *self.shared.removed.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = removed;
+            }
+            Err(error) => self.shared.fail(error.hint(
+                "whether all of what this run stored is there could not be seen: run `tik-backup check`",
+            )),
         }
     }
 
@@ -194,6 +226,9 @@ impl Gate {
         let json = serde_json::to_vec(&snapshot)
             .map_err(|e| Error::failed("cannot write the snapshot").because(&e))?;
         let id = self.store.write_sealed(FileType::Snapshot, &json)?;
+        if let Some(watch) = &self.shared.watch {
+            watch.committed(id, tree.root);
+        }
         Ok(Committed {
             snapshot: id.to_hex().as_str().to_owned(),
             bytes_read: tree.bytes_read,
