@@ -149,7 +149,7 @@ impl Repository {
         }
         let known = KnownBlobs::load(&self.inner, &*self.storage.backend())?;
         self.require_index(&known, Depth::All, cancel)?;
-        self.mend_index(&known, notice)?;
+        self.mend_index(&known, &before, notice)?;
         let options = self.prune_options(alone, keep, notice)?;
         cancel.check()?;
         lock.require_valid()?;
@@ -267,15 +267,26 @@ impl Repository {
         Ok(())
     }
 
-    /// As [`Self::forget_missing_packs`], for a prune.
-    fn mend_index(&self, known: &KnownBlobs, notice: &dyn Fn(&str)) -> Result<()> {
-        if known.missing.is_empty() && known.misfits.is_empty() {
-            return Ok(());
+    /// As [`Self::forget_missing_packs`], for a prune, which also meets packs that are marked for removal.
+    fn mend_index(&self, known: &KnownBlobs, there: &[(Id, u32)], notice: &dyn Fn(&str)) -> Result<()> {
+        if !(known.missing.is_empty() && known.misfits.is_empty()) {
+            let lost = describe_lost(known);
+            require_most(known, &lost)?;
+            notice(&format!("{lost}; they are taken out of the index"));
+            self.take_out(known)?;
         }
-        let lost = describe_lost(known);
-        require_most(known, &lost)?;
-        notice(&format!("{lost}; they are taken out of the index"));
-        self.take_out(known)
+        let there: HashSet<Id> = there.iter().map(|(id, _)| *id).collect();
+        let gone: HashSet<Id> = self.listed_packs()?.difference(&there).copied().collect();
+        // `salvage_packs` may have stored packs since they were listed.
+        let gone = if gone.is_empty() { gone } else { self.still_gone(gone)? };
+        if gone.is_empty() { Ok(()) } else { self.forget_packs(&gone) }
+    }
+
+    fn still_gone(&self, mut gone: HashSet<Id>) -> Result<HashSet<Id>> {
+        for (id, _) in self.packs()? {
+            gone.remove(&id);
+        }
+        Ok(gone)
     }
 
     fn take_out(&self, known: &KnownBlobs) -> Result<()> {

@@ -29,6 +29,10 @@ use crate::{
     source::{self, Files},
 };
 
+/// What to do when something of a snapshot cannot be read.
+const UNREADABLE: &str = "`tik-backup check --read-data-subset 100%` shows what is damaged and what to do; try an older snapshot \
+                          with --at";
+
 /// A small file is not larger than this.
 const SMALL: u64 = 1 << 30;
 
@@ -169,9 +173,7 @@ impl<'a> SnapshotFiles<'a> {
             return Err(Error::from_io(format!("cannot write {path}"), error));
         }
         copied.map_err(|e| {
-            e.hint(
-                "`tik-backup check --read-data-subset 100%` shows what is damaged; try an older snapshot with --at",
-            )
+            e.hint(UNREADABLE)
         })?;
         if target.bytes != node.meta.size {
             return Err(Error::failed(format!(
@@ -189,7 +191,9 @@ impl<'a> SnapshotFiles<'a> {
         self.reader
             .repo
             .node_from_path(self.snapshot.file.tree, Path::new(&self.top))
-            .map_err(|e| rustic_error(&format!("{} does not hold {}", self.what(), self.top), e))
+            .map_err(|e| {
+                rustic_error(&format!("cannot read the root folder of {}", self.what()), e).hint(UNREADABLE)
+            })
     }
 
     fn walk_folder(
@@ -199,7 +203,9 @@ impl<'a> SnapshotFiles<'a> {
         enters: &dyn Fn(&Path) -> bool,
         visit: &mut dyn FnMut(source::Node<'_>) -> Result<()>,
     ) -> Result<()> {
-        let failed = |e| rustic_error(&format!("cannot list {} of {}", path.display(), self.what()), e);
+        let failed = |e| {
+            rustic_error(&format!("cannot list {} of {}", path.display(), self.what()), e).hint(UNREADABLE)
+        };
         let Some(id) = folder.subtree else { return Ok(()) };
         for node in self.reader.repo.get_tree(&id).map_err(failed)?.nodes {
             let name = node.name();
