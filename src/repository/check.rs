@@ -59,7 +59,9 @@ impl Repository {
                 .advise("give the files their names back, or run `tik-backup repair index` for index files");
         }
         let known = KnownBlobs::load(&self.inner, &*self.storage.backend())?;
-        if let Some(lost) = self.lost_index(&known, Depth::All, cancel)? {
+        let lost = self.lost_index(&known, Depth::All, cancel)?;
+        let is_lost = lost.is_some();
+        if let Some(lost) = lost {
             report.errors.push(lost);
             report.advise(
                 "`tik-backup repair index` writes the index anew from the packs; until then remove no snapshot and run no prune",
@@ -68,7 +70,7 @@ impl Repository {
         if !(known.missing.is_empty() && known.misfits.is_empty()) {
             report.advise("run a backup: it stores again what is lost and what the sources still have");
         }
-        self.check_structure(&mut report)?;
+        self.check_structure(&mut report, is_lost)?;
         cancel.check()?;
         let read = self.read_subset(subset, &packs, cancel)?;
         if !read.errors.is_empty() {
@@ -118,8 +120,8 @@ impl Repository {
         Ok((unnamed, unreadable))
     }
 
-    /// What the library says of index, packs and folders.
-    fn check_structure(&self, report: &mut CheckReport) -> Result<()> {
+    /// What the library says of index, packs and folders; `is_lost` if it is known that the index, or a part of it, is lost.
+    fn check_structure(&self, report: &mut CheckReport, is_lost: bool) -> Result<()> {
         let trees: BTreeSet<TreeId> =
             self.snapshot_files()?.into_iter().map(|snapshot| snapshot.tree).collect();
         // The library only checks the structure: its way of reading packs ends the whole program when a tree is damaged and
@@ -142,7 +144,7 @@ impl Repository {
             let list = if damage { &mut report.errors } else { &mut report.warnings };
             list.push(brief(&finding));
         }
-        if unreferenced > 0 {
+        if unreferenced > 0 && !is_lost {
             report.warnings.push(format!(
                 "{} in no index file: of a run that is at work or was interrupted; no snapshot needs {}, and `tik-backup prune` \
                  removes what is left over",

@@ -11,7 +11,9 @@ use rustic_core::{
     repofile::{BlobType, MasterKey, SnapshotFile},
 };
 
-use super::{Opened, READERS, Repository, known::KnownBlobs, new_handle, rustic_error, storage::Storage};
+use super::{
+    Opened, READERS, Repository, counted, known::KnownBlobs, new_handle, rustic_error, storage::Storage,
+};
 use crate::{
     error::{Error, Result},
     stream::cancel::Cancel,
@@ -42,18 +44,19 @@ struct Found {
     unreadable: Option<Error>,
 }
 
-/// Blobs below these trees that `known` does not have, 100,000 at most. At most so many trees are read.
+/// Blobs below these trees that `known` does not have, 100,000 at most, and why a tree that should be there cannot be read. At
+/// most so many trees are read.
 ///
 /// # Errors
-/// A tree that should be there cannot be read.
+/// It was cancelled.
 fn lacking(
     reader: &Reader,
     known: &KnownBlobs,
     roots: Vec<Id>,
     most: usize,
     cancel: &Cancel,
-) -> Result<HashSet<Id>> {
-    let (mut seen, mut lacking) = (HashSet::new(), HashSet::new());
+) -> Result<(HashSet<Id>, Option<Error>)> {
+    let (mut seen, mut lacking, mut problem) = (HashSet::new(), HashSet::new(), None);
     let mut level = roots;
     loop {
         cancel.check()?;
@@ -61,7 +64,7 @@ fn lacking(
         level.retain(|id| seen.insert(*id));
         level.truncate(left);
         if level.is_empty() || lacking.len() >= REMEMBERED {
-            return Ok(lacking);
+            return Ok((lacking, problem));
         }
         let part = level.len().div_ceil(READERS);
         let found: Vec<Found> = thread::scope(|scope| {
@@ -75,9 +78,7 @@ fn lacking(
         });
         level.clear();
         for Found { lacking: more, trees, unreadable } in found {
-            if let Some(error) = unreadable {
-                return Err(error);
-            }
+            problem = problem.or(unreadable);
             lacking.extend(more);
             level.extend(trees);
         }
@@ -102,7 +103,6 @@ fn look(reader: &Reader, known: &KnownBlobs, ids: &[Id]) -> Found {
             }
             Err(error) => {
                 found.unreadable = Some(rustic_error("cannot read a folder of a snapshot", error));
-                return found;
             }
         }
     }
@@ -143,14 +143,13 @@ impl Repository {
             let Ok(Some(blobs)) = self.pack_header(pack, *size) else { continue };
             // A run beside this one may have written index and snapshot since ours were read.
             if blobs.iter().any(|blob| needed.contains(&blob.id)) && !self.listed_packs()?.contains(pack) {
-                let (unindexed, part) =
-                    (known.unindexed.len(), if known.listed == 0 { "" } else { "a part of " });
+                let part = if known.listed == 0 { "" } else { "a part of " };
+                let one = known.unindexed.len() == 1;
                 return Ok(Some(format!(
-                    "{part}the index is lost: {} in the storage {} in no index file, and snapshots need what {} in {}",
-                    super::counted(unindexed as u64, "pack"),
-                    if unindexed == 1 { "is" } else { "are" },
-                    if unindexed == 1 { "is" } else { "they have" },
-                    if unindexed == 1 { "it" } else { "them" },
+                    "{part}the index is lost: {} in the storage {} in no index file, and snapshots need what is in {}",
+                    counted(known.unindexed.len() as u64, "pack"),
+                    if one { "is" } else { "are" },
+                    if one { "it" } else { "them" },
                 )));
             }
         }
@@ -170,12 +169,8 @@ impl Repository {
             Depth::Newest => (newest_roots(&snapshots), FEW_TREES),
         };
         let reader = self.reopen()?.to_indexed().map_err(super::known::unreadable_index)?;
-        match lacking(&reader, known, roots, most, cancel) {
-            Ok(lacking) => Ok(lacking),
-            Err(error) if cancel.is_cancelled() => Err(error),
-            // A damaged folder does not say that the index is lost.
-            Err(_) => Ok(HashSet::new()),
-        }
+        // That a folder is damaged does not say that the index is lost.
+        lacking(&reader, known, roots, most, cancel).map(|(lacking, _)| lacking)
     }
 
     /// The snapshot files that can be read, of whichever program.
@@ -275,8 +270,11 @@ impl Watch {
         };
         let mut removed = Vec::new();
         for (snapshot, root) in written {
-            if lacking(&present.reader, &present.known, vec![root], usize::MAX, &cancel)?.is_empty() {
-                continue;
+            match lacking(&present.reader, &present.known, vec![root], usize::MAX, &cancel)? {
+                (gone, None) if gone.is_empty() => continue,
+                // Nothing is known to be gone: that it could not be read may pass.
+                (gone, Some(error)) if gone.is_empty() => return Err(error),
+                _ => {}
             }
             self.storage
                 .backend()
@@ -291,26 +289,19 @@ impl Watch {
 impl Present {
     /// Fails if something below a root is gone.
     pub(super) fn require(&self, root: Id, cancel: &Cancel) -> Result<()> {
-        match lacking(&self.reader, &self.known, vec![root], usize::MAX, cancel)?.len() {
-            0 => Ok(()),
-            n => Err(removed_beside(n as u64)),
+        match lacking(&self.reader, &self.known, vec![root], usize::MAX, cancel)? {
+            (gone, None) if gone.is_empty() => return Ok(()),
+            (gone, Some(error)) if gone.is_empty() => return Err(error),
+            _ => {}
         }
+        Err(Error::repository("data of this backup was removed from the repository while it ran").hint(
+            "a prune ran beside this backup, on a storage where backups cannot lock it out; the next backup stores again what \
+             is gone. Run `prune`, that of restic too, only while no backup runs",
+        ))
     }
 
     /// What counts as stored.
     pub(super) fn into_known(self) -> KnownBlobs {
         self.known
     }
-}
-
-/// The error of an item whose data was removed while it was backed up.
-fn removed_beside(chunks: u64) -> Error {
-    Error::repository(format!(
-        "data of this backup was removed from the repository while it ran ({} gone)",
-        super::counted(chunks, "chunk")
-    ))
-    .hint(
-        "a prune ran beside this backup, on a storage where backups cannot lock it out; the next backup stores again what \
-         is gone. Run `prune` only while no backup runs",
-    )
 }

@@ -172,9 +172,7 @@ impl<'a> SnapshotFiles<'a> {
         if let Some(error) = target.error {
             return Err(Error::from_io(format!("cannot write {path}"), error));
         }
-        copied.map_err(|e| {
-            e.hint(UNREADABLE)
-        })?;
+        copied.map_err(|e| e.hint(UNREADABLE))?;
         if target.bytes != node.meta.size {
             return Err(Error::failed(format!(
                 "{path} of {} should have {} bytes and has {}",
@@ -188,12 +186,9 @@ impl<'a> SnapshotFiles<'a> {
 
     /// The folder of the item.
     fn item_folder(&self) -> Result<Node> {
-        self.reader
-            .repo
-            .node_from_path(self.snapshot.file.tree, Path::new(&self.top))
-            .map_err(|e| {
-                rustic_error(&format!("cannot read the root folder of {}", self.what()), e).hint(UNREADABLE)
-            })
+        self.reader.repo.node_from_path(self.snapshot.file.tree, Path::new(&self.top)).map_err(|e| {
+            rustic_error(&format!("cannot read the root folder of {}", self.what()), e).hint(UNREADABLE)
+        })
     }
 
     fn walk_folder(

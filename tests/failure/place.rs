@@ -63,16 +63,11 @@ impl Place {
                 state ^= state << 17;
                 state.to_le_bytes()
             })
-            .take(8_000)
+            .take(40_000)
             .flatten()
             .collect();
             fs::write(folder.join("file"), content).unwrap();
         }
-    }
-
-    /// The folder that is backed up.
-    pub fn folder(&self) -> &Path {
-        self.folder.path()
     }
 
     /// The program with these arguments.
