@@ -246,24 +246,30 @@ impl Repository {
 
     /// Takes packs that are not there any more out of the index, and those that were cut off after what is whole of them was stored
     /// again. Readers believe the index: they would look for a blob in a pack that does not have it although this run stores it
-    /// again in another. Without locks nothing is done: a prune elsewhere may be rewriting the same files.
+    /// again in another.
+    ///
+    /// A prune that rewrites the same files on a storage without locks loses nothing by it: every pack that is there stays in an
+    /// index file, as the new one is written before the old one is removed.
     pub(super) fn forget_missing_packs(&self, known: &KnownBlobs, notice: &dyn Fn(&str)) -> Result<()> {
         if known.missing.is_empty() && known.misfits.is_empty() {
             return Ok(());
         }
         let lost = describe_lost(known);
         require_most(known, &lost)?;
-        if !self.has_locks() {
-            notice(&format!(
-                "warning: {lost}; what this run needs of them is stored again; run `tik-backup repair index` while no backup runs"
-            ));
-            return Ok(());
+        match self.take_out(known) {
+            Ok(()) => notice(&format!(
+                "warning: {lost}; they are taken out of the index, and what this run needs of them is stored again; older \
+                 snapshots may be damaged: run `tik-backup check`"
+            )),
+            // A server that only lets append refuses to remove index files.
+            Err(error) if !self.has_locks() => notice(&format!(
+                "warning: {lost}; what this run needs of them is stored again, but they could not be taken out of the index \
+                 ({}): restores may look for it in the wrong place until `tik-backup repair index` was run by a host that may \
+                 remove files",
+                error.summary()
+            )),
+            Err(error) => return Err(error),
         }
-        self.take_out(known)?;
-        notice(&format!(
-            "warning: {lost}; they are taken out of the index, and what this run needs of them is stored again; older \
-             snapshots may be damaged: run `tik-backup check`"
-        ));
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use super::{
     world::{cmd_with, files},
 };
 
-/// A folder, its configuration, and both restics.
+/// A folder, its configuration, and both restics: the old one checks, the new one restores.
 pub struct Place {
     folder: TempDir,
     pub config: Config,
@@ -99,16 +99,14 @@ impl Place {
         self.files_of("data").into_iter().max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap()
     }
 
-    /// Both restics read every byte and find nothing wrong, and so do we.
+    /// Stock restic reads every byte and finds nothing wrong, and so do we.
     #[track_caller]
     pub fn clean(&self) {
-        for restic in [&self.old, &self.new] {
-            restic.check(&self.repo(), &self.config.password_file(), true);
-        }
+        self.old.check(&self.repo(), &self.config.password_file(), true);
         self.run(&["check", "--read-data"]).ok();
     }
 
-    /// Stock restic restores every snapshot and verifies it; the newest is the folder as it is.
+    /// Stock restic restores every snapshot, of which there are so many, and verifies it.
     #[track_caller]
     pub fn all_restorable(&self, count: usize) {
         let snapshots = self.new.snapshots_json(&self.repo(), &self.config.password_file());

@@ -59,3 +59,24 @@ fn a_snapshot_that_a_prune_broke_at_the_last_moment_is_removed_and_its_item_fail
     place.clean();
     place.all_restorable(1);
 }
+
+#[test]
+fn a_pack_that_is_lost_on_a_server_is_stored_again_and_readers_find_it() {
+    let Some(place) = Place::backed_up(1) else { return };
+    let server = RestServer::start(&place.repo());
+    let config = place.remote(&server.location());
+    std::fs::remove_file(place.largest_pack()).unwrap();
+    let run = place.run_remote(&config, &["backup"]).ok();
+    assert!(run.stderr.contains("taken out of the index"), "{}", run.stderr);
+    place.clean();
+    place.all_restorable(2);
+
+    // The same where the server lets nobody remove files: it is said.
+    std::fs::remove_file(place.largest_pack()).unwrap();
+    server.refuse_removal();
+    let run = place.run_remote(&config, &["backup"]).ok();
+    assert!(run.stderr.contains("could not be taken out of the index"), "{}", run.stderr);
+    place.run(&["repair", "index"]).ok();
+    place.clean();
+    place.all_restorable(3);
+}

@@ -28,6 +28,8 @@ struct State {
     /// Start of the path of uploads to refuse, the status to refuse them with, how often.
     refusal: Mutex<Option<(String, u16, u32)>>,
     requests: Mutex<Vec<String>>,
+    /// Whether files cannot be removed.
+    append_only: AtomicBool,
     over: AtomicBool,
 }
 
@@ -59,6 +61,7 @@ impl RestServer {
             before: Mutex::default(),
             refusal: Mutex::default(),
             requests: Mutex::default(),
+            append_only: AtomicBool::new(false),
             over: AtomicBool::new(false),
         });
         let (incoming, shared) = (listener.try_clone().unwrap(), state.clone());
@@ -83,6 +86,11 @@ impl RestServer {
     /// Refuses the next uploads whose path begins so.
     pub fn refuse(&self, start: &str, status: u16, times: u32) {
         *self.state.refusal.lock().unwrap() = Some((start.to_owned(), status, times));
+    }
+
+    /// Lets nobody remove files from now on.
+    pub fn refuse_removal(&self) {
+        self.state.append_only.store(true, Ordering::SeqCst);
     }
 
     /// Does something before the next upload whose path begins so is stored.
@@ -154,6 +162,7 @@ impl State {
         let file = self.file(path);
         match request.method.as_str() {
             "POST" => self.upload(path, &file, &request.body),
+            "DELETE" if self.append_only.load(Ordering::SeqCst) => Ok(status(403)),
             "DELETE" => fs::remove_file(file).map(|()| status(200)),
             _ => Ok(part(fs::read(file)?, request.headers.get("range"))),
         }
