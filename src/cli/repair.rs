@@ -39,9 +39,14 @@ pub(super) fn run(context: &Context, command: &Command) -> Result<u8> {
             let aside = config.state_dir.join("damaged-packs");
             let report = repository.repair_packs(ids, &aside, wait, &context.cancel, &notice)?;
             context.printer.result(&report, || {
-                format!("{}\nthe damaged packs are in {}", salvaged(&report), aside.display())
+                format!(
+                    "{}\nthe damaged packs are in {}{}",
+                    salvaged(&report),
+                    aside.display(),
+                    left(&report)
+                )
             })?;
-            Ok(SUCCESS)
+            Ok(if report.unreadable.is_empty() { SUCCESS } else { 1 })
         }
     }
 }

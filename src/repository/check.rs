@@ -142,7 +142,9 @@ impl Repository {
                 !finding.contains("marked to delete: true") && !finding.contains("marked to-delete: true");
             let damage = needed && format!("{level:?}").contains("Error");
             let list = if damage { &mut report.errors } else { &mut report.warnings };
-            list.push(brief(&finding));
+            list.push(brief(
+                &finding.replace(" marked to delete: false", "").replace(" marked to-delete: false", ""),
+            ));
         }
         if unreferenced > 0 && !is_lost {
             report.warnings.push(format!(

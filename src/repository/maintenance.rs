@@ -296,10 +296,11 @@ impl Repository {
     }
 
     fn take_out(&self, known: &KnownBlobs) -> Result<()> {
+        let mut packs = known.missing.clone();
         if !known.misfits.is_empty() {
-            self.salvage_packs(&known.misfits)?;
+            packs.extend(self.salvage_packs(&known.misfits)?.1);
         }
-        self.forget_packs(&known.missing.union(&known.misfits).copied().collect())
+        self.forget_packs(&packs)
     }
 
     pub(super) fn read_subset(

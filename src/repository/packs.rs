@@ -138,18 +138,40 @@ impl Repository {
     }
 
     /// What is whole of a damaged pack that held these blobs, with each blob as it is stored.
+    ///
+    /// # Errors
+    /// Nothing of it can be read, which may be the storage's fault rather than the pack's.
     pub(super) fn whole_blobs(&self, id: &Id, blobs: &[Blob]) -> Result<Vec<(Blob, Vec<u8>)>> {
-        let read = self.storage.backend().read_full(FileType::Pack, id);
-        let data =
-            read.map_err(|e| rustic_error(&format!("cannot read pack {}", id.to_hex().as_str()), e))?;
-        let whole = |blob: &Blob| {
-            let start = blob.offset as usize;
-            let stored = data.get(start..start.saturating_add(blob.length as usize))?.to_vec();
-            let mut opened = stored.clone();
-            let alone = Blob { offset: 0, ..*blob };
-            is_whole(&self.sealer, &mut opened, &alone).then_some((*blob, stored))
+        let backend = self.storage.backend();
+        let (data, problem) = match backend.read_full(FileType::Pack, id) {
+            Ok(data) => (Some(data), None),
+            Err(error) => (None, Some(error)),
         };
-        Ok(blobs.iter().filter_map(whole).collect())
+        let mut is_read = data.is_some();
+        let mut whole = Vec::new();
+        for blob in blobs {
+            let start = blob.offset as usize;
+            let stored = match &data {
+                Some(data) => data.get(start..start.saturating_add(blob.length as usize)).map(<[u8]>::to_vec),
+                // One bad sector of a disk is not the whole pack.
+                None => {
+                    let part = backend.read_partial(FileType::Pack, id, false, blob.offset, blob.length).ok();
+                    part.map(|part| part.to_vec())
+                }
+            };
+            let Some(stored) = stored else { continue };
+            is_read = true;
+            let mut opened = stored.clone();
+            if is_whole(&self.sealer, &mut opened, &Blob { offset: 0, ..*blob }) {
+                whole.push((*blob, stored));
+            }
+        }
+        match problem {
+            Some(error) if !is_read => {
+                Err(rustic_error(&format!("cannot read pack {}", id.to_hex().as_str()), error))
+            }
+            _ => Ok(whole),
+        }
     }
 
     /// Reads all those of `there` (packs in the storage, with their sizes) that are in `indexed`.

@@ -41,7 +41,7 @@ pub struct RepairReport {
     pub blobs_lost: u64,
     /// Index files that could not be read; they were replaced.
     pub damaged_indexes: u64,
-    /// Packs whose contents could not be determined. They were left where they are.
+    /// Packs whose contents could not be determined, and why. They were left where they are.
     pub unreadable: Vec<String>,
 }
 
@@ -117,14 +117,18 @@ impl Repository {
         let mut entries = Entries::default();
         for (id, blobs) in std::mem::take(&mut reviewed.misfits) {
             cancel.check()?;
-            // Its own header is the truth if it can be read.
             let size = there.get(&id).copied().unwrap_or_default();
-            if let Some(blobs) = self.pack_header(&id, size)? {
-                self.add(&mut entries, NewPack::new(id, &blobs))?;
-            } else {
-                let salvaged = self.salvage(&id, &blobs, &mut report)?;
-                salvaged.map_or(Ok(()), |pack| self.add(&mut entries, pack))?;
-            }
+            let pack = match self.pack_header(&id, size) {
+                // Its own header is the truth if it can be read.
+                Ok(Some(blobs)) => Ok(Some(NewPack::new(id, &blobs))),
+                Ok(None) | Err(_) => self.salvage(&id, &blobs, &mut report),
+            };
+            // Of what cannot be read now, the index goes on saying what it said.
+            let pack = pack.unwrap_or_else(|error| {
+                report.unreadable.push(format!("{}: {}", id.to_hex().as_str(), error.summary()));
+                Some(NewPack::new(id, &blobs))
+            });
+            pack.map_or(Ok(()), |pack| self.add(&mut entries, pack))?;
             reviewed.listed.insert(id);
         }
         let unlisted: Vec<(Id, u32)> = there
@@ -257,12 +261,17 @@ impl Repository {
             cancel.check()?;
             lock.require_valid()?;
             for (id, header) in self.headers(part) {
-                match header? {
-                    Some(blobs) => {
+                match header {
+                    Ok(Some(blobs)) => {
                         report.indexed += 1;
                         self.add(entries, NewPack::new(id, &blobs))?;
                     }
-                    None => report.unreadable.push(id.to_hex().as_str().to_owned()),
+                    Ok(None) => {
+                        report.unreadable.push(format!("{}: its header is damaged", id.to_hex().as_str()));
+                    }
+                    Err(error) => {
+                        report.unreadable.push(format!("{}: {}", id.to_hex().as_str(), error.summary()));
+                    }
                 }
             }
         }
@@ -290,6 +299,15 @@ impl Repository {
     /// Stores what is whole of a damaged pack as a new pack, and returns what the index is to say of that.
     fn salvage(&self, id: &Id, blobs: &[Blob], report: &mut RepairReport) -> Result<Option<NewPack>> {
         let whole = self.whole_blobs(id, blobs)?;
+        self.store_again(blobs, whole, report)
+    }
+
+    fn store_again(
+        &self,
+        blobs: &[Blob],
+        whole: Vec<(Blob, Vec<u8>)>,
+        report: &mut RepairReport,
+    ) -> Result<Option<NewPack>> {
         report.blobs_salvaged += whole.len() as u64;
         report.blobs_lost += (blobs.len() - whole.len()) as u64;
         if whole.is_empty() {
@@ -316,18 +334,26 @@ impl Repository {
         Ok(Some(NewPack::new(pack, &stored)))
     }
 
-    /// Stores again what is whole of packs that are there with another size than the index says. Their entries stay in the index
-    /// until [`Self::forget_packs`].
-    pub(super) fn salvage_packs(&self, packs: &HashSet<Id>) -> Result<RepairReport> {
-        let mut report = RepairReport::default();
+    /// Stores again what is whole of packs that the index lists. Their own entries stay in the index until
+    /// [`Self::forget_packs`], and must stay of those whose ids are not returned: these could not be read.
+    pub(super) fn salvage_packs(&self, packs: &HashSet<Id>) -> Result<(RepairReport, HashSet<Id>)> {
+        let (mut report, mut done) = (RepairReport::default(), HashSet::new());
         let mut entries = Entries::default();
         for (id, blobs) in self.indexed_packs(|id| packs.contains(id))?.blobs {
-            if let Some(pack) = self.salvage(&id, &blobs, &mut report)? {
-                self.add(&mut entries, pack)?;
+            match self.whole_blobs(&id, &blobs) {
+                Ok(whole) => {
+                    if let Some(pack) = self.store_again(&blobs, whole, &mut report)? {
+                        self.add(&mut entries, pack)?;
+                    }
+                    done.insert(id);
+                }
+                Err(error) => {
+                    report.unreadable.push(format!("{}: {}", id.to_hex().as_str(), error.summary()));
+                }
             }
         }
         self.write_entries(&mut entries)?;
-        Ok(report)
+        Ok((report, done))
     }
 
     /// Takes packs out of the index.
@@ -365,16 +391,21 @@ impl Repository {
                 .hint("run `tik-backup repair index` first: only the index says what a damaged pack holds"));
         }
         create_private(aside)?;
-        let mut report = self.salvage_packs(&chosen)?;
+        let (mut report, done) = self.salvage_packs(&chosen)?;
         report.packs = there.len() as u64;
         lock.require_valid()?;
-        self.forget_packs(&chosen)?;
+        self.forget_packs(&done)?;
         let backend = self.storage.backend();
-        for id in &chosen {
+        for id in &done {
             let name = id.to_hex();
-            let data = backend
-                .read_full(FileType::Pack, id)
-                .map_err(|e| rustic_error(&format!("cannot read pack {}", name.as_str()), e))?;
+            let data = match backend.read_full(FileType::Pack, id) {
+                Ok(data) => data,
+                Err(error) => {
+                    let error = rustic_error("it cannot be read as a whole", error);
+                    report.unreadable.push(format!("{}: {}", name.as_str(), error.summary()));
+                    continue;
+                }
+            };
             let copy = aside.join(name.as_str());
             std::fs::write(&copy, &data)
                 .and_then(|()| std::fs::File::open(&copy)?.sync_all())
