@@ -66,12 +66,17 @@ fn text(report: &RepairReport) -> String {
     if report.blobs_salvaged + report.blobs_lost > 0 {
         text.push_str(&format!("\n{}", salvaged(report)));
     }
-    for pack in &report.unreadable {
-        text.push_str(&format!(
-            "\nUNREADABLE: pack {pack}: it cannot be seen what it holds; it was left in its place"
-        ));
-    }
+    text.push_str(&left(report));
     text
+}
+
+/// A line for each pack that was left where it is.
+fn left(report: &RepairReport) -> String {
+    report
+        .unreadable
+        .iter()
+        .map(|pack| format!("\nUNREADABLE: pack {pack}; it was left where it is"))
+        .collect()
 }
 
 fn salvaged(report: &RepairReport) -> String {

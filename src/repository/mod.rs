@@ -17,6 +17,7 @@ mod read;
 mod repair;
 mod retention;
 mod retry;
+mod salvage;
 mod seal;
 mod sessions;
 mod snapshot;

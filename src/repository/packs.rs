@@ -137,43 +137,6 @@ impl Repository {
         Ok(read_header(&self.sealer, &data, size as usize))
     }
 
-    /// What is whole of a damaged pack that held these blobs, with each blob as it is stored.
-    ///
-    /// # Errors
-    /// Nothing of it can be read, which may be the storage's fault rather than the pack's.
-    pub(super) fn whole_blobs(&self, id: &Id, blobs: &[Blob]) -> Result<Vec<(Blob, Vec<u8>)>> {
-        let backend = self.storage.backend();
-        let (data, problem) = match backend.read_full(FileType::Pack, id) {
-            Ok(data) => (Some(data), None),
-            Err(error) => (None, Some(error)),
-        };
-        let mut is_read = data.is_some();
-        let mut whole = Vec::new();
-        for blob in blobs {
-            let start = blob.offset as usize;
-            let stored = match &data {
-                Some(data) => data.get(start..start.saturating_add(blob.length as usize)).map(<[u8]>::to_vec),
-                // One bad sector of a disk is not the whole pack.
-                None => {
-                    let part = backend.read_partial(FileType::Pack, id, false, blob.offset, blob.length).ok();
-                    part.map(|part| part.to_vec())
-                }
-            };
-            let Some(stored) = stored else { continue };
-            is_read = true;
-            let mut opened = stored.clone();
-            if is_whole(&self.sealer, &mut opened, &Blob { offset: 0, ..*blob }) {
-                whole.push((*blob, stored));
-            }
-        }
-        match problem {
-            Some(error) if !is_read => {
-                Err(rustic_error(&format!("cannot read pack {}", id.to_hex().as_str()), error))
-            }
-            _ => Ok(whole),
-        }
-    }
-
     /// Reads all those of `there` (packs in the storage, with their sizes) that are in `indexed`.
     pub(super) fn read_packs(
         &self,
@@ -296,7 +259,7 @@ fn read_header(sealer: &Sealer, pack: &[u8], size: usize) -> Option<Vec<Blob>> {
 }
 
 /// Whether a blob can be decrypted and decompressed, and is what its id says. It is decrypted in its place.
-fn is_whole(sealer: &Sealer, pack: &mut [u8], blob: &Blob) -> bool {
+pub(super) fn is_whole(sealer: &Sealer, pack: &mut [u8], blob: &Blob) -> bool {
     let place = blob.offset as usize..(blob.offset as usize).saturating_add(blob.length as usize);
     let Some(plain) = pack.get_mut(place).and_then(|sealed| sealer.unseal_in_place(sealed)) else {
         return false;

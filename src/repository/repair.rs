@@ -1,10 +1,8 @@
-//! Repairs: the index is written anew from the packs, and what is whole of damaged packs is stored again. Nothing that
-//! could still be of use is removed: new files are written before old ones go.
+//! The index is written anew from the packs. Nothing that could still be of use is removed: new files are written before old
+//! ones go.
 
 use std::{
     collections::{HashMap, HashSet},
-    os::unix::fs::DirBuilderExt,
-    path::Path,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -47,7 +45,7 @@ pub struct RepairReport {
 
 /// A blob as an index file lists it.
 #[derive(Debug, Serialize)]
-struct NewBlob {
+pub(super) struct NewBlob {
     id: Id,
     #[serde(rename = "type")]
     tpe: &'static str,
@@ -59,7 +57,7 @@ struct NewBlob {
 
 /// A pack as an index file lists it.
 #[derive(Debug, Serialize)]
-struct NewPack {
+pub(super) struct NewPack {
     id: Id,
     blobs: Vec<NewBlob>,
 }
@@ -71,7 +69,7 @@ struct NewIndex<'a> {
 }
 
 impl NewPack {
-    fn new(id: Id, blobs: &[Blob]) -> Self {
+    pub(super) fn new(id: Id, blobs: &[Blob]) -> Self {
         let blob = |blob: &Blob| NewBlob {
             id: blob.id,
             tpe: if blob.tree { "tree" } else { "data" },
@@ -85,7 +83,7 @@ impl NewPack {
 
 /// Index entries that are not written yet.
 #[derive(Default)]
-struct Entries {
+pub(super) struct Entries {
     packs: Vec<NewPack>,
     blobs: usize,
 }
@@ -233,13 +231,13 @@ impl Repository {
         Ok(())
     }
 
-    fn add(&self, entries: &mut Entries, pack: NewPack) -> Result<()> {
+    pub(super) fn add(&self, entries: &mut Entries, pack: NewPack) -> Result<()> {
         entries.blobs += pack.blobs.len();
         entries.packs.push(pack);
         if entries.blobs >= BLOBS_PER_INDEX { self.write_entries(entries) } else { Ok(()) }
     }
 
-    fn write_entries(&self, entries: &mut Entries) -> Result<()> {
+    pub(super) fn write_entries(&self, entries: &mut Entries) -> Result<()> {
         if !entries.packs.is_empty() {
             self.write_json(&NewIndex { packs: &entries.packs })?;
         }
@@ -296,66 +294,6 @@ impl Repository {
         read.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Stores what is whole of a damaged pack as a new pack, and returns what the index is to say of that.
-    fn salvage(&self, id: &Id, blobs: &[Blob], report: &mut RepairReport) -> Result<Option<NewPack>> {
-        let whole = self.whole_blobs(id, blobs)?;
-        self.store_again(blobs, whole, report)
-    }
-
-    fn store_again(
-        &self,
-        blobs: &[Blob],
-        whole: Vec<(Blob, Vec<u8>)>,
-        report: &mut RepairReport,
-    ) -> Result<Option<NewPack>> {
-        report.blobs_salvaged += whole.len() as u64;
-        report.blobs_lost += (blobs.len() - whole.len()) as u64;
-        if whole.is_empty() {
-            return Ok(None);
-        }
-        let (mut data, mut header, mut stored) = (Vec::new(), Vec::new(), Vec::new());
-        for (blob, sealed) in whole {
-            let offset = u32::try_from(data.len()).map_err(|_| Error::failed("a pack would be too large"))?;
-            data.extend_from_slice(&sealed);
-            header.extend(blob.header_entry());
-            stored.push(Blob { offset, ..blob });
-        }
-        let start = data.len();
-        self.sealer.seal_with(&mut data, |out| {
-            out.extend_from_slice(&header);
-            Ok(())
-        })?;
-        let length =
-            u32::try_from(data.len() - start).map_err(|_| Error::failed("a pack would be too large"))?;
-        data.extend_from_slice(&length.to_le_bytes());
-        let pack = hash(&data);
-        self.storage.write(FileType::Pack, pack, &data)?;
-        report.salvaged += 1;
-        Ok(Some(NewPack::new(pack, &stored)))
-    }
-
-    /// Stores again what is whole of packs that the index lists. Their own entries stay in the index until
-    /// [`Self::forget_packs`], and must stay of those whose ids are not returned: these could not be read.
-    pub(super) fn salvage_packs(&self, packs: &HashSet<Id>) -> Result<(RepairReport, HashSet<Id>)> {
-        let (mut report, mut done) = (RepairReport::default(), HashSet::new());
-        let mut entries = Entries::default();
-        for (id, blobs) in self.indexed_packs(|id| packs.contains(id))?.blobs {
-            match self.whole_blobs(&id, &blobs) {
-                Ok(whole) => {
-                    if let Some(pack) = self.store_again(&blobs, whole, &mut report)? {
-                        self.add(&mut entries, pack)?;
-                    }
-                    done.insert(id);
-                }
-                Err(error) => {
-                    report.unreadable.push(format!("{}: {}", id.to_hex().as_str(), error.summary()));
-                }
-            }
-        }
-        self.write_entries(&mut entries)?;
-        Ok((report, done))
-    }
-
     /// Takes packs out of the index.
     pub(super) fn forget_packs(&self, packs: &HashSet<Id>) -> Result<()> {
         let mut obsolete = Vec::new();
@@ -370,69 +308,5 @@ impl Repository {
             }
         }
         self.remove_indexes(&obsolete)
-    }
-
-    /// Stores again what is whole of these damaged packs, given by their ids, takes them out of the index, and moves them out of
-    /// the repository into `aside`.
-    pub fn repair_packs(
-        &self,
-        ids: &[String],
-        aside: &Path,
-        wait: Duration,
-        cancel: &Cancel,
-        notice: &dyn Fn(&str),
-    ) -> Result<RepairReport> {
-        let lock = self.lock(&LockOptions { exclusive: true, wait, cancel, notice })?;
-        let there = self.packs()?;
-        let chosen: HashSet<Id> = ids.iter().map(|id| choose(id, &there)).collect::<Result<_>>()?;
-        let used = self.used_packs()?;
-        if let Some(id) = chosen.iter().find(|id| !used.contains(id)) {
-            return Err(Error::failed(format!("the index does not list pack {}", id.to_hex().as_str()))
-                .hint("run `tik-backup repair index` first: only the index says what a damaged pack holds"));
-        }
-        create_private(aside)?;
-        let (mut report, done) = self.salvage_packs(&chosen)?;
-        report.packs = there.len() as u64;
-        lock.require_valid()?;
-        self.forget_packs(&done)?;
-        let backend = self.storage.backend();
-        for id in &done {
-            let name = id.to_hex();
-            let data = match backend.read_full(FileType::Pack, id) {
-                Ok(data) => data,
-                Err(error) => {
-                    let error = rustic_error("it cannot be read as a whole", error);
-                    report.unreadable.push(format!("{}: {}", name.as_str(), error.summary()));
-                    continue;
-                }
-            };
-            let copy = aside.join(name.as_str());
-            std::fs::write(&copy, &data)
-                .and_then(|()| std::fs::File::open(&copy)?.sync_all())
-                .map_err(|e| Error::failed(format!("cannot write {}", copy.display())).because(&e))?;
-            backend
-                .remove(FileType::Pack, id, false)
-                .map_err(|e| rustic_error("cannot remove a damaged pack", e))?;
-        }
-        Ok(report)
-    }
-}
-
-fn create_private(folder: &Path) -> Result<()> {
-    let failed = |e: std::io::Error| Error::failed(format!("cannot create {}", folder.display())).because(&e);
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
-    crate::owner::adopt_path(folder).map_err(failed)
-}
-
-/// The pack whose id begins so.
-fn choose(prefix: &str, packs: &[(Id, u32)]) -> Result<Id> {
-    let wanted = prefix.to_ascii_lowercase();
-    let mut found = packs.iter().map(|(id, _)| *id).filter(|id| id.to_hex().as_str().starts_with(&wanted));
-    match (found.next(), found.next()) {
-        (Some(id), None) if wanted.len() >= 8 => Ok(id),
-        (Some(_), _) => Err(Error::usage(format!("`{prefix}` does not name a single pack"))
-            .hint("give the whole id, as `tik-backup check --read-data` prints it")),
-        _ => Err(Error::usage(format!("there is no pack {prefix} in the repository"))
-            .hint("`tik-backup check --read-data` names the damaged packs")),
     }
 }

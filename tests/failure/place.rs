@@ -129,7 +129,10 @@ impl Place {
         assert!(text.contains(&from), "{text}");
         let to = format!("location_file = {}", quoted(&file.display().to_string()));
         let path = self.config.dir().join("remote.toml");
-        fs::write(&path, text.replace(&from, &to)).unwrap();
+        // What is refused for good is not tried for long.
+        let size = "pack_size = \"4MiB\"";
+        let text = text.replace(&from, &to).replace(size, &format!("{size}\noptions = {{ retry = \"1\" }}"));
+        fs::write(&path, text).unwrap();
         path
     }
 
