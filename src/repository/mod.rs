@@ -290,7 +290,7 @@ impl Repository {
         let known = KnownBlobs::load(&self.inner, &*self.storage.backend())?;
         self.require_index(&known, Depth::Newest, cancel)?;
         self.forget_missing_packs(&known, notice)?;
-        let watch = (!self.has_locks()).then(|| Watch::new(&self.storage, &self.inner, &known));
+        let watch = Watch::new(&self.storage, &self.inner, &known, self.has_locks());
         writer::RunWriter::start(writer::Parts {
             storage: self.storage.clone(),
             sealer: self.sealer.clone(),

@@ -195,17 +195,19 @@ fn newest_roots(snapshots: &[SnapshotFile]) -> Vec<Id> {
     newest.into_values().map(|snapshot| *snapshot.tree).collect()
 }
 
-/// Sees whether a prune elsewhere removes what a run needs, on storages without locks.
+/// Sees whether what a run needs is there: on storages without locks a prune elsewhere may remove it.
 pub(super) struct Watch {
     storage: Storage,
     key: MasterKey,
+    /// Whether a lock keeps others from removing anything.
+    locked: bool,
     /// Packs on which the run relies, as far as they are still there.
     packs: Mutex<HashSet<Id>>,
     /// Snapshots that the run has written, with their roots.
     written: Mutex<Vec<(Id, Id)>>,
 }
 
-/// The repository as it is after packs have gone.
+/// The repository as it is at a moment.
 pub(super) struct Present {
     reader: Reader,
     known: KnownBlobs,
@@ -213,11 +215,13 @@ pub(super) struct Present {
 
 impl Watch {
     /// Watches over what counts as stored at the beginning of a run.
-    pub(super) fn new(storage: &Storage, repository: &Opened, known: &KnownBlobs) -> Self {
+    pub(super) fn new(storage: &Storage, repository: &Opened, known: &KnownBlobs, locked: bool) -> Self {
+        let relied_on = if locked { &[][..] } else { &known.sound };
         Self {
             storage: storage.clone(),
             key: repository.key(),
-            packs: Mutex::new(known.sound.iter().copied().collect()),
+            locked,
+            packs: Mutex::new(relied_on.iter().copied().collect()),
             written: Mutex::default(),
         }
     }
@@ -232,26 +236,39 @@ impl Watch {
 
     /// The run has stored a pack.
     pub(super) fn stored(&self, pack: Id) {
-        self.packs().insert(pack);
+        if !self.locked {
+            self.packs().insert(pack);
+        }
     }
 
     /// The run has written a snapshot.
     pub(super) fn committed(&self, snapshot: Id, root: Id) {
-        self.written().push((snapshot, root));
+        if !self.locked {
+            self.written().push((snapshot, root));
+        }
     }
 
     /// Lists the packs. If some are gone since the last time, the index is read anew.
     pub(super) fn look(&self) -> Result<Option<Present>> {
+        if self.locked {
+            return Ok(None);
+        }
         let listed = self.storage.backend().list(FileType::Pack);
         let there: HashSet<Id> =
             listed.map_err(|e| rustic_error("cannot list the repository's packs", e))?.into_iter().collect();
         if self.packs().iter().all(|pack| there.contains(pack)) {
             return Ok(None);
         }
+        let present = self.present()?;
+        self.packs().retain(|pack| there.contains(pack));
+        Ok(Some(present))
+    }
+
+    /// The repository as it is now.
+    pub(super) fn present(&self) -> Result<Present> {
         let known = KnownBlobs::load(&self.open()?, &*self.storage.backend())?;
         let reader = self.open()?.to_indexed().map_err(super::known::unreadable_index)?;
-        self.packs().retain(|pack| there.contains(pack));
-        Ok(Some(Present { reader, known }))
+        Ok(Present { reader, known })
     }
 
     fn open(&self) -> Result<Opened> {
@@ -287,11 +304,16 @@ impl Watch {
 }
 
 impl Present {
-    /// Fails if something below a root is gone.
+    /// Fails if something below a root is gone, or if a folder cannot be read.
     pub(super) fn require(&self, root: Id, cancel: &Cancel) -> Result<()> {
         match lacking(&self.reader, &self.known, vec![root], usize::MAX, cancel)? {
             (gone, None) if gone.is_empty() => return Ok(()),
-            (gone, Some(error)) if gone.is_empty() => return Err(error),
+            (gone, Some(error)) if gone.is_empty() => {
+                return Err(error.hint(
+                    "a pack is damaged: `tik-backup check --read-data` names it, `tik-backup repair packs ID` keeps what is whole \
+                     of it, and the next backup stores again what is not",
+                ));
+            }
             _ => {}
         }
         Err(Error::repository("data of this backup was removed from the repository while it ran").hint(

@@ -190,3 +190,26 @@ fn a_pack_that_an_interrupted_run_left_is_no_lost_index() {
     assert!(!to.exists());
     place.clean();
 }
+
+#[test]
+fn folders_that_cannot_be_read_are_not_taken_for_stored() {
+    let Some(place) = Place::backed_up(1) else { return };
+    // The smallest pack is the one with the folders.
+    let pack =
+        place.files_of("data").into_iter().min_by_key(|path| fs::metadata(path).unwrap().len()).unwrap();
+    fs::write(&pack, vec![0; fs::metadata(&pack).unwrap().len() as usize]).unwrap();
+    place.add("more");
+    let run = place.run(&["backup"]).expect_code(1);
+    assert!(run.stderr.contains("`tik-backup repair packs ID`"), "{}", run.stderr);
+    assert_eq!(place.files_of("snapshots").len(), 1);
+    let older = name(&place.files_of("snapshots")[0]);
+    let check = place.run(&["check", "--read-data"]).expect_code(1);
+    assert!(check.stdout.contains(&name(&pack)), "{}", check.stdout);
+    place.run(&["repair", "packs", &name(&pack)]).ok();
+    place.run(&["backup"]).ok();
+    // The root of the older one was in that pack alone.
+    place.new.ok(&place.repo(), &place.config.password_file(), &["forget", &older]);
+    place.run(&["prune"]).ok();
+    place.clean();
+    place.all_restorable(1);
+}

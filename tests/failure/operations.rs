@@ -1,12 +1,7 @@
 //! The steps of docs/operations.md for a damaged repository, executed as they stand there, in their order. Stock restic says
 //! afterwards that nothing is lost that could be healed.
 
-use std::{
-    fs,
-    os::unix::fs::symlink,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs, os::unix::fs::symlink, path::Path, process::Command};
 
 use super::{
     common::{bin, process::run_ok},
@@ -56,7 +51,7 @@ fn name(path: &Path) -> String {
     path.file_name().unwrap().to_str().unwrap().to_owned()
 }
 
-fn flip(path: &PathBuf) {
+fn flip(path: &Path) {
     let mut bytes = fs::read(path).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;

@@ -2,6 +2,7 @@
 //! end at about the same time are committed as a group, which makes tens of files of two hundred small databases.
 
 use std::{
+    cell::OnceCell,
     sync::Arc,
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -171,13 +172,18 @@ impl Gate {
             return;
         }
         let stored = self.shared.blobs.next();
-        let present = self.make_durable().and_then(|()| match &self.shared.watch {
-            Some(watch) => watch.look(),
-            None => Ok(None),
-        });
-        let lacks = |pending: &Pending| match &present {
-            Ok(Some(present)) => present.require(pending.tree.root, &self.shared.cancel),
-            _ => Ok(()),
+        let present = self.make_durable().and_then(|()| self.shared.watch.look());
+        // Read at most once for all items in doubt.
+        let again = OnceCell::new();
+        let lacks = |pending: &Pending| {
+            let now = match &present {
+                Ok(Some(present)) => Ok(present),
+                Ok(None) if pending.tree.in_doubt => {
+                    again.get_or_init(|| self.shared.watch.present()).as_ref().map_err(Error::clone)
+                }
+                _ => return Ok(()),
+            };
+            now?.require(pending.tree.root, &self.shared.cancel)
         };
         let group: Vec<_> = group.into_iter().map(|pending| (lacks(&pending), pending)).collect();
         let ready = present.map(|present| {
@@ -200,8 +206,7 @@ impl Gate {
 
     /// A prune elsewhere may have read the snapshots before one of this run was written, and removed packs after that.
     fn remove_broken(&self) {
-        let Some(watch) = &self.shared.watch else { return };
-        match watch.remove_broken() {
+        match self.shared.watch.remove_broken() {
             Ok(removed) => {
                 *self.shared.removed.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = removed;
             }
@@ -226,9 +231,7 @@ impl Gate {
         let json = serde_json::to_vec(&snapshot)
             .map_err(|e| Error::failed("cannot write the snapshot").because(&e))?;
         let id = self.store.write_sealed(FileType::Snapshot, &json)?;
-        if let Some(watch) = &self.shared.watch {
-            watch.committed(id, tree.root);
-        }
+        self.shared.watch.committed(id, tree.root);
         Ok(Committed {
             snapshot: id.to_hex().as_str().to_owned(),
             bytes_read: tree.bytes_read,

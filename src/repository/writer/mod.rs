@@ -75,7 +75,7 @@ pub(super) struct Shared {
     chunker: Chunker,
     known: KnownBlobs,
     /// Sees what a prune elsewhere removes, where no lock keeps it out.
-    watch: Option<Watch>,
+    watch: Watch,
     /// Snapshots that were removed again at the end.
     removed: Mutex<Vec<String>>,
     /// The repository's id.
@@ -110,9 +110,7 @@ impl Shared {
     fn pack_stored(&self, pack: rustic_core::Id, bytes: u64) {
         self.packs_stored.fetch_add(1, Ordering::Relaxed);
         self.bytes_stored.fetch_add(bytes, Ordering::Relaxed);
-        if let Some(watch) = &self.watch {
-            watch.stored(pack);
-        }
+        self.watch.stored(pack);
     }
 
     /// The error that ended the run, if there is one.
@@ -169,7 +167,7 @@ pub(super) struct Parts {
     pub(super) sealer: Sealer,
     pub(super) chunker: Chunker,
     pub(super) known: KnownBlobs,
-    pub(super) watch: Option<Watch>,
+    pub(super) watch: Watch,
     pub(super) repository: String,
     pub(super) options: WriteOptions,
     pub(super) cancel: Cancel,
