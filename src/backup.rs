@@ -138,14 +138,40 @@ fn protect(
             None => break,
         }
     }
-    if let Some(Err(error)) = writer.map(RunWriter::finish) {
-        report.repository_failed = error.kind() == Kind::Repository;
-        report.error = Some(error);
+    match writer.map(RunWriter::finish) {
+        Some(Ok(totals)) => withdraw(&totals.removed, recorder, report, observer),
+        Some(Err(error)) => {
+            report.repository_failed = error.kind() == Kind::Repository;
+            report.error = Some(error);
+        }
+        None => {}
     }
     if report.error.is_none() {
         report.error = retain(config, &repository, recorder, report, observer).err();
     }
     Ok(recorder.look(&repository))
+}
+
+/// Items whose snapshots were removed again have failed after all: a prune elsewhere had removed what they need.
+fn withdraw(removed: &[String], recorder: &Recorder<'_>, report: &mut RunReport, observer: &dyn Observer) {
+    for item in &mut report.items {
+        let Some(id) = item.snapshot.as_ref().filter(|id| removed.contains(id)) else { continue };
+        let error = Error::repository(format!(
+            "its snapshot {} was removed again: a prune beside this backup removed packs that it needs",
+            &id[..8]
+        ))
+        .hint(
+            "the next backup stores again what is gone; run `prune` (that of restic too) only while no backup runs: this \
+             storage has no locks that backups could hold against it",
+        );
+        *item = ItemReport {
+            bytes_read: item.bytes_read,
+            seconds: item.seconds,
+            ..ItemReport::failed(&item.source, item.item.as_deref(), &item.kind, error)
+        };
+        recorder.item_finished(item, None);
+        observer.finished(item);
+    }
 }
 
 /// Writes down what has answered, and what of it failed already.

@@ -50,11 +50,10 @@ fn text(report: &CheckReport) -> String {
         crate::output::count(report.packs, "pack")
     ));
     if !report.errors.is_empty() {
-        text.push_str(
-            "\nIf packs are missing: run a backup, which stores again what the sources still have, then `tik-backup prune`, \
-             which takes lost packs out of the index. For packs that are damaged, docs/operations.md shows the steps with \
-             `restic repair`; keep a copy of the repository before you take them.",
-        );
+        text.push_str("\nCopy the repository before you change anything; docs/operations.md has all steps under \"Damage\".");
+    }
+    for step in &report.advice {
+        text.push_str(&format!("\n  → {step}"));
     }
     text
 }

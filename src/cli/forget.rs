@@ -76,7 +76,8 @@ fn overview(orphans: &[Orphan]) -> String {
             ]
         })
         .collect();
-    let mut text = table(&Screen::of_stdout(), &["HOST", "ITEM", ">SNAPSHOTS", "NEWEST", ">SIZE", "WHY"], &rows);
+    let mut text =
+        table(&Screen::of_stdout(), &["HOST", "ITEM", ">SNAPSHOTS", "NEWEST", ">SIZE", "WHY"], &rows);
     text.push_str(
         "Nothing removes these by itself. `tik-backup forget SOURCE[/ITEM]`, with --host HOST for those of another host, lists their \
          snapshots and says how to remove them.\n",

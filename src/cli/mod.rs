@@ -13,7 +13,9 @@ mod forget;
 mod generate;
 mod init;
 mod ls;
+mod panics;
 mod prune;
+mod repair;
 mod report;
 mod restore;
 mod runbook;
@@ -79,6 +81,9 @@ enum Command {
     Check(check::Args),
     /// Free the space of snapshots that retention has dropped
     Prune(prune::Args),
+    /// Repair a repository whose index is lost or whose packs are damaged
+    #[command(subcommand)]
+    Repair(repair::Command),
     /// Show what is covered, what is late, what failed, and what looks suspicious
     Status(status::Args),
     /// Alert on what is failed, late, partial, suspicious or unproven; for a timer, also on a host with only the repository
@@ -146,6 +151,7 @@ pub fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
+    panics::quiet(cli.verbose);
     let context =
         Context { config: cli.config, printer: Printer::new(cli.json, cli.verbose), cancel: Cancel::new() };
     let code = handle_signals(&context.cancel).and_then(|()| dispatch(cli.command, &context)).unwrap_or_else(
@@ -170,6 +176,7 @@ fn dispatch(command: Command, context: &Context) -> Result<u8> {
         Command::Forget(args) => forget::run(context, &args),
         Command::Check(args) => check::run(context, &args),
         Command::Prune(args) => prune::run(context, &args),
+        Command::Repair(command) => repair::run(context, &command),
         Command::Status(args) => status::run(context, &args),
         Command::Watch(args) => watch::run(context, &args),
         Command::Accept(args) => accept::run(context, &args),

@@ -138,7 +138,10 @@ fn problems(ledger: &Ledger, style: Style, text: &mut String) {
         text.push_str(&format!("\n{}", painted_lines("the repository cannot be read", RED, style)));
         text.push_str(&detail(error, style));
         for cause in &away {
-            text.push_str(&detail(&format!("the last attempt failed for that reason: {}", cause.who()), style));
+            text.push_str(&detail(
+                &format!("the last attempt failed for that reason: {}", cause.who()),
+                style,
+            ));
         }
         text.push_str(&detail("what follows is as of the last look", style));
     }
@@ -175,7 +178,10 @@ fn failing(channel: &ChannelEntry, now: &Zoned, style: Style) -> String {
     let since =
         since.map(|since| format!("since {}{}; ", day(since), lasted(since, now))).unwrap_or_default();
     let wait = if channel.waiting == 1 { "waits" } else { "wait" };
-    text.push_str(&detail(&format!("{since}{} {wait} for the next run", count(channel.waiting, "message")), style));
+    text.push_str(&detail(
+        &format!("{since}{} {wait} for the next run", count(channel.waiting, "message")),
+        style,
+    ));
     text
 }
 
@@ -306,7 +312,8 @@ fn rest(ledger: &Ledger, style: Style, text: &mut String) {
             count(orphans, "item")
         )
     });
-    for note in orphans.into_iter().chain(ledger.notes.iter().cloned()).chain(super::shared_note(repository)) {
+    for note in orphans.into_iter().chain(ledger.notes.iter().cloned()).chain(super::shared_note(repository))
+    {
         text.push_str(&paragraph(&format!("Note: {}", printable(&note)), style));
     }
 }

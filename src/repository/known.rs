@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::Mutex,
+    sync::{Mutex, RwLock},
 };
 
 use rustic_core::{
@@ -11,15 +11,21 @@ use rustic_core::{
 };
 
 use super::{Opened, rustic_error, seal::Hash};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Blobs of one type.
 #[derive(Default)]
 struct Blobs {
     /// Stored before this run, sorted.
-    stored: Vec<Hash>,
+    stored: RwLock<Vec<Hash>>,
     /// Added by this run, with the ticket under which they are being stored.
     added: Mutex<HashMap<Hash, u64>>,
+}
+
+impl Blobs {
+    fn has(&self, id: &Hash) -> bool {
+        self.stored.read().unwrap_or_else(|poisoned| poisoned.into_inner()).binary_search(id).is_ok()
+    }
 }
 
 /// The blobs of the repository and of the run.
@@ -28,6 +34,13 @@ pub(super) struct KnownBlobs {
     trees: Blobs,
     /// Packs that the index lists and that are not there.
     pub(super) missing: HashSet<Id>,
+    /// Packs that are there with another size than the index says: they were cut off, or something was appended.
+    pub(super) misfits: HashSet<Id>,
+    /// Packs that are there, with their sizes, and that no index file lists: a run that has not written its index yet, one
+    /// that was killed, or an index that is lost.
+    pub(super) unindexed: Vec<(Id, u32)>,
+    /// Packs that hold what counts as stored, sorted.
+    pub(super) sound: Vec<Id>,
     /// How many packs the index lists.
     pub(super) listed: usize,
 }
@@ -43,30 +56,35 @@ pub(super) enum Claim {
 }
 
 impl KnownBlobs {
-    /// Reads the repository's index. Blobs whose pack is no longer there, or is marked for deletion, do not count:
-    /// they are stored again, which also mends a repository that lost a pack.
+    /// Reads the repository's index. Blobs whose pack is no longer there, has another size than it should, or is marked for
+    /// deletion, do not count: they are stored again, which also mends a repository that lost a pack.
     pub(super) fn load(repo: &Opened, storage: &dyn ReadBackend) -> Result<Self> {
         let list = || {
-            storage.list(FileType::Pack).map_err(|e| rustic_error("cannot list the repository's packs", e))
+            let packs = storage.list_with_size(FileType::Pack);
+            packs.map_err(|e| rustic_error("cannot list the repository's packs", e))
         };
-        let packs: HashSet<Id> = list()?.into_iter().collect();
-        let mut missing = HashSet::new();
+        let packs: HashMap<Id, u32> = list()?.into_iter().collect();
+        let (mut missing, mut misfits) = (HashSet::new(), HashSet::new());
+        let (mut known, mut sound) = (HashSet::new(), Vec::new());
         let mut listed = 0;
         let (mut data, mut trees) = (Vec::new(), Vec::new());
-        let files = repo
-            .stream_files::<IndexFile>()
-            .map_err(|e| rustic_error("cannot read the repository's index", e))?;
+        let files = repo.stream_files::<IndexFile>().map_err(unreadable_index)?;
         for file in files {
-            let (_, index) = file.map_err(|e| rustic_error("cannot read the repository's index", e))?;
+            let (_, index) = file.map_err(unreadable_index)?;
+            known.extend(index.packs_to_delete.iter().map(|pack| *pack.id));
             for pack in index.packs {
                 listed += 1;
-                if !packs.contains(&*pack.id) {
-                    missing.insert(*pack.id);
-                    continue;
-                }
-                for blob in pack.blobs {
-                    let target = if blob.tpe == BlobType::Data { &mut data } else { &mut trees };
-                    target.push(*blob.id);
+                known.insert(*pack.id);
+                match packs.get(&*pack.id) {
+                    None => _ = missing.insert(*pack.id),
+                    Some(size) if *size != pack.pack_size() => _ = misfits.insert(*pack.id),
+                    Some(_) => {
+                        sound.push(*pack.id);
+                        for blob in pack.blobs {
+                            let target = if blob.tpe == BlobType::Data { &mut data } else { &mut trees };
+                            target.push(*blob.id);
+                        }
+                    }
                 }
             }
         }
@@ -74,20 +92,40 @@ impl KnownBlobs {
             stored.sort_unstable();
             stored.dedup();
             stored.shrink_to_fit();
-            Blobs { stored, added: Mutex::default() }
+            stored
         };
+        let blobs = |stored| Blobs { stored: RwLock::new(sorted(stored)), added: Mutex::default() };
         if !missing.is_empty() {
             // Another run may have stored a pack, and its index, since the packs were listed.
-            let there: HashSet<Id> = list()?.into_iter().collect();
+            let there: HashSet<Id> = list()?.into_iter().map(|(id, _)| id).collect();
             missing.retain(|id| !there.contains(id));
         }
-        Ok(Self { data: sorted(data), trees: sorted(trees), missing, listed })
+        let unindexed = packs.into_iter().filter(|(id, _)| !known.contains(id)).collect();
+        Ok(Self {
+            data: blobs(data),
+            trees: blobs(trees),
+            missing,
+            misfits,
+            unindexed,
+            sound: sorted(sound),
+            listed,
+        })
+    }
+
+    /// Takes over what has become of the repository: `fresh` was read just now, after everything claimed under a ticket
+    /// below `stored` had been stored and indexed. What is not in it any more is stored again when it is claimed next.
+    pub(super) fn forget_lost(&self, fresh: Self, stored: u64) {
+        for (ours, theirs) in [(&self.data, fresh.data), (&self.trees, fresh.trees)] {
+            let there = theirs.stored.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+            let mut added = ours.added.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            added.retain(|id, ticket| *ticket >= stored || there.binary_search(id).is_ok());
+            *ours.stored.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = there;
+        }
     }
 
     /// Whether the repository had a blob before this run.
     pub(super) fn has(&self, tpe: BlobType, id: &Hash) -> bool {
-        let blobs = if tpe == BlobType::Data { &self.data } else { &self.trees };
-        blobs.stored.binary_search(id).is_ok()
+        if tpe == BlobType::Data { self.data.has(id) } else { self.trees.has(id) }
     }
 
     /// Whether the repository had a blob before this run, or this run stores it.
@@ -100,7 +138,7 @@ impl KnownBlobs {
     /// Asks whether a blob must be stored; `ticket` is called once if so.
     pub(super) fn claim(&self, tpe: BlobType, id: &Hash, ticket: impl FnOnce() -> u64) -> Claim {
         let blobs = if tpe == BlobType::Data { &self.data } else { &self.trees };
-        if blobs.stored.binary_search(id).is_ok() {
+        if blobs.has(id) {
             return Claim::Stored;
         }
         let mut added = blobs.added.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -111,4 +149,13 @@ impl KnownBlobs {
         added.insert(*id, ticket);
         Claim::Ours(ticket)
     }
+}
+
+/// Why the index cannot be read, with what to do.
+#[allow(clippy::boxed_local)] // that is how the library hands its errors out
+pub(super) fn unreadable_index(error: Box<rustic_core::RusticError>) -> Error {
+    rustic_error("cannot read the repository's index", error).hint(
+        "if the storage is sound, `tik-backup check` names the damaged file and `tik-backup repair index` writes the index \
+         anew; nothing was written or removed",
+    )
 }

@@ -1,17 +1,25 @@
-//! Prune and check.
+//! Prune, and what keeps the index true to the packs.
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::HashSet,
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use rustic_core::{
-    CheckOptions, FileType, Id, LimitOption, PruneOptions, ReadBackend, RepairIndexOptions, WriteBackend,
+    FileType, Id, LimitOption, PruneOptions, ReadBackend, RusticResult, WriteBackend,
     repofile::{IndexFile, SnapshotId},
 };
 use serde::Serialize;
 
 use super::{
-    Hosts, LockOptions, Repository, brief, known::KnownBlobs, local::LocalStorage, packs::PacksRead,
-    rustic_error, seal::hash,
+    LockOptions, Repository,
+    known::{KnownBlobs, unreadable_index},
+    local::LocalStorage,
+    needed::Depth,
+    packs::PacksRead,
+    rustic_error,
 };
 use crate::{
     error::{Error, Result},
@@ -95,21 +103,6 @@ impl Subset {
     }
 }
 
-/// What a check found.
-#[derive(Debug, Clone, Serialize)]
-pub struct CheckReport {
-    /// Damage.
-    pub errors: Vec<String>,
-    /// What is odd but harmless, such as packs that nothing refers to.
-    pub warnings: Vec<String>,
-    /// Snapshots of this program.
-    pub snapshots: u64,
-    /// Packs in the repository.
-    pub packs: u64,
-    /// Packs whose content was read.
-    pub packs_read: u64,
-}
-
 impl PruneReport {
     /// Of a prune that has not changed these packs.
     fn unchanged(packs: &[(Id, u32)]) -> Self {
@@ -154,15 +147,19 @@ impl Repository {
             return Err(Error::repository("the repository has data and not one snapshot: pruning would remove everything")
                 .hint("check that the storage is mounted whole; if the data is of no use, remove the repository by hand"));
         }
-        self.mend_index(&before, notice)?;
+        let known = KnownBlobs::load(&self.inner, &*self.storage.backend())?;
+        self.require_index(&known, Depth::All, cancel)?;
+        self.mend_index(&known, &before, notice)?;
         let options = self.prune_options(alone, keep, notice)?;
         cancel.check()?;
         lock.require_valid()?;
-        let plan = self.inner.prune_plan(&options).map_err(|e| {
-            rustic_error("cannot plan the prune", e)
-                .hint("`tik-backup check` shows what is damaged; nothing was removed")
+        let plan = caught("cannot plan the prune", || self.inner.prune_plan(&options)).map_err(|e| {
+            e.hint(
+                "snapshots need what is not there, and nothing was removed: `tik-backup check` names what is damaged, \
+                 docs/operations.md has the steps under \"Damage\"",
+            )
         })?;
-        self.inner.prune(&options, plan).map_err(|e| rustic_error("cannot prune", e))?;
+        caught("cannot prune", || self.inner.prune(&options, plan))?;
         let mut leftovers = 0;
         if let (true, Some(local)) = (alone, self.storage.local()) {
             lock.require_valid()?;
@@ -215,34 +212,17 @@ impl Repository {
         Ok(options)
     }
 
-    /// Takes packs that are lost out of the index. What they held is stored again by the next backup that meets it.
-    fn mend_index(&self, packs: &[(Id, u32)], notice: &dyn Fn(&str)) -> Result<()> {
-        let there: HashSet<Id> = packs.iter().map(|(id, _)| *id).collect();
-        let lost = self.listed_packs()?.into_iter().filter(|id| !there.contains(id)).count();
-        if lost == 0 {
-            return Ok(());
-        }
-        notice(&format!(
-            "{} in the index but not in the storage: taken out of the index",
-            crate::output::count(lost, "pack")
-        ));
-        self.inner
-            .repair_index(&RepairIndexOptions::default(), false)
-            .map_err(|e| rustic_error("cannot repair the index", e))
-    }
-
     /// Packs that the index lists, those marked for removal included.
-    fn listed_packs(&self) -> Result<HashSet<Id>> {
-        let failed = |e| rustic_error("cannot read the repository's index", e);
+    pub(super) fn listed_packs(&self) -> Result<HashSet<Id>> {
         let mut listed = HashSet::new();
-        for file in self.inner.stream_files::<IndexFile>().map_err(failed)? {
-            let (_, index) = file.map_err(failed)?;
+        for file in self.inner.stream_files::<IndexFile>().map_err(unreadable_index)? {
+            let (_, index) = file.map_err(unreadable_index)?;
             listed.extend(index.packs.iter().chain(&index.packs_to_delete).map(|pack| *pack.id));
         }
         Ok(listed)
     }
 
-    fn packs(&self) -> Result<Vec<(Id, u32)>> {
+    pub(super) fn packs(&self) -> Result<Vec<(Id, u32)>> {
         self.storage
             .backend()
             .list_with_size(FileType::Pack)
@@ -264,89 +244,71 @@ impl Repository {
         Ok(removed)
     }
 
-    /// Takes packs that are not there any more out of the index. Readers believe the index: they would look for a blob
-    /// in the pack that is gone although this run stores it again in another. Without locks nothing is done: a prune
-    /// elsewhere may be rewriting the same files.
+    /// Takes packs that are not there any more out of the index, and those that were cut off after what is whole of them was stored
+    /// again. Readers believe the index: they would look for a blob in a pack that does not have it although this run stores it
+    /// again in another.
+    ///
+    /// A prune that rewrites the same files on a storage without locks loses nothing by it: every pack that is there stays in an
+    /// index file, as the new one is written before the old one is removed.
     pub(super) fn forget_missing_packs(&self, known: &KnownBlobs, notice: &dyn Fn(&str)) -> Result<()> {
-        let (missing, listed) = (&known.missing, known.listed);
-        if missing.is_empty() {
+        if known.missing.is_empty() && known.misfits.is_empty() {
             return Ok(());
         }
-        let lost = format!("{} of {listed} packs in the index are not in the storage", missing.len());
-        if missing.len() > FEW_LOST && missing.len() * 2 > listed {
-            return Err(Error::repository(lost)
-                .hint("is the storage mounted whole? if the packs are lost indeed, `restic repair index` takes them out"));
-        }
-        if !self.has_locks() {
-            notice(&format!(
-                "warning: {lost}; what this run needs of them is stored again; run `restic repair index`"
-            ));
-            return Ok(());
-        }
-        notice(&format!(
-            "warning: {lost}; they are taken out of the index, and what this run needs of them is stored again; older \
-             snapshots may be damaged: run `tik-backup check`"
-        ));
-        let failed = |e| rustic_error("cannot mend the repository's index", e);
-        for file in self.inner.stream_files::<IndexFile>().map_err(failed)? {
-            let (id, mut index) = file.map_err(failed)?;
-            let listed = index.packs.len();
-            index.packs.retain(|pack| !missing.contains(&*pack.id));
-            if index.packs.len() == listed {
-                continue;
-            }
-            if !(index.packs.is_empty() && index.packs_to_delete.is_empty()) {
-                let json = serde_json::to_vec(&index)
-                    .map_err(|e| Error::failed("cannot mend the repository's index").because(&e))?;
-                let sealed = self.sealer.seal_file(&json)?;
-                self.storage.write(FileType::Index, hash(&sealed), &sealed)?;
-            }
-            let backend = self.storage.backend();
-            if let Err(error) = backend.remove(FileType::Index, &id, true) {
-                // Another run may have mended the same file.
-                if backend.list(FileType::Index).map_err(failed)?.contains(&*id) {
-                    return Err(failed(error));
-                }
-            }
+        let lost = describe_lost(known);
+        require_most(known, &lost)?;
+        match self.take_out(known) {
+            Ok(()) => notice(&format!(
+                "warning: {lost}; they are taken out of the index, and what this run needs of them is stored again; older \
+                 snapshots may be damaged: run `tik-backup check`"
+            )),
+            // A server that only lets append refuses to remove index files.
+            Err(error) if !self.has_locks() => notice(&format!(
+                "warning: {lost}; what this run needs of them is stored again, but they could not be taken out of the index \
+                 ({}): restores may look for it in the wrong place until `tik-backup repair index` was run by a host that may \
+                 remove files",
+                error.summary()
+            )),
+            Err(error) => return Err(error),
         }
         Ok(())
     }
 
-    /// Checks the repository: its structure, and the content of the packs in `subset`.
-    pub fn check(&self, subset: Subset, cancel: &Cancel) -> Result<CheckReport> {
-        let packs = self.packs()?;
-        let (snapshots, damaged) = self.readable_snapshots(Hosts::All)?;
-        let mut errors: Vec<String> = damaged.iter().map(Error::summary).collect();
-        let mut warnings = Vec::new();
-        // The library only checks the structure: its way of reading packs ends the whole program when a tree is
-        // damaged and the machine is busy.
-        let results = self
-            .inner
-            .check(CheckOptions::default())
-            .map_err(|e| rustic_error("cannot check the repository", e))?;
-        for (level, finding) in results.0 {
-            // The levels' type cannot be named outside of its crate; its debug form can.
-            let finding = finding.to_string();
-            // What a two-phase prune has marked is needed by nobody, and the index need not know what is in it.
-            let needed =
-                !finding.contains("marked to delete: true") && !finding.contains("marked to-delete: true");
-            let damage = needed && format!("{level:?}").contains("Error");
-            let list = if damage { &mut errors } else { &mut warnings };
-            list.push(brief(&finding));
+    /// As [`Self::forget_missing_packs`], for a prune, which also meets packs that are marked for removal.
+    fn mend_index(&self, known: &KnownBlobs, there: &[(Id, u32)], notice: &dyn Fn(&str)) -> Result<()> {
+        if !(known.missing.is_empty() && known.misfits.is_empty()) {
+            let lost = describe_lost(known);
+            require_most(known, &lost)?;
+            notice(&format!("{lost}; they are taken out of the index"));
+            self.take_out(known)?;
         }
-        cancel.check()?;
-        let read = self.read_subset(subset, &packs, cancel)?;
-        errors.extend(read.errors);
-        Ok(CheckReport {
-            errors,
-            warnings,
-            snapshots: snapshots.len() as u64,
-            packs: packs.len() as u64,
-            packs_read: read.read,
-        })
+        let there: HashSet<Id> = there.iter().map(|(id, _)| *id).collect();
+        let gone: HashSet<Id> = self.listed_packs()?.difference(&there).copied().collect();
+        // `salvage_packs` may have stored packs since they were listed.
+        let gone = if gone.is_empty() { gone } else { self.still_gone(gone)? };
+        if gone.is_empty() { Ok(()) } else { self.forget_packs(&gone) }
     }
 
-    fn read_subset(&self, subset: Subset, there: &[(Id, u32)], cancel: &Cancel) -> Result<PacksRead> {
+    fn still_gone(&self, mut gone: HashSet<Id>) -> Result<HashSet<Id>> {
+        for (id, _) in self.packs()? {
+            gone.remove(&id);
+        }
+        Ok(gone)
+    }
+
+    fn take_out(&self, known: &KnownBlobs) -> Result<()> {
+        let mut packs = known.missing.clone();
+        if !known.misfits.is_empty() {
+            packs.extend(self.salvage_packs(&known.misfits)?.1);
+        }
+        self.forget_packs(&packs)
+    }
+
+    pub(super) fn read_subset(
+        &self,
+        subset: Subset,
+        there: &[(Id, u32)],
+        cancel: &Cancel,
+    ) -> Result<PacksRead> {
         let used = match subset {
             Subset::Nothing => return Ok(PacksRead::default()),
             // Only here it matters for the choice which packs can be read.
@@ -360,6 +322,38 @@ impl Repository {
         let Some((n, m)) = subset.resolve(&used, today) else { return Ok(PacksRead::default()) };
         let indexed = self.indexed_packs(|id| id.as_u32() % m == n)?;
         self.read_packs(there, &indexed, cancel)
+    }
+}
+
+/// What is wrong with packs that the index lists.
+fn describe_lost(known: &KnownBlobs) -> String {
+    let (missing, misfits, listed) = (known.missing.len(), known.misfits.len(), known.listed);
+    let gone = format!("{missing} of {listed} packs in the index are not in the storage");
+    let cut = format!("{misfits} of {listed} packs in the index have another size than they should");
+    match (missing, misfits) {
+        (_, 0) => gone,
+        (0, _) => cut,
+        _ => format!("{gone}, and {misfits} have another size than they should"),
+    }
+}
+
+/// Fails if so much is lost that the storage is probably not whole.
+fn require_most(known: &KnownBlobs, lost: &str) -> Result<()> {
+    let count = known.missing.len() + known.misfits.len();
+    if count <= FEW_LOST || count * 2 <= known.listed {
+        return Ok(());
+    }
+    Err(Error::repository(lost).hint(
+        "is the storage mounted whole? Nothing was written or removed; if the packs are lost indeed, `tik-backup repair index` \
+         takes them out of the index",
+    ))
+}
+
+/// Calls the library. That it panics on what is damaged is an error like others.
+pub(super) fn caught<T>(doing: &str, call: impl FnOnce() -> RusticResult<T>) -> Result<T> {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(result) => result.map_err(|e| rustic_error(doing, e)),
+        Err(_) => Err(Error::repository(doing).because_text("something in the repository is damaged")),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The restic repository. The only module that names `rustic_core` and `rustic_backend`: those open, read, restore,
 //! prune and check; the write path in [`writer`] is our own.
 
+mod check;
 mod chunker;
 mod folders;
 mod guard;
@@ -9,12 +10,15 @@ mod known;
 mod local;
 pub(crate) mod lock;
 mod maintenance;
+mod needed;
 mod node;
 mod packs;
 mod previous;
 mod read;
+mod repair;
 mod retention;
 mod retry;
+mod salvage;
 mod seal;
 mod sessions;
 mod snapshot;
@@ -28,19 +32,28 @@ use rustic_core::{
     repofile::{SnapshotFile, SnapshotId},
 };
 
+pub use check::CheckReport;
 pub(crate) use hosts::sort as sort_shares;
 pub use hosts::{HostShare, Hosts, shares};
 pub use lock::{LockGuard, LockOptions};
-pub use maintenance::{CheckReport, PruneReport, Subset};
+pub use maintenance::{PruneReport, Subset};
 pub use previous::{PreviousItem, PreviousSnapshots};
 pub use read::{SnapshotFiles, SnapshotReader};
+pub use repair::RepairReport;
 pub use retention::{explain, holders};
 pub use sessions::end_sessions;
 pub(crate) use snapshot::AHEAD;
 pub(crate) use snapshot::id_bytes;
 pub use snapshot::{At, Snapshot, future_warning, item_path};
 
-use self::{chunker::Chunker, known::KnownBlobs, local::LocalStorage, seal::Sealer, storage::Storage};
+use self::{
+    chunker::Chunker,
+    known::KnownBlobs,
+    local::LocalStorage,
+    needed::{Depth, Watch},
+    seal::Sealer,
+    storage::Storage,
+};
 use crate::{
     config::{RepositoryConfig, Secret, SecretFile},
     error::{Error, Result},
@@ -274,8 +287,8 @@ impl Repository {
             Err(_) if self.is_gone(id)? => Ok(None),
             Err(error) => {
                 Err(rustic_error(&format!("cannot read the snapshot file {}", id.to_hex().as_str()), error).hint(
-                    "if it is damaged for good, remove it by hand from the repository's folder `snapshots`; the other \
-                     snapshots are not concerned",
+                    "if it is damaged for good, move it away from the repository's folder `snapshots`, as docs/operations.md \
+                     shows; the other snapshots are not affected",
                 ))
             }
         }
@@ -302,12 +315,15 @@ impl Repository {
             .poly()
             .map_err(|e| rustic_error("cannot read the repository's configuration", e))?;
         let known = KnownBlobs::load(&self.inner, &*self.storage.backend())?;
+        self.require_index(&known, Depth::Newest, cancel)?;
         self.forget_missing_packs(&known, notice)?;
+        let watch = Watch::new(&self.storage, &self.inner, &known, self.has_locks());
         writer::RunWriter::start(writer::Parts {
             storage: self.storage.clone(),
             sealer: self.sealer.clone(),
             chunker: Chunker::new(polynomial)?,
             known,
+            watch,
             repository: self.id(),
             options: writer::WriteOptions {
                 compression: self.config.compression,
@@ -352,6 +368,11 @@ fn exists(storage: &Storage) -> Result<bool> {
     Ok(!list.map_err(|e| rustic_error("cannot look for the repository", e))?.is_empty())
 }
 
+/// A number of things.
+fn counted(number: u64, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
 /// An error of `rustic_core` in our words: its long form has guidance for another program's users.
 #[allow(clippy::boxed_local)] // that is how the library hands its errors out
 fn rustic_error(doing: &str, error: Box<RusticError>) -> Error {
@@ -392,6 +413,8 @@ fn brief(text: &str) -> String {
         {
             break;
         }
+        // Advice for users of another program, which is not installed here.
+        let line = line.split(" To repair: '").next().unwrap_or(line);
         let heading = line.is_empty() || line == "Message:";
         if !heading {
             lines.push(
@@ -414,5 +437,6 @@ mod tests {
                     MAC check failed.\n\nSome additional details ...\n\nBacktrace:\n  0: main";
         assert_eq!(super::brief(text), "error reading pack 12: MAC check failed.");
         assert_eq!(super::brief("a plain text"), "a plain text");
+        assert_eq!(super::brief("pack 12 is lost! To repair: 'rustic repair index'."), "pack 12 is lost!");
     }
 }

@@ -12,7 +12,7 @@ use std::{
 
 use rustic_core::{
     FileType, Id, ReadBackend,
-    repofile::{BlobType, IndexFile},
+    repofile::{BlobType, IndexBlob, IndexFile},
 };
 use sha2::{Digest, Sha256};
 
@@ -30,23 +30,50 @@ const MOST_WORKERS: usize = 4;
 const LENGTH: usize = 4;
 /// Bytes of an id.
 const ID: usize = 32;
+/// So much is read of a pack's end at first: the headers of most packs are shorter.
+const TAIL: u32 = 32 << 10;
 
 /// A blob as the index and the header of its pack describe it. Sorts by its place in the pack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Blob {
-    offset: u32,
+pub(super) struct Blob {
+    pub(super) offset: u32,
     /// Bytes in the pack, encryption included.
-    length: u32,
+    pub(super) length: u32,
     /// Bytes after decompression; `None` if it is stored as it is.
-    plain: Option<u32>,
-    tree: bool,
-    id: Id,
+    pub(super) plain: Option<u32>,
+    pub(super) tree: bool,
+    pub(super) id: Id,
+}
+
+impl Blob {
+    /// What the header of a pack says of it.
+    pub(super) fn header_entry(&self) -> Vec<u8> {
+        let kind = u8::from(self.tree) + if self.plain.is_some() { 2 } else { 0 };
+        let mut entry = vec![kind];
+        entry.extend(self.length.to_le_bytes());
+        entry.extend(self.plain.into_iter().flat_map(u32::to_le_bytes));
+        // Ids give their bytes away only as text.
+        entry.extend(super::id_bytes(self.id.to_hex().as_str()).into_iter().flatten());
+        entry
+    }
+}
+
+impl From<&IndexBlob> for Blob {
+    fn from(blob: &IndexBlob) -> Self {
+        Self {
+            offset: blob.location.offset,
+            length: blob.location.length,
+            plain: blob.location.uncompressed_length.map(Into::into),
+            tree: blob.tpe == BlobType::Tree,
+            id: *blob.id,
+        }
+    }
 }
 
 /// The packs to read, with all that the index says of them.
 #[derive(Debug, Default)]
 pub(super) struct IndexedPacks {
-    blobs: HashMap<Id, Vec<Blob>>,
+    pub(super) blobs: HashMap<Id, Vec<Blob>>,
 }
 
 /// What came of reading packs.
@@ -72,13 +99,7 @@ impl Repository {
         let mut blobs: HashMap<Id, Vec<Blob>> = HashMap::new();
         self.each_index(|index| {
             for pack in index.packs.iter().filter(|pack| chosen(&pack.id)) {
-                blobs.entry(*pack.id).or_default().extend(pack.blobs.iter().map(|blob| Blob {
-                    offset: blob.location.offset,
-                    length: blob.location.length,
-                    plain: blob.location.uncompressed_length.map(Into::into),
-                    tree: blob.tpe == BlobType::Tree,
-                    id: *blob.id,
-                }));
+                blobs.entry(*pack.id).or_default().extend(pack.blobs.iter().map(Blob::from));
             }
         })?;
         for listed in blobs.values_mut() {
@@ -90,11 +111,30 @@ impl Repository {
     }
 
     fn each_index(&self, mut each: impl FnMut(&IndexFile)) -> Result<()> {
-        let failed = |e| rustic_error("cannot read the repository's index", e);
-        for file in self.inner.stream_files::<IndexFile>().map_err(failed)? {
-            each(&file.map_err(failed)?.1);
+        for file in self.inner.stream_files::<IndexFile>().map_err(super::known::unreadable_index)? {
+            each(&file.map_err(super::known::unreadable_index)?.1);
         }
         Ok(())
+    }
+
+    /// The blobs that the header of a pack lists, wherever the index is; `None` if the header is damaged.
+    pub(super) fn pack_header(&self, id: &Id, size: u32) -> Result<Option<Vec<Blob>>> {
+        let tail = |length: u32| {
+            let read = self.storage.backend().read_partial(FileType::Pack, id, false, size - length, length);
+            read.map_err(|e| rustic_error(&format!("cannot read pack {}", id.to_hex().as_str()), e))
+        };
+        let Some(shortest) = size.checked_sub((LENGTH + OVERHEAD) as u32) else { return Ok(None) };
+        let mut data = tail(size.min(TAIL))?;
+        let Some(length) = data.last_chunk::<LENGTH>().map(|length| u32::from_le_bytes(*length)) else {
+            return Ok(None);
+        };
+        if length > shortest + OVERHEAD as u32 {
+            return Ok(None);
+        }
+        if length as usize + LENGTH > data.len() {
+            data = tail(length + LENGTH as u32)?;
+        }
+        Ok(read_header(&self.sealer, &data, size as usize))
     }
 
     /// Reads all those of `there` (packs in the storage, with their sizes) that are in `indexed`.
@@ -165,7 +205,7 @@ fn verify(sealer: &Sealer, mut data: Vec<u8>, blobs: &[Blob], name_fits: bool) -
     if !name_fits {
         damage.push("its bytes are not those that were stored under this name".to_owned());
     }
-    match read_header(sealer, &data) {
+    match read_header(sealer, &data, data.len()) {
         None => damage.push("its header cannot be read".to_owned()),
         Some(mut listed) => {
             listed.sort_unstable();
@@ -189,8 +229,8 @@ fn verify(sealer: &Sealer, mut data: Vec<u8>, blobs: &[Blob], name_fits: bool) -
     if damage.is_empty() { Ok(()) } else { Err(damage.join("; ")) }
 }
 
-/// The blobs that a pack's header lists, or nothing if it is damaged.
-fn read_header(sealer: &Sealer, pack: &[u8]) -> Option<Vec<Blob>> {
+/// The blobs that a pack's header lists, or nothing if it is damaged. `pack` may be its end alone; `size` is its whole size.
+fn read_header(sealer: &Sealer, pack: &[u8], size: usize) -> Option<Vec<Blob>> {
     let (rest, length) = pack.split_last_chunk::<LENGTH>()?;
     let start = rest.len().checked_sub(usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
     let header = sealer.unseal(&rest[start..])?;
@@ -214,11 +254,12 @@ fn read_header(sealer: &Sealer, pack: &[u8]) -> Option<Vec<Blob>> {
         offset = offset.checked_add(length)?;
         header = after;
     }
-    (usize::try_from(offset).ok()? == start).then_some(blobs)
+    let before = size.checked_sub(pack.len())?;
+    (usize::try_from(offset).ok()? == before + start).then_some(blobs)
 }
 
 /// Whether a blob can be decrypted and decompressed, and is what its id says. It is decrypted in its place.
-fn is_whole(sealer: &Sealer, pack: &mut [u8], blob: &Blob) -> bool {
+pub(super) fn is_whole(sealer: &Sealer, pack: &mut [u8], blob: &Blob) -> bool {
     let place = blob.offset as usize..(blob.offset as usize).saturating_add(blob.length as usize);
     let Some(plain) = pack.get_mut(place).and_then(|sealed| sealer.unseal_in_place(sealed)) else {
         return false;
@@ -293,7 +334,7 @@ mod tests {
         let sealer = Sealer::new(&MasterKey::new()).unwrap();
         let (data, blobs) = pack(&sealer, &contents(7));
         assert_eq!(data.len() as u64, pack_len(&blobs));
-        assert_eq!(read_header(&sealer, &data).unwrap(), blobs);
+        assert_eq!(read_header(&sealer, &data, data.len()).unwrap(), blobs);
         verify(&sealer, data.clone(), &blobs, true).unwrap();
         let other = Sealer::new(&MasterKey::new()).unwrap();
         let error = verify(&other, data, &blobs, true).unwrap_err();

@@ -18,6 +18,7 @@ use super::{
     Repository, Snapshot,
     chunker::MIN_SIZE,
     folders::{Folders, FoundFile},
+    maintenance::caught,
     node::{attributes, kind},
     rustic_error,
     seal::{Hash, Hasher, hash},
@@ -27,6 +28,10 @@ use crate::{
     error::{Error, Result},
     source::{self, Files},
 };
+
+/// What to do when something of a snapshot cannot be read.
+const UNREADABLE: &str = "`tik-backup check --read-data-subset 100%` shows what is damaged and what to do; try an older snapshot \
+                          with --at";
 
 /// A small file is not larger than this.
 const SMALL: u64 = 1 << 30;
@@ -39,8 +44,7 @@ pub struct SnapshotReader {
 impl Repository {
     /// Loads the index to read from snapshots.
     pub fn reader(&self) -> Result<SnapshotReader> {
-        let repo =
-            self.reopen()?.to_indexed().map_err(|e| rustic_error("cannot read the repository's index", e))?;
+        let repo = self.reopen()?.to_indexed().map_err(super::known::unreadable_index)?;
         Ok(SnapshotReader { repo })
     }
 }
@@ -145,6 +149,7 @@ impl<'a> SnapshotFiles<'a> {
         let path = path.display();
         let content = node.content.as_deref().unwrap_or_default();
         let mut target = Checked { target, chunks: [].iter(), bytes: 0, error: None };
+        let doing = format!("cannot read {path} of {}", self.what());
         let mut copied = Ok(());
         for run in content.chunk_by(|one, next| is_zeros(one) == is_zeros(next)) {
             copied = if run.len() > 1 && is_zeros(&run[0]) {
@@ -158,7 +163,7 @@ impl<'a> SnapshotFiles<'a> {
                 } else {
                     Cow::Owned(part(node, run))
                 };
-                self.reader.repo.dump(&part, &mut target)
+                caught(&doing, || self.reader.repo.dump(&part, &mut target))
             };
             if copied.is_err() || target.error.is_some() {
                 break;
@@ -167,11 +172,7 @@ impl<'a> SnapshotFiles<'a> {
         if let Some(error) = target.error {
             return Err(Error::from_io(format!("cannot write {path}"), error));
         }
-        copied.map_err(|e| {
-            rustic_error(&format!("cannot read {path} of {}", self.what()), e).hint(
-                "`tik-backup check --read-data-subset 100%` shows what is damaged; try an older snapshot with --at",
-            )
-        })?;
+        copied.map_err(|e| e.hint(UNREADABLE))?;
         if target.bytes != node.meta.size {
             return Err(Error::failed(format!(
                 "{path} of {} should have {} and has {}",
@@ -185,10 +186,9 @@ impl<'a> SnapshotFiles<'a> {
 
     /// The folder of the item.
     fn item_folder(&self) -> Result<Node> {
-        self.reader
-            .repo
-            .node_from_path(self.snapshot.file.tree, Path::new(&self.top))
-            .map_err(|e| rustic_error(&format!("{} does not hold {}", self.what(), self.top), e))
+        self.reader.repo.node_from_path(self.snapshot.file.tree, Path::new(&self.top)).map_err(|e| {
+            rustic_error(&format!("cannot read the root folder of {}", self.what()), e).hint(UNREADABLE)
+        })
     }
 
     fn walk_folder(
@@ -198,7 +198,9 @@ impl<'a> SnapshotFiles<'a> {
         enters: &dyn Fn(&Path) -> bool,
         visit: &mut dyn FnMut(source::Node<'_>) -> Result<()>,
     ) -> Result<()> {
-        let failed = |e| rustic_error(&format!("cannot list {} of {}", path.display(), self.what()), e);
+        let failed = |e| {
+            rustic_error(&format!("cannot list {} of {}", path.display(), self.what()), e).hint(UNREADABLE)
+        };
         let Some(id) = folder.subtree else { return Ok(()) };
         for node in self.reader.repo.get_tree(&id).map_err(failed)?.nodes {
             let name = node.name();

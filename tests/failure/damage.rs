@@ -42,7 +42,11 @@ fn a_flipped_bit_is_found_by_reading() {
     let errors = found["errors"].to_string();
     assert!(errors.contains(&id[..8]), "the damaged pack {id} is named: {errors}");
     let text = world.cmd().args(["check", "--read-data"]).run().expect_code(1);
-    assert!(text.stdout.contains("DAMAGED") && text.stdout.contains("restic repair"), "{}", text.stdout);
+    assert!(
+        text.stdout.contains("DAMAGED") && text.stdout.contains("tik-backup repair packs"),
+        "{}",
+        text.stdout
+    );
     let folder = world.config.dir().join("files");
     let restore = world.cmd().args(["restore", "pg/a", "--to"]).arg(&folder).run();
     assert!(

@@ -18,11 +18,18 @@ use std::{
 const AUTHORIZATION: &str = "Basic YmFja3VwOnNlY3JldA==";
 const V2: &str = "application/vnd.x.restic.rest.v2";
 
+/// Start of the path of an upload, and what is done before that upload is stored.
+type Before = (String, Box<dyn FnOnce() + Send>);
+
 struct State {
     root: PathBuf,
+    /// What is done before the next upload of a kind.
+    before: Mutex<Option<Before>>,
     /// Start of the path of uploads to refuse, the status to refuse them with, how often.
     refusal: Mutex<Option<(String, u16, u32)>>,
     requests: Mutex<Vec<String>>,
+    /// Whether files cannot be removed.
+    append_only: AtomicBool,
     over: AtomicBool,
 }
 
@@ -51,8 +58,10 @@ impl RestServer {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let state = Arc::new(State {
             root: root.to_owned(),
+            before: Mutex::default(),
             refusal: Mutex::default(),
             requests: Mutex::default(),
+            append_only: AtomicBool::new(false),
             over: AtomicBool::new(false),
         });
         let (incoming, shared) = (listener.try_clone().unwrap(), state.clone());
@@ -77,6 +86,21 @@ impl RestServer {
     /// Refuses the next uploads whose path begins so.
     pub fn refuse(&self, start: &str, status: u16, times: u32) {
         *self.state.refusal.lock().unwrap() = Some((start.to_owned(), status, times));
+    }
+
+    /// Lets nobody remove files from now on.
+    pub fn refuse_removal(&self) {
+        self.state.append_only.store(true, Ordering::SeqCst);
+    }
+
+    /// Does something before the next upload whose path begins so is stored.
+    pub fn before_upload(&self, start: &str, act: impl FnOnce() + Send + 'static) {
+        *self.state.before.lock().unwrap() = Some((start.to_owned(), Box::new(act)));
+    }
+
+    /// Whether what was to be done before an upload has been done.
+    pub fn acted(&self) -> bool {
+        self.state.before.lock().unwrap().is_none()
     }
 
     /// Refuses nothing any more; whether all refusals were used.
@@ -138,6 +162,7 @@ impl State {
         let file = self.file(path);
         match request.method.as_str() {
             "POST" => self.upload(path, &file, &request.body),
+            "DELETE" if self.append_only.load(Ordering::SeqCst) => Ok(status(403)),
             "DELETE" => fs::remove_file(file).map(|()| status(200)),
             _ => Ok(part(fs::read(file)?, request.headers.get("range"))),
         }
@@ -152,6 +177,10 @@ impl State {
     }
 
     fn upload(&self, path: &str, file: &Path, body: &[u8]) -> io::Result<Response> {
+        let act = self.before.lock().unwrap().take_if(|(start, _)| path.starts_with(start.as_str()));
+        if let Some((_, act)) = act {
+            act();
+        }
         if let Some((start, code, times)) = &mut *self.refusal.lock().unwrap()
             && path.starts_with(start.as_str())
             && *times > 0

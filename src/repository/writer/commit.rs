@@ -2,6 +2,7 @@
 //! end at about the same time are committed as a group, which makes tens of files of two hundred small databases.
 
 use std::{
+    cell::OnceCell,
     sync::Arc,
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -151,6 +152,7 @@ impl Gate {
             }
             if over {
                 self.keep_for_the_next_run();
+                self.remove_broken();
                 return;
             }
         }
@@ -169,13 +171,48 @@ impl Gate {
         if group.is_empty() {
             return;
         }
-        let ready = self.make_durable();
-        for Pending { tree, meta, done } in group {
-            let committed = ready.clone().and_then(|()| self.write_snapshot(&tree, &meta));
-            if let Err(error) = &committed {
+        let stored = self.shared.blobs.next();
+        let present = self.make_durable().and_then(|()| self.shared.watch.look());
+        // Read at most once for all items in doubt.
+        let again = OnceCell::new();
+        let lacks = |pending: &Pending| {
+            let now = match &present {
+                Ok(Some(present)) => Ok(present),
+                Ok(None) if pending.tree.in_doubt => {
+                    again.get_or_init(|| self.shared.watch.present()).as_ref().map_err(Error::clone)
+                }
+                _ => return Ok(()),
+            };
+            now?.require(pending.tree.root, &self.shared.cancel)
+        };
+        let group: Vec<_> = group.into_iter().map(|pending| (lacks(&pending), pending)).collect();
+        let ready = present.map(|present| {
+            // Before anybody hears of it and tries again.
+            if let Some(present) = present {
+                self.shared.known.forget_lost(present.into_known(), stored);
+            }
+        });
+        for (whole, Pending { tree, meta, done }) in group {
+            let committed = ready.clone().and_then(|()| match &whole {
+                Ok(()) => self.write_snapshot(&tree, &meta),
+                Err(error) => Err(error.clone()),
+            });
+            if let (Ok(()), Err(error)) = (&whole, &committed) {
                 self.shared.fail(error.clone());
             }
             done(committed);
+        }
+    }
+
+    /// A prune elsewhere may have read the snapshots before one of this run was written, and removed packs after that.
+    fn remove_broken(&self) {
+        match self.shared.watch.remove_broken() {
+            Ok(removed) => {
+                *self.shared.removed.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = removed;
+            }
+            Err(error) => self.shared.fail(error.hint(
+                "whether all of what this run stored is there could not be seen: run `tik-backup check`",
+            )),
         }
     }
 
@@ -194,6 +231,7 @@ impl Gate {
         let json = serde_json::to_vec(&snapshot)
             .map_err(|e| Error::failed("cannot write the snapshot").because(&e))?;
         let id = self.store.write_sealed(FileType::Snapshot, &json)?;
+        self.shared.watch.committed(id, tree.root);
         Ok(Committed {
             snapshot: id.to_hex().as_str().to_owned(),
             bytes_read: tree.bytes_read,

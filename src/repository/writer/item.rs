@@ -206,11 +206,13 @@ impl<'p> ItemWriter<'p> {
 
     pub(super) fn into_tree(self, meta: &SnapshotMeta) -> Result<ItemTree> {
         let mut blobs = BlobWriter::new(&self.shared)?;
+        let in_doubt = self.previous_problem().is_some();
         let files = self.files.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
         let mut tree = files.write(&self.shared, &mut blobs, meta)?;
         tree.bytes_read = self.read.load(Ordering::Relaxed);
         tree.folders += self.folders.load(Ordering::Relaxed);
         tree.bytes_added += self.added.load(Ordering::Relaxed);
+        tree.in_doubt = in_doubt;
         Ok(tree)
     }
 }

@@ -42,8 +42,8 @@ use self::{
     worker::Job,
 };
 use super::{
-    chunker::Chunker, known::KnownBlobs, lock::LockGuard, previous::PreviousItem, seal::Sealer,
-    storage::Storage,
+    chunker::Chunker, known::KnownBlobs, lock::LockGuard, needed::Watch, previous::PreviousItem,
+    seal::Sealer, storage::Storage,
 };
 use crate::{
     error::{Error, Result},
@@ -74,6 +74,10 @@ pub(super) struct Shared {
     sealer: Sealer,
     chunker: Chunker,
     known: KnownBlobs,
+    /// Sees what a prune elsewhere removes, where no lock keeps it out.
+    watch: Watch,
+    /// Snapshots that were removed again at the end.
+    removed: Mutex<Vec<String>>,
     /// The repository's id.
     repository: String,
     options: WriteOptions,
@@ -100,6 +104,13 @@ impl Shared {
         drop(failure);
         self.blobs.break_off();
         self.packs.break_off();
+    }
+
+    /// A pack is stored.
+    fn pack_stored(&self, pack: rustic_core::Id, bytes: u64) {
+        self.packs_stored.fetch_add(1, Ordering::Relaxed);
+        self.bytes_stored.fetch_add(bytes, Ordering::Relaxed);
+        self.watch.stored(pack);
     }
 
     /// The error that ended the run, if there is one.
@@ -131,12 +142,14 @@ impl Shared {
 }
 
 /// Figures of a finished run.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RunTotals {
     /// Packs stored.
     pub packs: u64,
     /// Bytes of these packs.
     pub bytes_stored: u64,
+    /// Ids of snapshots that were written and removed again, because a prune elsewhere had removed what they need.
+    pub removed: Vec<String>,
 }
 
 /// Writes the items of one run.
@@ -154,6 +167,7 @@ pub(super) struct Parts {
     pub(super) sealer: Sealer,
     pub(super) chunker: Chunker,
     pub(super) known: KnownBlobs,
+    pub(super) watch: Watch,
     pub(super) repository: String,
     pub(super) options: WriteOptions,
     pub(super) cancel: Cancel,
@@ -162,7 +176,7 @@ pub(super) struct Parts {
 
 impl RunWriter {
     pub(super) fn start(parts: Parts) -> Result<Self> {
-        let Parts { storage, sealer, chunker, known, repository, options, cancel, lock } = parts;
+        let Parts { storage, sealer, chunker, known, watch, repository, options, cancel, lock } = parts;
         let workers = options.workers.max(1);
         let (pack_tx, pack_rx) = bounded::<FullPack>(1);
         let (spare_tx, spare_rx) = bounded(STORE_THREADS + 2);
@@ -172,6 +186,8 @@ impl RunWriter {
             sealer,
             chunker,
             known,
+            watch,
+            removed: Mutex::default(),
             repository,
             data: packer(BlobType::Data),
             trees: packer(BlobType::Tree),
@@ -270,6 +286,9 @@ impl RunWriter {
         Ok(RunTotals {
             packs: self.shared.packs_stored.load(Ordering::Relaxed),
             bytes_stored: self.shared.bytes_stored.load(Ordering::Relaxed),
+            removed: std::mem::take(
+                &mut *self.shared.removed.lock().unwrap_or_else(|poisoned| poisoned.into_inner()),
+            ),
         })
     }
 }

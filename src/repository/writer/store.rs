@@ -1,7 +1,7 @@
 //! Storing packs and index files.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, atomic::Ordering},
+    sync::{Arc, Mutex, MutexGuard},
     time::{Duration, Instant},
 };
 
@@ -65,8 +65,7 @@ impl Store {
         if self.shared.options.verify_writes {
             self.read_back(id, &pack.data)?;
         }
-        self.shared.packs_stored.fetch_add(1, Ordering::Relaxed);
-        self.shared.bytes_stored.fetch_add(size, Ordering::Relaxed);
+        self.shared.pack_stored(id, size);
         let (index, buffer) = pack.into_index(id)?;
         let mut pending = self.pending();
         pending.push(index);

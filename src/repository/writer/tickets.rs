@@ -33,6 +33,11 @@ impl Tickets {
         ticket
     }
 
+    /// The ticket that will be opened next.
+    pub(super) fn next(&self) -> u64 {
+        self.state().next
+    }
+
     /// Closes a ticket: its work is done.
     pub(super) fn done(&self, ticket: u64) {
         self.state().open.remove(&ticket);

@@ -87,6 +87,8 @@ pub(super) struct ItemTree {
     pub(super) bytes: u64,
     pub(super) bytes_read: u64,
     pub(super) bytes_added: u64,
+    /// Whether the snapshot before could not be read: the same folders may be taken for stored and be as unreadable.
+    pub(super) in_doubt: bool,
 }
 
 /// A folder taken out of its tree to be written.

@@ -1,0 +1,173 @@
+//! Check: whether everything is there and what it should be.
+
+use std::collections::BTreeSet;
+
+use rustic_core::{CheckOptions, FileType, Id, ReadBackend, TreeId};
+use serde::Serialize;
+
+use super::{
+    Hosts, Repository, Subset, brief, counted, known::KnownBlobs, maintenance::caught, needed::Depth,
+    rustic_error, seal::hash,
+};
+use crate::{
+    error::{Error, Result},
+    stream::cancel::Cancel,
+};
+
+/// What a check found.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct CheckReport {
+    /// Damage.
+    pub errors: Vec<String>,
+    /// What is odd but harmless, such as packs that nothing refers to.
+    pub warnings: Vec<String>,
+    /// What to do about the damage, in this order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub advice: Vec<String>,
+    /// Snapshots of this program.
+    pub snapshots: u64,
+    /// Packs in the repository.
+    pub packs: u64,
+    /// Packs whose content was read.
+    pub packs_read: u64,
+}
+
+impl Repository {
+    /// Checks the repository: its structure, and the content of the packs in `subset`.
+    pub fn check(&self, subset: Subset, cancel: &Cancel) -> Result<CheckReport> {
+        let packs = self.packs()?;
+        let (snapshots, damaged) = self.readable_snapshots(Hosts::All)?;
+        let mut report = CheckReport {
+            errors: damaged.iter().map(Error::summary).collect(),
+            snapshots: snapshots.len() as u64,
+            packs: packs.len() as u64,
+            ..CheckReport::default()
+        };
+        if !damaged.is_empty() {
+            report
+                .advise("move damaged snapshot files away (docs/operations.md, \"Damaged snapshot files\")");
+        }
+        let (unnamed, unreadable) = self.check_files(&mut report, cancel)?;
+        if unreadable {
+            // Nothing else can be said without the index.
+            report
+                .advise("`tik-backup repair index` writes the index anew from the packs; it removes no data");
+            return Ok(report);
+        }
+        if unnamed {
+            report
+                .advise("give the files their names back, or run `tik-backup repair index` for index files");
+        }
+        let known = KnownBlobs::load(&self.inner, &*self.storage.backend())?;
+        let lost = self.lost_index(&known, Depth::All, cancel)?;
+        let is_lost = lost.is_some();
+        if let Some(lost) = lost {
+            report.errors.push(lost);
+            report.advise(
+                "`tik-backup repair index` writes the index anew from the packs; until then remove no snapshot and run no prune",
+            );
+        }
+        if !(known.missing.is_empty() && known.misfits.is_empty()) {
+            report.advise("run a backup: it stores again what is lost and what the sources still have");
+        }
+        self.check_structure(&mut report, is_lost)?;
+        cancel.check()?;
+        let read = self.read_subset(subset, &packs, cancel)?;
+        if !read.errors.is_empty() {
+            report.advise("for packs whose content is damaged: `tik-backup repair packs ID…`, then a backup");
+        }
+        report.errors.extend(read.errors);
+        report.packs_read = read.read;
+        Ok(report)
+    }
+
+    /// Compares the small files with their names, which are the SHA-256 of what is in them. Returns whether there are some
+    /// under wrong names, and whether an index file is damaged.
+    fn check_files(&self, report: &mut CheckReport, cancel: &Cancel) -> Result<(bool, bool)> {
+        let backend = self.storage.backend();
+        let (mut unnamed, mut unreadable) = (false, false);
+        for (tpe, what) in
+            [(FileType::Snapshot, "snapshot"), (FileType::Index, "index"), (FileType::Key, "key")]
+        {
+            let listed =
+                backend.list(tpe).map_err(|e| rustic_error(&format!("cannot list {what} files"), e))?;
+            for id in listed {
+                cancel.check()?;
+                let name = id.to_hex();
+                let data = match backend.read_full(tpe, &id) {
+                    Ok(data) => data,
+                    // Retention may have removed it since, and another run may have replaced it.
+                    Err(_) if !backend.list(tpe).is_ok_and(|there| there.contains(&id)) => continue,
+                    Err(error) => {
+                        unreadable |= tpe == FileType::Index;
+                        let error =
+                            rustic_error(&format!("cannot read {what} file {}", name.as_str()), error);
+                        report.errors.push(error.summary());
+                        continue;
+                    }
+                };
+                if tpe == FileType::Index && self.parse_index(&data).is_none() {
+                    unreadable = true;
+                    report.errors.push(format!("index file {} is damaged", name.as_str()));
+                } else if hash(&data) != id
+                    && !report.errors.iter().any(|error| error.contains(name.as_str()))
+                {
+                    unnamed = true;
+                    report.errors.push(misnamed(what, &id, &hash(&data)));
+                }
+            }
+        }
+        Ok((unnamed, unreadable))
+    }
+
+    /// What the library says of index, packs and folders; `is_lost` if it is known that the index, or a part of it, is lost.
+    fn check_structure(&self, report: &mut CheckReport, is_lost: bool) -> Result<()> {
+        let trees: BTreeSet<TreeId> =
+            self.snapshot_files()?.into_iter().map(|snapshot| snapshot.tree).collect();
+        // The library only checks the structure: its way of reading packs ends the whole program when a tree is damaged and
+        // the machine is busy.
+        let results = caught("cannot check the repository", || {
+            self.inner.check_with_trees(CheckOptions::default(), trees.into_iter().collect())
+        })?;
+        let mut unreferenced = 0;
+        for (level, finding) in results.0 {
+            // The levels' type cannot be named outside of its crate; its debug form can.
+            let finding = finding.to_string();
+            if finding.contains("not referenced in index") {
+                unreferenced += 1;
+                continue;
+            }
+            // What a two-phase prune has marked is needed by nobody, and the index need not know what is in it.
+            let needed =
+                !finding.contains("marked to delete: true") && !finding.contains("marked to-delete: true");
+            let damage = needed && format!("{level:?}").contains("Error");
+            let list = if damage { &mut report.errors } else { &mut report.warnings };
+            list.push(brief(
+                &finding.replace(" marked to delete: false", "").replace(" marked to-delete: false", ""),
+            ));
+        }
+        if unreferenced > 0 && !is_lost {
+            report.warnings.push(format!(
+                "{} in no index file: of a run that is at work or was interrupted; no snapshot needs {}, and `tik-backup prune` \
+                 removes what is left over",
+                counted(unreferenced, "pack"),
+                if unreferenced == 1 { "it" } else { "them" }
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl CheckReport {
+    fn advise(&mut self, what: &str) {
+        self.advice.push(what.to_owned());
+    }
+}
+
+fn misnamed(what: &str, name: &Id, should: &Id) -> String {
+    format!(
+        "{what} file {} has a wrong name: by its content it should be {}",
+        name.to_hex().as_str(),
+        should.to_hex().as_str()
+    )
+}

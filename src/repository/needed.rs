@@ -1,0 +1,329 @@
+//! Whether what snapshots need is there: listed by the index, in packs that the storage has.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Mutex, MutexGuard, PoisonError},
+    thread,
+};
+
+use rustic_core::{
+    Credentials, FileType, Id, IndexedFullStatus, ReadBackend, TreeId, WriteBackend,
+    repofile::{BlobType, MasterKey, SnapshotFile},
+};
+
+use super::{
+    Opened, READERS, Repository, counted, known::KnownBlobs, new_handle, rustic_error, storage::Storage,
+};
+use crate::{
+    error::{Error, Result},
+    stream::cancel::Cancel,
+};
+
+/// A repository with its index in memory.
+type Reader = rustic_core::Repository<IndexedFullStatus>;
+
+/// So many of the blobs that are not there are remembered: one of them decides.
+const REMEMBERED: usize = 100_000;
+/// So many folders of the newest snapshots a backup looks at when packs are in no index. `check` and `prune` look at all.
+const FEW_TREES: usize = 4096;
+
+/// How much of the snapshots is looked at to see whether the index is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Depth {
+    /// Their roots, and some folders of the newest of each item.
+    Newest,
+    /// Everything.
+    All,
+}
+
+/// What was found in a few folders.
+#[derive(Default)]
+struct Found {
+    lacking: Vec<Id>,
+    trees: Vec<Id>,
+    unreadable: Option<Error>,
+}
+
+/// Blobs below these trees that `known` does not have, 100,000 at most, and why a tree that should be there cannot be read. At
+/// most so many trees are read.
+///
+/// # Errors
+/// It was cancelled.
+fn lacking(
+    reader: &Reader,
+    known: &KnownBlobs,
+    roots: Vec<Id>,
+    most: usize,
+    cancel: &Cancel,
+) -> Result<(HashSet<Id>, Option<Error>)> {
+    let (mut seen, mut lacking, mut problem) = (HashSet::new(), HashSet::new(), None);
+    let mut level = roots;
+    loop {
+        cancel.check()?;
+        let left = most.saturating_sub(seen.len());
+        level.retain(|id| seen.insert(*id));
+        level.truncate(left);
+        if level.is_empty() || lacking.len() >= REMEMBERED {
+            return Ok((lacking, problem));
+        }
+        let part = level.len().div_ceil(READERS);
+        let found: Vec<Found> = thread::scope(|scope| {
+            let threads: Vec<_> =
+                level.chunks(part).map(|ids| scope.spawn(move || look(reader, known, ids))).collect();
+            let panicked = |_| Found {
+                unreadable: Some(Error::repository("cannot read a folder of a snapshot")),
+                ..Found::default()
+            };
+            threads.into_iter().map(|thread| thread.join().unwrap_or_else(panicked)).collect()
+        });
+        level.clear();
+        for Found { lacking: more, trees, unreadable } in found {
+            problem = problem.or(unreadable);
+            lacking.extend(more);
+            level.extend(trees);
+        }
+    }
+}
+
+fn look(reader: &Reader, known: &KnownBlobs, ids: &[Id]) -> Found {
+    let mut found = Found::default();
+    for id in ids {
+        if !known.has(BlobType::Tree, id) {
+            found.lacking.push(*id);
+            continue;
+        }
+        match reader.get_tree(&TreeId::from(*id)) {
+            Ok(tree) => {
+                for node in tree.nodes {
+                    let content = node.content.iter().flatten().map(|id| **id);
+                    let room = REMEMBERED.saturating_sub(found.lacking.len());
+                    found.lacking.extend(content.filter(|id| !known.has(BlobType::Data, id)).take(room));
+                    found.trees.extend(node.subtree.map(|id| *id));
+                }
+            }
+            Err(error) => {
+                found.unreadable = Some(rustic_error("cannot read a folder of a snapshot", error));
+            }
+        }
+    }
+    found
+}
+
+impl Repository {
+    /// Fails if snapshots need packs that are there and that no index file lists: then the index, or a part of it, is lost,
+    /// and with it the way to what is stored. A backup would store everything anew, and a prune would remove what can be
+    /// healed. Packs of runs that were killed, or that have not written their index yet, are needed by no snapshot.
+    pub(super) fn require_index(&self, known: &KnownBlobs, depth: Depth, cancel: &Cancel) -> Result<()> {
+        match self.lost_index(known, depth, cancel)? {
+            None => Ok(()),
+            Some(lost) => Err(Error::repository(lost).hint(
+                "`tik-backup repair index` writes it anew from the packs; until then nothing is written or removed. Do not \
+                 remove snapshots: what they need is there",
+            )),
+        }
+    }
+
+    /// That the index is lost, if it is.
+    pub(super) fn lost_index(
+        &self,
+        known: &KnownBlobs,
+        depth: Depth,
+        cancel: &Cancel,
+    ) -> Result<Option<String>> {
+        if known.unindexed.is_empty() {
+            return Ok(None);
+        }
+        let needed = self.needed_and_unknown(known, depth, cancel)?;
+        if needed.is_empty() {
+            return Ok(None);
+        }
+        for (pack, size) in &known.unindexed {
+            cancel.check()?;
+            // What cannot be read shows elsewhere.
+            let Ok(Some(blobs)) = self.pack_header(pack, *size) else { continue };
+            // A run beside this one may have written index and snapshot since ours were read.
+            if blobs.iter().any(|blob| needed.contains(&blob.id)) && !self.listed_packs()?.contains(pack) {
+                let part = if known.listed == 0 { "" } else { "a part of " };
+                let one = known.unindexed.len() == 1;
+                return Ok(Some(format!(
+                    "{part}the index is lost: {} in the storage {} in no index file, and snapshots need what is in {}",
+                    counted(known.unindexed.len() as u64, "pack"),
+                    if one { "is" } else { "are" },
+                    if one { "it" } else { "them" },
+                )));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Blobs that snapshots need and that count as not stored.
+    fn needed_and_unknown(&self, known: &KnownBlobs, depth: Depth, cancel: &Cancel) -> Result<HashSet<Id>> {
+        let snapshots = self.snapshot_files()?;
+        let unknown: HashSet<Id> =
+            snapshots.iter().map(|s| *s.tree).filter(|root| !known.has(BlobType::Tree, root)).collect();
+        if !unknown.is_empty() {
+            return Ok(unknown);
+        }
+        let (roots, most) = match depth {
+            Depth::All => (snapshots.iter().map(|s| *s.tree).collect(), usize::MAX),
+            Depth::Newest => (newest_roots(&snapshots), FEW_TREES),
+        };
+        let reader = self.reopen()?.to_indexed().map_err(super::known::unreadable_index)?;
+        // That a folder is damaged does not say that the index is lost.
+        lacking(&reader, known, roots, most, cancel).map(|(lacking, _)| lacking)
+    }
+
+    /// The snapshot files that can be read, of whichever program.
+    pub(super) fn snapshot_files(&self) -> Result<Vec<SnapshotFile>> {
+        let files = self
+            .inner
+            .stream_files::<SnapshotFile>()
+            .map_err(|e| rustic_error("cannot list the snapshots", e))?;
+        Ok(files.filter_map(|file| file.ok().map(|(_, snapshot)| snapshot)).collect())
+    }
+}
+
+/// The root of the newest snapshot of each host and path.
+fn newest_roots(snapshots: &[SnapshotFile]) -> Vec<Id> {
+    let mut newest: HashMap<(&str, String), &SnapshotFile> = HashMap::new();
+    for snapshot in snapshots {
+        let of = newest.entry((&snapshot.hostname, snapshot.paths.to_string())).or_insert(snapshot);
+        if snapshot.time > of.time {
+            *of = snapshot;
+        }
+    }
+    newest.into_values().map(|snapshot| *snapshot.tree).collect()
+}
+
+/// Sees whether what a run needs is there: on storages without locks a prune elsewhere may remove it.
+pub(super) struct Watch {
+    storage: Storage,
+    key: MasterKey,
+    /// Whether a lock keeps others from removing anything.
+    locked: bool,
+    /// Packs on which the run relies, as far as they are still there.
+    packs: Mutex<HashSet<Id>>,
+    /// Snapshots that the run has written, with their roots.
+    written: Mutex<Vec<(Id, Id)>>,
+}
+
+/// The repository as it is at a moment.
+pub(super) struct Present {
+    reader: Reader,
+    known: KnownBlobs,
+}
+
+impl Watch {
+    /// Watches over what counts as stored at the beginning of a run.
+    pub(super) fn new(storage: &Storage, repository: &Opened, known: &KnownBlobs, locked: bool) -> Self {
+        let relied_on = if locked { &[][..] } else { &known.sound };
+        Self {
+            storage: storage.clone(),
+            key: repository.key(),
+            locked,
+            packs: Mutex::new(relied_on.iter().copied().collect()),
+            written: Mutex::default(),
+        }
+    }
+
+    fn packs(&self) -> MutexGuard<'_, HashSet<Id>> {
+        self.packs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn written(&self) -> MutexGuard<'_, Vec<(Id, Id)>> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The run has stored a pack.
+    pub(super) fn stored(&self, pack: Id) {
+        if !self.locked {
+            self.packs().insert(pack);
+        }
+    }
+
+    /// The run has written a snapshot.
+    pub(super) fn committed(&self, snapshot: Id, root: Id) {
+        if !self.locked {
+            self.written().push((snapshot, root));
+        }
+    }
+
+    /// Lists the packs. If some are gone since the last time, the index is read anew.
+    pub(super) fn look(&self) -> Result<Option<Present>> {
+        if self.locked {
+            return Ok(None);
+        }
+        let listed = self.storage.backend().list(FileType::Pack);
+        let there: HashSet<Id> =
+            listed.map_err(|e| rustic_error("cannot list the repository's packs", e))?.into_iter().collect();
+        if self.packs().iter().all(|pack| there.contains(pack)) {
+            return Ok(None);
+        }
+        let present = self.present()?;
+        self.packs().retain(|pack| there.contains(pack));
+        Ok(Some(present))
+    }
+
+    /// The repository as it is now.
+    pub(super) fn present(&self) -> Result<Present> {
+        let known = KnownBlobs::load(&self.open()?, &*self.storage.backend())?;
+        let reader = self.open()?.to_indexed().map_err(super::known::unreadable_index)?;
+        Ok(Present { reader, known })
+    }
+
+    fn open(&self) -> Result<Opened> {
+        new_handle(&self.storage)?
+            .open(&Credentials::Masterkey(self.key.clone()))
+            .map_err(|e| rustic_error("cannot open the repository", e))
+    }
+
+    /// At the end of a run: removes its snapshots that need what is gone, and returns their ids.
+    pub(super) fn remove_broken(&self) -> Result<Vec<String>> {
+        // A run that was told to end must not leave them either.
+        let cancel = Cancel::new();
+        let written = std::mem::take(&mut *self.written());
+        let Some(present) = (if written.is_empty() { None } else { self.look()? }) else {
+            return Ok(Vec::new());
+        };
+        let mut removed = Vec::new();
+        for (snapshot, root) in written {
+            match lacking(&present.reader, &present.known, vec![root], usize::MAX, &cancel)? {
+                (gone, None) if gone.is_empty() => continue,
+                // Nothing is known to be gone: that it could not be read may pass.
+                (gone, Some(error)) if gone.is_empty() => return Err(error),
+                _ => {}
+            }
+            self.storage
+                .backend()
+                .remove(FileType::Snapshot, &snapshot, true)
+                .map_err(|e| rustic_error("cannot remove a snapshot that lost what it needs", e))?;
+            removed.push(snapshot.to_hex().as_str().to_owned());
+        }
+        Ok(removed)
+    }
+}
+
+impl Present {
+    /// Fails if something below a root is gone, or if a folder cannot be read.
+    pub(super) fn require(&self, root: Id, cancel: &Cancel) -> Result<()> {
+        match lacking(&self.reader, &self.known, vec![root], usize::MAX, cancel)? {
+            (gone, None) if gone.is_empty() => return Ok(()),
+            (gone, Some(error)) if gone.is_empty() => {
+                return Err(error.hint(
+                    "a pack is damaged: `tik-backup check --read-data` names it, `tik-backup repair packs ID` keeps what is whole \
+                     of it, and the next backup stores again what is not",
+                ));
+            }
+            _ => {}
+        }
+        Err(Error::repository("data of this backup was removed from the repository while it ran").hint(
+            "a prune ran beside this backup, on a storage where backups cannot lock it out; the next backup stores again what \
+             is gone. Run `prune`, that of restic too, only while no backup runs",
+        ))
+    }
+
+    /// What counts as stored.
+    pub(super) fn into_known(self) -> KnownBlobs {
+        self.known
+    }
+}

@@ -1,0 +1,185 @@
+//! What is whole of damaged packs is stored again as new packs, before the index forgets the damaged ones.
+
+use std::{collections::HashSet, os::unix::fs::DirBuilderExt, path::Path, time::Duration};
+
+use rustic_core::{FileType, Id, ReadBackend, WriteBackend};
+
+use super::{
+    LockOptions, Repository,
+    packs::{Blob, is_whole},
+    repair::{Entries, NewPack, RepairReport},
+    rustic_error,
+    seal::hash,
+};
+use crate::{
+    error::{Error, Result},
+    stream::cancel::Cancel,
+};
+
+impl Repository {
+    /// What is whole of a damaged pack that held these blobs, with each blob as it is stored.
+    ///
+    /// # Errors
+    /// Nothing of it can be read, which may be the storage's fault rather than the pack's.
+    pub(super) fn whole_blobs(&self, id: &Id, blobs: &[Blob]) -> Result<Vec<(Blob, Vec<u8>)>> {
+        let backend = self.storage.backend();
+        let (data, problem) = match backend.read_full(FileType::Pack, id) {
+            Ok(data) => (Some(data), None),
+            Err(error) => (None, Some(error)),
+        };
+        let mut is_read = data.is_some();
+        let mut whole = Vec::new();
+        for blob in blobs {
+            let start = blob.offset as usize;
+            let stored = match &data {
+                Some(data) => data.get(start..start.saturating_add(blob.length as usize)).map(<[u8]>::to_vec),
+                // One bad sector of a disk is not the whole pack.
+                None => {
+                    let part = backend.read_partial(FileType::Pack, id, false, blob.offset, blob.length).ok();
+                    part.map(|part| part.to_vec())
+                }
+            };
+            let Some(stored) = stored else { continue };
+            is_read = true;
+            let mut opened = stored.clone();
+            if is_whole(&self.sealer, &mut opened, &Blob { offset: 0, ..*blob }) {
+                whole.push((*blob, stored));
+            }
+        }
+        match problem {
+            Some(error) if !is_read => {
+                Err(rustic_error(&format!("cannot read pack {}", id.to_hex().as_str()), error))
+            }
+            _ => Ok(whole),
+        }
+    }
+
+    /// Stores what is whole of a damaged pack as a new pack, and returns what the index is to say of that.
+    pub(super) fn salvage(
+        &self,
+        id: &Id,
+        blobs: &[Blob],
+        report: &mut RepairReport,
+    ) -> Result<Option<NewPack>> {
+        let whole = self.whole_blobs(id, blobs)?;
+        self.store_again(blobs, whole, report)
+    }
+
+    fn store_again(
+        &self,
+        blobs: &[Blob],
+        whole: Vec<(Blob, Vec<u8>)>,
+        report: &mut RepairReport,
+    ) -> Result<Option<NewPack>> {
+        report.blobs_salvaged += whole.len() as u64;
+        report.blobs_lost += (blobs.len() - whole.len()) as u64;
+        if whole.is_empty() {
+            return Ok(None);
+        }
+        let (mut data, mut header, mut stored) = (Vec::new(), Vec::new(), Vec::new());
+        for (blob, sealed) in whole {
+            let offset = u32::try_from(data.len()).map_err(|_| Error::failed("a pack would be too large"))?;
+            data.extend_from_slice(&sealed);
+            header.extend(blob.header_entry());
+            stored.push(Blob { offset, ..blob });
+        }
+        let start = data.len();
+        self.sealer.seal_with(&mut data, |out| {
+            out.extend_from_slice(&header);
+            Ok(())
+        })?;
+        let length =
+            u32::try_from(data.len() - start).map_err(|_| Error::failed("a pack would be too large"))?;
+        data.extend_from_slice(&length.to_le_bytes());
+        let pack = hash(&data);
+        self.storage.write(FileType::Pack, pack, &data)?;
+        report.salvaged += 1;
+        Ok(Some(NewPack::new(pack, &stored)))
+    }
+
+    /// Stores again what is whole of packs that the index lists. Their own entries stay in the index until
+    /// [`Self::forget_packs`], and must stay of those whose ids are not returned: these could not be read.
+    pub(super) fn salvage_packs(&self, packs: &HashSet<Id>) -> Result<(RepairReport, HashSet<Id>)> {
+        let (mut report, mut done) = (RepairReport::default(), HashSet::new());
+        let mut entries = Entries::default();
+        for (id, blobs) in self.indexed_packs(|id| packs.contains(id))?.blobs {
+            match self.whole_blobs(&id, &blobs) {
+                Ok(whole) => {
+                    if let Some(pack) = self.store_again(&blobs, whole, &mut report)? {
+                        self.add(&mut entries, pack)?;
+                    }
+                    done.insert(id);
+                }
+                Err(error) => {
+                    report.unreadable.push(format!("{}: {}", id.to_hex().as_str(), error.summary()));
+                }
+            }
+        }
+        self.write_entries(&mut entries)?;
+        Ok((report, done))
+    }
+
+    /// Stores again what is whole of these damaged packs, given by their ids, takes them out of the index, and moves them out of
+    /// the repository into `aside`.
+    pub fn repair_packs(
+        &self,
+        ids: &[String],
+        aside: &Path,
+        wait: Duration,
+        cancel: &Cancel,
+        notice: &dyn Fn(&str),
+    ) -> Result<RepairReport> {
+        let lock = self.lock(&LockOptions { exclusive: true, wait, cancel, notice })?;
+        let there = self.packs()?;
+        let chosen: HashSet<Id> = ids.iter().map(|id| choose(id, &there)).collect::<Result<_>>()?;
+        let used = self.used_packs()?;
+        if let Some(id) = chosen.iter().find(|id| !used.contains(id)) {
+            return Err(Error::failed(format!("the index does not list pack {}", id.to_hex().as_str()))
+                .hint("run `tik-backup repair index` first: only the index says what a damaged pack holds"));
+        }
+        create_private(aside)?;
+        let (mut report, done) = self.salvage_packs(&chosen)?;
+        report.packs = there.len() as u64;
+        lock.require_valid()?;
+        self.forget_packs(&done)?;
+        let backend = self.storage.backend();
+        for id in &done {
+            let name = id.to_hex();
+            let data = match backend.read_full(FileType::Pack, id) {
+                Ok(data) => data,
+                Err(error) => {
+                    let error = rustic_error("it cannot be read as a whole", error);
+                    report.unreadable.push(format!("{}: {}", name.as_str(), error.summary()));
+                    continue;
+                }
+            };
+            let copy = aside.join(name.as_str());
+            std::fs::write(&copy, &data)
+                .and_then(|()| std::fs::File::open(&copy)?.sync_all())
+                .map_err(|e| Error::failed(format!("cannot write {}", copy.display())).because(&e))?;
+            backend
+                .remove(FileType::Pack, id, false)
+                .map_err(|e| rustic_error("cannot remove a damaged pack", e))?;
+        }
+        Ok(report)
+    }
+}
+
+fn create_private(folder: &Path) -> Result<()> {
+    let failed = |e: std::io::Error| Error::failed(format!("cannot create {}", folder.display())).because(&e);
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
+    crate::owner::adopt_path(folder).map_err(failed)
+}
+
+/// The pack whose id begins so.
+fn choose(prefix: &str, packs: &[(Id, u32)]) -> Result<Id> {
+    let wanted = prefix.to_ascii_lowercase();
+    let mut found = packs.iter().map(|(id, _)| *id).filter(|id| id.to_hex().as_str().starts_with(&wanted));
+    match (found.next(), found.next()) {
+        (Some(id), None) if wanted.len() >= 8 => Ok(id),
+        (Some(_), _) => Err(Error::usage(format!("`{prefix}` does not name a single pack"))
+            .hint("give the whole id, as `tik-backup check --read-data` prints it")),
+        _ => Err(Error::usage(format!("there is no pack {prefix} in the repository"))
+            .hint("`tik-backup check --read-data` names the damaged packs")),
+    }
+}
