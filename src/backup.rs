@@ -2,6 +2,7 @@
 //! and retention runs for those that succeeded. One item's failure is never another's.
 
 mod live;
+mod passes;
 mod plan;
 mod queue;
 mod recorder;
@@ -22,6 +23,7 @@ pub use report::{ItemOutcome, ItemReport, RunOutcome, RunReport};
 pub(crate) use report::{new_run_name, partial_error, unchecked_error};
 
 use live::Live;
+use passes::Passes;
 use recorder::Recorder;
 use telling::Telling;
 
@@ -29,7 +31,7 @@ use crate::{
     config::Config,
     error::{Error, Kind, Result},
     history::ledger::RepositoryEntry,
-    repository::{LockOptions, Repository, Snapshot, writer::RunWriter},
+    repository::{LockOptions, Patience, Repository, Snapshot, patiently},
     stream::cancel::Cancel,
 };
 
@@ -55,6 +57,19 @@ pub fn run(
     observer: &dyn Observer,
     cancel: &Cancel,
 ) -> Result<RunReport> {
+    let notice = |message: &str| observer.notice(message);
+    patiently(config.repository.retry_for, cancel, &notice, |patience| {
+        run_patiently(config, selectors, observer, patience, cancel)
+    })
+}
+
+fn run_patiently(
+    config: &Config,
+    selectors: &[Selector],
+    observer: &dyn Observer,
+    patience: &Patience,
+    cancel: &Cancel,
+) -> Result<RunReport> {
     check_selectors(config, selectors)?;
     let mut report = RunReport::begin();
     let (history, problem) = recorder::open_history(config, observer)?;
@@ -62,8 +77,9 @@ pub fn run(
     let live = Live::begin(&history, &report.run, observer);
     let mut telling = Telling::new(config, selectors, &history, cancel);
     let run = report.run.clone();
-    let protected =
-        telling.while_running(&run, || protect(config, selectors, &recorder, &mut report, &live, cancel));
+    let protected = telling.while_running(&run, || {
+        protect(config, selectors, &recorder, &mut report, &live, (patience, cancel))
+    });
     drop(live);
     if let Err(error) = &protected {
         report.error = Some(error.clone());
@@ -86,9 +102,9 @@ fn protect(
     recorder: &Recorder<'_>,
     report: &mut RunReport,
     observer: &dyn Observer,
-    cancel: &Cancel,
+    (patience, cancel): (&Patience, &Cancel),
 ) -> Result<Option<RepositoryEntry>> {
-    let repository = Repository::open(&config.repository)?;
+    let repository = Repository::open_patiently(&config.repository, patience)?;
     repository.require_free_space()?;
     let notice = |message: &str| observer.notice(message);
     let lock = repository.lock(&LockOptions {
@@ -97,26 +113,28 @@ fn protect(
         cancel,
         notice: &notice,
     })?;
-    let lock = Arc::new(lock);
     recorder.rebuild(&repository, cancel);
     let mut plan = discover(config, selectors, cancel)?;
-    let mut writer = None;
+    let mut passes = Passes {
+        config,
+        repository: &repository,
+        patience,
+        lock: Arc::new(lock),
+        recorder,
+        observer,
+        cancel,
+        current: None,
+        error: None,
+    };
     let mut is_first = true;
     // What has answered is backed up while what has not is still waited for, and then what has answered meanwhile.
     loop {
         begin_part(&plan, is_first, recorder, report, observer);
         is_first = false;
-        if writer.is_none() && !plan.items.is_empty() {
-            writer = Some(repository.begin_run(lock.clone(), cancel, &notice)?);
-        }
+        passes.begin(&plan)?;
         let (items, rest) = thread::scope(|scope| {
             let rest = if plan.waits() { Some(scope.spawn(|| plan.rest(cancel))) } else { None };
-            let items = match &writer {
-                Some(writer) if !plan.items.is_empty() => {
-                    work::run(config, &repository, writer, &plan, recorder, observer, cancel)
-                }
-                _ => Vec::new(),
-            };
+            let items = if plan.items.is_empty() { Vec::new() } else { passes.run(&plan) };
             let rest = rest.map(|rest| match rest.join() {
                 Ok(rest) => rest,
                 Err(panic) => resume_unwind(panic),
@@ -129,7 +147,7 @@ fn protect(
             None => break,
         }
     }
-    if let Some(Err(error)) = writer.map(RunWriter::finish) {
+    if let Some(error) = passes.finish() {
         report.repository_failed = error.kind() == Kind::Repository;
         report.error = Some(error);
     }

@@ -17,7 +17,7 @@ use serde::Serialize;
 use crate::{
     config::Config,
     error::{Error, Result},
-    repository::{At, LockOptions, Repository, Snapshot, SnapshotFiles, SnapshotReader},
+    repository::{At, LockOptions, Patience, Repository, Snapshot, SnapshotFiles, SnapshotReader, patiently},
     source::{
         GLOBALS, azure,
         manifest::{Manifest, Object, Omitted},
@@ -122,7 +122,24 @@ impl Report {
 }
 
 /// Restores.
-pub fn run(config: &Config, request: &Request, notice: &dyn Fn(&str), cancel: &Cancel) -> Result<Report> {
+pub fn run(
+    config: &Config,
+    request: &Request,
+    notice: &(dyn Fn(&str) + Sync),
+    cancel: &Cancel,
+) -> Result<Report> {
+    patiently(config.repository.retry_for, cancel, notice, |patience| {
+        restore(config, request, notice, patience, cancel)
+    })
+}
+
+fn restore(
+    config: &Config,
+    request: &Request,
+    notice: &dyn Fn(&str),
+    patience: &Patience,
+    cancel: &Cancel,
+) -> Result<Report> {
     let name = format!("{}/{}", request.source, request.item);
     // Wrong arguments are reported before the repository is opened.
     let target = match &request.destination {
@@ -130,7 +147,7 @@ pub fn run(config: &Config, request: &Request, notice: &dyn Fn(&str), cancel: &C
         Destination::Folder(_) => None,
     };
     let begin = std::time::Instant::now();
-    let Reading { repository, snapshots, .. } = &Reading::begin(config, notice, cancel)?;
+    let Reading { repository, snapshots, .. } = &Reading::begin(config, notice, patience, cancel)?;
     let of_item = snapshots_of(&request.source, &request.item, snapshots)?;
     let snapshot = request.at.choose(&name, &of_item)?;
     require_files(snapshot, &request.options)?;
@@ -292,8 +309,13 @@ impl Reading {
     ///
     /// # Errors
     /// The repository refuses, or its snapshots cannot be listed.
-    pub(crate) fn begin(config: &Config, notice: &dyn Fn(&str), cancel: &Cancel) -> Result<Self> {
-        let repository = Repository::open(&config.repository)?;
+    pub(crate) fn begin(
+        config: &Config,
+        notice: &dyn Fn(&str),
+        patience: &Patience,
+        cancel: &Cancel,
+    ) -> Result<Self> {
+        let repository = Repository::open_patiently(&config.repository, patience)?;
         let lock = read_lock(&repository, cancel, notice)?;
         let (snapshots, damaged) = repository.readable_snapshots()?;
         damaged.iter().for_each(|error| notice(&format!("warning: {error}")));

@@ -19,6 +19,7 @@ mod serve;
 mod snapshots;
 mod status;
 mod systemd;
+mod unlock;
 mod watch;
 mod written;
 
@@ -75,6 +76,8 @@ enum Command {
     Check(check::Args),
     /// Free the space of snapshots that retention has dropped
     Prune(prune::Args),
+    /// Remove locks whose owners are gone, and show the others
+    Unlock(unlock::Args),
     /// Show what is covered, what is late, what failed, and what looks suspicious
     Status(status::Args),
     /// Alert on what is failed, late, partial, suspicious or unproven; for a timer, also on a host with only the repository
@@ -153,6 +156,7 @@ fn dispatch(command: Command, context: &Context) -> Result<u8> {
         Command::Drill(args) => drill::run(context, &args),
         Command::Check(args) => check::run(context, &args),
         Command::Prune(args) => prune::run(context, &args),
+        Command::Unlock(args) => unlock::run(context, &args),
         Command::Status(args) => status::run(context, &args),
         Command::Watch(args) => watch::run(context, &args),
         Command::Accept(args) => accept::run(context, &args),

@@ -27,7 +27,7 @@ use crate::{
     config::{Config, SourceKind},
     error::{Error, Result},
     history::{History, Look, RunBegin, RunEnd, RunRecord, draw, ledger::Ledger},
-    repository::{Repository, Snapshot, SnapshotFiles, SnapshotReader},
+    repository::{Patience, Repository, Snapshot, SnapshotFiles, SnapshotReader, patiently},
     restore::{Reading, globals_of},
     source::{
         Files,
@@ -56,6 +56,19 @@ pub trait Observer: Sync {
 /// # Errors
 /// What kept it from beginning: wrong names, a repository that refuses.
 pub fn run(config: &Config, request: &Request, observer: &dyn Observer, cancel: &Cancel) -> Result<Report> {
+    let notice = |message: &str| observer.notice(message);
+    patiently(config.repository.retry_for, cancel, &notice, |patience| {
+        run_patiently(config, request, observer, patience, cancel)
+    })
+}
+
+fn run_patiently(
+    config: &Config,
+    request: &Request,
+    observer: &dyn Observer,
+    patience: &Patience,
+    cancel: &Cancel,
+) -> Result<Report> {
     let mut report = Report::begin();
     let history = History::open(&config.state_dir, Look::Brief).or_else(|error| {
         observer.notice(&format!("what is found cannot be written down: {error}"));
@@ -64,7 +77,7 @@ pub fn run(config: &Config, request: &Request, observer: &dyn Observer, cancel: 
     })?;
     history.mark_interrupted(&report.started)?;
     let notice = |message: &str| observer.notice(message);
-    let Reading { repository, snapshots, .. } = &Reading::begin(config, &notice, cancel)?;
+    let Reading { repository, snapshots, .. } = &Reading::begin(config, &notice, patience, cancel)?;
     let past = history.past_drills()?;
     let (chosen, left) = plan::choose(config, request, snapshots, &past)?;
     report.left = left;

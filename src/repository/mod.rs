@@ -12,8 +12,10 @@ mod node;
 mod packs;
 mod previous;
 mod read;
+mod remote;
 mod retention;
 mod retry;
+mod root;
 mod seal;
 mod sessions;
 mod snapshot;
@@ -27,11 +29,12 @@ use rustic_core::{
     repofile::{SnapshotFile, SnapshotId},
 };
 
-pub use lock::{LockGuard, LockOptions};
+pub use lock::{FoundLock, LockGuard, LockOptions};
 pub use maintenance::{CheckReport, PruneReport, Subset};
 pub use previous::{PreviousItem, PreviousSnapshots};
 pub use read::{SnapshotFiles, SnapshotReader};
 pub use retention::{explain, holders};
+pub use retry::{Patience, patiently};
 pub use sessions::end_sessions;
 pub(crate) use snapshot::id_bytes;
 pub use snapshot::{At, Snapshot, item_path};
@@ -39,7 +42,7 @@ pub use snapshot::{At, Snapshot, item_path};
 use self::{chunker::Chunker, known::KnownBlobs, seal::Sealer, storage::Storage};
 use crate::{
     config::RepositoryConfig,
-    error::{Error, Result},
+    error::{Error, Passing, Result},
     stream::cancel::Cancel,
 };
 
@@ -72,7 +75,7 @@ pub struct Repository {
 impl Repository {
     /// Creates the repository that the configuration names, unless it is there.
     pub fn init(config: &RepositoryConfig) -> Result<Initialised> {
-        let storage = Storage::open(config, true)?;
+        let storage = Storage::open(config, true, &Patience::short())?;
         if exists(&storage)? {
             Self::open_in(config, storage)?;
             return Ok(Initialised::Present);
@@ -92,9 +95,15 @@ impl Repository {
         Ok(Initialised::Created)
     }
 
-    /// Opens the repository that the configuration names.
+    /// Opens the repository that the configuration names, for whoever takes a look: a storage that does not answer is
+    /// asked again for some seconds only.
     pub fn open(config: &RepositoryConfig) -> Result<Self> {
-        let storage = Storage::open(config, false)?;
+        Self::open_patiently(config, &Patience::short())
+    }
+
+    /// As [`Self::open`], for work that outlives an outage of the storage.
+    pub fn open_patiently(config: &RepositoryConfig, patience: &Patience) -> Result<Self> {
+        let storage = Storage::open(config, false, patience)?;
         if !exists(&storage)? {
             return Err(Error::repository(format!("there is no repository at {}", config.location)).hint(
                 "`tik-backup init` creates one; if there was one, check that the right storage is mounted",
@@ -146,6 +155,16 @@ impl Repository {
     /// Takes a lock.
     pub fn lock(&self, options: &LockOptions<'_>) -> Result<LockGuard> {
         LockGuard::acquire(&self.storage, &self.sealer, options)
+    }
+
+    /// The locks that others hold or have left behind; empty where there are none.
+    pub fn locks(&self) -> Result<Vec<FoundLock>> {
+        lock::found(&self.storage, &self.sealer)
+    }
+
+    /// Removes a lock, whoever holds it.
+    pub fn remove_lock(&self, lock: &FoundLock) -> Result<()> {
+        lock::remove_found(&self.storage, lock)
     }
 
     /// Fails if less space is free than the configuration demands before a run.
@@ -321,7 +340,8 @@ fn rustic_error(doing: &str, error: Box<RusticError>) -> Error {
         rest = rest[start..].find(')').map_or("", |end| &rest[start + end + 1..]);
     }
     plain.push_str(rest);
-    Error::repository(doing).because_text(brief(&plain.replace(": caused by: ", ": ")))
+    let ours = Error::repository(doing).because_text(brief(&plain.replace(": caused by: ", ": ")));
+    if remote::passes(&*error) { ours.passes(Passing::Storage) } else { ours }
 }
 
 /// What is worth reading in a text of `rustic_core`: neither headings nor links nor backtraces.

@@ -9,7 +9,7 @@ use super::{Reading, folder, snapshots_of};
 use crate::{
     config::Config,
     error::Result,
-    repository::{At, Snapshot, SnapshotFiles},
+    repository::{At, Patience, Snapshot, SnapshotFiles},
     source::{
         Files, Node, NodeKind, azure,
         manifest::{Manifest, Omitted},
@@ -94,7 +94,7 @@ pub fn list(
     cancel: &Cancel,
 ) -> Result<()> {
     let name = format!("{}/{}", request.source, request.item);
-    let Reading { repository, snapshots, .. } = &Reading::begin(config, notice, cancel)?;
+    let Reading { repository, snapshots, .. } = &Reading::begin(config, notice, &Patience::short(), cancel)?;
     let of_item = snapshots_of(&request.source, &request.item, snapshots)?;
     let snapshot = request.at.choose(&name, &of_item)?;
     let reader = repository.reader()?;
