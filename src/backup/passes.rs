@@ -91,7 +91,9 @@ impl Passes<'_> {
         if self.failure().is_some() {
             // Its threads end before others begin.
             drop(self.current.take());
-            if let Err(error) = self.begin(plan) {
+            self.patience.obey(self.cancel);
+            // Nothing is read again for a storage that is still away.
+            if let Err(error) = self.repository.require_storage().and_then(|()| self.begin(plan)) {
                 self.observer.notice(&format!("nothing could be tried again: {error}"));
                 self.error = Some(error);
                 return held.into_iter().map(|(_, report)| self.settled(report)).collect();

@@ -167,6 +167,16 @@ impl Repository {
         lock::remove_found(&self.storage, lock)
     }
 
+    /// Waits until the storage answers and holds the repository, as long as its patience lasts.
+    pub fn require_storage(&self) -> Result<()> {
+        self.storage.verify_identity()?;
+        if exists(&self.storage)? {
+            return Ok(());
+        }
+        Err(Error::repository(format!("there is no repository at {} any more", self.location()))
+            .hint("check that the right storage is mounted"))
+    }
+
     /// Fails if less space is free than the configuration demands before a run.
     pub fn require_free_space(&self) -> Result<()> {
         let Some(local) = self.storage.local() else { return Ok(()) };

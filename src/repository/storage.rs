@@ -39,6 +39,8 @@ impl Storage {
         for (name, file) in &config.options_files {
             options.insert(name.clone(), file.load()?.expose().to_owned());
         }
+        // The library waits long on connections that are broken for good; new ones are ours to make.
+        options.entry("retry".to_owned()).or_insert_with(|| "1".to_owned());
         let mut secrets: Vec<String> =
             config.options_files.keys().filter_map(|name| options.get(name).cloned()).collect();
         secrets.push(location.expose().to_owned());
