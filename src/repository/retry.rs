@@ -97,6 +97,8 @@ struct Shared {
 
 struct State {
     cancel: Cancel,
+    /// Since when no operation has had an answer, if one has failed for want of it.
+    silent_since: Option<Instant>,
     operations: BTreeMap<u64, Operation>,
     next: u64,
     over: bool,
@@ -121,7 +123,13 @@ impl Patience {
     }
 
     fn new(limit: Duration, cancel: &Cancel) -> Self {
-        let state = State { cancel: cancel.clone(), operations: BTreeMap::new(), next: 0, over: false };
+        let state = State {
+            cancel: cancel.clone(),
+            silent_since: None,
+            operations: BTreeMap::new(),
+            next: 0,
+            over: false,
+        };
         Self { shared: Arc::new(Shared { limit, state: Mutex::new(state), ended: Condvar::new() }) }
     }
 
@@ -130,7 +138,9 @@ impl Patience {
         self.shared.state().cancel = cancel.clone();
     }
 
-    /// Runs `operation`, and again while it fails with an error that passes and there is time.
+    /// Runs `operation`, and again while it fails with an error that passes and there is time. The time begins with its
+    /// first failure, or with that of an earlier operation if none has had an answer since: who has many operations to do
+    /// does not wait for each.
     ///
     /// # Errors
     /// The last error of `operation`.
@@ -145,13 +155,20 @@ impl Patience {
         loop {
             let error = match operation() {
                 Err(error) if passes(&error) => error,
-                other => return other,
+                // A refusal is an answer too.
+                other => {
+                    self.shared.state().silent_since = None;
+                    return other;
+                }
             };
-            let since = *since.get_or_insert_with(Instant::now);
+            let now = Instant::now();
+            let mut state = self.shared.state();
+            let since = *since.get_or_insert(now).min(state.silent_since.get_or_insert(now));
+            let cancel = state.cancel.clone();
+            drop(state);
             entry.failed(since, &error);
             let longest = Duration::from_millis(PAUSES_MS[PAUSES_MS.len() - 1]);
             let left = self.shared.limit.saturating_sub(since.elapsed());
-            let cancel = self.shared.state().cancel.clone();
             if left.is_zero() || cancel.wait(pauses.next().unwrap_or(longest).min(left)) {
                 return Err(error);
             }
@@ -351,6 +368,24 @@ mod tests {
         patience.obey(&cancel);
         assert!(outlive(&patience, 1).is_err(), "who was told to stop waits for nothing");
         assert!(patience.shared.state().operations.is_empty());
+    }
+
+    #[test]
+    fn a_storage_that_is_away_is_not_waited_for_by_each_operation_anew() {
+        let patience = Patience::new(Duration::from_millis(300), &Cancel::new());
+        let calls = std::cell::Cell::new(0);
+        let mut fail = || {
+            calls.set(calls.get() + 1);
+            Err::<(), _>(io::Error::from(Errno::HOSTDOWN))
+        };
+        assert!(patience.run(passes, &mut fail).is_err());
+        assert!(patience.run(passes, &mut fail).is_err());
+        let before = calls.get();
+        assert!(patience.run(passes, &mut fail).is_err());
+        assert_eq!(calls.get(), before + 1, "the time is up");
+        patience.run(passes, || Ok::<_, io::Error>(())).unwrap();
+        assert!(patience.run(passes, &mut fail).is_err());
+        assert!(calls.get() > before + 2, "it has answered: another outage has its own time");
     }
 
     #[test]
