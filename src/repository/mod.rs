@@ -5,6 +5,7 @@ mod chunker;
 mod folders;
 mod guard;
 mod known;
+mod listing;
 mod local;
 pub(crate) mod lock;
 mod maintenance;

@@ -11,7 +11,10 @@ use bytes::Bytes;
 use reqwest::StatusCode;
 use rustic_core::{BytesList, FileType, Id, ReadBackend, RusticError, RusticResult, WriteBackend};
 
-use super::retry::{self, Patience};
+use super::{
+    listing,
+    retry::{self, Patience},
+};
 
 type Backend = Arc<dyn WriteBackend>;
 type Build = dyn Fn() -> RusticResult<Backend> + Send + Sync;
@@ -161,7 +164,7 @@ impl ReadBackend for RemoteStorage {
 
     fn list(&self, tpe: FileType) -> RusticResult<Vec<Id>> {
         self.attempt(|backend, _| {
-            let found = backend.list(tpe)?;
+            let found = listing::whole(|| backend.list(tpe))?;
             if tpe == FileType::Config && found.is_empty() && Self::has_config(backend)? {
                 return Ok(vec![Id::default()]);
             }
@@ -170,7 +173,7 @@ impl ReadBackend for RemoteStorage {
     }
 
     fn list_with_size(&self, tpe: FileType) -> RusticResult<Vec<(Id, u32)>> {
-        self.attempt(|backend, _| backend.list_with_size(tpe))
+        self.attempt(|backend, _| listing::whole(|| backend.list_with_size(tpe)))
     }
 
     fn read_full(&self, tpe: FileType, id: &Id) -> RusticResult<Bytes> {
