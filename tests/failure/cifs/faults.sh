@@ -36,6 +36,8 @@ says "the storage does not answer, trying again"
 start_server
 wait_for "the share answers" 60 ls $BOX/repo
 expect 0 backup
+# What was being written then could not even be removed.
+expect 0 prune
 sound
 
 step "the share is full"
