@@ -186,7 +186,7 @@ impl Shared {
         let mut teller = Teller { limit: self.limit, told: None };
         let mut state = self.state();
         while !state.over {
-            let text = teller.look(&state.operations);
+            let text = teller.look(&state.operations, state.silent_since.is_some());
             if let Some(text) = text {
                 drop(state);
                 notice(&text);
@@ -195,6 +195,11 @@ impl Shared {
             if !state.over {
                 state = self.ended.wait_timeout(state, TICK).unwrap_or_else(PoisonError::into_inner).0;
             }
+        }
+        // The end of an outage may lie shortly before that of the work.
+        if let Some(text) = teller.look(&state.operations, state.silent_since.is_some()) {
+            drop(state);
+            notice(&text);
         }
     }
 }
@@ -238,8 +243,8 @@ struct Teller {
 }
 
 impl Teller {
-    /// What there is to tell now.
-    fn look(&mut self, operations: &BTreeMap<u64, Operation>) -> Option<String> {
+    /// What there is to tell now. `is_silent` says that the last operation was given up.
+    fn look(&mut self, operations: &BTreeMap<u64, Operation>, is_silent: bool) -> Option<String> {
         // The one that has failed for longest, or else the one that takes longest.
         let failing =
             operations.values().filter_map(|operation| operation.failed.as_ref()).min_by_key(|f| f.0);
@@ -249,7 +254,9 @@ impl Teller {
             (None, Some(begun)) if begun.elapsed() >= TELL_SILENT_AFTER => (begun, TELL_SILENT_AFTER, None),
             _ => {
                 let (since, _) = self.told.take()?;
-                return Some(format!("the storage answers again after {}", spoken(since.elapsed())));
+                // Given up: whoever did will say so.
+                return (!is_silent)
+                    .then(|| format!("the storage answers again after {}", spoken(since.elapsed())));
             }
         };
         let lasted = since.elapsed();
@@ -396,21 +403,25 @@ mod tests {
         let failed =
             |seconds| Operation { begun: ago(seconds), failed: Some((ago(seconds), "down".to_owned())) };
         operations.insert(0, failed(1));
-        assert_eq!(teller.look(&operations), None);
+        assert_eq!(teller.look(&operations, false), None);
         operations.insert(0, failed(4));
-        let text = teller.look(&operations).unwrap();
+        let text = teller.look(&operations, false).unwrap();
         assert!(
             text.starts_with("the storage does not answer, trying again, 4") && text.ends_with(": down"),
             "{text}"
         );
         operations.insert(0, failed(5));
-        assert_eq!(teller.look(&operations), None);
+        assert_eq!(teller.look(&operations, false), None);
         operations.insert(0, failed(9));
-        assert!(teller.look(&operations).is_some());
+        assert!(teller.look(&operations, false).is_some());
         operations.clear();
-        assert!(teller.look(&operations).unwrap().starts_with("the storage answers again after 9"));
-        assert_eq!(teller.look(&operations), None);
+        assert!(teller.look(&operations, false).unwrap().starts_with("the storage answers again after 9"));
+        assert_eq!(teller.look(&operations, false), None);
+        operations.insert(0, failed(20));
+        assert!(teller.look(&operations, true).is_some());
+        operations.clear();
+        assert_eq!(teller.look(&operations, true), None, "it was given up");
         operations.insert(1, Operation { begun: ago(61), failed: None });
-        assert!(teller.look(&operations).unwrap().contains("has not answered yet"));
+        assert!(teller.look(&operations, false).unwrap().contains("has not answered yet"));
     }
 }
