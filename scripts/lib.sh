@@ -535,6 +535,16 @@ ensure_faketime() {
     [ -e "$TIK_BACKUP_TEST_FAKETIME" ]
 }
 
+# ensure_cifs: a kernel that is a program, a server and a client of the SMB protocol, to mount a real share on any machine.
+ensure_cifs() {
+    # Debian builds that kernel for PCs only.
+    [ "$(uname -m)" = x86_64 ] || return 1
+    with_tools_lock ensure_apt user-mode-linux samba cifs-utils kmod iproute2 sysvinit-utils
+}
+
+# ensure_sshfs: mounts a folder over SSH.
+ensure_sshfs() { command -v sshfs >/dev/null || with_tools_lock ensure_apt sshfs; }
+
 # ensure_promtool: Prometheus' checker of metrics, out of the package of the server, which is not wanted.
 ensure_promtool() {
     export TIK_BACKUP_TEST_PROMTOOL=$TIK_BACKUP_TOOLS/promtool/usr/bin/promtool
@@ -560,6 +570,11 @@ ensure_test_tools() {
         need "an SSH server" ensure_apt openssh-server
         need "a mail server" ensure_apt exim4-daemon-light
     fi
+    # The same goes for Samba, except where nothing starts services.
+    if in_ci || ! [ -d /run/systemd/system ]; then
+        need "a user-mode Linux kernel and Samba" ensure_cifs
+    fi
+    need "sshfs" ensure_sshfs
     need "PostgreSQL 15" ensure_postgresql_15
     need "PostgreSQL 18" ensure_postgresql_18
     need "pg_cron, pgaudit, PostGIS and pg_partman" ensure_postgresql_extensions

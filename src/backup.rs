@@ -3,6 +3,7 @@
 
 mod live;
 mod named;
+mod passes;
 mod plan;
 mod queue;
 mod recorder;
@@ -25,15 +26,16 @@ pub(crate) use report::{new_run_name, partial_error, unchecked_error};
 pub use retain::{Removal, preview};
 
 use live::Live;
+use passes::Passes;
 use recorder::Recorder;
 use retain::retain;
 use telling::Telling;
 
 use crate::{
-    config::{Config, nearest},
+    config::{Config, RepositoryConfig, nearest},
     error::{Error, Kind, Result},
     history::ledger::RepositoryEntry,
-    repository::{LockOptions, Repository, writer::RunWriter},
+    repository::{LockOptions, Patience, Repository, patiently},
     stream::cancel::Cancel,
 };
 
@@ -59,18 +61,34 @@ pub fn run(
     observer: &dyn Observer,
     cancel: &Cancel,
 ) -> Result<RunReport> {
+    let notice = |message: &str| observer.notice(message);
+    patiently(config.repository.retry_for, cancel, &notice, |patience| {
+        run_patiently(config, selectors, observer, patience, cancel)
+    })
+}
+
+fn run_patiently(
+    config: &Config,
+    selectors: &[Selector],
+    observer: &dyn Observer,
+    patience: &Patience,
+    cancel: &Cancel,
+) -> Result<RunReport> {
     require_known(config, selectors, cancel)?;
     let mut report = RunReport::begin();
     // First, so that the run is written into the history of the repository that is there now. A storage that does not answer
     // must not keep the run from being written down: it is opened again below, with all the patience that it is given.
-    let first = crate::report::open_within(config, crate::report::PATIENCE, cancel).ok();
+    let waits = patience.clone();
+    let open = move |settings: &RepositoryConfig| Repository::open_patiently(settings, &waits);
+    let first = crate::report::open_within(config, crate::report::PATIENCE, open, cancel).ok();
     let (history, problem) = recorder::open_history(config, first.as_ref(), observer)?;
     let recorder = Recorder::begin(config, selectors, &report, &history, problem, observer);
     let live = Live::begin(&history, &report.run, observer);
     let mut telling = Telling::new(config, selectors, &history, cancel);
     let run = report.run.clone();
-    let protected = telling
-        .while_running(&run, || protect(config, selectors, first, &recorder, &mut report, &live, cancel));
+    let protected = telling.while_running(&run, || {
+        protect(config, selectors, first, &recorder, &mut report, &live, (patience, cancel))
+    });
     drop(live);
     if let Err(error) = &protected {
         report.error = Some(error.clone());
@@ -94,9 +112,9 @@ fn protect(
     recorder: &Recorder<'_>,
     report: &mut RunReport,
     observer: &dyn Observer,
-    cancel: &Cancel,
+    (patience, cancel): (&Patience, &Cancel),
 ) -> Result<Option<RepositoryEntry>> {
-    let repository = opened.map_or_else(|| Repository::open(&config.repository), Ok)?;
+    let repository = opened.map_or_else(|| Repository::open_patiently(&config.repository, patience), Ok)?;
     recorder.require(&repository)?;
     repository.require_free_space()?;
     let notice = |message: &str| observer.notice(message);
@@ -106,26 +124,28 @@ fn protect(
         cancel,
         notice: &notice,
     })?;
-    let lock = Arc::new(lock);
     recorder.rebuild(&repository, cancel);
     let mut plan = discover(config, selectors, cancel)?;
-    let mut writer = None;
+    let mut passes = Passes {
+        config,
+        repository: &repository,
+        patience,
+        lock: Arc::new(lock),
+        recorder,
+        observer,
+        cancel,
+        current: None,
+        error: None,
+    };
     let mut is_first = true;
     // What has answered is backed up while what has not is still waited for, and then what has answered meanwhile.
     loop {
         begin_part(&plan, is_first, recorder, report, observer);
         is_first = false;
-        if writer.is_none() && !plan.items.is_empty() {
-            writer = Some(repository.begin_run(lock.clone(), cancel, &notice)?);
-        }
+        passes.begin(&plan)?;
         let (items, rest) = thread::scope(|scope| {
             let rest = if plan.waits() { Some(scope.spawn(|| plan.rest(cancel))) } else { None };
-            let items = match &writer {
-                Some(writer) if !plan.items.is_empty() => {
-                    work::run(config, &repository, writer, &plan, recorder, observer, cancel)
-                }
-                _ => Vec::new(),
-            };
+            let items = if plan.items.is_empty() { Vec::new() } else { passes.run(&plan) };
             let rest = rest.map(|rest| match rest.join() {
                 Ok(rest) => rest,
                 Err(panic) => resume_unwind(panic),
@@ -138,13 +158,11 @@ fn protect(
             None => break,
         }
     }
-    match writer.map(RunWriter::finish) {
-        Some(Ok(totals)) => withdraw(&totals.removed, recorder, report, observer),
-        Some(Err(error)) => {
-            report.repository_failed = error.kind() == Kind::Repository;
-            report.error = Some(error);
-        }
-        None => {}
+    let (removed, error) = passes.finish();
+    withdraw(&removed, recorder, report, observer);
+    if let Some(error) = error {
+        report.repository_failed = error.kind() == Kind::Repository;
+        report.error = Some(error);
     }
     if report.error.is_none() {
         report.error = retain(config, &repository, recorder, report, observer).err();

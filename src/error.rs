@@ -26,6 +26,8 @@ pub enum Passing {
     Unreachable,
     /// Objects were changed or replaced while they were read.
     Changed,
+    /// The storage of the repository, or the way to it, does not answer.
+    Storage,
 }
 
 /// An error for an operator: a message, its causes (each once) and a hint.

@@ -19,7 +19,8 @@ use crate::{
     error::{Error, Result},
     known::{self, Name},
     repository::{
-        At, Hosts, LockOptions, Repository, Snapshot, SnapshotFiles, SnapshotReader, future_warning,
+        At, Hosts, LockOptions, Patience, Repository, Snapshot, SnapshotFiles, SnapshotReader,
+        future_warning, patiently,
     },
     source::{
         GLOBALS, azure,
@@ -126,7 +127,24 @@ impl Report {
 }
 
 /// Restores.
-pub fn run(config: &Config, request: &Request, notice: &dyn Fn(&str), cancel: &Cancel) -> Result<Report> {
+pub fn run(
+    config: &Config,
+    request: &Request,
+    notice: &(dyn Fn(&str) + Sync),
+    cancel: &Cancel,
+) -> Result<Report> {
+    patiently(config.repository.retry_for, cancel, notice, |patience| {
+        restore(config, request, notice, patience, cancel)
+    })
+}
+
+fn restore(
+    config: &Config,
+    request: &Request,
+    notice: &dyn Fn(&str),
+    patience: &Patience,
+    cancel: &Cancel,
+) -> Result<Report> {
     let name = format!("{}/{}", request.source, request.item);
     // Wrong arguments are reported before the repository is opened.
     let target = match &request.destination {
@@ -134,7 +152,7 @@ pub fn run(config: &Config, request: &Request, notice: &dyn Fn(&str), cancel: &C
         Destination::Folder(_) => None,
     };
     let begin = std::time::Instant::now();
-    let reading = Reading::begin(config, notice, cancel)?;
+    let reading = Reading::begin(config, notice, patience, cancel)?;
     let Reading { repository, snapshots, .. } = &reading;
     let wanted = Name { source: &request.source, item: Some(&request.item) };
     let snapshot = &reading.choose(config, "restore", wanted, &request.at, notice)?;
@@ -291,8 +309,13 @@ impl Reading {
     ///
     /// # Errors
     /// The repository refuses, or its snapshots cannot be listed.
-    pub(crate) fn begin(config: &Config, notice: &dyn Fn(&str), cancel: &Cancel) -> Result<Self> {
-        let repository = Repository::open(&config.repository)?;
+    pub(crate) fn begin(
+        config: &Config,
+        notice: &dyn Fn(&str),
+        patience: &Patience,
+        cancel: &Cancel,
+    ) -> Result<Self> {
+        let repository = Repository::open_patiently(&config.repository, patience)?;
         let lock = read_lock(&repository, cancel, notice)?;
         let (all, damaged) = repository.readable_snapshots(Hosts::All)?;
         damaged.iter().for_each(|error| notice(&format!("warning: {error}")));

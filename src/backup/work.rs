@@ -1,8 +1,8 @@
 //! The threads that stream items.
 
 use std::{
+    collections::HashSet,
     panic::{AssertUnwindSafe, catch_unwind},
-    path::Path,
     sync::{
         atomic::{AtomicUsize, Ordering},
         mpsc,
@@ -14,7 +14,7 @@ use std::{
 use super::{ItemReport, Observer, Plan, Planned, queue::Queue, recorder::Recorder, seconds};
 use crate::{
     config::Config,
-    error::{Error, Result},
+    error::{Error, Passing, Result},
     history::Content,
     repository::{
         PreviousSnapshots, Repository, item_path,
@@ -24,77 +24,90 @@ use crate::{
     stream::{cancel::Cancel, sink::Sink},
 };
 
-/// Streams all items of the plan and waits for their commits. Every item gets a report.
-pub(super) fn run(
-    config: &Config,
-    repository: &Repository,
-    writer: &RunWriter,
-    plan: &Plan,
-    recorder: &Recorder<'_>,
-    observer: &dyn Observer,
-    cancel: &Cancel,
-) -> Vec<ItemReport> {
+/// One pass over items of a plan.
+pub(super) struct Pass<'a> {
+    pub(super) config: &'a Config,
+    pub(super) repository: &'a Repository,
+    pub(super) writer: &'a RunWriter,
+    pub(super) recorder: &'a Recorder<'a>,
+    pub(super) observer: &'a dyn Observer,
+    /// Ends the pass: a writer that fails does that too.
+    pub(super) cancel: &'a Cancel,
+    /// Ends the run.
+    pub(super) run_cancel: &'a Cancel,
+    /// Nothing is tried again after it.
+    pub(super) is_last: bool,
+}
+
+/// What came of a pass.
+#[derive(Default)]
+pub(super) struct Worked {
+    /// Items that have their outcome.
+    pub(super) reports: Vec<ItemReport>,
+    /// Items of the plan that failed for a reason that may pass, with what is to be reported if they are not tried again.
+    /// Nobody has been told of it yet.
+    pub(super) again: Vec<(usize, ItemReport)>,
+}
+
+/// Streams these items of the plan and waits for their commits. Every item gets a report.
+pub(super) fn run(pass: &Pass<'_>, plan: &Plan, items: &[usize]) -> Worked {
     let limit = |source: &dyn Source| {
-        config.source(source.name()).and_then(|config| config.jobs).map_or(usize::MAX, |jobs| jobs.max(1))
+        let config = pass.config.source(source.name());
+        config.and_then(|config| config.jobs).map_or(usize::MAX, |jobs| jobs.max(1))
     };
     let queue = Queue::new(
-        plan.items.iter().map(|planned| planned.source).collect(),
+        items.iter().map(|item| plan.items[*item].source).collect(),
         plan.sources.iter().map(|(source, _)| limit(&**source)).collect(),
     );
     let (reports_tx, reports) = mpsc::channel::<Done>();
-    let threads = config.jobs.min(plan.items.len()).max(1);
+    let threads = pass.config.jobs.min(items.len()).max(1);
     let active = AtomicUsize::new(threads);
-    let mut collected: Vec<Option<ItemReport>> = (0..plan.items.len()).map(|_| None).collect();
-    let previous = PreviousSnapshots::new(repository);
+    let mut collected: Vec<Option<ItemReport>> = (0..items.len()).map(|_| None).collect();
+    let mut again = Vec::new();
+    let previous = PreviousSnapshots::new(pass.repository);
     thread::scope(|scope| {
         for _ in 0..threads {
             let (queue, active, previous, reports) = (&queue, &active, &previous, reports_tx.clone());
             scope.spawn(move || {
-                while let Some(index) = queue.take(cancel) {
-                    let planned = &plan.items[index];
+                while let Some(index) = queue.take(pass.cancel) {
+                    let planned = &plan.items[items[index]];
                     let source = &*plan.sources[planned.source].0;
-                    let job = Job {
-                        repository,
-                        writer,
-                        previous,
-                        source,
-                        planned,
-                        index,
-                        queue,
-                        recorder,
-                        observer,
-                        state_dir: &config.state_dir,
-                        cancel,
-                    };
+                    let job = Job { pass, previous, source, planned, index, queue };
                     // Whatever happens to one item, the others must not wait for its place.
                     let _ = catch_unwind(AssertUnwindSafe(|| job.run(&reports)));
                     queue.done(index);
                 }
                 // Nothing more will join the last group of commits.
                 if active.fetch_sub(1, Ordering::SeqCst) == 1 {
-                    writer.flush();
+                    pass.writer.flush();
                 }
             });
         }
         drop(reports_tx);
-        for (index, mut report, content) in reports {
-            recorder.accept_omitted(&mut report, content.as_ref());
-            report.suspicious = recorder.item_finished(&report, content.as_ref());
-            observer.finished(&report);
+        for Done { index, mut report, content, passing } in reports {
+            if passing.is_some() && !pass.is_last && !pass.run_cancel.is_cancelled() {
+                again.push((index, report));
+                continue;
+            }
+            pass.recorder.accept_omitted(&mut report, content.as_ref());
+            report.suspicious = pass.recorder.item_finished(&report, content.as_ref());
+            pass.observer.finished(&report);
             collected[index] = Some(report);
         }
     });
-    collected
-        .into_iter()
-        .zip(&plan.items)
-        .map(|(report, planned)| {
-            report.unwrap_or_else(|| {
-                let report = lost(plan, planned);
-                recorder.item_finished(&report, None);
-                report
-            })
+    let held: HashSet<usize> = again.iter().map(|(index, _)| *index).collect();
+    let finished = collected.into_iter().enumerate().filter(|(index, _)| !held.contains(index));
+    let reports = finished.map(|(index, report)| {
+        report.unwrap_or_else(|| {
+            let report = lost(plan, &plan.items[items[index]]);
+            pass.recorder.item_finished(&report, None);
+            report
         })
-        .collect()
+    });
+    Worked {
+        reports: reports.collect(),
+        again: again.into_iter().map(|(index, report)| (items[index], report)).collect(),
+    }
 }
 
 fn lost(plan: &Plan, planned: &Planned) -> ItemReport {
@@ -107,26 +120,28 @@ fn lost(plan: &Plan, planned: &Planned) -> ItemReport {
     )
 }
 
-/// An item that has its outcome: its number, what came of it, and what its backup holds.
-type Done = (usize, ItemReport, Option<Content>);
+/// An item that has its outcome.
+struct Done {
+    /// Its number in the pass.
+    index: usize,
+    report: ItemReport,
+    /// What its backup holds.
+    content: Option<Content>,
+    /// Why another try may succeed.
+    passing: Option<Passing>,
+}
 
 /// An item that was streamed whole and waits for its commit.
 type Streamed<'w> = (ItemWriter<'w>, SnapshotMeta, Content);
 
 /// One item being backed up.
 struct Job<'a> {
-    repository: &'a Repository,
-    writer: &'a RunWriter,
+    pass: &'a Pass<'a>,
     previous: &'a PreviousSnapshots<'a>,
     source: &'a dyn Source,
     planned: &'a Planned,
     index: usize,
     queue: &'a Queue,
-    recorder: &'a Recorder<'a>,
-    observer: &'a dyn Observer,
-    /// Where attempts that end without a snapshot leave something to the next one.
-    state_dir: &'a Path,
-    cancel: &'a Cancel,
 }
 
 impl Job<'_> {
@@ -137,17 +152,17 @@ impl Job<'_> {
         let streamed = catch_unwind(AssertUnwindSafe(|| self.stream()))
             .unwrap_or_else(|_| Err(Error::failed("the item's thread panicked")))
             // A stream that was ended because the storage failed should say so, not that it was ended.
-            .map_err(|error| self.writer.failure().unwrap_or(error));
+            .map_err(|error| self.pass.writer.failure().unwrap_or(error));
         match streamed {
             Ok((item, meta, content)) => {
                 self.queue.answered(self.index);
                 let report = self.reporter(begin, reports);
-                self.writer.commit(item, meta, move |done| report(done, Some(content)))
+                self.pass.writer.commit(item, meta, move |done| report(done, Some(content)))
             }
             Err(_) if self.is_gone() => {
                 let name = &self.planned.item.name;
                 let gone = ItemReport::vanished(self.source.name(), name, self.source.kind());
-                let _ = reports.send((self.index, gone, None));
+                let _ = reports.send(Done { index: self.index, report: gone, content: None, passing: None });
             }
             Err(error) if self.put_back(&error) => {}
             Err(error) => self.reporter(begin, reports)(Err(error), None),
@@ -163,6 +178,7 @@ impl Job<'_> {
         let (source, name) = (self.source.name().to_owned(), self.planned.item.name.clone());
         let (kind, index, reports) = (self.source.kind(), self.index, reports.clone());
         move |outcome, content| {
+            let passing = outcome.as_ref().err().and_then(Error::passing);
             let report = match outcome {
                 Ok(committed) => {
                     ItemReport::stored(&source, &name, kind, &committed, content.as_ref(), begin)
@@ -173,18 +189,21 @@ impl Job<'_> {
                 },
             };
             // The receiver is gone only if the run itself has panicked.
-            let _ = reports.send((index, report, content));
+            let _ = reports.send(Done { index, report, content, passing });
         }
     }
 
     /// Whether the item is tried again later.
     fn put_back(&self, error: &Error) -> bool {
-        let passing =
-            error.passing().filter(|_| !self.cancel.is_cancelled() && self.writer.failure().is_none());
+        if self.pass.is_last || self.pass.cancel.is_cancelled() || self.pass.writer.failure().is_some() {
+            return false;
+        }
+        // The storage has been waited for already.
+        let passing = error.passing().filter(|passing| *passing != Passing::Storage);
         let Some(pause) = passing.and_then(|passing| self.queue.put_back(self.index, passing)) else {
             return false;
         };
-        self.observer.notice(&format!(
+        self.pass.observer.notice(&format!(
             "{}/{}: {}; it is tried again in {} s",
             self.source.name(),
             crate::output::name(&self.planned.item.name),
@@ -196,15 +215,15 @@ impl Job<'_> {
 
     /// Whether the source no longer has the item: then that it could not be read is no failure.
     fn is_gone(&self) -> bool {
-        !self.cancel.is_cancelled()
-            && self.writer.failure().is_none()
-            && self.source.is_gone(&self.planned.item, self.cancel)
+        !self.pass.cancel.is_cancelled()
+            && self.pass.writer.failure().is_none()
+            && self.source.is_gone(&self.planned.item, self.pass.cancel)
     }
 
     fn stream(&self) -> Result<Streamed<'_>> {
         match self.attempt() {
             // What the first attempt stored belongs to no snapshot.
-            Err(_) if !self.cancel.is_cancelled() && self.source.try_again(&self.planned.item) => {
+            Err(_) if !self.pass.cancel.is_cancelled() && self.source.try_again(&self.planned.item) => {
                 self.attempt()
             }
             streamed => streamed,
@@ -212,20 +231,20 @@ impl Job<'_> {
     }
 
     fn attempt(&self) -> Result<Streamed<'_>> {
-        self.cancel.check()?;
+        self.pass.cancel.check()?;
         let (source, item) = (self.source.name(), self.planned.item.name.as_str());
         let previous = self.previous.of(source, item);
         let item = if self.source.in_steps() {
-            self.writer.item_in_steps(previous, self.state_dir, source, item)?
+            self.pass.writer.item_in_steps(previous, &self.pass.config.state_dir, source, item)?
         } else {
-            self.writer.item(Some(previous))?
+            self.pass.writer.item(Some(previous))?
         };
         let name = format!("{}/{}", self.source.name(), self.planned.item.name);
-        self.recorder.item_started(self.source.name(), &self.planned.item.name, self.source.kind());
-        self.observer.started(&name, self.planned.item.estimate, item.bytes_read());
-        let dumped = self.source.dump(&self.planned.item, &item, self.cancel);
+        self.pass.recorder.item_started(self.source.name(), &self.planned.item.name, self.source.kind());
+        self.pass.observer.started(&name, self.planned.item.estimate, item.bytes_read());
+        let dumped = self.source.dump(&self.planned.item, &item, self.pass.cancel);
         if dumped.is_err() && self.source.in_steps() && !item.is_kept() {
-            self.observer.notice(&format!(
+            self.pass.observer.notice(&format!(
                 "{}: what was stored of it could not be written down in state_dir/unfinished, so that the next run reads it \
                  again",
                 crate::output::name(&name)
@@ -241,7 +260,7 @@ impl Job<'_> {
         let content = Content::of(&manifest);
         let meta = SnapshotMeta {
             path: item_path(self.source.name(), &self.planned.item.name),
-            host: self.repository.host().to_owned(),
+            host: self.pass.repository.host().to_owned(),
             kind: self.source.kind().to_owned(),
             time: manifest.started,
         };

@@ -3,7 +3,7 @@
 use super::{Context, SUCCESS};
 use crate::{
     error::Result,
-    repository::{CheckReport, Repository, Subset},
+    repository::{CheckReport, Repository, Subset, patiently},
     restore::read_lock,
 };
 
@@ -24,9 +24,12 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
         None => Subset::Nothing,
     };
     let config = context.config()?;
-    let repository = Repository::open(&config.repository)?;
-    let _lock = read_lock(&repository, &context.cancel, &|message| context.printer.notice(message))?;
-    let report = repository.check(subset, &context.cancel)?;
+    let notice = |message: &str| context.printer.notice(message);
+    let report = patiently(config.repository.retry_for, &context.cancel, &notice, |patience| {
+        let repository = Repository::open_patiently(&config.repository, patience)?;
+        let _lock = read_lock(&repository, &context.cancel, &notice)?;
+        repository.check(subset, &context.cancel)
+    })?;
     context.printer.result(&report, || text(&report))?;
     Ok(if report.errors.is_empty() { SUCCESS } else { 1 })
 }

@@ -23,6 +23,7 @@ mod serve;
 mod snapshots;
 mod status;
 mod systemd;
+mod unlock;
 mod watch;
 mod written;
 
@@ -84,6 +85,8 @@ enum Command {
     /// Repair a repository whose index is lost or whose packs are damaged
     #[command(subcommand)]
     Repair(repair::Command),
+    /// Remove locks whose owners are gone, and show the others
+    Unlock(unlock::Args),
     /// Show what is covered, what is late, what failed, and what looks suspicious
     Status(status::Args),
     /// Alert on what is failed, late, partial, suspicious or unproven; for a timer, also on a host with only the repository
@@ -177,6 +180,7 @@ fn dispatch(command: Command, context: &Context) -> Result<u8> {
         Command::Check(args) => check::run(context, &args),
         Command::Prune(args) => prune::run(context, &args),
         Command::Repair(command) => repair::run(context, &command),
+        Command::Unlock(args) => unlock::run(context, &args),
         Command::Status(args) => status::run(context, &args),
         Command::Watch(args) => watch::run(context, &args),
         Command::Accept(args) => accept::run(context, &args),

@@ -4,7 +4,7 @@ use super::{Context, SUCCESS};
 use crate::{
     error::Result,
     output::size,
-    repository::{PruneReport, Repository, writer::keep_packs_for},
+    repository::{PruneReport, Repository, patiently, writer::keep_packs_for},
 };
 
 #[derive(Debug, clap::Args)]
@@ -12,11 +12,12 @@ pub(super) struct Args {}
 
 pub(super) fn run(context: &Context, _: &Args) -> Result<u8> {
     let config = context.config()?;
-    let repository = Repository::open(&config.repository)?;
     let wait = config.repository.lock_wait;
     let keep = || keep_packs_for(&config.state_dir);
-    let report =
-        repository.prune(wait, &keep, &context.cancel, &|message| context.printer.notice(message))?;
+    let notice = |message: &str| context.printer.notice(message);
+    let report = patiently(config.repository.retry_for, &context.cancel, &notice, |patience| {
+        Repository::open_patiently(&config.repository, patience)?.prune(wait, &keep, &context.cancel, &notice)
+    })?;
     context.printer.result(&report, || text(&report))?;
     Ok(SUCCESS)
 }

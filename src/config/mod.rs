@@ -128,6 +128,8 @@ pub struct RepositoryConfig {
     pub min_free: u64,
     /// How long to wait for somebody else's lock.
     pub lock_wait: Duration,
+    /// How long operations on the storage are tried again while it does not answer.
+    pub retry_for: Duration,
     /// Size of pack files, in bytes, 4 MiB to 128 MiB.
     pub pack_size: u64,
     /// Options of the storage backend.

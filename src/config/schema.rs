@@ -119,6 +119,9 @@ fn read_repository(mut reader: Reader<'_>) -> Option<RepositoryConfig> {
     let lock_wait = reader
         .duration("lock_wait", Duration::ZERO..=Duration::from_secs(24 * 3600))
         .unwrap_or(Duration::from_secs(30 * 60));
+    let retry_for = reader
+        .duration("retry_for", Duration::ZERO..=Duration::from_secs(24 * 3600))
+        .unwrap_or(Duration::from_secs(15 * 60));
     let pack_size = reader.size("pack_size", 4 * MIB..=128 * MIB).unwrap_or(16 * MIB);
     let options = read_options(&reader.table("options"));
     let options_files = read_options_files(&reader.table("options_files"), &options);
@@ -132,6 +135,7 @@ fn read_repository(mut reader: Reader<'_>) -> Option<RepositoryConfig> {
         verify_writes,
         min_free,
         lock_wait,
+        retry_for,
         pack_size,
         options,
         options_files,

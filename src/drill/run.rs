@@ -28,7 +28,7 @@ use crate::{
     error::{Error, Result},
     history::{RunBegin, RunEnd, RunRecord, ledger::Ledger},
     known::foreign_hint,
-    repository::{Repository, Snapshot, SnapshotFiles, SnapshotReader, shares},
+    repository::{Patience, Repository, Snapshot, SnapshotFiles, SnapshotReader, patiently, shares},
     restore::{Reading, globals_of},
     source::{
         Files,
@@ -59,9 +59,22 @@ pub trait Observer: Sync {
 /// # Errors
 /// What kept it from beginning: wrong names, a repository that refuses.
 pub fn run(config: &Config, request: &Request, observer: &dyn Observer, cancel: &Cancel) -> Result<Report> {
+    let notice = |message: &str| observer.notice(message);
+    patiently(config.repository.retry_for, cancel, &notice, |patience| {
+        run_patiently(config, request, observer, patience, cancel)
+    })
+}
+
+fn run_patiently(
+    config: &Config,
+    request: &Request,
+    observer: &dyn Observer,
+    patience: &Patience,
+    cancel: &Cancel,
+) -> Result<Report> {
     let mut report = Report::begin();
     let notice = |message: &str| observer.notice(message);
-    let Reading { repository, snapshots, others, .. } = &Reading::begin(config, &notice, cancel)?;
+    let Reading { repository, snapshots, others, .. } = &Reading::begin(config, &notice, patience, cancel)?;
     let history = tell::open_history(config, request, repository, &mut report, observer)?;
     history.mark_interrupted(&report.started)?;
     let past = history.past_drills()?;

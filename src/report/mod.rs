@@ -13,7 +13,7 @@ use std::{
 use jiff::Zoned;
 
 use crate::{
-    config::Config,
+    config::{Config, RepositoryConfig},
     error::{Error, Result},
     history::{
         History, Look, draw,
@@ -129,7 +129,7 @@ pub fn ledger_whatever(config: &Config, cancel: &Cancel) -> Result<Seen> {
     let now = Zoned::now();
     let mut history =
         History::open(config, Look::Brief).or_else(|error| History::in_memory_because(&error))?;
-    let opened = open_within(config, PATIENCE, cancel);
+    let opened = open_within(config, PATIENCE, Repository::open, cancel);
     if let Ok(repository) = &opened
         && let Err(error) = history.meet(repository, Look::Brief)
     {
@@ -177,13 +177,18 @@ pub fn ledger_of_host(mut config: Config) -> Result<Seen> {
 }
 
 /// Opens the repository, unless that takes too long: a network storage can hold whoever looks at it for ever.
-pub(crate) fn open_within(config: &Config, patience: Duration, cancel: &Cancel) -> Result<Repository> {
+pub(crate) fn open_within(
+    config: &Config,
+    patience: Duration,
+    open: impl FnOnce(&RepositoryConfig) -> Result<Repository> + Send + 'static,
+    cancel: &Cancel,
+) -> Result<Repository> {
     let (sender, receiver) = std::sync::mpsc::channel();
     let settings = config.repository.clone();
     std::thread::Builder::new()
         .name("storage".to_owned())
         // Whoever has stopped waiting does not care for the answer.
-        .spawn(move || drop(sender.send(Repository::open(&settings))))
+        .spawn(move || drop(sender.send(open(&settings))))
         .map_err(|error| Error::failed("cannot look at the repository").because(&error))?;
     let until = Instant::now() + patience;
     loop {

@@ -9,7 +9,8 @@ use std::{
 
 use rustix::fs::{self as rfs, AtFlags, CWD, StatxAttributes, StatxFlags};
 
-use crate::error::{Error, Result};
+use super::retry::passes;
+use crate::error::{Error, Passing, Result};
 
 /// File system type of an automount point on which nothing is mounted yet.
 const AUTOFS_MAGIC: i64 = 0x0187;
@@ -73,8 +74,9 @@ pub(super) fn require_mounted(mount: &Path, location: &Path) -> Result<()> {
     }
     // Looking inside makes an automount happen.
     let inside = mount.join(".");
-    let stat = rfs::stat(&inside).map_err(|e| not_mounted(mount).because(&io::Error::from(e)))?;
-    let statfs = rfs::statfs(&inside).map_err(|e| not_mounted(mount).because(&io::Error::from(e)))?;
+    let refused = |e| marked(not_mounted(mount).because(&io::Error::from(e)), e);
+    let stat = rfs::stat(&inside).map_err(refused)?;
+    let statfs = rfs::statfs(&inside).map_err(refused)?;
     if statfs.f_type == AUTOFS_MAGIC
         || !is_mount_root(mount, stat.st_dev)
         || is_bound_onto_itself(&real(mount))
@@ -187,8 +189,14 @@ fn not_mounted(mount: &Path) -> Error {
         .hint(format!("mount the storage (`mount {}`) and try again; nothing was written", mount.display()))
 }
 
-fn unreadable(path: &Path, error: rustix::io::Errno) -> Error {
-    Error::repository(format!("cannot read {}", path.display())).because(&io::Error::from(error))
+fn unreadable(path: &Path, errno: rustix::io::Errno) -> Error {
+    let error = Error::repository(format!("cannot read {}", path.display())).because(&io::Error::from(errno));
+    marked(error, errno)
+}
+
+/// The error, marked if what the system says passes by itself.
+pub(super) fn marked(error: Error, errno: rustix::io::Errno) -> Error {
+    if passes(&errno.into()) { error.passes(Passing::Storage) } else { error }
 }
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
-//! Storage in a local or mounted directory. Every file is reached from one directory handle that is opened at the
-//! start, so nothing can land in the directory *underneath* a mount that vanishes during a run.
+//! Storage in a local or mounted directory. Every file is reached from one directory handle, see [`Root`], and every
+//! operation is tried again as a whole while the storage does not answer: files are named by their content.
 
 use std::{
     fs::File,
     io::{self, Read, Seek, SeekFrom, Write},
-    os::fd::{AsFd, OwnedFd},
-    path::{Path, PathBuf},
+    os::fd::OwnedFd,
+    path::Path,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -13,11 +14,12 @@ use rustic_core::{BytesList, ErrorKind, FileType, Id, ReadBackend, RusticError, 
 use rustix::fs::{self as rfs, AtFlags, Dir, Mode, OFlags};
 
 use super::{
-    guard::{self, Identity},
-    retry::retry,
+    guard,
+    retry::{Patience, passes, retry},
+    root::Root,
 };
 use crate::{
-    error::{Error, Result},
+    error::{Error, Passing, Result},
     owner::{self, Account},
 };
 
@@ -29,47 +31,23 @@ const TMP_MARK: &str = "-tmp-";
 /// A repository directory, held open.
 #[derive(Debug)]
 pub(super) struct LocalStorage {
-    root: PathBuf,
-    mount: Option<PathBuf>,
-    dir: OwnedFd,
-    identity: Identity,
+    root: Root,
 }
 
 impl LocalStorage {
     /// Opens the directory `root`, which must lie on the file system mounted at `mount` if that is given.
-    pub(super) fn open(root: &Path, mount: Option<&Path>) -> Result<Self> {
-        if let Some(mount) = mount {
-            guard::require_mounted(mount, root)?;
-        }
-        let dir = rfs::open(root, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|e| {
-                let error = Error::repository(format!("cannot open the repository at {}", root.display()))
-                    .because(&io::Error::from(e));
-                match e {
-                    rustix::io::Errno::NOENT => {
-                        error.hint("check that the right storage is mounted; only if there never was a repository, `tik-backup init` creates one")
-                    }
-                    rustix::io::Errno::NOTDIR => error.hint("`repository.location` names a file: name a folder"),
-                    _ => match owner::reading_hint(root, &io::Error::from(e)) {
-                        Some(hint) => error.hint(hint),
-                        None => error.hint("check that the storage is mounted and that this user may read it"),
-                    },
-                }
-            })?;
-        let identity = Identity::of(&dir, root)?;
-        if let Some(mount) = mount {
-            identity.require_on(mount)?;
-        }
-        if let Some(mount) = mount {
-            // It may have been unmounted between the first look and the opening.
-            guard::require_mounted(mount, root)?;
-        }
-        Ok(Self { root: root.to_owned(), mount: mount.map(Path::to_owned), dir, identity })
+    pub(super) fn open(root: &Path, mount: Option<&Path>, patience: &Patience) -> Result<Self> {
+        Ok(Self { root: Root::open(root, mount, patience)? })
     }
 
     /// Creates the directory `root` (on `mount`) if it is missing, and opens it. What root creates in a folder of root's
     /// belongs to `service`.
-    pub(super) fn create_root(root: &Path, mount: Option<&Path>, service: Option<&Account>) -> Result<Self> {
+    pub(super) fn create_root(
+        root: &Path,
+        mount: Option<&Path>,
+        service: Option<&Account>,
+        patience: &Patience,
+    ) -> Result<Self> {
         if let Some(mount) = mount {
             guard::require_mounted(mount, root)?;
         }
@@ -80,7 +58,7 @@ impl LocalStorage {
                 None => error,
             }
         })?;
-        Self::open(root, mount)
+        Self::open(root, mount, patience)
     }
 
     /// Whether there is anything of a repository here.
@@ -102,16 +80,16 @@ impl LocalStorage {
         Ok(false)
     }
 
-    /// Fails unless `root` still leads to the directory opened at the start.
+    /// Fails unless the path still leads to what was written to.
     pub(super) fn verify_identity(&self) -> Result<()> {
-        self.identity.require_same(&self.root, self.mount.as_deref())
+        self.root.verify()
     }
 
     /// Bytes a user without privileges may still write on this file system.
     pub(super) fn free_space(&self) -> Result<u64> {
-        let stat = rfs::fstatvfs(&self.dir).map_err(|e| {
-            Error::repository(format!("cannot ask for the free space at {}", self.root.display()))
-                .because(&io::Error::from(e))
+        let stat = self.root.attempt(|dir, _| Ok(rfs::fstatvfs(dir)?)).map_err(|e| {
+            let place = self.root.path().display();
+            refused(Error::repository(format!("cannot ask for the free space at {place}")), &e)
         })?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
@@ -137,123 +115,55 @@ impl LocalStorage {
 
     /// Writes a file so that it appears under its name only when its whole content is on disk.
     pub(super) fn write_file(&self, tpe: FileType, id: &Id, parts: &[&[u8]]) -> io::Result<()> {
-        self.write_named(&Self::folder(tpe, id), &Self::name(tpe, id), parts)
-    }
-
-    fn write_named(&self, folder: &str, name: &str, parts: &[&[u8]]) -> io::Result<()> {
-        let tmp = format!("{folder}/{name}{TMP_MARK}{}", std::process::id());
-        let written = self.write_tmp(folder, &tmp, parts).and_then(|()| {
-            let target = format!("{folder}/{name}");
-            retry(|| Ok(rfs::renameat(&self.dir, &tmp, &self.dir, &target)?))
-        });
-        if let Err(error) = written {
-            // The temporary file is swept by a later prune if even its removal fails.
-            let _ = rfs::unlinkat(&self.dir, &tmp, AtFlags::empty());
-            return Err(error);
+        let (folder, name) = (Self::folder(tpe, id), Self::name(tpe, id));
+        self.root.attempt(|dir, _| write_named(dir, &folder, &name, parts))?;
+        if matches!(tpe, FileType::Pack | FileType::Index | FileType::Snapshot) {
+            let bytes = parts.iter().map(|part| part.len() as u64).sum();
+            self.root.has_stored(*id, Self::path(tpe, id), bytes);
         }
-        self.sync_folder(folder);
         Ok(())
-    }
-
-    fn write_tmp(&self, folder: &str, tmp: &str, parts: &[&[u8]]) -> io::Result<()> {
-        retry(|| {
-            let mut file = self.create_tmp(folder, tmp)?;
-            for part in parts {
-                write_all(&mut file, part)?;
-            }
-            // Not tried again by itself: the system reports a lost page once, a second call would find nothing wrong.
-            file.sync_all()
-        })
-    }
-
-    fn create_tmp(&self, folder: &str, tmp: &str) -> io::Result<File> {
-        let flags = OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let open = || rfs::openat(&self.dir, tmp, flags, Mode::RUSR | Mode::WUSR);
-        let file = match open() {
-            Err(rustix::io::Errno::NOENT) => {
-                self.create_folder(folder)?;
-                open()?
-            }
-            other => other?,
-        };
-        owner::adopt(&file, &self.dir)?;
-        Ok(file.into())
-    }
-
-    fn create_folder(&self, folder: &str) -> io::Result<()> {
-        match rfs::mkdirat(&self.dir, folder, Mode::RWXU) {
-            Err(rustix::io::Errno::EXIST) => Ok(()),
-            Ok(()) => {
-                let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-                owner::adopt(rfs::openat(&self.dir, folder, flags, Mode::empty())?, &self.dir)
-            }
-            Err(e) => Err(e.into()),
-        }
-    }
-
-    /// Makes a rename durable where the file system can. Network file systems often refuse to sync a directory
-    /// (CIFS answers EINVAL or EIO); the file itself was synced, so that is no reason to fail.
-    fn sync_folder(&self, folder: &str) {
-        if let Ok(fd) = rfs::openat(
-            &self.dir,
-            folder,
-            OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC,
-            Mode::empty(),
-        ) {
-            let _ = retry(|| File::from(fd.try_clone()?).sync_all());
-        }
-    }
-
-    fn open_read(&self, path: &str) -> io::Result<File> {
-        retry(|| Ok(rfs::openat(&self.dir, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?.into()))
     }
 
     /// Reads a whole file. With `past_cache` its pages are dropped from the cache before, so that the bytes come
     /// from the storage itself.
     pub(super) fn read_file(&self, tpe: FileType, id: &Id, past_cache: bool) -> io::Result<Vec<u8>> {
-        self.read_path(&Self::path(tpe, id), past_cache)
+        let content = self.read_path(&Self::path(tpe, id), past_cache)?;
+        if tpe == FileType::Config {
+            self.root.know_config(&content);
+        }
+        Ok(content)
     }
 
     fn read_path(&self, path: &str, past_cache: bool) -> io::Result<Vec<u8>> {
-        let mut file = self.open_read(path)?;
-        if past_cache {
-            rfs::fadvise(&file, 0, None, rfs::Advice::DontNeed)?;
-        }
-        retry(|| {
-            let mut data = Vec::with_capacity(file.metadata()?.len() as usize);
-            file.seek(SeekFrom::Start(0))?;
-            file.read_to_end(&mut data)?;
-            Ok(data)
+        self.root.attempt(|dir, _| {
+            let mut file = open_read(dir, path)?;
+            if past_cache {
+                rfs::fadvise(&file, 0, None, rfs::Advice::DontNeed)?;
+            }
+            retry(|| {
+                let mut data = Vec::with_capacity(file.metadata()?.len() as usize);
+                file.seek(SeekFrom::Start(0))?;
+                file.read_to_end(&mut data)?;
+                Ok(data)
+            })
         })
     }
 
     fn remove_path(&self, path: &str) -> io::Result<()> {
-        retry(|| Ok(rfs::unlinkat(&self.dir, path, AtFlags::empty())?))
+        self.root.attempt(|dir, again| match retry(|| Ok(rfs::unlinkat(dir, path, AtFlags::empty())?)) {
+            // The try before has done it, although it failed.
+            Err(e) if again && e.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        })
     }
 
     /// Names of the entries of a folder. Of the folders that a repository may lack, a missing one has none.
     fn entries(&self, folder: &str) -> io::Result<Vec<String>> {
         let optional = folder == LOCKS || folder.starts_with("data/");
-        let fd = match retry(|| {
-            Ok(rfs::openat(
-                &self.dir,
-                folder,
-                OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC,
-                Mode::empty(),
-            )?)
-        }) {
-            Ok(fd) => fd,
-            Err(e) if optional && e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(e) => return Err(e),
-        };
-        let mut names = Vec::new();
-        for entry in Dir::read_from(&fd)? {
-            let name = entry?.file_name().to_string_lossy().into_owned();
-            if name != "." && name != ".." {
-                names.push(name);
-            }
+        match self.root.attempt(|dir, _| entries(dir, folder)) {
+            Err(e) if optional && e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            other => other,
         }
-        Ok(names)
     }
 
     /// All files of a type with the folder they are in. Unlike a plain directory walk this fails rather than
@@ -262,7 +172,7 @@ impl LocalStorage {
         let folders = match tpe {
             FileType::Config => {
                 // Only a file that is certainly not there counts as absent: `init` would write over it.
-                return match retry(|| Ok(rfs::statat(&self.dir, "config", AtFlags::empty())?)) {
+                return match self.root.attempt(|dir, _| Ok(rfs::statat(dir, "config", AtFlags::empty())?)) {
                     Ok(_) => Ok(vec![(".".to_owned(), Id::default())]),
                     Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
                     Err(e) => Err(e),
@@ -311,7 +221,7 @@ impl LocalStorage {
 
     /// Is this lock file there? What cannot be told counts as yes: writing will show.
     pub(super) fn has_lock(&self, name: &str) -> bool {
-        let there = rfs::statat(&self.dir, format!("{LOCKS}/{name}"), AtFlags::empty());
+        let there = self.root.once(|dir| rfs::statat(dir, format!("{LOCKS}/{name}"), AtFlags::empty()));
         !matches!(there, Err(rustix::io::Errno::NOENT))
     }
 
@@ -324,9 +234,27 @@ impl LocalStorage {
         }
     }
 
-    /// Stores a lock file.
-    pub(super) fn write_lock(&self, name: &str, data: &[u8]) -> io::Result<()> {
-        self.write_named(LOCKS, name, &[data])
+    /// Stores a lock file. Who renews one does not wait for long: the time until the present one no longer counts is
+    /// short, and there is a next try.
+    pub(super) fn write_lock(&self, name: &str, data: &[u8], is_renewal: bool) -> io::Result<()> {
+        let write = |dir: &OwnedFd, _| write_named(dir, LOCKS, name, &[data]);
+        if is_renewal { self.root.attempt_briefly(write) } else { self.root.attempt(write) }
+    }
+
+    /// How long ago a lock file was written, by the clock of the storage, which may differ from those of all hosts. None
+    /// if the storage does not tell, or this user may not write to it.
+    pub(super) fn lock_age(&self, name: &str) -> Option<Duration> {
+        let now_file = format!("{LOCKS}/now{TMP_MARK}{}", std::process::id());
+        let age = self.root.attempt_briefly(|dir, _| {
+            // A new file has the time of whoever made it: on a network file system the server.
+            let file = create_tmp(dir, LOCKS, &now_file)?;
+            let now = rfs::fstat(&file)?;
+            let lock = rfs::statat(dir, format!("{LOCKS}/{name}"), AtFlags::empty());
+            // What stays there is swept by a later prune.
+            let _ = rfs::unlinkat(dir, &now_file, AtFlags::empty());
+            Ok(now.st_mtime - lock?.st_mtime)
+        });
+        age.ok().and_then(|seconds| u64::try_from(seconds).ok()).map(Duration::from_secs)
     }
 
     /// Removes a lock file; that it is gone already is no error.
@@ -340,8 +268,91 @@ impl LocalStorage {
     fn rustic_error(&self, doing: &str, path: &str, error: io::Error) -> Box<RusticError> {
         RusticError::with_source(ErrorKind::Backend, "cannot {doing} `{path}`", error)
             .attach_context("doing", doing)
-            .attach_context("path", self.root.join(path).display().to_string())
+            .attach_context("path", self.root.path().join(path).display().to_string())
     }
+}
+
+/// The error of an operation with what the system said, marked if that passes.
+pub(super) fn refused(error: Error, cause: &io::Error) -> Error {
+    let error = error.because(cause);
+    if passes(cause) { error.passes(Passing::Storage) } else { error }
+}
+
+fn write_named(dir: &OwnedFd, folder: &str, name: &str, parts: &[&[u8]]) -> io::Result<()> {
+    let tmp = format!("{folder}/{name}{TMP_MARK}{}", std::process::id());
+    let written = write_tmp(dir, folder, &tmp, parts).and_then(|()| {
+        let target = format!("{folder}/{name}");
+        retry(|| Ok(rfs::renameat(dir, &tmp, dir, &target)?))
+    });
+    if let Err(error) = written {
+        // The temporary file is swept by a later prune if even its removal fails.
+        let _ = rfs::unlinkat(dir, &tmp, AtFlags::empty());
+        return Err(error);
+    }
+    sync_folder(dir, folder);
+    Ok(())
+}
+
+fn write_tmp(dir: &OwnedFd, folder: &str, tmp: &str, parts: &[&[u8]]) -> io::Result<()> {
+    retry(|| {
+        let mut file = create_tmp(dir, folder, tmp)?;
+        for part in parts {
+            write_all(&mut file, part)?;
+        }
+        // Not tried again by itself: the system reports a lost page once, a second call would find nothing wrong.
+        file.sync_all()
+    })
+}
+
+fn create_tmp(dir: &OwnedFd, folder: &str, tmp: &str) -> io::Result<File> {
+    let flags = OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let open = || rfs::openat(dir, tmp, flags, Mode::RUSR | Mode::WUSR);
+    let file = match open() {
+        Err(rustix::io::Errno::NOENT) => {
+            create_folder(dir, folder)?;
+            open()?
+        }
+        other => other?,
+    };
+    owner::adopt(&file, dir)?;
+    Ok(file.into())
+}
+
+fn create_folder(dir: &OwnedFd, folder: &str) -> io::Result<()> {
+    match rfs::mkdirat(dir, folder, Mode::RWXU) {
+        Err(rustix::io::Errno::EXIST) => Ok(()),
+        Ok(()) => {
+            let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+            owner::adopt(rfs::openat(dir, folder, flags, Mode::empty())?, dir)
+        }
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Makes a rename durable where the file system can. Network file systems often refuse to sync a directory
+/// (CIFS answers EINVAL or EIO); the file itself was synced, so that is no reason to fail.
+fn sync_folder(dir: &OwnedFd, folder: &str) {
+    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+    if let Ok(fd) = rfs::openat(dir, folder, flags, Mode::empty()) {
+        let _ = retry(|| File::from(fd.try_clone()?).sync_all());
+    }
+}
+
+fn open_read(dir: &OwnedFd, path: &str) -> io::Result<File> {
+    retry(|| Ok(rfs::openat(dir, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?.into()))
+}
+
+fn entries(dir: &OwnedFd, folder: &str) -> io::Result<Vec<String>> {
+    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+    let fd = retry(|| Ok(rfs::openat(dir, folder, flags, Mode::empty())?))?;
+    let mut names = Vec::new();
+    for entry in Dir::read_from(&fd)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if name != "." && name != ".." {
+            names.push(name);
+        }
+    }
+    Ok(names)
 }
 
 /// Like `write_all`, but an interrupted or momentarily refused write goes on where it stopped instead of beginning
@@ -358,7 +369,7 @@ fn write_all(file: &mut File, mut data: &[u8]) -> io::Result<()> {
 
 impl ReadBackend for LocalStorage {
     fn location(&self) -> String {
-        format!("local:{}", self.root.display())
+        format!("local:{}", self.root.path().display())
     }
 
     fn list(&self, tpe: FileType) -> RusticResult<Vec<Id>> {
@@ -371,11 +382,11 @@ impl ReadBackend for LocalStorage {
         let mut sizes = Vec::with_capacity(files.len());
         for (folder, id) in files {
             let path = format!("{folder}/{}", Self::name(tpe, &id));
-            match rfs::statat(&self.dir, &path, AtFlags::empty()) {
+            match self.root.attempt(|dir, _| Ok(rfs::statat(dir, &path, AtFlags::empty())?)) {
                 // Sizes beyond 4 GiB do not occur in a sound repository; such a file shows as damaged, not as absent.
                 Ok(stat) => sizes.push((id, u32::try_from(stat.st_size).unwrap_or(u32::MAX))),
-                Err(rustix::io::Errno::NOENT) => {}
-                Err(e) => return Err(self.rustic_error("read the size of", &path, e.into())),
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                Err(e) => return Err(self.rustic_error("read the size of", &path, e)),
             }
         }
         Ok(sizes)
@@ -396,16 +407,16 @@ impl ReadBackend for LocalStorage {
         length: u32,
     ) -> RusticResult<Bytes> {
         let path = Self::path(tpe, id);
-        let read = || {
-            let mut file = self.open_read(&path)?;
+        let read = self.root.attempt(|dir, _| {
+            let mut file = open_read(dir, &path)?;
             retry(|| {
                 let mut data = vec![0; length as usize];
                 file.seek(SeekFrom::Start(offset.into()))?;
                 file.read_exact(&mut data)?;
                 Ok(data)
             })
-        };
-        read().map(Bytes::from).map_err(|e| self.rustic_error("read", &path, e))
+        });
+        read.map(Bytes::from).map_err(|e| self.rustic_error("read", &path, e))
     }
 
     fn warmup_path(&self, tpe: FileType, id: &Id) -> String {
@@ -419,7 +430,9 @@ impl WriteBackend for LocalStorage {
             ["keys", "snapshots", "index", "data", LOCKS].map(str::to_owned).into();
         folders.extend((0..=255).map(|n| format!("data/{n:02x}")));
         for folder in folders {
-            self.create_folder(&folder).map_err(|e| self.rustic_error("create", &folder, e))?;
+            self.root
+                .attempt(|dir, _| create_folder(dir, &folder))
+                .map_err(|e| self.rustic_error("create", &folder, e))?;
         }
         Ok(())
     }
@@ -431,12 +444,8 @@ impl WriteBackend for LocalStorage {
 
     fn remove(&self, tpe: FileType, id: &Id, _cacheable: bool) -> RusticResult<()> {
         let path = Self::path(tpe, id);
-        self.remove_path(&path).map_err(|e| self.rustic_error("remove", &path, e))
-    }
-}
-
-impl AsFd for LocalStorage {
-    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        self.dir.as_fd()
+        self.remove_path(&path).map_err(|e| self.rustic_error("remove", &path, e))?;
+        self.root.has_removed(id);
+        Ok(())
     }
 }

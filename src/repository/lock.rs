@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    local::LocalStorage,
+    local::{LocalStorage, refused},
     seal::{Sealer, hash},
     storage::{self, Storage},
 };
@@ -26,7 +26,7 @@ const STALE_AFTER: SignedDuration = SignedDuration::from_mins(30);
 /// Time between renewals.
 const RENEW_EVERY: Duration = Duration::from_secs(5 * 60);
 /// Time to the next try after a renewal failed.
-const RENEW_AGAIN: Duration = Duration::from_secs(60);
+const RENEW_AGAIN: Duration = Duration::from_secs(15);
 /// After this time without a renewal we do not trust our own lock any more: others will soon remove it.
 const VALID_FOR: Duration = Duration::from_secs(25 * 60);
 /// Time between writing a lock and looking for others'.
@@ -77,9 +77,14 @@ impl LockFile {
         }
     }
 
-    /// Why the lock can be ignored, if it can.
-    fn stale(&self, now: Timestamp) -> Option<&'static str> {
-        if now.duration_since(self.time) > STALE_AFTER {
+    /// Why the lock can be ignored, if it can. `age` is how long ago its file was written by the storage's own clock, if
+    /// that tells: a lock is renewed as a new file. The time in the lock is that of a host whose clock may be wrong.
+    fn stale(&self, now: Timestamp, age: Option<Duration>) -> Option<&'static str> {
+        let age = age.map_or_else(
+            || now.duration_since(self.time),
+            |age| SignedDuration::try_from(age).unwrap_or(SignedDuration::MAX),
+        );
+        if age > STALE_AFTER {
             return Some("it was not renewed for 30 minutes");
         }
         let pid = rustix::process::Pid::from_raw(self.pid)?;
@@ -145,7 +150,7 @@ impl LockGuard {
         let name = loop {
             options.cancel.check()?;
             let Some(other) = blocking(local, sealer, options, None)? else {
-                let name = write(local, sealer, options.exclusive)?;
+                let name = write(local, sealer, options.exclusive, false)?;
                 // As restic does: what others wrote at the same time should be visible after this.
                 std::thread::sleep(SETTLE);
                 // Somebody may have looked and written at the same moment as we did: both see it now.
@@ -235,7 +240,7 @@ impl Held {
             }
             let Some(local) = self.storage.local() else { return };
             let held = self.file_is_there(&state) && self.is_young(&state);
-            match write(local, &self.sealer, self.exclusive) {
+            match write(local, &self.sealer, self.exclusive, true) {
                 Ok(name) if held && self.file_is_there(&state) && self.is_young(&state) => {
                     // If the removal fails, the old file is stale in half an hour.
                     let _ = remove(local, &std::mem::replace(&mut state.name, name));
@@ -245,7 +250,7 @@ impl Held {
                     let _ = remove(local, &name);
                     state.lost = true;
                 }
-                // Tried again in a minute, for as long as the present file counts.
+                // Tried again soon, for as long as the present file counts.
                 Err(_) => wait = RENEW_AGAIN,
             }
             if state.lost || !self.is_young(&state) {
@@ -279,7 +284,7 @@ fn blocking(
     options: &LockOptions<'_>,
     own: Option<&str>,
 ) -> Result<Option<LockFile>> {
-    let unreadable = |e: std::io::Error| Error::repository("cannot read the repository's locks").because(&e);
+    let unreadable = |e: std::io::Error| refused(Error::repository("cannot read the repository's locks"), &e);
     for name in local.locks().map_err(unreadable)? {
         if Some(name.as_str()) == own {
             continue;
@@ -298,7 +303,7 @@ fn blocking(
             ))
             .hint("if nobody else uses the repository, remove it from the folder `locks`"));
         };
-        if let Some(why) = lock.stale(Timestamp::now()) {
+        if let Some(why) = lock.stale(Timestamp::now(), local.lock_age(&name)) {
             (options.notice)(&format!("removing {}: {why}", lock.describe()));
             remove(local, &name)?;
         } else if lock.exclusive || options.exclusive {
@@ -308,26 +313,65 @@ fn blocking(
     Ok(None)
 }
 
-fn write(local: &LocalStorage, sealer: &Sealer, exclusive: bool) -> Result<String> {
+fn write(local: &LocalStorage, sealer: &Sealer, exclusive: bool, is_renewal: bool) -> Result<String> {
     let json = serde_json::to_vec(&LockFile::ours(exclusive))
         .map_err(|e| Error::failed("cannot write a lock").because(&e))?;
     let sealed = sealer.seal_file(&json)?;
     let name = hash(&sealed).to_hex().as_str().to_owned();
-    local.write_lock(&name, &sealed).map_err(|e| {
+    local.write_lock(&name, &sealed, is_renewal).map_err(|e| {
         let hint = storage::hint(&e).unwrap_or("check the storage and its mount");
-        Error::repository("cannot write a lock file").because(&e).hint(hint)
+        refused(Error::repository("cannot write a lock file"), &e).hint(hint)
     })?;
     Ok(name)
 }
 
 fn remove(local: &LocalStorage, name: &str) -> Result<()> {
-    local.remove_lock(name).map_err(|e| Error::repository("cannot remove a lock file").because(&e))
+    local.remove_lock(name).map_err(|e| refused(Error::repository("cannot remove a lock file"), &e))
+}
+
+/// A lock that lies in the repository.
+#[derive(Debug, Clone, Serialize)]
+pub struct FoundLock {
+    /// Name of its file.
+    pub name: String,
+    /// Whose it is, for people.
+    pub owner: String,
+    /// Why it counts for nothing, if it does not.
+    pub stale: Option<&'static str>,
+}
+
+/// All locks of a storage that has some.
+pub(super) fn found(storage: &Storage, sealer: &Sealer) -> Result<Vec<FoundLock>> {
+    let Some(local) = storage.local() else { return Ok(Vec::new()) };
+    let unreadable = |e: std::io::Error| refused(Error::repository("cannot read the repository's locks"), &e);
+    let mut all = Vec::new();
+    for name in local.locks().map_err(unreadable)? {
+        let Some(data) = local.read_lock(&name).map_err(unreadable)? else { continue };
+        let age = local.lock_age(&name);
+        let lock = sealer.unseal_file(&data).and_then(|json| serde_json::from_slice::<LockFile>(&json).ok());
+        all.push(match lock {
+            Some(lock) => {
+                FoundLock { stale: lock.stale(Timestamp::now(), age), owner: lock.describe(), name }
+            }
+            None => FoundLock {
+                stale: data.is_empty().then_some("it is empty: whoever began to write it was interrupted"),
+                owner: "a lock file that cannot be read".to_owned(),
+                name,
+            },
+        });
+    }
+    Ok(all)
+}
+
+/// Removes a lock that was found.
+pub(super) fn remove_found(storage: &Storage, lock: &FoundLock) -> Result<()> {
+    storage.local().map_or(Ok(()), |local| remove(local, &lock.name))
 }
 
 fn locked(lock: &LockFile) -> Error {
     Error::repository(format!("the repository is locked: {}", lock.describe())).hint(
         "wait until that process has ended; a lock whose process is dead, or that was not renewed for 30 minutes, is \
-         removed by the next run",
+         removed by the next run; `tik-backup unlock` shows all locks",
     )
 }
 
@@ -347,7 +391,7 @@ mod tests {
 
     #[test]
     fn a_living_lock_counts() {
-        assert_eq!(lock().stale(Timestamp::now()), None);
+        assert_eq!(lock().stale(Timestamp::now(), None), None);
     }
 
     #[test]
@@ -355,21 +399,33 @@ mod tests {
         let mut child = std::process::Command::new("true").spawn().unwrap();
         child.wait().unwrap();
         let dead = LockFile { pid: child.id().cast_signed(), ..lock() };
-        assert_eq!(dead.stale(Timestamp::now()), Some("its process is dead"));
+        assert_eq!(dead.stale(Timestamp::now(), None), Some("its process is dead"));
         let other_boot =
             LockFile { pid_scope: Some("another start of this machine".to_owned()), ..dead.clone() };
-        assert_eq!(other_boot.stale(Timestamp::now()), None);
+        assert_eq!(other_boot.stale(Timestamp::now(), None), None);
         // Locks of restic tell the host's name only.
         let restic = LockFile { pid_scope: None, ..dead };
-        assert_eq!(restic.stale(Timestamp::now()), Some("its process is dead"));
+        assert_eq!(restic.stale(Timestamp::now(), None), Some("its process is dead"));
         let elsewhere = LockFile { hostname: "another-host".to_owned(), ..restic };
-        assert_eq!(elsewhere.stale(Timestamp::now()), None);
+        assert_eq!(elsewhere.stale(Timestamp::now(), None), None);
     }
 
     #[test]
     fn a_lock_that_is_not_renewed_is_stale_after_half_an_hour() {
         let other = LockFile { hostname: "another-host".to_owned(), ..lock() };
-        assert_eq!(other.stale(other.time + SignedDuration::from_mins(29)), None);
-        assert!(other.stale(other.time + SignedDuration::from_mins(31)).is_some());
+        assert_eq!(other.stale(other.time + SignedDuration::from_mins(29), None), None);
+        assert!(other.stale(other.time + SignedDuration::from_mins(31), None).is_some());
+    }
+
+    #[test]
+    fn the_clock_of_the_storage_decides_and_not_that_of_the_owner() {
+        let (young, old) = (Some(Duration::from_secs(60)), Some(Duration::from_secs(31 * 60)));
+        let day = SignedDuration::from_hours(24);
+        let other = LockFile { hostname: "another-host".to_owned(), ..lock() };
+        let ahead = LockFile { time: Timestamp::now() + day, ..other.clone() };
+        assert_eq!(ahead.stale(Timestamp::now(), young), None, "it is being renewed");
+        assert!(ahead.stale(Timestamp::now(), old).is_some(), "its owner is gone");
+        let behind = LockFile { time: Timestamp::now() - day, ..other };
+        assert_eq!(behind.stale(Timestamp::now(), young), None, "it is being renewed");
     }
 }

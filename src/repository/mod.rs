@@ -7,6 +7,7 @@ mod folders;
 mod guard;
 mod hosts;
 mod known;
+mod listing;
 mod local;
 pub(crate) mod lock;
 mod maintenance;
@@ -15,9 +16,11 @@ mod node;
 mod packs;
 mod previous;
 mod read;
+mod remote;
 mod repair;
 mod retention;
 mod retry;
+mod root;
 mod salvage;
 mod seal;
 mod sessions;
@@ -35,12 +38,13 @@ use rustic_core::{
 pub use check::CheckReport;
 pub(crate) use hosts::sort as sort_shares;
 pub use hosts::{HostShare, Hosts, shares};
-pub use lock::{LockGuard, LockOptions};
+pub use lock::{FoundLock, LockGuard, LockOptions};
 pub use maintenance::{PruneReport, Subset};
 pub use previous::{PreviousItem, PreviousSnapshots};
 pub use read::{SnapshotFiles, SnapshotReader};
 pub use repair::RepairReport;
 pub use retention::{explain, holders};
+pub use retry::{Patience, patiently};
 pub use sessions::end_sessions;
 pub(crate) use snapshot::AHEAD;
 pub(crate) use snapshot::id_bytes;
@@ -56,7 +60,7 @@ use self::{
 };
 use crate::{
     config::{RepositoryConfig, Secret, SecretFile},
-    error::{Error, Result},
+    error::{Error, Passing, Result},
     owner::Account,
     stream::cancel::Cancel,
 };
@@ -95,10 +99,11 @@ impl Repository {
 
     /// As [`Self::init`]; a folder that root creates in a folder of root's belongs to `service`, who is to use it.
     pub(crate) fn init_for(config: &RepositoryConfig, service: Option<&Account>) -> Result<Initialised> {
+        let patience = Patience::short();
         if let Some(path) = config.location.load()?.path() {
-            LocalStorage::create_root(path, config.mount.as_deref(), service)?;
+            LocalStorage::create_root(path, config.mount.as_deref(), service, &patience)?;
         }
-        let storage = Storage::open(config, true)?;
+        let storage = Storage::open(config, true, &patience)?;
         if exists(&storage)? {
             Self::open_in(config, storage)?;
             return Ok(Initialised::Present);
@@ -120,9 +125,15 @@ impl Repository {
         Ok(Initialised::Created)
     }
 
-    /// Opens the repository that the configuration names.
+    /// Opens the repository that the configuration names, for whoever takes a look: a storage that does not answer is
+    /// asked again for some seconds only.
     pub fn open(config: &RepositoryConfig) -> Result<Self> {
-        let storage = Storage::open(config, false)?;
+        Self::open_patiently(config, &Patience::short())
+    }
+
+    /// As [`Self::open`], for work that outlives an outage of the storage.
+    pub fn open_patiently(config: &RepositoryConfig, patience: &Patience) -> Result<Self> {
+        let storage = Storage::open(config, false, patience)?;
         if !exists(&storage)? {
             return Err(Error::repository(format!("there is no repository at {}", config.location)).hint(
                 "`tik-backup init` creates one; if there was one, check that the right storage is mounted",
@@ -179,6 +190,26 @@ impl Repository {
     /// Takes a lock.
     pub fn lock(&self, options: &LockOptions<'_>) -> Result<LockGuard> {
         LockGuard::acquire(&self.storage, &self.sealer, options)
+    }
+
+    /// The locks that others hold or have left behind; empty where there are none.
+    pub fn locks(&self) -> Result<Vec<FoundLock>> {
+        lock::found(&self.storage, &self.sealer)
+    }
+
+    /// Removes a lock, whoever holds it.
+    pub fn remove_lock(&self, lock: &FoundLock) -> Result<()> {
+        lock::remove_found(&self.storage, lock)
+    }
+
+    /// Waits until the storage answers and holds the repository, as long as its patience lasts.
+    pub fn require_storage(&self) -> Result<()> {
+        self.storage.verify_identity()?;
+        if exists(&self.storage)? {
+            return Ok(());
+        }
+        Err(Error::repository(format!("there is no repository at {} any more", self.location()))
+            .hint("check that the right storage is mounted"))
     }
 
     /// Fails if less space is free than the configuration demands before a run.
@@ -386,6 +417,7 @@ fn rustic_error(doing: &str, error: Box<RusticError>) -> Error {
     }
     plain.push_str(rest);
     let told = Error::repository(doing).because_text(brief(&plain.replace(": caused by: ", ": ")));
+    let told = if remote::passes(&*error) { told.passes(Passing::Storage) } else { told };
     // What the file system said lies below what the library says.
     let mut cause: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(&*error);
     while let Some(error) = cause {

@@ -381,6 +381,7 @@ mod tests {
             verify_writes: false,
             min_free: 0,
             lock_wait: Duration::ZERO,
+            retry_for: Duration::ZERO,
             pack_size: 4 << 20,
             options: Default::default(),
             options_files: Default::default(),

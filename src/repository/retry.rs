@@ -1,38 +1,312 @@
-//! Which storage errors pass by themselves, and how often they are tried again.
+//! Which storage errors pass by themselves, how long they are tried again, and how an operator hears of it.
 
-use std::{io, thread, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt, io,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
 
 use rustix::io::Errno;
 
-/// Pauses between tries of an operation that failed with a passing error: about four seconds in all.
-const PAUSES_MS: [u64; 7] = [1, 10, 50, 200, 500, 1_000, 2_000];
+use crate::stream::cancel::Cancel;
 
-/// Runs `operation` again after errors that network file systems give for a moment (SMB answers EINTR and EAGAIN).
+/// Pauses between tries of a system call that was refused for a moment: about four seconds in all.
+const MOMENTS_MS: [u64; 7] = [1, 10, 50, 200, 500, 1_000, 2_000];
+/// Pauses between tries of a whole operation; the last one is repeated.
+const PAUSES_MS: [u64; 11] = [1, 10, 50, 200, 500, 1_000, 2_000, 4_000, 8_000, 15_000, 30_000];
+/// How long whoever only takes a look tries again.
+const SHORT: Duration = Duration::from_secs(4);
+/// A failing operation is told of after this time, and again whenever twice as much has passed.
+const TELL_AFTER: Duration = Duration::from_secs(3);
+/// The same for an operation that has neither failed nor ended: a large file on a slow line takes a while.
+const TELL_SILENT_AFTER: Duration = Duration::from_secs(60);
+/// How often it is seen whether there is something to tell.
+const TICK: Duration = Duration::from_millis(500);
+
+/// Runs a system call again after errors that network file systems give for a moment (SMB answers EINTR and EAGAIN).
 /// A lasting error, or one that outlives the bound, is returned.
-pub(super) fn retry<T>(mut operation: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    for pause in PAUSES_MS {
-        match operation() {
-            Err(error) if passes(&error) => thread::sleep(Duration::from_millis(pause)),
+pub(super) fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    for pause in MOMENTS_MS {
+        match call() {
+            Err(error) if is_momentary(&error) => thread::sleep(Duration::from_millis(pause)),
             other => return other,
         }
     }
-    operation()
+    call()
 }
 
-fn passes(error: &io::Error) -> bool {
-    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+fn errno(error: &io::Error) -> Option<Errno> {
+    error.raw_os_error().map(Errno::from_raw_os_error)
+}
+
+/// Whether the same call on the same handle may succeed at once.
+pub(super) fn is_momentary(error: &io::Error) -> bool {
+    matches!(errno(error), Some(Errno::INTR | Errno::AGAIN | Errno::BUSY | Errno::NOBUFS))
+}
+
+/// Whether the storage may answer otherwise in a while. What it refuses (no space, no permission, read-only) it will
+/// refuse again, and what is not there is not there.
+pub(super) fn passes(error: &io::Error) -> bool {
+    match errno(error) {
+        Some(errno) => is_momentary(error) || is_outage(errno),
+        // What this program says itself of a storage that is away.
+        None => error.kind() == io::ErrorKind::NotConnected,
+    }
+}
+
+/// Whether an error of the system says that the storage, or the way to it, is gone for now.
+pub(super) fn is_outage(errno: Errno) -> bool {
     matches!(
         errno,
-        Some(
-            Errno::INTR
-                | Errno::AGAIN
-                | Errno::TIMEDOUT
-                | Errno::BUSY
-                | Errno::HOSTDOWN
-                | Errno::NOBUFS
-                | Errno::CONNRESET
-        )
+        Errno::IO
+            | Errno::STALE
+            | Errno::TIMEDOUT
+            | Errno::HOSTDOWN
+            | Errno::HOSTUNREACH
+            | Errno::NETDOWN
+            | Errno::NETUNREACH
+            | Errno::NETRESET
+            | Errno::CONNRESET
+            | Errno::CONNABORTED
+            | Errno::CONNREFUSED
+            | Errno::NOTCONN
+            | Errno::SHUTDOWN
+            | Errno::PIPE
+            | Errno::NODEV
+            | Errno::NXIO
+            | Errno::REMOTEIO
+            // A handle that a network file system could not open again after its connection broke.
+            | Errno::BADF
     )
+}
+
+/// How long operations on the storage are tried again while it does not answer, and what ends the waiting. Clones share
+/// everything.
+#[derive(Clone)]
+pub struct Patience {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    limit: Duration,
+    state: Mutex<State>,
+    ended: Condvar,
+}
+
+struct State {
+    cancel: Cancel,
+    /// Since when no operation has had an answer, if one has failed for want of it.
+    silent_since: Option<Instant>,
+    operations: BTreeMap<u64, Operation>,
+    next: u64,
+    over: bool,
+}
+
+struct Operation {
+    begun: Instant,
+    /// When it first failed, and how it failed last.
+    failed: Option<(Instant, String)>,
+}
+
+impl fmt::Debug for Patience {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Patience").field(&self.shared.limit).finish()
+    }
+}
+
+impl Patience {
+    /// That of somebody who takes a look: some seconds.
+    pub(crate) fn short() -> Self {
+        Self::new(SHORT, &Cancel::new())
+    }
+
+    fn new(limit: Duration, cancel: &Cancel) -> Self {
+        let state = State {
+            cancel: cancel.clone(),
+            silent_since: None,
+            operations: BTreeMap::new(),
+            next: 0,
+            over: false,
+        };
+        Self { shared: Arc::new(Shared { limit, state: Mutex::new(state), ended: Condvar::new() }) }
+    }
+
+    /// From now on this flag ends the waiting.
+    pub(crate) fn obey(&self, cancel: &Cancel) {
+        self.shared.state().cancel = cancel.clone();
+    }
+
+    /// Runs `operation`, and again while it fails with an error that passes and there is time. The time begins with its
+    /// first failure, or with that of an earlier operation if none has had an answer since: who has many operations to do
+    /// does not wait for each.
+    ///
+    /// # Errors
+    /// The last error of `operation`.
+    pub(super) fn run<T, E: fmt::Display>(
+        &self,
+        passes: impl Fn(&E) -> bool,
+        mut operation: impl FnMut() -> Result<T, E>,
+    ) -> Result<T, E> {
+        let entry = Entry::new(&self.shared);
+        let mut pauses = PAUSES_MS.iter().copied().map(Duration::from_millis);
+        let mut since = None;
+        loop {
+            let error = match operation() {
+                Err(error) if passes(&error) => error,
+                // A refusal is an answer too.
+                other => {
+                    self.shared.state().silent_since = None;
+                    return other;
+                }
+            };
+            let now = Instant::now();
+            let mut state = self.shared.state();
+            let since = *since.get_or_insert(now).min(state.silent_since.get_or_insert(now));
+            let cancel = state.cancel.clone();
+            drop(state);
+            entry.failed(since, &error);
+            let longest = Duration::from_millis(PAUSES_MS[PAUSES_MS.len() - 1]);
+            let left = self.shared.limit.saturating_sub(since.elapsed());
+            if left.is_zero() || cancel.wait(pauses.next().unwrap_or(longest).min(left)) {
+                return Err(error);
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells of outages until the work is over.
+    fn tell(&self, notice: &dyn Fn(&str)) {
+        let mut teller = Teller { limit: self.limit, told: None };
+        let mut state = self.state();
+        while !state.over {
+            let text = teller.look(&state.operations, state.silent_since.is_some());
+            if let Some(text) = text {
+                drop(state);
+                notice(&text);
+                state = self.state();
+            }
+            if !state.over {
+                state = self.ended.wait_timeout(state, TICK).unwrap_or_else(PoisonError::into_inner).0;
+            }
+        }
+        // The end of an outage may lie shortly before that of the work.
+        if let Some(text) = teller.look(&state.operations, state.silent_since.is_some()) {
+            drop(state);
+            notice(&text);
+        }
+    }
+}
+
+/// An operation that is going on.
+struct Entry<'a> {
+    shared: &'a Shared,
+    number: u64,
+}
+
+impl<'a> Entry<'a> {
+    fn new(shared: &'a Shared) -> Self {
+        let mut state = shared.state();
+        let number = state.next;
+        state.next += 1;
+        state.operations.insert(number, Operation { begun: Instant::now(), failed: None });
+        drop(state);
+        Self { shared, number }
+    }
+
+    fn failed(&self, since: Instant, error: &dyn fmt::Display) {
+        if let Some(operation) = self.shared.state().operations.get_mut(&self.number) {
+            // What follows in further lines is a hint.
+            let text = error.to_string().lines().next().unwrap_or_default().to_owned();
+            operation.failed = Some((since, text));
+        }
+    }
+}
+
+impl Drop for Entry<'_> {
+    fn drop(&mut self) {
+        self.shared.state().operations.remove(&self.number);
+    }
+}
+
+/// What has been told of the present outage.
+struct Teller {
+    limit: Duration,
+    /// Since when it lasts, and how long it had lasted when it was told last.
+    told: Option<(Instant, Duration)>,
+}
+
+impl Teller {
+    /// What there is to tell now. `is_silent` says that the last operation was given up.
+    fn look(&mut self, operations: &BTreeMap<u64, Operation>, is_silent: bool) -> Option<String> {
+        // The one that has failed for longest, or else the one that takes longest.
+        let failing =
+            operations.values().filter_map(|operation| operation.failed.as_ref()).min_by_key(|f| f.0);
+        let slowest = operations.values().map(|operation| operation.begun).min();
+        let (since, after, error) = match (failing, slowest) {
+            (Some((since, error)), _) => (*since, TELL_AFTER, Some(error)),
+            (None, Some(begun)) if begun.elapsed() >= TELL_SILENT_AFTER => (begun, TELL_SILENT_AFTER, None),
+            _ => {
+                let (since, _) = self.told.take()?;
+                // Given up: whoever did will say so.
+                return (!is_silent)
+                    .then(|| format!("the storage answers again after {}", spoken(since.elapsed())));
+            }
+        };
+        let lasted = since.elapsed();
+        let next = self.told.map_or(after, |(_, told)| told * 2);
+        if lasted < next {
+            return None;
+        }
+        self.told = Some((since, lasted));
+        let lasted = spoken(lasted);
+        Some(match error {
+            Some(error) => format!(
+                "the storage does not answer, trying again, {lasted} of at most {}: {error}",
+                spoken(self.limit)
+            ),
+            None => format!("the storage has taken {lasted} for one operation and has not answered yet"),
+        })
+    }
+}
+
+/// A time for people, without more digits than matter.
+fn spoken(time: Duration) -> String {
+    match time.as_secs_f64().round() as u64 {
+        seconds @ 0..=99 => format!("{seconds} s"),
+        seconds => format!("{} min", (seconds + 30) / 60),
+    }
+}
+
+/// Runs `work` with a patience of this limit; `notice` is told while the storage does not answer.
+pub fn patiently<T>(
+    limit: Duration,
+    cancel: &Cancel,
+    notice: &(dyn Fn(&str) + Sync),
+    work: impl FnOnce(&Patience) -> T,
+) -> T {
+    /// Lets the thread that tells end, also if the work panics.
+    struct Over<'a>(&'a Shared);
+    impl Drop for Over<'_> {
+        fn drop(&mut self) {
+            self.0.state().over = true;
+            self.0.ended.notify_all();
+        }
+    }
+    let patience = Patience::new(limit, cancel);
+    thread::scope(|scope| {
+        let _over = Over(&patience.shared);
+        let shared = &patience.shared;
+        // Without the thread nothing is told; all else goes on.
+        let _ = thread::Builder::new().name("storage".to_owned()).spawn_scoped(scope, || shared.tell(notice));
+        work(&patience)
+    })
 }
 
 #[cfg(test)]
@@ -50,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn passing_errors_are_tried_again() {
+    fn momentary_errors_are_tried_again() {
         assert_eq!(failing(3, Errno::INTR).0.unwrap(), 7);
         assert_eq!(failing(2, Errno::AGAIN).0.unwrap(), 7);
     }
@@ -65,6 +339,89 @@ mod tests {
     fn tries_are_bounded() {
         let (result, calls) = failing(usize::MAX, Errno::INTR);
         assert!(result.is_err());
-        assert_eq!(calls, PAUSES_MS.len() + 1);
+        assert_eq!(calls, MOMENTS_MS.len() + 1);
+    }
+
+    #[test]
+    fn what_the_storage_refuses_it_refuses_again() {
+        for errno in
+            [Errno::NOSPC, Errno::DQUOT, Errno::ROFS, Errno::ACCESS, Errno::PERM, Errno::NOENT, Errno::INVAL]
+        {
+            assert!(!passes(&errno.into()), "{errno:?}");
+        }
+        for errno in [Errno::IO, Errno::STALE, Errno::HOSTDOWN, Errno::NOTCONN, Errno::NODEV, Errno::AGAIN] {
+            assert!(passes(&errno.into()), "{errno:?}");
+        }
+    }
+
+    #[test]
+    fn an_outage_is_outlived_within_the_limit_and_ended_by_the_flag() {
+        let outlive = |patience: &Patience, times: usize| {
+            let mut calls = 0;
+            patience.run(passes, || {
+                calls += 1;
+                if calls <= times { Err(Errno::HOSTDOWN.into()) } else { Ok(calls) }
+            })
+        };
+        let patience = Patience::new(Duration::from_secs(60), &Cancel::new());
+        assert_eq!(outlive(&patience, 4).unwrap(), 5);
+        let hasty = Patience::new(Duration::from_millis(20), &Cancel::new());
+        assert_eq!(
+            outlive(&hasty, usize::MAX).unwrap_err().raw_os_error(),
+            Some(Errno::HOSTDOWN.raw_os_error())
+        );
+        let cancel = Cancel::new();
+        cancel.cancel("enough");
+        patience.obey(&cancel);
+        assert!(outlive(&patience, 1).is_err(), "who was told to stop waits for nothing");
+        assert!(patience.shared.state().operations.is_empty());
+    }
+
+    #[test]
+    fn a_storage_that_is_away_is_not_waited_for_by_each_operation_anew() {
+        let patience = Patience::new(Duration::from_millis(300), &Cancel::new());
+        let calls = std::cell::Cell::new(0);
+        let mut fail = || {
+            calls.set(calls.get() + 1);
+            Err::<(), _>(io::Error::from(Errno::HOSTDOWN))
+        };
+        assert!(patience.run(passes, &mut fail).is_err());
+        assert!(patience.run(passes, &mut fail).is_err());
+        let before = calls.get();
+        assert!(patience.run(passes, &mut fail).is_err());
+        assert_eq!(calls.get(), before + 1, "the time is up");
+        patience.run(passes, || Ok::<_, io::Error>(())).unwrap();
+        assert!(patience.run(passes, &mut fail).is_err());
+        assert!(calls.get() > before + 2, "it has answered: another outage has its own time");
+    }
+
+    #[test]
+    fn an_outage_is_told_ever_more_rarely_and_its_end_once() {
+        let mut teller = Teller { limit: Duration::from_secs(900), told: None };
+        let mut operations = BTreeMap::new();
+        let ago = |seconds: u64| Instant::now().checked_sub(Duration::from_secs(seconds)).unwrap();
+        let failed =
+            |seconds| Operation { begun: ago(seconds), failed: Some((ago(seconds), "down".to_owned())) };
+        operations.insert(0, failed(1));
+        assert_eq!(teller.look(&operations, false), None);
+        operations.insert(0, failed(4));
+        let text = teller.look(&operations, false).unwrap();
+        assert!(
+            text.starts_with("the storage does not answer, trying again, 4") && text.ends_with(": down"),
+            "{text}"
+        );
+        operations.insert(0, failed(5));
+        assert_eq!(teller.look(&operations, false), None);
+        operations.insert(0, failed(9));
+        assert!(teller.look(&operations, false).is_some());
+        operations.clear();
+        assert!(teller.look(&operations, false).unwrap().starts_with("the storage answers again after 9"));
+        assert_eq!(teller.look(&operations, false), None);
+        operations.insert(0, failed(20));
+        assert!(teller.look(&operations, true).is_some());
+        operations.clear();
+        assert_eq!(teller.look(&operations, true), None, "it was given up");
+        operations.insert(1, Operation { begun: ago(61), failed: None });
+        assert!(teller.look(&operations, false).unwrap().contains("has not answered yet"));
     }
 }

@@ -5,7 +5,12 @@ use std::{collections::BTreeMap, io, sync::Arc};
 use rustic_backend::BackendOptions;
 use rustic_core::{FileType, Id, ReadBackend, RepositoryBackends, WriteBackend};
 
-use super::{local::LocalStorage, rustic_error};
+use super::{
+    local::{LocalStorage, refused},
+    remote::RemoteStorage,
+    retry::{Patience, passes},
+    rustic_error,
+};
 use crate::{
     config::RepositoryConfig,
     error::{Error, Result},
@@ -21,15 +26,16 @@ pub(super) enum Storage {
 }
 
 impl Storage {
-    /// Opens the storage that the configuration names; with `create` a missing directory is made.
-    pub(super) fn open(config: &RepositoryConfig, create: bool) -> Result<Self> {
+    /// Opens the storage that the configuration names; with `create` a missing directory is made. What is done on it is
+    /// tried again with this patience.
+    pub(super) fn open(config: &RepositoryConfig, create: bool, patience: &Patience) -> Result<Self> {
         let location = config.location.load()?;
         if let Some(path) = location.path() {
             let mount = config.mount.as_deref();
             let local = if create {
-                LocalStorage::create_root(path, mount, None)?
+                LocalStorage::create_root(path, mount, None, patience)?
             } else {
-                LocalStorage::open(path, mount)?
+                LocalStorage::open(path, mount, patience)?
             };
             return Ok(Self::Local(Arc::new(local)));
         }
@@ -37,6 +43,8 @@ impl Storage {
         for (name, file) in &config.options_files {
             options.insert(name.clone(), file.load()?.expose().to_owned());
         }
+        // The library waits long on connections that are broken for good; new ones are ours to make.
+        options.entry("retry".to_owned()).or_insert_with(|| "1".to_owned());
         let mut secrets: Vec<String> =
             config.options_files.keys().filter_map(|name| options.get(name).cloned()).collect();
         secrets.push(location.expose().to_owned());
@@ -45,16 +53,16 @@ impl Storage {
         if location == "opendal:sftp" {
             super::sessions::adopt();
         }
-        let backends = BackendOptions::default()
+        let options = BackendOptions::default()
             .repository(location)
-            .options(extra.into_iter().chain(options).collect::<BTreeMap<_, _>>())
-            .to_backends()
-            .map_err(|e| {
-                let error = rustic_error("cannot open the repository's location", e);
-                // The library repeats what it was given, passwords included.
-                secrets.iter().fold(error, |error, secret| error.redact(secret))
-            })?;
-        Ok(Self::Remote(backends.repository()))
+            .options(extra.into_iter().chain(options).collect::<BTreeMap<_, _>>());
+        let build = move || options.to_backends().map(|backends| backends.repository());
+        let remote = RemoteStorage::open(build, patience).map_err(|e| {
+            let error = rustic_error("cannot open the repository's location", e);
+            // The library repeats what it was given, passwords included.
+            secrets.iter().fold(error, |error, secret| error.redact(secret))
+        })?;
+        Ok(Self::Remote(Arc::new(remote)))
     }
 
     /// The storage as `rustic_core` wants it.
@@ -93,7 +101,7 @@ impl Storage {
         match self {
             Self::Local(local) => local
                 .read_file(tpe, &id, true)
-                .map_err(|e| Error::repository("cannot read back what was written").because(&e)),
+                .map_err(|e| refused(Error::repository("cannot read back what was written"), &e)),
             Self::Remote(remote) => remote
                 .read_full(tpe, &id)
                 .map(|bytes| bytes.to_vec())
@@ -138,9 +146,15 @@ fn sftp_options(target: &str) -> Vec<(String, String)> {
 
 fn write_error(tpe: FileType, error: io::Error) -> Error {
     let message = format!("cannot write to the repository ({})", tpe.dirname());
-    let hint =
-        hint(&error).unwrap_or("check the storage and its mount; everything committed so far is intact");
-    Error::repository(message).because(&error).hint(hint)
+    let hint = match hint(&error) {
+        Some(hint) => hint,
+        None if passes(&error) => {
+            "the storage did not answer for as long as `repository.retry_for` says: check it, its mount and the network; \
+             everything committed so far is intact"
+        }
+        None => "check the storage and its mount; everything committed so far is intact",
+    };
+    refused(Error::repository(message), &error).hint(hint)
 }
 
 /// What to do about an error of the storage's file system, if its number tells.

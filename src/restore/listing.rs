@@ -10,7 +10,7 @@ use crate::{
     config::Config,
     error::Result,
     known::Name,
-    repository::{At, Snapshot, SnapshotFiles},
+    repository::{At, Patience, Snapshot, SnapshotFiles},
     source::{
         Files, Node, NodeKind, azure,
         manifest::{Manifest, Omitted},
@@ -96,7 +96,7 @@ pub fn list(
     cancel: &Cancel,
 ) -> Result<()> {
     let name = format!("{}/{}", request.source, request.item);
-    let reading = Reading::begin(config, notice, cancel)?;
+    let reading = Reading::begin(config, notice, &Patience::short(), cancel)?;
     let wanted = Name { source: &request.source, item: Some(&request.item) };
     let snapshot = &reading.choose(config, "ls", wanted, &request.at, notice)?;
     let reader = reading.repository.reader()?;

@@ -14,7 +14,7 @@ use crate::{
     config::{Config, Secret, SecretFile, SourceKind},
     error::{Error, Result},
     known::{self, Name},
-    repository::{At, Snapshot, SnapshotFiles, SnapshotReader, future_warning},
+    repository::{At, Patience, Snapshot, SnapshotFiles, SnapshotReader, future_warning, patiently},
     source::{
         GLOBALS,
         manifest::{Manifest, Omitted},
@@ -152,12 +152,24 @@ struct Readable<'a> {
 pub fn run_server(
     config: &Config,
     request: &ServerRequest,
+    notice: &(dyn Fn(&str) + Sync),
+    cancel: &Cancel,
+) -> Result<ServerReport> {
+    patiently(config.repository.retry_for, cancel, notice, |patience| {
+        restore_server(config, request, notice, patience, cancel)
+    })
+}
+
+fn restore_server(
+    config: &Config,
+    request: &ServerRequest,
     notice: &dyn Fn(&str),
+    patience: &Patience,
     cancel: &Cancel,
 ) -> Result<ServerReport> {
     let (params, clients) = target(config, request)?;
     let begin = Instant::now();
-    let reading = Reading::begin(config, notice, cancel)?;
+    let reading = Reading::begin(config, notice, patience, cancel)?;
     let chosen = choose(config, request, &reading, notice)?;
     let reader = reading.repository.reader()?;
     let mut report =

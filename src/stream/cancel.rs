@@ -25,6 +25,8 @@ pub struct Cancel {
 struct Inner {
     flag: AtomicBool,
     reason: OnceLock<String>,
+    /// The flag of the whole, of which this one's is a part.
+    parent: Option<Cancel>,
 }
 
 impl Cancel {
@@ -33,14 +35,24 @@ impl Cancel {
         Self::default()
     }
 
-    /// Asks everything that holds a clone to stop. The first reason given stays.
+    /// A flag for a part of what this one stops: setting it leaves the rest alone.
+    #[must_use]
+    pub fn child(&self) -> Self {
+        Self { inner: Arc::new(Inner { parent: Some(self.clone()), ..Inner::default() }) }
+    }
+
+    /// Asks everything that holds a clone or a child to stop. The first reason given stays.
     pub fn cancel(&self, reason: impl Into<String>) {
         self.inner.reason.get_or_init(|| reason.into());
         self.inner.flag.store(true, Ordering::Release);
     }
 
-    /// Whether [`Cancel::cancel`] was called.
+    /// Whether [`Cancel::cancel`] was called, on this flag or on one that it is a child of.
     pub fn is_cancelled(&self) -> bool {
+        self.is_set() || self.inner.parent.as_ref().is_some_and(Self::is_cancelled)
+    }
+
+    fn is_set(&self) -> bool {
         self.inner.flag.load(Ordering::Acquire)
     }
 
@@ -59,7 +71,10 @@ impl Cancel {
 
     /// The reason given, once cancelled.
     pub fn reason(&self) -> Option<&str> {
-        if self.is_cancelled() { self.inner.reason.get().map(String::as_str) } else { None }
+        if self.is_set() {
+            return self.inner.reason.get().map(String::as_str);
+        }
+        self.inner.parent.as_ref().and_then(Self::reason)
     }
 
     /// An error with the reason if the flag is set.
@@ -92,5 +107,17 @@ mod tests {
         assert!(clone.is_cancelled());
         assert_eq!(clone.check().unwrap_err().to_string(), "stopped: interrupted by SIGTERM");
         assert!(Cancel::new().check().is_ok(), "another flag is not touched");
+    }
+
+    #[test]
+    fn a_part_stops_with_the_whole_and_not_the_other_way_round() {
+        let whole = Cancel::new();
+        let part = whole.child();
+        part.cancel("the part is broken");
+        assert!(part.is_cancelled() && !whole.is_cancelled());
+        let other = whole.child();
+        whole.cancel("interrupted by SIGTERM");
+        assert_eq!(other.check().unwrap_err().to_string(), "stopped: interrupted by SIGTERM");
+        assert_eq!(part.reason(), Some("the part is broken"));
     }
 }

@@ -74,6 +74,20 @@ fn death_by_signal_is_named() {
 }
 
 #[test]
+fn a_tool_that_is_kept_waiting_is_not_silent() {
+    let command = sh("head -c 8000000 /dev/zero").idle_timeout(Duration::from_millis(100));
+    let mut output = command.spawn_output().unwrap();
+    let (mut total, mut buf) = (0, vec![0; 1 << 20]);
+    // The storage takes nothing for longer than the tool may be silent, again and again.
+    for _ in 0..4 {
+        total += output.read(&mut buf).unwrap();
+        std::thread::sleep(Duration::from_millis(150));
+    }
+    total += std::io::copy(&mut output, &mut std::io::sink()).unwrap() as usize;
+    assert_eq!(total, 8_000_000);
+}
+
+#[test]
 fn a_missing_program_is_named() {
     let error = read_all(Command::new("/nonexistent/pg_dump").item("pg/shop")).unwrap_err().to_string();
     assert!(

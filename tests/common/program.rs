@@ -251,8 +251,10 @@ impl ConfigBuilder {
     pub fn build(self) -> Config {
         let config = Config { dir: self.dir };
         write_secret(&config.password_file(), &self.password);
+        // What a test takes away for good is not to be waited for.
+        let hasty = if self.repository.contains("retry_for") { "" } else { "retry_for = \"1s\"\n" };
         let text = format!(
-            "state_dir = {}\n{}\n[repository]\nlocation = {}\npassword_file = {}\n{}{}",
+            "state_dir = {}\n{}\n[repository]\nlocation = {}\npassword_file = {}\n{hasty}{}{}",
             quoted(&config.state_dir().display().to_string()),
             self.top,
             quoted(&config.repo().display().to_string()),

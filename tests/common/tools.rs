@@ -55,6 +55,16 @@ pub enum Tool {
     Partman,
     /// A connection pooler for PostgreSQL.
     Pgbouncer,
+    /// A Linux kernel that is a program.
+    Uml,
+    /// A server of the SMB protocol.
+    Samba,
+    /// Mounts CIFS shares.
+    CifsUtils,
+    /// Loads modules into a kernel.
+    Kmod,
+    /// Mounts a folder over SSH.
+    Sshfs,
     /// The folder of MongoDB's own `mongodump` and `mongorestore`. Nothing installs them, not even in CI.
     MongoTools,
 }
@@ -88,6 +98,11 @@ impl Tool {
             Self::Postgis => "PostGIS",
             Self::Partman => "pg_partman",
             Self::Pgbouncer => "pgbouncer",
+            Self::Uml => "a user-mode Linux kernel",
+            Self::Samba => "Samba",
+            Self::CifsUtils => "mount.cifs",
+            Self::Kmod => "modprobe",
+            Self::Sshfs => "sshfs",
             Self::MongoTools => "mongodump and mongorestore",
         }
     }
@@ -133,6 +148,11 @@ impl Tool {
                 Some("/usr/share/postgresql/15/extension/pg_partman.control"),
             ),
             Self::Pgbouncer => ("TIK_BACKUP_TEST_PGBOUNCER", Some("pgbouncer/run"), None),
+            Self::Uml => ("TIK_BACKUP_TEST_UML", None, Some("/usr/bin/linux.uml")),
+            Self::Samba => ("TIK_BACKUP_TEST_SAMBA", None, Some("/usr/sbin/smbd")),
+            Self::CifsUtils => ("TIK_BACKUP_TEST_CIFS_UTILS", None, Some("/usr/sbin/mount.cifs")),
+            Self::Kmod => ("TIK_BACKUP_TEST_KMOD", None, Some("/usr/sbin/modprobe")),
+            Self::Sshfs => ("TIK_BACKUP_TEST_SSHFS", None, Some("/usr/bin/sshfs")),
             Self::MongoTools => ("TIK_BACKUP_TEST_MONGO_TOOLS", None, None),
         }
     }

@@ -1,11 +1,15 @@
 //! Locks: ours are honoured by stock restic, its locks by us, and those of the dead by nobody.
 
-use std::{fs, process::Command};
+use std::{
+    fs::{self, File},
+    process::Command,
+    time::{Duration, SystemTime},
+};
 
 use rustix::process::Signal;
 
 use super::{
-    common::Tool,
+    common::{Tool, skip_unless},
     running::{Running, wait_until},
     world::{Setup, World, cmd_with, fill, locks},
 };
@@ -100,6 +104,66 @@ fn locks_of_stock_restic_are_honoured_until_their_owner_is_dead() {
     restic.signal(Signal::CONT);
     restic.finish().expect_code(0);
     waiting.finish().expect_code(0);
+    world.clean();
+}
+
+/// A backup on what looks like another host, whose clock is a day ahead, that is killed and leaves its lock behind.
+fn killed_elsewhere(world: &World) {
+    let hold = world.clients.hold("a");
+    let program = world.cmd().args(["backup", "pg/a"]).into_command();
+    let mut elsewhere = Command::new("unshare");
+    // Its processes have other numbers there.
+    elsewhere.args(["--pid", "--fork", "--kill-child"]).arg(program.get_program()).args(program.get_args());
+    elsewhere.env("LD_PRELOAD", Tool::Faketime.path().unwrap()).env("FAKETIME", "+1d");
+    elsewhere.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let mut run = Running::start(elsewhere);
+    hold.wait_reached(&mut run);
+    run.kill();
+    world.clients.heal("a");
+    assert_eq!(locks(&world.repo()), 1);
+}
+
+#[test]
+fn a_lock_with_a_wrong_time_counts_for_half_an_hour_by_the_clock_of_the_storage() {
+    skip_unless!(Tool::Faketime);
+    let setup = Setup { repository: "lock_wait = \"1s\"", ..Setup::default() };
+    let Some(world) = World::with_repository(&["a"], setup) else { return };
+    world.backup(&[]).ok();
+    killed_elsewhere(&world);
+    let refused = world.cmd().arg("prune").run().expect_code(4);
+    assert!(refused.stderr.contains("a shared lock by process"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("`tik-backup unlock` shows all locks"), "{}", refused.stderr);
+    let kept = world.cmd().arg("unlock").run().ok();
+    assert!(
+        kept.stdout.starts_with("kept a shared lock") && kept.stdout.contains("--all"),
+        "{}",
+        kept.stdout
+    );
+    assert_eq!(locks(&world.repo()), 1);
+
+    // As if half an hour had passed.
+    let age = || {
+        let entry = fs::read_dir(world.repo().join("locks")).unwrap().next().unwrap().unwrap();
+        let file = File::options().write(true).open(entry.path()).unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_secs(31 * 60)).unwrap();
+    };
+    age();
+    let pruned = world.cmd().arg("prune").run().ok();
+    assert!(pruned.stderr.contains("it was not renewed for 30 minutes"), "{}", pruned.stderr);
+    assert_eq!(locks(&world.repo()), 0);
+
+    killed_elsewhere(&world);
+    let all = world.cmd().args(["unlock", "--all"]).run().ok();
+    assert!(all.stdout.contains("removed a shared lock") && all.stdout.contains("--all"), "{}", all.stdout);
+    assert_eq!(locks(&world.repo()), 0);
+    killed_elsewhere(&world);
+    age();
+    let document = world.cmd().args(["--json", "unlock"]).run().ok().json();
+    assert_eq!(document["removed"][0]["stale"], "it was not renewed for 30 minutes", "{document}");
+    assert_eq!((locks(&world.repo()), document["kept"].as_array().map(Vec::len)), (0, Some(0)));
+    let none = world.cmd().arg("unlock").run().ok();
+    assert_eq!(none.stdout.trim(), "there are no locks");
+    assert_eq!(fs::read_dir(world.repo().join("locks")).unwrap().count(), 0, "nothing is left behind");
     world.clean();
 }
 

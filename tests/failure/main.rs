@@ -6,6 +6,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod cifs;
 mod compat;
 mod damage;
 mod disk;
@@ -24,6 +25,7 @@ mod rest_server;
 mod running;
 mod sftp;
 mod shim;
+mod sshfs;
 mod storage;
 mod sweep;
 mod world;

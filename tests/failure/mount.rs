@@ -159,3 +159,57 @@ fn storage_that_vanishes_during_a_run_fails_it() {
         }
     });
 }
+
+/// Runs `test` with a mounted repository that holds a backup, and another backup that is in the middle of a dump when the
+/// storage is unmounted. The first argument mounts it again.
+fn unmounted_in_the_middle(test: impl FnOnce(&dyn Fn(), &Mounted, super::running::Running) + Send) {
+    in_private_namespace(|| {
+        let Some(mounted) = mounted() else { return };
+        let Mounted { world, point, config, .. } = &mounted;
+        let patient =
+            fs::read_to_string(config).unwrap().replace("retry_for = \"1s\"", "retry_for = \"10m\"");
+        fs::write(config, patient).unwrap();
+        // The storage is another folder, so that it can be mounted again with what it holds.
+        let storage = world.config.dir().join("storage");
+        fs::create_dir(&storage).unwrap();
+        let mount_it = || mount_bind(&storage, point).unwrap();
+        mount_it();
+        cmd_with(config).arg("init").run().ok();
+        let hold = world.clients.hold("a");
+        let mut run =
+            super::running::Running::start(cmd_with(config).args(["backup", "pg/a"]).into_command());
+        hold.wait_reached(&mut run);
+        unmount(point, UnmountFlags::DETACH).unwrap();
+        hold.release();
+        run.wait_for("the storage does not answer, trying again");
+        assert!(run.stderr().contains("nothing is mounted at"), "{}", run.stderr());
+        assert!(files(point).is_empty(), "nothing is written underneath");
+        test(&mount_it, &mounted, run);
+        assert!(files(&storage).iter().all(|(path, _)| !path.to_string_lossy().contains("-tmp-")));
+        unmount(point, UnmountFlags::DETACH).ok();
+    });
+}
+
+#[test]
+fn a_storage_that_is_mounted_again_is_gone_on_with() {
+    unmounted_in_the_middle(|mount_it, mounted, run| {
+        mount_it();
+        let ended = run.finish().expect_code(0);
+        assert!(ended.stderr.contains("the storage answers again"), "{}", ended.stderr);
+        let Mounted { world, repo, .. } = mounted;
+        for restic in [&world.old, &world.new] {
+            restic.check(repo, &world.config.password_file(), true);
+        }
+        assert_eq!(world.new.snapshots_json(repo, &world.config.password_file()).len(), 1);
+    });
+}
+
+#[test]
+fn sigterm_ends_the_waiting_for_a_storage() {
+    unmounted_in_the_middle(|_, mounted, run| {
+        run.signal(rustix::process::Signal::TERM);
+        let ended = run.finish();
+        assert!(ended.status.code().is_some_and(|code| code != 0), "{ended:?}");
+        assert!(files(&mounted.point).is_empty());
+    });
+}

@@ -12,13 +12,13 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::{
     common::{postgres::assert_same_dump, process::run_ok, program::quoted, skip},
     running::{Running, processes_naming},
-    world::{Setup, World, cmd_with},
+    world::{Setup, World, cmd_with, fill},
 };
 
-const SSHD: &str = "/usr/sbin/sshd";
+pub const SSHD: &str = "/usr/sbin/sshd";
 
 /// A server that lets in whoever has the key in the folder.
-fn start_sshd(dir: &Path) -> (Running, u16) {
+pub fn start_sshd(dir: &Path) -> (Running, u16) {
     for key in ["host", "user"] {
         run_ok(
             Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(dir.join(key)),
@@ -56,15 +56,17 @@ fn an_sftp_server_is_a_repository_like_any_other() {
     let (mut sshd, port) = start_sshd(dir.path());
     let user = String::from_utf8(run_ok(Command::new("id").arg("-un"), b"")).unwrap();
     let location = format!("sftp://{}@127.0.0.1:{port}{}", user.trim(), world.repo().display());
-    let config: PathBuf = {
+    let sftp_config = |name: &str, retry_for: &str| {
         let line = |place: &str| format!("location = {}", quoted(place));
         let to = format!(
-            "{}\noptions = {{ key = {}, known_hosts_strategy = \"accept\" }}",
+            "{}\nretry_for = \"{retry_for}\"\noptions = {{ key = {}, known_hosts_strategy = \"accept\" }}",
             line(&location),
             quoted(&dir.path().join("user").display().to_string())
         );
-        world.variant("sftp.toml", &[(&line(&world.repo().display().to_string()), &to)])
+        let hasty = ("retry_for = \"1s\"\n", "");
+        world.variant(name, &[hasty, (&line(&world.repo().display().to_string()), &to)])
     };
+    let config: PathBuf = sftp_config("sftp.toml", "1s");
     // What the client learns of this host must not stay in the home of whoever runs the tests.
     let home = tempfile::tempdir().unwrap();
     let connections = Connections(home.path());
@@ -75,6 +77,21 @@ fn an_sftp_server_is_a_repository_like_any_other() {
     }
     world.clean();
     world.whole(world.snapshots("pg/a").first().unwrap(), "pg/a");
+    // The server's side of every connection is killed in the middle of a dump.
+    let patient = sftp_config("patient.toml", "10m");
+    let before = world.snapshots("pg/a");
+    fill(&world.server, "a", "small", 3_000, "more");
+    let hold = world.clients.hold("a");
+    let mut run =
+        Running::start(cmd_with(&patient).env("HOME", home.path()).args(["backup", "pg/a"]).into_command());
+    hold.wait_reached(&mut run);
+    kill_children(&sshd);
+    hold.release();
+    run.finish().expect_code(0);
+    world.clients.heal("a");
+    world.clean();
+    let after = world.snapshots("pg/a");
+    world.whole(after.difference(&before).next().expect("a new snapshot"), "pg/a");
     cmd(&["check", "--read-data"]).ok();
     cmd(&["restore", "pg/a", "--into", "copy"]).ok();
     assert_same_dump(&world.server.dump_text("a"), &world.server.dump_text("copy"));
@@ -83,6 +100,15 @@ fn an_sftp_server_is_a_repository_like_any_other() {
     assert!(!sshd.has_ended());
     let left = processes_naming(connections.0);
     assert!(left.is_empty(), "connections outlive the program: {left:#?}");
+}
+
+/// Kills what a server has started for its connections.
+pub fn kill_children(server: &Running) {
+    let id = server.id();
+    let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
+    for pid in children.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)) {
+        kill_process(pid, Signal::KILL).ok();
+    }
 }
 
 /// Ends, when dropped, the SSH clients whose files are below a folder, so that a failed test leaves none behind.

@@ -36,6 +36,71 @@ fn errors_that_pass_are_survived() {
     world.spotless();
 }
 
+/// What a network file system answers while its connection is made anew.
+#[test]
+fn a_connection_that_breaks_costs_nothing() {
+    let setup = Setup { repository: "verify_writes = true", ..Setup::default() };
+    let Some(world) = World::with_repository(&["a", "b"], setup) else { return };
+    let Some(shim) = Shim::build() else { return };
+    let once = |call: &str, place: &str, errno| sometimes(call, place, errno, 1, 0);
+    let rules = [
+        once("read", "/config", Errno::IO),
+        once("write", "/locks/", Errno::HOSTDOWN),
+        once("write", "/data/", Errno::IO),
+        once("fsync", "/data/", Errno::STALE),
+        once("read", "/data/", Errno::NOTCONN),
+        once("fsync", "/index/", Errno::IO),
+        once("write", "/snapshots/", Errno::TIMEDOUT),
+    ];
+    shim.load(world.cmd().arg("backup"), &world.repo(), &rules).run().ok();
+    assert_eq!(shim.hits().len(), rules.len(), "{:?}", shim.hits());
+    world.spotless();
+    for item in ["pg/a", "pg/b"] {
+        world.whole(world.snapshots(item).first().unwrap(), item);
+    }
+    shim.load(world.cmd().args(["check", "--read-data"]), &world.repo(), &rules[..1]).run().ok();
+    shim.load(world.cmd().arg("prune"), &world.repo(), &rules[..2]).run().ok();
+    world.spotless();
+}
+
+#[test]
+fn what_failed_in_an_outage_longer_than_the_patience_is_tried_once_more() {
+    let Some(world) = World::with_repository(&["a", "b"], Setup::default()) else { return };
+    let Some(shim) = Shim::build() else { return };
+    // In the second that is waited for there are seven tries.
+    let rules = [sometimes("write", "/index/", Errno::IO, 8, 0)];
+    let run = shim.load(world.cmd().args(["--json", "backup"]), &world.repo(), &rules).run().ok();
+    assert!(
+        run.stderr.contains("2 items failed for reasons that may pass, and are tried once more"),
+        "{}",
+        run.stderr
+    );
+    let document = run.json();
+    assert_eq!(document["outcome"], "ok");
+    let items = document["items"].as_array().unwrap();
+    assert_eq!(items.len(), 2, "each is counted once: {document}");
+    assert!(items.iter().all(|item| item["outcome"] == "ok" && item["error"].is_null()), "{document}");
+    for name in ["a", "b"] {
+        let item = super::world::item(&document, "pg", name);
+        let ids = world.snapshots(&format!("pg/{name}"));
+        assert_eq!(ids, [item["snapshot"].as_str().unwrap().to_owned()].into());
+    }
+    world.cmd().arg("prune").run().ok();
+    world.spotless();
+}
+
+#[test]
+fn what_the_storage_refuses_is_not_tried_again() {
+    let setup = Setup { repository: "retry_for = \"10m\"", ..Setup::default() };
+    let Some(world) = World::with_repository(&["a"], setup) else { return };
+    let Some(shim) = Shim::build() else { return };
+    for errno in [Errno::NOSPC, Errno::DQUOT, Errno::ROFS, Errno::ACCESS, Errno::PERM] {
+        let rules = [always("write", "/data/", errno)];
+        let run = shim.load(world.cmd().arg("backup"), &world.repo(), &rules).run().expect_code(4);
+        assert!(!run.stderr.contains("trying again") && !run.stderr.contains("once more"), "{}", run.stderr);
+    }
+}
+
 #[test]
 fn lasting_errors_end_the_run_and_nothing_is_committed() {
     let Some(world) = World::with_repository(&["a", "b"], Setup::default()) else { return };

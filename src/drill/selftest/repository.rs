@@ -46,6 +46,7 @@ impl Stored {
             verify_writes: false,
             min_free: 0,
             lock_wait: Duration::from_secs(60),
+            retry_for: Duration::ZERO,
             pack_size: 4 << 20,
             options: BTreeMap::new(),
             options_files: BTreeMap::new(),

@@ -1,0 +1,70 @@
+//! Listings that break off. The library leaves out what it could not list and only writes a line into its log: a prune
+//! would take what a missing snapshot needs for unused. So the log is listened to.
+
+use std::{cell::Cell, io, sync::Once};
+
+use log::{Level, LevelFilter, Log, Metadata, Record};
+use rustic_core::{ErrorKind, RusticError, RusticResult};
+
+/// Where the library's storages log.
+const TARGET: &str = "rustic_backend";
+
+thread_local! {
+    /// Errors that the storages have logged in this thread, in which they list.
+    static LOGGED: Cell<u64> = const { Cell::new(0) };
+}
+
+struct Listener;
+
+impl Log for Listener {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.level() == Level::Error && metadata.target().starts_with(TARGET)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if self.enabled(record.metadata()) {
+            LOGGED.set(LOGGED.get() + 1);
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// Runs a listing; one that broke off is an error that passes.
+pub(super) fn whole<T>(list: impl FnOnce() -> RusticResult<T>) -> RusticResult<T> {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // Nothing else in this program listens.
+        if log::set_logger(&Listener).is_ok() {
+            log::set_max_level(LevelFilter::Error);
+        }
+    });
+    let before = LOGGED.get();
+    let listed = list()?;
+    if LOGGED.get() == before {
+        return Ok(listed);
+    }
+    let broken = io::Error::new(io::ErrorKind::NotConnected, "it ended with an error before its end");
+    Err(RusticError::with_source(ErrorKind::Backend, "the list of files is not whole", broken))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listing_that_breaks_off_is_an_error_that_passes() {
+        assert!(whole(|| Ok(1)).is_ok());
+        let broken = whole(|| {
+            log::error!(target: "rustic_backend::opendal", "error listing snapshots: lost");
+            Ok(1)
+        });
+        assert!(broken.is_err_and(|error| super::super::remote::passes(&*error)));
+        let other = whole(|| {
+            log::error!(target: "another_library", "something else");
+            log::warn!(target: "rustic_backend::opendal", "trying again");
+            Ok(1)
+        });
+        assert!(other.is_ok());
+    }
+}

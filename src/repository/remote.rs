@@ -1,0 +1,267 @@
+//! Storage behind a network protocol. Every operation is tried again while the server does not answer, each time over new
+//! connections: the library keeps some that were broken.
+
+use std::{
+    error::Error as StdError,
+    fmt, io,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use bytes::Bytes;
+use reqwest::StatusCode;
+use rustic_core::{BytesList, FileType, Id, ReadBackend, RusticError, RusticResult, WriteBackend};
+
+use super::{
+    listing,
+    retry::{self, Patience},
+};
+
+type Backend = Arc<dyn WriteBackend>;
+type Build = dyn Fn() -> RusticResult<Backend> + Send + Sync;
+
+/// A backend that is built anew when it fails.
+pub(super) struct RemoteStorage {
+    build: Box<Build>,
+    backend: RwLock<Backend>,
+    patience: Patience,
+}
+
+impl fmt::Debug for RemoteStorage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RemoteStorage").field("patience", &self.patience).finish_non_exhaustive()
+    }
+}
+
+/// An error of the library as [`Patience::run`] shows it: its own form has many lines.
+struct Failed(Box<RusticError>);
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The innermost cause says what happened; those around it may repeat the address with its password.
+        let mut cause: &(dyn StdError + 'static) = &*self.0;
+        while let Some(next) = cause.source() {
+            cause = next;
+        }
+        match cause.downcast_ref::<reqwest::Error>().and_then(reqwest::Error::status) {
+            Some(status) => write!(f, "the server answers {status}"),
+            None if cause.is::<RusticError>() || cause.is::<reqwest::Error>() => f.write_str("no answer"),
+            None => write!(f, "{cause}"),
+        }
+    }
+}
+
+impl RemoteStorage {
+    /// Builds the backend.
+    pub(super) fn open(
+        build: impl Fn() -> RusticResult<Backend> + Send + Sync + 'static,
+        patience: &Patience,
+    ) -> RusticResult<Self> {
+        let backend = patience.run(|failed: &Failed| passes(&*failed.0), || build().map_err(Failed));
+        let backend = backend.map_err(|failed| failed.0)?;
+        Ok(Self { build: Box::new(build), backend: RwLock::new(backend), patience: patience.clone() })
+    }
+
+    fn backend(&self) -> Backend {
+        self.backend.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Runs an operation, and again while the server does not answer. `again` tells it that an earlier try may have been
+    /// carried out although it failed.
+    fn attempt<T>(&self, mut operation: impl FnMut(&Backend, bool) -> RusticResult<T>) -> RusticResult<T> {
+        let mut failed: Option<Backend> = None;
+        let done = self.patience.run(
+            |failed: &Failed| passes(&*failed.0),
+            || {
+                let again = failed.is_some();
+                if let Some(broken) = failed.take() {
+                    self.renew(&broken);
+                }
+                let backend = self.backend();
+                let done = operation(&backend, again);
+                failed = Some(backend);
+                done.map_err(Failed)
+            },
+        );
+        done.map_err(|failed| failed.0)
+    }
+
+    /// Builds the backend anew in place of one that failed, unless somebody has done so.
+    fn renew(&self, broken: &Backend) {
+        let mut backend = self.backend.write().unwrap_or_else(PoisonError::into_inner);
+        // If it cannot be built, the old one may still recover.
+        if Arc::ptr_eq(broken, &backend)
+            && let Ok(new) = (self.build)()
+        {
+            *backend = new;
+        }
+    }
+
+    /// Whether there is a `config`, where the listing says that there is none: the library takes any refusal for that.
+    fn has_config(backend: &Backend) -> RusticResult<bool> {
+        match backend.read_full(FileType::Config, &Id::default()) {
+            Ok(_) => Ok(true),
+            Err(error) if is_absent(&*error) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The error and its causes.
+fn chain<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |error| StdError::source(*error))
+}
+
+/// Whether an error of the library comes from a storage that may answer otherwise in a while.
+pub(super) fn passes(error: &(dyn StdError + 'static)) -> bool {
+    let mut passing = false;
+    for cause in chain(error) {
+        if let Some(error) = cause.downcast_ref::<reqwest::Error>() {
+            return !error.is_builder() && error.status().is_none_or(passing_status);
+        }
+        if let Some(error) = cause.downcast_ref::<opendal_core::Error>() {
+            use opendal_core::ErrorKind;
+            if !matches!(error.kind(), ErrorKind::Unexpected | ErrorKind::RateLimited) {
+                return false;
+            }
+            passing = true;
+        }
+        if let Some(error) = cause.downcast_ref::<io::Error>() {
+            // Below an error of a protocol most of them tell of a broken connection.
+            return if passing {
+                error.kind() != io::ErrorKind::PermissionDenied
+            } else {
+                retry::passes(error)
+            };
+        }
+    }
+    passing
+}
+
+fn passing_status(status: StatusCode) -> bool {
+    let lasting = [
+        StatusCode::NOT_IMPLEMENTED,
+        StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+        // The storage is full.
+        StatusCode::INSUFFICIENT_STORAGE,
+    ];
+    let asks_to_wait = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
+    asks_to_wait.contains(&status) || status.is_server_error() && !lasting.contains(&status)
+}
+
+/// Whether an error of the library says that a file is not there.
+fn is_absent(error: &(dyn StdError + 'static)) -> bool {
+    chain(error).any(|cause| {
+        let status = cause.downcast_ref::<reqwest::Error>().and_then(reqwest::Error::status);
+        let kind = cause.downcast_ref::<opendal_core::Error>().map(opendal_core::Error::kind);
+        status == Some(StatusCode::NOT_FOUND) || kind == Some(opendal_core::ErrorKind::NotFound)
+    })
+}
+
+impl ReadBackend for RemoteStorage {
+    fn location(&self) -> String {
+        self.backend().location()
+    }
+
+    fn list(&self, tpe: FileType) -> RusticResult<Vec<Id>> {
+        self.attempt(|backend, _| {
+            let found = listing::whole(|| backend.list(tpe))?;
+            if tpe == FileType::Config && found.is_empty() && Self::has_config(backend)? {
+                return Ok(vec![Id::default()]);
+            }
+            Ok(found)
+        })
+    }
+
+    fn list_with_size(&self, tpe: FileType) -> RusticResult<Vec<(Id, u32)>> {
+        self.attempt(|backend, _| listing::whole(|| backend.list_with_size(tpe)))
+    }
+
+    fn read_full(&self, tpe: FileType, id: &Id) -> RusticResult<Bytes> {
+        self.attempt(|backend, _| backend.read_full(tpe, id))
+    }
+
+    fn read_partial(
+        &self,
+        tpe: FileType,
+        id: &Id,
+        cacheable: bool,
+        offset: u32,
+        length: u32,
+    ) -> RusticResult<Bytes> {
+        self.attempt(|backend, _| backend.read_partial(tpe, id, cacheable, offset, length))
+    }
+
+    fn needs_warm_up(&self) -> bool {
+        self.backend().needs_warm_up()
+    }
+
+    fn warm_up(&self, tpe: FileType, id: &Id) -> RusticResult<()> {
+        self.attempt(|backend, _| backend.warm_up(tpe, id))
+    }
+
+    fn warmup_path(&self, tpe: FileType, id: &Id) -> String {
+        self.backend().warmup_path(tpe, id)
+    }
+}
+
+impl WriteBackend for RemoteStorage {
+    fn create(&self) -> RusticResult<()> {
+        self.attempt(|backend, _| backend.create())
+    }
+
+    fn write_bytes(&self, tpe: FileType, id: &Id, cacheable: bool, content: BytesList) -> RusticResult<()> {
+        self.attempt(|backend, _| backend.write_bytes(tpe, id, cacheable, content.clone()))
+    }
+
+    fn remove(&self, tpe: FileType, id: &Id, cacheable: bool) -> RusticResult<()> {
+        self.attempt(|backend, again| match backend.remove(tpe, id, cacheable) {
+            // The try before has done it, although it failed.
+            Err(error) if again && is_absent(&*error) => Ok(()),
+            other => other,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustic_core::ErrorKind;
+
+    fn wrapped(cause: impl StdError + Send + Sync + 'static) -> Box<RusticError> {
+        let inner = RusticError::with_source(ErrorKind::Backend, "the library", cause);
+        RusticError::with_source(ErrorKind::Internal, "further up", inner)
+    }
+
+    #[test]
+    fn errors_are_told_apart_by_their_types() {
+        use opendal_core::{Error, ErrorKind as Kind};
+        let lost =
+            || Error::new(Kind::Unexpected, "sftp error").set_source(io::Error::other("connection lost"));
+        assert!(passes(&*wrapped(lost())));
+        assert!(passes(&*wrapped(Error::new(Kind::RateLimited, "slow down"))));
+        let denied = io::Error::from(io::ErrorKind::PermissionDenied);
+        assert!(!passes(&*wrapped(Error::new(Kind::Unexpected, "ssh error").set_source(denied))));
+        for kind in [Kind::NotFound, Kind::PermissionDenied, Kind::ConfigInvalid, Kind::Unsupported] {
+            assert!(!passes(&*wrapped(Error::new(kind, "no"))), "{kind:?}");
+        }
+        assert!(is_absent(&*wrapped(Error::new(Kind::NotFound, "no"))) && !is_absent(&*wrapped(lost())));
+        assert!(!passes(&*RusticError::new(ErrorKind::Credentials, "wrong password")));
+        assert!(passes(&*wrapped(io::Error::from_raw_os_error(5))));
+    }
+
+    #[test]
+    fn answers_that_stay_are_not_asked_for_again() {
+        for (status, again) in [
+            (500, true),
+            (502, true),
+            (503, true),
+            (429, true),
+            (401, false),
+            (403, false),
+            (404, false),
+            (507, false),
+        ] {
+            assert_eq!(StatusCode::from_u16(status).map(passing_status).ok(), Some(again), "{status}");
+        }
+    }
+}

@@ -1,0 +1,357 @@
+//! The handle through which a repository's directory is reached. It is opened once, so that nothing can land in the
+//! directory *underneath* a mount that vanishes; after an outage it is opened again, and must lead to the same repository.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    io::{self, Read},
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock},
+};
+
+use rustic_core::Id;
+use rustix::{
+    fs::{self as rfs, AtFlags, Mode, OFlags},
+    io::Errno,
+};
+
+use super::{
+    guard::{self, Identity},
+    retry::{Patience, is_momentary, passes},
+};
+use crate::{
+    error::{Error, Kind, Passing, Result},
+    owner,
+};
+
+/// The directory, open, and which one it is.
+#[derive(Debug)]
+struct Handle {
+    dir: OwnedFd,
+    identity: Identity,
+}
+
+/// A repository's directory.
+#[derive(Debug)]
+pub(super) struct Root {
+    path: PathBuf,
+    mount: Option<PathBuf>,
+    handle: RwLock<Arc<Handle>>,
+    /// The file `config`, once it was read: by it the repository is recognised.
+    config: OnceLock<Vec<u8>>,
+    /// What this process has stored and nobody may lack: where it lies and its size.
+    stored: Mutex<HashMap<Id, (String, u64)>>,
+    patience: Patience,
+}
+
+/// Why the directory could not be opened again.
+enum Fault {
+    /// It is not there now.
+    Away(Error),
+    /// Another one is there, or it cannot be used.
+    Lasting(Error),
+}
+
+impl Fault {
+    fn error(self) -> Error {
+        match self {
+            Self::Away(error) => error.passes(Passing::Storage),
+            Self::Lasting(error) => error,
+        }
+    }
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        // During a run a storage that is not mounted may be mounted again; a wrong configuration stays wrong.
+        if error.kind() == Kind::Repository { Self::Away(error) } else { Self::Lasting(error) }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Away(error) | Self::Lasting(error)) = self;
+        f.write_str(&error.summary())
+    }
+}
+
+impl Root {
+    /// Opens the directory `path`, which must lie on the file system mounted at `mount` if that is given.
+    pub(super) fn open(path: &Path, mount: Option<&Path>, patience: &Patience) -> Result<Self> {
+        // What is not mounted or not there at the start is for an operator to see at once.
+        let is_away = |error: &Error| error.passing() == Some(Passing::Storage);
+        let handle = patience.run(is_away, || open_handle(path, mount))?;
+        Ok(Self {
+            path: path.to_owned(),
+            mount: mount.map(Path::to_owned),
+            handle: RwLock::new(Arc::new(handle)),
+            config: OnceLock::new(),
+            stored: Mutex::default(),
+            patience: patience.clone(),
+        })
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn handle(&self) -> Arc<Handle> {
+        self.handle.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn stored(&self) -> MutexGuard<'_, HashMap<Id, (String, u64)>> {
+        self.stored.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// This is what the repository is recognised by.
+    pub(super) fn know_config(&self, content: &[u8]) {
+        self.config.get_or_init(|| content.to_owned());
+    }
+
+    /// This process has stored a file, which must be wherever the handle leads from now on.
+    pub(super) fn has_stored(&self, id: Id, path: String, bytes: u64) {
+        self.stored().insert(id, (path, bytes));
+    }
+
+    /// A file was removed on purpose.
+    pub(super) fn has_removed(&self, id: &Id) {
+        self.stored().remove(id);
+    }
+
+    /// One system call on the directory, whatever comes of it.
+    pub(super) fn once<T>(&self, call: impl FnOnce(&OwnedFd) -> T) -> T {
+        call(&self.handle().dir)
+    }
+
+    /// Runs an operation on the directory, and as a whole again while the storage does not answer. `again` tells the
+    /// operation that an earlier try may have been carried out although it failed.
+    pub(super) fn attempt<T>(&self, operation: impl FnMut(&OwnedFd, bool) -> io::Result<T>) -> io::Result<T> {
+        self.attempt_with(&self.patience, operation)
+    }
+
+    /// As [`Self::attempt`], for who has something better to do than to wait.
+    pub(super) fn attempt_briefly<T>(
+        &self,
+        operation: impl FnMut(&OwnedFd, bool) -> io::Result<T>,
+    ) -> io::Result<T> {
+        self.attempt_with(&Patience::short(), operation)
+    }
+
+    fn attempt_with<T>(
+        &self,
+        patience: &Patience,
+        mut operation: impl FnMut(&OwnedFd, bool) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let (mut again, mut suspect) = (false, None);
+        patience.run(passes, || {
+            if let Some(handle) = suspect.take()
+                && let Err(fault) = self.reopen(&handle)
+            {
+                let text = fault.to_string();
+                return Err(match fault {
+                    Fault::Away(_) => {
+                        suspect = Some(handle);
+                        io::Error::new(io::ErrorKind::NotConnected, text)
+                    }
+                    Fault::Lasting(_) => io::Error::other(text),
+                });
+            }
+            let handle = self.handle();
+            let result = operation(&handle.dir, std::mem::replace(&mut again, true));
+            if let Err(error) = &result
+                && passes(error)
+                && !is_momentary(error)
+            {
+                suspect = Some(handle);
+            }
+            result
+        })
+    }
+
+    /// Fails unless the path leads to the directory that everything was written to. One that was mounted anew is that
+    /// directory if it has all of it.
+    pub(super) fn verify(&self) -> Result<()> {
+        let is_away = |fault: &Fault| matches!(fault, Fault::Away(_));
+        let verified = self.patience.run(is_away, || {
+            let handle = self.handle();
+            if handle.identity.require_same(&self.path, self.mount.as_deref()).is_ok() {
+                return Ok(());
+            }
+            self.reopen(&handle)
+        });
+        verified.map_err(Fault::error)
+    }
+
+    /// Opens the directory through its path, in place of a handle that failed.
+    fn reopen(&self, failed: &Arc<Handle>) -> Result<(), Fault> {
+        if !Arc::ptr_eq(failed, &self.handle()) {
+            return Ok(());
+        }
+        let handle = open_handle(&self.path, self.mount.as_deref())?;
+        self.require_same_repository(&handle.dir)?;
+        if handle.identity != failed.identity {
+            self.require_stored(&handle.dir)?;
+        }
+        *self.handle.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(handle);
+        Ok(())
+    }
+
+    /// Fails unless the repository in `dir` is the one that was opened at the start. A mounted anew file system has
+    /// another device number, so that the content decides.
+    fn require_same_repository(&self, dir: &OwnedFd) -> Result<(), Fault> {
+        let Some(known) = self.config.get() else { return Ok(()) };
+        let found = rfs::openat(dir, "config", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(io::Error::from)
+            .and_then(|file| {
+                let mut content = Vec::new();
+                std::fs::File::from(file).take(known.len() as u64 + 1).read_to_end(&mut content)?;
+                Ok(content)
+            });
+        match found {
+            Ok(content) if content == *known => Ok(()),
+            Ok(_) => Err(Fault::Lasting(self.replaced("another repository is there now"))),
+            // Perhaps only the folder underneath the mount point.
+            Err(error) => Err(Fault::Away(
+                Error::repository(format!("{} does not hold the repository now", self.path.display()))
+                    .because(&error)
+                    .hint("mount the storage again and repeat the backup"),
+            )),
+        }
+    }
+
+    /// Fails unless all that this process has stored is in `dir`: a copy of the repository, or an older state of it, has
+    /// the same `config`.
+    fn require_stored(&self, dir: &OwnedFd) -> Result<(), Fault> {
+        for (path, bytes) in self.stored().values() {
+            match rfs::statat(dir, path, AtFlags::empty()) {
+                Ok(stat) if u64::try_from(stat.st_size).is_ok_and(|size| size == *bytes) => {}
+                Ok(_) | Err(Errno::NOENT) => {
+                    let text = format!("what is there now lacks {path}, which this run has stored");
+                    return Err(Fault::Lasting(self.replaced(&text)));
+                }
+                Err(errno) => {
+                    let error = io::Error::from(errno);
+                    let lasting = !passes(&error);
+                    let error = Error::repository(format!("cannot read {path}")).because(&error);
+                    return Err(if lasting { Fault::Lasting(error) } else { Fault::Away(error) });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn replaced(&self, what: &str) -> Error {
+        Error::repository(format!(
+            "{} is no longer the directory it was at the start of the run: {what}; the storage was unmounted or replaced",
+            self.path.display()
+        ))
+        .hint("mount the storage again and repeat the backup")
+    }
+}
+
+/// Why the directory cannot be opened, and what to do about it.
+fn unopened(path: &Path, errno: Errno) -> Error {
+    let cause = io::Error::from(errno);
+    let hint = match errno {
+        Errno::NOENT => {
+            "check that the right storage is mounted; only if there never was a repository, `tik-backup init` creates one".to_owned()
+        }
+        Errno::NOTDIR => "`repository.location` names a file: name a folder".to_owned(),
+        _ => owner::reading_hint(path, &cause)
+            .unwrap_or_else(|| "check that the storage is mounted and that this user may read it".to_owned()),
+    };
+    let error = Error::repository(format!("cannot open the repository at {}", path.display()));
+    guard::marked(error.because(&cause).hint(hint), errno)
+}
+
+fn open_handle(path: &Path, mount: Option<&Path>) -> Result<Handle> {
+    if let Some(mount) = mount {
+        guard::require_mounted(mount, path)?;
+    }
+    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+    let dir = rfs::open(path, flags, Mode::empty()).map_err(|errno| unopened(path, errno))?;
+    let identity = Identity::of(&dir, path)?;
+    if let Some(mount) = mount {
+        identity.require_on(mount)?;
+        // It may have been unmounted between the first look and the opening.
+        guard::require_mounted(mount, path)?;
+    }
+    Ok(Handle { dir, identity })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    /// A root whose first operation fails as that of a broken mount does, and what it finds afterwards.
+    fn after_an_outage(change: impl FnOnce(&Path)) -> (io::Result<()>, Root, tempfile::TempDir) {
+        let room = tempfile::tempdir().unwrap();
+        let path = room.path().join("repo");
+        fs::create_dir_all(path.join("data/00")).unwrap();
+        fs::write(path.join("config"), "config").unwrap();
+        fs::write(path.join("data/00/pack"), "pack").unwrap();
+        let root = Root::open(&path, None, &Patience::short()).unwrap();
+        root.know_config(b"config");
+        root.has_stored(Id::new([0; 32]), "data/00/pack".to_owned(), 4);
+        let mut change = Some(change);
+        let outcome = root.attempt(|dir, again| match change.take() {
+            Some(change) => {
+                assert!(!again);
+                change(&path);
+                Err(Errno::IO.into())
+            }
+            None => {
+                assert!(again);
+                rfs::statat(dir, "new", AtFlags::empty()).map(|_| ()).map_err(io::Error::from)
+            }
+        });
+        (outcome, root, room)
+    }
+
+    /// Puts a copy of the repository in its place, as a storage that is mounted anew.
+    fn replace(path: &Path) {
+        let old = path.with_file_name("old");
+        fs::rename(path, &old).unwrap();
+        fs::create_dir_all(path.join("data/00")).unwrap();
+        for name in ["config", "data/00/pack"] {
+            fs::copy(old.join(name), path.join(name)).unwrap();
+        }
+        fs::write(path.join("new"), "").unwrap();
+    }
+
+    #[test]
+    fn a_storage_that_is_mounted_anew_is_gone_on_with() {
+        let (outcome, root, _room) = after_an_outage(replace);
+        outcome.unwrap();
+        root.verify().unwrap();
+    }
+
+    #[test]
+    fn another_repository_and_an_older_state_are_not_written_to() {
+        let (outcome, _, _room) = after_an_outage(|path| {
+            replace(path);
+            fs::write(path.join("config"), "other!").unwrap();
+        });
+        assert!(outcome.unwrap_err().to_string().contains("another repository"));
+        let (outcome, root, _room) = after_an_outage(|path| {
+            replace(path);
+            fs::remove_file(path.join("data/00/pack")).unwrap();
+        });
+        assert!(outcome.unwrap_err().to_string().contains("is no longer the directory it was"));
+        assert!(root.verify().unwrap_err().summary().contains("lacks data/00/pack"));
+    }
+
+    #[test]
+    fn the_folder_underneath_is_waited_out_and_not_written_to() {
+        let (outcome, _, _room) = after_an_outage(|path| {
+            fs::rename(path, path.with_file_name("old")).unwrap();
+            fs::create_dir(path).unwrap();
+        });
+        let error = outcome.unwrap_err();
+        assert!(passes(&error) && error.to_string().contains("does not hold the repository now"), "{error}");
+    }
+}
