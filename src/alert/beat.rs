@@ -79,13 +79,16 @@ pub(super) fn concerned<'c>(config: &'c Config, alert: &AlertConfig) -> Vec<&'c 
     names.filter(|name| alert.sources.matched(name).is_some()).collect()
 }
 
+/// What to say to a heartbeat: given those of the sources in question that concern it, and all that do.
+pub type Say<'s> = dyn Fn(&[&str], &[&str]) -> (Beat, String) + Sync + 's;
+
 /// Sends to each heartbeat that concerns one of `sources` what `say` says for those of them that concern it, and for all
 /// sources that do. Returns those that did not take it.
 pub fn beat(
     config: &Config,
     history: &History,
     sources: &[&str],
-    say: &(dyn Fn(&[&str], &[&str]) -> (Beat, String) + Sync),
+    say: &Say<'_>,
     cancel: &Cancel,
 ) -> Vec<Failure> {
     thread::scope(|scope| {

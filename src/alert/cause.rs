@@ -70,7 +70,7 @@ impl Cause {
             self.kinds.push(line.kind.clone());
         }
         let earlier =
-            line.since.as_ref().filter(|since| self.since.as_ref().is_none_or(|known| since < &known));
+            line.since.as_ref().filter(|since| self.since.as_ref().is_none_or(|known| *since < known));
         if let Some(since) = earlier {
             self.since = Some(since.clone());
         }

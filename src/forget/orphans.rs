@@ -28,6 +28,7 @@ pub struct Orphan {
     /// Bytes of the files in all of them; what removing them frees is less, as they share content.
     pub bytes: u64,
     /// The moment of the newest that is not dated in the future.
+    #[serde(with = "crate::moment::option")]
     pub newest: Option<Zoned>,
 }
 

@@ -187,11 +187,12 @@ impl List {
                 return Met { file: self.used(index, name), note: Some(note) };
             }
             if unknown || unresolved {
+                let note = if unknown { self.known_elsewhere(home, &place, id) } else { None };
                 let entry = &mut self.entries[index];
                 entry.location = place;
                 entry.id = Some(id.to_owned());
                 self.changed = true;
-                return known(self.used(index, name));
+                return Met { file: self.used(index, name), note };
             }
         }
         let note = self.note(home, now, &place, id);
@@ -202,26 +203,34 @@ impl List {
 
     /// What an operator should know when a repository was never met at a place before.
     fn note(&self, home: &Home, now: Option<usize>, place: &str, id: &str) -> Option<String> {
-        let here = short(id);
-        let elsewhere = self.entries.iter().find(|entry| {
-            !entry.retired
-                && entry.host == home.host
-                && entry.id.as_deref() == Some(id)
-                && entry.location != place
-        });
-        if let Some(entry) = elsewhere {
-            return Some(format!(
-                "the repository {here} was known at {}, whose history is kept in {}; at {place} it begins anew. If the \
-                 repository has moved and is no copy: `tik-backup init --moved-from '{}'`",
-                entry.location, entry.file, entry.location
-            ));
+        if let Some(note) = self.known_elsewhere(home, place, id) {
+            return Some(note);
         }
         let before = &self.entries[now?];
-        let was = short(before.id.as_deref()?);
+        let (was, here) = (short(before.id.as_deref()?), short(id));
         Some(format!(
             "the repository at {place} is another one than before (was {was}, is {here}): its history begins anew; that of the \
              other is kept in {}",
             before.file
+        ))
+    }
+
+    /// That a repository of this id was met at another place: it is a copy, or it has moved.
+    fn known_elsewhere(&self, home: &Home, place: &str, id: &str) -> Option<String> {
+        let is_elsewhere = |entry: &&Entry| {
+            !entry.retired
+                && entry.host == home.host
+                && entry.id.as_deref() == Some(id)
+                && entry.location != place
+        };
+        let entry = self.entries.iter().find(is_elsewhere)?;
+        Some(format!(
+            "the repository {} was known at {}, whose history is kept in {}; at {place} it begins anew. If the repository has \
+             moved and is no copy: `tik-backup init --moved-from '{}'`",
+            short(id),
+            entry.location,
+            entry.file,
+            entry.location
         ))
     }
 

@@ -55,7 +55,7 @@ pub(super) fn from_files(state_dir: &Path) -> Vec<Entry> {
             (entry.file == name).then_some(entry)
         })
         .collect();
-    entries.sort_by(|a, b| b.used.cmp(&a.used));
+    entries.sort_by_key(|entry| std::cmp::Reverse(entry.used));
     entries
 }
 

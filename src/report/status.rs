@@ -476,7 +476,7 @@ mod tests {
         });
         let mut ledger = ledger(vec![entry(&format!("{long}_2"), State::Protected), broken]);
         ledger.notes.push("something that is worth knowing about all of this, ".repeat(3));
-        for columns in [60, 80, 120] {
+        for columns in [66, 80, 120] {
             let screen = Screen { columns: Some(columns), colour: false, unicode: true };
             let text = text(&ledger, Style { screen, ..PLAIN });
             let widest = text.lines().map(width).max();

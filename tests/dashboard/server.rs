@@ -37,7 +37,7 @@ impl Server {
         if let Some(files) = files {
             let limit = Rlimit { current: Some(files), maximum: Some(files) };
             // SAFETY: between fork and exec only one system call is made.
-            unsafe { command.pre_exec(move || Ok(setrlimit(Resource::Nofile, limit.clone())?)) };
+            unsafe { command.pre_exec(move || Ok(setrlimit(Resource::Nofile, limit)?)) };
         }
         let mut process = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(process.stderr.take().unwrap());

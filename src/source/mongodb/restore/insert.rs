@@ -214,7 +214,7 @@ fn judge(reply: &Document, documents: u64, again: bool) -> Verdict {
             let refused = documents.saturating_sub(inserted + known);
             Verdict::Refused(format!(
                 "the server refused {refused} of {}, the first: {message}",
-                crate::output::count(documents as u64, "document")
+                crate::output::count(documents, "document")
             ))
         };
     }
@@ -230,7 +230,7 @@ fn judge(reply: &Document, documents: u64, again: bool) -> Verdict {
         let there = inserted + known;
         Verdict::Refused(format!(
             "the server inserted {there} of {} and did not say why",
-            crate::output::count(documents as u64, "document")
+            crate::output::count(documents, "document")
         ))
     }
 }
