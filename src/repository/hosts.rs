@@ -37,6 +37,8 @@ pub struct HostShare {
     /// Its snapshots.
     pub snapshots: u64,
     /// The moment of the newest that is not dated in the future, if there is one.
+    #[serde(with = "crate::moment::option")]
+    #[schemars(with = "Option<jiff::Timestamp>")]
     pub newest: Option<Zoned>,
 }
 
