@@ -122,13 +122,15 @@ fn protect(
     recorder.require(&repository)?;
     repository.require_free_space()?;
     let notice = |message: &str| observer.notice(message);
+    // What ends the run, such as a lock that is lost, must not hurry what follows it.
+    let ending = cancel.child();
     let lock = repository.lock(&LockOptions {
         exclusive: false,
         wait: config.repository.lock_wait,
-        cancel,
+        cancel: &ending,
         notice: &notice,
     })?;
-    recorder.rebuild(&repository, cancel);
+    recorder.rebuild(&repository, &ending);
     let passes = Passes {
         config,
         repository: &repository,
@@ -137,7 +139,7 @@ fn protect(
         recorder,
         observer,
         program: cancel,
-        cancel: cancel.child(),
+        cancel: ending,
         current: None,
         error: None,
         held: Held::default(),

@@ -201,8 +201,8 @@ fn newest_roots(snapshots: &[SnapshotFile]) -> Vec<Id> {
 /// A snapshot that a run has written, with the root of its tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Written {
-    snapshot: Id,
-    root: Id,
+    pub(crate) snapshot: Id,
+    pub(crate) root: Id,
 }
 
 impl Written {
