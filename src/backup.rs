@@ -1,6 +1,7 @@
 //! The run: every source is asked what exists, the items are streamed in parallel, each is committed when it is whole,
 //! and retention runs for those that succeeded. One item's failure is never another's.
 
+mod held;
 mod live;
 mod named;
 mod passes;
@@ -25,6 +26,7 @@ pub use report::{ItemOutcome, ItemReport, RunOutcome, RunReport};
 pub(crate) use report::{new_run_name, partial_error, unchecked_error};
 pub use retain::{Removal, preview};
 
+use held::Held;
 use live::Live;
 use passes::Passes;
 use recorder::Recorder;
@@ -47,6 +49,8 @@ pub trait Observer: Sync {
     fn planned(&self, _items: u64) {}
     /// An item is being streamed; `bytes` counts what was read, and may come to about `estimate`.
     fn started(&self, name: &str, estimate: Option<u64>, bytes: Arc<AtomicU64>);
+    /// An item is stored, and the end of the run tells its outcome.
+    fn stored(&self, _name: &str) {}
     /// An item has its outcome.
     fn finished(&self, item: &ItemReport);
 }
@@ -118,33 +122,53 @@ fn protect(
     recorder.require(&repository)?;
     repository.require_free_space()?;
     let notice = |message: &str| observer.notice(message);
+    // What ends the run, such as a lock that is lost, must not hurry what follows it.
+    let ending = cancel.child();
     let lock = repository.lock(&LockOptions {
         exclusive: false,
         wait: config.repository.lock_wait,
-        cancel,
+        cancel: &ending,
         notice: &notice,
     })?;
-    recorder.rebuild(&repository, cancel);
-    let mut plan = discover(config, selectors, cancel)?;
-    let mut passes = Passes {
+    recorder.rebuild(&repository, &ending);
+    let passes = Passes {
         config,
         repository: &repository,
         patience,
         lock: Arc::new(lock),
         recorder,
         observer,
-        cancel,
+        program: cancel,
+        cancel: ending,
         current: None,
         error: None,
+        held: Held::default(),
     };
+    if let Some(error) = back_up(selectors, passes, report)? {
+        report.repository_failed = error.kind() == Kind::Repository;
+        report.error = Some(error);
+    }
+    if report.error.is_none() {
+        report.error = retain(config, &repository, recorder, report, observer).err();
+    }
+    Ok(recorder.look(&repository))
+}
+
+/// Backs up what the sources have. What has answered is backed up while what has not is still waited for, and then what has
+/// answered meanwhile. Returns what ended the run as a whole.
+///
+/// # Errors
+/// It could not be begun.
+fn back_up(selectors: &[Selector], mut passes: Passes<'_>, report: &mut RunReport) -> Result<Option<Error>> {
+    let (recorder, observer, cancel) = (passes.recorder, passes.observer, passes.cancel.clone());
+    let mut plan = discover(passes.config, selectors, &cancel)?;
     let mut is_first = true;
-    // What has answered is backed up while what has not is still waited for, and then what has answered meanwhile.
     loop {
         begin_part(&plan, is_first, recorder, report, observer);
+        passes.begin(&plan, is_first)?;
         is_first = false;
-        passes.begin(&plan)?;
         let (items, rest) = thread::scope(|scope| {
-            let rest = if plan.waits() { Some(scope.spawn(|| plan.rest(cancel))) } else { None };
+            let rest = if plan.waits() { Some(scope.spawn(|| plan.rest(&cancel))) } else { None };
             let items = if plan.items.is_empty() { Vec::new() } else { passes.run(&plan) };
             let rest = rest.map(|rest| match rest.join() {
                 Ok(rest) => rest,
@@ -158,38 +182,9 @@ fn protect(
             None => break,
         }
     }
-    let (removed, error) = passes.finish();
-    withdraw(&removed, recorder, report, observer);
-    if let Some(error) = error {
-        report.repository_failed = error.kind() == Kind::Repository;
-        report.error = Some(error);
-    }
-    if report.error.is_none() {
-        report.error = retain(config, &repository, recorder, report, observer).err();
-    }
-    Ok(recorder.look(&repository))
-}
-
-/// Items whose snapshots were removed again have failed after all: a prune elsewhere had removed what they need.
-fn withdraw(removed: &[String], recorder: &Recorder<'_>, report: &mut RunReport, observer: &dyn Observer) {
-    for item in &mut report.items {
-        let Some(id) = item.snapshot.as_ref().filter(|id| removed.contains(id)) else { continue };
-        let error = Error::repository(format!(
-            "its snapshot {} was removed again: a prune beside this backup removed packs that it needs",
-            &id[..8]
-        ))
-        .hint(
-            "the next backup stores again what is gone; run `prune` (that of restic too) only while no backup runs: this \
-             storage has no locks that backups could hold against it",
-        );
-        *item = ItemReport {
-            bytes_read: item.bytes_read,
-            seconds: item.seconds,
-            ..ItemReport::failed(&item.source, item.item.as_deref(), &item.kind, error)
-        };
-        recorder.item_finished(item, None);
-        observer.finished(item);
-    }
+    let (items, error) = passes.finish();
+    report.items.extend(items);
+    Ok(error)
 }
 
 /// Writes down what has answered, and what of it failed already.

@@ -1,7 +1,7 @@
 //! Tells others how far a run is, while it goes on: in a file beside the one that says that it lives.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     path::PathBuf,
     sync::{
         Arc, Condvar, Mutex, MutexGuard,
@@ -41,6 +41,8 @@ struct State {
     /// Bytes of what is done.
     bytes: u64,
     reading: HashMap<String, Reading>,
+    /// What is done as far as anybody can see, although its outcome is not told yet.
+    stored: HashSet<String>,
     last: Option<(Instant, u64)>,
     rate: f64,
     over: bool,
@@ -122,6 +124,12 @@ impl Shared {
 }
 
 impl State {
+    fn end_reading(&mut self, name: &str) {
+        if let Some(reading) = self.reading.remove(name) {
+            self.bytes += reading.bytes.load(Ordering::Relaxed);
+        }
+    }
+
     fn progress(&mut self) -> Progress {
         let mut running: Vec<_> = self
             .reading
@@ -172,12 +180,22 @@ impl Observer for Live<'_> {
         self.observer.started(name, estimate, bytes);
     }
 
+    fn stored(&self, name: &str) {
+        let mut state = self.shared.state();
+        state.end_reading(name);
+        if state.stored.insert(name.to_owned()) {
+            state.done += 1;
+        }
+        drop(state);
+        self.observer.stored(name);
+    }
+
     fn finished(&self, item: &ItemReport) {
         let mut state = self.shared.state();
-        if let Some(reading) = state.reading.remove(&item.name()) {
-            state.bytes += reading.bytes.load(Ordering::Relaxed);
+        state.end_reading(&item.name());
+        if !state.stored.remove(&item.name()) {
+            state.done += 1;
         }
-        state.done += 1;
         state.failed += u64::from(item.is_failure());
         drop(state);
         self.observer.finished(item);
@@ -255,6 +273,12 @@ mod tests {
         };
         assert_eq!(progress.running.len(), 1);
         assert_eq!((progress.running[0].item.as_str(), progress.running[0].estimate), ("pg/a", Some(2000)));
+        // What is stored is done, and is not counted again when its outcome is told.
+        live.stored("pg/a");
+        live.finished(&failed("a"));
+        let state = live.shared.state();
+        assert_eq!((state.done, state.failed, state.reading.len()), (2, 2, 0));
+        drop(state);
         assert_eq!(
             live.estimate("pg/new", Some(90_000)),
             None,

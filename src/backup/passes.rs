@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{
     ItemReport, Observer, Plan,
+    held::Held,
     recorder::Recorder,
     work::{self, Pass, Worked},
 };
@@ -23,33 +24,48 @@ pub(super) struct Passes<'a> {
     pub(super) lock: Arc<LockGuard>,
     pub(super) recorder: &'a Recorder<'a>,
     pub(super) observer: &'a dyn Observer,
-    /// Ends the run.
-    pub(super) cancel: &'a Cancel,
+    /// Somebody wants the program to end.
+    pub(super) program: &'a Cancel,
+    /// Ends the run, and nothing that follows it.
+    pub(super) cancel: Cancel,
     /// The writer of the present pass, with what ends that pass.
     pub(super) current: Option<(RunWriter, Cancel)>,
     /// Why there could not be another pass.
     pub(super) error: Option<Error>,
+    /// What is stored and not confirmed yet.
+    pub(super) held: Held,
 }
 
 impl Passes<'_> {
-    /// Prepares for writing, unless that is done or there is nothing to write.
-    pub(super) fn begin(&mut self, plan: &Plan) -> Result<()> {
-        if self.current.is_some() || plan.items.is_empty() {
+    /// Prepares for writing, unless that is done or there is nothing to write. `is_first` says that nothing was written
+    /// before: only then the run has failed if it cannot be begun. Later there is more to tell than that.
+    pub(super) fn begin(&mut self, plan: &Plan, is_first: bool) -> Result<()> {
+        if self.current.is_some() || self.error.is_some() || plan.items.is_empty() {
             return Ok(());
         }
+        match self.start() {
+            Err(error) if !is_first => self.error = Some(error),
+            other => return other,
+        }
+        Ok(())
+    }
+
+    fn start(&mut self) -> Result<()> {
         // That a writer has failed must not end what comes after it.
         let cancel = self.cancel.child();
         self.patience.obey(&cancel);
         let notice = |message: &str| self.observer.notice(message);
         let writer = self.repository.begin_run(self.lock.clone(), &cancel, &notice)?;
+        writer.take_over(self.held.take_unconfirmed());
         self.current = Some((writer, cancel));
         Ok(())
     }
 
-    /// Backs up the items of a plan. Every item gets one report.
+    /// Backs up the items of a plan. Every item gets one report: what is returned here, or by [`Self::finish`].
     pub(super) fn run(&mut self, plan: &Plan) -> Vec<ItemReport> {
         let all: Vec<usize> = (0..plan.items.len()).collect();
-        let Worked { mut reports, again } = self.pass(plan, &all, false);
+        let Worked { mut reports, stored, again } = self.pass(plan, &all, false);
+        self.held.stored.extend(stored);
         if !again.is_empty() {
             reports.extend(self.once_more(plan, again));
         }
@@ -61,7 +77,9 @@ impl Passes<'_> {
     }
 
     fn pass(&self, plan: &Plan, items: &[usize], is_last: bool) -> Worked {
-        let Some((writer, cancel)) = &self.current else { return Worked::default() };
+        let Some((writer, cancel)) = &self.current else {
+            return Worked { reports: self.in_vain(plan, items), ..Worked::default() };
+        };
         let pass = Pass {
             config: self.config,
             repository: self.repository,
@@ -69,7 +87,7 @@ impl Passes<'_> {
             recorder: self.recorder,
             observer: self.observer,
             cancel,
-            run_cancel: self.cancel,
+            run_cancel: &self.cancel,
             is_last,
         };
         work::run(&pass, plan, items)
@@ -92,18 +110,31 @@ impl Passes<'_> {
             self.observer.notice(&format!("{what} tried once more: {error}"));
         }
         if self.failure().is_some() {
-            // Its threads end before others begin.
-            drop(self.current.take());
-            self.patience.obey(self.cancel);
+            // Its threads end before others begin. It has failed with what the items say.
+            self.end_writer();
+            self.patience.obey(&self.cancel);
             // Nothing is read again for a storage that is still away.
-            if let Err(error) = self.repository.require_storage().and_then(|()| self.begin(plan)) {
+            if let Err(error) = self.repository.require_storage().and_then(|()| self.start()) {
                 self.observer.notice(&format!("nothing could be tried again: {error}"));
                 self.error = Some(error);
                 return held.into_iter().map(|(_, report)| self.settled(report)).collect();
             }
         }
         let items: Vec<usize> = held.iter().map(|(item, _)| *item).collect();
-        self.pass(plan, &items, true).reports
+        let Worked { reports, stored, .. } = self.pass(plan, &items, true);
+        self.held.stored.extend(stored);
+        reports
+    }
+
+    /// Items that nothing can store any more.
+    fn in_vain(&self, plan: &Plan, items: &[usize]) -> Vec<ItemReport> {
+        let error = self.error.clone().unwrap_or_else(|| Error::failed("the run is over"));
+        let failed = items.iter().map(|item| {
+            let planned = &plan.items[*item];
+            let source = &plan.sources[planned.source].0;
+            ItemReport::failed(source.name(), Some(&planned.item.name), source.kind(), error.clone())
+        });
+        failed.map(|report| self.settled(report)).collect()
     }
 
     /// What failed stays failed.
@@ -118,16 +149,31 @@ impl Passes<'_> {
         writer.or_else(|| self.error.clone())
     }
 
-    /// Writes what is still to be written. Returns the ids of snapshots that were removed again, and why the run as a
-    /// whole has failed, if it has.
-    pub(super) fn finish(mut self) -> (Vec<String>, Option<Error>) {
-        let finished = self.current.take().map(|(writer, _)| writer.finish());
-        // What follows is the run's own.
-        self.patience.obey(self.cancel);
-        match finished {
-            None => (Vec::new(), self.error),
-            Some(Ok(totals)) => (totals.removed, self.error),
-            Some(Err(error)) => (Vec::new(), Some(error)),
+    /// Ends the present writer. Returns why it has failed, if it has.
+    fn end_writer(&mut self) -> Option<Error> {
+        let (writer, _) = self.current.take()?;
+        let (totals, failure) = writer.finish();
+        self.held.saw(totals.seen);
+        failure
+    }
+
+    /// Writes what is still to be written, and sees whether what was stored is still there. Returns the items whose outcome
+    /// depends on that, and why the run as a whole has failed, if it has.
+    pub(super) fn finish(mut self) -> (Vec<ItemReport>, Option<Error>) {
+        let failure = self.end_writer();
+        // What follows is not the run's own to end.
+        self.patience.obey(self.program);
+        let unconfirmed = self.held.take_unconfirmed();
+        if !unconfirmed.is_empty() {
+            // No other writer has seen them since, and the storage may answer now.
+            self.held.saw(self.repository.confirm(unconfirmed));
         }
+        let reports = self.held.settle(self.recorder, self.observer);
+        (reports, failure.or(self.error).or_else(|| self.held.doubt().cloned()))
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+#[path = "passes_tests.rs"]
+mod tests;

@@ -108,6 +108,15 @@ impl ItemReport {
         }
     }
 
+    /// The same item, whose snapshot cannot be relied on.
+    pub(super) fn stored_in_vain(self, error: Error) -> Self {
+        Self {
+            bytes_read: self.bytes_read,
+            seconds: self.seconds,
+            ..Self::failed(&self.source, self.item.as_deref(), &self.kind, error)
+        }
+    }
+
     /// An item whose snapshot is stored.
     pub(super) fn stored(
         source: &str,

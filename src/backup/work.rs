@@ -11,7 +11,7 @@ use std::{
     time::Instant,
 };
 
-use super::{ItemReport, Observer, Plan, Planned, queue::Queue, recorder::Recorder, seconds};
+use super::{ItemReport, Observer, Plan, Planned, held::Stored, queue::Queue, recorder::Recorder, seconds};
 use crate::{
     config::Config,
     error::{Error, Passing, Result},
@@ -44,12 +44,14 @@ pub(super) struct Pass<'a> {
 pub(super) struct Worked {
     /// Items that have their outcome.
     pub(super) reports: Vec<ItemReport>,
+    /// Items that are stored, where the end of the writer is yet to confirm it. Nobody has been told of their outcome.
+    pub(super) stored: Vec<Stored>,
     /// Items of the plan that failed for a reason that may pass, with what is to be reported if they are not tried again.
     /// Nobody has been told of it yet.
     pub(super) again: Vec<(usize, ItemReport)>,
 }
 
-/// Streams these items of the plan and waits for their commits. Every item gets a report.
+/// Streams these items of the plan and waits for their commits. Every item gets a report, now or later.
 pub(super) fn run(pass: &Pass<'_>, plan: &Plan, items: &[usize]) -> Worked {
     let limit = |source: &dyn Source| {
         let config = pass.config.source(source.name());
@@ -62,8 +64,7 @@ pub(super) fn run(pass: &Pass<'_>, plan: &Plan, items: &[usize]) -> Worked {
     let (reports_tx, reports) = mpsc::channel::<Done>();
     let threads = pass.config.jobs.min(items.len()).max(1);
     let active = AtomicUsize::new(threads);
-    let mut collected: Vec<Option<ItemReport>> = (0..items.len()).map(|_| None).collect();
-    let mut again = Vec::new();
+    let (mut worked, mut open) = (Worked::default(), (0..items.len()).collect::<HashSet<_>>());
     let previous = PreviousSnapshots::new(pass.repository);
     thread::scope(|scope| {
         for _ in 0..threads {
@@ -84,29 +85,36 @@ pub(super) fn run(pass: &Pass<'_>, plan: &Plan, items: &[usize]) -> Worked {
             });
         }
         drop(reports_tx);
-        for Done { index, mut report, content, passing } in reports {
-            if passing.is_some() && !pass.is_last && !pass.run_cancel.is_cancelled() {
-                again.push((index, report));
-                continue;
-            }
-            pass.recorder.accept_omitted(&mut report, content.as_ref());
-            report.suspicious = pass.recorder.item_finished(&report, content.as_ref());
-            pass.observer.finished(&report);
-            collected[index] = Some(report);
+        for done in reports {
+            open.remove(&done.index);
+            worked.take(pass, items, done);
         }
     });
-    let held: HashSet<usize> = again.iter().map(|(index, _)| *index).collect();
-    let finished = collected.into_iter().enumerate().filter(|(index, _)| !held.contains(index));
-    let reports = finished.map(|(index, report)| {
-        report.unwrap_or_else(|| {
-            let report = lost(plan, &plan.items[items[index]]);
-            pass.recorder.item_finished(&report, None);
-            report
-        })
-    });
-    Worked {
-        reports: reports.collect(),
-        again: again.into_iter().map(|(index, report)| (items[index], report)).collect(),
+    for index in open {
+        let report = lost(plan, &plan.items[items[index]]);
+        pass.recorder.item_finished(&report, None);
+        worked.reports.push(report);
+    }
+    worked
+}
+
+impl Worked {
+    /// Takes what came of an item, and tells it if it is the outcome.
+    fn take(&mut self, pass: &Pass<'_>, items: &[usize], done: Done) {
+        let Done { index, mut report, content, passing } = done;
+        if passing.is_some() && !pass.is_last && !pass.run_cancel.is_cancelled() {
+            self.again.push((items[index], report));
+            return;
+        }
+        if report.snapshot.is_some() && !pass.repository.has_locks() {
+            pass.observer.stored(&report.name());
+            self.stored.push(Stored { report, content });
+            return;
+        }
+        pass.recorder.accept_omitted(&mut report, content.as_ref());
+        report.suspicious = pass.recorder.item_finished(&report, content.as_ref());
+        pass.observer.finished(&report);
+        self.reports.push(report);
     }
 }
 

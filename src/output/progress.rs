@@ -125,6 +125,14 @@ impl Inner {
         }
     }
 
+    /// Shows an item no longer as running.
+    fn end(&self, item: &str) {
+        let running = self.state().running.remove(item);
+        if let Some(running) = running {
+            running.end(self.bars.as_ref());
+        }
+    }
+
     fn say(&self, line: &str) {
         self.beside_the_bars(|| self.printer.notice(line));
     }
@@ -177,11 +185,13 @@ impl Observer for Progress {
         self.inner.detail(&format!("{}: started", name(item)));
     }
 
+    fn stored(&self, item: &str) {
+        self.inner.end(item);
+        self.inner.detail(&format!("{}: stored, which the end of the run confirms", name(item)));
+    }
+
     fn finished(&self, item: &ItemReport) {
-        let running = self.inner.state().running.remove(&item.name());
-        if let Some(running) = running {
-            running.end(self.inner.bars.as_ref());
-        }
+        self.inner.end(&item.name());
         let line = match (item.outcome, &item.error) {
             (ItemOutcome::Unchecked, Some(error)) => format!("{}: UNCHECKED: {error}", name(&item.name())),
             (ItemOutcome::Partial, Some(error)) => format!("{}: PARTIAL: {error}", name(&item.name())),

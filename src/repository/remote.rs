@@ -157,6 +157,31 @@ fn is_absent(error: &(dyn StdError + 'static)) -> bool {
     })
 }
 
+/// Whether an error of the library says that the server refuses what was asked for.
+fn is_refused(error: &(dyn StdError + 'static)) -> bool {
+    chain(error).any(|cause| {
+        cause.downcast_ref::<reqwest::Error>().and_then(reqwest::Error::status) == Some(StatusCode::FORBIDDEN)
+    })
+}
+
+/// Whether a file is there with this content.
+fn holds(backend: &Backend, tpe: FileType, id: &Id, content: &BytesList) -> RusticResult<bool> {
+    let there = match backend.read_full(tpe, id) {
+        Ok(there) => there,
+        Err(error) if is_absent(&*error) => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    let mut rest = &there[..];
+    let same = content.slice().iter().all(|part| match rest.strip_prefix(&part[..]) {
+        Some(after) => {
+            rest = after;
+            true
+        }
+        None => false,
+    });
+    Ok(same && rest.is_empty())
+}
+
 impl ReadBackend for RemoteStorage {
     fn location(&self) -> String {
         self.backend().location()
@@ -210,7 +235,16 @@ impl WriteBackend for RemoteStorage {
     }
 
     fn write_bytes(&self, tpe: FileType, id: &Id, cacheable: bool, content: BytesList) -> RusticResult<()> {
-        self.attempt(|backend, _| backend.write_bytes(tpe, id, cacheable, content.clone()))
+        self.attempt(|backend, _| match backend.write_bytes(tpe, id, cacheable, content.clone()) {
+            // A server refuses a file that it has. A try before may have stored it although its answer was lost; the library
+            // makes some of its own.
+            Err(error) if is_refused(&*error) => match holds(backend, tpe, id, &content) {
+                Ok(true) => Ok(()),
+                Err(unknown) if passes(&*unknown) => Err(unknown),
+                _ => Err(error),
+            },
+            other => other,
+        })
     }
 
     fn remove(&self, tpe: FileType, id: &Id, cacheable: bool) -> RusticResult<()> {

@@ -28,4 +28,5 @@ mod shim;
 mod sshfs;
 mod storage;
 mod sweep;
+mod unconfirmed;
 mod world;

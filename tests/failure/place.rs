@@ -78,6 +78,11 @@ impl Place {
         ran
     }
 
+    /// The folder that is backed up.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Where the repository lies.
     pub fn repo(&self) -> PathBuf {
         self.config.repo()

@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use super::{common::Restic, place::Place, rest_server::RestServer};
 
 /// Removes everything that no snapshot needs at this moment.
-fn prune(repo: PathBuf, password: PathBuf) -> impl FnOnce() + Send + 'static {
+pub fn prune(repo: PathBuf, password: PathBuf) -> impl FnOnce() + Send + 'static {
     move || {
         Restic::new_().unwrap().ok(&repo, &password, &["prune"]);
     }
 }
 
 /// A repository behind a server, with a snapshot that is forgotten, so that a prune removes what the next backup uses again.
-fn forgotten() -> Option<(Place, RestServer, PathBuf)> {
+pub fn forgotten() -> Option<(Place, RestServer, PathBuf)> {
     let place = Place::backed_up(1)?;
     let server = RestServer::start(&place.repo());
     let config = place.remote(&server.location());

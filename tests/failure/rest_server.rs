@@ -2,7 +2,7 @@
 //! refuses what it is told to refuse.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     fs,
     io::{self, BufRead, BufReader, Read, Write},
     net::{Shutdown, TcpListener, TcpStream},
@@ -23,8 +23,12 @@ type Before = (String, Box<dyn FnOnce() + Send>);
 
 struct State {
     root: PathBuf,
-    /// What is done before the next upload of a kind.
-    before: Mutex<Option<Before>>,
+    /// What is done before the next uploads of a kind, one after the other.
+    before: Mutex<VecDeque<Before>>,
+    /// Everything is refused until so many requests of this path were.
+    away: Mutex<Option<(String, u32)>>,
+    /// Start of the path of the upload that is stored and not answered.
+    unanswered: Mutex<Option<String>>,
     /// Start of the path of uploads to refuse, the status to refuse them with, how often.
     refusal: Mutex<Option<(String, u16, u32)>>,
     requests: Mutex<Vec<String>>,
@@ -59,6 +63,8 @@ impl RestServer {
         let state = Arc::new(State {
             root: root.to_owned(),
             before: Mutex::default(),
+            away: Mutex::default(),
+            unanswered: Mutex::default(),
             refusal: Mutex::default(),
             requests: Mutex::default(),
             append_only: AtomicBool::new(false),
@@ -85,7 +91,22 @@ impl RestServer {
 
     /// Refuses the next uploads whose path begins so.
     pub fn refuse(&self, start: &str, status: u16, times: u32) {
-        *self.state.refusal.lock().unwrap() = Some((start.to_owned(), status, times));
+        self.faults().refuse(start, status, times);
+    }
+
+    /// To have it refuse something while it serves.
+    pub fn faults(&self) -> Faults {
+        Faults(self.state.clone())
+    }
+
+    /// Stores the next upload whose path begins so, and breaks the connection instead of answering.
+    pub fn lose_answer(&self, start: &str) {
+        *self.state.unanswered.lock().unwrap() = Some(start.to_owned());
+    }
+
+    /// Whether that has happened.
+    pub fn is_answer_lost(&self) -> bool {
+        self.state.unanswered.lock().unwrap().is_none()
     }
 
     /// Lets nobody remove files from now on.
@@ -93,14 +114,14 @@ impl RestServer {
         self.state.append_only.store(true, Ordering::SeqCst);
     }
 
-    /// Does something before the next upload whose path begins so is stored.
+    /// Does something before the next upload whose path begins so is stored, after what was to be done before earlier ones.
     pub fn before_upload(&self, start: &str, act: impl FnOnce() + Send + 'static) {
-        *self.state.before.lock().unwrap() = Some((start.to_owned(), Box::new(act)));
+        self.state.before.lock().unwrap().push_back((start.to_owned(), Box::new(act)));
     }
 
     /// Whether what was to be done before an upload has been done.
     pub fn acted(&self) -> bool {
-        self.state.before.lock().unwrap().is_none()
+        self.state.before.lock().unwrap().is_empty()
     }
 
     /// Refuses nothing any more; whether all refusals were used.
@@ -111,6 +132,21 @@ impl RestServer {
     /// Requests since the last call, as `METHOD /path`.
     pub fn requests(&self) -> Vec<String> {
         std::mem::take(&mut self.state.requests.lock().unwrap())
+    }
+}
+
+/// What makes a server refuse.
+pub struct Faults(Arc<State>);
+
+impl Faults {
+    /// Refuses the next uploads whose path begins so.
+    pub fn refuse(&self, start: &str, status: u16, times: u32) {
+        *self.0.refusal.lock().unwrap() = Some((start.to_owned(), status, times));
+    }
+
+    /// Refuses everything for a moment, until so many requests of this path were refused.
+    pub fn away_until(&self, path: &str, times: u32) {
+        *self.0.away.lock().unwrap() = Some((path.to_owned(), times));
     }
 }
 
@@ -128,6 +164,11 @@ impl State {
         let mut writer = stream;
         while let Some(request) = read_request(&mut reader, &mut writer)? {
             let response = self.answer(&request).unwrap_or_else(|e| failed(&e));
+            let is_upload =
+                |start: &mut String| request.method == "POST" && request.path.starts_with(&**start);
+            if self.unanswered.lock().unwrap().take_if(is_upload).is_some() {
+                return writer.shutdown(Shutdown::Both);
+            }
             let length = response.body.len();
             let head = format!(
                 "HTTP/1.1 {} X\r\nContent-Type: {}\r\nContent-Length: {length}\r\n\r\n",
@@ -149,6 +190,9 @@ impl State {
         if path.contains("..") {
             return Ok(status(400));
         }
+        if self.is_away(path) {
+            return Ok(status(503));
+        }
         if path == "/" && query.contains("create=true") {
             for folder in ["data", "index", "keys", "locks", "snapshots"] {
                 fs::create_dir_all(self.root.join(folder))?;
@@ -168,6 +212,18 @@ impl State {
         }
     }
 
+    fn is_away(&self, path: &str) -> bool {
+        let mut away = self.away.lock().unwrap();
+        let Some((until, left)) = &mut *away else { return false };
+        if path == until.as_str() {
+            *left -= 1;
+            if *left == 0 {
+                *away = None;
+            }
+        }
+        true
+    }
+
     /// Where a local repository keeps the file.
     fn file(&self, path: &str) -> PathBuf {
         match path.strip_prefix("/data/") {
@@ -177,9 +233,15 @@ impl State {
     }
 
     fn upload(&self, path: &str, file: &Path, body: &[u8]) -> io::Result<Response> {
-        let act = self.before.lock().unwrap().take_if(|(start, _)| path.starts_with(start.as_str()));
+        let mut before = self.before.lock().unwrap();
+        let is_next = before.front().is_some_and(|(start, _)| path.starts_with(start.as_str()));
+        let act = if is_next { before.pop_front() } else { None };
+        drop(before);
         if let Some((_, act)) = act {
             act();
+        }
+        if self.is_away(path) {
+            return Ok(status(503));
         }
         if let Some((start, code, times)) = &mut *self.refusal.lock().unwrap()
             && path.starts_with(start.as_str())

@@ -130,8 +130,9 @@ fn back_up(repository: &Repository, source: &dyn Source, cancel: &Cancel) -> Res
         });
     }
     writer.flush();
-    writer.finish()?;
-    failure.lock().unwrap_or_else(PoisonError::into_inner).take().map_or(Ok(()), Err)
+    let (totals, failed) = writer.finish();
+    let failed = failed.or(totals.seen.error);
+    failed.or_else(|| failure.lock().unwrap_or_else(PoisonError::into_inner).take()).map_or(Ok(()), Err)
 }
 
 fn packs(repository: &Path) -> Result<Vec<PathBuf>> {

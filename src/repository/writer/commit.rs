@@ -206,14 +206,8 @@ impl Gate {
 
     /// A prune elsewhere may have read the snapshots before one of this run was written, and removed packs after that.
     fn remove_broken(&self) {
-        match self.shared.watch.remove_broken() {
-            Ok(removed) => {
-                *self.shared.removed.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = removed;
-            }
-            Err(error) => self.shared.fail(error.hint(
-                "whether all of what this run stored is there could not be seen: run `tik-backup check`",
-            )),
-        }
+        let found = self.shared.watch.remove_broken();
+        *self.shared.found.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = found;
     }
 
     /// Stores everything that the items handed over so far need, and makes sure that it went where it should.

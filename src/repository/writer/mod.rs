@@ -27,6 +27,7 @@ use std::{
 use crossbeam_channel::{Receiver, Sender, bounded};
 use rustic_core::repofile::BlobType;
 
+pub use super::needed::{Seen, Written};
 pub use commit::{Committed, SnapshotMeta};
 pub use item::ItemWriter;
 pub(super) use item::identity;
@@ -76,8 +77,8 @@ pub(super) struct Shared {
     known: KnownBlobs,
     /// Sees what a prune elsewhere removes, where no lock keeps it out.
     watch: Watch,
-    /// Snapshots that were removed again at the end.
-    removed: Mutex<Vec<String>>,
+    /// Snapshots that were removed again at the end, and why it is not known of others whether they should be.
+    found: Mutex<(Vec<String>, Option<Error>)>,
     /// The repository's id.
     repository: String,
     options: WriteOptions,
@@ -142,14 +143,14 @@ impl Shared {
 }
 
 /// Figures of a finished run.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct RunTotals {
     /// Packs stored.
     pub packs: u64,
     /// Bytes of these packs.
     pub bytes_stored: u64,
-    /// Ids of snapshots that were written and removed again, because a prune elsewhere had removed what they need.
-    pub removed: Vec<String>,
+    /// What became of the snapshots where a prune elsewhere may remove what they need.
+    pub seen: Seen,
 }
 
 /// Writes the items of one run.
@@ -187,7 +188,7 @@ impl RunWriter {
             chunker,
             known,
             watch,
-            removed: Mutex::default(),
+            found: Mutex::default(),
             repository,
             data: packer(BlobType::Data),
             trees: packer(BlobType::Tree),
@@ -277,19 +278,25 @@ impl RunWriter {
         self.shared.failure()
     }
 
-    /// Writes what is still to be written and ends the threads.
-    pub fn finish(mut self) -> Result<RunTotals> {
+    /// Has this writer look, at its end, also at snapshots that an earlier one could not confirm.
+    pub(crate) fn take_over(&self, unconfirmed: Vec<Written>) {
+        self.shared.watch.take_over(unconfirmed);
+    }
+
+    /// Writes what is still to be written and ends the threads. Returns what was done also if the run has failed, with
+    /// the error.
+    pub fn finish(mut self) -> (RunTotals, Option<Error>) {
         if let Some(committer) = self.committer.take() {
             committer.finish();
         }
-        self.shared.check()?;
-        Ok(RunTotals {
+        let found =
+            std::mem::take(&mut *self.shared.found.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
+        let totals = RunTotals {
             packs: self.shared.packs_stored.load(Ordering::Relaxed),
             bytes_stored: self.shared.bytes_stored.load(Ordering::Relaxed),
-            removed: std::mem::take(
-                &mut *self.shared.removed.lock().unwrap_or_else(|poisoned| poisoned.into_inner()),
-            ),
-        })
+            seen: self.shared.watch.seen(found),
+        };
+        (totals, self.shared.failure())
     }
 }
 
