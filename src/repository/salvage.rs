@@ -183,7 +183,7 @@ impl Repository {
             match self.storage.backend().read_full(FileType::Pack, id) {
                 Ok(data) => {
                     write_synced(&aside.join(id.to_hex().as_str()), &data).map_err(failed)?;
-                    _ = copied.insert(*id);
+                    copied.insert(*id);
                 }
                 // If it is not the storage that does not answer, it is the pack: some of it may be read nevertheless.
                 Err(_) => self.require_storage()?,
