@@ -17,7 +17,7 @@ use crate::{
     history::{History, Look},
     known::{self, Name},
     output,
-    repository::{Hosts, LockOptions, Repository, Snapshot, holders, shares},
+    repository::{Hosts, LockOptions, Patience, Repository, Snapshot, holders, patiently, shares},
     stream::cancel::Cancel,
 };
 
@@ -68,8 +68,25 @@ pub struct Report {
 ///
 /// # Errors
 /// Names or ids that there are not, what is still backed up, or a repository that refuses.
-pub fn run(config: &Config, request: &Request, notice: &dyn Fn(&str), cancel: &Cancel) -> Result<Report> {
-    let repository = Repository::open(&config.repository)?;
+pub fn run(
+    config: &Config,
+    request: &Request,
+    notice: &(dyn Fn(&str) + Sync),
+    cancel: &Cancel,
+) -> Result<Report> {
+    patiently(config.repository.retry_for, cancel, notice, |patience| {
+        run_patiently(config, request, notice, patience, cancel)
+    })
+}
+
+fn run_patiently(
+    config: &Config,
+    request: &Request,
+    notice: &dyn Fn(&str),
+    patience: &Patience,
+    cancel: &Cancel,
+) -> Result<Report> {
+    let repository = Repository::open_patiently(&config.repository, patience)?;
     // As the retention does: nothing is pruned meanwhile, and nobody who prunes sees half of it.
     let _lock = match request.confirm {
         Some(_) => Some(repository.lock(&LockOptions {

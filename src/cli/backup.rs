@@ -51,10 +51,8 @@ fn text(report: &RunReport) -> String {
     let read = report.items.iter().map(|item| item.bytes_read).sum();
     let added = report.items.iter().map(|item| item.bytes_added).sum();
     let mut verdict = if failed + unchecked + partial == 0 && report.error.is_none() {
-        match succeeded {
-            1 => "1 item backed up".to_owned(),
-            _ => format!("all {succeeded} items backed up"),
-        }
+        let all = if succeeded == 1 { "" } else { "all " };
+        format!("{all}{} backed up", count(succeeded, "item"))
     } else {
         format!("{} backed up, {failed} FAILED", count(succeeded, "item"))
     };

@@ -173,7 +173,7 @@ fn text(screen: &Screen, plan: &Plan, within: &Within, failures: &[Failure]) -> 
 /// What exclusion patterns leave out of an item, in one line.
 fn left_out(counted: &Result<Vec<(String, u64)>>) -> String {
     let one = |(pattern, entries): &(String, u64)| {
-        let entries = if *entries == 1 { "1 entry".to_owned() } else { format!("{entries} entries") };
+        let entries = crate::output::count(*entries, "entry");
         match pattern.as_str() {
             EXCLUDE_CACHES => format!("{entries} excluded by exclude_caches = true"),
             pattern => name(&format!("{entries} excluded by exclude = {pattern:?}")),

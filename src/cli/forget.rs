@@ -36,7 +36,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
             return Err(Error::usage("--confirm goes with what was listed: SOURCE[/ITEM] or --id ID"));
         }
         // Seen from the configuration's own host, whichever is asked about.
-        let mut orphans = forget::orphans(&context.config()?, &notice)?;
+        let mut orphans = forget::orphans(&context.config()?, &notice, &context.cancel)?;
         orphans.retain(|orphan| args.host.as_ref().is_none_or(|host| orphan.host == *host));
         context.printer.result(&serde_json::json!({"orphans": orphans}), || overview(&orphans))?;
         return Ok(SUCCESS);

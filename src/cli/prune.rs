@@ -32,7 +32,8 @@ fn text(report: &PruneReport) -> String {
         crate::output::count(report.packs_after, "pack")
     );
     if report.leftovers > 0 {
-        text.push_str(&format!("; {} left-overs of interrupted runs removed", report.leftovers));
+        let leftovers = crate::output::count(report.leftovers, "left-over");
+        text.push_str(&format!("; {leftovers} of interrupted runs removed"));
     }
     if report.two_phase {
         text.push_str("\nthis storage has no locks: unused packs are only marked now, and removed by a prune at least 23 hours later");

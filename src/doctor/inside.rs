@@ -147,8 +147,10 @@ fn sources(config: &Config, part: Part, cancel: &Cancel) -> Vec<Finding> {
         findings.push(match items {
             0 => Finding::warning(about, "answers, and has nothing to back up")
                 .hint("`tik-backup discover` tells what is excluded and by which rule"),
-            1 => Finding::ok(about, format!("answers, 1 item to back up, {excluded} excluded")),
-            _ => Finding::ok(about, format!("answers, {items} items to back up, {excluded} excluded")),
+            _ => {
+                let items = crate::output::count(items, "item");
+                Finding::ok(about, format!("answers, {items} to back up, {excluded} excluded"))
+            }
         });
     }
     for failed in &plan.failed {

@@ -30,10 +30,7 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
 pub(crate) fn files(config: &Config) -> Vec<Finding> {
     let about = "configuration";
     let path = &config.path;
-    let sources = match config.sources.len() {
-        1 => "1 source".to_owned(),
-        count => format!("{count} sources"),
-    };
+    let sources = crate::output::count(config.sources.len(), "source");
     let mut findings = vec![Finding::ok(about, format!("{} is valid, {sources}", path.display()))];
     if config.sources.is_empty() {
         let text = "it has no sources: nothing is backed up";

@@ -9,7 +9,8 @@ use super::{Standing, Why};
 use crate::{
     config::Config,
     error::Result,
-    repository::{Hosts, Repository, Snapshot, shares},
+    repository::{Hosts, Repository, Snapshot, patiently, shares},
+    stream::cancel::Cancel,
 };
 
 /// Snapshots of an item that nothing adds to. The field names are a promise.
@@ -36,8 +37,14 @@ pub struct Orphan {
 ///
 /// # Errors
 /// The repository refuses, or the history cannot be read.
-pub fn orphans(config: &Config, notice: &dyn Fn(&str)) -> Result<Vec<Orphan>> {
-    let repository = Repository::open(&config.repository)?;
+pub fn orphans(config: &Config, notice: &(dyn Fn(&str) + Sync), cancel: &Cancel) -> Result<Vec<Orphan>> {
+    patiently(config.repository.retry_for, cancel, notice, |patience| {
+        let repository = Repository::open_patiently(&config.repository, patience)?;
+        listed(config, &repository, notice)
+    })
+}
+
+fn listed(config: &Config, repository: &Repository, notice: &dyn Fn(&str)) -> Result<Vec<Orphan>> {
     let (all, damaged) = repository.readable_snapshots(Hosts::All)?;
     damaged.iter().for_each(|error| notice(&format!("warning: {error}")));
     let mut by_item: BTreeMap<(&str, &str, &str), Vec<&Snapshot>> = BTreeMap::new();

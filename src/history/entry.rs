@@ -206,7 +206,7 @@ pub(super) fn days(seconds: i64) -> String {
         7_200..=172_799 => (seconds / 3600, "hour"),
         _ => (seconds / 86_400, "day"),
     };
-    format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
+    format!("{count} {}", crate::output::plural(count.unsigned_abs(), unit))
 }
 
 /// Bytes as hex digits.

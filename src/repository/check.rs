@@ -6,8 +6,8 @@ use rustic_core::{CheckOptions, FileType, Id, ReadBackend, TreeId};
 use serde::Serialize;
 
 use super::{
-    Hosts, Repository, Subset, brief, counted, known::KnownBlobs, maintenance::caught, needed::Depth,
-    rustic_error, seal::hash,
+    Hosts, Repository, Subset, brief, known::KnownBlobs, maintenance::caught, needed::Depth, rustic_error,
+    seal::hash,
 };
 use crate::{
     error::{Error, Result},
@@ -150,7 +150,7 @@ impl Repository {
             report.warnings.push(format!(
                 "{} in no index file: of a run that is at work or was interrupted; no snapshot needs {}, and `tik-backup prune` \
                  removes what is left over",
-                counted(unreferenced, "pack"),
+                crate::output::count(unreferenced, "pack"),
                 if unreferenced == 1 { "it" } else { "them" }
             ));
         }

@@ -45,10 +45,7 @@ pub struct HostShare {
 impl HostShare {
     /// In words, such as `old (12 snapshots, the newest of 2026-11-22 02:00:00)`.
     pub fn text(&self) -> String {
-        let count = match self.snapshots {
-            1 => "1 snapshot".to_owned(),
-            n => format!("{n} snapshots"),
-        };
+        let count = crate::output::count(self.snapshots, "snapshot");
         let newest =
             self.newest.as_ref().map(|newest| format!(", the newest of {}", crate::output::time(newest)));
         format!("{} ({count}{})", crate::output::name(&self.host), newest.unwrap_or_default())
@@ -60,7 +57,7 @@ impl HostShare {
         const FEW: usize = 5;
         let mut texts: Vec<String> = shares.iter().take(FEW).map(Self::text).collect();
         if shares.len() > FEW {
-            texts.push(format!("{} other hosts", shares.len() - FEW));
+            texts.push(crate::output::count(shares.len() - FEW, "other host"));
         }
         texts.join(", ")
     }

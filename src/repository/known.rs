@@ -10,7 +10,7 @@ use rustic_core::{
     repofile::{BlobType, IndexFile},
 };
 
-use super::{Opened, rustic_error, seal::Hash};
+use super::{Opened, lost::Lost, rustic_error, seal::Hash};
 use crate::error::{Error, Result};
 
 /// Blobs of one type.
@@ -64,27 +64,25 @@ impl KnownBlobs {
             packs.map_err(|e| rustic_error("cannot list the repository's packs", e))
         };
         let packs: HashMap<Id, u32> = list()?.into_iter().collect();
-        let (mut missing, mut misfits) = (HashSet::new(), HashSet::new());
+        // Packs that are not there as the index says, with the size that it says.
+        let mut doubtful: HashMap<Id, u32> = HashMap::new();
         let (mut known, mut sound) = (HashSet::new(), Vec::new());
-        let mut listed = 0;
         let (mut data, mut trees) = (Vec::new(), Vec::new());
         let files = repo.stream_files::<IndexFile>().map_err(unreadable_index)?;
         for file in files {
             let (_, index) = file.map_err(unreadable_index)?;
             known.extend(index.packs_to_delete.iter().map(|pack| *pack.id));
             for pack in index.packs {
-                listed += 1;
                 known.insert(*pack.id);
-                match packs.get(&*pack.id) {
-                    None => _ = missing.insert(*pack.id),
-                    Some(size) if *size != pack.pack_size() => _ = misfits.insert(*pack.id),
-                    Some(_) => {
-                        sound.push(*pack.id);
-                        for blob in pack.blobs {
-                            let target = if blob.tpe == BlobType::Data { &mut data } else { &mut trees };
-                            target.push(*blob.id);
-                        }
-                    }
+                let size = pack.pack_size();
+                if packs.get(&*pack.id) != Some(&size) {
+                    doubtful.insert(*pack.id, size);
+                    continue;
+                }
+                sound.push(*pack.id);
+                for blob in pack.blobs {
+                    let target = if blob.tpe == BlobType::Data { &mut data } else { &mut trees };
+                    target.push(*blob.id);
                 }
             }
         }
@@ -95,21 +93,27 @@ impl KnownBlobs {
             stored
         };
         let blobs = |stored| Blobs { stored: RwLock::new(sorted(stored)), added: Mutex::default() };
-        if !missing.is_empty() {
-            // Another run may have stored a pack, and its index, since the packs were listed.
-            let there: HashSet<Id> = list()?.into_iter().map(|(id, _)| id).collect();
-            missing.retain(|id| !there.contains(id));
+        let sound = sorted(sound);
+        let listed = sound.len() + doubtful.len();
+        let (mut missing, mut misfits) = (HashSet::new(), HashSet::new());
+        if !doubtful.is_empty() {
+            // Another run may have stored the rest of a pack, and its index, since the packs were listed.
+            let there: HashMap<Id, u32> = list()?.into_iter().collect();
+            for (id, size) in doubtful {
+                match there.get(&id) {
+                    None => _ = missing.insert(id),
+                    Some(now) if *now != size => _ = misfits.insert(id),
+                    Some(_) => {}
+                }
+            }
         }
         let unindexed = packs.into_iter().filter(|(id, _)| !known.contains(id)).collect();
-        Ok(Self {
-            data: blobs(data),
-            trees: blobs(trees),
-            missing,
-            misfits,
-            unindexed,
-            sound: sorted(sound),
-            listed,
-        })
+        Ok(Self { data: blobs(data), trees: blobs(trees), missing, misfits, unindexed, sound, listed })
+    }
+
+    /// How many packs are gone or cut off.
+    pub(super) fn lost(&self) -> Lost {
+        Lost { missing: self.missing.len(), misfits: self.misfits.len(), listed: self.listed }
     }
 
     /// Takes over what has become of the repository: `fresh` was read just now, after everything claimed under a ticket

@@ -26,8 +26,6 @@ use crate::{
     stream::cancel::Cancel,
 };
 
-/// So many lost packs are damage for sure; more than these, and most of all, look like a storage that is not whole.
-const FEW_LOST: usize = 8;
 /// With less space free than this, prune rewrites nothing.
 const LITTLE_SPACE: u64 = 1 << 30;
 
@@ -177,7 +175,7 @@ impl Repository {
         })
     }
 
-    fn has_no_snapshot(&self) -> Result<bool> {
+    pub(super) fn has_no_snapshot(&self) -> Result<bool> {
         let mut snapshots =
             self.inner.list::<SnapshotId>().map_err(|e| rustic_error("cannot list the snapshots", e))?;
         Ok(snapshots.next().is_none())
@@ -254,16 +252,17 @@ impl Repository {
         if known.missing.is_empty() && known.misfits.is_empty() {
             return Ok(());
         }
-        let lost = describe_lost(known);
-        require_most(known, &lost)?;
+        let lost = known.lost();
+        lost.require_most(!self.has_no_snapshot()?)?;
+        let (text, they, them, they_are) = (lost.text(), lost.they(), lost.them(), lost.they_are());
         match self.take_out(known) {
             Ok(()) => notice(&format!(
-                "warning: {lost}; they are taken out of the index, and what this run needs of them is stored again; older \
+                "warning: {text}; {they_are} taken out of the index, and what this run needs of {them} is stored again; older \
                  snapshots may be damaged: run `tik-backup check`"
             )),
             // A server that only lets append refuses to remove index files.
             Err(error) if !self.has_locks() => notice(&format!(
-                "warning: {lost}; what this run needs of them is stored again, but they could not be taken out of the index \
+                "warning: {text}; what this run needs of {them} is stored again, but {they} could not be taken out of the index \
                  ({}): restores may look for it in the wrong place until `tik-backup repair index` was run by a host that may \
                  remove files",
                 error.summary()
@@ -276,9 +275,9 @@ impl Repository {
     /// As [`Self::forget_missing_packs`], for a prune, which also meets packs that are marked for removal.
     fn mend_index(&self, known: &KnownBlobs, there: &[(Id, u32)], notice: &dyn Fn(&str)) -> Result<()> {
         if !(known.missing.is_empty() && known.misfits.is_empty()) {
-            let lost = describe_lost(known);
-            require_most(known, &lost)?;
-            notice(&format!("{lost}; they are taken out of the index"));
+            let lost = known.lost();
+            lost.require_most(!self.has_no_snapshot()?)?;
+            notice(&format!("{}; {} taken out of the index", lost.text(), lost.they_are()));
             self.take_out(known)?;
         }
         let there: HashSet<Id> = there.iter().map(|(id, _)| *id).collect();
@@ -323,30 +322,6 @@ impl Repository {
         let indexed = self.indexed_packs(|id| id.as_u32() % m == n)?;
         self.read_packs(there, &indexed, cancel)
     }
-}
-
-/// What is wrong with packs that the index lists.
-fn describe_lost(known: &KnownBlobs) -> String {
-    let (missing, misfits, listed) = (known.missing.len(), known.misfits.len(), known.listed);
-    let gone = format!("{missing} of {listed} packs in the index are not in the storage");
-    let cut = format!("{misfits} of {listed} packs in the index have another size than they should");
-    match (missing, misfits) {
-        (_, 0) => gone,
-        (0, _) => cut,
-        _ => format!("{gone}, and {misfits} have another size than they should"),
-    }
-}
-
-/// Fails if so much is lost that the storage is probably not whole.
-fn require_most(known: &KnownBlobs, lost: &str) -> Result<()> {
-    let count = known.missing.len() + known.misfits.len();
-    if count <= FEW_LOST || count * 2 <= known.listed {
-        return Ok(());
-    }
-    Err(Error::repository(lost).hint(
-        "is the storage mounted whole? Nothing was written or removed; if the packs are lost indeed, `tik-backup repair index` \
-         takes them out of the index",
-    ))
 }
 
 /// Calls the library. That it panics on what is damaged is an error like others.

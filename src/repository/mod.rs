@@ -10,6 +10,7 @@ mod known;
 mod listing;
 mod local;
 pub(crate) mod lock;
+mod lost;
 mod maintenance;
 mod needed;
 mod node;
@@ -397,11 +398,6 @@ fn exists(storage: &Storage) -> Result<bool> {
     use rustic_core::ReadBackend;
     let list = storage.backend().list(rustic_core::FileType::Config);
     Ok(!list.map_err(|e| rustic_error("cannot look for the repository", e))?.is_empty())
-}
-
-/// A number of things.
-fn counted(number: u64, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 /// An error of `rustic_core` in our words: its long form has guidance for another program's users.

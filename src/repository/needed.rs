@@ -14,9 +14,7 @@ use rustic_core::{
     repofile::{BlobType, MasterKey, SnapshotFile},
 };
 
-use super::{
-    Opened, READERS, Repository, counted, known::KnownBlobs, new_handle, rustic_error, storage::Storage,
-};
+use super::{Opened, READERS, Repository, known::KnownBlobs, new_handle, rustic_error, storage::Storage};
 use crate::{
     error::{Error, Passing, Result},
     stream::cancel::Cancel,
@@ -150,7 +148,7 @@ impl Repository {
                 let one = known.unindexed.len() == 1;
                 return Ok(Some(format!(
                     "{part}the index is lost: {} in the storage {} in no index file, and snapshots need what is in {}",
-                    counted(known.unindexed.len() as u64, "pack"),
+                    crate::output::count(known.unindexed.len(), "pack"),
                     if one { "is" } else { "are" },
                     if one { "it" } else { "them" },
                 )));

@@ -13,7 +13,7 @@ use std::{
 use rustic_core::{FileType, Id, ReadBackend, WriteBackend, repofile::IndexFile};
 use serde::Serialize;
 
-use super::{LockGuard, LockOptions, READERS, Repository, counted, packs::Blob, rustic_error, seal::hash};
+use super::{LockGuard, LockOptions, READERS, Repository, lost::Lost, packs::Blob, rustic_error, seal::hash};
 use crate::{
     error::{Error, Result},
     stream::cancel::Cancel,
@@ -31,6 +31,8 @@ pub struct RepairReport {
     pub indexed: u64,
     /// Packs that an index file listed and that are not there; they were taken out of the index.
     pub lost: u64,
+    /// Damaged packs that were moved out of the repository.
+    pub moved: u64,
     /// Damaged packs of which everything that is whole was stored again.
     pub salvaged: u64,
     /// Chunks and folders of damaged packs that were stored again.
@@ -41,6 +43,13 @@ pub struct RepairReport {
     pub damaged_indexes: u64,
     /// Packs whose contents could not be determined, and why. They were left where they are.
     pub unreadable: Vec<String>,
+}
+
+impl RepairReport {
+    /// Whether nothing that was stored is lost or cannot be read, as far as this repair has seen.
+    pub fn is_whole(&self) -> bool {
+        self.lost == 0 && self.blobs_lost == 0 && self.unreadable.is_empty()
+    }
 }
 
 /// A blob as an index file lists it.
@@ -88,34 +97,54 @@ pub(super) struct Entries {
     blobs: usize,
 }
 
-/// What became of the index files that were read.
+/// What the index files say, and what of it the storage has otherwise. Nothing is changed yet.
 #[derive(Default)]
-struct Reviewed {
+struct Review {
+    /// The packs of the storage, with their sizes.
+    there: HashMap<Id, u32>,
     /// Packs that the index lists as they are.
     listed: HashSet<Id>,
-    /// Packs with another size than the index says, with what it says of them.
-    misfits: HashMap<Id, Vec<Blob>>,
-    /// Index files to remove at the end.
-    obsolete: Vec<Id>,
+    /// Index files that cannot be read: they are removed at the end.
+    damaged: Vec<Id>,
+    /// Index files to write anew: they have a wrong name, or list packs that are not there as they say.
+    stale: Vec<Id>,
+    /// Packs that are not there although the index lists them, those marked for removal aside.
+    missing: HashSet<Id>,
+    /// Packs with another size than the index says.
+    misfits: HashSet<Id>,
 }
 
 impl Repository {
     /// Writes the index anew where it is not what the packs are: packs that no index file lists are read and listed, those that
     /// are gone are taken out, damaged index files are replaced. Of packs that were cut off, what is whole is stored again.
+    ///
+    /// # Errors
+    /// Most of the packs are gone, as where a storage is not mounted whole, and it is not done by `force`; or the storage
+    /// fails.
     pub fn repair_index(
         &self,
+        force: bool,
         wait: Duration,
         cancel: &Cancel,
         notice: &dyn Fn(&str),
     ) -> Result<RepairReport> {
         let lock = self.lock(&LockOptions { exclusive: true, wait, cancel, notice })?;
-        let there: HashMap<Id, u32> = self.packs()?.into_iter().collect();
-        let mut report = RepairReport { packs: there.len() as u64, ..RepairReport::default() };
-        let mut reviewed = self.review_indexes(&there, &mut report, cancel, notice)?;
+        let mut review = self.review_indexes(cancel, notice)?;
+        if !force {
+            self.require_most_packs(&review)?;
+        }
+        let mut report = RepairReport {
+            packs: review.there.len() as u64,
+            lost: review.missing.len() as u64,
+            damaged_indexes: review.damaged.len() as u64,
+            ..RepairReport::default()
+        };
+        lock.require_valid()?;
+        let misfits = self.rewrite_indexes(&mut review, cancel)?;
         let mut entries = Entries::default();
-        for (id, blobs) in std::mem::take(&mut reviewed.misfits) {
+        for (id, blobs) in misfits {
             cancel.check()?;
-            let size = there.get(&id).copied().unwrap_or_default();
+            let size = review.there.get(&id).copied().unwrap_or_default();
             let pack = match self.pack_header(&id, size) {
                 // Its own header is the truth if it can be read.
                 Ok(Some(blobs)) => Ok(Some(NewPack::new(id, &blobs))),
@@ -127,60 +156,101 @@ impl Repository {
                 Some(NewPack::new(id, &blobs))
             });
             pack.map_or(Ok(()), |pack| self.add(&mut entries, pack))?;
-            reviewed.listed.insert(id);
+            review.listed.insert(id);
         }
-        let unlisted: Vec<(Id, u32)> = there
-            .iter()
-            .filter(|(id, _)| !reviewed.listed.contains(id))
-            .map(|(id, size)| (*id, *size))
-            .collect();
+        let there = review.there.iter().map(|(id, size)| (*id, *size));
+        let unlisted: Vec<(Id, u32)> = there.filter(|(id, _)| !review.listed.contains(id)).collect();
         if !unlisted.is_empty() {
-            notice(&format!("reading {} that no index file lists", counted(unlisted.len() as u64, "pack")));
+            let packs = crate::output::count(unlisted.len(), "pack");
+            notice(&format!("reading {packs} that no index file lists"));
         }
         self.list_packs_anew(&unlisted, &mut entries, &mut report, cancel, &lock)?;
         self.write_entries(&mut entries)?;
         lock.require_valid()?;
-        self.remove_indexes(&reviewed.obsolete)?;
+        self.remove_indexes(&review.damaged)?;
+        self.remove_indexes(&review.stale)?;
         Ok(report)
     }
 
-    /// Reads all index files. Those that list packs that are not as they say are written again without these.
-    fn review_indexes(
-        &self,
-        there: &HashMap<Id, u32>,
-        report: &mut RepairReport,
-        cancel: &Cancel,
-        notice: &dyn Fn(&str),
-    ) -> Result<Reviewed> {
-        let backend = self.storage.backend();
-        let listed = backend.list(FileType::Index);
-        let (mut reviewed, mut lost) = (Reviewed::default(), HashSet::new());
+    /// Reads all index files and compares them with the packs.
+    fn review_indexes(&self, cancel: &Cancel, notice: &dyn Fn(&str)) -> Result<Review> {
+        let there: HashMap<Id, u32> = self.packs()?.into_iter().collect();
+        let mut review = Review { there, ..Review::default() };
+        // With the size that the index says, and whether snapshots may need it.
+        let mut doubtful: HashMap<Id, (u32, bool)> = HashMap::new();
+        let listed = self.storage.backend().list(FileType::Index);
         for file in listed.map_err(|e| rustic_error("cannot list the index files", e))? {
             cancel.check()?;
-            let name = file.to_hex();
-            let read = backend.read_full(FileType::Index, &file);
-            let sealed =
-                read.map_err(|e| rustic_error(&format!("cannot read index {}", name.as_str()), e))?;
-            let Some(mut index) = self.parse_index(&sealed) else {
-                notice(&format!("index {} is damaged: its packs are read instead", name.as_str()));
-                report.damaged_indexes += 1;
-                reviewed.obsolete.push(file);
+            let (index, mut stale) = self.read_index(&file)?;
+            let Some(index) = index else {
+                notice(&format!("index {} is damaged: its packs are read instead", file.to_hex().as_str()));
+                review.damaged.push(file);
                 continue;
             };
-            let mut changed = hash(&sealed) != file;
+            let marked = index.packs_to_delete.iter().map(|pack| (pack, false));
+            for (pack, needed) in index.packs.iter().map(|pack| (pack, true)).chain(marked) {
+                let size = pack.pack_size();
+                if review.there.get(&*pack.id) == Some(&size) {
+                    review.listed.insert(*pack.id);
+                } else {
+                    stale = true;
+                    doubtful.entry(*pack.id).or_insert((size, needed)).1 |= needed;
+                }
+            }
+            if stale {
+                review.stale.push(file);
+            }
+        }
+        if !doubtful.is_empty() {
+            // Where there are no locks, a backup may have stored the rest of a pack, and its index, since the packs were listed.
+            review.there = self.packs()?.into_iter().collect();
+        }
+        for (id, (size, needed)) in doubtful {
+            match review.there.get(&id) {
+                None if needed => _ = review.missing.insert(id),
+                Some(now) if *now != size => _ = review.misfits.insert(id),
+                None | Some(_) => {}
+            }
+        }
+        review.misfits.retain(|id| !review.listed.contains(id));
+        Ok(review)
+    }
+
+    /// Fails if the storage is probably not mounted whole.
+    fn require_most_packs(&self, review: &Review) -> Result<()> {
+        let (missing, misfits) = (review.missing.len(), review.misfits.len());
+        let lost = Lost { missing, misfits, listed: review.listed.len() + missing + misfits };
+        lost.require_most(!self.has_no_snapshot()?)?;
+        if review.there.is_empty() && !review.damaged.is_empty() {
+            // What damaged index files list is not known; without packs nothing can take their place.
+            return Err(Error::repository("there are index files and not one pack").hint(
+                "is the storage mounted whole? Nothing was written or removed; if the packs are lost indeed, `tik-backup \
+                 repair index --force` removes the damaged index files",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Writes stale index files again, without the packs that are not there as they say. Returns what they say of packs with
+    /// another size. The files that are still as they should be are no longer among the stale ones.
+    fn rewrite_indexes(&self, review: &mut Review, cancel: &Cancel) -> Result<HashMap<Id, Vec<Blob>>> {
+        let mut misfits = HashMap::new();
+        let mut replaced = Vec::new();
+        for file in std::mem::take(&mut review.stale) {
+            cancel.check()?;
+            let (Some(mut index), mut changed) = self.read_index(&file)? else { continue };
             let before = index.packs.len() + index.packs_to_delete.len();
             for packs in [&mut index.packs, &mut index.packs_to_delete] {
-                packs.retain(|pack| match there.get(&*pack.id) {
-                    None => {
-                        lost.insert(*pack.id);
-                        false
-                    }
+                packs.retain(|pack| match review.there.get(&*pack.id) {
+                    None => false,
                     Some(size) if *size != pack.pack_size() => {
-                        reviewed.misfits.insert(*pack.id, pack.blobs.iter().map(Blob::from).collect());
+                        if review.misfits.contains(&*pack.id) {
+                            misfits.insert(*pack.id, pack.blobs.iter().map(Blob::from).collect());
+                        }
                         false
                     }
                     Some(_) => {
-                        reviewed.listed.insert(*pack.id);
+                        review.listed.insert(*pack.id);
                         true
                     }
                 });
@@ -188,12 +258,20 @@ impl Repository {
             changed |= before != index.packs.len() + index.packs_to_delete.len();
             if changed {
                 self.write_index(&index)?;
-                reviewed.obsolete.push(file);
+                replaced.push(file);
             }
         }
-        reviewed.misfits.retain(|id, _| !reviewed.listed.contains(id));
-        report.lost = lost.len() as u64;
-        Ok(reviewed)
+        misfits.retain(|id, _| !review.listed.contains(id));
+        review.stale = replaced;
+        Ok(misfits)
+    }
+
+    /// Reads an index file: its content, `None` if it is damaged, and whether its name is not that of its content.
+    fn read_index(&self, file: &Id) -> Result<(Option<IndexFile>, bool)> {
+        let read = self.storage.backend().read_full(FileType::Index, file);
+        let name = file.to_hex();
+        let sealed = read.map_err(|e| rustic_error(&format!("cannot read index {}", name.as_str()), e))?;
+        Ok((self.parse_index(&sealed), hash(&sealed) != *file))
     }
 
     /// An index file's content; `None` if it is damaged.

@@ -1,6 +1,13 @@
 //! What is whole of damaged packs is stored again as new packs, before the index forgets the damaged ones.
 
-use std::{collections::HashSet, os::unix::fs::DirBuilderExt, path::Path, time::Duration};
+use std::{
+    collections::HashSet,
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::Path,
+    time::Duration,
+};
 
 use rustic_core::{FileType, Id, ReadBackend, WriteBackend};
 
@@ -119,8 +126,8 @@ impl Repository {
         Ok((report, done))
     }
 
-    /// Stores again what is whole of these damaged packs, given by their ids, takes them out of the index, and moves them out of
-    /// the repository into `aside`.
+    /// Copies these damaged packs, given by their ids, into `aside`, stores again what is whole of them, takes them out of the
+    /// index, and removes them from the repository.
     pub fn repair_packs(
         &self,
         ids: &[String],
@@ -137,38 +144,76 @@ impl Repository {
             return Err(Error::failed(format!("the index does not list pack {}", id.to_hex().as_str()))
                 .hint("run `tik-backup repair index` first: only the index says what a damaged pack holds"));
         }
-        create_private(aside)?;
+        // First of all: what the index no longer lists is removed by the next prune.
+        let copied = self.copy_aside(&chosen, aside, cancel)?;
+        cancel.check()?;
         let (mut report, done) = self.salvage_packs(&chosen)?;
         report.packs = there.len() as u64;
+        for id in done.difference(&copied) {
+            report.unreadable.push(format!(
+                "{}: it cannot be read as a whole; what is whole of it was stored again, and the next prune removes the rest",
+                id.to_hex().as_str()
+            ));
+        }
         lock.require_valid()?;
         self.forget_packs(&done)?;
-        let backend = self.storage.backend();
-        for id in &done {
-            let name = id.to_hex();
-            let data = match backend.read_full(FileType::Pack, id) {
-                Ok(data) => data,
-                Err(error) => {
-                    let error = rustic_error("it cannot be read as a whole", error);
-                    report.unreadable.push(format!("{}: {}", name.as_str(), error.summary()));
-                    continue;
-                }
-            };
-            let copy = aside.join(name.as_str());
-            std::fs::write(&copy, &data)
-                .and_then(|()| std::fs::File::open(&copy)?.sync_all())
-                .map_err(|e| Error::failed(format!("cannot write {}", copy.display())).because(&e))?;
-            backend
+        for id in done.intersection(&copied) {
+            self.storage
+                .backend()
                 .remove(FileType::Pack, id, false)
                 .map_err(|e| rustic_error("cannot remove a damaged pack", e))?;
+            report.moved += 1;
         }
         Ok(report)
     }
+
+    /// Copies packs into a folder, and returns those that could be read. When this returns the copies are on the disk.
+    fn copy_aside(&self, packs: &HashSet<Id>, aside: &Path, cancel: &Cancel) -> Result<HashSet<Id>> {
+        let failed = |e: io::Error| {
+            let error = Error::failed(format!("cannot copy a damaged pack to {}", aside.display()));
+            error
+                .because(&e)
+                .hint("the pack is still in the repository and in its index; make room, and try again")
+        };
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(aside).map_err(failed)?;
+        crate::owner::adopt_path(aside).map_err(failed)?;
+        let mut copied = HashSet::new();
+        for id in packs {
+            cancel.check()?;
+            match self.storage.backend().read_full(FileType::Pack, id) {
+                Ok(data) => {
+                    write_synced(&aside.join(id.to_hex().as_str()), &data).map_err(failed)?;
+                    copied.insert(*id);
+                }
+                // If it is not the storage that does not answer, it is the pack: some of it may be read nevertheless.
+                Err(_) => self.require_storage()?,
+            }
+        }
+        File::open(aside).and_then(|folder| folder.sync_all()).map_err(failed)?;
+        Ok(copied)
+    }
 }
 
-fn create_private(folder: &Path) -> Result<()> {
-    let failed = |e: std::io::Error| Error::failed(format!("cannot create {}", folder.display())).because(&e);
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
-    crate::owner::adopt_path(folder).map_err(failed)
+/// Writes a file for its owner alone. What could not be written as a whole is removed.
+fn write_synced(path: &Path, data: &[u8]) -> io::Result<()> {
+    let mut part = path.as_os_str().to_owned();
+    part.push(".part");
+    let part = Path::new(&part);
+    let write = || {
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        let mut file = options.custom_flags(crate::owner::no_links()).open(part)?;
+        crate::owner::adopt_path(part)?;
+        file.write_all(data)?;
+        file.sync_all()?;
+        fs::rename(part, path)
+    };
+    let written = write();
+    if written.is_err() {
+        // It may not even have been created.
+        let _ = fs::remove_file(part);
+    }
+    written
 }
 
 /// The pack whose id begins so.

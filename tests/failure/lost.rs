@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use super::place::Place;
+use super::{place::Place, rest_server::RestServer};
 
 fn cut(path: &std::path::Path, bytes: u64) {
     let file = fs::OpenOptions::new().write(true).open(path).unwrap();
@@ -146,10 +146,21 @@ fn a_damaged_pack_is_repaired_by_its_id() {
     assert!(check.stdout.contains(&format!("pack {id}")), "{}", check.stdout);
     let wrong = place.run(&["repair", "packs", "0000000000"]).expect_code(2);
     assert!(wrong.stderr.contains("no pack"), "{}", wrong.stderr);
-    let report = place.run(&["--json", "repair", "packs", &id]).ok().json();
+    // As long as it cannot be copied, nothing is changed.
+    let copy = place.config.state_dir().join("damaged-packs").join(&id);
+    fs::create_dir_all(&copy).unwrap();
+    let before = place.content();
+    let failed = place.run(&["repair", "packs", &id]).expect_code(1);
+    assert!(failed.stderr.contains("cannot copy a damaged pack"), "{}", failed.stderr);
+    assert_eq!(place.content(), before);
+    fs::remove_dir(&copy).unwrap();
+    // One chunk is lost, which the code says.
+    let report = place.run(&["--json", "repair", "packs", &id]).expect_code(1).json();
     assert_eq!((&report["salvaged"], &report["blobs_lost"]), (&1.into(), &1.into()), "{report}");
+    assert_eq!(report["moved"], 1, "{report}");
     assert!(!pack.exists());
-    assert_eq!(fs::read(place.config.state_dir().join("damaged-packs").join(&id)).unwrap(), bytes);
+    assert_eq!(fs::read(&copy).unwrap(), bytes);
+    assert_eq!(fs::read_dir(copy.parent().unwrap()).unwrap().count(), 1, "nothing else is left there");
     // What is lost of it is stored again, which completes the older snapshot.
     place.run(&["backup"]).ok();
     place.clean();
@@ -205,11 +216,84 @@ fn folders_that_cannot_be_read_are_not_taken_for_stored() {
     let older = name(&place.files_of("snapshots")[0]);
     let check = place.run(&["check", "--read-data"]).expect_code(1);
     assert!(check.stdout.contains(&name(&pack)), "{}", check.stdout);
-    place.run(&["repair", "packs", &name(&pack)]).ok();
+    let repair = place.run(&["repair", "packs", &name(&pack)]).expect_code(1);
+    assert!(repair.stdout.contains("LOST: ") && repair.stdout.contains("run a backup"), "{}", repair.stdout);
     place.run(&["backup"]).ok();
     // The root of the older one was in that pack alone.
     place.new.ok(&place.repo(), &place.config.password_file(), &["forget", &older]);
     place.run(&["prune"]).ok();
     place.clean();
     place.all_restorable(1);
+}
+
+#[test]
+fn packs_that_are_not_mounted_are_not_taken_out_of_the_index() {
+    let Some(place) = Place::backed_up(2) else { return };
+    let (data, aside) = (place.repo().join("data"), place.config.dir().join("data"));
+    fs::rename(&data, &aside).unwrap();
+    fs::create_dir(&data).unwrap();
+    let before = place.content();
+    for command in [&["repair", "index"][..], &["backup"], &["prune"]] {
+        let run = place.run(command).expect_code(4);
+        assert!(run.stderr.contains("is the storage mounted whole?"), "{command:?}: {}", run.stderr);
+        assert!(run.stderr.contains("`tik-backup repair index --force`"), "{}", run.stderr);
+        assert_eq!(place.content(), before, "{command:?} changed something");
+    }
+    fs::remove_dir(&data).unwrap();
+    fs::rename(&aside, &data).unwrap();
+    place.clean();
+
+    // Lost indeed, it is said, and a backup stores again what the source has.
+    for pack in place.files_of("data") {
+        fs::remove_file(pack).unwrap();
+    }
+    let run = place.run(&["repair", "index", "--force"]).expect_code(1);
+    assert!(run.stdout.contains("LOST: ") && !run.stdout.contains("complete"), "{}", run.stdout);
+    let last = run.stdout.lines().last().unwrap();
+    assert!(last.contains("are gone: run a backup"), "{}", run.stdout);
+    place.run(&["backup"]).ok();
+    let newest = place.new.snapshots_json(&place.repo(), &place.config.password_file()).pop().unwrap();
+    let target = tempfile::tempdir().unwrap();
+    let id = newest["id"].as_str().unwrap();
+    place.new.restore_verify(&place.repo(), &place.config.password_file(), id, target.path());
+}
+
+#[test]
+fn one_pack_that_is_gone_is_named_with_code_one_and_the_index_is_not_called_complete() {
+    let Some(place) = Place::backed_up(2) else { return };
+    fs::remove_file(place.largest_pack()).unwrap();
+    let run = place.run(&["repair", "index"]).expect_code(1);
+    assert!(run.stdout.contains("LOST: 1 pack that the index listed is not"), "{}", run.stdout);
+    assert!(!run.stdout.contains("complete"), "{}", run.stdout);
+    assert!(run.stdout.lines().last().unwrap().contains("1 pack is gone: run a backup"), "{}", run.stdout);
+    place.run(&["backup"]).ok();
+    let whole = place.run(&["repair", "index"]).ok();
+    assert!(whole.stdout.starts_with("the index is complete: "), "{}", whole.stdout);
+    place.clean();
+    place.all_restorable(3);
+}
+
+/// Where there are no locks, a backup may store a pack and its index after the packs were listed.
+#[test]
+fn a_pack_that_a_backup_has_just_stored_is_not_taken_for_lost() {
+    let Some(place) = Place::backed_up(2) else { return };
+    let server = RestServer::start(&place.repo());
+    let config = place.remote(&server.location());
+    let pack = name(&place.largest_pack());
+    for size in [None, Some(1000)] {
+        let indexes = place.files_of("index");
+        server.list_outdated(&pack, size);
+        let report = place.run_remote(&config, &["--json", "repair", "index"]).ok().json();
+        assert!(server.listed_outdated());
+        assert_eq!((&report["lost"], &report["indexed"]), (&0.into(), &0.into()), "{report}");
+        assert_eq!(place.files_of("index"), indexes);
+
+        server.list_outdated(&pack, size);
+        let run = place.run_remote(&config, &["backup"]).ok();
+        assert!(server.listed_outdated());
+        assert!(!run.stderr.contains("of the index"), "{}", run.stderr);
+        assert!(indexes.iter().all(|index| index.exists()), "index files were replaced");
+    }
+    place.clean();
+    place.all_restorable(4);
 }

@@ -32,6 +32,8 @@ struct State {
     /// Start of the path of uploads to refuse, the status to refuse them with, how often.
     refusal: Mutex<Option<(String, u16, u32)>>,
     requests: Mutex<Vec<String>>,
+    /// A file that the next listing with it shows as it was a moment ago: not there, or of this size.
+    outdated: Mutex<Option<(String, Option<u64>)>>,
     /// Whether files cannot be removed.
     append_only: AtomicBool,
     over: AtomicBool,
@@ -67,6 +69,7 @@ impl RestServer {
             unanswered: Mutex::default(),
             refusal: Mutex::default(),
             requests: Mutex::default(),
+            outdated: Mutex::default(),
             append_only: AtomicBool::new(false),
             over: AtomicBool::new(false),
         });
@@ -117,6 +120,16 @@ impl RestServer {
     /// Does something before the next upload whose path begins so is stored, after what was to be done before earlier ones.
     pub fn before_upload(&self, start: &str, act: impl FnOnce() + Send + 'static) {
         self.state.before.lock().unwrap().push_back((start.to_owned(), Box::new(act)));
+    }
+
+    /// Shows a file in the next listing that has it as it was before its upload, or with this size during it.
+    pub fn list_outdated(&self, name: &str, size: Option<u64>) {
+        *self.state.outdated.lock().unwrap() = Some((name.to_owned(), size));
+    }
+
+    /// Whether the outdated listing was asked for.
+    pub fn listed_outdated(&self) -> bool {
+        self.state.outdated.lock().unwrap().is_none()
     }
 
     /// Whether what was to be done before an upload has been done.
@@ -260,9 +273,16 @@ impl State {
 
     fn list(&self, folder: &str, v2: bool) -> io::Result<Response> {
         let found = super::world::files(&self.root.join(folder)).into_iter();
-        let found: Vec<_> = found
+        let mut found: Vec<_> = found
             .map(|(path, size)| (path.file_name().unwrap().to_string_lossy().into_owned(), size))
             .collect();
+        let mut outdated = self.outdated.lock().unwrap();
+        if let Some((name, size)) = outdated.take_if(|(name, _)| found.iter().any(|(found, _)| found == name))
+        {
+            found.retain(|(found, _)| *found != name);
+            found.extend(size.map(|size| (name, size)));
+        }
+        drop(outdated);
         let json = if v2 {
             let entry = |(name, size): &(String, u64)| serde_json::json!({"name": name, "size": size});
             found.iter().map(entry).collect::<serde_json::Value>()

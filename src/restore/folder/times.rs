@@ -43,11 +43,9 @@ impl Kept {
     pub(super) fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         if self.other.count() > 0 {
-            let (count, times) = (self.other.count(), plural(self.other.count()));
-            notes.push(format!(
-                "the file system of the target cannot hold {count} modification {times} as stored: {}",
-                self.other
-            ));
+            let times = crate::output::count(self.other.count(), "modification time");
+            notes
+                .push(format!("the file system of the target cannot hold {times} as stored: {}", self.other));
         }
         if self.coarse > 0 {
             let differ = if self.coarse == 1 { "time differs" } else { "times differ" };
@@ -58,10 +56,6 @@ impl Kept {
         }
         notes
     }
-}
-
-fn plural(count: u64) -> &'static str {
-    if count == 1 { "time" } else { "times" }
 }
 
 #[cfg(test)]

@@ -109,7 +109,7 @@ fn of(number: u64, one: &str, several: &str) -> String {
 
 /// A number of things.
 fn many(number: u64, one: &str) -> String {
-    format!("{} {one}{}", count(number), if number == 1 { "" } else { "s" })
+    format!("{} {}", count(number), crate::output::plural(number, one))
 }
 
 fn answers(ledger: &Ledger) -> [Answer; 3] {
