@@ -101,6 +101,8 @@ struct State {
     silent_since: Option<Instant>,
     operations: BTreeMap<u64, Operation>,
     next: u64,
+    /// How many operations were given up for want of an answer.
+    given_up: u64,
     over: bool,
 }
 
@@ -122,12 +124,14 @@ impl Patience {
         Self::new(SHORT, &Cancel::new())
     }
 
-    fn new(limit: Duration, cancel: &Cancel) -> Self {
+    /// That of somebody who waits so long, or until the flag is set.
+    pub(super) fn new(limit: Duration, cancel: &Cancel) -> Self {
         let state = State {
             cancel: cancel.clone(),
             silent_since: None,
             operations: BTreeMap::new(),
             next: 0,
+            given_up: 0,
             over: false,
         };
         Self { shared: Arc::new(Shared { limit, state: Mutex::new(state), ended: Condvar::new() }) }
@@ -136,6 +140,16 @@ impl Patience {
     /// From now on this flag ends the waiting.
     pub(crate) fn obey(&self, cancel: &Cancel) {
         self.shared.state().cancel = cancel.clone();
+    }
+
+    /// After how much of its time an operation that only this file may be to blame for is looked at more closely.
+    pub(super) fn doubt(&self) -> Duration {
+        SHORT.min(self.shared.limit / 2)
+    }
+
+    /// How many operations have been given up because the storage did not answer.
+    pub(crate) fn given_up(&self) -> u64 {
+        self.shared.state().given_up
     }
 
     /// Runs `operation`, and again while it fails with an error that passes and there is time. The time begins with its
@@ -170,6 +184,7 @@ impl Patience {
             let longest = Duration::from_millis(PAUSES_MS[PAUSES_MS.len() - 1]);
             let left = self.shared.limit.saturating_sub(since.elapsed());
             if left.is_zero() || cancel.wait(pauses.next().unwrap_or(longest).min(left)) {
+                self.shared.state().given_up += 1;
                 return Err(error);
             }
         }
@@ -375,6 +390,7 @@ mod tests {
         patience.obey(&cancel);
         assert!(outlive(&patience, 1).is_err(), "who was told to stop waits for nothing");
         assert!(patience.shared.state().operations.is_empty());
+        assert_eq!((patience.given_up(), hasty.given_up()), (1, 1));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::{
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock},
+    time::{Duration, Instant},
 };
 
 use rustic_core::Id;
@@ -43,6 +44,23 @@ pub(super) struct Root {
     /// What this process has stored and nobody may lack: where it lies and its size.
     stored: Mutex<HashMap<Id, (String, u64)>>,
     patience: Patience,
+}
+
+/// Content that cannot be read although the storage answers.
+#[derive(Debug)]
+struct Unreadable(io::Error);
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: the storage answers, and cannot read this file: its medium may be damaged", self.0)
+    }
+}
+
+// Without a source: the error below says of itself that it may pass.
+impl std::error::Error for Unreadable {}
+
+fn is_eio(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(Errno::IO.raw_os_error())
 }
 
 /// Why the directory could not be opened again.
@@ -137,6 +155,57 @@ impl Root {
         operation: impl FnMut(&OwnedFd, bool) -> io::Result<T>,
     ) -> io::Result<T> {
         self.attempt_with(&Patience::short(), operation)
+    }
+
+    /// As [`Self::attempt`], for reading content. EIO is what a broken connection gives, and also what a disk gives of the
+    /// places that it cannot read any more: after a while it is told apart whether the rest of the storage can be read.
+    pub(super) fn attempt_read<T>(&self, operation: impl FnMut(&OwnedFd) -> io::Result<T>) -> io::Result<T> {
+        self.attempt_read_within(self.patience.doubt(), &self.patience, operation)
+    }
+
+    fn attempt_read_within<T>(
+        &self,
+        doubt: Duration,
+        patience: &Patience,
+        mut operation: impl FnMut(&OwnedFd) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let mut since = None;
+        self.attempt_with(patience, |dir, _| match operation(dir) {
+            Err(error) if is_eio(&error) && since.get_or_insert_with(Instant::now).elapsed() >= doubt => {
+                self.read_in_doubt(dir, error, &mut operation)
+            }
+            other => other,
+        })
+    }
+
+    /// Reads once more what failed with EIO, between two looks at whether the storage can be read elsewhere. If it can, both
+    /// times, the storage answers and the content is lost: that does not pass.
+    fn read_in_doubt<T>(
+        &self,
+        dir: &OwnedFd,
+        failed: io::Error,
+        operation: &mut impl FnMut(&OwnedFd) -> io::Result<T>,
+    ) -> io::Result<T> {
+        if !self.can_be_read(dir) {
+            return Err(failed);
+        }
+        match operation(dir) {
+            Err(error) if is_eio(&error) && self.can_be_read(dir) => Err(io::Error::other(Unreadable(error))),
+            other => other,
+        }
+    }
+
+    /// Whether the file by which the repository is recognised can be read from the storage itself.
+    fn can_be_read(&self, dir: &OwnedFd) -> bool {
+        let Some(known) = self.config.get() else { return false };
+        let read = || -> io::Result<Vec<u8>> {
+            let file = rfs::openat(dir, "config", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+            rfs::fadvise(&file, 0, None, rfs::Advice::DontNeed)?;
+            let mut content = Vec::new();
+            std::fs::File::from(file).take(known.len() as u64 + 1).read_to_end(&mut content)?;
+            Ok(content)
+        };
+        read().is_ok_and(|content| content == *known)
     }
 
     fn attempt_with<T>(
@@ -285,6 +354,7 @@ fn open_handle(path: &Path, mount: Option<&Path>) -> Result<Handle> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::stream::cancel::Cancel;
     use std::fs;
 
     /// A root whose first operation fails as that of a broken mount does, and what it finds afterwards.
@@ -328,6 +398,41 @@ mod tests {
         let (outcome, root, _room) = after_an_outage(replace);
         outcome.unwrap();
         root.verify().unwrap();
+    }
+
+    #[test]
+    fn what_alone_cannot_be_read_is_lost_and_not_waited_for() {
+        let room = tempfile::tempdir().unwrap();
+        fs::write(room.path().join("config"), "config").unwrap();
+        let root = Root::open(room.path(), None, &Patience::short()).unwrap();
+        root.know_config(b"config");
+        let fail = |_: &OwnedFd| Err::<(), _>(io::Error::from(Errno::IO));
+        let calls = std::cell::Cell::new(0);
+        let broken = |dir: &OwnedFd| {
+            calls.set(calls.get() + 1);
+            fail(dir)
+        };
+        // Without the doubt this would take an hour.
+        let hour = Patience::new(Duration::from_secs(3600), &Cancel::new());
+        let lost = root.attempt_read_within(Duration::from_millis(20), &hour, broken).unwrap_err();
+        assert!(!passes(&lost) && lost.to_string().contains("the storage answers"), "{lost}");
+        assert!(calls.get() > 2, "a connection that was broken for a moment gives the same error");
+        assert_eq!(hour.given_up(), 0, "it is no outage");
+        // Who has no time finds the same.
+        let hasty = Patience::new(Duration::ZERO, &Cancel::new());
+        let lost = root.attempt_read_within(hasty.doubt(), &hasty, fail).unwrap_err();
+        assert!(!passes(&lost) && hasty.given_up() == 0, "{lost}");
+        // What can be read in the end is read.
+        let mut failures = 1;
+        let read = root.attempt_read_within(Duration::ZERO, &hour, |dir| {
+            failures -= 1;
+            if failures == 0 { fail(dir) } else { Ok(()) }
+        });
+        read.unwrap();
+        // Where the storage is away altogether, nothing is known of the file.
+        fs::remove_file(room.path().join("config")).unwrap();
+        let away = root.attempt_read_within(Duration::ZERO, &hasty, fail).unwrap_err();
+        assert!(passes(&away), "{away}");
     }
 
     #[test]
