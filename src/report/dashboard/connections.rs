@@ -18,7 +18,7 @@ use std::{
 use axum::{Router, body::Body};
 use hyper::{
     Request,
-    body::{Body as _, Frame, Incoming, SizeHint},
+    body::{Frame, Incoming, SizeHint},
     server::conn::http1,
     service::Service,
 };
