@@ -13,7 +13,7 @@ use crate::{
     config::{AlertConfig, Config},
     history::{
         History, Opened,
-        ledger::{Ledger, ProblemKind},
+        ledger::{Entry, Ledger, ProblemKind},
     },
     stream::cancel::Cancel,
 };
@@ -51,10 +51,7 @@ pub fn troubles(ledger: &Ledger, sources: &[&str]) -> Vec<Trouble> {
     let of_them = ledger.items.iter().filter(|entry| sources.contains(&entry.source.as_str()));
     let mut troubles: Vec<Trouble> = of_them
         .flat_map(|entry| entry.problems.iter().map(move |problem| (entry, problem)))
-        .filter(|(_, problem)| {
-            use ProblemKind::{Anomaly, Excluded, NotProven, Vanished};
-            !matches!(problem.kind, Anomaly | Vanished | Excluded | NotProven)
-        })
+        .filter(|(entry, problem)| !needs_only_a_look(entry, problem.kind))
         .map(|(entry, problem)| Trouble {
             item: entry.name(),
             problem: problem.kind.as_str(),
@@ -66,6 +63,17 @@ pub fn troubles(ledger: &Ledger, sources: &[&str]) -> Vec<Trouble> {
         troubles.push(Trouble { item, problem: ProblemKind::Repository.as_str(), error: error.clone() });
     }
     troubles
+}
+
+/// Whether the item is backed up all the same.
+fn needs_only_a_look(entry: &Entry, kind: ProblemKind) -> bool {
+    use ProblemKind::{Anomaly, Excluded, FutureSnapshot, NotProven, Vanished};
+    match kind {
+        Anomaly | Vanished | Excluded | NotProven => true,
+        // Without any other snapshot it is not known whether it is in time.
+        FutureSnapshot => entry.last_backup.is_some(),
+        _ => false,
+    }
 }
 
 /// Does this history know what became of the other runs? One that was begun just now may have been lost before.

@@ -99,6 +99,8 @@ impl RunRecord<'_> {
                 [id, now],
             )?;
         }
+        tx.prepare_cached("UPDATE item SET first_seen = ?2 WHERE id = ?1 AND first_seen > ?2")?
+            .execute([id, now])?;
         if before.is_some_and(|before| !before.backed_up && (before.gone || before.excluded.is_some())) {
             // What a rule excluded until now, or was created anew, is as new as what was never seen.
             tx.execute("UPDATE item SET first_seen = ?2 WHERE id = ?1 AND last_time IS NULL", [id, now])?;

@@ -278,6 +278,10 @@ impl Draw<'_> {
         if !row.seen || row.good_millis.is_some() || row.last_time.is_some() {
             return false;
         }
+        if row.first_seen > shared::credible_until(self.now_millis) {
+            // A clock was wrong then; the next answer of the source corrects it.
+            return false;
+        }
         let age = u128::try_from(self.now_millis - row.first_seen).unwrap_or(0);
         self.limit(row, &zoned(row.first_seen)).is_some_and(|limit| age <= limit.as_millis())
     }

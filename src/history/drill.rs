@@ -8,6 +8,7 @@ use rusqlite::{Transaction, params};
 use super::{
     History, RunRecord, millis,
     record::{event, item_id},
+    shared::credible_until,
 };
 use crate::{
     drill::{Outcome, Verdict},
@@ -45,12 +46,13 @@ pub struct Past {
 impl History {
     /// What is known of all items from earlier drills, by source and name.
     pub fn past_drills(&self) -> Result<HashMap<(String, String), Past>> {
+        let credible = credible_until(millis(&Zoned::now()));
         self.read(|tx| {
             let mut statement = tx.prepare(
-                "SELECT source, name, proof_time, drill_millis, drill_part, \
+                "SELECT source, name, CASE WHEN proof_time <= ?1 THEN proof_time END, drill_millis, drill_part, \
                  (SELECT MAX(time) FROM drill WHERE drill.item = item.id), unproven_since IS NOT NULL FROM item WHERE name <> ''",
             )?;
-            let rows = statement.query_map([], |row| {
+            let rows = statement.query_map([credible], |row| {
                 let past = Past {
                     proven: row.get(2)?,
                     took: row.get::<_, Option<i64>>(3)?.map(super::unsigned),
@@ -113,28 +115,35 @@ impl RunRecord<'_> {
                 "UPDATE drill SET outcome = ?2, took = ?3, detail = ?4 WHERE id = ?1",
                 params![entry, stored(verdict.outcome), took, detail],
             )?;
+            let credible = credible_until(now);
+            if time > credible {
+                // It counts for nothing, as its snapshot does not: else it would be fresh until then.
+                return Ok(());
+            }
             match verdict.outcome {
                 Outcome::Proven => {
+                    let is_later = "proof_time > ?2 AND proof_time <= ?7";
                     tx.execute(
-                        "UPDATE item SET proof_snapshot = CASE WHEN proof_time > ?2 THEN proof_snapshot ELSE ?3 END, \
-                         proof_time = MAX(COALESCE(proof_time, ?2), ?2), unprovable_text = NULL, drill_millis = ?4, \
-                         restore_millis = COALESCE(?5, restore_millis), drill_part = COALESCE(?6, drill_part) WHERE id = ?1",
+                        &format!("UPDATE item SET proof_snapshot = CASE WHEN {is_later} THEN proof_snapshot ELSE ?3 END, \
+                         proof_time = CASE WHEN {is_later} THEN proof_time ELSE ?2 END, unprovable_text = NULL, drill_millis = ?4, \
+                         restore_millis = COALESCE(?5, restore_millis), drill_part = COALESCE(?6, drill_part) WHERE id = ?1"),
                         params![
                             item,
                             time,
                             short(&verdict.snapshot),
                             took,
                             verdict.restore_seconds.map(|seconds| (seconds * 1000.0) as i64),
-                            part
+                            part,
+                            credible
                         ],
                     )?;
                     // What was wrong with this snapshot and those before is over; those that are later and do not
                     // restore still do not.
                     tx.execute(
                         "UPDATE item SET unproven_time = (SELECT MIN(snapshot_time) FROM drill \
-                         WHERE drill.item = ?1 AND outcome = 1 AND snapshot_time > ?2) \
-                         WHERE id = ?1 AND unproven_time <= ?2",
-                        [item, time],
+                         WHERE drill.item = ?1 AND outcome = 1 AND snapshot_time > ?2 AND snapshot_time <= ?3) \
+                         WHERE id = ?1 AND (unproven_time <= ?2 OR unproven_time > ?3)",
+                        [item, time, credible],
                     )?;
                     tx.execute(
                         "UPDATE item SET unproven_since = NULL, unproven_text = NULL \
@@ -147,8 +156,8 @@ impl RunRecord<'_> {
                     tx.execute(
                         "UPDATE item SET unproven_since = COALESCE(unproven_since, ?3), unproven_text = ?4, \
                          unproven_time = MIN(COALESCE(unproven_time, ?2), ?2) \
-                         WHERE id = ?1 AND (proof_time IS NULL OR proof_time <= ?2)",
-                        params![item, time, now, detail],
+                         WHERE id = ?1 AND (proof_time IS NULL OR proof_time <= ?2 OR proof_time > ?5)",
+                        params![item, time, now, detail, credible],
                     )?;
                     event(tx, item, now, "not proven", detail.as_deref())?;
                 }

@@ -114,16 +114,26 @@ impl List {
         self.entries.iter().find(|entry| entry.file == file)
     }
 
+    fn named(&self, home: &Home) -> Option<usize> {
+        let name = home.name.as_ref()?;
+        self.entries.iter().position(|entry| entry.is_at(&home.host, name))
+    }
+
+    /// Whether the place must be resolved to choose a file: it was not met under its present name.
+    pub(super) fn asks_for_place(&self, home: &Home) -> bool {
+        home.name.is_some() && self.named(home).is_none()
+    }
+
     /// The file for a configuration whose repository has not been opened yet: the one last used at its place, or a new one.
+    /// `resolved` is the place with links followed, if that is known.
     ///
     /// # Errors
     /// The place is not known, and there are several.
-    pub(super) fn choose(&mut self, home: &Home) -> Result<String> {
+    pub(super) fn choose(&mut self, home: &Home, resolved: Option<String>) -> Result<String> {
         let Some(name) = &home.name else { return self.only(home) };
-        if let Some(found) = self.entries.iter().position(|entry| entry.is_at(&home.host, name)) {
+        if let Some(found) = self.named(home) {
             return Ok(self.entries[found].file.clone());
         }
-        let resolved = home.resolved_soon();
         let found = resolved
             .as_ref()
             .and_then(|place| self.entries.iter().position(|entry| entry.is_at(&home.host, place)));

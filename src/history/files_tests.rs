@@ -30,7 +30,7 @@ impl Room {
     /// The file before the repository is open.
     fn choose(&self, home: &Home) -> String {
         let mut list = List::load(&home.state_dir);
-        let file = list.choose(home).unwrap();
+        let file = list.choose(home, home.resolved()).unwrap();
         list.save().unwrap();
         // As the history itself does.
         fs::write(home.state_dir.join(&file), "x").unwrap();

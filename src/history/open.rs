@@ -80,9 +80,12 @@ impl History {
 
     /// As [`History::open`].
     pub(crate) fn open_home(home: Home, look: Look) -> Result<Self> {
+        // Asks the storage, which may not answer: before the gate, so that no other process waits for that.
+        let asks = List::load(&home.state_dir).asks_for_place(&home);
+        let place = if asks { home.resolved_soon() } else { None };
         let _gate = gate(&home.state_dir)?;
         let mut list = List::load(&home.state_dir);
-        let file = list.choose(&home)?;
+        let file = list.choose(&home, place)?;
         let (connection, current) = open_file(&home.state_dir, &file, look)?;
         settle(&mut list, &file, &connection)?;
         Ok(Self {

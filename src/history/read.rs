@@ -95,6 +95,7 @@ pub(super) struct Asked {
 
 /// Reads all of it, as it is at `now`.
 pub(super) fn read(tx: &Transaction<'_>, guess: bool, now: i64) -> rusqlite::Result<Read> {
+    let until = shared::credible_until(now);
     let mut statement = tx.prepare(
         "SELECT id, source, name, kind, first_seen, last_seen IS NOT NULL, excluded, gone_since, failed_since, error, \
          good_millis, rows, bytes, notes, trend, proof_time, last_time, unproven_since, unproven_text, unprovable_text, \
@@ -118,7 +119,8 @@ pub(super) fn read(tx: &Transaction<'_>, guess: bool, now: i64) -> rusqlite::Res
                 bytes: row.get(12)?,
                 notes: row.get(13)?,
                 trend: unpack(row.get_ref(14)?.as_blob_or_null()?.unwrap_or_default()),
-                proof_time: row.get(15)?,
+                // What a wrong clock has dated ahead would be fresh until then.
+                proof_time: row.get::<_, Option<i64>>(15)?.filter(|time| *time <= until),
                 last_time: row.get(16)?,
                 unproven_since: row.get(17)?,
                 unproven_text: row.get(18)?,
@@ -129,7 +131,6 @@ pub(super) fn read(tx: &Transaction<'_>, guess: bool, now: i64) -> rusqlite::Res
         })?
         .collect::<rusqlite::Result<_>>()?;
     let (running, busy_sources) = read_running(tx)?;
-    let until = shared::credible_until(now);
     let usual = if guess { read_times(tx, until)? } else { HashMap::new() };
     Ok(Read {
         rows,

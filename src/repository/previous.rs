@@ -9,7 +9,7 @@ use std::{
 use super::{Hosts, Repository, Snapshot, SnapshotFiles, SnapshotReader, folders::FoundFile, seal::Hash};
 use crate::{
     error::{Error, Result},
-    source::Files,
+    source::{Files, MANIFEST},
     stream::sink::{Attributes, Previous},
 };
 
@@ -135,8 +135,12 @@ impl<'p> PreviousItem<'p> {
         })
     }
 
-    /// The first thing that could not be read.
+    /// The first thing that could not be read. What a source read of it through [`Self::files`] is not known here, so its
+    /// first folders are read once more.
     pub(super) fn problem(&self) -> Option<String> {
+        if self.files.get().is_some() {
+            self.find(Path::new(MANIFEST));
+        }
         self.problem.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
     }
 }

@@ -178,9 +178,10 @@ fn a_lasting_error_stops_the_streams() {
     // Here the error shows when the other item is committed; the endless one brings nothing new to be stored.
     world.clients.script("endless", "dump \"$@\"; while :; do head -c 100000 /dev/zero; sleep 0.1; done");
     let ended = failing_run(&world, &shim, "/index/", &[]);
+    // One cause is told once.
+    assert!(ended.stderr.contains(": FAILED: cannot write to the repository (index)"), "{}", ended.stderr);
     for item in ["endless", "finite"] {
-        let line = format!("pg/{item}: FAILED: cannot write to the repository (index)");
-        assert!(ended.stderr.contains(&line), "{}", ended.stderr);
+        assert!(ended.stderr.contains(&format!("pg/{item}: FAILED")), "{}", ended.stderr);
     }
 }
 
