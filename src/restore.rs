@@ -19,7 +19,7 @@ use crate::{
     error::{Error, Result},
     known::{self, Name},
     repository::{
-        At, Hosts, LockOptions, Patience, Repository, Snapshot, SnapshotFiles, SnapshotReader,
+        At, Hosts, LockOptions, Patience, Refusal, Repository, Snapshot, SnapshotFiles, SnapshotReader,
         future_warning, patiently,
     },
     source::{
@@ -364,13 +364,13 @@ pub fn read_lock(
     notice: &dyn Fn(&str),
 ) -> Result<Option<crate::repository::LockGuard>> {
     let options = LockOptions { exclusive: false, wait: Duration::from_secs(300), cancel, notice };
-    match repository.lock(&options) {
+    match repository.lock_to_read(&options) {
         Ok(lock) => Ok(Some(lock)),
-        Err(error) if error.summary().contains("cannot write a lock file") => {
+        Err(Refusal::Unwritable(error)) => {
             notice(&format!("reading without a lock: {}", error.summary()));
             Ok(None)
         }
-        Err(error) => Err(error),
+        Err(Refusal::Other(error)) => Err(error),
     }
 }
 

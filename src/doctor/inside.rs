@@ -5,14 +5,15 @@ use std::{path::Path, time::Duration};
 use super::Finding;
 use crate::{
     backup,
-    config::{Config, SourceKind},
+    config::{Config, RepositoryConfig, SourceKind},
     history::{History, Look},
     output::size,
+    report,
     repository::{LockOptions, Repository, is_trimmed_by_restic},
     stream::cancel::Cancel,
 };
 
-/// How long a look waits for a storage and for sources altogether.
+/// How long a look waits for all sources.
 const PATIENCE: Duration = Duration::from_secs(240);
 
 /// Said of what cannot be looked at.
@@ -88,14 +89,17 @@ fn repository(config: &Config, cancel: &Cancel) -> Vec<Finding> {
                 .hint("name the mount point as `mount` in the section [repository]"),
         );
     }
-    let opened = Repository::open(settings).and_then(|repository| {
+    let flag = cancel.clone();
+    let open = move |settings: &RepositoryConfig| {
+        let repository = Repository::open(settings)?;
         repository.require_free_space()?;
         let notice = |_: &str| {};
-        let options = LockOptions { exclusive: false, wait: Duration::ZERO, cancel, notice: &notice };
+        let options = LockOptions { exclusive: false, wait: Duration::ZERO, cancel: &flag, notice: &notice };
         // Writes a file and removes it.
         repository.lock(&options).map(drop)?;
         Ok(repository)
-    });
+    };
+    let opened = report::open_within(config, report::PATIENCE, open, cancel);
     findings.push(match opened {
         Ok(repository) => {
             let free = match repository.free_space() {

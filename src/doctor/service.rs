@@ -1,20 +1,34 @@
 //! Starting this program as the services are started.
 
 use std::{
+    io::Read,
     path::Path,
-    process::{Command, Stdio},
+    process::{Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+    time::Duration,
 };
 
 use super::{Finding, Part, inside};
 use crate::{
     config::{Config, SourceKind},
+    error::{Error, Result},
     owner::Account,
     schedule::units,
-    stream::cancel::Cancel,
+    stream::{cancel::Cancel, pipe::Stop, process::Process},
 };
 
 /// There if systemd runs.
 pub(super) const SYSTEMD: &str = "/run/systemd/system";
+
+/// How long a service may look. It has limits of its own, which are shorter; what hangs in a system call ignores them.
+const LOOK: Duration = Duration::from_secs(300);
+/// How long systemd may take to start and to end it.
+const START_AND_END: Duration = Duration::from_secs(60);
+/// What a service says is not longer than this.
+const SAID: u64 = 16 << 20;
+/// Who has ended has said everything; a process that it left may still hold the pipe.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What the services will find; or what this process finds, where it cannot stand in for them.
 pub(super) fn findings(config: &Config, cancel: &Cancel) -> Vec<Finding> {
@@ -25,7 +39,7 @@ pub(super) fn findings(config: &Config, cancel: &Cancel) -> Vec<Finding> {
     let itself = account.as_ref().is_some_and(|account| account.uid == rustix::process::geteuid().as_raw());
     let mut findings = Vec::new();
     match (root, Path::new(SYSTEMD).exists(), &account) {
-        (true, true, Some(_)) => return as_services(config),
+        (true, true, Some(_)) => return as_services(config, cancel),
         (_, true, None) => {
             let group = &config.systemd.group;
             let text = format!(
@@ -58,20 +72,20 @@ pub(super) fn findings(config: &Config, cancel: &Cancel) -> Vec<Finding> {
     findings
 }
 
-fn as_services(config: &Config) -> Vec<Finding> {
+fn as_services(config: &Config, cancel: &Cancel) -> Vec<Finding> {
     let user = &config.systemd.user;
     let mut findings =
         vec![Finding::ok("user", format!("looked at as {user}, confined as the services are"))];
     let is_folder = |kind: &SourceKind| matches!(kind, SourceKind::Directory(_));
-    findings.extend(ask(config, Part::Servers));
+    findings.extend(ask(config, Part::Servers, cancel));
     if config.sources.iter().any(|source| is_folder(&source.kind)) {
-        findings.extend(ask(config, Part::Directories));
+        findings.extend(ask(config, Part::Directories, cancel));
     }
     findings
 }
 
 /// Asks one process with the settings of the services.
-fn ask(config: &Config, part: Part) -> Vec<Finding> {
+fn ask(config: &Config, part: Part, cancel: &Cancel) -> Vec<Finding> {
     let failed = |text: String| {
         let hint = "what systemd says of it: journalctl -n 20; `systemd-run` must be able to start services";
         vec![Finding::problem("services", format!("none could be started to look: {text}")).hint(hint)]
@@ -81,8 +95,12 @@ fn ask(config: &Config, part: Part) -> Vec<Finding> {
         Err(error) => return failed(error.to_string()),
     };
     let directories = part == Part::Directories;
+    let name = if directories { "directories" } else { "servers" };
+    let unit = format!("{}doctor-{name}-{}.service", units::PREFIX, std::process::id());
     let mut command = Command::new("systemd-run");
     command.args(["--quiet", "--wait", "--pipe", "--collect", "--service-type=exec"]);
+    command.arg(format!("--unit={unit}"));
+    command.arg(format!("--property=RuntimeMaxSec={}", LOOK.as_secs())).arg("--property=TimeoutStopSec=10");
     for property in units::probe(config, &executable, directories) {
         command.arg("--property").arg(property);
     }
@@ -94,19 +112,75 @@ fn ask(config: &Config, part: Part) -> Vec<Finding> {
         .arg(&executable)
         .arg("--config")
         .arg(&config.path)
-        .args(["--json", "doctor", "--inside"]);
-    command.arg(if directories { "directories" } else { "servers" });
-    let output = match command.stdin(Stdio::null()).output() {
-        Ok(output) => output,
-        Err(error) => return failed(format!("systemd-run: {error}")),
+        .args(["--json", "doctor", "--inside", name]);
+    let ran = match run(command, LOOK + START_AND_END, cancel) {
+        Ok(ran) => ran,
+        Err(error) => return failed(error.summary()),
     };
-    let told: Option<Vec<Finding>> = serde_json::from_slice::<serde_json::Value>(&output.stdout)
+    if ran.status.is_none() {
+        // It would go on without anybody who waits for it.
+        let _ = Command::new("systemctl").args(["--no-block", "stop", &unit]).stdin(Stdio::null()).output();
+    }
+    let told: Option<Vec<Finding>> = serde_json::from_slice::<serde_json::Value>(&ran.stdout)
         .ok()
         .and_then(|mut document| serde_json::from_value(document["findings"].take()).ok());
-    told.unwrap_or_else(|| {
-        let said = String::from_utf8_lossy(&output.stderr);
-        failed(format!("{}: {}", output.status, said.trim()))
-    })
+    match (told, ran.status) {
+        (Some(told), _) => told,
+        (None, Some(status)) => failed(format!("{status}: {}", ran.stderr)),
+        (None, None) => vec![unanswered(cancel)],
+    }
+}
+
+/// Nothing was found out in the time that there is.
+fn unanswered(cancel: &Cancel) -> Finding {
+    if let Err(error) = cancel.check() {
+        return Finding::error("services", &error);
+    }
+    let text = format!("the one that was started to look did not end within {} s", LOOK.as_secs());
+    Finding::problem("services", text)
+        .hint("see whether every mount answers, that of the repository and those of the folders: df -h")
+}
+
+/// What a command has said so far, and how it ended if it did.
+struct Ran {
+    stdout: Vec<u8>,
+    stderr: String,
+    status: Option<ExitStatus>,
+}
+
+/// Runs a command until it ends, the time is up or the flag is set.
+fn run(mut command: Command, limit: Duration, cancel: &Cancel) -> Result<Ran> {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let name = command.get_program().to_string_lossy().into_owned();
+    let mut process = Process::start(command, name, Vec::new(), Vec::new(), None)?;
+    let said = Arc::new(Mutex::new(Vec::new()));
+    let stdout = process.child().stdout.take();
+    let hearing = said.clone();
+    // Whoever has ended may leave a process that holds the pipe: its end is not waited for.
+    let reader = thread::Builder::new()
+        .name("doctor".to_owned())
+        .spawn(move || {
+            let Some(stdout) = stdout else { return };
+            let mut stdout = stdout.take(SAID);
+            let mut part = [0; 8192];
+            while let Ok(read @ 1..) = stdout.read(&mut part) {
+                hearing.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&part[..read]);
+            }
+        })
+        .map_err(|error| Error::failed("cannot start a thread").because(&error))?;
+    let status = match process.wait(Some(limit), cancel) {
+        Ok(status) => Some(status),
+        Err(Stop::Io(error)) => return Err(Error::failed("cannot wait for it").because(&error)),
+        Err(Stop::Silent(_) | Stop::Cancelled(_)) => {
+            process.terminate();
+            None
+        }
+    };
+    let step = LAST_WORDS / 20;
+    (0..20).take_while(|_| !reader.is_finished()).for_each(|_| thread::sleep(step));
+    process.messages().wait_closed(step);
+    let stdout = std::mem::take(&mut *said.lock().unwrap_or_else(PoisonError::into_inner));
+    Ok(Ran { stdout, stderr: process.messages().text().trim().to_owned(), status })
 }
 
 /// Where the services look for clients, if their unit says so: on NixOS it does.
@@ -117,4 +191,43 @@ fn search_path(config: &Config) -> Option<String> {
         Command::new("systemctl").args(["show", "--property=Environment", "--value", &unit]).output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     text.split_whitespace().find_map(|word| word.trim_matches('"').strip_prefix("PATH=").map(str::to_owned))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str, limit: Duration, cancel: &Cancel) -> Ran {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        run(command, limit, cancel).unwrap()
+    }
+
+    #[test]
+    fn what_a_command_says_is_heard_whole() {
+        let hour = Duration::from_secs(3600);
+        let ran = shell("seq 1 20000; echo broken >&2; exit 3", hour, &Cancel::new());
+        assert_eq!(ran.status.unwrap().code(), Some(3));
+        assert!(ran.stdout.ends_with(b"\n20000\n") && ran.stdout.starts_with(b"1\n2\n"));
+        assert_eq!(ran.stderr, "broken");
+    }
+
+    #[test]
+    fn one_that_hangs_is_left_when_the_time_is_up_or_the_flag_is_set() {
+        let ran = shell("echo found; sleep 1000", Duration::from_millis(500), &Cancel::new());
+        assert_eq!((ran.status, ran.stdout.as_slice()), (None, &b"found\n"[..]));
+        let cancel = Cancel::new();
+        cancel.cancel("interrupted by SIGINT");
+        assert!(shell("sleep 1000", Duration::from_secs(3600), &cancel).status.is_none());
+        assert_eq!(unanswered(&cancel).text, "stopped: interrupted by SIGINT");
+        assert!(unanswered(&Cancel::new()).text.contains("did not end within 300 s"));
+    }
+
+    #[test]
+    fn a_process_that_is_left_with_the_pipe_is_not_waited_for() {
+        // In a session of its own it is not ended with the command.
+        let ran = shell("setsid sleep 30 & echo found", Duration::from_secs(3600), &Cancel::new());
+        assert_eq!(ran.stdout, b"found\n");
+    }
 }

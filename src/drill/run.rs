@@ -82,12 +82,7 @@ fn run_patiently(
     tell::warn_of_future(&chosen, snapshots, observer);
     report.left = left;
     if chosen.is_empty() {
-        let error =
-            Error::failed("there is nothing to prove: this host has no snapshot of a configured source");
-        return Err(match shares(others).first() {
-            Some(other) => error.hint(foreign_hint("drill", &other.host)),
-            None => error.hint("run `tik-backup backup` first"),
-        });
+        return Err(nothing_to_prove(others));
     }
     let ledger = tell::ledger(config, &history, repository)?;
     let record = history.begin_run(&RunBegin {
@@ -101,27 +96,22 @@ fn run_patiently(
     let drill = Drill {
         config,
         request,
+        repository,
+        patience,
         snapshots,
         reader: &repository.reader()?,
         record: &record,
         ledger: &ledger,
         observer,
         cancel,
-        space: Space::new(
-            &config.drill.dir.clone().unwrap_or_else(std::env::temp_dir),
-            config.drill.min_free,
-        ),
+        space: space(config),
         stage: Stage::default(),
         globals: Mutex::default(),
         begin: Instant::now(),
         begun: AtomicBool::new(false),
         failed: Mutex::new(None),
     };
-    drill.all(&chosen, &mut report);
-    report.error =
-        report.error.take().or_else(|| drill.failed.into_inner().unwrap_or_else(PoisonError::into_inner));
-    report.error = report.error.take().or_else(|| cancel.check().err());
-    report.finish();
+    drill.run(&chosen, &mut report);
     let error = report.error.as_ref().map(ToString::to_string);
     record
         .finish(&RunEnd { outcome: report.outcome, error: error.as_deref(), forgotten: 0 }, &Zoned::now())?;
@@ -131,12 +121,27 @@ fn run_patiently(
     Ok(report)
 }
 
+fn nothing_to_prove(others: &[Snapshot]) -> Error {
+    let error = Error::failed("there is nothing to prove: this host has no snapshot of a configured source");
+    match shares(others).first() {
+        Some(other) => error.hint(foreign_hint("drill", &other.host)),
+        None => error.hint("run `tik-backup backup` first"),
+    }
+}
+
+/// The room that scratch servers share.
+fn space(config: &Config) -> Space {
+    Space::new(&config.drill.dir.clone().unwrap_or_else(std::env::temp_dir), config.drill.min_free)
+}
+
 /// A manifest of roles and its snapshot.
 type KnownGlobals<'a> = (std::sync::Arc<Manifest>, &'a Snapshot);
 
 struct Drill<'a> {
     config: &'a Config,
     request: &'a Request,
+    repository: &'a Repository,
+    patience: &'a Patience,
     snapshots: &'a [Snapshot],
     reader: &'a SnapshotReader,
     record: &'a RunRecord<'a>,
@@ -155,6 +160,14 @@ struct Drill<'a> {
 }
 
 impl<'a> Drill<'a> {
+    /// Proves what was chosen, and ends the report with what kept it from being written down, or from going on.
+    fn run(self, chosen: &'a [Candidate<'a>], report: &mut Report) {
+        self.all(chosen, report);
+        let failed = self.failed.into_inner().unwrap_or_else(PoisonError::into_inner);
+        report.error = report.error.take().or(failed).or_else(|| self.cancel.check().err());
+        report.finish();
+    }
+
     fn all(&self, chosen: &'a [Candidate<'a>], report: &mut Report) {
         let next = AtomicUsize::new(0);
         let verdicts = Mutex::new((Vec::new(), Vec::new()));
@@ -226,22 +239,11 @@ impl<'a> Drill<'a> {
         self.observer.started(&snapshot.name());
         let entry = self.noted(self.record.drill_started(&verdict, &Zoned::now()));
         let part = self.part(candidate);
+        let outages = self.patience.given_up();
         let proven = catch_unwind(AssertUnwindSafe(|| self.prove(candidate, part)))
             .unwrap_or_else(|_| Err(Fault::Cannot(Error::failed("the drill's thread panicked"))));
         verdict.decide(match proven {
-            // A drill that was stopped says nothing.
-            Err(Fault::Failed(error)) if self.cancel.is_cancelled() => Err(Fault::Cannot(error)),
-            // Nor does a repository that is not there any more.
-            Err(Fault::Failed(error))
-                if ["cannot read", "cannot list", "does not hold"]
-                    .iter()
-                    .any(|sign| error.summary().contains(sign)) =>
-            {
-                match Repository::open(&self.config.repository) {
-                    Ok(_) => Err(Fault::Failed(error)),
-                    Err(gone) => Err(Fault::Cannot(gone)),
-                }
-            }
+            Err(Fault::Failed(error)) => Err(self.whose_fault(error, outages)),
             other => other,
         });
         verdict.seconds = rounded(begin.elapsed().as_secs_f64());
@@ -250,6 +252,21 @@ impl<'a> Drill<'a> {
             self.noted(self.record.drill_finished(entry, &verdict, part, &Zoned::now()));
         }
         verdict
+    }
+
+    /// What a failed restore says, if it says anything. `outages` is how many operations on the storage had been given up
+    /// before.
+    fn whose_fault(&self, error: Error, outages: u64) -> Fault {
+        // Neither a drill that was stopped nor a storage that did not answer says anything of the backup. A tool that waits
+        // for data only notices that they end, so its error does not name the storage. An outage counts also if the storage
+        // answers again by now, and if it hit another item that is proven at the same time.
+        if self.cancel.is_cancelled() || self.patience.given_up() != outages {
+            return Fault::Cannot(error);
+        }
+        match self.repository.require_storage() {
+            Ok(()) => Fault::Failed(error),
+            Err(gone) => Fault::Cannot(gone),
+        }
     }
 
     fn noted<T>(&self, done: Result<T>) -> Option<T> {

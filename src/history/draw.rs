@@ -84,6 +84,20 @@ fn nothing_at_all() -> Entry {
     entry
 }
 
+/// The anomalies that nobody has accepted.
+fn suspects(entry: &mut Entry, doubts: &[Doubt]) {
+    let Some(first) = doubts.first() else { return };
+    let texts: Vec<_> = doubts.iter().take(5).map(|doubt| doubt.text.as_str()).collect();
+    let more = doubts.len().saturating_sub(texts.len());
+    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+    let hint = format!(
+        "if that is as it should be: `tik-backup accept '{}'`; until then no older snapshot is removed",
+        entry.name()
+    );
+    let text = format!("{}{more}", texts.join("; "));
+    entry.problem(ProblemKind::Anomaly, Some(zoned(first.time)), text, Some(hint));
+}
+
 /// Draws the entries.
 struct Draw<'a> {
     config: &'a Config,
@@ -219,25 +233,7 @@ impl Draw<'_> {
         }
         match stored {
             Some(stored) => self.judge_age(entry, row, stored),
-            None if row.failed_since.is_some() => {}
-            None if self.is_new(row) => entry.mark_new(zoned(row.first_seen)),
-            None if self.read.busy_sources.contains(&row.source) => {}
-            None => {
-                entry.problem(
-                    ProblemKind::NeverBackedUp,
-                    Some(zoned(row.first_seen)),
-                    if row.seen {
-                        "it was found, and there is no snapshot of it"
-                    } else {
-                        "there is no snapshot of it"
-                    }
-                    .to_owned(),
-                    Some(self.or_of_another_host(
-                        &row.source,
-                        format!("run `tik-backup backup '{}'`", entry.name()),
-                    )),
-                )
-            }
+            None => self.judge_missing(entry, row),
         }
         if let Some(reason) = &row.unchecked {
             let error = crate::backup::unchecked_error(reason);
@@ -248,19 +244,32 @@ impl Draw<'_> {
         if let Some(lacking) = self.read.omitted.get(&row.id).filter(|_| stored.is_some()) {
             lacks(entry, lacking);
         }
-        if let Some(first) = doubts.first() {
-            let texts: Vec<_> = doubts.iter().take(5).map(|doubt| doubt.text.as_str()).collect();
-            let more = doubts.len().saturating_sub(texts.len());
-            let more = if more > 0 { format!("; and {more} more") } else { String::new() };
-            let hint = format!(
-                "if that is as it should be: `tik-backup accept '{}'`; until then no older snapshot is removed",
-                entry.name()
-            );
-            let text = format!("{}{more}", texts.join("; "));
-            entry.problem(ProblemKind::Anomaly, Some(zoned(first.time)), text, Some(hint));
-        }
+        suspects(entry, doubts);
         self.judge_proof(entry, row, source);
         entry.settle();
+    }
+
+    /// What is wrong with an item of which there is no snapshot.
+    fn judge_missing(&self, entry: &mut Entry, row: &Row) {
+        if row.failed_since.is_some() {
+            return;
+        }
+        if self.is_new(row) {
+            entry.mark_new(zoned(row.first_seen));
+            return;
+        }
+        if self.read.busy_sources.contains(&row.source) {
+            return;
+        }
+        let text = if row.seen {
+            "it was found, and there is no snapshot of it"
+        } else {
+            "there is no snapshot of it"
+        };
+        let hint =
+            self.or_of_another_host(&row.source, format!("run `tik-backup backup '{}'`", entry.name()));
+        let since = Some(zoned(row.first_seen));
+        entry.problem(ProblemKind::NeverBackedUp, since, text.to_owned(), Some(hint));
     }
 
     /// Was it found so lately that the next backup of its source is not late yet? A run of another item finds all that a

@@ -1,10 +1,13 @@
 //! Writing down a good backup: judged by the item's past, which it then becomes part of.
 
+use std::collections::HashMap;
+
 use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::{
     Content,
-    anomaly::{Finding, Kind, Verdict, judge},
+    anomaly::{Finding, Kind, Past, Verdict, judge},
+    content::Key,
     groups, objects, omitted,
     pack::{pack, unpack},
     record::add_anomaly,
@@ -15,14 +18,23 @@ use crate::{backup::ItemReport, config::AnomalyRules};
 /// So many backups are kept for the trend of an item.
 const POINTS: usize = 12;
 
+/// Bits of a digest of all content.
+type Fingerprint = [u8; 16];
+
 /// What the item's own row says before a backup is written down.
 struct Before {
     trend: Vec<[i64; 3]>,
     size_base: i64,
-    fingerprint: Option<[u8; 16]>,
+    fingerprint: Option<Fingerprint>,
     changed: Option<i64>,
     changes: i64,
     longest_still: i64,
+}
+
+impl Before {
+    fn is_same(&self, fingerprint: Option<Fingerprint>) -> bool {
+        fingerprint.is_some() && fingerprint == self.fingerprint
+    }
 }
 
 fn before(tx: &Transaction<'_>, item: i64) -> rusqlite::Result<Before> {
@@ -53,18 +65,8 @@ pub(super) fn succeeded(
     let before = before(tx, item)?;
     let stored = objects::load(tx, item)?;
     let content = &*groups::with_series(content, &stored);
-    let mut past = objects::past_of(tx, item, &stored)?;
     let fingerprint = content.fingerprint.map(|digest| digest.to_bits().to_be_bytes());
-    past.same = fingerprint.is_some() && fingerprint == before.fingerprint;
-    let doubtful = doubtful_sizes(tx, item)?;
-    let counts = |point: &&[i64; 3]| {
-        point[0] * 1000 >= before.size_base
-            && !doubtful.iter().any(|(from, to)| (*from..*to).contains(&point[0]))
-    };
-    past.sizes = before.trend.iter().filter(counts).map(|p| unsigned(p[1])).collect();
-    past.changes = unsigned(before.changes);
-    past.changed = before.changed;
-    past.longest_still = before.longest_still;
+    let past = past(tx, item, &stored, &before, fingerprint)?;
     let verdict = judge(rules, &past, content, content.time);
     write_verdict(tx, run, item, content.time, &verdict)?;
 
@@ -79,11 +81,53 @@ pub(super) fn succeeded(
         objects::store(tx, item, &stored, content, &rows_in_doubt)?;
     }
     omitted::update(tx, item, content)?;
+    update_item(tx, run, item, report, content, &before, fingerprint)?;
+    if let Some(id) = report.snapshot.as_deref().and_then(crate::repository::id_bytes) {
+        let host: Option<String> =
+            tx.query_row("SELECT host FROM run WHERE id = ?1", [run], |row| row.get(0)).optional()?;
+        super::snapshots::remember(tx, &id, item, content.time, content.bytes, host.as_deref())?;
+    }
+    Ok(verdict.found)
+}
+
+/// What a backup is judged by. `fingerprint` is that of its content.
+fn past(
+    tx: &Transaction<'_>,
+    item: i64,
+    stored: &HashMap<Key, objects::Stored>,
+    before: &Before,
+    fingerprint: Option<Fingerprint>,
+) -> rusqlite::Result<Past> {
+    let mut past = objects::past_of(tx, item, stored)?;
+    past.same = before.is_same(fingerprint);
+    let doubtful = doubtful_sizes(tx, item)?;
+    let counts = |point: &&[i64; 3]| {
+        point[0] * 1000 >= before.size_base
+            && !doubtful.iter().any(|(from, to)| (*from..*to).contains(&point[0]))
+    };
+    past.sizes = before.trend.iter().filter(counts).map(|p| unsigned(p[1])).collect();
+    past.changes = unsigned(before.changes);
+    past.changed = before.changed;
+    past.longest_still = before.longest_still;
+    Ok(past)
+}
+
+/// Makes the backup part of the item's past.
+fn update_item(
+    tx: &Transaction<'_>,
+    run: i64,
+    item: i64,
+    report: &ItemReport,
+    content: &Content,
+    before: &Before,
+    fingerprint: Option<Fingerprint>,
+) -> rusqlite::Result<()> {
+    let same = before.is_same(fingerprint);
     let took = (report.seconds * 1000.0) as i64;
-    let mut trend = before.trend;
+    let mut trend = before.trend.clone();
     trend.push([content.time / 1000, signed(content.bytes), took]);
     trend.drain(..trend.len().saturating_sub(POINTS));
-    let still = before.changed.filter(|_| !past.same).map_or(0, |changed| content.time - changed);
+    let still = before.changed.filter(|_| !same).map_or(0, |changed| content.time - changed);
     tx.prepare_cached(
         "UPDATE item SET kind = ?2, last_run = ?3, last_time = ?4, failed_since = NULL, error = NULL, \
          good_run = ?3, good_time = ?4, good_millis = ?5, rows = ?6, bytes = ?7, notes = ?8, trend = ?9, \
@@ -101,17 +145,12 @@ pub(super) fn succeeded(
         (!content.notes.is_empty()).then(|| serde_json::to_string(&content.notes).unwrap_or_default()),
         pack(&trend),
         fingerprint,
-        if past.same { before.changed } else { fingerprint.map(|_| content.time) },
-        i64::from(!past.same && before.fingerprint.is_some()),
+        if same { before.changed } else { fingerprint.map(|_| content.time) },
+        i64::from(!same && before.fingerprint.is_some()),
         still,
         content.unchecked,
     ])?;
-    if let Some(id) = report.snapshot.as_deref().and_then(crate::repository::id_bytes) {
-        let host: Option<String> =
-            tx.query_row("SELECT host FROM run WHERE id = ?1", [run], |row| row.get(0)).optional()?;
-        super::snapshots::remember(tx, &id, item, content.time, content.bytes, host.as_deref())?;
-    }
-    Ok(verdict.found)
+    Ok(())
 }
 
 /// Periods, in seconds since 1970, in which the size was in doubt and nobody accepted it: they are no measure for what follows.

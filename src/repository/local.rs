@@ -135,7 +135,7 @@ impl LocalStorage {
     }
 
     fn read_path(&self, path: &str, past_cache: bool) -> io::Result<Vec<u8>> {
-        self.root.attempt(|dir, _| {
+        self.root.attempt_read(|dir| {
             let mut file = open_read(dir, path)?;
             if past_cache {
                 rfs::fadvise(&file, 0, None, rfs::Advice::DontNeed)?;
@@ -407,7 +407,7 @@ impl ReadBackend for LocalStorage {
         length: u32,
     ) -> RusticResult<Bytes> {
         let path = Self::path(tpe, id);
-        let read = self.root.attempt(|dir, _| {
+        let read = self.root.attempt_read(|dir| {
             let mut file = open_read(dir, &path)?;
             retry(|| {
                 let mut data = vec![0; length as usize];

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     local::{LocalStorage, refused},
+    retry::passes,
     seal::{Sealer, hash},
     storage::{self, Storage},
 };
@@ -136,43 +137,71 @@ struct Held {
 
 struct State {
     name: String,
+    /// The time in the file: before it was written, which may have taken long.
     renewed: Timestamp,
     over: bool,
     lost: bool,
 }
 
+/// Why there is no lock.
+#[derive(Debug)]
+pub enum Refusal {
+    /// The storage takes no lock file, and will not in a while either: it can only be read, or is full.
+    Unwritable(Error),
+    /// Anything else: somebody else's lock, a storage that does not answer.
+    Other(Error),
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Unwritable(error) | Refusal::Other(error) => error,
+        }
+    }
+}
+
 impl LockGuard {
     /// Takes a lock, waiting for others as the options allow.
-    pub(super) fn acquire(storage: &Storage, sealer: &Sealer, options: &LockOptions<'_>) -> Result<Self> {
+    pub(super) fn acquire(
+        storage: &Storage,
+        sealer: &Sealer,
+        options: &LockOptions<'_>,
+    ) -> Result<Self, Refusal> {
         let Some(local) = storage.local() else { return Ok(Self { held: None, renewer: None }) };
         let deadline = Instant::now() + options.wait;
         let mut told = false;
-        let name = loop {
+        let (name, renewed) = loop {
             options.cancel.check()?;
             let Some(other) = blocking(local, sealer, options, None)? else {
-                let name = write(local, sealer, options.exclusive, false)?;
+                let (name, time) = write(local, sealer, options.exclusive, false)?;
                 // As restic does: what others wrote at the same time should be visible after this.
                 std::thread::sleep(SETTLE);
                 // Somebody may have looked and written at the same moment as we did: both see it now.
                 match blocking(local, sealer, options, Some(&name)) {
-                    Ok(None) => break name,
+                    Ok(None) => break (name, time),
                     Ok(Some(other)) => {
                         remove(local, &name)?;
                         if Instant::now() >= deadline {
-                            return Err(locked(&other));
+                            return Err(locked(&other).into());
                         }
                         // Both may have stepped back: not to do so in step for ever, wait for different times.
                         std::thread::sleep(SETTLE * (1 + std::process::id() % 7));
                     }
                     Err(error) => {
                         remove(local, &name)?;
-                        return Err(error);
+                        return Err(error.into());
                     }
                 }
                 continue;
             };
             if Instant::now() >= deadline {
-                return Err(locked(&other));
+                return Err(locked(&other).into());
             }
             if !told {
                 (options.notice)(&format!("waiting for {}", other.describe()));
@@ -184,7 +213,7 @@ impl LockGuard {
             storage: storage.clone(),
             sealer: sealer.clone(),
             exclusive: options.exclusive,
-            state: Mutex::new(State { name, renewed: Timestamp::now(), over: false, lost: false }),
+            state: Mutex::new(State { name, renewed, over: false, lost: false }),
             changed: Condvar::new(),
         });
         let renewing = held.clone();
@@ -241,12 +270,15 @@ impl Held {
             let Some(local) = self.storage.local() else { return };
             let held = self.file_is_there(&state) && self.is_young(&state);
             match write(local, &self.sealer, self.exclusive, true) {
-                Ok(name) if held && self.file_is_there(&state) && self.is_young(&state) => {
+                Ok((name, time)) if held && self.file_is_there(&state) && self.is_young(&state) => {
                     // If the removal fails, the old file is stale in half an hour.
                     let _ = remove(local, &std::mem::replace(&mut state.name, name));
-                    state.renewed = Timestamp::now();
+                    state.renewed = time;
+                    // What it took to write is part of the time for which it counts.
+                    let age = Timestamp::now().duration_since(time).unsigned_abs();
+                    wait = RENEW_EVERY.saturating_sub(age).max(RENEW_AGAIN);
                 }
-                Ok(name) => {
+                Ok((name, _)) => {
                     let _ = remove(local, &name);
                     state.lost = true;
                 }
@@ -305,7 +337,10 @@ fn blocking(
         };
         if let Some(why) = lock.stale(Timestamp::now(), local.lock_age(&name)) {
             (options.notice)(&format!("removing {}: {why}", lock.describe()));
-            remove(local, &name)?;
+            // It counts for nothing, whether or not it lies there.
+            if let Err(error) = remove(local, &name) {
+                (options.notice)(&format!("it stays where it is: {}", error.summary()));
+            }
         } else if lock.exclusive || options.exclusive {
             return Ok(Some(lock));
         }
@@ -313,16 +348,23 @@ fn blocking(
     Ok(None)
 }
 
-fn write(local: &LocalStorage, sealer: &Sealer, exclusive: bool, is_renewal: bool) -> Result<String> {
-    let json = serde_json::to_vec(&LockFile::ours(exclusive))
-        .map_err(|e| Error::failed("cannot write a lock").because(&e))?;
+/// Writes a lock file. Returns its name and the time in it.
+fn write(
+    local: &LocalStorage,
+    sealer: &Sealer,
+    exclusive: bool,
+    is_renewal: bool,
+) -> Result<(String, Timestamp), Refusal> {
+    let lock = LockFile::ours(exclusive);
+    let json = serde_json::to_vec(&lock).map_err(|e| Error::failed("cannot write a lock").because(&e))?;
     let sealed = sealer.seal_file(&json)?;
     let name = hash(&sealed).to_hex().as_str().to_owned();
     local.write_lock(&name, &sealed, is_renewal).map_err(|e| {
         let hint = storage::hint(&e).unwrap_or("check the storage and its mount");
-        refused(Error::repository("cannot write a lock file"), &e).hint(hint)
+        let error = refused(Error::repository("cannot write a lock file"), &e).hint(hint);
+        if passes(&e) { Refusal::Other(error) } else { Refusal::Unwritable(error) }
     })?;
-    Ok(name)
+    Ok((name, lock.time))
 }
 
 fn remove(local: &LocalStorage, name: &str) -> Result<()> {
@@ -382,50 +424,5 @@ fn lost() -> Error {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    fn lock() -> LockFile {
-        LockFile::ours(false)
-    }
-
-    #[test]
-    fn a_living_lock_counts() {
-        assert_eq!(lock().stale(Timestamp::now(), None), None);
-    }
-
-    #[test]
-    fn a_lock_of_a_dead_process_on_this_host_is_stale() {
-        let mut child = std::process::Command::new("true").spawn().unwrap();
-        child.wait().unwrap();
-        let dead = LockFile { pid: child.id().cast_signed(), ..lock() };
-        assert_eq!(dead.stale(Timestamp::now(), None), Some("its process is dead"));
-        let other_boot =
-            LockFile { pid_scope: Some("another start of this machine".to_owned()), ..dead.clone() };
-        assert_eq!(other_boot.stale(Timestamp::now(), None), None);
-        // Locks of restic tell the host's name only.
-        let restic = LockFile { pid_scope: None, ..dead };
-        assert_eq!(restic.stale(Timestamp::now(), None), Some("its process is dead"));
-        let elsewhere = LockFile { hostname: "another-host".to_owned(), ..restic };
-        assert_eq!(elsewhere.stale(Timestamp::now(), None), None);
-    }
-
-    #[test]
-    fn a_lock_that_is_not_renewed_is_stale_after_half_an_hour() {
-        let other = LockFile { hostname: "another-host".to_owned(), ..lock() };
-        assert_eq!(other.stale(other.time + SignedDuration::from_mins(29), None), None);
-        assert!(other.stale(other.time + SignedDuration::from_mins(31), None).is_some());
-    }
-
-    #[test]
-    fn the_clock_of_the_storage_decides_and_not_that_of_the_owner() {
-        let (young, old) = (Some(Duration::from_secs(60)), Some(Duration::from_secs(31 * 60)));
-        let day = SignedDuration::from_hours(24);
-        let other = LockFile { hostname: "another-host".to_owned(), ..lock() };
-        let ahead = LockFile { time: Timestamp::now() + day, ..other.clone() };
-        assert_eq!(ahead.stale(Timestamp::now(), young), None, "it is being renewed");
-        assert!(ahead.stale(Timestamp::now(), old).is_some(), "its owner is gone");
-        let behind = LockFile { time: Timestamp::now() - day, ..other };
-        assert_eq!(behind.stale(Timestamp::now(), young), None, "it is being renewed");
-    }
-}
+#[path = "lock_tests.rs"]
+mod tests;

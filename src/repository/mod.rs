@@ -39,7 +39,7 @@ use rustic_core::{
 pub use check::CheckReport;
 pub(crate) use hosts::sort as sort_shares;
 pub use hosts::{HostShare, Hosts, shares};
-pub use lock::{FoundLock, LockGuard, LockOptions};
+pub use lock::{FoundLock, LockGuard, LockOptions, Refusal};
 pub use maintenance::{PruneReport, Subset};
 pub use previous::{PreviousItem, PreviousSnapshots};
 pub use read::{SnapshotFiles, SnapshotReader};
@@ -190,6 +190,14 @@ impl Repository {
 
     /// Takes a lock.
     pub fn lock(&self, options: &LockOptions<'_>) -> Result<LockGuard> {
+        Ok(LockGuard::acquire(&self.storage, &self.sealer, options)?)
+    }
+
+    /// Takes a lock for reading, and tells a storage that takes none from other refusals.
+    ///
+    /// # Errors
+    /// Why there is no lock.
+    pub fn lock_to_read(&self, options: &LockOptions<'_>) -> Result<LockGuard, Refusal> {
         LockGuard::acquire(&self.storage, &self.sealer, options)
     }
 

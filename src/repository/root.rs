@@ -8,6 +8,7 @@ use std::{
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock},
+    time::{Duration, Instant},
 };
 
 use rustic_core::Id;
@@ -43,6 +44,23 @@ pub(super) struct Root {
     /// What this process has stored and nobody may lack: where it lies and its size.
     stored: Mutex<HashMap<Id, (String, u64)>>,
     patience: Patience,
+}
+
+/// Content that cannot be read although the storage answers.
+#[derive(Debug)]
+struct Unreadable(io::Error);
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: the storage answers, and cannot read this file: its medium may be damaged", self.0)
+    }
+}
+
+// Without a source: the error below says of itself that it may pass.
+impl std::error::Error for Unreadable {}
+
+fn is_eio(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(Errno::IO.raw_os_error())
 }
 
 /// Why the directory could not be opened again.
@@ -137,6 +155,57 @@ impl Root {
         operation: impl FnMut(&OwnedFd, bool) -> io::Result<T>,
     ) -> io::Result<T> {
         self.attempt_with(&Patience::short(), operation)
+    }
+
+    /// As [`Self::attempt`], for reading content. EIO is what a broken connection gives, and also what a disk gives of the
+    /// places that it cannot read any more: after a while it is told apart whether the rest of the storage can be read.
+    pub(super) fn attempt_read<T>(&self, operation: impl FnMut(&OwnedFd) -> io::Result<T>) -> io::Result<T> {
+        self.attempt_read_within(self.patience.doubt(), &self.patience, operation)
+    }
+
+    fn attempt_read_within<T>(
+        &self,
+        doubt: Duration,
+        patience: &Patience,
+        mut operation: impl FnMut(&OwnedFd) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let mut since = None;
+        self.attempt_with(patience, |dir, _| match operation(dir) {
+            Err(error) if is_eio(&error) && since.get_or_insert_with(Instant::now).elapsed() >= doubt => {
+                self.read_in_doubt(dir, error, &mut operation)
+            }
+            other => other,
+        })
+    }
+
+    /// Reads once more what failed with EIO, between two looks at whether the storage can be read elsewhere. If it can, both
+    /// times, the storage answers and the content is lost: that does not pass.
+    fn read_in_doubt<T>(
+        &self,
+        dir: &OwnedFd,
+        failed: io::Error,
+        operation: &mut impl FnMut(&OwnedFd) -> io::Result<T>,
+    ) -> io::Result<T> {
+        if !self.can_be_read(dir) {
+            return Err(failed);
+        }
+        match operation(dir) {
+            Err(error) if is_eio(&error) && self.can_be_read(dir) => Err(io::Error::other(Unreadable(error))),
+            other => other,
+        }
+    }
+
+    /// Whether the file by which the repository is recognised can be read from the storage itself.
+    fn can_be_read(&self, dir: &OwnedFd) -> bool {
+        let Some(known) = self.config.get() else { return false };
+        let read = || -> io::Result<Vec<u8>> {
+            let file = rfs::openat(dir, "config", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+            rfs::fadvise(&file, 0, None, rfs::Advice::DontNeed)?;
+            let mut content = Vec::new();
+            std::fs::File::from(file).take(known.len() as u64 + 1).read_to_end(&mut content)?;
+            Ok(content)
+        };
+        read().is_ok_and(|content| content == *known)
     }
 
     fn attempt_with<T>(
@@ -283,75 +352,5 @@ fn open_handle(path: &Path, mount: Option<&Path>) -> Result<Handle> {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-    use std::fs;
-
-    /// A root whose first operation fails as that of a broken mount does, and what it finds afterwards.
-    fn after_an_outage(change: impl FnOnce(&Path)) -> (io::Result<()>, Root, tempfile::TempDir) {
-        let room = tempfile::tempdir().unwrap();
-        let path = room.path().join("repo");
-        fs::create_dir_all(path.join("data/00")).unwrap();
-        fs::write(path.join("config"), "config").unwrap();
-        fs::write(path.join("data/00/pack"), "pack").unwrap();
-        let root = Root::open(&path, None, &Patience::short()).unwrap();
-        root.know_config(b"config");
-        root.has_stored(Id::new([0; 32]), "data/00/pack".to_owned(), 4);
-        let mut change = Some(change);
-        let outcome = root.attempt(|dir, again| match change.take() {
-            Some(change) => {
-                assert!(!again);
-                change(&path);
-                Err(Errno::IO.into())
-            }
-            None => {
-                assert!(again);
-                rfs::statat(dir, "new", AtFlags::empty()).map(|_| ()).map_err(io::Error::from)
-            }
-        });
-        (outcome, root, room)
-    }
-
-    /// Puts a copy of the repository in its place, as a storage that is mounted anew.
-    fn replace(path: &Path) {
-        let old = path.with_file_name("old");
-        fs::rename(path, &old).unwrap();
-        fs::create_dir_all(path.join("data/00")).unwrap();
-        for name in ["config", "data/00/pack"] {
-            fs::copy(old.join(name), path.join(name)).unwrap();
-        }
-        fs::write(path.join("new"), "").unwrap();
-    }
-
-    #[test]
-    fn a_storage_that_is_mounted_anew_is_gone_on_with() {
-        let (outcome, root, _room) = after_an_outage(replace);
-        outcome.unwrap();
-        root.verify().unwrap();
-    }
-
-    #[test]
-    fn another_repository_and_an_older_state_are_not_written_to() {
-        let (outcome, _, _room) = after_an_outage(|path| {
-            replace(path);
-            fs::write(path.join("config"), "other!").unwrap();
-        });
-        assert!(outcome.unwrap_err().to_string().contains("another repository"));
-        let (outcome, root, _room) = after_an_outage(|path| {
-            replace(path);
-            fs::remove_file(path.join("data/00/pack")).unwrap();
-        });
-        assert!(outcome.unwrap_err().to_string().contains("is no longer the directory it was"));
-        assert!(root.verify().unwrap_err().summary().contains("lacks data/00/pack"));
-    }
-
-    #[test]
-    fn the_folder_underneath_is_waited_out_and_not_written_to() {
-        let (outcome, _, _room) = after_an_outage(|path| {
-            fs::rename(path, path.with_file_name("old")).unwrap();
-            fs::create_dir(path).unwrap();
-        });
-        let error = outcome.unwrap_err();
-        assert!(passes(&error) && error.to_string().contains("does not hold the repository now"), "{error}");
-    }
-}
+#[path = "root_tests.rs"]
+mod tests;

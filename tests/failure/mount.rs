@@ -6,12 +6,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, unmount};
+use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, mount_remount, unmount};
 
 pub use super::common::namespace::in_private_namespace;
 use super::{
     common::{process::run_ok, program::quoted},
-    world::{Setup, World, cmd_with, files},
+    world::{Setup, World, cmd_with, files, locks},
 };
 
 /// Mounts an empty file system of that many MiB; it is unmounted when dropped.
@@ -107,6 +107,38 @@ fn nothing_is_written_where_nothing_is_mounted() {
         std::os::unix::fs::symlink(&outside, &repo).unwrap();
         cmd_with(&config).arg("init").run().expect_code(2);
         assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
+    });
+}
+
+/// Whoever was killed while it backed up has left a lock, and the storage is looked at where it can only be read.
+#[test]
+fn a_stale_lock_on_a_storage_that_can_only_be_read_keeps_nobody_from_reading() {
+    in_private_namespace(|| {
+        let Some(Mounted { world, point, repo, config }) = mounted() else { return };
+        let storage = Tmpfs::mount(&point, 64);
+        cmd_with(&config).arg("init").run().ok();
+        cmd_with(&config).arg("backup").run().ok();
+        let hold = world.clients.hold("a");
+        let mut run =
+            super::running::Running::start(cmd_with(&config).args(["backup", "pg/a"]).into_command());
+        hold.wait_reached(&mut run);
+        run.kill();
+        world.clients.heal("a");
+        assert_eq!(locks(&repo), 1);
+        mount_remount(&point, MountFlags::RDONLY, c"").unwrap();
+        let read = cmd_with(&config).arg("check").run().ok();
+        for said in ["its process is dead", "it stays where it is", "reading without a lock"] {
+            assert!(read.stderr.contains(said), "{said}: {}", read.stderr);
+        }
+        let into = world.config.dir().join("restored");
+        cmd_with(&config).args(["restore", "pg/b", "--to"]).arg(&into).run().ok();
+        assert_eq!(locks(&repo), 1);
+        // Who writes is refused all the same.
+        cmd_with(&config).arg("prune").run().expect_code(4);
+        mount_remount(&point, MountFlags::empty(), c"").unwrap();
+        cmd_with(&config).arg("prune").run().ok();
+        assert_eq!(locks(&repo), 0);
+        drop(storage);
     });
 }
 

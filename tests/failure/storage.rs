@@ -4,6 +4,8 @@
 use rustix::io::Errno;
 
 use super::{
+    common::Cmd,
+    place::Place,
     running::{Ended, Running},
     shim::{Shim, always, flip, sometimes},
     world::{Setup, World, files, fill, locks, temporary_files},
@@ -87,6 +89,31 @@ fn what_failed_in_an_outage_longer_than_the_patience_is_tried_once_more() {
     }
     world.cmd().arg("prune").run().ok();
     world.spotless();
+}
+
+/// Of a backup nothing is known then, whatever the storage answers a moment later.
+#[test]
+fn a_drill_during_an_outage_longer_than_the_patience_is_no_verdict() {
+    let Some(place) = Place::backed_up(1) else { return };
+    let Some(shim) = Shim::build() else { return };
+    let drill = |rules: &[String]| {
+        let run = shim.load(Cmd::with(&place.config).args(["--json", "drill"]), &place.repo(), rules).run();
+        let item = run.json()["items"][0].clone();
+        assert!(!item.is_null(), "{run:?}");
+        item
+    };
+    // The repository can still be opened.
+    let away = drill(&[always("read", "/data/", Errno::HOSTDOWN)]);
+    assert!(!shim.hits().is_empty());
+    assert_eq!(away["outcome"], "unproven", "{away:#}");
+    assert!(away["error"].as_str().unwrap().contains("os error 112"), "{away:#}");
+    // What alone cannot be read, while the storage answers, is another matter.
+    let pack = place.largest_pack();
+    let name = &pack.file_name().unwrap().to_str().unwrap()[..16];
+    let broken = drill(&[always("read", name, Errno::IO)]);
+    assert_eq!(broken["outcome"], "failed", "{broken:#}");
+    assert!(broken["error"].as_str().unwrap().contains("the storage answers"), "{broken:#}");
+    assert_eq!(drill(&[])["outcome"], "proven");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::error::Error;
+use crate::error::{Error, Passing};
 
 /// Why something is not proven.
 #[derive(Debug)]
@@ -132,8 +132,11 @@ const SYSTEM: [Sign; 5] = [
 ];
 
 impl From<Error> for Fault {
-    /// An error says that the restore failed, unless its text says that this machine is to blame.
+    /// An error says that the restore failed, unless the storage did not answer or the text says that this machine is to blame.
     fn from(error: Error) -> Self {
+        if error.passing() == Some(Passing::Storage) {
+            return Self::Cannot(error);
+        }
         let text = error.summary();
         let said = without_rows(&text);
         if let Some(number) = mysql_number(&said)

@@ -3,22 +3,32 @@
 
 use std::{
     collections::BTreeMap,
+    convert::Infallible,
     future::Future,
     io,
-    pin::pin,
-    sync::{Arc, Mutex, MutexGuard},
+    pin::{Pin, pin},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
-use axum::Router;
-use hyper::{Request, body::Incoming, server::conn::http1, service::Service};
+use axum::{Router, body::Body};
+use hyper::{
+    Request,
+    body::{Frame, Incoming, SizeHint},
+    server::conn::http1,
+    service::Service,
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
 use rustix::process::{Resource, getrlimit};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncWrite, ReadBuf},
     sync::{Notify, watch},
     time,
 };
@@ -38,7 +48,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// What is known of an open connection.
 struct Known {
-    /// Since when it has no request that is being answered.
+    /// Since when it has no request that is being answered. An answer ends when the system has taken all of it.
     waits: Option<Instant>,
     /// Told when it is to make room.
     leave: Arc<Notify>,
@@ -81,12 +91,27 @@ impl Open {
 struct Place {
     open: Arc<Open>,
     number: u64,
+    /// The body of the answer has been handed over, and may still lie in a buffer.
+    ended: AtomicBool,
 }
 
 impl Place {
     fn take(open: &Arc<Open>, number: u64, leave: Arc<Notify>) -> Self {
         open.known().insert(number, Known { waits: Some(Instant::now()), leave });
-        Self { open: open.clone(), number }
+        Self { open: open.clone(), number, ended: AtomicBool::new(false) }
+    }
+
+    /// A request has come.
+    fn begin_answer(&self) {
+        self.ended.store(false, Ordering::Release);
+        self.waits(None);
+    }
+
+    /// There is nothing in the buffers.
+    fn flushed(&self) {
+        if self.ended.swap(false, Ordering::AcqRel) {
+            self.waits(Some(Instant::now()));
+        }
     }
 
     fn waits(&self, waits: Option<Instant>) {
@@ -100,6 +125,86 @@ impl Drop for Place {
     fn drop(&mut self) {
         self.open.known().remove(&self.number);
         self.open.fewer.notify_one();
+    }
+}
+
+/// The body of an answer. Its end is noted when it is dropped, however that comes.
+struct Answered {
+    body: Body,
+    place: Arc<Place>,
+}
+
+impl hyper::body::Body for Answered {
+    type Data = hyper::body::Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Answered {
+    fn drop(&mut self) {
+        self.place.ended.store(true, Ordering::Release);
+    }
+}
+
+/// The stream of a connection. The server has written what it had in its buffers before it flushes this.
+struct Watched<S> {
+    stream: S,
+    place: Arc<Place>,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, data)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        data: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, data)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.stream).poll_flush(context))?;
+        self.place.flushed();
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
 
@@ -167,14 +272,13 @@ async fn connection<S>(
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let place = Arc::new(place);
+    let stream = Watched { stream, place: place.clone() };
     let router = TowerToHyperService::new(router);
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
         let (place, answer) = (place.clone(), router.call(request));
         async move {
-            place.waits(None);
-            let answer = answer.await;
-            place.waits(Some(Instant::now()));
-            answer
+            place.begin_answer();
+            Ok::<_, Infallible>(answer.await?.map(|body| Answered { body, place }))
         }
     });
     let mut settings = http1::Builder::new();
@@ -216,6 +320,54 @@ mod tests {
         assert_eq!(open.known().keys().copied().collect::<Vec<_>>(), [0, 2]);
         assert!(open.make_room() && !open.make_room(), "the last one is being answered");
         drop(places);
+        assert!(open.known().is_empty());
+    }
+
+    #[test]
+    fn an_answer_that_is_still_being_read_counts_as_one() {
+        use std::{
+            io::{Read, Write},
+            os::unix::net::UnixStream,
+        };
+        // More than the buffers of the system take.
+        const BYTES: usize = 8 << 20;
+        let (mut client, server) = UnixStream::pair().unwrap();
+        server.set_nonblocking(true).unwrap();
+        let open = Arc::new(Open { most: 1, known: Mutex::default(), fewer: Notify::new() });
+        let known = open.clone();
+        let waits = move || known.known().get(&0).map(|one| one.waits.is_some());
+        let (_ending, told) = watch::channel(false);
+        let leave = Arc::new(Notify::new());
+        let place = Place::take(&open, 0, leave.clone());
+        let router = Router::new().fallback(|| async { vec![b'x'; BYTES] });
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        runtime.spawn(async move {
+            let stream = tokio::net::UnixStream::from_std(server).unwrap();
+            connection(stream, router, place, leave, told).await;
+        });
+        assert_eq!(waits(), Some(true));
+        for _ in 0..2 {
+            client.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                client.read_exact(&mut byte).unwrap();
+                head.push(byte[0]);
+            }
+            assert!(head.starts_with(b"HTTP/1.1 200"));
+            let mut body = vec![0; BYTES];
+            for part in body.chunks_mut(BYTES / 2) {
+                assert_eq!(waits(), Some(false), "there is more to come");
+                assert!(!open.make_room(), "it is not the one that makes room");
+                client.read_exact(part).unwrap();
+            }
+            while waits() == Some(false) {
+                std::thread::yield_now();
+            }
+            assert_eq!(waits(), Some(true), "the connection stays open");
+        }
+        drop(runtime);
         assert!(open.known().is_empty());
     }
 }

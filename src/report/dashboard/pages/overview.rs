@@ -114,17 +114,31 @@ fn many(number: u64, one: &str) -> String {
 
 fn answers(ledger: &Ledger) -> [Answer; 3] {
     let summary = &ledger.summary;
+    let fresh = counted(ledger, State::New);
+    let silent =
+        ledger.items.iter().filter(|entry| entry.item.is_none() && !entry.problems.is_empty()).count() as u64;
     let expected = |entry: &&Entry| {
         !matches!(entry.state, State::Vanished | State::Excluded | State::Unconfigured)
             && entry.item.is_some()
     };
     let covered = ledger.items.iter().filter(expected).filter(|entry| entry.snapshots > 0).count() as u64;
     let covered = covered.min(summary.expected);
+    let cover = cover(ledger, covered, silent, fresh);
+    let backup = backup(ledger, silent, fresh);
+    let proof = proof(ledger);
+    [
+        Answer { question: "Covered", grade: cover.0, good: covered, sentence: cover.1 },
+        Answer { question: "Backed up", grade: backup.0, good: summary.backed_up, sentence: backup.1 },
+        Answer { question: "Proven", grade: proof.0, good: summary.proven, sentence: proof.1 },
+    ]
+}
+
+/// Whether all that there is has a backup: `covered` items have one, `silent` sources have not told what there is, `fresh` items are
+/// not due yet.
+fn cover(ledger: &Ledger, covered: u64, silent: u64, fresh: u64) -> (&'static str, String) {
+    let summary = &ledger.summary;
     let vanished = counted(ledger, State::Vanished);
-    let silent =
-        ledger.items.iter().filter(|entry| entry.item.is_none() && !entry.problems.is_empty()).count() as u64;
-    let fresh = counted(ledger, State::New);
-    let cover = match ((summary.expected - covered).saturating_sub(fresh), vanished) {
+    match ((summary.expected - covered).saturating_sub(fresh), vanished) {
         _ if silent > 0 => (
             "bad",
             format!("{} did not tell what is there: nobody knows what is missing.", many(silent, "source")),
@@ -142,13 +156,18 @@ fn answers(ledger: &Ledger) -> [Answer; 3] {
             ),
         ),
         (none, _) => ("bad", format!("{} no backup at all.", of(none, "of it has", "of it have"))),
-    };
+    }
+}
+
+/// Whether every backup is as good and young as it should be.
+fn backup(ledger: &Ledger, silent: u64, fresh: u64) -> (&'static str, String) {
+    let summary = &ledger.summary;
     let failed = counted(ledger, State::Failed) + silent;
     let late = counted(ledger, State::Late);
     let suspicious = counted(ledger, State::Suspicious);
     let partial = counted(ledger, State::Partial);
     let missing = summary.expected.saturating_sub(summary.backed_up + fresh);
-    let backup = if failed > 0 {
+    if failed > 0 {
         let more = match missing.saturating_sub(failed - silent) {
             0 => String::new(),
             more => format!(" {} no good backup in time.", of(more, "more has", "more have")),
@@ -170,7 +189,12 @@ fn answers(ledger: &Ledger) -> [Answer; 3] {
         ("warn", format!("{} single objects that could not be read.", of(partial, "lacks", "lack")))
     } else {
         ("good", "Every backup is as young as it should be.".to_owned())
-    };
+    }
+}
+
+/// Whether what is stored was restored.
+fn proof(ledger: &Ledger) -> (&'static str, String) {
+    let summary = &ledger.summary;
     let unproven = summary.expected.saturating_sub(summary.proven);
     let disproven = ledger
         .items
@@ -182,7 +206,7 @@ fn answers(ledger: &Ledger) -> [Answer; 3] {
                 .any(|problem| problem.kind == crate::history::ledger::ProblemKind::NotProven)
         })
         .count() as u64;
-    let proof = if disproven > 0 {
+    if disproven > 0 {
         (
             "warn",
             format!("{} by a drill, or too long ago.", of(disproven, "was not proven", "were not proven")),
@@ -192,12 +216,7 @@ fn answers(ledger: &Ledger) -> [Answer; 3] {
     } else {
         let all = summary.restore_seconds.map(|seconds| format!(" All of it: about {}.", duration(seconds)));
         ("good", format!("What is stored was restored and compared.{}", all.unwrap_or_default()))
-    };
-    [
-        Answer { question: "Covered", grade: cover.0, good: covered, sentence: cover.1 },
-        Answer { question: "Backed up", grade: backup.0, good: summary.backed_up, sentence: backup.1 },
-        Answer { question: "Proven", grade: proof.0, good: summary.proven, sentence: proof.1 },
-    ]
+    }
 }
 
 /// What a page is called in a row of tabs: the worst first.
