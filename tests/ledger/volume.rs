@@ -75,7 +75,8 @@ fn a_year_of_ten_thousand_items_is_small_and_is_found_again() {
         .unwrap();
     }
     copy.execute(
-        "INSERT INTO snapshot SELECT randomblob(32), item, time + value * 86400000, bytes FROM snapshot, \
+        "INSERT INTO snapshot (id, item, time, bytes, host, source) \
+         SELECT randomblob(32), item, time + value * 86400000, bytes, host, source FROM snapshot, \
          json_each('[1,2,3,4,5,6,7,8]') WHERE time < 1767300000000",
         [],
     )
