@@ -45,7 +45,7 @@ fn texts(messages: &[Value]) -> String {
 fn what_does_not_restore_is_told_and_holds_older_snapshots() {
     let more = More {
         tables: &drill_table(""),
-        source: "retention = { keep_daily = 2, keep_weekly = 0 }",
+        source: "retention = { keep_within = \"0s\", keep_daily = 2, keep_weekly = 0 }",
         ..More::default()
     };
     let Some(site) = Site::new(&["shop"], more) else { return };
