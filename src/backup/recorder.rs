@@ -31,11 +31,14 @@ pub(super) fn open_history(
     };
     match open() {
         Ok((history, note)) => {
-            if let Opened::Damaged(aside) = history.opened() {
-                observer.notice(&format!(
+            match history.opened() {
+                Opened::Damaged(aside) => observer.notice(&format!(
                     "the history was damaged and has been set aside as {}; a new one is begun",
                     aside.display()
-                ));
+                )),
+                Opened::Lost(file) => observer
+                    .notice(&format!("the history was lost: {} is gone; a new one is begun", file.display())),
+                _ => {}
             }
             note.iter().for_each(|note| observer.notice(note));
             Ok((history, None))
