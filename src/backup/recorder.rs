@@ -14,6 +14,9 @@ use crate::{
     stream::cancel::Cancel,
 };
 
+/// Why is said once, at the end of the run.
+const UNWRITTEN: &str = "what happens cannot be written down: the reason follows at the end of the run";
+
 /// Opens the history of the repository, or one in memory with the reason why. Without the repository it is that of the one
 /// which was last seen at the configured place.
 ///
@@ -44,7 +47,7 @@ pub(super) fn open_history(
             Ok((history, None))
         }
         Err(error) => {
-            observer.notice(&format!("what happens cannot be written down: {error}"));
+            observer.notice(UNWRITTEN);
             Ok((History::in_memory_because(&error)?, Some(error)))
         }
     }
@@ -114,7 +117,7 @@ impl<'a> Recorder<'a> {
             Err(error) => {
                 let mut problem = self.problem_slot();
                 if problem.is_none() {
-                    self.observer.notice(&format!("what happens cannot be written down: {error}"));
+                    self.observer.notice(UNWRITTEN);
                     *problem = Some(error);
                 }
                 None
