@@ -22,7 +22,7 @@ pub(crate) enum Due<'c> {
     /// From this age on.
     Age(Duration),
     /// By more than half an interval after it was due; with the last answer, which serves all items of one run.
-    Schedule(&'c Calendar, RefCell<Option<(Zoned, Zoned, Duration)>>),
+    Schedule(&'c Calendar, RefCell<Option<Answer>>),
 }
 
 impl<'c> Due<'c> {
@@ -57,25 +57,47 @@ impl<'c> Due<'c> {
             Self::Age(age) => Some(*age),
             Self::Schedule(calendar, last) => {
                 let mut last = last.borrow_mut();
-                if let Some((_, due, half)) =
-                    last.as_ref().filter(|(from, due, _)| from <= taken && taken < due)
-                {
-                    return Some(until(taken, due) + *half);
-                }
-                let due = calendar.next(taken).filter(|due| until(taken, due) <= LONGEST)?;
-                // Before its first time a schedule with a year says nothing of what is there already.
-                let from = calendar.previous(taken)?;
-                // After a year and more only what comes again and again may be waited for, as a leap day.
-                if until(&from, &due) > YEAR && calendar.next(&due).is_none() {
-                    return None;
-                }
-                let half = calendar.interval(&due).unwrap_or(DAY) / 2;
-                let limit = until(taken, &due) + half;
-                // The same is true of all that was taken since the moment before.
-                *last = Some((from, due, half));
-                Some(limit)
+                let answer = match last.as_ref().filter(|answer| answer.is_of(taken)) {
+                    Some(answer) => answer,
+                    None => last.insert(Answer::of(calendar, taken)),
+                };
+                let half = answer.half?;
+                answer
+                    .due
+                    .as_ref()
+                    .map(|due| until(taken, due) + half)
+                    .filter(|limit| *limit <= LONGEST + half)
             }
         }
+    }
+}
+
+/// What a schedule says of all that is taken from one of its moments until the next.
+#[derive(Debug, Clone)]
+pub(crate) struct Answer {
+    /// The moment before; none if there is none.
+    from: Option<Zoned>,
+    /// The moment after; none if there is none.
+    due: Option<Zoned>,
+    /// Half an interval; none if the schedule says nothing.
+    half: Option<Duration>,
+}
+
+impl Answer {
+    fn of(calendar: &Calendar, taken: &Zoned) -> Self {
+        let (from, due) = (calendar.previous(taken), calendar.next(taken));
+        let half = match (&from, &due) {
+            // After a year and more only what comes again and again may be waited for, as a leap day.
+            (Some(from), Some(due)) if until(from, due) > YEAR && calendar.next(due).is_none() => None,
+            (Some(_), Some(due)) => Some(calendar.interval(due).unwrap_or(DAY) / 2),
+            // It has run out; or has not begun, and says nothing of what is there already.
+            _ => None,
+        };
+        Self { from, due, half }
+    }
+
+    fn is_of(&self, taken: &Zoned) -> bool {
+        self.from.as_ref().is_none_or(|from| from <= taken) && self.due.as_ref().is_none_or(|due| taken < due)
     }
 }
 
@@ -100,9 +122,9 @@ mod tests {
     fn what_is_due_again_is_late_after_half_an_interval() {
         assert_eq!(max_age("02:00"), Some(36 * HOUR));
         assert_eq!(max_age("Tue 02:00"), Some(10 * 24 * HOUR + 12 * HOUR));
-        // The last time of one that has begun: half a week after it, as the times before are a week apart.
-        assert_eq!(max_age("2026-11-24,1 02:00"), None);
-        assert_eq!(max_age("2026-11,12-17,24,1 02:00"), Some((7 * 24 + 7 * 12) * HOUR));
+        // Of some days only: as long as it has begun and is not over.
+        assert_eq!(max_age("2026-11-22..26 02:00"), Some(36 * HOUR));
+        assert_eq!(max_age("2026-11-24,25 02:00"), Some(36 * HOUR));
     }
 
     #[test]
