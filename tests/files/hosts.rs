@@ -312,16 +312,19 @@ fn where_several_snapshots_are_dated_in_the_future_this_machines_clock_is_suspec
     let shown = a.at(moment, &["--json", "status"]).ok().json();
     let problem = &item(&shown, "data")["problems"][0];
     let (found, hint) = (problem["text"].as_str().unwrap(), problem["hint"].as_str().unwrap());
-    assert_says(found, &[&said("3"), "perhaps the clock of this machine is behind, it says 2026-10-05"]);
+    assert_says(
+        found,
+        &[said("3").as_str(), "perhaps the clock of this machine is behind, it says 2026-10-05"],
+    );
     assert_says(hint, &["set the clock of this machine"]);
     assert!(!hint.contains("tik-backup forget"), "{hint}");
     // The run says the same, and removes nothing.
     let ran = a.at(moment, &["backup"]).ok();
-    assert_says(&ran.stderr, &[&said("3"), "perhaps the clock of this machine is behind", hint]);
+    assert_says(&ran.stderr, &[said("3").as_str(), "perhaps the clock of this machine is behind", hint]);
     assert!(!ran.stderr.contains("tik-backup forget"), "{}", ran.stderr);
-    // With the right clock all is well.
+    // With the right clock none of them is of the future.
     let shown = a.at("2027-10-07 03:00:00", &["--json", "status"]).ok().json();
-    assert_eq!(item(&shown, "data")["problems"], Value::Array(Vec::new()));
+    assert!(!shown["items"].to_string().contains("future-snapshot"), "{shown:#}");
 }
 
 #[test]
