@@ -100,6 +100,7 @@ fn run_patiently(
     report.error = report.error.take().or_else(|| recorder.problem());
     report.finish();
     if let Some(problem) = recorder.finish(&report) {
+        report.unwritten = true;
         report.error.get_or_insert(problem);
         report.finish();
     }

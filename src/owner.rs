@@ -2,7 +2,8 @@
 //! behind that the service, which runs as a user of its own, can then neither read nor replace.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, IsTerminal},
     os::{
         fd::{AsFd, OwnedFd},
         unix::fs::{DirBuilderExt, MetadataExt},
@@ -215,6 +216,20 @@ fn hint(path: &Path, error: &io::Error, doing: &str) -> Option<String> {
                 let (part, owner) = (part.display(), user_name(owner.map_or(0, |(_, uid)| uid)));
                 format!(
                     "{part} belongs to {owner}: if it is for the services alone, chown -R {me}: {part}; else let {me} {doing} it"
+                )
+            }
+            None => format!("let {me} {doing} {}", path.display()),
+        });
+    }
+    // Terminals of a desktop have the variable as well.
+    if std::env::var_os("INVOCATION_ID").is_some() && !io::stdin().is_terminal() {
+        // A service of systemd: nobody is there who could run it as somebody else.
+        return Some(match owner {
+            Some((part, uid)) => {
+                let (part, owner) = (part.display(), user_name(uid));
+                format!(
+                    "{part} belongs to {owner} and this service runs as {me}: if it is for the services alone, chown -R {me}: \
+                     {part}; else let {me} {doing} it"
                 )
             }
             None => format!("let {me} {doing} {}", path.display()),

@@ -14,6 +14,9 @@ use crate::{
     stream::cancel::Cancel,
 };
 
+/// Why is said once, at the end of the run.
+const UNWRITTEN: &str = "what happens cannot be written down: the reason follows at the end of the run";
+
 /// Opens the history of the repository, or one in memory with the reason why. Without the repository it is that of the one
 /// which was last seen at the configured place.
 ///
@@ -31,17 +34,20 @@ pub(super) fn open_history(
     };
     match open() {
         Ok((history, note)) => {
-            if let Opened::Damaged(aside) = history.opened() {
-                observer.notice(&format!(
+            match history.opened() {
+                Opened::Damaged(aside) => observer.notice(&format!(
                     "the history was damaged and has been set aside as {}; a new one is begun",
                     aside.display()
-                ));
+                )),
+                Opened::Lost(file) => observer
+                    .notice(&format!("the history was lost: {} is gone; a new one is begun", file.display())),
+                _ => {}
             }
             note.iter().for_each(|note| observer.notice(note));
             Ok((history, None))
         }
         Err(error) => {
-            observer.notice(&format!("what happens cannot be written down: {error}"));
+            observer.notice(UNWRITTEN);
             Ok((History::in_memory_because(&error)?, Some(error)))
         }
     }
@@ -111,7 +117,7 @@ impl<'a> Recorder<'a> {
             Err(error) => {
                 let mut problem = self.problem_slot();
                 if problem.is_none() {
-                    self.observer.notice(&format!("what happens cannot be written down: {error}"));
+                    self.observer.notice(UNWRITTEN);
                     *problem = Some(error);
                 }
                 None

@@ -274,6 +274,9 @@ pub struct RunReport {
     pub error: Option<Error>,
     /// What came of telling whoever must know.
     pub alerts: Delivery,
+    /// Whether something that happened is not in the history.
+    #[serde(skip)]
+    pub unwritten: bool,
     #[serde(skip)]
     pub(super) repository_failed: bool,
     #[serde(skip)]
@@ -317,6 +320,7 @@ impl RunReport {
             forgotten: 0,
             error: None,
             alerts: Delivery::default(),
+            unwritten: false,
             repository_failed: false,
             clock: Instant::now(),
         }

@@ -9,7 +9,7 @@ use super::{ItemReport, Observer, Plan, RunReport, Selector, recorder::Recorder}
 use crate::{
     config::{Config, Retention},
     error::{Error, Result},
-    history::{History, Look},
+    history::{FromTheFuture, History, Look, from_the_future},
     output,
     repository::{Hosts, Repository, Snapshot},
 };
@@ -43,15 +43,9 @@ pub(super) fn retain(
         let Some(name) = &item.item else { continue };
         let Some(source) = config.source(&item.source) else { continue };
         let Some(snapshots) = by_item.get(&(item.source.clone(), name.clone())) else { continue };
-        if let Some(future) = from_the_future(snapshots) {
-            observer.notice(&format!(
-                "{}: snapshot {} is dated in the future: a clock was wrong; retention is held for this item until then, or until \
-                 `tik-backup forget '{}' --id {}` has removed it",
-                item.name(),
-                future.short_id(),
-                output::name(&item.name()),
-                future.short_id()
-            ));
+        if let Some(error) = ahead(&item.name(), snapshots) {
+            let name = output::name(&item.name());
+            observer.notice(&format!("{name}: retention is held for this item: {error}"));
             continue;
         }
         let held = Held {
@@ -97,9 +91,19 @@ fn by_item(repository: &Repository) -> Result<ByItem> {
     Ok(by_item)
 }
 
-fn from_the_future(snapshots: &[Snapshot]) -> Option<&Snapshot> {
-    let now = jiff::Timestamp::now();
-    snapshots.iter().find(|snapshot| snapshot.is_ahead(now))
+/// What to say if any of the snapshots of an item is dated in the future.
+fn ahead(item: &str, snapshots: &[Snapshot]) -> Option<Error> {
+    let now = Zoned::now();
+    let ahead: Vec<_> = snapshots.iter().filter(|snapshot| snapshot.is_ahead(now.timestamp())).collect();
+    let last = ahead.iter().max_by_key(|snapshot| snapshot.time.timestamp())?;
+    let found = FromTheFuture {
+        ahead: ahead.len() as u64,
+        all: snapshots.len() as u64,
+        id: last.short_id(),
+        last: &last.time,
+        now: &now,
+    };
+    Some(from_the_future(item, found))
 }
 
 fn expired<'s>(
@@ -170,7 +174,7 @@ pub fn preview(config: &Config, plan: &Plan, selectors: &[Selector]) -> Result<V
         let readable = planned.item.problem.is_none();
         let Some(configured) = config.source(source).filter(|_| wanted && readable) else { continue };
         let Some(mut snapshots) = by_item.remove(&(source.to_owned(), item.to_owned())) else { continue };
-        if from_the_future(&snapshots).is_some() {
+        if ahead(&format!("{source}/{item}"), &snapshots).is_some() {
             continue;
         }
         // With the snapshot that the run would make.

@@ -98,7 +98,9 @@ impl<'a> Telling<'a> {
         for failure in &delivery.failed {
             observer.notice(&format!("{}: COULD NOT ALERT: {}", failure.channel, failure.error));
         }
+        // Why nothing can be written down is said by itself.
         if delivery.failed.is_empty()
+            && self.history.failure().is_none()
             && let Err(error) = self.history.told_of_run(&report.run)
         {
             observer.notice(&format!("what was told cannot be written down: {error}"));

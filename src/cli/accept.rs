@@ -38,15 +38,16 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
     let damaged = if args.history { history.accept_damage(&now)? } else { None };
     let mut document = serde_json::json!({"accepted": accepted});
     if args.history {
-        document["history"] = damaged.clone().into();
+        document["history"] = damaged.as_ref().map(|damage| damage.file.as_str()).into();
     }
     context.printer.result(&document, || match (args.history, &damaged) {
         (false, _) => text(&accepted),
         (true, None) => format!("the history was not damaged\n{}", rest(&accepted)),
-        (true, Some(file)) => {
+        (true, Some(damage)) => {
             format!(
-                "accepted: the history was begun anew; {} can be removed\n{}",
-                printable(file),
+                "accepted: the history was begun anew; {} {}\n{}",
+                printable(&damage.file),
+                if damage.gone { "was gone" } else { "can be removed" },
                 rest(&accepted)
             )
         }

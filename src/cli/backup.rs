@@ -53,6 +53,13 @@ fn text(report: &RunReport) -> String {
     let mut verdict = if failed + unchecked + partial == 0 && report.error.is_none() {
         let all = if succeeded == 1 { "" } else { "all " };
         format!("{all}{} backed up", count(succeeded, "item"))
+    } else if failed + unchecked + partial == 0 {
+        let what = if report.unwritten {
+            "WHAT HAPPENED COULD NOT BE WRITTEN DOWN"
+        } else {
+            "THE RUN AS A WHOLE FAILED"
+        };
+        format!("{} backed up, but {what}", count(succeeded, "item"))
     } else {
         format!("{} backed up, {failed} FAILED", count(succeeded, "item"))
     };

@@ -87,5 +87,11 @@ fn next_times(plan: &Planned) -> String {
     }
     let times: Vec<String> =
         plan.next.iter().map(|time| time.strftime("%a %Y-%m-%d %H:%M:%S").to_string()).collect();
-    times.join(", ")
+    let mut text = times.join(", ");
+    if plan.late_by_default {
+        text.push_str(
+            " (until it has begun, or has come again, its items count as late as if there were no schedule)",
+        );
+    }
+    text
 }

@@ -4,8 +4,8 @@ use super::{Context, FOUND, SUCCESS};
 use crate::{
     alert,
     error::Result,
-    history::ledger::Problem,
-    output::{Screen, printable, time},
+    history::ledger::{Ledger, Problem, State},
+    output::{Screen, count, printable, time},
     report,
 };
 
@@ -18,11 +18,9 @@ pub(super) struct Args {}
 pub(super) fn run(context: &Context, _: &Args) -> Result<u8> {
     let config = context.config()?;
     // Without a history that can be used it is told that there is none.
-    let seen = report::ledger(&config, &context.cancel).or_else(|error| {
+    let seen = report::ledger(&config, &context.cancel).or_else(|_| {
         context.cancel.check()?;
-        let seen = report::ledger_whatever(&config, &context.cancel)?;
-        context.printer.notice(&format!("warning: {error}"));
-        Ok::<_, crate::error::Error>(seen)
+        report::ledger_whatever(&config, &context.cancel)
     })?;
     let cancel = alert::within(BUDGET);
     let delivery = alert::tell(&config, &seen.history, &seen.ledger, &[], &cancel)?;
@@ -52,13 +50,7 @@ pub(super) fn run(context: &Context, _: &Args) -> Result<u8> {
             }
         }
         if lines.is_empty() {
-            let expected = seen.ledger.summary.expected;
-            let all = if expected == 1 {
-                "the only item is well".to_owned()
-            } else {
-                format!("all {expected} items are well")
-            };
-            text.push_str(&format!("{all}\n"));
+            text.push_str(&format!("{}\n", all_well(&seen.ledger)));
         }
         text
     })?;
@@ -71,4 +63,22 @@ pub(super) fn run(context: &Context, _: &Args) -> Result<u8> {
         None if !delivery.failed.is_empty() => 1,
         None => SUCCESS,
     })
+}
+
+/// What is said where nothing is wrong: what is new is not yet well.
+fn all_well(ledger: &Ledger) -> String {
+    let expected = ledger.summary.expected;
+    let fresh = ledger.items.iter().filter(|entry| entry.state == State::New).count() as u64;
+    match (expected, fresh) {
+        (0, _) => "nothing is backed up yet".to_owned(),
+        (1, 0) => "the only item is well".to_owned(),
+        (1, _) => "the only item is new and not yet due".to_owned(),
+        (_, 0) => format!("all {expected} items are well"),
+        (_, _) => {
+            let well = expected.saturating_sub(fresh);
+            let verb = |number: u64| if number == 1 { "is" } else { "are" };
+            let items = count(expected, "item");
+            format!("{well} of {items} {} well, {fresh} {} new and not yet due", verb(well), verb(fresh))
+        }
+    }
 }

@@ -43,7 +43,7 @@ pub(super) fn open_history(
             Ok(history)
         }
         Err(error) => {
-            observer.notice(&format!("what is found cannot be written down: {error}"));
+            observer.notice("what is found cannot be written down: the reason follows at the end of the run");
             let history = History::in_memory_because(&error);
             report.error = Some(error);
             history

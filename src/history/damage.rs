@@ -10,25 +10,56 @@ use serde::{Deserialize, Serialize};
 use super::{
     History,
     ledger::{Problem, ProblemKind},
-    millis, zoned,
+    millis,
+    shared::credible,
+    zoned,
 };
 use crate::error::{Error, Result};
 
 /// The key of what was set aside and not accepted yet.
 const DAMAGED: &str = "damaged";
 
-/// A damaged history that was set aside.
+/// A history that was damaged and set aside, or lost.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Damage {
+pub struct Damage {
     /// When, in milliseconds since 1970.
     time: i64,
-    /// As which file.
-    file: String,
+    /// As which file; or which file it was, if it is gone.
+    pub file: String,
+    /// It was not damaged: the file is gone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub gone: bool,
 }
 
-/// Writes down, in a new history, that the one before it was damaged.
-pub(super) fn write_down(connection: &Connection, aside: &Path) -> rusqlite::Result<()> {
-    let damage = Damage { time: millis(&Zoned::now()), file: aside.display().to_string() };
+impl Damage {
+    fn text(&self) -> String {
+        let Self { file, gone, .. } = self;
+        let what = if *gone {
+            format!("the history was lost: {file} is gone")
+        } else {
+            format!("the history was damaged and has been set aside as {file}")
+        };
+        format!(
+            "{what}; the new one was begun from the repository: what was accepted, proven, failed or vanished before is not known \
+             any more, nor are alerts that waited to be sent"
+        )
+    }
+
+    fn hint(&self) -> String {
+        let look = if self.gone {
+            "see who removed it, and whether `state_dir` survives a restart of the machine"
+        } else {
+            "see whether the disk of `state_dir` is failing or was full"
+        };
+        format!(
+            "{look}; then `tik-backup accept --history` (what drills had proven, the next ones prove again)"
+        )
+    }
+}
+
+/// Writes down, in a new history, that the one before it was damaged, or that its file is `gone`.
+pub(super) fn write_down(connection: &Connection, file: &Path, gone: bool) -> rusqlite::Result<()> {
+    let damage = Damage { time: millis(&Zoned::now()), file: file.display().to_string(), gone };
     let text = serde_json::to_string(&damage).unwrap_or_default();
     connection
         .execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)", [DAMAGED, text.as_str()])
@@ -66,17 +97,9 @@ impl History {
         }
         Ok(self.damage()?.map(|damage| Problem {
             kind: ProblemKind::History,
-            since: Some(zoned(damage.time)),
-            text: format!(
-                "the history was damaged and has been set aside as {}; the new one was begun from the repository: what was \
-                 accepted, proven, failed or vanished before is not known any more, nor are alerts that waited to be sent",
-                damage.file
-            ),
-            hint: Some(
-                "see whether the disk of `state_dir` is failing or was full; then `tik-backup accept --history` (what drills had \
-                 proven, the next ones prove again)"
-                    .to_owned(),
-            ),
+            since: credible(damage.time, millis(&Zoned::now())).map(zoned),
+            text: damage.text(),
+            hint: Some(damage.hint()),
         }))
     }
 
@@ -85,8 +108,8 @@ impl History {
         Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
     }
 
-    /// An operator knows that the history was damaged. Returns the file that it was set aside as, if it was.
-    pub fn accept_damage(&self, now: &Zoned) -> Result<Option<String>> {
+    /// An operator knows that the history was damaged or lost. Returns what it was, if it was.
+    pub fn accept_damage(&self, now: &Zoned) -> Result<Option<Damage>> {
         let now = millis(now);
         self.change(|tx| {
             let text: Option<String> = tx
@@ -98,7 +121,7 @@ impl History {
                 "UPDATE incident SET resolved = ?2 WHERE kind = ?1 AND resolved IS NULL",
                 params![ProblemKind::History.as_str(), now],
             )?;
-            Ok(text.and_then(|text| serde_json::from_str(&text).ok()).map(|damage: Damage| damage.file))
+            Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
         })
     }
 }

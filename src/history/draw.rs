@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::Duration};
 use jiff::Zoned;
 
 use super::{
-    History,
+    History, Opened,
     due::Due,
     entry::{ahead, days, gone, hex, lacks, summarise},
     ledger::{Entry, Ledger, Point, Problem, ProblemKind, RepositoryEntry, SourceEntry, State},
@@ -40,15 +40,16 @@ impl History {
         let Look { config, now, repository, notes } = look;
         let guess = config.sources.is_empty();
         let read = self.read(|tx| read(tx, guess, millis(now)))?;
+        let is_blind = self.opened() == Opened::Memory;
         let due = config.sources.iter().filter_map(|source| Some((source.name.as_str(), Due::of(source)?)));
-        let draw = Draw { config, now, read: &read, now_millis: millis(now), due: due.collect() };
+        let draw = Draw { config, now, read: &read, now_millis: millis(now), due: due.collect(), is_blind };
         let mut items = draw.entries();
         if guess && items.is_empty() && repository.error.is_none() {
             items.push(nothing_at_all());
         }
         items.sort_by(|a, b| (&a.source, &a.item).cmp(&(&b.source, &b.item)));
         let sources: Vec<_> = config.sources.iter().map(|source| draw.source(source)).collect();
-        let alerts = self.channels(&channel_kinds(config))?;
+        let alerts = self.channels(&channel_kinds(config), now)?;
         let problems: Vec<Problem> = self.own_problem()?.into_iter().collect();
         let mut summary = summarise(&items);
         summary.problems += problems.len() as u64;
@@ -85,7 +86,7 @@ fn nothing_at_all() -> Entry {
 }
 
 /// The anomalies that nobody has accepted.
-fn suspects(entry: &mut Entry, doubts: &[Doubt]) {
+fn suspects(entry: &mut Entry, doubts: &[Doubt], since: impl Fn(i64) -> Option<Zoned>) {
     let Some(first) = doubts.first() else { return };
     let texts: Vec<_> = doubts.iter().take(5).map(|doubt| doubt.text.as_str()).collect();
     let more = doubts.len().saturating_sub(texts.len());
@@ -95,7 +96,7 @@ fn suspects(entry: &mut Entry, doubts: &[Doubt]) {
         entry.name()
     );
     let text = format!("{}{more}", texts.join("; "));
-    entry.problem(ProblemKind::Anomaly, Some(zoned(first.time)), text, Some(hint));
+    entry.problem(ProblemKind::Anomaly, since(first.time), text, Some(hint));
 }
 
 /// Draws the entries.
@@ -105,6 +106,8 @@ struct Draw<'a> {
     now_millis: i64,
     read: &'a Read,
     due: HashMap<&'a str, Due<'a>>,
+    /// Nothing is known but what stands in the repository.
+    is_blind: bool,
 }
 
 impl Draw<'_> {
@@ -199,11 +202,11 @@ impl Draw<'_> {
             entry.why = Some(rule.clone());
             if let Some(doubt) = doubts.iter().find(|doubt| doubt.gone) {
                 let hint = format!("if that is meant: `tik-backup accept '{}'`", entry.name());
-                entry.problem(ProblemKind::Excluded, Some(zoned(doubt.time)), doubt.text.clone(), Some(hint));
+                entry.problem(ProblemKind::Excluded, self.moment(doubt.time), doubt.text.clone(), Some(hint));
             }
         } else if let Some(since) = row.gone_since {
             let doubts = doubts.iter().map(|doubt| (doubt.text.as_str(), doubt.gone));
-            gone(&mut entry, zoned(since), doubts);
+            gone(&mut entry, self.moment(since), doubts);
         } else {
             self.judge(&mut entry, row, source, stored, doubts);
         }
@@ -225,7 +228,7 @@ impl Draw<'_> {
                 Some((text, hint)) => (text, Some(hint.to_owned())),
                 None => (error, None),
             };
-            entry.problem(ProblemKind::Failed, Some(zoned(since)), text.to_owned(), hint);
+            entry.problem(ProblemKind::Failed, self.moment(since), text.to_owned(), hint);
         }
         if row.name.is_empty() {
             entry.settle();
@@ -237,14 +240,14 @@ impl Draw<'_> {
         }
         if let Some(reason) = &row.unchecked {
             let error = crate::backup::unchecked_error(reason);
-            let since = stored.map(|stored| zoned(stored.newest));
+            let since = stored.and_then(|stored| self.moment(stored.newest));
             let hint = error.hint_text().map(str::to_owned);
             entry.problem(ProblemKind::Unchecked, since, error.summary(), hint);
         }
         if let Some(lacking) = self.read.omitted.get(&row.id).filter(|_| stored.is_some()) {
-            lacks(entry, lacking);
+            lacks(entry, lacking, lacking.since.and_then(|since| self.moment(since)));
         }
-        suspects(entry, doubts);
+        suspects(entry, doubts, |time| self.moment(time));
         self.judge_proof(entry, row, source);
         entry.settle();
     }
@@ -254,8 +257,8 @@ impl Draw<'_> {
         if row.failed_since.is_some() {
             return;
         }
-        if self.is_new(row) {
-            entry.mark_new(zoned(row.first_seen));
+        if let Some(first_seen) = self.new_since(row) {
+            entry.mark_new(first_seen);
             return;
         }
         if self.read.busy_sources.contains(&row.source) {
@@ -268,22 +271,26 @@ impl Draw<'_> {
         };
         let hint =
             self.or_of_another_host(&row.source, format!("run `tik-backup backup '{}'`", entry.name()));
-        let since = Some(zoned(row.first_seen));
+        let since = row.first_seen.map(zoned);
         entry.problem(ProblemKind::NeverBackedUp, since, text.to_owned(), Some(hint));
     }
 
     /// Was it found so lately that the next backup of its source is not late yet? A run of another item finds all that a
     /// source has. What has been backed up before, or a run has tried, is not new, nor what no source has reported.
-    fn is_new(&self, row: &Row) -> bool {
-        if !row.seen || row.good_millis.is_some() || row.last_time.is_some() {
-            return false;
+    /// Where a clock was wrong then it is not known; the next answer of the source corrects that. Returns since when.
+    fn new_since(&self, row: &Row) -> Option<Zoned> {
+        if !row.seen || row.good_millis.is_some() || row.tried {
+            return None;
         }
-        if row.first_seen > shared::credible_until(self.now_millis) {
-            // A clock was wrong then; the next answer of the source corrects it.
-            return false;
-        }
-        let age = u128::try_from(self.now_millis - row.first_seen).unwrap_or(0);
-        self.limit(row, &zoned(row.first_seen)).is_some_and(|limit| age <= limit.as_millis())
+        let first_seen = row.first_seen?;
+        let age = u128::try_from(self.now_millis - first_seen).unwrap_or(0);
+        let since = zoned(first_seen);
+        self.limit(row, &since).is_some_and(|limit| age <= limit.as_millis()).then_some(since)
+    }
+
+    /// A stored moment, unless a clock was wrong when it was written down.
+    fn moment(&self, time: i64) -> Option<Zoned> {
+        shared::credible(time, self.now_millis).map(zoned)
     }
 
     /// The age from which a snapshot of `taken` is too old: by the configuration of its source, or else, as for a schedule
@@ -297,7 +304,7 @@ impl Draw<'_> {
     }
 
     fn judge_age(&self, entry: &mut Entry, row: &Row, stored: &Stored) {
-        ahead(entry, stored);
+        ahead(entry, stored, self.now);
         if !stored.is_credible() {
             return;
         }
@@ -335,19 +342,20 @@ impl Draw<'_> {
             let hint = format!(
                 "{advice}look at it with {drill}; until a newer snapshot is proven, no snapshot before that one is removed"
             );
-            entry.problem(ProblemKind::NotProven, Some(zoned(since)), text, Some(hint));
+            entry.problem(ProblemKind::NotProven, self.moment(since), text, Some(hint));
             return;
         }
-        // A host that has only the repository knows of no drills.
-        if self.config.sources.is_empty() {
+        // Who has only the repository, or no history that can be used, knows of no drills.
+        if self.config.sources.is_empty() || self.is_blind {
             return;
         }
         let Some(limit) = source.map_or(self.config.max_proof_age, |source| source.max_proof_age) else {
             return;
         };
-        // What was never proven gets as much time as a proof lasts.
-        let since = row.proof_time.unwrap_or(row.first_seen);
-        if u64::try_from(self.now_millis - since).unwrap_or(0) <= limit.as_millis() as u64 {
+        // What was never proven gets as much time as a proof lasts; what was first seen by a wrong clock, none.
+        let since = row.proof_time.or(row.first_seen);
+        let age = since.map(|since| u64::try_from(self.now_millis - since).unwrap_or(0));
+        if age.is_some_and(|age| age <= limit.as_millis() as u64) {
             return;
         }
         let mut text = match entry.proof_age_seconds {
@@ -363,7 +371,7 @@ impl Draw<'_> {
             text.push_str(&format!("; the last drill could not prove it: {reason}"));
             hint = advice.map_or(hint, |advice| format!("{advice}; then run {drill}"));
         }
-        let since = zoned(since).checked_add(limit).ok();
+        let since = since.and_then(|since| zoned(since).checked_add(limit).ok());
         entry.problem(ProblemKind::NotProven, since, text, Some(hint));
     }
 
@@ -376,7 +384,7 @@ impl Draw<'_> {
             schedule: config.schedule.as_ref().map(ToString::to_string),
             next: config.schedule.as_ref().and_then(|calendar| calendar.next(self.now)),
             last_run: self.last_run(name),
-            last_discovery: asked.map(|asked| zoned(asked.time)),
+            last_discovery: asked.and_then(|asked| self.moment(asked.time)),
             discovered: asked.map_or(0, |asked| asked.items),
             excluded: asked.map_or(0, |asked| asked.excluded),
         }

@@ -50,7 +50,7 @@ impl History {
         self.read(|tx| {
             let mut statement = tx.prepare(
                 "SELECT source, name, CASE WHEN proof_time <= ?1 THEN proof_time END, drill_millis, drill_part, \
-                 (SELECT MAX(time) FROM drill WHERE drill.item = item.id), unproven_since IS NOT NULL FROM item WHERE name <> ''",
+                 (SELECT MAX(time) FROM drill WHERE drill.item = item.id AND time <= ?1), unproven_since IS NOT NULL FROM item WHERE name <> ''",
             )?;
             let rows = statement.query_map([credible], |row| {
                 let past = Past {

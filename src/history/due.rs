@@ -9,17 +9,20 @@ use crate::{config::SourceConfig, schedule::Calendar};
 /// What is taken for the interval where nothing says otherwise, and the least that is made out from snapshots.
 const DAY: Duration = Duration::from_secs(86_400);
 
+/// The longest time between two moments of a schedule that comes every year.
+const YEAR: Duration = Duration::from_secs(366 * 86_400);
+
 /// A schedule that is due later than this is taken for one that has run out: no item may wait for it so long. It is also
 /// the longest `max_age`, and more than the eight years between two leap days around 2100.
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 /// When an item is late.
 #[derive(Debug, Clone)]
-pub(super) enum Due<'c> {
+pub(crate) enum Due<'c> {
     /// From this age on.
     Age(Duration),
     /// By more than half an interval after it was due; with the last answer, which serves all items of one run.
-    Schedule(&'c Calendar, RefCell<Option<(Zoned, Zoned, Duration)>>),
+    Schedule(&'c Calendar, RefCell<Option<Answer>>),
 }
 
 impl<'c> Due<'c> {
@@ -42,27 +45,59 @@ impl<'c> Due<'c> {
         Self::Age(usual + usual / 2)
     }
 
-    /// The age from which a snapshot of `taken` is too old; `None` if the schedule has no further time, so that the
-    /// age without a schedule counts.
+    /// Whether the schedule says nothing of what is taken `now`: see [`Due::max_age`].
+    pub(crate) fn is_silent(calendar: &Calendar, now: &Zoned) -> bool {
+        Due::Schedule(calendar, RefCell::default()).max_age(now).is_none()
+    }
+
+    /// The age from which a snapshot of `taken` is too old; `None` if the schedule has no further time, or has not begun, so
+    /// that the age without a schedule counts.
     pub(super) fn max_age(&self, taken: &Zoned) -> Option<Duration> {
         match self {
             Self::Age(age) => Some(*age),
             Self::Schedule(calendar, last) => {
                 let mut last = last.borrow_mut();
-                if let Some((_, due, half)) =
-                    last.as_ref().filter(|(from, due, _)| from <= taken && taken < due)
-                {
-                    return Some(until(taken, due) + *half);
-                }
-                let due = calendar.next(taken).filter(|due| until(taken, due) <= LONGEST)?;
-                let half = calendar.interval(&due).unwrap_or(DAY) / 2;
-                let limit = until(taken, &due) + half;
-                // The same is true of all that was taken since the moment before.
-                let from = calendar.previous(taken).unwrap_or_else(|| taken.clone());
-                *last = Some((from, due, half));
-                Some(limit)
+                let answer = match last.as_ref().filter(|answer| answer.is_of(taken)) {
+                    Some(answer) => answer,
+                    None => last.insert(Answer::of(calendar, taken)),
+                };
+                let half = answer.half?;
+                answer
+                    .due
+                    .as_ref()
+                    .map(|due| until(taken, due) + half)
+                    .filter(|limit| *limit <= LONGEST + half)
             }
         }
+    }
+}
+
+/// What a schedule says of all that is taken from one of its moments until the next.
+#[derive(Debug, Clone)]
+pub(crate) struct Answer {
+    /// The moment before; none if there is none.
+    from: Option<Zoned>,
+    /// The moment after; none if there is none.
+    due: Option<Zoned>,
+    /// Half an interval; none if the schedule says nothing.
+    half: Option<Duration>,
+}
+
+impl Answer {
+    fn of(calendar: &Calendar, taken: &Zoned) -> Self {
+        let (from, due) = (calendar.previous(taken), calendar.next(taken));
+        let half = match (&from, &due) {
+            // After a year and more only what comes again and again may be waited for, as a leap day.
+            (Some(from), Some(due)) if until(from, due) > YEAR && calendar.next(due).is_none() => None,
+            (Some(_), Some(due)) => Some(calendar.interval(due).unwrap_or(DAY) / 2),
+            // It has run out; or has not begun, and says nothing of what is there already.
+            _ => None,
+        };
+        Self { from, due, half }
+    }
+
+    fn is_of(&self, taken: &Zoned) -> bool {
+        self.from.as_ref().is_none_or(|from| from <= taken) && self.due.as_ref().is_none_or(|due| taken < due)
     }
 }
 
@@ -87,13 +122,25 @@ mod tests {
     fn what_is_due_again_is_late_after_half_an_interval() {
         assert_eq!(max_age("02:00"), Some(36 * HOUR));
         assert_eq!(max_age("Tue 02:00"), Some(10 * 24 * HOUR + 12 * HOUR));
-        // Once, in a week: half a day after it.
-        assert_eq!(max_age("2026-12-01 02:00"), Some(7 * 24 * HOUR + 12 * HOUR));
+        // Of some days only: as long as it has begun and is not over.
+        assert_eq!(max_age("2026-11-22..26 02:00"), Some(36 * HOUR));
+        assert_eq!(max_age("2026-11-24,25 02:00"), Some(36 * HOUR));
     }
 
     #[test]
     fn a_schedule_that_has_run_out_or_comes_after_many_years_says_nothing() {
         assert_eq!([max_age("2026-01-01 02:00"), max_age("2150-01-01 02:00")], [None, None]);
         assert!(max_age("*-02-29 02:00").is_some());
+        assert!(max_age("*-01-01 02:00").is_some());
+    }
+
+    #[test]
+    fn what_is_to_begin_on_a_date_says_nothing_of_the_snapshots_before_it() {
+        for schedule in
+            ["2026-12-01 02:00", "2035-06-01 02:00", "2028..2040-*-* 02:00", "2020,2035-06-01 02:00"]
+        {
+            assert_eq!(max_age(schedule), None, "{schedule}");
+        }
+        assert_eq!(max_age("2026..2040-*-* 02:00"), Some(36 * HOUR));
     }
 }

@@ -8,7 +8,7 @@ use super::{
     read::Stored,
     zoned,
 };
-use crate::{output, source::manifest::Omitted};
+use crate::{error::Error, output, source::manifest::Omitted};
 
 impl Entry {
     /// An entry of which nothing is known yet.
@@ -84,7 +84,11 @@ fn state_of(kind: ProblemKind) -> State {
 }
 
 /// The source no longer has it. That is a problem until somebody accepts it; the last snapshots are kept either way.
-pub(super) fn gone<'a>(entry: &mut Entry, since: Zoned, doubts: impl Iterator<Item = (&'a str, bool)>) {
+pub(super) fn gone<'a>(
+    entry: &mut Entry,
+    since: Option<Zoned>,
+    doubts: impl Iterator<Item = (&'a str, bool)>,
+) {
     let kept = match entry.snapshots {
         0 => "there is no snapshot of it".to_owned(),
         1 => "its last snapshot is kept".to_owned(),
@@ -92,14 +96,14 @@ pub(super) fn gone<'a>(entry: &mut Entry, since: Zoned, doubts: impl Iterator<It
     };
     let mut open = doubts.filter(|(_, gone)| *gone);
     entry.state = State::Vanished;
-    entry.since = Some(since.clone());
+    entry.since.clone_from(&since);
     match open.next() {
         Some((text, _)) => {
             let hint = format!(
                 "if that is as it should be: `tik-backup accept '{}'`; {kept} in any case",
                 entry.name()
             );
-            entry.problem(ProblemKind::Vanished, Some(since), text.to_owned(), Some(hint));
+            entry.problem(ProblemKind::Vanished, since, text.to_owned(), Some(hint));
             entry.why = Some(text.to_owned());
         }
         None => entry.why = Some(kept),
@@ -107,7 +111,7 @@ pub(super) fn gone<'a>(entry: &mut Entry, since: Zoned, doubts: impl Iterator<It
 }
 
 /// The newest snapshot lacks objects. This is a problem until an operator accepts it; after that it is shown as a note.
-pub(super) fn lacks(entry: &mut Entry, lacking: &Lacking) {
+pub(super) fn lacks(entry: &mut Entry, lacking: &Lacking, since: Option<Zoned>) {
     if lacking.open == 0 {
         let named = Omitted::listed(&lacking.few, lacking.count);
         entry.notes.push(format!("the backup lacks what cannot be read, which was accepted: {named}"));
@@ -115,33 +119,67 @@ pub(super) fn lacks(entry: &mut Entry, lacking: &Lacking) {
     }
     let error = crate::backup::partial_error(&entry.name(), &lacking.few, lacking.open);
     let hint = error.hint_text().map(str::to_owned);
-    entry.problem(ProblemKind::Partial, lacking.since.map(zoned), error.summary(), hint);
+    entry.problem(ProblemKind::Partial, since, error.summary(), hint);
 }
 
 /// Snapshots that are dated in the future. Their age is not known, and so they make nothing look well.
-pub(super) fn ahead(entry: &mut Entry, stored: &Stored) {
+pub(super) fn ahead(entry: &mut Entry, stored: &Stored, now: &Zoned) {
     let Some(ahead) = &stored.ahead else { return };
-    let id = &hex(&ahead.id)[..8];
-    let last = output::time(&zoned(ahead.time));
-    let mut text = match ahead.count {
-        1 => format!(
-            "snapshot {id} is dated in the future, {last}: a clock was wrong when it was made, or this one is now"
-        ),
-        n => format!(
-            "{n} snapshots are dated in the future, the last, {id}, of {last}: a clock was wrong when they were made, or this \
-             one is now"
-        ),
-    };
-    if !stored.is_credible() {
-        text.push_str("; there is no other, so that nobody knows how old the backup is");
-    }
-    let name = output::name(&entry.name());
-    let hint = format!(
-        "see that the clock is right; then run `tik-backup backup '{name}'`, and `tik-backup forget '{name}' --id {id}` shows and \
-         removes it; until then no older snapshot is removed"
+    let error = from_the_future(
+        &entry.name(),
+        FromTheFuture {
+            ahead: ahead.count,
+            all: stored.count,
+            id: &hex(&ahead.id)[..8],
+            last: &zoned(ahead.time),
+            now,
+        },
     );
     entry.held = true;
-    entry.problem(ProblemKind::FutureSnapshot, None, text, Some(hint));
+    let hint = error.hint_text().map(str::to_owned);
+    entry.problem(ProblemKind::FutureSnapshot, None, error.summary(), hint);
+}
+
+/// Snapshots of an item that are dated in the future.
+pub(crate) struct FromTheFuture<'a> {
+    /// How many.
+    pub(crate) ahead: u64,
+    /// How many snapshots there are of the item.
+    pub(crate) all: u64,
+    /// The short id of the last of them.
+    pub(crate) id: &'a str,
+    /// The moment that it is dated.
+    pub(crate) last: &'a Zoned,
+    /// What this machine's clock says.
+    pub(crate) now: &'a Zoned,
+}
+
+/// What to say of them, and what to do: the same wherever it is said. One snapshot among others was made while a clock was
+/// wrong. Where several are, or all, it may as well be this machine's clock that is behind, and the snapshots are good: no
+/// command is named that removes them.
+pub(crate) fn from_the_future(item: &str, found: FromTheFuture<'_>) -> Error {
+    let FromTheFuture { ahead, all, id, last, now } = found;
+    let (last, now, name) = (output::time(last), output::time(now), output::name(item));
+    let none =
+        if ahead < all { "" } else { "; there is no other, so that nobody knows how old the backup is" };
+    if ahead == 1 && ahead < all {
+        let text = format!(
+            "snapshot {id} is dated in the future, {last}: a clock was wrong when it was made, or this one is now"
+        );
+        return Error::failed(text).hint(format!(
+            "see that the clock is right; then run `tik-backup backup '{name}'`, and `tik-backup forget '{name}' --id {id}` \
+             shows and removes it; until then no older snapshot is removed"
+        ));
+    }
+    let text = match ahead {
+        1 => format!("snapshot {id} is dated in the future, {last}"),
+        n => format!("{n} snapshots are dated in the future, the last, {id}, of {last}"),
+    };
+    Error::failed(format!("{text}: perhaps the clock of this machine is behind, it says {now}{none}")).hint(format!(
+        "set the clock of this machine if it is wrong: then they are good, and nothing else is to be done. If it is right, a \
+         clock was wrong when they were made: see \"A snapshot dated in the future\" in docs/status.md; until then no snapshot of \
+         {name} is removed"
+    ))
 }
 
 /// Counts of the ledger.

@@ -79,6 +79,7 @@ pub(super) struct Met {
 }
 
 /// All entries; of those of one place the one used last comes first. Only who holds the gate may have it.
+#[derive(Clone)]
 pub(super) struct List {
     state_dir: PathBuf,
     entries: Vec<Entry>,
@@ -107,6 +108,11 @@ impl List {
         write_list(&self.state_dir, &self.entries)?;
         self.changed = false;
         Ok(())
+    }
+
+    /// Where the files lie.
+    pub(super) fn state_dir(&self) -> &Path {
+        &self.state_dir
     }
 
     /// The entry of a file.

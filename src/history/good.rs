@@ -11,6 +11,7 @@ use super::{
     groups, objects, omitted,
     pack::{pack, unpack},
     record::add_anomaly,
+    shared::credible,
     signed, unsigned,
 };
 use crate::{backup::ItemReport, config::AnomalyRules};
@@ -37,16 +38,17 @@ impl Before {
     }
 }
 
-fn before(tx: &Transaction<'_>, item: i64) -> rusqlite::Result<Before> {
+fn before(tx: &Transaction<'_>, item: i64, now: i64) -> rusqlite::Result<Before> {
     tx.prepare_cached(
         "SELECT trend, size_base, fingerprint, changed, changes, longest_still FROM item WHERE id = ?1",
     )?
     .query_row([item], |row| {
         Ok(Before {
             trend: unpack(row.get_ref(0)?.as_blob_or_null()?.unwrap_or_default()),
-            size_base: row.get(1)?,
+            // What a wrong clock has dated ahead would keep everything from being judged until then.
+            size_base: credible(row.get(1)?, now).unwrap_or(0),
             fingerprint: row.get(2)?,
-            changed: row.get(3)?,
+            changed: row.get::<_, Option<i64>>(3)?.and_then(|changed| credible(changed, now)),
             changes: row.get(4)?,
             longest_still: row.get(5)?,
         })
@@ -62,7 +64,7 @@ pub(super) fn succeeded(
     content: &Content,
     rules: &AnomalyRules,
 ) -> rusqlite::Result<Vec<Finding>> {
-    let before = before(tx, item)?;
+    let before = before(tx, item, content.time)?;
     let stored = objects::load(tx, item)?;
     let content = &*groups::with_series(content, &stored);
     let fingerprint = content.fingerprint.map(|digest| digest.to_bits().to_be_bytes());
@@ -145,7 +147,7 @@ fn update_item(
         (!content.notes.is_empty()).then(|| serde_json::to_string(&content.notes).unwrap_or_default()),
         pack(&trend),
         fingerprint,
-        if same { before.changed } else { fingerprint.map(|_| content.time) },
+        before.changed.filter(|_| same).or_else(|| fingerprint.map(|_| content.time)),
         i64::from(!same && before.fingerprint.is_some()),
         still,
         content.unchecked,

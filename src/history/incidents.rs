@@ -8,7 +8,9 @@ use rusqlite::{Transaction, params};
 use super::{
     History,
     ledger::{ChannelEntry, ProblemKind},
-    millis, unsigned, zoned,
+    millis,
+    shared::{credible, credible_until},
+    unsigned, zoned,
 };
 use crate::{
     alert::message::{Line, Message, Purpose},
@@ -51,7 +53,8 @@ impl News {
 struct Known {
     id: i64,
     line: Line,
-    told: i64,
+    /// When; unknown if a clock was wrong then.
+    told: Option<i64>,
 }
 
 /// A message that waits for its channel.
@@ -80,7 +83,7 @@ impl History {
         // Half of a short time between reminders is slack enough.
         let every = every - SLACK.min(every / 2);
         self.change(|tx| {
-            let known = known(tx)?;
+            let known = known(tx, now)?;
             let mut news = compare(&known, current, now, every);
             for line in &news.new {
                 tx.execute(
@@ -122,13 +125,15 @@ impl History {
     pub fn claim(&self, channel: &str, now: &Zoned, hold: std::time::Duration) -> Result<Vec<Waiting>> {
         let now = millis(now);
         let until = now.saturating_add(i64::try_from(hold.as_millis()).unwrap_or(i64::MAX));
+        // Nobody holds them for longer: a clock was wrong when they were taken.
+        let latest = credible_until(until);
         self.change(|tx| {
             let mut statement = tx.prepare(
                 "SELECT id, message FROM outbox WHERE channel = ?1 AND delivered IS NULL AND dropped IS NULL \
-                 AND (claimed IS NULL OR claimed < ?2) ORDER BY id",
+                 AND (claimed IS NULL OR claimed < ?2 OR claimed > ?3) ORDER BY id",
             )?;
             let rows: Vec<(i64, String)> = statement
-                .query_map(params![channel, now], |row| Ok((row.get(0)?, row.get(1)?)))?
+                .query_map(params![channel, now, latest], |row| Ok((row.get(0)?, row.get(1)?)))?
                 .collect::<rusqlite::Result<_>>()?;
             let last = rows.len().saturating_sub(1);
             let mut waiting = Vec::new();
@@ -219,7 +224,7 @@ impl Known {
     }
 }
 
-fn known(tx: &Transaction<'_>) -> rusqlite::Result<Vec<Known>> {
+fn known(tx: &Transaction<'_>, now: i64) -> rusqlite::Result<Vec<Known>> {
     let mut statement = tx.prepare(
         "SELECT id, subject, kind, text, hint, since, told FROM incident WHERE resolved IS NULL ORDER BY id",
     )?;
@@ -229,9 +234,9 @@ fn known(tx: &Transaction<'_>) -> rusqlite::Result<Vec<Known>> {
             kind: row.get(2)?,
             text: row.get(3)?,
             hint: row.get(4)?,
-            since: row.get::<_, Option<i64>>(5)?.map(zoned),
+            since: row.get::<_, Option<i64>>(5)?.and_then(|since| credible(since, now)).map(zoned),
         };
-        Ok(Known { id: row.get(0)?, line, told: row.get(6)? })
+        Ok(Known { id: row.get(0)?, line, told: credible(row.get(6)?, now) })
     })?;
     rows.collect()
 }
@@ -243,7 +248,8 @@ fn compare(known: &[Known], current: &[Line], now: i64, every: i64) -> News {
     let here: std::collections::HashSet<(&str, &str)> =
         current.iter().map(|line| (line.subject.as_str(), line.kind.as_str())).collect();
     let new: Vec<Line> = current.iter().filter(|line| still(line).is_none()).cloned().collect();
-    let persisting = current.iter().filter(|line| still(line).is_some_and(|k| now - k.told >= every));
+    let due = |known: &Known| known.told.is_none_or(|told| now - told >= every);
+    let persisting = current.iter().filter(|line| still(line).is_some_and(due));
     let recovered = known.iter().filter(|k| !here.contains(&(k.line.subject.as_str(), k.line.kind.as_str())));
     News {
         new,
@@ -264,7 +270,12 @@ fn queue(tx: &Transaction<'_>, channel: &str, message: &Message, now: i64) -> ru
 
 impl History {
     /// How the channels of these names and kinds fare.
-    pub(super) fn channels(&self, kinds: &[(String, &'static str)]) -> Result<Vec<ChannelEntry>> {
+    pub(super) fn channels(
+        &self,
+        kinds: &[(String, &'static str)],
+        now: &Zoned,
+    ) -> Result<Vec<ChannelEntry>> {
+        let now = millis(now);
         self.read(|tx| {
             let mut entries = Vec::new();
             for (name, kind) in kinds {
@@ -285,8 +296,10 @@ impl History {
                     tx.prepare("SELECT last_delivery, failing_since, error FROM channel WHERE name = ?1")?;
                 let mut rows = statement.query([name])?;
                 if let Some(row) = rows.next()? {
-                    entry.last_delivery = row.get::<_, Option<i64>>(0)?.map(zoned);
-                    entry.failing_since = row.get::<_, Option<i64>>(1)?.map(zoned);
+                    let last = row.get::<_, Option<i64>>(0)?;
+                    entry.last_delivery = last.and_then(|time| credible(time, now)).map(zoned);
+                    // That it fails must be seen, whatever the clock said when it began to.
+                    entry.failing_since = row.get::<_, Option<i64>>(1)?.map(|time| zoned(time.min(now)));
                     entry.error = row.get(2)?;
                 }
                 entries.push(entry);

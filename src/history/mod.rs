@@ -38,7 +38,10 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 pub use accept::Accepted;
 pub use content::Content;
+pub use damage::Damage;
 pub use drill::Past;
+pub(crate) use due::Due;
+pub(crate) use entry::{FromTheFuture, from_the_future};
 #[cfg(test)]
 pub(crate) use home::Home;
 pub use open::{Look, Opened};

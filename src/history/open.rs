@@ -38,6 +38,8 @@ pub enum Opened {
     New,
     /// It was damaged and has been set aside as this file; a new one was begun.
     Damaged(PathBuf),
+    /// There was one, and this file of it is gone; a new one was begun.
+    Lost(PathBuf),
     /// It lives in memory only and ends with the process.
     Memory,
 }
@@ -85,8 +87,9 @@ impl History {
         let place = if asks { home.resolved_soon() } else { None };
         let _gate = gate(&home.state_dir)?;
         let mut list = List::load(&home.state_dir);
+        let was = list.clone();
         let file = list.choose(&home, place)?;
-        let (connection, current) = open_file(&home.state_dir, &file, look)?;
+        let (connection, current) = open_file(&was, &file, look)?;
         settle(&mut list, &file, &connection)?;
         Ok(Self {
             connection: Mutex::new(connection),
@@ -108,13 +111,14 @@ impl History {
         let found = self.found(home, &before.file, &id, repository)?;
         let _gate = gate(&home.state_dir)?;
         let mut list = List::load(&home.state_dir);
+        let was = list.clone();
         let met = list.meet(home, &before.file, found);
         let same_file =
             met.file == before.file && inode(&home.state_dir.join(&met.file)) == Some(before.inode);
         if same_file {
             settle(&mut list, &met.file, &self.lock())?;
         } else {
-            let (connection, current) = open_file(&home.state_dir, &met.file, look)?;
+            let (connection, current) = open_file(&was, &met.file, look)?;
             settle(&mut list, &met.file, &connection)?;
             *self.lock() = connection;
             *self.current() = current;
@@ -155,8 +159,9 @@ impl History {
         let Some(home) = &self.home else { return Ok(()) };
         let _gate = gate(&home.state_dir)?;
         let file = self.current().file.clone();
-        let (connection, current) = open_file(&home.state_dir, &file, look)?;
-        settle(&mut List::load(&home.state_dir), &file, &connection)?;
+        let mut list = List::load(&home.state_dir);
+        let (connection, current) = open_file(&list, &file, look)?;
+        settle(&mut list, &file, &connection)?;
         *self.lock() = connection;
         *self.current() = current;
         Ok(())
@@ -173,10 +178,11 @@ impl History {
         let found = Found { id: &id, place: home.resolved(), is_foreign: false };
         let _gate = gate(&home.state_dir)?;
         let mut list = List::load(&home.state_dir);
+        let was = list.clone();
         let (file, retired) = list.moved(&home, &[&place, old], found)?;
-        let (connection, _) = open_file(&home.state_dir, &file, Look::Brief)?;
+        let (connection, _) = open_file(&was, &file, Look::Brief)?;
         if let Some(retired) = &retired {
-            let (other, _) = open_file(&home.state_dir, retired, Look::Brief)?;
+            let (other, _) = open_file(&was, retired, Look::Brief)?;
             write_entry(&list, retired, &other)?;
         }
         settle(&mut list, &file, &connection)?;
@@ -232,6 +238,8 @@ impl History {
     }
 }
 
+/// What is said of a history that is not damaged.
+const CANNOT: &str = "the history cannot be read or written";
 /// The key of what an operator should know about the begin of a history.
 const BEGUN: &str = "begun";
 
@@ -258,13 +266,16 @@ fn gate(state_dir: &Path) -> Result<File> {
     Ok(gate)
 }
 
-/// Opens or begins the history in a file; a damaged one is set aside. The caller holds the gate.
-fn open_file(state_dir: &Path, file: &str, look: Look) -> Result<(Connection, Current)> {
-    let path = state_dir.join(file);
+/// Opens or begins the history in a file; a damaged one is set aside. `list` names the files that there should be. The caller
+/// holds the gate.
+fn open_file(list: &List, file: &str, look: Look) -> Result<(Connection, Current)> {
+    let path = list.state_dir().join(file);
     let cannot = |e: io::Error| {
-        Error::failed(format!("cannot use the history {}", path.display())).because(&e).hint(
-            "let the user that runs tik-backup read and write it, or name another folder with `state_dir`",
-        )
+        let other = "name another folder with `state_dir`";
+        let hint = owner::writing_hint(&path, &e).unwrap_or_else(|| "see whether its disk works".to_owned());
+        Error::failed(format!("cannot use the history {}", path.display()))
+            .because(&e)
+            .hint(format!("{hint}; or {other}"))
     };
     let found = match fs::symlink_metadata(&path) {
         Ok(found) => Some(found),
@@ -274,7 +285,11 @@ fn open_file(state_dir: &Path, file: &str, look: Look) -> Result<(Connection, Cu
     // SQLite takes a file of no bytes for an empty database; one that was in use has some.
     let broken =
         found.as_ref().is_some_and(|found| !found.is_symlink() && (!found.is_file() || found.len() == 0));
-    let mut opened = if found.is_none() { Opened::New } else { Opened::Present };
+    let mut opened = match &found {
+        Some(_) => Opened::Present,
+        None if list.of_file(file).is_some() => Opened::Lost(path.clone()),
+        None => Opened::New,
+    };
     if broken {
         opened = Opened::Damaged(set_aside(&path).map_err(cannot)?);
     }
@@ -292,11 +307,16 @@ fn open_file(state_dir: &Path, file: &str, look: Look) -> Result<(Connection, Cu
         if fs::symlink_metadata(&path).is_ok_and(|found| found.is_file() && found.len() == 0) {
             let _ = fs::remove_file(&path);
         }
-        failed(&error).context(path.display())
+        failed_at(&path, &error)
     })?;
     schema::require_known(&connection).map_err(|e| e.context(path.display()))?;
-    if let Opened::Damaged(aside) = &opened {
-        damage::write_down(&connection, aside).map_err(|e| failed(&e).context(path.display()))?;
+    let lost = match &opened {
+        Opened::Damaged(aside) => Some((aside, false)),
+        Opened::Lost(path) => Some((path, true)),
+        _ => None,
+    };
+    if let Some((lost, gone)) = lost {
+        damage::write_down(&connection, lost, gone).map_err(|e| failed_at(&path, &e))?;
     }
     let inode = inode(&path).unwrap_or_default();
     Ok((connection, Current { file: file.to_owned(), inode, opened }))
@@ -399,11 +419,32 @@ pub(super) fn failed(error: &rusqlite::Error) -> Error {
             .because(error)
             .hint("the next backup sets it aside and begins a new one from what the repository tells");
     }
-    let error = Error::failed("the history cannot be read or written").because(error);
-    error.hint(
-        "see whether the disk of `state_dir` is full; if it belongs to another user, run it as root, for example with sudo, or \
-         as that user",
-    )
+    Error::failed(CANNOT)
+        .because(error)
+        .hint("see whether the disk of `state_dir` is full, and whether its files belong to the user that runs tik-backup")
+}
+
+/// The same of a database, with whom it belongs to where that is the reason.
+fn failed_at(path: &Path, error: &rusqlite::Error) -> Error {
+    let denied = matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied)
+    );
+    let with = |end: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(end);
+        PathBuf::from(name)
+    };
+    // Those beside it may belong to somebody else: SQLite needs all of them.
+    let hint = [with(""), with("-wal"), with("-shm")].into_iter().find_map(|file| {
+        let options = OpenOptions::new().read(true).write(true).custom_flags(owner::no_links()).open(&file);
+        owner::writing_hint(&file, &options.err()?)
+    });
+    let said = match hint.filter(|_| denied) {
+        Some(hint) => Error::failed(CANNOT).because(error).hint(hint),
+        None => failed(error),
+    };
+    said.context(path.display())
 }
 
 #[cfg(test)]

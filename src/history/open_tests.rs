@@ -44,16 +44,30 @@ fn whatever_is_no_history_is_set_aside_and_is_a_problem_until_it_is_accepted() {
         assert_eq!(history.opened(), Opened::Present, "{damage}");
         assert_eq!(history.own_problem().unwrap(), Some(problem), "{damage}");
         let accepted = history.accept_damage(&Zoned::now()).unwrap();
-        assert_eq!(accepted, Some(aside.display().to_string()), "{damage}");
+        let accepted = accepted.map(|damage| (damage.file, damage.gone));
+        assert_eq!(accepted, Some((aside.display().to_string(), false)), "{damage}");
         assert_eq!(history.own_problem().unwrap(), None, "{damage}");
         assert_eq!(history.accept_damage(&Zoned::now()).unwrap(), None, "{damage}");
     }
 }
 
 #[test]
-fn a_history_that_is_removed_begins_anew_and_is_no_damage() {
+fn a_history_that_is_gone_is_a_problem_until_it_is_accepted_unless_all_of_the_folder_is() {
     let folder = tempfile::tempdir().unwrap();
-    fs::remove_file(begun(folder.path())).unwrap();
+    let path = begun(folder.path());
+    fs::remove_file(&path).unwrap();
+    let history = History::open_home(home(folder.path()), Look::Thorough).unwrap();
+    assert_eq!(history.opened(), Opened::Lost(path.clone()));
+    drop(history);
+    let history = History::open_home(home(folder.path()), Look::Thorough).unwrap();
+    let problem = history.own_problem().unwrap().unwrap();
+    let said = format!("the history was lost: {} is gone;", path.display());
+    assert!(problem.text.starts_with(&said), "{}", problem.text);
+    let accepted = history.accept_damage(&Zoned::now()).unwrap().unwrap();
+    assert!(accepted.gone);
+    assert_eq!(history.own_problem().unwrap(), None);
+    drop(history);
+    fs::remove_dir_all(folder.path().join("state")).unwrap();
     let history = History::open_home(home(folder.path()), Look::Thorough).unwrap();
     assert_eq!((history.opened(), history.own_problem().unwrap()), (Opened::New, None));
 }

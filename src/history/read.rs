@@ -18,10 +18,13 @@ pub(super) struct Row {
     pub(super) source: String,
     pub(super) name: String,
     pub(super) kind: String,
-    pub(super) first_seen: i64,
+    /// Unknown if a clock was wrong then.
+    pub(super) first_seen: Option<i64>,
     pub(super) seen: bool,
     pub(super) excluded: Option<String>,
     pub(super) gone_since: Option<i64>,
+    /// Whether a run has tried it.
+    pub(super) tried: bool,
     pub(super) last_time: Option<i64>,
     pub(super) failed_since: Option<i64>,
     pub(super) error: Option<String>,
@@ -108,7 +111,7 @@ pub(super) fn read(tx: &Transaction<'_>, guess: bool, now: i64) -> rusqlite::Res
                 source: row.get(1)?,
                 name: row.get(2)?,
                 kind: row.get(3)?,
-                first_seen: row.get(4)?,
+                first_seen: shared::credible(row.get(4)?, now),
                 seen: row.get(5)?,
                 excluded: row.get(6)?,
                 gone_since: row.get(7)?,
@@ -120,8 +123,9 @@ pub(super) fn read(tx: &Transaction<'_>, guess: bool, now: i64) -> rusqlite::Res
                 notes: row.get(13)?,
                 trend: unpack(row.get_ref(14)?.as_blob_or_null()?.unwrap_or_default()),
                 // What a wrong clock has dated ahead would be fresh until then.
-                proof_time: row.get::<_, Option<i64>>(15)?.filter(|time| *time <= until),
-                last_time: row.get(16)?,
+                proof_time: row.get::<_, Option<i64>>(15)?.and_then(|time| shared::credible(time, now)),
+                tried: row.get::<_, Option<i64>>(16)?.is_some(),
+                last_time: row.get::<_, Option<i64>>(16)?.and_then(|time| shared::credible(time, now)),
                 unproven_since: row.get(17)?,
                 unproven_text: row.get(18)?,
                 unprovable_text: row.get(19)?,
@@ -201,7 +205,8 @@ fn read_doubts(tx: &Transaction<'_>) -> rusqlite::Result<HashMap<i64, Vec<Doubt>
 
 fn read_sources(tx: &Transaction<'_>) -> rusqlite::Result<HashMap<String, Asked>> {
     let mut statement = tx.prepare(
-        "SELECT source, max(time), items, excluded FROM discovery WHERE time IS NOT NULL GROUP BY source",
+        // The last by its number, whatever the clock said.
+        "SELECT source, time, items, excluded, max(run) FROM discovery WHERE time IS NOT NULL GROUP BY source",
     )?;
     let rows = statement.query_map([], |row| {
         let asked =

@@ -37,6 +37,12 @@ pub(super) fn credible_until(now: i64) -> i64 {
     now.saturating_add(i64::try_from(AHEAD.as_millis()).unwrap_or(i64::MAX))
 }
 
+/// A stored time, unless a clock was wrong when it was written down: one in the future is as good as none, and nothing may be
+/// decided by it, or it would hold until then.
+pub(super) fn credible(time: i64, now: i64) -> Option<i64> {
+    (time <= credible_until(now)).then_some(time)
+}
+
 /// What each host has, of this source or of all, the one with the newest snapshot first.
 pub(super) fn shares<'f>(foreign: impl Iterator<Item = &'f Foreign>) -> Vec<HostShare> {
     let mut shares: Vec<HostShare> = Vec::new();

@@ -139,7 +139,14 @@ pub fn ledger_whatever(config: &Config, cancel: &Cancel) -> Result<Seen> {
     let mut notes: Vec<String> = interrupted.err().map(|error| error.summary()).into_iter().collect();
     let opened = opened.and_then(|repository| {
         cancel.check()?;
-        look_at(&history, &repository, Hosts::watched(config))
+        let hosts = Hosts::watched(config);
+        look_at(&history, &repository, hosts).or_else(|error| {
+            // Is it the history, which cannot be written, or the repository?
+            let memory = History::in_memory_because(&error)?;
+            let seen = look_at(&memory, &repository, hosts).map_err(|_| error)?;
+            history = memory;
+            Ok(seen)
+        })
     });
     let (repository, refused) = match opened {
         Ok((entry, damaged)) => {

@@ -62,8 +62,10 @@ fn verdict(ledger: &Ledger, style: Style) -> String {
     let line = if !summary.ok {
         // An item counts once, whatever the number of its problems.
         let wrong = ledger.items.iter().filter(|entry| !entry.problems.is_empty()).count();
+        let wrong = if wrong == 0 { 0 } else { wrong + ledger.problems.len() };
         let what = match (wrong, &ledger.repository.error) {
             (_, Some(_)) => "THE REPOSITORY CANNOT BE READ".to_owned(),
+            (0, None) if !ledger.problems.is_empty() => "A PROBLEM WITH THE HISTORY".to_owned(),
             (0, None) => "ALERTS DO NOT ARRIVE".to_owned(),
             (1, _) => "1 PROBLEM".to_owned(),
             (number, _) => format!("{number} PROBLEMS"),
@@ -321,8 +323,8 @@ fn rest(ledger: &Ledger, style: Style, text: &mut String) {
 /// An age in seconds, short.
 fn age(seconds: i64) -> String {
     match seconds {
-        ..-60 => "in the future".to_owned(),
-        -60..120 => format!("{} s", seconds.max(0)),
+        // Clocks differ: what is a little ahead was made just now.
+        ..120 => format!("{} s", seconds.max(0)),
         120..7_200 => format!("{} min", seconds / 60),
         7_200..172_800 => format!("{} h", seconds / 3600),
         172_800..5_184_000 => format!("{} days", seconds / 86_400),

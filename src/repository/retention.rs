@@ -1,12 +1,19 @@
 //! Which snapshots of an item to keep.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
-use jiff::Zoned;
+use jiff::{Timestamp, Zoned};
 use rustic_core::{ForgetSnapshot, Id, KeepOptions, repofile::SnapshotFile};
 
 use super::{Repository, Snapshot, rustic_error};
 use crate::{config::Retention, error::Result};
+
+/// A gap that is longer than a period of retention, or than this, may be an outage or a jump of the clock.
+const FORTNIGHT: Duration = Duration::from_secs(14 * 86_400);
+/// It is one if it is so many times the usual time between snapshots.
+const LONG: i128 = 10;
+/// So many stay beside the newest where `keep_within` alone would leave none.
+const OTHERS: usize = 2;
 
 impl Repository {
     /// The snapshots that `retention` drops of those of one item. Snapshots of other hosts are left alone, like those
@@ -96,10 +103,16 @@ fn expired_at<'a>(
 }
 
 /// Applies restic's rules, and keeps besides whatever is younger than `keep_within`. As in restic that is counted back from
-/// the newest snapshot, but from none that is dated in the future: that would make all others old.
+/// the newest snapshot, but from none that is dated in the future: that would make all others old. So would a run under a wrong
+/// clock, or one after a long outage: the last long gap without snapshots does not count, and where no rule keeps a number of
+/// snapshots, the newest does not stay alone.
 fn apply(files: Vec<SnapshotFile>, retention: &Retention, now: &Zoned) -> Result<Vec<ForgetSnapshot>> {
     let now_at = now.timestamp();
-    let newest = files.iter().map(|file| file.time.timestamp()).filter(|time| *time <= now_at).max();
+    let mut times: Vec<Timestamp> =
+        files.iter().map(|file| file.time.timestamp()).filter(|time| *time <= now_at).collect();
+    times.sort_unstable();
+    let newest = times.last().copied();
+    let gap = last_gap(&times, retention.keep_within);
     let mut all = keep_options(retention)
         .apply(files, now)
         .map_err(|e| rustic_error("cannot apply the retention", e))?;
@@ -107,16 +120,54 @@ fn apply(files: Vec<SnapshotFile>, retention: &Retention, now: &Zoned) -> Result
     let Some((newest, period)) = newest.zip(retention.period()) else { return Ok(all) };
     let reason = format!("within {period}");
     for one in &mut all {
-        let age = newest.duration_since(one.snapshot.time.timestamp()).as_millis();
+        let time = one.snapshot.time.timestamp();
+        let bridged = gap.filter(|gap| time <= gap.from).map_or(0, |gap| gap.millis);
+        let age = newest.duration_since(time).as_millis() - bridged;
         if age < within {
             if !one.keep {
                 one.keep = true;
                 one.reasons.clear();
             }
-            one.reasons.push(reason.clone());
+            one.reasons.push(if bridged > 0 { format!("{reason} before a gap") } else { reason.clone() });
         }
     }
+    if retention.is_empty() {
+        not_alone(&mut all, newest);
+    }
     Ok(all)
+}
+
+/// A time without snapshots.
+#[derive(Clone, Copy)]
+struct Gap {
+    from: Timestamp,
+    millis: i128,
+}
+
+/// The last gap between two of the moments (ascending) that is longer than a period, or than a fortnight, and than ten times what
+/// is usual: no backup was made then, or a clock has jumped.
+fn last_gap(times: &[Timestamp], within: Duration) -> Option<Gap> {
+    let millis = |pair: &[Timestamp]| pair[1].duration_since(pair[0]).as_millis();
+    let mut usual: Vec<i128> = times.windows(2).map(millis).collect();
+    usual.sort_unstable();
+    // Of less than four snapshots nobody can say what is usual.
+    let usual = *usual.get((usual.len().max(1) - 1) / 2).filter(|_| usual.len() > 2)?;
+    let least = i128::try_from(within.min(FORTNIGHT).as_millis()).unwrap_or(i128::MAX);
+    let is_long = |pair: &&[Timestamp]| millis(pair) > least.max(usual.saturating_mul(LONG));
+    times.windows(2).rev().find(is_long).map(|pair| Gap { from: pair[0], millis: millis(pair) })
+}
+
+/// Keeps the newest before `newest` where no other is kept.
+fn not_alone(all: &mut [ForgetSnapshot], newest: Timestamp) {
+    if all.iter().any(|one| one.keep && one.snapshot.time.timestamp() < newest) {
+        return;
+    }
+    all.sort_by_key(|one| std::cmp::Reverse(one.snapshot.time.timestamp()));
+    let others = all.iter_mut().filter(|one| one.snapshot.time.timestamp() < newest);
+    for one in others.take(OTHERS) {
+        one.keep = true;
+        one.reasons = vec!["not to leave the newest alone".to_owned()];
+    }
 }
 
 fn keep_options(retention: &Retention) -> KeepOptions {
@@ -221,6 +272,31 @@ mod tests {
         assert_eq!(made, ["daily, within 48 h", "within 48 h", "daily, within 48 h", "-", "-"]);
         let without = Retention { keep_within: std::time::Duration::ZERO, ..rules };
         assert_eq!(reasons(&without, &now, &[0, 7, 31, 55]), ["daily", "-", "daily", "-"]);
+    }
+
+    #[test]
+    fn a_run_under_a_wrong_clock_or_after_an_outage_removes_no_more_than_any_other() {
+        let now: Zoned = "2031-11-25T09:00:00+00:00[UTC]".parse().unwrap();
+        let within = Duration::from_secs(7 * 86_400);
+        let rules = Retention { keep_within: within, keep_daily: 0, keep_weekly: 0, ..Retention::default() };
+        for outage in [11, 40, 5 * 365] {
+            // Ten days, a gap, and two runs since.
+            let mut hours = vec![0, 24];
+            hours.extend((1..=10).map(|day| (outage + day) * 24));
+            let before = vec!["within 7 days before a gap"; 6];
+            let mut wanted = vec!["within 7 days", "within 7 days"];
+            wanted.extend(before);
+            wanted.extend(["-"; 4]);
+            assert_eq!(reasons(&rules, &now, &hours), wanted, "{outage} days");
+        }
+        // What is usual is not known of two.
+        assert_eq!(reasons(&rules, &now, &[0, 40 * 24]), ["within 7 days", "not to leave the newest alone"]);
+        // Rare backups: each of them is older than the period.
+        let alone = "not to leave the newest alone";
+        assert_eq!(reasons(&rules, &now, &[0, 240, 480, 720]), ["within 7 days", alone, alone, "-"]);
+        // A number that says so is followed.
+        let last = Retention { keep_last: 1, ..rules };
+        assert_eq!(reasons(&last, &now, &[0, 240, 480]), ["last, within 7 days", "-", "-"]);
     }
 
     #[test]

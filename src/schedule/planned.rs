@@ -4,7 +4,7 @@ use jiff::Zoned;
 use serde::{Serialize, Serializer};
 
 use super::Calendar;
-use crate::config::Config;
+use crate::{config::Config, history::Due};
 
 /// So many times of each schedule are shown.
 const SHOWN: usize = 3;
@@ -22,6 +22,9 @@ pub struct Planned {
     /// The next times, three at most; none for a schedule whose last time is over.
     #[serde(serialize_with = "rfc_3339")]
     pub next: Vec<Zoned>,
+    /// It says nothing of when items are late, as one that begins on a date to come: they are as if there were no schedule.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub late_by_default: bool,
 }
 
 fn rfc_3339<S: Serializer>(times: &[Zoned], serializer: S) -> Result<S::Ok, S::Error> {
@@ -35,6 +38,7 @@ impl Planned {
             source: source.map(str::to_owned),
             schedule: schedule.to_string(),
             next: schedule.upcoming(now, SHOWN),
+            late_by_default: false,
         }
     }
 
@@ -50,7 +54,8 @@ impl Planned {
 pub fn planned(config: &Config, now: &Zoned) -> Vec<Planned> {
     let backups = config.sources.iter().filter_map(|source| {
         let schedule = source.schedule.as_ref()?;
-        Some(Planned::of("backup", Some(source.name.as_str()), schedule, now))
+        let late_by_default = source.max_age.is_none() && Due::is_silent(schedule, now);
+        Some(Planned { late_by_default, ..Planned::of("backup", Some(source.name.as_str()), schedule, now) })
     });
     let systemd = &config.systemd;
     let jobs = [

@@ -300,6 +300,34 @@ fn a_snapshot_dated_in_the_future_makes_nothing_look_well_and_can_be_removed() {
 }
 
 #[test]
+fn where_several_snapshots_are_dated_in_the_future_this_machines_clock_is_suspected() {
+    skip_unless!(Tool::Faketime);
+    let shared = Shared::new();
+    let a = shared.host("a");
+    for day in ["2027-10-05 02:00:00", "2027-10-06 02:00:00", "2027-10-07 02:00:00"] {
+        a.at(day, &["backup"]).ok();
+    }
+    let moment = "2026-10-05 03:00:00";
+    let said = |number: &str| format!("{number} snapshots are dated in the future, the last, ");
+    let shown = a.at(moment, &["--json", "status"]).ok().json();
+    let problem = &item(&shown, "data")["problems"][0];
+    let (found, hint) = (problem["text"].as_str().unwrap(), problem["hint"].as_str().unwrap());
+    assert_says(
+        found,
+        &[said("3").as_str(), "perhaps the clock of this machine is behind, it says 2026-10-05"],
+    );
+    assert_says(hint, &["set the clock of this machine"]);
+    assert!(!hint.contains("tik-backup forget"), "{hint}");
+    // The run says the same, and removes nothing.
+    let ran = a.at(moment, &["backup"]).ok();
+    assert_says(&ran.stderr, &[said("3").as_str(), "perhaps the clock of this machine is behind", hint]);
+    assert!(!ran.stderr.contains("tik-backup forget"), "{}", ran.stderr);
+    // With the right clock none of them is of the future.
+    let shown = a.at("2027-10-07 03:00:00", &["--json", "status"]).ok().json();
+    assert!(!shown["items"].to_string().contains("future-snapshot"), "{shown:#}");
+}
+
+#[test]
 fn where_all_snapshots_are_dated_in_the_future_the_newest_is_used_with_a_warning() {
     skip_unless!(Tool::Faketime);
     let shared = Shared::new();

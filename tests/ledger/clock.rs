@@ -164,6 +164,8 @@ fn a_database_that_a_run_of_another_finds_is_new_until_its_source_would_be_late(
     assert_eq!((&ledger["summary"]["backed_up"], &ledger["summary"]["expected"]), (&json!(1), &json!(2)));
     let text = site.at("2026-10-05 09:01:00").arg("status").run().ok().stdout;
     assert!(text.starts_with("1 of 2 items are backed up in time, 1 is new and not yet due;"), "{text}");
+    let watched = site.at("2026-10-05 09:02:00").arg("watch").run().ok().stdout;
+    assert_eq!(watched.trim_end(), "1 of 2 items is well, 1 is new and not yet due");
     assert_eq!(site.check_at("2026-10-06 13:59:00"), Some(0));
 
     // Half an interval after the run that should have backed it up.

@@ -18,6 +18,7 @@ mod changes;
 mod channels;
 mod clock;
 mod history;
+mod jumps;
 mod mail;
 mod metrics;
 mod receiver;

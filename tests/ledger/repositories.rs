@@ -250,6 +250,51 @@ fn a_damaged_history_is_told_once_and_is_a_problem_until_it_is_accepted() {
 }
 
 #[test]
+fn a_history_that_is_gone_is_told_once_and_is_a_problem_until_it_is_accepted() {
+    let world = World::proven();
+    world.messages();
+    for end in ["", "-wal", "-shm"] {
+        let _ = fs::remove_file(format!("{}{end}", world.history().display()));
+    }
+    let shown = world.run(&["status", "--check"]).expect_code(5).stdout;
+    assert!(shown.starts_with("A PROBLEM WITH THE HISTORY: 1 of 1 item"), "{shown}");
+    assert!(shown.contains("the history was lost: ") && shown.contains("accept --history"), "{shown}");
+    world.run(&["backup"]).ok();
+    world.run(&["watch"]).expect_code(5);
+    let told = world.messages();
+    assert_eq!(told.len(), 1, "{told:#?}");
+    assert_eq!(lines(&told[0]["new"]), ["the history: history"]);
+    let accepted = world.run(&["accept", "--history"]).ok().stdout;
+    assert!(accepted.contains("history.db was gone"), "{accepted}");
+    world.run(&["status", "--check"]).ok();
+}
+
+#[test]
+fn without_a_state_folder_the_ledger_is_made_from_the_repository_and_the_reason_is_said_once() {
+    let world = World::new();
+    world.run(&["backup"]).ok();
+    let state = world.config.state_dir();
+    fs::rename(&state, state.with_extension("away")).unwrap();
+    fs::write(&state, "a file is in the way").unwrap();
+    let reason = "cannot use the state folder";
+    let shown = world.run(&["status"]).ok();
+    assert!(
+        shown.stdout.starts_with("A PROBLEM WITH THE HISTORY: 1 of 1 item is backed up"),
+        "{}",
+        shown.stdout
+    );
+    assert!(shown.stdout.contains(reason) && shown.stdout.contains("disk/data"), "{}", shown.stdout);
+    assert_eq!(world.run(&["status", "--check"]).code(), Some(5));
+    let watched = world.run(&["watch"]).expect_code(5);
+    let said = |ran: &Ran| format!("{}{}", ran.stdout, ran.stderr).matches(reason).count();
+    assert_eq!(said(&watched), 1, "{}{}", watched.stdout, watched.stderr);
+    let ran = world.run(&["backup"]).expect_code(3);
+    assert_eq!(said(&ran), 1, "{}{}", ran.stdout, ran.stderr);
+    let verdict = "1 item backed up, but WHAT HAPPENED COULD NOT BE WRITTEN DOWN";
+    assert!(ran.stdout.contains(verdict), "{}", ran.stdout);
+}
+
+#[test]
 fn a_history_that_cannot_be_used_is_told_by_whoever_looks() {
     let world = World::proven();
     world.messages();

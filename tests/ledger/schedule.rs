@@ -285,6 +285,23 @@ fn after_the_last_time_of_a_schedule_items_are_late_by_the_default_age() {
 }
 
 #[test]
+fn before_the_first_time_of_a_schedule_items_are_late_by_the_default_age() {
+    if !Tool::Faketime.or_skip() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let config = scheduled("2035-06-01 02:00", folder.path());
+    let run = |moment: &str, args: &[&str]| at(Cmd::with(&config), moment).args(args).run();
+    run("2026-10-05 02:00:00", &["init"]).ok();
+    run("2026-10-05 02:00:00", &["backup"]).ok();
+    let late = run("2026-10-06 15:00:00", &["status", "--check"]).expect_code(5);
+    assert!(late.stdout.contains("it should not be older than 36 hours"), "{}", late.stdout);
+    let checked = run("2026-10-06 15:00:00", &["config", "check"]).ok();
+    assert!(checked.stdout.contains("2035-06-01 02:00:00"), "{}", checked.stdout);
+    assert!(checked.stdout.contains("count as late as if there were no schedule"), "{}", checked.stdout);
+}
+
+#[test]
 fn config_check_prints_the_next_three_times_of_everything_planned() {
     if !Tool::Faketime.or_skip() {
         return;
