@@ -91,6 +91,9 @@ impl Content {
         if let Some(postgres) = manifest.postgres.as_ref().filter(|_| digested) {
             super::groups::add_partitioned(&mut objects, &postgres.partitioned);
         }
+        if let Some(files) = files(manifest).filter(|_| digested) {
+            super::groups::add_files(&mut objects, files);
+        }
         Self {
             time: super::millis(&manifest.started),
             bytes,
@@ -125,6 +128,12 @@ impl Content {
             .is_ok()
             || self.excluded.contains(&name)
     }
+}
+
+/// Files of a folder or a share, whose objects count folders too.
+fn files(manifest: &Manifest) -> Option<u64> {
+    let of_share = || manifest.azure.as_ref().filter(|azure| azure.share.is_some()).map(|azure| azure.stored);
+    manifest.directory.as_ref().map(|directory| directory.files).or_else(of_share)
 }
 
 fn omitted(manifest: &Manifest) -> Vec<Omitted> {
