@@ -130,10 +130,11 @@ impl Content {
     }
 }
 
-/// Files of a folder or a share, whose objects count folders too.
+/// Files of a folder or a share, or blobs of a container with directories, whose objects count folders too.
 fn files(manifest: &Manifest) -> Option<u64> {
-    let of_share = || manifest.azure.as_ref().filter(|azure| azure.share.is_some()).map(|azure| azure.stored);
-    manifest.directory.as_ref().map(|directory| directory.files).or_else(of_share)
+    let azure = manifest.azure.as_ref().filter(|azure| azure.share.is_some() || azure.hierarchical);
+    let directory = manifest.directory.as_ref().map(|directory| directory.files);
+    directory.or_else(|| azure.map(|azure| azure.stored))
 }
 
 fn omitted(manifest: &Manifest) -> Vec<Omitted> {

@@ -19,10 +19,10 @@ const FILES: &str = " files";
 /// Before the name of a folder or share in the name of the object that stands for its files alone: nothing else is called so.
 const FILES_OF: &str = "files of ";
 
-/// The object that stands for the files of a folder or share, whose own rows are all entries. Empty folders that stay, or are
+/// The object that stands for the files of a folder, share or container, whose own rows are all entries. Empty folders that stay, or are
 /// made, must not hide that files are gone.
 pub(super) fn files_of(key: &Key) -> Option<Key> {
-    if !matches!(key.kind.as_str(), "folder" | "share") {
+    if !matches!(key.kind.as_str(), "folder" | "share" | "container") {
         return None;
     }
     Some(Key {

@@ -399,7 +399,7 @@ fn fewer(object: &Counted, shown: &str, before: u64, after: u64) -> Finding {
 fn counted(kind: &str, number: u64) -> &'static str {
     let (one, several) = match kind {
         "collection" | "collection series" => ("document", "documents"),
-        "container" => ("blob", "blobs"),
+        "container" | "container files" => ("blob", "blobs"),
         "folder" | "share" => ("entry", "entries"),
         "folder files" | "share files" => ("file", "files"),
         _ => ("row", "rows"),
