@@ -4,7 +4,7 @@ mod orphans;
 
 use std::collections::{BTreeMap, HashSet};
 
-use jiff::Timestamp;
+use jiff::{Timestamp, Zoned};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -15,14 +15,20 @@ use crate::{
     config::Config,
     error::{Error, Result},
     history::{History, Look},
-    known::{self, Name},
+    known::{self, Asked, Name},
     output,
-    repository::{Hosts, LockOptions, Patience, Repository, Snapshot, holders, patiently, shares},
+    repository::{At, Hosts, LockOptions, Patience, Repository, Snapshot, holders, patiently, shares},
     stream::cancel::Cancel,
 };
 
-/// A host that made a snapshot within this time probably makes more.
+/// What got a snapshot within this time probably gets more.
 const ALIVE: jiff::SignedDuration = jiff::SignedDuration::from_hours(8 * 24);
+
+/// Whether a snapshot of this moment is so young that somebody probably still adds to its item, although this configuration
+/// does not.
+pub(crate) fn is_recent(made: &Zoned, now: Timestamp) -> bool {
+    now.duration_since(made.timestamp()) < ALIVE
+}
 
 /// What to remove.
 #[derive(Debug, Clone)]
@@ -218,10 +224,12 @@ fn choose<'s>(
     let meant = |s: &Snapshot| {
         request.selectors.is_empty() || request.selectors.iter().any(|i| i.matches(&s.source, &s.item))
     };
+    known::require_host(config, own, others)?;
     for selector in &request.selectors {
         if !own.iter().any(|s| selector.matches(&s.source, &s.item)) {
             let name = Name { source: &selector.source, item: selector.item.as_deref() };
-            return Err(known::absent(config, "forget", name, own, others));
+            let asked = Asked { command: "forget", at: &At::Latest, removes: true };
+            return Err(known::absent(config, asked, name, own, others));
         }
     }
     let matching: Vec<&Snapshot> = own.iter().filter(|snapshot| meant(snapshot)).collect();
@@ -233,7 +241,7 @@ fn choose<'s>(
         }
         matching
     } else {
-        let by_id = |id: &String| only(id, &matching, others);
+        let by_id = |id: &String| only(config, id, &matching, others);
         request.ids.iter().map(by_id).collect::<Result<Vec<_>>>()?
     };
     chosen.sort_by(|a, b| (&a.source, &a.item, &a.time, &a.id).cmp(&(&b.source, &b.item, &b.time, &b.id)));
@@ -258,7 +266,12 @@ fn still_backed_up(config: &Config, snapshot: &Snapshot) -> Error {
 }
 
 /// The snapshot whose id begins so.
-fn only<'s>(id: &str, matching: &[&'s Snapshot], others: &[Snapshot]) -> Result<&'s Snapshot> {
+fn only<'s>(
+    config: &Config,
+    id: &str,
+    matching: &[&'s Snapshot],
+    others: &[Snapshot],
+) -> Result<&'s Snapshot> {
     let prefix = id.to_ascii_lowercase();
     if !(4..=64).contains(&prefix.len()) || !prefix.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Err(Error::usage(format!("`{id}` is not the id of a snapshot"))
@@ -271,10 +284,12 @@ fn only<'s>(id: &str, matching: &[&'s Snapshot], others: &[Snapshot]) -> Result<
             .hint("write more digits of it")),
         (None, _) => {
             let error = Error::usage(format!("there is no such snapshot whose id begins with {prefix}"));
-            Err(match others.iter().find(|snapshot| snapshot.id.starts_with(&prefix)) {
-                Some(other) => error.hint(known::foreign_hint("forget --id …", &other.host)),
-                None => error.hint("`tik-backup snapshots --all-hosts` lists what is stored"),
-            })
+            let theirs = shares(others.iter().filter(|snapshot| snapshot.id.starts_with(&prefix)));
+            if theirs.is_empty() {
+                return Err(error.hint("`tik-backup snapshots --all-hosts` lists what is stored"));
+            }
+            let command = format!("forget --id {prefix}");
+            Err(error.hint(known::foreign_hint(config, &command, &theirs, true, true)))
         }
     }
 }
@@ -311,17 +326,43 @@ fn notes(standing: &Standing<'_>, own: &[Snapshot], ids: &HashSet<&str>) -> Resu
         }
     }
     notes.extend(left_bare(&bare));
-    let share = shares(own);
+    notes.extend(still_alive(standing, own, ids)?);
+    Ok(notes)
+}
+
+/// Which of what is to be removed got a snapshot lately: another host, or another configuration of this one, seems to add to it.
+fn still_alive(standing: &Standing<'_>, own: &[Snapshot], ids: &HashSet<&str>) -> Result<Vec<String>> {
     let now = Timestamp::now();
-    if standing.foreign
-        && let Some(newest) = share.first().and_then(|share| share.newest.as_ref())
-        && now.duration_since(newest.timestamp()) < ALIVE
-    {
-        notes.push(format!(
-            "the host {} made a snapshot on {}: see that it no longer backs up here",
-            output::name(&share[0].host),
-            output::time(newest)
-        ));
+    if standing.foreign {
+        let share = shares(own);
+        let newest = share.first().and_then(|share| Some((&share.host, share.newest.as_ref()?)));
+        let alive = newest.filter(|(_, newest)| is_recent(newest, now)).map(|(host, newest)| {
+            let (host, made) = (output::name(host), output::time(newest));
+            format!("the host {host} made a snapshot on {made}: see that it no longer backs up here")
+        });
+        return Ok(alive.into_iter().collect());
+    }
+    let mut by_source: BTreeMap<&str, Vec<&Snapshot>> = BTreeMap::new();
+    for snapshot in own {
+        by_source.entry(&snapshot.source).or_default().push(snapshot);
+    }
+    let mut notes = Vec::new();
+    for (source, of_source) in by_source {
+        let Some(one) = of_source.iter().find(|snapshot| ids.contains(snapshot.id.as_str())) else {
+            continue;
+        };
+        if standing.why(source, &one.item)? != Some(Why::Unconfigured) {
+            continue;
+        }
+        let newest = shares(of_source).into_iter().next().and_then(|share| share.newest);
+        if let Some(newest) = newest.filter(|newest| is_recent(newest, now)) {
+            notes.push(format!(
+                "the source {}, which this configuration does not have, made a snapshot on {}: see that no other configuration of \
+                 this host still backs it up",
+                output::name(source),
+                output::time(&newest)
+            ));
+        }
     }
     Ok(notes)
 }
@@ -342,30 +383,5 @@ fn left_bare(names: &[String]) -> Option<String> {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    fn snapshot(item: &str, time: &str, id: u8) -> Snapshot {
-        Snapshot::example("files", item, "directory", time.parse().unwrap(), id)
-    }
-
-    #[test]
-    fn a_list_has_a_name_that_does_not_depend_on_its_order_and_that_no_other_has() {
-        let a = snapshot("small", "2026-11-22T02:00:00+00:00[UTC]", 1);
-        let b = snapshot("small", "2026-11-23T02:00:00+00:00[UTC]", 2);
-        assert_eq!(code(&[&a, &b]), code(&[&b, &a]));
-        assert_ne!(code(&[&a]), code(&[&a, &b]));
-        assert_eq!(code(&[&a]).len(), 8);
-    }
-
-    #[test]
-    fn ids_name_one_snapshot_or_are_refused() {
-        let a = snapshot("small", "2026-11-22T02:00:00+00:00[UTC]", 1);
-        let other = snapshot("small", "2026-11-22T02:00:00+00:00[UTC]", 3).of_host("old");
-        assert_eq!(only("0101", &[&a], &[]).unwrap().id, a.id);
-        for wrong in ["01", "zzzz", "", "0202"] {
-            assert!(only(wrong, &[&a], &[]).is_err(), "{wrong}");
-        }
-        assert!(only("0303", &[&a], &[other]).unwrap_err().to_string().contains("--host old"));
-    }
-}
+#[path = "forget/tests.rs"]
+mod tests;

@@ -1,13 +1,15 @@
 //! Names of sources and items: which are known to configuration, history or repository, and what to say of one that is not,
 //! or of which only other hosts have snapshots.
 
+use jiff::{SignedDuration, Timestamp};
+
 use crate::{
     config::{Config, nearest},
-    error::{Error, Result},
+    error::{Error, Kind, Result},
     history::{History, Look},
     output,
     report::runbook::shell::word,
-    repository::{HostShare, Snapshot, shares},
+    repository::{At, HostShare, Snapshot, shares},
 };
 
 /// A source, or an item of it, as somebody named it.
@@ -41,48 +43,253 @@ pub(crate) fn in_history(config: &Config) -> Vec<(String, String)> {
     History::open(config, Look::Brief).and_then(|history| history.names()).unwrap_or_default()
 }
 
-/// Why the configured host has no snapshot under this name. `command` is what was asked to work on it, `own` and `others` are
-/// the snapshots of the configured host and of all others.
+/// What was asked for, to be repeated in hints.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    /// The command with what comes before the name.
+    pub(crate) command: &'a str,
+    /// Which snapshot of it.
+    pub(crate) at: &'a At,
+    /// Whether the snapshots are to be removed and not to be used.
+    pub(crate) removes: bool,
+}
+
+impl<'a> Asked<'a> {
+    /// A command that uses the newest snapshot or all of them.
+    pub(crate) fn latest(command: &'a str) -> Self {
+        Self { command, at: &At::Latest, removes: false }
+    }
+
+    /// The command with the name, and with its choice of a snapshot.
+    fn with(self, name: Name<'_>) -> String {
+        let at = match self.at {
+            At::Latest => String::new(),
+            At::Id(id) => format!(" --at {id}"),
+            At::Time(time) => format!(" --at {}", time.timestamp()),
+        };
+        format!("{} {}{at}", self.command, quoted(&name.text()))
+    }
+}
+
+/// Why the configured host has no snapshot under this name. `own` and `others` are the snapshots of the configured host, or
+/// of that which `--host` names, and of all others.
 pub(crate) fn absent(
     config: &Config,
-    command: &str,
+    asked: Asked<'_>,
     name: Name<'_>,
     own: &[Snapshot],
     others: &[Snapshot],
 ) -> Error {
-    let host = &config.repository.host;
+    if let Err(error) = require_host(config, own, others) {
+        return error;
+    }
+    let host = output::name(&config.repository.host);
     let theirs: Vec<HostShare> = shares(others.iter().filter(|s| name.matches(&s.source, &s.item)));
-    if let Some(first) = theirs.first() {
+    if !theirs.is_empty() {
+        let host = if config.own_host.is_some() {
+            format!("the host {host}")
+        } else {
+            format!("this host, {host},")
+        };
         return Error::failed(format!(
-            "this host, {}, has no snapshot of {}; there are snapshots of it of {}",
-            output::name(host),
+            "{host} has no snapshot of {}; there are snapshots of it of {}",
             name.text(),
             HostShare::list(&theirs)
         ))
-        .hint(foreign_hint(&format!("{command} '{}'", name.text()), &first.host));
+        .hint(foreign_hint(
+            config,
+            &asked.with(name),
+            &theirs,
+            asked.removes || !own.is_empty(),
+            asked.removes,
+        ));
+    }
+    if let Some(error) = of_ledger(asked, name, own, others) {
+        return error;
     }
     let seen = in_history(config);
     let text = format!("the repository has no snapshot of {}", name.text());
-    let stored: Vec<(&str, &str)> =
-        own.iter().chain(others).map(|s| (s.source.as_str(), s.item.as_str())).collect();
-    let all =
-        || seen.iter().map(|(source, item)| (source.as_str(), item.as_str())).chain(stored.iter().copied());
-    if is_known(config, name, all()) {
+    let stored = || own.iter().chain(others).map(|s| (s.source.as_str(), s.item.as_str()));
+    let all = seen.iter().map(|(source, item)| (source.as_str(), item.as_str())).chain(stored());
+    if is_known(config, name, all) {
         return Error::failed(text).hint(
             "`tik-backup status` shows whether it was ever backed up, `tik-backup snapshots` what is stored",
         );
     }
-    unknown(config, text, name, all(), "`tik-backup snapshots` lists what is stored")
+    // Only what has snapshots is worth a suggestion here.
+    unknown(config, text, name, stored(), "`tik-backup snapshots` lists what is stored")
 }
 
-/// What to do where only another host has what was asked for.
-pub(crate) fn foreign_hint(command: &str, host: &str) -> String {
-    format!(
-        "`tik-backup {command} --host {}` uses them; if this machine replaces that one, `host = {:?}` in the section [repository] \
-         of the configuration continues what it began",
-        word(&output::name(host)),
-        output::name(host)
+/// A host that only watches keeps two hosts apart by names such as `files@host2`: those are of its ledger and not of snapshots.
+fn of_ledger(asked: Asked<'_>, name: Name<'_>, own: &[Snapshot], others: &[Snapshot]) -> Option<Error> {
+    let all = || own.iter().chain(others);
+    let host = name.source.match_indices('@').find_map(|(at, _)| {
+        let source = &name.source[..at];
+        let host = unescaped(&name.source[at + 1..]);
+        let meant = Name { source, item: name.item };
+        all().any(|s| s.host == host && meant.matches(&s.source, &s.item)).then_some((meant, host))
+    });
+    let (meant, host) = host?;
+    Some(
+        Error::usage(format!(
+            "{} is what a ledger of several hosts calls {} of the host {}",
+            name.text(),
+            meant.text(),
+            output::name(&host)
+        ))
+        .hint(format!("`tik-backup {} {}`", asked.with(meant), host_option(&host))),
     )
+}
+
+/// Fails if `--host` names a host that has no snapshot.
+///
+/// # Errors
+/// Exit code 2, with the nearest host that has some.
+pub(crate) fn require_host(config: &Config, own: &[Snapshot], others: &[Snapshot]) -> Result<()> {
+    if config.own_host.is_none() || !own.is_empty() {
+        return Ok(());
+    }
+    Err(no_such_host(&config.repository.host, &shares(others)))
+}
+
+/// The error for a host of which the repository has no snapshot.
+pub(crate) fn no_such_host(host: &str, others: &[HostShare]) -> Error {
+    let text = format!("the repository has no snapshot of a host {}", output::name(host));
+    if others.is_empty() {
+        return Error::usage(text).hint("it has no snapshot at all that this program made");
+    }
+    let meant = nearest(host, others.iter().map(|share| share.host.as_str()));
+    let meant = meant.map(|meant| format!("did you mean {}? ", output::name(meant))).unwrap_or_default();
+    Error::usage(text).hint(format!("{meant}it has snapshots of: {}", HostShare::list(others)))
+}
+
+/// What to say where this host has snapshots of an item, but not the one that was asked for, which other hosts may have.
+pub(crate) fn elsewhere(
+    config: &Config,
+    asked: Asked<'_>,
+    name: Name<'_>,
+    others: &[Snapshot],
+    error: Error,
+) -> Error {
+    let fits = |s: &&Snapshot| match asked.at {
+        At::Latest => false,
+        At::Id(prefix) => s.id.starts_with(prefix.as_str()),
+        At::Time(time) => s.time <= *time,
+    };
+    let of_item = others.iter().filter(|s| name.matches(&s.source, &s.item));
+    let theirs = shares(of_item.filter(fits));
+    if theirs.is_empty() || error.kind() != Kind::Failed {
+        return error;
+    }
+    Error::failed(format!("{}; other hosts have: {}", error.summary(), HostShare::list(&theirs)))
+        .hint(foreign_hint(config, &asked.with(name), &theirs, true, asked.removes))
+}
+
+/// A host whose newest snapshot is younger than this is taken for one that lives.
+const ALIVE: SignedDuration = SignedDuration::from_hours(48);
+
+/// What to do where only other hosts have what was asked for: `theirs`, which is not empty. `keeps_name` if it makes no sense
+/// that this host takes over the name of one of them; a host that backs up nothing never does.
+pub(crate) fn foreign_hint(
+    config: &Config,
+    command: &str,
+    theirs: &[HostShare],
+    keeps_name: bool,
+    removes: bool,
+) -> String {
+    let own = config.own_host.as_deref();
+    let keeps_name = keeps_name || own.is_some() || config.sources.is_empty();
+    let [only] = theirs else {
+        /// A repository can hold any number of hosts.
+        const FEW: usize = 5;
+        let does = if removes { "lists those of one of them" } else { "uses those of one of them" };
+        let newest: Vec<String> = theirs
+            .iter()
+            .take(FEW)
+            .map(|share| format!("{}: newest {}", output::name(&share.host), ago(share)))
+            .collect();
+        let replace = if keeps_name {
+            ""
+        } else {
+            "; if this machine replaces one of them that is gone, `host = \"HOST\"` in the section [repository] of the \
+             configuration continues what that one began: never the name of a host that still backs up"
+        };
+        return format!("`tik-backup {command} --host HOST` {does} ({}){replace}", newest.join(", "));
+    };
+    if own == Some(only.host.as_str()) {
+        return format!(
+            "`tik-backup {command}` without --host is for those of this host, {}",
+            output::name(&only.host)
+        );
+    }
+    let does = if removes { "lists them" } else { "uses them" };
+    let command = format!("`tik-backup {command} {}` {does}", host_option(&only.host));
+    if keeps_name {
+        return command;
+    }
+    if is_alive(only) {
+        return format!(
+            "{command}; that host seems to be alive: its newest snapshot was made {}. Its name is not for this machine",
+            ago(only)
+        );
+    }
+    format!(
+        "{command}; if this machine replaces that one, `host = {:?}` in the section [repository] of the configuration continues \
+         what it began",
+        output::name(&only.host)
+    )
+}
+
+fn is_alive(share: &HostShare) -> bool {
+    share.newest.as_ref().is_some_and(|newest| Timestamp::now().duration_since(newest.timestamp()) < ALIVE)
+}
+
+fn ago(share: &HostShare) -> String {
+    let Some(newest) = &share.newest else { return "dated in the future".to_owned() };
+    let minutes = Timestamp::now().duration_since(newest.timestamp()).as_mins().max(0);
+    match minutes {
+        0..120 => format!("{minutes} min ago"),
+        120..2_880 => format!("{} h ago", minutes / 60),
+        _ => format!("{} days ago", minutes / 1_440),
+    }
+}
+
+/// The option that names a host, for a shell.
+pub(crate) fn host_option(host: &str) -> String {
+    let shown = word(&output::name(host));
+    // What begins with a dash would be another option.
+    if host.starts_with('-') { format!("--host={shown}") } else { format!("--host {shown}") }
+}
+
+fn quoted(text: &str) -> String {
+    let word = word(text);
+    if word.starts_with('\'') { word } else { format!("'{word}'") }
+}
+
+/// The name of a host as it was meant: names with control characters are shown, and so given, with these escaped.
+pub(crate) fn unescaped(given: &str) -> String {
+    let mut text = String::with_capacity(given.len());
+    let mut rest = given;
+    while let Some(c) = rest.chars().next() {
+        let (meant, length) = escape(rest).unwrap_or((c, c.len_utf8()));
+        text.push(meant);
+        rest = &rest[length..];
+    }
+    // A backslash may also be one of the name.
+    if output::name(&text) == given { text } else { given.to_owned() }
+}
+
+/// The character for which an escape at the beginning of a text stands, and the length of the escape.
+fn escape(text: &str) -> Option<(char, usize)> {
+    let body = text.strip_prefix('\\')?;
+    for (letter, meant) in [('n', '\n'), ('r', '\r'), ('t', '\t')] {
+        if body.starts_with(letter) {
+            return Some((meant, 2));
+        }
+    }
+    let (digits, _) = body.strip_prefix("u{")?.split_once('}')?;
+    let meant = char::from_u32(u32::from_str_radix(digits, 16).ok()?)?;
+    Some((meant, digits.len() + 4))
 }
 
 /// Whether the configuration or the history knows of this name.
@@ -149,56 +356,5 @@ pub(crate) fn require<'a>(
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
-    use std::path::Path;
-
-    use jiff::Zoned;
-
-    use super::*;
-    use crate::error::Kind;
-
-    fn config() -> Config {
-        let text = "state_dir = \"/nonexistent\"\n[repository]\nlocation = \"/r\"\npassword_file = \"/pw\"\nhost = \"new\"\n\
-                    [sources.files]\nkind = \"directory\"\npaths = [\"/srv/small\"]\n";
-        Config::parse(text, Path::new("/etc/c.toml")).unwrap()
-    }
-
-    fn snapshot(source: &str, item: &str, host: &str) -> Snapshot {
-        let time: Zoned = "2026-11-22T02:00:00+00:00[UTC]".parse().unwrap();
-        Snapshot::example(source, item, "directory", time, 7).of_host(host)
-    }
-
-    fn told(name: (&str, Option<&str>), own: &[Snapshot], others: &[Snapshot]) -> (Kind, String) {
-        let name = Name { source: name.0, item: name.1 };
-        let error = absent(&config(), "restore", name, own, others);
-        (error.kind(), error.to_string())
-    }
-
-    #[test]
-    fn a_slip_is_answered_with_the_nearest_name_and_what_was_removed_from_the_configuration_counts() {
-        let own = [snapshot("files", "small", "new"), snapshot("former", "shop", "new")];
-        let (kind, text) = told(("files", Some("smal")), &own, &[]);
-        assert!(kind == Kind::Usage && text.contains("did you mean files/small?"), "{text}");
-        let (kind, text) = told(("file", Some("small")), &own, &[]);
-        assert!(kind == Kind::Usage && text.contains("did you mean files/small?"), "{text}");
-        let (kind, text) = told(("formr", None), &own, &[]);
-        assert!(kind == Kind::Usage && text.contains("did you mean former?"), "{text}");
-        let (kind, text) = told(("files", Some("elephant")), &own, &[]);
-        assert!(kind == Kind::Usage && !text.contains("did you mean"), "{text}");
-        // A source that is configured and was not backed up yet is no slip.
-        assert_eq!(told(("files", None), &[], &[]).0, Kind::Failed);
-    }
-
-    #[test]
-    fn where_only_other_hosts_have_snapshots_they_are_named_with_the_command() {
-        let others = [snapshot("files", "small", "old"), snapshot("files", "small", "it's\u{1b}[2J")];
-        let (kind, text) = told(("files", Some("small")), &[], &others);
-        assert_eq!(kind, Kind::Failed);
-        for part in
-            ["this host, new, has no snapshot of files/small", "old (1 snapshot, the newest of", "--host"]
-        {
-            assert!(text.contains(part), "{text}");
-        }
-        assert!(!text.contains('\u{1b}'), "{text}");
-    }
-}
+#[path = "known_tests.rs"]
+mod tests;

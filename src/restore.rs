@@ -17,7 +17,7 @@ use serde::Serialize;
 use crate::{
     config::Config,
     error::{Error, Result},
-    known::{self, Name},
+    known::{self, Asked, Name},
     repository::{
         At, Hosts, LockOptions, Patience, Refusal, Repository, Snapshot, SnapshotFiles, SnapshotReader,
         future_warning, patiently,
@@ -335,25 +335,17 @@ impl Reading {
         at: &At,
         notice: &dyn Fn(&str),
     ) -> Result<Snapshot> {
+        let asked = Asked { command, at, removes: false };
         let of_item: Vec<Snapshot> =
             self.snapshots.iter().filter(|s| name.matches(&s.source, &s.item)).cloned().collect();
         if of_item.is_empty() {
-            return Err(known::absent(config, command, name, &self.snapshots, &self.others));
+            return Err(known::absent(config, asked, name, &self.snapshots, &self.others));
         }
-        let chosen =
-            at.choose(&name.text(), &of_item).map_err(|error| match self.of_another_host(name, at) {
-                Some(other) => Error::failed(error.summary())
-                    .hint(known::foreign_hint(&format!("{command} '{}'", name.text()), &other.host)),
-                None => error,
-            })?;
+        let chosen = at
+            .choose(&name.text(), &of_item)
+            .map_err(|error| known::elsewhere(config, asked, name, &self.others, error))?;
         future_warning(chosen, &of_item).iter().for_each(|warning| notice(warning));
         Ok(chosen.clone())
-    }
-
-    /// A snapshot of this id that another host made.
-    fn of_another_host(&self, name: Name<'_>, at: &At) -> Option<&Snapshot> {
-        let At::Id(prefix) = at else { return None };
-        self.others.iter().find(|s| name.matches(&s.source, &s.item) && s.id.starts_with(prefix.as_str()))
     }
 }
 

@@ -214,8 +214,12 @@ impl<'a> Recorder<'a> {
         if let Ok(bytes) = repository.packed_bytes() {
             self.noted(self.history.set_repository_bytes(bytes));
         }
-        let (entry, _) =
-            self.kept(crate::report::look_at(self.history, repository, Hosts::watched(self.config)))?;
+        let (entry, _) = self.kept(crate::report::look_at(
+            self.config,
+            self.history,
+            repository,
+            Hosts::watched(self.config),
+        ))?;
         Some(entry)
     }
 

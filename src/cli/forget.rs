@@ -5,6 +5,7 @@ use crate::{
     backup::Selector,
     error::{Error, Result},
     forget::{self, Orphan, Report, Request},
+    known::{self, host_option},
     output::{Screen, count, name, printable, size, table, time},
     report::runbook::shell::word,
 };
@@ -36,8 +37,9 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
             return Err(Error::usage("--confirm goes with what was listed: SOURCE[/ITEM] or --id ID"));
         }
         // Seen from the configuration's own host, whichever is asked about.
-        let mut orphans = forget::orphans(&context.config()?, &notice, &context.cancel)?;
-        orphans.retain(|orphan| args.host.as_ref().is_none_or(|host| orphan.host == *host));
+        let own = context.config()?;
+        let host = args.host.as_ref().map(|_| config.repository.host.as_str());
+        let orphans = forget::orphans(&own, host, &notice, &context.cancel)?;
         context.printer.result(&serde_json::json!({"orphans": orphans}), || overview(&orphans))?;
         return Ok(SUCCESS);
     }
@@ -72,17 +74,27 @@ fn overview(orphans: &[Orphan]) -> String {
                 orphan.snapshots.to_string(),
                 orphan.newest.as_ref().map_or_else(|| "-".to_owned(), time),
                 size(orphan.bytes),
-                orphan.why.text().to_owned(),
+                why(orphan),
             ]
         })
         .collect();
     let mut text =
         table(&Screen::of_stdout(), &["HOST", "ITEM", ">SNAPSHOTS", "NEWEST", ">SIZE", "WHY"], &rows);
+    if orphans.iter().any(|orphan| orphan.recent) {
+        text.push_str(
+            "What is RECENT seems to be backed up still, by another host or another configuration of this one: it is no orphan.\n",
+        );
+    }
     text.push_str(
         "Nothing removes these by itself. `tik-backup forget SOURCE[/ITEM]`, with --host HOST for those of another host, lists their \
          snapshots and says how to remove them.\n",
     );
     text
+}
+
+fn why(orphan: &Orphan) -> String {
+    let recent = if orphan.recent { "RECENT; " } else { "" };
+    format!("{recent}{}", orphan.why.text())
 }
 
 fn text(report: &Report, command: &str) -> String {
@@ -115,7 +127,7 @@ fn command(context: &Context, args: &Args, confirm: &str) -> String {
         };
         words.push(word(&name(&full)));
     }
-    words.extend(args.host.iter().map(|host| option("--host", host)));
+    words.extend(args.host.iter().map(|host| host_option(&known::unescaped(host))));
     words.extend(args.id.iter().map(|id| option("--id", id)));
     words.push(option("--confirm", confirm));
     words.join(" ")

@@ -34,6 +34,7 @@ use clap::{Parser, Subcommand};
 use crate::{
     config::Config,
     error::{Error, Result},
+    known,
     output::Printer,
     stream::cancel::Cancel,
 };
@@ -133,8 +134,10 @@ impl Context {
     fn config_of(&self, host: Option<&str>) -> Result<(Config, bool)> {
         let mut config = self.config()?;
         let Some(host) = host else { return Ok((config, false)) };
+        let host = known::unescaped(host);
         let foreign = host != config.repository.host;
-        host.clone_into(&mut config.repository.host);
+        let own = std::mem::replace(&mut config.repository.host, host);
+        config.own_host = foreign.then_some(own);
         Ok((config, foreign))
     }
 }

@@ -4,7 +4,7 @@ use super::{Context, SUCCESS};
 use crate::{
     backup::Selector,
     error::{Kind, Result},
-    known::{self, Name},
+    known::{self, Asked, Name},
     output::{Screen, name, size, table, time},
     repository::{HostShare, Hosts, Repository, Snapshot, shares},
 };
@@ -29,13 +29,16 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
     damaged.iter().for_each(|error| context.printer.notice(&format!("warning: {error}")));
     let counts = |snapshot: &Snapshot| args.all_hosts || snapshot.host == repository.host();
     let (mut own, others): (Vec<Snapshot>, Vec<Snapshot>) = all.into_iter().partition(counts);
+    if !args.all_hosts {
+        known::require_host(&config, &own, &others)?;
+    }
     for selector in &args.items {
         let is_meant = |s: &&Snapshot| selector.matches(&s.source, &s.item);
         if own.iter().any(|s| is_meant(&s)) {
             continue;
         }
         let meant = Name { source: &selector.source, item: selector.item.as_deref() };
-        let error = known::absent(&config, "snapshots", meant, &own, &others);
+        let error = known::absent(&config, Asked::latest("snapshots"), meant, &own, &others);
         if error.kind() == Kind::Usage {
             return Err(error);
         }

@@ -87,6 +87,8 @@ pub struct Config {
     pub jobs: usize,
     /// The repository.
     pub repository: RepositoryConfig,
+    /// The host that the configuration names, where a command looks at another: then `repository.host` is that one.
+    pub own_host: Option<String>,
     /// What is kept of each item, unless its source says otherwise.
     pub retention: Retention,
     /// How old the newest snapshot of an item may be, unless its source or its schedule says otherwise.

@@ -82,6 +82,7 @@ pub(super) fn read(document: &Document<'_>, path: PathBuf) -> Option<Config> {
         state_dir,
         jobs,
         repository: repository?,
+        own_host: None,
         retention,
         max_age,
         max_proof_age,

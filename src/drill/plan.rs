@@ -8,7 +8,7 @@ use crate::{
     config::{Config, SourceKind},
     error::{Error, Result},
     history::Past,
-    known::{self, Name},
+    known::{self, Asked, Name},
     repository::{At, Snapshot},
     restore::globals_name,
     source::GLOBALS,
@@ -76,10 +76,11 @@ pub(super) fn choose<'s>(
     {
         return Err(Error::usage("--at with the id of a snapshot goes with one item: SOURCE/ITEM"));
     }
+    let asked = Asked { command: "drill", at: &request.at, removes: false };
     for selector in &request.selectors {
         if !by_item.keys().any(|(source, item)| selector.matches(source, item)) {
             let name = Name { source: &selector.source, item: selector.item.as_deref() };
-            return Err(known::absent(config, "drill", name, snapshots, others));
+            return Err(known::absent(config, asked, name, snapshots, others));
         }
     }
     let wanted = |source: &str, item: &str| {
@@ -102,7 +103,10 @@ pub(super) fn choose<'s>(
                 let past = past.get(&((*source).to_owned(), (*item).to_owned())).cloned().unwrap_or_default();
                 chosen.push(candidate(config, snapshots, snapshot, past));
             }
-            Err(error) if named => return Err(error),
+            Err(error) if named => {
+                let name = Name { source, item: Some(item) };
+                return Err(known::elsewhere(config, asked, name, others, error));
+            }
             Err(error) => left.push(Left {
                 source: (*source).to_owned(),
                 item: (*item).to_owned(),

@@ -27,7 +27,7 @@ use crate::{
     config::{Config, SourceKind},
     error::{Error, Result},
     history::{RunBegin, RunEnd, RunRecord, ledger::Ledger},
-    known::foreign_hint,
+    known,
     repository::{Patience, Repository, Snapshot, SnapshotFiles, SnapshotReader, patiently, shares},
     restore::{Reading, globals_of},
     source::{
@@ -82,7 +82,7 @@ fn run_patiently(
     tell::warn_of_future(&chosen, snapshots, observer);
     report.left = left;
     if chosen.is_empty() {
-        return Err(nothing_to_prove(others));
+        return Err(nothing_to_prove(config, snapshots, others));
     }
     let ledger = tell::ledger(config, &history, repository)?;
     let record = history.begin_run(&RunBegin {
@@ -121,11 +121,18 @@ fn run_patiently(
     Ok(report)
 }
 
-fn nothing_to_prove(others: &[Snapshot]) -> Error {
+fn nothing_to_prove(config: &Config, own: &[Snapshot], others: &[Snapshot]) -> Error {
+    if let Err(error) = known::require_host(config, own, others) {
+        return error;
+    }
+    if config.sources.is_empty() {
+        return Error::failed("there is nothing to prove: the configuration has no source")
+            .hint("name it: `tik-backup drill SOURCE/ITEM --host HOST`; `tik-backup snapshots --all-hosts` lists what there is");
+    }
     let error = Error::failed("there is nothing to prove: this host has no snapshot of a configured source");
-    match shares(others).first() {
-        Some(other) => error.hint(foreign_hint("drill", &other.host)),
-        None => error.hint("run `tik-backup backup` first"),
+    match &shares(others)[..] {
+        theirs @ [_, ..] => error.hint(known::foreign_hint(config, "drill", theirs, !own.is_empty(), false)),
+        [] => error.hint("run `tik-backup backup` first"),
     }
 }
 

@@ -1,19 +1,20 @@
-//! What nothing adds to any more: snapshots of other hosts, of sources that left the configuration, of items that vanished.
+//! What this configuration does not add to: snapshots of other hosts, of sources that left the configuration, of items that vanished.
 
 use std::collections::BTreeMap;
 
-use jiff::Zoned;
+use jiff::{Timestamp, Zoned};
 use serde::Serialize;
 
 use super::{Standing, Why};
 use crate::{
     config::Config,
     error::Result,
+    known,
     repository::{Hosts, Repository, Snapshot, patiently, shares},
     stream::cancel::Cancel,
 };
 
-/// Snapshots of an item that nothing adds to. The field names are a promise.
+/// Snapshots of an item that this configuration does not add to. The field names are a promise.
 #[derive(Debug, Clone, Serialize)]
 pub struct Orphan {
     /// The host that made them.
@@ -22,7 +23,7 @@ pub struct Orphan {
     pub source: String,
     /// Item name.
     pub item: String,
-    /// Why nothing adds to it.
+    /// Why this configuration does not add to it.
     pub why: Why,
     /// How many there are.
     pub snapshots: u64,
@@ -31,22 +32,41 @@ pub struct Orphan {
     /// The moment of the newest that is not dated in the future.
     #[serde(with = "crate::moment::option")]
     pub newest: Option<Zoned>,
+    /// Whether the newest is so young that another host or configuration probably still adds to it.
+    pub recent: bool,
 }
 
-/// Lists all of them, by host and item.
+/// Lists all of them, or those of one host, by host and item.
 ///
 /// # Errors
-/// The repository refuses, or the history cannot be read.
-pub fn orphans(config: &Config, notice: &(dyn Fn(&str) + Sync), cancel: &Cancel) -> Result<Vec<Orphan>> {
+/// The repository refuses or has no snapshot of this host, or the history cannot be read.
+pub fn orphans(
+    config: &Config,
+    host: Option<&str>,
+    notice: &(dyn Fn(&str) + Sync),
+    cancel: &Cancel,
+) -> Result<Vec<Orphan>> {
     patiently(config.repository.retry_for, cancel, notice, |patience| {
         let repository = Repository::open_patiently(&config.repository, patience)?;
-        listed(config, &repository, notice)
+        listed(config, host, &repository, notice)
     })
 }
 
-fn listed(config: &Config, repository: &Repository, notice: &dyn Fn(&str)) -> Result<Vec<Orphan>> {
-    let (all, damaged) = repository.readable_snapshots(Hosts::All)?;
+fn listed(
+    config: &Config,
+    host: Option<&str>,
+    repository: &Repository,
+    notice: &dyn Fn(&str),
+) -> Result<Vec<Orphan>> {
+    let (mut all, damaged) = repository.readable_snapshots(Hosts::All)?;
     damaged.iter().for_each(|error| notice(&format!("warning: {error}")));
+    if let Some(host) = host {
+        if host != repository.host() && !all.iter().any(|snapshot| snapshot.host == host) {
+            return Err(known::no_such_host(host, &shares(&all)));
+        }
+        all.retain(|snapshot| snapshot.host == host);
+    }
+    let now = Timestamp::now();
     let mut by_item: BTreeMap<(&str, &str, &str), Vec<&Snapshot>> = BTreeMap::new();
     for snapshot in &all {
         by_item.entry((&snapshot.host, &snapshot.source, &snapshot.item)).or_default().push(snapshot);
@@ -56,14 +76,17 @@ fn listed(config: &Config, repository: &Repository, notice: &dyn Fn(&str)) -> Re
     for ((host, source, item), of_item) in by_item {
         let why = if host == repository.host() { standing.why(source, item)? } else { Some(Why::OtherHost) };
         let Some(why) = why else { continue };
+        let (snapshots, bytes) = (of_item.len() as u64, of_item.iter().map(|snapshot| snapshot.bytes).sum());
+        let newest = shares(of_item).into_iter().next().and_then(|share| share.newest);
         orphans.push(Orphan {
             host: host.to_owned(),
             source: source.to_owned(),
             item: item.to_owned(),
             why,
-            snapshots: of_item.len() as u64,
-            bytes: of_item.iter().map(|snapshot| snapshot.bytes).sum(),
-            newest: shares(of_item).into_iter().next().and_then(|share| share.newest),
+            snapshots,
+            bytes,
+            recent: newest.as_ref().is_some_and(|newest| super::is_recent(newest, now)),
+            newest,
         });
     }
     Ok(orphans)

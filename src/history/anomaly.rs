@@ -112,6 +112,8 @@ pub struct Past {
     pub accepted: Vec<AcceptedLoss>,
     /// Anomalies that are open.
     pub open: Vec<Open>,
+    /// Whether a loss was accepted since the last good backup.
+    pub just_accepted: bool,
     /// How often the content has changed.
     pub changes: u64,
     /// When it changed last, in milliseconds since 1970.

@@ -91,6 +91,9 @@ impl Content {
         if let Some(postgres) = manifest.postgres.as_ref().filter(|_| digested) {
             super::groups::add_partitioned(&mut objects, &postgres.partitioned);
         }
+        if let Some(files) = files(manifest).filter(|_| digested) {
+            super::groups::add_files(&mut objects, files);
+        }
         Self {
             time: super::millis(&manifest.started),
             bytes,
@@ -125,6 +128,13 @@ impl Content {
             .is_ok()
             || self.excluded.contains(&name)
     }
+}
+
+/// Files of a folder or a share, or blobs of a container with directories, whose objects count folders too.
+fn files(manifest: &Manifest) -> Option<u64> {
+    let azure = manifest.azure.as_ref().filter(|azure| azure.share.is_some() || azure.hierarchical);
+    let directory = manifest.directory.as_ref().map(|directory| directory.files);
+    directory.or_else(|| azure.map(|azure| azure.stored))
 }
 
 fn omitted(manifest: &Manifest) -> Vec<Omitted> {

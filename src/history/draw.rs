@@ -152,11 +152,13 @@ impl Draw<'_> {
     /// What to do where this host has no snapshot: on a machine that replaces another, that one's are still there.
     fn or_of_another_host(&self, source: &str, advice: String) -> String {
         let shares = shared::shares(self.read.foreign.iter().filter(|foreign| foreign.source == source));
-        let Some(first) = shares.first() else { return advice };
+        if shares.is_empty() {
+            return advice;
+        }
         format!(
             "{advice}; other hosts have snapshots of this source: {}: {}",
             HostShare::list(&shares),
-            foreign_hint(&format!("snapshots {source}"), &first.host)
+            foreign_hint(self.config, &format!("snapshots {source}"), &shares, false, false)
         )
     }
 
@@ -318,10 +320,13 @@ impl Draw<'_> {
                 days(age / 1000),
                 days((limit.as_secs_f64() / 60.0).round() as i64 * 60)
             );
-            let hint = format!(
-                "see whether its timer runs and what it says, or run `tik-backup backup '{}'`",
-                entry.name()
-            );
+            let hint = if self.config.sources.is_empty() {
+                // Who only watches has nothing to back up.
+                "see whether its timer runs on the host that backs it up, and what it says".to_owned()
+            } else {
+                let name = entry.name();
+                format!("see whether its timer runs and what it says, or run `tik-backup backup '{name}'`")
+            };
             let since = taken.checked_add(limit).ok();
             entry.problem(ProblemKind::Late, since, text, Some(hint));
         }

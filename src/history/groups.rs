@@ -1,5 +1,5 @@
 //! Tables that belong together: the partitions of a table, and tables of one name with the date in it. Single ones come and
-//! go; what they hold together is judged.
+//! go; what they hold together is judged. And what belongs together in a folder or share: its files, apart from its folders.
 
 use std::{borrow::Cow, collections::HashMap};
 
@@ -14,6 +14,45 @@ use crate::{source::postgres::Partitioned, stream::digest::Digest128};
 pub(super) const PARTITIONED: &str = "partitioned table";
 /// Behind the kind of its members in the kind of the object that stands for tables with dates in their names.
 const SERIES: &str = " series";
+/// Behind the kind of a folder or share in the kind of the object that stands for its files alone.
+const FILES: &str = " files";
+/// Before the name of a folder or share in the name of the object that stands for its files alone: nothing else is called so.
+const FILES_OF: &str = "files of ";
+
+/// The object that stands for the files of a folder, share or container, whose own rows are all entries. Empty folders that stay, or are
+/// made, must not hide that files are gone.
+pub(super) fn files_of(key: &Key) -> Option<Key> {
+    if !matches!(key.kind.as_str(), "folder" | "share" | "container") {
+        return None;
+    }
+    Some(Key {
+        kind: format!("{}{FILES}", key.kind),
+        schema: String::new(),
+        name: format!("{FILES_OF}{}", key.name()),
+    })
+}
+
+/// The kind and the name under which an object is told of: of files it is the folder or share that they are in.
+pub(super) fn told_as(key: &Key) -> (String, String) {
+    let (kind, shown) = (key.kind.as_str(), key.name());
+    match kind.strip_suffix(FILES).zip(shown.strip_prefix(FILES_OF)) {
+        Some((kind, name)) => (kind.to_owned(), name.to_owned()),
+        None => (kind.to_owned(), shown),
+    }
+}
+
+/// Adds an object for the files of a folder or share.
+pub(super) fn add_files(objects: &mut Vec<Counted>, files: u64) {
+    let of = objects.iter().find_map(|object| Some((files_of(&object.key)?, object.digest)));
+    objects.extend(of.map(|(key, digest)| Counted { key, rows: files, digest, part_of: None }));
+}
+
+/// Names of the objects whose accepted loss is also one of this object: what it is part of, and what counts the same.
+pub(super) fn accepted_with<'k>(key: &'k Key, part_of: Option<&'k str>) -> impl Iterator<Item = String> + 'k {
+    let entries = key.kind.ends_with(FILES).then(|| told_as(key).1);
+    let groups = [series_of(key), files_of(key)].into_iter().flatten().map(|group| group.name());
+    groups.chain(entries).chain(part_of.map(str::to_owned))
+}
 
 /// Adds an object for each partitioned table, and marks its partitions.
 pub(super) fn add_partitioned(objects: &mut Vec<Counted>, partitioned: &[Partitioned]) {
@@ -72,7 +111,7 @@ pub(super) fn with_series<'c>(content: &'c Content, stored: &HashMap<Key, Stored
 
 /// Does the object stand for several others?
 pub(super) fn is_group(key: &Key) -> bool {
-    key.kind == PARTITIONED || key.kind.ends_with(SERIES)
+    key.kind == PARTITIONED || key.kind.ends_with(SERIES) || key.kind.ends_with(FILES)
 }
 
 /// The series that a table or collection with a date in its name belongs to.

@@ -6,9 +6,12 @@ use std::collections::{HashMap, HashSet};
 use super::{
     anomaly::{Finding, Kind, Open, Past, PastObject, Verdict, lost, pattern, percent},
     content::{Content, Counted, Key},
-    groups::{PARTITIONED, date_of, is_group, series_of},
+    groups::{PARTITIONED, date_of, files_of, is_group, series_of, told_as},
 };
-use crate::{config::AnomalyRules, output::name};
+use crate::{
+    config::AnomalyRules,
+    output::{count, name},
+};
 
 /// How many of the last counts of a table its loss is judged by: a slow loss over a week is one too.
 const COUNTS: usize = 7;
@@ -27,7 +30,7 @@ pub(super) fn judge(rules: &AnomalyRules, past: &Past, content: &Content, verdic
     for object in &content.objects {
         judging.object(object, verdict);
     }
-    judging.drop_told_by_series(verdict);
+    judging.drop_told_by_group(verdict);
     if rules.vanished {
         judging.missing(verdict);
     }
@@ -118,8 +121,9 @@ impl<'a> Judging<'a> {
         }
     }
 
-    /// Of a series that lost rows, it is not said for each member as well.
-    fn drop_told_by_series(&self, verdict: &mut Verdict) {
+    /// Of a series that lost rows, it is not said for each member as well; nor of a folder that lost files that it has fewer
+    /// entries.
+    fn drop_told_by_group(&self, verdict: &mut Verdict) {
         let told: HashSet<String> = self
             .content
             .objects
@@ -135,10 +139,10 @@ impl<'a> Judging<'a> {
         if told.is_empty() {
             return;
         }
-        let members =
-            self.content.objects.iter().filter_map(|object| Some((object, series_of(&object.key)?)));
+        let group = |key: &Key| series_of(key).or_else(|| files_of(key));
+        let members = self.content.objects.iter().filter_map(|object| Some((object, group(&object.key)?)));
         let members: HashSet<String> = members
-            .filter(|(_, series)| told.contains(&series.name()))
+            .filter(|(_, group)| told.contains(&group.name()))
             .map(|(object, _)| object.key.name())
             .collect();
         // One that was told before, and is worse now, is told again.
@@ -228,6 +232,7 @@ impl<'a> Judging<'a> {
         let fresh = fresh.filter(|object| object.rows > 0 && !self.past.objects.contains_key(&object.key));
         let digests: HashSet<_> = fresh.map(|object| object.digest.to_bits()).collect();
         let patterns: HashSet<String> = self.now.keys().map(|key| pattern(&key.name())).collect();
+        let mut without_rows = Vec::new();
         for (key, object) in missing {
             let shown = key.name();
             let rows = object.counts.last().copied().unwrap_or(0);
@@ -236,10 +241,42 @@ impl<'a> Judging<'a> {
             if renamed || self.open(Kind::Object, &shown).is_some() || self.is_told_by_group(key, object) {
                 continue;
             }
-            if !self.is_usual_end(&pattern(&shown), rows, &patterns) {
+            if self.is_usual_end(&pattern(&shown), rows, &patterns) {
+                continue;
+            }
+            if rows == 0 {
+                without_rows.push(key);
+            } else {
                 verdict.found.push(self.gone(key, &shown, rows));
             }
         }
+        verdict.found.extend(self.empty_gone(&without_rows));
+    }
+
+    /// Objects without rows that are gone: in one line, and not where a loss was accepted just before, as whoever empties a
+    /// database often creates it anew next.
+    fn empty_gone(&self, keys: &[&Key]) -> Option<Finding> {
+        /// So many are named.
+        const FEW: usize = 5;
+        let first = keys.first().filter(|_| !self.past.just_accepted)?;
+        let shown = first.name();
+        if keys.len() == 1 {
+            return Some(self.gone(first, &shown, 0));
+        }
+        let mut named: Vec<String> = keys.iter().take(FEW).map(|key| name(&key.name())).collect();
+        if keys.len() > FEW {
+            named.push(format!("{} more", keys.len() - FEW));
+        }
+        let same_kind = keys.iter().all(|key| key.kind == first.kind);
+        let what = count(keys.len(), if same_kind { &first.kind } else { "object" });
+        let counted = counted(&first.kind, 0);
+        Some(Finding {
+            kind: Kind::Object,
+            object: shown,
+            before: 0,
+            after: 0,
+            text: format!("{what} without {counted} are gone: {}", named.join(", ")),
+        })
     }
 
     /// Is what has become of an object that is gone judged by the group that it belonged to?
@@ -343,7 +380,7 @@ fn scaled(rows: u64, part: u64, whole: u64) -> u64 {
 }
 
 fn fewer(object: &Counted, shown: &str, before: u64, after: u64) -> Finding {
-    let kind = &object.key.kind;
+    let (kind, told) = told_as(&object.key);
     Finding {
         kind: Kind::Rows,
         object: shown.to_owned(),
@@ -351,8 +388,8 @@ fn fewer(object: &Counted, shown: &str, before: u64, after: u64) -> Finding {
         after,
         text: format!(
             "{kind} {} had {before} {} and has {after} now ({})",
-            name(shown),
-            counted(kind, before),
+            name(&told),
+            counted(&object.key.kind, before),
             percent(before, after)
         ),
     }
@@ -362,8 +399,9 @@ fn fewer(object: &Counted, shown: &str, before: u64, after: u64) -> Finding {
 fn counted(kind: &str, number: u64) -> &'static str {
     let (one, several) = match kind {
         "collection" | "collection series" => ("document", "documents"),
-        "container" => ("blob", "blobs"),
+        "container" | "container files" => ("blob", "blobs"),
         "folder" | "share" => ("entry", "entries"),
+        "folder files" | "share files" => ("file", "files"),
         _ => ("row", "rows"),
     };
     if number == 1 { one } else { several }

@@ -7,6 +7,7 @@ use crate::{
     backup::{ItemOutcome, ItemReport},
     history::{History, RunBegin, RunEnd},
     source::{
+        directory,
         manifest::{Digested, File, Manifest, Object},
         postgres::{Detail, Partitioned, TableName},
     },
@@ -63,6 +64,30 @@ impl Nights {
         }
         manifest.postgres = Some(Detail { partitioned, ..Detail::default() });
         self.finish(&manifest)
+    }
+
+    /// Backs up a folder of so many files and folders.
+    fn folder(&mut self, files: u64, folders: u64) -> Vec<String> {
+        let manifest = self.folder_manifest(files, folders);
+        self.finish(&manifest)
+    }
+
+    fn folder_manifest(&mut self, files: u64, folders: u64) -> Manifest {
+        self.night += 1;
+        let mut manifest = Manifest::begin("pg", "shop", "directory");
+        manifest.started = self.moment();
+        manifest.digested = Digested::Yes;
+        manifest.objects.push(Object {
+            kind: "folder".into(),
+            schema: None,
+            name: "/srv/e".into(),
+            rows: files + folders,
+            bytes: files,
+            digest: Digest128::of(format!("{files} {folders}").as_bytes()),
+        });
+        manifest.directory =
+            Some(directory::Detail { path: "/srv/e".into(), files, folders, ..Default::default() });
+        manifest
     }
 
     fn finish(&self, manifest: &Manifest) -> Vec<String> {
@@ -320,6 +345,87 @@ fn tables_with_a_date_in_the_name_lose_the_oldest_in_the_course_of_time() {
     );
     none(night(months(5, 1000)));
     assert_eq!(night(vec![("other".to_owned(), 1)]), ["table series s.events_#_# with 4000 rows is gone"]);
+}
+
+#[test]
+fn folders_that_stay_or_are_made_do_not_hide_that_files_are_gone() {
+    let mut nights = Nights::new();
+    none(nights.folder(100, 120));
+    none(nights.folder(100, 120));
+    assert_eq!(nights.folder(0, 120), ["folder /srv/e had 100 files and has 0 now (-100 %)"]);
+    assert!(nights.is_held());
+    none(nights.folder(0, 400));
+    assert!(nights.is_held(), "empty folders bring no file back");
+    none(nights.folder(100, 120));
+    assert!(!nights.is_held());
+
+    // One line, although there are fewer entries as well; accepted it is not told as a loss of entries.
+    none(nights.folder(1000, 120));
+    assert_eq!(nights.folder(0, 120), ["folder /srv/e had 1000 files and has 0 now (-100 %)"]);
+    none(nights.folder(0, 120));
+    assert_eq!(nights.accept(), 1);
+    none(nights.folder(0, 120));
+    none(nights.folder(0, 120));
+    // Folders and what else is no file are looked at too.
+    none(nights.folder(200, 1000));
+    assert_eq!(nights.folder(200, 100), ["folder /srv/e had 1200 entries and has 300 now (-75 %)"]);
+}
+
+#[test]
+fn a_history_that_counted_entries_alone_is_compared_by_them() {
+    let before = |nights: &mut Nights| {
+        let mut manifest = nights.folder_manifest(100, 150);
+        // As an earlier version wrote it down: without the object for the files.
+        manifest.directory = None;
+        none(nights.finish(&manifest));
+    };
+    let mut nights = Nights::new();
+    before(&mut nights);
+    none(nights.folder(100, 150));
+    assert_eq!(nights.folder(10, 150).len(), 1, "from then on the files are");
+    let mut nights = Nights::new();
+    before(&mut nights);
+    assert_eq!(nights.folder(50, 10), ["folder /srv/e had 250 entries and has 60 now (-76 %)"]);
+}
+
+#[test]
+fn a_loss_that_was_accepted_of_a_series_is_not_told_again_of_its_members() {
+    let mut nights = Nights::new();
+    none(nights.night(&[("log_2026_08", 2000), ("log_2026_09", 10)]));
+    none(nights.night(&[("log_2026_08", 2000), ("log_2026_09", 10)]));
+    let told = nights.night(&[("log_2026_08", 0), ("log_2026_09", 10)]);
+    assert_eq!(told, ["table series s.log_#_# had 2010 rows and has 10 now (-100 %)"]);
+    assert_eq!(nights.accept(), 1);
+    none(nights.night(&[("log_2026_08", 0), ("log_2026_09", 10)]));
+    none(nights.night(&[("log_2026_08", 0), ("log_2026_09", 11)]));
+    assert!(!nights.is_held());
+    // What comes later counts.
+    none(nights.night(&[("log_2026_08", 0), ("log_2026_09", 3000)]));
+    assert_eq!(nights.night(&[("log_2026_08", 0), ("log_2026_09", 0)]).len(), 1);
+
+    // Nor of a partition that is detached afterwards.
+    let mut nights = Nights::new();
+    none(nights.night(&[("log/p_1", 1000), ("log/p_2", 1000)]));
+    assert_eq!(nights.night(&[("log/p_1", 0), ("log/p_2", 500)]).len(), 1);
+    assert_eq!(nights.accept(), 1);
+    none(nights.night(&[("p_1", 0), ("log/p_2", 500)]));
+}
+
+#[test]
+fn tables_without_rows_that_are_gone_are_one_line_and_none_after_an_acceptance() {
+    let mut nights = Nights::new();
+    none(nights.night(&[("a", 10), ("x", 0), ("y", 0), ("z", 0)]));
+    assert_eq!(nights.night(&[("a", 10)]), ["3 tables without rows are gone: s.x, s.y, s.z"]);
+    none(nights.night(&[("a", 10)]));
+    none(nights.night(&[("a", 10), ("x", 0)]));
+    assert_eq!(nights.night(&[("a", 10)]), ["table s.x with 0 rows is gone"]);
+
+    let mut nights = Nights::new();
+    none(nights.night(&[("a", 60), ("b", 70), ("c", 0)]));
+    assert_eq!(nights.night(&[("a", 0), ("b", 0), ("c", 0)]).len(), 1);
+    assert_eq!(nights.accept(), 1);
+    none(nights.night(&[]));
+    assert!(!nights.is_held());
 }
 
 #[test]

@@ -7,6 +7,7 @@ use rusqlite::{Transaction, params};
 use super::{
     anomaly::{AcceptedLoss, Kind, Open, Past, PastObject},
     content::{Content, Counted, Key},
+    groups,
     pack::{pack, unpack},
     signed, unsigned,
 };
@@ -67,8 +68,11 @@ fn past(stored: &HashMap<Key, Stored>, accepted: &[AcceptedLoss]) -> HashMap<Key
         .filter(|(_, object)| !object.gone)
         .map(|(key, object)| {
             // Accepting adds the rows of that moment; what came later counts, even of a backup that began before.
-            let since =
-                since.get(key.name().as_str()).copied().max(of_all).map_or(i64::MIN, |time| time / 1000);
+            // What was accepted of a group was accepted of its members: it is not told again under their names.
+            let own = since.get(key.name().as_str()).copied();
+            let groups = groups::accepted_with(key, object.part_of.as_deref());
+            let of_groups = groups.filter_map(|name| since.get(name.as_str()).copied()).max();
+            let since = own.max(of_groups).max(of_all).map_or(i64::MIN, |time| time / 1000);
             let first = object.trend.iter().position(|point| point[0] >= since);
             let first = first.unwrap_or(object.trend.len().saturating_sub(1));
             let counts = object.trend[first..].iter().map(|point| unsigned(point[1])).collect();
@@ -208,6 +212,15 @@ fn accepted(tx: &Transaction<'_>, item: i64) -> rusqlite::Result<Vec<AcceptedLos
     rows.collect()
 }
 
+/// Was a loss of this item accepted since its last good backup?
+fn just_accepted(tx: &Transaction<'_>, item: i64) -> rusqlite::Result<bool> {
+    tx.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM anomaly JOIN item ON item.id = anomaly.item WHERE anomaly.item = ?1 \
+         AND anomaly.kind <> 'still' AND anomaly.accepted >= item.good_time)",
+    )?
+    .query_row([item], |row| row.get(0))
+}
+
 /// What is known of an item before a backup is judged, apart from its own row.
 pub(super) fn past_of(
     tx: &Transaction<'_>,
@@ -219,6 +232,7 @@ pub(super) fn past_of(
         objects: past(stored, &accepted),
         accepted,
         open: open_anomalies(tx, item)?,
+        just_accepted: just_accepted(tx, item)?,
         ..Past::default()
     })
 }

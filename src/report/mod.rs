@@ -15,6 +15,7 @@ use jiff::Zoned;
 use crate::{
     config::{Config, RepositoryConfig},
     error::{Error, Result},
+    forget,
     history::{
         History, Look, draw,
         ledger::{Ledger, RepositoryEntry},
@@ -35,6 +36,7 @@ const STEP: Duration = Duration::from_millis(200);
 /// # Errors
 /// The snapshots cannot be listed, or the history not be written.
 pub fn look_at(
+    config: &Config,
     history: &History,
     repository: &Repository,
     hosts: Hosts,
@@ -48,31 +50,42 @@ pub fn look_at(
         other_hosts: history.other_hosts(&Zoned::now())?,
         error: None,
     };
-    notes.extend(nothing_of_ones_own(repository.host(), &entry));
+    notes.extend(nothing_of_ones_own(config, repository.host(), &entry));
     Ok((entry, notes))
 }
 
 /// On a machine that replaces another nothing must look lost.
-fn nothing_of_ones_own(own: &str, repository: &RepositoryEntry) -> Option<String> {
-    let first = repository.other_hosts.first().filter(|_| repository.snapshots == 0)?;
+fn nothing_of_ones_own(config: &Config, own: &str, repository: &RepositoryEntry) -> Option<String> {
+    if repository.snapshots > 0 || repository.other_hosts.is_empty() {
+        return None;
+    }
     Some(format!(
         "THIS HOST, {}, HAS NO SNAPSHOT IN THE REPOSITORY; others have: {}: {}",
         output::name(own),
         HostShare::list(&repository.other_hosts),
-        known::foreign_hint("snapshots", &first.host)
+        known::foreign_hint(config, "snapshots", &repository.other_hosts, false, false)
     ))
 }
 
 /// Which other hosts have snapshots in the repository, beside this one.
 pub(crate) fn shared_note(repository: &RepositoryEntry) -> Option<String> {
-    let shared = repository.snapshots > 0 && !repository.other_hosts.is_empty();
-    shared.then(|| {
-        format!(
-            "the repository also has snapshots of other hosts, which count for nothing here: {}; `tik-backup snapshots \
-             --all-hosts` lists them, `tik-backup forget` what nothing adds to any more",
-            HostShare::list(&repository.other_hosts)
-        )
-    })
+    let others = &repository.other_hosts;
+    if repository.snapshots == 0 || others.is_empty() {
+        return None;
+    }
+    // A host that lives is none whose snapshots are to be removed.
+    let now = jiff::Timestamp::now();
+    let gone = |share: &HostShare| share.newest.as_ref().is_none_or(|newest| !forget::is_recent(newest, now));
+    let forget = if others.iter().any(gone) {
+        "; of a host that is gone `tik-backup forget` shows how to remove them"
+    } else {
+        ""
+    };
+    Some(format!(
+        "the repository also has snapshots of other hosts, which count for nothing here: {}; `tik-backup snapshots --all-hosts` \
+         lists them{forget}",
+        HostShare::list(others)
+    ))
 }
 
 /// What is said of a repository that was not looked at.
@@ -140,10 +153,10 @@ pub fn ledger_whatever(config: &Config, cancel: &Cancel) -> Result<Seen> {
     let opened = opened.and_then(|repository| {
         cancel.check()?;
         let hosts = Hosts::watched(config);
-        look_at(&history, &repository, hosts).or_else(|error| {
+        look_at(config, &history, &repository, hosts).or_else(|error| {
             // Is it the history, which cannot be written, or the repository?
             let memory = History::in_memory_because(&error)?;
-            let seen = look_at(&memory, &repository, hosts).map_err(|_| error)?;
+            let seen = look_at(config, &memory, &repository, hosts).map_err(|_| error)?;
             history = memory;
             Ok(seen)
         })
@@ -170,14 +183,9 @@ pub fn ledger_of_host(mut config: Config) -> Result<Seen> {
     let now = Zoned::now();
     let history = History::in_memory()?;
     let opened = Repository::open(&config.repository)?;
-    let (repository, notes) = look_at(&history, &opened, Hosts::Own)?;
+    let (repository, notes) = look_at(&config, &history, &opened, Hosts::Own)?;
     if repository.snapshots == 0 {
-        let hosts = repository.other_hosts.iter().map(|share| share.host.as_str());
-        let meant = crate::config::nearest(opened.host(), hosts);
-        let meant = meant.map(|meant| format!("did you mean {}? ", output::name(meant))).unwrap_or_default();
-        let text = format!("the repository has no snapshot of a host {}", output::name(opened.host()));
-        return Err(Error::usage(text)
-            .hint(format!("{meant}it has snapshots of: {}", HostShare::list(&repository.other_hosts))));
+        return Err(known::no_such_host(opened.host(), &repository.other_hosts));
     }
     let ledger = history.ledger(draw::Look { config: &config, now: &now, repository, notes })?;
     Ok(Seen { history, ledger, refused: None })
@@ -223,7 +231,7 @@ fn look_and_draw(config: &Config, look: Look, cancel: &Cancel) -> Result<Seen> {
             if !config.sources.is_empty() {
                 history.rebuild(config, &opened, cancel)?;
             }
-            let (entry, damaged) = look_at(&history, &opened, Hosts::watched(config))?;
+            let (entry, damaged) = look_at(config, &history, &opened, Hosts::watched(config))?;
             notes.extend(damaged);
             (entry, None)
         }

@@ -306,18 +306,33 @@ fn rest(ledger: &Ledger, style: Style, text: &mut String) {
     parts.extend(repository.free.map(|free| format!("{} free", size(free))));
     let line = format!("Repository {}: {}", printable(&repository.location), parts.join(", "));
     text.push_str(&paragraph(&line, style));
-    let orphaned = |entry: &&Entry| entry.state == State::Unconfigured && entry.snapshots > 0;
-    let orphans = ledger.items.iter().filter(orphaned).count();
-    let orphans = (orphans > 0).then(|| {
-        format!(
-            "there are snapshots of {} of sources that are no longer configured: `tik-backup forget` lists them",
-            count(orphans, "item")
-        )
-    });
-    for note in orphans.into_iter().chain(ledger.notes.iter().cloned()).chain(super::shared_note(repository))
+    for note in
+        orphans(ledger).into_iter().chain(ledger.notes.iter().cloned()).chain(super::shared_note(repository))
     {
         text.push_str(&paragraph(&format!("Note: {}", printable(&note)), style));
     }
+}
+
+/// What there is of sources that the configuration does not have. A recent one is none to be removed: it is another
+/// configuration's.
+fn orphans(ledger: &Ledger) -> Vec<String> {
+    let orphaned = |entry: &&Entry| entry.state == State::Unconfigured && entry.snapshots > 0;
+    let recent = |entry: &&Entry| {
+        entry.last_backup.as_ref().is_some_and(|made| crate::forget::is_recent(made, ledger.at.timestamp()))
+    };
+    let (alive, gone): (Vec<&Entry>, Vec<&Entry>) = ledger.items.iter().filter(orphaned).partition(recent);
+    let gone = (!gone.is_empty()).then(|| {
+        let count = count(gone.len(), "item");
+        format!("there are snapshots of {count} of sources that are no longer configured: `tik-backup forget` lists them")
+    });
+    let alive = (!alive.is_empty()).then(|| {
+        let count = count(alive.len(), "item");
+        format!(
+            "there are recent snapshots of {count} of sources that this configuration does not have: they were taken out of it, or \
+             another configuration of this host backs them up"
+        )
+    });
+    gone.into_iter().chain(alive).collect()
 }
 
 /// An age in seconds, short.

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     config::{Config, Secret, SecretFile, SourceKind},
     error::{Error, Result},
-    known::{self, Name},
+    known::{self, Asked, Name},
     repository::{At, Patience, Snapshot, SnapshotFiles, SnapshotReader, future_warning, patiently},
     source::{
         GLOBALS,
@@ -324,7 +324,9 @@ fn choose(
         let name = Name { source: &request.source, item: None };
         let others: Vec<Snapshot> = reading.others.iter().filter(|s| is_of(request, s)).cloned().collect();
         if request.server.is_none() || !others.is_empty() {
-            return Err(known::absent(config, "restore --all", name, &reading.snapshots, &others));
+            known::require_host(config, &reading.snapshots, &reading.others)?;
+            let asked = Asked { command: "restore --all", at: &request.at, removes: false };
+            return Err(known::absent(config, asked, name, &reading.snapshots, &others));
         }
         let server = request.server.as_deref().unwrap_or_default();
         let text = format!("the repository has no snapshot of {}/{server}/…", request.source);
@@ -339,7 +341,10 @@ fn choose(
         ));
     }
     if chosen.is_empty() {
-        return Err(Error::failed(format!("{} has no snapshot of that time or earlier", request.source)));
+        let error = Error::failed(format!("{} has no snapshot of that time or earlier", request.source));
+        let asked = Asked { command: "restore --all", at: &request.at, removes: false };
+        let name = Name { source: &request.source, item: None };
+        return Err(known::elsewhere(config, asked, name, &reading.others, error));
     }
     Ok(chosen)
 }

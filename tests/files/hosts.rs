@@ -196,8 +196,14 @@ fn on_a_machine_that_replaces_another_nothing_looks_lost() {
         let ran = new.run(command).expect_code(1);
         assert_says(
             &ran.stderr,
-            &["this host, new, has no snapshot of disk/data", "(1 snapshot", "--host 'old", "host = "],
+            &[
+                "this host, new, has no snapshot of disk/data",
+                "(1 snapshot",
+                "--host 'old",
+                "seems to be alive",
+            ],
         );
+        assert!(!ran.stderr.contains("host = "), "{}", ran.stderr);
     }
     assert_says(&new.run(&["snapshots", "disk/data"]).ok().stderr, &["there are snapshots of it of old"]);
     assert_says(&new.run(&["drill"]).expect_code(1).stderr, &["there is nothing to prove", "--host 'old"]);
@@ -386,7 +392,12 @@ fn what_belongs_to_nothing_is_listed_and_removed_exactly_as_it_was_shown() {
     assert_eq!(names(&a.out("former")), ["of-a"]);
     a.run(&["ls", "disk/data"]).ok();
     a.run(&["drill", "disk/data"]).ok();
-    assert_says(&a.run(&["status"]).ok().stdout, &["no longer configured: `tik-backup forget` lists them"]);
+    let status = a.run(&["status"]).ok().stdout;
+    assert_says(&status, &["recent snapshots of 1 item of sources that this configuration does not have"]);
+    assert!(!status.contains("`tik-backup forget`"), "what is a moment old is no orphan: {status}");
+    assert_says(&a.run(&["forget"]).ok().stdout, &["RECENT; its source is no longer configured"]);
+    let shown = a.run(&["forget", "disk"]).ok().stdout;
+    assert_says(&shown, &["see that no other configuration of this host still backs it up"]);
     assert_eq!(a.json(&["forget"])["orphans"][0]["why"], "unconfigured");
     let code = a.json(&["forget", "disk"])["confirm"].as_str().unwrap().to_owned();
     a.run(&["forget", "disk", "--confirm", &code]).ok();
@@ -435,4 +446,151 @@ fn a_name_that_nobody_knows_is_a_slip_that_leaves_nothing_behind() {
     a.edit(&format!(", {}]", quoted(text(&more))), "]");
     a.run(&["backup", "disk/more"]).expect_code(1);
     a.run(&["restore", "disk/more", "--to", text(&to)]).ok();
+}
+
+#[test]
+fn a_machine_does_not_take_over_the_name_of_a_host_that_lives() {
+    skip_unless!(Tool::Faketime);
+    let shared = Shared::new();
+    let (dead, new) = (shared.host("host1"), shared.host("newbox"));
+    dead.at("2026-10-05 02:00:00", &["backup"]).ok();
+    let to = new.out("out");
+    let restore = ["restore", "disk/data", "--to", text(&to)];
+    let now = "2026-10-15 02:00:00";
+    let ran = new.at(now, &restore).expect_code(1);
+    assert_says(&ran.stderr, &["--host host1` uses them", "host = \"host1\""]);
+    // With another one that lives, nobody can say which of the two it replaces.
+    shared.host("host2").at("2026-10-14 05:00:00", &["backup"]).ok();
+    for command in [&restore[..], &["ls", "disk/data"], &["drill", "disk/data"], &["drill"]] {
+        let ran = new.at(now, command).expect_code(1);
+        let parts =
+            ["--host HOST`", "(host2: newest 21 h ago, host1: newest 10 days ago)", "host = \"HOST\""];
+        assert_says(&ran.stderr, &parts);
+        assert!(!ran.stderr.contains("--host host2"), "{}", ran.stderr);
+    }
+    let status = new.at(now, &["status"]).ok().stdout;
+    assert!(!status.contains("--host host2") && !status.contains("host = \"host2\""), "{status}");
+
+    // After its own first backup the past of the others is named where it is asked for.
+    new.at(now, &["backup"]).ok();
+    let at = ["--at", "2026-10-06"];
+    let ran = new.at(now, &[&restore[..], &at].concat()).expect_code(1);
+    assert_says(
+        &ran.stderr,
+        &["or earlier; other hosts have: host1 (1 snapshot", " --at 2026-10-0", "--host host1`"],
+    );
+    assert!(!ran.stderr.contains("host2") && !ran.stderr.contains("host = "), "{}", ran.stderr);
+    let theirs = new.json(&["snapshots", "--host", "host1"]);
+    let id = theirs["snapshots"][0]["id"].as_str().unwrap();
+    for command in
+        [&["drill", "disk/data", "--at", &id[..8]][..], &[&restore[..], &["--at", &id[..8]]].concat()]
+    {
+        let ran = new.at(now, command).expect_code(1);
+        assert_says(&ran.stderr, &[&format!("'disk/data' --at {} --host host1`", &id[..8])]);
+    }
+    // What is gone for long may be removed; what lives is not among what is to be removed.
+    let status = new.at(now, &["status"]).ok().stdout;
+    assert_says(&status, &["of a host that is gone `tik-backup forget`"]);
+    let orphans = new.at(now, &["--json", "forget"]).ok().json();
+    let recent: Vec<_> =
+        orphans["orphans"].as_array().unwrap().iter().map(|o| (&o["host"], &o["recent"])).collect();
+    assert_eq!(recent, [(&"host1".into(), &false.into()), (&"host2".into(), &true.into())]);
+}
+
+#[test]
+fn a_host_that_nobody_knows_is_refused_with_the_nearest_name() {
+    let shared = Shared::new();
+    let host = shared.host("vm-one");
+    let empty = host.run(&["status", "--host", "x"]).expect_code(2);
+    assert!(!empty.stderr.contains("it has snapshots of"), "{}", empty.stderr);
+    host.run(&["backup"]).ok();
+    let to = host.out("out");
+    for command in [
+        &["forget"][..],
+        &["forget", "disk"],
+        &["forget", "disk/data"],
+        &["forget", "--id", "0123abcd"],
+        &["snapshots"],
+        &["snapshots", "disk"],
+        &["status"],
+        &["ls", "disk/data"],
+        &["drill"],
+        &["drill", "disk/data"],
+        &["restore", "disk/data", "--to", text(&to)],
+    ] {
+        let ran = host.run(&[command, &["--host", "vm-onn"]].concat()).expect_code(2);
+        assert_says(&ran.stderr, &["no snapshot of a host vm-onn", "did you mean vm-one?"]);
+        assert!(!ran.stderr.contains("replaces") && !ran.stderr.contains("host = "), "{}", ran.stderr);
+    }
+    assert_says(&host.run(&["forget", "--host", "vm-one"]).ok().stdout, &["still backed up"]);
+}
+
+#[test]
+fn hosts_with_odd_names_are_named_as_they_can_be_given() {
+    let shared = Shared::new();
+    let new = shared.host("new");
+    let odd = shared.host("dash");
+    odd.edit("host = \"dash\"", "host = \"-rf\"");
+    odd.run(&["backup"]).ok();
+    assert_says(&new.run(&["ls", "disk/data"]).expect_code(1).stderr, &["ls 'disk/data' --host=-rf`"]);
+    assert_says(&new.run(&["ls", "disk/data", "--host=-rf"]).ok().stdout, &["of-dash"]);
+    assert_says(&new.run(&["forget", "disk/data", "--host=-rf"]).ok().stdout, &["--host=-rf --confirm"]);
+
+    let shared = Shared::new();
+    let (new, odd) = (shared.host("new"), shared.host("bell"));
+    odd.edit("host = \"bell\"", "host = \"be\\u0007ll\"");
+    odd.run(&["backup"]).ok();
+    let ran = new.run(&["ls", "disk/data"]).expect_code(1);
+    assert_says(&ran.stderr, &["--host 'be\\u{7}ll'`"]);
+    assert_says(&new.run(&["ls", "disk/data", "--host", "be\\u{7}ll"]).ok().stdout, &["of-bell"]);
+}
+
+#[test]
+fn a_host_that_only_watches_is_told_how_to_use_what_its_ledger_names() {
+    let shared = Shared::new();
+    let (one, two) = (shared.host("host1"), shared.host("host2"));
+    one.run(&["backup"]).ok();
+    two.run(&["backup"]).ok();
+    let watcher = shared.host("watcher");
+    let config = fs::read_to_string(&watcher.config).unwrap();
+    fs::write(&watcher.config, config.split("[sources.disk]").next().unwrap()).unwrap();
+    let ledger = watcher.json(&["status"]);
+    let sources: Vec<_> = ledger["items"].as_array().unwrap().iter().map(|i| &i["source"]).collect();
+    assert_eq!(sources, ["disk", "disk@host2"]);
+    let ran = watcher.run(&["ls", "disk@host2/data"]).expect_code(2);
+    assert_says(&ran.stderr, &["disk/data of the host host2", "ls 'disk/data' --host host2`"]);
+    for command in [&["ls", "disk/data"][..], &["drill", "disk/data"], &["drill"]] {
+        let stderr = watcher.run(command).expect_code(1).stderr;
+        assert_says(&stderr, &["--host HOST`"]);
+        assert!(!stderr.contains("replaces") && !stderr.contains("tik-backup backup"), "{stderr}");
+    }
+}
+
+#[test]
+fn what_another_configuration_of_the_same_host_backs_up_is_no_orphan() {
+    skip_unless!(Tool::Faketime);
+    let shared = Shared::new();
+    let (one, other) = (shared.host("one"), shared.host("other"));
+    other.edit("host = \"other\"", "host = \"one\"");
+    other.edit("[sources.disk]", "[sources.bb]");
+    one.at("2026-10-05 02:00:00", &["backup"]).ok();
+    other.at("2026-10-05 02:00:00", &["backup"]).ok();
+    let now = "2026-10-05 03:00:00";
+    let listed = one.at(now, &["forget"]).ok().stdout;
+    assert_says(&listed, &["RECENT; its source is no longer configured", "it is no orphan"]);
+    let shown = one.at(now, &["forget", "bb"]).ok().stdout;
+    assert_says(
+        &shown,
+        &["Note: the source bb, which", "no other configuration of this host still backs it up"],
+    );
+    let status = one.at(now, &["status"]).ok().stdout;
+    assert!(!status.contains("`tik-backup forget`"), "{status}");
+    // Days later it is one.
+    let later = "2026-10-20 03:00:00";
+    let shown = one.at(later, &["forget", "bb"]).ok().stdout;
+    assert!(!shown.contains("still backs it up"), "{shown}");
+    assert_says(
+        &one.at(later, &["status"]).ok().stdout,
+        &["no longer configured: `tik-backup forget` lists them"],
+    );
 }

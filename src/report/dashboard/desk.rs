@@ -107,7 +107,7 @@ impl Desk {
         if !self.config.sources.is_empty() {
             self.history.rebuild(&self.config, repository, cancel)?;
         }
-        report::look_at(&self.history, repository, Hosts::watched(&self.config))
+        report::look_at(&self.config, &self.history, repository, Hosts::watched(&self.config))
     }
 
     /// The ledger as it is now, or was a moment ago.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::stream::digest::Digest128;
 
 /// A folder's part of a manifest.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Detail {
     /// The folder as the configuration names it.
     pub path: String,
