@@ -7,7 +7,7 @@ use crate::{
     history::{
         History,
         incidents::News,
-        ledger::{Ledger, Problem},
+        ledger::{Ledger, Problem, ProblemKind},
     },
 };
 
@@ -24,6 +24,8 @@ pub fn line(subject: &str, problem: &Problem) -> Line {
         text: problem.text.clone(),
         since: problem.since.clone(),
         hint: problem.hint.clone(),
+        cause: problem.shared.clone(),
+        items: problem.items,
     }
 }
 
@@ -49,8 +51,8 @@ pub fn lines(ledger: &Ledger) -> Vec<Line> {
             subject: "the repository".to_owned(),
             kind: "repository".to_owned(),
             text: text.to_owned(),
-            since: None,
             hint,
+            ..Line::default()
         });
     }
     lines
@@ -60,6 +62,14 @@ pub fn lines(ledger: &Ledger) -> Vec<Line> {
 /// besides.
 pub fn after(config: &Config, history: &History, ledger: &Ledger, once: &[Line]) -> Result<News> {
     let lines = lines(ledger);
+    // A source that failed is not well again because its items tell the failure now.
+    let is_told_by_items = |line: &Line| {
+        let failed = ProblemKind::Failed.as_str();
+        let is_item = |other: &Line| {
+            other.subject.split_once('/').is_some_and(|(source, _)| source == line.subject)
+        };
+        line.kind == failed && lines.iter().any(|other| other.kind == failed && is_item(other))
+    };
     history.tell(&lines, once, &ledger.at, config.remind_every, |news| {
         let mut messages = Vec::new();
         for alert in config.alerts.iter().filter(|alert| !matches!(alert.kind, AlertKind::Heartbeat(_))) {
@@ -72,7 +82,7 @@ pub fn after(config: &Config, history: &History, ledger: &Ledger, once: &[Line])
             let news = News {
                 new: part(&news.new),
                 persisting: part(&news.persisting),
-                recovered: part(&news.recovered),
+                recovered: part(&news.recovered).into_iter().filter(|line| !is_told_by_items(line)).collect(),
             };
             if news.is_empty() {
                 continue;

@@ -188,6 +188,7 @@ mod tests {
             text: text.to_owned(),
             since: Some("2026-11-20T02:00:00+00:00[UTC]".parse().unwrap()),
             hint: Some("do this".to_owned()),
+            ..Line::default()
         }
     }
 

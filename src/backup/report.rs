@@ -361,6 +361,7 @@ impl RunReport {
                     text: text.to_owned(),
                     since: None,
                     hint: hint.map(str::to_owned),
+                    ..Line::default()
                 }
             })
             .collect();

@@ -43,6 +43,8 @@ impl Problem {
             since: None,
             text: format!("what happens cannot be written down: {}", error.summary()),
             hint: error.hint_text().map(str::to_owned),
+            items: None,
+            shared: None,
         }
     }
 }
@@ -77,6 +79,8 @@ impl History {
                  proven, the next ones prove again)"
                     .to_owned(),
             ),
+            items: None,
+            shared: None,
         }))
     }
 

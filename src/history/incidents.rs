@@ -230,6 +230,7 @@ fn known(tx: &Transaction<'_>) -> rusqlite::Result<Vec<Known>> {
             text: row.get(3)?,
             hint: row.get(4)?,
             since: row.get::<_, Option<i64>>(5)?.map(zoned),
+            ..Line::default()
         };
         Ok(Known { id: row.get(0)?, line, told: row.get(6)? })
     })?;
