@@ -122,7 +122,17 @@ impl<'a> Telling<'a> {
             let history = self.history.failure().map(|error| error.summary());
             notes.extend(error.filter(|error| history.as_ref() != Some(error)));
         }
-        self.history.ledger(Look { config: self.config, now: &now, repository, notes })
+        let mut ledger = self.history.ledger(Look { config: self.config, now: &now, repository, notes })?;
+        // What ended the run is mostly a problem of its sources or items, and is told as that.
+        let problems: Vec<&str> = ledger
+            .items
+            .iter()
+            .flat_map(|entry| &entry.problems)
+            .map(|problem| problem.text.as_str())
+            .collect();
+        let is_told = |note: &String| problems.contains(&note.as_str());
+        ledger.notes = std::mem::take(&mut ledger.notes).into_iter().filter(|note| !is_told(note)).collect();
+        Ok(ledger)
     }
 
     /// May the ledger be believed for `all`, of which the run covered `sources`? One without the past knows no failures of
