@@ -293,7 +293,10 @@ mod tests {
             ..line(item, "late", &format!("{age} seconds old"), hint)
         };
         let one = causes(&[late("pg/a", 38, "x"), late("pg/b", 39, "x"), late("pg/c", 38, "x")]);
-        assert_eq!((one.len(), one[0].text.as_str(), one[0].hint.as_deref()), (1, "each is too old", Some("x")));
+        assert_eq!(
+            (one.len(), one[0].text.as_str(), one[0].hint.as_deref()),
+            (1, "each is too old", Some("x"))
+        );
         let same = causes(&[late("pg/a", 38, "x"), late("pg/b", 38, "y")]);
         assert_eq!((same[0].text.as_str(), same[0].hint.as_deref()), ("38 seconds old", None));
         // Alone it says what it says.

@@ -65,9 +65,8 @@ pub fn after(config: &Config, history: &History, ledger: &Ledger, once: &[Line])
     // A source that failed is not well again because its items tell the failure now.
     let is_told_by_items = |line: &Line| {
         let failed = ProblemKind::Failed.as_str();
-        let is_item = |other: &Line| {
-            other.subject.split_once('/').is_some_and(|(source, _)| source == line.subject)
-        };
+        let is_item =
+            |other: &Line| other.subject.split_once('/').is_some_and(|(source, _)| source == line.subject);
         line.kind == failed && lines.iter().any(|other| other.kind == failed && is_item(other))
     };
     history.tell(&lines, once, &ledger.at, config.remind_every, |news| {

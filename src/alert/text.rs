@@ -309,7 +309,8 @@ mod tests {
     #[test]
     fn what_is_no_longer_late_is_told_once() {
         let mut message = message(Purpose::Recovery);
-        message.recovered = vec![line("pg/a", "late", "38 seconds old"), line("pg/b", "late", "39 seconds old")];
+        message.recovered =
+            vec![line("pg/a", "late", "38 seconds old"), line("pg/b", "late", "39 seconds old")];
         let text = message.text();
         assert!(text.contains("- 2 items (pg/a, pg/b): no longer: LATE"), "{text}");
     }

@@ -38,13 +38,7 @@ pub struct Dropped {
 
 impl RunRecord<'_> {
     /// Writes down what a source has. Returns what drops out of the backup with that.
-    pub fn discovered(
-        &self,
-        source: &str,
-        kind: &str,
-        found: &Discovery,
-        now: &Zoned,
-    ) -> Result<Dropped> {
+    pub fn discovered(&self, source: &str, kind: &str, found: &Discovery, now: &Zoned) -> Result<Dropped> {
         let now = millis(now);
         self.history().change(|tx| {
             tx.execute(
@@ -170,7 +164,10 @@ impl RunRecord<'_> {
     pub fn known_items(&self, source: &str) -> Result<Vec<String>> {
         self.history().read(|tx| {
             let known = known(tx, source)?.into_iter();
-            Ok(known.filter(|known| !known.gone && known.excluded.is_none()).map(|known| known.name).collect())
+            Ok(known
+                .filter(|known| !known.gone && known.excluded.is_none())
+                .map(|known| known.name)
+                .collect())
         })
     }
 }
@@ -245,7 +242,10 @@ pub(super) fn guess_renames(tx: &Transaction<'_>, run: i64) -> rusqlite::Result<
             let likeness = objects::likeness(&before, &objects::load(tx, other)?);
             if let Some(likeness) = likeness {
                 let text = format!("{text}; {} is new and holds {likeness}", output::name(&name));
-                tx.execute("UPDATE anomaly SET text = ?2, object = ?3 WHERE id = ?1", params![anomaly, text, name])?;
+                tx.execute(
+                    "UPDATE anomaly SET text = ?2, object = ?3 WHERE id = ?1",
+                    params![anomaly, text, name],
+                )?;
                 break;
             }
         }

@@ -7,9 +7,7 @@ use jiff::Zoned;
 use super::{
     History,
     due::Due,
-    entry::{
-        ahead, count_unprotected, days, excluded_together, gone, hex, lacks, late_together, summarise,
-    },
+    entry::{ahead, count_unprotected, days, excluded_together, gone, hex, lacks, late_together, summarise},
     ledger::{Entry, Ledger, Point, Problem, ProblemKind, RepositoryEntry, SourceEntry, State},
     millis,
     read::{Doubt, Read, Row, Stored, read},

@@ -60,8 +60,7 @@ impl Entry {
 
     /// Should it be backed up? Not a source itself.
     fn is_expected(&self) -> bool {
-        self.item.is_some()
-            && !matches!(self.state, State::Vanished | State::Excluded | State::Unconfigured)
+        self.item.is_some() && !matches!(self.state, State::Vanished | State::Excluded | State::Unconfigured)
     }
 
     /// It was found lately, and no run of its source is late since.
@@ -151,7 +150,8 @@ pub(super) fn late_together() -> Shared {
         key: "late".to_owned(),
         text: "the newest snapshot of each is older than it should be".to_owned(),
         hint: Some(
-            "see whether the timers run and what they say, or run `tik-backup backup 'SOURCE/ITEM'`".to_owned(),
+            "see whether the timers run and what they say, or run `tik-backup backup 'SOURCE/ITEM'`"
+                .to_owned(),
         ),
     }
 }

@@ -38,6 +38,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 pub use accept::Accepted;
 pub use content::Content;
+pub use discovery::Dropped;
 pub use drill::Past;
 #[cfg(test)]
 pub(crate) use home::Home;
