@@ -16,6 +16,9 @@ const NAMED: usize = 3;
 /// What stands for the name of an item in a text that is said once for several.
 const ANY: &str = "SOURCE/ITEM";
 
+/// What stands for the repository among the subjects.
+pub(super) const THE_REPOSITORY: &str = "the repository";
+
 /// What is wrong, and with what.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Cause {
@@ -161,11 +164,19 @@ impl Cause {
                 stand_in.contains_key(subject) || !told.contains(subject)
             }
         });
+        // The repository stands for what its sources and items are as well, some of which may have been told before.
+        let of_repository = stand_in.remove(THE_REPOSITORY).unwrap_or(0);
         let whole: u64 = stand_in.values().sum();
-        if whole > 0 || (others > 0 && self.is_of_repository()) {
-            self.items = Some(whole + others);
+        if whole > 0 || of_repository > 0 || (others > 0 && self.is_of_repository()) {
+            self.items = Some(of_repository.max(whole + others));
         }
         self.sources.extend(stand_in);
+    }
+
+    /// The number of items that it concerns, as far as known.
+    pub(super) fn number(&self) -> u64 {
+        let named = self.subjects.iter().filter(|subject| is_item(subject)).count() as u64;
+        self.items.unwrap_or(named)
     }
 
     /// Does it already tell of this item, by its source?

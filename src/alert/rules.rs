@@ -1,6 +1,9 @@
 //! What is told: the problems of the ledger, compared with what was told before.
 
-use super::message::{Line, Message};
+use super::{
+    cause::{Cause, THE_REPOSITORY, causes},
+    message::{Line, Message},
+};
 use crate::{
     config::{AlertKind, Config},
     error::Result,
@@ -47,11 +50,14 @@ pub fn lines(ledger: &Ledger) -> Vec<Line> {
             Some((text, hint)) => (text, Some(hint.to_owned())),
             None => (error.as_str(), None),
         };
+        let alike = lines.iter().filter(|line| line.text == text && line.hint == hint);
+        let items: u64 = causes(alike).iter().map(Cause::number).sum();
         lines.push(Line {
-            subject: "the repository".to_owned(),
+            subject: THE_REPOSITORY.to_owned(),
             kind: "repository".to_owned(),
             text: text.to_owned(),
             hint,
+            items: (items > 0).then_some(items),
             ..Line::default()
         });
     }

@@ -89,7 +89,7 @@ fn items_that_found_no_room_are_counted_once_and_without_their_source() {
         cmd_with(&config).arg("init").run().ok();
         let run = cmd_with(&config).arg("backup").run().expect_code(4);
         assert!(run.stdout.starts_with("0 items backed up, 2 FAILED"), "{}", run.stdout);
-        assert_eq!(run.stderr.matches("No space left").count(), 1, "said once: {}", run.stderr);
+        assert!(!run.stderr.contains("\nerror: "), "said once: {}", run.stderr);
         let status = cmd_with(&config).args(["--json", "status"]).run().json();
         let items = status["items"].as_array().unwrap();
         let failed = items.iter().filter(|entry| entry["state"] == "failed");
