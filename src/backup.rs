@@ -22,7 +22,7 @@ use std::{
 
 pub use named::require_known;
 pub use plan::{Plan, Planned, Selector, discover};
-pub use report::{ItemOutcome, ItemReport, RunOutcome, RunReport};
+pub use report::{DroppedItem, ItemOutcome, ItemReport, RunOutcome, RunReport};
 pub(crate) use report::{new_run_name, partial_error, unchecked_error};
 pub use retain::{Removal, preview};
 
@@ -197,13 +197,14 @@ fn begin_part(
     observer: &dyn Observer,
 ) {
     report.discovered = plan.sources.iter().map(|(_, found)| found.items.len() as u64).sum();
-    recorder.discovered(plan);
+    report.dropped.extend(recorder.discovered(plan));
     observer.planned(plan.total());
-    for item in &plan.failed {
-        recorder.item_finished(item, None);
-        observer.finished(item);
+    for failed in &plan.failed {
+        let item = ItemReport { known_items: recorder.known_items(plan, failed), ..failed.clone() };
+        recorder.item_finished(&item, None);
+        observer.finished(&item);
+        report.items.push(item);
     }
-    report.items.extend(plan.failed.iter().cloned());
     // Said once, and not again whenever one of them answers.
     if is_first && plan.waits() {
         for (source, found) in plan.fresh().filter(|(_, found)| !found.waiting.is_empty()) {

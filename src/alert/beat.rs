@@ -42,6 +42,9 @@ pub struct Trouble {
     pub problem: &'static str,
     /// What happened.
     pub error: String,
+    /// Known items that were not backed up for this reason, if it is about a source.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub items: Option<u64>,
 }
 
 /// What is failed or late, by the ledger, of these sources, or concerns all. What is backed up and only needs a look
@@ -56,11 +59,17 @@ pub fn troubles(ledger: &Ledger, sources: &[&str]) -> Vec<Trouble> {
             item: entry.name(),
             problem: problem.kind.as_str(),
             error: problem.text.clone(),
+            items: problem.items,
         })
         .collect();
     if let Some(error) = &ledger.repository.error {
         let item = "the repository".to_owned();
-        troubles.push(Trouble { item, problem: ProblemKind::Repository.as_str(), error: error.clone() });
+        troubles.push(Trouble {
+            item,
+            problem: ProblemKind::Repository.as_str(),
+            error: error.clone(),
+            items: None,
+        });
     }
     troubles
 }

@@ -1,42 +1,67 @@
 //! One cause, one message: what is wrong for the same reason with several items is said once.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use jiff::Zoned;
 use serde::Serialize;
 
 use super::message::Line;
-use crate::output::{count, name};
+use crate::{
+    history::ledger::ProblemKind,
+    output::{count, name},
+};
 
 /// So many names of the items with one cause are shown.
 const NAMED: usize = 3;
 /// What stands for the name of an item in a text that is said once for several.
 const ANY: &str = "SOURCE/ITEM";
 
+/// What stands for the repository among the subjects.
+pub(super) const THE_REPOSITORY: &str = "the repository";
+
 /// What is wrong, and with what.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Cause {
-    /// The items, sources or units, each once, in the order of the lines.
+    /// The items, sources or units, each once, in the order of the lines. A source is left out if its items are named.
     pub subjects: Vec<String>,
     /// The kinds of problem, as in the ledger, each once.
     pub kinds: Vec<String>,
     /// What happened; may have several lines.
     pub text: String,
-    /// Since when, of the first.
+    /// Since when, of the first; of a repository that refuses, since when it does.
     #[serde(serialize_with = "crate::moment::option::serialize")]
     pub since: Option<Zoned>,
     /// What to do next.
     pub hint: Option<String>,
+    /// Known items that were not backed up for this reason, if sources are among the subjects.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub items: Option<u64>,
+    /// The sources among the lines that stand for items, with the number of these.
+    #[serde(skip)]
+    sources: Vec<(String, u64)>,
 }
 
-/// Puts together lines that differ in nothing but what they are about.
+/// What makes lines one cause.
+#[derive(PartialEq, Eq, Hash)]
+enum Key {
+    /// What whoever found the problem says.
+    Shared(String),
+    /// Texts and hints that differ in nothing but the names of the items.
+    Text(String, Option<String>),
+}
+
+/// Puts together lines that share a cause: they say so, or differ in nothing but what they are about.
 pub fn causes<'l>(lines: impl IntoIterator<Item = &'l Line>) -> Vec<Cause> {
     let mut causes: Vec<Cause> = Vec::new();
-    let mut known: HashMap<(String, Option<String>), usize> = HashMap::new();
+    let mut known: HashMap<Key, usize> = HashMap::new();
     for line in lines {
-        let key = (neutral(&line.text, &line.subject), hint(line));
+        let (text, hint) = (neutral(&line.text, &line.subject), hint(line.hint.as_ref(), &line.subject));
+        let key = match &line.cause {
+            Some(shared) => Key::Shared(shared.key.clone()),
+            None => Key::Text(text.clone(), hint.clone()),
+        };
         if let Some(cause) = known.get(&key).and_then(|index| causes.get_mut(*index)) {
-            cause.add(line, key);
+            cause.add(line, text, hint);
             continue;
         }
         known.insert(key, causes.len());
@@ -46,51 +71,146 @@ pub fn causes<'l>(lines: impl IntoIterator<Item = &'l Line>) -> Vec<Cause> {
             text: line.text.clone(),
             since: line.since.clone(),
             hint: line.hint.clone(),
+            items: None,
+            sources: line.items.map(|items| (line.subject.clone(), items)).into_iter().collect(),
         });
     }
+    causes.iter_mut().for_each(Cause::count_items);
     causes
 }
 
-fn hint(line: &Line) -> Option<String> {
-    line.hint.as_ref().map(|hint| neutral(hint, &line.subject))
+fn hint(hint: Option<&String>, subject: &str) -> Option<String> {
+    hint.map(|hint| neutral(hint, subject))
 }
 
 /// A text without the name of its item. That of a source is a word that may mean anything else as well.
 fn neutral(text: &str, subject: &str) -> String {
-    if subject.contains('/') { text.replace(subject, ANY) } else { text.to_owned() }
+    if is_item(subject) { text.replace(subject, ANY) } else { text.to_owned() }
+}
+
+fn is_item(subject: &str) -> bool {
+    subject.contains('/')
+}
+
+/// The source of an item, or the subject itself.
+pub(super) fn source_of(subject: &str) -> &str {
+    subject.split('/').next().unwrap_or_default()
 }
 
 impl Cause {
-    fn add(&mut self, line: &Line, (text, hint): (String, Option<String>)) {
+    /// Is it that the repository refuses?
+    pub(super) fn is_of_repository(&self) -> bool {
+        self.kinds.iter().any(|kind| kind == ProblemKind::Repository.as_str())
+    }
+
+    fn add(&mut self, line: &Line, text: String, hint_text: Option<String>) {
         if !self.subjects.contains(&line.subject) {
+            let first = self.subjects.first().map_or("", String::as_str);
+            // What differs in more than the name is told by what the cause says of several.
+            if neutral(&self.text, first) != text
+                && let Some(shared) = &line.cause
+            {
+                self.text.clone_from(&shared.text);
+            } else {
+                self.text = text;
+            }
+            if hint(self.hint.as_ref(), first) != hint_text
+                && let Some(shared) = &line.cause
+            {
+                self.hint.clone_from(&shared.hint);
+            } else {
+                self.hint = hint_text;
+            }
             self.subjects.push(line.subject.clone());
-            (self.text, self.hint) = (text, hint);
+            self.sources.extend(line.items.map(|items| (line.subject.clone(), items)));
         }
+        self.add_since(line);
         if !self.kinds.contains(&line.kind) {
             self.kinds.push(line.kind.clone());
         }
-        let earlier =
-            line.since.as_ref().filter(|since| self.since.as_ref().is_none_or(|known| *since < known));
+    }
+
+    /// The earliest moment. A source may have failed for another reason before the repository went away.
+    fn add_since(&mut self, line: &Line) {
+        if line.kind == ProblemKind::Repository.as_str() {
+            self.since.clone_from(&line.since);
+            return;
+        }
+        let earlier = line
+            .since
+            .as_ref()
+            .filter(|_| !self.is_of_repository())
+            .filter(|since| self.since.as_ref().is_none_or(|known| *since < known));
         if let Some(since) = earlier {
             self.since = Some(since.clone());
         }
     }
 
+    /// Counts the items, each once: a source stands for its items, or they for it, whichever are more.
+    fn count_items(&mut self) {
+        let mut named: HashMap<&str, u64> = HashMap::new();
+        for subject in self.subjects.iter().filter(|subject| is_item(subject)) {
+            *named.entry(source_of(subject)).or_default() += 1;
+        }
+        let mut stand_in: HashMap<String, u64> = self.sources.drain(..).collect();
+        stand_in.retain(|source, items| *items > named.get(source.as_str()).copied().unwrap_or(0));
+        let told: HashSet<String> = named.keys().map(|source| (*source).to_owned()).collect();
+        let others: u64 =
+            named.iter().filter(|(source, _)| !stand_in.contains_key(**source)).map(|(_, items)| items).sum();
+        self.subjects.retain(|subject| {
+            if is_item(subject) {
+                !stand_in.contains_key(source_of(subject))
+            } else {
+                stand_in.contains_key(subject) || !told.contains(subject)
+            }
+        });
+        // The repository stands for what its sources and items are as well, some of which may have been told before.
+        let of_repository = stand_in.remove(THE_REPOSITORY).unwrap_or(0);
+        let whole: u64 = stand_in.values().sum();
+        if whole > 0 || of_repository > 0 || (others > 0 && self.is_of_repository()) {
+            self.items = Some(of_repository.max(whole + others));
+        }
+        self.sources.extend(stand_in);
+    }
+
+    /// The number of items that it concerns, as far as known.
+    pub(super) fn number(&self) -> u64 {
+        let named = self.subjects.iter().filter(|subject| is_item(subject)).count() as u64;
+        self.items.unwrap_or(named)
+    }
+
+    /// Does it already tell of this item, by its source?
+    pub(super) fn covers(&self, subject: &str) -> bool {
+        is_item(subject) && self.sources.iter().any(|(source, _)| source == source_of(subject))
+    }
+
+    /// The number of items that a source which is a subject stands for.
+    pub(super) fn items_of(&self, source: &str) -> Option<u64> {
+        self.sources.iter().find(|(known, _)| known == source).map(|(_, items)| *items)
+    }
+
     /// What it is about in one line: the name, or how many and the first names.
     pub fn who(&self) -> String {
-        let named: Vec<String> = self.subjects.iter().take(NAMED).map(|subject| name(subject)).collect();
-        if self.subjects.len() == 1 {
-            return named.concat();
+        if self.is_of_repository() {
+            return match self.items {
+                Some(items) => format!("the repository refused, {} not backed up", count(items, "item")),
+                None => "the repository refused".to_owned(),
+            };
         }
+        let named: Vec<String> = self.subjects.iter().take(NAMED).map(|subject| name(subject)).collect();
         let more = match self.subjects.len() - named.len() {
             0 => String::new(),
             more => format!(" and {more} more"),
         };
-        let items = self.subjects.iter().all(|subject| subject.contains('/'));
-        if items {
-            format!("{} ({}{more})", count(self.subjects.len(), "item"), named.join(", "))
+        let names = format!("{}{more}", named.join(", "));
+        if let Some(items) = self.items {
+            return format!("{names} ({} not backed up)", count(items, "known item"));
+        }
+        let items = self.subjects.iter().all(|subject| is_item(subject));
+        if items && self.subjects.len() > 1 {
+            format!("{} ({names})", count(self.subjects.len(), "item"))
         } else {
-            format!("{}{more}", named.join(", "))
+            names
         }
     }
 }
@@ -98,6 +218,7 @@ impl Cause {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::history::ledger::Shared;
 
     fn line(subject: &str, kind: &str, text: &str, hint: &str) -> Line {
         Line {
@@ -106,6 +227,7 @@ mod tests {
             text: text.to_owned(),
             since: None,
             hint: Some(hint.to_owned()),
+            ..Line::default()
         }
     }
 
@@ -132,11 +254,63 @@ mod tests {
         assert_eq!(causes[1].hint.as_deref(), Some("grant it to pg/b"));
     }
 
+    fn source(subject: &str, items: u64, text: &str) -> Line {
+        Line { items: Some(items), ..line(subject, "failed", text, "mend it") }
+    }
+
     #[test]
-    fn a_repository_that_is_away_is_one_cause_for_all_sources() {
-        let lines =
-            ["pg", "my", "the repository"].map(|subject| line(subject, "failed", "it is away", "mount it"));
-        let causes = causes(&lines);
-        assert_eq!((causes.len(), causes[0].who().as_str()), (1, "pg, my, the repository"));
+    fn a_repository_that_is_away_is_one_cause_for_all_sources_with_the_number_of_items() {
+        let repository = line("the repository", "repository", "it is away", "mend it");
+        let lines = [source("pg", 8, "it is away"), source("my", 2, "it is away"), repository.clone()];
+        let one = causes(&lines);
+        assert_eq!(one.len(), 1);
+        assert_eq!(one[0].who(), "the repository refused, 10 items not backed up");
+        assert_eq!(causes(&[repository])[0].who(), "the repository refused");
+    }
+
+    #[test]
+    fn a_repository_is_not_away_since_a_source_failed_for_another_reason() {
+        let moment = |text: &str| text.parse::<Zoned>().ok();
+        let before = moment("2026-11-20T02:00:00+00:00[UTC]");
+        let pg = Line { since: before, ..source("pg", 8, "it is away") };
+        let repository = line("the repository", "repository", "it is away", "mend it");
+        for lines in [[pg.clone(), repository.clone()], [repository, pg]] {
+            assert_eq!(causes(&lines)[0].since, None);
+        }
+    }
+
+    #[test]
+    fn a_source_is_not_counted_beside_its_items() {
+        let failed = |subject: &str| line(subject, "failed", "no space", "mend it");
+        let lines = [failed("files"), failed("files/a"), failed("pg"), failed("pg/a"), failed("pg/b")];
+        let one = causes(&lines);
+        assert_eq!((one.len(), one[0].who().as_str()), (1, "3 items (files/a, pg/a, pg/b)"));
+        let one = causes(&[failed("f"), failed("f/a")]);
+        assert_eq!((one.len(), one[0].who().as_str()), (1, "f/a"));
+    }
+
+    #[test]
+    fn a_source_stands_for_items_that_were_not_even_tried() {
+        let killed = line("pg/a", "failed", "the run was interrupted", "mend it");
+        let one = causes(&[source("pg", 9, "the run was interrupted"), killed]);
+        assert_eq!((one.len(), one[0].who().as_str()), (1, "pg (9 known items not backed up)"));
+    }
+
+    #[test]
+    fn what_says_that_it_shares_a_cause_is_told_once_whatever_its_text() {
+        let shared = |text: &str| Shared { key: "k".to_owned(), text: text.to_owned(), hint: None };
+        let late = |item: &str, age: u64, hint: &str| Line {
+            cause: Some(shared("each is too old")),
+            ..line(item, "late", &format!("{age} seconds old"), hint)
+        };
+        let one = causes(&[late("pg/a", 38, "x"), late("pg/b", 39, "x"), late("pg/c", 38, "x")]);
+        assert_eq!(
+            (one.len(), one[0].text.as_str(), one[0].hint.as_deref()),
+            (1, "each is too old", Some("x"))
+        );
+        let same = causes(&[late("pg/a", 38, "x"), late("pg/b", 38, "y")]);
+        assert_eq!((same[0].text.as_str(), same[0].hint.as_deref()), ("38 seconds old", None));
+        // Alone it says what it says.
+        assert_eq!(causes(&[late("pg/a", 38, "x")])[0].text, "38 seconds old");
     }
 }

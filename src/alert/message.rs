@@ -3,6 +3,8 @@
 use jiff::Zoned;
 use serde::{Deserialize, Serialize};
 
+use crate::history::ledger::Shared;
+
 /// Why a message is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -38,7 +40,7 @@ pub struct Message {
 }
 
 /// What is told about one thing.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Line {
     /// What it is about: `source/item`, a source, a unit.
     pub subject: String,
@@ -51,4 +53,10 @@ pub struct Line {
     pub since: Option<Zoned>,
     /// What to do next.
     pub hint: Option<String>,
+    /// The cause that it shares with others, where their texts differ.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Shared>,
+    /// Known items that were not backed up for this reason, if it is about a source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub items: Option<u64>,
 }

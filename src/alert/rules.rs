@@ -1,13 +1,16 @@
 //! What is told: the problems of the ledger, compared with what was told before.
 
-use super::message::{Line, Message};
+use super::{
+    cause::{Cause, THE_REPOSITORY, causes},
+    message::{Line, Message},
+};
 use crate::{
     config::{AlertKind, Config},
     error::Result,
     history::{
         History,
         incidents::News,
-        ledger::{Ledger, Problem},
+        ledger::{Ledger, Problem, ProblemKind},
     },
 };
 
@@ -24,6 +27,8 @@ pub fn line(subject: &str, problem: &Problem) -> Line {
         text: problem.text.clone(),
         since: problem.since.clone(),
         hint: problem.hint.clone(),
+        cause: problem.shared.clone(),
+        items: problem.items,
     }
 }
 
@@ -45,12 +50,15 @@ pub fn lines(ledger: &Ledger) -> Vec<Line> {
             Some((text, hint)) => (text, Some(hint.to_owned())),
             None => (error.as_str(), None),
         };
+        let alike = lines.iter().filter(|line| line.text == text && line.hint == hint);
+        let items: u64 = causes(alike).iter().map(Cause::number).sum();
         lines.push(Line {
-            subject: "the repository".to_owned(),
+            subject: THE_REPOSITORY.to_owned(),
             kind: "repository".to_owned(),
             text: text.to_owned(),
-            since: None,
             hint,
+            items: (items > 0).then_some(items),
+            ..Line::default()
         });
     }
     lines
@@ -60,6 +68,13 @@ pub fn lines(ledger: &Ledger) -> Vec<Line> {
 /// besides.
 pub fn after(config: &Config, history: &History, ledger: &Ledger, once: &[Line]) -> Result<News> {
     let lines = lines(ledger);
+    // A source that failed is not well again because its items tell the failure now.
+    let is_told_by_items = |line: &Line| {
+        let failed = ProblemKind::Failed.as_str();
+        let is_item =
+            |other: &Line| other.subject.split_once('/').is_some_and(|(source, _)| source == line.subject);
+        line.kind == failed && lines.iter().any(|other| other.kind == failed && is_item(other))
+    };
     history.tell(&lines, once, &ledger.at, config.remind_every, |news| {
         let mut messages = Vec::new();
         for alert in config.alerts.iter().filter(|alert| !matches!(alert.kind, AlertKind::Heartbeat(_))) {
@@ -72,7 +87,7 @@ pub fn after(config: &Config, history: &History, ledger: &Ledger, once: &[Line])
             let news = News {
                 new: part(&news.new),
                 persisting: part(&news.persisting),
-                recovered: part(&news.recovered),
+                recovered: part(&news.recovered).into_iter().filter(|line| !is_told_by_items(line)).collect(),
             };
             if news.is_empty() {
                 continue;

@@ -1,14 +1,17 @@
 //! A message as plain text.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use jiff::Zoned;
 
 use super::{
-    cause::{Cause, causes},
+    cause::{Cause, causes, source_of},
     message::{Line, Message, Purpose},
 };
-use crate::output::{count, name, printable, time};
+use crate::{
+    history::ledger::Shared,
+    output::{count, name, printable, time},
+};
 
 /// So many lines of one text are told; the rest is in the status.
 const LINES: usize = 15;
@@ -48,11 +51,12 @@ impl Message {
                 text.push_str(heading);
                 text.push_str(":\n");
             }
-            for cause in causes(lines) {
-                match heading {
-                    "WELL AGAIN" => text.push_str(&recovered(&cause, &self.at)),
-                    _ => text.push_str(&block(&cause, &self.at)),
+            match heading {
+                "WELL AGAIN" => {
+                    let lines: Vec<Line> = lines.iter().map(alike).collect();
+                    causes(&lines).iter().for_each(|cause| text.push_str(&recovered(cause, &self.at)));
                 }
+                _ => causes(lines).iter().for_each(|cause| text.push_str(&block(cause, &self.at))),
             }
             text.push('\n');
         }
@@ -84,6 +88,17 @@ fn block(cause: &Cause, now: &Zoned) -> String {
     text
 }
 
+/// A line of what is over. What was told of each item with an age or a name of its own is one cause again.
+fn alike(line: &Line) -> Line {
+    let has_its_own = ["late", "vanished", "excluded"].contains(&line.kind.as_str());
+    let shared = has_its_own.then(|| Shared {
+        key: line.kind.clone(),
+        text: words(&line.kind).to_owned(),
+        hint: None,
+    });
+    Line { cause: shared, ..line.clone() }
+}
+
 fn recovered(cause: &Cause, now: &Zoned) -> String {
     let since = cause.since.as_ref();
     let lasted = since.map(|since| format!(" (it was so since {}{})", time(since), ago(since, now)));
@@ -101,8 +116,37 @@ fn ago(since: &Zoned, now: &Zoned) -> String {
     }
 }
 
-/// Counts by kind, and the first names. What has several problems is counted once, by the worst of them.
+/// Counts items by kind, and the first names. What has several problems is counted once, by the worst of them. A repository
+/// that refuses stands for all that was not backed up for that reason.
 fn told(lines: &[Line]) -> String {
+    let causes = causes(lines);
+    let mut parts = Vec::new();
+    let repository = causes.iter().find(|cause| cause.is_of_repository());
+    if let Some(cause) = repository {
+        parts.push(match cause.items {
+            Some(items) => format!("the repository refused: {} not backed up", count(items, "item")),
+            None => "the repository refused".to_owned(),
+        });
+    }
+    // Sources whose items are named are no subjects any more.
+    let others = causes.iter().filter(|cause| !cause.is_of_repository());
+    let subjects_left: HashSet<&str> =
+        others.flat_map(|cause| cause.subjects.iter().map(String::as_str)).collect();
+    let is_of_repository = |subject: &String| {
+        repository.is_some_and(|cause| cause.subjects.contains(subject) || cause.covers(subject))
+    };
+    let rest: Vec<&Line> = lines
+        .iter()
+        .filter(|line| subjects_left.contains(line.subject.as_str()) && !is_of_repository(&line.subject))
+        .collect();
+    let counts = by_kind(&worst(&rest), &causes);
+    parts.extend(counts.iter().map(|(kind, count)| format!("{count} {}", words(kind))));
+    let text = parts.join(", ");
+    if rest.is_empty() { text } else { format!("{text} ({})", subjects(rest)) }
+}
+
+/// Each subject once, with the worst of its kinds.
+fn worst<'l>(lines: &[&'l Line]) -> Vec<(&'l str, &'l str)> {
     let mut worst: Vec<(&str, &str)> = Vec::new();
     let mut index: HashMap<&str, usize> = HashMap::new();
     for line in lines {
@@ -113,15 +157,26 @@ fn told(lines: &[Line]) -> String {
             None => worst.push((line.subject.as_str(), line.kind.as_str())),
         }
     }
-    let mut kinds: Vec<(&str, usize)> = Vec::new();
-    for (_, kind) in worst {
-        match kinds.iter_mut().find(|(known, _)| *known == kind) {
-            Some((_, count)) => *count += 1,
-            None => kinds.push((kind, 1)),
+    worst
+}
+
+/// How many items there are of each kind. A source counts for the items that it stands for, which are not counted again.
+fn by_kind<'l>(worst: &[(&'l str, &'l str)], causes: &[Cause]) -> Vec<(&'l str, u64)> {
+    let failed = ["failed", "never-backed-up", "late"];
+    let stands = |source: &str| causes.iter().find_map(|cause| cause.items_of(source));
+    let mut kinds: Vec<(&str, u64)> = Vec::new();
+    for (subject, kind) in worst {
+        let is_item = subject.contains('/');
+        if is_item && failed.contains(kind) && stands(source_of(subject)).is_some() {
+            continue;
+        }
+        let items = if is_item { 1 } else { stands(subject).unwrap_or(1) };
+        match kinds.iter_mut().find(|(known, _)| known == kind) {
+            Some((_, count)) => *count += items,
+            None => kinds.push((kind, items)),
         }
     }
-    let counts: Vec<_> = kinds.iter().map(|(kind, count)| format!("{count} {}", words(kind))).collect();
-    format!("{} ({})", counts.join(", "), subjects(lines))
+    kinds
 }
 
 /// How bad a kind of problem is, the worst first. What is not known here comes behind what is failed.
@@ -143,7 +198,7 @@ fn rank(kind: &str) -> usize {
     WORST.iter().position(|known| *known == kind).unwrap_or(last)
 }
 
-fn subjects(lines: &[Line]) -> String {
+fn subjects<'l>(lines: impl IntoIterator<Item = &'l Line>) -> String {
     let mut names: Vec<String> = Vec::new();
     for line in lines {
         let subject = name(&line.subject);
@@ -188,6 +243,7 @@ mod tests {
             text: text.to_owned(),
             since: Some("2026-11-20T02:00:00+00:00[UTC]".parse().unwrap()),
             hint: Some("do this".to_owned()),
+            ..Line::default()
         }
     }
 
@@ -220,6 +276,43 @@ mod tests {
             .chain([line("pg/b", "late", "x")])
             .collect();
         assert_eq!(message.title(), "tik-backup on db1: 1 FAILED, 1 LATE (pg/a, pg/b)");
+    }
+
+    #[test]
+    fn a_repository_that_refuses_is_counted_once_with_its_items() {
+        let mut message = message(Purpose::Problem);
+        let pg = Line { items: Some(8), ..line("pg", "failed", "it is away") };
+        message.new = vec![pg.clone(), line("the repository", "repository", "it is away")];
+        let title = "tik-backup on db1: the repository refused: 8 items not backed up";
+        assert_eq!(message.title(), title);
+        assert!(message.text().starts_with("- the repository refused, 8 items not backed up: it is away\n"));
+        message.new.push(line("my/a", "late", "too old"));
+        assert_eq!(message.title(), format!("{title}, 1 LATE (my/a)"));
+        // Nothing is known of what has never answered.
+        let never = ["files", "pg"].map(|source| line(source, "failed", "it is away"));
+        message.new = never.into_iter().chain([line("the repository", "repository", "it is away")]).collect();
+        assert_eq!(message.title(), "tik-backup on db1: the repository refused");
+    }
+
+    #[test]
+    fn titles_count_items_and_no_sources() {
+        let mut message = message(Purpose::Problem);
+        message.new =
+            ["files", "files/a", "pg", "pg/a"].map(|subject| line(subject, "failed", "no space")).to_vec();
+        assert_eq!(message.title(), "tik-backup on db1: 2 FAILED (files/a, pg/a)");
+        message.new = vec![Line { items: Some(8), ..line("pg", "failed", "it is away") }];
+        assert_eq!(message.title(), "tik-backup on db1: 8 FAILED (pg)");
+        message.new.push(line("pg/a", "late", "too old"));
+        assert!(message.title().starts_with("tik-backup on db1: 8 FAILED (pg"), "{}", message.title());
+    }
+
+    #[test]
+    fn what_is_no_longer_late_is_told_once() {
+        let mut message = message(Purpose::Recovery);
+        message.recovered =
+            vec![line("pg/a", "late", "38 seconds old"), line("pg/b", "late", "39 seconds old")];
+        let text = message.text();
+        assert!(text.contains("- 2 items (pg/a, pg/b): no longer: LATE"), "{text}");
     }
 
     #[test]

@@ -58,6 +58,7 @@ pub fn unit_failed(history: &History, unit: &str, monitor: &Monitor) -> Result<O
         text,
         since: Some(Zoned::now()),
         hint: Some(format!("`journalctl -u '{unit}'` has the whole; then start it again")),
+        ..Line::default()
     }))
 }
 

@@ -5,17 +5,21 @@ use std::sync::{Mutex, MutexGuard};
 
 use jiff::Zoned;
 
-use super::{ItemOutcome, ItemReport, Observer, Plan, RunReport, Selector};
+use super::{DroppedItem, ItemOutcome, ItemReport, Observer, Plan, RunReport, Selector};
 use crate::{
     config::{AnomalyRules, Config},
     error::{Error, Kind, Result},
-    history::{Content, History, Look, Opened, RunBegin, RunEnd, RunRecord, ledger::RepositoryEntry},
+    history::{
+        Content, Dropped, History, Look, Opened, RunBegin, RunEnd, RunRecord, ledger::RepositoryEntry,
+    },
     repository::{Hosts, Repository},
     stream::cancel::Cancel,
 };
 
 /// Why is said once, at the end of the run.
 const UNWRITTEN: &str = "what happens cannot be written down: the reason follows at the end of the run";
+/// So many items that drop out of the backup for one reason are told each by itself.
+const APART: usize = 3;
 
 /// Opens the history of the repository, or one in memory with the reason why. Without the repository it is that of the one
 /// which was last seen at the configured place.
@@ -56,6 +60,7 @@ pub(super) fn open_history(
 /// Writes a run down.
 pub(super) struct Recorder<'a> {
     config: &'a Config,
+    selectors: Vec<Selector>,
     observer: &'a dyn Observer,
     history: &'a History,
     record: Option<RunRecord<'a>>,
@@ -81,8 +86,15 @@ impl<'a> Recorder<'a> {
             .filter(|(name, _)| selectors.is_empty() || selectors.iter().any(|s| s.source == *name))
             .collect();
         let whole = Mutex::new(problem.is_none());
-        let mut recorder =
-            Self { config, observer, history, record: None, problem: Mutex::new(problem), whole };
+        let mut recorder = Self {
+            config,
+            selectors: selectors.to_vec(),
+            observer,
+            history,
+            record: None,
+            problem: Mutex::new(problem),
+            whole,
+        };
         let invocation = std::env::var("INVOCATION_ID").ok();
         let begun = history.mark_interrupted(&report.started).and_then(|dead| {
             if dead > 0 {
@@ -179,18 +191,38 @@ impl<'a> Recorder<'a> {
         }
     }
 
-    /// Writes down what the sources that have just answered have.
-    pub(super) fn discovered(&self, plan: &Plan) {
-        let Some(record) = &self.record else { return };
+    /// Writes down what the sources that have just answered have. Returns what drops out of the backup, and says it.
+    pub(super) fn discovered(&self, plan: &Plan) -> Vec<DroppedItem> {
+        let Some(record) = &self.record else { return Vec::new() };
+        let mut dropped = Vec::new();
         for (source, found) in plan.fresh() {
-            let gone = self.noted(record.discovered(source.name(), source.kind(), found, &Zoned::now()));
-            for item in gone.unwrap_or_default() {
-                let name = crate::output::name(&format!("{}/{item}", source.name()));
-                self.observer.notice(&format!(
-                    "{name}: VANISHED: the source no longer has it; its snapshots are kept"
-                ));
-            }
+            let name = source.name();
+            let answer = self.noted(record.discovered(name, source.kind(), found, &Zoned::now()));
+            let Dropped { gone, excluded } = answer.unwrap_or_default();
+            let gone = gone.into_iter().map(|item| (item, None));
+            let excluded = excluded.into_iter().map(|(item, rule)| (item, Some(rule)));
+            dropped.extend(gone.chain(excluded).map(|(item, rule)| DroppedItem {
+                source: name.to_owned(),
+                item,
+                rule,
+            }));
         }
+        told(&dropped).iter().for_each(|line| self.observer.notice(line));
+        dropped
+    }
+
+    /// How many known items that were to be backed up a source stands for which could not be asked.
+    pub(super) fn known_items(&self, plan: &Plan, failed: &ItemReport) -> Option<u64> {
+        let record = self.record.as_ref().filter(|_| failed.item.is_none())?;
+        let known = self.noted(record.known_items(&failed.source))?;
+        let found = plan.sources.iter().find(|(source, _)| source.name() == failed.source);
+        let has_answered = |item: &str| found.is_some_and(|(_, found)| found.lists(item));
+        let wanted = |item: &str| {
+            self.selectors.is_empty()
+                || self.selectors.iter().any(|selector| selector.matches(&failed.source, item))
+        };
+        let open = known.iter().filter(|item| wanted(item) && !has_answered(item)).count() as u64;
+        (open > 0).then_some(open)
     }
 
     /// Writes down that an item is being read.
@@ -233,5 +265,70 @@ impl<'a> Recorder<'a> {
         let finished = finished.inspect_err(|error| history.fails_with(error));
         let problem = problem.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
         problem.or(finished.err())
+    }
+}
+
+/// Lines about what drops out of the backup: each item by itself, or many of one reason together.
+fn told(dropped: &[DroppedItem]) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut reasons: Vec<(&str, Option<&str>)> = Vec::new();
+    for item in dropped {
+        let reason = (item.source.as_str(), item.rule.as_deref());
+        if reasons.contains(&reason) {
+            continue;
+        }
+        reasons.push(reason);
+        let is_alike = |other: &&DroppedItem| (other.source.as_str(), other.rule.as_deref()) == reason;
+        let names: Vec<String> = dropped
+            .iter()
+            .filter(is_alike)
+            .map(|item| crate::output::name(&format!("{}/{}", item.source, item.item)))
+            .collect();
+        let what = |they_are: &str, their: &str| match &item.rule {
+            Some(rule) => format!(
+                "EXCLUDED since this run: {they_are} no longer backed up: {rule}; {their} snapshots are kept"
+            ),
+            None => format!("VANISHED: the source no longer has {they_are}; {their} snapshots are kept"),
+        };
+        if names.len() <= APART {
+            let is = if item.rule.is_some() { "it is" } else { "it" };
+            lines.extend(names.iter().map(|name| format!("{name}: {}", what(is, "its"))));
+        } else {
+            let are = if item.rule.is_some() { "they are" } else { "them" };
+            let few = names[..APART].join(", ");
+            let more = names.len() - APART;
+            let items = crate::output::count(names.len(), "item");
+            lines.push(format!("{items} ({few} and {more} more): {}", what(are, "their")));
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dropped(item: &str, rule: Option<&str>) -> DroppedItem {
+        DroppedItem { source: "pg".to_owned(), item: item.to_owned(), rule: rule.map(str::to_owned) }
+    }
+
+    #[test]
+    fn what_drops_out_is_said_with_its_rule_and_many_of_one_reason_together() {
+        let rule = Some("it admits no connections");
+        assert_eq!(
+            told(&[dropped("gone", None), dropped("a", rule)]),
+            [
+                "pg/gone: VANISHED: the source no longer has it; its snapshots are kept",
+                "pg/a: EXCLUDED since this run: it is no longer backed up: it admits no connections; its snapshots are kept",
+            ]
+        );
+        let many: Vec<_> = ["a", "b", "c", "d"].map(|item| dropped(item, rule)).to_vec();
+        assert_eq!(
+            told(&many),
+            [
+                "4 items (pg/a, pg/b, pg/c and 1 more): EXCLUDED since this run: they are no longer backed up: it admits no \
+              connections; their snapshots are kept"
+            ]
+        );
     }
 }

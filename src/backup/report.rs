@@ -67,6 +67,9 @@ pub struct ItemReport {
     pub seconds: f64,
     /// Why it failed, with what to do next.
     pub error: Option<String>,
+    /// If a source could not be asked: how many of its known items were not backed up for that reason.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub known_items: Option<u64>,
     /// What an operator should know although it succeeded.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
@@ -91,6 +94,7 @@ impl ItemReport {
             bytes_added: 0,
             seconds: 0.0,
             error: Some(error.to_string()),
+            known_items: None,
             notes: Vec::new(),
             suspicious: Vec::new(),
             omitted: Vec::new(),
@@ -147,6 +151,7 @@ impl ItemReport {
             bytes_added: committed.bytes_added,
             seconds: super::seconds(begin.elapsed()),
             error: error.map(|error| error.to_string()),
+            known_items: None,
             notes: content.map(|content| content.notes.clone()).unwrap_or_default(),
             suspicious: Vec::new(),
             omitted: omitted.iter().take(LISTED).cloned().collect(),
@@ -163,6 +168,14 @@ impl ItemReport {
             self.notes.push(format!("the backup lacks what cannot be read, which was accepted: {named}"));
         } else {
             self.error = Some(partial_error(&self.name(), open, open.len() as u64).to_string());
+        }
+    }
+
+    /// How many items it stands for: a source that could not be asked, for those that are known of it.
+    pub fn stands_for(&self) -> u64 {
+        match &self.item {
+            Some(_) => 1,
+            None => self.known_items.unwrap_or(0),
         }
     }
 
@@ -239,6 +252,17 @@ fn lacks(omitted: &[Omitted]) -> String {
     format!("it also lacks what could not be read: {}", Omitted::listed(few, omitted.len() as u64))
 }
 
+/// An item that has snapshots and gets no more since this run. The field names are a promise.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DroppedItem {
+    /// Source name.
+    pub source: String,
+    /// Item name.
+    pub item: String,
+    /// The rule that excludes it; absent if the source no longer has it.
+    pub rule: Option<String>,
+}
+
 /// What came of a run as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -267,6 +291,8 @@ pub struct RunReport {
     pub items: Vec<ItemReport>,
     /// What the sources that answered have, whether it was to be backed up in this run or not.
     pub discovered: u64,
+    /// What dropped out of the backup with this run.
+    pub dropped: Vec<DroppedItem>,
     /// Old snapshots that retention removed.
     pub forgotten: u64,
     /// What ended the run as a whole.
@@ -317,6 +343,7 @@ impl RunReport {
             seconds: 0.0,
             items: Vec::new(),
             discovered: 0,
+            dropped: Vec::new(),
             forgotten: 0,
             error: None,
             alerts: Delivery::default(),
@@ -365,10 +392,18 @@ impl RunReport {
                     text: text.to_owned(),
                     since: None,
                     hint: hint.map(str::to_owned),
+                    items: item.known_items,
+                    ..Line::default()
                 }
             })
             .collect();
         alert::causes(&lines)
+    }
+
+    /// Has an item or source failed with what ended the run as a whole? Then it was told with that.
+    pub fn error_is_of_items(&self) -> bool {
+        let whole = self.error.as_ref().map(ToString::to_string);
+        whole.is_some() && self.items.iter().any(|item| item.error == whole)
     }
 
     /// The kind of the error that ended the run, if one did.

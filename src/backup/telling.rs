@@ -124,7 +124,17 @@ impl<'a> Telling<'a> {
             let history = self.history.failure().map(|error| error.summary());
             notes.extend(error.filter(|error| history.as_ref() != Some(error)));
         }
-        self.history.ledger(Look { config: self.config, now: &now, repository, notes })
+        let mut ledger = self.history.ledger(Look { config: self.config, now: &now, repository, notes })?;
+        // What ended the run is mostly a problem of its sources or items, and is told as that.
+        let problems: Vec<&str> = ledger
+            .items
+            .iter()
+            .flat_map(|entry| &entry.problems)
+            .map(|problem| problem.text.as_str())
+            .collect();
+        let is_told = |note: &String| problems.contains(&note.as_str());
+        ledger.notes = std::mem::take(&mut ledger.notes).into_iter().filter(|note| !is_told(note)).collect();
+        Ok(ledger)
     }
 
     /// May the ledger be believed for `all`, of which the run covered `sources`? One without the past knows no failures of
@@ -156,13 +166,16 @@ impl<'a> Telling<'a> {
         let of = |source: &str| sources.contains(&source);
         let items: Vec<_> = report.items.iter().filter(|item| of(&item.source)).collect();
         let backed_up = items.iter().filter(|item| item.is_understood()).count();
-        let failed = items.iter().filter(|item| item.is_failure()).count();
+        // A source that could not be asked counts for the items that are known of it.
+        let failed: u64 =
+            items.iter().filter(|item| item.is_failure()).map(|item| item.stands_for().max(1)).sum();
+        let discovered = items.iter().filter(|item| item.item.is_some()).count();
         let partial = items.iter().filter(|item| item.outcome == ItemOutcome::Partial).count();
         let proven = ledger.map_or(0, |ledger| {
             ledger.items.iter().filter(|entry| of(&entry.source) && entry.last_proof.is_some()).count()
         });
         let suspicious = items.iter().filter(|item| !item.suspicious.is_empty()).count();
-        let well = well && failed + partial == 0 && report.error.is_none();
+        let well = well && failed == 0 && partial == 0 && report.error.is_none();
         let phase = if well { Beat::Success } else { Beat::Failure };
         let failures: Vec<_> = items
             .iter()
@@ -174,7 +187,7 @@ impl<'a> Telling<'a> {
             "host": self.config.repository.host,
             "outcome": report.outcome,
             "sources": sources,
-            "discovered": items.len(),
+            "discovered": discovered,
             "backed_up": backed_up,
             "failed": failed,
             "partial": partial,

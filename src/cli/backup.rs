@@ -2,7 +2,7 @@
 
 use super::{Context, discover};
 use crate::{
-    backup::{self, ItemOutcome, RunReport, Selector},
+    backup::{self, ItemOutcome, ItemReport, RunReport, Selector},
     error::{Error, Result},
     output::{count, duration, printable, progress::Progress, size},
 };
@@ -37,23 +37,30 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
         backup::run(&config, &args.items, &progress, &context.cancel)?
     };
     context.printer.result(&report, || text(&report))?;
-    if let Some(error) = &report.error {
+    // What the items failed with is not said again.
+    if let Some(error) =
+        report.error.as_ref().filter(|_| context.printer.is_json() || !report.error_is_of_items())
+    {
         context.printer.error(error);
     }
     Ok(report.exit_code())
 }
 
-fn text(report: &RunReport) -> String {
-    let of = |outcome| report.items.iter().filter(|item| item.outcome == outcome).count();
-    let (succeeded, failed) = (of(ItemOutcome::Ok), of(ItemOutcome::Failed));
-    let (unchecked, vanished) = (of(ItemOutcome::Unchecked), of(ItemOutcome::Vanished));
-    let partial = of(ItemOutcome::Partial);
-    let read = report.items.iter().map(|item| item.bytes_read).sum();
-    let added = report.items.iter().map(|item| item.bytes_added).sum();
-    let mut verdict = if failed + unchecked + partial == 0 && report.error.is_none() {
+/// How many items came to what.
+fn verdict(report: &RunReport) -> String {
+    let of = |outcome| report.items.iter().filter(move |item| item.outcome == outcome);
+    let succeeded = of(ItemOutcome::Ok).count();
+    let failed: u64 = of(ItemOutcome::Failed).map(ItemReport::stands_for).sum();
+    // Of these nothing is known that could be counted.
+    let sources = of(ItemOutcome::Failed).filter(|item| item.stands_for() == 0).count();
+    let (unchecked, vanished) = (of(ItemOutcome::Unchecked).count(), of(ItemOutcome::Vanished).count());
+    let partial = of(ItemOutcome::Partial).count();
+    let items_are_well = failed == 0 && sources + unchecked + partial == 0;
+    let is_well = items_are_well && report.error.is_none();
+    let mut verdict = if is_well {
         let all = if succeeded == 1 { "" } else { "all " };
         format!("{all}{} backed up", count(succeeded, "item"))
-    } else if failed + unchecked + partial == 0 {
+    } else if items_are_well {
         let what = if report.unwritten {
             "WHAT HAPPENED COULD NOT BE WRITTEN DOWN"
         } else {
@@ -61,8 +68,14 @@ fn text(report: &RunReport) -> String {
         };
         format!("{} backed up, but {what}", count(succeeded, "item"))
     } else {
-        format!("{} backed up, {failed} FAILED", count(succeeded, "item"))
+        format!("{} backed up", count(succeeded, "item"))
     };
+    if !items_are_well && (failed > 0 || sources == 0) {
+        verdict.push_str(&format!(", {failed} FAILED"));
+    }
+    if sources > 0 {
+        verdict.push_str(&format!(", {} FAILED", count(sources, "source")));
+    }
     if unchecked > 0 {
         verdict.push_str(&format!(", {unchecked} UNCHECKED"));
     }
@@ -72,6 +85,21 @@ fn text(report: &RunReport) -> String {
     if vanished > 0 {
         verdict.push_str(&format!(", {vanished} vanished meanwhile"));
     }
+    let excluded = report.dropped.iter().filter(|dropped| dropped.rule.is_some()).count();
+    let gone = report.dropped.len() - excluded;
+    if gone > 0 {
+        verdict.push_str(&format!(", {gone} VANISHED"));
+    }
+    if excluded > 0 {
+        verdict.push_str(&format!(", {excluded} EXCLUDED since this run"));
+    }
+    verdict
+}
+
+fn text(report: &RunReport) -> String {
+    let verdict = verdict(report);
+    let read = report.items.iter().map(|item| item.bytes_read).sum();
+    let added = report.items.iter().map(|item| item.bytes_added).sum();
     let mut text = format!(
         "{verdict}: {} read, {} added, {} removed, {}\n",
         size(read),

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use super::{Context, FOUND, SUCCESS};
 use crate::{
+    alert::{self, Cause},
     error::Result,
+    history::ledger::Ledger,
     output::Screen,
     report::{
         self, metrics,
@@ -31,6 +33,14 @@ pub(super) struct Args {
     output: Option<PathBuf>,
 }
 
+/// What `--json` prints: the ledger, and its problems by cause.
+#[derive(serde::Serialize)]
+struct Document<'l> {
+    #[serde(flatten)]
+    ledger: &'l Ledger,
+    causes: Vec<Cause>,
+}
+
 pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
     let (config, foreign) = context.config_of(args.host.as_deref())?;
     let seen = if foreign {
@@ -51,7 +61,8 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
         }
     } else {
         let style = Style { screen: Screen::of_stdout(), all: args.all };
-        context.printer.result(ledger, || text(ledger, style))?;
+        let causes = alert::causes(&alert::own_lines(ledger));
+        context.printer.result(&Document { ledger, causes }, || text(ledger, style))?;
     }
     Ok(match &seen.refused {
         Some(error) => {

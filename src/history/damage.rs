@@ -74,6 +74,8 @@ impl Problem {
             since: None,
             text: format!("what happens cannot be written down: {}", error.summary()),
             hint: error.hint_text().map(str::to_owned),
+            items: None,
+            shared: None,
         }
     }
 }
@@ -100,6 +102,8 @@ impl History {
             since: credible(damage.time, millis(&Zoned::now())).map(zoned),
             text: damage.text(),
             hint: Some(damage.hint()),
+            items: None,
+            shared: None,
         }))
     }
 

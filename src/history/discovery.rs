@@ -27,15 +27,18 @@ struct Known {
     backed_up: bool,
 }
 
+/// What drops out of the backup: items that have snapshots and get no more.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Dropped {
+    /// What is no longer there.
+    pub gone: Vec<String>,
+    /// What a rule excludes now, each with the rule.
+    pub excluded: Vec<(String, String)>,
+}
+
 impl RunRecord<'_> {
-    /// Writes down what a source has. Returns the names of items that are no longer there and have snapshots.
-    pub fn discovered(
-        &self,
-        source: &str,
-        kind: &str,
-        found: &Discovery,
-        now: &Zoned,
-    ) -> Result<Vec<String>> {
+    /// Writes down what a source has. Returns what drops out of the backup with that.
+    pub fn discovered(&self, source: &str, kind: &str, found: &Discovery, now: &Zoned) -> Result<Dropped> {
         let now = millis(now);
         self.history().change(|tx| {
             tx.execute(
@@ -54,23 +57,25 @@ impl RunRecord<'_> {
             for item in &found.items {
                 self.there(tx, source, kind, item, by_name.get(item.name.as_str()).copied(), now)?;
             }
+            let mut dropped = Dropped::default();
             for excluded in &found.excluded {
                 let before = by_name.get(excluded.name.as_str()).copied();
-                self.excluded(tx, source, kind, &excluded.name, &excluded.rule, before, now)?;
+                if self.excluded(tx, source, kind, &excluded.name, &excluded.rule, before, now)? {
+                    dropped.excluded.push((excluded.name.clone(), excluded.rule.clone()));
+                }
             }
             let listed: HashSet<&str> = found.items.iter().map(|item| item.name.as_str())
                 .chain(found.excluded.iter().map(|excluded| excluded.name.as_str())).collect();
-            let mut gone = Vec::new();
             for item in known.iter().filter(|k| !k.gone && !listed.contains(k.name.as_str())) {
                 if found.is_unknown(&item.name) {
                     continue;
                 }
                 write_gone(tx, self.id, source, item, now)?;
                 if item.excluded.is_none() && item.backed_up {
-                    gone.push(item.name.clone());
+                    dropped.gone.push(item.name.clone());
                 }
             }
-            Ok(gone)
+            Ok(dropped)
         })
     }
 
@@ -119,6 +124,7 @@ impl RunRecord<'_> {
         Ok(())
     }
 
+    /// Writes down that a rule excludes an item. Returns whether it was backed up until now.
     #[allow(clippy::too_many_arguments)] // one call, and each of them is another thing
     fn excluded(
         &self,
@@ -129,7 +135,7 @@ impl RunRecord<'_> {
         rule: &str,
         before: Option<&Known>,
         now: i64,
-    ) -> rusqlite::Result<()> {
+    ) -> rusqlite::Result<bool> {
         let id = match before {
             Some(before) => before.id,
             None => item_id(tx, source, name, kind, now)?,
@@ -138,7 +144,9 @@ impl RunRecord<'_> {
             event(tx, id, now, "excluded", Some(rule))?;
         }
         // A rule may catch more than it was meant for.
-        if before.is_some_and(|before| before.excluded.is_none() && !before.gone && before.backed_up) {
+        let is_dropped =
+            before.is_some_and(|before| before.excluded.is_none() && !before.gone && before.backed_up);
+        if is_dropped {
             let text =
                 format!("{source} still has {}, which is no longer backed up: {rule}", output::name(name));
             let finding = Finding { kind: Kind::Gone, object: String::new(), before: 1, after: 0, text };
@@ -149,7 +157,18 @@ impl RunRecord<'_> {
              WHERE id = ?1",
         )?
         .execute(params![id, now, rule])?;
-        Ok(())
+        Ok(is_dropped)
+    }
+
+    /// The items of a source that are known and expected: neither gone nor excluded.
+    pub fn known_items(&self, source: &str) -> Result<Vec<String>> {
+        self.history().read(|tx| {
+            let known = known(tx, source)?.into_iter();
+            Ok(known
+                .filter(|known| !known.gone && known.excluded.is_none())
+                .map(|known| known.name)
+                .collect())
+        })
     }
 }
 
@@ -223,7 +242,10 @@ pub(super) fn guess_renames(tx: &Transaction<'_>, run: i64) -> rusqlite::Result<
             let likeness = objects::likeness(&before, &objects::load(tx, other)?);
             if let Some(likeness) = likeness {
                 let text = format!("{text}; {} is new and holds {likeness}", output::name(&name));
-                tx.execute("UPDATE anomaly SET text = ?2 WHERE id = ?1", params![anomaly, text])?;
+                tx.execute(
+                    "UPDATE anomaly SET text = ?2, object = ?3 WHERE id = ?1",
+                    params![anomaly, text, name],
+                )?;
                 break;
             }
         }

@@ -7,7 +7,7 @@ use jiff::Zoned;
 use super::{
     History, Opened,
     due::Due,
-    entry::{ahead, days, gone, hex, lacks, summarise},
+    entry::{ahead, count_unprotected, days, excluded_together, gone, hex, lacks, late_together, summarise},
     ledger::{Entry, Ledger, Point, Problem, ProblemKind, RepositoryEntry, SourceEntry, State},
     millis,
     read::{Doubt, Read, Row, Stored, read},
@@ -134,18 +134,19 @@ impl Draw<'_> {
                 let mut entry = Entry::blank(name, None, source.kind.as_str(), State::NeverBackedUp);
                 entry.why = Some("no run yet".to_owned());
                 entry.next = next.get(name).cloned().flatten();
-                entry.problems.push(Problem {
-                    kind: ProblemKind::NeverBackedUp,
-                    since: None,
-                    text: "this source has never been backed up".to_owned(),
-                    hint: Some(self.or_of_another_host(
-                        name,
-                        format!("run `tik-backup backup {name}`, and see that its timer is on"),
-                    )),
-                });
+                let hint = self.or_of_another_host(
+                    name,
+                    format!("run `tik-backup backup {name}`, and see that its timer is on"),
+                );
+                let text = "this source has never been backed up".to_owned();
+                entry.problem(ProblemKind::NeverBackedUp, None, text, Some(hint));
                 entries.push(entry);
             }
         }
+        count_unprotected(&mut entries, |source| {
+            let row = self.read.rows.iter().find(|row| row.source == source && row.name.is_empty());
+            row.and_then(|row| row.last_time)
+        });
         entries
     }
 
@@ -205,10 +206,10 @@ impl Draw<'_> {
             if let Some(doubt) = doubts.iter().find(|doubt| doubt.gone) {
                 let hint = format!("if that is meant: `tik-backup accept '{}'`", entry.name());
                 entry.problem(ProblemKind::Excluded, self.moment(doubt.time), doubt.text.clone(), Some(hint));
+                entry.shares(excluded_together(&row.source, doubt.time, rule));
             }
         } else if let Some(since) = row.gone_since {
-            let doubts = doubts.iter().map(|doubt| (doubt.text.as_str(), doubt.gone));
-            gone(&mut entry, self.moment(since), doubts);
+            gone(&mut entry, since, self.moment(since), doubts);
         } else {
             self.judge(&mut entry, row, source, stored, doubts);
         }
@@ -329,6 +330,7 @@ impl Draw<'_> {
             };
             let since = taken.checked_add(limit).ok();
             entry.problem(ProblemKind::Late, since, text, Some(hint));
+            entry.shares(late_together());
         }
     }
 

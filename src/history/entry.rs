@@ -3,9 +3,9 @@
 use jiff::Zoned;
 
 use super::{
-    ledger::{Entry, Problem, ProblemKind, State, StateCount, Summary},
+    ledger::{Entry, Problem, ProblemKind, Shared, State, StateCount, Summary},
     omitted::Lacking,
-    read::Stored,
+    read::{Doubt, Stored},
     zoned,
 };
 use crate::{error::Error, output, source::manifest::Omitted};
@@ -48,7 +48,19 @@ impl Entry {
         text: String,
         hint: Option<String>,
     ) {
-        self.problems.push(Problem { kind, since, text, hint });
+        self.problems.push(Problem { kind, since, text, hint, items: None, shared: None });
+    }
+
+    /// Says which cause the last problem shares with other items.
+    pub(super) fn shares(&mut self, shared: Shared) {
+        if let Some(last) = self.problems.last_mut() {
+            last.shared = Some(shared);
+        }
+    }
+
+    /// Should it be backed up? Not a source itself.
+    fn is_expected(&self) -> bool {
+        self.item.is_some() && !matches!(self.state, State::Vanished | State::Excluded | State::Unconfigured)
     }
 
     /// It was found lately, and no run of its source is late since.
@@ -84,30 +96,98 @@ fn state_of(kind: ProblemKind) -> State {
 }
 
 /// The source no longer has it. That is a problem until somebody accepts it; the last snapshots are kept either way.
-pub(super) fn gone<'a>(
-    entry: &mut Entry,
-    since: Option<Zoned>,
-    doubts: impl Iterator<Item = (&'a str, bool)>,
-) {
+pub(super) fn gone(entry: &mut Entry, moment: i64, since: Option<Zoned>, doubts: &[Doubt]) {
     let kept = match entry.snapshots {
         0 => "there is no snapshot of it".to_owned(),
         1 => "its last snapshot is kept".to_owned(),
         n => format!("its last {n} snapshots are kept"),
     };
-    let mut open = doubts.filter(|(_, gone)| *gone);
     entry.state = State::Vanished;
     entry.since.clone_from(&since);
-    match open.next() {
-        Some((text, _)) => {
+    match doubts.iter().find(|doubt| doubt.gone) {
+        Some(doubt) => {
             let hint = format!(
                 "if that is as it should be: `tik-backup accept '{}'`; {kept} in any case",
                 entry.name()
             );
-            entry.problem(ProblemKind::Vanished, since, text.to_owned(), Some(hint));
-            entry.why = Some(text.to_owned());
+            entry.problem(ProblemKind::Vanished, since, doubt.text.clone(), Some(hint));
+            // What was probably renamed is told by itself, with its new name.
+            if doubt.object.is_empty() {
+                entry.shares(gone_together(&entry.source, moment));
+            }
+            entry.why = Some(doubt.text.clone());
         }
         None => entry.why = Some(kept),
     }
+}
+
+/// What one answer of a source no longer had.
+fn gone_together(source: &str, moment: i64) -> Shared {
+    Shared {
+        key: format!("vanished {source} {moment}"),
+        text: "the source no longer has them: dropped, renamed, or hidden from the account that asks".to_owned(),
+        hint: Some(
+            "if that is as it should be: `tik-backup accept 'SOURCE/ITEM'`; the last snapshots of each are kept in any case"
+                .to_owned(),
+        ),
+    }
+}
+
+/// What one rule excludes since the same answer of a source.
+pub(super) fn excluded_together(source: &str, moment: i64, rule: &str) -> Shared {
+    Shared {
+        key: format!("excluded {source} {moment} {rule}"),
+        text: format!("the source still has them, and they are no longer backed up: {rule}"),
+        hint: Some("if that is meant: `tik-backup accept 'SOURCE/ITEM'`".to_owned()),
+    }
+}
+
+/// Items that are late, each by its own time.
+pub(super) fn late_together() -> Shared {
+    Shared {
+        key: "late".to_owned(),
+        text: "the newest snapshot of each is older than it should be".to_owned(),
+        hint: Some(
+            "see whether the timers run and what they say, or run `tik-backup backup 'SOURCE/ITEM'`"
+                .to_owned(),
+        ),
+    }
+}
+
+/// Says of each source that failed as a whole how many of its known items have no snapshot from that run on, which began at
+/// the moment (in milliseconds since 1970) that `began` tells. A source is left out if each of them failed for that reason
+/// itself: what is wrong is counted by items.
+pub(super) fn count_unprotected(entries: &mut Vec<Entry>, began: impl Fn(&str) -> Option<i64>) {
+    let failure = |entry: &Entry| {
+        let failed = entry.problems.iter().find(|problem| problem.kind == ProblemKind::Failed);
+        failed.map(|problem| problem.text.clone())
+    };
+    let mut told = Vec::new();
+    for index in 0..entries.len() {
+        let entry = &entries[index];
+        let Some(text) = failure(entry).filter(|_| entry.item.is_none()) else { continue };
+        let began = began(&entry.source);
+        let is_open = |item: &&Entry| {
+            let newest = item.last_backup.as_ref().map(super::millis);
+            let is_after = newest.is_some_and(|newest| began.is_some_and(|began| newest >= began));
+            item.source == entry.source && item.is_expected() && !is_after
+        };
+        let open: Vec<&Entry> = entries.iter().filter(is_open).collect();
+        if open.is_empty() {
+            continue;
+        }
+        if open.iter().all(|item| failure(item).as_ref() == Some(&text)) {
+            told.push(entry.source.clone());
+            continue;
+        }
+        let number = open.len() as u64;
+        for problem in &mut entries[index].problems {
+            if problem.kind == ProblemKind::Failed {
+                problem.items = Some(number);
+            }
+        }
+    }
+    entries.retain(|entry| entry.item.is_some() || !told.contains(&entry.source));
 }
 
 /// The newest snapshot lacks objects. This is a problem until an operator accepts it; after that it is shown as a note.

@@ -235,6 +235,7 @@ fn known(tx: &Transaction<'_>, now: i64) -> rusqlite::Result<Vec<Known>> {
             text: row.get(3)?,
             hint: row.get(4)?,
             since: row.get::<_, Option<i64>>(5)?.and_then(|since| credible(since, now)).map(zoned),
+            ..Line::default()
         };
         Ok(Known { id: row.get(0)?, line, told: credible(row.get(6)?, now) })
     })?;

@@ -279,6 +279,23 @@ pub struct Problem {
     pub text: String,
     /// What to do next.
     pub hint: Option<String>,
+    /// Known items of a source that were not backed up because it failed as a whole; absent for an item.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub items: Option<u64>,
+    /// The cause that it shares with problems of other items.
+    #[serde(skip)]
+    pub shared: Option<Shared>,
+}
+
+/// A cause that several items may share although the text of each is another: each has its own age or its own name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shared {
+    /// What is the same for all of them: kind of problem, source, moment and rule, as far as they belong to it.
+    pub key: String,
+    /// What is told of several at once.
+    pub text: String,
+    /// What to do next about several.
+    pub hint: Option<String>,
 }
 
 impl Problem {

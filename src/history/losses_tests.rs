@@ -103,6 +103,7 @@ impl Nights {
             seconds: 1.0,
             error: None,
             notes: Vec::new(),
+            known_items: None,
             suspicious: Vec::new(),
             omitted: Vec::new(),
         };

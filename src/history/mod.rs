@@ -39,6 +39,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 pub use accept::Accepted;
 pub use content::Content;
 pub use damage::Damage;
+pub use discovery::Dropped;
 pub use drill::Past;
 pub(crate) use due::Due;
 pub(crate) use entry::{FromTheFuture, from_the_future};

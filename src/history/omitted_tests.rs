@@ -77,6 +77,7 @@ impl Site {
             seconds: 1.0,
             error: None,
             notes: Vec::new(),
+            known_items: None,
             suspicious: Vec::new(),
             omitted: open,
         };

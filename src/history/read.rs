@@ -72,6 +72,8 @@ pub(super) struct Doubt {
     pub(super) text: String,
     pub(super) time: i64,
     pub(super) gone: bool,
+    /// What it is about within the item; the new name of what is gone, if there is one that holds the same.
+    pub(super) object: String,
 }
 
 /// All that is read from the history at once.
@@ -190,11 +192,12 @@ fn read_times(tx: &Transaction<'_>, until: i64) -> rusqlite::Result<HashMap<i64,
 
 fn read_doubts(tx: &Transaction<'_>) -> rusqlite::Result<HashMap<i64, Vec<Doubt>>> {
     let mut statement = tx.prepare(
-        "SELECT item, text, time, kind = 'gone' FROM anomaly WHERE accepted IS NULL AND resolved IS NULL ORDER BY id",
+        "SELECT item, text, time, kind = 'gone', object FROM anomaly WHERE accepted IS NULL AND resolved IS NULL ORDER BY id",
     )?;
     let mut doubts: HashMap<i64, Vec<Doubt>> = HashMap::new();
     let rows = statement.query_map([], |row| {
-        Ok((row.get(0)?, Doubt { text: row.get(1)?, time: row.get(2)?, gone: row.get(3)? }))
+        let (text, time, gone, object) = (row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?);
+        Ok((row.get(0)?, Doubt { text, time, gone, object }))
     })?;
     for row in rows {
         let (item, doubt) = row?;

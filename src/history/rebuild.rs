@@ -172,6 +172,7 @@ impl Runs {
             seconds: took,
             error: None,
             notes: Vec::new(),
+            known_items: None,
             suspicious: Vec::new(),
             omitted: Vec::new(),
         };

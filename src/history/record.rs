@@ -176,6 +176,16 @@ fn fail_source(tx: &Transaction<'_>, source: &str, run: i64, time: i64, error: &
     Ok(())
 }
 
+/// Has an item of a source failed in a run with this very error?
+fn items_failed_with(tx: &Transaction<'_>, source: &str, run: i64, error: &str) -> rusqlite::Result<bool> {
+    tx.query_row(
+        "SELECT EXISTS (SELECT 1 FROM attempt JOIN item ON item.id = attempt.item JOIN text ON text.id = attempt.error \
+         WHERE attempt.run = ?1 AND item.source = ?2 AND item.name <> '' AND text.text = ?3)",
+        params![run, source, error],
+        |row| row.get(0),
+    )
+}
+
 /// Number of an item, which is written down if it is new.
 pub(super) fn item_id(
     tx: &Transaction<'_>,
@@ -251,7 +261,8 @@ impl RunRecord<'_> {
         })
     }
 
-    /// Writes down that the run has ended. A failure of the run as a whole is one of each of its sources.
+    /// Writes down that the run has ended. A failure of the run as a whole is one of each of its sources whose items do not
+    /// tell it themselves: every item that was to be backed up has its own outcome once its source has answered.
     pub fn finish(mut self, end: &RunEnd<'_>, now: &Zoned) -> Result<()> {
         let now = millis(now);
         let done = self.history.change(|tx| {
@@ -261,7 +272,11 @@ impl RunRecord<'_> {
                 params![self.id, now, end.outcome, end.error, signed(end.forgotten)],
             )?;
             for (source, kind) in &self.sources {
-                match end.error {
+                let is_told = match end.error {
+                    Some(error) => items_failed_with(tx, source, self.id, error)?,
+                    None => false,
+                };
+                match end.error.filter(|_| !is_told) {
                     Some(error) => fail_source(tx, source, self.id, self.started, error)?,
                     None => {
                         // A source that could not be asked has its own failure from this very run.

@@ -169,6 +169,18 @@ fn bar(bars: &MultiProgress, item: &str, estimate: Option<u64>) -> ProgressBar {
     bar
 }
 
+/// That an item failed, or a source with the items that are known of it.
+fn failed(item: &ItemReport, error: &str) -> String {
+    let (text, hint) = error.split_once("\n  → ").map_or((error, None), |(text, hint)| (text, Some(hint)));
+    let known = match item.known_items {
+        Some(1) => " (its known item was not backed up)".to_owned(),
+        Some(items) => format!(" (its {items} known items were not backed up)"),
+        None => String::new(),
+    };
+    let hint = hint.map(|hint| format!("\n  → {hint}")).unwrap_or_default();
+    format!("{}: FAILED: {text}{known}{hint}", name(&item.name()))
+}
+
 impl Observer for Progress {
     fn notice(&self, message: &str) {
         self.inner.say(message);
@@ -202,7 +214,7 @@ impl Observer for Progress {
                     Some(first) => format!("{}: FAILED, as {}", name(&item.name()), name(&first)),
                     None => {
                         self.inner.state().failed.insert(error.clone(), item.name());
-                        format!("{}: FAILED: {error}", name(&item.name()))
+                        failed(item, error)
                     }
                 }
             }

@@ -1,5 +1,7 @@
 //! The ledger for people: the verdict first, then what is wrong, then every item in a line.
 
+use std::collections::HashMap;
+
 use jiff::Zoned;
 
 use crate::{
@@ -61,9 +63,11 @@ fn verdict(ledger: &Ledger, style: Style) -> String {
     let fresh = ledger.items.iter().filter(|entry| entry.state == State::New).count();
     let line = if !summary.ok {
         // An item counts once, whatever the number of its problems.
-        let wrong = ledger.items.iter().filter(|entry| !entry.problems.is_empty()).count();
-        let wrong = if wrong == 0 { 0 } else { wrong + ledger.problems.len() };
-        let what = match (wrong, &ledger.repository.error) {
+        let number = match wrong(ledger) {
+            0 => 0,
+            number => number + ledger.problems.len() as u64,
+        };
+        let what = match (number, &ledger.repository.error) {
             (_, Some(_)) => "THE REPOSITORY CANNOT BE READ".to_owned(),
             (0, None) if !ledger.problems.is_empty() => "A PROBLEM WITH THE HISTORY".to_owned(),
             (0, None) => "ALERTS DO NOT ARRIVE".to_owned(),
@@ -92,6 +96,26 @@ fn verdict(ledger: &Ledger, style: Style) -> String {
     };
     let colour = if summary.ok { GREEN } else { RED };
     painted_lines(&line, colour, style)
+}
+
+/// How many items have a problem. One counts once, whatever the number of its problems; a source that failed as a whole
+/// counts for the items that were not backed up with it.
+fn wrong(ledger: &Ledger) -> u64 {
+    let (mut own, mut whole): (HashMap<&str, u64>, HashMap<&str, u64>) = Default::default();
+    let mut bare = 0;
+    for entry in ledger.items.iter().filter(|entry| !entry.problems.is_empty()) {
+        let stands_for = entry.problems.iter().filter_map(|problem| problem.items).max();
+        match (&entry.item, stands_for) {
+            (Some(_), _) => *own.entry(&entry.source).or_default() += 1,
+            (None, Some(items)) => _ = whole.insert(&entry.source, items),
+            (None, None) => bare += 1,
+        }
+    }
+    for (source, items) in whole {
+        let own = own.entry(source).or_default();
+        *own = items.max(*own);
+    }
+    bare + own.values().sum::<u64>()
 }
 
 /// A line, or a few where the terminal is narrower, the further ones set in.

@@ -67,6 +67,8 @@ fn what_is_wrong_says_since_when_and_what_to_do() {
         since: Some("2026-11-17T04:00:00+00:00[UTC]".parse().unwrap()),
         text: "pg_dump failed\nlast words".to_owned(),
         hint: Some("mend it".to_owned()),
+        items: None,
+        shared: None,
     });
     let mut ledger = ledger(vec![entry("a", State::Protected), broken]);
     (ledger.summary.ok, ledger.summary.problems, ledger.summary.backed_up) = (false, 1, 1);
@@ -119,6 +121,8 @@ fn on_a_terminal_nothing_is_wider_than_it_and_elsewhere_nothing_is_shortened() {
         since: None,
         text: "the server refused the connection ".repeat(5),
         hint: Some("start the server, and see with `tik-backup discover` that it answers ".repeat(2)),
+        items: None,
+        shared: None,
     });
     let mut ledger = ledger(vec![entry(&format!("{long}_2"), State::Protected), broken]);
     ledger.notes.push("something that is worth knowing about all of this, ".repeat(3));

@@ -52,6 +52,7 @@ pub fn message(count: usize) -> Message {
         text: format!("pg_dump ended with code {number}"),
         since: Some("2026-10-05T02:00:00+00:00[UTC]".parse::<Zoned>().unwrap()),
         hint: None,
+        ..Line::default()
     };
     Message {
         purpose: Purpose::Problem,

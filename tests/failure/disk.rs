@@ -73,3 +73,28 @@ fn a_disk_that_fills_up_costs_only_what_did_not_fit() {
 fn snapshots_ids(snapshots: &[serde_json::Value]) -> Vec<&str> {
     snapshots.iter().map(|snapshot| snapshot["id"].as_str().unwrap()).collect()
 }
+
+#[test]
+fn items_that_found_no_room_are_counted_once_and_without_their_source() {
+    in_private_namespace(|| {
+        let setup = Setup { repository: "min_free = \"0B\"\npack_size = \"4MiB\"", ..Setup::default() };
+        let Some(world) = World::new(&["one", "two"], setup) else { return };
+        for database in ["one", "two"] {
+            fill(&world.server, database, "more", 60_000, database);
+        }
+        let point = world.config.dir().join("mnt");
+        fs::create_dir(&point).unwrap();
+        let _storage = Tmpfs::mount(&point, 3);
+        let config = world.relocated("full.toml", &point.join("repo"));
+        cmd_with(&config).arg("init").run().ok();
+        let run = cmd_with(&config).arg("backup").run().expect_code(4);
+        assert!(run.stdout.starts_with("0 items backed up, 2 FAILED"), "{}", run.stdout);
+        assert!(!run.stderr.contains("\nerror: "), "said once: {}", run.stderr);
+        let status = cmd_with(&config).args(["--json", "status"]).run().json();
+        let items = status["items"].as_array().unwrap();
+        let failed = items.iter().filter(|entry| entry["state"] == "failed");
+        assert_eq!(failed.filter(|entry| entry["item"].is_null()).count(), 0, "{items:#?}");
+        let text = cmd_with(&config).arg("status").run().stdout;
+        assert!(text.starts_with("2 PROBLEMS"), "{text}");
+    });
+}

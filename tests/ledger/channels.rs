@@ -65,6 +65,7 @@ fn message(lines: usize) -> Message {
         text: format!("pg_dump failed {number}\nlast words"),
         since: Some("2026-10-05T02:00:00+00:00[UTC]".parse::<Zoned>().unwrap()),
         hint: Some("mend it".to_owned()),
+        ..Line::default()
     };
     Message {
         purpose: Purpose::Problem,

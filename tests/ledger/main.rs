@@ -14,6 +14,7 @@ mod running;
 mod alerts;
 mod anomalies;
 mod beats;
+mod causes;
 mod changes;
 mod channels;
 mod clock;
