@@ -128,6 +128,15 @@ impl Context {
         Config::load(self.config.as_deref())
     }
 
+    /// With `--json`, says where a result was written that is no JSON itself.
+    fn written(&self, path: &Path) -> Result<()> {
+        if !self.printer.is_json() {
+            return Ok(());
+        }
+        let document = serde_json::json!({"written": path});
+        self.printer.result(&document, String::new)
+    }
+
     /// The configuration as if `host` were its host, if one is named, and whether that is another than it has. For reading: what
     /// is written down and told is of one's own host alone.
     fn config_of(&self, host: Option<&str>) -> Result<(Config, bool)> {

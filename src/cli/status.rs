@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::{Context, FOUND, SUCCESS};
 use crate::{
     error::Result,
-    output::Screen,
+    output::{Screen, write_to},
     report::{
         self, metrics,
         status::{Style, text},
@@ -39,7 +39,10 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
     if args.prometheus {
         let metrics = metrics::prometheus(ledger);
         match &args.output {
-            Some(path) => metrics::write_atomically(path, &metrics)?,
+            Some(path) => {
+                write_to(path, &metrics)?;
+                context.written(path)?;
+            }
             None => context.printer.text(&metrics)?,
         }
     } else {

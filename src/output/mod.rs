@@ -1,5 +1,6 @@
 //! What commands print: results on stdout as text or JSON, everything else on stderr.
 
+mod file;
 pub mod progress;
 mod screen;
 mod table;
@@ -10,6 +11,7 @@ use jiff::Zoned;
 use serde::Serialize;
 
 pub use self::{
+    file::write_to,
     screen::{Screen, width},
     table::table,
 };
