@@ -25,7 +25,7 @@ pub(super) fn run(context: &Context, Command::Check { offline }: &Command) -> Re
     let config = context.config()?;
     let mut findings = Vec::new();
     if !offline {
-        config.validate_secrets()?;
+        Config::one_error(doctor::unusable_files(&config))?;
         config.validate_folders()?;
         findings = doctor::files(&config);
         findings.retain(|finding| finding.state != State::Ok);

@@ -70,11 +70,19 @@ pub fn compare(folder: &Path, units: &[Unit]) -> Result<Changes> {
 /// As for [`compare`], or it cannot be written.
 pub fn write(folder: &Path, units: &[Unit]) -> Result<Changes> {
     // Whatever the umask: nobody else may write to what systemd reads.
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o755)
-        .create(folder)
-        .map_err(|error| Error::failed(format!("cannot create {}", folder.display())).because(&error))?;
+    // Only the last directory of the path is created: a typo before it must not end in a place where systemd does not look.
+    match fs::DirBuilder::new().mode(0o755).create(folder) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let above = folder.parent().unwrap_or(folder).display();
+            return Err(Error::usage(format!("cannot create {}: there is no directory {above}", folder.display()))
+                .hint(format!("correct --output, or create it first: mkdir -p {above}")));
+        }
+        Err(error) => {
+            return Err(Error::failed(format!("cannot create {}", folder.display())).because(&error));
+        }
+    }
     let changes = compare(folder, units)?;
     for (name, change) in &changes {
         let path = folder.join(name);
