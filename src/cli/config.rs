@@ -43,9 +43,7 @@ pub(super) fn run(context: &Context, Command::Check { offline }: &Command) -> Re
     })?;
     warn(context, &findings);
     if !offline {
-        context
-            .printer
-            .notice("next: `tik-backup doctor` looks at what the services will find");
+        context.printer.notice("next: `tik-backup doctor` looks at what the services will find");
     }
     Ok(SUCCESS)
 }
@@ -61,7 +59,8 @@ pub(super) fn warn(context: &Context, findings: &[Finding]) {
 /// The next times of each schedule.
 fn times(config: &Config, planned: &[Planned]) -> String {
     let screen = Screen::of_stdout();
-    let mut text = if planned.is_empty() { String::new() } else { format!("\n{}", schedules(&screen, planned)) };
+    let mut text =
+        if planned.is_empty() { String::new() } else { format!("\n{}", schedules(&screen, planned)) };
     for source in config.sources.iter().filter(|source| source.schedule.is_none()) {
         let line = format!("backup of {}: no schedule, so that only a run by hand starts it", source.name);
         text.push_str(&format!("{}\n", screen.wrapped(&line, 0, 2)));

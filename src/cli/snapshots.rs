@@ -61,8 +61,10 @@ fn text(screen: &Screen, snapshots: &[Snapshot], hidden: &[HostShare]) -> String
         marked(screen, snapshots.iter().map(|s| (s, false)))
     };
     if !hidden.is_empty() {
-        let note =
-            format!("Not shown: snapshots of other hosts: {} (--all-hosts shows them)", HostShare::list(hidden));
+        let note = format!(
+            "Not shown: snapshots of other hosts: {} (--all-hosts shows them)",
+            HostShare::list(hidden)
+        );
         text.push_str(&format!("{}\n", screen.wrapped(&note, 0, 2)));
     }
     text

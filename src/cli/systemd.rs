@@ -102,7 +102,8 @@ fn notices(context: &Context, config: &Config) {
             .printer
             .notice(&format!("next: install -d -o {user} -g {} -m 0700 {state}", config.systemd.group));
     }
-    if !Path::new(doctor::SYSTEMD).exists() && user_is_missing(user) && *user == SystemdConfig::default().user {
+    if !Path::new(doctor::SYSTEMD).exists() && user_is_missing(user) && *user == SystemdConfig::default().user
+    {
         context.printer.notice(&format!(
             "warning: there is no user {user}; as root: useradd --system --user-group --home-dir {} --shell /usr/sbin/nologin {user}",
             config.state_dir.display()

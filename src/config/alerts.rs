@@ -187,7 +187,9 @@ fn read_alert(mut reader: Reader<'_>, others: &[AlertConfig], names: &[&str]) ->
     if sources.as_ref().is_some_and(Patterns::is_empty) {
         reader.problem("sources", "an empty list would tell nothing; leave the key out for all sources");
     }
-    for unknown in sources.iter().flat_map(Patterns::iter).filter(|text| is_plain(text) && !names.contains(text)) {
+    for unknown in
+        sources.iter().flat_map(Patterns::iter).filter(|text| is_plain(text) && !names.contains(text))
+    {
         let meant = nearest(unknown, names.iter().copied());
         let meant = meant.map_or_else(String::new, |near| format!("; did you mean {near:?}?"));
         reader.problem("sources", &format!("there is no source {unknown:?}{meant}"));
@@ -440,7 +442,8 @@ impl AlertConfig {
         if let Some(path) = self.ca_file()
             && let Err(error) = std::fs::read(path)
         {
-            let hint = crate::owner::reading_hint(path, &error).unwrap_or_else(|| "correct the path".to_owned());
+            let hint =
+                crate::owner::reading_hint(path, &error).unwrap_or_else(|| "correct the path".to_owned());
             let what = format!("alerts ({}): ca_file: the file {} cannot be read", self.name, path.display());
             problems.push(Error::usage(what).because(&error).hint(hint));
         }

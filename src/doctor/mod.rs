@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     config::{Config, SourceKind},
     error::{Error, Kind},
-    source::mongodb::Params,
+    source::mongodb::connect::Params,
     stream::cancel::Cancel,
 };
 

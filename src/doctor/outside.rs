@@ -79,8 +79,7 @@ fn no_account(config: &Config) -> Option<Finding> {
     }
     let text =
         format!("the services run as {user} with the group {group}, and this machine lacks one of them");
-    let finding =
-        if runs { Finding::problem("user", text) } else { Finding::warning("user", text) };
+    let finding = if runs { Finding::problem("user", text) } else { Finding::warning("user", text) };
     Some(finding.hint(format!(
         "as root: useradd --system --user-group --home-dir {} --shell /usr/sbin/nologin {user}; or name an existing user and \
          its group in the section [systemd]",
@@ -171,7 +170,8 @@ pub(crate) fn over(config: &Config) -> Vec<Finding> {
     let over = planned.into_iter().filter(|plan| plan.next.is_empty());
     over.map(|plan| {
         let text = format!("never due again: the last time of {:?} is over", plan.schedule);
-        Finding::warning(plan.title(), text).hint("correct the schedule; `tik-backup config check` shows the next times")
+        Finding::warning(plan.title(), text)
+            .hint("correct the schedule; `tik-backup config check` shows the next times")
     })
     .collect()
 }

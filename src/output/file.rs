@@ -31,7 +31,8 @@ const LINKS: usize = 40;
 pub fn write_to(path: &Path, text: &str) -> Result<()> {
     let failed = |error: &io::Error| cannot(path, error);
     // What the shell has opened for this process: to replace what it leads to would take that away from the shell.
-    let is_open = ["/dev/fd", "/dev/stdout", "/dev/stderr", "/proc"].iter().any(|place| path.starts_with(place));
+    let is_open =
+        ["/dev/fd", "/dev/stdout", "/dev/stderr", "/proc"].iter().any(|place| path.starts_with(place));
     match fs::metadata(path) {
         Ok(found) if found.is_dir() => {
             Err(Error::usage(format!("{} is a directory", path.display())).hint("name a file in it"))
@@ -39,7 +40,9 @@ pub fn write_to(path: &Path, text: &str) -> Result<()> {
         Ok(found) if is_open || !found.is_file() => {
             write_into(path, text.as_bytes(), found.file_type().is_fifo()).map_err(|error| failed(&error))
         }
-        Ok(_) => replace(&target(path).map_err(|error| failed(&error))?, text).map_err(|error| failed(&error)),
+        Ok(_) => {
+            replace(&target(path).map_err(|error| failed(&error))?, text).map_err(|error| failed(&error))
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let file = target(path).map_err(|error| failed(&error))?;
             replace(&file, text).map_err(|error| failed(&error))

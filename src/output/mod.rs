@@ -4,6 +4,7 @@ mod file;
 pub mod progress;
 mod screen;
 mod table;
+mod terminal;
 
 use std::io::{self, Write};
 

@@ -101,8 +101,13 @@ impl Email {
     }
 
     fn refused(&self, error: &(dyn std::error::Error + 'static)) -> Error {
-        let error = Error::failed(format!("{} did not take the mail", self.server)).because(error);
+        let plain = Error::failed(format!("{} did not take the mail", self.server));
+        let error = plain.clone().because(error);
         match &self.password {
+            // Put in its place in the middle of words, the mark would betray it.
+            Some(password) if password.expose().len() < 4 && error.summary().contains(password.expose()) => {
+                plain.because_text("what it said is not shown: a short password may stand in it")
+            }
             Some(password) => error.redact(password.expose()),
             None => error,
         }
@@ -127,7 +132,7 @@ impl Email {
                 refused.hint("see whether `tls`, `smtp_port` and `user` fit the server"),
             );
         }
-        let hint = if refused.summary().contains("certificate") {
+        let hint = if Error::failed("").because(error).summary().contains("certificate") {
             "see that its certificate is valid for `smtp_host`, or name its authority in `ca_file`"
         } else {
             unanswered(error)
@@ -230,10 +235,8 @@ impl Channel for Email {
                 Err(RecvTimeoutError::Timeout) if cancel.is_cancelled() => return gone("not sent: stopped"),
                 Err(RecvTimeoutError::Timeout) if Instant::now() >= until => {
                     let seconds = self.timeout.as_secs();
-                    let error = Error::failed(format!(
-                        "{} did not take the mail within {seconds} s",
-                        self.server
-                    ));
+                    let error =
+                        Error::failed(format!("{} did not take the mail within {seconds} s", self.server));
                     return Err(Refused::passing(error.hint(PORTS)));
                 }
                 Err(RecvTimeoutError::Timeout) => {}

@@ -76,8 +76,11 @@ pub fn write(folder: &Path, units: &[Unit]) -> Result<Changes> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let above = folder.parent().unwrap_or(folder).display();
-            return Err(Error::usage(format!("cannot create {}: there is no directory {above}", folder.display()))
-                .hint(format!("correct --output, or create it first: mkdir -p {above}")));
+            return Err(Error::usage(format!(
+                "cannot create {}: there is no directory {above}",
+                folder.display()
+            ))
+            .hint(format!("correct --output, or create it first: mkdir -p {above}")));
         }
         Err(error) => {
             return Err(Error::failed(format!("cannot create {}", folder.display())).because(&error));
