@@ -274,3 +274,14 @@ impl header::Header for AutoSubmitted {
         header::HeaderValue::new(Self::name(), "auto-generated".to_owned())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mail_that_is_too_large_is_not_taken_for_a_wrong_address() {
+        assert!(advice(550).contains("an address"));
+        assert!(advice(552).contains("size") && advice(554).contains("spam"));
+    }
+}

@@ -286,3 +286,18 @@ async fn cancelled(cancel: &Cancel) {
         tokio::time::sleep(LOOK).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_status_is_said_once() {
+        let status = StatusCode::BAD_GATEWAY;
+        assert_eq!(without_status("502 Bad Gateway 502 Bad Gateway", status), "");
+        assert_eq!(without_status("502 Bad Gateway nginx", status), "nginx");
+        assert_eq!(without_status("no upstream", status), "no upstream");
+        let refused = refused(status, "502 Bad Gateway", None, &[]);
+        assert_eq!(refused.error.summary(), "it answered 502 Bad Gateway");
+    }
+}

@@ -347,3 +347,13 @@ fn syntax_errors_and_duplicate_keys_have_a_line() {
     let found = problems(with("a = \nb = 1\nc = [\n"));
     assert!(found.len() >= 2, "every broken line is named: {found:?}");
 }
+
+#[test]
+fn a_source_named_like_a_host_is_told_of_its_quotes() {
+    let told = problems(with("[sources.db.example.org]\nkind = \"postgres\"\n"));
+    assert!(
+        told.iter()
+            .any(|line| line.contains("a name with a dot stands in quotes: [sources.\"db.example.org\"]")),
+        "{told:?}"
+    );
+}

@@ -135,3 +135,18 @@ fn is_ours(text: &str) -> bool {
 fn unreadable(path: &Path, error: &io::Error) -> Error {
     Error::failed(format!("cannot read {}", path.display())).because(error)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_typo_in_the_path_creates_nothing() {
+        let room = tempfile::tempdir().unwrap();
+        let error = write(&room.path().join("sytemd/system"), &[]).unwrap_err();
+        assert!(error.code() == 2 && error.hint_text().is_some(), "{error}");
+        assert_eq!(fs::read_dir(room.path()).unwrap().count(), 0);
+        assert!(write(&room.path().join("units"), &[]).unwrap().is_empty());
+    }
+}

@@ -103,11 +103,6 @@ const HINTS: &[(&[&str], &str)] = &[
         "raise `max_connections` on the server or lower the number of parallel items",
     ),
     (
-        &["reading initial communication packet"],
-        "something accepts connections there and does not speak MySQL's protocol, or the server is overloaded: check `host` and \
-         `port`",
-    ),
-    (
         &["Lost connection to"],
         "the connection broke: look at the server's log and at its timeouts (`net_write_timeout`), then run it again",
     ),
