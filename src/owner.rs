@@ -132,6 +132,15 @@ impl Account {
     /// Why the user may not read a file, or look into a folder, as far as owners and modes tell: the first thing on the
     /// way that stops it. Access lists are not looked at.
     pub(crate) fn stopped_at(&self, path: &Path) -> Option<PathBuf> {
+        self.stopped(path, 0o5, 0o4)
+    }
+
+    /// As [`Account::stopped_at`], for a directory that the user must be able to write to.
+    pub(crate) fn stopped_from_writing(&self, path: &Path) -> Option<PathBuf> {
+        self.stopped(path, 0o7, 0o6)
+    }
+
+    fn stopped(&self, path: &Path, directory: u32, file: u32) -> Option<PathBuf> {
         let mut way: Vec<&Path> = path.ancestors().collect();
         way.reverse();
         way.into_iter().find_map(|part| {
@@ -139,8 +148,8 @@ impl Account {
             let last = part == path;
             let needed = match (last, stat.is_dir()) {
                 (false, _) => 0o1,
-                (true, true) => 0o5,
-                (true, false) => 0o4,
+                (true, true) => directory,
+                (true, false) => file,
             };
             (!self.may(&stat, needed)).then(|| part.to_owned())
         })
@@ -314,6 +323,10 @@ mod tests {
         mode(&file, 0o640);
         assert_eq!(stranger.stopped_at(&file).as_deref(), Some(&*file));
         assert_eq!(member.stopped_at(&file), None);
+        mode(&folder, 0o775);
+        assert_eq!(stranger.stopped_at(&folder), None);
+        assert_eq!(stranger.stopped_from_writing(&folder).as_deref(), Some(&*folder));
+        assert_eq!(member.stopped_from_writing(&folder), None);
         mode(&folder, 0o700);
         assert_eq!(member.stopped_at(&file).as_deref(), Some(&*folder));
     }

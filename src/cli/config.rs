@@ -7,7 +7,7 @@ use crate::{
     config::Config,
     doctor::{self, Finding, State},
     error::Result,
-    output::{Screen, count, table},
+    output::{Screen, count, table, width},
     schedule::{self, Planned},
 };
 
@@ -25,7 +25,7 @@ pub(super) fn run(context: &Context, Command::Check { offline }: &Command) -> Re
     let config = context.config()?;
     let mut findings = Vec::new();
     if !offline {
-        config.validate_secrets()?;
+        Config::one_error(doctor::unusable_files(&config))?;
         config.validate_folders()?;
         findings = doctor::files(&config);
         findings.retain(|finding| finding.state != State::Ok);
@@ -43,9 +43,7 @@ pub(super) fn run(context: &Context, Command::Check { offline }: &Command) -> Re
     })?;
     warn(context, &findings);
     if !offline {
-        context
-            .printer
-            .notice("next: `tik-backup doctor` looks at storage, sources and timers as the services will");
+        context.printer.notice("next: `tik-backup doctor` looks at what the services will find");
     }
     Ok(SUCCESS)
 }
@@ -60,20 +58,47 @@ pub(super) fn warn(context: &Context, findings: &[Finding]) {
 
 /// The next times of each schedule.
 fn times(config: &Config, planned: &[Planned]) -> String {
-    let rows: Vec<Vec<String>> =
-        planned.iter().map(|plan| vec![plan.title(), plan.schedule.clone(), next_times(plan)]).collect();
-    let mut text = if rows.is_empty() {
-        String::new()
-    } else {
-        format!("\n{}", table(&Screen::of_stdout(), &["STARTS", "SCHEDULE", "NEXT"], &rows))
-    };
+    let screen = Screen::of_stdout();
+    let mut text =
+        if planned.is_empty() { String::new() } else { format!("\n{}", schedules(&screen, planned)) };
     for source in config.sources.iter().filter(|source| source.schedule.is_none()) {
-        text.push_str(&format!(
-            "backup of {}: no schedule, so that only a run by hand starts it\n",
-            source.name
-        ));
+        let line = format!("backup of {}: no schedule, so that only a run by hand starts it", source.name);
+        text.push_str(&format!("{}\n", screen.wrapped(&line, 0, 2)));
     }
     text
+}
+
+/// A line for each schedule, or one for each time where the terminal is too narrow for that.
+fn schedules(screen: &Screen, planned: &[Planned]) -> String {
+    let headings = ["STARTS", "SCHEDULE", "!NEXT"];
+    let together: Vec<Vec<String>> =
+        planned.iter().map(|plan| vec![plan.title(), plan.schedule.clone(), next_times(plan)]).collect();
+    let text = table(&Screen::PLAIN, &headings, &together);
+    if screen.columns.is_none_or(|columns| text.lines().all(|line| width(line) <= columns)) {
+        return text;
+    }
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    let mut notes = String::new();
+    for plan in planned {
+        let title = plan.title();
+        if plan.next.is_empty() {
+            notes.push_str(&screen.wrapped(&format!("{title}: {}", next_times(plan)), 0, 2));
+            notes.push('\n');
+            rows.push(vec![title, plan.schedule.clone(), "none".to_owned()]);
+            continue;
+        }
+        for (number, time) in plan.next.iter().enumerate() {
+            // The name stands beside the first of its times.
+            let (title, schedule) =
+                if number == 0 { (title.clone(), plan.schedule.clone()) } else { Default::default() };
+            rows.push(vec![title, schedule, shown(time)]);
+        }
+    }
+    table(screen, &headings, &rows) + &notes
+}
+
+fn shown(time: &Zoned) -> String {
+    time.strftime("%a %Y-%m-%d %H:%M:%S").to_string()
 }
 
 fn next_times(plan: &Planned) -> String {
@@ -85,9 +110,7 @@ fn next_times(plan: &Planned) -> String {
             None => "none: its time is over".to_owned(),
         };
     }
-    let times: Vec<String> =
-        plan.next.iter().map(|time| time.strftime("%a %Y-%m-%d %H:%M:%S").to_string()).collect();
-    let mut text = times.join(", ");
+    let mut text = plan.next.iter().map(shown).collect::<Vec<_>>().join(", ");
     if plan.late_by_default {
         text.push_str(
             " (until it has begun, or has come again, its items count as late as if there were no schedule)",

@@ -4,6 +4,7 @@ use super::Context;
 use crate::{
     doctor::{self, Finding, Part},
     error::Result,
+    output::Screen,
 };
 
 #[derive(Debug, clap::Args)]
@@ -21,18 +22,24 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
     };
     context.cancel.check()?;
     let document = serde_json::json!({"config": config.path, "findings": findings});
-    context.printer.result(&document, || text(&findings))?;
+    context.printer.result(&document, || text(&Screen::of_stdout(), &findings))?;
     Ok(doctor::code(&findings))
 }
 
+/// The lines of a text, each wrapped where the terminal is narrower.
+fn wrapped(screen: &Screen, text: &str, hang: usize) -> String {
+    text.lines().map(|line| screen.wrapped(line, 0, hang) + "\n").collect()
+}
+
 /// A line for each look, and below it what to do.
-pub(super) fn text(findings: &[Finding]) -> String {
+pub(super) fn text(screen: &Screen, findings: &[Finding]) -> String {
     let mut text = String::new();
     for finding in findings {
         let (state, about) = (finding.state.as_str(), crate::output::name(&finding.about));
-        text.push_str(&format!("{state:<7}  {about}: {}\n", crate::output::printable(&finding.text)));
+        let line = format!("{state:<7}  {about}: {}", crate::output::printable(&finding.text));
+        text.push_str(&wrapped(screen, &line, 9));
         if let Some(hint) = &finding.hint {
-            text.push_str(&format!("         → {}\n", crate::output::printable(hint)));
+            text.push_str(&wrapped(screen, &format!("         → {}", crate::output::printable(hint)), 11));
         }
     }
     text

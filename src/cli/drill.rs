@@ -174,7 +174,8 @@ fn text(report: &Report) -> String {
     let count = |outcome| report.items.iter().filter(|item| item.outcome == outcome).count();
     let (failed, unproven) = (count(Outcome::Failed), count(Outcome::Unproven));
     let mut text = if failed + unproven == 0 {
-        format!("all {} tried are proven to restore", report.items.len())
+        let tried = report.items.len();
+        format!("{tried} of {} proven to restore", crate::output::count(tried, "item"))
     } else {
         format!("{} proven, {failed} DO NOT RESTORE, {unproven} could not be tried", report.proven())
     };

@@ -78,17 +78,15 @@ fn overview(orphans: &[Orphan]) -> String {
             ]
         })
         .collect();
-    let mut text =
-        table(&Screen::of_stdout(), &["HOST", "ITEM", ">SNAPSHOTS", "NEWEST", ">SIZE", "WHY"], &rows);
+    let screen = Screen::of_stdout();
+    let mut text = table(&screen, &["HOST", "ITEM", ">SNAPSHOTS", "!NEWEST", ">~SIZE", "WHY"], &rows);
     if orphans.iter().any(|orphan| orphan.recent) {
-        text.push_str(
-            "What is RECENT seems to be backed up still, by another host or another configuration of this one: it is no orphan.\n",
-        );
+        let note = "What is RECENT seems to be backed up still, by another host or another configuration of this one: it is no orphan.";
+        text.push_str(&format!("{}\n", screen.wrapped(note, 0, 0)));
     }
-    text.push_str(
-        "Nothing removes these by itself. `tik-backup forget SOURCE[/ITEM]`, with --host HOST for those of another host, lists their \
-         snapshots and says how to remove them.\n",
-    );
+    let note = "Nothing removes these by itself. `tik-backup forget SOURCE[/ITEM]`, with --host HOST for those of another host, \
+                lists their snapshots and says how to remove them.";
+    text.push_str(&format!("{}\n", screen.wrapped(note, 0, 0)));
     text
 }
 
@@ -101,16 +99,20 @@ fn text(report: &Report, command: &str) -> String {
     let count = count(report.snapshots.len(), "snapshot");
     let host = name(&report.host);
     if report.removed {
-        return format!("removed {count} of the host {host}; `tik-backup prune` frees their space");
+        let text = format!("removed {count} of the host {host}; `tik-backup prune` frees their space");
+        return Screen::of_stdout().wrapped(&text, 0, 0);
     }
     let snapshots = report.snapshots.iter().map(|listed| (&listed.snapshot, listed.newest));
-    let mut text = marked(&Screen::of_stdout(), snapshots);
+    let screen = Screen::of_stdout();
+    let mut text = marked(&screen, snapshots);
     for note in &report.notes {
-        text.push_str(&format!("Note: {}\n", printable(note)));
+        text.push_str(&format!("{}\n", screen.wrapped(&format!("Note: {}", printable(note)), 0, 2)));
     }
-    text.push_str(&format!(
-        "Listed: {count} of the host {host}. Nothing has been removed. This removes exactly what is listed:\n  {command}\n"
-    ));
+    let listed = format!(
+        "Listed: {count} of the host {host}. Nothing has been removed. This removes exactly what is listed:"
+    );
+    // The command stays in one line, so that it can be copied.
+    text.push_str(&format!("{}\n  {command}\n", screen.wrapped(&listed, 0, 0)));
     text
 }
 

@@ -27,7 +27,10 @@ mod unlock;
 mod watch;
 mod written;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::{Parser, Subcommand};
 
@@ -127,6 +130,15 @@ struct Context {
 impl Context {
     fn config(&self) -> Result<Config> {
         Config::load(self.config.as_deref())
+    }
+
+    /// With `--json`, says where a result was written that is no JSON itself.
+    fn written(&self, path: &Path) -> Result<()> {
+        if !self.printer.is_json() {
+            return Ok(());
+        }
+        let document = serde_json::json!({"written": path});
+        self.printer.result(&document, String::new)
     }
 
     /// The configuration as if `host` were its host, if one is named, and whether that is another than it has. For reading: what

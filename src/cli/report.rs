@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use super::{Context, SUCCESS};
 use crate::{
     error::Result,
-    report::{self, dashboard, metrics::write_atomically},
+    output::write_to,
+    report::{self, dashboard},
 };
 
 #[derive(Debug, clap::Args)]
@@ -18,7 +19,8 @@ pub(super) struct Args {
 pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
     let config = context.config()?;
     let seen = report::ledger(&config, &context.cancel)?;
-    write_atomically(&args.html, &dashboard::report(&seen.ledger))?;
+    write_to(&args.html, &dashboard::report(&seen.ledger))?;
+    context.written(&args.html)?;
     // The report says that the repository refused; so does the exit code.
     Ok(seen.refused.map_or(SUCCESS, |error| error.code()))
 }

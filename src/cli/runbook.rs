@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use super::{Context, SUCCESS};
 use crate::{
     error::Result,
+    output::write_to,
     report::{
         self,
-        metrics::write_atomically,
         runbook::{self, Known},
     },
     repository::Repository,
@@ -39,7 +39,10 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
     }
     let text = runbook::text(&config, &known);
     match &args.output {
-        Some(path) => write_atomically(path, &text)?,
+        Some(path) => {
+            write_to(path, &text)?;
+            context.written(path)?;
+        }
         None => context.printer.text(&text)?,
     }
     Ok(SUCCESS)

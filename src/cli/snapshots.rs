@@ -64,10 +64,11 @@ fn text(screen: &Screen, snapshots: &[Snapshot], hidden: &[HostShare]) -> String
         marked(screen, snapshots.iter().map(|s| (s, false)))
     };
     if !hidden.is_empty() {
-        text.push_str(&format!(
-            "Not shown: snapshots of other hosts: {} (--all-hosts shows them)\n",
+        let note = format!(
+            "Not shown: snapshots of other hosts: {} (--all-hosts shows them)",
             HostShare::list(hidden)
-        ));
+        );
+        text.push_str(&format!("{}\n", screen.wrapped(&note, 0, 2)));
     }
     text
 }
@@ -86,5 +87,5 @@ pub(super) fn marked<'s>(screen: &Screen, snapshots: impl Iterator<Item = (&'s S
             vec![s.short_id().to_owned(), made, name(&s.name()), size(s.bytes), name(&s.host)]
         })
         .collect();
-    table(screen, &["ID", "TIME", "ITEM", ">SIZE", "HOST"], &rows)
+    table(screen, &["!ID", "!TIME", "ITEM", ">~SIZE", "~HOST"], &rows)
 }

@@ -7,7 +7,7 @@ use crate::{
     alert::{self, Cause},
     error::Result,
     history::ledger::Ledger,
-    output::Screen,
+    output::{Screen, write_to},
     report::{
         self, metrics,
         status::{Style, text},
@@ -56,7 +56,10 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
     if args.prometheus {
         let metrics = metrics::prometheus(ledger);
         match &args.output {
-            Some(path) => metrics::write_atomically(path, &metrics)?,
+            Some(path) => {
+                write_to(path, &metrics)?;
+                context.written(path)?;
+            }
             None => context.printer.text(&metrics)?,
         }
     } else {

@@ -1,10 +1,10 @@
 //! `tik-backup systemd`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{Context, FOUND, SUCCESS};
 use crate::{
-    config::Config,
+    config::{Config, RepositoryLocation, SystemdConfig},
     doctor,
     error::{Error, Result},
     schedule::units::{self, Change, Changes, TARGET},
@@ -54,8 +54,24 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
         context.printer.notice(&format!(
             "next: systemctl daemon-reload && systemctl enable --now {TARGET} && systemctl restart {TARGET}, then `tik-backup doctor`"
         ));
+        if is_new(&config) {
+            context.printer.notice(&format!(
+                "next: systemctl start {}init, once: it creates the repository",
+                units::PREFIX
+            ));
+        }
     }
     Ok(SUCCESS)
+}
+
+/// Whether the repository is a directory in which there is nothing of one yet.
+fn is_new(config: &Config) -> bool {
+    let location = match &config.repository.location {
+        RepositoryLocation::File { file, .. } if file.is_elsewhere() => None,
+        location => location.load().ok(),
+    };
+    let path = location.as_ref().and_then(|location| location.path());
+    path.is_some_and(|path| matches!(path.join("config").try_exists(), Ok(false)))
 }
 
 fn listing(changes: &Changes) -> String {
@@ -75,7 +91,8 @@ fn notices(context: &Context, config: &Config) {
     let user = &config.systemd.user;
     // As the services' user: what it reads itself, and what systemd hands over.
     super::config::warn(context, &doctor::files(config));
-    for error in config.unusable_files() {
+    super::config::warn(context, &doctor::over(config));
+    for error in doctor::unusable_files(config) {
         context.printer.notice(&format!("warning: {error}"));
     }
     let state = &config.state_dir;
@@ -85,7 +102,8 @@ fn notices(context: &Context, config: &Config) {
             .printer
             .notice(&format!("next: install -d -o {user} -g {} -m 0700 {state}", config.systemd.group));
     }
-    if user_is_missing(user) {
+    if !Path::new(doctor::SYSTEMD).exists() && user_is_missing(user) && *user == SystemdConfig::default().user
+    {
         context.printer.notice(&format!(
             "warning: there is no user {user}; as root: useradd --system --user-group --home-dir {} --shell /usr/sbin/nologin {user}",
             config.state_dir.display()

@@ -1,16 +1,22 @@
 //! `[[alerts]]`: who is told, and how.
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use toml::de::DeValue;
 
 use super::{
+    document::in_file_order,
     patterns::Patterns,
     reader::Reader,
-    secret::SecretFile,
+    secret::{Secret, SecretFile},
     server::Host,
     suggest::{alert_kind, nearest},
 };
+use crate::error::{Error, Result};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 const TRIES: usize = 4;
@@ -162,21 +168,31 @@ pub struct HeartbeatConfig {
 /// Reads all channels.
 pub(super) fn read(root: &mut Reader<'_>) -> Vec<AlertConfig> {
     let mut alerts: Vec<AlertConfig> = Vec::new();
+    // All names in the file: a source with a mistake is no unknown one.
+    let named = root.value("sources").and_then(DeValue::as_table).map(in_file_order).unwrap_or_default();
+    let names: Vec<&str> = named.into_iter().map(|(name, ..)| name).collect();
     for reader in root.tables("alerts") {
-        if let Some(alert) = read_alert(reader, &alerts) {
+        if let Some(alert) = read_alert(reader, &alerts, &names) {
             alerts.push(alert);
         }
     }
     alerts
 }
 
-fn read_alert(mut reader: Reader<'_>, others: &[AlertConfig]) -> Option<AlertConfig> {
+fn read_alert(mut reader: Reader<'_>, others: &[AlertConfig], names: &[&str]) -> Option<AlertConfig> {
     let kind = reader.string("kind");
     reader.missing("kind", &format!("the kind of alert, one of: {}", KINDS.join(", ")));
     let name = reader.string("name");
     let sources = reader.patterns("sources");
     if sources.as_ref().is_some_and(Patterns::is_empty) {
         reader.problem("sources", "an empty list would tell nothing; leave the key out for all sources");
+    }
+    for unknown in
+        sources.iter().flat_map(Patterns::iter).filter(|text| is_plain(text) && !names.contains(text))
+    {
+        let meant = nearest(unknown, names.iter().copied());
+        let meant = meant.map_or_else(String::new, |near| format!("; did you mean {near:?}?"));
+        reader.problem("sources", &format!("there is no source {unknown:?}{meant}"));
     }
     let bounds = Duration::from_secs(1)..=Duration::from_secs(600);
     let timeout = reader.duration("timeout", bounds).unwrap_or(TIMEOUT);
@@ -210,6 +226,41 @@ fn read_alert(mut reader: Reader<'_>, others: &[AlertConfig]) -> Option<AlertCon
     reader.finish();
     let sources = sources.or_else(|| Patterns::new(["*"]).ok()).unwrap_or_default();
     Some(AlertConfig { name, sources, timeout, tries, kind: kind? })
+}
+
+/// Whether a pattern is a name, which stands for itself alone.
+fn is_plain(pattern: &str) -> bool {
+    !pattern.contains(['*', '?', '[', ']', '{', '}', '\\'])
+}
+
+/// What is wrong with the URL of an alert, without any part of it.
+pub(crate) fn url_fault(text: &str) -> Option<&'static str> {
+    let Ok(url) = reqwest::Url::parse(text.trim()) else {
+        return Some("is not valid: it must begin with https:// and the name of a host");
+    };
+    let Some(host) = url.host_str().filter(|host| !host.is_empty()) else {
+        return Some("does not begin with https:// and the name of a host");
+    };
+    let local = Host::Tcp(host.trim_matches(['[', ']']).to_owned()).is_local();
+    match url.scheme() {
+        "https" => None,
+        "http" if local => None,
+        "http" => Some("begins with http://, which anybody on the way can read; use https://"),
+        _ => Some("does not begin with https://"),
+    }
+}
+
+/// Loads the file with the URL of an alert.
+///
+/// # Errors
+/// Exit code 2: the file cannot be used, or what it holds is no URL that messages can be sent to.
+pub(crate) fn load_url(file: &SecretFile) -> Result<Secret> {
+    let url = file.load()?;
+    match url_fault(url.expose()) {
+        None => Ok(url),
+        Some(fault) => Err(Error::usage(format!("{}: the URL in {file} {fault}", file.key()))
+            .hint("write the whole URL into the file, as the service shows it: https://…")),
+    }
 }
 
 /// The kind, with a number if there are several.
@@ -288,6 +339,19 @@ fn is_server(url: &str) -> bool {
     }
 }
 
+/// Loads the file with the topic of ntfy.
+///
+/// # Errors
+/// Exit code 2: the file cannot be used, or what it holds is no name of a topic.
+pub(crate) fn load_topic(file: &SecretFile) -> Result<Secret> {
+    let topic = file.load()?;
+    if is_topic(topic.expose()) {
+        return Ok(topic);
+    }
+    Err(Error::usage(format!("{}: the topic in {file} must be 1 to 64 of A-Z a-z 0-9 _ -", file.key()))
+        .hint("write the name of the topic alone into the file, not its URL"))
+}
+
 /// What ntfy takes for the name of a topic.
 fn is_topic(topic: &str) -> bool {
     (1..=64).contains(&topic.len()) && topic.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c))
@@ -350,6 +414,57 @@ fn read_heartbeat(reader: &mut Reader<'_>) -> Option<HeartbeatConfig> {
 }
 
 impl AlertConfig {
+    /// The patterns of its sources that fit none of these names.
+    pub(crate) fn unmatched<'a>(&'a self, names: &[&str]) -> Vec<&'a str> {
+        let fits = |pattern: &str| {
+            Patterns::new([pattern]).is_ok_and(|one| names.iter().any(|name| one.matched(name).is_some()))
+        };
+        self.sources.iter().filter(|pattern| !fits(pattern)).collect()
+    }
+
+    /// The file with certificates of authorities that it trusts besides the system's.
+    pub(crate) fn ca_file(&self) -> Option<&Path> {
+        match &self.kind {
+            AlertKind::Webhook(webhook) => webhook.ca_file.as_deref(),
+            AlertKind::Ntfy(ntfy) => ntfy.ca_file.as_deref(),
+            AlertKind::Email(email) => email.ca_file.as_deref(),
+            AlertKind::Heartbeat(heartbeat) => heartbeat.ca_file.as_deref(),
+        }
+    }
+
+    /// What is wrong with the files that it names, as far as that shows without sending anything. Of credentials that only a
+    /// unit of systemd has nothing is said.
+    pub(crate) fn unusable_files(&self) -> Vec<Error> {
+        let mut problems = Vec::new();
+        for file in self.secret_files().into_iter().filter(|file| !file.is_elsewhere()) {
+            problems.extend(self.judge(file).err());
+        }
+        if let Some(path) = self.ca_file()
+            && let Err(error) = std::fs::read(path)
+        {
+            let hint =
+                crate::owner::reading_hint(path, &error).unwrap_or_else(|| "correct the path".to_owned());
+            let what = format!("alerts ({}): ca_file: the file {} cannot be read", self.name, path.display());
+            problems.push(Error::usage(what).because(&error).hint(hint));
+        }
+        problems
+    }
+
+    fn judge(&self, file: &SecretFile) -> Result<()> {
+        match &self.kind {
+            AlertKind::Webhook(WebhookConfig { url_file, .. })
+            | AlertKind::Heartbeat(HeartbeatConfig { url_file, .. })
+                if url_file == file =>
+            {
+                load_url(file).map(drop)
+            }
+            AlertKind::Ntfy(NtfyConfig { topic: Topic::File(topic), .. }) if topic == file => {
+                load_topic(file).map(drop)
+            }
+            _ => file.load().map(drop),
+        }
+    }
+
     /// All files with secrets that it names.
     pub fn secret_files(&self) -> Vec<&SecretFile> {
         match &self.kind {

@@ -3,7 +3,7 @@
 use std::{
     fmt,
     ops::Range,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
 use super::{
@@ -73,11 +73,7 @@ impl Location {
 
     /// The directory of the repository if it lies in a local filesystem.
     pub fn path(&self) -> Option<&Path> {
-        match scheme(self.expose()) {
-            None => Some(Path::new(self.expose())),
-            Some(("local", path)) => Some(Path::new(path)),
-            Some(_) => None,
-        }
+        path_in(self.expose())
     }
 
     /// The location as a name of the place, the same however it is written: without credentials, without slashes at its end,
@@ -161,6 +157,30 @@ pub(super) fn resolve(text: &str, folder: &Path) -> Result<String, String> {
     let path = folder.join(path).display().to_string();
     // A backend would take what stands before a colon for the kind of storage.
     Ok(if path.contains(':') { format!("local:{path}") } else { path })
+}
+
+/// The path that a resolved location is, if it is one.
+pub(super) fn path_in(text: &str) -> Option<&Path> {
+    match scheme(text) {
+        None => Some(Path::new(text)),
+        Some(("local", path)) => Some(Path::new(path)),
+        Some(_) => None,
+    }
+}
+
+/// A path without steps that lead nowhere or up again, by its spelling.
+pub(super) fn plain(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => {
+                plain.pop();
+            }
+            Component::CurDir => {}
+            part => plain.push(part),
+        }
+    }
+    plain
 }
 
 /// Whether a URL carries a password, which has no place in the configuration.

@@ -40,6 +40,7 @@ pub use alerts::{
     AlertConfig, AlertKind, EmailConfig, HeartbeatConfig, NtfyConfig, SmtpTls, Topic, WebhookConfig,
     WebhookFormat,
 };
+pub(crate) use alerts::{load_topic, load_url, url_fault};
 pub use anomalies::AnomalyRules;
 pub use azure::{AzurePrincipal, AzureServers, AzureStorageConfig};
 pub use dashboard::{DashboardConfig, Listen};

@@ -86,6 +86,12 @@ impl<'d> Reader<'d> {
             .collect()
     }
 
+    /// The table's name without the section that it stands in, such as that of a source.
+    pub(super) fn own_name(&self) -> &str {
+        let (_, name) = self.path.split_once('.').unwrap_or(("", &self.path));
+        name.trim_matches('"')
+    }
+
     /// Whether the table stands in the file.
     pub(super) fn is_present(&self) -> bool {
         self.table.is_some()

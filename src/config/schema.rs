@@ -10,7 +10,7 @@ use std::{
 use super::{
     AnomalyRules, Config, IDLE_TIMEOUT, RepositoryConfig, Retention, SourceConfig, SourceKind, SourceName,
     alerts, anomalies, azure, dashboard, directory,
-    document::{Document, type_of},
+    document::{Document, in_file_order, type_of},
     drill,
     location::{self, RepositoryLocation},
     mongodb, mysql, postgres,
@@ -21,6 +21,7 @@ use super::{
     systemd,
 };
 use crate::schedule::Calendar;
+use toml::de::DeValue;
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -111,6 +112,8 @@ fn read_repository(mut reader: Reader<'_>) -> Option<RepositoryConfig> {
     let mount = reader.string("mount").map(PathBuf::from);
     if mount.as_ref().is_some_and(|mount| mount.is_relative()) {
         reader.problem("mount", "must be an absolute path");
+    } else if let Some(mount) = &mount {
+        check_mount(&reader, mount, location.as_ref());
     }
     let host = reader.string("host").unwrap_or_else(host_name);
     let compression =
@@ -141,6 +144,28 @@ fn read_repository(mut reader: Reader<'_>) -> Option<RepositoryConfig> {
         options,
         options_files,
     })
+}
+
+/// The mount point must be one that can be away, and the repository must lie below it.
+fn check_mount(reader: &Reader<'_>, mount: &Path, location: Option<&RepositoryLocation>) {
+    let folder = location::plain(mount);
+    if folder == Path::new("/") {
+        let what = "/ is always mounted, so this guards nothing: name the mount point of the storage, or leave the key out";
+        return reader.problem("mount", what);
+    }
+    let Some(RepositoryLocation::Given(text)) = location else { return };
+    let Some(path) = location::path_in(text) else { return };
+    let resolved = || Some(path.canonicalize().ok()?.starts_with(mount.canonicalize().ok()?));
+    let below = location::plain(path).starts_with(&folder);
+    // Links decide where both are there.
+    if !resolved().unwrap_or(below) {
+        let what = format!(
+            "`location` {} is not below {}: name the mount point of the storage that holds the repository",
+            path.display(),
+            mount.display()
+        );
+        reader.problem("mount", &what);
+    }
 }
 
 fn read_location(reader: &mut Reader<'_>) -> Option<RepositoryLocation> {
@@ -286,10 +311,9 @@ fn read_sources(root: &mut Reader<'_>, base: &Base<'_>) -> Vec<SourceConfig> {
 
 fn read_source(mut reader: Reader<'_>, name: Option<SourceName>, base: &Base<'_>) -> Option<SourceConfig> {
     let kind = reader.string("kind");
-    match reader.entries().iter().find(|(_, _, value)| value.get("kind").is_some()) {
-        Some((inner, ..)) if kind.is_none() => {
-            let whole = reader.key_path(inner);
-            let quoted = whole.strip_prefix("sources.").unwrap_or(&whole);
+    match reader.entries().iter().find_map(|(inner, _, value)| dotted(inner, value)) {
+        Some(inner) if kind.is_none() => {
+            let quoted = format!("{}.{inner}", reader.own_name());
             reader.table_problem(&format!("a name with a dot stands in quotes: [sources.{quoted:?}]"));
         }
         _ => reader.missing("kind", &format!("the kind of source, one of: {}", kinds())),
@@ -331,6 +355,18 @@ fn read_source(mut reader: Reader<'_>, name: Option<SourceName>, base: &Base<'_>
         idle_timeout,
         kind: kind?,
     })
+}
+
+/// The names of the tables from one down to that which has a kind: `[sources.db.example.org]` is three tables in each other.
+fn dotted(name: &str, value: &DeValue<'_>) -> Option<String> {
+    let table = value.as_table()?;
+    if table.contains_key("kind") {
+        return Some(name.to_owned());
+    }
+    in_file_order(table)
+        .into_iter()
+        .find_map(|(inner, _, value)| dotted(inner, value.get_ref()))
+        .map(|rest| format!("{name}.{rest}"))
 }
 
 fn kinds() -> String {

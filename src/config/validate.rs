@@ -14,7 +14,11 @@ impl Config {
     /// # Errors
     /// Exit code 2 with every file that cannot be used, one line each, and what to do about it.
     pub fn validate_secrets(&self) -> Result<()> {
-        let mut problems = self.unusable_files();
+        Self::one_error(self.unusable_files())
+    }
+
+    /// All problems with files as one error.
+    pub(crate) fn one_error(mut problems: Vec<Error>) -> Result<()> {
         match problems.len() {
             0 => Ok(()),
             1 => problems.pop().map_or(Ok(()), Err),
@@ -50,7 +54,7 @@ impl Config {
         let token = self.dashboard.iter().filter_map(|dashboard| dashboard.token_file.as_ref());
         problems.extend(token.filter_map(unusable));
         for alert in &self.alerts {
-            problems.extend(alert.secret_files().into_iter().filter_map(unusable));
+            problems.extend(alert.unusable_files());
         }
         problems
     }

@@ -44,7 +44,7 @@ pub(super) fn findings(config: &Config, part: Part, cancel: &Cancel) -> Vec<Find
 
 fn secrets(config: &Config) -> Vec<Finding> {
     let about = "secrets";
-    let problems = config.unusable_files();
+    let problems = super::unusable_files(config);
     let mut findings: Vec<_> = problems.iter().map(|error| Finding::error(about, error)).collect();
     if findings.is_empty() {
         findings.push(Finding::ok(about, "all files with secrets can be used"));

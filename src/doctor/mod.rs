@@ -6,16 +6,19 @@ mod inside;
 mod outside;
 mod service;
 
+pub(crate) use service::SYSTEMD;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    config::Config,
+    config::{Config, SourceKind},
     error::{Error, Kind},
+    source::mongodb::connect::Params,
     stream::cancel::Cancel,
 };
 
 pub(crate) use inside::Part;
-pub(crate) use outside::files;
+pub(crate) use outside::{files, over};
 
 /// How a look ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,6 +106,22 @@ impl Finding {
 /// that of the repository; then that of anything else.
 pub(crate) fn code(findings: &[Finding]) -> u8 {
     [2, 4, 1].into_iter().find(|code| findings.iter().any(|finding| finding.code == *code)).unwrap_or(0)
+}
+
+/// What is wrong with the files that the configuration names, and with what they hold, as far as that shows without asking
+/// a server.
+pub(crate) fn unusable_files(config: &Config) -> Vec<Error> {
+    let mut problems = config.unusable_files();
+    for source in &config.sources {
+        if let SourceKind::Mongodb(mongodb) = &source.kind
+            // A file that cannot be used has been told.
+            && !mongodb.uri_file.is_elsewhere()
+            && mongodb.uri_file.load().is_ok()
+        {
+            problems.extend(Params::load(&mongodb.uri_file).err());
+        }
+    }
+    problems
 }
 
 /// Looks at everything.

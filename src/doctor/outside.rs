@@ -4,9 +4,9 @@ use std::{path::Path, process::Command};
 
 use jiff::Zoned;
 
-use super::{Finding, service::SYSTEMD};
+use super::{Finding, State, service::SYSTEMD};
 use crate::{
-    config::Config,
+    config::{AlertConfig, Config, Location, RepositoryLocation, SystemdConfig},
     error::Kind,
     output,
     owner::Account,
@@ -22,7 +22,7 @@ const UNITS: &str = "/etc/systemd/system";
 /// What is looked at before the services are asked.
 pub(super) fn findings(config: &Config) -> Vec<Finding> {
     let mut findings = files(config);
-    findings.push(alerts(config));
+    findings.extend(alerts(config));
     findings
 }
 
@@ -37,6 +37,9 @@ pub(crate) fn files(config: &Config) -> Vec<Finding> {
         findings.push(Finding::problem(about, text).kind(Kind::Usage).hint("add a section [sources.NAME]"));
     }
     let account = Account::find(&config.systemd.user, &config.systemd.group);
+    if account.is_none() {
+        findings.extend(no_account(config));
+    }
     let stopped = |path: &Path| account.as_ref().and_then(|account| account.stopped_at(path));
     let user = &config.systemd.user;
     if let Some(at) = stopped(path) {
@@ -60,8 +63,72 @@ pub(crate) fn files(config: &Config) -> Vec<Finding> {
             );
         }
     }
+    findings.extend(account.iter().flat_map(|account| closed_folders(config, account)));
+    findings.extend(unmatched(config));
     findings.extend(credentials(config));
     findings
+}
+
+/// Says that the services' user does not exist. Without systemd the user that is named by default is of no importance.
+fn no_account(config: &Config) -> Option<Finding> {
+    let systemd = &config.systemd;
+    let (user, group, defaults) = (&systemd.user, &systemd.group, SystemdConfig::default());
+    let runs = Path::new(SYSTEMD).exists();
+    if !runs && (user, group) == (&defaults.user, &defaults.group) {
+        return None;
+    }
+    let text =
+        format!("the services run as {user} with the group {group}, and this machine lacks one of them");
+    let finding = if runs { Finding::problem("user", text) } else { Finding::warning("user", text) };
+    Some(finding.hint(format!(
+        "as root: useradd --system --user-group --home-dir {} --shell /usr/sbin/nologin {user}; or name an existing user and \
+         its group in the section [systemd]",
+        config.state_dir.display()
+    )))
+}
+
+/// Directories that the services must write to and cannot, as far as owners and modes tell.
+fn closed_folders(config: &Config, account: &Account) -> Vec<Finding> {
+    let location = match &config.repository.location {
+        RepositoryLocation::File { file, .. } if file.is_elsewhere() => None,
+        location => location.load().ok(),
+    };
+    // systemd gives what is below /var/lib to the services' user when it starts one.
+    let state = Some(config.state_dir.as_path()).filter(|path| !path.starts_with("/var/lib"));
+    let repository = location.as_ref().and_then(Location::path);
+    let folders = [("state folder", state), ("repository", repository)];
+    let closed = |(about, path): (&str, Option<&Path>)| {
+        let path = path.filter(|path| path.exists())?;
+        let at = account.stopped_from_writing(path)?;
+        let (user, group) = (&account.name, &config.systemd.group);
+        let text =
+            format!("{user} cannot write to {}: {} is closed to that user", path.display(), at.display());
+        let hint = if at == path {
+            format!("as root: chown -R {user}:{group} {}", path.display())
+        } else {
+            format!("let {user} enter {}, or choose another place", at.display())
+        };
+        Some(Finding::warning(about, text).hint(hint))
+    };
+    folders.into_iter().filter_map(closed).collect()
+}
+
+/// Patterns of alerts that fit no source.
+fn unmatched(config: &Config) -> Vec<Finding> {
+    let names: Vec<_> = config.sources.iter().map(|source| source.name.as_str()).collect();
+    if names.is_empty() {
+        return Vec::new();
+    }
+    let finding = |alert: &AlertConfig, pattern: &str| {
+        let text = format!("{}: no source has a name like {pattern:?} in its `sources`", alert.name);
+        Finding::warning("alerts", text)
+            .hint(format!("correct the pattern; the sources are {}", names.join(", ")))
+    };
+    let alerts = config.alerts.iter();
+    alerts
+        .flat_map(|alert| alert.unmatched(&names).into_iter().map(move |pattern| (alert, pattern)))
+        .map(|(alert, pattern)| finding(alert, pattern))
+        .collect()
 }
 
 /// Secrets that only a unit has.
@@ -82,32 +149,58 @@ fn credentials(config: &Config) -> Option<Finding> {
     )
 }
 
-fn alerts(config: &Config) -> Finding {
+/// The alerts whose files can be used; what is wrong with the others is told where the secrets are looked at.
+fn alerts(config: &Config) -> Option<Finding> {
     let about = "alerts";
     if config.alerts.is_empty() {
-        return Finding::warning(about, "nobody is told of failures: the configuration has no [[alerts]]")
-            .hint("add a section [[alerts]]; docs/alerts.md describes it");
+        let none = Finding::warning(about, "nobody is told of failures: the configuration has no [[alerts]]");
+        return Some(none.hint("add a section [[alerts]]; docs/alerts.md describes it"));
     }
-    let names: Vec<_> =
-        config.alerts.iter().map(|alert| format!("{} ({})", alert.name, alert.kind.as_str())).collect();
-    Finding::ok(about, format!("{}; `tik-backup alert test` sends one through each", names.join(", ")))
+    let usable = config.alerts.iter().filter(|alert| alert.unusable_files().is_empty());
+    let names: Vec<_> = usable.map(|alert| format!("{} ({})", alert.name, alert.kind.as_str())).collect();
+    if names.is_empty() {
+        return None;
+    }
+    Some(Finding::ok(about, format!("{}; `tik-backup alert test` sends one through each", names.join(", "))))
+}
+
+/// Schedules whose last time is over.
+pub(crate) fn over(config: &Config) -> Vec<Finding> {
+    let planned = schedule::planned(config, &Zoned::now());
+    let over = planned.into_iter().filter(|plan| plan.next.is_empty());
+    over.map(|plan| {
+        let text = format!("never due again: the last time of {:?} is over", plan.schedule);
+        Finding::warning(plan.title(), text)
+            .hint("correct the schedule; `tik-backup config check` shows the next times")
+    })
+    .collect()
 }
 
 /// The next times of all that is due, three of each, for people.
 fn next_times(config: &Config) -> Vec<(String, String)> {
     let line = |plan: schedule::Planned| {
         let times: Vec<_> = plan.next.iter().map(output::time).collect();
-        (plan.title(), if times.is_empty() { "never".to_owned() } else { times.join(", ") })
+        (plan.title(), times.join(", "))
     };
-    schedule::planned(config, &Zoned::now()).into_iter().map(line).collect()
+    let planned = schedule::planned(config, &Zoned::now());
+    planned.into_iter().filter(|plan| !plan.next.is_empty()).map(line).collect()
 }
 
 /// Units, timers and their next times.
 pub(super) fn schedule(config: &Config) -> Vec<Finding> {
     let mut findings = Vec::new();
+    findings.extend(over(config));
     if Path::new(SYSTEMD).exists() {
-        findings.extend(written(config));
-        findings.extend(timers(config));
+        let written = written(config);
+        // Units that are not there have no timers that could wait: one line says it.
+        let missing = written.as_ref().is_some_and(|finding| finding.state == State::Problem)
+            && !Path::new(UNITS).join(TARGET).exists();
+        findings.extend(written);
+        if !missing {
+            let over: Vec<_> = findings.iter().map(|finding| finding.about.clone()).collect();
+            let timers = timers(config);
+            findings.extend(timers.into_iter().filter(|finding| !over.contains(&finding.about)));
+        }
     } else {
         let times = next_times(config);
         findings.extend(times.into_iter().map(|(what, times)| Finding::ok(what, format!("due {times}"))));
@@ -135,7 +228,9 @@ fn written(config: &Config) -> Option<Finding> {
     let folder = Path::new(UNITS);
     let write = format!("tik-backup systemd --output {UNITS} && systemctl daemon-reload");
     if !folder.join(TARGET).exists() {
-        return Some(Finding::problem(about, format!("there are none in {UNITS}")).hint(write));
+        let text = format!("there are none in {UNITS}: nothing runs by itself");
+        let hint = format!("{write} && systemctl enable --now {TARGET}");
+        return Some(Finding::problem(about, text).hint(hint));
     }
     if !units::is_written_here(folder) {
         // The system's own configuration brings them.
@@ -155,7 +250,7 @@ fn written(config: &Config) -> Option<Finding> {
 /// Whether each timer waits for its next time.
 fn timers(config: &Config) -> Vec<Finding> {
     let enable = format!("systemctl enable --now {TARGET}");
-    let mut findings = Vec::new();
+    let mut findings: Vec<Finding> = Vec::new();
     if !matches!(property(TARGET, "UnitFileState").as_str(), "enabled" | "linked" | "static" | "generated") {
         let text = format!("{TARGET} is not enabled: nothing runs by itself after a start of the machine");
         findings.push(Finding::problem("timers", text).hint(&enable));
@@ -165,7 +260,12 @@ fn timers(config: &Config) -> Vec<Finding> {
         findings.push(match property(&unit, "ActiveState").as_str() {
             "active" if next.is_empty() => Finding::ok(what, format!("{unit} runs now")),
             "active" => Finding::ok(what, format!("next {next}")),
-            _ => Finding::problem(what, format!("{unit} does not wait for its time")).hint(&enable),
+            _ => {
+                let finding = Finding::problem(what, format!("{unit} does not wait for its time"));
+                // The same advice is given once.
+                let is_said = findings.iter().any(|finding| finding.hint.as_ref() == Some(&enable));
+                if is_said { finding } else { finding.hint(&enable) }
+            }
         });
     }
     findings

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// There if systemd runs.
-pub(super) const SYSTEMD: &str = "/run/systemd/system";
+pub(crate) const SYSTEMD: &str = "/run/systemd/system";
 
 /// How long a service may look. It has limits of its own, which are shorter; what hangs in a system call ignores them.
 const LOOK: Duration = Duration::from_secs(300);
@@ -40,16 +40,8 @@ pub(super) fn findings(config: &Config, cancel: &Cancel) -> Vec<Finding> {
     let mut findings = Vec::new();
     match (root, Path::new(SYSTEMD).exists(), &account) {
         (true, true, Some(_)) => return as_services(config, cancel),
-        (_, true, None) => {
-            let group = &config.systemd.group;
-            let text = format!(
-                "the services run as {user} with the group {group}, and this machine lacks one of them"
-            );
-            findings.push(Finding::problem(about, text).hint(format!(
-                "as root: useradd --system --user-group --home-dir {} --shell /usr/sbin/nologin {user}",
-                config.state_dir.display()
-            )));
-        }
+        // It was said with the files that there is no such user.
+        (_, true, None) => {}
         (_, false, _) => {
             findings.push(Finding::ok(
                 about,
@@ -74,21 +66,36 @@ pub(super) fn findings(config: &Config, cancel: &Cancel) -> Vec<Finding> {
 
 fn as_services(config: &Config, cancel: &Cancel) -> Vec<Finding> {
     let user = &config.systemd.user;
-    let mut findings =
-        vec![Finding::ok("user", format!("looked at as {user}, confined as the services are"))];
-    let is_folder = |kind: &SourceKind| matches!(kind, SourceKind::Directory(_));
-    findings.extend(ask(config, Part::Servers, cancel));
-    if config.sources.iter().any(|source| is_folder(&source.kind)) {
-        findings.extend(ask(config, Part::Directories, cancel));
+    let has_folders = config.sources.iter().any(|source| matches!(source.kind, SourceKind::Directory(_)));
+    let mut parts = vec![Part::Servers];
+    parts.extend(has_folders.then_some(Part::Directories));
+    let (mut findings, mut answered) = (Vec::new(), false);
+    for part in parts {
+        match ask(config, part, cancel) {
+            Ok(told) => {
+                findings.extend(told);
+                answered = true;
+            }
+            Err(finding) => {
+                let known = |other: &Finding| other.about == finding.about && other.text == finding.text;
+                if !findings.iter().any(known) {
+                    findings.push(*finding);
+                }
+            }
+        }
+    }
+    if answered {
+        findings.insert(0, Finding::ok("user", format!("looked at as {user}, confined as the services are")));
     }
     findings
 }
 
-/// Asks one process with the settings of the services.
-fn ask(config: &Config, part: Part, cancel: &Cancel) -> Vec<Finding> {
+/// Asks one process with the settings of the services. The error says why it told nothing.
+fn ask(config: &Config, part: Part, cancel: &Cancel) -> Result<Vec<Finding>, Box<Finding>> {
     let failed = |text: String| {
         let hint = "what systemd says of it: journalctl -n 20; `systemd-run` must be able to start services";
-        vec![Finding::problem("services", format!("none could be started to look: {text}")).hint(hint)]
+        let finding = Finding::problem("services", format!("none could be started to look: {text}"));
+        Err(Box::new(finding.hint(hint)))
     };
     let executable = match std::env::current_exe() {
         Ok(path) => path,
@@ -125,9 +132,9 @@ fn ask(config: &Config, part: Part, cancel: &Cancel) -> Vec<Finding> {
         .ok()
         .and_then(|mut document| serde_json::from_value(document["findings"].take()).ok());
     match (told, ran.status) {
-        (Some(told), _) => told,
+        (Some(told), _) => Ok(told),
         (None, Some(status)) => failed(format!("{status}: {}", ran.stderr)),
-        (None, None) => vec![unanswered(cancel)],
+        (None, None) => Err(Box::new(unanswered(cancel))),
     }
 }
 

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     config::{Config, place_of},
     error::{Error, Kind, Result},
-    owner,
+    owner::{self, Account},
     repository::Repository,
 };
 
@@ -77,6 +77,7 @@ impl History {
     /// # Errors
     /// The folder cannot be written, or the history is of a newer version of the program.
     pub fn open(config: &Config, look: Look) -> Result<Self> {
+        create_state_dir(config);
         Self::open_home(Home::of(config), look)
     }
 
@@ -242,6 +243,16 @@ impl History {
 const CANNOT: &str = "the history cannot be read or written";
 /// The key of what an operator should know about the begin of a history.
 const BEGUN: &str = "begun";
+
+/// Creates the state folder if this is root and it is missing: a command by hand must not close it to the services.
+fn create_state_dir(config: &Config) {
+    if !rustix::process::geteuid().is_root() || config.state_dir.exists() {
+        return;
+    }
+    let service = Account::find(&config.systemd.user, &config.systemd.group);
+    // Why it cannot be created is told by whoever opens it.
+    let _ = owner::create_folder(&config.state_dir, service.as_ref());
+}
 
 /// Makes the folder, and waits until no other process opens a history there.
 fn gate(state_dir: &Path) -> Result<File> {

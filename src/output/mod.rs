@@ -1,8 +1,10 @@
 //! What commands print: results on stdout as text or JSON, everything else on stderr.
 
+mod file;
 pub mod progress;
 mod screen;
 mod table;
+mod terminal;
 
 use std::io::{self, Write};
 
@@ -10,6 +12,7 @@ use jiff::Zoned;
 use serde::Serialize;
 
 pub use self::{
+    file::write_to,
     screen::{Screen, width},
     table::table,
 };

@@ -11,15 +11,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::{Printer, duration, name, size};
+use super::{Printer, duration, name, size, terminal::Terminal};
 use crate::backup::{ItemOutcome, ItemReport, Observer};
 
 /// Time between two lines about items that are still running.
 const LINE_EVERY: Duration = Duration::from_secs(60);
 /// Time between two looks at the counters for the bars.
 const BAR_EVERY: Duration = Duration::from_millis(200);
+
+/// The bars are drawn as many times a second at most.
+const DRAWS: u8 = 20;
 
 struct Running {
     bytes: Arc<AtomicU64>,
@@ -63,7 +66,10 @@ impl Progress {
     pub fn new(printer: Printer) -> Self {
         let bars = std::io::stderr().is_terminal().then(MultiProgress::new);
         // On a terminal that cannot move its cursor (TERM=dumb) no bar would show.
-        let bars = bars.filter(|bars| !bars.is_hidden());
+        let bars = bars.filter(|bars| !bars.is_hidden()).map(|_| {
+            let terminal = Box::new(Terminal::default());
+            MultiProgress::with_draw_target(ProgressDrawTarget::term_like_with_hz(terminal, DRAWS))
+        });
         let inner = Arc::new(Inner { printer, bars, state: Mutex::default(), changed: Condvar::new() });
         let ticking = inner.clone();
         // Without the thread there is no progress between start and end of an item, which harms nothing.

@@ -8,26 +8,33 @@ const GAP: usize = 2;
 const READABLE: usize = 20;
 /// And after that down to so many.
 const SHORTEST: usize = 8;
+/// What may stand before a heading.
+const SIGNS: [char; 4] = ['>', '!', '?', '~'];
 
 /// A column: its cells with the heading on top.
 struct Column {
     cells: Vec<String>,
     /// Numbers are set right.
     right: bool,
-    /// It may be left out where the terminal is too narrow.
+    /// Identifiers and times are useless when they are shortened.
+    whole: bool,
+    /// It may be left out where the terminal is too narrow for names of a readable length.
     spare: bool,
+    /// It is left out last, where the terminal is too narrow for the shortest names.
+    lesser: bool,
     width: usize,
 }
 
 impl Column {
-    /// The width down to which its cells may be shortened. Numbers never are.
+    /// The width down to which its cells may be shortened. Numbers, identifiers and times never are.
     fn least(&self, least: usize) -> usize {
-        if self.right { self.width } else { self.width.min(least) }
+        if self.right || self.whole { self.width } else { self.width.min(least) }
     }
 }
 
-/// Lines of columns; numbers are set right if the heading begins with `>`. On a terminal that is narrower, a column whose heading begins
-/// with `?` is left out, and the widest texts are shortened.
+/// Lines of columns. Signs before a heading say what the column is like: `>` numbers, set right; `!` identifiers or times. Both are never
+/// shortened. On a terminal that is narrower, columns with `?` are left out, the widest texts are shortened, and at last columns with `~`
+/// are left out.
 pub fn table(screen: &Screen, headings: &[&str], rows: &[Vec<String>]) -> String {
     let mut columns: Vec<Column> =
         headings.iter().enumerate().map(|(number, heading)| column(heading, number, rows)).collect();
@@ -53,13 +60,16 @@ pub fn table(screen: &Screen, headings: &[&str], rows: &[Vec<String>]) -> String
 }
 
 fn column(heading: &str, number: usize, rows: &[Vec<String>]) -> Column {
-    let (right, spare) = (heading.starts_with('>'), heading.starts_with('?'));
-    let heading = heading.trim_start_matches(['>', '?']).to_owned();
+    let title = heading.trim_start_matches(SIGNS);
+    let signs = &heading[..heading.len() - title.len()];
+    let has = |sign: char| signs.contains(sign);
+    let (right, whole, spare, lesser) = (has('>'), has('!'), has('?'), has('~'));
+    let heading = title.to_owned();
     let cells: Vec<String> = std::iter::once(heading)
         .chain(rows.iter().map(|row| row.get(number).cloned().unwrap_or_default()))
         .collect();
     let width = cells.iter().map(|cell| width(cell)).max().unwrap_or(0);
-    Column { cells, right, spare, width }
+    Column { cells, right, whole, spare, lesser, width }
 }
 
 fn fit(screen: &Screen, columns: &mut Vec<Column>, room: usize) {
@@ -70,6 +80,11 @@ fn fit(screen: &Screen, columns: &mut Vec<Column>, room: usize) {
         && let Some(spare) = columns.iter().rposition(|column| column.spare)
     {
         columns.remove(spare);
+    }
+    while needed(&columns[..], SHORTEST) > room
+        && let Some(lesser) = columns.iter().rposition(|column| column.lesser)
+    {
+        columns.remove(lesser);
     }
     let mut excess = needed(&columns[..], usize::MAX).saturating_sub(room);
     for least in [READABLE, SHORTEST] {
@@ -111,6 +126,24 @@ mod tests {
     fn characters_of_two_columns_count_as_two_and_those_of_none_as_none() {
         let rows = [vec!["顧客".into(), "1".into()], vec!["e\u{301}".into(), "2".into()]];
         assert_eq!(table(&Screen::PLAIN, &["item", ">n"], &rows), "item  n\n顧客  1\ne\u{301}     2\n");
+    }
+
+    #[test]
+    fn times_and_ids_are_never_shortened() {
+        let rows = [vec![
+            "0123abcd".to_owned(),
+            "2026-11-28 23:36:18".to_owned(),
+            "a_database_with_a_very_long_name_of_a_tenant_somewhere/production".to_owned(),
+            "1023.9 MiB".to_owned(),
+            "backup-host-17.internal.example.org".to_owned(),
+        ]];
+        for columns in [40, 60, 80] {
+            let text = table(&on(columns), &["!ID", "!TIME", "ITEM", ">~SIZE", "~HOST"], &rows);
+            assert!(text.contains("0123abcd") && text.contains("2026-11-28 23:36:18"), "{text}");
+            assert!(text.lines().map(width).max() <= Some(columns), "{columns}\n{text}");
+            assert_eq!(text.contains("SIZE") && text.contains("HOST"), columns > 40, "{text}");
+            assert!(text.starts_with("ID "), "{text}");
+        }
     }
 
     #[test]

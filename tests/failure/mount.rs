@@ -100,7 +100,11 @@ fn nothing_is_written_where_nothing_is_mounted() {
         fs::write(&wrong, text.replace(&location(&repo), &location(&outside))).unwrap();
         for command in ["init", "backup"] {
             let run = cmd_with(&wrong).arg(command).run().expect_code(2);
-            assert!(run.stderr.contains("is not below `repository.mount`"), "{}", run.stderr);
+            assert!(
+                run.stderr.contains("repository.mount: `location`") && run.stderr.contains("is not below"),
+                "{}",
+                run.stderr
+            );
         }
         // A symbolic link does not get around it.
         fs::create_dir(&outside).unwrap();

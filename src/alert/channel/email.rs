@@ -101,14 +101,25 @@ impl Email {
     }
 
     fn refused(&self, error: &(dyn std::error::Error + 'static)) -> Error {
-        let error = Error::failed(format!("{} did not take the mail", self.server)).because(error);
+        let plain = Error::failed(format!("{} did not take the mail", self.server));
+        let error = plain.clone().because(error);
         match &self.password {
+            // Put in its place in the middle of words, the mark would betray it.
+            Some(password) if password.expose().len() < 4 && error.summary().contains(password.expose()) => {
+                plain.because_text("what it said is not shown: a short password may stand in it")
+            }
             Some(password) => error.redact(password.expose()),
             None => error,
         }
     }
 
     fn judge(&self, error: &lettre::transport::smtp::Error) -> Refused {
+        if matches!(io_kind(error), Some(std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut)) {
+            // The library says what the system calls it: "Resource temporarily unavailable".
+            let seconds = self.timeout.as_secs();
+            let error = Error::failed(format!("{} did not answer within {seconds} s", self.server));
+            return Refused::passing(error.hint(PORTS));
+        }
         let refused = self.refused(error);
         if let Some(code) = error.status() {
             let lasting = error.is_permanent();
@@ -121,7 +132,7 @@ impl Email {
                 refused.hint("see whether `tls`, `smtp_port` and `user` fit the server"),
             );
         }
-        let hint = if refused.summary().contains("certificate") {
+        let hint = if Error::failed("").because(error).summary().contains("certificate") {
             "see that its certificate is valid for `smtp_host`, or name its authority in `ca_file`"
         } else {
             unanswered(error)
@@ -148,6 +159,15 @@ fn advice(code: u16) -> &'static str {
         400..=499 => {
             "the server asks to come back later: there is nothing to correct, later tries may succeed"
         }
+        // RFC 3463 puts both at full mailboxes and at large messages.
+        552 => {
+            "the server refuses the size of the mail, or the mailbox of an address in `to` is full: see its limits, and empty the \
+             mailbox"
+        }
+        554 => {
+            "the server refuses the mail as a whole, often because of this machine's address or what it takes for spam: see \
+             its log, and whether it may relay mail for `from`"
+        }
         550..=559 => {
             "the server refuses an address: see whether those in `to` exist, and whether `user` may send as `from`"
         }
@@ -167,8 +187,6 @@ fn unanswered(error: &lettre::transport::smtp::Error) -> &'static str {
         Some(
             ErrorKind::InvalidData
             | ErrorKind::UnexpectedEof
-            | ErrorKind::TimedOut
-            | ErrorKind::WouldBlock
             | ErrorKind::ConnectionReset
             | ErrorKind::ConnectionAborted,
         ) => PORTS,
@@ -216,7 +234,9 @@ impl Channel for Email {
                 Err(RecvTimeoutError::Disconnected) => return gone("sending panicked"),
                 Err(RecvTimeoutError::Timeout) if cancel.is_cancelled() => return gone("not sent: stopped"),
                 Err(RecvTimeoutError::Timeout) if Instant::now() >= until => {
-                    let error = Error::failed(format!("{}: it did not take the mail in time", self.server));
+                    let seconds = self.timeout.as_secs();
+                    let error =
+                        Error::failed(format!("{} did not take the mail within {seconds} s", self.server));
                     return Err(Refused::passing(error.hint(PORTS)));
                 }
                 Err(RecvTimeoutError::Timeout) => {}
@@ -252,5 +272,16 @@ impl header::Header for AutoSubmitted {
 
     fn display(&self) -> header::HeaderValue {
         header::HeaderValue::new(Self::name(), "auto-generated".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mail_that_is_too_large_is_not_taken_for_a_wrong_address() {
+        assert!(advice(550).contains("an address"));
+        assert!(advice(552).contains("size") && advice(554).contains("spam"));
     }
 }

@@ -5,7 +5,7 @@ use super::{
     http::{Body, Sender},
 };
 use crate::{
-    config::{AlertConfig, AlertKind, Secret},
+    config::{AlertConfig, AlertKind, Secret, load_url},
     error::{Error, Result},
     stream::cancel::Cancel,
 };
@@ -37,7 +37,7 @@ impl Heartbeat {
         let AlertKind::Heartbeat(heartbeat) = &config.kind else { return Ok(None) };
         Ok(Some(Self {
             name: config.name.clone(),
-            url: heartbeat.url_file.load()?,
+            url: load_url(&heartbeat.url_file)?,
             sender: Sender::new(config.timeout, heartbeat.ca_file.as_deref(), None)?,
         }))
     }

@@ -6,7 +6,7 @@ use reqwest::{Client, Method, StatusCode, Url, header};
 
 use super::{Refused, html::one_line, read_authorities};
 use crate::{
-    config::{Host, Secret},
+    config::{Secret, url_fault},
     error::{Error, Result},
     stream::cancel::Cancel,
 };
@@ -132,15 +132,10 @@ impl Sender {
 /// Reads a URL. Its text never stands in an error.
 fn parse(url: &Secret) -> Result<Url, Refused> {
     let wrong = |what: &str| Refused::lasting(Error::usage(format!("the URL of the alert {what}")));
-    let parsed = Url::parse(url.expose().trim()).map_err(|_| wrong("is not valid"))?;
-    let host = parsed.host_str().ok_or_else(|| wrong("names no host"))?;
-    let local = Host::Tcp(host.trim_matches(['[', ']']).to_owned()).is_local();
-    match parsed.scheme() {
-        "https" => Ok(parsed),
-        "http" if local => Ok(parsed),
-        "http" => Err(wrong("begins with http://, which anybody on the way can read; use https://")),
-        _ => Err(wrong("does not begin with https://")),
+    if let Some(fault) = url_fault(url.expose()) {
+        return Err(wrong(fault));
     }
+    Url::parse(url.expose().trim()).map_err(|_| wrong("is not valid"))
 }
 
 async fn exchange(request: reqwest::RequestBuilder, secrets: &[Secret]) -> Result<String, Refused> {
@@ -154,8 +149,16 @@ async fn exchange(request: reqwest::RequestBuilder, secrets: &[Secret]) -> Resul
             Ok(None) => break,
             // The status has been said; why the rest of it does not come matters only for a success.
             Err(error) if status.is_success() => {
-                let error = Error::failed("its answer broke off").because(&error.without_url());
-                return Err(Refused::passing(error));
+                let what = if error.is_timeout() {
+                    "it accepted the request, and its answer did not end in time"
+                } else {
+                    "it accepted the request, and its answer broke off"
+                };
+                let error = Error::failed(what).because(&error.without_url());
+                return Err(Refused::passing(error.hint(
+                    "the message may have arrived; see whether it, or a proxy before it, is overloaded, or raise `timeout` of \
+                     the alert",
+                )));
             }
             Err(_) => break,
         }
@@ -224,6 +227,7 @@ fn refused(status: StatusCode, text: &str, wait: Option<Duration>, secrets: &[Se
     let mut error = Error::failed(format!("it answered {status}"));
     // Without its tags a page may show a secret that they divided.
     let line = secrets.iter().fold(one_line(text), |line, secret| line.replace(secret.expose(), "***"));
+    let line = without_status(&line, status);
     let shown: String = line.chars().take(SHOWN).collect();
     if !shown.is_empty() {
         error = error.because_text(crate::output::printable(&shown));
@@ -235,6 +239,16 @@ fn refused(status: StatusCode, text: &str, wait: Option<Duration>, secrets: &[Se
         );
     let wait = wait.or_else(|| retry_after_in(text));
     Refused { error: error.hint(advice(status, wait)), lasting: !passing, wait }
+}
+
+/// The text of a page without the status at its begin, which has been said: servers write it into the title and the heading.
+fn without_status<'t>(line: &'t str, status: StatusCode) -> &'t str {
+    let said = status.to_string();
+    let mut rest = line.trim();
+    while let Some(after) = rest.strip_prefix(said.as_str()) {
+        rest = after.trim_start();
+    }
+    rest
 }
 
 /// What to do about an answer that is no success.
@@ -270,5 +284,20 @@ fn advice(status: StatusCode, wait: Option<Duration>) -> String {
 async fn cancelled(cancel: &Cancel) {
     while !cancel.is_cancelled() {
         tokio::time::sleep(LOOK).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_status_is_said_once() {
+        let status = StatusCode::BAD_GATEWAY;
+        assert_eq!(without_status("502 Bad Gateway 502 Bad Gateway", status), "");
+        assert_eq!(without_status("502 Bad Gateway nginx", status), "nginx");
+        assert_eq!(without_status("no upstream", status), "no upstream");
+        let refused = refused(status, "502 Bad Gateway", None, &[]);
+        assert_eq!(refused.error.summary(), "it answered 502 Bad Gateway");
     }
 }

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     alert::message::{Message, Purpose},
-    config::{AlertConfig, NtfyConfig, Secret, SecretFile, Topic},
+    config::{AlertConfig, NtfyConfig, Secret, SecretFile, Topic, load_topic},
     error::Result,
     stream::cancel::Cancel,
 };
@@ -31,7 +31,7 @@ impl Ntfy {
         let token = ntfy.token_file.as_ref().map(SecretFile::load).transpose()?;
         let topic = match &ntfy.topic {
             Topic::Given(topic) => Secret::new(topic.clone()),
-            Topic::File(file) => file.load()?,
+            Topic::File(file) => load_topic(file)?,
         };
         Ok(Self {
             name: config.name.clone(),

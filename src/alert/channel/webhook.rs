@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     alert::{causes, message::Message},
-    config::{AlertConfig, Secret, WebhookConfig, WebhookFormat},
+    config::{AlertConfig, Secret, WebhookConfig, WebhookFormat, load_url},
     error::{Error, Result},
     stream::cancel::Cancel,
 };
@@ -40,7 +40,7 @@ impl Webhook {
         let token = webhook.token_file.as_ref().map(crate::config::SecretFile::load).transpose()?;
         Ok(Self {
             name: config.name.clone(),
-            url: webhook.url_file.load()?,
+            url: load_url(&webhook.url_file)?,
             format: webhook.format,
             chat_id: webhook.chat_id.clone().unwrap_or_default(),
             sender: Sender::new(config.timeout, webhook.ca_file.as_deref(), token)?,

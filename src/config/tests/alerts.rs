@@ -86,3 +86,19 @@ fn what_is_wrong_is_said() {
         assert!(found.iter().any(|problem| problem.contains(part)), "{text}: {found:#?}");
     }
 }
+
+#[test]
+fn an_alert_for_a_source_that_is_not_there_is_refused() {
+    let config = |sources: &str| {
+        with(&format!(
+            "[sources.d]\nkind = \"directory\"\npaths = [\"/srv\"]\n[sources.db]\nkind = \"postgres\"\n\
+             [[alerts]]\nkind = \"heartbeat\"\nurl_file = \"u\"\nsources = {sources}\n"
+        ))
+    };
+    assert_eq!(
+        problems(config("[\"dd\", \"d\"]")),
+        ["12: alerts[1].sources: there is no source \"dd\"; did you mean \"d\"?"]
+    );
+    let config = config("[\"d*\", \"x*\", \"db\"]").unwrap();
+    assert_eq!(config.alerts[0].unmatched(&["d", "db"]), ["x*"]);
+}

@@ -107,3 +107,40 @@ fn the_check_loads_every_file_and_reports_all_that_cannot_be_used() {
     );
     assert!(!format!("{config:?}").contains("hunter2") && !error.contains("hunter2"));
 }
+
+#[test]
+fn alerts_whose_files_cannot_work_are_told() {
+    let room = tempfile::tempdir().unwrap();
+    let write = |name: &str, content: &str| {
+        let path = room.path().join(name);
+        fs::write(&path, content).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    };
+    let text = format!(
+        "{REPOSITORY}[[alerts]]\nkind = \"webhook\"\nurl_file = \"hook\"\n[[alerts]]\nkind = \"ntfy\"\ntopic_file = \"topic\"\n\
+         [[alerts]]\nkind = \"heartbeat\"\nurl_file = \"beat\"\nca_file = \"none\"\n"
+    );
+    let config = Config::parse(&text, &room.path().join("c.toml")).unwrap();
+    let faults = || -> Vec<Vec<String>> {
+        let texts = |alert: &AlertConfig| alert.unusable_files().iter().map(Error::to_string).collect();
+        config.alerts.iter().map(texts).collect()
+    };
+    write("hook", "hooks.slack.com/services/hunter2");
+    write("topic", "https://ntfy.sh/hunter2");
+    write("beat", "https://hc-ping.com/hunter2");
+    let told = faults();
+    assert!(
+        told[0][0].starts_with("alerts[1].url_file: the URL in ") && told[0][0].contains("https://"),
+        "{told:?}"
+    );
+    assert!(told[1][0].starts_with("alerts[2].topic_file: the topic in "), "{told:?}");
+    assert!(told[2].len() == 1 && told[2][0].contains("ca_file"), "{told:?}");
+    assert!(!format!("{told:?}").contains("hunter2"), "{told:?}");
+    write("hook", "https://hooks.slack.com/services/hunter2");
+    write("topic", "hunter2");
+    assert!(faults()[0].is_empty() && faults()[1].is_empty());
+    write("hook", "http://hooks.slack.com/services/hunter2");
+    assert!(faults()[0][0].contains("use https://"));
+    write("hook", "http://localhost:8080/hook");
+    assert!(faults()[0].is_empty());
+}

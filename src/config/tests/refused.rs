@@ -252,6 +252,14 @@ fn impossible_values_of_other_sections_are_named() {
         ),
         ("mount = \"mnt\"", "mount: must be an absolute path"),
         (
+            "mount = \"/\"",
+            "mount: / is always mounted, so this guards nothing: name the mount point of the storage, or leave the key out",
+        ),
+        (
+            "mount = \"/nowhere/x\"",
+            "mount: `location` /r is not below /nowhere/x: name the mount point of the storage that holds the repository",
+        ),
+        (
             "options = { a = \"1\" }\noptions_files = { a = \"/f\" }",
             "options_files.a: stands in [repository.options] as well; keep one of them",
         ),
@@ -317,7 +325,7 @@ fn all_problems_are_reported_at_once_in_the_order_of_the_file() {
 
 #[test]
 fn syntax_errors_and_duplicate_keys_have_a_line() {
-    one_problem(with("mount = \"/a\"\nmount = \"/b\"\n"), "5: duplicate key \"mount\"");
+    one_problem(with("mount = \"/r\"\nmount = \"/b\"\n"), "5: duplicate key \"mount\"");
     one_problem(
         source("[sources.pg]\nport = 1\n"),
         "6: the section [sources.pg] stands twice; put its keys together",
@@ -327,7 +335,7 @@ fn syntax_errors_and_duplicate_keys_have_a_line() {
         "7: the section [sources.pg] stands twice; put its keys together",
     );
     assert_eq!(
-        problems(with("mount = \"/a\"\nmount = \"/b\"\nhots = 1\n")),
+        problems(with("mount = \"/r\"\nmount = \"/b\"\nhots = 1\n")),
         ["5: duplicate key \"mount\"", "6: repository.hots: unknown key; did you mean \"host\"?"]
     );
     for (text, line) in
@@ -338,4 +346,14 @@ fn syntax_errors_and_duplicate_keys_have_a_line() {
     }
     let found = problems(with("a = \nb = 1\nc = [\n"));
     assert!(found.len() >= 2, "every broken line is named: {found:?}");
+}
+
+#[test]
+fn a_source_named_like_a_host_is_told_of_its_quotes() {
+    let told = problems(with("[sources.db.example.org]\nkind = \"postgres\"\n"));
+    assert!(
+        told.iter()
+            .any(|line| line.contains("a name with a dot stands in quotes: [sources.\"db.example.org\"]")),
+        "{told:?}"
+    );
 }

@@ -70,11 +70,22 @@ pub fn compare(folder: &Path, units: &[Unit]) -> Result<Changes> {
 /// As for [`compare`], or it cannot be written.
 pub fn write(folder: &Path, units: &[Unit]) -> Result<Changes> {
     // Whatever the umask: nobody else may write to what systemd reads.
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o755)
-        .create(folder)
-        .map_err(|error| Error::failed(format!("cannot create {}", folder.display())).because(&error))?;
+    // Only the last directory of the path is created: a typo before it must not end in a place where systemd does not look.
+    match fs::DirBuilder::new().mode(0o755).create(folder) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let above = folder.parent().unwrap_or(folder).display();
+            return Err(Error::usage(format!(
+                "cannot create {}: there is no directory {above}",
+                folder.display()
+            ))
+            .hint(format!("correct --output, or create it first: mkdir -p {above}")));
+        }
+        Err(error) => {
+            return Err(Error::failed(format!("cannot create {}", folder.display())).because(&error));
+        }
+    }
     let changes = compare(folder, units)?;
     for (name, change) in &changes {
         let path = folder.join(name);
@@ -123,4 +134,19 @@ fn is_ours(text: &str) -> bool {
 
 fn unreadable(path: &Path, error: &io::Error) -> Error {
     Error::failed(format!("cannot read {}", path.display())).because(error)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_typo_in_the_path_creates_nothing() {
+        let room = tempfile::tempdir().unwrap();
+        let error = write(&room.path().join("sytemd/system"), &[]).unwrap_err();
+        assert!(error.code() == 2 && error.hint_text().is_some(), "{error}");
+        assert_eq!(fs::read_dir(room.path()).unwrap().count(), 0);
+        assert!(write(&room.path().join("units"), &[]).unwrap().is_empty());
+    }
 }

@@ -87,7 +87,8 @@ const BY_TEXT: [(&[&str], &str); 10] = [
 
 /// An error of the driver as one of ours, without secrets.
 pub(super) fn explain(driver: &DriverError, secrets: &Secrets) -> Error {
-    let text = secrets.clean(&text(driver));
+    // Judged as the driver says it: a secret may be a part of an ordinary word.
+    let text = text(driver);
     let hint = match &*driver.kind {
         ErrorKind::Command(command) => {
             BY_CODE.iter().find(|(code, _)| *code == command.code).map(|(_, hint)| *hint)
@@ -97,7 +98,8 @@ pub(super) fn explain(driver: &DriverError, secrets: &Secrets) -> Error {
     let hint = hint.or_else(|| {
         BY_TEXT.iter().find(|(texts, _)| texts.iter().all(|part| text.contains(part))).map(|(_, hint)| *hint)
     });
-    let mut error = Error::failed(text);
+    let shown = if secrets.would_garble(&text) { in_our_words(driver, &text) } else { secrets.clean(&text) };
+    let mut error = Error::failed(shown);
     if matches!(&*driver.kind, ErrorKind::Command(command) if CHANGING.contains(&command.code)) {
         error = error.passes(Passing::Busy);
     }
@@ -107,11 +109,56 @@ pub(super) fn explain(driver: &DriverError, secrets: &Secrets) -> Error {
     }
 }
 
+/// What happened, without any text of the driver or the server: they cannot be shown where a secret is so short that it stands
+/// in ordinary words.
+fn in_our_words(driver: &DriverError, text: &str) -> String {
+    let what = match &*driver.kind {
+        ErrorKind::Command(command) => {
+            return format!("the server refused a command (code {})", command.code);
+        }
+        ErrorKind::Authentication { .. } => "the server did not accept the login",
+        ErrorKind::DnsResolve { .. } => "a host name cannot be resolved",
+        ErrorKind::InvalidTlsConfig { .. } => "the settings of TLS cannot be used",
+        ErrorKind::ServerSelection { .. } => "no server of the deployment can be reached",
+        ErrorKind::Io(_) | ErrorKind::ConnectionPoolCleared { .. } => "the connection to the server failed",
+        _ => "the driver reported an error",
+    };
+    let causes = [
+        ("Connection refused", "connection refused"),
+        ("failed to lookup address", "a host name cannot be resolved"),
+        ("certificate", "the server's certificate is not accepted"),
+        ("Authentication failed", "user or password is wrong"),
+        ("timeout", "no answer in time"),
+    ];
+    let cause = causes.iter().find(|(sign, _)| text.contains(sign)).map(|(_, cause)| format!(": {cause}"));
+    format!("{what}{}", cause.unwrap_or_default())
+}
+
 fn text(error: &DriverError) -> String {
     match &*error.kind {
         ErrorKind::Command(command) => {
             format!("{} ({}, code {})", command.message, command.code_name, command.code)
         }
         kind => kind.to_string(),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::{config::Secret, source::mongodb::connect::Params};
+
+    #[test]
+    fn short_secrets_are_neither_shown_nor_spoil_the_text() {
+        let driver = DriverError::custom("Server selection timeout: Connection refused by pw");
+        let secrets = |uri: &str| {
+            Params::parse(&Secret::new(uri.to_owned()), "sources.shop.uri_file").unwrap().secrets()
+        };
+        let error = explain(&driver, &secrets("mongodb://u:pw@localhost"));
+        assert_eq!(error.summary(), "the driver reported an error: connection refused");
+        assert!(error.hint_text().is_some_and(|hint| hint.contains("check the hosts")), "{error}");
+        let error = explain(&driver, &secrets("mongodb://jane:hunter2@localhost"));
+        assert!(error.summary().contains("Connection refused by pw"), "{error}");
     }
 }

@@ -31,6 +31,9 @@ const OPEN_OPTIONS: [&str; 14] = [
 /// Pieces of a secret this long (in bytes) do not appear in what is said of a malformed connection string.
 pub(super) const PIECE: usize = 3;
 
+/// Shorter secrets (in bytes) stand in ordinary words.
+const WORD: usize = 4;
+
 /// How to reach a deployment. Neither `Debug` nor any message shows more of it than the hosts.
 pub struct Params {
     pub(super) parsed: ConnectionString,
@@ -168,6 +171,12 @@ impl Secrets {
     /// The text without any of them.
     pub(super) fn clean(&self, text: &str) -> String {
         self.0.iter().fold(text.to_owned(), |text, secret| text.replace(secret, "***"))
+    }
+
+    /// Whether a text has a secret in it that is so short that ordinary words have it too: what would be put in its place would
+    /// spoil the text, and betray the secret.
+    pub(super) fn would_garble(&self, text: &str) -> bool {
+        self.0.iter().any(|secret| secret.len() < WORD && text.contains(secret.as_str()))
     }
 
     /// Whether a text of the driver shows a piece of one.

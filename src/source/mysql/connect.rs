@@ -111,7 +111,7 @@ impl ConnectParams {
             lines.extend(tls(flavour, mode, self.host.is_local()));
         }
         // Whatever a server or a script asks for: no file of this machine is sent. MariaDB's client would do it by itself.
-        lines.extend(["[mysql]", "local-infile=0", "connect-timeout=30", ""].map(str::to_owned));
+        lines.extend(["[mysql]", "local-infile=0", "connect-timeout=15", ""].map(str::to_owned));
         Ok(lines.join("\n"))
     }
 }

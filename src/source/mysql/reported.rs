@@ -59,6 +59,12 @@ pub(super) fn hint(message: &str) -> Option<&'static str> {
              MAX_STATEMENT_TIME 0; `max_statement_time`), or of the server (MySQL: `max_execution_time = 0`)",
         );
     }
+    if number == 2013 && message.contains("initial communication packet") {
+        return Some(
+            "something accepts connections there and does not speak MySQL's protocol, or the server is overloaded: check `host` \
+             and `port`",
+        );
+    }
     // One that is gone (2006) may also be one that the server closed because of a row.
     (number == 2013 || BROKEN_OFF.contains(&number)).then_some(
         "the connection broke: look at the server's log; if the storage of the repository stands still for longer than the \
@@ -149,6 +155,10 @@ mod tests {
         let error =
             explain(Error::failed("mysqldump: Error 2013: Lost connection to MySQL server during query"));
         assert!(error.passing().is_some() && error.hint_text().is_some(), "{error}");
+        let error = explain(Error::failed(
+            "ERROR 2013 (HY000): Lost connection to server at 'handshake: reading initial communication packet', system error: 110",
+        ));
+        assert!(error.hint_text().is_some_and(|hint| hint.contains("`port`")), "{error}");
     }
 
     #[test]

@@ -37,7 +37,18 @@ const HINTS: [(&[&str], &str); 33] = [
         "`host` must be the folder of the server's socket, and the server must run",
     ),
     (&["Permission denied", "socket"], "the user that runs this program may not open the server's socket"),
-    (&["timeout expired"], "no answer: check `host`, `port` and the firewalls between here and the server"),
+    (
+        &["timeout expired"],
+        "no answer: check that PostgreSQL listens at `host` and `port`, and the firewalls between here and the server",
+    ),
+    (
+        &["received invalid response"],
+        "what listens there does not speak PostgreSQL's protocol: check `host` and `port`",
+    ),
+    (
+        &["expected authentication request from server"],
+        "what listens there does not speak PostgreSQL's protocol: check `host` and `port`",
+    ),
     (&["timed out"], "no answer: check `host`, `port` and the firewalls between here and the server"),
     (&["No route to host"], "check `host` and the network of this machine"),
     (&["Network is unreachable"], "check `host` and the network of this machine"),

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::{clients::Client, connect::Connection, hints};
 use crate::{
-    error::{Error, Result},
+    error::{Error, Passing, Result},
     stream::{
         cancel::Cancel,
         pipe::{PipeReader, PipeWriter, Stop},
@@ -20,7 +20,9 @@ use crate::{
 /// Longest answer accepted.
 const ANSWER: usize = 512 * 1024 * 1024;
 /// libpq gives up after 30 s per address; a name may have several.
-const CONNECT: Duration = Duration::from_secs(120);
+const CONNECT: Duration = Duration::from_secs(45);
+/// Seconds that libpq waits at each address of the server.
+const CONNECT_ADDRESS: &str = "15";
 /// Longest time a query may take unless [`Psql::set_timeout`] says otherwise.
 const QUERY: Duration = Duration::from_secs(300);
 /// Time psql gets to repeat what the server said about an error.
@@ -58,6 +60,8 @@ pub struct Psql {
     /// The database and server for messages.
     place: String,
     timeout: Duration,
+    /// It has answered once.
+    connected: bool,
     /// A statement was sent and its answer not seen.
     busy: bool,
     /// Why the session can no longer be used.
@@ -90,6 +94,8 @@ impl Psql {
             ])
             .args(["--dbname".to_owned(), connection.conninfo(database)?])
             .env("PGCLIENTENCODING", "UTF8")
+            // For one address; a dump that follows may wait for longer.
+            .env("PGCONNECT_TIMEOUT", CONNECT_ADDRESS)
             .item(database)
             .cancel(cancel);
         if client.major < KNOWS_SQLSTATE {
@@ -104,6 +110,7 @@ impl Psql {
             reader,
             place,
             timeout: CONNECT,
+            connected: false,
             busy: false,
             dead: None,
             sqlstate: None,
@@ -111,6 +118,7 @@ impl Psql {
         // psql ends if it cannot connect, and does not read before it has connected.
         psql.exchange("").map_err(|error| psql.not_connected(error))?;
         psql.timeout = QUERY;
+        psql.connected = true;
         psql.execute(SETTINGS)?;
         Ok(psql)
     }
@@ -253,6 +261,12 @@ impl Psql {
     /// Cancels the running statement at the server, as Ctrl-C does; psql ends with it.
     fn took_too_long(&mut self) -> Error {
         let limit = self.timeout;
+        if !self.connected {
+            self.close(format!("no connection within {limit:?}"));
+            return Error::failed(format!("no answer from {} within {limit:?}", self.place))
+                .passes(Passing::Unreachable)
+                .hint("check that PostgreSQL listens at `host` and `port`, and not something else");
+        }
         self.close(format!("a query took longer than {limit:?}"));
         Error::failed(format!("a query in {} was cancelled: it took longer than {limit:?}", self.place))
             .hint("look for locks in pg_stat_activity on the server")
