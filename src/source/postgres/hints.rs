@@ -6,7 +6,7 @@ use crate::error::Error;
 /// Texts that must all occur in a message, and what to do about it. The first row that fits counts.
 ///
 /// A server with another language configured writes other texts: then there is no hint, and the message stands alone.
-const HINTS: [(&[&str], &str); 33] = [
+const HINTS: [(&[&str], &str); 35] = [
     (
         &["password authentication failed"],
         "the password is wrong or the role does not exist (the server does not tell which): check `user` and \
