@@ -231,6 +231,7 @@ mod tests {
             seconds: 0.0,
             error: None,
             notes: Vec::new(),
+            known_items: None,
             suspicious: Vec::new(),
             omitted: Vec::new(),
         }
