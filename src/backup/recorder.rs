@@ -111,7 +111,13 @@ impl<'a> Recorder<'a> {
             Err(error) => {
                 let mut problem = self.problem_slot();
                 if problem.is_none() {
-                    self.observer.notice(&format!("what happens cannot be written down: {error}"));
+                    // The history is whole where the repository gives no answer.
+                    let what = if error.kind() == Kind::Repository {
+                        "the repository cannot be looked at"
+                    } else {
+                        "what happens cannot be written down"
+                    };
+                    self.observer.notice(&format!("{what}: {error}"));
                     *problem = Some(error);
                 }
                 None

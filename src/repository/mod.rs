@@ -45,6 +45,7 @@ pub use previous::{PreviousItem, PreviousSnapshots};
 pub use read::{SnapshotFiles, SnapshotReader};
 pub use repair::RepairReport;
 pub use retention::{explain, holders};
+pub(crate) use retry::waited;
 pub use retry::{Patience, patiently};
 pub use sessions::end_sessions;
 pub(crate) use snapshot::AHEAD;

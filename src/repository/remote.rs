@@ -5,23 +5,31 @@ use std::{
     error::Error as StdError,
     fmt, io,
     sync::{Arc, PoisonError, RwLock},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use reqwest::StatusCode;
-use rustic_core::{BytesList, FileType, Id, ReadBackend, RusticError, RusticResult, WriteBackend};
+use rustic_core::{BytesList, ErrorKind, FileType, Id, ReadBackend, RusticError, RusticResult, WriteBackend};
 
 use super::{
     listing,
-    retry::{self, Patience},
+    retry::{self, NoAnswer, Patience},
 };
 
 type Backend = Arc<dyn WriteBackend>;
 type Build = dyn Fn() -> RusticResult<Backend> + Send + Sync;
 
+/// So long the answer to a small question is waited for, however slow the line.
+const ANSWER: Duration = Duration::from_secs(60);
+/// So long any operation is waited for: the library's own requests end then.
+const LONGEST: Duration = Duration::from_secs(600);
+/// Bytes a second of the slowest line that content is sent over.
+const SLOWEST: usize = 20_000;
+
 /// A backend that is built anew when it fails.
 pub(super) struct RemoteStorage {
-    build: Box<Build>,
+    build: Arc<Build>,
     backend: RwLock<Backend>,
     patience: Patience,
 }
@@ -56,9 +64,17 @@ impl RemoteStorage {
         build: impl Fn() -> RusticResult<Backend> + Send + Sync + 'static,
         patience: &Patience,
     ) -> RusticResult<Self> {
-        let backend = patience.run(|failed: &Failed| passes(&*failed.0), || build().map_err(Failed));
+        let build: Arc<Build> = Arc::new(build);
+        let backend = patience.run(
+            |failed: &Failed| passes(&*failed.0),
+            || {
+                let build = build.clone();
+                let built = patience.answered(ANSWER, move || build());
+                built.unwrap_or_else(|silence| Err(no_answer(silence))).map_err(Failed)
+            },
+        );
         let backend = backend.map_err(|failed| failed.0)?;
-        Ok(Self { build: Box::new(build), backend: RwLock::new(backend), patience: patience.clone() })
+        Ok(Self { build, backend: RwLock::new(backend), patience: patience.clone() })
     }
 
     fn backend(&self) -> Backend {
@@ -66,33 +82,45 @@ impl RemoteStorage {
     }
 
     /// Runs an operation, and again while the server does not answer. `again` tells it that an earlier try may have been
-    /// carried out although it failed.
-    fn attempt<T>(&self, mut operation: impl FnMut(&Backend, bool) -> RusticResult<T>) -> RusticResult<T> {
+    /// carried out although it failed. One that has no answer within `usual` is given up, and its connection with it.
+    fn attempt<T: Send + 'static>(
+        &self,
+        usual: Duration,
+        operation: impl Fn(&Backend, bool) -> RusticResult<T> + Send + Sync + 'static,
+    ) -> RusticResult<T> {
+        let operation = Arc::new(operation);
         let mut failed: Option<Backend> = None;
         let done = self.patience.run(
             |failed: &Failed| passes(&*failed.0),
             || {
                 let again = failed.is_some();
-                if let Some(broken) = failed.take() {
-                    self.renew(&broken);
-                }
+                let broken = failed.take();
                 let backend = self.backend();
-                let done = operation(&backend, again);
-                failed = Some(backend);
+                failed = Some(backend.clone());
+                let (build, operation) = (self.build.clone(), operation.clone());
+                let done = self.patience.answered(usual, move || {
+                    // If it cannot be built, the old one may still recover.
+                    let is_broken = broken.is_some_and(|broken| Arc::ptr_eq(&broken, &backend));
+                    let new = if is_broken { build().ok() } else { None };
+                    let done = operation(new.as_ref().unwrap_or(&backend), again);
+                    (new, done)
+                });
+                let (new, done) = done.map_err(|silence| Failed(no_answer(silence)))?;
+                if let (Some(new), Some(broken)) = (new, &failed) {
+                    self.renew(broken, &new);
+                    failed = Some(new);
+                }
                 done.map_err(Failed)
             },
         );
         done.map_err(|failed| failed.0)
     }
 
-    /// Builds the backend anew in place of one that failed, unless somebody has done so.
-    fn renew(&self, broken: &Backend) {
+    /// Puts a new backend in the place of one that failed, unless somebody has done so.
+    fn renew(&self, broken: &Backend, new: &Backend) {
         let mut backend = self.backend.write().unwrap_or_else(PoisonError::into_inner);
-        // If it cannot be built, the old one may still recover.
-        if Arc::ptr_eq(broken, &backend)
-            && let Ok(new) = (self.build)()
-        {
-            *backend = new;
+        if Arc::ptr_eq(broken, &backend) {
+            *backend = new.clone();
         }
     }
 
@@ -115,6 +143,9 @@ fn chain<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (d
 pub(super) fn passes(error: &(dyn StdError + 'static)) -> bool {
     let mut passing = false;
     for cause in chain(error) {
+        if cause.is::<NoAnswer>() {
+            return true;
+        }
         if let Some(error) = cause.downcast_ref::<reqwest::Error>() {
             return !error.is_builder() && error.status().is_none_or(passing_status);
         }
@@ -188,7 +219,8 @@ impl ReadBackend for RemoteStorage {
     }
 
     fn list(&self, tpe: FileType) -> RusticResult<Vec<Id>> {
-        self.attempt(|backend, _| {
+        let usual = if tpe == FileType::Config { ANSWER } else { LONGEST };
+        self.attempt(usual, move |backend, _| {
             let found = listing::whole(|| backend.list(tpe))?;
             if tpe == FileType::Config && found.is_empty() && Self::has_config(backend)? {
                 return Ok(vec![Id::default()]);
@@ -198,11 +230,12 @@ impl ReadBackend for RemoteStorage {
     }
 
     fn list_with_size(&self, tpe: FileType) -> RusticResult<Vec<(Id, u32)>> {
-        self.attempt(|backend, _| listing::whole(|| backend.list_with_size(tpe)))
+        self.attempt(LONGEST, move |backend, _| listing::whole(|| backend.list_with_size(tpe)))
     }
 
     fn read_full(&self, tpe: FileType, id: &Id) -> RusticResult<Bytes> {
-        self.attempt(|backend, _| backend.read_full(tpe, id))
+        let (id, usual) = (*id, if is_large(tpe) { LONGEST } else { ANSWER });
+        self.attempt(usual, move |backend, _| backend.read_full(tpe, &id))
     }
 
     fn read_partial(
@@ -213,7 +246,10 @@ impl ReadBackend for RemoteStorage {
         offset: u32,
         length: u32,
     ) -> RusticResult<Bytes> {
-        self.attempt(|backend, _| backend.read_partial(tpe, id, cacheable, offset, length))
+        let id = *id;
+        self.attempt(usual(length as usize), move |backend, _| {
+            backend.read_partial(tpe, &id, cacheable, offset, length)
+        })
     }
 
     fn needs_warm_up(&self) -> bool {
@@ -221,7 +257,8 @@ impl ReadBackend for RemoteStorage {
     }
 
     fn warm_up(&self, tpe: FileType, id: &Id) -> RusticResult<()> {
-        self.attempt(|backend, _| backend.warm_up(tpe, id))
+        let id = *id;
+        self.attempt(LONGEST, move |backend, _| backend.warm_up(tpe, &id))
     }
 
     fn warmup_path(&self, tpe: FileType, id: &Id) -> String {
@@ -231,24 +268,29 @@ impl ReadBackend for RemoteStorage {
 
 impl WriteBackend for RemoteStorage {
     fn create(&self) -> RusticResult<()> {
-        self.attempt(|backend, _| backend.create())
+        // It makes 256 folders.
+        self.attempt(LONGEST, |backend, _| backend.create())
     }
 
     fn write_bytes(&self, tpe: FileType, id: &Id, cacheable: bool, content: BytesList) -> RusticResult<()> {
-        self.attempt(|backend, _| match backend.write_bytes(tpe, id, cacheable, content.clone()) {
-            // A server refuses a file that it has. A try before may have stored it although its answer was lost; the library
-            // makes some of its own.
-            Err(error) if is_refused(&*error) => match holds(backend, tpe, id, &content) {
-                Ok(true) => Ok(()),
-                Err(unknown) if passes(&*unknown) => Err(unknown),
-                _ => Err(error),
-            },
-            other => other,
+        let id = *id;
+        self.attempt(usual(content.size()), move |backend, _| {
+            match backend.write_bytes(tpe, &id, cacheable, content.clone()) {
+                // A server refuses a file that it has. A try before may have stored it although its answer was lost; the
+                // library makes some of its own.
+                Err(error) if is_refused(&*error) => match holds(backend, tpe, &id, &content) {
+                    Ok(true) => Ok(()),
+                    Err(unknown) if passes(&*unknown) => Err(unknown),
+                    _ => Err(error),
+                },
+                other => other,
+            }
         })
     }
 
     fn remove(&self, tpe: FileType, id: &Id, cacheable: bool) -> RusticResult<()> {
-        self.attempt(|backend, again| match backend.remove(tpe, id, cacheable) {
+        let id = *id;
+        self.attempt(ANSWER, move |backend, again| match backend.remove(tpe, &id, cacheable) {
             // The try before has done it, although it failed.
             Err(error) if again && is_absent(&*error) => Ok(()),
             other => other,
@@ -256,10 +298,23 @@ impl WriteBackend for RemoteStorage {
     }
 }
 
+/// Files of these kinds may be many MiB.
+fn is_large(tpe: FileType) -> bool {
+    matches!(tpe, FileType::Pack | FileType::Index)
+}
+
+/// How long an operation with so many bytes is waited for.
+fn usual(bytes: usize) -> Duration {
+    LONGEST.min(ANSWER + Duration::from_secs((bytes / SLOWEST) as u64))
+}
+
+fn no_answer(silence: NoAnswer) -> Box<RusticError> {
+    RusticError::with_source(ErrorKind::Backend, "the storage does not answer", silence)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rustic_core::ErrorKind;
 
     fn wrapped(cause: impl StdError + Send + Sync + 'static) -> Box<RusticError> {
         let inner = RusticError::with_source(ErrorKind::Backend, "the library", cause);
