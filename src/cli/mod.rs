@@ -158,11 +158,13 @@ pub fn main() -> ExitCode {
         }
     };
     panics::quiet(cli.verbose);
-    let context =
-        Context { config: cli.config, printer: Printer::new(cli.json, cli.verbose), cancel: Cancel::of_the_program() };
-    let code = handle_signals(&context)
-        .and_then(|()| dispatch(cli.command, &context))
-        .unwrap_or_else(|error| {
+    let context = Context {
+        config: cli.config,
+        printer: Printer::new(cli.json, cli.verbose),
+        cancel: Cancel::of_the_program(),
+    };
+    let code =
+        handle_signals(&context).and_then(|()| dispatch(cli.command, &context)).unwrap_or_else(|error| {
             let error = context.cancel.explain(error);
             context.printer.error(&error);
             error.code()

@@ -33,8 +33,11 @@ pub(super) struct Args {
 
 pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
     let (config, foreign) = context.config_of(args.host.as_deref())?;
-    let seen =
-        if foreign { report::ledger_of_host(config, &context.cancel)? } else { report::ledger(&config, &context.cancel)? };
+    let seen = if foreign {
+        report::ledger_of_host(config, &context.cancel)?
+    } else {
+        report::ledger(&config, &context.cancel)?
+    };
     let ledger = &seen.ledger;
     if args.prometheus {
         let metrics = metrics::prometheus(ledger);

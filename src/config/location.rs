@@ -19,7 +19,8 @@ const MOUNTED: &str = "a network share is mounted first: `location` is the path 
 /// The kinds of storage that are no folder; another one stands behind `opendal:`.
 const KINDS: [&str; 10] =
     ["rest", "sftp", "s3", "azblob", "b2", "gcs", "webdav", "swift", "rclone", "opendal"];
-const UNKNOWN: &str = "what stands before the colon is no kind of storage: these are rest, sftp, s3, azblob, b2, gcs, webdav,                        swift, rclone and opendal, such as rest:https://host/repo, or opendal:ftp with [repository.options]; a folder \
+const UNKNOWN: &str = "what stands before the colon is no kind of storage: these are rest, sftp, s3, azblob, b2, gcs, webdav, \
+                       swift, rclone and opendal, such as rest:https://host/repo, or opendal:ftp with [repository.options]; a folder \
                        whose name has a colon is written as ./name, and a network share is mounted first";
 
 /// What the configuration says about the place of the repository.

@@ -122,8 +122,7 @@ pub fn ledger(config: &Config, cancel: &Cancel) -> Result<Seen> {
 /// Memory is short.
 pub fn ledger_whatever(config: &Config, cancel: &Cancel) -> Result<Seen> {
     let now = Zoned::now();
-    let history =
-        History::open(config, Look::Brief).or_else(|error| History::in_memory_because(&error))?;
+    let history = History::open(config, Look::Brief).or_else(|error| History::in_memory_because(&error))?;
     let settings = config.clone();
     let history = Arc::new(history);
     let shared = history.clone();

@@ -101,7 +101,8 @@ mod tests {
         let (hold, held) = mpsc::channel::<()>();
         let cancel = Cancel::new();
         cancel.cancel("terminated (SIGTERM)");
-        let error = while_answering(&"place", (Patience::short(), &cancel), move |_| held.recv()).unwrap_err();
+        let error =
+            while_answering(&"place", (Patience::short(), &cancel), move |_| held.recv()).unwrap_err();
         assert_eq!(error.summary(), "stopped: terminated (SIGTERM)");
         drop(hold);
     }
@@ -110,7 +111,11 @@ mod tests {
     fn who_is_left_behind_is_told_so() {
         let (sender, receiver) = mpsc::channel();
         let cancel = Cancel::new();
-        assert_eq!(while_answering(&"place", (Patience::short(), &cancel), move |flag| sender.send(flag.clone())).unwrap(), Ok(()));
+        assert_eq!(
+            while_answering(&"place", (Patience::short(), &cancel), move |flag| sender.send(flag.clone()))
+                .unwrap(),
+            Ok(())
+        );
         assert!(!receiver.recv().unwrap().is_cancelled(), "it came to its end");
     }
 }

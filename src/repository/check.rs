@@ -47,6 +47,10 @@ impl Repository {
             report
                 .advise("move damaged snapshot files away (docs/operations.md, \"Damaged snapshot files\")");
         }
+        for key in &self.damaged_keys {
+            report.errors.push(format!("key file {key} is damaged; another key has opened the repository"));
+            report.advise("move damaged key files away (docs/operations.md, \"Damaged key files\")");
+        }
         let (unnamed, unreadable) = self.check_files(&mut report, cancel)?;
         if unreadable {
             // Nothing else can be said without the index.
@@ -86,9 +90,7 @@ impl Repository {
     fn check_files(&self, report: &mut CheckReport, cancel: &Cancel) -> Result<(bool, bool)> {
         let backend = self.storage.backend();
         let (mut unnamed, mut unreadable) = (false, false);
-        for (tpe, what) in
-            [(FileType::Snapshot, "snapshot"), (FileType::Index, "index"), (FileType::Key, "key")]
-        {
+        for (tpe, what) in [(FileType::Snapshot, "snapshot"), (FileType::Index, "index")] {
             let listed =
                 backend.list(tpe).map_err(|e| rustic_error(&format!("cannot list {what} files"), e))?;
             for id in listed {

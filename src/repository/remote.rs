@@ -135,8 +135,88 @@ impl RemoteStorage {
 }
 
 /// The error and its causes.
-fn chain<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+pub(super) fn chain<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     std::iter::successors(Some(error), |error| StdError::source(*error))
+}
+
+const SILENT: &str = "check that the server runs and that nothing on the way to it, such as a firewall, holds it back; everything \
+                      committed so far is intact";
+
+/// What an error of a protocol means in plain words, and what to do about it. The library's texts are for its programmers.
+pub(super) fn plain(error: &(dyn StdError + 'static)) -> Option<(String, Option<&'static str>)> {
+    let silence = chain(error).find_map(|cause| cause.downcast_ref::<NoAnswer>());
+    if let Some(silence) = silence {
+        return Some((format!("the storage does not answer: {silence}"), Some(SILENT)));
+    }
+    // Below the protocol the system says what happened.
+    let system = chain(error).find_map(|cause| cause.downcast_ref::<io::Error>());
+    let refused = system.is_some_and(|cause| cause.kind() == io::ErrorKind::ConnectionRefused);
+    if refused {
+        let hint =
+            "see whether the server runs, and whether address and port in `repository.location` are right";
+        return Some(("nothing listens there: the connection was refused".to_owned(), Some(hint)));
+    }
+    chain(error).find_map(|cause| {
+        if let Some(error) = cause.downcast_ref::<reqwest::Error>() {
+            return Some(of_http(error, system));
+        }
+        cause.downcast_ref::<opendal_core::Error>().map(|error| of_service(error, system))
+    })
+}
+
+fn of_http(error: &reqwest::Error, system: Option<&io::Error>) -> (String, Option<&'static str>) {
+    if let Some(status) = error.status() {
+        let hint = match status {
+            StatusCode::UNAUTHORIZED => Some("user or password in the location are not those of the server"),
+            StatusCode::FORBIDDEN => Some(
+                "the server does not allow it: see whether the user may use this path, and whether the server only allows to \
+                 append",
+            ),
+            StatusCode::INSUFFICIENT_STORAGE => Some("the storage of the server is full: make room on it"),
+            status if status.is_server_error() => Some("look into the log of the server"),
+            _ => None,
+        };
+        return (format!("the server answers {status}"), hint);
+    }
+    if error.is_timeout() {
+        return ("the storage does not answer in time".to_owned(), Some(SILENT));
+    }
+    let cause = system.map_or_else(String::new, |cause| format!(": {cause}"));
+    if error.is_connect() {
+        return (format!("the server cannot be reached{cause}"), Some(SILENT));
+    }
+    if error.is_decode() {
+        let hint = "see whether `repository.location` names a REST server for restic, with the right path";
+        return ("what answers there is no server for restic's REST protocol".to_owned(), Some(hint));
+    }
+    if error.is_builder() {
+        return ("the location is no address of a server".to_owned(), Some("correct `repository.location`"));
+    }
+    (format!("the connection to the server broke{cause}"), Some(SILENT))
+}
+
+fn of_service(error: &opendal_core::Error, system: Option<&io::Error>) -> (String, Option<&'static str>) {
+    use opendal_core::ErrorKind as Kind;
+    let said = error.message();
+    match error.kind() {
+        Kind::ConfigInvalid => (
+            format!("an option of the storage is missing or wrong: {said}"),
+            Some("correct `repository.options`"),
+        ),
+        Kind::PermissionDenied => (
+            format!("the storage refuses this user: {said}"),
+            Some("check the credentials in `repository.options` or `repository.options_files`"),
+        ),
+        Kind::RateLimited => ("the storage asks to wait: it gets too many requests".to_owned(), None),
+        Kind::NotFound => (format!("the storage does not have it: {said}"), None),
+        Kind::Unsupported => (format!("this kind of storage cannot be used here: {said}"), None),
+        _ => {
+            let cause = system.map_or_else(String::new, |cause| format!(": {cause}"));
+            (format!("the connection to the storage failed: {said}{cause}"), Some(SILENT))
+        }
+    }
 }
 
 /// Whether an error of the library comes from a storage that may answer otherwise in a while.

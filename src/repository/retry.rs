@@ -395,7 +395,8 @@ impl Teller {
             _ => {
                 let (since, _) = self.told.take()?;
                 // Given up or refused: whoever did will say so. That something else succeeds meanwhile is no end of it.
-                return recovered.then(|| format!("the storage answers again after {}", spoken(since.elapsed())));
+                return recovered
+                    .then(|| format!("the storage answers again after {}", spoken(since.elapsed())));
             }
         };
         let lasted = since.elapsed();

@@ -38,6 +38,8 @@ pub(super) struct Desk {
     begun: Instant,
     seen: Mutex<Seen>,
     drawn: Mutex<Option<(Instant, Arc<Ledger>)>>,
+    /// Held by the thread that asks the repository, which may hang.
+    asking: Arc<()>,
 }
 
 #[derive(Default)]
@@ -55,7 +57,15 @@ impl Desk {
     pub(super) fn open(config: Config, refresh: Duration) -> Result<Arc<Self>> {
         let history = History::open(&config, Look::Brief)?;
         let (seen, drawn) = (Mutex::default(), Mutex::default());
-        Ok(Arc::new(Self { config, history, refresh, begun: Instant::now(), seen, drawn }))
+        Ok(Arc::new(Self {
+            config,
+            history,
+            refresh,
+            begun: Instant::now(),
+            seen,
+            drawn,
+            asking: Arc::default(),
+        }))
     }
 
     /// Looks at the repository, now and again. Ends with `cancel`.
@@ -100,11 +110,16 @@ impl Desk {
 
     /// Takes a look. A repository that does not answer is left behind with the thread that asks it.
     fn look(self: &Arc<Self>, opened: &mut Option<(Repository, Patience)>, cancel: &Cancel) {
-        let (desk, before) = (self.clone(), opened.take());
+        // One that hangs is enough.
+        if Arc::strong_count(&self.asking) > 1 {
+            return;
+        }
+        let (desk, before, asking) = (self.clone(), opened.take(), self.asking.clone());
         let patience = before.as_ref().map_or_else(Patience::short, |(_, patience)| patience.clone());
         let (asks, known) = (patience.clone(), before.map(|(repository, _)| repository));
         let location = &self.config.repository.location;
         let result = report::while_answering(location, (patience.clone(), cancel), move |cancel| {
+            let _asking = asking;
             desk.ask(known, &asks, cancel)
         });
         if cancel.is_cancelled() {
