@@ -6,8 +6,8 @@ use rustic_core::{CheckOptions, FileType, Id, ReadBackend, TreeId};
 use serde::Serialize;
 
 use super::{
-    Hosts, Repository, Subset, brief, known::KnownBlobs, maintenance::caught, needed::Depth, rustic_error,
-    seal::hash,
+    Hosts, Repository, Subset, brief, keys, known::KnownBlobs, maintenance::caught, needed::Depth,
+    rustic_error, seal::hash,
 };
 use crate::{
     error::{Error, Result},
@@ -46,10 +46,6 @@ impl Repository {
         if !damaged.is_empty() {
             report
                 .advise("move damaged snapshot files away (docs/operations.md, \"Damaged snapshot files\")");
-        }
-        for key in &self.damaged_keys {
-            report.errors.push(format!("key file {key} is damaged; another key has opened the repository"));
-            report.advise("move damaged key files away (docs/operations.md, \"Damaged key files\")");
         }
         let (unnamed, unreadable) = self.check_files(&mut report, cancel)?;
         if unreadable {
@@ -90,7 +86,9 @@ impl Repository {
     fn check_files(&self, report: &mut CheckReport, cancel: &Cancel) -> Result<(bool, bool)> {
         let backend = self.storage.backend();
         let (mut unnamed, mut unreadable) = (false, false);
-        for (tpe, what) in [(FileType::Snapshot, "snapshot"), (FileType::Index, "index")] {
+        for (tpe, what) in
+            [(FileType::Snapshot, "snapshot"), (FileType::Index, "index"), (FileType::Key, "key")]
+        {
             let listed =
                 backend.list(tpe).map_err(|e| rustic_error(&format!("cannot list {what} files"), e))?;
             for id in listed {
@@ -111,6 +109,12 @@ impl Repository {
                 if tpe == FileType::Index && self.parse_index(&data).is_none() {
                     unreadable = true;
                     report.errors.push(format!("index file {} is damaged", name.as_str()));
+                } else if tpe == FileType::Key && !keys::is_usable(&data) {
+                    report.errors.push(format!(
+                        "key file {} is damaged; another key has opened the repository",
+                        name.as_str()
+                    ));
+                    report.advise("move damaged key files away (docs/operations.md, \"Damaged key files\")");
                 } else if hash(&data) != id
                     && !report.errors.iter().any(|error| error.contains(name.as_str()))
                 {

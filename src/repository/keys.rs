@@ -50,11 +50,11 @@ pub(super) fn is_usable(content: &[u8]) -> bool {
     })
 }
 
-/// Opens the repository with the password. Also returns the names of damaged key files.
+/// Opens the repository with the password.
 ///
 /// # Errors
 /// No key that is whole is opened by the password, or the repository refuses otherwise.
-pub(super) fn open(config: &RepositoryConfig, storage: &Storage) -> Result<(Opened, Vec<String>)> {
+pub(super) fn open(config: &RepositoryConfig, storage: &Storage) -> Result<Opened> {
     let place = &config.location;
     let password = config.password_file.load()?;
     let (keys, damaged) = read(storage).map_err(|e| rustic_error("cannot read the key files", e))?;
@@ -65,10 +65,7 @@ pub(super) fn open(config: &RepositoryConfig, storage: &Storage) -> Result<(Open
     let options = RepositoryOptions::default().no_cache(true);
     let opened = rustic_core::Repository::new(&options, &RepositoryBackends::new(Arc::new(shown), None))
         .and_then(|handle| handle.open(&Credentials::password(password.expose())));
-    match opened {
-        Ok(opened) => Ok((opened, damaged)),
-        Err(error) => Err(refused(place, &damaged, error)),
-    }
+    opened.map_err(|error| refused(place, &damaged, error))
 }
 
 fn none(place: &dyn std::fmt::Display, damaged: &[String]) -> Error {

@@ -91,8 +91,6 @@ pub struct Repository {
     inner: Opened,
     storage: Storage,
     sealer: Sealer,
-    /// Names of key files that are damaged; another has opened it.
-    damaged_keys: Vec<String>,
     config: RepositoryConfig,
 }
 
@@ -148,13 +146,13 @@ impl Repository {
     }
 
     fn open_in(config: &RepositoryConfig, storage: Storage) -> Result<Self> {
-        let (inner, damaged_keys) = keys::open(config, &storage)?;
+        let inner = keys::open(config, &storage)?;
         if inner.config().version != 2 {
             return Err(Error::repository("the repository has format version 1")
                 .hint("upgrade it with `restic migrate upgrade_repo_v2`"));
         }
         let sealer = Sealer::new(&inner.key())?;
-        Ok(Self { inner, storage, sealer, damaged_keys, config: config.clone() })
+        Ok(Self { inner, storage, sealer, config: config.clone() })
     }
 
     /// Another handle on the same repository, for the operations of `rustic_core` that use theirs up.
