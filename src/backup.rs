@@ -92,12 +92,13 @@ fn run_patiently(
     let run = report.run.clone();
     let protected = telling.while_running(&run, || {
         protect(config, selectors, first, &recorder, &mut report, &live, (patience, cancel))
+            .map_err(|error| cancel.explain(error))
     });
     drop(live);
     if let Err(error) = &protected {
         report.error = Some(error.clone());
     }
-    report.error = report.error.take().or_else(|| recorder.problem());
+    report.error = report.error.take().or_else(|| recorder.problem()).map(|error| cancel.explain(error));
     report.finish();
     if let Some(problem) = recorder.finish(&report) {
         report.unwritten = true;

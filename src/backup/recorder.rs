@@ -129,7 +129,12 @@ impl<'a> Recorder<'a> {
             Err(error) => {
                 let mut problem = self.problem_slot();
                 if problem.is_none() {
-                    self.observer.notice(UNWRITTEN);
+                    // The history is whole where the repository gives no answer.
+                    if error.kind() == Kind::Repository {
+                        self.observer.notice(&format!("the repository cannot be looked at: {error}"));
+                    } else {
+                        self.observer.notice(UNWRITTEN);
+                    }
                     *problem = Some(error);
                 }
                 None

@@ -159,6 +159,9 @@ const SUCCESS: u8 = 0;
 /// Exit code of a look that found something late, failed, suspicious or unproven.
 const FOUND: u8 = 5;
 
+/// After this time without an answer a signal ends the program although the storage is still waited for.
+const HANGS: std::time::Duration = std::time::Duration::from_secs(20);
+
 /// Runs the program.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -170,15 +173,19 @@ pub fn main() -> ExitCode {
         }
     };
     panics::quiet(cli.verbose);
-    let context =
-        Context { config: cli.config, printer: Printer::new(cli.json, cli.verbose), cancel: Cancel::new() };
-    let code = handle_signals(&context.cancel).and_then(|()| dispatch(cli.command, &context)).unwrap_or_else(
-        |error| {
+    let context = Context {
+        config: cli.config,
+        printer: Printer::new(cli.json, cli.verbose),
+        cancel: Cancel::of_the_program(),
+    };
+    let code =
+        handle_signals(&context).and_then(|()| dispatch(cli.command, &context)).unwrap_or_else(|error| {
+            let error = context.cancel.explain(error);
             context.printer.error(&error);
             error.code()
-        },
-    );
+        });
     crate::repository::end_sessions();
+    // Threads that wait for a storage without an answer end with the process.
     ExitCode::from(code)
 }
 
@@ -211,9 +218,26 @@ fn dispatch(command: Command, context: &Context) -> Result<u8> {
     }
 }
 
+/// A call on a mounted storage that hangs cannot be ended. Once a signal has ended the work, it is left behind with the
+/// process; the next run says that this one was interrupted.
+fn leave_what_hangs(cancel: &Cancel, printer: Printer) {
+    let signalled = std::time::Instant::now();
+    loop {
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        let hangs = crate::repository::waited().is_some_and(|waited| waited >= HANGS);
+        if hangs && signalled.elapsed() >= HANGS {
+            let error = Error::repository("the storage does not answer")
+                .hint("check the storage, its mount and the network; everything committed so far is intact");
+            let error = cancel.explain(error);
+            printer.error(&error);
+            std::process::exit(i32::from(error.code()));
+        }
+    }
+}
+
 /// SIGINT and SIGTERM end a run in order: children are ended, locks removed. A second one ends the program at once.
 /// SIGHUP is ignored: restic sends it to see whether the owner of a lock lives.
-fn handle_signals(cancel: &Cancel) -> Result<()> {
+fn handle_signals(context: &Context) -> Result<()> {
     use signal_hook::{
         consts::{SIGHUP, SIGINT, SIGTERM},
         iterator::Signals,
@@ -226,7 +250,7 @@ fn handle_signals(cancel: &Cancel) -> Result<()> {
         signal_hook::flag::register(signal, again.clone()).map_err(failed)?;
     }
     let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).map_err(failed)?;
-    let cancel = cancel.clone();
+    let (cancel, printer) = (context.cancel.clone(), context.printer);
     std::thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || {
@@ -234,8 +258,13 @@ fn handle_signals(cancel: &Cancel) -> Result<()> {
                 match signal {
                     SIGINT => cancel.cancel("interrupted (SIGINT)"),
                     SIGTERM => cancel.cancel("terminated (SIGTERM)"),
-                    _ => {}
+                    _ => continue,
                 }
+                let cancel = cancel.clone();
+                // Without it only the second signal ends a call that hangs.
+                let _ = std::thread::Builder::new()
+                    .name("ending".to_owned())
+                    .spawn(move || leave_what_hangs(&cancel, printer));
             }
         })
         .map_err(failed)?;

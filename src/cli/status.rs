@@ -44,7 +44,7 @@ struct Document<'l> {
 pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
     let (config, foreign) = context.config_of(args.host.as_deref())?;
     let seen = if foreign {
-        report::ledger_of_host(config)?
+        report::ledger_of_host(config, &context.cancel)?
     } else {
         // That there is no history which can be used is a problem of the ledger.
         report::ledger(&config, &context.cancel).or_else(|_| {

@@ -16,6 +16,13 @@ const MASK: &str = "***";
 const MOUNTED: &str = "a network share is mounted first: `location` is the path of a folder on it, and `mount` where it is \
                        mounted";
 
+/// The kinds of storage that are no folder; another one stands behind `opendal:`.
+const KINDS: [&str; 10] =
+    ["rest", "sftp", "s3", "azblob", "b2", "gcs", "webdav", "swift", "rclone", "opendal"];
+const UNKNOWN: &str = "what stands before the colon is no kind of storage: these are rest, sftp, s3, azblob, b2, gcs, webdav, \
+                       swift, rclone and opendal, such as rest:https://host/repo, or opendal:ftp with [repository.options]; a folder \
+                       whose name has a colon is written as ./name, and a network share is mounted first";
+
 /// What the configuration says about the place of the repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RepositoryLocation {
@@ -146,7 +153,11 @@ pub(super) fn resolve(text: &str, folder: &Path) -> Result<String, String> {
         }
         Some((_, "")) => return Err("nothing follows the colon: name the place as well".into()),
         Some(("local", path)) => path,
-        Some(_) => return Ok(text.to_owned()),
+        Some((kind, _)) if KINDS.contains(&kind) => return Ok(text.to_owned()),
+        Some((kind, _)) if kind.len() == 1 => {
+            return Err("this is no path of this system: a folder is written as /mnt/backup/repo".into());
+        }
+        Some(_) => return Err(UNKNOWN.into()),
         None if text.starts_with("//") => return Err(MOUNTED.into()),
         // As ssh and scp write it; `./user@host:/path` is a folder of that name.
         None if text.split_once(":/").is_some_and(|(host, _)| host.contains('@') && !host.contains('/')) => {
@@ -312,6 +323,10 @@ mod tests {
             ("smb://host/share", "mounted first"),
             ("s3://bucket/repo", "[repository.options]"),
             ("file:///mnt/repo", "its path alone"),
+            ("ftp://host/repo", "opendal:ftp"),
+            ("nas:/volume/repo", "mounted first"),
+            ("azure:container:/", "azblob"),
+            (r"C:\backup", "no path of this system"),
         ] {
             let fault = resolve(text, folder).unwrap_err();
             assert!(fault.contains(hint), "{text}: {fault}");

@@ -78,7 +78,7 @@ pub(crate) const CREDENTIAL: &str = "configuration";
 pub const PATH_VARIABLE: &str = "TIK_BACKUP_CONFIG";
 
 /// The whole configuration, checked; every path in it is absolute.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Config {
     /// The file it was read from, absolute.
     pub path: PathBuf,
@@ -206,7 +206,7 @@ impl Retention {
 }
 
 /// One source: something that holds items to back up.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct SourceConfig {
     /// Its name, unique in the configuration.
     pub name: SourceName,

@@ -4,31 +4,26 @@ pub mod dashboard;
 pub mod metrics;
 pub mod runbook;
 pub mod status;
+mod within;
 
-use std::{
-    sync::mpsc::RecvTimeoutError,
-    time::{Duration, Instant},
-};
+use std::sync::Arc;
 
 use jiff::Zoned;
 
 use crate::{
-    config::{Config, RepositoryConfig},
-    error::{Error, Result},
+    config::Config,
+    error::{Error, Kind, Result},
     forget,
     history::{
         History, Look, draw,
         ledger::{Ledger, RepositoryEntry},
     },
     known, output,
-    repository::{HostShare, Hosts, Repository},
+    repository::{HostShare, Hosts, Patience, Repository},
     stream::cancel::Cancel,
 };
 
-/// How long somebody who has to tell waits for a storage.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
-/// How often who waits looks whether it is to end.
-const STEP: Duration = Duration::from_millis(200);
+pub(crate) use self::within::{PATIENCE, open_within, while_answering};
 
 /// Takes a look at the repository: which snapshots there are of the hosts that count. Also returns what is to be said of it:
 /// what is wrong with snapshots that cannot be read, and that only other hosts have some.
@@ -114,7 +109,7 @@ pub fn unreachable(config: &Config, history: &History, error: &Error) -> Reposit
 /// The ledger with what it was drawn from.
 pub struct Seen {
     /// The history, for what is to be told.
-    pub history: History,
+    pub history: Arc<History>,
     /// The ledger.
     pub ledger: Ledger,
     /// Why the repository could not be looked at.
@@ -140,34 +135,36 @@ pub fn ledger(config: &Config, cancel: &Cancel) -> Result<Seen> {
 /// Memory is short.
 pub fn ledger_whatever(config: &Config, cancel: &Cancel) -> Result<Seen> {
     let now = Zoned::now();
-    let mut history =
-        History::open(config, Look::Brief).or_else(|error| History::in_memory_because(&error))?;
-    let opened = open_within(config, PATIENCE, Repository::open, cancel);
-    if let Ok(repository) = &opened
-        && let Err(error) = history.meet(repository, Look::Brief)
-    {
-        history = History::in_memory_because(&error)?;
-    }
+    let history = History::open(config, Look::Brief).or_else(|error| History::in_memory_because(&error))?;
+    let settings = config.clone();
+    let history = Arc::new(history);
+    let shared = history.clone();
+    let (patience, asks) = twice(Patience::short());
+    let asked = while_answering(&config.repository.location, (patience, cancel), move |cancel| {
+        let repository = Repository::open_patiently(&settings.repository, &asks)?;
+        let history = match shared.meet(&repository, Look::Brief) {
+            Ok(_) => shared,
+            Err(error) => Arc::new(History::in_memory_because(&error)?),
+        };
+        cancel.check()?;
+        let hosts = Hosts::watched(&settings);
+        match look_at(&settings, &history, &repository, hosts) {
+            Ok(seen) => Ok(Looked { history, repository: Ok(seen) }),
+            // Is it the history, which cannot be written, or the repository?
+            Err(error) => {
+                let memory = Arc::new(History::in_memory_because(&error)?);
+                Ok(match look_at(&settings, &memory, &repository, hosts) {
+                    Ok(seen) => Looked { history: memory, repository: Ok(seen) },
+                    Err(_) => Looked { history, repository: Err(error) },
+                })
+            }
+        }
+    });
+    let looked = asked.flatten().unwrap_or_else(|error| Looked { history, repository: Err(error) });
+    let (history, repository, seen, refused) = looked.told(config);
     let interrupted = history.mark_interrupted(&now);
     let mut notes: Vec<String> = interrupted.err().map(|error| error.summary()).into_iter().collect();
-    let opened = opened.and_then(|repository| {
-        cancel.check()?;
-        let hosts = Hosts::watched(config);
-        look_at(config, &history, &repository, hosts).or_else(|error| {
-            // Is it the history, which cannot be written, or the repository?
-            let memory = History::in_memory_because(&error)?;
-            let seen = look_at(config, &memory, &repository, hosts).map_err(|_| error)?;
-            history = memory;
-            Ok(seen)
-        })
-    });
-    let (repository, refused) = match opened {
-        Ok((entry, damaged)) => {
-            notes.extend(damaged);
-            (entry, None)
-        }
-        Err(error) => (unreachable(config, &history, &error), Some(error)),
-    };
+    notes.extend(seen);
     let ledger = history.ledger(draw::Look { config, now: &now, repository, notes })?;
     Ok(Seen { history, ledger, refused })
 }
@@ -177,66 +174,96 @@ pub fn ledger_whatever(config: &Config, cancel: &Cancel) -> Result<Seen> {
 ///
 /// # Errors
 /// The repository refuses, or has no snapshot of this host.
-pub fn ledger_of_host(mut config: Config) -> Result<Seen> {
+pub fn ledger_of_host(mut config: Config, cancel: &Cancel) -> Result<Seen> {
     config.sources.clear();
     config.alerts.clear();
     let now = Zoned::now();
-    let history = History::in_memory()?;
-    let opened = Repository::open(&config.repository)?;
-    let (repository, notes) = look_at(&config, &history, &opened, Hosts::Own)?;
+    let history = Arc::new(History::in_memory()?);
+    let (settings, shared) = (config.clone(), history.clone());
+    let (patience, asks) = twice(Patience::short());
+    let looked = while_answering(&config.repository.location, (patience, cancel), move |_| {
+        let opened = Repository::open_patiently(&settings.repository, &asks)?;
+        look_at(&settings, &shared, &opened, Hosts::Own)
+    });
+    let (repository, notes) = looked.flatten()?;
     if repository.snapshots == 0 {
-        return Err(known::no_such_host(opened.host(), &repository.other_hosts));
+        return Err(known::no_such_host(&config.repository.host, &repository.other_hosts));
     }
     let ledger = history.ledger(draw::Look { config: &config, now: &now, repository, notes })?;
     Ok(Seen { history, ledger, refused: None })
 }
 
-/// Opens the repository, unless that takes too long: a network storage can hold whoever looks at it for ever.
-pub(crate) fn open_within(
-    config: &Config,
-    patience: Duration,
-    open: impl FnOnce(&RepositoryConfig) -> Result<Repository> + Send + 'static,
-    cancel: &Cancel,
-) -> Result<Repository> {
-    let (sender, receiver) = std::sync::mpsc::channel();
-    let settings = config.repository.clone();
-    std::thread::Builder::new()
-        .name("storage".to_owned())
-        // Whoever has stopped waiting does not care for the answer.
-        .spawn(move || drop(sender.send(open(&settings))))
-        .map_err(|error| Error::failed("cannot look at the repository").because(&error))?;
-    let until = Instant::now() + patience;
-    loop {
-        cancel.check()?;
-        match receiver.recv_timeout(STEP) {
-            Ok(opened) => return opened,
-            Err(RecvTimeoutError::Timeout) if Instant::now() < until => {}
-            Err(_) => {
-                let seconds = patience.as_secs();
-                let location = &config.repository.location;
-                return Err(Error::repository(format!("{location} does not answer within {seconds} s")));
+/// What a look at the repository gave, and the history in which it was written down.
+struct Looked {
+    history: Arc<History>,
+    repository: Result<(RepositoryEntry, Vec<String>)>,
+}
+
+impl Looked {
+    /// The repository as it is to be shown.
+    fn told(self, config: &Config) -> (Arc<History>, RepositoryEntry, Vec<String>, Option<Error>) {
+        match self.repository {
+            Ok((entry, notes)) => (self.history, entry, notes, None),
+            Err(error) => {
+                let entry = unreachable(config, &self.history, &error);
+                (self.history, entry, Vec::new(), Some(error))
             }
         }
     }
 }
 
+/// Asks the repository, and writes down what it says. A repository that refuses is an answer.
+fn ask(
+    config: &Config,
+    history: &History,
+    look: Look,
+    patience: &Patience,
+    cancel: &Cancel,
+) -> Result<Result<(RepositoryEntry, Vec<String>)>> {
+    let opened = match Repository::open_patiently(&config.repository, patience) {
+        Ok(opened) => opened,
+        Err(refused) => return Ok(Err(refused)),
+    };
+    let look = || {
+        history.meet(&opened, look)?;
+        // On a second host, which backs up nothing, the snapshots themselves say enough.
+        if !config.sources.is_empty() {
+            history.rebuild(config, &opened, cancel)?;
+        }
+        cancel.check()?;
+        look_at(config, history, &opened, Hosts::watched(config))
+    };
+    match look() {
+        Err(error) if error.kind() != Kind::Repository => Err(error),
+        other => Ok(other),
+    }
+}
+
+/// For who asks and who watches whether there are answers.
+fn twice(patience: Patience) -> (Patience, Patience) {
+    (patience.clone(), patience)
+}
+
+/// As [`ask`], of a repository that may not answer.
+fn ask_within(config: &Config, history: Arc<History>, look: Look, cancel: &Cancel) -> Result<Looked> {
+    let (settings, shared) = (config.clone(), history.clone());
+    let (patience, asks) = twice(Patience::short());
+    let asked = while_answering(&config.repository.location, (patience, cancel), move |cancel| {
+        ask(&settings, &shared, look, &asks, cancel)
+    });
+    let repository = match asked {
+        Ok(answer) => answer?,
+        Err(error) if cancel.is_cancelled() => return Err(error),
+        Err(silent) => Err(silent),
+    };
+    Ok(Looked { history, repository })
+}
+
 fn look_and_draw(config: &Config, look: Look, cancel: &Cancel) -> Result<Seen> {
     let now = Zoned::now();
-    let history = History::open(config, look)?;
-    let mut notes = Vec::new();
-    let (repository, refused) = match Repository::open(&config.repository) {
-        Ok(opened) => {
-            history.meet(&opened, look)?;
-            // On a second host, which backs up nothing, the snapshots themselves say enough.
-            if !config.sources.is_empty() {
-                history.rebuild(config, &opened, cancel)?;
-            }
-            let (entry, damaged) = look_at(config, &history, &opened, Hosts::watched(config))?;
-            notes.extend(damaged);
-            (entry, None)
-        }
-        Err(error) => (unreachable(config, &history, &error), Some(error)),
-    };
+    let history = Arc::new(History::open(config, look)?);
+    let looked = ask_within(config, history, look, cancel)?;
+    let (history, repository, mut notes, refused) = looked.told(config);
     history.mark_interrupted(&now)?;
     notes.extend(history.begun_note()?);
     notes.extend(history.rebuilt_note()?);

@@ -6,8 +6,8 @@ use rustic_core::{CheckOptions, FileType, Id, ReadBackend, TreeId};
 use serde::Serialize;
 
 use super::{
-    Hosts, Repository, Subset, brief, known::KnownBlobs, maintenance::caught, needed::Depth, rustic_error,
-    seal::hash,
+    Hosts, Repository, Subset, brief, keys, known::KnownBlobs, maintenance::caught, needed::Depth,
+    rustic_error, seal::hash,
 };
 use crate::{
     error::{Error, Result},
@@ -109,6 +109,12 @@ impl Repository {
                 if tpe == FileType::Index && self.parse_index(&data).is_none() {
                     unreadable = true;
                     report.errors.push(format!("index file {} is damaged", name.as_str()));
+                } else if tpe == FileType::Key && !keys::is_usable(&data) {
+                    report.errors.push(format!(
+                        "key file {} is damaged; another key has opened the repository",
+                        name.as_str()
+                    ));
+                    report.advise("move damaged key files away (docs/operations.md, \"Damaged key files\")");
                 } else if hash(&data) != id
                     && !report.errors.iter().any(|error| error.contains(name.as_str()))
                 {

@@ -6,6 +6,7 @@ mod chunker;
 mod folders;
 mod guard;
 mod hosts;
+mod keys;
 mod known;
 mod listing;
 mod local;
@@ -45,6 +46,7 @@ pub use previous::{PreviousItem, PreviousSnapshots};
 pub use read::{SnapshotFiles, SnapshotReader};
 pub use repair::RepairReport;
 pub use retention::{explain, holders};
+pub(crate) use retry::waited;
 pub use retry::{Patience, patiently};
 pub use sessions::end_sessions;
 pub(crate) use snapshot::AHEAD;
@@ -144,15 +146,7 @@ impl Repository {
     }
 
     fn open_in(config: &RepositoryConfig, storage: Storage) -> Result<Self> {
-        let credentials = Credentials::password(config.password_file.load()?.expose());
-        let inner = new_handle(&storage)?.open(&credentials).map_err(|e| {
-            if e.is_incorrect_password() {
-                Error::repository(format!("the password does not open the repository at {}", config.location))
-                    .hint("check the file named by `repository.password_file`")
-            } else {
-                rustic_error("cannot open the repository", e)
-            }
-        })?;
+        let inner = keys::open(config, &storage)?;
         if inner.config().version != 2 {
             return Err(Error::repository("the repository has format version 1")
                 .hint("upgrade it with `restic migrate upgrade_repo_v2`"));
@@ -420,17 +414,17 @@ fn rustic_error(doing: &str, error: Box<RusticError>) -> Error {
         rest = rest[start..].find(')').map_or("", |end| &rest[start + end + 1..]);
     }
     plain.push_str(rest);
-    let told = Error::repository(doing).because_text(brief(&plain.replace(": caused by: ", ": ")));
+    let in_words = remote::plain(&*error);
+    let told = Error::repository(doing);
+    let told = match &in_words {
+        Some((what, _)) => told.because_text(what),
+        None => told.because_text(brief(&plain.replace(": caused by: ", ": "))),
+    };
     let told = if remote::passes(&*error) { told.passes(Passing::Storage) } else { told };
-    // What the file system said lies below what the library says.
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(&*error);
-    while let Some(error) = cause {
-        if let Some(hint) = error.downcast_ref::<std::io::Error>().and_then(storage::hint) {
-            return told.hint(hint);
-        }
-        cause = error.source();
+    match storage::hint_of(&*error).or_else(|| in_words.and_then(|(_, hint)| hint)) {
+        Some(hint) => told.hint(hint),
+        None => told,
     }
-    told
 }
 
 /// What is worth reading in a text of `rustic_core`: neither headings nor links nor backtraces.

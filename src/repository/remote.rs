@@ -5,23 +5,31 @@ use std::{
     error::Error as StdError,
     fmt, io,
     sync::{Arc, PoisonError, RwLock},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use reqwest::StatusCode;
-use rustic_core::{BytesList, FileType, Id, ReadBackend, RusticError, RusticResult, WriteBackend};
+use rustic_core::{BytesList, ErrorKind, FileType, Id, ReadBackend, RusticError, RusticResult, WriteBackend};
 
 use super::{
     listing,
-    retry::{self, Patience},
+    retry::{self, NoAnswer, Patience},
 };
 
 type Backend = Arc<dyn WriteBackend>;
 type Build = dyn Fn() -> RusticResult<Backend> + Send + Sync;
 
+/// So long the answer to a small question is waited for, however slow the line.
+const ANSWER: Duration = Duration::from_secs(60);
+/// So long any operation is waited for: the library's own requests end then.
+const LONGEST: Duration = Duration::from_secs(600);
+/// Bytes a second of the slowest line that content is sent over.
+const SLOWEST: usize = 20_000;
+
 /// A backend that is built anew when it fails.
 pub(super) struct RemoteStorage {
-    build: Box<Build>,
+    build: Arc<Build>,
     backend: RwLock<Backend>,
     patience: Patience,
 }
@@ -56,9 +64,17 @@ impl RemoteStorage {
         build: impl Fn() -> RusticResult<Backend> + Send + Sync + 'static,
         patience: &Patience,
     ) -> RusticResult<Self> {
-        let backend = patience.run(|failed: &Failed| passes(&*failed.0), || build().map_err(Failed));
+        let build: Arc<Build> = Arc::new(build);
+        let backend = patience.run(
+            |failed: &Failed| passes(&*failed.0),
+            || {
+                let build = build.clone();
+                let built = patience.answered(ANSWER, move || build());
+                built.unwrap_or_else(|silence| Err(no_answer(silence))).map_err(Failed)
+            },
+        );
         let backend = backend.map_err(|failed| failed.0)?;
-        Ok(Self { build: Box::new(build), backend: RwLock::new(backend), patience: patience.clone() })
+        Ok(Self { build, backend: RwLock::new(backend), patience: patience.clone() })
     }
 
     fn backend(&self) -> Backend {
@@ -66,33 +82,45 @@ impl RemoteStorage {
     }
 
     /// Runs an operation, and again while the server does not answer. `again` tells it that an earlier try may have been
-    /// carried out although it failed.
-    fn attempt<T>(&self, mut operation: impl FnMut(&Backend, bool) -> RusticResult<T>) -> RusticResult<T> {
+    /// carried out although it failed. One that has no answer within `usual` is given up, and its connection with it.
+    fn attempt<T: Send + 'static>(
+        &self,
+        usual: Duration,
+        operation: impl Fn(&Backend, bool) -> RusticResult<T> + Send + Sync + 'static,
+    ) -> RusticResult<T> {
+        let operation = Arc::new(operation);
         let mut failed: Option<Backend> = None;
         let done = self.patience.run(
             |failed: &Failed| passes(&*failed.0),
             || {
                 let again = failed.is_some();
-                if let Some(broken) = failed.take() {
-                    self.renew(&broken);
-                }
+                let broken = failed.take();
                 let backend = self.backend();
-                let done = operation(&backend, again);
-                failed = Some(backend);
+                failed = Some(backend.clone());
+                let (build, operation) = (self.build.clone(), operation.clone());
+                let done = self.patience.answered(usual, move || {
+                    // If it cannot be built, the old one may still recover.
+                    let is_broken = broken.is_some_and(|broken| Arc::ptr_eq(&broken, &backend));
+                    let new = if is_broken { build().ok() } else { None };
+                    let done = operation(new.as_ref().unwrap_or(&backend), again);
+                    (new, done)
+                });
+                let (new, done) = done.map_err(|silence| Failed(no_answer(silence)))?;
+                if let (Some(new), Some(broken)) = (new, &failed) {
+                    self.renew(broken, &new);
+                    failed = Some(new);
+                }
                 done.map_err(Failed)
             },
         );
         done.map_err(|failed| failed.0)
     }
 
-    /// Builds the backend anew in place of one that failed, unless somebody has done so.
-    fn renew(&self, broken: &Backend) {
+    /// Puts a new backend in the place of one that failed, unless somebody has done so.
+    fn renew(&self, broken: &Backend, new: &Backend) {
         let mut backend = self.backend.write().unwrap_or_else(PoisonError::into_inner);
-        // If it cannot be built, the old one may still recover.
-        if Arc::ptr_eq(broken, &backend)
-            && let Ok(new) = (self.build)()
-        {
-            *backend = new;
+        if Arc::ptr_eq(broken, &backend) {
+            *backend = new.clone();
         }
     }
 
@@ -107,14 +135,97 @@ impl RemoteStorage {
 }
 
 /// The error and its causes.
-fn chain<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+pub(super) fn chain<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     std::iter::successors(Some(error), |error| StdError::source(*error))
+}
+
+const SILENT: &str = "check that the server runs and that nothing on the way to it, such as a firewall, holds it back; everything \
+                      committed so far is intact";
+
+/// What an error of a protocol means in plain words, and what to do about it. The library's texts are for its programmers.
+pub(super) fn plain(error: &(dyn StdError + 'static)) -> Option<(String, Option<&'static str>)> {
+    let silence = chain(error).find_map(|cause| cause.downcast_ref::<NoAnswer>());
+    if let Some(silence) = silence {
+        return Some((format!("the storage does not answer: {silence}"), Some(SILENT)));
+    }
+    // Below the protocol the system says what happened.
+    let system = chain(error).find_map(|cause| cause.downcast_ref::<io::Error>());
+    let refused = system.is_some_and(|cause| cause.kind() == io::ErrorKind::ConnectionRefused);
+    if refused {
+        let hint =
+            "see whether the server runs, and whether address and port in `repository.location` are right";
+        return Some(("nothing listens there: the connection was refused".to_owned(), Some(hint)));
+    }
+    chain(error).find_map(|cause| {
+        if let Some(error) = cause.downcast_ref::<reqwest::Error>() {
+            return Some(of_http(error, system));
+        }
+        cause.downcast_ref::<opendal_core::Error>().map(|error| of_service(error, system))
+    })
+}
+
+fn of_http(error: &reqwest::Error, system: Option<&io::Error>) -> (String, Option<&'static str>) {
+    if let Some(status) = error.status() {
+        let hint = match status {
+            StatusCode::UNAUTHORIZED => Some("user or password in the location are not those of the server"),
+            StatusCode::FORBIDDEN => Some(
+                "the server does not allow it: see whether the user may use this path, and whether the server only allows to \
+                 append",
+            ),
+            StatusCode::INSUFFICIENT_STORAGE => Some("the storage of the server is full: make room on it"),
+            status if status.is_server_error() => Some("look into the log of the server"),
+            _ => None,
+        };
+        return (format!("the server answers {status}"), hint);
+    }
+    if error.is_timeout() {
+        return ("the storage does not answer in time".to_owned(), Some(SILENT));
+    }
+    let cause = system.map_or_else(String::new, |cause| format!(": {cause}"));
+    if error.is_connect() {
+        return (format!("the server cannot be reached{cause}"), Some(SILENT));
+    }
+    if error.is_decode() {
+        let hint = "see whether `repository.location` names a REST server for restic, with the right path";
+        return ("what answers there is no server for restic's REST protocol".to_owned(), Some(hint));
+    }
+    if error.is_builder() {
+        return ("the location is no address of a server".to_owned(), Some("correct `repository.location`"));
+    }
+    (format!("the connection to the server broke{cause}"), Some(SILENT))
+}
+
+fn of_service(error: &opendal_core::Error, system: Option<&io::Error>) -> (String, Option<&'static str>) {
+    use opendal_core::ErrorKind as Kind;
+    let said = error.message();
+    match error.kind() {
+        Kind::ConfigInvalid => (
+            format!("an option of the storage is missing or wrong: {said}"),
+            Some("correct `repository.options`"),
+        ),
+        Kind::PermissionDenied => (
+            format!("the storage refuses this user: {said}"),
+            Some("check the credentials in `repository.options` or `repository.options_files`"),
+        ),
+        Kind::RateLimited => ("the storage asks to wait: it gets too many requests".to_owned(), None),
+        Kind::NotFound => (format!("the storage does not have it: {said}"), None),
+        Kind::Unsupported => (format!("this kind of storage cannot be used here: {said}"), None),
+        _ => {
+            let cause = system.map_or_else(String::new, |cause| format!(": {cause}"));
+            (format!("the connection to the storage failed: {said}{cause}"), Some(SILENT))
+        }
+    }
 }
 
 /// Whether an error of the library comes from a storage that may answer otherwise in a while.
 pub(super) fn passes(error: &(dyn StdError + 'static)) -> bool {
     let mut passing = false;
     for cause in chain(error) {
+        if cause.is::<NoAnswer>() {
+            return true;
+        }
         if let Some(error) = cause.downcast_ref::<reqwest::Error>() {
             return !error.is_builder() && error.status().is_none_or(passing_status);
         }
@@ -188,7 +299,8 @@ impl ReadBackend for RemoteStorage {
     }
 
     fn list(&self, tpe: FileType) -> RusticResult<Vec<Id>> {
-        self.attempt(|backend, _| {
+        let usual = if tpe == FileType::Config { ANSWER } else { LONGEST };
+        self.attempt(usual, move |backend, _| {
             let found = listing::whole(|| backend.list(tpe))?;
             if tpe == FileType::Config && found.is_empty() && Self::has_config(backend)? {
                 return Ok(vec![Id::default()]);
@@ -198,11 +310,12 @@ impl ReadBackend for RemoteStorage {
     }
 
     fn list_with_size(&self, tpe: FileType) -> RusticResult<Vec<(Id, u32)>> {
-        self.attempt(|backend, _| listing::whole(|| backend.list_with_size(tpe)))
+        self.attempt(LONGEST, move |backend, _| listing::whole(|| backend.list_with_size(tpe)))
     }
 
     fn read_full(&self, tpe: FileType, id: &Id) -> RusticResult<Bytes> {
-        self.attempt(|backend, _| backend.read_full(tpe, id))
+        let (id, usual) = (*id, if is_large(tpe) { LONGEST } else { ANSWER });
+        self.attempt(usual, move |backend, _| backend.read_full(tpe, &id))
     }
 
     fn read_partial(
@@ -213,7 +326,10 @@ impl ReadBackend for RemoteStorage {
         offset: u32,
         length: u32,
     ) -> RusticResult<Bytes> {
-        self.attempt(|backend, _| backend.read_partial(tpe, id, cacheable, offset, length))
+        let id = *id;
+        self.attempt(usual(length as usize), move |backend, _| {
+            backend.read_partial(tpe, &id, cacheable, offset, length)
+        })
     }
 
     fn needs_warm_up(&self) -> bool {
@@ -221,7 +337,8 @@ impl ReadBackend for RemoteStorage {
     }
 
     fn warm_up(&self, tpe: FileType, id: &Id) -> RusticResult<()> {
-        self.attempt(|backend, _| backend.warm_up(tpe, id))
+        let id = *id;
+        self.attempt(LONGEST, move |backend, _| backend.warm_up(tpe, &id))
     }
 
     fn warmup_path(&self, tpe: FileType, id: &Id) -> String {
@@ -231,24 +348,29 @@ impl ReadBackend for RemoteStorage {
 
 impl WriteBackend for RemoteStorage {
     fn create(&self) -> RusticResult<()> {
-        self.attempt(|backend, _| backend.create())
+        // It makes 256 folders.
+        self.attempt(LONGEST, |backend, _| backend.create())
     }
 
     fn write_bytes(&self, tpe: FileType, id: &Id, cacheable: bool, content: BytesList) -> RusticResult<()> {
-        self.attempt(|backend, _| match backend.write_bytes(tpe, id, cacheable, content.clone()) {
-            // A server refuses a file that it has. A try before may have stored it although its answer was lost; the library
-            // makes some of its own.
-            Err(error) if is_refused(&*error) => match holds(backend, tpe, id, &content) {
-                Ok(true) => Ok(()),
-                Err(unknown) if passes(&*unknown) => Err(unknown),
-                _ => Err(error),
-            },
-            other => other,
+        let id = *id;
+        self.attempt(usual(content.size()), move |backend, _| {
+            match backend.write_bytes(tpe, &id, cacheable, content.clone()) {
+                // A server refuses a file that it has. A try before may have stored it although its answer was lost; the
+                // library makes some of its own.
+                Err(error) if is_refused(&*error) => match holds(backend, tpe, &id, &content) {
+                    Ok(true) => Ok(()),
+                    Err(unknown) if passes(&*unknown) => Err(unknown),
+                    _ => Err(error),
+                },
+                other => other,
+            }
         })
     }
 
     fn remove(&self, tpe: FileType, id: &Id, cacheable: bool) -> RusticResult<()> {
-        self.attempt(|backend, again| match backend.remove(tpe, id, cacheable) {
+        let id = *id;
+        self.attempt(ANSWER, move |backend, again| match backend.remove(tpe, &id, cacheable) {
             // The try before has done it, although it failed.
             Err(error) if again && is_absent(&*error) => Ok(()),
             other => other,
@@ -256,10 +378,23 @@ impl WriteBackend for RemoteStorage {
     }
 }
 
+/// Files of these kinds may be many MiB.
+fn is_large(tpe: FileType) -> bool {
+    matches!(tpe, FileType::Pack | FileType::Index)
+}
+
+/// How long an operation with so many bytes is waited for.
+fn usual(bytes: usize) -> Duration {
+    LONGEST.min(ANSWER + Duration::from_secs((bytes / SLOWEST) as u64))
+}
+
+fn no_answer(silence: NoAnswer) -> Box<RusticError> {
+    RusticError::with_source(ErrorKind::Backend, "the storage does not answer", silence)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rustic_core::ErrorKind;
 
     fn wrapped(cause: impl StdError + Send + Sync + 'static) -> Box<RusticError> {
         let inner = RusticError::with_source(ErrorKind::Backend, "the library", cause);

@@ -3,7 +3,11 @@
 use std::{
     collections::BTreeMap,
     fmt, io,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{self, RecvTimeoutError},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -22,6 +26,12 @@ const SHORT: Duration = Duration::from_secs(4);
 const TELL_AFTER: Duration = Duration::from_secs(3);
 /// The same for an operation that has neither failed nor ended: a large file on a slow line takes a while.
 const TELL_SILENT_AFTER: Duration = Duration::from_secs(60);
+/// How long an operation that comes after an outage without end is waited for.
+const BRIEFLY: Duration = Duration::from_secs(10);
+/// How long an operation that goes on is waited for after the waiting was ended.
+const GRACE: Duration = Duration::from_secs(2);
+/// How often whoever waits for an operation looks whether that has an end.
+const STEP: Duration = Duration::from_millis(100);
 /// How often it is seen whether there is something to tell.
 const TICK: Duration = Duration::from_millis(500);
 
@@ -103,6 +113,12 @@ struct State {
     next: u64,
     /// How many operations were given up for want of an answer.
     given_up: u64,
+    /// When an operation began or ended last.
+    moved: Instant,
+    /// Whether the last operation that had failed, or had taken long, has succeeded in the end.
+    recovered: bool,
+    /// Whether an operation without an answer was left behind because the waiting was ended.
+    left: bool,
     over: bool,
 }
 
@@ -121,7 +137,7 @@ impl fmt::Debug for Patience {
 impl Patience {
     /// That of somebody who takes a look: some seconds.
     pub(crate) fn short() -> Self {
-        Self::new(SHORT, &Cancel::new())
+        Self::new(SHORT, &Cancel::of_the_program())
     }
 
     /// That of somebody who waits so long, or until the flag is set.
@@ -132,6 +148,9 @@ impl Patience {
             operations: BTreeMap::new(),
             next: 0,
             given_up: 0,
+            moved: Instant::now(),
+            recovered: false,
+            left: false,
             over: false,
         };
         Self { shared: Arc::new(Shared { limit, state: Mutex::new(state), ended: Condvar::new() }) }
@@ -152,6 +171,67 @@ impl Patience {
         self.shared.state().given_up
     }
 
+    /// How long nothing has begun or ended.
+    pub(crate) fn silence(&self) -> Duration {
+        self.shared.state().moved.elapsed()
+    }
+
+    /// Marks a call on the storage that is not tried again.
+    pub(super) fn watched<T>(&self, call: impl FnOnce() -> T) -> T {
+        let _entry = Entry::new(&self.shared);
+        call()
+    }
+
+    /// Runs `operation` in a thread of its own, and leaves it behind when there is no answer within `usual`, or when the
+    /// waiting is ended: nothing else ends a call that hangs.
+    pub(super) fn answered<T: Send + 'static>(
+        &self,
+        usual: Duration,
+        operation: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, NoAnswer> {
+        let begun = Instant::now();
+        let limit = {
+            let state = self.shared.state();
+            // Whoever comes after an outage that was waited for in vain waits no longer than to see whether it goes on.
+            let is_away = state.silent_since.is_some_and(|since| since.elapsed() >= self.shared.limit);
+            if is_away { usual.min(BRIEFLY) } else { usual }
+        };
+        let (sender, receiver) = mpsc::channel();
+        let running = thread::Builder::new()
+            .name("operation".to_owned())
+            // Whoever has stopped waiting does not care for the answer.
+            .spawn(move || drop(sender.send(operation())))
+            .map_err(|error| NoAnswer { waited: Duration::ZERO, why: Some(error.to_string()) })?;
+        let mut ended: Option<Instant> = None;
+        loop {
+            match receiver.recv_timeout(STEP) {
+                Ok(done) => return Ok(done),
+                Err(RecvTimeoutError::Disconnected) => {
+                    return match running.join() {
+                        Err(panic) => std::panic::resume_unwind(panic),
+                        Ok(()) => Err(NoAnswer { waited: begun.elapsed(), why: None }),
+                    };
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            let mut state = self.shared.state();
+            if state.cancel.is_cancelled() {
+                let since = *ended.get_or_insert_with(Instant::now);
+                // What goes on well comes to its end.
+                if state.left || since.elapsed() >= GRACE {
+                    state.left = true;
+                    return Err(NoAnswer { waited: begun.elapsed(), why: None });
+                }
+            }
+            if begun.elapsed() >= limit {
+                // The outage began when this was asked.
+                let since = state.silent_since.get_or_insert(begun);
+                *since = begun.min(*since);
+                return Err(NoAnswer { waited: begun.elapsed(), why: None });
+            }
+        }
+    }
+
     /// Runs `operation`, and again while it fails with an error that passes and there is time. The time begins with its
     /// first failure, or with that of an earlier operation if none has had an answer since: who has many operations to do
     /// does not wait for each.
@@ -165,13 +245,17 @@ impl Patience {
     ) -> Result<T, E> {
         let entry = Entry::new(&self.shared);
         let mut pauses = PAUSES_MS.iter().copied().map(Duration::from_millis);
-        let mut since = None;
+        let (begun, mut since) = (Instant::now(), None);
         loop {
             let error = match operation() {
                 Err(error) if passes(&error) => error,
                 // A refusal is an answer too.
                 other => {
-                    self.shared.state().silent_since = None;
+                    let mut state = self.shared.state();
+                    state.silent_since = None;
+                    if since.is_some() || begun.elapsed() >= TELL_SILENT_AFTER {
+                        state.recovered = other.is_ok();
+                    }
                     return other;
                 }
             };
@@ -184,7 +268,9 @@ impl Patience {
             let longest = Duration::from_millis(PAUSES_MS[PAUSES_MS.len() - 1]);
             let left = self.shared.limit.saturating_sub(since.elapsed());
             if left.is_zero() || cancel.wait(pauses.next().unwrap_or(longest).min(left)) {
-                self.shared.state().given_up += 1;
+                let mut state = self.shared.state();
+                state.given_up += 1;
+                state.recovered = false;
                 return Err(error);
             }
         }
@@ -201,7 +287,7 @@ impl Shared {
         let mut teller = Teller { limit: self.limit, told: None };
         let mut state = self.state();
         while !state.over {
-            let text = teller.look(&state.operations, state.silent_since.is_some());
+            let text = teller.look(&state.operations, state.recovered);
             if let Some(text) = text {
                 drop(state);
                 notice(&text);
@@ -212,17 +298,50 @@ impl Shared {
             }
         }
         // The end of an outage may lie shortly before that of the work.
-        if let Some(text) = teller.look(&state.operations, state.silent_since.is_some()) {
+        if let Some(text) = teller.look(&state.operations, state.recovered) {
             drop(state);
             notice(&text);
         }
     }
 }
 
+/// When the operations of the whole program that go on have begun.
+static WAITING: Mutex<BTreeMap<u64, Instant>> = Mutex::new(BTreeMap::new());
+static TICKETS: AtomicU64 = AtomicU64::new(0);
+
+fn waiting() -> MutexGuard<'static, BTreeMap<u64, Instant>> {
+    WAITING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How long the oldest operation on a storage has been going on, in the whole program.
+pub(crate) fn waited() -> Option<Duration> {
+    waiting().values().map(Instant::elapsed).max()
+}
+
+/// A storage has given no answer to what it was asked.
+#[derive(Debug)]
+pub(super) struct NoAnswer {
+    waited: Duration,
+    why: Option<String>,
+}
+
+impl fmt::Display for NoAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.why {
+            Some(why) => f.write_str(why),
+            None => write!(f, "no answer within {}", spoken(self.waited)),
+        }
+    }
+}
+
+impl std::error::Error for NoAnswer {}
+
 /// An operation that is going on.
 struct Entry<'a> {
     shared: &'a Shared,
     number: u64,
+    /// Its number among all of the program.
+    ticket: u64,
 }
 
 impl<'a> Entry<'a> {
@@ -230,9 +349,12 @@ impl<'a> Entry<'a> {
         let mut state = shared.state();
         let number = state.next;
         state.next += 1;
+        state.moved = Instant::now();
         state.operations.insert(number, Operation { begun: Instant::now(), failed: None });
         drop(state);
-        Self { shared, number }
+        let ticket = TICKETS.fetch_add(1, Ordering::Relaxed);
+        waiting().insert(ticket, Instant::now());
+        Self { shared, number, ticket }
     }
 
     fn failed(&self, since: Instant, error: &dyn fmt::Display) {
@@ -246,7 +368,10 @@ impl<'a> Entry<'a> {
 
 impl Drop for Entry<'_> {
     fn drop(&mut self) {
-        self.shared.state().operations.remove(&self.number);
+        waiting().remove(&self.ticket);
+        let mut state = self.shared.state();
+        state.moved = Instant::now();
+        state.operations.remove(&self.number);
     }
 }
 
@@ -258,8 +383,8 @@ struct Teller {
 }
 
 impl Teller {
-    /// What there is to tell now. `is_silent` says that the last operation was given up.
-    fn look(&mut self, operations: &BTreeMap<u64, Operation>, is_silent: bool) -> Option<String> {
+    /// What there is to tell now. `recovered` says that what had failed has succeeded in the end.
+    fn look(&mut self, operations: &BTreeMap<u64, Operation>, recovered: bool) -> Option<String> {
         // The one that has failed for longest, or else the one that takes longest.
         let failing =
             operations.values().filter_map(|operation| operation.failed.as_ref()).min_by_key(|f| f.0);
@@ -269,8 +394,8 @@ impl Teller {
             (None, Some(begun)) if begun.elapsed() >= TELL_SILENT_AFTER => (begun, TELL_SILENT_AFTER, None),
             _ => {
                 let (since, _) = self.told.take()?;
-                // Given up: whoever did will say so.
-                return (!is_silent)
+                // Given up or refused: whoever did will say so. That something else succeeds meanwhile is no end of it.
+                return recovered
                     .then(|| format!("the storage answers again after {}", spoken(since.elapsed())));
             }
         };

@@ -98,12 +98,44 @@ fn an_outage_is_told_ever_more_rarely_and_its_end_once() {
     operations.insert(0, failed(9));
     assert!(teller.look(&operations, false).is_some());
     operations.clear();
-    assert!(teller.look(&operations, false).unwrap().starts_with("the storage answers again after 9"));
+    assert!(teller.look(&operations, true).unwrap().starts_with("the storage answers again after 9"));
     assert_eq!(teller.look(&operations, false), None);
     operations.insert(0, failed(20));
-    assert!(teller.look(&operations, true).is_some());
+    assert!(teller.look(&operations, false).is_some());
     operations.clear();
-    assert_eq!(teller.look(&operations, true), None, "it was given up");
+    assert_eq!(teller.look(&operations, false), None, "it was given up");
     operations.insert(1, Operation { begun: ago(61), failed: None });
     assert!(teller.look(&operations, false).unwrap().contains("has not answered yet"));
+}
+
+#[test]
+fn another_operation_that_succeeds_is_no_end_of_an_outage() {
+    let patience = Patience::new(Duration::from_millis(20), &Cancel::new());
+    let fail = || Err::<(), _>(io::Error::from(Errno::IO));
+    assert!(patience.run(passes, fail).is_err());
+    patience.run(passes, || Ok::<_, io::Error>(())).unwrap();
+    assert!(!patience.shared.state().recovered, "what failed has been given up");
+    let mut first = true;
+    let again = || if std::mem::take(&mut first) { fail() } else { Ok(()) };
+    patience.run(passes, again).unwrap();
+    assert!(patience.shared.state().recovered);
+}
+
+#[test]
+fn an_operation_without_an_answer_is_left_behind_within_its_limit_or_when_the_waiting_is_ended() {
+    let cancel = Cancel::new();
+    let patience = Patience::new(Duration::from_millis(20), &cancel);
+    let (hold, held) = std::sync::mpsc::channel::<()>();
+    let silence = patience.answered(Duration::from_millis(50), move || held.recv()).unwrap_err();
+    assert!(silence.to_string().starts_with("no answer within"), "{silence}");
+    assert_eq!(patience.answered(Duration::from_secs(60), || 7).unwrap(), 7);
+    let (other, held) = std::sync::mpsc::channel::<()>();
+    cancel.cancel("enough");
+    assert!(patience.answered(Duration::from_secs(3600), move || held.recv()).is_err());
+    assert_eq!(
+        patience.answered(Duration::from_secs(60), || 7).unwrap(),
+        7,
+        "what answers at once still does"
+    );
+    drop((hold, other));
 }

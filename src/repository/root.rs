@@ -140,7 +140,7 @@ impl Root {
 
     /// One system call on the directory, whatever comes of it.
     pub(super) fn once<T>(&self, call: impl FnOnce(&OwnedFd) -> T) -> T {
-        call(&self.handle().dir)
+        self.patience.watched(|| call(&self.handle().dir))
     }
 
     /// Runs an operation on the directory, and as a whole again while the storage does not answer. `again` tells the

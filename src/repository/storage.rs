@@ -157,6 +157,11 @@ fn write_error(tpe: FileType, error: io::Error) -> Error {
     refused(Error::repository(message), &error).hint(hint)
 }
 
+/// As [`hint`], of an error of the library: what the file system said lies below what the library says.
+pub(super) fn hint_of(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+    super::remote::chain(error).find_map(|cause| cause.downcast_ref::<io::Error>().and_then(hint))
+}
+
 /// What to do about an error of the storage's file system, if its number tells.
 pub(super) fn hint(error: &io::Error) -> Option<&'static str> {
     use rustix::io::Errno;

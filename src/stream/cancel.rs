@@ -35,6 +35,12 @@ impl Cancel {
         Self::default()
     }
 
+    /// The flag of the whole program, which signals set.
+    pub fn of_the_program() -> Self {
+        static PROGRAM: OnceLock<Cancel> = OnceLock::new();
+        PROGRAM.get_or_init(Self::new).clone()
+    }
+
     /// A flag for a part of what this one stops: setting it leaves the rest alone.
     #[must_use]
     pub fn child(&self) -> Self {
@@ -75,6 +81,17 @@ impl Cancel {
             return self.inner.reason.get().map(String::as_str);
         }
         self.inner.parent.as_ref().and_then(Self::reason)
+    }
+
+    /// What ended the work: the reason given, if there is one, in front of an error that came of it.
+    #[must_use]
+    pub fn explain(&self, error: Error) -> Error {
+        match self.reason() {
+            Some(reason) if !error.summary().contains(reason) => {
+                Error::failed(format!("stopped: {reason}")).because_text(error.summary())
+            }
+            _ => error,
+        }
     }
 
     /// An error with the reason if the flag is set.

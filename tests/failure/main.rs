@@ -25,6 +25,7 @@ mod rest_server;
 mod running;
 mod sftp;
 mod shim;
+mod silent;
 mod sshfs;
 mod storage;
 mod sweep;

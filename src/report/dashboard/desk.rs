@@ -18,7 +18,7 @@ use crate::{
         pages::{Attempt, Past, RunPast},
     },
     report,
-    repository::{self, Hosts, Repository},
+    repository::{self, Hosts, Patience, Repository},
     stream::cancel::Cancel,
 };
 
@@ -38,6 +38,8 @@ pub(super) struct Desk {
     begun: Instant,
     seen: Mutex<Seen>,
     drawn: Mutex<Option<(Instant, Arc<Ledger>)>>,
+    /// Held by the thread that asks the repository, which may hang.
+    asking: Arc<()>,
 }
 
 #[derive(Default)]
@@ -55,7 +57,15 @@ impl Desk {
     pub(super) fn open(config: Config, refresh: Duration) -> Result<Arc<Self>> {
         let history = History::open(&config, Look::Brief)?;
         let (seen, drawn) = (Mutex::default(), Mutex::default());
-        Ok(Arc::new(Self { config, history, refresh, begun: Instant::now(), seen, drawn }))
+        Ok(Arc::new(Self {
+            config,
+            history,
+            refresh,
+            begun: Instant::now(),
+            seen,
+            drawn,
+            asking: Arc::default(),
+        }))
     }
 
     /// Looks at the repository, now and again. Ends with `cancel`.
@@ -75,12 +85,18 @@ impl Desk {
         thread::Builder::new().name("repository".to_owned()).spawn(look).ok()
     }
 
-    fn look(&self, opened: &mut Option<Repository>, cancel: &Cancel) {
-        let result = match opened.take() {
+    /// Asks the repository, opened anew unless it is open.
+    fn ask(
+        &self,
+        opened: Option<Repository>,
+        patience: &Patience,
+        cancel: &Cancel,
+    ) -> Result<(Repository, (RepositoryEntry, Vec<String>))> {
+        let result = match opened {
             Some(repository) => Ok(repository),
-            None => Repository::open(&self.config.repository),
+            None => Repository::open_patiently(&self.config.repository, patience),
         };
-        let result = result.and_then(|repository| {
+        result.and_then(|repository| {
             let seen = match self.look_into(&repository, cancel) {
                 Err(error) if History::is_damaged(&error) => {
                     self.history.reopen(Look::Thorough)?;
@@ -88,11 +104,32 @@ impl Desk {
                 }
                 seen => seen?,
             };
-            *opened = Some(repository);
-            Ok(seen)
+            Ok((repository, seen))
+        })
+    }
+
+    /// Takes a look. A repository that does not answer is left behind with the thread that asks it.
+    fn look(self: &Arc<Self>, opened: &mut Option<(Repository, Patience)>, cancel: &Cancel) {
+        // One that hangs is enough.
+        if Arc::strong_count(&self.asking) > 1 {
+            return;
+        }
+        let (desk, before, asking) = (self.clone(), opened.take(), self.asking.clone());
+        let patience = before.as_ref().map_or_else(Patience::short, |(_, patience)| patience.clone());
+        let (asks, known) = (patience.clone(), before.map(|(repository, _)| repository));
+        let location = &self.config.repository.location;
+        let result = report::while_answering(location, (patience.clone(), cancel), move |cancel| {
+            let _asking = asking;
+            desk.ask(known, &asks, cancel)
         });
-        let (entry, notes) = match result {
-            Ok((entry, notes)) => (entry, notes),
+        if cancel.is_cancelled() {
+            return;
+        }
+        let (entry, notes) = match result.flatten() {
+            Ok((repository, seen)) => {
+                *opened = Some((repository, patience));
+                seen
+            }
             Err(error) => (report::unreachable(&self.config, &self.history, &error), Vec::new()),
         };
         *locked(&self.seen) = Seen { at: Some(Instant::now()), repository: Some(entry), notes };

@@ -1,0 +1,119 @@
+//! A look at a storage that may never answer: it is taken in a thread of its own, which is left behind.
+
+use std::{
+    fmt::Display,
+    sync::mpsc::{self, RecvTimeoutError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    config::{Config, RepositoryConfig},
+    error::{Error, Passing, Result},
+    repository::{Patience, Repository},
+    stream::cancel::Cancel,
+};
+
+/// How long somebody who has to tell waits for a storage.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// How often who waits looks whether it is to end.
+const STEP: Duration = Duration::from_millis(200);
+
+/// Opens the repository, unless that takes too long: a network storage can hold whoever looks at it for ever.
+pub(crate) fn open_within(
+    config: &Config,
+    patience: Duration,
+    open: impl FnOnce(&RepositoryConfig) -> Result<Repository> + Send + 'static,
+    cancel: &Cancel,
+) -> Result<Repository> {
+    let (settings, begun) = (config.repository.clone(), Instant::now());
+    let waited = move || begun.elapsed();
+    wait(&config.repository.location, (patience, &waited), cancel, move || open(&settings))?
+}
+
+/// Does `work`, which uses `patience`, as long as the storage gives answers: what has many questions may take its time, one question may not.
+///
+/// # Errors
+/// There was no answer for [`PATIENCE`], or `cancel` was set. The work goes on in its thread; the flag that it was given is
+/// set.
+pub(crate) fn while_answering<T: Send + 'static>(
+    location: &dyn Display,
+    (patience, cancel): (Patience, &Cancel),
+    work: impl FnOnce(&Cancel) -> T + Send + 'static,
+) -> Result<T> {
+    let (begun, part) = (Instant::now(), cancel.child());
+    let flag = part.clone();
+    let waited = move || patience.silence().min(begun.elapsed());
+    let done = wait(location, (PATIENCE, &waited), cancel, move || work(&flag));
+    if let Err(error) = &done {
+        part.cancel(error.summary());
+    }
+    done
+}
+
+fn wait<T: Send + 'static>(
+    location: &dyn Display,
+    (patience, waited): (Duration, &dyn Fn() -> Duration),
+    cancel: &Cancel,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T> {
+    let (sender, receiver) = mpsc::channel();
+    thread::Builder::new()
+        .name("storage".to_owned())
+        // Whoever has stopped waiting does not care for the answer.
+        .spawn(move || drop(sender.send(work())))
+        .map_err(|error| Error::failed("cannot look at the repository").because(&error))?;
+    loop {
+        cancel.check()?;
+        match receiver.recv_timeout(STEP) {
+            Ok(done) => return Ok(done),
+            Err(RecvTimeoutError::Timeout) if waited() < patience => {}
+            Err(RecvTimeoutError::Timeout) => {
+                let seconds = patience.as_secs();
+                return Err(Error::repository(format!("{location} does not answer within {seconds} s"))
+                    .passes(Passing::Storage)
+                    .hint("check the storage, its mount and the network"));
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(Error::failed("the look at the repository panicked"));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waits_for_a_storage_that_hangs_stops_waiting_and_leaves_it_behind() {
+        let (hold, held) = mpsc::channel::<()>();
+        let waited = || Duration::from_secs(60);
+        let error = wait(&"place", (PATIENCE, &waited), &Cancel::new(), move || held.recv()).unwrap_err();
+        assert_eq!(error.summary(), "place does not answer within 30 s");
+        assert_eq!(error.code(), 4);
+        drop(hold);
+    }
+
+    #[test]
+    fn a_signal_ends_the_waiting() {
+        let (hold, held) = mpsc::channel::<()>();
+        let cancel = Cancel::new();
+        cancel.cancel("terminated (SIGTERM)");
+        let error =
+            while_answering(&"place", (Patience::short(), &cancel), move |_| held.recv()).unwrap_err();
+        assert_eq!(error.summary(), "stopped: terminated (SIGTERM)");
+        drop(hold);
+    }
+
+    #[test]
+    fn who_is_left_behind_is_told_so() {
+        let (sender, receiver) = mpsc::channel();
+        let cancel = Cancel::new();
+        let done =
+            while_answering(&"place", (Patience::short(), &cancel), move |flag| sender.send(flag.clone()));
+        assert!(done.unwrap().is_ok());
+        assert!(!receiver.recv().unwrap().is_cancelled(), "it came to its end");
+    }
+}
