@@ -33,13 +33,18 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
     };
     let config = context.config()?;
     let notice = |message: &str| context.printer.notice(message);
-    let report = patiently(config.repository.retry_for, &context.cancel, &notice, |patience| {
-        let repository = Repository::open_patiently(&config.repository, patience)?;
-        let _lock = read_lock(&repository, &context.cancel, &notice)?;
-        let report = repository.check(subset, &context.cancel)?;
-        written_down(&config, &repository, &notice, |history| history.note_check(&report, &Zoned::now()));
-        Ok(report)
-    })?;
+    let report = patiently(
+        config.repository.retry_for,
+        &context.cancel,
+        &notice,
+        |patience| -> Result<CheckReport> {
+            let repository = Repository::open_patiently(&config.repository, patience)?;
+            let _lock = read_lock(&repository, &context.cancel, &notice)?;
+            let report = repository.check(subset, &context.cancel)?;
+            written_down(&config, &repository, &notice, |history| history.note_check(&report, &Zoned::now()));
+            Ok(report)
+        },
+    )?;
     context.printer.result(&report, || text(&report))?;
     Ok(if report.errors.is_empty() { SUCCESS } else { 1 })
 }

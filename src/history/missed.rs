@@ -161,7 +161,7 @@ impl History {
         let items: Vec<String> = items
             .into_iter()
             .filter(|(source, _)| config.source(source).is_some())
-            .map(|(source, item)| name(&format!("{source}/{item}")).into_owned())
+            .map(|(source, item)| name(&format!("{source}/{item}")))
             .collect();
         if items.is_empty() {
             return Ok(None);
