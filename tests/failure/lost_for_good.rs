@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fs, path::PathBuf};
 use serde_json::Value;
 
 use super::{
-    common::{Cmd, program::run_ok},
+    common::{Cmd, process::run_ok},
     place::Place,
 };
 
