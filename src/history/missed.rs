@@ -46,7 +46,10 @@ impl Missed {
 
 /// Writes down which of the snapshots that are gone nobody has removed with this program. What is remembered of them must still
 /// be there.
-pub(super) fn note_missed(tx: &Transaction<'_>, gone: &[[u8; 32]]) -> rusqlite::Result<()> {
+pub(super) fn note_missed<'i>(
+    tx: &Transaction<'_>,
+    gone: impl Iterator<Item = &'i [u8; 32]>,
+) -> rusqlite::Result<()> {
     let now = millis(&Zoned::now());
     let ahead = i64::try_from(AHEAD.as_millis()).unwrap_or(i64::MAX);
     let (mut number, mut newest) = (0, Vec::new());

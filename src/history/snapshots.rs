@@ -122,7 +122,9 @@ impl History {
                     remember(tx, id, item, time, snapshot.bytes, Some(&snapshot.host))?;
                 }
                 if hosts == Hosts::Own {
-                    note_missed(tx, &gone)?;
+                    // Others may have been another host's, which removes them as it likes.
+                    let ours = gone.iter().filter(|id| known.settled.contains(*id));
+                    note_missed(tx, ours)?;
                 }
                 expect_no_more(tx, &gone)?;
                 for id in &gone {
