@@ -39,13 +39,13 @@ pub struct CheckReport {
     pub packs_read: u64,
     /// The packs of the repository.
     #[serde(skip)]
-    there: HashSet<Id>,
+    pub(crate) there: HashSet<Id>,
     /// Those whose content was read.
     #[serde(skip)]
-    read: HashSet<Id>,
+    pub(crate) read: HashSet<Id>,
     /// Those of them whose content is damaged: each is the last of `errors` once.
     #[serde(skip)]
-    damaged: Vec<Id>,
+    pub(crate) damaged: Vec<Id>,
 }
 
 impl Repository {
