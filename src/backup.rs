@@ -145,6 +145,7 @@ fn protect(
         current: None,
         error: None,
         held: Held::default(),
+        lost: None,
     };
     if let Some(error) = back_up(selectors, passes, report)? {
         report.repository_failed = error.kind() == Kind::Repository;

@@ -120,6 +120,9 @@ fn run_patiently(
     };
     match &request.confirm {
         Some(code) if *code == report.confirm => {
+            if let Some(history) = &standing.history {
+                history.will_forget(chosen.iter().map(|snapshot| snapshot.id.as_str()))?;
+            }
             repository.forget(&chosen)?;
             report.removed = true;
         }

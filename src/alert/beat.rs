@@ -62,6 +62,14 @@ pub fn troubles(ledger: &Ledger, sources: &[&str]) -> Vec<Trouble> {
             items: problem.items,
         })
         .collect();
+    // What is lost of the repository concerns all: what counts as backed up may not be restored.
+    let damage = |kind| matches!(kind, ProblemKind::Damage | ProblemKind::SnapshotsGone);
+    troubles.extend(ledger.problems.iter().filter(|problem| damage(problem.kind)).map(|problem| Trouble {
+        item: problem.subject().to_owned(),
+        problem: problem.kind.as_str(),
+        error: problem.text.clone(),
+        items: None,
+    }));
     if let Some(error) = &ledger.repository.error {
         let item = "the repository".to_owned();
         troubles.push(Trouble {

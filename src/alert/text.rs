@@ -227,6 +227,8 @@ fn words(kind: &str) -> &str {
         "future-snapshot" => "dated in the FUTURE",
         "repository" => "repository refused",
         "history" => "history problem",
+        "damage" => "repository DAMAGED",
+        "snapshots-gone" => "snapshots GONE",
         other => other,
     }
 }

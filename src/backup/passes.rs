@@ -1,7 +1,7 @@
 //! What of a run writes: a pass over the items, and one more over those that failed for reasons that pass, such as an
 //! outage of the storage that was longer than the writer could wait.
 
-use std::sync::Arc;
+use std::{cell::RefCell, sync::Arc};
 
 use super::{
     ItemReport, Observer, Plan,
@@ -34,6 +34,8 @@ pub(super) struct Passes<'a> {
     pub(super) error: Option<Error>,
     /// What is stored and not confirmed yet.
     pub(super) held: Held,
+    /// What the run has found to be lost of the repository.
+    pub(super) lost: Option<Error>,
 }
 
 impl Passes<'_> {
@@ -55,7 +57,14 @@ impl Passes<'_> {
         let cancel = self.cancel.child();
         self.patience.obey(&cancel);
         let notice = |message: &str| self.observer.notice(message);
-        let writer = self.repository.begin_run(self.lock.clone(), &cancel, &notice)?;
+        let lost = RefCell::new(None);
+        let told = |error: &Error| {
+            self.recorder.lost(error);
+            *lost.borrow_mut() = Some(error.clone());
+        };
+        let begun = self.repository.begin_run(self.lock.clone(), &cancel, &told, &notice);
+        self.lost = lost.into_inner().or(self.lost.take());
+        let writer = begun?;
         writer.take_over(self.held.take_unconfirmed());
         self.current = Some((writer, cancel));
         Ok(())
@@ -169,7 +178,15 @@ impl Passes<'_> {
             self.held.saw(self.repository.confirm(unconfirmed));
         }
         let reports = self.held.settle(self.recorder, self.observer);
-        (reports, failure.or(self.error).or_else(|| self.held.doubt().cloned()))
+        let doubt = self.held.doubt();
+        if let Some(doubt) = doubt {
+            // Their items have failed; the snapshots stay and may be broken.
+            self.recorder.lost(&Error::failed(format!(
+                "snapshots of a backup may lack what a prune beside it has removed: {}",
+                doubt.summary()
+            )));
+        }
+        (reports, failure.or(self.error).or_else(|| doubt.cloned()).or(self.lost))
     }
 }
 

@@ -84,6 +84,7 @@ fn items_that_come_after_the_storage_has_failed_are_all_reported() {
             // There was no second pass.
             error: Some(Error::repository("the storage is away")),
             held: Held::default(),
+            lost: None,
         };
         passes.begin(&plan, false).unwrap();
         (passes.run(&plan), passes.finish())

@@ -245,6 +245,16 @@ impl<'a> Recorder<'a> {
         found.unwrap_or_default().into_iter().map(|finding| finding.text).collect()
     }
 
+    /// Writes down that something of the repository is lost: it is told until a check is clean.
+    pub(super) fn lost(&self, loss: &Error) {
+        self.noted(self.history.note_loss(loss, &Zoned::now()));
+    }
+
+    /// These snapshots are about to be removed: nobody need miss them.
+    pub(super) fn will_forget<'i>(&self, ids: impl Iterator<Item = &'i str>) -> Result<()> {
+        self.history.will_forget(ids)
+    }
+
     /// Takes a look at the repository for the ledger.
     pub(super) fn look(&self, repository: &Repository) -> Option<RepositoryEntry> {
         // Only a number to look at: that it cannot be had fails nothing.
@@ -257,6 +267,9 @@ impl<'a> Recorder<'a> {
             repository,
             Hosts::watched(self.config),
         ))?;
+        if let Some(note) = self.kept(self.history.gone_note(&Zoned::now())).flatten() {
+            self.observer.notice(&note);
+        }
         Some(entry)
     }
 

@@ -68,6 +68,8 @@ pub(super) fn retain(
     for (item, expired) in &all {
         observer.notice(&format!("{}: retention removes {}", output::name(item), listed(expired)));
     }
+    let ids = all.iter().flat_map(|(_, expired)| expired).map(|snapshot| snapshot.id.as_str());
+    recorder.will_forget(ids)?;
     for (item, expired) in &all {
         repository.forget(expired).map_err(|e| e.context(item))?;
         report.forgotten += expired.len() as u64;

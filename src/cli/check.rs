@@ -1,11 +1,19 @@
 //! `tik-backup check`
 
+use jiff::Zoned;
+
 use super::{Context, SUCCESS};
 use crate::{
+    config::Config,
     error::Result,
+    history::History,
+    output::{count, printable},
     repository::{CheckReport, Repository, Subset, patiently},
     restore::read_lock,
 };
+
+/// So many lines of a kind are printed.
+const LISTED: usize = 50;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -25,19 +33,57 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
     };
     let config = context.config()?;
     let notice = |message: &str| context.printer.notice(message);
-    let report = patiently(config.repository.retry_for, &context.cancel, &notice, |patience| {
-        let repository = Repository::open_patiently(&config.repository, patience)?;
-        let _lock = read_lock(&repository, &context.cancel, &notice)?;
-        repository.check(subset, &context.cancel)
-    })?;
+    let report = patiently(
+        config.repository.retry_for,
+        &context.cancel,
+        &notice,
+        |patience| -> Result<CheckReport> {
+            let repository = Repository::open_patiently(&config.repository, patience)?;
+            let _lock = read_lock(&repository, &context.cancel, &notice)?;
+            let report = repository.check(subset, &context.cancel)?;
+            written_down(&config, &repository, &notice, |history| history.note_check(&report, &Zoned::now()));
+            Ok(report)
+        },
+    )?;
     context.printer.result(&report, || text(&report))?;
     Ok(if report.errors.is_empty() { SUCCESS } else { 1 })
 }
 
+/// Writes down what was found, where there is a history. That it cannot be is said, and fails nothing.
+pub(super) fn written_down(
+    config: &Config,
+    repository: &Repository,
+    notice: &dyn Fn(&str),
+    write: impl FnOnce(&History) -> Result<()>,
+) {
+    let history = History::existing(config, repository);
+    if let Err(error) = history.and_then(|history| history.as_ref().map_or(Ok(()), write)) {
+        notice(&format!("what was found cannot be written down, so that `status` does not show it: {error}"));
+    }
+}
+
 fn text(report: &CheckReport) -> String {
     let mut text = String::new();
-    for error in &report.errors {
-        text.push_str(&format!("DAMAGED: {error}\n"));
+    for error in report.errors.iter().take(LISTED) {
+        text.push_str(&format!("DAMAGED: {}\n", printable(error)));
+    }
+    if report.errors.len() > LISTED {
+        let more = report.errors.len() - LISTED;
+        text.push_str(&format!("DAMAGED: and {more} more, which --json lists\n"));
+    }
+    for snapshot in report.incomplete.iter().take(LISTED) {
+        let name = snapshot.name().unwrap_or_else(|| "of another program".to_owned());
+        text.push_str(&format!(
+            "INCOMPLETE: snapshot {} {} of {}, host {}\n",
+            snapshot.short_id(),
+            crate::output::name(&name),
+            snapshot.time.strftime("%Y-%m-%d %H:%M"),
+            crate::output::name(&snapshot.host)
+        ));
+    }
+    if report.incomplete.len() > LISTED {
+        let more = count(report.incomplete.len() - LISTED, "snapshot");
+        text.push_str(&format!("INCOMPLETE: and {more} more, which --json lists\n"));
     }
     for warning in &report.warnings {
         text.push_str(&format!("warning: {warning}\n"));
@@ -49,8 +95,8 @@ fn text(report: &CheckReport) -> String {
     let verdict = if report.errors.is_empty() { "sound" } else { "DAMAGED" };
     text.push_str(&format!(
         "the repository is {verdict}: {}, {}; {read}",
-        crate::output::count(report.snapshots, "snapshot"),
-        crate::output::count(report.packs, "pack")
+        count(report.snapshots, "snapshot"),
+        count(report.packs, "pack")
     ));
     if !report.errors.is_empty() {
         text.push_str("\nCopy the repository before you change anything; docs/operations.md has all steps under \"Damage\".");

@@ -1,8 +1,10 @@
 //! `tik-backup prune`
 
-use super::{Context, SUCCESS};
+use jiff::Zoned;
+
+use super::{Context, SUCCESS, check::written_down};
 use crate::{
-    error::Result,
+    error::{Error, Result},
     output::size,
     repository::{PruneReport, Repository, patiently, writer::keep_packs_for},
 };
@@ -16,7 +18,11 @@ pub(super) fn run(context: &Context, _: &Args) -> Result<u8> {
     let keep = || keep_packs_for(&config.state_dir);
     let notice = |message: &str| context.printer.notice(message);
     let report = patiently(config.repository.retry_for, &context.cancel, &notice, |patience| {
-        Repository::open_patiently(&config.repository, patience)?.prune(wait, &keep, &context.cancel, &notice)
+        let repository = Repository::open_patiently(&config.repository, patience)?;
+        let lost = |loss: &Error| {
+            written_down(&config, &repository, &notice, |history| history.note_loss(loss, &Zoned::now()));
+        };
+        repository.prune(wait, &keep, &lost, &context.cancel, &notice)
     })?;
     context.printer.result(&report, || text(&report))?;
     Ok(SUCCESS)

@@ -1,9 +1,11 @@
 //! `tik-backup repair`
 
-use super::{Context, SUCCESS};
+use jiff::Zoned;
+
+use super::{Context, SUCCESS, check::written_down};
 use crate::{
     config::Config,
-    error::Result,
+    error::{Error, Result},
     output::count,
     repository::{Patience, RepairReport, Repository, patiently},
 };
@@ -56,13 +58,20 @@ fn repair(
     if !repository.has_locks() {
         notice("this storage has no locks: make sure that no backup, prune or other repair runs meanwhile");
     }
-    match command {
+    let report = match command {
         Command::Index(Index { force }) => repository.repair_index(*force, wait, &context.cancel, &notice),
         Command::Packs(Packs { ids }) => {
             let aside = config.state_dir.join("damaged-packs");
             repository.repair_packs(ids, &aside, wait, &context.cancel, &notice)
         }
+    }?;
+    if report.lost + report.blobs_lost > 0 {
+        // Nobody who comes later sees it: what is lost is no longer in the index.
+        let loss =
+            Error::failed(format!("a repair has found that data is lost: {}", found(&report).join("; ")));
+        written_down(config, &repository, &notice, |history| history.note_loss(&loss, &Zoned::now()));
     }
+    Ok(report)
 }
 
 /// What was found, a line each, and as the last line what that means.

@@ -4,7 +4,7 @@ use super::{Context, FOUND, SUCCESS};
 use crate::{
     alert,
     error::Result,
-    history::ledger::{Ledger, Problem, State},
+    history::ledger::{Ledger, Problem, ProblemKind, State},
     output::{Screen, count, printable, time},
     report,
 };
@@ -26,7 +26,8 @@ pub(super) fn run(context: &Context, _: &Args) -> Result<u8> {
     let delivery = alert::tell(&config, &seen.history, &seen.ledger, &[], &cancel)?;
     let mut lines = alert::lines(&seen.ledger);
     // That nothing can be written may have turned out only now.
-    if let Some(error) = seen.history.failure().filter(|_| seen.ledger.problems.is_empty()) {
+    let known = seen.ledger.problems.iter().any(|problem| problem.kind == ProblemKind::History);
+    if let Some(error) = seen.history.failure().filter(|_| !known) {
         let problem = Problem::of_history(&error);
         lines.push(alert::line(problem.subject(), &problem));
     }

@@ -93,13 +93,23 @@ fn run_patiently(
         sources: &[],
         invocation: std::env::var("INVOCATION_ID").ok().as_deref(),
     })?;
+    // A lost index says nothing of what is stored: nothing would restore, and all of it may be whole.
+    let reader = repository.require_whole_index(cancel).and_then(|()| repository.reader());
+    let reader = match reader {
+        Ok(reader) => reader,
+        Err(error) => {
+            let end = RunEnd { outcome: "failed", error: Some(&error.to_string()), forgotten: 0 };
+            record.finish(&end, &Zoned::now())?;
+            return Err(error);
+        }
+    };
     let drill = Drill {
         config,
         request,
         repository,
         patience,
         snapshots,
-        reader: &repository.reader()?,
+        reader: &reader,
         record: &record,
         ledger: &ledger,
         observer,

@@ -50,7 +50,9 @@ impl History {
         items.sort_by(|a, b| (&a.source, &a.item).cmp(&(&b.source, &b.item)));
         let sources: Vec<_> = config.sources.iter().map(|source| draw.source(source)).collect();
         let alerts = self.channels(&channel_kinds(config), now)?;
-        let problems: Vec<Problem> = self.own_problem()?.into_iter().collect();
+        let mut problems: Vec<Problem> = self.own_problem()?.into_iter().collect();
+        problems.extend(self.damage_of_repository()?);
+        problems.extend(self.snapshots_missed(config)?);
         let mut summary = summarise(&items);
         summary.problems += problems.len() as u64;
         summary.ok = summary.problems == 0

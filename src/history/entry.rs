@@ -83,7 +83,11 @@ impl Entry {
 
 fn state_of(kind: ProblemKind) -> State {
     match kind {
-        ProblemKind::Failed | ProblemKind::Repository | ProblemKind::History => State::Failed,
+        ProblemKind::Failed
+        | ProblemKind::Repository
+        | ProblemKind::History
+        | ProblemKind::Damage
+        | ProblemKind::SnapshotsGone => State::Failed,
         ProblemKind::NeverBackedUp => State::NeverBackedUp,
         ProblemKind::Late => State::Late,
         ProblemKind::Unchecked => State::Unchecked,

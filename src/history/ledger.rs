@@ -244,6 +244,10 @@ pub enum ProblemKind {
     Repository,
     /// The history was damaged, or cannot be written.
     History,
+    /// Something of the repository is lost or damaged, and no check has been clean since.
+    Damage,
+    /// The newest snapshots of items are gone from the repository, and this program did not remove them.
+    SnapshotsGone,
 }
 
 impl ProblemKind {
@@ -262,6 +266,8 @@ impl ProblemKind {
             Self::FutureSnapshot => "future-snapshot",
             Self::Repository => "repository",
             Self::History => "history",
+            Self::Damage => "damage",
+            Self::SnapshotsGone => "snapshots-gone",
         }
     }
 }

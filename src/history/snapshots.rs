@@ -4,7 +4,12 @@ use std::collections::{HashMap, HashSet};
 
 use rusqlite::{Transaction, params};
 
-use super::{History, millis, record::item_id, signed};
+use super::{
+    History, millis,
+    missed::{expect_no_more, note_missed},
+    record::item_id,
+    signed,
+};
 use crate::{
     error::Result,
     repository::{Hosts, Repository, Snapshot},
@@ -116,6 +121,12 @@ impl History {
                         .execute([item, time])?;
                     remember(tx, id, item, time, snapshot.bytes, Some(&snapshot.host))?;
                 }
+                if hosts == Hosts::Own {
+                    // Others may have been another host's, which removes them as it likes.
+                    let ours = gone.iter().filter(|id| known.settled.contains(*id));
+                    note_missed(tx, ours)?;
+                }
+                expect_no_more(tx, &gone)?;
                 for id in &gone {
                     tx.prepare_cached("DELETE FROM snapshot WHERE id = ?1")?.execute([id])?;
                 }

@@ -45,6 +45,7 @@ pub fn look_at(
         other_hosts: history.other_hosts(&Zoned::now())?,
         error: None,
     };
+    notes.extend(history.gone_note(&Zoned::now())?);
     notes.extend(nothing_of_ones_own(config, repository.host(), &entry));
     Ok((entry, notes))
 }

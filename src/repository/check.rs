@@ -1,18 +1,22 @@
 //! Check: whether everything is there and what it should be.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use rustic_core::{CheckOptions, FileType, Id, ReadBackend, TreeId};
 use serde::Serialize;
 
 use super::{
-    Hosts, Repository, Subset, brief, keys, known::KnownBlobs, maintenance::caught, needed::Depth,
-    rustic_error, seal::hash,
+    Hosts, Incomplete, Repository, Subset, brief, keys, known::KnownBlobs, maintenance::caught,
+    needed::Depth, rustic_error, seal::hash,
 };
 use crate::{
     error::{Error, Result},
+    report::runbook::shell::word,
     stream::cancel::Cancel,
 };
+
+/// For so many items the command is given that removes incomplete snapshots.
+const COMMANDS: usize = 10;
 
 /// What a check found.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -21,6 +25,9 @@ pub struct CheckReport {
     pub errors: Vec<String>,
     /// What is odd but harmless, such as packs that nothing refers to.
     pub warnings: Vec<String>,
+    /// Snapshots that need what is not there, of whichever program, oldest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub incomplete: Vec<Incomplete>,
     /// What to do about the damage, in this order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub advice: Vec<String>,
@@ -30,6 +37,15 @@ pub struct CheckReport {
     pub packs: u64,
     /// Packs whose content was read.
     pub packs_read: u64,
+    /// The packs of the repository.
+    #[serde(skip)]
+    pub(crate) there: HashSet<Id>,
+    /// Those whose content was read.
+    #[serde(skip)]
+    pub(crate) read: HashSet<Id>,
+    /// Those of them whose content is damaged: each is the last of `errors` once.
+    #[serde(skip)]
+    pub(crate) damaged: Vec<Id>,
 }
 
 impl Repository {
@@ -41,6 +57,7 @@ impl Repository {
             errors: damaged.iter().map(Error::summary).collect(),
             snapshots: snapshots.len() as u64,
             packs: packs.len() as u64,
+            there: packs.iter().map(|(id, _)| *id).collect(),
             ..CheckReport::default()
         };
         if !damaged.is_empty() {
@@ -72,12 +89,18 @@ impl Repository {
         }
         self.check_structure(&mut report, is_lost)?;
         cancel.check()?;
+        // A lost index hides what is there: then nothing can be said of the snapshots.
+        if !(is_lost || report.errors.is_empty()) {
+            report.incomplete = self.incomplete(&known, cancel)?;
+            report.tell_incomplete(self.host());
+        }
         let read = self.read_subset(subset, &packs, cancel)?;
         if !read.errors.is_empty() {
             report.advise("for packs whose content is damaged: `tik-backup repair packs ID…`, then a backup");
         }
         report.errors.extend(read.errors);
         report.packs_read = read.read;
+        (report.read, report.damaged) = (read.packs, read.damaged);
         Ok(report)
     }
 
@@ -153,11 +176,16 @@ impl Repository {
             ));
         }
         if unreferenced > 0 && !is_lost {
+            let packs = crate::output::count(unreferenced, "pack");
+            let them = if unreferenced == 1 { "it" } else { "them" };
+            let what = if report.errors.is_empty() {
+                format!("no snapshot needs {them}, and `tik-backup prune` removes what is left over")
+            } else {
+                // Where something is damaged, what snapshots need is not known for sure.
+                format!("or of a part of the index that is lost: `tik-backup repair index` lists {them}")
+            };
             report.warnings.push(format!(
-                "{} in no index file: of a run that is at work or was interrupted; no snapshot needs {}, and `tik-backup prune` \
-                 removes what is left over",
-                crate::output::count(unreferenced, "pack"),
-                if unreferenced == 1 { "it" } else { "them" }
+                "{packs} in no index file: of a run that is at work or was interrupted; {what}"
             ));
         }
         Ok(())
@@ -168,6 +196,68 @@ impl CheckReport {
     fn advise(&mut self, what: &str) {
         self.advice.push(what.to_owned());
     }
+
+    /// Says what to do about incomplete snapshots; `own` is the host of the configuration.
+    fn tell_incomplete(&mut self, own: &str) {
+        let number = self.incomplete.len();
+        if number == 0 {
+            return;
+        }
+        let (are, they) = if number == 1 { ("is", "it needs") } else { ("are", "they need") };
+        let snapshots = crate::output::count(number, "snapshot");
+        self.errors.push(format!("{snapshots} {are} incomplete: not all that {they} is there"));
+        let commands = removing(&self.incomplete, own);
+        self.advice.push(format!(
+            "if `tik-backup check` still calls snapshots incomplete after a backup, they stay so: what they lack is lost. \
+             Remove them, or keep them for what is left in them: {}",
+            commands.join("; ")
+        ));
+    }
+
+    /// What is damaged beside the content of packs, in a sentence.
+    pub(crate) fn structure_damage(&self) -> Option<String> {
+        let number = self.errors.len().saturating_sub(self.damaged.len());
+        let first = self.errors.first().filter(|_| number > 0)?;
+        let what = match self.incomplete.len() {
+            0 if number == 1 => first.clone(),
+            0 => format!("{first}, and {} more", number - 1),
+            1 => "1 snapshot is incomplete".to_owned(),
+            number => format!("{number} snapshots are incomplete"),
+        };
+        Some(format!("the repository is damaged, as `tik-backup check` has found: {what}"))
+    }
+
+    /// Ids of the packs whose content was read and is damaged.
+    pub(crate) fn damaged_packs(&self) -> impl Iterator<Item = String> {
+        self.damaged.iter().map(|id| id.to_hex().as_str().to_owned())
+    }
+
+    /// Whether a pack that was damaged is still there and was not read.
+    pub(crate) fn may_still_be_damaged(&self, pack: &str) -> bool {
+        let Ok(id) = pack.parse::<Id>() else { return false };
+        self.there.contains(&id) && !self.read.contains(&id)
+    }
+}
+
+/// The commands that remove these snapshots.
+fn removing(incomplete: &[Incomplete], own: &str) -> Vec<String> {
+    let mut commands: BTreeMap<(Option<String>, &str), Vec<&str>> = BTreeMap::new();
+    for snapshot in incomplete {
+        commands.entry((snapshot.name(), &snapshot.host)).or_default().push(snapshot.short_id());
+    }
+    let command = |((name, host), ids): (&(Option<String>, &str), &Vec<&str>)| match name {
+        Some(name) => {
+            let host = if *host == own { String::new() } else { format!(" --host {}", word(host)) };
+            format!("`tik-backup forget {}{host} --id {}`", word(name), ids.join(" --id "))
+        }
+        None => format!("`restic forget {}` (of another program)", ids.join(" ")),
+    };
+    let all = commands.len();
+    let mut listed: Vec<String> = commands.iter().take(COMMANDS).map(command).collect();
+    if all > COMMANDS {
+        listed.push(format!("and so on for {} more", crate::output::count(all - COMMANDS, "item")));
+    }
+    listed
 }
 
 fn misnamed(what: &str, name: &Id, should: &Id) -> String {

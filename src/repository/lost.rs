@@ -37,6 +37,16 @@ impl Lost {
         }
     }
 
+    /// What is to be told of it until a check is clean.
+    pub(super) fn error(self) -> Error {
+        let packs = crate::output::count(self.packs(), "pack");
+        let (was, it) = if self.packs() == 1 { ("was", "it") } else { ("were", "them") };
+        Error::failed(format!("{packs} of the repository {was} lost or cut off, and older snapshots may need {it}")).hint(
+            "run `tik-backup check`, which says which snapshots are incomplete; what the sources still have, this run has stored \
+             again",
+        )
+    }
+
     fn packs(self) -> usize {
         self.missing + self.misfits
     }

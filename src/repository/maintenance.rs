@@ -123,11 +123,12 @@ fn bytes(packs: &[(Id, u32)]) -> u64 {
 impl Repository {
     /// Removes data that no snapshot needs. Waits up to `wait` for others; no other process can write meanwhile. `keep` is called
     /// once the lock is held; packs that are younger than what it says stay, as attempts that ended without a snapshot refer to them
-    /// ([`keep_packs_for`](super::writer::keep_packs_for)).
+    /// ([`keep_packs_for`](super::writer::keep_packs_for)). `lost` is called when packs turn out to be lost.
     pub fn prune(
         &self,
         wait: Duration,
         keep: &dyn Fn() -> Option<Duration>,
+        lost: &dyn Fn(&Error),
         cancel: &Cancel,
         notice: &dyn Fn(&str),
     ) -> Result<PruneReport> {
@@ -147,14 +148,14 @@ impl Repository {
         }
         let known = KnownBlobs::load(&self.inner, &*self.storage.backend())?;
         self.require_index(&known, Depth::All, cancel)?;
-        self.mend_index(&known, &before, notice)?;
+        self.mend_index(&known, &before, lost, notice)?;
         let options = self.prune_options(alone, keep, notice)?;
         cancel.check()?;
         lock.require_valid()?;
         let plan = caught("cannot plan the prune", || self.inner.prune_plan(&options)).map_err(|e| {
             e.hint(
-                "snapshots need what is not there, and nothing was removed: `tik-backup check` names what is damaged, \
-                 docs/operations.md has the steps under \"Damage\"",
+                "nothing was removed, as it is not known for sure what snapshots need: `tik-backup check` names what is \
+                 damaged, docs/operations.md has the steps under \"Damage\"",
             )
         })?;
         caught("cannot prune", || self.inner.prune(&options, plan))?;
@@ -248,35 +249,56 @@ impl Repository {
     ///
     /// A prune that rewrites the same files on a storage without locks loses nothing by it: every pack that is there stays in an
     /// index file, as the new one is written before the old one is removed.
-    pub(super) fn forget_missing_packs(&self, known: &KnownBlobs, notice: &dyn Fn(&str)) -> Result<()> {
+    pub(super) fn forget_missing_packs(
+        &self,
+        known: &KnownBlobs,
+        told: &dyn Fn(&Error),
+        notice: &dyn Fn(&str),
+    ) -> Result<()> {
         if known.missing.is_empty() && known.misfits.is_empty() {
             return Ok(());
         }
         let lost = known.lost();
         lost.require_most(!self.has_no_snapshot()?)?;
         let (text, they, them, they_are) = (lost.text(), lost.they(), lost.them(), lost.they_are());
+        told(&lost.error());
         match self.take_out(known) {
             Ok(()) => notice(&format!(
                 "warning: {text}; {they_are} taken out of the index, and what this run needs of {them} is stored again; older \
                  snapshots may be damaged: run `tik-backup check`"
             )),
             // A server that only lets append refuses to remove index files.
-            Err(error) if !self.has_locks() => notice(&format!(
-                "warning: {text}; what this run needs of {them} is stored again, but {they} could not be taken out of the index \
-                 ({}): restores may look for it in the wrong place until `tik-backup repair index` was run by a host that may \
-                 remove files",
-                error.summary()
-            )),
+            Err(error) if !self.has_locks() => {
+                let stays = format!(
+                    "{they} could not be taken out of the index ({}): restores may look for data in the wrong place until \
+                     `tik-backup repair index` was run by a host that may remove files",
+                    error.summary()
+                );
+                told(&Error::failed(format!("{text}, and {stays}")).hint(
+                    "run `tik-backup repair index` on a host that may remove files, while no backup runs; then `tik-backup \
+                     check`",
+                ));
+                notice(&format!(
+                    "warning: {text}; what this run needs of {them} is stored again, but {stays}"
+                ));
+            }
             Err(error) => return Err(error),
         }
         Ok(())
     }
 
     /// As [`Self::forget_missing_packs`], for a prune, which also meets packs that are marked for removal.
-    fn mend_index(&self, known: &KnownBlobs, there: &[(Id, u32)], notice: &dyn Fn(&str)) -> Result<()> {
+    fn mend_index(
+        &self,
+        known: &KnownBlobs,
+        there: &[(Id, u32)],
+        told: &dyn Fn(&Error),
+        notice: &dyn Fn(&str),
+    ) -> Result<()> {
         if !(known.missing.is_empty() && known.misfits.is_empty()) {
             let lost = known.lost();
             lost.require_most(!self.has_no_snapshot()?)?;
+            told(&lost.error());
             notice(&format!("{}; {} taken out of the index", lost.text(), lost.they_are()));
             self.take_out(known)?;
         }

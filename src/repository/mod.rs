@@ -6,6 +6,7 @@ mod chunker;
 mod folders;
 mod guard;
 mod hosts;
+mod incomplete;
 mod keys;
 mod known;
 mod listing;
@@ -40,6 +41,7 @@ use rustic_core::{
 pub use check::CheckReport;
 pub(crate) use hosts::sort as sort_shares;
 pub use hosts::{HostShare, Hosts, shares};
+pub use incomplete::Incomplete;
 pub use lock::{FoundLock, LockGuard, LockOptions, Refusal};
 pub use maintenance::{PruneReport, Subset};
 pub use previous::{PreviousItem, PreviousSnapshots};
@@ -336,11 +338,13 @@ impl Repository {
     }
 
     /// Starts a run that writes. The lock must have been taken before: it keeps a prune from removing what the run's
-    /// index says is there.
+    /// index says is there. `lost` is called when packs turn out to be lost, before they are taken out of the index: nobody who
+    /// comes later sees it. If it is called again, that says more.
     pub fn begin_run(
         &self,
         lock: Arc<LockGuard>,
         cancel: &Cancel,
+        lost: &dyn Fn(&Error),
         notice: &dyn Fn(&str),
     ) -> Result<writer::RunWriter> {
         let polynomial = self
@@ -350,7 +354,7 @@ impl Repository {
             .map_err(|e| rustic_error("cannot read the repository's configuration", e))?;
         let known = KnownBlobs::load(&self.inner, &*self.storage.backend())?;
         self.require_index(&known, Depth::Newest, cancel)?;
-        self.forget_missing_packs(&known, notice)?;
+        self.forget_missing_packs(&known, lost, notice)?;
         let watch = Watch::new(&self.storage, &self.inner, &known, self.has_locks());
         writer::RunWriter::start(writer::Parts {
             storage: self.storage.clone(),

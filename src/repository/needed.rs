@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// A repository with its index in memory.
-type Reader = rustic_core::Repository<IndexedFullStatus>;
+pub(super) type Reader = rustic_core::Repository<IndexedFullStatus>;
 
 /// So many of the blobs that are not there are remembered: one of them decides.
 const REMEMBERED: usize = 100_000;
@@ -39,14 +39,41 @@ pub(super) enum Depth {
 
 /// What was found in a few folders.
 #[derive(Default)]
-struct Found {
+pub(super) struct Found {
     lacking: Vec<Id>,
-    trees: Vec<Id>,
-    unreadable: Option<Error>,
+    /// Whether some of them are folders: what lies below is not known.
+    lacks_trees: bool,
+    pub(super) trees: Vec<Id>,
+    /// Folders that cannot be read, or that lack something themselves.
+    pub(super) broken: Vec<Id>,
+    pub(super) unreadable: Option<Error>,
 }
 
-/// Blobs below these trees that `known` does not have, 100,000 at most, and why a tree that should be there cannot be read. At
-/// most so many trees are read.
+/// What is not there below some trees.
+#[derive(Default)]
+struct Lacking {
+    /// Blobs that `known` does not have, 100,000 at most.
+    blobs: HashSet<Id>,
+    /// Whether some of them are folders.
+    trees: bool,
+    /// Why a tree that should be there cannot be read.
+    problem: Option<Error>,
+}
+
+impl Lacking {
+    /// Whether everything is there.
+    ///
+    /// # Errors
+    /// Nothing is known to be gone, but something could not be read: that may pass.
+    fn is_nothing(self) -> Result<bool> {
+        match (self.blobs.is_empty(), self.problem) {
+            (true, Some(error)) => Err(error),
+            (is_empty, _) => Ok(is_empty),
+        }
+    }
+}
+
+/// What `known` does not have below these trees. At most so many trees are read.
 ///
 /// # Errors
 /// It was cancelled.
@@ -56,34 +83,41 @@ fn lacking(
     roots: Vec<Id>,
     most: usize,
     cancel: &Cancel,
-) -> Result<(HashSet<Id>, Option<Error>)> {
-    let (mut seen, mut lacking, mut problem) = (HashSet::new(), HashSet::new(), None);
+) -> Result<Lacking> {
+    let (mut seen, mut lacking) = (HashSet::new(), Lacking::default());
     let mut level = roots;
     loop {
         cancel.check()?;
         let left = most.saturating_sub(seen.len());
         level.retain(|id| seen.insert(*id));
         level.truncate(left);
-        if level.is_empty() || lacking.len() >= REMEMBERED {
-            return Ok((lacking, problem));
+        if level.is_empty() || lacking.blobs.len() >= REMEMBERED {
+            return Ok(lacking);
         }
-        let part = level.len().div_ceil(READERS);
-        let found: Vec<Found> = thread::scope(|scope| {
-            let threads: Vec<_> =
-                level.chunks(part).map(|ids| scope.spawn(move || look(reader, known, ids))).collect();
-            let panicked = |_| Found {
-                unreadable: Some(Error::repository("cannot read a folder of a snapshot")),
-                ..Found::default()
-            };
-            threads.into_iter().map(|thread| thread.join().unwrap_or_else(panicked)).collect()
-        });
+        let found = look_at_all(reader, known, &level);
         level.clear();
-        for Found { lacking: more, trees, unreadable } in found {
-            problem = problem.or(unreadable);
-            lacking.extend(more);
+        for Found { lacking: more, lacks_trees, trees, unreadable, .. } in found {
+            lacking.problem = lacking.problem.or(unreadable);
+            lacking.blobs.extend(more);
+            lacking.trees |= lacks_trees;
             level.extend(trees);
         }
     }
+}
+
+/// Looks at these trees, several at a time.
+pub(super) fn look_at_all(reader: &Reader, known: &KnownBlobs, trees: &[Id]) -> Vec<Found> {
+    let part = trees.len().div_ceil(READERS).max(1);
+    thread::scope(|scope| {
+        let look = |ids| (ids, scope.spawn(move || look(reader, known, ids)));
+        let threads: Vec<_> = trees.chunks(part).map(look).collect();
+        let panicked = |ids: &[Id]| Found {
+            broken: ids.to_vec(),
+            unreadable: Some(Error::repository("cannot read a folder of a snapshot")),
+            ..Found::default()
+        };
+        threads.into_iter().map(|(ids, thread)| thread.join().unwrap_or_else(|_| panicked(ids))).collect()
+    })
 }
 
 fn look(reader: &Reader, known: &KnownBlobs, ids: &[Id]) -> Found {
@@ -91,18 +125,25 @@ fn look(reader: &Reader, known: &KnownBlobs, ids: &[Id]) -> Found {
     for id in ids {
         if !known.has(BlobType::Tree, id) {
             found.lacking.push(*id);
+            found.lacks_trees = true;
+            found.broken.push(*id);
             continue;
         }
         match reader.get_tree(&TreeId::from(*id)) {
             Ok(tree) => {
+                let before = found.lacking.len();
                 for node in tree.nodes {
                     let content = node.content.iter().flatten().map(|id| **id);
                     let room = REMEMBERED.saturating_sub(found.lacking.len());
                     found.lacking.extend(content.filter(|id| !known.has(BlobType::Data, id)).take(room));
                     found.trees.extend(node.subtree.map(|id| *id));
                 }
+                if found.lacking.len() > before {
+                    found.broken.push(*id);
+                }
             }
             Err(error) => {
+                found.broken.push(*id);
                 found.unreadable = Some(rustic_error("cannot read a folder of a snapshot", error));
             }
         }
@@ -124,6 +165,12 @@ impl Repository {
         }
     }
 
+    /// Fails if the index, or a part of it, is lost.
+    pub(crate) fn require_whole_index(&self, cancel: &Cancel) -> Result<()> {
+        let known = KnownBlobs::load(&self.inner, &*self.storage.backend())?;
+        self.require_index(&known, Depth::Newest, cancel)
+    }
+
     /// That the index is lost, if it is.
     pub(super) fn lost_index(
         &self,
@@ -134,7 +181,8 @@ impl Repository {
         if known.unindexed.is_empty() {
             return Ok(None);
         }
-        let needed = self.needed_and_unknown(known, depth, cancel)?;
+        let Lacking { blobs: needed, trees: lacks_trees, .. } =
+            self.needed_and_unknown(known, depth, cancel)?;
         if needed.is_empty() {
             return Ok(None);
         }
@@ -142,36 +190,31 @@ impl Repository {
             cancel.check()?;
             // What cannot be read shows elsewhere.
             let Ok(Some(blobs)) = self.pack_header(pack, *size) else { continue };
+            let is_needed = blobs.iter().any(|blob| needed.contains(&blob.id));
+            // Where folders are gone, what lies below them is not known: it may be this.
+            let may_be_needed = lacks_trees && blobs.iter().any(|blob| !known.has(blob.tpe(), &blob.id));
             // A run beside this one may have written index and snapshot since ours were read.
-            if blobs.iter().any(|blob| needed.contains(&blob.id)) && !self.listed_packs()?.contains(pack) {
-                let part = if known.listed == 0 { "" } else { "a part of " };
-                let one = known.unindexed.len() == 1;
-                return Ok(Some(format!(
-                    "{part}the index is lost: {} in the storage {} in no index file, and snapshots need what is in {}",
-                    crate::output::count(known.unindexed.len(), "pack"),
-                    if one { "is" } else { "are" },
-                    if one { "it" } else { "them" },
-                )));
+            if (is_needed || may_be_needed) && !self.listed_packs()?.contains(pack) {
+                return Ok(Some(lost_text(known, is_needed)));
             }
         }
         Ok(None)
     }
 
-    /// Blobs that snapshots need and that count as not stored.
-    fn needed_and_unknown(&self, known: &KnownBlobs, depth: Depth, cancel: &Cancel) -> Result<HashSet<Id>> {
+    /// What snapshots need and what counts as not stored. That one root is not known says nothing of what others need.
+    fn needed_and_unknown(&self, known: &KnownBlobs, depth: Depth, cancel: &Cancel) -> Result<Lacking> {
         let snapshots = self.snapshot_files()?;
-        let unknown: HashSet<Id> =
+        let unknown: Vec<Id> =
             snapshots.iter().map(|s| *s.tree).filter(|root| !known.has(BlobType::Tree, root)).collect();
-        if !unknown.is_empty() {
-            return Ok(unknown);
-        }
         let (roots, most) = match depth {
             Depth::All => (snapshots.iter().map(|s| *s.tree).collect(), usize::MAX),
             Depth::Newest => (newest_roots(&snapshots), FEW_TREES),
         };
         let reader = self.reopen()?.to_indexed().map_err(super::known::unreadable_index)?;
         // That a folder is damaged does not say that the index is lost.
-        lacking(&reader, known, roots, most, cancel).map(|(lacking, _)| lacking)
+        let mut lacking = lacking(&reader, known, roots, most, cancel)?;
+        lacking.blobs.extend(unknown);
+        Ok(lacking)
     }
 
     /// The snapshot files that can be read, of whichever program.
@@ -182,6 +225,19 @@ impl Repository {
             .map_err(|e| rustic_error("cannot list the snapshots", e))?;
         Ok(files.filter_map(|file| file.ok().map(|(_, snapshot)| snapshot)).collect())
     }
+}
+
+/// That the index, or a part of it, is lost. Whether snapshots need what is in no index file is certain, or only possible.
+fn lost_text(known: &KnownBlobs, is_needed: bool) -> String {
+    let part = if known.listed == 0 { "" } else { "a part of " };
+    let (are, them) = if known.unindexed.len() == 1 { ("is", "it") } else { ("are", "them") };
+    let packs = crate::output::count(known.unindexed.len(), "pack");
+    let why = if is_needed {
+        format!("snapshots need what is in {them}")
+    } else {
+        format!("snapshots may need what is in {them}: folders that would tell are not there either")
+    };
+    format!("{part}the index is lost: {packs} in the storage {are} in no index file, and {why}")
 }
 
 /// The root of the newest snapshot of each host and path.
@@ -359,11 +415,8 @@ impl Watch {
     fn remove_if_broken(&self, present: &Present, written: Written) -> Result<bool> {
         // A run that was told to end must not leave it either.
         let cancel = Cancel::new();
-        match lacking(&present.reader, &present.known, vec![written.root], usize::MAX, &cancel)? {
-            (gone, None) if gone.is_empty() => return Ok(false),
-            // Nothing is known to be gone: that it could not be read may pass.
-            (gone, Some(error)) if gone.is_empty() => return Err(error),
-            _ => {}
+        if lacking(&present.reader, &present.known, vec![written.root], usize::MAX, &cancel)?.is_nothing()? {
+            return Ok(false);
         }
         let backend = self.storage.backend();
         let Err(error) = backend.remove(FileType::Snapshot, &written.snapshot, true) else { return Ok(true) };
@@ -411,15 +464,15 @@ impl Repository {
 impl Present {
     /// Fails if something below a root is gone, or if a folder cannot be read.
     pub(super) fn require(&self, root: Id, cancel: &Cancel) -> Result<()> {
-        match lacking(&self.reader, &self.known, vec![root], usize::MAX, cancel)? {
-            (gone, None) if gone.is_empty() => return Ok(()),
-            (gone, Some(error)) if gone.is_empty() => {
-                return Err(error.hint(
-                    "a pack is damaged: `tik-backup check --read-data` names it, `tik-backup repair packs ID` keeps what is whole \
-                     of it, and the next backup stores again what is not",
-                ));
-            }
-            _ => {}
+        let is_whole = lacking(&self.reader, &self.known, vec![root], usize::MAX, cancel)?.is_nothing();
+        let is_whole = is_whole.map_err(|error| {
+            error.hint(
+                "a pack is damaged: `tik-backup check --read-data` names it, `tik-backup repair packs ID` keeps what is whole \
+                 of it, and the next backup stores again what is not",
+            )
+        })?;
+        if is_whole {
+            return Ok(());
         }
         Err(Error::repository("data of this backup was removed from the repository while it ran").hint(
             "a prune ran beside this backup, on a storage where backups cannot lock it out; the next backup stores again what \

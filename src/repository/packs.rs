@@ -46,6 +46,11 @@ pub(super) struct Blob {
 }
 
 impl Blob {
+    /// Its type.
+    pub(super) fn tpe(&self) -> BlobType {
+        if self.tree { BlobType::Tree } else { BlobType::Data }
+    }
+
     /// What the header of a pack says of it.
     pub(super) fn header_entry(&self) -> Vec<u8> {
         let kind = u8::from(self.tree) + if self.plain.is_some() { 2 } else { 0 };
@@ -83,6 +88,10 @@ pub(super) struct PacksRead {
     pub(super) read: u64,
     /// A sentence for each damaged one, which names it; sorted.
     pub(super) errors: Vec<String>,
+    /// Those that were read.
+    pub(super) packs: HashSet<Id>,
+    /// Those of them that are damaged.
+    pub(super) damaged: Vec<Id>,
 }
 
 impl Repository {
@@ -162,7 +171,10 @@ impl Repository {
                     {
                         if let Err(damage) = self.read_pack(id, *size, blobs) {
                             let damage = format!("pack {}: {damage}", id.to_hex().as_str());
-                            errors.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(damage);
+                            errors
+                                .lock()
+                                .unwrap_or_else(|poisoned| poisoned.into_inner())
+                                .push((damage, **id));
                         }
                     }
                 });
@@ -171,7 +183,9 @@ impl Repository {
         cancel.check()?;
         let mut errors = errors.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
         errors.sort();
-        Ok(PacksRead { read: packs.len() as u64, errors })
+        let (errors, damaged) = errors.into_iter().unzip();
+        let ids = packs.iter().map(|(id, ..)| **id).collect();
+        Ok(PacksRead { read: packs.len() as u64, errors, packs: ids, damaged })
     }
 
     /// Says what is wrong with a pack.

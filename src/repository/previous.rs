@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    io::Write,
     path::Path,
     sync::{Mutex, OnceLock},
 };
@@ -9,7 +10,7 @@ use std::{
 use super::{Hosts, Repository, Snapshot, SnapshotFiles, SnapshotReader, folders::FoundFile, seal::Hash};
 use crate::{
     error::{Error, Result},
-    source::{Files, MANIFEST},
+    source::{Files, Node},
     stream::sink::{Attributes, Previous},
 };
 
@@ -86,9 +87,19 @@ impl<'p> PreviousItem<'p> {
         problem.get_or_insert_with(|| error.summary());
     }
 
-    /// Its files.
+    /// Its files. What cannot be read of them is a [`Self::problem`].
     pub(super) fn files(&self) -> Option<&dyn Files> {
-        self.snapshot_files().map(|files| files as &dyn Files)
+        self.snapshot_files().map(|_| self as &dyn Files)
+    }
+
+    /// Keeps in mind that something could not be read.
+    fn noted<T>(&self, read: Result<T>) -> Result<T> {
+        read.inspect_err(|error| self.note(error))
+    }
+
+    /// Its files, for whoever was told that there are some.
+    fn its_files(&self) -> Result<&SnapshotFiles<'p>> {
+        self.snapshot_files().ok_or_else(|| Error::repository("the previous snapshot is not there"))
     }
 
     /// A file of it.
@@ -135,12 +146,35 @@ impl<'p> PreviousItem<'p> {
         })
     }
 
-    /// The first thing that could not be read. What a source read of it through [`Self::files`] is not known here, so its
-    /// first folders are read once more.
+    /// The first thing that could not be read.
     pub(super) fn problem(&self) -> Option<String> {
-        if self.files.get().is_some() {
-            self.find(Path::new(MANIFEST));
-        }
         self.problem.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+    }
+}
+
+/// As its files, but what could not be read is noted: the new snapshot must not refer to what may be damaged.
+impl Files for PreviousItem<'_> {
+    fn list(&self) -> Result<Vec<(String, u64)>> {
+        self.noted(self.its_files().and_then(Files::list))
+    }
+
+    fn walk(&self, visit: &mut dyn FnMut(Node<'_>) -> Result<()>) -> Result<()> {
+        self.walk_into(&|_| true, visit)
+    }
+
+    fn walk_into(
+        &self,
+        enters: &dyn Fn(&Path) -> bool,
+        visit: &mut dyn FnMut(Node<'_>) -> Result<()>,
+    ) -> Result<()> {
+        self.noted(self.its_files().and_then(|files| files.walk_into(enters, visit)))
+    }
+
+    fn read(&self, path: &str) -> Result<Vec<u8>> {
+        self.noted(self.its_files().and_then(|files| files.read(path)))
+    }
+
+    fn copy(&self, path: &str, target: &mut dyn Write) -> Result<u64> {
+        self.noted(self.its_files().and_then(|files| files.copy(path, target)))
     }
 }

@@ -67,7 +67,7 @@ fn a_missing_pack_is_found_and_stored_again() {
     let found = world.cmd().args(["--json", "check"]).run().expect_code(1).json();
     assert!(found["errors"].to_string().contains(&id[..8]), "the missing pack {id} is named: {found}");
 
-    world.backup(&[]).ok();
+    world.backup(&[]).expect_code(3);
     // What the backup that has just succeeded stored must be there for whoever reads it.
     world.cmd().args(["restore", "pg/a", "--into", "copy"]).run().ok();
     super::common::postgres::assert_same_dump(&world.server.dump_text("a"), &world.server.dump_text("copy"));

@@ -104,7 +104,7 @@ fn packs_that_were_cut_off_count_as_missing_and_what_is_whole_of_them_is_kept() 
     cut(&pack, 10);
     let check = place.run(&["check"]).expect_code(1);
     assert!(check.stdout.contains(&name(&pack)[..8]), "{}", check.stdout);
-    let run = place.run(&["backup"]).ok();
+    let run = place.run(&["backup"]).expect_code(3);
     assert!(run.stderr.contains("1 of") && run.stderr.contains("another size"), "{}", run.stderr);
     place.run(&["prune"]).ok();
     place.clean();
@@ -114,7 +114,7 @@ fn packs_that_were_cut_off_count_as_missing_and_what_is_whole_of_them_is_kept() 
     let pack = place.largest_pack();
     fs::write(&pack, "").unwrap();
     place.run(&["check"]).expect_code(1);
-    let run = place.run(&["--json", "backup"]).ok();
+    let run = place.run(&["--json", "backup"]).expect_code(3);
     assert!(run.json()["items"][0]["bytes_added"].as_u64().unwrap() > 100_000, "{}", run.stdout);
     place.run(&["prune"]).ok();
     place.clean();

@@ -14,6 +14,7 @@ mod gate;
 mod kill;
 mod locks;
 mod lost;
+mod lost_for_good;
 mod moments;
 mod mount;
 mod moving;

@@ -110,7 +110,7 @@ fn given(path: &Path) -> RepositoryLocation {
 fn back_up(repository: &Repository, source: &dyn Source, cancel: &Cancel) -> Result<()> {
     let notice = |_: &str| {};
     let options = LockOptions { exclusive: false, wait: Duration::from_secs(60), cancel, notice: &notice };
-    let writer = repository.begin_run(Arc::new(repository.lock(&options)?), cancel, &notice)?;
+    let writer = repository.begin_run(Arc::new(repository.lock(&options)?), cancel, &|_| {}, &notice)?;
     let failure = Arc::new(Mutex::new(None));
     for item in source.discover(cancel)?.items {
         let stored = writer.item(None)?;

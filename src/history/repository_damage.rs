@@ -1,0 +1,188 @@
+//! What is known to be damaged in the repository, until a check is clean. Whoever meets lost packs takes them out of the index, so
+//! that nobody who comes later sees the loss: it has to be remembered.
+
+use jiff::Zoned;
+use rusqlite::{Transaction, params};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    History, Look,
+    ledger::{Problem, ProblemKind},
+    millis, zoned,
+};
+use crate::{
+    config::Config,
+    error::{Error, Result},
+    output::count,
+    repository::{CheckReport, Repository},
+};
+
+/// The key of what is damaged.
+const KEY: &str = "repository_damage";
+/// So many damaged packs are remembered.
+const PACKS: usize = 1000;
+
+/// What is damaged, by who has seen it.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Damage {
+    /// By a backup, a prune or a repair: packs that were lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lost: Option<Seen>,
+    /// By a check, without reading data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    structure: Option<Seen>,
+    /// By a check that read data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    content: Option<Content>,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Seen {
+    /// When first, in milliseconds since 1970.
+    time: i64,
+    text: String,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Content {
+    time: i64,
+    /// Ids of damaged packs.
+    packs: Vec<String>,
+}
+
+impl Damage {
+    fn load(tx: &Transaction<'_>) -> rusqlite::Result<Self> {
+        let text = History::meta(tx, KEY)?;
+        Ok(text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default())
+    }
+
+    fn store(&self, tx: &Transaction<'_>) -> rusqlite::Result<()> {
+        if *self == Self::default() {
+            return tx.execute("DELETE FROM meta WHERE key = ?1", params![KEY]).map(|_| ());
+        }
+        History::set_meta(tx, KEY, &serde_json::to_string(self).unwrap_or_default())
+    }
+
+    fn since(&self) -> Option<i64> {
+        let seen = self.lost.iter().chain(&self.structure).map(|seen| seen.time);
+        seen.chain(self.content.iter().map(|content| content.time)).min()
+    }
+
+    /// Takes in what a check has found.
+    fn take(&mut self, report: &CheckReport, now: i64) {
+        // A check sees all that a backup could have lost.
+        self.lost = None;
+        let since = self.structure.take().map_or(now, |seen| seen.time);
+        self.structure = report.structure_damage().map(|text| Seen { time: since, text });
+        let (since, before) =
+            self.content.take().map_or((now, Vec::new()), |known| (known.time, known.packs));
+        // What was damaged and has not been read since is still damaged, unless it was moved away.
+        let mut packs: Vec<String> =
+            before.into_iter().filter(|id| report.may_still_be_damaged(id)).collect();
+        packs.extend(report.damaged_packs());
+        packs.sort_unstable();
+        packs.dedup();
+        packs.truncate(PACKS);
+        self.content = (!packs.is_empty()).then_some(Content { time: since, packs });
+    }
+
+    fn problem(&self) -> Option<Problem> {
+        let since = self.since()?;
+        let mut texts: Vec<String> =
+            self.lost.iter().chain(&self.structure).map(|seen| seen.text.clone()).collect();
+        texts.extend(self.content.as_ref().map(|content| {
+            let packs = count(content.packs.len(), "pack");
+            format!("the content of {packs} is damaged, as `tik-backup check --read-data` has found")
+        }));
+        let mut hint =
+            "`tik-backup check` says which snapshots are incomplete and what to do about it".to_owned();
+        if self.content.is_some() {
+            hint.push_str(
+                "; `tik-backup repair packs ID…` moves damaged packs away, and `tik-backup check --read-data` names them",
+            );
+        }
+        hint.push_str("; this stays a problem until a check is clean (docs/operations.md, \"Damage\")");
+        Some(Problem {
+            kind: ProblemKind::Damage,
+            since: Some(zoned(since)),
+            text: texts.join("; "),
+            hint: Some(hint),
+            items: None,
+            shared: None,
+        })
+    }
+}
+
+impl History {
+    /// The history of this repository, if there is one already.
+    ///
+    /// # Errors
+    /// There is one, and it cannot be used.
+    pub fn existing(config: &Config, repository: &Repository) -> Result<Option<Self>> {
+        // Opening it would begin one.
+        if !Self::exists(&config.state_dir) {
+            return Ok(None);
+        }
+        let history = Self::open(config, Look::Brief)?;
+        history.meet(repository, Look::Brief)?;
+        Ok(Some(history))
+    }
+
+    /// Writes down that something of the repository is lost: a problem of every ledger until a check is clean.
+    ///
+    /// # Errors
+    /// The history cannot be written.
+    pub fn note_loss(&self, loss: &Error, now: &Zoned) -> Result<()> {
+        let now = millis(now);
+        self.change(|tx| {
+            let mut damage = Damage::load(tx)?;
+            let time = damage.lost.take().map_or(now, |seen| seen.time);
+            damage.lost = Some(Seen { time, text: loss.summary() });
+            damage.store(tx)
+        })
+    }
+
+    /// Writes down what a check has found.
+    ///
+    /// # Errors
+    /// The history cannot be written.
+    pub fn note_check(&self, report: &CheckReport, now: &Zoned) -> Result<()> {
+        let now = millis(now);
+        self.change(|tx| {
+            let mut damage = Damage::load(tx)?;
+            damage.take(report, now);
+            damage.store(tx)
+        })
+    }
+
+    /// That the repository is damaged, as far as it is known.
+    pub(super) fn damage_of_repository(&self) -> Result<Option<Problem>> {
+        Ok(self.read(Damage::load)?.problem())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loss_is_a_problem_until_a_check_is_clean() {
+        let history = History::in_memory().unwrap();
+        let (begin, later): (Zoned, Zoned) =
+            ("2026-11-20T02:00:00[UTC]".parse().unwrap(), "2026-11-21T02:00:00[UTC]".parse().unwrap());
+        assert_eq!(history.damage_of_repository().unwrap(), None);
+        history.note_loss(&Error::failed("1 pack is gone"), &begin).unwrap();
+        history.note_loss(&Error::failed("2 packs are gone"), &later).unwrap();
+        let problem = history.damage_of_repository().unwrap().unwrap();
+        assert_eq!((problem.kind, problem.text.as_str()), (ProblemKind::Damage, "2 packs are gone"));
+        assert_eq!(problem.since.unwrap().timestamp(), begin.timestamp());
+
+        let damaged = CheckReport { errors: vec!["a blob is missing".to_owned()], ..CheckReport::default() };
+        history.note_check(&damaged, &later).unwrap();
+        let problem = history.damage_of_repository().unwrap().unwrap();
+        assert!(problem.text.contains("a blob is missing") && !problem.text.contains("gone"), "{problem:?}");
+        history.note_check(&CheckReport::default(), &later).unwrap();
+        assert_eq!(history.damage_of_repository().unwrap(), None);
+    }
+}
