@@ -139,6 +139,7 @@ fn a_year(history: &History, config: &Config) {
             "permission denied for table <b>orders</b>\n  → GRANT pg_read_all_data TO backup".to_owned(),
         ),
         notes: Vec::new(),
+        known_items: None,
         suspicious: Vec::new(),
         omitted: Vec::new(),
     };

@@ -111,6 +111,7 @@ fn report(number: u64, day: u64, item: &str) -> (ItemReport, Content) {
         seconds: 1.234,
         error: None,
         notes: Vec::new(),
+        known_items: None,
         suspicious: Vec::new(),
         omitted: Vec::new(),
     };
