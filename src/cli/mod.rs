@@ -220,6 +220,7 @@ fn dispatch(command: Command, context: &Context) -> Result<u8> {
 
 /// A call on a mounted storage that hangs cannot be ended. Once a signal has ended the work, it is left behind with the
 /// process; the next run says that this one was interrupted.
+#[allow(clippy::exit)] // nothing else ends a process whose thread hangs in the kernel
 fn leave_what_hangs(cancel: &Cancel, printer: Printer) {
     let signalled = std::time::Instant::now();
     loop {

@@ -148,6 +148,8 @@ fn where_only_the_history_is_a_problem_that_is_the_headline() {
         since: None,
         text: "the history was lost".to_owned(),
         hint: None,
+        items: None,
+        shared: None,
     });
     (ledger.summary.ok, ledger.summary.problems) = (false, 1);
     assert!(text(&ledger, PLAIN).starts_with("A PROBLEM WITH THE HISTORY: "));

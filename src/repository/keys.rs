@@ -22,12 +22,15 @@ const MEMORY: u64 = 2 << 30;
 #[derive(Debug)]
 struct WithKeys {
     inner: Arc<dyn WriteBackend>,
-    keys: Vec<(Id, Bytes)>,
+    keys: Keys,
 }
+
+/// Key files by their ids.
+type Keys = Vec<(Id, Bytes)>;
 
 /// The key files that can be tried, and the names of those that are damaged. One with other bytes than were stored may still
 /// be whole in what counts, such as one that was renamed.
-fn read(storage: &Storage) -> RusticResult<(Vec<(Id, Bytes)>, Vec<String>)> {
+fn read(storage: &Storage) -> RusticResult<(Keys, Vec<String>)> {
     let backend = storage.backend();
     let (mut usable, mut damaged) = (Vec::new(), Vec::new());
     for id in backend.list(FileType::Key)? {

@@ -65,7 +65,7 @@ impl Lacking {
     ///
     /// # Errors
     /// Nothing is known to be gone, but something could not be read: that may pass.
-    fn is_nothing(self) -> Result<bool> {
+    fn finds_nothing(self) -> Result<bool> {
         match (self.blobs.is_empty(), self.problem) {
             (true, Some(error)) => Err(error),
             (is_empty, _) => Ok(is_empty),
@@ -415,7 +415,9 @@ impl Watch {
     fn remove_if_broken(&self, present: &Present, written: Written) -> Result<bool> {
         // A run that was told to end must not leave it either.
         let cancel = Cancel::new();
-        if lacking(&present.reader, &present.known, vec![written.root], usize::MAX, &cancel)?.is_nothing()? {
+        if lacking(&present.reader, &present.known, vec![written.root], usize::MAX, &cancel)?
+            .finds_nothing()?
+        {
             return Ok(false);
         }
         let backend = self.storage.backend();
@@ -464,7 +466,7 @@ impl Repository {
 impl Present {
     /// Fails if something below a root is gone, or if a folder cannot be read.
     pub(super) fn require(&self, root: Id, cancel: &Cancel) -> Result<()> {
-        let is_whole = lacking(&self.reader, &self.known, vec![root], usize::MAX, cancel)?.is_nothing();
+        let is_whole = lacking(&self.reader, &self.known, vec![root], usize::MAX, cancel)?.finds_nothing();
         let is_whole = is_whole.map_err(|error| {
             error.hint(
                 "a pack is damaged: `tik-backup check --read-data` names it, `tik-backup repair packs ID` keeps what is whole \

@@ -242,7 +242,7 @@ fn refused(status: StatusCode, text: &str, wait: Option<Duration>, secrets: &[Se
 }
 
 /// The text of a page without the status at its begin, which has been said: servers write it into the title and the heading.
-fn without_status<'t>(line: &'t str, status: StatusCode) -> &'t str {
+fn without_status(line: &str, status: StatusCode) -> &str {
     let said = status.to_string();
     let mut rest = line.trim();
     while let Some(after) = rest.strip_prefix(said.as_str()) {
