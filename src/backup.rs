@@ -185,9 +185,10 @@ fn back_up(selectors: &[Selector], mut passes: Passes<'_>, report: &mut RunRepor
             None => break,
         }
     }
-    let (items, error) = passes.finish();
+    let (items, error, lost) = passes.finish();
     report.items.extend(items);
-    Ok(error)
+    report.has_lost = error.is_none() && lost.is_some();
+    Ok(error.or(lost))
 }
 
 /// Writes down what has answered, and what of it failed already.

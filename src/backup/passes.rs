@@ -167,8 +167,8 @@ impl Passes<'_> {
     }
 
     /// Writes what is still to be written, and sees whether what was stored is still there. Returns the items whose outcome
-    /// depends on that, and why the run as a whole has failed, if it has.
-    pub(super) fn finish(mut self) -> (Vec<ItemReport>, Option<Error>) {
+    /// depends on that, why the run as a whole has failed, if it has, and what of the repository is lost although it has not.
+    pub(super) fn finish(mut self) -> (Vec<ItemReport>, Option<Error>, Option<Error>) {
         let failure = self.end_writer();
         // What follows is not the run's own to end.
         self.patience.obey(self.program);
@@ -186,7 +186,7 @@ impl Passes<'_> {
                 doubt.summary()
             )));
         }
-        (reports, failure.or(self.error).or_else(|| doubt.cloned()).or(self.lost))
+        (reports, failure.or(self.error).or_else(|| doubt.cloned()), self.lost)
     }
 }
 

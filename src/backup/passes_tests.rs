@@ -70,7 +70,7 @@ fn items_that_come_after_the_storage_has_failed_are_all_reported() {
     let options = LockOptions { exclusive: false, wait: Duration::ZERO, cancel: &cancel, notice: &notice };
     let lock = Arc::new(repository.lock(&options).unwrap());
     let plan = discover(&config, &[], &cancel).unwrap();
-    let (reports, (more, error)) = patiently(Duration::ZERO, &cancel, &notice, |patience| {
+    let (reports, (more, error, _)) = patiently(Duration::ZERO, &cancel, &notice, |patience| {
         let mut passes = Passes {
             config: &config,
             repository: &repository,

@@ -276,8 +276,12 @@ impl<'a> Recorder<'a> {
     /// Writes down that the run has ended.
     pub(super) fn finish(self, report: &RunReport) -> Option<Error> {
         let error = report.error.as_ref().map(ToString::to_string);
-        let end =
-            RunEnd { outcome: report.outcome.as_str(), error: error.as_deref(), forgotten: report.forgotten };
+        let end = RunEnd {
+            outcome: report.outcome.as_str(),
+            error: error.as_deref(),
+            fails_sources: !report.has_lost,
+            forgotten: report.forgotten,
+        };
         let Self { record, problem, history, .. } = self;
         let finished = record.map_or(Ok(()), |record| record.finish(&end, &Zoned::now()));
         let finished = finished.inspect_err(|error| history.fails_with(error));

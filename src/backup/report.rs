@@ -303,6 +303,10 @@ pub struct RunReport {
     /// Whether something that happened is not in the history.
     #[serde(skip)]
     pub unwritten: bool,
+    /// Whether `error` is that something of the repository was lost before: a problem of the repository, which no source has
+    /// failed for.
+    #[serde(skip)]
+    pub has_lost: bool,
     #[serde(skip)]
     pub(super) repository_failed: bool,
     #[serde(skip)]
@@ -348,6 +352,7 @@ impl RunReport {
             error: None,
             alerts: Delivery::default(),
             unwritten: false,
+            has_lost: false,
             repository_failed: false,
             clock: Instant::now(),
         }

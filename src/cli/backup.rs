@@ -61,7 +61,9 @@ fn verdict(report: &RunReport) -> String {
         let all = if succeeded == 1 { "" } else { "all " };
         format!("{all}{} backed up", count(succeeded, "item"))
     } else if items_are_well {
-        let what = if report.unwritten {
+        let what = if report.has_lost {
+            "A PART OF THE REPOSITORY WAS LOST BEFORE"
+        } else if report.unwritten {
             "WHAT HAPPENED COULD NOT BE WRITTEN DOWN"
         } else {
             "THE RUN AS A WHOLE FAILED"

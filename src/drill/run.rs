@@ -98,7 +98,12 @@ fn run_patiently(
     let reader = match reader {
         Ok(reader) => reader,
         Err(error) => {
-            let end = RunEnd { outcome: "failed", error: Some(&error.to_string()), forgotten: 0 };
+            let end = RunEnd {
+                outcome: "failed",
+                error: Some(&error.to_string()),
+                fails_sources: true,
+                forgotten: 0,
+            };
             record.finish(&end, &Zoned::now())?;
             return Err(error);
         }
@@ -123,8 +128,10 @@ fn run_patiently(
     };
     drill.run(&chosen, &mut report);
     let error = report.error.as_ref().map(ToString::to_string);
-    record
-        .finish(&RunEnd { outcome: report.outcome, error: error.as_deref(), forgotten: 0 }, &Zoned::now())?;
+    record.finish(
+        &RunEnd { outcome: report.outcome, error: error.as_deref(), fails_sources: true, forgotten: 0 },
+        &Zoned::now(),
+    )?;
     if !request.foreign {
         tell::tell(config, &history, repository, &mut report, observer);
     }

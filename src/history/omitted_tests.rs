@@ -92,7 +92,7 @@ impl Site {
         };
         let run = self.history.begin_run(&begin).unwrap();
         let found = run.item_finished(&report, Some(&content), &AnomalyRules::default(), &now).unwrap();
-        run.finish(&RunEnd { outcome: "ok", error: None, forgotten: 0 }, &now).unwrap();
+        run.finish(&RunEnd { outcome: "ok", error: None, fails_sources: true, forgotten: 0 }, &now).unwrap();
         found.into_iter().map(|finding| finding.text).collect()
     }
 

@@ -48,6 +48,8 @@ pub struct RunEnd<'a> {
     pub outcome: &'a str,
     /// What ended it as a whole.
     pub error: Option<&'a str>,
+    /// Whether its sources have failed for that reason.
+    pub fails_sources: bool,
     /// Snapshots that retention removed.
     pub forgotten: u64,
 }
@@ -276,7 +278,7 @@ impl RunRecord<'_> {
                     Some(error) => items_failed_with(tx, source, self.id, error)?,
                     None => false,
                 };
-                match end.error.filter(|_| !is_told) {
+                match end.error.filter(|_| end.fails_sources && !is_told) {
                     Some(error) => fail_source(tx, source, self.id, self.started, error)?,
                     None => {
                         // A source that could not be asked has its own failure from this very run.

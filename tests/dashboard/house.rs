@@ -144,7 +144,7 @@ fn a_year(history: &History, config: &Config) {
         omitted: Vec::new(),
     };
     run.item_finished(&report, None, &AnomalyRules::default(), &now).unwrap();
-    run.finish(&RunEnd { outcome: "partial", error: None, forgotten: 0 }, &now).unwrap();
+    run.finish(&RunEnd { outcome: "partial", error: None, fails_sources: true, forgotten: 0 }, &now).unwrap();
 }
 
 /// A run of this process, with what it would write down of how far it is.

@@ -460,7 +460,7 @@ fn a_machine_does_not_take_over_the_name_of_a_host_that_lives() {
     let ran = new.at(now, &restore).expect_code(1);
     assert_says(&ran.stderr, &["--host host1` uses them", "host = \"host1\""]);
     // With another one that lives, nobody can say which of the two it replaces.
-    shared.host("host2").at("2026-10-14 05:00:00", &["backup"]).ok();
+    shared.host("host2").at("2026-10-14 04:55:00", &["backup"]).ok();
     for command in [&restore[..], &["ls", "disk/data"], &["drill", "disk/data"], &["drill"]] {
         let ran = new.at(now, command).expect_code(1);
         let parts =
@@ -538,11 +538,11 @@ fn hosts_with_odd_names_are_named_as_they_can_be_given() {
 
     let shared = Shared::new();
     let (new, odd) = (shared.host("new"), shared.host("bell"));
-    odd.edit("host = \"bell\"", "host = \"be\\u0007ll\"");
+    odd.edit("host = \"bell\"", "host = \"be\\u202ell\"");
     odd.run(&["backup"]).ok();
     let ran = new.run(&["ls", "disk/data"]).expect_code(1);
-    assert_says(&ran.stderr, &["--host 'be\\u{7}ll'`"]);
-    assert_says(&new.run(&["ls", "disk/data", "--host", "be\\u{7}ll"]).ok().stdout, &["of-bell"]);
+    assert_says(&ran.stderr, &["--host 'be\\u{202e}ll'`"]);
+    assert_says(&new.run(&["ls", "disk/data", "--host", "be\\u{202e}ll"]).ok().stdout, &["of-bell"]);
 }
 
 #[test]

@@ -52,7 +52,7 @@ fn a_year_of_ten_thousand_items_is_small_and_is_found_again() {
             let (report, content) = report(number as u64, day as u64, item);
             run.item_finished(&report, Some(&content), &AnomalyRules::default(), &now).unwrap();
         }
-        run.finish(&RunEnd { outcome: "ok", error: None, forgotten: 0 }, &now).unwrap();
+        run.finish(&RunEnd { outcome: "ok", error: None, fails_sources: true, forgotten: 0 }, &now).unwrap();
     };
     run(0);
     run(1);
