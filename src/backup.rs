@@ -98,7 +98,14 @@ fn run_patiently(
     if let Err(error) = &protected {
         report.error = Some(error.clone());
     }
-    report.error = report.error.take().or_else(|| recorder.problem()).map(|error| cancel.explain(error));
+    if report.error.is_none()
+        && let Some(problem) = recorder.problem()
+    {
+        // The sources have not failed for it.
+        report.unwritten = problem.kind() != Kind::Repository;
+        report.error = Some(problem);
+    }
+    report.error = report.error.take().map(|error| cancel.explain(error));
     report.finish();
     if let Some(problem) = recorder.finish(&report) {
         report.unwritten = true;

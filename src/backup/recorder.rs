@@ -279,7 +279,7 @@ impl<'a> Recorder<'a> {
         let end = RunEnd {
             outcome: report.outcome.as_str(),
             error: error.as_deref(),
-            fails_sources: !report.has_lost,
+            fails_sources: !(report.has_lost || report.unwritten),
             forgotten: report.forgotten,
         };
         let Self { record, problem, history, .. } = self;

@@ -184,7 +184,8 @@ fn the_examples_of_the_manual_are_valid() {
     let examples: Vec<&str> =
         section.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
     let concerned = examples.iter().map(|example| {
-        let head = "[repository]\nlocation = \"r\"\npassword_file = \"password\"\n";
+        let head = "[repository]\nlocation = \"r\"\npassword_file = \"password\"\n\
+            [sources.azure-postgres]\nkind = \"postgres\"\n[sources.files]\nkind = \"directory\"\npaths = [\"/srv\"]\n";
         let config = Config::parse(&format!("{head}{example}"), Path::new("/nowhere/config.toml")).unwrap();
         let alerts = config.alerts.iter().filter(|alert| matches!(alert.kind, AlertKind::Heartbeat(_)));
         alerts

@@ -19,7 +19,7 @@ fn one_cause(site: &Site, at: &str, kind: &str, title: &str) {
     assert_eq!(texts(&told["causes"]).len(), 1, "{:#}", told["causes"]);
     assert!(told["title"].as_str().unwrap().contains(title), "{}", told["title"]);
     let text = told["text"].as_str().unwrap();
-    assert!(text.starts_with("- 4 items (pg/a, pg/b, pg/c and 1 more): "), "{text}");
+    assert!(text.contains("\n- 4 items (pg/a, pg/b, pg/c and 1 more): "), "{text}");
     let status = site.at(at).args(["--json", "status"]).run().ok().json();
     assert_eq!(texts(&status["causes"]).len(), 1, "{:#}", status["causes"]);
 }

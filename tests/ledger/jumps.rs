@@ -55,11 +55,11 @@ fn what_was_told_under_a_clock_that_was_ahead_is_told_again_at_once() {
     fs::rename(&site.data, &away).unwrap();
     assert_ne!(site.at("2031-10-05 02:00:00", &["backup"]).code(), Some(0));
     let told = site.messages();
-    assert!(lines(&told[0]["new"]).contains(&"disk: failed".to_owned()), "{told:#?}");
+    assert!(lines(&told[0]["new"]).contains(&"disk/data: failed".to_owned()), "{told:#?}");
     site.at("2026-10-05 03:00:00", &["watch"]).expect_code(5);
     let told = site.messages();
     assert_eq!(told.len(), 1, "{told:#?}");
-    assert_eq!(lines(&told[0]["persisting"]), ["disk: failed"]);
+    assert_eq!(lines(&told[0]["persisting"]), ["disk/data: failed"]);
     assert!(!told[0]["persisting"].to_string().contains("2031"), "{told:#?}");
     let shown = site.at("2026-10-05 03:00:00", &["--json", "status"]).ok().json();
     assert!(!shown["items"].to_string().contains("2031"), "{shown:#}");
