@@ -29,6 +29,7 @@ mod seal;
 mod sessions;
 mod snapshot;
 mod storage;
+mod watch;
 pub mod writer;
 
 use std::sync::Arc;
@@ -56,12 +57,8 @@ pub(crate) use snapshot::id_bytes;
 pub use snapshot::{At, Snapshot, future_warning, item_path};
 
 use self::{
-    chunker::Chunker,
-    known::KnownBlobs,
-    local::LocalStorage,
-    needed::{Depth, Watch},
-    seal::Sealer,
-    storage::Storage,
+    chunker::Chunker, known::KnownBlobs, local::LocalStorage, needed::Depth, seal::Sealer, storage::Storage,
+    watch::Watch,
 };
 use crate::{
     config::{RepositoryConfig, Secret, SecretFile},

@@ -27,7 +27,7 @@ use std::{
 use crossbeam_channel::{Receiver, Sender, bounded};
 use rustic_core::repofile::BlobType;
 
-pub use super::needed::{Seen, Written};
+pub use super::watch::{Seen, Written};
 pub use commit::{Committed, SnapshotMeta};
 pub use item::ItemWriter;
 pub(super) use item::identity;
@@ -43,8 +43,8 @@ use self::{
     worker::Job,
 };
 use super::{
-    chunker::Chunker, known::KnownBlobs, lock::LockGuard, needed::Watch, previous::PreviousItem,
-    seal::Sealer, storage::Storage,
+    chunker::Chunker, known::KnownBlobs, lock::LockGuard, previous::PreviousItem, seal::Sealer,
+    storage::Storage, watch::Watch,
 };
 use crate::{
     error::{Error, Result},
