@@ -36,7 +36,7 @@ fn silent_config(world: &World, address: &str) -> std::path::PathBuf {
 
 #[test]
 fn sigterm_ends_the_waiting_for_a_server_that_never_answers() {
-    let Some(world) = World::new(&["a"], Setup::default()) else { return };
+    let Some(world) = World::with_repository(&["a"], Setup::default()) else { return };
     let (address, questions) = silent_server();
     let config = silent_config(&world, &address);
     for args in [&["status"][..], &["watch"], &["snapshots"], &["check"], &["backup"]] {
@@ -57,7 +57,7 @@ fn status_shows_the_ledger_of_a_repository_that_never_answers() {
     if std::env::var_os("TIK_BACKUP_TEST_STRESS").is_none() {
         return;
     }
-    let Some(world) = World::new(&["a"], Setup::default()) else { return };
+    let Some(world) = World::with_repository(&["a"], Setup::default()) else { return };
     world.backup(&[]).ok();
     let (address, _questions) = silent_server();
     let config = silent_config(&world, &address);
@@ -72,7 +72,7 @@ fn only_key(repo: &Path) -> std::path::PathBuf {
 
 #[test]
 fn a_damaged_key_file_keeps_no_other_password_from_opening_the_repository() {
-    let Some(world) = World::new(&["a"], Setup::default()) else { return };
+    let Some(world) = World::with_repository(&["a"], Setup::default()) else { return };
     world.backup(&[]).ok();
     let whole = only_key(&world.repo());
     for (name, content) in [("0", &b""[..]), ("f", b"{\"N\": 0}"), ("7", b"\x00\xffnoise")] {
@@ -103,7 +103,7 @@ fn a_damaged_key_file_keeps_no_other_password_from_opening_the_repository() {
 
 #[test]
 fn a_damaged_config_file_is_named() {
-    let Some(world) = World::new(&["a"], Setup::default()) else { return };
+    let Some(world) = World::with_repository(&["a"], Setup::default()) else { return };
     world.backup(&[]).ok();
     let file = world.repo().join("config");
     let content = fs::read(&file).unwrap();
