@@ -453,7 +453,7 @@ fn a_machine_does_not_take_over_the_name_of_a_host_that_lives() {
     skip_unless!(Tool::Faketime);
     let shared = Shared::new();
     let (dead, new) = (shared.host("host1"), shared.host("newbox"));
-    dead.at("2026-10-05 02:00:00", &["backup"]).ok();
+    dead.at("2026-10-05 00:00:00", &["backup"]).ok();
     let to = new.out("out");
     let restore = ["restore", "disk/data", "--to", text(&to)];
     let now = "2026-10-15 02:00:00";
