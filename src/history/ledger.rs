@@ -389,7 +389,7 @@ pub struct RepositoryEntry {
     /// Snapshots of this program in it that this host made; of all hosts where only the repository is watched.
     pub snapshots: u64,
     /// Other hosts that have snapshots in it.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub other_hosts: Vec<HostShare>,
     /// Why it could not be read now. Ages are then those of the last look.
     pub error: Option<String>,
