@@ -1,5 +1,5 @@
 """Makes a frozen set with a program that is built already; see scripts/freeze. Prints what the program said."""
-import argparse, gzip, json, os, pathlib, shutil, subprocess, sys, tarfile, tempfile, time
+import argparse, contextlib, gzip, json, os, pathlib, shutil, sqlite3, subprocess, sys, tarfile, tempfile, time
 
 import freeze_azure, freeze_servers
 
@@ -100,7 +100,14 @@ class Set:
                             for container, blobs in blobs.items()})
         self.keep("files", {name: content.hex() for name, content in self.tenant.files.items()})
 
+    def forget_place(self):
+        """The history belongs to the place of its repository. Without that it is that of the first place it is used for."""
+        (self.content / "state/repositories.json").unlink(missing_ok=True)
+        with contextlib.closing(sqlite3.connect(self.content / "state/history.db")) as history, history:
+            history.execute("DELETE FROM meta WHERE key = 'repository'")
+
     def pack(self):
+        self.forget_place()
         folder = self.options.folder
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copy(pathlib.Path(__file__).with_name("freeze.toml"), folder / "config.toml")
