@@ -292,6 +292,7 @@ pub struct RunReport {
     /// What the sources that answered have, whether it was to be backed up in this run or not.
     pub discovered: u64,
     /// What dropped out of the backup with this run.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub dropped: Vec<DroppedItem>,
     /// Old snapshots that retention removed.
     pub forgotten: u64,

@@ -40,7 +40,19 @@ fn documents_have_the_promised_fields() {
     }
 
     let ledger = Cmd::with(&config).args(["--json", "status"]).run().ok().json();
-    let fields = ["at", "host", "summary", "items", "sources", "running", "alerts", "repository", "notes"];
+    let fields = [
+        "at",
+        "host",
+        "summary",
+        "items",
+        "problems",
+        "sources",
+        "running",
+        "alerts",
+        "repository",
+        "notes",
+        "causes",
+    ];
     assert_eq!(keys(&ledger), fields);
     let fields = [
         "ok",
