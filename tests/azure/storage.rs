@@ -67,7 +67,8 @@ fn every_container_and_share_of_every_account_is_backed_up() {
     // What is deleted keeps its snapshots.
     delete_container(&azurite, "tikprod", "photos");
     let third = Cmd::with(&config).args(["--json", "backup"]).run().ok().json();
-    assert!(!third.to_string().contains("photos"), "{third:#}");
+    assert_eq!(third["dropped"][0]["item"], "tikprod/photos", "{third:#}");
+    assert!(!third["items"].to_string().contains("photos"), "{third:#}");
     let kept = Cmd::with(&config).args(["--json", "snapshots", "storage/tikprod/photos"]).run().ok().json();
     assert!(!kept["snapshots"].as_array().unwrap().is_empty(), "{kept:#}");
     Cmd::with(&config).args(["restore", "storage/tikprod/photos", "--into", "tikprod/photos"]).run().ok();
