@@ -67,6 +67,9 @@ fn only_what_changed_is_downloaded() {
     for pack in walk(&config.repo().join("data")) {
         fs::remove_file(pack).unwrap();
     }
+    // That nothing at all is there looks like a storage that is not mounted.
+    Cmd::with(&config).arg("backup").run().expect_code(4);
+    Cmd::with(&config).args(["repair", "index", "--force"]).run().expect_code(1);
     backup(&config, 0);
     assert_eq!(relay.count("GET /acct/box/blob"), 42, "what the repository lost is downloaded again");
     let restic = Restic::new_().unwrap();
