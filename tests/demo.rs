@@ -104,7 +104,7 @@ fn what_is_kept_is_named_in_the_json_document_and_can_be_used() {
     assert!(!folder.join("data/postmaster.pid").exists(), "the server was stopped in order");
     let config = folder.join("config.toml");
     let stored = Cmd::new().arg("--config").arg(&config).arg("--json").arg("snapshots").run().ok().json();
-    assert_eq!(stored["snapshots"].as_array().unwrap().len(), 14);
+    assert_eq!(stored["snapshots"].as_array().unwrap().len(), 19);
     assert_eq!(processes_with(&dir.path().display().to_string()), Vec::<String>::new());
 }
 
