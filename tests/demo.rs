@@ -72,9 +72,9 @@ fn the_story_is_told_and_nothing_is_left() {
         "110500 rows counted in 3 tables",
         "reporting=r/shop_owner",
         "$ tik-backup restore wiki-server/wiki --into wiki",
-        "1000 rows counted in 1 tables",
+        "1000 rows counted in 1 table",
         "$ tik-backup restore documents/library --into library",
-        "5000 documents counted in 1 collections",
+        "5000 documents counted in 1 collection",
         "the repository is sound",
         "The demo succeeded: 13 steps",
     ] {

@@ -6,7 +6,7 @@ use super::{Context, SUCCESS, written};
 use crate::{
     backup::Selector,
     error::{Error, Result},
-    output::{duration, name, printable, size, time},
+    output::{count, duration, name, printable, size, time},
     repository::At,
     restore::{
         self, Destination, Options, Report, Request, Restored, ServerItem, ServerReport, ServerRequest,
@@ -357,10 +357,10 @@ fn counted(database: &Restored) -> String {
             "no table was counted".to_owned()
         };
     }
-    let (rows, tables) = if database.collections { ("documents", "collections") } else { ("rows", "tables") };
+    let (row, table) = if database.collections { ("document", "collection") } else { ("row", "table") };
     let contents = if database.compared { "contents compared and equal" } else { "as many as in the backup" };
     let all = database.missing.is_empty() && database.differences.is_empty();
     // Of MongoDB only indexes may be missing.
     let contents = if all || database.collections { contents } else { "the others are listed below" };
-    format!("{} {rows} counted in {} {tables}, {contents}", database.rows, database.tables)
+    format!("{} counted in {}, {contents}", count(database.rows, row), count(database.tables, table))
 }

@@ -52,7 +52,7 @@ fn what_breaks_off_is_read_again_and_is_whole() {
         let report = backup_with_failures(&config, &[], 0);
         let notes = format!("{}\n{}", notes_of(&report, "first"), notes_of(&report, "second"));
         assert_eq!(
-            notes.matches("reading docs broke off and was begun again (1 times)").count(),
+            notes.matches("reading docs broke off and was begun again (1 time)").count(),
             1,
             "{how}: {notes}"
         );

@@ -81,7 +81,7 @@ fn a_cursor_that_is_lost_in_the_middle_leaves_no_gap() {
     fake.fail("getMore", 2, 1, Trouble::Error(43, "CursorNotFound"));
     let config = config(&fake, "");
     let report = backup(&config);
-    assert_says(&notes_of(&report, "shop"), &["reading orders broke off and was begun again (1 times)"]);
+    assert_says(&notes_of(&report, "shop"), &["reading orders broke off and was begun again (1 time)"]);
     assert_eq!(consistency(&config), "snapshot");
     assert_stored(&config, "shop", "orders", &numbered(0..DOCUMENTS));
 

@@ -67,7 +67,7 @@ fn a_target_is_new_or_empty(flavour: MyFlavour) {
     server.sql(None, "CREATE DATABASE taken CHARACTER SET latin1");
     let done = restore(&config, &full("shop"), &["--into", &url(&server, "taken")]);
     assert_eq!((&done["created"], &done["tables"], &done["rows"]), (&false.into(), &2.into(), &5.into()));
-    assert_says(&done["notes"].to_string(), &["1 events were restored"]);
+    assert_says(&done["notes"].to_string(), &["1 event was restored"]);
     assert_eq!(collation(&server, "taken"), "utf8mb4_polish_ci", "it gets the original's");
     assert_same_dump(&dump_of(&server, "shop"), &dump_of(&server, "taken"));
     backup(&config);

@@ -380,8 +380,9 @@ fn events(detail: &Detail, options: &Options) -> Option<String> {
     let count = detail.schema_objects.iter().filter(|object| object.kind == "event").count();
     (count > 0 && options.table.is_none()).then(|| {
         format!(
-            "{count} events were restored as they were: those enabled run on this server from now on, if its event \
-             scheduler is on"
+            "{} restored as {}: those enabled run on this server from now on, if its event scheduler is on",
+            if count == 1 { "1 event was".to_owned() } else { format!("{count} events were") },
+            if count == 1 { "it was" } else { "they were" }
         )
     })
 }
