@@ -69,7 +69,7 @@ fn no_failed_dump_is_committed(flavour: MyFlavour) {
         let error = error_of(&report, name);
         assert!(error.contains(message), "{name}: {error}");
         assert_eq!(error.contains("no such luck"), script.contains("luck"), "{name}: {error}");
-        assert!(ran.stderr.contains(&format!("{}: FAILED: ", full(name))), "{}", ran.stderr);
+        assert!(ran.stderr.contains(&format!("{}: FAILED", full(name))), "{}", ran.stderr);
         assert_eq!(
             ids_of(&config, &full(name)),
             before[n],
