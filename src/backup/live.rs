@@ -19,7 +19,7 @@ use crate::{
         History,
         pages::{ItemProgress, Progress},
     },
-    report::metrics::write_atomically,
+    output::write_atomically,
 };
 
 /// Time between two writings.

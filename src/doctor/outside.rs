@@ -255,7 +255,8 @@ fn timers(config: &Config) -> Vec<Finding> {
         let text = format!("{TARGET} is not enabled: nothing runs by itself after a start of the machine");
         findings.push(Finding::problem("timers", text).hint(&enable));
     }
-    for (unit, what, _) in units::timers(config) {
+    for plan in schedule::planned(config, &Zoned::now()) {
+        let (unit, what) = (units::timer(&plan), plan.title());
         let next = property(&unit, "NextElapseUSecRealtime");
         findings.push(match property(&unit, "ActiveState").as_str() {
             "active" if next.is_empty() => Finding::ok(what, format!("{unit} runs now")),

@@ -1,7 +1,7 @@
 //! Writing a result to where an operator names: into a file in one step, or into what is no file, such as a pipe or a device.
 
 use std::{
-    fs::{self, File, OpenOptions, Permissions},
+    fs::{self, File, Metadata, OpenOptions, Permissions},
     io::{self, Write},
     os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
@@ -41,11 +41,11 @@ pub fn write_to(path: &Path, text: &str) -> Result<()> {
             write_into(path, text.as_bytes(), found.file_type().is_fifo()).map_err(|error| failed(&error))
         }
         Ok(_) => {
-            replace(&target(path).map_err(|error| failed(&error))?, text).map_err(|error| failed(&error))
+            replace_like(&target(path).map_err(|error| failed(&error))?, text).map_err(|error| failed(&error))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let file = target(path).map_err(|error| failed(&error))?;
-            replace(&file, text).map_err(|error| failed(&error))
+            replace_like(&file, text).map_err(|error| failed(&error))
         }
         Err(error) => Err(failed(&error)),
     }
@@ -96,9 +96,22 @@ fn target(path: &Path) -> io::Result<PathBuf> {
     Err(Errno::LOOP.into())
 }
 
-/// Replaces a file, or creates it; everybody may read a new one.
-fn replace(path: &Path, text: &str) -> io::Result<()> {
-    let before = fs::metadata(path).ok();
+/// Writes a file in one step: readers find the old text or the new one. All users may read it, so it must hold no secret.
+///
+/// # Errors
+/// The folder cannot be written.
+pub(crate) fn write_atomically(path: &Path, text: &str) -> Result<()> {
+    replace(path, text, None)
+        .map_err(|error| Error::failed(format!("cannot write {}", path.display())).because(&error))
+}
+
+/// As [`replace`], with the mode and owner of the file that was there.
+fn replace_like(path: &Path, text: &str) -> io::Result<()> {
+    replace(path, text, fs::metadata(path).ok().as_ref())
+}
+
+/// Replaces a file, or creates it. The new one has the mode and owner of `before`, or else may be read by all users.
+fn replace(path: &Path, text: &str, before: Option<&Metadata>) -> io::Result<()> {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let draft = folder_of(path).join(format!(".{name}.{}", std::process::id()));
     let write = || {
@@ -109,7 +122,7 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
             .mode(0o644)
             .custom_flags(crate::owner::no_links())
             .open(&draft)?;
-        if let Some(before) = &before {
+        if let Some(before) = before {
             keep(&file, before)?;
         }
         file.write_all(text.as_bytes())?;
@@ -241,5 +254,16 @@ mod tests {
         std::os::unix::fs::lchown(&link, Some(4711), Some(4712)).unwrap();
         assert!(write_to(&link, "x").is_err());
         assert_eq!(fs::read_to_string(&file).unwrap(), "mine");
+    }
+
+    #[test]
+    fn a_file_is_replaced_in_one_step() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tik.prom");
+        write_atomically(&path, "old").unwrap();
+        write_atomically(&path, "new").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "new");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert!(write_atomically(&folder.path().join("no/tik.prom"), "x").is_err());
     }
 }

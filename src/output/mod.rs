@@ -11,6 +11,7 @@ use std::io::{self, Write};
 use jiff::Zoned;
 use serde::Serialize;
 
+pub(crate) use self::file::write_atomically;
 pub use self::{
     file::write_to,
     screen::{Screen, width},

@@ -1,20 +1,11 @@
 //! The ledger as metrics in Prometheus' text format, for node_exporter's textfile collector:
 //! <https://prometheus.io/docs/instrumenting/exposition_formats/>.
 
-use std::{
-    fmt::Write as _,
-    fs::{self, OpenOptions},
-    io::Write as _,
-    os::unix::fs::OpenOptionsExt,
-    path::Path,
-};
+use std::fmt::Write as _;
 
 use jiff::Zoned;
 
-use crate::{
-    error::{Error, Result},
-    history::ledger::{Entry, Ledger, ProblemKind, State},
-};
+use crate::history::ledger::{Entry, Ledger, ProblemKind, State};
 
 /// All metrics of a ledger.
 pub fn prometheus(ledger: &Ledger) -> String {
@@ -234,34 +225,6 @@ fn flag(is: bool) -> f64 {
     if is { 1.0 } else { 0.0 }
 }
 
-/// Writes a file in one step: whoever reads it finds the old text or the new one. Everybody may read it, as the exporter
-/// runs as another user; there is no secret in it.
-///
-/// # Errors
-/// The folder cannot be written.
-pub fn write_atomically(path: &Path, text: &str) -> Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let file = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let draft = folder.join(format!(".{file}.{}", std::process::id()));
-    let write = || {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o644)
-            .custom_flags(crate::owner::no_links())
-            .open(&draft)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&draft, path)
-    };
-    write().map_err(|error| {
-        // What is left of it is in nobody's way: its name begins with a dot.
-        let _ = fs::remove_file(&draft);
-        Error::failed(format!("cannot write {}", path.display())).because(&error)
-    })
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -280,16 +243,5 @@ mod tests {
         out.family("a", "A.");
         out.family("b", "B.").sample(&[], 1.0);
         assert_eq!(out.text, "# HELP b B.\n# TYPE b gauge\nb 1\n");
-    }
-
-    #[test]
-    fn a_file_is_replaced_in_one_step() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("tik.prom");
-        write_atomically(&path, "old").unwrap();
-        write_atomically(&path, "new").unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), "new");
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
-        assert!(write_atomically(&folder.path().join("no/tik.prom"), "x").is_err());
     }
 }

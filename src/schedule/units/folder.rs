@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{MARK, PREFIX, TARGET, Unit};
 use crate::{
     error::{Error, Result},
-    report::metrics::write_atomically,
+    output::write_atomically,
 };
 
 /// What differs, or was changed, of a unit.

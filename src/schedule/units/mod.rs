@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 
 pub use folder::{Change, Changes, compare, write};
 
-use super::Calendar;
+use super::{Calendar, Planned};
 use crate::config::{
     CREDENTIAL, Config, DashboardConfig, DirectoryConfig, Host, Listen, RepositoryLocation, RootCertificates,
     SecretFile, SourceConfig, SourceKind,
@@ -154,23 +154,12 @@ pub(crate) fn is_written_here(folder: &Path) -> bool {
     std::fs::read_to_string(folder.join(TARGET)).is_ok_and(|text| text.lines().next() == Some(MARK))
 }
 
-/// The timers that a configuration asks for: name, what they start, and when.
-pub(crate) fn timers(config: &Config) -> Vec<(String, String, &Calendar)> {
-    let sources = config.sources.iter().filter_map(|source| {
-        let name = source.name.as_str();
-        Some((format!("{PREFIX}source-{name}.timer"), format!("backup of {name}"), source.schedule.as_ref()?))
-    });
-    let systemd = &config.systemd;
-    let jobs = [
-        ("drill", &systemd.drill),
-        ("check", &systemd.check),
-        ("prune", &systemd.prune),
-        ("watch", &systemd.watch),
-    ];
-    let jobs = jobs.into_iter().filter_map(|(name, calendar)| {
-        Some((format!("{PREFIX}{name}.timer"), name.to_owned(), calendar.as_ref()?))
-    });
-    sources.chain(jobs).collect()
+/// The name of the timer that starts what is planned.
+pub(crate) fn timer(plan: &Planned) -> String {
+    match &plan.source {
+        Some(source) => format!("{PREFIX}source-{source}.timer"),
+        None => format!("{PREFIX}{}.timer", plan.what),
+    }
 }
 
 /// The sources that no timer starts.
