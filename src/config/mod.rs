@@ -2,6 +2,7 @@
 //!
 //! `docs/configuration.md` describes every key.
 
+mod alert_files;
 mod alerts;
 mod anomalies;
 mod azure;
@@ -36,11 +37,11 @@ use std::{
     time::Duration,
 };
 
+pub(crate) use alert_files::{load_topic, load_url, url_fault};
 pub use alerts::{
     AlertConfig, AlertKind, EmailConfig, HeartbeatConfig, NtfyConfig, SmtpTls, Topic, WebhookConfig,
     WebhookFormat,
 };
-pub(crate) use alerts::{load_topic, load_url, url_fault};
 pub use anomalies::AnomalyRules;
 pub use azure::{AzurePrincipal, AzureServers, AzureStorageConfig};
 pub use dashboard::{DashboardConfig, Listen};

@@ -5,6 +5,7 @@ mod accept;
 pub mod anomaly;
 pub mod content;
 mod damage;
+mod database;
 mod discovery;
 pub mod draw;
 mod drill;
@@ -52,7 +53,8 @@ pub use rebuild::Rebuilt;
 pub use record::{RunBegin, RunEnd, RunRecord};
 
 use crate::error::{Error, Result};
-use open::{Current, failed, private_file};
+use database::{failed, private_file};
+use open::Current;
 
 /// Name of the first database in the state folder; see [`files`] for others.
 pub const FILE: &str = "history.db";

@@ -1,20 +1,20 @@
 //! Opening a history: which file it is, what is done about a damaged one, and that two processes do not do so at once.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     io,
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt},
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard},
-    time::Duration,
 };
 
-use jiff::{Timestamp, Zoned};
-use rusqlite::{Connection, ErrorCode};
+use jiff::Zoned;
+use rusqlite::Connection;
 use rustix::fs::{FlockOperation, flock};
 
 use super::{
     History, RUNNING, damage,
+    database::{failed, failed_at, is_damage, prepare, private_file, set_aside},
     files::{ENTRY, Found, List},
     home::Home,
     schema,
@@ -25,9 +25,6 @@ use crate::{
     owner::{self, Account},
     repository::Repository,
 };
-
-/// How long to wait for another process that writes.
-const BUSY: Duration = Duration::from_secs(30);
 
 /// What was found when the history was opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -239,8 +236,6 @@ impl History {
     }
 }
 
-/// What is said of a history that is not damaged.
-const CANNOT: &str = "the history cannot be read or written";
 /// The key of what an operator should know about the begin of a history.
 const BEGUN: &str = "begun";
 
@@ -355,107 +350,6 @@ fn write_entry(list: &List, file: &str, connection: &Connection) -> Result<()> {
         .execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)", [ENTRY, entry.as_str()])
         .map(|_| ())
         .map_err(|e| failed(&e))
-}
-
-/// Opens or creates a file that only its owner may read.
-pub(super) fn private_file(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(owner::no_links())
-        .open(path)?;
-    if let Some(folder) = path.parent() {
-        owner::adopt(&file, File::open(folder)?)?;
-    }
-    Ok(file)
-}
-
-fn prepare(path: &Path, look: Look) -> rusqlite::Result<Connection> {
-    let mut connection = Connection::open(path)?;
-    connection.busy_timeout(BUSY)?;
-    connection.pragma_update(None, "journal_mode", "wal")?;
-    // A power cut may take the last transactions, never the database: what counts stands in the repository.
-    connection.pragma_update(None, "synchronous", "normal")?;
-    connection.pragma_update(None, "foreign_keys", "off")?;
-    connection.pragma_update(None, "cache_size", -16_384)?;
-    if look == Look::Thorough {
-        let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-        if verdict != "ok" {
-            return Err(rusqlite::Error::SqliteFailure(
-                rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT),
-                Some(verdict),
-            ));
-        }
-    }
-    schema::migrate(&mut connection)?;
-    Ok(connection)
-}
-
-fn is_damage(error: &rusqlite::Error) -> bool {
-    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
-}
-
-/// Renames a damaged database with what belongs to it, and returns its new name. A process that still has it open goes on in
-/// the renamed file; SQLite sees that it has moved and leaves the files of the new one alone when that process closes it.
-fn set_aside(path: &Path) -> io::Result<PathBuf> {
-    let stamp = Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
-    let with = |path: &Path, end: &str| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(end);
-        PathBuf::from(name)
-    };
-    let mut aside = with(path, &format!(".damaged-{stamp}"));
-    let mut number = 1;
-    while fs::symlink_metadata(&aside).is_ok() {
-        number += 1;
-        aside = with(path, &format!(".damaged-{stamp}-{number}"));
-    }
-    fs::rename(path, &aside)?;
-    for end in ["-wal", "-shm"] {
-        match fs::rename(with(path, end), with(&aside, end)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-    }
-    Ok(aside)
-}
-
-/// What an error of SQLite means.
-pub(super) fn failed(error: &rusqlite::Error) -> Error {
-    if is_damage(error) {
-        return Error::new(Kind::DamagedHistory, "the history is damaged")
-            .because(error)
-            .hint("the next backup sets it aside and begins a new one from what the repository tells");
-    }
-    Error::failed(CANNOT)
-        .because(error)
-        .hint("see whether the disk of `state_dir` is full, and whether its files belong to the user that runs tik-backup")
-}
-
-/// The same of a database, with whom it belongs to where that is the reason.
-fn failed_at(path: &Path, error: &rusqlite::Error) -> Error {
-    let denied = matches!(
-        error.sqlite_error_code(),
-        Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied)
-    );
-    let with = |end: &str| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(end);
-        PathBuf::from(name)
-    };
-    // Those beside it may belong to somebody else: SQLite needs all of them.
-    let hint = [with(""), with("-wal"), with("-shm")].into_iter().find_map(|file| {
-        let options = OpenOptions::new().read(true).write(true).custom_flags(owner::no_links()).open(&file);
-        owner::writing_hint(&file, &options.err()?)
-    });
-    let said = match hint.filter(|_| denied) {
-        Some(hint) => Error::failed(CANNOT).because(error).hint(hint),
-        None => failed(error),
-    };
-    said.context(path.display())
 }
 
 #[cfg(test)]

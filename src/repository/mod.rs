@@ -3,6 +3,7 @@
 
 mod check;
 mod chunker;
+mod errors;
 mod folders;
 mod guard;
 mod hosts;
@@ -35,7 +36,7 @@ pub mod writer;
 use std::sync::Arc;
 
 use rustic_core::{
-    ConfigOptions, Credentials, KeyOptions, OpenStatus, RepositoryOptions, RusticError,
+    ConfigOptions, Credentials, KeyOptions, OpenStatus, RepositoryOptions,
     repofile::{SnapshotFile, SnapshotId},
 };
 
@@ -57,12 +58,18 @@ pub(crate) use snapshot::id_bytes;
 pub use snapshot::{At, Snapshot, future_warning, item_path};
 
 use self::{
-    chunker::Chunker, known::KnownBlobs, local::LocalStorage, needed::Depth, seal::Sealer, storage::Storage,
+    chunker::Chunker,
+    errors::{brief, rustic_error},
+    known::KnownBlobs,
+    local::LocalStorage,
+    needed::Depth,
+    seal::Sealer,
+    storage::Storage,
     watch::Watch,
 };
 use crate::{
     config::{RepositoryConfig, Secret, SecretFile},
-    error::{Error, Passing, Result},
+    error::{Error, Result},
     owner::Account,
     stream::cancel::Cancel,
 };
@@ -401,73 +408,4 @@ fn exists(storage: &Storage) -> Result<bool> {
     use rustic_core::ReadBackend;
     let list = storage.backend().list(rustic_core::FileType::Config);
     Ok(!list.map_err(|e| rustic_error("cannot look for the repository", e))?.is_empty())
-}
-
-/// An error of `rustic_core` in our words: its long form has guidance for another program's users.
-#[allow(clippy::boxed_local)] // that is how the library hands its errors out
-fn rustic_error(doing: &str, error: Box<RusticError>) -> Error {
-    let text = error.display_log();
-    let text = text.strip_prefix("Error: ").unwrap_or(&text);
-    let mut plain = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(start) = rest.find(" (kind: related to ") {
-        plain.push_str(&rest[..start]);
-        rest = rest[start..].find(')').map_or("", |end| &rest[start + end + 1..]);
-    }
-    plain.push_str(rest);
-    let in_words = remote::plain(&*error);
-    let told = Error::repository(doing);
-    let told = match &in_words {
-        Some((what, _)) => told.because_text(what),
-        None => told.because_text(brief(&plain.replace(": caused by: ", ": "))),
-    };
-    let told = if remote::passes(&*error) { told.passes(Passing::Storage) } else { told };
-    match storage::hint_of(&*error).or_else(|| in_words.and_then(|(_, hint)| hint)) {
-        Some(hint) => told.hint(hint),
-        None => told,
-    }
-}
-
-/// What is worth reading in a text of `rustic_core`: neither headings nor links nor backtraces.
-fn brief(text: &str) -> String {
-    let mut lines: Vec<&str> = Vec::new();
-    for line in text.lines().map(str::trim) {
-        if [
-            "Backtrace",
-            "Some additional details",
-            "For more information",
-            "If you think",
-            "It was caused by",
-        ]
-        .iter()
-        .any(|end| line.starts_with(end))
-        {
-            break;
-        }
-        // Advice for users of another program, which is not installed here.
-        let line = line.split(" To repair: '").next().unwrap_or(line);
-        let heading = line.is_empty() || line == "Message:";
-        if !heading {
-            lines.push(
-                line.split("`rustic_core` experienced an error")
-                    .next()
-                    .unwrap_or(line)
-                    .trim_end_matches([':', ' ']),
-            );
-        }
-    }
-    lines.retain(|line| !line.is_empty());
-    lines.join(": ")
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn long_texts_become_brief() {
-        let text = "error reading pack 12: `rustic_core` experienced an error related to `cryptography`.\n\nMessage:\n\
-                    MAC check failed.\n\nSome additional details ...\n\nBacktrace:\n  0: main";
-        assert_eq!(super::brief(text), "error reading pack 12: MAC check failed.");
-        assert_eq!(super::brief("a plain text"), "a plain text");
-        assert_eq!(super::brief("pack 12 is lost! To repair: 'rustic repair index'."), "pack 12 is lost!");
-    }
 }

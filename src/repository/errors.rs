@@ -1,0 +1,75 @@
+//! Errors of `rustic_core` in words of ours.
+
+use rustic_core::RusticError;
+
+use super::{remote, storage};
+use crate::error::{Error, Passing};
+
+/// An error of `rustic_core` in our words: its long form has guidance for another program's users.
+#[allow(clippy::boxed_local)] // that is how the library hands its errors out
+pub(super) fn rustic_error(doing: &str, error: Box<RusticError>) -> Error {
+    let text = error.display_log();
+    let text = text.strip_prefix("Error: ").unwrap_or(&text);
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find(" (kind: related to ") {
+        plain.push_str(&rest[..start]);
+        rest = rest[start..].find(')').map_or("", |end| &rest[start + end + 1..]);
+    }
+    plain.push_str(rest);
+    let in_words = remote::plain(&*error);
+    let told = Error::repository(doing);
+    let told = match &in_words {
+        Some((what, _)) => told.because_text(what),
+        None => told.because_text(brief(&plain.replace(": caused by: ", ": "))),
+    };
+    let told = if remote::passes(&*error) { told.passes(Passing::Storage) } else { told };
+    match storage::hint_of(&*error).or_else(|| in_words.and_then(|(_, hint)| hint)) {
+        Some(hint) => told.hint(hint),
+        None => told,
+    }
+}
+
+/// What is worth reading in a text of `rustic_core`: neither headings nor links nor backtraces.
+pub(super) fn brief(text: &str) -> String {
+    let mut lines: Vec<&str> = Vec::new();
+    for line in text.lines().map(str::trim) {
+        if [
+            "Backtrace",
+            "Some additional details",
+            "For more information",
+            "If you think",
+            "It was caused by",
+        ]
+        .iter()
+        .any(|end| line.starts_with(end))
+        {
+            break;
+        }
+        // Advice for users of another program, which is not installed here.
+        let line = line.split(" To repair: '").next().unwrap_or(line);
+        let heading = line.is_empty() || line == "Message:";
+        if !heading {
+            lines.push(
+                line.split("`rustic_core` experienced an error")
+                    .next()
+                    .unwrap_or(line)
+                    .trim_end_matches([':', ' ']),
+            );
+        }
+    }
+    lines.retain(|line| !line.is_empty());
+    lines.join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn long_texts_become_brief() {
+        let text = "error reading pack 12: `rustic_core` experienced an error related to `cryptography`.\n\nMessage:\n\
+                    MAC check failed.\n\nSome additional details ...\n\nBacktrace:\n  0: main";
+        assert_eq!(super::brief(text), "error reading pack 12: MAC check failed.");
+        assert_eq!(super::brief("a plain text"), "a plain text");
+        assert_eq!(super::brief("pack 12 is lost! To repair: 'rustic repair index'."), "pack 12 is lost!");
+    }
+}
