@@ -98,13 +98,7 @@ fn run_patiently(
     let reader = match reader {
         Ok(reader) => reader,
         Err(error) => {
-            let end = RunEnd {
-                outcome: "failed",
-                error: Some(&error.to_string()),
-                fails_sources: true,
-                forgotten: 0,
-            };
-            record.finish(&end, &Zoned::now())?;
+            end(record, "failed", Some(&error))?;
             return Err(error);
         }
     };
@@ -127,15 +121,19 @@ fn run_patiently(
         failed: Mutex::new(None),
     };
     drill.run(&chosen, &mut report);
-    let error = report.error.as_ref().map(ToString::to_string);
-    record.finish(
-        &RunEnd { outcome: report.outcome, error: error.as_deref(), fails_sources: true, forgotten: 0 },
-        &Zoned::now(),
-    )?;
+    end(record, report.outcome, report.error.as_ref())?;
     if !request.foreign {
         tell::tell(config, &history, repository, &mut report, observer);
     }
     Ok(report)
+}
+
+/// Writes down how the drill ended.
+fn end(record: RunRecord<'_>, outcome: &str, error: Option<&Error>) -> Result<()> {
+    let error = error.map(ToString::to_string);
+    // A drill has no sources that could have failed.
+    let end = RunEnd { outcome, error: error.as_deref(), fails_sources: false, forgotten: 0 };
+    record.finish(&end, &Zoned::now())
 }
 
 fn nothing_to_prove(config: &Config, own: &[Snapshot], others: &[Snapshot]) -> Error {

@@ -107,7 +107,7 @@ impl RunRecord<'_> {
         now: &Zoned,
     ) -> Result<()> {
         let (now, time) = (millis(now), millis(&verdict.time));
-        let took = (verdict.seconds * 1000.0) as i64;
+        let took = thousandths(verdict.seconds);
         let detail = verdict.reason();
         self.history().change(|tx| {
             let item = item_id(tx, &verdict.source, &verdict.item, &verdict.kind, now)?;
@@ -121,36 +121,7 @@ impl RunRecord<'_> {
                 return Ok(());
             }
             match verdict.outcome {
-                Outcome::Proven => {
-                    let is_later = "proof_time > ?2 AND proof_time <= ?7";
-                    tx.execute(
-                        &format!("UPDATE item SET proof_snapshot = CASE WHEN {is_later} THEN proof_snapshot ELSE ?3 END, \
-                         proof_time = CASE WHEN {is_later} THEN proof_time ELSE ?2 END, unprovable_text = NULL, drill_millis = ?4, \
-                         restore_millis = COALESCE(?5, restore_millis), drill_part = COALESCE(?6, drill_part) WHERE id = ?1"),
-                        params![
-                            item,
-                            time,
-                            short(&verdict.snapshot),
-                            took,
-                            verdict.restore_seconds.map(|seconds| (seconds * 1000.0) as i64),
-                            part,
-                            credible
-                        ],
-                    )?;
-                    // What was wrong with this snapshot and those before is over; those that are later and do not
-                    // restore still do not.
-                    tx.execute(
-                        "UPDATE item SET unproven_time = (SELECT MIN(snapshot_time) FROM drill \
-                         WHERE drill.item = ?1 AND outcome = 1 AND snapshot_time > ?2 AND snapshot_time <= ?3) \
-                         WHERE id = ?1 AND (unproven_time <= ?2 OR unproven_time > ?3)",
-                        [item, time, credible],
-                    )?;
-                    tx.execute(
-                        "UPDATE item SET unproven_since = NULL, unproven_text = NULL \
-                         WHERE id = ?1 AND unproven_time IS NULL",
-                        [item],
-                    )?;
-                }
+                Outcome::Proven => proven(tx, item, verdict, part, credible)?,
                 Outcome::Failed => {
                     // What is wrong with an older snapshot than the last good one says nothing of today.
                     tx.execute(
@@ -168,6 +139,51 @@ impl RunRecord<'_> {
             Ok(())
         })
     }
+}
+
+/// Writes down a proof. `credible` is the moment (in milliseconds since 1970) beyond which times count for nothing.
+fn proven(
+    tx: &Transaction<'_>,
+    item: i64,
+    verdict: &Verdict,
+    part: Option<u32>,
+    credible: i64,
+) -> rusqlite::Result<()> {
+    let time = millis(&verdict.time);
+    let is_later = "proof_time > ?2 AND proof_time <= ?7";
+    tx.execute(
+        &format!(
+            "UPDATE item SET proof_snapshot = CASE WHEN {is_later} THEN proof_snapshot ELSE ?3 END, \
+             proof_time = CASE WHEN {is_later} THEN proof_time ELSE ?2 END, unprovable_text = NULL, drill_millis = ?4, \
+             restore_millis = COALESCE(?5, restore_millis), drill_part = COALESCE(?6, drill_part) WHERE id = ?1"
+        ),
+        params![
+            item,
+            time,
+            short(&verdict.snapshot),
+            thousandths(verdict.seconds),
+            verdict.restore_seconds.map(thousandths),
+            part,
+            credible
+        ],
+    )?;
+    // What was wrong with this snapshot and those before is over; later ones that do not restore still do not.
+    tx.execute(
+        "UPDATE item SET unproven_time = (SELECT MIN(snapshot_time) FROM drill \
+         WHERE drill.item = ?1 AND outcome = 1 AND snapshot_time > ?2 AND snapshot_time <= ?3) \
+         WHERE id = ?1 AND (unproven_time <= ?2 OR unproven_time > ?3)",
+        [item, time, credible],
+    )?;
+    tx.execute(
+        "UPDATE item SET unproven_since = NULL, unproven_text = NULL WHERE id = ?1 AND unproven_time IS NULL",
+        [item],
+    )?;
+    Ok(())
+}
+
+/// Seconds as milliseconds.
+fn thousandths(seconds: f64) -> i64 {
+    (seconds * 1000.0) as i64
 }
 
 /// Marks the drills of a run that died.

@@ -9,7 +9,7 @@ use std::{
 
 use rustix::fs::{self as rfs, AtFlags, CWD, StatxAttributes, StatxFlags};
 
-use super::retry::passes;
+use super::transient::passes;
 use crate::error::{Error, Passing, Result};
 
 /// File system type of an automount point on which nothing is mounted yet.

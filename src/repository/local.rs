@@ -15,8 +15,9 @@ use rustix::fs::{self as rfs, AtFlags, Dir, Mode, OFlags};
 
 use super::{
     guard,
-    retry::{Patience, passes, retry},
+    retry::Patience,
     root::Root,
+    transient::{passes, retry},
 };
 use crate::{
     error::{Error, Passing, Result},

@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     local::{LocalStorage, refused},
-    retry::passes,
     seal::{Sealer, hash},
     storage::{self, Storage},
+    transient::passes,
 };
 use crate::{
     error::{Error, Result},

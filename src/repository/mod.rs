@@ -30,6 +30,7 @@ mod seal;
 mod sessions;
 mod snapshot;
 mod storage;
+mod transient;
 mod watch;
 pub mod writer;
 

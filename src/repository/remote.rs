@@ -14,7 +14,7 @@ use rustic_core::{BytesList, ErrorKind, FileType, Id, ReadBackend, RusticError, 
 
 use super::{
     listing,
-    retry::{self, NoAnswer, Patience},
+    retry::{NoAnswer, Patience},
 };
 
 type Backend = Arc<dyn WriteBackend>;
@@ -241,7 +241,7 @@ pub(super) fn passes(error: &(dyn StdError + 'static)) -> bool {
             return if passing {
                 error.kind() != io::ErrorKind::PermissionDenied
             } else {
-                retry::passes(error)
+                super::transient::passes(error)
             };
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fmt, io,
+    fmt,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -12,12 +12,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::io::Errno;
-
 use crate::stream::cancel::Cancel;
 
-/// Pauses between tries of a system call that was refused for a moment: about four seconds in all.
-const MOMENTS_MS: [u64; 7] = [1, 10, 50, 200, 500, 1_000, 2_000];
 /// Pauses between tries of a whole operation; the last one is repeated.
 const PAUSES_MS: [u64; 11] = [1, 10, 50, 200, 500, 1_000, 2_000, 4_000, 8_000, 15_000, 30_000];
 /// How long whoever only takes a look tries again.
@@ -34,63 +30,6 @@ const GRACE: Duration = Duration::from_secs(2);
 const STEP: Duration = Duration::from_millis(100);
 /// How often it is seen whether there is something to tell.
 const TICK: Duration = Duration::from_millis(500);
-
-/// Runs a system call again after errors that network file systems give for a moment (SMB answers EINTR and EAGAIN).
-/// A lasting error, or one that outlives the bound, is returned.
-pub(super) fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    for pause in MOMENTS_MS {
-        match call() {
-            Err(error) if is_momentary(&error) => thread::sleep(Duration::from_millis(pause)),
-            other => return other,
-        }
-    }
-    call()
-}
-
-fn errno(error: &io::Error) -> Option<Errno> {
-    error.raw_os_error().map(Errno::from_raw_os_error)
-}
-
-/// Whether the same call on the same handle may succeed at once.
-pub(super) fn is_momentary(error: &io::Error) -> bool {
-    matches!(errno(error), Some(Errno::INTR | Errno::AGAIN | Errno::BUSY | Errno::NOBUFS))
-}
-
-/// Whether the storage may answer otherwise in a while. What it refuses (no space, no permission, read-only) it will
-/// refuse again, and what is not there is not there.
-pub(super) fn passes(error: &io::Error) -> bool {
-    match errno(error) {
-        Some(errno) => is_momentary(error) || is_outage(errno),
-        // What this program says itself of a storage that is away.
-        None => error.kind() == io::ErrorKind::NotConnected,
-    }
-}
-
-/// Whether an error of the system says that the storage, or the way to it, is gone for now.
-pub(super) fn is_outage(errno: Errno) -> bool {
-    matches!(
-        errno,
-        Errno::IO
-            | Errno::STALE
-            | Errno::TIMEDOUT
-            | Errno::HOSTDOWN
-            | Errno::HOSTUNREACH
-            | Errno::NETDOWN
-            | Errno::NETUNREACH
-            | Errno::NETRESET
-            | Errno::CONNRESET
-            | Errno::CONNABORTED
-            | Errno::CONNREFUSED
-            | Errno::NOTCONN
-            | Errno::SHUTDOWN
-            | Errno::PIPE
-            | Errno::NODEV
-            | Errno::NXIO
-            | Errno::REMOTEIO
-            // A handle that a network file system could not open again after its connection broke.
-            | Errno::BADF
-    )
-}
 
 /// How long operations on the storage are tried again while it does not answer, and what ends the waiting. Clones share
 /// everything.

@@ -1,44 +1,9 @@
+use std::io;
+
+use rustix::io::Errno;
+
 use super::*;
-
-fn failing(times: usize, errno: Errno) -> (io::Result<u32>, usize) {
-    let mut calls = 0;
-    let result = retry(|| {
-        calls += 1;
-        if calls <= times { Err(errno.into()) } else { Ok(7) }
-    });
-    (result, calls)
-}
-
-#[test]
-fn momentary_errors_are_tried_again() {
-    assert_eq!(failing(3, Errno::INTR).0.unwrap(), 7);
-    assert_eq!(failing(2, Errno::AGAIN).0.unwrap(), 7);
-}
-
-#[test]
-fn lasting_errors_are_returned_at_once() {
-    let (result, calls) = failing(usize::MAX, Errno::NOSPC);
-    assert_eq!((result.unwrap_err().raw_os_error(), calls), (Some(Errno::NOSPC.raw_os_error()), 1));
-}
-
-#[test]
-fn tries_are_bounded() {
-    let (result, calls) = failing(usize::MAX, Errno::INTR);
-    assert!(result.is_err());
-    assert_eq!(calls, MOMENTS_MS.len() + 1);
-}
-
-#[test]
-fn what_the_storage_refuses_it_refuses_again() {
-    for errno in
-        [Errno::NOSPC, Errno::DQUOT, Errno::ROFS, Errno::ACCESS, Errno::PERM, Errno::NOENT, Errno::INVAL]
-    {
-        assert!(!passes(&errno.into()), "{errno:?}");
-    }
-    for errno in [Errno::IO, Errno::STALE, Errno::HOSTDOWN, Errno::NOTCONN, Errno::NODEV, Errno::AGAIN] {
-        assert!(passes(&errno.into()), "{errno:?}");
-    }
-}
+use crate::repository::transient::passes;
 
 #[test]
 fn an_outage_is_outlived_within_the_limit_and_ended_by_the_flag() {

@@ -19,7 +19,8 @@ use rustix::{
 
 use super::{
     guard::{self, Identity},
-    retry::{Patience, is_momentary, passes},
+    retry::Patience,
+    transient::{is_momentary, passes},
 };
 use crate::{
     error::{Error, Kind, Passing, Result},

@@ -8,8 +8,9 @@ use rustic_core::{FileType, Id, ReadBackend, RepositoryBackends, WriteBackend};
 use super::{
     local::{LocalStorage, refused},
     remote::RemoteStorage,
-    retry::{Patience, passes},
+    retry::Patience,
     rustic_error,
+    transient::passes,
 };
 use crate::{
     config::RepositoryConfig,

@@ -321,24 +321,7 @@ fn choose(
         }
     }
     if !found {
-        let name = Name { source: &request.source, item: None };
-        let others: Vec<Snapshot> = reading.others.iter().filter(|s| is_of(request, s)).cloned().collect();
-        if request.server.is_none() || !others.is_empty() {
-            known::require_host(config, &reading.snapshots, &reading.others)?;
-            let asked = Asked { command: "restore --all", at: &request.at, removes: false };
-            return Err(known::absent(config, asked, name, &reading.snapshots, &others));
-        }
-        let server = request.server.as_deref().unwrap_or_default();
-        let text = format!("the repository has no snapshot of {}/{server}/…", request.source);
-        let stored = reading.snapshots.iter().map(|s| (s.source.as_str(), s.item.as_str()));
-        let name = Name { item: Some(server), ..name };
-        return Err(known::unknown(
-            config,
-            text,
-            name,
-            stored,
-            "`tik-backup snapshots` lists what is stored",
-        ));
+        return Err(not_stored(config, request, reading));
     }
     if chosen.is_empty() {
         let error = Error::failed(format!("{} has no snapshot of that time or earlier", request.source));
@@ -347,6 +330,24 @@ fn choose(
         return Err(known::elsewhere(config, asked, name, &reading.others, error));
     }
     Ok(chosen)
+}
+
+/// Why there is no snapshot of the source or server.
+fn not_stored(config: &Config, request: &ServerRequest, reading: &Reading) -> Error {
+    let name = Name { source: &request.source, item: None };
+    let others: Vec<Snapshot> = reading.others.iter().filter(|s| is_of(request, s)).cloned().collect();
+    if request.server.is_none() || !others.is_empty() {
+        if let Err(error) = known::require_host(config, &reading.snapshots, &reading.others) {
+            return error;
+        }
+        let asked = Asked { command: "restore --all", at: &request.at, removes: false };
+        return known::absent(config, asked, name, &reading.snapshots, &others);
+    }
+    let server = request.server.as_deref().unwrap_or_default();
+    let text = format!("the repository has no snapshot of {}/{server}/…", request.source);
+    let stored = reading.snapshots.iter().map(|s| (s.source.as_str(), s.item.as_str()));
+    let name = Name { item: Some(server), ..name };
+    known::unknown(config, text, name, stored, "`tik-backup snapshots` lists what is stored")
 }
 
 /// Whether a snapshot is of the server, or the source, that is restored.
