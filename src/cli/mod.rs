@@ -147,6 +147,10 @@ impl Context {
         let mut config = self.config()?;
         let Some(host) = host else { return Ok((config, false)) };
         let host = known::unescaped(host);
+        if host.is_empty() {
+            return Err(Error::usage("--host is empty: it needs the name of a host")
+                .hint("`tik-backup snapshots --all-hosts` shows the hosts of the repository"));
+        }
         let foreign = host != config.repository.host;
         let own = std::mem::replace(&mut config.repository.host, host);
         config.own_host = foreign.then_some(own);

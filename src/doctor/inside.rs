@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use super::Finding;
+use super::{Finding, State};
 use crate::{
     backup,
     config::{Config, RepositoryConfig, SourceKind},
@@ -39,7 +39,21 @@ pub(super) fn findings(config: &Config, part: Part, cancel: &Cancel) -> Vec<Find
         findings.extend(repository(config, cancel));
     }
     findings.extend(sources(config, part, cancel));
+    once(&mut findings);
     findings
+}
+
+/// Says each cause once: a secret that cannot be read is a problem of its file and of everything that needs it.
+fn once(findings: &mut [Finding]) {
+    for number in 1..findings.len() {
+        let (earlier, rest) = findings.split_at_mut(number);
+        let finding = &mut rest[0];
+        let first = earlier.iter().find(|first| first.state == State::Problem && first.text == finding.text);
+        if let Some(first) = first {
+            finding.text = format!("for the same reason as {}", first.about);
+            finding.hint = None;
+        }
+    }
 }
 
 fn secrets(config: &Config) -> Vec<Finding> {
@@ -170,5 +184,34 @@ fn problem_of(name: &str, text: &str) -> Finding {
     match text.split_once("\n  → ") {
         Some((text, hint)) => Finding::problem(about, text).hint(hint),
         None => Finding::problem(about, text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_cause_is_said_once() {
+        let mut findings = [
+            Finding::problem("secrets", "the file is missing").hint("create it"),
+            Finding::problem("repository", "the file is missing").hint("create it"),
+            Finding::problem("sources.a", "another reason"),
+            Finding::ok("sources.b", "fine"),
+            Finding::ok("sources.c", "fine"),
+        ];
+        once(&mut findings);
+        let said: Vec<_> =
+            findings.iter().map(|finding| (finding.text.as_str(), finding.hint.is_some())).collect();
+        assert_eq!(
+            said,
+            [
+                ("the file is missing", true),
+                ("for the same reason as secrets", false),
+                ("another reason", false),
+                ("fine", false),
+                ("fine", false),
+            ]
+        );
     }
 }

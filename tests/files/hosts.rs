@@ -526,6 +526,13 @@ fn a_host_that_nobody_knows_is_refused_with_the_nearest_name() {
 }
 
 #[test]
+fn an_empty_name_of_a_host_is_refused() {
+    let shared = Shared::new();
+    let ran = shared.host("a").run(&["snapshots", "--host", ""]).expect_code(2);
+    assert_says(&ran.stderr, &["--host is empty", "--all-hosts"]);
+}
+
+#[test]
 fn hosts_with_odd_names_are_named_as_they_can_be_given() {
     let shared = Shared::new();
     let new = shared.host("new");
