@@ -49,7 +49,7 @@ let
       automount
       ++ [
         "port=23"
-        "IdentityFile=${box.identityFile}"
+        "IdentityFile=${toString box.identityFile}"
         "StrictHostKeyChecking=yes"
         "allow_other"
         "default_permissions"
