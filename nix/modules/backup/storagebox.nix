@@ -86,7 +86,7 @@ in
     user = mkOption {
       type = types.str;
       default = lib.head (lib.splitString "." box.host);
-      defaultText = lib.literalExpression "the first part of host";
+      defaultText = lib.literalMD "the first part of `storageBox.host`";
       description = "Account for SSHFS. For CIFS it stands in the credentials.";
     };
     identityFile = mkOption {
