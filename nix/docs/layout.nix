@@ -1,5 +1,5 @@
 # What the page of options says besides what the module declares: the introduction, and the groups in their order. A
-# group has the options with these names and all below them; `prefix` is left out in the contents.
+# group has the options with these names, and those below the names that end in `.*`; `prefix` is left out in the contents.
 {
   introduction = ''
     # Options of the NixOS module
@@ -25,6 +25,7 @@
       options = [
         "enable"
         "settings"
+        "settings.*"
         "environmentFile"
         "configFile"
         "package"
@@ -51,7 +52,7 @@
         "retention.daily"
         "retention.weekly"
         "retention.monthly"
-        "retention"
+        "retention.*"
       ];
     }
     {
@@ -64,7 +65,8 @@
         "storageBox.host"
         "storageBox.share"
         "storageBox.user"
-        "storageBox"
+        "storageBox.mountPoint"
+        "storageBox.*"
       ];
     }
     {
@@ -72,17 +74,49 @@
       prefix = "secrets";
       intro = "Each secret is a file. Only those of what is enabled are needed; [On a NixOS host](tikpannu.md#secrets) says how to make them.";
       options = [
-        "secrets.sopsFile"
         "secrets.declare"
-        "secrets"
+        "secrets.sopsFile"
+        "secrets.*"
       ];
     }
     {
       title = "Sources of any kind";
       prefix = "sources.<name>";
-      intro = "Any number of sources. The options have the names of the keys in [configuration.md](configuration.md#sourcesname), which describes them in full.";
+      intro = "Any number of sources. The options are the keys of [configuration.md](configuration.md#sourcesname) in camel case. What is null is left to the program, whose defaults are described there.";
+      # The contents list the options of each kind of source.
+      kinds = [
+        "postgres"
+        "mysql"
+        "mongodb"
+        "azure-storage"
+        "directory"
+      ];
       options = [
         "sources"
+        "sources.<name>.kind"
+        "sources.<name>.schedule"
+        "sources.<name>.exclude"
+        "sources.<name>.jobs"
+        "sources.<name>.idleTimeout"
+        "sources.<name>.maxAge"
+        "sources.<name>.maxProofAge"
+        "sources.<name>.retention"
+        "sources.<name>.retention.*"
+        "sources.<name>.anomalies"
+        "sources.<name>.anomalies.*"
+        "sources.<name>.host"
+        "sources.<name>.port"
+        "sources.<name>.user"
+        "sources.<name>.passwordFile"
+        "sources.<name>.databases"
+        "sources.<name>.azure"
+        "sources.<name>.uriFile"
+        "sources.<name>.tenantIdFile"
+        "sources.<name>.clientIdFile"
+        "sources.<name>.clientSecretFile"
+        "sources.<name>.accounts"
+        "sources.<name>.paths"
+        "sources.<name>.*"
       ];
     }
     {
@@ -93,7 +127,8 @@
         "azurePostgres.enable"
         "azurePostgres.host"
         "azurePostgres.user"
-        "azurePostgres"
+        "azurePostgres.schedule"
+        "azurePostgres.*"
       ];
     }
     {
@@ -104,7 +139,8 @@
         "azureMysql.enable"
         "azureMysql.host"
         "azureMysql.user"
-        "azureMysql"
+        "azureMysql.schedule"
+        "azureMysql.*"
       ];
     }
     {
@@ -112,15 +148,19 @@
       prefix = "mongodb";
       intro = "A preset for one deployment, on Atlas or elsewhere, as the source `mongodb`.";
       options = [
-        "mongodb"
+        "mongodb.enable"
+        "mongodb.schedule"
+        "mongodb.*"
       ];
     }
     {
       title = "Azure storage";
       prefix = "azureStorage";
-      intro = "A preset for the storage accounts of a subscription, as the source `azure-storage`.";
+      intro = "A preset for the storage accounts that a service principal sees, as the source `azure-storage`.";
       options = [
-        "azureStorage"
+        "azureStorage.enable"
+        "azureStorage.schedule"
+        "azureStorage.*"
       ];
     }
     {
@@ -128,7 +168,9 @@
       prefix = "discourse";
       intro = "A preset for a Discourse on this machine: its database as the source `discourse`, its uploads as `discourse-uploads`.";
       options = [
-        "discourse"
+        "discourse.enable"
+        "discourse.schedule"
+        "discourse.*"
       ];
     }
     {
@@ -138,27 +180,27 @@
       options = [
         "drill.enable"
         "drill.schedule"
-        "drill"
+        "drill.*"
       ];
     }
     {
       title = "Alerts";
       prefix = "alerting";
-      intro = "Who is notified when a backup fails or is overdue: [Alerts](alerts.md).";
+      intro = "Notifications when a backup fails or is overdue: [Alerts](alerts.md).";
       options = [
         "alerting.enable"
-        "alerting.webhook"
-        "alerting"
+        "alerting.webhook.*"
+        "alerting.*"
       ];
     }
     {
       title = "Dashboard and metrics";
       prefix = "";
-      intro = "";
+      intro = "A web page with the state of the backups, which also serves metrics for Prometheus: [The page](dashboard.md).";
       options = [
-        "dashboard"
-        "prometheus"
-        "metrics"
+        "dashboard.*"
+        "prometheus.*"
+        "metrics.*"
       ];
     }
     {
@@ -166,7 +208,7 @@
       prefix = "";
       intro = "The schedule of a source is among its own options, that of drills in `drill.schedule`.";
       options = [
-        "schedules"
+        "schedules.*"
         "randomizedDelaySec"
         "memoryMax"
       ];

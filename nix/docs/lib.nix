@@ -50,8 +50,6 @@ let
 
     # Functions.
     id = value: value;
-    const = value: _: value;
-    flip = function: a: b: function b a;
     toList = value: if isList value then value else [ value ];
 
     # Lists.
@@ -61,7 +59,6 @@ let
     range = first: last: if first > last then [ ] else builtins.genList (index: index + first) (last - first + 1);
     last = list: elemAt list (length list - 1);
     unique = foldl' (list: value: if elem value list then list else list ++ [ value ]) [ ];
-    flatten = value: if isList value then lib.concatMap lib.flatten value else [ value ];
 
     # Strings.
     concatStrings = concatStringsSep "";
@@ -82,9 +79,7 @@ let
     removeSuffix =
       suffix: text:
       if lib.hasSuffix suffix text then substring 0 (stringLength text - stringLength suffix) text else text;
-    splitString = separator: text: filter isString (builtins.split (escape separator) text);
     stringToCharacters = text: builtins.genList (index: substring index 1 text) (stringLength text);
-    toUpper = builtins.replaceStrings (lib.stringToCharacters lower) (lib.stringToCharacters upper);
     toLower = builtins.replaceStrings (lib.stringToCharacters upper) (lib.stringToCharacters lower);
 
     # Attribute sets.
@@ -95,14 +90,10 @@ let
     filterAttrs =
       keep: set: removeAttrs set (filter (name: !keep name set.${name}) (attrNames set));
     optionalAttrs = condition: set: if condition then set else { };
-    getAttrs = names: set: lib.genAttrs names (name: set.${name});
-    mergeAttrsList = foldl' (all: set: all // set) { };
   };
 
   lower = "abcdefghijklmnopqrstuvwxyz";
   upper = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
-  escape = text: concatStringsSep "" (map escapeOne (lib.stringToCharacters text));
-  escapeOne = character: if match "[a-zA-Z0-9 ]" character == null then "[${character}]" else character;
 
   # All options that a module and its imports declare.
   collect =

@@ -38,7 +38,7 @@ let
   inherit (own)
     concatMap
     hasPrefix
-    hasSuffix
+    last
     optional
     optionalString
     removePrefix
@@ -165,7 +165,12 @@ let
         else
           null;
       example = if value ? example then shown "example" value.example else null;
-      readOnly = value.readOnly or false;
+      # For a source: the kinds that the option is for, as the last line of its description says; none for all.
+      kinds =
+        let
+          said = match "For sources of kind (.*)[.]" (last (lines (removeSuffix "\n" value.description)));
+        in
+        if said == null then [ ] else filter (word: isString word && match "[a-z-]+" word != null) (split "[`, ]+" (head said));
     };
   all = map option (flat [ ] declared);
 
@@ -199,9 +204,15 @@ let
     ${if one.default == null then "- Required: there is no default\n" else field "Default" one.default}${field "Example" one.example}'';
 
   # An option that no group takes comes at the end, so that a new one is never missing.
-  under = prefix: one: one.name == prefix || hasPrefix "${prefix}." one.name;
-  takes = group: one: builtins.any (prefix: under prefix one) group.options;
-  members = group: unique (concatMap (prefix: filter (under prefix) all) group.options);
+  under = name: one: if own.hasSuffix ".*" name then hasPrefix (removeSuffix "*" name) one.name else one.name == name;
+  takes = group: one: builtins.any (name: under name one) group.options;
+  members =
+    group:
+    let
+      found = unique (concatMap (name: filter (under name) all) group.options);
+    in
+    unique (filter (one: one.kinds == [ ]) found ++ concatMap (kind: filter (ofKind kind) found) (group.kinds or [ ]) ++ found);
+  ofKind = kind: one: elem kind one.kinds;
   rest = filter (one: !builtins.any (group: takes group one) layout.groups) all;
   groups =
     map (group: group // { members = members group; }) layout.groups
@@ -217,9 +228,17 @@ let
     group:
     let
       link = one: "[${code (removePrefix "${group.prefix}." one.name)}](#${anchor one.name})";
+      links = list: concatStringsSep ", " (map link list);
       prefix = optionalString (group.prefix != "") " (${code "${group.prefix}.…"})";
     in
-    "- [${group.title}](#${anchor group.title})${prefix}: ${concatStringsSep ", " (map link group.members)}";
+    "- [${group.title}](#${anchor group.title})${prefix}:"
+    + (
+      if group ? kinds then
+        "\n  - every kind: ${links (filter (one: one.kinds == [ ]) group.members)}"
+        + own.concatMapStrings (kind: "\n  - ${code kind}: ${links (filter (ofKind kind) group.members)}") group.kinds
+      else
+        " ${links group.members}"
+    );
   section = group: concatStringsSep "\n" (
     [ "## ${group.title}\n" ] ++ optional (group.intro != "") "${group.intro}\n" ++ map block group.members
   );
