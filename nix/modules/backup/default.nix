@@ -16,8 +16,19 @@ let
     types
     ;
   cfg = config.services.tik-backup;
+  inherit (cfg.settings.systemd) user group;
   format = pkgs.formats.toml { };
 
+  # TOML has no null: what is null is left out.
+  json = pkgs.formats.json { };
+  withoutNull =
+    value:
+    if lib.isAttrs value && !lib.isDerivation value then
+      lib.mapAttrs (_: withoutNull) (lib.filterAttrs (_: one: one != null) value)
+    else if lib.isList value then
+      map withoutNull value
+    else
+      value;
   draft = format.generate "tik-backup.toml" cfg.settings;
   checked = pkgs.runCommand "tik-backup-config.toml" { } ''
     cp ${draft} config.toml
@@ -69,6 +80,7 @@ in
     ./discourse.nix
     ./drill.nix
     ./mongodb.nix
+    ./repository.nix
     ./secrets.nix
     ./storagebox.nix
   ];
@@ -84,7 +96,7 @@ in
     };
 
     backupPath = mkOption {
-      type = types.str;
+      type = types.coercedTo types.path toString types.str;
       default = "/mnt/backup/restic-repo";
       example = "sftp:u123456@u123456.your-storagebox.de:restic-repo";
       description = "Where the restic repository is: a path, or the URL of a storage.";
@@ -116,8 +128,9 @@ in
     };
 
     settings = mkOption {
-      type = types.submodule { freeformType = format.type; };
+      type = types.submodule { freeformType = json.type; };
       default = { };
+      apply = withoutNull;
       example = literalExpression ''
         {
           sources.wiki = {
@@ -207,6 +220,15 @@ in
       example = "2G";
       description = "The most memory that a service may use: a size or a percentage of the machine's memory, as in systemd's `MemoryMax=`.";
     };
+    environmentFile = mkOption {
+      type = types.nullOr types.str;
+      default = null;
+      example = "/run/secrets/backup-environment";
+      description = ''
+        File with environment variables of all services, as systemd reads it: a proxy (`HTTPS_PROXY=…`), settings of
+        libraries. It may be root's alone. The secrets of the configuration do not belong there: their files are named.
+      '';
+    };
     schedules = lib.genAttrs [ "check" "prune" "watch" ] (
       name:
       mkOption {
@@ -227,6 +249,14 @@ in
   config = mkIf cfg.enable {
     assertions = [
       {
+        assertion = config.users.users ? ${user};
+        message = "services.tik-backup: the user ${user}, whom the services run as, does not exist; declare users.users.${user}, or leave services.tik-backup.user as it is and one is made";
+      }
+      {
+        assertion = config.users.groups ? ${group};
+        message = "services.tik-backup: the group ${group} of the services does not exist; declare users.groups.${group}, or leave services.tik-backup.group as it is and one is made";
+      }
+      {
         assertion = cfg.settings.sources or { } != { };
         message = "services.tik-backup: nothing would be backed up; enable a source, or add one to settings.sources";
       }
@@ -239,15 +269,15 @@ in
         message = "services.tik-backup: a file with a secret lies in the store, which everybody can read; name a path outside of it";
       }
       {
-        assertion = !cfg.initialize || cfg.settings.repository ? mount || !lib.hasPrefix "/mnt/" cfg.backupPath;
-        message = "services.tik-backup.initialize: below /mnt this needs settings.repository.mount, or a repository is created on the wrong disk when the storage is not mounted";
+        assertion =
+          !cfg.initialize || cfg.settings.repository ? mount || !lib.hasPrefix "/mnt/" (cfg.settings.repository.location or "");
+        message = "services.tik-backup.initialize: below /mnt this needs a mount in fileSystems or settings.repository.mount, or a repository is created on the wrong disk when the storage is not mounted";
       }
     ];
 
     services.tik-backup.settings = {
       state_dir = mkDefault "/var/lib/tik-backup";
       repository = {
-        location = mkDefault cfg.backupPath;
         password_file = mkDefault cfg.secrets.resticPassword;
         host = mkDefault config.networking.hostName;
       };
@@ -258,13 +288,14 @@ in
         keep_monthly = mkDefault cfg.retention.monthly;
       };
       systemd = {
-        user = cfg.user;
-        group = cfg.group;
+        user = mkDefault cfg.user;
+        group = mkDefault cfg.group;
         check = mkDefault cfg.schedules.check;
         prune = mkDefault cfg.schedules.prune;
         watch = mkDefault cfg.schedules.watch;
         randomized_delay = mkDefault "${toString cfg.randomizedDelaySec}s";
         memory_max = mkDefault cfg.memoryMax;
+        environment_file = mkDefault cfg.environmentFile;
       };
       drill.server_dirs = map (package: "${lib.getBin package}/bin") (cfg.postgresqlPackages ++ cfg.mysqlPackages);
     };
@@ -272,16 +303,16 @@ in
     environment.systemPackages = [ cfg.package ];
     environment.etc."tik-backup/config.toml".source = cfg.configFile;
 
-    users.users = mkIf (cfg.user == "tik-backup") {
+    users.users = mkIf (user == "tik-backup") {
       tik-backup = {
         isSystemUser = true;
         uid = cfg.uid;
-        group = cfg.group;
+        inherit group;
         home = "/var/lib/tik-backup";
         description = "Backups";
       };
     };
-    users.groups = mkIf (cfg.group == "tik-backup") { tik-backup.gid = cfg.uid; };
+    users.groups = mkIf (group == "tik-backup") { tik-backup.gid = cfg.uid; };
 
     systemd.services = lib.mapAttrs service (ending ".service");
     systemd.timers = lib.mapAttrs timer (ending ".timer");

@@ -30,8 +30,8 @@ let
       automount
       ++ [
         "credentials=${cfg.secrets.storageboxCredentials}"
-        "uid=${cfg.user}"
-        "gid=${cfg.group}"
+        "uid=${cfg.settings.systemd.user}"
+        "gid=${cfg.settings.systemd.group}"
         "forceuid"
         "forcegid"
         "file_mode=0600"
@@ -110,6 +110,7 @@ in
       readOnly = true;
       type = types.attrs;
       default = if box.protocol == "cifs" then cifs else sshfs;
+      defaultText = lib.literalExpression "what the other options say";
       description = "The mount, for tests that have file systems of their own.";
     };
     options = mkOption {
@@ -126,13 +127,13 @@ in
         message = "services.tik-backup.storageBox: SSHFS needs services.tik-backup.uid and storageBox.identityFile";
       }
       {
-        assertion = lib.hasPrefix "${box.mountPoint}/" cfg.backupPath;
-        message = "services.tik-backup: backupPath ${cfg.backupPath} is not below storageBox.mountPoint ${box.mountPoint}";
+        assertion = lib.hasPrefix "${box.mountPoint}/" cfg.settings.repository.location;
+        message = "services.tik-backup: backupPath ${cfg.settings.repository.location} is not below storageBox.mountPoint ${box.mountPoint}";
       }
     ];
     fileSystems.${box.mountPoint} = box.fileSystem;
     environment.systemPackages = [ (if box.protocol == "cifs" then pkgs.cifs-utils else pkgs.sshfs) ];
     system.fsPackages = [ (if box.protocol == "cifs" then pkgs.cifs-utils else pkgs.sshfs) ];
-    services.tik-backup.settings.repository.mount = box.mountPoint;
+    services.tik-backup.settings.repository.mount = lib.mkDefault box.mountPoint;
   };
 }
