@@ -36,11 +36,18 @@ let
       lib.filterAttrs (name: _: lib.hasSuffix suffix name) units
     );
   isSource = lib.hasPrefix "tik-backup-source-";
+  local = import ./local-servers.nix { inherit config lib pkgs; };
 
   service = name: unit: {
     description = unit.Unit.Description;
-    wants = unit.Unit.Wants ++ lib.optional (cfg.initialize && isSource name) "tik-backup-init.service";
-    after = unit.Unit.After ++ lib.optional (cfg.initialize && isSource name) "tik-backup-init.service";
+    wants =
+      unit.Unit.Wants
+      ++ lib.optional (cfg.initialize && isSource name) "tik-backup-init.service"
+      ++ (local.unitsOf name).wants;
+    after =
+      unit.Unit.After
+      ++ lib.optional (cfg.initialize && isSource name) "tik-backup-init.service"
+      ++ (local.unitsOf name).after;
     unitConfig = removeAttrs unit.Unit [
       "Description"
       "Wants"
@@ -70,6 +77,7 @@ in
     ./drill.nix
     ./mongodb.nix
     ./secrets.nix
+    ./sources
     ./storagebox.nix
   ];
 
@@ -175,8 +183,8 @@ in
 
     postgresqlPackages = mkOption {
       type = types.listOf types.package;
-      default = [ pkgs.postgresql ];
-      defaultText = literalExpression "[ pkgs.postgresql ]";
+      default = local.postgresqlPackages;
+      defaultText = literalExpression "the package of services.postgresql where that is enabled; pkgs.postgresql where it is not, and for other servers";
       example = literalExpression "[ pkgs.postgresql_16 pkgs.postgresql_17 ]";
       description = ''
         PostgreSQL's programs, of each major version that is backed up: a dump is taken by a client of the server's
@@ -185,9 +193,13 @@ in
     };
     mysqlPackages = mkOption {
       type = types.listOf types.package;
-      default = [ ];
-      example = literalExpression "[ pkgs.mysql84 ]";
-      description = "MySQL's or MariaDB's programs, for dumps and for the servers of drills.";
+      default = local.mysqlPackages;
+      defaultText = literalExpression "the package of services.mysql where that is enabled; pkgs.mysql84 for servers on the network";
+      example = literalExpression "[ pkgs.mariadb pkgs.mysql84 ]";
+      description = ''
+        MySQL's or MariaDB's programs, for dumps and for the servers of drills. MariaDB's do not do for MySQL's servers, and MySQL's
+        not for those of MariaDB.
+      '';
     };
     extraPackages = mkOption {
       type = types.listOf types.package;
@@ -227,7 +239,7 @@ in
     assertions = [
       {
         assertion = cfg.settings.sources or { } != { };
-        message = "services.tik-backup: nothing would be backed up; enable a source, or add one to settings.sources";
+        message = "services.tik-backup: nothing would be backed up; enable a source, or add one to sources";
       }
       {
         assertion =
