@@ -1,10 +1,5 @@
 # MySQL on Azure, at half past two.
-{
-  config,
-  lib,
-  pkgs,
-  ...
-}:
+{ config, lib, ... }:
 let
   inherit (lib)
     mkDefault
@@ -37,14 +32,16 @@ in
   };
 
   config = mkIf (cfg.enable && source.enable) {
-    # MariaDB's client does not take all that MySQL's server has.
-    services.tik-backup.mysqlPackages = mkDefault [ pkgs.mysql84 ];
-    services.tik-backup.settings.sources.azure-mysql = {
+    services.tik-backup.sources.azure-mysql = lib.mapAttrs (_: mkDefault) {
       kind = "mysql";
-      inherit (source) host user schedule;
-      password_file = cfg.secrets.azureMysqlPassword;
-      exclude = mkDefault source.exclude;
-      exclude_tables = mkDefault source.excludeTables;
+      inherit (source)
+        host
+        user
+        schedule
+        exclude
+        excludeTables
+        ;
+      passwordFile = cfg.secrets.azureMysqlPassword;
     };
   };
 }

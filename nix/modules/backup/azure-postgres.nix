@@ -29,13 +29,17 @@ in
   };
 
   config = mkIf (cfg.enable && source.enable) {
-    services.tik-backup.settings.sources.azure-postgres = {
+    services.tik-backup.sources.azure-postgres = lib.mapAttrs (_: mkDefault) {
       kind = "postgres";
-      inherit (source) host user schedule;
-      password_file = cfg.secrets.azurePostgresPassword;
-      exclude = mkDefault source.exclude;
+      inherit (source)
+        host
+        user
+        schedule
+        exclude
+        ;
+      passwordFile = cfg.secrets.azurePostgresPassword;
       # Managed servers keep the hashes of passwords to themselves.
-      role_passwords = mkDefault "never";
+      rolePasswords = "never";
     };
   };
 }

@@ -32,15 +32,17 @@ in
   };
 
   config = mkIf (cfg.enable && source.enable) {
-    services.tik-backup.settings.sources.azure-storage = {
+    services.tik-backup.sources.azure-storage = lib.mapAttrs (_: mkDefault) {
       kind = "azure-storage";
-      inherit (source) schedule;
-      tenant_id_file = cfg.secrets.azureTenantId;
-      client_id_file = cfg.secrets.azureClientId;
-      client_secret_file = cfg.secrets.azureClientSecret;
-      exclude_accounts = mkDefault source.excludeAccounts;
-      exclude_containers = mkDefault source.excludeContainers;
-      exclude = mkDefault source.exclude;
+      inherit (source)
+        schedule
+        exclude
+        excludeAccounts
+        excludeContainers
+        ;
+      tenantIdFile = cfg.secrets.azureTenantId;
+      clientIdFile = cfg.secrets.azureClientId;
+      clientSecretFile = cfg.secrets.azureClientSecret;
     };
   };
 }

@@ -47,11 +47,18 @@ let
       lib.filterAttrs (name: _: lib.hasSuffix suffix name) units
     );
   isSource = lib.hasPrefix "tik-backup-source-";
+  local = import ./local-servers.nix { inherit config lib pkgs; };
 
   service = name: unit: {
     description = unit.Unit.Description;
-    wants = unit.Unit.Wants ++ lib.optional (cfg.initialize && isSource name) "tik-backup-init.service";
-    after = unit.Unit.After ++ lib.optional (cfg.initialize && isSource name) "tik-backup-init.service";
+    wants =
+      unit.Unit.Wants
+      ++ lib.optional (cfg.initialize && isSource name) "tik-backup-init.service"
+      ++ (local.unitsOf name).wants;
+    after =
+      unit.Unit.After
+      ++ lib.optional (cfg.initialize && isSource name) "tik-backup-init.service"
+      ++ (local.unitsOf name).after;
     unitConfig = removeAttrs unit.Unit [
       "Description"
       "Wants"
@@ -82,6 +89,7 @@ in
     ./mongodb.nix
     ./repository.nix
     ./secrets.nix
+    ./sources
     ./storagebox.nix
   ];
 
@@ -189,8 +197,8 @@ in
 
     postgresqlPackages = mkOption {
       type = types.listOf types.package;
-      default = [ pkgs.postgresql ];
-      defaultText = literalExpression "[ pkgs.postgresql ]";
+      default = local.postgresqlPackages;
+      defaultText = lib.literalMD "the package of `services.postgresql` where that is enabled; `pkgs.postgresql` where it is not, and for other servers";
       example = literalExpression "[ pkgs.postgresql_16 pkgs.postgresql_17 ]";
       description = ''
         Packages of PostgreSQL, one for each major version that is backed up. A dump is taken with the client of the
@@ -199,9 +207,13 @@ in
     };
     mysqlPackages = mkOption {
       type = types.listOf types.package;
-      default = [ ];
-      example = literalExpression "[ pkgs.mysql84 ]";
-      description = "Packages of MySQL or MariaDB, whose programs take dumps and are the servers of drills.";
+      default = local.mysqlPackages;
+      defaultText = lib.literalMD "the package of `services.mysql` where that is enabled; `pkgs.mysql84` for servers on the network";
+      example = literalExpression "[ pkgs.mariadb pkgs.mysql84 ]";
+      description = ''
+        Packages of MySQL or MariaDB, whose programs take dumps and are the servers of drills. A server of MySQL needs the
+        programs of MySQL, and a server of MariaDB those of MariaDB.
+      '';
     };
     extraPackages = mkOption {
       type = types.listOf types.package;
@@ -258,7 +270,7 @@ in
       }
       {
         assertion = cfg.settings.sources or { } != { };
-        message = "services.tik-backup: nothing would be backed up; enable a source, or add one to settings.sources";
+        message = "services.tik-backup: nothing would be backed up; enable a source, or add one to sources";
       }
       {
         assertion =

@@ -20,11 +20,10 @@ in
   };
 
   config = mkIf (cfg.enable && source.enable) {
-    services.tik-backup.settings.sources.mongodb = {
+    services.tik-backup.sources.mongodb = lib.mapAttrs (_: mkDefault) {
       kind = "mongodb";
-      inherit (source) schedule;
-      uri_file = cfg.secrets.mongodbConnectionString;
-      exclude = mkDefault source.exclude;
+      inherit (source) schedule exclude;
+      uriFile = cfg.secrets.mongodbConnectionString;
     };
   };
 }
