@@ -10,6 +10,7 @@ let
     elemAt
     filter
     foldl'
+    functionArgs
     head
     isAttrs
     isFunction
@@ -106,12 +107,14 @@ let
     arguments: module:
     let
       given = if isPath module || isString module then import module else module;
+      # What a file asks for and only its `config` uses does not have to be there.
+      absent = mapAttrs (name: _: throw "the argument ${name} of modules is not known here") (functionArgs given);
     in
     {
       options = { };
       imports = [ ];
     }
-    // (if isFunction given then given arguments else given);
+    // (if isFunction given then given (absent // arguments) else given);
 
   isOption = value: value._type or null == "option";
   mergeOptions =
