@@ -3,6 +3,7 @@
 {
   config,
   lib,
+  pkgs,
   utils,
   ...
 }:
@@ -141,6 +142,18 @@ in
         '';
       };
     };
+
+    # A disk of this machine belongs to root: `init` needs a folder there that is the services' own. The program says it
+    # if that was not possible.
+    systemd.services.tik-backup-init.serviceConfig =
+      lib.mkIf (declared != null && owner == null && !isCifs && user != "root" && path != mount)
+        {
+          ExecStartPre = "+-${pkgs.writeShellScript "tik-backup-folder" ''
+            if ${pkgs.util-linux}/bin/mountpoint --quiet ${lib.escapeShellArg mount} && ! [ -e ${lib.escapeShellArg path} ]; then
+              ${pkgs.coreutils}/bin/install --directory --mode=0700 --owner=${user} --group=${group} ${lib.escapeShellArg path}
+            fi
+          ''}";
+        };
 
     # On the system's own disk the folder is made; on a mount that is not there it would be in the way.
     systemd.tmpfiles.rules = lib.optional (
