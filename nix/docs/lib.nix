@@ -207,6 +207,14 @@ let
       ) "conjunction";
     oneOf = list: foldl' types.either (head list) (tail list);
 
+    coercedTo =
+      from: _: to:
+      plain "coercedTo" "${phrase [ "noun" ] to} or ${phrase [ "noun" ] from} convertible to it" null
+      // {
+        inherit (to) getSubOptions;
+        nestedTypes.finalType = to;
+      };
+
     submodule = module: types.submoduleWith { modules = lib.toList module; };
     submoduleWith =
       {

@@ -53,7 +53,10 @@ let
     inherit lib;
     config = throw "the page of options does not look at the configuration";
     options = throw "the page of options does not look at other options";
-    pkgs.formats.toml = _: { type = lib.types.anything // { description = "TOML value"; }; };
+    pkgs.formats = {
+      toml = _: { type = lib.types.anything // { description = "TOML value"; }; };
+      json = _: { type = lib.types.anything // { description = "JSON value"; }; };
+    };
   };
   declared = (own.collect arguments ../modules/backup).services.tik-backup;
 

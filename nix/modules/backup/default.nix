@@ -138,7 +138,10 @@ in
     settings = mkOption {
       type = types.submodule { freeformType = json.type; };
       default = { };
-      apply = withoutNull;
+      # `drill` is not looked at before it is used: its packages follow from `sources`.
+      apply =
+        settings:
+        lib.mapAttrs (_: withoutNull) (lib.filterAttrs (name: one: name == "drill" || one != null) settings);
       example = literalExpression ''
         {
           sources.wiki = {

@@ -102,7 +102,7 @@ in
           mount = mkOption {
             type = types.nullOr types.str;
             default = if config.repository.location == null then null else mountOf config.repository.location;
-            defaultText = literalExpression "the mount of `fileSystems` that holds the repository";
+            defaultText = lib.literalMD "the mount of `fileSystems` that holds the repository";
             description = ''
               No backup runs unless something is mounted here. With null, nothing is looked at: then a storage that is not
               mounted is taken for one that is empty.
