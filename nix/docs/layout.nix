@@ -25,7 +25,6 @@
       options = [
         "enable"
         "settings"
-        "settings.*"
         "environmentFile"
         "configFile"
         "package"
@@ -40,6 +39,7 @@
       intro = "";
       options = [
         "backupPath"
+        "settings.repository.*"
         "initialize"
       ];
     }
