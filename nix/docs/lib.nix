@@ -20,7 +20,6 @@ let
     length
     listToAttrs
     mapAttrs
-    match
     stringLength
     substring
     tail

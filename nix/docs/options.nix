@@ -9,13 +9,10 @@
 let
   inherit (builtins)
     attrNames
-    concatLists
     concatStringsSep
     deepSeq
     elem
-    elemAt
     filter
-    foldl'
     head
     isAttrs
     isFunction
@@ -23,14 +20,11 @@ let
     isPath
     isString
     length
-    listToAttrs
     map
     match
     replaceStrings
     split
     stringLength
-    substring
-    tail
     toJSON
     tryEval
     ;
