@@ -21,6 +21,7 @@ mod document;
 mod machine;
 mod nix;
 mod options;
+mod nix_package;
 mod package;
 mod runbook;
 mod units;

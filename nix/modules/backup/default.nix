@@ -30,11 +30,25 @@ let
     else
       value;
   draft = format.generate "tik-backup.toml" cfg.settings;
-  checked = pkgs.runCommand "tik-backup-config.toml" { } ''
-    cp ${draft} config.toml
-    ${lib.getExe cfg.package} --config "$PWD/config.toml" config check --offline
-    cp config.toml $out
-  '';
+  # The configuration is checked where it is built. For a machine of another kind the same program is built for this one;
+  # where there is none, the first run of a service finds what is wrong.
+  inherit (pkgs.stdenv) buildPlatform hostPlatform;
+  checker =
+    if buildPlatform.canExecute hostPlatform then
+      cfg.package
+    else if (cfg.package.forBuild.system or null) == buildPlatform.system then
+      cfg.package.forBuild
+    else
+      null;
+  checked =
+    if checker == null then
+      draft
+    else
+      pkgs.runCommand "tik-backup-config.toml" { } ''
+        cp ${draft} config.toml
+        ${lib.getExe checker} --config "$PWD/config.toml" config check --offline
+        cp config.toml $out
+      '';
 
   units = import ./units.nix {
     settings = cfg.settings;
