@@ -22,4 +22,5 @@ mod machine;
 mod nix;
 mod package;
 mod runbook;
+mod sources;
 mod units;
