@@ -24,4 +24,5 @@ mod options;
 mod nix_package;
 mod package;
 mod runbook;
+mod sources;
 mod units;

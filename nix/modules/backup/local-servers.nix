@@ -102,5 +102,5 @@ in
 
   warnings =
     lib.optional (withoutClient != { } && cfg.mysqlPackages == [ ] && cfg.extraPackages == [ ])
-      "services.tik-backup: no client is known for ${lib.concatStringsSep ", " (lib.attrNames withoutClient)}, whose server is not services.mysql; set services.tik-backup.mysqlPackages to [ pkgs.mariadb ] or [ pkgs.mysql84 ], as the server is";
+      "services.tik-backup: there are no client programs for ${lib.concatStringsSep ", " (lib.attrNames withoutClient)}; set services.tik-backup.mysqlPackages to [ pkgs.mariadb ] or [ pkgs.mysql84 ], whichever the server is";
 }
