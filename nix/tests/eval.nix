@@ -88,7 +88,9 @@ let
   sops = {
     options.sops.secrets = lib.mkOption {
       default = { };
-      type = lib.types.attrsOf (lib.types.submodule { freeformType = lib.types.attrsOf lib.types.anything; });
+      type = lib.types.attrsOf (
+        lib.types.submodule { freeformType = lib.types.attrsOf lib.types.anything; }
+      );
     };
   };
 in
@@ -142,18 +144,25 @@ in
   elsewhere = (result [ (backup (sources // box // { backupPath = "/srv/repo"; })) ]).failed;
   sshfsWithoutKey =
     (result [
-      (backup (
-        lib.recursiveUpdate (sources // box) { storageBox.protocol = "sshfs"; }
-      ))
+      (backup (lib.recursiveUpdate (sources // box) { storageBox.protocol = "sshfs"; }))
     ]).failed;
   blindInitialize = (result [ (backup (sources // { initialize = true; })) ]).failed;
   secretInStore =
-    (result [ (backup (sources // { secrets.resticPassword = "${builtins.storeDir}/x-password"; })) ]).failed;
+    (result [ (backup (sources // { secrets.resticPassword = "${builtins.storeDir}/x-password"; })) ])
+    .failed;
 
   secretInSettings =
     (result [
       (backup (
-        sources // { alerting.channels = [ { kind = "heartbeat"; url_file = "${builtins.storeDir}/x-url"; } ]; }
+        sources
+        // {
+          alerting.channels = [
+            {
+              kind = "heartbeat";
+              url_file = "${builtins.storeDir}/x-url";
+            }
+          ];
+        }
       ))
     ]).failed;
 
@@ -161,5 +170,6 @@ in
   unknownOption = (result [ (backup { azurePostgres.hots = "x"; }) ]).failed;
   wrongType = (result [ (backup (sources // { retention.daily = "seven"; })) ]).settings;
   wrongProtocol =
-    (result [ (backup (lib.recursiveUpdate (sources // box) { storageBox.protocol = "nfs"; })) ]).mounts;
+    (result [ (backup (lib.recursiveUpdate (sources // box) { storageBox.protocol = "nfs"; })) ])
+    .mounts;
 }

@@ -19,7 +19,9 @@ let
     location:
     let
       holds = mount: mount != "/" && within (pathOf location) (lib.removeSuffix "/" mount);
-      found = lib.filter holds (lib.attrNames (lib.filterAttrs (_: one: one.enable or true) config.fileSystems));
+      found = lib.filter holds (
+        lib.attrNames (lib.filterAttrs (_: one: one.enable or true) config.fileSystems)
+      );
     in
     if found == [ ] then
       null
@@ -29,32 +31,58 @@ let
       ) (lib.head found) found;
 
   path = pathOf (cfg.settings.repository.location or "");
+  # A path on the system's own disk, and whether it looks like one that is not meant to be there.
+  onOwnDisk = mount == null && lib.hasPrefix "/" path && mountOf path == null;
+  unmounted =
+    onOwnDisk
+    && lib.any (within path) [
+      "/mnt"
+      "/media"
+      "/run/media"
+    ];
   # The mount, if it says by itself to whom its files belong.
   mount = cfg.settings.repository.mount or null;
   declared = if mount == null then null else config.fileSystems.${mount} or null;
-  options = if declared == null then [ ] else declared.options;
-  # The last of several counts. Several options may stand in one string.
+  # Several options may stand in one string.
+  options = if declared == null then [ ] else lib.concatMap (lib.splitString ",") declared.options;
+  # The last of several counts.
   valueOf =
     key:
     let
-      given = lib.filter (lib.hasPrefix "${key}=") (lib.concatMap (lib.splitString ",") options);
+      given = lib.filter (lib.hasPrefix "${key}=") options;
     in
     if given == [ ] then null else lib.removePrefix "${key}=" (lib.last given);
-  isCifs = declared != null && lib.elem declared.fsType [ "cifs" "smb3" ];
+  isCifs =
+    declared != null
+    && lib.elem declared.fsType [
+      "cifs"
+      "smb3"
+    ];
   isRoot = name: name == null || name == "root" || name == "0";
   numberOf = account: if account ? uid then account.uid else account.gid or null;
   is =
     value: name: accounts:
     value == name || (accounts ? ${name} && value == toString (numberOf accounts.${name}));
-  mode = key: default: let given = valueOf key; in if given == null then default else given;
+  mode =
+    key: default:
+    let
+      given = valueOf key;
+    in
+    if given == null then default else given;
   # Whether a digit of a mode, counted from the end, allows to write.
   writes =
     text: position:
     let
       digits = lib.stringToCharacters text;
-      digit = if lib.length digits < position then "0" else lib.elemAt digits (lib.length digits - position);
+      digit =
+        if lib.length digits < position then "0" else lib.elemAt digits (lib.length digits - position);
     in
-    lib.elem digit [ "2" "3" "6" "7" ];
+    lib.elem digit [
+      "2"
+      "3"
+      "6"
+      "7"
+    ];
   writable =
     position: writes (mode "file_mode" "0755") position && writes (mode "dir_mode" "0755") position;
   owner = valueOf "uid";
@@ -76,16 +104,18 @@ let
     "file_mode=0600"
     "dir_mode=0700"
   ];
-  mine = option: lib.any (key: option == key || lib.hasPrefix "${key}=" option) [
-    "uid"
-    "gid"
-    "forceuid"
-    "noforceuid"
-    "forcegid"
-    "noforcegid"
-    "file_mode"
-    "dir_mode"
-  ];
+  mine =
+    option:
+    lib.any (key: option == key || lib.hasPrefix "${key}=" option) [
+      "uid"
+      "gid"
+      "forceuid"
+      "noforceuid"
+      "forcegid"
+      "noforcegid"
+      "file_mode"
+      "dir_mode"
+    ];
 in
 {
   options.services.tik-backup.settings = mkOption {
@@ -122,9 +152,13 @@ in
           Write fileSystems."${toString mount}".options = [ … "uid=${user}" "gid=${group}" ], or set services.tik-backup.user'';
       }
     ];
-    warnings = lib.optional takenOver ''
-      services.tik-backup: fileSystems."${mount}" gives all of its files to root, and the services run as ${user}: the mount is made with ${lib.concatStringsSep "," wanted} instead.
-      Write these options there to say so yourself, or set services.tik-backup.user = "root"'';
+    warnings =
+      lib.optional unmounted ''
+        services.tik-backup: no mount in fileSystems holds the repository, ${path}: it would lie on the system's own disk, and be lost with it.
+        Declare the mount, or set services.tik-backup.settings.repository.mount to where something else mounts it''
+      ++ lib.optional takenOver ''
+        services.tik-backup: fileSystems."${mount}" gives all of its files to root, and the services run as ${user}: the mount is made with ${lib.concatStringsSep "," wanted} instead.
+        Write these options there to say so yourself, or set services.tik-backup.user = "root"'';
 
     # /etc/fstab stays as it was written; systemd makes the mount with other owners.
     systemd.units = lib.mkIf takenOver {
@@ -134,9 +168,7 @@ in
           [Mount]
           Options=${
             lib.replaceStrings [ "%" ] [ "%%" ] (
-              lib.concatStringsSep "," (
-                lib.filter (option: !mine option) (lib.concatMap (lib.splitString ",") options) ++ wanted
-              )
+              lib.concatStringsSep "," (lib.filter (option: !mine option) options ++ wanted)
             )
           }
         '';
@@ -156,8 +188,10 @@ in
         };
 
     # On the system's own disk the folder is made; on a mount that is not there it would be in the way.
-    systemd.tmpfiles.rules = lib.optional (
-      mount == null && lib.hasPrefix "/" path && mountOf path == null
-    ) "d \"${lib.replaceStrings [ "%" "\\" "\"" ] [ "%%" "\\\\" "\\\"" ] path}\" :0700 :${user} :${group} -";
+    systemd.tmpfiles.rules =
+      lib.optional (onOwnDisk && !unmounted)
+        "d \"${
+          lib.replaceStrings [ "%" "\\" "\"" ] [ "%%" "\\\\" "\\\"" ] path
+        }\" :0700 :${user} :${group} -";
   };
 }
