@@ -1,5 +1,9 @@
 # What is known of the database servers of this machine: their programs, their units, and which sources they are.
-{ config, lib, pkgs ? null }:
+{
+  config,
+  lib,
+  pkgs ? null,
+}:
 let
   inherit (config.services) postgresql mysql;
   cfg = config.services.tik-backup;
@@ -20,7 +24,12 @@ let
 
   # Whether a source is the server that NixOS runs here, and not one of a container or of another machine.
   isServer =
-    { enable, socket, usual, port }:
+    {
+      enable,
+      socket,
+      usual,
+      port,
+    }:
     source:
     enable
     && isLocal source
@@ -64,7 +73,9 @@ in
   # not known either.
   mysqlPackages = lib.unique (
     lib.optional mysql.enable mysql.package
-    ++ lib.optional (others "mysql" (source: isMysql source || isSocket source && !(source.azure or false))) pkgs.mysql84
+    ++ lib.optional (others "mysql" (
+      source: isMysql source || (isSocket source && !(source.azure or false))
+    )) pkgs.mysql84
   );
 
   # A source over the usual socket of this machine's PostgreSQL has its port.
