@@ -1,6 +1,6 @@
 //! `[systemd]`: what the units are made of beyond what the other sections say.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use super::reader::Reader;
 use crate::schedule::Calendar;
@@ -29,6 +29,8 @@ pub struct SystemdConfig {
     pub randomized_delay: Duration,
     /// The most memory that a service may take, as in systemd's `MemoryMax=`.
     pub memory_max: String,
+    /// File with environment variables of the services, as in systemd's `EnvironmentFile=`; an absolute path.
+    pub environment_file: Option<PathBuf>,
 }
 
 impl Default for SystemdConfig {
@@ -44,6 +46,7 @@ impl Default for SystemdConfig {
             watch: calendar("hourly"),
             randomized_delay: RANDOMIZED_DELAY,
             memory_max: "50%".to_owned(),
+            environment_file: None,
         }
     }
 }
@@ -65,6 +68,7 @@ pub(super) fn read(mut reader: Reader<'_>) -> SystemdConfig {
             .duration("randomized_delay", Duration::ZERO..=Duration::from_secs(86_400))
             .unwrap_or(defaults.randomized_delay),
         memory_max: memory(&mut reader).unwrap_or(defaults.memory_max),
+        environment_file: reader.path("environment_file"),
     };
     reader.finish();
     config

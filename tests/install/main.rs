@@ -20,6 +20,8 @@ mod support;
 mod document;
 mod machine;
 mod nix;
+mod options;
+mod nix_package;
 mod package;
 mod runbook;
 mod sources;

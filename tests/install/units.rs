@@ -52,6 +52,7 @@ check_subset = "none"
 watch = "*:0/30"
 randomized_delay = "90s"
 memory_max = "2G"
+environment_file = "/etc/tik 100%/proxy.env"
 
 [dashboard]
 listen = "unix:/run/tik/backup/page.sock"

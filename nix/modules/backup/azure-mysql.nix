@@ -14,18 +14,18 @@ let
 in
 {
   options.services.tik-backup.azureMysql = {
-    enable = mkEnableOption "backups of a MySQL server on Azure";
+    enable = mkEnableOption "backups of a MySQL server on Azure; its password is the secret `azureMysqlPassword`";
     host = shared.host "example.mysql.database.azure.com";
     user = mkOption {
       type = types.str;
       default = "backup";
-      description = "Account that may read everything.";
+      description = "Account to log in as. It needs the right to read everything.";
     };
     exclude = shared.leftOut {
-      what = "Databases, besides those of the system,";
+      what = "Patterns of databases, besides those of the system,";
     };
     excludeTables = shared.leftOut {
-      what = "Tables and views, each as DATABASE.TABLE,";
+      what = "Patterns of tables and views, each as `DATABASE.TABLE`,";
       example = [ "shop.tmp_*" ];
     };
     schedule = shared.schedule "02:30";

@@ -14,15 +14,15 @@ in
   options.services.tik-backup.azureStorage = {
     enable = mkEnableOption "backups of the storage accounts that a service principal sees";
     excludeAccounts = shared.leftOut {
-      what = "Storage accounts";
+      what = "Patterns of storage accounts";
       default = [ "tikprodterraform" ];
     };
     excludeContainers = shared.leftOut {
-      what = "Containers, in all accounts,";
+      what = "Patterns of blob containers, in all accounts,";
       example = [ "*-tmp" ];
     };
     exclude = shared.leftOut {
-      what = "Patterns of blobs and files, as paths in their container or share,";
+      what = "Patterns of blobs and files, relative to their container or share,";
       example = [
         "*.tmp"
         "cache/"

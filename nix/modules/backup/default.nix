@@ -16,14 +16,39 @@ let
     types
     ;
   cfg = config.services.tik-backup;
+  inherit (cfg.settings.systemd) user group;
   format = pkgs.formats.toml { };
 
+  # TOML has no null: what is null is left out.
+  json = pkgs.formats.json { };
+  withoutNull =
+    value:
+    if lib.isAttrs value && !lib.isDerivation value then
+      lib.mapAttrs (_: withoutNull) (lib.filterAttrs (_: one: one != null) value)
+    else if lib.isList value then
+      map withoutNull value
+    else
+      value;
   draft = format.generate "tik-backup.toml" cfg.settings;
-  checked = pkgs.runCommand "tik-backup-config.toml" { } ''
-    cp ${draft} config.toml
-    ${lib.getExe cfg.package} --config "$PWD/config.toml" config check --offline
-    cp config.toml $out
-  '';
+  # The configuration is checked where it is built. For a machine of another kind the same program is built for this one;
+  # where there is none, the first run of a service finds what is wrong.
+  inherit (pkgs.stdenv) buildPlatform hostPlatform;
+  checker =
+    if buildPlatform.canExecute hostPlatform then
+      cfg.package
+    else if (cfg.package.forBuild.system or null) == buildPlatform.system then
+      cfg.package.forBuild
+    else
+      null;
+  checked =
+    if checker == null then
+      draft
+    else
+      pkgs.runCommand "tik-backup-config.toml" { } ''
+        cp ${draft} config.toml
+        ${lib.getExe checker} --config "$PWD/config.toml" config check --offline
+        cp config.toml $out
+      '';
 
   units = import ./units.nix {
     settings = cfg.settings;
@@ -76,6 +101,7 @@ in
     ./discourse.nix
     ./drill.nix
     ./mongodb.nix
+    ./repository.nix
     ./secrets.nix
     ./sources
     ./storagebox.nix
@@ -88,14 +114,14 @@ in
       type = types.package;
       default = pkgs.tik-backup or (pkgs.callPackage ../../package.nix { });
       defaultText = literalExpression "pkgs.tik-backup";
-      description = "The program.";
+      description = "The package of tik-backup.";
     };
 
     backupPath = mkOption {
-      type = types.str;
+      type = types.coercedTo types.path toString types.str;
       default = "/mnt/backup/restic-repo";
       example = "sftp:u123456@u123456.your-storagebox.de:restic-repo";
-      description = "Where the repository is: a path, or the URL of a storage.";
+      description = "Where the restic repository is: a path, or the URL of a storage.";
     };
 
     retention = {
@@ -103,29 +129,33 @@ in
         type = types.str;
         default = "48h";
         example = "14d";
-        description = "How far back from the newest snapshot of each item all are kept; \"0s\" for no such rule.";
+        description = "Keep all snapshots of an item that were taken within this time before its newest one. \"0s\" turns the rule off.";
       };
       daily = mkOption {
         type = types.ints.unsigned;
         default = 7;
-        description = "Of how many days the newest snapshot of each item is kept.";
+        description = "Keep the newest snapshot of each day for this many days that have one. 0 turns the rule off.";
       };
       weekly = mkOption {
         type = types.ints.unsigned;
         default = 4;
-        description = "Of how many weeks the newest snapshot of each item is kept.";
+        description = "Keep the newest snapshot of each week for this many weeks that have one. 0 turns the rule off.";
       };
       monthly = mkOption {
         type = types.ints.unsigned;
         default = 0;
         example = 12;
-        description = "Of how many months the newest snapshot of each item is kept.";
+        description = "Keep the newest snapshot of each month for this many months that have one. 0 turns the rule off.";
       };
     };
 
     settings = mkOption {
-      type = types.submodule { freeformType = format.type; };
+      type = types.submodule { freeformType = json.type; };
       default = { };
+      # `drill` is not looked at before it is used: its packages follow from `sources`.
+      apply =
+        settings:
+        lib.mapAttrs (_: withoutNull) (lib.filterAttrs (name: one: name == "drill" || one != null) settings);
       example = literalExpression ''
         {
           sources.wiki = {
@@ -142,81 +172,91 @@ in
         }
       '';
       description = ''
-        What goes into the configuration file as it stands; docs/configuration.md describes every key. It is checked
-        when the system is built. Secrets do not belong here: the store can be read by everybody. Name their files.
+        Content of the configuration file; docs/configuration.md describes every key. A value given here wins over the
+        one that another option of the module stands for. The file is checked when the system is built. Do not write
+        secrets here, because every user can read the store: name the files that hold them.
       '';
     };
 
     configFile = mkOption {
       type = types.path;
       default = checked;
-      defaultText = literalExpression "the settings, checked";
-      description = "The configuration file.";
+      defaultText = lib.literalMD "the file made from `settings`";
+      description = "The configuration file that the services use. The default one is written from `settings` and checked when the system is built.";
     };
 
     user = mkOption {
       type = types.str;
       default = "tik-backup";
-      description = "The user that the services run as. It is made unless it has another name.";
+      description = "The user that the services run as. The default one is created; another has to exist.";
     };
     group = mkOption {
       type = types.str;
       default = "tik-backup";
-      description = "The group of that user.";
+      description = "The group that the services run as. The default one is created; another has to exist.";
     };
     uid = mkOption {
       type = types.nullOr types.ints.positive;
       default = null;
       example = 871;
-      description = "The number of the user and the group, where a mount needs to know it.";
+      description = "User and group id of the default user and group, for mounts that need to know it. With null NixOS chooses one.";
     };
 
     initialize = mkOption {
       type = types.bool;
       default = false;
       description = ''
-        Create the repository before a backup if there is none. Without this it is done once, by
-        `systemctl start tik-backup-init`. Only with a mount that is checked is there no danger that a storage which is
-        not there is taken for one that is empty.
+        Whether to create the repository before a backup when there is none. Otherwise create it once with
+        `systemctl start tik-backup-init`. Below /mnt this needs a mount that is checked, so that a storage that is not
+        mounted is not taken for an empty one.
       '';
     };
 
     postgresqlPackages = mkOption {
       type = types.listOf types.package;
       default = local.postgresqlPackages;
-      defaultText = literalExpression "the package of services.postgresql where that is enabled; pkgs.postgresql where it is not, and for other servers";
+      defaultText = lib.literalMD "the package of `services.postgresql` where that is enabled; `pkgs.postgresql` where it is not, and for other servers";
       example = literalExpression "[ pkgs.postgresql_16 pkgs.postgresql_17 ]";
       description = ''
-        PostgreSQL's programs, of each major version that is backed up: a dump is taken by a client of the server's
-        version, and a drill starts a server of that version.
+        Packages of PostgreSQL, one for each major version that is backed up. A dump is taken with the client of the
+        server's version, and a drill starts a server of that version.
       '';
     };
     mysqlPackages = mkOption {
       type = types.listOf types.package;
       default = local.mysqlPackages;
-      defaultText = literalExpression "the package of services.mysql where that is enabled; pkgs.mysql84 for servers on the network";
+      defaultText = lib.literalMD "the package of `services.mysql` where that is enabled; `pkgs.mysql84` for servers on the network";
       example = literalExpression "[ pkgs.mariadb pkgs.mysql84 ]";
       description = ''
-        MySQL's or MariaDB's programs, for dumps and for the servers of drills. MariaDB's do not do for MySQL's servers, and MySQL's
-        not for those of MariaDB.
+        Packages of MySQL or MariaDB, whose programs take dumps and are the servers of drills. A server of MySQL needs the
+        programs of MySQL, and a server of MariaDB those of MariaDB.
       '';
     };
     extraPackages = mkOption {
       type = types.listOf types.package;
       default = [ ];
-      description = "What else the services need on their path.";
+      description = "More packages whose programs the services find in their `PATH`.";
     };
 
     randomizedDelaySec = mkOption {
       type = types.ints.unsigned;
       default = 600;
-      description = "Within this time, in seconds, after its moment a timer starts.";
+      description = "The longest delay of a timer, in seconds. Each host has a fixed delay between 0 and this, so that several hosts do not start at the same moment.";
     };
     memoryMax = mkOption {
       type = types.str;
       default = "50%";
       example = "2G";
-      description = "The most memory that a service may take.";
+      description = "The most memory that a service may use: a size or a percentage of the machine's memory, as in systemd's `MemoryMax=`.";
+    };
+    environmentFile = mkOption {
+      type = types.nullOr types.str;
+      default = null;
+      example = "/run/secrets/backup-environment";
+      description = ''
+        File with environment variables of all services, as systemd reads it: a proxy (`HTTPS_PROXY=…`), settings of
+        libraries. It may be root's alone. The secrets of the configuration do not belong there: their files are named.
+      '';
     };
     schedules = lib.genAttrs [ "check" "prune" "watch" ] (
       name:
@@ -230,13 +270,21 @@ in
           }
           .${name};
         example = "never";
-        description = "When `tik-backup ${name}` runs, as a calendar expression of systemd, or \"never\".";
+        description = "When `tik-backup ${name}` runs: a calendar expression as in systemd.time(7), or \"never\".";
       }
     );
   };
 
   config = mkIf cfg.enable {
     assertions = [
+      {
+        assertion = config.users.users ? ${user};
+        message = "services.tik-backup: the user ${user}, whom the services run as, does not exist; declare users.users.${user}, or leave services.tik-backup.user as it is and one is made";
+      }
+      {
+        assertion = config.users.groups ? ${group};
+        message = "services.tik-backup: the group ${group} of the services does not exist; declare users.groups.${group}, or leave services.tik-backup.group as it is and one is made";
+      }
       {
         assertion = cfg.settings.sources or { } != { };
         message = "services.tik-backup: nothing would be backed up; enable a source, or add one to sources";
@@ -250,15 +298,15 @@ in
         message = "services.tik-backup: a file with a secret lies in the store, which everybody can read; name a path outside of it";
       }
       {
-        assertion = !cfg.initialize || cfg.settings.repository ? mount || !lib.hasPrefix "/mnt/" cfg.backupPath;
-        message = "services.tik-backup.initialize: below /mnt this needs settings.repository.mount, or a repository is created on the wrong disk when the storage is not mounted";
+        assertion =
+          !cfg.initialize || cfg.settings.repository ? mount || !lib.hasPrefix "/mnt/" (cfg.settings.repository.location or "");
+        message = "services.tik-backup.initialize: below /mnt this needs a mount in fileSystems or settings.repository.mount, or a repository is created on the wrong disk when the storage is not mounted";
       }
     ];
 
     services.tik-backup.settings = {
       state_dir = mkDefault "/var/lib/tik-backup";
       repository = {
-        location = mkDefault cfg.backupPath;
         password_file = mkDefault cfg.secrets.resticPassword;
         host = mkDefault config.networking.hostName;
       };
@@ -269,13 +317,14 @@ in
         keep_monthly = mkDefault cfg.retention.monthly;
       };
       systemd = {
-        user = cfg.user;
-        group = cfg.group;
+        user = mkDefault cfg.user;
+        group = mkDefault cfg.group;
         check = mkDefault cfg.schedules.check;
         prune = mkDefault cfg.schedules.prune;
         watch = mkDefault cfg.schedules.watch;
         randomized_delay = mkDefault "${toString cfg.randomizedDelaySec}s";
         memory_max = mkDefault cfg.memoryMax;
+        environment_file = mkDefault cfg.environmentFile;
       };
       drill.server_dirs = map (package: "${lib.getBin package}/bin") (cfg.postgresqlPackages ++ cfg.mysqlPackages);
     };
@@ -283,16 +332,16 @@ in
     environment.systemPackages = [ cfg.package ];
     environment.etc."tik-backup/config.toml".source = cfg.configFile;
 
-    users.users = mkIf (cfg.user == "tik-backup") {
+    users.users = mkIf (user == "tik-backup") {
       tik-backup = {
         isSystemUser = true;
         uid = cfg.uid;
-        group = cfg.group;
+        inherit group;
         home = "/var/lib/tik-backup";
         description = "Backups";
       };
     };
-    users.groups = mkIf (cfg.group == "tik-backup") { tik-backup.gid = cfg.uid; };
+    users.groups = mkIf (group == "tik-backup") { tik-backup.gid = cfg.uid; };
 
     systemd.services = lib.mapAttrs service (ending ".service");
     systemd.timers = lib.mapAttrs timer (ending ".timer");

@@ -28,14 +28,14 @@ in
     database = mkOption {
       type = types.str;
       default = "discourse";
-      description = "Name of the database.";
+      description = "Name of Discourse's database.";
     };
     socket = mkOption {
       type = types.str;
       default = "/run/postgresql";
       example = "/var/discourse/shared/standalone/postgres_run";
       description = ''
-        Folder of PostgreSQL's socket. For a Discourse in a container it is the folder on this machine that the container has its
+        Directory of PostgreSQL's socket. For a Discourse in a container it is the folder on this machine that the container has its
         socket in; the role is then made in the container.
       '';
     };
@@ -43,13 +43,13 @@ in
       type = types.bool;
       default = config.services.postgresql.enable;
       defaultText = lib.literalExpression "config.services.postgresql.enable";
-      description = "Whether to make the role, named like the services' user, in this machine's PostgreSQL.";
+      description = "Whether to create a role in this machine's PostgreSQL that may read everything. It is named like the services' user, who logs in as it over the socket.";
     };
     uploads = mkOption {
       type = types.nullOr types.str;
       default = "/var/lib/discourse/uploads";
       example = "/var/discourse/shared/standalone/uploads";
-      description = "Folder of what people uploaded; null for none.";
+      description = "Directory of the uploaded files. With null no files are backed up.";
     };
     schedule = shared.schedule "03:30";
   };

@@ -12,9 +12,9 @@ let
 in
 {
   options.services.tik-backup.mongodb = {
-    enable = mkEnableOption "backups of a MongoDB deployment; its connection string is a secret";
+    enable = mkEnableOption "backups of a MongoDB deployment; its connection string is the secret `mongodbConnectionString`";
     exclude = shared.leftOut {
-      what = "Databases, besides those of the system,";
+      what = "Patterns of databases, besides those of the system,";
     };
     schedule = shared.schedule "03:00";
   };

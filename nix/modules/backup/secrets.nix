@@ -1,5 +1,8 @@
-# Where the secrets lie. With sops-nix on the host they are declared here and decrypted from `sopsFile`; without it, or
-# where a path is given, the path counts. nix/secrets/backup.example.yaml says what each of them holds.
+# Where the secrets lie. With sops-nix on the host those that are used are declared here, as far as the encrypted file has
+# them; a path that is given counts all the same. nix/secrets/backup.example.yaml says what each of them holds.
+#
+# Which secrets are declared must not depend on the options with the paths: those may well be
+# `config.sops.secrets.….path`, and what is declared would then depend on itself.
 {
   config,
   lib,
@@ -7,9 +10,15 @@
   ...
 }:
 let
-  inherit (lib) mkOption types;
+  inherit (lib)
+    literalExpression
+    mkDefault
+    mkOption
+    types
+    ;
   cfg = config.services.tik-backup;
   hasSops = options ? sops;
+  hasAge = options ? age;
 
   names = {
     storageboxCredentials = "storagebox-credentials";
@@ -22,9 +31,34 @@ let
     mongodbConnectionString = "backup-mongodb-connection-string";
     alertingWebhookUrl = "backup-alerting-webhook-url";
   };
+
+  # Under which keys of the encrypted file a secret is looked for, the first that is there.
+  keysFor =
+    secret:
+    [
+      names.${secret}
+      (lib.removePrefix "backup-" names.${secret})
+    ]
+    ++ lib.optional (secret == "azurePostgresPassword") "azure-postgres-admin-password";
+
+  # A mount with credentials that the administrator has declared, the repository's or another.
+  mountsWithCredentials = lib.filterAttrs (
+    _: mount:
+    mount.enable or true
+    && lib.elem mount.fsType [
+      "cifs"
+      "smb3"
+    ]
+  ) config.fileSystems;
+  within = path: mount: path == mount || lib.hasPrefix "${mount}/" path;
+
   # Only what somebody uses has to be in the file.
   used = {
-    storageboxCredentials = cfg.storageBox.enable && cfg.storageBox.protocol == "cifs";
+    storageboxCredentials =
+      if cfg.storageBox.enable then
+        cfg.storageBox.protocol == "cifs"
+      else
+        lib.any (mount: keys != null || within cfg.backupPath mount) (lib.attrNames mountsWithCredentials);
     resticPassword = true;
     azureClientId = cfg.azureStorage.enable;
     azureClientSecret = cfg.azureStorage.enable;
@@ -34,41 +68,116 @@ let
     mongodbConnectionString = cfg.mongodb.enable;
     alertingWebhookUrl = cfg.alerting.enable && cfg.alerting.webhook.enable;
   };
-  path = name: cfg.secrets.${name};
-  declared = lib.filter (name: used.${name} && path name == "/run/secrets/${names.${name}}") (lib.attrNames names);
+
+  file =
+    if cfg.secrets.sopsFile != null then
+      cfg.secrets.sopsFile
+    else if hasSops && options.sops.defaultSopsFile.isDefined then
+      config.sops.defaultSopsFile
+    else
+      null;
+  # The keys of the encrypted file, which are not encrypted; null where it cannot be read before the system is built.
+  keys =
+    let
+      built = lib.any (context: context ? outputs) (lib.attrValues (builtins.getContext (toString file)));
+      isJson = lib.hasSuffix ".json" (toString file);
+      text = builtins.readFile file;
+      key = line: builtins.match "[\"']?([A-Za-z0-9_.-]+)[\"']?:.*" line;
+    in
+    if file == null || built || !(builtins.isPath file || lib.hasPrefix builtins.storeDir file) then
+      null
+    else if !builtins.pathExists file then
+      null
+    else if isJson then
+      lib.attrNames (builtins.fromJSON text)
+    else if lib.hasSuffix ".yaml" (toString file) || lib.hasSuffix ".yml" (toString file) then
+      map lib.head (lib.filter (found: found != null) (map key (lib.splitString "\n" text)))
+    else
+      null;
+  keyOf = secret: lib.findFirst (key: lib.elem key keys) null (keysFor secret);
+  inFile = secret: keys == null || keyOf secret != null;
+
+  declare =
+    secret:
+    lib.nameValuePair names.${secret} (
+      lib.optionalAttrs (cfg.secrets.sopsFile != null) {
+        sopsFile = mkDefault cfg.secrets.sopsFile;
+      }
+      // lib.optionalAttrs (lib.hasSuffix ".json" (toString file)) { format = mkDefault "json"; }
+      // lib.optionalAttrs (keys != null && keyOf secret != null) { key = mkDefault (keyOf secret); }
+    );
+
+  # Used, and left at the path where nothing puts it.
+  plain = secret: "/run/secrets/${names.${secret}}";
+  provided = lib.mapAttrsToList (_: secret: secret.path) (config.sops.secrets or { });
+  absent = lib.filter (
+    secret:
+    used.${secret}
+    && (secret != "storageboxCredentials" || cfg.storageBox.enable)
+    && cfg.secrets.${secret} == plain secret
+    && !lib.elem (plain secret) provided
+  ) (lib.attrNames names);
+  where = if file == null then "" else " ${baseNameOf (toString file)}";
 in
 {
   options.services.tik-backup.secrets = {
     sopsFile = mkOption {
       type = types.nullOr types.path;
       default = null;
-      example = lib.literalExpression "./secrets/backup.yaml";
-      description = "The encrypted file; without it, sops-nix's default file.";
+      example = literalExpression "./secrets/backup.yaml";
+      description = "The encrypted file of sops-nix that holds the secrets. With null, sops-nix's default file.";
+    };
+    declare = mkOption {
+      type = types.listOf (types.enum (lib.attrNames names));
+      default = lib.filter (secret: used.${secret} && inFile secret) (lib.attrNames names);
+      defaultText = lib.literalMD "those that are used and that the encrypted file has";
+      example = [ "resticPassword" ];
+      description = ''
+        Which of the secrets the module declares to sops-nix (`sops.secrets`). The file is looked into when the system is
+        evaluated: its keys are not encrypted. A secret is found under its own name (`backup-restic-password`) or without
+        the `backup-` before it (`restic-password`). With `[ ]` nothing is declared: declare the secrets yourself, under
+        the same names, or give their paths.
+      '';
     };
   }
   // lib.mapAttrs (
-    _: name:
+    secret: name:
     mkOption {
       type = types.str;
-      default = "/run/secrets/${name}";
-      example = "/etc/secrets/${name}";
+      default =
+        if hasSops && config.sops.secrets ? ${name} then
+          config.sops.secrets.${name}.path
+        else if hasAge && config.age.secrets ? ${name} then
+          config.age.secrets.${name}.path
+        else
+          plain secret;
+      defaultText = lib.literalMD "the path of the secret `${name}` of sops-nix or agenix; without them `${plain secret}`";
+      example = literalExpression "config.sops.secrets.my-${name}.path";
       description = ''
-        File with the secret `${name}`. Where sops-nix is there and the path is not changed, the secret is declared under
-        that name. It is root's alone: systemd hands it to the services.
+        File with the secret `${name}`. It may be root's alone: systemd hands it to the services.
       '';
     }
   ) names;
 
   config = lib.mkIf cfg.enable (
-    lib.optionalAttrs hasSops {
-      sops.secrets = lib.listToAttrs (
-        map (
-          name:
-          lib.nameValuePair names.${name} (
-            lib.optionalAttrs (cfg.secrets.sopsFile != null) { inherit (cfg.secrets) sopsFile; }
-          )
-        ) declared
+    {
+      assertions = lib.optionals hasSops (
+        map (secret: {
+          assertion = false;
+          message = "services.tik-backup: nothing provides ${plain secret}. Put the secret into the encrypted file${where} as ${
+            lib.concatStringsSep " or " (keysFor secret)
+          }, declare it as sops.secrets.${names.${secret}}, or set services.tik-backup.secrets.${secret} to the file that holds it";
+        }) absent
       );
+      warnings = lib.optionals (hasAge && !hasSops) (
+        map (
+          secret:
+          "services.tik-backup: age.secrets.${names.${secret}} is not declared, and the secret is expected at ${plain secret}; set services.tik-backup.secrets.${secret} if it is elsewhere"
+        ) absent
+      );
+    }
+    // lib.optionalAttrs hasSops {
+      sops.secrets = lib.listToAttrs (map declare cfg.secrets.declare);
     }
   );
 }

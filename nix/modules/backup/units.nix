@@ -288,6 +288,12 @@ let
             LoadCredential = map (file: "${file.id}:${percent file.path}") all;
             SetCredential = map (file: "${file.id}:\\n") all;
           }
+          // (
+            if systemd ? environment_file then
+              { EnvironmentFile = (if tells then "-" else "") + percent systemd.environment_file; }
+            else
+              { }
+          )
           // (if tells then { } else state.settings)
           // extra
           // (

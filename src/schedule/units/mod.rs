@@ -288,6 +288,9 @@ impl Maker<'_> {
         }
         // What tells of failures must not fail with them: a state folder that is not as it should be is no obstacle.
         let tells = name == "alert@";
+        if let Some(file) = &config.systemd.environment_file {
+            service.environment_file(file, tells);
+        }
         if tells {
             service.write_to(&config.state_dir);
         } else {

@@ -67,6 +67,12 @@ impl Service {
         self.add("SetCredential", format!("{id}:{}", PLACEHOLDER.escape_default()));
     }
 
+    /// Variables from a file. Where it is `optional`, the service starts without it too.
+    pub(super) fn environment_file(&mut self, path: &Path, optional: bool) {
+        let prefix = if optional { "-" } else { "" };
+        self.set("EnvironmentFile", format!("{prefix}{}", percent(&path.display().to_string())));
+    }
+
     /// Lets it write to a folder; one that is not there is no error, the program says it better.
     pub(super) fn write_to(&mut self, path: &Path) {
         self.add("ReadWritePaths", word(&format!("-{}", percent(&path.display().to_string()))));
