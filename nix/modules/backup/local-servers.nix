@@ -75,7 +75,7 @@ in
   mysqlPackages = lib.unique (
     lib.optional mysql.enable mysql.package
     ++ lib.optional (others "mysql" (
-      source: isMysql source || isSocket source && !(source.azure or false)
+      source: isMysql source || (isSocket source && !(source.azure or false))
     )) pkgs.mysql84
   );
 
