@@ -20,6 +20,7 @@ mod support;
 mod document;
 mod machine;
 mod nix;
+mod nixos;
 mod package;
 mod runbook;
 mod units;
