@@ -21,6 +21,7 @@ mod document;
 mod machine;
 mod nix;
 mod nixos;
+mod nixos_host;
 mod package;
 mod runbook;
 mod units;
