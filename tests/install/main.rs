@@ -22,6 +22,7 @@ mod machine;
 mod nix;
 mod nix_package;
 mod nixos;
+mod nixos_host;
 mod options;
 mod package;
 mod runbook;

@@ -293,7 +293,11 @@ fn a_failed_run_and_a_killed_one_are_told(site: &Site) {
 
 fn a_storage_that_is_gone_is_told(site: &Site) {
     let machine = &site.machine;
-    // A service of the steps before may still be closing its files there: a mount that is in use cannot be stopped.
+    // First nothing may mount it again: a timer of this minute would, between the stop and what follows.
+    machine.sh("rm /etc/systemd/system/mnt-backup.mount
+         systemctl mask --quiet --runtime mnt-backup.mount && systemctl daemon-reload");
+    // A service of the steps before may still be closing its files there, and an alert that starts has a look at every
+    // mount for its confinement: a mount that is in use cannot be stopped.
     machine.sh(
         "for _ in $(seq 120); do
              systemctl stop mnt-backup.mount 2>/dev/null
@@ -304,10 +308,8 @@ fn a_storage_that_is_gone_is_told(site: &Site) {
              echo 'still in use by:'
              for fd in /proc/[0-9]*/fd /proc/[0-9]*/cwd; do ls -l $fd 2>/dev/null | grep -q /mnt/backup && cat ${fd%/*}/cmdline; done
              exit 1
-         fi
-         systemctl mask --quiet --runtime mnt-backup.mount",
+         fi",
     );
-    machine.sh("rm /etc/systemd/system/mnt-backup.mount && systemctl daemon-reload");
     assert_eq!(site.start("source-etc"), Some(1));
     assert_eq!(machine.sh("systemctl show -P ExecMainStatus tik-backup-source-etc.service"), "4\n");
     site.wait_until_told("nothing is mounted at /mnt/backup");
