@@ -22,8 +22,8 @@
             CREATE TABLE wiki.pages (id INT PRIMARY KEY, title TEXT);
             INSERT INTO wiki.pages VALUES (1, 'Start'), (2, 'Größe');
             CREATE USER 'backup'@'%' IDENTIFIED BY '${common.secrets.azureMysqlPassword}';
-            GRANT SELECT, SHOW VIEW, TRIGGER, EVENT, LOCK TABLES, RELOAD, PROCESS, REPLICATION CLIENT ON *.* TO 'backup'@'%';
-            GRANT SELECT ON mysql.* TO 'backup'@'%';
+            -- What docs/mysql.md says, and no more.
+            GRANT SELECT, SHOW VIEW, TRIGGER, EVENT, SHOW DATABASES ON *.* TO 'backup'@'%';
           '';
         };
       };
