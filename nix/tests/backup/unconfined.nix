@@ -32,6 +32,8 @@ in
       )
     );
   };
+  # Nor has it tables of packets for a firewall.
+  config.networking.firewall.enable = false;
   # A node that is no client of ours has no such option.
   config.services = lib.optionalAttrs (options.services ? tik-backup) {
     tik-backup.drill.sandbox = "best-effort";
