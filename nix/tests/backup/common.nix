@@ -1,11 +1,27 @@
 # What the machines of the tests share: credentials that are none, a storage box in memory, somebody who is alerted.
+# Names hold from NixOS 25.05 on; what differs between releases is chosen here by what exists.
 { module }:
 let
   secrets = {
     resticPassword = "a repository password for tests";
+    azureClientId = "00000000-0000-0000-0000-00000000000c";
+    azureClientSecret = "the secret of a service principal";
+    azureTenantId = "00000000-0000-0000-0000-00000000000d";
     azurePostgresPassword = "of the postgres server";
     azureMysqlPassword = "of the mysql server";
+    # A replica set without accounts; that it goes in the clear has to be said.
+    mongodbConnectionString = "mongodb://mongodb:27017/?replicaSet=tik&tls=false";
     alertingWebhookUrl = "http://127.0.0.1:8099/";
+  };
+  # In memory, and the services' own.
+  box = {
+    device = "tmpfs";
+    fsType = "tmpfs";
+    options = [
+      "uid=871"
+      "gid=871"
+      "mode=0700"
+    ];
   };
 in
 {
@@ -14,11 +30,15 @@ in
   # Environment of stock restic.
   restic = "RESTIC_REPOSITORY=/mnt/backup/restic-repo RESTIC_PASSWORD_FILE=/etc/mock/resticPassword restic --no-cache";
 
+  # A command as another user. In a container of the test framework neither sudo nor PAM works.
+  as = user: "setpriv --reuid=${user} --regid=${user} --init-groups --";
+
   # A machine that backs up. `source` is merged into services.tik-backup.
   client =
     source:
     {
       lib,
+      options,
       pkgs,
       ...
     }:
@@ -37,17 +57,13 @@ in
         pkgs.jq
       ];
 
-      # The virtual machine's own file systems replace those of `fileSystems`.
-      virtualisation.fileSystems."/mnt/backup" = {
-        device = "tmpfs";
-        fsType = "tmpfs";
-        options = [
-          "uid=871"
-          "gid=871"
-          "mode=0700"
-        ];
+      # A virtual machine's own file systems replace those of `fileSystems`; a container has neither these nor memory of
+      # its own.
+      virtualisation = lib.optionalAttrs (options.virtualisation ? fileSystems) {
+        fileSystems."/mnt/backup" = box;
+        memorySize = 2048;
       };
-      virtualisation.memorySize = 2048;
+      fileSystems = lib.optionalAttrs (!(options.virtualisation ? fileSystems)) { "/mnt/backup" = box; };
 
       services.tik-backup = lib.mkMerge [
         {
@@ -79,13 +95,29 @@ in
       };
     };
 
-  # A PostgreSQL with a database and a role that may read everything.
-  postgres =
+  # A PostgreSQL. `database.target` is reached when it is set up: that is postgresql.target where that exists (NixOS
+  # 25.11), and postgresql.service before.
+  postgresql =
+    { config, ... }:
+    let
+      ready = if config.systemd.targets ? postgresql then "postgresql.target" else "postgresql.service";
+    in
+    {
+      services.postgresql.enable = true;
+      systemd.targets.database = {
+        description = "PostgreSQL, set up";
+        requires = [ ready ];
+        after = [ ready ];
+        wantedBy = [ "multi-user.target" ];
+      };
+    };
+
+  # What such a server begins with: a database, and a role that may read everything.
+  shop =
     { pkgs, ... }:
     {
       networking.firewall.allowedTCPPorts = [ 5432 ];
       services.postgresql = {
-        enable = true;
         enableTCPIP = true;
         authentication = "host all all all scram-sha-256";
         initialScript = pkgs.writeText "init.sql" ''
@@ -98,5 +130,7 @@ in
     };
 
   # What counts as the same content.
-  digest = "psql -X -At -d shop -c \"SELECT count(*), md5(string_agg(o::text, ',' ORDER BY n)) FROM orders o\"";
+  digest =
+    database:
+    "psql -X -At -d ${database} -c \"SELECT count(*), md5(string_agg(o::text, ',' ORDER BY n)) FROM orders o\"";
 }

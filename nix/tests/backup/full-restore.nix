@@ -9,7 +9,8 @@
       { ... }:
       {
         imports = [
-          common.postgres
+          common.postgresql
+          common.shop
           (common.client {
             initialize = true;
             discourse = {
@@ -28,7 +29,7 @@
     other =
       { pkgs, ... }:
       {
-        services.postgresql.enable = true;
+        imports = [ common.postgresql ];
         environment.systemPackages = [ pkgs.restic ];
         environment.etc."mock/resticPassword" = {
           text = common.secrets.resticPassword;
@@ -39,19 +40,19 @@
 
   testScript = ''
     start_all()
-    origin.wait_for_unit("postgresql.target")
+    origin.wait_for_unit("database.target")
     origin.wait_for_unit("tik-backup-role.service")
-    other.wait_for_unit("postgresql.target")
+    other.wait_for_unit("database.target")
 
     with subtest("backed up and proven"):
         origin.succeed("systemctl start tik-backup-source-discourse.service tik-backup-source-discourse-uploads.service")
         origin.succeed("systemctl start tik-backup-drill.service")
-        original = origin.succeed("""sudo -u postgres ${common.digest} """)
+        original = origin.succeed("""${common.as "postgres"} ${common.digest "shop"} """)
 
     with subtest("beside the original, with this program"):
-        origin.succeed("sudo -u postgres createuser --superuser root")
+        origin.succeed("${common.as "postgres"} createuser --superuser root")
         origin.succeed("tik-backup restore discourse/shop --into 'postgresql:///copy?host=/run/postgresql'")
-        copy = origin.succeed("""sudo -u postgres ${common.digest} """.replace("-d shop", "-d copy"))
+        copy = origin.succeed("""${common.as "postgres"} ${common.digest "copy"} """)
         assert copy == original, (copy, original)
 
     with subtest("on another machine, without this program"):
@@ -59,9 +60,9 @@
         other.succeed("mkdir -p /mnt/backup && tar -C /mnt/backup -xzf /tmp/shared/repository.tar.gz")
         other.fail("command -v tik-backup")
         other.succeed("${common.restic} check --read-data")
-        other.succeed("sudo -u postgres createdb --template template0 shop")
-        other.succeed("set -o pipefail; ${common.restic} dump latest --path /discourse/shop /discourse/shop/database.dump | sudo -u postgres pg_restore --exit-on-error --no-owner --no-privileges --dbname shop")
-        assert other.succeed("""sudo -u postgres ${common.digest} """) == original
+        other.succeed("${common.as "postgres"} createdb --template template0 shop")
+        other.succeed("${common.restic} dump latest --path /discourse/shop /discourse/shop/database.dump | ${common.as "postgres"} pg_restore --exit-on-error --no-owner --no-privileges --dbname shop")
+        assert other.succeed("""${common.as "postgres"} ${common.digest "shop"} """) == original
 
     with subtest("files"):
         origin.succeed("tik-backup restore discourse-uploads/uploads --to /tmp/uploads")
