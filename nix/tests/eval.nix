@@ -35,18 +35,21 @@ let
     let
       inherit (evaluate modules) config;
       ours = lib.filterAttrs (name: _: lib.hasPrefix "tik-backup" name);
+      # Of servers on the same machine the program knows nothing.
+      withoutServers = lib.subtractLists [
+        "postgresql.service"
+        "postgresql.target"
+        "mysql.service"
+        "mongodb.service"
+      ];
     in
     {
       failed = map (one: one.message) (lib.filter (one: !one.assertion) config.assertions);
       inherit (config.services.tik-backup) settings;
       services = lib.mapAttrs (_: service: {
-        inherit (service)
-          description
-          wants
-          after
-          unitConfig
-          serviceConfig
-          ;
+        inherit (service) description unitConfig serviceConfig;
+        wants = withoutServers service.wants;
+        after = withoutServers service.after;
       }) (lib.filterAttrs (name: _: name != "tik-backup-role") (ours config.systemd.services));
       timers = lib.mapAttrs (_: timer: { inherit (timer) description wantedBy timerConfig; }) (
         ours config.systemd.timers

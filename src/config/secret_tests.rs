@@ -11,6 +11,8 @@ impl Room {
 
     fn file(&self, name: &str, content: &[u8], mode: u32) -> SecretFile {
         let path = self.0.path().join(name);
+        // Only root could write again to a file that its mode protects.
+        fs::remove_file(&path).ok();
         fs::write(&path, content).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         SecretFile::at("sources.shop.password_file", path)

@@ -15,7 +15,7 @@ use crate::{
     units::{lines, units_of},
 };
 
-fn root() -> &'static Path {
+pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
@@ -85,7 +85,7 @@ fn scripts_of_virtual_machines_compile() {
 }
 
 /// nixpkgs, from `$NIXPKGS` or `$NIX_PATH`; nobody has to install it for the tests.
-fn nixpkgs() -> Option<String> {
+pub fn nixpkgs() -> Option<String> {
     if let Ok(path) = env::var("NIXPKGS") {
         return Some(path);
     }

@@ -20,10 +20,10 @@ in
     enable = mkOption {
       type = types.bool;
       default = true;
-      description = "Whether anybody is told. Without this, failures stand in the journal only.";
+      description = "Whether alerts are sent when a backup fails or is overdue. Without it, failures are in the journal and in `tik-backup status` only.";
     };
     webhook = {
-      enable = mkEnableOption "the webhook whose URL is a secret" // {
+      enable = mkEnableOption "alerts to the webhook whose URL is in the file `secrets.alertingWebhookUrl`" // {
         default = true;
       };
       format = mkOption {
@@ -35,7 +35,7 @@ in
           "teams"
         ];
         default = "plain";
-        description = "The form of what is sent.";
+        description = "The format of the messages to the webhook: that of a chat service, or \"plain\" for JSON that programs can read. Telegram goes into `channels`.";
       };
     };
     channels = mkOption {
@@ -47,7 +47,7 @@ in
           url_file = "/run/secrets/backup-heartbeat-url";
         }
       ];
-      description = "More channels, as docs/alerts.md describes them.";
+      description = "More channels for alerts, such as e-mail, ntfy, Telegram or a heartbeat. Each has the keys of a table `[[alerts]]`: docs/alerts.md describes them.";
     };
   };
 

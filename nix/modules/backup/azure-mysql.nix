@@ -1,10 +1,5 @@
 # MySQL on Azure, at half past two.
-{
-  config,
-  lib,
-  pkgs,
-  ...
-}:
+{ config, lib, ... }:
 let
   inherit (lib)
     mkDefault
@@ -19,32 +14,34 @@ let
 in
 {
   options.services.tik-backup.azureMysql = {
-    enable = mkEnableOption "backups of a MySQL server on Azure";
+    enable = mkEnableOption "backups of a MySQL server on Azure; its password is the secret `azureMysqlPassword`";
     host = shared.host "example.mysql.database.azure.com";
     user = mkOption {
       type = types.str;
       default = "backup";
-      description = "Account that may read everything.";
+      description = "Account to log in as. It needs the right to read everything.";
     };
     exclude = shared.leftOut {
-      what = "Databases, besides those of the system,";
+      what = "Patterns of databases, besides those of the system,";
     };
     excludeTables = shared.leftOut {
-      what = "Tables and views, each as DATABASE.TABLE,";
+      what = "Patterns of tables and views, each as `DATABASE.TABLE`,";
       example = [ "shop.tmp_*" ];
     };
     schedule = shared.schedule "02:30";
   };
 
   config = mkIf (cfg.enable && source.enable) {
-    # MariaDB's client does not take all that MySQL's server has.
-    services.tik-backup.mysqlPackages = mkDefault [ pkgs.mysql84 ];
-    services.tik-backup.settings.sources.azure-mysql = {
+    services.tik-backup.sources.azure-mysql = lib.mapAttrs (_: mkDefault) {
       kind = "mysql";
-      inherit (source) host user schedule;
-      password_file = cfg.secrets.azureMysqlPassword;
-      exclude = mkDefault source.exclude;
-      exclude_tables = mkDefault source.excludeTables;
+      inherit (source)
+        host
+        user
+        schedule
+        exclude
+        excludeTables
+        ;
+      passwordFile = cfg.secrets.azureMysqlPassword;
     };
   };
 }

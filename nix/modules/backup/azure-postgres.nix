@@ -14,28 +14,32 @@ let
 in
 {
   options.services.tik-backup.azurePostgres = {
-    enable = mkEnableOption "backups of a PostgreSQL server on Azure";
+    enable = mkEnableOption "backups of a PostgreSQL server on Azure; its password is the secret `azurePostgresPassword`";
     host = shared.host "example.postgres.database.azure.com";
     user = mkOption {
       type = types.str;
       default = "backup";
-      description = "Role that may read everything: a member of pg_read_all_data.";
+      description = "Role to log in as. It has to be a member of `pg_read_all_data`, which may read everything.";
     };
     exclude = shared.leftOut {
-      what = "Databases, besides those of the system,";
+      what = "Patterns of databases, besides those of the system,";
       default = [ "azure_*" ];
     };
     schedule = shared.schedule "02:00";
   };
 
   config = mkIf (cfg.enable && source.enable) {
-    services.tik-backup.settings.sources.azure-postgres = {
+    services.tik-backup.sources.azure-postgres = lib.mapAttrs (_: mkDefault) {
       kind = "postgres";
-      inherit (source) host user schedule;
-      password_file = cfg.secrets.azurePostgresPassword;
-      exclude = mkDefault source.exclude;
+      inherit (source)
+        host
+        user
+        schedule
+        exclude
+        ;
+      passwordFile = cfg.secrets.azurePostgresPassword;
       # Managed servers keep the hashes of passwords to themselves.
-      role_passwords = mkDefault "never";
+      rolePasswords = "never";
     };
   };
 }

@@ -14,15 +14,15 @@ in
   options.services.tik-backup.azureStorage = {
     enable = mkEnableOption "backups of the storage accounts that a service principal sees";
     excludeAccounts = shared.leftOut {
-      what = "Storage accounts";
+      what = "Patterns of storage accounts";
       default = [ "tikprodterraform" ];
     };
     excludeContainers = shared.leftOut {
-      what = "Containers, in all accounts,";
+      what = "Patterns of blob containers, in all accounts,";
       example = [ "*-tmp" ];
     };
     exclude = shared.leftOut {
-      what = "Patterns of blobs and files, as paths in their container or share,";
+      what = "Patterns of blobs and files, relative to their container or share,";
       example = [
         "*.tmp"
         "cache/"
@@ -32,15 +32,17 @@ in
   };
 
   config = mkIf (cfg.enable && source.enable) {
-    services.tik-backup.settings.sources.azure-storage = {
+    services.tik-backup.sources.azure-storage = lib.mapAttrs (_: mkDefault) {
       kind = "azure-storage";
-      inherit (source) schedule;
-      tenant_id_file = cfg.secrets.azureTenantId;
-      client_id_file = cfg.secrets.azureClientId;
-      client_secret_file = cfg.secrets.azureClientSecret;
-      exclude_accounts = mkDefault source.excludeAccounts;
-      exclude_containers = mkDefault source.excludeContainers;
-      exclude = mkDefault source.exclude;
+      inherit (source)
+        schedule
+        exclude
+        excludeAccounts
+        excludeContainers
+        ;
+      tenantIdFile = cfg.secrets.azureTenantId;
+      clientIdFile = cfg.secrets.azureClientId;
+      clientSecretFile = cfg.secrets.azureClientSecret;
     };
   };
 }

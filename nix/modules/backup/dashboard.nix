@@ -12,23 +12,23 @@ let
 in
 {
   options.services.tik-backup.dashboard = {
-    enable = mkEnableOption "the page with the state of the backups";
+    enable = mkEnableOption "the dashboard, a web page with the state of the backups";
     listen = mkOption {
       type = types.str;
       default = "127.0.0.1:8740";
       example = "unix:/run/tik-backup/page.sock";
-      description = "Address and port, or a socket. What other machines reach needs a token or a proxy.";
+      description = "Address and port to listen on, or `unix:` and the path of a socket. An address that other machines reach needs `tokenFile` or `behindProxy`.";
     };
     tokenFile = mkOption {
       type = types.nullOr types.str;
       default = null;
       example = "/run/secrets/backup-dashboard-token";
-      description = "File with the token that everybody has to show.";
+      description = "File with the token that visitors have to give. With null none is asked for.";
     };
     behindProxy = mkOption {
       type = types.bool;
       default = false;
-      description = "Whether a proxy before it decides who may see it.";
+      description = "Whether a reverse proxy in front of it decides who may see the dashboard. It allows an address that other machines reach without a token.";
     };
   };
 

@@ -30,11 +30,25 @@ let
     else
       value;
   draft = format.generate "tik-backup.toml" cfg.settings;
-  checked = pkgs.runCommand "tik-backup-config.toml" { } ''
-    cp ${draft} config.toml
-    ${lib.getExe cfg.package} --config "$PWD/config.toml" config check --offline
-    cp config.toml $out
-  '';
+  # The configuration is checked where it is built. For a machine of another kind the same program is built for this one;
+  # where there is none, the first run of a service finds what is wrong.
+  inherit (pkgs.stdenv) buildPlatform hostPlatform;
+  checker =
+    if buildPlatform.canExecute hostPlatform then
+      cfg.package
+    else if (cfg.package.forBuild.system or null) == buildPlatform.system then
+      cfg.package.forBuild
+    else
+      null;
+  checked =
+    if checker == null then
+      draft
+    else
+      pkgs.runCommand "tik-backup-config.toml" { } ''
+        cp ${draft} config.toml
+        ${lib.getExe checker} --config "$PWD/config.toml" config check --offline
+        cp config.toml $out
+      '';
 
   units = import ./units.nix {
     settings = cfg.settings;
@@ -47,11 +61,18 @@ let
       lib.filterAttrs (name: _: lib.hasSuffix suffix name) units
     );
   isSource = lib.hasPrefix "tik-backup-source-";
+  local = import ./local-servers.nix { inherit config lib pkgs; };
 
   service = name: unit: {
     description = unit.Unit.Description;
-    wants = unit.Unit.Wants ++ lib.optional (cfg.initialize && isSource name) "tik-backup-init.service";
-    after = unit.Unit.After ++ lib.optional (cfg.initialize && isSource name) "tik-backup-init.service";
+    wants =
+      unit.Unit.Wants
+      ++ lib.optional (cfg.initialize && isSource name) "tik-backup-init.service"
+      ++ (local.unitsOf name).wants;
+    after =
+      unit.Unit.After
+      ++ lib.optional (cfg.initialize && isSource name) "tik-backup-init.service"
+      ++ (local.unitsOf name).after;
     unitConfig = removeAttrs unit.Unit [
       "Description"
       "Wants"
@@ -82,6 +103,7 @@ in
     ./mongodb.nix
     ./repository.nix
     ./secrets.nix
+    ./sources
     ./storagebox.nix
   ];
 
@@ -92,14 +114,14 @@ in
       type = types.package;
       default = pkgs.tik-backup or (pkgs.callPackage ../../package.nix { });
       defaultText = literalExpression "pkgs.tik-backup";
-      description = "The program.";
+      description = "The package of tik-backup.";
     };
 
     backupPath = mkOption {
       type = types.coercedTo types.path toString types.str;
       default = "/mnt/backup/restic-repo";
       example = "sftp:u123456@u123456.your-storagebox.de:restic-repo";
-      description = "Where the repository is: a path, or the URL of a storage.";
+      description = "Where the restic repository is: a path, or the URL of a storage.";
     };
 
     retention = {
@@ -107,30 +129,33 @@ in
         type = types.str;
         default = "48h";
         example = "14d";
-        description = "How far back from the newest snapshot of each item all are kept; \"0s\" for no such rule.";
+        description = "Keep all snapshots of an item that were taken within this time before its newest one. \"0s\" turns the rule off.";
       };
       daily = mkOption {
         type = types.ints.unsigned;
         default = 7;
-        description = "Of how many days the newest snapshot of each item is kept.";
+        description = "Keep the newest snapshot of each day for this many days that have one. 0 turns the rule off.";
       };
       weekly = mkOption {
         type = types.ints.unsigned;
         default = 4;
-        description = "Of how many weeks the newest snapshot of each item is kept.";
+        description = "Keep the newest snapshot of each week for this many weeks that have one. 0 turns the rule off.";
       };
       monthly = mkOption {
         type = types.ints.unsigned;
         default = 0;
         example = 12;
-        description = "Of how many months the newest snapshot of each item is kept.";
+        description = "Keep the newest snapshot of each month for this many months that have one. 0 turns the rule off.";
       };
     };
 
     settings = mkOption {
       type = types.submodule { freeformType = json.type; };
       default = { };
-      apply = withoutNull;
+      # `drill` is not looked at before it is used: its packages follow from `sources`.
+      apply =
+        settings:
+        lib.mapAttrs (_: withoutNull) (lib.filterAttrs (name: one: name == "drill" || one != null) settings);
       example = literalExpression ''
         {
           sources.wiki = {
@@ -147,77 +172,82 @@ in
         }
       '';
       description = ''
-        What goes into the configuration file as it stands; docs/configuration.md describes every key. It is checked
-        when the system is built. Secrets do not belong here: the store can be read by everybody. Name their files.
+        Content of the configuration file; docs/configuration.md describes every key. A value given here wins over the
+        one that another option of the module stands for. The file is checked when the system is built. Do not write
+        secrets here, because every user can read the store: name the files that hold them.
       '';
     };
 
     configFile = mkOption {
       type = types.path;
       default = checked;
-      defaultText = literalExpression "the settings, checked";
-      description = "The configuration file.";
+      defaultText = lib.literalMD "the file made from `settings`";
+      description = "The configuration file that the services use. The default one is written from `settings` and checked when the system is built.";
     };
 
     user = mkOption {
       type = types.str;
       default = "tik-backup";
-      description = "The user that the services run as. It is made unless it has another name.";
+      description = "The user that the services run as. The default one is created; another has to exist.";
     };
     group = mkOption {
       type = types.str;
       default = "tik-backup";
-      description = "The group of that user.";
+      description = "The group that the services run as. The default one is created; another has to exist.";
     };
     uid = mkOption {
       type = types.nullOr types.ints.positive;
       default = null;
       example = 871;
-      description = "The number of the user and the group, where a mount needs to know it.";
+      description = "User and group id of the default user and group, for mounts that need to know it. With null NixOS chooses one.";
     };
 
     initialize = mkOption {
       type = types.bool;
       default = false;
       description = ''
-        Create the repository before a backup if there is none. Without this it is done once, by
-        `systemctl start tik-backup-init`. Only with a mount that is checked is there no danger that a storage which is
-        not there is taken for one that is empty.
+        Whether to create the repository before a backup when there is none. Otherwise create it once with
+        `systemctl start tik-backup-init`. Below /mnt this needs a mount that is checked, so that a storage that is not
+        mounted is not taken for an empty one.
       '';
     };
 
     postgresqlPackages = mkOption {
       type = types.listOf types.package;
-      default = [ pkgs.postgresql ];
-      defaultText = literalExpression "[ pkgs.postgresql ]";
+      default = local.postgresqlPackages;
+      defaultText = lib.literalMD "the package of `services.postgresql` where that is enabled; `pkgs.postgresql` where it is not, and for other servers";
       example = literalExpression "[ pkgs.postgresql_16 pkgs.postgresql_17 ]";
       description = ''
-        PostgreSQL's programs, of each major version that is backed up: a dump is taken by a client of the server's
-        version, and a drill starts a server of that version.
+        Packages of PostgreSQL, one for each major version that is backed up. A dump is taken with the client of the
+        server's version, and a drill starts a server of that version.
       '';
     };
     mysqlPackages = mkOption {
       type = types.listOf types.package;
-      default = [ ];
-      example = literalExpression "[ pkgs.mysql84 ]";
-      description = "MySQL's or MariaDB's programs, for dumps and for the servers of drills.";
+      default = local.mysqlPackages;
+      defaultText = lib.literalMD "the package of `services.mysql` where that is enabled; `pkgs.mysql84` for servers on the network";
+      example = literalExpression "[ pkgs.mariadb pkgs.mysql84 ]";
+      description = ''
+        Packages of MySQL or MariaDB, whose programs take dumps and are the servers of drills. A server of MySQL needs the
+        programs of MySQL, and a server of MariaDB those of MariaDB.
+      '';
     };
     extraPackages = mkOption {
       type = types.listOf types.package;
       default = [ ];
-      description = "What else the services need on their path.";
+      description = "More packages whose programs the services find in their `PATH`.";
     };
 
     randomizedDelaySec = mkOption {
       type = types.ints.unsigned;
       default = 600;
-      description = "Within this time, in seconds, after its moment a timer starts.";
+      description = "The longest delay of a timer, in seconds. Each host has a fixed delay between 0 and this, so that several hosts do not start at the same moment.";
     };
     memoryMax = mkOption {
       type = types.str;
       default = "50%";
       example = "2G";
-      description = "The most memory that a service may take.";
+      description = "The most memory that a service may use: a size or a percentage of the machine's memory, as in systemd's `MemoryMax=`.";
     };
     environmentFile = mkOption {
       type = types.nullOr types.str;
@@ -240,7 +270,7 @@ in
           }
           .${name};
         example = "never";
-        description = "When `tik-backup ${name}` runs, as a calendar expression of systemd, or \"never\".";
+        description = "When `tik-backup ${name}` runs: a calendar expression as in systemd.time(7), or \"never\".";
       }
     );
   };
@@ -257,7 +287,7 @@ in
       }
       {
         assertion = cfg.settings.sources or { } != { };
-        message = "services.tik-backup: nothing would be backed up; enable a source, or add one to settings.sources";
+        message = "services.tik-backup: nothing would be backed up; enable a source, or add one to sources";
       }
       {
         assertion =

@@ -1,6 +1,11 @@
 # Discourse on this machine, at half past three: its database over the socket, by a role that may only read and that
 # only the services' own user can log in as; and the files that people uploaded.
-{ config, lib, ... }:
+{
+  config,
+  lib,
+  options,
+  ...
+}:
 let
   inherit (lib)
     mkDefault
@@ -12,9 +17,9 @@ let
   shared = import ./options.nix { inherit lib; };
   cfg = config.services.tik-backup;
   source = cfg.discourse;
-  port = config.services.postgresql.settings.port or 5432;
-  # Where there is the target, the server is set up only when that is reached.
-  ready = if config.systemd.targets ? postgresql then "postgresql.target" else "postgresql.service";
+  postgresql = config.services.postgresql;
+  local = import ./local-servers.nix { inherit config lib; };
+  isDefault = (options.services.tik-backup.discourse.socket.highestPrio or 0) >= (lib.mkOptionDefault { }).priority;
   quoted = name: "\"${lib.replaceStrings [ "\"" ] [ "\"\"" ] name}\"";
 in
 {
@@ -23,57 +28,75 @@ in
     database = mkOption {
       type = types.str;
       default = "discourse";
-      description = "Name of the database.";
+      description = "Name of Discourse's database.";
     };
     socket = mkOption {
       type = types.str;
       default = "/run/postgresql";
-      description = "Folder of PostgreSQL's socket.";
+      example = "/var/discourse/shared/standalone/postgres_run";
+      description = ''
+        Directory of PostgreSQL's socket. For a Discourse in a container it is the folder on this machine that the container has its
+        socket in; the role is then made in the container.
+      '';
     };
     createRole = mkOption {
       type = types.bool;
       default = config.services.postgresql.enable;
       defaultText = lib.literalExpression "config.services.postgresql.enable";
-      description = "Whether to make the role, named like the services' user, in this machine's PostgreSQL.";
+      description = "Whether to create a role in this machine's PostgreSQL that may read everything. It is named like the services' user, who logs in as it over the socket.";
     };
     uploads = mkOption {
       type = types.nullOr types.str;
       default = "/var/lib/discourse/uploads";
       example = "/var/discourse/shared/standalone/uploads";
-      description = "Folder of what people uploaded; null for none.";
+      description = "Directory of the uploaded files. With null no files are backed up.";
     };
     schedule = shared.schedule "03:30";
   };
 
   config = mkIf (cfg.enable && source.enable) {
-    services.tik-backup.settings.sources = {
-      discourse = {
+    assertions = [
+      {
+        assertion = !source.createRole || postgresql.enable;
+        message = "services.tik-backup.discourse.createRole: there is no PostgreSQL to make the role in; enable services.postgresql, or make the role in the server that has the database and set createRole to false";
+      }
+      {
+        assertion =
+          !source.createRole || !postgresql.enable || lib.versionAtLeast (lib.getVersion local.postgresqlPackage) "14";
+        message = "services.tik-backup.discourse.createRole: the role becomes a member of pg_read_all_data, which exists since PostgreSQL 14, and services.postgresql.package is ${lib.getVersion local.postgresqlPackage}; upgrade the server, or set createRole to false and grant a role of your own what it reads";
+      }
+    ];
+    # A Discourse in a container with its socket mounted here is fine; whoever has that names the socket.
+    warnings = lib.optional (!postgresql.enable && isDefault) "services.tik-backup.discourse: services.postgresql is not enabled, so nothing here makes ${source.socket}, and the backup fails unless a container has its socket there; set services.tik-backup.discourse.socket to the folder of that socket, or to \"${source.socket}\" if it is this one";
+
+    services.tik-backup.sources = {
+      discourse = lib.mapAttrs (_: mkDefault) {
         kind = "postgres";
         host = source.socket;
+        port = local.postgresqlPort;
         inherit (cfg) user;
         inherit (source) schedule;
         databases = [ source.database ];
         # Only a superuser reads the hashes of passwords; Discourse logs in over the socket, without one.
-        role_passwords = mkDefault "never";
-        port = mkDefault port;
+        rolePasswords = "never";
       };
-    }
-    // lib.optionalAttrs (source.uploads != null) {
-      discourse-uploads = {
-        kind = "directory";
-        inherit (source) schedule;
-        paths = [ source.uploads ];
-      };
+      discourse-uploads = mkIf (source.uploads != null) (
+        lib.mapAttrs (_: mkDefault) {
+          kind = "directory";
+          inherit (source) schedule;
+          paths = [ source.uploads ];
+        }
+      );
     };
 
     services.postgresql.ensureUsers = mkIf source.createRole [ { name = cfg.user; } ];
     systemd.services.tik-backup-role = mkIf source.createRole {
       description = "Role for backups, which may read everything and change nothing";
-      requires = [ ready ];
-      after = [ ready ];
-      environment.PGPORT = toString port;
+      requires = [ local.postgresqlUnit ];
+      after = [ local.postgresqlUnit ];
+      environment.PGPORT = toString local.postgresqlPort;
       wantedBy = [ "multi-user.target" ];
-      path = [ config.services.postgresql.package ];
+      path = [ local.postgresqlPackage ];
       script = ''
         psql -X -v ON_ERROR_STOP=1 -d postgres -c 'GRANT pg_read_all_data TO ${quoted cfg.user}'
       '';

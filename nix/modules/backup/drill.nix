@@ -15,23 +15,25 @@ in
     enable = mkOption {
       type = types.bool;
       default = true;
-      description = "Whether what was backed up is restored into scratch servers and compared.";
+      description = "Whether a timer restores backups into scratch servers and compares them with what was backed up. Without it nothing is proven to restore unless you run `tik-backup drill`.";
     };
     schedule = mkOption {
       type = types.str;
       default = "Sat 06:00";
-      description = "When, as a calendar expression of systemd.";
+      example = "*-*-01 06:00";
+      description = "When drills run: a calendar expression as in systemd.time(7), or \"never\".";
     };
     maxDuration = mkOption {
       type = types.str;
       default = "6h";
-      description = "Nothing is begun that would end later; what was proven longest ago comes first.";
+      example = "2h";
+      description = "How long a drill may take. It starts with the items proven longest ago and begins none that is expected to end later.";
     };
     dir = mkOption {
       type = types.nullOr types.str;
       default = null;
       example = "/srv/scratch";
-      description = "Where scratch servers lie, with room for the largest database; null for /var/tmp.";
+      description = "Directory for the data of scratch servers. It needs room for the largest database. With null it is /var/tmp.";
     };
     sandbox = mkOption {
       type = types.enum [
@@ -40,14 +42,15 @@ in
       ];
       default = "required";
       description = ''
-        What happens where scratch servers cannot be confined: nothing is proven, or they run all the same. They run code that
-        the backup brings.
+        What to do on a system that cannot confine scratch servers, which run code from the backup. With "required" nothing is
+        proven there; with "best-effort" the servers run all the same, and a note says what was not confined.
       '';
     };
     sample = mkOption {
       type = types.ints.between 1 100;
       default = 100;
-      description = "How much of large containers, shares and folders one drill reads, in percent.";
+      example = 10;
+      description = "Percentage of the files that one drill reads of a container, share or folder larger than 256 GiB. Each drill reads another part.";
     };
   };
 

@@ -12,19 +12,18 @@ let
 in
 {
   options.services.tik-backup.mongodb = {
-    enable = mkEnableOption "backups of a MongoDB deployment; its connection string is a secret";
+    enable = mkEnableOption "backups of a MongoDB deployment; its connection string is the secret `mongodbConnectionString`";
     exclude = shared.leftOut {
-      what = "Databases, besides those of the system,";
+      what = "Patterns of databases, besides those of the system,";
     };
     schedule = shared.schedule "03:00";
   };
 
   config = mkIf (cfg.enable && source.enable) {
-    services.tik-backup.settings.sources.mongodb = {
+    services.tik-backup.sources.mongodb = lib.mapAttrs (_: mkDefault) {
       kind = "mongodb";
-      inherit (source) schedule;
-      uri_file = cfg.secrets.mongodbConnectionString;
-      exclude = mkDefault source.exclude;
+      inherit (source) schedule exclude;
+      uriFile = cfg.secrets.mongodbConnectionString;
     };
   };
 }

@@ -9,7 +9,7 @@ in
     mkOption {
       type = types.str;
       inherit default;
-      description = "When, as a calendar expression of systemd.";
+      description = "When the source is backed up: a calendar expression as in systemd.time(7).";
     };
 
   host =
@@ -17,7 +17,7 @@ in
     mkOption {
       type = types.str;
       inherit example;
-      description = "Name of the server.";
+      description = "Host name of the server.";
     };
 
   leftOut =
@@ -29,6 +29,6 @@ in
     mkOption {
       type = types.listOf types.str;
       inherit default example;
-      description = "${what} to leave out. Everything else is backed up, also what is new.";
+      description = "${what} to leave out. Everything else is backed up, also what is added later.";
     };
 }

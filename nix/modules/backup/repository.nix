@@ -3,6 +3,7 @@
 {
   config,
   lib,
+  pkgs,
   utils,
   ...
 }:
@@ -96,15 +97,15 @@ in
             type = types.nullOr types.str;
             default = if config.repository ? location_file then null else cfg.backupPath;
             defaultText = literalExpression "config.services.tik-backup.backupPath";
-            description = "Where the repository is: a path, or the URL of a storage.";
+            description = "Where the restic repository is, as `backupPath`. Set it here to override that option.";
           };
           mount = mkOption {
             type = types.nullOr types.str;
             default = if config.repository.location == null then null else mountOf config.repository.location;
-            defaultText = literalExpression "the mount of `fileSystems` that holds the repository";
+            defaultText = lib.literalMD "the mount of `fileSystems` that holds the repository";
             description = ''
-              No backup runs unless something is mounted here. With null, nothing is looked at: then a storage that is not
-              mounted is taken for one that is empty.
+              No backup runs unless a file system is mounted here. With null this is not checked, and a storage that is not
+              mounted is taken for an empty one.
             '';
           };
         };
@@ -141,6 +142,18 @@ in
         '';
       };
     };
+
+    # A disk of this machine belongs to root: `init` needs a folder there that is the services' own. The program says it
+    # if that was not possible.
+    systemd.services.tik-backup-init.serviceConfig =
+      lib.mkIf (declared != null && owner == null && !isCifs && user != "root" && path != mount)
+        {
+          ExecStartPre = "+-${pkgs.writeShellScript "tik-backup-folder" ''
+            if ${pkgs.util-linux}/bin/mountpoint --quiet ${lib.escapeShellArg mount} && ! [ -e ${lib.escapeShellArg path} ]; then
+              ${pkgs.coreutils}/bin/install --directory --mode=0700 --owner=${user} --group=${group} ${lib.escapeShellArg path}
+            fi
+          ''}";
+        };
 
     # On the system's own disk the folder is made; on a mount that is not there it would be in the way.
     systemd.tmpfiles.rules = lib.optional (

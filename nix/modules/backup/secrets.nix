@@ -130,7 +130,7 @@ in
     declare = mkOption {
       type = types.listOf (types.enum (lib.attrNames names));
       default = lib.filter (secret: used.${secret} && inFile secret) (lib.attrNames names);
-      defaultText = literalExpression "those that are used and that the encrypted file has";
+      defaultText = lib.literalMD "those that are used and that the encrypted file has";
       example = [ "resticPassword" ];
       description = ''
         Which of the secrets the module declares to sops-nix (`sops.secrets`). The file is looked into when the system is
@@ -151,7 +151,7 @@ in
           config.age.secrets.${name}.path
         else
           plain secret;
-      defaultText = literalExpression ''the path of the secret "${name}" of sops-nix or agenix'';
+      defaultText = lib.literalMD "the path of the secret `${name}` of sops-nix or agenix; without them `${plain secret}`";
       example = literalExpression "config.sops.secrets.my-${name}.path";
       description = ''
         File with the secret `${name}`. It may be root's alone: systemd hands it to the services.

@@ -49,7 +49,7 @@ let
       automount
       ++ [
         "port=23"
-        "IdentityFile=${box.identityFile}"
+        "IdentityFile=${toString box.identityFile}"
         "StrictHostKeyChecking=yes"
         "allow_other"
         "default_permissions"
@@ -71,39 +71,39 @@ in
         "sshfs"
       ];
       default = "cifs";
-      description = "How it is mounted. CIFS is quicker, SSHFS needs no port but that of SSH.";
+      description = "How the box is mounted. CIFS is faster; SSHFS needs only the port of SSH.";
     };
     host = mkOption {
       type = types.str;
       example = "u123456.your-storagebox.de";
-      description = "Name of the storage box.";
+      description = "Host name of the storage box.";
     };
     share = mkOption {
       type = types.str;
       default = "backup";
-      description = "Name of the share, or of the folder for SSHFS.";
+      description = "Name of the share; for SSHFS, of the directory.";
     };
     user = mkOption {
       type = types.str;
       default = lib.head (lib.splitString "." box.host);
-      defaultText = lib.literalExpression "the first part of host";
-      description = "Account for SSHFS. For CIFS it stands in the credentials.";
+      defaultText = lib.literalMD "the first part of `storageBox.host`";
+      description = "Account for SSHFS. With CIFS the account is in the file `secrets.storageboxCredentials`.";
     };
     identityFile = mkOption {
       type = types.nullOr types.str;
       default = null;
       example = "/run/secrets/storagebox-ssh-key";
-      description = "Private key for SSHFS.";
+      description = "File with the private key for SSHFS, which needs one.";
     };
     mountPoint = mkOption {
       type = types.str;
       default = "/mnt/backup";
-      description = "Where it is mounted. No backup runs unless it is.";
+      description = "Directory that the box is mounted on. No backup runs unless it is mounted, and `backupPath` has to be below it.";
     };
     idleTimeout = mkOption {
       type = types.ints.unsigned;
       default = 600;
-      description = "After so many seconds without use it is unmounted; 0 for never.";
+      description = "The box is unmounted after this many seconds without use. With 0 it stays mounted.";
     };
     fileSystem = mkOption {
       internal = true;
@@ -116,7 +116,7 @@ in
     options = mkOption {
       type = types.listOf types.str;
       default = [ ];
-      description = "More options of the mount.";
+      description = "More options of the mount, added after those of the module.";
     };
   };
 
