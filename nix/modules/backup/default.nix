@@ -16,10 +16,12 @@ let
     types
     ;
   cfg = config.services.tik-backup;
-  inherit (cfg.settings.systemd) user group;
+  user = cfg.settings.systemd.user or "tik-backup";
+  group = cfg.settings.systemd.group or user;
   format = pkgs.formats.toml { };
 
-  # TOML has no null: what is null is left out.
+  # TOML has no null: what is null is left out. A path is meant as it stands; it would be copied into the store, which
+  # everybody can read.
   json = pkgs.formats.json { };
   withoutNull =
     value:
@@ -27,6 +29,8 @@ let
       lib.mapAttrs (_: withoutNull) (lib.filterAttrs (_: one: one != null) value)
     else if lib.isList value then
       map withoutNull value
+    else if builtins.isPath value then
+      toString value
     else
       value;
   draft = format.generate "tik-backup.toml" cfg.settings;
@@ -299,7 +303,7 @@ in
       }
       {
         assertion =
-          !cfg.initialize || cfg.settings.repository ? mount || !lib.hasPrefix "/mnt/" (cfg.settings.repository.location or "");
+          !cfg.initialize || cfg.settings.repository ? mount || !lib.hasPrefix "/mnt/" (lib.removePrefix "local:" (cfg.settings.repository.location or ""));
         message = "services.tik-backup.initialize: below /mnt this needs a mount in fileSystems or settings.repository.mount, or a repository is created on the wrong disk when the storage is not mounted";
       }
     ];
@@ -332,16 +336,19 @@ in
     environment.systemPackages = [ cfg.package ];
     environment.etc."tik-backup/config.toml".source = cfg.configFile;
 
-    users.users = mkIf (user == "tik-backup") {
+    # Which accounts there are must not depend on the settings: the paths in them may well be below the home of one.
+    users.users = mkIf (cfg.user == "tik-backup") {
       tik-backup = {
         isSystemUser = true;
-        uid = cfg.uid;
-        inherit group;
-        home = "/var/lib/tik-backup";
-        description = "Backups";
+        uid = mkIf (cfg.uid != null) cfg.uid;
+        group = mkDefault group;
+        home = mkDefault "/var/lib/tik-backup";
+        description = mkDefault "Backups";
       };
     };
-    users.groups = mkIf (group == "tik-backup") { tik-backup.gid = cfg.uid; };
+    users.groups = mkIf (cfg.group == "tik-backup") {
+      tik-backup.gid = mkIf (cfg.uid != null) cfg.uid;
+    };
 
     systemd.services = lib.mapAttrs service (ending ".service");
     systemd.timers = lib.mapAttrs timer (ending ".timer");
