@@ -4,6 +4,10 @@ let
   inherit (lib) mkOption types;
 in
 {
+  options.age.identityPaths = mkOption {
+    type = types.listOf types.path;
+    default = [ ];
+  };
   options.age.secrets = mkOption {
     default = { };
     type = types.attrsOf (

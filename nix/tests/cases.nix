@@ -191,6 +191,10 @@ let
     imports = [ sops ];
     sops.age.keyFile = "/var/lib/sops-nix/key.txt";
   };
+  withAgenix = {
+    imports = [ agenix ];
+    age.identityPaths = [ "/etc/ssh/ssh_host_ed25519_key" ];
+  };
   directory = {
     kind = "directory";
     paths = [ "/srv" ];
@@ -616,7 +620,7 @@ in
     agenix =
       case
         [
-          agenix
+          withAgenix
           one
           {
             age.secrets = lib.genAttrs [
@@ -630,7 +634,7 @@ in
     agenixPath =
       case
         [
-          agenix
+          withAgenix
           one
           ({ config, ... }: {
             age.secrets.restic.file = example;
@@ -647,7 +651,7 @@ in
     agenixMissing =
       case
         [
-          agenix
+          withAgenix
           one
           {
             age.secrets = lib.genAttrs [
@@ -660,7 +664,7 @@ in
     agenixAndSops =
       case
         [
-          agenix
+          withAgenix
           ownSops
           one
           silent
@@ -676,7 +680,7 @@ in
     agenixMount =
       case
         [
-          agenix
+          withAgenix
           one
           silent
           ({ config, ... }: {

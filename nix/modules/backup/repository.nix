@@ -131,7 +131,11 @@ let
       isCifs && writes (valueOf "file_mode" "0755") position && writes (valueOf "dir_mode" "0755") position;
 
   ownerless = isCifs || isFat;
-  owner = valueOf "uid" (if ownerless then "root" else null);
+  owner =
+    let
+      given = valueOf "uid" null;
+    in
+    if given == null || given == "" then if ownerless then "root" else null else given;
   isRoots = owner == "root" || owner == "0";
   lockedOut =
     owner != null

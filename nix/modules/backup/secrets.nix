@@ -113,9 +113,12 @@ let
         here = toString config.sopsFile == toString file;
       in
       {
-        sopsFile = lib.mkIf (cfg.secrets.sopsFile != null) (mkDefault cfg.secrets.sopsFile);
-        format = lib.mkIf (format != null && here) (mkDefault format);
-        key = lib.mkIf (keys != null && keyOf secret != null && here) (mkDefault (keyOf secret));
+        # A module may have a `key` of its own, hence `config`.
+        config = {
+          sopsFile = lib.mkIf (cfg.secrets.sopsFile != null) (mkDefault cfg.secrets.sopsFile);
+          format = lib.mkIf (format != null && here) (mkDefault format);
+          key = lib.mkIf (keys != null && keyOf secret != null && here) (mkDefault (keyOf secret));
+        };
       }
     );
 
