@@ -56,7 +56,9 @@ let
     optional = condition: value: if condition then [ value ] else [ ];
     optionals = condition: values: if condition then values else [ ];
     concatMap = function: list: concatLists (map function list);
-    range = first: last: if first > last then [ ] else builtins.genList (index: index + first) (last - first + 1);
+    range =
+      first: last:
+      if first > last then [ ] else builtins.genList (index: index + first) (last - first + 1);
     last = list: elemAt list (length list - 1);
     unique = foldl' (list: value: if elem value list then list else list ++ [ value ]) [ ];
 
@@ -75,10 +77,17 @@ let
       in
       start >= 0 && substring start (stringLength text) text == suffix;
     removePrefix =
-      prefix: text: if lib.hasPrefix prefix text then substring (stringLength prefix) (stringLength text) text else text;
+      prefix: text:
+      if lib.hasPrefix prefix text then
+        substring (stringLength prefix) (stringLength text) text
+      else
+        text;
     removeSuffix =
       suffix: text:
-      if lib.hasSuffix suffix text then substring 0 (stringLength text - stringLength suffix) text else text;
+      if lib.hasSuffix suffix text then
+        substring 0 (stringLength text - stringLength suffix) text
+      else
+        text;
     stringToCharacters = text: builtins.genList (index: substring index 1 text) (stringLength text);
     toLower = builtins.replaceStrings (lib.stringToCharacters upper) (lib.stringToCharacters lower);
 
@@ -87,8 +96,7 @@ let
     genAttrs = names: function: listToAttrs (map (name: lib.nameValuePair name (function name)) names);
     mapAttrs' = function: set: listToAttrs (map (name: function name set.${name}) (attrNames set));
     mapAttrsToList = function: set: map (name: function name set.${name}) (attrNames set);
-    filterAttrs =
-      keep: set: removeAttrs set (filter (name: !keep name set.${name}) (attrNames set));
+    filterAttrs = keep: set: removeAttrs set (filter (name: !keep name set.${name}) (attrNames set));
     optionalAttrs = condition: set: if condition then set else { };
   };
 
@@ -107,7 +115,9 @@ let
     let
       given = if isPath module || isString module then import module else module;
       # What a file asks for and only its `config` uses does not have to be there.
-      absent = mapAttrs (name: _: throw "the argument ${name} of modules is not known here") (functionArgs given);
+      absent = mapAttrs (name: _: throw "the argument ${name} of modules is not known here") (
+        functionArgs given
+      );
     in
     {
       options = { };
@@ -133,7 +143,9 @@ let
       a // b // mapAttrs (name: mergeOptions a.${name}) (builtins.intersectAttrs a b);
 
   # What stands within the description of another type gets parentheses unless its class is one of these.
-  phrase = classes: type: if elem (type.class or null) classes then type.description else "(${type.description})";
+  phrase =
+    classes: type:
+    if elem (type.class or null) classes then type.description else "(${type.description})";
 
   plain = name: description: class: {
     inherit name description class;
@@ -150,7 +162,9 @@ let
       nestedTypes.elemType = inner;
     };
   between = low: high: "between ${toString low} and ${toString high} (both inclusive)";
-  sized = bits: high: noun "unsignedInt${toString bits}" "${toString bits} bit unsigned integer; ${between 0 high}";
+  sized =
+    bits: high:
+    noun "unsignedInt${toString bits}" "${toString bits} bit unsigned integer; ${between 0 high}";
 
   types = {
     anything = noun "anything" "anything";
@@ -164,7 +178,8 @@ let
     nonEmptyStr = noun "nonEmptyStr" "non-empty string";
     singleLineStr = noun "singleLineStr" "(optionally newline-terminated) single-line string";
     lines = noun "separatedString" "strings concatenated with ${toJSON "\n"}";
-    strMatching = pattern: noun "strMatching ${toJSON pattern}" "string matching the pattern ${pattern}";
+    strMatching =
+      pattern: noun "strMatching ${toJSON pattern}" "string matching the pattern ${pattern}";
     path = noun "path" "absolute path";
     package = noun "package" "package";
     attrs = plain "attrs" "attribute set" null;
@@ -182,7 +197,14 @@ let
     enum =
       values:
       let
-        show = value: if isString value then "\"${value}\"" else if isAttrs value then "<set>" else toJSON value;
+        show =
+          value:
+          if isString value then
+            "\"${value}\""
+          else if isAttrs value then
+            "<set>"
+          else
+            toJSON value;
       in
       if length values == 1 then
         noun "enum" "value ${show (head values)} (singular enum)"
@@ -190,11 +212,17 @@ let
         plain "enum" "one of ${concatStringsSep ", " (map show values)}" "conjunction";
 
     listOf = inner: around "listOf" "list of ${phrase [ "noun" "composite" ] inner}" "composite" inner;
-    nonEmptyListOf = inner: types.listOf inner // { description = "non-empty (${(types.listOf inner).description})"; };
-    attrsOf = inner: around "attrsOf" "attribute set of ${phrase [ "noun" "composite" ] inner}" "composite" inner;
+    nonEmptyListOf =
+      inner: types.listOf inner // { description = "non-empty (${(types.listOf inner).description})"; };
+    attrsOf =
+      inner: around "attrsOf" "attribute set of ${phrase [ "noun" "composite" ] inner}" "composite" inner;
     lazyAttrsOf =
-      inner: around "lazyAttrsOf" "lazy attribute set of ${phrase [ "noun" "composite" ] inner}" "composite" inner;
-    nullOr = inner: around "nullOr" "null or ${phrase [ "noun" "conjunction" ] inner}" "conjunction" inner;
+      inner:
+      around "lazyAttrsOf" "lazy attribute set of ${
+        phrase [ "noun" "composite" ] inner
+      }" "composite" inner;
+    nullOr =
+      inner: around "nullOr" "null or ${phrase [ "noun" "conjunction" ] inner}" "conjunction" inner;
 
     either =
       a: b:

@@ -48,8 +48,16 @@ let
     config = throw "the page of options does not look at the configuration";
     options = throw "the page of options does not look at other options";
     pkgs.formats = {
-      toml = _: { type = lib.types.anything // { description = "TOML value"; }; };
-      json = _: { type = lib.types.anything // { description = "JSON value"; }; };
+      toml = _: {
+        type = lib.types.anything // {
+          description = "TOML value";
+        };
+      };
+      json = _: {
+        type = lib.types.anything // {
+          description = "JSON value";
+        };
+      };
     };
   };
   declared = (own.collect arguments ../modules/backup).services.tik-backup;
@@ -58,7 +66,12 @@ let
   isOption = value: value._type or null == "option";
   placeholders =
     type:
-    if elem type.name [ "attrsOf" "lazyAttrsOf" ] then
+    if
+      elem type.name [
+        "attrsOf"
+        "lazyAttrsOf"
+      ]
+    then
       [ "<name>" ] ++ placeholders type.nestedTypes.elemType
     else if type.name == "listOf" then
       [ "*" ] ++ placeholders type.nestedTypes.elemType
@@ -71,11 +84,20 @@ let
     if isOption value then
       optional (!(value.internal or false) && value.visible or true != false) { inherit path value; }
       ++ (
-        if value.internal or false || elem (value.visible or true) [ false "shallow" ] then
+        if
+          value.internal or false
+          || elem (value.visible or true) [
+            false
+            "shallow"
+          ]
+        then
           [ ]
         else
           flat (path ++ placeholders value.type) (
-            removeAttrs (value.type.getSubOptions [ ]) [ "_module" "_freeformOptions" ]
+            removeAttrs (value.type.getSubOptions [ ]) [
+              "_module"
+              "_freeformOptions"
+            ]
           )
       )
     else
@@ -84,7 +106,8 @@ let
       );
 
   # Values as Nix expressions. What fits on a line stays on one.
-  indented = text: concatStringsSep "\n" (map (line: if line == "" then "" else "  ${line}") (lines text));
+  indented =
+    text: concatStringsSep "\n" (map (line: if line == "" then "" else "  ${line}") (lines text));
   lines = text: filter isString (split "\n" text);
   multiline = text: length (lines text) > 1;
   short = text: !multiline text && stringLength text <= 80;
@@ -156,7 +179,9 @@ let
       );
       default =
         if value ? defaultText then
-          shown "default" (if isString value.defaultText then lib.literalExpression value.defaultText else value.defaultText)
+          shown "default" (
+            if isString value.defaultText then lib.literalExpression value.defaultText else value.defaultText
+          )
         else if value ? default then
           shown "default" value.default
         else
@@ -167,7 +192,10 @@ let
         let
           said = match "For sources of kind (.*)[.]" (last (lines (removeSuffix "\n" value.description)));
         in
-        if said == null then [ ] else filter (word: isString word && match "[a-z-]+" word != null) (split "[`, ]+" (head said));
+        if said == null then
+          [ ]
+        else
+          filter (word: isString word && match "[a-z-]+" word != null) (split "[`, ]+" (head said));
     };
   all = map option (flat [ ] declared);
 
@@ -198,17 +226,25 @@ let
     ${one.description}
 
     - Type: ${escape one.type}
-    ${if one.default == null then "- Required: there is no default\n" else field "Default" one.default}${field "Example" one.example}'';
+    ${
+      if one.default == null then "- Required: there is no default\n" else field "Default" one.default
+    }${field "Example" one.example}'';
 
   # An option that no group takes comes at the end, so that a new one is never missing.
-  under = name: one: if own.hasSuffix ".*" name then hasPrefix (removeSuffix "*" name) one.name else one.name == name;
+  under =
+    name: one:
+    if own.hasSuffix ".*" name then hasPrefix (removeSuffix "*" name) one.name else one.name == name;
   takes = group: one: builtins.any (name: under name one) group.options;
   members =
     group:
     let
       found = unique (concatMap (name: filter (under name) all) group.options);
     in
-    unique (filter (one: one.kinds == [ ]) found ++ concatMap (kind: filter (ofKind kind) found) (group.kinds or [ ]) ++ found);
+    unique (
+      filter (one: one.kinds == [ ]) found
+      ++ concatMap (kind: filter (ofKind kind) found) (group.kinds or [ ])
+      ++ found
+    );
   ofKind = kind: one: elem kind one.kinds;
   rest = filter (one: !builtins.any (group: takes group one) layout.groups) all;
   groups =
@@ -232,15 +268,23 @@ let
     + (
       if group ? kinds then
         "\n  - every kind: ${links (filter (one: one.kinds == [ ]) group.members)}"
-        + own.concatMapStrings (kind: "\n  - ${code kind}: ${links (filter (ofKind kind) group.members)}") group.kinds
+        + own.concatMapStrings (
+          kind: "\n  - ${code kind}: ${links (filter (ofKind kind) group.members)}"
+        ) group.kinds
       else
         " ${links group.members}"
     );
-  section = group: concatStringsSep "\n" (
-    [ "## ${group.title}\n" ] ++ optional (group.intro != "") "${group.intro}\n" ++ map block group.members
-  );
+  section =
+    group:
+    concatStringsSep "\n" (
+      [ "## ${group.title}\n" ]
+      ++ optional (group.intro != "") "${group.intro}\n"
+      ++ map block group.members
+    );
 in
 {
   options = all;
-  page = concatStringsSep "\n" ([ layout.introduction ] ++ map contents present ++ [ "" ] ++ map section present);
+  page = concatStringsSep "\n" (
+    [ layout.introduction ] ++ map contents present ++ [ "" ] ++ map section present
+  );
 }

@@ -75,7 +75,9 @@ let
       tmpfiles = filter (lib.hasInfix "tik-backup") config.systemd.tmpfiles.rules;
       user = config.users.users.tik-backup or null;
       failed = map (one: one.message) (filter (one: !one.assertion) config.assertions);
-      warnings = filter (hasPrefix "services.tik-backup") config.warnings;
+      # Most cases are not about the place of the repository, and leave it at /mnt/backup.
+      unmounted = filter (lib.hasInfix "no mount in") config.warnings;
+      warnings = filter (text: hasPrefix "services.tik-backup" text && !lib.hasInfix "no mount in" text) config.warnings;
     };
 
   show = value: if lib.isString value then value else builtins.toJSON value;
@@ -942,6 +944,15 @@ in
           }
         ]
         { settings.repository.mount = "/var/lib/restic"; };
+    mountMissing = case [ one ] {
+      unmounted = texts: lib.length texts == 1;
+      settings.repository.mount = null;
+      tmpfiles = [ ];
+    };
+    mountElsewhere = case [ one (backup { settings.repository.mount = "/mnt/backup"; }) ] {
+      unmounted = [ ];
+      after.tik-backup-check = has "mnt-backup.mount";
+    };
     mountOff = case [ one (backup { backupPath = "/srv/repo"; }) ] {
       settings.repository.mount = null;
       tmpfiles = hasAll [ "d \"/srv/repo\" :0700 :tik-backup :tik-backup -" ];
@@ -1203,6 +1214,100 @@ in
           settings.sources.homes.paths = [ "/home/alice" ];
         };
 
+    # Typed sources.
+    sources =
+      case
+        [
+          withSops
+          ({ config, ... }: {
+            sops.secrets.shop = { };
+            services.tik-backup.alerting.enable = false;
+            services.tik-backup.sources = {
+              shop = {
+                kind = "postgres";
+                host = "db.example.org";
+                user = "reader";
+                passwordFile = config.sops.secrets.shop.path;
+                schedule = "01:00";
+                retention.keepMonthly = 12;
+              };
+              files = {
+                kind = "directory";
+                paths = [ config.users.users.root.home ];
+                schedule = "04:00";
+              };
+            };
+          })
+          (backup { sources.shop.exclude = [ "scratch" ]; })
+          (backup { settings.sources.shop.user = "other"; })
+        ]
+        {
+          credentials."sources.shop.password_file" = "/run/secrets/shop";
+          settings.sources.shop = {
+            user = "other";
+            exclude = [ "scratch" ];
+            retention.keep_monthly = 12;
+            databases = null;
+          };
+          settings.sources.files.paths = [ "/root" ];
+          timers.tik-backup-source-files = "04:00";
+        };
+    sourcesChangePreset = case [ one (backup { sources.azure-postgres.schedule = "05:00"; }) ] {
+      timers.tik-backup-source-azure-postgres = "05:00";
+      settings.sources.azure-postgres.host = "example.postgres.database.azure.com";
+    };
+    sourcesOptionOfOtherKind =
+      case [ (backup { sources.x = { kind = "directory"; paths = [ "/srv" ]; host = "h"; schedule = "01:00"; }; }) ]
+        { failed = [ "sources.x.host: this option is for sources of kind" ]; };
+    sourcesInStore =
+      case [ (backup { sources.x = { kind = "mongodb"; uriFile = "${./eval.nix}"; schedule = "01:00"; }; }) ]
+        { failed = [ "everybody can read" ]; };
+
+    # Servers on this machine.
+    localPostgresql =
+      case
+        [
+          database
+          ({ pkgs, ... }: {
+            services.postgresql.package = pkgs.postgresql_17;
+            services.tik-backup.discourse.enable = true;
+          })
+        ]
+        {
+          config.services.tik-backup.postgresqlPackages = packages: map (one: lib.versions.major (lib.getVersion one)) packages == [ "17" ];
+          after.tik-backup-source-discourse = after: has "postgresql.service" after || has "postgresql.target" after;
+          after.tik-backup-source-discourse-uploads = lacks "postgresql.service";
+        };
+    localPostgresqlTooOld =
+      case
+        [
+          database
+          ({ pkgs, ... }: {
+            services.postgresql.package = pkgs.postgresql // { version = "13.18"; };
+            services.tik-backup.discourse.enable = true;
+          })
+        ]
+        { failed = [ "exists since PostgreSQL 14" ]; };
+    localMysql =
+      case
+        [
+          ({ pkgs, ... }: {
+            services.mysql.enable = true;
+            services.mysql.package = pkgs.mariadb;
+            services.tik-backup.sources.wiki = {
+              kind = "mysql";
+              host = "/run/mysqld/mysqld.sock";
+              user = "tik-backup";
+              schedule = "01:00";
+            };
+          })
+        ]
+        {
+          after.tik-backup-source-wiki = has "mysql.service";
+          config.services.tik-backup.mysqlPackages = packages: map lib.getName packages == [ "mariadb-server" ] || show (map lib.getName packages);
+        };
+    discourseWithoutServer = case [ (backup { discourse.enable = true; }) ] { warnings = [ "services.postgresql is not enabled" ]; };
+
     # Secrets where everybody can read them.
     storeSecret = case [ one (backup { secrets.resticPassword = "${builtins.storeDir}/x-password"; }) ] {
       failed = [ "everybody can read" ];
@@ -1264,6 +1369,18 @@ in
   };
 
   wrong = {
+    sourceWithoutKind = {
+      modules = [ (backup { sources.x.schedule = "01:00"; }) ];
+      says = "sources.x.kind' ";
+    };
+    sourceUnknownOption = {
+      modules = [ (backup { sources.x = { kind = "mysql"; shedule = "01:00"; }; }) ];
+      says = "sources.x.shedule' does not exist";
+    };
+    sourceUnknownKind = {
+      modules = [ (backup { sources.x.kind = "oracle"; }) ];
+      says = "sources.x.kind' is not of type";
+    };
     unknownOption = {
       modules = [ one (backup { azurePostgres.hots = "x"; }) ];
       says = "azurePostgres.hots' does not exist";

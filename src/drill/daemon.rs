@@ -130,7 +130,9 @@ impl Daemon {
         if let Some(folder) = program.canonicalize().ok().as_deref().and_then(Path::parent) {
             command.env("LD_ORIGIN_PATH", folder);
         }
-        for name in ["PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"] {
+        // On NixOS the C library knows locales only where the LOCALE_ARCHIVE variables say, and databases need theirs.
+        for name in ["PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LOCALE_ARCHIVE", "LOCALE_ARCHIVE_2_27"]
+        {
             command.envs(std::env::var_os(name).map(|value| (name, value)));
         }
         command.stdin(Stdio::null()).stdout(log.try_clone().map_err(failed)?).stderr(log);

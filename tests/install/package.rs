@@ -58,14 +58,15 @@ EOF
 pub const MOUNT: &str =
     "[Mount]\nWhat=tmpfs\nWhere=/mnt/backup\nType=tmpfs\nOptions=uid=tik-backup,gid=tik-backup,mode=0700\n";
 
-struct Site {
-    machine: Machine,
-    receiver: Receiver,
+/// A machine, and who is told of what goes wrong there.
+pub struct Site {
+    pub machine: Machine,
+    pub receiver: Receiver,
 }
 
 impl Site {
     /// What the receiver was told, as texts.
-    fn told(&self) -> Vec<String> {
+    pub fn told(&self) -> Vec<String> {
         self.receiver.requests().into_iter().map(|request| request.body).collect()
     }
 
@@ -77,7 +78,7 @@ impl Site {
 
     /// As before; the first `before` messages do not count.
     #[track_caller]
-    fn wait_until_told_since(&self, before: usize, what: &str) {
+    pub fn wait_until_told_since(&self, before: usize, what: &str) {
         let begin = Instant::now();
         while !self.told().iter().skip(before).any(|text| text.contains(what)) {
             assert!(
@@ -94,7 +95,8 @@ impl Site {
         serde_json::from_str(&self.machine.sh("tik-backup --json status")).unwrap()
     }
 
-    fn start(&self, unit: &str) -> Option<i32> {
+    /// Starts a service and waits for its end; the exit code of `systemctl`.
+    pub fn start(&self, unit: &str) -> Option<i32> {
         // An alert that is still being sent would stand for that of the next failure of the same unit.
         self.machine
             .sh("while systemctl list-jobs --no-legend | grep -q tik-backup-alert; do sleep 0.1; done");

@@ -23,9 +23,11 @@ in
       description = "Whether alerts are sent when a backup fails or is overdue. Without it, failures are in the journal and in `tik-backup status` only.";
     };
     webhook = {
-      enable = mkEnableOption "alerts to the webhook whose URL is in the file `secrets.alertingWebhookUrl`" // {
-        default = true;
-      };
+      enable =
+        mkEnableOption "alerts to the webhook whose URL is in the file `secrets.alertingWebhookUrl`"
+        // {
+          default = true;
+        };
       format = mkOption {
         type = types.enum [
           "plain"

@@ -159,7 +159,9 @@ in
       # `drill` is not looked at before it is used: its packages follow from `sources`.
       apply =
         settings:
-        lib.mapAttrs (_: withoutNull) (lib.filterAttrs (name: one: name == "drill" || one != null) settings);
+        lib.mapAttrs (_: withoutNull) (
+          lib.filterAttrs (name: one: name == "drill" || one != null) settings
+        );
       example = literalExpression ''
         {
           sources.wiki = {
@@ -296,14 +298,16 @@ in
       {
         assertion =
           # The configuration may lie there: it holds no secrets.
-          !lib.any (file: lib.hasInfix ":${builtins.storeDir}/" file && !lib.hasPrefix "configuration:" file) (
-            lib.concatMap (unit: unit.Service.LoadCredential or [ ]) (lib.attrValues units)
-          );
+          !lib.any (
+            file: lib.hasInfix ":${builtins.storeDir}/" file && !lib.hasPrefix "configuration:" file
+          ) (lib.concatMap (unit: unit.Service.LoadCredential or [ ]) (lib.attrValues units));
         message = "services.tik-backup: a file with a secret lies in the store, which everybody can read; name a path outside of it";
       }
       {
         assertion =
-          !cfg.initialize || cfg.settings.repository ? mount || !lib.hasPrefix "/mnt/" (lib.removePrefix "local:" (cfg.settings.repository.location or ""));
+          !cfg.initialize
+          || cfg.settings.repository ? mount
+          || !lib.hasPrefix "/mnt/" (lib.removePrefix "local:" (cfg.settings.repository.location or ""));
         message = "services.tik-backup.initialize: below /mnt this needs a mount in fileSystems or settings.repository.mount, or a repository is created on the wrong disk when the storage is not mounted";
       }
     ];
@@ -330,7 +334,9 @@ in
         memory_max = mkDefault cfg.memoryMax;
         environment_file = mkDefault cfg.environmentFile;
       };
-      drill.server_dirs = map (package: "${lib.getBin package}/bin") (cfg.postgresqlPackages ++ cfg.mysqlPackages);
+      drill.server_dirs = map (package: "${lib.getBin package}/bin") (
+        cfg.postgresqlPackages ++ cfg.mysqlPackages
+      );
     };
 
     environment.systemPackages = [ cfg.package ];

@@ -19,7 +19,9 @@ let
   source = cfg.discourse;
   postgresql = config.services.postgresql;
   local = import ./local-servers.nix { inherit config lib; };
-  isDefault = (options.services.tik-backup.discourse.socket.highestPrio or 0) >= (lib.mkOptionDefault { }).priority;
+  isDefault =
+    (options.services.tik-backup.discourse.socket.highestPrio or 0) >= (lib.mkOptionDefault { })
+    .priority;
   quoted = name: "\"${lib.replaceStrings [ "\"" ] [ "\"\"" ] name}\"";
 in
 {
@@ -62,12 +64,16 @@ in
       }
       {
         assertion =
-          !source.createRole || !postgresql.enable || lib.versionAtLeast (lib.getVersion local.postgresqlPackage) "14";
+          !source.createRole
+          || !postgresql.enable
+          || lib.versionAtLeast (lib.getVersion local.postgresqlPackage) "14";
         message = "services.tik-backup.discourse.createRole: the role becomes a member of pg_read_all_data, which exists since PostgreSQL 14, and services.postgresql.package is ${lib.getVersion local.postgresqlPackage}; upgrade the server, or set createRole to false and grant a role of your own what it reads";
       }
     ];
     # A Discourse in a container with its socket mounted here is fine; whoever has that names the socket.
-    warnings = lib.optional (!postgresql.enable && isDefault) "services.tik-backup.discourse: services.postgresql is not enabled, so nothing here makes ${source.socket}, and the backup fails unless a container has its socket there; set services.tik-backup.discourse.socket to the folder of that socket, or to \"${source.socket}\" if it is this one";
+    warnings =
+      lib.optional (!postgresql.enable && isDefault)
+        "services.tik-backup.discourse: services.postgresql is not enabled, so nothing here makes ${source.socket}, and the backup fails unless a container has its socket there; set services.tik-backup.discourse.socket to the folder of that socket, or to \"${source.socket}\" if it is this one";
 
     services.tik-backup.sources = {
       discourse = lib.mapAttrs (_: mkDefault) {

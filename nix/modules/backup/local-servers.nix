@@ -1,5 +1,9 @@
 # What is known of the database servers of this machine: their programs, their units, and which sources they are.
-{ config, lib, pkgs ? null }:
+{
+  config,
+  lib,
+  pkgs ? null,
+}:
 let
   inherit (config.services) postgresql mysql;
   cfg = config.services.tik-backup;
@@ -15,12 +19,18 @@ let
 
   is = kind: source: (source.kind or null) == kind;
   isSocket = source: !(source ? host) || lib.hasPrefix "/" source.host;
-  isLoopback = source: builtins.match "localhost|.*\\.localhost|127\\..*|::1" (source.host or "") != null;
+  isLoopback =
+    source: builtins.match "localhost|.*\\.localhost|127\\..*|::1" (source.host or "") != null;
   isLocal = source: !(source.azure or false) && (isSocket source || isLoopback source);
 
   # Whether a source is the server that NixOS runs here, and not one of a container or of another machine.
   isServer =
-    { enable, socket, usual, port }:
+    {
+      enable,
+      socket,
+      usual,
+      port,
+    }:
     source:
     enable
     && isLocal source
@@ -64,7 +74,9 @@ in
   # not known either.
   mysqlPackages = lib.unique (
     lib.optional mysql.enable mysql.package
-    ++ lib.optional (others "mysql" (source: isMysql source || isSocket source && !(source.azure or false))) pkgs.mysql84
+    ++ lib.optional (others "mysql" (
+      source: isMysql source || (isSocket source && !(source.azure or false))
+    )) pkgs.mysql84
   );
 
   # A source over the usual socket of this machine's PostgreSQL has its port.
@@ -97,7 +109,9 @@ in
       # Where a MongoDB is stands in a secret: what may be another machine's does not start the one here.
       after =
         needed
-        ++ lib.optional (is "mongodb" source && (config.services.mongodb.enable or false)) "mongodb.service";
+        ++ lib.optional (
+          is "mongodb" source && (config.services.mongodb.enable or false)
+        ) "mongodb.service";
     };
 
   warnings =

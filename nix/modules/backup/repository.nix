@@ -43,6 +43,16 @@ let
     if found == [ ] then null else lib.foldl' longer (lib.head found) found;
 
   path = pathOf (cfg.settings.repository.location or "");
+  # A path on the system's own disk, and whether it looks like one that is not meant to be there.
+  onOwnDisk = mount == null && lib.hasPrefix "/" path && mountOf path == null;
+  unmounted =
+    onOwnDisk
+    && lib.any (within path) [
+      "/mnt"
+      "/media"
+      "/run/media"
+    ];
+  # The mount, if it says by itself to whom its files belong.
   mount = cfg.settings.repository.mount or null;
   declared = if mount == null then null else lib.findFirst (one: one.at == normal mount) null mounts;
   isOf = types: declared != null && lib.elem declared.fsType types;
@@ -157,16 +167,18 @@ let
     "file_mode=0600"
     "dir_mode=0700"
   ];
-  mine = option: lib.any (key: option == key || lib.hasPrefix "${key}=" option) [
-    "uid"
-    "gid"
-    "forceuid"
-    "noforceuid"
-    "forcegid"
-    "noforcegid"
-    "file_mode"
-    "dir_mode"
-  ];
+  mine =
+    option:
+    lib.any (key: option == key || lib.hasPrefix "${key}=" option) [
+      "uid"
+      "gid"
+      "forceuid"
+      "noforceuid"
+      "forcegid"
+      "noforcegid"
+      "file_mode"
+      "dir_mode"
+    ];
 in
 {
   options.services.tik-backup.settings = mkOption {
@@ -209,9 +221,13 @@ in
           Add "allow_other" to the options of ${told}, or set services.tik-backup.user = "root"'';
       }
     ];
-    warnings = lib.optional takenOver ''
-      services.tik-backup: ${told} gives all of its files to root, and the services run as ${user}: the mount is made with ${lib.concatStringsSep "," wanted} instead.
-      Write these options there to say so yourself, or set services.tik-backup.user = "root"'';
+    warnings =
+      lib.optional unmounted ''
+        services.tik-backup: no mount in fileSystems or systemd.mounts holds the repository, ${path}: it would lie on the system's own disk, and be lost with it.
+        Declare the mount, or set services.tik-backup.settings.repository.mount to where something else mounts it''
+      ++ lib.optional takenOver ''
+        services.tik-backup: ${told} gives all of its files to root, and the services run as ${user}: the mount is made with ${lib.concatStringsSep "," wanted} instead.
+        Write these options there to say so yourself, or set services.tik-backup.user = "root"'';
 
     # /etc/fstab stays as it was written; systemd makes the mount with other owners.
     systemd.units = lib.mkIf takenOver {
@@ -241,8 +257,10 @@ in
         };
 
     # On the system's own disk the folder is made; on a mount that is not there it would be in the way.
-    systemd.tmpfiles.rules = lib.optional (
-      mount == null && lib.hasPrefix "/" path && mountOf path == null
-    ) "d \"${lib.replaceStrings [ "%" "\\" "\"" ] [ "%%" "\\\\" "\\\"" ] path}\" :0700 :${user} :${group} -";
+    systemd.tmpfiles.rules =
+      lib.optional (onOwnDisk && !unmounted)
+        "d \"${
+          lib.replaceStrings [ "%" "\\" "\"" ] [ "%%" "\\\\" "\\\"" ] path
+        }\" :0700 :${user} :${group} -";
   };
 }

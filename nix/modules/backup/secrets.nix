@@ -183,9 +183,7 @@ in
       assertions = lib.optionals hasSops (
         map (secret: {
           assertion = false;
-          message = "services.tik-backup: nothing provides ${plain secret}. Put the secret into the encrypted file${where} as ${
-            lib.concatStringsSep " or " (keysFor secret)
-          }, declare it as sops.secrets.${names.${secret}}, or set services.tik-backup.secrets.${secret} to the file that holds it";
+          message = "services.tik-backup: nothing provides ${plain secret}. Put the secret into the encrypted file${where} as ${lib.concatStringsSep " or " (keysFor secret)}, declare it as sops.secrets.${names.${secret}}, or set services.tik-backup.secrets.${secret} to the file that holds it";
         }) absent
       );
       warnings = lib.optionals (hasAge && !hasSops) (

@@ -43,7 +43,9 @@ let
     ;
 
   data = fromJSON (readFile ./units.json);
-  get = set: name: default: if hasAttr name set then getAttr name set else default;
+  get =
+    set: name: default:
+    if hasAttr name set then getAttr name set else default;
   hasPrefix = prefix: text: substring 0 (stringLength prefix) text == prefix;
   optional = condition: value: if condition then [ value ] else [ ];
 
@@ -128,7 +130,9 @@ let
   below = "/var/lib/";
   state =
     if
-      hasPrefix below stateDir && stringLength stateDir > stringLength below && match ".*[[:space:]].*" stateDir == null
+      hasPrefix below stateDir
+      && stringLength stateDir > stringLength below
+      && match ".*[[:space:]].*" stateDir == null
     then
       {
         settings = {
@@ -152,13 +156,11 @@ let
     in
     if hasPrefix "local:" text then substring 6 (stringLength text) text else text;
   storage =
-    if repository ? mount then
-      [ repository.mount ]
-    else
-      optional (hasPrefix "/" location) location;
+    if repository ? mount then [ repository.mount ] else optional (hasPrefix "/" location) location;
 
   # What the confinement would hide and a service needs.
-  within = folder: path: path == folder || hasPrefix (if folder == "/" then "/" else "${folder}/") path;
+  within =
+    folder: path: path == folder || hasPrefix (if folder == "/" then "/" else "${folder}/") path;
   any = test: list: filter test list != [ ];
   homes = [
     "/home"
@@ -229,14 +231,13 @@ let
     in
     {
       "tik-backup-${name}.service" = {
-        Unit =
-          {
-            Description = description;
-            Documentation = "man:tik-backup(1)";
-            Wants = [ "network-online.target" ] ++ mounts;
-            After = [ "network-online.target" ] ++ mounts;
-          }
-          // (if tells then { } else { OnFailure = "tik-backup-alert@%n.service"; });
+        Unit = {
+          Description = description;
+          Documentation = "man:tik-backup(1)";
+          Wants = [ "network-online.target" ] ++ mounts;
+          After = [ "network-online.target" ] ++ mounts;
+        }
+        // (if tells then { } else { OnFailure = "tik-backup-alert@%n.service"; });
         Service =
           removeAttrs (group ([ "service" ] ++ groups)) (optional openTemporary "PrivateTmp")
           // (if inHomes seen then { ProtectHome = "read-only"; } else { })
@@ -256,9 +257,7 @@ let
           )
           // (if tells then { } else state.settings)
           // extra
-          // (
-            if paths == [ ] then { } else { ReadWritePaths = map (path: word "-${percent path}") paths; }
-          );
+          // (if paths == [ ] then { } else { ReadWritePaths = map (path: word "-${percent path}") paths; });
       };
     };
 
@@ -299,17 +298,10 @@ let
       secrets = sourceSecrets name source;
       data = if isDirectory then map beforePatterns (source.paths or [ ]) else [ ];
       needed =
-        path "host"
-        ++ path "sslrootcert"
-        ++ path "sslcert"
-        ++ path "sslkey"
-        ++ source.client_dirs or [ ];
+        path "host" ++ path "sslrootcert" ++ path "sslcert" ++ path "sslkey" ++ source.client_dirs or [ ];
     }
     // (
-      if source ? schedule then
-        timer "source-${name}" "Time to back up ${name}" source.schedule
-      else
-        { }
+      if source ? schedule then timer "source-${name}" "Time to back up ${name}" source.schedule else { }
     );
 
   drill = settings.drill or { };
@@ -331,7 +323,10 @@ let
       name = "check";
       description = "Check of the backup repository";
       schedule = "Sun 10:00";
-      words = [ "check" ] ++ (
+      words = [
+        "check"
+      ]
+      ++ (
         if subset == "none" then
           [ ]
         else
@@ -392,31 +387,32 @@ let
     extra = if socketInRun == null then { } else { RuntimeDirectory = percent (head socketInRun); };
   };
 
-  services =
-    foldl' (all: one: all // one) { } (
-      attrValues (mapAttrs source sources)
-      ++ map job jobs
-      ++ optional (settings ? dashboard) page
-      ++ [
-        (service {
-          name = "init";
-          description = "Creation of the backup repository";
-          groups = [ "init" ];
-          words = [ "init" ];
-        })
-        (service {
-          name = "alert@";
-          description = "Alert that %i failed";
-          groups = [ "alert" ];
-          words = [
-            "alert"
-            "unit-failed"
-            "%i"
-          ];
-        })
-      ]
-    );
-  timers = filter (name: match ".*\\.timer" name != null || name == "tik-backup-serve.service") (attrNames services);
+  services = foldl' (all: one: all // one) { } (
+    attrValues (mapAttrs source sources)
+    ++ map job jobs
+    ++ optional (settings ? dashboard) page
+    ++ [
+      (service {
+        name = "init";
+        description = "Creation of the backup repository";
+        groups = [ "init" ];
+        words = [ "init" ];
+      })
+      (service {
+        name = "alert@";
+        description = "Alert that %i failed";
+        groups = [ "alert" ];
+        words = [
+          "alert"
+          "unit-failed"
+          "%i"
+        ];
+      })
+    ]
+  );
+  timers = filter (name: match ".*\\.timer" name != null || name == "tik-backup-serve.service") (
+    attrNames services
+  );
 in
 services
 // {

@@ -52,7 +52,8 @@
           mode = "0600";
         };
         # Not the one in memory that the other tests have, but the module's own.
-        virtualisation.fileSystems."/mnt/backup" = lib.mkForce config.services.tik-backup.storageBox.fileSystem;
+        virtualisation.fileSystems."/mnt/backup" =
+          lib.mkForce config.services.tik-backup.storageBox.fileSystem;
       };
   };
 

@@ -21,11 +21,19 @@ with fields;
   {
     kinds = [ "azure-storage" ];
     options = {
-      accounts = texts "Patterns of the storage accounts to back up. By default all are backed up; an empty list is an error." [ "tikprod*" ];
+      accounts =
+        texts
+          "Patterns of the storage accounts to back up. By default all are backed up; an empty list is an error."
+          [ "tikprod*" ];
       excludeAccounts = texts "Patterns of the storage accounts to leave out." [ "tikprodterraform" ];
-      excludeContainers = texts "Patterns of the blob containers to leave out, in every account." [ "*-tmp" ];
+      excludeContainers = texts "Patterns of the blob containers to leave out, in every account." [
+        "*-tmp"
+      ];
       excludeShares = texts "Patterns of the file shares to leave out, in every account." [ "scratch" ];
-      parallelDownloads = integer 1 64 "This many blobs or files of an item are read at the same time. The program's default is 16." 4;
+      parallelDownloads =
+        integer 1 64
+          "This many blobs or files of an item are read at the same time. The program's default is 16."
+          4;
     };
   }
 ]

@@ -38,7 +38,10 @@ in
       '' "/etc/ssl/database.pem";
       sslcert = text "Client certificate; it needs `sslkey`." "/etc/ssl/client.crt";
       sslkey = file "File with the private key of the client certificate." "/run/secrets/client.key";
-      clientDirs = texts "Folders in which the client programs are searched. By default they are found in `postgresqlPackages` and `mysqlPackages`." [ "/opt/mysql/bin" ];
+      clientDirs =
+        texts
+          "Folders in which the client programs are searched. By default they are found in `postgresqlPackages` and `mysqlPackages`."
+          [ "/opt/mysql/bin" ];
       globals = switch "Whether roles, users and grants are backed up too, as the item `@globals`. The program's default is true.";
       azure = switch ''
         Whether every flexible server of this kind that the service principal sees is backed up, in place of the one that `host`
@@ -53,10 +56,13 @@ in
       "mysql"
       "mongodb"
     ];
-    options.databases = texts "Patterns of the databases to back up. By default all are backed up, new ones too; an empty list is an error." [
-      "shop"
-      "crm_*"
-    ];
+    options.databases =
+      texts
+        "Patterns of the databases to back up. By default all are backed up, new ones too; an empty list is an error."
+        [
+          "shop"
+          "crm_*"
+        ];
   }
   {
     kinds = [
