@@ -35,7 +35,9 @@ let
         let
           parts = lib.splitString ":" text;
         in
-        nameValuePair (builtins.unsafeDiscardStringContext (lib.head parts)) (lib.concatStringsSep ":" (lib.tail parts));
+        nameValuePair (builtins.unsafeDiscardStringContext (lib.head parts)) (
+          lib.concatStringsSep ":" (lib.tail parts)
+        );
     in
     {
       inherit config services;
@@ -47,7 +49,9 @@ let
       wants = mapAttrs (_: service: service.wants) services;
       # Of all services: the id of a credential, and the file.
       credentials = listToAttrs (
-        map idAndPath (concatMap (service: service.serviceConfig.LoadCredential or [ ]) (lib.attrValues services))
+        map idAndPath (
+          concatMap (service: service.serviceConfig.LoadCredential or [ ]) (lib.attrValues services)
+        )
       );
       sops = mapAttrs (_: secret: {
         inherit (secret)
@@ -77,7 +81,9 @@ let
       failed = map (one: one.message) (filter (one: !one.assertion) config.assertions);
       # Most cases are not about the place of the repository, and leave it at /mnt/backup.
       unmounted = filter (lib.hasInfix "no mount in") config.warnings;
-      warnings = filter (text: hasPrefix "services.tik-backup" text && !lib.hasInfix "no mount in" text) config.warnings;
+      warnings = filter (
+        text: hasPrefix "services.tik-backup" text && !lib.hasInfix "no mount in" text
+      ) config.warnings;
     };
 
   show = value: if lib.isString value then value else builtins.toJSON value;
@@ -90,7 +96,9 @@ let
       lib.optional (said != true) "${at}: ${if said == false then show have else said}"
     else if lib.isAttrs want then
       if lib.isAttrs have then
-        concatMap (name: differences "${at}.${name}" want.${name} (have.${name} or null)) (lib.attrNames want)
+        concatMap (name: differences "${at}.${name}" want.${name} (have.${name} or null)) (
+          lib.attrNames want
+        )
       else
         [ "${at}: ${show have}" ]
     else
@@ -100,7 +108,9 @@ let
     what: texts: found:
     if texts == null then
       [ ]
-    else if lib.length texts == lib.length found && lib.all (text: lib.any (lib.hasInfix text) found) texts then
+    else if
+      lib.length texts == lib.length found && lib.all (text: lib.any (lib.hasInfix text) found) texts
+    then
       [ ]
     else
       [ "${what}: ${show found}" ];
@@ -215,10 +225,18 @@ in
   right = {
     # The guild's plan.
     nothing = case [ ] { failed = [ "nothing would be backed up" ]; };
-    planPath = case [ (backup { inherit azurePostgres; backupPath = "/mnt/backup/restic-repo"; }) ] {
-      settings.repository.location = "/mnt/backup/restic-repo";
-      timers.tik-backup-source-azure-postgres = "02:00";
-    };
+    planPath =
+      case
+        [
+          (backup {
+            inherit azurePostgres;
+            backupPath = "/mnt/backup/restic-repo";
+          })
+        ]
+        {
+          settings.repository.location = "/mnt/backup/restic-repo";
+          timers.tik-backup-source-azure-postgres = "02:00";
+        };
     planMount = case [ withSops one plan ] {
       warnings = [ takenOver ];
       mount = mountHas "/mnt/backup" "mnt-backup" (
@@ -236,15 +254,33 @@ in
       declared = has "storagebox-credentials";
       tmpfiles = [ ];
     };
-    planMountAsRoot = case [ withSops one plan (backup { user = "root"; group = "root"; }) ] {
-      dropIns = lacks "mnt-backup.mount";
-      unit.tik-backup-source-azure-postgres.User = "root";
-      settings.repository.mount = "/mnt/backup";
-    };
-    planMountInitialize = case [ one (cifs [ ]) (backup { initialize = true; }) ] {
-      warnings = [ takenOver ];
-      after.tik-backup-source-azure-postgres = has "tik-backup-init.service";
-    };
+    planMountAsRoot =
+      case
+        [
+          withSops
+          one
+          plan
+          (backup {
+            user = "root";
+            group = "root";
+          })
+        ]
+        {
+          dropIns = lacks "mnt-backup.mount";
+          unit.tik-backup-source-azure-postgres.User = "root";
+          settings.repository.mount = "/mnt/backup";
+        };
+    planMountInitialize =
+      case
+        [
+          one
+          (cifs [ ])
+          (backup { initialize = true; })
+        ]
+        {
+          warnings = [ takenOver ];
+          after.tik-backup-source-azure-postgres = has "tik-backup-init.service";
+        };
     planKeys = case [ (sopsWith ./secrets/plan.yaml) all database plan ] {
       warnings = [ takenOver ];
       declared = [
@@ -264,14 +300,22 @@ in
       sops.storagebox-credentials.key = "storagebox-credentials";
       credentials."sources.azure-postgres.password_file" = "/run/secrets/backup-azure-postgres-password";
     };
-    planKeysBySetting = case [ ownSops one box (backup { secrets.sopsFile = ./secrets/plan.yaml; }) ] {
-      sops.backup-restic-password = {
-        key = "restic-password";
-        file = "plan.yaml";
-        format = "yaml";
-      };
-      sops.backup-alerting-webhook-url.key = "alerting-webhook-url";
-    };
+    planKeysBySetting =
+      case
+        [
+          ownSops
+          one
+          box
+          (backup { secrets.sopsFile = ./secrets/plan.yaml; })
+        ]
+        {
+          sops.backup-restic-password = {
+            key = "restic-password";
+            file = "plan.yaml";
+            format = "yaml";
+          };
+          sops.backup-alerting-webhook-url.key = "alerting-webhook-url";
+        };
     planDeclarations =
       case
         [
@@ -279,17 +323,23 @@ in
           one
           plan
           {
-            sops.secrets = lib.genAttrs [
-              "backup-restic-password"
-              "backup-alerting-webhook-url"
-              "storagebox-credentials"
-            ] (name: { sopsFile = ./secrets/plan.yaml; key = removePrefix "backup-" name; })
-            // {
-              backup-azure-postgres-password = {
-                sopsFile = ./secrets/plan.yaml;
-                key = "azure-postgres-admin-password";
+            sops.secrets =
+              lib.genAttrs
+                [
+                  "backup-restic-password"
+                  "backup-alerting-webhook-url"
+                  "storagebox-credentials"
+                ]
+                (name: {
+                  sopsFile = ./secrets/plan.yaml;
+                  key = removePrefix "backup-" name;
+                })
+              // {
+                backup-azure-postgres-password = {
+                  sopsFile = ./secrets/plan.yaml;
+                  key = "azure-postgres-admin-password";
+                };
               };
-            };
           }
         ]
         {
@@ -322,14 +372,25 @@ in
     };
     sopsNestedKey =
       case
-        [ (sopsWith ./secrets/mixed.yaml) one { sops.secrets.backup-alerting-webhook-url.key = "nested/alerting-webhook-url"; } ]
+        [
+          (sopsWith ./secrets/mixed.yaml)
+          one
+          { sops.secrets.backup-alerting-webhook-url.key = "nested/alerting-webhook-url"; }
+        ]
         {
           sops.backup-alerting-webhook-url.key = "nested/alerting-webhook-url";
           credentials."alerts.1.url_file" = "/run/secrets/backup-alerting-webhook-url";
         };
-    sopsKey = case [ withSops one { sops.secrets.backup-restic-password.key = "restic-password"; } ] {
-      sops.backup-restic-password.key = "restic-password";
-    };
+    sopsKey =
+      case
+        [
+          withSops
+          one
+          { sops.secrets.backup-restic-password.key = "restic-password"; }
+        ]
+        {
+          sops.backup-restic-password.key = "restic-password";
+        };
     sopsMode =
       case
         [
@@ -353,7 +414,12 @@ in
     # The key that was found in one file says nothing about another.
     sopsOtherFile =
       case
-        [ (sopsWith ./secrets/plan.yaml) one silent { sops.secrets.backup-restic-password.sopsFile = ./secrets/other.yaml; } ]
+        [
+          (sopsWith ./secrets/plan.yaml)
+          one
+          silent
+          { sops.secrets.backup-restic-password.sopsFile = ./secrets/other.yaml; }
+        ]
         {
           sops.backup-restic-password = {
             file = "other.yaml";
@@ -361,18 +427,46 @@ in
           };
           sops.backup-azure-postgres-password.key = "azure-postgres-admin-password";
         };
-    sopsOtherPath = case [ withSops one { sops.secrets.backup-restic-password.path = "/etc/restic/password"; } ] {
-      credentials."repository.password_file" = "/etc/restic/password";
-    };
-    sopsOtherName = case [ withSops one { sops.secrets.backup-restic-password.name = "renamed"; } ] {
-      credentials."repository.password_file" = "/run/secrets/renamed";
-    };
-    sopsForUsers = case [ withSops one { sops.secrets.backup-restic-password.neededForUsers = true; } ] {
-      credentials."repository.password_file" = "/run/secrets-for-users/backup-restic-password";
-    };
-    sopsDefaultKey = case [ withSops one { sops.defaultSopsKey = "whole"; } ] {
-      sops.backup-restic-password.key = "backup-restic-password";
-    };
+    sopsOtherPath =
+      case
+        [
+          withSops
+          one
+          { sops.secrets.backup-restic-password.path = "/etc/restic/password"; }
+        ]
+        {
+          credentials."repository.password_file" = "/etc/restic/password";
+        };
+    sopsOtherName =
+      case
+        [
+          withSops
+          one
+          { sops.secrets.backup-restic-password.name = "renamed"; }
+        ]
+        {
+          credentials."repository.password_file" = "/run/secrets/renamed";
+        };
+    sopsForUsers =
+      case
+        [
+          withSops
+          one
+          { sops.secrets.backup-restic-password.neededForUsers = true; }
+        ]
+        {
+          credentials."repository.password_file" = "/run/secrets-for-users/backup-restic-password";
+        };
+    sopsDefaultKey =
+      case
+        [
+          withSops
+          one
+          { sops.defaultSopsKey = "whole"; }
+        ]
+        {
+          sops.backup-restic-password.key = "backup-restic-password";
+        };
     sopsJson = case [ (sopsWith ./secrets/backup.json) one ] {
       sops.backup-restic-password = {
         key = "restic-password";
@@ -433,7 +527,13 @@ in
       ];
     };
     sopsGivenWhereItWouldBe =
-      case [ ownSops one silent (backup { secrets.resticPassword = "/run/secrets/backup-restic-password"; }) ]
+      case
+        [
+          ownSops
+          one
+          silent
+          (backup { secrets.resticPassword = "/run/secrets/backup-restic-password"; })
+        ]
         {
           failed = [ "nothing provides /run/secrets/backup-azure-postgres-password" ];
         };
@@ -457,24 +557,29 @@ in
           withSops
           all
           database
-          ({ config, options, ... }:
+          (
+            { config, options, ... }:
             let
-              names = filter (name: lib.elem name [
-                "resticPassword"
-                "azureClientId"
-                "azureClientSecret"
-                "azureTenantId"
-                "azurePostgresPassword"
-                "azureMysqlPassword"
-                "mongodbConnectionString"
-                "alertingWebhookUrl"
-                "storageboxCredentials"
-              ]) (lib.attrNames options.services.tik-backup.secrets);
+              names = filter (
+                name:
+                lib.elem name [
+                  "resticPassword"
+                  "azureClientId"
+                  "azureClientSecret"
+                  "azureTenantId"
+                  "azurePostgresPassword"
+                  "azureMysqlPassword"
+                  "mongodbConnectionString"
+                  "alertingWebhookUrl"
+                  "storageboxCredentials"
+                ]
+              ) (lib.attrNames options.services.tik-backup.secrets);
             in
             {
               sops.secrets = listToAttrs (map (name: nameValuePair "my-${name}" { key = "x"; }) names);
               services.tik-backup.secrets = lib.genAttrs names (name: config.sops.secrets."my-${name}".path);
-            })
+            }
+          )
         ]
         {
           credentials."repository.password_file" = "/run/secrets/my-resticPassword";
@@ -486,7 +591,8 @@ in
         [
           withSops
           one
-          ({ config, ... }:
+          (
+            { config, ... }:
             let
               path = name: config.sops.secrets.${name}.path;
             in
@@ -515,7 +621,8 @@ in
                   options_files.secret_access_key = path "s3";
                 };
               };
-            })
+            }
+          )
         ]
         {
           credentials = {
@@ -554,7 +661,9 @@ in
           silent
           { sops.templates.pw.path = "/run/secrets/backup-azure-postgres-password"; }
         ]
-        { credentials."sources.azure-postgres.password_file" = "/run/secrets/backup-azure-postgres-password"; };
+        {
+          credentials."sources.azure-postgres.password_file" = "/run/secrets/backup-azure-postgres-password";
+        };
     sopsPlaceholderOfOurs =
       case
         [
@@ -566,7 +675,9 @@ in
             services.tik-backup.secrets.storageboxCredentials = config.sops.templates.credentials.path;
           })
         ]
-        { mount = mountHas "/mnt/backup" "mnt-backup" [ "credentials=/run/secrets/rendered/credentials" ]; };
+        {
+          mount = mountHas "/mnt/backup" "mnt-backup" [ "credentials=/run/secrets/rendered/credentials" ];
+        };
     sopsDeclareNothing =
       case
         [
@@ -585,10 +696,16 @@ in
           declared = names: lib.length names == 3;
           credentials."repository.password_file" = "/run/secrets/backup-restic-password";
         };
-    sopsDeclareSome =
-      case
-        [ (sopsWith "/etc/secrets.env") one silent (backup { secrets.declare = [ "azurePostgresPassword" ]; secrets.resticPassword = "/root/restic"; }) { sops.validateSopsFiles = false; } ]
-        { declared = [ "backup-azure-postgres-password" ]; };
+    sopsDeclareSome = case [
+      (sopsWith "/etc/secrets.env")
+      one
+      silent
+      (backup {
+        secrets.declare = [ "azurePostgresPassword" ];
+        secrets.resticPassword = "/root/restic";
+      })
+      { sops.validateSopsFiles = false; }
+    ] { declared = [ "backup-azure-postgres-password" ]; };
     sopsSshfs =
       case
         [
@@ -612,57 +729,70 @@ in
           ];
           declared = lacks "storagebox-credentials";
         };
-    sopsDisabled = case [ ownSops one box plan { services.tik-backup.enable = mkForce false; sops.secrets.storagebox-credentials.sopsFile = example; } ] {
-      declared = [ "storagebox-credentials" ];
-      names = [ ];
-      user = null;
-    };
-
-    # agenix.
-    agenix =
+    sopsDisabled =
       case
         [
-          withAgenix
+          ownSops
           one
+          box
+          plan
           {
-            age.secrets = lib.genAttrs [
+            services.tik-backup.enable = mkForce false;
+            sops.secrets.storagebox-credentials.sopsFile = example;
+          }
+        ]
+        {
+          declared = [ "storagebox-credentials" ];
+          names = [ ];
+          user = null;
+        };
+
+    # agenix.
+    agenix = case [
+      withAgenix
+      one
+      {
+        age.secrets =
+          lib.genAttrs
+            [
               "backup-restic-password"
               "backup-azure-postgres-password"
               "backup-alerting-webhook-url"
-            ] (_: { file = example; });
-          }
-        ]
-        { credentials."repository.password_file" = "/run/agenix/backup-restic-password"; };
-    agenixPath =
-      case
-        [
-          withAgenix
-          one
-          ({ config, ... }: {
-            age.secrets.restic.file = example;
-            age.secrets.pg.file = example;
-            age.secrets.hook.file = example;
-            services.tik-backup.secrets = {
-              resticPassword = config.age.secrets.restic.path;
-              azurePostgresPassword = config.age.secrets.pg.path;
-              alertingWebhookUrl = config.age.secrets.hook.path;
-            };
-          })
-        ]
-        { credentials."repository.password_file" = "/run/agenix/restic"; };
-    agenixMissing =
-      case
-        [
-          withAgenix
-          one
-          {
-            age.secrets = lib.genAttrs [
+            ]
+            (_: {
+              file = example;
+            });
+      }
+    ] { credentials."repository.password_file" = "/run/agenix/backup-restic-password"; };
+    agenixPath = case [
+      withAgenix
+      one
+      ({ config, ... }: {
+        age.secrets.restic.file = example;
+        age.secrets.pg.file = example;
+        age.secrets.hook.file = example;
+        services.tik-backup.secrets = {
+          resticPassword = config.age.secrets.restic.path;
+          azurePostgresPassword = config.age.secrets.pg.path;
+          alertingWebhookUrl = config.age.secrets.hook.path;
+        };
+      })
+    ] { credentials."repository.password_file" = "/run/agenix/restic"; };
+    agenixMissing = case [
+      withAgenix
+      one
+      {
+        age.secrets =
+          lib.genAttrs
+            [
               "backup-restic-password"
               "backup-azure-postgres-password"
-            ] (_: { file = example; });
-          }
-        ]
-        { warnings = [ "age.secrets.backup-alerting-webhook-url is not declared" ]; };
+            ]
+            (_: {
+              file = example;
+            });
+      }
+    ] { warnings = [ "age.secrets.backup-alerting-webhook-url is not declared" ]; };
     agenixAndSops =
       case
         [
@@ -686,11 +816,16 @@ in
           one
           silent
           ({ config, ... }: {
-            age.secrets = lib.genAttrs [
-              "box"
-              "backup-restic-password"
-              "backup-azure-postgres-password"
-            ] (_: { file = example; });
+            age.secrets =
+              lib.genAttrs
+                [
+                  "box"
+                  "backup-restic-password"
+                  "backup-azure-postgres-password"
+                ]
+                (_: {
+                  file = example;
+                });
             fileSystems."/mnt/backup" = {
               device = "//h/backup";
               fsType = "cifs";
@@ -709,102 +844,253 @@ in
     # The storage.
     box = case [ one box ] {
       settings.repository.mount = "/mnt/backup";
-      mount = mountHas "/mnt/backup" "mnt-backup" (mine ++ [ "credentials=/run/secrets/storagebox-credentials" ]);
+      mount = mountHas "/mnt/backup" "mnt-backup" (
+        mine ++ [ "credentials=/run/secrets/storagebox-credentials" ]
+      );
       dropIns = lacks "mnt-backup.mount";
     };
-    boxAndOwnOptions = case [ one box { fileSystems."/mnt/backup".options = [ "uid=root" ]; } ] {
-      mount = mountHas "/mnt/backup" "mnt-backup" mine;
-      warnings = [ ];
-    };
-    boxElsewhere = case [ one box (backup { backupPath = "/srv/repo"; }) ] { failed = [ "/srv/repo is not below" ]; };
+    boxAndOwnOptions =
+      case
+        [
+          one
+          box
+          { fileSystems."/mnt/backup".options = [ "uid=root" ]; }
+        ]
+        {
+          mount = mountHas "/mnt/backup" "mnt-backup" mine;
+          warnings = [ ];
+        };
+    boxElsewhere = case [
+      one
+      box
+      (backup { backupPath = "/srv/repo"; })
+    ] { failed = [ "/srv/repo is not below" ]; };
     boxOtherPlace =
-      case [ one box (backup { storageBox.mountPoint = "/backup/box"; backupPath = "/backup/box/restic"; }) ]
+      case
+        [
+          one
+          box
+          (backup {
+            storageBox.mountPoint = "/backup/box";
+            backupPath = "/backup/box/restic";
+          })
+        ]
         {
           settings.repository.mount = "/backup/box";
           after.tik-backup-check = has "backup-box.mount";
         };
-    boxWithSlash = case [ one box (backup { storageBox.mountPoint = "/mnt/backup/"; }) ] {
-      after.tik-backup-check = has "mnt-backup.mount";
-    };
-    boxIsRepository = case [ one box (backup { backupPath = "/mnt/backup"; }) ] {
-      settings.repository.location = "/mnt/backup";
-      settings.repository.mount = "/mnt/backup";
-    };
-    boxLocal = case [ one box (backup { backupPath = "local:/mnt/backup/repo"; }) ] {
-      settings.repository.mount = "/mnt/backup";
-    };
-    boxLocationFile = case [ one box (backup { settings.repository.location_file = "/run/where"; }) ] {
-      settings.repository.location = null;
-      settings.repository.mount = "/mnt/backup";
-    };
-    boxAndOtherMount = case [ one box { fileSystems."/mnt" = { device = "/dev/vdb"; fsType = "ext4"; }; } ] {
-      settings.repository.mount = "/mnt/backup";
-      tmpfiles = [ ];
-    };
-    sshfsWithoutKey = case [ one box (backup { storageBox.protocol = "sshfs"; }) ] { failed = [ "SSHFS needs" ]; };
-    mountByUser = case [ one (cifs [ "credentials=/x" "uid=tik-backup" "gid=tik-backup" ]) ] {
-      dropIns = lacks "mnt-backup.mount";
-      settings.repository.mount = "/mnt/backup";
-    };
-    mountByNumber = case [ one (cifs [ "uid=871" ]) (backup { uid = 871; }) ] { dropIns = lacks "mnt-backup.mount"; };
-    mountByNumberOfUser = case [ one (cifs [ "uid=871" ]) { users.users.tik-backup.uid = 871; } ] {
-      dropIns = lacks "mnt-backup.mount";
-    };
-    mountByOther = case [ one (cifs [ "uid=1000" ]) ] { failed = [ lockedOut ]; };
-    mountByOtherNumber = case [ one (cifs [ "uid=872" ]) (backup { uid = 871; }) ] { failed = [ lockedOut ]; };
-    # Which number an account without one will get is not known here.
-    mountByNumberUnknown =
+    boxWithSlash =
       case
         [
           one
-          (cifs [ "uid=1000" ])
-          (backup { user = "alice"; group = "users"; })
-          { users.users.alice.isNormalUser = true; }
+          box
+          (backup { storageBox.mountPoint = "/mnt/backup/"; })
         ]
-        { dropIns = lacks "mnt-backup.mount"; };
-    mountByNobody = case [ one (cifs [ ]) ] {
-      warnings = [ takenOver ];
-      mount = mountHas "/mnt/backup" "mnt-backup" mine;
-    };
-    mountByZero = case [ one (cifs [ "uid=0,gid=0,credentials=/x" ]) ] {
-      warnings = [ takenOver ];
-      mount = mountHas "/mnt/backup" "mnt-backup" (mine ++ [ "credentials=/x" ]);
-    };
-    mountNoPermissions = case [ one (cifs [ "uid=root,noperm" ]) ] { dropIns = lacks "mnt-backup.mount"; };
-    mountForAll = case [ one (cifs [ "uid=root" "file_mode=0666" "dir_mode=0777" ]) ] {
-      dropIns = lacks "mnt-backup.mount";
-    };
-    mountForGroup = case [ one (cifs [ "uid=root" "gid=tik-backup" "file_mode=0660" "dir_mode=0770" ]) ] {
-      dropIns = lacks "mnt-backup.mount";
-    };
-    mountForOtherGroup =
+        {
+          after.tik-backup-check = has "mnt-backup.mount";
+        };
+    boxIsRepository =
       case
         [
           one
-          (cifs [ "uid=root" "gid=storage" "file_mode=0660" "dir_mode=0770" ])
-          {
-            users.groups.storage = { };
-            users.users.tik-backup.extraGroups = [ "storage" ];
-          }
+          box
+          (backup { backupPath = "/mnt/backup"; })
         ]
-        { dropIns = lacks "mnt-backup.mount"; };
-    mountForMembers =
+        {
+          settings.repository.location = "/mnt/backup";
+          settings.repository.mount = "/mnt/backup";
+        };
+    boxLocal =
       case
         [
           one
-          (cifs [ "uid=root" "gid=990" "file_mode=0660" "dir_mode=0770" ])
+          box
+          (backup { backupPath = "local:/mnt/backup/repo"; })
+        ]
+        {
+          settings.repository.mount = "/mnt/backup";
+        };
+    boxLocationFile =
+      case
+        [
+          one
+          box
+          (backup { settings.repository.location_file = "/run/where"; })
+        ]
+        {
+          settings.repository.location = null;
+          settings.repository.mount = "/mnt/backup";
+        };
+    boxAndOtherMount =
+      case
+        [
+          one
+          box
           {
-            users.groups.storage = {
-              gid = 990;
-              members = [ "tik-backup" ];
+            fileSystems."/mnt" = {
+              device = "/dev/vdb";
+              fsType = "ext4";
             };
           }
         ]
-        { dropIns = lacks "mnt-backup.mount"; };
-    mountGroupMayRead = case [ one (cifs [ "uid=root" "gid=tik-backup" ]) ] { warnings = [ takenOver ]; };
-    mountSmb3 = case [ one { fileSystems."/mnt/backup" = { device = "//h/b"; fsType = "smb3"; options = [ "uid=root" ]; }; } ] {
-      warnings = [ takenOver ];
-    };
+        {
+          settings.repository.mount = "/mnt/backup";
+          tmpfiles = [ ];
+        };
+    sshfsWithoutKey = case [
+      one
+      box
+      (backup { storageBox.protocol = "sshfs"; })
+    ] { failed = [ "SSHFS needs" ]; };
+    mountByUser =
+      case
+        [
+          one
+          (cifs [
+            "credentials=/x"
+            "uid=tik-backup"
+            "gid=tik-backup"
+          ])
+        ]
+        {
+          dropIns = lacks "mnt-backup.mount";
+          settings.repository.mount = "/mnt/backup";
+        };
+    mountByNumber = case [
+      one
+      (cifs [ "uid=871" ])
+      (backup { uid = 871; })
+    ] { dropIns = lacks "mnt-backup.mount"; };
+    mountByNumberOfUser =
+      case
+        [
+          one
+          (cifs [ "uid=871" ])
+          { users.users.tik-backup.uid = 871; }
+        ]
+        {
+          dropIns = lacks "mnt-backup.mount";
+        };
+    mountByOther = case [
+      one
+      (cifs [ "uid=1000" ])
+    ] { failed = [ lockedOut ]; };
+    mountByOtherNumber = case [
+      one
+      (cifs [ "uid=872" ])
+      (backup { uid = 871; })
+    ] { failed = [ lockedOut ]; };
+    # Which number an account without one will get is not known here.
+    mountByNumberUnknown = case [
+      one
+      (cifs [ "uid=1000" ])
+      (backup {
+        user = "alice";
+        group = "users";
+      })
+      { users.users.alice.isNormalUser = true; }
+    ] { dropIns = lacks "mnt-backup.mount"; };
+    mountByNobody =
+      case
+        [
+          one
+          (cifs [ ])
+        ]
+        {
+          warnings = [ takenOver ];
+          mount = mountHas "/mnt/backup" "mnt-backup" mine;
+        };
+    mountByZero =
+      case
+        [
+          one
+          (cifs [ "uid=0,gid=0,credentials=/x" ])
+        ]
+        {
+          warnings = [ takenOver ];
+          mount = mountHas "/mnt/backup" "mnt-backup" (mine ++ [ "credentials=/x" ]);
+        };
+    mountNoPermissions = case [
+      one
+      (cifs [ "uid=root,noperm" ])
+    ] { dropIns = lacks "mnt-backup.mount"; };
+    mountForAll =
+      case
+        [
+          one
+          (cifs [
+            "uid=root"
+            "file_mode=0666"
+            "dir_mode=0777"
+          ])
+        ]
+        {
+          dropIns = lacks "mnt-backup.mount";
+        };
+    mountForGroup =
+      case
+        [
+          one
+          (cifs [
+            "uid=root"
+            "gid=tik-backup"
+            "file_mode=0660"
+            "dir_mode=0770"
+          ])
+        ]
+        {
+          dropIns = lacks "mnt-backup.mount";
+        };
+    mountForOtherGroup = case [
+      one
+      (cifs [
+        "uid=root"
+        "gid=storage"
+        "file_mode=0660"
+        "dir_mode=0770"
+      ])
+      {
+        users.groups.storage = { };
+        users.users.tik-backup.extraGroups = [ "storage" ];
+      }
+    ] { dropIns = lacks "mnt-backup.mount"; };
+    mountForMembers = case [
+      one
+      (cifs [
+        "uid=root"
+        "gid=990"
+        "file_mode=0660"
+        "dir_mode=0770"
+      ])
+      {
+        users.groups.storage = {
+          gid = 990;
+          members = [ "tik-backup" ];
+        };
+      }
+    ] { dropIns = lacks "mnt-backup.mount"; };
+    mountGroupMayRead = case [
+      one
+      (cifs [
+        "uid=root"
+        "gid=tik-backup"
+      ])
+    ] { warnings = [ takenOver ]; };
+    mountSmb3 =
+      case
+        [
+          one
+          {
+            fileSystems."/mnt/backup" = {
+              device = "//h/b";
+              fsType = "smb3";
+              options = [ "uid=root" ];
+            };
+          }
+        ]
+        {
+          warnings = [ takenOver ];
+        };
     mountSshfs =
       case
         [
@@ -825,67 +1111,251 @@ in
           settings.repository.mount = "/mnt/backup";
           dropIns = lacks "mnt-backup.mount";
         };
-    mountSshfsForRoot = case [ one { fileSystems."/mnt/backup" = { device = "u1@h:"; fsType = "sshfs"; options = [ "_netdev" ]; }; } ] {
-      failed = [ "allow_other" ];
-    };
-    mountSshfsByOther = case [ one { fileSystems."/mnt/backup" = { device = "u1@h:"; fsType = "sshfs"; options = [ "allow_other" "default_permissions" "uid=1000" ]; }; } ] {
-      failed = [ lockedOut ];
-    };
-    mountNfs = case [ one { fileSystems."/mnt/backup" = { device = "nas:/backup"; fsType = "nfs"; options = [ "nfsvers=4.2" "x-systemd.automount" "noauto" ]; }; } ] {
-      settings.repository.mount = "/mnt/backup";
-      tmpfiles = [ ];
-    };
-    mountDisk = case [ one { fileSystems."/mnt/backup" = { device = "/dev/disk/by-label/backup"; fsType = "ext4"; options = [ "nofail" ]; }; } ] {
-      settings.repository.mount = "/mnt/backup";
-      after.tik-backup-init = has "mnt-backup.mount";
-      unit.tik-backup-init.ExecStartPre = hasPrefix "+-";
-    };
-    mountUsb = case [ one { fileSystems."/mnt/backup" = { device = "/dev/disk/by-label/usb"; fsType = "exfat"; options = [ "nofail" ]; }; } ] {
-      failed = [ lockedOut ];
-    };
-    mountUsbByUser = case [ one { fileSystems."/mnt/backup" = { device = "/dev/disk/by-label/usb"; fsType = "exfat"; options = [ "nofail" "uid=tik-backup" ]; }; } ] {
-      settings.repository.mount = "/mnt/backup";
-    };
-    mountBtrfs = case [ one { fileSystems."/mnt/backup" = { device = "/dev/vdb"; fsType = "btrfs"; options = [ "subvol=backup" "compress=zstd" ]; }; } ] {
-      settings.repository.mount = "/mnt/backup";
-    };
-    mountBind = case [ one { fileSystems."/mnt/backup" = { device = "/persist/backup"; fsType = "none"; options = [ "bind" ]; }; } ] {
-      settings.repository.mount = "/mnt/backup";
-    };
-    mountInner = case [ one (cifs [ "uid=tik-backup" ]) { fileSystems."/mnt" = { device = "/dev/vdb"; fsType = "ext4"; }; } ] {
-      settings.repository.mount = "/mnt/backup";
-    };
-    mountOuter = case [ one { fileSystems."/mnt" = { device = "/dev/vdb"; fsType = "ext4"; }; } ] {
-      settings.repository.mount = "/mnt";
-      after.tik-backup-check = has "mnt.mount";
-    };
-    mountDeeper = case [ one (cifs [ "uid=tik-backup" ]) (backup { backupPath = "/mnt/backup/a/b/c"; }) ] {
-      settings.repository.mount = "/mnt/backup";
-    };
-    mountBeside = case [ one (cifs [ "uid=root" ]) (backup { backupPath = "/mnt/backup2/repo"; }) ] unmounted;
-    mountLocal = case [ one (cifs [ "uid=tik-backup" ]) (backup { backupPath = "local:/mnt/backup/r"; }) ] {
-      settings.repository.mount = "/mnt/backup";
-    };
-    mountBySettings = case [ one (cifs [ "uid=tik-backup" ]) (backup { settings.repository.location = "/mnt/backup/other"; }) ] {
-      settings.repository = {
-        location = "/mnt/backup/other";
-        mount = "/mnt/backup";
-      };
-    };
-    mountWithSlashes = case [ one (cifs [ ]) (backup { backupPath = "/mnt/backup/"; }) ] {
-      warnings = [ takenOver ];
-      settings.repository.mount = "/mnt/backup";
-    };
-    mountGivenWithSlash = case [ one (cifs [ ]) (backup { settings.repository.mount = "/mnt/backup/"; }) ] {
-      warnings = [ takenOver ];
-      dropIns = has "mnt-backup.mount";
-    };
+    mountSshfsForRoot =
+      case
+        [
+          one
+          {
+            fileSystems."/mnt/backup" = {
+              device = "u1@h:";
+              fsType = "sshfs";
+              options = [ "_netdev" ];
+            };
+          }
+        ]
+        {
+          failed = [ "allow_other" ];
+        };
+    mountSshfsByOther =
+      case
+        [
+          one
+          {
+            fileSystems."/mnt/backup" = {
+              device = "u1@h:";
+              fsType = "sshfs";
+              options = [
+                "allow_other"
+                "default_permissions"
+                "uid=1000"
+              ];
+            };
+          }
+        ]
+        {
+          failed = [ lockedOut ];
+        };
+    mountNfs =
+      case
+        [
+          one
+          {
+            fileSystems."/mnt/backup" = {
+              device = "nas:/backup";
+              fsType = "nfs";
+              options = [
+                "nfsvers=4.2"
+                "x-systemd.automount"
+                "noauto"
+              ];
+            };
+          }
+        ]
+        {
+          settings.repository.mount = "/mnt/backup";
+          tmpfiles = [ ];
+        };
+    mountDisk =
+      case
+        [
+          one
+          {
+            fileSystems."/mnt/backup" = {
+              device = "/dev/disk/by-label/backup";
+              fsType = "ext4";
+              options = [ "nofail" ];
+            };
+          }
+        ]
+        {
+          settings.repository.mount = "/mnt/backup";
+          after.tik-backup-init = has "mnt-backup.mount";
+          unit.tik-backup-init.ExecStartPre = hasPrefix "+-";
+        };
+    mountUsb =
+      case
+        [
+          one
+          {
+            fileSystems."/mnt/backup" = {
+              device = "/dev/disk/by-label/usb";
+              fsType = "exfat";
+              options = [ "nofail" ];
+            };
+          }
+        ]
+        {
+          failed = [ lockedOut ];
+        };
+    mountUsbByUser =
+      case
+        [
+          one
+          {
+            fileSystems."/mnt/backup" = {
+              device = "/dev/disk/by-label/usb";
+              fsType = "exfat";
+              options = [
+                "nofail"
+                "uid=tik-backup"
+              ];
+            };
+          }
+        ]
+        {
+          settings.repository.mount = "/mnt/backup";
+        };
+    mountBtrfs =
+      case
+        [
+          one
+          {
+            fileSystems."/mnt/backup" = {
+              device = "/dev/vdb";
+              fsType = "btrfs";
+              options = [
+                "subvol=backup"
+                "compress=zstd"
+              ];
+            };
+          }
+        ]
+        {
+          settings.repository.mount = "/mnt/backup";
+        };
+    mountBind =
+      case
+        [
+          one
+          {
+            fileSystems."/mnt/backup" = {
+              device = "/persist/backup";
+              fsType = "none";
+              options = [ "bind" ];
+            };
+          }
+        ]
+        {
+          settings.repository.mount = "/mnt/backup";
+        };
+    mountInner =
+      case
+        [
+          one
+          (cifs [ "uid=tik-backup" ])
+          {
+            fileSystems."/mnt" = {
+              device = "/dev/vdb";
+              fsType = "ext4";
+            };
+          }
+        ]
+        {
+          settings.repository.mount = "/mnt/backup";
+        };
+    mountOuter =
+      case
+        [
+          one
+          {
+            fileSystems."/mnt" = {
+              device = "/dev/vdb";
+              fsType = "ext4";
+            };
+          }
+        ]
+        {
+          settings.repository.mount = "/mnt";
+          after.tik-backup-check = has "mnt.mount";
+        };
+    mountDeeper =
+      case
+        [
+          one
+          (cifs [ "uid=tik-backup" ])
+          (backup { backupPath = "/mnt/backup/a/b/c"; })
+        ]
+        {
+          settings.repository.mount = "/mnt/backup";
+        };
+    mountBeside = case [
+      one
+      (cifs [ "uid=root" ])
+      (backup { backupPath = "/mnt/backup2/repo"; })
+    ] unmounted;
+    mountLocal =
+      case
+        [
+          one
+          (cifs [ "uid=tik-backup" ])
+          (backup { backupPath = "local:/mnt/backup/r"; })
+        ]
+        {
+          settings.repository.mount = "/mnt/backup";
+        };
+    mountBySettings =
+      case
+        [
+          one
+          (cifs [ "uid=tik-backup" ])
+          (backup { settings.repository.location = "/mnt/backup/other"; })
+        ]
+        {
+          settings.repository = {
+            location = "/mnt/backup/other";
+            mount = "/mnt/backup";
+          };
+        };
+    mountWithSlashes =
+      case
+        [
+          one
+          (cifs [ ])
+          (backup { backupPath = "/mnt/backup/"; })
+        ]
+        {
+          warnings = [ takenOver ];
+          settings.repository.mount = "/mnt/backup";
+        };
+    mountGivenWithSlash =
+      case
+        [
+          one
+          (cifs [ ])
+          (backup { settings.repository.mount = "/mnt/backup/"; })
+        ]
+        {
+          warnings = [ takenOver ];
+          dropIns = has "mnt-backup.mount";
+        };
     # The attribute's name is no more than the default of the mount point.
-    mountByName = case [ one { fileSystems.box = { mountPoint = "/mnt/backup"; device = "//h/b"; fsType = "cifs"; }; } ] {
-      warnings = [ takenOver ];
-      settings.repository.mount = "/mnt/backup";
-      dropIns = has "mnt-backup.mount";
-    };
+    mountByName =
+      case
+        [
+          one
+          {
+            fileSystems.box = {
+              mountPoint = "/mnt/backup";
+              device = "//h/b";
+              fsType = "cifs";
+            };
+          }
+        ]
+        {
+          warnings = [ takenOver ];
+          settings.repository.mount = "/mnt/backup";
+          dropIns = has "mnt-backup.mount";
+        };
     mountUnit =
       case
         [
@@ -913,84 +1383,212 @@ in
           after.tik-backup-check = has "mnt-backup.mount";
           tmpfiles = [ ];
         };
-    mountSpace = case [ one (backup { backupPath = "/mnt/my box/repo"; }) { fileSystems."/mnt/my box" = { device = "//h/b"; fsType = "cifs"; }; } ] {
-      warnings = [ takenOver ];
-      settings.repository.mount = "/mnt/my box";
-      after.tik-backup-check = has "mnt-my\\x20box.mount";
-      dropIns = has "mnt-my\\x20box.mount";
-    };
-    mountUmlaut = case [ one (backup { backupPath = "/mnt/säilö/repo"; }) { fileSystems."/mnt/säilö" = { device = "//h/b"; fsType = "cifs"; options = [ "uid=tik-backup" ]; }; } ] {
-      settings.repository.mount = "/mnt/säilö";
-      after.tik-backup-check = has "mnt-s\\xc3\\xa4il\\xc3\\xb6.mount";
-    };
-    mountPercent = case [ one (cifs [ "credentials=/etc/100%" ]) ] {
-      warnings = [ takenOver ];
-      mount = mountHas "/mnt/backup" "mnt-backup" [ "credentials=/etc/100%%" ];
-    };
-    mountVar = case [ one (backup { backupPath = "/var/backup/repo"; }) { fileSystems."/var" = { device = "/dev/vdb"; fsType = "ext4"; }; } ] {
-      settings.repository.mount = "/var";
-      unit.tik-backup-init.ExecStartPre = hasPrefix "+-";
-      tmpfiles = [ ];
-    };
-    mountImpermanence =
+    mountSpace =
       case
         [
           one
-          (backup { backupPath = "/var/lib/restic"; })
+          (backup { backupPath = "/mnt/my box/repo"; })
           {
-            fileSystems."/" = mkForce { device = "none"; fsType = "tmpfs"; };
-            fileSystems."/persist" = { device = "/dev/vda"; fsType = "ext4"; neededForBoot = true; };
-            fileSystems."/var/lib/restic" = { device = "/persist/var/lib/restic"; fsType = "none"; options = [ "bind" ]; depends = [ "/persist" ]; };
+            fileSystems."/mnt/my box" = {
+              device = "//h/b";
+              fsType = "cifs";
+            };
           }
         ]
-        { settings.repository.mount = "/var/lib/restic"; };
+        {
+          warnings = [ takenOver ];
+          settings.repository.mount = "/mnt/my box";
+          after.tik-backup-check = has "mnt-my\\x20box.mount";
+          dropIns = has "mnt-my\\x20box.mount";
+        };
+    mountUmlaut =
+      case
+        [
+          one
+          (backup { backupPath = "/mnt/säilö/repo"; })
+          {
+            fileSystems."/mnt/säilö" = {
+              device = "//h/b";
+              fsType = "cifs";
+              options = [ "uid=tik-backup" ];
+            };
+          }
+        ]
+        {
+          settings.repository.mount = "/mnt/säilö";
+          after.tik-backup-check = has "mnt-s\\xc3\\xa4il\\xc3\\xb6.mount";
+        };
+    mountPercent =
+      case
+        [
+          one
+          (cifs [ "credentials=/etc/100%" ])
+        ]
+        {
+          warnings = [ takenOver ];
+          mount = mountHas "/mnt/backup" "mnt-backup" [ "credentials=/etc/100%%" ];
+        };
+    mountVar =
+      case
+        [
+          one
+          (backup { backupPath = "/var/backup/repo"; })
+          {
+            fileSystems."/var" = {
+              device = "/dev/vdb";
+              fsType = "ext4";
+            };
+          }
+        ]
+        {
+          settings.repository.mount = "/var";
+          unit.tik-backup-init.ExecStartPre = hasPrefix "+-";
+          tmpfiles = [ ];
+        };
+    mountImpermanence = case [
+      one
+      (backup { backupPath = "/var/lib/restic"; })
+      {
+        fileSystems."/" = mkForce {
+          device = "none";
+          fsType = "tmpfs";
+        };
+        fileSystems."/persist" = {
+          device = "/dev/vda";
+          fsType = "ext4";
+          neededForBoot = true;
+        };
+        fileSystems."/var/lib/restic" = {
+          device = "/persist/var/lib/restic";
+          fsType = "none";
+          options = [ "bind" ];
+          depends = [ "/persist" ];
+        };
+      }
+    ] { settings.repository.mount = "/var/lib/restic"; };
     mountMissing = case [ one ] {
       unmounted = texts: lib.length texts == 1;
       settings.repository.mount = null;
       tmpfiles = [ ];
     };
-    mountElsewhere = case [ one (backup { settings.repository.mount = "/mnt/backup"; }) ] {
-      unmounted = [ ];
-      after.tik-backup-check = has "mnt-backup.mount";
-    };
-    mountOff = case [ one (backup { backupPath = "/srv/repo"; }) ] {
-      settings.repository.mount = null;
-      tmpfiles = hasAll [ "d \"/srv/repo\" :0700 :tik-backup :tik-backup -" ];
-    };
-    mountIgnored = case [ one (cifs [ "uid=root" ]) (backup { settings.repository.mount = null; }) ] {
-      settings.repository.mount = null;
-      after.tik-backup-check = lacks "mnt-backup.mount";
-    };
-    url = case [ one (backup { backupPath = "sftp:u1@h:repo"; }) ] {
-      settings.repository = {
-        location = "sftp:u1@h:repo";
-        mount = null;
-      };
-      tmpfiles = [ ];
-    };
-    pathLiteral = case [ one (backup { backupPath = /mnt/backup/repo; }) ] {
-      settings.repository.location = "/mnt/backup/repo";
-    };
-    pathLiteralInSettings = case [ one (backup { settings.repository.location = mkForce "/srv/repo"; settings.state_dir = /var/lib/other; }) ] {
-      settings.state_dir = "/var/lib/other";
-    };
-    blindInitialize = case [ one (backup { initialize = true; }) ] { failed = [ "created on the wrong disk" ]; };
-    blindInitializeLocal = case [ one (backup { initialize = true; backupPath = "local:/mnt/backup/repo"; }) ] {
-      failed = [ "created on the wrong disk" ];
-    };
+    mountElsewhere =
+      case
+        [
+          one
+          (backup { settings.repository.mount = "/mnt/backup"; })
+        ]
+        {
+          unmounted = [ ];
+          after.tik-backup-check = has "mnt-backup.mount";
+        };
+    mountOff =
+      case
+        [
+          one
+          (backup { backupPath = "/srv/repo"; })
+        ]
+        {
+          settings.repository.mount = null;
+          tmpfiles = hasAll [ "d \"/srv/repo\" :0700 :tik-backup :tik-backup -" ];
+        };
+    mountIgnored =
+      case
+        [
+          one
+          (cifs [ "uid=root" ])
+          (backup { settings.repository.mount = null; })
+        ]
+        {
+          settings.repository.mount = null;
+          after.tik-backup-check = lacks "mnt-backup.mount";
+        };
+    url =
+      case
+        [
+          one
+          (backup { backupPath = "sftp:u1@h:repo"; })
+        ]
+        {
+          settings.repository = {
+            location = "sftp:u1@h:repo";
+            mount = null;
+          };
+          tmpfiles = [ ];
+        };
+    pathLiteral =
+      case
+        [
+          one
+          (backup { backupPath = /mnt/backup/repo; })
+        ]
+        {
+          settings.repository.location = "/mnt/backup/repo";
+        };
+    pathLiteralInSettings =
+      case
+        [
+          one
+          (backup {
+            settings.repository.location = mkForce "/srv/repo";
+            settings.state_dir = /var/lib/other;
+          })
+        ]
+        {
+          settings.state_dir = "/var/lib/other";
+        };
+    relativePath =
+      case
+        [
+          one
+          (backup { backupPath = "backup/repo"; })
+        ]
+        {
+          failed = [ "backup/repo is neither" ];
+        };
+    blindInitialize = case [
+      one
+      (backup { initialize = true; })
+    ] { failed = [ "created on the wrong disk" ]; };
+    blindInitializeLocal =
+      case
+        [
+          one
+          (backup {
+            initialize = true;
+            backupPath = "local:/mnt/backup/repo";
+          })
+        ]
+        {
+          failed = [ "created on the wrong disk" ];
+        };
 
     # Users.
-    root = case [ one (backup { user = "root"; group = "root"; }) ] {
-      unit.tik-backup-source-azure-postgres.User = "root";
-      user = null;
-    };
+    root =
+      case
+        [
+          one
+          (backup {
+            user = "root";
+            group = "root";
+          })
+        ]
+        {
+          unit.tik-backup-source-azure-postgres.User = "root";
+          user = null;
+        };
     ownUser =
       case
         [
           one
-          (backup { user = "backups"; group = "backups"; })
+          (backup {
+            user = "backups";
+            group = "backups";
+          })
           {
-            users.users.backups = { isSystemUser = true; group = "backups"; };
+            users.users.backups = {
+              isSystemUser = true;
+              group = "backups";
+            };
             users.groups.backups = { };
           }
         ]
@@ -998,29 +1596,72 @@ in
           unit.tik-backup-check.User = "backups";
           user = null;
         };
-    ownUserOnly = case [ one (backup { user = "backups"; }) { users.users.backups = { isSystemUser = true; group = "tik-backup"; }; } ] {
-      unit.tik-backup-check.Group = "tik-backup";
-      config.users.groups = groups: groups ? tik-backup;
-    };
-    ownGroup = case [ one (backup { group = "storage"; }) { users.groups.storage = { }; } ] {
-      unit.tik-backup-check.Group = "storage";
-      user.group = "storage";
-    };
-    missingUser = case [ one (backup { user = "nobody-there"; }) ] { failed = [ "the user nobody-there" ]; };
+    ownUserOnly =
+      case
+        [
+          one
+          (backup { user = "backups"; })
+          {
+            users.users.backups = {
+              isSystemUser = true;
+              group = "tik-backup";
+            };
+          }
+        ]
+        {
+          unit.tik-backup-check.Group = "tik-backup";
+          config.users.groups = groups: groups ? tik-backup;
+        };
+    ownGroup =
+      case
+        [
+          one
+          (backup { group = "storage"; })
+          { users.groups.storage = { }; }
+        ]
+        {
+          unit.tik-backup-check.Group = "storage";
+          user.group = "storage";
+        };
+    missingUser = case [
+      one
+      (backup { user = "nobody-there"; })
+    ] { failed = [ "the user nobody-there" ]; };
     # NixOS has something to say as well.
-    missingGroup = case [ one (backup { group = "nobody-there"; }) ] {
-      failed = [
-        "the group nobody-there"
-        "users.groups.nobody-there"
-      ];
-    };
-    userBySettings = case [ one (backup { settings.systemd.user = "root"; }) ] {
-      unit.tik-backup-check.User = "root";
-    };
-    userNull = case [ one (backup { settings.systemd.user = null; settings.systemd.group = null; }) ] {
-      unit.tik-backup-check.User = "tik-backup";
-      user.isSystemUser = true;
-    };
+    missingGroup =
+      case
+        [
+          one
+          (backup { group = "nobody-there"; })
+        ]
+        {
+          failed = [
+            "the group nobody-there"
+            "users.groups.nobody-there"
+          ];
+        };
+    userBySettings =
+      case
+        [
+          one
+          (backup { settings.systemd.user = "root"; })
+        ]
+        {
+          unit.tik-backup-check.User = "root";
+        };
+    userNull =
+      case
+        [
+          one
+          (backup {
+            settings.systemd.user = null;
+            settings.systemd.group = null;
+          })
+        ]
+        {
+          unit.tik-backup-check.User = "tik-backup";
+          user.isSystemUser = true;
+        };
     userExtended =
       case
         [
@@ -1060,7 +1701,12 @@ in
               systemd.environment_file = null;
               sources.gone = null;
               sources.azure-postgres.exclude = null;
-              runbook.contacts = [ { name = "A"; reach = null; } ];
+              runbook.contacts = [
+                {
+                  name = "A";
+                  reach = null;
+                }
+              ];
             };
           })
         ]
@@ -1116,26 +1762,57 @@ in
             exclude = [ "scratch" ];
           };
         };
-    presetExclude = case [ (backup { azurePostgres = azurePostgres // { exclude = [ "scratch" ]; }; }) ] {
-      settings.sources.azure-postgres.exclude = [ "scratch" ];
-    };
-    presetDefaults = case [ one { services.tik-backup.azurePostgres.schedule = mkDefault "04:00"; } (backup { retention = mkMerge [ { daily = 14; } { weekly = 8; } ]; }) ] {
-      timers.tik-backup-source-azure-postgres = "04:00";
-      settings.retention = {
-        keep_daily = 14;
-        keep_weekly = 8;
-      };
-    };
+    presetExclude =
+      case
+        [
+          (backup {
+            azurePostgres = azurePostgres // {
+              exclude = [ "scratch" ];
+            };
+          })
+        ]
+        {
+          settings.sources.azure-postgres.exclude = [ "scratch" ];
+        };
+    presetDefaults =
+      case
+        [
+          one
+          { services.tik-backup.azurePostgres.schedule = mkDefault "04:00"; }
+          (backup {
+            retention = mkMerge [
+              { daily = 14; }
+              { weekly = 8; }
+            ];
+          })
+        ]
+        {
+          timers.tik-backup-source-azure-postgres = "04:00";
+          settings.retention = {
+            keep_daily = 14;
+            keep_weekly = 8;
+          };
+        };
     twoModules =
       case
         [
           (backup {
             settings.sources.one = directory;
-            settings.alerts = [ { kind = "heartbeat"; url_file = "/run/one"; } ];
+            settings.alerts = [
+              {
+                kind = "heartbeat";
+                url_file = "/run/one";
+              }
+            ];
           })
           (backup {
             settings.sources.two = directory;
-            settings.alerts = [ { kind = "heartbeat"; url_file = "/run/two"; } ];
+            settings.alerts = [
+              {
+                kind = "heartbeat";
+                url_file = "/run/two";
+              }
+            ];
           })
         ]
         {
@@ -1149,25 +1826,62 @@ in
     sourceWithSpace = case [ (backup { settings.sources."my wiki" = directory; }) ] {
       failed = [ "is no name of a source" ];
     };
-    sourceWithoutSchedule = case [ (backup { settings.sources.x = removeAttrs directory [ "schedule" ]; }) ] {
-      names = has "tik-backup-source-x";
-      timers.tik-backup-source-x = null;
-    };
-    sourceInHome = case [ (backup { settings.sources.home = directory // { paths = [ "/home/x" ]; }; }) ] {
-      unit.tik-backup-source-home.ProtectHome = "read-only";
-    };
+    sourceWithoutSchedule =
+      case [ (backup { settings.sources.x = removeAttrs directory [ "schedule" ]; }) ]
+        {
+          names = has "tik-backup-source-x";
+          timers.tik-backup-source-x = null;
+        };
+    sourceInHome =
+      case
+        [
+          (backup {
+            settings.sources.home = directory // {
+              paths = [ "/home/x" ];
+            };
+          })
+        ]
+        {
+          unit.tik-backup-source-home.ProtectHome = "read-only";
+        };
     silent = case [ one silent ] { settings.alerts = null; };
-    dashboard = case [ one (backup { dashboard = { enable = true; listen = "unix:/run/tik-backup/page.sock"; }; }) ] {
-      unit.tik-backup-serve.RuntimeDirectory = "tik-backup";
-    };
-    configFile = case [ one (backup { configFile = mkForce "/etc/tik.toml"; }) ] {
-      credentials.configuration = "/etc/tik.toml";
-    };
-    schedules = case [ one (backup { schedules.check = "never"; schedules.prune = "monthly"; }) ] {
-      timers.tik-backup-check = null;
-      timers.tik-backup-prune = "monthly";
-      names = has "tik-backup-check";
-    };
+    dashboard =
+      case
+        [
+          one
+          (backup {
+            dashboard = {
+              enable = true;
+              listen = "unix:/run/tik-backup/page.sock";
+            };
+          })
+        ]
+        {
+          unit.tik-backup-serve.RuntimeDirectory = "tik-backup";
+        };
+    configFile =
+      case
+        [
+          one
+          (backup { configFile = mkForce "/etc/tik.toml"; })
+        ]
+        {
+          credentials.configuration = "/etc/tik.toml";
+        };
+    schedules =
+      case
+        [
+          one
+          (backup {
+            schedules.check = "never";
+            schedules.prune = "monthly";
+          })
+        ]
+        {
+          timers.tik-backup-check = null;
+          timers.tik-backup-prune = "monthly";
+          names = has "tik-backup-check";
+        };
     pathsFromConfig =
       case
         [
@@ -1204,9 +1918,13 @@ in
               port = config.services.postgresql.settings.port;
             };
             services.tik-backup.settings.sources.homes = directory // {
-              paths = map (user: user.home) (filter (user: user.isNormalUser) (lib.attrValues config.users.users));
+              paths = map (user: user.home) (
+                filter (user: user.isNormalUser) (lib.attrValues config.users.users)
+              );
             };
-            users.users.alice = { isNormalUser = true; };
+            users.users.alice = {
+              isNormalUser = true;
+            };
           })
         ]
         {
@@ -1252,16 +1970,35 @@ in
           settings.sources.files.paths = [ "/root" ];
           timers.tik-backup-source-files = "04:00";
         };
-    sourcesChangePreset = case [ one (backup { sources.azure-postgres.schedule = "05:00"; }) ] {
-      timers.tik-backup-source-azure-postgres = "05:00";
-      settings.sources.azure-postgres.host = "example.postgres.database.azure.com";
-    };
-    sourcesOptionOfOtherKind =
-      case [ (backup { sources.x = { kind = "directory"; paths = [ "/srv" ]; host = "h"; schedule = "01:00"; }; }) ]
-        { failed = [ "sources.x.host: this option is for sources of kind" ]; };
-    sourcesInStore =
-      case [ (backup { sources.x = { kind = "mongodb"; uriFile = "${./eval.nix}"; schedule = "01:00"; }; }) ]
-        { failed = [ "everybody can read" ]; };
+    sourcesChangePreset =
+      case
+        [
+          one
+          (backup { sources.azure-postgres.schedule = "05:00"; })
+        ]
+        {
+          timers.tik-backup-source-azure-postgres = "05:00";
+          settings.sources.azure-postgres.host = "example.postgres.database.azure.com";
+        };
+    sourcesOptionOfOtherKind = case [
+      (backup {
+        sources.x = {
+          kind = "directory";
+          paths = [ "/srv" ];
+          host = "h";
+          schedule = "01:00";
+        };
+      })
+    ] { failed = [ "sources.x.host: this option is for sources of kind" ]; };
+    sourcesInStore = case [
+      (backup {
+        sources.x = {
+          kind = "mongodb";
+          uriFile = "${./eval.nix}";
+          schedule = "01:00";
+        };
+      })
+    ] { failed = [ "everybody can read" ]; };
 
     # Servers on this machine.
     localPostgresql =
@@ -1274,20 +2011,21 @@ in
           })
         ]
         {
-          config.services.tik-backup.postgresqlPackages = packages: map (one: lib.versions.major (lib.getVersion one)) packages == [ "17" ];
-          after.tik-backup-source-discourse = after: has "postgresql.service" after || has "postgresql.target" after;
+          config.services.tik-backup.postgresqlPackages =
+            packages: map (one: lib.versions.major (lib.getVersion one)) packages == [ "17" ];
+          after.tik-backup-source-discourse =
+            after: has "postgresql.service" after || has "postgresql.target" after;
           after.tik-backup-source-discourse-uploads = lacks "postgresql.service";
         };
-    localPostgresqlTooOld =
-      case
-        [
-          database
-          ({ pkgs, ... }: {
-            services.postgresql.package = pkgs.postgresql // { version = "13.18"; };
-            services.tik-backup.discourse.enable = true;
-          })
-        ]
-        { failed = [ "exists since PostgreSQL 14" ]; };
+    localPostgresqlTooOld = case [
+      database
+      ({ pkgs, ... }: {
+        services.postgresql.package = pkgs.postgresql // {
+          version = "13.18";
+        };
+        services.tik-backup.discourse.enable = true;
+      })
+    ] { failed = [ "exists since PostgreSQL 14" ]; };
     localMysql =
       case
         [
@@ -1304,30 +2042,96 @@ in
         ]
         {
           after.tik-backup-source-wiki = has "mysql.service";
-          config.services.tik-backup.mysqlPackages = packages: map lib.getName packages == [ "mariadb-server" ] || show (map lib.getName packages);
+          config.services.tik-backup.mysqlPackages =
+            packages: map lib.getName packages == [ "mariadb-server" ] || show (map lib.getName packages);
         };
-    discourseWithoutServer = case [ (backup { discourse.enable = true; }) ] { warnings = [ "services.postgresql is not enabled" ]; };
+    discourseWithoutServer = case [ (backup { discourse.enable = true; }) ] {
+      warnings = [ "services.postgresql is not enabled" ];
+    };
 
     # Secrets where everybody can read them.
-    storeSecret = case [ one (backup { secrets.resticPassword = "${builtins.storeDir}/x-password"; }) ] {
-      failed = [ "everybody can read" ];
-    };
-    storePathLiteral = case [ one (backup { secrets.resticPassword = "${./eval.nix}"; }) ] {
-      failed = [ "everybody can read" ];
-    };
-    storePathLiteralInSettings =
-      case [ (backup { settings.sources.x = { kind = "mongodb"; uri_file = "${./eval.nix}"; schedule = "01:00"; }; }) ]
-        { failed = [ "everybody can read" ]; };
+    storeSecret =
+      case
+        [
+          one
+          (backup { secrets.resticPassword = "${builtins.storeDir}/x-password"; })
+        ]
+        {
+          failed = [ "everybody can read: repository.password_file:" ];
+        };
+    storePathLiteral =
+      case
+        [
+          one
+          (backup { secrets.resticPassword = "${./eval.nix}"; })
+        ]
+        {
+          failed = [ "everybody can read" ];
+        };
+    storePathLiteralInSettings = case [
+      (backup {
+        settings.sources.x = {
+          kind = "mongodb";
+          uri_file = "${./eval.nix}";
+          schedule = "01:00";
+        };
+      })
+    ] { failed = [ "everybody can read" ]; };
+    storeCredentials =
+      case
+        [
+          one
+          box
+          (backup { secrets.storageboxCredentials = "${./eval.nix}"; })
+        ]
+        {
+          failed = [ "what opens the box lies in the store" ];
+        };
+    relativeSecret =
+      case
+        [
+          one
+          (backup { secrets.resticPassword = "restic-password"; })
+        ]
+        {
+          failed = [ "absolute path: repository.password_file:restic-password" ];
+        };
+    systemdCredential =
+      case
+        [
+          one
+          (backup { settings.repository.password_file = "credential:restic"; })
+        ]
+        {
+          credentials."repository.password_file" = null;
+        };
     # Not copied into the store: it stays where it is on the host.
     pathLiteralSecret =
-      case [ (backup { settings.sources.x = { kind = "mongodb"; uri_file = /run/keys/mongo; schedule = "01:00"; }; }) ]
+      case
+        [
+          (backup {
+            settings.sources.x = {
+              kind = "mongodb";
+              uri_file = /run/keys/mongo;
+              schedule = "01:00";
+            };
+          })
+        ]
         {
           credentials."sources.x.uri_file" = "/run/keys/mongo";
           settings.sources.x.uri_file = "/run/keys/mongo";
         };
-    storeChannel =
-      case [ one (backup { alerting.channels = [ { kind = "heartbeat"; url_file = "${builtins.storeDir}/x-url"; } ]; }) ]
-        { failed = [ "everybody can read" ]; };
+    storeChannel = case [
+      one
+      (backup {
+        alerting.channels = [
+          {
+            kind = "heartbeat";
+            url_file = "${builtins.storeDir}/x-url";
+          }
+        ];
+      })
+    ] { failed = [ "everybody can read" ]; };
 
     # Off.
     disabled =
@@ -1374,7 +2178,14 @@ in
       says = "sources.x.kind' ";
     };
     sourceUnknownOption = {
-      modules = [ (backup { sources.x = { kind = "mysql"; shedule = "01:00"; }; }) ];
+      modules = [
+        (backup {
+          sources.x = {
+            kind = "mysql";
+            shedule = "01:00";
+          };
+        })
+      ];
       says = "sources.x.shedule' does not exist";
     };
     sourceUnknownKind = {
@@ -1382,15 +2193,25 @@ in
       says = "sources.x.kind' is not of type";
     };
     unknownOption = {
-      modules = [ one (backup { azurePostgres.hots = "x"; }) ];
+      modules = [
+        one
+        (backup { azurePostgres.hots = "x"; })
+      ];
       says = "azurePostgres.hots' does not exist";
     };
     wrongType = {
-      modules = [ one (backup { retention.daily = "seven"; }) ];
+      modules = [
+        one
+        (backup { retention.daily = "seven"; })
+      ];
       says = "retention.daily";
     };
     wrongProtocol = {
-      modules = [ one box (backup { storageBox.protocol = "nfs"; }) ];
+      modules = [
+        one
+        box
+        (backup { storageBox.protocol = "nfs"; })
+      ];
       says = "storageBox.protocol";
     };
     noHost = {
@@ -1398,35 +2219,62 @@ in
       says = "azurePostgres.host' ";
     };
     secretAsPath = {
-      modules = [ one (backup { secrets.resticPassword = ./eval.nix; }) ];
+      modules = [
+        one
+        (backup { secrets.resticPassword = ./eval.nix; })
+      ];
       says = "secrets.resticPassword' is not of type";
     };
     unknownSecret = {
-      modules = [ one (backup { secrets.resticPasword = "/x"; }) ];
+      modules = [
+        one
+        (backup { secrets.resticPasword = "/x"; })
+      ];
       says = "secrets.resticPasword' does not exist";
     };
     declareUnknown = {
-      modules = [ withSops one (backup { secrets.declare = [ "restic" ]; }) ];
+      modules = [
+        withSops
+        one
+        (backup { secrets.declare = [ "restic" ]; })
+      ];
       says = "secrets.declare";
     };
     function = {
-      modules = [ one (backup { settings.x = y: y; }) ];
+      modules = [
+        one
+        (backup { settings.x = y: y; })
+      ];
       says = "settings.x";
     };
     twoSchedules = {
-      modules = [ one (backup { azurePostgres.schedule = "01:00"; }) (backup { azurePostgres.schedule = "02:00"; }) ];
+      modules = [
+        one
+        (backup { azurePostgres.schedule = "01:00"; })
+        (backup { azurePostgres.schedule = "02:00"; })
+      ];
       says = "conflicting definition values";
     };
     boxAndOwnMount = {
-      modules = [ one box (cifs [ ]) ];
+      modules = [
+        one
+        box
+        (cifs [ ])
+      ];
       says = "fileSystems.\"/mnt/backup\".device";
     };
     channelNotAList = {
-      modules = [ one (backup { alerting.channels.kind = "ntfy"; }) ];
+      modules = [
+        one
+        (backup { alerting.channels.kind = "ntfy"; })
+      ];
       says = "alerting.channels";
     };
     uidZero = {
-      modules = [ one (backup { uid = 0; }) ];
+      modules = [
+        one
+        (backup { uid = 0; })
+      ];
       says = "services.tik-backup.uid";
     };
   };

@@ -20,7 +20,10 @@ let
         name = text name;
         key = text (if cfg.defaultSopsKey != null then cfg.defaultSopsKey else name);
         path = text (
-          if config.neededForUsers then "/run/secrets-for-users/${config.name}" else "/run/secrets/${config.name}"
+          if config.neededForUsers then
+            "/run/secrets-for-users/${config.name}"
+          else
+            "/run/secrets/${config.name}"
         );
         format = mkOption {
           type = types.enum [

@@ -65,6 +65,14 @@ let
       lib.filterAttrs (name: _: lib.hasSuffix suffix name) units
     );
   isSource = lib.hasPrefix "tik-backup-source-";
+
+  # "repository.password_file:/run/secrets/…", of all units. The configuration may lie anywhere: it holds no secrets.
+  secretFiles = lib.filter (file: !lib.hasPrefix "configuration:" file) (
+    lib.unique (lib.concatMap (unit: unit.Service.LoadCredential or [ ]) (lib.attrValues units))
+  );
+  inStore = lib.filter (lib.hasInfix ":${builtins.storeDir}/") secretFiles;
+  relative = lib.filter (file: !lib.hasInfix ":/" file) secretFiles;
+  location = cfg.settings.repository.location or "";
   local = import ./local-servers.nix { inherit config lib pkgs; };
 
   service = name: unit: {
@@ -296,18 +304,22 @@ in
         message = "services.tik-backup: nothing would be backed up; enable a source, or add one to sources";
       }
       {
-        assertion =
-          # The configuration may lie there: it holds no secrets.
-          !lib.any (
-            file: lib.hasInfix ":${builtins.storeDir}/" file && !lib.hasPrefix "configuration:" file
-          ) (lib.concatMap (unit: unit.Service.LoadCredential or [ ]) (lib.attrValues units));
-        message = "services.tik-backup: a file with a secret lies in the store, which everybody can read; name a path outside of it";
+        assertion = inStore == [ ];
+        message = "services.tik-backup: a file with a secret lies in the store, which everybody can read: ${lib.concatStringsSep ", " inStore}; name a path outside of it";
+      }
+      {
+        assertion = relative == [ ];
+        message = "services.tik-backup: a file with a secret needs an absolute path: ${lib.concatStringsSep ", " relative}";
+      }
+      {
+        assertion = location == "" || lib.hasInfix ":" location || lib.hasPrefix "/" location;
+        message = "services.tik-backup: the repository needs an absolute path or the URL of a storage, and ${location} is neither";
       }
       {
         assertion =
           !cfg.initialize
           || cfg.settings.repository ? mount
-          || !lib.hasPrefix "/mnt/" (lib.removePrefix "local:" (cfg.settings.repository.location or ""));
+          || !lib.hasPrefix "/mnt/" (lib.removePrefix "local:" location);
         message = "services.tik-backup.initialize: below /mnt this needs a mount in fileSystems or settings.repository.mount, or a repository is created on the wrong disk when the storage is not mounted";
       }
     ];

@@ -16,7 +16,22 @@ let
     substring
     ;
   digits = [
-    "0" "1" "2" "3" "4" "5" "6" "7" "8" "9" "a" "b" "c" "d" "e" "f"
+    "0"
+    "1"
+    "2"
+    "3"
+    "4"
+    "5"
+    "6"
+    "7"
+    "8"
+    "9"
+    "a"
+    "b"
+    "c"
+    "d"
+    "e"
+    "f"
   ];
   hex = number: elemAt digits (number / 16) + elemAt digits (number - (number / 16) * 16);
   bytes = text: genList (index: substring index 1 text) (stringLength text);
@@ -33,13 +48,30 @@ let
     value = hex value;
   };
   ofTwo = genList (index: first (char ((index + 2) * 64)) (194 + index)) 30;
-  ofThree = genList (index: first (char (if index == 0 then 2048 else index * 4096)) (224 + index)) 16;
+  ofThree = genList (
+    index: first (char (if index == 0 then 2048 else index * 4096)) (224 + index)
+  ) 16;
   ofFour = map (one: first (fromJSON one.text) one.value) [
-    { text = "\"\\ud800\\udc00\""; value = 240; }
-    { text = "\"\\ud8c0\\udc00\""; value = 241; }
-    { text = "\"\\ud9c0\\udc00\""; value = 242; }
-    { text = "\"\\udac0\\udc00\""; value = 243; }
-    { text = "\"\\udbc0\\udc00\""; value = 244; }
+    {
+      text = "\"\\ud800\\udc00\"";
+      value = 240;
+    }
+    {
+      text = "\"\\ud8c0\\udc00\"";
+      value = 241;
+    }
+    {
+      text = "\"\\ud9c0\\udc00\"";
+      value = 242;
+    }
+    {
+      text = "\"\\udac0\\udc00\"";
+      value = 243;
+    }
+    {
+      text = "\"\\udbc0\\udc00\"";
+      value = 244;
+    }
   ];
   ascii = genList (index: {
     name = char (index + 1);

@@ -37,7 +37,9 @@ let
   mountOf =
     location:
     let
-      found = lib.filter (mount: mount != "/" && within (pathOf location) mount) (map (one: one.at) mounts);
+      found = lib.filter (mount: mount != "/" && within (pathOf location) mount) (
+        map (one: one.at) mounts
+      );
       longer = one: other: if lib.stringLength other > lib.stringLength one then other else one;
     in
     if found == [ ] then null else lib.foldl' longer (lib.head found) found;
@@ -122,7 +124,8 @@ let
     mode: position:
     let
       digits = lib.stringToCharacters mode;
-      digit = if lib.length digits < position then "0" else lib.elemAt digits (lib.length digits - position);
+      digit =
+        if lib.length digits < position then "0" else lib.elemAt digits (lib.length digits - position);
     in
     lib.elem digit [
       "2"
@@ -138,7 +141,9 @@ let
       in
       !writes (valueOf "fmask" mask) position && !writes (valueOf "dmask" mask) position
     else
-      isCifs && writes (valueOf "file_mode" "0755") position && writes (valueOf "dir_mode" "0755") position;
+      isCifs
+      && writes (valueOf "file_mode" "0755") position
+      && writes (valueOf "dir_mode" "0755") position;
 
   ownerless = isCifs || isFat;
   owner =
@@ -156,7 +161,8 @@ let
     && !writable 1;
   # The plan of many: the share is root's. What nobody else than root is meant to read is the services' as well.
   takenOver = lockedOut && isCifs && isRoots && !declared.byUnit;
-  notLetIn = isFuse && user != "root" && !lib.elem "allow_other" options && !lib.elem "allow_root" options;
+  notLetIn =
+    isFuse && user != "root" && !lib.elem "allow_other" options && !lib.elem "allow_root" options;
   told = if declared.byUnit then "the mount" else "fileSystems.\"${mount}\"";
 
   wanted = [

@@ -127,7 +127,9 @@ let
   provided = map (one: one.path) (
     lib.attrValues (config.sops.secrets or { }) ++ lib.attrValues (config.sops.templates or { })
   );
-  isDefault = secret: options.services.tik-backup.secrets.${secret}.highestPrio >= (lib.mkOptionDefault { }).priority;
+  isDefault =
+    secret:
+    options.services.tik-backup.secrets.${secret}.highestPrio >= (lib.mkOptionDefault { }).priority;
   absent = lib.filter (
     secret:
     used.${secret}

@@ -22,6 +22,9 @@ let
     else
       null;
 
+  secret =
+    if box.protocol == "cifs" then cfg.secrets.storageboxCredentials else toString box.identityFile;
+
   automount = [
     "_netdev"
     "noauto"
@@ -135,8 +138,13 @@ in
         message = "services.tik-backup.storageBox: SSHFS needs services.tik-backup.uid and storageBox.identityFile";
       }
       {
+        assertion = !lib.hasPrefix "${builtins.storeDir}/" secret;
+        message = "services.tik-backup.storageBox: what opens the box lies in the store, which everybody can read: ${secret}; name a path outside of it";
+      }
+      {
         # Where it is is a secret: the mount guard says it at run time.
-        assertion = location == null || location == box.mountPoint || lib.hasPrefix "${box.mountPoint}/" location;
+        assertion =
+          location == null || location == box.mountPoint || lib.hasPrefix "${box.mountPoint}/" location;
         message = "services.tik-backup: backupPath ${toString location} is not below storageBox.mountPoint ${box.mountPoint}";
       }
     ];
