@@ -1,7 +1,15 @@
 # Evaluates the module with nixpkgs' own library and module system, without building anything:
 #
 #   nix-instantiate --eval --strict --json nix/tests/eval.nix --arg nixpkgs /path/to/nixpkgs -A everything
-{ nixpkgs }:
+#   nix-instantiate --eval --strict --json nix/tests/eval.nix --arg nixpkgs /path/to/nixpkgs -A cases
+#
+# The second prints the table of cases.nix: "ok", or what differs.
+{
+  nixpkgs,
+  # Or the modules themselves, to see that the stand-ins are as they are.
+  sops ? ./sops.nix,
+  agenix ? ./agenix.nix,
+}:
 let
   lib = import (nixpkgs + "/lib");
 
@@ -13,6 +21,13 @@ let
         ../modules/backup
         {
           networking.hostName = "tikpannu";
+          # What every host has.
+          boot.loader.grub.enable = false;
+          fileSystems."/" = {
+            device = "/dev/vda";
+            fsType = "ext4";
+          };
+          system.stateVersion = lib.trivial.release;
           services.tik-backup = {
             enable = true;
             # Neither has to be built to know what the units will be.
@@ -22,7 +37,7 @@ let
               outPath = "/opt/tik-backup";
               meta.mainProgram = "tik-backup";
             };
-            configFile = lib.mkForce "/etc/tik-backup/config.toml";
+            configFile = lib.mkDefault "/etc/tik-backup/config.toml";
           };
         }
       ]
@@ -59,7 +74,6 @@ let
       mounts = lib.mapAttrs (_: mount: { inherit (mount) device fsType options; }) (
         lib.filterAttrs (path: _: path == "/mnt/backup") config.fileSystems
       );
-      sops = lib.mapAttrs (_: secret: toString (secret.sopsFile or "")) (config.sops.secrets or { });
     };
 
   backup = settings: { services.tik-backup = settings; };
@@ -84,14 +98,13 @@ let
     };
   };
 
-  # As much of sops-nix as the module touches.
-  sops = {
-    options.sops.secrets = lib.mkOption {
-      default = { };
-      type = lib.types.attrsOf (
-        lib.types.submodule { freeformType = lib.types.attrsOf lib.types.anything; }
-      );
-    };
+  cases = import ./cases.nix {
+    inherit
+      agenix
+      evaluate
+      lib
+      sops
+      ;
   };
 in
 {
@@ -114,62 +127,9 @@ in
 
   alone = lib.mapAttrs (name: source: result [ (backup { ${name} = source; }) ]) sources;
 
-  withSops = result [
-    sops
-    (backup (
-      box
-      // {
-        inherit (sources) azurePostgres;
-        secrets.sopsFile = ./eval.nix;
-        secrets.alertingWebhookUrl = "/etc/secrets/webhook";
-      }
-    ))
-  ];
+  cases = lib.mapAttrs (_: differences: if differences == [ ] then "ok" else differences) cases.right;
 
-  sshfs = result [
-    (backup {
-      inherit (sources) mongodb;
-      uid = 871;
-      storageBox = {
-        enable = true;
-        protocol = "sshfs";
-        host = "u123456.your-storagebox.de";
-        identityFile = "/run/secrets/storagebox-ssh-key";
-      };
-    })
-  ];
-
-  # What is wrong is said by an assertion …
-  nothing = (result [ ]).failed;
-  elsewhere = (result [ (backup (sources // box // { backupPath = "/srv/repo"; })) ]).failed;
-  sshfsWithoutKey =
-    (result [
-      (backup (lib.recursiveUpdate (sources // box) { storageBox.protocol = "sshfs"; }))
-    ]).failed;
-  blindInitialize = (result [ (backup (sources // { initialize = true; })) ]).failed;
-  secretInStore =
-    (result [ (backup (sources // { secrets.resticPassword = "${builtins.storeDir}/x-password"; })) ])
-    .failed;
-
-  secretInSettings =
-    (result [
-      (backup (
-        sources
-        // {
-          alerting.channels = [
-            {
-              kind = "heartbeat";
-              url_file = "${builtins.storeDir}/x-url";
-            }
-          ];
-        }
-      ))
-    ]).failed;
-
-  # … or by the module system: these fail to evaluate.
-  unknownOption = (result [ (backup { azurePostgres.hots = "x"; }) ]).failed;
-  wrongType = (result [ (backup (sources // { retention.daily = "seven"; })) ]).settings;
-  wrongProtocol =
-    (result [ (backup (lib.recursiveUpdate (sources // box) { storageBox.protocol = "nfs"; })) ])
-    .mounts;
+  # Each of these must fail, with this text in the error.
+  says = lib.mapAttrs (_: case: case.says) cases.wrong;
+  wrong = lib.mapAttrs (_: case: result case.modules) cases.wrong;
 }

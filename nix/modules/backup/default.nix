@@ -16,10 +16,12 @@ let
     types
     ;
   cfg = config.services.tik-backup;
-  inherit (cfg.settings.systemd) user group;
+  user = cfg.settings.systemd.user or "tik-backup";
+  group = cfg.settings.systemd.group or user;
   format = pkgs.formats.toml { };
 
-  # TOML has no null: what is null is left out.
+  # TOML has no null: what is null is left out. A path is meant as it stands; it would be copied into the store, which
+  # everybody can read.
   json = pkgs.formats.json { };
   withoutNull =
     value:
@@ -27,6 +29,8 @@ let
       lib.mapAttrs (_: withoutNull) (lib.filterAttrs (_: one: one != null) value)
     else if lib.isList value then
       map withoutNull value
+    else if builtins.isPath value then
+      toString value
     else
       value;
   draft = format.generate "tik-backup.toml" cfg.settings;
@@ -61,6 +65,14 @@ let
       lib.filterAttrs (name: _: lib.hasSuffix suffix name) units
     );
   isSource = lib.hasPrefix "tik-backup-source-";
+
+  # "repository.password_file:/run/secrets/…", of all units. The configuration may lie anywhere: it holds no secrets.
+  secretFiles = lib.filter (file: !lib.hasPrefix "configuration:" file) (
+    lib.unique (lib.concatMap (unit: unit.Service.LoadCredential or [ ]) (lib.attrValues units))
+  );
+  inStore = lib.filter (lib.hasInfix ":${builtins.storeDir}/") secretFiles;
+  relative = lib.filter (file: !lib.hasInfix ":/" file) secretFiles;
+  location = cfg.settings.repository.location or "";
   local = import ./local-servers.nix { inherit config lib pkgs; };
 
   service = name: unit: {
@@ -292,18 +304,22 @@ in
         message = "services.tik-backup: nothing would be backed up; enable a source, or add one to sources";
       }
       {
-        assertion =
-          # The configuration may lie there: it holds no secrets.
-          !lib.any (
-            file: lib.hasInfix ":${builtins.storeDir}/" file && !lib.hasPrefix "configuration:" file
-          ) (lib.concatMap (unit: unit.Service.LoadCredential or [ ]) (lib.attrValues units));
-        message = "services.tik-backup: a file with a secret lies in the store, which everybody can read; name a path outside of it";
+        assertion = inStore == [ ];
+        message = "services.tik-backup: a file with a secret lies in the store, which everybody can read: ${lib.concatStringsSep ", " inStore}; name a path outside of it";
+      }
+      {
+        assertion = relative == [ ];
+        message = "services.tik-backup: a file with a secret needs an absolute path: ${lib.concatStringsSep ", " relative}";
+      }
+      {
+        assertion = location == "" || lib.hasInfix ":" location || lib.hasPrefix "/" location;
+        message = "services.tik-backup: the repository needs an absolute path or the URL of a storage, and ${location} is neither";
       }
       {
         assertion =
           !cfg.initialize
           || cfg.settings.repository ? mount
-          || !lib.hasPrefix "/mnt/" (cfg.settings.repository.location or "");
+          || !lib.hasPrefix "/mnt/" (lib.removePrefix "local:" location);
         message = "services.tik-backup.initialize: below /mnt this needs a mount in fileSystems or settings.repository.mount, or a repository is created on the wrong disk when the storage is not mounted";
       }
     ];
@@ -338,16 +354,19 @@ in
     environment.systemPackages = [ cfg.package ];
     environment.etc."tik-backup/config.toml".source = cfg.configFile;
 
-    users.users = mkIf (user == "tik-backup") {
+    # Which accounts there are must not depend on the settings: the paths in them may well be below the home of one.
+    users.users = mkIf (cfg.user == "tik-backup") {
       tik-backup = {
         isSystemUser = true;
-        uid = cfg.uid;
-        inherit group;
-        home = "/var/lib/tik-backup";
-        description = "Backups";
+        uid = mkIf (cfg.uid != null) cfg.uid;
+        group = mkDefault group;
+        home = mkDefault "/var/lib/tik-backup";
+        description = mkDefault "Backups";
       };
     };
-    users.groups = mkIf (group == "tik-backup") { tik-backup.gid = cfg.uid; };
+    users.groups = mkIf (cfg.group == "tik-backup") {
+      tik-backup.gid = mkIf (cfg.uid != null) cfg.uid;
+    };
 
     systemd.services = lib.mapAttrs service (ending ".service");
     systemd.timers = lib.mapAttrs timer (ending ".timer");

@@ -4,31 +4,45 @@
   config,
   lib,
   pkgs,
-  utils,
   ...
 }:
 let
   inherit (lib) literalExpression mkOption types;
   cfg = config.services.tik-backup;
-  inherit (cfg.settings.systemd) user group;
+  user = cfg.settings.systemd.user or "tik-backup";
+  group = cfg.settings.systemd.group or user;
+
+  mountUnit = import ./mount-unit.nix;
 
   pathOf = location: lib.removePrefix "local:" location;
+  normal = path: if path == "/" then path else lib.removeSuffix "/" path;
   within = path: mount: path == mount || lib.hasPrefix "${mount}/" path;
+
+  # What is mounted where: by fileSystems, whose attributes need not be named like the mount point, or by units.
+  mounts =
+    map (one: {
+      at = normal one.mountPoint;
+      inherit (one) fsType;
+      options = lib.concatMap (lib.splitString ",") one.options;
+      byUnit = false;
+    }) (lib.filter (one: one.enable or true) (lib.attrValues config.fileSystems))
+    ++ map (one: {
+      at = normal one.where;
+      fsType = one.type or "";
+      options = lib.splitString "," (one.options or "");
+      byUnit = true;
+    }) (lib.filter (one: one.enable or true) config.systemd.mounts);
+
   # The mount that holds a path: the innermost one. The system's own disk needs no guard.
   mountOf =
     location:
     let
-      holds = mount: mount != "/" && within (pathOf location) (lib.removeSuffix "/" mount);
-      found = lib.filter holds (
-        lib.attrNames (lib.filterAttrs (_: one: one.enable or true) config.fileSystems)
+      found = lib.filter (mount: mount != "/" && within (pathOf location) mount) (
+        map (one: one.at) mounts
       );
+      longer = one: other: if lib.stringLength other > lib.stringLength one then other else one;
     in
-    if found == [ ] then
-      null
-    else
-      lib.foldl' (
-        longest: mount: if lib.stringLength mount > lib.stringLength longest then mount else longest
-      ) (lib.head found) found;
+    if found == [ ] then null else lib.foldl' longer (lib.head found) found;
 
   path = pathOf (cfg.settings.repository.location or "");
   # A path on the system's own disk, and whether it looks like one that is not meant to be there.
@@ -42,38 +56,74 @@ let
     ];
   # The mount, if it says by itself to whom its files belong.
   mount = cfg.settings.repository.mount or null;
-  declared = if mount == null then null else config.fileSystems.${mount} or null;
-  # Several options may stand in one string.
-  options = if declared == null then [ ] else lib.concatMap (lib.splitString ",") declared.options;
+  declared = if mount == null then null else lib.findFirst (one: one.at == normal mount) null mounts;
+  isOf = types: declared != null && lib.elem declared.fsType types;
+  isCifs = isOf [
+    "cifs"
+    "smb3"
+  ];
+  # File systems without owners: all files have the one that the mount is given, or root.
+  isFat = isOf [
+    "vfat"
+    "exfat"
+    "ntfs3"
+  ];
+  # Mounts of one user, which others do not get into.
+  isFuse = isOf [
+    "sshfs"
+    "fuse.sshfs"
+    "rclone"
+    "fuse.rclone"
+    "s3fs"
+    "fuse.s3fs"
+  ];
+
+  options = if declared == null then [ ] else declared.options;
   # The last of several counts.
   valueOf =
-    key:
+    key: default:
     let
       given = lib.filter (lib.hasPrefix "${key}=") options;
     in
-    if given == [ ] then null else lib.removePrefix "${key}=" (lib.last given);
-  isCifs =
-    declared != null
-    && lib.elem declared.fsType [
-      "cifs"
-      "smb3"
-    ];
-  isRoot = name: name == null || name == "root" || name == "0";
-  numberOf = account: if account ? uid then account.uid else account.gid or null;
-  is =
-    value: name: accounts:
-    value == name || (accounts ? ${name} && value == toString (numberOf accounts.${name}));
-  mode =
-    key: default:
+    if given == [ ] then default else lib.removePrefix "${key}=" (lib.last given);
+
+  # Whether the owner that a mount names is an account of this host. Numbers that NixOS chooses are known only on the host:
+  # those of people are from 1000 on, those of services below.
+  isAccount =
+    value: name: account: number:
+    value == name
+    || (
+      if number != null then
+        value == toString number
+      else
+        lib.match "[1-9][0-9]*" value != null && account.isNormalUser or false == (lib.toInt value >= 1000)
+    );
+  isUser =
+    value:
     let
-      given = valueOf key;
+      account = config.users.users.${user} or { };
     in
-    if given == null then default else given;
-  # Whether a digit of a mode, counted from the end, allows to write.
+    isAccount value user account (account.uid or null);
+  groups = [
+    group
+  ]
+  ++ config.users.users.${user}.extraGroups or [ ]
+  ++ lib.attrNames (lib.filterAttrs (_: one: lib.elem user one.members) config.users.groups);
+  isGroup =
+    value:
+    lib.any (
+      name:
+      let
+        number = config.users.groups.${name}.gid or null;
+      in
+      value == name || (number != null && value == toString number)
+    ) groups;
+
+  # Whether the digit of a mode at a position, counted from the end, allows to write.
   writes =
-    text: position:
+    mode: position:
     let
-      digits = lib.stringToCharacters text;
+      digits = lib.stringToCharacters mode;
       digit =
         if lib.length digits < position then "0" else lib.elemAt digits (lib.length digits - position);
     in
@@ -84,17 +134,36 @@ let
       "7"
     ];
   writable =
-    position: writes (mode "file_mode" "0755") position && writes (mode "dir_mode" "0755") position;
-  owner = valueOf "uid";
+    position:
+    if isFat then
+      let
+        mask = valueOf "umask" "022";
+      in
+      !writes (valueOf "fmask" mask) position && !writes (valueOf "dmask" mask) position
+    else
+      isCifs
+      && writes (valueOf "file_mode" "0755") position
+      && writes (valueOf "dir_mode" "0755") position;
+
+  ownerless = isCifs || isFat;
+  owner =
+    let
+      given = valueOf "uid" null;
+    in
+    if given == null || given == "" then if ownerless then "root" else null else given;
+  isRoots = owner == "root" || owner == "0";
   lockedOut =
-    declared != null
-    && (isCifs || owner != null)
+    owner != null
     && user != "root"
     && !lib.elem "noperm" options
-    && !is (if owner == null then "root" else owner) user config.users.users
-    && !(isCifs && is (toString (valueOf "gid")) group config.users.groups && writable 2)
-    && !(isCifs && writable 1);
-  takenOver = lockedOut && isCifs && isRoot owner;
+    && !isUser owner
+    && !(isGroup (valueOf "gid" "root") && writable 2)
+    && !writable 1;
+  # The plan of many: the share is root's. What nobody else than root is meant to read is the services' as well.
+  takenOver = lockedOut && isCifs && isRoots && !declared.byUnit;
+  notLetIn =
+    isFuse && user != "root" && !lib.elem "allow_other" options && !lib.elem "allow_root" options;
+  told = if declared.byUnit then "the mount" else "fileSystems.\"${mount}\"";
 
   wanted = [
     "uid=${user}"
@@ -132,7 +201,7 @@ in
           mount = mkOption {
             type = types.nullOr types.str;
             default = if config.repository.location == null then null else mountOf config.repository.location;
-            defaultText = lib.literalMD "the mount of `fileSystems` that holds the repository";
+            defaultText = lib.literalMD "the mount of `fileSystems` or `systemd.mounts` that holds the repository";
             description = ''
               No backup runs unless a file system is mounted here. With null this is not checked, and a storage that is not
               mounted is taken for an empty one.
@@ -149,20 +218,26 @@ in
         assertion = !lockedOut || takenOver;
         message = ''
           services.tik-backup: the mount ${toString mount} gives all of its files to uid ${toString owner}, and the services run as ${user}: they could not write there.
-          Write fileSystems."${toString mount}".options = [ … "uid=${user}" "gid=${group}" ], or set services.tik-backup.user'';
+          Add "uid=${user}" and "gid=${group}" to the options of ${told}, or set services.tik-backup.user'';
+      }
+      {
+        assertion = !notLetIn;
+        message = ''
+          services.tik-backup: what is mounted at ${toString mount} by FUSE is open to root alone, and the services run as ${user}.
+          Add "allow_other" to the options of ${told}, or set services.tik-backup.user = "root"'';
       }
     ];
     warnings =
       lib.optional unmounted ''
-        services.tik-backup: no mount in fileSystems holds the repository, ${path}: it would lie on the system's own disk, and be lost with it.
+        services.tik-backup: no mount in fileSystems or systemd.mounts holds the repository, ${path}: it would lie on the system's own disk, and be lost with it.
         Declare the mount, or set services.tik-backup.settings.repository.mount to where something else mounts it''
       ++ lib.optional takenOver ''
-        services.tik-backup: fileSystems."${mount}" gives all of its files to root, and the services run as ${user}: the mount is made with ${lib.concatStringsSep "," wanted} instead.
+        services.tik-backup: ${told} gives all of its files to root, and the services run as ${user}: the mount is made with ${lib.concatStringsSep "," wanted} instead.
         Write these options there to say so yourself, or set services.tik-backup.user = "root"'';
 
     # /etc/fstab stays as it was written; systemd makes the mount with other owners.
     systemd.units = lib.mkIf takenOver {
-      "${utils.escapeSystemdPath mount}.mount" = {
+      ${mountUnit mount} = {
         overrideStrategy = "asDropin";
         text = ''
           [Mount]
@@ -178,7 +253,7 @@ in
     # A disk of this machine belongs to root: `init` needs a folder there that is the services' own. The program says it
     # if that was not possible.
     systemd.services.tik-backup-init.serviceConfig =
-      lib.mkIf (declared != null && owner == null && !isCifs && user != "root" && path != mount)
+      lib.mkIf (declared != null && owner == null && user != "root" && path != mount)
         {
           ExecStartPre = "+-${pkgs.writeShellScript "tik-backup-folder" ''
             if ${pkgs.util-linux}/bin/mountpoint --quiet ${lib.escapeShellArg mount} && ! [ -e ${lib.escapeShellArg path} ]; then

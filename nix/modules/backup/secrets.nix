@@ -42,14 +42,14 @@ let
     ++ lib.optional (secret == "azurePostgresPassword") "azure-postgres-admin-password";
 
   # A mount with credentials that the administrator has declared, the repository's or another.
-  mountsWithCredentials = lib.filterAttrs (
-    _: mount:
+  mountsWithCredentials = lib.filter (
+    mount:
     mount.enable or true
     && lib.elem mount.fsType [
       "cifs"
       "smb3"
     ]
-  ) config.fileSystems;
+  ) (lib.attrValues config.fileSystems);
   within = path: mount: path == mount || lib.hasPrefix "${mount}/" path;
 
   # Only what somebody uses has to be in the file.
@@ -58,7 +58,7 @@ let
       if cfg.storageBox.enable then
         cfg.storageBox.protocol == "cifs"
       else
-        lib.any (mount: keys != null || within cfg.backupPath mount) (lib.attrNames mountsWithCredentials);
+        lib.any (mount: keys != null || within cfg.backupPath mount.mountPoint) mountsWithCredentials;
     resticPassword = true;
     azureClientId = cfg.azureStorage.enable;
     azureClientSecret = cfg.azureStorage.enable;
@@ -95,25 +95,46 @@ let
     else
       null;
   keyOf = secret: lib.findFirst (key: lib.elem key keys) null (keysFor secret);
-  inFile = secret: keys == null || keyOf secret != null;
+  # Without a file there is nothing to declare secrets of: sops-nix may be there for others.
+  inFile = secret: file != null && (keys == null || keyOf secret != null);
 
+  formats = {
+    json = "json";
+    yaml = "yaml";
+    yml = "yaml";
+  };
+  format = formats.${lib.last (lib.splitString "." (toString file))} or null;
+  # Where an administrator names another file for a secret, what is known of this one does not count.
   declare =
     secret:
     lib.nameValuePair names.${secret} (
-      lib.optionalAttrs (cfg.secrets.sopsFile != null) {
-        sopsFile = mkDefault cfg.secrets.sopsFile;
+      { config, ... }:
+      let
+        here = toString config.sopsFile == toString file;
+      in
+      {
+        # A module may have a `key` of its own, hence `config`.
+        config = {
+          sopsFile = lib.mkIf (cfg.secrets.sopsFile != null) (mkDefault cfg.secrets.sopsFile);
+          format = lib.mkIf (format != null && here) (mkDefault format);
+          key = lib.mkIf (keys != null && keyOf secret != null && here) (mkDefault (keyOf secret));
+        };
       }
-      // lib.optionalAttrs (lib.hasSuffix ".json" (toString file)) { format = mkDefault "json"; }
-      // lib.optionalAttrs (keys != null && keyOf secret != null) { key = mkDefault (keyOf secret); }
     );
 
   # Used, and left at the path where nothing puts it.
   plain = secret: "/run/secrets/${names.${secret}}";
-  provided = lib.mapAttrsToList (_: secret: secret.path) (config.sops.secrets or { });
+  provided = map (one: one.path) (
+    lib.attrValues (config.sops.secrets or { }) ++ lib.attrValues (config.sops.templates or { })
+  );
+  isDefault =
+    secret:
+    options.services.tik-backup.secrets.${secret}.highestPrio >= (lib.mkOptionDefault { }).priority;
   absent = lib.filter (
     secret:
     used.${secret}
     && (secret != "storageboxCredentials" || cfg.storageBox.enable)
+    && isDefault secret
     && cfg.secrets.${secret} == plain secret
     && !lib.elem (plain secret) provided
   ) (lib.attrNames names);

@@ -14,6 +14,16 @@ let
     ;
   cfg = config.services.tik-backup;
   box = cfg.storageBox;
+  user = cfg.settings.systemd.user or "tik-backup";
+  group = cfg.settings.systemd.group or user;
+  location =
+    if cfg.settings.repository ? location then
+      lib.removePrefix "local:" cfg.settings.repository.location
+    else
+      null;
+
+  secret =
+    if box.protocol == "cifs" then cfg.secrets.storageboxCredentials else toString box.identityFile;
 
   automount = [
     "_netdev"
@@ -30,8 +40,8 @@ let
       automount
       ++ [
         "credentials=${cfg.secrets.storageboxCredentials}"
-        "uid=${cfg.settings.systemd.user}"
-        "gid=${cfg.settings.systemd.group}"
+        "uid=${user}"
+        "gid=${group}"
         "forceuid"
         "forcegid"
         "file_mode=0600"
@@ -98,6 +108,7 @@ in
     mountPoint = mkOption {
       type = types.str;
       default = "/mnt/backup";
+      apply = lib.removeSuffix "/";
       description = "Directory that the box is mounted on. No backup runs unless it is mounted, and `backupPath` has to be below it.";
     };
     idleTimeout = mkOption {
@@ -127,8 +138,14 @@ in
         message = "services.tik-backup.storageBox: SSHFS needs services.tik-backup.uid and storageBox.identityFile";
       }
       {
-        assertion = lib.hasPrefix "${box.mountPoint}/" cfg.settings.repository.location;
-        message = "services.tik-backup: backupPath ${cfg.settings.repository.location} is not below storageBox.mountPoint ${box.mountPoint}";
+        assertion = !lib.hasPrefix "${builtins.storeDir}/" secret;
+        message = "services.tik-backup.storageBox: what opens the box lies in the store, which everybody can read: ${secret}; name a path outside of it";
+      }
+      {
+        # Where it is is a secret: the mount guard says it at run time.
+        assertion =
+          location == null || location == box.mountPoint || lib.hasPrefix "${box.mountPoint}/" location;
+        message = "services.tik-backup: backupPath ${toString location} is not below storageBox.mountPoint ${box.mountPoint}";
       }
     ];
     fileSystems.${box.mountPoint} = box.fileSystem;

@@ -48,7 +48,6 @@ let
     if hasAttr name set then getAttr name set else default;
   hasPrefix = prefix: text: substring 0 (stringLength prefix) text == prefix;
   optional = condition: value: if condition then [ value ] else [ ];
-  range = from: count: genList (index: index + from) count;
 
   # `%` begins a specifier of systemd, `$` a variable in a command line.
   percent = replaceStrings [ "%" ] [ "%%" ];
@@ -70,61 +69,7 @@ let
       ++ map (text: if text == "%i" then text else literal text) words
     );
 
-  # systemd.unit(5), "String escaping".
-  mountUnit =
-    path:
-    let
-      parts = filter (part: isString part && part != "") (split "/" path);
-      bytes = text: genList (index: substring index 1 text) (stringLength text);
-      hex = [
-        "0"
-        "1"
-        "2"
-        "3"
-        "4"
-        "5"
-        "6"
-        "7"
-        "8"
-        "9"
-        "a"
-        "b"
-        "c"
-        "d"
-        "e"
-        "f"
-      ];
-      # Characters in the order of their codes, from the space on; anything else in a mount point is refused.
-      printable = " !\"#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\\]^_`abcdefghijklmnopqrstuvwxyz{|}~";
-      code =
-        char:
-        let
-          found = filter (index: substring index 1 printable == char) (range 0 (stringLength printable));
-        in
-        if found == [ ] then
-          throw "tik-backup: `repository.mount` may hold printable ASCII characters only"
-        else
-          32 + head found;
-      escape =
-        char:
-        let
-          number = code char;
-        in
-        "\\x" + elemAt hex (number / 16) + elemAt hex (number - (number / 16) * 16);
-      one =
-        index: char:
-        if char == "/" then
-          "-"
-        else if match "[A-Za-z0-9:_.]" char != null && !(char == "." && index == 0) then
-          char
-        else
-          escape char;
-      joined = bytes (concatStringsSep "/" parts);
-    in
-    if parts == [ ] then
-      "-.mount"
-    else
-      concatStringsSep "" (genList (index: one index (elemAt joined index)) (length joined)) + ".mount";
+  mountUnit = import ./mount-unit.nix;
 
   # Settings with null are removed, later groups win.
   group = names: foldl' merge { } (map (name: get data name { }) names);
