@@ -37,9 +37,11 @@
         entra = service "serve" // {
           description = "Tokens, and lists of what there is in Azure";
         };
-        azurite = service "azurite ${pkgs.azurite}/bin/azurite-blob --blobHost 127.0.0.1 --blobPort 10000 --location /var/lib/azurite --skipApiVersionCheck --disableTelemetry" // {
-          description = "Blobs of a storage account";
-        };
+        azurite =
+          service "azurite ${pkgs.azurite}/bin/azurite-blob --blobHost 127.0.0.1 --blobPort 10000 --location /var/lib/azurite --skipApiVersionCheck --disableTelemetry"
+          // {
+            description = "Blobs of a storage account";
+          };
       };
     };
 

@@ -27,7 +27,9 @@ in
       types.submodule (
         { name, ... }:
         {
-          config = lib.mkIf (lib.hasPrefix "tik-backup-" name) { serviceConfig = lib.mapAttrs (_: mkForce) off; };
+          config = lib.mkIf (lib.hasPrefix "tik-backup-" name) {
+            serviceConfig = lib.mapAttrs (_: mkForce) off;
+          };
         }
       )
     );
