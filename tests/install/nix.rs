@@ -67,7 +67,7 @@ fn scripts_of_virtual_machines_compile() {
     let mut tests = 0;
     for entry in fs::read_dir(&folder).unwrap() {
         let path = entry.unwrap().path();
-        if !path.extension().is_some_and(|end| end == "nix")
+        if path.extension().is_none_or(|end| end != "nix")
             || ["default.nix", "common.nix", "unconfined.nix"].iter().any(|name| path.ends_with(name))
         {
             continue;
@@ -143,7 +143,13 @@ fn compare(host: &Value, what: &str) {
                 );
                 continue;
             }
-            assert_eq!(lines(key, value), lines(key, &settings[key]), "{what}: {name} {key}");
+            // The configuration lies elsewhere than the one that was written here.
+            let same = |value: &Value| {
+                let mut lines = lines(key, value);
+                lines.retain(|line| key != "LoadCredential" || !line.starts_with("configuration:"));
+                lines
+            };
+            assert_eq!(same(value), same(&settings[key]), "{what}: {name} {key}");
         }
         let set = |value: &&Value| value.as_array().is_none_or(|list| !list.is_empty());
         assert_eq!(
