@@ -2,7 +2,7 @@
 
 use std::{
     io::Read,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, ExitStatus, Stdio},
     sync::{Arc, Mutex, PoisonError},
     thread,
@@ -97,7 +97,7 @@ fn ask(config: &Config, part: Part, cancel: &Cancel) -> Result<Vec<Finding>, Box
         let finding = Finding::problem("services", format!("none could be started to look: {text}"));
         Err(Box::new(finding.hint(hint)))
     };
-    let executable = match std::env::current_exe() {
+    let executable = match program(config).map_or_else(std::env::current_exe, Ok) {
         Ok(path) => path,
         Err(error) => return failed(error.to_string()),
     };
@@ -190,13 +190,28 @@ fn run(mut command: Command, limit: Duration, cancel: &Cancel) -> Result<Ran> {
     Ok(Ran { stdout, stderr: process.messages().text().trim().to_owned(), status })
 }
 
+/// The program that the services run: on NixOS a script that adds programs to the search path and runs this one.
+fn program(config: &Config) -> Option<PathBuf> {
+    let text = property(config, "ExecStart")?;
+    executable(&text).map(PathBuf::from).filter(|path| path.is_file())
+}
+
+/// The program in a command as `systemctl show` prints it: `{ path=/bin/x ; argv[]=/bin/x -v ; … }`.
+fn executable(command: &str) -> Option<&str> {
+    command.split_once("path=")?.1.split_once(" ;").map(|(path, _)| path)
+}
+
+/// A property of the unit of the first source, as `systemctl show` prints it.
+fn property(config: &Config, name: &str) -> Option<String> {
+    let unit = format!("{}source-{}.service", units::PREFIX, config.sources.first()?.name);
+    let property = format!("--property={name}");
+    let output = Command::new("systemctl").args(["show", &property, "--value", &unit]).output().ok()?;
+    Some(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
 /// Where the services look for clients, if their unit says so: on NixOS it does.
 fn search_path(config: &Config) -> Option<String> {
-    let source = config.sources.first()?;
-    let unit = format!("{}source-{}.service", units::PREFIX, source.name);
-    let output =
-        Command::new("systemctl").args(["show", "--property=Environment", "--value", &unit]).output().ok()?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let text = property(config, "Environment")?;
     text.split_whitespace().find_map(|word| word.trim_matches('"').strip_prefix("PATH=").map(str::to_owned))
 }
 
@@ -218,6 +233,13 @@ mod tests {
         assert_eq!(ran.status.unwrap().code(), Some(3));
         assert!(ran.stdout.ends_with(b"\n20000\n") && ran.stdout.starts_with(b"1\n2\n"));
         assert_eq!(ran.stderr, "broken");
+    }
+
+    #[test]
+    fn the_program_of_a_unit_is_read_from_what_systemd_shows() {
+        let shown = "{ path=/nix/store/x-tik backup/bin/tik-backup ; argv[]=/nix/store/x --config /c backup ; ignore_errors=no ; pid=0 }\n";
+        assert_eq!(executable(shown), Some("/nix/store/x-tik backup/bin/tik-backup"));
+        assert_eq!(executable("\n"), None);
     }
 
     #[test]

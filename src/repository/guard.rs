@@ -64,6 +64,10 @@ impl Identity {
 
 /// Fails unless a file system is mounted at `mount` and `location` lies below it.
 pub(super) fn require_mounted(mount: &Path, location: &Path) -> Result<()> {
+    // Looking inside makes an automount happen. It comes first, and once: a storage that refuses is asked no more often.
+    let inside = mount.join(".");
+    let refused = |e| marked(not_mounted(mount).because(&io::Error::from(e)), e);
+    let stat = rfs::stat(&inside).map_err(refused)?;
     let below = |path: &Path| real(path).starts_with(real(mount));
     if !below(location) {
         return Err(Error::usage(format!(
@@ -72,10 +76,6 @@ pub(super) fn require_mounted(mount: &Path, location: &Path) -> Result<()> {
             mount.display()
         )));
     }
-    // Looking inside makes an automount happen.
-    let inside = mount.join(".");
-    let refused = |e| marked(not_mounted(mount).because(&io::Error::from(e)), e);
-    let stat = rfs::stat(&inside).map_err(refused)?;
     let statfs = rfs::statfs(&inside).map_err(refused)?;
     if statfs.f_type == AUTOFS_MAGIC
         || !is_mount_root(mount, stat.st_dev)

@@ -75,6 +75,15 @@ let
   location = cfg.settings.repository.location or "";
   local = import ./local-servers.nix { inherit config lib pkgs; };
 
+  programs = cfg.postgresqlPackages ++ cfg.mysqlPackages ++ cfg.extraPackages;
+  # What an administrator types finds the programs that the services find.
+  typed = lib.hiPrio (
+    pkgs.writeShellScriptBin "tik-backup" ''
+      export PATH=${lib.escapeShellArg (lib.makeBinPath programs)}''${PATH:+:$PATH}
+      exec ${lib.getExe cfg.package} "$@"
+    ''
+  );
+
   service = name: unit: {
     description = unit.Unit.Description;
     wants =
@@ -91,7 +100,7 @@ let
       "After"
     ];
     serviceConfig = unit.Service;
-    path = cfg.postgresqlPackages ++ cfg.mysqlPackages ++ cfg.extraPackages;
+    path = programs;
     # A change of the configuration counts from the next run on; it does not start one.
     restartIfChanged = name == "tik-backup-serve";
     stopIfChanged = name == "tik-backup-serve";
@@ -351,7 +360,10 @@ in
       );
     };
 
-    environment.systemPackages = [ cfg.package ];
+    environment.systemPackages = [
+      typed
+      cfg.package
+    ];
     environment.etc."tik-backup/config.toml".source = cfg.configFile;
 
     # Which accounts there are must not depend on the settings: the paths in them may well be below the home of one.

@@ -161,6 +161,7 @@ let
     && !writable 1;
   # The plan of many: the share is root's. What nobody else than root is meant to read is the services' as well.
   takenOver = lockedOut && isCifs && isRoots && !declared.byUnit;
+  onDemand = declared != null && !declared.byUnit && lib.elem "x-systemd.automount" options;
   notLetIn =
     isFuse && user != "root" && !lib.elem "allow_other" options && !lib.elem "allow_root" options;
   told = if declared.byUnit then "the mount" else "fileSystems.\"${mount}\"";
@@ -235,11 +236,16 @@ in
         services.tik-backup: ${told} gives all of its files to root, and the services run as ${user}: the mount is made with ${lib.concatStringsSep "," wanted} instead.
         Write these options there to say so yourself, or set services.tik-backup.user = "root"'';
 
-    # /etc/fstab stays as it was written; systemd makes the mount with other owners.
-    systemd.units = lib.mkIf takenOver {
+    # /etc/fstab stays as it was written; systemd makes the mount with other owners. A storage that refuses at once is asked
+    # for several times in a second by a run: the limit of starts would end the automount for good.
+    systemd.units = lib.mkIf (takenOver || onDemand) {
       ${mountUnit mount} = {
         overrideStrategy = "asDropin";
         text = ''
+          [Unit]
+          StartLimitIntervalSec=0
+        ''
+        + lib.optionalString takenOver ''
           [Mount]
           Options=${
             lib.replaceStrings [ "%" ] [ "%%" ] (

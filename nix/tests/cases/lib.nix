@@ -71,7 +71,11 @@ let
           config.fileSystems.${path}.options
         else
           lib.splitString "," (removePrefix "Options=" (lib.head line));
-      dropIns = filter (lib.hasSuffix ".mount") (lib.attrNames config.systemd.units);
+      # Mounts that are made otherwise than they were declared.
+      dropIns = filter (
+        name:
+        lib.hasSuffix ".mount" name && lib.hasInfix "[Mount]" (config.systemd.units.${name}.text or "")
+      ) (lib.attrNames config.systemd.units);
       tmpfiles = filter (lib.hasInfix "tik-backup") config.systemd.tmpfiles.rules;
       user = config.users.users.tik-backup or null;
       failed = map (one: one.message) (filter (one: !one.assertion) config.assertions);
