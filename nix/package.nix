@@ -124,7 +124,7 @@ supported.buildRustPackage (finalAttrs: {
     mainProgram = "tik-backup";
     platforms = lib.platforms.linux;
   }
-  # Said once, in Cargo.toml, as soon as the project has an address.
+  # Taken from Cargo.toml if it is set there.
   // lib.optionalAttrs (cargo ? homepage || cargo ? repository) {
     homepage = cargo.homepage or cargo.repository;
   };

@@ -30,6 +30,7 @@ let
     ./cases/users.nix
     ./cases/settings.nix
     ./cases/sources.nix
+    ./cases/overrides.nix
     ./cases/readable.nix
   ];
 in

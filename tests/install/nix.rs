@@ -86,13 +86,10 @@ fn scripts_of_virtual_machines_compile() {
     assert_eq!(tests, 7);
 }
 
-/// nixpkgs, from `$NIXPKGS` or `$NIX_PATH`; nobody has to install it for the tests.
+/// nixpkgs, from `$NIXPKGS`; nobody has to install it for the tests.
 pub fn nixpkgs() -> Option<String> {
     if let Ok(path) = env::var("NIXPKGS") {
         return Some(path);
-    }
-    if env::var("NIX_PATH").is_ok_and(|path| path.contains("nixpkgs")) {
-        return Some("<nixpkgs>".to_owned());
     }
     skip("nixpkgs: set NIXPKGS to a copy of it");
     None

@@ -51,10 +51,24 @@ fn everything_is_backed_up_and_proven(site: &Site) {
     // For longer than an unused mount stays, this backup waits for a table.
     run(
         machine,
-        "discourse -d discourse -c 'BEGIN; LOCK TABLE posts; SELECT pg_sleep(5); COMMIT' >/dev/null 2>&1 &
-         until discourse -d discourse -c \"SELECT mode FROM pg_locks WHERE relation = 'posts'::regclass\" |
-             grep -q AccessExclusiveLock; do sleep 0.1; done
-         systemctl start tik-backup-source-discourse.service",
+        "locks() {
+             for _ in $(seq 300); do
+                 discourse -d discourse -c \"SELECT count(*) FROM pg_locks WHERE relation = 'posts'::regclass AND $1\" |
+                     grep -q '[1-9]' && return
+                 sleep 0.1
+             done
+             echo \"no lock: $1\" >&2
+             exit 1
+         }
+         discourse -d discourse -c 'BEGIN; LOCK TABLE posts; SELECT pg_sleep(600); COMMIT' >/dev/null 2>&1 &
+         locks \"mode = 'AccessExclusiveLock' AND granted\"
+         systemctl start tik-backup-source-discourse.service &
+         backup=$!
+         locks 'NOT granted'
+         sleep 4
+         discourse -d discourse -c \"SELECT pg_terminate_backend(pid) FROM pg_locks
+             WHERE relation = 'posts'::regclass AND mode = 'AccessExclusiveLock' AND granted\" >/dev/null
+         wait $backup",
     );
     // What nobody uses is unmounted, and mounted again for the next.
     machine.sh(UNMOUNTED);

@@ -34,9 +34,9 @@ in
 
   config = mkIf (cfg.enable && dashboard.enable) {
     services.tik-backup.settings.dashboard = {
-      inherit (dashboard) listen;
-      behind_proxy = dashboard.behindProxy;
-    }
-    // lib.optionalAttrs (dashboard.tokenFile != null) { token_file = dashboard.tokenFile; };
+      listen = lib.mkDefault dashboard.listen;
+      behind_proxy = lib.mkDefault dashboard.behindProxy;
+      token_file = lib.mkDefault dashboard.tokenFile;
+    };
   };
 }

@@ -43,8 +43,8 @@ in
     };
     createRole = mkOption {
       type = types.bool;
-      default = config.services.postgresql.enable;
-      defaultText = lib.literalExpression "config.services.postgresql.enable";
+      default = config.services.postgresql.enable && source.socket == local.postgresqlSocket;
+      defaultText = lib.literalMD "true where `services.postgresql` is enabled and `socket` is its socket";
       description = "Whether to create a role in this machine's PostgreSQL that may read everything. It is named like the services' user, who logs in as it over the socket.";
     };
     uploads = mkOption {
@@ -79,7 +79,7 @@ in
       discourse = lib.mapAttrs (_: mkDefault) {
         kind = "postgres";
         host = source.socket;
-        port = local.postgresqlPort;
+        port = if source.socket == local.postgresqlSocket then local.postgresqlPort else 5432;
         inherit (cfg) user;
         inherit (source) schedule;
         databases = [ source.database ];

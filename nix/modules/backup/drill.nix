@@ -55,7 +55,7 @@ in
   };
 
   config = mkIf cfg.enable {
-    # Whom the scratch servers of a drill by root run as. It owns nothing.
+    # The user of scratch servers when a drill runs as root. It owns nothing.
     users.users.tik-backup-drill = {
       isSystemUser = true;
       group = "tik-backup-drill";
@@ -69,8 +69,8 @@ in
         max_duration = mkDefault drill.maxDuration;
         sample = mkDefault drill.sample;
         sandbox = mkDefault drill.sandbox;
-      }
-      // lib.optionalAttrs (drill.dir != null) { inherit (drill) dir; };
+        dir = mkDefault drill.dir;
+      };
     };
   };
 }

@@ -11,6 +11,7 @@ let
 
   # With the extensions, which scratch servers of drills need, where this NixOS knows them.
   postgresqlPackage = postgresql.finalPackage or postgresql.package;
+  postgresqlSocket = "/run/postgresql";
   postgresqlPort = postgresql.settings.port or 5432;
   mysqlPort = mysql.settings.mysqld.port or 3306;
   # Where there is the target, the server is set up only when that is reached.
@@ -38,7 +39,7 @@ let
     && (source.port or usual) == port;
   isPostgresql = isServer {
     inherit (postgresql) enable;
-    socket = "/run/postgresql";
+    socket = postgresqlSocket;
     usual = 5432;
     port = postgresqlPort;
   };
@@ -54,12 +55,14 @@ let
 
   others = kind: test: lib.any (source: is kind source && !test source) sources;
   major = package: lib.versions.major (lib.getVersion package);
-  withoutClient = lib.filterAttrs (_: source: is "mysql" source && !(source ? client_dirs)) (
-    cfg.settings.sources or { }
-  );
 in
 {
-  inherit postgresqlPackage postgresqlPort postgresqlUnit;
+  inherit
+    postgresqlPackage
+    postgresqlPort
+    postgresqlSocket
+    postgresqlUnit
+    ;
 
   postgresqlPackages =
     if !postgresql.enable then
@@ -87,7 +90,7 @@ in
       && postgresql.enable
       && postgresqlPort != 5432
       && !(source.azure or false)
-      && (source.host or "/run/postgresql") == "/run/postgresql"
+      && (source.host or postgresqlSocket) == postgresqlSocket
     then
       { port = postgresqlPort; } // source
     else
@@ -101,8 +104,8 @@ in
       name = lib.removePrefix prefix service;
       source = if lib.hasPrefix prefix service then cfg.settings.sources.${name} or { } else { };
       needed =
-        lib.optional (is "postgres" source && isLocal source && postgresql.enable) postgresqlUnit
-        ++ lib.optional (is "mysql" source && isLocal source && mysql.enable) "mysql.service";
+        lib.optional (is "postgres" source && isPostgresql source) postgresqlUnit
+        ++ lib.optional (is "mysql" source && isMysql source) "mysql.service";
     in
     {
       wants = needed;
@@ -113,8 +116,4 @@ in
           is "mongodb" source && (config.services.mongodb.enable or false)
         ) "mongodb.service";
     };
-
-  warnings =
-    lib.optional (withoutClient != { } && cfg.mysqlPackages == [ ] && cfg.extraPackages == [ ])
-      "services.tik-backup: there are no client programs for ${lib.concatStringsSep ", " (lib.attrNames withoutClient)}; set services.tik-backup.mysqlPackages to [ pkgs.mariadb ] or [ pkgs.mysql84 ], whichever the server is";
 }

@@ -36,7 +36,7 @@ let
   hex = number: elemAt digits (number / 16) + elemAt digits (number - (number / 16) * 16);
   bytes = text: genList (index: substring index 1 text) (stringLength text);
 
-  # Strings are of bytes, and no function tells the number of one. They are found by what they are part of in UTF-8.
+  # Nix has no function for the value of a byte, so that a table is built from UTF-8 sequences.
   char = code: fromJSON "\"\\u${hex (code / 256)}${hex (code - (code / 256) * 256)}\"";
   # 128 to 191 are the second byte of the characters with the same numbers.
   following = genList (index: {

@@ -15,7 +15,9 @@ let
   mountUnit = import ./mount-unit.nix;
 
   pathOf = location: lib.removePrefix "local:" location;
-  normal = path: if path == "/" then path else lib.removeSuffix "/" path;
+  # Without slashes that mean nothing.
+  normal =
+    path: "/" + lib.concatStringsSep "/" (lib.filter (part: part != "") (lib.splitString "/" path));
   within = path: mount: path == mount || lib.hasPrefix "${mount}/" path;
 
   # What is mounted where: by fileSystems, whose attributes need not be named like the mount point, or by units.
@@ -28,8 +30,11 @@ let
     }) (lib.filter (one: one.enable or true) (lib.attrValues config.fileSystems))
     ++ map (one: {
       at = normal one.where;
-      fsType = one.type or "";
-      options = lib.splitString "," (one.options or "");
+      # Either may be written, and a list too.
+      fsType = one.mountConfig.Type or one.type or "";
+      options = lib.concatMap (lib.splitString ",") (
+        lib.toList (one.mountConfig.Options or one.options or "")
+      );
       byUnit = true;
     }) (lib.filter (one: one.enable or true) config.systemd.mounts);
 
@@ -37,12 +42,15 @@ let
   mountOf =
     location:
     let
-      found = lib.filter (mount: mount != "/" && within (pathOf location) mount) (
+      found = lib.filter (mount: mount != "/" && within (normal (pathOf location)) mount) (
         map (one: one.at) mounts
       );
       longer = one: other: if lib.stringLength other > lib.stringLength one then other else one;
     in
-    if found == [ ] then null else lib.foldl' longer (lib.head found) found;
+    if found == [ ] || !lib.hasPrefix "/" (pathOf location) then
+      null
+    else
+      lib.foldl' longer (lib.head found) found;
 
   path = pathOf (cfg.settings.repository.location or "");
   # A path on the system's own disk, and whether it looks like one that is not meant to be there.
@@ -68,7 +76,16 @@ let
     "exfat"
     "ntfs3"
   ];
-  # Mounts of one user, which others do not get into.
+  # File systems whose root directory belongs to root when they are made.
+  isDisk =
+    isOf [
+      "ext4"
+      "xfs"
+      "btrfs"
+      "f2fs"
+    ]
+    && !lib.elem "bind" options;
+  # FUSE mounts are open only to the user who mounted them, unless allow_other is set.
   isFuse = isOf [
     "sshfs"
     "fuse.sshfs"
@@ -151,6 +168,12 @@ let
       given = valueOf "uid" null;
     in
     if given == null || given == "" then if ownerless then "root" else null else given;
+  # A number that only the host can tell to be right.
+  guessed =
+    owner != null
+    && user != "root"
+    && (config.users.users.${user}.uid or null) == null
+    && builtins.match "[1-9][0-9]*" owner != null;
   isRoots = owner == "root" || owner == "0";
   lockedOut =
     owner != null
@@ -159,11 +182,13 @@ let
     && !isUser owner
     && !(isGroup (valueOf "gid" "root") && writable 2)
     && !writable 1;
-  # The plan of many: the share is root's. What nobody else than root is meant to read is the services' as well.
+  # Many hosts mount the share for root. With CIFS the module changes the owner.
   takenOver = lockedOut && isCifs && isRoots && !declared.byUnit;
   onDemand = declared != null && !declared.byUnit && lib.elem "x-systemd.automount" options;
   notLetIn =
-    isFuse && user != "root" && !lib.elem "allow_other" options && !lib.elem "allow_root" options;
+    isFuse
+    && user != "root"
+    && !lib.any (option: lib.replaceStrings [ "-" ] [ "_" ] option == "allow_other") options;
   told = if declared.byUnit then "the mount" else "fileSystems.\"${mount}\"";
 
   wanted = [
@@ -232,6 +257,14 @@ in
       lib.optional unmounted ''
         services.tik-backup: no mount in fileSystems or systemd.mounts holds the repository, ${path}: it would lie on the system's own disk, and be lost with it.
         Declare the mount, or set services.tik-backup.settings.repository.mount to where something else mounts it''
+      ++ lib.optional (guessed && !lockedOut) ''
+        services.tik-backup: ${told} gives all of its files to uid ${owner}, and which number ${user} has is chosen on the host.
+        Write uid=${user} there, or set ${
+          if user == "tik-backup" then "services.tik-backup.uid" else "users.users.${user}.uid"
+        } = ${owner}''
+      ++ lib.optional (isDisk && user != "root" && normal path == normal mount) ''
+        services.tik-backup: the repository is the mount point ${mount} itself, which belongs to root unless you changed that: the services run as ${user} and could not write there.
+        Set services.tik-backup.backupPath to a folder below it, which the module then makes''
       ++ lib.optional takenOver ''
         services.tik-backup: ${told} gives all of its files to root, and the services run as ${user}: the mount is made with ${lib.concatStringsSep "," wanted} instead.
         Write these options there to say so yourself, or set services.tik-backup.user = "root"'';
@@ -259,7 +292,7 @@ in
     # A disk of this machine belongs to root: `init` needs a folder there that is the services' own. The program says it
     # if that was not possible.
     systemd.services.tik-backup-init.serviceConfig =
-      lib.mkIf (declared != null && owner == null && user != "root" && path != mount)
+      lib.mkIf (declared != null && owner == null && user != "root" && normal path != normal mount)
         {
           ExecStartPre = "+-${pkgs.writeShellScript "tik-backup-folder" ''
             if ${pkgs.util-linux}/bin/mountpoint --quiet ${lib.escapeShellArg mount} && ! [ -e ${lib.escapeShellArg path} ]; then
@@ -268,9 +301,10 @@ in
           ''}";
         };
 
-    # On the system's own disk the folder is made; on a mount that is not there it would be in the way.
+    # On the system's own disk the folder is made; on a mount that is not there it would be in the way. ZFS mounts without
+    # telling fileSystems.
     systemd.tmpfiles.rules =
-      lib.optional (onOwnDisk && !unmounted)
+      lib.optional (onOwnDisk && !unmounted && !(config.boot.zfs.enabled or false))
         "d \"${
           lib.replaceStrings [ "%" "\\" "\"" ] [ "%%" "\\\\" "\\\"" ] path
         }\" :0700 :${user} :${group} -";

@@ -122,7 +122,17 @@ let
       }
     );
 
-  # Used, and left at the path where nothing puts it.
+  # The files that the services are handed in the end: settings and sources may name others than those of `secrets`.
+  handed = lib.concatMap (unit: unit.Service.LoadCredential or [ ]) (
+    lib.attrValues (
+      import ./units.nix {
+        inherit (cfg) settings;
+        executable = "";
+        configFile = "";
+      }
+    )
+  );
+  # Secrets that are used and whose default path nothing provides.
   plain = secret: "/run/secrets/${names.${secret}}";
   provided = map (one: one.path) (
     lib.attrValues (config.sops.secrets or { }) ++ lib.attrValues (config.sops.templates or { })
@@ -133,11 +143,21 @@ let
   absent = lib.filter (
     secret:
     used.${secret}
-    && (secret != "storageboxCredentials" || cfg.storageBox.enable)
+    && (
+      if secret == "storageboxCredentials" then
+        cfg.storageBox.enable
+      else
+        lib.any (lib.hasSuffix ":${plain secret}") handed
+    )
     && isDefault secret
     && cfg.secrets.${secret} == plain secret
     && !lib.elem (plain secret) provided
   ) (lib.attrNames names);
+  instead =
+    secret:
+    lib.optionalString (
+      secret == "alertingWebhookUrl"
+    ) "; without a webhook set services.tik-backup.alerting.webhook.enable to false";
   where = if file == null then "" else " ${baseNameOf (toString file)}";
 in
 {
@@ -185,13 +205,13 @@ in
       assertions = lib.optionals hasSops (
         map (secret: {
           assertion = false;
-          message = "services.tik-backup: nothing provides ${plain secret}. Put the secret into the encrypted file${where} as ${lib.concatStringsSep " or " (keysFor secret)}, declare it as sops.secrets.${names.${secret}}, or set services.tik-backup.secrets.${secret} to the file that holds it";
+          message = "services.tik-backup: nothing provides ${plain secret}. Put the secret into the encrypted file${where} as ${lib.concatStringsSep " or " (keysFor secret)}, declare it as sops.secrets.${names.${secret}}, or set services.tik-backup.secrets.${secret} to the file that holds it${instead secret}";
         }) absent
       );
       warnings = lib.optionals (hasAge && !hasSops) (
         map (
           secret:
-          "services.tik-backup: age.secrets.${names.${secret}} is not declared, and the secret is expected at ${plain secret}; set services.tik-backup.secrets.${secret} if it is elsewhere"
+          "services.tik-backup: nothing in this configuration provides ${plain secret}; declare age.secrets.${names.${secret}}, or set services.tik-backup.secrets.${secret} to the file that holds the secret${instead secret}"
         ) absent
       );
     }

@@ -57,7 +57,7 @@ in
             file = example;
           });
     }
-  ] { warnings = [ "age.secrets.backup-alerting-webhook-url is not declared" ]; };
+  ] { warnings = [ "declare age.secrets.backup-alerting-webhook-url" ]; };
   agenixAndSops =
     case
       [

@@ -53,15 +53,21 @@ in
     (backup { uid = 871; })
   ] { failed = [ lockedOut ]; };
   # Which number an account without one will get is not known here.
-  mountByNumberUnknown = case [
-    one
-    (cifs [ "uid=1000" ])
-    (backup {
-      user = "alice";
-      group = "users";
-    })
-    { users.users.alice.isNormalUser = true; }
-  ] { dropIns = lacks "mnt-backup.mount"; };
+  mountByNumberUnknown =
+    case
+      [
+        one
+        (cifs [ "uid=1000" ])
+        (backup {
+          user = "alice";
+          group = "users";
+        })
+        { users.users.alice.isNormalUser = true; }
+      ]
+      {
+        dropIns = lacks "mnt-backup.mount";
+        warnings = [ "which number alice has is chosen on the host" ];
+      };
   mountByNobody =
     case
       [

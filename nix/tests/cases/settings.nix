@@ -160,7 +160,7 @@ in
         credentials = found: lib.length (filter (hasPrefix "alerts.") (lib.attrNames found)) == 3;
       };
   sourceWithSpace = case [ (backup { settings.sources."my wiki" = directory; }) ] {
-    failed = [ "is no name of a source" ];
+    failed = [ "is not a valid source name" ];
   };
   sourceWithoutSchedule =
     case [ (backup { settings.sources.x = removeAttrs directory [ "schedule" ]; }) ]

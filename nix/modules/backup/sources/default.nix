@@ -118,10 +118,8 @@ in
     assertions =
       map (name: {
         assertion = false;
-        message = "services.tik-backup.sources: ${builtins.toJSON name} is no name of a source: it must be 1 to 64 of A-Z a-z 0-9 . _ - and must not start with . or -";
+        message = "services.tik-backup.sources: ${builtins.toJSON name} is not a valid source name: use 1 to 64 of the characters A-Z a-z 0-9 . _ - and do not start with . or -";
       }) badNames
       ++ concatLists (lib.mapAttrsToList misplaced cfg.sources);
-
-    warnings = local.warnings;
   };
 }
