@@ -86,7 +86,7 @@ fn scripts_of_virtual_machines_compile() {
     assert_eq!(tests, 7);
 }
 
-/// nixpkgs, from `$NIXPKGS`; nobody has to install it for the tests.
+/// The nixpkgs that `$NIXPKGS` names. Tests that need one are skipped without it.
 pub fn nixpkgs() -> Option<String> {
     if let Ok(path) = env::var("NIXPKGS") {
         return Some(path);

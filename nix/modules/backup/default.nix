@@ -16,8 +16,7 @@ let
     types
     ;
   cfg = config.services.tik-backup;
-  user = cfg.settings.systemd.user or "tik-backup";
-  group = cfg.settings.systemd.group or user;
+  inherit (import ./account.nix { inherit config; }) user group;
   format = pkgs.formats.toml { };
 
   # TOML has no null: what is null is left out. A path is meant as it stands; it would be copied into the store, which
@@ -54,11 +53,7 @@ let
         cp config.toml $out
       '';
 
-  units = import ./units.nix {
-    settings = cfg.settings;
-    executable = lib.getExe cfg.package;
-    configFile = cfg.configFile;
-  };
+  inherit (cfg) units;
   ending =
     suffix:
     lib.mapAttrs' (name: lib.nameValuePair (lib.removeSuffix suffix name)) (
@@ -271,6 +266,17 @@ in
       default = "50%";
       example = "2G";
       description = "The most memory that a service may use: a size or a percentage of the machine's memory, as in systemd's `MemoryMax=`.";
+    };
+    units = mkOption {
+      internal = true;
+      readOnly = true;
+      type = types.raw;
+      default = import ./units.nix {
+        inherit (cfg) settings configFile;
+        executable = lib.getExe cfg.package;
+      };
+      defaultText = lib.literalMD "what the settings say";
+      description = "The units of systemd with their sections, as units.nix makes them.";
     };
     environmentFile = mkOption {
       type = types.nullOr types.str;

@@ -19,9 +19,7 @@ let
   source = cfg.discourse;
   postgresql = config.services.postgresql;
   local = import ./local-servers.nix { inherit config lib; };
-  isDefault =
-    (options.services.tik-backup.discourse.socket.highestPrio or 0) >= (lib.mkOptionDefault { })
-    .priority;
+  isDefault = shared.isDefault options.services.tik-backup.discourse.socket;
   quoted = name: "\"${lib.replaceStrings [ "\"" ] [ "\"\"" ] name}\"";
 in
 {

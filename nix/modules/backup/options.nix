@@ -1,9 +1,12 @@
-# Options that several sources have.
+# What the options of several files have in common.
 { lib }:
 let
   inherit (lib) mkOption types;
 in
 {
+  # Whether nobody has set an option.
+  isDefault = option: (option.highestPrio or 0) >= (lib.mkOptionDefault { }).priority;
+
   schedule =
     default:
     mkOption {

@@ -17,6 +17,7 @@ let
     types
     ;
   cfg = config.services.tik-backup;
+  shared = import ./options.nix { inherit lib; };
   hasSops = options ? sops;
   hasAge = options ? age;
 
@@ -41,16 +42,14 @@ let
     ]
     ++ lib.optional (secret == "azurePostgresPassword") "azure-postgres-admin-password";
 
-  # A mount with credentials that the administrator has declared, the repository's or another.
-  mountsWithCredentials = lib.filter (
-    mount:
-    mount.enable or true
-    && lib.elem mount.fsType [
-      "cifs"
-      "smb3"
-    ]
-  ) (lib.attrValues config.fileSystems);
-  within = path: mount: path == mount || lib.hasPrefix "${mount}/" path;
+  inherit (import ./paths.nix { inherit config lib; })
+    isCifs
+    mountsOfFileSystems
+    pathOf
+    within
+    ;
+  # Mounts with credentials that the administrator has declared, the repository's or another.
+  mountsWithCredentials = lib.filter isCifs mountsOfFileSystems;
 
   # Only what somebody uses has to be in the file.
   used = {
@@ -58,7 +57,7 @@ let
       if cfg.storageBox.enable then
         cfg.storageBox.protocol == "cifs"
       else
-        lib.any (mount: keys != null || within cfg.backupPath mount.mountPoint) mountsWithCredentials;
+        lib.any (mount: keys != null || within (pathOf cfg.backupPath) mount.at) mountsWithCredentials;
     resticPassword = true;
     azureClientId = cfg.azureStorage.enable;
     azureClientSecret = cfg.azureStorage.enable;
@@ -123,23 +122,12 @@ let
     );
 
   # The files that the services are handed in the end: settings and sources may name others than those of `secrets`.
-  handed = lib.concatMap (unit: unit.Service.LoadCredential or [ ]) (
-    lib.attrValues (
-      import ./units.nix {
-        inherit (cfg) settings;
-        executable = "";
-        configFile = "";
-      }
-    )
-  );
+  handed = lib.concatMap (unit: unit.Service.LoadCredential or [ ]) (lib.attrValues cfg.units);
   # Secrets that are used and whose default path nothing provides.
   plain = secret: "/run/secrets/${names.${secret}}";
   provided = map (one: one.path) (
     lib.attrValues (config.sops.secrets or { }) ++ lib.attrValues (config.sops.templates or { })
   );
-  isDefault =
-    secret:
-    options.services.tik-backup.secrets.${secret}.highestPrio >= (lib.mkOptionDefault { }).priority;
   absent = lib.filter (
     secret:
     used.${secret}
@@ -149,7 +137,7 @@ let
       else
         lib.any (lib.hasSuffix ":${plain secret}") handed
     )
-    && isDefault secret
+    && shared.isDefault options.services.tik-backup.secrets.${secret}
     && cfg.secrets.${secret} == plain secret
     && !lib.elem (plain secret) provided
   ) (lib.attrNames names);

@@ -14,13 +14,9 @@ let
     ;
   cfg = config.services.tik-backup;
   box = cfg.storageBox;
-  user = cfg.settings.systemd.user or "tik-backup";
-  group = cfg.settings.systemd.group or user;
-  location =
-    if cfg.settings.repository ? location then
-      lib.removePrefix "local:" cfg.settings.repository.location
-    else
-      null;
+  inherit (import ./account.nix { inherit config; }) mountOptions;
+  inherit (import ./paths.nix { inherit config lib; }) pathOf within;
+  location = cfg.settings.repository.location or null;
 
   secret =
     if box.protocol == "cifs" then cfg.secrets.storageboxCredentials else toString box.identityFile;
@@ -40,12 +36,9 @@ let
       automount
       ++ [
         "credentials=${cfg.secrets.storageboxCredentials}"
-        "uid=${user}"
-        "gid=${group}"
-        "forceuid"
-        "forcegid"
-        "file_mode=0600"
-        "dir_mode=0700"
+      ]
+      ++ mountOptions
+      ++ [
         "vers=3"
         "seal"
         "hard"
@@ -143,8 +136,7 @@ in
       }
       {
         # Where it is is a secret: the mount guard says it at run time.
-        assertion =
-          location == null || location == box.mountPoint || lib.hasPrefix "${box.mountPoint}/" location;
+        assertion = location == null || within (pathOf location) box.mountPoint;
         message = "services.tik-backup: backupPath ${toString location} is not below storageBox.mountPoint ${box.mountPoint}";
       }
     ];

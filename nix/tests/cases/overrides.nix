@@ -104,6 +104,17 @@ in
     one
     (unitMount "rclone" "allow-other,args2env")
   ] { settings.repository.mount = "/mnt/backup"; };
+  mountWithoutChecks = case [
+    one
+    (cifs [
+      "uid=999"
+      "noperm"
+    ])
+  ] { settings.repository.mount = "/mnt/backup"; };
+  mountOfNumber = case [
+    one
+    (cifs [ "uid=999" ])
+  ] { warnings = [ "set services.tik-backup.uid = 999" ]; };
   mountForRootAlone = case [
     one
     (unitMount "fuse.sshfs" "allow_root")
