@@ -192,7 +192,7 @@ struct Families(Vec<MetricFamily>);
 impl Families {
     /// Begins a family. It appears if it gets a sample.
     fn family(&mut self, name: &str, help: &str) -> &mut Self {
-        let mut family = MetricFamily::new();
+        let mut family = MetricFamily::default();
         family.set_name(name.to_owned());
         family.set_help(help.to_owned());
         family.set_field_type(MetricType::GAUGE);
@@ -204,12 +204,12 @@ impl Families {
     fn sample(&mut self, labels: &[(&str, &str)], value: f64) {
         let Some(family) = self.0.last_mut() else { return };
         let pair = |&(name, value): &(&str, &str)| {
-            let mut pair = LabelPair::new();
+            let mut pair = LabelPair::default();
             pair.set_name(name.to_owned());
             pair.set_value(value.to_owned());
             pair
         };
-        let mut gauge = Gauge::new();
+        let mut gauge = Gauge::default();
         gauge.set_value(value);
         let mut metric = Metric::from_gauge(gauge);
         metric.set_label(labels.iter().map(pair).collect());
