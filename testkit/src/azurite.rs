@@ -11,7 +11,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use super::{Tool, process::spawn_bound};
+use crate::{Tool, process::spawn_bound};
 
 /// A running Azurite that keeps blobs in memory; killed when dropped, or when the test process ends in any other way.
 #[derive(Debug)]

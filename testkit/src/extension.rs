@@ -3,7 +3,7 @@
 
 use std::{fs, path::Path, process::Command};
 
-use super::{PgServer, process::run_ok, skip};
+use crate::{PgServer, process::run_ok, skip};
 
 /// The extension's name.
 pub const NAME: &str = "tik_test_settings";

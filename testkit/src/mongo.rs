@@ -19,7 +19,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
-use super::{Tool, mongod, process::spawn_bound};
+use crate::{Tool, mongod, process::spawn_bound};
 
 /// A running server; killed and removed when dropped, or when the test process ends in any other way.
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use std::{
 use mongodb::{Client, bson::doc};
 use rustix::process::Signal;
 
-use super::{MongoServer, Tool, process::spawn_bound};
+use crate::{MongoServer, Tool, process::spawn_bound};
 
 /// The name of the replica set, and that of config servers.
 const SET: &str = "tik";
@@ -74,7 +74,7 @@ fn key_file(dir: &Path) -> std::path::PathBuf {
 impl MongoServer {
     /// Makes it a replica set of one member, if it is none, and waits until it is the primary. False if it does not
     /// become one.
-    pub(super) fn become_primary(&self, arguments: &[String]) -> bool {
+    pub(crate) fn become_primary(&self, arguments: &[String]) -> bool {
         if has(arguments, "--standalone") {
             return true;
         }

@@ -12,7 +12,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use super::{
+use crate::{
     MyFlavour, MyOptions,
     mysql_options::template,
     postgres_options::{copy_tree, free_port, give, make_certificates},
@@ -42,7 +42,7 @@ impl MyServer {
         MyOptions::new(flavour).start()
     }
 
-    pub(super) fn start_with(options: MyOptions) -> Self {
+    pub(crate) fn start_with(options: MyOptions) -> Self {
         // Not the temporary folder of the environment: a socket's path may have only 107 bytes.
         let dir = tempfile::Builder::new().prefix("tik-my-").tempdir_in("/tmp").unwrap();
         give(dir.path(), None, 0o755);

@@ -6,7 +6,7 @@ use std::{
     process::Command,
 };
 
-use super::{
+use crate::{
     MyServer, Tool,
     postgres_options::{copy_tree, give},
     process::{as_unprivileged, run_ok, unprivileged},
@@ -69,9 +69,9 @@ fn clients(server: &Path) -> PathBuf {
 /// How a throwaway server is to be started.
 #[derive(Debug, Clone)]
 pub struct MyOptions {
-    pub(super) flavour: MyFlavour,
-    pub(super) tcp: bool,
-    pub(super) tls: bool,
+    pub(crate) flavour: MyFlavour,
+    pub(crate) tcp: bool,
+    pub(crate) tls: bool,
     settings: Vec<String>,
 }
 
@@ -113,7 +113,7 @@ impl MyOptions {
     }
 
     /// The server's arguments: fast rather than safe, as nothing here survives a crash of the machine anyway.
-    pub(super) fn arguments(&self, dir: &Path, port: u16) -> Vec<String> {
+    pub(crate) fn arguments(&self, dir: &Path, port: u16) -> Vec<String> {
         let place = |name: &str, below: &str| format!("--{name}={}", dir.join(below).display());
         let mut arguments = vec![
             "--no-defaults".to_owned(),
@@ -158,12 +158,11 @@ impl MyOptions {
 
 /// A fresh data folder that will be copied for each server: making one takes seconds, copying does not. One per
 /// program version and user, shared by all test processes.
-pub(super) fn template(flavour: MyFlavour) -> PathBuf {
+pub(crate) fn template(flavour: MyFlavour) -> PathBuf {
     let exact = run_ok(Command::new(flavour.bin("mysqld")).args(["--no-defaults", "--version"]), b"");
     let exact = String::from_utf8_lossy(&exact).replace(|c: char| !c.is_ascii_alphanumeric(), "-");
     let exact = exact.split_once("Ver-").map_or(exact.as_str(), |(_, version)| version).trim_matches('-');
-    let base = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    fs::create_dir_all(base).unwrap();
+    let base = crate::kept();
     let name = format!("{flavour:?}-{exact}-of-{}", rustix::process::geteuid().as_raw());
     let template = base.join(&name);
     let lock = fs::File::create(base.join(format!("{name}.lock"))).unwrap();

@@ -9,12 +9,10 @@ use std::{
 use tempfile::TempDir;
 
 use crate::{
-    common::{
-        Config, ConfigBuilder, MyFlavour, MyOptions, MyServer,
-        mysql::{quote, text},
-        process::run_ok,
-        program::quoted,
-    },
+    Config, ConfigBuilder, MyFlavour, MyOptions, MyServer,
+    mysql::{quote, text},
+    process::run_ok,
+    program::quoted,
     reports::ready,
     running::Hold,
 };

@@ -7,7 +7,7 @@ use rustix::{
     thread::{UnshareFlags, unshare_unsafe},
 };
 
-use super::skip;
+use crate::skip;
 
 /// Runs this in a mount namespace of its own; a visible skip where that is not permitted.
 pub fn in_private_namespace(test: impl FnOnce() + Send) {

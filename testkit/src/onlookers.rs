@@ -1,7 +1,5 @@
 //! What others on the machine can see of a running program and its children.
 
-#![allow(dead_code)]
-
 use std::{collections::BTreeSet, fs};
 
 /// A process and all that descend from it.

@@ -12,7 +12,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use super::{
+use crate::{
     PgOptions, PgVersion, fixture,
     postgres_options::{copy_tree, free_port, give, make_certificates, template},
     process::{as_unprivileged, run, run_ok, spawn_bound, unprivileged},
@@ -54,7 +54,7 @@ impl PgServer {
         PgOptions::new(version).start()
     }
 
-    pub(super) fn start_with(options: &PgOptions) -> Self {
+    pub(crate) fn start_with(options: &PgOptions) -> Self {
         // Not the temporary folder of the environment: a socket's path may have only 107 bytes.
         let dir = tempfile::Builder::new().prefix("tik-pg-").tempdir_in("/tmp").unwrap();
         give(dir.path(), None, 0o755);

@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-use super::{
+use crate::{
     PgServer, Tool,
     process::{Owner, as_unprivileged, run_ok, unprivileged},
 };
@@ -53,10 +53,10 @@ impl PgVersion {
 /// How a throwaway server is to be started.
 #[derive(Debug, Clone)]
 pub struct PgOptions {
-    pub(super) version: PgVersion,
-    pub(super) tcp: bool,
-    pub(super) tls: bool,
-    pub(super) settings: Vec<(String, String)>,
+    pub(crate) version: PgVersion,
+    pub(crate) tcp: bool,
+    pub(crate) tls: bool,
+    pub(crate) settings: Vec<(String, String)>,
 }
 
 impl PgOptions {
@@ -100,7 +100,7 @@ impl PgOptions {
     }
 
     /// The lines added to `postgresql.conf`: fast rather than safe, as nothing here survives a crash anyway.
-    pub(super) fn conf(&self, socket_dir: &Path, port: u16) -> String {
+    pub(crate) fn conf(&self, socket_dir: &Path, port: u16) -> String {
         let mut conf = format!(
             "\nunix_socket_directories = '{}'\nport = {port}\nlisten_addresses = '{}'\n\
              fsync = off\nfull_page_writes = off\nsynchronous_commit = off\nmax_connections = 120\n\
@@ -118,7 +118,7 @@ impl PgOptions {
     }
 
     /// The whole of `pg_hba.conf`.
-    pub(super) fn hba(&self) -> String {
+    pub(crate) fn hba(&self) -> String {
         let kind = if self.tls { "hostssl" } else { "host" };
         format!(
             "local all all trust\nlocal replication all trust\n{kind} all all 127.0.0.1/32 scram-sha-256\n"
@@ -127,12 +127,12 @@ impl PgOptions {
 }
 
 /// A port nobody listens on now; another process may take it before the server does.
-pub(super) fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// Makes an authority (`ca.crt` in `dir`) and a server certificate it signed (in the data folder).
-pub(super) fn make_certificates(dir: &Path, data: &Path) {
+pub(crate) fn make_certificates(dir: &Path, data: &Path) {
     let openssl = |args: &[&str]| {
         let program = Tool::Openssl.path().expect("openssl is there: skip_unless!(Tool::Openssl) first");
         run_ok(Command::new(program).current_dir(dir).args(args), b"");
@@ -176,13 +176,12 @@ pub(super) fn make_certificates(dir: &Path, data: &Path) {
 
 /// A fresh cluster of this version in a folder that will be copied for each server: `initdb` takes seconds on a
 /// slow machine, copying does not. One per program version and user, shared by all test processes.
-pub(super) fn template(version: PgVersion) -> PathBuf {
+pub(crate) fn template(version: PgVersion) -> PathBuf {
     let bin = version.bin_dir();
     let exact = run_ok(Command::new(bin.join("postgres")).arg("--version"), b"");
     let exact = String::from_utf8_lossy(&exact).trim().replace(|c: char| !c.is_ascii_alphanumeric(), "-");
     let uid = rustix::process::geteuid().as_raw();
-    let base = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    fs::create_dir_all(base).unwrap();
+    let base = crate::kept();
     let template = base.join(format!("{exact}-of-{uid}"));
     let lock = fs::File::create(base.join(format!("{exact}-of-{uid}.lock"))).unwrap();
     lock.lock().unwrap();
@@ -205,7 +204,7 @@ pub(super) fn template(version: PgVersion) -> PathBuf {
 }
 
 /// Sets mode and, if given, owner.
-pub(super) fn give(path: &Path, owner: Option<Owner>, mode: u32) {
+pub(crate) fn give(path: &Path, owner: Option<Owner>, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     if let Some((uid, gid)) = owner {
         chown(path, Some(uid), Some(gid)).unwrap();
@@ -213,7 +212,7 @@ pub(super) fn give(path: &Path, owner: Option<Owner>, mode: u32) {
 }
 
 /// Copies a folder of folders and files with their modes, and gives the copy to the owner.
-pub(super) fn copy_tree(from: &Path, to: &Path, owner: Option<Owner>) {
+pub(crate) fn copy_tree(from: &Path, to: &Path, owner: Option<Owner>) {
     fs::create_dir(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();

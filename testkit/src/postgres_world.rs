@@ -11,11 +11,11 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{
-    common::{
-        Cmd, Config, ConfigBuilder, PgServer, PgVersion, Ran, Restic, Tool, postgres::quote, process::run_ok,
-        program::quoted,
-    },
+use crate::{
+    Cmd, Config, ConfigBuilder, PgServer, PgVersion, Ran, Restic, Tool,
+    postgres::quote,
+    process::run_ok,
+    program::quoted,
     running::{Hold, Running},
 };
 

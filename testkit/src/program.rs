@@ -13,11 +13,25 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{MongoServer, MyServer, PgServer, process::run};
+use crate::{MongoServer, MyServer, PgServer, process::run};
 
 /// The built program.
+///
+/// Only the tests' own crate could be compiled with its path, and no code of ours runs before a test that could hand it
+/// on. So the runners say where it is: nextest (also where it runs an archive on another machine) and cargo. A test that is
+/// started without either is in the directory `deps` beside the program.
+///
+/// # Panics
+/// If it is not there.
 pub fn bin() -> PathBuf {
-    PathBuf::from(env!("CARGO_BIN_EXE_tik-backup"))
+    let told = ["NEXTEST_BIN_EXE_tik-backup", "CARGO_BIN_EXE_tik-backup"].into_iter().find_map(env::var_os);
+    let path = told.map(PathBuf::from).unwrap_or_else(|| {
+        let test = env::current_exe().expect("the path of this test");
+        let profile = test.parent().and_then(Path::parent).expect("a target directory");
+        profile.join("tik-backup")
+    });
+    assert!(path.exists(), "the program is not built: there is no {}", path.display());
+    path
 }
 
 /// A run of the program to be.

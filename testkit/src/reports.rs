@@ -1,12 +1,10 @@
 //! Short ways to run the program on a source and to look at what it made, for the kinds that are not PostgreSQL.
 
-#![allow(dead_code)]
-
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::common::{Cmd, Config, ConfigBuilder, Ran};
+use crate::{Cmd, Config, ConfigBuilder, Ran};
 
 /// Writes the configuration and creates its repository.
 pub fn ready(builder: ConfigBuilder) -> Config {

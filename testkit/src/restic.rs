@@ -10,7 +10,7 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{Tool, process::run};
+use crate::{Tool, process::run};
 
 /// One restic program, with a home of its own so that no cache is shared.
 #[derive(Debug)]

@@ -141,8 +141,8 @@ pub fn processes_naming(folder: &Path) -> Vec<String> {
 
 /// A place where a script stops and waits for the test.
 pub struct Hold {
-    pub(super) ready: PathBuf,
-    pub(super) fifo: PathBuf,
+    ready: PathBuf,
+    fifo: PathBuf,
 }
 
 impl Hold {

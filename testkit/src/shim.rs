@@ -9,7 +9,7 @@ use std::{
 use rustix::io::Errno;
 use tempfile::TempDir;
 
-use super::common::{Cmd, process::run_ok, skip};
+use crate::{Cmd, process::run_ok, skip};
 
 /// The compiled library.
 pub struct Shim {
@@ -24,7 +24,7 @@ impl Shim {
             return None;
         }
         let dir = tempfile::tempdir().unwrap();
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/failure/shim.c");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/shim.c");
         let mut cc = Command::new("cc");
         cc.args(["-shared", "-fPIC", "-O1", "-w", "-o"]).arg(dir.path().join("shim.so")).arg(source);
         run_ok(cc.arg("-ldl"), b"");

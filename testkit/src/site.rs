@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use super::{
-    common::{Cmd, Config, ConfigBuilder, PgServer, PgVersion, Ran, Tool, postgres::quote, program::quoted},
+use crate::{
+    Cmd, Config, ConfigBuilder, PgServer, PgVersion, Ran, Tool,
+    postgres::quote,
+    program::quoted,
     receiver::{Receiver, Request},
 };
 

@@ -2,6 +2,8 @@
 
 use std::{env, fs::OpenOptions, io::Write, path::PathBuf, thread};
 
+use crate::process::{Owner, unprivileged};
+
 /// A program, or a folder of programs, that `scripts/test` installs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tool {
@@ -39,7 +41,7 @@ pub enum Tool {
     Nspawn,
     /// Evaluates Nix files.
     Nix,
-    /// The Debian package of the program, as `scripts/package --debug` makes it.
+    /// The Debian package of the program. Asking for its path makes it, with cargo-deb.
     Package,
     /// The folder in whose `node_modules` lie playwright-core and axe-core; Chromium is the system's.
     Browser,
@@ -168,6 +170,9 @@ impl Tool {
         if let Some(path) = env::var_os(variable) {
             return Some(PathBuf::from(path)).filter(|path| path.exists());
         }
+        if self == Self::Package {
+            return crate::debian::package();
+        }
         let below_tools =
             below_tools.into_iter().flat_map(|below| tools_dirs().map(move |dir| dir.join(below)));
         let program = match self {
@@ -203,7 +208,7 @@ impl Tool {
 }
 
 /// Where `scripts/lib.sh` keeps tools: root's differs, because servers run as a user whom root's home is closed to.
-fn tools_dirs() -> impl Iterator<Item = PathBuf> {
+pub(crate) fn tools_dirs() -> impl Iterator<Item = PathBuf> {
     let chosen = env::var_os("TIK_BACKUP_TOOLS").map(PathBuf::from);
     let home = env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache/tik-backup-tools"));
     chosen.into_iter().chain([PathBuf::from("/var/cache/tik-backup-tools")]).chain(home)
@@ -217,6 +222,25 @@ pub fn in_ci() -> bool {
 /// Whether the figures that take long are wanted in full: `scripts/test --stress`.
 pub fn stress() -> bool {
     env::var_os("TIK_BACKUP_TEST_STRESS").is_some_and(|value| value == "1")
+}
+
+/// Whether the figures that take long are wanted; if not, says that the test, or the rest of it, is skipped.
+#[must_use]
+pub fn stress_or_skip() -> bool {
+    if !stress() {
+        skip("several minutes: scripts/test --stress");
+    }
+    stress()
+}
+
+/// The user that servers run as where the test is root; otherwise says that the test is skipped.
+#[must_use]
+pub fn root_or_skip() -> Option<Owner> {
+    let owner = unprivileged();
+    if owner.is_none() {
+        skip("root, to run something as another user");
+    }
+    owner
 }
 
 /// Says that this test is skipped for want of something, on stderr and in the list `scripts/test` shows at the
@@ -235,6 +259,7 @@ pub fn skip(needs: &str) {
 }
 
 /// Leaves the test, visibly, unless every given [`Tool`] is there: `skip_unless!(Tool::Pg15, Tool::Restic);`
+#[macro_export]
 macro_rules! skip_unless {
     ($($tool:expr),+ $(,)?) => {
         $(if !$tool.or_skip() {
@@ -242,4 +267,3 @@ macro_rules! skip_unless {
         })+
     };
 }
-pub(crate) use skip_unless;

@@ -1,4 +1,4 @@
-//! What a confined shell cannot do, as the user who runs the tests. `tests/drill/confined.rs` tries it with servers.
+//! What a confined shell cannot do, as the user who runs the tests. `tests/it/drill/confined.rs` tries it with servers.
 
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 

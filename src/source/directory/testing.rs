@@ -1,14 +1,13 @@
 //! A repository in memory, for tests.
 
-#[path = "../../../tests/files/tree.rs"]
-pub(crate) mod tree;
-
 use std::{
     collections::{BTreeMap, HashSet},
     io::{Read, Write},
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard},
 };
+
+pub(crate) use testkit::tree;
 
 use super::Directory;
 use crate::{

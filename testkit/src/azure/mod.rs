@@ -1,7 +1,7 @@
 //! A stand-in for Azure: token endpoint, Resource Manager and File service on a port of 127.0.0.1.
 //!
 //! It keeps everything in memory, checks tokens and SharedKey signatures itself, counts what is asked of it and can be
-//! told to fail. `tests/azure/microsoft.rs` holds it against Microsoft's own clients. Blobs are not in it: for those
+//! told to fail. `tests/it/azure/microsoft.rs` holds it against Microsoft's own clients. Blobs are not in it: for those
 //! there is Azurite.
 
 mod arm;

@@ -3,15 +3,13 @@
 use std::{thread, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
+use testkit::receiver::{Mode, Receiver};
 use tik_backup::{
     alert::channel::{Heartbeat, Phase},
     stream::cancel::Cancel,
 };
 
-use super::{
-    desk::{Desk, message},
-    receiver::{Mode, Receiver},
-};
+use super::desk::{Desk, message};
 
 const HOOK: &str = "kind = \"webhook\"\nurl_file = \"url\"";
 

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use testkit::{Tool, azurite::Azurite, skip_unless};
 use tik_backup::{
     azure::{
         BlobService, Credential, Policy,
@@ -18,10 +19,7 @@ use tik_backup::{
     stream::cancel::Cancel,
 };
 
-use crate::{
-    common::{Tool, azurite::Azurite, skip_unless},
-    relay::Relay,
-};
+use super::relay::Relay;
 
 pub(crate) const MIB: usize = 1024 * 1024;
 

@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use testkit::azure::{Fault, Node, PERMISSION, PERMISSION_KEY};
 use tik_backup::{
     azure::{
         auth::Credential,
@@ -16,10 +17,7 @@ use tik_backup::{
     stream::cancel::Cancel,
 };
 
-use crate::{
-    common::azure::{Fault, Node, PERMISSION, PERMISSION_KEY},
-    files_support::{MARK, files_as, pattern, quick, read, snapshot, start, with_key, with_token},
-};
+use super::files_support::{MARK, files_as, pattern, quick, read, snapshot, start, with_key, with_token};
 
 const ODD: [&str; 9] = [
     "plain.txt",

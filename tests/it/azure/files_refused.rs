@@ -2,16 +2,14 @@
 
 use std::io::Read;
 
+use testkit::azure::Fault;
 use tik_backup::{
     azure::{Scope, files::Progress},
     error::Error,
     stream::cancel::Cancel,
 };
 
-use crate::{
-    common::azure::Fault,
-    files_support::{pattern, snapshot, start, with_key},
-};
+use super::files_support::{pattern, snapshot, start, with_key};
 
 #[test]
 fn a_page_without_entries_is_not_the_end_of_a_list() {

@@ -2,6 +2,7 @@
 
 use std::{io::Read, time::Duration};
 
+use testkit::azure::{CLIENT, FakeAzure, MANAGEMENT_SCOPE, SECRET, STORAGE_SCOPE, TENANT};
 use tik_backup::{
     azure::{
         Azure, Settings,
@@ -14,8 +15,6 @@ use tik_backup::{
     error::{Error, Result},
     stream::cancel::Cancel,
 };
-
-use crate::common::azure::{CLIENT, FakeAzure, MANAGEMENT_SCOPE, SECRET, STORAGE_SCOPE, TENANT};
 
 /// What marks the snapshots of these tests.
 pub const MARK: (&str, &str) = ("tik_backup", "run1");

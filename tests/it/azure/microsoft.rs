@@ -6,8 +6,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-
-use crate::common::{
+use testkit::{
     Tool,
     azure::{CLIENT, FakeAzure, MANAGEMENT_SCOPE, Node, PERMISSION_KEY, SECRET, Server, TENANT},
     skip_unless,
@@ -38,7 +37,7 @@ fn token(azure: &FakeAzure) -> String {
 }
 
 fn ask(given: &Value) -> Value {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/azure/microsoft.py");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/azure/microsoft.py");
     let mut child = Command::new(Tool::AzurePython.path().unwrap())
         .arg(script)
         .stdin(Stdio::piped())

@@ -1,8 +1,4 @@
 //! Azure: the clients against an emulator and a fake that Microsoft's own clients accept, and the sources on top.
-#![allow(clippy::unwrap_used, clippy::print_stderr)]
-
-#[path = "../common/mod.rs"]
-mod common;
 
 mod client;
 mod files;
@@ -21,6 +17,6 @@ mod storage;
 mod storage_apart;
 mod storage_changes;
 mod storage_kept;
-mod support;
+pub mod support;
 mod tenant;
 mod upload;

@@ -9,11 +9,11 @@ use std::{
 
 use reqwest::Method;
 use serde_json::Value;
+use testkit::{Cmd, Config, Restic, Tool, azurite::Azurite, skip_unless};
 use tik_backup::azure::blob::{Blob, BlobType, Properties};
 
-use crate::{
+use super::{
     client::{all_of, noise},
-    common::{Cmd, Config, Restic, Tool, azurite::Azurite, skip_unless},
     relay::relayed,
     support::{ask, blobs, put, put_with, storage},
 };

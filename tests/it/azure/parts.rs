@@ -4,21 +4,18 @@ use std::fs;
 
 use reqwest::Method;
 use serde_json::Value;
+use testkit::{
+    Cmd, Config, Tool,
+    azure::{FakeAzure, Fault},
+    azurite::Azurite,
+    reports::{assert_says, backup, files_below, try_restore},
+    skip_unless,
+};
 use tik_backup::{azure::BlobService, stream::cancel::Cancel};
 
-use crate::{
+use super::{
     client::get_from,
-    common::{
-        Cmd, Config, Tool,
-        azure::{FakeAzure, Fault},
-        azurite::Azurite,
-        skip_unless,
-    },
-    shares::{
-        ACCOUNT, FULL, SHARE,
-        reports::{assert_says, backup, files_below, try_restore},
-        start,
-    },
+    shares::{ACCOUNT, FULL, SHARE, start},
     support::{add_blob_account, ask, blobs, put, storage},
 };
 

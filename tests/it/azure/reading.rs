@@ -8,6 +8,7 @@ use std::{
 };
 
 use reqwest::Method;
+use testkit::{Tool, azurite::Azurite, skip_unless};
 use tik_backup::{
     azure::{
         BlobService, Failure, Scope,
@@ -16,9 +17,8 @@ use tik_backup::{
     stream::{cancel::Cancel, sparse::SparseRead},
 };
 
-use crate::{
+use super::{
     client::{MIB, all, get, noise, one, open, put, quick, start, text, try_put},
-    common::{Tool, azurite::Azurite, skip_unless},
     support::ask,
 };
 

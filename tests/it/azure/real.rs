@@ -3,6 +3,7 @@
 
 use std::{env, path::PathBuf};
 
+use testkit::{Cmd, ConfigBuilder, program::quoted, skip};
 use tik_backup::{
     azure::{
         Azure, Settings,
@@ -13,10 +14,7 @@ use tik_backup::{
     stream::cancel::Cancel,
 };
 
-use crate::{
-    client::all_of,
-    common::{Cmd, ConfigBuilder, program::quoted, skip},
-};
+use super::client::all_of;
 
 const CONTAINER: &str = "tikbackup-test";
 const RESTORED: &str = "tikbackup-restored";

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::common::{azure::FakeAzure, azurite::Azurite};
+use testkit::{azure::FakeAzure, azurite::Azurite};
 
 /// An account `acct` in the emulator, which has no files and is reached through a relay.
 pub fn relayed() -> (Azurite, Relay, FakeAzure) {

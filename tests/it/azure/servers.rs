@@ -6,26 +6,20 @@ use std::{
     process::{Child, Stdio},
 };
 
-use self::onlookers::{contains, family, visible};
-use crate::{
-    common::{
-        Cmd, Config, ConfigBuilder, MyFlavour, MyOptions, MyServer, PgOptions, PgServer, PgVersion, Tool,
-        azure::{CLIENT, FakeAzure, Fault, SECRET, Server, TENANT},
-        program::quoted,
-        skip_unless,
+use testkit::{
+    Cmd, Config, ConfigBuilder, MyFlavour, MyOptions, MyServer, PgOptions, PgServer, PgVersion, Tool,
+    azure::{CLIENT, FakeAzure, Fault, SECRET, Server, TENANT},
+    onlookers::{contains, family, visible},
+    program::quoted,
+    reports::{
+        assert_says, backup, discover, edit, error_of, files_below, ids_of, item, ready, restore,
+        snapshot_of, try_backup, try_restore,
     },
-    shares::{
-        reports::{
-            assert_says, backup, discover, edit, error_of, files_below, ids_of, item, ready, restore,
-            snapshot_of, try_backup, try_restore,
-        },
-        running::{Running, wait_until},
-    },
-    support::principal,
+    running::{Running, wait_until},
+    skip_unless,
 };
 
-#[path = "../common/onlookers.rs"]
-mod onlookers;
+use super::support::principal;
 
 const POSTGRES: &str = "Microsoft.DBforPostgreSQL";
 const MYSQL: &str = "Microsoft.DBforMySQL";

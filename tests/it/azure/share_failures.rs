@@ -3,23 +3,18 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use rustix::process::Signal;
-
-use crate::{
-    common::{
-        Cmd, Config, Tool,
-        azure::{FakeAzure, Fault, ListKeys, Snapshot},
-        skip_unless,
+use testkit::{
+    Cmd, Config, Tool,
+    azure::{FakeAzure, Fault, ListKeys, Snapshot},
+    reports::{
+        assert_says, backup, discover, edit, error_of, ids_of, item, manifest_of, snapshot_of, try_backup,
+        try_restore,
     },
-    shares::{
-        ACCOUNT, FULL, ITEM, SHARE, Stored, bytes, nothing_is_left,
-        reports::{
-            assert_says, backup, discover, edit, error_of, ids_of, item, manifest_of, snapshot_of,
-            try_backup, try_restore,
-        },
-        running::{Running, wait_until},
-        start,
-    },
+    running::{Running, wait_until},
+    skip_unless,
 };
+
+use super::shares::{ACCOUNT, FULL, ITEM, SHARE, Stored, bytes, nothing_is_left, start};
 
 /// The metadata that marks our snapshots.
 const MARK: &str = "tikbackup";

@@ -11,27 +11,18 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use self::{
+use testkit::{
+    Cmd, Config, Restic, Tool,
+    azure::{Directory, FakeAzure, Fault, ListKeys, Node},
     reports::{
         assert_proven, assert_says, backup, files_below, item, manifest_of, snapshot_of, try_backup,
         try_restore,
     },
     running::{Running, wait_until},
-};
-use crate::{
-    common::{
-        Cmd, Config, Restic, Tool,
-        azure::{Directory, FakeAzure, Fault, ListKeys, Node},
-        skip_unless,
-    },
-    support::storage,
+    skip_unless,
 };
 
-#[path = "../common/reports.rs"]
-pub mod reports;
-#[allow(dead_code)]
-#[path = "../failure/running.rs"]
-pub mod running;
+use super::support::storage;
 
 pub const ACCOUNT: &str = "tikfiles";
 pub const SHARE: &str = "docs";

@@ -1,11 +1,10 @@
 //! From the token to the snapshot: what is found, what is taken, what a second run reads.
 
 use serde_json::Value;
+use testkit::{Cmd, Restic, Tool, azure::FakeAzure, azurite::Azurite, reports::assert_proven, skip_unless};
 
-use crate::{
+use super::{
     client::all_of,
-    common::{Cmd, Restic, Tool, azure::FakeAzure, azurite::Azurite, skip_unless},
-    shares::reports::assert_proven,
     support::{add_blob_account, blobs, delete_container, put, storage},
 };
 

@@ -7,20 +7,16 @@ use std::{
 };
 
 use serde_json::Value;
-
-use crate::{
-    common::{
-        Cmd, Config, Tool,
-        azure::{FakeAzure, Fault},
-        azurite::Azurite,
-        skip_unless,
-    },
-    shares::{
-        reports::{assert_says, backup, error_of, ids_of, item, try_backup, try_restore},
-        running::{Running, wait_until},
-    },
-    support::{add_blob_account, blobs, put, storage},
+use testkit::{
+    Cmd, Config, Tool,
+    azure::{FakeAzure, Fault},
+    azurite::Azurite,
+    reports::{assert_says, backup, error_of, ids_of, item, try_backup, try_restore},
+    running::{Running, wait_until},
+    skip_unless,
 };
+
+use super::support::{add_blob_account, blobs, put, storage};
 
 /// Keeps what the runs of one day make.
 const KEEP: &str = "retention = { keep_last = 10 }\n";

@@ -3,11 +3,11 @@
 use std::fs;
 
 use serde_json::Value;
+use testkit::{Cmd, Config, Restic, Tool, azure::ListKeys, skip_unless};
 use tik_backup::azure::blob::{BlobType, Properties};
 
-use crate::{
+use super::{
     client::noise,
-    common::{Cmd, Config, Restic, Tool, azure::ListKeys, skip_unless},
     relay::relayed,
     support::{blobs, put, put_with, storage},
 };

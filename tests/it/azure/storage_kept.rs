@@ -2,14 +2,14 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
+use testkit::{Cmd, Restic, Tool, azure::FakeAzure, azurite::Azurite, skip_unless};
 use tik_backup::azure::{
     BlobService,
     blob::{Blob, BlobType, Properties},
 };
 
-use crate::{
+use super::{
     client::{all_of, get_from},
-    common::{Cmd, Restic, Tool, azure::FakeAzure, azurite::Azurite, skip_unless},
     support::{add_blob_account, blobs, put, put_with, storage},
 };
 

@@ -2,6 +2,12 @@
 //! configuration of our program that backs it up.
 
 use reqwest::Method;
+use testkit::{
+    Cmd, Config, ConfigBuilder,
+    azure::{CLIENT, FakeAzure, MANAGEMENT_SCOPE, SECRET, STORAGE_SCOPE, TENANT},
+    azurite::Azurite,
+    program::quoted,
+};
 use tik_backup::{
     azure::{
         BlobService, Credential, Policy, STORAGE_VERSION,
@@ -12,13 +18,6 @@ use tik_backup::{
     },
     config::Secret,
     stream::cancel::Cancel,
-};
-
-use crate::common::{
-    Cmd, Config, ConfigBuilder,
-    azure::{CLIENT, FakeAzure, MANAGEMENT_SCOPE, SECRET, STORAGE_SCOPE, TENANT},
-    azurite::Azurite,
-    program::quoted,
 };
 
 /// The keys with which a source logs in to the fake; the files they name are written.

@@ -2,6 +2,9 @@
 
 use std::io::Read;
 
+use testkit::azure::{
+    CLIENT, FakeAzure, Fault, ListKeys, MANAGEMENT_SCOPE, SECRET, STORAGE_SCOPE, Server, TENANT,
+};
 use tik_backup::{
     azure::{Account, Azure, Credential, Engine, Settings, Subscription, files::FileService},
     config::Secret,
@@ -9,12 +12,7 @@ use tik_backup::{
     stream::cancel::Cancel,
 };
 
-use crate::{
-    common::azure::{
-        CLIENT, FakeAzure, Fault, ListKeys, MANAGEMENT_SCOPE, SECRET, STORAGE_SCOPE, Server, TENANT,
-    },
-    files_support::{quick, snapshot},
-};
+use super::files_support::{quick, snapshot};
 
 fn settings(azure: &FakeAzure) -> Settings {
     Settings {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use md5::{Digest, Md5};
+use testkit::{Tool, skip_unless};
 use tik_backup::{
     azure::{
         Scope,
@@ -12,10 +13,7 @@ use tik_backup::{
     stream::cancel::Cancel,
 };
 
-use crate::{
-    client::{MIB, get, noise, one, put, start, try_put},
-    common::{Tool, skip_unless},
-};
+use super::client::{MIB, get, noise, one, put, start, try_put};
 
 #[test]
 fn each_type_comes_back_with_its_properties() {

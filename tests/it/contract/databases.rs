@@ -1,17 +1,16 @@
 //! PostgreSQL and the two families of MySQL as subjects of the suite.
 
-use crate::{
-    common::{
-        ConfigBuilder, MyFlavour, MyServer, PgServer, PgVersion,
-        mysql::{quote as my_quote, text as my_text},
-        postgres::quote as pg_quote,
-        program::quoted,
-    },
-    mysql,
+use testkit::{
+    ConfigBuilder, MyFlavour, MyServer, PgServer, PgVersion,
+    mysql::{quote as my_quote, text as my_text},
+    mysql_world,
+    postgres::quote as pg_quote,
+    postgres_world,
+    program::quoted,
     running::Hold,
-    subject::{SECRET, SOURCE, Subject},
-    world,
 };
+
+use super::subject::{SECRET, SOURCE, Subject};
 
 /// The lines of a tool that gives up within the data.
 const BREAK_OFF: &str = "dump \"$@\" | head -c 150000; echo broken off >&2; exit 1";
@@ -19,12 +18,12 @@ const BREAK_OFF: &str = "dump \"$@\" | head -c 150000; echo broken off >&2; exit
 /// PostgreSQL 15.
 pub struct Postgres {
     server: PgServer,
-    clients: world::FakeClients,
+    clients: postgres_world::FakeClients,
 }
 
 impl Postgres {
     pub fn start() -> Self {
-        Self { server: PgServer::start(PgVersion::V15), clients: world::FakeClients::new() }
+        Self { server: PgServer::start(PgVersion::V15), clients: postgres_world::FakeClients::new() }
     }
 }
 
@@ -42,7 +41,7 @@ impl Subject for Postgres {
         let lines = format!(
             "password_file = {}\n{}\n{more}",
             quoted(file.to_str().unwrap()),
-            world::client_dirs(&self.clients)
+            postgres_world::client_dirs(&self.clients)
         );
         builder.postgres(SOURCE, &self.server, &lines)
     }
@@ -103,14 +102,14 @@ impl Subject for Postgres {
 /// MySQL or MariaDB.
 pub struct Mysql {
     server: MyServer,
-    clients: mysql::FakeClients,
+    clients: mysql_world::FakeClients,
 }
 
 impl Mysql {
     pub fn start(flavour: MyFlavour) -> Self {
-        let server = mysql::server(flavour);
+        let server = mysql_world::server(flavour);
         server.sql(None, &format!("ALTER USER backup@localhost IDENTIFIED BY {}", my_text(SECRET)));
-        Self { server, clients: mysql::FakeClients::new(flavour) }
+        Self { server, clients: mysql_world::FakeClients::new(flavour) }
     }
 }
 
@@ -121,7 +120,7 @@ impl Subject for Mysql {
 
     fn add_to(&self, builder: ConfigBuilder, more: &str) -> ConfigBuilder {
         let file = builder.secret("my password", SECRET);
-        let lines = mysql::as_account(&self.server, "backup", &file, more);
+        let lines = mysql_world::as_account(&self.server, "backup", &file, more);
         builder.source(SOURCE, &self.clients.instead(self.server.flavour(), &lines))
     }
 
@@ -149,7 +148,7 @@ impl Subject for Mysql {
     }
 
     fn content(&self, item: &str) -> String {
-        mysql::dump_of(&self.server, item)
+        mysql_world::dump_of(&self.server, item)
     }
 
     fn odd_names(&self) -> Vec<&'static str> {
@@ -157,7 +156,7 @@ impl Subject for Mysql {
     }
 
     fn into(&self, item: &str) -> String {
-        mysql::url(&self.server, item)
+        mysql_world::url(&self.server, item)
     }
 
     fn break_off(&self, item: &str) {

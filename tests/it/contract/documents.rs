@@ -1,12 +1,9 @@
 //! A server that speaks MongoDB's protocol as a subject of the suite.
 
 use mongodb::bson::{Document, doc};
+use testkit::{ConfigBuilder, MongoServer, program::quoted, running::Hold};
 
-use crate::{
-    common::{ConfigBuilder, MongoServer, program::quoted},
-    running::Hold,
-    subject::{SECRET, SOURCE, Subject},
-};
+use super::subject::{SECRET, SOURCE, Subject};
 
 /// The server; its secret is part of the connection string.
 pub struct Mongodb {

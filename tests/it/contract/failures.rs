@@ -1,8 +1,9 @@
 //! A dump that breaks off leaves nothing behind, and harms nobody.
 
-use crate::{
+use testkit::reports::{backup, error_of, ids_of, item, try_backup};
+
+use super::{
     on_each_kind,
-    reports::{backup, error_of, ids_of, item, try_backup},
     subject::{Subject, configured, full, texts},
 };
 

@@ -1,23 +1,5 @@
 //! What every kind of source promises, shown on a real server of each.
 
-#![allow(clippy::unwrap_used)]
-
-#[path = "../common/mod.rs"]
-mod common;
-#[path = "../mysql/support.rs"]
-#[allow(dead_code)]
-mod mysql;
-#[path = "../common/onlookers.rs"]
-mod onlookers;
-#[path = "../common/reports.rs"]
-mod reports;
-#[allow(dead_code)]
-#[path = "../failure/running.rs"]
-mod running;
-#[allow(dead_code)]
-#[path = "../failure/world.rs"]
-mod world;
-
 mod databases;
 mod documents;
 mod failures;
@@ -29,7 +11,8 @@ mod subject;
 macro_rules! on_each_kind {
     ($($name:ident),+ $(,)?) => {
         $(mod $name {
-            use crate::{common::{MyFlavour, PgVersion, Tool, skip_unless}, databases, documents};
+            use testkit::{MyFlavour, PgVersion, Tool, skip_unless};
+            use crate::contract::{databases, documents};
 
             #[test]
             fn of_postgres() {

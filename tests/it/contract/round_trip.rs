@@ -3,11 +3,13 @@
 use std::{collections::BTreeMap, path::Path, path::PathBuf, time::SystemTime};
 
 use serde_json::Value;
-
-use crate::{
-    common::Cmd,
-    on_each_kind,
+use testkit::{
+    Cmd,
     reports::{backup, discover, files_below, ids_of, item, manifest_of, restore, try_backup, try_restore},
+};
+
+use super::{
+    on_each_kind,
     subject::{SOURCE, Subject, configured, full, texts},
 };
 

@@ -1,11 +1,14 @@
 //! What a source is opened with is seen by nobody: not in processes, not in output, not on disk.
 
-use crate::{
-    common::Cmd,
-    on_each_kind,
+use testkit::{
+    Cmd,
     onlookers::{contains, family, visible},
     reports::files_below,
     running::Running,
+};
+
+use super::{
+    on_each_kind,
     subject::{SECRET, Subject, configured, texts},
 };
 

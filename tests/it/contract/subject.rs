@@ -1,10 +1,6 @@
 //! A server of some kind, as far as the suite has to know it.
 
-use crate::{
-    common::{Config, ConfigBuilder},
-    reports::ready,
-    running::Hold,
-};
+use testkit::{Config, ConfigBuilder, reports::ready, running::Hold};
 
 /// The name of the source in configurations made here.
 pub const SOURCE: &str = "source";

@@ -7,11 +7,9 @@ use std::{
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
+use testkit::{Cmd, Config, ConfigBuilder};
 
-use crate::{
-    common::{Cmd, Config, ConfigBuilder},
-    server::Server,
-};
+use super::server::Server;
 
 fn config(more: &str) -> Config {
     ConfigBuilder::new().tables(more).build()
@@ -195,7 +193,7 @@ fn bodies_and_endless_heads_are_not_waited_for() {
         let lost = status == "431" && answer.is_empty();
         assert!(lost || answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
     }
-    if !crate::common::stress() {
+    if !testkit::tools::stress_or_skip() {
         return;
     }
     // Neither is one that stops in the middle, or a connection without a further request.

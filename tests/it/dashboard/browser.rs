@@ -3,9 +3,9 @@
 use std::{fs, path::Path, process::Command};
 
 use serde_json::{Value, json};
+use testkit::{Cmd, Tool, skip_unless};
 
-use crate::{
-    common::{Cmd, Tool, skip_unless},
+use super::{
     house::{House, MARKUP},
     server::Server,
 };
@@ -28,7 +28,7 @@ fn people_see_what_is_true_in_any_light_on_any_screen() {
         "modules": Tool::Browser.path().unwrap().join("node_modules"),
     });
     let output = Command::new("node")
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/dashboard/look.cjs"))
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/dashboard/look.cjs"))
         .arg(task.to_string())
         .output()
         .unwrap();

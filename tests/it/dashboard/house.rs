@@ -6,14 +6,13 @@ use std::{fs, path::PathBuf};
 use jiff::Zoned;
 use rusqlite::Connection;
 use serde_json::json;
+use testkit::{Cmd, Config, ConfigBuilder, program::quoted};
 use tik_backup::{
     backup::{ItemOutcome, ItemReport},
     config::AnomalyRules,
     history::{History, Look, RunBegin, RunEnd, RunRecord},
     source::{Discovery, Excluded, Item},
 };
-
-use crate::common::{Cmd, Config, ConfigBuilder, program::quoted};
 
 /// A name that is markup, and a quote that would end an attribute.
 pub const MARKUP: &str = "<img src=x onerror=alert(1)>\"'&amp; shop";

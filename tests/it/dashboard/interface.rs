@@ -3,9 +3,9 @@
 use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
 use serde_json::Value;
+use testkit::{Cmd, Tool, skip_unless};
 
-use crate::{
-    common::{Cmd, Tool, skip_unless},
+use super::{
     house::{House, ITEMS, MARKUP},
     server::Server,
 };

@@ -12,8 +12,7 @@ use std::{
 
 use rustix::process::{Resource, Rlimit, setrlimit};
 use serde_json::Value;
-
-use crate::common::Cmd;
+use testkit::Cmd;
 
 /// A server of pages; it ends when dropped.
 pub struct Server {

@@ -1,8 +1,4 @@
 //! The demo as a person runs it: it succeeds, shows what it promises, and leaves nothing behind.
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
 use std::{
     fs,
     path::Path,
@@ -11,9 +7,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{Cmd, Tool, skip_unless};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
+use testkit::{Cmd, Tool, skip_unless};
 
 /// A folder in `/tmp` that a server's user may enter: a socket's path must be short.
 fn place() -> TempDir {

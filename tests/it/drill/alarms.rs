@@ -1,19 +1,19 @@
 //! No false alarms: what the vendor's own tools restore well is proven, and what this machine lacks is said to be that.
 
 use serde_json::Value;
-
-use crate::{
-    common::{Cmd, ConfigBuilder, PgOptions, PgServer, PgVersion, Tool, skip_unless},
-    drill_table, proven,
+use testkit::{
+    Cmd, ConfigBuilder, PgOptions, PgServer, PgVersion, Tool,
     reports::{backup, item, ready},
-    try_drill,
+    skip_unless,
 };
+
+use super::{drill_table, proven, try_drill};
 
 /// A configuration whose only source is this server.
 pub fn builder(server: &PgServer, drill: &str) -> ConfigBuilder {
     let dirs = format!(
         "client_dirs = [{}]",
-        crate::common::program::quoted(&server.version().bin_dir().display().to_string())
+        testkit::program::quoted(&server.version().bin_dir().display().to_string())
     );
     ConfigBuilder::new().postgres("pg", server, &dirs).tables(&drill_table(drill))
 }
@@ -101,7 +101,7 @@ fn many_tables_need_many_locks_and_get_them() {
 
 #[test]
 fn fifteen_thousand_tables() {
-    if !crate::common::stress() {
+    if !testkit::tools::stress_or_skip() {
         return;
     }
     skip_unless!(Tool::Pg15);
@@ -229,7 +229,7 @@ fn a_trigger_that_a_login_fires_adds_nothing() {
 }
 
 /// Everything that the program says of an item.
-fn said(config: &crate::common::Config, report: &Value) -> String {
+fn said(config: &testkit::Config, report: &Value) -> String {
     let status = Cmd::with(config).arg("status").run();
     let json = Cmd::with(config).args(["--json", "status"]).run();
     format!("{report:#}\n{}{}\n{}", status.stdout, status.stderr, json.stdout)

@@ -4,17 +4,15 @@
 use std::{fs, os::unix::process::CommandExt, path::Path, process::Command, time::Duration};
 
 use serde_json::Value;
-
-use crate::{
-    common::{
-        Cmd, Config, ConfigBuilder, PgServer, PgVersion, Tool,
-        process::{as_unprivileged, run, run_ok, unprivileged},
-        skip, skip_unless,
-        tools::in_ci,
-    },
-    drill_table, proven,
+use testkit::{
+    Cmd, Config, ConfigBuilder, PgServer, PgVersion, Tool,
+    process::{as_unprivileged, run, run_ok, unprivileged},
     reports::{backup, edit, item, ready},
+    skip, skip_unless,
+    tools::{in_ci, root_or_skip},
 };
+
+use super::{drill_table, proven};
 
 /// A constraint that any owner of a table may have. It steals and writes when a superuser loads the table, and says nothing.
 /// `$1` is a secret, `$2` a folder.
@@ -139,7 +137,7 @@ fn what_a_backup_brings_reaches_nothing() {
 #[test]
 fn nor_in_a_drill_by_the_user_whose_secrets_it_wants() {
     skip_unless!(Tool::Pg15);
-    if unprivileged().is_none() || !has_namespaces() {
+    if root_or_skip().is_none() || !has_namespaces() {
         return;
     }
     let trap = Trap::set();
@@ -163,7 +161,7 @@ fn nor_in_a_drill_by_the_user_whose_secrets_it_wants() {
 #[test]
 fn where_nothing_confines_a_server_it_is_not_started_unless_that_is_allowed() {
     skip_unless!(Tool::Pg15);
-    if unprivileged().is_none() {
+    if root_or_skip().is_none() {
         return;
     }
     let trap = Trap::set();
@@ -190,7 +188,7 @@ fn where_nothing_confines_a_server_it_is_not_started_unless_that_is_allowed() {
 #[test]
 fn servers_do_not_run_as_a_user_who_has_something() {
     skip_unless!(Tool::Pg15);
-    if unprivileged().is_none() || !has_namespaces() {
+    if root_or_skip().is_none() || !has_namespaces() {
         return;
     }
     let server = PgServer::start(PgVersion::V15);

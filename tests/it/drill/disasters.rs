@@ -10,15 +10,15 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-
-use crate::{
-    common::{
-        Cmd, Config, ConfigBuilder, PgServer, PgVersion, Tool, process::run_ok, program::quoted, skip,
-        skip_unless,
-    },
-    drill_table, processes_with, proven,
+use testkit::{
+    Cmd, Config, ConfigBuilder, PgServer, PgVersion, Tool,
+    process::run_ok,
+    program::quoted,
     reports::{backup, item, ready},
+    skip, skip_unless,
 };
+
+use super::{drill_table, processes_with, proven};
 
 /// A table that takes much more room, and time, in a database than in its dump.
 const LARGE: &str = "CREATE TABLE large AS SELECT n FROM generate_series(1, 700000) n;
@@ -159,7 +159,7 @@ fn a_full_disk_is_not_held_against_the_backup() {
              [ -z \"$(ls '{dir}')\" ] || exit 78
              exit $code",
             dir = place.path(),
-            program = crate::common::program::bin().display(),
+            program = testkit::program::bin().display(),
             config = place.config.path().display(),
         );
         Command::new("unshare").args(["--mount", "sh", "-c", &script]).output().unwrap()

@@ -1,11 +1,13 @@
 //! Extensions of Debian's packages that keep rows of their own: what was backed up is proven, and an ordinary owner restores
 //! it where an administrator has made the extensions beforehand.
 
-use crate::{
-    common::{Cmd, PgOptions, PgServer, PgVersion, Tool, skip_unless},
-    proven,
+use testkit::{
+    Cmd, PgOptions, PgServer, PgVersion, Tool,
     reports::{backup, item, ready},
+    skip_unless,
 };
+
+use super::proven;
 
 /// A database as users of these extensions have it.
 fn geography(server: &PgServer) {
@@ -34,7 +36,7 @@ fn postgis_and_pg_partman_are_proven_and_restored_by_an_ordinary_owner() {
     skip_unless!(Tool::Pg15, Tool::Postgis, Tool::Partman);
     let server = PgOptions::new(PgVersion::V15).start();
     geography(&server);
-    let config = ready(crate::alarms::builder(&server, "jobs = 1"));
+    let config = ready(super::alarms::builder(&server, "jobs = 1"));
     backup(&config);
     let report = proven(&config, &["--all"]);
     assert!(item(&report, "geo")["rows"].as_u64().unwrap() > 800, "{report:#}");

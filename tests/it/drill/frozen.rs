@@ -11,11 +11,9 @@ use std::{
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-
-use crate::{
-    common::{Cmd, MyFlavour, Ran, Tool, fixture, process::run_ok, skip_unless},
-    receiver::Receiver,
-    reports::files_below,
+use testkit::{
+    Cmd, MyFlavour, Ran, Tool, fixture, process::run_ok, receiver::Receiver, reports::files_below,
+    skip_unless,
 };
 
 /// Every set is read by every later version. A release adds its own.

@@ -5,21 +5,19 @@ use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
 use mongodb::bson::doc;
 use serde_json::Value;
+use testkit::{
+    MongoServer, MyFlavour, MyServer, PgServer, PgVersion, Tool,
+    azure::{FakeAzure, Node},
+    azurite::Azurite,
+    postgres::assert_same_dump,
+    process::run,
+    reports::item,
+    skip_unless,
+};
 use tik_backup::stream::cancel::Cancel;
 
-use crate::{
-    azure_storage::{add_blob_account, blobs},
-    common::{
-        MongoServer, MyFlavour, MyServer, PgServer, PgVersion, Tool,
-        azure::{FakeAzure, Node},
-        azurite::Azurite,
-        postgres::assert_same_dump,
-        process::run,
-        skip_unless,
-    },
-    frozen::Frozen,
-    reports::item,
-};
+use super::frozen::Frozen;
+use crate::azure::support::{add_blob_account, blobs};
 
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -80,7 +78,7 @@ fn mariadb_databases_of_an_earlier_version_come_back_and_are_backed_up_further()
     accounts();
     let expected = frozen.expected("mariadb");
     for (database, answers) in expected.as_object().unwrap() {
-        let url = crate::support::url(&server, database);
+        let url = testkit::mysql_world::url(&server, database);
         let report = frozen.json(&["restore", &format!("wiki/{database}"), "--into", &url]);
         assert_eq!(report["database"]["created"], true, "{report:#}");
         for answer in answers.as_array().unwrap() {

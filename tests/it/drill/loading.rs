@@ -4,14 +4,14 @@
 use std::{fs, path::Path};
 
 use tempfile::TempDir;
-
-use crate::{
-    common::{ConfigBuilder, MyFlavour, MyOptions, skip_unless},
-    drill_table, proven,
+use testkit::{
+    ConfigBuilder, MyFlavour, MyOptions,
+    mysql_world::{FakeClients, started},
     reports::{assert_says, backup, files_below, item, ready},
-    support::{FakeClients, started},
-    try_drill,
+    skip_unless,
 };
+
+use super::{drill_table, proven, try_drill};
 
 /// A folder that every server may write to.
 fn place() -> TempDir {

@@ -1,27 +1,5 @@
 //! Drills: what is stored is restored into scratch servers and found to be what was backed up; or found not to be.
 
-#![allow(clippy::unwrap_used)]
-
-#[path = "../azure/support.rs"]
-#[allow(dead_code)]
-mod azure_storage;
-#[path = "../common/mod.rs"]
-mod common;
-#[path = "../ledger/receiver.rs"]
-#[allow(dead_code)]
-mod receiver;
-#[path = "../common/reports.rs"]
-mod reports;
-#[path = "../failure/running.rs"]
-#[allow(dead_code)]
-mod running;
-#[path = "../ledger/site.rs"]
-#[allow(dead_code)]
-mod site;
-#[path = "../mysql/support.rs"]
-#[allow(dead_code)]
-mod support;
-
 mod alarms;
 mod confined;
 mod disasters;
@@ -40,11 +18,11 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use common::{Cmd, Config, Ran, program::quoted};
+use testkit::{Cmd, Config, Ran, program::quoted};
 
 /// `[drill]` with the servers of the tests.
 fn drill_table(more: &str) -> String {
-    use common::{MyFlavour, PgVersion, Tool};
+    use testkit::{MyFlavour, PgVersion, Tool};
     let mut dirs = Vec::new();
     // What these need lies beside what an installation has.
     let mut files = Vec::new();

@@ -1,11 +1,12 @@
 //! Databases of MySQL and MariaDB that need care when they are dumped are proven like any other.
 
-use crate::{
-    common::{Config, ConfigBuilder, MyFlavour, MyServer, skip_unless},
-    drill_table, proven,
+use testkit::{
+    Config, ConfigBuilder, MyFlavour, MyServer, mysql_world,
     reports::{backup, item, ready},
-    support,
+    skip_unless,
 };
+
+use super::{drill_table, proven};
 
 fn configured(server: &MyServer) -> Config {
     ready(ConfigBuilder::new().mysql("my", server, "").tables(&drill_table("jobs = 2")))

@@ -3,16 +3,15 @@
 use std::{fs, path::Path, time::SystemTime};
 
 use mongodb::bson::doc;
-
-use crate::{
-    common::{
-        Cmd, ConfigBuilder, MongoServer, MyFlavour, PgServer, PgVersion, Tool, fixture, mysql,
-        postgres::quote, program::quoted, skip_unless,
-    },
-    drill_table, proven,
+use testkit::{
+    Cmd, ConfigBuilder, MongoServer, MyFlavour, PgServer, PgVersion, Tool, fixture, mysql, mysql_world,
+    postgres::quote,
+    program::quoted,
     reports::{backup, item, ready},
-    support, try_drill,
+    skip_unless,
 };
+
+use super::{drill_table, proven, try_drill};
 
 /// Every file of a repository, with its length and time.
 fn everything(folder: &Path) -> Vec<(String, u64, SystemTime)> {

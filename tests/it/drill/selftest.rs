@@ -3,11 +3,9 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
+use testkit::{Cmd, ConfigBuilder, MyFlavour, Tool, program::quoted, skip_unless};
 
-use crate::{
-    common::{Cmd, ConfigBuilder, MyFlavour, Tool, program::quoted, skip_unless},
-    drill_table,
-};
+use super::drill_table;
 
 /// Runs it for sources of this kind, and gives what was damaged.
 fn run(kind: &str) -> Vec<Value> {

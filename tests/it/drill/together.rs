@@ -3,12 +3,14 @@
 
 use std::fs;
 
-use crate::{
-    common::{Cmd, ConfigBuilder, MyFlavour, MyServer, program::quoted, skip_unless},
-    drill_table, proven,
+use testkit::{
+    Cmd, ConfigBuilder, MyFlavour, MyServer, mysql_world,
+    program::quoted,
     reports::{assert_says, backup, item, ready},
-    support, try_drill,
+    skip_unless,
 };
+
+use super::{drill_table, proven, try_drill};
 
 fn entangled(server: &MyServer) {
     server.sql(

@@ -6,12 +6,13 @@ use std::{
 };
 
 use serde_json::Value;
-
-use crate::{
-    common::{Cmd, Tool, skip_unless},
-    drill_table,
+use testkit::{
+    Cmd, Tool,
     site::{More, Site, item},
+    skip_unless,
 };
+
+use super::drill_table;
 
 fn drill_at(site: &Site, moment: &str) -> Value {
     site.at(moment).args(["--json", "drill"]).run().json()
@@ -137,8 +138,8 @@ fn a_late_backup_makes_no_fresh_proof() {
 #[test]
 fn passwords_of_roles_are_never_shown() {
     skip_unless!(Tool::Pg15);
-    use crate::{
-        common::{ConfigBuilder, PgServer, PgVersion},
+    use testkit::{
+        ConfigBuilder, PgServer, PgVersion,
         reports::{backup, ready},
     };
     let server = PgServer::start(PgVersion::V15);

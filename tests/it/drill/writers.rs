@@ -3,13 +3,12 @@
 use std::process::Stdio;
 
 use mongodb::bson::doc;
-
-use crate::{
-    common::{Cmd, Config, ConfigBuilder, MongoServer, MyFlavour, PgServer, PgVersion, Tool, skip_unless},
-    drill_table, proven,
-    reports::ready,
-    support,
+use testkit::{
+    Cmd, Config, ConfigBuilder, MongoServer, MyFlavour, PgServer, PgVersion, Tool, mysql_world,
+    reports::ready, skip_unless,
 };
+
+use super::{drill_table, proven};
 
 /// How often.
 const TIMES: u32 = 20;

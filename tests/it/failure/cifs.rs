@@ -1,18 +1,17 @@
 //! A repository on a CIFS mount, by the kernel's own client: a user-mode Linux kernel runs a Samba server and the program.
 //! See `cifs/boot`.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, process::Command};
 
-use super::common::{Tool, bin, skip, stress, tools::in_ci};
+use testkit::{
+    Tool, bin, skip, skip_unless,
+    tools::{in_ci, stress_or_skip},
+};
 
 /// Runs a script of `cifs/` in the guest; it must come to its end.
 fn in_guest(script: &str, seconds: u32) {
-    for tool in [Tool::Uml, Tool::Samba, Tool::CifsUtils, Tool::Kmod] {
-        if !tool.or_skip() {
-            return;
-        }
-    }
-    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/failure/cifs");
+    skip_unless!(Tool::Uml, Tool::Samba, Tool::CifsUtils, Tool::Kmod);
+    let here = testkit::project().join("tests/it/failure/cifs");
     let folder = tempfile::tempdir().unwrap();
     let mut boot = Command::new("bash");
     boot.arg(here.join("boot")).arg(folder.path()).arg(bin()).arg(here.join(script)).arg(seconds.to_string());
@@ -39,16 +38,16 @@ fn a_cifs_server_that_is_away_for_half_a_minute_costs_nothing() {
 
 #[test]
 fn a_cifs_server_that_hangs_for_minutes_costs_nothing() {
-    if !stress() {
-        return skip("several minutes: scripts/test --stress");
+    if !stress_or_skip() {
+        return;
     }
     in_guest("hang.sh", 560);
 }
 
 #[test]
 fn a_cifs_share_that_is_taken_away_full_or_read_only_ends_the_backup_as_it_should() {
-    if !stress() {
-        return skip("several minutes: scripts/test --stress");
+    if !stress_or_skip() {
+        return;
     }
     in_guest("faults.sh", 560);
 }

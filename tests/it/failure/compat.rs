@@ -3,15 +3,15 @@
 use std::fs;
 
 use serde_json::Value;
-
-use super::{
-    common::{PgVersion, Restic, process::run_ok},
-    world::{Setup, World, fill},
+use testkit::{
+    PgVersion, Restic,
+    postgres_world::{Setup, World, fill},
+    process::run_ok,
 };
 
 /// Bytes of all packs.
 fn stored(world: &World) -> u64 {
-    super::world::files(&world.repo().join("data")).into_iter().map(|(_, size)| size).sum()
+    testkit::postgres_world::files(&world.repo().join("data")).into_iter().map(|(_, size)| size).sum()
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn restored_as_files(world: &World, restic: &Restic, id: &str, dump: &[u8]) {
 
 fn restored_as_database(world: &World) {
     world.cmd().args(["restore", "pg/a", "--into", "copy"]).run().ok();
-    super::common::postgres::assert_same_dump(&world.server.dump_text("a"), &world.server.dump_text("copy"));
+    testkit::postgres::assert_same_dump(&world.server.dump_text("a"), &world.server.dump_text("copy"));
     let folder = world.config.dir().join("files");
     world.cmd().args(["restore", "pg/a", "--to"]).arg(&folder).run().ok();
     let dump = fs::read(folder.join("database.dump")).unwrap();
@@ -122,10 +122,10 @@ fn what_is_no_repository_of_ours_is_refused_with_a_hint() {
     assert_eq!(fs::read_dir(&repo).unwrap().count(), 0);
 
     world.new.ok(&repo, &password, &["init", "--repository-version", "1"]);
-    let before = super::world::files(&repo);
+    let before = testkit::postgres_world::files(&repo);
     refused("format version 1", "restic migrate upgrade_repo_v2");
     world.cmd().arg("init").run().expect_code(4);
-    assert_eq!(super::world::files(&repo), before);
+    assert_eq!(testkit::postgres_world::files(&repo), before);
     world.new.ok(&repo, &password, &["migrate", "upgrade_repo_v2"]);
     world.backup(&[]).ok();
     world.clean();

@@ -2,12 +2,12 @@
 
 use std::{fs, path::PathBuf};
 
-use super::world::{Setup, World, fill};
+use testkit::postgres_world::{Setup, World, fill};
 
 /// The largest pack: one with data, not trees.
 fn largest_pack(world: &World) -> PathBuf {
     let data = world.repo().join("data");
-    let (path, _) = super::world::files(&data).into_iter().max_by_key(|(_, size)| *size).unwrap();
+    let (path, _) = testkit::postgres_world::files(&data).into_iter().max_by_key(|(_, size)| *size).unwrap();
     data.join(path)
 }
 
@@ -70,7 +70,7 @@ fn a_missing_pack_is_found_and_stored_again() {
     world.backup(&[]).expect_code(3);
     // What the backup that has just succeeded stored must be there for whoever reads it.
     world.cmd().args(["restore", "pg/a", "--into", "copy"]).run().ok();
-    super::common::postgres::assert_same_dump(&world.server.dump_text("a"), &world.server.dump_text("copy"));
+    testkit::postgres::assert_same_dump(&world.server.dump_text("a"), &world.server.dump_text("copy"));
     // Two dumps of the same data differ in the time in their headers alone.
     let now = world.snapshots("pg/a");
     let new: Vec<_> = now.difference(&older["pg/a"]).collect();

@@ -2,10 +2,9 @@
 
 use std::fs;
 
-use super::{
-    mount::{Tmpfs, in_private_namespace},
-    world::{Setup, World, cmd_with, files, fill},
-};
+use testkit::postgres_world::{Setup, World, cmd_with, files, fill};
+
+use super::mount::{Tmpfs, in_private_namespace};
 
 #[test]
 fn a_disk_that_fills_up_costs_only_what_did_not_fit() {
@@ -41,7 +40,7 @@ fn a_disk_that_fills_up_costs_only_what_did_not_fit() {
         }
         assert_eq!(run.json()["outcome"], "failed");
         assert_eq!(snapshots_ids(&snapshots()), snapshots_ids(&before));
-        assert!(super::world::temporary_files(&repo).is_empty());
+        assert!(testkit::postgres_world::temporary_files(&repo).is_empty());
         clean();
 
         // Full to the last byte, not even the lock can be written.

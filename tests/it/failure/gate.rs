@@ -2,10 +2,11 @@
 
 use std::fs;
 
-use super::{
-    common::{ConfigBuilder, PgServer, PgVersion, Restic, Tool, skip_unless},
+use testkit::{
+    ConfigBuilder, PgServer, PgVersion, Restic, Tool,
+    postgres_world::{FakeClients, World, client_dirs, cmd_with, fill, item},
     running::lives,
-    world::{FakeClients, World, client_dirs, cmd_with, fill, item},
+    skip_unless,
 };
 
 /// The ways to fail: database, what `pg_dump` does, and what the error must say. The row of `words` before it is
@@ -85,7 +86,7 @@ fn no_failed_dump_is_committed_and_none_harms_another() {
     let pids = fs::read_to_string(pids).unwrap();
     assert_eq!(pids.lines().count(), 2, "the script that hangs and its child have told who they are");
     assert!(!pids.lines().any(lives), "a tool that hangs is ended with all its children");
-    assert_eq!(super::world::locks(&world.repo()), 0);
+    assert_eq!(testkit::postgres_world::locks(&world.repo()), 0);
     world.clean();
 
     FAILURES.iter().for_each(|(name, ..)| world.clients.heal(name));
@@ -103,7 +104,9 @@ fn no_failed_dump_is_committed_and_none_harms_another() {
 
 #[test]
 fn a_run_in_which_all_fail_has_exit_code_1() {
-    let Some(world) = World::with_repository(&["only"], super::world::Setup::default()) else { return };
+    let Some(world) = World::with_repository(&["only"], testkit::postgres_world::Setup::default()) else {
+        return;
+    };
     world.clients.script("only", "dump \"$@\"; echo no >&2; exit 7");
     let run = world.backup(&[]).expect_code(1);
     assert_eq!(run.json()["outcome"], "failed");
@@ -113,7 +116,8 @@ fn a_run_in_which_all_fail_has_exit_code_1() {
 
 #[test]
 fn a_dump_of_an_unknown_version_is_stored_and_is_a_problem() {
-    let setup = super::world::Setup { tables: RETENTION, ..super::world::Setup::default() };
+    let setup =
+        testkit::postgres_world::Setup { tables: RETENTION, ..testkit::postgres_world::Setup::default() };
     let Some(world) = World::with_repository(&["only"], setup) else { return };
     world.backup(&[]).ok();
     // A version of the archive that is not yet known, and the rest as ever.

@@ -7,10 +7,9 @@ use std::{
 };
 
 use rustix::process::Signal;
-
-use super::{
+use testkit::{
+    postgres_world::{Setup, World, fill, locks, temporary_files},
     running::{processes_naming, wait_until},
-    world::{Setup, World, fill, locks, temporary_files},
 };
 
 const ROUNDS: u32 = 20;
@@ -121,7 +120,7 @@ fn terminated_it_ends_in_order() {
 #[test]
 fn a_tool_that_ignores_signals_does_not_outlive_the_run() {
     let Some(world) = World::with_repository(&["stuck"], Setup::default()) else { return };
-    let hold = super::running::Hold::new(world.clients.path(), "deaf");
+    let hold = testkit::running::Hold::new(world.clients.path(), "deaf");
     world
         .clients
         .script("stuck", &format!("trap '' TERM INT HUP; {}; while :; do sleep 1; done", hold.script()));

@@ -7,11 +7,11 @@ use std::{
 };
 
 use rustix::process::Signal;
-
-use super::{
-    common::{Tool, skip_unless},
+use testkit::{
+    Tool,
+    postgres_world::{Setup, World, cmd_with, fill, locks},
     running::{Running, wait_until},
-    world::{Setup, World, cmd_with, fill, locks},
+    skip_unless,
 };
 
 /// A run of stock restic on the repository, stopped as soon as it holds a lock.

@@ -3,11 +3,9 @@
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
 use serde_json::Value;
+use testkit::{Cmd, process::run_ok};
 
-use super::{
-    common::{Cmd, process::run_ok},
-    place::Place,
-};
+use super::place::Place;
 
 fn status(place: &Place) -> Value {
     place.run(&["--json", "status"]).ok().json()

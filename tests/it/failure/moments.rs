@@ -11,10 +11,11 @@ use std::{
 
 use rustix::process::Signal;
 use serde_json::Value;
-
-use super::{
-    common::{PgServer, PgVersion, process::spawn_bound, stress},
-    world::{Setup, World, item},
+use testkit::{
+    PgServer, PgVersion,
+    postgres_world::{Setup, World, item},
+    process::spawn_bound,
+    stress,
 };
 
 /// Rows of the tables that are replaced.

@@ -7,11 +7,11 @@ use std::{
 };
 
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, mount_remount, unmount};
-
-pub use super::common::namespace::in_private_namespace;
-use super::{
-    common::{process::run_ok, program::quoted},
-    world::{Setup, World, cmd_with, files, locks},
+pub use testkit::namespace::in_private_namespace;
+use testkit::{
+    postgres_world::{Setup, World, cmd_with, files, locks},
+    process::run_ok,
+    program::quoted,
 };
 
 /// Mounts an empty file system of that many MiB; it is unmounted when dropped.
@@ -124,7 +124,7 @@ fn a_stale_lock_on_a_storage_that_can_only_be_read_keeps_nobody_from_reading() {
         cmd_with(&config).arg("backup").run().ok();
         let hold = world.clients.hold("a");
         let mut run =
-            super::running::Running::start(cmd_with(&config).args(["backup", "pg/a"]).into_command());
+            testkit::running::Running::start(cmd_with(&config).args(["backup", "pg/a"]).into_command());
         hold.wait_reached(&mut run);
         run.kill();
         world.clients.heal("a");
@@ -159,7 +159,7 @@ fn storage_that_vanishes_during_a_run_fails_it() {
             cmd_with(&config).arg("backup").run().ok();
             let hold = world.clients.hold("a");
             let mut run =
-                super::running::Running::start(cmd_with(&config).args(["backup", "pg/a"]).into_command());
+                testkit::running::Running::start(cmd_with(&config).args(["backup", "pg/a"]).into_command());
             hold.wait_reached(&mut run);
             let mut other = None;
             if replaced {
@@ -198,7 +198,7 @@ fn storage_that_vanishes_during_a_run_fails_it() {
 
 /// Runs `test` with a mounted repository that holds a backup, and another backup that is in the middle of a dump when the
 /// storage is unmounted. The first argument mounts it again.
-fn unmounted_in_the_middle(test: impl FnOnce(&dyn Fn(), &Mounted, super::running::Running) + Send) {
+fn unmounted_in_the_middle(test: impl FnOnce(&dyn Fn(), &Mounted, testkit::running::Running) + Send) {
     in_private_namespace(|| {
         let Some(mounted) = mounted() else { return };
         let Mounted { world, point, config, .. } = &mounted;
@@ -213,7 +213,7 @@ fn unmounted_in_the_middle(test: impl FnOnce(&dyn Fn(), &Mounted, super::running
         cmd_with(config).arg("init").run().ok();
         let hold = world.clients.hold("a");
         let mut run =
-            super::running::Running::start(cmd_with(config).args(["backup", "pg/a"]).into_command());
+            testkit::running::Running::start(cmd_with(config).args(["backup", "pg/a"]).into_command());
         hold.wait_reached(&mut run);
         unmount(point, UnmountFlags::DETACH).unwrap();
         hold.release();

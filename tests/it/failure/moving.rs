@@ -1,10 +1,9 @@
 //! Servers that move during a run: what passes is waited for, and what went away is no failure.
 
 use serde_json::{Value, json};
-
-use super::{
+use testkit::{
+    postgres_world::{Setup, World, fill, item},
     running::Hold,
-    world::{Setup, World, fill, item},
 };
 
 /// Stops the next dump of a database before it begins.
@@ -62,7 +61,7 @@ fn a_database_that_is_dropped_or_renamed_during_the_run_has_vanished() {
     world.backup(&["pg/held", "pg/dropped", "pg/renamed"]).ok();
     // While pg_dump waits for a reader, PostgreSQL lets nobody drop a database.
     let hold = hold_before(&world, "held");
-    let mut backup = super::running::Running::start(world.cmd().args(["--json", "backup"]).into_command());
+    let mut backup = testkit::running::Running::start(world.cmd().args(["--json", "backup"]).into_command());
     hold.wait_reached(&mut backup);
     for name in ["dropped", "new"] {
         world.server.psql("postgres", &format!("DROP DATABASE {name}"));

@@ -3,10 +3,9 @@
 
 use std::{fs, os::unix::fs::symlink, path::Path, process::Command};
 
-use super::{
-    common::{bin, process::run_ok},
-    place::Place,
-};
+use testkit::{bin, process::run_ok};
+
+use super::place::Place;
 
 /// All blocks of a section that are to be run, in their order.
 #[track_caller]

@@ -6,10 +6,10 @@ use std::{
 };
 
 use tempfile::TempDir;
-
-use super::{
-    common::{Cmd, Config, ConfigBuilder, Ran, Restic, program::quoted},
-    world::{cmd_with, files},
+use testkit::{
+    Cmd, Config, ConfigBuilder, Ran, Restic,
+    postgres_world::{cmd_with, files},
+    program::quoted,
 };
 
 /// A folder, its configuration, and both restics: the old one checks, the new one restores.

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::{common::Restic, place::Place, rest_server::RestServer};
+use testkit::Restic;
+
+use super::{place::Place, rest_server::RestServer};
 
 /// Removes everything that no snapshot needs at this moment.
 pub fn prune(repo: PathBuf, password: PathBuf) -> impl FnOnce() + Send + 'static {

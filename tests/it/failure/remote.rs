@@ -2,11 +2,13 @@
 
 use std::{fs, path::PathBuf};
 
-use super::{
-    common::{postgres::assert_same_dump, program::quoted},
-    rest_server::RestServer,
-    world::{Setup, World, cmd_with, fill},
+use testkit::{
+    postgres::assert_same_dump,
+    postgres_world::{Setup, World, cmd_with, fill},
+    program::quoted,
 };
+
+use super::rest_server::RestServer;
 
 /// A configuration whose location is in a file, because it has a password.
 fn remote_config(world: &World, name: &str, location: &str) -> PathBuf {
@@ -78,7 +80,7 @@ fn a_rest_server_is_a_repository_like_any_other() {
 }
 
 /// A storage without locks: nothing is deleted at once, for somebody may be using it.
-fn pruned_in_two_phases(world: &World, server: &RestServer, cmd: &dyn Fn(&[&str]) -> super::common::Ran) {
+fn pruned_in_two_phases(world: &World, server: &RestServer, cmd: &dyn Fn(&[&str]) -> testkit::Ran) {
     cmd(&["backup"]).ok();
     server.requests();
     let report = cmd(&["--json", "prune"]).ok().json();

@@ -272,7 +272,7 @@ impl State {
     }
 
     fn list(&self, folder: &str, v2: bool) -> io::Result<Response> {
-        let found = super::world::files(&self.root.join(folder)).into_iter();
+        let found = testkit::postgres_world::files(&self.root.join(folder)).into_iter();
         let mut found: Vec<_> = found
             .map(|(path, size)| (path.file_name().unwrap().to_string_lossy().into_owned(), size))
             .collect();

@@ -8,11 +8,13 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, kill_process};
-
-use super::{
-    common::{postgres::assert_same_dump, process::run_ok, program::quoted, skip},
+use testkit::{
+    postgres::assert_same_dump,
+    postgres_world::{Setup, World, cmd_with, fill},
+    process::run_ok,
+    program::quoted,
     running::{Running, processes_naming},
-    world::{Setup, World, cmd_with, fill},
+    skip,
 };
 
 pub const SSHD: &str = "/usr/sbin/sshd";

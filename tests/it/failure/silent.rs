@@ -3,11 +3,10 @@
 use std::{fs, io::Read, net::TcpListener, path::Path, thread, time::Duration};
 
 use rustix::process::Signal;
-
-use super::{
-    common::program::quoted,
+use testkit::{
+    postgres_world::{Setup, World, cmd_with},
+    program::quoted,
     running::{Running, wait_until},
-    world::{Setup, World, cmd_with},
 };
 
 /// Takes connections and whatever is sent, and says nothing.
@@ -54,7 +53,7 @@ fn sigterm_ends_the_waiting_for_a_server_that_never_answers() {
 /// Takes the half minute that `status` waits.
 #[test]
 fn status_shows_the_ledger_of_a_repository_that_never_answers() {
-    if std::env::var_os("TIK_BACKUP_TEST_STRESS").is_none() {
+    if !testkit::tools::stress_or_skip() {
         return;
     }
     let Some(world) = World::with_repository(&["a"], Setup::default()) else { return };

@@ -2,12 +2,17 @@
 
 use std::{fs, path::Path, process::Command};
 
-use super::{
-    common::{Tool, process::run_ok, skip, skip_unless},
-    mount::in_private_namespace,
+use testkit::{
+    Tool,
+    postgres_world::{Setup, World, cmd_with, fill},
+    process::run_ok,
     running::Running,
+    skip, skip_unless,
+};
+
+use super::{
+    mount::in_private_namespace,
     sftp::{SSHD, kill_children, start_sshd},
-    world::{Setup, World, cmd_with, fill},
 };
 
 #[test]
@@ -35,7 +40,7 @@ fn a_connection_of_sshfs_that_is_killed_costs_nothing() {
         ));
         let mut mounted = Running::start(sshfs);
         let device = |path: &Path| rustix::fs::stat(path).map(|stat| stat.st_dev);
-        super::running::wait_until("it is mounted or refused", || {
+        testkit::running::wait_until("it is mounted or refused", || {
             mounted.has_ended() || device(&point) != device(world.config.dir())
         });
         if mounted.has_ended() {

@@ -2,14 +2,14 @@
 //! that did not arrive.
 
 use rustix::io::Errno;
-
-use super::{
-    common::Cmd,
-    place::Place,
+use testkit::{
+    Cmd,
+    postgres_world::{Setup, World, files, fill, locks, temporary_files},
     running::{Ended, Running},
     shim::{Shim, always, flip, sometimes},
-    world::{Setup, World, files, fill, locks, temporary_files},
 };
+
+use super::place::Place;
 
 #[test]
 fn errors_that_pass_are_survived() {
@@ -83,7 +83,7 @@ fn what_failed_in_an_outage_longer_than_the_patience_is_tried_once_more() {
     assert_eq!(items.len(), 2, "each is counted once: {document}");
     assert!(items.iter().all(|item| item["outcome"] == "ok" && item["error"].is_null()), "{document}");
     for name in ["a", "b"] {
-        let item = super::world::item(&document, "pg", name);
+        let item = testkit::postgres_world::item(&document, "pg", name);
         let ids = world.snapshots(&format!("pg/{name}"));
         assert_eq!(ids, [item["snapshot"].as_str().unwrap().to_owned()].into());
     }
@@ -189,7 +189,7 @@ fn failing_run(world: &World, shim: &Shim, place: &str, items: &[&str]) -> Ended
     let cmd =
         shim.load(world.cmd().arg("backup").args(items), &world.repo(), &[always("write", place, Errno::IO)]);
     let ended = Running::start(cmd.into_command()).finish().expect_code(4);
-    assert!(super::running::processes_naming(world.clients.path()).is_empty(), "the endless tool is ended");
+    assert!(testkit::running::processes_naming(world.clients.path()).is_empty(), "the endless tool is ended");
     assert!(world.snapshots("pg/endless").is_empty() && world.snapshots("pg/finite").is_empty());
     world.clean();
     ended
@@ -201,7 +201,7 @@ fn writes_are_verified_where_it_is_asked_for() {
     let Some(shim) = Shim::build() else { return };
     let verifying =
         world.variant("verifying.toml", &[("[repository]", "[repository]\nverify_writes = true")]);
-    let verify = || super::world::cmd_with(&verifying).arg("backup");
+    let verify = || testkit::postgres_world::cmd_with(&verifying).arg("backup");
     for call in ["write", "read"] {
         let run = shim.load(verify(), &world.repo(), &[flip(call, "/data/")]).run().expect_code(4);
         assert!(!shim.hits().is_empty());

@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeSet, os::unix::process::ExitStatusExt, path::PathBuf};
 
-use super::{
+use testkit::{
+    postgres_world::{Setup, World, fill, locks, temporary_files},
     shim::{Shim, kill_after},
-    world::{Setup, World, fill, locks, temporary_files},
 };
 
 /// A bound for a broken program: no run of this size makes so many calls.

@@ -7,13 +7,14 @@ use std::{
     sync::{Arc, Mutex, atomic::AtomicU64},
 };
 
+use testkit::Ran;
 use tik_backup::{
     backup::{self, ItemReport},
     config::Config,
     stream::cancel::Cancel,
 };
 
-use super::{common::Ran, place::Place, pruned_beside, rest_server::RestServer};
+use super::{place::Place, pruned_beside, rest_server::RestServer};
 
 /// Two items, of which a prune breaks the one that is committed first, in the moment before its snapshot is there.
 fn broken_first() -> Option<(Place, RestServer, PathBuf)> {

@@ -3,14 +3,15 @@
 use std::{fs, io::Write, thread, time::Duration};
 
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
-
-pub use crate::common::namespace::in_private_namespace;
-use crate::{
-    common::{Cmd, Restic, program::quoted},
+pub use testkit::namespace::in_private_namespace;
+use testkit::{
+    Cmd, Restic,
+    program::quoted,
     reports::{assert_says, backup, error_of, item, snapshot_of, try_backup, try_restore},
-    support::{FULL, ITEM, World, text},
     tree,
 };
+
+use super::support::{FULL, ITEM, World, text};
 
 #[test]
 fn a_log_that_grows_all_the_time_is_stored_up_to_some_moment_and_named() {
@@ -58,7 +59,7 @@ fn other_filesystems_are_not_entered_unless_that_is_wanted() {
         );
         assert_eq!((&detail["files"], &detail["folders"]), (&1.into(), &2.into()), "as empty folders");
 
-        crate::reports::edit(
+        testkit::reports::edit(
             &world.config,
             "kind = \"directory\"",
             "kind = \"directory\"\none_file_system = false",
@@ -123,7 +124,7 @@ fn several_folders_are_several_items() {
     let paths: Vec<_> =
         [world.root(), other.join(ITEM), world.out("third")].iter().map(|p| quoted(text(p))).collect();
     let one = format!("paths = [{}]", quoted(text(&world.root())));
-    crate::reports::edit(&world.config, &one, &format!("paths = [{}]", paths.join(", ")));
+    testkit::reports::edit(&world.config, &one, &format!("paths = [{}]", paths.join(", ")));
     let report = backup(&world.config);
     let mut names: Vec<_> =
         report["items"].as_array().unwrap().iter().map(|item| item["item"].as_str().unwrap()).collect();

@@ -11,14 +11,14 @@ use std::{
 
 use rustix::{io::Errno, process::Signal};
 use serde_json::Value;
-
-use crate::{
-    common::{Cmd, process},
+use testkit::{
+    Cmd, process,
     reports::{assert_says, backup, error_of, ids_of, item, snapshot_of, try_backup, try_restore},
     running::Running,
     shim::{Shim, always},
-    support::{FULL, ITEM, World, text},
 };
+
+use super::support::{FULL, ITEM, World, text};
 
 /// Kind and name of what the snapshot of a run lacks.
 fn omitted(report: &Value) -> Vec<(String, String)> {
@@ -99,7 +99,7 @@ fn names_in(folder: &Path) -> Vec<String> {
 /// Of one that only its owner may read: the program runs as somebody else.
 #[test]
 fn what_may_not_be_read_is_named_excluding_it_helps_and_without_any_file_the_item_fails() {
-    let Some((uid, gid)) = process::unprivileged() else { return };
+    let Some((uid, gid)) = testkit::tools::root_or_skip() else { return };
     let world = World::new("");
     fs::create_dir(world.path("locked")).unwrap();
     for name in ["open", "secret", "locked/in it"] {
@@ -137,7 +137,7 @@ fn what_may_not_be_read_is_named_excluding_it_helps_and_without_any_file_the_ite
     assert_says(&item(&report, ITEM)["notes"].to_string(), &["CAP_DAC_READ_SEARCH", "`exclude`"]);
 
     let kind = "kind = \"directory\"";
-    crate::reports::edit(&world.config, kind, &format!("{kind}\nexclude = [\"secret\", \"/locked/\"]"));
+    testkit::reports::edit(&world.config, kind, &format!("{kind}\nexclude = [\"secret\", \"/locked/\"]"));
     assert_eq!(item(&run(0), ITEM)["outcome"], "ok");
 }
 
@@ -147,7 +147,7 @@ fn a_folder_that_is_gone_fails_its_item_only() {
     let other = world.out("other");
     fs::create_dir(&other).unwrap();
     fs::write(other.join("a"), "x").unwrap();
-    crate::reports::edit(&world.config, "paths = [", &format!("paths = [{:?}, ", text(&other)));
+    testkit::reports::edit(&world.config, "paths = [", &format!("paths = [{:?}, ", text(&other)));
     fs::write(world.path("a"), "x").unwrap();
     backup(&world.config);
     fs::remove_dir_all(world.root()).unwrap();

@@ -7,12 +7,14 @@ use std::{
 };
 
 use serde_json::Value;
-
-use crate::{
-    common::{Cmd, Config, ConfigBuilder, Ran, Tool, program::quoted, skip_unless},
+use testkit::{
+    Cmd, Config, ConfigBuilder, Ran, Tool,
+    program::quoted,
     reports::{assert_says, item, ready},
-    support::text,
+    skip_unless,
 };
+
+use super::support::text;
 
 /// A repository of several hosts. Each has a folder `data` of its own, the source `disk` and its own state.
 struct Shared {

@@ -15,13 +15,15 @@ use std::{
 
 use rustix::mount::{UnmountFlags, unmount};
 use serde_json::Value;
-
-use crate::{
-    changes::in_private_namespace,
-    common::{Cmd, Ran, skip},
+use testkit::{
+    Cmd, Ran,
     reports::{assert_says, backup, try_restore},
+    skip, tree,
+};
+
+use super::{
+    changes::in_private_namespace,
     support::{FULL, World, text},
-    tree,
 };
 
 /// A folder with something of everything, backed up.

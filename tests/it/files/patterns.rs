@@ -2,11 +2,13 @@
 
 use std::{fs, os::unix::fs::symlink, path::Path, process::Command};
 
-use crate::{
-    common::{Cmd, Restic, process, program::quoted},
+use testkit::{
+    Cmd, Restic, process,
+    program::quoted,
     reports::{assert_says, backup, discover, edit, error_of, item, snapshot_of, try_backup, try_restore},
-    support::{FULL, ITEM, SOURCE, World, text},
 };
+
+use super::support::{FULL, ITEM, SOURCE, World, text};
 
 /// Has the source of a world back up another path.
 fn back_up_instead(world: &World, path: &Path) {

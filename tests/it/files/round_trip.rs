@@ -2,12 +2,13 @@
 
 use std::{collections::BTreeMap, fs};
 
-use crate::{
-    common::{Cmd, Restic, Tool, skip_unless},
+use testkit::{
+    Cmd, Restic, Tool,
     reports::{assert_proven, assert_says, backup, snapshot_of, try_restore},
-    support::{FULL, ITEM, World, text},
-    tree,
+    skip_unless, tree,
 };
+
+use super::support::{FULL, ITEM, World, text};
 
 type Tree = BTreeMap<Vec<u8>, String>;
 
@@ -114,6 +115,6 @@ fn a_folder_that_is_not_empty_is_not_restored_into() {
 #[test]
 fn items_are_told_before_anything_is_stored() {
     let world = World::new("");
-    let found = crate::reports::discover(&world.config, 0);
+    let found = testkit::reports::discover(&world.config, 0);
     assert_eq!(found.items, [ITEM]);
 }

@@ -5,11 +5,12 @@ use std::{
     os::unix::fs::{FileExt, MetadataExt},
 };
 
-use crate::{
-    common::Restic,
+use testkit::{
+    Restic,
     reports::{backup, item, snapshot_of, try_backup, try_restore},
-    support::{FULL, ITEM, World, text},
 };
+
+use super::support::{FULL, ITEM, World, text};
 
 const MIB: u64 = 1 << 20;
 

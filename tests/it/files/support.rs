@@ -8,11 +8,7 @@ use std::{
 };
 
 use tempfile::TempDir;
-
-use crate::{
-    common::{Config, ConfigBuilder, Restic, program::quoted},
-    reports::ready,
-};
+use testkit::{Config, ConfigBuilder, Restic, program::quoted, reports::ready};
 
 /// The name of the source in configurations made here.
 pub const SOURCE: &str = "disk";

@@ -12,12 +12,8 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, kill_process};
+use testkit::{Cmd, Config, ConfigBuilder, program::quoted, reports::ready};
 use unicode_width::UnicodeWidthStr;
-
-use crate::{
-    common::{Cmd, Config, ConfigBuilder, program::quoted},
-    reports::ready,
-};
 
 /// A new terminal: the end of its user, and that of the program.
 fn terminal(columns: u16) -> (File, OwnedFd) {

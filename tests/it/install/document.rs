@@ -2,15 +2,14 @@
 //! says when something is not as it should be.
 
 use serde_json::Value;
+use testkit::{Tool, receiver::Receiver, skip_unless};
 
-use crate::{
-    common::{Tool, skip_unless},
+use super::{
     machine::Machine,
     package::{MOUNT, SERVER, free_port},
-    receiver::Receiver,
 };
 
-const DOCUMENT: &str = include_str!("../../docs/install.md");
+const DOCUMENT: &str = include_str!("../../../docs/install.md");
 const SECTION: &str = "## On Debian and Ubuntu";
 
 /// The lines of the fenced blocks of this kind in the section, without their indentation; one text for each block.

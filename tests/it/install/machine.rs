@@ -12,8 +12,7 @@ use std::{
 };
 
 use tempfile::TempDir;
-
-use crate::common::{Tool, skip, tools::in_ci};
+use testkit::{Tool, skip, tools::in_ci};
 
 /// Mounts the layer and starts systemd, all in a mount namespace that goes with it. `$1` is a folder, `$2` a name.
 const BOOT: &str = r#"

@@ -9,11 +9,9 @@ use std::{
 };
 
 use serde_json::{Map, Value};
+use testkit::{Tool, skip, skip_unless};
 
-use crate::{
-    common::{Tool, skip, skip_unless},
-    units::{lines, units_of},
-};
+use super::units::{lines, units_of};
 
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -77,7 +75,7 @@ fn scripts_of_virtual_machines_compile() {
             path.display(),
             folder.display()
         );
-        let script = crate::units::nix_eval(&expression);
+        let script = super::units::nix_eval(&expression);
         let check = "import sys; compile(sys.argv[1], 'testScript', 'exec')";
         let output = Command::new("python3").args(["-c", check, script.as_str().unwrap()]).output().unwrap();
         assert!(output.status.success(), "{}: {}", path.display(), String::from_utf8_lossy(&output.stderr));

@@ -1,9 +1,9 @@
 //! The units of the module for NixOS, with a PostgreSQL, a MariaDB and a storage box, on a machine that is laid out as NixOS is.
 
 use serde_json::Value;
+use testkit::{Tool, skip_unless};
 
-use crate::{
-    common::{Tool, skip_unless},
+use super::{
     machine::Machine,
     nixos_host::{STORE, run, site},
     package::Site,

@@ -7,12 +7,11 @@
 use std::{fs, path::Path};
 
 use serde_json::Value;
+use testkit::{bin, receiver::Receiver, skip};
 
-use crate::{
-    common::{bin, skip},
+use super::{
     machine::Machine,
     package::{Site, free_port},
-    receiver::Receiver,
     units::nix_eval,
 };
 

@@ -8,11 +8,9 @@ use std::{
 };
 
 use serde_json::Value;
+use testkit::{Tool, skip_unless};
 
-use crate::{
-    common::{Tool, skip_unless},
-    nix::{nixpkgs, root},
-};
+use super::nix::{nixpkgs, root};
 
 const PAGE: &str = "docs/nixos-options.md";
 

@@ -8,12 +8,9 @@ use std::{
 };
 
 use serde_json::Value;
+use testkit::{Tool, receiver::Receiver, skip_unless};
 
-use crate::{
-    common::{Tool, skip_unless},
-    machine::Machine,
-    receiver::Receiver,
-};
+use super::machine::Machine;
 
 /// A PostgreSQL with one database, reached by a password over the network and by name over its socket.
 pub const SERVER: &str = r#"

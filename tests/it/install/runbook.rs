@@ -9,13 +9,9 @@ use std::{
 };
 
 use mongodb::bson::doc;
-
-use crate::{
-    common::{
-        Cmd, ConfigBuilder, MongoServer, MyFlavour, MyServer, PgServer, PgVersion, Tool, fixture, mysql,
-        postgres::assert_same_dump, program::quoted, skip_unless,
-    },
-    support,
+use testkit::{
+    Cmd, ConfigBuilder, MongoServer, MyFlavour, MyServer, PgServer, PgVersion, Tool, fixture, mysql,
+    mysql_world, postgres::assert_same_dump, program::quoted, skip_unless,
 };
 
 const ODD: &str = "it's \"odd\"/ü %$HOME `x`";

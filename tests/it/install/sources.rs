@@ -8,12 +8,10 @@ use std::{
 };
 
 use serde_json::{Map, Value, json};
+use testkit::{Tool, skip_unless};
 use tik_backup::config::Config;
 
-use crate::{
-    common::{Tool, skip_unless},
-    units::nix_eval,
-};
+use super::units::nix_eval;
 
 const KINDS: [&str; 5] = ["postgres", "mysql", "mongodb", "azure-storage", "directory"];
 

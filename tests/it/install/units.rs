@@ -3,8 +3,7 @@
 use std::{fs, path::Path, process::Command};
 
 use serde_json::{Map, Value};
-
-use crate::common::{Cmd, Tool, skip_unless};
+use testkit::{Cmd, Tool, skip_unless};
 
 const REPOSITORY: &str =
     "[repository]\nlocation = \"/mnt/my box/repo\"\npassword_file = \"/run/secrets/p%w\"\n";

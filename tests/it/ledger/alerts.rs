@@ -3,9 +3,8 @@
 use std::{thread, time::Duration};
 
 use serde_json::json;
-
-use super::{
-    common::program::quoted,
+use testkit::{
+    program::quoted,
     receiver::{Mode, Receiver},
     site::{More, Site, lines},
 };

@@ -1,8 +1,7 @@
 //! What shrinks, vanishes or stands still is told, and its older snapshots are held until somebody accepts it.
 
 use serde_json::{Value, json};
-
-use super::site::{More, Site, fill, item, lines};
+use testkit::site::{More, Site, fill, item, lines};
 
 /// Two in the morning, so many days after Monday 2026-01-05.
 fn day(days: i64) -> String {

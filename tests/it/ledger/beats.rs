@@ -3,17 +3,12 @@
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use serde_json::{Value, json};
+use testkit::{Cmd, ConfigBuilder, Tool, program::quoted, receiver::Receiver, site::at};
 use tik_backup::config::{AlertKind, Config};
-
-use super::{
-    common::{Cmd, ConfigBuilder, Tool, program::quoted},
-    receiver::Receiver,
-    site::at,
-};
 
 /// Two sources of folders, `a` and `b`, each due once a day, with these alerts; their repository is there.
 struct Two {
-    config: super::common::Config,
+    config: testkit::Config,
     folder: tempfile::TempDir,
 }
 

@@ -3,8 +3,7 @@
 use std::fs;
 
 use serde_json::{Value, json};
-
-use super::site::{More, Site, lines};
+use testkit::site::{More, Site, lines};
 
 const DATABASES: [&str; 5] = ["a", "b", "c", "d", "kept"];
 

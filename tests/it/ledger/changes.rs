@@ -1,7 +1,7 @@
 //! Databases that come, go, are renamed and forbidden between runs.
 
-use super::{
-    common::postgres::quote,
+use testkit::{
+    postgres::quote,
     site::{More, Site, fill, item, lines},
 };
 

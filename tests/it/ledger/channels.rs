@@ -5,6 +5,7 @@ use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
 use jiff::Zoned;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use testkit::receiver::{Mode, Receiver, Request};
 use tik_backup::{
     alert::{
         channel,
@@ -13,8 +14,6 @@ use tik_backup::{
     config::Config,
     stream::cancel::Cancel,
 };
-
-use super::receiver::{Mode, Receiver, Request};
 
 struct Desk {
     dir: TempDir,

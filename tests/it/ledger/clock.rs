@@ -1,9 +1,8 @@
 //! What time does: late, reminded, recovered.
 
 use serde_json::json;
-
-use super::{
-    common::Cmd,
+use testkit::{
+    Cmd,
     site::{More, Site, item, lines},
 };
 

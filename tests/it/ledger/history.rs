@@ -4,9 +4,8 @@ use std::{fs, os::unix::fs::PermissionsExt, thread};
 
 use rusqlite::Connection;
 use serde_json::json;
-
-use super::{
-    common::Cmd,
+use testkit::{
+    Cmd,
     running::{Running, wait_until},
     site::{More, Site, at, item, lines},
 };

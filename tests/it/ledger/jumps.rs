@@ -3,9 +3,9 @@
 use std::{fs, path::PathBuf};
 
 use serde_json::Value;
-
-use super::{
-    common::{Cmd, Config, ConfigBuilder, Ran, Tool, program::quoted},
+use testkit::{
+    Cmd, Config, ConfigBuilder, Ran, Tool,
+    program::quoted,
     receiver::{Receiver, Request},
     site::{at, item, lines},
 };

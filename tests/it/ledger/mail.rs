@@ -2,10 +2,9 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
-use super::{
-    common::{Cmd, ConfigBuilder, Ran, process::run_ok, program::quoted},
-    smtp::MailServer,
-};
+use testkit::{Cmd, ConfigBuilder, Ran, process::run_ok, program::quoted};
+
+use super::smtp::MailServer;
 
 const PASSWORD: &str = "s3cret-of-mail";
 

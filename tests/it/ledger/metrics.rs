@@ -2,8 +2,9 @@
 
 use std::{fs, process::Command};
 
-use super::{
-    common::{Tool, process::run_ok},
+use testkit::{
+    Tool,
+    process::run_ok,
     site::{More, Site},
 };
 
@@ -11,9 +12,7 @@ use super::{
 fn promtool_finds_nothing_to_complain_about() {
     let odd = "a\"b\\c {x=\"1\"} ü";
     let Some(site) = Site::new(&["shop", odd], More::default()) else { return };
-    if !Tool::Promtool.or_skip() {
-        return;
-    }
+    testkit::skip_unless!(Tool::Promtool);
     let check = |metrics: &str| {
         run_ok(Command::new(Tool::Promtool.path().unwrap()).args(["check", "metrics"]), metrics.as_bytes())
     };

@@ -1,16 +1,6 @@
 //! What is remembered of runs, what is made of it, and who is told: the built program against real servers and real
 //! receivers, under clocks that tests move.
 
-#![allow(clippy::unwrap_used)]
-
-#[path = "../common/mod.rs"]
-mod common;
-#[path = "../common/reports.rs"]
-mod reports;
-#[allow(dead_code)]
-#[path = "../failure/running.rs"]
-mod running;
-
 mod alerts;
 mod anomalies;
 mod beats;
@@ -22,11 +12,9 @@ mod history;
 mod jumps;
 mod mail;
 mod metrics;
-mod receiver;
 mod repositories;
 mod schedule;
 mod secrets;
-mod site;
 mod smtp;
 mod volume;
 mod watch;

@@ -9,9 +9,10 @@ use std::{
 use rusqlite::Connection;
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_remount, unmount};
 use serde_json::{Value, json};
-
-use super::{
-    common::{Cmd, Config, ConfigBuilder, Ran, namespace::in_private_namespace, program::quoted},
+use testkit::{
+    Cmd, Config, ConfigBuilder, Ran,
+    namespace::in_private_namespace,
+    program::quoted,
     receiver::{Receiver, Request},
     reports::edit,
     site::{item, lines},

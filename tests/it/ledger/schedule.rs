@@ -1,9 +1,6 @@
 //! Calendar expressions against systemd itself.
 
-use super::{
-    common::{self, Cmd, ConfigBuilder, Tool, program::quoted},
-    site::at,
-};
+use testkit::{Cmd, ConfigBuilder, Tool, program::quoted, site::at};
 
 use std::{path::Path, process::Command};
 
@@ -177,7 +174,7 @@ fn made() -> Vec<String> {
 #[test]
 fn systemd_agrees() {
     if !Path::new(ORACLE).exists() {
-        return common::skip("systemd-analyze (Debian package systemd)");
+        return testkit::skip("systemd-analyze (Debian package systemd)");
     }
     let mut expressions: Vec<String> = KNOWN.iter().map(|text| (*text).to_owned()).collect();
     expressions.extend(made());
@@ -191,7 +188,7 @@ fn systemd_agrees() {
 #[test]
 fn systemd_refuses_what_is_refused() {
     if !Path::new(ORACLE).exists() {
-        return common::skip("systemd-analyze (Debian package systemd)");
+        return testkit::skip("systemd-analyze (Debian package systemd)");
     }
     let malformed: Vec<String> = MALFORMED.iter().map(|text| (*text).to_owned()).collect();
     for (expression, theirs) in malformed.iter().zip(systemd(&malformed, "UTC")) {
@@ -209,7 +206,7 @@ fn what_never_comes_is_refused() {
     }
     assert!("Mon 2026-11-29".parse::<Calendar>().unwrap_err().contains("2026-11-29 is a Sunday"));
     if !Path::new(ORACLE).exists() {
-        return common::skip("systemd-analyze (Debian package systemd)");
+        return testkit::skip("systemd-analyze (Debian package systemd)");
     }
     let never: Vec<String> = NEVER.iter().map(|text| (*text).to_owned()).collect();
     for (expression, theirs) in never.iter().zip(systemd(&never, "UTC")) {
@@ -247,7 +244,7 @@ fn the_next_times_are_told_as_far_as_there_are_any() {
 }
 
 /// A source of one folder with this schedule; its repository is there if the configuration is valid.
-fn scheduled(schedule: &str, folder: &Path) -> common::Config {
+fn scheduled(schedule: &str, folder: &Path) -> testkit::Config {
     std::fs::write(folder.join("file"), "content").unwrap();
     let path = quoted(&folder.display().to_string());
     let source = format!("kind = \"directory\"\npaths = [{path}]\nschedule = \"{schedule}\"\n");
@@ -268,9 +265,7 @@ fn every_command_refuses_a_schedule_that_never_comes() {
 
 #[test]
 fn after_the_last_time_of_a_schedule_items_are_late_by_the_default_age() {
-    if !Tool::Faketime.or_skip() {
-        return;
-    }
+    testkit::skip_unless!(Tool::Faketime);
     let folder = tempfile::tempdir().unwrap();
     let config = scheduled("2026-01-01 02:00", folder.path());
     let run = |moment: &str, args: &[&str]| at(Cmd::with(&config), moment).args(args).run();
@@ -286,9 +281,7 @@ fn after_the_last_time_of_a_schedule_items_are_late_by_the_default_age() {
 
 #[test]
 fn before_the_first_time_of_a_schedule_items_are_late_by_the_default_age() {
-    if !Tool::Faketime.or_skip() {
-        return;
-    }
+    testkit::skip_unless!(Tool::Faketime);
     let folder = tempfile::tempdir().unwrap();
     let config = scheduled("2035-06-01 02:00", folder.path());
     let run = |moment: &str, args: &[&str]| at(Cmd::with(&config), moment).args(args).run();
@@ -303,9 +296,7 @@ fn before_the_first_time_of_a_schedule_items_are_late_by_the_default_age() {
 
 #[test]
 fn config_check_prints_the_next_three_times_of_everything_planned() {
-    if !Tool::Faketime.or_skip() {
-        return;
-    }
+    testkit::skip_unless!(Tool::Faketime);
     let folder = tempfile::tempdir().unwrap();
     let config = scheduled("Sun 04:00", folder.path());
     let checked =

@@ -2,10 +2,12 @@
 
 use std::{fs, path::Path};
 
-use super::{
-    common::{Cmd, ConfigBuilder, PgOptions, PgServer, PgVersion, Tool, program::quoted, skip_unless},
+use testkit::{
+    Cmd, ConfigBuilder, PgOptions, PgServer, PgVersion, Tool,
+    program::quoted,
     receiver::{Mode, Receiver},
     site::{HOOK_SECRET, at},
+    skip_unless,
 };
 
 const REPOSITORY: &str = "5ecret-of-the-repository";

@@ -10,14 +10,11 @@ use std::{
 
 use rustix::process::Signal;
 use tempfile::TempDir;
-
-use super::{
-    common::{
-        Tool,
-        process::{run_ok, spawn_bound},
-        skip,
-    },
+use testkit::{
+    Tool,
+    process::{run_ok, spawn_bound},
     running::wait_until,
+    skip,
 };
 
 const EXIM: &str = "/usr/sbin/exim4";

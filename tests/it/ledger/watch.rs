@@ -2,8 +2,9 @@
 
 use std::fs;
 
-use super::{
-    common::{Cmd, program::quoted},
+use testkit::{
+    Cmd,
+    program::quoted,
     receiver::Receiver,
     site::{More, Site, at, item, lines},
 };

@@ -7,12 +7,15 @@ use mongodb::{
     Client,
     bson::{DateTime, doc, rawdoc},
 };
+use testkit::{
+    ConfigBuilder,
+    reports::{backup, discover, manifest_of, ready, restore},
+    skip,
+};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::{
-    common::{ConfigBuilder, skip},
+use super::{
     link::{Link, assert_same},
-    reports::{backup, discover, manifest_of, ready, restore},
     support::{SOURCE, full, numbered, source_of},
 };
 
@@ -68,7 +71,7 @@ fn a_real_deployment_gives_one_moment_and_takes_everything_back() {
     let from = names.from.as_str();
     link.insert(from, "orders", &numbered(0..5000));
     link.insert(from, "people", &numbered(0..100));
-    link.insert(from, "forms", &crate::types::forms());
+    link.insert(from, "forms", &super::types::forms());
     link.index(
         from,
         "orders",

@@ -8,11 +8,14 @@ use std::{
 };
 
 use mongodb::bson::{RawDocumentBuf, doc, rawdoc};
-
-use crate::{
-    common::{MongoServer, Tool, skip_unless},
-    link::{Link, link, split},
+use testkit::{
+    MongoServer, Tool,
     reports::{assert_says, backup, edit, error_of, manifest_of, try_backup},
+    skip_unless,
+};
+
+use super::{
+    link::{Link, link, split},
     support::{configured, fail, files_of, full, notes_of, numbered, once_after},
 };
 

@@ -3,11 +3,15 @@
 use std::{fs, os::unix::fs::PermissionsExt};
 
 use mongodb::bson::{doc, rawdoc};
-
-use crate::{
-    common::{Cmd, Config, ConfigBuilder, MongoServer, Tool, program::quoted, skip, skip_unless},
-    link::link,
+use testkit::{
+    Cmd, Config, ConfigBuilder, MongoServer, Tool,
+    program::quoted,
     reports::{assert_says, backup, discover, edit, error_of, ids_of, item, ready, try_backup},
+    skip, skip_unless,
+};
+
+use super::{
+    link::link,
     support::{SOURCE, configured, full, numbered, source_of},
 };
 

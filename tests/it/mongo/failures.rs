@@ -2,13 +2,16 @@
 
 use mongodb::bson::{RawDocumentBuf, doc, rawdoc};
 use rustix::process::Signal;
-
-use crate::{
-    common::{Cmd, Config, ConfigBuilder, MongoServer, Tool, skip_unless},
-    link::link,
-    relay::Relay,
+use testkit::{
+    Cmd, Config, ConfigBuilder, MongoServer, Tool,
     reports::{assert_says, error_of, ids_of, item, manifest_of, ready, try_backup},
     running::Running,
+    skip_unless,
+};
+
+use super::{
+    link::link,
+    relay::Relay,
     support::{
         SOURCE, assert_stored, backup_with_failures, configured, fail, full, heal, keeping, notes_of,
         numbered, once_after, source_of,
@@ -92,7 +95,7 @@ fn a_lost_snapshot_is_told_or_is_a_failure_as_configured() {
     });
     assert_eq!(lost.iter().filter(|told| **told).count(), 1, "{report:#}");
 
-    crate::reports::edit(&config, "jobs = 1", "jobs = 1\nconsistency = \"snapshot\"");
+    testkit::reports::edit(&config, "jobs = 1", "jobs = 1\nconsistency = \"snapshot\"");
     let before = (ids_of(&config, "mg/first").len(), ids_of(&config, "mg/second").len());
     fail(&server, "getMore", once_after(1), doc! { "errorCode": 239 });
     let report = try_backup(&config, &[]).expect_code(3).json();

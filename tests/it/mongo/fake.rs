@@ -14,7 +14,7 @@ use mongodb::bson::{
     spec::BinarySubtype,
 };
 
-use crate::wire::{batch, failure, number, receive, send, text};
+use super::wire::{batch, failure, number, receive, send, text};
 
 /// Documents of a batch where the client does not say how many.
 const BATCH: usize = 101;

@@ -3,12 +3,15 @@
 use std::{fs, path::Path};
 
 use mongodb::bson::rawdoc;
+use testkit::{
+    MongoServer, Tool, fixture,
+    reports::{backup, manifest_of, restore, snapshot_of},
+    skip_unless,
+};
 use tik_backup::source::mongodb::format::metadata::Metadata;
 
-use crate::{
-    common::{MongoServer, Tool, fixture, skip_unless},
+use super::{
     link::{Link, link, split},
-    reports::{backup, manifest_of, restore, snapshot_of},
     support::{configured, files_of, full, names_in},
 };
 

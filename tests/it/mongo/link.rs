@@ -7,9 +7,8 @@ use mongodb::{
     Client,
     bson::{Document, RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf, cstr, doc, raw::CString, rawdoc},
 };
+use testkit::MongoServer;
 use tokio::runtime::Handle;
-
-use crate::common::MongoServer;
 
 /// Documents of one insert command.
 const BATCH: usize = 2000;

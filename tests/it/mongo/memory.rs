@@ -3,12 +3,15 @@
 use std::fs;
 
 use mongodb::bson::rawdoc;
-
-use crate::{
-    common::{Cmd, MongoServer, Tool, skip_unless},
-    link::link,
+use testkit::{
+    Cmd, MongoServer, Tool,
     reports::{ids_of, item},
     running::Running,
+    skip_unless,
+};
+
+use super::{
+    link::link,
     support::{configured, full, url},
 };
 

@@ -1,17 +1,5 @@
 //! The source `mongodb` against a real server: what is backed up, what comes back, and how it fails.
 
-#![allow(clippy::unwrap_used)]
-
-#[path = "../common/mod.rs"]
-mod common;
-#[path = "../common/onlookers.rs"]
-mod onlookers;
-#[path = "../common/reports.rs"]
-mod reports;
-#[allow(dead_code)]
-#[path = "../failure/running.rs"]
-mod running;
-
 mod atlas;
 mod consistency;
 mod discovery;

@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 
 use mongodb::bson::rawdoc;
-
-use crate::{
-    common::{Cmd, MongoServer, Tool, skip_unless},
-    link::{assert_same, link},
+use testkit::{
+    Cmd, MongoServer, Tool,
     reports::{backup, discover, ids_of, restore},
+    skip_unless,
+};
+
+use super::{
+    link::{assert_same, link},
     support::{configured, files_of, full, names_in, url},
 };
 
@@ -79,7 +82,7 @@ fn odd_names_of_collections_come_back() {
     let other = MongoServer::start();
     for name in ["sla/sh", "it's \"a\" `name`\n\ttoo"] {
         restore(&config, &full("odd"), &["--into", &url(&other, "one"), "--table", name]);
-        let found = crate::link::link(&other).content("one");
+        let found = super::link::link(&other).content("one");
         assert_eq!(found.keys().collect::<Vec<_>>(), [name]);
         other.command("one", mongodb::bson::doc! { "dropDatabase": 1 });
     }

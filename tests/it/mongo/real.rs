@@ -1,13 +1,18 @@
 //! What only MongoDB itself does. These tests need its own server, and are skipped where there is none.
 
 use mongodb::bson::{DateTime, RawDocumentBuf, doc, rawdoc};
-
-use crate::{
-    common::{Cmd, Config, MongoServer, Tool, mongod::Cluster, program::quoted, skip, skip_unless},
-    link::{assert_same, link},
-    relay::Relay,
+use testkit::{
+    Cmd, Config, MongoServer, Tool,
+    mongod::Cluster,
+    program::quoted,
     reports::{assert_proven, assert_says, backup, discover, item, manifest_of, ready, restore, try_restore},
     running::Running,
+    skip, skip_unless,
+};
+
+use super::{
+    link::{assert_same, link},
+    relay::Relay,
     scripted::{invalid, old_indexes},
     support::{
         SOURCE, assert_stored, configured, files_of, full, keeping, names_in, numbered, source_of, url,
@@ -96,7 +101,7 @@ fn indexes_of_all_kinds_come_back_and_are_proven() {
 fn indexes_that_this_server_refuses_are_converted_or_named_as_missing() {
     skip_unless!(Tool::Mongod);
     let (fake, _) = old_indexes();
-    let config = crate::scripted::config(&fake, "");
+    let config = super::scripted::config(&fake, "");
     backup(&config);
     let server = MongoServer::start();
     // Version 4.4 has the old kinds still.
@@ -218,7 +223,7 @@ fn a_dump_of_mongodb_itself_shows_its_moment_whatever_is_written_meanwhile() {
 fn a_sharded_cluster_is_backed_up_over_its_router() {
     skip_unless!(Tool::Mongod, Tool::Mongos);
     let cluster = Cluster::start();
-    let link = crate::atlas::connect(&cluster.uri());
+    let link = super::atlas::connect(&cluster.uri());
     link.raw("admin", rawdoc! { "enableSharding": "shop" });
     link.raw("admin", rawdoc! { "shardCollection": "shop.orders", "key": { "_id": "hashed" } });
     let documents: Vec<RawDocumentBuf> = numbered(0..4500);

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use crate::running::{Running, wait_until};
+use testkit::running::{Running, wait_until};
 
 /// How the command to go on with a cursor begins after the length of its document.
 const GET_MORE: &[u8] = b"\x12getMore\0";

@@ -1,12 +1,15 @@
 //! What a restore refuses, and that every document arrives or the restore fails.
 
 use mongodb::bson::{doc, rawdoc};
-
-use crate::{
-    common::{Cmd, Config, MongoServer, Tool, skip_unless},
-    link::{assert_same, link},
+use testkit::{
+    Cmd, Config, MongoServer, Tool,
     reports::{assert_says, backup, restore, try_restore},
     running::{Running, wait_until},
+    skip_unless,
+};
+
+use super::{
+    link::{assert_same, link},
     support::{configured, fail, full, heal, numbered, once_after, url},
 };
 

@@ -1,11 +1,14 @@
 //! Databases of all kinds through the program and back under another name: documents, options and indexes compared.
 
 use mongodb::bson::{DateTime, RawArrayBuf, RawDocumentBuf, cstr, doc, oid::ObjectId, rawdoc};
-
-use crate::{
-    common::{MongoServer, Tool, skip, skip_unless},
-    link::{Link, assert_same, link},
+use testkit::{
+    MongoServer, Tool,
     reports::{backup, item, manifest_of, restore, snapshot_of},
+    skip, skip_unless,
+};
+
+use super::{
+    link::{Link, assert_same, link},
     support::{configured, full, url},
 };
 

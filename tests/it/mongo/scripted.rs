@@ -3,11 +3,13 @@
 
 use mongodb::bson::{RawBsonRef, RawDocument, RawDocumentBuf, rawdoc};
 use serde_json::Value;
-
-use crate::{
-    common::Config,
-    fake::{Databases, Fake, Trouble},
+use testkit::{
+    Config,
     reports::{assert_says, backup, error_of, ids_of, manifest_of, ready, restore, try_backup, try_restore},
+};
+
+use super::{
+    fake::{Databases, Fake, Trouble},
     support::{SOURCE, assert_stored, files_of, full, keeping, notes_of, numbered, source_of},
 };
 

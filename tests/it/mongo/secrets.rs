@@ -3,13 +3,16 @@
 use std::{fs, thread, time::Duration};
 
 use mongodb::bson::doc;
-
-use crate::{
-    common::{Cmd, Config, ConfigBuilder, MongoServer, Tool, skip_unless},
-    link::{assert_same, link},
+use testkit::{
+    Cmd, Config, ConfigBuilder, MongoServer, Tool,
     onlookers::{contains, family, visible},
     reports::{assert_says, backup, files_below, ids_of, ready, restore, try_backup, try_restore},
     running::Running,
+    skip_unless,
+};
+
+use super::{
+    link::{assert_same, link},
     support::{SOURCE, files_of, full, numbered, once_after, source_of},
 };
 
@@ -93,7 +96,7 @@ fn no_secret_is_in_arguments_or_environment() {
     let server = guarded();
     let config = config(&server, ESCAPED);
     // Through the account: the server's own client has none.
-    let admin = crate::atlas::connect(&uri(&server, ESCAPED));
+    let admin = super::atlas::connect(&uri(&server, ESCAPED));
     let block = doc! { "failCommands": ["getMore"], "blockConnection": true, "blockTimeMS": 2000 };
     let mode = once_after(1);
     admin.raw(

@@ -6,12 +6,16 @@ use std::{
 };
 
 use mongodb::bson::{doc, rawdoc};
+use testkit::{
+    MongoServer, Restic, Tool,
+    process::run_ok,
+    reports::{backup, snapshot_of},
+    skip_unless,
+};
 
-use crate::{
-    common::{MongoServer, Restic, Tool, process::run_ok, skip_unless},
+use super::{
     golden::{assert_equal_dumps, load},
     link::{assert_same, link, mixed},
-    reports::{backup, snapshot_of},
     support::{configured, files_of, numbered},
 };
 
@@ -58,7 +62,7 @@ fn stock_tools_write_what_we_write_and_read_what_we_wrote() {
     run_ok(stock("mongodump", &server).args(["--db", "shop", "--out"]).arg(theirs.path()), b"");
     assert_equal_dumps(&ours.path().join("shop"), &theirs.path().join("shop"));
     // The server is the same, so that even what differs between servers must not.
-    for name in crate::support::names_in(&theirs.path().join("shop")) {
+    for name in super::support::names_in(&theirs.path().join("shop")) {
         if name != "prelude.json" {
             let read = |folder: &Path| std::fs::read(folder.join("shop").join(&name)).unwrap();
             assert!(read(ours.path()) == read(theirs.path()), "{name}");

@@ -8,12 +8,13 @@ use std::{
 use mongodb::bson::{Bson, Document, RawDocumentBuf, doc, rawdoc};
 use serde_json::Value;
 use tempfile::TempDir;
-
-use crate::{
-    common::{Config, ConfigBuilder, MongoServer, program::quoted},
-    link::joined,
+use testkit::{
+    Config, ConfigBuilder, MongoServer,
+    program::quoted,
     reports::{item, ready, snapshot_of, try_backup, try_restore},
 };
+
+use super::link::joined;
 
 /// The name of the source in configurations made here.
 pub const SOURCE: &str = "mg";

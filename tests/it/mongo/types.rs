@@ -4,11 +4,14 @@ use mongodb::bson::{
     Binary, Bson, DateTime, Decimal128, JavaScriptCodeWithScope, RawBson, RawDocumentBuf, Regex, Timestamp,
     cstr, doc, oid::ObjectId, raw::CString, rawdoc, spec::BinarySubtype,
 };
-
-use crate::{
-    common::{MongoServer, Tool, skip, skip_unless},
-    link::{assert_same, link, shown},
+use testkit::{
+    MongoServer, Tool,
     reports::{backup, item, restore},
+    skip, skip_unless,
+};
+
+use super::{
+    link::{assert_same, link, shown},
     support::{assert_stored, configured, full},
 };
 

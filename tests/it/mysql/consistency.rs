@@ -1,10 +1,10 @@
 //! All tables of a database are from one moment, whatever is written meanwhile.
 
-use crate::{
-    common::{Cmd, ConfigBuilder, MyFlavour},
+use testkit::{
+    Cmd, ConfigBuilder, MyFlavour,
+    mysql_world::{FakeClients, SOURCE, full, server, url},
     reports::{manifest_of, ready, restore},
     running::Running,
-    support::{FakeClients, SOURCE, full, server, url},
 };
 
 on_both!(amounts_that_move_during_the_dump_are_counted_once);

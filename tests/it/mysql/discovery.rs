@@ -1,9 +1,10 @@
 //! What a run protects: everything there is, unless a rule says otherwise, and never less without a word.
 
-use crate::{
-    common::{ConfigBuilder, MyFlavour, mysql::text},
+use testkit::{
+    ConfigBuilder, MyFlavour,
+    mysql::text,
+    mysql_world::{SOURCE, as_account, configured, full, secret, server},
     reports::{assert_says, backup, discover, edit, ids_of, item, manifest_of, ready, try_backup},
-    support::{SOURCE, as_account, configured, full, secret, server},
 };
 
 on_both!(databases_join_by_themselves, a_list_cannot_hide_what_it_misses);

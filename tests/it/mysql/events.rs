@@ -1,10 +1,10 @@
 //! Events, routines and triggers whose text is in the way of the dump tools come back as they were, by this program and by
 //! the SQL client alone.
 
-use crate::{
-    common::{MyFlavour, MyServer},
+use testkit::{
+    MyFlavour, MyServer,
+    mysql_world::{configured, full, server, url},
     reports::{backup, item, manifest_of, restore, try_restore},
-    support::{configured, full, server, url},
 };
 
 on_both!(events_that_the_tool_cannot_write_come_back, a_body_may_end_in_a_comment);

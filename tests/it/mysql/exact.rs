@@ -2,11 +2,14 @@
 
 use std::{path::Path, process::Command};
 
-use crate::{
-    common::{Config, ConfigBuilder, MyFlavour, MyServer, process::run_ok, program::quoted, skip_unless},
+use testkit::{
+    Config, ConfigBuilder, MyFlavour, MyServer,
+    mysql_world::{FakeClients, SOURCE, full, server, url},
+    process::run_ok,
+    program::quoted,
     reports::{assert_proven, backup, item, manifest_of, restore},
     running::{Running, wait_until},
-    support::{FakeClients, SOURCE, full, server, url},
+    skip_unless,
 };
 
 on_both!(
@@ -28,7 +31,7 @@ fn provable(server: &MyServer) -> Config {
         text(folder),
         text(if files.exists() { &files } else { folder })
     );
-    crate::reports::ready(ConfigBuilder::new().mysql(SOURCE, server, "").tables(&drill))
+    testkit::reports::ready(ConfigBuilder::new().mysql(SOURCE, server, "").tables(&drill))
 }
 
 /// The stored script, fed to the stock client.
@@ -135,10 +138,9 @@ fn numbers_that_change_during_the_dump_are_of_one_moment(flavour: MyFlavour) {
     let before = ["a", "z"].map(|table| server.sql(Some("n"), &format!("{sums}{table}")));
     let clients = FakeClients::new(flavour);
     let source = clients.instead(flavour, &server.config_toml());
-    let config = crate::reports::ready(ConfigBuilder::new().source(SOURCE, &source));
+    let config = testkit::reports::ready(ConfigBuilder::new().source(SOURCE, &source));
     let hold = clients.hold("n");
-    let mut running =
-        Running::start(crate::common::Cmd::with(&config).args(["backup", "my/n"]).into_command());
+    let mut running = Running::start(testkit::Cmd::with(&config).args(["backup", "my/n"]).into_command());
     hold.wait_reached(&mut running);
     let sessions = "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE USER = 'backup'";
     wait_until("a session before the dump's and one after it", || server.sql(None, sessions) == "3");

@@ -1,9 +1,9 @@
 //! Whatever way a dump goes wrong, there is no snapshot of it, and nothing else suffers.
 
-use crate::{
-    common::{ConfigBuilder, MyFlavour, MyServer},
+use testkit::{
+    ConfigBuilder, MyFlavour, MyServer,
+    mysql_world::{FakeClients, SOURCE, configured, full, server},
     reports::{assert_says, backup, error_of, ids_of, item, manifest_of, ready, try_backup},
-    support::{FakeClients, SOURCE, configured, full, server},
 };
 
 on_both!(
@@ -149,6 +149,10 @@ fn tables_without_transactions_are_named(flavour: MyFlavour) {
     assert_eq!(rows, [1, 3, 2]);
     assert_says(&item(&report, "mixed")["notes"].to_string(), &["fleeting"]);
     assert_eq!(manifest_of(&config, &full("good"), "latest")["consistency"], "snapshot");
-    crate::reports::restore(&config, &full("mixed"), &["--into", &crate::support::url(&server, "mixed 2")]);
+    testkit::reports::restore(
+        &config,
+        &full("mixed"),
+        &["--into", &testkit::mysql_world::url(&server, "mixed 2")],
+    );
     assert_eq!(server.sql(Some("mixed 2"), "SELECT COUNT(*) FROM `old ``one`"), "3");
 }

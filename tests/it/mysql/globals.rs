@@ -1,9 +1,10 @@
 //! Users, roles and grants: what is stored of them makes a fresh server's the same.
 
-use crate::{
-    common::{ConfigBuilder, MyFlavour, MyServer, mysql::text},
+use testkit::{
+    ConfigBuilder, MyFlavour, MyServer,
+    mysql::text,
+    mysql_world::{SOURCE, as_account, configured, full, server, url},
     reports::{assert_says, backup, manifest_of, ready, restore, try_restore},
-    support::{SOURCE, as_account, configured, full, server, url},
 };
 
 on_both!(users_and_roles_come_back, an_account_keeps_at_least_its_own_grants);
@@ -64,7 +65,7 @@ fn told(server: &MyServer) -> String {
     for line in accounts.split('\n') {
         let fields: Vec<_> = line.split('\t').collect();
         let name = match fields[2] {
-            "Y" => crate::common::mysql::quote(&plain(fields[0])),
+            "Y" => testkit::mysql::quote(&plain(fields[0])),
             _ => format!("{}@{}", text(&plain(fields[0])), text(&plain(fields[1]))),
         };
         if fields[2] != "Y" {
@@ -128,7 +129,7 @@ fn users_and_roles_come_back(flavour: MyFlavour) {
         before.contains("`c'd`") && before.contains("the writer's") && before.lines().count() > 25,
         "{before}"
     );
-    crate::common::postgres::assert_same_dump(&before, &after);
+    testkit::postgres::assert_same_dump(&before, &after);
 
     // Again, and on the server itself: nothing changes.
     other.load("mysql", &script);

@@ -4,11 +4,11 @@
 use std::{fs, path::Path};
 
 use tempfile::TempDir;
-
-use crate::{
-    common::{Cmd, Config, ConfigBuilder, MyFlavour, MyOptions, MyServer, postgres::assert_same_dump},
+use testkit::{
+    Cmd, Config, ConfigBuilder, MyFlavour, MyOptions, MyServer,
+    mysql_world::{FakeClients, SOURCE, configured, dump_of, exists, full, secret, server, started, url},
+    postgres::assert_same_dump,
     reports::{assert_says, backup, files_below, ready, restore, try_restore},
-    support::{FakeClients, SOURCE, configured, dump_of, exists, full, secret, server, started, url},
 };
 
 on_both!(
@@ -254,7 +254,7 @@ fn folders_and_tablespaces_are_left_out_on_request(flavour: MyFlavour) {
     let before = files_below(place.path());
     assert!(before.len() >= 2, "{before:?}");
 
-    let target = crate::support::server(flavour);
+    let target = testkit::mysql_world::server(flavour);
     let ran = try_restore(&config, &full("far"), &["--into", &url(&target, "refused")]).expect_code(1);
     assert_says(&ran.stderr, &["--no-tablespaces"]);
     let into = ["--into", &url(&target, "again"), "--no-tablespaces", "--verify"];

@@ -1,22 +1,10 @@
 //! The source `mysql` against real servers of both families: what is backed up, what comes back, and how it fails.
 
-#![allow(clippy::unwrap_used)]
-
-#[path = "../common/mod.rs"]
-mod common;
-#[path = "../common/onlookers.rs"]
-mod onlookers;
-#[path = "../common/reports.rs"]
-mod reports;
-#[allow(dead_code)]
-#[path = "../failure/running.rs"]
-mod running;
-
 /// A test for each family of a function that takes one.
 macro_rules! on_both {
     ($($name:ident),+ $(,)?) => {
         $(mod $name {
-            use crate::common::{MyFlavour, skip_unless};
+            use testkit::{MyFlavour, skip_unless};
 
             #[test]
             fn on_mysql() {
@@ -47,7 +35,6 @@ mod restore;
 mod round_trip;
 mod secrets;
 mod stderr;
-mod support;
 mod tls;
 mod together;
 mod versioned;

@@ -1,11 +1,10 @@
 //! What cannot be read, and what nobody wants, is left out of a dump; everything else is in it.
 
 use serde_json::{Value, json};
-
-use crate::{
-    common::{MyFlavour, MyServer},
+use testkit::{
+    MyFlavour, MyServer,
+    mysql_world::{configured, full, server, url},
     reports::{assert_says, backup, edit, item, manifest_of, restore, try_backup, try_restore},
-    support::{configured, full, server, url},
 };
 
 on_both!(

@@ -1,9 +1,9 @@
 //! An account that may not read everything does not make a backup that lacks something.
 
-use crate::{
-    common::{Config, ConfigBuilder, MyFlavour, MyServer},
+use testkit::{
+    Config, ConfigBuilder, MyFlavour, MyServer,
+    mysql_world::{SOURCE, as_account, full, server},
     reports::{assert_says, backup, discover, error_of, item, manifest_of, ready, try_backup},
-    support::{SOURCE, as_account, full, server},
 };
 
 on_both!(each_missing_privilege_is_named, privileges_through_roles_suffice);

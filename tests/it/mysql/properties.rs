@@ -1,9 +1,10 @@
 //! What a database is besides its content: read only, encrypted by default.
 
-use crate::{
-    common::{MyFlavour, skip_unless},
+use testkit::{
+    MyFlavour,
+    mysql_world::{configured, full, server, url},
     reports::{backup, manifest_of, restore, try_restore},
-    support::{configured, full, server, url},
+    skip_unless,
 };
 
 #[test]
@@ -44,7 +45,7 @@ fn a_read_only_database_is_read_only_again_once_it_is_loaded() {
         "CREATE USER loader@localhost; GRANT ALL ON `third secret`.* TO loader@localhost; \
          SET GLOBAL table_encryption_privilege_check = ON",
     );
-    let into = crate::support::url_as(&server, "loader", "third secret");
+    let into = testkit::mysql_world::url_as(&server, "loader", "third secret");
     let ran = try_restore(&config, &full("secret"), &["--into", &into]).ok();
     let notes = ran.json()["database"]["notes"].to_string();
     assert!(notes.contains("encrypted by default") && notes.contains("ALTER DATABASE"), "{notes}");

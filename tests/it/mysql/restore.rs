@@ -2,10 +2,12 @@
 
 use std::fs;
 
-use crate::{
-    common::{Config, MyFlavour, MyServer, Restic, mysql::text, postgres::assert_same_dump},
+use testkit::{
+    Config, MyFlavour, MyServer, Restic,
+    mysql::text,
+    mysql_world::{configured, dump_of, exists, full, secret, server, url, url_as},
+    postgres::assert_same_dump,
     reports::{assert_says, backup, manifest_of, restore, try_restore},
-    support::{configured, dump_of, exists, full, secret, server, url, url_as},
 };
 
 on_both!(

@@ -1,11 +1,12 @@
 //! A database of everything difficult comes back as it was, under another name and on another server.
 
 use serde_json::Value;
-
-use crate::{
-    common::{MyFlavour, MyServer, fixture, mysql::quote, postgres::assert_same_dump},
+use testkit::{
+    MyFlavour, MyServer, fixture,
+    mysql::quote,
+    mysql_world::{configured, dump_of, full, server, url},
+    postgres::assert_same_dump,
     reports::{backup, ids_of, item, manifest_of, restore},
-    support::{configured, dump_of, full, server, url},
 };
 
 on_both!(all_of_a_database_comes_back);
@@ -99,7 +100,7 @@ fn different(one: &Value, other: &Value, list: &str) -> Vec<String> {
 }
 
 fn properties(server: &MyServer, database: &str) -> String {
-    let name = crate::common::mysql::text(database);
+    let name = testkit::mysql::text(database);
     server.sql(
         None,
         &format!(

@@ -2,12 +2,12 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
-use crate::{
-    common::{Cmd, ConfigBuilder, MyFlavour, MyOptions, MyServer},
+use testkit::{
+    Cmd, ConfigBuilder, MyFlavour, MyOptions, MyServer,
+    mysql_world::{FakeClients, SOURCE, started},
     onlookers::{contains, family, visible},
     reports::{files_below, ready, try_backup},
     running::Running,
-    support::{FakeClients, SOURCE, started},
 };
 
 on_both!(passwords_are_never_seen);

@@ -1,9 +1,9 @@
 //! What the dump tools say on the way: notes, failures in spite of exit code 0, and what passes by itself.
 
-use crate::{
-    common::{ConfigBuilder, MyFlavour},
+use testkit::{
+    ConfigBuilder, MyFlavour,
+    mysql_world::{FakeClients, SOURCE, full, server},
     reports::{assert_says, backup, error_of, ids_of, item, ready, try_backup},
-    support::{FakeClients, SOURCE, full, server},
 };
 
 on_both!(a_complaint_is_a_failure_whatever_the_exit_code, a_lost_connection_is_tried_again);

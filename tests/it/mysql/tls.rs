@@ -2,13 +2,13 @@
 
 use std::process::Command;
 
-use crate::{
-    common::{
-        Cmd, Config, ConfigBuilder, MyFlavour, MyOptions, MyServer, Tool, process::run_ok, program::quoted,
-        skip_unless,
-    },
+use testkit::{
+    Cmd, Config, ConfigBuilder, MyFlavour, MyOptions, MyServer, Tool,
+    mysql_world::{SOURCE, full, started},
+    process::run_ok,
+    program::quoted,
     reports::{assert_says, ready, restore, try_backup},
-    support::{SOURCE, full, started},
+    skip_unless,
 };
 
 on_both!(a_server_is_verified, a_server_without_tls_is_refused_where_it_is_demanded);

@@ -3,11 +3,11 @@
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
 use serde_json::Value;
-
-use crate::{
-    common::{Cmd, Config, MyFlavour, MyServer, Ran, process::run},
+use testkit::{
+    Cmd, Config, MyFlavour, MyServer, Ran,
+    mysql_world::{configured, dump_of, exists, full, server, url},
+    process::run,
     reports::{assert_says, backup, item, restore, try_backup, try_restore},
-    support::{configured, dump_of, exists, full, server, url},
 };
 
 on_both!(

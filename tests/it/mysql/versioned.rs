@@ -1,9 +1,10 @@
 //! Tables of MariaDB with system versioning keep their history; columns that are hidden keep their values.
 
-use crate::{
-    common::{MyFlavour, MyServer, skip_unless},
+use testkit::{
+    MyFlavour, MyServer,
+    mysql_world::{configured, full, server, url},
     reports::{assert_says, backup, manifest_of, restore},
-    support::{configured, full, server, url},
+    skip_unless,
 };
 
 on_both!(hidden_columns_come_back);

@@ -1,12 +1,12 @@
 //! Families and versions of servers and clients: what does not fit together is refused before anything happens.
 
-use crate::{
-    common::{
-        ConfigBuilder, MyFlavour, MyOptions, MyServer, Tool, postgres::assert_same_dump, program::quoted,
-        skip_unless,
-    },
+use testkit::{
+    ConfigBuilder, MyFlavour, MyOptions, MyServer, Tool,
+    mysql_world::{FakeClients, SOURCE, configured, exists, full, server, started, url},
+    postgres::assert_same_dump,
+    program::quoted,
     reports::{assert_says, backup, discover, manifest_of, ready, restore, try_backup, try_restore},
-    support::{FakeClients, SOURCE, configured, exists, full, server, started, url},
+    skip_unless,
 };
 
 on_both!(a_client_that_does_not_fit_is_refused, a_history_of_transactions_is_no_obstacle);

@@ -1,8 +1,9 @@
 //! Servers that are busy, move or have little to spare: what passes is waited for, what went away is no failure.
 
-use crate::{
-    common::{Cmd, ConfigBuilder, PgServer, PgVersion, Tool, skip_unless, stress},
-    support::{SOURCE, as_account, assert_says, backup, client_dirs, configured, item, ready, try_backup},
+use testkit::{Cmd, ConfigBuilder, PgServer, PgVersion, Tool, skip_unless, stress};
+
+use super::support::{
+    SOURCE, as_account, assert_says, backup, client_dirs, configured, item, ready, try_backup,
 };
 
 #[test]
@@ -21,7 +22,7 @@ fn a_role_with_few_connections_gets_everything_backed_up() {
     assert!(items.iter().all(|item| item["outcome"] == "ok"));
     assert_says(&ran.stderr, &["too many connections for role \"few\"", "it is tried again in"]);
 
-    if !stress() {
+    if !testkit::tools::stress_or_skip() {
         return;
     }
     // What never passes is given up after three minutes, with what to do.
@@ -85,7 +86,7 @@ fn what_the_account_may_not_read_is_named() {
         ],
     );
     assert!(!notes("all").contains("not in the dump"), "{}", notes("all"));
-    let manifest = crate::support::manifest_at(&config, "reader/links");
+    let manifest = super::support::manifest_at(&config, "reader/links");
     assert_eq!(manifest["left_out"].as_array().unwrap().len(), 2, "{manifest:#}");
     let status = Cmd::with(&config).args(["--json", "status"]).run().ok().json();
     let entry =

@@ -1,11 +1,9 @@
 //! The fields of every JSON document and the exit codes: programs build on them.
 
 use serde_json::Value;
+use testkit::{Cmd, ConfigBuilder, PgServer, PgVersion, Ran, Tool, program::quoted, skip_unless};
 
-use crate::{
-    common::{Cmd, ConfigBuilder, PgServer, PgVersion, Ran, Tool, program::quoted, skip_unless},
-    support::{assert_says, backup, builder, ready, restore, try_backup, try_restore},
-};
+use super::support::{assert_says, backup, builder, ready, restore, try_backup, try_restore};
 
 /// The keys of an object, in the order in which they are written.
 #[track_caller]

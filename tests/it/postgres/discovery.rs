@@ -1,13 +1,10 @@
 //! What exists is asked at every run; what is not protected is said, and nothing ages out because it vanished.
 
 use serde_json::{Value, json};
+use testkit::{Cmd, ConfigBuilder, PgServer, PgVersion, Tool, program::quoted, skip_unless};
 
-use crate::{
-    common::{Cmd, ConfigBuilder, PgServer, PgVersion, Tool, program::quoted, skip_unless},
-    support::{
-        SOURCE, as_account, assert_says, backup, builder, configured, ids_of, item, ready, snapshots,
-        try_backup,
-    },
+use super::support::{
+    SOURCE, as_account, assert_says, backup, builder, configured, ids_of, item, ready, snapshots, try_backup,
 };
 
 /// The excluded databases with their rules.
@@ -101,7 +98,7 @@ fn what_is_kept_in_system_databases_and_templates_is_backed_up() {
         report["items"].as_array().unwrap().iter().map(|i| i["item"].as_str().unwrap()).collect();
     assert_eq!(names, ["@globals", "postgres", "shop", "tenant_base"]);
     for name in ["postgres", "tenant_base"] {
-        let manifest = crate::support::manifest_of(&config, name, "latest");
+        let manifest = super::support::manifest_of(&config, name, "latest");
         assert_eq!(manifest["objects"][0]["rows"], 1, "{name}");
     }
     // A rule of the configuration counts, and so does a name in it.
@@ -162,8 +159,8 @@ fn new_databases_join_and_dropped_ones_keep_their_snapshots() {
     let gone = try_backup(&config, &["pg/goes"]).expect_code(1).json();
     assert_says(item(&gone, "goes")["error"].as_str().unwrap(), &["no such item"]);
     assert_eq!(ids_of(&config, "goes"), kept);
-    crate::support::restore(&config, "goes", &["--into", "goes"]);
-    assert!(crate::support::exists(&server, "goes"), "and it can be had back");
+    super::support::restore(&config, "goes", &["--into", "goes"]);
+    assert!(super::support::exists(&server, "goes"), "and it can be had back");
 }
 
 #[test]

@@ -1,9 +1,8 @@
 //! Databases in other encodings, with other collations, and with text that is not valid in any.
 
-use crate::{
-    common::{PgServer, PgVersion, Tool, skip_unless},
-    support::{assert_says, backup, configured, manifest_of, properties, restore},
-};
+use testkit::{PgServer, PgVersion, Tool, skip_unless};
+
+use super::support::{assert_says, backup, configured, manifest_of, properties, restore};
 
 /// All the bytes of a text column, whatever encoding the database claims.
 fn bytes(server: &PgServer, database: &str, table: &str) -> String {

@@ -2,16 +2,15 @@
 
 use std::{fs, path::Path, time::Duration};
 
-use crate::{
-    common::{
-        ConfigBuilder, PgServer, PgVersion, Tool, postgres::assert_same_dump, process::run, skip_unless,
-    },
-    support::{
-        SOURCE, as_account, assert_says, backup, configured, files_of, item, manifest_of, ready, try_restore,
-    },
+use testkit::{
+    ConfigBuilder, PgServer, PgVersion, Tool, postgres::assert_same_dump, process::run, skip_unless,
 };
 
-fn script(config: &crate::common::Config, folder: &Path) -> String {
+use super::support::{
+    SOURCE, as_account, assert_says, backup, configured, files_of, item, manifest_of, ready, try_restore,
+};
+
+fn script(config: &testkit::Config, folder: &Path) -> String {
     files_of(config, "@globals", "latest", folder);
     fs::read_to_string(folder.join("globals.sql")).unwrap()
 }

@@ -1,11 +1,9 @@
 //! What the manifest says of a database, and that its digests tell what changed and nothing else.
 
 use serde_json::{Value, json};
+use testkit::{PgServer, PgVersion, Tool, skip_unless};
 
-use crate::{
-    common::{PgServer, PgVersion, Tool, skip_unless},
-    support::{assert_says, backup, configured, digest, files_of, manifest_of, snapshot_of},
-};
+use super::support::{assert_says, backup, configured, digest, files_of, manifest_of, snapshot_of};
 
 const SHOP: &str = "
     CREATE SCHEMA stock;

@@ -2,10 +2,9 @@
 
 use std::{fmt::Write, thread};
 
-use crate::{
-    common::{PgServer, PgVersion, Restic, Tool, skip_unless},
-    support::{backup, builder, configured, edit, ready, restore, snapshots, try_backup, usage},
-};
+use testkit::{PgServer, PgVersion, Restic, Tool, skip_unless};
+
+use super::support::{backup, builder, configured, edit, ready, restore, snapshots, try_backup, usage};
 
 const DATABASES: usize = 200;
 
@@ -68,7 +67,7 @@ fn the_same_data_is_stored_once() {
         "CREATE TABLE t AS SELECT i, encode(sha512(i::text::bytea), 'base64') AS a FROM generate_series(1, 220000) i",
     );
     server.psql("postgres", "CREATE DATABASE twin_2 TEMPLATE twin_1");
-    let size = |config: &crate::common::Config| usage(&config.repo().join("data")).0;
+    let size = |config: &testkit::Config| usage(&config.repo().join("data")).0;
 
     let config = configured(&server, "globals = false");
     let first = try_backup(&config, &["pg/twin_1"]).ok().json();

@@ -1,10 +1,5 @@
 //! The source `postgres` against real servers of two versions: what is backed up, and what comes back.
 
-#![allow(clippy::unwrap_used)]
-
-#[path = "../common/mod.rs"]
-mod common;
-
 mod busy;
 mod contracts;
 mod discovery;

@@ -7,10 +7,10 @@ use std::{
 };
 
 use serde_json::Value;
+use testkit::{Config, PgServer, PgVersion, Restic, Tool, process::run_ok, skip_unless};
 
-use crate::{
-    common::{Config, PgServer, PgVersion, Restic, Tool, process::run_ok, skip_unless},
-    support::{SOURCE, backup, configured, exists, item, restore, snapshot_of, snapshots, try_backup, url},
+use super::support::{
+    SOURCE, backup, configured, exists, item, restore, snapshot_of, snapshots, try_backup, url,
 };
 
 const MORE: [&str; 12] = [

@@ -5,16 +5,16 @@ use std::{fs, os::unix::fs::PermissionsExt, process::Child, thread, time::Durati
 use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
+use testkit::{
+    Config, ConfigBuilder, PgOptions, PgServer, PgVersion, Tool,
+    postgres::answers,
+    process::{as_unprivileged, spawn_bound, unprivileged},
+    program::quoted,
+    skip_unless,
+};
 
-use crate::{
-    common::{
-        Config, ConfigBuilder, PgOptions, PgServer, PgVersion, Tool,
-        postgres::answers,
-        process::{as_unprivileged, spawn_bound, unprivileged},
-        program::quoted,
-        skip_unless,
-    },
-    support::{assert_says, backup, client_dirs, digest, item, manifest_of, ready, snapshot_of, try_backup},
+use super::support::{
+    assert_says, backup, client_dirs, digest, item, manifest_of, ready, snapshot_of, try_backup,
 };
 
 /// A pgbouncer that drops `options`, as those that are made for many kinds of clients do.

@@ -2,13 +2,12 @@
 
 use std::{fs, os::unix::fs::PermissionsExt};
 
-use crate::{
-    common::{
-        Cmd, Config, PgOptions, PgServer, PgVersion, Tool, postgres::dbname, process::run_ok, skip_unless,
-    },
-    support::{
-        SOURCE, assert_says, backup, configured, exists, restore, snapshot_of, snapshots, try_restore,
-    },
+use testkit::{
+    Cmd, Config, PgOptions, PgServer, PgVersion, Tool, postgres::dbname, process::run_ok, skip_unless,
+};
+
+use super::support::{
+    SOURCE, assert_says, backup, configured, exists, restore, snapshot_of, snapshots, try_restore,
 };
 
 fn shop(server: &PgServer) -> Config {
@@ -69,7 +68,7 @@ fn an_older_snapshot_is_had_by_id_and_by_time() {
     skip_unless!(Tool::Pg15);
     let server = PgServer::start(PgVersion::V15);
     let config = shop(&server);
-    crate::support::edit(&config, "[sources", "[retention]\nkeep_last = 9\n\n[sources");
+    super::support::edit(&config, "[sources", "[retention]\nkeep_last = 9\n\n[sources");
     let first = backup(&config);
     server.psql("shop", "UPDATE t SET t = 'second'");
     let second = backup(&config);
@@ -179,9 +178,9 @@ fn a_source_that_left_the_configuration_can_be_restored() {
     let server = PgServer::start(PgVersion::V15);
     let config = shop(&server);
     backup(&config);
-    crate::support::edit(&config, "[sources.\"pg\"]", "[sources.\"renamed\"]");
+    super::support::edit(&config, "[sources.\"pg\"]", "[sources.\"renamed\"]");
     let ran = try_restore(&config, "shop", &["--into", "copy"]).expect_code(2);
     assert_says(&ran.stderr, &["not configured", "postgresql://"]);
-    restore(&config, "shop", &["--into", &crate::support::url(&server, "postgres", "copy")]);
+    restore(&config, "shop", &["--into", &super::support::url(&server, "postgres", "copy")]);
     assert_eq!(server.psql("copy", "SELECT count(*) FROM t"), "100");
 }

@@ -3,11 +3,9 @@
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use serde_json::Value;
+use testkit::{PgServer, PgVersion, Tool, skip_unless};
 
-use crate::{
-    common::{PgServer, PgVersion, Tool, skip_unless},
-    support::{assert_says, backup, client_dirs, configured, restore, try_restore, url},
-};
+use super::support::{assert_says, backup, client_dirs, configured, restore, try_restore, url};
 
 /// A check that reads another table, whose rows come later in the dump, and names it without its schema.
 const CHECKED: &str = "

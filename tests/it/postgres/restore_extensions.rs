@@ -1,13 +1,12 @@
 //! Restoring as an ordinary owner into a database in which an administrator has made the extensions.
 
-use crate::{
-    common::{
-        PgServer, PgVersion, Tool,
-        extension::{create_test_extension, install_test_extension},
-        skip_unless,
-    },
-    support::{assert_says, backup, configured, restore, try_restore, url},
+use testkit::{
+    PgServer, PgVersion, Tool,
+    extension::{create_test_extension, install_test_extension},
+    skip_unless,
 };
+
+use super::support::{assert_says, backup, configured, restore, try_restore, url};
 
 #[test]
 fn extensions_made_beforehand_are_no_content_and_what_uses_them_is_restored() {

@@ -2,9 +2,10 @@
 
 use std::fs;
 
-use crate::{
-    common::{PgServer, PgVersion, Tool, process::run_ok, skip_unless},
-    support::{assert_says, backup, client_dirs, configured, exists, manifest_of, restore, try_restore, url},
+use testkit::{PgServer, PgVersion, Tool, process::run_ok, skip_unless};
+
+use super::support::{
+    assert_says, backup, client_dirs, configured, exists, manifest_of, restore, try_restore, url,
 };
 
 #[test]

@@ -1,9 +1,8 @@
 //! `restore --verify` reads everything back: what was counted may still be something else.
 
-use crate::{
-    common::{Cmd, PgServer, PgVersion, Tool, skip_unless},
-    support::{SOURCE, assert_says, backup, client_dirs, configured, restore, try_restore, url},
-};
+use testkit::{Cmd, PgServer, PgVersion, Tool, skip_unless};
+
+use super::support::{SOURCE, assert_says, backup, client_dirs, configured, restore, try_restore, url};
 
 /// The check on the second table changes rows of the first one, which are loaded by then.
 const CHANGES_ANOTHER: &str = "

@@ -1,11 +1,9 @@
 //! Retention removes old snapshots of what succeeded, and nothing else.
 
-use crate::{
-    common::{Cmd, ConfigBuilder, PgServer, PgVersion, Restic, Tool, skip_unless},
-    support::{
-        SOURCE, as_account, assert_says, backup, edit, ids_of, item, ready, snapshot_of, snapshots,
-        try_backup,
-    },
+use testkit::{Cmd, ConfigBuilder, PgServer, PgVersion, Restic, Tool, skip_unless};
+
+use super::support::{
+    SOURCE, as_account, assert_says, backup, edit, ids_of, item, ready, snapshot_of, snapshots, try_backup,
 };
 
 #[test]
@@ -62,7 +60,7 @@ fn a_source_may_have_a_retention_of_its_own() {
     let server = PgServer::start(PgVersion::V15);
     server.create_database("shop");
     let own = "retention = { keep_last = 2, keep_daily = 0, keep_weekly = 0, keep_within = \"0s\" }";
-    let config = ready(crate::support::builder(&server, own).tables("[retention]\nkeep_last = 1"));
+    let config = ready(super::support::builder(&server, own).tables("[retention]\nkeep_last = 1"));
     let made: Vec<String> = (0..4).map(|_| snapshot_of(&backup(&config), "shop").to_owned()).collect();
     assert_eq!(ids_of(&config, "shop"), made[2..]);
 }
@@ -73,7 +71,7 @@ fn a_run_by_hand_removes_nothing_of_the_last_two_days_and_says_before_what_it_re
     let server = PgServer::start(PgVersion::V15);
     server.create_database("shop");
     let config = ready(
-        crate::support::builder(&server, "globals = false")
+        super::support::builder(&server, "globals = false")
             .tables("[retention]\nkeep_daily = 1\nkeep_weekly = 0"),
     );
     let all = || try_backup(&config, &["pg/shop"]).ok();

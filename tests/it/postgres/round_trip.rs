@@ -3,16 +3,14 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-
-use crate::{
-    common::{
-        PgServer, PgVersion,
-        extension::{create_test_extension, install_test_extension},
-        postgres::{assert_same_dump, quote},
-        skip_unless,
-    },
-    support::{backup, configured, item, manifest_of, properties, restore, url},
+use testkit::{
+    PgServer, PgVersion,
+    extension::{create_test_extension, install_test_extension},
+    postgres::{assert_same_dump, quote},
+    skip_unless,
 };
+
+use super::support::{backup, configured, item, manifest_of, properties, restore, url};
 
 /// The original, with properties of the database itself that are easily lost.
 fn create_original(server: &PgServer) {

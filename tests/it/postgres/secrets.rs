@@ -9,13 +9,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{
-    common::{
-        Cmd, Config, ConfigBuilder, PgOptions, PgServer, PgVersion, Tool, process::run_ok, program::quoted,
-        skip_unless,
-    },
-    support::{SOURCE, assert_says, client_dirs, item, ready, snapshots, try_backup},
+use testkit::{
+    Cmd, Config, ConfigBuilder, PgOptions, PgServer, PgVersion, Tool, process::run_ok, program::quoted,
+    skip_unless,
 };
+
+use super::support::{SOURCE, assert_says, client_dirs, item, ready, snapshots, try_backup};
 
 const REPOSITORY_PASSWORD: &str = "Rp-7f3a91 of the repository";
 
@@ -67,7 +66,7 @@ fn tls_is_verified_and_wrong_secrets_say_what_to_do() {
     assert_eq!(snapshots(&config).len(), 2);
     assert!(!ran.stdout.contains(PgServer::PASSWORD) && !ran.stderr.contains(PgServer::PASSWORD));
     // A server that demands TLS and a name only in the configuration: restored by name, over the same way.
-    crate::support::restore(&config, "shop", &["--into", "copy"]);
+    super::support::restore(&config, "shop", &["--into", "copy"]);
     assert_eq!(server.psql("copy", "SELECT x FROM t"), "1");
 
     let config = over_tls(&server, &another_authority(folder.path()), PgServer::PASSWORD);
@@ -213,16 +212,16 @@ fn a_failed_restore_does_not_show_what_it_restores() {
          CREATE SERVER elsewhere FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '192.0.2.1');
          CREATE USER MAPPING FOR mapped SERVER elsewhere OPTIONS (user 'x', password 'Remote-9b2e secret')",
     );
-    let config = crate::support::configured(&server, "");
+    let config = super::support::configured(&server, "");
     let ran = try_backup(&config, &[]).ok();
     assert!(!ran.stdout.contains("Remote-9b2e") && !ran.stderr.contains("Remote-9b2e"));
     let other = PgServer::start(PgVersion::V15);
-    let into = crate::support::url(&other, "postgres", "shop");
-    let ran = crate::support::try_restore(&config, "shop", &["--into", &into, "--no-roles"]).expect_code(1);
+    let into = super::support::url(&other, "postgres", "shop");
+    let ran = super::support::try_restore(&config, "shop", &["--into", &into, "--no-roles"]).expect_code(1);
     assert_says(&ran.stderr, &["mapped", "does not exist"]);
     assert!(!ran.stderr.contains("Remote-9b2e") && !ran.stdout.contains("Remote-9b2e"), "{}", ran.stderr);
     let folder = tempfile::tempdir().unwrap();
-    crate::support::files_of(&config, "shop", "latest", folder.path());
+    super::support::files_of(&config, "shop", "latest", folder.path());
     let manifest = fs::read_to_string(folder.path().join("manifest.json")).unwrap();
     assert!(!manifest.contains("Remote-9b2e"), "the manifest holds digests of definitions, not their text");
 }

@@ -3,8 +3,7 @@
 use std::path::Path;
 
 use serde_json::Value;
-
-use crate::common::{Cmd, Config, ConfigBuilder, PgServer, PgVersion, Ran, postgres::quote, program::quoted};
+use testkit::{Cmd, Config, ConfigBuilder, PgServer, PgVersion, Ran, postgres::quote, program::quoted};
 
 /// The name of the source in configurations made here.
 pub const SOURCE: &str = "pg";

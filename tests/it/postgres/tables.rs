@@ -1,11 +1,9 @@
 //! One table out of a database.
 
 use serde_json::Value;
+use testkit::{PgServer, PgVersion, Tool, skip_unless};
 
-use crate::{
-    common::{PgServer, PgVersion, Tool, skip_unless},
-    support::{assert_says, backup, configured, exists, restore, rows, try_restore},
-};
+use super::support::{assert_says, backup, configured, exists, restore, rows, try_restore};
 
 #[test]
 fn one_table_comes_back() {

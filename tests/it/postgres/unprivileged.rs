@@ -1,13 +1,12 @@
 //! Restoring with an account that is no superuser, as on managed servers.
 
-use crate::{
-    common::{
-        Config, PgServer, PgVersion, Tool,
-        extension::{create_test_extension, install_test_extension},
-        skip_unless,
-    },
-    support::{assert_says, backup, configured, exists, restore, rows, try_restore, url},
+use testkit::{
+    Config, PgServer, PgVersion, Tool,
+    extension::{create_test_extension, install_test_extension},
+    skip_unless,
 };
+
+use super::support::{assert_says, backup, configured, exists, restore, rows, try_restore, url};
 
 fn ground() -> (PgServer, Config) {
     let server = PgServer::start(PgVersion::V15);

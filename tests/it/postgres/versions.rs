@@ -1,20 +1,19 @@
 //! Clients and servers of different versions: the right client is chosen, and what cannot work is said beforehand.
 
-use crate::{
-    common::{
-        Cmd, Config, PgServer, PgVersion, Tool,
-        postgres::{assert_same_dump, dbname},
-        process::run_ok,
-        skip_unless,
-    },
-    support::{
-        SOURCE, assert_says, backup, client_dirs, configured, exists, item, manifest_of, restore, snapshots,
-        try_restore, url,
-    },
+use testkit::{
+    Cmd, Config, PgServer, PgVersion, Tool,
+    postgres::{assert_same_dump, dbname},
+    process::run_ok,
+    skip_unless,
+};
+
+use super::support::{
+    SOURCE, assert_says, backup, client_dirs, configured, exists, item, manifest_of, restore, snapshots,
+    try_restore, url,
 };
 
 /// Runs a backup that finds no clients but those that the configuration names.
-fn backup_with_no_other_clients(config: &Config) -> crate::common::Ran {
+fn backup_with_no_other_clients(config: &Config) -> testkit::Ran {
     let empty = tempfile::tempdir().unwrap();
     Cmd::with(config).args(["--json", "backup"]).env("PATH", empty.path()).run()
 }

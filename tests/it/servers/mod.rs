@@ -1,12 +1,9 @@
 //! The ground the other tests stand on: throwaway servers, the fixture that holds everything difficult, restic.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
 use std::{env, fs, net::TcpStream, path::Path, process::Command, thread, time::Duration};
 
-use common::{
+use mongodb::bson::{RawDocumentBuf, doc};
+use testkit::{
     Cmd, ConfigBuilder, MongoServer, MyFlavour, MyOptions, MyServer, PgOptions, PgServer, PgVersion, Restic,
     Tool,
     extension::{create_test_extension, install_test_extension},
@@ -14,7 +11,6 @@ use common::{
     process::run,
     skip_unless,
 };
-use mongodb::bson::{RawDocumentBuf, doc};
 
 /// `pg_dump | pg_restore` gives the same dump again, so a difference found later is ours and not the fixture's.
 fn fixture_round_trip(version: PgVersion) {
@@ -140,10 +136,11 @@ fn a_server_comes_back_with_its_data_and_goes_when_dropped() {
     assert!(!answers(&socket) && !data.exists());
 }
 
-/// The inner half of the next test: runs only as its child, and is killed while its server runs.
+/// Not a test by itself: the next ones start it in a process of its own and kill that while its server runs.
 #[test]
+#[ignore = "the tests of killed processes start it"]
 fn inner_process_that_is_killed() {
-    let Some(report) = env::var_os("TIK_BACKUP_TEST_INNER") else { return };
+    let report = env::var_os("TIK_BACKUP_TEST_INNER").expect("it is started by another test");
     let which = env::var("TIK_BACKUP_TEST_INNER_SERVER").unwrap();
     // Started by a thread that ends at once: the server must live on while the process does.
     let (sign, _server): (_, Box<dyn std::any::Any + Send>) = thread::spawn(move || match which.as_str() {
@@ -185,7 +182,7 @@ fn lives(sign: &Path) -> bool {
 fn server_ends_with_a_killed_test_process(which: &str) {
     let report = tempfile::NamedTempFile::new().unwrap();
     let mut inner = Command::new(env::current_exe().unwrap())
-        .args(["--exact", "inner_process_that_is_killed", "--nocapture"])
+        .args(["--exact", "servers::inner_process_that_is_killed", "--ignored", "--nocapture"])
         .env("TIK_BACKUP_TEST_INNER", report.path())
         .env("TIK_BACKUP_TEST_INNER_SERVER", which)
         .spawn()
