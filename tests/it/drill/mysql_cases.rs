@@ -13,7 +13,7 @@ fn configured(server: &MyServer) -> Config {
 }
 
 fn events(flavour: MyFlavour) {
-    let server = support::server(flavour);
+    let server = mysql_world::server(flavour);
     server.create_database("jobs");
     server.load(
         "jobs",
@@ -53,7 +53,7 @@ fn events_and_bodies_that_the_tool_of_mariadb_cannot_write() {
 #[test]
 fn histories_are_proven_and_new_row_times_are_no_difference() {
     skip_unless!(MyFlavour::Mariadb1011.tool());
-    let server = support::server(MyFlavour::Mariadb1011);
+    let server = mysql_world::server(MyFlavour::Mariadb1011);
     let timed = "CREATE TABLE timed (a int PRIMARY KEY, rs timestamp(6) GENERATED ALWAYS AS ROW START,
         re timestamp(6) GENERATED ALWAYS AS ROW END, PERIOD FOR SYSTEM_TIME (rs, re)) WITH SYSTEM VERSIONING;
         CREATE TABLE plain (a int) WITH SYSTEM VERSIONING;

@@ -83,7 +83,7 @@ fn a_postgresql_server_of_18() {
 }
 
 fn mysql(flavour: MyFlavour) {
-    let mut server = support::server(flavour);
+    let mut server = mysql_world::server(flavour);
     server.sql(None, "CREATE USER 'maker of things'@'%'; GRANT ALL ON *.* TO 'maker of things'@'%'");
     let special = match flavour {
         MyFlavour::Mysql97 => "mysql-mysql97.sql",
@@ -194,12 +194,12 @@ fn folders_are_read_back_in_parts_until_all_was_read() {
 #[test]
 fn what_is_missing_to_prove_something_is_named() {
     skip_unless!(Tool::Pg15, MyFlavour::Mysql97.tool());
-    let server = support::server(MyFlavour::Mysql97);
+    let server = mysql_world::server(MyFlavour::Mysql97);
     server.create_database("shop");
     let folder = tempfile::tempdir().unwrap();
     let lines = format!("kind = \"directory\"\npaths = [{}]", quoted(&folder.path().display().to_string()));
     // The client's folder has the server too: named by nobody, it must be found nowhere.
-    let clients = support::FakeClients::new(MyFlavour::Mysql97);
+    let clients = mysql_world::FakeClients::new(MyFlavour::Mysql97);
     let source = clients.instead(MyFlavour::Mysql97, &server.config_toml());
     let builder = ConfigBuilder::new()
         .source("my", &source)

@@ -31,7 +31,7 @@ fn entangled(server: &MyServer) {
 }
 
 fn mutual(flavour: MyFlavour) {
-    let mut server = support::server(flavour);
+    let mut server = mysql_world::server(flavour);
     entangled(&server);
     if flavour == MyFlavour::Mariadb1011 {
         server.sql(None, "CREATE SEQUENCE xb.s; CREATE TABLE xa.d (id int DEFAULT nextval(xb.s), n int)");
@@ -64,7 +64,7 @@ fn databases_that_read_each_other_on_mariadb() {
 }
 
 fn without_the_other(flavour: MyFlavour) {
-    let server = support::server(flavour);
+    let server = mysql_world::server(flavour);
     entangled(&server);
     let more = "exclude = [\"xb\"]";
     let config = ready(ConfigBuilder::new().mysql("my", &server, more).tables(&drill_table("jobs = 2")));

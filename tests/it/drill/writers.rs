@@ -63,7 +63,7 @@ fn to_postgresql() {
 }
 
 fn to_mysql(flavour: MyFlavour) {
-    let server = support::server(flavour);
+    let server = mysql_world::server(flavour);
     server.create_database("shop");
     server.sql(
         Some("shop"),

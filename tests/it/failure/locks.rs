@@ -71,7 +71,7 @@ fn locks_of_stock_restic_are_honoured_until_their_owner_is_dead() {
     for tool in [Tool::Restic, Tool::ResticNew] {
         // `check` locks exclusively.
         let restic = stopped_restic(&world, tool, &["check", "--read-data"]);
-        let before = world.snapshots_without_lock();
+        let before = snapshots_without_lock(&world);
         for arguments in [&["backup"][..], &["prune"]] {
             let refused = world.cmd().args(arguments).run().expect_code(4);
             assert!(
@@ -82,7 +82,7 @@ fn locks_of_stock_restic_are_honoured_until_their_owner_is_dead() {
             let named = format!("the repository is locked: an exclusive lock by process {}", restic.id());
             assert!(refused.stderr.contains(&named), "{}", refused.stderr);
         }
-        assert_eq!(world.snapshots_without_lock(), before);
+        assert_eq!(snapshots_without_lock(&world), before);
         let mut waiting = Running::start(cmd_with(&patient).arg("backup").into_command());
         waiting.wait_for("waiting for an exclusive lock");
         // Killed by its owner's death, the lock is in nobody's way any more.
@@ -207,14 +207,12 @@ fn backups_may_overlap_and_prunes_may_not() {
     assert!(leftovers >= 2);
 }
 
-impl World {
-    /// Names of the snapshot files; works while somebody else has locked the repository.
-    fn snapshots_without_lock(&self) -> Vec<std::ffi::OsString> {
-        let mut names: Vec<_> = fs::read_dir(self.repo().join("snapshots"))
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name())
-            .collect();
-        names.sort();
-        names
-    }
+/// Names of the snapshot files; works while somebody else has locked the repository.
+fn snapshots_without_lock(world: &World) -> Vec<std::ffi::OsString> {
+    let mut names: Vec<_> = fs::read_dir(world.repo().join("snapshots"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    names.sort();
+    names
 }

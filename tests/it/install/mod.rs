@@ -2,6 +2,7 @@
 //! NixOS, and the runbook, whose commands are executed.
 
 mod document;
+mod evaluation;
 mod machine;
 mod nix;
 mod nix_package;

@@ -11,7 +11,10 @@ use std::{
 use serde_json::{Map, Value};
 use testkit::{Tool, skip, skip_unless};
 
-use super::units::{lines, units_of};
+use super::{
+    evaluation,
+    units::{lines, units_of},
+};
 
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -35,8 +38,8 @@ fn every_file_parses() {
     nix_files(&root().join("nix"), &mut files);
     assert!(files.len() >= 18, "{files:?}");
     for file in files {
-        let output = Command::new(Tool::Nix.path().unwrap()).arg("--parse").arg(&file).output().unwrap();
-        assert!(output.status.success(), "{}: {}", file.display(), String::from_utf8_lossy(&output.stderr));
+        let parsed = evaluation::run(Command::new(Tool::Nix.path().unwrap()).arg("--parse").arg(&file), None);
+        assert!(parsed.is_ok(), "{}: {parsed:?}", file.display());
     }
 }
 
@@ -75,7 +78,7 @@ fn scripts_of_virtual_machines_compile() {
             path.display(),
             folder.display()
         );
-        let script = super::units::nix_eval(&expression);
+        let script = evaluation::value(&expression);
         let check = "import sys; compile(sys.argv[1], 'testScript', 'exec')";
         let output = Command::new("python3").args(["-c", check, script.as_str().unwrap()]).output().unwrap();
         assert!(output.status.success(), "{}: {}", path.display(), String::from_utf8_lossy(&output.stderr));
@@ -95,19 +98,8 @@ pub fn nixpkgs() -> Option<String> {
 
 /// An attribute of nix/tests/eval.nix, or what Nix said against it.
 fn evaluate(nixpkgs: &str, attribute: &str) -> Result<Value, String> {
-    let state = tempfile::tempdir().unwrap();
-    let output = Command::new(Tool::Nix.path().unwrap())
-        .args(["--eval", "--strict", "--json", "--arg", "nixpkgs", nixpkgs, "-A", attribute])
-        .arg(root().join("nix/tests/eval.nix"))
-        .env("NIX_STATE_DIR", state.path())
-        .env("NIX_STORE_DIR", "/nix/store")
-        .env("HOME", state.path())
-        .output()
-        .unwrap();
-    if output.status.success() {
-        return Ok(serde_json::from_slice(&output.stdout).unwrap());
-    }
-    Err(String::from_utf8_lossy(&output.stderr).into_owned())
+    let arguments = ["--arg", "nixpkgs", nixpkgs, "-A", attribute, "nix/tests/eval.nix"];
+    evaluation::evaluate(&arguments, Some(Path::new("/nix/store")))
 }
 
 /// The services and timers of a host are those that the program writes for the same settings.

@@ -1,4 +1,6 @@
-//! What nix/package.nix says about the library's tests, which nobody would miss in a build that is rarely made.
+//! Two lists in nix/package.nix that only a build with Nix uses: the tests of the library that it skips, and the files that
+//! it copies. The tests compare both with the library's sources, because such a build is rarely made and no other one
+//! would fail.
 
 use std::{
     fs,
@@ -62,6 +64,7 @@ fn the_source_of_the_nix_package_has_what_the_library_reads() {
         .filter(|line| !line.starts_with('#'))
         .map(|line| line.strip_prefix("../").map_or_else(|| Path::new("nix").join(&line[2..]), PathBuf::from))
         .collect();
+    assert!(listed.contains(&PathBuf::from("testkit")), "cargo needs every member of the workspace");
     let mut read = 0;
     for (path, text) in library() {
         for literal in text.split('"').skip(1) {

@@ -4,15 +4,15 @@
 //! The units come from `nix/modules/backup/units.nix`, which takes no nixpkgs; the rest of the module is written out here as
 //! NixOS would have it.
 
-use std::{fs, path::Path};
+use std::fs;
 
 use serde_json::Value;
-use testkit::{bin, receiver::Receiver, skip};
+use testkit::{bin, project, receiver::Receiver, skip};
 
 use super::{
+    evaluation,
     machine::Machine,
     package::{Site, free_port},
-    units::nix_eval,
 };
 
 /// How every path in the store begins here: the hash of a build that never was.
@@ -217,8 +217,8 @@ fn units(configuration: &str) -> Vec<(String, String)> {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("config.toml");
     fs::write(&file, configuration).unwrap();
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("nix/modules/backup/units.nix");
-    let units = nix_eval(&format!(
+    let source = project().join("nix/modules/backup/units.nix");
+    let units = evaluation::value(&format!(
         "import {} {{ settings = builtins.fromTOML (builtins.readFile {}); executable = \"{PROGRAM}\"; configFile = \"{CONFIGURATION}\"; }}",
         source.display(),
         file.display(),

@@ -1,16 +1,18 @@
-//! The page of the NixOS module's options is what the module declares, and the module has an option for every key of a
-//! source. Nothing but Nix itself is needed: nix/docs/lib.nix stands in for nixpkgs' library.
+//! The page of the NixOS module's options is what the module declares. Nothing but Nix itself is needed: nix/docs/lib.nix
+//! stands in for nixpkgs' library.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    process::Command,
 };
 
 use serde_json::Value;
 use testkit::{Tool, skip_unless};
 
-use super::nix::{nixpkgs, root};
+use super::{
+    evaluation::{evaluate, shell},
+    nix::{nixpkgs, root},
+};
 
 const PAGE: &str = "docs/nixos-options.md";
 
@@ -24,29 +26,32 @@ fn command() -> String {
     page.lines().find_map(|line| line.strip_prefix("$ ")).unwrap().to_owned()
 }
 
-/// What a command line with Nix prints, run in the project's directory.
-fn run(line: &str) -> String {
-    let state = tempfile::tempdir().unwrap();
-    let nix = Tool::Nix.path().unwrap();
-    let path = format!("{}:{}", nix.parent().unwrap().display(), std::env::var("PATH").unwrap());
-    let output = Command::new("sh")
-        .args(["-c", line])
-        .current_dir(root())
-        .env("PATH", path)
-        .env("NIX_STATE_DIR", state.path())
-        .env("NIX_STORE_DIR", state.path().join("store"))
-        .env("HOME", state.path())
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{line}\n{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
+/// An option of the module.
+pub struct Declared {
+    /// Its description.
+    pub description: String,
+    /// Its type, in words.
+    pub kind: String,
+    /// Its example, as Nix.
+    pub example: Option<String>,
+    /// The kinds of source that it is for; none if it is for all, or not of a source.
+    pub kinds: Vec<String>,
 }
 
 /// All options of the module, by name.
-fn options() -> BTreeMap<String, Value> {
-    let text = run("nix-instantiate --eval --strict --json nix/docs/options.nix -A options");
-    let list: Vec<Value> = serde_json::from_str(&text).unwrap();
-    list.into_iter().map(|option| (option["name"].as_str().unwrap().to_owned(), option)).collect()
+pub fn options() -> BTreeMap<String, Declared> {
+    let list = evaluate(&["nix/docs/options.nix", "-A", "options"], None).unwrap();
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let declared = |option: &Value| {
+        let declared = Declared {
+            description: text(&option["description"]).unwrap(),
+            kind: text(&option["type"]).unwrap(),
+            example: text(&option["example"]),
+            kinds: option["kinds"].as_array().unwrap().iter().filter_map(text).collect(),
+        };
+        (text(&option["name"]).unwrap(), declared)
+    };
+    list.as_array().unwrap().iter().map(declared).collect()
 }
 
 /// The first line in which two pages differ.
@@ -65,7 +70,7 @@ fn the_page_of_options_is_what_the_module_declares() {
     let command = command();
     let (print, target) = command.split_once(" > ").unwrap();
     assert_eq!(target, PAGE);
-    let (written, made) = (page(), run(print));
+    let (written, made) = (page(), shell(print));
     let difference = difference(&written, &made);
     assert!(written == made, "{PAGE} is out of date ({difference}). Write it anew:\n{command}");
 }
@@ -76,7 +81,7 @@ fn the_page_of_options_is_the_same_with_the_library_of_nixpkgs() {
     let Some(nixpkgs) = nixpkgs() else { return };
     let command = command();
     let (print, _) = command.split_once(" > ").unwrap();
-    let made = run(&format!("{print} --arg lib 'import ({nixpkgs} + \"/lib\")'"));
+    let made = shell(&format!("{print} --arg lib 'import ({nixpkgs} + \"/lib\")'"));
     let difference = difference(&page(), &made);
     assert!(page() == made, "nix/docs/lib.nix differs from nixpkgs' library: {difference}");
 }
@@ -122,61 +127,8 @@ fn every_link_of_the_page_of_options_leads_somewhere() {
 fn every_option_is_described_by_sentences() {
     skip_unless!(Tool::Nix);
     for (name, option) in options() {
-        let text = option["description"].as_str().unwrap().trim();
+        let text = option.description.trim();
         assert!(text.starts_with(|c: char| c.is_uppercase() || c == '`'), "{name}: {text}");
         assert!(text.ends_with(['.', '`', ')', '|']) && text.len() > 15, "{name}: {text}");
     }
-}
-
-fn camel_case(key: &str) -> String {
-    let mut parts = key.split('_');
-    let first = parts.next().unwrap_or_default().to_owned();
-    parts.fold(first, |name, part| {
-        let (initial, rest) = part.split_at(1);
-        name + &initial.to_uppercase() + rest
-    })
-}
-
-/// The keys of sources with their types, from the tables of docs/configuration.md.
-fn keys_of_sources() -> BTreeSet<(String, String)> {
-    let document = fs::read_to_string(root().join("docs/configuration.md")).unwrap();
-    let sources = document.split("\n## `[sources.NAME]`").nth(1).unwrap().split("\n## ").next().unwrap();
-    let mut keys = BTreeSet::new();
-    for line in sources.lines().filter(|line| line.starts_with("| `")) {
-        let mut cells = line.trim_matches('|').split(" | ").map(str::trim);
-        let (names, kind) = (cells.next().unwrap(), cells.next().unwrap());
-        keys.extend(names.split(", ").map(|name| (name.trim_matches('`').to_owned(), kind.to_owned())));
-    }
-    keys
-}
-
-#[test]
-fn every_key_of_a_source_has_an_option_of_its_type() {
-    skip_unless!(Tool::Nix);
-    let options = options();
-    let keys = keys_of_sources();
-    assert!(keys.len() > 40, "{keys:?}");
-    let mut wrong = Vec::new();
-    for (key, kind) in keys {
-        let name = format!("sources.<name>.{}", camel_case(&key));
-        let Some(option) = options.get(&name) else {
-            wrong.push(format!("{key}: there is no option {name}"));
-            continue;
-        };
-        let expected = match kind.as_str() {
-            "true or false" => "boolean",
-            list if list.contains("patterns") || list.starts_with("list of") => "list of",
-            number if number.contains(" to ") && number.starts_with(|c: char| c.is_ascii_digit()) => {
-                "integer"
-            }
-            "table" => "submodule",
-            _ => "",
-        };
-        let found = option["type"].as_str().unwrap();
-        let untyped = ["anything", "TOML value"].iter().any(|any| found.contains(any));
-        if untyped || !found.contains(expected) {
-            wrong.push(format!("{name} is \"{found}\", and {key} is \"{kind}\""));
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

@@ -98,7 +98,7 @@ fn origin() -> Origin {
         "ALTER DATABASE shop OWNER TO tik_owner; ALTER DATABASE shop CONNECTION LIMIT 42;
          ALTER DATABASE shop SET work_mem = '5MB'",
     );
-    let my = support::server(MyFlavour::Mariadb1011);
+    let my = mysql_world::server(MyFlavour::Mariadb1011);
     my.sql(None, "CREATE USER 'maker of things'@'%'; GRANT ALL ON *.* TO 'maker of things'@'%'");
     for database in ["wiki", ODD] {
         my.sql(None, &format!("CREATE DATABASE {} CHARACTER SET latin1", mysql::quote(database)));

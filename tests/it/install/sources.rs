@@ -1,5 +1,5 @@
-//! The typed options of sources in the module for NixOS, held in step with what the program reads and with the documentation.
-//! They are evaluated without nixpkgs.
+//! The module for NixOS has an option for every key of a source, of a type that fits, and the program reads what is set with
+//! it. The options come from nix/docs/options.nix, the keys from docs/configuration.md; nixpkgs is not needed.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,44 +11,25 @@ use serde_json::{Map, Value, json};
 use testkit::{Tool, skip_unless};
 use tik_backup::config::Config;
 
-use super::units::nix_eval;
+use super::{
+    evaluation,
+    nix::root,
+    options::{Declared, options},
+};
 
 const KINDS: [&str; 5] = ["postgres", "mysql", "mongodb", "azure-storage", "directory"];
+/// Where the sections of docs/configuration.md begin whose keys several kinds have.
+const AZURE_STORAGE: &str = "### `kind = \"azure-storage\"`";
+const FOUND_IN_AZURE: &str = "A `postgres` or `mysql` source may say `azure = true`";
+const DIRECTORY: &str = "### `kind = \"directory\"`";
 
-/// As much of nixpkgs' library as the files of the options use.
-const LIBRARY: &str = "{
-  mkOption = option: option;
-  types = {
-    nullOr = type: type; submodule = type: type; listOf = _: { }; enum = _: { }; either = _: _: { }; strMatching = _: { };
-    str = { }; bool = { }; port = { }; ints = { between = _: _: { }; unsigned = { }; };
-  };
-}";
-
-/// The options of each kind of source: the name of each with what the module says of it.
-fn options() -> BTreeMap<&'static str, BTreeMap<String, Value>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("nix/modules/backup/sources");
-    let groups = nix_eval(&format!(
-        "let
-          lib = {LIBRARY};
-          folder = {};
-          fields = import (folder + \"/fields.nix\") {{ inherit lib; }};
-          files = builtins.filter (name: name != \"default.nix\" && name != \"fields.nix\")
-            (builtins.attrNames (builtins.readDir folder));
-        in
-        builtins.concatLists (map (name: import (folder + \"/${{name}}\") {{ inherit fields lib; }}) files)",
-        folder.display()
-    ));
-    let mut all: BTreeMap<_, BTreeMap<String, Value>> = BTreeMap::new();
-    for group in groups.as_array().unwrap() {
-        for kind in KINDS {
-            let fits = group["kinds"].as_array().is_none_or(|kinds| kinds.iter().any(|one| one == kind));
-            for (name, option) in group["options"].as_object().unwrap().iter().filter(|_| fits) {
-                let before = all.entry(kind).or_default().insert(name.clone(), option.clone());
-                assert!(before.is_none(), "{kind}: {name} is there twice");
-            }
-        }
-    }
-    all
+/// The options of sources by the keys that they stand for; those of a table as `retention.keep_daily`. `kind` is not among
+/// them: the other options depend on it.
+fn of_sources() -> BTreeMap<String, Declared> {
+    let all = options().into_iter();
+    let of_sources =
+        all.filter_map(|(name, option)| Some((key(name.strip_prefix("sources.<name>.")?), option)));
+    of_sources.filter(|(key, _)| key != "kind").collect()
 }
 
 /// `passwordFile` is `password_file` in the configuration, as in sources/default.nix.
@@ -63,26 +44,28 @@ fn key(option: &str) -> String {
     key
 }
 
-/// The option's example, which stands for all values of its type; each option of a table by itself.
-fn examples(option: &Value) -> Vec<Value> {
-    match option["type"]["options"].as_object() {
-        Some(inner) => inner
-            .iter()
-            .flat_map(|(name, option)| {
-                examples(option).into_iter().map(move |value| json!({ key(name): value }))
-            })
-            .chain([Value::Object(
-                option["example"]
-                    .as_object()
-                    .unwrap()
-                    .iter()
-                    .map(|(name, value)| (key(name), value.clone()))
-                    .collect(),
-            )])
-            .collect(),
-        // A switch has none.
-        None => vec![option.get("example").cloned().unwrap_or(Value::Bool(true))],
-    }
+fn is_for(option: &Declared, kind: &str) -> bool {
+    option.kinds.is_empty() || option.kinds.iter().any(|one| one == kind)
+}
+
+/// The example of each option, which stands for all values of its type. A switch has none and is tried as `true`.
+fn examples(options: &BTreeMap<String, Declared>) -> BTreeMap<&str, Value> {
+    let text = |(key, option): (&String, &Declared)| match &option.example {
+        Some(example) => format!("({example})"),
+        None => {
+            assert!(option.kind.contains("boolean"), "{key} has no example");
+            "true".to_owned()
+        }
+    };
+    let list = options.iter().map(text).collect::<Vec<_>>().join("\n");
+    let values = evaluation::value(&format!("[\n{list}\n]"));
+    let values = values.as_array().unwrap().iter().map(|value| match value {
+        Value::Object(table) => {
+            table.iter().map(|(name, value)| (key(name), value.clone())).collect::<Map<_, _>>().into()
+        }
+        value => value.clone(),
+    });
+    options.keys().map(String::as_str).zip(values).collect()
 }
 
 /// Sources of a kind that are complete without the option: with a host, and found in Azure.
@@ -116,64 +99,97 @@ fn read(source: &Value) -> Result<(), String> {
 #[test]
 fn the_program_reads_every_option_of_a_source() {
     skip_unless!(Tool::Nix);
+    let options = of_sources();
     let mut tried = 0;
-    for (kind, options) in options() {
-        for (name, option) in options {
-            for value in examples(&option) {
-                let results: Vec<_> = complete(kind)
-                    .into_iter()
-                    .map(|mut source| {
-                        source["kind"] = kind.into();
-                        source[key(&name)] = value.clone();
-                        read(&source)
-                    })
-                    .collect();
-                assert!(results.iter().any(Result::is_ok), "{kind}: {name} = {value}: {results:?}");
-                tried += 1;
-            }
+    for (key, value) in examples(&options) {
+        for kind in KINDS.iter().filter(|kind| is_for(&options[key], kind)) {
+            let with = |mut source: Value| {
+                source["kind"] = (*kind).into();
+                match key.split_once('.') {
+                    Some((table, inner)) => source[table] = json!({ inner: value.clone() }),
+                    None => source[key] = value.clone(),
+                }
+                read(&source)
+            };
+            let results: Vec<_> = complete(kind).into_iter().map(with).collect();
+            assert!(results.iter().any(Result::is_ok), "{kind}: {key} = {value}: {results:?}");
+            tried += 1;
         }
     }
     assert!(tried > 100, "{tried}");
 }
 
-/// The keys in the first column of the tables between two headings of docs/configuration.md.
-fn documented(text: &str, from: &str, to: &str) -> BTreeSet<String> {
-    let (_, section) = text.split_once(&format!("\n{from}\n")).unwrap();
-    let (section, _) = section.split_once(&format!("\n{to}")).unwrap();
-    let cells =
-        section.lines().filter(|line| line.starts_with("| `")).filter_map(|line| line.split('|').nth(1));
-    cells.flat_map(|cell| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>()).collect()
+/// The keys in the first column of the tables of docs/configuration.md, with their types: from the line that begins with
+/// `from` to the next one that begins with `to`.
+fn documented(text: &str, from: &str, to: &str) -> BTreeMap<String, String> {
+    let (_, section) = text.split_once(&format!("\n{from}")).unwrap_or_else(|| panic!("{from}"));
+    let (section, _) = section.split_once(&format!("\n{to}")).unwrap_or_else(|| panic!("{to}"));
+    let mut keys = BTreeMap::new();
+    for line in section.lines().filter(|line| line.starts_with("| `")) {
+        let mut cells = line.trim_matches('|').split(" | ").map(str::trim);
+        let (names, kind) = (cells.next().unwrap(), cells.next().unwrap());
+        keys.extend(names.split('`').skip(1).step_by(2).map(|name| (name.to_owned(), kind.to_owned())));
+    }
+    assert!(!keys.is_empty(), "{from}");
+    keys
+}
+
+/// The keys of sources of a kind that docs/configuration.md has, with their types.
+fn keys_of(kind: &str, text: &str) -> BTreeMap<String, String> {
+    let mut keys = documented(text, "## `[sources.NAME]`", "### Schedules");
+    keys.remove("kind").unwrap();
+    keys.insert("anomalies".to_owned(), "table".to_owned());
+    let heading = format!("### `kind = \"{kind}\"`");
+    let azure = documented(text, AZURE_STORAGE, FOUND_IN_AZURE);
+    keys.extend(match kind {
+        "azure-storage" => azure.clone(),
+        "directory" => documented(text, &heading, "## "),
+        _ => documented(text, &heading, "### "),
+    });
+    if ["postgres", "mysql"].contains(&kind) {
+        let of_the_tenant = ["tenant_id_file", "client_id_file", "client_secret_file"];
+        let of_the_cloud = ["authority", "management_endpoint", "management_scope", "storage_scope"];
+        let shared = of_the_tenant.into_iter().chain(of_the_cloud);
+        keys.extend(shared.map(|key| (key.to_owned(), azure[key].clone())));
+        keys.extend(documented(text, FOUND_IN_AZURE, DIRECTORY));
+    }
+    for (table, next) in [("retention", "## `[anomalies]`"), ("anomalies", "## `[drill]`")] {
+        let inner = documented(text, &format!("## `[{table}]`"), next);
+        keys.extend(inner.into_iter().map(|(key, kind)| (format!("{table}.{key}"), kind)));
+    }
+    keys
+}
+
+/// Whether the type of an option takes what the document says of a key.
+fn fits(documented: &str, option: &str) -> bool {
+    let is_number = documented.contains(" to ") && documented.starts_with(|c: char| c.is_ascii_digit());
+    let expected = match documented {
+        "true or false" | "boolean" => "boolean",
+        "table" => "submodule",
+        list if list.contains("patterns") || list.starts_with("list of") => "list of",
+        _ if is_number => "integer",
+        _ => "",
+    };
+    let untyped = ["anything", "TOML value"].iter().any(|any| option.contains(any));
+    option.contains(expected) && !untyped
 }
 
 #[test]
-fn every_documented_key_of_a_source_is_an_option() {
+fn the_options_of_each_kind_of_source_are_its_documented_keys() {
     skip_unless!(Tool::Nix);
-    let text =
-        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md")).unwrap();
-    let mut common = documented(&text, "## `[sources.NAME]`", "### Schedules");
-    assert!(common.remove("kind"));
-    common.insert("anomalies".to_owned());
-    let azure = documented(&text, "### `kind = \"azure-storage\"`", "A `postgres` or `mysql` source");
-    let cloud = ["authority", "management_endpoint", "management_scope", "storage_scope"];
-    let principal = ["tenant_id_file", "client_id_file", "client_secret_file"];
-    let keys = |options: &Map<String, Value>| options.keys().map(|name| key(name)).collect::<BTreeSet<_>>();
-    for (kind, options) in options() {
-        let heading = format!("### `kind = \"{kind}\"`");
-        let mut expected = match kind {
-            "azure-storage" => azure.clone(),
-            "directory" => documented(&text, &heading, "## "),
-            _ => documented(&text, &heading, "### "),
-        };
-        if ["postgres", "mysql"].contains(&kind) {
-            expected.extend(cloud.into_iter().chain(principal).map(str::to_owned));
-            expected.extend(["azure".to_owned(), "exclude_servers".to_owned()]);
-        }
-        expected.extend(common.iter().cloned());
-        assert_eq!(options.keys().map(|name| key(name)).collect::<BTreeSet<_>>(), expected, "{kind}");
-        for (table, next) in [("retention", "## `[anomalies]`"), ("anomalies", "## `[drill]`")] {
-            let documented = documented(&text, &format!("## `[{table}]`"), next);
-            let inner = options[table]["type"]["options"].as_object().unwrap();
-            assert_eq!(keys(inner), documented, "{table}");
+    let text = fs::read_to_string(root().join("docs/configuration.md")).unwrap();
+    let options = of_sources();
+    for kind in KINDS {
+        let documented = keys_of(kind, &text);
+        let of_kind: BTreeMap<_, _> = options.iter().filter(|(_, option)| is_for(option, kind)).collect();
+        let names: BTreeSet<_> = of_kind.keys().copied().collect();
+        assert_eq!(names, documented.keys().collect(), "{kind}");
+        for (key, option) in of_kind {
+            let (document, module) = (&documented[key], &option.kind);
+            assert!(
+                fits(document, module),
+                "{kind}: {key} is \"{document}\", and its option is \"{module}\""
+            );
         }
     }
 }

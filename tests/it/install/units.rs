@@ -3,7 +3,9 @@
 use std::{fs, path::Path, process::Command};
 
 use serde_json::{Map, Value};
-use testkit::{Cmd, Tool, skip_unless};
+use testkit::{Cmd, Tool, project, skip_unless};
+
+use super::evaluation;
 
 const REPOSITORY: &str =
     "[repository]\nlocation = \"/mnt/my box/repo\"\npassword_file = \"/run/secrets/p%w\"\n";
@@ -115,7 +117,7 @@ pub fn units_of(config: &Path) -> Map<String, Value> {
 }
 
 fn example() -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/example-config.toml")
+    project().join("docs/example-config.toml")
 }
 
 fn configurations(folder: &Path) -> Vec<std::path::PathBuf> {
@@ -173,7 +175,7 @@ fn systemd_accepts_them_and_finds_them_safe() {
 fn nixos_makes_the_same() {
     skip_unless!(Tool::Nix);
     let folder = tempfile::tempdir().unwrap();
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("nix/modules/backup/units.nix");
+    let file = project().join("nix/modules/backup/units.nix");
     for config in configurations(folder.path()) {
         let expression = format!(
             "import {} {{ settings = builtins.fromTOML (builtins.readFile {}); executable = \"/usr/bin/tik-backup\"; configFile = \"{}\"; }}",
@@ -181,7 +183,7 @@ fn nixos_makes_the_same() {
             config.display(),
             config.display()
         );
-        let nix = nix_eval(&expression);
+        let nix = evaluation::value(&expression);
         let nix = nix.as_object().unwrap();
         let ours = units_of(&config);
         let names = |units: &Map<String, Value>| {
@@ -217,19 +219,6 @@ pub fn lines(key: &str, value: &Value) -> Vec<String> {
         lines.sort();
     }
     lines
-}
-
-pub fn nix_eval(expression: &str) -> Value {
-    let state = tempfile::tempdir().unwrap();
-    let output = Command::new(Tool::Nix.path().unwrap())
-        .args(["--eval", "--strict", "--json", "--expr", expression])
-        .env("NIX_STATE_DIR", state.path())
-        .env("NIX_STORE_DIR", state.path().join("store"))
-        .env("HOME", state.path())
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{expression}\n{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
 }
 
 #[test]
