@@ -234,7 +234,7 @@ impl PgServer {
     }
 
     /// As [`Self::psql`], but a failure is psql's stderr.
-    pub fn try_psql(&self, database: &str, sql: &str) -> Result<String, String> {
+    fn try_psql(&self, database: &str, sql: &str) -> Result<String, String> {
         let mut psql = self.client("psql");
         psql.args(["-XqAt", "-v", "ON_ERROR_STOP=1", "-f", "-", "-d"]).arg(dbname(database));
         let output = run(&mut psql, sql.as_bytes(), Duration::from_secs(300));

@@ -44,7 +44,7 @@ impl Restic {
     }
 
     /// Runs it on a repository with this on its stdin, and returns whatever comes of it.
-    pub fn run_with(&self, repo: &Path, password_file: &Path, args: &[&str], stdin: &[u8]) -> Output {
+    fn run_with(&self, repo: &Path, password_file: &Path, args: &[&str], stdin: &[u8]) -> Output {
         let mut command = Command::new(&self.program);
         for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("RESTIC_")) {
             command.env_remove(name);

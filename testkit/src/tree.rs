@@ -67,7 +67,7 @@ pub fn set_times(path: &Path, seconds: i64, nanoseconds: i64) {
 }
 
 /// Whether the filesystem takes extended attributes of users.
-pub fn takes_xattrs(folder: &Path) -> bool {
+fn takes_xattrs(folder: &Path) -> bool {
     lsetxattr(folder, "user.probe", b"", XattrFlags::empty())
         .is_ok_and(|()| rustix::fs::removexattr(folder, "user.probe").is_ok())
 }

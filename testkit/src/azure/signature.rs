@@ -36,7 +36,7 @@ pub fn is_right(request: &Request, account: &str, key: &str, signature: &str) ->
 }
 
 /// What is signed.
-pub fn string_to_sign(request: &Request, account: &str) -> String {
+fn string_to_sign(request: &Request, account: &str) -> String {
     let mut text = format!("{}\n", request.method);
     for name in SIGNED {
         let value = request.header(name).unwrap_or_default();
