@@ -2,14 +2,12 @@
 //!
 //! SharedKey is Microsoft's "Authorize with Shared Key", the form for Blob and File service since 2009-09-19.
 
-use std::{
-    fmt,
-    sync::{Arc, PoisonError, RwLock},
-};
+use std::{fmt, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use hmac::{Hmac, Mac};
 use jiff::Timestamp;
+use parking_lot::RwLock;
 use reqwest::{
     Url,
     header::{HeaderMap, HeaderName, HeaderValue},
@@ -119,7 +117,7 @@ impl Access {
     }
 
     fn credential(&self) -> Option<Credential> {
-        self.0.credential.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.credential.read().clone()
     }
 
     /// The account's name; empty if there is none.
@@ -194,7 +192,7 @@ impl Access {
                 _ => false,
             };
         }
-        let mut credential = self.0.credential.write().unwrap_or_else(PoisonError::into_inner);
+        let mut credential = self.0.credential.write();
         match &*credential {
             Some(Credential::Key { otherwise: Some(tokens), .. })
                 if failure.is("KeyBasedAuthenticationNotPermitted") =>

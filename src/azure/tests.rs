@@ -5,11 +5,12 @@
 use std::{
     io::{Read, Write},
     net::TcpListener,
-    sync::{Arc, Mutex},
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
+use parking_lot::Mutex;
 use reqwest::Method;
 
 use super::{http::Answer, request::Request, *};
@@ -45,7 +46,7 @@ impl Server {
                         _ => break,
                     }
                 }
-                requests.lock().unwrap().push(String::from_utf8_lossy(&request).into_owned());
+                requests.lock().push(String::from_utf8_lossy(&request).into_owned());
                 let (now, stall) = answer.split_once(STALL).map_or((&*answer, false), |(now, _)| (now, true));
                 stream.write_all(now.as_bytes()).ok();
                 if stall {
@@ -61,7 +62,7 @@ impl Server {
     }
 
     fn requests(&self) -> Vec<String> {
-        self.requests.lock().unwrap().clone()
+        self.requests.lock().clone()
     }
 
     fn azure(&self) -> Azure {

@@ -1,10 +1,11 @@
 //! Tokens of Entra ID for the service principal: asked for with its secret, kept until shortly before they end.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
+use parking_lot::Mutex;
 use reqwest::Method;
 use serde::Deserialize;
 
@@ -56,7 +57,7 @@ impl Tokens {
     /// # Errors
     /// Entra ID refuses (the message says which of the configured values is wrong) or does not answer.
     pub(super) fn get(&self, http: &Http, cancel: &Cancel) -> Result<Arc<Secret>, Failure> {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.current.lock();
         if let Some(token) = &*current
             && Instant::now() < token.until
         {
@@ -70,7 +71,7 @@ impl Tokens {
 
     /// Asks for a new one next time: the service refused the current one.
     pub(super) fn forget(&self) {
-        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.current.lock() = None;
     }
 
     fn ask(&self, http: &Http, cancel: &Cancel) -> Result<Token, Failure> {

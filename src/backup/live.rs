@@ -4,7 +4,7 @@ use std::{
     collections::{HashMap, HashSet},
     path::PathBuf,
     sync::{
-        Arc, Condvar, Mutex, MutexGuard,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     thread::{self, JoinHandle},
@@ -12,6 +12,7 @@ use std::{
 };
 
 use jiff::Zoned;
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::{ItemReport, Observer};
 use crate::{
@@ -100,7 +101,7 @@ impl Drop for Live<'_> {
 
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.state.lock()
     }
 
     fn write(&self, file: &std::path::Path) {
@@ -114,10 +115,7 @@ impl Shared {
             }
             state = self.state();
             if !state.over {
-                state = match self.changed.wait_timeout(state, EVERY) {
-                    Ok((state, _)) => state,
-                    Err(poisoned) => poisoned.into_inner().0,
-                };
+                self.changed.wait_for(&mut state, EVERY);
             }
         }
     }

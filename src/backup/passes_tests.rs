@@ -1,12 +1,8 @@
 //! What is told of items when the storage has failed, or when the end of the run could not confirm them.
 
-use std::{
-    fs,
-    os::unix::fs::PermissionsExt,
-    path::Path,
-    sync::{Mutex, atomic::AtomicU64},
-    time::Duration,
-};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, sync::atomic::AtomicU64, time::Duration};
+
+use parking_lot::Mutex;
 
 use super::*;
 use crate::{
@@ -26,13 +22,13 @@ impl Observer for Told {
     fn notice(&self, _: &str) {}
     fn started(&self, _: &str, _: Option<u64>, _: Arc<AtomicU64>) {}
     fn finished(&self, item: &ItemReport) {
-        self.0.lock().unwrap().push(format!("{} {}", item.name(), item.outcome.as_str()));
+        self.0.lock().push(format!("{} {}", item.name(), item.outcome.as_str()));
     }
 }
 
 impl Told {
     fn sorted(&self) -> Vec<String> {
-        let mut told = self.0.lock().unwrap().clone();
+        let mut told = self.0.lock().clone();
         told.sort();
         told
     }

@@ -1,6 +1,8 @@
 //! What a run waits for, and what it begins with.
 
-use std::{collections::VecDeque, sync::Mutex};
+use std::collections::VecDeque;
+
+use parking_lot::Mutex;
 
 use super::*;
 use crate::{source::manifest::Manifest, stream::sink::Sink};
@@ -96,7 +98,7 @@ impl Source for OneByOne {
     }
 
     fn discover(&self, _: &Cancel) -> Result<Discovery> {
-        Ok(self.0.lock().unwrap().pop_front().unwrap())
+        Ok(self.0.lock().pop_front().unwrap())
     }
 
     fn discover_rest(&self, cancel: &Cancel) -> Result<Option<Discovery>> {

@@ -2,9 +2,10 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::{error::Passing, stream::cancel::Cancel};
 
@@ -57,7 +58,7 @@ impl Queue {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// The next item whose source is not at its limit; waits for one. `None` when nothing is left that this thread could
@@ -84,7 +85,7 @@ impl Queue {
             }
             let next = state.later.iter().map(|(when, _)| when.saturating_duration_since(now)).min();
             let pause = next.map_or(LOOK, |next| next.min(LOOK)).max(Duration::from_millis(1));
-            state = self.freed.wait_timeout(state, pause).unwrap_or_else(PoisonError::into_inner).0;
+            self.freed.wait_for(&mut state, pause);
         }
     }
 

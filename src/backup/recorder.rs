@@ -1,9 +1,9 @@
 //! Writing the run down while it happens. That this fails must not keep anything from being backed up: it is said, and
 //! fails the run at its end.
 
-use std::sync::{Mutex, MutexGuard};
-
 use jiff::Zoned;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::{DroppedItem, ItemOutcome, ItemReport, Observer, Plan, RunReport, Selector};
 use crate::{
@@ -114,7 +114,7 @@ impl<'a> Recorder<'a> {
     }
 
     fn problem_slot(&self) -> MutexGuard<'_, Option<Error>> {
-        self.problem.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.problem.lock()
     }
 
     /// Keeps the first error in writing something down and says it. It is a problem of the history, which is told.
@@ -151,7 +151,7 @@ impl<'a> Recorder<'a> {
     pub(super) fn rebuild(&self, repository: &Repository, cancel: &Cancel) {
         let rebuilt = self.history.rebuild(self.config, repository, cancel);
         if rebuilt.is_err() {
-            *self.whole.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = false;
+            *self.whole.lock() = false;
         }
         if let Some(Some(rebuilt)) = self.kept(rebuilt) {
             self.observer.notice(&rebuilt.text());
@@ -171,7 +171,7 @@ impl<'a> Recorder<'a> {
 
     /// Is it known which snapshots are held?
     pub(super) fn knows_holds(&self) -> bool {
-        *self.whole.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) && self.problem_slot().is_none()
+        *self.whole.lock() && self.problem_slot().is_none()
     }
 
     /// From which moment on (in milliseconds since 1970) snapshots of an item may be removed, if it is held.
@@ -285,7 +285,7 @@ impl<'a> Recorder<'a> {
         let Self { record, problem, history, .. } = self;
         let finished = record.map_or(Ok(()), |record| record.finish(&end, &Zoned::now()));
         let finished = finished.inspect_err(|error| history.fails_with(error));
-        let problem = problem.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let problem = problem.into_inner();
         problem.or(finished.err())
     }
 }

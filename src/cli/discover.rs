@@ -2,13 +2,11 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::atomic::{AtomicUsize, Ordering},
     thread,
 };
 
+use parking_lot::Mutex;
 use serde::Serialize;
 
 use super::{Context, SUCCESS};
@@ -72,13 +70,13 @@ fn count_within(plan: &Plan, cancel: &Cancel) -> Within {
                     // Most sources have no such patterns.
                     if !counted.as_ref().is_ok_and(Vec::is_empty) {
                         let key = (source.name().to_owned(), item.name.clone());
-                        within.lock().unwrap_or_else(PoisonError::into_inner).insert(key, counted);
+                        within.lock().insert(key, counted);
                     }
                 }
             });
         }
     });
-    within.into_inner().unwrap_or_else(PoisonError::into_inner)
+    within.into_inner()
 }
 
 /// The answers of the sources as JSON, with what is left out of each item.

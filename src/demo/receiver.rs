@@ -3,10 +3,12 @@
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{Ipv4Addr, TcpListener, TcpStream},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     thread,
     time::Duration,
 };
+
+use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
 
@@ -34,7 +36,7 @@ impl Receiver {
             .spawn(move || {
                 for connection in listener.incoming().flatten() {
                     if let Some(text) = message(connection) {
-                        kept.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+                        kept.lock().push(text);
                     }
                 }
             })
@@ -49,7 +51,7 @@ impl Receiver {
 
     /// What has arrived since the last look.
     pub(super) fn take(&self) -> Vec<String> {
-        std::mem::take(&mut self.messages.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut self.messages.lock())
     }
 }
 

@@ -4,10 +4,12 @@ use std::{
     io::Read,
     path::{Path, PathBuf},
     process::{Command, ExitStatus, Stdio},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     thread,
     time::Duration,
 };
+
+use parking_lot::Mutex;
 
 use super::{Finding, Part, inside};
 use crate::{
@@ -171,7 +173,7 @@ fn run(mut command: Command, limit: Duration, cancel: &Cancel) -> Result<Ran> {
             let mut stdout = stdout.take(SAID);
             let mut part = [0; 8192];
             while let Ok(read @ 1..) = stdout.read(&mut part) {
-                hearing.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&part[..read]);
+                hearing.lock().extend_from_slice(&part[..read]);
             }
         })
         .map_err(|error| Error::failed("cannot start a thread").because(&error))?;
@@ -186,7 +188,7 @@ fn run(mut command: Command, limit: Duration, cancel: &Cancel) -> Result<Ran> {
     let step = LAST_WORDS / 20;
     (0..20).take_while(|_| !reader.is_finished()).for_each(|_| thread::sleep(step));
     process.messages().wait_closed(step);
-    let stdout = std::mem::take(&mut *said.lock().unwrap_or_else(PoisonError::into_inner));
+    let stdout = std::mem::take(&mut *said.lock());
     Ok(Ran { stdout, stderr: process.messages().text().trim().to_owned(), status })
 }
 

@@ -7,13 +7,14 @@ use std::{
     os::unix::process::{CommandExt, ExitStatusExt},
     process::{Child, ChildStdout, Command, ExitStatus},
     sync::{
-        Mutex, OnceLock, PoisonError,
+        OnceLock,
         mpsc::{Sender, channel},
     },
     thread,
     time::{Duration, Instant},
 };
 
+use parking_lot::Mutex;
 use rustix::{
     pipe::{PipeFlags, pipe_with},
     process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, waitpid},
@@ -137,7 +138,7 @@ pub(crate) fn start(mut command: Command, signal: Signal, plan: Plan) -> io::Res
     // SAFETY: between fork and exec the closure only makes system calls; it neither allocates nor locks.
     unsafe { command.pre_exec(move || plan.enter(signal, us, ends)) };
     let orders = {
-        let mut slot = ORDERS.get_or_init(|| Mutex::new(None)).lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slot = ORDERS.get_or_init(|| Mutex::new(None)).lock();
         match &*slot {
             Some(orders) => orders.clone(),
             None => {

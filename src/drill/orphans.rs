@@ -1,13 +1,9 @@
 //! Processes that a scratch server left behind. In a process namespace of its own they end with the server. Without one they
 //! come to us when their parent ends, and are ended here.
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    os::unix::fs::MetadataExt,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::BTreeSet, fs, os::unix::fs::MetadataExt};
 
+use parking_lot::{Mutex, MutexGuard};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 use crate::stream::process::children;
@@ -18,7 +14,7 @@ static SERVERS: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
 const ROUNDS: usize = 16;
 
 fn servers() -> MutexGuard<'static, BTreeSet<i32>> {
-    SERVERS.lock().unwrap_or_else(PoisonError::into_inner)
+    SERVERS.lock()
 }
 
 /// Starts a server, which is not taken for an orphan.

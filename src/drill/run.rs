@@ -4,15 +4,13 @@ use std::{
     collections::HashMap,
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
 use jiff::Zoned;
+use parking_lot::Mutex;
 
 use super::{
     plan::{self, Candidate, Request},
@@ -185,7 +183,7 @@ impl<'a> Drill<'a> {
     /// Proves what was chosen, and ends the report with what kept it from being written down, or from going on.
     fn run(self, chosen: &'a [Candidate<'a>], report: &mut Report) {
         self.all(chosen, report);
-        let failed = self.failed.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let failed = self.failed.into_inner();
         report.error = report.error.take().or(failed).or_else(|| self.cancel.check().err());
         report.finish();
     }
@@ -205,15 +203,15 @@ impl<'a> Drill<'a> {
                             item: candidate.snapshot.item.clone(),
                             reason,
                         };
-                        verdicts.lock().unwrap_or_else(PoisonError::into_inner).1.push(left);
+                        verdicts.lock().1.push(left);
                     }
                     None => {
                         let verdict = self.one(candidate);
                         self.observer.finished(&verdict);
-                        verdicts.lock().unwrap_or_else(PoisonError::into_inner).0.push(verdict);
+                        verdicts.lock().0.push(verdict);
                     }
                 }
-                let mut groups = groups.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut groups = groups.lock();
                 let done = groups.get_mut(&candidate.group()).is_some_and(|left| {
                     *left -= 1;
                     *left == 0
@@ -226,7 +224,7 @@ impl<'a> Drill<'a> {
         };
         let threads = self.config.drill.jobs.min(chosen.len()).max(1);
         thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
-        let (items, left) = verdicts.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let (items, left) = verdicts.into_inner();
         report.items.extend(items);
         report.left.extend(left);
     }
@@ -293,7 +291,7 @@ impl<'a> Drill<'a> {
 
     fn noted<T>(&self, done: Result<T>) -> Option<T> {
         done.map_err(|error| {
-            self.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+            self.failed.lock().get_or_insert(error);
         })
         .ok()
     }
@@ -384,7 +382,7 @@ impl<'a> Drill<'a> {
             globals_of(self.snapshots, candidate.snapshot)
         };
         let Some(snapshot) = chosen else { return Ok(None) };
-        let mut known = self.globals.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.globals.lock();
         if let Some(known) = known.get(&snapshot.id) {
             return Ok(Some(known.clone()));
         }

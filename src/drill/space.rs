@@ -2,9 +2,10 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Condvar, Mutex, PoisonError},
     time::Duration,
 };
+
+use parking_lot::{Condvar, Mutex};
 
 use super::prove::Fault;
 use crate::{
@@ -34,7 +35,7 @@ pub(super) struct Reserved<'a> {
 
 impl Drop for Reserved<'_> {
     fn drop(&mut self) {
-        *self.space.reserved.lock().unwrap_or_else(PoisonError::into_inner) -= self.bytes;
+        *self.space.reserved.lock() -= self.bytes;
         self.space.freed.notify_all();
     }
 }
@@ -48,7 +49,7 @@ impl Space {
     /// Waits until there is room for a dump of so many bytes. Fails if there is too little even without the others.
     pub(super) fn reserve(&self, dump: u64, cancel: &Cancel) -> Result<Reserved<'_>, Fault> {
         let bytes = dump.saturating_mul(FACTOR).saturating_add(SERVER);
-        let mut reserved = self.reserved.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut reserved = self.reserved.lock();
         loop {
             cancel.check().map_err(Fault::Cannot)?;
             let free = free(&self.dir).map_err(Fault::Cannot)?;
@@ -69,8 +70,7 @@ impl Space {
                     .hint("name a folder with more room in `drill.dir`"),
                 ));
             }
-            let wait = self.freed.wait_timeout(reserved, Duration::from_millis(500));
-            reserved = wait.unwrap_or_else(PoisonError::into_inner).0;
+            self.freed.wait_for(&mut reserved, Duration::from_millis(500));
         }
     }
 }

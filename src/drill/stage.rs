@@ -3,11 +3,13 @@
 use std::{
     collections::{BTreeSet, HashMap},
     sync::{
-        Arc, Mutex, PoisonError, RwLock,
+        Arc,
         atomic::{AtomicU32, Ordering},
     },
     time::Instant,
 };
+
+use parking_lot::{Mutex, RwLock};
 
 use super::{
     plan::Candidate,
@@ -124,13 +126,13 @@ impl Stage {
         };
         let (source, server) = job.candidate.group();
         let key = (source, server, version, job.globals_id.to_owned());
-        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut places = self.places.lock();
         Ok(places.entry(key).or_default().clone())
     }
 
     /// Throws the servers of a group away, once those that still work with them are done.
     pub(super) fn clear(&self, group: &(String, Option<String>)) {
-        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut places = self.places.lock();
         let keys: Vec<Key> = places
             .keys()
             .filter(|(source, server, ..)| (source, server) == (&group.0, &group.1))
@@ -155,13 +157,13 @@ pub(super) fn prove(setup: &Setup<'_>, stage: &Stage, job: &Job<'_>) -> Proven {
 
 /// A dead server says nothing about the backup; the next one gets a new one.
 fn died(place: &Place, deaths: u32) -> Option<Fault> {
-    let looked = place.running.read().unwrap_or_else(PoisonError::into_inner);
+    let looked = place.running.read();
     let dead = looked.as_ref().is_some_and(|running| running.server.is_dead());
     drop(looked);
     let mut death = None;
     if dead {
         // Others who work with it fail too: nobody is kept waiting for long.
-        let mut running = place.running.write().unwrap_or_else(PoisonError::into_inner);
+        let mut running = place.running.write();
         death = running.as_mut().and_then(|running| running.server.death());
         if death.is_some() {
             place.deaths.fetch_add(1, Ordering::SeqCst);
@@ -186,12 +188,12 @@ fn on_server(setup: &Setup<'_>, place: &Place, job: &Job<'_>) -> Proven {
 /// With a server on which others may work at the same time.
 fn shared(setup: &Setup<'_>, place: &Place, job: &Job<'_>) -> Proven {
     loop {
-        let running = place.running.read().unwrap_or_else(PoisonError::into_inner);
+        let running = place.running.read();
         if let Some(running) = &*running {
             return with_server(setup, running, job, None);
         }
         drop(running);
-        let mut running = place.running.write().unwrap_or_else(PoisonError::into_inner);
+        let mut running = place.running.write();
         if running.is_none() {
             *running = Some(start(setup, job)?);
         }
@@ -200,7 +202,7 @@ fn shared(setup: &Setup<'_>, place: &Place, job: &Job<'_>) -> Proven {
 
 /// While nothing else is on the server: then databases that others may be about to restore can be made for this one.
 fn alone(setup: &Setup<'_>, place: &Place, job: &Job<'_>, databases: &BTreeSet<String>) -> Proven {
-    let mut running = place.running.write().unwrap_or_else(PoisonError::into_inner);
+    let mut running = place.running.write();
     let there = match running.take() {
         Some(there) => there,
         None => start(setup, job)?,
@@ -215,7 +217,7 @@ fn with_server(
     needed: Option<&BTreeSet<String>>,
 ) -> Proven {
     if job.candidate.is_globals {
-        let roles = running.roles.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let roles = running.roles.lock().take();
         let known = "the roles were tried already, and what came of it is no longer known";
         return roles.unwrap_or_else(|| Err(Fault::Cannot(Error::failed(known))));
     }

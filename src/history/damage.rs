@@ -83,13 +83,13 @@ impl Problem {
 impl History {
     /// Takes down why the history cannot be used: a problem of every ledger that is drawn from it from then on.
     pub fn fails_with(&self, error: &Error) {
-        let mut failure = self.failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut failure = self.failure.lock();
         failure.get_or_insert_with(|| error.clone());
     }
 
     /// Why the history cannot be used, as far as it was taken down.
     pub fn failure(&self) -> Option<Error> {
-        self.failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+        self.failure.lock().clone()
     }
 
     /// What is wrong with the history, one problem at most.

@@ -34,9 +34,9 @@ mod schema;
 mod shared;
 mod snapshots;
 
-use std::sync::{Mutex, MutexGuard};
-
 use jiff::{Timestamp, Zoned, tz::TimeZone};
+
+use parking_lot::{Mutex, MutexGuard};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 pub use accept::Accepted;
@@ -103,7 +103,7 @@ impl History {
     }
 
     fn lock(&self) -> MutexGuard<'_, Connection> {
-        self.connection.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.connection.lock()
     }
 
     /// Reads or writes in one transaction.

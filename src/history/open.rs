@@ -5,10 +5,10 @@ use std::{
     io,
     os::unix::fs::{DirBuilderExt, MetadataExt},
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard},
 };
 
 use jiff::Zoned;
+use parking_lot::{Mutex, MutexGuard};
 use rusqlite::Connection;
 use rustix::fs::{FlockOperation, flock};
 
@@ -206,7 +206,7 @@ impl History {
     }
 
     fn current(&self) -> MutexGuard<'_, Current> {
-        self.current.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.current.lock()
     }
 
     /// Where the files of runs lie.

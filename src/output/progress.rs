@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     io::IsTerminal,
     sync::{
-        Arc, Condvar, Mutex, MutexGuard,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     thread::{self, JoinHandle},
@@ -12,6 +12,7 @@ use std::{
 };
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::{Printer, duration, name, size, terminal::Terminal};
 use crate::backup::{ItemOutcome, ItemReport, Observer};
@@ -97,16 +98,14 @@ impl Drop for Progress {
 
 impl Inner {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.state.lock()
     }
 
     fn tick(&self) {
         let every = if self.bars.is_some() { BAR_EVERY } else { LINE_EVERY };
         let mut state = self.state();
         while !state.over {
-            let (next, timeout) =
-                self.changed.wait_timeout(state, every).unwrap_or_else(|poisoned| poisoned.into_inner());
-            state = next;
+            let timeout = self.changed.wait_for(&mut state, every);
             if !timeout.timed_out() || state.over {
                 continue;
             }

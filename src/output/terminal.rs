@@ -1,11 +1,9 @@
 //! The terminal that bars are drawn on, with a few columns at its right end left free.
 
-use std::{
-    io::{self, Write},
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::io::{self, Write};
 
 use indicatif::TermLike;
+use parking_lot::{Mutex, MutexGuard};
 
 /// The terminal echoes `^C` behind the last bar. If that wrapped, the cursor would be a line further down than the bars are
 /// cleared from, and one of them would stay.
@@ -22,7 +20,7 @@ pub(super) struct Terminal {
 
 impl Terminal {
     fn drawn(&self) -> MutexGuard<'_, String> {
-        self.drawn.lock().unwrap_or_else(PoisonError::into_inner)
+        self.drawn.lock()
     }
 
     fn draw(&self, text: &str) -> io::Result<()> {

@@ -1,10 +1,8 @@
 //! Which blobs the repository has, shared by all items of a run, so that the same bytes are stored once.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::{Mutex, RwLock},
-};
+use std::collections::{HashMap, HashSet};
 
+use parking_lot::{Mutex, RwLock};
 use rustic_core::{
     FileType, Id, ReadBackend,
     repofile::{BlobType, IndexFile},
@@ -24,7 +22,7 @@ struct Blobs {
 
 impl Blobs {
     fn has(&self, id: &Hash) -> bool {
-        self.stored.read().unwrap_or_else(|poisoned| poisoned.into_inner()).binary_search(id).is_ok()
+        self.stored.read().binary_search(id).is_ok()
     }
 }
 
@@ -120,10 +118,10 @@ impl KnownBlobs {
     /// below `stored` had been stored and indexed. What is not in it any more is stored again when it is claimed next.
     pub(super) fn forget_lost(&self, fresh: Self, stored: u64) {
         for (ours, theirs) in [(&self.data, fresh.data), (&self.trees, fresh.trees)] {
-            let there = theirs.stored.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
-            let mut added = ours.added.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            let there = theirs.stored.into_inner();
+            let mut added = ours.added.lock();
             added.retain(|id, ticket| *ticket >= stored || there.binary_search(id).is_ok());
-            *ours.stored.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = there;
+            *ours.stored.write() = there;
         }
     }
 
@@ -135,8 +133,7 @@ impl KnownBlobs {
     /// Whether the repository had a blob before this run, or this run stores it.
     pub(super) fn is_claimed(&self, tpe: BlobType, id: &Hash) -> bool {
         let blobs = if tpe == BlobType::Data { &self.data } else { &self.trees };
-        self.has(tpe, id)
-            || blobs.added.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).contains_key(id)
+        self.has(tpe, id) || blobs.added.lock().contains_key(id)
     }
 
     /// Asks whether a blob must be stored; `ticket` is called once if so.
@@ -145,7 +142,7 @@ impl KnownBlobs {
         if blobs.has(id) {
             return Claim::Stored;
         }
-        let mut added = blobs.added.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut added = blobs.added.lock();
         if added.contains_key(id) {
             return Claim::Pending;
         }

@@ -3,12 +3,13 @@
 //! locks whose owner is dead are removed instead of stopping backups for days.
 
 use std::{
-    sync::{Arc, Condvar, Mutex},
+    sync::Arc,
     thread::JoinHandle,
     time::{Duration, Instant},
 };
 
 use jiff::{SignedDuration, Timestamp};
+use parking_lot::{Condvar, Mutex};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -235,8 +236,8 @@ impl LockGuard {
 }
 
 impl Held {
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    fn state(&self) -> parking_lot::MutexGuard<'_, State> {
+        self.state.lock()
     }
 
     /// Is the file there, and young enough for everybody? The wall clock counts: it goes on while a machine sleeps.
@@ -259,11 +260,7 @@ impl Held {
         let mut state = self.state();
         let mut wait = RENEW_EVERY;
         while !state.over {
-            let (next, timeout) = self
-                .changed
-                .wait_timeout(state, std::mem::replace(&mut wait, RENEW_EVERY))
-                .unwrap_or_else(|poisoned| poisoned.into_inner());
-            state = next;
+            let timeout = self.changed.wait_for(&mut state, std::mem::replace(&mut wait, RENEW_EVERY));
             if state.over || !timeout.timed_out() {
                 continue;
             }

@@ -4,12 +4,10 @@
 use std::{
     collections::{HashMap, HashSet},
     io::Read,
-    sync::{
-        Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::atomic::{AtomicUsize, Ordering},
 };
 
+use parking_lot::Mutex;
 use rustic_core::{
     FileType, Id, ReadBackend,
     repofile::{BlobType, IndexBlob, IndexFile},
@@ -171,17 +169,14 @@ impl Repository {
                     {
                         if let Err(damage) = self.read_pack(id, *size, blobs) {
                             let damage = format!("pack {}: {damage}", id.to_hex().as_str());
-                            errors
-                                .lock()
-                                .unwrap_or_else(|poisoned| poisoned.into_inner())
-                                .push((damage, **id));
+                            errors.lock().push((damage, **id));
                         }
                     }
                 });
             }
         });
         cancel.check()?;
-        let mut errors = errors.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut errors = errors.into_inner();
         errors.sort();
         let (errors, damaged) = errors.into_iter().unzip();
         let ids = packs.iter().map(|(id, ..)| **id).collect();

@@ -1,11 +1,8 @@
 //! What the newest snapshot of an item holds, for the run that makes the next one. Nothing is read before a source asks.
 
-use std::{
-    collections::HashMap,
-    io::Write,
-    path::Path,
-    sync::{Mutex, OnceLock},
-};
+use std::{collections::HashMap, io::Write, path::Path, sync::OnceLock};
+
+use parking_lot::Mutex;
 
 use super::{Hosts, Repository, Snapshot, SnapshotFiles, SnapshotReader, folders::FoundFile, seal::Hash};
 use crate::{
@@ -83,7 +80,7 @@ impl<'p> PreviousItem<'p> {
     }
 
     fn note(&self, error: &Error) {
-        let mut problem = self.problem.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut problem = self.problem.lock();
         problem.get_or_insert_with(|| error.summary());
     }
 
@@ -148,7 +145,7 @@ impl<'p> PreviousItem<'p> {
 
     /// The first thing that could not be read.
     pub(super) fn problem(&self) -> Option<String> {
-        self.problem.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+        self.problem.lock().clone()
     }
 }
 

@@ -6,9 +6,10 @@ use std::{
     io::{self, Write},
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
-    sync::{LazyLock, Mutex},
+    sync::LazyLock,
 };
 
+use parking_lot::Mutex;
 use rustic_core::{
     DataId, IndexedFullStatus,
     repofile::{Metadata, Node, NodeType},
@@ -131,7 +132,7 @@ impl<'a> SnapshotFiles<'a> {
 
     /// A file by its path below the item's folder.
     pub(super) fn find(&self, path: &Path) -> Result<Option<FoundFile>> {
-        let mut folders = self.folders.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut folders = self.folders.lock();
         folders.find(&Path::new(&self.top).join(path)).map_err(|e| e.context(self.what()))
     }
 

@@ -1,14 +1,10 @@
 //! Storage behind a network protocol. Every operation is tried again while the server does not answer, each time over new
 //! connections: the library keeps some that were broken.
 
-use std::{
-    error::Error as StdError,
-    fmt, io,
-    sync::{Arc, PoisonError, RwLock},
-    time::Duration,
-};
+use std::{error::Error as StdError, fmt, io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use parking_lot::RwLock;
 use reqwest::StatusCode;
 use rustic_core::{BytesList, ErrorKind, FileType, Id, ReadBackend, RusticError, RusticResult, WriteBackend};
 
@@ -78,7 +74,7 @@ impl RemoteStorage {
     }
 
     fn backend(&self) -> Backend {
-        self.backend.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.backend.read().clone()
     }
 
     /// Runs an operation, and again while the server does not answer. `again` tells it that an earlier try may have been
@@ -118,7 +114,7 @@ impl RemoteStorage {
 
     /// Puts a new backend in the place of one that failed, unless somebody has done so.
     fn renew(&self, broken: &Backend, new: &Backend) {
-        let mut backend = self.backend.write().unwrap_or_else(PoisonError::into_inner);
+        let mut backend = self.backend.write();
         if Arc::ptr_eq(broken, &backend) {
             *backend = new.clone();
         }

@@ -3,13 +3,11 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use rustic_core::{FileType, Id, ReadBackend, WriteBackend, repofile::IndexFile};
 use serde::Serialize;
 
@@ -364,12 +362,12 @@ impl Repository {
                 scope.spawn(|| {
                     while let Some((id, size)) = packs.get(next.fetch_add(1, Ordering::Relaxed)) {
                         let header = self.pack_header(id, *size);
-                        read.lock().unwrap_or_else(PoisonError::into_inner).push((*id, header));
+                        read.lock().push((*id, header));
                     }
                 });
             }
         });
-        read.into_inner().unwrap_or_else(PoisonError::into_inner)
+        read.into_inner()
     }
 
     /// Takes packs out of the index.

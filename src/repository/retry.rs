@@ -4,13 +4,15 @@ use std::{
     collections::BTreeMap,
     fmt,
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
         mpsc::{self, RecvTimeoutError},
     },
     thread,
     time::{Duration, Instant},
 };
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::stream::cancel::Cancel;
 
@@ -218,7 +220,7 @@ impl Patience {
 
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Tells of outages until the work is over.
@@ -233,7 +235,7 @@ impl Shared {
                 state = self.state();
             }
             if !state.over {
-                state = self.ended.wait_timeout(state, TICK).unwrap_or_else(PoisonError::into_inner).0;
+                self.ended.wait_for(&mut state, TICK);
             }
         }
         // The end of an outage may lie shortly before that of the work.
@@ -249,7 +251,7 @@ static WAITING: Mutex<BTreeMap<u64, Instant>> = Mutex::new(BTreeMap::new());
 static TICKETS: AtomicU64 = AtomicU64::new(0);
 
 fn waiting() -> MutexGuard<'static, BTreeMap<u64, Instant>> {
-    WAITING.lock().unwrap_or_else(PoisonError::into_inner)
+    WAITING.lock()
 }
 
 /// How long the oldest operation on a storage has been going on, in the whole program.

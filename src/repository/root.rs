@@ -7,10 +7,11 @@ use std::{
     io::{self, Read},
     os::fd::OwnedFd,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock},
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use rustic_core::Id;
 use rustix::{
     fs::{self as rfs, AtFlags, Mode, OFlags},
@@ -117,11 +118,11 @@ impl Root {
     }
 
     fn handle(&self) -> Arc<Handle> {
-        self.handle.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.handle.read().clone()
     }
 
     fn stored(&self) -> MutexGuard<'_, HashMap<Id, (String, u64)>> {
-        self.stored.lock().unwrap_or_else(PoisonError::into_inner)
+        self.stored.lock()
     }
 
     /// This is what the repository is recognised by.
@@ -264,7 +265,7 @@ impl Root {
         if handle.identity != failed.identity {
             self.require_stored(&handle.dir)?;
         }
-        *self.handle.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(handle);
+        *self.handle.write() = Arc::new(handle);
         Ok(())
     }
 

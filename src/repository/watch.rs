@@ -2,12 +2,10 @@
 
 use std::{
     collections::HashSet,
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::atomic::{AtomicBool, Ordering},
 };
 
+use parking_lot::{Mutex, MutexGuard};
 use rustic_core::{Credentials, FileType, Id, ReadBackend, WriteBackend, repofile::MasterKey};
 
 use super::{
@@ -82,11 +80,11 @@ impl Watch {
     }
 
     fn packs(&self) -> MutexGuard<'_, HashSet<Id>> {
-        self.packs.lock().unwrap_or_else(PoisonError::into_inner)
+        self.packs.lock()
     }
 
     fn written(&self) -> MutexGuard<'_, Vec<Written>> {
-        self.written.lock().unwrap_or_else(PoisonError::into_inner)
+        self.written.lock()
     }
 
     /// The run has stored a pack.

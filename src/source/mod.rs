@@ -3,6 +3,7 @@
 pub mod azure;
 pub mod directory;
 mod exclude;
+mod kind;
 pub mod manifest;
 pub mod mongodb;
 pub mod mysql;
@@ -17,6 +18,7 @@ use std::{io::Write, path::Path};
 
 use serde::Serialize;
 
+pub use self::kind::{KINDS, Kind, kind_named};
 use self::manifest::Manifest;
 use crate::{
     azure::Engine,

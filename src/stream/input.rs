@@ -171,13 +171,13 @@ mod tests {
 
     #[test]
     fn every_line_of_the_output_is_seen_also_those_that_are_not_kept() {
-        let seen = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+        let seen = std::sync::Arc::new(parking_lot::Mutex::new(Vec::new()));
         let sink = std::sync::Arc::clone(&seen);
         let command = sh("cat >/dev/null; seq 1 5000")
-            .observe_output(move |line: &str| sink.lock().unwrap().push(line.to_owned()));
+            .observe_output(move |line: &str| sink.lock().push(line.to_owned()));
         let said = command.spawn_input().unwrap().finish().unwrap();
         assert_eq!(said.stdout.lines().next(), Some("4981"));
-        let seen = seen.lock().unwrap();
+        let seen = seen.lock();
         assert_eq!((seen.len(), seen[0].as_str(), seen[4999].as_str()), (5000, "1", "5000"));
     }
 

@@ -10,13 +10,14 @@ use std::{
     path::Path,
     process::{Child, ExitStatus},
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
+        Arc, OnceLock,
         mpsc::{Sender, channel},
     },
     thread,
     time::{Duration, Instant},
 };
 
+use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid};
 
 use super::{
@@ -250,7 +251,7 @@ type Order = (std::process::Command, Sender<io::Result<Child>>);
 fn spawn(command: std::process::Command) -> io::Result<Child> {
     static ORDERS: OnceLock<Mutex<Option<Sender<Order>>>> = OnceLock::new();
     let orders = {
-        let mut slot = ORDERS.get_or_init(|| Mutex::new(None)).lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slot = ORDERS.get_or_init(|| Mutex::new(None)).lock();
         match &*slot {
             Some(orders) => orders.clone(),
             None => {

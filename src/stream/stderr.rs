@@ -3,10 +3,12 @@
 use std::{
     collections::VecDeque,
     io::{self, Read},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 /// Lines kept at most.
 const LINES: usize = 20;
@@ -93,14 +95,13 @@ impl Tail {
             if left.is_zero() {
                 return false;
             }
-            let waited = self.shared.changed.wait_timeout(state, left);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            self.shared.changed.wait_for(&mut state, left);
         }
         true
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.state.lock()
     }
 
     fn run(
@@ -235,12 +236,12 @@ mod tests {
     fn an_observer_sees_every_line_but_no_repeated_statement() {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let sink = Arc::clone(&seen);
-        let observer: LineObserver = Arc::new(move |line: &str| sink.lock().unwrap().push(line.to_owned()));
+        let observer: LineObserver = Arc::new(move |line: &str| sink.lock().push(line.to_owned()));
         let text: String =
             (0..100).map(|i| format!("pg_restore: {i}\nCommand was: SECRET\nSECRET\n")).collect();
         let tail = Tail::observed(Cursor::new(text.into_bytes()), Vec::new(), Some(observer)).unwrap();
         assert!(tail.wait_closed(Duration::from_secs(5)));
-        let seen = seen.lock().unwrap();
+        let seen = seen.lock();
         assert_eq!(
             (seen.len(), seen[0].as_str(), seen[99].as_str()),
             (100, "pg_restore: 0", "pg_restore: 99")

@@ -1,9 +1,8 @@
 //! Where the second dump of a drill goes: nowhere. What is compared is counted and digested on the way.
 
-use std::{
-    io::{self, Read},
-    sync::{Mutex, MutexGuard},
-};
+use std::io::{self, Read};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::{
     error::{Error, Result},
@@ -43,17 +42,17 @@ impl Nowhere {
 
     /// The stream that was kept.
     pub(crate) fn kept(self) -> Vec<u8> {
-        self.kept.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.kept.into_inner()
     }
 
     /// The table of contents.
     pub(crate) fn toc(self) -> Vec<TocEntry> {
-        self.toc.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.toc.into_inner()
     }
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    mutex.lock()
 }
 
 impl Sink for Nowhere {

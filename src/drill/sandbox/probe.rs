@@ -4,9 +4,9 @@ use std::{
     io::{self, Read},
     path::Path,
     process::{Command, Stdio},
-    sync::{Mutex, PoisonError},
 };
 
+use parking_lot::Mutex;
 use rustix::{process::Signal, thread::UnshareFlags};
 
 use super::{
@@ -36,7 +36,7 @@ pub(super) struct Kernel {
 /// What this process can have. It is tried once; `stage` is an empty folder that may be mounted on.
 pub(super) fn kernel(stage: &Path) -> Kernel {
     static KNOWN: Mutex<Option<Kernel>> = Mutex::new(None);
-    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut known = KNOWN.lock();
     known.get_or_insert_with(|| find_out(stage)).clone()
 }
 

@@ -3,8 +3,9 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::Mutex,
 };
+
+use parking_lot::Mutex;
 
 use super::{Subject, Target};
 use crate::{
@@ -91,7 +92,7 @@ impl Source for Container {
     }
 
     fn dump(&self, _: &Item, sink: &dyn Sink, _: &Cancel) -> Result<Manifest> {
-        let blobs = self.blobs.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let blobs = self.blobs.lock();
         azure::sample::store("drill", "account", "container", &blobs, sink)
     }
 }
@@ -106,7 +107,7 @@ impl Subject for Container {
     }
 
     fn change(&self) -> Result<()> {
-        let mut blobs = self.blobs.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut blobs = self.blobs.lock();
         blobs.iter_mut().take(1).for_each(|(_, data)| *data = content(3));
         Ok(())
     }

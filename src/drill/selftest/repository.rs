@@ -6,9 +6,11 @@ use std::{
     io::Write,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
+
+use parking_lot::Mutex;
 
 use super::Subject;
 use crate::{
@@ -125,14 +127,14 @@ fn back_up(repository: &Repository, source: &dyn Source, cancel: &Cancel) -> Res
         let failure = failure.clone();
         writer.commit(stored, meta, move |done| {
             if let Err(error) = done {
-                failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                failure.lock().get_or_insert(error);
             }
         });
     }
     writer.flush();
     let (totals, failed) = writer.finish();
     let failed = failed.or(totals.seen.error);
-    failed.or_else(|| failure.lock().unwrap_or_else(PoisonError::into_inner).take()).map_or(Ok(()), Err)
+    failed.or_else(|| failure.lock().take()).map_or(Ok(()), Err)
 }
 
 fn packs(repository: &Path) -> Result<Vec<PathBuf>> {

@@ -207,7 +207,7 @@ impl Gate {
     /// A prune elsewhere may have read the snapshots before one of this run was written, and removed packs after that.
     fn remove_broken(&self) {
         let found = self.shared.watch.remove_broken();
-        *self.shared.found.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = found;
+        *self.shared.found.lock() = found;
     }
 
     /// Stores everything that the items handed over so far need, and makes sure that it went where it should.

@@ -4,13 +4,14 @@ use std::{
     io::{self, Read},
     path::Path,
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
 };
 
 use crossbeam_channel::{Receiver, Sender};
 use jiff::Timestamp;
+use parking_lot::{Mutex, MutexGuard};
 use rustic_core::{DataId, repofile::BlobType};
 
 use super::{
@@ -143,7 +144,7 @@ impl<'p> ItemWriter<'p> {
     }
 
     fn files(&self) -> MutexGuard<'_, TreeBuilder> {
-        self.files.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.files.lock()
     }
 
     /// Counts the bytes read from the source so far; for progress.
@@ -207,7 +208,7 @@ impl<'p> ItemWriter<'p> {
     pub(super) fn into_tree(self, meta: &SnapshotMeta) -> Result<ItemTree> {
         let mut blobs = BlobWriter::new(&self.shared)?;
         let in_doubt = self.previous_problem().is_some();
-        let files = self.files.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let files = self.files.into_inner();
         let mut tree = files.write(&self.shared, &mut blobs, meta)?;
         tree.bytes_read = self.read.load(Ordering::Relaxed);
         tree.folders += self.folders.load(Ordering::Relaxed);

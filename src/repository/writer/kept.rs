@@ -10,10 +10,10 @@ use std::{
     io::{self, BufRead, BufReader, Read, Write},
     os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    sync::Mutex,
     time::{Duration, SystemTime},
 };
 
+use parking_lot::Mutex;
 use rustix::fs::{FlockOperation, flock};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -111,7 +111,7 @@ impl Kept {
             line.push_str(chunk.to_hex().as_str());
         }
         line.push('\n');
-        let mut journal = self.journal.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut journal = self.journal.lock();
         let length = journal.length + line.len() as u64;
         if journal.closed || length > LARGEST {
             return;
@@ -124,7 +124,7 @@ impl Kept {
 
     /// Whether nothing more is added because it could not be written.
     pub(super) fn is_closed(&self) -> bool {
-        self.journal.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).closed
+        self.journal.lock().closed
     }
 
     /// The item has a snapshot: what was kept is of no use any more.

@@ -18,13 +18,14 @@ mod worker;
 use std::{
     path::Path,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     thread::{self, JoinHandle},
 };
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use parking_lot::Mutex;
 use rustic_core::repofile::BlobType;
 
 pub use super::watch::{Seen, Written};
@@ -97,7 +98,7 @@ pub(super) struct Shared {
 impl Shared {
     /// Remembers the first lasting error and stops every stream of the run.
     fn fail(&self, error: Error) {
-        let mut failure = self.failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut failure = self.failure.lock();
         if failure.is_none() {
             self.cancel.cancel(error.summary());
             *failure = Some(error);
@@ -116,7 +117,7 @@ impl Shared {
 
     /// The error that ended the run, if there is one.
     fn failure(&self) -> Option<Error> {
-        self.failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+        self.failure.lock().clone()
     }
 
     /// Fails if the run has failed.
@@ -289,8 +290,7 @@ impl RunWriter {
         if let Some(committer) = self.committer.take() {
             committer.finish();
         }
-        let found =
-            std::mem::take(&mut *self.shared.found.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
+        let found = std::mem::take(&mut *self.shared.found.lock());
         let totals = RunTotals {
             packs: self.shared.packs_stored.load(Ordering::Relaxed),
             bytes_stored: self.shared.bytes_stored.load(Ordering::Relaxed),

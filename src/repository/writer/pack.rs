@@ -1,10 +1,10 @@
 //! Packs: sealed blobs are gathered into files of some megabytes. The layout of a pack (blobs, sealed header, header
 //! length) and of an index file are those of restic's repository format.
 
-use std::sync::{Mutex, MutexGuard};
-
 use crossbeam_channel::{Receiver, Sender};
+
 use jiff::Timestamp;
+use parking_lot::{Mutex, MutexGuard};
 use rustic_core::repofile::BlobType;
 use serde::Serialize;
 
@@ -75,7 +75,7 @@ impl Packer {
     }
 
     fn open(&self) -> MutexGuard<'_, OpenPack> {
-        self.open.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.open.lock()
     }
 
     /// Adds a sealed blob. Blocks while the storage is slower than the streams: that bounds the memory.
@@ -110,7 +110,7 @@ impl Packer {
     fn send(&self, shared: &Shared, open: &mut OpenPack) {
         let OpenPack { data, blobs } = std::mem::take(open);
         let ticket = shared.packs.open();
-        let queue = self.queue.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
+        let queue = self.queue.lock().clone();
         let sent = queue.is_some_and(|queue| queue.send(FullPack { data, blobs, ticket }).is_ok());
         if !sent {
             shared.fail(Error::failed("the threads that store packs are gone"));
@@ -119,7 +119,7 @@ impl Packer {
 
     /// Nothing will be sent any more: the threads that store packs end when they have stored what they have.
     pub(super) fn close(&self) {
-        self.queue.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+        self.queue.lock().take();
     }
 }
 

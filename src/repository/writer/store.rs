@@ -1,11 +1,12 @@
 //! Storing packs and index files.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use crossbeam_channel::{Receiver, Sender};
+use parking_lot::{Mutex, MutexGuard};
 use rustic_core::FileType;
 
 use super::{
@@ -88,7 +89,7 @@ impl Store {
     }
 
     fn pending(&self) -> MutexGuard<'_, Vec<IndexPack>> {
-        self.pending.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.pending.lock()
     }
 
     /// Whether it is long ago that what is stored was put into the index.
@@ -97,7 +98,7 @@ impl Store {
     }
 
     fn indexed(&self) -> MutexGuard<'_, Instant> {
-        self.indexed.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.indexed.lock()
     }
 
     /// Writes an index file for all packs that none lists yet.

@@ -1,9 +1,8 @@
 //! Tickets for work that is under way: who must not go on before earlier work is done waits here.
 
-use std::{
-    collections::BTreeSet,
-    sync::{Condvar, Mutex, MutexGuard},
-};
+use std::collections::BTreeSet;
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 #[derive(Default)]
 struct State {
@@ -21,7 +20,7 @@ pub(super) struct Tickets {
 
 impl Tickets {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.state.lock()
     }
 
     /// Opens a ticket.
@@ -55,7 +54,7 @@ impl Tickets {
         let mut state = self.state();
         let limit = state.next;
         while !state.broken && state.open.first().is_some_and(|&first| first < limit) {
-            state = self.changed.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
+            self.changed.wait(&mut state);
         }
         !state.broken
     }

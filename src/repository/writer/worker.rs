@@ -3,12 +3,13 @@
 use std::{
     io::{self, Write},
     sync::{
-        Arc, Condvar, Mutex,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
 };
 
 use crossbeam_channel::{Receiver, Sender};
+use parking_lot::{Condvar, Mutex};
 use rustic_core::repofile::BlobType;
 
 use super::{Shared, item::ChunkBuffer};
@@ -42,7 +43,7 @@ impl FileJobs {
     }
 
     fn finish(&self, number: usize, id: Hash) {
-        let mut state = self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut state = self.state.lock();
         if state.0.len() <= number {
             state.0.resize(number + 1, Hash::default());
         }
@@ -53,9 +54,9 @@ impl FileJobs {
 
     /// Waits until `count` chunks are finished and gives their ids.
     pub(super) fn wait(&self, count: usize) -> Vec<Hash> {
-        let mut state = self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut state = self.state.lock();
         while state.1 < count {
-            state = self.finished.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
+            self.finished.wait(&mut state);
         }
         std::mem::take(&mut state.0)
     }

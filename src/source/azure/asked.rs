@@ -4,12 +4,14 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     thread,
     time::{Duration, Instant},
 };
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::{
     discover::{Reached, Wanted, accounts, ask},
@@ -79,7 +81,7 @@ impl Asked {
     }
 
     fn answers(&self) -> MutexGuard<'_, Vec<Option<Answer>>> {
-        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+        self.answers.lock()
     }
 
     /// Asks one account after the other, until each account has been asked or is being asked.
@@ -117,7 +119,7 @@ impl Asked {
                 break;
             }
             let pause = left.map_or(LOOK, |left| left.min(LOOK));
-            answers = self.answered.wait_timeout(answers, pause).unwrap_or_else(PoisonError::into_inner).0;
+            self.answered.wait_for(&mut answers, pause);
         }
         cancel.check()?;
         Ok(answers)

@@ -1,12 +1,11 @@
 //! What the downloads of an item tell of each other: whether a failure is that of one blob or file, or of the service.
 
 use std::{
-    sync::{
-        Mutex, MutexGuard,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
     time::{Duration, Instant},
 };
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::reach::{Probe, Reach};
 use crate::{
@@ -29,7 +28,7 @@ pub(super) struct Outage(Mutex<Option<Instant>>);
 
 impl Outage {
     fn since(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.0.lock()
     }
 }
 
@@ -145,7 +144,7 @@ impl<'a> Health<'a> {
 
     fn forbid(&self, failure: &Failure) -> Result<()> {
         let count = self.forbidden.fetch_add(1, Ordering::Relaxed) + 1;
-        let mut first = self.first.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut first = self.first.lock();
         first.get_or_insert_with(|| failure.clone());
         if count >= IN_A_ROW && self.stored.load(Ordering::Relaxed) == 0 {
             return Err(failure.clone().into());
@@ -162,7 +161,7 @@ impl<'a> Health<'a> {
         if self.stored.load(Ordering::Relaxed) > 0 {
             return Ok(());
         }
-        let first = self.first.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+        let first = self.first.lock().take();
         match (first, unreadable) {
             (Some(failure), _) => Err(Error::from(failure)),
             (None, Some((count, reason))) if count >= IN_A_ROW => {

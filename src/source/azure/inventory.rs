@@ -9,6 +9,7 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use crossbeam_channel::{Receiver, Sender, bounded};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
@@ -250,7 +251,6 @@ impl<V> Known<V> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use std::sync::Mutex;
 
     #[derive(Default)]
     struct Memory(Mutex<Vec<u8>>);
@@ -259,7 +259,7 @@ mod tests {
         fn store(&self, path: &str, reader: &mut dyn Read) -> Result<Stored> {
             let mut content = Vec::new();
             reader.read_to_end(&mut content).map_err(|e| Error::from_io(path.to_owned(), e))?;
-            *self.0.lock().unwrap() = content;
+            *self.0.lock() = content;
             Ok(Stored::default())
         }
     }
@@ -270,11 +270,11 @@ mod tests {
         }
 
         fn read(&self, _path: &str) -> Result<Vec<u8>> {
-            Ok(self.0.lock().unwrap().clone())
+            Ok(self.0.lock().clone())
         }
 
         fn copy(&self, _path: &str, target: &mut dyn Write) -> Result<u64> {
-            for piece in self.0.lock().unwrap().chunks(7) {
+            for piece in self.0.lock().chunks(7) {
                 target.write_all(piece).map_err(|e| Error::from_io("copying", e))?;
             }
             Ok(0)
@@ -306,7 +306,7 @@ mod tests {
             Err::<(), _>(Error::failed("the listing failed"))
         });
         assert_eq!(broken.unwrap_err().summary(), "the listing failed");
-        assert!(memory.0.lock().unwrap().is_empty());
+        assert!(memory.0.lock().is_empty());
     }
 
     #[test]

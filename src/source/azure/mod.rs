@@ -7,6 +7,7 @@ mod detail;
 mod discover;
 mod health;
 mod inventory;
+mod kind;
 mod names;
 mod pipeline;
 mod reach;
@@ -19,12 +20,10 @@ mod tap;
 pub(crate) mod verify;
 mod within;
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard},
-    thread,
-    time::Duration,
-};
+pub(in crate::source) use self::kind::KIND;
+use std::{collections::HashMap, sync::Arc, thread, time::Duration};
+
+use parking_lot::{Mutex, MutexGuard};
 
 pub use detail::{Detail, Named};
 pub use servers::{AzureServers, server_host};
@@ -132,18 +131,18 @@ impl AzureStorage {
     }
 
     fn asked(&self) -> Option<Arc<Asked>> {
-        self.asked.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+        self.asked.lock().clone()
     }
 
     /// Begins to ask all accounts.
     fn ask(&self, cancel: &Cancel) -> Result<Arc<Asked>> {
         let asked = Asked::begin(&self.azure, &self.probe, &self.config, cancel)?;
-        *self.asked.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(Arc::clone(&asked));
+        *self.asked.lock() = Some(Arc::clone(&asked));
         Ok(asked)
     }
 
     fn unordered(&self) -> MutexGuard<'_, HashMap<String, bool>> {
-        self.unordered.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.unordered.lock()
     }
 
     /// The way to an account; waits for its answer.

@@ -4,11 +4,13 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     thread,
 };
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::{client, discover::text, subscriptions};
 use crate::{
@@ -51,7 +53,7 @@ impl AzureServers {
     }
 
     fn servers(&self) -> MutexGuard<'_, BTreeMap<String, Arc<dyn Source>>> {
-        self.servers.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.servers.lock()
     }
 
     /// The source of an item's server, and the item as that calls it.
@@ -165,13 +167,13 @@ impl Source for AzureServers {
                 scope.spawn(|| {
                     while let Some(server) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
                         let answer = self.ask(server, cancel);
-                        asked.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(answer);
+                        asked.lock().push(answer);
                     }
                 });
             }
         });
         cancel.check()?;
-        for part in asked.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()) {
+        for part in asked.into_inner() {
             found.items.extend(part.items);
             found.excluded.extend(part.excluded);
         }

@@ -2,12 +2,11 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::atomic::{AtomicUsize, Ordering},
     thread,
 };
+
+use parking_lot::Mutex;
 
 use super::discover::text;
 use crate::{
@@ -53,14 +52,14 @@ pub(super) fn list<T: Send>(
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     let Some(subscription) = subscriptions.get(number) else { return };
                     let answer = ask(subscription);
-                    answers.lock().unwrap_or_else(PoisonError::into_inner).insert(number, answer);
+                    answers.lock().insert(number, answer);
                 }
             });
         }
     });
     cancel.check()?;
     let names = item_names(&subscriptions);
-    let answers = answers.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let answers = answers.into_inner();
     let whole = subscriptions.into_iter().zip(names).zip(answers.into_values());
     Ok(whole.map(|((subscription, item), found)| Listed { subscription, item, found }).collect())
 }

@@ -5,10 +5,10 @@ use std::{
     collections::BTreeSet,
     io::{self, Write},
     path::Path,
-    sync::{Mutex, MutexGuard},
 };
 
 use md5::{Digest, Md5 as Md5Hasher};
+use parking_lot::{Mutex, MutexGuard};
 
 use super::{
     container::{self, row},
@@ -68,7 +68,7 @@ pub(crate) fn verify(
         })?;
         container::TOP
     };
-    let Found { mut verified, content } = found.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let Found { mut verified, content } = found.into_inner();
     let mut there = 0_u64;
     files.walk(&mut |node| {
         there += u64::from(matches!(node.kind, NodeKind::File(_)) && node.path.starts_with(top));
@@ -103,7 +103,7 @@ fn compare(files: &dyn Files, listed: &Listed, read: bool, found: &Mutex<Found>)
         length = files.copy(path, &mut sum).map_err(|error| error.context(format!("{name:?}")))?;
         is = Some(Md5(sum.0.finalize().into()));
     }
-    let mut found: MutexGuard<'_, Found> = found.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let mut found: MutexGuard<'_, Found> = found.lock();
     let Found { verified, content } = &mut *found;
     verified.files += 1;
     verified.bytes += length;

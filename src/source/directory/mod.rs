@@ -4,6 +4,7 @@ mod attributes;
 mod detail;
 mod dump;
 mod expand;
+mod kind;
 mod omissions;
 pub(crate) mod open;
 mod protected;
@@ -20,13 +21,15 @@ mod tests;
 pub(crate) mod verify;
 mod walk;
 
+pub(in crate::source) use self::kind::KIND;
 use std::{
     ffi::OsStr,
     fs, io,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard},
 };
+
+use parking_lot::{Mutex, MutexGuard};
 
 pub use detail::{Detail, Rule};
 
@@ -105,7 +108,7 @@ impl Directory {
     }
 
     fn known(&self) -> MutexGuard<'_, Vec<Folder>> {
-        self.known.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.known.lock()
     }
 
     /// Looks up what exists now.

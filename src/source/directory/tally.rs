@@ -1,12 +1,8 @@
 //! What a walk found: counts and digest, what could not be read, what an operator should know.
 
-use std::{
-    ffi::OsStr,
-    fmt, io,
-    path::Path,
-    sync::{Mutex, MutexGuard},
-};
+use std::{ffi::OsStr, fmt, io, path::Path};
 
+use parking_lot::{Mutex, MutexGuard};
 use rustix::fs::FileType;
 
 use super::{
@@ -196,7 +192,7 @@ impl Tally {
     }
 
     fn found(&self) -> MutexGuard<'_, Found> {
-        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.0.lock()
     }
 
     /// Something was stored.
@@ -264,7 +260,7 @@ impl Tally {
 
     /// What was found, and notes about it.
     pub(super) fn finish(self) -> Findings {
-        let found = self.0.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let found = self.0.into_inner();
         let Found {
             mut detail,
             vanished,

@@ -4,9 +4,9 @@ use std::{
     collections::{BTreeMap, HashSet},
     io::{Read, Write},
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard},
 };
 
+use parking_lot::{Mutex, MutexGuard};
 pub(crate) use testkit::tree;
 
 use super::Directory;
@@ -76,7 +76,7 @@ impl Memory {
         attributes: &Attributes,
         content: Vec<u8>,
     ) -> Result<Stored> {
-        let finished = self.finished.lock().unwrap();
+        let finished = self.finished.lock();
         assert!(!path.parent().is_some_and(|above| finished.contains(above)), "{path:?} came too late");
         let (bytes, id) = (content.len() as u64, Digest128::of(&content).to_bits().to_be_bytes());
         let kept = Kept { kind, attributes: attributes.clone(), content };
@@ -89,7 +89,7 @@ impl Memory {
         self.store(MANIFEST, &mut manifest.to_json().unwrap().as_slice()).unwrap();
         let open: Vec<_> =
             self.kept().iter().filter(|(_, k)| k.kind == NodeKind::Folder).map(|(p, _)| p.clone()).collect();
-        assert!(open.iter().all(|path| self.finished.lock().unwrap().contains(path)), "an unfinished folder");
+        assert!(open.iter().all(|path| self.finished.lock().contains(path)), "an unfinished folder");
     }
 }
 
@@ -101,7 +101,7 @@ impl Sink for Memory {
     fn put(&self, path: &Path, attributes: &Attributes, reader: &mut dyn Read) -> Result<Stored> {
         let mut content = Vec::new();
         reader.read_to_end(&mut content).map_err(|error| Error::from_io("cannot read the stream", error))?;
-        self.read.lock().unwrap().push(path.to_owned());
+        self.read.lock().push(path.to_owned());
         self.insert(path, NodeKind::File(content.len() as u64), attributes, content)
     }
 
@@ -114,7 +114,7 @@ impl Sink for Memory {
     }
 
     fn finish_folder(&self, path: &Path) -> Result<()> {
-        assert!(self.finished.lock().unwrap().insert(path.to_owned()), "{path:?} was finished twice");
+        assert!(self.finished.lock().insert(path.to_owned()), "{path:?} was finished twice");
         Ok(())
     }
 

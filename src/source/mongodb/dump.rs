@@ -3,13 +3,14 @@
 use std::{
     io::Read,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
 };
 
 use mongodb::bson::doc;
+use parking_lot::Mutex;
 use serde::Serialize;
 
 use super::{
@@ -87,7 +88,7 @@ pub(super) fn dump(source: &Mongodb, database: &str, sink: &dyn Sink, cancel: &C
     judge(&mut manifest, &deployment, &plan, &outcomes);
     manifest.tools.push(Tool { name: "mongodb driver".to_owned(), version: DRIVER.to_owned() });
     manifest.server_version.clone_from(&deployment.version);
-    manifest.files = work.files.into_inner().unwrap_or_else(PoisonError::into_inner);
+    manifest.files = work.files.into_inner();
     manifest.files.sort_unstable_by(|one, other| one.path.cmp(&other.path));
     manifest.digested = Digested::Yes;
     manifest.objects = outcomes.iter().map(|(name, outcome)| object(name, outcome)).collect();
@@ -130,11 +131,11 @@ impl Work<'_> {
                 }
                 match self.collection(entry, place) {
                     Ok(outcome) => {
-                        let mut outcomes = outcomes.lock().unwrap_or_else(PoisonError::into_inner);
+                        let mut outcomes = outcomes.lock();
                         outcomes.push((entry.name.clone(), outcome));
                     }
                     Err(error) => {
-                        let mut first = first_error.lock().unwrap_or_else(PoisonError::into_inner);
+                        let mut first = first_error.lock();
                         first.get_or_insert(error);
                         self.patience.failed.cancel("another collection of the database failed");
                     }
@@ -146,10 +147,10 @@ impl Work<'_> {
                 scope.spawn(worker);
             }
         });
-        if let Some(error) = first_error.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        if let Some(error) = first_error.into_inner() {
             return Err(error);
         }
-        let mut outcomes = outcomes.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut outcomes = outcomes.into_inner();
         outcomes.sort_unstable_by(|one, other| one.0.cmp(&other.0));
         Ok(outcomes)
     }
@@ -223,7 +224,7 @@ impl Work<'_> {
     fn store_stream(&self, file: &str, content: &mut dyn Read) -> Result<u64> {
         let path = self.path(file);
         let bytes = self.sink.store(&path, content)?.bytes;
-        self.files.lock().unwrap_or_else(PoisonError::into_inner).push(File { path, bytes });
+        self.files.lock().push(File { path, bytes });
         Ok(bytes)
     }
 }

@@ -8,6 +8,7 @@ mod dump;
 mod feed;
 pub mod format;
 mod hints;
+mod kind;
 mod params;
 pub mod restore;
 mod scan;
@@ -19,11 +20,10 @@ mod testing;
 mod tests;
 mod uri;
 
-use std::{
-    collections::BTreeSet,
-    sync::{Mutex, MutexGuard},
-    time::Duration,
-};
+pub(in crate::source) use self::kind::KIND;
+use std::{collections::BTreeSet, time::Duration};
+
+use parking_lot::{Mutex, MutexGuard};
 
 pub use detail::{Collection, Detail, Index, SnapshotTime, spec_digest};
 
@@ -90,7 +90,7 @@ impl Mongodb {
     }
 
     fn unsteady(&self) -> MutexGuard<'_, BTreeSet<String>> {
-        self.unsteady.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.unsteady.lock()
     }
 }
 
@@ -112,7 +112,7 @@ impl Source for Mongodb {
     }
 
     fn try_again(&self, item: &Item) -> bool {
-        let mut tried = self.tried_again.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut tried = self.tried_again.lock();
         self.config.consistency == MongodbConsistency::Auto
             && self.unsteady().contains(&item.name)
             && tried.insert(item.name.clone())

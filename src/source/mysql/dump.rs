@@ -2,8 +2,10 @@
 
 use std::{
     io::{self, Read},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
+
+use parking_lot::Mutex;
 
 use super::{
     Counter, DUMP, Database, Detail, LEFT_OUT, Mysql, SchemaObject,
@@ -129,7 +131,7 @@ fn stream(
     let exact = exact.is_needed().then_some(exact);
     let mut tap = ScriptTap::new(Appended::new(Substitute::new(child, exact), plan.events));
     let stored = sink.store(DUMP, &mut tap).map_err(|error| {
-        let read = fault.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let read = fault.lock().take();
         source.found_unreadable(database, read, hints::explain(error))
     })?;
     let ScriptTap { stream, script } = tap;
@@ -179,14 +181,14 @@ impl Complaint {
         let first = Arc::clone(&self.0);
         command.observe(move |line| {
             if let Some(line) = complaint(line) {
-                let mut first = first.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut first = first.lock();
                 first.get_or_insert_with(|| line.to_owned());
             }
         })
     }
 
     fn require_none(&self, client: &Client) -> Result<()> {
-        match self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        match self.0.lock().take() {
             None => Ok(()),
             Some(line) => Err(hints::explain(
                 Error::failed(format!("{} ended well but says that it failed", client.dump_name()))

@@ -14,6 +14,7 @@ mod faults;
 mod globals;
 mod hints;
 mod inventory;
+mod kind;
 mod privileges;
 mod reported;
 pub mod restore;
@@ -21,11 +22,10 @@ pub mod script;
 pub mod session;
 mod versioned;
 
-use std::{
-    collections::BTreeMap,
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+pub(in crate::source) use self::kind::KIND;
+use std::{collections::BTreeMap, time::Duration};
+
+use parking_lot::{Mutex, MutexGuard};
 
 pub use detail::{Account, Counter, Database, Detail, SchemaObject};
 
@@ -110,7 +110,7 @@ impl Mysql {
 
     /// The tables of a database that a dump has failed on.
     fn unreadable(&self, database: &str) -> BTreeMap<String, String> {
-        let known = self.unreadable.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.unreadable.lock();
         known.get(database).cloned().unwrap_or_default()
     }
 
@@ -119,13 +119,13 @@ impl Mysql {
     fn found_unreadable(&self, database: &str, read: Option<(String, String)>, error: Error) -> Error {
         let found = read.or_else(|| faults::unreadable(&error.summary()));
         let Some((table, reason)) = found else { return error };
-        let mut known = self.unreadable.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.unreadable.lock();
         let new = known.entry(database.to_owned()).or_default().insert(table, reason).is_none();
         if new { error.passes(Passing::Changed) } else { error }
     }
 
     fn known_server(&self) -> MutexGuard<'_, Option<Server>> {
-        self.server.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.server.lock()
     }
 
     /// What is known of the server; it is asked unless discovery has done so.

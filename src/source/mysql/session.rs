@@ -1,9 +1,8 @@
 //! The family's own SQL client for our questions: they get exactly the TLS and authentication of the dump.
 
-use std::{
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use super::{
     connect::Connection,
@@ -37,7 +36,7 @@ impl<'a> Session<'a> {
 
     /// Closes the connection for as long as nothing is asked.
     pub fn pause(&self) {
-        *self.dialogue.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.dialogue.lock() = None;
     }
 
     /// The server for messages.
@@ -81,7 +80,7 @@ impl<'a> Session<'a> {
     }
 
     fn answer(&self, sql: &str) -> Result<Vec<u8>> {
-        let mut dialogue = self.dialogue.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut dialogue = self.dialogue.lock();
         let reused = dialogue.is_some();
         match self.exchange(&mut dialogue, sql) {
             // The server closes connections on which nothing happens.

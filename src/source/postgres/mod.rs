@@ -10,6 +10,7 @@ mod dump;
 mod globals;
 mod hints;
 mod inventory;
+mod kind;
 mod moment;
 mod passing;
 pub mod psql;
@@ -17,11 +18,10 @@ pub mod restore;
 mod settings;
 mod tap;
 
-use std::{
-    path::PathBuf,
-    sync::{Mutex, MutexGuard, OnceLock},
-    time::Duration,
-};
+pub(in crate::source) use self::kind::KIND;
+use std::{path::PathBuf, sync::OnceLock, time::Duration};
+
+use parking_lot::{Mutex, MutexGuard};
 
 pub use detail::{
     Database, Detail, Extension, Grant, LargeObjectCount, Membership, Partitioned, Role, SchemaObject,
@@ -111,7 +111,7 @@ impl Postgres {
     }
 
     fn known_server(&self) -> MutexGuard<'_, Option<Server>> {
-        self.server.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.server.lock()
     }
 
     /// The settings that a server needs on which a dump is to be restored.

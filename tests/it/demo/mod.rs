@@ -1,4 +1,5 @@
 //! The demo as a person runs it: it succeeds, shows what it promises, and leaves nothing behind.
+
 use std::{
     fs,
     path::Path,

@@ -4,9 +4,10 @@
 mod fetch;
 mod tally;
 
-use std::{collections::HashMap, path::Path, sync::Mutex};
+use std::{collections::HashMap, path::Path};
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 pub(super) use self::tally::row;
@@ -348,7 +349,7 @@ struct EarlierBlobs(Mutex<Option<(Known<Earlier>, bool)>>);
 
 impl EarlierBlobs {
     fn get(&self, container: &Container<'_>, blob: &Blob, path: &str) -> Result<(Option<Earlier>, bool)> {
-        let mut slot = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut slot = self.0.lock();
         let (known, whole) = match &mut *slot {
             Some(loaded) => loaded,
             none => none.insert(Self::load(container)?),

@@ -2,11 +2,11 @@
 
 use std::{
     io::{self, Read, Write},
-    sync::Mutex,
     thread,
 };
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 
 use crate::{
@@ -37,7 +37,7 @@ pub(in crate::source::azure) fn each_parallel<T: DeserializeOwned + Send>(
             scope.spawn(move || {
                 for line in lines.iter().flatten() {
                     if let Err(error) = cancel.check().and_then(|()| visit(line)) {
-                        failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get_or_insert(error);
+                        failure.lock().get_or_insert(error);
                         return;
                     }
                 }
@@ -47,7 +47,7 @@ pub(in crate::source::azure) fn each_parallel<T: DeserializeOwned + Send>(
         let mut batch = Vec::new();
         let gone = || Error::failed("the working threads are gone");
         let hand_on = |batch: &mut Vec<T>| {
-            let failed = failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).is_some();
+            let failed = failure.lock().is_some();
             if failed { Err(gone()) } else { out.send(std::mem::take(batch)).map_err(|_| gone()) }
         };
         inventory::each(files, path, &mut |line| {
@@ -61,7 +61,7 @@ pub(in crate::source::azure) fn each_parallel<T: DeserializeOwned + Send>(
         Ok(failure) if failure.is_some() => Ok(()),
         _ => Err(error),
     })?;
-    failure.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()).map_or(Ok(()), Err)
+    failure.into_inner().map_or(Ok(()), Err)
 }
 
 /// Gives `take` the content of a file as a stream.
@@ -122,7 +122,7 @@ mod tests {
         let files = One((0..WORKERS * BATCH).map(|number| format!("{number}\n")).collect());
         let seen = Mutex::new((0_usize, HashSet::new()));
         each_parallel::<usize>(&files, "list", &Cancel::new(), &|number| {
-            let mut seen = seen.lock().unwrap();
+            let mut seen = seen.lock();
             seen.0 += number;
             seen.1.insert(thread::current().id());
             drop(seen);

@@ -8,11 +8,9 @@ mod refused;
 mod share;
 mod target;
 
-use std::sync::{
-    Mutex,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use parking_lot::Mutex;
 use serde::Serialize;
 
 pub use self::{refused::Failed, target::Target};
@@ -180,14 +178,14 @@ impl Tally {
     /// The snapshot has no content of this blob or file.
     fn lacks(&self, name: &str, reason: &str) {
         self.missing.fetch_add(1, Ordering::Relaxed);
-        let mut lacking = self.lacking.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut lacking = self.lacking.lock();
         if lacking.len() < EXAMPLES {
             lacking.push(format!("{} ({reason})", output::name(name)));
         }
     }
 
     fn note(&self, name: &str, text: String) {
-        let mut notes = self.notes.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut notes = self.notes.lock();
         let full = notes.len() >= NAMES;
         match notes.iter_mut().find(|note| note.text == text) {
             Some(note) => {
@@ -214,7 +212,7 @@ impl Tally {
                 (false, 1) => "blob is",
                 (false, _) => "blobs are",
             };
-            let mut lacking = self.lacking.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            let mut lacking = self.lacking.lock();
             lacking.sort();
             let more = if report.missing > lacking.len() as u64 { ", …" } else { "" };
             report.notes.push(format!(
@@ -223,7 +221,7 @@ impl Tally {
                 lacking.join(", ")
             ));
         }
-        let notes = self.notes.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let notes = self.notes.lock();
         report.notes.extend(notes.iter().map(Note::sentence));
     }
 }

@@ -2,12 +2,10 @@
 
 use std::{
     collections::HashSet,
-    sync::{
-        Mutex, MutexGuard,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
+use parking_lot::{Mutex, MutexGuard};
 use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -114,14 +112,14 @@ impl Refused {
 
     /// How many there are, and the first of them in the order of their names.
     pub(super) fn into_list(self) -> (u64, Vec<Failed>) {
-        let mut first = self.first.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut first = self.first.into_inner();
         first.sort();
         (self.count.into_inner(), first)
     }
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    mutex.lock()
 }
 
 #[cfg(test)]

@@ -4,8 +4,9 @@ use std::{
     fs::{self, File},
     io::{self, Read},
     path::{Path, PathBuf},
-    sync::Mutex,
 };
+
+use parking_lot::Mutex;
 
 use super::super::testing::{Memory, dump, source};
 use crate::{
@@ -53,7 +54,7 @@ impl Sink for Skipping {
         _: &dyn Fn() -> Option<Mark>,
     ) -> Result<Stored> {
         let bytes = length(reader).map_err(|error| Error::from_io("cannot read the stream", error))?;
-        self.lengths.lock().unwrap().push((path.to_owned(), bytes));
+        self.lengths.lock().push((path.to_owned(), bytes));
         Ok(Stored { bytes, ..Stored::default() })
     }
 }

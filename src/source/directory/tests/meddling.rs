@@ -5,11 +5,10 @@ use std::{
     io::{self, Read, Write},
     os::unix::fs::symlink,
     path::{Path, PathBuf},
-    sync::{
-        Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::atomic::{AtomicBool, Ordering},
 };
+
+use parking_lot::Mutex;
 
 use super::super::testing::{Memory, dump, source};
 use crate::{
@@ -64,12 +63,12 @@ impl Sink for Meddler<'_> {
     }
 
     fn put(&self, path: &Path, attributes: &Attributes, reader: &mut dyn Read) -> Result<Stored> {
-        let hook = Box::new(|| (self.reading.lock().unwrap())(path));
+        let hook = Box::new(|| (self.reading.lock())(path));
         self.memory.put(path, attributes, &mut Hooked { reader, hook: Some(hook) })
     }
 
     fn folder(&self, path: &Path, attributes: &Attributes) -> Result<()> {
-        (self.listed.lock().unwrap())(path)?;
+        (self.listed.lock())(path)?;
         self.memory.folder(path, attributes)
     }
 

@@ -13,14 +13,12 @@ mod target;
 mod tests;
 
 use std::{
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::atomic::{AtomicUsize, Ordering},
     thread,
 };
 
 use mongodb::bson::{raw::CString, rawdoc};
+use parking_lot::Mutex;
 
 pub use self::target::{Target, parse_url};
 use self::{
@@ -78,7 +76,7 @@ pub fn restore(
     notice(&format!("restoring {}", crate::output::count(inventory.collections.len(), "collection")));
     let restore = Restore { server: &server, files, stop: Cancel::new(), done: Mutex::new(done) };
     restore.run(&inventory).map_err(|error| Options::incomplete(error, &target.database, true))?;
-    Ok(restore.done.into_inner().unwrap_or_else(PoisonError::into_inner))
+    Ok(restore.done.into_inner())
 }
 
 struct Restore<'a> {
@@ -137,13 +135,13 @@ impl Restore<'_> {
                     return;
                 }
                 if let Err(error) = self.collection(entry) {
-                    first.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(of(entry, error));
+                    first.lock().get_or_insert(of(entry, error));
                     self.stop.cancel("another collection failed");
                 }
             }
         };
         thread::scope(|scope| (0..PARALLEL.min(entries.len())).for_each(|_| drop(scope.spawn(worker))));
-        first.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+        first.into_inner().map_or(Ok(()), Err)
     }
 
     /// Documents, then indexes; counts between them, as an index may make documents expire.
@@ -231,7 +229,7 @@ impl Restore<'_> {
     }
 
     fn done(&self) -> std::sync::MutexGuard<'_, Restored> {
-        self.done.lock().unwrap_or_else(PoisonError::into_inner)
+        self.done.lock()
     }
 }
 

@@ -10,11 +10,11 @@ use std::{
     io::Read,
     net::TcpListener,
     path::PathBuf,
-    sync::Mutex,
     time::{Duration, Instant},
 };
 
 use mongodb::bson::{Document, RawDocumentBuf, doc};
+use parking_lot::Mutex;
 
 use super::testing::TestServer;
 use super::{
@@ -42,11 +42,11 @@ struct Memory(Mutex<BTreeMap<String, Vec<u8>>>);
 
 impl Memory {
     fn file(&self, path: &str) -> Vec<u8> {
-        self.0.lock().unwrap().get(path).unwrap_or_else(|| panic!("no file {path}")).clone()
+        self.0.lock().get(path).unwrap_or_else(|| panic!("no file {path}")).clone()
     }
 
     fn paths(&self) -> Vec<String> {
-        self.0.lock().unwrap().keys().cloned().collect()
+        self.0.lock().keys().cloned().collect()
     }
 }
 
@@ -56,7 +56,7 @@ impl Sink for Memory {
         let bytes = reader
             .read_to_end(&mut content)
             .map_err(|error| Error::from_io(format!("storing {path}"), error))?;
-        assert!(self.0.lock().unwrap().insert(path.to_owned(), content).is_none(), "{path} twice");
+        assert!(self.0.lock().insert(path.to_owned(), content).is_none(), "{path} twice");
         Ok(Stored { bytes: bytes as u64, ..Stored::default() })
     }
 }

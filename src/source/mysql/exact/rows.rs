@@ -3,9 +3,11 @@
 use std::{
     collections::BTreeMap,
     hash::RandomState,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
+
+use parking_lot::Mutex;
 
 use super::{
     feed::{Feed, Found, of_dump},
@@ -240,8 +242,7 @@ impl Exact {
         if let Err(error) = &done
             && let Some(reason) = faults::of_the_table(&error.summary())
         {
-            *self.unreadable.lock().unwrap_or_else(PoisonError::into_inner) =
-                Some((table.to_owned(), reason));
+            *self.unreadable.lock() = Some((table.to_owned(), reason));
         }
         done
     }

@@ -1,6 +1,8 @@
 //! What a server warns of while a dump is loaded.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::source::mysql::script::TOLD;
 
@@ -65,7 +67,7 @@ impl Warnings {
     }
 
     fn lock(&self) -> MutexGuard<'_, Found> {
-        self.found.lock().unwrap_or_else(PoisonError::into_inner)
+        self.found.lock()
     }
 }
 

@@ -6,8 +6,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
+
+use parking_lot::Mutex;
 
 use super::{Restore, select::Selection};
 use crate::{
@@ -110,7 +112,7 @@ impl Restore<'_> {
         let heard = Arc::clone(&log);
         // Only when it is verbose does it say to which entry an error belongs.
         let command = self.pg_restore(&lists, ids)?.arg("--verbose").observe(move |line| {
-            heard.lock().unwrap_or_else(PoisonError::into_inner).hear(line);
+            heard.lock().hear(line);
         });
         let mut input = command.spawn_input()?;
         let copied = match search_path {
@@ -128,7 +130,7 @@ impl Restore<'_> {
         }
         self.cancel.check()?;
         let ended = input.end()?;
-        let log = std::mem::take(&mut *log.lock().unwrap_or_else(PoisonError::into_inner));
+        let log = std::mem::take(&mut *log.lock());
         match ended {
             // It did not come to its end.
             Some(error) if !log.whole => Err(error),
