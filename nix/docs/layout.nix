@@ -196,7 +196,7 @@
     {
       title = "Dashboard and metrics";
       prefix = "";
-      intro = "A web page with the state of the backups, which also serves metrics for Prometheus: [The page](dashboard.md).";
+      intro = "A web page with the state of the backups, which also serves metrics for Prometheus: [dashboard](dashboard.md).";
       options = [
         "dashboard.*"
         "prometheus.*"
