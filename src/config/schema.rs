@@ -8,19 +8,23 @@ use std::{
 };
 
 use super::{
-    AnomalyRules, Config, IDLE_TIMEOUT, RepositoryConfig, Retention, SourceConfig, SourceKind, SourceName,
-    alerts, anomalies, azure, dashboard, directory,
-    document::{Document, in_file_order, type_of},
-    drill,
-    location::{self, RepositoryLocation},
-    mongodb, mysql, postgres,
-    reader::{Reader, text_fault},
-    runbook,
-    secret::SecretFile,
-    suggest::{is_secret_option, nearest, source_kind},
-    systemd,
+    AnomalyRules, Config, RepositoryConfig, Retention, SourceConfig, SourceKind, alerts, anomalies,
+    dashboard, runbook, systemd,
 };
-use crate::schedule::Calendar;
+use crate::{
+    schedule::Calendar,
+    settings::{
+        IDLE_TIMEOUT, RepositoryLocation, SecretFile, SourceName,
+        document::{Document, in_file_order, type_of},
+        drill, location,
+        reader::{Reader, text_fault},
+        suggest::{is_secret_option, nearest, source_kind},
+    },
+    source::{
+        azure::config as azure, directory::config as directory, mongodb::config as mongodb,
+        mysql::config as mysql, postgres::config as postgres,
+    },
+};
 use toml::de::DeValue;
 
 const MIB: u64 = 1 << 20;

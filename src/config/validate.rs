@@ -2,11 +2,12 @@
 
 use std::{fs::File, path::Path};
 
-use super::{
-    AzurePrincipal, Config, MysqlConfig, PostgresConfig, RepositoryConfig, RepositoryLocation,
-    RootCertificates, SecretFile, ServerConfig, SourceConfig, SourceKind,
+use super::{Config, MysqlConfig, PostgresConfig, RepositoryConfig, ServerConfig, SourceConfig, SourceKind};
+use crate::{
+    error::{Error, Result},
+    settings::{AzurePrincipal, RepositoryLocation, RootCertificates, SecretFile, document::join_key},
+    source::directory::config::overlap,
 };
-use crate::error::{Error, Result};
 
 impl Config {
     /// Tries to load every secret and to open every certificate that the configuration names, and keeps none.
@@ -76,10 +77,9 @@ impl Config {
                 .collect();
             for path in &directory.paths {
                 let Ok(folder) = path.canonicalize() else { continue };
-                let problem =
-                    places.iter().find_map(|(what, place)| super::directory::overlap(&folder, what, place));
+                let problem = places.iter().find_map(|(what, place)| overlap(&folder, what, place));
                 if let Some(problem) = problem {
-                    let key = super::document::join_key(&source_key(source), "paths");
+                    let key = join_key(&source_key(source), "paths");
                     return Err(Error::usage(format!(
                         "{key}: {} cannot be backed up: {problem}",
                         path.display()
@@ -100,7 +100,7 @@ impl Config {
             if let SourceKind::Postgres(PostgresConfig { server, .. })
             | SourceKind::Mysql(MysqlConfig { server, .. }) = &source.kind
             {
-                let key = |name: &str| super::document::join_key(&source_key(source), name);
+                let key = |name: &str| join_key(&source_key(source), name);
                 files.extend(certificates(server).into_iter().map(|(name, path)| (key(name), path)));
             }
         }
@@ -159,7 +159,7 @@ fn certificates(server: &ServerConfig) -> Vec<(&'static str, &Path)> {
 
 fn check_file(source: &SourceConfig, key: &str, path: &Path) -> Result<()> {
     let problem = |what: &str| {
-        let key = super::document::join_key(&source_key(source), key);
+        let key = join_key(&source_key(source), key);
         Error::usage(format!("{key}: the file {} {what}", path.display()))
     };
     let metadata = File::open(path).and_then(|file| file.metadata());
@@ -175,7 +175,7 @@ fn check_file(source: &SourceConfig, key: &str, path: &Path) -> Result<()> {
 }
 
 fn source_key(source: &SourceConfig) -> String {
-    super::document::join_key("sources", source.name.as_str())
+    join_key("sources", source.name.as_str())
 }
 
 fn one_line(error: &Error) -> String {

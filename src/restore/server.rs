@@ -11,10 +11,11 @@ use super::{
     verify::{self, Stored},
 };
 use crate::{
-    config::{Config, Secret, SecretFile, SourceKind},
+    config::{Config, SourceKind},
     error::{Error, Result},
     known::{self, Asked, Name},
     repository::{At, Patience, Snapshot, SnapshotFiles, SnapshotReader, future_warning, patiently},
+    settings::{Secret, SecretFile},
     source::{
         GLOBALS,
         manifest::{Manifest, Omitted},

@@ -3,8 +3,9 @@
 use super::{Options, Request, Restored};
 use crate::{
     azure::Engine,
-    config::{Config, Host, PostgresConfig, Secret, SecretFile, ServerConfig, SourceKind},
+    config::{Config, PostgresConfig, ServerConfig, SourceKind},
     error::{Error, Result},
+    settings::{Host, Secret, SecretFile},
     source::{
         Files, azure,
         manifest::Manifest,

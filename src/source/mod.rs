@@ -11,6 +11,7 @@ pub(crate) mod omissions;
 pub mod postgres;
 pub mod restore;
 pub(crate) mod select;
+pub mod server;
 mod trust;
 mod url;
 
@@ -22,8 +23,11 @@ pub use self::kind::{KINDS, Kind, kind_named};
 use self::manifest::Manifest;
 use crate::{
     azure::Engine,
-    config::{AzureServers, Host, MysqlConfig, Patterns, PostgresConfig, SourceConfig, SourceKind},
+    config::{SourceConfig, SourceKind},
     error::Result,
+    settings::{AzureServers, Host, Patterns},
+    source::mysql::config::MysqlConfig,
+    source::postgres::config::PostgresConfig,
     stream::{
         cancel::Cancel,
         sink::{Attributes, Sink, Special},

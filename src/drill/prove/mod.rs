@@ -13,8 +13,9 @@ use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
 pub(super) use self::fault::Fault;
 use crate::{
-    config::{DrillConfig, Host, ServerConfig, SourceConfig, SourceKind},
+    config::{ServerConfig, SourceConfig, SourceKind},
     error::{Error, Result},
+    settings::{DrillConfig, Host},
     source::{
         Files,
         manifest::{Digested, Manifest},

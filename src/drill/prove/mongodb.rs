@@ -6,9 +6,10 @@ use mongodb::bson::Document;
 
 use super::{Database, Fault, Proof, Proven, Setup, compare, inflict, of_restore, sink::Nowhere};
 use crate::{
-    config::{DrillConfig, MongodbConfig, MongodbConsistency, Patterns, Secret, SecretFile, SourceKind},
+    config::{MongodbConfig, MongodbConsistency, SourceKind},
     drill::{ScratchDir, mongodb::MongodbServer, sandbox::Rules},
     error::{Error, Result},
+    settings::{DrillConfig, Patterns, Secret, SecretFile},
     source::{
         Item, Source,
         manifest::Manifest,

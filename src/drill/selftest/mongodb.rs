@@ -6,13 +6,14 @@ use mongodb::bson::{Document, doc};
 
 use super::{Subject, Target};
 use crate::{
-    config::{DrillConfig, MongodbConfig, MongodbConsistency, Patterns, Secret, SecretFile, SourceKind},
+    config::{MongodbConfig, MongodbConsistency, SourceKind},
     drill::{
         mongodb::MongodbServer,
         prove::{mongodb::program, scratch_source},
         sandbox::Rules,
     },
     error::Result,
+    settings::{DrillConfig, Patterns, Secret, SecretFile},
     source::{
         Source,
         mongodb::{

@@ -9,13 +9,14 @@ use std::{
 
 use super::{Subject, Target};
 use crate::{
-    config::{DrillConfig, Host, MysqlConfig, Patterns, SourceKind},
+    config::{MysqlConfig, SourceKind},
     drill::{
         mysql::{ADMINISTRATOR, MysqlServer, ServerPrograms},
         prove::{scratch_server, scratch_source},
         sandbox::Rules,
     },
     error::{Error, Result},
+    settings::{DrillConfig, Host, Patterns},
     source::{
         Source,
         mysql::{

@@ -6,7 +6,10 @@ use super::{
     Known, Page, cell,
     shell::{unless_set, word},
 };
-use crate::config::{Config, RepositoryLocation, SecretFile, SourceKind};
+use crate::{
+    config::{Config, SourceKind},
+    settings::{RepositoryLocation, SecretFile},
+};
 
 /// How restic is told where the repository is.
 enum Address {

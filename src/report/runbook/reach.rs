@@ -6,8 +6,9 @@ use super::{
     shell::{unless_set, word},
 };
 use crate::{
-    config::{Host, ServerConfig, SourceConfig, SourceKind},
+    config::{ServerConfig, SourceConfig, SourceKind},
     output::printable,
+    settings::Host,
     source::{manifest::Object, mysql, postgres},
 };
 

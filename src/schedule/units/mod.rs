@@ -11,9 +11,9 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 pub use folder::{Change, Changes, compare, write};
 
 use super::{Calendar, Planned};
-use crate::config::{
-    CREDENTIAL, Config, DashboardConfig, DirectoryConfig, Host, Listen, RepositoryLocation, RootCertificates,
-    SecretFile, SourceConfig, SourceKind,
+use crate::{
+    config::{CREDENTIAL, Config, DashboardConfig, DirectoryConfig, Listen, SourceConfig, SourceKind},
+    settings::{Host, RepositoryLocation, RootCertificates, SecretFile},
 };
 use service::Service;
 

@@ -2,12 +2,13 @@
 //! principal can see.
 
 mod asked;
+pub mod config;
 mod container;
 mod detail;
 mod discover;
 mod health;
 mod inventory;
-mod kind;
+pub(in crate::source) mod kind;
 mod names;
 mod pipeline;
 mod reach;
@@ -20,7 +21,6 @@ mod tap;
 pub(crate) mod verify;
 mod within;
 
-pub(in crate::source) use self::kind::KIND;
 use std::{collections::HashMap, sync::Arc, thread, time::Duration};
 
 use parking_lot::{Mutex, MutexGuard};
@@ -38,8 +38,10 @@ use super::{
 };
 use crate::{
     azure::{Azure, Settings, files::FileService, request::Service},
-    config::{AzurePrincipal, AzureStorageConfig, Paths, Secret, SourceConfig},
+    config::SourceConfig,
     error::{Error, Result},
+    settings::{AzurePrincipal, Paths, Secret},
+    source::azure::config::AzureStorageConfig,
     stream::{
         cancel::Cancel,
         sink::{LATE, Sink},

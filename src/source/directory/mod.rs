@@ -1,10 +1,11 @@
 //! The source `directory`: folders on this machine, each an item, with everything that belongs to their files.
 
 mod attributes;
+pub mod config;
 mod detail;
 mod dump;
 mod expand;
-mod kind;
+pub(in crate::source) mod kind;
 mod omissions;
 pub(crate) mod open;
 mod protected;
@@ -21,7 +22,6 @@ mod tests;
 pub(crate) mod verify;
 mod walk;
 
-pub(in crate::source) use self::kind::KIND;
 use std::{
     ffi::OsStr,
     fs, io,
@@ -36,8 +36,10 @@ pub use detail::{Detail, Rule};
 use self::{expand::Folder, protected::Protected};
 use super::{Discovery, GLOBALS, Item, Source, exclude::Excludes, manifest::Manifest};
 use crate::{
-    config::{DirectoryConfig, Paths, SourceConfig},
+    config::SourceConfig,
     error::{Error, Result},
+    settings::Paths,
+    source::directory::config::DirectoryConfig,
     stream::{cancel::Cancel, sink::Sink},
 };
 

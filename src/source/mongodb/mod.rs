@@ -1,6 +1,7 @@
 //! The source `mongodb`: every database of a MongoDB deployment, in the layout of mongodump.
 
 mod catalog;
+pub mod config;
 pub mod connect;
 mod detail;
 mod discover;
@@ -8,7 +9,7 @@ mod dump;
 mod feed;
 pub mod format;
 mod hints;
-mod kind;
+pub(in crate::source) mod kind;
 mod params;
 pub mod restore;
 mod scan;
@@ -20,7 +21,6 @@ mod testing;
 mod tests;
 mod uri;
 
-pub(in crate::source) use self::kind::KIND;
 use std::{collections::BTreeSet, time::Duration};
 
 use parking_lot::{Mutex, MutexGuard};
@@ -30,8 +30,10 @@ pub use detail::{Collection, Detail, Index, SnapshotTime, spec_digest};
 use self::connect::{Deployment, Params};
 use super::{Discovery, Item, Source, manifest::Manifest};
 use crate::{
-    config::{IDLE_TIMEOUT, MongodbConfig, MongodbConsistency, Patterns, SecretFile, SourceConfig},
+    config::SourceConfig,
     error::Result,
+    settings::{IDLE_TIMEOUT, Patterns, SecretFile},
+    source::mongodb::config::{MongodbConfig, MongodbConsistency},
     stream::{cancel::Cancel, sink::Sink},
 };
 

@@ -2,6 +2,7 @@
 
 mod broken;
 pub mod clients;
+pub mod config;
 pub mod connect;
 mod detail;
 mod dialogue;
@@ -14,7 +15,7 @@ mod faults;
 mod globals;
 mod hints;
 mod inventory;
-mod kind;
+pub(in crate::source) mod kind;
 mod privileges;
 mod reported;
 pub mod restore;
@@ -22,7 +23,6 @@ pub mod script;
 pub mod session;
 mod versioned;
 
-pub(in crate::source) use self::kind::KIND;
 use std::{collections::BTreeMap, time::Duration};
 
 use parking_lot::{Mutex, MutexGuard};
@@ -37,8 +37,11 @@ use self::{
 };
 use super::{Discovery, GLOBALS, Item, Source, manifest::Manifest};
 use crate::{
-    config::{IDLE_TIMEOUT, MysqlConfig, Patterns, ServerConfig, SourceConfig, SslMode},
+    config::SourceConfig,
     error::{Error, Passing, Result},
+    settings::{IDLE_TIMEOUT, Patterns, SslMode},
+    source::mysql::config::MysqlConfig,
+    source::server::ServerConfig,
     stream::{cancel::Cancel, sink::Sink},
 };
 

@@ -2,6 +2,7 @@
 
 pub mod archive;
 pub mod clients;
+pub mod config;
 pub mod connect;
 mod content;
 mod detail;
@@ -10,7 +11,7 @@ mod dump;
 mod globals;
 mod hints;
 mod inventory;
-mod kind;
+pub(in crate::source) mod kind;
 mod moment;
 mod passing;
 pub mod psql;
@@ -18,7 +19,6 @@ pub mod restore;
 mod settings;
 mod tap;
 
-pub(in crate::source) use self::kind::KIND;
 use std::{path::PathBuf, sync::OnceLock, time::Duration};
 
 use parking_lot::{Mutex, MutexGuard};
@@ -36,10 +36,11 @@ use self::{
 };
 use super::{Discovery, GLOBALS, Item, Source, manifest::Manifest};
 use crate::{
-    config::{
-        Host, IDLE_TIMEOUT, PostgresConfig, RolePasswords, RootCertificates, ServerConfig, SourceConfig,
-    },
+    config::SourceConfig,
     error::{Error, Result},
+    settings::{Host, IDLE_TIMEOUT, RootCertificates},
+    source::postgres::config::{PostgresConfig, RolePasswords},
+    source::server::ServerConfig,
     stream::{cancel::Cancel, sink::Sink},
 };
 

@@ -13,13 +13,14 @@ use super::{
     require_understood, scratch_server, scratch_source, sink::Nowhere,
 };
 use crate::{
-    config::{Host, MysqlConfig, Patterns, SourceKind},
+    config::{MysqlConfig, SourceKind},
     drill::{
         ScratchDir,
         mysql::{MysqlServer, ServerPrograms},
         sandbox::Rules,
     },
     error::{Error, Result},
+    settings::{Host, Patterns},
     source::{
         Item, Source,
         manifest::{Manifest, Object},

@@ -16,13 +16,14 @@ use super::{
     require_understood, scratch_server, scratch_source, sink::Nowhere,
 };
 use crate::{
-    config::{Host, PostgresConfig, RolePasswords, SourceKind},
+    config::{PostgresConfig, RolePasswords, SourceKind},
     drill::{
         ScratchDir,
         sandbox::Rules,
         scratch::{PostgresServer, SERVER_TOOLS},
     },
     error::{Error, Result},
+    settings::Host,
     source::{
         Files, Item, Source,
         manifest::Manifest,

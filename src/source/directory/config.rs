@@ -8,11 +8,7 @@ use std::{
 
 use globset::{GlobBuilder, GlobMatcher};
 
-use super::{
-    location::RepositoryLocation,
-    patterns::{PathGlob, Paths},
-    reader::Reader,
-};
+use crate::settings::{Paths, RepositoryLocation, reader::Reader};
 
 /// Folders of this machine, each of them an item.
 #[derive(Debug, Clone, PartialEq)]
@@ -95,7 +91,7 @@ pub(crate) fn overlap(path: &Path, what: &str, place: &Path) -> Option<String> {
 }
 
 /// Reads the keys of this kind.
-pub(super) fn read(reader: &mut Reader<'_>) -> Option<DirectoryConfig> {
+pub(crate) fn read(reader: &mut Reader<'_>) -> Option<DirectoryConfig> {
     let paths = reader.paths("paths");
     reader.missing("paths", "the folders to back up, as a list");
     if reader.is_list("paths") && paths.is_empty() {
@@ -115,7 +111,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<DirectoryConfig> {
             reader.problem("paths", &what);
         }
     }
-    let exclude = read_exclude(reader, Paths::OfFiles);
+    let exclude = reader.exclude(Paths::OfFiles);
     let exclude_caches = reader.boolean("exclude_caches", false);
     let one_file_system = reader.boolean("one_file_system", true);
     (!paths.is_empty()).then(|| DirectoryConfig {
@@ -133,7 +129,7 @@ fn has_any_depth(path: &Path) -> bool {
 }
 
 /// Tells the source where the repository and the history lie, and reports folders that are in there by their names alone.
-pub(super) fn protect(
+pub(crate) fn protect(
     directory: &mut DirectoryConfig,
     repository: Option<&RepositoryLocation>,
     state_dir: &Path,
@@ -155,15 +151,4 @@ pub(super) fn protect(
             }
         }
     }
-}
-
-/// Reads `exclude`: patterns over paths. One that cannot work is a problem here, and not in the middle of a run.
-pub(super) fn read_exclude(reader: &mut Reader<'_>, paths: Paths) -> Vec<String> {
-    let exclude = reader.strings("exclude").unwrap_or_default();
-    for pattern in &exclude {
-        if let Err(fault) = PathGlob::new(pattern, paths) {
-            reader.problem("exclude", &fault);
-        }
-    }
-    exclude
 }

@@ -5,14 +5,14 @@ const SENSITIVE: [&str; 8] =
     ["password", "passwd", "passphrase", "secret", "token", "key", "uri", "credential"];
 
 /// Whether the value of a key with this name must never be shown.
-pub(super) fn is_sensitive(key: &str) -> bool {
+pub(crate) fn is_sensitive(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
     SENSITIVE.iter().any(|part| key.contains(part))
 }
 
 /// Whether a storage option of this name holds a secret and so must come from a file. Narrower than
 /// [`is_sensitive`]: `access_key_id` is only a name, and the `key` of sftp is a path.
-pub(super) fn is_secret_option(key: &str) -> bool {
+pub(crate) fn is_secret_option(key: &str) -> bool {
     let key = key.to_ascii_lowercase().replace('-', "_");
     if ["_id", "_path", "_file"].iter().any(|end| key.ends_with(end)) {
         return false;
@@ -100,12 +100,12 @@ const OTHER_ALERTS: [(&[&str], &str); 5] = [
 ];
 
 /// What stands here for a kind of source that other programs call so.
-pub(super) fn source_kind(word: &str) -> Option<&'static str> {
+pub(crate) fn source_kind(word: &str) -> Option<&'static str> {
     by_other_name(word, &OTHER_SOURCES)
 }
 
 /// What stands here for a kind of alert that other programs call so.
-pub(super) fn alert_kind(word: &str) -> Option<&'static str> {
+pub(crate) fn alert_kind(word: &str) -> Option<&'static str> {
     by_other_name(word, &OTHER_ALERTS)
 }
 
@@ -115,7 +115,7 @@ fn by_other_name(word: &str, names: &[(&[&str], &'static str)]) -> Option<&'stat
 }
 
 /// The valid key that was meant: one that is written alike, or that other programs call so.
-pub(super) fn meant<'c>(word: &str, valid: &[&'c str]) -> Option<&'c str> {
+pub(crate) fn meant<'c>(word: &str, valid: &[&'c str]) -> Option<&'c str> {
     let plain = word.to_ascii_lowercase().replace('-', "_");
     let keep = format!("keep_{plain}");
     let others = OTHER_WORDS.iter().filter(|(others, _)| others.contains(&plain.as_str()));

@@ -1,9 +1,8 @@
 //! `kind = "mysql"`: a MySQL or MariaDB server.
 
-use super::{
-    patterns::Patterns,
-    reader::Reader,
-    server::{self, Defaults, ServerConfig},
+use crate::{
+    settings::{Patterns, reader::Reader},
+    source::server::{self, Defaults, ServerConfig},
 };
 
 /// A MySQL or MariaDB server.
@@ -16,7 +15,7 @@ pub struct MysqlConfig {
 }
 
 /// Reads the keys of this kind.
-pub(super) fn read(reader: &mut Reader<'_>) -> Option<MysqlConfig> {
+pub(crate) fn read(reader: &mut Reader<'_>) -> Option<MysqlConfig> {
     let defaults = Defaults {
         socket: "/run/mysqld/mysqld.sock",
         path: "the path of a socket",

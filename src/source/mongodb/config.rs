@@ -1,6 +1,6 @@
 //! `kind = "mongodb"`: how to reach a MongoDB deployment and what to take from it.
 
-use super::{patterns::Patterns, reader::Reader, secret::SecretFile, server};
+use crate::settings::{Patterns, SecretFile, reader::Reader};
 
 /// How many collections are read at the same time unless something else is said.
 const PARALLEL_COLLECTIONS: usize = 4;
@@ -34,13 +34,13 @@ pub enum MongodbConsistency {
 }
 
 /// Reads the keys of this kind.
-pub(super) fn read(reader: &mut Reader<'_>) -> Option<MongodbConfig> {
+pub(crate) fn read(reader: &mut Reader<'_>) -> Option<MongodbConfig> {
     let uri_file = reader.secret_file("uri_file");
     reader.missing(
         "uri_file",
         "the path of a file that holds the connection string, mongodb://… or mongodb+srv://…",
     );
-    let databases = server::read_databases(reader);
+    let databases = reader.databases();
     let consistency = [
         ("auto", MongodbConsistency::Auto),
         ("snapshot", MongodbConsistency::Snapshot),

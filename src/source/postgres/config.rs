@@ -1,8 +1,8 @@
 //! `kind = "postgres"`: a PostgreSQL server.
 
-use super::{
-    reader::Reader,
-    server::{self, Defaults, ServerConfig},
+use crate::{
+    settings::reader::Reader,
+    source::server::{self, Defaults, ServerConfig},
 };
 
 /// A PostgreSQL server.
@@ -28,7 +28,7 @@ pub enum RolePasswords {
 }
 
 /// Reads the keys of this kind.
-pub(super) fn read(reader: &mut Reader<'_>) -> Option<PostgresConfig> {
+pub(crate) fn read(reader: &mut Reader<'_>) -> Option<PostgresConfig> {
     let defaults =
         Defaults { socket: "/run/postgresql", path: "the folder of a socket", port: 5432, account: "a role" };
     let server = server::read(reader, &defaults);
