@@ -8,7 +8,7 @@ use crate::{
     error::{Error, Kind, Result},
     history::{History, Look},
     output,
-    report::runbook::shell::word,
+    output::shell::word,
     repository::{At, HostShare, Snapshot, shares},
     settings::nearest,
 };

@@ -19,6 +19,7 @@ use std::{
     ffi::OsString,
     fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -50,7 +51,12 @@ use crate::{
     error::{Error, Result},
     owner,
     schedule::Calendar,
-    settings::{IDLE_TIMEOUT, document::Document, secret},
+    settings::{
+        SourceSettings,
+        document::{Document, join_key},
+        secret,
+    },
+    source::{KindConfig, Source},
 };
 
 /// Where the package puts an example.
@@ -211,51 +217,26 @@ pub struct SourceConfig {
     /// How long a stream may stand still before its item counts as failed.
     pub idle_timeout: Duration,
     /// What it is and how to reach it.
-    pub kind: SourceKind,
+    pub kind: Arc<dyn KindConfig>,
 }
 
 impl SourceConfig {
-    /// A source with nothing configured but what it is; `name` may be any text.
-    pub(crate) fn bare(name: &str, kind: SourceKind) -> Self {
-        Self {
-            name: SourceName::part(name),
-            schedule: None,
-            max_age: None,
-            max_proof_age: None,
-            anomalies: AnomalyRules::default(),
-            retention: Retention::default(),
-            jobs: None,
-            idle_timeout: IDLE_TIMEOUT,
-            kind,
-        }
+    /// The source that this describes. Reads the files with its secrets.
+    ///
+    /// # Errors
+    /// Exit code 2: a file cannot be used, or what it holds is not valid.
+    pub fn open(&self) -> Result<Box<dyn Source>> {
+        self.kind.open(&SourceSettings { name: self.name.clone(), idle_timeout: self.idle_timeout })
     }
-}
 
-/// What a source is.
-#[derive(Debug, Clone)]
-pub enum SourceKind {
-    /// A PostgreSQL server.
-    Postgres(PostgresConfig),
-    /// A MySQL or MariaDB server.
-    Mysql(MysqlConfig),
-    /// A MongoDB deployment.
-    Mongodb(MongodbConfig),
-    /// The storage accounts of an Azure tenant.
-    AzureStorage(AzureStorageConfig),
-    /// Folders of this machine.
-    Directory(DirectoryConfig),
-}
+    /// All files with secrets that it names.
+    pub fn secret_files(&self) -> Vec<&SecretFile> {
+        self.kind.secret_files()
+    }
 
-impl SourceKind {
-    /// The word for it in the configuration.
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            Self::Postgres(_) => "postgres",
-            Self::Mysql(_) => "mysql",
-            Self::Mongodb(_) => "mongodb",
-            Self::AzureStorage(_) => "azure-storage",
-            Self::Directory(_) => "directory",
-        }
+    /// The full name of one of its keys.
+    fn key_path(&self, key: &str) -> String {
+        join_key(&join_key("sources", self.name.as_str()), key)
     }
 }
 

@@ -25,6 +25,13 @@ pub struct AzurePrincipal {
     pub storage_scope: String,
 }
 
+impl AzurePrincipal {
+    /// The files that it is read from.
+    pub(crate) fn secret_files(&self) -> [&SecretFile; 3] {
+        [&self.tenant_id_file, &self.client_id_file, &self.client_secret_file]
+    }
+}
+
 /// All flexible database servers that a service principal can see.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AzureServers {

@@ -18,7 +18,7 @@ use super::{
 
 /// One table while it is read. A table that is missing or of the wrong type reads as if every key were left
 /// out, and no required key is missed in it: the table itself was reported.
-pub(crate) struct Reader<'d> {
+pub struct Reader<'d> {
     pub(crate) document: &'d Document<'d>,
     path: String,
     line: Option<usize>,

@@ -1,13 +1,18 @@
 //! What is configured of every database server that is reached by its own clients: a place, an account, TLS, and a choice
 //! of databases.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use crate::settings::{
-    AzureServers, Host, Patterns, RootCertificates, SecretFile, SslMode,
-    azure::read_servers,
-    reader::Reader,
-    server::{read_certificate, read_host, read_tls},
+use super::{GLOBALS, Source, azure, recovery::EXAMPLE};
+use crate::{
+    azure::Engine,
+    error::Result,
+    settings::{
+        AzureServers, Host, Patterns, RootCertificates, SecretFile, SourceSettings, SslMode,
+        azure::read_servers,
+        reader::Reader,
+        server::{read_certificate, read_host, read_tls},
+    },
 };
 
 /// What is configured of every database server that is reached by its own clients.
@@ -60,22 +65,77 @@ impl ServerConfig {
             globals: false,
         }
     }
+
+    /// One of the servers found in Azure: as configured, but at this host.
+    pub(super) fn at(&self, host: Host) -> Self {
+        Self { host, azure: None, ..self.clone() }
+    }
+
+    /// All files with secrets that it names.
+    pub(super) fn secret_files(&self) -> Vec<&SecretFile> {
+        let principal = self.azure.iter().flat_map(|azure| azure.principal.secret_files());
+        self.password_file.iter().chain(principal).collect()
+    }
+
+    /// Files with certificates and their keys, each with the key of the configuration that names it.
+    pub(super) fn certificates(&self) -> Vec<(&'static str, &Path)> {
+        let root = match &self.sslrootcert {
+            Some(RootCertificates::File(path)) => Some(path),
+            _ => None,
+        };
+        let files =
+            [("sslrootcert", root), ("sslcert", self.sslcert.as_ref()), ("sslkey", self.sslkey.as_ref())];
+        files.into_iter().filter_map(|(key, path)| Some((key, path?.as_path()))).collect()
+    }
+
+    /// What it needs of the file system: its socket, certificates, folders with clients.
+    pub(super) fn needed(&self) -> Vec<PathBuf> {
+        let socket = match &self.host {
+            Host::Socket(path) => Some(path.clone()),
+            Host::Tcp(_) => None,
+        };
+        let certificates = self.certificates().into_iter().map(|(_, path)| path.to_owned());
+        socket.into_iter().chain(certificates).chain(self.client_dirs.iter().cloned()).collect()
+    }
+
+    /// Names for items that it would have, where none is known.
+    pub(super) fn example_items(&self) -> Vec<&'static str> {
+        match self.azure {
+            Some(_) => vec!["SERVER/NAME"],
+            None => self.globals.then_some(GLOBALS).into_iter().chain([EXAMPLE]).collect(),
+        }
+    }
+}
+
+/// The source that finds its servers in Azure; `open` makes that of one server, which is reached at this host.
+pub(super) fn on_azure(
+    source: &SourceSettings,
+    engine: Engine,
+    azure: &AzureServers,
+    open: impl Fn(&SourceSettings, Host) -> Result<Box<dyn Source>> + Send + Sync + 'static,
+) -> Result<Box<dyn Source>> {
+    let idle_timeout = source.idle_timeout;
+    let open = move |name: &str, host: &str| {
+        let source = SourceSettings { idle_timeout, ..SourceSettings::named(name) };
+        open(&source, Host::Tcp(host.to_owned()))
+    };
+    Ok(Box::new(azure::AzureServers::new(source.name.as_str(), engine, azure, Box::new(open))?))
 }
 
 /// What differs between the kinds of server.
-pub(crate) struct Defaults {
+pub(super) struct Defaults {
     /// Place of the socket if there is no `host`.
-    pub(crate) socket: &'static str,
+    pub(super) socket: &'static str,
     /// What a path as `host` means.
-    pub(crate) path: &'static str,
+    pub(super) path: &'static str,
     /// TCP port.
-    pub(crate) port: u16,
+    pub(super) port: u16,
     /// What a name to log in by is called.
-    pub(crate) account: &'static str,
+    pub(super) account: &'static str,
 }
 
 /// Reads the keys that every kind of server has.
-pub(crate) fn read(reader: &mut Reader<'_>, defaults: &Defaults) -> Option<ServerConfig> {
+pub(super) fn read(reader: &mut Reader<'_>, defaults: &Defaults) -> Option<ServerConfig> {
     let azure = read_servers(reader);
     let host = match &azure {
         Some(_) => Some(Host::Tcp(String::new())),

@@ -9,7 +9,7 @@ use std::{
 
 use super::{Subject, Target};
 use crate::{
-    config::{MysqlConfig, SourceKind},
+    config::MysqlConfig,
     drill::{
         mysql::{ADMINISTRATOR, MysqlServer, ServerPrograms},
         prove::{scratch_server, scratch_source},
@@ -184,7 +184,7 @@ fn subject(
         exclude_tables: Patterns::default(),
     };
     config.server.databases = Patterns::all();
-    let source = Mysql::new(&scratch_source(SourceKind::Mysql(config.clone())), &config)?;
+    let source = Mysql::new(&scratch_source(), &config)?;
     let server = Server { source, server, client: client.clone(), cancel: cancel.clone() };
     server.script(CONTENT)?;
     Ok(Box::new(server))

@@ -4,7 +4,7 @@ use std::{io::Write, path::Path};
 
 use super::{Subject, Target};
 use crate::{
-    config::{PostgresConfig, RolePasswords, SourceKind},
+    config::{PostgresConfig, RolePasswords},
     drill::{
         prove::{postgres::installations, scratch_server, scratch_source},
         sandbox::Rules,
@@ -145,7 +145,7 @@ pub(super) fn subject(drill: &DrillConfig, dir: &Path, cancel: &Cancel) -> Resul
         role_passwords: RolePasswords::Auto,
     };
     config.server.databases = crate::settings::Patterns::all();
-    let source = Postgres::new(&scratch_source(SourceKind::Postgres(config.clone())), &config)?;
+    let source = Postgres::new(&scratch_source(), &config)?;
     let server = Server { source, server, cancel: cancel.clone() };
     server.script("postgres", ROLES)?;
     server.script(DATABASE, CONTENT)?;

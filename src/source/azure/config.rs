@@ -24,8 +24,15 @@ pub struct AzureStorageConfig {
     pub parallel_downloads: usize,
 }
 
+impl AzureStorageConfig {
+    /// What is configured of a source, if it is of this kind.
+    pub(crate) fn of<'a>(config: &'a (dyn crate::source::KindConfig + 'static)) -> Option<&'a Self> {
+        (config as &dyn std::any::Any).downcast_ref()
+    }
+}
+
 /// Reads the keys of `kind = "azure-storage"`.
-pub(crate) fn read(reader: &mut Reader<'_>) -> Option<AzureStorageConfig> {
+pub(super) fn read(reader: &mut Reader<'_>) -> Option<AzureStorageConfig> {
     let principal = read_principal(reader);
     let accounts = reader.patterns("accounts");
     if accounts.as_ref().is_some_and(Patterns::is_empty) {

@@ -12,6 +12,7 @@ pub(in crate::source) mod kind;
 mod names;
 mod pipeline;
 mod reach;
+mod recovery;
 pub mod restore;
 pub(crate) mod sample;
 mod servers;
@@ -38,9 +39,8 @@ use super::{
 };
 use crate::{
     azure::{Azure, Settings, files::FileService, request::Service},
-    config::SourceConfig,
     error::{Error, Result},
-    settings::{AzurePrincipal, Paths, Secret},
+    settings::{AzurePrincipal, Paths, Secret, SourceSettings},
     source::azure::config::AzureStorageConfig,
     stream::{
         cancel::Cancel,
@@ -120,7 +120,7 @@ impl<'a> Place<'a> {
 
 impl AzureStorage {
     /// A source as configured. Reads the files of the service principal.
-    pub fn new(source: &SourceConfig, config: &AzureStorageConfig) -> Result<Self> {
+    pub fn new(source: &SourceSettings, config: &AzureStorageConfig) -> Result<Self> {
         Ok(Self {
             name: source.name.to_string(),
             config: config.clone(),

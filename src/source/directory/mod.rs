@@ -10,6 +10,7 @@ mod omissions;
 pub(crate) mod open;
 mod protected;
 mod read;
+mod recovery;
 mod skip;
 mod store;
 pub(crate) mod tally;
@@ -36,9 +37,8 @@ pub use detail::{Detail, Rule};
 use self::{expand::Folder, protected::Protected};
 use super::{Discovery, GLOBALS, Item, Source, exclude::Excludes, manifest::Manifest};
 use crate::{
-    config::SourceConfig,
     error::{Error, Result},
-    settings::Paths,
+    settings::{Paths, SourceSettings},
     source::directory::config::DirectoryConfig,
     stream::{cancel::Cancel, sink::Sink},
 };
@@ -85,7 +85,7 @@ impl Directory {
     ///
     /// # Errors
     /// Exit code 2: a path is named twice, or a pattern of `exclude` cannot be used.
-    pub fn new(source: &SourceConfig, config: &DirectoryConfig) -> Result<Self> {
+    pub fn new(source: &SourceSettings, config: &DirectoryConfig) -> Result<Self> {
         Self::named(&source.name.to_string(), config)
     }
 

@@ -14,8 +14,15 @@ pub struct MysqlConfig {
     pub exclude_tables: Patterns,
 }
 
+impl MysqlConfig {
+    /// What is configured of a source, if it is of this kind.
+    pub(crate) fn of<'a>(config: &'a (dyn crate::source::KindConfig + 'static)) -> Option<&'a Self> {
+        (config as &dyn std::any::Any).downcast_ref()
+    }
+}
+
 /// Reads the keys of this kind.
-pub(crate) fn read(reader: &mut Reader<'_>) -> Option<MysqlConfig> {
+pub(super) fn read(reader: &mut Reader<'_>) -> Option<MysqlConfig> {
     let defaults = Defaults {
         socket: "/run/mysqld/mysqld.sock",
         path: "the path of a socket",

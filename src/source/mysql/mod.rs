@@ -17,6 +17,7 @@ mod hints;
 mod inventory;
 pub(in crate::source) mod kind;
 mod privileges;
+mod recovery;
 mod reported;
 pub mod restore;
 pub mod script;
@@ -37,9 +38,8 @@ use self::{
 };
 use super::{Discovery, GLOBALS, Item, Source, manifest::Manifest};
 use crate::{
-    config::SourceConfig,
     error::{Error, Passing, Result},
-    settings::{IDLE_TIMEOUT, Patterns, SslMode},
+    settings::{IDLE_TIMEOUT, Patterns, SourceSettings, SslMode},
     source::mysql::config::MysqlConfig,
     source::server::ServerConfig,
     stream::{cancel::Cancel, sink::Sink},
@@ -70,7 +70,7 @@ pub struct Mysql {
 
 impl Mysql {
     /// A source as configured. Reads the password's file.
-    pub fn new(source: &SourceConfig, config: &MysqlConfig) -> Result<Self> {
+    pub fn new(source: &SourceSettings, config: &MysqlConfig) -> Result<Self> {
         Ok(Self {
             name: source.name.to_string(),
             config: config.server.clone(),

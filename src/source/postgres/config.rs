@@ -27,8 +27,15 @@ pub enum RolePasswords {
     Never,
 }
 
+impl PostgresConfig {
+    /// What is configured of a source, if it is of this kind.
+    pub(crate) fn of<'a>(config: &'a (dyn crate::source::KindConfig + 'static)) -> Option<&'a Self> {
+        (config as &dyn std::any::Any).downcast_ref()
+    }
+}
+
 /// Reads the keys of this kind.
-pub(crate) fn read(reader: &mut Reader<'_>) -> Option<PostgresConfig> {
+pub(super) fn read(reader: &mut Reader<'_>) -> Option<PostgresConfig> {
     let defaults =
         Defaults { socket: "/run/postgresql", path: "the folder of a socket", port: 5432, account: "a role" };
     let server = server::read(reader, &defaults);

@@ -15,6 +15,7 @@ pub(in crate::source) mod kind;
 mod moment;
 mod passing;
 pub mod psql;
+mod recovery;
 pub mod restore;
 mod settings;
 mod tap;
@@ -36,9 +37,8 @@ use self::{
 };
 use super::{Discovery, GLOBALS, Item, Source, manifest::Manifest};
 use crate::{
-    config::SourceConfig,
     error::{Error, Result},
-    settings::{Host, IDLE_TIMEOUT, RootCertificates},
+    settings::{Host, IDLE_TIMEOUT, RootCertificates, SourceSettings},
     source::postgres::config::{PostgresConfig, RolePasswords},
     source::server::ServerConfig,
     stream::{cancel::Cancel, sink::Sink},
@@ -63,7 +63,7 @@ pub struct Postgres {
 
 impl Postgres {
     /// A source as configured. Reads the password's file.
-    pub fn new(source: &SourceConfig, config: &PostgresConfig) -> Result<Self> {
+    pub fn new(source: &SourceSettings, config: &PostgresConfig) -> Result<Self> {
         Ok(Self {
             name: source.name.to_string(),
             config: config.clone(),

@@ -16,7 +16,7 @@ use super::{
     require_understood, scratch_server, scratch_source, sink::Nowhere,
 };
 use crate::{
-    config::{PostgresConfig, RolePasswords, SourceKind},
+    config::{PostgresConfig, RolePasswords},
     drill::{
         ScratchDir,
         sandbox::Rules,
@@ -299,7 +299,7 @@ impl Scratch {
             include_system: true,
             role_passwords: if passwords { RolePasswords::Auto } else { RolePasswords::Never },
         };
-        let source = scratch_source(SourceKind::Postgres(config.clone()));
+        let source = scratch_source();
         let item = Item { name: item.to_owned(), estimate: None, problem: None };
         Postgres::new(&source, &config)?.dump(&item, sink, setup.cancel)
     }
