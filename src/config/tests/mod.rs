@@ -28,17 +28,6 @@ fn source(keys: &str) -> Result<Config> {
     with(&format!("[sources.pg]\nkind = \"postgres\"\n{keys}"))
 }
 
-fn postgres(keys: &str) -> PostgresConfig {
-    let config = source(keys).unwrap();
-    PostgresConfig::of(&*config.sources[0].kind).unwrap().clone()
-}
-
-/// The keys of a MySQL source, which start in line 6.
-fn mysql(keys: &str) -> Result<MysqlConfig> {
-    let config = with(&format!("[sources.my]\nkind = \"mysql\"\n{keys}"))?;
-    Ok(MysqlConfig::of(&*config.sources[0].kind).unwrap().clone())
-}
-
 /// The problems, without the file's name: `LINE: KEY: what`.
 fn problems(config: Result<Config>) -> Vec<String> {
     let error = config.unwrap_err();
