@@ -11,8 +11,8 @@ pub(crate) use testkit::tree;
 
 use super::Directory;
 use crate::{
-    config::DirectoryConfig,
     error::{Error, Result},
+    source::directory::config::DirectoryConfig,
     source::{Content, Files, Item, MANIFEST, Node, NodeKind, Source, manifest::Manifest},
     stream::{
         cancel::Cancel,
@@ -54,7 +54,7 @@ impl Memory {
     }
 
     pub(crate) fn kept(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Kept>> {
-        self.kept.lock().unwrap()
+        self.kept.lock()
     }
 
     /// What stands under a path in the folder that was backed up.
