@@ -28,11 +28,8 @@ use crate::{
     known,
     repository::{Patience, Repository, Snapshot, SnapshotFiles, SnapshotReader, patiently, shares},
     restore::{Reading, globals_of},
-    source::{
-        Files,
-        manifest::{Manifest, Omitted},
-    },
-    stream::cancel::Cancel,
+    source::manifest::{Manifest, Omitted},
+    stream::{cancel::Cancel, files::Files},
 };
 
 /// What was never drilled is taken to need this long for so many bytes, and as long as this at least.

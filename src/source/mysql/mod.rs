@@ -14,7 +14,7 @@ mod faults;
 mod globals;
 mod hints;
 mod inventory;
-mod kind;
+pub(in crate::source) mod kind;
 mod privileges;
 mod reported;
 pub mod restore;
@@ -22,7 +22,6 @@ pub mod script;
 pub mod session;
 mod versioned;
 
-pub(in crate::source) use self::kind::KIND;
 use std::{collections::BTreeMap, time::Duration};
 
 use parking_lot::{Mutex, MutexGuard};

@@ -10,7 +10,7 @@ mod dump;
 mod globals;
 mod hints;
 mod inventory;
-mod kind;
+pub(in crate::source) mod kind;
 mod moment;
 mod passing;
 pub mod psql;
@@ -18,7 +18,6 @@ pub mod restore;
 mod settings;
 mod tap;
 
-pub(in crate::source) use self::kind::KIND;
 use std::{path::PathBuf, sync::OnceLock, time::Duration};
 
 use parking_lot::{Mutex, MutexGuard};
