@@ -22,8 +22,7 @@ use std::{
 
 pub use named::require_known;
 pub use plan::{Plan, Planned, Selector, discover};
-pub use report::{DroppedItem, ItemOutcome, ItemReport, RunOutcome, RunReport};
-pub(crate) use report::{new_run_name, partial_error, unchecked_error};
+pub use report::{DroppedItem, RunOutcome, RunReport};
 pub use retain::{Removal, preview};
 
 use held::Held;
@@ -37,6 +36,7 @@ use crate::{
     config::{Config, RepositoryConfig, nearest},
     error::{Error, Kind, Result},
     history::ledger::RepositoryEntry,
+    outcome::ItemReport,
     repository::{LockOptions, Patience, Repository, patiently},
     stream::cancel::Cancel,
 };

@@ -14,6 +14,7 @@ pub mod forget;
 pub mod history;
 mod known;
 pub mod moment;
+pub mod outcome;
 pub mod output;
 mod owner;
 pub mod report;

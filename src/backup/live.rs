@@ -14,12 +14,13 @@ use std::{
 use jiff::Zoned;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-use super::{ItemReport, Observer};
+use super::Observer;
 use crate::{
     history::{
         History,
         pages::{ItemProgress, Progress},
     },
+    outcome::ItemReport,
     output::write_atomically,
 };
 
@@ -205,8 +206,8 @@ impl Observer for Live<'_> {
 mod tests {
     use super::*;
     use crate::{
-        backup::ItemOutcome,
         history::{Home, Look, RunBegin},
+        outcome::ItemOutcome,
     };
 
     struct Silent;

@@ -4,7 +4,7 @@ use std::{thread, time::Duration};
 
 use serde_json::json;
 
-use super::{ItemOutcome, Observer, RunReport, Selector};
+use super::{Observer, RunReport, Selector};
 use crate::{
     alert::{self, Beat, Delivery, Failure},
     config::Config,
@@ -14,6 +14,7 @@ use crate::{
         draw::Look,
         ledger::{Ledger, RepositoryEntry},
     },
+    outcome::ItemOutcome,
     stream::cancel::Cancel,
 };
 

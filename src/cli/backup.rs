@@ -2,8 +2,9 @@
 
 use super::{Context, discover};
 use crate::{
-    backup::{self, ItemOutcome, ItemReport, RunReport, Selector},
+    backup::{self, RunReport, Selector},
     error::{Error, Result},
+    outcome::{ItemOutcome, ItemReport},
     output::{count, duration, printable, progress::Progress, size},
 };
 

@@ -19,13 +19,14 @@ use super::{
     space::Space,
     stage::{self, Globals, Job, Stage},
     tell,
-    verdict::{Left, Outcome, Report, Verdict, rounded},
+    verdict::{Left, Report, rounded},
 };
 use crate::{
     config::{Config, SourceKind},
     error::{Error, Result},
     history::{RunBegin, RunEnd, RunRecord, ledger::Ledger},
     known,
+    outcome::{Outcome, Verdict},
     repository::{Patience, Repository, Snapshot, SnapshotFiles, SnapshotReader, patiently, shares},
     restore::{Reading, globals_of},
     source::manifest::{Manifest, Omitted},

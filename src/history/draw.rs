@@ -244,7 +244,7 @@ impl Draw<'_> {
             None => self.judge_missing(entry, row),
         }
         if let Some(reason) = &row.unchecked {
-            let error = crate::backup::unchecked_error(reason);
+            let error = crate::outcome::unchecked_error(reason);
             let since = stored.and_then(|stored| self.moment(stored.newest));
             let hint = error.hint_text().map(str::to_owned);
             entry.problem(ProblemKind::Unchecked, since, error.summary(), hint);

@@ -7,12 +7,12 @@ use jiff::{Span, Zoned};
 use super::*;
 use crate::history::millis;
 use crate::{
-    backup::{ItemOutcome, ItemReport},
     config::{AnomalyRules, Config},
     history::{
         RunBegin, RunEnd, draw,
         ledger::{Entry, ProblemKind, State},
     },
+    outcome::{ItemOutcome, ItemReport},
     report::unseen,
     source::manifest::{Digested, Manifest, Object},
     stream::digest::Digest128,

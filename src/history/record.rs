@@ -11,9 +11,9 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::{Content, History, RUNNING, anomaly::Finding, good::succeeded, millis, signed};
 use crate::{
-    backup::{ItemOutcome, ItemReport},
     config::AnomalyRules,
     error::{Error, Result},
+    outcome::{ItemOutcome, ItemReport},
 };
 
 /// Outcomes as stored.

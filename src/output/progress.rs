@@ -15,7 +15,10 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::{Printer, duration, name, size, terminal::Terminal};
-use crate::backup::{ItemOutcome, ItemReport, Observer};
+use crate::{
+    backup::Observer,
+    outcome::{ItemOutcome, ItemReport},
+};
 
 /// Time between two lines about items that are still running.
 const LINE_EVERY: Duration = Duration::from_secs(60);

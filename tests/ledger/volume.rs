@@ -5,9 +5,9 @@ use std::fs;
 use jiff::{Span, Zoned};
 use rusqlite::Connection;
 use tik_backup::{
-    backup::{ItemOutcome, ItemReport},
     config::{AnomalyRules, Config},
     history::{Content, History, Look, RunBegin, RunEnd, draw, ledger::State},
+    outcome::{ItemOutcome, ItemReport},
     report::unseen,
     source::{Discovery, Item},
     stream::digest::Digest128,
