@@ -4,6 +4,7 @@
 pub mod alert;
 pub mod azure;
 pub mod backup;
+pub mod calendar;
 pub mod cli;
 pub mod config;
 mod demo;
@@ -20,6 +21,6 @@ mod owner;
 pub mod report;
 pub mod repository;
 pub mod restore;
-pub mod schedule;
 pub mod source;
 pub mod stream;
+pub mod systemd;

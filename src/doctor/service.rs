@@ -16,8 +16,8 @@ use crate::{
     config::{Config, SourceKind},
     error::{Error, Result},
     owner::Account,
-    schedule::units,
     stream::{cancel::Cancel, pipe::Stop, process::Process},
+    systemd::units,
 };
 
 /// There if systemd runs.
