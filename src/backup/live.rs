@@ -16,12 +16,12 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::Observer;
 use crate::{
+    fs::write_atomically,
     history::{
         History,
         pages::{ItemProgress, Progress},
     },
     outcome::ItemReport,
-    output::write_atomically,
 };
 
 /// Time between two writings.

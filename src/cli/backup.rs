@@ -3,9 +3,10 @@
 use super::{Context, discover};
 use crate::{
     backup::{self, RunReport, Selector},
+    cli::progress::Progress,
     error::{Error, Result},
     outcome::{ItemOutcome, ItemReport},
-    output::{count, duration, printable, progress::Progress, size},
+    output::{count, duration, printable, size},
 };
 
 #[derive(Debug, clap::Args)]

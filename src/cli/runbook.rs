@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::{Context, SUCCESS};
 use crate::{
     error::Result,
-    output::write_to,
+    fs::write_to,
     report::{
         self,
         runbook::{self, Known},

@@ -6,8 +6,9 @@ use super::{Context, FOUND, SUCCESS};
 use crate::{
     alert::{self, Cause},
     error::Result,
+    fs::write_to,
     history::ledger::Ledger,
-    output::{Screen, write_to},
+    output::Screen,
     report::{
         self, metrics,
         status::{Style, text},

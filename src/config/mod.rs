@@ -64,7 +64,7 @@ pub use systemd::SystemdConfig;
 use crate::{
     calendar::Calendar,
     error::{Error, Result},
-    owner,
+    fs::owner,
 };
 use document::Document;
 

@@ -8,9 +8,8 @@ use super::{Finding, State, service::SYSTEMD};
 use crate::{
     config::{AlertConfig, Config, Location, RepositoryLocation, SystemdConfig},
     error::Kind,
-    output,
-    owner::Account,
-    schedule,
+    fs::owner::Account,
+    output, schedule,
     systemd::units::{self, Change, TARGET},
 };
 

@@ -15,7 +15,7 @@ use super::{Finding, Part, inside};
 use crate::{
     config::{Config, SourceKind},
     error::{Error, Result},
-    owner::Account,
+    fs::owner::Account,
     stream::{cancel::Cancel, pipe::Stop, process::Process},
     systemd::units,
 };

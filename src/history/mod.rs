@@ -53,7 +53,7 @@ pub use rebuild::Rebuilt;
 pub use record::{RunBegin, RunEnd, RunRecord};
 
 use crate::error::{Error, Result};
-use database::{failed, private_file};
+use database::failed;
 use open::Current;
 
 /// Name of the first database in the state folder; see [`files`] for others.

@@ -71,7 +71,7 @@ use self::{
 use crate::{
     config::{RepositoryConfig, Secret, SecretFile},
     error::{Error, Result},
-    owner::Account,
+    fs::owner::Account,
     stream::cancel::Cancel,
 };
 

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::{
     error::{Error, Result},
-    output::write_atomically,
+    fs::write_atomically,
     systemd::units::{MARK, PREFIX, TARGET, Unit},
 };
 
