@@ -23,4 +23,5 @@ pub mod repository;
 pub mod restore;
 pub mod source;
 pub mod stream;
+pub mod survey;
 pub mod systemd;

@@ -262,7 +262,7 @@ impl<'a> Recorder<'a> {
         if let Ok(bytes) = repository.packed_bytes() {
             self.noted(self.history.set_repository_bytes(bytes));
         }
-        let (entry, _) = self.kept(crate::report::look_at(
+        let (entry, _) = self.kept(crate::survey::look_at(
             self.config,
             self.history,
             repository,

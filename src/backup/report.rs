@@ -6,9 +6,9 @@ use jiff::Zoned;
 use serde::Serialize;
 
 use crate::{
-    alert::{self, Cause, Delivery, message::Line},
+    alert::{self, Cause, Delivery},
     error::{Error, Kind},
-    history::Content,
+    history::{Content, message::Line},
     outcome::{ItemOutcome, ItemReport, NAMED, new_run_name, partial_error, unchecked_error},
     repository::writer::Committed,
     source::manifest::Omitted,

@@ -8,8 +8,7 @@ use crate::{
     doctor::{self, Finding, State},
     error::Result,
     output::{Screen, count, table, width},
-    schedule,
-    systemd::Planned,
+    systemd::{self, Planned},
 };
 
 #[derive(Debug, clap::Subcommand)]

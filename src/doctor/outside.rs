@@ -9,8 +9,11 @@ use crate::{
     config::{AlertConfig, Config, Location, RepositoryLocation, SystemdConfig},
     error::Kind,
     fs::owner::Account,
-    output, schedule,
-    systemd::units::{self, Change, TARGET},
+    output,
+    systemd::{
+        self,
+        units::{self, Change, TARGET},
+    },
 };
 
 /// Where units of this machine's administrator lie.

@@ -20,6 +20,7 @@ pub mod ledger;
 mod list;
 mod look;
 mod losses;
+pub mod message;
 mod missed;
 mod objects;
 mod omitted;

@@ -13,9 +13,9 @@ use crate::{
         ledger::{Entry, ProblemKind, State},
     },
     outcome::{ItemOutcome, ItemReport},
-    report::unseen,
     source::manifest::{Digested, Manifest, Object},
     stream::digest::Digest128,
+    survey::unseen,
 };
 
 struct Site {

@@ -1,6 +1,7 @@
 //! What commands print: results on stdout as text or JSON, everything else on stderr.
 
 mod screen;
+pub(crate) mod shell;
 mod table;
 pub(crate) mod terminal;
 

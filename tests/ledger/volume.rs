@@ -8,9 +8,9 @@ use tik_backup::{
     config::{AnomalyRules, Config},
     history::{Content, History, Look, RunBegin, RunEnd, draw, ledger::State},
     outcome::{ItemOutcome, ItemReport},
-    report::unseen,
     source::{Discovery, Item},
     stream::digest::Digest128,
+    survey::unseen,
 };
 
 const ITEMS: usize = 10_000;
