@@ -25,3 +25,6 @@ pub mod source;
 pub mod stream;
 pub mod survey;
 pub mod systemd;
+
+#[cfg(test)]
+mod rooms_tests;

@@ -27,7 +27,9 @@ use crate::{
     history::{RunBegin, RunEnd, RunRecord, ledger::Ledger},
     known,
     outcome::{Outcome, Verdict},
-    repository::{Patience, Repository, Snapshot, SnapshotFiles, SnapshotReader, patiently, shares},
+    repository::{
+        Patience, Repository, Snapshot, SnapshotFiles, SnapshotReader, foreign_hint, patiently, shares,
+    },
     restore::{Reading, globals_of},
     source::manifest::{Manifest, Omitted},
     stream::{cancel::Cancel, files::Files},
@@ -142,7 +144,7 @@ fn nothing_to_prove(config: &Config, own: &[Snapshot], others: &[Snapshot]) -> E
     }
     let error = Error::failed("there is nothing to prove: this host has no snapshot of a configured source");
     match &shares(others)[..] {
-        theirs @ [_, ..] => error.hint(known::foreign_hint(config, "drill", theirs, !own.is_empty(), false)),
+        theirs @ [_, ..] => error.hint(foreign_hint(config, "drill", theirs, !own.is_empty(), false)),
         [] => error.hint("run `tik-backup backup` first"),
     }
 }

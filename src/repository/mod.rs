@@ -5,6 +5,7 @@ mod check;
 mod chunker;
 mod errors;
 mod folders;
+mod foreign;
 mod guard;
 mod hosts;
 mod incomplete;
@@ -42,6 +43,7 @@ use rustic_core::{
 };
 
 pub use check::CheckReport;
+pub(crate) use foreign::{foreign_hint, host_option};
 pub(crate) use hosts::sort as sort_shares;
 pub use hosts::{HostShare, Hosts, shares};
 pub use incomplete::Incomplete;
