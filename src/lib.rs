@@ -27,4 +27,4 @@ pub mod survey;
 pub mod systemd;
 
 #[cfg(test)]
-mod rooms_tests;
+mod layers_tests;
