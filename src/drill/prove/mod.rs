@@ -17,11 +17,10 @@ use crate::{
     error::{Error, Result},
     settings::{DrillConfig, Host, SourceSettings},
     source::{
-        Files,
         manifest::{Digested, Manifest},
         postgres::Role,
     },
-    stream::cancel::Cancel,
+    stream::{cancel::Cancel, files::Files},
 };
 
 /// The account, and the database, that scratch servers have besides those that are restored.
