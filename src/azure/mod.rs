@@ -10,10 +10,12 @@ pub mod files;
 pub mod http;
 pub mod keys;
 mod markers;
-mod refusal;
+pub(crate) mod refusal;
 pub mod request;
 pub mod retry;
+mod service;
 pub mod token;
+mod transport;
 pub mod witness;
 pub mod xml;
 

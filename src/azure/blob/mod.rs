@@ -6,6 +6,7 @@ mod model;
 mod pages;
 mod parts;
 mod upload;
+mod writing;
 
 use std::{
     fmt,
