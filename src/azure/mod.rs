@@ -17,7 +17,7 @@ mod service;
 pub mod token;
 mod transport;
 pub mod witness;
-pub mod xml;
+mod xml;
 
 use std::{fmt, sync::Arc};
 

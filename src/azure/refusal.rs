@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{failure::Failure, request::Request, xml};
+use serde::Deserialize;
+
+use super::{failure::Failure, request::Request};
 
 /// The longest message of a server that is repeated, in characters.
 const MAX_MESSAGE: usize = 400;
@@ -24,16 +26,24 @@ pub(crate) fn failure(
 /// Code and message from the body of an error: XML of storage services, JSON of the others.
 fn read(body: &[u8]) -> (Option<String>, String) {
     match body.iter().find(|byte| byte.is_ascii_graphic() && **byte < 0x80) {
-        Some(b'<') => match xml::parse(body, "", &mut |_| Ok(())) {
-            Ok(root) => (
-                root.text_of("Code").map(str::to_owned),
-                root.text_of("Message").unwrap_or_default().to_owned(),
-            ),
-            Err(_) => (None, String::new()),
-        },
+        Some(b'<') => {
+            let ErrorXml { code, message } = std::str::from_utf8(body)
+                .ok()
+                .and_then(|text| quick_xml::de::from_str(text).ok())
+                .unwrap_or_default();
+            (code.filter(|code| !code.is_empty()), message)
+        }
         Some(b'{') => read_json(&serde_json::from_slice(body).unwrap_or_default()),
         _ => (None, String::new()),
     }
+}
+
+/// The error of a storage service.
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+struct ErrorXml {
+    code: Option<String>,
+    message: String,
 }
 
 fn read_json(value: &serde_json::Value) -> (Option<String>, String) {

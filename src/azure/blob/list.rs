@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, io::BufReader, sync::atomic::Ordering};
 
 use reqwest::Method;
+use serde::Deserialize;
 
 use super::{Blob, BlobService, BlobType, Container, Page, Properties, model::rfc3339};
 use crate::{
@@ -10,7 +11,7 @@ use crate::{
         failure::{Failure, NOT_AZURE, Scope},
         markers::Markers,
         request::Request,
-        xml::{self, Element},
+        xml::{self, Entry},
     },
     error::{Error, Result},
     stream::cancel::Cancel,
@@ -180,59 +181,134 @@ impl BlobService {
         request: &Request,
         list: &str,
         cancel: &Cancel,
-        read: &dyn Fn(&Element) -> Result<T>,
+        read: &dyn Fn(&Entry) -> Result<T>,
     ) -> Result<(Vec<T>, Option<String>), Failure> {
         self.http.exchange(&self.access, request, cancel, &mut |answer| {
             let mut entries = Vec::new();
             let body = BufReader::with_capacity(64 * 1024, answer.into_body());
-            let root = xml::parse(body, list, &mut |element| {
-                entries.push(read(&element)?);
+            let rest = xml::list(body, list, &mut |entry| {
+                entries.push(read(&entry)?);
                 Ok(())
             })?;
             // Without it, this may be any document: an empty list must not be read out of an error page.
-            if root.child(list).is_none() {
+            if !rest.has_list {
                 let what = format!("it has no {list}");
                 return Err(Failure::unexpected(&request.describe(), what).hint(NOT_AZURE));
             }
-            Ok((entries, root.text_of("NextMarker").map(str::to_owned)))
+            Ok((entries, rest.next))
         })
     }
 }
 
-fn container(element: &Element) -> Result<Container> {
-    let name = element.name_text()?;
-    let public_access = element.child("Properties").and_then(|properties| properties.text_of("PublicAccess"));
-    let public_access = public_access.map(str::to_owned);
-    Ok(Container { name, public_access, metadata: metadata(element) })
+/// A container as it stands in a list.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ContainerXml {
+    properties: Option<ContainerPropertiesXml>,
+    #[serde(default)]
+    metadata: BTreeMap<String, String>,
 }
 
-fn metadata(element: &Element) -> BTreeMap<String, String> {
-    element.metadata().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ContainerPropertiesXml {
+    public_access: Option<String>,
 }
 
-fn blob(element: &Element) -> Result<Blob> {
-    let name = element.name_text()?;
+fn container(entry: &Entry) -> Result<Container> {
+    let name = entry.name()?;
+    let ContainerXml { properties, metadata } = entry.read()?;
+    let public_access = properties.and_then(|properties| some(properties.public_access));
+    Ok(Container { name, public_access, metadata })
+}
+
+/// A blob as it stands in a list.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct BlobXml {
+    properties: Option<PropertiesXml>,
+    #[serde(default)]
+    metadata: BTreeMap<String, String>,
+    #[serde(default)]
+    tags: TagsXml,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct PropertiesXml {
+    resource_type: Option<String>,
+    etag: Option<String>,
+    blob_type: Option<String>,
+    #[serde(rename = "Content-Length")]
+    length: Option<String>,
+    #[serde(rename = "Content-Type")]
+    content_type: Option<String>,
+    #[serde(rename = "Content-Encoding")]
+    content_encoding: Option<String>,
+    #[serde(rename = "Content-Language")]
+    content_language: Option<String>,
+    #[serde(rename = "Content-Disposition")]
+    content_disposition: Option<String>,
+    #[serde(rename = "Cache-Control")]
+    cache_control: Option<String>,
+    #[serde(rename = "Content-MD5")]
+    content_md5: Option<String>,
+    access_tier: Option<String>,
+    access_tier_inferred: Option<String>,
+    #[serde(rename = "Last-Modified")]
+    last_modified: Option<String>,
+    #[serde(rename = "Creation-Time")]
+    created: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase")]
+struct TagsXml {
+    #[serde(default)]
+    tag_set: TagSetXml,
+}
+
+#[derive(Deserialize, Default)]
+struct TagSetXml {
+    #[serde(rename = "Tag", default)]
+    tags: Vec<TagXml>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+struct TagXml {
+    key: String,
+    value: String,
+}
+
+/// A text; an empty one counts as none.
+fn some(text: Option<String>) -> Option<String> {
+    text.filter(|text| !text.is_empty())
+}
+
+fn blob(entry: &Entry) -> Result<Blob> {
+    let name = entry.name()?;
     let refuse = |what: &str| {
         Error::failed(format!("the list's entry of the blob {name:?} cannot be understood: {what}"))
             .hint("a newer version of this program may know it")
     };
-    if element.name() != "Blob" {
-        return Err(refuse(element.name()));
+    if entry.kind() != "Blob" {
+        return Err(refuse(entry.kind()));
     }
-    let properties = element.child("Properties").ok_or_else(|| refuse("it has no properties"))?;
-    let text = |key: &str| properties.text_of(key).map(str::to_owned);
-    let directory = properties.text_of("ResourceType").is_some_and(|kind| kind == "directory");
+    let BlobXml { properties, metadata, tags } = entry.read()?;
+    let properties = properties.ok_or_else(|| refuse("it has no properties"))?;
+    let directory = properties.resource_type.as_deref() == Some("directory");
     let mut odd = None;
-    let etag = properties.text_of("Etag").unwrap_or_else(|| {
+    let etag = some(properties.etag).unwrap_or_else(|| {
         odd = Some("it has no ETag".to_owned());
-        ""
+        String::new()
     });
-    let kind = match properties.text_of("BlobType") {
-        Some(kind) => BlobType::from_name(kind).ok_or_else(|| format!("its type is {kind:?}")),
+    let kind = match some(properties.blob_type) {
+        Some(kind) => BlobType::from_name(&kind).ok_or_else(|| format!("its type is {kind:?}")),
         None if directory => Ok(BlobType::Block),
         None => Err("it has no type".to_owned()),
     };
-    let bytes = match properties.text_of("Content-Length") {
+    let bytes = match some(properties.length) {
         Some(bytes) => match bytes.parse() {
             Ok(bytes @ 0..=LONGEST) => Ok(bytes),
             Ok(bytes) => Err(format!("{bytes} is no length of a blob")),
@@ -250,31 +326,22 @@ fn blob(element: &Element) -> Result<Blob> {
         0
     });
     // A tier that the blob has only because it is the account's is not one of its properties.
-    let inferred = properties.text_of("AccessTierInferred").is_some_and(|inferred| inferred == "true");
+    let inferred = properties.access_tier_inferred.as_deref() == Some("true");
     let properties = Properties {
-        content_type: text("Content-Type"),
-        content_encoding: text("Content-Encoding"),
-        content_language: text("Content-Language"),
-        content_disposition: text("Content-Disposition"),
-        cache_control: text("Cache-Control"),
-        content_md5: text("Content-MD5"),
-        tier: text("AccessTier").filter(|_| !inferred),
-        last_modified: properties.text_of("Last-Modified").map(rfc3339),
-        created: properties.text_of("Creation-Time").map(rfc3339),
-        metadata: metadata(element),
-        tags: tags(element),
+        content_type: some(properties.content_type),
+        content_encoding: some(properties.content_encoding),
+        content_language: some(properties.content_language),
+        content_disposition: some(properties.content_disposition),
+        cache_control: some(properties.cache_control),
+        content_md5: some(properties.content_md5),
+        tier: some(properties.access_tier).filter(|_| !inferred),
+        last_modified: some(properties.last_modified).as_deref().map(rfc3339),
+        created: some(properties.created).as_deref().map(rfc3339),
+        metadata,
+        tags: tags.tag_set.tags.into_iter().map(|tag| (tag.key, tag.value)).collect(),
     };
     let etag = etag.trim_matches('"').to_owned();
     Ok(Blob { etag, bytes, kind, directory, properties, odd, name })
-}
-
-fn tags(element: &Element) -> BTreeMap<String, String> {
-    let set = element.child("Tags").and_then(|tags| tags.child("TagSet"));
-    let pair = |tag: &Element| {
-        let text = |name| tag.child(name).map(|child| child.text().to_owned()).unwrap_or_default();
-        (text("Key"), text("Value"))
-    };
-    set.map(Element::children).unwrap_or_default().iter().map(pair).collect()
 }
 
 #[cfg(test)]
@@ -288,8 +355,8 @@ mod tests {
              </Blobs></R>"
         );
         let mut found = None;
-        xml::parse(text.as_bytes(), "Blobs", &mut |element| {
-            found = Some(blob(&element));
+        xml::list(text.as_bytes(), "Blobs", &mut |entry| {
+            found = Some(blob(&entry));
             Ok(())
         })
         .unwrap();
