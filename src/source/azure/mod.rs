@@ -42,7 +42,7 @@ use crate::{
     error::{Error, Result},
     stream::{
         cancel::Cancel,
-        sink::{LATE, Sink},
+        sink::{Late, Sink},
     },
 };
 
@@ -189,7 +189,7 @@ impl AzureStorage {
             ordered,
         };
         let dumped = container.dump(detail).inspect_err(|error| {
-            if ordered && error.summary().contains(LATE) {
+            if ordered && error.is::<Late>() {
                 self.unordered().insert(item.name.clone(), true);
             }
         })?;
