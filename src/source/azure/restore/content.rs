@@ -138,7 +138,7 @@ mod tests {
     fn an_upload_that_ends_early_has_its_own_result_and_a_content_that_breaks_off_its_cause() {
         let files = One("x".repeat(SMALL as usize + 1));
         let bytes = SMALL + 1;
-        let mut early = |result: Result<u8>| {
+        let early = |result: Result<u8>| {
             with_content(&files, "list", bytes, &mut |content| {
                 content.read_exact(&mut [0]).unwrap();
                 result.clone()
