@@ -1,6 +1,7 @@
 //! The blob service of a storage account: list, read, and write back. Nothing here deletes.
 
 mod download;
+mod entries;
 mod list;
 mod model;
 mod pages;
