@@ -124,7 +124,7 @@ fn inflict(damage: Option<&str>, run: impl FnOnce(&str) -> Result<()>) -> Result
 /// A restore's error in a drill. What it advises is meant for the user of a restore (drop this database, use that option) and would
 /// be dangerous here: the database has the name of the source's.
 fn of_restore(error: Error) -> Fault {
-    Fault::from(Error::new(error.kind(), error.summary()))
+    Fault::from(error.without_hint())
 }
 
 /// A difference list of bounded length.
