@@ -25,7 +25,7 @@ use crate::{
     source::{
         GLOBALS, azure,
         manifest::{Manifest, Object, Omitted},
-        postgres::Role,
+        postgres::{self, Role},
     },
     stream::cancel::Cancel,
 };
@@ -224,7 +224,7 @@ fn require_held(name: &str, manifest: &Manifest, options: &Options, lacking: &[O
 
 /// Fails if single files are wanted of something that is no collection of files.
 fn require_files(snapshot: &Snapshot, options: &Options) -> Result<()> {
-    if options.paths.is_empty() || matches!(snapshot.kind.as_str(), folder::DIRECTORY | azure::KIND) {
+    if options.paths.is_empty() || matches!(snapshot.kind.as_str(), folder::DIRECTORY | azure::NAME) {
         return Ok(());
     }
     Err(Error::usage(format!(
@@ -247,7 +247,7 @@ fn into_folder(
     let item = (snapshot.source.as_str(), snapshot.item.as_str());
     let choice = Choice::of(files, &snapshot.kind, item, &options.paths, cancel)?;
     let mut written = folder::restore(files, into, &snapshot.kind, &choice, options.privileged, cancel)?;
-    if snapshot.kind == azure::KIND {
+    if snapshot.kind == azure::NAME {
         let room = ESCAPED.saturating_sub(written.escaped.len());
         let (count, renamed) = azure::restore::renamed(files, room, &|name| choice.takes_name(name))?;
         written.escaped.extend(
@@ -378,7 +378,7 @@ fn roles_at(
         return Ok(Vec::new());
     };
     let manifest = Manifest::of(&SnapshotFiles::new(reader, chosen), &chosen.source, &chosen.item)?;
-    Ok(manifest.postgres.map(|detail| detail.roles).unwrap_or_default())
+    Ok(manifest.into_detail::<postgres::Detail>().map(|detail| detail.roles).unwrap_or_default())
 }
 
 /// The name of the `@globals` that belongs to an item. Of several servers each has its own: SERVER/@globals beside

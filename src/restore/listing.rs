@@ -136,7 +136,7 @@ impl Layout {
     fn of(snapshot: &Snapshot) -> Self {
         match snapshot.kind.as_str() {
             folder::DIRECTORY => Self::Directory,
-            azure::KIND => Self::Storage,
+            azure::NAME => Self::Storage,
             _ => Self::Dump,
         }
     }

@@ -106,13 +106,14 @@ fn of_postgres(
 ) -> Result<Vec<String>> {
     let manifest = stored.manifest;
     let source = quiet(target, clients, stored)?;
-    let again = read(&source, &target.database, stored)?;
+    let mut again = read(&source, &target.database, stored)?;
     let everything = Selected::default();
     let selected = done.selected.as_ref().unwrap_or(&everything);
     let one_table = stored.options.table.is_some();
     let restored = tables(&again.objects, selected, (!one_table).then_some(manifest.objects.as_slice()));
-    let chosen = Manifest { objects: tables(&manifest.objects, selected, None), ..manifest.clone() };
-    let mut again = Manifest { objects: restored, ..again };
+    let mut chosen = manifest.clone();
+    chosen.objects = tables(&manifest.objects, selected, None);
+    again.objects = restored;
     let compared = by_tables::compare(&chosen, &mut again, stored.files, notes)?;
     let mut differences = compared.differences;
     notes.extend((!compared.unclear.is_empty()).then(|| {
@@ -121,7 +122,11 @@ fn of_postgres(
             compared.unclear.join(", ")
         )
     }));
-    let (Some(before), Some(after)) = (&manifest.postgres, &again.postgres) else { return Ok(differences) };
+    let (Some(before), Some(after)) =
+        (manifest.detail::<postgres::Detail>(), again.detail::<postgres::Detail>())
+    else {
+        return Ok(differences);
+    };
     let (mut before, mut after) = (before.clone(), after.clone());
     let is_selected =
         |s: &postgres::Sequence| selected.sequences.contains(&(s.schema.clone(), s.name.clone()));
@@ -227,7 +232,7 @@ fn loaded_again(
     dropped.map_err(|error| {
         error.context(format!("the database {name}, made for comparison, is still there"))
     })?;
-    let detail = canonical.postgres.unwrap_or_default();
+    let detail = canonical.into_detail::<postgres::Detail>().unwrap_or_default();
     Ok(compare::definitions(detail.schema_objects.iter()))
 }
 
@@ -260,7 +265,9 @@ fn of_mysql(
         objects.iter().filter(|object| !done.rowless.contains(&object.name)).cloned().collect()
     };
     let mut differences = compare::objects(&own(&stored.manifest.objects), &own(&again.objects));
-    if let (Some(before), Some(after)) = (&stored.manifest.mysql, &again.mysql) {
+    if let (Some(before), Some(after)) =
+        (stored.manifest.detail::<mysql::Detail>(), again.detail::<mysql::Detail>())
+    {
         let before = &mysql::restore::as_made(before, after, &done.redefined);
         let mut after = after.clone();
         if !done.created {
@@ -285,7 +292,9 @@ fn of_mongodb(
         return Ok(compare::objects(&named(&stored.manifest.objects, table), &named(&again.objects, table)));
     }
     let mut differences = compare::collections(&stored.manifest.objects, &again.objects);
-    if let (Some(before), Some(after)) = (&stored.manifest.mongodb, &again.mongodb) {
+    if let (Some(before), Some(after)) =
+        (stored.manifest.detail::<mongodb::Detail>(), again.detail::<mongodb::Detail>())
+    {
         differences.extend(compare::mongodb(before, after, &done.changed_indexes, notes));
     }
     Ok(differences)

@@ -232,15 +232,17 @@ fn mysql_database(piece: &Piece<'_>, client: &str) -> Lines {
     let name = piece.name();
     let detail = piece
         .manifest()
-        .and_then(|manifest| manifest.mysql.as_ref())
+        .and_then(|manifest| manifest.detail::<mysql::Detail>())
         .and_then(|detail| detail.database.as_ref());
     let with = match detail {
         Some(database) => format!(" CHARACTER SET {} COLLATE {}", database.charset, database.collation),
         None => String::new(),
     };
     let create = format!("CREATE DATABASE {}{with}", mysql::session::quote_ident(name));
-    let others =
-        piece.manifest().and_then(|manifest| manifest.mysql.as_ref()).map(|detail| &detail.refers_to);
+    let others = piece
+        .manifest()
+        .and_then(|manifest| manifest.detail::<mysql::Detail>())
+        .map(|detail| &detail.refers_to);
     let others = others.filter(|others| !others.is_empty());
     let force = if others.is_some() { " --force" } else { "" };
     let mut stock = vec![

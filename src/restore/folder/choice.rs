@@ -40,7 +40,7 @@ impl Choice {
             return Ok(Self::All);
         }
         let manifest = Manifest::of(files, item.0, item.1);
-        if kind == azure::KIND {
+        if kind == azure::NAME {
             return azure::restore::choice::Paths::of(&manifest?, files, patterns, cancel).map(Self::Paths);
         }
         // Without a manifest that can be read, the files are there all the same.

@@ -8,7 +8,10 @@ use std::{
 
 use super::*;
 use crate::{
-    source::directory::testing::{Kept, Memory, back_up, tree},
+    source::directory::{
+        self,
+        testing::{Kept, Memory, back_up, tree},
+    },
     stream::sink::Special,
 };
 
@@ -39,7 +42,7 @@ fn a_tree_comes_back_as_it_was() {
     let into = out.path().join("new/folder");
     let report = restored(&memory, &into, "directory").unwrap();
     tree::assert_same(&tree::describe(dir.path()), &tree::describe(&into));
-    let detail = manifest.directory.unwrap();
+    let detail = manifest.into_detail::<directory::Detail>().unwrap();
     assert_eq!((report.files, report.folders, report.bytes), (detail.files, detail.folders, detail.bytes));
     assert_eq!((report.symlinks, report.others), (detail.symlinks, detail.others));
     assert_eq!(report.notes, Vec::<String>::new());

@@ -173,7 +173,7 @@ pub(crate) fn survey(
 }
 
 fn is_share(manifest: &Manifest) -> bool {
-    manifest.azure.as_ref().is_some_and(|detail| detail.share.is_some())
+    manifest.detail::<Detail>().is_some_and(|detail| detail.share.is_some())
 }
 
 fn hash(name: &[u8]) -> u128 {

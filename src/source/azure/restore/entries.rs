@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::super::{container, inventory, share};
+use super::super::{Detail, container, inventory, share};
 use crate::{
     error::Result,
     source::{Files, MANIFEST, manifest::Manifest},
@@ -75,7 +75,7 @@ impl From<share::Line> for Entry {
 /// Shows everything in the list of a snapshot, in the order of the service.
 pub(crate) fn each(files: &dyn Files, visit: &mut dyn FnMut(Entry) -> Result<()>) -> Result<()> {
     let manifest = Manifest::from_json(&files.read(MANIFEST)?)?;
-    each_of(files, manifest.azure.is_some_and(|detail| detail.share.is_some()), visit)
+    each_of(files, manifest.detail::<Detail>().is_some_and(|detail| detail.share.is_some()), visit)
 }
 
 /// As [`each`], where it is known whether it is a share.

@@ -18,7 +18,7 @@ pub use self::{refused::Failed, target::Target};
 use self::{
     choice::Chosen, container::ContainerRestore, refused::Refused, share::ShareRestore, target::Service,
 };
-use super::{container as blobs, share as shares};
+use super::{Detail, container as blobs, share as shares};
 use crate::{
     error::{Error, Result},
     output,
@@ -72,8 +72,9 @@ pub fn restore(
     cancel: &Cancel,
     notice: &dyn Fn(&str),
 ) -> Result<Report> {
-    let detail =
-        manifest.azure.as_ref().ok_or_else(|| Error::failed("the manifest says nothing of a container"))?;
+    let detail = manifest
+        .detail::<Detail>()
+        .ok_or_else(|| Error::failed("the manifest says nothing of a container"))?;
     Options::refuse(&[(options.keep_going, "--continue")], "containers and file shares", "leave it out")?;
     let (service, into) = target.resolve(detail.share.is_some(), cancel)?;
     let chosen = match &options.paths[..] {

@@ -18,7 +18,7 @@ use std::{
 };
 
 use mongodb::bson::{raw::CString, rawdoc};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 pub use self::target::{Target, parse_url};
 use self::{
@@ -228,7 +228,7 @@ impl Restore<'_> {
         Err(Options::wrong(&missing.chain(surplus).take(5).collect::<Vec<_>>().join(", ")))
     }
 
-    fn done(&self) -> std::sync::MutexGuard<'_, Restored> {
+    fn done(&self) -> MutexGuard<'_, Restored> {
         self.done.lock()
     }
 }

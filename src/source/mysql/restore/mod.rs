@@ -111,7 +111,7 @@ pub fn load<'a>(
     cancel: &'a Cancel,
     notice: &dyn Fn(&str),
 ) -> std::result::Result<Loaded<'a>, Unloaded> {
-    let detail = manifest.mysql.as_ref().filter(|detail| detail.database.is_some()).ok_or_else(|| {
+    let detail = manifest.detail::<Detail>().filter(|detail| detail.database.is_some()).ok_or_else(|| {
         Error::usage("this snapshot holds no MySQL database")
             .hint(format!("for users use --to DIR and feed {GLOBALS_SQL} to the SQL client"))
     })?;
@@ -181,7 +181,7 @@ impl Loaded<'_> {
             verify::verify(session, self.manifest, &expected, self.options, &mut done)
         });
         finished.map_err(|error| Options::incomplete(error, &self.target.database, done.created))?;
-        let database = self.manifest.mysql.as_ref().and_then(|detail| detail.database.as_ref());
+        let database = self.manifest.detail::<Detail>().and_then(|detail| detail.database.as_ref());
         let read_only = database.is_some_and(|database| database.read_only);
         if !done.missing.is_empty() && read_only {
             done.notes.push(

@@ -10,7 +10,7 @@ use crate::{
         Files,
         manifest::Manifest,
         mysql::{
-            Account, GLOBALS_SQL,
+            Account, Detail, GLOBALS_SQL,
             clients::Clients,
             connect::{ConnectParams, Connection},
             session::{Session, quote_ident, quote_text},
@@ -68,7 +68,7 @@ impl<'a> Whole<'a> {
         let server = crate::source::mysql::ask(params, clients, cancel)?;
         // A dump of the other family is said to be one, whatever clients there are.
         for part in parts {
-            if let Some(detail) = &part.manifest.mysql {
+            if let Some(detail) = part.manifest.detail::<Detail>() {
                 choose_client(clients, part.manifest, detail, &server)
                     .map_err(|error| error.context(&part.manifest.item))?;
             }
@@ -94,7 +94,7 @@ impl<'a> Whole<'a> {
     /// Creates the accounts that do not exist. What they may do comes last: see [`Self::grant`].
     pub fn accounts(&self, manifest: &Manifest, files: &dyn Files) -> Result<Grants> {
         let script = String::from_utf8_lossy(&files.read(GLOBALS_SQL)?).into_owned();
-        let known = manifest.mysql.as_ref().map(|detail| detail.accounts.as_slice()).unwrap_or_default();
+        let known = manifest.detail::<Detail>().map(|detail| detail.accounts.as_slice()).unwrap_or_default();
         let session = Session::new(&self.connection, self.cancel);
         let there: Vec<[String; 2]> = session.rows("SELECT User, Host FROM mysql.user")?;
         let exists = |account: &&Account| {

@@ -59,7 +59,7 @@ pub fn restore(
     cancel: &Cancel,
     notice: &dyn Fn(&str),
 ) -> Result<Restored> {
-    let detail = manifest.postgres.as_ref().filter(|detail| detail.database.is_some()).ok_or_else(|| {
+    let detail = manifest.detail::<Detail>().filter(|detail| detail.database.is_some()).ok_or_else(|| {
         Error::usage("this snapshot holds no PostgreSQL database")
             .hint(format!("for roles use --to DIR and feed {GLOBALS_SQL} to psql"))
     })?;
