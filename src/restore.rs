@@ -4,7 +4,6 @@ mod folder;
 mod listing;
 mod server;
 mod target;
-mod verify;
 
 use std::{
     path::{Path, PathBuf},
@@ -25,25 +24,18 @@ use crate::{
     source::{
         GLOBALS, azure,
         manifest::{Manifest, Object, Omitted},
-        postgres::{self, Role},
+        target::{Done, RestoreJob, RestoreTarget, verify},
     },
     stream::cancel::Cancel,
 };
 
-use self::{
-    folder::Choice,
-    target::{Done, Target},
-    verify::Stored,
-};
+use self::folder::Choice;
 pub use self::{
     folder::{Escaped, FolderReport},
     listing::{ListEntry, ListHeader, ListRequest, Lister, list},
     server::{ServerItem, ServerReport, ServerRequest, run_server},
 };
-pub use crate::source::{
-    azure::restore::Report as Storage,
-    restore::{Missing, Options, Restored},
-};
+pub use crate::source::restore::{Missing, Options, Restored, Storage};
 
 /// What `--verify` means for files.
 const NOT_READ_BACK: &str = "the content of every file was checked against its hashes when it was read from the repository, and \
@@ -96,7 +88,7 @@ pub struct Report {
     pub database: Option<Restored>,
     /// What was put into a container or share.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub storage: Option<azure::restore::Report>,
+    pub storage: Option<Storage>,
     /// What was written into a folder.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub folder: Option<FolderReport>,
@@ -179,16 +171,16 @@ fn restore(
                     target.kind()
                 )));
             }
-            let roles = match &target {
-                Target::Postgres { .. } => roles_at(&reader, snapshots, snapshot, notice)?,
-                _ => Vec::new(),
+            let globals = match target.without_globals() {
+                Some(text) => globals_at(&reader, snapshots, snapshot, text, notice)?,
+                None => None,
             };
             let options = &request.options;
             report.omitted = lacking(&manifest, options);
             require_held(&name, &manifest, options, &report.omitted)?;
-            let stored =
-                Stored { manifest: &manifest, files: &files, roles: &roles, options, notice, cancel };
-            into_target(&target, &stored, &name, &mut report)?;
+            let (manifest, globals) = (&manifest, globals.as_ref());
+            let job = RestoreJob { manifest, files: &files, globals, options, notice, cancel };
+            into_target(target.as_ref(), &job, &name, &mut report)?;
         }
         (Destination::Database(_), None) => return Err(Error::failed("no target")),
     }
@@ -274,12 +266,17 @@ fn into_folder(
 }
 
 /// Restores into a database, a container or a share, and reads it back if that is wanted.
-fn into_target(target: &Target, stored: &Stored<'_>, name: &str, report: &mut Report) -> Result<()> {
-    let Stored { manifest, files, roles, options, notice, cancel } = *stored;
-    match target.restore(manifest, files, roles, options, notice, cancel).map_err(|e| e.context(name))? {
+fn into_target(
+    target: &dyn RestoreTarget,
+    job: &RestoreJob<'_>,
+    name: &str,
+    report: &mut Report,
+) -> Result<()> {
+    let options = job.options;
+    match target.restore(job).map_err(|e| e.context(name))? {
         Done::Database(mut database) => {
             if options.verify {
-                verify::verify(target, stored, &mut database).map_err(|e| e.context(name))?;
+                verify(target, job, &mut database).map_err(|e| e.context(name))?;
             }
             report.database = Some(*database);
         }
@@ -366,19 +363,19 @@ pub fn read_lock(
     }
 }
 
-/// The roles of the `@globals` snapshot that was made with this one.
-fn roles_at(
+/// The manifest of the `@globals` snapshot that was made with this one. If there is none, `without` is said.
+fn globals_at(
     reader: &SnapshotReader,
     snapshots: &[Snapshot],
     item: &Snapshot,
+    without: &str,
     notice: &dyn Fn(&str),
-) -> Result<Vec<Role>> {
+) -> Result<Option<Manifest>> {
     let Some(chosen) = globals_of(snapshots, item) else {
-        notice("there is no snapshot of @globals: missing roles cannot be created");
-        return Ok(Vec::new());
+        notice(without);
+        return Ok(None);
     };
-    let manifest = Manifest::of(&SnapshotFiles::new(reader, chosen), &chosen.source, &chosen.item)?;
-    Ok(manifest.into_detail::<postgres::Detail>().map(|detail| detail.roles).unwrap_or_default())
+    Manifest::of(&SnapshotFiles::new(reader, chosen), &chosen.source, &chosen.item).map(Some)
 }
 
 /// The name of the `@globals` that belongs to an item. Of several servers each has its own: SERVER/@globals beside

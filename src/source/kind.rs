@@ -1,7 +1,15 @@
 //! The kinds of sources. What the rest of the program needs to know of a kind, it asks through [`Kind`]; a new kind is a
 //! folder beside the others and one line in [`KINDS`].
 
-use super::manifest::Detail;
+use super::{
+    manifest::Detail,
+    target::{RestoreTarget, WholeServer},
+};
+use crate::{
+    config::SourceKind,
+    error::{Error, Result},
+    stream::cancel::Cancel,
+};
 
 /// A kind of source.
 pub trait Kind: Sync {
@@ -18,7 +26,38 @@ pub trait Kind: Sync {
     fn read_detail(
         &self,
         json: &mut dyn erased_serde::Deserializer<'_>,
-    ) -> Result<Option<Box<dyn Detail>>, erased_serde::Error>;
+    ) -> erased_serde::Result<Option<Box<dyn Detail>>>;
+
+    /// The schemes of URLs that name targets of this kind.
+    fn schemes(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// The target that a URL of one of its schemes names. `configured` is the source whose item is restored, which may be of
+    /// another kind.
+    ///
+    /// # Errors
+    /// It is not the URL of a target.
+    fn target_of_url(&self, _url: &str, _configured: Option<&SourceKind>) -> Result<Box<dyn RestoreTarget>> {
+        Err(Error::usage(format!("items of kind {} are not restored into a URL", self.name())))
+    }
+
+    /// The target of this name where a source of this kind has its items, one of which is or was `item`.
+    ///
+    /// # Errors
+    /// There is none of this name, or the source cannot be asked.
+    fn own_target(
+        &self,
+        configured: &SourceKind,
+        item: &str,
+        into: &str,
+        cancel: &Cancel,
+    ) -> Result<Box<dyn RestoreTarget>>;
+
+    /// How all of a server is restored with one command, of kinds that can.
+    fn whole_server(&self) -> Option<&'static dyn WholeServer> {
+        None
+    }
 }
 
 /// All kinds, in the order in which documents list them.
@@ -33,4 +72,9 @@ pub static KINDS: [&dyn Kind; 5] = [
 /// The kind of this name.
 pub fn kind_named(name: &str) -> Option<&'static dyn Kind> {
     KINDS.into_iter().find(|kind| kind.name() == name)
+}
+
+/// The kind that has this scheme of URLs.
+pub fn kind_of_scheme(scheme: &str) -> Option<&'static dyn Kind> {
+    KINDS.into_iter().find(|kind| kind.schemes().contains(&scheme))
 }

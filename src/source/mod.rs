@@ -11,6 +11,7 @@ pub(crate) mod omissions;
 pub mod postgres;
 pub mod restore;
 pub(crate) mod select;
+pub mod target;
 mod trust;
 mod url;
 
@@ -18,7 +19,7 @@ use std::{io::Write, path::Path};
 
 use serde::Serialize;
 
-pub use self::kind::{KINDS, Kind, kind_named};
+pub use self::kind::{KINDS, Kind, kind_named, kind_of_scheme};
 use self::manifest::Manifest;
 use crate::{
     azure::Engine,

@@ -1,8 +1,15 @@
 //! What the program asks of the kind `azure-storage`.
 
-use crate::source::{
-    kind::Kind,
-    manifest::{self, Detail},
+use super::restore;
+use crate::{
+    config::SourceKind,
+    error::{Error, Result},
+    source::{
+        kind::Kind,
+        manifest::{self, Detail},
+        target::RestoreTarget,
+    },
+    stream::cancel::Cancel,
 };
 
 /// The kind `azure-storage`.
@@ -22,7 +29,28 @@ impl Kind for AzureStorageKind {
     fn read_detail(
         &self,
         json: &mut dyn erased_serde::Deserializer<'_>,
-    ) -> Result<Option<Box<dyn Detail>>, erased_serde::Error> {
+    ) -> erased_serde::Result<Option<Box<dyn Detail>>> {
         manifest::read_detail::<super::Detail>(json)
+    }
+
+    fn schemes(&self) -> &'static [&'static str] {
+        &["https", "http"]
+    }
+
+    fn target_of_url(&self, url: &str, configured: Option<&SourceKind>) -> Result<Box<dyn RestoreTarget>> {
+        Ok(restore::by_url(url, configured))
+    }
+
+    fn own_target(
+        &self,
+        configured: &SourceKind,
+        _item: &str,
+        into: &str,
+        _cancel: &Cancel,
+    ) -> Result<Box<dyn RestoreTarget>> {
+        match configured {
+            SourceKind::AzureStorage(configured) => Ok(restore::on_own_account(configured, into)),
+            _ => Err(Error::failed("the source is of another kind")),
+        }
     }
 }

@@ -26,7 +26,8 @@ use std::{collections::HashMap, sync::Arc, thread, time::Duration};
 use parking_lot::{Mutex, MutexGuard};
 
 pub use detail::{Detail, Named};
-pub use servers::{AzureServers, server_host};
+pub use servers::AzureServers;
+pub(in crate::source) use servers::found;
 
 use self::{
     asked::Asked, container::Container, discover::Reached, health::Access, reach::Probe, share::Share,

@@ -116,8 +116,23 @@ fn list(azure: &Azure, engine: Engine, cancel: &Cancel) -> Result<(Discovery, Ve
     Ok((found, servers))
 }
 
+/// The server that an item of a source is, or was, found on: one that is found by its name has its host then.
+pub(in crate::source) fn found(
+    server: &config::ServerConfig,
+    engine: Engine,
+    item: &str,
+    cancel: &Cancel,
+) -> Result<config::ServerConfig> {
+    let mut server = server.clone();
+    if let Some(azure) = server.azure.take() {
+        let name = item.split('/').next().unwrap_or_default();
+        server.host = config::Host::Tcp(server_host(&azure, engine, name, cancel)?);
+    }
+    Ok(server)
+}
+
 /// The host of the server of this name.
-pub fn server_host(
+fn server_host(
     config: &config::AzureServers,
     engine: Engine,
     server: &str,

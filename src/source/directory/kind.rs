@@ -1,8 +1,14 @@
 //! What the program asks of the kind `directory`.
 
-use crate::source::{
-    kind::Kind,
-    manifest::{self, Detail},
+use crate::{
+    config::SourceKind,
+    error::{Error, Result},
+    source::{
+        kind::Kind,
+        manifest::{self, Detail},
+        target::RestoreTarget,
+    },
+    stream::cancel::Cancel,
 };
 
 /// The kind `directory`.
@@ -22,7 +28,17 @@ impl Kind for DirectoryKind {
     fn read_detail(
         &self,
         json: &mut dyn erased_serde::Deserializer<'_>,
-    ) -> Result<Option<Box<dyn Detail>>, erased_serde::Error> {
+    ) -> erased_serde::Result<Option<Box<dyn Detail>>> {
         manifest::read_detail::<super::Detail>(json)
+    }
+
+    fn own_target(
+        &self,
+        _configured: &SourceKind,
+        _item: &str,
+        _into: &str,
+        _cancel: &Cancel,
+    ) -> Result<Box<dyn RestoreTarget>> {
+        Err(Error::usage("a folder is restored with --to DIR"))
     }
 }

@@ -1,8 +1,15 @@
 //! What the program asks of the kind `mysql`.
 
-use crate::source::{
-    kind::Kind,
-    manifest::{self, Detail},
+use super::restore;
+use crate::{
+    config::SourceKind,
+    error::{Error, Result},
+    source::{
+        kind::Kind,
+        manifest::{self, Detail},
+        target::{RestoreTarget, WholeServer},
+    },
+    stream::cancel::Cancel,
 };
 
 /// The kind `mysql`.
@@ -22,7 +29,32 @@ impl Kind for MysqlKind {
     fn read_detail(
         &self,
         json: &mut dyn erased_serde::Deserializer<'_>,
-    ) -> Result<Option<Box<dyn Detail>>, erased_serde::Error> {
+    ) -> erased_serde::Result<Option<Box<dyn Detail>>> {
         manifest::read_detail::<super::Detail>(json)
+    }
+
+    fn schemes(&self) -> &'static [&'static str] {
+        &["mysql", "mariadb"]
+    }
+
+    fn target_of_url(&self, url: &str, configured: Option<&SourceKind>) -> Result<Box<dyn RestoreTarget>> {
+        restore::by_url(url, configured)
+    }
+
+    fn own_target(
+        &self,
+        configured: &SourceKind,
+        item: &str,
+        into: &str,
+        cancel: &Cancel,
+    ) -> Result<Box<dyn RestoreTarget>> {
+        match configured {
+            SourceKind::Mysql(configured) => restore::on_own_server(configured, item, into, cancel),
+            _ => Err(Error::failed("the source is of another kind")),
+        }
+    }
+
+    fn whole_server(&self) -> Option<&'static dyn WholeServer> {
+        Some(&restore::AllOfServer)
     }
 }

@@ -1,8 +1,15 @@
 //! What the program asks of the kind `postgres`.
 
-use crate::source::{
-    kind::Kind,
-    manifest::{self, Detail},
+use super::restore;
+use crate::{
+    config::SourceKind,
+    error::{Error, Result},
+    source::{
+        kind::Kind,
+        manifest::{self, Detail},
+        target::RestoreTarget,
+    },
+    stream::cancel::Cancel,
 };
 
 /// The kind `postgres`.
@@ -22,7 +29,28 @@ impl Kind for PostgresKind {
     fn read_detail(
         &self,
         json: &mut dyn erased_serde::Deserializer<'_>,
-    ) -> Result<Option<Box<dyn Detail>>, erased_serde::Error> {
+    ) -> erased_serde::Result<Option<Box<dyn Detail>>> {
         manifest::read_detail::<super::Detail>(json)
+    }
+
+    fn schemes(&self) -> &'static [&'static str] {
+        &["postgresql", "postgres"]
+    }
+
+    fn target_of_url(&self, url: &str, configured: Option<&SourceKind>) -> Result<Box<dyn RestoreTarget>> {
+        restore::by_url(url, configured)
+    }
+
+    fn own_target(
+        &self,
+        configured: &SourceKind,
+        item: &str,
+        into: &str,
+        cancel: &Cancel,
+    ) -> Result<Box<dyn RestoreTarget>> {
+        match configured {
+            SourceKind::Postgres(configured) => restore::on_own_server(configured, item, into, cancel),
+            _ => Err(Error::failed("the source is of another kind")),
+        }
     }
 }

@@ -2,6 +2,8 @@
 //! and afterwards the rows counted and compared with the manifest.
 
 mod companion;
+mod into;
+mod read_back;
 mod redefined;
 mod target;
 mod verify;
@@ -12,12 +14,12 @@ mod whole;
 use std::{collections::BTreeSet, io::Write};
 
 pub use companion::Companion;
+pub(in crate::source) use into::{AllOfServer, by_url, on_own_server};
 pub(crate) use redefined::{as_made, notes};
 pub(crate) use target::make_writable;
 pub use target::{Target, parse_server_url, parse_url};
 use views::{Creation, Names};
 pub(crate) use warnings::numbers;
-pub use whole::{Accounts, Grants, Part, Whole};
 
 use self::warnings::Warnings;
 use super::{

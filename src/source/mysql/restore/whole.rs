@@ -16,6 +16,7 @@ use crate::{
             session::{Session, quote_ident, quote_text},
         },
         restore::{Options, Restored},
+        target::Accounts,
     },
     stream::{cancel::Cancel, child::into_error},
 };
@@ -31,15 +32,6 @@ pub struct Part<'a> {
     pub files: &'a dyn Files,
     /// The new or empty database.
     pub target: Target,
-}
-
-/// What came of the accounts.
-#[derive(Debug, Default)]
-pub struct Accounts {
-    /// Whether every statement was run.
-    pub whole: bool,
-    /// What an operator should know.
-    pub notes: Vec<String>,
 }
 
 /// The databases of a server that are restored together.

@@ -3,11 +3,13 @@
 
 mod announce;
 mod fill;
+mod into;
 mod missing;
 mod partitions;
 mod preflight;
 mod present;
 mod properties;
+mod read_back;
 mod roles;
 mod select;
 mod target;
@@ -15,6 +17,7 @@ mod verify;
 
 use std::{io, io::Write};
 
+pub(in crate::source) use into::{by_url, on_own_server};
 pub use target::{Target, parse_url};
 
 use self::{preflight::TargetServer, select::Selection};
