@@ -22,7 +22,8 @@ use crate::{
         future_warning, patiently,
     },
     source::{
-        GLOBALS, azure,
+        GLOBALS,
+        layout::Layout,
         manifest::{Manifest, Object, Omitted},
         target::{Done, RestoreJob, RestoreTarget, verify},
     },
@@ -216,7 +217,7 @@ fn require_held(name: &str, manifest: &Manifest, options: &Options, lacking: &[O
 
 /// Fails if single files are wanted of something that is no collection of files.
 fn require_files(snapshot: &Snapshot, options: &Options) -> Result<()> {
-    if options.paths.is_empty() || matches!(snapshot.kind.as_str(), folder::DIRECTORY | azure::NAME) {
+    if options.paths.is_empty() || !matches!(Layout::of(&snapshot.kind), Layout::Dump) {
         return Ok(());
     }
     Err(Error::usage(format!(
@@ -237,11 +238,13 @@ fn into_folder(
     cancel: &Cancel,
 ) -> Result<()> {
     let item = (snapshot.source.as_str(), snapshot.item.as_str());
-    let choice = Choice::of(files, &snapshot.kind, item, &options.paths, cancel)?;
-    let mut written = folder::restore(files, into, &snapshot.kind, &choice, options.privileged, cancel)?;
-    if snapshot.kind == azure::NAME {
+    let layout = Layout::of(&snapshot.kind);
+    let choice = Choice::of(files, layout, item, &options.paths, cancel)?;
+    let faithful = layout.is_tree();
+    let mut written = folder::restore(files, into, faithful, &choice, options.privileged, cancel)?;
+    if let Layout::Listed(list) = layout {
         let room = ESCAPED.saturating_sub(written.escaped.len());
-        let (count, renamed) = azure::restore::renamed(files, room, &|name| choice.takes_name(name))?;
+        let (count, renamed) = list.renamed(files, room, &|name| choice.takes_name(name))?;
         written.escaped.extend(
             renamed
                 .into_iter()

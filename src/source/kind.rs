@@ -2,6 +2,7 @@
 //! folder beside the others and one line in [`KINDS`].
 
 use super::{
+    layout::Layout,
     manifest::Detail,
     target::{RestoreTarget, WholeServer},
 };
@@ -27,6 +28,16 @@ pub trait Kind: Sync {
         &self,
         json: &mut dyn erased_serde::Deserializer<'_>,
     ) -> erased_serde::Result<Option<Box<dyn Detail>>>;
+
+    /// How the names of what was backed up stand in its snapshots.
+    fn layout(&self) -> Layout {
+        Layout::Dump
+    }
+
+    /// What it calls rows, and what they stand in.
+    fn rows_and_tables(&self) -> (&'static str, &'static str) {
+        ("row", "table")
+    }
 
     /// The schemes of URLs that name targets of this kind.
     fn schemes(&self) -> &'static [&'static str] {

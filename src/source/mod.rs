@@ -4,6 +4,7 @@ pub mod azure;
 pub mod directory;
 mod exclude;
 mod kind;
+pub mod layout;
 pub mod manifest;
 pub mod mongodb;
 pub mod mysql;

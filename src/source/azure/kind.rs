@@ -6,6 +6,7 @@ use crate::{
     error::{Error, Result},
     source::{
         kind::Kind,
+        layout::Layout,
         manifest::{self, Detail},
         target::RestoreTarget,
     },
@@ -31,6 +32,10 @@ impl Kind for AzureStorageKind {
         json: &mut dyn erased_serde::Deserializer<'_>,
     ) -> erased_serde::Result<Option<Box<dyn Detail>>> {
         manifest::read_detail::<super::Detail>(json)
+    }
+
+    fn layout(&self) -> Layout {
+        Layout::Listed(&restore::Inventory)
     }
 
     fn schemes(&self) -> &'static [&'static str] {

@@ -5,6 +5,7 @@ use crate::{
     error::{Error, Result},
     source::{
         kind::Kind,
+        layout::Layout,
         manifest::{self, Detail},
         target::RestoreTarget,
     },
@@ -30,6 +31,10 @@ impl Kind for DirectoryKind {
         json: &mut dyn erased_serde::Deserializer<'_>,
     ) -> erased_serde::Result<Option<Box<dyn Detail>>> {
         manifest::read_detail::<super::Detail>(json)
+    }
+
+    fn layout(&self) -> Layout {
+        Layout::Tree
     }
 
     fn own_target(

@@ -33,6 +33,10 @@ impl Kind for MongodbKind {
         manifest::read_detail::<super::Detail>(json)
     }
 
+    fn rows_and_tables(&self) -> (&'static str, &'static str) {
+        ("document", "collection")
+    }
+
     fn schemes(&self) -> &'static [&'static str] {
         &["mongodb", "mongodb+srv"]
     }

@@ -9,7 +9,7 @@ use super::{
     Tally,
     choice::Chosen,
     content::{each_parallel, with_content},
-    entries::{DIRECTORY, blob_lacks},
+    entries::blob_lacks,
     exists,
 };
 use crate::{
@@ -19,6 +19,7 @@ use crate::{
     source::{
         Files,
         azure::container,
+        layout::DIRECTORY,
         restore::{Options, Storage},
     },
     stream::cancel::Cancel,

@@ -1,9 +1,9 @@
 //! Putting a container or share back into an account: contents with their properties, nothing overwritten unless asked.
 
-pub(crate) mod choice;
+mod choice;
 mod container;
 pub(super) mod content;
-pub(crate) mod entries;
+mod entries;
 mod into;
 mod refused;
 mod share;
@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
+pub(in crate::source) use self::entries::Inventory;
 pub(in crate::source) use self::into::{by_url, on_own_account};
 pub use self::target::Target;
 
@@ -25,6 +26,7 @@ use crate::{
     output,
     source::{
         Files,
+        layout::List,
         manifest::Manifest,
         restore::{Options, Storage},
     },
@@ -88,13 +90,13 @@ pub fn restore(
 
 /// How many of the blobs or files that `wanted` names have a path that is not their name, and the first `room` of them: name
 /// and path.
-pub(crate) fn renamed(
+fn renamed(
     files: &dyn Files,
     room: usize,
     wanted: &dyn Fn(&str) -> bool,
 ) -> Result<(u64, Vec<(String, String)>)> {
     let (mut count, mut first) = (0, Vec::new());
-    entries::each(files, &mut |entry| {
+    Inventory.each(files, &mut |entry| {
         let Some(path) = entry.path else { return Ok(()) };
         let below = [blobs::TOP, shares::TOP]
             .iter()

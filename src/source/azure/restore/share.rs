@@ -6,7 +6,7 @@ use super::{
     Tally,
     choice::Chosen,
     content::{each_parallel, with_content},
-    entries::{DIRECTORY, file_lacks},
+    entries::file_lacks,
     exists,
 };
 use crate::{
@@ -16,6 +16,7 @@ use crate::{
     source::{
         Files,
         azure::{inventory, share},
+        layout::DIRECTORY,
         restore::{Options, Storage},
     },
     stream::cancel::Cancel,
