@@ -22,9 +22,9 @@ use crate::{
         future_warning, patiently,
     },
     source::{
-        GLOBALS,
         layout::Layout,
         manifest::{Manifest, Object, Omitted},
+        name::ItemName,
         target::{Done, RestoreJob, RestoreTarget, verify},
     },
     stream::cancel::Cancel,
@@ -381,18 +381,15 @@ fn globals_at(
     Manifest::of(&SnapshotFiles::new(reader, chosen), &chosen.source, &chosen.item).map(Some)
 }
 
-/// The name of the `@globals` that belongs to an item. Of several servers each has its own: SERVER/@globals beside
-/// SERVER/DATABASE.
-pub(crate) fn globals_name(snapshots: &[Snapshot], source: &str, item: &str) -> String {
-    let of_server = item.split_once('/').map(|(server, _)| format!("{server}/{GLOBALS}"));
-    let stored = |name: &str| snapshots.iter().any(|s| s.source == source && s.item == name);
-    of_server.filter(|name| stored(name)).unwrap_or_else(|| GLOBALS.to_owned())
+/// The parts of the name of an item, as far as the snapshots tell them.
+pub(crate) fn item_name<'i>(snapshots: &[Snapshot], source: &str, item: &'i str) -> ItemName<'i> {
+    ItemName::stored(item, |name| snapshots.iter().any(|s| s.source == source && s.item == name))
 }
 
 /// The `@globals` snapshot that was made with this one: the newest up to a day later, else the oldest. The snapshots are in
 /// the order of their times.
 pub(crate) fn globals_of<'s>(snapshots: &'s [Snapshot], item: &Snapshot) -> Option<&'s Snapshot> {
-    let name = globals_name(snapshots, &item.source, &item.item);
+    let name = item_name(snapshots, &item.source, &item.item).globals();
     let globals = || snapshots.iter().filter(|s| s.source == item.source && s.item == name);
     let limit = item.time.timestamp() + Duration::from_secs(24 * 3600);
     globals().rfind(|s| s.time.timestamp() <= limit).or_else(|| globals().next())

@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, HashMap};
 use super::verdict::Left;
 use crate::{
     backup::Selector,
-    config::{Config, SourceKind},
+    config::Config,
     error::{Error, Result},
     history::Past,
     known::{self, Asked, Name},
     repository::{At, Snapshot},
-    restore::globals_name,
-    source::GLOBALS,
+    restore::item_name,
+    source::{has_servers, name::ItemName},
 };
 
 /// What to drill.
@@ -119,21 +119,18 @@ pub(super) fn choose<'s>(
 }
 
 fn candidate<'s>(config: &Config, all: &[Snapshot], snapshot: &'s Snapshot, past: Past) -> Candidate<'s> {
-    let globals = globals_name(all, &snapshot.source, &snapshot.item);
-    let azure = config.source(&snapshot.source).is_some_and(|source| match &source.kind {
-        SourceKind::Postgres(postgres) => postgres.server.azure.is_some(),
-        SourceKind::Mysql(mysql) => mysql.server.azure.is_some(),
-        _ => false,
-    });
-    let server = match snapshot.item.split_once('/') {
-        Some((server, _)) if azure || globals != GLOBALS => Some(server.to_owned()),
-        _ => None,
+    let name = if config.source(&snapshot.source).is_some_and(|source| has_servers(&source.kind)) {
+        ItemName::parse(&snapshot.item, true)
+    } else {
+        item_name(all, &snapshot.source, &snapshot.item)
     };
-    let database = match &server {
-        Some(server) => snapshot.item[server.len() + 1..].to_owned(),
-        None => snapshot.item.clone(),
-    };
-    Candidate { snapshot, is_globals: database == GLOBALS, server, database, past }
+    Candidate {
+        snapshot,
+        is_globals: name.is_globals(),
+        server: name.server.map(str::to_owned),
+        database: name.name.to_owned(),
+        past,
+    }
 }
 
 /// The oldest proof first; what was tried lately although it could not be proven waits for the others. Groups stay together,

@@ -12,8 +12,9 @@ use crate::{
     known::{self, Asked, Name},
     repository::{At, Patience, Snapshot, SnapshotFiles, SnapshotReader, future_warning, patiently},
     source::{
-        GLOBALS, KINDS, Kind,
+        KINDS, Kind,
         manifest::{Manifest, Omitted},
+        name::{ItemName, globals, within},
         target::{Accounts, ServerDone, ServerPart, ServerTarget, WholeServer},
     },
     stream::cancel::Cancel,
@@ -186,7 +187,7 @@ fn restore_into(
         .iter()
         .map(|one| ServerPart {
             name: &one.chosen.database,
-            is_globals: one.chosen.database == GLOBALS,
+            is_globals: ItemName::parse(&one.chosen.database, false).is_globals(),
             manifest: &one.manifest,
             files: &one.files,
         })
@@ -235,7 +236,7 @@ fn target(config: &Config, request: &ServerRequest) -> Result<(&'static dyn Kind
         return Err(Error::usage(NO_OVERWRITE));
     }
     let configured = config.source(&request.source).map(|source| &source.kind);
-    if request.server.is_none() && configured.is_some_and(|source| family.whole.has_several(source)) {
+    if request.server.is_none() && configured.is_some_and(|source| family.kind.has_servers(source)) {
         return Err(Error::usage(format!("{} may have several servers", request.source))
             .hint(format!("name one of them: {}/SERVER --all", request.source)));
     }
@@ -263,10 +264,9 @@ fn choose(
     }
     let database = |item: &str| match &request.server {
         None => Some(item.to_owned()),
-        Some(server) => Some(item.strip_prefix(server.as_str())?.strip_prefix('/')?.to_owned()),
+        Some(server) => within(item, server).map(str::to_owned),
     };
-    let servers: Vec<&str> =
-        by_item.keys().filter_map(|item| item.strip_suffix(GLOBALS)?.strip_suffix('/')).collect();
+    let servers: Vec<&str> = by_item.keys().filter_map(|item| globals(item)?.server).collect();
     if request.server.is_none() && !servers.is_empty() {
         return Err(Error::usage(format!("{} has several servers", request.source))
             .hint(format!("name one of them: {}", named(&request.source, &servers))));
@@ -318,8 +318,8 @@ fn not_stored(config: &Config, request: &ServerRequest, reading: &Reading) -> Er
 
 /// Whether a snapshot is of the server, or the source, that is restored.
 fn is_of(request: &ServerRequest, snapshot: &Snapshot) -> bool {
-    let within = |server: &str| snapshot.item.strip_prefix(server).is_some_and(|rest| rest.starts_with('/'));
-    snapshot.source == request.source && request.server.as_deref().is_none_or(within)
+    let is_on = |server: &str| within(&snapshot.item, server).is_some();
+    snapshot.source == request.source && request.server.as_deref().is_none_or(is_on)
 }
 
 fn named(source: &str, servers: &[&str]) -> String {

@@ -65,6 +65,12 @@ pub trait Kind: Sync {
         cancel: &Cancel,
     ) -> Result<Box<dyn RestoreTarget>>;
 
+    /// Whether a source, of whatever kind, is of this kind and finds its servers by itself: then the names of its items begin
+    /// with that of the server.
+    fn has_servers(&self, _configured: &SourceKind) -> bool {
+        false
+    }
+
     /// How all of a server is restored with one command, of kinds that can.
     fn whole_server(&self) -> Option<&'static dyn WholeServer> {
         None
@@ -88,4 +94,9 @@ pub fn kind_named(name: &str) -> Option<&'static dyn Kind> {
 /// The kind that has this scheme of URLs.
 pub fn kind_of_scheme(scheme: &str) -> Option<&'static dyn Kind> {
     KINDS.into_iter().find(|kind| kind.schemes().contains(&scheme))
+}
+
+/// Whether a source finds its servers by itself: see [`Kind::has_servers`].
+pub fn has_servers(configured: &SourceKind) -> bool {
+    KINDS.into_iter().any(|kind| kind.has_servers(configured))
 }

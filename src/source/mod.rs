@@ -8,6 +8,7 @@ pub mod layout;
 pub mod manifest;
 pub mod mongodb;
 pub mod mysql;
+pub(crate) mod name;
 pub(crate) mod omissions;
 pub mod postgres;
 pub mod restore;
@@ -20,7 +21,7 @@ use std::{io::Write, path::Path};
 
 use serde::Serialize;
 
-pub use self::kind::{KINDS, Kind, kind_named, kind_of_scheme};
+pub use self::kind::{KINDS, Kind, has_servers, kind_named, kind_of_scheme};
 use self::manifest::Manifest;
 use crate::{
     azure::Engine,
@@ -118,7 +119,7 @@ impl Discovery {
 
     /// Whether this answer leaves open if an item that it does not list exists.
     pub fn is_unknown(&self, name: &str) -> bool {
-        let within = |whole: &str| name.strip_prefix(whole).is_some_and(|rest| rest.starts_with('/'));
+        let within = |whole: &str| name::within(name, whole).is_some();
         // What lies within something that could not be looked into.
         if self.items.iter().any(|item| item.problem.is_some() && within(&item.name)) {
             return true;

@@ -88,9 +88,6 @@ pub trait WholeServer: Sync {
     /// A URL of a server, for texts.
     fn example(&self) -> &'static str;
 
-    /// Whether the source, of whatever kind, is of this kind and may have several servers.
-    fn has_several(&self, configured: &SourceKind) -> bool;
-
     /// The server that a URL of one of the kind's schemes names. `configured` is the source, which may be of another kind.
     ///
     /// # Errors

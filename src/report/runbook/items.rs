@@ -10,6 +10,7 @@ use crate::{
     source::{
         GLOBALS,
         manifest::{Manifest, Omitted},
+        name::ItemName,
     },
 };
 
@@ -53,12 +54,12 @@ impl Piece<'_> {
 
     /// The name without the server or account that it was found on.
     pub(super) fn name(&self) -> &str {
-        self.item.split_once('/').filter(|_| self.prefixed).map_or(self.item, |(_, name)| name)
+        ItemName::parse(self.item, self.prefixed).name
     }
 
     /// The server that it was found on, where a source has several.
     pub(super) fn server(&self) -> Option<&str> {
-        self.item.split_once('/').filter(|_| self.prefixed).map(|(server, _)| server)
+        ItemName::parse(self.item, self.prefixed).server
     }
 
     pub(super) fn manifest(&self) -> Option<&Manifest> {

@@ -17,7 +17,7 @@ use crate::{
     azure::{Azure, Engine, FlexibleServer},
     config::{self, Patterns},
     error::{Error, Result},
-    source::{Discovery, Excluded, Item, Source, manifest::Manifest},
+    source::{Discovery, Excluded, Item, Source, manifest::Manifest, name::ItemName},
     stream::{cancel::Cancel, sink::Sink},
 };
 
@@ -125,7 +125,9 @@ pub(in crate::source) fn found(
 ) -> Result<config::ServerConfig> {
     let mut server = server.clone();
     if let Some(azure) = server.azure.take() {
-        let name = item.split('/').next().unwrap_or_default();
+        // Without a slash it is the server itself that is named.
+        let item = ItemName::parse(item, true);
+        let name = item.server.unwrap_or(item.name);
         server.host = config::Host::Tcp(server_host(&azure, engine, name, cancel)?);
     }
     Ok(server)

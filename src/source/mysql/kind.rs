@@ -33,6 +33,10 @@ impl Kind for MysqlKind {
         manifest::read_detail::<super::Detail>(json)
     }
 
+    fn has_servers(&self, configured: &SourceKind) -> bool {
+        matches!(configured, SourceKind::Mysql(configured) if configured.server.azure.is_some())
+    }
+
     fn schemes(&self) -> &'static [&'static str] {
         &["mysql", "mariadb"]
     }

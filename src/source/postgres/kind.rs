@@ -33,6 +33,10 @@ impl Kind for PostgresKind {
         manifest::read_detail::<super::Detail>(json)
     }
 
+    fn has_servers(&self, configured: &SourceKind) -> bool {
+        matches!(configured, SourceKind::Postgres(configured) if configured.server.azure.is_some())
+    }
+
     fn schemes(&self) -> &'static [&'static str] {
         &["postgresql", "postgres"]
     }

@@ -97,10 +97,6 @@ impl WholeServer for AllOfServer {
         "mysql://user@host:3306"
     }
 
-    fn has_several(&self, configured: &SourceKind) -> bool {
-        matches!(configured, SourceKind::Mysql(mysql) if mysql.server.azure.is_some())
-    }
-
     fn open(&self, url: &str, configured: Option<&SourceKind>) -> Result<Box<dyn ServerTarget>> {
         Ok(Box::new(Server { params: parse_server_url(url)?, clients: clients(configured) }))
     }
