@@ -10,8 +10,8 @@ use rustix::process::Signal;
 
 use super::{daemon::Daemon, sandbox::Rules};
 use crate::{
-    config::Host,
     error::{Error, Result},
+    settings::Host,
     source::mysql::{
         clients::{Client, Flavour, Version},
         connect::ConnectParams,

@@ -11,7 +11,7 @@ use crate::{
     known::{self, Asked, Name},
     repository::{At, Snapshot},
     restore::item_name,
-    source::{has_servers, name::ItemName},
+    source::name::ItemName,
 };
 
 /// What to drill.
@@ -119,7 +119,7 @@ pub(super) fn choose<'s>(
 }
 
 fn candidate<'s>(config: &Config, all: &[Snapshot], snapshot: &'s Snapshot, past: Past) -> Candidate<'s> {
-    let name = if config.source(&snapshot.source).is_some_and(|source| has_servers(&source.kind)) {
+    let name = if config.source(&snapshot.source).is_some_and(|source| source.kind.has_servers()) {
         ItemName::parse(&snapshot.item, true)
     } else {
         item_name(all, &snapshot.source, &snapshot.item)

@@ -7,10 +7,11 @@ use serde::Serialize;
 
 use super::{Options, Reading, Restored, target::NO_OVERWRITE};
 use crate::{
-    config::{Config, SecretFile},
+    config::Config,
     error::{Error, Result},
     known::{self, Asked, Name},
     repository::{At, Patience, Snapshot, SnapshotFiles, SnapshotReader, future_warning, patiently},
+    settings::SecretFile,
     source::{
         KINDS, Kind,
         manifest::{Manifest, Omitted},
@@ -235,8 +236,10 @@ fn target(config: &Config, request: &ServerRequest) -> Result<(&'static dyn Kind
     if request.options.overwrite {
         return Err(Error::usage(NO_OVERWRITE));
     }
-    let configured = config.source(&request.source).map(|source| &source.kind);
-    if request.server.is_none() && configured.is_some_and(|source| family.kind.has_servers(source)) {
+    let configured = config.source(&request.source).map(|source| &*source.kind);
+    if request.server.is_none()
+        && configured.is_some_and(|source| source.has_servers() && source.as_str() == family.kind.name())
+    {
         return Err(Error::usage(format!("{} may have several servers", request.source))
             .hint(format!("name one of them: {}/SERVER --all", request.source)));
     }

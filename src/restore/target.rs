@@ -2,9 +2,10 @@
 
 use super::Request;
 use crate::{
-    config::{Config, SecretFile, SourceKind},
+    config::Config,
     error::{Error, Result},
-    source::{kind_named, kind_of_scheme, target::RestoreTarget},
+    settings::SecretFile,
+    source::{KindConfig, kind_of_scheme, target::RestoreTarget},
     stream::cancel::Cancel,
 };
 
@@ -18,7 +19,7 @@ pub(super) fn find(
     into: &str,
     cancel: &Cancel,
 ) -> Result<Box<dyn RestoreTarget>> {
-    let configured = config.source(&request.source).map(|source| &source.kind);
+    let configured = config.source(&request.source).map(|source| &*source.kind);
     let mut target = match into.split_once("://") {
         Some((scheme, _)) => by_url(scheme, into, configured)?,
         None => {
@@ -29,8 +30,7 @@ pub(super) fn find(
                 ))
                 .hint("write a URL: --into postgresql://user@host/database")
             })?;
-            let kind = kind_named(configured.as_str()).ok_or_else(|| Error::failed("no such kind"))?;
-            kind.own_target(configured, &request.item, into, cancel)?
+            configured.target(&request.item, into, cancel)?
         }
     };
     if let Some(file) = &request.password_file {
@@ -43,7 +43,11 @@ pub(super) fn find(
     Ok(target)
 }
 
-fn by_url(scheme: &str, url: &str, configured: Option<&SourceKind>) -> Result<Box<dyn RestoreTarget>> {
+fn by_url(
+    scheme: &str,
+    url: &str,
+    configured: Option<&(dyn KindConfig + 'static)>,
+) -> Result<Box<dyn RestoreTarget>> {
     match kind_of_scheme(scheme) {
         Some(kind) => kind.target_of_url(url, configured),
         None => Err(Error::usage(format!("--into: a URL of kind {scheme}:// is not known")).hint(

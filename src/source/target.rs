@@ -1,14 +1,14 @@
 //! Where items are restored to, and how a restore is checked: what `restore` asks of each kind of source.
 
 use super::{
-    Files, Item, Source,
+    Files, Item, KindConfig, Source,
     manifest::{Digested, Manifest, Object},
     restore::{Options, Restored, Storage},
 };
 use crate::{
-    config::{Secret, SourceKind},
     drill::prove::sink::Nowhere,
     error::{Error, Result},
+    settings::Secret,
     stream::cancel::Cancel,
 };
 
@@ -92,7 +92,11 @@ pub trait WholeServer: Sync {
     ///
     /// # Errors
     /// It is not the URL of a server.
-    fn open(&self, url: &str, configured: Option<&SourceKind>) -> Result<Box<dyn ServerTarget>>;
+    fn open(
+        &self,
+        url: &str,
+        configured: Option<&(dyn KindConfig + 'static)>,
+    ) -> Result<Box<dyn ServerTarget>>;
 }
 
 /// A server to restore all items of another one into.

@@ -28,22 +28,6 @@ fn source(keys: &str) -> Result<Config> {
     with(&format!("[sources.pg]\nkind = \"postgres\"\n{keys}"))
 }
 
-fn postgres(keys: &str) -> PostgresConfig {
-    match source(keys).unwrap().sources.pop().unwrap().kind {
-        SourceKind::Postgres(postgres) => postgres,
-        other => panic!("{}", other.as_str()),
-    }
-}
-
-/// The keys of a MySQL source, which start in line 6.
-fn mysql(keys: &str) -> Result<MysqlConfig> {
-    let mut config = with(&format!("[sources.my]\nkind = \"mysql\"\n{keys}"))?;
-    match config.sources.pop().unwrap().kind {
-        SourceKind::Mysql(mysql) => Ok(mysql),
-        other => panic!("{}", other.as_str()),
-    }
-}
-
 /// The problems, without the file's name: `LINE: KEY: what`.
 fn problems(config: Result<Config>) -> Vec<String> {
     let error = config.unwrap_err();

@@ -58,7 +58,7 @@ pub struct Detail {
 
 impl manifest::Detail for Detail {
     fn kind(&self) -> &'static dyn Kind {
-        &super::KIND
+        &super::kind::KIND
     }
 
     fn boxed(&self) -> Box<dyn manifest::Detail> {

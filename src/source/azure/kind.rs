@@ -1,13 +1,21 @@
 //! What the program asks of the kind `azure-storage`.
 
-use super::restore;
+use std::sync::Arc;
+
+use super::{
+    AzureStorage,
+    config::{self, AzureStorageConfig},
+    recovery, restore,
+};
 use crate::{
-    config::SourceKind,
-    error::{Error, Result},
+    error::Result,
+    settings::{SecretFile, SourceSettings, reader::Reader},
     source::{
-        kind::Kind,
+        Source,
+        kind::{Kind, KindConfig, OwnPlaces},
         layout::Layout,
         manifest::{self, Detail},
+        recovery::{Commands, Opening, Piece},
         target::RestoreTarget,
     },
     stream::cancel::Cancel,
@@ -23,6 +31,23 @@ impl Kind for AzureStorageKind {
     fn name(&self) -> &'static str {
         super::NAME
     }
+
+    fn other_names(&self) -> &'static [(&'static [&'static str], &'static str)] {
+        &[(
+            &["azure", "azure-blob", "azure-blobs", "azure-files", "azblob", "blob", "storage"],
+            "write \"azure-storage\" for blobs and file shares; servers that Azure hosts are \"postgres\" or \"mysql\" with a \
+             section azure",
+        )]
+    }
+
+    fn read_config(&self, reader: &mut Reader<'_>, _own: &OwnPlaces<'_>) -> Option<Arc<dyn KindConfig>> {
+        Some(Arc::new(config::read(reader)?))
+    }
+
+    fn packages(&self) -> &'static [&'static str] {
+        &["rclone"]
+    }
+
     fn detail_key(&self) -> &'static str {
         "azure"
     }
@@ -42,20 +67,45 @@ impl Kind for AzureStorageKind {
         &["https", "http"]
     }
 
-    fn target_of_url(&self, url: &str, configured: Option<&SourceKind>) -> Result<Box<dyn RestoreTarget>> {
+    fn target_of_url(
+        &self,
+        url: &str,
+        configured: Option<&(dyn KindConfig + 'static)>,
+    ) -> Result<Box<dyn RestoreTarget>> {
         Ok(restore::by_url(url, configured))
     }
+}
 
-    fn own_target(
-        &self,
-        configured: &SourceKind,
-        _item: &str,
-        into: &str,
-        _cancel: &Cancel,
-    ) -> Result<Box<dyn RestoreTarget>> {
-        match configured {
-            SourceKind::AzureStorage(configured) => Ok(restore::on_own_account(configured, into)),
-            _ => Err(Error::failed("the source is of another kind")),
-        }
+impl KindConfig for AzureStorageConfig {
+    fn kind(&self) -> &'static dyn Kind {
+        &KIND
+    }
+
+    fn open(&self, source: &SourceSettings) -> Result<Box<dyn Source>> {
+        Ok(Box::new(AzureStorage::new(source, self)?))
+    }
+
+    fn secret_files(&self) -> Vec<&SecretFile> {
+        self.principal.secret_files().to_vec()
+    }
+
+    fn is_prefixed(&self) -> bool {
+        true
+    }
+
+    fn example_items(&self) -> Vec<&'static str> {
+        vec!["ACCOUNT/CONTAINER"]
+    }
+
+    fn opening(&self, _variables: &str) -> Opening {
+        recovery::opening()
+    }
+
+    fn commands(&self, piece: &Piece<'_>, _variables: &str) -> Commands {
+        recovery::commands(piece)
+    }
+
+    fn target(&self, _item: &str, into: &str, _cancel: &Cancel) -> Result<Box<dyn RestoreTarget>> {
+        Ok(restore::on_own_account(self, into))
     }
 }

@@ -15,9 +15,9 @@ use parking_lot::{Mutex, MutexGuard};
 use super::{client, discover::text, subscriptions};
 use crate::{
     azure::{Azure, Engine, FlexibleServer},
-    config::{self, Patterns},
     error::{Error, Result},
-    source::{Discovery, Excluded, Item, Source, manifest::Manifest, name::ItemName},
+    settings::{self, Patterns},
+    source::{Discovery, Excluded, Item, Source, manifest::Manifest, name::ItemName, server::ServerConfig},
     stream::{cancel::Cancel, sink::Sink},
 };
 
@@ -41,7 +41,12 @@ pub struct AzureServers {
 
 impl AzureServers {
     /// A source as configured; `open` makes the source for one server. Reads the files of the service principal.
-    pub(crate) fn new(name: &str, engine: Engine, config: &config::AzureServers, open: Open) -> Result<Self> {
+    pub(crate) fn new(
+        name: &str,
+        engine: Engine,
+        config: &settings::AzureServers,
+        open: Open,
+    ) -> Result<Self> {
         Ok(Self {
             name: name.to_owned(),
             engine,
@@ -118,24 +123,24 @@ fn list(azure: &Azure, engine: Engine, cancel: &Cancel) -> Result<(Discovery, Ve
 
 /// The server that an item of a source is, or was, found on: one that is found by its name has its host then.
 pub(in crate::source) fn found(
-    server: &config::ServerConfig,
+    server: &ServerConfig,
     engine: Engine,
     item: &str,
     cancel: &Cancel,
-) -> Result<config::ServerConfig> {
+) -> Result<ServerConfig> {
     let mut server = server.clone();
     if let Some(azure) = server.azure.take() {
         // Without a slash it is the server itself that is named.
         let item = ItemName::parse(item, true);
         let name = item.server.unwrap_or(item.name);
-        server.host = config::Host::Tcp(server_host(&azure, engine, name, cancel)?);
+        server.host = settings::Host::Tcp(server_host(&azure, engine, name, cancel)?);
     }
     Ok(server)
 }
 
 /// The host of the server of this name.
 fn server_host(
-    config: &config::AzureServers,
+    config: &settings::AzureServers,
     engine: Engine,
     server: &str,
     cancel: &Cancel,

@@ -1,12 +1,21 @@
 //! What the program asks of the kind `directory`.
 
+use std::{path::PathBuf, sync::Arc};
+
+use super::{
+    Directory,
+    config::{self, DirectoryConfig},
+    recovery,
+};
 use crate::{
-    config::SourceKind,
     error::{Error, Result},
+    settings::{SourceSettings, reader::Reader},
     source::{
-        kind::Kind,
+        Source,
+        kind::{Kind, KindConfig, OwnPlaces},
         layout::Layout,
         manifest::{self, Detail},
+        recovery::{Commands, Opening, Piece},
         target::RestoreTarget,
     },
     stream::cancel::Cancel,
@@ -22,6 +31,26 @@ impl Kind for DirectoryKind {
     fn name(&self) -> &'static str {
         "directory"
     }
+
+    fn other_names(&self) -> &'static [(&'static [&'static str], &'static str)] {
+        &[
+            (
+                &["folder", "folders", "file", "files", "dir", "path", "filesystem", "local", "disk"],
+                "write \"directory\"",
+            ),
+            (
+                &["sqlite", "sqlite3", "redis"],
+                "its files can be backed up as \"directory\", from a copy that it makes itself: while it runs they change",
+            ),
+        ]
+    }
+
+    fn read_config(&self, reader: &mut Reader<'_>, own: &OwnPlaces<'_>) -> Option<Arc<dyn KindConfig>> {
+        let mut directory = config::read(reader)?;
+        config::protect(&mut directory, own, reader);
+        Some(Arc::new(directory))
+    }
+
     fn detail_key(&self) -> &'static str {
         "directory"
     }
@@ -36,14 +65,35 @@ impl Kind for DirectoryKind {
     fn layout(&self) -> Layout {
         Layout::Tree
     }
+}
 
-    fn own_target(
-        &self,
-        _configured: &SourceKind,
-        _item: &str,
-        _into: &str,
-        _cancel: &Cancel,
-    ) -> Result<Box<dyn RestoreTarget>> {
+impl KindConfig for DirectoryConfig {
+    fn kind(&self) -> &'static dyn Kind {
+        &KIND
+    }
+
+    fn open(&self, source: &SourceSettings) -> Result<Box<dyn Source>> {
+        Ok(Box::new(Directory::new(source, self)?))
+    }
+
+    fn check_places(&self, key_path: &dyn Fn(&str) -> String) -> Result<()> {
+        config::check_places(self, key_path)
+    }
+
+    fn folders(&self) -> Option<Vec<PathBuf>> {
+        // What a pattern means lies in the folder before its first part with one.
+        Some(self.paths.iter().map(|path| Self::base(path)).collect())
+    }
+
+    fn opening(&self, _variables: &str) -> Opening {
+        recovery::opening(&self.paths)
+    }
+
+    fn commands(&self, piece: &Piece<'_>, _variables: &str) -> Commands {
+        recovery::commands(piece)
+    }
+
+    fn target(&self, _item: &str, _into: &str, _cancel: &Cancel) -> Result<Box<dyn RestoreTarget>> {
         Err(Error::usage("a folder is restored with --to DIR"))
     }
 }

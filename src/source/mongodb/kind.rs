@@ -1,12 +1,21 @@
 //! What the program asks of the kind `mongodb`.
 
-use super::restore;
+use std::sync::Arc;
+
+use super::{
+    Mongodb,
+    config::{self, MongodbConfig},
+    connect::Params,
+    recovery, restore,
+};
 use crate::{
-    config::SourceKind,
     error::{Error, Result},
+    settings::{SecretFile, SourceSettings, reader::Reader},
     source::{
-        kind::Kind,
+        Source,
+        kind::{Kind, KindConfig, OwnPlaces},
         manifest::{self, Detail},
+        recovery::{Commands, Opening, Piece},
         target::RestoreTarget,
     },
     stream::cancel::Cancel,
@@ -22,6 +31,15 @@ impl Kind for MongodbKind {
     fn name(&self) -> &'static str {
         "mongodb"
     }
+
+    fn other_names(&self) -> &'static [(&'static [&'static str], &'static str)] {
+        &[(&["mongo"], "write \"mongodb\"")]
+    }
+
+    fn read_config(&self, reader: &mut Reader<'_>, _own: &OwnPlaces<'_>) -> Option<Arc<dyn KindConfig>> {
+        Some(Arc::new(config::read(reader)?))
+    }
+
     fn detail_key(&self) -> &'static str {
         "mongodb"
     }
@@ -41,20 +59,44 @@ impl Kind for MongodbKind {
         &["mongodb", "mongodb+srv"]
     }
 
-    fn target_of_url(&self, url: &str, _configured: Option<&SourceKind>) -> Result<Box<dyn RestoreTarget>> {
+    fn target_of_url(
+        &self,
+        url: &str,
+        _configured: Option<&(dyn KindConfig + 'static)>,
+    ) -> Result<Box<dyn RestoreTarget>> {
         restore::by_url(url)
     }
+}
 
-    fn own_target(
-        &self,
-        configured: &SourceKind,
-        _item: &str,
-        into: &str,
-        _cancel: &Cancel,
-    ) -> Result<Box<dyn RestoreTarget>> {
-        match configured {
-            SourceKind::Mongodb(configured) => restore::on_own_server(configured, into),
-            _ => Err(Error::failed("the source is of another kind")),
+impl KindConfig for MongodbConfig {
+    fn kind(&self) -> &'static dyn Kind {
+        &KIND
+    }
+
+    fn open(&self, source: &SourceSettings) -> Result<Box<dyn Source>> {
+        Ok(Box::new(Mongodb::new(source, self)?))
+    }
+
+    fn secret_files(&self) -> Vec<&SecretFile> {
+        vec![&self.uri_file]
+    }
+
+    fn unusable_content(&self) -> Vec<Error> {
+        if self.uri_file.is_elsewhere() || self.uri_file.load().is_err() {
+            return Vec::new();
         }
+        Params::load(&self.uri_file).err().into_iter().collect()
+    }
+
+    fn opening(&self, variables: &str) -> Opening {
+        recovery::opening(variables)
+    }
+
+    fn commands(&self, piece: &Piece<'_>, variables: &str) -> Commands {
+        recovery::commands(piece, variables)
+    }
+
+    fn target(&self, _item: &str, into: &str, _cancel: &Cancel) -> Result<Box<dyn RestoreTarget>> {
+        restore::on_own_server(self, into)
     }
 }

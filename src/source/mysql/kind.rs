@@ -1,12 +1,25 @@
 //! What the program asks of the kind `mysql`.
 
-use super::restore;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use super::{
+    Mysql,
+    config::{self, MysqlConfig},
+    recovery, restore,
+};
 use crate::{
-    config::SourceKind,
-    error::{Error, Result},
+    azure::Engine,
+    error::Result,
+    settings::{SecretFile, SourceSettings, reader::Reader},
     source::{
-        kind::Kind,
+        Source,
+        kind::{Kind, KindConfig, OwnPlaces},
         manifest::{self, Detail},
+        recovery::{Commands, Opening, Piece},
+        server,
         target::{RestoreTarget, WholeServer},
     },
     stream::cancel::Cancel,
@@ -22,6 +35,19 @@ impl Kind for MysqlKind {
     fn name(&self) -> &'static str {
         "mysql"
     }
+
+    fn other_names(&self) -> &'static [(&'static [&'static str], &'static str)] {
+        &[(&["mariadb", "percona"], "write \"mysql\": it backs up MySQL and MariaDB")]
+    }
+
+    fn read_config(&self, reader: &mut Reader<'_>, _own: &OwnPlaces<'_>) -> Option<Arc<dyn KindConfig>> {
+        Some(Arc::new(config::read(reader)?))
+    }
+
+    fn packages(&self) -> &'static [&'static str] {
+        &["mariadb-client"]
+    }
+
     fn detail_key(&self) -> &'static str {
         "mysql"
     }
@@ -33,32 +59,71 @@ impl Kind for MysqlKind {
         manifest::read_detail::<super::Detail>(json)
     }
 
-    fn has_servers(&self, configured: &SourceKind) -> bool {
-        matches!(configured, SourceKind::Mysql(configured) if configured.server.azure.is_some())
-    }
-
     fn schemes(&self) -> &'static [&'static str] {
         &["mysql", "mariadb"]
     }
 
-    fn target_of_url(&self, url: &str, configured: Option<&SourceKind>) -> Result<Box<dyn RestoreTarget>> {
-        restore::by_url(url, configured)
-    }
-
-    fn own_target(
+    fn target_of_url(
         &self,
-        configured: &SourceKind,
-        item: &str,
-        into: &str,
-        cancel: &Cancel,
+        url: &str,
+        configured: Option<&(dyn KindConfig + 'static)>,
     ) -> Result<Box<dyn RestoreTarget>> {
-        match configured {
-            SourceKind::Mysql(configured) => restore::on_own_server(configured, item, into, cancel),
-            _ => Err(Error::failed("the source is of another kind")),
-        }
+        restore::by_url(url, configured)
     }
 
     fn whole_server(&self) -> Option<&'static dyn WholeServer> {
         Some(&restore::AllOfServer)
+    }
+}
+
+impl KindConfig for MysqlConfig {
+    fn kind(&self) -> &'static dyn Kind {
+        &KIND
+    }
+
+    fn open(&self, source: &SourceSettings) -> Result<Box<dyn Source>> {
+        let Some(azure) = &self.server.azure else { return Ok(Box::new(Mysql::new(source, self)?)) };
+        let config = self.clone();
+        let one = move |source: &SourceSettings, host| {
+            let config = Self { server: config.server.at(host), ..config.clone() };
+            Ok(Box::new(Mysql::new(source, &config)?) as Box<dyn Source>)
+        };
+        server::on_azure(source, Engine::Mysql, azure, one)
+    }
+
+    fn secret_files(&self) -> Vec<&SecretFile> {
+        self.server.secret_files()
+    }
+
+    fn certificates(&self) -> Vec<(&'static str, &Path)> {
+        self.server.certificates()
+    }
+
+    fn needed(&self) -> Vec<PathBuf> {
+        self.server.needed()
+    }
+
+    fn client_dirs(&self) -> &[PathBuf] {
+        &self.server.client_dirs
+    }
+
+    fn has_servers(&self) -> bool {
+        self.server.azure.is_some()
+    }
+
+    fn example_items(&self) -> Vec<&'static str> {
+        self.server.example_items()
+    }
+
+    fn opening(&self, variables: &str) -> Opening {
+        recovery::opening(variables)
+    }
+
+    fn commands(&self, piece: &Piece<'_>, variables: &str) -> Commands {
+        recovery::commands(piece, variables)
+    }
+
+    fn target(&self, item: &str, into: &str, cancel: &Cancel) -> Result<Box<dyn RestoreTarget>> {
+        restore::on_own_server(self, item, into, cancel)
     }
 }

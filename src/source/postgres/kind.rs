@@ -1,12 +1,25 @@
 //! What the program asks of the kind `postgres`.
 
-use super::restore;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use super::{
+    Postgres,
+    config::{self, PostgresConfig},
+    recovery, restore,
+};
 use crate::{
-    config::SourceKind,
-    error::{Error, Result},
+    azure::Engine,
+    error::Result,
+    settings::{SecretFile, SourceSettings, reader::Reader},
     source::{
-        kind::Kind,
+        Source,
+        kind::{Kind, KindConfig, OwnPlaces},
         manifest::{self, Detail},
+        recovery::{Commands, Opening, Piece},
+        server,
         target::RestoreTarget,
     },
     stream::cancel::Cancel,
@@ -22,6 +35,19 @@ impl Kind for PostgresKind {
     fn name(&self) -> &'static str {
         "postgres"
     }
+
+    fn other_names(&self) -> &'static [(&'static [&'static str], &'static str)] {
+        &[(&["postgresql", "pg", "psql", "pgsql", "timescaledb"], "write \"postgres\"")]
+    }
+
+    fn read_config(&self, reader: &mut Reader<'_>, _own: &OwnPlaces<'_>) -> Option<Arc<dyn KindConfig>> {
+        Some(Arc::new(config::read(reader)?))
+    }
+
+    fn packages(&self) -> &'static [&'static str] {
+        &["postgresql-client"]
+    }
+
     fn detail_key(&self) -> &'static str {
         "postgres"
     }
@@ -33,28 +59,67 @@ impl Kind for PostgresKind {
         manifest::read_detail::<super::Detail>(json)
     }
 
-    fn has_servers(&self, configured: &SourceKind) -> bool {
-        matches!(configured, SourceKind::Postgres(configured) if configured.server.azure.is_some())
-    }
-
     fn schemes(&self) -> &'static [&'static str] {
         &["postgresql", "postgres"]
     }
 
-    fn target_of_url(&self, url: &str, configured: Option<&SourceKind>) -> Result<Box<dyn RestoreTarget>> {
+    fn target_of_url(
+        &self,
+        url: &str,
+        configured: Option<&(dyn KindConfig + 'static)>,
+    ) -> Result<Box<dyn RestoreTarget>> {
         restore::by_url(url, configured)
     }
+}
 
-    fn own_target(
-        &self,
-        configured: &SourceKind,
-        item: &str,
-        into: &str,
-        cancel: &Cancel,
-    ) -> Result<Box<dyn RestoreTarget>> {
-        match configured {
-            SourceKind::Postgres(configured) => restore::on_own_server(configured, item, into, cancel),
-            _ => Err(Error::failed("the source is of another kind")),
-        }
+impl KindConfig for PostgresConfig {
+    fn kind(&self) -> &'static dyn Kind {
+        &KIND
+    }
+
+    fn open(&self, source: &SourceSettings) -> Result<Box<dyn Source>> {
+        let Some(azure) = &self.server.azure else { return Ok(Box::new(Postgres::new(source, self)?)) };
+        let config = self.clone();
+        let one = move |source: &SourceSettings, host| {
+            let config = Self { server: config.server.at(host), ..config.clone() };
+            Ok(Box::new(Postgres::new(source, &config)?) as Box<dyn Source>)
+        };
+        server::on_azure(source, Engine::Postgres, azure, one)
+    }
+
+    fn secret_files(&self) -> Vec<&SecretFile> {
+        self.server.secret_files()
+    }
+
+    fn certificates(&self) -> Vec<(&'static str, &Path)> {
+        self.server.certificates()
+    }
+
+    fn needed(&self) -> Vec<PathBuf> {
+        self.server.needed()
+    }
+
+    fn client_dirs(&self) -> &[PathBuf] {
+        &self.server.client_dirs
+    }
+
+    fn has_servers(&self) -> bool {
+        self.server.azure.is_some()
+    }
+
+    fn example_items(&self) -> Vec<&'static str> {
+        self.server.example_items()
+    }
+
+    fn opening(&self, variables: &str) -> Opening {
+        recovery::opening(&self.server, variables)
+    }
+
+    fn commands(&self, piece: &Piece<'_>, _variables: &str) -> Commands {
+        recovery::commands(&self.server, piece)
+    }
+
+    fn target(&self, item: &str, into: &str, cancel: &Cancel) -> Result<Box<dyn RestoreTarget>> {
+        restore::on_own_server(self, item, into, cancel)
     }
 }

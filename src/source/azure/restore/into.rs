@@ -2,10 +2,11 @@
 
 use super::{Target, restore};
 use crate::{
-    config::{AzureStorageConfig, Secret, SourceKind},
     error::{Error, Result},
+    settings::Secret,
     source::{
-        azure::NAME,
+        KindConfig,
+        azure::{AzureStorageConfig, NAME},
         restore::Restored,
         target::{Done, RestoreJob, RestoreTarget},
     },
@@ -36,11 +37,11 @@ impl RestoreTarget for Target {
 }
 
 /// The target that a URL names. Its service principal may write to it, if the source is of this kind.
-pub(in crate::source) fn by_url(url: &str, configured: Option<&SourceKind>) -> Box<dyn RestoreTarget> {
-    let principal = match configured {
-        Some(SourceKind::AzureStorage(azure)) => Some(azure.principal.clone()),
-        _ => None,
-    };
+pub(in crate::source) fn by_url(
+    url: &str,
+    configured: Option<&(dyn KindConfig + 'static)>,
+) -> Box<dyn RestoreTarget> {
+    let principal = configured.and_then(AzureStorageConfig::of).map(|azure| azure.principal.clone());
     Box::new(Target { into: url.to_owned(), principal, secret: None })
 }
 

@@ -2,10 +2,10 @@
 
 use super::{Target, parse_url, read_back, restore};
 use crate::{
-    config::{MongodbConfig, Secret},
     error::Result,
+    settings::Secret,
     source::{
-        mongodb::connect::Params,
+        mongodb::{MongodbConfig, connect::Params},
         restore::Restored,
         target::{Done, RestoreJob, RestoreTarget},
     },

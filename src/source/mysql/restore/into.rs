@@ -6,11 +6,11 @@ use super::{
 };
 use crate::{
     azure::Engine,
-    config::{MysqlConfig, Secret, SourceKind},
     error::Result,
+    settings::Secret,
     source::{
-        azure,
-        mysql::{clients::Clients, connect::ConnectParams},
+        KindConfig, azure,
+        mysql::{MysqlConfig, clients::Clients, connect::ConnectParams},
         restore::{Options, Restored},
         target::{
             self, Accounts, Done, RestoreJob, RestoreTarget, ServerDone, ServerPart, ServerTarget,
@@ -58,7 +58,7 @@ impl RestoreTarget for Into {
 /// The URL is none of a database.
 pub(in crate::source) fn by_url(
     url: &str,
-    configured: Option<&SourceKind>,
+    configured: Option<&(dyn KindConfig + 'static)>,
 ) -> Result<Box<dyn RestoreTarget>> {
     Ok(Box::new(Into { target: parse_url(url)?, clients: clients(configured) }))
 }
@@ -78,11 +78,9 @@ pub(in crate::source) fn on_own_server(
     Ok(Box::new(Into { target, clients: Clients::find(&configured.server.client_dirs) }))
 }
 
-fn clients(configured: Option<&SourceKind>) -> Clients {
-    Clients::find(match configured {
-        Some(SourceKind::Mysql(mysql)) => &mysql.server.client_dirs[..],
-        _ => &[],
-    })
+fn clients(configured: Option<&(dyn KindConfig + 'static)>) -> Clients {
+    let mysql = configured.and_then(MysqlConfig::of);
+    Clients::find(mysql.map_or(&[][..], |mysql| &mysql.server.client_dirs))
 }
 
 /// All databases of a server and its accounts with one command.
@@ -97,7 +95,11 @@ impl WholeServer for AllOfServer {
         "mysql://user@host:3306"
     }
 
-    fn open(&self, url: &str, configured: Option<&SourceKind>) -> Result<Box<dyn ServerTarget>> {
+    fn open(
+        &self,
+        url: &str,
+        configured: Option<&(dyn KindConfig + 'static)>,
+    ) -> Result<Box<dyn ServerTarget>> {
         Ok(Box::new(Server { params: parse_server_url(url)?, clients: clients(configured) }))
     }
 }

@@ -3,11 +3,11 @@
 use super::{Target, parse_url, read_back, restore, target::roles};
 use crate::{
     azure::Engine,
-    config::{PostgresConfig, Secret, SourceKind},
     error::Result,
+    settings::Secret,
     source::{
-        azure,
-        postgres::{clients::Clients, params},
+        KindConfig, azure,
+        postgres::{PostgresConfig, clients::Clients, params},
         restore::Restored,
         target::{Done, RestoreJob, RestoreTarget},
     },
@@ -57,12 +57,10 @@ impl RestoreTarget for Into {
 /// The URL is none of a database.
 pub(in crate::source) fn by_url(
     url: &str,
-    configured: Option<&SourceKind>,
+    configured: Option<&(dyn KindConfig + 'static)>,
 ) -> Result<Box<dyn RestoreTarget>> {
-    let dirs = match configured {
-        Some(SourceKind::Postgres(postgres)) => &postgres.server.client_dirs[..],
-        _ => &[],
-    };
+    let postgres = configured.and_then(PostgresConfig::of);
+    let dirs = postgres.map_or(&[][..], |postgres| &postgres.server.client_dirs);
     Ok(Box::new(Into { target: parse_url(url)?, clients: Clients::find(dirs) }))
 }
 

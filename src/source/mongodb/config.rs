@@ -1,6 +1,6 @@
 //! `kind = "mongodb"`: how to reach a MongoDB deployment and what to take from it.
 
-use super::{patterns::Patterns, reader::Reader, secret::SecretFile, server};
+use crate::settings::{Patterns, SecretFile, reader::Reader};
 
 /// How many collections are read at the same time unless something else is said.
 const PARALLEL_COLLECTIONS: usize = 4;
@@ -33,6 +33,13 @@ pub enum MongodbConsistency {
     None,
 }
 
+impl MongodbConfig {
+    /// What is configured of a source, if it is of this kind.
+    pub(crate) fn of<'a>(config: &'a (dyn crate::source::KindConfig + 'static)) -> Option<&'a Self> {
+        (config as &dyn std::any::Any).downcast_ref()
+    }
+}
+
 /// Reads the keys of this kind.
 pub(super) fn read(reader: &mut Reader<'_>) -> Option<MongodbConfig> {
     let uri_file = reader.secret_file("uri_file");
@@ -40,7 +47,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<MongodbConfig> {
         "uri_file",
         "the path of a file that holds the connection string, mongodb://… or mongodb+srv://…",
     );
-    let databases = server::read_databases(reader);
+    let databases = reader.databases();
     let consistency = [
         ("auto", MongodbConsistency::Auto),
         ("snapshot", MongodbConsistency::Snapshot),
@@ -58,4 +65,20 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<MongodbConfig> {
         parallel_collections: parallel.unwrap_or(PARALLEL_COLLECTIONS),
         consistency,
     })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::settings::testing;
+
+    #[test]
+    fn a_mongodb_source_needs_only_its_connection_string() {
+        let mongodb = testing::read("uri_file = \"u\"\n", read).unwrap();
+        assert_eq!(mongodb.uri_file.to_string(), "/etc/tik/u");
+        assert_eq!((mongodb.parallel_collections, mongodb.include_system), (4, false));
+        assert_eq!(mongodb.consistency, MongodbConsistency::Auto);
+        assert!(mongodb.databases.matched("any thing").is_some());
+    }
 }
