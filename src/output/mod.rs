@@ -1,6 +1,7 @@
 //! What commands print: results on stdout as text or JSON, everything else on stderr.
 
 mod file;
+pub(crate) mod lines;
 pub mod progress;
 mod screen;
 mod table;
@@ -12,6 +13,7 @@ use jiff::Zoned;
 use serde::Serialize;
 
 pub(crate) use self::file::write_atomically;
+use self::lines::{Priority, say};
 pub use self::{
     file::write_to,
     screen::{Screen, width},
@@ -63,13 +65,18 @@ impl Printer {
 
     /// Says something that is no result.
     pub fn notice(&self, message: &str) {
-        say(message);
+        say(Priority::of_notice(message), message);
+    }
+
+    /// Says something that is no result and has another priority than a notice.
+    pub(crate) fn say(&self, priority: Priority, message: &str) {
+        say(priority, message);
     }
 
     /// Says something that only `-v` asks for.
     pub fn detail(&self, message: &str) {
         if self.verbose {
-            say(message);
+            say(Priority::Info, message);
         }
     }
 
@@ -77,16 +84,11 @@ impl Printer {
     pub fn error(&self, error: &Error) {
         if self.json {
             let document = serde_json::json!({"error": error.summary(), "hint": error.hint_text()});
-            say(&document.to_string());
+            say(Priority::Error, &document.to_string());
         } else {
-            say(&format!("error: {error}"));
+            say(Priority::Error, &format!("error: {error}"));
         }
     }
-}
-
-/// Writes a line to stderr. If even that is closed there is nobody to tell.
-fn say(message: &str) {
-    let _ = writeln!(io::stderr().lock(), "{}", printable(message));
 }
 
 /// The text with those characters made visible that are none: controls, what turns the direction of the text around it, and what takes no

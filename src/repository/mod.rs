@@ -45,6 +45,7 @@ pub use check::CheckReport;
 pub(crate) use hosts::sort as sort_shares;
 pub use hosts::{HostShare, Hosts, shares};
 pub use incomplete::Incomplete;
+pub(crate) use listing::hear as hear_libraries;
 pub use lock::{FoundLock, LockGuard, LockOptions, Refusal};
 pub use maintenance::{PruneReport, Subset};
 pub use previous::{PreviousItem, PreviousSnapshots};
