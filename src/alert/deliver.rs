@@ -80,6 +80,8 @@ fn deliver_to(alert: &AlertConfig, history: &History, cancel: &Cancel) -> Result
             Err(error) => Err(error.clone()),
         };
         history.sent(&alert.name, Some(message.id), outcome.as_ref().copied(), &Zoned::now())?;
+        let (delivered, most) = (outcome.is_ok(), alert.tries);
+        tracing::info!(channel = alert.name, message = message.id, delivered, most, "a message was sent");
         if let Err(error) = outcome {
             // Given back, for whoever tries next.
             for rest in &waiting[index + 1..] {

@@ -149,7 +149,14 @@ impl Http {
                 continue;
             }
             match course.pause(&failure) {
-                Some(pause) => self.sleep(pause, cancel)?,
+                Some(pause) => {
+                    tracing::debug!(
+                        tries = course.tries(),
+                        ms = pause.as_secs_f64() * 1000.0,
+                        "a request to Azure is sent again"
+                    );
+                    self.sleep(pause, cancel)?;
+                }
                 // That of a token, which has had its own time.
                 None if failure.is_settled() => return Err(failure),
                 None => return Err(failure.after(course.tries(), course.elapsed()).settle()),
@@ -187,11 +194,20 @@ impl Http {
             ready = ready.body(request.body.clone());
         }
         let action = request.describe();
+        let begin = Instant::now();
         let limit = self.policy.first_byte + Duration::from_secs(request.body.len() as u64 / SLOWEST);
         let response = match self.wait(&action, limit, cancel, ready.send())? {
             Ok(response) => response,
             Err(error) => return Err(broken(&action, error)),
         };
+        tracing::debug!(
+            method = request.method.as_str(),
+            service = ?request.service,
+            status = response.status().as_u16(),
+            ms = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX),
+            tries,
+            "a request to Azure was answered"
+        );
         let answer = Answer {
             status: response.status().as_u16(),
             headers: response.headers().clone(),

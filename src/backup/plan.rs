@@ -1,6 +1,11 @@
 //! What a run will do: discovery of all sources and the choice of items.
 
-use std::{collections::HashSet, str::FromStr, thread, time::Duration};
+use std::{
+    collections::HashSet,
+    str::FromStr,
+    thread,
+    time::{Duration, Instant},
+};
 
 use serde::Serialize;
 
@@ -131,6 +136,7 @@ pub fn discover(config: &Config, selectors: &[Selector], cancel: &Cancel) -> Res
             .iter()
             .map(|config| {
                 scope.spawn(|| {
+                    let _span = tracing::info_span!("source", source = config.name.as_str()).entered();
                     let source = source::open(config)?;
                     let found = ask(&*source, cancel)?;
                     Ok((source, found))
@@ -167,10 +173,21 @@ pub fn discover(config: &Config, selectors: &[Selector], cancel: &Cancel) -> Res
 
 /// Asks a source what exists, again after a pause if the reason why it does not say passes.
 fn ask(source: &dyn Source, cancel: &Cancel) -> Result<Discovery> {
-    let mut pauses = PAUSES.iter();
+    let (mut pauses, begin) = (PAUSES.iter(), Instant::now());
     loop {
         let error = match source.discover(cancel) {
-            Ok(found) => return Ok(found),
+            Ok(found) => {
+                let seconds = begin.elapsed().as_secs_f64();
+                let (items, excluded) = (found.items.len(), found.excluded.len());
+                tracing::info!(
+                    items,
+                    excluded,
+                    waiting = found.waiting.len(),
+                    seconds,
+                    "the source has answered"
+                );
+                return Ok(found);
+            }
             Err(error) => error,
         };
         // A server that is not there at all is rarely there a moment later.
@@ -180,6 +197,7 @@ fn ask(source: &dyn Source, cancel: &Cancel) -> Result<Discovery> {
             Some(_) => true,
         };
         let Some(pause) = pauses.next().filter(|_| worth) else { return Err(error) };
+        tracing::info!(why = error.first_line(), pause = pause.as_secs(), "the source is asked again");
         if cancel.wait(*pause) {
             return Err(error);
         }
@@ -236,7 +254,8 @@ impl Plan {
                 .waiting()
                 .map(|index| {
                     let source = &*self.sources[index].0;
-                    (index, scope.spawn(move || source.discover_rest(cancel)))
+                    let span = tracing::info_span!("source", source = source.name());
+                    (index, scope.spawn(move || span.in_scope(|| source.discover_rest(cancel))))
                 })
                 .collect();
             let answers = asked.into_iter();

@@ -144,7 +144,8 @@ impl Work<'_> {
         };
         thread::scope(|scope| {
             for _ in 0..threads.min(order.len()) {
-                scope.spawn(worker);
+                let span = tracing::Span::current();
+                scope.spawn(move || span.in_scope(worker));
             }
         });
         if let Some(error) = first_error.into_inner() {
