@@ -202,7 +202,7 @@ impl Job<'_> {
             };
             tracing::debug!(
                 outcome = report.outcome.as_str(),
-                snapshot = report.snapshot.as_deref(),
+                snapshot = report.snapshot.as_deref().and_then(|id| id.get(..8)),
                 read = report.bytes_read,
                 added = report.bytes_added,
                 seconds = report.seconds,

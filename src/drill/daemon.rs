@@ -190,7 +190,7 @@ impl Daemon {
             thread::sleep(Duration::from_millis(20));
         }
         let (pid, seconds) = (self.pid(), begin.elapsed().as_secs_f64());
-        tracing::info!(program, pid, seconds, "a scratch server is ready");
+        tracing::debug!(program, pid, seconds, "a scratch server is ready");
         Ok(())
     }
 
@@ -202,7 +202,7 @@ impl Daemon {
             .map_err(|error| Error::failed("cannot stop the scratch server").because(&error))?;
         self.bury(&child);
         let (pid, exit) = (child.id().as_raw_nonzero().get(), status.code());
-        tracing::info!(pid, exit, "a scratch server has stopped");
+        tracing::debug!(pid, exit, "a scratch server has stopped");
         if status.success() {
             Ok(())
         } else {
@@ -268,7 +268,7 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         if let Some(mut child) = self.child.take() {
             let _ = bound::stop(&mut child, &[(self.kill, THROWN_AWAY)]);
-            tracing::info!(pid = child.id().as_raw_nonzero().get(), "a scratch server was thrown away");
+            tracing::debug!(pid = child.id().as_raw_nonzero().get(), "a scratch server was thrown away");
             self.bury(&child);
         }
     }

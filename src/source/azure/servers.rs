@@ -162,9 +162,11 @@ impl Source for AzureServers {
             }
         }
         let (next, asked) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+        let span = tracing::Span::current();
         thread::scope(|scope| {
             for _ in 0..PARALLEL.min(wanted.len()) {
                 scope.spawn(|| {
+                    let _span = span.enter();
                     while let Some(server) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
                         let answer = self.ask(server, cancel);
                         asked.lock().push(answer);

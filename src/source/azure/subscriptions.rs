@@ -45,9 +45,11 @@ pub(super) fn list<T: Send>(
             .hint("give it the role Reader on each subscription that is to be backed up"));
     }
     let (next, answers) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
+    let span = tracing::Span::current();
     thread::scope(|scope| {
         for _ in 0..PARALLEL.min(subscriptions.len()) {
             scope.spawn(|| {
+                let _span = span.enter();
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     let Some(subscription) = subscriptions.get(number) else { return };
