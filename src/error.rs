@@ -280,6 +280,11 @@ impl Error {
         text
     }
 
+    /// The first line of the message and its causes, for a line about something that goes on.
+    pub(crate) fn first_line(&self) -> String {
+        self.summary().lines().next().unwrap_or_default().to_owned()
+    }
+
     fn push_cause(&mut self, cause: String) {
         let cause = cause.trim().to_owned();
         let known = self.message.contains(&cause) || self.causes.iter().any(|c| c.contains(&cause));

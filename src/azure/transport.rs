@@ -139,10 +139,19 @@ impl Transport {
         }
         let action = request.describe();
         let limit = self.policy.first_byte + Duration::from_secs(request.body.len() as u64 / SLOWEST);
+        let begin = Instant::now();
         let response = match self.wait(&action, limit, cancel, ready.send())? {
             Ok(response) => response,
             Err(error) => return Err(broken(&action, error)),
         };
+        tracing::debug!(
+            method = request.method.as_str(),
+            service = ?request.service,
+            status = response.status().as_u16(),
+            ms = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX),
+            tries,
+            "a request to Azure was answered"
+        );
         let answer = Answer {
             status: response.status().as_u16(),
             headers: response.headers().clone(),

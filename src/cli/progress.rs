@@ -14,6 +14,7 @@ use std::{
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
+use crate::output::lines::{Priority, draws_bars};
 use crate::{
     backup::Observer,
     outcome::{ItemOutcome, ItemReport},
@@ -74,6 +75,10 @@ impl Progress {
             let terminal = Box::new(Terminal::default());
             MultiProgress::with_draw_target(ProgressDrawTarget::term_like_with_hz(terminal, DRAWS))
         });
+        if let Some(bars) = bars.clone() {
+            // Not through the bars' own printing: that would drop lines when the terminal is not drawn to.
+            draws_bars(Some(Arc::new(move |print: &mut dyn FnMut()| bars.suspend(print))));
+        }
         let inner = Arc::new(Inner { printer, bars, state: Mutex::default(), changed: Condvar::new() });
         let ticking = inner.clone();
         // Without the thread there is no progress between start and end of an item, which harms nothing.
@@ -93,6 +98,7 @@ impl Drop for Progress {
         let cut_off = std::mem::take(&mut self.inner.state().running);
         cut_off.into_values().for_each(|running| running.end(self.inner.bars.as_ref()));
         if let Some(bars) = &self.inner.bars {
+            draws_bars(None);
             // A terminal that is gone needs no clearing.
             let _ = bars.clear();
         }
@@ -142,19 +148,11 @@ impl Inner {
     }
 
     fn say(&self, line: &str) {
-        self.beside_the_bars(|| self.printer.notice(line));
+        self.printer.notice(line);
     }
 
     fn detail(&self, line: &str) {
-        self.beside_the_bars(|| self.printer.detail(line));
-    }
-
-    fn beside_the_bars(&self, print: impl FnOnce()) {
-        match &self.bars {
-            // Not through the bars' own printing: that would drop lines when the terminal is not drawn to.
-            Some(bars) => bars.suspend(print),
-            None => print(),
-        }
+        self.printer.detail(line);
     }
 }
 
@@ -234,9 +232,16 @@ impl Observer for Progress {
                 duration(item.seconds)
             ),
         };
-        self.inner.say(&line);
+        let priority = match item.outcome {
+            ItemOutcome::Ok => Priority::Info,
+            ItemOutcome::Failed => Priority::Error,
+            ItemOutcome::Unchecked | ItemOutcome::Partial | ItemOutcome::Vanished => Priority::Warning,
+        };
+        self.inner.printer.say(priority, &line);
         for change in &item.suspicious {
-            self.inner.say(&format!("{}: SUSPICIOUS: {change}", name(&item.name())));
+            self.inner
+                .printer
+                .say(Priority::Warning, &format!("{}: SUSPICIOUS: {change}", name(&item.name())));
         }
         for note in &item.notes {
             self.inner.say(&format!("{}: note: {note}", name(&item.name())));

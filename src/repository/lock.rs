@@ -210,6 +210,7 @@ impl LockGuard {
             }
             std::thread::sleep(LOOK_AGAIN.min(options.wait));
         };
+        tracing::debug!(lock = &name[..8], exclusive = options.exclusive, "the repository's lock is taken");
         let held = Arc::new(Held {
             storage: storage.clone(),
             sealer: sealer.clone(),
@@ -268,6 +269,7 @@ impl Held {
             let held = self.file_is_there(&state) && self.is_young(&state);
             match write(local, &self.sealer, self.exclusive, true) {
                 Ok((name, time)) if held && self.file_is_there(&state) && self.is_young(&state) => {
+                    tracing::debug!(lock = &name[..8], "the repository's lock is renewed");
                     // If the removal fails, the old file is stale in half an hour.
                     let _ = remove(local, &std::mem::replace(&mut state.name, name));
                     state.renewed = time;
@@ -280,7 +282,14 @@ impl Held {
                     state.lost = true;
                 }
                 // Tried again soon, for as long as the present file counts.
-                Err(_) => wait = RENEW_AGAIN,
+                Err(refusal) => {
+                    wait = RENEW_AGAIN;
+                    let error = Error::from(refusal);
+                    tracing::info!(
+                        why = error.first_line(),
+                        "the repository's lock could not be renewed yet"
+                    );
+                }
             }
             if state.lost || !self.is_young(&state) {
                 state.lost = true;
@@ -301,7 +310,8 @@ impl Drop for LockGuard {
         }
         if let Some(local) = held.storage.local() {
             // If the removal fails the lock is stale as soon as this process has ended.
-            let _ = remove(local, &held.state().name);
+            let removed = remove(local, &held.state().name).is_ok();
+            tracing::debug!(removed, "the repository's lock is given up");
         }
     }
 }

@@ -42,6 +42,7 @@ pub(crate) use foreign::{foreign_hint, host_option};
 pub(crate) use hosts::sort as sort_shares;
 pub use hosts::{HostShare, Hosts, shares};
 pub use incomplete::Incomplete;
+pub(crate) use listing::hear as hear_libraries;
 pub use lock::{FoundLock, LockGuard, LockOptions, Refusal};
 pub use maintenance::{PruneReport, Subset};
 pub use previous::{PreviousItem, PreviousSnapshots};

@@ -138,6 +138,7 @@ fn restore(
     patience: &Patience,
     cancel: &Cancel,
 ) -> Result<Report> {
+    let _span = tracing::info_span!("restore", source = request.source, item = request.item).entered();
     let name = format!("{}/{}", request.source, request.item);
     // Wrong arguments are reported before the repository is opened.
     let target = match &request.destination {

@@ -68,7 +68,8 @@ impl Asked {
         for number in 0..PARALLEL.min(asked.wanted.len()) {
             let (asked, azure, probe) = (Arc::clone(&asked), azure.clone(), probe.clone());
             let (config, cancel) = (config.clone(), cancel.clone());
-            let work = move || asked.work(&azure, &probe, &config, &cancel);
+            let span = tracing::Span::current();
+            let work = move || span.in_scope(|| asked.work(&azure, &probe, &config, &cancel));
             if let Err(error) = thread::Builder::new().name("azure-account".to_owned()).spawn(work) {
                 // One thread asks all of them too.
                 if number == 0 {

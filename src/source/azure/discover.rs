@@ -151,8 +151,12 @@ pub(super) fn ask(
         orphans: Arc::default(),
         outage: Arc::default(),
     };
+    let span = tracing::Span::current();
     let (blobs, files) = thread::scope(|scope| {
-        let files = scope.spawn(|| ask.files(credential.clone()));
+        let files = scope.spawn(|| {
+            let _span = span.entered();
+            ask.files(credential.clone())
+        });
         let blobs = ask.blobs(credential.clone());
         let panicked = |_| Some(Err(ask.trouble("", &Error::failed("the thread that asked it panicked"))));
         (blobs, files.join().unwrap_or_else(panicked))
