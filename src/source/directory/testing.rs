@@ -56,7 +56,7 @@ impl Memory {
     }
 
     pub(crate) fn kept(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Kept>> {
-        self.kept.lock().unwrap()
+        self.kept.lock()
     }
 
     /// What stands under a path in the folder that was backed up.
