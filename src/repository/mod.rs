@@ -5,6 +5,7 @@ mod check;
 mod chunker;
 mod errors;
 mod folders;
+mod foreign;
 mod guard;
 mod hosts;
 mod incomplete;
@@ -36,12 +37,8 @@ pub mod writer;
 
 use std::sync::Arc;
 
-use rustic_core::{
-    ConfigOptions, Credentials, KeyOptions, OpenStatus, RepositoryOptions,
-    repofile::{SnapshotFile, SnapshotId},
-};
-
 pub use check::CheckReport;
+pub(crate) use foreign::{foreign_hint, host_option};
 pub(crate) use hosts::sort as sort_shares;
 pub use hosts::{HostShare, Hosts, shares};
 pub use incomplete::Incomplete;
@@ -53,9 +50,12 @@ pub use repair::RepairReport;
 pub use retention::{explain, holders};
 pub(crate) use retry::waited;
 pub use retry::{Patience, patiently};
+use rustic_core::{
+    ConfigOptions, Credentials, KeyOptions, OpenStatus, RepositoryOptions,
+    repofile::{SnapshotFile, SnapshotId},
+};
 pub use sessions::end_sessions;
-pub(crate) use snapshot::AHEAD;
-pub(crate) use snapshot::id_bytes;
+pub(crate) use snapshot::{AHEAD, id_bytes};
 pub use snapshot::{At, Snapshot, future_warning, item_path};
 
 use self::{
@@ -71,9 +71,10 @@ use self::{
 use crate::{
     config::RepositoryConfig,
     error::{Error, Result},
-    owner::Account,
+    fs::owner::Account,
     settings::{Secret, SecretFile},
     stream::cancel::Cancel,
+    workers,
 };
 
 /// An opened repository of `rustic_core`.
@@ -301,23 +302,8 @@ impl Repository {
     }
 
     fn read_snapshots(&self, ids: &[SnapshotId]) -> Vec<Result<Option<Snapshot>>> {
-        let part = ids.len().div_ceil(READERS).max(1);
-        std::thread::scope(|scope| {
-            let threads: Vec<_> = ids
-                .chunks(part)
-                .map(|ids| {
-                    let read = move || ids.iter().map(|id| self.read_snapshot(*id)).collect::<Vec<_>>();
-                    (ids.len(), scope.spawn(read))
-                })
-                .collect();
-            threads
-                .into_iter()
-                .flat_map(|(count, thread)| {
-                    let panicked = || Err(Error::failed("reading snapshots panicked"));
-                    thread.join().unwrap_or_else(|_| (0..count).map(|_| panicked()).collect())
-                })
-                .collect()
-        })
+        let panicked = |_: &SnapshotId| Err(Error::failed("reading snapshots panicked"));
+        workers::map_or(ids, READERS, panicked, |id| self.read_snapshot(*id))
     }
 
     fn read_snapshot(&self, id: SnapshotId) -> Result<Option<Snapshot>> {

@@ -6,11 +6,14 @@ use jiff::Timestamp;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::{
-    Files, kind_named,
+    kind_named,
     manifest::Manifest,
     select::{Selection, Survey},
 };
-use crate::{error::Result, stream::cancel::Cancel};
+use crate::{
+    error::Result,
+    stream::{cancel::Cancel, files::Files},
+};
 
 /// How the names of what was backed up stand in a snapshot of a kind.
 #[derive(Clone, Copy)]

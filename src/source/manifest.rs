@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 pub use self::detail::Detail;
 use self::detail::Own;
 pub(super) use self::detail::read as read_detail;
-use super::{Files, MANIFEST};
+use super::MANIFEST;
 use crate::{
     error::{Error, Result},
-    stream::digest::Digest128,
+    stream::{digest::Digest128, files::Files},
 };
 
 /// Version of the manifest's layout.

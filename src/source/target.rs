@@ -1,7 +1,7 @@
 //! Where items are restored to, and how a restore is checked: what `restore` asks of each kind of source.
 
 use super::{
-    Files, Item, KindConfig, Source,
+    Item, KindConfig, Source,
     manifest::{Digested, Manifest, Object},
     restore::{Options, Restored, Storage},
 };
@@ -9,7 +9,7 @@ use crate::{
     drill::prove::sink::Nowhere,
     error::{Error, Result},
     settings::Secret,
-    stream::cancel::Cancel,
+    stream::{cancel::Cancel, files::Files},
 };
 
 /// So many differences are listed.

@@ -10,7 +10,10 @@ mod refused;
 mod refused_kinds;
 
 use super::*;
-use crate::error::Kind;
+use crate::{
+    error::Kind,
+    settings::{RepositoryLocation, SandboxRule, SecretFile, SourceName},
+};
 
 const REPOSITORY: &str = "[repository]\nlocation = \"/r\"\npassword_file = \"/pw\"\n";
 

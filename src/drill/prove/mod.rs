@@ -17,11 +17,10 @@ use crate::{
     error::{Error, Result},
     settings::{DrillConfig, Host, SourceSettings},
     source::{
-        Files,
         manifest::{Digested, Manifest},
         postgres::Role,
     },
-    stream::cancel::Cancel,
+    stream::{cancel::Cancel, files::Files},
 };
 
 /// The account, and the database, that scratch servers have besides those that are restored.
@@ -125,7 +124,7 @@ fn inflict(damage: Option<&str>, run: impl FnOnce(&str) -> Result<()>) -> Result
 /// A restore's error in a drill. What it advises is meant for the user of a restore (drop this database, use that option) and would
 /// be dangerous here: the database has the name of the source's.
 fn of_restore(error: Error) -> Fault {
-    Fault::from(Error::new(error.kind(), error.summary()))
+    Fault::from(error.without_hint())
 }
 
 /// A difference list of bounded length.

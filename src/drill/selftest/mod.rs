@@ -30,8 +30,8 @@ use crate::{
     history::Past,
     repository::{Snapshot, SnapshotFiles},
     settings::DrillConfig,
-    source::{Files, GLOBALS, MANIFEST, Source, manifest::Manifest},
-    stream::{cancel::Cancel, digest::Digest128},
+    source::{GLOBALS, MANIFEST, Source, manifest::Manifest},
+    stream::{cancel::Cancel, digest::Digest128, files::Files},
 };
 
 /// One way in which something was damaged, or attacked.

@@ -21,7 +21,10 @@ use crate::{
         node::{metadata, node_type, quote},
         seal::Hash,
     },
-    stream::sink::{Attributes, LATE, Special},
+    stream::{
+        files::{Attributes, Special},
+        sink::Late,
+    },
 };
 
 /// Permissions of files and folders whose source has none.
@@ -268,7 +271,7 @@ fn twice(path: &Path) -> Error {
 }
 
 fn too_late(path: &Path) -> Error {
-    Error::failed(format!("`{}` {LATE}", path.display()))
+    Error::failed(format!("`{}` came after its folder was finished", path.display())).with(Late)
 }
 
 /// Stores a folder and all below it. A folder without attributes is as old as the youngest thing in it, so that the

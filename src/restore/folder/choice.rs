@@ -6,13 +6,15 @@ use super::FolderReport;
 use crate::{
     error::{Error, Result},
     source::{
-        Files, NodeKind,
         directory::{CONTENT, tally::meant},
         layout::{Layout, Paths},
         manifest::{Manifest, Omitted},
         select::{Selection, Survey},
     },
-    stream::cancel::Cancel,
+    stream::{
+        cancel::Cancel,
+        files::{Files, NodeKind},
+    },
 };
 
 /// What is chosen. Paths are those in the snapshot.

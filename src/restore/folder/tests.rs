@@ -15,7 +15,7 @@ use crate::{
         },
         layout::Layout,
     },
-    stream::sink::Special,
+    stream::files::Special,
 };
 
 /// The kind whose files come back with their attributes.

@@ -25,7 +25,7 @@ use crate::{
     error::{Error, Result},
     settings::Host,
     source::{
-        Files, Item, Source,
+        Item, Source,
         manifest::Manifest,
         postgres::{
             DUMP, Detail, Postgres,
@@ -37,6 +37,7 @@ use crate::{
         },
         restore::Options,
     },
+    stream::files::Files,
 };
 
 /// The database from which others are created and dropped.

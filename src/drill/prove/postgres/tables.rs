@@ -7,7 +7,6 @@ use crate::{
     drill::prove::compare,
     error::Result,
     source::{
-        Files,
         manifest::{Manifest, Object},
         postgres::{
             Detail,
@@ -15,7 +14,7 @@ use crate::{
             restore,
         },
     },
-    stream::digest::Digest128,
+    stream::{digest::Digest128, files::Files},
 };
 
 /// Schema and name.

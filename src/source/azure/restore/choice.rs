@@ -6,12 +6,11 @@ use super::{super::detail::Detail, Inventory, entries};
 use crate::{
     error::Result,
     source::{
-        Files,
         layout::{add_folders, hash, select},
         manifest::{Manifest, Omitted},
         select::Selection,
     },
-    stream::cancel::Cancel,
+    stream::{cancel::Cancel, files::Files},
 };
 
 /// What is chosen of a container or share, by name.

@@ -17,12 +17,11 @@ use crate::{
     error::{Error, Result},
     output::name,
     source::{
-        Files,
         azure::container,
         layout::DIRECTORY,
         restore::{Options, Storage},
     },
-    stream::cancel::Cancel,
+    stream::{cancel::Cancel, files::Files},
 };
 
 /// A container being restored.

@@ -4,10 +4,11 @@ use super::super::{Detail, container, inventory, share};
 use crate::{
     error::Result,
     source::{
-        Files, MANIFEST,
+        MANIFEST,
         layout::{DIRECTORY, Entry, List},
         manifest::Manifest,
     },
+    stream::files::Files,
 };
 
 /// The list of a container or share.

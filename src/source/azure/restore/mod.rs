@@ -25,12 +25,11 @@ use crate::{
     error::{Error, Result},
     output,
     source::{
-        Files,
         layout::List,
         manifest::Manifest,
         restore::{Options, Storage},
     },
-    stream::cancel::Cancel,
+    stream::{cancel::Cancel, files::Files},
 };
 
 /// Names that a report writes out.

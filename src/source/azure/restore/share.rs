@@ -14,12 +14,11 @@ use crate::{
     error::Result,
     output::name,
     source::{
-        Files,
         azure::{inventory, share},
         layout::DIRECTORY,
         restore::{Options, Storage},
     },
-    stream::cancel::Cancel,
+    stream::{cancel::Cancel, files::Files},
 };
 
 /// A share being restored.

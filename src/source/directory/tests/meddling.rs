@@ -16,10 +16,11 @@ use super::super::{
 };
 use crate::{
     error::{Error, Result},
-    source::{Item, NodeKind, Source, manifest::Manifest},
+    source::{Item, Source, manifest::Manifest},
     stream::{
         cancel::Cancel,
-        sink::{Attributes, Sink, Special, Stored},
+        files::{Attributes, NodeKind, Special},
+        sink::{Sink, Stored},
     },
 };
 

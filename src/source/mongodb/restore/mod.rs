@@ -14,11 +14,6 @@ mod target;
 #[allow(clippy::unwrap_used)]
 mod tests;
 
-use std::{
-    sync::atomic::{AtomicUsize, Ordering},
-    thread,
-};
-
 use mongodb::bson::{raw::CString, rawdoc};
 use parking_lot::{Mutex, MutexGuard};
 
@@ -33,12 +28,12 @@ use self::{
 use crate::{
     error::{Error, Result},
     source::{
-        Files,
         manifest::Manifest,
         mongodb::connect::Deployment,
         restore::{Options, Restored},
     },
-    stream::cancel::Cancel,
+    stream::{cancel::Cancel, files::Files},
+    workers,
 };
 
 /// Collections that are filled at the same time. Each holds two batches in memory.
@@ -130,21 +125,10 @@ impl Restore<'_> {
 
     /// Fills the collections, several at a time, and ends at the first error.
     fn fill(&self, entries: &[Entry]) -> Result<()> {
-        let next = AtomicUsize::new(0);
-        let first = Mutex::new(None);
-        let worker = || {
-            while let Some(entry) = entries.get(next.fetch_add(1, Ordering::Relaxed)) {
-                if self.stop.is_cancelled() {
-                    return;
-                }
-                if let Err(error) = self.collection(entry) {
-                    first.lock().get_or_insert(of(entry, error));
-                    self.stop.cancel("another collection failed");
-                }
-            }
-        };
-        thread::scope(|scope| (0..PARALLEL.min(entries.len())).for_each(|_| drop(scope.spawn(worker))));
-        first.into_inner().map_or(Ok(()), Err)
+        workers::try_map(entries, PARALLEL, &self.stop, "another collection failed", |entry| {
+            self.collection(entry).map_err(|error| of(entry, error))
+        })
+        .map(drop)
     }
 
     /// Documents, then indexes; counts between them, as an index may make documents expire.

@@ -35,11 +35,10 @@ use super::{
 use crate::{
     error::{Error, Result},
     source::{
-        Files,
         manifest::Manifest,
         restore::{Options, Restored},
     },
-    stream::{cancel::Cancel, child::into_error},
+    stream::{cancel::Cancel, child::into_error, files::Files},
 };
 
 /// Restores a database from `files` into `target`. Views that read what is not there, because it lies in another database,
@@ -90,15 +89,10 @@ impl From<Unloaded> for Error {
         if unloaded.outside.is_empty() {
             return unloaded.error;
         }
-        let error = unloaded.error;
-        let advice = format!(
+        unloaded.error.advise_first(format!(
             "its tables take values from sequences of other databases: restore those first: {}",
             views::listed(&unloaded.outside)
-        );
-        match error.hint_text() {
-            Some(hint) => Self::new(error.kind(), error.summary()).hint(format!("{advice}; {hint}")),
-            None => error.hint(advice),
-        }
+        ))
     }
 }
 

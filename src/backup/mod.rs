@@ -1,0 +1,251 @@
+//! The run: every source is asked what exists, the items are streamed in parallel, each is committed when it is whole,
+//! and retention runs for those that succeeded. One item's failure is never another's.
+
+mod held;
+mod live;
+mod named;
+mod passes;
+mod plan;
+mod queue;
+mod recorder;
+mod report;
+mod retain;
+mod telling;
+mod work;
+
+use std::{
+    panic::resume_unwind,
+    sync::{Arc, atomic::AtomicU64},
+    thread,
+    time::Duration,
+};
+
+pub use named::require_known;
+pub use plan::{Plan, Planned, Selector, discover};
+pub use report::{DroppedItem, RunOutcome, RunReport};
+pub use retain::{Removal, preview};
+
+use held::Held;
+use live::Live;
+use passes::Passes;
+use recorder::Recorder;
+use retain::retain;
+use telling::Telling;
+
+use crate::{
+    config::{Config, RepositoryConfig},
+    error::{Error, Kind, Result},
+    history::ledger::RepositoryEntry,
+    outcome::ItemReport,
+    repository::{LockOptions, Patience, Repository, patiently},
+    settings::nearest,
+    stream::cancel::Cancel,
+};
+
+/// Follows a run.
+pub trait Observer: Sync {
+    /// Something worth knowing that belongs to no item.
+    fn notice(&self, message: &str);
+    /// The sources have answered: so many items will be tried, those that failed already included.
+    fn planned(&self, _items: u64) {}
+    /// An item is being streamed; `bytes` counts what was read, and may come to about `estimate`.
+    fn started(&self, name: &str, estimate: Option<u64>, bytes: Arc<AtomicU64>);
+    /// An item is stored, and the end of the run tells its outcome.
+    fn stored(&self, _name: &str) {}
+    /// An item has its outcome.
+    fn finished(&self, item: &ItemReport);
+}
+
+/// Backs up what `selectors` name, or everything; writes down what happens while it does, and tells whoever must know.
+///
+/// # Errors
+/// Wrong selectors, which are told to nobody else; or what kept the run from beginning, which is.
+pub fn run(
+    config: &Config,
+    selectors: &[Selector],
+    observer: &dyn Observer,
+    cancel: &Cancel,
+) -> Result<RunReport> {
+    let notice = |message: &str| observer.notice(message);
+    patiently(config.repository.retry_for, cancel, &notice, |patience| {
+        run_patiently(config, selectors, observer, patience, cancel)
+    })
+}
+
+fn run_patiently(
+    config: &Config,
+    selectors: &[Selector],
+    observer: &dyn Observer,
+    patience: &Patience,
+    cancel: &Cancel,
+) -> Result<RunReport> {
+    require_known(config, selectors, cancel)?;
+    let mut report = RunReport::begin();
+    // First, so that the run is written into the history of the repository that is there now. A storage that does not answer
+    // must not keep the run from being written down: it is opened again below, with all the patience that it is given.
+    let waits = patience.clone();
+    let open = move |settings: &RepositoryConfig| Repository::open_patiently(settings, &waits);
+    let first = crate::survey::open_within(config, crate::survey::PATIENCE, open, cancel).ok();
+    let (history, problem) = recorder::open_history(config, first.as_ref(), observer)?;
+    let recorder = Recorder::begin(config, selectors, &report, &history, problem, observer);
+    let live = Live::begin(&history, &report.run, observer);
+    let mut telling = Telling::new(config, selectors, &history, cancel);
+    let run = report.run.clone();
+    let protected = telling.while_running(&run, || {
+        protect(config, selectors, first, &recorder, &mut report, &live, (patience, cancel))
+            .map_err(|error| cancel.explain(error))
+    });
+    drop(live);
+    if let Err(error) = &protected {
+        report.error = Some(error.clone());
+    }
+    if report.error.is_none()
+        && let Some(problem) = recorder.problem()
+    {
+        // The sources have not failed for it.
+        report.unwritten = problem.kind() != Kind::Repository;
+        report.error = Some(problem);
+    }
+    report.error = report.error.take().map(|error| cancel.explain(error));
+    report.finish();
+    if let Some(problem) = recorder.finish(&report) {
+        report.unwritten = true;
+        report.error.get_or_insert(problem);
+        report.finish();
+    }
+    let repository = protected.as_ref().ok().and_then(Clone::clone);
+    report.alerts = telling.after(&report, repository, observer);
+    protected.map(|_| report)
+}
+
+/// The run itself. Returns what is known of the repository at its end.
+fn protect(
+    config: &Config,
+    selectors: &[Selector],
+    opened: Option<Repository>,
+    recorder: &Recorder<'_>,
+    report: &mut RunReport,
+    observer: &dyn Observer,
+    (patience, cancel): (&Patience, &Cancel),
+) -> Result<Option<RepositoryEntry>> {
+    let repository = opened.map_or_else(|| Repository::open_patiently(&config.repository, patience), Ok)?;
+    recorder.require(&repository)?;
+    repository.require_free_space()?;
+    let notice = |message: &str| observer.notice(message);
+    // What ends the run, such as a lock that is lost, must not hurry what follows it.
+    let ending = cancel.child();
+    let lock = repository.lock(&LockOptions {
+        exclusive: false,
+        wait: config.repository.lock_wait,
+        cancel: &ending,
+        notice: &notice,
+    })?;
+    recorder.rebuild(&repository, &ending);
+    let passes = Passes {
+        config,
+        repository: &repository,
+        patience,
+        lock: Arc::new(lock),
+        recorder,
+        observer,
+        program: cancel,
+        cancel: ending,
+        current: None,
+        error: None,
+        held: Held::default(),
+        lost: None,
+    };
+    if let Some(error) = back_up(selectors, passes, report)? {
+        report.repository_failed = error.kind() == Kind::Repository;
+        report.error = Some(error);
+    }
+    if report.error.is_none() {
+        report.error = retain(config, &repository, recorder, report, observer).err();
+    }
+    Ok(recorder.look(&repository))
+}
+
+/// Backs up what the sources have. What has answered is backed up while what has not is still waited for, and then what has
+/// answered meanwhile. Returns what ended the run as a whole.
+///
+/// # Errors
+/// It could not be begun.
+fn back_up(selectors: &[Selector], mut passes: Passes<'_>, report: &mut RunReport) -> Result<Option<Error>> {
+    let (recorder, observer, cancel) = (passes.recorder, passes.observer, passes.cancel.clone());
+    let mut plan = discover(passes.config, selectors, &cancel)?;
+    let mut is_first = true;
+    loop {
+        begin_part(&plan, is_first, recorder, report, observer);
+        passes.begin(&plan, is_first)?;
+        is_first = false;
+        let (items, rest) = thread::scope(|scope| {
+            let rest = if plan.waits() { Some(scope.spawn(|| plan.rest(&cancel))) } else { None };
+            let items = if plan.items.is_empty() { Vec::new() } else { passes.run(&plan) };
+            let rest = rest.map(|rest| match rest.join() {
+                Ok(rest) => rest,
+                Err(panic) => resume_unwind(panic),
+            });
+            (items, rest)
+        });
+        report.items.extend(items);
+        match rest {
+            Some(rest) => plan.continue_with(rest),
+            None => break,
+        }
+    }
+    let (items, error, lost) = passes.finish();
+    report.items.extend(items);
+    report.has_lost = error.is_none() && lost.is_some();
+    Ok(error.or(lost))
+}
+
+/// Writes down what has answered, and what of it failed already.
+fn begin_part(
+    plan: &Plan,
+    is_first: bool,
+    recorder: &Recorder<'_>,
+    report: &mut RunReport,
+    observer: &dyn Observer,
+) {
+    report.discovered = plan.sources.iter().map(|(_, found)| found.items.len() as u64).sum();
+    report.dropped.extend(recorder.discovered(plan));
+    observer.planned(plan.total());
+    for failed in &plan.failed {
+        let item = ItemReport { known_items: recorder.known_items(plan, failed), ..failed.clone() };
+        recorder.item_finished(&item, None);
+        observer.finished(&item);
+        report.items.push(item);
+    }
+    // Said once, and not again whenever one of them answers.
+    if is_first && plan.waits() {
+        for (source, found) in plan.fresh().filter(|(_, found)| !found.waiting.is_empty()) {
+            observer.notice(&format!(
+                "{}: no answer yet from {}; what has answered is backed up meanwhile",
+                source.name(),
+                crate::output::name(&found.waiting.join(", "))
+            ));
+        }
+    }
+}
+
+/// Fails with everything wrong about `selectors` that the configuration alone can tell.
+pub fn check_selectors(config: &Config, selectors: &[Selector]) -> Result<()> {
+    for selector in selectors {
+        if config.source(&selector.source).is_none() {
+            let known: Vec<_> = config.sources.iter().map(|source| source.name.as_str()).collect();
+            let meant = nearest(&selector.source, known.iter().copied());
+            let meant = meant.map(|meant| format!("did you mean {meant}? ")).unwrap_or_default();
+            return Err(Error::usage(format!(
+                "there is no source `{}` in the configuration",
+                selector.source
+            ))
+            .hint(format!("{meant}the configuration has: {}", known.join(", "))));
+        }
+    }
+    Ok(())
+}
+
+/// How long an item has taken, in seconds to the millisecond.
+fn seconds(elapsed: Duration) -> f64 {
+    (elapsed.as_secs_f64() * 1000.0).round() / 1000.0
+}

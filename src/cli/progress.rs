@@ -1,0 +1,245 @@
+//! Progress of a run: bars on a terminal, otherwise a line when an item ends and now and then one between.
+
+use std::{
+    collections::HashMap,
+    io::IsTerminal,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use parking_lot::{Condvar, Mutex, MutexGuard};
+
+use crate::{
+    backup::Observer,
+    outcome::{ItemOutcome, ItemReport},
+    output::{Printer, duration, name, size, terminal::Terminal},
+};
+
+/// Time between two lines about items that are still running.
+const LINE_EVERY: Duration = Duration::from_secs(60);
+/// Time between two looks at the counters for the bars.
+const BAR_EVERY: Duration = Duration::from_millis(200);
+
+/// The bars are drawn as many times a second at most.
+const DRAWS: u8 = 20;
+
+struct Running {
+    bytes: Arc<AtomicU64>,
+    begin: Instant,
+    bar: Option<ProgressBar>,
+}
+
+impl Running {
+    /// Takes its bar off the terminal.
+    fn end(self, bars: Option<&MultiProgress>) {
+        if let (Some(bar), Some(bars)) = (self.bar, bars) {
+            bar.finish_and_clear();
+            bars.remove(&bar);
+        }
+    }
+}
+
+#[derive(Default)]
+struct State {
+    running: HashMap<String, Running>,
+    /// What was said of a failed item, and the item: another one with the same error refers to it.
+    failed: HashMap<String, String>,
+    over: bool,
+}
+
+struct Inner {
+    printer: Printer,
+    bars: Option<MultiProgress>,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+/// Shows a run.
+pub struct Progress {
+    inner: Arc<Inner>,
+    ticker: Option<JoinHandle<()>>,
+}
+
+impl Progress {
+    /// Bars if stderr is a terminal.
+    pub fn new(printer: Printer) -> Self {
+        let bars = std::io::stderr().is_terminal().then(MultiProgress::new);
+        // On a terminal that cannot move its cursor (TERM=dumb) no bar would show.
+        let bars = bars.filter(|bars| !bars.is_hidden()).map(|_| {
+            let terminal = Box::new(Terminal::default());
+            MultiProgress::with_draw_target(ProgressDrawTarget::term_like_with_hz(terminal, DRAWS))
+        });
+        let inner = Arc::new(Inner { printer, bars, state: Mutex::default(), changed: Condvar::new() });
+        let ticking = inner.clone();
+        // Without the thread there is no progress between start and end of an item, which harms nothing.
+        let ticker = thread::Builder::new().name("progress".to_owned()).spawn(move || ticking.tick()).ok();
+        Self { inner, ticker }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.inner.state().over = true;
+        self.inner.changed.notify_all();
+        if let Some(ticker) = self.ticker.take() {
+            let _ = ticker.join();
+        }
+        // Of items that were cut off nothing is told: a run that fails as a whole, or is interrupted, leaves no bar either.
+        let cut_off = std::mem::take(&mut self.inner.state().running);
+        cut_off.into_values().for_each(|running| running.end(self.inner.bars.as_ref()));
+        if let Some(bars) = &self.inner.bars {
+            // A terminal that is gone needs no clearing.
+            let _ = bars.clear();
+        }
+    }
+}
+
+impl Inner {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+
+    fn tick(&self) {
+        let every = if self.bars.is_some() { BAR_EVERY } else { LINE_EVERY };
+        let mut state = self.state();
+        while !state.over {
+            let timeout = self.changed.wait_for(&mut state, every);
+            if !timeout.timed_out() || state.over {
+                continue;
+            }
+            for (item, running) in &state.running {
+                let bytes = running.bytes.load(Ordering::Relaxed);
+                match &running.bar {
+                    Some(bar) => {
+                        // There may be more than the last time.
+                        if bar.length().is_some_and(|length| length < bytes) {
+                            bar.set_length(bytes);
+                        }
+                        bar.set_position(bytes);
+                    }
+                    None => self.say(&format!(
+                        "{}: {} so far, {}",
+                        name(item),
+                        size(bytes),
+                        rate(bytes, running.begin)
+                    )),
+                }
+            }
+        }
+    }
+
+    /// Shows an item no longer as running.
+    fn end(&self, item: &str) {
+        let running = self.state().running.remove(item);
+        if let Some(running) = running {
+            running.end(self.bars.as_ref());
+        }
+    }
+
+    fn say(&self, line: &str) {
+        self.beside_the_bars(|| self.printer.notice(line));
+    }
+
+    fn detail(&self, line: &str) {
+        self.beside_the_bars(|| self.printer.detail(line));
+    }
+
+    fn beside_the_bars(&self, print: impl FnOnce()) {
+        match &self.bars {
+            // Not through the bars' own printing: that would drop lines when the terminal is not drawn to.
+            Some(bars) => bars.suspend(print),
+            None => print(),
+        }
+    }
+}
+
+fn rate(bytes: u64, begin: Instant) -> String {
+    let seconds = begin.elapsed().as_secs_f64().max(0.001);
+    format!("{}/s", size((bytes as f64 / seconds) as u64))
+}
+
+fn bar(bars: &MultiProgress, item: &str, estimate: Option<u64>) -> ProgressBar {
+    let template = if estimate.is_some() {
+        "{wide_msg} {bar:24} {bytes:>10} of about {total_bytes} {binary_bytes_per_sec:>13}"
+    } else {
+        "{wide_msg} {spinner} {bytes:>10} {binary_bytes_per_sec:>13}"
+    };
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let bar = estimate.map_or_else(ProgressBar::no_length, ProgressBar::new);
+    // Whatever draws comes after `add`: by itself a bar draws on a line that nobody clears.
+    let bar = bars.add(bar.with_style(style).with_message(name(item)));
+    bar.tick();
+    bar
+}
+
+/// That an item failed, or a source with the items that are known of it.
+fn failed(item: &ItemReport, error: &str) -> String {
+    let (text, hint) = error.split_once("\n  → ").map_or((error, None), |(text, hint)| (text, Some(hint)));
+    let known = match item.known_items {
+        Some(1) => " (its known item was not backed up)".to_owned(),
+        Some(items) => format!(" (its {items} known items were not backed up)"),
+        None => String::new(),
+    };
+    let hint = hint.map(|hint| format!("\n  → {hint}")).unwrap_or_default();
+    format!("{}: FAILED: {text}{known}{hint}", name(&item.name()))
+}
+
+impl Observer for Progress {
+    fn notice(&self, message: &str) {
+        self.inner.say(message);
+    }
+
+    fn started(&self, item: &str, estimate: Option<u64>, bytes: Arc<AtomicU64>) {
+        let bar = self.inner.bars.as_ref().map(|bars| bar(bars, item, estimate));
+        let running = Running { bytes, begin: Instant::now(), bar };
+        // A second try of the same item has a bar of its own.
+        let before = self.inner.state().running.insert(item.to_owned(), running);
+        if let Some(before) = before {
+            before.end(self.inner.bars.as_ref());
+        }
+        self.inner.detail(&format!("{}: started", name(item)));
+    }
+
+    fn stored(&self, item: &str) {
+        self.inner.end(item);
+        self.inner.detail(&format!("{}: stored, which the end of the run confirms", name(item)));
+    }
+
+    fn finished(&self, item: &ItemReport) {
+        self.inner.end(&item.name());
+        let line = match (item.outcome, &item.error) {
+            (ItemOutcome::Unchecked, Some(error)) => format!("{}: UNCHECKED: {error}", name(&item.name())),
+            (ItemOutcome::Partial, Some(error)) => format!("{}: PARTIAL: {error}", name(&item.name())),
+            (ItemOutcome::Vanished, _) => format!("{}: VANISHED", name(&item.name())),
+            (_, Some(error)) => {
+                let said = self.inner.state().failed.get(error).cloned();
+                match said {
+                    Some(first) => format!("{}: FAILED, as {}", name(&item.name()), name(&first)),
+                    None => {
+                        self.inner.state().failed.insert(error.clone(), item.name());
+                        failed(item, error)
+                    }
+                }
+            }
+            _ => format!(
+                "{}: ok, {} read, {} added, {}",
+                name(&item.name()),
+                size(item.bytes_read),
+                size(item.bytes_added),
+                duration(item.seconds)
+            ),
+        };
+        self.inner.say(&line);
+        for change in &item.suspicious {
+            self.inner.say(&format!("{}: SUSPICIOUS: {change}", name(&item.name())));
+        }
+        for note in &item.notes {
+            self.inner.say(&format!("{}: note: {note}", name(&item.name())));
+        }
+    }
+}
