@@ -2,6 +2,7 @@
 
 pub mod archive;
 pub mod clients;
+pub(crate) mod code;
 pub mod connect;
 mod content;
 mod detail;
@@ -12,7 +13,6 @@ mod hints;
 mod inventory;
 mod kind;
 mod moment;
-mod passing;
 pub mod psql;
 pub mod restore;
 mod settings;
