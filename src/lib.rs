@@ -22,3 +22,4 @@ pub mod restore;
 pub mod schedule;
 pub mod source;
 pub mod stream;
+mod tls;

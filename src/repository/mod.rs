@@ -4,6 +4,7 @@
 mod check;
 mod chunker;
 mod errors;
+mod findings;
 mod folders;
 mod guard;
 mod hosts;
@@ -59,18 +60,12 @@ pub(crate) use snapshot::id_bytes;
 pub use snapshot::{At, Snapshot, future_warning, item_path};
 
 use self::{
-    chunker::Chunker,
-    errors::{brief, rustic_error},
-    known::KnownBlobs,
-    local::LocalStorage,
-    needed::Depth,
-    seal::Sealer,
-    storage::Storage,
-    watch::Watch,
+    chunker::Chunker, errors::rustic_error, known::KnownBlobs, local::LocalStorage, needed::Depth,
+    seal::Sealer, storage::Storage, watch::Watch,
 };
 use crate::{
     config::{RepositoryConfig, Secret, SecretFile},
-    error::{Error, Result},
+    error::{Error, Fact, Result},
     owner::Account,
     stream::cancel::Cancel,
 };
@@ -100,6 +95,12 @@ pub struct Repository {
     sealer: Sealer,
     config: RepositoryConfig,
 }
+
+/// The file of the repository that an error is about and that cannot be read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct DamagedFile(pub(crate) rustic_core::Id);
+
+impl Fact for DamagedFile {}
 
 impl Repository {
     /// Creates the repository that the configuration names, unless it is there.
@@ -327,7 +328,8 @@ impl Repository {
             }
             Err(_) if self.is_gone(id)? => Ok(None),
             Err(error) => {
-                Err(rustic_error(&format!("cannot read the snapshot file {}", id.to_hex().as_str()), error).hint(
+                let what = format!("cannot read the snapshot file {}", id.to_hex().as_str());
+                Err(rustic_error(&what, error).with(DamagedFile(*id)).hint(
                     "if it is damaged for good, move it away from the repository's folder `snapshots`, as docs/operations.md \
                      shows; the other snapshots are not affected",
                 ))

@@ -36,12 +36,18 @@ const HINTS: [(Sign, &str); 35] = [
         "the database was dropped or renamed meanwhile, or `databases` names a wrong one",
     ),
     (Text(&["could not translate host name"]), "check `host`, and the name resolution of this machine"),
-    (Text(&["Connection refused"]), "nothing listens there: check `host` and `port`, and that the server runs"),
+    (
+        Text(&["Connection refused"]),
+        "nothing listens there: check `host` and `port`, and that the server runs",
+    ),
     (
         Text(&["No such file or directory", "socket"]),
         "`host` must be the folder of the server's socket, and the server must run",
     ),
-    (Text(&["Permission denied", "socket"]), "the user that runs this program may not open the server's socket"),
+    (
+        Text(&["Permission denied", "socket"]),
+        "the user that runs this program may not open the server's socket",
+    ),
     (
         Text(&["timeout expired"]),
         "no answer: check that PostgreSQL listens at `host` and `port`, and the firewalls between here and the server",
@@ -77,7 +83,10 @@ const HINTS: [(Sign, &str); 35] = [
         "a connection pooler is in between: give `host` and `port` of the server itself",
     ),
     (State(&[SqlState::READ_ONLY], &["in a read-only transaction"]), READ_ONLY),
-    (Text(&["too many clients"]), "raise `max_connections` on the server or lower the number of parallel items"),
+    (
+        Text(&["too many clients"]),
+        "raise `max_connections` on the server or lower the number of parallel items",
+    ),
     (
         Text(&["too many connections for"]),
         "the role or database has a limit of connections: each item needs two; raise it (ALTER ROLE … CONNECTION LIMIT) or \
@@ -100,14 +109,20 @@ const HINTS: [(Sign, &str); 35] = [
         Text(&["remaining connection slots"]),
         "raise `max_connections` on the server or lower the number of parallel items",
     ),
-    (State(&[SqlState::CANNOT_CONNECT_NOW], &["the database system is"]), "the server is starting, stopping or recovering: try again when it is up"),
+    (
+        State(&[SqlState::CANNOT_CONNECT_NOW], &["the database system is"]),
+        "the server is starting, stopping or recovering: try again when it is up",
+    ),
     (Text(&["server version mismatch"]), "install client tools of the server's version"),
     (
         Both(&[SqlState::INSUFFICIENT_PRIVILEGE], &["permission denied for large object"]),
         "large objects can be read by their owner or a superuser, or by everybody where the server sets \
          `lo_compat_privileges`",
     ),
-    (Both(&[SqlState::INSUFFICIENT_PRIVILEGE], &["row-level security"]), "a backup must see all rows: `ALTER ROLE … BYPASSRLS` for the backup role"),
+    (
+        Both(&[SqlState::INSUFFICIENT_PRIVILEGE], &["row-level security"]),
+        "a backup must see all rows: `ALTER ROLE … BYPASSRLS` for the backup role",
+    ),
     (
         Both(&[SqlState::INSUFFICIENT_PRIVILEGE], &["permission denied"]),
         "grant the backup role what it may not read: `GRANT pg_read_all_data TO …` (PostgreSQL 14 or newer), and \

@@ -36,12 +36,8 @@ const NAMED: usize = 5;
 /// So many tables are locked by one statement.
 const LOCKED_AT_ONCE: usize = 500;
 /// A table went away, a lock was not to be had in time, two waited for each other, or the time was over.
-const LOCK_FAILED: [SqlState; 4] = [
-    SqlState::UNDEFINED_TABLE,
-    SqlState::LOCK_NOT_AVAILABLE,
-    SqlState::DEADLOCK,
-    SqlState::CANCELLED,
-];
+const LOCK_FAILED: [SqlState; 4] =
+    [SqlState::UNDEFINED_TABLE, SqlState::LOCK_NOT_AVAILABLE, SqlState::DEADLOCK, SqlState::CANCELLED];
 
 /// What `pg_dump` reads by the snapshot of the database, of which `c` is one and `n` its schema; the kinds are to be added.
 /// Tables of extensions are not dumped, but for those that the extension marks.
