@@ -56,7 +56,6 @@ supported.buildRustPackage (finalAttrs: {
       ../Cargo.lock
       ../src
       ../docs/example-config.toml
-      ./modules/backup/units.json
       # What the library's tests read.
       ../tests/files/tree.rs
       ../tests/fixtures

@@ -7,7 +7,7 @@ use crate::{
     config::{Config, RepositoryLocation, SystemdConfig},
     doctor,
     error::{Error, Result},
-    schedule::units::{self, Change, Changes, TARGET},
+    systemd::units::{self, Change, Changes, TARGET},
 };
 
 #[derive(Debug, clap::Args)]

@@ -62,9 +62,9 @@ pub(crate) use suggest::nearest;
 pub use systemd::SystemdConfig;
 
 use crate::{
+    calendar::Calendar,
     error::{Error, Result},
-    owner,
-    schedule::Calendar,
+    fs::owner,
 };
 use document::Document;
 

@@ -20,7 +20,7 @@ use super::{
     suggest::{is_secret_option, nearest, source_kind},
     systemd,
 };
-use crate::schedule::Calendar;
+use crate::calendar::Calendar;
 use toml::de::DeValue;
 
 const MIB: u64 = 1 << 20;

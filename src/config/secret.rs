@@ -13,7 +13,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::{
     error::{Error, Result},
-    owner,
+    fs::owner,
 };
 
 /// The largest secret that is read, in bytes.

@@ -24,4 +24,4 @@ pub use plan::Request;
 pub use run::{Observer, run};
 pub use sandbox::Rules;
 pub use selftest::{Mutation, SelfTest, Untested, self_test};
-pub use verdict::{Left, Outcome, Report, Verdict};
+pub use verdict::{Left, Report};

@@ -19,20 +19,18 @@ use super::{
     space::Space,
     stage::{self, Globals, Job, Stage},
     tell,
-    verdict::{Left, Outcome, Report, Verdict, rounded},
+    verdict::{Left, Report, rounded},
 };
 use crate::{
     config::{Config, SourceKind},
     error::{Error, Result},
     history::{RunBegin, RunEnd, RunRecord, ledger::Ledger},
     known,
+    outcome::{Outcome, Verdict},
     repository::{Patience, Repository, Snapshot, SnapshotFiles, SnapshotReader, patiently, shares},
     restore::{Reading, globals_of},
-    source::{
-        Files,
-        manifest::{Manifest, Omitted},
-    },
-    stream::cancel::Cancel,
+    source::manifest::{Manifest, Omitted},
+    stream::{cancel::Cancel, files::Files},
 };
 
 /// What was never drilled is taken to need this long for so many bytes, and as long as this at least.

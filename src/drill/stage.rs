@@ -16,10 +16,7 @@ use super::{
     prove::{Database, Fault, Proof, Proven, Setup, files, mongodb, mysql, postgres},
     siblings::Siblings,
 };
-use crate::{
-    error::Error,
-    source::{Files, manifest::Manifest},
-};
+use crate::{error::Error, source::manifest::Manifest, stream::files::Files};
 
 /// What is needed of the roles of a server.
 pub(super) struct Globals<'a> {

@@ -342,7 +342,7 @@ fn rest(ledger: &Ledger, style: Style, text: &mut String) {
 fn orphans(ledger: &Ledger) -> Vec<String> {
     let orphaned = |entry: &&Entry| entry.state == State::Unconfigured && entry.snapshots > 0;
     let recent = |entry: &&Entry| {
-        entry.last_backup.as_ref().is_some_and(|made| crate::forget::is_recent(made, ledger.at.timestamp()))
+        entry.last_backup.as_ref().is_some_and(|made| crate::survey::is_recent(made, ledger.at.timestamp()))
     };
     let (alive, gone): (Vec<&Entry>, Vec<&Entry>) = ledger.items.iter().filter(orphaned).partition(recent);
     let gone = (!gone.is_empty()).then(|| {

@@ -66,7 +66,7 @@ use self::{
 use crate::{
     config::{RepositoryConfig, Secret, SecretFile},
     error::{Error, Fact, Result},
-    owner::Account,
+    fs::owner::Account,
     stream::cancel::Cancel,
 };
 

@@ -6,12 +6,12 @@ use crate::{
     config::{Config, Host, PostgresConfig, Secret, SecretFile, ServerConfig, SourceKind},
     error::{Error, Result},
     source::{
-        Files, azure,
+        azure,
         manifest::Manifest,
         mongodb, mysql,
         postgres::{self, Role},
     },
-    stream::cancel::Cancel,
+    stream::{cancel::Cancel, files::Files},
 };
 
 /// The target and the tools to reach it with.

@@ -12,14 +12,14 @@ use crate::{
     },
     error::{Error, Result},
     source::{
-        Files, Item, Source,
+        Item, Source,
         manifest::{Digested, Manifest, Object},
         mongodb::{self, Mongodb},
         mysql::{self, Mysql},
         postgres::{self, Postgres, Role},
         restore::Selected,
     },
-    stream::cancel::Cancel,
+    stream::{cancel::Cancel, files::Files},
 };
 
 /// So many differences are listed.

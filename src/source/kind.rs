@@ -9,11 +9,11 @@ pub trait Kind: Sync {
 
 /// All kinds, in the order in which documents list them.
 pub static KINDS: [&dyn Kind; 5] = [
-    &super::postgres::KIND,
-    &super::mysql::KIND,
-    &super::mongodb::KIND,
-    &super::azure::KIND,
-    &super::directory::KIND,
+    &super::postgres::kind::KIND,
+    &super::mysql::kind::KIND,
+    &super::mongodb::kind::KIND,
+    &super::azure::kind::KIND,
+    &super::directory::kind::KIND,
 ];
 
 /// The kind of this name.

@@ -7,9 +7,9 @@ use jiff::Zoned;
 use rusqlite::Connection;
 use serde_json::json;
 use tik_backup::{
-    backup::{ItemOutcome, ItemReport},
     config::AnomalyRules,
     history::{History, Look, RunBegin, RunEnd, RunRecord},
+    outcome::{ItemOutcome, ItemReport},
     source::{Discovery, Excluded, Item},
 };
 

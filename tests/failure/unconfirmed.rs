@@ -7,11 +7,7 @@ use std::{
     sync::{Arc, Mutex, atomic::AtomicU64},
 };
 
-use tik_backup::{
-    backup::{self, ItemReport},
-    config::Config,
-    stream::cancel::Cancel,
-};
+use tik_backup::{backup, config::Config, outcome::ItemReport, stream::cancel::Cancel};
 
 use super::{common::Ran, place::Place, pruned_beside, rest_server::RestServer};
 

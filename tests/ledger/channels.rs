@@ -6,11 +6,9 @@ use jiff::Zoned;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tik_backup::{
-    alert::{
-        channel,
-        message::{Line, Message, Purpose},
-    },
+    alert::channel,
     config::Config,
+    history::message::{Line, Message, Purpose},
     stream::cancel::Cancel,
 };
 

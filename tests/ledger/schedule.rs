@@ -8,7 +8,7 @@ use super::{
 use std::{path::Path, process::Command};
 
 use jiff::{Timestamp, tz::TimeZone};
-use tik_backup::schedule::Calendar;
+use tik_backup::calendar::Calendar;
 
 const ORACLE: &str = "/usr/bin/systemd-analyze";
 const BASE: &str = "2027-01-30 12:34:56 UTC";

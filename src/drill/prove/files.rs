@@ -7,7 +7,8 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::{Fault, Proof, Proven, Setup};
 use crate::{
     error::Error,
-    source::{Files, azure, directory, manifest::Manifest},
+    source::{azure, directory, manifest::Manifest},
+    stream::files::Files,
 };
 use std::os::unix::ffi::OsStrExt;
 

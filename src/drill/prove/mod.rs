@@ -16,11 +16,10 @@ use crate::{
     config::{DrillConfig, Host, ServerConfig, SourceConfig, SourceKind},
     error::{Error, Result},
     source::{
-        Files,
         manifest::{Digested, Manifest},
         postgres::Role,
     },
-    stream::cancel::Cancel,
+    stream::{cancel::Cancel, files::Files},
 };
 
 /// The account, and the database, that scratch servers have besides those that are restored.

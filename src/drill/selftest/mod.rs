@@ -29,8 +29,8 @@ use crate::{
     error::{Error, Result},
     history::Past,
     repository::{Snapshot, SnapshotFiles},
-    source::{Files, GLOBALS, MANIFEST, Source, manifest::Manifest},
-    stream::{cancel::Cancel, digest::Digest128},
+    source::{GLOBALS, MANIFEST, Source, manifest::Manifest},
+    stream::{cancel::Cancel, digest::Digest128, files::Files},
 };
 
 /// One way in which something was damaged, or attacked.

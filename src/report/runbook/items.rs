@@ -1,11 +1,11 @@
 //! How each item is brought back: with stock restic and the database's own client, and with this program.
 
 use super::{
-    Commands, Known, Page, Stored, cell, expected, is_current, is_globals, reach::Reach, shell::word, size,
-    speed, time,
+    Commands, Known, Page, Stored, cell, expected, is_current, is_globals, reach::Reach, size, speed, time,
 };
 use crate::{
     config::{Config, ServerConfig, SourceConfig, SourceKind},
+    output::shell::word,
     repository::item_path,
     source::{
         GLOBALS,

@@ -6,7 +6,6 @@ mod items;
 mod people;
 mod places;
 mod reach;
-pub(crate) mod shell;
 
 use std::collections::{BTreeMap, HashSet};
 

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::{
-    Known, Page, cell,
-    shell::{unless_set, word},
+use super::{Known, Page, cell};
+use crate::{
+    config::{Config, RepositoryLocation, SecretFile, SourceKind},
+    output::shell::{unless_set, word},
 };
-use crate::config::{Config, RepositoryLocation, SecretFile, SourceKind};
 
 /// How restic is told where the repository is.
 enum Address {

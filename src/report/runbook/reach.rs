@@ -3,11 +3,13 @@
 use super::{
     Commands, Page,
     items::{Piece, is_globals_of},
-    shell::{unless_set, word},
 };
 use crate::{
     config::{Host, ServerConfig, SourceConfig, SourceKind},
-    output::printable,
+    output::{
+        printable,
+        shell::{unless_set, word},
+    },
     source::{manifest::Object, mysql, postgres},
 };
 

@@ -9,14 +9,15 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use crossbeam_channel::{Receiver, Sender, bounded};
-use parking_lot::Mutex;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use crate::{
     error::{Error, Result},
-    source::Files,
-    stream::sink::{Attributes, Sink, Stored},
+    stream::{
+        files::{Attributes, Files},
+        sink::{Sink, Stored},
+    },
 };
 
 /// Bytes that are handed on together.
@@ -253,7 +254,7 @@ mod tests {
     use super::*;
 
     #[derive(Default)]
-    struct Memory(Mutex<Vec<u8>>);
+    struct Memory(parking_lot::Mutex<Vec<u8>>);
 
     impl Sink for Memory {
         fn store(&self, path: &str, reader: &mut dyn Read) -> Result<Stored> {

@@ -7,7 +7,7 @@ mod detail;
 mod discover;
 mod health;
 mod inventory;
-mod kind;
+pub(in crate::source) mod kind;
 mod names;
 mod pipeline;
 mod reach;
@@ -20,7 +20,6 @@ mod tap;
 pub(crate) mod verify;
 mod within;
 
-pub(in crate::source) use self::kind::KIND;
 use std::{collections::HashMap, sync::Arc, thread, time::Duration};
 
 use parking_lot::{Mutex, MutexGuard};

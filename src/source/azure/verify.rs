@@ -18,8 +18,12 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    source::{Files, NodeKind, Verified, manifest::Manifest},
-    stream::{cancel::Cancel, digest::RowDigest},
+    source::{Verified, manifest::Manifest},
+    stream::{
+        cancel::Cancel,
+        digest::RowDigest,
+        files::{Files, NodeKind},
+    },
 };
 
 /// So many differences are named.

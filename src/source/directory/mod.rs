@@ -4,7 +4,7 @@ mod attributes;
 mod detail;
 mod dump;
 mod expand;
-mod kind;
+pub(in crate::source) mod kind;
 mod omissions;
 pub(crate) mod open;
 mod protected;
@@ -21,7 +21,6 @@ mod tests;
 pub(crate) mod verify;
 mod walk;
 
-pub(in crate::source) use self::kind::KIND;
 use std::{
     ffi::OsStr,
     fs, io,

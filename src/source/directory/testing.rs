@@ -15,11 +15,12 @@ use super::Directory;
 use crate::{
     config::DirectoryConfig,
     error::{Error, Result},
-    source::{Content, Files, Item, MANIFEST, Node, NodeKind, Source, manifest::Manifest},
+    source::{Item, MANIFEST, Source, manifest::Manifest},
     stream::{
         cancel::Cancel,
         digest::Digest128,
-        sink::{Attributes, Previous, Sink, Special, Stored},
+        files::{Attributes, Content, Files, Node, NodeKind, Special},
+        sink::{Previous, Sink, Stored},
     },
 };
 

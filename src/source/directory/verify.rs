@@ -11,8 +11,12 @@ use rustix::fs::FileType;
 use super::{CONTENT, Detail, tally::Entry};
 use crate::{
     error::{Error, Result},
-    source::{Files, Node, NodeKind, Verified},
-    stream::{cancel::Cancel, digest::Digest128, sink::Special},
+    source::Verified,
+    stream::{
+        cancel::Cancel,
+        digest::Digest128,
+        files::{Files, Node, NodeKind, Special},
+    },
 };
 
 /// Reads the files that `chosen` names, and compares names, types, permissions, lengths and identities of all.

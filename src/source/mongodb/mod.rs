@@ -8,7 +8,7 @@ mod dump;
 mod feed;
 pub mod format;
 mod hints;
-mod kind;
+pub(in crate::source) mod kind;
 mod params;
 pub mod restore;
 mod scan;
@@ -20,7 +20,6 @@ mod testing;
 mod tests;
 mod uri;
 
-pub(in crate::source) use self::kind::KIND;
 use std::{collections::BTreeSet, time::Duration};
 
 use parking_lot::{Mutex, MutexGuard};

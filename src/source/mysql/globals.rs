@@ -10,7 +10,7 @@ use super::{
     session::{Session, quote_ident, quote_literal, quote_text},
 };
 use crate::{
-    error::{Error, Result},
+    error::Result,
     source::manifest::{Consistency, Digested, File, Manifest, Tool},
     stream::{cancel::Cancel, sink::Sink},
 };

@@ -15,14 +15,13 @@ mod faults;
 mod globals;
 mod hints;
 mod inventory;
-mod kind;
+pub(in crate::source) mod kind;
 mod privileges;
 pub mod restore;
 pub mod script;
 pub mod session;
 mod versioned;
 
-pub(in crate::source) use self::kind::KIND;
 use std::{collections::BTreeMap, time::Duration};
 
 use parking_lot::{Mutex, MutexGuard};

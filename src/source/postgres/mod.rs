@@ -11,14 +11,13 @@ mod dump;
 mod globals;
 mod hints;
 mod inventory;
-mod kind;
+pub(in crate::source) mod kind;
 mod moment;
 pub mod psql;
 pub mod restore;
 mod settings;
 mod tap;
 
-pub(in crate::source) use self::kind::KIND;
 use std::{path::PathBuf, sync::OnceLock, time::Duration};
 
 use parking_lot::{Mutex, MutexGuard};

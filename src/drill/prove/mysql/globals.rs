@@ -11,14 +11,14 @@ use crate::{
     drill::prove::{Fault, Proof, Proven, Setup, compare, inflict, sink::Nowhere},
     error::Error,
     source::{
-        Files, GLOBALS,
+        GLOBALS,
         manifest::Manifest,
         mysql::{
             Account, GLOBALS_SQL,
             session::{quote_ident, quote_text},
         },
     },
-    stream::child::into_error,
+    stream::{child::into_error, files::Files},
 };
 
 impl Scratch {

@@ -7,11 +7,11 @@ use crate::{
     drill::prove::{Fault, Proof, Proven, Setup, compare, inflict, sink::Nowhere},
     error::{Error, Result},
     source::{
-        Files, GLOBALS,
+        GLOBALS,
         manifest::Manifest,
         postgres::{GLOBALS_SQL, Role, clients::major_of, psql::quote_ident},
     },
-    stream::child::into_error,
+    stream::{child::into_error, files::Files},
 };
 
 impl Scratch {

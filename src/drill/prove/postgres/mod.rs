@@ -24,7 +24,7 @@ use crate::{
     },
     error::{Error, Result},
     source::{
-        Files, Item, Source,
+        Item, Source,
         manifest::Manifest,
         postgres::{
             DUMP, Postgres,
@@ -36,6 +36,7 @@ use crate::{
         },
         restore::Options,
     },
+    stream::files::Files,
 };
 
 /// The database from which others are created and dropped.

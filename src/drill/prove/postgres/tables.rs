@@ -7,14 +7,13 @@ use crate::{
     drill::prove::compare,
     error::Result,
     source::{
-        Files,
         manifest::{Manifest, Object},
         postgres::{
             archive::{TocEntry, routes},
             restore,
         },
     },
-    stream::digest::Digest128,
+    stream::{digest::Digest128, files::Files},
 };
 
 /// Schema and name.

@@ -11,8 +11,8 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     error::{Error, Result},
-    source::{Files, azure::inventory},
-    stream::cancel::Cancel,
+    source::azure::inventory,
+    stream::{cancel::Cancel, files::Files},
 };
 
 /// Uploads at the same time.
@@ -56,11 +56,8 @@ pub(in crate::source::azure) fn each_parallel<T: DeserializeOwned + Send>(
         })?;
         hand_on(&mut batch)
     })
-    .or_else(|error| match failure.lock() {
-        // What stopped the threads is the cause.
-        Ok(failure) if failure.is_some() => Ok(()),
-        _ => Err(error),
-    })?;
+    // What stopped the threads is the cause.
+    .or_else(|error| if failure.lock().is_some() { Ok(()) } else { Err(error) })?;
     failure.into_inner().map_or(Ok(()), Err)
 }
 
@@ -131,7 +128,7 @@ mod tests {
             Ok(())
         })
         .unwrap();
-        let (sum, threads) = seen.into_inner().unwrap();
+        let (sum, threads) = seen.into_inner();
         assert_eq!(sum, (0..WORKERS * BATCH).sum::<usize>(), "each line once");
         assert!(threads.len() > WORKERS / 2, "{} threads", threads.len());
     }

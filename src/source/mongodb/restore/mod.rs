@@ -30,12 +30,11 @@ use self::{
 use crate::{
     error::{Error, Result},
     source::{
-        Files,
         manifest::Manifest,
         mongodb::connect::Deployment,
         restore::{Options, Restored},
     },
-    stream::cancel::Cancel,
+    stream::{cancel::Cancel, files::Files},
 };
 
 /// Collections that are filled at the same time. Each holds two batches in memory.
@@ -228,7 +227,7 @@ impl Restore<'_> {
         Err(Options::wrong(&missing.chain(surplus).take(5).collect::<Vec<_>>().join(", ")))
     }
 
-    fn done(&self) -> std::sync::MutexGuard<'_, Restored> {
+    fn done(&self) -> parking_lot::MutexGuard<'_, Restored> {
         self.done.lock()
     }
 }

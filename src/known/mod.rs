@@ -7,8 +7,7 @@ use crate::{
     config::{Config, nearest},
     error::{Error, Kind, Result},
     history::{History, Look},
-    output,
-    report::runbook::shell::word,
+    output::{self, shell::word},
     repository::{At, HostShare, Snapshot, shares},
 };
 
@@ -356,5 +355,4 @@ pub(crate) fn require<'a>(
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-#[path = "known_tests.rs"]
 mod tests;

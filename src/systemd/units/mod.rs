@@ -1,5 +1,5 @@
 //! The units of systemd that run the program: one service and timer for each source, and those that look after the
-//! whole. `nix/modules/backup/units.nix` makes the same from the same data, `nix/modules/backup/units.json`, on NixOS.
+//! whole. `nix/modules/backup/units.nix` makes the same from the same data, `src/systemd/units.json`, on NixOS.
 
 mod folder;
 mod service;
@@ -10,10 +10,13 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 
 pub use folder::{Change, Changes, compare, write};
 
-use super::{Calendar, Planned};
-use crate::config::{
-    CREDENTIAL, Config, DashboardConfig, DirectoryConfig, Host, Listen, RepositoryLocation, RootCertificates,
-    SecretFile, SourceConfig, SourceKind,
+use crate::{
+    calendar::Calendar,
+    config::{
+        CREDENTIAL, Config, DashboardConfig, DirectoryConfig, Host, Listen, RepositoryLocation,
+        RootCertificates, SecretFile, SourceConfig, SourceKind,
+    },
+    systemd::Planned,
 };
 use service::Service;
 
