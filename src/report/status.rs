@@ -330,8 +330,10 @@ fn rest(ledger: &Ledger, style: Style, text: &mut String) {
     parts.extend(repository.free.map(|free| format!("{} free", size(free))));
     let line = format!("Repository {}: {}", printable(&repository.location), parts.join(", "));
     text.push_str(&paragraph(&line, style));
-    for note in
-        orphans(ledger).into_iter().chain(ledger.notes.iter().cloned()).chain(super::shared_note(repository))
+    for note in orphans(ledger)
+        .into_iter()
+        .chain(ledger.notes.iter().cloned())
+        .chain(crate::survey::shared_note(repository))
     {
         text.push_str(&paragraph(&format!("Note: {}", printable(&note)), style));
     }
