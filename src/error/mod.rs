@@ -15,6 +15,8 @@
 //! Codes of vendors are read in one file per vendor: `source/mysql/code.rs`, `source/postgres/code.rs`,
 //! `source/mongodb/hints.rs`, `azure/codes.rs`, `repository/findings.rs`, `tls.rs`. What has no code is searched for there too.
 //!
+//! What is recorded and shown later, in the history, the ledger and alerts, is a [`Problem`]: the text and the hint apart.
+//!
 //! # How facts travel
 //!
 //! [`Error::because`] and [`Error::caused_by`] take the facts of a cause over, [`Error::context`] and all that returns the same
@@ -24,7 +26,11 @@
 //! - advice about what is left behind goes behind it ([`Error::advise`]), or in front of it ([`Error::advise_first`]);
 //! - [`Error::without_hint`] drops all of it, where it was given to somebody else: a drill drops that of a restore.
 
+mod problem;
+
 use std::{any::Any, error::Error as StdError, fmt, sync::Arc};
+
+pub use problem::Problem;
 
 /// What an error means for the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -291,11 +297,7 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.summary())?;
-        if let Some(hint) = &self.hint {
-            write!(f, "\n  → {hint}")?;
-        }
-        Ok(())
+        Problem::from(self).fmt(f)
     }
 }
 
