@@ -339,8 +339,9 @@ mod tests {
 
     #[test]
     fn services_with_the_same_trouble_are_one_item() {
-        let trouble =
-            |alone: &str, shared: &str| Some(Trouble { alone: alone.to_owned(), shared: shared.to_owned() });
+        let trouble = |alone: &str, shared: &str| {
+            Some(Trouble { alone: Problem::new(alone), shared: shared.to_owned() })
+        };
         let names = |blobs: Option<Trouble>, files: Option<Trouble>| {
             let mut found = Discovery::default();
             add_troubles(&mut found, "acct", blobs, files);

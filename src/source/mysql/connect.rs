@@ -240,13 +240,13 @@ mod tests {
     fn any_password_is_one_quoted_value_and_nothing_shows_it() {
         let mut params = params(Host::Socket("/run/my.sock".into()));
         params.password = Some(Arc::new(Secret::new(r#"a"b\c #d"#.into())));
-        let text = params.option_file(Flavour::Mysql).unwrap();
+        let text = params.option_file(Flavour::Mysql).unwrap().as_str().to_owned();
         assert!(text.contains("\nsocket=\"/run/my.sock\"\n"), "{text}");
         assert!(text.contains("\n[mysql]\nlocal-infile=0\n"), "{text}");
         assert!(text.contains("\npassword=\"a\\\"b\\\\c #d\"\n"), "{text}");
         assert!(!format!("{params:?}").contains("c #d"));
         params.password = Some(Arc::new(Secret::new("two\nlines".into())));
-        let error = params.option_file(Flavour::Mysql).unwrap_err();
+        let error = params.option_file(Flavour::Mysql).map(drop).unwrap_err();
         assert!(error.hint_text().unwrap().contains("second line") && !error.to_string().contains("lines\n"));
     }
 
@@ -255,12 +255,12 @@ mod tests {
         let mut params = params(Host::Tcp("db.example".into()));
         params.sslmode = Some(SslMode::VerifyFull);
         params.sslrootcert = Some(RootCertificates::File("/c/root.crt".into()));
-        let text = params.option_file(Flavour::Mysql).unwrap();
+        let text = params.option_file(Flavour::Mysql).unwrap().as_str().to_owned();
         assert!(
             text.contains("ssl-mode=VERIFY_IDENTITY") && text.contains("ssl-ca=\"/c/root.crt\""),
             "{text}"
         );
-        let text = params.option_file(Flavour::Mariadb).unwrap();
+        let text = params.option_file(Flavour::Mariadb).unwrap().as_str().to_owned();
         assert!(
             text.contains("\nssl\nssl-verify-server-cert\n") && text.contains("protocol=\"TCP\""),
             "{text}"
