@@ -55,9 +55,10 @@ supported.buildRustPackage (finalAttrs: {
       ../Cargo.toml
       ../Cargo.lock
       ../src
+      ../docs/design.md
       ../docs/example-config.toml
-      # What the library's tests read.
-      ../tests/files/tree.rs
+      # What the library's tests use and read.
+      ../testkit
       ../tests/fixtures
     ];
   };

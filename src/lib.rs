@@ -21,8 +21,12 @@ pub mod output;
 pub mod report;
 pub mod repository;
 pub mod restore;
+pub mod settings;
 pub mod source;
 pub mod stream;
 pub mod survey;
 pub mod systemd;
 mod tls;
+
+#[cfg(test)]
+mod layers_tests;

@@ -33,11 +33,12 @@ use retain::retain;
 use telling::Telling;
 
 use crate::{
-    config::{Config, RepositoryConfig, nearest},
+    config::{Config, RepositoryConfig},
     error::{Error, Kind, Result},
     history::ledger::RepositoryEntry,
     outcome::ItemReport,
     repository::{LockOptions, Patience, Repository, patiently},
+    settings::nearest,
     stream::cancel::Cancel,
 };
 

@@ -9,7 +9,7 @@ use crate::{
     config::Config,
     error::{Error, Passing, Result},
     outcome::ItemReport,
-    source::{self, Discovery, Item, Source},
+    source::{Discovery, Item, Source},
     stream::cancel::Cancel,
 };
 
@@ -132,7 +132,7 @@ pub fn discover(config: &Config, selectors: &[Selector], cancel: &Cancel) -> Res
             .iter()
             .map(|config| {
                 scope.spawn(|| {
-                    let source = source::open(config)?;
+                    let source = config.open()?;
                     let found = ask(&*source, cancel)?;
                     Ok((source, found))
                 })

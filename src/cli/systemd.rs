@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use super::{Context, FOUND, SUCCESS};
 use crate::{
-    config::{Config, RepositoryLocation, SystemdConfig},
+    config::{Config, SystemdConfig},
     doctor,
     error::{Error, Result},
+    settings::RepositoryLocation,
     systemd::units::{self, Change, Changes, TARGET},
 };
 

@@ -6,9 +6,9 @@ use mongodb::bson::{Document, doc};
 
 use super::stage::{Ran, Stage};
 use crate::{
-    config::Secret,
     drill::{Rules, mongodb::MongodbServer},
     error::Result,
+    settings::Secret,
     source::mongodb::connect::{Deployment, Params},
     stream::cancel::Cancel,
 };

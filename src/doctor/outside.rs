@@ -6,10 +6,11 @@ use jiff::Zoned;
 
 use super::{Finding, State, service::SYSTEMD};
 use crate::{
-    config::{AlertConfig, Config, Location, RepositoryLocation, SystemdConfig},
+    config::{AlertConfig, Config, SystemdConfig},
     error::Kind,
     fs::owner::Account,
     output,
+    settings::{Location, RepositoryLocation},
     systemd::{
         self,
         units::{self, Change, TARGET},

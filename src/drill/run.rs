@@ -22,12 +22,14 @@ use super::{
     verdict::{Left, Report, rounded},
 };
 use crate::{
-    config::{Config, SourceKind},
+    config::Config,
     error::{Error, Result},
     history::{RunBegin, RunEnd, RunRecord, ledger::Ledger},
     known,
     outcome::{Outcome, Verdict},
-    repository::{Patience, Repository, Snapshot, SnapshotFiles, SnapshotReader, patiently, shares},
+    repository::{
+        Patience, Repository, Snapshot, SnapshotFiles, SnapshotReader, foreign_hint, patiently, shares,
+    },
     restore::{Reading, globals_of},
     source::manifest::{Manifest, Omitted},
     stream::{cancel::Cancel, files::Files},
@@ -142,7 +144,7 @@ fn nothing_to_prove(config: &Config, own: &[Snapshot], others: &[Snapshot]) -> E
     }
     let error = Error::failed("there is nothing to prove: this host has no snapshot of a configured source");
     match &shares(others)[..] {
-        theirs @ [_, ..] => error.hint(known::foreign_hint(config, "drill", theirs, !own.is_empty(), false)),
+        theirs @ [_, ..] => error.hint(foreign_hint(config, "drill", theirs, !own.is_empty(), false)),
         [] => error.hint("run `tik-backup backup` first"),
     }
 }
@@ -410,9 +412,5 @@ fn manifest(files: &dyn Files, snapshot: &Snapshot) -> Result<Manifest, Fault> {
 
 /// Folders in which a source's configuration lets look for clients.
 fn client_dirs(config: &Config, source: &str) -> Vec<PathBuf> {
-    match config.source(source).map(|source| &source.kind) {
-        Some(SourceKind::Postgres(postgres)) => postgres.server.client_dirs.clone(),
-        Some(SourceKind::Mysql(mysql)) => mysql.server.client_dirs.clone(),
-        _ => Vec::new(),
-    }
+    config.source(source).map(|source| source.kind.client_dirs().to_vec()).unwrap_or_default()
 }

@@ -17,7 +17,9 @@ use crate::{
     history::{History, Look},
     known::{self, Asked, Name},
     output,
-    repository::{At, Hosts, LockOptions, Patience, Repository, Snapshot, holders, patiently, shares},
+    repository::{
+        At, Hosts, LockOptions, Patience, Repository, Snapshot, foreign_hint, holders, patiently, shares,
+    },
     stream::cancel::Cancel,
     survey::is_recent,
 };
@@ -284,7 +286,7 @@ fn only<'s>(
                 return Err(error.hint("`tik-backup snapshots --all-hosts` lists what is stored"));
             }
             let command = format!("forget --id {prefix}");
-            Err(error.hint(known::foreign_hint(config, &command, &theirs, true, true)))
+            Err(error.hint(foreign_hint(config, &command, &theirs, true, true)))
         }
     }
 }

@@ -16,8 +16,7 @@ use super::{
 use crate::{
     config::{Config, SourceConfig},
     error::{Problem as Recorded, Result},
-    known::foreign_hint,
-    repository::HostShare,
+    repository::{HostShare, foreign_hint},
 };
 
 /// What the ledger needs to know that does not stand in the history.

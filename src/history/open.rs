@@ -20,13 +20,14 @@ use super::{
     schema,
 };
 use crate::{
-    config::{Config, place_of},
+    config::Config,
     error::{Error, Kind, Result},
     fs::{
         owner::{self, Account},
         private_file,
     },
     repository::Repository,
+    settings::place_of,
 };
 
 /// What was found when the history was opened.

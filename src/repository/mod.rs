@@ -6,6 +6,7 @@ mod chunker;
 mod errors;
 mod findings;
 mod folders;
+mod foreign;
 mod guard;
 mod hosts;
 mod incomplete;
@@ -37,12 +38,8 @@ pub mod writer;
 
 use std::sync::Arc;
 
-use rustic_core::{
-    ConfigOptions, Credentials, KeyOptions, OpenStatus, RepositoryOptions,
-    repofile::{SnapshotFile, SnapshotId},
-};
-
 pub use check::CheckReport;
+pub(crate) use foreign::{foreign_hint, host_option};
 pub(crate) use hosts::sort as sort_shares;
 pub use hosts::{HostShare, Hosts, shares};
 pub use incomplete::Incomplete;
@@ -54,9 +51,12 @@ pub use repair::RepairReport;
 pub use retention::{explain, holders};
 pub(crate) use retry::waited;
 pub use retry::{Patience, patiently};
+use rustic_core::{
+    ConfigOptions, Credentials, KeyOptions, OpenStatus, RepositoryOptions,
+    repofile::{SnapshotFile, SnapshotId},
+};
 pub use sessions::end_sessions;
-pub(crate) use snapshot::AHEAD;
-pub(crate) use snapshot::id_bytes;
+pub(crate) use snapshot::{AHEAD, id_bytes};
 pub use snapshot::{At, Snapshot, future_warning, item_path};
 
 use self::{
@@ -64,9 +64,10 @@ use self::{
     seal::Sealer, storage::Storage, watch::Watch,
 };
 use crate::{
-    config::{RepositoryConfig, Secret, SecretFile},
+    config::RepositoryConfig,
     error::{Error, Fact, Result},
     fs::owner::Account,
+    settings::{Secret, SecretFile},
     stream::cancel::Cancel,
 };
 

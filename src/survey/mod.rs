@@ -14,7 +14,7 @@ use crate::{
         ledger::{Ledger, RepositoryEntry},
     },
     known, output,
-    repository::{HostShare, Hosts, Patience, Repository},
+    repository::{HostShare, Hosts, Patience, Repository, foreign_hint},
     stream::cancel::Cancel,
 };
 
@@ -63,7 +63,7 @@ fn nothing_of_ones_own(config: &Config, own: &str, repository: &RepositoryEntry)
         "THIS HOST, {}, HAS NO SNAPSHOT IN THE REPOSITORY; others have: {}: {}",
         output::name(own),
         HostShare::list(&repository.other_hosts),
-        known::foreign_hint(config, "snapshots", &repository.other_hosts, false, false)
+        foreign_hint(config, "snapshots", &repository.other_hosts, false, false)
     ))
 }
 

@@ -8,9 +8,10 @@ use super::{
     short,
 };
 use crate::{
-    config::{AlertConfig, NtfyConfig, Secret, SecretFile, Topic, load_topic},
+    config::{AlertConfig, NtfyConfig, Topic, load_topic},
     error::Result,
     history::message::{Message, Purpose},
+    settings::{Secret, SecretFile},
     stream::cancel::Cancel,
 };
 

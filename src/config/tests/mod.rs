@@ -10,7 +10,10 @@ mod refused;
 mod refused_kinds;
 
 use super::*;
-use crate::error::Kind;
+use crate::{
+    error::Kind,
+    settings::{RepositoryLocation, SandboxRule, SecretFile, SourceName},
+};
 
 const REPOSITORY: &str = "[repository]\nlocation = \"/r\"\npassword_file = \"/pw\"\n";
 
@@ -26,22 +29,6 @@ fn with(rest: &str) -> Result<Config> {
 /// A PostgreSQL source: its header stands in line 4, its kind in line 5, `keys` start in line 6.
 fn source(keys: &str) -> Result<Config> {
     with(&format!("[sources.pg]\nkind = \"postgres\"\n{keys}"))
-}
-
-fn postgres(keys: &str) -> PostgresConfig {
-    match source(keys).unwrap().sources.pop().unwrap().kind {
-        SourceKind::Postgres(postgres) => postgres,
-        other => panic!("{}", other.as_str()),
-    }
-}
-
-/// The keys of a MySQL source, which start in line 6.
-fn mysql(keys: &str) -> Result<MysqlConfig> {
-    let mut config = with(&format!("[sources.my]\nkind = \"mysql\"\n{keys}"))?;
-    match config.sources.pop().unwrap().kind {
-        SourceKind::Mysql(mysql) => Ok(mysql),
-        other => panic!("{}", other.as_str()),
-    }
 }
 
 /// The problems, without the file's name: `LINE: KEY: what`.

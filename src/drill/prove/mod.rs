@@ -13,8 +13,9 @@ use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
 pub(super) use self::fault::Fault;
 use crate::{
-    config::{DrillConfig, Host, ServerConfig, SourceConfig, SourceKind},
+    config::ServerConfig,
     error::{Error, Result},
+    settings::{DrillConfig, Host, SourceSettings},
     source::{
         manifest::{Digested, Manifest},
         postgres::Role,
@@ -137,8 +138,8 @@ fn listed(mut differences: Vec<String>) -> Vec<String> {
 }
 
 /// A source for a scratch server.
-pub(super) fn scratch_source(kind: SourceKind) -> SourceConfig {
-    SourceConfig { idle_timeout: Duration::from_secs(3600), ..SourceConfig::bare("drill", kind) }
+pub(super) fn scratch_source() -> SourceSettings {
+    SourceSettings { idle_timeout: Duration::from_secs(3600), ..SourceSettings::named("drill") }
 }
 
 /// A server that is reached by a socket.

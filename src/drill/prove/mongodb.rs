@@ -6,9 +6,10 @@ use mongodb::bson::Document;
 
 use super::{Database, Fault, Proof, Proven, Setup, compare, inflict, of_restore, sink::Nowhere};
 use crate::{
-    config::{DrillConfig, MongodbConfig, MongodbConsistency, Patterns, Secret, SecretFile, SourceKind},
+    config::{MongodbConfig, MongodbConsistency},
     drill::{ScratchDir, mongodb::MongodbServer, sandbox::Rules},
     error::{Error, Result},
+    settings::{DrillConfig, Patterns, Secret, SecretFile},
     source::{
         Item, Source,
         manifest::Manifest,
@@ -138,7 +139,7 @@ impl Scratch {
             parallel_collections: 4,
             consistency: MongodbConsistency::None,
         };
-        let source = super::scratch_source(SourceKind::Mongodb(config.clone()));
+        let source = super::scratch_source();
         let item = Item { name: name.to_owned(), estimate: None, problem: None };
         Mongodb::new(&source, &config)?.dump(&item, &Nowhere::default(), setup.cancel)
     }

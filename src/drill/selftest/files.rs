@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use super::{Subject, Target};
 use crate::{
-    config::{DirectoryConfig, SourceKind},
+    config::DirectoryConfig,
     drill::prove::scratch_source,
     error::{Error, Result},
     source::{Discovery, Item, Source, azure, directory::Directory, manifest::Manifest},
@@ -35,7 +35,7 @@ pub(super) fn folder(dir: &Path) -> Result<Box<dyn Subject>> {
     fs::write(path.join("sub/two"), content(2)).map_err(failed)?;
     std::os::unix::fs::symlink("one", path.join("link")).map_err(failed)?;
     let config = DirectoryConfig::new(vec![path.clone()]);
-    let source = Directory::new(&scratch_source(SourceKind::Directory(config.clone())), &config)?;
+    let source = Directory::new(&scratch_source(), &config)?;
     Ok(Box::new(Folder { source, path }))
 }
 

@@ -25,10 +25,11 @@ use super::{
     verdict::rounded,
 };
 use crate::{
-    config::{Config, DrillConfig},
+    config::Config,
     error::{Error, Result},
     history::Past,
     repository::{Snapshot, SnapshotFiles},
+    settings::DrillConfig,
     source::{GLOBALS, MANIFEST, Source, manifest::Manifest},
     stream::{cancel::Cancel, digest::Digest128, files::Files},
 };

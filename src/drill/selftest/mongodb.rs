@@ -6,13 +6,14 @@ use mongodb::bson::{Document, doc};
 
 use super::{Subject, Target};
 use crate::{
-    config::{DrillConfig, MongodbConfig, MongodbConsistency, Patterns, Secret, SecretFile, SourceKind},
+    config::{MongodbConfig, MongodbConsistency},
     drill::{
         mongodb::MongodbServer,
         prove::{mongodb::program, scratch_source},
         sandbox::Rules,
     },
     error::Result,
+    settings::{DrillConfig, Patterns, Secret, SecretFile},
     source::{
         Source,
         mongodb::{
@@ -76,7 +77,7 @@ pub(super) fn subject(drill: &DrillConfig, dir: &Path, cancel: &Cancel) -> Resul
         parallel_collections: 4,
         consistency: MongodbConsistency::None,
     };
-    let source = Mongodb::new(&scratch_source(SourceKind::Mongodb(config.clone())), &config)?;
+    let source = Mongodb::new(&scratch_source(), &config)?;
     let server = Server { source, deployment, _server: server, _private: private, cancel: cancel.clone() };
     server.insert(1, 1000)?;
     for command in [

@@ -9,13 +9,14 @@ use std::{
 
 use super::{Subject, Target};
 use crate::{
-    config::{DrillConfig, Host, MysqlConfig, Patterns, SourceKind},
+    config::MysqlConfig,
     drill::{
         mysql::{ADMINISTRATOR, MysqlServer, ServerPrograms},
         prove::{scratch_server, scratch_source},
         sandbox::Rules,
     },
     error::{Error, Result},
+    settings::{DrillConfig, Host, Patterns},
     source::{
         Source,
         mysql::{
@@ -183,7 +184,7 @@ fn subject(
         exclude_tables: Patterns::default(),
     };
     config.server.databases = Patterns::all();
-    let source = Mysql::new(&scratch_source(SourceKind::Mysql(config.clone())), &config)?;
+    let source = Mysql::new(&scratch_source(), &config)?;
     let server = Server { source, server, client: client.clone(), cancel: cancel.clone() };
     server.script(CONTENT)?;
     Ok(Box::new(server))

@@ -4,13 +4,14 @@ use std::{io::Write, path::Path};
 
 use super::{Subject, Target};
 use crate::{
-    config::{DrillConfig, Host, PostgresConfig, RolePasswords, SourceKind},
+    config::{PostgresConfig, RolePasswords},
     drill::{
         prove::{postgres::installations, scratch_server, scratch_source},
         sandbox::Rules,
         scratch::{PostgresServer, SUPERUSER, newest_server},
     },
     error::Result,
+    settings::{DrillConfig, Host},
     source::{
         Source,
         postgres::{DUMP, Postgres, clients::Clients},
@@ -143,8 +144,8 @@ pub(super) fn subject(drill: &DrillConfig, dir: &Path, cancel: &Cancel) -> Resul
         include_system: false,
         role_passwords: RolePasswords::Auto,
     };
-    config.server.databases = crate::config::Patterns::all();
-    let source = Postgres::new(&scratch_source(SourceKind::Postgres(config.clone())), &config)?;
+    config.server.databases = crate::settings::Patterns::all();
+    let source = Postgres::new(&scratch_source(), &config)?;
     let server = Server { source, server, cancel: cancel.clone() };
     server.script("postgres", ROLES)?;
     server.script(DATABASE, CONTENT)?;

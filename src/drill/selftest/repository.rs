@@ -14,9 +14,10 @@ use parking_lot::Mutex;
 
 use super::Subject;
 use crate::{
-    config::{RepositoryConfig, RepositoryLocation, SecretFile},
+    config::RepositoryConfig,
     error::{Error, Result},
     repository::{Hosts, LockOptions, Repository, Snapshot, SnapshotReader, item_path, writer::SnapshotMeta},
+    settings::{RepositoryLocation, SecretFile},
     source::{MANIFEST, Source},
     stream::{cancel::Cancel, sink::Sink},
 };

@@ -38,7 +38,7 @@ pub(super) struct Gate {
 
 impl Gate {
     pub(super) fn new(settings: &DashboardConfig) -> Result<Self> {
-        let token = settings.token_file.as_ref().map(crate::config::SecretFile::load).transpose()?;
+        let token = settings.token_file.as_ref().map(crate::settings::SecretFile::load).transpose()?;
         let token = token.map(|token| Sha256::digest(token.expose()).into());
         let local = matches!(&settings.listen, Listen::Tcp(_)) && !settings.behind_proxy;
         Ok(Self { local: local && token.is_none(), token })
@@ -233,7 +233,7 @@ async fn run(State(desk): State<Shared>, Path(name): Path<String>) -> Response {
 }
 
 async fn prometheus(State(desk): State<Shared>) -> Response {
-    match aside(&desk, |desk| Ok(metrics::prometheus(&*desk.ledger()?))).await {
+    match aside(&desk, |desk| metrics::prometheus(&*desk.ledger()?)).await {
         Ok(text) => {
             ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
         }

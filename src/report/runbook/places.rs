@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use super::{Known, Page, cell};
 use crate::{
-    config::{Config, RepositoryLocation, SecretFile, SourceKind},
+    config::Config,
     output::shell::{unless_set, word},
+    settings::{RepositoryLocation, SecretFile},
 };
 
 /// How restic is told where the repository is.
@@ -89,12 +90,7 @@ pub(super) fn prerequisites(page: &mut Page, config: &Config, known: &Known) {
 fn packages(config: &Config) -> Vec<&'static str> {
     let mut packages = BTreeSet::from(["restic"]);
     for source in &config.sources {
-        packages.extend(match &source.kind {
-            SourceKind::Postgres(_) => ["postgresql-client"].as_slice(),
-            SourceKind::Mysql(_) => &["mariadb-client"],
-            SourceKind::AzureStorage(_) => &["rclone"],
-            SourceKind::Mongodb(_) | SourceKind::Directory(_) => &[],
-        });
+        packages.extend(source.kind.kind().packages());
     }
     packages.into_iter().collect()
 }

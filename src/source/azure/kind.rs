@@ -1,6 +1,21 @@
 //! What the program asks of the kind `azure-storage`.
 
-use crate::source::kind::Kind;
+use std::sync::Arc;
+
+use super::{
+    AzureStorage,
+    config::{self, AzureStorageConfig},
+    recovery,
+};
+use crate::{
+    error::Result,
+    settings::{SecretFile, SourceSettings, reader::Reader},
+    source::{
+        Source,
+        kind::{Kind, KindConfig, OwnPlaces},
+        recovery::{Commands, Opening, Piece},
+    },
+};
 
 /// The kind `azure-storage`.
 pub(in crate::source) struct AzureStorageKind;
@@ -10,6 +25,52 @@ pub(in crate::source) static KIND: AzureStorageKind = AzureStorageKind;
 
 impl Kind for AzureStorageKind {
     fn name(&self) -> &'static str {
-        "azure-storage"
+        super::KIND
+    }
+
+    fn other_names(&self) -> &'static [(&'static [&'static str], &'static str)] {
+        &[(
+            &["azure", "azure-blob", "azure-blobs", "azure-files", "azblob", "blob", "storage"],
+            "write \"azure-storage\" for blobs and file shares; servers that Azure hosts are \"postgres\" or \"mysql\" with a \
+             section azure",
+        )]
+    }
+
+    fn read_config(&self, reader: &mut Reader<'_>, _own: &OwnPlaces<'_>) -> Option<Arc<dyn KindConfig>> {
+        Some(Arc::new(config::read(reader)?))
+    }
+
+    fn packages(&self) -> &'static [&'static str] {
+        &["rclone"]
+    }
+}
+
+impl KindConfig for AzureStorageConfig {
+    fn kind(&self) -> &'static dyn Kind {
+        &KIND
+    }
+
+    fn open(&self, source: &SourceSettings) -> Result<Box<dyn Source>> {
+        Ok(Box::new(AzureStorage::new(source, self)?))
+    }
+
+    fn secret_files(&self) -> Vec<&SecretFile> {
+        self.principal.secret_files().to_vec()
+    }
+
+    fn is_prefixed(&self) -> bool {
+        true
+    }
+
+    fn example_items(&self) -> Vec<&'static str> {
+        vec!["ACCOUNT/CONTAINER"]
+    }
+
+    fn opening(&self, _variables: &str) -> Opening {
+        recovery::opening()
+    }
+
+    fn commands(&self, piece: &Piece<'_>, _variables: &str) -> Commands {
+        recovery::commands(piece)
     }
 }

@@ -2,6 +2,7 @@
 //! principal can see.
 
 mod asked;
+pub mod config;
 mod container;
 mod detail;
 mod discover;
@@ -11,6 +12,7 @@ pub(in crate::source) mod kind;
 mod names;
 mod pipeline;
 mod reach;
+mod recovery;
 pub mod restore;
 pub(crate) mod sample;
 mod servers;
@@ -37,8 +39,9 @@ use super::{
 };
 use crate::{
     azure::{Azure, Settings, files::FileService, request::Service},
-    config::{AzurePrincipal, AzureStorageConfig, Paths, Secret, SourceConfig},
     error::{Error, Result},
+    settings::{AzurePrincipal, Paths, Secret, SourceSettings},
+    source::azure::config::AzureStorageConfig,
     stream::{
         cancel::Cancel,
         sink::{LATE, Sink},
@@ -117,7 +120,7 @@ impl<'a> Place<'a> {
 
 impl AzureStorage {
     /// A source as configured. Reads the files of the service principal.
-    pub fn new(source: &SourceConfig, config: &AzureStorageConfig) -> Result<Self> {
+    pub fn new(source: &SourceSettings, config: &AzureStorageConfig) -> Result<Self> {
         Ok(Self {
             name: source.name.to_string(),
             config: config.clone(),

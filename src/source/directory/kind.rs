@@ -1,6 +1,21 @@
 //! What the program asks of the kind `directory`.
 
-use crate::source::kind::Kind;
+use std::{path::PathBuf, sync::Arc};
+
+use super::{
+    Directory,
+    config::{self, DirectoryConfig},
+    recovery,
+};
+use crate::{
+    error::Result,
+    settings::{SourceSettings, reader::Reader},
+    source::{
+        Source,
+        kind::{Kind, KindConfig, OwnPlaces},
+        recovery::{Commands, Opening, Piece},
+    },
+};
 
 /// The kind `directory`.
 pub(in crate::source) struct DirectoryKind;
@@ -11,5 +26,51 @@ pub(in crate::source) static KIND: DirectoryKind = DirectoryKind;
 impl Kind for DirectoryKind {
     fn name(&self) -> &'static str {
         "directory"
+    }
+
+    fn other_names(&self) -> &'static [(&'static [&'static str], &'static str)] {
+        &[
+            (
+                &["folder", "folders", "file", "files", "dir", "path", "filesystem", "local", "disk"],
+                "write \"directory\"",
+            ),
+            (
+                &["sqlite", "sqlite3", "redis"],
+                "its files can be backed up as \"directory\", from a copy that it makes itself: while it runs they change",
+            ),
+        ]
+    }
+
+    fn read_config(&self, reader: &mut Reader<'_>, own: &OwnPlaces<'_>) -> Option<Arc<dyn KindConfig>> {
+        let mut directory = config::read(reader)?;
+        config::protect(&mut directory, own, reader);
+        Some(Arc::new(directory))
+    }
+}
+
+impl KindConfig for DirectoryConfig {
+    fn kind(&self) -> &'static dyn Kind {
+        &KIND
+    }
+
+    fn open(&self, source: &SourceSettings) -> Result<Box<dyn Source>> {
+        Ok(Box::new(Directory::new(source, self)?))
+    }
+
+    fn check_places(&self, key_path: &dyn Fn(&str) -> String) -> Result<()> {
+        config::check_places(self, key_path)
+    }
+
+    fn folders(&self) -> Option<Vec<PathBuf>> {
+        // What a pattern means lies in the folder before its first part with one.
+        Some(self.paths.iter().map(|path| Self::base(path)).collect())
+    }
+
+    fn opening(&self, _variables: &str) -> Opening {
+        recovery::opening(&self.paths)
+    }
+
+    fn commands(&self, piece: &Piece<'_>, _variables: &str) -> Commands {
+        recovery::commands(piece)
     }
 }

@@ -1,8 +1,5 @@
 //! A repository in memory, for tests.
 
-#[path = "../../../tests/files/tree.rs"]
-pub(crate) mod tree;
-
 use std::{
     collections::{BTreeMap, HashSet},
     io::{Read, Write},
@@ -10,12 +7,12 @@ use std::{
 };
 
 use parking_lot::{Mutex, MutexGuard};
+pub(crate) use testkit::tree;
 
 use super::Directory;
 use crate::{
-    config::DirectoryConfig,
     error::{Error, Result},
-    source::{Item, MANIFEST, Source, manifest::Manifest},
+    source::{Item, MANIFEST, Source, directory::config::DirectoryConfig, manifest::Manifest},
     stream::{
         cancel::Cancel,
         digest::Digest128,
@@ -57,7 +54,7 @@ impl Memory {
     }
 
     pub(crate) fn kept(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Kept>> {
-        self.kept.lock().unwrap()
+        self.kept.lock()
     }
 
     /// What stands under a path in the folder that was backed up.

@@ -1,6 +1,22 @@
 //! What the program asks of the kind `mongodb`.
 
-use crate::source::kind::Kind;
+use std::sync::Arc;
+
+use super::{
+    Mongodb,
+    config::{self, MongodbConfig},
+    connect::Params,
+    recovery,
+};
+use crate::{
+    error::{Error, Result},
+    settings::{SecretFile, SourceSettings, reader::Reader},
+    source::{
+        Source,
+        kind::{Kind, KindConfig, OwnPlaces},
+        recovery::{Commands, Opening, Piece},
+    },
+};
 
 /// The kind `mongodb`.
 pub(in crate::source) struct MongodbKind;
@@ -11,5 +27,42 @@ pub(in crate::source) static KIND: MongodbKind = MongodbKind;
 impl Kind for MongodbKind {
     fn name(&self) -> &'static str {
         "mongodb"
+    }
+
+    fn other_names(&self) -> &'static [(&'static [&'static str], &'static str)] {
+        &[(&["mongo"], "write \"mongodb\"")]
+    }
+
+    fn read_config(&self, reader: &mut Reader<'_>, _own: &OwnPlaces<'_>) -> Option<Arc<dyn KindConfig>> {
+        Some(Arc::new(config::read(reader)?))
+    }
+}
+
+impl KindConfig for MongodbConfig {
+    fn kind(&self) -> &'static dyn Kind {
+        &KIND
+    }
+
+    fn open(&self, source: &SourceSettings) -> Result<Box<dyn Source>> {
+        Ok(Box::new(Mongodb::new(source, self)?))
+    }
+
+    fn secret_files(&self) -> Vec<&SecretFile> {
+        vec![&self.uri_file]
+    }
+
+    fn unusable_content(&self) -> Vec<Error> {
+        if self.uri_file.is_elsewhere() || self.uri_file.load().is_err() {
+            return Vec::new();
+        }
+        Params::load(&self.uri_file).err().into_iter().collect()
+    }
+
+    fn opening(&self, variables: &str) -> Opening {
+        recovery::opening(variables)
+    }
+
+    fn commands(&self, piece: &Piece<'_>, variables: &str) -> Commands {
+        recovery::commands(piece, variables)
     }
 }

@@ -1,6 +1,7 @@
 //! The source `mongodb`: every database of a MongoDB deployment, in the layout of mongodump.
 
 mod catalog;
+pub mod config;
 pub mod connect;
 mod detail;
 mod discover;
@@ -10,6 +11,7 @@ pub mod format;
 mod hints;
 pub(in crate::source) mod kind;
 mod params;
+mod recovery;
 pub mod restore;
 mod scan;
 mod snapshot;
@@ -29,8 +31,9 @@ pub use detail::{Collection, Detail, Index, SnapshotTime, spec_digest};
 use self::connect::{Deployment, Params};
 use super::{Discovery, Item, Source, manifest::Manifest};
 use crate::{
-    config::{IDLE_TIMEOUT, MongodbConfig, MongodbConsistency, Patterns, SecretFile, SourceConfig},
     error::Result,
+    settings::{IDLE_TIMEOUT, Patterns, SecretFile, SourceSettings},
+    source::mongodb::config::{MongodbConfig, MongodbConsistency},
     stream::{cancel::Cancel, sink::Sink},
 };
 
@@ -56,7 +59,7 @@ impl Mongodb {
     ///
     /// # Errors
     /// Exit code 2: the file cannot be used, or the connection string in it is not valid.
-    pub fn new(source: &SourceConfig, config: &MongodbConfig) -> Result<Self> {
+    pub fn new(source: &SourceSettings, config: &MongodbConfig) -> Result<Self> {
         Ok(Self {
             name: source.name.to_string(),
             config: config.clone(),

@@ -9,8 +9,9 @@ use zeroize::Zeroizing;
 
 use super::clients::{Client, Flavour};
 use crate::{
-    config::{Host, RootCertificates, Secret, ServerConfig, SslMode},
     error::{Error, Result},
+    settings::{Host, RootCertificates, Secret, SslMode},
+    source::server::ServerConfig,
     source::trust,
     stream::{child::Command, private::PrivateDir},
 };

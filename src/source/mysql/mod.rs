@@ -3,6 +3,7 @@
 mod broken;
 pub mod clients;
 pub(crate) mod code;
+pub mod config;
 pub mod connect;
 mod detail;
 mod dialogue;
@@ -17,6 +18,7 @@ mod hints;
 mod inventory;
 pub(in crate::source) mod kind;
 mod privileges;
+mod recovery;
 pub mod restore;
 pub mod script;
 pub mod session;
@@ -36,8 +38,10 @@ use self::{
 };
 use super::{Discovery, GLOBALS, Item, Source, manifest::Manifest};
 use crate::{
-    config::{IDLE_TIMEOUT, MysqlConfig, Patterns, ServerConfig, SourceConfig, SslMode},
     error::{Error, Passing, Result},
+    settings::{IDLE_TIMEOUT, Patterns, SourceSettings, SslMode},
+    source::mysql::config::MysqlConfig,
+    source::server::ServerConfig,
     stream::{cancel::Cancel, sink::Sink},
 };
 
@@ -66,7 +70,7 @@ pub struct Mysql {
 
 impl Mysql {
     /// A source as configured. Reads the password's file.
-    pub fn new(source: &SourceConfig, config: &MysqlConfig) -> Result<Self> {
+    pub fn new(source: &SourceSettings, config: &MysqlConfig) -> Result<Self> {
         Ok(Self {
             name: source.name.to_string(),
             config: config.server.clone(),

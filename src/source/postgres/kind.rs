@@ -1,6 +1,26 @@
 //! What the program asks of the kind `postgres`.
 
-use crate::source::kind::Kind;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use super::{
+    Postgres,
+    config::{self, PostgresConfig},
+    recovery,
+};
+use crate::{
+    azure::Engine,
+    error::Result,
+    settings::{SecretFile, SourceSettings, reader::Reader},
+    source::{
+        Source,
+        kind::{Kind, KindConfig, OwnPlaces},
+        recovery::{Commands, Opening, Piece},
+        server,
+    },
+};
 
 /// The kind `postgres`.
 pub(in crate::source) struct PostgresKind;
@@ -11,5 +31,65 @@ pub(in crate::source) static KIND: PostgresKind = PostgresKind;
 impl Kind for PostgresKind {
     fn name(&self) -> &'static str {
         "postgres"
+    }
+
+    fn other_names(&self) -> &'static [(&'static [&'static str], &'static str)] {
+        &[(&["postgresql", "pg", "psql", "pgsql", "timescaledb"], "write \"postgres\"")]
+    }
+
+    fn read_config(&self, reader: &mut Reader<'_>, _own: &OwnPlaces<'_>) -> Option<Arc<dyn KindConfig>> {
+        Some(Arc::new(config::read(reader)?))
+    }
+
+    fn packages(&self) -> &'static [&'static str] {
+        &["postgresql-client"]
+    }
+}
+
+impl KindConfig for PostgresConfig {
+    fn kind(&self) -> &'static dyn Kind {
+        &KIND
+    }
+
+    fn open(&self, source: &SourceSettings) -> Result<Box<dyn Source>> {
+        let Some(azure) = &self.server.azure else { return Ok(Box::new(Postgres::new(source, self)?)) };
+        let config = self.clone();
+        let one = move |source: &SourceSettings, host| {
+            let config = Self { server: config.server.at(host), ..config.clone() };
+            Ok(Box::new(Postgres::new(source, &config)?) as Box<dyn Source>)
+        };
+        server::on_azure(source, Engine::Postgres, azure, one)
+    }
+
+    fn secret_files(&self) -> Vec<&SecretFile> {
+        self.server.secret_files()
+    }
+
+    fn certificates(&self) -> Vec<(&'static str, &Path)> {
+        self.server.certificates()
+    }
+
+    fn needed(&self) -> Vec<PathBuf> {
+        self.server.needed()
+    }
+
+    fn client_dirs(&self) -> &[PathBuf] {
+        &self.server.client_dirs
+    }
+
+    fn has_servers(&self) -> bool {
+        self.server.azure.is_some()
+    }
+
+    fn example_items(&self) -> Vec<&'static str> {
+        self.server.example_items()
+    }
+
+    fn opening(&self, variables: &str) -> Opening {
+        recovery::opening(&self.server, variables)
+    }
+
+    fn commands(&self, piece: &Piece<'_>, _variables: &str) -> Commands {
+        recovery::commands(&self.server, piece)
     }
 }

@@ -3,6 +3,7 @@
 pub mod archive;
 pub mod clients;
 pub(crate) mod code;
+pub mod config;
 pub mod connect;
 mod content;
 mod detail;
@@ -14,6 +15,7 @@ mod inventory;
 pub(in crate::source) mod kind;
 mod moment;
 pub mod psql;
+mod recovery;
 pub mod restore;
 mod settings;
 mod tap;
@@ -35,10 +37,10 @@ use self::{
 };
 use super::{Discovery, GLOBALS, Item, Source, manifest::Manifest};
 use crate::{
-    config::{
-        Host, IDLE_TIMEOUT, PostgresConfig, RolePasswords, RootCertificates, ServerConfig, SourceConfig,
-    },
     error::{Error, Result},
+    settings::{Host, IDLE_TIMEOUT, RootCertificates, SourceSettings},
+    source::postgres::config::{PostgresConfig, RolePasswords},
+    source::server::ServerConfig,
     stream::{cancel::Cancel, sink::Sink},
 };
 
@@ -61,7 +63,7 @@ pub struct Postgres {
 
 impl Postgres {
     /// A source as configured. Reads the password's file.
-    pub fn new(source: &SourceConfig, config: &PostgresConfig) -> Result<Self> {
+    pub fn new(source: &SourceSettings, config: &PostgresConfig) -> Result<Self> {
         Ok(Self {
             name: source.name.to_string(),
             config: config.clone(),

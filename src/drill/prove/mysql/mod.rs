@@ -13,13 +13,14 @@ use super::{
     require_understood, scratch_server, scratch_source, sink::Nowhere,
 };
 use crate::{
-    config::{Host, MysqlConfig, Patterns, SourceKind},
+    config::MysqlConfig,
     drill::{
         ScratchDir,
         mysql::{MysqlServer, ServerPrograms},
         sandbox::Rules,
     },
     error::{Error, Result},
+    settings::{Host, Patterns},
     source::{
         Item, Source,
         manifest::{Manifest, Object},
@@ -247,7 +248,7 @@ impl Scratch {
             ),
             exclude_tables: Patterns::default(),
         };
-        let source = scratch_source(SourceKind::Mysql(config.clone()));
+        let source = scratch_source();
         let item = Item { name: item.to_owned(), estimate: None, problem: None };
         let server = Mysql::new(&source, &config)?;
         let server = if history { server } else { server.without_history() };

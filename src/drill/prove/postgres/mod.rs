@@ -16,13 +16,14 @@ use super::{
     require_understood, scratch_server, scratch_source, sink::Nowhere,
 };
 use crate::{
-    config::{Host, PostgresConfig, RolePasswords, SourceKind},
+    config::{PostgresConfig, RolePasswords},
     drill::{
         ScratchDir,
         sandbox::Rules,
         scratch::{PostgresServer, SERVER_TOOLS},
     },
     error::{Error, Result},
+    settings::Host,
     source::{
         Item, Source,
         manifest::Manifest,
@@ -299,7 +300,7 @@ impl Scratch {
             include_system: true,
             role_passwords: if passwords { RolePasswords::Auto } else { RolePasswords::Never },
         };
-        let source = scratch_source(SourceKind::Postgres(config.clone()));
+        let source = scratch_source();
         let item = Item { name: item.to_owned(), estimate: None, problem: None };
         Postgres::new(&source, &config)?.dump(&item, sink, setup.cancel)
     }
