@@ -9,6 +9,7 @@ use serde_json::json;
 use testkit::{Cmd, Config, ConfigBuilder, program::quoted};
 use tik_backup::{
     config::AnomalyRules,
+    error::Problem,
     history::{History, Look, RunBegin, RunEnd, RunRecord},
     outcome::{ItemOutcome, ItemReport},
     source::{Discovery, Excluded, Item},
