@@ -28,7 +28,7 @@
 
 mod problem;
 
-use std::{any::Any, error::Error as StdError, fmt, sync::Arc};
+use std::{any::Any, error::Error as StdError, fmt, io, sync::Arc};
 
 pub use problem::Problem;
 
@@ -115,7 +115,7 @@ impl Error {
     }
 
     /// An error of input or output. One of ours that travelled inside it comes out again as it was.
-    pub fn from_io(message: impl Into<String>, error: std::io::Error) -> Self {
+    pub fn from_io(message: impl Into<String>, error: io::Error) -> Self {
         match error.downcast::<Self>() {
             Ok(ours) => ours,
             Err(error) => Self::failed(message).because(&error),
@@ -128,7 +128,8 @@ impl Error {
     pub fn because(mut self, cause: &(dyn StdError + 'static)) -> Self {
         let mut next = Some(cause);
         while let Some(error) = next {
-            if let Some(ours) = error.downcast_ref::<Self>() {
+            let inner = || error.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref::<Self>();
+            if let Some(ours) = error.downcast_ref::<Self>().or_else(inner) {
                 self.facts.extend(ours.facts.iter().cloned());
             }
             self.push_cause(error.to_string());
@@ -306,7 +307,6 @@ impl StdError for Error {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io;
 
     #[test]
     fn an_error_of_ours_survives_the_way_through_io() {
@@ -328,6 +328,7 @@ mod tests {
         assert_eq!(outer.passing(), Some(Passing::Busy));
         assert_eq!(outer.to_string(), "cannot create it: refused\n  → near");
         assert!(Error::failed("x").because(&inner).is::<Code>());
+        assert!(Error::failed("x").because(&io::Error::other(inner.clone())).is::<Code>());
         let through_io = Error::from_io("reading", io::Error::other(inner.clone()));
         assert!(through_io.is::<Code>() && !through_io.is::<Stopped>());
         assert!(!Error::failed(inner.summary()).is::<Code>(), "a text carries nothing");
