@@ -26,9 +26,8 @@ mod versioned;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use parking_lot::{Mutex, MutexGuard};
-
 pub use detail::{Account, Counter, Database, Detail, SchemaObject};
+use parking_lot::{Mutex, MutexGuard};
 
 use self::{
     clients::{Client, Clients, Flavour},
@@ -40,8 +39,7 @@ use super::{Discovery, GLOBALS, Item, Source, manifest::Manifest};
 use crate::{
     error::{Error, Passing, Result},
     settings::{IDLE_TIMEOUT, Patterns, SourceSettings, SslMode},
-    source::mysql::config::MysqlConfig,
-    source::server::ServerConfig,
+    source::{mysql::config::MysqlConfig, server::ServerConfig},
     stream::{cancel::Cancel, sink::Sink},
 };
 
