@@ -10,14 +10,13 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::{Condvar, Mutex};
-use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::{
     local::{LocalStorage, refused},
+    refusal::Refusal,
     seal::{Sealer, hash},
     storage::{self, Storage},
-    transient::passes,
 };
 use crate::{
     error::{Error, Result},
@@ -143,66 +142,6 @@ struct State {
     renewed: Timestamp,
     over: bool,
     lost: bool,
-}
-
-/// Why there is no lock.
-#[derive(Debug, thiserror::Error)]
-pub enum Refusal {
-    /// The storage can only be read: it is mounted so, or this user may not write there.
-    #[error("{0}")]
-    ReadOnly(Error),
-    /// The storage has no room for a lock file.
-    #[error("{0}")]
-    Full(Error),
-    /// The storage answers and takes no lock file for another reason, and will not in a while either.
-    #[error("{0}")]
-    Unwritable(Error),
-    /// Somebody else's lock, a storage that does not answer, or not the repository any more.
-    #[error("{0}")]
-    Other(Error),
-}
-
-impl Refusal {
-    /// What came of writing a lock file, by the number of the system's error.
-    fn of(error: Error, cause: &std::io::Error) -> Self {
-        match cause.raw_os_error().map(Errno::from_raw_os_error) {
-            _ if passes(cause) => Self::Other(error),
-            Some(Errno::ROFS | Errno::ACCESS | Errno::PERM) => Self::ReadOnly(error),
-            Some(Errno::NOSPC | Errno::DQUOT) => Self::Full(error),
-            Some(_) => Self::Unwritable(error),
-            // No answer of the system: the directory is not the one that it was.
-            None => Self::Other(error),
-        }
-    }
-
-    /// Why the repository may be read without a lock, if it may: nobody can remove anything from a storage that can only be
-    /// read, and from a full one a restore must be possible.
-    ///
-    /// # Errors
-    /// It may not.
-    pub fn without_lock(self) -> Result<Error> {
-        match self {
-            Self::ReadOnly(error) | Self::Full(error) | Self::Unwritable(error) => Ok(error),
-            Self::Other(error) => Err(error),
-        }
-    }
-}
-
-impl From<Error> for Refusal {
-    fn from(error: Error) -> Self {
-        Self::Other(error)
-    }
-}
-
-impl From<Refusal> for Error {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::ReadOnly(error)
-            | Refusal::Full(error)
-            | Refusal::Unwritable(error)
-            | Refusal::Other(error) => error,
-        }
-    }
 }
 
 impl LockGuard {

@@ -67,22 +67,3 @@ fn the_clock_of_the_storage_decides_and_not_that_of_the_owner() {
     let behind = LockFile { time: Timestamp::now() - day, ..other };
     assert_eq!(behind.stale(Timestamp::now(), young), None, "it is being renewed");
 }
-
-#[test]
-fn only_what_the_system_says_of_writing_lets_a_reader_go_on_without_a_lock() {
-    use std::io;
-    let of = |cause: &io::Error| Refusal::of(Error::repository("cannot write a lock file"), cause);
-    for errno in [Errno::ROFS, Errno::ACCESS, Errno::PERM] {
-        assert!(matches!(of(&errno.into()), Refusal::ReadOnly(_)), "{errno:?}");
-    }
-    for errno in [Errno::NOSPC, Errno::DQUOT] {
-        assert!(matches!(of(&errno.into()), Refusal::Full(_)), "{errno:?}");
-    }
-    assert!(of(&Errno::NOSPC.into()).without_lock().is_ok());
-    // It does not answer, or another directory is there now.
-    for cause in [io::Error::from(Errno::HOSTDOWN), io::Error::other("another repository is there")] {
-        assert!(of(&cause).without_lock().is_err(), "{cause}");
-    }
-    let locked: Refusal = Error::repository("the repository is locked").into();
-    assert!(locked.without_lock().is_err());
-}
