@@ -9,6 +9,7 @@ use crate::{
     outcome::{Outcome, Verdict},
     output::{Printer, duration, name, printable, size, time},
     repository::At,
+    source::{kind_named, layout::Layout, name::globals},
 };
 
 #[derive(Debug, clap::Args)]
@@ -154,21 +155,15 @@ fn line(verdict: &Verdict) -> String {
 
 fn counted(verdict: &Verdict) -> String {
     let (objects, rows) = (verdict.objects, verdict.rows);
-    match verdict.kind.as_str() {
-        "directory" | "azure-storage" => {
-            format!("{}, {} read", crate::output::count(objects, "file"), size(verdict.bytes))
-        }
-        _ if verdict.item.ends_with(crate::source::GLOBALS) => {
-            let they = if objects == 1 { "it" } else { "they" };
-            format!("{} and what {they} may do", crate::output::count(objects, "account"))
-        }
-        "mongodb" => format!(
-            "{} in {}",
-            crate::output::count(rows, "document"),
-            crate::output::count(objects, "collection")
-        ),
-        _ => format!("{} in {}", crate::output::count(rows, "row"), crate::output::count(objects, "table")),
+    if !matches!(Layout::of(&verdict.kind), Layout::Dump) {
+        return format!("{}, {} read", crate::output::count(objects, "file"), size(verdict.bytes));
     }
+    if globals(&verdict.item).is_some() {
+        let they = if objects == 1 { "it" } else { "they" };
+        return format!("{} and what {they} may do", crate::output::count(objects, "account"));
+    }
+    let (row, table) = kind_named(&verdict.kind).map_or(("row", "table"), |kind| kind.rows_and_tables());
+    format!("{} in {}", crate::output::count(rows, row), crate::output::count(objects, table))
 }
 
 fn text(report: &Report) -> String {

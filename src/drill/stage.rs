@@ -218,7 +218,8 @@ fn with_server(
         let known = "the roles were tried already, and what came of it is no longer known";
         return roles.unwrap_or_else(|| Err(Fault::Cannot(Error::failed(known))));
     }
-    let detail = job.globals.as_ref().and_then(|globals| globals.manifest.postgres.as_ref());
+    let detail =
+        job.globals.as_ref().and_then(|globals| globals.manifest.detail::<crate::source::postgres::Detail>());
     let database = Database {
         manifest: job.manifest,
         files: job.files,

@@ -46,9 +46,11 @@ pub(in crate::drill) fn prove(
 ) -> Proven {
     let begin = Instant::now();
     let chosen = |path: &Path| part.has(path);
-    let found = match &manifest.directory {
+    let found = match manifest.detail::<directory::Detail>() {
         Some(detail) => directory::verify::verify(files, detail, &chosen, setup.cancel)?,
-        None if manifest.azure.is_some() => azure::verify::verify(manifest, files, &chosen, setup.cancel)?,
+        None if manifest.detail::<azure::Detail>().is_some() => {
+            azure::verify::verify(manifest, files, &chosen, setup.cancel)?
+        }
         None => return Err(Fault::Failed(Error::failed("the manifest says nothing of files"))),
     };
     let mut notes = Vec::new();

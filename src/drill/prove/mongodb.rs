@@ -14,7 +14,7 @@ use crate::{
         Item, Source,
         manifest::Manifest,
         mongodb::{
-            Mongodb,
+            Detail, Mongodb,
             connect::{Deployment, Params},
             restore::{self, Target},
         },
@@ -123,8 +123,8 @@ impl Scratch {
             .extend(missing.map(|index| format!("not restored: the index {}: {}", index.name, index.reason)));
         let mut differences = compare::collections(&manifest.objects, &again.objects);
         let missing = || Error::failed("the manifest says nothing of a MongoDB database");
-        let before = manifest.mongodb.as_ref().ok_or_else(missing)?;
-        let after = again.mongodb.as_ref().ok_or_else(missing)?;
+        let before = manifest.detail::<Detail>().ok_or_else(missing)?;
+        let after = again.detail::<Detail>().ok_or_else(missing)?;
         differences.extend(compare::mongodb(before, after, &done.changed_indexes, &mut notes));
         Proof::of(manifest, restore, notes).unless(differences)
     }

@@ -83,7 +83,7 @@ impl Source for Container {
     }
 
     fn kind(&self) -> &'static str {
-        azure::KIND
+        azure::NAME
     }
 
     fn discover(&self, _: &Cancel) -> Result<Discovery> {
@@ -99,7 +99,7 @@ impl Source for Container {
 
 impl Subject for Container {
     fn name(&self) -> String {
-        azure::KIND.to_owned()
+        azure::NAME.to_owned()
     }
 
     fn source(&self) -> &dyn Source {

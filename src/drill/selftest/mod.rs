@@ -277,7 +277,10 @@ impl Bench<'_> {
         let mut manifest = Manifest::from_json(&files.read(MANIFEST).ok()?).ok()?;
         let wrong = Digest128::of(b"wrong");
         manifest.objects.iter_mut().take(1).for_each(|object| object.digest = wrong);
-        manifest.directory.iter_mut().for_each(|detail| detail.digest = wrong);
+        manifest
+            .detail_mut::<crate::source::directory::Detail>()
+            .into_iter()
+            .for_each(|detail| detail.digest = wrong);
         manifest.to_json().ok()
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     AzureStorage,
     config::{self, AzureStorageConfig},
-    recovery,
+    recovery, restore,
 };
 use crate::{
     error::Result,
@@ -13,8 +13,12 @@ use crate::{
     source::{
         Source,
         kind::{Kind, KindConfig, OwnPlaces},
+        layout::Layout,
+        manifest::{self, Detail},
         recovery::{Commands, Opening, Piece},
+        target::RestoreTarget,
     },
+    stream::cancel::Cancel,
 };
 
 /// The kind `azure-storage`.
@@ -25,7 +29,7 @@ pub(in crate::source) static KIND: AzureStorageKind = AzureStorageKind;
 
 impl Kind for AzureStorageKind {
     fn name(&self) -> &'static str {
-        super::KIND
+        super::NAME
     }
 
     fn other_names(&self) -> &'static [(&'static [&'static str], &'static str)] {
@@ -42,6 +46,33 @@ impl Kind for AzureStorageKind {
 
     fn packages(&self) -> &'static [&'static str] {
         &["rclone"]
+    }
+
+    fn detail_key(&self) -> &'static str {
+        "azure"
+    }
+
+    fn read_detail(
+        &self,
+        json: &mut dyn erased_serde::Deserializer<'_>,
+    ) -> erased_serde::Result<Option<Box<dyn Detail>>> {
+        manifest::read_detail::<super::Detail>(json)
+    }
+
+    fn layout(&self) -> Layout {
+        Layout::Listed(&restore::Inventory)
+    }
+
+    fn schemes(&self) -> &'static [&'static str] {
+        &["https", "http"]
+    }
+
+    fn target_of_url(
+        &self,
+        url: &str,
+        configured: Option<&(dyn KindConfig + 'static)>,
+    ) -> Result<Box<dyn RestoreTarget>> {
+        Ok(restore::by_url(url, configured))
     }
 }
 
@@ -72,5 +103,9 @@ impl KindConfig for AzureStorageConfig {
 
     fn commands(&self, piece: &Piece<'_>, _variables: &str) -> Commands {
         recovery::commands(piece)
+    }
+
+    fn target(&self, _item: &str, into: &str, _cancel: &Cancel) -> Result<Box<dyn RestoreTarget>> {
+        Ok(restore::on_own_account(self, into))
     }
 }

@@ -8,13 +8,17 @@ use super::{
     recovery,
 };
 use crate::{
-    error::Result,
+    error::{Error, Result},
     settings::{SourceSettings, reader::Reader},
     source::{
         Source,
         kind::{Kind, KindConfig, OwnPlaces},
+        layout::Layout,
+        manifest::{self, Detail},
         recovery::{Commands, Opening, Piece},
+        target::RestoreTarget,
     },
+    stream::cancel::Cancel,
 };
 
 /// The kind `directory`.
@@ -46,6 +50,21 @@ impl Kind for DirectoryKind {
         config::protect(&mut directory, own, reader);
         Some(Arc::new(directory))
     }
+
+    fn detail_key(&self) -> &'static str {
+        "directory"
+    }
+
+    fn read_detail(
+        &self,
+        json: &mut dyn erased_serde::Deserializer<'_>,
+    ) -> erased_serde::Result<Option<Box<dyn Detail>>> {
+        manifest::read_detail::<super::Detail>(json)
+    }
+
+    fn layout(&self) -> Layout {
+        Layout::Tree
+    }
 }
 
 impl KindConfig for DirectoryConfig {
@@ -72,5 +91,9 @@ impl KindConfig for DirectoryConfig {
 
     fn commands(&self, piece: &Piece<'_>, _variables: &str) -> Commands {
         recovery::commands(piece)
+    }
+
+    fn target(&self, _item: &str, _into: &str, _cancel: &Cancel) -> Result<Box<dyn RestoreTarget>> {
+        Err(Error::usage("a folder is restored with --to DIR"))
     }
 }

@@ -6,7 +6,7 @@ use super::{
     Mongodb,
     config::{self, MongodbConfig},
     connect::Params,
-    recovery,
+    recovery, restore,
 };
 use crate::{
     error::{Error, Result},
@@ -14,8 +14,11 @@ use crate::{
     source::{
         Source,
         kind::{Kind, KindConfig, OwnPlaces},
+        manifest::{self, Detail},
         recovery::{Commands, Opening, Piece},
+        target::RestoreTarget,
     },
+    stream::cancel::Cancel,
 };
 
 /// The kind `mongodb`.
@@ -35,6 +38,33 @@ impl Kind for MongodbKind {
 
     fn read_config(&self, reader: &mut Reader<'_>, _own: &OwnPlaces<'_>) -> Option<Arc<dyn KindConfig>> {
         Some(Arc::new(config::read(reader)?))
+    }
+
+    fn detail_key(&self) -> &'static str {
+        "mongodb"
+    }
+
+    fn read_detail(
+        &self,
+        json: &mut dyn erased_serde::Deserializer<'_>,
+    ) -> erased_serde::Result<Option<Box<dyn Detail>>> {
+        manifest::read_detail::<super::Detail>(json)
+    }
+
+    fn rows_and_tables(&self) -> (&'static str, &'static str) {
+        ("document", "collection")
+    }
+
+    fn schemes(&self) -> &'static [&'static str] {
+        &["mongodb", "mongodb+srv"]
+    }
+
+    fn target_of_url(
+        &self,
+        url: &str,
+        _configured: Option<&(dyn KindConfig + 'static)>,
+    ) -> Result<Box<dyn RestoreTarget>> {
+        restore::by_url(url)
     }
 }
 
@@ -64,5 +94,9 @@ impl KindConfig for MongodbConfig {
 
     fn commands(&self, piece: &Piece<'_>, variables: &str) -> Commands {
         recovery::commands(piece, variables)
+    }
+
+    fn target(&self, _item: &str, into: &str, _cancel: &Cancel) -> Result<Box<dyn RestoreTarget>> {
+        restore::on_own_server(self, into)
     }
 }

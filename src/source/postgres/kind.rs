@@ -8,7 +8,7 @@ use std::{
 use super::{
     Postgres,
     config::{self, PostgresConfig},
-    recovery,
+    recovery, restore,
 };
 use crate::{
     azure::Engine,
@@ -17,9 +17,12 @@ use crate::{
     source::{
         Source,
         kind::{Kind, KindConfig, OwnPlaces},
+        manifest::{self, Detail},
         recovery::{Commands, Opening, Piece},
         server,
+        target::RestoreTarget,
     },
+    stream::cancel::Cancel,
 };
 
 /// The kind `postgres`.
@@ -43,6 +46,29 @@ impl Kind for PostgresKind {
 
     fn packages(&self) -> &'static [&'static str] {
         &["postgresql-client"]
+    }
+
+    fn detail_key(&self) -> &'static str {
+        "postgres"
+    }
+
+    fn read_detail(
+        &self,
+        json: &mut dyn erased_serde::Deserializer<'_>,
+    ) -> erased_serde::Result<Option<Box<dyn Detail>>> {
+        manifest::read_detail::<super::Detail>(json)
+    }
+
+    fn schemes(&self) -> &'static [&'static str] {
+        &["postgresql", "postgres"]
+    }
+
+    fn target_of_url(
+        &self,
+        url: &str,
+        configured: Option<&(dyn KindConfig + 'static)>,
+    ) -> Result<Box<dyn RestoreTarget>> {
+        restore::by_url(url, configured)
     }
 }
 
@@ -91,5 +117,9 @@ impl KindConfig for PostgresConfig {
 
     fn commands(&self, piece: &Piece<'_>, _variables: &str) -> Commands {
         recovery::commands(&self.server, piece)
+    }
+
+    fn target(&self, item: &str, into: &str, cancel: &Cancel) -> Result<Box<dyn RestoreTarget>> {
+        restore::on_own_server(self, item, into, cancel)
     }
 }

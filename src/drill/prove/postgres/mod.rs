@@ -28,7 +28,7 @@ use crate::{
         Item, Source,
         manifest::Manifest,
         postgres::{
-            DUMP, Postgres,
+            DUMP, Detail, Postgres,
             archive::TocEntry,
             clients::{Client, Clients, major_of},
             connect::ConnectParams,
@@ -102,7 +102,7 @@ impl Scratch {
     ) -> Result<Self, Fault> {
         let client = installation(&setup.dirs(), major).map_err(Fault::Cannot)?;
         let clients = Clients::find(std::slice::from_ref(&client.dir));
-        let detail = globals.and_then(|(manifest, _)| manifest.postgres.as_ref());
+        let detail = globals.and_then(|(manifest, _)| manifest.detail::<Detail>());
         let known = detail.map(|detail| detail.roles.as_slice()).unwrap_or_default();
         // If it cannot be read, the proof of the roles says so; a database can be tried all the same.
         let script = globals.and_then(|(_, files)| globals::text(files).ok()).unwrap_or_default();
@@ -200,7 +200,7 @@ impl Scratch {
         let mut notes = Vec::new();
         let compared = tables::compare(manifest, &mut again, files, &mut notes)?;
         let mut differences = compared.differences;
-        if let (Some(before), Some(after)) = (&manifest.postgres, &again.postgres) {
+        if let (Some(before), Some(after)) = (manifest.detail::<Detail>(), again.detail::<Detail>()) {
             differences.extend(compare::postgres(before, after, &mut notes));
             let (stored, restored) = (
                 compare::definitions(before.schema_objects.iter()),
@@ -247,8 +247,10 @@ impl Scratch {
         );
         loaded.map_err(of_restore)?;
         let canonical = self.dump(setup, name, true, &Nowhere::default())?;
-        let canonical =
-            canonical.postgres.map(|d| compare::definitions(d.schema_objects.iter())).unwrap_or_default();
+        let canonical = canonical
+            .into_detail::<Detail>()
+            .map(|d| compare::definitions(d.schema_objects.iter()))
+            .unwrap_or_default();
         Ok(other
             .iter()
             .filter(|what| canonical.get(*what) != restored.get(*what))
