@@ -76,7 +76,7 @@ pub fn troubles(ledger: &Ledger, sources: &[&str]) -> Vec<Trouble> {
         troubles.push(Trouble {
             item,
             problem: ProblemKind::Repository.as_str(),
-            error: error.clone(),
+            error: error.to_string(),
             items: None,
         });
     }

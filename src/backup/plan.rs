@@ -310,7 +310,7 @@ impl Plan {
                     name,
                     Some(&item.name),
                     source.kind(),
-                    Error::failed(problem.clone()),
+                    problem.clone().into(),
                 )),
                 None => self.items.push(Planned { item: item.clone(), source: index }),
             }
@@ -321,7 +321,7 @@ impl Plan {
         if let Some(problem) =
             problem.filter(|problem| before.and_then(|b| b.problem.as_ref()) != Some(*problem))
         {
-            self.failed.push(ItemReport::failed(name, None, source.kind(), Error::failed(problem.clone())));
+            self.failed.push(ItemReport::failed(name, None, source.kind(), problem.clone().into()));
         }
         for missing in selectors.iter().filter(|s| s.source == name) {
             let Some(item) = &missing.item else { continue };
@@ -363,7 +363,7 @@ fn missing_error(source: &str, found: &Discovery, item: &str) -> Error {
     let unknown = found.items.iter().find(|found| found.problem.is_some() && lies_in(found));
     match found.excluded.iter().find(|excluded| excluded.name == *item) {
         Some(excluded) => Error::failed(format!("it is excluded: {}", excluded.rule)),
-        None if let Some(Item { problem: Some(problem), .. }) = unknown => Error::failed(problem.clone()),
+        None if let Some(Item { problem: Some(problem), .. }) = unknown => problem.clone().into(),
         None if found.is_unknown(item) => {
             Error::failed("it was not found, but a part of the source could not be asked")
                 .hint(format!("`tik-backup discover {source}` shows which part, and why"))

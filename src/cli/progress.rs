@@ -17,6 +17,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use crate::output::lines::{Priority, draws_bars};
 use crate::{
     backup::Observer,
+    error::Problem,
     outcome::{ItemOutcome, ItemReport},
     output::{Printer, duration, name, size, terminal::Terminal},
 };
@@ -49,7 +50,7 @@ impl Running {
 struct State {
     running: HashMap<String, Running>,
     /// What was said of a failed item, and the item: another one with the same error refers to it.
-    failed: HashMap<String, String>,
+    failed: HashMap<Problem, String>,
     over: bool,
 }
 
@@ -176,15 +177,14 @@ fn bar(bars: &MultiProgress, item: &str, estimate: Option<u64>) -> ProgressBar {
 }
 
 /// That an item failed, or a source with the items that are known of it.
-fn failed(item: &ItemReport, error: &str) -> String {
-    let (text, hint) = error.split_once("\n  → ").map_or((error, None), |(text, hint)| (text, Some(hint)));
+fn failed(item: &ItemReport, error: &Problem) -> String {
     let known = match item.known_items {
         Some(1) => " (its known item was not backed up)".to_owned(),
         Some(items) => format!(" (its {items} known items were not backed up)"),
         None => String::new(),
     };
-    let hint = hint.map(|hint| format!("\n  → {hint}")).unwrap_or_default();
-    format!("{}: FAILED: {text}{known}{hint}", name(&item.name()))
+    let error = Problem { text: format!("{}{known}", error.text), hint: error.hint.clone() };
+    format!("{}: FAILED: {error}", name(&item.name()))
 }
 
 impl Observer for Progress {

@@ -14,9 +14,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     local::{LocalStorage, refused},
+    refusal::Refusal,
     seal::{Sealer, hash},
     storage::{self, Storage},
-    transient::passes,
 };
 use crate::{
     error::{Error, Result},
@@ -142,29 +142,6 @@ struct State {
     renewed: Timestamp,
     over: bool,
     lost: bool,
-}
-
-/// Why there is no lock.
-#[derive(Debug)]
-pub enum Refusal {
-    /// The storage takes no lock file, and will not in a while either: it can only be read, or is full.
-    Unwritable(Error),
-    /// Anything else: somebody else's lock, a storage that does not answer.
-    Other(Error),
-}
-
-impl From<Error> for Refusal {
-    fn from(error: Error) -> Self {
-        Self::Other(error)
-    }
-}
-
-impl From<Refusal> for Error {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::Unwritable(error) | Refusal::Other(error) => error,
-        }
-    }
 }
 
 impl LockGuard {
@@ -368,8 +345,7 @@ fn write(
     let name = hash(&sealed).to_hex().as_str().to_owned();
     local.write_lock(&name, &sealed, is_renewal).map_err(|e| {
         let hint = storage::hint(&e).unwrap_or("check the storage and its mount");
-        let error = refused(Error::repository("cannot write a lock file"), &e).hint(hint);
-        if passes(&e) { Refusal::Other(error) } else { Refusal::Unwritable(error) }
+        Refusal::of(refused(Error::repository("cannot write a lock file"), &e).hint(hint), &e)
     })?;
     Ok((name, lock.time))
 }

@@ -19,6 +19,7 @@ use std::{
 
 use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid};
+use zeroize::Zeroizing;
 
 use super::{
     cancel::Cancel,
@@ -77,7 +78,7 @@ impl Process {
     pub(crate) fn start(
         command: std::process::Command,
         name: String,
-        secrets: Vec<String>,
+        secrets: Vec<Zeroizing<String>>,
         private: Vec<Arc<PrivateDir>>,
         observer: Option<LineObserver>,
     ) -> Result<Self> {

@@ -2,6 +2,7 @@
 
 pub mod archive;
 pub mod clients;
+pub(crate) mod code;
 pub mod config;
 pub mod connect;
 mod content;
@@ -13,7 +14,6 @@ mod hints;
 mod inventory;
 pub(in crate::source) mod kind;
 mod moment;
-mod passing;
 pub mod psql;
 mod recovery;
 pub mod restore;

@@ -193,7 +193,7 @@ fn a_root_that_is_not_there_or_no_folder_is_a_problem_of_its_item() {
         let source = source(&dir.path().join(name), &[]);
         let found = source.discover(&Cancel::new()).unwrap();
         assert_eq!(found.items[0].name, name);
-        let problem = found.items[0].problem.clone().unwrap();
+        let problem = found.items[0].problem.clone().unwrap().to_string();
         assert!(problem.contains(hint) && problem.contains(&format!("/{name}")), "{problem}");
         assert!(source.dump(&found.items[0], &Memory::default(), &Cancel::new()).is_err());
     }
