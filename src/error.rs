@@ -1,6 +1,30 @@
-//! The one error type: what happened, to what, why, and what to do next.
+//! The one error type for operators: what happened, to what, why, and what to do next.
+//!
+//! # Texts are for people, types are for decisions
+//!
+//! No part of the program searches the text of an error to decide what to do. What a caller decides by is one of these:
+//!
+//! - [`Kind`]: the exit code, and whether the repository refused. Exactly one.
+//! - [`Passing`]: the same attempt may succeed later. What was said first stays, as it is nearest to the cause.
+//! - a [`Fact`]: a typed value that travels with the error, such as the code of a vendor or that the work was stopped. A
+//!   module that finds something out defines the type, puts it in with [`Error::with`] where it finds it out, and callers ask
+//!   with [`Error::fact`]. Facts, unlike an enum here, let this module know nothing of those above it.
+//! - Where one operation has several outcomes that its callers treat differently, it has an enum of its own (with
+//!   `thiserror`), such as the reasons for which there is no lock. One `From` of it makes the operator's [`Error`].
+//!
+//! Codes of vendors are read in one file per vendor: `source/mysql/code.rs`, `source/postgres/code.rs`,
+//! `source/mongodb/hints.rs`, `azure/codes.rs`, `repository/findings.rs`, `tls.rs`. What has no code is searched for there too.
+//!
+//! # How facts travel
+//!
+//! [`Error::because`] and [`Error::caused_by`] take the facts of a cause over, [`Error::context`] and all that returns the same
+//! error keep them. Only a new error that is made from a text has none. The rules for hints:
+//!
+//! - the first one given stays ([`Error::hint`]), as it is nearest to the cause;
+//! - advice about what is left behind goes behind it ([`Error::advise`]), or in front of it ([`Error::advise_first`]);
+//! - [`Error::without_hint`] drops all of it, where it was given to somebody else: a drill drops that of a restore.
 
-use std::{error::Error as StdError, fmt};
+use std::{any::Any, error::Error as StdError, fmt, sync::Arc};
 
 /// What an error means for the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +54,15 @@ pub enum Passing {
     Storage,
 }
 
+/// What is known of an error beyond its text, for callers that decide by it.
+pub trait Fact: Any + fmt::Debug + Send + Sync {}
+
+/// The work was stopped before its end: a signal, a time limit, or something else that ended the whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stopped;
+
+impl Fact for Stopped {}
+
 /// An error for an operator: a message, its causes (each once) and a hint.
 #[derive(Debug, Clone)]
 pub struct Error {
@@ -38,6 +71,7 @@ pub struct Error {
     message: String,
     causes: Vec<String>,
     hint: Option<String>,
+    facts: Vec<Arc<dyn Fact>>,
 }
 
 /// Result with our [`Error`].
@@ -46,7 +80,14 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error of the given kind.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, passing: None, message: message.into(), causes: Vec::new(), hint: None }
+        Self {
+            kind,
+            passing: None,
+            message: message.into(),
+            causes: Vec::new(),
+            hint: None,
+            facts: Vec::new(),
+        }
     }
 
     /// Something failed (exit code 1).
@@ -72,11 +113,15 @@ impl Error {
         }
     }
 
-    /// Adds a cause and the causes below it; a text that already stands in the message is not repeated.
+    /// Adds a cause and the causes below it; a text that already stands in the message is not repeated. The facts of an error
+    /// of ours are taken over.
     #[must_use]
     pub fn because(mut self, cause: &(dyn StdError + 'static)) -> Self {
         let mut next = Some(cause);
         while let Some(error) = next {
+            if let Some(ours) = error.downcast_ref::<Self>() {
+                self.facts.extend(ours.facts.iter().cloned());
+            }
             self.push_cause(error.to_string());
             next = error.source();
         }
@@ -88,6 +133,36 @@ impl Error {
     pub fn because_text(mut self, cause: impl Into<String>) -> Self {
         self.push_cause(cause.into());
         self
+    }
+
+    /// Adds an error of ours as the cause: its text, what was known of it, and its hint unless there is one.
+    #[must_use]
+    pub fn caused_by(mut self, cause: Self) -> Self {
+        self.push_cause(cause.summary());
+        self.facts.extend(cause.facts);
+        self.passing = self.passing.or(cause.passing);
+        self.hint = self.hint.or(cause.hint);
+        self
+    }
+
+    /// Adds what is known of it. The first fact of a type counts: it is the one nearest to the cause.
+    #[must_use]
+    pub fn with(mut self, fact: impl Fact) -> Self {
+        self.facts.push(Arc::new(fact));
+        self
+    }
+
+    /// What is known of it.
+    pub fn fact<T: Fact>(&self) -> Option<&T> {
+        self.facts.iter().find_map(|fact| {
+            let fact: &dyn Any = fact.as_ref();
+            fact.downcast_ref()
+        })
+    }
+
+    /// Whether that is known of it.
+    pub fn is<T: Fact>(&self) -> bool {
+        self.fact::<T>().is_some()
     }
 
     /// Replaces a secret wherever it stands.
@@ -105,6 +180,33 @@ impl Error {
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint.get_or_insert_with(|| hint.into());
+        self
+    }
+
+    /// Says something more to do, behind the hint that there is.
+    #[must_use]
+    pub fn advise(mut self, advice: impl fmt::Display) -> Self {
+        self.hint = Some(match self.hint {
+            Some(hint) => format!("{hint}; {advice}"),
+            None => advice.to_string(),
+        });
+        self
+    }
+
+    /// Says something to do before what the hint says.
+    #[must_use]
+    pub fn advise_first(mut self, advice: impl fmt::Display) -> Self {
+        self.hint = Some(match self.hint {
+            Some(hint) => format!("{advice}; {hint}"),
+            None => advice.to_string(),
+        });
+        self
+    }
+
+    /// The same error without advice, for a place where the advice would be wrong.
+    #[must_use]
+    pub fn without_hint(mut self) -> Self {
+        self.hint = None;
         self
     }
 
@@ -194,6 +296,33 @@ mod tests {
         let ours = Error::usage("ours").hint("do this");
         assert_eq!(Error::from_io("reading", io::Error::other(ours.clone())).to_string(), ours.to_string());
         assert_eq!(Error::from_io("reading", io::Error::other("x")).to_string(), "reading: x");
+    }
+
+    #[derive(Debug, PartialEq)]
+    struct Code(u32);
+    impl Fact for Code {}
+
+    #[test]
+    fn facts_travel_with_the_error_and_into_what_it_causes() {
+        let inner = Error::failed("refused").with(Code(1)).passes(Passing::Busy).hint("near");
+        assert_eq!(inner.clone().with(Code(2)).context("pg/shop").fact(), Some(&Code(1)), "the first counts");
+        let outer = Error::failed("cannot create it").caused_by(inner.clone());
+        assert_eq!(outer.fact(), Some(&Code(1)));
+        assert_eq!(outer.passing(), Some(Passing::Busy));
+        assert_eq!(outer.to_string(), "cannot create it: refused\n  → near");
+        assert!(Error::failed("x").because(&inner).is::<Code>());
+        let through_io = Error::from_io("reading", io::Error::other(inner.clone()));
+        assert!(through_io.is::<Code>() && !through_io.is::<Stopped>());
+        assert!(!Error::failed(inner.summary()).is::<Code>(), "a text carries nothing");
+    }
+
+    #[test]
+    fn advice_is_put_behind_and_in_front_of_the_hint_and_can_be_dropped() {
+        let error = || Error::failed("x").hint("near");
+        assert_eq!(error().advise("then drop it").hint_text(), Some("near; then drop it"));
+        assert_eq!(error().advise_first("restore those").hint_text(), Some("restore those; near"));
+        assert_eq!(Error::failed("x").advise("drop it").hint_text(), Some("drop it"));
+        assert_eq!(error().without_hint().hint_text(), None);
     }
 
     #[test]

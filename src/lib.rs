@@ -20,5 +20,6 @@ pub mod report;
 pub mod repository;
 pub mod restore;
 pub mod schedule;
+pub mod scratch;
 pub mod source;
 pub mod stream;

@@ -6,8 +6,9 @@ use crate::{
     config::Config,
     drill::{self, Mutation, Observer, Outcome, Report, Request, Verdict},
     error::{Error, Result},
-    output::{Printer, duration, name, printable, size, time},
+    output::{Printer, count, duration, name, printable, size, time},
     repository::At,
+    source::{GLOBALS, Kind, kind_named, verify::Verification},
 };
 
 #[derive(Debug, clap::Args)]
@@ -153,20 +154,20 @@ fn line(verdict: &Verdict) -> String {
 
 fn counted(verdict: &Verdict) -> String {
     let (objects, rows) = (verdict.objects, verdict.rows);
-    match verdict.kind.as_str() {
-        "directory" | "azure-storage" => {
-            format!("{}, {} read", crate::output::count(objects, "file"), size(verdict.bytes))
+    match kind_named(&verdict.kind).map(Kind::verification) {
+        Some(Verification::ReadBack(_)) => {
+            format!("{}, {} read", count(objects, "file"), size(verdict.bytes))
         }
-        _ if verdict.item.ends_with(crate::source::GLOBALS) => {
+        Some(Verification::Restore(_)) if verdict.item.ends_with(GLOBALS) => {
             let they = if objects == 1 { "it" } else { "they" };
-            format!("{} and what {they} may do", crate::output::count(objects, "account"))
+            format!("{} and what {they} may do", count(objects, "account"))
         }
-        "mongodb" => format!(
-            "{} in {}",
-            crate::output::count(rows, "document"),
-            crate::output::count(objects, "collection")
-        ),
-        _ => format!("{} in {}", crate::output::count(rows, "row"), crate::output::count(objects, "table")),
+        Some(Verification::Restore(verifier)) => {
+            let (object, part) = verifier.nouns();
+            format!("{} in {}", count(rows, part), count(objects, object))
+        }
+        // What this version does not know is not proven either.
+        None => count(objects, "object"),
     }
 }
 

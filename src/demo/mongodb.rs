@@ -7,9 +7,12 @@ use mongodb::bson::{Document, doc};
 use super::stage::{Ran, Stage};
 use crate::{
     config::Secret,
-    drill::{Rules, mongodb::MongodbServer},
     error::Result,
-    source::mongodb::connect::{Deployment, Params},
+    scratch::Rules,
+    source::mongodb::{
+        connect::{Deployment, Params},
+        scratch::MongodbServer,
+    },
     stream::cancel::Cancel,
 };
 

@@ -5,10 +5,10 @@ use std::time::Instant;
 use jiff::Zoned;
 use serde::Serialize;
 
-use super::prove::{Fault, Proof};
 use crate::{
     alert::Delivery,
     error::{Error, Kind},
+    source::verify::{Fault, Proof},
 };
 
 /// What came of the proof of an item.

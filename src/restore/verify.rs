@@ -5,19 +5,21 @@ use std::collections::BTreeSet;
 
 use super::{Options, Restored, target::Target};
 use crate::{
-    drill::prove::{
-        compare::{self, Definitions, shown},
-        postgres::{definitions as by_definitions, tables as by_tables},
-        sink::Nowhere,
-    },
     error::{Error, Result},
     source::{
         Files, Item, Source,
         manifest::{Digested, Manifest, Object},
         mongodb::{self, Mongodb},
         mysql::{self, Mysql},
-        postgres::{self, Postgres, Role},
+        postgres::{
+            self, Postgres, Role,
+            verify::{definitions as by_definitions, tables as by_tables},
+        },
         restore::Selected,
+        verify::{
+            compare::{self, Definitions, shown},
+            sink::Nowhere,
+        },
     },
     stream::cancel::Cancel,
 };

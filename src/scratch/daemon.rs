@@ -36,7 +36,7 @@ const LOG_LINES: usize = 10;
 /// A server in a folder that the caller owns and removes after it. Dropping it stops the server at once; if this process
 /// is killed, the kernel tells it to stop.
 #[derive(Debug)]
-pub(super) struct Daemon {
+pub(crate) struct Daemon {
     dir: PathBuf,
     sandbox: Sandbox,
     /// The folders that it may write to, and nothing else.
@@ -49,7 +49,7 @@ pub(super) struct Daemon {
 impl Daemon {
     /// A server to be started in `dir`, an existing folder, confined by `rules`. As root it runs as an unprivileged user,
     /// who must be able to reach `dir`. With `port` it listens on that TCP port, else on no network.
-    pub(super) fn new(dir: &Path, kill: Signal, rules: &Rules, port: Option<u16>) -> Result<Self> {
+    pub(crate) fn new(dir: &Path, kill: Signal, rules: &Rules, port: Option<u16>) -> Result<Self> {
         let sandbox = Sandbox::new(rules, dir, port)?;
         let mut daemon = Self { dir: dir.to_owned(), sandbox, own: Vec::new(), child: None, kill };
         daemon.create_dir(&daemon.temporary())?;
@@ -57,22 +57,22 @@ impl Daemon {
     }
 
     /// Whom it runs as; `None` stands for the user we are.
-    pub(super) fn owner(&self) -> Option<Owner> {
+    pub(crate) fn owner(&self) -> Option<Owner> {
         self.sandbox.owner()
     }
 
     /// What of it is not confined.
-    pub(super) fn unconfined(&self) -> &[String] {
+    pub(crate) fn unconfined(&self) -> &[String] {
         self.sandbox.open()
     }
 
     /// Its folder for temporary files.
-    pub(super) fn temporary(&self) -> PathBuf {
+    pub(crate) fn temporary(&self) -> PathBuf {
         self.dir.join("tmp")
     }
 
     /// Whether it has ended, without anybody being told.
-    pub(super) fn is_dead(&self) -> bool {
+    pub(crate) fn is_dead(&self) -> bool {
         use rustix::process::{WaitId, WaitIdOptions, waitid};
         let Some(child) = &self.child else { return true };
         let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
@@ -81,7 +81,7 @@ impl Daemon {
     }
 
     /// Why it no longer runs, if it does not.
-    pub(super) fn death(&mut self) -> Option<Error> {
+    pub(crate) fn death(&mut self) -> Option<Error> {
         let status = self.child.as_mut()?.try_wait().ok().flatten()?;
         if let Some(child) = self.child.take() {
             self.bury(&child);
@@ -90,18 +90,18 @@ impl Daemon {
     }
 
     /// The folder of it all.
-    pub(super) fn dir(&self) -> &Path {
+    pub(crate) fn dir(&self) -> &Path {
         &self.dir
     }
 
     /// The process, while it runs.
     #[cfg(test)]
-    pub(super) fn id(&self) -> Option<i32> {
+    pub(crate) fn id(&self) -> Option<i32> {
         self.child.as_ref().map(|child| child.id().as_raw_nonzero().get())
     }
 
     /// Fails if a socket cannot be made at this path.
-    pub(super) fn require_short(socket: &Path) -> Result<()> {
+    pub(crate) fn require_short(socket: &Path) -> Result<()> {
         if socket.as_os_str().len() <= SOCKET_PATH {
             return Ok(());
         }
@@ -110,7 +110,7 @@ impl Daemon {
     }
 
     /// Makes a folder of the server's own.
-    pub(super) fn create_dir(&mut self, dir: &Path) -> Result<()> {
+    pub(crate) fn create_dir(&mut self, dir: &Path) -> Result<()> {
         self.own.push(dir.to_owned());
         let made = fs::DirBuilder::new().mode(0o700).create(dir).and_then(|()| match self.owner() {
             Some(Owner { uid, gid, .. }) => chown(dir, Some(uid), Some(gid)),
@@ -120,7 +120,7 @@ impl Daemon {
     }
 
     /// A tool with little of our environment: settings for clients or servers must not reach it.
-    pub(super) fn command(&self, program: &Path) -> Result<Command> {
+    pub(crate) fn command(&self, program: &Path) -> Result<Command> {
         let failed =
             |error| Error::failed(format!("cannot write {}", self.log_file().display())).because(&error);
         let log = File::options().create(true).append(true).open(self.log_file()).map_err(failed)?;
@@ -140,7 +140,7 @@ impl Daemon {
     }
 
     /// Runs a command that prepares the server, and waits for its end.
-    pub(super) fn prepare(&self, what: &str, command: Command, cancel: &Cancel) -> Result<()> {
+    pub(crate) fn prepare(&self, what: &str, command: Command, cancel: &Cancel) -> Result<()> {
         // What it has written is thrown away with it.
         let mut child = self.spawn(command, Signal::KILL)?;
         let begin = Instant::now();
@@ -164,7 +164,7 @@ impl Daemon {
     }
 
     /// Starts the server and waits until `ready` says that it accepts connections. Fails with the last lines of its log.
-    pub(super) fn start(
+    pub(crate) fn start(
         &mut self,
         command: Command,
         ready: impl Fn() -> bool,
@@ -188,7 +188,7 @@ impl Daemon {
     }
 
     /// Stops it in order, by `signal` first, so that its data can be used again. Does nothing if it has stopped.
-    pub(super) fn stop(&mut self, signal: Signal) -> Result<()> {
+    pub(crate) fn stop(&mut self, signal: Signal) -> Result<()> {
         let Some(mut child) = self.child.take() else { return Ok(()) };
         let steps = [(signal, Duration::from_secs(30)), (self.kill, THROWN_AWAY)];
         let status = bound::stop(&mut child, &steps)
@@ -202,7 +202,7 @@ impl Daemon {
     }
 
     /// What it writes, its tools included.
-    pub(super) fn log_file(&self) -> PathBuf {
+    pub(crate) fn log_file(&self) -> PathBuf {
         self.dir.join("server.log")
     }
 

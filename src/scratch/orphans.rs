@@ -18,7 +18,7 @@ fn servers() -> MutexGuard<'static, BTreeSet<i32>> {
 }
 
 /// Starts a server, which is not taken for an orphan.
-pub(super) fn starting<T>(
+pub(crate) fn starting<T>(
     start: impl FnOnce() -> std::io::Result<T>,
     pid: impl Fn(&T) -> Pid,
 ) -> std::io::Result<T> {
@@ -30,12 +30,12 @@ pub(super) fn starting<T>(
 }
 
 /// A server that has ended.
-pub(super) fn was_server(pid: Pid) {
+pub(crate) fn was_server(pid: Pid) {
     servers().remove(&pid.as_raw_nonzero().get());
 }
 
 /// Ends all children of ours that run as this user, which is that of servers alone, and are no server.
-pub(super) fn end(uid: u32) {
+pub(crate) fn end(uid: u32) {
     for _ in 0..ROUNDS {
         let orphans = orphans(uid);
         if orphans.is_empty() {

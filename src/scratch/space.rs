@@ -7,7 +7,6 @@ use std::{
 
 use parking_lot::{Condvar, Mutex};
 
-use super::prove::Fault;
 use crate::{
     error::{Error, Result},
     output::size,
@@ -20,7 +19,7 @@ const SERVER: u64 = 256 << 20;
 const FACTOR: u64 = 2;
 
 /// The room in a folder.
-pub(super) struct Space {
+pub(crate) struct Space {
     dir: PathBuf,
     keep: u64,
     reserved: Mutex<u64>,
@@ -28,7 +27,7 @@ pub(super) struct Space {
 }
 
 /// Room that is kept for somebody, until it is dropped.
-pub(super) struct Reserved<'a> {
+pub(crate) struct Reserved<'a> {
     space: &'a Space,
     bytes: u64,
 }
@@ -42,33 +41,31 @@ impl Drop for Reserved<'_> {
 
 impl Space {
     /// The room in `dir`, of which `keep` bytes stay free.
-    pub(super) fn new(dir: &Path, keep: u64) -> Self {
+    pub(crate) fn new(dir: &Path, keep: u64) -> Self {
         Self { dir: dir.to_owned(), keep, reserved: Mutex::new(0), freed: Condvar::new() }
     }
 
     /// Waits until there is room for a dump of so many bytes. Fails if there is too little even without the others.
-    pub(super) fn reserve(&self, dump: u64, cancel: &Cancel) -> Result<Reserved<'_>, Fault> {
+    pub(crate) fn reserve(&self, dump: u64, cancel: &Cancel) -> Result<Reserved<'_>> {
         let bytes = dump.saturating_mul(FACTOR).saturating_add(SERVER);
         let mut reserved = self.reserved.lock();
         loop {
-            cancel.check().map_err(Fault::Cannot)?;
-            let free = free(&self.dir).map_err(Fault::Cannot)?;
+            cancel.check()?;
+            let free = free(&self.dir)?;
             // What the others have written already is no longer free: counted twice, which is on the safe side.
             if bytes.saturating_add(self.keep).saturating_add(*reserved) <= free {
                 *reserved += bytes;
                 return Ok(Reserved { space: self, bytes });
             }
             if *reserved == 0 {
-                return Err(Fault::Cannot(
-                    Error::failed(format!(
-                        "to restore it takes about {}, and {} must stay free, but {} has only {}",
-                        size(bytes),
-                        size(self.keep),
-                        self.dir.display(),
-                        size(free)
-                    ))
-                    .hint("name a folder with more room in `drill.dir`"),
-                ));
+                return Err(Error::failed(format!(
+                    "to restore it takes about {}, and {} must stay free, but {} has only {}",
+                    size(bytes),
+                    size(self.keep),
+                    self.dir.display(),
+                    size(free)
+                ))
+                .hint("name a folder with more room in `drill.dir`"));
             }
             self.freed.wait_for(&mut reserved, Duration::from_millis(500));
         }
@@ -94,7 +91,7 @@ mod tests {
         let cancel = Cancel::new();
         let has = free(dir.path()).unwrap();
         let none = Space::new(dir.path(), has);
-        assert!(matches!(none.reserve(0, &cancel), Err(Fault::Cannot(_))));
+        assert!(none.reserve(0, &cancel).is_err());
         // Room for one, not for two.
         let dump = (has / 4 * 3).saturating_sub(SERVER) / FACTOR;
         let space = Space::new(dir.path(), 0);

@@ -11,8 +11,10 @@ pub(crate) mod omissions;
 pub mod postgres;
 pub mod restore;
 pub(crate) mod select;
+pub(crate) mod subject;
 mod trust;
 mod url;
+pub(crate) mod verify;
 
 use std::{io::Write, path::Path};
 
@@ -219,21 +221,6 @@ pub trait Content: Sync {
     fn identity(&self) -> Option<[u8; 16]> {
         None
     }
-}
-
-/// What reading a snapshot's files back found.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Verified {
-    /// Files in the snapshot.
-    pub(crate) files: u64,
-    /// Their bytes.
-    pub(crate) bytes: u64,
-    /// Those of them that were read.
-    pub(crate) read_files: u64,
-    /// Their bytes.
-    pub(crate) read_bytes: u64,
-    /// What is not as it was recorded.
-    pub(crate) differences: Vec<String>,
 }
 
 struct Listed<'a, F: ?Sized> {

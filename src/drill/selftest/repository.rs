@@ -12,12 +12,11 @@ use std::{
 
 use parking_lot::Mutex;
 
-use super::Subject;
 use crate::{
     config::{RepositoryConfig, RepositoryLocation, SecretFile},
     error::{Error, Result},
     repository::{Hosts, LockOptions, Repository, Snapshot, SnapshotReader, item_path, writer::SnapshotMeta},
-    source::{MANIFEST, Source},
+    source::{MANIFEST, Source, subject::Subject},
     stream::{cancel::Cancel, sink::Sink},
 };
 

@@ -14,7 +14,7 @@ use super::{
     landlock::{self, Ruleset},
     view::View,
 };
-use crate::drill::bound;
+use crate::scratch::bound;
 
 /// What can be had.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

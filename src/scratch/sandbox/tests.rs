@@ -12,7 +12,7 @@ use std::{
 use rustix::process::{Signal, getpid};
 
 use super::*;
-use crate::drill::{ScratchDir, bound};
+use crate::scratch::{ScratchDir, bound};
 
 /// What a confined shell says, and the folder that it may write to. `None`, visibly, where it cannot be confined.
 fn say(dir: &ScratchDir, script: &str) -> Option<String> {

@@ -9,7 +9,6 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use crossbeam_channel::{Receiver, Sender, bounded};
-use parking_lot::Mutex;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
@@ -250,6 +249,8 @@ impl<V> Known<V> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use parking_lot::Mutex;
+
     use super::*;
 
     #[derive(Default)]

@@ -12,15 +12,16 @@ mod names;
 mod pipeline;
 mod reach;
 pub mod restore;
-pub(crate) mod sample;
+mod sample;
+mod selftest;
 mod servers;
 mod share;
 mod subscriptions;
 mod tap;
-pub(crate) mod verify;
+mod verify;
 mod within;
 
-pub(in crate::source) use self::kind::KIND;
+pub(in crate::source) use self::kind::KIND as AZURE;
 use std::{collections::HashMap, sync::Arc, thread, time::Duration};
 
 use parking_lot::{Mutex, MutexGuard};

@@ -18,7 +18,11 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    source::{Files, NodeKind, Verified, manifest::Manifest},
+    source::{
+        Files, NodeKind,
+        manifest::Manifest,
+        verify::{ReadBack, Verified},
+    },
     stream::{cancel::Cancel, digest::RowDigest},
 };
 
@@ -38,11 +42,26 @@ struct Found {
     content: RowDigest,
 }
 
+/// Containers and shares are proven by reading them back.
+pub(super) struct Contents;
+
+impl ReadBack for Contents {
+    fn read_back(
+        &self,
+        manifest: &Manifest,
+        files: &dyn Files,
+        chosen: &(dyn Fn(&Path) -> bool + Sync),
+        cancel: &Cancel,
+    ) -> Result<Verified> {
+        verify(manifest, files, chosen, cancel)
+    }
+}
+
 /// Reads the contents whose paths `chosen` names and compares them; of the others, that they are there.
 ///
 /// # Errors
 /// Something cannot be read. What can be read and differs is in the result.
-pub(crate) fn verify(
+fn verify(
     manifest: &Manifest,
     files: &dyn Files,
     chosen: &(dyn Fn(&Path) -> bool + Sync),

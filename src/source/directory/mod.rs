@@ -9,6 +9,7 @@ mod omissions;
 pub(crate) mod open;
 mod protected;
 mod read;
+mod selftest;
 mod skip;
 mod store;
 pub(crate) mod tally;
@@ -18,7 +19,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
-pub(crate) mod verify;
+mod verify;
 mod walk;
 
 pub(in crate::source) use self::kind::KIND;

@@ -12,6 +12,8 @@ mod kind;
 mod params;
 pub mod restore;
 mod scan;
+pub mod scratch;
+mod selftest;
 mod snapshot;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -19,6 +21,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 mod uri;
+mod verify;
 
 pub(in crate::source) use self::kind::KIND;
 use std::{collections::BTreeSet, time::Duration};

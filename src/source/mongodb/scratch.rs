@@ -10,9 +10,9 @@ use std::{
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use rustix::process::Signal;
 
-use super::{daemon::Daemon, sandbox::Rules};
 use crate::{
     error::{Error, Result},
+    scratch::{daemon::Daemon, sandbox::Rules},
     stream::cancel::Cancel,
 };
 
@@ -88,7 +88,7 @@ impl MongodbServer {
     }
 
     /// What of it is not confined.
-    pub(super) fn unconfined(&self) -> &[String] {
+    pub(in crate::source) fn unconfined(&self) -> &[String] {
         self.daemon.unconfined()
     }
 
@@ -98,12 +98,12 @@ impl MongodbServer {
     }
 
     /// Whether it has ended.
-    pub(super) fn is_dead(&self) -> bool {
+    pub(in crate::source) fn is_dead(&self) -> bool {
         self.daemon.is_dead()
     }
 
     /// Why it no longer runs, if it does not.
-    pub(super) fn death(&mut self) -> Option<crate::error::Error> {
+    pub(in crate::source) fn death(&mut self) -> Option<crate::error::Error> {
         self.daemon.death()
     }
 

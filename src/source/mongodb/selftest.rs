@@ -4,21 +4,20 @@ use std::path::Path;
 
 use mongodb::bson::{Document, doc};
 
-use super::{Subject, Target};
+use super::{
+    Mongodb,
+    connect::{Deployment, Params},
+    scratch::MongodbServer,
+    verify::program,
+};
 use crate::{
     config::{DrillConfig, MongodbConfig, MongodbConsistency, Patterns, Secret, SecretFile, SourceKind},
-    drill::{
-        mongodb::MongodbServer,
-        prove::{mongodb::program, scratch_source},
-        sandbox::Rules,
-    },
     error::Result,
+    scratch::Rules,
     source::{
         Source,
-        mongodb::{
-            Mongodb,
-            connect::{Deployment, Params},
-        },
+        subject::{Subject, Target},
+        verify::scratch_source,
     },
     stream::{cancel::Cancel, private::PrivateDir},
 };

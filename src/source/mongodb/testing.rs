@@ -10,7 +10,7 @@ use std::{
 
 use rustix::process::Signal;
 
-use crate::drill::{bound, sandbox::enter::Plan};
+use crate::scratch::{bound, sandbox::enter::Plan};
 
 /// A running server with failpoints. Its program is named by `TIK_BACKUP_TEST_MONGO`.
 pub(super) struct TestServer {

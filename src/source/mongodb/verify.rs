@@ -4,26 +4,30 @@ use std::{path::PathBuf, time::Instant};
 
 use mongodb::bson::Document;
 
-use super::{Database, Fault, Proof, Proven, Setup, compare, inflict, of_restore, sink::Nowhere};
+use super::{
+    Mongodb,
+    connect::{Deployment, Params},
+    restore::{self, Target},
+    scratch::MongodbServer,
+};
 use crate::{
     config::{DrillConfig, MongodbConfig, MongodbConsistency, Patterns, Secret, SecretFile, SourceKind},
-    drill::{ScratchDir, mongodb::MongodbServer, sandbox::Rules},
     error::{Error, Result},
+    scratch::{Rules, ScratchDir},
     source::{
         Item, Source,
         manifest::Manifest,
-        mongodb::{
-            Mongodb,
-            connect::{Deployment, Params},
-            restore::{self, Target},
-        },
         restore::Options,
+        verify::{
+            Database, Fault, Globals, Proof, Proven, ScratchServer, Setup, Verifier, compare, inflict,
+            of_restore, scratch_source, sink::Nowhere,
+        },
     },
     stream::private::PrivateDir,
 };
 
 /// A scratch server.
-pub(in crate::drill) struct Scratch {
+struct Scratch {
     // Connections, then the server, then its folder: fields are dropped in this order.
     deployment: Deployment,
     uri_file: PathBuf,
@@ -32,14 +36,67 @@ pub(in crate::drill) struct Scratch {
     _dir: ScratchDir,
 }
 
+/// Scratch servers of MongoDB.
+pub(super) struct ScratchServers;
+
+impl Verifier for ScratchServers {
+    fn server_key(&self, _setup: &Setup<'_>, manifest: &Manifest) -> Result<String, Fault> {
+        Ok(line(&manifest.server_version))
+    }
+
+    fn nouns(&self) -> (&'static str, &'static str) {
+        ("collection", "document")
+    }
+
+    fn has_globals(&self) -> bool {
+        false
+    }
+
+    fn start(
+        &self,
+        setup: &Setup<'_>,
+        manifest: &Manifest,
+        _globals: Option<&Globals<'_>>,
+    ) -> Result<Box<dyn ScratchServer>, Fault> {
+        Ok(Box::new(Scratch::start(setup, manifest).map_err(judged)?))
+    }
+}
+
+/// What servers of MongoDB and its driver say is no other than what the system says.
+fn judged(fault: Fault) -> Fault {
+    fault.judged(|_| None)
+}
+
+impl ScratchServer for Scratch {
+    fn globals(&self, _setup: &Setup<'_>, _globals: &Globals<'_>, _damage: Option<&str>) -> Proven {
+        Err(Fault::Cannot(Error::failed("MongoDB has no @globals")))
+    }
+
+    fn database(&self, setup: &Setup<'_>, database: &Database<'_>) -> Proven {
+        self.prove(setup, database).map_err(judged)
+    }
+
+    fn is_dead(&self) -> bool {
+        self.server.is_dead()
+    }
+
+    fn death(&mut self) -> Option<Error> {
+        self.server.death()
+    }
+
+    fn unconfined(&self) -> &[String] {
+        self.server.unconfined()
+    }
+}
+
 /// The first two numbers of the server's version.
-pub(in crate::drill) fn line(version: &str) -> String {
+fn line(version: &str) -> String {
     let from = version.find(|c: char| c.is_ascii_digit()).unwrap_or(version.len());
     version[from..].split('.').take(2).collect::<Vec<_>>().join(".")
 }
 
 /// The program of the server.
-pub(in crate::drill) fn program(drill: &DrillConfig, client_dirs: &[PathBuf]) -> Result<PathBuf> {
+pub(super) fn program(drill: &DrillConfig, client_dirs: &[PathBuf]) -> Result<PathBuf> {
     if let Some(named) = &drill.mongod {
         return Ok(named.clone());
     }
@@ -57,7 +114,7 @@ pub(in crate::drill) fn program(drill: &DrillConfig, client_dirs: &[PathBuf]) ->
 
 impl Scratch {
     /// Starts an empty server of the version that the snapshot is of.
-    pub(in crate::drill) fn start(setup: &Setup<'_>, manifest: &Manifest) -> Result<Self, Fault> {
+    fn start(setup: &Setup<'_>, manifest: &Manifest) -> Result<Self, Fault> {
         let program = program(setup.drill, &setup.client_dirs).map_err(Fault::Cannot)?;
         let dir = ScratchDir::new(setup.drill.dir.as_deref()).map_err(Fault::Cannot)?;
         let cannot = |error: Error| Fault::Cannot(error.context("a scratch server cannot be started"));
@@ -90,7 +147,7 @@ impl Scratch {
     }
 
     /// Restores a database, reads it back and compares it. It is dropped afterwards.
-    pub(in crate::drill) fn database(&self, setup: &Setup<'_>, of: &Database<'_>) -> Proven {
+    fn prove(&self, setup: &Setup<'_>, of: &Database<'_>) -> Proven {
         let proven = self.restore_and_compare(setup, of);
         let database = self.deployment.client.database(of.name);
         // What cannot be dropped goes with the server.
@@ -138,23 +195,8 @@ impl Scratch {
             parallel_collections: 4,
             consistency: MongodbConsistency::None,
         };
-        let source = super::scratch_source(SourceKind::Mongodb(config.clone()));
+        let source = scratch_source(SourceKind::Mongodb(config.clone()));
         let item = Item { name: name.to_owned(), estimate: None, problem: None };
         Mongodb::new(&source, &config)?.dump(&item, &Nowhere::default(), setup.cancel)
-    }
-
-    /// What of the server is not confined.
-    pub(in crate::drill) fn unconfined(&self) -> &[String] {
-        self.server.unconfined()
-    }
-
-    /// Whether the server has ended.
-    pub(in crate::drill) fn is_dead(&self) -> bool {
-        self.server.is_dead()
-    }
-
-    /// Why the server no longer runs, if it does not.
-    pub(in crate::drill) fn death(&mut self) -> Option<Error> {
-        self.server.death()
     }
 }

@@ -15,11 +15,15 @@ mod globals;
 mod hints;
 mod inventory;
 mod kind;
+mod lacks;
 mod privileges;
 mod reported;
 pub mod restore;
+pub mod scratch;
 pub mod script;
+mod selftest;
 pub mod session;
+mod verify;
 mod versioned;
 
 pub(in crate::source) use self::kind::KIND;

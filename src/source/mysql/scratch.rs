@@ -8,14 +8,14 @@ use std::{
 
 use rustix::process::Signal;
 
-use super::{daemon::Daemon, sandbox::Rules};
+use super::{
+    clients::{Client, Flavour, Version},
+    connect::ConnectParams,
+};
 use crate::{
     config::Host,
     error::{Error, Result},
-    source::mysql::{
-        clients::{Client, Flavour, Version},
-        connect::ConnectParams,
-    },
+    scratch::{daemon::Daemon, sandbox::Rules},
     stream::{
         cancel::Cancel,
         child::{Command as ToolCommand, run_capture},
@@ -208,17 +208,17 @@ impl MysqlServer {
     }
 
     /// What of it is not confined.
-    pub(super) fn unconfined(&self) -> &[String] {
+    pub(in crate::source) fn unconfined(&self) -> &[String] {
         self.daemon.unconfined()
     }
 
     /// Whether it has ended.
-    pub(super) fn is_dead(&self) -> bool {
+    pub(in crate::source) fn is_dead(&self) -> bool {
         self.daemon.is_dead()
     }
 
     /// Why it no longer runs, if it does not.
-    pub(super) fn death(&mut self) -> Option<Error> {
+    pub(in crate::source) fn death(&mut self) -> Option<Error> {
         self.daemon.death()
     }
 
@@ -286,7 +286,7 @@ fn socket(dir: &Path) -> PathBuf {
 mod tests {
     use super::*;
     use crate::{
-        drill::ScratchDir,
+        scratch::ScratchDir,
         source::mysql::{clients::Clients, session::Session},
     };
 

@@ -7,21 +7,19 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Subject, Target};
+use super::{
+    DUMP, Mysql,
+    clients::{Client, Clients},
+    scratch::{ADMINISTRATOR, MysqlServer, ServerPrograms},
+};
 use crate::{
     config::{DrillConfig, Host, MysqlConfig, Patterns, SourceKind},
-    drill::{
-        mysql::{ADMINISTRATOR, MysqlServer, ServerPrograms},
-        prove::{scratch_server, scratch_source},
-        sandbox::Rules,
-    },
     error::{Error, Result},
+    scratch::Rules,
     source::{
         Source,
-        mysql::{
-            DUMP, Mysql,
-            clients::{Client, Clients},
-        },
+        subject::{Named, Subject, Target},
+        verify::{scratch_server, scratch_source},
     },
     stream::{cancel::Cancel, child::into_error},
 };
@@ -129,18 +127,14 @@ struct Server {
 }
 
 /// A server of each family that is installed.
-pub(super) fn subjects(
-    drill: &DrillConfig,
-    dir: &Path,
-    cancel: &Cancel,
-) -> Vec<(String, Result<Box<dyn Subject>>)> {
+pub(super) fn subjects(drill: &DrillConfig, dir: &Path, cancel: &Cancel) -> Vec<Named> {
     let (named, usual) = (Clients::find(&drill.server_dirs), Clients::find(&[]));
     let all: Vec<&Client> = match (named.all(), usual.all()) {
         (Ok(named), Ok(usual)) => named.into_iter().chain(usual).collect(),
         (Ok(all), Err(_)) | (Err(_), Ok(all)) => all,
         (Err(_), Err(error)) => return vec![("mysql".to_owned(), Err(error))],
     };
-    let mut subjects: Vec<(String, Result<Box<dyn Subject>>)> = Vec::new();
+    let mut subjects: Vec<Named> = Vec::new();
     let mut lacking = None;
     for client in all {
         let name = client.flavour.to_string();

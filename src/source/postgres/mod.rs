@@ -11,12 +11,16 @@ mod globals;
 mod hints;
 mod inventory;
 mod kind;
+mod lacks;
 mod moment;
 mod passing;
 pub mod psql;
 pub mod restore;
+pub mod scratch;
+mod selftest;
 mod settings;
 mod tap;
+pub(crate) mod verify;
 
 pub(in crate::source) use self::kind::KIND;
 use std::{path::PathBuf, sync::OnceLock, time::Duration};

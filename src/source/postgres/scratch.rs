@@ -10,15 +10,16 @@ use std::{
 use rustix::process::Signal;
 
 use super::{
-    daemon::Daemon,
-    sandbox::{Rules, owner::Owner},
+    clients::{Client, Clients},
+    connect::ConnectParams,
+    lacks::Refusal,
+    psql::Psql,
 };
 use crate::{
     error::{Error, Result},
-    source::postgres::{
-        clients::{Client, Clients},
-        connect::ConnectParams,
-        psql::Psql,
+    scratch::{
+        daemon::Daemon,
+        sandbox::{Rules, owner::Owner},
     },
     stream::cancel::Cancel,
 };
@@ -124,7 +125,7 @@ impl PostgresServer {
     }
 
     /// Whom it runs as; `None` stands for the user we are.
-    pub(super) fn owner(&self) -> Option<Owner> {
+    pub(in crate::source) fn owner(&self) -> Option<Owner> {
         self.daemon.owner()
     }
 
@@ -134,7 +135,7 @@ impl PostgresServer {
     }
 
     /// What of it is not confined.
-    pub(super) fn unconfined(&self) -> &[String] {
+    pub(in crate::source) fn unconfined(&self) -> &[String] {
         self.daemon.unconfined()
     }
 
@@ -170,12 +171,12 @@ impl PostgresServer {
     }
 
     /// Where its log ends now; see [`Self::refused_since`].
-    pub(super) fn log_end(&self) -> u64 {
+    pub(in crate::source) fn log_end(&self) -> u64 {
         fs::metadata(self.daemon.log_file()).map_or(0, |log| log.len())
     }
 
-    /// What it has refused since its log ended there: SQLSTATE and message. The messages are those that its clients show.
-    pub(super) fn refused_since(&self, end: u64) -> Vec<(String, String)> {
+    /// What it has refused since its log ended there.
+    pub(in crate::source) fn refused_since(&self, end: u64) -> Vec<Refusal> {
         let Ok(mut log) = fs::File::open(self.daemon.log_file()) else { return Vec::new() };
         let start = end.max(self.log_end().saturating_sub(LOG_END));
         let mut text = Vec::new();
@@ -183,16 +184,16 @@ impl PostgresServer {
         if read.is_err() {
             return Vec::new();
         }
-        String::from_utf8_lossy(&text).lines().filter_map(refused).collect()
+        String::from_utf8_lossy(&text).lines().filter_map(Refusal::of_line).collect()
     }
 
     /// Whether it has ended.
-    pub(super) fn is_dead(&self) -> bool {
+    pub(in crate::source) fn is_dead(&self) -> bool {
         self.daemon.is_dead()
     }
 
     /// Why it no longer runs, if it does not.
-    pub(super) fn death(&mut self) -> Option<Error> {
+    pub(in crate::source) fn death(&mut self) -> Option<Error> {
         self.daemon.death()
     }
 
@@ -235,14 +236,6 @@ impl PostgresServer {
     }
 }
 
-/// SQLSTATE and message of a line of the log that says that something was refused.
-fn refused(line: &str) -> Option<(String, String)> {
-    let (head, message) =
-        [" ERROR:  ", " FATAL:  ", " PANIC:  "].iter().find_map(|level| line.split_once(level))?;
-    let state = head.rsplit(' ').next().filter(|state| state.len() == 5)?;
-    Some((state.to_owned(), message.to_owned()))
-}
-
 fn socket_dir(dir: &Path) -> PathBuf {
     dir.join("socket")
 }
@@ -251,7 +244,7 @@ fn socket_dir(dir: &Path) -> PathBuf {
 #[allow(clippy::unwrap_used, clippy::print_stderr)]
 mod tests {
     use super::*;
-    use crate::drill::ScratchDir;
+    use crate::scratch::ScratchDir;
 
     #[derive(serde::Deserialize)]
     struct Answer {
@@ -273,7 +266,8 @@ mod tests {
         assert_eq!(answer.answer, 42);
         let end = server.log_end();
         session.execute("SELECT 1/0").unwrap_err();
-        assert_eq!(server.refused_since(end), [("22012".to_owned(), "division by zero".to_owned())]);
+        let refused = Refusal { state: "22012".to_owned(), message: "division by zero".to_owned() };
+        assert_eq!(server.refused_since(end), [refused]);
         let pid = server.daemon.id().unwrap();
         assert!(Path::new(&format!("/proc/{pid}")).exists());
         drop(session);

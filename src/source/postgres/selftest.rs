@@ -2,18 +2,20 @@
 
 use std::{io::Write, path::Path};
 
-use super::{Subject, Target};
+use super::{
+    DUMP, Postgres,
+    clients::Clients,
+    scratch::{PostgresServer, SUPERUSER, newest_server},
+    verify::installations,
+};
 use crate::{
     config::{DrillConfig, Host, PostgresConfig, RolePasswords, SourceKind},
-    drill::{
-        prove::{postgres::installations, scratch_server, scratch_source},
-        sandbox::Rules,
-        scratch::{PostgresServer, SUPERUSER, newest_server},
-    },
     error::Result,
+    scratch::Rules,
     source::{
         Source,
-        postgres::{DUMP, Postgres, clients::Clients},
+        subject::{Subject, Target},
+        verify::{scratch_server, scratch_source},
     },
     stream::{cancel::Cancel, child::into_error},
 };

@@ -290,7 +290,7 @@ pub(crate) fn mongodb(
 }
 
 /// Lines of two scripts, whatever their order: what the one has and the other lacks.
-pub(super) fn lines(stored: &[String], restored: &[String]) -> Vec<String> {
+pub(in crate::source) fn lines(stored: &[String], restored: &[String]) -> Vec<String> {
     let count = |lines: &[String]| {
         let mut counts = BTreeMap::<String, i64>::new();
         lines.iter().for_each(|line| *counts.entry(line.clone()).or_default() += 1);
@@ -307,7 +307,7 @@ pub(super) fn lines(stored: &[String], restored: &[String]) -> Vec<String> {
 }
 
 /// A statement without password hashes.
-pub(super) fn without_secret(line: &str) -> String {
+pub(in crate::source) fn without_secret(line: &str) -> String {
     const WORDS: [&str; 6] =
         ["PASSWORD '", " AS '", " AS 0x", " BY PASSWORD '", " USING '", " IDENTIFIED BY '"];
     let mut text = line.to_owned();

@@ -1,31 +1,27 @@
 //! Proving containers, shares and folders: every content is read back from the repository.
 
-use std::{path::Path, time::Instant};
+use std::{os::unix::ffi::OsStrExt, path::Path, time::Instant};
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{Fault, Proof, Proven, Setup};
-use crate::{
-    error::Error,
-    source::{Files, azure, directory, manifest::Manifest},
-};
-use std::os::unix::ffi::OsStrExt;
+use super::{Proof, Proven, ReadBack, Setup};
+use crate::source::{Files, manifest::Manifest};
 
 /// Which part of the files is read: all of them over as many drills as there are parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::drill) struct Part {
+pub(crate) struct Part {
     /// Number of this part, from 0.
-    pub(in crate::drill) number: u32,
+    pub(crate) number: u32,
     /// How many there are.
-    pub(in crate::drill) of: u32,
+    pub(crate) of: u32,
 }
 
 impl Part {
     /// All files.
-    pub(in crate::drill) const WHOLE: Self = Self { number: 0, of: 1 };
+    pub(crate) const WHOLE: Self = Self { number: 0, of: 1 };
 
     /// The part of so many percent that comes after `last`.
-    pub(in crate::drill) fn after(last: Option<u32>, percent: u8) -> Self {
+    pub(crate) fn after(last: Option<u32>, percent: u8) -> Self {
         let of = 100_u32.div_ceil(u32::from(percent.clamp(1, 100)));
         let number = last.map_or(0, |last| (last + 1) % of);
         Self { number, of }
@@ -37,19 +33,25 @@ impl Part {
 }
 
 /// Reads the contents of this part, and compares the names and lengths of all.
-pub(in crate::drill) fn prove(
+pub(crate) fn prove(
+    kind: &dyn ReadBack,
+    setup: &Setup<'_>,
+    manifest: &Manifest,
+    files: &dyn Files,
+    part: Part,
+) -> Proven {
+    compare(kind, setup, manifest, files, part).map_err(|fault| fault.judged(|_| None))
+}
+
+fn compare(
+    kind: &dyn ReadBack,
     setup: &Setup<'_>,
     manifest: &Manifest,
     files: &dyn Files,
     part: Part,
 ) -> Proven {
     let begin = Instant::now();
-    let chosen = |path: &Path| part.has(path);
-    let found = match &manifest.directory {
-        Some(detail) => directory::verify::verify(files, detail, &chosen, setup.cancel)?,
-        None if manifest.azure.is_some() => azure::verify::verify(manifest, files, &chosen, setup.cancel)?,
-        None => return Err(Fault::Failed(Error::failed("the manifest says nothing of files"))),
-    };
+    let found = kind.read_back(manifest, files, &|path: &Path| part.has(path), setup.cancel)?;
     let mut notes = Vec::new();
     if part.of > 1 {
         notes.push(format!(

@@ -2,24 +2,21 @@
 //! compared with the manifest that was written when the snapshot was made.
 
 pub(crate) mod compare;
-mod fault;
-pub(super) mod files;
-pub(super) mod mongodb;
-pub(super) mod mysql;
-pub(crate) mod postgres;
+pub(in crate::source) mod fault;
+pub(crate) mod files;
 pub(crate) mod sink;
+mod verifier;
 
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
-pub(super) use self::fault::Fault;
+pub use self::{
+    fault::Fault,
+    verifier::{Database, Globals, ReadBack, ScratchServer, Siblings, Verification, Verified, Verifier},
+};
 use crate::{
     config::{DrillConfig, Host, ServerConfig, SourceConfig, SourceKind},
     error::{Error, Result},
-    source::{
-        Files,
-        manifest::{Digested, Manifest},
-        postgres::Role,
-    },
+    source::manifest::{Digested, Manifest},
     stream::cancel::Cancel,
 };
 
@@ -30,22 +27,22 @@ const LISTED: usize = 20;
 
 /// What was found equal.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Proof {
+pub struct Proof {
     /// How long the restore took; not for files, which are only read.
-    pub(super) restore: Option<Duration>,
+    pub restore: Option<Duration>,
     /// Tables, collections, files, … that were compared.
-    pub(super) objects: u64,
+    pub objects: u64,
     /// Rows or documents of them.
-    pub(super) rows: u64,
+    pub rows: u64,
     /// Bytes that were read back.
-    pub(super) bytes: u64,
+    pub bytes: u64,
     /// What an operator should know.
-    pub(super) notes: Vec<String>,
+    pub notes: Vec<String>,
 }
 
 impl Proof {
     /// All of a database.
-    fn of(manifest: &Manifest, restore: Duration, notes: Vec<String>) -> Self {
+    pub(in crate::source) fn of(manifest: &Manifest, restore: Duration, notes: Vec<String>) -> Self {
         // What is proven is what was backed up, and that is not all that the source has.
         let notes = manifest.left_out.iter().cloned().chain(notes).collect();
         Self {
@@ -58,13 +55,13 @@ impl Proof {
     }
 
     /// It is one if there are no differences.
-    fn unless(self, differences: Vec<String>) -> Proven {
+    pub(in crate::source) fn unless(self, differences: Vec<String>) -> Proven {
         if differences.is_empty() { Ok(self) } else { Err(Fault::Differs(listed(differences))) }
     }
 }
 
 /// Fails if the backup has nothing to compare with.
-fn require_digested(stored: &Manifest) -> Result<(), Fault> {
+pub(in crate::source) fn require_digested(stored: &Manifest) -> Result<(), Fault> {
     let what = "the dump could not be understood when it was made, so there is nothing to compare with";
     match &stored.digested {
         Digested::Yes => Ok(()),
@@ -73,7 +70,7 @@ fn require_digested(stored: &Manifest) -> Result<(), Fault> {
 }
 
 /// Fails if what was restored cannot be compared, although what was backed up could.
-fn require_understood(restored: &Manifest) -> Result<(), Fault> {
+pub(in crate::source) fn require_understood(restored: &Manifest) -> Result<(), Fault> {
     let what = "what was restored could not be understood when it was read";
     match &restored.digested {
         Digested::Yes => Ok(()),
@@ -82,49 +79,39 @@ fn require_understood(restored: &Manifest) -> Result<(), Fault> {
 }
 
 /// The result of proving one thing.
-pub(super) type Proven = Result<Proof, Fault>;
+pub type Proven = Result<Proof, Fault>;
 
 /// What a drill works with.
-pub(super) struct Setup<'a> {
+pub struct Setup<'a> {
     /// How drills are made.
-    pub(super) drill: &'a DrillConfig,
+    pub drill: &'a DrillConfig,
     /// Folders in which the configuration lets look for clients of this source.
-    pub(super) client_dirs: Vec<PathBuf>,
+    pub client_dirs: Vec<PathBuf>,
     /// Ends it.
-    pub(super) cancel: &'a Cancel,
+    pub cancel: &'a Cancel,
     /// Where what happens is told.
-    pub(super) notice: &'a (dyn Fn(&str) + Sync),
+    pub notice: &'a (dyn Fn(&str) + Sync),
 }
 
 impl Setup<'_> {
     /// Where to look for programs.
-    pub(super) fn dirs(&self) -> Vec<PathBuf> {
+    pub(in crate::source) fn dirs(&self) -> Vec<PathBuf> {
         self.drill.server_dirs.iter().chain(&self.client_dirs).cloned().collect()
     }
 }
 
-/// A database to restore and compare.
-#[derive(Clone, Copy)]
-pub(super) struct Database<'a> {
-    pub(super) manifest: &'a Manifest,
-    pub(super) files: &'a dyn Files,
-    /// Its name on the server.
-    pub(super) name: &'a str,
-    /// The roles that go with it (PostgreSQL).
-    pub(super) roles: &'a [Role],
-    /// What a self-test does to it once it is restored: a statement, of MongoDB a command in JSON.
-    pub(super) damage: Option<&'a str>,
-}
-
 /// Does damage. That it could not be done says nothing about whether it is found.
-fn inflict(damage: Option<&str>, run: impl FnOnce(&str) -> Result<()>) -> Result<(), Fault> {
+pub(in crate::source) fn inflict(
+    damage: Option<&str>,
+    run: impl FnOnce(&str) -> Result<()>,
+) -> Result<(), Fault> {
     damage.map_or(Ok(()), run).map_err(Fault::Refused)
 }
 
 /// A restore's error in a drill. What it advises is meant for the user of a restore (drop this database, use that option) and would
 /// be dangerous here: the database has the name of the source's.
-fn of_restore(error: Error) -> Fault {
-    Fault::from(Error::new(error.kind(), error.summary()))
+pub(in crate::source) fn of_restore(error: Error) -> Fault {
+    Fault::from(error.without_hint())
 }
 
 /// A difference list of bounded length.
@@ -138,18 +125,18 @@ fn listed(mut differences: Vec<String>) -> Vec<String> {
 }
 
 /// A source for a scratch server.
-pub(super) fn scratch_source(kind: SourceKind) -> SourceConfig {
+pub(crate) fn scratch_source(kind: SourceKind) -> SourceConfig {
     SourceConfig { idle_timeout: Duration::from_secs(3600), ..SourceConfig::bare("drill", kind) }
 }
 
 /// A server that is reached by a socket.
-pub(super) fn scratch_server(host: Host, port: u16, user: &str, client_dirs: Vec<PathBuf>) -> ServerConfig {
+pub(crate) fn scratch_server(host: Host, port: u16, user: &str, client_dirs: Vec<PathBuf>) -> ServerConfig {
     let bare = ServerConfig::bare(host, port);
     ServerConfig { user: Some(user.to_owned()), client_dirs, globals: true, ..bare }
 }
 
 /// A name for an account or database of ours that none of `taken` has.
-fn free_name<'n>(taken: impl Iterator<Item = &'n str>) -> String {
+pub(in crate::source) fn free_name<'n>(taken: impl Iterator<Item = &'n str>) -> String {
     let taken: BTreeSet<&str> = taken.collect();
     let mut name = OURS.to_owned();
     let mut number = 1;

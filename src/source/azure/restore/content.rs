@@ -56,10 +56,10 @@ pub(in crate::source::azure) fn each_parallel<T: DeserializeOwned + Send>(
         })?;
         hand_on(&mut batch)
     })
-    .or_else(|error| match failure.lock() {
+    .or_else(|error| match *failure.lock() {
         // What stopped the threads is the cause.
-        Ok(failure) if failure.is_some() => Ok(()),
-        _ => Err(error),
+        Some(_) => Ok(()),
+        None => Err(error),
     })?;
     failure.into_inner().map_or(Ok(()), Err)
 }

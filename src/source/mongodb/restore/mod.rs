@@ -228,7 +228,7 @@ impl Restore<'_> {
         Err(Options::wrong(&missing.chain(surplus).take(5).collect::<Vec<_>>().join(", ")))
     }
 
-    fn done(&self) -> std::sync::MutexGuard<'_, Restored> {
+    fn done(&self) -> parking_lot::MutexGuard<'_, Restored> {
         self.done.lock()
     }
 }

@@ -4,18 +4,14 @@ use std::collections::BTreeSet;
 
 use super::{Scratch, Setup};
 use crate::{
-    drill::{
-        prove::{Fault, of_restore},
-        siblings::Siblings,
-    },
     error::Error,
     source::{
-        manifest::Manifest,
         mysql::{
             restore::{Companion, Unloaded},
             session::quote_ident,
         },
         restore::Missing,
+        verify::{Fault, Siblings, of_restore},
     },
 };
 
@@ -26,17 +22,17 @@ const NAMED: usize = 5;
 
 /// Other databases of the same server.
 #[derive(Clone, Copy)]
-pub(in crate::drill) struct Others<'a> {
+pub(super) struct Others<'a> {
     /// Their snapshots, if they can be looked for.
-    pub(in crate::drill) siblings: Option<&'a Siblings<'a>>,
+    pub(super) siblings: Option<&'a dyn Siblings>,
     /// Those that must be there. None if the server is shared: then there can be no others.
-    pub(in crate::drill) needed: Option<&'a BTreeSet<String>>,
+    pub(super) needed: Option<&'a BTreeSet<String>>,
 }
 
 impl Others<'_> {
     /// Those of these databases that have a snapshot.
     fn known(&self, databases: impl IntoIterator<Item = String>) -> BTreeSet<String> {
-        let stored = |name: &String| self.siblings.is_some_and(|siblings| siblings.find(name).is_some());
+        let stored = |name: &String| self.siblings.is_some_and(|siblings| siblings.has(name));
         databases.into_iter().filter(stored).collect()
     }
 
@@ -97,14 +93,12 @@ impl Scratch {
             if database == own || companions.names.contains(&database) {
                 continue;
             }
-            let Some(snapshot) = siblings.find(&database) else { continue };
             setup.cancel.check().map_err(Fault::Cannot)?;
-            (setup.notice)(&format!("{}: definitions of {database} are loaded for it", siblings.item.name()));
-            let files = siblings.files(snapshot);
+            (setup.notice)(&format!("{}: definitions of {database} are loaded for it", siblings.of()));
             companions.names.insert(database.clone());
             // A snapshot of another database says nothing about this one, whatever is wrong with it.
-            let made = Manifest::of(&files, &snapshot.source, &snapshot.item).and_then(|manifest| {
-                Companion::define(&manifest, &files, &database, &connection, setup.cancel)
+            let made = siblings.open(&database).and_then(|(manifest, files)| {
+                Companion::define(&manifest, &*files, &database, &connection, setup.cancel)
             });
             let made =
                 made.map_err(|error| Fault::Cannot(error.context(format!("definitions of {database}"))))?;

@@ -8,28 +8,22 @@ use super::{
     detail,
 };
 use crate::{
-    drill::prove::{Fault, Proof, Proven, Setup, compare, inflict, sink::Nowhere},
     error::Error,
     source::{
-        Files, GLOBALS,
-        manifest::Manifest,
+        GLOBALS,
         mysql::{
             Account, GLOBALS_SQL,
             session::{quote_ident, quote_text},
         },
+        verify::{Fault, Globals, Proof, Proven, Setup, compare, inflict, sink::Nowhere},
     },
     stream::child::into_error,
 };
 
 impl Scratch {
     /// Feeds it the accounts, and compares what it then has.
-    pub(in crate::drill) fn globals(
-        &self,
-        setup: &Setup<'_>,
-        manifest: &Manifest,
-        files: &dyn Files,
-        damage: Option<&str>,
-    ) -> Proven {
+    pub(super) fn accounts(&self, setup: &Setup<'_>, globals: &Globals<'_>, damage: Option<&str>) -> Proven {
+        let Globals { manifest, files } = *globals;
         let stored = detail(manifest)?;
         if stored.accounts.is_empty() {
             return Err(Fault::Cannot(

@@ -6,31 +6,29 @@ mod globals;
 
 use std::{path::PathBuf, time::Instant};
 
-use self::companions::Companions;
-pub(in crate::drill) use self::companions::Others;
+use self::companions::{Companions, Others};
 use super::{
-    Database, Fault, Proof, Proven, Setup, compare, free_name, inflict, of_restore, require_digested,
-    require_understood, scratch_server, scratch_source, sink::Nowhere,
+    Detail, Mysql,
+    clients::{Client, Clients, Flavour, Version},
+    connect::ConnectParams,
+    lacks,
+    restore::{self, Target},
+    scratch::{MysqlServer, ServerPrograms},
+    session::{Session, quote_ident, quote_text},
 };
 use crate::{
     config::{Host, MysqlConfig, Patterns, SourceKind},
-    drill::{
-        ScratchDir,
-        mysql::{MysqlServer, ServerPrograms},
-        sandbox::Rules,
-    },
     error::{Error, Result},
+    scratch::{Rules, ScratchDir},
     source::{
         Item, Source,
         manifest::{Manifest, Object},
-        mysql::{
-            Detail, Mysql,
-            clients::{Client, Clients, Flavour, Version},
-            connect::ConnectParams,
-            restore::{self, Target},
-            session::{Session, quote_ident, quote_text},
-        },
         restore::{Options, Restored},
+        verify::{
+            Database, Fault, Globals, Proof, Proven, ScratchServer, Setup, Verifier, compare, free_name,
+            inflict, of_restore, require_digested, require_understood, scratch_server, scratch_source,
+            sink::Nowhere,
+        },
     },
 };
 
@@ -38,7 +36,7 @@ use crate::{
 const NEEDED: [&str; 5] = ["mysql.sys", "mysql.session", "mysql.infoschema", "mariadb.sys", "PUBLIC"];
 
 /// A scratch server whose only account is ours until the source's are there.
-pub(in crate::drill) struct Scratch {
+struct Scratch {
     // The server must be gone before its folder: fields are dropped in this order.
     server: MysqlServer,
     client: Client,
@@ -46,6 +44,57 @@ pub(in crate::drill) struct Scratch {
     params: ConnectParams,
     ours: String,
     _dir: ScratchDir,
+}
+
+/// Scratch servers of MySQL and MariaDB.
+pub(super) struct ScratchServers;
+
+impl Verifier for ScratchServers {
+    fn server_key(&self, _setup: &Setup<'_>, manifest: &Manifest) -> Result<String, Fault> {
+        let (flavour, version) = version(manifest)?;
+        let (major, minor) = version.line();
+        Ok(format!("{flavour} {major}.{minor}"))
+    }
+
+    fn nouns(&self) -> (&'static str, &'static str) {
+        ("table", "row")
+    }
+
+    fn has_globals(&self) -> bool {
+        true
+    }
+
+    fn start(
+        &self,
+        setup: &Setup<'_>,
+        manifest: &Manifest,
+        globals: Option<&Globals<'_>>,
+    ) -> Result<Box<dyn ScratchServer>, Fault> {
+        let scratch = Scratch::start(setup, manifest, globals.map(|globals| globals.manifest));
+        Ok(Box::new(scratch.map_err(|fault| fault.judged(lacks::said))?))
+    }
+}
+
+impl ScratchServer for Scratch {
+    fn globals(&self, setup: &Setup<'_>, globals: &Globals<'_>, damage: Option<&str>) -> Proven {
+        self.accounts(setup, globals, damage).map_err(|fault| fault.judged(lacks::said))
+    }
+
+    fn database(&self, setup: &Setup<'_>, database: &Database<'_>) -> Proven {
+        self.prove(setup, database).map_err(|fault| fault.judged(lacks::said))
+    }
+
+    fn is_dead(&self) -> bool {
+        self.server.is_dead()
+    }
+
+    fn death(&mut self) -> Option<Error> {
+        self.server.death()
+    }
+
+    fn unconfined(&self) -> &[String] {
+        self.server.unconfined()
+    }
 }
 
 fn detail(manifest: &Manifest) -> Result<&Detail> {
@@ -67,7 +116,7 @@ fn notes(done: &Restored) -> Vec<String> {
 }
 
 /// Family and version of the server that a snapshot needs.
-pub(in crate::drill) fn version(manifest: &Manifest) -> Result<(Flavour, Version)> {
+fn version(manifest: &Manifest) -> Result<(Flavour, Version)> {
     let text = manifest.server_version.split_whitespace().nth(1).unwrap_or_default();
     let version = Version::find(text).or_else(|| Version::find(&manifest.server_version));
     let unknown = || Error::failed("the manifest does not say of which version the server was");
@@ -116,11 +165,7 @@ fn forget_row_times(stored: &[Object], restored: &mut Manifest) -> Vec<String> {
 
 impl Scratch {
     /// Starts an empty server like the one of the manifest.
-    pub(in crate::drill) fn start(
-        setup: &Setup<'_>,
-        manifest: &Manifest,
-        globals: Option<&Manifest>,
-    ) -> Result<Self, Fault> {
+    fn start(setup: &Setup<'_>, manifest: &Manifest, globals: Option<&Manifest>) -> Result<Self, Fault> {
         let (flavour, version) = version(manifest)?;
         let programs = ServerPrograms::of_line(flavour, version, &setup.dirs()).map_err(Fault::Cannot)?;
         let (clients, client) = clients(&setup.dirs(), flavour, version).map_err(Fault::Cannot)?;
@@ -163,12 +208,8 @@ impl Scratch {
     }
 
     /// Restores a database, reads it back and compares it. It is dropped afterwards, and so is what was made for it.
-    pub(in crate::drill) fn database(
-        &self,
-        setup: &Setup<'_>,
-        of: &Database<'_>,
-        others: &Others<'_>,
-    ) -> Proven {
+    fn prove(&self, setup: &Setup<'_>, of: &Database<'_>) -> Proven {
+        let others = &Others { siblings: of.siblings, needed: of.alone_with };
         require_digested(of.manifest)?;
         let mut companions = Companions::default();
         let proven = self.restore_and_compare(setup, of, others, &mut companions);
@@ -252,20 +293,5 @@ impl Scratch {
         let server = Mysql::new(&source, &config)?;
         let server = if history { server } else { server.without_history() };
         server.dump(&item, sink, setup.cancel)
-    }
-
-    /// What of the server is not confined.
-    pub(in crate::drill) fn unconfined(&self) -> &[String] {
-        self.server.unconfined()
-    }
-
-    /// Whether the server has ended.
-    pub(in crate::drill) fn is_dead(&self) -> bool {
-        self.server.is_dead()
-    }
-
-    /// Why the server no longer runs, if it does not.
-    pub(in crate::drill) fn death(&mut self) -> Option<Error> {
-        self.server.death()
     }
 }

@@ -1,14 +1,12 @@
 //! Definitions in the tables of contents of two dumps.
 
-use crate::{
-    drill::prove::compare,
-    source::{
-        manifest::Manifest,
-        postgres::{
-            SchemaObject,
-            archive::{self, TocEntry},
-        },
+use crate::source::{
+    manifest::Manifest,
+    postgres::{
+        SchemaObject,
+        archive::{self, TocEntry},
     },
+    verify::compare,
 };
 
 /// Kinds whose definition may be shown: options of servers and the like may hold passwords.

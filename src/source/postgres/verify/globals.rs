@@ -4,42 +4,22 @@ use std::{io::Write, time::Instant};
 
 use super::{MAINTENANCE, Scratch, roles};
 use crate::{
-    drill::prove::{Fault, Proof, Proven, Setup, compare, inflict, sink::Nowhere},
     error::{Error, Result},
     source::{
         Files, GLOBALS,
         manifest::Manifest,
         postgres::{GLOBALS_SQL, Role, clients::major_of, psql::quote_ident},
+        verify::{Fault, Globals, Proof, Proven, Setup, compare, inflict, sink::Nowhere},
     },
     stream::child::into_error,
 };
 
 impl Scratch {
     /// Feeds it the roles, and compares what it then has.
-    pub(in crate::drill) fn globals(
-        &self,
-        setup: &Setup<'_>,
-        manifest: &Manifest,
-        files: &dyn Files,
-        damage: Option<&str>,
-    ) -> Proven {
-        let end = self.server.log_end();
-        let proven = self.roles(setup, manifest, files, damage);
-        proven.map_err(|fault| fault.by_state(&self.server.refused_since(end), None))
-    }
-
-    fn roles(
-        &self,
-        setup: &Setup<'_>,
-        manifest: &Manifest,
-        files: &dyn Files,
-        damage: Option<&str>,
-    ) -> Proven {
+    pub(super) fn roles(&self, setup: &Setup<'_>, globals: &Globals<'_>, damage: Option<&str>) -> Proven {
+        let Globals { manifest, files } = *globals;
         let begin = Instant::now();
-        let script = text(files).map_err(|error| match error.summary().contains("UTF-8") {
-            true => Fault::Cannot(error),
-            false => error.into(),
-        })?;
+        let script = text(files)?;
         let (mine, folders) = roles::for_scratch(&script, &self.first_role, &self.server.tablespaces());
         roles::make_folders(&folders, self.server.owner())
             .map_err(|error| Fault::Cannot(Error::from_io("cannot make folders for tablespaces", error)))?;
@@ -80,12 +60,8 @@ impl Scratch {
 
     /// Makes the roles and tablespaces of a script that the server did not take, by their names alone: databases can be
     /// tried with them.
-    pub(in crate::drill) fn stand_ins(
-        &self,
-        setup: &Setup<'_>,
-        manifest: &Manifest,
-        files: &dyn Files,
-    ) -> Result<(), Fault> {
+    pub(super) fn name_roles(&self, setup: &Setup<'_>, globals: &Globals<'_>) -> Result<(), Fault> {
+        let Globals { manifest, files } = *globals;
         let mut session = self.session(setup, MAINTENANCE)?;
         let roles = manifest.postgres.as_ref().map(|detail| detail.roles.as_slice()).unwrap_or_default();
         for role in roles.iter().filter(|role| role.name != self.first_role) {
@@ -156,8 +132,11 @@ fn differing(mut before: Vec<Role>, mut after: Vec<Role>, crossing: bool) -> Vec
 }
 
 /// The script of the roles.
-pub(super) fn text(files: &dyn Files) -> Result<String> {
-    String::from_utf8(files.read(GLOBALS_SQL)?).map_err(|_| {
-        Error::failed("the script of the roles is not in UTF-8, and names in it cannot be compared")
+pub(super) fn text(files: &dyn Files) -> Result<String, Fault> {
+    let script = files.read(GLOBALS_SQL)?;
+    String::from_utf8(script).map_err(|_| {
+        Fault::Cannot(Error::failed(
+            "the script of the roles is not in UTF-8, and names in it cannot be compared",
+        ))
     })
 }

@@ -9,32 +9,31 @@ pub(crate) mod tables;
 
 use std::{collections::BTreeMap, path::PathBuf, time::Instant};
 
-pub(in crate::drill) use self::needs::Needs;
+use self::needs::Needs;
 
 use super::{
-    Database, Fault, Proof, Proven, Setup, compare, free_name, inflict, of_restore, require_digested,
-    require_understood, scratch_server, scratch_source, sink::Nowhere,
+    DUMP, Postgres, Role,
+    archive::TocEntry,
+    clients::{Client, Clients, major_of},
+    connect::ConnectParams,
+    lacks,
+    psql::{Psql, quote_ident},
+    restore::{self, Target},
+    scratch::{PostgresServer, SERVER_TOOLS},
 };
 use crate::{
     config::{Host, PostgresConfig, RolePasswords, SourceKind},
-    drill::{
-        ScratchDir,
-        sandbox::Rules,
-        scratch::{PostgresServer, SERVER_TOOLS},
-    },
     error::{Error, Result},
+    scratch::{Rules, ScratchDir},
     source::{
-        Files, Item, Source,
+        Item, Source,
         manifest::Manifest,
-        postgres::{
-            DUMP, Postgres,
-            archive::TocEntry,
-            clients::{Client, Clients, major_of},
-            connect::ConnectParams,
-            psql::{Psql, quote_ident},
-            restore::{self, Target},
-        },
         restore::Options,
+        verify::{
+            Database, Fault, Globals, Proof, Proven, ScratchServer, Setup, Verifier, compare, free_name,
+            inflict, of_restore, require_digested, require_understood, scratch_server, scratch_source,
+            sink::Nowhere,
+        },
     },
 };
 
@@ -42,7 +41,7 @@ use crate::{
 const MAINTENANCE: &str = "tik_backup_drill_maintenance";
 
 /// A scratch server with the roles of the source.
-pub(in crate::drill) struct Scratch {
+struct Scratch {
     // The server must be gone before its folder: fields are dropped in this order.
     server: PostgresServer,
     clients: Clients,
@@ -52,8 +51,74 @@ pub(in crate::drill) struct Scratch {
     _dir: ScratchDir,
 }
 
+/// Scratch servers of PostgreSQL.
+pub(super) struct ScratchServers;
+
+impl Verifier for ScratchServers {
+    fn server_key(&self, setup: &Setup<'_>, manifest: &Manifest) -> Result<String, Fault> {
+        let needs = Needs::of(manifest, setup.drill.jobs);
+        Ok(format!("{} {}", version(manifest)?, needs.key()))
+    }
+
+    fn nouns(&self) -> (&'static str, &'static str) {
+        ("table", "row")
+    }
+
+    fn has_globals(&self) -> bool {
+        true
+    }
+
+    fn start(
+        &self,
+        setup: &Setup<'_>,
+        manifest: &Manifest,
+        globals: Option<&Globals<'_>>,
+    ) -> Result<Box<dyn ScratchServer>, Fault> {
+        let needs = Needs::of(manifest, setup.drill.jobs);
+        let started = version(manifest)
+            .map_err(Fault::from)
+            .and_then(|major| Scratch::start(setup, major, &needs, globals));
+        Ok(Box::new(started.map_err(|fault| fault.judged(lacks::said))?))
+    }
+}
+
+impl ScratchServer for Scratch {
+    fn globals(&self, setup: &Setup<'_>, globals: &Globals<'_>, damage: Option<&str>) -> Proven {
+        let end = self.server.log_end();
+        self.roles(setup, globals, damage).map_err(|fault| {
+            lacks::by_state(fault.judged(lacks::said), &self.server.refused_since(end), None)
+        })
+    }
+
+    fn stand_ins(&self, setup: &Setup<'_>, globals: &Globals<'_>) -> Result<(), Fault> {
+        self.name_roles(setup, globals).map_err(|fault| fault.judged(lacks::said))
+    }
+
+    fn database(&self, setup: &Setup<'_>, database: &Database<'_>) -> Proven {
+        self.prove(setup, database).map_err(|fault| fault.judged(lacks::said))
+    }
+
+    fn is_dead(&self) -> bool {
+        self.server.is_dead()
+    }
+
+    fn death(&mut self) -> Option<Error> {
+        self.server.death()
+    }
+
+    fn unconfined(&self) -> &[String] {
+        self.server.unconfined()
+    }
+}
+
+/// The roles that go with a database.
+fn roles_of<'a>(database: &Database<'a>) -> &'a [Role] {
+    let detail = database.globals.and_then(|globals| globals.manifest.postgres.as_ref());
+    detail.map(|detail| detail.roles.as_slice()).unwrap_or_default()
+}
+
 /// The version of PostgreSQL that a snapshot needs.
-pub(in crate::drill) fn version(manifest: &Manifest) -> Result<u32> {
+fn version(manifest: &Manifest) -> Result<u32> {
     let dumped_by = manifest.tools.iter().filter_map(|tool| major_of(&tool.version)).max();
     let server = major_of(&manifest.server_version);
     server
@@ -62,7 +127,7 @@ pub(in crate::drill) fn version(manifest: &Manifest) -> Result<u32> {
 }
 
 /// The installation that has a server of this version: in the configured folders, or where it usually is.
-pub(in crate::drill) fn installation(dirs: &[PathBuf], major: u32) -> Result<Client> {
+fn installation(dirs: &[PathBuf], major: u32) -> Result<Client> {
     let all = installations(dirs);
     if let Some(client) = all.iter().find(|client| client.major == major) {
         return Ok(client.clone());
@@ -84,7 +149,7 @@ pub(in crate::drill) fn installation(dirs: &[PathBuf], major: u32) -> Result<Cli
 }
 
 /// All installations that have a server.
-pub(in crate::drill) fn installations(dirs: &[PathBuf]) -> Vec<Client> {
+pub(super) fn installations(dirs: &[PathBuf]) -> Vec<Client> {
     let named = if dirs.is_empty() { Vec::new() } else { Clients::find(dirs).all().to_vec() };
     let usual = Clients::find(&[]);
     named.into_iter().chain(usual.all().iter().cloned()).filter(|client| client.has(&SERVER_TOOLS)).collect()
@@ -92,18 +157,18 @@ pub(in crate::drill) fn installations(dirs: &[PathBuf]) -> Vec<Client> {
 
 impl Scratch {
     /// Starts an empty server of this version, with an account of ours that may do everything.
-    pub(in crate::drill) fn start(
+    fn start(
         setup: &Setup<'_>,
         major: u32,
         needs: &Needs,
-        globals: Option<(&Manifest, &dyn Files)>,
+        globals: Option<&Globals<'_>>,
     ) -> Result<Self, Fault> {
         let client = installation(&setup.dirs(), major).map_err(Fault::Cannot)?;
         let clients = Clients::find(std::slice::from_ref(&client.dir));
-        let detail = globals.and_then(|(manifest, _)| manifest.postgres.as_ref());
+        let detail = globals.and_then(|globals| globals.manifest.postgres.as_ref());
         let known = detail.map(|detail| detail.roles.as_slice()).unwrap_or_default();
         // If it cannot be read, the proof of the roles says so; a database can be tried all the same.
-        let script = globals.and_then(|(_, files)| globals::text(files).ok()).unwrap_or_default();
+        let script = globals.and_then(|globals| globals::text(globals.files).ok()).unwrap_or_default();
         let first_role = roles::first_role(detail.and_then(|d| d.first_role.as_deref()), known, &script);
         let ours = free_name(known.iter().map(|role| role.name.as_str()).chain([first_role.as_str()]));
         let (settings, lacking) = needs.settings(&client, &setup.drill.postgres_settings);
@@ -159,23 +224,25 @@ impl Scratch {
         start(&settings).map_err(Fault::Cannot)
     }
 
-    /// Restores a database, reads it back and compares it. It is dropped afterwards.
-    pub(in crate::drill) fn database(&self, setup: &Setup<'_>, of: &Database<'_>) -> Proven {
+    fn prove(&self, setup: &Setup<'_>, of: &Database<'_>) -> Proven {
         require_digested(of.manifest)?;
         let unlike = self.require_extensions(setup, of.manifest)?;
         self.require_parameters(setup, of.manifest)?;
         self.drop_database(setup, of.name)?;
         let end = self.server.log_end();
-        let proven = self.restore_and_compare(setup, of);
-        let proven =
-            proven.map_err(|fault| fault.by_state(&self.server.refused_since(end), unlike.as_deref()));
+        let proven = self.restore_and_compare(setup, of).map_err(|fault| {
+            let refused = self.server.refused_since(end);
+            let fault = lacks::by_state(fault.judged(lacks::said), &refused, unlike.as_deref());
+            if of.globals.is_none() { lacks::without_globals(fault, &refused) } else { fault }
+        });
         // What cannot be dropped goes with the server; that it cannot be is no verdict on the backup.
         let _: Result<(), Fault> = self.drop_database(setup, of.name);
         proven
     }
 
     fn restore_and_compare(&self, setup: &Setup<'_>, of: &Database<'_>) -> Proven {
-        let Database { manifest, files, name, roles, damage } = *of;
+        let Database { manifest, files, name, damage, .. } = *of;
+        let roles = roles_of(of);
         let begin = Instant::now();
         let options = Options::default();
         restore::restore(
@@ -225,7 +292,8 @@ impl Scratch {
         other: &[(String, String, String)],
         toc: &[TocEntry],
     ) -> Result<Vec<String>, Fault> {
-        let Database { manifest, files, name, roles, .. } = *of;
+        let Database { manifest, files, name, .. } = *of;
+        let roles = roles_of(of);
         let stored_toc = restore::read_toc(files)?;
         if !definitions::are_recorded(&stored_toc, manifest) {
             return Ok(vec![definitions::NOT_RECORDED.to_owned()]);
@@ -301,20 +369,5 @@ impl Scratch {
         let source = scratch_source(SourceKind::Postgres(config.clone()));
         let item = Item { name: item.to_owned(), estimate: None, problem: None };
         Postgres::new(&source, &config)?.dump(&item, sink, setup.cancel)
-    }
-
-    /// What of the server is not confined.
-    pub(in crate::drill) fn unconfined(&self) -> &[String] {
-        self.server.unconfined()
-    }
-
-    /// Whether the server has ended.
-    pub(in crate::drill) fn is_dead(&self) -> bool {
-        self.server.is_dead()
-    }
-
-    /// Why the server no longer runs, if it does not.
-    pub(in crate::drill) fn death(&mut self) -> Option<Error> {
-        self.server.death()
     }
 }

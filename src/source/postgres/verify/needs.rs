@@ -42,7 +42,7 @@ const LOCKS_OF_CONNECTION: u64 = 64;
 
 /// What a server must be started with. Servers are shared by items that need the same.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(in crate::drill) struct Needs {
+pub(super) struct Needs {
     /// Libraries for `shared_preload_libraries` and for `session_preload_libraries`, in the order of the source.
     shared: Vec<String>,
     session: Vec<String>,
@@ -54,7 +54,7 @@ pub(in crate::drill) struct Needs {
 
 impl Needs {
     /// What an item needs, of which `jobs` are proven at the same time.
-    pub(in crate::drill) fn of(manifest: &Manifest, jobs: usize) -> Self {
+    pub(super) fn of(manifest: &Manifest, jobs: usize) -> Self {
         let nothing = Detail::default();
         let detail = manifest.postgres.as_ref().unwrap_or(&nothing);
         let value = |name: &str| {
@@ -99,7 +99,7 @@ impl Needs {
     }
 
     /// The same for items that can share a server.
-    pub(in crate::drill) fn key(&self) -> String {
+    pub(super) fn key(&self) -> String {
         format!("{self:?}")
     }
 

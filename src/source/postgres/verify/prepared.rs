@@ -2,9 +2,12 @@
 
 use super::{MAINTENANCE, Scratch};
 use crate::{
-    drill::prove::{Fault, Setup},
     error::Error,
-    source::{manifest::Manifest, postgres::psql::quote_literal},
+    source::{
+        manifest::Manifest,
+        postgres::psql::quote_literal,
+        verify::{Fault, Setup},
+    },
 };
 
 #[derive(serde::Deserialize)]

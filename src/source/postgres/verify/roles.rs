@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    drill::sandbox::owner::Owner,
+    scratch::sandbox::owner::Owner,
     source::postgres::{Role, psql::quote_ident},
 };
 

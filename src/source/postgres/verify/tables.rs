@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    drill::prove::compare,
     error::Result,
     source::{
         Files,
@@ -13,6 +12,7 @@ use crate::{
             archive::{TocEntry, routes},
             restore,
         },
+        verify::compare,
     },
     stream::digest::Digest128,
 };
