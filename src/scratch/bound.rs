@@ -1,26 +1,20 @@
 //! Servers bound to this process: however it ends, the kernel tells them to stop, by the signal that suits them.
-//!
-//! The kernel watches the *thread* that started a child, so one thread that never ends starts them all.
 
 use std::{
     io::{self, Read},
-    os::unix::process::{CommandExt, ExitStatusExt},
+    os::unix::process::ExitStatusExt,
     process::{Child, ChildStdout, Command, ExitStatus},
-    sync::{
-        OnceLock,
-        mpsc::{Sender, channel},
-    },
     thread,
     time::{Duration, Instant},
 };
 
-use parking_lot::Mutex;
 use rustix::{
     pipe::{PipeFlags, pipe_with},
     process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, waitpid},
 };
 
-use super::sandbox::enter::{Line, Plan};
+use super::sandbox::enter::{Line, LineEnds, Plan};
+use crate::stream::starter;
 
 /// A process that was started here.
 #[derive(Debug)]
@@ -74,49 +68,47 @@ fn status_of(status: WaitStatus) -> ExitStatus {
     ExitStatus::from_raw(status.as_raw())
 }
 
-/// What the thread that starts servers is asked for: a command, and the line if the server is another process than that
-/// which is forked.
-struct Order {
-    command: Command,
-    line: Option<Line>,
-    reply: Sender<io::Result<Running>>,
+/// Confined as its plan says, and bound to us.
+struct Confined {
+    plan: Plan,
+    signal: Signal,
+    ends: LineEnds,
 }
 
-impl Order {
-    fn carry_out(mut self) {
-        let started = self.start();
-        // A caller always waits for the reply.
-        let _ = self.reply.send(started);
+// SAFETY: `enter` only makes system calls; it neither allocates nor locks.
+unsafe impl starter::Plan for Confined {
+    fn enter(&self, parent: Pid) -> io::Result<()> {
+        self.plan.enter(self.signal, parent, self.ends)
     }
+}
 
-    fn start(&mut self) -> io::Result<Running> {
-        let spawned = self.command.spawn();
-        let Some(Line { reader, writer }) = self.line.take() else {
-            let mut child = spawned?;
-            let pid = pid_of(&child)?;
-            return Ok(Running { pid, status: None, stdout: child.stdout.take() });
-        };
-        drop(writer);
-        let mut number = [0; 4];
-        let told = std::fs::File::from(reader).read_exact(&mut number);
-        let pid = told.ok().and_then(|()| Pid::from_raw(i32::from_ne_bytes(number)));
-        match (spawned, pid) {
-            (Ok(mut child), Some(pid)) => {
-                // It has ended: the server is its sibling.
-                child.wait()?;
-                Ok(Running { pid, status: None, stdout: child.stdout.take() })
+/// The server that was started. `line` is there if it is another process than that which was forked.
+fn started(spawned: io::Result<Child>, line: Option<Line>) -> io::Result<Running> {
+    let Some(Line { reader, writer }) = line else {
+        let mut child = spawned?;
+        let pid = pid_of(&child)?;
+        return Ok(Running { pid, status: None, stdout: child.stdout.take() });
+    };
+    drop(writer);
+    let mut number = [0; 4];
+    let told = std::fs::File::from(reader).read_exact(&mut number);
+    let pid = told.ok().and_then(|()| Pid::from_raw(i32::from_ne_bytes(number)));
+    match (spawned, pid) {
+        (Ok(mut child), Some(pid)) => {
+            // It has ended: the server is its sibling.
+            child.wait()?;
+            Ok(Running { pid, status: None, stdout: child.stdout.take() })
+        }
+        (Ok(mut child), None) => {
+            child.wait()?;
+            Err(io::Error::other("the number of the server's process was not told"))
+        }
+        (Err(error), pid) => {
+            // It could not run its program, and waits to be buried.
+            if let Some(pid) = pid {
+                let _ = waitpid(Some(pid), WaitOptions::empty());
             }
-            (Ok(mut child), None) => {
-                child.wait()?;
-                Err(io::Error::other("the number of the server's process was not told"))
-            }
-            (Err(error), pid) => {
-                // It could not run its program, and waits to be buried.
-                if let Some(pid) = pid {
-                    let _ = waitpid(Some(pid), WaitOptions::empty());
-                }
-                Err(error)
-            }
+            Err(error)
         }
     }
 }
@@ -128,34 +120,12 @@ fn pid_of(child: &Child) -> io::Result<Pid> {
 /// Starts `command` in a session of its own, confined as the plan says. When this process ends, in whatever way, it gets `signal`,
 /// or SIGKILL if it has a process namespace.
 pub(crate) fn start(mut command: Command, signal: Signal, plan: Plan) -> io::Result<Running> {
-    static ORDERS: OnceLock<Mutex<Option<Sender<Order>>>> = OnceLock::new();
     command.current_dir("/");
-    let us = rustix::process::getpid();
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
     let pair = Line { reader, writer };
     let ends = pair.ends();
     let line = plan.is_first_process().then_some(pair);
-    // SAFETY: between fork and exec the closure only makes system calls; it neither allocates nor locks.
-    unsafe { command.pre_exec(move || plan.enter(signal, us, ends)) };
-    let orders = {
-        let mut slot = ORDERS.get_or_init(|| Mutex::new(None)).lock();
-        match &*slot {
-            Some(orders) => orders.clone(),
-            None => {
-                let (sender, receiver) = channel::<Order>();
-                thread::Builder::new().name("server-starter".into()).spawn(move || {
-                    for order in receiver {
-                        order.carry_out();
-                    }
-                })?;
-                slot.insert(sender).clone()
-            }
-        }
-    };
-    let gone = || io::Error::other("the thread that starts servers has ended");
-    let (reply, answer) = channel();
-    orders.send(Order { command, line, reply }).map_err(|_| gone())?;
-    answer.recv().map_err(|_| gone())?
+    starter::start(command, Confined { plan, signal, ends }, |spawned| started(spawned, line))
 }
 
 /// Sends each signal in turn until the child has ended within the time that goes with it; the last resort is SIGKILL.
