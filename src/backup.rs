@@ -34,10 +34,11 @@ use retain::retain;
 use telling::Telling;
 
 use crate::{
-    config::{Config, RepositoryConfig, nearest},
+    config::{Config, RepositoryConfig},
     error::{Error, Kind, Result},
     history::ledger::RepositoryEntry,
     repository::{LockOptions, Patience, Repository, patiently},
+    settings::nearest,
     stream::cancel::Cancel,
 };
 

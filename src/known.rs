@@ -4,12 +4,13 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    config::{Config, nearest},
+    config::Config,
     error::{Error, Kind, Result},
     history::{History, Look},
     output,
-    report::runbook::shell::word,
+    output::shell::word,
     repository::{At, HostShare, Snapshot, shares},
+    settings::nearest,
 };
 
 /// A source, or an item of it, as somebody named it.

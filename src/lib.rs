@@ -21,5 +21,6 @@ pub mod repository;
 pub mod restore;
 pub mod schedule;
 pub mod scratch;
+pub mod settings;
 pub mod source;
 pub mod stream;

@@ -15,7 +15,7 @@ use reqwest::{
 use sha2::Sha256;
 
 use super::{failure::Failure, http::Http, keys::Keys, request::Request, token::Tokens};
-use crate::{config::Secret, stream::cancel::Cancel};
+use crate::{settings::Secret, stream::cancel::Cancel};
 
 /// The order in which the services sort header names: not that of bytes, `_` comes before digits.
 const SORTED: &str = "-!#$%&*.^_|~+`0123456789abcdefghijklmnopqrstuvwxyz";

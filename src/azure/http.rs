@@ -24,8 +24,8 @@ use super::{
     retry::{Course, Policy, asked_wait},
 };
 use crate::{
-    config::Secret,
     error::{Error, Result},
+    settings::Secret,
     stream::cancel::Cancel,
 };
 

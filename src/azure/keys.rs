@@ -18,7 +18,7 @@ use super::{
     http::Http,
     request::{Endpoint, Request},
 };
-use crate::{config::Secret, stream::cancel::Cancel};
+use crate::{settings::Secret, stream::cancel::Cancel};
 
 /// Azure is asked for keys no more often than this: refusals that have another cause must not flood it.
 const ASK_AGAIN: Duration = Duration::from_secs(60);

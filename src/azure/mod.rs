@@ -32,8 +32,8 @@ use request::{Endpoint, Service};
 use token::{Principal, Tokens};
 
 use crate::{
-    config::Secret,
     error::{Error, Result},
+    settings::Secret,
 };
 
 /// The version of the storage services' protocol that is spoken, the header `x-ms-version`.

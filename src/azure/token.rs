@@ -15,7 +15,7 @@ use super::{
     http::Http,
     request::{Endpoint, Request},
 };
-use crate::{config::Secret, stream::cancel::Cancel};
+use crate::{settings::Secret, stream::cancel::Cancel};
 
 /// A token is not used for the last part of its life: a request may take a while to arrive.
 const MARGIN: Duration = Duration::from_secs(300);

@@ -8,7 +8,7 @@ use super::{ItemReport, check_selectors};
 use crate::{
     config::Config,
     error::{Error, Passing, Result},
-    source::{self, Discovery, Item, Source},
+    source::{Discovery, Item, Source},
     stream::cancel::Cancel,
 };
 
@@ -131,7 +131,7 @@ pub fn discover(config: &Config, selectors: &[Selector], cancel: &Cancel) -> Res
             .iter()
             .map(|config| {
                 scope.spawn(|| {
-                    let source = source::open(config)?;
+                    let source = config.open()?;
                     let found = ask(&*source, cancel)?;
                     Ok((source, found))
                 })

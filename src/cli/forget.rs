@@ -6,8 +6,8 @@ use crate::{
     error::{Error, Result},
     forget::{self, Orphan, Report, Request},
     known::{self, host_option},
+    output::shell::word,
     output::{Screen, count, name, printable, size, table, time},
-    report::runbook::shell::word,
 };
 
 /// Exit code where another list than the one that was shown would be removed.

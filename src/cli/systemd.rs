@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use super::{Context, FOUND, SUCCESS};
 use crate::{
-    config::{Config, RepositoryLocation, SystemdConfig},
+    config::{Config, SystemdConfig},
     doctor,
     error::{Error, Result},
     schedule::units::{self, Change, Changes, TARGET},
+    settings::RepositoryLocation,
 };
 
 #[derive(Debug, clap::Args)]

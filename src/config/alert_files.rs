@@ -2,13 +2,11 @@
 
 use std::path::Path;
 
-use super::{
-    alerts::{AlertConfig, AlertKind, HeartbeatConfig, NtfyConfig, Topic, WebhookConfig},
-    patterns::Patterns,
-    secret::{Secret, SecretFile},
-    server::Host,
+use super::alerts::{AlertConfig, AlertKind, HeartbeatConfig, NtfyConfig, Topic, WebhookConfig};
+use crate::{
+    error::{Error, Result},
+    settings::{Host, Patterns, Secret, SecretFile},
 };
-use crate::error::{Error, Result};
 
 impl AlertConfig {
     /// The patterns of its sources that fit none of these names.

@@ -4,13 +4,11 @@ use std::{fmt, path::PathBuf, time::Duration};
 
 use toml::de::DeValue;
 
-use super::{
-    alert_files::is_topic,
+use super::alert_files::is_topic;
+use crate::settings::{
+    Host, Patterns, SecretFile,
     document::in_file_order,
-    patterns::Patterns,
     reader::Reader,
-    secret::SecretFile,
-    server::Host,
     suggest::{alert_kind, nearest},
 };
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::reader::Reader;
+use crate::settings::reader::Reader;
 
 /// When a backup differs so much from those before it that its item's older snapshots are held.
 #[derive(Debug, Clone, PartialEq, Eq)]

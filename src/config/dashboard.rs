@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::{reader::Reader, secret::SecretFile};
+use crate::settings::{SecretFile, reader::Reader};
 
 const REFRESH: Duration = Duration::from_secs(60);
 const PORT: u16 = 8740;

@@ -5,35 +5,21 @@
 mod alert_files;
 mod alerts;
 mod anomalies;
-mod azure;
 mod dashboard;
-mod directory;
-mod document;
-mod drill;
-mod location;
-mod mongodb;
-mod mysql;
-mod patterns;
-mod postgres;
-mod reader;
 mod runbook;
 mod schema;
-mod secret;
-mod server;
-mod suggest;
 mod systemd;
 #[cfg(test)]
 mod tests;
 mod validate;
-mod values;
 
 use std::{
     collections::BTreeMap,
     env,
     ffi::OsString,
-    fmt, fs, io,
+    fs, io,
     path::{Path, PathBuf},
-    str::FromStr,
+    sync::Arc,
     time::Duration,
 };
 
@@ -43,30 +29,35 @@ pub use alerts::{
     WebhookFormat,
 };
 pub use anomalies::AnomalyRules;
-pub use azure::{AzurePrincipal, AzureServers, AzureStorageConfig};
 pub use dashboard::{DashboardConfig, Listen};
-pub use directory::DirectoryConfig;
-pub(crate) use directory::{overlap, part_pattern};
-pub use drill::{DrillConfig, SandboxRule};
-pub use location::{Location, RepositoryLocation, place_of};
-pub use mongodb::{MongodbConfig, MongodbConsistency};
-pub use mysql::MysqlConfig;
-pub use patterns::Patterns;
-pub(crate) use patterns::{PathGlob, Paths};
-pub use postgres::{PostgresConfig, RolePasswords};
 pub use runbook::{Contact, RunbookConfig};
-pub(crate) use secret::PLACEHOLDER;
-pub use secret::{Secret, SecretFile};
-pub use server::{Host, RootCertificates, ServerConfig, SslMode};
-pub(crate) use suggest::nearest;
 pub use systemd::SystemdConfig;
+
+// What moved to the rooms below, under its former name until everything names its new place.
+pub use crate::settings::{
+    AzurePrincipal, AzureServers, DrillConfig, Host, Location, Patterns, RepositoryLocation,
+    RootCertificates, SandboxRule, Secret, SecretFile, SourceName, SslMode, place_of,
+};
+pub use crate::source::{
+    azure::config::AzureStorageConfig,
+    directory::config::DirectoryConfig,
+    mongodb::config::{MongodbConfig, MongodbConsistency},
+    mysql::config::MysqlConfig,
+    postgres::config::{PostgresConfig, RolePasswords},
+    server::ServerConfig,
+};
 
 use crate::{
     error::{Error, Result},
     owner,
     schedule::Calendar,
+    settings::{
+        SourceSettings,
+        document::{Document, join_key},
+        secret,
+    },
+    source::{KindConfig, Source},
 };
-use document::Document;
 
 /// Where the package puts an example.
 const EXAMPLE: &str = "/usr/share/doc/tik-backup/examples/config.toml";
@@ -226,92 +217,26 @@ pub struct SourceConfig {
     /// How long a stream may stand still before its item counts as failed.
     pub idle_timeout: Duration,
     /// What it is and how to reach it.
-    pub kind: SourceKind,
+    pub kind: Arc<dyn KindConfig>,
 }
 
 impl SourceConfig {
-    /// A source with nothing configured but what it is; `name` may be any text.
-    pub(crate) fn bare(name: &str, kind: SourceKind) -> Self {
-        Self {
-            name: SourceName::part(name),
-            schedule: None,
-            max_age: None,
-            max_proof_age: None,
-            anomalies: AnomalyRules::default(),
-            retention: Retention::default(),
-            jobs: None,
-            idle_timeout: IDLE_TIMEOUT,
-            kind,
-        }
+    /// The source that this describes. Reads the files with its secrets.
+    ///
+    /// # Errors
+    /// Exit code 2: a file cannot be used, or what it holds is not valid.
+    pub fn open(&self) -> Result<Box<dyn Source>> {
+        self.kind.open(&SourceSettings { name: self.name.clone(), idle_timeout: self.idle_timeout })
     }
-}
 
-/// How long a stream may stand still unless something else is said.
-pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(15 * 60);
-
-/// What a source is.
-#[derive(Debug, Clone)]
-pub enum SourceKind {
-    /// A PostgreSQL server.
-    Postgres(PostgresConfig),
-    /// A MySQL or MariaDB server.
-    Mysql(MysqlConfig),
-    /// A MongoDB deployment.
-    Mongodb(MongodbConfig),
-    /// The storage accounts of an Azure tenant.
-    AzureStorage(AzureStorageConfig),
-    /// Folders of this machine.
-    Directory(DirectoryConfig),
-}
-
-impl SourceKind {
-    /// The word for it in the configuration.
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            Self::Postgres(_) => "postgres",
-            Self::Mysql(_) => "mysql",
-            Self::Mongodb(_) => "mongodb",
-            Self::AzureStorage(_) => "azure-storage",
-            Self::Directory(_) => "directory",
-        }
+    /// All files with secrets that it names.
+    pub fn secret_files(&self) -> Vec<&SecretFile> {
+        self.kind.secret_files()
     }
-}
 
-/// The name of a source: 1 to 64 of `A-Z a-z 0-9 . _ -`, not starting with `.` or `-`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SourceName(String);
-
-impl SourceName {
-    /// The name.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl SourceName {
-    /// The name of a part of the source, for messages.
-    pub(crate) fn part(name: &str) -> Self {
-        Self(name.to_owned())
-    }
-}
-
-impl FromStr for SourceName {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        let valid = (1..=64).contains(&name.len())
-            && name.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
-            && !name.starts_with(['.', '-']);
-        if valid {
-            return Ok(Self(name.to_owned()));
-        }
-        Err("the name of a source is 1 to 64 of A-Z a-z 0-9 . _ - and does not start with . or -".into())
-    }
-}
-
-impl fmt::Display for SourceName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+    /// The full name of one of its keys.
+    fn key_path(&self, key: &str) -> String {
+        join_key(&join_key("sources", self.name.as_str()), key)
     }
 }
 

@@ -1,6 +1,7 @@
 //! `[runbook]`: what only people know and the recovery runbook needs.
 
-use super::{SourceConfig, reader::Reader};
+use super::SourceConfig;
+use crate::settings::reader::Reader;
 
 /// What the runbook says beyond what the program knows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -1,5 +1,4 @@
-//! Reads the sections of the configuration. A further kind of source is a file beside `postgres.rs`, a
-//! variant of [`SourceKind`] and a line in [`KINDS`].
+//! Reads the sections of the configuration. The keys of a source are read by its kind, see [`crate::source::Kind`].
 
 use std::{
     collections::BTreeMap,
@@ -8,19 +7,20 @@ use std::{
 };
 
 use super::{
-    AnomalyRules, Config, IDLE_TIMEOUT, RepositoryConfig, Retention, SourceConfig, SourceKind, SourceName,
-    alerts, anomalies, azure, dashboard, directory,
-    document::{Document, in_file_order, type_of},
-    drill,
-    location::{self, RepositoryLocation},
-    mongodb, mysql, postgres,
-    reader::{Reader, text_fault},
-    runbook,
-    secret::SecretFile,
-    suggest::{is_secret_option, nearest, source_kind},
+    AnomalyRules, Config, RepositoryConfig, Retention, SourceConfig, alerts, anomalies, dashboard, runbook,
     systemd,
 };
-use crate::schedule::Calendar;
+use crate::{
+    schedule::Calendar,
+    settings::{
+        IDLE_TIMEOUT, RepositoryLocation, SecretFile, SourceName,
+        document::{Document, in_file_order, type_of},
+        drill, location,
+        reader::{Reader, text_fault},
+        suggest::{is_secret_option, nearest},
+    },
+    source::{KINDS, OwnPlaces, kind_by_other_name, kind_named},
+};
 use toml::de::DeValue;
 
 const MIB: u64 = 1 << 20;
@@ -35,17 +35,6 @@ const AGES: std::ops::RangeInclusive<Duration> =
 /// With a drill a week, one may be missed.
 const MAX_PROOF_AGE: Duration = Duration::from_secs(15 * 86_400);
 const REMIND_EVERY: Duration = Duration::from_secs(86_400);
-
-type ReadKind = fn(&mut Reader<'_>) -> Option<SourceKind>;
-
-/// The kinds of source that this version knows.
-const KINDS: [(&str, ReadKind); 5] = [
-    ("postgres", |reader| postgres::read(reader).map(SourceKind::Postgres)),
-    ("mysql", |reader| mysql::read(reader).map(SourceKind::Mysql)),
-    ("mongodb", |reader| mongodb::read(reader).map(SourceKind::Mongodb)),
-    ("azure-storage", |reader| azure::read(reader).map(SourceKind::AzureStorage)),
-    ("directory", |reader| directory::read(reader).map(SourceKind::Directory)),
-];
 
 /// Reads the whole configuration; problems are left in the document. `None` if a part is missing.
 pub(super) fn read(document: &Document<'_>, path: PathBuf) -> Option<Config> {
@@ -68,8 +57,10 @@ pub(super) fn read(document: &Document<'_>, path: PathBuf) -> Option<Config> {
         anomalies: &anomalies,
         max_age,
         max_proof_age,
-        repository: repository.as_ref().map(|repository| &repository.location),
-        state_dir: &state_dir,
+        own: OwnPlaces {
+            repository: repository.as_ref().map(|repository| &repository.location),
+            state_dir: &state_dir,
+        },
     };
     let sources = read_sources(&mut root, &base);
     let drill = drill::read(root.table("drill"));
@@ -271,14 +262,13 @@ fn read_retention(mut reader: Reader<'_>, base: Option<&Retention>) -> Retention
     rule
 }
 
-/// What a source takes over unless it says something else, and what a source of folders does not back up.
+/// What a source takes over unless it says something else, and what is not backed up.
 struct Base<'a> {
     retention: &'a Retention,
     anomalies: &'a AnomalyRules,
     max_age: Option<Duration>,
     max_proof_age: Option<Duration>,
-    repository: Option<&'a RepositoryLocation>,
-    state_dir: &'a Path,
+    own: OwnPlaces<'a>,
 }
 
 /// `max_age` and `max_proof_age`, which may also be told to be without limit.
@@ -326,10 +316,10 @@ fn read_source(mut reader: Reader<'_>, name: Option<SourceName>, base: &Base<'_>
     let least = Duration::from_secs(1);
     let idle_timeout = reader.duration("idle_timeout", least..=MAX_IDLE_TIMEOUT).unwrap_or(IDLE_TIMEOUT);
     let kind = kind?;
-    let Some((_, read)) = KINDS.iter().find(|(name, _)| *name == kind) else {
+    let Some(found) = kind_named(&kind) else {
         // The other keys cannot be judged: which are valid depends on the kind.
-        let near = nearest(&kind, KINDS.iter().map(|(name, _)| *name));
-        let meant = match (near, source_kind(&kind)) {
+        let near = nearest(&kind, KINDS.iter().map(|kind| kind.name()));
+        let meant = match (near, kind_by_other_name(&kind)) {
             (Some(near), _) => format!("; did you mean {near:?}?"),
             (None, Some(other)) => format!("; {other}"),
             (None, None) => String::new(),
@@ -339,10 +329,7 @@ fn read_source(mut reader: Reader<'_>, name: Option<SourceName>, base: &Base<'_>
         reader.problem("kind", &what);
         return None;
     };
-    let mut kind = read(&mut reader);
-    if let Some(SourceKind::Directory(directory)) = &mut kind {
-        directory::protect(directory, base.repository, base.state_dir, &reader);
-    }
+    let kind = found.read_config(&mut reader, &base.own);
     reader.finish();
     Some(SourceConfig {
         name: name?,
@@ -370,7 +357,7 @@ fn dotted(name: &str, value: &DeValue<'_>) -> Option<String> {
 }
 
 fn kinds() -> String {
-    KINDS.map(|(name, _)| name).join(", ")
+    KINDS.map(|kind| kind.name()).join(", ")
 }
 
 /// The name that snapshots carry as their host.

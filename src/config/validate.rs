@@ -2,11 +2,11 @@
 
 use std::{fs::File, path::Path};
 
-use super::{
-    AzurePrincipal, Config, MysqlConfig, PostgresConfig, RepositoryConfig, RepositoryLocation,
-    RootCertificates, SecretFile, ServerConfig, SourceConfig, SourceKind,
+use super::{Config, RepositoryConfig, SourceConfig};
+use crate::{
+    error::{Error, Result},
+    settings::{RepositoryLocation, SecretFile},
 };
-use crate::error::{Error, Result};
 
 impl Config {
     /// Tries to load every secret and to open every certificate that the configuration names, and keeps none.
@@ -45,10 +45,8 @@ impl Config {
         problems.extend(secrets.filter_map(unusable));
         for source in &self.sources {
             problems.extend(source.secret_files().into_iter().filter_map(unusable));
-            if let SourceKind::Postgres(PostgresConfig { server, .. })
-            | SourceKind::Mysql(MysqlConfig { server, .. }) = &source.kind
-            {
-                check_certificates(source, server, &mut problems);
+            for (key, path) in source.kind.certificates() {
+                problems.extend(check_file(source, key, path).err());
             }
         }
         let token = self.dashboard.iter().filter_map(|dashboard| dashboard.token_file.as_ref());
@@ -67,28 +65,7 @@ impl Config {
     /// # Errors
     /// Exit code 2 with the first folder for which this is so.
     pub fn validate_folders(&self) -> Result<()> {
-        for source in &self.sources {
-            let SourceKind::Directory(directory) = &source.kind else { continue };
-            let places: Vec<_> = directory
-                .protected()
-                .into_iter()
-                .filter_map(|(what, place)| Some((what, place.canonicalize().ok()?)))
-                .collect();
-            for path in &directory.paths {
-                let Ok(folder) = path.canonicalize() else { continue };
-                let problem =
-                    places.iter().find_map(|(what, place)| super::directory::overlap(&folder, what, place));
-                if let Some(problem) = problem {
-                    let key = super::document::join_key(&source_key(source), "paths");
-                    return Err(Error::usage(format!(
-                        "{key}: {} cannot be backed up: {problem}",
-                        path.display()
-                    ))
-                    .hint("take it out of `paths`, or move what lies there"));
-                }
-            }
-        }
-        Ok(())
+        self.sources.iter().try_for_each(|source| source.kind.check_places(&|key| source.key_path(key)))
     }
 }
 
@@ -97,12 +74,8 @@ impl Config {
     pub fn certificates(&self) -> Vec<(String, &Path)> {
         let mut files = Vec::new();
         for source in &self.sources {
-            if let SourceKind::Postgres(PostgresConfig { server, .. })
-            | SourceKind::Mysql(MysqlConfig { server, .. }) = &source.kind
-            {
-                let key = |name: &str| super::document::join_key(&source_key(source), name);
-                files.extend(certificates(server).into_iter().map(|(name, path)| (key(name), path)));
-            }
+            let named = source.kind.certificates().into_iter();
+            files.extend(named.map(|(key, path)| (source.key_path(key), path)));
         }
         files
     }
@@ -119,47 +92,9 @@ impl RepositoryConfig {
     }
 }
 
-impl AzurePrincipal {
-    fn secret_files(&self) -> [&SecretFile; 3] {
-        [&self.tenant_id_file, &self.client_id_file, &self.client_secret_file]
-    }
-}
-
-impl SourceConfig {
-    /// All files with secrets that it names.
-    pub fn secret_files(&self) -> Vec<&SecretFile> {
-        match &self.kind {
-            SourceKind::Postgres(PostgresConfig { server, .. })
-            | SourceKind::Mysql(MysqlConfig { server, .. }) => {
-                let principal = server.azure.iter().flat_map(|azure| azure.principal.secret_files());
-                server.password_file.iter().chain(principal).collect()
-            }
-            SourceKind::Mongodb(mongodb) => vec![&mongodb.uri_file],
-            SourceKind::AzureStorage(azure) => azure.principal.secret_files().to_vec(),
-            SourceKind::Directory(_) => Vec::new(),
-        }
-    }
-}
-
-fn check_certificates(source: &SourceConfig, server: &ServerConfig, problems: &mut Vec<Error>) {
-    for (key, path) in certificates(server) {
-        problems.extend(check_file(source, key, path).err());
-    }
-}
-
-fn certificates(server: &ServerConfig) -> Vec<(&'static str, &Path)> {
-    let root = match &server.sslrootcert {
-        Some(RootCertificates::File(path)) => Some(path),
-        _ => None,
-    };
-    let files =
-        [("sslrootcert", root), ("sslcert", server.sslcert.as_ref()), ("sslkey", server.sslkey.as_ref())];
-    files.into_iter().filter_map(|(key, path)| Some((key, path?.as_path()))).collect()
-}
-
 fn check_file(source: &SourceConfig, key: &str, path: &Path) -> Result<()> {
     let problem = |what: &str| {
-        let key = super::document::join_key(&source_key(source), key);
+        let key = source.key_path(key);
         Error::usage(format!("{key}: the file {} {what}", path.display()))
     };
     let metadata = File::open(path).and_then(|file| file.metadata());
@@ -172,10 +107,6 @@ fn check_file(source: &SourceConfig, key: &str, path: &Path) -> Result<()> {
             Err(problem("cannot be read").because(&error).hint(hint))
         }
     }
-}
-
-fn source_key(source: &SourceConfig) -> String {
-    super::document::join_key("sources", source.name.as_str())
 }
 
 fn one_line(error: &Error) -> String {

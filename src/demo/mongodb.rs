@@ -6,9 +6,9 @@ use mongodb::bson::{Document, doc};
 
 use super::stage::{Ran, Stage};
 use crate::{
-    config::Secret,
     error::Result,
     scratch::Rules,
+    settings::Secret,
     source::mongodb::{
         connect::{Deployment, Params},
         scratch::MongodbServer,

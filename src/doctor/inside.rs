@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 use super::{Finding, State};
 use crate::{
     backup,
-    config::{Config, RepositoryConfig, SourceKind},
+    config::{Config, RepositoryConfig, SourceConfig},
     history::{History, Look},
     output::size,
     report,
@@ -133,14 +133,14 @@ fn is_below_mounts(path: &Path) -> bool {
 }
 
 fn sources(config: &Config, part: Part, cancel: &Cancel) -> Vec<Finding> {
-    let wanted = |kind: &SourceKind| match part {
+    let wanted = |source: &&SourceConfig| match part {
         Part::All => true,
-        Part::Servers => !matches!(kind, SourceKind::Directory(_)),
-        Part::Directories => matches!(kind, SourceKind::Directory(_)),
+        Part::Servers => source.kind.folders().is_none(),
+        Part::Directories => source.kind.folders().is_some(),
     };
     let mut findings = Vec::new();
     let mut selectors = Vec::new();
-    for source in config.sources.iter().filter(|source| wanted(&source.kind)) {
+    for source in config.sources.iter().filter(wanted) {
         let name = source.name.as_str();
         if source.secret_files().iter().any(|file| file.is_elsewhere()) {
             findings.push(Finding::warning(format!("sources.{name}"), NEEDS_UNIT));

@@ -11,9 +11,8 @@ pub(crate) use service::SYSTEMD;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    config::{Config, SourceKind},
+    config::Config,
     error::{Error, Kind},
-    source::mongodb::connect::Params,
     stream::cancel::Cancel,
 };
 
@@ -112,15 +111,7 @@ pub(crate) fn code(findings: &[Finding]) -> u8 {
 /// a server.
 pub(crate) fn unusable_files(config: &Config) -> Vec<Error> {
     let mut problems = config.unusable_files();
-    for source in &config.sources {
-        if let SourceKind::Mongodb(mongodb) = &source.kind
-            // A file that cannot be used has been told.
-            && !mongodb.uri_file.is_elsewhere()
-            && mongodb.uri_file.load().is_ok()
-        {
-            problems.extend(Params::load(&mongodb.uri_file).err());
-        }
-    }
+    problems.extend(config.sources.iter().flat_map(|source| source.kind.unusable_content()));
     problems
 }
 

@@ -6,7 +6,7 @@ use jiff::Zoned;
 
 use super::{Finding, State, service::SYSTEMD};
 use crate::{
-    config::{AlertConfig, Config, Location, RepositoryLocation, SystemdConfig},
+    config::{AlertConfig, Config, SystemdConfig},
     error::Kind,
     output,
     owner::Account,
@@ -14,6 +14,7 @@ use crate::{
         self,
         units::{self, Change, TARGET},
     },
+    settings::{Location, RepositoryLocation},
 };
 
 /// Where units of this machine's administrator lie.

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 
 use super::{Finding, Part, inside};
 use crate::{
-    config::{Config, SourceKind},
+    config::Config,
     error::{Error, Result},
     owner::Account,
     schedule::units,
@@ -68,7 +68,7 @@ pub(super) fn findings(config: &Config, cancel: &Cancel) -> Vec<Finding> {
 
 fn as_services(config: &Config, cancel: &Cancel) -> Vec<Finding> {
     let user = &config.systemd.user;
-    let has_folders = config.sources.iter().any(|source| matches!(source.kind, SourceKind::Directory(_)));
+    let has_folders = config.sources.iter().any(|source| source.kind.folders().is_some());
     let mut parts = vec![Part::Servers];
     parts.extend(has_folders.then_some(Part::Directories));
     let (mut findings, mut answered) = (Vec::new(), false);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::verdict::Left;
 use crate::{
     backup::Selector,
-    config::{Config, SourceKind},
+    config::Config,
     error::{Error, Result},
     history::Past,
     known::{self, Asked, Name},
@@ -120,13 +120,9 @@ pub(super) fn choose<'s>(
 
 fn candidate<'s>(config: &Config, all: &[Snapshot], snapshot: &'s Snapshot, past: Past) -> Candidate<'s> {
     let globals = globals_name(all, &snapshot.source, &snapshot.item);
-    let azure = config.source(&snapshot.source).is_some_and(|source| match &source.kind {
-        SourceKind::Postgres(postgres) => postgres.server.azure.is_some(),
-        SourceKind::Mysql(mysql) => mysql.server.azure.is_some(),
-        _ => false,
-    });
+    let several = config.source(&snapshot.source).is_some_and(|source| source.kind.has_servers());
     let server = match snapshot.item.split_once('/') {
-        Some((server, _)) if azure || globals != GLOBALS => Some(server.to_owned()),
+        Some((server, _)) if several || globals != GLOBALS => Some(server.to_owned()),
         _ => None,
     };
     let database = match &server {

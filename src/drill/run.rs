@@ -20,7 +20,7 @@ use super::{
     verdict::{Left, Outcome, Report, Verdict, rounded},
 };
 use crate::{
-    config::{Config, SourceKind},
+    config::Config,
     error::{Error, Result},
     history::{RunBegin, RunEnd, RunRecord, ledger::Ledger},
     known,
@@ -416,9 +416,5 @@ fn manifest(files: &dyn Files, snapshot: &Snapshot) -> Result<Manifest, Fault> {
 
 /// Folders in which a source's configuration lets look for clients.
 fn client_dirs(config: &Config, source: &str) -> Vec<PathBuf> {
-    match config.source(source).map(|source| &source.kind) {
-        Some(SourceKind::Postgres(postgres)) => postgres.server.client_dirs.clone(),
-        Some(SourceKind::Mysql(mysql)) => mysql.server.client_dirs.clone(),
-        _ => Vec::new(),
-    }
+    config.source(source).map(|source| source.kind.client_dirs().to_vec()).unwrap_or_default()
 }

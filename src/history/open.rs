@@ -20,10 +20,11 @@ use super::{
     schema,
 };
 use crate::{
-    config::{Config, place_of},
+    config::Config,
     error::{Error, Kind, Result},
     owner::{self, Account},
     repository::Repository,
+    settings::place_of,
 };
 
 /// What was found when the history was opened.

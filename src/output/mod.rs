@@ -3,6 +3,7 @@
 mod file;
 pub mod progress;
 mod screen;
+pub(crate) mod shell;
 mod table;
 mod terminal;
 

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    report::runbook::shell::word,
+    output::shell::word,
     stream::cancel::Cancel,
 };
 

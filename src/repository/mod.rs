@@ -69,9 +69,10 @@ use self::{
     watch::Watch,
 };
 use crate::{
-    config::{RepositoryConfig, Secret, SecretFile},
+    config::RepositoryConfig,
     error::{Error, Result},
     owner::Account,
+    settings::{Secret, SecretFile},
     stream::cancel::Cancel,
 };
 

@@ -5,8 +5,9 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    config::{RepositoryConfig, RepositoryLocation, SecretFile},
+    config::RepositoryConfig,
     repository::Subset,
+    settings::{RepositoryLocation, SecretFile},
 };
 
 /// A pack with these blobs, each of the type given as in a pack's header.

@@ -11,10 +11,11 @@ use super::{
     verify::{self, Stored},
 };
 use crate::{
-    config::{Config, Secret, SecretFile, SourceKind},
+    config::{Config, MysqlConfig},
     error::{Error, Result},
     known::{self, Asked, Name},
     repository::{At, Patience, Snapshot, SnapshotFiles, SnapshotReader, future_warning, patiently},
+    settings::{Secret, SecretFile},
     source::{
         GLOBALS,
         manifest::{Manifest, Omitted},
@@ -261,10 +262,8 @@ fn target(config: &Config, request: &ServerRequest) -> Result<(ConnectParams, Cl
     if request.options.overwrite {
         return Err(Error::usage("--overwrite is of use for containers and file shares only"));
     }
-    if let Some(SourceKind::Mysql(mysql)) = config.source(&request.source).map(|source| &source.kind)
-        && mysql.server.azure.is_some()
-        && request.server.is_none()
-    {
+    let mysql = config.source(&request.source).and_then(|source| MysqlConfig::of(&*source.kind));
+    if mysql.is_some_and(|mysql| mysql.server.azure.is_some()) && request.server.is_none() {
         return Err(Error::usage(format!("{} may have several servers", request.source))
             .hint(format!("name one of them: {}/SERVER --all", request.source)));
     }
@@ -273,10 +272,7 @@ fn target(config: &Config, request: &ServerRequest) -> Result<(ConnectParams, Cl
         let password = SecretFile::at("--password-file", file).load()?;
         params.password = Some(Secret::new(password.expose().to_owned()).into());
     }
-    let dirs = match config.source(&request.source).map(|source| &source.kind) {
-        Some(SourceKind::Mysql(mysql)) => &mysql.server.client_dirs[..],
-        _ => &[],
-    };
+    let dirs = mysql.map_or(&[][..], |mysql| &mysql.server.client_dirs);
     Ok((params, Clients::find(dirs)))
 }
 

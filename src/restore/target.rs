@@ -3,10 +3,11 @@
 use super::{Options, Request, Restored};
 use crate::{
     azure::Engine,
-    config::{Config, Host, PostgresConfig, Secret, SecretFile, ServerConfig, SourceKind},
+    config::{AzureStorageConfig, Config, MongodbConfig, MysqlConfig, PostgresConfig, ServerConfig},
     error::{Error, Result},
+    settings::{Host, Secret, SecretFile},
     source::{
-        Files, azure,
+        Files, KindConfig, azure,
         manifest::Manifest,
         mongodb, mysql,
         postgres::{self, Role},
@@ -67,7 +68,7 @@ impl Target {
 
 /// The target that `--into` names: a URL, or a database, container or share where the source has its own.
 pub(super) fn find(config: &Config, request: &Request, into: &str, cancel: &Cancel) -> Result<Target> {
-    let configured = config.source(&request.source).map(|source| &source.kind);
+    let configured = config.source(&request.source).map(|source| &*source.kind);
     let mut target = match into.split_once("://") {
         Some((scheme, _)) => by_url(scheme, into, configured)?,
         None => {
@@ -101,29 +102,23 @@ pub(super) fn find(config: &Config, request: &Request, into: &str, cancel: &Canc
     Ok(target)
 }
 
-fn by_url(scheme: &str, url: &str, configured: Option<&SourceKind>) -> Result<Target> {
+fn by_url(scheme: &str, url: &str, configured: Option<&(dyn KindConfig + 'static)>) -> Result<Target> {
     match scheme {
         "postgresql" | "postgres" => {
-            let dirs = match configured {
-                Some(SourceKind::Postgres(postgres)) => &postgres.server.client_dirs[..],
-                _ => &[],
-            };
+            let postgres = configured.and_then(PostgresConfig::of);
+            let dirs = postgres.map_or(&[][..], |postgres| &postgres.server.client_dirs);
             let clients = postgres::clients::Clients::find(dirs);
             Ok(Target::Postgres { target: postgres::restore::parse_url(url)?, clients })
         }
         "mysql" | "mariadb" => {
-            let dirs = match configured {
-                Some(SourceKind::Mysql(mysql)) => &mysql.server.client_dirs[..],
-                _ => &[],
-            };
+            let mysql = configured.and_then(MysqlConfig::of);
+            let dirs = mysql.map_or(&[][..], |mysql| &mysql.server.client_dirs);
             let clients = mysql::clients::Clients::find(dirs);
             Ok(Target::Mysql { target: mysql::restore::parse_url(url)?, clients })
         }
         "https" | "http" => {
-            let principal = match configured {
-                Some(SourceKind::AzureStorage(azure)) => Some(azure.principal.clone()),
-                _ => None,
-            };
+            let principal =
+                configured.and_then(AzureStorageConfig::of).map(|azure| azure.principal.clone());
             let target = azure::restore::Target { into: url.to_owned(), principal, secret: None };
             Ok(Target::Storage(Box::new(target)))
         }
@@ -135,7 +130,12 @@ fn by_url(scheme: &str, url: &str, configured: Option<&SourceKind>) -> Result<Ta
     }
 }
 
-fn on_own_server(kind: &SourceKind, request: &Request, into: &str, cancel: &Cancel) -> Result<Target> {
+fn on_own_server(
+    kind: &(dyn KindConfig + 'static),
+    request: &Request,
+    into: &str,
+    cancel: &Cancel,
+) -> Result<Target> {
     let database = into.to_owned();
     let host = |server: &ServerConfig, engine| -> Result<ServerConfig> {
         let mut server = server.clone();
@@ -145,16 +145,15 @@ fn on_own_server(kind: &SourceKind, request: &Request, into: &str, cancel: &Canc
         }
         Ok(server)
     };
-    Ok(match kind {
-        SourceKind::AzureStorage(azure) => Target::Storage(Box::new(azure::restore::Target {
+    if let Some(azure) = AzureStorageConfig::of(kind) {
+        return Ok(Target::Storage(Box::new(azure::restore::Target {
             into: database,
             principal: Some(azure.principal.clone()),
             secret: None,
-        })),
-        SourceKind::Directory(_) => {
-            return Err(Error::usage("a folder is restored with --to DIR"));
-        }
-        SourceKind::Postgres(server) => Target::Postgres {
+        })));
+    }
+    if let Some(server) = PostgresConfig::of(kind) {
+        return Ok(Target::Postgres {
             target: postgres::restore::Target {
                 params: postgres::params(&PostgresConfig {
                     server: host(&server.server, Engine::Postgres)?,
@@ -164,17 +163,20 @@ fn on_own_server(kind: &SourceKind, request: &Request, into: &str, cancel: &Canc
                 maintenance_db: server.maintenance_db.clone(),
             },
             clients: postgres::clients::Clients::find(&server.server.client_dirs),
-        },
-        SourceKind::Mongodb(server) => {
-            let params = mongodb::connect::Params::load(&server.uri_file)?;
-            Target::Mongodb(Box::new(mongodb::restore::Target::new(params, database)?))
-        }
-        SourceKind::Mysql(server) => Target::Mysql {
+        });
+    }
+    if let Some(server) = MongodbConfig::of(kind) {
+        let params = mongodb::connect::Params::load(&server.uri_file)?;
+        return Ok(Target::Mongodb(Box::new(mongodb::restore::Target::new(params, database)?)));
+    }
+    if let Some(server) = MysqlConfig::of(kind) {
+        return Ok(Target::Mysql {
             target: mysql::restore::Target {
                 params: mysql::connect::ConnectParams::configured(&host(&server.server, Engine::Mysql)?)?,
                 database,
             },
             clients: mysql::clients::Clients::find(&server.server.client_dirs),
-        },
-    })
+        });
+    }
+    Err(Error::usage("a folder is restored with --to DIR"))
 }

@@ -5,8 +5,8 @@ use std::path::Path;
 use globset::{GlobSet, GlobSetBuilder};
 
 use crate::{
-    config::{PathGlob, Paths},
     error::{Error, Result},
+    settings::{PathGlob, Paths},
 };
 
 /// Compiled patterns.

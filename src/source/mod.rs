@@ -9,8 +9,10 @@ pub mod mongodb;
 pub mod mysql;
 pub(crate) mod omissions;
 pub mod postgres;
+pub mod recovery;
 pub mod restore;
 pub(crate) mod select;
+pub mod server;
 pub(crate) mod subject;
 mod trust;
 mod url;
@@ -20,12 +22,12 @@ use std::{io::Write, path::Path};
 
 use serde::Serialize;
 
-pub use self::kind::{KINDS, Kind, kind_named};
+pub(crate) use self::kind::kind_by_other_name;
+pub use self::kind::{KINDS, Kind, KindConfig, OwnPlaces, kind_named};
 use self::manifest::Manifest;
 use crate::{
-    azure::Engine,
-    config::{AzureServers, Host, MysqlConfig, Patterns, PostgresConfig, SourceConfig, SourceKind},
     error::Result,
+    settings::Patterns,
     stream::{
         cancel::Cancel,
         sink::{Attributes, Sink, Special},
@@ -275,39 +277,6 @@ fn add_globals(found: &mut Discovery, wanted: bool) {
     } else {
         found.excluded.push(Excluded { name, rule: "globals = false".to_owned() });
     }
-}
-
-/// The source that a part of the configuration describes.
-pub fn open(config: &SourceConfig) -> Result<Box<dyn Source>> {
-    match &config.kind {
-        SourceKind::AzureStorage(azure) => Ok(Box::new(azure::AzureStorage::new(config, azure)?)),
-        SourceKind::Directory(directory) => Ok(Box::new(directory::Directory::new(config, directory)?)),
-        SourceKind::Mongodb(mongodb) => Ok(Box::new(mongodb::Mongodb::new(config, mongodb)?)),
-        SourceKind::Mysql(mysql) => match &mysql.server.azure {
-            Some(azure) => on_azure(config, Engine::Mysql, azure),
-            None => Ok(Box::new(mysql::Mysql::new(config, mysql)?)),
-        },
-        SourceKind::Postgres(postgres) => match &postgres.server.azure {
-            Some(azure) => on_azure(config, Engine::Postgres, azure),
-            None => Ok(Box::new(postgres::Postgres::new(config, postgres)?)),
-        },
-    }
-}
-
-/// The source that finds its servers in Azure.
-fn on_azure(config: &SourceConfig, engine: Engine, azure: &AzureServers) -> Result<Box<dyn Source>> {
-    let template = (config.idle_timeout, config.kind.clone());
-    let open = move |name: &str, host: &str| {
-        let mut kind = template.1.clone();
-        if let SourceKind::Postgres(PostgresConfig { server, .. })
-        | SourceKind::Mysql(MysqlConfig { server, .. }) = &mut kind
-        {
-            server.host = Host::Tcp(host.to_owned());
-            server.azure = None;
-        }
-        open(&SourceConfig { idle_timeout: template.0, ..SourceConfig::bare(name, kind) })
-    };
-    Ok(Box::new(azure::AzureServers::new(config.name.as_str(), engine, azure, Box::new(open))?))
 }
 
 #[cfg(test)]

@@ -20,8 +20,9 @@ use sha2::{Digest, Sha256};
 use super::{Channel, Refused, read_authorities};
 use crate::{
     alert::message::Message,
-    config::{AlertConfig, EmailConfig, Secret, SmtpTls},
+    config::{AlertConfig, EmailConfig, SmtpTls},
     error::{Error, Result},
+    settings::Secret,
     stream::cancel::Cancel,
 };
 

@@ -5,8 +5,9 @@ use super::{
     http::{Body, Sender},
 };
 use crate::{
-    config::{AlertConfig, AlertKind, Secret, load_url},
+    config::{AlertConfig, AlertKind, load_url},
     error::{Error, Result},
+    settings::Secret,
     stream::cancel::Cancel,
 };
 

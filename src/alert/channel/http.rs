@@ -6,8 +6,9 @@ use reqwest::{Client, Method, StatusCode, Url, header};
 
 use super::{Refused, html::one_line, read_authorities};
 use crate::{
-    config::{Secret, url_fault},
+    config::url_fault,
     error::{Error, Result},
+    settings::Secret,
     stream::cancel::Cancel,
 };
 

@@ -9,8 +9,9 @@ use super::{
 };
 use crate::{
     alert::message::{Message, Purpose},
-    config::{AlertConfig, NtfyConfig, Secret, SecretFile, Topic, load_topic},
+    config::{AlertConfig, NtfyConfig, Topic, load_topic},
     error::Result,
+    settings::{Secret, SecretFile},
     stream::cancel::Cancel,
 };
 

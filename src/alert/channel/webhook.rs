@@ -9,8 +9,9 @@ use super::{
 };
 use crate::{
     alert::{causes, message::Message},
-    config::{AlertConfig, Secret, WebhookConfig, WebhookFormat, load_url},
+    config::{AlertConfig, WebhookConfig, WebhookFormat, load_url},
     error::{Error, Result},
+    settings::Secret,
     stream::cancel::Cancel,
 };
 
@@ -37,7 +38,7 @@ pub(super) struct Webhook {
 impl Webhook {
     /// Reads the files that the configuration names.
     pub(super) fn open(config: &AlertConfig, webhook: &WebhookConfig) -> Result<Self> {
-        let token = webhook.token_file.as_ref().map(crate::config::SecretFile::load).transpose()?;
+        let token = webhook.token_file.as_ref().map(crate::settings::SecretFile::load).transpose()?;
         Ok(Self {
             name: config.name.clone(),
             url: load_url(&webhook.url_file)?,

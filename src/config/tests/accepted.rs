@@ -93,7 +93,7 @@ fn paths_start_from_the_folder_of_the_file() {
     assert_eq!(config.repository.location.load().unwrap().path(), Some(Path::new("/etc/tik/repo")));
     assert_eq!(config.repository.password_file.to_string(), "/etc/tik/pw");
     assert_eq!(config.repository.options_files["token"].to_string(), "/etc/tik/t");
-    let SourceKind::Postgres(postgres) = &config.sources[0].kind else { panic!("another kind") };
+    let postgres = PostgresConfig::of(&*config.sources[0].kind).unwrap();
     assert_eq!(postgres.server.sslcert.as_deref(), Some(Path::new("/etc/tik/c")));
     assert_eq!(postgres.server.sslkey.as_deref(), Some(Path::new("/k")));
     assert_eq!(postgres.server.client_dirs, [Path::new("/etc/tik/bin")]);
@@ -178,8 +178,8 @@ fn a_mysql_source_has_the_same_words() {
 
 #[test]
 fn a_mongodb_source_needs_only_its_connection_string() {
-    let mut config = with("[sources.m]\nkind = \"mongodb\"\nuri_file = \"u\"\n").unwrap();
-    let SourceKind::Mongodb(mongodb) = config.sources.pop().unwrap().kind else { panic!("another kind") };
+    let config = with("[sources.m]\nkind = \"mongodb\"\nuri_file = \"u\"\n").unwrap();
+    let mongodb = MongodbConfig::of(&*config.sources[0].kind).unwrap();
     assert_eq!(mongodb.uri_file.to_string(), "/etc/tik/u");
     assert_eq!((mongodb.parallel_collections, mongodb.include_system), (4, false));
     assert_eq!(mongodb.consistency, MongodbConsistency::Auto);
@@ -189,9 +189,9 @@ fn a_mongodb_source_needs_only_its_connection_string() {
 #[test]
 fn azure_is_asked_by_a_service_principal() {
     let keys = "tenant_id_file = \"t\"\nclient_id_file = \"c\"\nclient_secret_file = \"s\"\n";
-    let mut config =
+    let config =
         with(&format!("[sources.a]\nkind = \"azure-storage\"\n{keys}exclude_accounts = [\"x*\"]\n")).unwrap();
-    let SourceKind::AzureStorage(azure) = config.sources.pop().unwrap().kind else { panic!("another kind") };
+    let azure = AzureStorageConfig::of(&*config.sources[0].kind).unwrap();
     assert_eq!(azure.principal.management_scope, "https://management.azure.com/.default");
     assert_eq!(azure.exclude_accounts.matched("xy"), Some("x*"));
     assert!(azure.accounts.matched("anything").is_some());
@@ -203,8 +203,8 @@ fn azure_is_asked_by_a_service_principal() {
 
 #[test]
 fn folders_are_absolute() {
-    let mut config = with("[sources.d]\nkind = \"directory\"\npaths = [\"/srv\", \"below\"]\n").unwrap();
-    let SourceKind::Directory(directory) = config.sources.pop().unwrap().kind else { panic!("another kind") };
+    let config = with("[sources.d]\nkind = \"directory\"\npaths = [\"/srv\", \"below\"]\n").unwrap();
+    let directory = DirectoryConfig::of(&*config.sources[0].kind).unwrap();
     assert_eq!(directory.paths, [Path::new("/srv"), Path::new("/etc/tik/below")]);
     assert!(directory.one_file_system && !directory.exclude_caches);
     let state = PathBuf::from("/var/lib/tik-backup");

@@ -29,19 +29,14 @@ fn source(keys: &str) -> Result<Config> {
 }
 
 fn postgres(keys: &str) -> PostgresConfig {
-    match source(keys).unwrap().sources.pop().unwrap().kind {
-        SourceKind::Postgres(postgres) => postgres,
-        other => panic!("{}", other.as_str()),
-    }
+    let config = source(keys).unwrap();
+    PostgresConfig::of(&*config.sources[0].kind).unwrap().clone()
 }
 
 /// The keys of a MySQL source, which start in line 6.
 fn mysql(keys: &str) -> Result<MysqlConfig> {
-    let mut config = with(&format!("[sources.my]\nkind = \"mysql\"\n{keys}"))?;
-    match config.sources.pop().unwrap().kind {
-        SourceKind::Mysql(mysql) => Ok(mysql),
-        other => panic!("{}", other.as_str()),
-    }
+    let config = with(&format!("[sources.my]\nkind = \"mysql\"\n{keys}"))?;
+    Ok(MysqlConfig::of(&*config.sources[0].kind).unwrap().clone())
 }
 
 /// The problems, without the file's name: `LINE: KEY: what`.

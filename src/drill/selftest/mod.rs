@@ -19,11 +19,12 @@ use super::{
     verdict::rounded,
 };
 use crate::{
-    config::{Config, DrillConfig},
+    config::Config,
     error::{Error, Result},
     history::Past,
     repository::{Snapshot, SnapshotFiles},
     scratch::ScratchDir,
+    settings::DrillConfig,
     source::{
         Files, GLOBALS, KINDS, Kind, MANIFEST,
         manifest::Manifest,

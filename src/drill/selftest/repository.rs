@@ -13,9 +13,10 @@ use std::{
 use parking_lot::Mutex;
 
 use crate::{
-    config::{RepositoryConfig, RepositoryLocation, SecretFile},
+    config::RepositoryConfig,
     error::{Error, Result},
     repository::{Hosts, LockOptions, Repository, Snapshot, SnapshotReader, item_path, writer::SnapshotMeta},
+    settings::{RepositoryLocation, SecretFile},
     source::{MANIFEST, Source, subject::Subject},
     stream::{cancel::Cancel, sink::Sink},
 };

@@ -38,7 +38,7 @@ pub(super) struct Gate {
 
 impl Gate {
     pub(super) fn new(settings: &DashboardConfig) -> Result<Self> {
-        let token = settings.token_file.as_ref().map(crate::config::SecretFile::load).transpose()?;
+        let token = settings.token_file.as_ref().map(crate::settings::SecretFile::load).transpose()?;
         let token = token.map(|token| Sha256::digest(token.expose()).into());
         let local = matches!(&settings.listen, Listen::Tcp(_)) && !settings.behind_proxy;
         Ok(Self { local: local && token.is_none(), token })

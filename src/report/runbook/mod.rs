@@ -5,8 +5,6 @@
 mod items;
 mod people;
 mod places;
-mod reach;
-pub(crate) mod shell;
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -18,7 +16,10 @@ use crate::{
     history::ledger::{Entry, Ledger, State},
     output::{duration, size, time},
     repository::{Hosts, Repository, Snapshot, SnapshotFiles},
-    source::manifest::Manifest,
+    source::{
+        manifest::Manifest,
+        recovery::{Commands, is_globals},
+    },
     stream::cancel::Cancel,
 };
 
@@ -132,14 +133,6 @@ pub fn text(config: &Config, known: &Known) -> String {
     page.finish()
 }
 
-/// The commands that bring an item back.
-pub struct Commands {
-    /// With stock restic and the database's own client.
-    pub stock: Vec<String>,
-    /// With this program.
-    pub ours: Vec<String>,
-}
-
 /// How an item is brought back; `None` if its source is not configured.
 pub fn commands(config: &Config, source: &str, item: &str) -> Option<Commands> {
     let mut commands = items::commands(config, config.source(source)?, item);
@@ -235,10 +228,6 @@ fn expected(stored: &Stored, speed: Option<f64>) -> (Option<f64>, String) {
         }
         None => (None, "not measured".to_owned()),
     }
-}
-
-fn is_globals(item: &str) -> bool {
-    item == "@globals" || item.ends_with("/@globals")
 }
 
 /// Whether an item is still expected to be there.

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use super::{
-    Known, Page, cell,
-    shell::{unless_set, word},
+use super::{Known, Page, cell};
+use crate::{
+    config::Config,
+    output::shell::{unless_set, word},
+    settings::{RepositoryLocation, SecretFile},
 };
-use crate::config::{Config, RepositoryLocation, SecretFile, SourceKind};
 
 /// How restic is told where the repository is.
 enum Address {
@@ -89,12 +90,7 @@ pub(super) fn prerequisites(page: &mut Page, config: &Config, known: &Known) {
 fn packages(config: &Config) -> Vec<&'static str> {
     let mut packages = BTreeSet::from(["restic"]);
     for source in &config.sources {
-        packages.extend(match &source.kind {
-            SourceKind::Postgres(_) => ["postgresql-client"].as_slice(),
-            SourceKind::Mysql(_) => &["mariadb-client"],
-            SourceKind::AzureStorage(_) => &["rclone"],
-            SourceKind::Mongodb(_) | SourceKind::Directory(_) => &[],
-        });
+        packages.extend(source.kind.kind().packages());
     }
     packages.into_iter().collect()
 }

@@ -11,9 +11,9 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 pub use folder::{Change, Changes, compare, write};
 
 use super::{Calendar, Planned};
-use crate::config::{
-    CREDENTIAL, Config, DashboardConfig, DirectoryConfig, Host, Listen, RepositoryLocation, RootCertificates,
-    SecretFile, SourceConfig, SourceKind,
+use crate::{
+    config::{CREDENTIAL, Config, DashboardConfig, Listen, SourceConfig},
+    settings::{RepositoryLocation, SecretFile},
 };
 use service::Service;
 
@@ -127,12 +127,8 @@ pub(crate) fn probe(config: &Config, executable: &Path, directories: bool) -> Ve
     let mut secrets = Vec::new();
     let (mut folders, mut seen) = (Vec::new(), Vec::new());
     for source in &config.sources {
-        match &source.kind {
-            SourceKind::Directory(directory) => {
-                folders.extend(directory.paths.iter().map(|path| DirectoryConfig::base(path)));
-            }
-            _ => seen.extend(needed(source)),
-        }
+        folders.extend(source.kind.folders().into_iter().flatten());
+        seen.extend(source.kind.needed());
         secrets.extend(source.secret_files());
     }
     if directories {
@@ -181,29 +177,6 @@ fn target(wanted: Vec<String>) -> Unit {
     Unit { name: TARGET.to_owned(), sections: vec![("Unit", unit), ("Install", install)] }
 }
 
-/// What a source needs of the file system besides its data.
-fn needed(source: &SourceConfig) -> Vec<PathBuf> {
-    let server = match &source.kind {
-        SourceKind::Postgres(kind) => &kind.server,
-        SourceKind::Mysql(kind) => &kind.server,
-        SourceKind::Mongodb(_) | SourceKind::AzureStorage(_) | SourceKind::Directory(_) => return Vec::new(),
-    };
-    let socket = match &server.host {
-        Host::Socket(path) => Some(path.clone()),
-        Host::Tcp(_) => None,
-    };
-    let root = match &server.sslrootcert {
-        Some(RootCertificates::File(path)) => Some(path.clone()),
-        _ => None,
-    };
-    let certificates = [root, server.sslcert.clone(), server.sslkey.clone()];
-    socket
-        .into_iter()
-        .chain(certificates.into_iter().flatten())
-        .chain(server.client_dirs.iter().cloned())
-        .collect()
-}
-
 struct Maker<'a> {
     config: &'a Config,
     executable: &'a Path,
@@ -211,19 +184,10 @@ struct Maker<'a> {
 
 impl Maker<'_> {
     fn source(&self, name: &str, source: &SourceConfig) -> Unit {
-        let directory = match &source.kind {
-            SourceKind::Directory(directory) => Some(directory),
-            _ => None,
-        };
-        let mut service = Service::new(&[if directory.is_some() { "directory" } else { "backup" }]);
-        // What a pattern means lies in the folder before its first part with one.
-        let hidden: Vec<PathBuf> = directory
-            .into_iter()
-            .flat_map(|directory| &directory.paths)
-            .map(|path| DirectoryConfig::base(path))
-            .collect();
-        service.reveal_all(&hidden);
-        service.reveal(&needed(source));
+        let folders = source.kind.folders();
+        let mut service = Service::new(&[if folders.is_some() { "directory" } else { "backup" }]);
+        service.reveal_all(&folders.unwrap_or_default());
+        service.reveal(&source.kind.needed());
         let words = ["backup", source.name.as_str()];
         self.finish(name, &format!("Backup of {}", source.name), service, &words, &source.secret_files())
     }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use crate::config::PLACEHOLDER;
+use crate::settings::PLACEHOLDER;
 
 /// What services are hardened and limited by, general and by what they do.
 const DATA: &str = include_str!("../../../nix/modules/backup/units.json");

@@ -23,8 +23,8 @@ use std::{
 
 use self::{enter::Plan, landlock::Ruleset, owner::Owner, probe::Kernel, view::View};
 use crate::{
-    config::{DrillConfig, SandboxRule},
     error::{Error, Result},
+    settings::{DrillConfig, SandboxRule},
 };
 
 /// The first version of Landlock that lets no file be emptied, and no TCP port be reached.

@@ -19,8 +19,8 @@ use super::{
 };
 use crate::{
     azure::Azure,
-    config::AzureStorageConfig,
     error::{Error, Result},
+    source::azure::config::AzureStorageConfig,
     source::{Discovery, Item},
     stream::cancel::Cancel,
 };

@@ -15,8 +15,8 @@ use crate::{
         files::{ExistingSnapshot, FileService, Protocol, Share},
         request::Service,
     },
-    config::AzureStorageConfig,
     error::{Error, Result},
+    source::azure::config::AzureStorageConfig,
     source::{Discovery, Excluded, Item},
     stream::cancel::Cancel,
 };

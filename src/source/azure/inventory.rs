@@ -254,7 +254,7 @@ mod tests {
     use super::*;
 
     #[derive(Default)]
-    struct Memory(Mutex<Vec<u8>>);
+    struct Memory(parking_lot::Mutex<Vec<u8>>);
 
     impl Sink for Memory {
         fn store(&self, path: &str, reader: &mut dyn Read) -> Result<Stored> {

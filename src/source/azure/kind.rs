@@ -1,11 +1,23 @@
 //! What the program asks of the kind `azure-storage`.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
-use super::{selftest, verify::Contents};
+use super::{
+    AzureStorage,
+    config::{self, AzureStorageConfig},
+    recovery, selftest,
+    verify::Contents,
+};
 use crate::{
-    config::DrillConfig,
-    source::{kind::Kind, subject::Subjects, verify::Verification},
+    error::Result,
+    settings::{DrillConfig, SecretFile, SourceSettings, reader::Reader},
+    source::{
+        Source,
+        kind::{Kind, KindConfig, OwnPlaces},
+        recovery::{Commands, Opening, Piece},
+        subject::Subjects,
+        verify::Verification,
+    },
     stream::cancel::Cancel,
 };
 
@@ -17,7 +29,23 @@ pub(in crate::source) static KIND: AzureStorageKind = AzureStorageKind;
 
 impl Kind for AzureStorageKind {
     fn name(&self) -> &'static str {
-        "azure-storage"
+        super::KIND
+    }
+
+    fn other_names(&self) -> &'static [(&'static [&'static str], &'static str)] {
+        &[(
+            &["azure", "azure-blob", "azure-blobs", "azure-files", "azblob", "blob", "storage"],
+            "write \"azure-storage\" for blobs and file shares; servers that Azure hosts are \"postgres\" or \"mysql\" with a \
+             section azure",
+        )]
+    }
+
+    fn read_config(&self, reader: &mut Reader<'_>, _own: &OwnPlaces<'_>) -> Option<Arc<dyn KindConfig>> {
+        Some(Arc::new(config::read(reader)?))
+    }
+
+    fn packages(&self) -> &'static [&'static str] {
+        &["rclone"]
     }
 
     fn verification(&self) -> Verification {
@@ -26,5 +54,35 @@ impl Kind for AzureStorageKind {
 
     fn self_test_subjects(&self, _drill: &DrillConfig, _dir: &Path, _cancel: &Cancel) -> Subjects {
         Subjects::Made(vec![(self.name().to_owned(), Ok(selftest::container()))])
+    }
+}
+
+impl KindConfig for AzureStorageConfig {
+    fn kind(&self) -> &'static dyn Kind {
+        &KIND
+    }
+
+    fn open(&self, source: &SourceSettings) -> Result<Box<dyn Source>> {
+        Ok(Box::new(AzureStorage::new(source, self)?))
+    }
+
+    fn secret_files(&self) -> Vec<&SecretFile> {
+        self.principal.secret_files().to_vec()
+    }
+
+    fn is_prefixed(&self) -> bool {
+        true
+    }
+
+    fn example_items(&self) -> Vec<&'static str> {
+        vec!["ACCOUNT/CONTAINER"]
+    }
+
+    fn opening(&self, _variables: &str) -> Opening {
+        recovery::opening()
+    }
+
+    fn commands(&self, piece: &Piece<'_>, _variables: &str) -> Commands {
+        recovery::commands(piece)
     }
 }

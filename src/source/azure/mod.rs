@@ -2,15 +2,17 @@
 //! principal can see.
 
 mod asked;
+pub mod config;
 mod container;
 mod detail;
 mod discover;
 mod health;
 mod inventory;
-mod kind;
+pub(in crate::source) mod kind;
 mod names;
 mod pipeline;
 mod reach;
+mod recovery;
 pub mod restore;
 mod sample;
 mod selftest;
@@ -21,7 +23,6 @@ mod tap;
 mod verify;
 mod within;
 
-pub(in crate::source) use self::kind::KIND as AZURE;
 use std::{collections::HashMap, sync::Arc, thread, time::Duration};
 
 use parking_lot::{Mutex, MutexGuard};
@@ -39,8 +40,9 @@ use super::{
 };
 use crate::{
     azure::{Azure, Settings, files::FileService, request::Service},
-    config::{AzurePrincipal, AzureStorageConfig, Paths, Secret, SourceConfig},
     error::{Error, Result},
+    settings::{AzurePrincipal, Paths, Secret, SourceSettings},
+    source::azure::config::AzureStorageConfig,
     stream::{
         cancel::Cancel,
         sink::{LATE, Sink},
@@ -119,7 +121,7 @@ impl<'a> Place<'a> {
 
 impl AzureStorage {
     /// A source as configured. Reads the files of the service principal.
-    pub fn new(source: &SourceConfig, config: &AzureStorageConfig) -> Result<Self> {
+    pub fn new(source: &SourceSettings, config: &AzureStorageConfig) -> Result<Self> {
         Ok(Self {
             name: source.name.to_string(),
             config: config.clone(),

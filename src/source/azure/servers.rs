@@ -15,8 +15,8 @@ use parking_lot::{Mutex, MutexGuard};
 use super::{client, discover::text, subscriptions};
 use crate::{
     azure::{Azure, Engine, FlexibleServer},
-    config::{self, Patterns},
     error::{Error, Result},
+    settings::{self, Patterns},
     source::{Discovery, Excluded, Item, Source, manifest::Manifest},
     stream::{cancel::Cancel, sink::Sink},
 };
@@ -41,7 +41,12 @@ pub struct AzureServers {
 
 impl AzureServers {
     /// A source as configured; `open` makes the source for one server. Reads the files of the service principal.
-    pub(crate) fn new(name: &str, engine: Engine, config: &config::AzureServers, open: Open) -> Result<Self> {
+    pub(crate) fn new(
+        name: &str,
+        engine: Engine,
+        config: &settings::AzureServers,
+        open: Open,
+    ) -> Result<Self> {
         Ok(Self {
             name: name.to_owned(),
             engine,
@@ -118,7 +123,7 @@ fn list(azure: &Azure, engine: Engine, cancel: &Cancel) -> Result<(Discovery, Ve
 
 /// The host of the server of this name.
 pub fn server_host(
-    config: &config::AzureServers,
+    config: &settings::AzureServers,
     engine: Engine,
     server: &str,
     cancel: &Cancel,

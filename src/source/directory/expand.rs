@@ -19,8 +19,8 @@ use super::{
     written,
 };
 use crate::{
-    config::{DirectoryConfig, part_pattern},
     error::{Error, Result},
+    source::directory::config::{DirectoryConfig, part_pattern},
     source::{Discovery, Excluded, Item},
     stream::cancel::Cancel,
 };

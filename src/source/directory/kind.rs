@@ -1,11 +1,26 @@
 //! What the program asks of the kind `directory`.
 
-use std::path::Path;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use super::{selftest, verify::Contents};
+use super::{
+    Directory,
+    config::{self, DirectoryConfig},
+    recovery, selftest,
+    verify::Contents,
+};
 use crate::{
-    config::DrillConfig,
-    source::{kind::Kind, subject::Subjects, verify::Verification},
+    error::Result,
+    settings::{DrillConfig, SourceSettings, reader::Reader},
+    source::{
+        Source,
+        kind::{Kind, KindConfig, OwnPlaces},
+        recovery::{Commands, Opening, Piece},
+        subject::Subjects,
+        verify::Verification,
+    },
     stream::cancel::Cancel,
 };
 
@@ -20,11 +35,57 @@ impl Kind for DirectoryKind {
         "directory"
     }
 
+    fn other_names(&self) -> &'static [(&'static [&'static str], &'static str)] {
+        &[
+            (
+                &["folder", "folders", "file", "files", "dir", "path", "filesystem", "local", "disk"],
+                "write \"directory\"",
+            ),
+            (
+                &["sqlite", "sqlite3", "redis"],
+                "its files can be backed up as \"directory\", from a copy that it makes itself: while it runs they change",
+            ),
+        ]
+    }
+
+    fn read_config(&self, reader: &mut Reader<'_>, own: &OwnPlaces<'_>) -> Option<Arc<dyn KindConfig>> {
+        let mut directory = config::read(reader)?;
+        config::protect(&mut directory, own, reader);
+        Some(Arc::new(directory))
+    }
+
     fn verification(&self) -> Verification {
         Verification::ReadBack(&Contents)
     }
 
     fn self_test_subjects(&self, _drill: &DrillConfig, dir: &Path, _cancel: &Cancel) -> Subjects {
         Subjects::Made(vec![(self.name().to_owned(), selftest::folder(dir))])
+    }
+}
+
+impl KindConfig for DirectoryConfig {
+    fn kind(&self) -> &'static dyn Kind {
+        &KIND
+    }
+
+    fn open(&self, source: &SourceSettings) -> Result<Box<dyn Source>> {
+        Ok(Box::new(Directory::new(source, self)?))
+    }
+
+    fn check_places(&self, key_path: &dyn Fn(&str) -> String) -> Result<()> {
+        config::check_places(self, key_path)
+    }
+
+    fn folders(&self) -> Option<Vec<PathBuf>> {
+        // What a pattern means lies in the folder before its first part with one.
+        Some(self.paths.iter().map(|path| Self::base(path)).collect())
+    }
+
+    fn opening(&self, _variables: &str) -> Opening {
+        recovery::opening(&self.paths)
+    }
+
+    fn commands(&self, piece: &Piece<'_>, _variables: &str) -> Commands {
+        recovery::commands(piece)
     }
 }

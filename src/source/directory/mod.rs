@@ -1,14 +1,16 @@
 //! The source `directory`: folders on this machine, each an item, with everything that belongs to their files.
 
 mod attributes;
+pub mod config;
 mod detail;
 mod dump;
 mod expand;
-mod kind;
+pub(in crate::source) mod kind;
 mod omissions;
 pub(crate) mod open;
 mod protected;
 mod read;
+mod recovery;
 mod selftest;
 mod skip;
 mod store;
@@ -22,7 +24,6 @@ mod tests;
 mod verify;
 mod walk;
 
-pub(in crate::source) use self::kind::KIND;
 use std::{
     ffi::OsStr,
     fs, io,
@@ -37,8 +38,9 @@ pub use detail::{Detail, Rule};
 use self::{expand::Folder, protected::Protected};
 use super::{Discovery, GLOBALS, Item, Source, exclude::Excludes, manifest::Manifest};
 use crate::{
-    config::{DirectoryConfig, Paths, SourceConfig},
     error::{Error, Result},
+    settings::{Paths, SourceSettings},
+    source::directory::config::DirectoryConfig,
     stream::{cancel::Cancel, sink::Sink},
 };
 
@@ -84,7 +86,7 @@ impl Directory {
     ///
     /// # Errors
     /// Exit code 2: a path is named twice, or a pattern of `exclude` cannot be used.
-    pub fn new(source: &SourceConfig, config: &DirectoryConfig) -> Result<Self> {
+    pub fn new(source: &SourceSettings, config: &DirectoryConfig) -> Result<Self> {
         Self::named(&source.name.to_string(), config)
     }
 

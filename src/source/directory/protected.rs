@@ -15,7 +15,7 @@ use std::{
 use rustix::fs::FileType;
 
 use super::open::{Identity, Opened, names, open_file, open_folder, open_top, stat_name};
-use crate::config::overlap;
+use crate::source::directory::config::overlap;
 
 /// What every repository of restic has, in order.
 const PARTS: [&CStr; 5] = [c"config", c"data", c"index", c"keys", c"snapshots"];

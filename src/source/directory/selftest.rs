@@ -5,9 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::Directory;
+use super::{Directory, config::DirectoryConfig};
 use crate::{
-    config::{DirectoryConfig, SourceKind},
     error::{Error, Result},
     source::{
         Source,
@@ -32,7 +31,7 @@ pub(super) fn folder(dir: &Path) -> Result<Box<dyn Subject>> {
     fs::write(path.join("sub/two"), sample(2)).map_err(failed)?;
     std::os::unix::fs::symlink("one", path.join("link")).map_err(failed)?;
     let config = DirectoryConfig::new(vec![path.clone()]);
-    let source = Directory::new(&scratch_source(SourceKind::Directory(config.clone())), &config)?;
+    let source = Directory::new(&scratch_source(), &config)?;
     Ok(Box::new(Folder { source, path }))
 }
 

@@ -13,8 +13,8 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::Directory;
 use crate::{
-    config::DirectoryConfig,
     error::{Error, Result},
+    source::directory::config::DirectoryConfig,
     source::{Content, Files, Item, MANIFEST, Node, NodeKind, Source, manifest::Manifest},
     stream::{
         cancel::Cancel,

@@ -8,8 +8,8 @@ use super::{
     connect::{Deployment, error_code},
 };
 use crate::{
-    config::MongodbConfig,
     error::{Error, Result},
+    source::mongodb::config::MongodbConfig,
     source::{Discovery, Excluded, GLOBALS, Item, absent, excluded_by},
     stream::cancel::Cancel,
 };
@@ -122,7 +122,10 @@ fn rule(name: &str, config: &MongodbConfig) -> Option<String> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::config::{MongodbConsistency, Patterns, SecretFile};
+    use crate::{
+        settings::{Patterns, SecretFile},
+        source::mongodb::config::MongodbConsistency,
+    };
 
     fn config(databases: &[&str], exclude: &[&str], include_system: bool) -> MongodbConfig {
         MongodbConfig {

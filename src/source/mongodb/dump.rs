@@ -26,9 +26,9 @@ use super::{
     snapshot::{self, Plan},
 };
 use crate::{
-    config::MongodbConsistency,
     error::{Error, Result},
     source::manifest::{Consistency, Digested, File, Manifest, Object, Tool},
+    source::mongodb::config::MongodbConsistency,
     stream::{cancel::Cancel, sink::Sink},
 };
 

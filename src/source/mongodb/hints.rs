@@ -147,7 +147,7 @@ fn text(error: &DriverError) -> String {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::{config::Secret, source::mongodb::connect::Params};
+    use crate::{settings::Secret, source::mongodb::connect::Params};
 
     #[test]
     fn short_secrets_are_neither_shown_nor_spoil_the_text() {

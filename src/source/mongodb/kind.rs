@@ -1,11 +1,24 @@
 //! What the program asks of the kind `mongodb`.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
-use super::{selftest, verify::ScratchServers};
+use super::{
+    Mongodb,
+    config::{self, MongodbConfig},
+    connect::Params,
+    recovery, selftest,
+    verify::ScratchServers,
+};
 use crate::{
-    config::DrillConfig,
-    source::{kind::Kind, subject::Subjects, verify::Verification},
+    error::{Error, Result},
+    settings::{DrillConfig, SecretFile, SourceSettings, reader::Reader},
+    source::{
+        Source,
+        kind::{Kind, KindConfig, OwnPlaces},
+        recovery::{Commands, Opening, Piece},
+        subject::Subjects,
+        verify::Verification,
+    },
     stream::cancel::Cancel,
 };
 
@@ -20,11 +33,48 @@ impl Kind for MongodbKind {
         "mongodb"
     }
 
+    fn other_names(&self) -> &'static [(&'static [&'static str], &'static str)] {
+        &[(&["mongo"], "write \"mongodb\"")]
+    }
+
+    fn read_config(&self, reader: &mut Reader<'_>, _own: &OwnPlaces<'_>) -> Option<Arc<dyn KindConfig>> {
+        Some(Arc::new(config::read(reader)?))
+    }
+
     fn verification(&self) -> Verification {
         Verification::Restore(&ScratchServers)
     }
 
     fn self_test_subjects(&self, drill: &DrillConfig, dir: &Path, cancel: &Cancel) -> Subjects {
         Subjects::Made(vec![(self.name().to_owned(), selftest::subject(drill, dir, cancel))])
+    }
+}
+
+impl KindConfig for MongodbConfig {
+    fn kind(&self) -> &'static dyn Kind {
+        &KIND
+    }
+
+    fn open(&self, source: &SourceSettings) -> Result<Box<dyn Source>> {
+        Ok(Box::new(Mongodb::new(source, self)?))
+    }
+
+    fn secret_files(&self) -> Vec<&SecretFile> {
+        vec![&self.uri_file]
+    }
+
+    fn unusable_content(&self) -> Vec<Error> {
+        if self.uri_file.is_elsewhere() || self.uri_file.load().is_err() {
+            return Vec::new();
+        }
+        Params::load(&self.uri_file).err().into_iter().collect()
+    }
+
+    fn opening(&self, variables: &str) -> Opening {
+        recovery::opening(variables)
+    }
+
+    fn commands(&self, piece: &Piece<'_>, variables: &str) -> Commands {
+        recovery::commands(piece, variables)
     }
 }

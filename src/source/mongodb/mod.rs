@@ -1,6 +1,7 @@
 //! The source `mongodb`: every database of a MongoDB deployment, in the layout of mongodump.
 
 mod catalog;
+pub mod config;
 pub mod connect;
 mod detail;
 mod discover;
@@ -8,8 +9,9 @@ mod dump;
 mod feed;
 pub mod format;
 mod hints;
-mod kind;
+pub(in crate::source) mod kind;
 mod params;
+mod recovery;
 pub mod restore;
 mod scan;
 pub mod scratch;
@@ -23,7 +25,6 @@ mod tests;
 mod uri;
 mod verify;
 
-pub(in crate::source) use self::kind::KIND;
 use std::{collections::BTreeSet, time::Duration};
 
 use parking_lot::{Mutex, MutexGuard};
@@ -33,8 +34,9 @@ pub use detail::{Collection, Detail, Index, SnapshotTime, spec_digest};
 use self::connect::{Deployment, Params};
 use super::{Discovery, Item, Source, manifest::Manifest};
 use crate::{
-    config::{IDLE_TIMEOUT, MongodbConfig, MongodbConsistency, Patterns, SecretFile, SourceConfig},
     error::Result,
+    settings::{IDLE_TIMEOUT, Patterns, SecretFile, SourceSettings},
+    source::mongodb::config::{MongodbConfig, MongodbConsistency},
     stream::{cancel::Cancel, sink::Sink},
 };
 
@@ -60,7 +62,7 @@ impl Mongodb {
     ///
     /// # Errors
     /// Exit code 2: the file cannot be used, or the connection string in it is not valid.
-    pub fn new(source: &SourceConfig, config: &MongodbConfig) -> Result<Self> {
+    pub fn new(source: &SourceSettings, config: &MongodbConfig) -> Result<Self> {
         Ok(Self {
             name: source.name.to_string(),
             config: config.clone(),

@@ -7,8 +7,8 @@ use percent_encoding::percent_decode_str;
 
 use super::uri;
 use crate::{
-    config::{Secret, SecretFile},
     error::{Error, Result},
+    settings::{Secret, SecretFile},
 };
 
 /// Options whose values are no secrets and may stand in a message of the driver. All others may not.

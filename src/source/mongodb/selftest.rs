@@ -6,14 +6,15 @@ use mongodb::bson::{Document, doc};
 
 use super::{
     Mongodb,
+    config::{MongodbConfig, MongodbConsistency},
     connect::{Deployment, Params},
     scratch::MongodbServer,
     verify::program,
 };
 use crate::{
-    config::{DrillConfig, MongodbConfig, MongodbConsistency, Patterns, Secret, SecretFile, SourceKind},
     error::Result,
     scratch::Rules,
+    settings::{DrillConfig, Patterns, Secret, SecretFile},
     source::{
         Source,
         subject::{Subject, Target},
@@ -75,7 +76,7 @@ pub(super) fn subject(drill: &DrillConfig, dir: &Path, cancel: &Cancel) -> Resul
         parallel_collections: 4,
         consistency: MongodbConsistency::None,
     };
-    let source = Mongodb::new(&scratch_source(SourceKind::Mongodb(config.clone())), &config)?;
+    let source = Mongodb::new(&scratch_source(), &config)?;
     let server = Server { source, deployment, _server: server, _private: private, cancel: cancel.clone() };
     server.insert(1, 1000)?;
     for command in [

@@ -13,8 +13,8 @@ use super::{
     scan::{Fault, Patience, Scan, take_snapshot},
 };
 use crate::{
-    config::MongodbConsistency,
     error::{Error, Result},
+    source::mongodb::config::MongodbConsistency,
 };
 
 /// How long servers keep their history unless it is set otherwise.

@@ -165,8 +165,8 @@ fn unknown(problem: Error, name: Option<&str>) -> Error {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use crate::{
-        config::Secret,
         error::{Error, Kind},
+        settings::Secret,
         source::mongodb::connect::Params,
     };
 

@@ -6,14 +6,15 @@ use mongodb::bson::Document;
 
 use super::{
     Mongodb,
+    config::{MongodbConfig, MongodbConsistency},
     connect::{Deployment, Params},
     restore::{self, Target},
     scratch::MongodbServer,
 };
 use crate::{
-    config::{DrillConfig, MongodbConfig, MongodbConsistency, Patterns, Secret, SecretFile, SourceKind},
     error::{Error, Result},
     scratch::{Rules, ScratchDir},
+    settings::{DrillConfig, Patterns, Secret, SecretFile},
     source::{
         Item, Source,
         manifest::Manifest,
@@ -195,7 +196,7 @@ impl Scratch {
             parallel_collections: 4,
             consistency: MongodbConsistency::None,
         };
-        let source = scratch_source(SourceKind::Mongodb(config.clone()));
+        let source = scratch_source();
         let item = Item { name: name.to_owned(), estimate: None, problem: None };
         Mongodb::new(&source, &config)?.dump(&item, &Nowhere::default(), setup.cancel)
     }

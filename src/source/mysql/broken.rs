@@ -12,8 +12,8 @@ use super::{
     session::{Session, quote_ident, quote_literal},
 };
 use crate::{
-    config::Patterns,
     error::Result,
+    settings::Patterns,
     source::manifest::{Manifest, Omitted},
 };
 

@@ -7,8 +7,9 @@ use std::{
 
 use super::clients::{Client, Flavour};
 use crate::{
-    config::{Host, RootCertificates, Secret, ServerConfig, SslMode},
     error::{Error, Result},
+    settings::{Host, RootCertificates, Secret, SslMode},
+    source::server::ServerConfig,
     source::trust,
     stream::{child::Command, private::PrivateDir},
 };

@@ -9,8 +9,9 @@ use super::{
     session::Session,
 };
 use crate::{
-    config::{Patterns, ServerConfig},
     error::{Error, Result},
+    settings::Patterns,
+    source::server::ServerConfig,
     source::{Discovery, Excluded, Item, absent, add_globals, excluded_by, require_databases},
 };
 

@@ -2,6 +2,7 @@
 
 mod broken;
 pub mod clients;
+pub mod config;
 pub mod connect;
 mod detail;
 mod dialogue;
@@ -14,9 +15,10 @@ mod faults;
 mod globals;
 mod hints;
 mod inventory;
-mod kind;
+pub(in crate::source) mod kind;
 mod lacks;
 mod privileges;
+mod recovery;
 mod reported;
 pub mod restore;
 pub mod scratch;
@@ -26,7 +28,6 @@ pub mod session;
 mod verify;
 mod versioned;
 
-pub(in crate::source) use self::kind::KIND;
 use std::{collections::BTreeMap, time::Duration};
 
 use parking_lot::{Mutex, MutexGuard};
@@ -41,8 +42,10 @@ use self::{
 };
 use super::{Discovery, GLOBALS, Item, Source, manifest::Manifest};
 use crate::{
-    config::{IDLE_TIMEOUT, MysqlConfig, Patterns, ServerConfig, SourceConfig, SslMode},
     error::{Error, Passing, Result},
+    settings::{IDLE_TIMEOUT, Patterns, SourceSettings, SslMode},
+    source::mysql::config::MysqlConfig,
+    source::server::ServerConfig,
     stream::{cancel::Cancel, sink::Sink},
 };
 
@@ -71,7 +74,7 @@ pub struct Mysql {
 
 impl Mysql {
     /// A source as configured. Reads the password's file.
-    pub fn new(source: &SourceConfig, config: &MysqlConfig) -> Result<Self> {
+    pub fn new(source: &SourceSettings, config: &MysqlConfig) -> Result<Self> {
         Ok(Self {
             name: source.name.to_string(),
             config: config.server.clone(),

@@ -13,9 +13,9 @@ use super::{
     connect::ConnectParams,
 };
 use crate::{
-    config::Host,
     error::{Error, Result},
     scratch::{daemon::Daemon, sandbox::Rules},
+    settings::Host,
     stream::{
         cancel::Cancel,
         child::{Command as ToolCommand, run_capture},

@@ -10,12 +10,13 @@ use std::{
 use super::{
     DUMP, Mysql,
     clients::{Client, Clients},
+    config::MysqlConfig,
     scratch::{ADMINISTRATOR, MysqlServer, ServerPrograms},
 };
 use crate::{
-    config::{DrillConfig, Host, MysqlConfig, Patterns, SourceKind},
     error::{Error, Result},
     scratch::Rules,
+    settings::{DrillConfig, Host, Patterns},
     source::{
         Source,
         subject::{Named, Subject, Target},
@@ -177,7 +178,7 @@ fn subject(
         exclude_tables: Patterns::default(),
     };
     config.server.databases = Patterns::all();
-    let source = Mysql::new(&scratch_source(SourceKind::Mysql(config.clone())), &config)?;
+    let source = Mysql::new(&scratch_source(), &config)?;
     let server = Server { source, server, client: client.clone(), cancel: cancel.clone() };
     server.script(CONTENT)?;
     Ok(Box::new(server))

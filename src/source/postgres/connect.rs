@@ -9,8 +9,8 @@ use std::{
 
 use super::settings;
 use crate::{
-    config::Secret,
     error::{Error, Result},
+    settings::Secret,
     source::trust,
     stream::{child::Command, private::PrivateDir},
 };

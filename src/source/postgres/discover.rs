@@ -7,8 +7,8 @@ use super::{
     psql::{Psql, quote_literal},
 };
 use crate::{
-    config::PostgresConfig,
     error::Result,
+    source::postgres::config::PostgresConfig,
     source::{Discovery, Excluded, Item, absent, add_globals, excluded_by, require_databases},
 };
 

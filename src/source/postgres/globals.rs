@@ -2,9 +2,9 @@
 
 use super::{Detail, GLOBALS, GLOBALS_SQL, Postgres, Role, discover::Server, hints, psql::Psql};
 use crate::{
-    config::RolePasswords,
     error::{Error, Result},
     source::manifest::{Consistency, Digested, File, Manifest, Tool},
+    source::postgres::config::RolePasswords,
     stream::{
         cancel::Cancel,
         child::{Command, run_capture},

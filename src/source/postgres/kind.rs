@@ -1,11 +1,28 @@
 //! What the program asks of the kind `postgres`.
 
-use std::path::Path;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use super::{selftest, verify::ScratchServers};
+use super::{
+    Postgres,
+    config::{self, PostgresConfig},
+    recovery, selftest,
+    verify::ScratchServers,
+};
 use crate::{
-    config::DrillConfig,
-    source::{kind::Kind, subject::Subjects, verify::Verification},
+    azure::Engine,
+    error::Result,
+    settings::{DrillConfig, SecretFile, SourceSettings, reader::Reader},
+    source::{
+        Source,
+        kind::{Kind, KindConfig, OwnPlaces},
+        recovery::{Commands, Opening, Piece},
+        server,
+        subject::Subjects,
+        verify::Verification,
+    },
     stream::cancel::Cancel,
 };
 
@@ -20,11 +37,71 @@ impl Kind for PostgresKind {
         "postgres"
     }
 
+    fn other_names(&self) -> &'static [(&'static [&'static str], &'static str)] {
+        &[(&["postgresql", "pg", "psql", "pgsql", "timescaledb"], "write \"postgres\"")]
+    }
+
+    fn read_config(&self, reader: &mut Reader<'_>, _own: &OwnPlaces<'_>) -> Option<Arc<dyn KindConfig>> {
+        Some(Arc::new(config::read(reader)?))
+    }
+
+    fn packages(&self) -> &'static [&'static str] {
+        &["postgresql-client"]
+    }
+
     fn verification(&self) -> Verification {
         Verification::Restore(&ScratchServers)
     }
 
     fn self_test_subjects(&self, drill: &DrillConfig, dir: &Path, cancel: &Cancel) -> Subjects {
         Subjects::Made(vec![(self.name().to_owned(), selftest::subject(drill, dir, cancel))])
+    }
+}
+
+impl KindConfig for PostgresConfig {
+    fn kind(&self) -> &'static dyn Kind {
+        &KIND
+    }
+
+    fn open(&self, source: &SourceSettings) -> Result<Box<dyn Source>> {
+        let Some(azure) = &self.server.azure else { return Ok(Box::new(Postgres::new(source, self)?)) };
+        let config = self.clone();
+        let one = move |source: &SourceSettings, host| {
+            let config = Self { server: config.server.at(host), ..config.clone() };
+            Ok(Box::new(Postgres::new(source, &config)?) as Box<dyn Source>)
+        };
+        server::on_azure(source, Engine::Postgres, azure, one)
+    }
+
+    fn secret_files(&self) -> Vec<&SecretFile> {
+        self.server.secret_files()
+    }
+
+    fn certificates(&self) -> Vec<(&'static str, &Path)> {
+        self.server.certificates()
+    }
+
+    fn needed(&self) -> Vec<PathBuf> {
+        self.server.needed()
+    }
+
+    fn client_dirs(&self) -> &[PathBuf] {
+        &self.server.client_dirs
+    }
+
+    fn has_servers(&self) -> bool {
+        self.server.azure.is_some()
+    }
+
+    fn example_items(&self) -> Vec<&'static str> {
+        self.server.example_items()
+    }
+
+    fn opening(&self, variables: &str) -> Opening {
+        recovery::opening(&self.server, variables)
+    }
+
+    fn commands(&self, piece: &Piece<'_>, _variables: &str) -> Commands {
+        recovery::commands(&self.server, piece)
     }
 }

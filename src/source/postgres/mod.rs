@@ -2,6 +2,7 @@
 
 pub mod archive;
 pub mod clients;
+pub mod config;
 pub mod connect;
 mod content;
 mod detail;
@@ -10,11 +11,12 @@ mod dump;
 mod globals;
 mod hints;
 mod inventory;
-mod kind;
+pub(in crate::source) mod kind;
 mod lacks;
 mod moment;
 mod passing;
 pub mod psql;
+mod recovery;
 pub mod restore;
 pub mod scratch;
 mod selftest;
@@ -22,7 +24,6 @@ mod settings;
 mod tap;
 pub(crate) mod verify;
 
-pub(in crate::source) use self::kind::KIND;
 use std::{path::PathBuf, sync::OnceLock, time::Duration};
 
 use parking_lot::{Mutex, MutexGuard};
@@ -40,10 +41,10 @@ use self::{
 };
 use super::{Discovery, GLOBALS, Item, Source, manifest::Manifest};
 use crate::{
-    config::{
-        Host, IDLE_TIMEOUT, PostgresConfig, RolePasswords, RootCertificates, ServerConfig, SourceConfig,
-    },
     error::{Error, Result},
+    settings::{Host, IDLE_TIMEOUT, RootCertificates, SourceSettings},
+    source::postgres::config::{PostgresConfig, RolePasswords},
+    source::server::ServerConfig,
     stream::{cancel::Cancel, sink::Sink},
 };
 
@@ -66,7 +67,7 @@ pub struct Postgres {
 
 impl Postgres {
     /// A source as configured. Reads the password's file.
-    pub fn new(source: &SourceConfig, config: &PostgresConfig) -> Result<Self> {
+    pub fn new(source: &SourceSettings, config: &PostgresConfig) -> Result<Self> {
         Ok(Self {
             name: source.name.to_string(),
             config: config.clone(),

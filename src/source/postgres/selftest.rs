@@ -5,13 +5,14 @@ use std::{io::Write, path::Path};
 use super::{
     DUMP, Postgres,
     clients::Clients,
+    config::{PostgresConfig, RolePasswords},
     scratch::{PostgresServer, SUPERUSER, newest_server},
     verify::installations,
 };
 use crate::{
-    config::{DrillConfig, Host, PostgresConfig, RolePasswords, SourceKind},
     error::Result,
     scratch::Rules,
+    settings::{DrillConfig, Host},
     source::{
         Source,
         subject::{Subject, Target},
@@ -145,8 +146,8 @@ pub(super) fn subject(drill: &DrillConfig, dir: &Path, cancel: &Cancel) -> Resul
         include_system: false,
         role_passwords: RolePasswords::Auto,
     };
-    config.server.databases = crate::config::Patterns::all();
-    let source = Postgres::new(&scratch_source(SourceKind::Postgres(config.clone())), &config)?;
+    config.server.databases = crate::settings::Patterns::all();
+    let source = Postgres::new(&scratch_source(), &config)?;
     let server = Server { source, server, cancel: cancel.clone() };
     server.script("postgres", ROLES)?;
     server.script(DATABASE, CONTENT)?;

@@ -14,9 +14,12 @@ pub use self::{
     verifier::{Database, Globals, ReadBack, ScratchServer, Siblings, Verification, Verified, Verifier},
 };
 use crate::{
-    config::{DrillConfig, Host, ServerConfig, SourceConfig, SourceKind},
     error::{Error, Result},
-    source::manifest::{Digested, Manifest},
+    settings::{DrillConfig, Host, SourceSettings},
+    source::{
+        manifest::{Digested, Manifest},
+        server::ServerConfig,
+    },
     stream::cancel::Cancel,
 };
 
@@ -125,8 +128,8 @@ fn listed(mut differences: Vec<String>) -> Vec<String> {
 }
 
 /// A source for a scratch server.
-pub(crate) fn scratch_source(kind: SourceKind) -> SourceConfig {
-    SourceConfig { idle_timeout: Duration::from_secs(3600), ..SourceConfig::bare("drill", kind) }
+pub(crate) fn scratch_source() -> SourceSettings {
+    SourceSettings { idle_timeout: Duration::from_secs(3600), ..SourceSettings::named("drill") }
 }
 
 /// A server that is reached by a socket.

@@ -56,11 +56,8 @@ pub(in crate::source::azure) fn each_parallel<T: DeserializeOwned + Send>(
         })?;
         hand_on(&mut batch)
     })
-    .or_else(|error| match *failure.lock() {
-        // What stopped the threads is the cause.
-        Some(_) => Ok(()),
-        None => Err(error),
-    })?;
+    // What stopped the threads is the cause.
+    .or_else(|error| if failure.lock().is_some() { Ok(()) } else { Err(error) })?;
     failure.into_inner().map_or(Ok(()), Err)
 }
 

@@ -3,9 +3,9 @@
 use super::super::{Place, SHARE, client, subscriptions};
 use crate::{
     azure::{Account, Azure, Credential, Settings, blob::BlobService, files::FileService},
-    config::{AzurePrincipal, Secret},
     error::{Error, Result},
     output::name,
+    settings::{AzurePrincipal, Secret},
     stream::cancel::Cancel,
 };
 

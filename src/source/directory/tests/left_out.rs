@@ -3,7 +3,7 @@
 use std::{fs, os::unix::fs::symlink, path::Path};
 
 use super::*;
-use crate::config::RepositoryLocation;
+use crate::settings::RepositoryLocation;
 
 /// Files as a repository has them.
 fn repository(path: &Path, config: &str, key: &str) {

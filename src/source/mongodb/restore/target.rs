@@ -1,8 +1,8 @@
 //! Where to restore to.
 
 use crate::{
-    config::Secret,
     error::{Error, Result},
+    settings::Secret,
     source::{mongodb::connect::Params, url::no_password},
 };
 

@@ -23,8 +23,9 @@ use super::{
     dump::dump,
 };
 use crate::{
-    config::{MongodbConfig, MongodbConsistency, Patterns, Secret, SecretFile},
     error::{Error, Result},
+    settings::{Patterns, Secret, SecretFile},
+    source::mongodb::config::{MongodbConfig, MongodbConsistency},
     source::{
         Source,
         manifest::{Consistency, Digested, Manifest},

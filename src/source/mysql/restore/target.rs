@@ -1,8 +1,8 @@
 //! The database to restore into.
 
 use crate::{
-    config::{Host, RootCertificates, SslMode},
     error::{Error, Result},
+    settings::{Host, RootCertificates, SslMode},
     source::{
         mysql::{
             Database,

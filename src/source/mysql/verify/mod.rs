@@ -10,6 +10,7 @@ use self::companions::{Companions, Others};
 use super::{
     Detail, Mysql,
     clients::{Client, Clients, Flavour, Version},
+    config::MysqlConfig,
     connect::ConnectParams,
     lacks,
     restore::{self, Target},
@@ -17,9 +18,9 @@ use super::{
     session::{Session, quote_ident, quote_text},
 };
 use crate::{
-    config::{Host, MysqlConfig, Patterns, SourceKind},
     error::{Error, Result},
     scratch::{Rules, ScratchDir},
+    settings::{Host, Patterns},
     source::{
         Item, Source,
         manifest::{Manifest, Object},
@@ -288,7 +289,7 @@ impl Scratch {
             ),
             exclude_tables: Patterns::default(),
         };
-        let source = scratch_source(SourceKind::Mysql(config.clone()));
+        let source = scratch_source();
         let item = Item { name: item.to_owned(), estimate: None, problem: None };
         let server = Mysql::new(&source, &config)?;
         let server = if history { server } else { server.without_history() };

@@ -15,6 +15,7 @@ use super::{
     DUMP, Postgres, Role,
     archive::TocEntry,
     clients::{Client, Clients, major_of},
+    config::{PostgresConfig, RolePasswords},
     connect::ConnectParams,
     lacks,
     psql::{Psql, quote_ident},
@@ -22,9 +23,9 @@ use super::{
     scratch::{PostgresServer, SERVER_TOOLS},
 };
 use crate::{
-    config::{Host, PostgresConfig, RolePasswords, SourceKind},
     error::{Error, Result},
     scratch::{Rules, ScratchDir},
+    settings::Host,
     source::{
         Item, Source,
         manifest::Manifest,
@@ -366,7 +367,7 @@ impl Scratch {
             include_system: true,
             role_passwords: if passwords { RolePasswords::Auto } else { RolePasswords::Never },
         };
-        let source = scratch_source(SourceKind::Postgres(config.clone()));
+        let source = scratch_source();
         let item = Item { name: item.to_owned(), estimate: None, problem: None };
         Postgres::new(&source, &config)?.dump(&item, sink, setup.cancel)
     }

@@ -89,7 +89,7 @@ impl Default for DrillConfig {
 }
 
 /// Reads the section.
-pub(super) fn read(mut reader: Reader<'_>) -> DrillConfig {
+pub(crate) fn read(mut reader: Reader<'_>) -> DrillConfig {
     let mut drill =
         DrillConfig { dir: reader.path("dir"), mongod: reader.path("mongod"), ..DrillConfig::default() };
     let durations = Duration::from_secs(60)..=Duration::from_secs(30 * 86_400);

@@ -8,10 +8,10 @@ use std::{
 
 use globset::{GlobBuilder, GlobMatcher};
 
-use super::{
-    location::RepositoryLocation,
-    patterns::{PathGlob, Paths},
-    reader::Reader,
+use crate::{
+    error::{Error, Result},
+    settings::{Paths, RepositoryLocation, reader::Reader},
+    source::kind::OwnPlaces,
 };
 
 /// Folders of this machine, each of them an item.
@@ -71,14 +71,14 @@ const STATE_DIR: &str = "the state directory";
 
 /// The pattern that a part of a path is, if it is one. A part with the characters of patterns that is no valid one is a
 /// name like others.
-pub(crate) fn part_pattern(part: &OsStr) -> Option<GlobMatcher> {
+pub(super) fn part_pattern(part: &OsStr) -> Option<GlobMatcher> {
     let text = part.to_str().filter(|text| text.contains(['*', '?', '[', '{']))?;
     let glob = GlobBuilder::new(text).literal_separator(true).backslash_escape(true).build().ok()?;
     Some(glob.compile_matcher())
 }
 
 /// What is wrong with a folder that by its name is, or lies in, one that must not be backed up; nothing if it does neither.
-pub(crate) fn overlap(path: &Path, what: &str, place: &Path) -> Option<String> {
+pub(super) fn overlap(path: &Path, what: &str, place: &Path) -> Option<String> {
     let path: PathBuf = path.components().collect();
     let place: PathBuf = place.components().collect();
     // Where `..` leads is not known from the name.
@@ -91,6 +91,14 @@ pub(crate) fn overlap(path: &Path, what: &str, place: &Path) -> Option<String> {
         Some(format!("{} lies in {what}, which is not backed up into itself", path.display()))
     } else {
         None
+    }
+}
+
+#[cfg(test)]
+impl DirectoryConfig {
+    /// What is configured of a source, if it is of this kind.
+    pub(crate) fn of<'a>(config: &'a (dyn crate::source::KindConfig + 'static)) -> Option<&'a Self> {
+        (config as &dyn std::any::Any).downcast_ref()
     }
 }
 
@@ -115,7 +123,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<DirectoryConfig> {
             reader.problem("paths", &what);
         }
     }
-    let exclude = read_exclude(reader, Paths::OfFiles);
+    let exclude = reader.exclude(Paths::OfFiles);
     let exclude_caches = reader.boolean("exclude_caches", false);
     let one_file_system = reader.boolean("one_file_system", true);
     (!paths.is_empty()).then(|| DirectoryConfig {
@@ -133,19 +141,14 @@ fn has_any_depth(path: &Path) -> bool {
 }
 
 /// Tells the source where the repository and the history lie, and reports folders that are in there by their names alone.
-pub(super) fn protect(
-    directory: &mut DirectoryConfig,
-    repository: Option<&RepositoryLocation>,
-    state_dir: &Path,
-    reader: &Reader<'_>,
-) {
-    directory.repository = repository.cloned();
-    directory.state_dir = Some(state_dir.to_owned());
+pub(super) fn protect(directory: &mut DirectoryConfig, own: &OwnPlaces<'_>, reader: &Reader<'_>) {
+    directory.repository = own.repository.cloned();
+    directory.state_dir = Some(own.state_dir.to_owned());
     // A file with the location is not read here.
-    let given = repository.filter(|location| matches!(location, RepositoryLocation::Given(_)));
+    let given = own.repository.filter(|location| matches!(location, RepositoryLocation::Given(_)));
     let known = DirectoryConfig {
         repository: given.cloned(),
-        state_dir: Some(state_dir.to_owned()),
+        state_dir: Some(own.state_dir.to_owned()),
         ..DirectoryConfig::new(Vec::new())
     };
     for (what, place) in known.protected() {
@@ -157,13 +160,20 @@ pub(super) fn protect(
     }
 }
 
-/// Reads `exclude`: patterns over paths. One that cannot work is a problem here, and not in the middle of a run.
-pub(super) fn read_exclude(reader: &mut Reader<'_>, paths: Paths) -> Vec<String> {
-    let exclude = reader.strings("exclude").unwrap_or_default();
-    for pattern in &exclude {
-        if let Err(fault) = PathGlob::new(pattern, paths) {
-            reader.problem("exclude", &fault);
+/// Checks that no folder is, or lies in, the repository or the state directory, wherever links lead.
+pub(super) fn check_places(directory: &DirectoryConfig, key_path: &dyn Fn(&str) -> String) -> Result<()> {
+    let places: Vec<_> = directory
+        .protected()
+        .into_iter()
+        .filter_map(|(what, place)| Some((what, place.canonicalize().ok()?)))
+        .collect();
+    for path in &directory.paths {
+        let Ok(folder) = path.canonicalize() else { continue };
+        if let Some(problem) = places.iter().find_map(|(what, place)| overlap(&folder, what, place)) {
+            let key = key_path("paths");
+            return Err(Error::usage(format!("{key}: {} cannot be backed up: {problem}", path.display()))
+                .hint("take it out of `paths`, or move what lies there"));
         }
     }
-    exclude
+    Ok(())
 }

@@ -5,14 +5,14 @@ const SENSITIVE: [&str; 8] =
     ["password", "passwd", "passphrase", "secret", "token", "key", "uri", "credential"];
 
 /// Whether the value of a key with this name must never be shown.
-pub(super) fn is_sensitive(key: &str) -> bool {
+pub(crate) fn is_sensitive(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
     SENSITIVE.iter().any(|part| key.contains(part))
 }
 
 /// Whether a storage option of this name holds a secret and so must come from a file. Narrower than
 /// [`is_sensitive`]: `access_key_id` is only a name, and the `key` of sftp is a path.
-pub(super) fn is_secret_option(key: &str) -> bool {
+pub(crate) fn is_secret_option(key: &str) -> bool {
     let key = key.to_ascii_lowercase().replace('-', "_");
     if ["_id", "_path", "_file"].iter().any(|end| key.ends_with(end)) {
         return false;
@@ -38,26 +38,6 @@ const OTHER_WORDS: [(&[&str], &[&str]); 11] = [
     (&["time", "cron", "at", "when", "timer", "interval"], &["schedule"]),
     (&["type", "engine", "driver"], &["kind"]),
     (&["port", "bind"], &["smtp_port", "listen"]),
-];
-
-/// Kinds of source by other names.
-const OTHER_SOURCES: [(&[&str], &str); 6] = [
-    (&["postgresql", "pg", "psql", "pgsql", "timescaledb"], "write \"postgres\""),
-    (&["mariadb", "percona"], "write \"mysql\": it backs up MySQL and MariaDB"),
-    (&["mongo"], "write \"mongodb\""),
-    (
-        &["azure", "azure-blob", "azure-blobs", "azure-files", "azblob", "blob", "storage"],
-        "write \"azure-storage\" for blobs and file shares; servers that Azure hosts are \"postgres\" or \"mysql\" with a \
-         section azure",
-    ),
-    (
-        &["folder", "folders", "file", "files", "dir", "path", "filesystem", "local", "disk"],
-        "write \"directory\"",
-    ),
-    (
-        &["sqlite", "sqlite3", "redis"],
-        "its files can be backed up as \"directory\", from a copy that it makes itself: while it runs they change",
-    ),
 ];
 
 /// Kinds of alert by other names.
@@ -99,23 +79,19 @@ const OTHER_ALERTS: [(&[&str], &str); 5] = [
     ),
 ];
 
-/// What stands here for a kind of source that other programs call so.
-pub(super) fn source_kind(word: &str) -> Option<&'static str> {
-    by_other_name(word, &OTHER_SOURCES)
-}
-
 /// What stands here for a kind of alert that other programs call so.
-pub(super) fn alert_kind(word: &str) -> Option<&'static str> {
+pub(crate) fn alert_kind(word: &str) -> Option<&'static str> {
     by_other_name(word, &OTHER_ALERTS)
 }
 
-fn by_other_name(word: &str, names: &[(&[&str], &'static str)]) -> Option<&'static str> {
+/// What to write in place of a word that other programs have: each list of words has its own.
+pub(crate) fn by_other_name(word: &str, names: &[(&[&str], &'static str)]) -> Option<&'static str> {
     let word = word.to_ascii_lowercase().replace('_', "-");
     names.iter().find(|(others, _)| others.contains(&word.as_str())).map(|(_, meant)| *meant)
 }
 
 /// The valid key that was meant: one that is written alike, or that other programs call so.
-pub(super) fn meant<'c>(word: &str, valid: &[&'c str]) -> Option<&'c str> {
+pub(crate) fn meant<'c>(word: &str, valid: &[&'c str]) -> Option<&'c str> {
     let plain = word.to_ascii_lowercase().replace('-', "_");
     let keep = format!("keep_{plain}");
     let others = OTHER_WORDS.iter().filter(|(others, _)| others.contains(&plain.as_str()));
@@ -171,9 +147,8 @@ mod tests {
         assert_eq!(meant("path", &["location", "mount"]), Some("location"));
         assert_eq!(meant("folders", &["kind", "paths"]), Some("paths"));
         assert_eq!(meant("colour", &server), None);
-        assert!(source_kind("MariaDB").is_some_and(|meant| meant.contains("\"mysql\"")));
         assert!(alert_kind("slack").is_some_and(|meant| meant.contains("format")));
-        assert!(source_kind("colour").is_none() && alert_kind("colour").is_none());
+        assert!(alert_kind("colour").is_none());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `kind = "mongodb"`: how to reach a MongoDB deployment and what to take from it.
 
-use super::{patterns::Patterns, reader::Reader, secret::SecretFile, server};
+use crate::settings::{Patterns, SecretFile, reader::Reader};
 
 /// How many collections are read at the same time unless something else is said.
 const PARALLEL_COLLECTIONS: usize = 4;
@@ -33,6 +33,13 @@ pub enum MongodbConsistency {
     None,
 }
 
+impl MongodbConfig {
+    /// What is configured of a source, if it is of this kind.
+    pub(crate) fn of<'a>(config: &'a (dyn crate::source::KindConfig + 'static)) -> Option<&'a Self> {
+        (config as &dyn std::any::Any).downcast_ref()
+    }
+}
+
 /// Reads the keys of this kind.
 pub(super) fn read(reader: &mut Reader<'_>) -> Option<MongodbConfig> {
     let uri_file = reader.secret_file("uri_file");
@@ -40,7 +47,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<MongodbConfig> {
         "uri_file",
         "the path of a file that holds the connection string, mongodb://… or mongodb+srv://…",
     );
-    let databases = server::read_databases(reader);
+    let databases = reader.databases();
     let consistency = [
         ("auto", MongodbConsistency::Auto),
         ("snapshot", MongodbConsistency::Snapshot),

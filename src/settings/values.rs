@@ -17,14 +17,14 @@ const SIZE_UNITS: [(&str, u64); 9] = [
 const DURATION_UNITS: [(&str, u64); 4] = [("s", 1), ("m", 60), ("h", 3_600), ("d", 86_400)];
 
 /// Reads a size such as `16MiB` or `1 GB`, in bytes.
-pub(super) fn parse_size(text: &str) -> Option<u64> {
+pub(crate) fn parse_size(text: &str) -> Option<u64> {
     let (number, unit) = split_number(text)?;
     let (_, factor) = SIZE_UNITS.iter().find(|(name, _)| *name == unit.trim())?;
     number.checked_mul(*factor)
 }
 
 /// Reads a duration such as `90s`, `15m` or `1h30m`: whole numbers with s, m, h or d, added up.
-pub(super) fn parse_duration(text: &str) -> Option<Duration> {
+pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
     let mut rest = text.trim();
     let mut seconds = 0_u64;
     loop {
@@ -45,7 +45,7 @@ fn split_number(text: &str) -> Option<(u64, &str)> {
 }
 
 /// A size for messages: in the largest binary unit that divides it.
-pub(super) fn show_size(bytes: u64) -> String {
+pub(crate) fn show_size(bytes: u64) -> String {
     let (name, factor) = SIZE_UNITS[..5]
         .iter()
         .rev()
@@ -55,7 +55,7 @@ pub(super) fn show_size(bytes: u64) -> String {
 }
 
 /// A duration for messages: in the largest unit that divides it.
-pub(super) fn show_duration(duration: Duration) -> String {
+pub(crate) fn show_duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let (name, factor) = DURATION_UNITS
         .iter()

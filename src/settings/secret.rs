@@ -83,7 +83,7 @@ impl SecretFile {
 
     /// Reads a configuration value: `credential:NAME`, or a path, a relative one being below `folder`.
     /// The error is a text for the configuration's problem list and does not repeat the value.
-    pub(super) fn from_value(key: String, value: &str, folder: &Path) -> Result<Self, String> {
+    pub(crate) fn from_value(key: String, value: &str, folder: &Path) -> Result<Self, String> {
         let place = match value.strip_prefix("credential:") {
             None => Place::File(folder.join(value)),
             Some(name) if name.is_empty() || name.contains('/') || name == "." || name == ".." => {
@@ -265,7 +265,7 @@ impl fmt::Display for SecretFile {
 
 /// What systemd handed over in place of a file that this user may not read; nothing if it did not, or if the file could
 /// not be read for another reason.
-pub(super) fn handed(error: &std::io::Error, credential: &str) -> Option<Vec<u8>> {
+pub(crate) fn handed(error: &std::io::Error, credential: &str) -> Option<Vec<u8>> {
     if error.kind() != std::io::ErrorKind::PermissionDenied {
         return None;
     }

@@ -1,9 +1,8 @@
 //! `kind = "mysql"`: a MySQL or MariaDB server.
 
-use super::{
-    patterns::Patterns,
-    reader::Reader,
-    server::{self, Defaults, ServerConfig},
+use crate::{
+    settings::{Patterns, reader::Reader},
+    source::server::{self, Defaults, ServerConfig},
 };
 
 /// A MySQL or MariaDB server.
@@ -13,6 +12,13 @@ pub struct MysqlConfig {
     pub server: ServerConfig,
     /// Tables and views to leave out, as `database.table`.
     pub exclude_tables: Patterns,
+}
+
+impl MysqlConfig {
+    /// What is configured of a source, if it is of this kind.
+    pub(crate) fn of<'a>(config: &'a (dyn crate::source::KindConfig + 'static)) -> Option<&'a Self> {
+        (config as &dyn std::any::Any).downcast_ref()
+    }
 }
 
 /// Reads the keys of this kind.

@@ -10,7 +10,7 @@ use toml::{
 
 use super::{
     document::{Document, in_file_order, join_key, type_of},
-    patterns::Patterns,
+    patterns::{PathGlob, Paths, Patterns},
     secret::SecretFile,
     suggest::{is_sensitive, meant},
     values::{parse_duration, parse_size, show_duration, show_size},
@@ -18,8 +18,8 @@ use super::{
 
 /// One table while it is read. A table that is missing or of the wrong type reads as if every key were left
 /// out, and no required key is missed in it: the table itself was reported.
-pub(super) struct Reader<'d> {
-    pub(super) document: &'d Document<'d>,
+pub struct Reader<'d> {
+    pub(crate) document: &'d Document<'d>,
     path: String,
     line: Option<usize>,
     table: Option<&'d DeTable<'d>>,
@@ -28,12 +28,12 @@ pub(super) struct Reader<'d> {
 
 impl<'d> Reader<'d> {
     /// The reader of the whole document.
-    pub(super) fn root(document: &'d Document<'d>, table: &'d DeTable<'d>) -> Self {
+    pub(crate) fn root(document: &'d Document<'d>, table: &'d DeTable<'d>) -> Self {
         Self { document, path: String::new(), line: None, table: Some(table), known: Vec::new() }
     }
 
     /// The reader of a table that stands as `value` under `key` of this one.
-    pub(super) fn inner(&self, key: &str, start: usize, value: &'d DeValue<'d>) -> Self {
+    pub(crate) fn inner(&self, key: &str, start: usize, value: &'d DeValue<'d>) -> Self {
         self.at(self.key_path(key), start, value)
     }
 
@@ -49,7 +49,7 @@ impl<'d> Reader<'d> {
     }
 
     /// The tables of a list of tables, such as `[[alerts]]`; messages number them from 1.
-    pub(super) fn tables(&mut self, key: &'static str) -> Vec<Self> {
+    pub(crate) fn tables(&mut self, key: &'static str) -> Vec<Self> {
         let Some(value) = self.value(key) else { return Vec::new() };
         let Some(list) = value.as_array() else {
             self.problem(key, &format!("must be a list of tables, each begun with [[{key}]]"));
@@ -63,7 +63,7 @@ impl<'d> Reader<'d> {
     }
 
     /// The table under `key`; if it is not there, one without any key.
-    pub(super) fn table(&mut self, key: &'static str) -> Self {
+    pub(crate) fn table(&mut self, key: &'static str) -> Self {
         self.known.push(key);
         match self.entry(key) {
             Some((start, value)) => self.inner(key, start, value.get_ref()),
@@ -78,7 +78,7 @@ impl<'d> Reader<'d> {
     }
 
     /// The entries in the order of the file: name, offset, value. The caller judges the names.
-    pub(super) fn entries(&self) -> Vec<(&'d str, usize, &'d DeValue<'d>)> {
+    pub(crate) fn entries(&self) -> Vec<(&'d str, usize, &'d DeValue<'d>)> {
         let Some(table) = self.table else { return Vec::new() };
         in_file_order(table)
             .into_iter()
@@ -87,49 +87,49 @@ impl<'d> Reader<'d> {
     }
 
     /// The table's name without the section that it stands in, such as that of a source.
-    pub(super) fn own_name(&self) -> &str {
+    pub(crate) fn own_name(&self) -> &str {
         let (_, name) = self.path.split_once('.').unwrap_or(("", &self.path));
         name.trim_matches('"')
     }
 
     /// Whether the table stands in the file.
-    pub(super) fn is_present(&self) -> bool {
+    pub(crate) fn is_present(&self) -> bool {
         self.table.is_some()
     }
 
     /// Whether the key stands in the file, whatever its value.
-    pub(super) fn has(&self, key: &str) -> bool {
+    pub(crate) fn has(&self, key: &str) -> bool {
         self.entry(key).is_some()
     }
 
     /// Whether the key stands in the file with a list as its value.
-    pub(super) fn is_list(&self, key: &str) -> bool {
+    pub(crate) fn is_list(&self, key: &str) -> bool {
         self.entry(key).is_some_and(|(_, value)| value.get_ref().as_array().is_some())
     }
 
     /// Whether the key stands in the file with exactly this text.
-    pub(super) fn is_text(&self, key: &str, text: &str) -> bool {
+    pub(crate) fn is_text(&self, key: &str, text: &str) -> bool {
         self.entry(key).is_some_and(|(_, value)| value.get_ref().as_str() == Some(text))
     }
 
     /// The key's full name.
-    pub(super) fn key_path(&self, key: &str) -> String {
+    pub(crate) fn key_path(&self, key: &str) -> String {
         join_key(&self.path, key)
     }
 
     /// Notes a problem with a key; the line is the key's or, if it is not there, the table's.
-    pub(super) fn problem(&self, key: &str, what: &str) {
+    pub(crate) fn problem(&self, key: &str, what: &str) {
         let line = self.entry(key).map_or(self.line, |(start, _)| Some(self.document.line(start)));
         self.document.report(line, format!("{}: {what}", self.key_path(key)));
     }
 
     /// Notes a problem with the table itself.
-    pub(super) fn table_problem(&self, what: &str) {
+    pub(crate) fn table_problem(&self, what: &str) {
         self.document.report(self.line, format!("{}: {what}", self.path));
     }
 
     /// Notes that a key is missing that is needed.
-    pub(super) fn missing(&self, key: &str, what: &str) {
+    pub(crate) fn missing(&self, key: &str, what: &str) {
         if self.is_present() && !self.has(key) {
             self.problem(key, &format!("missing: {what}"));
         }
@@ -149,7 +149,7 @@ impl<'d> Reader<'d> {
     }
 
     /// The value of a key, which is valid from now on.
-    pub(super) fn value(&mut self, key: &'static str) -> Option<&'d DeValue<'d>> {
+    pub(crate) fn value(&mut self, key: &'static str) -> Option<&'d DeValue<'d>> {
         self.known.push(key);
         self.entry(key).map(|(_, value)| value.get_ref())
     }
@@ -159,7 +159,7 @@ impl<'d> Reader<'d> {
     }
 
     /// A text; not empty and without control characters.
-    pub(super) fn string(&mut self, key: &'static str) -> Option<String> {
+    pub(crate) fn string(&mut self, key: &'static str) -> Option<String> {
         self.text(key, "a string")
     }
 
@@ -177,7 +177,7 @@ impl<'d> Reader<'d> {
     }
 
     /// One of several words.
-    pub(super) fn choice<T: Copy>(&mut self, key: &'static str, choices: &[(&str, T)]) -> Option<T> {
+    pub(crate) fn choice<T: Copy>(&mut self, key: &'static str, choices: &[(&str, T)]) -> Option<T> {
         let text = self.string(key)?;
         let found = choices.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
         if found.is_none() {
@@ -188,7 +188,7 @@ impl<'d> Reader<'d> {
     }
 
     /// A path, made absolute.
-    pub(super) fn path(&mut self, key: &'static str) -> Option<PathBuf> {
+    pub(crate) fn path(&mut self, key: &'static str) -> Option<PathBuf> {
         let text = self.text(key, "a string with a path")?;
         if text.starts_with("credential:") {
             self.problem(
@@ -205,7 +205,7 @@ impl<'d> Reader<'d> {
     }
 
     /// A file that holds a secret.
-    pub(super) fn secret_file(&mut self, key: &'static str) -> Option<SecretFile> {
+    pub(crate) fn secret_file(&mut self, key: &'static str) -> Option<SecretFile> {
         let text = self.text(key, "a string with a path")?;
         if let Some(fault) = unexpanded(&text) {
             self.problem(key, fault);
@@ -217,7 +217,7 @@ impl<'d> Reader<'d> {
     }
 
     /// True or false.
-    pub(super) fn boolean(&mut self, key: &'static str, default: bool) -> bool {
+    pub(crate) fn boolean(&mut self, key: &'static str, default: bool) -> bool {
         let Some(value) = self.value(key) else { return default };
         value.as_bool().unwrap_or_else(|| {
             self.wrong_type(key, "true or false", value);
@@ -226,7 +226,7 @@ impl<'d> Reader<'d> {
     }
 
     /// A whole number within bounds.
-    pub(super) fn integer(&mut self, key: &'static str, bounds: RangeInclusive<i64>) -> Option<i64> {
+    pub(crate) fn integer(&mut self, key: &'static str, bounds: RangeInclusive<i64>) -> Option<i64> {
         let value = self.value(key)?;
         let Some(digits) = value.as_integer() else {
             let quoted = value.as_str().is_some_and(|text| text.parse::<i64>().is_ok());
@@ -243,7 +243,7 @@ impl<'d> Reader<'d> {
     }
 
     /// A size in bytes within bounds.
-    pub(super) fn size(&mut self, key: &'static str, bounds: RangeInclusive<u64>) -> Option<u64> {
+    pub(crate) fn size(&mut self, key: &'static str, bounds: RangeInclusive<u64>) -> Option<u64> {
         let text = self.text(key, "a size in quotes, such as \"16MiB\"")?;
         match parse_size(&text) {
             Some(size) if bounds.contains(&size) => return Some(size),
@@ -261,7 +261,7 @@ impl<'d> Reader<'d> {
     }
 
     /// A duration within bounds.
-    pub(super) fn duration(
+    pub(crate) fn duration(
         &mut self,
         key: &'static str,
         bounds: RangeInclusive<Duration>,
@@ -282,7 +282,7 @@ impl<'d> Reader<'d> {
     }
 
     /// A list of texts, none of them empty.
-    pub(super) fn strings(&mut self, key: &'static str) -> Option<Vec<String>> {
+    pub(crate) fn strings(&mut self, key: &'static str) -> Option<Vec<String>> {
         let value = self.value(key)?;
         let Some(list) = value.as_array() else {
             let single = value.as_str().is_some();
@@ -309,7 +309,7 @@ impl<'d> Reader<'d> {
     }
 
     /// A list of paths, made absolute.
-    pub(super) fn paths(&mut self, key: &'static str) -> Vec<PathBuf> {
+    pub(crate) fn paths(&mut self, key: &'static str) -> Vec<PathBuf> {
         let folder = self.document.folder();
         let texts = self.strings(key).unwrap_or_default();
         for fault in texts.iter().filter_map(|text| unexpanded(text)) {
@@ -319,7 +319,7 @@ impl<'d> Reader<'d> {
     }
 
     /// A list of globs.
-    pub(super) fn patterns(&mut self, key: &'static str) -> Option<Patterns> {
+    pub(crate) fn patterns(&mut self, key: &'static str) -> Option<Patterns> {
         let texts = self.strings(key)?;
         // One at a time, so that every invalid pattern is reported.
         for text in &texts {
@@ -330,8 +330,29 @@ impl<'d> Reader<'d> {
         Patterns::new(texts).ok()
     }
 
+    /// Reads `exclude`: patterns over paths. One that cannot work is a problem here, and not in the middle of a run.
+    pub(crate) fn exclude(&mut self, paths: Paths) -> Vec<String> {
+        let exclude = self.strings("exclude").unwrap_or_default();
+        for pattern in &exclude {
+            if let Err(fault) = PathGlob::new(pattern, paths) {
+                self.problem("exclude", &fault);
+            }
+        }
+        exclude
+    }
+
+    /// Reads `databases`: all unless the key says otherwise.
+    pub(crate) fn databases(&mut self) -> Patterns {
+        let databases = self.patterns("databases");
+        if databases.as_ref().is_some_and(Patterns::is_empty) {
+            let what = "an empty list would back up nothing; leave the key out for all databases";
+            self.problem("databases", what);
+        }
+        databases.or_else(|| Patterns::new(["*"]).ok()).unwrap_or_default()
+    }
+
     /// Reports every key that was not asked for.
-    pub(super) fn finish(self) {
+    pub(crate) fn finish(self) {
         for (key, start, _) in self.entries() {
             if !self.known.contains(&key) {
                 let line = Some(self.document.line(start));
@@ -383,7 +404,7 @@ impl<'d> Reader<'d> {
 }
 
 /// What is wrong with a path that only a shell would understand.
-pub(super) fn unexpanded(path: &str) -> Option<&'static str> {
+pub(crate) fn unexpanded(path: &str) -> Option<&'static str> {
     if path == "~" || path.starts_with("~/") {
         Some("must be a whole path: ~ is only understood by shells")
     } else if path.starts_with("$HOME") || path.starts_with("${") {
@@ -394,7 +415,7 @@ pub(super) fn unexpanded(path: &str) -> Option<&'static str> {
 }
 
 /// What makes a text unusable, if anything does. The text is not repeated.
-pub(super) fn text_fault(text: &str) -> Option<&'static str> {
+pub(crate) fn text_fault(text: &str) -> Option<&'static str> {
     if text.trim().is_empty() {
         Some("must not be empty")
     } else if text.chars().any(char::is_control) {

@@ -14,7 +14,7 @@ use toml::{
 use crate::error::{Error, Result};
 
 /// A configuration text while it is read. Problems are collected, so that all are reported at once.
-pub(super) struct Document<'t> {
+pub(crate) struct Document<'t> {
     text: &'t str,
     file: &'t Path,
     folder: PathBuf,
@@ -28,17 +28,17 @@ struct Problem {
 
 impl<'t> Document<'t> {
     /// Wraps a text; `file` is its name in messages, `folder` where its relative paths start.
-    pub(super) fn new(text: &'t str, file: &'t Path, folder: PathBuf) -> Self {
+    pub(crate) fn new(text: &'t str, file: &'t Path, folder: PathBuf) -> Self {
         Self { text, file, folder, problems: RefCell::default() }
     }
 
     /// The folder that relative paths start from; absolute.
-    pub(super) fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
 
     /// Parses the text. `None` if its syntax is broken, for then what the keys say cannot be trusted.
-    pub(super) fn parse(&self) -> Option<Spanned<DeTable<'t>>> {
+    pub(crate) fn parse(&self) -> Option<Spanned<DeTable<'t>>> {
         let (table, faults) = DeTable::parse_recoverable(self.text);
         let mut sound = true;
         let mut last_line = None;
@@ -85,12 +85,12 @@ impl<'t> Document<'t> {
     }
 
     /// The line, from 1, of a byte offset.
-    pub(super) fn line(&self, offset: usize) -> usize {
+    pub(crate) fn line(&self, offset: usize) -> usize {
         self.text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
     }
 
     /// Notes a problem.
-    pub(super) fn report(&self, line: Option<usize>, text: String) {
+    pub(crate) fn report(&self, line: Option<usize>, text: String) {
         self.problems.borrow_mut().push(Problem { line, text });
     }
 
@@ -98,7 +98,7 @@ impl<'t> Document<'t> {
     ///
     /// # Errors
     /// Exit code 2 with all problems, one a line, in the order of the file.
-    pub(super) fn finish<T>(self, value: Option<T>) -> Result<T> {
+    pub(crate) fn finish<T>(self, value: Option<T>) -> Result<T> {
         let mut problems = self.problems.into_inner();
         match value {
             Some(value) if problems.is_empty() => return Ok(value),
@@ -120,7 +120,7 @@ impl<'t> Document<'t> {
 }
 
 /// The entries of a table in the order of the file: name, place of the name, value.
-pub(super) fn in_file_order<'d, 't>(
+pub(crate) fn in_file_order<'d, 't>(
     table: &'d DeTable<'t>,
 ) -> Vec<(&'d str, Range<usize>, &'d Spanned<DeValue<'t>>)> {
     let mut entries: Vec<_> =
@@ -130,14 +130,14 @@ pub(super) fn in_file_order<'d, 't>(
 }
 
 /// A key's full name, quoted where TOML would need quotes.
-pub(super) fn join_key(parent: &str, key: &str) -> String {
+pub(crate) fn join_key(parent: &str, key: &str) -> String {
     let bare = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c));
     let key = if bare { key.to_owned() } else { format!("{key:?}") };
     if parent.is_empty() { key } else { format!("{parent}.{key}") }
 }
 
 /// The type of a value, in words.
-pub(super) fn type_of(value: &DeValue<'_>) -> &'static str {
+pub(crate) fn type_of(value: &DeValue<'_>) -> &'static str {
     match value {
         DeValue::String(_) => "a string",
         DeValue::Integer(_) => "an integer",

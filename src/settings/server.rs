@@ -1,116 +1,11 @@
-//! What every kind of database server has: a place, TLS, and a choice of databases.
+//! Where a server listens, and how far TLS is demanded of it.
 
 use std::{
     net::IpAddr,
     path::{Path, PathBuf},
 };
 
-use super::{
-    azure::{self, AzureServers},
-    patterns::Patterns,
-    reader::Reader,
-    secret::SecretFile,
-};
-
-/// What is configured of every database server that is reached by its own clients.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ServerConfig {
-    /// Where the server listens. Empty if the servers are found in Azure.
-    pub host: Host,
-    /// How to find the servers in Azure, if that is how.
-    pub azure: Option<AzureServers>,
-    /// TCP port; of PostgreSQL also the number in the socket's file name.
-    pub port: u16,
-    /// Account to connect as. `None` only for sockets: the name of the user that runs the program.
-    pub user: Option<String>,
-    /// File with the account's password.
-    pub password_file: Option<SecretFile>,
-    /// TLS demand; `None` for sockets.
-    pub sslmode: Option<SslMode>,
-    /// Certificates that the server's one is checked against.
-    pub sslrootcert: Option<RootCertificates>,
-    /// Client certificate; set together with `sslkey`.
-    pub sslcert: Option<PathBuf>,
-    /// Key of the client certificate.
-    pub sslkey: Option<PathBuf>,
-    /// Databases to back up.
-    pub databases: Patterns,
-    /// Databases to leave out.
-    pub exclude: Patterns,
-    /// Folders to search for the clients; empty: the usual places.
-    pub client_dirs: Vec<PathBuf>,
-    /// Whether what belongs to the server as a whole is backed up as `@globals`.
-    pub globals: bool,
-}
-
-impl ServerConfig {
-    /// A server with its address alone. The caller supplies credentials and everything else.
-    pub(crate) fn bare(host: Host, port: u16) -> Self {
-        Self {
-            host,
-            azure: None,
-            port,
-            user: None,
-            password_file: None,
-            sslmode: None,
-            sslrootcert: None,
-            sslcert: None,
-            sslkey: None,
-            databases: Patterns::default(),
-            exclude: Patterns::default(),
-            client_dirs: Vec::new(),
-            globals: false,
-        }
-    }
-}
-
-/// What differs between the kinds of server.
-pub(super) struct Defaults {
-    /// Place of the socket if there is no `host`.
-    pub(super) socket: &'static str,
-    /// What a path as `host` means.
-    pub(super) path: &'static str,
-    /// TCP port.
-    pub(super) port: u16,
-    /// What a name to log in by is called.
-    pub(super) account: &'static str,
-}
-
-/// Reads the keys that every kind of server has.
-pub(super) fn read(reader: &mut Reader<'_>, defaults: &Defaults) -> Option<ServerConfig> {
-    let azure = azure::read_servers(reader);
-    let host = match &azure {
-        Some(_) => Some(Host::Tcp(String::new())),
-        None => read_host(reader, defaults.socket, defaults.path),
-    };
-    let user = reader.string("user");
-    if user.is_none() && matches!(host, Some(Host::Tcp(_))) {
-        reader.missing("user", &format!("a connection over TCP needs the name of {}", defaults.account));
-    }
-    let port =
-        reader.integer("port", 1..=65_535).and_then(|port| port.try_into().ok()).unwrap_or(defaults.port);
-    let password_file = reader.secret_file("password_file");
-    let (sslmode, sslrootcert) = read_tls(reader, host.as_ref());
-    let (sslcert, sslkey) = read_certificate(reader);
-    Some(ServerConfig {
-        host: host?,
-        azure: match azure {
-            Some(servers) => Some(servers?),
-            None => None,
-        },
-        port,
-        user,
-        password_file,
-        sslmode,
-        sslrootcert,
-        sslcert,
-        sslkey,
-        databases: read_databases(reader),
-        exclude: reader.patterns("exclude").unwrap_or_default(),
-        client_dirs: reader.paths("client_dirs"),
-        globals: reader.boolean("globals", true),
-    })
-}
+use super::reader::Reader;
 
 /// Where a server listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -211,7 +106,7 @@ impl RootCertificates {
 }
 
 /// Reads `host`; `default` is the place of the socket if the key is not there, `socket` what a path means.
-fn read_host(reader: &mut Reader<'_>, default: &str, socket: &str) -> Option<Host> {
+pub(crate) fn read_host(reader: &mut Reader<'_>, default: &str, socket: &str) -> Option<Host> {
     let text = match reader.string("host") {
         Some(text) => text,
         None if reader.has("host") => return None,
@@ -239,7 +134,10 @@ fn read_host(reader: &mut Reader<'_>, default: &str, socket: &str) -> Option<Hos
 }
 
 /// Reads `sslmode` and `sslrootcert`: a remote host is verified unless the configuration says otherwise.
-fn read_tls(reader: &mut Reader<'_>, host: Option<&Host>) -> (Option<SslMode>, Option<RootCertificates>) {
+pub(crate) fn read_tls(
+    reader: &mut Reader<'_>,
+    host: Option<&Host>,
+) -> (Option<SslMode>, Option<RootCertificates>) {
     let mode = reader.choice("sslmode", &SSL_MODES);
     let wrong = mode.is_none() && reader.has("sslmode");
     let system = reader.is_text("sslrootcert", "system");
@@ -273,7 +171,7 @@ fn read_tls(reader: &mut Reader<'_>, host: Option<&Host>) -> (Option<SslMode>, O
 }
 
 /// Reads `sslcert` and `sslkey`, which go together.
-fn read_certificate(reader: &mut Reader<'_>) -> (Option<PathBuf>, Option<PathBuf>) {
+pub(crate) fn read_certificate(reader: &mut Reader<'_>) -> (Option<PathBuf>, Option<PathBuf>) {
     let pair = (reader.path("sslcert"), reader.path("sslkey"));
     for (one, other) in [("sslcert", "sslkey"), ("sslkey", "sslcert")] {
         if reader.has(one) {
@@ -281,14 +179,4 @@ fn read_certificate(reader: &mut Reader<'_>) -> (Option<PathBuf>, Option<PathBuf
         }
     }
     pair
-}
-
-/// Reads `databases`: all unless the key says otherwise.
-pub(super) fn read_databases(reader: &mut Reader<'_>) -> Patterns {
-    let databases = reader.patterns("databases");
-    if databases.as_ref().is_some_and(Patterns::is_empty) {
-        let what = "an empty list would back up nothing; leave the key out for all databases";
-        reader.problem("databases", what);
-    }
-    databases.or_else(|| Patterns::new(["*"]).ok()).unwrap_or_default()
 }

@@ -1,8 +1,8 @@
 //! `kind = "postgres"`: a PostgreSQL server.
 
-use super::{
-    reader::Reader,
-    server::{self, Defaults, ServerConfig},
+use crate::{
+    settings::reader::Reader,
+    source::server::{self, Defaults, ServerConfig},
 };
 
 /// A PostgreSQL server.
@@ -25,6 +25,13 @@ pub enum RolePasswords {
     Auto,
     /// Never take them.
     Never,
+}
+
+impl PostgresConfig {
+    /// What is configured of a source, if it is of this kind.
+    pub(crate) fn of<'a>(config: &'a (dyn crate::source::KindConfig + 'static)) -> Option<&'a Self> {
+        (config as &dyn std::any::Any).downcast_ref()
+    }
 }
 
 /// Reads the keys of this kind.

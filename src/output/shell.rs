@@ -10,7 +10,7 @@ pub(crate) fn word(text: &str) -> String {
 }
 
 /// A default for a variable that the reader may have set before.
-pub(super) fn unless_set(variable: &str, default: &str) -> String {
+pub(crate) fn unless_set(variable: &str, default: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@%:,= ".contains(c);
     if default.chars().all(plain) {
         return format!("export {variable}=\"${{{variable}:-{default}}}\"");

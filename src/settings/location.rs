@@ -131,7 +131,7 @@ impl fmt::Debug for Location {
 
 /// A location as it is used: a path made absolute from `folder`, a URL unchanged.
 /// The error says what is wrong without repeating the location.
-pub(super) fn resolve(text: &str, folder: &Path) -> Result<String, String> {
+pub(crate) fn resolve(text: &str, folder: &Path) -> Result<String, String> {
     if let Some(fault) = unexpanded(text) {
         return Err(fault.into());
     }
@@ -171,7 +171,7 @@ pub(super) fn resolve(text: &str, folder: &Path) -> Result<String, String> {
 }
 
 /// The path that a resolved location is, if it is one.
-pub(super) fn path_in(text: &str) -> Option<&Path> {
+pub(crate) fn path_in(text: &str) -> Option<&Path> {
     match scheme(text) {
         None => Some(Path::new(text)),
         Some(("local", path)) => Some(Path::new(path)),
@@ -180,7 +180,7 @@ pub(super) fn path_in(text: &str) -> Option<&Path> {
 }
 
 /// A path without steps that lead nowhere or up again, by its spelling.
-pub(super) fn plain(path: &Path) -> PathBuf {
+pub(crate) fn plain(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
     for part in path.components() {
         match part {
@@ -195,7 +195,7 @@ pub(super) fn plain(path: &Path) -> PathBuf {
 }
 
 /// Whether a URL carries a password, which has no place in the configuration.
-pub(super) fn has_password(text: &str) -> bool {
+pub(crate) fn has_password(text: &str) -> bool {
     userinfo(text).is_some_and(|range| text[range].split_once(':').is_some_and(|(_, rest)| !rest.is_empty()))
 }
 

@@ -1,15 +1,7 @@
-//! `kind = "azure-storage"`, and what every source needs that asks Azure: a service principal and the cloud's addresses.
+//! What every source needs that asks Azure: a service principal and the cloud's addresses.
 
-use super::{
-    directory::read_exclude,
-    patterns::{Paths, Patterns},
-    reader::Reader,
-    secret::SecretFile,
-    server::Host,
-};
+use super::{patterns::Patterns, reader::Reader, secret::SecretFile, server::Host};
 
-/// How many blobs or files of an item are read at the same time unless something else is said.
-const PARALLEL_DOWNLOADS: usize = 16;
 const AUTHORITY: &str = "https://login.microsoftonline.com";
 const MANAGEMENT: &str = "https://management.azure.com";
 const STORAGE_SCOPE: &str = "https://storage.azure.com/.default";
@@ -33,23 +25,11 @@ pub struct AzurePrincipal {
     pub storage_scope: String,
 }
 
-/// All storage accounts that a service principal can see.
-#[derive(Debug, Clone, PartialEq)]
-pub struct AzureStorageConfig {
-    /// Who asks.
-    pub principal: AzurePrincipal,
-    /// Accounts to back up.
-    pub accounts: Patterns,
-    /// Accounts to leave out.
-    pub exclude_accounts: Patterns,
-    /// Blob containers to leave out.
-    pub exclude_containers: Patterns,
-    /// File shares to leave out.
-    pub exclude_shares: Patterns,
-    /// Blobs and files to leave out: globs relative to their container or share, as those of folders.
-    pub exclude: Vec<String>,
-    /// How many blobs or files of an item are read at the same time, 1 to 64.
-    pub parallel_downloads: usize,
+impl AzurePrincipal {
+    /// The files that it is read from.
+    pub(crate) fn secret_files(&self) -> [&SecretFile; 3] {
+        [&self.tenant_id_file, &self.client_id_file, &self.client_secret_file]
+    }
 }
 
 /// All flexible database servers that a service principal can see.
@@ -61,32 +41,8 @@ pub struct AzureServers {
     pub exclude_servers: Patterns,
 }
 
-/// Reads the keys of `kind = "azure-storage"`.
-pub(super) fn read(reader: &mut Reader<'_>) -> Option<AzureStorageConfig> {
-    let principal = read_principal(reader);
-    let accounts = reader.patterns("accounts");
-    if accounts.as_ref().is_some_and(Patterns::is_empty) {
-        let what = "an empty list would back up nothing; leave the key out for all accounts";
-        reader.problem("accounts", what);
-    }
-    let exclude_accounts = reader.patterns("exclude_accounts").unwrap_or_default();
-    let exclude_containers = reader.patterns("exclude_containers").unwrap_or_default();
-    let exclude_shares = reader.patterns("exclude_shares").unwrap_or_default();
-    let exclude = read_exclude(reader, Paths::OfBlobs);
-    let parallel = reader.integer("parallel_downloads", 1..=64).and_then(|count| count.try_into().ok());
-    Some(AzureStorageConfig {
-        principal: principal?,
-        accounts: accounts.or_else(|| Patterns::new(["*"]).ok()).unwrap_or_default(),
-        exclude_accounts,
-        exclude_containers,
-        exclude_shares,
-        exclude,
-        parallel_downloads: parallel.unwrap_or(PARALLEL_DOWNLOADS),
-    })
-}
-
 /// Reads `azure = true` of a database server and what belongs to it; the outer `None` if the server has a host.
-pub(super) fn read_servers(reader: &mut Reader<'_>) -> Option<Option<AzureServers>> {
+pub(crate) fn read_servers(reader: &mut Reader<'_>) -> Option<Option<AzureServers>> {
     if !reader.boolean("azure", false) {
         return None;
     }
@@ -100,7 +56,8 @@ pub(super) fn read_servers(reader: &mut Reader<'_>) -> Option<Option<AzureServer
     Some(principal.map(|principal| AzureServers { principal, exclude_servers }))
 }
 
-fn read_principal(reader: &mut Reader<'_>) -> Option<AzurePrincipal> {
+/// Reads the keys of a service principal.
+pub(crate) fn read_principal(reader: &mut Reader<'_>) -> Option<AzurePrincipal> {
     let tenant_id_file = reader.secret_file("tenant_id_file");
     let client_id_file = reader.secret_file("client_id_file");
     let client_secret_file = reader.secret_file("client_secret_file");
