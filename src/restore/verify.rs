@@ -13,11 +13,12 @@ use crate::{
         mysql::{self, Mysql},
         postgres::{
             self, Postgres, Role,
+            compare::Definitions,
             verify::{definitions as by_definitions, tables as by_tables},
         },
         restore::Selected,
         verify::{
-            compare::{self, Definitions, shown},
+            compare::{self, shown},
             sink::Nowhere,
         },
     },
@@ -140,11 +141,11 @@ fn of_postgres(
         before.large_objects = after.large_objects.clone();
     }
     let databases = (before.database.take(), after.database.take());
-    differences.extend(compare::postgres(&before, &after, notes));
+    differences.extend(postgres::compare::details(&before, &after, notes));
     if !one_table {
         // Another name, owner or place of the whole may be what was asked for.
         let only = |database| postgres::Detail { database, ..postgres::Detail::default() };
-        notes.extend(compare::postgres(&only(databases.0), &only(databases.1), &mut Vec::new()));
+        notes.extend(postgres::compare::details(&only(databases.0), &only(databases.1), &mut Vec::new()));
         differences.extend(definitions(target, clients, stored, (&before, &after), notes));
     }
     Ok(differences)
@@ -169,8 +170,8 @@ fn definitions(
     (before, after): (&postgres::Detail, &postgres::Detail),
     notes: &mut Vec<String>,
 ) -> Vec<String> {
-    let recorded = compare::definitions(before.schema_objects.iter());
-    let mut restored = compare::definitions(after.schema_objects.iter());
+    let recorded = postgres::compare::definitions(before.schema_objects.iter());
+    let mut restored = postgres::compare::definitions(after.schema_objects.iter());
     if recorded == restored {
         return Vec::new();
     }
@@ -230,7 +231,7 @@ fn loaded_again(
         error.context(format!("the database {name}, made for comparison, is still there"))
     })?;
     let detail = canonical.postgres.unwrap_or_default();
-    Ok(compare::definitions(detail.schema_objects.iter()))
+    Ok(postgres::compare::definitions(detail.schema_objects.iter()))
 }
 
 /// Whether a definition belongs to a large object.
@@ -239,7 +240,7 @@ fn is_of_large_object((kind, _, name): &(String, String, String)) -> bool {
 }
 
 fn differing(expected: &Definitions, found: &Definitions) -> Vec<String> {
-    let (mut differences, other) = compare::compare_definitions(expected, found);
+    let (mut differences, other) = postgres::compare::compare_definitions(expected, found);
     let otherwise = |name| format!("{} is defined otherwise than it was", shown(name));
     differences.extend(other.iter().map(otherwise));
     differences
@@ -268,7 +269,7 @@ fn of_mysql(
         if !done.created {
             after.database.clone_from(&before.database);
         }
-        let other = compare::mysql(&before.without_views(&done.missing), &after);
+        let other = mysql::compare::details(&before.without_views(&done.missing), &after);
         // Without their definers, definitions are others.
         if stored.options.no_owner { notes.extend(other) } else { differences.extend(other) }
     }
@@ -286,9 +287,9 @@ fn of_mongodb(
     if let Some(table) = &stored.options.table {
         return Ok(compare::objects(&named(&stored.manifest.objects, table), &named(&again.objects, table)));
     }
-    let mut differences = compare::collections(&stored.manifest.objects, &again.objects);
+    let mut differences = mongodb::compare::collections(&stored.manifest.objects, &again.objects);
     if let (Some(before), Some(after)) = (&stored.manifest.mongodb, &again.mongodb) {
-        differences.extend(compare::mongodb(before, after, &done.changed_indexes, notes));
+        differences.extend(mongodb::compare::details(before, after, &done.changed_indexes, notes));
     }
     Ok(differences)
 }

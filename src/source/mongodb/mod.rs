@@ -1,6 +1,7 @@
 //! The source `mongodb`: every database of a MongoDB deployment, in the layout of mongodump.
 
 mod catalog;
+pub(crate) mod compare;
 pub mod config;
 pub mod connect;
 mod detail;

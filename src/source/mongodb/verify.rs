@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Instant};
 use mongodb::bson::Document;
 
 use super::{
-    Mongodb,
+    Mongodb, compare,
     config::{MongodbConfig, MongodbConsistency},
     connect::{Deployment, Params},
     restore::{self, Target},
@@ -20,8 +20,8 @@ use crate::{
         manifest::Manifest,
         restore::Options,
         verify::{
-            Database, Fault, Globals, Proof, Proven, ScratchServer, Setup, Verifier, compare, inflict,
-            of_restore, scratch_source, sink::Nowhere,
+            Database, Fault, Globals, Proof, Proven, ScratchServer, Setup, Verifier, inflict, of_restore,
+            scratch_source, sink::Nowhere,
         },
     },
     stream::private::PrivateDir,
@@ -182,7 +182,7 @@ impl Scratch {
         let missing = || Error::failed("the manifest says nothing of a MongoDB database");
         let before = manifest.mongodb.as_ref().ok_or_else(missing)?;
         let after = again.mongodb.as_ref().ok_or_else(missing)?;
-        differences.extend(compare::mongodb(before, after, &done.changed_indexes, &mut notes));
+        differences.extend(compare::details(before, after, &done.changed_indexes, &mut notes));
         Proof::of(manifest, restore, notes).unless(differences)
     }
 

@@ -2,6 +2,7 @@
 
 mod broken;
 pub mod clients;
+pub(crate) mod compare;
 pub mod config;
 pub mod connect;
 mod detail;

@@ -2,6 +2,7 @@
 
 pub mod archive;
 pub mod clients;
+pub(crate) mod compare;
 pub mod config;
 pub mod connect;
 mod content;

@@ -2,11 +2,10 @@
 
 use std::io::{self, Read};
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
 use crate::{
     error::{Error, Result},
-    source::postgres::archive::{ArchiveReader, TocEntry},
     stream::{
         child::into_error,
         sink::{Sink, Stored},
@@ -24,9 +23,6 @@ pub(crate) struct Nowhere {
     /// Path of the stream to keep.
     keep: Option<&'static str>,
     kept: Mutex<Vec<u8>>,
-    /// Path of the archive whose table of contents to keep.
-    archive: Option<&'static str>,
-    toc: Mutex<Vec<TocEntry>>,
 }
 
 impl Nowhere {
@@ -35,29 +31,14 @@ impl Nowhere {
         Self { keep: Some(path), ..Self::default() }
     }
 
-    /// Keeps the table of contents of this PostgreSQL archive.
-    pub(crate) fn with_toc(path: &'static str) -> Self {
-        Self { archive: Some(path), ..Self::default() }
-    }
-
     /// The stream that was kept.
     pub(crate) fn kept(self) -> Vec<u8> {
         self.kept.into_inner()
     }
-
-    /// The table of contents.
-    pub(crate) fn toc(self) -> Vec<TocEntry> {
-        self.toc.into_inner()
-    }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock()
 }
 
 impl Sink for Nowhere {
     fn store(&self, path: &str, reader: &mut dyn Read) -> Result<Stored> {
-        let mut archive = (self.archive == Some(path)).then(ArchiveReader::new);
         let mut piece = vec![0; PIECE];
         let mut bytes = 0;
         loop {
@@ -69,21 +50,12 @@ impl Sink for Nowhere {
             };
             bytes += n as u64;
             if self.keep == Some(path) {
-                let mut kept = locked(&self.kept);
+                let mut kept = self.kept.lock();
                 if kept.len() + n > KEPT {
                     return Err(Error::failed(format!("{path} is too long to be compared")));
                 }
                 kept.extend_from_slice(&piece[..n]);
             }
-            if let Some(reader) = &mut archive {
-                reader.feed(&piece[..n]);
-            }
-            if archive.as_ref().is_some_and(ArchiveReader::has_toc) {
-                *locked(&self.toc) = archive.take().map(|reader| reader.finish().toc).unwrap_or_default();
-            }
-        }
-        if let Some(reader) = archive {
-            *locked(&self.toc) = reader.finish().toc;
         }
         Ok(Stored { bytes, ..Stored::default() })
     }

@@ -256,7 +256,7 @@ impl Scratch {
         let mut differences = compare::objects(&manifest.objects, &again.objects);
         let stored = detail(manifest)?.without_views(&done.missing);
         let expected = restore::as_made(&stored, detail(&again)?, &done.redefined);
-        differences.extend(compare::mysql(&expected, detail(&again)?));
+        differences.extend(super::compare::details(&expected, detail(&again)?));
         notes.extend(companions.note());
         let proof = Proof::of(manifest, restore, notes).unless(differences)?;
         if done.missing.is_empty() { Ok(proof) } else { Err(companions::missing(&done.missing)) }

@@ -5,8 +5,8 @@ use crate::source::{
     postgres::{
         SchemaObject,
         archive::{self, TocEntry},
+        compare,
     },
-    verify::compare,
 };
 
 /// Kinds whose definition may be shown: options of servers and the like may hold passwords.

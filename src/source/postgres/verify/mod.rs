@@ -6,15 +6,17 @@ mod needs;
 mod prepared;
 mod roles;
 pub(crate) mod tables;
+mod toc;
 
 use std::{collections::BTreeMap, path::PathBuf, time::Instant};
 
-use self::needs::Needs;
+use self::{needs::Needs, toc::WithToc};
 
 use super::{
-    DUMP, Postgres, Role,
+    Postgres, Role,
     archive::TocEntry,
     clients::{Client, Clients, major_of},
+    compare,
     config::{PostgresConfig, RolePasswords},
     connect::ConnectParams,
     lacks,
@@ -31,11 +33,12 @@ use crate::{
         manifest::Manifest,
         restore::Options,
         verify::{
-            Database, Fault, Globals, Proof, Proven, ScratchServer, Setup, Verifier, compare, free_name,
-            inflict, of_restore, require_digested, require_understood, scratch_server, scratch_source,
-            sink::Nowhere,
+            Database, Fault, Globals, Proof, Proven, ScratchServer, Setup, Verifier, compare::shown,
+            free_name, inflict, of_restore, require_digested, require_understood, scratch_server,
+            scratch_source, sink::Nowhere,
         },
     },
+    stream::sink::Sink,
 };
 
 /// The database from which others are created and dropped.
@@ -259,7 +262,7 @@ impl Scratch {
         .map_err(of_restore)?;
         let restore = begin.elapsed();
         inflict(damage, |sql| self.session(setup, name)?.execute(sql).map(drop))?;
-        let sink = Nowhere::with_toc(DUMP);
+        let sink = WithToc::default();
         let mut again = self.dump(setup, name, true, &sink)?;
         require_understood(&again)?;
         again.forget_omitted(manifest);
@@ -267,7 +270,7 @@ impl Scratch {
         let compared = tables::compare(manifest, &mut again, files, &mut notes)?;
         let mut differences = compared.differences;
         if let (Some(before), Some(after)) = (&manifest.postgres, &again.postgres) {
-            differences.extend(compare::postgres(before, after, &mut notes));
+            differences.extend(compare::details(before, after, &mut notes));
             let (stored, restored) = (
                 compare::definitions(before.schema_objects.iter()),
                 compare::definitions(after.schema_objects.iter()),
@@ -322,7 +325,7 @@ impl Scratch {
             .map(|what| {
                 format!(
                     "{} is defined otherwise than it was{}",
-                    compare::shown(what),
+                    shown(what),
                     definitions::diff(what, &stored_toc, toc)
                 )
             })
@@ -354,7 +357,7 @@ impl Scratch {
     }
 
     /// Reads what the server has, as a backup would.
-    fn dump(&self, setup: &Setup<'_>, item: &str, passwords: bool, sink: &Nowhere) -> Result<Manifest> {
+    fn dump(&self, setup: &Setup<'_>, item: &str, passwords: bool, sink: &dyn Sink) -> Result<Manifest> {
         let host = Host::Socket(self.server.socket_dir());
         let config = PostgresConfig {
             server: scratch_server(
