@@ -57,8 +57,8 @@ supported.buildRustPackage (finalAttrs: {
       ../src
       ../docs/example-config.toml
       ./modules/backup/units.json
-      # What the library's tests read.
-      ../tests/files/tree.rs
+      # What the library's tests use and read.
+      ../testkit
       ../tests/fixtures
     ];
   };

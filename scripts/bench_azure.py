@@ -1,13 +1,13 @@
 """The case `azure` of scripts/bench: a container of many small blobs, served by bench_blobs.js."""
 import base64, json, pathlib, subprocess, sys, urllib.request
 
-import bench, bench_servers
+from bench_common import Process, measure, stored
 
 ACCOUNT = "bench"
 KEY = base64.b64encode(b"a key that nobody checks").decode()
 
 
-class Blobs(bench_servers.Process):
+class Blobs(Process):
     """The blob service; also counts what it has sent."""
 
     def __init__(self, count):
@@ -53,12 +53,12 @@ def azure(run):
         for step, prepare in changed.items():
             prepare()
             for name, repository, command in ways:
-                before = (server.ask("/sent")["sent"], bench.stored(folder / repository)[0] if repository else 0)
-                result = bench.measure(server, command, run.env)
+                before = (server.ask("/sent")["sent"], stored(folder / repository)[0] if repository else 0)
+                result = measure(server, command, run.env)
                 sent = server.ask("/sent")["sent"] - before[0]
-                stored = (bench.stored(folder / repository)[0] if repository else 0) - before[1]
-                disk = bench.stored(folder / "blobs")[0] if repository == "pipe" else 0
+                added = (stored(folder / repository)[0] if repository else 0) - before[1]
+                disk = stored(folder / "blobs")[0] if repository == "pipe" else 0
                 print(f"| {step} | {name} | {result['wall']:.1f} s | {result['cpu']:.1f} s | {result['memory'] / 2**20:.0f} MiB "
-                      f"| {sent / 2**20:.1f} MiB | {disk / 2**20:.0f} MiB | {stored / 2**20:.1f} MiB |", flush=True)
+                      f"| {sent / 2**20:.1f} MiB | {disk / 2**20:.0f} MiB | {added / 2**20:.1f} MiB |", flush=True)
     finally:
         server.stop()

@@ -1,7 +1,7 @@
 """The case `drill` of scripts/bench: how long a drill takes, and what it needs, beside a plain load of the same data."""
 import json, os, pathlib, shutil, subprocess, sys, threading, time
 
-import bench, bench_servers
+import bench_servers
 
 
 def used(folder):

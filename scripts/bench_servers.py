@@ -1,39 +1,10 @@
 """The cases `mysql` and `mongodb` of scripts/bench: their servers, their data, and what else one would use."""
-import os, pathlib, shutil, signal, socket, subprocess, sys, time
+import pathlib, shutil, socket, subprocess, sys
 
-import bench
+from bench_common import Process, own_folder, unprivileged
 
 DUMP = ("mariadb-dump --no-defaults -u root -S {socket} --single-transaction --quick --routines --triggers --events --hex-blob "
         "--no-tablespaces --default-character-set=utf8mb4 --skip-dump-date bench")
-
-
-class Process:
-    """A server whose processor time can be asked for."""
-
-    def start(self, command, ready):
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/",
-                                        **bench.unprivileged())
-        for _ in range(300):
-            if ready():
-                return
-            time.sleep(0.1)
-        sys.exit(f"{command[0]} did not start")
-
-    def cpu(self):
-        fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return sum(int(field) for field in fields[11:13]) / bench.TICK
-
-    def stop(self):
-        self.process.send_signal(signal.SIGTERM)
-        self.process.wait()
-
-
-def own_folder(path):
-    path.mkdir()
-    who = bench.unprivileged()
-    if who:
-        os.chown(path, who["user"], who["group"])
-    return path
 
 
 class MariaDb(Process):
@@ -42,7 +13,7 @@ class MariaDb(Process):
         self.socket = home / "s"
         subprocess.run(["mariadb-install-db", "--no-defaults", f"--datadir={home}/data", "--skip-test-db",
                         "--auth-root-authentication-method=normal"], check=True, stdout=subprocess.DEVNULL,
-                       stderr=subprocess.DEVNULL, cwd="/", **bench.unprivileged())
+                       stderr=subprocess.DEVNULL, cwd="/", **unprivileged())
         self.start([program, "--no-defaults", f"--datadir={home}/data", f"--socket={self.socket}", "--skip-networking",
                     "--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=2G", "--innodb-doublewrite=0",
                     "--innodb-log-file-size=1G", "--max-allowed-packet=1G"], self.ready)

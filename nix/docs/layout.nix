@@ -5,7 +5,7 @@
     # Options of the NixOS module
 
     Every option of `services.tik-backup`. The names on this page leave out that prefix: `retention.daily` is
-    `services.tik-backup.retention.daily`. [On a NixOS host](tikpannu.md) shows a complete configuration and says what has to be prepared;
+    `services.tik-backup.retention.daily`. [NixOS](nixos.md) shows a complete configuration and says what has to be prepared;
     [configuration.md](configuration.md) describes the keys of the configuration file, which `settings` takes as they are.
 
     This page is generated from the module. After a change of the module, write it anew:
@@ -72,7 +72,7 @@
     {
       title = "Secrets";
       prefix = "secrets";
-      intro = "Each secret is a file. Only those of what is enabled are needed; [On a NixOS host](tikpannu.md#secrets) says how to make them.";
+      intro = "Each secret is a file. Only those of what is enabled are needed; [NixOS](nixos.md#secrets) says how to make them.";
       options = [
         "secrets.declare"
         "secrets.sopsFile"
@@ -196,7 +196,7 @@
     {
       title = "Dashboard and metrics";
       prefix = "";
-      intro = "A web page with the state of the backups, which also serves metrics for Prometheus: [The page](dashboard.md).";
+      intro = "A web page with the state of the backups, which also serves metrics for Prometheus: [dashboard](dashboard.md).";
       options = [
         "dashboard.*"
         "prometheus.*"

@@ -20,7 +20,7 @@ let
       modules = [
         ../modules/backup
         {
-          networking.hostName = "tikpannu";
+          networking.hostName = "example";
           # What every host has.
           boot.loader.grub.enable = false;
           fileSystems."/" = {

@@ -54,7 +54,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
     };
     let ledger = &seen.ledger;
     if args.prometheus {
-        let metrics = metrics::prometheus(ledger);
+        let metrics = metrics::prometheus(ledger)?;
         match &args.output {
             Some(path) => {
                 write_to(path, &metrics)?;

@@ -1,14 +1,19 @@
 //! The ledger as metrics in Prometheus' text format, for node_exporter's textfile collector:
 //! <https://prometheus.io/docs/instrumenting/exposition_formats/>.
 
-use std::fmt::Write as _;
-
 use jiff::Zoned;
+use prometheus::{
+    TextEncoder,
+    proto::{Gauge, LabelPair, Metric, MetricFamily, MetricType},
+};
 
-use crate::history::ledger::{Entry, Ledger, ProblemKind, State};
+use crate::{
+    error::{Error, Result},
+    history::ledger::{Entry, Ledger, ProblemKind, State},
+};
 
 /// All metrics of a ledger.
-pub fn prometheus(ledger: &Ledger) -> String {
+pub fn prometheus(ledger: &Ledger) -> Result<String> {
     let mut out = Families::default();
     out.family("tik_backup_build_info", "Version of the program; always 1.")
         .sample(&[("version", env!("CARGO_PKG_VERSION"))], 1.0);
@@ -23,7 +28,7 @@ pub fn prometheus(ledger: &Ledger) -> String {
     repository(&mut out, ledger);
     history(&mut out, ledger);
     alerts(&mut out, ledger);
-    out.text
+    out.text()
 }
 
 fn totals(out: &mut Families, ledger: &Ledger) {
@@ -180,41 +185,44 @@ fn alerts(out: &mut Families, ledger: &Ledger) {
     }
 }
 
-/// Text with families of metrics, each begun before its samples.
+/// Families of gauges, each begun before its samples.
 #[derive(Default)]
-struct Families {
-    text: String,
-    family: &'static str,
-    begun: Option<&'static str>,
-}
+struct Families(Vec<MetricFamily>);
 
 impl Families {
-    /// Begins a family of gauges. It appears with its first sample.
-    fn family(&mut self, name: &'static str, help: &'static str) -> &mut Self {
-        self.family = name;
-        self.begun = Some(help);
+    /// Begins a family. It appears if it gets a sample.
+    fn family(&mut self, name: &str, help: &str) -> &mut Self {
+        let mut family = MetricFamily::default();
+        family.set_name(name.to_owned());
+        family.set_help(help.to_owned());
+        family.set_field_type(MetricType::GAUGE);
+        self.0.push(family);
         self
     }
 
+    /// Adds a sample to the family begun last.
     fn sample(&mut self, labels: &[(&str, &str)], value: f64) {
-        if let Some(help) = self.begun.take() {
-            self.text.push_str(&format!("# HELP {0} {help}\n# TYPE {0} gauge\n", self.family));
-        }
-        self.text.push_str(self.family);
-        for (index, (name, value)) in labels.iter().enumerate() {
-            let open = if index == 0 { '{' } else { ',' };
-            // Writing to a text does not fail.
-            let _ = write!(self.text, "{open}{name}=\"{}\"", escaped(value));
-        }
-        if !labels.is_empty() {
-            self.text.push('}');
-        }
-        let _ = writeln!(self.text, " {value}");
+        let Some(family) = self.0.last_mut() else { return };
+        let pair = |&(name, value): &(&str, &str)| {
+            let mut pair = LabelPair::default();
+            pair.set_name(name.to_owned());
+            pair.set_value(value.to_owned());
+            pair
+        };
+        let mut gauge = Gauge::default();
+        gauge.set_value(value);
+        let mut metric = Metric::from_gauge(gauge);
+        metric.set_label(labels.iter().map(pair).collect());
+        family.mut_metric().push(metric);
     }
-}
 
-fn escaped(label: &str) -> String {
-    label.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+    /// The exposition format has no families without samples.
+    fn text(self) -> Result<String> {
+        let shown: Vec<MetricFamily> =
+            self.0.into_iter().filter(|family| !family.get_metric().is_empty()).collect();
+        let text = TextEncoder::new().encode_to_string(&shown);
+        text.map_err(|error| Error::failed("cannot write the metrics").because(&error))
+    }
 }
 
 fn seconds(time: &Zoned) -> f64 {
@@ -234,7 +242,10 @@ mod tests {
     fn labels_cannot_break_out() {
         let mut out = Families::default();
         out.family("m", "Help.").sample(&[("item", "a\"} 1\nevil 2\\")], 0.5);
-        assert_eq!(out.text, "# HELP m Help.\n# TYPE m gauge\nm{item=\"a\\\"} 1\\nevil 2\\\\\"} 0.5\n");
+        assert_eq!(
+            out.text().unwrap(),
+            "# HELP m Help.\n# TYPE m gauge\nm{item=\"a\\\"} 1\\nevil 2\\\\\"} 0.5\n"
+        );
     }
 
     #[test]
@@ -242,6 +253,6 @@ mod tests {
         let mut out = Families::default();
         out.family("a", "A.");
         out.family("b", "B.").sample(&[], 1.0);
-        assert_eq!(out.text, "# HELP b B.\n# TYPE b gauge\nb 1\n");
+        assert_eq!(out.text().unwrap(), "# HELP b B.\n# TYPE b gauge\nb 1\n");
     }
 }

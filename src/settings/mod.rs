@@ -10,6 +10,8 @@ pub(crate) mod secret;
 pub(crate) mod server;
 mod source;
 pub(crate) mod suggest;
+#[cfg(test)]
+pub(crate) mod testing;
 mod values;
 
 pub use azure::{AzurePrincipal, AzureServers};

@@ -237,7 +237,7 @@ in
         })
       ]
       {
-        settings.repository.location = "/mnt/backup/tikpannu";
+        settings.repository.location = "/mnt/backup/example";
         credentials."repository.password_file" = "/root/restic";
       };
   sourcesFromHost =

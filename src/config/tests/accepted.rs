@@ -68,17 +68,6 @@ fn defaults() {
     assert_eq!((config.retention.keep_daily, config.retention.keep_weekly), (7, 4));
     let rest = Retention { keep_daily: 0, keep_weekly: 0, ..config.retention.clone() };
     assert!(rest.is_empty() && !config.retention.is_empty());
-    let postgres = postgres("");
-    assert_eq!(postgres.server.host, Host::Socket("/run/postgresql".into()));
-    assert_eq!((postgres.server.port, postgres.maintenance_db.as_str()), (5432, "postgres"));
-    assert_eq!(
-        (postgres.server.user, postgres.server.sslmode, postgres.server.sslrootcert),
-        (None, None, None)
-    );
-    assert_eq!(postgres.server.databases.matched("any/thing"), Some("*"));
-    assert!(postgres.server.exclude.is_empty() && postgres.server.client_dirs.is_empty());
-    assert!(postgres.server.globals && !postgres.include_system);
-    assert_eq!(postgres.role_passwords, RolePasswords::Auto);
 }
 
 #[test]
@@ -93,10 +82,9 @@ fn paths_start_from_the_folder_of_the_file() {
     assert_eq!(config.repository.location.load().unwrap().path(), Some(Path::new("/etc/tik/repo")));
     assert_eq!(config.repository.password_file.to_string(), "/etc/tik/pw");
     assert_eq!(config.repository.options_files["token"].to_string(), "/etc/tik/t");
-    let postgres = PostgresConfig::of(&*config.sources[0].kind).unwrap();
-    assert_eq!(postgres.server.sslcert.as_deref(), Some(Path::new("/etc/tik/c")));
-    assert_eq!(postgres.server.sslkey.as_deref(), Some(Path::new("/k")));
-    assert_eq!(postgres.server.client_dirs, [Path::new("/etc/tik/bin")]);
+    let named: Vec<_> = config.certificates().into_iter().map(|(_, path)| path).collect();
+    assert_eq!(named, [Path::new("/etc/tik/c"), Path::new("/k")]);
+    assert_eq!(config.sources[0].kind.client_dirs(), [Path::new("/etc/tik/bin")]);
 }
 
 #[test]
@@ -134,100 +122,6 @@ fn sources_stay_in_file_order_and_merge_their_retention_key_by_key() {
         (Some(3), Duration::from_secs(5400), Some("Sun 04:00"))
     );
     assert!(config.source("none").is_none());
-}
-
-#[test]
-fn tls_defaults_follow_the_host() {
-    for (host, mode, root) in [
-        ("db.example.org", SslMode::VerifyFull, Some(RootCertificates::System)),
-        ("10.0.0.1", SslMode::VerifyFull, Some(RootCertificates::System)),
-        ("fe80::1%eth0", SslMode::VerifyFull, Some(RootCertificates::System)),
-        ("localhost", SslMode::Prefer, None),
-        ("127.0.3.1", SslMode::Prefer, None),
-        ("::1", SslMode::Prefer, None),
-    ] {
-        let postgres = postgres(&format!("host = \"{host}\"\nuser = \"u\"\n"));
-        assert_eq!((postgres.server.sslmode, postgres.server.sslrootcert), (Some(mode), root), "{host}");
-        assert_eq!(postgres.server.host.as_path(), Path::new(host));
-    }
-    let file = postgres("host = \"h\"\nuser = \"u\"\nsslmode = \"verify-ca\"\nsslrootcert = \"ca.pem\"\n");
-    assert_eq!(file.server.sslrootcert, Some(RootCertificates::File("/etc/tik/ca.pem".into())));
-    assert_eq!(file.server.sslmode.unwrap().as_str(), "verify-ca");
-    let weak = postgres("host = \"h\"\nuser = \"u\"\nsslmode = \"require\"\n");
-    assert_eq!((weak.server.sslmode, weak.server.sslrootcert), (Some(SslMode::Require), None));
-    let named_file = postgres("host = \"h\"\nuser = \"u\"\nsslrootcert = \"./system\"\n");
-    assert_eq!(named_file.server.sslrootcert, Some(RootCertificates::File("/etc/tik/./system".into())));
-    assert_eq!(postgres("sslmode = \"disable\"\n").server.sslmode, Some(SslMode::Disable));
-}
-
-#[test]
-fn a_mysql_source_has_the_same_words() {
-    let socket = mysql("").unwrap();
-    assert_eq!(socket.server.host, Host::Socket("/run/mysqld/mysqld.sock".into()));
-    assert_eq!((socket.server.port, socket.server.sslmode, socket.server.globals), (3306, None, true));
-    let remote = mysql("host = \"db.example\"\nuser = \"u\"\nexclude = [\"tmp_*\"]\n").unwrap();
-    assert_eq!(remote.server.sslmode, Some(SslMode::VerifyFull), "a remote server is verified");
-    assert_eq!(remote.server.exclude.matched("tmp_1"), Some("tmp_*"));
-    assert!(socket.exclude_tables.is_empty());
-    let some = mysql("exclude_tables = [\"shop.tmp_*\", \"*.cache\"]\n").unwrap().exclude_tables;
-    assert_eq!(some.matched("shop.tmp_1"), Some("shop.tmp_*"));
-    assert_eq!(some.matched("any.cache"), Some("*.cache"));
-    assert_eq!(some.matched("shop.cached"), None);
-    assert_eq!(mysql("host = \"127.0.0.1\"\nuser = \"u\"\n").unwrap().server.sslmode, Some(SslMode::Prefer));
-}
-
-#[test]
-fn a_mongodb_source_needs_only_its_connection_string() {
-    let config = with("[sources.m]\nkind = \"mongodb\"\nuri_file = \"u\"\n").unwrap();
-    let mongodb = MongodbConfig::of(&*config.sources[0].kind).unwrap();
-    assert_eq!(mongodb.uri_file.to_string(), "/etc/tik/u");
-    assert_eq!((mongodb.parallel_collections, mongodb.include_system), (4, false));
-    assert_eq!(mongodb.consistency, MongodbConsistency::Auto);
-    assert!(mongodb.databases.matched("any thing").is_some());
-}
-
-#[test]
-fn azure_is_asked_by_a_service_principal() {
-    let keys = "tenant_id_file = \"t\"\nclient_id_file = \"c\"\nclient_secret_file = \"s\"\n";
-    let config =
-        with(&format!("[sources.a]\nkind = \"azure-storage\"\n{keys}exclude_accounts = [\"x*\"]\n")).unwrap();
-    let azure = AzureStorageConfig::of(&*config.sources[0].kind).unwrap();
-    assert_eq!(azure.principal.management_scope, "https://management.azure.com/.default");
-    assert_eq!(azure.exclude_accounts.matched("xy"), Some("x*"));
-    assert!(azure.accounts.matched("anything").is_some());
-    let found = postgres(&format!("azure = true\nuser = \"u\"\n{keys}exclude_servers = [\"s\"]\n"));
-    assert_eq!(found.server.sslmode, Some(SslMode::VerifyFull), "servers in Azure are remote");
-    assert_eq!(found.server.azure.unwrap().exclude_servers.matched("s"), Some("s"));
-    assert!(postgres("").server.azure.is_none());
-}
-
-#[test]
-fn folders_are_absolute() {
-    let config = with("[sources.d]\nkind = \"directory\"\npaths = [\"/srv\", \"below\"]\n").unwrap();
-    let directory = DirectoryConfig::of(&*config.sources[0].kind).unwrap();
-    assert_eq!(directory.paths, [Path::new("/srv"), Path::new("/etc/tik/below")]);
-    assert!(directory.one_file_system && !directory.exclude_caches);
-    let state = PathBuf::from("/var/lib/tik-backup");
-    assert_eq!(
-        directory.protected(),
-        [("the repository", PathBuf::from("/r")), ("the state directory", state)]
-    );
-}
-
-#[test]
-fn what_a_path_means_lies_in_the_folder_before_its_first_pattern() {
-    for (path, base) in [
-        ("/srv/www", "/srv/www"),
-        ("/srv/*/uploads", "/srv"),
-        ("/*", "/"),
-        ("/srv/a?/b*", "/srv"),
-        ("/srv/[ab]", "/srv"),
-        ("/srv/{a,b}", "/srv"),
-        ("/srv/{a", "/srv/{a"),
-    ] {
-        assert_eq!(DirectoryConfig::base(Path::new(path)), Path::new(base));
-        assert_eq!(DirectoryConfig::is_pattern(Path::new(path)), path != base, "{path}");
-    }
 }
 
 #[test]

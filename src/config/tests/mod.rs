@@ -10,7 +10,10 @@ mod refused;
 mod refused_kinds;
 
 use super::*;
-use crate::error::Kind;
+use crate::{
+    error::Kind,
+    settings::{RepositoryLocation, SandboxRule, SecretFile, SourceName},
+};
 
 const REPOSITORY: &str = "[repository]\nlocation = \"/r\"\npassword_file = \"/pw\"\n";
 
@@ -26,17 +29,6 @@ fn with(rest: &str) -> Result<Config> {
 /// A PostgreSQL source: its header stands in line 4, its kind in line 5, `keys` start in line 6.
 fn source(keys: &str) -> Result<Config> {
     with(&format!("[sources.pg]\nkind = \"postgres\"\n{keys}"))
-}
-
-fn postgres(keys: &str) -> PostgresConfig {
-    let config = source(keys).unwrap();
-    PostgresConfig::of(&*config.sources[0].kind).unwrap().clone()
-}
-
-/// The keys of a MySQL source, which start in line 6.
-fn mysql(keys: &str) -> Result<MysqlConfig> {
-    let config = with(&format!("[sources.my]\nkind = \"mysql\"\n{keys}"))?;
-    Ok(MysqlConfig::of(&*config.sources[0].kind).unwrap().clone())
 }
 
 /// The problems, without the file's name: `LINE: KEY: what`.

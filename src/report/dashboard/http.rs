@@ -233,7 +233,7 @@ async fn run(State(desk): State<Shared>, Path(name): Path<String>) -> Response {
 }
 
 async fn prometheus(State(desk): State<Shared>) -> Response {
-    match aside(&desk, |desk| Ok(metrics::prometheus(&*desk.ledger()?))).await {
+    match aside(&desk, |desk| metrics::prometheus(&*desk.ledger()?)).await {
         Ok(text) => {
             ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
         }

@@ -1,4 +1,4 @@
-//! What a confined shell cannot do, as the user who runs the tests. `tests/drill/confined.rs` tries it with servers.
+//! What a confined shell cannot do, as the user who runs the tests. `tests/it/drill/confined.rs` tries it with servers.
 
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
@@ -20,7 +20,7 @@ fn say(dir: &ScratchDir, script: &str) -> Option<String> {
     let sandbox = match Sandbox::new(&rules, dir.path(), None) {
         Ok(sandbox) => sandbox,
         Err(error) => {
-            eprintln!("SKIPPED: {error}");
+            testkit::skip(&format!("a confinement for servers ({error})"));
             return None;
         }
     };
@@ -76,8 +76,7 @@ fn it_sees_and_ends_no_other_process() {
 #[test]
 fn it_reaches_no_port_and_no_socket() {
     if !Path::new("/usr/bin/perl").exists() {
-        eprintln!("SKIPPED: needs perl");
-        return;
+        return testkit::skip("perl");
     }
     let (dir, outside) = (ScratchDir::new(None).unwrap(), outside());
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -100,7 +99,10 @@ fn it_reaches_no_port_and_no_socket() {
 #[test]
 fn a_program_that_is_not_there_is_an_error_and_leaves_nothing() {
     let dir = ScratchDir::new(None).unwrap();
-    let Ok(sandbox) = Sandbox::new(&Rules::for_own_content(), dir.path(), None) else { return };
+    let sandbox = match Sandbox::new(&Rules::for_own_content(), dir.path(), None) {
+        Ok(sandbox) => sandbox,
+        Err(error) => return testkit::skip(&format!("a confinement for servers ({error})")),
+    };
     let plan = sandbox.plan(Path::new("/nonexistent"), &[]).unwrap();
     let error = bound::start(Command::new("/nonexistent"), Signal::KILL, plan).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::NotFound);

@@ -54,3 +54,19 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<AzureStorageConfig> {
         parallel_downloads: parallel.unwrap_or(PARALLEL_DOWNLOADS),
     })
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::settings::testing;
+
+    #[test]
+    fn azure_is_asked_by_a_service_principal() {
+        let keys = "tenant_id_file = \"t\"\nclient_id_file = \"c\"\nclient_secret_file = \"s\"\n";
+        let azure = testing::read(&format!("{keys}exclude_accounts = [\"x*\"]\n"), read).unwrap();
+        assert_eq!(azure.principal.management_scope, "https://management.azure.com/.default");
+        assert_eq!(azure.exclude_accounts.matched("xy"), Some("x*"));
+        assert!(azure.accounts.matched("anything").is_some());
+    }
+}

@@ -187,7 +187,7 @@ mod tests {
         assert_eq!(xattrs(file.as_fd()).unwrap(), Xattrs::default());
         let long = vec![7; 3000];
         if fsetxattr(&file, "user.long", &long, XattrFlags::empty()).is_err() {
-            return;
+            return testkit::skip("a file system with extended attributes");
         }
         fsetxattr(&file, "user.empty", b"", XattrFlags::empty()).unwrap();
         fsetxattr(&file, &b"user.\xff"[..], b"x", XattrFlags::empty()).unwrap();

@@ -94,14 +94,6 @@ pub(super) fn overlap(path: &Path, what: &str, place: &Path) -> Option<String> {
     }
 }
 
-#[cfg(test)]
-impl DirectoryConfig {
-    /// What is configured of a source, if it is of this kind.
-    pub(crate) fn of<'a>(config: &'a (dyn crate::source::KindConfig + 'static)) -> Option<&'a Self> {
-        (config as &dyn std::any::Any).downcast_ref()
-    }
-}
-
 /// Reads the keys of this kind.
 pub(super) fn read(reader: &mut Reader<'_>) -> Option<DirectoryConfig> {
     let paths = reader.paths("paths");
@@ -176,4 +168,46 @@ pub(super) fn check_places(directory: &DirectoryConfig, key_path: &dyn Fn(&str) 
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::settings::testing;
+
+    #[test]
+    fn folders_are_absolute() {
+        let repository = RepositoryLocation::Given("/r".to_owned());
+        let own = OwnPlaces { repository: Some(&repository), state_dir: Path::new("/var/lib/tik-backup") };
+        let directory = testing::read("paths = [\"/srv\", \"below\"]\n", |reader| {
+            let mut directory = read(reader)?;
+            protect(&mut directory, &own, reader);
+            Some(directory)
+        })
+        .unwrap();
+        assert_eq!(directory.paths, [Path::new("/srv"), Path::new("/etc/tik/below")]);
+        assert!(directory.one_file_system && !directory.exclude_caches);
+        let state = PathBuf::from("/var/lib/tik-backup");
+        assert_eq!(
+            directory.protected(),
+            [("the repository", PathBuf::from("/r")), ("the state directory", state)]
+        );
+    }
+
+    #[test]
+    fn what_a_path_means_lies_in_the_folder_before_its_first_pattern() {
+        for (path, base) in [
+            ("/srv/www", "/srv/www"),
+            ("/srv/*/uploads", "/srv"),
+            ("/*", "/"),
+            ("/srv/a?/b*", "/srv"),
+            ("/srv/[ab]", "/srv"),
+            ("/srv/{a,b}", "/srv"),
+            ("/srv/{a", "/srv/{a"),
+        ] {
+            assert_eq!(DirectoryConfig::base(Path::new(path)), Path::new(base));
+            assert_eq!(DirectoryConfig::is_pattern(Path::new(path)), path != base, "{path}");
+        }
+    }
 }

@@ -1,8 +1,5 @@
 //! A repository in memory, for tests.
 
-#[path = "../../../tests/files/tree.rs"]
-pub(crate) mod tree;
-
 use std::{
     collections::{BTreeMap, HashSet},
     io::{Read, Write},
@@ -10,6 +7,7 @@ use std::{
 };
 
 use parking_lot::{Mutex, MutexGuard};
+pub(crate) use testkit::tree;
 
 use super::Directory;
 use crate::{
@@ -56,7 +54,7 @@ impl Memory {
     }
 
     pub(crate) fn kept(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Kept>> {
-        self.kept.lock().unwrap()
+        self.kept.lock()
     }
 
     /// What stands under a path in the folder that was backed up.

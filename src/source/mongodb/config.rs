@@ -66,3 +66,19 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<MongodbConfig> {
         consistency,
     })
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::settings::testing;
+
+    #[test]
+    fn a_mongodb_source_needs_only_its_connection_string() {
+        let mongodb = testing::read("uri_file = \"u\"\n", read).unwrap();
+        assert_eq!(mongodb.uri_file.to_string(), "/etc/tik/u");
+        assert_eq!((mongodb.parallel_collections, mongodb.include_system), (4, false));
+        assert_eq!(mongodb.consistency, MongodbConsistency::Auto);
+        assert!(mongodb.databases.matched("any thing").is_some());
+    }
+}

@@ -1,18 +1,17 @@
 //! A server for unit tests, in a folder of its own, ended with the test however that ends.
 
 use std::{
-    io::Write,
     net::{TcpListener, TcpStream},
-    path::Path,
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
 use rustix::process::Signal;
+use testkit::Tool;
 
 use crate::scratch::{bound, sandbox::enter::Plan};
 
-/// A running server with failpoints. Its program is named by `TIK_BACKUP_TEST_MONGO`.
+/// A running server with failpoints.
 pub(super) struct TestServer {
     child: bound::Running,
     pub(super) port: u16,
@@ -22,10 +21,10 @@ pub(super) struct TestServer {
 impl TestServer {
     /// Starts one. `None`, visibly, if there is no program for it.
     pub(super) fn start(arguments: &[&str]) -> Option<Self> {
-        let Some(program) = std::env::var_os("TIK_BACKUP_TEST_MONGO") else {
-            skip();
+        if !Tool::MongoCompatible.or_skip() {
             return None;
-        };
+        }
+        let program = Tool::MongoCompatible.path()?;
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let folder = tempfile::tempdir().unwrap();
         let mut command = Command::new(program);
@@ -51,17 +50,5 @@ impl Drop for TestServer {
     fn drop(&mut self) {
         let _ = self.child.signal(Signal::KILL);
         let _ = self.child.wait();
-    }
-}
-
-/// Says that a test is skipped, also in the list that the test script shows at its end.
-#[allow(clippy::print_stderr)]
-fn skip() {
-    let test = std::thread::current().name().unwrap_or_default().to_owned();
-    let line = format!("SKIPPED: test {test} needs the MongoDB server (TIK_BACKUP_TEST_MONGO)\n");
-    eprint!("{line}");
-    if let Some(list) = std::env::var_os("TIK_BACKUP_TEST_SKIPS") {
-        let opened = std::fs::OpenOptions::new().create(true).append(true).open(Path::new(&list));
-        opened.and_then(|mut file| file.write_all(line.as_bytes())).unwrap();
     }
 }

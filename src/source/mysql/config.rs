@@ -60,3 +60,30 @@ fn read_tables(reader: &mut Reader<'_>) -> Patterns {
     }
     patterns
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::settings::{Host, SslMode, testing};
+
+    fn mysql(keys: &str) -> MysqlConfig {
+        testing::read(keys, read).unwrap()
+    }
+
+    #[test]
+    fn a_mysql_source_has_the_same_words() {
+        let socket = mysql("");
+        assert_eq!(socket.server.host, Host::Socket("/run/mysqld/mysqld.sock".into()));
+        assert_eq!((socket.server.port, socket.server.sslmode, socket.server.globals), (3306, None, true));
+        let remote = mysql("host = \"db.example\"\nuser = \"u\"\nexclude = [\"tmp_*\"]\n");
+        assert_eq!(remote.server.sslmode, Some(SslMode::VerifyFull), "a remote server is verified");
+        assert_eq!(remote.server.exclude.matched("tmp_1"), Some("tmp_*"));
+        assert!(socket.exclude_tables.is_empty());
+        let some = mysql("exclude_tables = [\"shop.tmp_*\", \"*.cache\"]\n").exclude_tables;
+        assert_eq!(some.matched("shop.tmp_1"), Some("shop.tmp_*"));
+        assert_eq!(some.matched("any.cache"), Some("*.cache"));
+        assert_eq!(some.matched("shop.cached"), None);
+        assert_eq!(mysql("host = \"127.0.0.1\"\nuser = \"u\"\n").server.sslmode, Some(SslMode::Prefer));
+    }
+}

@@ -297,8 +297,7 @@ mod tests {
             all.into_iter().find_map(|client| Some((client, ServerPrograms::find(client).ok()?)))
         });
         let Some((client, programs)) = found else {
-            eprintln!("SKIPPED: needs a MySQL or MariaDB server");
-            return;
+            return testkit::skip("a MySQL or MariaDB server");
         };
         let dir = ScratchDir::new(None).unwrap();
         let mut server =

@@ -255,8 +255,7 @@ mod tests {
     fn a_server_answers_and_is_gone_when_dropped() {
         let clients = Clients::find(&[]);
         let Ok(client) = newest_server(&clients) else {
-            eprintln!("SKIPPED: needs a PostgreSQL server");
-            return;
+            return testkit::skip("a PostgreSQL server");
         };
         let dir = ScratchDir::new(None).unwrap();
         let mut server =
@@ -283,8 +282,7 @@ mod tests {
     fn a_server_that_cannot_start_says_why_and_a_cancelled_one_stops() {
         let clients = Clients::find(&[]);
         let Ok(client) = newest_server(&clients) else {
-            eprintln!("SKIPPED: needs a PostgreSQL server");
-            return;
+            return testkit::skip("a PostgreSQL server");
         };
         let dir = ScratchDir::new(None).unwrap();
         let cancel = Cancel::new();

@@ -128,7 +128,7 @@ mod tests {
             Ok(())
         })
         .unwrap();
-        let (sum, threads) = seen.into_inner().unwrap();
+        let (sum, threads) = seen.into_inner();
         assert_eq!(sum, (0..WORKERS * BATCH).sum::<usize>(), "each line once");
         assert!(threads.len() > WORKERS / 2, "{} threads", threads.len());
     }

@@ -82,7 +82,7 @@ fn what_has_not_changed_is_not_read_again() {
         .unwrap();
     let memory = Memory::after(previous);
     let manifest = dump(&source(dir.path(), &[]), &memory).unwrap();
-    let mut read = memory.read.lock().unwrap().clone();
+    let mut read = memory.read.lock().clone();
     read.sort();
     assert_eq!(read, [Path::new("files/contents/empty"), Path::new("files/names/plain.txt")]);
     let (detail, then) = (manifest.directory.unwrap(), then.directory.unwrap());

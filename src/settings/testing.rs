@@ -1,0 +1,21 @@
+//! Reads keys in tests as if they were those of a source.
+
+use std::path::Path;
+
+use super::{document::Document, reader::Reader};
+use crate::error::Result;
+
+/// What `read` makes of these keys, which stand in a file in `/etc/tik`; an error for all that is wrong with them.
+pub(crate) fn read<T>(keys: &str, read: impl FnOnce(&mut Reader<'_>) -> Option<T>) -> Result<T> {
+    let document = Document::new(keys, Path::new("/etc/tik/c.toml"), "/etc/tik".into());
+    let value = within(&document, read);
+    document.finish(value)
+}
+
+fn within<T>(document: &Document<'_>, read: impl FnOnce(&mut Reader<'_>) -> Option<T>) -> Option<T> {
+    let table = document.parse()?;
+    let mut reader = Reader::root(document, table.get_ref());
+    let value = read(&mut reader);
+    reader.finish();
+    value
+}

@@ -1,0 +1,43 @@
+//! What every kind of source promises, shown on a real server of each.
+
+mod databases;
+mod documents;
+mod failures;
+mod round_trip;
+mod secrets;
+mod subject;
+
+/// A test for each kind of a function that takes a subject.
+macro_rules! on_each_kind {
+    ($($name:ident),+ $(,)?) => {
+        $(mod $name {
+            use testkit::{MyFlavour, PgVersion, Tool, skip_unless};
+            use crate::contract::{databases, documents};
+
+            #[test]
+            fn of_postgres() {
+                skip_unless!(PgVersion::V15.tool());
+                super::$name(&databases::Postgres::start());
+            }
+
+            #[test]
+            fn of_mysql() {
+                skip_unless!(MyFlavour::Mysql97.tool());
+                super::$name(&databases::Mysql::start(MyFlavour::Mysql97));
+            }
+
+            #[test]
+            fn of_mariadb() {
+                skip_unless!(MyFlavour::Mariadb1011.tool());
+                super::$name(&databases::Mysql::start(MyFlavour::Mariadb1011));
+            }
+
+            #[test]
+            fn of_mongodb() {
+                skip_unless!(Tool::Mongo);
+                super::$name(&documents::Mongodb::start());
+            }
+        })+
+    };
+}
+pub(crate) use on_each_kind;

@@ -1,0 +1,57 @@
+//! What a source is opened with is seen by nobody: not in processes, not in output, not on disk.
+
+use testkit::{
+    Cmd,
+    onlookers::{contains, family, visible},
+    reports::files_below,
+    running::Running,
+};
+
+use super::{
+    on_each_kind,
+    subject::{SECRET, Subject, configured, texts},
+};
+
+on_each_kind!(a_secret_is_seen_by_nobody);
+
+fn a_secret_is_seen_by_nobody(subject: &dyn Subject) {
+    subject.create("shop", &texts(3_000));
+    let config = configured(subject, "", "");
+    let hold = subject.hold("shop");
+    let mut running = Running::start(Cmd::with(&config).args(["-v", "backup"]).into_command());
+    let look = |running: &Running| {
+        let seen: Vec<_> = family(running.id()).into_iter().map(visible).collect();
+        for bytes in &seen {
+            assert!(!contains(bytes, SECRET), "{}", String::from_utf8_lossy(bytes));
+        }
+        seen.iter().filter(|bytes| bytes.len() > 1).count()
+    };
+    match hold {
+        Some(hold) => {
+            hold.wait_reached(&mut running);
+            assert!(look(&running) >= 3, "the program, the script and the tool are running");
+            hold.release();
+        }
+        None => {
+            let mut most = look(&running);
+            while !running.has_ended() {
+                most = most.max(look(&running));
+            }
+            assert!(most >= 1, "the program was seen");
+        }
+    }
+    let ended = running.finish().expect_code(0);
+    assert!(!ended.stdout.contains(SECRET) && !ended.stderr.contains(SECRET), "{}", ended.stderr);
+    let holders: Vec<_> = files_below(config.dir())
+        .into_iter()
+        .filter(|file| contains(&std::fs::read(file).unwrap(), SECRET))
+        .collect();
+    assert_eq!(holders.len(), 1, "only the file that the configuration names: {holders:?}");
+
+    subject.break_off("shop");
+    for command in [&["-v", "backup"][..], &["-v", "--json", "backup"], &["-v", "discover"]] {
+        let ran = Cmd::with(&config).args(command).run();
+        assert_eq!(ran.code() == Some(0), command.contains(&"discover"), "{}", ran.stderr);
+        assert!(!ran.stdout.contains(SECRET) && !ran.stderr.contains(SECRET), "{command:?}: {}", ran.stderr);
+    }
+}

@@ -1,0 +1,12 @@
+//! Folders of this machine through the built program and stock restic: what is backed up, what comes back, and how it
+//! fails.
+
+mod changes;
+mod failures;
+mod hosts;
+mod parts;
+mod patterns;
+mod round_trip;
+mod sparse;
+mod support;
+mod terminal;
