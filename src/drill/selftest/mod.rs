@@ -5,7 +5,7 @@ mod attack;
 mod repository;
 mod tamper;
 
-use std::{collections::BTreeSet, path::Path, time::Instant};
+use std::{collections::BTreeMap, path::Path, time::Instant};
 
 use serde::Serialize;
 
@@ -94,17 +94,20 @@ pub fn self_test(
     cancel: &Cancel,
 ) -> Result<SelfTest> {
     let begin = Instant::now();
-    let mut kinds = BTreeSet::new();
+    // In the order of their names.
+    let mut kinds: BTreeMap<&str, &'static dyn Kind> = BTreeMap::new();
+    let mut add = |kind: &'static dyn Kind| {
+        kinds.insert(kind.name(), kind);
+    };
     for name in sources {
         let source =
             config.source(name).ok_or_else(|| Error::usage(format!("there is no source `{name}`")))?;
-        kinds.insert(source.kind.as_str());
+        add(source.kind.kind());
     }
-    if sources.is_empty() {
-        kinds.extend(config.sources.iter().map(|source| source.kind.as_str()));
-    }
-    if kinds.is_empty() {
-        kinds.extend(KINDS.iter().map(|kind| kind.name()));
+    match (sources.is_empty(), config.sources.is_empty()) {
+        (false, _) => {}
+        (true, false) => config.sources.iter().for_each(|source| add(source.kind.kind())),
+        (true, true) => KINDS.into_iter().for_each(add),
     }
     let mut test = SelfTest {
         outcome: "failed",
@@ -113,7 +116,7 @@ pub fn self_test(
         untested: Vec::new(),
         notes: Vec::new(),
     };
-    for kind in KINDS.into_iter().filter(|kind| kinds.contains(kind.name())) {
+    for kind in kinds.into_values() {
         cancel.check()?;
         let dir = ScratchDir::new(config.drill.dir.as_deref())?;
         let subjects = subjects(kind, &config.drill, dir.path(), cancel);
