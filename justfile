@@ -18,12 +18,11 @@ test *arguments:
 topic name:
     scripts/test -E 'kind(test) & test(/^{{name}}::/)'
 
-# Formatting, lints, licences, layers of modules, links of the documents, workflows.
+# Formatting, lints, licences, links of the documents, workflows.
 lint:
     cargo fmt --all --check
     cargo clippy --locked --workspace --all-targets -- -D warnings
     cargo deny --log-level error check
-    scripts/check-layers
     scripts/check-docs
     scripts/check-workflows
 

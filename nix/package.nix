@@ -55,8 +55,8 @@ supported.buildRustPackage (finalAttrs: {
       ../Cargo.toml
       ../Cargo.lock
       ../src
+      ../docs/design.md
       ../docs/example-config.toml
-      ./modules/backup/units.json
       # What the library's tests use and read.
       ../testkit
       ../tests/fixtures

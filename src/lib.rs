@@ -4,6 +4,7 @@
 pub mod alert;
 pub mod azure;
 pub mod backup;
+pub mod calendar;
 pub mod cli;
 pub mod config;
 mod demo;
@@ -11,16 +12,21 @@ mod doctor;
 pub mod drill;
 pub mod error;
 pub mod forget;
+mod fs;
 pub mod history;
 mod known;
 pub mod moment;
+pub mod outcome;
 pub mod output;
-mod owner;
 pub mod report;
 pub mod repository;
 pub mod restore;
-pub mod schedule;
 pub mod scratch;
 pub mod settings;
 pub mod source;
 pub mod stream;
+pub mod survey;
+pub mod systemd;
+
+#[cfg(test)]
+mod layers_tests;

@@ -5,9 +5,8 @@ use std::collections::{HashMap, HashSet};
 use jiff::Zoned;
 use serde::Serialize;
 
-use super::message::Line;
 use crate::{
-    history::ledger::ProblemKind,
+    history::{ledger::ProblemKind, message::Line},
     output::{count, name},
 };
 

@@ -5,14 +5,14 @@ use std::{thread, time::Duration};
 use jiff::Zoned;
 use serde::Serialize;
 
-use super::{
-    channel::{self, Tries, with_tries},
-    message::{Message, Purpose},
-};
+use super::channel::{self, Tries, with_tries};
 use crate::{
     config::{AlertConfig, AlertKind, Config},
     error::{Error, Result},
-    history::History,
+    history::{
+        History,
+        message::{Message, Purpose},
+    },
     stream::cancel::Cancel,
 };
 
@@ -94,7 +94,7 @@ fn deliver_to(alert: &AlertConfig, history: &History, cancel: &Cancel) -> Result
 
 /// What a heartbeat says in a test: the truth, as whoever watches it may take it for that of a run.
 fn test_beat(config: &Config, alert: &AlertConfig, cancel: &Cancel) -> (channel::Phase, String) {
-    let seen = crate::report::ledger_whatever(config, cancel).ok();
+    let seen = crate::survey::ledger_whatever(config, cancel).ok();
     let seen = seen.filter(|seen| super::knows_the_past(&seen.history));
     let problems = seen.map(|seen| super::troubles(&seen.ledger, &super::beat::concerned(config, alert)));
     let well = problems.as_ref().is_some_and(Vec::is_empty);

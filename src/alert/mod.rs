@@ -4,7 +4,6 @@ mod beat;
 mod cause;
 pub mod channel;
 mod deliver;
-pub mod message;
 mod rules;
 mod text;
 mod unit;
@@ -12,7 +11,7 @@ mod unit;
 pub use beat::{Beat, Trouble, beat, knows_the_past, troubles, within};
 pub use cause::{Cause, causes};
 pub use deliver::{Delivery, Failure, deliver, test};
-pub use rules::{after, channel_kinds, line, lines, own_lines};
+pub use rules::{after, line, lines, own_lines};
 pub use unit::{Monitor, unit_failed};
 
 use crate::{
@@ -21,6 +20,7 @@ use crate::{
     history::{
         History,
         ledger::{Ledger, Problem, ProblemKind},
+        message::Line,
     },
     stream::cancel::Cancel,
 };
@@ -34,7 +34,7 @@ pub fn tell(
     config: &Config,
     history: &History,
     ledger: &Ledger,
-    once: &[message::Line],
+    once: &[Line],
     cancel: &Cancel,
 ) -> Result<Delivery> {
     let Err(error) = after(config, history, ledger, once) else {

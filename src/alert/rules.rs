@@ -1,9 +1,6 @@
 //! What is told: the problems of the ledger, compared with what was told before.
 
-use super::{
-    cause::{Cause, THE_REPOSITORY, causes},
-    message::{Line, Message},
-};
+use super::cause::{Cause, THE_REPOSITORY, causes};
 use crate::{
     config::{AlertKind, Config},
     error::Result,
@@ -11,13 +8,9 @@ use crate::{
         History,
         incidents::News,
         ledger::{Ledger, Problem, ProblemKind},
+        message::{Line, Message},
     },
 };
-
-/// Names and kinds of the configured channels.
-pub fn channel_kinds(config: &Config) -> Vec<(String, &'static str)> {
-    config.alerts.iter().map(|alert| (alert.name.clone(), alert.kind.as_str())).collect()
-}
 
 /// A problem of a subject as a line of a message.
 pub fn line(subject: &str, problem: &Problem) -> Line {

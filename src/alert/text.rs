@@ -4,12 +4,12 @@ use std::collections::{HashMap, HashSet};
 
 use jiff::Zoned;
 
-use super::{
-    cause::{Cause, causes, source_of},
-    message::{Line, Message, Purpose},
-};
+use super::cause::{Cause, causes, source_of};
 use crate::{
-    history::ledger::Shared,
+    history::{
+        ledger::Shared,
+        message::{Line, Message, Purpose},
+    },
     output::{count, name, printable, time},
 };
 

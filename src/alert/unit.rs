@@ -4,8 +4,10 @@ use std::process::{Command, Stdio};
 
 use jiff::Zoned;
 
-use super::message::Line;
-use crate::{error::Result, history::History};
+use crate::{
+    error::Result,
+    history::{History, message::Line},
+};
 
 /// So many lines of the journal are worth sending.
 const JOURNAL_LINES: &str = "15";

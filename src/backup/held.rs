@@ -1,10 +1,11 @@
 //! Items that are stored and have no outcome yet. Where no lock keeps a prune out, the end of the run sees whether what their
 //! snapshots need is still there; only then anybody is told of them, and only then the history counts them.
 
-use super::{ItemReport, Observer, recorder::Recorder};
+use super::{Observer, recorder::Recorder};
 use crate::{
     error::Error,
     history::Content,
+    outcome::ItemReport,
     repository::writer::{Seen, Written},
 };
 

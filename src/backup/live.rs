@@ -14,13 +14,14 @@ use std::{
 use jiff::Zoned;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-use super::{ItemReport, Observer};
+use super::Observer;
 use crate::{
+    fs::write_atomically,
     history::{
         History,
         pages::{ItemProgress, Progress},
     },
-    output::write_atomically,
+    outcome::ItemReport,
 };
 
 /// Time between two writings.
@@ -205,8 +206,8 @@ impl Observer for Live<'_> {
 mod tests {
     use super::*;
     use crate::{
-        backup::ItemOutcome,
         history::{Home, Look, RunBegin},
+        outcome::ItemOutcome,
     };
 
     struct Silent;

@@ -4,7 +4,7 @@
 use std::{cell::RefCell, sync::Arc};
 
 use super::{
-    ItemReport, Observer, Plan,
+    Observer, Plan,
     held::Held,
     recorder::Recorder,
     work::{self, Pass, Worked},
@@ -12,6 +12,7 @@ use super::{
 use crate::{
     config::Config,
     error::{Error, Result},
+    outcome::ItemReport,
     repository::{LockGuard, Patience, Repository, writer::RunWriter},
     stream::cancel::Cancel,
 };

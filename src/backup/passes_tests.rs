@@ -6,8 +6,9 @@ use parking_lot::Mutex;
 
 use super::*;
 use crate::{
-    backup::{ItemOutcome, RunReport, discover, held::Stored},
+    backup::{RunReport, discover, held::Stored},
     history::{Content, History, Home, Look},
+    outcome::ItemOutcome,
     repository::{
         LockOptions, patiently,
         writer::{Seen, Written},

@@ -4,10 +4,11 @@ use std::{collections::HashSet, str::FromStr, thread, time::Duration};
 
 use serde::Serialize;
 
-use super::{ItemReport, check_selectors};
+use super::check_selectors;
 use crate::{
     config::Config,
     error::{Error, Passing, Result},
+    outcome::ItemReport,
     source::{Discovery, Item, Source},
     stream::cancel::Cancel,
 };

@@ -5,13 +5,14 @@ use jiff::Zoned;
 
 use parking_lot::{Mutex, MutexGuard};
 
-use super::{DroppedItem, ItemOutcome, ItemReport, Observer, Plan, RunReport, Selector};
+use super::{DroppedItem, Observer, Plan, RunReport, Selector};
 use crate::{
     config::{AnomalyRules, Config},
     error::{Error, Kind, Result},
     history::{
         Content, Dropped, History, Look, Opened, RunBegin, RunEnd, RunRecord, ledger::RepositoryEntry,
     },
+    outcome::{ItemOutcome, ItemReport},
     repository::{Hosts, Repository},
     stream::cancel::Cancel,
 };
@@ -261,7 +262,7 @@ impl<'a> Recorder<'a> {
         if let Ok(bytes) = repository.packed_bytes() {
             self.noted(self.history.set_repository_bytes(bytes));
         }
-        let (entry, _) = self.kept(crate::report::look_at(
+        let (entry, _) = self.kept(crate::survey::look_at(
             self.config,
             self.history,
             repository,

@@ -5,11 +5,12 @@ use std::collections::HashMap;
 use jiff::Zoned;
 use serde::Serialize;
 
-use super::{ItemReport, Observer, Plan, RunReport, Selector, recorder::Recorder};
+use super::{Observer, Plan, RunReport, Selector, recorder::Recorder};
 use crate::{
     config::{Config, Retention},
     error::{Error, Result},
     history::{FromTheFuture, History, Look, from_the_future},
+    outcome::ItemReport,
     output,
     repository::{Hosts, Repository, Snapshot},
 };

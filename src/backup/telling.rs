@@ -4,7 +4,7 @@ use std::{thread, time::Duration};
 
 use serde_json::json;
 
-use super::{ItemOutcome, Observer, RunReport, Selector};
+use super::{Observer, RunReport, Selector};
 use crate::{
     alert::{self, Beat, Delivery, Failure},
     config::Config,
@@ -14,6 +14,7 @@ use crate::{
         draw::Look,
         ledger::{Ledger, RepositoryEntry},
     },
+    outcome::ItemOutcome,
     stream::cancel::Cancel,
 };
 
@@ -115,8 +116,8 @@ impl<'a> Telling<'a> {
         let repository = match (repository, refused) {
             (Some(seen), _) => seen,
             // Told as every other look tells it, so that it stays one problem until it is over.
-            (None, Some(error)) => crate::report::unreachable(self.config, self.history, error),
-            (None, None) => crate::report::unseen(self.config),
+            (None, Some(error)) => crate::survey::unreachable(self.config, self.history, error),
+            (None, None) => crate::survey::unseen(self.config),
         };
         if repository.error.is_none() {
             let error = report.error.as_ref().map(Error::summary);

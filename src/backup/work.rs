@@ -11,11 +11,12 @@ use std::{
     time::Instant,
 };
 
-use super::{ItemReport, Observer, Plan, Planned, held::Stored, queue::Queue, recorder::Recorder, seconds};
+use super::{Observer, Plan, Planned, held::Stored, queue::Queue, recorder::Recorder, seconds};
 use crate::{
     config::Config,
     error::{Error, Passing, Result},
     history::Content,
+    outcome::ItemReport,
     repository::{
         PreviousSnapshots, Repository, item_path,
         writer::{Committed, ItemWriter, RunWriter, SnapshotMeta},

@@ -6,7 +6,7 @@ use crate::{
     config::Config,
     error::{Error, Result},
     history::{History, Look},
-    report,
+    survey,
 };
 
 /// How long telling may take.
@@ -66,7 +66,7 @@ fn test(context: &Context, config: &Config) -> Result<u8> {
 }
 
 fn unit_failed(context: &Context, config: &Config, unit: &str) -> Result<u8> {
-    let seen = report::ledger_whatever(config, &context.cancel)?;
+    let seen = survey::ledger_whatever(config, &context.cancel)?;
     let line = alert::unit_failed(&seen.history, unit, &Monitor::from_environment())?;
     let cancel = alert::within(BUDGET);
     let delivery = alert::tell(config, &seen.history, &seen.ledger, line.as_slice(), &cancel)?;

@@ -2,9 +2,11 @@
 
 use super::{Context, discover};
 use crate::{
-    backup::{self, ItemOutcome, ItemReport, RunReport, Selector},
+    backup::{self, RunReport, Selector},
+    cli::progress::Progress,
     error::{Error, Result},
-    output::{count, duration, printable, progress::Progress, size},
+    outcome::{ItemOutcome, ItemReport},
+    output::{count, duration, printable, size},
 };
 
 #[derive(Debug, clap::Args)]

@@ -8,7 +8,7 @@ use crate::{
     doctor::{self, Finding, State},
     error::Result,
     output::{Screen, count, table, width},
-    schedule::{self, Planned},
+    systemd::{self, Planned},
 };
 
 #[derive(Debug, clap::Subcommand)]
@@ -30,7 +30,7 @@ pub(super) fn run(context: &Context, Command::Check { offline }: &Command) -> Re
         findings = doctor::files(&config);
         findings.retain(|finding| finding.state != State::Ok);
     }
-    let planned = schedule::planned(&config, &Zoned::now());
+    let planned = systemd::planned(&config, &Zoned::now());
     let document = serde_json::json!({
         "config": config.path,
         "sources": config.sources.len(),

@@ -4,8 +4,9 @@ use super::Context;
 use crate::{
     backup::Selector,
     config::Config,
-    drill::{self, Mutation, Observer, Outcome, Report, Request, Verdict},
+    drill::{self, Mutation, Observer, Report, Request},
     error::{Error, Result},
+    outcome::{Outcome, Verdict},
     output::{Printer, count, duration, name, printable, size, time},
     repository::At,
     source::{GLOBALS, Kind, kind_named, verify::Verification},

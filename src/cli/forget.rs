@@ -5,9 +5,9 @@ use crate::{
     backup::Selector,
     error::{Error, Result},
     forget::{self, Orphan, Report, Request},
-    known::{self, host_option},
-    output::shell::word,
-    output::{Screen, count, name, printable, size, table, time},
+    known,
+    output::{Screen, count, name, printable, shell::word, size, table, time},
+    repository::host_option,
 };
 
 /// Exit code where another list than the one that was shown would be removed.

@@ -4,8 +4,8 @@ use super::{Context, SUCCESS};
 use crate::{
     config::Config,
     error::Result,
+    fs::owner::Account,
     history::History,
-    owner::Account,
     repository::{Initialised, Repository},
 };
 

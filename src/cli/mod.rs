@@ -14,6 +14,7 @@ mod generate;
 mod init;
 mod ls;
 mod panics;
+mod progress;
 mod prune;
 mod repair;
 mod report;

@@ -3,11 +3,7 @@
 use std::path::PathBuf;
 
 use super::{Context, SUCCESS};
-use crate::{
-    error::Result,
-    output::write_to,
-    report::{self, dashboard},
-};
+use crate::{error::Result, fs::write_to, report::dashboard, survey};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -18,7 +14,7 @@ pub(super) struct Args {
 
 pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
     let config = context.config()?;
-    let seen = report::ledger(&config, &context.cancel)?;
+    let seen = survey::ledger(&config, &context.cancel)?;
     write_to(&args.html, &dashboard::report(&seen.ledger))?;
     context.written(&args.html)?;
     // The report says that the repository refused; so does the exit code.

@@ -5,12 +5,10 @@ use std::path::PathBuf;
 use super::{Context, SUCCESS};
 use crate::{
     error::Result,
-    output::write_to,
-    report::{
-        self,
-        runbook::{self, Known},
-    },
+    fs::write_to,
+    report::runbook::{self, Known},
     repository::Repository,
+    survey,
 };
 
 #[derive(Debug, clap::Args)]
@@ -28,7 +26,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
     let known = if args.offline {
         Known::default()
     } else {
-        let seen = report::ledger(&config, &context.cancel)?;
+        let seen = survey::ledger(&config, &context.cancel)?;
         if let Some(error) = seen.refused {
             return Err(error.hint("`tik-backup runbook --offline` needs the configuration alone"));
         }

@@ -6,12 +6,14 @@ use super::{Context, FOUND, SUCCESS};
 use crate::{
     alert::{self, Cause},
     error::Result,
+    fs::write_to,
     history::ledger::Ledger,
-    output::{Screen, write_to},
+    output::Screen,
     report::{
-        self, metrics,
+        metrics,
         status::{Style, text},
     },
+    survey,
 };
 
 #[derive(Debug, clap::Args)]
@@ -44,12 +46,12 @@ struct Document<'l> {
 pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
     let (config, foreign) = context.config_of(args.host.as_deref())?;
     let seen = if foreign {
-        report::ledger_of_host(config, &context.cancel)?
+        survey::ledger_of_host(config, &context.cancel)?
     } else {
         // That there is no history which can be used is a problem of the ledger.
-        report::ledger(&config, &context.cancel).or_else(|_| {
+        survey::ledger(&config, &context.cancel).or_else(|_| {
             context.cancel.check()?;
-            report::ledger_whatever(&config, &context.cancel)
+            survey::ledger_whatever(&config, &context.cancel)
         })?
     };
     let ledger = &seen.ledger;

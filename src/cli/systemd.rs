@@ -7,8 +7,8 @@ use crate::{
     config::{Config, SystemdConfig},
     doctor,
     error::{Error, Result},
-    schedule::units::{self, Change, Changes, TARGET},
     settings::RepositoryLocation,
+    systemd::units::{self, Change, Changes, TARGET},
 };
 
 #[derive(Debug, clap::Args)]

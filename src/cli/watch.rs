@@ -6,7 +6,7 @@ use crate::{
     error::Result,
     history::ledger::{Ledger, Problem, ProblemKind, State},
     output::{Screen, count, printable, time},
-    report,
+    survey,
 };
 
 /// How long telling may take.
@@ -18,9 +18,9 @@ pub(super) struct Args {}
 pub(super) fn run(context: &Context, _: &Args) -> Result<u8> {
     let config = context.config()?;
     // Without a history that can be used it is told that there is none.
-    let seen = report::ledger(&config, &context.cancel).or_else(|_| {
+    let seen = survey::ledger(&config, &context.cancel).or_else(|_| {
         context.cancel.check()?;
-        report::ledger_whatever(&config, &context.cancel)
+        survey::ledger_whatever(&config, &context.cancel)
     })?;
     let cancel = alert::within(BUDGET);
     let delivery = alert::tell(&config, &seen.history, &seen.ledger, &[], &cancel)?;

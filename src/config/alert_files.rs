@@ -38,7 +38,7 @@ impl AlertConfig {
             && let Err(error) = std::fs::read(path)
         {
             let hint =
-                crate::owner::reading_hint(path, &error).unwrap_or_else(|| "correct the path".to_owned());
+                crate::fs::owner::reading_hint(path, &error).unwrap_or_else(|| "correct the path".to_owned());
             let what = format!("alerts ({}): ca_file: the file {} cannot be read", self.name, path.display());
             problems.push(Error::usage(what).because(&error).hint(hint));
         }

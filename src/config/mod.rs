@@ -33,24 +33,10 @@ pub use dashboard::{DashboardConfig, Listen};
 pub use runbook::{Contact, RunbookConfig};
 pub use systemd::SystemdConfig;
 
-// What moved to the rooms below, under its former name until everything names its new place.
-pub use crate::settings::{
-    AzurePrincipal, AzureServers, DrillConfig, Host, Location, Patterns, RepositoryLocation,
-    RootCertificates, SandboxRule, Secret, SecretFile, SourceName, SslMode, place_of,
-};
-pub use crate::source::{
-    azure::config::AzureStorageConfig,
-    directory::config::DirectoryConfig,
-    mongodb::config::{MongodbConfig, MongodbConsistency},
-    mysql::config::MysqlConfig,
-    postgres::config::{PostgresConfig, RolePasswords},
-    server::ServerConfig,
-};
-
 use crate::{
+    calendar::Calendar,
     error::{Error, Result},
-    owner,
-    schedule::Calendar,
+    fs::owner,
     settings::{
         SourceSettings,
         document::{Document, join_key},
@@ -58,6 +44,22 @@ use crate::{
     },
     source::{KindConfig, Source},
 };
+pub use crate::{
+    settings::{
+        AzurePrincipal, AzureServers, DrillConfig, Host, Location, Patterns, RepositoryLocation,
+        RootCertificates, SandboxRule, Secret, SecretFile, SourceName, SslMode, place_of,
+    },
+    source::{
+        azure::config::AzureStorageConfig,
+        directory::config::DirectoryConfig,
+        mongodb::config::{MongodbConfig, MongodbConsistency},
+        mysql::config::MysqlConfig,
+        postgres::config::{PostgresConfig, RolePasswords},
+        server::ServerConfig,
+    },
+};
+
+// What moved to the rooms below, under its former name until everything names its new place.
 
 /// Where the package puts an example.
 const EXAMPLE: &str = "/usr/share/doc/tik-backup/examples/config.toml";

@@ -6,12 +6,14 @@ use std::{
     time::Duration,
 };
 
+use toml::de::DeValue;
+
 use super::{
     AnomalyRules, Config, RepositoryConfig, Retention, SourceConfig, alerts, anomalies, dashboard, runbook,
     systemd,
 };
 use crate::{
-    schedule::Calendar,
+    calendar::Calendar,
     settings::{
         IDLE_TIMEOUT, RepositoryLocation, SecretFile, SourceName,
         document::{Document, in_file_order, type_of},
@@ -21,7 +23,6 @@ use crate::{
     },
     source::{KINDS, OwnPlaces, kind_by_other_name, kind_named},
 };
-use toml::de::DeValue;
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;

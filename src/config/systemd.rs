@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use crate::{schedule::Calendar, settings::reader::Reader};
+use crate::{calendar::Calendar, settings::reader::Reader};
 
 /// So long timers are spread, so that not every host asks the same storage at the same second.
 const RANDOMIZED_DELAY: Duration = Duration::from_secs(10 * 60);

@@ -103,7 +103,7 @@ fn check_file(source: &SourceConfig, key: &str, path: &Path) -> Result<()> {
         Ok(_) => Ok(()),
         Err(error) => {
             let hint =
-                crate::owner::reading_hint(path, &error).unwrap_or_else(|| "correct the path".to_owned());
+                crate::fs::owner::reading_hint(path, &error).unwrap_or_else(|| "correct the path".to_owned());
             Err(problem("cannot be read").because(&error).hint(hint))
         }
     }

@@ -8,9 +8,9 @@ use crate::{
     config::{Config, RepositoryConfig, SourceConfig},
     history::{History, Look},
     output::size,
-    report,
     repository::{LockOptions, Repository, is_trimmed_by_restic},
     stream::cancel::Cancel,
+    survey,
 };
 
 /// How long a look waits for all sources.
@@ -113,7 +113,7 @@ fn repository(config: &Config, cancel: &Cancel) -> Vec<Finding> {
         repository.lock(&options).map(drop)?;
         Ok(repository)
     };
-    let opened = report::open_within(config, report::PATIENCE, open, cancel);
+    let opened = survey::open_within(config, survey::PATIENCE, open, cancel);
     findings.push(match opened {
         Ok(repository) => {
             let free = match repository.free_space() {

@@ -126,7 +126,7 @@ pub(crate) fn examine(config: &Config, cancel: &Cancel) -> Vec<Finding> {
 /// Looks at a part of it as the user that this process runs as.
 pub(crate) fn examine_inside(config: &Config, part: Part, cancel: &Cancel) -> Vec<Finding> {
     if part != Part::All {
-        crate::owner::advise_root();
+        crate::fs::owner::advise_root();
     }
     inside::findings(config, part, cancel)
 }

@@ -8,13 +8,13 @@ use super::{Finding, State, service::SYSTEMD};
 use crate::{
     config::{AlertConfig, Config, SystemdConfig},
     error::Kind,
+    fs::owner::Account,
     output,
-    owner::Account,
-    schedule::{
+    settings::{Location, RepositoryLocation},
+    systemd::{
         self,
         units::{self, Change, TARGET},
     },
-    settings::{Location, RepositoryLocation},
 };
 
 /// Where units of this machine's administrator lie.
@@ -167,7 +167,7 @@ fn alerts(config: &Config) -> Option<Finding> {
 
 /// Schedules whose last time is over.
 pub(crate) fn over(config: &Config) -> Vec<Finding> {
-    let planned = schedule::planned(config, &Zoned::now());
+    let planned = systemd::planned(config, &Zoned::now());
     let over = planned.into_iter().filter(|plan| plan.next.is_empty());
     over.map(|plan| {
         let text = format!("never due again: the last time of {:?} is over", plan.schedule);
@@ -179,11 +179,11 @@ pub(crate) fn over(config: &Config) -> Vec<Finding> {
 
 /// The next times of all that is due, three of each, for people.
 fn next_times(config: &Config) -> Vec<(String, String)> {
-    let line = |plan: schedule::Planned| {
+    let line = |plan: systemd::Planned| {
         let times: Vec<_> = plan.next.iter().map(output::time).collect();
         (plan.title(), times.join(", "))
     };
-    let planned = schedule::planned(config, &Zoned::now());
+    let planned = systemd::planned(config, &Zoned::now());
     planned.into_iter().filter(|plan| !plan.next.is_empty()).map(line).collect()
 }
 
@@ -256,7 +256,7 @@ fn timers(config: &Config) -> Vec<Finding> {
         let text = format!("{TARGET} is not enabled: nothing runs by itself after a start of the machine");
         findings.push(Finding::problem("timers", text).hint(&enable));
     }
-    for plan in schedule::planned(config, &Zoned::now()) {
+    for plan in systemd::planned(config, &Zoned::now()) {
         let (unit, what) = (units::timer(&plan), plan.title());
         let next = property(&unit, "NextElapseUSecRealtime");
         findings.push(match property(&unit, "ActiveState").as_str() {

@@ -15,9 +15,9 @@ use super::{Finding, Part, inside};
 use crate::{
     config::Config,
     error::{Error, Result},
-    owner::Account,
-    schedule::units,
+    fs::owner::Account,
     stream::{cancel::Cancel, pipe::Stop, process::Process},
+    systemd::units,
 };
 
 /// There if systemd runs.

@@ -12,4 +12,4 @@ mod verdict;
 pub use plan::Request;
 pub use run::{Observer, run};
 pub use selftest::{Mutation, SelfTest, Untested, self_test};
-pub use verdict::{Left, Outcome, Report, Verdict};
+pub use verdict::{Left, Report};

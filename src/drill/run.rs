@@ -17,22 +17,24 @@ use super::{
     siblings::Siblings,
     stage::{self, Job, Stage},
     tell,
-    verdict::{Left, Outcome, Report, Verdict, rounded},
+    verdict::{Left, Report, rounded},
 };
 use crate::{
     config::Config,
     error::{Error, Result},
     history::{RunBegin, RunEnd, RunRecord, ledger::Ledger},
     known,
-    repository::{Patience, Repository, Snapshot, SnapshotFiles, SnapshotReader, patiently, shares},
+    outcome::{Outcome, Verdict},
+    repository::{
+        Patience, Repository, Snapshot, SnapshotFiles, SnapshotReader, foreign_hint, patiently, shares,
+    },
     restore::{Reading, globals_of},
     scratch::space::Space,
     source::{
-        Files,
         manifest::{Manifest, Omitted},
         verify::{Fault, Globals, Proven, Setup, Verification, files::Part},
     },
-    stream::cancel::Cancel,
+    stream::{cancel::Cancel, files::Files},
 };
 
 /// What was never drilled is taken to need this long for so many bytes, and as long as this at least.
@@ -144,7 +146,7 @@ fn nothing_to_prove(config: &Config, own: &[Snapshot], others: &[Snapshot]) -> E
     }
     let error = Error::failed("there is nothing to prove: this host has no snapshot of a configured source");
     match &shares(others)[..] {
-        theirs @ [_, ..] => error.hint(known::foreign_hint(config, "drill", theirs, !own.is_empty(), false)),
+        theirs @ [_, ..] => error.hint(foreign_hint(config, "drill", theirs, !own.is_empty(), false)),
         [] => error.hint("run `tik-backup backup` first"),
     }
 }

@@ -3,7 +3,8 @@
 use crate::{
     error::{Error, Result},
     repository::{Snapshot, SnapshotFiles, SnapshotReader},
-    source::{Files, manifest::Manifest, verify},
+    source::{manifest::Manifest, verify},
+    stream::files::Files,
 };
 
 /// The snapshots of the other databases of one server.

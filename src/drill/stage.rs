@@ -15,13 +15,14 @@ use super::plan::Candidate;
 use crate::{
     error::Error,
     source::{
-        Files, kind_named,
+        kind_named,
         manifest::Manifest,
         verify::{
             Database, Fault, Globals, Proof, Proven, ScratchServer, Setup, Siblings, Verification, Verifier,
             files,
         },
     },
+    stream::files::Files,
 };
 
 /// How snapshots of the kind of a manifest are proven.

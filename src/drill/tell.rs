@@ -67,7 +67,7 @@ pub(super) fn warn_of_future(chosen: &[Candidate<'_>], snapshots: &[Snapshot], o
 
 /// Draws up the ledger.
 pub(super) fn ledger(config: &Config, history: &History, repository: &Repository) -> Result<Ledger> {
-    let (repository, notes) = crate::report::look_at(config, history, repository, Hosts::watched(config))?;
+    let (repository, notes) = crate::survey::look_at(config, history, repository, Hosts::watched(config))?;
     history.ledger(draw::Look { config, now: &Zoned::now(), repository, notes })
 }
 

@@ -8,73 +8,11 @@ use serde::Serialize;
 use crate::{
     alert::Delivery,
     error::{Error, Kind},
+    outcome::{Outcome, Verdict, new_run_name},
     source::verify::{Fault, Proof},
 };
 
-/// What came of the proof of an item.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Outcome {
-    /// It was restored and is what was backed up.
-    Proven,
-    /// It cannot be restored, or is not what was backed up.
-    Failed,
-    /// Nothing is known about it: it could not be tried.
-    Unproven,
-}
-
-/// The proof of one item. The field names are a promise.
-#[derive(Debug, Clone, Serialize)]
-pub struct Verdict {
-    /// Source name.
-    pub source: String,
-    /// Item name.
-    pub item: String,
-    /// Kind of the source.
-    pub kind: String,
-    /// What came of it.
-    pub outcome: Outcome,
-    /// Id of the snapshot that was tried.
-    pub snapshot: String,
-    /// The moment of which it shows the data.
-    #[serde(with = "crate::moment")]
-    pub time: Zoned,
-    /// Its age in seconds.
-    pub age_seconds: i64,
-    /// Whether it is the newest snapshot, and not older than the newest may be: proving yesterday's while today's is
-    /// missing says little about today.
-    pub fresh: bool,
-    /// Time of the restore alone.
-    pub restore_seconds: Option<f64>,
-    /// Time of all of it.
-    pub seconds: f64,
-    /// Tables, collections, files or accounts that were compared.
-    pub objects: u64,
-    /// Rows or documents of these.
-    pub rows: u64,
-    /// Bytes that were read back.
-    pub bytes: u64,
-    /// In what the restored differs from what was backed up.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub differences: Vec<String>,
-    /// Why it could not be restored or tried, with what to do next.
-    pub error: Option<String>,
-    /// What an operator should know.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub notes: Vec<String>,
-}
-
 impl Verdict {
-    /// `source/item`
-    pub fn name(&self) -> String {
-        format!("{}/{}", self.source, self.item)
-    }
-
-    /// Why it is not proven.
-    pub fn reason(&self) -> Option<String> {
-        if self.differences.is_empty() { self.error.clone() } else { Some(self.differences.join("; ")) }
-    }
-
     pub(super) fn decide(&mut self, proven: Result<Proof, Fault>) {
         match proven {
             Ok(proof) => {
@@ -159,7 +97,7 @@ fn as_text<S: serde::Serializer>(error: &Option<Error>, serializer: S) -> Result
 impl Report {
     pub(super) fn begin() -> Self {
         Self {
-            run: crate::backup::new_run_name(),
+            run: new_run_name(),
             outcome: "failed",
             started: Zoned::now(),
             seconds: 0.0,

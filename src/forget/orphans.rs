@@ -85,7 +85,7 @@ fn listed(
             why,
             snapshots,
             bytes,
-            recent: newest.as_ref().is_some_and(|newest| super::is_recent(newest, now)),
+            recent: newest.as_ref().is_some_and(|newest| crate::survey::is_recent(newest, now)),
             newest,
         });
     }

@@ -1,7 +1,7 @@
 //! The file of a history: opening it, setting a damaged one aside, and what errors of SQLite mean.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, OpenOptions},
     io,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
@@ -14,29 +14,13 @@ use rusqlite::{Connection, ErrorCode};
 use super::{Look, schema};
 use crate::{
     error::{Error, Kind},
-    owner,
+    fs::owner,
 };
 
 /// How long to wait for another process that writes.
 const BUSY: Duration = Duration::from_secs(30);
 /// What is said of a history that is not damaged.
 const CANNOT: &str = "the history cannot be read or written";
-
-/// Opens or creates a file that only its owner may read.
-pub(super) fn private_file(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(owner::no_links())
-        .open(path)?;
-    if let Some(folder) = path.parent() {
-        owner::adopt(&file, File::open(folder)?)?;
-    }
-    Ok(file)
-}
 
 /// Opens a database and brings it to the present layout.
 pub(super) fn prepare(path: &Path, look: Look) -> rusqlite::Result<Connection> {

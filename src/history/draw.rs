@@ -14,11 +14,9 @@ use super::{
     shared, unsigned, zoned,
 };
 use crate::{
-    alert::channel_kinds,
     config::{Config, SourceConfig},
     error::Result,
-    known::foreign_hint,
-    repository::HostShare,
+    repository::{HostShare, foreign_hint},
 };
 
 /// What the ledger needs to know that does not stand in the history.
@@ -244,7 +242,7 @@ impl Draw<'_> {
             None => self.judge_missing(entry, row),
         }
         if let Some(reason) = &row.unchecked {
-            let error = crate::backup::unchecked_error(reason);
+            let error = crate::outcome::unchecked_error(reason);
             let since = stored.and_then(|stored| self.moment(stored.newest));
             let hint = error.hint_text().map(str::to_owned);
             entry.problem(ProblemKind::Unchecked, since, error.summary(), hint);
@@ -402,4 +400,9 @@ impl Draw<'_> {
         let row = self.read.rows.iter().find(|row| row.source == source && row.name.is_empty())?;
         row.last_time.map(zoned)
     }
+}
+
+/// Names and kinds of the configured channels.
+fn channel_kinds(config: &Config) -> Vec<(String, &'static str)> {
+    config.alerts.iter().map(|alert| (alert.name.clone(), alert.kind.as_str())).collect()
 }

@@ -11,8 +11,8 @@ use super::{
     shared::credible_until,
 };
 use crate::{
-    drill::{Outcome, Verdict},
     error::Result,
+    outcome::{Outcome, Verdict},
     repository::id_bytes,
 };
 

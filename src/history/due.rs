@@ -4,7 +4,7 @@ use std::{cell::RefCell, time::Duration};
 
 use jiff::Zoned;
 
-use crate::{config::SourceConfig, schedule::Calendar};
+use crate::{calendar::Calendar, config::SourceConfig};
 
 /// What is taken for the interval where nothing says otherwise, and the least that is made out from snapshots.
 const DAY: Duration = Duration::from_secs(86_400);

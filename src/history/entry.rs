@@ -201,7 +201,7 @@ pub(super) fn lacks(entry: &mut Entry, lacking: &Lacking, since: Option<Zoned>) 
         entry.notes.push(format!("the backup lacks what cannot be read, which was accepted: {named}"));
         return;
     }
-    let error = crate::backup::partial_error(&entry.name(), &lacking.few, lacking.open);
+    let error = crate::outcome::partial_error(&entry.name(), &lacking.few, lacking.open);
     let hint = error.hint_text().map(str::to_owned);
     entry.problem(ProblemKind::Partial, since, error.summary(), hint);
 }

@@ -14,7 +14,7 @@ use super::{
     shared::credible,
     signed, unsigned,
 };
-use crate::{backup::ItemReport, config::AnomalyRules};
+use crate::{config::AnomalyRules, outcome::ItemReport};
 
 /// So many backups are kept for the trend of an item.
 const POINTS: usize = 12;

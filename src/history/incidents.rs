@@ -13,8 +13,8 @@ use super::{
     unsigned, zoned,
 };
 use crate::{
-    alert::message::{Line, Message, Purpose},
     error::{Error, Result},
+    history::message::{Line, Message, Purpose},
 };
 
 /// Daily runs do not begin at the same second: a reminder is due this much before its time.

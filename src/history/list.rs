@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    owner,
+    fs::owner,
 };
 
 /// Name of the list in the state folder.

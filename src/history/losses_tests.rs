@@ -4,8 +4,8 @@ use jiff::{Span, Zoned};
 
 use super::*;
 use crate::{
-    backup::{ItemOutcome, ItemReport},
     history::{History, RunBegin, RunEnd},
+    outcome::{ItemOutcome, ItemReport},
     source::{
         directory,
         manifest::{Digested, File, Manifest, Object},

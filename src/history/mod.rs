@@ -20,6 +20,7 @@ pub mod ledger;
 mod list;
 mod look;
 mod losses;
+pub mod message;
 mod missed;
 mod objects;
 mod omitted;
@@ -53,7 +54,7 @@ pub use rebuild::Rebuilt;
 pub use record::{RunBegin, RunEnd, RunRecord};
 
 use crate::error::{Error, Result};
-use database::{failed, private_file};
+use database::failed;
 use open::Current;
 
 /// Name of the first database in the state folder; see [`files`] for others.

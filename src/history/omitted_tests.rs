@@ -7,15 +7,15 @@ use jiff::{Span, Zoned};
 use super::*;
 use crate::history::millis;
 use crate::{
-    backup::{ItemOutcome, ItemReport},
     config::{AnomalyRules, Config},
     history::{
         RunBegin, RunEnd, draw,
         ledger::{Entry, ProblemKind, State},
     },
-    report::unseen,
+    outcome::{ItemOutcome, ItemReport},
     source::manifest::{Digested, Manifest, Object},
     stream::digest::Digest128,
+    survey::unseen,
 };
 
 struct Site {

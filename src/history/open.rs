@@ -14,7 +14,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::{
     History, RUNNING, damage,
-    database::{failed, failed_at, is_damage, prepare, private_file, set_aside},
+    database::{failed, failed_at, is_damage, prepare, set_aside},
     files::{ENTRY, Found, List},
     home::Home,
     schema,
@@ -22,7 +22,10 @@ use super::{
 use crate::{
     config::Config,
     error::{Error, Kind, Result},
-    owner::{self, Account},
+    fs::{
+        owner::{self, Account},
+        private_file,
+    },
     repository::Repository,
     settings::place_of,
 };

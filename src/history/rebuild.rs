@@ -13,9 +13,9 @@ use super::{
     signed,
 };
 use crate::{
-    backup::{ItemOutcome, ItemReport},
     config::{AnomalyRules, Config},
     error::Result,
+    outcome::{ItemOutcome, ItemReport},
     repository::{Hosts, Repository, Snapshot, SnapshotFiles},
     source::manifest::Manifest,
     stream::cancel::Cancel,

@@ -11,9 +11,9 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::{Content, History, RUNNING, anomaly::Finding, good::succeeded, millis, signed};
 use crate::{
-    backup::{ItemOutcome, ItemReport},
     config::AnomalyRules,
     error::{Error, Result},
+    outcome::{ItemOutcome, ItemReport},
 };
 
 /// Outcomes as stored.
@@ -88,7 +88,7 @@ impl History {
         let path = state_dir.join(RUNNING).join(run);
         let failed =
             |e: std::io::Error| Error::failed(format!("cannot write {}", path.display())).because(&e);
-        let file = super::private_file(&path).map_err(failed)?;
+        let file = crate::fs::private_file(&path).map_err(failed)?;
         flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|e| failed(e.into()))?;
         Ok(Some((file, path)))
     }

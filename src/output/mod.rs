@@ -1,20 +1,16 @@
 //! What commands print: results on stdout as text or JSON, everything else on stderr.
 
-mod file;
-pub mod progress;
 mod screen;
 pub(crate) mod shell;
 mod table;
-mod terminal;
+pub(crate) mod terminal;
 
 use std::io::{self, Write};
 
 use jiff::Zoned;
 use serde::Serialize;
 
-pub(crate) use self::file::write_atomically;
 pub use self::{
-    file::write_to,
     screen::{Screen, width},
     table::table,
 };

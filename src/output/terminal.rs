@@ -14,7 +14,7 @@ const COLUMNS: u16 = 80;
 
 /// stderr as a terminal. What is drawn appears at once, when a drawing is complete.
 #[derive(Debug, Default)]
-pub(super) struct Terminal {
+pub(crate) struct Terminal {
     drawn: Mutex<String>,
 }
 

@@ -330,8 +330,10 @@ fn rest(ledger: &Ledger, style: Style, text: &mut String) {
     parts.extend(repository.free.map(|free| format!("{} free", size(free))));
     let line = format!("Repository {}: {}", printable(&repository.location), parts.join(", "));
     text.push_str(&paragraph(&line, style));
-    for note in
-        orphans(ledger).into_iter().chain(ledger.notes.iter().cloned()).chain(super::shared_note(repository))
+    for note in orphans(ledger)
+        .into_iter()
+        .chain(ledger.notes.iter().cloned())
+        .chain(crate::survey::shared_note(repository))
     {
         text.push_str(&paragraph(&format!("Note: {}", printable(&note)), style));
     }
@@ -342,7 +344,7 @@ fn rest(ledger: &Ledger, style: Style, text: &mut String) {
 fn orphans(ledger: &Ledger) -> Vec<String> {
     let orphaned = |entry: &&Entry| entry.state == State::Unconfigured && entry.snapshots > 0;
     let recent = |entry: &&Entry| {
-        entry.last_backup.as_ref().is_some_and(|made| crate::forget::is_recent(made, ledger.at.timestamp()))
+        entry.last_backup.as_ref().is_some_and(|made| crate::survey::is_recent(made, ledger.at.timestamp()))
     };
     let (alive, gone): (Vec<&Entry>, Vec<&Entry>) = ledger.items.iter().filter(orphaned).partition(recent);
     let gone = (!gone.is_empty()).then(|| {

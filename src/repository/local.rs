@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     error::{Error, Passing, Result},
-    owner::{self, Account},
+    fs::owner::{self, Account},
 };
 
 /// Folder of a repository that holds lock files, which `rustic_core` does not know.

@@ -5,6 +5,7 @@ mod check;
 mod chunker;
 mod errors;
 mod folders;
+mod foreign;
 mod guard;
 mod hosts;
 mod incomplete;
@@ -36,12 +37,8 @@ pub mod writer;
 
 use std::sync::Arc;
 
-use rustic_core::{
-    ConfigOptions, Credentials, KeyOptions, OpenStatus, RepositoryOptions,
-    repofile::{SnapshotFile, SnapshotId},
-};
-
 pub use check::CheckReport;
+pub(crate) use foreign::{foreign_hint, host_option};
 pub(crate) use hosts::sort as sort_shares;
 pub use hosts::{HostShare, Hosts, shares};
 pub use incomplete::Incomplete;
@@ -53,9 +50,12 @@ pub use repair::RepairReport;
 pub use retention::{explain, holders};
 pub(crate) use retry::waited;
 pub use retry::{Patience, patiently};
+use rustic_core::{
+    ConfigOptions, Credentials, KeyOptions, OpenStatus, RepositoryOptions,
+    repofile::{SnapshotFile, SnapshotId},
+};
 pub use sessions::end_sessions;
-pub(crate) use snapshot::AHEAD;
-pub(crate) use snapshot::id_bytes;
+pub(crate) use snapshot::{AHEAD, id_bytes};
 pub use snapshot::{At, Snapshot, future_warning, item_path};
 
 use self::{
@@ -71,7 +71,7 @@ use self::{
 use crate::{
     config::RepositoryConfig,
     error::{Error, Result},
-    owner::Account,
+    fs::owner::Account,
     settings::{Secret, SecretFile},
     stream::cancel::Cancel,
 };

@@ -8,10 +8,7 @@ use std::{
 
 use rustic_core::repofile::{Metadata, NodeType};
 
-use crate::{
-    source::NodeKind,
-    stream::sink::{Attributes, Special},
-};
+use crate::stream::files::{Attributes, NodeKind, Special};
 
 /// Go's bits for what lies beyond the nine permission bits.
 const DIR: u32 = 1 << 31;

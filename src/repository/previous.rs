@@ -7,8 +7,10 @@ use parking_lot::Mutex;
 use super::{Hosts, Repository, Snapshot, SnapshotFiles, SnapshotReader, folders::FoundFile, seal::Hash};
 use crate::{
     error::{Error, Result},
-    source::{Files, Node},
-    stream::sink::{Attributes, Previous},
+    stream::{
+        files::{Attributes, Files, Node},
+        sink::Previous,
+    },
 };
 
 /// The newest snapshots of all items that this host made, read when the first source asks. Another host's are of another

@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    source::{self, Files},
+    stream::files::{self, Files},
 };
 
 /// What to do when something of a snapshot cannot be read.
@@ -197,7 +197,7 @@ impl<'a> SnapshotFiles<'a> {
         folder: &Node,
         path: &Path,
         enters: &dyn Fn(&Path) -> bool,
-        visit: &mut dyn FnMut(source::Node<'_>) -> Result<()>,
+        visit: &mut dyn FnMut(files::Node<'_>) -> Result<()>,
     ) -> Result<()> {
         let failed = |e| {
             rustic_error(&format!("cannot list {} of {}", path.display(), self.what()), e).hint(UNREADABLE)
@@ -213,7 +213,7 @@ impl<'a> SnapshotFiles<'a> {
             }
             let path = path.join(&name);
             let content = NodeContent { files: self, path: &path, node: &node };
-            visit(source::Node {
+            visit(files::Node {
                 path: &path,
                 kind: kind(&node.node_type, node.meta.size),
                 attributes: &attributes(node.meta.clone()),
@@ -231,7 +231,7 @@ impl Files for SnapshotFiles<'_> {
     fn list(&self) -> Result<Vec<(String, u64)>> {
         let mut files = Vec::new();
         self.walk(&mut |node| {
-            if let source::NodeKind::File(bytes) = node.kind {
+            if let files::NodeKind::File(bytes) = node.kind {
                 files.push((node.path.to_string_lossy().into_owned(), bytes));
             }
             Ok(())
@@ -239,14 +239,14 @@ impl Files for SnapshotFiles<'_> {
         Ok(files)
     }
 
-    fn walk(&self, visit: &mut dyn FnMut(source::Node<'_>) -> Result<()>) -> Result<()> {
+    fn walk(&self, visit: &mut dyn FnMut(files::Node<'_>) -> Result<()>) -> Result<()> {
         self.walk_into(&|_| true, visit)
     }
 
     fn walk_into(
         &self,
         enters: &dyn Fn(&Path) -> bool,
-        visit: &mut dyn FnMut(source::Node<'_>) -> Result<()>,
+        visit: &mut dyn FnMut(files::Node<'_>) -> Result<()>,
     ) -> Result<()> {
         self.walk_folder(&self.item_folder()?, &PathBuf::new(), enters, visit)
     }
@@ -281,7 +281,7 @@ struct NodeContent<'n, 'a> {
     node: &'n Node,
 }
 
-impl source::Content for NodeContent<'_, '_> {
+impl files::Content for NodeContent<'_, '_> {
     fn copy(&self, target: &mut dyn Write) -> Result<u64> {
         self.files.dump(self.path, self.node, target)
     }

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     error::{Error, Kind, Passing, Result},
-    owner,
+    fs::owner,
 };
 
 /// The directory, open, and which one it is.

@@ -176,7 +176,7 @@ impl Repository {
                 .hint("the pack is still in the repository and in its index; make room, and try again")
         };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(aside).map_err(failed)?;
-        crate::owner::adopt_path(aside).map_err(failed)?;
+        crate::fs::owner::adopt_path(aside).map_err(failed)?;
         let mut copied = HashSet::new();
         for id in packs {
             cancel.check()?;
@@ -202,8 +202,8 @@ fn write_synced(path: &Path, data: &[u8]) -> io::Result<()> {
     let write = || {
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(true).mode(0o600);
-        let mut file = options.custom_flags(crate::owner::no_links()).open(part)?;
-        crate::owner::adopt_path(part)?;
+        let mut file = options.custom_flags(crate::fs::owner::no_links()).open(part)?;
+        crate::fs::owner::adopt_path(part)?;
         file.write_all(data)?;
         file.sync_all()?;
         fs::rename(part, path)

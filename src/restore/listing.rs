@@ -12,11 +12,14 @@ use crate::{
     known::Name,
     repository::{At, Patience, Snapshot, SnapshotFiles},
     source::{
-        Files, Node, NodeKind, azure,
+        azure,
         manifest::{Manifest, Omitted},
         select::{Selection, shown},
     },
-    stream::{cancel::Cancel, sink::Special},
+    stream::{
+        cancel::Cancel,
+        files::{Files, Node, NodeKind, Special},
+    },
 };
 
 /// What to list.

@@ -7,12 +7,12 @@ use crate::{
     error::{Error, Result},
     settings::{Host, Secret, SecretFile},
     source::{
-        Files, KindConfig, azure,
+        KindConfig, azure,
         manifest::Manifest,
         mongodb, mysql,
         postgres::{self, Role},
     },
-    stream::cancel::Cancel,
+    stream::{cancel::Cancel, files::Files},
 };
 
 /// The target and the tools to reach it with.

@@ -7,7 +7,7 @@ use super::{Options, Restored, target::Target};
 use crate::{
     error::{Error, Result},
     source::{
-        Files, Item, Source,
+        Item, Source,
         manifest::{Digested, Manifest, Object},
         mongodb::{self, Mongodb},
         mysql::{self, Mysql},
@@ -22,7 +22,7 @@ use crate::{
             sink::Nowhere,
         },
     },
-    stream::cancel::Cancel,
+    stream::{cancel::Cancel, files::Files},
 };
 
 /// So many differences are listed.

@@ -13,7 +13,7 @@ use rustix::fs::OFlags;
 
 use crate::{
     error::{Error, Result},
-    owner,
+    fs::owner,
 };
 
 /// The largest secret that is read, in bytes.

@@ -6,10 +6,10 @@ use std::collections::HashSet;
 use jiff::Zoned;
 use serde::{Deserialize, Serialize};
 
-use super::{Files, MANIFEST};
+use super::MANIFEST;
 use crate::{
     error::{Error, Result},
-    stream::digest::Digest128,
+    stream::{digest::Digest128, files::Files},
 };
 
 /// Version of the manifest's layout.

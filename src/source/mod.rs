@@ -18,8 +18,6 @@ mod trust;
 mod url;
 pub(crate) mod verify;
 
-use std::{io::Write, path::Path};
-
 use serde::Serialize;
 
 pub(crate) use self::kind::kind_by_other_name;
@@ -28,10 +26,7 @@ use self::manifest::Manifest;
 use crate::{
     error::Result,
     settings::Patterns,
-    stream::{
-        cancel::Cancel,
-        sink::{Attributes, Sink, Special},
-    },
+    stream::{cancel::Cancel, sink::Sink},
 };
 
 /// Name of the item that holds what belongs to a server as a whole: roles and users.
@@ -154,86 +149,6 @@ pub struct Excluded {
     pub name: String,
     /// The rule that excludes it.
     pub rule: String,
-}
-
-/// The files of a snapshot. Reading them folder by folder, depth first, is quick.
-pub trait Files: Sync {
-    /// Paths and lengths.
-    fn list(&self) -> Result<Vec<(String, u64)>>;
-
-    /// Shows everything the snapshot holds, depth first, a folder before its content. Paths are below the item's folder.
-    /// Whoever knows no more than the list shows files without attributes.
-    fn walk(&self, visit: &mut dyn FnMut(Node<'_>) -> Result<()>) -> Result<()> {
-        for (path, bytes) in self.list()? {
-            visit(Node {
-                path: Path::new(&path),
-                kind: NodeKind::File(bytes),
-                attributes: &Attributes::default(),
-                content: &Listed { files: self, path: &path },
-            })?;
-        }
-        Ok(())
-    }
-
-    /// As [`Self::walk`], but what lies in folders that `enters` declines need not be shown.
-    fn walk_into(
-        &self,
-        _enters: &dyn Fn(&Path) -> bool,
-        visit: &mut dyn FnMut(Node<'_>) -> Result<()>,
-    ) -> Result<()> {
-        self.walk(visit)
-    }
-
-    /// Content of a small file.
-    fn read(&self, path: &str) -> Result<Vec<u8>>;
-
-    /// Streams a file to `target` and returns its length.
-    fn copy(&self, path: &str, target: &mut dyn Write) -> Result<u64>;
-}
-
-/// Something in a snapshot.
-pub struct Node<'a> {
-    /// Path below the item's folder; the names may be any bytes.
-    pub path: &'a Path,
-    /// What it is.
-    pub kind: NodeKind,
-    /// What is known of it.
-    pub attributes: &'a Attributes,
-    /// Its content if it is a file.
-    pub content: &'a dyn Content,
-}
-
-/// What something in a snapshot is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NodeKind {
-    /// A file and its length in bytes.
-    File(u64),
-    /// A folder.
-    Folder,
-    /// Something else.
-    Special(Special),
-}
-
-/// The content of a file in a snapshot.
-pub trait Content: Sync {
-    /// Streams it to `target` and returns its length.
-    fn copy(&self, target: &mut dyn Write) -> Result<u64>;
-
-    /// Its identity, as [`crate::stream::sink::Stored::content`] has it, if that is known.
-    fn identity(&self) -> Option<[u8; 16]> {
-        None
-    }
-}
-
-struct Listed<'a, F: ?Sized> {
-    files: &'a F,
-    path: &'a str,
-}
-
-impl<F: Files + ?Sized> Content for Listed<'_, F> {
-    fn copy(&self, target: &mut dyn Write) -> Result<u64> {
-        self.files.copy(self.path, target)
-    }
 }
 
 /// Databases that the configuration names one by one and the server does not have: a typo must not leave one unprotected.

@@ -3,6 +3,7 @@
 pub mod cancel;
 pub mod child;
 pub mod digest;
+pub mod files;
 pub mod input;
 pub(crate) mod pipe;
 pub mod private;

@@ -1,15 +1,15 @@
 //! Where a source puts the streams of an item.
 
 use std::{
-    ffi::OsString,
     io::{self, Read},
     path::Path,
 };
 
-use jiff::Timestamp;
-
-use super::sparse::SparseRead;
-use crate::{error::Result, source::Files};
+use super::{
+    files::{Attributes, Files, Special},
+    sparse::SparseRead,
+};
+use crate::error::Result;
 
 /// What the error says if something is stored below a folder that was finished.
 pub const LATE: &str = "came after its folder was finished";
@@ -21,50 +21,6 @@ pub struct Stored {
     pub bytes: u64,
     /// Identity of the content within one repository: equal content has equal values there.
     pub content: [u8; 16],
-}
-
-/// What is known of a file besides its name and content. Whatever is not known is absent or 0.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Attributes {
-    /// Permission bits, setuid, setgid and sticky bit: `07777`.
-    pub mode: Option<u32>,
-    /// Last change of the content.
-    pub mtime: Option<Timestamp>,
-    /// Last read.
-    pub atime: Option<Timestamp>,
-    /// Last change of content or attributes.
-    pub ctime: Option<Timestamp>,
-    /// Number of the owning user.
-    pub uid: Option<u32>,
-    /// Number of the owning group.
-    pub gid: Option<u32>,
-    /// Name of the owning user.
-    pub user: Option<String>,
-    /// Name of the owning group.
-    pub group: Option<String>,
-    /// Inode number.
-    pub inode: u64,
-    /// Device on which the inode is.
-    pub device: u64,
-    /// How many names the inode has.
-    pub links: u64,
-    /// Extended attributes: name and value.
-    pub xattrs: Vec<(String, Vec<u8>)>,
-}
-
-/// What a tree of files holds besides files and folders.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Special {
-    /// A symbolic link and what it points to.
-    Symlink(OsString),
-    /// A named pipe.
-    Fifo,
-    /// A Unix socket.
-    Socket,
-    /// A character device and its number.
-    CharDevice(u64),
-    /// A block device and its number.
-    BlockDevice(u64),
 }
 
 /// A file of the item's previous snapshot.

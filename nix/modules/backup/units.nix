@@ -1,5 +1,5 @@
 # The units of systemd for a configuration, as `tik-backup systemd` writes them elsewhere, from the same data
-# (units.json). Only built-in functions are used, so that it can be evaluated without nixpkgs:
+# (src/systemd/units.json). Only built-in functions are used, so that it can be evaluated without nixpkgs:
 #
 #   import ./units.nix { settings = builtins.fromTOML (builtins.readFile ./config.toml); executable = …; configFile = …; }
 #
@@ -42,7 +42,7 @@ let
     toString
     ;
 
-  data = fromJSON (readFile ./units.json);
+  data = fromJSON (readFile ../../../src/systemd/units.json);
   get =
     set: name: default:
     if hasAttr name set then getAttr name set else default;

@@ -19,9 +19,9 @@ use sha2::{Digest, Sha256};
 
 use super::{Channel, Refused, read_authorities};
 use crate::{
-    alert::message::Message,
     config::{AlertConfig, EmailConfig, SmtpTls},
     error::{Error, Result},
+    history::message::Message,
     settings::Secret,
     stream::cancel::Cancel,
 };

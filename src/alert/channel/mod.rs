@@ -13,10 +13,10 @@ use std::{path::Path, time::Duration};
 pub use heartbeat::{Heartbeat, Phase};
 pub use tries::{Tries, with_tries};
 
-use super::message::Message;
 use crate::{
     config::{AlertConfig, AlertKind},
     error::{Error, Result},
+    history::message::Message,
     output::count,
     stream::cancel::Cancel,
 };

@@ -8,9 +8,9 @@ use super::{
     short,
 };
 use crate::{
-    alert::message::{Message, Purpose},
     config::{AlertConfig, NtfyConfig, Topic, load_topic},
     error::Result,
+    history::message::{Message, Purpose},
     settings::{Secret, SecretFile},
     stream::cancel::Cancel,
 };

@@ -8,9 +8,10 @@ use super::{
     short,
 };
 use crate::{
-    alert::{causes, message::Message},
+    alert::causes,
     config::{AlertConfig, WebhookConfig, WebhookFormat, load_url},
     error::{Error, Result},
+    history::message::Message,
     settings::Secret,
     stream::cancel::Cancel,
 };

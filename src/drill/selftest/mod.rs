@@ -26,12 +26,12 @@ use crate::{
     scratch::ScratchDir,
     settings::DrillConfig,
     source::{
-        Files, GLOBALS, KINDS, Kind, MANIFEST,
+        GLOBALS, KINDS, Kind, MANIFEST,
         manifest::Manifest,
         subject::{Named, Subject, Subjects, Target},
         verify::{Fault, Globals, Proven, Setup, files::Part},
     },
-    stream::cancel::Cancel,
+    stream::{cancel::Cancel, files::Files},
 };
 
 /// One way in which something was damaged, or attacked.

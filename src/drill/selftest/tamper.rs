@@ -8,7 +8,8 @@ use std::{
 
 use crate::{
     error::{Error, Result},
-    source::{Content, Files, MANIFEST, Node, NodeKind},
+    source::MANIFEST,
+    stream::files::{Content, Files, Node, NodeKind},
 };
 
 /// What is wrong with them.

@@ -18,9 +18,9 @@ use crate::{
         ledger::{Entry, Ledger, RepositoryEntry, SourceEntry},
         pages::{Attempt, Past, RunPast},
     },
-    report,
     repository::{self, Hosts, Patience, Repository},
     stream::cancel::Cancel,
+    survey,
 };
 
 /// So many times the time between two looks, and this, may pass before a repository counts as one that does not answer.
@@ -119,7 +119,7 @@ impl Desk {
         let patience = before.as_ref().map_or_else(Patience::short, |(_, patience)| patience.clone());
         let (asks, known) = (patience.clone(), before.map(|(repository, _)| repository));
         let location = &self.config.repository.location;
-        let result = report::while_answering(location, (patience.clone(), cancel), move |cancel| {
+        let result = survey::while_answering(location, (patience.clone(), cancel), move |cancel| {
             let _asking = asking;
             desk.ask(known, &asks, cancel)
         });
@@ -131,7 +131,7 @@ impl Desk {
                 *opened = Some((repository, patience));
                 seen
             }
-            Err(error) => (report::unreachable(&self.config, &self.history, &error), Vec::new()),
+            Err(error) => (survey::unreachable(&self.config, &self.history, &error), Vec::new()),
         };
         *locked(&self.seen) = Seen { at: Some(Instant::now()), repository: Some(entry), notes };
         *locked(&self.drawn) = None;
@@ -145,7 +145,7 @@ impl Desk {
         if !self.config.sources.is_empty() {
             self.history.rebuild(&self.config, repository, cancel)?;
         }
-        report::look_at(&self.config, &self.history, repository, Hosts::watched(&self.config))
+        survey::look_at(&self.config, &self.history, repository, Hosts::watched(&self.config))
     }
 
     /// The ledger as it is now, or was a moment ago.
@@ -179,7 +179,7 @@ impl Desk {
         };
         let mut repository = repository.unwrap_or_else(|| {
             notes.push("the repository is being looked at".to_owned());
-            report::unseen(&self.config)
+            survey::unseen(&self.config)
         });
         if let Some(silence) = silent(looked.elapsed(), self.refresh) {
             // A storage that holds whoever looks at it for ever must not be shown as it once was.

@@ -28,9 +28,9 @@ use crate::{
         previous::PreviousItem,
         seal::{Hash, Hasher},
     },
-    source::Files,
     stream::{
-        sink::{Attributes, Mark, Previous, Sink, Special, Stored},
+        files::{Attributes, Files, Special},
+        sink::{Mark, Previous, Sink, Stored},
         sparse::{Dense, SparseRead},
     },
 };

@@ -18,7 +18,7 @@ use rustix::fs::{FlockOperation, flock};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::{
-    owner,
+    fs::owner,
     repository::{seal::Hash, snapshot::id_bytes},
     stream::sink::Mark,
 };

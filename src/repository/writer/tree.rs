@@ -21,7 +21,10 @@ use crate::{
         node::{metadata, node_type, quote},
         seal::Hash,
     },
-    stream::sink::{Attributes, LATE, Special},
+    stream::{
+        files::{Attributes, Special},
+        sink::LATE,
+    },
 };
 
 /// Permissions of files and folders whose source has none.

@@ -26,7 +26,7 @@ use crate::{
         open::descriptor_path,
         tally::{Listed, shown},
     },
-    stream::sink::Attributes,
+    stream::files::Attributes,
 };
 
 /// Rights that a file lends to whoever runs it. On a folder these bits lend nothing.

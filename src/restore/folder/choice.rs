@@ -6,12 +6,15 @@ use super::FolderReport;
 use crate::{
     error::{Error, Result},
     source::{
-        Files, NodeKind, azure,
+        azure,
         directory::{CONTENT, tally::meant},
         manifest::{Manifest, Omitted},
         select::{Selection, Survey},
     },
-    stream::cancel::Cancel,
+    stream::{
+        cancel::Cancel,
+        files::{Files, NodeKind},
+    },
 };
 
 /// What is chosen. Paths are those in the snapshot.

@@ -13,7 +13,7 @@ use rustix::{
     io::Errno,
 };
 
-use crate::stream::sink::Attributes;
+use crate::stream::files::Attributes;
 
 /// So many files are remembered whose other names have not come yet.
 const REMEMBERED: usize = 100_000;

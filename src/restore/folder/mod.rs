@@ -35,14 +35,18 @@ use self::{
 use crate::{
     error::{Error, Result},
     source::{
-        Files, MANIFEST, Node, NodeKind,
+        MANIFEST,
         directory::{
             CONTENT,
             open::{identity, open_folder},
             tally::{Listed, shown},
         },
     },
-    stream::{cancel::Cancel, digest::Digest128, sink::Attributes},
+    stream::{
+        cancel::Cancel,
+        digest::Digest128,
+        files::{Attributes, Files, Node, NodeKind},
+    },
 };
 
 /// So many of the files written are listed.

@@ -20,7 +20,7 @@ use super::failed;
 use crate::{
     error::{Error, Result},
     source::directory::open::{Identity, KEEP_OPEN, open_parent, open_top},
-    stream::{digest::Digest128, sink::Attributes},
+    stream::{digest::Digest128, files::Attributes},
 };
 
 /// Makes sure that the folder is there and empty, and opens it. `close` takes away everybody else's access meanwhile.

@@ -11,7 +11,7 @@ use super::{LISTED, Restore, failed, links, listed};
 use crate::{
     error::Result,
     source::directory::tally::shown,
-    stream::sink::{Attributes, Special},
+    stream::files::{Attributes, Special},
 };
 
 impl Restore<'_> {

@@ -9,7 +9,7 @@ use std::{
 use super::*;
 use crate::{
     source::directory::testing::{Kept, Memory, back_up, tree},
-    stream::sink::Special,
+    stream::files::Special,
 };
 
 fn restored(memory: &Memory, into: &Path, kind: &str) -> Result<FolderReport> {

@@ -14,8 +14,10 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use crate::{
     error::{Error, Result},
-    source::Files,
-    stream::sink::{Attributes, Sink, Stored},
+    stream::{
+        files::{Attributes, Files},
+        sink::{Sink, Stored},
+    },
 };
 
 /// Bytes that are handed on together.

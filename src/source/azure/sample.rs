@@ -14,10 +14,7 @@ use crate::{
     azure::blob::Properties,
     error::Result,
     source::manifest::Manifest,
-    stream::{
-        digest::RowDigest,
-        sink::{Attributes, Sink},
-    },
+    stream::{digest::RowDigest, files::Attributes, sink::Sink},
 };
 
 /// Stores these blobs as the container `account/container` would be stored.

@@ -19,11 +19,14 @@ use super::{
 use crate::{
     error::{Error, Result},
     source::{
-        Files, NodeKind,
         manifest::Manifest,
         verify::{ReadBack, Verified},
     },
-    stream::{cancel::Cancel, digest::RowDigest},
+    stream::{
+        cancel::Cancel,
+        digest::RowDigest,
+        files::{Files, NodeKind},
+    },
 };
 
 /// So many differences are named.

@@ -18,7 +18,7 @@ use rustix::{
 };
 
 use super::open::descriptor_path;
-use crate::stream::sink::Attributes;
+use crate::stream::files::Attributes;
 
 /// Most lists of names and most values fit into this.
 const SMALL: usize = 1024;

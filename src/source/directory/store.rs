@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     error::Result,
-    stream::sink::{Attributes, Special},
+    stream::files::{Attributes, Special},
 };
 
 impl Walk<'_> {

@@ -9,7 +9,7 @@ use super::{
     detail::{Detail, Rule},
     omissions::Omissions,
 };
-use crate::stream::{digest::Digest128, sink::Attributes};
+use crate::stream::{digest::Digest128, files::Attributes};
 use std::os::unix::ffi::OsStrExt;
 
 /// So many names stand in a note.

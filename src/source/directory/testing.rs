@@ -12,12 +12,12 @@ pub(crate) use testkit::tree;
 use super::Directory;
 use crate::{
     error::{Error, Result},
-    source::directory::config::DirectoryConfig,
-    source::{Content, Files, Item, MANIFEST, Node, NodeKind, Source, manifest::Manifest},
+    source::{Item, MANIFEST, Source, directory::config::DirectoryConfig, manifest::Manifest},
     stream::{
         cancel::Cancel,
         digest::Digest128,
-        sink::{Attributes, Previous, Sink, Special, Stored},
+        files::{Attributes, Content, Files, Node, NodeKind, Special},
+        sink::{Previous, Sink, Stored},
     },
 };
 

@@ -12,11 +12,14 @@ use super::{CONTENT, Detail, tally::Entry};
 use crate::{
     error::{Error, Result},
     source::{
-        Files, Node, NodeKind,
         manifest::Manifest,
         verify::{ReadBack, Verified},
     },
-    stream::{cancel::Cancel, digest::Digest128, sink::Special},
+    stream::{
+        cancel::Cancel,
+        digest::Digest128,
+        files::{Files, Node, NodeKind, Special},
+    },
 };
 
 /// Folders are proven by reading them back.

@@ -38,10 +38,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     source::exclude::Excludes,
-    stream::{
-        cancel::Cancel,
-        sink::{Attributes, Sink},
-    },
+    stream::{cancel::Cancel, files::Attributes, sink::Sink},
 };
 
 /// Why something is left out that was another thing when its folder was listed.

@@ -5,7 +5,7 @@ use std::{os::unix::ffi::OsStrExt, path::Path, time::Instant};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Proof, Proven, ReadBack, Setup};
-use crate::source::{Files, manifest::Manifest};
+use crate::{source::manifest::Manifest, stream::files::Files};
 
 /// Which part of the files is read: all of them over as many drills as there are parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

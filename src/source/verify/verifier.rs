@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, path::Path};
 use super::{Fault, Proven, Setup};
 use crate::{
     error::{Error, Result},
-    source::{Files, manifest::Manifest},
-    stream::cancel::Cancel,
+    source::manifest::Manifest,
+    stream::{cancel::Cancel, files::Files},
 };
 
 /// How snapshots of a kind are proven to restore.

@@ -5,12 +5,10 @@ use std::{fs, os::unix::fs::PermissionsExt};
 use jiff::Zoned;
 use tempfile::TempDir;
 use tik_backup::{
-    alert::{
-        channel::{self, Channel, Refused},
-        message::{Line, Message, Purpose},
-    },
+    alert::channel::{self, Channel, Refused},
     config::{AlertConfig, Config},
     error::Result,
+    history::message::{Line, Message, Purpose},
     stream::cancel::Cancel,
 };
 

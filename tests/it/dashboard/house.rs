@@ -8,9 +8,9 @@ use rusqlite::Connection;
 use serde_json::json;
 use testkit::{Cmd, Config, ConfigBuilder, program::quoted};
 use tik_backup::{
-    backup::{ItemOutcome, ItemReport},
     config::AnomalyRules,
     history::{History, Look, RunBegin, RunEnd, RunRecord},
+    outcome::{ItemOutcome, ItemReport},
     source::{Discovery, Excluded, Item},
 };
 

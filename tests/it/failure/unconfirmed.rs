@@ -8,11 +8,7 @@ use std::{
 };
 
 use testkit::Ran;
-use tik_backup::{
-    backup::{self, ItemReport},
-    config::Config,
-    stream::cancel::Cancel,
-};
+use tik_backup::{backup, config::Config, outcome::ItemReport, stream::cancel::Cancel};
 
 use super::{place::Place, pruned_beside, rest_server::RestServer};
 

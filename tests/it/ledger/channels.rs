@@ -7,11 +7,9 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use testkit::receiver::{Mode, Receiver, Request};
 use tik_backup::{
-    alert::{
-        channel,
-        message::{Line, Message, Purpose},
-    },
+    alert::channel,
     config::Config,
+    history::message::{Line, Message, Purpose},
     stream::cancel::Cancel,
 };
 

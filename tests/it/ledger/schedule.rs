@@ -5,7 +5,7 @@ use testkit::{Cmd, ConfigBuilder, Tool, program::quoted, site::at};
 use std::{path::Path, process::Command};
 
 use jiff::{Timestamp, tz::TimeZone};
-use tik_backup::schedule::Calendar;
+use tik_backup::calendar::Calendar;
 
 const ORACLE: &str = "/usr/bin/systemd-analyze";
 const BASE: &str = "2027-01-30 12:34:56 UTC";

@@ -5,12 +5,12 @@ use std::fs;
 use jiff::{Span, Zoned};
 use rusqlite::Connection;
 use tik_backup::{
-    backup::{ItemOutcome, ItemReport},
     config::{AnomalyRules, Config},
     history::{Content, History, Look, RunBegin, RunEnd, draw, ledger::State},
-    report::unseen,
+    outcome::{ItemOutcome, ItemReport},
     source::{Discovery, Item},
     stream::digest::Digest128,
+    survey::unseen,
 };
 
 const ITEMS: usize = 10_000;

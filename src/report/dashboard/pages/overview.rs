@@ -301,7 +301,7 @@ fn first_view(ledger: &Ledger, served: bool) -> Markup {
             }
         }
         @for note in &ledger.notes { p.note { (printable(note)) } }
-        @if let Some(note) = crate::report::shared_note(&ledger.repository) { p.note { (printable(&note)) } }
+        @if let Some(note) = crate::survey::shared_note(&ledger.repository) { p.note { (printable(&note)) } }
         @if served { @for run in &ledger.running { (running(run, ledger)) } }
     }
 }

@@ -27,7 +27,8 @@ use crate::{
     stream::{
         cancel::Cancel,
         digest::RowDigest,
-        sink::{Attributes, Sink, Stored},
+        files::Attributes,
+        sink::{Sink, Stored},
     },
 };
 

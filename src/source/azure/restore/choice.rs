@@ -8,11 +8,10 @@ use super::{super::detail::Detail, entries};
 use crate::{
     error::Result,
     source::{
-        Files,
         manifest::{Manifest, Omitted},
         select::{Selection, Survey},
     },
-    stream::cancel::Cancel,
+    stream::{cancel::Cancel, files::Files},
 };
 
 /// What is chosen of a container or share, by name.

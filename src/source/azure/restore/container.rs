@@ -16,8 +16,8 @@ use crate::{
     azure::blob::{BlobService, BlobType, Uploaded},
     error::{Error, Result},
     output::name,
-    source::{Files, azure::container, restore::Options},
-    stream::cancel::Cancel,
+    source::{azure::container, restore::Options},
+    stream::{cancel::Cancel, files::Files},
 };
 
 /// A container being restored.

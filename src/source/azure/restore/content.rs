@@ -11,8 +11,8 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     error::{Error, Result},
-    source::{Files, azure::inventory},
-    stream::cancel::Cancel,
+    source::azure::inventory,
+    stream::{cancel::Cancel, files::Files},
 };
 
 /// Uploads at the same time.

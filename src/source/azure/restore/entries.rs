@@ -5,7 +5,8 @@ use jiff::Timestamp;
 use super::super::{container, inventory, share};
 use crate::{
     error::Result,
-    source::{Files, MANIFEST, manifest::Manifest},
+    source::{MANIFEST, manifest::Manifest},
+    stream::files::Files,
 };
 
 /// A blob, file or directory.

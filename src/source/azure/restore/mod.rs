@@ -23,11 +23,10 @@ use crate::{
     error::{Error, Result},
     output,
     source::{
-        Files,
         manifest::{Manifest, Omitted},
         restore::Options,
     },
-    stream::cancel::Cancel,
+    stream::{cancel::Cancel, files::Files},
 };
 
 /// Names that a report writes out.

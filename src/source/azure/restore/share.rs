@@ -14,11 +14,10 @@ use crate::{
     error::Result,
     output::name,
     source::{
-        Files,
         azure::{inventory, share},
         restore::Options,
     },
-    stream::cancel::Cancel,
+    stream::{cancel::Cancel, files::Files},
 };
 
 /// A share being restored.

@@ -29,7 +29,8 @@ use crate::{
     stream::{
         cancel::Cancel,
         digest::RowDigest,
-        sink::{Attributes, Sink, Stored},
+        files::Attributes,
+        sink::{Sink, Stored},
     },
 };
 

@@ -12,7 +12,8 @@ use super::super::testing::{Memory, dump, source};
 use crate::{
     error::{Error, Result},
     stream::{
-        sink::{Attributes, Mark, Sink, Stored},
+        files::Attributes,
+        sink::{Mark, Sink, Stored},
         sparse::SparseRead,
     },
 };

@@ -13,10 +13,11 @@ use parking_lot::Mutex;
 use super::super::testing::{Memory, dump, source};
 use crate::{
     error::{Error, Result},
-    source::{Item, NodeKind, Source, manifest::Manifest},
+    source::{Item, Source, manifest::Manifest},
     stream::{
         cancel::Cancel,
-        sink::{Attributes, Sink, Special, Stored},
+        files::{Attributes, NodeKind, Special},
+        sink::{Sink, Stored},
     },
 };
 

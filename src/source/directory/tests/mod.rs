@@ -18,7 +18,7 @@ use super::{
     testing::{Memory, back_up, configured, dump, source, tree},
     *,
 };
-use crate::source::NodeKind;
+use crate::stream::files::NodeKind;
 
 /// A snapshot made so long after the last change that nothing can have changed within a tick of the clock.
 fn settled(path: &Path) -> Memory {
@@ -69,7 +69,8 @@ fn what_has_not_changed_is_not_read_again() {
     let dir = tempfile::tempdir().unwrap();
     tree::build(dir.path());
     let previous = settled(dir.path());
-    let then = Manifest::from_json(&crate::source::Files::read(&previous, "manifest.json").unwrap()).unwrap();
+    let then =
+        Manifest::from_json(&crate::stream::files::Files::read(&previous, "manifest.json").unwrap()).unwrap();
     fs::write(dir.path().join("contents/empty"), "no more").unwrap();
     let time = fs::metadata(dir.path().join("names/plain.txt")).unwrap().modified().unwrap();
     // Another content of the same length, with its time set back.

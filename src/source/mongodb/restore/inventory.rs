@@ -7,13 +7,13 @@ use mongodb::bson::{RawBsonRef, RawDocumentBuf};
 use crate::{
     error::{Error, Result},
     source::{
-        Files,
         manifest::{Digested, Manifest},
         mongodb::format::{
             metadata::{Metadata, documents_from_json},
             names::collection_name,
         },
     },
+    stream::files::Files,
 };
 
 /// Begins the name of the collection in which a server before 8.3 keeps the data of a time series.

@@ -10,8 +10,8 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    source::{Files, mongodb::format::split::Splitter},
-    stream::cancel::Cancel,
+    source::mongodb::format::split::Splitter,
+    stream::{cancel::Cancel, files::Files},
 };
 
 /// What was loaded.

@@ -30,12 +30,11 @@ use self::{
 use crate::{
     error::{Error, Result},
     source::{
-        Files,
         manifest::Manifest,
         mongodb::connect::Deployment,
         restore::{Options, Restored},
     },
-    stream::cancel::Cancel,
+    stream::{cancel::Cancel, files::Files},
 };
 
 /// Collections that are filled at the same time. Each holds two batches in memory.

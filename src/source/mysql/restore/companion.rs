@@ -6,7 +6,6 @@ use super::{Creation, DUMP, Rewrite, outside, target, views::client};
 use crate::{
     error::{Error, Result},
     source::{
-        Files,
         manifest::Manifest,
         mysql::{
             connect::Connection,
@@ -14,7 +13,7 @@ use crate::{
             session::Session,
         },
     },
-    stream::{cancel::Cancel, child::into_error},
+    stream::{cancel::Cancel, child::into_error, files::Files},
 };
 
 /// A database that has the definitions of a snapshot, with stand-ins instead of its views until

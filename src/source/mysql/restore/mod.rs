@@ -33,11 +33,10 @@ use super::{
 use crate::{
     error::{Error, Result},
     source::{
-        Files,
         manifest::Manifest,
         restore::{Options, Restored},
     },
-    stream::{cancel::Cancel, child::into_error},
+    stream::{cancel::Cancel, child::into_error, files::Files},
 };
 
 /// Restores a database from `files` into `target`. Views that read what is not there, because it lies in another database,

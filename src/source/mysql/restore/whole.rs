@@ -7,7 +7,6 @@ use super::{Loaded, Target, choose_client, load, require_known_options, target};
 use crate::{
     error::{Error, Result},
     source::{
-        Files,
         manifest::Manifest,
         mysql::{
             Account, GLOBALS_SQL,
@@ -17,7 +16,7 @@ use crate::{
         },
         restore::{Options, Restored},
     },
-    stream::{cancel::Cancel, child::into_error},
+    stream::{cancel::Cancel, child::into_error, files::Files},
 };
 
 /// So many problems with accounts are listed.

@@ -14,16 +14,14 @@ use parking_lot::Mutex;
 use super::{Restore, select::Selection};
 use crate::{
     error::Result,
-    source::{
-        Files,
-        postgres::{
-            DUMP,
-            archive::{TocEntry, WithSearchPath},
-            psql::{quote_ident, quote_literal},
-        },
+    source::postgres::{
+        DUMP,
+        archive::{TocEntry, WithSearchPath},
+        psql::{quote_ident, quote_literal},
     },
     stream::{
         child::{Command, into_error},
+        files::Files,
         private::PrivateDir,
     },
 };

@@ -28,11 +28,10 @@ use super::{
 use crate::{
     error::{Error, Result},
     source::{
-        Files,
         manifest::{Digested, Manifest},
         restore::{Options, Restored},
     },
-    stream::cancel::Cancel,
+    stream::{cancel::Cancel, files::Files},
 };
 
 /// What a restore works with.

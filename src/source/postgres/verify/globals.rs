@@ -6,12 +6,12 @@ use super::{MAINTENANCE, Scratch, roles};
 use crate::{
     error::{Error, Result},
     source::{
-        Files, GLOBALS,
+        GLOBALS,
         manifest::Manifest,
         postgres::{GLOBALS_SQL, Role, clients::major_of, psql::quote_ident},
         verify::{Fault, Globals, Proof, Proven, Setup, compare, inflict, sink::Nowhere},
     },
-    stream::child::into_error,
+    stream::{child::into_error, files::Files},
 };
 
 impl Scratch {

@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     error::Result,
     source::{
-        Files,
         manifest::{Manifest, Object},
         postgres::{
             archive::{TocEntry, routes},
@@ -14,7 +13,7 @@ use crate::{
         },
         verify::compare,
     },
-    stream::digest::Digest128,
+    stream::{digest::Digest128, files::Files},
 };
 
 /// Schema and name.

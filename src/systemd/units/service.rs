@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use crate::settings::PLACEHOLDER;
 
 /// What services are hardened and limited by, general and by what they do.
-const DATA: &str = include_str!("../../../nix/modules/backup/units.json");
+const DATA: &str = include_str!("../units.json");
 
 /// What `ProtectHome=` hides.
 const HOMES: [&str; 3] = ["/home", "/root", "/run/user"];

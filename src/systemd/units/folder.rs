@@ -5,10 +5,10 @@ use std::{fs, io, os::unix::fs::DirBuilderExt, path::Path};
 
 use serde::Serialize;
 
-use super::{MARK, PREFIX, TARGET, Unit};
 use crate::{
     error::{Error, Result},
-    output::write_atomically,
+    fs::write_atomically,
+    systemd::units::{MARK, PREFIX, TARGET, Unit},
 };
 
 /// What differs, or was changed, of a unit.

@@ -14,8 +14,11 @@ use std::{
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-use super::{Printer, duration, name, size, terminal::Terminal};
-use crate::backup::{ItemOutcome, ItemReport, Observer};
+use crate::{
+    backup::Observer,
+    outcome::{ItemOutcome, ItemReport},
+    output::{Printer, duration, name, size, terminal::Terminal},
+};
 
 /// Time between two lines about items that are still running.
 const LINE_EVERY: Duration = Duration::from_secs(60);

@@ -64,7 +64,8 @@ fn cannot(path: &Path, error: &io::Error) -> Error {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             "free some space, or name a file elsewhere".to_owned()
         }
-        _ => crate::owner::writing_hint(folder, error).unwrap_or_else(|| "name a file elsewhere".to_owned()),
+        _ => crate::fs::owner::writing_hint(folder, error)
+            .unwrap_or_else(|| "name a file elsewhere".to_owned()),
     };
     Error::failed(format!("cannot write {}", path.display())).because(error).hint(hint)
 }
@@ -120,7 +121,7 @@ fn replace(path: &Path, text: &str, before: Option<&Metadata>) -> io::Result<()>
             .create(true)
             .truncate(true)
             .mode(0o644)
-            .custom_flags(crate::owner::no_links())
+            .custom_flags(crate::fs::owner::no_links())
             .open(&draft)?;
         if let Some(before) = before {
             keep(&file, before)?;

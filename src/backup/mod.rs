@@ -22,8 +22,7 @@ use std::{
 
 pub use named::require_known;
 pub use plan::{Plan, Planned, Selector, discover};
-pub use report::{DroppedItem, ItemOutcome, ItemReport, RunOutcome, RunReport};
-pub(crate) use report::{new_run_name, partial_error, unchecked_error};
+pub use report::{DroppedItem, RunOutcome, RunReport};
 pub use retain::{Removal, preview};
 
 use held::Held;
@@ -37,6 +36,7 @@ use crate::{
     config::{Config, RepositoryConfig},
     error::{Error, Kind, Result},
     history::ledger::RepositoryEntry,
+    outcome::ItemReport,
     repository::{LockOptions, Patience, Repository, patiently},
     settings::nearest,
     stream::cancel::Cancel,
@@ -85,7 +85,7 @@ fn run_patiently(
     // must not keep the run from being written down: it is opened again below, with all the patience that it is given.
     let waits = patience.clone();
     let open = move |settings: &RepositoryConfig| Repository::open_patiently(settings, &waits);
-    let first = crate::report::open_within(config, crate::report::PATIENCE, open, cancel).ok();
+    let first = crate::survey::open_within(config, crate::survey::PATIENCE, open, cancel).ok();
     let (history, problem) = recorder::open_history(config, first.as_ref(), observer)?;
     let recorder = Recorder::begin(config, selectors, &report, &history, problem, observer);
     let live = Live::begin(&history, &report.run, observer);

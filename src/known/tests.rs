@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use jiff::Zoned;
+use jiff::{SignedDuration, Zoned};
 
 use super::*;
 

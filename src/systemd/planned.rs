@@ -3,8 +3,7 @@
 use jiff::Zoned;
 use serde::{Serialize, Serializer};
 
-use super::Calendar;
-use crate::{config::Config, history::Due};
+use crate::{calendar::Calendar, config::Config, history::Due};
 
 /// So many times of each schedule are shown.
 const SHOWN: usize = 3;

@@ -1,6 +1,8 @@
 //! Calendar expressions as systemd.time(7) describes them under CALENDAR EVENTS, such as `02:00`, `Sun 04:00`,
 //! `Mon..Fri *-*-1,15 06,18:30` or `*-*~1 03:00 Europe/Helsinki`. Seconds are whole.
 
+mod component;
+
 use std::{fmt, str::FromStr, time::Duration};
 
 use jiff::{
@@ -9,7 +11,7 @@ use jiff::{
     tz::{AmbiguousOffset, TimeZone},
 };
 
-use super::component::Component;
+use component::Component;
 
 /// How far an occurrence is looked for: the calendar repeats after 400 years, the years of systemd end with 2199.
 const MAX_DAYS: u32 = 366 * 40;

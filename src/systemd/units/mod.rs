@@ -1,21 +1,21 @@
 //! The units of systemd that run the program: one service and timer for each source, and those that look after the
-//! whole. `nix/modules/backup/units.nix` makes the same from the same data, `nix/modules/backup/units.json`, on NixOS.
+//! whole. `nix/modules/backup/units.nix` makes the same from the same data, `src/systemd/units.json`, on NixOS.
 
 mod folder;
 mod service;
 
 use std::path::{Path, PathBuf};
 
-use serde::{Serialize, Serializer, ser::SerializeMap};
-
 pub use folder::{Change, Changes, compare, write};
+use serde::{Serialize, Serializer, ser::SerializeMap};
+use service::Service;
 
-use super::{Calendar, Planned};
 use crate::{
+    calendar::Calendar,
     config::{CREDENTIAL, Config, DashboardConfig, Listen, SourceConfig},
     settings::{RepositoryLocation, SecretFile},
+    systemd::Planned,
 };
-use service::Service;
 
 /// What every unit's name begins with.
 pub const PREFIX: &str = "tik-backup-";

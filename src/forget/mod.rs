@@ -4,7 +4,7 @@ mod orphans;
 
 use std::collections::{BTreeMap, HashSet};
 
-use jiff::{Timestamp, Zoned};
+use jiff::Timestamp;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -17,18 +17,12 @@ use crate::{
     history::{History, Look},
     known::{self, Asked, Name},
     output,
-    repository::{At, Hosts, LockOptions, Patience, Repository, Snapshot, holders, patiently, shares},
+    repository::{
+        At, Hosts, LockOptions, Patience, Repository, Snapshot, foreign_hint, holders, patiently, shares,
+    },
     stream::cancel::Cancel,
+    survey::is_recent,
 };
-
-/// What got a snapshot within this time probably gets more.
-const ALIVE: jiff::SignedDuration = jiff::SignedDuration::from_hours(8 * 24);
-
-/// Whether a snapshot of this moment is so young that somebody probably still adds to its item, although this configuration
-/// does not.
-pub(crate) fn is_recent(made: &Zoned, now: Timestamp) -> bool {
-    now.duration_since(made.timestamp()) < ALIVE
-}
 
 /// What to remove.
 #[derive(Debug, Clone)]
@@ -292,7 +286,7 @@ fn only<'s>(
                 return Err(error.hint("`tik-backup snapshots --all-hosts` lists what is stored"));
             }
             let command = format!("forget --id {prefix}");
-            Err(error.hint(known::foreign_hint(config, &command, &theirs, true, true)))
+            Err(error.hint(foreign_hint(config, &command, &theirs, true, true)))
         }
     }
 }
@@ -386,5 +380,4 @@ fn left_bare(names: &[String]) -> Option<String> {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-#[path = "forget/tests.rs"]
 mod tests;

@@ -1,0 +1,30 @@
+//! Files of our own: written in one step, private, and owned by whom their folder belongs to.
+
+pub(crate) mod owner;
+mod write;
+
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+};
+
+pub(crate) use self::write::write_atomically;
+pub use self::write::write_to;
+
+/// Opens or creates a file that only its owner may read.
+pub(crate) fn private_file(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(owner::no_links())
+        .open(path)?;
+    if let Some(folder) = path.parent() {
+        owner::adopt(&file, File::open(folder)?)?;
+    }
+    Ok(file)
+}

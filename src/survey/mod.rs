@@ -1,0 +1,277 @@
+//! A look at the repository and the history, and the ledger that is drawn up from both.
+
+mod within;
+
+use std::sync::Arc;
+
+use jiff::Zoned;
+
+use crate::{
+    config::Config,
+    error::{Error, Kind, Result},
+    history::{
+        History, Look, draw,
+        ledger::{Ledger, RepositoryEntry},
+    },
+    known, output,
+    repository::{HostShare, Hosts, Patience, Repository, foreign_hint},
+    stream::cancel::Cancel,
+};
+
+pub(crate) use self::within::{PATIENCE, open_within, while_answering};
+
+/// What got a snapshot within this time probably gets more.
+const ALIVE: jiff::SignedDuration = jiff::SignedDuration::from_hours(8 * 24);
+
+/// Whether a snapshot of this moment is so young that somebody probably still adds to its item, although this configuration
+/// does not.
+pub(crate) fn is_recent(made: &Zoned, now: jiff::Timestamp) -> bool {
+    now.duration_since(made.timestamp()) < ALIVE
+}
+
+/// Takes a look at the repository: which snapshots there are of the hosts that count. Also returns what is to be said of it:
+/// what is wrong with snapshots that cannot be read, and that only other hosts have some.
+///
+/// # Errors
+/// The snapshots cannot be listed, or the history not be written.
+pub fn look_at(
+    config: &Config,
+    history: &History,
+    repository: &Repository,
+    hosts: Hosts,
+) -> Result<(RepositoryEntry, Vec<String>)> {
+    let mut notes = history.refresh_snapshots(repository, hosts)?;
+    let entry = RepositoryEntry {
+        location: repository.location(),
+        bytes: history.repository_bytes()?,
+        free: repository.free_space(),
+        snapshots: history.snapshot_count()?,
+        other_hosts: history.other_hosts(&Zoned::now())?,
+        error: None,
+    };
+    notes.extend(history.gone_note(&Zoned::now())?);
+    notes.extend(nothing_of_ones_own(config, repository.host(), &entry));
+    Ok((entry, notes))
+}
+
+/// On a machine that replaces another nothing must look lost.
+fn nothing_of_ones_own(config: &Config, own: &str, repository: &RepositoryEntry) -> Option<String> {
+    if repository.snapshots > 0 || repository.other_hosts.is_empty() {
+        return None;
+    }
+    Some(format!(
+        "THIS HOST, {}, HAS NO SNAPSHOT IN THE REPOSITORY; others have: {}: {}",
+        output::name(own),
+        HostShare::list(&repository.other_hosts),
+        foreign_hint(config, "snapshots", &repository.other_hosts, false, false)
+    ))
+}
+
+/// Which other hosts have snapshots in the repository, beside this one.
+pub(crate) fn shared_note(repository: &RepositoryEntry) -> Option<String> {
+    let others = &repository.other_hosts;
+    if repository.snapshots == 0 || others.is_empty() {
+        return None;
+    }
+    // A host that lives is none whose snapshots are to be removed.
+    let now = jiff::Timestamp::now();
+    let gone = |share: &HostShare| share.newest.as_ref().is_none_or(|newest| !is_recent(newest, now));
+    let forget = if others.iter().any(gone) {
+        "; of a host that is gone `tik-backup forget` shows how to remove them"
+    } else {
+        ""
+    };
+    Some(format!(
+        "the repository also has snapshots of other hosts, which count for nothing here: {}; `tik-backup snapshots --all-hosts` \
+         lists them{forget}",
+        HostShare::list(others)
+    ))
+}
+
+/// What is said of a repository that was not looked at.
+pub fn unseen(config: &Config) -> RepositoryEntry {
+    RepositoryEntry {
+        location: config.repository.location.to_string(),
+        bytes: None,
+        free: None,
+        snapshots: 0,
+        other_hosts: Vec::new(),
+        error: None,
+    }
+}
+
+/// What is said of a repository that could not be looked at.
+pub fn unreachable(config: &Config, history: &History, error: &Error) -> RepositoryEntry {
+    RepositoryEntry {
+        snapshots: history.snapshot_count().unwrap_or(0),
+        other_hosts: history.other_hosts(&Zoned::now()).unwrap_or_default(),
+        bytes: history.repository_bytes().unwrap_or(None),
+        error: Some(error.to_string()),
+        ..unseen(config)
+    }
+}
+
+/// The ledger with what it was drawn from.
+pub struct Seen {
+    /// The history, for what is to be told.
+    pub history: Arc<History>,
+    /// The ledger.
+    pub ledger: Ledger,
+    /// Why the repository could not be looked at.
+    pub refused: Option<Error>,
+}
+
+/// Looks at history and repository, and draws up the ledger. A repository that refuses is part of the picture.
+///
+/// # Errors
+/// The history cannot be used.
+pub fn ledger(config: &Config, cancel: &Cancel) -> Result<Seen> {
+    match look_and_draw(config, Look::Brief, cancel) {
+        // Seen only now: the thorough look sets it aside, and what the repository tells takes its place.
+        Err(error) if History::is_damaged(&error) => look_and_draw(config, Look::Thorough, cancel),
+        drawn => drawn,
+    }
+}
+
+/// As [`ledger`], for telling that something is wrong: without a history that can be used, and without waiting for a storage
+/// that does not answer.
+///
+/// # Errors
+/// Memory is short.
+pub fn ledger_whatever(config: &Config, cancel: &Cancel) -> Result<Seen> {
+    let now = Zoned::now();
+    let history = History::open(config, Look::Brief).or_else(|error| History::in_memory_because(&error))?;
+    let settings = config.clone();
+    let history = Arc::new(history);
+    let shared = history.clone();
+    let (patience, asks) = twice(Patience::short());
+    let asked = while_answering(&config.repository.location, (patience, cancel), move |cancel| {
+        let repository = Repository::open_patiently(&settings.repository, &asks)?;
+        let history = match shared.meet(&repository, Look::Brief) {
+            Ok(_) => shared,
+            Err(error) => Arc::new(History::in_memory_because(&error)?),
+        };
+        cancel.check()?;
+        let hosts = Hosts::watched(&settings);
+        match look_at(&settings, &history, &repository, hosts) {
+            Ok(seen) => Ok(Looked { history, repository: Ok(seen) }),
+            // Is it the history, which cannot be written, or the repository?
+            Err(error) => {
+                let memory = Arc::new(History::in_memory_because(&error)?);
+                Ok(match look_at(&settings, &memory, &repository, hosts) {
+                    Ok(seen) => Looked { history: memory, repository: Ok(seen) },
+                    Err(_) => Looked { history, repository: Err(error) },
+                })
+            }
+        }
+    });
+    let looked = asked.flatten().unwrap_or_else(|error| Looked { history, repository: Err(error) });
+    let (history, repository, seen, refused) = looked.told(config);
+    let interrupted = history.mark_interrupted(&now);
+    let mut notes: Vec<String> = interrupted.err().map(|error| error.summary()).into_iter().collect();
+    notes.extend(seen);
+    let ledger = history.ledger(draw::Look { config, now: &now, repository, notes })?;
+    Ok(Seen { history, ledger, refused })
+}
+
+/// The ledger of the host that the configuration names, made out from its snapshots alone: for looking at another host, whose
+/// history lies there.
+///
+/// # Errors
+/// The repository refuses, or has no snapshot of this host.
+pub fn ledger_of_host(mut config: Config, cancel: &Cancel) -> Result<Seen> {
+    config.sources.clear();
+    config.alerts.clear();
+    let now = Zoned::now();
+    let history = Arc::new(History::in_memory()?);
+    let (settings, shared) = (config.clone(), history.clone());
+    let (patience, asks) = twice(Patience::short());
+    let looked = while_answering(&config.repository.location, (patience, cancel), move |_| {
+        let opened = Repository::open_patiently(&settings.repository, &asks)?;
+        look_at(&settings, &shared, &opened, Hosts::Own)
+    });
+    let (repository, notes) = looked.flatten()?;
+    if repository.snapshots == 0 {
+        return Err(known::no_such_host(&config.repository.host, &repository.other_hosts));
+    }
+    let ledger = history.ledger(draw::Look { config: &config, now: &now, repository, notes })?;
+    Ok(Seen { history, ledger, refused: None })
+}
+
+/// What a look at the repository gave, and the history in which it was written down.
+struct Looked {
+    history: Arc<History>,
+    repository: Result<(RepositoryEntry, Vec<String>)>,
+}
+
+impl Looked {
+    /// The repository as it is to be shown.
+    fn told(self, config: &Config) -> (Arc<History>, RepositoryEntry, Vec<String>, Option<Error>) {
+        match self.repository {
+            Ok((entry, notes)) => (self.history, entry, notes, None),
+            Err(error) => {
+                let entry = unreachable(config, &self.history, &error);
+                (self.history, entry, Vec::new(), Some(error))
+            }
+        }
+    }
+}
+
+/// Asks the repository, and writes down what it says. A repository that refuses is an answer.
+fn ask(
+    config: &Config,
+    history: &History,
+    look: Look,
+    patience: &Patience,
+    cancel: &Cancel,
+) -> Result<Result<(RepositoryEntry, Vec<String>)>> {
+    let opened = match Repository::open_patiently(&config.repository, patience) {
+        Ok(opened) => opened,
+        Err(refused) => return Ok(Err(refused)),
+    };
+    let look = || {
+        history.meet(&opened, look)?;
+        // On a second host, which backs up nothing, the snapshots themselves say enough.
+        if !config.sources.is_empty() {
+            history.rebuild(config, &opened, cancel)?;
+        }
+        cancel.check()?;
+        look_at(config, history, &opened, Hosts::watched(config))
+    };
+    match look() {
+        Err(error) if error.kind() != Kind::Repository => Err(error),
+        other => Ok(other),
+    }
+}
+
+/// For who asks and who watches whether there are answers.
+fn twice(patience: Patience) -> (Patience, Patience) {
+    (patience.clone(), patience)
+}
+
+/// As [`ask`], of a repository that may not answer.
+fn ask_within(config: &Config, history: Arc<History>, look: Look, cancel: &Cancel) -> Result<Looked> {
+    let (settings, shared) = (config.clone(), history.clone());
+    let (patience, asks) = twice(Patience::short());
+    let asked = while_answering(&config.repository.location, (patience, cancel), move |cancel| {
+        ask(&settings, &shared, look, &asks, cancel)
+    });
+    let repository = match asked {
+        Ok(answer) => answer?,
+        Err(error) if cancel.is_cancelled() => return Err(error),
+        Err(silent) => Err(silent),
+    };
+    Ok(Looked { history, repository })
+}
+
+fn look_and_draw(config: &Config, look: Look, cancel: &Cancel) -> Result<Seen> {
+    let now = Zoned::now();
+    let history = Arc::new(History::open(config, look)?);
+    let looked = ask_within(config, history, look, cancel)?;
+    let (history, repository, mut notes, refused) = looked.told(config);
+    history.mark_interrupted(&now)?;
+    notes.extend(history.begun_note()?);
+    notes.extend(history.rebuilt_note()?);
+    let ledger = history.ledger(draw::Look { config, now: &now, repository, notes })?;
+    Ok(Seen { history, ledger, refused })
+}
