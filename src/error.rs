@@ -57,9 +57,12 @@ pub enum Passing {
 /// What is known of an error beyond its text, for callers that decide by it.
 pub trait Fact: Any + fmt::Debug + Send + Sync {}
 
-/// The work was stopped before its end: a signal, a time limit, or something else that ended the whole.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stopped;
+/// The error tells for what reason the work was stopped: it came of that, or is the reason itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stopped {
+    /// The reason: a signal, a time limit, or something else that ended the whole.
+    pub reason: String,
+}
 
 impl Fact for Stopped {}
 
@@ -154,10 +157,22 @@ impl Error {
 
     /// What is known of it.
     pub fn fact<T: Fact>(&self) -> Option<&T> {
-        self.facts.iter().find_map(|fact| {
+        self.facts().next()
+    }
+
+    /// All that is known of it of one type, the nearest to the cause first.
+    pub fn facts<T: Fact>(&self) -> impl Iterator<Item = &T> {
+        self.facts.iter().filter_map(|fact| {
             let fact: &dyn Any = fact.as_ref();
             fact.downcast_ref()
         })
+    }
+
+    /// Says that this is why the work is stopped: then what comes of it need not be explained by it.
+    #[must_use]
+    pub fn that_stops(self) -> Self {
+        let reason = self.summary();
+        self.with(Stopped { reason })
     }
 
     /// Whether that is known of it.

@@ -16,6 +16,7 @@ use crate::{
         ledger::{Entry, Ledger, ProblemKind},
     },
     stream::cancel::Cancel,
+    workers,
 };
 
 /// What a heartbeat says.
@@ -116,33 +117,25 @@ pub fn beat(
     say: &Say<'_>,
     cancel: &Cancel,
 ) -> Vec<Failure> {
-    thread::scope(|scope| {
-        let beating: Vec<_> = config
-            .alerts
-            .iter()
-            .filter_map(|alert| {
-                let of: Vec<&str> =
-                    sources.iter().copied().filter(|name| alert.sources.matched(name).is_some()).collect();
-                if of.is_empty() {
-                    return None;
-                }
-                Some(scope.spawn(move || {
-                    let sent = match Heartbeat::open(alert) {
-                        Ok(None) => return None,
-                        Ok(Some(heartbeat)) => {
-                            let (phase, body) = say(&of, &concerned(config, alert));
-                            let once = || heartbeat.ping(phase, &body, cancel);
-                            with_tries(&Tries::new(alert.tries), cancel, once)
-                                .map_err(|refused| refused.error)
-                        }
-                        Err(error) => Err(error),
-                    };
-                    let noted = history.sent(&alert.name, None, sent.as_ref().copied(), &jiff::Zoned::now());
-                    let error = sent.and(noted).err()?;
-                    Some(Failure { channel: alert.name.clone(), error: error.to_string() })
-                }))
-            })
-            .collect();
-        beating.into_iter().filter_map(|beating| beating.join().ok().flatten()).collect()
-    })
+    let concerns = |alert: &AlertConfig| -> Vec<&str> {
+        sources.iter().copied().filter(|name| alert.sources.matched(name).is_some()).collect()
+    };
+    let alerts = config.alerts.iter().map(|alert| (alert, concerns(alert)));
+    let alerts: Vec<_> = alerts.filter(|(_, of)| !of.is_empty()).collect();
+    let panicked = |_: &_| None;
+    let failures = workers::map_or(&alerts, alerts.len(), panicked, |(alert, of)| {
+        let sent = match Heartbeat::open(alert) {
+            Ok(None) => return None,
+            Ok(Some(heartbeat)) => {
+                let (phase, body) = say(of, &concerned(config, alert));
+                let once = || heartbeat.ping(phase, &body, cancel);
+                with_tries(&Tries::new(alert.tries), cancel, once).map_err(|refused| refused.error)
+            }
+            Err(error) => Err(error),
+        };
+        let noted = history.sent(&alert.name, None, sent.as_ref().copied(), &jiff::Zoned::now());
+        let error = sent.and(noted).err()?;
+        Some(Failure { channel: alert.name.clone(), error: error.to_string() })
+    });
+    failures.into_iter().flatten().collect()
 }

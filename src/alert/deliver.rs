@@ -1,6 +1,6 @@
 //! Sending what is queued: each channel by itself, with several tries; what cannot be delivered waits for the next run.
 
-use std::{thread, time::Duration};
+use std::time::Duration;
 
 use jiff::Zoned;
 use serde::Serialize;
@@ -14,6 +14,7 @@ use crate::{
         message::{Message, Purpose},
     },
     stream::cancel::Cancel,
+    workers,
 };
 
 /// How long a process keeps messages to itself that it has begun to send.
@@ -39,24 +40,21 @@ pub struct Failure {
 
 /// Sends all that is queued. Never fails as a whole: what did not arrive is in the result, and stays queued.
 pub fn deliver(config: &Config, history: &History, cancel: &Cancel) -> Delivery {
-    let channels = config.alerts.iter().filter(|alert| !matches!(alert.kind, AlertKind::Heartbeat(_)));
-    let results: Vec<(String, Result<u64>)> = thread::scope(|scope| {
-        let sending: Vec<_> = channels
-            .map(|alert| (alert.name.clone(), scope.spawn(move || deliver_to(alert, history, cancel))))
-            .collect();
-        sending
-            .into_iter()
-            .map(|(name, sending)| {
-                let panicked = || Err(Error::failed("sending to it panicked"));
-                (name, sending.join().unwrap_or_else(|_| panicked()))
-            })
-            .collect()
-    });
+    let channels: Vec<_> =
+        config.alerts.iter().filter(|alert| !matches!(alert.kind, AlertKind::Heartbeat(_))).collect();
+    let results = workers::map_or(
+        &channels,
+        channels.len(),
+        |_| Err(Error::failed("sending to it panicked")),
+        |alert| deliver_to(alert, history, cancel),
+    );
     let mut delivery = Delivery::default();
-    for (channel, result) in results {
+    for (alert, result) in channels.iter().zip(results) {
         match result {
             Ok(sent) => delivery.sent += sent,
-            Err(error) => delivery.failed.push(Failure { channel, error: error.to_string() }),
+            Err(error) => {
+                delivery.failed.push(Failure { channel: alert.name.clone(), error: error.to_string() })
+            }
         }
     }
     delivery

@@ -7,18 +7,19 @@ use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{
     Azure, Credential, Failure,
-    keys::{KeySource, Keys},
+    keys::{AskKeys, Keys},
     markers::{MOST_EMPTY, without_entries},
     request::Request,
 };
 use crate::{
+    config::Secret,
     error::{Error, Result},
     stream::cancel::Cancel,
 };
 
 /// Versions of the interfaces, the parameter `api-version`.
 const SUBSCRIPTIONS: &str = "2022-12-01";
-pub(super) const STORAGE: &str = "2025-08-01";
+const STORAGE: &str = "2025-08-01";
 const POSTGRES: &str = "2024-08-01";
 const MYSQL: &str = "2023-12-30";
 
@@ -158,13 +159,7 @@ impl Azure {
         if !account.shared_key {
             return bearer("the account forbids keys".to_owned());
         }
-        let source = KeySource {
-            http: self.http.clone(),
-            management: self.management.clone(),
-            access: self.access.clone(),
-            account: account.id.clone(),
-        };
-        let keys = match source.ask(cancel) {
+        let keys = match self.keys(&account.id, cancel) {
             Ok(keys) => keys,
             Err(failure) if failure.status() == Some(403) => {
                 let code = failure.code().unwrap_or("403").to_owned();
@@ -178,13 +173,29 @@ impl Azure {
             }
             Err(failure) => return Err(failure.into()),
         };
-        match Keys::listed(keys, source) {
+        let (azure, id) = (self.clone(), account.id.clone());
+        let again: AskKeys = Box::new(move |cancel| azure.keys(&id, cancel));
+        match Keys::listed(keys, again) {
             Some(keys) => {
                 let otherwise = Some(Arc::clone(&self.storage));
                 Ok(Credential::Key { keys: Arc::new(keys), otherwise })
             }
             None => bearer("the account has no keys".to_owned()),
         }
+    }
+
+    /// The keys of the account with this resource id, those with full rights first.
+    fn keys(&self, account: &str, cancel: &Cancel) -> Result<Vec<Secret>, Failure> {
+        let mut names: Vec<&str> = account.split('/').filter(|name| !name.is_empty()).collect();
+        names.push("listKeys");
+        let request = Request::new(Method::POST, &self.management, &names)?.query("api-version", STORAGE);
+        let answer: KeysJson =
+            self.http.exchange(&self.access, &request, cancel, &mut |answer| answer.json())?;
+        let full = |key: &KeyJson| key.permissions.eq_ignore_ascii_case("full");
+        let mut keys: Vec<_> = answer.keys.into_iter().filter(|key| !key.value.is_empty()).collect();
+        // A stable sort: among those with full rights Azure's order stays.
+        keys.sort_by_key(|key| !full(key));
+        Ok(keys.into_iter().map(|key| Secret::new(key.value)).collect())
     }
 
     fn list(
@@ -267,4 +278,16 @@ struct ServerJson {
     version: String,
     #[serde(default)]
     state: String,
+}
+
+#[derive(Deserialize)]
+struct KeysJson {
+    keys: Vec<KeyJson>,
+}
+
+#[derive(Deserialize)]
+struct KeyJson {
+    value: String,
+    #[serde(default)]
+    permissions: String,
 }

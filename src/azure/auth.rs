@@ -8,13 +8,16 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use hmac::{Hmac, Mac};
 use jiff::Timestamp;
 use parking_lot::RwLock;
-use reqwest::{
-    Url,
-    header::{HeaderMap, HeaderName, HeaderValue},
-};
+use reqwest::{Url, header::HeaderValue};
 use sha2::Sha256;
 
-use super::{failure::Failure, http::Http, keys::Keys, request::Request, token::Tokens};
+use super::{
+    failure::Failure,
+    http::{Authorize, Http, Signed, header_map},
+    keys::Keys,
+    request::Request,
+    token::Tokens,
+};
 use crate::{settings::Secret, stream::cancel::Cancel};
 
 /// The order in which the services sort header names: not that of bytes, `_` comes before digits.
@@ -83,40 +86,27 @@ impl fmt::Debug for Credential {
 pub struct Access(Arc<Inner>);
 
 struct Inner {
-    /// The storage account, whose name is signed; none for Resource Manager and Entra ID.
+    /// The storage account, whose name is signed; none for Resource Manager.
     account: Option<String>,
-    credential: RwLock<Option<Credential>>,
-}
-
-/// What a request is sent with.
-pub(super) struct Signed {
-    pub url: Url,
-    pub headers: HeaderMap,
-    /// The key that signed, if a key did.
-    pub key: Option<Arc<Secret>>,
+    credential: RwLock<Credential>,
 }
 
 impl Access {
-    /// Anonymous: for the request that asks for a token.
-    pub fn anonymous() -> Self {
-        Self::of(None, None)
-    }
-
     /// Of the service principal, for Resource Manager.
     pub fn management(tokens: Arc<Tokens>) -> Self {
-        Self::of(None, Some(Credential::Bearer { tokens, note: None }))
+        Self::of(None, Credential::Bearer { tokens, note: None })
     }
 
     /// With this credential, for a service of the storage account.
     pub fn storage(account: &str, credential: Credential) -> Self {
-        Self::of(Some(account.to_owned()), Some(credential))
+        Self::of(Some(account.to_owned()), credential)
     }
 
-    fn of(account: Option<String>, credential: Option<Credential>) -> Self {
+    fn of(account: Option<String>, credential: Credential) -> Self {
         Self(Arc::new(Inner { account, credential: RwLock::new(credential) }))
     }
 
-    fn credential(&self) -> Option<Credential> {
+    fn credential(&self) -> Credential {
         self.0.credential.read().clone()
     }
 
@@ -124,22 +114,10 @@ impl Access {
     pub fn account(&self) -> &str {
         self.0.account.as_deref().unwrap_or_default()
     }
+}
 
-    /// Whether requests carry a token of Entra ID.
-    pub fn is_bearer(&self) -> bool {
-        matches!(self.credential(), Some(Credential::Bearer { .. }))
-    }
-
-    /// The address and the headers to send, signed for now.
-    ///
-    /// # Errors
-    /// No token is to be had, the key is not base64, or a header cannot be sent.
-    pub(super) fn authorize(
-        &self,
-        http: &Http,
-        request: &Request,
-        cancel: &Cancel,
-    ) -> Result<Signed, Failure> {
+impl Authorize for Access {
+    fn authorize(&self, http: &Http, request: &Request, cancel: &Cancel) -> Result<Signed, Failure> {
         let mut used = None;
         let mut url = request.full_url();
         let mut headers = request.headers.clone();
@@ -147,17 +125,16 @@ impl Access {
             headers.push(("x-ms-date".to_owned(), http_date(Timestamp::now())));
         }
         let authorization = match self.credential() {
-            None => None,
-            Some(Credential::Key { keys, .. }) => {
+            Credential::Key { keys, .. } => {
                 let key = keys.current();
                 let text = shared_key(self.account(), &key, request, &url, &headers)?;
                 used = Some(key);
                 Some(text)
             }
-            Some(Credential::Bearer { tokens, .. }) => {
+            Credential::Bearer { tokens, .. } => {
                 Some(format!("Bearer {}", tokens.get(http, cancel)?.expose()))
             }
-            Some(Credential::Sas { token }) => {
+            Credential::Sas { token } => {
                 let query = match url.query() {
                     Some(query) => format!("{query}&{}", token.expose()),
                     None => token.expose().to_owned(),
@@ -179,31 +156,31 @@ impl Access {
     /// Whether another try with what has now been learned makes sense: the account forbids keys and there are
     /// tokens, a token was refused and a fresh one may not be, or the key that signed (`used`) was refused and there
     /// is another one.
-    pub(super) fn learn(&self, failure: &Failure, used: Option<&Secret>, cancel: &Cancel) -> bool {
+    fn learn(&self, failure: &Failure, used: Option<&Secret>, cancel: &Cancel) -> bool {
         if failure.is_settled() {
             return false;
         }
         let key_refused = failure.is("AuthenticationFailed") || failure.status() == Some(401);
         if let Some(used) = used.filter(|_| key_refused) {
             return match self.credential() {
-                Some(Credential::Key { keys, .. }) => keys.replace(used, cancel),
+                Credential::Key { keys, .. } => keys.replace(used, cancel),
                 // Another thread has learned meanwhile that keys are forbidden.
-                Some(Credential::Bearer { .. }) => true,
-                _ => false,
+                Credential::Bearer { .. } => true,
+                Credential::Sas { .. } => false,
             };
         }
         let mut credential = self.0.credential.write();
         match &*credential {
-            Some(Credential::Key { otherwise: Some(tokens), .. })
+            Credential::Key { otherwise: Some(tokens), .. }
                 if failure.is("KeyBasedAuthenticationNotPermitted") =>
             {
                 let note = Some("the account forbids keys".to_owned());
-                *credential = Some(Credential::Bearer { tokens: Arc::clone(tokens), note });
+                *credential = Credential::Bearer { tokens: Arc::clone(tokens), note };
                 true
             }
             // Another thread of this service was faster.
-            Some(Credential::Bearer { .. }) if failure.is("KeyBasedAuthenticationNotPermitted") => true,
-            Some(Credential::Bearer { tokens, .. }) if failure.status() == Some(401) => {
+            Credential::Bearer { .. } if failure.is("KeyBasedAuthenticationNotPermitted") => true,
+            Credential::Bearer { tokens, .. } if failure.status() == Some(401) => {
                 tokens.forget();
                 true
             }
@@ -216,16 +193,6 @@ impl fmt::Debug for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Access").field("account", &self.0.account).finish_non_exhaustive()
     }
-}
-
-fn header_map(headers: &[(String, String)]) -> Result<HeaderMap, Failure> {
-    let mut map = HeaderMap::new();
-    for (name, value) in headers {
-        let refuse = || Failure::local(format!("the value of the header {name:?} cannot be sent"));
-        let key = HeaderName::from_bytes(name.as_bytes()).map_err(|_| refuse())?;
-        map.append(key, HeaderValue::from_bytes(value.as_bytes()).map_err(|_| refuse())?);
-    }
-    Ok(map)
 }
 
 /// A moment as HTTP writes it, for example `Mon, 27 Jul 2009 12:28:53 GMT`.

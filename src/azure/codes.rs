@@ -3,7 +3,7 @@
 //! <https://learn.microsoft.com/rest/api/storageservices/blob-service-error-codes>,
 //! <https://learn.microsoft.com/rest/api/storageservices/file-service-error-codes>
 
-use super::request::Service;
+use super::service::Service;
 
 /// What a code says of the thing that was asked for, and what an operator can do about it.
 pub(super) struct Meaning {

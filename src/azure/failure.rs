@@ -2,10 +2,7 @@
 
 use std::{fmt, io, time::Duration};
 
-use super::{
-    codes, refusal,
-    request::{Request, Service},
-};
+use super::{codes, service::Service};
 use crate::error::Error;
 
 /// What to do about an answer that is none of Azure's.
@@ -96,23 +93,16 @@ impl Failure {
         Self::new(action.to_owned(), None, cause)
     }
 
-    /// An answer with an error status.
-    pub(crate) fn refused(
-        request: &Request,
+    /// The service answered with an error status, and in its body with this message.
+    pub(super) fn refused(
+        action: String,
+        service: Service,
         status: u16,
-        code: Option<&str>,
+        code: Option<String>,
+        message: String,
         wait: Option<Duration>,
-        body: &[u8],
     ) -> Self {
-        let (body_code, message) = refusal::read(body);
-        let code = code.map(str::to_owned).or(body_code).filter(|code| !code.is_empty());
-        let cause = Cause::Refused {
-            status,
-            code: code.as_deref().map(refusal::tidy),
-            message: refusal::tidy(&message),
-            wait,
-        };
-        Self::new(request.describe(), Some(request.service), cause)
+        Self::new(action, Some(service), Cause::Refused { status, code, message, wait })
     }
 
     /// One that travelled inside an error of input and output.

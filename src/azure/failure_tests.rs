@@ -1,13 +1,16 @@
 //! What messages say, and what failures are about.
 
 use super::*;
-use crate::azure::request::Endpoint;
+use crate::azure::{
+    refusal,
+    request::{Endpoint, Request},
+};
 use reqwest::Method;
 
 fn refused(service: Service, code: Option<&str>, body: &[u8]) -> Failure {
     let endpoint = Endpoint::parse(service, "https://host").unwrap();
     let request = Request::new(Method::GET, &endpoint, &["c"]).unwrap();
-    Failure::refused(&request, 403, code, None, body)
+    refusal::failure(&request, 403, code, None, body)
 }
 
 #[test]
@@ -39,7 +42,7 @@ fn known_codes_are_told_in_one_sentence_with_what_to_do() {
     let of = |status, code: &str| {
         let endpoint = Endpoint::parse(Service::Blob, "https://host").unwrap();
         let request = Request::new(Method::GET, &endpoint, &["c", "b"]).unwrap();
-        Failure::refused(&request, status, Some(code), None, b"<Error><Message>raw</Message></Error>")
+        refusal::failure(&request, status, Some(code), None, b"<Error><Message>raw</Message></Error>")
     };
     let failure = of(409, "BlobUsesCustomerSpecifiedEncryption");
     let sentence = "it is encrypted with a key that its writer keeps (customer-provided key)";

@@ -1,70 +1,82 @@
-//! The one way in which requests are sent: signed anew for each try, tried again while that can help, and given up
-//! soon after the run is cancelled.
+//! The one way in which requests are sent: authorized anew for each try, and tried again while that can help.
+//!
+//! What authorizes them lies above this: see [`Authorize`].
 
-use std::{
-    future::Future,
-    io::{self, Read},
-    pin::pin,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
-use bytes::{Buf, Bytes};
 use reqwest::{
-    Client, Response,
-    header::{CONTENT_LENGTH, HeaderMap, HeaderValue},
+    Url,
+    header::{HeaderMap, HeaderName, HeaderValue},
 };
-use serde::de::DeserializeOwned;
-use tokio::runtime::{Builder, Runtime};
 
+pub use super::transport::{Answer, Incoming};
 use super::{
-    auth::{Access, Signed},
     failure::Failure,
     request::Request,
-    retry::{Course, Policy, asked_wait},
+    retry::{Course, Policy},
+    transport::Transport,
 };
-use crate::{
-    error::{Error, Result},
-    settings::Secret,
-    stream::cancel::Cancel,
-};
-
-/// How soon a cancelled run is noticed.
-const LOOK: Duration = Duration::from_millis(100);
-/// The largest answer that is held whole, in bytes.
-const MAX_ANSWER: u64 = 64 * 1024 * 1024;
-/// How much of an error's body is read, in bytes.
-const MAX_ERROR: u64 = 64 * 1024;
-/// The slowest line on which a body is sent with patience, in bytes a second.
-const SLOWEST: u64 = 32 * 1024;
+use crate::{error::Result, settings::Secret, stream::cancel::Cancel};
 
 /// How many keys one request tries that another one replaced: two are valid at a time, and both may be rotated.
 const MOST_KEYS: u32 = 4;
 /// How many tokens one request tries that another one replaced.
 const MOST_TOKENS: u32 = 2;
 
+/// What a request is sent with.
+pub struct Signed {
+    /// The address, with a signature if that is what authorizes it.
+    pub url: Url,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The key that signed, if a key did.
+    pub key: Option<Arc<Secret>>,
+}
+
+/// Authorizes requests, and learns from refusals.
+pub trait Authorize {
+    /// The address and the headers to send, signed for now. `http` is for asking for a token.
+    ///
+    /// # Errors
+    /// No token is to be had, the key is not base64, or a header cannot be sent.
+    fn authorize(&self, http: &Http, request: &Request, cancel: &Cancel) -> Result<Signed, Failure>;
+
+    /// Whether another try with what has now been learned makes sense; `used` is the key that signed.
+    fn learn(&self, failure: &Failure, used: Option<&Secret>, cancel: &Cancel) -> bool;
+}
+
+/// Requests of nobody: that for a token, and those that ask whether there is an answer at all.
+#[derive(Debug, Clone, Copy)]
+pub struct Anonymous;
+
+impl Authorize for Anonymous {
+    fn authorize(&self, _: &Http, request: &Request, _: &Cancel) -> Result<Signed, Failure> {
+        Ok(Signed { url: request.full_url(), headers: header_map(&request.headers)?, key: None })
+    }
+
+    fn learn(&self, _: &Failure, _: Option<&Secret>, _: &Cancel) -> bool {
+        false
+    }
+}
+
+/// Headers as they are sent.
+///
+/// # Errors
+/// A name or a value cannot stand in a header.
+pub(super) fn header_map(headers: &[(String, String)]) -> Result<HeaderMap, Failure> {
+    let mut map = HeaderMap::new();
+    for (name, value) in headers {
+        let refuse = || Failure::local(format!("the value of the header {name:?} cannot be sent"));
+        let key = HeaderName::from_bytes(name.as_bytes()).map_err(|_| refuse())?;
+        map.append(key, HeaderValue::from_bytes(value.as_bytes()).map_err(|_| refuse())?);
+    }
+    Ok(map)
+}
+
 /// The HTTP client; clones share its connections. To be used by ordinary threads, never from within an
 /// asynchronous runtime.
 #[derive(Clone)]
-pub struct Http {
-    inner: Arc<Inner>,
-    policy: Arc<Policy>,
-}
-
-struct Inner {
-    /// Taken only on drop.
-    runtime: Option<Runtime>,
-    client: Client,
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            // Does not wait, and so is allowed wherever the last clone goes.
-            runtime.shutdown_background();
-        }
-    }
-}
+pub struct Http(Transport);
 
 impl Http {
     /// A client with two threads of its own.
@@ -72,50 +84,38 @@ impl Http {
     /// # Errors
     /// The system gives no threads or no certificates.
     pub fn new(policy: Policy) -> Result<Self> {
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(2)
-            .thread_name("azure-http")
-            .enable_all()
-            .build()
-            .map_err(|error| Error::failed("cannot start the threads of the HTTP client").because(&error))?;
-        let client = Client::builder()
-            .user_agent(concat!("tik-backup/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            // A blob is stored as it is sent: what was put there compressed must not come out unpacked.
-            .no_gzip()
-            .no_brotli()
-            .no_deflate()
-            .no_zstd()
-            // Tries are counted here alone.
-            .retry(reqwest::retry::never())
-            .connect_timeout(policy.connect)
-            .pool_idle_timeout(Duration::from_secs(30))
-            .build()
-            .map_err(|error| {
-                let hint = "the certificates of public authorities must be there: install ca-certificates";
-                Error::failed("cannot set up the HTTP client").because(&error).hint(hint)
-            })?;
-        let inner = Arc::new(Inner { runtime: Some(runtime), client });
-        Ok(Self { inner, policy: Arc::new(policy) })
+        Transport::new(policy).map(Self)
     }
 
     /// How long it waits and tries.
     pub fn policy(&self) -> &Policy {
-        &self.policy
+        self.0.policy()
     }
 
     /// The same client, which tries for no longer than this time.
     #[must_use]
     pub fn for_at_most(&self, total: Duration) -> Self {
-        let policy = Policy { total: total.min(self.policy.total), ..Policy::clone(&self.policy) };
-        Self { inner: Arc::clone(&self.inner), policy: Arc::new(policy) }
+        Self(self.0.for_at_most(total))
+    }
+
+    /// Waits, unless cancelled.
+    ///
+    /// # Errors
+    /// The reason of the cancelling.
+    pub fn sleep(&self, time: Duration, cancel: &Cancel) -> Result<(), Failure> {
+        self.0.sleep(time, cancel)
     }
 
     /// Sends a request, and again while that can help. The answer has a status of success, its body is not read.
     ///
     /// # Errors
     /// The service refuses, does not answer, or the run is cancelled.
-    pub fn send(&self, access: &Access, request: &Request, cancel: &Cancel) -> Result<Answer, Failure> {
+    pub fn send(
+        &self,
+        access: &dyn Authorize,
+        request: &Request,
+        cancel: &Cancel,
+    ) -> Result<Answer, Failure> {
         self.exchange(access, request, cancel, &mut Ok)
     }
 
@@ -126,17 +126,23 @@ impl Http {
     /// As [`Http::send`], and those of `read`.
     pub fn exchange<T>(
         &self,
-        access: &Access,
+        access: &dyn Authorize,
         request: &Request,
         cancel: &Cancel,
         read: &mut dyn FnMut(Answer) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let mut course = Course::new(&self.policy);
+        let mut course = Course::new(self.policy());
         let (mut keys, mut tokens) = (0, 0);
         loop {
             cancel.check()?;
             let mut key = None;
-            let result = self.attempt(access, request, course.tries(), &mut key, cancel).and_then(&mut *read);
+            let result = access
+                .authorize(self, request, cancel)
+                .and_then(|Signed { url, headers, key: used }| {
+                    key = used;
+                    self.0.attempt(request, url, headers, course.tries(), cancel)
+                })
+                .and_then(&mut *read);
             let failure = match result {
                 Ok(value) => return Ok(value),
                 Err(failure) => failure,
@@ -149,222 +155,11 @@ impl Http {
                 continue;
             }
             match course.pause(&failure) {
-                Some(pause) => self.sleep(pause, cancel)?,
+                Some(pause) => self.0.sleep(pause, cancel)?,
                 // That of a token, which has had its own time.
                 None if failure.is_settled() => return Err(failure),
                 None => return Err(failure.after(course.tries(), course.elapsed()).settle()),
             }
         }
     }
-
-    /// Waits, unless cancelled.
-    ///
-    /// # Errors
-    /// The reason of the cancelling.
-    pub fn sleep(&self, time: Duration, cancel: &Cancel) -> Result<(), Failure> {
-        let action = "waiting";
-        match self.wait(action, time, cancel, std::future::pending::<()>()) {
-            Err(_) if !cancel.is_cancelled() => Ok(()),
-            result => result,
-        }
-    }
-
-    fn attempt(
-        &self,
-        access: &Access,
-        request: &Request,
-        tries: u32,
-        key: &mut Option<Arc<Secret>>,
-        cancel: &Cancel,
-    ) -> Result<Answer, Failure> {
-        let Signed { url, mut headers, key: used } = access.authorize(self, request, cancel)?;
-        *key = used;
-        if !matches!(request.method, reqwest::Method::GET | reqwest::Method::HEAD) {
-            headers.insert(CONTENT_LENGTH, HeaderValue::from(request.body.len()));
-        }
-        let mut ready = self.inner.client.request(request.method.clone(), url).headers(headers);
-        if !request.body.is_empty() {
-            ready = ready.body(request.body.clone());
-        }
-        let action = request.describe();
-        let limit = self.policy.first_byte + Duration::from_secs(request.body.len() as u64 / SLOWEST);
-        let response = match self.wait(&action, limit, cancel, ready.send())? {
-            Ok(response) => response,
-            Err(error) => return Err(broken(&action, error)),
-        };
-        let answer = Answer {
-            status: response.status().as_u16(),
-            headers: response.headers().clone(),
-            tries,
-            body: Incoming {
-                http: self.clone(),
-                response: Some(response),
-                buffer: Bytes::new(),
-                cancel: cancel.clone(),
-                action,
-            },
-        };
-        if (200..300).contains(&answer.status) { Ok(answer) } else { Err(answer.into_failure(request)) }
-    }
-
-    /// Waits for something on this thread, for no longer than `limit`.
-    fn wait<T>(
-        &self,
-        action: &str,
-        limit: Duration,
-        cancel: &Cancel,
-        future: impl Future<Output = T>,
-    ) -> Result<T, Failure> {
-        let Some(runtime) = &self.inner.runtime else {
-            return Err(Failure::local("the HTTP client has ended"));
-        };
-        runtime.block_on(async {
-            let mut future = pin!(future);
-            let end = Instant::now() + limit;
-            loop {
-                let left = end.saturating_duration_since(Instant::now());
-                tokio::select! {
-                    biased;
-                    value = &mut future => return Ok(value),
-                    () = tokio::time::sleep(LOOK.min(left)) => {}
-                }
-                cancel.check()?;
-                if left <= LOOK {
-                    let what = format!("no answer within {} seconds", limit.as_secs_f32().ceil());
-                    return Err(Failure::broken(action, what, true));
-                }
-            }
-        })
-    }
-}
-
-/// An answer with a status of success.
-pub struct Answer {
-    status: u16,
-    headers: HeaderMap,
-    tries: u32,
-    body: Incoming,
-}
-
-impl Answer {
-    /// The HTTP status.
-    pub fn status(&self) -> u16 {
-        self.status
-    }
-
-    /// A header's value, if there is one that is text.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).and_then(|value| std::str::from_utf8(value.as_bytes()).ok())
-    }
-
-    /// All headers whose names begin so, without that beginning; for metadata `x-ms-meta-`.
-    pub fn headers_after<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
-        self.headers.iter().filter_map(move |(name, value)| {
-            Some((name.as_str().strip_prefix(prefix)?, std::str::from_utf8(value.as_bytes()).ok()?))
-        })
-    }
-
-    /// How many times the request was sent; above 1, an earlier one may have been carried out.
-    pub fn tries(&self) -> u32 {
-        self.tries
-    }
-
-    /// Method and address, for messages.
-    pub fn action(&self) -> &str {
-        &self.body.action
-    }
-
-    /// The body, to be read as it arrives.
-    pub fn into_body(self) -> Incoming {
-        self.body
-    }
-
-    /// The whole body, up to 64 MiB.
-    ///
-    /// # Errors
-    /// The connection breaks, or it is larger.
-    pub fn bytes(self) -> Result<Vec<u8>, Failure> {
-        self.body.read_up_to(MAX_ANSWER + 1).and_then(|(action, bytes)| {
-            if bytes.len() as u64 > MAX_ANSWER {
-                return Err(Failure::unexpected(&action, "it is larger than 64 MiB"));
-            }
-            Ok(bytes)
-        })
-    }
-
-    /// The whole body, read as JSON.
-    ///
-    /// # Errors
-    /// As [`Answer::bytes`], or it is something else.
-    pub fn json<T: DeserializeOwned>(self) -> Result<T, Failure> {
-        let action = self.action().to_owned();
-        // The parser's message names a place and no content: an answer may hold secrets.
-        serde_json::from_slice(&self.bytes()?).map_err(|error| {
-            let what = format!("no such JSON ({:?} in line {})", error.classify(), error.line());
-            Failure::unexpected(&action, what)
-        })
-    }
-
-    fn into_failure(self, request: &Request) -> Failure {
-        let code = self.header("x-ms-error-code").map(str::to_owned);
-        let (status, wait) = (self.status, asked_wait(&|name| self.header(name)));
-        // An error whose text does not arrive is still an error.
-        let body = self.body.read_up_to(MAX_ERROR).map(|(_, bytes)| bytes).unwrap_or_default();
-        Failure::refused(request, status, code.as_deref(), wait, &body)
-    }
-}
-
-/// The body of an answer. Errors of reading hold a [`Failure`]; see [`Failure::from_io`].
-pub struct Incoming {
-    http: Http,
-    /// None once it was read to its end.
-    response: Option<Response>,
-    buffer: Bytes,
-    cancel: Cancel,
-    action: String,
-}
-
-impl Incoming {
-    fn read_up_to(self, limit: u64) -> Result<(String, Vec<u8>), Failure> {
-        let (action, mut bytes) = (self.action.clone(), Vec::new());
-        match self.take(limit).read_to_end(&mut bytes) {
-            Ok(_) => Ok((action, bytes)),
-            Err(error) => Err(Failure::from_io(&action, error)),
-        }
-    }
-
-    /// The next part; an empty one at the end.
-    fn fill(&mut self) -> Result<(), Failure> {
-        while self.buffer.is_empty() {
-            let Some(response) = &mut self.response else { return Ok(()) };
-            let idle = self.http.policy.idle;
-            match self.http.wait(&self.action, idle, &self.cancel, response.chunk())? {
-                Ok(Some(bytes)) => self.buffer = bytes,
-                Ok(None) => self.response = None,
-                Err(error) => return Err(broken(&self.action, error)),
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Read for Incoming {
-    fn read(&mut self, target: &mut [u8]) -> io::Result<usize> {
-        if target.is_empty() {
-            return Ok(0);
-        }
-        self.fill().map_err(io::Error::other)?;
-        let count = target.len().min(self.buffer.len());
-        self.buffer.copy_to_slice(&mut target[..count]);
-        Ok(count)
-    }
-}
-
-/// An error without an answer. The address is left out of the text: it may hold a signature.
-fn broken(action: &str, error: reqwest::Error) -> Failure {
-    let error = error.without_url();
-    let text = Error::failed("no connection, or it broke").because(&error).summary();
-    // A certificate that is not trusted will not be so in a second.
-    let again = !error.is_builder() && !text.contains("certificate");
-    Failure::broken(action, text, again)
 }

@@ -8,16 +8,8 @@ use std::{
 };
 
 use parking_lot::{Mutex, MutexGuard};
-use reqwest::Method;
-use serde::Deserialize;
 
-use super::{
-    arm::STORAGE,
-    auth::Access,
-    failure::Failure,
-    http::Http,
-    request::{Endpoint, Request},
-};
+use super::failure::Failure;
 use crate::{settings::Secret, stream::cancel::Cancel};
 
 /// Azure is asked for keys no more often than this: refusals that have another cause must not flood it.
@@ -29,7 +21,8 @@ const SETTLING: Duration = Duration::from_secs(5);
 
 /// The keys of one storage account, shared by all that sign with them. `Debug` shows none.
 pub struct Keys {
-    source: Option<KeySource>,
+    /// Where others come from when one is refused; none if the one was given.
+    source: Option<AskKeys>,
     state: Mutex<State>,
 }
 
@@ -45,14 +38,8 @@ struct State {
     chances: u32,
 }
 
-/// Where the keys of an account come from.
-pub(super) struct KeySource {
-    pub http: Http,
-    pub management: Endpoint,
-    pub access: Access,
-    /// The account's resource id.
-    pub account: String,
-}
+/// Asks which keys an account has, those with full rights first.
+pub(super) type AskKeys = Box<dyn Fn(&Cancel) -> Result<Vec<Secret>, Failure> + Send + Sync>;
 
 impl Keys {
     /// A single key that was given: there is no other to go on with.
@@ -61,7 +48,7 @@ impl Keys {
     }
 
     /// Keys that Azure listed, the preferred one first. None if there are none.
-    pub(super) fn listed(keys: Vec<Secret>, source: KeySource) -> Option<Self> {
+    pub(super) fn listed(keys: Vec<Secret>, source: AskKeys) -> Option<Self> {
         let known: Vec<_> = keys.into_iter().map(Arc::new).collect();
         let current = Arc::clone(known.first()?);
         Some(Self { source: Some(source), state: Mutex::new(State::of(current, known)) })
@@ -83,12 +70,12 @@ impl Keys {
         if !state.is_refused(&current) {
             state.refused.push(current);
         }
-        if let Some(source) = &self.source
+        if let Some(ask) = &self.source
             && state.asked.is_none_or(|asked| asked.elapsed() >= ASK_AGAIN)
         {
             state.asked = Some(Instant::now());
             // If this fails, the refusal itself is what an operator has to know.
-            if let Ok(keys) = source.ask(cancel) {
+            if let Ok(keys) = ask(cancel) {
                 state.known = keys.into_iter().map(Arc::new).collect();
                 state.chances = CHANCES;
             }
@@ -125,37 +112,6 @@ impl State {
     fn is_refused(&self, key: &Secret) -> bool {
         self.refused.iter().any(|refused| refused.expose() == key.expose())
     }
-}
-
-impl KeySource {
-    /// The account's keys, those with full rights first.
-    ///
-    /// # Errors
-    /// Azure refuses or does not answer.
-    pub(super) fn ask(&self, cancel: &Cancel) -> Result<Vec<Secret>, Failure> {
-        let mut names: Vec<&str> = self.account.split('/').filter(|name| !name.is_empty()).collect();
-        names.push("listKeys");
-        let request = Request::new(Method::POST, &self.management, &names)?.query("api-version", STORAGE);
-        let answer: KeysJson =
-            self.http.exchange(&self.access, &request, cancel, &mut |answer| answer.json())?;
-        let full = |key: &KeyJson| key.permissions.eq_ignore_ascii_case("full");
-        let mut keys: Vec<_> = answer.keys.into_iter().filter(|key| !key.value.is_empty()).collect();
-        // A stable sort: among those with full rights Azure's order stays.
-        keys.sort_by_key(|key| !full(key));
-        Ok(keys.into_iter().map(|key| Secret::new(key.value)).collect())
-    }
-}
-
-#[derive(Deserialize)]
-struct KeysJson {
-    keys: Vec<KeyJson>,
-}
-
-#[derive(Deserialize)]
-struct KeyJson {
-    value: String,
-    #[serde(default)]
-    permissions: String,
 }
 
 #[cfg(test)]

@@ -1,5 +1,10 @@
 //! A small client of Azure's blob service, file service and Resource Manager, for reading what is backed up and for
 //! putting it back. It deletes nothing but the share snapshots it made.
+//!
+//! Each of these uses only those before it: `service` and `codes` (what errors mean), `failure`, `request`, `xml` and `refusal`
+//! (the body of an error), `retry`, `transport` (one try), `http` (all tries, authorized by whatever it is given), `token`,
+//! `keys`, `auth` (what authorizes), and then the services: `arm`, `blob` and `files`. Of the rest of the program they use
+//! errors, secrets, the stop flag and the trait of streams with holes.
 
 pub mod arm;
 pub mod auth;
@@ -10,12 +15,14 @@ pub mod files;
 pub mod http;
 pub mod keys;
 mod markers;
-mod refusal;
+pub(crate) mod refusal;
 pub mod request;
 pub mod retry;
+mod service;
 pub mod token;
+mod transport;
 pub mod witness;
-pub mod xml;
+mod xml;
 
 use std::{fmt, sync::Arc};
 

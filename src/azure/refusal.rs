@@ -1,23 +1,49 @@
 //! What the body of a refusal says: code and message, which each of Azure's services writes in its own form.
 
-use super::xml;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::{failure::Failure, request::Request};
 
 /// The longest message of a server that is repeated, in characters.
 const MAX_MESSAGE: usize = 400;
 
+/// The failure of `request`, which was answered with an error status. A code in the header goes before that of the body.
+pub(crate) fn failure(
+    request: &Request,
+    status: u16,
+    code: Option<&str>,
+    wait: Option<Duration>,
+    body: &[u8],
+) -> Failure {
+    let (body_code, message) = read(body);
+    let code = code.map(str::to_owned).or(body_code).filter(|code| !code.is_empty());
+    let code = code.as_deref().map(tidy);
+    Failure::refused(request.describe(), request.service, status, code, tidy(&message), wait)
+}
+
 /// Code and message from the body of an error: XML of storage services, JSON of the others.
-pub(super) fn read(body: &[u8]) -> (Option<String>, String) {
+fn read(body: &[u8]) -> (Option<String>, String) {
     match body.iter().find(|byte| byte.is_ascii_graphic() && **byte < 0x80) {
-        Some(b'<') => match xml::parse(body, "", &mut |_| Ok(())) {
-            Ok(root) => (
-                root.text_of("Code").map(str::to_owned),
-                root.text_of("Message").unwrap_or_default().to_owned(),
-            ),
-            Err(_) => (None, String::new()),
-        },
+        Some(b'<') => {
+            let ErrorXml { code, message } = std::str::from_utf8(body)
+                .ok()
+                .and_then(|text| quick_xml::de::from_str(text).ok())
+                .unwrap_or_default();
+            (code.filter(|code| !code.is_empty()), message)
+        }
         Some(b'{') => read_json(&serde_json::from_slice(body).unwrap_or_default()),
         _ => (None, String::new()),
     }
+}
+
+/// The error of a storage service.
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+struct ErrorXml {
+    code: Option<String>,
+    message: String,
 }
 
 fn read_json(value: &serde_json::Value) -> (Option<String>, String) {
@@ -31,7 +57,7 @@ fn read_json(value: &serde_json::Value) -> (Option<String>, String) {
 }
 
 /// The first line, without control characters, capped.
-pub(super) fn tidy(text: &str) -> String {
+fn tidy(text: &str) -> String {
     let line = text.trim().lines().next().unwrap_or_default();
     let mut line: String = line.chars().filter(|c| !c.is_control()).take(MAX_MESSAGE + 1).collect();
     if line.chars().count() > MAX_MESSAGE {

@@ -6,24 +6,13 @@ use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use reqwest::{Method, Url};
 
+pub use super::service::Service;
+
 use super::failure::Failure;
 use crate::error::{Error, Result};
 
 /// All but the unreserved characters of RFC 3986: a `/` within a name becomes `%2F`, a space `%20`.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-
-/// Which of Azure's services an address belongs to: hints about rights differ.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Service {
-    /// Blobs of a storage account.
-    Blob,
-    /// File shares of a storage account.
-    File,
-    /// Azure Resource Manager: subscriptions, accounts, keys.
-    Management,
-    /// Entra ID, which hands out tokens.
-    Authority,
-}
 
 /// The address of a service: scheme, host, port, and for emulators the account as the first part of the path.
 #[derive(Debug, Clone)]

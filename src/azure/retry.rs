@@ -163,7 +163,7 @@ pub(super) fn asked_wait<'a>(header: &dyn Fn(&str) -> Option<&'a str>) -> Option
 mod tests {
     use super::*;
     use crate::azure::{
-        auth::http_date,
+        refusal,
         request::{Endpoint, Request, Service},
     };
 
@@ -196,7 +196,7 @@ mod tests {
         let busy = |seconds| {
             let endpoint = Endpoint::parse(Service::Blob, "https://host").unwrap();
             let request = Request::new(reqwest::Method::GET, &endpoint, &["c"]).unwrap();
-            Failure::refused(&request, 503, None, Some(Duration::from_secs(seconds)), b"")
+            refusal::failure(&request, 503, None, Some(Duration::from_secs(seconds)), b"")
         };
         let policy = Policy::default();
         assert_eq!(Course::new(&policy).pause(&busy(120)), Some(Duration::from_secs(120)));
@@ -244,7 +244,8 @@ mod tests {
         };
         assert_eq!(ask("x-ms-retry-after-ms", "250"), Some(Duration::from_millis(250)));
         assert_eq!(ask("retry-after", " 7 "), Some(Duration::from_secs(7)));
-        let date = http_date(Timestamp::now() + Duration::from_secs(60));
+        let date =
+            (Timestamp::now() + Duration::from_secs(60)).strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
         let wait = ask("retry-after", &date).unwrap();
         assert!((58..=60).contains(&wait.as_secs()), "{wait:?}");
         assert_eq!(ask("retry-after", "Tue, 07 Jul 2009 02:08:05 GMT"), None, "that is over");

@@ -13,7 +13,11 @@ use std::{
 use parking_lot::Mutex;
 use reqwest::Method;
 
-use super::{http::Answer, request::Request, *};
+use super::{
+    http::{Anonymous, Answer},
+    request::Request,
+    *,
+};
 use crate::stream::cancel::Cancel;
 
 mod keys;
@@ -74,7 +78,7 @@ impl Server {
     fn send<T>(&self, read: &mut dyn FnMut(Answer) -> Result<T, Failure>) -> Result<T, Failure> {
         let endpoint = Endpoint::parse(Service::Blob, &self.url).unwrap();
         let request = Request::new(Method::GET, &endpoint, &["c"]).unwrap().query("sig", "hunter2");
-        Http::new(quick()).unwrap().exchange(&Access::anonymous(), &request, &Cancel::new(), read)
+        Http::new(quick()).unwrap().exchange(&Anonymous, &request, &Cancel::new(), read)
     }
 }
 

@@ -10,9 +10,8 @@ use reqwest::Method;
 use serde::Deserialize;
 
 use super::{
-    auth::Access,
     failure::Failure,
-    http::Http,
+    http::{Anonymous, Http},
     request::{Endpoint, Request},
 };
 use crate::{settings::Secret, stream::cancel::Cancel};
@@ -84,7 +83,7 @@ impl Tokens {
             ("scope", &self.scope),
         ]);
         let answer = http
-            .exchange(&Access::anonymous(), &request, cancel, &mut |answer| answer.json::<Answer>())
+            .exchange(&Anonymous, &request, cancel, &mut |answer| answer.json::<Answer>())
             .map_err(|failure| failure.redact(principal.client_secret.expose()))?;
         let seconds = match &answer.expires_in {
             serde_json::Value::String(text) => text.parse().ok(),

@@ -1,5 +1,9 @@
-//! Lists and errors of the storage services are XML. It is read as it arrives: only one entry is held at a time, and none
+//! Lists and errors of the storage services are XML. A list is read as it arrives: only one entry is held at a time, and none
 //! that is larger than any of Azure's.
+//!
+//! What an entry holds is read by serde. What serde does not do stays with a small reader of events, [`list`]: it hands entries
+//! on one by one, keeps to limits of size and depth, tells apart what breaks off, which is asked for again, from what is no
+//! XML, and takes over names as they are: for serde a name of spaces alone would be none, and line ends would change.
 
 use std::{
     fmt,
@@ -8,10 +12,11 @@ use std::{
 
 use percent_encoding::percent_decode_str;
 use quick_xml::{
-    Reader,
+    Reader, Writer,
     errors::SyntaxError,
     events::{BytesRef, BytesStart, Event},
 };
+use serde::de::DeserializeOwned;
 
 use super::failure::{Failure, NOT_AZURE};
 use crate::error::Error;
@@ -20,138 +25,277 @@ use crate::error::Error;
 const MAX_DEPTH: usize = 32;
 /// The longest text or tag, in bytes: names have 1,024 characters, metadata 8 KiB.
 const MAX_TEXT: usize = 1 << 20;
-/// The largest entry with all it holds, and the most that is kept beside the entries, in bytes.
+/// The largest entry with all it holds, and the most that is read beside the entries, in bytes.
 const MAX_HELD: usize = 4 << 20;
 /// What an element takes besides its texts, about.
 const ELEMENT: usize = 128;
 const BREAKS_OFF: &str = "the XML breaks off";
 
-/// An element with all it holds.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Element {
-    name: String,
-    attributes: Vec<(String, String)>,
-    text: String,
-    children: Vec<Element>,
+/// An entry of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Entry {
+    kind: String,
+    name: Option<Name>,
+    /// The element with all it holds.
+    xml: String,
 }
 
-impl Element {
-    /// Its name, without attributes.
-    pub fn name(&self) -> &str {
-        &self.name
+/// What stands in `<Name>`.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+struct Name {
+    text: String,
+    encoded: bool,
+}
+
+impl Entry {
+    /// Its element's name, for example `Blob`.
+    pub(super) fn kind(&self) -> &str {
+        &self.kind
     }
 
-    /// The text directly within it, spaces and line ends included.
-    pub fn text(&self) -> &str {
-        &self.text
-    }
-
-    /// The value of an attribute.
-    pub fn attribute(&self, name: &str) -> Option<&str> {
-        self.attributes.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
-    }
-
-    /// The elements directly within it.
-    pub fn children(&self) -> &[Self] {
-        &self.children
-    }
-
-    /// The first element of this name directly within it.
-    pub fn child(&self, name: &str) -> Option<&Self> {
-        self.children.iter().find(|child| child.name == name)
-    }
-
-    /// The text of the first element of this name; an empty one counts as none.
-    pub fn text_of(&self, name: &str) -> Option<&str> {
-        self.child(name).map(Self::text).filter(|text| !text.is_empty())
-    }
-
-    /// The name in `<Name>`. Azure percent-encodes one with characters that XML forbids, and then says
-    /// `Encoded="true"`.
+    /// The name in `<Name>`, spaces and line ends included. Azure percent-encodes one with characters that XML forbids, and
+    /// then says `Encoded="true"`.
     ///
     /// # Errors
     /// There is no name, or it is not UTF-8.
-    pub fn name_text(&self) -> Result<String, Error> {
-        let Some(name) = self.child("Name") else {
-            return Err(Error::failed(format!("an entry of the list of {:?} has no name", self.name)));
+    pub(super) fn name(&self) -> Result<String, Error> {
+        let Some(Name { text, encoded }) = &self.name else {
+            return Err(Error::failed(format!("an entry of the list of {:?} has no name", self.kind)));
         };
-        if !name.attribute("Encoded").is_some_and(|encoded| encoded.eq_ignore_ascii_case("true")) {
-            return Ok(name.text.clone());
+        if !encoded {
+            return Ok(text.clone());
         }
-        percent_decode_str(&name.text)
+        percent_decode_str(text)
             .decode_utf8()
             .map(std::borrow::Cow::into_owned)
-            .map_err(|_| Error::failed(format!("the name {:?} is not UTF-8", name.text)))
+            .map_err(|_| Error::failed(format!("the name {text:?} is not UTF-8")))
     }
 
-    /// The elements of `<Metadata>` as pairs of name and value.
-    pub fn metadata(&self) -> impl Iterator<Item = (&str, &str)> {
-        let pairs = self.child("Metadata").map(Self::children).unwrap_or_default();
-        pairs.iter().map(|pair| (pair.name(), pair.text()))
+    /// What it holds.
+    ///
+    /// # Errors
+    /// An element that is known holds something else than it should, or is there twice.
+    pub(super) fn read<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        quick_xml::de::from_str(&self.xml).map_err(|error| {
+            Error::failed(format!("Azure's entry <{}> is not what Azure documents: {error}", self.kind))
+                .hint(NOT_AZURE)
+        })
     }
 }
 
-/// Reads a document and returns its root. Each element directly within `list`, which is the root or a child of it, is
-/// handed to `each` as soon as it is complete, and is not kept.
+/// What a document has besides the entries of its list.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(super) struct Rest {
+    /// The name of its root.
+    pub(super) root: String,
+    /// Whether it has the list, which may be empty.
+    pub(super) has_list: bool,
+    /// The marker of the next page in the root's `<NextMarker>`, unless that is empty.
+    pub(super) next: Option<String>,
+}
+
+/// Reads a document. Each element directly within `list`, which is the root or a child of it, is handed to `each` as soon as
+/// it is complete, and is not kept.
 ///
 /// # Errors
 /// No well-formed XML, a text or an entry that is too large, the reader's error, or the first one of `each`. One that
 /// breaks off may be whole the next time.
-pub fn parse(
+pub(super) fn list(
     input: impl BufRead,
     list: &str,
-    each: &mut dyn FnMut(Element) -> Result<(), Failure>,
-) -> Result<Element, Failure> {
+    each: &mut dyn FnMut(Entry) -> Result<(), Failure>,
+) -> Result<Rest, Failure> {
     let mut reader = Reader::from_reader(Bounded { input, left: MAX_TEXT });
-    let mut buffer = Vec::new();
-    let mut open: Vec<Element> = Vec::new();
-    // Bytes that are held, and how many of them were when the entry began.
-    let (mut held, mut before) = (0, 0);
-    let in_list = |open: &[Element]| matches!(open, [parent] | [_, parent] if parent.name == list);
+    let (mut buffer, mut frame) = (Vec::new(), Frame { list, ..Frame::default() });
     loop {
         buffer.clear();
         reader.get_mut().left = MAX_TEXT;
         let event = reader.read_event_into(&mut buffer).map_err(|error| failure(error, list))?;
-        if matches!(event, Event::Start(_) | Event::Empty(_)) && in_list(&open) {
-            before = held;
+        if let Event::Eof = event {
+            return Err(frame.ended());
         }
-        held += size(&event);
-        if held > MAX_HELD {
-            return Err(too_large(list, "one entry, or what is beside the entries, is larger than 4 MiB"));
+        if let Some(entry) = frame.take(event)? {
+            each(entry)?;
         }
-        let complete = match event {
-            Event::Start(start) if open.len() < MAX_DEPTH => {
-                open.push(element(&start, list)?);
-                continue;
-            }
-            Event::Start(_) => return Err(malformed(list, "it is nested too deeply")),
-            Event::Empty(start) => element(&start, list)?,
-            Event::End(_) => open.pop().ok_or_else(|| malformed(list, "an end without a beginning"))?,
-            Event::Text(text) => {
-                add_text(&mut open, &text);
-                continue;
-            }
-            Event::CData(text) => {
-                add_text(&mut open, &text);
-                continue;
-            }
-            Event::GeneralRef(reference) => {
-                add_text(&mut open, &resolve(&reference, list)?);
-                continue;
-            }
-            Event::Eof => return Err(ended(&open, list)),
-            Event::Comment(_) | Event::Decl(_) | Event::PI(_) | Event::DocType(_) => continue,
-        };
-        let is_entry = in_list(&open);
-        match open.last_mut() {
-            None => return Ok(complete),
-            Some(_) if is_entry => {
-                each(complete)?;
-                held = before;
-            }
-            Some(parent) => parent.children.push(complete),
+        if frame.is_over() {
+            return Ok(frame.rest);
         }
     }
+}
+
+/// A document that is being read.
+#[derive(Default)]
+struct Frame<'a> {
+    /// The name of the element whose children are the entries.
+    list: &'a str,
+    rest: Rest,
+    /// How many elements are open, and how many were.
+    depth: usize,
+    elements: usize,
+    /// Whether the child of the root that is open is the list, or the marker.
+    in_list: bool,
+    in_marker: bool,
+    /// The entry that is open.
+    entry: Option<Open>,
+    /// Bytes that are held, and how many of them were when the entry began.
+    held: usize,
+    before: usize,
+}
+
+/// An entry that is being read.
+struct Open {
+    entry: Entry,
+    writer: Writer<Vec<u8>>,
+    /// How many elements are open around it.
+    depth: usize,
+    /// Whether its name is what is read now.
+    in_name: bool,
+}
+
+impl Frame<'_> {
+    /// Takes the next event over. Gives the entry that it completes.
+    fn take(&mut self, event: Event<'_>) -> Result<Option<Entry>, Failure> {
+        if matches!(event, Event::Start(_) | Event::Empty(_)) && self.begins_entry() {
+            self.before = self.held;
+        }
+        self.held += size(&event);
+        if self.held > MAX_HELD {
+            return Err(too_large(
+                self.list,
+                "one entry, or what is beside the entries, is larger than 4 MiB",
+            ));
+        }
+        match &event {
+            Event::Start(_) if self.depth >= MAX_DEPTH => {
+                return Err(malformed(self.list, "it is nested too deeply"));
+            }
+            Event::Start(start) | Event::Empty(start) => self.begin(start)?,
+            Event::End(_) if self.depth == 0 => {
+                return Err(malformed(self.list, "an end without a beginning"));
+            }
+            Event::Text(text) => self.text(text),
+            Event::CData(text) => self.text(text),
+            Event::GeneralRef(reference) => {
+                let text = resolve(reference, self.list)?;
+                self.text(&text);
+            }
+            Event::End(_) => {}
+            _ => return Ok(None),
+        }
+        let ends = matches!(event, Event::End(_) | Event::Empty(_));
+        if let Some(open) = &mut self.entry {
+            let written = open.writer.write_event(event);
+            written.map_err(|error| malformed(self.list, &error.to_string()))?;
+        }
+        if ends { self.end() } else { Ok(None) }
+    }
+
+    /// Whether an element that begins now is an entry.
+    fn begins_entry(&self) -> bool {
+        self.entry.is_none()
+            && match self.depth {
+                1 => self.rest.root == self.list,
+                2 => self.in_list,
+                _ => false,
+            }
+    }
+
+    fn begin(&mut self, start: &BytesStart<'_>) -> Result<(), Failure> {
+        let name = start.name();
+        let name = name.as_ref();
+        if self.begins_entry() {
+            let entry = Entry { kind: name.to_owned(), name: None, xml: String::new() };
+            let writer = Writer::new(Vec::new());
+            self.entry = Some(Open { entry, writer, depth: self.depth, in_name: false });
+        } else if let Some(open) = &mut self.entry {
+            if self.depth == open.depth + 1 && name == "Name" && open.entry.name.is_none() {
+                let encoded = is_encoded(start, self.list)?;
+                open.entry.name = Some(Name { text: String::new(), encoded });
+                open.in_name = true;
+            }
+        } else if self.depth == 0 {
+            self.rest.root = name.to_owned();
+        } else if self.depth == 1 {
+            self.in_list = name == self.list;
+            self.rest.has_list |= self.in_list;
+            self.in_marker = name == "NextMarker" && self.rest.next.is_none();
+            if self.in_marker {
+                self.rest.next = Some(String::new());
+            }
+        }
+        self.depth += 1;
+        self.elements += 1;
+        Ok(())
+    }
+
+    fn text(&mut self, text: &str) {
+        match &mut self.entry {
+            Some(Open { entry: Entry { name: Some(name), .. }, depth, in_name: true, .. })
+                if self.depth == *depth + 2 =>
+            {
+                name.text.push_str(text);
+            }
+            Some(_) => {}
+            None if self.depth == 2 && self.in_marker => {
+                self.rest.next.get_or_insert_default().push_str(text);
+            }
+            None => {}
+        }
+    }
+
+    /// An element ended. Gives the entry, if it was one.
+    fn end(&mut self) -> Result<Option<Entry>, Failure> {
+        self.depth -= 1;
+        if self.depth == 1 {
+            (self.in_list, self.in_marker) = (false, false);
+        }
+        let Some(open) = &mut self.entry else {
+            return Ok(None);
+        };
+        if self.depth == open.depth + 1 {
+            open.in_name = false;
+        }
+        if self.depth > open.depth {
+            return Ok(None);
+        }
+        self.held = self.before;
+        let Some(Open { mut entry, writer, .. }) = self.entry.take() else { return Ok(None) };
+        entry.xml = String::from_utf8(writer.into_inner())
+            .map_err(|error| malformed(self.list, &error.to_string()))?;
+        Ok(Some(entry))
+    }
+
+    /// Whether the root is complete.
+    fn is_over(&mut self) -> bool {
+        let over = self.elements > 0 && self.depth == 0;
+        if over {
+            self.rest.next = self.rest.next.take().filter(|marker| !marker.is_empty());
+        }
+        over
+    }
+
+    /// The document is over before its root is.
+    fn ended(&self) -> Failure {
+        // A page of a proxy is no better the next time.
+        if self.elements > 0 && !self.rest.root.eq_ignore_ascii_case("html") {
+            Failure::broken(&what(self.list), BREAKS_OFF, true)
+        } else {
+            malformed(self.list, "there is no whole element")
+        }
+    }
+}
+
+/// Whether an element has the attribute `Encoded="true"`.
+fn is_encoded(start: &BytesStart<'_>, list: &str) -> Result<bool, Failure> {
+    let mut encoded = false;
+    for attribute in start.attributes() {
+        let attribute = attribute.map_err(|error| malformed(list, &error.to_string()))?;
+        let value = attribute
+            .normalized_value(quick_xml::XmlVersion::Implicit1_0)
+            .map_err(|error| malformed(list, &error.to_string()))?;
+        encoded |= attribute.key.as_ref() == "Encoded" && value.eq_ignore_ascii_case("true");
+    }
+    Ok(encoded)
 }
 
 /// Ends with an error if more is read than may be left for one text.
@@ -206,24 +350,6 @@ fn size(event: &Event<'_>) -> usize {
     }
 }
 
-fn add_text(open: &mut [Element], text: &str) {
-    if let Some(element) = open.last_mut() {
-        element.text.push_str(text);
-    }
-}
-
-fn element(start: &BytesStart<'_>, list: &str) -> Result<Element, Failure> {
-    let mut attributes = Vec::new();
-    for attribute in start.attributes() {
-        let attribute = attribute.map_err(|error| malformed(list, &error.to_string()))?;
-        let value = attribute
-            .normalized_value(quick_xml::XmlVersion::Implicit1_0)
-            .map_err(|error| malformed(list, &error.to_string()))?;
-        attributes.push((attribute.key.as_ref().to_owned(), value.into_owned()));
-    }
-    Ok(Element { name: start.name().as_ref().to_owned(), attributes, ..Element::default() })
-}
-
 fn resolve(reference: &BytesRef<'_>, list: &str) -> Result<String, Failure> {
     if let Some(character) = reference.resolve_char_ref().map_err(|error| failure(error, list))? {
         return Ok(character.to_string());
@@ -231,17 +357,6 @@ fn resolve(reference: &BytesRef<'_>, list: &str) -> Result<String, Failure> {
     match quick_xml::escape::resolve_predefined_entity(reference) {
         Some(text) => Ok(text.to_owned()),
         None => Err(malformed(list, &format!("&{};", &**reference))),
-    }
-}
-
-/// The document is over before its root is.
-fn ended(open: &[Element], list: &str) -> Failure {
-    match open.first() {
-        // A page of a proxy is no better the next time.
-        Some(root) if !root.name.eq_ignore_ascii_case("html") => {
-            Failure::broken(&what(list), BREAKS_OFF, true)
-        }
-        _ => malformed(list, "there is no whole element"),
     }
 }
 
@@ -280,108 +395,5 @@ fn what(list: &str) -> String {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    fn read(text: &[u8], list: &str) -> Result<(Element, Vec<Element>), Failure> {
-        let mut found = Vec::new();
-        let root = parse(text, list, &mut |element| {
-            found.push(element);
-            Ok(())
-        })?;
-        Ok((root, found))
-    }
-
-    #[test]
-    fn entries_come_one_by_one_and_the_rest_is_the_root() {
-        let text = "\u{feff}<?xml version=\"1.0\" encoding=\"utf-8\"?><EnumerationResults A=\"&lt;1\"><Blobs>\
-            <Blob><Name> a&amp;b &#x20AC;\r\n</Name><Metadata><Blob>x</Blob><k/></Metadata></Blob>\
-            <Blob><Name Encoded=\"true\">%01%2525</Name></Blob></Blobs><NextMarker>m</NextMarker>\
-            </EnumerationResults>";
-        let (root, blobs) = read(text.as_bytes(), "Blobs").unwrap();
-        assert_eq!(root.attribute("A"), Some("<1"));
-        assert_eq!(root.text_of("NextMarker"), Some("m"));
-        assert!(root.child("Blobs").unwrap().children().is_empty());
-        let names: Vec<_> = blobs.iter().map(|blob| blob.name_text().unwrap()).collect();
-        assert_eq!(names, [" a&b €\r\n", "\u{1}%25"]);
-        assert_eq!(blobs[0].metadata().collect::<Vec<_>>(), [("Blob", "x"), ("k", "")]);
-    }
-
-    #[test]
-    fn spaces_in_names_stay() {
-        let (_, blobs) = read(b"<R><Blobs><B><Name>  </Name></B></Blobs></R>", "Blobs").unwrap();
-        assert_eq!(blobs[0].name_text().unwrap(), "  ");
-    }
-
-    #[test]
-    fn half_a_document_is_an_error() {
-        for text in
-            ["", "<a>", "<a><b></a>", "<a><Blobs><B></B></Blobs>", "text", "<a>&unknown;</a>", "<a>\u{0}</b>"]
-        {
-            assert!(read(text.as_bytes(), "Blobs").is_err(), "{text}");
-        }
-        assert!(read("<a>".repeat(100).as_bytes(), "").unwrap_err().to_string().contains("deep"));
-        assert!(read(b"<a>\xff</a>", "").is_err());
-        assert!(
-            read(b"<R><Blobs><B><Name Encoded=\"true\">%ff</Name></B></Blobs></R>", "Blobs").unwrap().1[0]
-                .name_text()
-                .is_err()
-        );
-    }
-
-    #[test]
-    fn what_breaks_off_is_asked_for_again_and_a_page_of_a_proxy_is_not() {
-        for text in ["<R>", "<R><Blobs><B><Name>a", "<R><Blobs><B", "<R><Blobs><B></B></Blobs>"] {
-            let error = read(text.as_bytes(), "Blobs").unwrap_err();
-            assert!(error.is_transient(), "{text}: {error}");
-            assert_eq!(error.to_string(), "Azure's list <Blobs>: the XML breaks off");
-        }
-        for text in ["", "text", "<!DOCTYPE html><html><body>", "<html><br></html>", "<R></S>"] {
-            let error = read(text.as_bytes(), "Blobs").unwrap_err();
-            assert!(!error.is_transient(), "{text}: {error}");
-            assert_eq!(Error::from(error).hint_text(), Some(NOT_AZURE), "{text}");
-        }
-    }
-
-    /// How many entries a document has, in which `part` stands so many times.
-    fn long(head: &str, part: &str, times: usize, tail: &str) -> Result<usize, Failure> {
-        let (input, mut count) = (format!("{head}{}{tail}", part.repeat(times)), 0);
-        parse(input.as_bytes(), "Blobs", &mut |_| {
-            count += 1;
-            Ok(())
-        })?;
-        Ok(count)
-    }
-
-    #[test]
-    fn memory_has_a_bound_whatever_is_sent() {
-        let refused = |result: Result<usize, Failure>, says: &str| {
-            let text = result.unwrap_err().to_string();
-            assert!(text.contains(says), "{text}");
-        };
-        let name = "<R><Blobs><B><Name>";
-        refused(long(name, "abcdefgh", 300_000, "</Name></B></Blobs></R>"), "longer than 1 MiB");
-        refused(long("<R><Blobs><B a=\"", "abcdefgh", 300_000, "\"/></Blobs></R>"), "longer than 1 MiB");
-        refused(long("<R><!--", "abcdefgh", 300_000, "--><Blobs/></R>"), "longer than 1 MiB");
-        refused(long(name, "abc&amp;", 2_000_000, "</Name></B></Blobs></R>"), "larger than 4 MiB");
-        refused(long("<R><Blobs><B>", "<a/>", 50_000, "</B></Blobs></R>"), "larger than 4 MiB");
-        refused(long("<R>", "<a/>", 50_000, "<Blobs/></R>"), "larger than 4 MiB");
-        // Many entries, and together more than that, are what lists are made of.
-        let entry = "<B><Name>abcdefghabcdefghabcdefghabcdefgh</Name><a/><b/><c/></B>";
-        assert_eq!(long("<R><Blobs>", entry, 50_000, "</Blobs></R>").unwrap(), 50_000);
-        assert_eq!(long(name, "abcdefgh", 100_000, "</Name></B></Blobs></R>").unwrap(), 1);
-    }
-
-    #[test]
-    fn an_error_of_the_connection_is_told_from_bad_xml() {
-        struct Broken;
-        impl std::io::Read for Broken {
-            fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
-                Err(std::io::Error::other(Failure::broken("GET x", "reset", true)))
-            }
-        }
-        let error = parse(std::io::BufReader::new(Broken), "", &mut |_| Ok(())).unwrap_err();
-        assert!(error.is_transient());
-        assert_eq!(error.to_string(), "GET x: reset");
-    }
-}
+#[path = "xml_tests.rs"]
+mod tests;

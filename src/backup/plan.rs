@@ -1,6 +1,6 @@
 //! What a run will do: discovery of all sources and the choice of items.
 
-use std::{collections::HashSet, str::FromStr, thread, time::Duration};
+use std::{collections::HashSet, str::FromStr, time::Duration};
 
 use serde::Serialize;
 
@@ -11,6 +11,7 @@ use crate::{
     outcome::ItemReport,
     source::{Discovery, Item, Source},
     stream::cancel::Cancel,
+    workers,
 };
 
 /// The pauses before a source is asked once more.
@@ -127,22 +128,16 @@ pub fn discover(config: &Config, selectors: &[Selector], cancel: &Cancel) -> Res
     check_selectors(config, selectors)?;
     let wanted = |name: &str| selectors.is_empty() || selectors.iter().any(|s| s.source == name);
     let configs: Vec<_> = config.sources.iter().filter(|source| wanted(source.name.as_str())).collect();
-    let answers: Vec<_> = thread::scope(|scope| {
-        let asked: Vec<_> = configs
-            .iter()
-            .map(|config| {
-                scope.spawn(|| {
-                    let source = config.open()?;
-                    let found = ask(&*source, cancel)?;
-                    Ok((source, found))
-                })
-            })
-            .collect();
-        asked
-            .into_iter()
-            .map(|asked| asked.join().unwrap_or_else(|_| Err(Error::failed("discovery panicked"))))
-            .collect()
-    });
+    let answers = workers::map_or(
+        &configs,
+        configs.len(),
+        |_| Err(Error::failed("discovery panicked")),
+        |config| {
+            let source = config.open()?;
+            let found = ask(&*source, cancel)?;
+            Ok((source, found))
+        },
+    );
     let mut plan = Plan {
         sources: Vec::new(),
         items: Vec::new(),
@@ -231,18 +226,14 @@ impl Plan {
 
     /// Waits until more has answered, whether the plan's items are being streamed meanwhile or not.
     pub(super) fn rest(&self, cancel: &Cancel) -> Rest {
-        let panicked = |_| Err(Error::failed("discovery panicked"));
-        thread::scope(|scope| {
-            let asked: Vec<_> = self
-                .waiting()
-                .map(|index| {
-                    let source = &*self.sources[index].0;
-                    (index, scope.spawn(move || source.discover_rest(cancel)))
-                })
-                .collect();
-            let answers = asked.into_iter();
-            Rest(answers.map(|(index, asked)| (index, asked.join().unwrap_or_else(panicked))).collect())
-        })
+        let waiting: Vec<usize> = self.waiting().collect();
+        let answers = workers::map_or(
+            &waiting,
+            waiting.len(),
+            |_| Err(Error::failed("discovery panicked")),
+            |index| self.sources[*index].0.discover_rest(cancel),
+        );
+        Rest(waiting.into_iter().zip(answers).collect())
     }
 
     /// Makes this the plan of what the new answers have in addition. Something may still not have answered.

@@ -1,12 +1,7 @@
 //! `tik-backup discover`
 
-use std::{
-    collections::BTreeMap,
-    sync::atomic::{AtomicUsize, Ordering},
-    thread,
-};
+use std::collections::BTreeMap;
 
-use parking_lot::Mutex;
 use serde::Serialize;
 
 use super::{Context, SUCCESS};
@@ -16,6 +11,7 @@ use crate::{
     output::{Screen, name, printable, size, table, width},
     source::{Item, Source, directory::EXCLUDE_CACHES},
     stream::cancel::Cancel,
+    workers,
 };
 
 /// Items whose entries are listed at the same time.
@@ -61,22 +57,10 @@ fn count_within(plan: &Plan, cancel: &Cancel) -> Within {
         let healthy = found.items.iter().filter(|item| item.problem.is_none());
         items.extend(healthy.map(|item| (&**source, item)));
     }
-    let (next, within) = (AtomicUsize::new(0), Mutex::new(Within::new()));
-    thread::scope(|scope| {
-        for _ in 0..PARALLEL.min(items.len()) {
-            scope.spawn(|| {
-                while let Some((source, item)) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let counted = source.excluded_within(item, cancel);
-                    // Most sources have no such patterns.
-                    if !counted.as_ref().is_ok_and(Vec::is_empty) {
-                        let key = (source.name().to_owned(), item.name.clone());
-                        within.lock().insert(key, counted);
-                    }
-                }
-            });
-        }
-    });
-    within.into_inner()
+    let counted = workers::map(&items, PARALLEL, |(source, item)| source.excluded_within(item, cancel));
+    let keys = items.iter().map(|(source, item)| (source.name().to_owned(), item.name.clone()));
+    // Most sources have no such patterns.
+    keys.zip(counted).filter(|(_, counted)| !counted.as_ref().is_ok_and(Vec::is_empty)).collect()
 }
 
 /// The answers of the sources as JSON, with what is left out of each item.

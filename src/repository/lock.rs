@@ -417,6 +417,7 @@ fn locked(lock: &LockFile) -> Error {
 fn lost() -> Error {
     Error::repository("the repository's lock was lost: it was removed by somebody else, or could not be renewed")
         .hint("check the storage and who else uses the repository (`tik-backup unlock --all` and `restic unlock` remove locks in use); the run was ended so that a prune elsewhere cannot damage it")
+        .that_stops()
 }
 
 #[cfg(test)]

@@ -74,6 +74,7 @@ use crate::{
     fs::owner::Account,
     settings::{Secret, SecretFile},
     stream::cancel::Cancel,
+    workers,
 };
 
 /// An opened repository of `rustic_core`.
@@ -301,23 +302,8 @@ impl Repository {
     }
 
     fn read_snapshots(&self, ids: &[SnapshotId]) -> Vec<Result<Option<Snapshot>>> {
-        let part = ids.len().div_ceil(READERS).max(1);
-        std::thread::scope(|scope| {
-            let threads: Vec<_> = ids
-                .chunks(part)
-                .map(|ids| {
-                    let read = move || ids.iter().map(|id| self.read_snapshot(*id)).collect::<Vec<_>>();
-                    (ids.len(), scope.spawn(read))
-                })
-                .collect();
-            threads
-                .into_iter()
-                .flat_map(|(count, thread)| {
-                    let panicked = || Err(Error::failed("reading snapshots panicked"));
-                    thread.join().unwrap_or_else(|_| (0..count).map(|_| panicked()).collect())
-                })
-                .collect()
-        })
+        let panicked = |_: &SnapshotId| Err(Error::failed("reading snapshots panicked"));
+        workers::map_or(ids, READERS, panicked, |id| self.read_snapshot(*id))
     }
 
     fn read_snapshot(&self, id: SnapshotId) -> Result<Option<Snapshot>> {

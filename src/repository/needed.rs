@@ -1,9 +1,6 @@
 //! Whether what snapshots need is there: listed by the index, in packs that the storage has.
 
-use std::{
-    collections::{HashMap, HashSet},
-    thread,
-};
+use std::collections::{HashMap, HashSet};
 
 use rustic_core::{
     Id, IndexedFullStatus, TreeId,
@@ -14,6 +11,7 @@ use super::{READERS, Repository, known::KnownBlobs, rustic_error};
 use crate::{
     error::{Error, Result},
     stream::cancel::Cancel,
+    workers,
 };
 
 /// A repository with its index in memory.
@@ -103,17 +101,13 @@ pub(super) fn lacking(
 
 /// Looks at these trees, several at a time.
 pub(super) fn look_at_all(reader: &Reader, known: &KnownBlobs, trees: &[Id]) -> Vec<Found> {
-    let part = trees.len().div_ceil(READERS).max(1);
-    thread::scope(|scope| {
-        let look = |ids| (ids, scope.spawn(move || look(reader, known, ids)));
-        let threads: Vec<_> = trees.chunks(part).map(look).collect();
-        let panicked = |ids: &[Id]| Found {
-            broken: ids.to_vec(),
-            unreadable: Some(Error::repository("cannot read a folder of a snapshot")),
-            ..Found::default()
-        };
-        threads.into_iter().map(|(ids, thread)| thread.join().unwrap_or_else(|_| panicked(ids))).collect()
-    })
+    let parts: Vec<&[Id]> = trees.chunks(trees.len().div_ceil(READERS).max(1)).collect();
+    let panicked = |ids: &&[Id]| Found {
+        broken: ids.to_vec(),
+        unreadable: Some(Error::repository("cannot read a folder of a snapshot")),
+        ..Found::default()
+    };
+    workers::map_or(&parts, READERS, panicked, |ids| look(reader, known, ids))
 }
 
 fn look(reader: &Reader, known: &KnownBlobs, ids: &[Id]) -> Found {

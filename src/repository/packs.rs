@@ -4,10 +4,8 @@
 use std::{
     collections::{HashMap, HashSet},
     io::Read,
-    sync::atomic::{AtomicUsize, Ordering},
 };
 
-use parking_lot::Mutex;
 use rustic_core::{
     FileType, Id, ReadBackend,
     repofile::{BlobType, IndexBlob, IndexFile},
@@ -18,7 +16,7 @@ use super::{
     Repository, rustic_error,
     seal::{OVERHEAD, Sealer, hash},
 };
-use crate::{error::Result, stream::cancel::Cancel};
+use crate::{error::Result, stream::cancel::Cancel, workers};
 
 /// Packs that are read at the same time hold at most so many bytes, unless a single one is larger.
 const MEMORY: u64 = 256 << 20;
@@ -159,24 +157,15 @@ impl Repository {
         let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         let fitting = usize::try_from(MEMORY / largest).unwrap_or(usize::MAX);
         let workers = cores.clamp(2, MOST_WORKERS).min(fitting).max(1);
-        let next = AtomicUsize::new(0);
-        let errors = Mutex::new(Vec::new());
-        std::thread::scope(|scope| {
-            for _ in 0..workers {
-                scope.spawn(|| {
-                    while let Some((id, size, blobs)) = packs.get(next.fetch_add(1, Ordering::Relaxed))
-                        && !cancel.is_cancelled()
-                    {
-                        if let Err(damage) = self.read_pack(id, *size, blobs) {
-                            let damage = format!("pack {}: {damage}", id.to_hex().as_str());
-                            errors.lock().push((damage, **id));
-                        }
-                    }
-                });
+        let found = workers::map(&packs, workers, |(id, size, blobs)| {
+            if cancel.is_cancelled() {
+                return None;
             }
+            let damage = self.read_pack(id, *size, blobs).err()?;
+            Some((format!("pack {}: {damage}", id.to_hex().as_str()), **id))
         });
         cancel.check()?;
-        let mut errors = errors.into_inner();
+        let mut errors: Vec<_> = found.into_iter().flatten().collect();
         errors.sort();
         let (errors, damaged) = errors.into_iter().unzip();
         let ids = packs.iter().map(|(id, ..)| **id).collect();

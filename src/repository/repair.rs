@@ -3,11 +3,9 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 
-use parking_lot::Mutex;
 use rustic_core::{FileType, Id, ReadBackend, WriteBackend, repofile::IndexFile};
 use serde::Serialize;
 
@@ -15,6 +13,7 @@ use super::{LockGuard, LockOptions, READERS, Repository, lost::Lost, packs::Blob
 use crate::{
     error::{Error, Result},
     stream::cancel::Cancel,
+    workers,
 };
 
 /// So many blobs go into one index file.
@@ -355,19 +354,7 @@ impl Repository {
 
     /// The headers of packs, read several at a time.
     fn headers(&self, packs: &[(Id, u32)]) -> Vec<(Id, Result<Option<Vec<Blob>>>)> {
-        let next = AtomicUsize::new(0);
-        let read = Mutex::new(Vec::with_capacity(packs.len()));
-        std::thread::scope(|scope| {
-            for _ in 0..READERS.min(packs.len()) {
-                scope.spawn(|| {
-                    while let Some((id, size)) = packs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        let header = self.pack_header(id, *size);
-                        read.lock().push((*id, header));
-                    }
-                });
-            }
-        });
-        read.into_inner()
+        workers::map(packs, READERS, |(id, size)| (*id, self.pack_header(id, *size)))
     }
 
     /// Takes packs out of the index.

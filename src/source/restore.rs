@@ -52,17 +52,13 @@ impl Options {
 
     /// Says with an error in what state the database was left. A drill drops this with all other hints of a restore.
     pub(super) fn incomplete(error: Error, database: &str, created: bool) -> Error {
-        let advice = if created {
+        error.advise(if created {
             format!(
                 "the database {database} was created by this restore and is incomplete: drop it before the next try"
             )
         } else {
             format!("the database {database} may hold a part of the data: empty it before the next try")
-        };
-        match error.hint_text() {
-            Some(hint) => Error::new(error.kind(), error.summary()).hint(format!("{hint}; {advice}")),
-            None => error.hint(advice),
-        }
+        })
     }
 
     /// Refuses options of which this kind of database knows nothing: `given` and name of each.

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Stopped};
 
 /// How often a waiting thread looks at the flag.
 const LOOK: Duration = Duration::from_millis(50);
@@ -87,8 +87,8 @@ impl Cancel {
     #[must_use]
     pub fn explain(&self, error: Error) -> Error {
         match self.reason() {
-            Some(reason) if !error.summary().contains(reason) => {
-                Error::failed(format!("stopped: {reason}")).because_text(error.summary())
+            Some(reason) if !error.facts::<Stopped>().any(|stopped| stopped.reason == reason) => {
+                stopped(reason).because_text(error.summary())
             }
             _ => error,
         }
@@ -98,9 +98,13 @@ impl Cancel {
     pub fn check(&self) -> Result<()> {
         match self.reason() {
             None => Ok(()),
-            Some(reason) => Err(Error::failed(format!("stopped: {reason}"))),
+            Some(reason) => Err(stopped(reason)),
         }
     }
+}
+
+fn stopped(reason: &str) -> Error {
+    Error::failed(format!("stopped: {reason}")).with(Stopped { reason: reason.to_owned() })
 }
 
 impl fmt::Debug for Cancel {
@@ -124,6 +128,21 @@ mod tests {
         assert!(clone.is_cancelled());
         assert_eq!(clone.check().unwrap_err().to_string(), "stopped: interrupted by SIGTERM");
         assert!(Cancel::new().check().is_ok(), "another flag is not touched");
+    }
+
+    #[test]
+    fn an_error_that_says_that_it_was_stopped_is_not_explained_again() {
+        let cancel = Cancel::new();
+        cancel.cancel("the disk is full");
+        let stopped = cancel.check().unwrap_err().context("pg/shop");
+        assert_eq!(cancel.explain(stopped).to_string(), "pg/shop: stopped: the disk is full");
+        let full = Error::failed("no room").that_stops();
+        let other = Cancel::new();
+        other.cancel(full.summary());
+        assert_eq!(other.explain(full).to_string(), "no room", "the reason itself");
+        // Another error may use the same words.
+        let other = cancel.explain(Error::failed("writing: the disk is full"));
+        assert_eq!(other.to_string(), "stopped: the disk is full: writing: the disk is full");
     }
 
     #[test]

@@ -274,7 +274,7 @@ impl Read for ChildOutput {
             }
         }
         match &self.end {
-            Some(Err(error)) => Err(io::Error::other(again(error))),
+            Some(Err(error)) => Err(io::Error::other(error.clone())),
             _ => Ok(0),
         }
     }
@@ -285,15 +285,6 @@ pub fn into_error(error: io::Error) -> Error {
     match error.downcast::<Error>() {
         Ok(inner) => inner,
         Err(error) => Error::failed("reading or writing a stream failed").because(&error),
-    }
-}
-
-/// The same error once more, for a stream that is asked again after it failed.
-pub(super) fn again(error: &Error) -> Error {
-    let same = Error::new(error.kind(), error.summary());
-    match error.hint_text() {
-        Some(hint) => same.hint(hint),
-        None => same,
     }
 }
 

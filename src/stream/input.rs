@@ -7,9 +7,8 @@ use std::{
 
 use super::{
     cancel::Cancel,
-    child::again,
     pipe::{PipeWriter, Stop},
-    process::Process,
+    process::{Process, ToolMessages},
     stderr::{LineObserver, Tail},
 };
 use crate::error::{Error, Result};
@@ -60,7 +59,7 @@ impl ChildInput {
     /// the stop flag ends the wait. Fails if the tool failed or stopped reading early.
     pub fn finish(mut self) -> Result<Said> {
         if let Some(error) = &self.failed {
-            return Err(again(error));
+            return Err(error.clone());
         }
         self.pipe = None;
         match self.process.wait(None, &self.cancel) {
@@ -108,8 +107,10 @@ impl ChildInput {
         match self.process.wait(Some(LAST_STEPS), &self.cancel) {
             Ok(status) if status.success() => {
                 self.had_enough = true;
+                let messages = self.process.messages().text();
                 Error::failed(format!("{} ended before it had read all data", self.process.name()))
-                    .because_text(self.process.messages().text())
+                    .because_text(messages.as_str())
+                    .with(ToolMessages::new(messages))
             }
             Ok(status) => self.failure(status),
             Err(stop) => self.process.stopped(stop, "after it stopped reading"),
@@ -120,7 +121,11 @@ impl ChildInput {
         let error = self.process.failure(status);
         // Few tools complain on stdout: it helps only if stderr says nothing.
         self.output.wait_closed(Duration::from_millis(500));
-        if self.process.messages().text().is_empty() { error.because_text(self.output.text()) } else { error }
+        if !self.process.messages().text().is_empty() {
+            return error;
+        }
+        let output = self.output.text();
+        error.because_text(output.as_str()).with(ToolMessages::new(output))
     }
 }
 
@@ -139,7 +144,7 @@ impl Write for ChildInput {
             }
         }
         Err(io::Error::other(match &self.failed {
-            Some(error) => again(error),
+            Some(error) => error.clone(),
             None => Error::failed(format!("{} was written to after its end", self.process.name())),
         }))
     }

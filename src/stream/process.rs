@@ -20,7 +20,7 @@ use super::{
     starter::{self, EndsWithUs},
     stderr::{LineObserver, Tail},
 };
-use crate::error::{Error, Result};
+use crate::error::{Error, Fact, Result};
 
 /// Time between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(2);
@@ -29,6 +29,24 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// A silent tool is watched for so long to see whether it uses the processor.
 const SAMPLE: Duration = Duration::from_millis(500);
+
+/// What a tool wrote last: the fact of its failure from which the codes of its vendor are read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ToolMessages(String);
+
+impl Fact for ToolMessages {}
+
+impl ToolMessages {
+    /// The last lines of a tool's stderr, or of its stdout if it complains there.
+    pub(crate) fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// What the tool of a failure wrote; empty if the failure is not that of a tool.
+    pub(crate) fn of(error: &Error) -> &str {
+        error.fact::<Self>().map_or("", |messages| &messages.0)
+    }
+}
 
 /// A child that is ended and reaped when this is dropped.
 pub(crate) struct Process {
@@ -134,8 +152,13 @@ impl Process {
     /// The error for an exit status that is not success.
     pub(crate) fn failure(&self, status: ExitStatus) -> Error {
         self.messages.wait_closed(LAST_WORDS);
-        let error =
-            Error::failed(format!("{} {}", self.name, describe(status))).because_text(self.messages.text());
+        let messages = self.messages.text();
+        let error = Error::failed(format!("{} {}", self.name, describe(status)));
+        let error = if messages.is_empty() {
+            error
+        } else {
+            error.because_text(messages.as_str()).with(ToolMessages::new(messages))
+        };
         if status.signal() == Some(Signal::KILL.as_raw()) {
             return error.hint("the kernel may have ended it for lack of memory: see `journalctl -k`");
         }
@@ -147,6 +170,7 @@ impl Process {
         // Asked while it still lives.
         let busy = matches!(stop, Stop::Silent(_)) && is_busy(self.group);
         self.terminate();
+        let messages = self.messages.text();
         match stop {
             Stop::Cancelled(error) => error.context(&self.name),
             Stop::Io(error) => Error::failed(format!("{}: {doing} failed", self.name)).because(&error),
@@ -157,14 +181,16 @@ impl Process {
                         "{} was ended: {doing}, nothing came for {seconds:.1} s although it uses the processor all the time",
                         self.name
                     ))
-                    .because_text(self.messages.text())
+                    .because_text(messages.as_str())
+                    .with(ToolMessages::new(messages))
                     .hint(
                         "it computes without end or has very much to do: no lock and no connection is to blame; use another version \
                          of this tool, or raise `idle_timeout` if it needs that long",
                     );
                 }
                 Error::failed(format!("{} was ended: {doing}, nothing happened for {seconds:.1} s", self.name))
-                    .because_text(self.messages.text())
+                    .because_text(messages.as_str())
+                    .with(ToolMessages::new(messages))
                     .hint("look for locks or a lost connection at the server; raise `idle_timeout` if this is normal")
             }
         }

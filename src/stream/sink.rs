@@ -9,10 +9,13 @@ use super::{
     files::{Attributes, Files, Special},
     sparse::SparseRead,
 };
-use crate::error::Result;
+use crate::error::{Fact, Result};
 
-/// What the error says if something is stored below a folder that was finished.
-pub const LATE: &str = "came after its folder was finished";
+/// The error says that something was to be stored below a folder that was finished.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Late;
+
+impl Fact for Late {}
 
 /// What is known of a stream after it was taken in.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -1,23 +1,23 @@
 //! Lists of containers and of blobs, page by page.
 
-use std::{collections::BTreeMap, io::BufReader, sync::atomic::Ordering};
+use std::{io::BufReader, sync::atomic::Ordering};
 
 use reqwest::Method;
 
-use super::{Blob, BlobService, BlobType, Container, Page, Properties, model::rfc3339};
+use super::{
+    Blob, BlobService, Container, Page,
+    entries::{blob, container},
+};
 use crate::{
     azure::{
         failure::{Failure, NOT_AZURE, Scope},
         markers::Markers,
         request::Request,
-        xml::{self, Element},
+        xml::{self, Entry},
     },
-    error::{Error, Result},
+    error::Result,
     stream::cancel::Cancel,
 };
-
-/// No blob is longer, in bytes: the largest blob has some 200 TB. Sums of such lengths cannot overflow.
-const LONGEST: u64 = 1 << 50;
 
 /// The blobs of a container, page by page.
 pub struct Listing {
@@ -180,173 +180,21 @@ impl BlobService {
         request: &Request,
         list: &str,
         cancel: &Cancel,
-        read: &dyn Fn(&Element) -> Result<T>,
+        read: &dyn Fn(&Entry) -> Result<T>,
     ) -> Result<(Vec<T>, Option<String>), Failure> {
         self.http.exchange(&self.access, request, cancel, &mut |answer| {
             let mut entries = Vec::new();
             let body = BufReader::with_capacity(64 * 1024, answer.into_body());
-            let root = xml::parse(body, list, &mut |element| {
-                entries.push(read(&element)?);
+            let rest = xml::list(body, list, &mut |entry| {
+                entries.push(read(&entry)?);
                 Ok(())
             })?;
             // Without it, this may be any document: an empty list must not be read out of an error page.
-            if root.child(list).is_none() {
+            if !rest.has_list {
                 let what = format!("it has no {list}");
                 return Err(Failure::unexpected(&request.describe(), what).hint(NOT_AZURE));
             }
-            Ok((entries, root.text_of("NextMarker").map(str::to_owned)))
+            Ok((entries, rest.next))
         })
-    }
-}
-
-fn container(element: &Element) -> Result<Container> {
-    let name = element.name_text()?;
-    let public_access = element.child("Properties").and_then(|properties| properties.text_of("PublicAccess"));
-    let public_access = public_access.map(str::to_owned);
-    Ok(Container { name, public_access, metadata: metadata(element) })
-}
-
-fn metadata(element: &Element) -> BTreeMap<String, String> {
-    element.metadata().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
-}
-
-fn blob(element: &Element) -> Result<Blob> {
-    let name = element.name_text()?;
-    let refuse = |what: &str| {
-        Error::failed(format!("the list's entry of the blob {name:?} cannot be understood: {what}"))
-            .hint("a newer version of this program may know it")
-    };
-    if element.name() != "Blob" {
-        return Err(refuse(element.name()));
-    }
-    let properties = element.child("Properties").ok_or_else(|| refuse("it has no properties"))?;
-    let text = |key: &str| properties.text_of(key).map(str::to_owned);
-    let directory = properties.text_of("ResourceType").is_some_and(|kind| kind == "directory");
-    let mut odd = None;
-    let etag = properties.text_of("Etag").unwrap_or_else(|| {
-        odd = Some("it has no ETag".to_owned());
-        ""
-    });
-    let kind = match properties.text_of("BlobType") {
-        Some(kind) => BlobType::from_name(kind).ok_or_else(|| format!("its type is {kind:?}")),
-        None if directory => Ok(BlobType::Block),
-        None => Err("it has no type".to_owned()),
-    };
-    let bytes = match properties.text_of("Content-Length") {
-        Some(bytes) => match bytes.parse() {
-            Ok(bytes @ 0..=LONGEST) => Ok(bytes),
-            Ok(bytes) => Err(format!("{bytes} is no length of a blob")),
-            Err(_) => Err("its length is no number".to_owned()),
-        },
-        None if directory => Ok(0),
-        None => Err("it has no length".to_owned()),
-    };
-    let kind = kind.unwrap_or_else(|what| {
-        odd = Some(what);
-        BlobType::Block
-    });
-    let bytes = bytes.unwrap_or_else(|what| {
-        odd = Some(what);
-        0
-    });
-    // A tier that the blob has only because it is the account's is not one of its properties.
-    let inferred = properties.text_of("AccessTierInferred").is_some_and(|inferred| inferred == "true");
-    let properties = Properties {
-        content_type: text("Content-Type"),
-        content_encoding: text("Content-Encoding"),
-        content_language: text("Content-Language"),
-        content_disposition: text("Content-Disposition"),
-        cache_control: text("Cache-Control"),
-        content_md5: text("Content-MD5"),
-        tier: text("AccessTier").filter(|_| !inferred),
-        last_modified: properties.text_of("Last-Modified").map(rfc3339),
-        created: properties.text_of("Creation-Time").map(rfc3339),
-        metadata: metadata(element),
-        tags: tags(element),
-    };
-    let etag = etag.trim_matches('"').to_owned();
-    Ok(Blob { etag, bytes, kind, directory, properties, odd, name })
-}
-
-fn tags(element: &Element) -> BTreeMap<String, String> {
-    let set = element.child("Tags").and_then(|tags| tags.child("TagSet"));
-    let pair = |tag: &Element| {
-        let text = |name| tag.child(name).map(|child| child.text().to_owned()).unwrap_or_default();
-        (text("Key"), text("Value"))
-    };
-    set.map(Element::children).unwrap_or_default().iter().map(pair).collect()
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    fn read(properties: &str, rest: &str) -> Result<Blob> {
-        let text = format!(
-            "<R><Blobs><Blob><Name>n</Name><Properties><Etag>0x1</Etag>{properties}</Properties>{rest}</Blob>\
-             </Blobs></R>"
-        );
-        let mut found = None;
-        xml::parse(text.as_bytes(), "Blobs", &mut |element| {
-            found = Some(blob(&element));
-            Ok(())
-        })
-        .unwrap();
-        found.unwrap()
-    }
-
-    #[test]
-    fn all_that_is_listed_is_kept() {
-        let blob = read(
-            "<Creation-Time>Wed, 01 Jan 2025 00:00:00 GMT</Creation-Time><Last-Modified>Fri, 03 Jan 2025 10:00:01 \
-             GMT</Last-Modified><Content-Length>7</Content-Length><Content-Type>text/plain</Content-Type>\
-             <Content-Encoding/><Cache-Control>no-store</Cache-Control><Content-MD5>bQ==</Content-MD5><BlobType>\
-             AppendBlob</BlobType><AccessTier>Cool</AccessTier>",
-            "<Metadata><Author>größe</Author></Metadata><Tags><TagSet><Tag><Key>k &amp;</Key><Value/></Tag></TagSet>\
-             </Tags>",
-        )
-        .unwrap();
-        let json = serde_json::to_value(&blob.properties).unwrap();
-        assert_eq!(
-            json,
-            serde_json::json!({
-                "content_type": "text/plain", "cache_control": "no-store", "content_md5": "bQ==", "tier": "Cool",
-                "last_modified": "2025-01-03T10:00:01Z", "created": "2025-01-01T00:00:00Z",
-                "metadata": { "Author": "größe" }, "tags": { "k &": "" },
-            })
-        );
-        assert_eq!(serde_json::from_value::<Properties>(json).unwrap(), blob.properties);
-        assert_eq!(
-            (blob.bytes, blob.kind, blob.directory, blob.etag.as_str()),
-            (7, BlobType::Append, false, "0x1")
-        );
-    }
-
-    #[test]
-    fn directories_and_tiers_of_the_account_are_told_apart() {
-        let blob = read("<ResourceType>directory</ResourceType>", "").unwrap();
-        assert!(blob.directory && blob.bytes == 0 && !blob.is_archived());
-        let base = "<Content-Length>1</Content-Length><BlobType>BlockBlob</BlobType>";
-        let hot = format!("{base}<AccessTier>Hot</AccessTier><AccessTierInferred>true</AccessTierInferred>");
-        assert_eq!(read(&hot, "").unwrap().properties.tier, None);
-        assert!(read(&format!("{base}<AccessTier>Archive</AccessTier>"), "").unwrap().is_archived());
-    }
-
-    #[test]
-    fn what_is_not_understood_is_odd_and_not_left_out() {
-        for (properties, what) in [
-            ("<Content-Length>1</Content-Length><BlobType>CubeBlob</BlobType>", "CubeBlob"),
-            ("<Content-Length>1</Content-Length>", "no type"),
-            ("<Content-Length>-1</Content-Length><BlobType>BlockBlob</BlobType>", "no number"),
-            ("<BlobType>BlockBlob</BlobType>", "no length"),
-            (
-                "<Content-Length>18446744073709551615</Content-Length><BlobType>BlockBlob</BlobType>",
-                "18446744073709551615 is no length of a blob",
-            ),
-        ] {
-            let odd = read(properties, "").unwrap().odd.unwrap();
-            assert!(odd.contains(what), "{odd}");
-        }
     }
 }

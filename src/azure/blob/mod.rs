@@ -1,11 +1,13 @@
 //! The blob service of a storage account: list, read, and write back. Nothing here deletes.
 
 mod download;
+mod entries;
 mod list;
 mod model;
 mod pages;
 mod parts;
 mod upload;
+mod writing;
 
 use std::{
     fmt,

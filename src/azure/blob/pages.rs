@@ -7,13 +7,14 @@ use std::{
 };
 
 use reqwest::Method;
+use serde::Deserialize;
 
 use super::BlobService;
 use crate::{
     azure::{
         failure::Failure,
         markers::Markers,
-        xml::{self, Element},
+        xml::{self, Entry},
     },
     stream::cancel::Cancel,
 };
@@ -86,24 +87,33 @@ impl BlobService {
 fn read(body: impl BufRead, list: &str, bytes: u64) -> Result<(Vec<Range<u64>>, Option<String>), Failure> {
     let odd = |what: String| Failure::unexpected(list, what).of_object();
     let (mut ranges, mut next) = (Vec::<Range<u64>>::new(), None);
-    let root = xml::parse(body, "PageList", &mut |element| {
-        match element.name() {
+    let rest = xml::list(body, "PageList", &mut |entry| {
+        match entry.kind() {
             "PageRange" => {
                 let before = ranges.last().map_or(0, |range| range.end);
-                ranges.push(range(&element, before, bytes).map_err(odd)?);
+                ranges.push(range(&entry, before, bytes).map_err(odd)?);
             }
-            "NextMarker" => next = Some(element.text().to_owned()).filter(|marker| !marker.is_empty()),
+            "NextMarker" => next = Some(entry.read::<String>()?).filter(|marker| !marker.is_empty()),
             _ => {}
         }
         Ok(())
     })?;
-    if root.name() == "PageList" { Ok((ranges, next)) } else { Err(odd("it is no list of pages".to_owned())) }
+    if rest.root == "PageList" { Ok((ranges, next)) } else { Err(odd("it is no list of pages".to_owned())) }
+}
+
+/// A range as it stands in the list.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct PageRange {
+    start: Option<String>,
+    end: Option<String>,
 }
 
 /// A range that begins at `before` or behind it and ends within the blob.
-fn range(element: &Element, before: u64, bytes: u64) -> Result<Range<u64>, String> {
-    let number = |name| element.text_of(name).and_then(|text| text.trim().parse::<u64>().ok());
-    let (Some(first), Some(last)) = (number("Start"), number("End")) else {
+fn range(entry: &Entry, before: u64, bytes: u64) -> Result<Range<u64>, String> {
+    let PageRange { start, end } = entry.read().map_err(|error| error.summary())?;
+    let number = |text: Option<String>| text.and_then(|text| text.trim().parse::<u64>().ok());
+    let (Some(first), Some(last)) = (number(start), number(end)) else {
         return Err("a range of pages has no begin or no end".to_owned());
     };
     if first < before || last < first || last >= bytes {

@@ -1,73 +1,15 @@
 //! Page blobs and append blobs, which are written part by part in place.
 
-use std::io::Read;
-
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use md5::{Digest, Md5};
 use reqwest::Method;
 
-use super::upload::{MAX_BLOCKS, PART, Upload, digest, random};
-use crate::{
-    azure::failure::Failure,
-    error::{Error, Result},
-};
+use super::writing::{Content, MAX_BLOCKS, PART, Sent, Upload, digest, random};
+use crate::azure::failure::Failure;
 
 /// The metadata of a blob that is not complete.
 const UNFINISHED: &str = "tikbackupunfinished";
-
-/// Whether a blob was written.
-pub(super) enum Sent {
-    /// With the MD5 digest of its content in base64.
-    Done(String),
-    Exists,
-}
-
-/// The content, which must have the length that was announced.
-pub(super) struct Content<'a> {
-    input: &'a mut dyn Read,
-    left: u64,
-    bytes: u64,
-    name: &'a str,
-}
-
-impl<'a> Content<'a> {
-    pub(super) fn new(input: &'a mut dyn Read, bytes: u64, name: &'a str) -> Self {
-        Self { input, left: bytes, bytes, name }
-    }
-
-    /// The next bytes: as many as wanted, or all that are left.
-    pub(super) fn part(&mut self, wanted: u64) -> Result<Bytes> {
-        let wanted = wanted.min(self.left);
-        let mut part = Vec::with_capacity(usize::try_from(wanted).unwrap_or_default());
-        (&mut *self.input).take(wanted).read_to_end(&mut part).map_err(|error| self.unread(error))?;
-        self.left -= part.len() as u64;
-        if (part.len() as u64) < wanted {
-            let there = self.bytes - self.left;
-            return Err(self.wrong(&format!("ended after {there} of {} bytes", self.bytes)));
-        }
-        Ok(part.into())
-    }
-
-    /// Makes sure that nothing is left over.
-    pub(super) fn finish(&mut self) -> Result<()> {
-        let mut byte = Vec::new();
-        (&mut *self.input).take(1).read_to_end(&mut byte).map_err(|error| self.unread(error))?;
-        if byte.is_empty() {
-            Ok(())
-        } else {
-            Err(self.wrong(&format!("is longer than {} bytes", self.bytes)))
-        }
-    }
-
-    fn unread(&self, error: std::io::Error) -> Error {
-        Error::from_io(format!("cannot read the content of {:?}", self.name), error)
-    }
-
-    fn wrong(&self, what: &str) -> Error {
-        Error::failed(format!("the content of {:?} {what}", self.name))
-    }
-}
 
 impl Upload<'_> {
     pub(super) fn pages(&self, content: &mut Content<'_>) -> Result<Sent, Failure> {

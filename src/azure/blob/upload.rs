@@ -3,27 +3,19 @@
 use std::{collections::BTreeMap, io::Read};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use bytes::Bytes;
 use md5::{Digest, Md5};
 use quick_xml::escape::escape;
 use reqwest::Method;
 
 use super::{
     BlobService, BlobType, Properties,
-    parts::{Content, Sent},
+    writing::{BLOCK, Content, MAX_BLOCKS, Sent, Upload, digest, random},
 };
 use crate::{
     azure::{failure::Failure, http::Answer, request::Request},
     error::{Error, Result},
     stream::cancel::Cancel,
 };
-
-/// Up to this length a block blob is sent in one request; a longer one in blocks of this length.
-pub(super) const BLOCK: u64 = 8 * 1024 * 1024;
-/// The most blocks that a block blob or an append blob may have.
-pub(super) const MAX_BLOCKS: u64 = 50_000;
-/// The length of a part of a page blob or an append blob.
-pub(super) const PART: u64 = 4 * 1024 * 1024;
 
 /// What came of the wish to write a blob.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,17 +88,6 @@ impl BlobService {
     }
 }
 
-/// One blob on its way to the service.
-pub(super) struct Upload<'a> {
-    pub service: &'a BlobService,
-    pub names: [&'a str; 2],
-    pub kind: BlobType,
-    pub properties: &'a Properties,
-    pub bytes: u64,
-    pub replace: bool,
-    pub cancel: &'a Cancel,
-}
-
 impl Upload<'_> {
     fn send(&self, content: &mut Content<'_>) -> Result<Sent, Failure> {
         match self.kind {
@@ -115,61 +96,6 @@ impl Upload<'_> {
             BlobType::Page => self.pages(content),
             BlobType::Append => self.appends(content),
         }
-    }
-
-    /// A request for this blob; `component` is the part of it that is meant, or empty.
-    pub(super) fn request(&self, method: Method, component: &str) -> Result<Request, Failure> {
-        Ok(self.service.request(method, &self.names)?.query("comp", component))
-    }
-
-    pub(super) fn ask(&self, request: &Request) -> Result<Answer, Failure> {
-        self.service.send(request, self.cancel)
-    }
-
-    /// Adds what is kept beside the content, except metadata.
-    pub(super) fn with_headers(&self, request: Request, md5: Option<&str>) -> Request {
-        let properties = self.properties;
-        request
-            .header_if("x-ms-blob-content-type", properties.content_type.as_deref())
-            .header_if("x-ms-blob-content-encoding", properties.content_encoding.as_deref())
-            .header_if("x-ms-blob-content-language", properties.content_language.as_deref())
-            .header_if("x-ms-blob-content-disposition", properties.content_disposition.as_deref())
-            .header_if("x-ms-blob-cache-control", properties.cache_control.as_deref())
-            .header_if("x-ms-blob-content-md5", md5)
-    }
-
-    pub(super) fn with_metadata(&self, request: Request) -> Request {
-        request.metadata(self.properties.metadata.iter().map(|(key, value)| (key.as_str(), value.as_str())))
-    }
-
-    /// The request that makes the blob appear, refused if there is one that is not to be replaced.
-    pub(super) fn unless_exists(&self, request: Request) -> Request {
-        request.header_if("if-none-match", (!self.replace).then_some("*"))
-    }
-
-    /// Whether this failure says that there is one that is not to be replaced.
-    pub(super) fn says_exists(&self, failure: &Failure) -> bool {
-        !self.replace
-            && (failure.is("BlobAlreadyExists")
-                || failure.is("ConditionNotMet")
-                || failure.status() == Some(412))
-    }
-
-    /// The blob as it is, if there is one.
-    pub(super) fn head(&self) -> Result<Option<Answer>, Failure> {
-        match self.ask(&self.request(Method::HEAD, "")?) {
-            Ok(answer) => Ok(Some(answer)),
-            Err(failure) if failure.status() == Some(404) => Ok(None),
-            Err(failure) => Err(failure),
-        }
-    }
-
-    /// Whether the blob that is there is the one just written: the answer that said so may have been lost, and the
-    /// second try was then refused.
-    pub(super) fn is_ours(&self, md5: &str) -> Result<bool, Failure> {
-        let Some(head) = self.head()? else { return Ok(false) };
-        Ok(head.header("content-md5") == Some(md5)
-            && head.header("content-length") == Some(self.bytes.to_string().as_str()))
     }
 
     fn whole(&self, content: &mut Content<'_>) -> Result<Sent, Failure> {
@@ -258,17 +184,4 @@ impl Upload<'_> {
             Err(failure) => Err(failure),
         }
     }
-}
-
-/// The MD5 digest of a part in base64, for the service to check what arrives.
-pub(super) fn digest(body: &Bytes) -> String {
-    STANDARD.encode(Md5::digest(body))
-}
-
-/// Eight hexadecimal digits by chance.
-pub(super) fn random() -> Result<String> {
-    let number = getrandom::u32().map_err(|error| {
-        Error::failed("the system gives no random numbers").because_text(error.to_string())
-    })?;
-    Ok(format!("{number:08x}"))
 }

@@ -6,12 +6,13 @@
 use std::{collections::BTreeMap, io::BufRead};
 
 use jiff::Timestamp;
+use serde::Deserialize;
 
 use super::{ExistingSnapshot, SmbProperties, SnapshotId};
 use crate::{
     azure::{
         failure::{Failure, NOT_AZURE},
-        xml::{self, Element},
+        xml::{self, Entry as Listed},
     },
     error::{Error, Result},
 };
@@ -78,23 +79,44 @@ pub(super) struct ShareItem {
 
 /// Reads a page of shares and snapshots. Shares that were deleted and can still be brought back are left out.
 pub(super) fn shares(body: impl BufRead) -> Result<Page<ShareItem>, Failure> {
-    read(body, "Shares", &mut |item| match item.text_of("Deleted") {
-        Some("true") => Ok(None),
-        _ => Ok(Some(share(item)?)),
+    read(body, "Shares", &mut |item| {
+        let content: ShareXml = item.read()?;
+        match content.deleted.as_deref() {
+            Some("true") => Ok(None),
+            _ => Ok(Some(share(item, content)?)),
+        }
     })
 }
 
-fn share(item: &Element) -> Result<ShareItem> {
+/// A share as it stands in a list.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ShareXml {
+    snapshot: Option<String>,
+    deleted: Option<String>,
+    properties: Option<SharePropertiesXml>,
+    #[serde(default)]
+    metadata: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct SharePropertiesXml {
+    enabled_protocols: Option<String>,
+    quota: Option<String>,
+}
+
+fn share(item: &Listed, content: ShareXml) -> Result<ShareItem> {
     let name = name(item)?;
-    let properties = item.child("Properties").ok_or_else(|| broken("a share has no Properties"))?;
-    let protocol = match properties.text_of("EnabledProtocols") {
+    let properties = content.properties.ok_or_else(|| broken("a share has no Properties"))?;
+    let protocol = match some(&properties.enabled_protocols) {
         None | Some("SMB") => Protocol::Smb,
         Some("NFS") => Protocol::Nfs,
         Some(other) => return Err(broken(&format!("the share {name:?} has the protocol {other:?}"))),
     };
-    let quota = number(properties.text_of("Quota").unwrap_or("0"))?;
-    let metadata = item.metadata().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
-    let snapshot = item.child("Snapshot").map(|id| SnapshotId::new(id.text())).transpose()?;
+    let quota = number(some(&properties.quota).unwrap_or("0"))?;
+    let metadata = content.metadata;
+    let snapshot = content.snapshot.map(SnapshotId::new).transpose()?;
     Ok(ShareItem { share: Share { name, protocol, quota, metadata, snapshots: Vec::new() }, snapshot })
 }
 
@@ -122,17 +144,38 @@ pub(super) fn entries(body: impl BufRead) -> Result<Page<Entry>, Failure> {
     read(body, "Entries", &mut |item| entry(item).map(Some))
 }
 
-fn entry(item: &Element) -> Result<Entry> {
-    let directory = match item.name() {
+/// A file or directory as it stands in a list.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct EntryXml {
+    file_id: Option<String>,
+    #[serde(default)]
+    properties: PropertiesXml,
+    attributes: Option<String>,
+    permission_key: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase")]
+struct PropertiesXml {
+    #[serde(rename = "Content-Length")]
+    content_length: Option<String>,
+    creation_time: Option<String>,
+    last_write_time: Option<String>,
+    change_time: Option<String>,
+    etag: Option<String>,
+}
+
+fn entry(item: &Listed) -> Result<Entry> {
+    let directory = match item.kind() {
         "File" => false,
         "Directory" => true,
         // Passing over what is not known would be a backup that lacks it.
         other => return Err(broken(&format!("it has an entry of the unknown kind {other:?}"))),
     };
     let name = name(item)?;
-    let properties = item.child("Properties");
-    let property = |what| properties.and_then(|properties| properties.text_of(what));
-    let bytes = match property("Content-Length") {
+    let EntryXml { file_id, properties, attributes: flags, permission_key } = item.read()?;
+    let bytes = match some(&properties.content_length) {
         _ if directory => 0,
         Some(length) => number(length)?,
         None => return Err(broken(&format!("the file {name:?} has no length"))),
@@ -140,37 +183,42 @@ fn entry(item: &Element) -> Result<Entry> {
     if bytes > LONGEST {
         return Err(broken(&format!("{bytes} is no length of the file {name:?}")));
     }
-    let time = |what| property(what).map(timestamp).transpose();
+    let time = |text: &Option<String>| some(text).map(timestamp).transpose();
     let smb = SmbProperties {
-        attributes: item.text_of("Attributes").map(attributes).unwrap_or_default(),
-        created: time("CreationTime")?,
-        written: time("LastWriteTime")?,
-        changed: time("ChangeTime")?,
-        permission_key: item.text_of("PermissionKey").map(str::to_owned),
+        attributes: some(&flags).map(attributes).unwrap_or_default(),
+        created: time(&properties.creation_time)?,
+        written: time(&properties.last_write_time)?,
+        changed: time(&properties.change_time)?,
+        permission_key: permission_key.filter(|key| !key.is_empty()),
     };
-    let id = item.text_of("FileId").map(str::to_owned);
-    let etag = property("Etag").unwrap_or_default().to_owned();
+    let id = file_id.filter(|id| !id.is_empty());
+    let etag = properties.etag.unwrap_or_default();
     Ok(Entry { name, id, directory, bytes, etag, smb })
+}
+
+/// A text; an empty one counts as none.
+fn some(text: &Option<String>) -> Option<&str> {
+    text.as_deref().filter(|text| !text.is_empty())
 }
 
 fn read<T>(
     body: impl BufRead,
     list: &str,
-    each: &mut dyn FnMut(&Element) -> Result<Option<T>>,
+    each: &mut dyn FnMut(&Listed) -> Result<Option<T>>,
 ) -> Result<Page<T>, Failure> {
     let mut items = Vec::new();
-    let root = xml::parse(body, list, &mut |element| {
-        items.extend(each(&element)?);
+    let rest = xml::list(body, list, &mut |item| {
+        items.extend(each(&item)?);
         Ok(())
     })?;
-    if root.child(list).is_none() {
+    if !rest.has_list {
         return Err(broken(&format!("it has no {list}")).hint(NOT_AZURE).into());
     }
-    Ok(Page { items, next: root.text_of("NextMarker").map(str::to_owned) })
+    Ok(Page { items, next: rest.next })
 }
 
-fn name(item: &Element) -> Result<String> {
-    match item.name_text()? {
+fn name(item: &Listed) -> Result<String> {
+    match item.name()? {
         name if name.is_empty() => Err(broken("an entry has an empty name")),
         name => Ok(name),
     }

@@ -101,7 +101,7 @@ impl Shared {
         let mut failure = self.failure.lock();
         if failure.is_none() {
             self.cancel.cancel(error.summary());
-            *failure = Some(error);
+            *failure = Some(error.that_stops());
         }
         drop(failure);
         self.blobs.break_off();

@@ -23,7 +23,7 @@ use crate::{
     },
     stream::{
         files::{Attributes, Special},
-        sink::LATE,
+        sink::Late,
     },
 };
 
@@ -271,7 +271,7 @@ fn twice(path: &Path) -> Error {
 }
 
 fn too_late(path: &Path) -> Error {
-    Error::failed(format!("`{}` {LATE}", path.display()))
+    Error::failed(format!("`{}` came after its folder was finished", path.display())).with(Late)
 }
 
 /// Stores a folder and all below it. A folder without attributes is as old as the youngest thing in it, so that the

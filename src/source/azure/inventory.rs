@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use crate::{
-    error::{Error, Result},
+    error::{Error, Fact, Result},
     stream::{
         files::{Attributes, Files},
         sink::{Sink, Stored},
@@ -39,6 +39,12 @@ pub(super) struct Reader {
     ended: bool,
 }
 
+/// The error of a writer tells no more than that its reader has ended: why, the error of what read says.
+#[derive(Debug)]
+struct NotTaken;
+
+impl Fact for NotTaken {}
+
 /// A writer and the reader of what it writes. The reader ends cleanly only after [`Writer::finish`].
 pub(super) fn pipe() -> (Writer, Reader) {
     let (out, batches) = bounded(4);
@@ -62,7 +68,7 @@ impl Writer {
         let batch = std::mem::replace(&mut self.batch, Vec::with_capacity(BATCH));
         let out = self.out.as_ref();
         out.and_then(|out| out.send(batch).ok())
-            .ok_or_else(|| Error::failed("the inventory could not be stored"))
+            .ok_or_else(|| Error::failed("the inventory could not be stored").with(NotTaken))
     }
 
     /// Hands on the rest and the end.
@@ -105,7 +111,7 @@ pub(super) fn store<T>(
         match (written, stored) {
             (Ok(value), Ok(stored)) => Ok((value, stored)),
             // Who writes fails as well when nobody takes it in; the storage's error is the cause.
-            (Err(error), Err(storage)) if error.summary().contains("could not be stored") => Err(storage),
+            (Err(error), Err(storage)) if error.is::<NotTaken>() => Err(storage),
             (Err(error), _) | (Ok(_), Err(error)) => Err(error),
         }
     })
@@ -251,6 +257,8 @@ impl<V> Known<V> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use parking_lot::Mutex;
+
     use super::*;
 
     #[derive(Default)]
@@ -308,6 +316,28 @@ mod tests {
         });
         assert_eq!(broken.unwrap_err().summary(), "the listing failed");
         assert!(memory.0.lock().is_empty());
+    }
+
+    /// A repository that takes nothing in.
+    struct Full;
+
+    impl Sink for Full {
+        fn store(&self, _: &str, _: &mut dyn Read) -> Result<Stored> {
+            Err(Error::repository("the storage is full"))
+        }
+    }
+
+    #[test]
+    fn what_keeps_a_list_from_being_stored_is_the_error() {
+        let write = |error: Option<Error>| {
+            let written = store(&Full, "list", &Attributes::default(), |writer| {
+                error.map_or(Ok(()), Err)?;
+                (0..1_000_000).try_for_each(|line| writer.line(&line))
+            });
+            written.unwrap_err().summary()
+        };
+        assert_eq!(write(None), "the storage is full");
+        assert_eq!(write(Some(Error::failed("the listing failed"))), "the listing failed");
     }
 
     #[test]

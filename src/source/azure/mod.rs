@@ -45,7 +45,7 @@ use crate::{
     source::azure::config::AzureStorageConfig,
     stream::{
         cancel::Cancel,
-        sink::{LATE, Sink},
+        sink::{Late, Sink},
     },
 };
 
@@ -192,7 +192,7 @@ impl AzureStorage {
             ordered,
         };
         let dumped = container.dump(detail).inspect_err(|error| {
-            if ordered && error.summary().contains(LATE) {
+            if ordered && error.is::<Late>() {
                 self.unordered().insert(item.name.clone(), true);
             }
         })?;

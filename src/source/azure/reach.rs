@@ -8,8 +8,7 @@ use reqwest::Method;
 use crate::{
     azure::{
         Failure, Policy, STORAGE_VERSION,
-        auth::Access,
-        http::Http,
+        http::{Anonymous, Http},
         request::{Endpoint, Request, Service},
     },
     error::Result,
@@ -58,7 +57,7 @@ impl Probe {
             .query("restype", "service")
             .query("comp", "properties")
             .header("x-ms-version", STORAGE_VERSION);
-        let Err(failure) = self.0.send(&Access::anonymous(), &request, cancel) else {
+        let Err(failure) = self.0.send(&Anonymous, &request, cancel) else {
             return Ok(Reach::Answers);
         };
         cancel.check()?;

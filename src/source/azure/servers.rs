@@ -1,14 +1,7 @@
 //! `azure = true`: every flexible server of a kind that Resource Manager lists, each asked by the source of its kind. Items
 //! carry the server's name before their own: `SERVER/DATABASE`.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    thread,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use parking_lot::{Mutex, MutexGuard};
 
@@ -19,6 +12,7 @@ use crate::{
     settings::{self, Patterns},
     source::{Discovery, Excluded, Item, Source, manifest::Manifest},
     stream::{cancel::Cancel, sink::Sink},
+    workers,
 };
 
 /// Servers that are asked at the same time.
@@ -166,19 +160,9 @@ impl Source for AzureServers {
                 None => wanted.push(server),
             }
         }
-        let (next, asked) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-        thread::scope(|scope| {
-            for _ in 0..PARALLEL.min(wanted.len()) {
-                scope.spawn(|| {
-                    while let Some(server) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        let answer = self.ask(server, cancel);
-                        asked.lock().push(answer);
-                    }
-                });
-            }
-        });
+        let asked = workers::map(&wanted, PARALLEL, |server| self.ask(server, cancel));
         cancel.check()?;
-        for part in asked.into_inner() {
+        for part in asked {
             found.items.extend(part.items);
             found.excluded.extend(part.excluded);
         }

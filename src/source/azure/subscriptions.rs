@@ -1,19 +1,12 @@
 //! The subscriptions of a service principal, asked at the same time: one that refuses keeps no other from being listed.
 
-use std::{
-    collections::BTreeMap,
-    sync::atomic::{AtomicUsize, Ordering},
-    thread,
-};
-
-use parking_lot::Mutex;
-
 use super::discover::text;
 use crate::{
     azure::{Azure, Subscription},
     error::{Error, Result},
     source::{Discovery, Excluded, Item},
     stream::cancel::Cancel,
+    workers,
 };
 
 /// Subscriptions that are asked at the same time.
@@ -44,23 +37,10 @@ pub(super) fn list<T: Send>(
         return Err(Error::failed("the service principal sees no subscription")
             .hint("give it the role Reader on each subscription that is to be backed up"));
     }
-    let (next, answers) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
-    thread::scope(|scope| {
-        for _ in 0..PARALLEL.min(subscriptions.len()) {
-            scope.spawn(|| {
-                loop {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(subscription) = subscriptions.get(number) else { return };
-                    let answer = ask(subscription);
-                    answers.lock().insert(number, answer);
-                }
-            });
-        }
-    });
+    let answers = workers::map(&subscriptions, PARALLEL, ask);
     cancel.check()?;
     let names = item_names(&subscriptions);
-    let answers = answers.into_inner();
-    let whole = subscriptions.into_iter().zip(names).zip(answers.into_values());
+    let whole = subscriptions.into_iter().zip(names).zip(answers);
     Ok(whole.map(|((subscription, item), found)| Listed { subscription, item, found }).collect())
 }
 

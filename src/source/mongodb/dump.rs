@@ -4,9 +4,8 @@ use std::{
     io::Read,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
-    thread,
 };
 
 use mongodb::bson::doc;
@@ -30,6 +29,7 @@ use crate::{
     source::manifest::{Consistency, Digested, File, Manifest, Object, Tool},
     source::mongodb::config::MongodbConsistency,
     stream::{cancel::Cancel, sink::Sink},
+    workers,
 };
 
 /// Version of the driver, which is what reads.
@@ -121,36 +121,11 @@ impl Work<'_> {
     fn run(&self, collections: &[(Entry, Place)], threads: usize) -> Result<Vec<(String, Outcome)>> {
         let mut order: Vec<_> = collections.iter().collect();
         order.sort_by_key(|(entry, _)| std::cmp::Reverse(entry.size));
-        let next = AtomicUsize::new(0);
-        let first_error = Mutex::new(None);
-        let outcomes = Mutex::new(Vec::new());
-        let worker = || {
-            while let Some((entry, place)) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
-                if self.patience.failed.is_cancelled() {
-                    return;
-                }
-                match self.collection(entry, place) {
-                    Ok(outcome) => {
-                        let mut outcomes = outcomes.lock();
-                        outcomes.push((entry.name.clone(), outcome));
-                    }
-                    Err(error) => {
-                        let mut first = first_error.lock();
-                        first.get_or_insert(error);
-                        self.patience.failed.cancel("another collection of the database failed");
-                    }
-                }
-            }
-        };
-        thread::scope(|scope| {
-            for _ in 0..threads.min(order.len()) {
-                scope.spawn(worker);
-            }
-        });
-        if let Some(error) = first_error.into_inner() {
-            return Err(error);
-        }
-        let mut outcomes = outcomes.into_inner();
+        let reason = "another collection of the database failed";
+        let mut outcomes =
+            workers::try_map(&order, threads, &self.patience.failed, reason, |(entry, place)| {
+                Ok((entry.name.clone(), self.collection(entry, place)?))
+            })?;
         outcomes.sort_unstable_by(|one, other| one.0.cmp(&other.0));
         Ok(outcomes)
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::connect::Connection;
+use super::{code, connect::Connection};
 use crate::{
     error::{Error, Result},
     stream::{
@@ -16,10 +16,6 @@ use crate::{
 const CHUNK: usize = 64 * 1024;
 /// Time in which a client that has closed its output ends.
 const ENDING: Duration = Duration::from_secs(5);
-/// What the client may say last when it is asked after its connection was closed for being idle: then the question was
-/// not run.
-const CLOSED: [&str; 3] = ["ERROR 2006 ", "ERROR 4031 ", "ERROR 1927 "];
-
 /// A client that waits for questions. It ends at the first one that fails.
 pub(super) struct Dialogue {
     process: Process,
@@ -112,9 +108,7 @@ impl Dialogue {
         match self.process.wait(Some(ENDING), &Cancel::new()) {
             Ok(status) => {
                 let error = self.process.failure(status);
-                let text = self.process.messages().text();
-                let closed = text.lines().any(|line| CLOSED.iter().any(|sign| line.starts_with(sign)));
-                Unanswered { error, closed }
+                Unanswered { closed: code::was_closed(&error), error }
             }
             Err(stop) => {
                 Unanswered { error: self.process.stopped(stop, "waiting for its end"), closed: false }

@@ -11,13 +11,13 @@ use super::{
     Counter, DUMP, Database, Detail, LEFT_OUT, Mysql, SchemaObject,
     broken::LeftOut,
     clients::{Client, Flavour, Version},
+    code::{complaint, lacks_masking_policies},
     discover::Server,
     ends::Ends,
     events::{self, Appended},
     exact::{self, Exact},
     hints,
     inventory::{Inventory, Objects, listed},
-    reported::{complaint, lacks_masking_policies},
     script::{Head, ScriptReader, ScriptSummary, Substitute},
     session::{Session, quote_literal},
     versioned::Versioned,
@@ -25,7 +25,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     source::manifest::{Consistency, Digested, File, Manifest, Object, Tool},
-    stream::{cancel::Cancel, child::Command, sink::Sink},
+    stream::{cancel::Cancel, child::Command, process::ToolMessages, sink::Sink},
 };
 
 /// What all dump tools are asked for.
@@ -192,7 +192,8 @@ impl Complaint {
             None => Ok(()),
             Some(line) => Err(hints::explain(
                 Error::failed(format!("{} ended well but says that it failed", client.dump_name()))
-                    .because_text(line),
+                    .because_text(line.as_str())
+                    .with(ToolMessages::new(line)),
             )
             .hint("run the backup again; if it happens again, look at the server's log")),
         }
@@ -210,7 +211,8 @@ fn require_complete(summary: &ScriptSummary, client: &Client, warnings: &str) ->
         None => Ok(()),
         Some(complaint) => Err(hints::explain(
             Error::failed(format!("{} could not dump everything", client.dump_name()))
-                .because_text(complaint),
+                .because_text(complaint)
+                .with(ToolMessages::new(complaint)),
         )),
     }
 }

@@ -5,13 +5,10 @@ use std::io::{self, Cursor, Read};
 
 use super::{
     clients::Flavour,
-    reported::reported,
+    code::{self, number},
     session::{Session, quote_ident, quote_literal, quote_text},
 };
 use crate::error::{Error, Result};
-
-/// The server knows no such event.
-const NO_SUCH_EVENT: u32 = 1539;
 
 /// Whether the dump tool cannot write the events of a database.
 pub(super) fn need_care(session: &Session<'_>, flavour: Flavour, database: &str) -> Result<bool> {
@@ -78,7 +75,7 @@ fn ask(session: &Session<'_>, database: &str, name: String) -> Result<Option<Eve
     let sql = format!("SHOW CREATE EVENT {}.{}", quote_ident(database), quote_ident(&name));
     let rows = match session.query_bytes(&sql) {
         Ok(rows) => rows,
-        Err(error) if reported(&error.summary()).is_some_and(|(number, _)| number == NO_SUCH_EVENT) => {
+        Err(error) if code::is(&error, number::NO_SUCH_EVENT) => {
             return Ok(None);
         }
         Err(error) => return Err(error),

@@ -1,7 +1,13 @@
 //! Tables and views that cannot be read, by what servers and dump tools say of them.
 
-use super::{reported::reported, session::Session};
-use crate::error::Result;
+use super::{
+    code::{self, Code},
+    session::Session,
+};
+use crate::{
+    error::{Error, Result},
+    stream::process::ToolMessages,
+};
 
 /// Tables looked at with one question.
 const TOGETHER: usize = 50;
@@ -15,40 +21,36 @@ const OF_THE_TABLE: [u32; 24] = [
     1016, 1017, 1030, 1033, 1034, 1035, 1054, 1168, 1194, 1195, 1286, 1296, 1305, 1356, 1429, 1430, 1431,
     1449, 1462, 1477, 1812, 1814, 1815, 1932,
 ];
-/// Errors of engines are also told by the engine's own number.
-const OF_THE_ENGINE: std::ops::Range<u32> = 100..1000;
-/// Errors of a client that has no connection.
-const OF_THE_CLIENT: std::ops::Range<u32> = 2000..3000;
+
+impl Code<'_> {
+    /// Whether a table or view is the reason; engines have numbers of their own.
+    fn is_of_the_table(&self) -> bool {
+        OF_THE_TABLE.contains(&self.number) || self.is_of_an_engine()
+    }
+}
 
 /// The table that a dump tool failed on because it cannot be read, and why: `mariadb-dump: Error 1194: … when dumping table
 /// `t` at row: 5`, `mysqldump: Couldn't execute 'show create table `t`': … (29)`.
-pub(super) fn unreadable(said: &str) -> Option<(String, String)> {
+pub(super) fn unreadable(error: &Error) -> Option<(String, String)> {
     /// Not because of the table: no privilege (1044, 1045, 1142, 1143, 1227, 1370), dropped or altered meanwhile (1146, 1051, 1412), locks
-    /// (1205, 1213), ended (1053, 1317, 1969, 3024), no room or memory (28, 1021, 1037, 1041, 1114).
-    const OTHER: [u32; 20] = [
-        28, 1021, 1037, 1041, 1044, 1045, 1051, 1053, 1114, 1142, 1143, 1146, 1205, 1213, 1227, 1317, 1370,
-        1412, 1969, 3024,
+    /// (1205, 1213), ended (1053, 1317, 1969, 3024), no room or memory (1021, 1037, 1041, 1114).
+    const OTHER: [u32; 19] = [
+        1021, 1037, 1041, 1044, 1045, 1051, 1053, 1114, 1142, 1143, 1146, 1205, 1213, 1227, 1317, 1370, 1412,
+        1969, 3024,
     ];
-    let (number, text) = reported(said)?;
-    if OTHER.contains(&number) || OF_THE_CLIENT.contains(&number) || text.contains("error 28") {
+    let code = Code::of(error)?;
+    if OTHER.contains(&code.number) || code.is_of_the_client() || code.is_full() {
         return None;
     }
-    let line = said.lines().rev().find(|line| line.contains("dump: "))?;
-    let name = ["when dumping table `", "'show create table `", "'SHOW FIELDS FROM `", "'show fields from `"]
-        .iter()
-        .find_map(|before| line.split_once(before))
-        .map(|(_, rest)| rest)?;
-    let end = name.find("` at row").or_else(|| name.find("`'"))?;
-    let table = name.get(..end)?.replace("``", "`");
-    let reason = text.split(" when dumping table ").next().unwrap_or(text);
-    Some((table, reason.trim().trim_end_matches('.').to_owned()))
+    let table = code::table(ToolMessages::of(error))?;
+    let reason = Code { text: code.text.split(" when dumping table ").next().unwrap_or(code.text), ..code };
+    Some((table, reason.reason()))
 }
 
 /// Why a table cannot be read, if an error says that.
-pub(super) fn of_the_table(said: &str) -> Option<String> {
-    let (number, text) = reported(said)?;
-    let itself = OF_THE_TABLE.contains(&number) || OF_THE_ENGINE.contains(&number);
-    (itself && !text.contains("error 28")).then(|| text.trim().trim_end_matches('.').to_owned())
+pub(super) fn of_the_table(error: &Error) -> Option<String> {
+    let code = Code::of(error)?;
+    (code.is_of_the_table() && !code.is_full()).then(|| code.reason())
 }
 
 /// Those of `names` for which the statement fails because of what they are, and why.
@@ -86,12 +88,35 @@ fn fault(session: &Session<'_>, sql: &str) -> Result<Option<Fault>> {
         .query(&format!("SET SESSION lock_wait_timeout = 5; {sql}; SET SESSION lock_wait_timeout = DEFAULT"))
     {
         Ok(_) => Ok(None),
-        Err(error) => match reported(&error.summary()) {
-            Some((number, text)) if OF_THE_TABLE.contains(&number) || OF_THE_ENGINE.contains(&number) => {
-                Ok(Some(Fault::Itself(text.trim().trim_end_matches('.').to_owned())))
-            }
-            Some((number, _)) if !OF_THE_CLIENT.contains(&number) => Ok(Some(Fault::Other)),
+        Err(error) => match Code::of(&error) {
+            Some(code) if code.is_of_the_table() => Ok(Some(Fault::Itself(code.reason()))),
+            Some(code) if !code.is_of_the_client() => Ok(Some(Fault::Other)),
             _ => Err(error),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_that_cannot_be_read_is_told_from_other_failures_of_a_dump() {
+        let crashed = code::failure(
+            "mariadb-dump: Error 1194: Table 't`' is marked as crashed. when dumping table `t``` at row: 5",
+        );
+        let found = Some(("t`".to_owned(), "Table 't`' is marked as crashed".to_owned()));
+        assert_eq!(unreadable(&crashed), found);
+        for messages in [
+            "mysqldump: Error 1146: x when dumping table `t` at row: 0",
+            "mysqldump: Error 2013: Lost connection when dumping table `t` at row: 0",
+            "mysqldump: Error 1030: Got error 28 from storage engine when dumping table `t` at row: 0",
+        ] {
+            assert_eq!(unreadable(&code::failure(messages)), None, "{messages}");
+        }
+        // Not the text of an error of ours.
+        assert_eq!(unreadable(&Error::failed("dump: Error 1194: x when dumping table `t` at row: 5")), None);
+        assert!(of_the_table(&code::failure("ERROR 1356 (HY000) at line 1: broken.")).is_some());
+        assert!(of_the_table(&code::failure("ERROR 1142 (42000) at line 1: denied")).is_none());
     }
 }

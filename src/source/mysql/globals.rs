@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use super::{
     Account, Detail, GLOBALS, GLOBALS_SQL, Mysql,
     clients::{Flavour, Version},
+    code,
     discover::Server,
     session::{Session, quote_ident, quote_literal, quote_text},
 };
 use crate::{
-    error::{Error, Result},
+    error::Result,
     source::manifest::{Consistency, Digested, File, Manifest, Tool},
     stream::{cancel::Cancel, sink::Sink},
 };
@@ -36,7 +37,7 @@ pub(super) fn dump(source: &Mysql, server: &Server, sink: &dyn Sink, cancel: &Ca
     let accounts = match accounts(&session, server) {
         Ok(accounts) => accounts,
         // Not being allowed to read others' accounts is how it is on many managed servers.
-        Err(error) if denied(&error) => {
+        Err(error) if code::is_denied(&error) => {
             manifest.notes.push(
                 "only the account's own grants are included: it may not read the server's users (GRANT SELECT ON \
                  mysql.* TO … lets it)"
@@ -85,15 +86,6 @@ pub(super) fn dump(source: &Mysql, server: &Server, sink: &dyn Sink, cancel: &Ca
     Ok(manifest)
 }
 
-/// Whether the server refused for lack of privileges: access denied to a database (1044), a command for a table (1142)
-/// or a column (1143), a privilege that is needed (1227), a definition that may not be seen (1049 is no such case).
-fn denied(error: &Error) -> bool {
-    let summary = error.summary();
-    ["ERROR 1044", "ERROR 1142", "ERROR 1143", "ERROR 1227", "ERROR 1045"]
-        .iter()
-        .any(|code| summary.contains(code))
-}
-
 fn accounts(session: &Session<'_>, server: &Server) -> Result<Vec<Account>> {
     let role = match server.flavour {
         Flavour::Mariadb => "IF(is_role = 'Y', 1, 0)",
@@ -119,7 +111,7 @@ fn second_passwords(session: &Session<'_>, server: &Server) -> Result<Option<Str
     );
     let names: Vec<String> = match found {
         Ok(rows) => rows.into_iter().map(|[name]| name).collect(),
-        Err(error) if denied(&error) => return Ok(None),
+        Err(error) if code::is_denied(&error) => return Ok(None),
         Err(error) => return Err(error),
     };
     Ok((!names.is_empty()).then(|| {
@@ -169,8 +161,8 @@ impl Script {
                 rows.into_iter().filter_map(|row| row.into_iter().next()).map(|line| format!("{line};")),
             ),
             // Nothing was ever granted to it.
-            Err(error) if error.summary().contains("ERROR 1141") => {}
-            Err(error) if denied(&error) => self.unreadable.push("PUBLIC".to_owned()),
+            Err(error) if code::is(&error, code::number::NO_SUCH_GRANT) => {}
+            Err(error) if code::is_denied(&error) => self.unreadable.push("PUBLIC".to_owned()),
             Err(error) => return Err(error),
         }
         Ok(())
@@ -187,12 +179,14 @@ impl Script {
         let grants = session.query(&format!("SHOW GRANTS FOR {name}"));
         let (create, grants) = match (create, grants) {
             (Ok(create), Ok(grants)) => (create, grants),
-            (Err(error), _) | (_, Err(error)) if denied(&error) => {
+            (Err(error), _) | (_, Err(error)) if code::is_denied(&error) => {
                 self.unreadable.push(name);
                 return Ok(());
             }
             // Dropped since it was listed: it is no longer part of the server.
-            (Err(error), _) | (_, Err(error)) if error.summary().contains("ERROR 1141") => return Ok(()),
+            (Err(error), _) | (_, Err(error)) if code::is(&error, code::number::NO_SUCH_GRANT) => {
+                return Ok(());
+            }
             (Err(error), _) | (_, Err(error)) => return Err(error),
         };
         for line in create.into_iter().filter_map(|row| row.into_iter().next()) {
@@ -303,7 +297,7 @@ pub(super) fn missing(session: &Session<'_>, wanted: &[String]) -> Result<Option
             let there: Vec<String> = rows.into_iter().map(|[name]| name).collect();
             Ok(Some(wanted.iter().filter(|account| !there.contains(account)).cloned().collect()))
         }
-        Err(error) if denied(&error) => Ok(None),
+        Err(error) if code::is_denied(&error) => Ok(None),
         Err(error) => Err(error),
     }
 }

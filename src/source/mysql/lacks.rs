@@ -1,6 +1,6 @@
 //! What a scratch server of MySQL or MariaDB lacked when it refused something, by its numbers and texts.
 
-use super::reported::reported;
+use super::code::Code;
 use crate::source::verify::fault::{Lack, Sign, find};
 
 const PLUGIN: Lack = Lack::Other("the scratch server lacks a plugin that the source has");
@@ -37,8 +37,8 @@ const TEXTS: [Sign; 6] = [
 /// What is lacking according to what the server and its client said.
 pub(super) fn said(said: &str) -> Option<Lack> {
     let by_number = || {
-        let (number, _) = reported(said)?;
-        NUMBERS.iter().find(|(known, _)| *known == number).map(|(_, lack)| *lack)
+        let code = Code::read(said)?;
+        NUMBERS.iter().find(|(number, _)| *number == code.number).map(|(_, lack)| *lack)
     };
     // Of a table in memory or on a full disk; its name stands in between.
     let is_full = || said.contains("The table '") && said.contains("' is full");

@@ -2,6 +2,7 @@
 
 mod broken;
 pub mod clients;
+pub(crate) mod code;
 pub(crate) mod compare;
 pub mod config;
 pub mod connect;
@@ -20,7 +21,6 @@ pub(in crate::source) mod kind;
 mod lacks;
 mod privileges;
 mod recovery;
-mod reported;
 pub mod restore;
 pub mod scratch;
 pub mod script;
@@ -31,9 +31,8 @@ mod versioned;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use parking_lot::{Mutex, MutexGuard};
-
 pub use detail::{Account, Counter, Database, Detail, SchemaObject};
+use parking_lot::{Mutex, MutexGuard};
 
 use self::{
     clients::{Client, Clients, Flavour},
@@ -45,8 +44,7 @@ use super::{Discovery, GLOBALS, Item, Source, manifest::Manifest};
 use crate::{
     error::{Error, Passing, Result},
     settings::{IDLE_TIMEOUT, Patterns, SourceSettings, SslMode},
-    source::mysql::config::MysqlConfig,
-    source::server::ServerConfig,
+    source::{mysql::config::MysqlConfig, server::ServerConfig},
     stream::{cancel::Cancel, sink::Sink},
 };
 
@@ -125,7 +123,7 @@ impl Mysql {
     /// Looks whether a dump failed because of a single table that cannot be read: then it is tried again without that.
     /// `read` is the one that could not be read beside the dump.
     fn found_unreadable(&self, database: &str, read: Option<(String, String)>, error: Error) -> Error {
-        let found = read.or_else(|| faults::unreadable(&error.summary()));
+        let found = read.or_else(|| faults::unreadable(&error));
         let Some((table, reason)) = found else { return error };
         let mut known = self.unreadable.lock();
         let new = known.entry(database.to_owned()).or_default().insert(table, reason).is_none();
@@ -156,9 +154,7 @@ fn ask(params: &ConnectParams, clients: &Clients, cancel: &Cancel) -> Result<Ser
         match require_encrypted(params, client, &session).and_then(|()| Server::ask(&session)) {
             Ok(server) => return Ok(server),
             Err(error) => {
-                let summary = error.summary();
-                let other_family =
-                    ["lugin", "SSL connection error", "TLS"].iter().any(|word| summary.contains(word));
+                let other_family = code::may_be_of_the_other_family(&error);
                 let error = first.get_or_insert(error);
                 if !other_family {
                     return Err(error.clone());
@@ -177,7 +173,8 @@ fn require_encrypted(params: &ConnectParams, client: &Client, session: &Session<
     let [_, cipher] = session.row("SHOW SESSION STATUS LIKE 'Ssl_cipher'")?;
     if cipher.is_empty() {
         return Err(Error::failed(format!("{} offers no TLS, which sslmode demands", session.server()))
-            .hint("enable TLS on the server, or lower `sslmode` if the network is trusted"));
+            .hint("enable TLS on the server, or lower `sslmode` if the network is trusted")
+            .with(code::NoTls));
     }
     Ok(())
 }

@@ -72,21 +72,41 @@ pub(super) fn with_content<T: Send>(
         let content = files.read(path)?;
         return take(&mut content.as_slice());
     }
-    let (mut reader, mut writer) = io::pipe().map_err(|e| Error::failed("cannot make a pipe").because(&e))?;
+    let (mut reader, writer) = io::pipe().map_err(|e| Error::failed("cannot make a pipe").because(&e))?;
+    let mut writer = Pipe { writer, left: false };
     thread::scope(|scope| {
         let copying = scope.spawn(move || {
             let copied = files.copy(path, &mut writer);
-            writer.flush().map_err(|e| Error::from_io("cannot pass content on", e)).and(copied)
+            let copied = writer.flush().map_err(|e| Error::from_io("cannot pass content on", e)).and(copied);
+            // An upload that ends before its content has its own result, which says why.
+            if writer.left { Ok(0) } else { copied }
         });
         let taken = take(&mut reader);
         drop(reader);
         let copied = copying.join().unwrap_or_else(|_| Err(Error::failed("reading the repository panicked")));
         match (taken, copied) {
             // A content that breaks off fails the upload; the cause is why it broke off.
-            (_, Err(error)) if !error.summary().contains("Broken pipe") => Err(error),
-            (taken, _) => taken,
+            (_, Err(error)) => Err(error),
+            (taken, Ok(_)) => taken,
         }
     })
+}
+
+/// A pipe into an upload.
+struct Pipe {
+    writer: io::PipeWriter,
+    /// Whether the upload has left it before its end.
+    left: bool,
+}
+
+impl Write for Pipe {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.writer.write(data).inspect_err(|error| self.left |= error.kind() == io::ErrorKind::BrokenPipe)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush()
+    }
 }
 
 #[cfg(test)]
@@ -112,6 +132,46 @@ mod tests {
             target.write_all(self.0.as_bytes()).map_err(|e| Error::from_io("cannot copy", e))?;
             Ok(self.0.len() as u64)
         }
+    }
+
+    #[test]
+    fn an_upload_that_ends_early_has_its_own_result_and_a_content_that_breaks_off_its_cause() {
+        let files = One("x".repeat(SMALL as usize + 1));
+        let bytes = SMALL + 1;
+        let early = |result: Result<u8>| {
+            with_content(&files, "list", bytes, &mut |content| {
+                content.read_exact(&mut [0]).unwrap();
+                result.clone()
+            })
+        };
+        assert_eq!(early(Ok(7)).unwrap(), 7);
+        assert_eq!(early(Err(Error::failed("refused"))).unwrap_err().summary(), "refused");
+
+        /// A snapshot whose file cannot be read.
+        struct Broken;
+
+        impl Files for Broken {
+            fn list(&self) -> Result<Vec<(String, u64)>> {
+                Ok(Vec::new())
+            }
+
+            fn read(&self, _: &str) -> Result<Vec<u8>> {
+                Err(Error::failed("a pack is missing"))
+            }
+
+            fn copy(&self, _: &str, target: &mut dyn Write) -> Result<u64> {
+                target.write_all(b"some").map_err(|e| Error::from_io("cannot copy", e))?;
+                // The text of an error decides nothing.
+                Err(Error::failed("the storage said: Broken pipe"))
+            }
+        }
+
+        let broken = with_content(&Broken, "list", bytes, &mut |content| {
+            let mut all = Vec::new();
+            content.read_to_end(&mut all).map_err(|e| Error::from_io("cannot read", e))?;
+            Err::<(), _>(Error::failed("it is too short"))
+        });
+        assert_eq!(broken.unwrap_err().summary(), "the storage said: Broken pipe");
     }
 
     #[test]

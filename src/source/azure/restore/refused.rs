@@ -126,13 +126,16 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::azure::request::{Endpoint, Request, Service};
+    use crate::azure::{
+        refusal,
+        request::{Endpoint, Request, Service},
+    };
     use reqwest::Method;
 
     fn refusal(status: u16, code: &str) -> Failure {
         let endpoint = Endpoint::parse(Service::Blob, "https://host").unwrap();
         let request = Request::new(Method::PUT, &endpoint, &["c", "b"]).unwrap();
-        Failure::refused(&request, status, Some(code), None, b"")
+        refusal::failure(&request, status, Some(code), None, b"")
     }
 
     /// The error that ends a restore of which everything is refused in this way, and after how many.

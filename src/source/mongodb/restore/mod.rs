@@ -12,13 +12,8 @@ mod target;
 #[allow(clippy::unwrap_used)]
 mod tests;
 
-use std::{
-    sync::atomic::{AtomicUsize, Ordering},
-    thread,
-};
-
 use mongodb::bson::{raw::CString, rawdoc};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 pub use self::target::{Target, parse_url};
 use self::{
@@ -35,6 +30,7 @@ use crate::{
         restore::{Options, Restored},
     },
     stream::{cancel::Cancel, files::Files},
+    workers,
 };
 
 /// Collections that are filled at the same time. Each holds two batches in memory.
@@ -126,21 +122,10 @@ impl Restore<'_> {
 
     /// Fills the collections, several at a time, and ends at the first error.
     fn fill(&self, entries: &[Entry]) -> Result<()> {
-        let next = AtomicUsize::new(0);
-        let first = Mutex::new(None);
-        let worker = || {
-            while let Some(entry) = entries.get(next.fetch_add(1, Ordering::Relaxed)) {
-                if self.stop.is_cancelled() {
-                    return;
-                }
-                if let Err(error) = self.collection(entry) {
-                    first.lock().get_or_insert(of(entry, error));
-                    self.stop.cancel("another collection failed");
-                }
-            }
-        };
-        thread::scope(|scope| (0..PARALLEL.min(entries.len())).for_each(|_| drop(scope.spawn(worker))));
-        first.into_inner().map_or(Ok(()), Err)
+        workers::try_map(entries, PARALLEL, &self.stop, "another collection failed", |entry| {
+            self.collection(entry).map_err(|error| of(entry, error))
+        })
+        .map(drop)
     }
 
     /// Documents, then indexes; counts between them, as an index may make documents expire.
@@ -227,7 +212,7 @@ impl Restore<'_> {
         Err(Options::wrong(&missing.chain(surplus).take(5).collect::<Vec<_>>().join(", ")))
     }
 
-    fn done(&self) -> parking_lot::MutexGuard<'_, Restored> {
+    fn done(&self) -> MutexGuard<'_, Restored> {
         self.done.lock()
     }
 }

@@ -101,7 +101,7 @@ impl Server<'_> {
         // Those hints are about dumps.
         let explained = self.deployment.explain(error);
         let hint = error_code(error).and_then(|code| BY_CODE.iter().find(|(known, _)| *known == code));
-        let plain = Error::failed(explained.summary());
+        let plain = explained.without_hint();
         match hint {
             Some((_, hint)) => plain.hint(*hint),
             None if is_passing(error) => {

@@ -240,7 +240,7 @@ impl Exact {
     /// Keeps which table cannot be read, if that is why.
     fn noted<T>(&self, table: &str, done: Result<T>) -> Result<T> {
         if let Err(error) = &done
-            && let Some(reason) = faults::of_the_table(&error.summary())
+            && let Some(reason) = faults::of_the_table(error)
         {
             *self.unreadable.lock() = Some((table.to_owned(), reason));
         }

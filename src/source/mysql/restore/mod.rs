@@ -87,15 +87,10 @@ impl From<Unloaded> for Error {
         if unloaded.outside.is_empty() {
             return unloaded.error;
         }
-        let error = unloaded.error;
-        let advice = format!(
+        unloaded.error.advise_first(format!(
             "its tables take values from sequences of other databases: restore those first: {}",
             views::listed(&unloaded.outside)
-        );
-        match error.hint_text() {
-            Some(hint) => Self::new(error.kind(), error.summary()).hint(format!("{advice}; {hint}")),
-            None => error.hint(advice),
-        }
+        ))
     }
 }
 

@@ -6,8 +6,8 @@ use crate::{
     source::{
         mysql::{
             Database,
+            code::{self, Code},
             connect::ConnectParams,
-            reported::reported,
             session::{Session, quote_ident, quote_literal, quote_text},
         },
         url::Url,
@@ -119,15 +119,15 @@ pub(super) fn create(session: &Session<'_>, database: &str, like: &Database, exi
         ))
         .map(drop)
         .map_err(|error| {
-            let summary = error.summary();
-            let what = Error::failed(format!("cannot create the database {database}")).because_text(&summary);
-            match error.hint_text() {
-                Some(_) if summary.contains("ERROR 1044") => what.hint(
+            let what = Error::failed(format!("cannot create the database {database}"));
+            let what = if code::is(&error, code::number::DATABASE_DENIED) {
+                what.hint(
                     "restore as an account that may create it: --into mysql://ACCOUNT@HOST/DATABASE --password-file FILE",
-                ),
-                Some(hint) => what.hint(hint),
-                None => what,
-            }
+                )
+            } else {
+                what
+            };
+            what.caused_by(error)
         })
 }
 
@@ -141,8 +141,7 @@ pub(super) fn finish(session: &Session<'_>, database: &str, like: &Database) -> 
     ];
     let missing = wanted.into_iter().filter(|(wanted, ..)| *wanted).filter_map(|(_, clause, what)| {
         let error = session.query(&format!("ALTER DATABASE {name} {clause}")).err()?;
-        let summary = error.summary();
-        let why = reported(&summary).map_or(summary.as_str(), |(_, text)| text);
+        let why = Code::of(&error).map_or_else(|| error.summary(), |code| code.text.to_owned());
         Some(format!(
             "{what}, but the server refused that here: {why}; set it by hand: ALTER DATABASE {name} {clause}"
         ))

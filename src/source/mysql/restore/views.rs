@@ -10,6 +10,7 @@ use crate::{
     error::{Error, Result},
     source::{
         mysql::{
+            code::{self, Code},
             connect::Connection,
             hints,
             script::{View, Views},
@@ -28,8 +29,6 @@ pub(super) type Names = BTreeSet<(String, String)>;
 
 /// Objects that one question asks for.
 const TOGETHER: usize = 100;
-/// Numbers of errors that are of the client, or of its connection.
-const OF_CLIENT: std::ops::Range<u32> = 2000..3000;
 /// What a server says of a view whose tables are there, but are not what the view was made on: an unknown column (1054), a
 /// view that is broken itself (1356), a view that cannot be written through (1368).
 const UNLIKE: [u32; 3] = [1054, 1356, 1368];
@@ -66,8 +65,8 @@ impl<'a> Creation<'a> {
             return Ok(Vec::new());
         }
         let Err(error) = self.feed(&self.views.script(all)) else { return Ok(Vec::new()) };
-        match number(&error.summary()) {
-            Some(number) if !OF_CLIENT.contains(&number) => self.one_by_one(),
+        match Code::of(&error) {
+            Some(code) if !code.is_of_the_client() => self.one_by_one(),
             _ => Err(error),
         }
     }
@@ -137,9 +136,7 @@ impl<'a> Creation<'a> {
                 listed(&named)
             ));
         }
-        let of_definers =
-            |(_, error): &&(&View, Error)| number(&error.summary()).is_some_and(|n| OF_DEFINERS.contains(&n));
-        if failed.iter().any(|failed| of_definers(&failed)) {
+        if failed.iter().any(|(_, error)| code::is_any(error, &OF_DEFINERS)) {
             done.notes.push(
                 "missing views read views whose definer is not there, or may not read what those read: create the definers \
                  (globals.sql of @globals) and feed the file with the statements to the client, or restore with --no-owner"
@@ -151,12 +148,11 @@ impl<'a> Creation<'a> {
     }
 
     fn lies_outside(&self, view: &View, error: &Error, absent: &Names, lost: &BTreeSet<String>) -> bool {
-        if number(&error.summary()).is_some_and(|number| OF_DEFINERS.contains(&number)) {
+        if code::is_any(error, &OF_DEFINERS) {
             return true;
         }
         let mut reads = outside(view, self.database).peekable();
-        let unlike =
-            reads.peek().is_some() && number(&error.summary()).is_some_and(|number| UNLIKE.contains(&number));
+        let unlike = reads.peek().is_some() && code::is_any(error, &UNLIKE);
         unlike || reads.any(|name| absent.contains(&name)) || view.reads_any(self.database, lost)
     }
 
@@ -231,23 +227,13 @@ pub(super) fn listed(names: &Names) -> String {
 }
 
 fn missing(view: &View, error: &Error) -> Missing {
-    let text = error.summary();
-    // Clients repeat the statement in front of what the server says.
-    let said = text.lines().rfind(|line| line.contains("ERROR ")).unwrap_or(&text);
-    let said = said.find("ERROR ").and_then(|at| said.get(at..)).unwrap_or(said);
+    let said = code::client_line(error).map_or_else(|| error.summary(), str::to_owned);
     Missing {
         kind: "VIEW".to_owned(),
         schema: String::new(),
         name: view.name.clone(),
-        reason: one_line(said),
+        reason: one_line(&said),
     }
-}
-
-/// The number in `ERROR 1146 (42S02) at line 3: …`.
-pub(super) fn number(text: &str) -> Option<u32> {
-    let (_, rest) = text.rsplit_once("ERROR ")?;
-    let (number, rest) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit())?);
-    rest.starts_with(" (").then(|| number.parse().ok()).flatten()
 }
 
 /// A text for a comment, which must not end before its end.
@@ -260,13 +246,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_server_said_is_found_behind_the_statement() {
-        let text = "mariadb (my/xa) failed with exit code 1: --------------\nCREATE VIEW `v` AS select 'ERROR 1 (x)'\n\
-                    --------------\n\nERROR 1146 (42S02) at line 3: Table 'xb.t' doesn't exist";
-        assert_eq!(number(text), Some(1146));
-        assert_eq!(number("no number"), None);
-        let view = View::default();
-        let reason = missing(&view, &Error::failed(text)).reason;
+    fn the_reason_of_a_missing_view_is_what_the_server_said() {
+        let error = code::failure(
+            "--------------\nCREATE VIEW `v` AS select 'ERROR 1 (x)'\n\
+             --------------\n\nERROR 1146 (42S02) at line 3: Table 'xb.t' doesn't exist",
+        );
+        let reason = missing(&View::default(), &error).reason;
         assert_eq!(reason, "ERROR 1146 (42S02) at line 3: Table 'xb.t' doesn't exist");
     }
 }

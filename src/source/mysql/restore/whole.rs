@@ -11,6 +11,7 @@ use crate::{
         mysql::{
             Account, GLOBALS_SQL,
             clients::Clients,
+            code,
             connect::{ConnectParams, Connection},
             session::{Session, quote_ident, quote_text},
         },
@@ -259,10 +260,7 @@ fn is_of_any(line: &str, names: &[String]) -> bool {
 
 /// What the server said, without the statement, which may hold a hash of a password.
 fn said(error: &Error) -> String {
-    let text = error.summary();
-    let line = text.lines().rfind(|line| line.contains("ERROR ")).unwrap_or("a client that could not be run");
-    let from = line.find("ERROR ").unwrap_or(0);
-    let line = line.get(from..).unwrap_or_default();
+    let line = code::client_line(error).unwrap_or("a client that could not be run");
     line.split(" near '").next().unwrap_or_default().to_owned()
 }
 
@@ -298,8 +296,8 @@ mod tests {
 
     #[test]
     fn nothing_of_a_statement_is_said() {
-        let error = Error::failed(
-            "mariadb (@globals) failed: --------------\nCREATE USER x IDENTIFIED BY PASSWORD '*ABC'\n\
+        let error = code::failure(
+            "--------------\nCREATE USER x IDENTIFIED BY PASSWORD '*ABC'\n\
              ERROR 1064 (42000) at line 1: You have an error in your SQL syntax near 'PASSWORD '*ABC''",
         );
         assert_eq!(said(&error), "ERROR 1064 (42000) at line 1: You have an error in your SQL syntax");

@@ -4,7 +4,7 @@
 mod proxy;
 mod world;
 
-use std::path::Path;
+use std::{path::Path, sync::atomic::Ordering};
 
 use mongodb::bson::{RawDocumentBuf, doc, rawdoc};
 

@@ -1,0 +1,14 @@
+//! Azure's services.
+
+/// Which of Azure's services an address belongs to: hints about rights differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Service {
+    /// Blobs of a storage account.
+    Blob,
+    /// File shares of a storage account.
+    File,
+    /// Azure Resource Manager: subscriptions, accounts, keys.
+    Management,
+    /// Entra ID, which hands out tokens.
+    Authority,
+}

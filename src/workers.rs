@@ -1,0 +1,149 @@
+//! The same work for many things, on several threads.
+//!
+//! A thread takes the next item when it is done with one, so an item that takes long holds up no other. Results come in the
+//! order of the items, whatever the order in which they were done. All functions return when all threads have ended.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+};
+
+use parking_lot::Mutex;
+
+use crate::{error::Result, stream::cancel::Cancel};
+
+/// Does `work` for each item on up to `threads` threads, at least one. To end early, `work` has to look for a reason itself and
+/// return at once.
+///
+/// # Panics
+/// If `work` panics: the thread takes no further items, the others go on, and then the panic is passed on.
+pub fn map<T: Sync, R: Send>(items: &[T], threads: usize, work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let next = AtomicUsize::new(0);
+    let worker = || {
+        let mut done = Vec::new();
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let Some(item) = items.get(number) else { return done };
+            done.push((number, work(item)));
+        }
+    };
+    let mut done: Vec<(usize, R)> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads.max(1).min(items.len())).map(|_| scope.spawn(&worker)).collect();
+        let ended =
+            threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        ended.flatten().collect()
+    });
+    done.sort_unstable_by_key(|(number, _)| *number);
+    done.into_iter().map(|(_, result)| result).collect()
+}
+
+/// As [`map`], but an item whose `work` panics has the result of `panicked`, and the others are not affected.
+pub fn map_or<T: Sync, R: Send>(
+    items: &[T],
+    threads: usize,
+    panicked: impl Fn(&T) -> R + Sync,
+    work: impl Fn(&T) -> R + Sync,
+) -> Vec<R> {
+    map(items, threads, |item| {
+        catch_unwind(AssertUnwindSafe(|| work(item))).unwrap_or_else(|_| panicked(item))
+    })
+}
+
+/// As [`map`], for work that may fail. The first error cancels `stop` for `reason`; from then on no further item is begun, and
+/// the work under way can see it. If something else cancels `stop`, items that were not begun have no result.
+///
+/// # Errors
+/// The first error of `work`.
+///
+/// # Panics
+/// As [`map`].
+pub fn try_map<T: Sync, R: Send>(
+    items: &[T],
+    threads: usize,
+    stop: &Cancel,
+    reason: &str,
+    work: impl Fn(&T) -> Result<R> + Sync,
+) -> Result<Vec<R>> {
+    let first = Mutex::new(None);
+    let done = map(items, threads, |item| {
+        if stop.is_cancelled() {
+            return None;
+        }
+        work(item)
+            .map_err(|error| {
+                first.lock().get_or_insert(error);
+                stop.cancel(reason);
+            })
+            .ok()
+    });
+    match first.into_inner() {
+        Some(error) => Err(error),
+        None => Ok(done.into_iter().flatten().collect()),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::{collections::HashSet, time::Duration};
+
+    use super::*;
+    use crate::error::Error;
+
+    #[test]
+    fn results_come_in_the_order_of_the_items() {
+        let numbers: Vec<u64> = (0..100).collect();
+        let squares = map(&numbers, 8, |number| {
+            thread::sleep(Duration::from_micros(100 * (number % 7)));
+            number * number
+        });
+        assert_eq!(squares, numbers.iter().map(|number| number * number).collect::<Vec<_>>());
+        assert!(map(&[0; 0], 8, |number: &i32| *number).is_empty());
+        assert_eq!(map(&[1, 2], 0, |number| *number), [1, 2], "no threads are one thread");
+    }
+
+    #[test]
+    fn no_more_threads_work_than_were_asked_for() {
+        let ids = map(&[(); 12], 3, |()| {
+            thread::sleep(Duration::from_millis(5));
+            thread::current().id()
+        });
+        let threads: HashSet<_> = ids.into_iter().collect();
+        assert!((2..=3).contains(&threads.len()), "{} threads", threads.len());
+    }
+
+    #[test]
+    fn one_that_takes_long_holds_up_no_other() {
+        let at = Mutex::new(Vec::new());
+        map(&[100, 0, 0, 0], 2, |pause| {
+            thread::sleep(Duration::from_millis(*pause));
+            at.lock().push(*pause);
+        });
+        assert_eq!(at.into_inner(), [0, 0, 0, 100]);
+    }
+
+    #[test]
+    fn a_panic_costs_one_item_or_is_passed_on() {
+        let odd = |number: &i32| if number % 2 == 1 { panic!("odd") } else { *number };
+        assert_eq!(map_or(&[0, 1, 2, 3, 4], 2, |_| -1, odd), [0, -1, 2, -1, 4]);
+        assert!(catch_unwind(|| map(&[0, 1, 2], 2, odd)).is_err());
+    }
+
+    #[test]
+    fn the_first_error_ends_it_and_cancels_the_others() {
+        let stop = Cancel::new();
+        let numbers: Vec<usize> = (0..1000).collect();
+        let begun = AtomicUsize::new(0);
+        let result = try_map(&numbers, 2, &stop, "another one failed", |number| {
+            begun.fetch_add(1, Ordering::Relaxed);
+            if *number == 3 { Err(Error::failed("broken")) } else { Ok(*number) }
+        });
+        assert_eq!(result.unwrap_err().summary(), "broken");
+        assert_eq!(stop.reason(), Some("another one failed"));
+        assert!(begun.into_inner() < 1000);
+        let all = try_map(&numbers, 2, &Cancel::new(), "", |number| Ok(*number));
+        assert_eq!(all.unwrap(), numbers);
+        assert!(try_map(&numbers, 2, &stop, "", |number| Ok(*number)).unwrap().is_empty());
+    }
+}
