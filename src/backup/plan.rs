@@ -9,7 +9,7 @@ use crate::{
     config::Config,
     error::{Error, Passing, Result},
     outcome::ItemReport,
-    source::{Discovery, Item, Source},
+    source::{Discovery, Item, Source, name::within},
     stream::cancel::Cancel,
     workers,
 };
@@ -338,8 +338,8 @@ impl Plan {
 /// Why an item that was named is not among those of a source.
 fn missing_error(source: &str, found: &Discovery, item: &str) -> Error {
     // A server or account that cannot be asked stands for all that it has.
-    let within = |whole: &Item| item.strip_prefix(&whole.name).is_some_and(|rest| rest.starts_with('/'));
-    let unknown = found.items.iter().find(|found| found.problem.is_some() && within(found));
+    let lies_in = |whole: &Item| within(item, &whole.name).is_some();
+    let unknown = found.items.iter().find(|found| found.problem.is_some() && lies_in(found));
     match found.excluded.iter().find(|excluded| excluded.name == *item) {
         Some(excluded) => Error::failed(format!("it is excluded: {}", excluded.rule)),
         None if let Some(Item { problem: Some(problem), .. }) = unknown => Error::failed(problem.clone()),

@@ -7,9 +7,9 @@ use crate::{
     drill::{self, Mutation, Observer, Report, Request},
     error::{Error, Result},
     outcome::{Outcome, Verdict},
-    output::{Printer, count, duration, name, printable, size, time},
+    output::{Printer, duration, name, printable, size, time},
     repository::At,
-    source::{GLOBALS, Kind, kind_named, verify::Verification},
+    source::{kind_named, layout::Layout, name::globals},
 };
 
 #[derive(Debug, clap::Args)]
@@ -155,21 +155,15 @@ fn line(verdict: &Verdict) -> String {
 
 fn counted(verdict: &Verdict) -> String {
     let (objects, rows) = (verdict.objects, verdict.rows);
-    match kind_named(&verdict.kind).map(Kind::verification) {
-        Some(Verification::ReadBack(_)) => {
-            format!("{}, {} read", count(objects, "file"), size(verdict.bytes))
-        }
-        Some(Verification::Restore(_)) if verdict.item.ends_with(GLOBALS) => {
-            let they = if objects == 1 { "it" } else { "they" };
-            format!("{} and what {they} may do", count(objects, "account"))
-        }
-        Some(Verification::Restore(verifier)) => {
-            let (object, part) = verifier.nouns();
-            format!("{} in {}", count(rows, part), count(objects, object))
-        }
-        // What this version does not know is not proven either.
-        None => count(objects, "object"),
+    if !matches!(Layout::of(&verdict.kind), Layout::Dump) {
+        return format!("{}, {} read", crate::output::count(objects, "file"), size(verdict.bytes));
     }
+    if globals(&verdict.item).is_some() {
+        let they = if objects == 1 { "it" } else { "they" };
+        return format!("{} and what {they} may do", crate::output::count(objects, "account"));
+    }
+    let (row, table) = kind_named(&verdict.kind).map_or(("row", "table"), |kind| kind.rows_and_tables());
+    format!("{} in {}", crate::output::count(rows, row), crate::output::count(objects, table))
 }
 
 fn text(report: &Report) -> String {

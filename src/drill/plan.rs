@@ -10,8 +10,8 @@ use crate::{
     history::Past,
     known::{self, Asked, Name},
     repository::{At, Snapshot},
-    restore::globals_name,
-    source::GLOBALS,
+    restore::item_name,
+    source::name::ItemName,
 };
 
 /// What to drill.
@@ -119,17 +119,18 @@ pub(super) fn choose<'s>(
 }
 
 fn candidate<'s>(config: &Config, all: &[Snapshot], snapshot: &'s Snapshot, past: Past) -> Candidate<'s> {
-    let globals = globals_name(all, &snapshot.source, &snapshot.item);
-    let several = config.source(&snapshot.source).is_some_and(|source| source.kind.has_servers());
-    let server = match snapshot.item.split_once('/') {
-        Some((server, _)) if several || globals != GLOBALS => Some(server.to_owned()),
-        _ => None,
+    let name = if config.source(&snapshot.source).is_some_and(|source| source.kind.has_servers()) {
+        ItemName::parse(&snapshot.item, true)
+    } else {
+        item_name(all, &snapshot.source, &snapshot.item)
     };
-    let database = match &server {
-        Some(server) => snapshot.item[server.len() + 1..].to_owned(),
-        None => snapshot.item.clone(),
-    };
-    Candidate { snapshot, is_globals: database == GLOBALS, server, database, past }
+    Candidate {
+        snapshot,
+        is_globals: name.is_globals(),
+        server: name.server.map(str::to_owned),
+        database: name.name.to_owned(),
+        past,
+    }
 }
 
 /// The oldest proof first; what was tried lately although it could not be proven waits for the others. Groups stay together,

@@ -1,10 +1,9 @@
 //! What the history remembers of a backup's content: the short form of its manifest.
 
-use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::{
-    source::manifest::{Digested, Manifest, Object, Omitted},
+    source::manifest::{Detail, Digested, Manifest, Object, Omitted},
     stream::digest::Digest128,
 };
 
@@ -68,7 +67,8 @@ impl Content {
     pub fn of(manifest: &Manifest) -> Self {
         let digested = manifest.digested == Digested::Yes;
         // Of files and blobs the manifest names no single ones: their sum stands with the object.
-        let whole = manifest.azure.is_some() || manifest.directory.is_some();
+        let detail = manifest.any_detail();
+        let whole = detail.is_some_and(Detail::is_of_files);
         let bytes = if whole {
             manifest.objects.iter().map(|object| object.bytes).sum()
         } else {
@@ -88,11 +88,11 @@ impl Content {
             same
         });
         let fingerprint = digested.then(|| fingerprint(manifest, &objects));
-        if let Some(postgres) = manifest.postgres.as_ref().filter(|_| digested) {
-            super::groups::add_partitioned(&mut objects, &postgres.partitioned);
-        }
-        if let Some(files) = files(manifest).filter(|_| digested) {
-            super::groups::add_files(&mut objects, files);
+        if let Some(detail) = detail.filter(|_| digested) {
+            super::groups::add_partitioned(&mut objects, detail.partitioned());
+            if let Some(files) = detail.files() {
+                super::groups::add_files(&mut objects, files);
+            }
         }
         Self {
             time: super::millis(&manifest.started),
@@ -130,13 +130,6 @@ impl Content {
     }
 }
 
-/// Files of a folder or a share, or blobs of a container with directories, whose objects count folders too.
-fn files(manifest: &Manifest) -> Option<u64> {
-    let azure = manifest.azure.as_ref().filter(|azure| azure.share.is_some() || azure.hierarchical);
-    let directory = manifest.directory.as_ref().map(|directory| directory.files);
-    directory.or_else(|| azure.map(|azure| azure.stored))
-}
-
 fn omitted(manifest: &Manifest) -> Vec<Omitted> {
     let mut omitted = manifest.omitted.clone();
     omitted.sort_unstable();
@@ -163,35 +156,11 @@ fn fingerprint(manifest: &Manifest, objects: &[Counted]) -> Digest128 {
         sum += Digest128::of(text.as_bytes());
     }
     // What else belongs to the content and stays the same as long as nobody touches it.
-    let mut add = |part: &dyn erased::Part| sum += Digest128::from_bits(xxh3_128(&part.json()));
-    if let Some(postgres) = &manifest.postgres {
-        add(&postgres.schema_digest);
-        add(&postgres.sequences);
-        add(&postgres.large_objects);
-        add(&postgres.roles);
-    }
-    if let Some(mysql) = &manifest.mysql {
-        add(&mysql.schema_objects);
-        add(&mysql.accounts);
-    }
-    if let Some(mongodb) = &manifest.mongodb {
-        add(&mongodb.collections);
+    if let Some(detail) = manifest.any_detail() {
+        // What cannot be written would be the same nothing each time.
+        detail.content(&mut |part| {
+            sum += Digest128::from_bits(xxh3_128(&serde_json::to_vec(part).unwrap_or_default()));
+        });
     }
     sum
-}
-
-/// Anything that can be written as JSON, for a closure that takes several types.
-mod erased {
-    use super::Serialize;
-
-    pub(super) trait Part {
-        fn json(&self) -> Vec<u8>;
-    }
-
-    impl<T: Serialize> Part for T {
-        fn json(&self) -> Vec<u8> {
-            // What cannot be written would be the same nothing each time.
-            serde_json::to_vec(self).unwrap_or_default()
-        }
-    }
 }

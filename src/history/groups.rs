@@ -8,7 +8,7 @@ use super::{
     content::{Content, Counted, Key},
     objects::Stored,
 };
-use crate::{source::postgres::Partitioned, stream::digest::Digest128};
+use crate::{source::manifest::Partitioned, stream::digest::Digest128};
 
 /// Kind of the object that stands for all partitions of a table.
 pub(super) const PARTITIONED: &str = "partitioned table";

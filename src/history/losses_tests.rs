@@ -8,8 +8,8 @@ use crate::{
     outcome::{ItemOutcome, ItemReport},
     source::{
         directory,
-        manifest::{Digested, File, Manifest, Object},
-        postgres::{Detail, Partitioned, TableName},
+        manifest::{Digested, File, Manifest, Object, Partitioned, TableName},
+        postgres::Detail,
     },
     stream::digest::Digest128,
 };
@@ -62,7 +62,7 @@ impl Nights {
                 });
             }
         }
-        manifest.postgres = Some(Detail { partitioned, ..Detail::default() });
+        manifest.set_detail(Detail { partitioned, ..Detail::default() });
         self.finish(&manifest)
     }
 
@@ -85,8 +85,12 @@ impl Nights {
             bytes: files,
             digest: Digest128::of(format!("{files} {folders}").as_bytes()),
         });
-        manifest.directory =
-            Some(directory::Detail { path: "/srv/e".into(), files, folders, ..Default::default() });
+        manifest.set_detail(directory::Detail {
+            path: "/srv/e".into(),
+            files,
+            folders,
+            ..Default::default()
+        });
         manifest
     }
 
@@ -377,7 +381,7 @@ fn a_history_that_counted_entries_alone_is_compared_by_them() {
     let before = |nights: &mut Nights| {
         let mut manifest = nights.folder_manifest(100, 150);
         // As an earlier version wrote it down: without the object for the files.
-        manifest.directory = None;
+        manifest.forget_detail();
         none(nights.finish(&manifest));
     };
     let mut nights = Nights::new();

@@ -12,7 +12,7 @@ use crate::{
     known::Name,
     repository::{At, Patience, Snapshot, SnapshotFiles},
     source::{
-        azure,
+        layout::{Entry, Layout, survey},
         manifest::{Manifest, Omitted},
         select::{Selection, shown},
     },
@@ -124,32 +124,9 @@ struct Listing<'a> {
     cancel: &'a Cancel,
 }
 
-/// What the names in a snapshot mean.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Layout {
-    /// The files of a directory, below a folder of the snapshot.
-    Directory,
-    /// Blobs or files of a share, which stand in a list.
-    Storage,
-    /// The files of a dump.
-    Dump,
-}
-
-impl Layout {
-    fn of(snapshot: &Snapshot) -> Self {
-        match snapshot.kind.as_str() {
-            folder::DIRECTORY => Self::Directory,
-            azure::KIND => Self::Storage,
-            _ => Self::Dump,
-        }
-    }
-
-    fn name_of(self) -> fn(&Path) -> Option<&[u8]> {
-        match self {
-            Self::Directory => folder::in_directory,
-            Self::Storage | Self::Dump => whole,
-        }
-    }
+/// The name of what lies at a path of a snapshot.
+fn name_of(layout: Layout) -> fn(&Path) -> Option<&[u8]> {
+    if layout.is_tree() { folder::in_directory } else { whole }
 }
 
 /// The path as it is.
@@ -164,47 +141,45 @@ impl<'a> Listing<'a> {
         path: Option<&OsString>,
         cancel: &'a Cancel,
     ) -> Result<Self> {
-        let layout = Layout::of(snapshot);
+        let layout = Layout::of(&snapshot.kind);
         let manifest = Manifest::of(files, &snapshot.source, &snapshot.item);
         let selection = match path {
             None => None,
             Some(path) => {
                 let patterns = [path.clone()];
                 let survey = match (layout, &manifest) {
-                    (Layout::Storage, Ok(manifest)) => {
-                        azure::restore::choice::survey(manifest, files, &patterns, cancel)?
-                    }
-                    (Layout::Storage, Err(error)) => return Err(error.clone()),
+                    (Layout::Listed(list), Ok(manifest)) => survey(list, manifest, files, &patterns, cancel)?,
+                    (Layout::Listed(_), Err(error)) => return Err(error.clone()),
                     (_, manifest) => {
                         let omitted = manifest.as_ref().map(|m| m.omitted.as_slice()).unwrap_or_default();
                         // Of a dump these are tables and views.
-                        let omitted = if layout == Layout::Directory { omitted } else { &[] };
-                        folder::survey(files, &patterns, layout.name_of(), omitted, cancel)?
+                        let omitted = if layout.is_tree() { omitted } else { &[] };
+                        folder::survey(files, &patterns, name_of(layout), omitted, cancel)?
                     }
                 };
                 // Of a container or share, a name that was never listed is not in its list.
-                Some(survey.finish_listing(&snapshot.name(), layout != Layout::Storage)?)
+                Some(survey.finish_listing(&snapshot.name(), !matches!(layout, Layout::Listed(_)))?)
             }
         };
         // The list of a container or share has what could not be read as well.
         let omitted = match manifest {
-            Ok(manifest) if layout == Layout::Directory => manifest.omitted,
+            Ok(manifest) if layout.is_tree() => manifest.omitted,
             _ => Vec::new(),
         };
         Ok(Self { files, layout, selection, omitted, cancel })
     }
 
     fn run(&self, lister: &mut dyn Lister) -> Result<()> {
-        if self.layout == Layout::Storage {
-            return azure::restore::entries::each(self.files, &mut |entry| {
+        if let Layout::Listed(list) = self.layout {
+            return list.each(self.files, &mut |entry| {
                 self.cancel.check()?;
                 if !self.takes(entry.name.as_bytes(), entry.is_directory()) {
                     return Ok(());
                 }
-                lister.entry(&of_storage(entry))
+                lister.entry(&of_list(entry))
             });
         }
-        let name_of = self.layout.name_of();
+        let name_of = name_of(self.layout);
         let enters = |folder: &Path| match (&self.selection, name_of(folder)) {
             (Some(selection), Some(name)) => name.is_empty() || selection.enters(name),
             (_, name) => name.is_some(),
@@ -229,7 +204,7 @@ impl<'a> Listing<'a> {
     }
 }
 
-fn of_storage(entry: azure::restore::entries::Entry) -> ListEntry {
+fn of_list(entry: Entry) -> ListEntry {
     let bytes = (!entry.is_directory()).then_some(entry.bytes);
     ListEntry {
         path: entry.name,

@@ -4,7 +4,6 @@ mod folder;
 mod listing;
 mod server;
 mod target;
-mod verify;
 
 use std::{
     path::{Path, PathBuf},
@@ -23,27 +22,21 @@ use crate::{
         future_warning, patiently,
     },
     source::{
-        GLOBALS, azure,
+        layout::Layout,
         manifest::{Manifest, Object, Omitted},
-        postgres::Role,
+        name::ItemName,
+        target::{Done, RestoreJob, RestoreTarget, verify},
     },
     stream::cancel::Cancel,
 };
 
-use self::{
-    folder::Choice,
-    target::{Done, Target},
-    verify::Stored,
-};
+use self::folder::Choice;
 pub use self::{
     folder::{Escaped, FolderReport},
     listing::{ListEntry, ListHeader, ListRequest, Lister, list},
     server::{ServerItem, ServerReport, ServerRequest, run_server},
 };
-pub use crate::source::{
-    azure::restore::Report as Storage,
-    restore::{Missing, Options, Restored},
-};
+pub use crate::source::restore::{Missing, Options, Restored, Storage};
 
 /// What `--verify` means for files.
 const NOT_READ_BACK: &str = "the content of every file was checked against its hashes when it was read from the repository, and \
@@ -96,7 +89,7 @@ pub struct Report {
     pub database: Option<Restored>,
     /// What was put into a container or share.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub storage: Option<azure::restore::Report>,
+    pub storage: Option<Storage>,
     /// What was written into a folder.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub folder: Option<FolderReport>,
@@ -179,16 +172,16 @@ fn restore(
                     target.kind()
                 )));
             }
-            let roles = match &target {
-                Target::Postgres { .. } => roles_at(&reader, snapshots, snapshot, notice)?,
-                _ => Vec::new(),
+            let globals = match target.without_globals() {
+                Some(text) => globals_at(&reader, snapshots, snapshot, text, notice)?,
+                None => None,
             };
             let options = &request.options;
             report.omitted = lacking(&manifest, options);
             require_held(&name, &manifest, options, &report.omitted)?;
-            let stored =
-                Stored { manifest: &manifest, files: &files, roles: &roles, options, notice, cancel };
-            into_target(&target, &stored, &name, &mut report)?;
+            let (manifest, globals) = (&manifest, globals.as_ref());
+            let job = RestoreJob { manifest, files: &files, globals, options, notice, cancel };
+            into_target(target.as_ref(), &job, &name, &mut report)?;
         }
         (Destination::Database(_), None) => return Err(Error::failed("no target")),
     }
@@ -224,7 +217,7 @@ fn require_held(name: &str, manifest: &Manifest, options: &Options, lacking: &[O
 
 /// Fails if single files are wanted of something that is no collection of files.
 fn require_files(snapshot: &Snapshot, options: &Options) -> Result<()> {
-    if options.paths.is_empty() || matches!(snapshot.kind.as_str(), folder::DIRECTORY | azure::KIND) {
+    if options.paths.is_empty() || !matches!(Layout::of(&snapshot.kind), Layout::Dump) {
         return Ok(());
     }
     Err(Error::usage(format!(
@@ -245,11 +238,13 @@ fn into_folder(
     cancel: &Cancel,
 ) -> Result<()> {
     let item = (snapshot.source.as_str(), snapshot.item.as_str());
-    let choice = Choice::of(files, &snapshot.kind, item, &options.paths, cancel)?;
-    let mut written = folder::restore(files, into, &snapshot.kind, &choice, options.privileged, cancel)?;
-    if snapshot.kind == azure::KIND {
+    let layout = Layout::of(&snapshot.kind);
+    let choice = Choice::of(files, layout, item, &options.paths, cancel)?;
+    let faithful = layout.is_tree();
+    let mut written = folder::restore(files, into, faithful, &choice, options.privileged, cancel)?;
+    if let Layout::Listed(list) = layout {
         let room = ESCAPED.saturating_sub(written.escaped.len());
-        let (count, renamed) = azure::restore::renamed(files, room, &|name| choice.takes_name(name))?;
+        let (count, renamed) = list.renamed(files, room, &|name| choice.takes_name(name))?;
         written.escaped.extend(
             renamed
                 .into_iter()
@@ -274,12 +269,17 @@ fn into_folder(
 }
 
 /// Restores into a database, a container or a share, and reads it back if that is wanted.
-fn into_target(target: &Target, stored: &Stored<'_>, name: &str, report: &mut Report) -> Result<()> {
-    let Stored { manifest, files, roles, options, notice, cancel } = *stored;
-    match target.restore(manifest, files, roles, options, notice, cancel).map_err(|e| e.context(name))? {
+fn into_target(
+    target: &dyn RestoreTarget,
+    job: &RestoreJob<'_>,
+    name: &str,
+    report: &mut Report,
+) -> Result<()> {
+    let options = job.options;
+    match target.restore(job).map_err(|e| e.context(name))? {
         Done::Database(mut database) => {
             if options.verify {
-                verify::verify(target, stored, &mut database).map_err(|e| e.context(name))?;
+                verify(target, job, &mut database).map_err(|e| e.context(name))?;
             }
             report.database = Some(*database);
         }
@@ -366,33 +366,30 @@ pub fn read_lock(
     }
 }
 
-/// The roles of the `@globals` snapshot that was made with this one.
-fn roles_at(
+/// The manifest of the `@globals` snapshot that was made with this one. If there is none, `without` is said.
+fn globals_at(
     reader: &SnapshotReader,
     snapshots: &[Snapshot],
     item: &Snapshot,
+    without: &str,
     notice: &dyn Fn(&str),
-) -> Result<Vec<Role>> {
+) -> Result<Option<Manifest>> {
     let Some(chosen) = globals_of(snapshots, item) else {
-        notice("there is no snapshot of @globals: missing roles cannot be created");
-        return Ok(Vec::new());
+        notice(without);
+        return Ok(None);
     };
-    let manifest = Manifest::of(&SnapshotFiles::new(reader, chosen), &chosen.source, &chosen.item)?;
-    Ok(manifest.postgres.map(|detail| detail.roles).unwrap_or_default())
+    Manifest::of(&SnapshotFiles::new(reader, chosen), &chosen.source, &chosen.item).map(Some)
 }
 
-/// The name of the `@globals` that belongs to an item. Of several servers each has its own: SERVER/@globals beside
-/// SERVER/DATABASE.
-pub(crate) fn globals_name(snapshots: &[Snapshot], source: &str, item: &str) -> String {
-    let of_server = item.split_once('/').map(|(server, _)| format!("{server}/{GLOBALS}"));
-    let stored = |name: &str| snapshots.iter().any(|s| s.source == source && s.item == name);
-    of_server.filter(|name| stored(name)).unwrap_or_else(|| GLOBALS.to_owned())
+/// The parts of the name of an item, as far as the snapshots tell them.
+pub(crate) fn item_name<'i>(snapshots: &[Snapshot], source: &str, item: &'i str) -> ItemName<'i> {
+    ItemName::stored(item, |name| snapshots.iter().any(|s| s.source == source && s.item == name))
 }
 
 /// The `@globals` snapshot that was made with this one: the newest up to a day later, else the oldest. The snapshots are in
 /// the order of their times.
 pub(crate) fn globals_of<'s>(snapshots: &'s [Snapshot], item: &Snapshot) -> Option<&'s Snapshot> {
-    let name = globals_name(snapshots, &item.source, &item.item);
+    let name = item_name(snapshots, &item.source, &item.item).globals();
     let globals = || snapshots.iter().filter(|s| s.source == item.source && s.item == name);
     let limit = item.time.timestamp() + Duration::from_secs(24 * 3600);
     globals().rfind(|s| s.time.timestamp() <= limit).or_else(|| globals().next())

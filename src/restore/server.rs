@@ -5,25 +5,18 @@ use std::{collections::BTreeMap, path::PathBuf, time::Instant};
 use jiff::Zoned;
 use serde::Serialize;
 
-use super::{
-    Options, Reading, Restored,
-    target::Target,
-    verify::{self, Stored},
-};
+use super::{Options, Reading, Restored, target::NO_OVERWRITE};
 use crate::{
-    config::{Config, MysqlConfig},
+    config::Config,
     error::{Error, Result},
     known::{self, Asked, Name},
     repository::{At, Patience, Snapshot, SnapshotFiles, SnapshotReader, future_warning, patiently},
-    settings::{Secret, SecretFile},
+    settings::SecretFile,
     source::{
-        GLOBALS,
+        KINDS, Kind,
         manifest::{Manifest, Omitted},
-        mysql::{
-            clients::Clients,
-            connect::ConnectParams,
-            restore::{Accounts, Grants, Part, Target as Database, Whole, parse_server_url},
-        },
+        name::{ItemName, globals, within},
+        target::{Accounts, ServerDone, ServerPart, ServerTarget, WholeServer},
     },
     stream::cancel::Cancel,
 };
@@ -168,112 +161,93 @@ fn restore_server(
     patience: &Patience,
     cancel: &Cancel,
 ) -> Result<ServerReport> {
-    let (params, clients) = target(config, request)?;
+    let (kind, target) = target(config, request)?;
     let begin = Instant::now();
     let reading = Reading::begin(config, notice, patience, cancel)?;
     let chosen = choose(config, request, &reading, notice)?;
     let reader = reading.repository.reader()?;
     let mut report =
         ServerReport { source: request.source.clone(), outcome: "failed", seconds: 0.0, items: Vec::new() };
-    let readable = read(&reader, &chosen, &mut report)?;
-    let job = Job { request, params: &params, clients: &clients, notice, cancel };
-    job.restore(&readable, &mut report)?;
+    let readable = read(kind, &reader, &chosen, &mut report)?;
+    restore_into(target.as_ref(), &readable, &request.options, &mut report, notice, cancel)?;
     report.items.sort_by(|a, b| a.item.cmp(&b.item));
     report.finish(begin);
     Ok(report)
 }
 
-struct Job<'a> {
-    request: &'a ServerRequest,
-    params: &'a ConnectParams,
-    clients: &'a Clients,
-    notice: &'a dyn Fn(&str),
-    cancel: &'a Cancel,
+/// Restores what is readable, and reports each item.
+fn restore_into(
+    target: &dyn ServerTarget,
+    readable: &[Readable<'_>],
+    options: &Options,
+    report: &mut ServerReport,
+    notice: &dyn Fn(&str),
+    cancel: &Cancel,
+) -> Result<()> {
+    let parts: Vec<ServerPart<'_>> = readable
+        .iter()
+        .map(|one| ServerPart {
+            name: &one.chosen.database,
+            is_globals: ItemName::parse(&one.chosen.database, false).is_globals(),
+            manifest: &one.manifest,
+            files: &one.files,
+        })
+        .collect();
+    let done = target.restore(&parts, options, notice, cancel)?;
+    for (one, done) in readable.iter().zip(done) {
+        let snapshot = &one.chosen.snapshot;
+        report.items.push(match done {
+            ServerDone::Database(result) => {
+                let omitted = one.manifest.omitted.clone();
+                ServerItem { omitted, ..ServerItem::restored(snapshot, *result) }
+            }
+            ServerDone::Accounts(result) => ServerItem::accounts(snapshot, result),
+        });
+    }
+    Ok(())
 }
 
-impl Job<'_> {
-    fn restore(&self, readable: &[Readable<'_>], report: &mut ServerReport) -> Result<()> {
-        let Self { request, params, clients, notice, cancel } = *self;
-        let is_globals = |one: &&Readable<'_>| one.chosen.database == GLOBALS;
-        let (globals, databases): (Vec<&Readable<'_>>, Vec<&Readable<'_>>) =
-            readable.iter().partition(is_globals);
-        let parts: Vec<Part<'_>> = databases
-            .iter()
-            .map(|one| Part {
-                manifest: &one.manifest,
-                files: &one.files,
-                target: Database { params: params.clone(), database: one.chosen.database.clone() },
-            })
-            .collect();
-        let whole = Whole::prepare(&parts, params, clients, &request.options, cancel)?;
-        let accounts: Vec<(&Readable<'_>, Result<Grants>)> = globals
-            .into_iter()
-            .map(|one| {
-                notice(&format!("{}: accounts", one.chosen.snapshot.item));
-                (one, self.accounts(&whole, one))
-            })
-            .collect();
-        let restored = whole.restore(&parts, notice);
-        for ((one, part), result) in databases.iter().zip(&parts).zip(restored) {
-            let result = result.and_then(|done| self.verified(one, part, done));
-            let omitted = one.manifest.omitted.clone();
-            report.items.push(ServerItem { omitted, ..ServerItem::restored(&one.chosen.snapshot, result) });
-        }
-        for (one, grants) in accounts {
-            let result = grants.and_then(|grants| whole.grant(grants));
-            report.items.push(ServerItem::accounts(&one.chosen.snapshot, result));
-        }
-        Ok(())
-    }
-
-    fn accounts(&self, whole: &Whole<'_>, globals: &Readable<'_>) -> Result<Grants> {
-        if self.request.options.no_owner {
-            return Ok(Grants::left_out("accounts and grants were not restored: --no-owner"));
-        }
-        whole.accounts(&globals.manifest, &globals.files)
-    }
-
-    /// Reads a database back if that is wanted.
-    fn verified(&self, one: &Readable<'_>, part: &Part<'_>, mut done: Restored) -> Result<Restored> {
-        let Self { request, clients, notice, cancel, .. } = *self;
-        if request.options.verify {
-            let target = Target::Mysql { target: part.target.clone(), clients: clients.clone() };
-            let stored = Stored {
-                manifest: &one.manifest,
-                files: &one.files,
-                roles: &[],
-                options: &request.options,
-                notice,
-                cancel,
-            };
-            verify::verify(&target, &stored, &mut done)?;
-        }
-        Ok(done)
-    }
+/// A kind that restores whole servers.
+struct Family {
+    kind: &'static dyn Kind,
+    whole: &'static dyn WholeServer,
 }
 
-/// The server that `--into` names.
-fn target(config: &Config, request: &ServerRequest) -> Result<(ConnectParams, Clients)> {
-    if !["mysql://", "mariadb://"].iter().any(|scheme| request.into.starts_with(scheme)) {
-        return Err(Error::usage("a whole server is restored into a URL of MySQL or MariaDB").hint(
-            "write --into mysql://user@host:3306; items of other kinds of sources are restored one by one",
-        ));
-    }
+fn families() -> impl Iterator<Item = Family> {
+    KINDS.into_iter().filter_map(|kind| Some(Family { kind, whole: kind.whole_server()? }))
+}
+
+/// The names of all servers that can be restored whole.
+fn servers(joined: &str) -> String {
+    families().flat_map(|family| family.whole.servers()).copied().collect::<Vec<_>>().join(joined)
+}
+
+/// The server that `--into` names, and the kind that it is of.
+fn target(config: &Config, request: &ServerRequest) -> Result<(&'static dyn Kind, Box<dyn ServerTarget>)> {
+    let scheme = request.into.split_once("://").map(|(scheme, _)| scheme).unwrap_or_default();
+    let Some(family) = families().find(|family| family.kind.schemes().contains(&scheme)) else {
+        let examples: Vec<_> = families().map(|family| family.whole.example()).collect();
+        return Err(Error::usage(format!("a whole server is restored into a URL of {}", servers(" or ")))
+            .hint(format!(
+                "write --into {}; items of other kinds of sources are restored one by one",
+                examples.join(" or ")
+            )));
+    };
     if request.options.overwrite {
-        return Err(Error::usage("--overwrite is of use for containers and file shares only"));
+        return Err(Error::usage(NO_OVERWRITE));
     }
-    let mysql = config.source(&request.source).and_then(|source| MysqlConfig::of(&*source.kind));
-    if mysql.is_some_and(|mysql| mysql.server.azure.is_some()) && request.server.is_none() {
+    let configured = config.source(&request.source).map(|source| &*source.kind);
+    if request.server.is_none()
+        && configured.is_some_and(|source| source.has_servers() && source.as_str() == family.kind.name())
+    {
         return Err(Error::usage(format!("{} may have several servers", request.source))
             .hint(format!("name one of them: {}/SERVER --all", request.source)));
     }
-    let mut params = parse_server_url(&request.into)?;
+    let mut target = family.whole.open(&request.into, configured)?;
     if let Some(file) = &request.password_file {
-        let password = SecretFile::at("--password-file", file).load()?;
-        params.password = Some(Secret::new(password.expose().to_owned()).into());
+        target.set_password(SecretFile::at("--password-file", file).load()?)?;
     }
-    let dirs = mysql.map_or(&[][..], |mysql| &mysql.server.client_dirs);
-    Ok((params, Clients::find(dirs)))
+    Ok((family.kind, target))
 }
 
 /// The snapshot of each item.
@@ -293,10 +267,9 @@ fn choose(
     }
     let database = |item: &str| match &request.server {
         None => Some(item.to_owned()),
-        Some(server) => Some(item.strip_prefix(server.as_str())?.strip_prefix('/')?.to_owned()),
+        Some(server) => within(item, server).map(str::to_owned),
     };
-    let servers: Vec<&str> =
-        by_item.keys().filter_map(|item| item.strip_suffix(GLOBALS)?.strip_suffix('/')).collect();
+    let servers: Vec<&str> = by_item.keys().filter_map(|item| globals(item)?.server).collect();
     if request.server.is_none() && !servers.is_empty() {
         return Err(Error::usage(format!("{} has several servers", request.source))
             .hint(format!("name one of them: {}", named(&request.source, &servers))));
@@ -348,8 +321,8 @@ fn not_stored(config: &Config, request: &ServerRequest, reading: &Reading) -> Er
 
 /// Whether a snapshot is of the server, or the source, that is restored.
 fn is_of(request: &ServerRequest, snapshot: &Snapshot) -> bool {
-    let within = |server: &str| snapshot.item.strip_prefix(server).is_some_and(|rest| rest.starts_with('/'));
-    snapshot.source == request.source && request.server.as_deref().is_none_or(within)
+    let is_on = |server: &str| within(&snapshot.item, server).is_some();
+    snapshot.source == request.source && request.server.as_deref().is_none_or(is_on)
 }
 
 fn named(source: &str, servers: &[&str]) -> String {
@@ -358,6 +331,7 @@ fn named(source: &str, servers: &[&str]) -> String {
 
 /// Reads the manifests. What cannot be read is part of the report.
 fn read<'a>(
+    kind: &dyn Kind,
     reader: &'a SnapshotReader,
     chosen: &'a [Chosen],
     report: &mut ServerReport,
@@ -367,11 +341,12 @@ fn read<'a>(
         let Chosen { snapshot, .. } = one;
         let files = SnapshotFiles::new(reader, snapshot);
         match Manifest::of(&files, &snapshot.source, &snapshot.item) {
-            Ok(manifest) if manifest.kind != "mysql" => {
+            Ok(manifest) if manifest.kind != kind.name() => {
                 return Err(Error::usage(format!(
-                    "{} is of kind {}: restore --all is for MySQL and MariaDB",
+                    "{} is of kind {}: restore --all is for {}",
                     snapshot.name(),
-                    manifest.kind
+                    manifest.kind,
+                    servers(" and ")
                 ))
                 .hint("restore its items one by one: SOURCE/ITEM"));
             }

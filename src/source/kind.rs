@@ -10,8 +10,11 @@ use std::{
 
 use super::{
     Source,
+    layout::Layout,
+    manifest::Detail,
     recovery::{Commands, Opening, Piece},
     subject::Subjects,
+    target::{RestoreTarget, WholeServer},
     verify::Verification,
 };
 use crate::{
@@ -30,6 +33,51 @@ pub trait Kind: Sync {
 
     /// Reads the keys of this kind. Problems are noted in the reader; `None` if something is missing that is needed.
     fn read_config(&self, reader: &mut Reader<'_>, own: &OwnPlaces<'_>) -> Option<Arc<dyn KindConfig>>;
+
+    /// The key under which its part stands in `manifest.json`. Neither another kind nor a field of all manifests has it.
+    fn detail_key(&self) -> &'static str;
+
+    /// Reads its part of `manifest.json`, which earlier versions may have written.
+    ///
+    /// # Errors
+    /// It is not what this kind writes.
+    fn read_detail(
+        &self,
+        json: &mut dyn erased_serde::Deserializer<'_>,
+    ) -> erased_serde::Result<Option<Box<dyn Detail>>>;
+
+    /// How the names of what was backed up stand in its snapshots.
+    fn layout(&self) -> Layout {
+        Layout::Dump
+    }
+
+    /// What it calls rows, and what they stand in.
+    fn rows_and_tables(&self) -> (&'static str, &'static str) {
+        ("row", "table")
+    }
+
+    /// The schemes of URLs that name targets of this kind.
+    fn schemes(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// The target that a URL of one of its schemes names. `configured` is the source whose item is restored, which may be of
+    /// another kind.
+    ///
+    /// # Errors
+    /// It is not the URL of a target.
+    fn target_of_url(
+        &self,
+        _url: &str,
+        _configured: Option<&(dyn KindConfig + 'static)>,
+    ) -> Result<Box<dyn RestoreTarget>> {
+        Err(Error::usage(format!("items of kind {} are not restored into a URL", self.name())))
+    }
+
+    /// How all of a server is restored with one command, of kinds that can.
+    fn whole_server(&self) -> Option<&'static dyn WholeServer> {
+        None
+    }
 
     /// Packages of Debian with the clients that bring its items back without this program.
     fn packages(&self) -> &'static [&'static str] {
@@ -125,6 +173,12 @@ pub trait KindConfig: Any + fmt::Debug + Send + Sync {
         vec![super::recovery::EXAMPLE]
     }
 
+    /// The target of this name where the source has its items, one of which is or was `item`.
+    ///
+    /// # Errors
+    /// There is none of this name, or it is not known how to reach it.
+    fn target(&self, item: &str, into: &str, cancel: &Cancel) -> Result<Box<dyn RestoreTarget>>;
+
     /// What has to be known and set up before its items are brought back without this program. `variables` is what the names
     /// of shell variables of this source begin with.
     fn opening(&self, variables: &str) -> Opening;
@@ -152,6 +206,11 @@ pub static KINDS: [&dyn Kind; 5] = [
 /// The kind of this name.
 pub fn kind_named(name: &str) -> Option<&'static dyn Kind> {
     KINDS.into_iter().find(|kind| kind.name() == name)
+}
+
+/// The kind that has this scheme of URLs.
+pub fn kind_of_scheme(scheme: &str) -> Option<&'static dyn Kind> {
+    KINDS.into_iter().find(|kind| kind.schemes().contains(&scheme))
 }
 
 /// What to write in place of a name that other programs have for a kind.

@@ -1,11 +1,16 @@
 //! `manifest.json`, the last file of every snapshot: what was dumped, with which tools, how consistent, and what it
 //! contained. A later version of the program reads the manifests of earlier ones, so fields are only ever added.
 
+mod detail;
+
 use std::collections::HashSet;
 
 use jiff::Zoned;
 use serde::{Deserialize, Serialize};
 
+pub use self::detail::Detail;
+use self::detail::Own;
+pub(super) use self::detail::read as read_detail;
 use super::MANIFEST;
 use crate::{
     error::{Error, Result},
@@ -17,6 +22,7 @@ const FORMAT: u32 = 1;
 
 /// What one snapshot holds.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Manifest {
     /// Version of the layout.
     pub format: u32,
@@ -58,21 +64,9 @@ pub struct Manifest {
     /// Tables, collections, … with the digest of their content.
     #[serde(default)]
     pub objects: Vec<Object>,
-    /// What only PostgreSQL has.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub postgres: Option<super::postgres::Detail>,
-    /// What only MySQL and MariaDB have.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mysql: Option<super::mysql::Detail>,
-    /// What only MongoDB has.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mongodb: Option<super::mongodb::Detail>,
-    /// What only Azure storage has.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub azure: Option<super::azure::Detail>,
-    /// What only folders have.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub directory: Option<super::directory::Detail>,
+    /// What only its kind has, under the key of the kind.
+    #[serde(flatten, skip_deserializing)]
+    own: Own,
 }
 
 /// An object that the source has and the snapshot lacks because it could not be read.
@@ -182,6 +176,27 @@ pub struct Object {
     pub digest: Digest128,
 }
 
+/// A table whose rows are in its partitions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Partitioned {
+    /// Schema.
+    pub schema: String,
+    /// Name.
+    pub name: String,
+    /// The tables with its rows, those of sub-partitions included.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub partitions: Vec<TableName>,
+}
+
+/// A table by its name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct TableName {
+    /// Schema.
+    pub schema: String,
+    /// Name.
+    pub name: String,
+}
+
 impl Manifest {
     /// Forgets of what was read back from a restored server what `stored` says that it lacks: a restore may make such objects
     /// from their definitions, or not, and neither says anything about the backup.
@@ -191,16 +206,13 @@ impl Manifest {
         }
         let names: HashSet<(String, &str)> =
             stored.omitted.iter().map(|o| (o.kind.to_lowercase(), o.name.as_str())).collect();
-        let kept = |kind: &str, schema: &str, name: &str| {
+        let is_omitted = |kind: &str, schema: &str, name: &str| {
             let full = if schema.is_empty() { name.to_owned() } else { format!("{schema}.{name}") };
-            !names.contains(&(kind.to_lowercase(), full.as_str()))
+            names.contains(&(kind.to_lowercase(), full.as_str()))
         };
-        self.objects.retain(|o| kept(&o.kind, o.schema.as_deref().unwrap_or_default(), &o.name));
-        if let Some(postgres) = &mut self.postgres {
-            postgres.schema_objects.retain(|o| kept(&o.kind, &o.schema, &o.name));
-        }
-        if let Some(mysql) = &mut self.mysql {
-            mysql.schema_objects.retain(|o| kept(&o.kind, "", &o.name));
+        self.objects.retain(|o| !is_omitted(&o.kind, o.schema.as_deref().unwrap_or_default(), &o.name));
+        if let Some(detail) = self.any_detail_mut() {
+            detail.forget(&is_omitted);
         }
     }
 
@@ -225,11 +237,7 @@ impl Manifest {
             files: Vec::new(),
             digested: Digested::No("not dumped yet".to_owned()),
             objects: Vec::new(),
-            postgres: None,
-            mysql: None,
-            mongodb: None,
-            azure: None,
-            directory: None,
+            own: Own::default(),
         }
     }
 

@@ -4,9 +4,11 @@ pub mod azure;
 pub mod directory;
 mod exclude;
 mod kind;
+pub mod layout;
 pub mod manifest;
 pub mod mongodb;
 pub mod mysql;
+pub(crate) mod name;
 pub(crate) mod omissions;
 pub mod postgres;
 pub mod recovery;
@@ -14,6 +16,7 @@ pub mod restore;
 pub(crate) mod select;
 pub mod server;
 pub(crate) mod subject;
+pub mod target;
 mod trust;
 mod url;
 pub(crate) mod verify;
@@ -21,7 +24,7 @@ pub(crate) mod verify;
 use serde::Serialize;
 
 pub(crate) use self::kind::kind_by_other_name;
-pub use self::kind::{KINDS, Kind, KindConfig, OwnPlaces, kind_named};
+pub use self::kind::{KINDS, Kind, KindConfig, OwnPlaces, kind_named, kind_of_scheme};
 use self::manifest::Manifest;
 use crate::{
     error::Result,
@@ -115,7 +118,7 @@ impl Discovery {
 
     /// Whether this answer leaves open if an item that it does not list exists.
     pub fn is_unknown(&self, name: &str) -> bool {
-        let within = |whole: &str| name.strip_prefix(whole).is_some_and(|rest| rest.starts_with('/'));
+        let within = |whole: &str| name::within(name, whole).is_some();
         // What lies within something that could not be looked into.
         if self.items.iter().any(|item| item.problem.is_some() && within(&item.name)) {
             return true;

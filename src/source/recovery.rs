@@ -4,6 +4,7 @@
 use super::{
     GLOBALS,
     manifest::{Manifest, Object},
+    name::ItemName,
 };
 use crate::output::{printable, shell::word};
 
@@ -67,12 +68,12 @@ impl Piece<'_> {
 
     /// The name without the server or account that it was found on.
     pub(crate) fn name(&self) -> &str {
-        self.item.split_once('/').filter(|_| self.prefixed).map_or(self.item, |(_, name)| name)
+        ItemName::parse(self.item, self.prefixed).name
     }
 
     /// The server that it was found on, where a source has several.
     fn server(&self) -> Option<&str> {
-        self.item.split_once('/').filter(|_| self.prefixed).map(|(server, _)| server)
+        ItemName::parse(self.item, self.prefixed).server
     }
 
     /// Whether it is what belongs to a server as a whole.

@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::mysql::script::Redefined;
+use super::{manifest::Omitted, mysql::script::Redefined};
 use crate::error::{Error, Result};
 
 /// How to restore.
@@ -161,6 +161,51 @@ pub struct Missing {
     pub name: String,
     /// Why, as the server said it; empty where that might hold a secret.
     #[serde(skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+}
+
+/// What was put into a container or share. The field names are a promise.
+#[derive(Debug, Clone, Default, serde::Serialize)]
+pub struct Storage {
+    /// Account and container or share.
+    pub into: String,
+    /// Was it created?
+    pub created: bool,
+    /// Blobs or files that were written.
+    pub files: u64,
+    /// Bytes of these.
+    pub bytes: u64,
+    /// Directories that were made.
+    pub directories: u64,
+    /// Blobs or files that the snapshot only knows by name, because they could not be read.
+    pub missing: u64,
+    /// What could not be written although other things were; a thousand at most.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub failed: Vec<Failed>,
+    /// How many these are in all.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub failed_count: u64,
+    /// What an operator should know.
+    pub notes: Vec<String>,
+    /// What the snapshot lacks of what was to be restored.
+    #[serde(skip)]
+    pub(crate) omitted: Vec<Omitted>,
+}
+
+/// For `serde`.
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+/// Something that could not be written although other things were. The field names are a promise.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+pub struct Failed {
+    /// `blob`, `file` or `directory`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Name of the blob, or path in the share.
+    pub name: String,
+    /// Why, in one sentence without a full stop.
     pub reason: String,
 }
 

@@ -6,8 +6,8 @@ use super::FolderReport;
 use crate::{
     error::{Error, Result},
     source::{
-        azure,
         directory::{CONTENT, tally::meant},
+        layout::{Layout, Paths},
         manifest::{Manifest, Omitted},
         select::{Selection, Survey},
     },
@@ -24,17 +24,17 @@ pub(in crate::restore) enum Choice {
     /// Files of a directory, by name.
     Names(Selection),
     /// Blobs or files of a share.
-    Paths(azure::restore::choice::Paths),
+    Paths(Paths),
 }
 
 impl Choice {
-    /// What these arguments mean of a snapshot of this kind, or everything if there are none.
+    /// What these arguments mean of a snapshot of this layout, or everything if there are none.
     ///
     /// # Errors
     /// One of them means nothing that the snapshot holds.
     pub(in crate::restore) fn of(
         files: &dyn Files,
-        kind: &str,
+        layout: Layout,
         item: (&str, &str),
         patterns: &[OsString],
         cancel: &Cancel,
@@ -43,8 +43,8 @@ impl Choice {
             return Ok(Self::All);
         }
         let manifest = Manifest::of(files, item.0, item.1);
-        if kind == azure::KIND {
-            return azure::restore::choice::Paths::of(&manifest?, files, patterns, cancel).map(Self::Paths);
+        if let Layout::Listed(list) = layout {
+            return Paths::of(list, &manifest?, files, patterns, cancel).map(Self::Paths);
         }
         // Without a manifest that can be read, the files are there all the same.
         let omitted = manifest.map(|manifest| manifest.omitted).unwrap_or_default();

@@ -57,8 +57,6 @@ const NAMED: usize = 10;
 const CUT: usize = 200;
 /// The option with which files get rights that they lend, and devices are made.
 const WITH_PRIVILEGES: &str = "--with-setuid-and-devices";
-/// The kind of source whose snapshots hold attributes that are to be restored.
-pub(super) const DIRECTORY: &str = "directory";
 
 /// What was written into a folder.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
@@ -92,7 +90,8 @@ pub struct Escaped {
 }
 
 /// Writes the files of a snapshot into the folder `into`, which must be empty or not exist; it is made if need be, and
-/// nobody else can look into it meanwhile. `kind` is the kind of the source. Of a `directory` the tree comes back as it
+/// nobody else can look into it meanwhile. If it is to be
+/// `faithful`, as of a directory, the tree comes back as it
 /// was, without the manifest; `into` itself gets the attributes of the folder that was backed up. Everything else is
 /// written with mode 0600, folders with 0700. Of what `choice` leaves out only the folders are made that something chosen
 /// lies in. Only if `privileged` do files get setuid and setgid bits and capabilities, and are devices made: who could write
@@ -104,12 +103,11 @@ pub struct Escaped {
 pub(super) fn restore(
     files: &dyn Files,
     into: &Path,
-    kind: &str,
+    faithful: bool,
     choice: &Choice,
     privileged: bool,
     cancel: &Cancel,
 ) -> Result<FolderReport> {
-    let faithful = kind == DIRECTORY;
     let top = place::prepare(into, faithful)?;
     let sync = top.try_clone().map_err(|e| failed(into, &e))?;
     let stat = fstat(&top).map_err(|e| failed(into, &e.into()))?;

@@ -8,12 +8,21 @@ use std::{
 
 use super::*;
 use crate::{
-    source::directory::testing::{Kept, Memory, back_up, tree},
+    source::{
+        directory::{
+            self,
+            testing::{Kept, Memory, back_up, tree},
+        },
+        layout::Layout,
+    },
     stream::files::Special,
 };
 
+/// The kind whose files come back with their attributes.
+const DIRECTORY: &str = "directory";
+
 fn restored(memory: &Memory, into: &Path, kind: &str) -> Result<FolderReport> {
-    restore(memory, into, kind, &Choice::All, true, &Cancel::new())
+    restore(memory, into, kind == DIRECTORY, &Choice::All, true, &Cancel::new())
 }
 
 /// A snapshot that nothing honest has made.
@@ -39,7 +48,7 @@ fn a_tree_comes_back_as_it_was() {
     let into = out.path().join("new/folder");
     let report = restored(&memory, &into, "directory").unwrap();
     tree::assert_same(&tree::describe(dir.path()), &tree::describe(&into));
-    let detail = manifest.directory.unwrap();
+    let detail = manifest.into_detail::<directory::Detail>().unwrap();
     assert_eq!((report.files, report.folders, report.bytes), (detail.files, detail.folders, detail.bytes));
     assert_eq!((report.symlinks, report.others), (detail.symlinks, detail.others));
     assert_eq!(report.notes, Vec::<String>::new());
@@ -156,7 +165,7 @@ fn a_name_that_comes_twice_is_not_followed_or_written_over() {
 }
 
 fn restored_listing(listing: Listing, into: &Path) -> Result<FolderReport> {
-    restore(&listing, into, "directory", &Choice::All, true, &Cancel::new())
+    restore(&listing, into, true, &Choice::All, true, &Cancel::new())
 }
 
 #[test]
@@ -235,8 +244,8 @@ fn part(dir: &Path, into: &Path, patterns: &[&str]) -> Result<FolderReport> {
     let patterns: Vec<OsString> = patterns.iter().map(OsString::from).collect();
     let cancel = Cancel::new();
     let item = (manifest.source.as_str(), manifest.item.as_str());
-    let choice = Choice::of(&memory, "directory", item, &patterns, &cancel)?;
-    restore(&memory, into, "directory", &choice, true, &cancel)
+    let choice = Choice::of(&memory, Layout::Tree, item, &patterns, &cancel)?;
+    restore(&memory, into, true, &choice, true, &cancel)
 }
 
 #[test]
@@ -306,8 +315,7 @@ fn the_stop_flag_ends_it() {
     let cancel = Cancel::new();
     cancel.cancel("test");
     let out = tempfile::tempdir().unwrap();
-    let error =
-        restore(&memory, &out.path().join("x"), "directory", &Choice::All, true, &cancel).unwrap_err();
+    let error = restore(&memory, &out.path().join("x"), true, &Choice::All, true, &cancel).unwrap_err();
     assert_eq!(error.to_string(), "stopped: test");
 }
 
@@ -334,7 +342,7 @@ fn rights_that_a_file_lends_and_devices_are_restored_only_if_asked_for() {
     let mode = |into: &Path, name: &str| fs::metadata(into.join(name)).unwrap().mode() & 0o7777;
 
     let into = out.path().join("without");
-    let report = restore(&memory, &into, DIRECTORY, &Choice::All, false, &Cancel::new()).unwrap();
+    let report = restore(&memory, &into, true, &Choice::All, false, &Cancel::new()).unwrap();
     assert_eq!((mode(&into, "su"), mode(&into, "shared")), (0o755, 0o2775), "a folder lends nothing");
     assert!(!into.join("null").exists());
     let told = report.notes.join("\n");
@@ -343,7 +351,7 @@ fn rights_that_a_file_lends_and_devices_are_restored_only_if_asked_for() {
     }
 
     let into = out.path().join("with");
-    let report = restore(&memory, &into, DIRECTORY, &Choice::All, true, &Cancel::new()).unwrap();
+    let report = restore(&memory, &into, true, &Choice::All, true, &Cancel::new()).unwrap();
     assert_eq!((mode(&into, "su"), mode(&into, "shared")), (0o6755, 0o2775));
     assert!(!report.notes.join("\n").contains(WITH_PRIVILEGES));
     // Outside of a container only root may make a device.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::source::directory::Rule;
+use crate::source::{directory::Rule, kind::Kind, manifest};
 
 /// So many names are written out; of the others there is the count.
 const NAMES: usize = 20;
@@ -54,6 +54,24 @@ pub struct Detail {
     pub changed: Named,
     /// Blobs whose content, read twice, is not what the MD5 says that the service keeps of it.
     pub md5_differs: Named,
+}
+
+impl manifest::Detail for Detail {
+    fn kind(&self) -> &'static dyn Kind {
+        &super::kind::KIND
+    }
+
+    fn boxed(&self) -> Box<dyn manifest::Detail> {
+        Box::new(self.clone())
+    }
+
+    fn is_of_files(&self) -> bool {
+        true
+    }
+
+    fn files(&self) -> Option<u64> {
+        (self.share.is_some() || self.hierarchical).then_some(self.stored)
+    }
 }
 
 /// A count, and the first names.

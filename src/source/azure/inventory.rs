@@ -257,8 +257,6 @@ impl<V> Known<V> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use parking_lot::Mutex;
-
     use super::*;
 
     #[derive(Default)]

@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 use super::{
     AzureStorage,
     config::{self, AzureStorageConfig},
-    recovery, selftest,
+    recovery, restore, selftest,
     verify::Contents,
 };
 use crate::{
@@ -14,8 +14,11 @@ use crate::{
     source::{
         Source,
         kind::{Kind, KindConfig, OwnPlaces},
+        layout::Layout,
+        manifest::{self, Detail},
         recovery::{Commands, Opening, Piece},
         subject::Subjects,
+        target::RestoreTarget,
         verify::Verification,
     },
     stream::cancel::Cancel,
@@ -29,7 +32,7 @@ pub(in crate::source) static KIND: AzureStorageKind = AzureStorageKind;
 
 impl Kind for AzureStorageKind {
     fn name(&self) -> &'static str {
-        super::KIND
+        super::NAME
     }
 
     fn other_names(&self) -> &'static [(&'static [&'static str], &'static str)] {
@@ -54,6 +57,33 @@ impl Kind for AzureStorageKind {
 
     fn self_test_subjects(&self, _drill: &DrillConfig, _dir: &Path, _cancel: &Cancel) -> Subjects {
         Subjects::Made(vec![(self.name().to_owned(), Ok(selftest::container()))])
+    }
+
+    fn detail_key(&self) -> &'static str {
+        "azure"
+    }
+
+    fn read_detail(
+        &self,
+        json: &mut dyn erased_serde::Deserializer<'_>,
+    ) -> erased_serde::Result<Option<Box<dyn Detail>>> {
+        manifest::read_detail::<super::Detail>(json)
+    }
+
+    fn layout(&self) -> Layout {
+        Layout::Listed(&restore::Inventory)
+    }
+
+    fn schemes(&self) -> &'static [&'static str] {
+        &["https", "http"]
+    }
+
+    fn target_of_url(
+        &self,
+        url: &str,
+        configured: Option<&(dyn KindConfig + 'static)>,
+    ) -> Result<Box<dyn RestoreTarget>> {
+        Ok(restore::by_url(url, configured))
     }
 }
 
@@ -84,5 +114,9 @@ impl KindConfig for AzureStorageConfig {
 
     fn commands(&self, piece: &Piece<'_>, _variables: &str) -> Commands {
         recovery::commands(piece)
+    }
+
+    fn target(&self, _item: &str, into: &str, _cancel: &Cancel) -> Result<Box<dyn RestoreTarget>> {
+        Ok(restore::on_own_account(self, into))
     }
 }

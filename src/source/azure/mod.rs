@@ -28,7 +28,8 @@ use std::{collections::HashMap, sync::Arc, thread, time::Duration};
 use parking_lot::{Mutex, MutexGuard};
 
 pub use detail::{Detail, Named};
-pub use servers::{AzureServers, server_host};
+pub use servers::AzureServers;
+pub(in crate::source) use servers::found;
 
 use self::{
     asked::Asked, container::Container, discover::Reached, health::Access, reach::Probe, share::Share,
@@ -50,7 +51,7 @@ use crate::{
 };
 
 /// The kind of source, as written in the configuration.
-pub(crate) const KIND: &str = "azure-storage";
+pub(crate) const NAME: &str = "azure-storage";
 /// What stands before the name of a file share in the name of its item.
 pub const SHARE: &str = "share:";
 /// After this time a run begins with what has answered, and goes on waiting for the other accounts meanwhile.
@@ -276,7 +277,7 @@ impl Manifest {
         self.digested = Digested::Yes;
         self.notes.extend(notes);
         self.omitted = omitted;
-        self.azure = Some(detail);
+        self.set_detail(detail);
         self.ended = jiff::Zoned::now();
     }
 }
@@ -287,7 +288,7 @@ impl Source for AzureStorage {
     }
 
     fn kind(&self) -> &'static str {
-        KIND
+        NAME
     }
 
     fn discover(&self, cancel: &Cancel) -> Result<Discovery> {

@@ -5,7 +5,7 @@ use std::path::Path;
 use md5::{Digest, Md5 as Md5Hasher};
 
 use super::{
-    Detail, KIND,
+    Detail, NAME,
     container::{Dumped, INVENTORY, Line, TOP, row},
     inventory::{self, Md5},
     names::Paths,
@@ -25,7 +25,7 @@ pub(super) fn store(
     blobs: &[(String, Vec<u8>)],
     sink: &dyn Sink,
 ) -> Result<Manifest> {
-    let mut manifest = Manifest::begin(source, &format!("{account}/{container}"), KIND);
+    let mut manifest = Manifest::begin(source, &format!("{account}/{container}"), NAME);
     let mut detail =
         Detail { account: account.to_owned(), container: Some(container.to_owned()), ..Detail::default() };
     let mut content = RowDigest::default();

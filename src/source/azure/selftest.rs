@@ -2,7 +2,7 @@
 
 use parking_lot::Mutex;
 
-use super::{KIND, sample};
+use super::{NAME, sample};
 use crate::{
     error::Result,
     source::{
@@ -30,7 +30,7 @@ impl Source for Container {
     }
 
     fn kind(&self) -> &'static str {
-        KIND
+        NAME
     }
 
     fn discover(&self, _: &Cancel) -> Result<Discovery> {
@@ -46,7 +46,7 @@ impl Source for Container {
 
 impl Subject for Container {
     fn name(&self) -> String {
-        KIND.to_owned()
+        NAME.to_owned()
     }
 
     fn source(&self) -> &dyn Source {

@@ -10,7 +10,7 @@ use crate::{
     azure::{Azure, Engine, FlexibleServer},
     error::{Error, Result},
     settings::{self, Patterns},
-    source::{Discovery, Excluded, Item, Source, manifest::Manifest},
+    source::{Discovery, Excluded, Item, Source, manifest::Manifest, name::ItemName, server::ServerConfig},
     stream::{cancel::Cancel, sink::Sink},
     workers,
 };
@@ -115,8 +115,25 @@ fn list(azure: &Azure, engine: Engine, cancel: &Cancel) -> Result<(Discovery, Ve
     Ok((found, servers))
 }
 
+/// The server that an item of a source is, or was, found on: one that is found by its name has its host then.
+pub(in crate::source) fn found(
+    server: &ServerConfig,
+    engine: Engine,
+    item: &str,
+    cancel: &Cancel,
+) -> Result<ServerConfig> {
+    let mut server = server.clone();
+    if let Some(azure) = server.azure.take() {
+        // Without a slash it is the server itself that is named.
+        let item = ItemName::parse(item, true);
+        let name = item.server.unwrap_or(item.name);
+        server.host = settings::Host::Tcp(server_host(&azure, engine, name, cancel)?);
+    }
+    Ok(server)
+}
+
 /// The host of the server of this name.
-pub fn server_host(
+fn server_host(
     config: &settings::AzureServers,
     engine: Engine,
     server: &str,

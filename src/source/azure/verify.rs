@@ -11,6 +11,7 @@ use md5::{Digest, Md5 as Md5Hasher};
 use parking_lot::{Mutex, MutexGuard};
 
 use super::{
+    Detail,
     container::{self, row},
     inventory::Md5,
     restore::content::each_parallel,
@@ -70,8 +71,9 @@ fn verify(
     chosen: &(dyn Fn(&Path) -> bool + Sync),
     cancel: &Cancel,
 ) -> Result<Verified> {
-    let detail =
-        manifest.azure.as_ref().ok_or_else(|| Error::failed("the manifest says nothing of a container"))?;
+    let detail = manifest
+        .detail::<Detail>()
+        .ok_or_else(|| Error::failed("the manifest says nothing of a container"))?;
     let found = Mutex::new(Found { verified: Verified::default(), content: RowDigest::default() });
     let one = |listed: Listed| compare(files, &listed, chosen(Path::new(&listed.path)), &found);
     let top = if detail.share.is_some() {

@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::stream::digest::Digest128;
+use crate::{
+    source::{kind::Kind, manifest},
+    stream::digest::Digest128,
+};
 
 /// A folder's part of a manifest.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +42,24 @@ pub struct Detail {
     /// Digest over path, type, permissions, length and content of everything, whatever its order. It says whether two
     /// snapshots of one repository hold the same; other repositories cut files into other pieces.
     pub digest: Digest128,
+}
+
+impl manifest::Detail for Detail {
+    fn kind(&self) -> &'static dyn Kind {
+        &super::kind::KIND
+    }
+
+    fn boxed(&self) -> Box<dyn manifest::Detail> {
+        Box::new(self.clone())
+    }
+
+    fn is_of_files(&self) -> bool {
+        true
+    }
+
+    fn files(&self) -> Option<u64> {
+        Some(self.files)
+    }
 }
 
 impl Detail {

@@ -62,7 +62,7 @@ impl Before {
         Ok(match files.read(MANIFEST).and_then(|json| Manifest::from_json(&json)) {
             Ok(manifest) => Self {
                 started: Some(manifest.started.timestamp()),
-                entries: manifest.directory.map_or(0, |detail| detail.entries()),
+                entries: manifest.into_detail::<Detail>().map_or(0, |detail| detail.entries()),
                 problem: None,
             },
             Err(problem) => Self { problem: Some(problem), ..Self::default() },
@@ -124,7 +124,7 @@ pub(super) fn dump(
         bytes: detail.bytes,
         digest: detail.digest,
     });
-    manifest.directory = Some(detail);
+    manifest.set_detail(detail);
     manifest.omitted = omissions.finish();
     Ok(manifest)
 }

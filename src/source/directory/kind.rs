@@ -12,13 +12,16 @@ use super::{
     verify::Contents,
 };
 use crate::{
-    error::Result,
+    error::{Error, Result},
     settings::{DrillConfig, SourceSettings, reader::Reader},
     source::{
         Source,
         kind::{Kind, KindConfig, OwnPlaces},
+        layout::Layout,
+        manifest::{self, Detail},
         recovery::{Commands, Opening, Piece},
         subject::Subjects,
+        target::RestoreTarget,
         verify::Verification,
     },
     stream::cancel::Cancel,
@@ -61,6 +64,21 @@ impl Kind for DirectoryKind {
     fn self_test_subjects(&self, _drill: &DrillConfig, dir: &Path, _cancel: &Cancel) -> Subjects {
         Subjects::Made(vec![(self.name().to_owned(), selftest::folder(dir))])
     }
+
+    fn detail_key(&self) -> &'static str {
+        "directory"
+    }
+
+    fn read_detail(
+        &self,
+        json: &mut dyn erased_serde::Deserializer<'_>,
+    ) -> erased_serde::Result<Option<Box<dyn Detail>>> {
+        manifest::read_detail::<super::Detail>(json)
+    }
+
+    fn layout(&self) -> Layout {
+        Layout::Tree
+    }
 }
 
 impl KindConfig for DirectoryConfig {
@@ -87,5 +105,9 @@ impl KindConfig for DirectoryConfig {
 
     fn commands(&self, piece: &Piece<'_>, _variables: &str) -> Commands {
         recovery::commands(piece)
+    }
+
+    fn target(&self, _item: &str, _into: &str, _cancel: &Cancel) -> Result<Box<dyn RestoreTarget>> {
+        Err(Error::usage("a folder is restored with --to DIR"))
     }
 }

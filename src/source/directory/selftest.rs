@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Directory, config::DirectoryConfig};
+use super::{Detail, Directory, config::DirectoryConfig};
 use crate::{
     error::{Error, Result},
     source::{
@@ -67,6 +67,6 @@ impl Subject for Folder {
 
     fn falsify(&self, manifest: &mut Manifest) {
         let wrong = Digest128::of(b"wrong");
-        manifest.directory.iter_mut().for_each(|detail| detail.digest = wrong);
+        manifest.detail_mut::<Detail>().into_iter().for_each(|detail| detail.digest = wrong);
     }
 }

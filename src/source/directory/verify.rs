@@ -33,7 +33,7 @@ impl ReadBack for Contents {
         chosen: &(dyn Fn(&Path) -> bool + Sync),
         cancel: &Cancel,
     ) -> Result<Verified> {
-        let detail = manifest.directory.as_ref();
+        let detail = manifest.detail::<Detail>();
         let detail = detail.ok_or_else(|| Error::failed("the manifest says nothing of files"))?;
         verify(files, detail, chosen, cancel)
     }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::connect::Topology;
 use crate::{
     error::{Error, Result},
+    source::{kind::Kind, manifest},
     stream::digest::{Digest128, PieceHasher},
 };
 
@@ -22,6 +23,20 @@ pub struct Detail {
     pub snapshot_time: Option<SnapshotTime>,
     /// Collections, views and time series in the order of their names.
     pub collections: Vec<Collection>,
+}
+
+impl manifest::Detail for Detail {
+    fn kind(&self) -> &'static dyn Kind {
+        &super::kind::KIND
+    }
+
+    fn boxed(&self) -> Box<dyn manifest::Detail> {
+        Box::new(self.clone())
+    }
+
+    fn content(&self, visit: &mut dyn FnMut(&dyn erased_serde::Serialize)) {
+        visit(&self.collections);
+    }
 }
 
 /// A moment as the cluster counts them.

@@ -92,7 +92,7 @@ pub(super) fn dump(source: &Mongodb, database: &str, sink: &dyn Sink, cancel: &C
     manifest.files.sort_unstable_by(|one, other| one.path.cmp(&other.path));
     manifest.digested = Digested::Yes;
     manifest.objects = outcomes.iter().map(|(name, outcome)| object(name, outcome)).collect();
-    manifest.mongodb = Some(Detail {
+    manifest.set_detail(Detail {
         topology: deployment.topology.clone(),
         feature_compatibility: feature_compatibility(&deployment, cancel)?,
         snapshot_time: (manifest.consistency == Consistency::Snapshot)

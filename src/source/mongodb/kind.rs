@@ -6,7 +6,7 @@ use super::{
     Mongodb,
     config::{self, MongodbConfig},
     connect::Params,
-    recovery, selftest,
+    recovery, restore, selftest,
     verify::ScratchServers,
 };
 use crate::{
@@ -15,8 +15,10 @@ use crate::{
     source::{
         Source,
         kind::{Kind, KindConfig, OwnPlaces},
+        manifest::{self, Detail},
         recovery::{Commands, Opening, Piece},
         subject::Subjects,
+        target::RestoreTarget,
         verify::Verification,
     },
     stream::cancel::Cancel,
@@ -48,6 +50,33 @@ impl Kind for MongodbKind {
     fn self_test_subjects(&self, drill: &DrillConfig, dir: &Path, cancel: &Cancel) -> Subjects {
         Subjects::Made(vec![(self.name().to_owned(), selftest::subject(drill, dir, cancel))])
     }
+
+    fn detail_key(&self) -> &'static str {
+        "mongodb"
+    }
+
+    fn read_detail(
+        &self,
+        json: &mut dyn erased_serde::Deserializer<'_>,
+    ) -> erased_serde::Result<Option<Box<dyn Detail>>> {
+        manifest::read_detail::<super::Detail>(json)
+    }
+
+    fn rows_and_tables(&self) -> (&'static str, &'static str) {
+        ("document", "collection")
+    }
+
+    fn schemes(&self) -> &'static [&'static str] {
+        &["mongodb", "mongodb+srv"]
+    }
+
+    fn target_of_url(
+        &self,
+        url: &str,
+        _configured: Option<&(dyn KindConfig + 'static)>,
+    ) -> Result<Box<dyn RestoreTarget>> {
+        restore::by_url(url)
+    }
 }
 
 impl KindConfig for MongodbConfig {
@@ -76,5 +105,9 @@ impl KindConfig for MongodbConfig {
 
     fn commands(&self, piece: &Piece<'_>, variables: &str) -> Commands {
         recovery::commands(piece, variables)
+    }
+
+    fn target(&self, _item: &str, into: &str, _cancel: &Cancel) -> Result<Box<dyn RestoreTarget>> {
+        restore::on_own_server(self, into)
     }
 }

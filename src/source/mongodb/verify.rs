@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Instant};
 use mongodb::bson::Document;
 
 use super::{
-    Mongodb, compare,
+    Detail, Mongodb, compare,
     config::{MongodbConfig, MongodbConsistency},
     connect::{Deployment, Params},
     restore::{self, Target},
@@ -43,10 +43,6 @@ pub(super) struct ScratchServers;
 impl Verifier for ScratchServers {
     fn server_key(&self, _setup: &Setup<'_>, manifest: &Manifest) -> Result<String, Fault> {
         Ok(line(&manifest.server_version))
-    }
-
-    fn nouns(&self) -> (&'static str, &'static str) {
-        ("collection", "document")
     }
 
     fn has_globals(&self) -> bool {
@@ -180,8 +176,8 @@ impl Scratch {
             .extend(missing.map(|index| format!("not restored: the index {}: {}", index.name, index.reason)));
         let mut differences = compare::collections(&manifest.objects, &again.objects);
         let missing = || Error::failed("the manifest says nothing of a MongoDB database");
-        let before = manifest.mongodb.as_ref().ok_or_else(missing)?;
-        let after = again.mongodb.as_ref().ok_or_else(missing)?;
+        let before = manifest.detail::<Detail>().ok_or_else(missing)?;
+        let after = again.detail::<Detail>().ok_or_else(missing)?;
         differences.extend(compare::details(before, after, &done.changed_indexes, &mut notes));
         Proof::of(manifest, restore, notes).unless(differences)
     }

@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::clients::Flavour;
-use crate::{source::restore::Missing, stream::digest::Digest128};
+use crate::{
+    source::{kind::Kind, manifest, restore::Missing},
+    stream::digest::Digest128,
+};
 
 /// What only MySQL and MariaDB have.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -40,6 +43,25 @@ pub struct Detail {
     /// Of `@globals`: users and roles.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub accounts: Vec<Account>,
+}
+
+impl manifest::Detail for Detail {
+    fn kind(&self) -> &'static dyn Kind {
+        &super::kind::KIND
+    }
+
+    fn boxed(&self) -> Box<dyn manifest::Detail> {
+        Box::new(self.clone())
+    }
+
+    fn forget(&mut self, is_omitted: &dyn Fn(&str, &str, &str) -> bool) {
+        self.schema_objects.retain(|object| !is_omitted(&object.kind, "", &object.name));
+    }
+
+    fn content(&self, visit: &mut dyn FnMut(&dyn erased_serde::Serialize)) {
+        visit(&self.schema_objects);
+        visit(&self.accounts);
+    }
 }
 
 impl Detail {

@@ -98,7 +98,7 @@ pub(super) fn dump(
     manifest.notes.extend(versioned.note());
     consistency(&mut manifest, &before.not_transactional);
     describe(&mut manifest, streamed.summary, server, described, before.not_transactional);
-    if let Some(detail) = &mut manifest.mysql {
+    if let Some(detail) = manifest.detail_mut::<Detail>() {
         versioned.describe(detail);
     }
     Ok(manifest)
@@ -364,7 +364,7 @@ fn describe(
     let own = summary.database;
     let refers_to =
         summary.refers_to.into_iter().filter(|name| own.as_ref().is_none_or(|own| own != name)).collect();
-    manifest.mysql = Some(Detail {
+    manifest.set_detail(Detail {
         flavour: server.flavour,
         lower_case_table_names: server.lower_case_table_names,
         database: Some(database),

@@ -71,7 +71,7 @@ pub(super) fn dump(source: &Mysql, server: &Server, sink: &dyn Sink, cancel: &Ca
         .push(Tool { name: "tik-backup".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() });
     manifest.files.push(File { path: GLOBALS_SQL.to_owned(), bytes: stored.bytes });
     manifest.digested = Digested::Yes;
-    manifest.mysql = Some(Detail {
+    manifest.set_detail(Detail {
         flavour: server.flavour,
         lower_case_table_names: server.lower_case_table_names,
         database: None,

@@ -8,7 +8,7 @@ use std::{
 use super::{
     Mysql,
     config::{self, MysqlConfig},
-    recovery, selftest,
+    recovery, restore, selftest,
     verify::ScratchServers,
 };
 use crate::{
@@ -18,9 +18,11 @@ use crate::{
     source::{
         Source,
         kind::{Kind, KindConfig, OwnPlaces},
+        manifest::{self, Detail},
         recovery::{Commands, Opening, Piece},
         server,
         subject::Subjects,
+        target::{RestoreTarget, WholeServer},
         verify::Verification,
     },
     stream::cancel::Cancel,
@@ -55,6 +57,33 @@ impl Kind for MysqlKind {
 
     fn self_test_subjects(&self, drill: &DrillConfig, dir: &Path, cancel: &Cancel) -> Subjects {
         Subjects::Made(selftest::subjects(drill, dir, cancel))
+    }
+
+    fn detail_key(&self) -> &'static str {
+        "mysql"
+    }
+
+    fn read_detail(
+        &self,
+        json: &mut dyn erased_serde::Deserializer<'_>,
+    ) -> erased_serde::Result<Option<Box<dyn Detail>>> {
+        manifest::read_detail::<super::Detail>(json)
+    }
+
+    fn schemes(&self) -> &'static [&'static str] {
+        &["mysql", "mariadb"]
+    }
+
+    fn target_of_url(
+        &self,
+        url: &str,
+        configured: Option<&(dyn KindConfig + 'static)>,
+    ) -> Result<Box<dyn RestoreTarget>> {
+        restore::by_url(url, configured)
+    }
+
+    fn whole_server(&self) -> Option<&'static dyn WholeServer> {
+        Some(&restore::AllOfServer)
     }
 }
 
@@ -103,5 +132,9 @@ impl KindConfig for MysqlConfig {
 
     fn commands(&self, piece: &Piece<'_>, variables: &str) -> Commands {
         recovery::commands(piece, variables)
+    }
+
+    fn target(&self, item: &str, into: &str, cancel: &Cancel) -> Result<Box<dyn RestoreTarget>> {
+        restore::on_own_server(self, item, into, cancel)
     }
 }

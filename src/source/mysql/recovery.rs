@@ -1,6 +1,6 @@
 //! How its items are brought back with stock clients.
 
-use super::{DUMP, GLOBALS_SQL, session::quote_ident};
+use super::{DUMP, Detail, GLOBALS_SQL, session::quote_ident};
 use crate::{
     output::shell::{unless_set, word},
     source::recovery::{Commands, Opening, Piece, into},
@@ -56,14 +56,15 @@ fn database(piece: &Piece<'_>, client: &str) -> Commands {
     let name = piece.name();
     let detail = piece
         .manifest
-        .and_then(|manifest| manifest.mysql.as_ref())
+        .and_then(|manifest| manifest.detail::<Detail>())
         .and_then(|detail| detail.database.as_ref());
     let with = match detail {
         Some(database) => format!(" CHARACTER SET {} COLLATE {}", database.charset, database.collation),
         None => String::new(),
     };
     let create = format!("CREATE DATABASE {}{with}", quote_ident(name));
-    let others = piece.manifest.and_then(|manifest| manifest.mysql.as_ref()).map(|detail| &detail.refers_to);
+    let others =
+        piece.manifest.and_then(|manifest| manifest.detail::<Detail>()).map(|detail| &detail.refers_to);
     let others = others.filter(|others| !others.is_empty());
     let force = if others.is_some() { " --force" } else { "" };
     let mut stock = vec![

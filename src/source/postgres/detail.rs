@@ -3,7 +3,13 @@
 use serde::{Deserialize, Serialize};
 
 use super::archive::{TocEntry, routes};
-use crate::stream::digest::Digest128;
+use crate::{
+    source::{
+        kind::Kind,
+        manifest::{self, Partitioned, TableName},
+    },
+    stream::digest::Digest128,
+};
 
 /// PostgreSQL's part of a manifest.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -46,34 +52,36 @@ pub struct Detail {
     pub server_settings: Vec<ServerSetting>,
 }
 
-/// A table whose rows are in its partitions.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Partitioned {
-    /// Schema.
-    pub schema: String,
-    /// Name.
-    pub name: String,
-    /// The tables with its rows, those of sub-partitions included.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub partitions: Vec<TableName>,
-}
-
-/// A table by its name.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct TableName {
-    /// Schema.
-    pub schema: String,
-    /// Name.
-    pub name: String,
-}
-
-impl TableName {
-    /// The tables of a dump whose rows are digested without regard to the order of their columns, because they are loaded by
-    /// way of a table that lists them otherwise.
-    pub(super) fn by_column(toc: &[TocEntry]) -> Vec<Self> {
-        let routes = routes(toc).into_iter().filter(|routed| routed.by_column);
-        routes.map(|routed| Self { schema: routed.schema, name: routed.name }).collect()
+impl manifest::Detail for Detail {
+    fn kind(&self) -> &'static dyn Kind {
+        &super::kind::KIND
     }
+
+    fn boxed(&self) -> Box<dyn manifest::Detail> {
+        Box::new(self.clone())
+    }
+
+    fn forget(&mut self, is_omitted: &dyn Fn(&str, &str, &str) -> bool) {
+        self.schema_objects.retain(|object| !is_omitted(&object.kind, &object.schema, &object.name));
+    }
+
+    fn partitioned(&self) -> &[Partitioned] {
+        &self.partitioned
+    }
+
+    fn content(&self, visit: &mut dyn FnMut(&dyn erased_serde::Serialize)) {
+        visit(&self.schema_digest);
+        visit(&self.sequences);
+        visit(&self.large_objects);
+        visit(&self.roles);
+    }
+}
+
+/// The tables of a dump whose rows are digested without regard to the order of their columns, because they are loaded by way
+/// of a table that lists them otherwise.
+pub(super) fn by_column(toc: &[TocEntry]) -> Vec<TableName> {
+    let routes = routes(toc).into_iter().filter(|routed| routed.by_column);
+    routes.map(|routed| TableName { schema: routed.schema, name: routed.name }).collect()
 }
 
 /// A setting of the server.

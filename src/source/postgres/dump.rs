@@ -4,10 +4,10 @@ use std::io::{self, Read};
 
 use super::{
     DUMP, Database, Detail, Extension, LargeObjectCount, Postgres, SchemaObject, Sequence, ServerSetting,
-    TableName,
     archive::ArchiveSummary,
     clients::Client,
     connect::Connection,
+    detail,
     discover::Server,
     hints,
     inventory::Inventory,
@@ -108,7 +108,7 @@ pub(super) fn dump(
     manifest.tools.push(Tool { name: "pg_dump".to_owned(), version: client.version_text.clone() });
     manifest.files.push(File { path: DUMP.to_owned(), bytes: stored.bytes });
     describe(&mut manifest, summary, described, extensions, server_settings);
-    if let Some(postgres) = &mut manifest.postgres {
+    if let Some(postgres) = manifest.detail_mut::<Detail>() {
         postgres.partitioned = inventory.partitioned;
     }
     Ok(manifest)
@@ -286,7 +286,7 @@ fn describe(
             digest: table.digest,
         })
         .collect();
-    manifest.postgres = Some(Detail {
+    manifest.set_detail(Detail {
         database: Some(database),
         extensions,
         sequences: summary
@@ -301,7 +301,7 @@ fn describe(
         },
         schema_digest: summary.schema_digest,
         schema_objects,
-        by_column: TableName::by_column(&summary.toc),
+        by_column: detail::by_column(&summary.toc),
         server_settings,
         ..Detail::default()
     });

@@ -88,7 +88,7 @@ pub(super) fn dump(source: &Postgres, server: &Server, sink: &dyn Sink, cancel: 
     manifest.tools.push(Tool { name: "pg_dumpall".to_owned(), version: client.version_text.clone() });
     manifest.files.push(File { path: GLOBALS_SQL.to_owned(), bytes: stored.bytes });
     manifest.digested = Digested::Yes;
-    manifest.postgres = Some(Detail {
+    manifest.set_detail(Detail {
         roles,
         first_role: first.map(|role| role.name),
         role_passwords: Some(passwords),

@@ -6,13 +6,15 @@ use std::collections::HashSet;
 use serde::Deserialize;
 
 use super::{
-    Partitioned, TableName,
     archive::{ArchiveSummary, Doubt},
     discover::Server,
     psql::Psql,
     settings::Basics,
 };
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    source::manifest::{Partitioned, TableName},
+};
 
 /// So many missing objects are named.
 const NAMED: usize = 5;

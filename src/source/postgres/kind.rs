@@ -8,7 +8,7 @@ use std::{
 use super::{
     Postgres,
     config::{self, PostgresConfig},
-    recovery, selftest,
+    recovery, restore, selftest,
     verify::ScratchServers,
 };
 use crate::{
@@ -18,9 +18,11 @@ use crate::{
     source::{
         Source,
         kind::{Kind, KindConfig, OwnPlaces},
+        manifest::{self, Detail},
         recovery::{Commands, Opening, Piece},
         server,
         subject::Subjects,
+        target::RestoreTarget,
         verify::Verification,
     },
     stream::cancel::Cancel,
@@ -55,6 +57,29 @@ impl Kind for PostgresKind {
 
     fn self_test_subjects(&self, drill: &DrillConfig, dir: &Path, cancel: &Cancel) -> Subjects {
         Subjects::Made(vec![(self.name().to_owned(), selftest::subject(drill, dir, cancel))])
+    }
+
+    fn detail_key(&self) -> &'static str {
+        "postgres"
+    }
+
+    fn read_detail(
+        &self,
+        json: &mut dyn erased_serde::Deserializer<'_>,
+    ) -> erased_serde::Result<Option<Box<dyn Detail>>> {
+        manifest::read_detail::<super::Detail>(json)
+    }
+
+    fn schemes(&self) -> &'static [&'static str] {
+        &["postgresql", "postgres"]
+    }
+
+    fn target_of_url(
+        &self,
+        url: &str,
+        configured: Option<&(dyn KindConfig + 'static)>,
+    ) -> Result<Box<dyn RestoreTarget>> {
+        restore::by_url(url, configured)
     }
 }
 
@@ -103,5 +128,9 @@ impl KindConfig for PostgresConfig {
 
     fn commands(&self, piece: &Piece<'_>, _variables: &str) -> Commands {
         recovery::commands(&self.server, piece)
+    }
+
+    fn target(&self, item: &str, into: &str, cancel: &Cancel) -> Result<Box<dyn RestoreTarget>> {
+        restore::on_own_server(self, item, into, cancel)
     }
 }

@@ -30,8 +30,8 @@ use std::{path::PathBuf, sync::OnceLock, time::Duration};
 use parking_lot::{Mutex, MutexGuard};
 
 pub use detail::{
-    Database, Detail, Extension, Grant, LargeObjectCount, Membership, Partitioned, Role, SchemaObject,
-    Sequence, ServerSetting, Setting, TableName,
+    Database, Detail, Extension, Grant, LargeObjectCount, Membership, Role, SchemaObject, Sequence,
+    ServerSetting, Setting,
 };
 
 use self::{

@@ -57,9 +57,6 @@ pub trait Verifier: Sync {
     /// The manifest does not say it.
     fn server_key(&self, setup: &Setup<'_>, manifest: &Manifest) -> Result<String, Fault>;
 
-    /// What its objects and their parts are called, one of each: `("table", "row")`.
-    fn nouns(&self) -> (&'static str, &'static str);
-
     /// Whether servers of this kind have an item `@globals` with the roles that databases need.
     fn has_globals(&self) -> bool;
 

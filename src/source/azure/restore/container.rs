@@ -6,17 +6,21 @@ use std::{
 };
 
 use super::{
-    Report, Tally,
+    Tally,
     choice::Chosen,
     content::{each_parallel, with_content},
-    entries::{DIRECTORY, blob_lacks},
+    entries::blob_lacks,
     exists,
 };
 use crate::{
     azure::blob::{BlobService, BlobType, Uploaded},
     error::{Error, Result},
     output::name,
-    source::{azure::container, restore::Options},
+    source::{
+        azure::container,
+        layout::DIRECTORY,
+        restore::{Options, Storage},
+    },
     stream::{cancel::Cancel, files::Files},
 };
 
@@ -33,7 +37,7 @@ pub(super) struct ContainerRestore<'a> {
 
 impl ContainerRestore<'_> {
     /// Writes what is chosen and looks whether it is there.
-    pub(super) fn run(&self, into: &str) -> Result<Report> {
+    pub(super) fn run(&self, into: &str) -> Result<Storage> {
         let created = self.service.create_container(self.container, &BTreeMap::new(), self.cancel)?;
         if !created
             && !self.options.overwrite
@@ -60,7 +64,7 @@ impl ContainerRestore<'_> {
         if (created || !self.options.overwrite) && self.tally.refused.contents().0 == 0 {
             self.compare(self.chosen.files, into)?;
         }
-        let mut report = Report { created, ..Report::default() };
+        let mut report = Storage { created, ..Storage::default() };
         if directories.into_inner() > 0 {
             report
                 .notes

@@ -1,41 +1,34 @@
 //! What a container or share held, as the list beside the contents has it: by the names that the service knows.
 
-use jiff::Timestamp;
-
-use super::super::{container, inventory, share};
+use super::super::{Detail, container, inventory, share};
 use crate::{
     error::Result,
-    source::{MANIFEST, manifest::Manifest},
+    source::{
+        MANIFEST,
+        layout::{DIRECTORY, Entry, List},
+        manifest::Manifest,
+    },
     stream::files::Files,
 };
 
-/// A blob, file or directory.
-pub(crate) struct Entry {
-    /// Name of the blob, or path in the share.
-    pub(crate) name: String,
-    /// `block`, `append`, `page`, `file` or `directory`.
-    pub(crate) kind: String,
-    /// Where its content lies in the snapshot; none of what has no content there.
-    pub(crate) path: Option<String>,
-    /// Length in bytes.
-    pub(crate) bytes: u64,
-    /// Last change.
-    pub(crate) modified: Option<Timestamp>,
-    /// The access tier if it was chosen for this blob.
-    pub(crate) tier: Option<String>,
-    /// Why the snapshot has no content of it.
-    pub(crate) lacking: Option<String>,
-}
+/// The list of a container or share.
+pub(in crate::source) struct Inventory;
 
-impl Entry {
-    /// Whether it is a directory.
-    pub(crate) fn is_directory(&self) -> bool {
-        self.kind == DIRECTORY
+impl List for Inventory {
+    fn each(&self, files: &dyn Files, visit: &mut dyn FnMut(Entry) -> Result<()>) -> Result<()> {
+        let manifest = Manifest::from_json(&files.read(MANIFEST)?)?;
+        each_of(files, manifest.detail::<Detail>().is_some_and(|detail| detail.share.is_some()), visit)
+    }
+
+    fn renamed(
+        &self,
+        files: &dyn Files,
+        room: usize,
+        wanted: &dyn Fn(&str) -> bool,
+    ) -> Result<(u64, Vec<(String, String)>)> {
+        super::renamed(files, room, wanted)
     }
 }
-
-/// The type of directories.
-pub(super) const DIRECTORY: &str = "directory";
 
 /// Why a blob has no content in the snapshot; `None` if it has, or is a directory.
 pub(super) fn blob_lacks(line: &container::Line) -> Option<String> {
@@ -73,13 +66,7 @@ impl From<share::Line> for Entry {
     }
 }
 
-/// Shows everything in the list of a snapshot, in the order of the service.
-pub(crate) fn each(files: &dyn Files, visit: &mut dyn FnMut(Entry) -> Result<()>) -> Result<()> {
-    let manifest = Manifest::from_json(&files.read(MANIFEST)?)?;
-    each_of(files, manifest.azure.is_some_and(|detail| detail.share.is_some()), visit)
-}
-
-/// As [`each`], where it is known whether it is a share.
+/// Shows everything in the list of a container, or of a share, in the order of the service.
 pub(super) fn each_of(
     files: &dyn Files,
     is_share: bool,

@@ -1,9 +1,10 @@
 //! Putting a container or share back into an account: contents with their properties, nothing overwritten unless asked.
 
-pub(crate) mod choice;
+mod choice;
 mod container;
 pub(super) mod content;
-pub(crate) mod entries;
+mod entries;
+mod into;
 mod refused;
 mod share;
 mod target;
@@ -11,20 +12,23 @@ mod target;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use serde::Serialize;
 
-pub use self::{refused::Failed, target::Target};
-
+pub use self::target::Target;
 use self::{
     choice::Chosen, container::ContainerRestore, refused::Refused, share::ShareRestore, target::Service,
 };
-use super::{container as blobs, share as shares};
+pub(in crate::source) use self::{
+    entries::Inventory,
+    into::{by_url, on_own_account},
+};
+use super::{Detail, container as blobs, share as shares};
 use crate::{
     error::{Error, Result},
     output,
     source::{
-        manifest::{Manifest, Omitted},
-        restore::Options,
+        layout::List,
+        manifest::Manifest,
+        restore::{Options, Storage},
     },
     stream::{cancel::Cancel, files::Files},
 };
@@ -34,34 +38,6 @@ const NAMES: usize = 20;
 /// Names that a note gives as examples.
 const EXAMPLES: usize = 3;
 
-/// What was put back. The field names are a promise.
-#[derive(Debug, Clone, Default, Serialize)]
-pub struct Report {
-    /// Account and container or share.
-    pub into: String,
-    /// Was it created?
-    pub created: bool,
-    /// Blobs or files that were written.
-    pub files: u64,
-    /// Bytes of these.
-    pub bytes: u64,
-    /// Directories that were made.
-    pub directories: u64,
-    /// Blobs or files that the snapshot only knows by name, because they could not be read.
-    pub missing: u64,
-    /// What could not be written although other things were; a thousand at most.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub failed: Vec<Failed>,
-    /// How many these are in all.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub failed_count: u64,
-    /// What an operator should know.
-    pub notes: Vec<String>,
-    /// What the snapshot lacks of what was to be restored.
-    #[serde(skip)]
-    pub(crate) omitted: Vec<Omitted>,
-}
-
 /// Restores a snapshot.
 pub fn restore(
     manifest: &Manifest,
@@ -70,9 +46,10 @@ pub fn restore(
     options: &Options,
     cancel: &Cancel,
     notice: &dyn Fn(&str),
-) -> Result<Report> {
-    let detail =
-        manifest.azure.as_ref().ok_or_else(|| Error::failed("the manifest says nothing of a container"))?;
+) -> Result<Storage> {
+    let detail = manifest
+        .detail::<Detail>()
+        .ok_or_else(|| Error::failed("the manifest says nothing of a container"))?;
     Options::refuse(&[(options.keep_going, "--continue")], "containers and file shares", "leave it out")?;
     let (service, into) = target.resolve(detail.share.is_some(), cancel)?;
     let chosen = match &options.paths[..] {
@@ -113,13 +90,13 @@ pub fn restore(
 
 /// How many of the blobs or files that `wanted` names have a path that is not their name, and the first `room` of them: name
 /// and path.
-pub(crate) fn renamed(
+fn renamed(
     files: &dyn Files,
     room: usize,
     wanted: &dyn Fn(&str) -> bool,
 ) -> Result<(u64, Vec<(String, String)>)> {
     let (mut count, mut first) = (0, Vec::new());
-    entries::each(files, &mut |entry| {
+    Inventory.each(files, &mut |entry| {
         let Some(path) = entry.path else { return Ok(()) };
         let below = [blobs::TOP, shares::TOP]
             .iter()
@@ -199,7 +176,7 @@ impl Tally {
     }
 
     /// Puts counts and notes into the report.
-    fn finish(&self, report: &mut Report, is_share: bool) {
+    fn finish(&self, report: &mut Storage, is_share: bool) {
         report.files = self.files.load(Ordering::Relaxed);
         report.bytes = self.bytes.load(Ordering::Relaxed);
         report.missing = self.missing.load(Ordering::Relaxed);
@@ -225,11 +202,6 @@ impl Tally {
     }
 }
 
-/// For `serde`.
-fn is_zero(count: &u64) -> bool {
-    *count == 0
-}
-
 /// Something stands where nothing may.
 fn exists(what: &str, into: &str) -> Error {
     Error::failed(format!("{into} has {what} already")).hint(
@@ -249,7 +221,7 @@ mod tests {
         for name in ["a", "d", "c"] {
             tally.note(name, "its tags were not set".to_owned());
         }
-        let mut report = Report::default();
+        let mut report = Storage::default();
         tally.finish(&mut report, false);
         assert_eq!(
             report.notes,

@@ -6,13 +6,13 @@ use std::{
 };
 
 use parking_lot::{Mutex, MutexGuard};
-use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::{
     azure::failure::{Failure, Scope},
     error::{Error, Result},
     output,
+    source::restore::Failed,
 };
 
 /// So many are listed.
@@ -23,18 +23,6 @@ const FORBIDDEN: u64 = 32;
 const MAY_NOT_WRITE: &str = "give the service principal the role \"Storage Blob Data Contributor\" (of a share \"Storage File Data \
      Privileged Contributor\") on the storage account, or name a key or a shared access signature that may write with \
      --password-file";
-
-/// Something that could not be written although other things were. The field names are a promise.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Failed {
-    /// `blob`, `file` or `directory`.
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// Name of the blob, or path in the share.
-    pub name: String,
-    /// Why, in one sentence without a full stop.
-    pub reason: String,
-}
 
 /// Collects from several threads.
 #[derive(Default)]

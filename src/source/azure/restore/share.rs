@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Report, Tally,
+    Tally,
     choice::Chosen,
     content::{each_parallel, with_content},
-    entries::{DIRECTORY, file_lacks},
+    entries::file_lacks,
     exists,
 };
 use crate::{
@@ -15,7 +15,8 @@ use crate::{
     output::name,
     source::{
         azure::{inventory, share},
-        restore::Options,
+        layout::DIRECTORY,
+        restore::{Options, Storage},
     },
     stream::{cancel::Cancel, files::Files},
 };
@@ -36,7 +37,7 @@ const QUOTA: u64 = 5120;
 
 impl ShareRestore<'_> {
     /// Makes the directories, writes what is chosen, and gives the directories their times.
-    pub(super) fn run(&self, into: &str) -> Result<Report> {
+    pub(super) fn run(&self, into: &str) -> Result<Storage> {
         let created = self.service.create_share(self.share, QUOTA, &BTreeMap::new(), self.cancel)?;
         if !created && !self.options.overwrite && self.service.has_content(self.share, self.cancel)? {
             return Err(exists("files", into));
@@ -50,7 +51,7 @@ impl ShareRestore<'_> {
         })?;
         // Every file that is written changes the times of the directory that it lies in.
         self.directories()?;
-        Ok(Report { created, directories, ..Report::default() })
+        Ok(Storage { created, directories, ..Storage::default() })
     }
 
     /// Makes the directories that are needed, or gives those that are there their attributes and times again. Gives their

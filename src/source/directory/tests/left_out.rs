@@ -55,7 +55,7 @@ fn the_repository_its_copies_and_the_state_directory_are_left_out_wherever_they_
         "{notes}"
     );
     assert!(notes.contains("other restic repositories") && notes.contains("not wanted: other"), "{notes}");
-    assert_eq!(manifest.directory.unwrap().files, 4);
+    assert_eq!(manifest.into_detail::<Detail>().unwrap().files, 4);
 
     let found = source.discover(&Cancel::new()).unwrap();
     let excluded: Vec<_> = found.excluded.iter().map(|excluded| excluded.name.as_str()).collect();
@@ -148,8 +148,13 @@ fn of_a_folder_with_a_valid_tag_only_the_tag_is_stored() {
             "short/content"
         ]
     );
-    let counts: Vec<(String, u64)> =
-        manifest.directory.unwrap().excluded.into_iter().map(|rule| (rule.pattern, rule.entries)).collect();
+    let counts: Vec<(String, u64)> = manifest
+        .into_detail::<Detail>()
+        .unwrap()
+        .excluded
+        .into_iter()
+        .map(|rule| (rule.pattern, rule.entries))
+        .collect();
     assert_eq!(counts, [("plain/".to_owned(), 1), ("exclude_caches".to_owned(), 2)], "a file and a folder");
 
     // What rules leave out can be asked for without a backup.

@@ -10,7 +10,10 @@ use std::{
 
 use parking_lot::Mutex;
 
-use super::super::testing::{Memory, dump, source};
+use super::super::{
+    Detail,
+    testing::{Memory, dump, source},
+};
 use crate::{
     error::{Error, Result},
     source::{Item, Source, manifest::Manifest},
@@ -104,7 +107,7 @@ fn a_file_that_changes_once_is_read_again() {
     );
     let manifest = dump(&source(dir.path(), &[]), &sink).unwrap();
     assert_eq!(sink.memory.get("log").unwrap().content, b"beginmore");
-    assert_eq!((manifest.directory.unwrap().changed, manifest.notes.len()), (0, 0));
+    assert_eq!((manifest.into_detail::<Detail>().unwrap().changed, manifest.notes.len()), (0, 0));
     drop(sink);
     assert_eq!(times, 2);
 }
@@ -127,7 +130,7 @@ fn a_file_that_keeps_growing_is_stored_as_it_was_and_named() {
         b"beginmore",
         "as long as it was at the second attempt"
     );
-    assert_eq!(manifest.directory.unwrap().changed, 1);
+    assert_eq!(manifest.into_detail::<Detail>().unwrap().changed, 1);
     assert!(manifest.notes[0].contains("written to while") && manifest.notes[0].contains("log"));
 }
 
@@ -150,7 +153,7 @@ fn what_vanishes_is_counted_and_no_failure() {
     );
     let manifest = dump(&source(dir.path(), &[]), &sink).unwrap();
     assert_eq!(sink.memory.paths(), ["b", "folder b"]);
-    assert_eq!(manifest.directory.unwrap().vanished, 2);
+    assert_eq!(manifest.into_detail::<Detail>().unwrap().vanished, 2);
     assert!(manifest.notes[0].starts_with("gone between"), "{:?}", manifest.notes);
 }
 
@@ -207,7 +210,7 @@ fn walk_deep(meddle: impl Fn(&Path) + Send + Sync) -> Manifest {
 #[test]
 fn folders_that_are_moved_far_above_the_one_at_hand_cost_only_themselves() {
     let counts = |manifest: &Manifest| {
-        let detail = manifest.directory.as_ref().unwrap();
+        let detail = manifest.detail::<Detail>().unwrap();
         (detail.folders, detail.symlinks, detail.vanished, manifest.omitted.len())
     };
     let undisturbed = walk_deep(|_| {});

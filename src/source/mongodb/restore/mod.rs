@@ -3,9 +3,11 @@
 
 mod indexes;
 mod insert;
+mod into;
 mod inventory;
 mod legacy;
 mod load;
+mod read_back;
 mod server;
 mod target;
 #[cfg(test)]
@@ -15,6 +17,7 @@ mod tests;
 use mongodb::bson::{raw::CString, rawdoc};
 use parking_lot::{Mutex, MutexGuard};
 
+pub(in crate::source) use self::into::{by_url, on_own_server};
 pub use self::target::{Target, parse_url};
 use self::{
     insert::Place,

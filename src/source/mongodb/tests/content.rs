@@ -44,7 +44,7 @@ fn collections_come_out_as_they_went_in() {
     for file in &manifest.files {
         assert_eq!(memory.file(&file.path).len() as u64, file.bytes, "{}", file.path);
     }
-    let detail = manifest.mongodb.as_ref().unwrap();
+    let detail = manifest.detail::<Detail>().unwrap();
     let names: Vec<_> = detail.collections.iter().map(|c| (c.name.as_str(), c.kind.as_str())).collect();
     assert_eq!(
         names,
@@ -97,7 +97,7 @@ fn all_collections_are_of_one_moment_where_the_server_can() {
     let (manifest, _) = run(&server.source(), "shop");
     let manifest = manifest.unwrap();
     assert_eq!(manifest.consistency, Consistency::Snapshot, "{:?}", manifest.notes);
-    assert!(manifest.mongodb.unwrap().snapshot_time.is_some());
+    assert!(manifest.into_detail::<Detail>().unwrap().snapshot_time.is_some());
     assert_eq!(manifest.notes, [""; 0]);
     let source = server.source_with(&server.uri(), MongodbConsistency::None);
     let manifest = run(&source, "shop").0.unwrap();

@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 
 use super::testing::TestServer;
 use super::{
-    Mongodb,
+    Detail, Mongodb,
     connect::{Deployment, Params},
     dump::dump,
 };

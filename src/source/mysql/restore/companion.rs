@@ -8,6 +8,7 @@ use crate::{
     source::{
         manifest::Manifest,
         mysql::{
+            Detail,
             connect::Connection,
             script::{Phases, Views},
             session::Session,
@@ -33,7 +34,7 @@ impl Companion {
         connection: &Connection,
         cancel: &Cancel,
     ) -> Result<Self> {
-        let detail = manifest.mysql.as_ref().and_then(|detail| detail.database.as_ref());
+        let detail = manifest.detail::<Detail>().and_then(|detail| detail.database.as_ref());
         let detail = detail.ok_or_else(|| Error::failed("the snapshot holds no MySQL database"))?;
         target::create(&Session::new(connection, cancel), database, detail, false)?;
         let item = format!("{}/{}", manifest.source, manifest.item);

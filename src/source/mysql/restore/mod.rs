@@ -2,6 +2,8 @@
 //! and afterwards the rows counted and compared with the manifest.
 
 mod companion;
+mod into;
+mod read_back;
 mod redefined;
 mod target;
 mod verify;
@@ -12,12 +14,12 @@ mod whole;
 use std::{collections::BTreeSet, io::Write};
 
 pub use companion::Companion;
+pub(in crate::source) use into::{AllOfServer, by_url, on_own_server};
 pub(crate) use redefined::{as_made, notes};
 pub(crate) use target::make_writable;
 pub use target::{Target, parse_server_url, parse_url};
 use views::{Creation, Names};
 pub(crate) use warnings::numbers;
-pub use whole::{Accounts, Grants, Part, Whole};
 
 use self::warnings::Warnings;
 use super::{
@@ -105,7 +107,7 @@ pub fn load<'a>(
     cancel: &'a Cancel,
     notice: &dyn Fn(&str),
 ) -> std::result::Result<Loaded<'a>, Unloaded> {
-    let detail = manifest.mysql.as_ref().filter(|detail| detail.database.is_some()).ok_or_else(|| {
+    let detail = manifest.detail::<Detail>().filter(|detail| detail.database.is_some()).ok_or_else(|| {
         Error::usage("this snapshot holds no MySQL database")
             .hint(format!("for users use --to DIR and feed {GLOBALS_SQL} to the SQL client"))
     })?;
@@ -175,7 +177,7 @@ impl Loaded<'_> {
             verify::verify(session, self.manifest, &expected, self.options, &mut done)
         });
         finished.map_err(|error| Options::incomplete(error, &self.target.database, done.created))?;
-        let database = self.manifest.mysql.as_ref().and_then(|detail| detail.database.as_ref());
+        let database = self.manifest.detail::<Detail>().and_then(|detail| detail.database.as_ref());
         let read_only = database.is_some_and(|database| database.read_only);
         if !done.missing.is_empty() && read_only {
             done.notes.push(

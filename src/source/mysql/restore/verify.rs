@@ -7,6 +7,7 @@ use crate::{
     source::{
         manifest::{Digested, Manifest, Object},
         mysql::{
+            Detail,
             inventory::{Inventory, Objects, listed},
             session::{Session, quote_ident},
         },
@@ -54,7 +55,7 @@ pub(super) fn verify(
         ));
     }
     // The rows of a table with its history are all that it ever had.
-    let history = manifest.mysql.as_ref().map(|detail| detail.history.as_slice()).unwrap_or_default();
+    let history = manifest.detail::<Detail>().map(|detail| detail.history.as_slice()).unwrap_or_default();
     let mut different = Vec::new();
     for some in tables.chunks(TOGETHER) {
         let counts = some.iter().map(|object| {

@@ -9,13 +9,14 @@ use crate::{
     source::{
         manifest::Manifest,
         mysql::{
-            Account, GLOBALS_SQL,
+            Account, Detail, GLOBALS_SQL,
             clients::Clients,
             code,
             connect::{ConnectParams, Connection},
             session::{Session, quote_ident, quote_text},
         },
         restore::{Options, Restored},
+        target::Accounts,
     },
     stream::{cancel::Cancel, child::into_error, files::Files},
 };
@@ -31,15 +32,6 @@ pub struct Part<'a> {
     pub files: &'a dyn Files,
     /// The new or empty database.
     pub target: Target,
-}
-
-/// What came of the accounts.
-#[derive(Debug, Default)]
-pub struct Accounts {
-    /// Whether every statement was run.
-    pub whole: bool,
-    /// What an operator should know.
-    pub notes: Vec<String>,
 }
 
 /// The databases of a server that are restored together.
@@ -68,7 +60,7 @@ impl<'a> Whole<'a> {
         let server = crate::source::mysql::ask(params, clients, cancel)?;
         // A dump of the other family is said to be one, whatever clients there are.
         for part in parts {
-            if let Some(detail) = &part.manifest.mysql {
+            if let Some(detail) = part.manifest.detail::<Detail>() {
                 choose_client(clients, part.manifest, detail, &server)
                     .map_err(|error| error.context(&part.manifest.item))?;
             }
@@ -94,7 +86,7 @@ impl<'a> Whole<'a> {
     /// Creates the accounts that do not exist. What they may do comes last: see [`Self::grant`].
     pub fn accounts(&self, manifest: &Manifest, files: &dyn Files) -> Result<Grants> {
         let script = String::from_utf8_lossy(&files.read(GLOBALS_SQL)?).into_owned();
-        let known = manifest.mysql.as_ref().map(|detail| detail.accounts.as_slice()).unwrap_or_default();
+        let known = manifest.detail::<Detail>().map(|detail| detail.accounts.as_slice()).unwrap_or_default();
         let session = Session::new(&self.connection, self.cancel);
         let there: Vec<[String; 2]> = session.rows("SELECT User, Host FROM mysql.user")?;
         let exists = |account: &&Account| {

@@ -12,7 +12,7 @@ use crate::{
     source::{
         GLOBALS,
         mysql::{
-            Account, GLOBALS_SQL,
+            Account, Detail, GLOBALS_SQL,
             session::{quote_ident, quote_text},
         },
         verify::{Fault, Globals, Proof, Proven, Setup, compare, inflict, sink::Nowhere},
@@ -49,7 +49,7 @@ impl Scratch {
         let found = String::from_utf8_lossy(&sink.kept()).into_owned();
         let (before, after) = (accounts::lines(&script, &self.ours), accounts::lines(&found, &self.ours));
         let mut differences = compare::lines(&before, &after);
-        let restored = again.mysql.map(|detail| detail.accounts).unwrap_or_default();
+        let restored = again.into_detail::<Detail>().map(|detail| detail.accounts).unwrap_or_default();
         for account in &stored.accounts {
             if named(&script, account) && !restored.contains(account) {
                 differences.push(format!("the account {}@{} is missing", account.user, account.host));

@@ -57,10 +57,6 @@ impl Verifier for ScratchServers {
         Ok(format!("{flavour} {major}.{minor}"))
     }
 
-    fn nouns(&self) -> (&'static str, &'static str) {
-        ("table", "row")
-    }
-
     fn has_globals(&self) -> bool {
         true
     }
@@ -99,7 +95,7 @@ impl ScratchServer for Scratch {
 }
 
 fn detail(manifest: &Manifest) -> Result<&Detail> {
-    manifest.mysql.as_ref().ok_or_else(|| Error::failed("the manifest says nothing of a MySQL server"))
+    manifest.detail::<Detail>().ok_or_else(|| Error::failed("the manifest says nothing of a MySQL server"))
 }
 
 /// What a restore into a scratch server tells of what is not proven, and of what looked wrong and is not.
@@ -137,14 +133,14 @@ fn clients(dirs: &[PathBuf], flavour: Flavour, version: Version) -> Result<(Clie
 }
 
 fn is_read_only(manifest: &Manifest) -> bool {
-    let database = manifest.mysql.as_ref().and_then(|detail| detail.database.as_ref());
+    let database = manifest.detail::<Detail>().and_then(|detail| detail.database.as_ref());
     database.is_some_and(|database| database.read_only)
 }
 
 /// Times that the scratch server wrote into rows when they were loaded are no difference: of these tables only the number
 /// of rows is compared. Says which they are.
 fn forget_row_times(stored: &[Object], restored: &mut Manifest) -> Vec<String> {
-    let Some(tables) = restored.mysql.as_ref().map(|detail| detail.row_times.clone()) else {
+    let Some(tables) = restored.detail::<Detail>().map(|detail| detail.row_times.clone()) else {
         return Vec::new();
     };
     for table in &tables {
@@ -175,7 +171,7 @@ impl Scratch {
         let rules = Rules::of(setup.drill);
         let server = MysqlServer::start_with(&programs, Some(case), dir.path(), &rules, setup.cancel)
             .map_err(|error| Fault::Cannot(error.context("a scratch server cannot be started")))?;
-        let known = globals.and_then(|globals| globals.mysql.as_ref());
+        let known = globals.and_then(|globals| globals.detail::<Detail>());
         let known = known.map(|detail| detail.accounts.as_slice()).unwrap_or_default();
         let ours = free_name(known.iter().map(|account| account.user.as_str()));
         let params = ConnectParams { user: Some(ours.clone()), ..server.params() };

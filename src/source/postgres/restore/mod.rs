@@ -3,11 +3,13 @@
 
 mod announce;
 mod fill;
+mod into;
 mod missing;
 mod partitions;
 mod preflight;
 mod present;
 mod properties;
+mod read_back;
 mod roles;
 mod select;
 mod target;
@@ -15,6 +17,7 @@ mod verify;
 
 use std::{io, io::Write};
 
+pub(in crate::source) use into::{by_url, on_own_server};
 pub use target::{Target, parse_url};
 
 use self::{preflight::TargetServer, select::Selection};
@@ -58,7 +61,7 @@ pub fn restore(
     cancel: &Cancel,
     notice: &dyn Fn(&str),
 ) -> Result<Restored> {
-    let detail = manifest.postgres.as_ref().filter(|detail| detail.database.is_some()).ok_or_else(|| {
+    let detail = manifest.detail::<Detail>().filter(|detail| detail.database.is_some()).ok_or_else(|| {
         Error::usage("this snapshot holds no PostgreSQL database")
             .hint(format!("for roles use --to DIR and feed {GLOBALS_SQL} to psql"))
     })?;

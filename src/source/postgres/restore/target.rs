@@ -7,12 +7,13 @@ use crate::{
     error::{Error, Result},
     source::{
         postgres::{
-            Database,
+            Database, Detail, Role,
             connect::ConnectParams,
             content,
             hints::READ_ONLY,
             psql::{Psql, quote_ident, quote_literal},
         },
+        target::RestoreJob,
         url::Url,
     },
 };
@@ -62,6 +63,12 @@ pub fn parse_url(url: &str) -> Result<Target> {
 struct Existing {
     encoding: String,
     tablespace: String,
+}
+
+/// The roles of the server that a snapshot is of.
+pub(super) fn roles<'a>(job: &RestoreJob<'a>) -> &'a [Role] {
+    let detail = job.globals.and_then(|globals| globals.detail::<Detail>());
+    detail.map(|detail| detail.roles.as_slice()).unwrap_or_default()
 }
 
 impl Restore<'_> {

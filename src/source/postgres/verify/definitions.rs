@@ -3,7 +3,7 @@
 use crate::source::{
     manifest::Manifest,
     postgres::{
-        SchemaObject,
+        Detail, SchemaObject,
         archive::{self, TocEntry},
         compare,
     },
@@ -63,6 +63,6 @@ pub(crate) fn are_recorded(toc: &[TocEntry], manifest: &Manifest) -> bool {
         .map(|o| SchemaObject { kind: o.desc, schema: o.schema, name: o.name, digest: o.digest })
         .collect();
     let recorded =
-        manifest.postgres.as_ref().map(|detail| detail.schema_objects.as_slice()).unwrap_or_default();
+        manifest.detail::<Detail>().map(|detail| detail.schema_objects.as_slice()).unwrap_or_default();
     compare::definitions(of_dump.iter()) == compare::definitions(recorded.iter())
 }

@@ -8,7 +8,7 @@ use crate::{
     source::{
         GLOBALS,
         manifest::Manifest,
-        postgres::{GLOBALS_SQL, Role, clients::major_of, psql::quote_ident},
+        postgres::{Detail, GLOBALS_SQL, Role, clients::major_of, psql::quote_ident},
         verify::{Fault, Globals, Proof, Proven, Setup, compare, inflict, sink::Nowhere},
     },
     stream::{child::into_error, files::Files},
@@ -26,7 +26,7 @@ impl Scratch {
         self.script(setup, &mine)?;
         let restore = begin.elapsed();
         inflict(damage, |sql| self.session(setup, MAINTENANCE)?.execute(sql).map(drop))?;
-        let detail = manifest.postgres.as_ref();
+        let detail = manifest.detail::<Detail>();
         let passwords = detail.and_then(|detail| detail.role_passwords).unwrap_or(true);
         let sink = Nowhere::keeping(GLOBALS_SQL);
         let again = self.dump(setup, GLOBALS, passwords, &sink)?;
@@ -54,7 +54,7 @@ impl Scratch {
 
     /// The roles of a manifest, without that of the drill.
     fn roles_of(&self, manifest: &Manifest) -> Vec<Role> {
-        let roles = manifest.postgres.as_ref().map(|detail| detail.roles.clone()).unwrap_or_default();
+        let roles = manifest.detail::<Detail>().map(|detail| detail.roles.clone()).unwrap_or_default();
         roles.into_iter().filter(|role| role.name != self.ours).collect()
     }
 
@@ -63,7 +63,7 @@ impl Scratch {
     pub(super) fn name_roles(&self, setup: &Setup<'_>, globals: &Globals<'_>) -> Result<(), Fault> {
         let Globals { manifest, files } = *globals;
         let mut session = self.session(setup, MAINTENANCE)?;
-        let roles = manifest.postgres.as_ref().map(|detail| detail.roles.as_slice()).unwrap_or_default();
+        let roles = manifest.detail::<Detail>().map(|detail| detail.roles.as_slice()).unwrap_or_default();
         for role in roles.iter().filter(|role| role.name != self.first_role) {
             session.execute(&format!("CREATE ROLE {} NOLOGIN", quote_ident(&role.name)))?;
         }

@@ -13,7 +13,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Instant};
 use self::{needs::Needs, toc::WithToc};
 
 use super::{
-    Postgres, Role,
+    Detail, Postgres, Role,
     archive::TocEntry,
     clients::{Client, Clients, major_of},
     compare,
@@ -62,10 +62,6 @@ impl Verifier for ScratchServers {
     fn server_key(&self, setup: &Setup<'_>, manifest: &Manifest) -> Result<String, Fault> {
         let needs = Needs::of(manifest, setup.drill.jobs);
         Ok(format!("{} {}", version(manifest)?, needs.key()))
-    }
-
-    fn nouns(&self) -> (&'static str, &'static str) {
-        ("table", "row")
     }
 
     fn has_globals(&self) -> bool {
@@ -117,7 +113,7 @@ impl ScratchServer for Scratch {
 
 /// The roles that go with a database.
 fn roles_of<'a>(database: &Database<'a>) -> &'a [Role] {
-    let detail = database.globals.and_then(|globals| globals.manifest.postgres.as_ref());
+    let detail = database.globals.and_then(|globals| globals.manifest.detail::<Detail>());
     detail.map(|detail| detail.roles.as_slice()).unwrap_or_default()
 }
 
@@ -169,7 +165,7 @@ impl Scratch {
     ) -> Result<Self, Fault> {
         let client = installation(&setup.dirs(), major).map_err(Fault::Cannot)?;
         let clients = Clients::find(std::slice::from_ref(&client.dir));
-        let detail = globals.and_then(|globals| globals.manifest.postgres.as_ref());
+        let detail = globals.and_then(|globals| globals.manifest.detail::<Detail>());
         let known = detail.map(|detail| detail.roles.as_slice()).unwrap_or_default();
         // If it cannot be read, the proof of the roles says so; a database can be tried all the same.
         let script = globals.and_then(|globals| globals::text(globals.files).ok()).unwrap_or_default();
@@ -269,7 +265,7 @@ impl Scratch {
         let mut notes = Vec::new();
         let compared = tables::compare(manifest, &mut again, files, &mut notes)?;
         let mut differences = compared.differences;
-        if let (Some(before), Some(after)) = (&manifest.postgres, &again.postgres) {
+        if let (Some(before), Some(after)) = (manifest.detail::<Detail>(), again.detail::<Detail>()) {
             differences.extend(compare::details(before, after, &mut notes));
             let (stored, restored) = (
                 compare::definitions(before.schema_objects.iter()),
@@ -317,8 +313,10 @@ impl Scratch {
         );
         loaded.map_err(of_restore)?;
         let canonical = self.dump(setup, name, true, &Nowhere::default())?;
-        let canonical =
-            canonical.postgres.map(|d| compare::definitions(d.schema_objects.iter())).unwrap_or_default();
+        let canonical = canonical
+            .into_detail::<Detail>()
+            .map(|d| compare::definitions(d.schema_objects.iter()))
+            .unwrap_or_default();
         Ok(other
             .iter()
             .filter(|what| canonical.get(*what) != restored.get(*what))

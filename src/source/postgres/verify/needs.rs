@@ -56,7 +56,7 @@ impl Needs {
     /// What an item needs, of which `jobs` are proven at the same time.
     pub(super) fn of(manifest: &Manifest, jobs: usize) -> Self {
         let nothing = Detail::default();
-        let detail = manifest.postgres.as_ref().unwrap_or(&nothing);
+        let detail = manifest.detail::<Detail>().unwrap_or(&nothing);
         let value = |name: &str| {
             let setting = detail.server_settings.iter().find(|setting| setting.name == name);
             setting.and_then(|setting| setting.value.as_deref())
@@ -184,7 +184,7 @@ mod tests {
 
     fn manifest(settings: &[(&str, &str)], extensions: &[&str]) -> Manifest {
         let mut manifest = Manifest::begin("pg", "shop", "postgres");
-        manifest.postgres = Some(Detail {
+        manifest.set_detail(Detail {
             server_settings: settings
                 .iter()
                 .map(|(name, value)| ServerSetting {

@@ -5,7 +5,7 @@ use crate::{
     error::Error,
     source::{
         manifest::Manifest,
-        postgres::psql::quote_literal,
+        postgres::{Detail, psql::quote_literal},
         verify::{Fault, Setup},
     },
 };
@@ -30,7 +30,7 @@ impl Scratch {
         manifest: &Manifest,
     ) -> Result<Option<String>, Fault> {
         let wanted =
-            manifest.postgres.as_ref().map(|detail| detail.extensions.as_slice()).unwrap_or_default();
+            manifest.detail::<Detail>().map(|detail| detail.extensions.as_slice()).unwrap_or_default();
         let there: Vec<Available> = self
             .session(setup, MAINTENANCE)?
             .query("SELECT name, default_version AS version FROM pg_catalog.pg_available_extensions")?;
@@ -66,7 +66,7 @@ impl Scratch {
     /// Fails if the server does not know parameters that are set for the database. Those of extensions, whose names have a dot,
     /// can be set whatever is installed.
     pub(super) fn require_parameters(&self, setup: &Setup<'_>, manifest: &Manifest) -> Result<(), Fault> {
-        let database = manifest.postgres.as_ref().and_then(|detail| detail.database.as_ref());
+        let database = manifest.detail::<Detail>().and_then(|detail| detail.database.as_ref());
         let names: Vec<String> = database
             .iter()
             .flat_map(|database| &database.settings)

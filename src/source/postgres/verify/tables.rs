@@ -8,6 +8,7 @@ use crate::{
     source::{
         manifest::{Manifest, Object},
         postgres::{
+            Detail,
             archive::{TocEntry, routes},
             restore,
         },
@@ -49,7 +50,7 @@ fn name_of(object: &Object) -> Name {
 }
 
 fn sequences(manifest: &Manifest) -> BTreeSet<Name> {
-    let all = manifest.postgres.iter().flat_map(|detail| &detail.sequences);
+    let all = manifest.detail::<Detail>().into_iter().flat_map(|detail| &detail.sequences);
     all.map(|sequence| (sequence.schema.clone(), sequence.name.clone())).collect()
 }
 
@@ -82,7 +83,7 @@ fn forget_unlogged(stored: &Manifest, restored: &mut Manifest, toc: &[TocEntry],
         ));
     }
     let known = sequences(stored);
-    if let Some(detail) = &mut restored.postgres {
+    if let Some(detail) = restored.detail_mut::<Detail>() {
         detail.sequences.retain(|sequence| {
             let name = (sequence.schema.clone(), sequence.name.clone());
             sequence.is_called || known.contains(&name) || set.contains(&name) || !counters.contains(&name)
@@ -120,7 +121,7 @@ fn shown((schema, name): &Name) -> String {
 
 /// Tables whose digest does not depend on the order of the columns.
 fn by_column(manifest: &Manifest) -> BTreeSet<Name> {
-    let all = manifest.postgres.iter().flat_map(|detail| &detail.by_column);
+    let all = manifest.detail::<Detail>().into_iter().flat_map(|detail| &detail.by_column);
     all.map(|table| (table.schema.clone(), table.name.clone())).collect()
 }
 
@@ -153,8 +154,8 @@ fn merged(objects: &[Object], roots: &BTreeMap<Name, Name>) -> Vec<Object> {
 mod tests {
     use super::*;
     use crate::source::{
-        manifest::Digested,
-        postgres::{Detail, Sequence, TableName, archive::Section},
+        manifest::{Digested, TableName},
+        postgres::{Sequence, archive::Section},
     };
 
     fn entry(desc: &str, tag: &str, defn: &str, copy_stmt: &str) -> TocEntry {
@@ -181,7 +182,7 @@ mod tests {
     fn manifest(tables: &[(&str, &[&str])]) -> Manifest {
         let mut manifest = Manifest::begin("pg", "shop", "postgres");
         manifest.digested = Digested::Yes;
-        manifest.postgres = Some(Detail::default());
+        manifest.set_detail(Detail::default());
         for (name, rows) in tables {
             manifest.objects.push(Object {
                 kind: "table".to_owned(),
@@ -228,7 +229,7 @@ mod tests {
         let stored = manifest(&[("t0", &["1\t2"])]);
         let mut restored = manifest(&[("t0", &["2\t1"])]);
         let table = TableName { schema: "public".to_owned(), name: "t0".to_owned() };
-        restored.postgres.as_mut().into_iter().for_each(|detail| detail.by_column.push(table.clone()));
+        restored.detail_mut::<Detail>().into_iter().for_each(|detail| detail.by_column.push(table.clone()));
         let compared = by_root(&stored, &restored, &toc);
         assert!(compared.differences.is_empty(), "{compared:?}");
         assert_eq!(compared.unclear, ["public.t"]);
@@ -245,7 +246,7 @@ mod tests {
         let stored = manifest(&[]);
         let restored = |rows: &[&str], is_called| {
             let mut restored = manifest(&[("u", rows)]);
-            restored.postgres.as_mut().into_iter().for_each(|d| d.sequences.push(sequence(is_called)));
+            restored.detail_mut::<Detail>().into_iter().for_each(|d| d.sequences.push(sequence(is_called)));
             restored
         };
         let mut notes = Vec::new();

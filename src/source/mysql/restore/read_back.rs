@@ -1,0 +1,47 @@
+//! Reading a restored database back and comparing it with what was backed up.
+
+use super::{Target, as_made};
+use crate::{
+    error::Result,
+    source::{
+        manifest::Object,
+        mysql::{Detail, Mysql, clients::Clients, compare as of_kind},
+        restore::Restored,
+        target::{RestoreJob, named, read_again},
+        verify::compare,
+    },
+};
+
+/// In what a restored database differs from what was backed up.
+///
+/// # Errors
+/// It cannot be read.
+pub(super) fn differences(
+    target: &Target,
+    clients: &Clients,
+    stored: &RestoreJob<'_>,
+    done: &Restored,
+    notes: &mut Vec<String>,
+) -> Result<Vec<String>> {
+    let source = Mysql::at(&stored.manifest.source, target.params.clone(), clients.clone());
+    let again = read_again(&source, &target.database, stored)?;
+    if let Some(table) = &stored.options.table {
+        return Ok(compare::objects(&named(&stored.manifest.objects, table), &named(&again.objects, table)));
+    }
+    // What an engine shows that keeps no rows of its own is not in the database.
+    let own = |objects: &[Object]| -> Vec<Object> {
+        objects.iter().filter(|object| !done.rowless.contains(&object.name)).cloned().collect()
+    };
+    let mut differences = compare::objects(&own(&stored.manifest.objects), &own(&again.objects));
+    if let (Some(before), Some(after)) = (stored.manifest.detail::<Detail>(), again.detail::<Detail>()) {
+        let before = &as_made(before, after, &done.redefined);
+        let mut after = after.clone();
+        if !done.created {
+            after.database.clone_from(&before.database);
+        }
+        let other = of_kind::details(&before.without_views(&done.missing), &after);
+        // Without their definers, definitions are others.
+        if stored.options.no_owner { notes.extend(other) } else { differences.extend(other) }
+    }
+    Ok(differences)
+}
