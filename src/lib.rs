@@ -21,6 +21,7 @@ pub mod output;
 pub mod report;
 pub mod repository;
 pub mod restore;
+pub mod scratch;
 pub mod settings;
 pub mod source;
 pub mod stream;

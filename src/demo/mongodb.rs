@@ -6,10 +6,13 @@ use mongodb::bson::{Document, doc};
 
 use super::stage::{Ran, Stage};
 use crate::{
-    drill::{Rules, mongodb::MongodbServer},
     error::Result,
+    scratch::Rules,
     settings::Secret,
-    source::mongodb::connect::{Deployment, Params},
+    source::mongodb::{
+        connect::{Deployment, Params},
+        scratch::MongodbServer,
+    },
     stream::cancel::Cancel,
 };
 

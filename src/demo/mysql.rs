@@ -4,14 +4,12 @@ use std::{io::Write, path::PathBuf};
 
 use super::stage::{Ran, Stage};
 use crate::{
-    drill::{
-        Rules,
-        mysql::{ADMINISTRATOR, MysqlServer, ServerPrograms},
-    },
     error::{Error, Result},
+    scratch::Rules,
     source::mysql::{
         clients::{Client, Clients},
         connect::Connection,
+        scratch::{ADMINISTRATOR, MysqlServer, ServerPrograms},
     },
     stream::{cancel::Cancel, child::into_error},
 };

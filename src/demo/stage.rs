@@ -9,12 +9,13 @@ use std::{
 
 use super::{mongodb::MongodbPart, mysql::MysqlPart, receiver::Receiver};
 use crate::{
-    drill::{
-        Rules, ScratchDir,
+    error::{Error, Result},
+    scratch::{Rules, ScratchDir},
+    source::postgres::{
+        clients::Clients,
+        connect::Connection,
         scratch::{PostgresServer, SUPERUSER, newest_server},
     },
-    error::{Error, Result},
-    source::postgres::{clients::Clients, connect::Connection},
     stream::{
         cancel::Cancel,
         child::{Command, into_error},

@@ -14,10 +14,8 @@ use parking_lot::Mutex;
 
 use super::{
     plan::{self, Candidate, Request},
-    prove::{Fault, Proven, Setup, files::Part},
     siblings::Siblings,
-    space::Space,
-    stage::{self, Globals, Job, Stage},
+    stage::{self, Job, Stage},
     tell,
     verdict::{Left, Report, rounded},
 };
@@ -31,7 +29,11 @@ use crate::{
         Patience, Repository, Snapshot, SnapshotFiles, SnapshotReader, foreign_hint, patiently, shares,
     },
     restore::{Reading, globals_of},
-    source::manifest::{Manifest, Omitted},
+    scratch::space::Space,
+    source::{
+        manifest::{Manifest, Omitted},
+        verify::{Fault, Globals, Proven, Setup, Verification, files::Part},
+    },
     stream::{cancel::Cancel, files::Files},
 };
 
@@ -353,10 +355,14 @@ impl<'a> Drill<'a> {
         self.cancel.check().map_err(Fault::Cannot)?;
         let files = SnapshotFiles::new(self.reader, candidate.snapshot);
         let manifest = manifest(&files, candidate.snapshot)?;
-        let server = matches!(manifest.kind.as_str(), "postgres" | "mysql" | "mongodb");
+        let (server, has_globals) = match stage::verification(&manifest)? {
+            Verification::Restore(verifier) => (true, verifier.has_globals()),
+            Verification::ReadBack(_) => (false, false),
+        };
         let bytes = manifest.files.iter().map(|file| file.bytes).sum();
-        let _room = if server { Some(self.space.reserve(bytes, self.cancel)?) } else { None };
-        let known = if manifest.kind == "mongodb" || !server { None } else { self.globals(candidate)? };
+        let room = server.then(|| self.space.reserve(bytes, self.cancel).map_err(Fault::Cannot));
+        let _room = room.transpose()?;
+        let known = if has_globals { self.globals(candidate)? } else { None };
         let globals_files = known.as_ref().map(|(_, snapshot)| SnapshotFiles::new(self.reader, snapshot));
         let globals = known.as_ref().zip(globals_files.as_ref());
         let siblings = Siblings {

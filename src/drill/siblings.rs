@@ -1,6 +1,11 @@
 //! The other databases of an item's server: what its views read may lie in them.
 
-use crate::repository::{Snapshot, SnapshotFiles, SnapshotReader};
+use crate::{
+    error::{Error, Result},
+    repository::{Snapshot, SnapshotFiles, SnapshotReader},
+    source::{manifest::Manifest, verify},
+    stream::files::Files,
+};
 
 /// The snapshots of the other databases of one server.
 pub(super) struct Siblings<'a> {
@@ -16,7 +21,7 @@ pub(super) struct Siblings<'a> {
 
 impl<'a> Siblings<'a> {
     /// The snapshot of a database that is nearest in time to the item's.
-    pub(super) fn find(&self, database: &str) -> Option<&'a Snapshot> {
+    fn find(&self, database: &str) -> Option<&'a Snapshot> {
         let name = match self.server {
             Some(server) => format!("{server}/{database}"),
             None => database.to_owned(),
@@ -30,9 +35,22 @@ impl<'a> Siblings<'a> {
             })
             .min_by_key(|other| time(other).abs_diff(of))
     }
+}
 
-    /// What one of them holds.
-    pub(super) fn files(&self, snapshot: &'a Snapshot) -> SnapshotFiles<'a> {
-        SnapshotFiles::new(self.reader, snapshot)
+impl verify::Siblings for Siblings<'_> {
+    fn of(&self) -> String {
+        self.item.name()
+    }
+
+    fn has(&self, database: &str) -> bool {
+        self.find(database).is_some()
+    }
+
+    fn open(&self, database: &str) -> Result<(Manifest, Box<dyn Files + '_>)> {
+        let none = || Error::failed(format!("there is no snapshot of {database}"));
+        let snapshot = self.find(database).ok_or_else(none)?;
+        let files = SnapshotFiles::new(self.reader, snapshot);
+        let manifest = Manifest::of(&files, &snapshot.source, &snapshot.item)?;
+        Ok((manifest, Box::new(files)))
     }
 }

@@ -5,11 +5,11 @@ use std::time::Instant;
 use jiff::Zoned;
 use serde::Serialize;
 
-use super::prove::{Fault, Proof};
 use crate::{
     alert::Delivery,
     error::{Error, Kind},
     outcome::{Outcome, Verdict, new_run_name},
+    source::verify::{Fault, Proof},
 };
 
 impl Verdict {

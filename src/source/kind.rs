@@ -13,11 +13,13 @@ use super::{
     layout::Layout,
     manifest::Detail,
     recovery::{Commands, Opening, Piece},
+    subject::Subjects,
     target::{RestoreTarget, WholeServer},
+    verify::Verification,
 };
 use crate::{
     error::{Error, Result},
-    settings::{RepositoryLocation, SecretFile, SourceSettings, reader::Reader},
+    settings::{DrillConfig, RepositoryLocation, SecretFile, SourceSettings, reader::Reader},
     stream::cancel::Cancel,
 };
 
@@ -81,6 +83,12 @@ pub trait Kind: Sync {
     fn packages(&self) -> &'static [&'static str] {
         &[]
     }
+
+    /// How its snapshots are proven to restore.
+    fn verification(&self) -> Verification;
+
+    /// What a self-test of drills damages, made in `dir`, an empty folder.
+    fn self_test_subjects(&self, drill: &DrillConfig, dir: &Path, cancel: &Cancel) -> Subjects;
 }
 
 impl fmt::Debug for dyn Kind {

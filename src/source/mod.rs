@@ -15,9 +15,11 @@ pub mod recovery;
 pub mod restore;
 pub(crate) mod select;
 pub mod server;
+pub(crate) mod subject;
 pub mod target;
 mod trust;
 mod url;
+pub(crate) mod verify;
 
 use serde::Serialize;
 
@@ -150,21 +152,6 @@ pub struct Excluded {
     pub name: String,
     /// The rule that excludes it.
     pub rule: String,
-}
-
-/// What reading a snapshot's files back found.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Verified {
-    /// Files in the snapshot.
-    pub(crate) files: u64,
-    /// Their bytes.
-    pub(crate) bytes: u64,
-    /// Those of them that were read.
-    pub(crate) read_files: u64,
-    /// Their bytes.
-    pub(crate) read_bytes: u64,
-    /// What is not as it was recorded.
-    pub(crate) differences: Vec<String>,
 }
 
 /// Databases that the configuration names one by one and the server does not have: a typo must not leave one unprotected.

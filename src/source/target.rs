@@ -4,9 +4,9 @@ use super::{
     Item, KindConfig, Source,
     manifest::{Digested, Manifest, Object},
     restore::{Options, Restored, Storage},
+    verify::sink::Nowhere,
 };
 use crate::{
-    drill::prove::sink::Nowhere,
     error::{Error, Result},
     settings::Secret,
     stream::{cancel::Cancel, files::Files},

@@ -10,4 +10,5 @@ pub mod private;
 pub(crate) mod process;
 pub mod sink;
 pub mod sparse;
-pub(crate) mod stderr;
+pub(crate) mod starter;
+mod stderr;

@@ -1,23 +1,16 @@
 //! A running tool in a process group of its own: it never outlives us, and its exit status and last words become one
 //! error.
-//!
-//! `PR_SET_PDEATHSIG` fires when the *thread* that started the child ends, so all children are started by one thread
-//! that lives as long as this process.
 
 use std::{
     fs, io,
     os::unix::process::{CommandExt, ExitStatusExt},
     path::Path,
     process::{Child, ExitStatus},
-    sync::{
-        Arc, OnceLock,
-        mpsc::{Sender, channel},
-    },
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
-use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid};
 use zeroize::Zeroizing;
 
@@ -25,6 +18,7 @@ use super::{
     cancel::Cancel,
     pipe::Stop,
     private::PrivateDir,
+    starter::{self, EndsWithUs},
     stderr::{LineObserver, Tail},
 };
 use crate::error::{Error, Fact, Result};
@@ -76,14 +70,16 @@ impl Process {
     /// Starts `command`, whose stderr must be piped. stdin and stdout stay in the returned process's child handle
     /// until taken with [`Process::child`].
     pub(crate) fn start(
-        command: std::process::Command,
+        mut command: std::process::Command,
         name: String,
         secrets: Vec<Zeroizing<String>>,
         private: Vec<Arc<PrivateDir>>,
         observer: Option<LineObserver>,
     ) -> Result<Self> {
         let program = command.get_program().to_string_lossy().into_owned();
-        let mut child = spawn(command).map_err(|error| {
+        command.process_group(0);
+        let bound = EndsWithUs(Signal::TERM);
+        let mut child = starter::start(command, bound, |spawned| spawned).map_err(|error| {
             let failed = Error::failed(format!("cannot start {program} for {name}")).because(&error);
             match error.kind() {
                 io::ErrorKind::NotFound => failed.hint(format!("install {program} or configure where it is")),
@@ -302,53 +298,6 @@ fn describe(status: ExitStatus) -> String {
         }
         (None, None) => format!("ended with {status}"),
     }
-}
-
-type Order = (std::process::Command, Sender<io::Result<Child>>);
-
-/// Starts a child from the one thread that never ends.
-fn spawn(command: std::process::Command) -> io::Result<Child> {
-    static ORDERS: OnceLock<Mutex<Option<Sender<Order>>>> = OnceLock::new();
-    let orders = {
-        let mut slot = ORDERS.get_or_init(|| Mutex::new(None)).lock();
-        match &*slot {
-            Some(orders) => orders.clone(),
-            None => {
-                let (sender, receiver) = channel::<Order>();
-                thread::Builder::new().name("tool-starter".into()).spawn(move || {
-                    for (command, reply) in receiver {
-                        // A caller always waits for the reply; if it was lost, the child ends on its closed pipes.
-                        let _ = reply.send(spawn_here(command));
-                    }
-                })?;
-                slot.insert(sender).clone()
-            }
-        }
-    };
-    let gone = || io::Error::other("the thread that starts tools has ended");
-    let (reply, answer) = channel();
-    orders.send((command, reply)).map_err(|_| gone())?;
-    answer.recv().map_err(|_| gone())?
-}
-
-fn spawn_here(mut command: std::process::Command) -> io::Result<Child> {
-    command.process_group(0);
-    #[cfg(target_os = "linux")]
-    {
-        let us = rustix::process::getpid();
-        let bind_to_us = move || {
-            rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?;
-            // We may have ended before the line above took effect.
-            if rustix::process::getppid() == Some(us) {
-                Ok(())
-            } else {
-                Err(io::ErrorKind::BrokenPipe.into())
-            }
-        };
-        // SAFETY: between fork and exec the closure only makes two system calls; it neither allocates nor locks.
-        unsafe { command.pre_exec(bind_to_us) };
-    }
-    command.spawn()
 }
 
 /// From now on a process that is left by its parent becomes a child of ours.

@@ -9,15 +9,15 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use super::{Bench, Target, said};
+use super::{Bench, said};
 use crate::{
-    drill::{
-        ScratchDir,
-        prove::{Fault, Proven},
-        sandbox::owner,
-        stage::Stage,
-    },
+    drill::stage::Stage,
     error::{Error, Result},
+    scratch::{ScratchDir, sandbox::owner},
+    source::{
+        subject::Target,
+        verify::{Fault, Proven},
+    },
 };
 
 /// What the process that is attacked has its secret in.

@@ -2,14 +2,10 @@
 //! be found. Attacks by what a backup can bring must fail.
 
 mod attack;
-mod files;
-mod mongodb;
-mod mysql;
-mod postgres;
 mod repository;
 mod tamper;
 
-use std::{collections::BTreeSet, time::Instant};
+use std::{collections::BTreeMap, path::Path, time::Instant};
 
 use serde::Serialize;
 
@@ -18,10 +14,8 @@ use self::{
     tamper::{How, Tampered},
 };
 use super::{
-    ScratchDir,
     plan::Candidate,
-    prove::{Fault, Proven, Setup, files::Part},
-    stage::{self, Globals, Job, Stage},
+    stage::{self, Job, Stage},
     verdict::rounded,
 };
 use crate::{
@@ -29,9 +23,15 @@ use crate::{
     error::{Error, Result},
     history::Past,
     repository::{Snapshot, SnapshotFiles},
+    scratch::ScratchDir,
     settings::DrillConfig,
-    source::{GLOBALS, MANIFEST, Source, manifest::Manifest},
-    stream::{cancel::Cancel, digest::Digest128, files::Files},
+    source::{
+        GLOBALS, KINDS, Kind, MANIFEST,
+        manifest::Manifest,
+        subject::{Named, Subject, Subjects, Target},
+        verify::{Fault, Globals, Proven, Setup, files::Part},
+    },
+    stream::{cancel::Cancel, files::Files},
 };
 
 /// One way in which something was damaged, or attacked.
@@ -83,42 +83,6 @@ impl SelfTest {
     }
 }
 
-/// Something that can be backed up, changed, and damaged.
-trait Subject {
-    /// What it is in the report.
-    fn name(&self) -> String;
-    /// To back it up.
-    fn source(&self) -> &dyn Source;
-    /// Makes today of yesterday.
-    fn change(&self) -> Result<()>;
-    /// Damages that are done to a restored item: a name, and what to run.
-    fn damages(&self) -> &'static [(Target, &'static str, &'static str)];
-    /// The file in the snapshots of the item that holds the most of it.
-    fn file(&self) -> &'static str;
-    /// Another file, where contents may be exchanged.
-    fn other_file(&self) -> Option<&'static str> {
-        None
-    }
-    /// Attacks on what is outside of the server's folder: a name, and a statement with `{canary}`, `{marker}`, `{process}`,
-    /// `{port}` in the places of what is attacked.
-    fn attacks(&self) -> &'static [(&'static str, &'static str)] {
-        &[]
-    }
-    /// Why a server is not attacked.
-    fn no_attacks(&self) -> Option<&'static str> {
-        None
-    }
-}
-
-/// To which item something is done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Target {
-    /// Roles or users.
-    Globals,
-    /// The database, container or folder.
-    Item,
-}
-
 /// Tests the kinds of source that the configuration has, or those of the sources named.
 ///
 /// # Errors
@@ -130,17 +94,20 @@ pub fn self_test(
     cancel: &Cancel,
 ) -> Result<SelfTest> {
     let begin = Instant::now();
-    let mut kinds = BTreeSet::new();
+    // In the order of their names.
+    let mut kinds: BTreeMap<&str, &'static dyn Kind> = BTreeMap::new();
+    let mut add = |kind: &'static dyn Kind| {
+        kinds.insert(kind.name(), kind);
+    };
     for name in sources {
         let source =
             config.source(name).ok_or_else(|| Error::usage(format!("there is no source `{name}`")))?;
-        kinds.insert(source.kind.as_str());
+        add(source.kind.kind());
     }
-    if sources.is_empty() {
-        kinds.extend(config.sources.iter().map(|source| source.kind.as_str()));
-    }
-    if kinds.is_empty() {
-        kinds.extend(["postgres", "mysql", "mongodb", "azure-storage", "directory"]);
+    match (sources.is_empty(), config.sources.is_empty()) {
+        (false, _) => {}
+        (true, false) => config.sources.iter().for_each(|source| add(source.kind.kind())),
+        (true, true) => KINDS.into_iter().for_each(add),
     }
     let mut test = SelfTest {
         outcome: "failed",
@@ -149,16 +116,10 @@ pub fn self_test(
         untested: Vec::new(),
         notes: Vec::new(),
     };
-    for kind in kinds {
+    for kind in kinds.into_values() {
         cancel.check()?;
         let dir = ScratchDir::new(config.drill.dir.as_deref())?;
-        let subjects: Vec<(String, Result<Box<dyn Subject>>)> = match kind {
-            "postgres" => vec![(kind.to_owned(), postgres::subject(&config.drill, dir.path(), cancel))],
-            "mysql" => mysql::subjects(&config.drill, dir.path(), cancel),
-            "mongodb" => vec![(kind.to_owned(), mongodb::subject(&config.drill, dir.path(), cancel))],
-            "azure-storage" => vec![(kind.to_owned(), files::container())],
-            _ => vec![(kind.to_owned(), files::folder(dir.path()))],
-        };
+        let subjects = subjects(kind, &config.drill, dir.path(), cancel);
         for (name, subject) in subjects {
             let tested = subject.and_then(|subject| {
                 test.notes.extend(subject.no_attacks().map(|why| format!("{name}: {why}")));
@@ -179,6 +140,16 @@ pub fn self_test(
         (true, false) => "partial",
     };
     Ok(test)
+}
+
+/// What there is of a kind to be damaged. A kind that has nothing is not tested, and the report says so.
+fn subjects(kind: &dyn Kind, drill: &DrillConfig, dir: &Path, cancel: &Cancel) -> Vec<Named> {
+    let nothing = |why: &str| vec![(kind.name().to_owned(), Err(Error::failed(why)))];
+    match kind.self_test_subjects(drill, dir, cancel) {
+        Subjects::Made(subjects) if subjects.is_empty() => nothing("nothing was made to be damaged"),
+        Subjects::Made(subjects) => subjects,
+        Subjects::Nothing(why) => nothing(why),
+    }
 }
 
 /// One subject and its snapshots of two days.
@@ -262,7 +233,7 @@ impl Bench<'_> {
             all.push(("two contents swapped between files", How::Swapped(file.clone(), other.to_owned())));
             all.push(("a file that is missing", How::Deleted(file.clone())));
             all.push(("a file that was never backed up", How::Added(file.clone())));
-            if self.subject.name() == "directory" {
+            if self.subject.has_permissions() {
                 all.push(("changed permissions", How::Permissions(file)));
             }
         }
@@ -270,17 +241,12 @@ impl Bench<'_> {
         all
     }
 
-    /// A manifest with another digest.
+    /// A manifest that says something else than what was backed up.
     fn wrong_manifest(&self) -> Option<Vec<u8>> {
         let snapshot = self.snapshot(Target::Item, true).ok()?;
         let files = SnapshotFiles::new(self.stored.reader(), snapshot);
         let mut manifest = Manifest::from_json(&files.read(MANIFEST).ok()?).ok()?;
-        let wrong = Digest128::of(b"wrong");
-        manifest.objects.iter_mut().take(1).for_each(|object| object.digest = wrong);
-        manifest
-            .detail_mut::<crate::source::directory::Detail>()
-            .into_iter()
-            .for_each(|detail| detail.digest = wrong);
+        self.subject.falsify(&mut manifest);
         manifest.to_json().ok()
     }
 

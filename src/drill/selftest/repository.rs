@@ -12,13 +12,12 @@ use std::{
 
 use parking_lot::Mutex;
 
-use super::Subject;
 use crate::{
     config::RepositoryConfig,
     error::{Error, Result},
     repository::{Hosts, LockOptions, Repository, Snapshot, SnapshotReader, item_path, writer::SnapshotMeta},
     settings::{RepositoryLocation, SecretFile},
-    source::{MANIFEST, Source},
+    source::{MANIFEST, Source, subject::Subject},
     stream::{cancel::Cancel, sink::Sink},
 };
 

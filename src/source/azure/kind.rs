@@ -1,22 +1,25 @@
 //! What the program asks of the kind `azure-storage`.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use super::{
     AzureStorage,
     config::{self, AzureStorageConfig},
-    recovery, restore,
+    recovery, restore, selftest,
+    verify::Contents,
 };
 use crate::{
     error::Result,
-    settings::{SecretFile, SourceSettings, reader::Reader},
+    settings::{DrillConfig, SecretFile, SourceSettings, reader::Reader},
     source::{
         Source,
         kind::{Kind, KindConfig, OwnPlaces},
         layout::Layout,
         manifest::{self, Detail},
         recovery::{Commands, Opening, Piece},
+        subject::Subjects,
         target::RestoreTarget,
+        verify::Verification,
     },
     stream::cancel::Cancel,
 };
@@ -46,6 +49,14 @@ impl Kind for AzureStorageKind {
 
     fn packages(&self) -> &'static [&'static str] {
         &["rclone"]
+    }
+
+    fn verification(&self) -> Verification {
+        Verification::ReadBack(&Contents)
+    }
+
+    fn self_test_subjects(&self, _drill: &DrillConfig, _dir: &Path, _cancel: &Cancel) -> Subjects {
+        Subjects::Made(vec![(self.name().to_owned(), Ok(selftest::container()))])
     }
 
     fn detail_key(&self) -> &'static str {

@@ -14,12 +14,13 @@ mod pipeline;
 mod reach;
 mod recovery;
 pub mod restore;
-pub(crate) mod sample;
+mod sample;
+mod selftest;
 mod servers;
 mod share;
 mod subscriptions;
 mod tap;
-pub(crate) mod verify;
+mod verify;
 mod within;
 
 use std::{collections::HashMap, sync::Arc, thread, time::Duration};

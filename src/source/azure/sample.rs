@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Stores these blobs as the container `account/container` would be stored.
-pub(crate) fn store(
+pub(super) fn store(
     source: &str,
     account: &str,
     container: &str,

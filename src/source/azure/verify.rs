@@ -19,7 +19,10 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    source::{Verified, manifest::Manifest},
+    source::{
+        manifest::Manifest,
+        verify::{ReadBack, Verified},
+    },
     stream::{
         cancel::Cancel,
         digest::RowDigest,
@@ -43,11 +46,26 @@ struct Found {
     content: RowDigest,
 }
 
+/// Containers and shares are proven by reading them back.
+pub(super) struct Contents;
+
+impl ReadBack for Contents {
+    fn read_back(
+        &self,
+        manifest: &Manifest,
+        files: &dyn Files,
+        chosen: &(dyn Fn(&Path) -> bool + Sync),
+        cancel: &Cancel,
+    ) -> Result<Verified> {
+        verify(manifest, files, chosen, cancel)
+    }
+}
+
 /// Reads the contents whose paths `chosen` names and compares them; of the others, that they are there.
 ///
 /// # Errors
 /// Something cannot be read. What can be read and differs is in the result.
-pub(crate) fn verify(
+fn verify(
     manifest: &Manifest,
     files: &dyn Files,
     chosen: &(dyn Fn(&Path) -> bool + Sync),

@@ -1,22 +1,28 @@
 //! What the program asks of the kind `directory`.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use super::{
     Directory,
     config::{self, DirectoryConfig},
-    recovery,
+    recovery, selftest,
+    verify::Contents,
 };
 use crate::{
     error::{Error, Result},
-    settings::{SourceSettings, reader::Reader},
+    settings::{DrillConfig, SourceSettings, reader::Reader},
     source::{
         Source,
         kind::{Kind, KindConfig, OwnPlaces},
         layout::Layout,
         manifest::{self, Detail},
         recovery::{Commands, Opening, Piece},
+        subject::Subjects,
         target::RestoreTarget,
+        verify::Verification,
     },
     stream::cancel::Cancel,
 };
@@ -49,6 +55,14 @@ impl Kind for DirectoryKind {
         let mut directory = config::read(reader)?;
         config::protect(&mut directory, own, reader);
         Some(Arc::new(directory))
+    }
+
+    fn verification(&self) -> Verification {
+        Verification::ReadBack(&Contents)
+    }
+
+    fn self_test_subjects(&self, _drill: &DrillConfig, dir: &Path, _cancel: &Cancel) -> Subjects {
+        Subjects::Made(vec![(self.name().to_owned(), selftest::folder(dir))])
     }
 
     fn detail_key(&self) -> &'static str {

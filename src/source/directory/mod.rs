@@ -11,6 +11,7 @@ pub(crate) mod open;
 mod protected;
 mod read;
 mod recovery;
+mod selftest;
 mod skip;
 mod store;
 pub(crate) mod tally;
@@ -20,7 +21,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
-pub(crate) mod verify;
+mod verify;
 mod walk;
 
 use std::{

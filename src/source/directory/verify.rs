@@ -11,7 +11,10 @@ use rustix::fs::FileType;
 use super::{CONTENT, Detail, tally::Entry};
 use crate::{
     error::{Error, Result},
-    source::Verified,
+    source::{
+        manifest::Manifest,
+        verify::{ReadBack, Verified},
+    },
     stream::{
         cancel::Cancel,
         digest::Digest128,
@@ -19,11 +22,28 @@ use crate::{
     },
 };
 
+/// Folders are proven by reading them back.
+pub(super) struct Contents;
+
+impl ReadBack for Contents {
+    fn read_back(
+        &self,
+        manifest: &Manifest,
+        files: &dyn Files,
+        chosen: &(dyn Fn(&Path) -> bool + Sync),
+        cancel: &Cancel,
+    ) -> Result<Verified> {
+        let detail = manifest.detail::<Detail>();
+        let detail = detail.ok_or_else(|| Error::failed("the manifest says nothing of files"))?;
+        verify(files, detail, chosen, cancel)
+    }
+}
+
 /// Reads the files that `chosen` names, and compares names, types, permissions, lengths and identities of all.
 ///
 /// # Errors
 /// Something cannot be read. What can be read and differs is in the result.
-pub(crate) fn verify(
+fn verify(
     files: &dyn Files,
     detail: &Detail,
     chosen: &dyn Fn(&Path) -> bool,

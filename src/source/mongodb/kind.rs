@@ -1,22 +1,25 @@
 //! What the program asks of the kind `mongodb`.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use super::{
     Mongodb,
     config::{self, MongodbConfig},
     connect::Params,
-    recovery, restore,
+    recovery, restore, selftest,
+    verify::ScratchServers,
 };
 use crate::{
     error::{Error, Result},
-    settings::{SecretFile, SourceSettings, reader::Reader},
+    settings::{DrillConfig, SecretFile, SourceSettings, reader::Reader},
     source::{
         Source,
         kind::{Kind, KindConfig, OwnPlaces},
         manifest::{self, Detail},
         recovery::{Commands, Opening, Piece},
+        subject::Subjects,
         target::RestoreTarget,
+        verify::Verification,
     },
     stream::cancel::Cancel,
 };
@@ -38,6 +41,14 @@ impl Kind for MongodbKind {
 
     fn read_config(&self, reader: &mut Reader<'_>, _own: &OwnPlaces<'_>) -> Option<Arc<dyn KindConfig>> {
         Some(Arc::new(config::read(reader)?))
+    }
+
+    fn verification(&self) -> Verification {
+        Verification::Restore(&ScratchServers)
+    }
+
+    fn self_test_subjects(&self, drill: &DrillConfig, dir: &Path, cancel: &Cancel) -> Subjects {
+        Subjects::Made(vec![(self.name().to_owned(), selftest::subject(drill, dir, cancel))])
     }
 
     fn detail_key(&self) -> &'static str {

@@ -1,6 +1,7 @@
 //! The source `mongodb`: every database of a MongoDB deployment, in the layout of mongodump.
 
 mod catalog;
+pub(crate) mod compare;
 pub mod config;
 pub mod connect;
 mod detail;
@@ -14,6 +15,8 @@ mod params;
 mod recovery;
 pub mod restore;
 mod scan;
+pub mod scratch;
+mod selftest;
 mod snapshot;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -21,6 +24,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 mod uri;
+mod verify;
 
 use std::{collections::BTreeSet, time::Duration};
 

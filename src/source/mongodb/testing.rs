@@ -9,7 +9,7 @@ use std::{
 use rustix::process::Signal;
 use testkit::Tool;
 
-use crate::drill::{bound, sandbox::enter::Plan};
+use crate::scratch::{bound, sandbox::enter::Plan};
 
 /// A running server with failpoints.
 pub(super) struct TestServer {

@@ -8,19 +8,22 @@ use std::{
 use super::{
     Mysql,
     config::{self, MysqlConfig},
-    recovery, restore,
+    recovery, restore, selftest,
+    verify::ScratchServers,
 };
 use crate::{
     azure::Engine,
     error::Result,
-    settings::{SecretFile, SourceSettings, reader::Reader},
+    settings::{DrillConfig, SecretFile, SourceSettings, reader::Reader},
     source::{
         Source,
         kind::{Kind, KindConfig, OwnPlaces},
         manifest::{self, Detail},
         recovery::{Commands, Opening, Piece},
         server,
+        subject::Subjects,
         target::{RestoreTarget, WholeServer},
+        verify::Verification,
     },
     stream::cancel::Cancel,
 };
@@ -46,6 +49,14 @@ impl Kind for MysqlKind {
 
     fn packages(&self) -> &'static [&'static str] {
         &["mariadb-client"]
+    }
+
+    fn verification(&self) -> Verification {
+        Verification::Restore(&ScratchServers)
+    }
+
+    fn self_test_subjects(&self, drill: &DrillConfig, dir: &Path, cancel: &Cancel) -> Subjects {
+        Subjects::Made(selftest::subjects(drill, dir, cancel))
     }
 
     fn detail_key(&self) -> &'static str {

@@ -3,6 +3,7 @@
 mod broken;
 pub mod clients;
 pub(crate) mod code;
+pub(crate) mod compare;
 pub mod config;
 pub mod connect;
 mod detail;
@@ -17,11 +18,15 @@ mod globals;
 mod hints;
 mod inventory;
 pub(in crate::source) mod kind;
+mod lacks;
 mod privileges;
 mod recovery;
 pub mod restore;
+pub mod scratch;
 pub mod script;
+mod selftest;
 pub mod session;
+mod verify;
 mod versioned;
 
 use std::{collections::BTreeMap, time::Duration};

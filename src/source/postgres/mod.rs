@@ -3,6 +3,7 @@
 pub mod archive;
 pub mod clients;
 pub(crate) mod code;
+pub(crate) mod compare;
 pub mod config;
 pub mod connect;
 mod content;
@@ -13,21 +14,24 @@ mod globals;
 mod hints;
 mod inventory;
 pub(in crate::source) mod kind;
+mod lacks;
 mod moment;
 pub mod psql;
 mod recovery;
 pub mod restore;
+pub mod scratch;
+mod selftest;
 mod settings;
 mod tap;
+pub(crate) mod verify;
 
 use std::{path::PathBuf, sync::OnceLock, time::Duration};
-
-use parking_lot::{Mutex, MutexGuard};
 
 pub use detail::{
     Database, Detail, Extension, Grant, LargeObjectCount, Membership, Role, SchemaObject, Sequence,
     ServerSetting, Setting,
 };
+use parking_lot::{Mutex, MutexGuard};
 
 use self::{
     clients::{Client, Clients},
@@ -39,8 +43,10 @@ use super::{Discovery, GLOBALS, Item, Source, manifest::Manifest};
 use crate::{
     error::{Error, Result},
     settings::{Host, IDLE_TIMEOUT, RootCertificates, SourceSettings},
-    source::postgres::config::{PostgresConfig, RolePasswords},
-    source::server::ServerConfig,
+    source::{
+        postgres::config::{PostgresConfig, RolePasswords},
+        server::ServerConfig,
+    },
     stream::{cancel::Cancel, sink::Sink},
 };
 

@@ -2,12 +2,12 @@
 
 use super::Target;
 use crate::{
-    drill::prove::compare,
     error::Result,
     source::{
-        mongodb::{Detail, Mongodb},
+        mongodb::{Detail, Mongodb, compare as of_kind},
         restore::Restored,
         target::{RestoreJob, named, read_again},
+        verify::compare,
     },
 };
 
@@ -26,9 +26,9 @@ pub(super) fn differences(
     if let Some(table) = &stored.options.table {
         return Ok(compare::objects(&named(&stored.manifest.objects, table), &named(&again.objects, table)));
     }
-    let mut differences = compare::collections(&stored.manifest.objects, &again.objects);
+    let mut differences = of_kind::collections(&stored.manifest.objects, &again.objects);
     if let (Some(before), Some(after)) = (stored.manifest.detail::<Detail>(), again.detail::<Detail>()) {
-        differences.extend(compare::mongodb(before, after, &done.changed_indexes, notes));
+        differences.extend(of_kind::details(before, after, &done.changed_indexes, notes));
     }
     Ok(differences)
 }

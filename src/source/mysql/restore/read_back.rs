@@ -2,13 +2,13 @@
 
 use super::{Target, as_made};
 use crate::{
-    drill::prove::compare,
     error::Result,
     source::{
         manifest::Object,
-        mysql::{Detail, Mysql, clients::Clients},
+        mysql::{Detail, Mysql, clients::Clients, compare as of_kind},
         restore::Restored,
         target::{RestoreJob, named, read_again},
+        verify::compare,
     },
 };
 
@@ -39,7 +39,7 @@ pub(super) fn differences(
         if !done.created {
             after.database.clone_from(&before.database);
         }
-        let other = compare::mysql(&before.without_views(&done.missing), &after);
+        let other = of_kind::details(&before.without_views(&done.missing), &after);
         // Without their definers, definitions are others.
         if stored.options.no_owner { notes.extend(other) } else { differences.extend(other) }
     }

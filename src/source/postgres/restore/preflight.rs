@@ -12,6 +12,7 @@ use crate::{
         archive::{Section, TocEntry},
         connect::ConnectParams,
         hints::READ_ONLY,
+        lacks::LacksGlobals,
         psql::{Psql, quote_literal},
     },
 };
@@ -223,6 +224,7 @@ impl Restore<'_> {
         let owned = |row: &Owner| owners.get(row.name.as_str()).map_or("", String::as_str).to_owned();
         if let Some(row) = rows.iter().find(|row| !row.exists) {
             return Err(Error::failed(format!("the role {} does not exist on the target; it owns {}", row.name, owned(row)))
+                .with(LacksGlobals)
                 .hint("back up @globals as well, create the role by hand, or use --no-owner: then everything belongs to the connecting account"));
         }
         if let Some(row) = rows.iter().find(|row| !row.usable) {
@@ -280,6 +282,7 @@ impl Restore<'_> {
             Some((space, entry)) => Err(Error::failed(format!(
                 "the tablespace {space} does not exist on the target; {entry} lies in it"
             ))
+            .with(LacksGlobals)
             .hint("create it, or use --no-tablespaces: then everything goes to the default tablespace")),
         }
     }

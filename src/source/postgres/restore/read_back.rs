@@ -5,16 +5,18 @@ use std::collections::BTreeSet;
 
 use super::{Target, drop_database, quiet_params, read_toc, restore, target::roles};
 use crate::{
-    drill::prove::{
-        compare::{self, Definitions, shown},
-        postgres::{definitions as by_definitions, tables as by_tables},
-    },
     error::{Error, Result},
     source::{
         manifest::Object,
-        postgres::{Detail, Postgres, Sequence, clients::Clients},
+        postgres::{
+            Detail, Postgres, Sequence,
+            clients::Clients,
+            compare::{self as of_kind, Definitions},
+            verify::{definitions as by_definitions, tables as by_tables},
+        },
         restore::{Options, Restored, Selected},
         target::{RestoreJob, read_again},
+        verify::compare::shown,
     },
 };
 
@@ -79,11 +81,11 @@ pub(super) fn differences(
         before.large_objects = after.large_objects.clone();
     }
     let databases = (before.database.take(), after.database.take());
-    differences.extend(compare::postgres(&before, &after, notes));
+    differences.extend(of_kind::details(&before, &after, notes));
     if !one_table {
         // Another name, owner or place of the whole may be what was asked for.
         let only = |database| Detail { database, ..Detail::default() };
-        notes.extend(compare::postgres(&only(databases.0), &only(databases.1), &mut Vec::new()));
+        notes.extend(of_kind::details(&only(databases.0), &only(databases.1), &mut Vec::new()));
         differences.extend(definitions(target, clients, stored, (&before, &after), notes));
     }
     Ok(differences)
@@ -104,8 +106,8 @@ fn definitions(
     (before, after): (&Detail, &Detail),
     notes: &mut Vec<String>,
 ) -> Vec<String> {
-    let recorded = compare::definitions(before.schema_objects.iter());
-    let mut restored = compare::definitions(after.schema_objects.iter());
+    let recorded = of_kind::definitions(before.schema_objects.iter());
+    let mut restored = of_kind::definitions(after.schema_objects.iter());
     if recorded == restored {
         return Vec::new();
     }
@@ -161,7 +163,7 @@ fn loaded_again(target: &Target, clients: &Clients, stored: &RestoreJob<'_>) -> 
         error.context(format!("the database {name}, made for comparison, is still there"))
     })?;
     let detail = canonical.into_detail::<Detail>().unwrap_or_default();
-    Ok(compare::definitions(detail.schema_objects.iter()))
+    Ok(of_kind::definitions(detail.schema_objects.iter()))
 }
 
 /// Whether a definition belongs to a large object.
@@ -170,7 +172,7 @@ fn is_of_large_object((kind, _, name): &(String, String, String)) -> bool {
 }
 
 fn differing(expected: &Definitions, found: &Definitions) -> Vec<String> {
-    let (mut differences, other) = compare::compare_definitions(expected, found);
+    let (mut differences, other) = of_kind::compare_definitions(expected, found);
     let otherwise = |name| format!("{} is defined otherwise than it was", shown(name));
     differences.extend(other.iter().map(otherwise));
     differences

@@ -1,0 +1,12 @@
+//! Scratch servers of any kind: their folder, their process, which is bound to this one, and its confinement. What is particular
+//! to the servers of one kind is in that kind's folder.
+
+pub(crate) mod bound;
+pub(crate) mod daemon;
+mod folder;
+mod orphans;
+pub mod sandbox;
+pub(crate) mod space;
+
+pub use folder::ScratchDir;
+pub use sandbox::Rules;

@@ -1,0 +1,58 @@
+//! Processes that a scratch server left behind. In a process namespace of its own they end with the server. Without one they
+//! come to us when their parent ends, and are ended here.
+
+use std::{collections::BTreeSet, fs, os::unix::fs::MetadataExt};
+
+use parking_lot::{Mutex, MutexGuard};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+
+use crate::stream::process::children;
+
+/// The servers that run: they are our children too.
+static SERVERS: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
+/// What ends may have had children: it is looked again so often at most.
+const ROUNDS: usize = 16;
+
+fn servers() -> MutexGuard<'static, BTreeSet<i32>> {
+    SERVERS.lock()
+}
+
+/// Starts a server, which is not taken for an orphan.
+pub(crate) fn starting<T>(
+    start: impl FnOnce() -> std::io::Result<T>,
+    pid: impl Fn(&T) -> Pid,
+) -> std::io::Result<T> {
+    // The lock keeps `end` from taking the new process for an orphan before it is registered.
+    let mut servers = servers();
+    let started = start()?;
+    servers.insert(pid(&started).as_raw_nonzero().get());
+    Ok(started)
+}
+
+/// A server that has ended.
+pub(crate) fn was_server(pid: Pid) {
+    servers().remove(&pid.as_raw_nonzero().get());
+}
+
+/// Ends all children of ours that run as this user, which is that of servers alone, and are no server.
+pub(crate) fn end(uid: u32) {
+    for _ in 0..ROUNDS {
+        let orphans = orphans(uid);
+        if orphans.is_empty() {
+            return;
+        }
+        for orphan in orphans {
+            let _ = kill_process(orphan, Signal::KILL);
+            let _ = waitpid(Some(orphan), WaitOptions::empty());
+        }
+    }
+}
+
+fn orphans(uid: u32) -> Vec<Pid> {
+    let servers = servers();
+    let is_of_user = |pid: &Pid| {
+        fs::metadata(format!("/proc/{}", pid.as_raw_nonzero())).is_ok_and(|meta| meta.uid() == uid)
+    };
+    let orphan = |pid: &Pid| !servers.contains(&pid.as_raw_nonzero().get()) && is_of_user(pid);
+    children().into_iter().filter(orphan).collect()
+}

@@ -1,0 +1,107 @@
+//! Room for what is restored: asked for before, and shared by those that restore at the same time.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::{
+    error::{Error, Result},
+    output::size,
+    stream::cancel::Cancel,
+};
+
+/// A server takes this much by itself.
+const SERVER: u64 = 256 << 20;
+/// A restored database with its indexes and logs takes so many times the bytes of its dump.
+const FACTOR: u64 = 2;
+
+/// The room in a folder.
+pub(crate) struct Space {
+    dir: PathBuf,
+    keep: u64,
+    reserved: Mutex<u64>,
+    freed: Condvar,
+}
+
+/// Room that is kept for somebody, until it is dropped.
+pub(crate) struct Reserved<'a> {
+    space: &'a Space,
+    bytes: u64,
+}
+
+impl Drop for Reserved<'_> {
+    fn drop(&mut self) {
+        *self.space.reserved.lock() -= self.bytes;
+        self.space.freed.notify_all();
+    }
+}
+
+impl Space {
+    /// The room in `dir`, of which `keep` bytes stay free.
+    pub(crate) fn new(dir: &Path, keep: u64) -> Self {
+        Self { dir: dir.to_owned(), keep, reserved: Mutex::new(0), freed: Condvar::new() }
+    }
+
+    /// Waits until there is room for a dump of so many bytes. Fails if there is too little even without the others.
+    pub(crate) fn reserve(&self, dump: u64, cancel: &Cancel) -> Result<Reserved<'_>> {
+        let bytes = dump.saturating_mul(FACTOR).saturating_add(SERVER);
+        let mut reserved = self.reserved.lock();
+        loop {
+            cancel.check()?;
+            let free = free(&self.dir)?;
+            // What the others have written already is no longer free: counted twice, which is on the safe side.
+            if bytes.saturating_add(self.keep).saturating_add(*reserved) <= free {
+                *reserved += bytes;
+                return Ok(Reserved { space: self, bytes });
+            }
+            if *reserved == 0 {
+                return Err(Error::failed(format!(
+                    "to restore it takes about {}, and {} must stay free, but {} has only {}",
+                    size(bytes),
+                    size(self.keep),
+                    self.dir.display(),
+                    size(free)
+                ))
+                .hint("name a folder with more room in `drill.dir`"));
+            }
+            self.freed.wait_for(&mut reserved, Duration::from_millis(500));
+        }
+    }
+}
+
+/// Free bytes of the filesystem of a folder.
+fn free(dir: &Path) -> Result<u64> {
+    let stat = rustix::fs::statvfs(dir).map_err(|error| {
+        Error::failed(format!("cannot find out how much room {} has", dir.display())).because(&error)
+    })?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_refused_and_what_fits_later_waits() {
+        let dir = tempfile::tempdir().unwrap();
+        let cancel = Cancel::new();
+        let has = free(dir.path()).unwrap();
+        let none = Space::new(dir.path(), has);
+        assert!(none.reserve(0, &cancel).is_err());
+        // Room for one, not for two.
+        let dump = (has / 4 * 3).saturating_sub(SERVER) / FACTOR;
+        let space = Space::new(dir.path(), 0);
+        let first = space.reserve(dump, &cancel).unwrap();
+        std::thread::scope(|scope| {
+            let second = scope.spawn(|| space.reserve(dump, &cancel).is_ok());
+            std::thread::sleep(Duration::from_millis(100));
+            assert!(!second.is_finished());
+            drop(first);
+            assert!(second.join().unwrap());
+        });
+    }
+}

@@ -1,0 +1,63 @@
+//! A sink that keeps the table of contents of a dump, and nothing else of it.
+
+use std::io::{self, Read};
+
+use parking_lot::Mutex;
+
+use crate::{
+    error::Result,
+    source::{
+        postgres::{
+            DUMP,
+            archive::{ArchiveReader, TocEntry},
+        },
+        verify::sink::Nowhere,
+    },
+    stream::sink::{Sink, Stored},
+};
+
+/// Keeps the table of contents.
+#[derive(Default)]
+pub(super) struct WithToc {
+    nowhere: Nowhere,
+    toc: Mutex<Vec<TocEntry>>,
+}
+
+impl WithToc {
+    /// The table of contents.
+    pub(super) fn toc(self) -> Vec<TocEntry> {
+        self.toc.into_inner()
+    }
+}
+
+/// Shows what is read to a reader of archives, until that has the table of contents.
+struct Shown<'a> {
+    reader: &'a mut dyn Read,
+    archive: Option<ArchiveReader>,
+    toc: Vec<TocEntry>,
+}
+
+impl Read for Shown<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.reader.read(buffer)?;
+        if let Some(archive) = &mut self.archive {
+            archive.feed(&buffer[..n]);
+        }
+        if n == 0 || self.archive.as_ref().is_some_and(ArchiveReader::has_toc) {
+            self.toc.extend(self.archive.take().into_iter().flat_map(|archive| archive.finish().toc));
+        }
+        Ok(n)
+    }
+}
+
+impl Sink for WithToc {
+    fn store(&self, path: &str, reader: &mut dyn Read) -> Result<Stored> {
+        if path != DUMP {
+            return self.nowhere.store(path, reader);
+        }
+        let mut shown = Shown { reader, archive: Some(ArchiveReader::new()), toc: Vec::new() };
+        let stored = self.nowhere.store(path, &mut shown)?;
+        *self.toc.lock() = shown.toc;
+        Ok(stored)
+    }
+}

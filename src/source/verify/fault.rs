@@ -1,0 +1,141 @@
+//! Why something is not proven, and whose fault that is: NOT PROVEN is what was restored and differs, and what the vendor's own
+//! tools cannot load into a server that is prepared as the source was. All else says nothing about the backup.
+
+use std::collections::BTreeSet;
+
+use crate::error::{Error, Passing};
+
+/// Why something is not proven.
+#[derive(Debug)]
+pub enum Fault {
+    /// What was restored is not what was backed up; each sentence is a difference.
+    Differs(Vec<String>),
+    /// It cannot be restored.
+    Failed(Error),
+    /// That says nothing about the backup: no server to restore into, no space, stopped.
+    Cannot(Error),
+    /// The server refused the statement of a self-test.
+    Refused(Error),
+    /// It refers to these databases of the same server, and must be tried once more with them and alone on the scratch server.
+    Alone(BTreeSet<String>),
+}
+
+/// What this machine or the scratch server lacks, so that a failed restore says nothing about the backup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lack {
+    /// Room where the scratch server lies.
+    Room,
+    /// Memory.
+    Memory,
+    /// A process of the scratch server, which ended by itself.
+    Process,
+    /// Something else; the text says what to do.
+    Other(&'static str),
+}
+
+impl Lack {
+    fn hint(self) -> &'static str {
+        match self {
+            Self::Room => "name a folder with more room in `drill.dir`",
+            Self::Memory => "see that this machine has more memory free, and drill again",
+            Self::Process => {
+                "a process of the scratch server ended by itself: see the kernel's log (out of memory?), and drill again"
+            }
+            Self::Other(hint) => hint,
+        }
+    }
+}
+
+/// A text that a tool or server says, and what is lacking then.
+pub(in crate::source) type Sign = (&'static str, Lack);
+
+/// By what all of them, and the system, say that there is no room.
+const SYSTEM: [Sign; 5] = [
+    ("No space left on device", Lack::Room),
+    ("no space left on device", Lack::Room),
+    ("Disk quota exceeded", Lack::Room),
+    ("errno: 28", Lack::Room),
+    ("out of memory", Lack::Memory),
+];
+
+/// What the first sign says that occurs in a text.
+pub(in crate::source) fn find(signs: &[Sign], said: &str) -> Option<Lack> {
+    signs.iter().find(|(sign, _)| said.contains(sign)).map(|(_, lack)| *lack)
+}
+
+impl From<Error> for Fault {
+    /// An error says that the restore failed, unless the storage did not answer. What servers and tools said is judged by
+    /// [`Fault::judged`].
+    fn from(error: Error) -> Self {
+        if error.passing() == Some(Passing::Storage) { Self::Cannot(error) } else { Self::Failed(error) }
+    }
+}
+
+impl Fault {
+    /// Judges a failure by what was said: `vendor` knows the codes and texts of the server and its tools, and is shown what they
+    /// said without what was backed up.
+    pub(crate) fn judged(self, vendor: impl Fn(&str) -> Option<Lack>) -> Self {
+        let error = match self {
+            Self::Failed(error) => error,
+            other => return other,
+        };
+        let said = without_rows(&error.summary());
+        match vendor(&said).or_else(|| find(&SYSTEM, &said)) {
+            Some(lack) => Self::lacking(&error, lack),
+            None => Self::Failed(error),
+        }
+    }
+
+    /// A failure that was caused by what is lacking.
+    pub(in crate::source) fn lacking(error: &Error, lack: Lack) -> Self {
+        let text = error.summary();
+        let error = match lack {
+            Lack::Room => Error::failed("the scratch server had no room left").because_text(text),
+            _ => Error::failed(text),
+        };
+        Self::Cannot(error.hint(lack.hint()))
+    }
+}
+
+/// What was said without what was backed up: details quote rows, and after the command comes its text, both with any number of
+/// lines. What a server says first, and its hints, come before and between them.
+fn without_rows(text: &str) -> String {
+    const QUOTING: [&str; 6] = ["DETAIL:", "CONTEXT:", "LINE ", "QUERY:", "STATEMENT:", "Command was:"];
+    const SAYING: [&str; 6] = ["HINT:", "pg_restore:", "psql:", "ERROR", "mysql:", "mariadb:"];
+    let mut quoted = false;
+    let mut said = String::new();
+    for line in text.lines() {
+        let start = line.trim_start();
+        if QUOTING.iter().any(|word| start.starts_with(word)) {
+            quoted = true;
+        } else if SAYING.iter().any(|word| start.starts_with(word)) {
+            quoted = false;
+        }
+        if !quoted {
+            said.push_str(line);
+            said.push('\n');
+        }
+    }
+    said
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_that_are_quoted_say_nothing() {
+        let judged = |text: &str| Fault::from(Error::failed(text)).judged(|_| None);
+        for text in
+            ["pg_restore: error: could not extend file: No space left on device", "mysql: out of memory"]
+        {
+            assert!(matches!(judged(text), Fault::Cannot(_)), "{text}");
+        }
+        for text in [
+            "ERROR:  new row violates check\nDETAIL:  Failing row contains (cp: No space left on device\n out of memory).",
+            "the moon is full",
+        ] {
+            assert!(matches!(judged(text), Fault::Failed(_)), "{text}");
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Proving one item: its snapshot is restored into a scratch server, read there as the source is read for a backup, and
+//! compared with the manifest that was written when the snapshot was made.
+
+pub(crate) mod compare;
+pub(in crate::source) mod fault;
+pub(crate) mod files;
+pub(crate) mod sink;
+mod verifier;
+
+use std::{collections::BTreeSet, path::PathBuf, time::Duration};
+
+pub use self::{
+    fault::Fault,
+    verifier::{Database, Globals, ReadBack, ScratchServer, Siblings, Verification, Verified, Verifier},
+};
+use crate::{
+    error::{Error, Result},
+    settings::{DrillConfig, Host, SourceSettings},
+    source::{
+        manifest::{Digested, Manifest},
+        server::ServerConfig,
+    },
+    stream::cancel::Cancel,
+};
+
+/// The account, and the database, that scratch servers have besides those that are restored.
+const OURS: &str = "tik_backup_drill";
+/// So many differences are listed.
+const LISTED: usize = 20;
+
+/// What was found equal.
+#[derive(Debug, Clone, Default)]
+pub struct Proof {
+    /// How long the restore took; not for files, which are only read.
+    pub restore: Option<Duration>,
+    /// Tables, collections, files, … that were compared.
+    pub objects: u64,
+    /// Rows or documents of them.
+    pub rows: u64,
+    /// Bytes that were read back.
+    pub bytes: u64,
+    /// What an operator should know.
+    pub notes: Vec<String>,
+}
+
+impl Proof {
+    /// All of a database.
+    pub(in crate::source) fn of(manifest: &Manifest, restore: Duration, notes: Vec<String>) -> Self {
+        // What is proven is what was backed up, and that is not all that the source has.
+        let notes = manifest.left_out.iter().cloned().chain(notes).collect();
+        Self {
+            restore: Some(restore),
+            objects: manifest.objects.len() as u64,
+            rows: manifest.rows(),
+            bytes: manifest.files.iter().map(|file| file.bytes).sum(),
+            notes,
+        }
+    }
+
+    /// It is one if there are no differences.
+    pub(in crate::source) fn unless(self, differences: Vec<String>) -> Proven {
+        if differences.is_empty() { Ok(self) } else { Err(Fault::Differs(listed(differences))) }
+    }
+}
+
+/// Fails if the backup has nothing to compare with.
+pub(in crate::source) fn require_digested(stored: &Manifest) -> Result<(), Fault> {
+    let what = "the dump could not be understood when it was made, so there is nothing to compare with";
+    match &stored.digested {
+        Digested::Yes => Ok(()),
+        Digested::No(reason) => Err(Fault::Cannot(Error::failed(what).because_text(reason))),
+    }
+}
+
+/// Fails if what was restored cannot be compared, although what was backed up could.
+pub(in crate::source) fn require_understood(restored: &Manifest) -> Result<(), Fault> {
+    let what = "what was restored could not be understood when it was read";
+    match &restored.digested {
+        Digested::Yes => Ok(()),
+        Digested::No(reason) => Err(Fault::Failed(Error::failed(what).because_text(reason))),
+    }
+}
+
+/// The result of proving one thing.
+pub type Proven = Result<Proof, Fault>;
+
+/// What a drill works with.
+pub struct Setup<'a> {
+    /// How drills are made.
+    pub drill: &'a DrillConfig,
+    /// Folders in which the configuration lets look for clients of this source.
+    pub client_dirs: Vec<PathBuf>,
+    /// Ends it.
+    pub cancel: &'a Cancel,
+    /// Where what happens is told.
+    pub notice: &'a (dyn Fn(&str) + Sync),
+}
+
+impl Setup<'_> {
+    /// Where to look for programs.
+    pub(in crate::source) fn dirs(&self) -> Vec<PathBuf> {
+        self.drill.server_dirs.iter().chain(&self.client_dirs).cloned().collect()
+    }
+}
+
+/// Does damage. That it could not be done says nothing about whether it is found.
+pub(in crate::source) fn inflict(
+    damage: Option<&str>,
+    run: impl FnOnce(&str) -> Result<()>,
+) -> Result<(), Fault> {
+    damage.map_or(Ok(()), run).map_err(Fault::Refused)
+}
+
+/// A restore's error in a drill. What it advises is meant for the user of a restore (drop this database, use that option) and would
+/// be dangerous here: the database has the name of the source's.
+pub(in crate::source) fn of_restore(error: Error) -> Fault {
+    Fault::from(error.without_hint())
+}
+
+/// A difference list of bounded length.
+fn listed(mut differences: Vec<String>) -> Vec<String> {
+    let more = differences.len().saturating_sub(LISTED);
+    if more > 0 {
+        differences.truncate(LISTED);
+        differences.push(format!("and {more} more"));
+    }
+    differences
+}
+
+/// A source for a scratch server.
+pub(crate) fn scratch_source() -> SourceSettings {
+    SourceSettings { idle_timeout: Duration::from_secs(3600), ..SourceSettings::named("drill") }
+}
+
+/// A server that is reached by a socket.
+pub(crate) fn scratch_server(host: Host, port: u16, user: &str, client_dirs: Vec<PathBuf>) -> ServerConfig {
+    let bare = ServerConfig::bare(host, port);
+    ServerConfig { user: Some(user.to_owned()), client_dirs, globals: true, ..bare }
+}
+
+/// A name for an account or database of ours that none of `taken` has.
+pub(in crate::source) fn free_name<'n>(taken: impl Iterator<Item = &'n str>) -> String {
+    let taken: BTreeSet<&str> = taken.collect();
+    let mut name = OURS.to_owned();
+    let mut number = 1;
+    while taken.contains(name.as_str()) {
+        number += 1;
+        name = format!("{OURS}_{number}");
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_ours_avoid_those_that_are_restored() {
+        assert_eq!(free_name(["app"].into_iter()), OURS);
+        assert_eq!(free_name([OURS, "app"].into_iter()), format!("{OURS}_2"));
+    }
+
+    #[test]
+    fn long_lists_are_cut() {
+        let cut = listed((0..50).map(|n| n.to_string()).collect());
+        assert_eq!(cut.len(), LISTED + 1);
+        assert_eq!(cut.last().map(String::as_str), Some("and 30 more"));
+    }
+}
