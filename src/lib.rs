@@ -27,6 +27,7 @@ pub mod source;
 pub mod stream;
 pub mod survey;
 pub mod systemd;
+mod tls;
 mod workers;
 
 #[cfg(test)]

@@ -3,7 +3,10 @@
 use jiff::{Timestamp, Zoned};
 use serde::Serialize;
 
-use crate::{error::Error, source::manifest::Omitted};
+use crate::{
+    error::{Error, Problem},
+    source::manifest::Omitted,
+};
 
 /// So many omitted objects are named in a text; the manifest names all.
 pub(crate) const NAMED: usize = 5;
@@ -57,7 +60,7 @@ pub struct ItemReport {
     /// Time it took.
     pub seconds: f64,
     /// Why it failed, with what to do next.
-    pub error: Option<String>,
+    pub error: Option<Problem>,
     /// If a source could not be asked: how many of its known items were not backed up for that reason.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub known_items: Option<u64>,
@@ -84,7 +87,7 @@ impl ItemReport {
             bytes_read: 0,
             bytes_added: 0,
             seconds: 0.0,
-            error: Some(error.to_string()),
+            error: Some(error.into()),
             known_items: None,
             notes: Vec::new(),
             suspicious: Vec::new(),

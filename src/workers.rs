@@ -20,7 +20,10 @@ use crate::{error::Result, stream::cancel::Cancel};
 /// If `work` panics: the thread takes no further items, the others go on, and then the panic is passed on.
 pub fn map<T: Sync, R: Send>(items: &[T], threads: usize, work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let next = AtomicUsize::new(0);
+    // What the threads log belongs to what the caller is doing.
+    let span = tracing::Span::current();
     let worker = || {
+        let _span = span.enter();
         let mut done = Vec::new();
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);

@@ -76,7 +76,7 @@ pub fn troubles(ledger: &Ledger, sources: &[&str]) -> Vec<Trouble> {
         troubles.push(Trouble {
             item,
             problem: ProblemKind::Repository.as_str(),
-            error: error.clone(),
+            error: error.to_string(),
             items: None,
         });
     }
@@ -128,8 +128,14 @@ pub fn beat(
             Ok(None) => return None,
             Ok(Some(heartbeat)) => {
                 let (phase, body) = say(of, &concerned(config, alert));
-                let once = || heartbeat.ping(phase, &body, cancel);
-                with_tries(&Tries::new(alert.tries), cancel, once).map_err(|refused| refused.error)
+                let mut tries = 0_u64;
+                let once = || {
+                    tries += 1;
+                    heartbeat.ping(phase, &body, cancel)
+                };
+                let sent = with_tries(&Tries::new(alert.tries), cancel, once);
+                tracing::info!(channel = alert.name, tries, delivered = sent.is_ok(), "a heartbeat was sent");
+                sent.map_err(|refused| refused.error)
             }
             Err(error) => Err(error),
         };

@@ -69,15 +69,21 @@ fn deliver_to(alert: &AlertConfig, history: &History, cancel: &Cancel) -> Result
     let opened = channel::open(alert);
     let mut sent = 0;
     for (index, message) in waiting.iter().enumerate() {
+        let mut tries = 0_u64;
         let outcome = match &opened {
             Ok(Some(channel)) => {
-                with_tries(&Tries::new(alert.tries), cancel, || channel.send(&message.message, cancel))
-                    .map_err(|refused| refused.error)
+                let once = || {
+                    tries += 1;
+                    channel.send(&message.message, cancel)
+                };
+                with_tries(&Tries::new(alert.tries), cancel, once).map_err(|refused| refused.error)
             }
             Ok(None) => Ok(()),
             Err(error) => Err(error.clone()),
         };
         history.sent(&alert.name, Some(message.id), outcome.as_ref().copied(), &Zoned::now())?;
+        let delivered = outcome.is_ok();
+        tracing::info!(channel = alert.name, message = message.id, tries, delivered, "an alert was sent");
         if let Err(error) = outcome {
             // Given back, for whoever tries next.
             for rest in &waiting[index + 1..] {

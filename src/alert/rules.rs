@@ -39,17 +39,13 @@ pub fn own_lines(ledger: &Ledger) -> Vec<Line> {
 pub fn lines(ledger: &Ledger) -> Vec<Line> {
     let mut lines = own_lines(ledger);
     if let Some(error) = &ledger.repository.error {
-        let (text, hint) = match error.split_once("\n  → ") {
-            Some((text, hint)) => (text, Some(hint.to_owned())),
-            None => (error.as_str(), None),
-        };
-        let alike = lines.iter().filter(|line| line.text == text && line.hint == hint);
+        let alike = lines.iter().filter(|line| line.text == error.text && line.hint == error.hint);
         let items: u64 = causes(alike).iter().map(Cause::number).sum();
         lines.push(Line {
             subject: THE_REPOSITORY.to_owned(),
             kind: "repository".to_owned(),
-            text: text.to_owned(),
-            hint,
+            text: error.text.clone(),
+            hint: error.hint.clone(),
             items: (items > 0).then_some(items),
             ..Line::default()
         });

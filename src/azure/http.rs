@@ -155,7 +155,14 @@ impl Http {
                 continue;
             }
             match course.pause(&failure) {
-                Some(pause) => self.0.sleep(pause, cancel)?,
+                Some(pause) => {
+                    tracing::debug!(
+                        tries = course.tries(),
+                        ms = pause.as_secs_f64() * 1000.0,
+                        "a request to Azure is sent again"
+                    );
+                    self.0.sleep(pause, cancel)?;
+                }
                 // That of a token, which has had its own time.
                 None if failure.is_settled() => return Err(failure),
                 None => return Err(failure.after(course.tries(), course.elapsed()).settle()),

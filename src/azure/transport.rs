@@ -2,7 +2,6 @@
 //! cancelled.
 
 use std::{
-    error::Error as StdError,
     future::Future,
     io::{self, Read},
     pin::pin,
@@ -139,10 +138,19 @@ impl Transport {
         }
         let action = request.describe();
         let limit = self.policy.first_byte + Duration::from_secs(request.body.len() as u64 / SLOWEST);
+        let begin = Instant::now();
         let response = match self.wait(&action, limit, cancel, ready.send())? {
             Ok(response) => response,
             Err(error) => return Err(broken(&action, error)),
         };
+        tracing::debug!(
+            method = request.method.as_str(),
+            service = ?request.service,
+            status = response.status().as_u16(),
+            ms = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX),
+            tries,
+            "a request to Azure was answered"
+        );
         let answer = Answer {
             status: response.status().as_u16(),
             headers: response.headers().clone(),
@@ -316,42 +324,6 @@ fn broken(action: &str, error: reqwest::Error) -> Failure {
     let error = error.without_url();
     let text = Error::failed("no connection, or it broke").because(&error).summary();
     // A certificate that is not trusted will not be so in a second.
-    let again = !error.is_builder() && !is_about_certificates(&error);
+    let again = !error.is_builder() && !crate::tls::is_of_certificate(&error);
     Failure::broken(action, text, again)
-}
-
-/// Whether an error comes of a certificate of the other side that is missing or not accepted.
-fn is_about_certificates(error: &(dyn StdError + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(tls) = error.downcast_ref::<rustls::Error>() {
-            return matches!(
-                tls,
-                rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented
-            );
-        }
-        next = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-            // What an error of input and output holds is not its source: that would be one further.
-            Some(inner) => Some(inner),
-            None => error.source(),
-        };
-    }
-    false
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_wrong_with_a_certificate_is_found_wherever_it_lies() {
-        let tls = || rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
-        let within = io::Error::other(io::Error::new(io::ErrorKind::InvalidData, tls()));
-        assert!(is_about_certificates(&within) && is_about_certificates(&tls()));
-        assert!(is_about_certificates(&rustls::Error::NoCertificatesPresented));
-        // What it is called decides nothing.
-        assert!(!is_about_certificates(&io::Error::other("certificate")));
-        assert!(!is_about_certificates(&rustls::Error::HandshakeNotComplete));
-        assert!(!is_about_certificates(&io::Error::from(io::ErrorKind::ConnectionReset)));
-    }
 }

@@ -81,6 +81,7 @@ fn run_patiently(
 ) -> Result<RunReport> {
     require_known(config, selectors, cancel)?;
     let mut report = RunReport::begin();
+    tracing::info!(run = report.run, "the run begins");
     // First, so that the run is written into the history of the repository that is there now. A storage that does not answer
     // must not keep the run from being written down: it is opened again below, with all the patience that it is given.
     let waits = patience.clone();
@@ -115,6 +116,14 @@ fn run_patiently(
     }
     let repository = protected.as_ref().ok().and_then(Clone::clone);
     report.alerts = telling.after(&report, repository, observer);
+    tracing::info!(
+        run = report.run,
+        outcome = report.outcome.as_str(),
+        items = report.items.len(),
+        removed = report.forgotten,
+        seconds = report.seconds,
+        "the run has ended"
+    );
     protected.map(|_| report)
 }
 

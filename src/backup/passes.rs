@@ -106,7 +106,7 @@ impl Passes<'_> {
     /// Tries items again that failed for a reason that passes, with a new writer if the old one has failed.
     fn once_more(&mut self, plan: &Plan, held: Vec<(usize, ItemReport)>) -> Vec<ItemReport> {
         if let Some((_, first)) = held.first() {
-            let error = first.error.as_deref().and_then(|error| error.lines().next()).unwrap_or_default();
+            let error = first.error.as_ref().and_then(|error| error.text.lines().next()).unwrap_or_default();
             let what = match held.len() {
                 1 => format!(
                     "{} failed for a reason that may pass, and is",

@@ -88,7 +88,14 @@ fn items_that_come_after_the_storage_has_failed_are_all_reported() {
     });
     assert_eq!(told.sorted(), ["files/a failed", "files/b failed"]);
     assert_eq!(reports.len(), 2);
-    assert!(reports.iter().all(|report| report.error.as_ref().unwrap().contains("the storage is away")));
+    assert!(
+        reports.iter().all(|report| report
+            .error
+            .as_ref()
+            .unwrap()
+            .to_string()
+            .contains("the storage is away"))
+    );
     assert!(more.is_empty() && error.unwrap().summary() == "the storage is away");
     assert!(!cancel.is_cancelled(), "nobody wants the program to end");
 }
@@ -126,7 +133,8 @@ fn only_what_the_end_of_a_run_has_confirmed_is_a_success_and_every_item_is_told_
     assert!(held.doubt().is_some() && told.sorted().is_empty());
     let reports = held.settle(&recorder, &told);
     assert_eq!(told.sorted(), ["files/removed failed", "files/unseen failed", "files/whole ok"]);
-    let errors: Vec<_> = reports.iter().map(|report| report.error.clone().unwrap_or_default()).collect();
+    let errors: Vec<_> =
+        reports.iter().map(|report| report.error.clone().unwrap_or_default().to_string()).collect();
     assert!(errors[0].contains("its snapshot 01010101 was removed again"), "{errors:?}");
     assert!(errors[1].contains("its snapshot 02020202 is stored, but it could not be seen"), "{errors:?}");
     assert!(errors[1].contains("the storage is away"), "{errors:?}");

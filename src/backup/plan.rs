@@ -1,6 +1,10 @@
 //! What a run will do: discovery of all sources and the choice of items.
 
-use std::{collections::HashSet, str::FromStr, time::Duration};
+use std::{
+    collections::HashSet,
+    str::FromStr,
+    time::{Duration, Instant},
+};
 
 use serde::Serialize;
 
@@ -133,6 +137,7 @@ pub fn discover(config: &Config, selectors: &[Selector], cancel: &Cancel) -> Res
         configs.len(),
         |_| Err(Error::failed("discovery panicked")),
         |config| {
+            let _span = tracing::info_span!("source", source = config.name.as_str()).entered();
             let source = config.open()?;
             let found = ask(&*source, cancel)?;
             Ok((source, found))
@@ -163,10 +168,21 @@ pub fn discover(config: &Config, selectors: &[Selector], cancel: &Cancel) -> Res
 
 /// Asks a source what exists, again after a pause if the reason why it does not say passes.
 fn ask(source: &dyn Source, cancel: &Cancel) -> Result<Discovery> {
-    let mut pauses = PAUSES.iter();
+    let (mut pauses, begin) = (PAUSES.iter(), Instant::now());
     loop {
         let error = match source.discover(cancel) {
-            Ok(found) => return Ok(found),
+            Ok(found) => {
+                let seconds = begin.elapsed().as_secs_f64();
+                let (items, excluded) = (found.items.len(), found.excluded.len());
+                tracing::info!(
+                    items,
+                    excluded,
+                    waiting = found.waiting.len(),
+                    seconds,
+                    "the source has answered"
+                );
+                return Ok(found);
+            }
             Err(error) => error,
         };
         // A server that is not there at all is rarely there a moment later.
@@ -176,6 +192,7 @@ fn ask(source: &dyn Source, cancel: &Cancel) -> Result<Discovery> {
             Some(_) => true,
         };
         let Some(pause) = pauses.next().filter(|_| worth) else { return Err(error) };
+        tracing::info!(why = error.first_line(), pause = pause.as_secs(), "the source is asked again");
         if cancel.wait(*pause) {
             return Err(error);
         }
@@ -231,7 +248,11 @@ impl Plan {
             &waiting,
             waiting.len(),
             |_| Err(Error::failed("discovery panicked")),
-            |index| self.sources[*index].0.discover_rest(cancel),
+            |index| {
+                let source = &*self.sources[*index].0;
+                let _span = tracing::info_span!("source", source = source.name()).entered();
+                source.discover_rest(cancel)
+            },
         );
         Rest(waiting.into_iter().zip(answers).collect())
     }
@@ -289,7 +310,7 @@ impl Plan {
                     name,
                     Some(&item.name),
                     source.kind(),
-                    Error::failed(problem.clone()),
+                    problem.clone().into(),
                 )),
                 None => self.items.push(Planned { item: item.clone(), source: index }),
             }
@@ -300,7 +321,7 @@ impl Plan {
         if let Some(problem) =
             problem.filter(|problem| before.and_then(|b| b.problem.as_ref()) != Some(*problem))
         {
-            self.failed.push(ItemReport::failed(name, None, source.kind(), Error::failed(problem.clone())));
+            self.failed.push(ItemReport::failed(name, None, source.kind(), problem.clone().into()));
         }
         for missing in selectors.iter().filter(|s| s.source == name) {
             let Some(item) = &missing.item else { continue };
@@ -342,7 +363,7 @@ fn missing_error(source: &str, found: &Discovery, item: &str) -> Error {
     let unknown = found.items.iter().find(|found| found.problem.is_some() && lies_in(found));
     match found.excluded.iter().find(|excluded| excluded.name == *item) {
         Some(excluded) => Error::failed(format!("it is excluded: {}", excluded.rule)),
-        None if let Some(Item { problem: Some(problem), .. }) = unknown => Error::failed(problem.clone()),
+        None if let Some(Item { problem: Some(problem), .. }) = unknown => problem.clone().into(),
         None if found.is_unknown(item) => {
             Error::failed("it was not found, but a part of the source could not be asked")
                 .hint(format!("`tik-backup discover {source}` shows which part, and why"))

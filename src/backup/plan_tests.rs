@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use parking_lot::Mutex;
 
 use super::*;
-use crate::{source::manifest::Manifest, stream::sink::Sink};
+use crate::{error::Problem, source::manifest::Manifest, stream::sink::Sink};
 
 /// A source of two accounts, of which one answers late.
 struct Slow {
@@ -13,7 +13,7 @@ struct Slow {
 }
 
 fn item(name: &str) -> Item {
-    let problem = (!name.contains('/')).then(|| "it gives no answer".to_owned());
+    let problem = (!name.contains('/')).then(|| Problem::new("it gives no answer"));
     Item { name: name.to_owned(), estimate: None, problem }
 }
 
@@ -174,7 +174,7 @@ fn what_is_named_is_waited_for_only_if_it_may_still_come() {
     assert!(plan.waits() && plan.items.is_empty() && plan.failed.is_empty());
     let plan = plan.complete(&cancel);
     assert_eq!((items(&plan), failed(&plan)), (vec!["slow/c"], vec!["az/slow/d".to_owned()]));
-    let error = plan.failed[0].error.as_deref().unwrap();
+    let error = plan.failed[0].error.as_ref().unwrap().to_string();
     assert!(error.contains("the source has no such item"), "{error}");
 }
 

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::{
     alert::{self, Cause, Delivery},
-    error::{Error, Kind},
+    error::{Error, Kind, Problem},
     history::{Content, message::Line},
     outcome::{ItemOutcome, ItemReport, NAMED, new_run_name, partial_error, unchecked_error},
     repository::writer::Committed,
@@ -67,7 +67,7 @@ impl ItemReport {
             bytes_read: committed.bytes_read,
             bytes_added: committed.bytes_added,
             seconds: super::seconds(begin.elapsed()),
-            error: error.map(|error| error.to_string()),
+            error: error.map(Problem::from),
             known_items: None,
             notes: content.map(|content| content.notes.clone()).unwrap_or_default(),
             suspicious: Vec::new(),
@@ -84,7 +84,7 @@ impl ItemReport {
             self.error = None;
             self.notes.push(format!("the backup lacks what cannot be read, which was accepted: {named}"));
         } else {
-            self.error = Some(partial_error(&self.name(), open, open.len() as u64).to_string());
+            self.error = Some(partial_error(&self.name(), open, open.len() as u64).into());
         }
     }
 }
@@ -219,19 +219,17 @@ impl RunReport {
 
     /// Why items failed, each reason once; without what ended the run as a whole, which is told by itself.
     pub fn causes(&self) -> Vec<Cause> {
-        let whole = self.error.as_ref().map(ToString::to_string);
+        let whole = self.error.as_ref().map(Problem::from);
         let failed = self.items.iter().filter(|item| item.error.is_some() && item.error != whole);
         let lines: Vec<Line> = failed
             .map(|item| {
-                let error = item.error.as_deref().unwrap_or_default();
-                let (text, hint) =
-                    error.split_once("\n  → ").map_or((error, None), |(text, hint)| (text, Some(hint)));
+                let Problem { text, hint } = item.error.clone().unwrap_or_default();
                 Line {
                     subject: item.name(),
                     kind: item.outcome.as_str().to_owned(),
-                    text: text.to_owned(),
+                    text,
                     since: None,
-                    hint: hint.map(str::to_owned),
+                    hint,
                     items: item.known_items,
                     ..Line::default()
                 }
@@ -242,7 +240,7 @@ impl RunReport {
 
     /// Has an item or source failed with what ended the run as a whole? Then it was told with that.
     pub fn error_is_of_items(&self) -> bool {
-        let whole = self.error.as_ref().map(ToString::to_string);
+        let whole = self.error.as_ref().map(Problem::from);
         whole.is_some() && self.items.iter().any(|item| item.error == whole)
     }
 

@@ -49,6 +49,7 @@ pub(super) fn retain(
             observer.notice(&format!("{name}: retention is held for this item: {error}"));
             continue;
         }
+        let _span = tracing::info_span!("retention", source = item.source, item = name).entered();
         let held = Held {
             from: recorder.held_from(&item.source, name)?,
             lacking: recorder.lacking_since(&item.source, name)?,

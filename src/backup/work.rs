@@ -158,6 +158,8 @@ impl Job<'_> {
     /// no outcome yet.
     fn run(&self, reports: &mpsc::Sender<Done>) {
         let begin = Instant::now();
+        let item = self.planned.item.name.as_str();
+        let _span = tracing::info_span!("item", source = self.source.name(), item).entered();
         let streamed = catch_unwind(AssertUnwindSafe(|| self.stream()))
             .unwrap_or_else(|_| Err(Error::failed("the item's thread panicked")))
             // A stream that was ended because the storage failed should say so, not that it was ended.
@@ -186,7 +188,9 @@ impl Job<'_> {
     ) -> impl FnOnce(Result<Committed>, Option<Content>) + Send + use<> {
         let (source, name) = (self.source.name().to_owned(), self.planned.item.name.clone());
         let (kind, index, reports) = (self.source.kind(), self.index, reports.clone());
+        let span = tracing::Span::current();
         move |outcome, content| {
+            let _span = span.entered();
             let passing = outcome.as_ref().err().and_then(Error::passing);
             let report = match outcome {
                 Ok(committed) => {
@@ -197,6 +201,14 @@ impl Job<'_> {
                     ..ItemReport::failed(&source, Some(&name), kind, error)
                 },
             };
+            tracing::debug!(
+                outcome = report.outcome.as_str(),
+                snapshot = report.snapshot.as_deref().and_then(|id| id.get(..8)),
+                read = report.bytes_read,
+                added = report.bytes_added,
+                seconds = report.seconds,
+                "the item has ended"
+            );
             // The receiver is gone only if the run itself has panicked.
             let _ = reports.send(Done { index, report, content, passing });
         }
@@ -212,6 +224,7 @@ impl Job<'_> {
         let Some(pause) = passing.and_then(|passing| self.queue.put_back(self.index, passing)) else {
             return false;
         };
+        tracing::debug!(why = error.first_line(), pause = pause.as_secs(), "the item is put back");
         self.pass.observer.notice(&format!(
             "{}/{}: {}; it is tried again in {} s",
             self.source.name(),
@@ -232,7 +245,8 @@ impl Job<'_> {
     fn stream(&self) -> Result<Streamed<'_>> {
         match self.attempt() {
             // What the first attempt stored belongs to no snapshot.
-            Err(_) if !self.pass.cancel.is_cancelled() && self.source.try_again(&self.planned.item) => {
+            Err(error) if !self.pass.cancel.is_cancelled() && self.source.try_again(&self.planned.item) => {
+                tracing::info!(why = error.first_line(), "the item is read again in another way");
                 self.attempt()
             }
             streamed => streamed,
@@ -250,6 +264,7 @@ impl Job<'_> {
         };
         let name = format!("{}/{}", self.source.name(), self.planned.item.name);
         self.pass.recorder.item_started(self.source.name(), &self.planned.item.name, self.source.kind());
+        tracing::debug!(kind = self.source.kind(), estimate = self.planned.item.estimate, "the item begins");
         self.pass.observer.started(&name, self.planned.item.estimate, item.bytes_read());
         let dumped = self.source.dump(&self.planned.item, &item, self.pass.cancel);
         if dumped.is_err() && self.source.in_steps() && !item.is_kept() {

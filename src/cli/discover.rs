@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{Context, SUCCESS};
 use crate::{
     backup::{self, Plan, Removal, Selector},
-    error::{Error, Result},
+    error::{Error, Problem, Result},
     output::{Screen, name, printable, size, table, width},
     source::{Item, Source, directory::EXCLUDE_CACHES},
     stream::cancel::Cancel,
@@ -28,7 +28,7 @@ pub(super) struct Args {
 #[derive(Debug, Serialize)]
 struct Failure {
     source: String,
-    error: String,
+    error: Problem,
 }
 
 pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
@@ -93,7 +93,7 @@ fn show_with(context: &Context, plan: &Plan, within: &Within, removals: Option<&
         .collect();
     for ((source, item), counted) in within {
         if let Err(error) = counted {
-            failures.push(Failure { source: format!("{source}/{item}"), error: error.to_string() });
+            failures.push(Failure { source: format!("{source}/{item}"), error: error.into() });
         }
     }
     let mut document = serde_json::json!({"sources": listed(plan, within)?, "failed": failures});
@@ -143,7 +143,7 @@ fn text(screen: &Screen, plan: &Plan, within: &Within, failures: &[Failure]) -> 
     };
     for failure in failures {
         let head = format!("{}: FAILED:", name(&failure.source));
-        for (number, line) in printable(&failure.error).lines().enumerate() {
+        for (number, line) in printable(&failure.error.to_string()).lines().enumerate() {
             let (begin, lead) =
                 if number == 0 { (width(&head) + 1, format!("{head} ")) } else { (4, "    ".to_owned()) };
             text.push_str(&format!("{lead}{}\n", screen.wrapped(line, begin, 4)));

@@ -12,6 +12,7 @@ mod drill;
 mod forget;
 mod generate;
 mod init;
+mod logging;
 mod ls;
 mod panics;
 mod progress;
@@ -58,9 +59,9 @@ struct Cli {
     /// Print results as one JSON document
     #[arg(long, global = true)]
     json: bool,
-    /// Say more about what is done
-    #[arg(short, long, global = true)]
-    verbose: bool,
+    /// Say more about what is done; twice for details such as tools and requests, three times for everything
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
     #[command(subcommand)]
     command: Command,
 }
@@ -177,10 +178,11 @@ pub fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    panics::quiet(cli.verbose);
+    panics::quiet(cli.verbose > 0);
+    logging::show(cli.verbose);
     let context = Context {
         config: cli.config,
-        printer: Printer::new(cli.json, cli.verbose),
+        printer: Printer::new(cli.json, cli.verbose > 0),
         cancel: Cancel::of_the_program(),
     };
     let code =

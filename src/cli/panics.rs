@@ -1,10 +1,11 @@
 //! What is printed when the program has a fault.
 
 use std::{
-    io::Write,
     panic::{self, PanicHookInfo},
     sync::atomic::{AtomicBool, Ordering},
 };
+
+use crate::output::lines::{self, Priority};
 
 /// Prints one plain line instead of the standard text of a panic; what was wrong and where is said only if `verbose`.
 ///
@@ -26,7 +27,7 @@ fn is_of_library(info: &PanicHookInfo<'_>) -> bool {
     info.location().is_some_and(|location| of_library(location.file()))
 }
 
-/// If even stderr is closed there is nobody to tell.
+/// Directly: a panic may come while bars are drawn.
 fn say(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{}", crate::output::printable(text));
+    lines::say_directly(Priority::Error, text);
 }

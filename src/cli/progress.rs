@@ -14,8 +14,10 @@ use std::{
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
+use crate::output::lines::{Priority, draws_bars};
 use crate::{
     backup::Observer,
+    error::Problem,
     outcome::{ItemOutcome, ItemReport},
     output::{Printer, duration, name, size, terminal::Terminal},
 };
@@ -48,7 +50,7 @@ impl Running {
 struct State {
     running: HashMap<String, Running>,
     /// What was said of a failed item, and the item: another one with the same error refers to it.
-    failed: HashMap<String, String>,
+    failed: HashMap<Problem, String>,
     over: bool,
 }
 
@@ -74,6 +76,10 @@ impl Progress {
             let terminal = Box::new(Terminal::default());
             MultiProgress::with_draw_target(ProgressDrawTarget::term_like_with_hz(terminal, DRAWS))
         });
+        if let Some(bars) = bars.clone() {
+            // Not through the bars' own printing: that would drop lines when the terminal is not drawn to.
+            draws_bars(Some(Arc::new(move |print: &mut dyn FnMut()| bars.suspend(print))));
+        }
         let inner = Arc::new(Inner { printer, bars, state: Mutex::default(), changed: Condvar::new() });
         let ticking = inner.clone();
         // Without the thread there is no progress between start and end of an item, which harms nothing.
@@ -93,6 +99,7 @@ impl Drop for Progress {
         let cut_off = std::mem::take(&mut self.inner.state().running);
         cut_off.into_values().for_each(|running| running.end(self.inner.bars.as_ref()));
         if let Some(bars) = &self.inner.bars {
+            draws_bars(None);
             // A terminal that is gone needs no clearing.
             let _ = bars.clear();
         }
@@ -142,19 +149,11 @@ impl Inner {
     }
 
     fn say(&self, line: &str) {
-        self.beside_the_bars(|| self.printer.notice(line));
+        self.printer.notice(line);
     }
 
     fn detail(&self, line: &str) {
-        self.beside_the_bars(|| self.printer.detail(line));
-    }
-
-    fn beside_the_bars(&self, print: impl FnOnce()) {
-        match &self.bars {
-            // Not through the bars' own printing: that would drop lines when the terminal is not drawn to.
-            Some(bars) => bars.suspend(print),
-            None => print(),
-        }
+        self.printer.detail(line);
     }
 }
 
@@ -178,15 +177,14 @@ fn bar(bars: &MultiProgress, item: &str, estimate: Option<u64>) -> ProgressBar {
 }
 
 /// That an item failed, or a source with the items that are known of it.
-fn failed(item: &ItemReport, error: &str) -> String {
-    let (text, hint) = error.split_once("\n  → ").map_or((error, None), |(text, hint)| (text, Some(hint)));
+fn failed(item: &ItemReport, error: &Problem) -> String {
     let known = match item.known_items {
         Some(1) => " (its known item was not backed up)".to_owned(),
         Some(items) => format!(" (its {items} known items were not backed up)"),
         None => String::new(),
     };
-    let hint = hint.map(|hint| format!("\n  → {hint}")).unwrap_or_default();
-    format!("{}: FAILED: {text}{known}{hint}", name(&item.name()))
+    let error = Problem { text: format!("{}{known}", error.text), hint: error.hint.clone() };
+    format!("{}: FAILED: {error}", name(&item.name()))
 }
 
 impl Observer for Progress {
@@ -234,9 +232,16 @@ impl Observer for Progress {
                 duration(item.seconds)
             ),
         };
-        self.inner.say(&line);
+        let priority = match item.outcome {
+            ItemOutcome::Ok => Priority::Info,
+            ItemOutcome::Failed => Priority::Error,
+            ItemOutcome::Unchecked | ItemOutcome::Partial | ItemOutcome::Vanished => Priority::Warning,
+        };
+        self.inner.printer.say(priority, &line);
         for change in &item.suspicious {
-            self.inner.say(&format!("{}: SUSPICIOUS: {change}", name(&item.name())));
+            self.inner
+                .printer
+                .say(Priority::Warning, &format!("{}: SUSPICIOUS: {change}", name(&item.name())));
         }
         for note in &item.notes {
             self.inner.say(&format!("{}: note: {note}", name(&item.name())));

@@ -6,6 +6,7 @@ use super::{Finding, State};
 use crate::{
     backup,
     config::{Config, RepositoryConfig, SourceConfig},
+    error::Problem,
     history::{History, Look},
     output::size,
     repository::{LockOptions, Repository, is_trimmed_by_restic},
@@ -172,18 +173,16 @@ fn sources(config: &Config, part: Part, cancel: &Cancel) -> Vec<Finding> {
         });
     }
     for failed in &plan.failed {
-        let text = failed.error.clone().unwrap_or_default();
-        findings.push(problem_of(&failed.name(), &text));
+        findings.push(problem_of(&failed.name(), failed.error.clone().unwrap_or_default()));
     }
     findings
 }
 
-/// A failure whose hint stands in its text.
-fn problem_of(name: &str, text: &str) -> Finding {
-    let about = format!("sources.{name}");
-    match text.split_once("\n  → ") {
-        Some((text, hint)) => Finding::problem(about, text).hint(hint),
-        None => Finding::problem(about, text),
+fn problem_of(name: &str, problem: Problem) -> Finding {
+    let finding = Finding::problem(format!("sources.{name}"), problem.text);
+    match problem.hint {
+        Some(hint) => finding.hint(hint),
+        None => finding,
     }
 }
 

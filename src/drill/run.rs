@@ -73,6 +73,7 @@ fn run_patiently(
     cancel: &Cancel,
 ) -> Result<Report> {
     let mut report = Report::begin();
+    tracing::info!(run = report.run, "the drill begins");
     let notice = |message: &str| observer.notice(message);
     let Reading { repository, snapshots, others, .. } = &Reading::begin(config, &notice, patience, cancel)?;
     let history = tell::open_history(config, request, repository, &mut report, observer)?;
@@ -122,6 +123,8 @@ fn run_patiently(
     };
     drill.run(&chosen, &mut report);
     end(record, report.outcome, report.error.as_ref())?;
+    let (items, left, seconds) = (report.items.len(), report.left.len(), report.seconds);
+    tracing::info!(run = report.run, outcome = report.outcome, items, left, seconds, "the drill has ended");
     if !request.foreign {
         tell::tell(config, &history, repository, &mut report, observer);
     }
@@ -257,6 +260,7 @@ impl<'a> Drill<'a> {
     fn one(&self, candidate: &'a Candidate<'a>) -> Verdict {
         let begin = Instant::now();
         let snapshot = candidate.snapshot;
+        let _span = tracing::info_span!("proof", source = snapshot.source, item = snapshot.item).entered();
         let mut verdict = self.undecided(snapshot);
         self.observer.started(&snapshot.name());
         let entry = self.noted(self.record.drill_started(&verdict, &Zoned::now()));
@@ -269,6 +273,16 @@ impl<'a> Drill<'a> {
             other => other,
         });
         verdict.seconds = rounded(begin.elapsed().as_secs_f64());
+        tracing::debug!(
+            snapshot = snapshot.short_id(),
+            outcome = ?verdict.outcome,
+            restore = verdict.restore_seconds,
+            objects = verdict.objects,
+            rows = verdict.rows,
+            bytes = verdict.bytes,
+            seconds = verdict.seconds,
+            "the proof has ended"
+        );
         if let Some(entry) = entry {
             let part = (part.of > 1).then_some(part.number);
             self.noted(self.record.drill_finished(entry, &verdict, part, &Zoned::now()));

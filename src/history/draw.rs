@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     config::{Config, SourceConfig},
-    error::Result,
+    error::{Problem as Recorded, Result},
     repository::{HostShare, foreign_hint},
 };
 
@@ -226,12 +226,8 @@ impl Draw<'_> {
         doubts: &[Doubt],
     ) {
         if let Some(since) = row.failed_since {
-            let error = row.error.as_deref().unwrap_or("failed");
-            let (text, hint) = match error.split_once("\n  → ") {
-                Some((text, hint)) => (text, Some(hint.to_owned())),
-                None => (error, None),
-            };
-            entry.problem(ProblemKind::Failed, self.moment(since), text.to_owned(), hint);
+            let Recorded { text, hint } = row.error.clone().unwrap_or_else(|| Recorded::new("failed"));
+            entry.problem(ProblemKind::Failed, self.moment(since), text, hint);
         }
         if row.name.is_empty() {
             entry.settle();
@@ -340,11 +336,9 @@ impl Draw<'_> {
         }
         let drill = format!("`tik-backup drill '{}'`", entry.name());
         if let Some(since) = row.unproven_since {
-            let found = row.unproven_text.as_deref().unwrap_or("it does not restore");
-            let (found, advice) = match found.split_once("\n  → ") {
-                Some((text, hint)) => (text, format!("{hint}; ")),
-                None => (found, String::new()),
-            };
+            let found = row.unproven_text.clone().unwrap_or_else(|| Recorded::new("it does not restore"));
+            let advice = found.hint.map(|hint| format!("{hint}; ")).unwrap_or_default();
+            let found = found.text;
             let text = format!("A DRILL FOUND THAT IT DOES NOT RESTORE AS IT WAS: {found}");
             let hint = format!(
                 "{advice}look at it with {drill}; until a newer snapshot is proven, no snapshot before that one is removed"
@@ -371,12 +365,8 @@ impl Draw<'_> {
         };
         let mut hint = format!("run {drill}, and see that its timer is on");
         if let Some(reason) = &row.unprovable_text {
-            let (reason, advice) = match reason.split_once("\n  → ") {
-                Some((text, hint)) => (text, Some(hint)),
-                None => (reason.as_str(), None),
-            };
-            text.push_str(&format!("; the last drill could not prove it: {reason}"));
-            hint = advice.map_or(hint, |advice| format!("{advice}; then run {drill}"));
+            text.push_str(&format!("; the last drill could not prove it: {}", reason.text));
+            hint = reason.hint.as_ref().map_or(hint, |advice| format!("{advice}; then run {drill}"));
         }
         let since = since.and_then(|since| zoned(since).checked_add(limit).ok());
         entry.problem(ProblemKind::NotProven, since, text, Some(hint));

@@ -195,7 +195,7 @@ mod tests {
         };
         let mut objects = vec![counted("e_1", 5), counted("e_2", 7), counted("other", 1)];
         let part =
-            |name: &str| crate::source::postgres::TableName { schema: "public".into(), name: name.into() };
+            |name: &str| crate::source::manifest::TableName { schema: "public".into(), name: name.into() };
         let root = Partitioned {
             schema: "public".into(),
             name: "e".into(),

@@ -5,7 +5,7 @@ use jiff::Zoned;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::repository::HostShare;
+use crate::{error::Problem as Recorded, repository::HostShare};
 
 /// All that is known at one moment.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -392,5 +392,6 @@ pub struct RepositoryEntry {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub other_hosts: Vec<HostShare>,
     /// Why it could not be read now. Ages are then those of the last look.
-    pub error: Option<String>,
+    #[schemars(with = "Option<String>")]
+    pub error: Option<Recorded>,
 }

@@ -11,6 +11,7 @@ use super::{
     shared::{self, Foreign},
     unsigned, zoned,
 };
+use crate::error::Problem;
 
 /// What is known of an item, as stored.
 pub(super) struct Row {
@@ -27,7 +28,7 @@ pub(super) struct Row {
     pub(super) tried: bool,
     pub(super) last_time: Option<i64>,
     pub(super) failed_since: Option<i64>,
-    pub(super) error: Option<String>,
+    pub(super) error: Option<Problem>,
     pub(super) good_millis: Option<i64>,
     pub(super) rows: Option<i64>,
     pub(super) bytes: Option<i64>,
@@ -35,8 +36,8 @@ pub(super) struct Row {
     pub(super) trend: Vec<[i64; 3]>,
     pub(super) proof_time: Option<i64>,
     pub(super) unproven_since: Option<i64>,
-    pub(super) unproven_text: Option<String>,
-    pub(super) unprovable_text: Option<String>,
+    pub(super) unproven_text: Option<Problem>,
+    pub(super) unprovable_text: Option<Problem>,
     pub(super) restore_millis: Option<i64>,
     pub(super) unchecked: Option<String>,
 }
@@ -98,6 +99,11 @@ pub(super) struct Asked {
     pub(super) excluded: u64,
 }
 
+/// Texts are stored with their hint in one column.
+fn recorded(text: Option<String>) -> Option<Problem> {
+    text.as_deref().map(Problem::recorded)
+}
+
 /// Reads all of it, as it is at `now`.
 pub(super) fn read(tx: &Transaction<'_>, guess: bool, now: i64) -> rusqlite::Result<Read> {
     let until = shared::credible_until(now);
@@ -118,7 +124,7 @@ pub(super) fn read(tx: &Transaction<'_>, guess: bool, now: i64) -> rusqlite::Res
                 excluded: row.get(6)?,
                 gone_since: row.get(7)?,
                 failed_since: row.get(8)?,
-                error: row.get(9)?,
+                error: recorded(row.get(9)?),
                 good_millis: row.get(10)?,
                 rows: row.get(11)?,
                 bytes: row.get(12)?,
@@ -129,8 +135,8 @@ pub(super) fn read(tx: &Transaction<'_>, guess: bool, now: i64) -> rusqlite::Res
                 tried: row.get::<_, Option<i64>>(16)?.is_some(),
                 last_time: row.get::<_, Option<i64>>(16)?.and_then(|time| shared::credible(time, now)),
                 unproven_since: row.get(17)?,
-                unproven_text: row.get(18)?,
-                unprovable_text: row.get(19)?,
+                unproven_text: recorded(row.get(18)?),
+                unprovable_text: recorded(row.get(19)?),
                 restore_millis: row.get(20)?,
                 unchecked: row.get(21)?,
             })

@@ -12,7 +12,7 @@ use rustix::fs::{FlockOperation, flock};
 use super::{Content, History, RUNNING, anomaly::Finding, good::succeeded, millis, signed};
 use crate::{
     config::AnomalyRules,
-    error::{Error, Result},
+    error::{Error, Problem, Result},
     outcome::{ItemOutcome, ItemReport},
 };
 
@@ -135,10 +135,11 @@ impl History {
 
 fn interrupt(tx: &Transaction<'_>, run: i64, started: i64, now: i64) -> rusqlite::Result<()> {
     let begin = super::zoned(started).strftime("%Y-%m-%d %H:%M:%S").to_string();
-    let text = format!(
-        "the run that began at {begin} was interrupted: it was killed or the machine went down\n  → \
-         see the journal for the reason (out of memory?); the next run backs up what is missing"
-    );
+    let what =
+        format!("the run that began at {begin} was interrupted: it was killed or the machine went down");
+    let text = Problem::new(what)
+        .hint("see the journal for the reason (out of memory?); the next run backs up what is missing")
+        .to_string();
     // Another process may have been quicker.
     let changed = tx.execute(
         "UPDATE run SET ended = ?2, outcome = 'interrupted' WHERE id = ?1 AND ended IS NULL",
@@ -251,7 +252,8 @@ impl RunRecord<'_> {
             match content.filter(|_| report.succeeded()) {
                 Some(content) => succeeded(tx, self.id, item, report, content, rules),
                 None => {
-                    let error = report.error.as_deref().unwrap_or("failed");
+                    let error =
+                        report.error.as_ref().map_or_else(|| "failed".to_owned(), ToString::to_string);
                     tx.execute(
                         "UPDATE item SET kind = ?5, last_run = ?2, last_time = ?3, error = ?4, \
                          failed_since = COALESCE(failed_since, ?3) WHERE id = ?1",
@@ -314,7 +316,7 @@ fn attempt(
     content: Option<&Content>,
     began: i64,
 ) -> rusqlite::Result<()> {
-    let error = report.error.as_deref().map(|text| text_id(tx, text)).transpose()?;
+    let error = report.error.as_ref().map(|error| text_id(tx, &error.to_string())).transpose()?;
     let outcome = match report.outcome {
         ItemOutcome::Ok => OK,
         ItemOutcome::Unchecked => UNCHECKED,

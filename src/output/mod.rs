@@ -1,5 +1,6 @@
 //! What commands print: results on stdout as text or JSON, everything else on stderr.
 
+pub(crate) mod lines;
 mod screen;
 pub(crate) mod shell;
 mod table;
@@ -10,6 +11,7 @@ use std::io::{self, Write};
 use jiff::Zoned;
 use serde::Serialize;
 
+use self::lines::{Priority, say};
 pub use self::{
     screen::{Screen, width},
     table::table,
@@ -60,13 +62,18 @@ impl Printer {
 
     /// Says something that is no result.
     pub fn notice(&self, message: &str) {
-        say(message);
+        say(Priority::of_notice(message), message);
+    }
+
+    /// Says something that is no result and has another priority than a notice.
+    pub(crate) fn say(&self, priority: Priority, message: &str) {
+        say(priority, message);
     }
 
     /// Says something that only `-v` asks for.
     pub fn detail(&self, message: &str) {
         if self.verbose {
-            say(message);
+            say(Priority::Info, message);
         }
     }
 
@@ -74,16 +81,11 @@ impl Printer {
     pub fn error(&self, error: &Error) {
         if self.json {
             let document = serde_json::json!({"error": error.summary(), "hint": error.hint_text()});
-            say(&document.to_string());
+            say(Priority::Error, &document.to_string());
         } else {
-            say(&format!("error: {error}"));
+            say(Priority::Error, &format!("error: {error}"));
         }
     }
-}
-
-/// Writes a line to stderr. If even that is closed there is nobody to tell.
-fn say(message: &str) {
-    let _ = writeln!(io::stderr().lock(), "{}", printable(message));
 }
 
 /// The text with those characters made visible that are none: controls, what turns the direction of the text around it, and what takes no

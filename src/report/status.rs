@@ -149,20 +149,15 @@ fn nothing_of_ones_own(ledger: &Ledger) -> String {
 
 fn problems(ledger: &Ledger, style: Style, text: &mut String) {
     // What is said of the repository is not said of each source again.
-    let known = |cause: &Cause| {
-        ledger
-            .repository
-            .error
-            .as_ref()
-            .is_some_and(|error| error.split("\n  → ").next() == Some(cause.text.as_str()))
-    };
+    let known =
+        |cause: &Cause| ledger.repository.error.as_ref().is_some_and(|error| error.text == cause.text);
     let (away, causes): (Vec<_>, Vec<_>) = causes(&own_lines(ledger)).into_iter().partition(known);
     for cause in &causes {
         text.push_str(&block(cause, &ledger.at, style));
     }
     if let Some(error) = &ledger.repository.error {
         text.push_str(&format!("\n{}", painted_lines("the repository cannot be read", RED, style)));
-        text.push_str(&detail(error, style));
+        text.push_str(&detail(&error.to_string(), style));
         for cause in &away {
             text.push_str(&detail(
                 &format!("the last attempt failed for that reason: {}", cause.who()),

@@ -6,8 +6,8 @@ use rustic_core::{CheckOptions, FileType, Id, ReadBackend, TreeId};
 use serde::Serialize;
 
 use super::{
-    Hosts, Incomplete, Repository, Subset, brief, keys, known::KnownBlobs, maintenance::caught,
-    needed::Depth, rustic_error, seal::hash,
+    DamagedFile, Hosts, Incomplete, Repository, Subset, findings::Finding, keys, known::KnownBlobs,
+    maintenance::caught, needed::Depth, rustic_error, seal::hash,
 };
 use crate::{
     error::{Error, Result},
@@ -64,7 +64,9 @@ impl Repository {
             report
                 .advise("move damaged snapshot files away (docs/operations.md, \"Damaged snapshot files\")");
         }
-        let (unnamed, unreadable) = self.check_files(&mut report, cancel)?;
+        let known_damaged: HashSet<Id> =
+            damaged.iter().filter_map(|error| error.fact::<DamagedFile>()).map(|file| file.0).collect();
+        let (unnamed, unreadable) = self.check_files(&mut report, &known_damaged, cancel)?;
         if unreadable {
             // Nothing else can be said without the index.
             report
@@ -105,8 +107,13 @@ impl Repository {
     }
 
     /// Compares the small files with their names, which are the SHA-256 of what is in them. Returns whether there are some
-    /// under wrong names, and whether an index file is damaged.
-    fn check_files(&self, report: &mut CheckReport, cancel: &Cancel) -> Result<(bool, bool)> {
+    /// under wrong names, and whether an index file is damaged. What was found damaged before is not said again.
+    fn check_files(
+        &self,
+        report: &mut CheckReport,
+        known_damaged: &HashSet<Id>,
+        cancel: &Cancel,
+    ) -> Result<(bool, bool)> {
         let backend = self.storage.backend();
         let (mut unnamed, mut unreadable) = (false, false);
         for (tpe, what) in
@@ -138,9 +145,7 @@ impl Repository {
                         name.as_str()
                     ));
                     report.advise("move damaged key files away (docs/operations.md, \"Damaged key files\")");
-                } else if hash(&data) != id
-                    && !report.errors.iter().any(|error| error.contains(name.as_str()))
-                {
+                } else if hash(&data) != id && !known_damaged.contains(&id) {
                     unnamed = true;
                     report.errors.push(misnamed(what, &id, &hash(&data)));
                 }
@@ -160,20 +165,11 @@ impl Repository {
         })?;
         let mut unreferenced = 0;
         for (level, finding) in results.0 {
-            // The levels' type cannot be named outside of its crate; its debug form can.
-            let finding = finding.to_string();
-            if finding.contains("not referenced in index") {
-                unreferenced += 1;
-                continue;
+            match Finding::read(&level, &finding) {
+                Finding::NotInIndex => unreferenced += 1,
+                Finding::Damage(text) => report.errors.push(text),
+                Finding::Odd(text) => report.warnings.push(text),
             }
-            // What a two-phase prune has marked is needed by nobody, and the index need not know what is in it.
-            let needed =
-                !finding.contains("marked to delete: true") && !finding.contains("marked to-delete: true");
-            let damage = needed && format!("{level:?}").contains("Error");
-            let list = if damage { &mut report.errors } else { &mut report.warnings };
-            list.push(brief(
-                &finding.replace(" marked to delete: false", "").replace(" marked to-delete: false", ""),
-            ));
         }
         if unreferenced > 0 && !is_lost {
             let packs = crate::output::count(unreferenced, "pack");

@@ -1,7 +1,11 @@
 //! Listings that break off. The library leaves out what it could not list and only writes a line into its log: a prune
 //! would take what a missing snapshot needs for unused. So the log is listened to.
 
-use std::{cell::Cell, io, sync::Once};
+use std::{
+    cell::Cell,
+    io,
+    sync::{Once, OnceLock},
+};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use rustic_core::{ErrorKind, RusticError, RusticResult};
@@ -14,24 +18,33 @@ thread_local! {
     static LOGGED: Cell<u64> = const { Cell::new(0) };
 }
 
+/// Who is told of all that libraries log.
+static HEARD: OnceLock<fn(&Record<'_>)> = OnceLock::new();
+
 struct Listener;
 
 impl Log for Listener {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.level() == Level::Error && metadata.target().starts_with(TARGET)
+        HEARD.get().is_some() || is_broken(metadata)
     }
 
     fn log(&self, record: &Record<'_>) {
-        if self.enabled(record.metadata()) {
+        if is_broken(record.metadata()) {
             LOGGED.set(LOGGED.get() + 1);
+        }
+        if let Some(tell) = HEARD.get() {
+            tell(record);
         }
     }
 
     fn flush(&self) {}
 }
 
-/// Runs a listing; one that broke off is an error that passes.
-pub(super) fn whole<T>(list: impl FnOnce() -> RusticResult<T>) -> RusticResult<T> {
+fn is_broken(metadata: &Metadata<'_>) -> bool {
+    metadata.level() == Level::Error && metadata.target().starts_with(TARGET)
+}
+
+fn listen() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         // Nothing else in this program listens.
@@ -39,6 +52,19 @@ pub(super) fn whole<T>(list: impl FnOnce() -> RusticResult<T>) -> RusticResult<T
             log::set_max_level(LevelFilter::Error);
         }
     });
+}
+
+/// From now on `tell` gets what libraries log, down to information.
+pub(crate) fn hear(tell: fn(&Record<'_>)) {
+    listen();
+    if HEARD.set(tell).is_ok() {
+        log::set_max_level(LevelFilter::Info);
+    }
+}
+
+/// Runs a listing; one that broke off is an error that passes.
+pub(super) fn whole<T>(list: impl FnOnce() -> RusticResult<T>) -> RusticResult<T> {
+    listen();
     let before = LOGGED.get();
     let listed = list()?;
     if LOGGED.get() == before {

@@ -14,9 +14,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     local::{LocalStorage, refused},
+    refusal::Refusal,
     seal::{Sealer, hash},
     storage::{self, Storage},
-    transient::passes,
 };
 use crate::{
     error::{Error, Result},
@@ -144,29 +144,6 @@ struct State {
     lost: bool,
 }
 
-/// Why there is no lock.
-#[derive(Debug)]
-pub enum Refusal {
-    /// The storage takes no lock file, and will not in a while either: it can only be read, or is full.
-    Unwritable(Error),
-    /// Anything else: somebody else's lock, a storage that does not answer.
-    Other(Error),
-}
-
-impl From<Error> for Refusal {
-    fn from(error: Error) -> Self {
-        Self::Other(error)
-    }
-}
-
-impl From<Refusal> for Error {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::Unwritable(error) | Refusal::Other(error) => error,
-        }
-    }
-}
-
 impl LockGuard {
     /// Takes a lock, waiting for others as the options allow.
     pub(super) fn acquire(
@@ -210,6 +187,7 @@ impl LockGuard {
             }
             std::thread::sleep(LOOK_AGAIN.min(options.wait));
         };
+        tracing::debug!(lock = &name[..8], exclusive = options.exclusive, "the repository's lock is taken");
         let held = Arc::new(Held {
             storage: storage.clone(),
             sealer: sealer.clone(),
@@ -268,6 +246,7 @@ impl Held {
             let held = self.file_is_there(&state) && self.is_young(&state);
             match write(local, &self.sealer, self.exclusive, true) {
                 Ok((name, time)) if held && self.file_is_there(&state) && self.is_young(&state) => {
+                    tracing::debug!(lock = &name[..8], "the repository's lock is renewed");
                     // If the removal fails, the old file is stale in half an hour.
                     let _ = remove(local, &std::mem::replace(&mut state.name, name));
                     state.renewed = time;
@@ -280,7 +259,14 @@ impl Held {
                     state.lost = true;
                 }
                 // Tried again soon, for as long as the present file counts.
-                Err(_) => wait = RENEW_AGAIN,
+                Err(refusal) => {
+                    wait = RENEW_AGAIN;
+                    let error = Error::from(refusal);
+                    tracing::info!(
+                        why = error.first_line(),
+                        "the repository's lock could not be renewed yet"
+                    );
+                }
             }
             if state.lost || !self.is_young(&state) {
                 state.lost = true;
@@ -301,7 +287,8 @@ impl Drop for LockGuard {
         }
         if let Some(local) = held.storage.local() {
             // If the removal fails the lock is stale as soon as this process has ended.
-            let _ = remove(local, &held.state().name);
+            let removed = remove(local, &held.state().name).is_ok();
+            tracing::debug!(removed, "the repository's lock is given up");
         }
     }
 }
@@ -358,8 +345,7 @@ fn write(
     let name = hash(&sealed).to_hex().as_str().to_owned();
     local.write_lock(&name, &sealed, is_renewal).map_err(|e| {
         let hint = storage::hint(&e).unwrap_or("check the storage and its mount");
-        let error = refused(Error::repository("cannot write a lock file"), &e).hint(hint);
-        if passes(&e) { Refusal::Other(error) } else { Refusal::Unwritable(error) }
+        Refusal::of(refused(Error::repository("cannot write a lock file"), &e).hint(hint), &e)
     })?;
     Ok((name, lock.time))
 }

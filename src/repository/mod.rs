@@ -4,6 +4,7 @@
 mod check;
 mod chunker;
 mod errors;
+mod findings;
 mod folders;
 mod foreign;
 mod guard;
@@ -21,6 +22,7 @@ mod node;
 mod packs;
 mod previous;
 mod read;
+mod refusal;
 mod remote;
 mod repair;
 mod retention;
@@ -42,10 +44,12 @@ pub(crate) use foreign::{foreign_hint, host_option};
 pub(crate) use hosts::sort as sort_shares;
 pub use hosts::{HostShare, Hosts, shares};
 pub use incomplete::Incomplete;
-pub use lock::{FoundLock, LockGuard, LockOptions, Refusal};
+pub(crate) use listing::hear as hear_libraries;
+pub use lock::{FoundLock, LockGuard, LockOptions};
 pub use maintenance::{PruneReport, Subset};
 pub use previous::{PreviousItem, PreviousSnapshots};
 pub use read::{SnapshotFiles, SnapshotReader};
+pub use refusal::Refusal;
 pub use repair::RepairReport;
 pub use retention::{explain, holders};
 pub(crate) use retry::waited;
@@ -59,18 +63,12 @@ pub(crate) use snapshot::{AHEAD, id_bytes};
 pub use snapshot::{At, Snapshot, future_warning, item_path};
 
 use self::{
-    chunker::Chunker,
-    errors::{brief, rustic_error},
-    known::KnownBlobs,
-    local::LocalStorage,
-    needed::Depth,
-    seal::Sealer,
-    storage::Storage,
-    watch::Watch,
+    chunker::Chunker, errors::rustic_error, known::KnownBlobs, local::LocalStorage, needed::Depth,
+    seal::Sealer, storage::Storage, watch::Watch,
 };
 use crate::{
     config::RepositoryConfig,
-    error::{Error, Result},
+    error::{Error, Fact, Result},
     fs::owner::Account,
     settings::{Secret, SecretFile},
     stream::cancel::Cancel,
@@ -102,6 +100,12 @@ pub struct Repository {
     sealer: Sealer,
     config: RepositoryConfig,
 }
+
+/// The file of the repository that an error is about and that cannot be read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct DamagedFile(pub(crate) rustic_core::Id);
+
+impl Fact for DamagedFile {}
 
 impl Repository {
     /// Creates the repository that the configuration names, unless it is there.
@@ -314,7 +318,8 @@ impl Repository {
             }
             Err(_) if self.is_gone(id)? => Ok(None),
             Err(error) => {
-                Err(rustic_error(&format!("cannot read the snapshot file {}", id.to_hex().as_str()), error).hint(
+                let what = format!("cannot read the snapshot file {}", id.to_hex().as_str());
+                Err(rustic_error(&what, error).with(DamagedFile(*id)).hint(
                     "if it is damaged for good, move it away from the repository's folder `snapshots`, as docs/operations.md \
                      shows; the other snapshots are not affected",
                 ))

@@ -98,6 +98,16 @@ fn expired_at<'a>(
 ) -> Result<Vec<&'a Snapshot>> {
     let files: Vec<_> = snapshots.iter().filter(|s| s.host == host).map(|s| s.file.clone()).collect();
     let kept = apply(files, retention, now)?;
+    for one in &kept {
+        let rule = one.reasons.join(", ");
+        let snapshot = one.snapshot.id.to_hex();
+        tracing::debug!(
+            snapshot = &snapshot.as_str()[..8],
+            keep = one.keep,
+            rule,
+            "the retention has decided"
+        );
+    }
     let dropped: Vec<_> = kept.into_iter().filter(|s| !s.keep).map(|s| s.snapshot.id).collect();
     Ok(snapshots.iter().filter(|s| dropped.contains(&s.file.id)).collect())
 }

@@ -24,6 +24,8 @@ const SHORT: Duration = Duration::from_secs(4);
 const TELL_AFTER: Duration = Duration::from_secs(3);
 /// The same for an operation that has neither failed nor ended: a large file on a slow line takes a while.
 const TELL_SILENT_AFTER: Duration = Duration::from_secs(60);
+/// An operation is slow that takes so long.
+const SLOW: Duration = Duration::from_secs(10);
 /// How long an operation that comes after an outage without end is waited for.
 const BRIEFLY: Duration = Duration::from_secs(10);
 /// How long an operation that goes on is waited for after the waiting was ended.
@@ -187,7 +189,9 @@ impl Patience {
         let entry = Entry::new(&self.shared);
         let mut pauses = PAUSES_MS.iter().copied().map(Duration::from_millis);
         let (begun, mut since) = (Instant::now(), None);
+        let mut tries = 0_u64;
         loop {
+            tries += 1;
             let error = match operation() {
                 Err(error) if passes(&error) => error,
                 // A refusal is an answer too.
@@ -197,6 +201,8 @@ impl Patience {
                     if since.is_some() || begun.elapsed() >= TELL_SILENT_AFTER {
                         state.recovered = other.is_ok();
                     }
+                    drop(state);
+                    slow(begun.elapsed(), tries);
                     return other;
                 }
             };
@@ -206,6 +212,8 @@ impl Patience {
             let cancel = state.cancel.clone();
             drop(state);
             entry.failed(since, &error);
+            let text = error.to_string();
+            tracing::info!(tries, why = text.lines().next(), "an operation on the storage has failed");
             let longest = Duration::from_millis(PAUSES_MS[PAUSES_MS.len() - 1]);
             let left = self.shared.limit.saturating_sub(since.elapsed());
             if left.is_zero() || cancel.wait(pauses.next().unwrap_or(longest).min(left)) {
@@ -215,6 +223,13 @@ impl Patience {
                 return Err(error);
             }
         }
+    }
+}
+
+/// Tells of an operation that took long.
+fn slow(took: Duration, tries: u64) {
+    if took >= SLOW {
+        tracing::info!(seconds = took.as_secs_f64(), tries, "an operation on the storage was slow");
     }
 }
 

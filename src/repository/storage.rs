@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, io, sync::Arc};
 
 use rustic_backend::BackendOptions;
 use rustic_core::{FileType, Id, ReadBackend, RepositoryBackends, WriteBackend};
+use zeroize::Zeroizing;
 
 use super::{
     local::{LocalStorage, refused},
@@ -46,10 +47,11 @@ impl Storage {
         }
         // The library waits long on connections that are broken for good; new ones are ours to make.
         options.entry("retry".to_owned()).or_insert_with(|| "1".to_owned());
-        let mut secrets: Vec<String> =
-            config.options_files.keys().filter_map(|name| options.get(name).cloned()).collect();
-        secrets.push(location.expose().to_owned());
-        secrets.extend(location.expose().split_once(':').map(|(_, rest)| rest.to_owned()));
+        let of_options = config.options_files.keys().filter_map(|name| options.get(name).cloned());
+        let mut secrets: Vec<Zeroizing<String>> = of_options.map(Zeroizing::new).collect();
+        let whole = location.expose();
+        let rest = whole.split_once(':').map(|(_, rest)| rest);
+        secrets.extend([Some(whole), rest].into_iter().flatten().map(|text| Zeroizing::new(text.to_owned())));
         let (location, extra) = backend_location(location.expose());
         if location == "opendal:sftp" {
             super::sessions::adopt();

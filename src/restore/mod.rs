@@ -18,7 +18,7 @@ use crate::{
     error::{Error, Result},
     known::{self, Asked, Name},
     repository::{
-        At, Hosts, LockOptions, Patience, Refusal, Repository, Snapshot, SnapshotFiles, SnapshotReader,
+        At, Hosts, LockOptions, Patience, Repository, Snapshot, SnapshotFiles, SnapshotReader,
         future_warning, patiently,
     },
     source::{
@@ -138,6 +138,7 @@ fn restore(
     patience: &Patience,
     cancel: &Cancel,
 ) -> Result<Report> {
+    let _span = tracing::info_span!("restore", source = request.source, item = request.item).entered();
     let name = format!("{}/{}", request.source, request.item);
     // Wrong arguments are reported before the repository is opened.
     let target = match &request.destination {
@@ -358,11 +359,11 @@ pub fn read_lock(
     let options = LockOptions { exclusive: false, wait: Duration::from_secs(300), cancel, notice };
     match repository.lock_to_read(&options) {
         Ok(lock) => Ok(Some(lock)),
-        Err(Refusal::Unwritable(error)) => {
+        Err(refusal) => {
+            let error = refusal.without_lock()?;
             notice(&format!("reading without a lock: {}", error.summary()));
             Ok(None)
         }
-        Err(Refusal::Other(error)) => Err(error),
     }
 }
 

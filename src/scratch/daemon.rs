@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    stream::cancel::Cancel,
+    stream::{cancel::Cancel, process::file_name},
 };
 
 /// The system's limit for the path of a socket.
@@ -97,6 +97,10 @@ impl Daemon {
     /// The process, while it runs.
     #[cfg(test)]
     pub(crate) fn id(&self) -> Option<i32> {
+        self.pid()
+    }
+
+    fn pid(&self) -> Option<i32> {
         self.child.as_ref().map(|child| child.id().as_raw_nonzero().get())
     }
 
@@ -170,6 +174,7 @@ impl Daemon {
         ready: impl Fn() -> bool,
         cancel: &Cancel,
     ) -> Result<()> {
+        let program = file_name(command.get_program());
         self.child = Some(self.spawn(command, self.kill)?);
         let begin = Instant::now();
         while !ready() {
@@ -184,6 +189,8 @@ impl Daemon {
             }
             thread::sleep(Duration::from_millis(20));
         }
+        let (pid, seconds) = (self.pid(), begin.elapsed().as_secs_f64());
+        tracing::debug!(program, pid, seconds, "a scratch server is ready");
         Ok(())
     }
 
@@ -194,6 +201,8 @@ impl Daemon {
         let status = bound::stop(&mut child, &steps)
             .map_err(|error| Error::failed("cannot stop the scratch server").because(&error))?;
         self.bury(&child);
+        let (pid, exit) = (child.id().as_raw_nonzero().get(), status.code());
+        tracing::debug!(pid, exit, "a scratch server has stopped");
         if status.success() {
             Ok(())
         } else {
@@ -259,6 +268,7 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         if let Some(mut child) = self.child.take() {
             let _ = bound::stop(&mut child, &[(self.kill, THROWN_AWAY)]);
+            tracing::debug!(pid = child.id().as_raw_nonzero().get(), "a scratch server was thrown away");
             self.bury(&child);
         }
     }

@@ -3,13 +3,13 @@
 use std::{
     env, fmt,
     fs::{File, OpenOptions},
-    hint::black_box,
     io::Read,
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Component, Path, PathBuf},
 };
 
 use rustix::fs::OFlags;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::{
     error::{Error, Result},
@@ -30,12 +30,12 @@ const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
 pub(crate) const PLACEHOLDER: &str = "\n";
 
 /// A secret text. It has no `Display`, its `Debug` shows nothing, and its memory is overwritten on drop.
-pub struct Secret(String);
+pub struct Secret(Zeroizing<String>);
 
 impl Secret {
     /// Takes over a text as a secret.
     pub fn new(text: String) -> Self {
-        Self(text)
+        Self(Zeroizing::new(text))
     }
 
     /// The secret itself. Never put it into a message, an argument or the environment of a process.
@@ -48,18 +48,6 @@ impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(…)")
     }
-}
-
-impl Drop for Secret {
-    fn drop(&mut self) {
-        wipe(std::mem::take(&mut self.0).into_bytes());
-    }
-}
-
-/// Overwrites a buffer before it is freed; `black_box` keeps the compiler from leaving that out.
-fn wipe(mut bytes: Vec<u8>) {
-    bytes.fill(0);
-    black_box(&bytes);
 }
 
 /// Where a secret lies, and under which configuration key; the secret itself is read by [`SecretFile::load`].
@@ -205,20 +193,18 @@ impl SecretFile {
         Ok(file)
     }
 
-    fn read(&self, path: &Path, file: File) -> Result<Vec<u8>> {
+    fn read(&self, path: &Path, file: File) -> Result<Zeroizing<Vec<u8>>> {
         // The full capacity from the start: a growing buffer would leave copies of the secret behind.
-        let mut bytes = Vec::with_capacity(MAX_BYTES + 1);
+        let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_BYTES + 1));
         let limit = MAX_BYTES as u64 + 1;
-        if let Err(error) = file.take(limit).read_to_end(&mut bytes) {
-            wipe(bytes);
-            return Err(self.problem(path, "cannot be read").because(&error));
+        match file.take(limit).read_to_end(&mut bytes) {
+            Ok(_) => Ok(bytes),
+            Err(error) => Err(self.problem(path, "cannot be read").because(&error)),
         }
-        Ok(bytes)
     }
 
-    fn check(&self, path: &Path, mut bytes: Vec<u8>) -> Result<Secret> {
+    fn check(&self, path: &Path, mut bytes: Zeroizing<Vec<u8>>) -> Result<Secret> {
         if bytes.len() > MAX_BYTES {
-            wipe(bytes);
             return Err(self.problem(path, "is larger than 64 KiB").hint("is this the right file?"));
         }
         for end in [b'\n', b'\r'] {
@@ -239,11 +225,10 @@ impl SecretFile {
             None
         };
         if let Some((what, hint)) = fault {
-            wipe(bytes);
             return Err(self.problem(path, what).hint(hint));
         }
-        String::from_utf8(bytes).map(Secret).map_err(|error| {
-            wipe(error.into_bytes());
+        String::from_utf8(std::mem::take(&mut *bytes)).map(Secret::new).map_err(|error| {
+            error.into_bytes().zeroize();
             self.problem(path, "is not UTF-8 text").hint("it must hold the secret alone, as text")
         })
     }

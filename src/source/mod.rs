@@ -27,7 +27,7 @@ pub(crate) use self::kind::kind_by_other_name;
 pub use self::kind::{KINDS, Kind, KindConfig, OwnPlaces, kind_named, kind_of_scheme};
 use self::manifest::Manifest;
 use crate::{
-    error::Result,
+    error::{Problem, Result},
     settings::Patterns,
     stream::{cancel::Cancel, sink::Sink},
 };
@@ -95,7 +95,7 @@ pub struct Discovery {
     pub excluded: Vec<Excluded>,
     /// What is wrong with the source as a whole although it answered.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub problem: Option<String>,
+    pub problem: Option<Problem>,
     /// Parts of the source that have not answered yet. What they have is in [`Discovery::unknown`].
     #[serde(skip)]
     pub waiting: Vec<String>,
@@ -141,7 +141,7 @@ pub struct Item {
     /// Size in bytes as the source tells it, roughly what the dump will be.
     pub estimate: Option<u64>,
     /// Why it cannot be backed up although it is there.
-    pub problem: Option<String>,
+    pub problem: Option<Problem>,
 }
 
 /// Something that exists and is not backed up.
@@ -156,13 +156,16 @@ pub struct Excluded {
 
 /// Databases that the configuration names one by one and the server does not have: a typo must not leave one unprotected.
 fn absent<'a>(databases: &'a Patterns, there: impl Fn(&str) -> bool + 'a) -> impl Iterator<Item = Item> + 'a {
-    let problem = "the server has no such database, or hides it from this account, though `databases` names it\n  → \
-                   correct the name in the configuration, let the account see it, or take it out there if the database is \
-                   gone for good";
+    let problem = || {
+        Problem::new("the server has no such database, or hides it from this account, though `databases` names it").hint(
+            "correct the name in the configuration, let the account see it, or take it out there if the database is gone \
+             for good",
+        )
+    };
     databases.names().filter(move |name| !there(name)).map(move |name| Item {
         name: name.to_owned(),
         estimate: None,
-        problem: Some(problem.to_owned()),
+        problem: Some(problem()),
     })
 }
 
@@ -180,10 +183,11 @@ fn require_databases(found: &mut Discovery, exclude: &Patterns, excluded: usize)
     let none = found.items.iter().all(|item| item.name == GLOBALS);
     if none && excluded > 0 && !exclude.iter().any(|pattern| pattern == "*") {
         let (databases, are) = if excluded == 1 { ("database", "is") } else { ("databases", "are") };
-        found.problem = Some(format!(
-            "none of its databases is backed up: {excluded} {databases} {are} excluded\n  → correct `databases` and \
-             `exclude`; if no database is wanted, write exclude = [\"*\"]"
-        ));
+        let what = format!("none of its databases is backed up: {excluded} {databases} {are} excluded");
+        found.problem = Some(
+            Problem::new(what)
+                .hint("correct `databases` and `exclude`; if no database is wanted, write exclude = [\"*\"]"),
+        );
     }
 }
 
@@ -206,7 +210,7 @@ mod tests {
         let item = |name: &str, problem: Option<&str>| Item {
             name: name.to_owned(),
             estimate: None,
-            problem: problem.map(str::to_owned),
+            problem: problem.map(Problem::new),
         };
         let mut found = Discovery {
             items: vec![item("acct/photos", None), item("closed", Some("refused"))],

@@ -11,6 +11,8 @@ use std::{
     time::Duration,
 };
 
+use zeroize::Zeroizing;
+
 use super::{
     cancel::Cancel,
     input::ChildInput,
@@ -47,7 +49,7 @@ pub struct Command {
     args: Vec<OsString>,
     env: BTreeMap<OsString, OsString>,
     private: Vec<Arc<PrivateDir>>,
-    secrets: Vec<String>,
+    secrets: Vec<Zeroizing<String>>,
     item: Option<String>,
     idle_timeout: Option<Duration>,
     cancel: Cancel,
@@ -123,7 +125,7 @@ impl Command {
     /// Replaces `secret` by `***` in what the tool writes to stderr.
     #[must_use]
     pub fn redact(mut self, secret: impl Into<String>) -> Self {
-        self.secrets.push(secret.into());
+        self.secrets.push(Zeroizing::new(secret.into()));
         self
     }
 

@@ -5,6 +5,8 @@ use std::{
     time::Duration,
 };
 
+use zeroize::Zeroizing;
+
 use super::{
     cancel::Cancel,
     pipe::{PipeWriter, Stop},
@@ -43,7 +45,7 @@ impl ChildInput {
         pipe: PipeWriter,
         cancel: Cancel,
         idle_timeout: Option<Duration>,
-        (secrets, observer): (Vec<String>, Option<LineObserver>),
+        (secrets, observer): (Vec<Zeroizing<String>>, Option<LineObserver>),
     ) -> Result<Self> {
         let stdout = process.child().stdout.take();
         let output = stdout

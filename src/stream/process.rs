@@ -12,6 +12,7 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid};
+use zeroize::Zeroizing;
 
 use super::{
     cancel::Cancel,
@@ -56,6 +57,11 @@ pub(crate) struct Process {
     name: String,
     messages: Tail,
     status: Option<ExitStatus>,
+    /// The name of its program.
+    program: String,
+    begun: Instant,
+    /// Of the item that it was started for.
+    span: tracing::Span,
     // The tool may open its pass file at any time: the folder must live as long as the tool.
     _private: Vec<Arc<PrivateDir>>,
 }
@@ -66,7 +72,7 @@ impl Process {
     pub(crate) fn start(
         mut command: std::process::Command,
         name: String,
-        secrets: Vec<String>,
+        secrets: Vec<Zeroizing<String>>,
         private: Vec<Arc<PrivateDir>>,
         observer: Option<LineObserver>,
     ) -> Result<Self> {
@@ -88,8 +94,21 @@ impl Process {
             let _ = child.kill().and_then(|()| child.wait());
             return Err(Error::failed(format!("{name} was started without a pipe for its messages")));
         };
+        let pid = group.as_raw_nonzero().get();
+        let program = file_name(&program);
+        tracing::debug!(program, pid, "a tool has started");
         match Tail::observed(stderr, secrets, observer) {
-            Ok(messages) => Ok(Self { child, group, name, messages, status: None, _private: private }),
+            Ok(messages) => Ok(Self {
+                child,
+                group,
+                name,
+                messages,
+                status: None,
+                program,
+                begun: Instant::now(),
+                span: tracing::Span::current(),
+                _private: private,
+            }),
             Err(error) => {
                 let _ = child.kill().and_then(|()| child.wait());
                 Err(Error::failed(format!("cannot read the messages of {name}")).because(&error))
@@ -211,8 +230,22 @@ impl Process {
         let _ = kill_process_group(self.group, Signal::KILL);
         let status = self.child.wait()?;
         self.status = Some(status);
+        tracing::debug!(
+            parent: &self.span,
+            program = self.program,
+            pid = self.group.as_raw_nonzero().get(),
+            exit = status.code(),
+            signal = status.signal(),
+            seconds = self.begun.elapsed().as_secs_f64(),
+            "a tool has ended"
+        );
         Ok(status)
     }
+}
+
+/// The name of a program without its folder.
+pub(crate) fn file_name(program: impl AsRef<Path>) -> String {
+    program.as_ref().file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 impl Drop for Process {

@@ -9,6 +9,7 @@ use std::{
 };
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
+use zeroize::Zeroizing;
 
 /// Lines kept at most.
 const LINES: usize = 20;
@@ -52,7 +53,7 @@ impl Tail {
     /// lines that are not kept.
     pub(crate) fn observed(
         source: impl Read + Send + 'static,
-        secrets: Vec<String>,
+        secrets: Vec<Zeroizing<String>>,
         observer: Option<LineObserver>,
     ) -> io::Result<Self> {
         let tail = Self { shared: Arc::default() };
@@ -107,7 +108,7 @@ impl Tail {
     fn run(
         &self,
         mut source: impl Read,
-        secrets: &[String],
+        secrets: &[Zeroizing<String>],
         observer: Option<&(dyn Fn(&str) + Send + Sync)>,
     ) {
         let mut chunk = [0_u8; 4096];
@@ -134,7 +135,12 @@ impl Tail {
         self.shared.changed.notify_all();
     }
 
-    fn push(&self, raw: &[u8], secrets: &[String], observer: Option<&(dyn Fn(&str) + Send + Sync)>) {
+    fn push(
+        &self,
+        raw: &[u8],
+        secrets: &[Zeroizing<String>],
+        observer: Option<&(dyn Fn(&str) + Send + Sync)>,
+    ) {
         let text = clean(raw, secrets);
         if text.is_empty() {
             return;
@@ -165,7 +171,7 @@ impl Tail {
 
 /// One line fit for a message: valid text, no secrets, no control characters (a terminal would obey them), at most
 /// [`LINE`] bytes.
-fn clean(raw: &[u8], secrets: &[String]) -> String {
+fn clean(raw: &[u8], secrets: &[Zeroizing<String>]) -> String {
     let mut text = String::from_utf8_lossy(raw).into_owned();
     for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
         text = text.replace(secret.as_str(), "***");
@@ -190,7 +196,7 @@ mod tests {
     use std::io::Cursor;
 
     fn tail_of(text: impl Into<Vec<u8>>, secrets: &[&str]) -> String {
-        let secrets = secrets.iter().map(ToString::to_string).collect();
+        let secrets = secrets.iter().map(|secret| Zeroizing::new((*secret).to_owned())).collect();
         let tail = Tail::observed(Cursor::new(text.into()), secrets, None).unwrap();
         assert!(tail.wait_closed(Duration::from_secs(5)));
         tail.text()

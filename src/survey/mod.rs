@@ -106,7 +106,7 @@ pub fn unreachable(config: &Config, history: &History, error: &Error) -> Reposit
         snapshots: history.snapshot_count().unwrap_or(0),
         other_hosts: history.other_hosts(&Zoned::now()).unwrap_or_default(),
         bytes: history.repository_bytes().unwrap_or(None),
-        error: Some(error.to_string()),
+        error: Some(error.into()),
         ..unseen(config)
     }
 }

@@ -133,7 +133,7 @@ impl Email {
                 refused.hint("see whether `tls`, `smtp_port` and `user` fit the server"),
             );
         }
-        let hint = if Error::failed("").because(error).summary().contains("certificate") {
+        let hint = if crate::tls::is_of_certificate(error) {
             "see that its certificate is valid for `smtp_host`, or name its authority in `ca_file`"
         } else {
             unanswered(error)

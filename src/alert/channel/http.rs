@@ -199,8 +199,9 @@ fn unsent(error: reqwest::Error) -> Refused {
             "see whether it is up, and whether this machine resolves its name and reaches it; later tries may succeed",
         )
     };
+    let of_certificate = crate::tls::is_of_certificate(&error);
     let failed = Error::failed(what).because(&error.without_url());
-    Refused::passing(if failed.summary().contains("certificate") {
+    Refused::passing(if of_certificate {
         failed.hint("see that its certificate is valid for this host, or name its authority in `ca_file`")
     } else {
         failed.hint(advice)

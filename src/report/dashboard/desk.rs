@@ -12,7 +12,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::{
     config::Config,
-    error::Result,
+    error::{Problem, Result},
     history::{
         History, Look, draw,
         ledger::{Entry, Ledger, RepositoryEntry, SourceEntry},
@@ -183,7 +183,7 @@ impl Desk {
         });
         if let Some(silence) = silent(looked.elapsed(), self.refresh) {
             // A storage that holds whoever looks at it for ever must not be shown as it once was.
-            repository.error.get_or_insert(silence);
+            repository.error.get_or_insert_with(|| Problem::new(silence));
         }
         notes.extend(self.history.begun_note()?);
         notes.extend(self.history.rebuilt_note()?);

@@ -226,6 +226,7 @@ impl Gate {
             .map_err(|e| Error::failed("cannot write the snapshot").because(&e))?;
         let id = self.store.write_sealed(FileType::Snapshot, &json)?;
         self.shared.watch.committed(id, tree.root);
+        tracing::debug!(snapshot = &id.to_hex().as_str()[..8], item = meta.path, "a snapshot is stored");
         Ok(Committed {
             snapshot: id.to_hex().as_str().to_owned(),
             bytes_read: tree.bytes_read,

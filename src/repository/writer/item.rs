@@ -214,6 +214,14 @@ impl<'p> ItemWriter<'p> {
         tree.folders += self.folders.load(Ordering::Relaxed);
         tree.bytes_added += self.added.load(Ordering::Relaxed);
         tree.in_doubt = in_doubt;
+        let (files, reused) = (tree.files, tree.files_unread);
+        tracing::info!(
+            files,
+            reused,
+            read = tree.bytes_read,
+            added = tree.bytes_added,
+            "the item's files are complete"
+        );
         Ok(tree)
     }
 }

@@ -110,6 +110,7 @@ impl Shared {
 
     /// A pack is stored.
     fn pack_stored(&self, pack: rustic_core::Id, bytes: u64) {
+        tracing::debug!(pack = &pack.to_hex().as_str()[..8], bytes, "a pack is stored");
         self.packs_stored.fetch_add(1, Ordering::Relaxed);
         self.bytes_stored.fetch_add(bytes, Ordering::Relaxed);
         self.watch.stored(pack);

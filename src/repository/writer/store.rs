@@ -112,7 +112,8 @@ impl Store {
     fn write_index(&self, pending: &mut Vec<IndexPack>) -> Result<()> {
         let json = serde_json::to_vec(&IndexFile { packs: pending })
             .map_err(|e| Error::failed("cannot write an index file").because(&e))?;
-        self.write_sealed(FileType::Index, &json)?;
+        let id = self.write_sealed(FileType::Index, &json)?;
+        tracing::debug!(index = &id.to_hex().as_str()[..8], packs = pending.len(), "an index file is stored");
         pending.clear();
         *self.indexed() = Instant::now();
         Ok(())

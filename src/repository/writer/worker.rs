@@ -172,6 +172,6 @@ fn compress_pieces(level: i32, length: u64, pieces: Pieces<'_>, out: &mut Vec<u8
     encoder.set_pledged_src_size(Some(length))?;
     encoder.include_contentsize(true)?;
     pieces(&mut |piece| encoder.write_all(piece).map_err(|e| Error::failed("cannot compress").because(&e)))
-        .map_err(|e| io::Error::other(e.summary()))?;
+        .map_err(|e| io::Error::other(e.without_hint()))?;
     encoder.finish().map(|_| ())
 }

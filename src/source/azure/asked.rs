@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     azure::Azure,
-    error::{Error, Result},
+    error::{Error, Problem, Result},
     source::azure::config::AzureStorageConfig,
     source::{Discovery, Item},
     stream::cancel::Cancel,
@@ -68,7 +68,8 @@ impl Asked {
         for number in 0..PARALLEL.min(asked.wanted.len()) {
             let (asked, azure, probe) = (Arc::clone(&asked), azure.clone(), probe.clone());
             let (config, cancel) = (config.clone(), cancel.clone());
-            let work = move || asked.work(&azure, &probe, &config, &cancel);
+            let span = tracing::Span::current();
+            let work = move || span.in_scope(|| asked.work(&azure, &probe, &config, &cancel));
             if let Err(error) = thread::Builder::new().name("azure-account".to_owned()).spawn(work) {
                 // One thread asks all of them too.
                 if number == 0 {
@@ -91,7 +92,7 @@ impl Asked {
             let Some(wanted) = self.wanted.get(number) else { return };
             let asked = catch_unwind(AssertUnwindSafe(|| ask(azure, probe, config, wanted, cancel)));
             let (found, reached) = asked.unwrap_or_else(|_| {
-                let problem = Some("the thread that asked it panicked".to_owned());
+                let problem = Some(Problem::new("the thread that asked it panicked"));
                 let item = Item { name: wanted.account.name.clone(), estimate: None, problem };
                 (Discovery { items: vec![item], ..Discovery::default() }, None)
             });

@@ -15,7 +15,7 @@ use crate::{
         files::{ExistingSnapshot, FileService, Protocol, Share},
         request::Service,
     },
-    error::{Error, Result},
+    error::{Error, Problem, Result},
     source::azure::config::AzureStorageConfig,
     source::{Discovery, Excluded, Item},
     stream::cancel::Cancel,
@@ -86,13 +86,17 @@ pub(super) fn accounts(
         let there = wanted.iter().map(|w| &w.account.name).chain(found.excluded.iter().map(|e| &e.name));
         if !there.into_iter().any(|known| known == name) {
             let problem = if refused {
-                "it was not found, though `accounts` names it; it may be in a subscription that could not be asked\n  → \
-                 see what is said of the subscription, or correct the name"
+                Problem::new(
+                    "it was not found, though `accounts` names it; it may be in a subscription that could not be asked",
+                )
+                .hint("see what is said of the subscription, or correct the name")
             } else {
-                "there is no such storage account, or the service principal may not see it, though `accounts` names \
-                 it\n  → give the service principal the role Reader on it, or correct the name"
+                Problem::new(
+                    "there is no such storage account, or the service principal may not see it, though `accounts` names it",
+                )
+                .hint("give the service principal the role Reader on it, or correct the name")
             };
-            found.items.push(broken(name.to_owned(), problem.to_owned()));
+            found.items.push(broken(name.to_owned(), problem));
         }
     }
     Ok((found, wanted))
@@ -109,7 +113,7 @@ fn rule(config: &AzureStorageConfig, name: &str) -> Option<String> {
 /// Why a service of an account could not be asked.
 struct Trouble {
     /// As it is said of this service alone.
-    alone: String,
+    alone: Problem,
     /// The same without what is the service's own; two services with the same here have the same trouble.
     shared: String,
 }
@@ -151,8 +155,12 @@ pub(super) fn ask(
         orphans: Arc::default(),
         outage: Arc::default(),
     };
+    let span = tracing::Span::current();
     let (blobs, files) = thread::scope(|scope| {
-        let files = scope.spawn(|| ask.files(credential.clone()));
+        let files = scope.spawn(|| {
+            let _span = span.entered();
+            ask.files(credential.clone())
+        });
         let blobs = ask.blobs(credential.clone());
         let panicked = |_| Some(Err(ask.trouble("", &Error::failed("the thread that asked it panicked"))));
         (blobs, files.join().unwrap_or_else(panicked))
@@ -178,7 +186,7 @@ pub(super) fn ask(
             for share in shares {
                 let rule = config.exclude_shares.matched(&share.name);
                 let rule = rule.map(|pattern| format!("exclude_shares = \"{pattern}\""));
-                let problem = (share.protocol == Protocol::Nfs).then(|| NFS.to_owned());
+                let problem = (share.protocol == Protocol::Nfs).then(nfs);
                 add(&mut found, format!("{}/{SHARE}{}", account.name, share.name), rule, problem);
             }
         }
@@ -193,8 +201,8 @@ fn add_troubles(found: &mut Discovery, account: &str, blobs: Option<Trouble>, fi
     let shares = format!("{account}/{SHARE}");
     match (blobs, files) {
         (Some(blobs), Some(files)) if blobs.shared == files.shared => {
-            let problem =
-                format!("neither its blob service nor its file service could be asked: {}", blobs.alone);
+            let what = "neither its blob service nor its file service could be asked";
+            let problem = Problem { text: format!("{what}: {}", blobs.alone.text), hint: blobs.alone.hint };
             found.items.push(broken(account.to_owned(), problem));
         }
         (blobs, files) => {
@@ -262,15 +270,11 @@ impl Ask<'_> {
     }
 
     /// An error as the problem of an item, with what is known of the subscription.
-    fn told(&self, error: &Error) -> String {
+    fn told(&self, error: &Error) -> Problem {
         match self.disabled {
-            Some(disabled) => {
-                format!(
-                    "{disabled}: {}\n  → enable the subscription again, or exclude the account with exclude_accounts",
-                    error.summary()
-                )
-            }
-            None => text(error),
+            Some(disabled) => Problem::new(format!("{disabled}: {}", error.summary()))
+                .hint("enable the subscription again, or exclude the account with exclude_accounts"),
+            None => error.into(),
         }
     }
 }
@@ -288,26 +292,21 @@ pub(super) fn mark_of(snapshot: &ExistingSnapshot) -> Option<&str> {
     metadata.find(|(key, _)| key.eq_ignore_ascii_case(MARK)).map(|(_, value)| value.as_str())
 }
 
-const NFS: &str = "it is an NFS share, which cannot be read over HTTPS: NOT protected\n  → mount it and back it up with a \
-                   source of kind \"directory\", or exclude it with exclude_shares";
+fn nfs() -> Problem {
+    Problem::new("it is an NFS share, which cannot be read over HTTPS: NOT protected").hint(
+        "mount it and back it up with a source of kind \"directory\", or exclude it with exclude_shares",
+    )
+}
 
-fn add(found: &mut Discovery, name: String, rule: Option<String>, problem: Option<String>) {
+fn add(found: &mut Discovery, name: String, rule: Option<String>, problem: Option<Problem>) {
     match rule {
         Some(rule) => found.excluded.push(Excluded { name, rule }),
         None => found.items.push(Item { name, estimate: None, problem }),
     }
 }
 
-fn broken(name: String, problem: String) -> Item {
+fn broken(name: String, problem: Problem) -> Item {
     Item { name, estimate: None, problem: Some(problem) }
-}
-
-/// An error as the problem of an item.
-pub(super) fn text(error: &Error) -> String {
-    match error.hint_text() {
-        Some(hint) => format!("{}\n  → {hint}", error.summary()),
-        None => error.summary(),
-    }
 }
 
 /// What marks the share snapshots of this run: host, process and time.
@@ -344,8 +343,9 @@ mod tests {
 
     #[test]
     fn services_with_the_same_trouble_are_one_item() {
-        let trouble =
-            |alone: &str, shared: &str| Some(Trouble { alone: alone.to_owned(), shared: shared.to_owned() });
+        let trouble = |alone: &str, shared: &str| {
+            Some(Trouble { alone: Problem::new(alone), shared: shared.to_owned() })
+        };
         let names = |blobs: Option<Trouble>, files: Option<Trouble>| {
             let mut found = Discovery::default();
             add_troubles(&mut found, "acct", blobs, files);

@@ -64,9 +64,12 @@ pub(super) fn run<E: Send, J: Send, O: Send>(
     cancel: &Cancel,
 ) -> Result<()> {
     let Steps { pages, quick, fetch, done } = steps;
+    let span = tracing::Span::current();
     thread::scope(|scope| {
         let (page_tx, page_rx) = crossbeam_channel::bounded(PAGES);
+        let of_item = span.clone();
         scope.spawn(move || {
+            let _span = of_item.entered();
             loop {
                 let page = pages();
                 let over = !matches!(page, Ok(Some(_)));
@@ -80,7 +83,8 @@ pub(super) fn run<E: Send, J: Send, O: Send>(
         let (result_tx, results) = mpsc::channel();
         for _ in 0..workers.max(1) {
             let (jobs, results) = (job_rx.clone(), result_tx.clone());
-            scope.spawn(move || work(&jobs, fetch, &results));
+            let of_item = span.clone();
+            scope.spawn(move || of_item.in_scope(|| work(&jobs, fetch, &results)));
         }
         drop((job_rx, result_tx));
         let order = Order { pages: page_rx, jobs: job_tx, results, most_out: workers.max(1) * 4, cancel };

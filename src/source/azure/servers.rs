@@ -5,10 +5,10 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use parking_lot::{Mutex, MutexGuard};
 
-use super::{client, discover::text, subscriptions};
+use super::{client, subscriptions};
 use crate::{
     azure::{Azure, Engine, FlexibleServer},
-    error::{Error, Result},
+    error::{Error, Problem, Result},
     settings::{self, Patterns},
     source::{Discovery, Excluded, Item, Source, manifest::Manifest, name::ItemName, server::ServerConfig},
     stream::{cancel::Cancel, sink::Sink},
@@ -69,12 +69,12 @@ impl AzureServers {
     fn ask(&self, server: &FlexibleServer, cancel: &Cancel) -> Discovery {
         let mut found = Discovery::default();
         let problem =
-            |problem: String| Item { name: server.name.clone(), estimate: None, problem: Some(problem) };
+            |problem: Problem| Item { name: server.name.clone(), estimate: None, problem: Some(problem) };
         if DOWN.contains(&server.state.to_ascii_lowercase().as_str()) {
-            found.items.push(problem(format!(
-                "the server's state is {}: NOT protected\n  → start it for the backup, or exclude it with exclude_servers",
-                server.state
-            )));
+            found.items.push(problem(
+                Problem::new(format!("the server's state is {}: NOT protected", server.state))
+                    .hint("start it for the backup, or exclude it with exclude_servers"),
+            ));
             return found;
         }
         let asked = (self.open)(&format!("{}/{}", self.name, server.name), &server.host)
@@ -89,7 +89,7 @@ impl AzureServers {
                 found.excluded.extend(excluded.map(|e| Excluded { name: whole(e.name), rule: e.rule }));
                 self.servers().insert(server.name.clone(), Arc::from(source));
             }
-            Err(error) => found.items.push(problem(text(&error))),
+            Err(error) => found.items.push(problem(Problem::from(error))),
         }
         found
     }

@@ -1,9 +1,8 @@
 //! The subscriptions of a service principal, asked at the same time: one that refuses keeps no other from being listed.
 
-use super::discover::text;
 use crate::{
     azure::{Azure, Subscription},
-    error::{Error, Result},
+    error::{Error, Problem, Result},
     source::{Discovery, Excluded, Item},
     stream::cancel::Cancel,
     workers,
@@ -83,15 +82,17 @@ impl<T> Listed<T> {
         };
         let Subscription { name, id, .. } = &self.subscription;
         let problem = match disabled {
-            Some(disabled) => format!(
-                "{disabled} and refuses to list its {what}: they are NOT protected: {}\n  → enable the subscription again, \
-                 or take the service principal's role on it away if it is gone for good",
+            Some(disabled) => Problem::new(format!(
+                "{disabled} and refuses to list its {what}: they are NOT protected: {}",
                 error.summary()
+            ))
+            .hint(
+                "enable the subscription again, or take the service principal's role on it away if it is gone for good",
             ),
             None => {
                 let error = error
                     .context(format!("the {what} of the subscription {name} ({id}) could not be listed"));
-                text(&error.hint("give the service principal the role Reader on the subscription"))
+                error.hint("give the service principal the role Reader on the subscription").into()
             }
         };
         found.items.push(Item { name: self.item, estimate: None, problem: Some(problem) });
@@ -158,7 +159,8 @@ mod tests {
         assert!(listed("Enabled", refused()).take("servers", &mut found).is_empty());
         assert!(listed("disabled", refused()).take("servers", &mut found).is_empty());
         assert_eq!(found.unknown, ["", ""]);
-        let problems: Vec<_> = found.items.iter().filter_map(|item| item.problem.as_deref()).collect();
+        let problems: Vec<_> =
+            found.items.iter().filter_map(|item| item.problem.as_ref().map(ToString::to_string)).collect();
         assert!(
             problems[0].contains("could not be listed: refused\n  → give the service principal"),
             "{problems:?}"

@@ -210,7 +210,8 @@ fn read_all(walk: &Walk<'_>, top: OwnedFd) -> Result<()> {
     let walked = thread::scope(|scope| {
         for _ in 0..READERS {
             let queue = queue.clone();
-            scope.spawn(move || queue.into_iter().for_each(|job| walk.read_file(job)));
+            let span = tracing::Span::current();
+            scope.spawn(move || span.in_scope(|| queue.into_iter().for_each(|job| walk.read_file(job))));
         }
         drop(queue);
         let walked = walk.run(top, &jobs);

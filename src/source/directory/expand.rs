@@ -19,7 +19,7 @@ use super::{
     written,
 };
 use crate::{
-    error::{Error, Result},
+    error::{Error, Problem, Result},
     source::directory::config::{DirectoryConfig, part_pattern},
     source::{Discovery, Excluded, Item},
     stream::cancel::Cancel,
@@ -39,7 +39,7 @@ pub(super) struct Folder {
     /// Below which path a pattern found it, if one did: then it may be gone the next time.
     pub(super) base: Option<PathBuf>,
     /// Why it cannot be backed up.
-    pub(super) problem: Option<String>,
+    pub(super) problem: Option<Problem>,
 }
 
 /// What `paths` mean.
@@ -124,7 +124,7 @@ impl Expanded {
 
     /// Adds a folder as an item. Names are unique, and none of two folders is dropped because their names are written alike.
     fn add(&mut self, folder: Folder, problem: Option<Error>) {
-        let mut folder = Folder { problem: problem.map(|problem| problem.to_string()), ..folder };
+        let mut folder = Folder { problem: problem.map(Problem::from), ..folder };
         if !self.names.insert(folder.name.clone()) {
             // What is excluded is only told: the name belongs to what is backed up.
             self.excluded.retain(|excluded| excluded.name != folder.name);

@@ -33,13 +33,6 @@ pub enum MongodbConsistency {
     None,
 }
 
-impl MongodbConfig {
-    /// What is configured of a source, if it is of this kind.
-    pub(crate) fn of<'a>(config: &'a (dyn crate::source::KindConfig + 'static)) -> Option<&'a Self> {
-        (config as &dyn std::any::Any).downcast_ref()
-    }
-}
-
 /// Reads the keys of this kind.
 pub(super) fn read(reader: &mut Reader<'_>) -> Option<MongodbConfig> {
     let uri_file = reader.secret_file("uri_file");

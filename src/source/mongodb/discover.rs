@@ -8,7 +8,7 @@ use super::{
     connect::{Deployment, error_code},
 };
 use crate::{
-    error::{Error, Result},
+    error::{Error, Problem, Result},
     source::mongodb::config::MongodbConfig,
     source::{Discovery, Excluded, GLOBALS, Item, absent, excluded_by},
     stream::cancel::Cancel,
@@ -91,7 +91,8 @@ async fn item(deployment: &Deployment, database: Listed) -> Item {
     let stats = deployment.reply(&database.name, doc! { "dbStats": 1 }).await;
     let size = stats.ok().and_then(|stats| number(&stats, "dataSize"));
     let reserved = (database.name == GLOBALS).then(|| {
-        format!("the name {GLOBALS} is reserved for users and roles\n  → rename the database or exclude it")
+        Problem::new(format!("the name {GLOBALS} is reserved for users and roles"))
+            .hint("rename the database or exclude it")
     });
     Item { name: database.name, estimate: size.or(database.on_disk), problem: reserved }
 }

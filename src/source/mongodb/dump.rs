@@ -26,8 +26,10 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    source::manifest::{Consistency, Digested, File, Manifest, Object, Tool},
-    source::mongodb::config::MongodbConsistency,
+    source::{
+        manifest::{Consistency, Digested, File, Manifest, Object, Tool},
+        mongodb::config::MongodbConsistency,
+    },
     stream::{cancel::Cancel, sink::Sink},
     workers,
 };

@@ -42,7 +42,8 @@ const BY_CODE: [(i32, &str); 13] = [
     (13388, "the shards of the cluster were being moved: run the backup again"),
 ];
 
-/// Texts that must all occur in a message, and what to do about it. The first row that fits counts.
+/// Texts that must all occur in a message, and what to do about it. The first row that fits counts. The driver gives what
+/// failed below it, while it looked for a server, as a text alone.
 const BY_TEXT: [(&[&str], &str); 10] = [
     (
         &["Authentication failed"],
@@ -132,6 +133,12 @@ fn in_our_words(driver: &DriverError, text: &str) -> String {
     ];
     let cause = causes.iter().find(|(sign, _)| text.contains(sign)).map(|(_, cause)| format!(": {cause}"));
     format!("{what}{}", cause.unwrap_or_default())
+}
+
+/// Whether the server says that the index of `_id` has the key already: before version 4.4 it tells the index in the message
+/// alone.
+pub(super) fn names_id_index(message: &str) -> bool {
+    message.contains("index: _id_ ")
 }
 
 fn text(error: &DriverError) -> String {

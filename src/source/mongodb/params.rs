@@ -4,6 +4,7 @@ use std::{borrow::Cow, fmt, net::IpAddr};
 
 use mongodb::options::{AuthMechanism, ConnectionString, HostInfo, ServerAddress, Tls};
 use percent_encoding::percent_decode_str;
+use zeroize::Zeroizing;
 
 use super::uri;
 use crate::{
@@ -132,7 +133,7 @@ impl fmt::Debug for Params {
 
 /// What must not appear in a message.
 #[derive(Clone, Default)]
-pub(super) struct Secrets(Vec<String>);
+pub(super) struct Secrets(Vec<Zeroizing<String>>);
 
 impl Secrets {
     fn of(uri: &str) -> Self {
@@ -161,7 +162,10 @@ impl Secrets {
     fn push(&mut self, text: &str) {
         let decoded = percent_decode_str(text).decode_utf8_lossy();
         self.0.extend(
-            [Cow::Borrowed(text), decoded].into_iter().filter(|t| !t.is_empty()).map(Cow::into_owned),
+            [Cow::Borrowed(text), decoded]
+                .into_iter()
+                .filter(|t| !t.is_empty())
+                .map(|text| Zeroizing::new(text.into_owned())),
         );
         // The longer ones first: what remains of one after a shorter one was replaced would stay.
         self.0.sort_unstable_by_key(|secret| std::cmp::Reverse(secret.len()));
@@ -170,7 +174,7 @@ impl Secrets {
 
     /// The text without any of them.
     pub(super) fn clean(&self, text: &str) -> String {
-        self.0.iter().fold(text.to_owned(), |text, secret| text.replace(secret, "***"))
+        self.0.iter().fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), "***"))
     }
 
     /// Whether a text has a secret in it that is so short that ordinary words have it too: what would be put in its place would

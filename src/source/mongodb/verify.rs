@@ -162,6 +162,7 @@ impl Scratch {
             restore::restore(manifest, files, &target, &options, setup.cancel, &|text| (setup.notice)(text))
                 .map_err(of_restore)?;
         let restore = begin.elapsed();
+        tracing::debug!(seconds = restore.as_secs_f64(), "the item is restored and is compared");
         inflict(damage, |json| {
             let invalid = |e: serde_json::Error| Error::failed("not a command").because(&e);
             let command: Document = serde_json::from_str(json).map_err(invalid)?;

@@ -5,6 +5,8 @@ use std::{
     sync::Arc,
 };
 
+use zeroize::Zeroizing;
+
 use super::clients::{Client, Flavour};
 use crate::{
     error::{Error, Result},
@@ -13,6 +15,9 @@ use crate::{
     source::trust,
     stream::{child::Command, private::PrivateDir},
 };
+
+/// Room for an option file: the longest password with every character quoted, and a few paths.
+const OPTION_FILE: usize = 192 * 1024;
 
 /// How to reach a server.
 #[derive(Debug, Clone)]
@@ -74,10 +79,13 @@ impl ConnectParams {
     }
 
     /// The group `[client]` is read by all tools, so it holds only what all of them know.
-    fn option_file(&self, flavour: Flavour) -> Result<String> {
-        let mut lines = vec!["[client]".to_owned()];
+    fn option_file(&self, flavour: Flavour) -> Result<Zeroizing<String>> {
+        // The full capacity from the start: a growing text would leave copies of the password behind.
+        let mut lines = Zeroizing::new(String::with_capacity(OPTION_FILE));
+        lines.push_str("[client]\n");
         let mut set = |name: &str, value: &str| -> Result<()> {
-            lines.push(format!("{name}={}", quoted(name, value)?));
+            let value = quoted(name, value)?;
+            lines.extend([name, "=", value.as_str(), "\n"]);
             Ok(())
         };
         match &self.host {
@@ -109,17 +117,17 @@ impl ConnectParams {
                 _ if verify => set("ssl-ca", utf8(&trust::ca_bundle().ok_or_else(trust::no_bundle)?)?)?,
                 _ => {}
             }
-            lines.extend(tls(flavour, mode, self.host.is_local()));
+            lines.extend(tls(flavour, mode, self.host.is_local()).iter().flat_map(|line| [*line, "\n"]));
         }
         // Whatever a server or a script asks for: no file of this machine is sent. MariaDB's client would do it by itself.
-        lines.extend(["[mysql]", "local-infile=0", "connect-timeout=15", ""].map(str::to_owned));
-        Ok(lines.join("\n"))
+        lines.push_str("[mysql]\nlocal-infile=0\nconnect-timeout=15\n");
+        Ok(lines)
     }
 }
 
 /// The lines that demand TLS.
-fn tls(flavour: Flavour, mode: SslMode, local: bool) -> Vec<String> {
-    let lines: &[&str] = match (flavour, mode) {
+fn tls(flavour: Flavour, mode: SslMode, local: bool) -> &'static [&'static str] {
+    match (flavour, mode) {
         // Without TLS the newer authentication needs the server's key, which on this machine nobody can forge.
         (Flavour::Mysql, SslMode::Disable) if local => &["ssl-mode=DISABLED", "get-server-public-key"],
         (Flavour::Mysql, SslMode::Disable) => &["ssl-mode=DISABLED"],
@@ -135,8 +143,7 @@ fn tls(flavour: Flavour, mode: SslMode, local: bool) -> Vec<String> {
         (Flavour::Mariadb, SslMode::Require) => &["ssl", "skip-ssl-verify-server-cert"],
         // This client knows no check of the certificate without the host's name: the stricter one is taken.
         (Flavour::Mariadb, SslMode::VerifyCa | SslMode::VerifyFull) => &["ssl", "ssl-verify-server-cert"],
-    };
-    lines.iter().map(|line| (*line).to_owned()).collect()
+    }
 }
 
 fn utf8(path: &Path) -> Result<&str> {
@@ -146,7 +153,7 @@ fn utf8(path: &Path) -> Result<&str> {
 }
 
 /// A value of an option file.
-fn quoted(name: &str, value: &str) -> Result<String> {
+fn quoted(name: &str, value: &str) -> Result<Zeroizing<String>> {
     if value.contains(['\n', '\r', '\0']) {
         let error = Error::usage(format!("the {name} contains a line break or a NUL character"));
         return Err(if name == "password" {
@@ -155,7 +162,16 @@ fn quoted(name: &str, value: &str) -> Result<String> {
             error
         });
     }
-    Ok(format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\"")))
+    let mut quoted = Zeroizing::new(String::with_capacity(2 * value.len() + 2));
+    quoted.push('"');
+    for c in value.chars() {
+        if matches!(c, '\\' | '"') {
+            quoted.push('\\');
+        }
+        quoted.push(c);
+    }
+    quoted.push('"');
+    Ok(quoted)
 }
 
 /// What the tools of one installation need to reach a server. The option file lives as long as this or any command made
@@ -225,13 +241,13 @@ mod tests {
     fn any_password_is_one_quoted_value_and_nothing_shows_it() {
         let mut params = params(Host::Socket("/run/my.sock".into()));
         params.password = Some(Arc::new(Secret::new(r#"a"b\c #d"#.into())));
-        let text = params.option_file(Flavour::Mysql).unwrap();
+        let text = params.option_file(Flavour::Mysql).unwrap().as_str().to_owned();
         assert!(text.contains("\nsocket=\"/run/my.sock\"\n"), "{text}");
         assert!(text.contains("\n[mysql]\nlocal-infile=0\n"), "{text}");
         assert!(text.contains("\npassword=\"a\\\"b\\\\c #d\"\n"), "{text}");
         assert!(!format!("{params:?}").contains("c #d"));
         params.password = Some(Arc::new(Secret::new("two\nlines".into())));
-        let error = params.option_file(Flavour::Mysql).unwrap_err();
+        let error = params.option_file(Flavour::Mysql).map(drop).unwrap_err();
         assert!(error.hint_text().unwrap().contains("second line") && !error.to_string().contains("lines\n"));
     }
 
@@ -240,12 +256,12 @@ mod tests {
         let mut params = params(Host::Tcp("db.example".into()));
         params.sslmode = Some(SslMode::VerifyFull);
         params.sslrootcert = Some(RootCertificates::File("/c/root.crt".into()));
-        let text = params.option_file(Flavour::Mysql).unwrap();
+        let text = params.option_file(Flavour::Mysql).unwrap().as_str().to_owned();
         assert!(
             text.contains("ssl-mode=VERIFY_IDENTITY") && text.contains("ssl-ca=\"/c/root.crt\""),
             "{text}"
         );
-        let text = params.option_file(Flavour::Mariadb).unwrap();
+        let text = params.option_file(Flavour::Mariadb).unwrap().as_str().to_owned();
         assert!(
             text.contains("\nssl\nssl-verify-server-cert\n") && text.contains("protocol=\"TCP\""),
             "{text}"

@@ -9,7 +9,7 @@ use super::{
     session::Session,
 };
 use crate::{
-    error::{Error, Result},
+    error::{Error, Problem, Result},
     settings::Patterns,
     source::server::ServerConfig,
     source::{Discovery, Excluded, Item, absent, add_globals, excluded_by, require_databases},
@@ -120,17 +120,16 @@ pub(super) fn has(session: &Session<'_>, name: &str) -> Result<bool> {
 }
 
 /// Why a database cannot be dumped as a whole.
-fn problem(server: &Server, name: &str) -> Option<String> {
+fn problem(server: &Server, name: &str) -> Option<Problem> {
     if name == GLOBALS {
-        return Some(format!(
-            "the name {GLOBALS} means the server's users\n  → rename the database or exclude it"
-        ));
+        return Some(
+            Problem::new(format!("the name {GLOBALS} means the server's users"))
+                .hint("rename the database or exclude it"),
+        );
     }
     let missing = server.privileges.missing(server, name)?;
-    Some(format!(
-        "the account lacks {}: without, the dump would leave things out\n  → {}",
-        missing.what, missing.grants
-    ))
+    let what = format!("the account lacks {}: without, the dump would leave things out", missing.what);
+    Some(Problem::new(what).hint(missing.grants))
 }
 
 /// The rule that excludes a database.

@@ -7,7 +7,7 @@ use super::{
     psql::{Psql, quote_literal},
 };
 use crate::{
-    error::Result,
+    error::{Problem, Result},
     source::postgres::config::PostgresConfig,
     source::{Discovery, Excluded, Item, absent, add_globals, excluded_by, require_databases},
 };
@@ -109,24 +109,23 @@ pub(super) fn databases(
 }
 
 /// Why a database that should be backed up cannot be.
-fn problem(row: &Row) -> Option<String> {
+fn problem(row: &Row) -> Option<Problem> {
     let name = super::psql::quote_ident(&row.name);
     if row.name == GLOBALS {
-        return Some(format!(
-            "the name {GLOBALS} means the server's roles\n  → rename the database or exclude it"
-        ));
+        return Some(
+            Problem::new(format!("the name {GLOBALS} means the server's roles"))
+                .hint("rename the database or exclude it"),
+        );
     }
     if !row.connections {
-        return Some(format!(
-            "`databases` names it, and it allows no connections\n  → ALTER DATABASE {name} ALLOW_CONNECTIONS true, or \
-             take it out of `databases`"
-        ));
+        return Some(
+            Problem::new("`databases` names it, and it allows no connections")
+                .hint(format!("ALTER DATABASE {name} ALLOW_CONNECTIONS true, or take it out of `databases`")),
+        );
     }
     (!row.may_connect).then(|| {
-        format!(
-            "the backup role may not connect to it\n  → grant it: GRANT CONNECT ON DATABASE {name} TO …, or exclude the \
-             database"
-        )
+        Problem::new("the backup role may not connect to it")
+            .hint(format!("grant it: GRANT CONNECT ON DATABASE {name} TO …, or exclude the database"))
     })
 }
 

@@ -2,6 +2,7 @@
 
 pub mod archive;
 pub mod clients;
+pub(crate) mod code;
 pub(crate) mod compare;
 pub mod config;
 pub mod connect;
@@ -15,7 +16,6 @@ mod inventory;
 pub(in crate::source) mod kind;
 mod lacks;
 mod moment;
-mod passing;
 pub mod psql;
 mod recovery;
 pub mod restore;

@@ -14,7 +14,7 @@ use std::{
 use jiff::Zoned;
 use serde::Deserialize;
 
-use super::{discover::Server, psql::Psql};
+use super::{code::SqlState, discover::Server, psql::Psql};
 use crate::{
     error::{Error, Passing, Result},
     source::manifest::Consistency,
@@ -35,10 +35,9 @@ const GRACE: Duration = Duration::from_secs(60);
 const NAMED: usize = 5;
 /// So many tables are locked by one statement.
 const LOCKED_AT_ONCE: usize = 500;
-/// SQLSTATEs: the statement was cancelled, …
-const CANCELLED: &str = "57014";
-/// … and a table went away, a lock was not to be had in time, or two waited for each other.
-const LOCK_FAILED: [&str; 4] = ["42P01", "55P03", "40P01", CANCELLED];
+/// A table went away, a lock was not to be had in time, two waited for each other, or the time was over.
+const LOCK_FAILED: [SqlState; 4] =
+    [SqlState::UNDEFINED_TABLE, SqlState::LOCK_NOT_AVAILABLE, SqlState::DEADLOCK, SqlState::CANCELLED];
 
 /// What `pg_dump` reads by the snapshot of the database, of which `c` is one and `n` its schema; the kinds are to be added.
 /// Tables of extensions are not dumped, but for those that the extension marks.
@@ -170,7 +169,7 @@ fn take(
                     notes: Vec::new(),
                 }));
             }
-            Err(_) if session.last_sqlstate() == Some(CANCELLED) => {
+            Err(error) if SqlState::of(&error) == Some(SqlState::CANCELLED) => {
                 session.execute("ROLLBACK")?;
                 *waited = Some(wait);
             }
@@ -243,7 +242,7 @@ fn lock(session: &mut Psql, tables: &[String]) -> Result<bool> {
         session.execute(&format!("SET LOCAL statement_timeout = {left}"))?;
         match session.execute(&format!("LOCK TABLE {} IN ACCESS SHARE MODE", names.join(", "))) {
             Ok(()) => {}
-            Err(_) if session.last_sqlstate().is_some_and(|state| LOCK_FAILED.contains(&state)) => {
+            Err(error) if SqlState::is_any(&error, &LOCK_FAILED) => {
                 return Ok(false);
             }
             Err(error) => return Err(error.context("the tables could not be locked before the dump")),

@@ -7,7 +7,12 @@ use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 
-use super::{clients::Client, connect::Connection, hints};
+use super::{
+    clients::Client,
+    code::{self, SqlState},
+    connect::Connection,
+    hints,
+};
 use crate::{
     error::{Error, Passing, Result},
     stream::{
@@ -66,7 +71,6 @@ pub struct Psql {
     busy: bool,
     /// Why the session can no longer be used.
     dead: Option<String>,
-    sqlstate: Option<String>,
 }
 
 impl Psql {
@@ -113,7 +117,6 @@ impl Psql {
             connected: false,
             busy: false,
             dead: None,
-            sqlstate: None,
         };
         // psql ends if it cannot connect, and does not read before it has connected.
         psql.exchange("").map_err(|error| psql.not_connected(error))?;
@@ -131,7 +134,7 @@ impl Psql {
     /// All rows of a `SELECT`, `VALUES` or `TABLE` statement, each as a JSON object by column name.
     ///
     /// Bytes that are not valid UTF-8 (a database with encoding SQL_ASCII may hold any) become `U+FFFD`. Fails with the
-    /// server's message and SQLSTATE: the session remains usable, but an open transaction is aborted. A query that takes
+    /// server's message and, as a fact, its SQLSTATE: the session remains usable, but an open transaction is aborted. A query that takes
     /// too long is cancelled and ends the session.
     pub fn query<T: DeserializeOwned>(&mut self, sql: &str) -> Result<Vec<T>> {
         let sql = sql.trim_end().trim_end_matches(';');
@@ -166,11 +169,6 @@ impl Psql {
         self.exchange(sql).map(drop)
     }
 
-    /// The SQLSTATE of the last query if it failed at the server, such as `42501` for missing privileges.
-    pub fn last_sqlstate(&self) -> Option<&str> {
-        self.sqlstate.as_deref()
-    }
-
     /// Whether the session can still be used.
     pub fn is_alive(&self) -> bool {
         self.dead.is_none()
@@ -181,7 +179,6 @@ impl Psql {
         if sql.contains('\0') {
             return Err(Error::failed(format!("a query for {} contains a NUL character", self.place)));
         }
-        self.sqlstate = None;
         let mark = random_mark()?;
         let end = Instant::now() + self.timeout;
         self.send(
@@ -199,10 +196,8 @@ impl Psql {
         let message = self.server_message()?;
         let (first, rest) = message.split_at(message.find('\n').unwrap_or(message.len()));
         let error = Error::failed(format!("a query in {} failed", self.place));
-        let error =
-            hints::with_hint(error.because_text(format!("{first} (SQLSTATE {state}){rest}")), &message);
-        self.sqlstate = Some(state);
-        Err(error)
+        let error = error.because_text(format!("{first} (SQLSTATE {state}){rest}"));
+        Err(hints::with_hint(error, SqlState::parse(&state), &message))
     }
 
     fn send(&mut self, text: &str, end: Instant) -> Result<()> {
@@ -289,7 +284,7 @@ impl Psql {
                         self.process.messages().wait_closed(LEAVING);
                         let said = tidy(&self.process.messages().text(), "");
                         let said = if said.is_empty() { format!("psql ended with {status}") } else { said };
-                        hints::with_hint(Error::failed(lost).because_text(&said), &said)
+                        hints::with_hint(Error::failed(lost).because_text(&said), None, &said)
                     }
                     Err(_) => Error::failed(lost).because(&cause),
                 }
@@ -305,7 +300,7 @@ impl Psql {
             return error.context("cannot connect");
         }
         let error = Error::failed(format!("cannot connect to {}", self.place));
-        hints::with_hint(error.because_text(&said), &said)
+        hints::with_hint(error.because_text(&said), None, &said)
     }
 
     /// Ends psql; a running statement is cancelled at the server first.
@@ -375,7 +370,7 @@ fn tidy(said: &str, mark: &str) -> String {
     }
     // A connection that broke is worth a line only if nothing says why.
     let text = lines.join("\n").trim().to_owned();
-    if text.is_empty() && said.contains("server closed the connection") {
+    if text.is_empty() && said.contains(code::CLOSED) {
         return "the server closed the connection unexpectedly".to_owned();
     }
     text

@@ -202,7 +202,7 @@ fn what_is_wrong_with_the_service_principal_is_said_without_its_secret() {
     let keys = "kind = \"postgres\"\nuser = \"postgres\"\n";
     let config = configured(&azure, "Geheim-71c3", keys);
     let fails = |says: &[&str], secret: &str| {
-        for command in [&["-v", "--json", "backup"][..], &["-v", "discover"]] {
+        for command in [&["-vvv", "--json", "backup"][..], &["-vvv", "discover"]] {
             let ran = Cmd::with(&config).args(command).run().expect_code(1);
             let text = format!("{}{}", ran.stdout, ran.stderr);
             assert_says(&text, says);
@@ -280,7 +280,7 @@ fn a_found_server_is_verified_and_no_secret_is_seen() {
     edit(&config, "azure = true", &format!("azure = true\nsslrootcert = {ca}"));
 
     let lock = Locked::hold(&server, "shop", "t");
-    let command = Cmd::with(&config).args(["-v", "backup", "db/alpha/shop"]).into_command();
+    let command = Cmd::with(&config).args(["-vvv", "backup", "db/alpha/shop"]).into_command();
     let mut run = Running::start(command);
     // From its start until pg_dump waits for the table, and for some looks after that.
     let mut dumping = 0;

@@ -6,6 +6,7 @@ mod failures;
 mod round_trip;
 mod secrets;
 mod subject;
+mod told;
 
 /// A test for each kind of a function that takes a subject.
 macro_rules! on_each_kind {

@@ -18,7 +18,7 @@ fn a_secret_is_seen_by_nobody(subject: &dyn Subject) {
     subject.create("shop", &texts(3_000));
     let config = configured(subject, "", "");
     let hold = subject.hold("shop");
-    let mut running = Running::start(Cmd::with(&config).args(["-v", "backup"]).into_command());
+    let mut running = Running::start(Cmd::with(&config).args(["-vvv", "backup"]).into_command());
     let look = |running: &Running| {
         let seen: Vec<_> = family(running.id()).into_iter().map(visible).collect();
         for bytes in &seen {
@@ -41,6 +41,9 @@ fn a_secret_is_seen_by_nobody(subject: &dyn Subject) {
         }
     }
     let ended = running.finish().expect_code(0);
+    assert!(ended.stderr.contains("source/shop: the item has ended outcome=ok"), "{}", ended.stderr);
+    let password = std::fs::read_to_string(config.password_file()).unwrap();
+    assert!(password.trim().len() > 5 && !ended.stderr.contains(password.trim()), "{}", ended.stderr);
     assert!(!ended.stdout.contains(SECRET) && !ended.stderr.contains(SECRET), "{}", ended.stderr);
     let holders: Vec<_> = files_below(config.dir())
         .into_iter()
@@ -49,7 +52,9 @@ fn a_secret_is_seen_by_nobody(subject: &dyn Subject) {
     assert_eq!(holders.len(), 1, "only the file that the configuration names: {holders:?}");
 
     subject.break_off("shop");
-    for command in [&["-v", "backup"][..], &["-v", "--json", "backup"], &["-v", "discover"]] {
+    for command in
+        [&["-v", "backup"][..], &["-vvv", "backup"], &["-vvv", "--json", "backup"], &["-vvv", "discover"]]
+    {
         let ran = Cmd::with(&config).args(command).run();
         assert_eq!(ran.code() == Some(0), command.contains(&"discover"), "{}", ran.stderr);
         assert!(!ran.stdout.contains(SECRET) && !ran.stderr.contains(SECRET), "{command:?}: {}", ran.stderr);

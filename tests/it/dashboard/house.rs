@@ -9,6 +9,7 @@ use serde_json::json;
 use testkit::{Cmd, Config, ConfigBuilder, program::quoted};
 use tik_backup::{
     config::AnomalyRules,
+    error::Problem,
     history::{History, Look, RunBegin, RunEnd, RunRecord},
     outcome::{ItemOutcome, ItemReport},
     source::{Discovery, Excluded, Item},
@@ -135,7 +136,8 @@ fn a_year(history: &History, config: &Config) {
         bytes_added: 0,
         seconds: 2.5,
         error: Some(
-            "permission denied for table <b>orders</b>\n  → GRANT pg_read_all_data TO backup".to_owned(),
+            Problem::new("permission denied for table <b>orders</b>")
+                .hint("GRANT pg_read_all_data TO backup"),
         ),
         notes: Vec::new(),
         known_items: None,

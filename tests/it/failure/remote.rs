@@ -35,7 +35,7 @@ fn a_rest_server_is_a_repository_like_any_other() {
     let cmd = |args: &[&str]| cmd_with(&config).args(args).run();
     let refused = cmd(&["backup"]).expect_code(4);
     assert!(refused.stderr.contains("→ `tik-backup init`"), "{}", refused.stderr);
-    let said = [cmd(&["init"]).ok(), cmd(&["-v", "backup"]).ok()];
+    let said = [cmd(&["init"]).ok(), cmd(&["-vvv", "backup"]).ok()];
     for run in &said {
         assert!(!run.stderr.contains("secret") && !run.stdout.contains("secret"), "{run:?}");
     }

@@ -55,7 +55,7 @@ fn no_log_alert_history_row_or_metric_holds_a_secret() {
     let config = builder.tables(&hook).tables(&beat).source("pg", &source).build();
     let mut said = Cmd::with(&config).arg("init").run().ok().stderr;
     let mut run = |moment: &str, command: &[&str]| {
-        let ran = at(Cmd::with(&config), moment).arg("-v").args(command).run();
+        let ran = at(Cmd::with(&config), moment).arg("-vvv").args(command).run();
         said += &ran.stdout;
         said += &ran.stderr;
     };

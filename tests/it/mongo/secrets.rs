@@ -54,13 +54,13 @@ fn a_password_lets_in_and_is_never_seen() {
     skip_unless!(Tool::Mongo);
     let server = guarded();
     let right = config(&server, ESCAPED);
-    let ran = Cmd::with(&right).args(["-v", "backup"]).run().ok();
+    let ran = Cmd::with(&right).args(["-vvv", "backup"]).run().ok();
     assert_discreet(format!("{}{}", ran.stdout, ran.stderr).as_bytes());
     assert_eq!(ids_of(&right, &full("shop")).len(), 1);
 
     for wrong in ["Pw-4c1e-wrong", ""] {
         let config = config(&server, wrong);
-        for ran in [try_backup(&config, &[]), Cmd::with(&config).args(["-v", "discover"]).run()] {
+        for ran in [try_backup(&config, &[]), Cmd::with(&config).args(["-vvv", "discover"]).run()] {
             let ran = ran.expect_code(1);
             let all = format!("{}{}", ran.stdout, ran.stderr);
             assert_says(&all, &["cannot connect to 127.0.0.1", "authSource"]);

@@ -29,7 +29,7 @@ fn passwords_are_never_seen(flavour: MyFlavour) {
     let repository = "Rp-7f3a91 of the repository";
     let config = ready(ConfigBuilder::new().password(repository).source(SOURCE, &source));
     let hold = clients.hold("shop");
-    let mut running = Running::start(Cmd::with(&config).args(["-v", "backup"]).into_command());
+    let mut running = Running::start(Cmd::with(&config).args(["-vvv", "backup"]).into_command());
     hold.wait_reached(&mut running);
     let seen: Vec<_> = family(running.id()).into_iter().map(visible).collect();
     let dumps = seen.iter().filter(|bytes| contains(bytes, "--single-transaction")).count();

@@ -76,7 +76,7 @@ fn tls_is_verified_and_wrong_secrets_say_what_to_do() {
 
     let wrong = "Wrong-5d1c password";
     let config = over_tls(&server, &ca, wrong);
-    for ran in [try_backup(&config, &[]), Cmd::with(&config).args(["-v", "discover"]).run()] {
+    for ran in [try_backup(&config, &[]), Cmd::with(&config).args(["-vvv", "discover"]).run()] {
         let ran = ran.expect_code(1);
         assert_says(
             &format!("{}{}", ran.stdout, ran.stderr),

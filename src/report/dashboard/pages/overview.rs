@@ -222,7 +222,7 @@ fn proof(ledger: &Ledger) -> (&'static str, String) {
 /// What a page is called in a row of tabs: the worst first.
 fn headline(ledger: &Ledger) -> (&'static str, String) {
     if let Some(error) = &ledger.repository.error {
-        return ("bad", format!("The repository cannot be read: {}", printable(error)));
+        return ("bad", format!("The repository cannot be read: {}", printable(&error.to_string())));
     }
     if let Some(problem) = ledger.problems.first() {
         return ("bad", format!("{}: {}", problem.subject(), printable(&problem.text)));

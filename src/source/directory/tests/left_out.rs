@@ -55,7 +55,7 @@ fn the_repository_its_copies_and_the_state_directory_are_left_out_wherever_they_
         "{notes}"
     );
     assert!(notes.contains("other restic repositories") && notes.contains("not wanted: other"), "{notes}");
-    assert_eq!(manifest.into_detail::<Detail>().unwrap().files, 4);
+    assert_eq!(manifest.detail::<Detail>().unwrap().files, 4);
 
     let found = source.discover(&Cancel::new()).unwrap();
     let excluded: Vec<_> = found.excluded.iter().map(|excluded| excluded.name.as_str()).collect();
@@ -83,7 +83,7 @@ fn a_folder_that_is_the_repository_or_lies_in_it_is_a_failed_item() {
     ] {
         let source = protecting(&dir.path().join(name), &repo, &state);
         let found = source.discover(&Cancel::new()).unwrap();
-        let problem = found.items[0].problem.clone().unwrap();
+        let problem = found.items[0].problem.clone().unwrap().to_string();
         assert!(problem.contains(said) && problem.contains("take it out of `paths`"), "{name}: {problem}");
         let error = source.dump(&found.items[0], &Memory::default(), &Cancel::new()).unwrap_err();
         assert_eq!(error.to_string(), problem);
@@ -124,7 +124,7 @@ fn of_a_folder_with_a_valid_tag_only_the_tag_is_stored() {
     fs::write(dir.path().join("cache/other"), "x").unwrap();
 
     let everything = source(dir.path(), &[]);
-    let detail = dump(&everything, &Memory::default()).unwrap().directory.unwrap();
+    let detail = dump(&everything, &Memory::default()).unwrap().into_detail::<Detail>().unwrap();
     assert!(detail.excluded.is_empty() && detail.files == 8, "{detail:?}");
     let caches = configured(DirectoryConfig {
         exclude: vec!["plain/".to_owned()],

@@ -107,7 +107,7 @@ fn a_file_that_changes_once_is_read_again() {
     );
     let manifest = dump(&source(dir.path(), &[]), &sink).unwrap();
     assert_eq!(sink.memory.get("log").unwrap().content, b"beginmore");
-    assert_eq!((manifest.into_detail::<Detail>().unwrap().changed, manifest.notes.len()), (0, 0));
+    assert_eq!((manifest.detail::<Detail>().unwrap().changed, manifest.notes.len()), (0, 0));
     drop(sink);
     assert_eq!(times, 2);
 }
@@ -130,7 +130,7 @@ fn a_file_that_keeps_growing_is_stored_as_it_was_and_named() {
         b"beginmore",
         "as long as it was at the second attempt"
     );
-    assert_eq!(manifest.into_detail::<Detail>().unwrap().changed, 1);
+    assert_eq!(manifest.detail::<Detail>().unwrap().changed, 1);
     assert!(manifest.notes[0].contains("written to while") && manifest.notes[0].contains("log"));
 }
 
@@ -153,7 +153,7 @@ fn what_vanishes_is_counted_and_no_failure() {
     );
     let manifest = dump(&source(dir.path(), &[]), &sink).unwrap();
     assert_eq!(sink.memory.paths(), ["b", "folder b"]);
-    assert_eq!(manifest.into_detail::<Detail>().unwrap().vanished, 2);
+    assert_eq!(manifest.detail::<Detail>().unwrap().vanished, 2);
     assert!(manifest.notes[0].starts_with("gone between"), "{:?}", manifest.notes);
 }
 
@@ -270,7 +270,7 @@ fn a_tree_that_is_replaced_and_removed_while_it_is_read_is_no_backup() {
 
     fs::remove_dir_all(&old).unwrap();
     let sink = Meddler::new(listed(false), |_| Ok(()));
-    let detail = dump(&source(&top, &[]), &sink).unwrap().directory.unwrap();
+    let detail = dump(&source(&top, &[]), &sink).unwrap().into_detail::<Detail>().unwrap();
     assert_eq!((detail.files, detail.vanished), (3, 0), "the old one was read whole");
 }
 

@@ -54,7 +54,7 @@ fn files_and_folders_that_cannot_be_read_are_left_out_and_named() {
     let named: Vec<_> = manifest.omitted.iter().map(|o| (o.kind.as_str(), o.name.as_str())).collect();
     assert_eq!(named, [("file", "a/file"), ("file", "z/file"), ("folder", "locked")]);
     assert!(manifest.omitted.iter().all(|o| o.reason == "Permission denied (os error 13)"));
-    let detail = manifest.into_detail::<Detail>().unwrap();
+    let detail = manifest.detail::<Detail>().unwrap();
     assert_eq!((detail.files, detail.folders, detail.symlinks), (1, 3, 1), "only what is stored counts");
     let notes = manifest.notes.join("\n");
     assert!(notes.contains("CAP_DAC_READ_SEARCH") && notes.contains("`exclude`"), "{notes}");
@@ -62,7 +62,7 @@ fn files_and_folders_that_cannot_be_read_are_left_out_and_named() {
 
     let exclude = ["/a/file", "locked/", "/z/**"];
     let manifest = without_privileges(|| dump(&source(dir.path(), &exclude), &Memory::default())).unwrap();
-    assert_eq!(manifest.into_detail::<Detail>().unwrap().files, 1, "what is excluded is not touched");
+    assert_eq!(manifest.detail::<Detail>().unwrap().files, 1, "what is excluded is not touched");
     assert!(manifest.omitted.is_empty() && manifest.notes.is_empty(), "{:?}", manifest.notes);
     chmod(&dir.path().join("locked"), 0o700);
 }

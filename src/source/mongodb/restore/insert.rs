@@ -8,7 +8,10 @@ use mongodb::{
     error::Error as DriverError,
 };
 
-use super::server::{count_of, is_passing, is_passing_code};
+use super::{
+    super::hints::names_id_index,
+    server::{count_of, is_passing, is_passing_code},
+};
 use crate::{
     error::{Error, Result},
     source::mongodb::connect::limited,
@@ -238,10 +241,8 @@ fn judge(reply: &Document, documents: u64, again: bool) -> Verdict {
 /// Whether a document was refused because one with its `_id` is there.
 fn is_there(error: &Document) -> bool {
     let by_pattern = error.get_document("keyPattern").map(|key| key.keys().eq(["_id"]));
-    // Servers before 4.4 tell it in the message alone.
     error.get_i32("code").is_ok_and(|code| code == DUPLICATE_KEY)
-        && by_pattern
-            .unwrap_or_else(|_| error.get_str("errmsg").is_ok_and(|text| text.contains("index: _id_ ")))
+        && by_pattern.unwrap_or_else(|_| error.get_str("errmsg").is_ok_and(names_id_index))
 }
 
 fn all_have_ids(command: &RawDocument) -> bool {

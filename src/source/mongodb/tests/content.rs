@@ -97,7 +97,7 @@ fn all_collections_are_of_one_moment_where_the_server_can() {
     let (manifest, _) = run(&server.source(), "shop");
     let manifest = manifest.unwrap();
     assert_eq!(manifest.consistency, Consistency::Snapshot, "{:?}", manifest.notes);
-    assert!(manifest.into_detail::<Detail>().unwrap().snapshot_time.is_some());
+    assert!(manifest.detail::<Detail>().unwrap().snapshot_time.is_some());
     assert_eq!(manifest.notes, [""; 0]);
     let source = server.source_with(&server.uri(), MongodbConsistency::None);
     let manifest = run(&source, "shop").0.unwrap();

@@ -38,7 +38,7 @@ fn a_snapshot_that_gets_too_old_is_left_only_if_nothing_changed() {
         "{:?}",
         manifest.notes
     );
-    assert!(manifest.into_detail::<Detail>().unwrap().snapshot_time.is_none());
+    assert!(manifest.detail::<Detail>().unwrap().snapshot_time.is_none());
 
     let source = server.source_with(&server.uri(), MongodbConsistency::Snapshot);
     deployment.fail("getMore", 1, 1, doc! { "errorCode": 239 });

@@ -239,6 +239,7 @@ impl Scratch {
         self.finish(setup, companions)?;
         let done = loaded.finish().map_err(of_restore)?;
         let restore = begin.elapsed();
+        tracing::debug!(seconds = restore.as_secs_f64(), "the item is restored and is compared");
         if damage.is_some() && is_read_only(manifest) {
             self.make_writable(setup, name)?;
         }

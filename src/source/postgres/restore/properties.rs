@@ -5,16 +5,17 @@ use crate::{
     error::Result,
     source::postgres::{
         Setting,
+        code::SqlState,
         psql::{Psql, quote_ident, quote_literal},
     },
 };
 
 /// What servers say of a setting or right that they do not know or do not grant: no reason to lose all others.
-const UNKNOWN_HERE: [(&str, &str); 4] = [
-    ("42704", "the target does not know it"),
-    ("22023", "the target does not accept the value"),
-    ("42501", "this account may not do that"),
-    ("55P02", "it cannot be set for a database"),
+const UNKNOWN_HERE: [(SqlState, &str); 4] = [
+    (SqlState::UNDEFINED_OBJECT, "the target does not know it"),
+    (SqlState::INVALID_VALUE, "the target does not accept the value"),
+    (SqlState::INSUFFICIENT_PRIVILEGE, "this account may not do that"),
+    (SqlState::CANT_CHANGE_PARAMETER, "it cannot be set for a database"),
 ];
 
 impl Restore<'_> {
@@ -29,9 +30,11 @@ impl Restore<'_> {
             let Err(error) = session.execute(&statement) else { continue };
             // Not the whole statement, and not what the server says of a value: a setting may hold a secret.
             let what = statement.split(" = ").next().unwrap_or_default();
-            let state = session.last_sqlstate().unwrap_or_default();
-            let lenient = statement.contains(" SET ") || state == "42501";
-            match UNKNOWN_HERE.iter().find(|(known, _)| lenient && *known == state) {
+            let state = SqlState::of(&error);
+            let lenient = statement.contains(" SET ") || state == Some(SqlState::INSUFFICIENT_PRIVILEGE);
+            let known = UNKNOWN_HERE.iter().find(|(known, _)| lenient && Some(*known) == state);
+            let state = state.map(|state| state.to_string()).unwrap_or_default();
+            match known {
                 Some((_, why)) => notes.push(format!("not restored: {what} ({why}, SQLSTATE {state})")),
                 // A superuser restores everything; any other account is told what it could not.
                 None if !session.is_alive() || (server.superuser && !self.options.keep_going) => {

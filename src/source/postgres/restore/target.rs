@@ -8,6 +8,7 @@ use crate::{
     source::{
         postgres::{
             Database, Detail, Role,
+            code::SqlState,
             connect::ConnectParams,
             content,
             hints::READ_ONLY,
@@ -155,8 +156,8 @@ impl Restore<'_> {
         let space = self.tablespace(session, original, notes)?;
         if let Err(error) = session.execute(&create_statement(database, original, space, server)) {
             let error = error.context(format!("cannot create the database {database}"));
-            // 25006: the server takes no changes.
-            return Err(error.hint(if session.last_sqlstate() == Some("25006") {
+            let takes_no_changes = SqlState::of(&error) == Some(SqlState::READ_ONLY);
+            return Err(error.hint(if takes_no_changes {
                 READ_ONLY
             } else {
                 "the account needs CREATEDB and the server the original's locale; or create an empty database by hand \

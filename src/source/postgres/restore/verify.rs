@@ -11,6 +11,7 @@ use crate::{
         manifest::Object,
         postgres::{
             archive::{TocEntry, copy_target},
+            code::SqlState,
             psql::{Psql, quote_ident},
         },
         restore::{Missing, Options},
@@ -121,10 +122,10 @@ impl Restore<'_> {
                 ));
                 continue;
             };
-            let rows = match (count(session, &table.tables, condition), session.last_sqlstate()) {
-                (Ok(rows), _) => rows,
+            let rows = match count(session, &table.tables, condition) {
+                Ok(rows) => rows,
                 // Row-level security may hide rows even from an owner who is no superuser.
-                (Err(_), Some("42501")) => {
+                Err(error) if SqlState::of(&error) == Some(SqlState::INSUFFICIENT_PRIVILEGE) => {
                     done.notes.push(not_compared(
                         "table",
                         schema,
@@ -133,11 +134,11 @@ impl Restore<'_> {
                     ));
                     continue;
                 }
-                (Err(_), Some("42P01")) => {
+                Err(error) if SqlState::of(&error) == Some(SqlState::UNDEFINED_TABLE) => {
                     wrong.push(missing("TABLE DATA", schema, name, "is missing".to_owned()));
                     continue;
                 }
-                (Err(error), _) => return Err(error),
+                Err(error) => return Err(error),
             };
             if rows == table.rows {
                 done.tables += table.tables.len() as u64;

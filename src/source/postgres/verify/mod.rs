@@ -257,6 +257,7 @@ impl Scratch {
         )
         .map_err(of_restore)?;
         let restore = begin.elapsed();
+        tracing::debug!(seconds = restore.as_secs_f64(), "the item is restored and is compared");
         inflict(damage, |sql| self.session(setup, name)?.execute(sql).map(drop))?;
         let sink = WithToc::default();
         let mut again = self.dump(setup, name, true, &sink)?;

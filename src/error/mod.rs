@@ -15,6 +15,8 @@
 //! Codes of vendors are read in one file per vendor: `source/mysql/code.rs`, `source/postgres/code.rs`,
 //! `source/mongodb/hints.rs`, `azure/codes.rs`, `repository/findings.rs`, `tls.rs`. What has no code is searched for there too.
 //!
+//! What is recorded and shown later, in the history, the ledger and alerts, is a [`Problem`]: the text and the hint apart.
+//!
 //! # How facts travel
 //!
 //! [`Error::because`] and [`Error::caused_by`] take the facts of a cause over, [`Error::context`] and all that returns the same
@@ -24,7 +26,11 @@
 //! - advice about what is left behind goes behind it ([`Error::advise`]), or in front of it ([`Error::advise_first`]);
 //! - [`Error::without_hint`] drops all of it, where it was given to somebody else: a drill drops that of a restore.
 
-use std::{any::Any, error::Error as StdError, fmt, sync::Arc};
+mod problem;
+
+use std::{any::Any, error::Error as StdError, fmt, io, sync::Arc};
+
+pub use problem::Problem;
 
 /// What an error means for the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,7 +115,7 @@ impl Error {
     }
 
     /// An error of input or output. One of ours that travelled inside it comes out again as it was.
-    pub fn from_io(message: impl Into<String>, error: std::io::Error) -> Self {
+    pub fn from_io(message: impl Into<String>, error: io::Error) -> Self {
         match error.downcast::<Self>() {
             Ok(ours) => ours,
             Err(error) => Self::failed(message).because(&error),
@@ -122,7 +128,8 @@ impl Error {
     pub fn because(mut self, cause: &(dyn StdError + 'static)) -> Self {
         let mut next = Some(cause);
         while let Some(error) = next {
-            if let Some(ours) = error.downcast_ref::<Self>() {
+            let inner = || error.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref::<Self>();
+            if let Some(ours) = error.downcast_ref::<Self>().or_else(inner) {
                 self.facts.extend(ours.facts.iter().cloned());
             }
             self.push_cause(error.to_string());
@@ -280,6 +287,11 @@ impl Error {
         text
     }
 
+    /// The first line of the message and its causes, for a line about something that goes on.
+    pub(crate) fn first_line(&self) -> String {
+        self.summary().lines().next().unwrap_or_default().to_owned()
+    }
+
     fn push_cause(&mut self, cause: String) {
         let cause = cause.trim().to_owned();
         let known = self.message.contains(&cause) || self.causes.iter().any(|c| c.contains(&cause));
@@ -291,11 +303,7 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.summary())?;
-        if let Some(hint) = &self.hint {
-            write!(f, "\n  → {hint}")?;
-        }
-        Ok(())
+        Problem::from(self).fmt(f)
     }
 }
 
@@ -304,7 +312,6 @@ impl StdError for Error {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io;
 
     #[test]
     fn an_error_of_ours_survives_the_way_through_io() {
@@ -326,6 +333,7 @@ mod tests {
         assert_eq!(outer.passing(), Some(Passing::Busy));
         assert_eq!(outer.to_string(), "cannot create it: refused\n  → near");
         assert!(Error::failed("x").because(&inner).is::<Code>());
+        assert!(Error::failed("x").because(&io::Error::other(inner.clone())).is::<Code>());
         let through_io = Error::from_io("reading", io::Error::other(inner.clone()));
         assert!(through_io.is::<Code>() && !through_io.is::<Stopped>());
         assert!(!Error::failed(inner.summary()).is::<Code>(), "a text carries nothing");

@@ -1,0 +1,73 @@
+//! What a run does is told by lines on stderr, as many as `-v` asks for, with priorities for the journal.
+
+use std::{fs::File, os::unix::fs::MetadataExt, process::Command};
+
+use testkit::{Cmd, Config, reports::backup};
+
+use super::{
+    on_each_kind,
+    subject::{Subject, configured, texts},
+};
+
+on_each_kind!(a_run_tells_what_it_does_as_far_as_it_is_asked);
+
+/// Lines of `-v`, and those of `-vv` besides.
+const INFO: [&str; 4] = [
+    "the run begins run=",
+    "source: the source has answered items=",
+    "source/shop: the item's files are complete files=",
+    "the run has ended run=",
+];
+const DEBUG: [&str; 6] = [
+    "source/shop: the item begins kind=",
+    "source/shop: the item has ended outcome=ok snapshot=",
+    "source/shop: the retention has decided snapshot=",
+    "the repository's lock is taken lock=",
+    "a snapshot is stored snapshot=",
+    "the repository's lock is given up removed=true",
+];
+
+fn a_run_tells_what_it_does_as_far_as_it_is_asked(subject: &dyn Subject) {
+    subject.create("shop", &texts(50));
+    let config = configured(subject, "", "");
+    backup(&config);
+    let said = |options: &[&str]| Cmd::with(&config).args(options).arg("backup").run().ok().stderr;
+    let missing = |text: &str, wanted: &[&str]| -> Vec<String> {
+        let is_missing = |start: &&&str| !text.lines().any(|line| line.starts_with(**start));
+        wanted.iter().filter(is_missing).map(|start| (*start).to_owned()).collect()
+    };
+    let quiet = said(&[]);
+    assert_eq!((missing(&quiet, &INFO).len(), missing(&quiet, &DEBUG).len()), (4, 6), "{quiet}");
+    let info = said(&["-v"]);
+    assert_eq!((missing(&info, &INFO), missing(&info, &DEBUG).len()), (vec![], 6), "{info}");
+    assert!(info.lines().any(|line| line == "source/shop: started"), "{info}");
+    for options in [&["-vv"][..], &["-v", "-v"], &["-vvv"]] {
+        let all = said(options);
+        assert_eq!((missing(&all, &INFO), missing(&all, &DEBUG)), (vec![], vec![]), "{all}");
+        if subject.kind() != "mongodb" {
+            let tools =
+                ["source/shop: a tool has started program=", "source/shop: a tool has ended program="];
+            assert_eq!(missing(&all, &tools), Vec::<String>::new(), "{all}");
+        }
+        assert!(all.lines().all(|line| !line.starts_with('<')), "no priority outside of the journal: {all}");
+    }
+
+    let journal = in_journal(&config, &["-vv", "backup"]);
+    let of = |priority: &str| journal.lines().filter(|line| line.starts_with(priority)).count();
+    assert!(of("<6>") >= INFO.len() && of("<7>") >= DEBUG.len(), "{journal}");
+    assert_eq!(of("<6>") + of("<7>"), journal.lines().count(), "{journal}");
+    let failed = in_journal(&config, &["backup", "other"]);
+    assert!(failed.starts_with("<3>error: there is no source `other`"), "{failed}");
+    assert!(failed.lines().count() > 1 && failed.lines().all(|line| line.starts_with("<3>")), "{failed}");
+}
+
+/// What a command says whose stderr is what `JOURNAL_STREAM` names.
+fn in_journal(config: &Config, args: &[&str]) -> String {
+    let path = config.dir().join("journal");
+    let stderr = File::create(&path).unwrap();
+    let found = stderr.metadata().unwrap();
+    let mut command: Command = Cmd::with(config).args(args).into_command();
+    command.env("JOURNAL_STREAM", format!("{}:{}", found.dev(), found.ino())).stderr(stderr);
+    command.status().unwrap();
+    std::fs::read_to_string(path).unwrap()
+}
