@@ -18,9 +18,11 @@ mod panics;
 mod progress;
 mod prune;
 mod repair;
+#[cfg(feature = "dashboard")]
 mod report;
 mod restore;
 mod runbook;
+#[cfg(feature = "dashboard")]
 mod serve;
 mod snapshots;
 mod status;
@@ -108,8 +110,10 @@ enum Command {
     /// Look at all that the first night needs, as the services will find it: files, storage, sources, alerts, timers
     Doctor(doctor::Args),
     /// Show all of it as web pages, with metrics and JSON for programs
+    #[cfg(feature = "dashboard")]
     Serve(serve::Args),
     /// Write the overview as a file
+    #[cfg(feature = "dashboard")]
     Report(report::Args),
     /// Write the recovery runbook of this very installation
     Runbook(runbook::Args),
@@ -216,7 +220,9 @@ fn dispatch(command: Command, context: &Context) -> Result<u8> {
         Command::Alert(command) => alert::run(context, &command),
         Command::Config(command) => config::run(context, &command),
         Command::Doctor(args) => doctor::run(context, &args),
+        #[cfg(feature = "dashboard")]
         Command::Serve(args) => serve::run(context, &args),
+        #[cfg(feature = "dashboard")]
         Command::Report(args) => report::run(context, &args),
         Command::Runbook(args) => runbook::run(context, &args),
         Command::Systemd(args) => systemd::run(context, &args),

@@ -358,7 +358,7 @@ fn dotted(name: &str, value: &DeValue<'_>) -> Option<String> {
 }
 
 fn kinds() -> String {
-    KINDS.map(|kind| kind.name()).join(", ")
+    KINDS.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(", ")
 }
 
 /// The name that snapshots carry as their host.

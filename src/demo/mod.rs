@@ -2,6 +2,10 @@
 //! commands an operator would type.
 
 mod data;
+#[cfg(feature = "mongodb")]
+mod mongodb;
+#[cfg(not(feature = "mongodb"))]
+#[path = "without_mongodb.rs"]
 mod mongodb;
 mod mysql;
 mod receiver;

@@ -1,5 +1,6 @@
 //! Reports on the whole: status, metrics, dashboard, runbook.
 
+#[cfg(feature = "dashboard")]
 pub mod dashboard;
 pub mod metrics;
 pub mod runbook;

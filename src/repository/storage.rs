@@ -41,6 +41,10 @@ impl Storage {
             };
             return Ok(Self::Local(Arc::new(local)));
         }
+        if cfg!(not(feature = "remote-storages")) {
+            return Err(Error::usage("this tik-backup was built for repositories in a directory only")
+                .hint("use one with the feature `remote-storages`, such as that of the packages"));
+        }
         let mut options = config.options.clone();
         for (name, file) in &config.options_files {
             options.insert(name.clone(), file.load()?.expose().to_owned());

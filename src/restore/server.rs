@@ -214,7 +214,7 @@ struct Family {
 }
 
 fn families() -> impl Iterator<Item = Family> {
-    KINDS.into_iter().filter_map(|kind| Some(Family { kind, whole: kind.whole_server()? }))
+    KINDS.iter().copied().filter_map(|kind| Some(Family { kind, whole: kind.whole_server()? }))
 }
 
 /// The names of all servers that can be restored whole.

@@ -195,9 +195,10 @@ impl dyn KindConfig {
 }
 
 /// All kinds, in the order in which documents list them.
-pub static KINDS: [&dyn Kind; 5] = [
+pub static KINDS: &[&dyn Kind] = &[
     &super::postgres::kind::KIND,
     &super::mysql::kind::KIND,
+    #[cfg(feature = "mongodb")]
     &super::mongodb::kind::KIND,
     &super::azure::kind::KIND,
     &super::directory::kind::KIND,
@@ -205,17 +206,17 @@ pub static KINDS: [&dyn Kind; 5] = [
 
 /// The kind of this name.
 pub fn kind_named(name: &str) -> Option<&'static dyn Kind> {
-    KINDS.into_iter().find(|kind| kind.name() == name)
+    KINDS.iter().copied().find(|kind| kind.name() == name)
 }
 
 /// The kind that has this scheme of URLs.
 pub fn kind_of_scheme(scheme: &str) -> Option<&'static dyn Kind> {
-    KINDS.into_iter().find(|kind| kind.schemes().contains(&scheme))
+    KINDS.iter().copied().find(|kind| kind.schemes().contains(&scheme))
 }
 
 /// What to write in place of a name that other programs have for a kind.
 pub(crate) fn kind_by_other_name(word: &str) -> Option<&'static str> {
-    KINDS.into_iter().find_map(|kind| crate::settings::suggest::by_other_name(word, kind.other_names()))
+    KINDS.iter().find_map(|kind| crate::settings::suggest::by_other_name(word, kind.other_names()))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ mod exclude;
 mod kind;
 pub mod layout;
 pub mod manifest;
+#[cfg(feature = "mongodb")]
 pub mod mongodb;
 pub mod mysql;
 pub(crate) mod name;

@@ -107,7 +107,7 @@ pub fn self_test(
     match (sources.is_empty(), config.sources.is_empty()) {
         (false, _) => {}
         (true, false) => config.sources.iter().for_each(|source| add(source.kind.kind())),
-        (true, true) => KINDS.into_iter().for_each(add),
+        (true, true) => KINDS.iter().copied().for_each(add),
     }
     let mut test = SelfTest {
         outcome: "failed",

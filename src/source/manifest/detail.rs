@@ -225,7 +225,7 @@ impl<'de, S: DeserializeSeed<'de>> Visitor<'de> for KeySeed<S> {
     }
 
     fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Self::Value, E> {
-        match KINDS.into_iter().find(|kind| kind.detail_key() == name) {
+        match KINDS.iter().copied().find(|kind| kind.detail_key() == name) {
             Some(kind) => Ok(Key::Own(kind, self.0)),
             None => self.0.deserialize(name.into_deserializer()).map(Key::Other),
         }
@@ -323,7 +323,7 @@ mod tests {
     #[test]
     fn no_kind_has_the_key_of_another_or_of_all_manifests() {
         let manifest = serde_json::to_value(Manifest::begin("pg", "shop", "postgres")).unwrap();
-        let mut keys: Vec<&str> = KINDS.into_iter().map(|kind| kind.detail_key()).collect();
+        let mut keys: Vec<&str> = KINDS.iter().map(|kind| kind.detail_key()).collect();
         let always = ["notes", "left_out", "omitted", "excluded"];
         assert!(keys.iter().all(|key| manifest.get(key).is_none() && !always.contains(key)));
         keys.sort_unstable();
