@@ -11,7 +11,7 @@ use crate::{
     error::{Error, Kind, Result},
     history::{
         History,
-        draw::Look,
+        builder::LedgerInput,
         ledger::{Ledger, RepositoryEntry},
     },
     outcome::ItemOutcome,
@@ -117,7 +117,7 @@ impl<'a> Telling<'a> {
             (Some(seen), _) => seen,
             // Told as every other look tells it, so that it stays one problem until it is over.
             (None, Some(error)) => crate::survey::unreachable(self.config, self.history, error),
-            (None, None) => crate::survey::unseen(self.config),
+            (None, None) => crate::survey::not_surveyed(self.config),
         };
         if repository.error.is_none() {
             let error = report.error.as_ref().map(Error::summary);
@@ -125,7 +125,8 @@ impl<'a> Telling<'a> {
             let history = self.history.failure().map(|error| error.summary());
             notes.extend(error.filter(|error| history.as_ref() != Some(error)));
         }
-        let mut ledger = self.history.ledger(Look { config: self.config, now: &now, repository, notes })?;
+        let mut ledger =
+            self.history.ledger(LedgerInput { config: self.config, now: &now, repository, notes })?;
         // What ended the run is mostly a problem of its sources or items, and is told as that.
         let problems: Vec<&str> = ledger
             .items

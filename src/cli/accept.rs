@@ -4,7 +4,7 @@ use super::{Context, SUCCESS};
 use crate::{
     backup::Selector,
     error::Result,
-    history::{Accepted, History, Look},
+    history::{Accepted, Check, History},
     known::{self, Name},
     output::{name, printable},
 };
@@ -21,7 +21,7 @@ pub(super) struct Args {
 
 pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
     let config = context.config()?;
-    let history = History::open(&config, Look::Brief)?;
+    let history = History::open(&config, Check::Quick)?;
     let names = args.items.iter().map(|s| Name { source: &s.source, item: s.item.as_deref() });
     known::require(&config, names, &history.names()?, "`tik-backup status --all` shows what was ever seen")?;
     let wanted = |source: &str, item: &str| args.items.iter().any(|s| s.matches(source, item));

@@ -5,7 +5,7 @@ use crate::{
     alert::{self, Monitor},
     config::Config,
     error::{Error, Result},
-    history::{History, Look},
+    history::{Check, History},
     survey,
 };
 
@@ -36,7 +36,7 @@ pub(super) fn run(context: &Context, command: &Command) -> Result<u8> {
 }
 
 fn test(context: &Context, config: &Config) -> Result<u8> {
-    let history = History::open(config, Look::Brief);
+    let history = History::open(config, Check::Quick);
     if let Err(error) = &history {
         context.printer.notice(&format!("warning: {error}"));
     }

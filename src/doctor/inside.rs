@@ -7,7 +7,7 @@ use crate::{
     backup,
     config::{Config, RepositoryConfig, SourceConfig},
     error::Problem,
-    history::{History, Look},
+    history::{Check, History},
     output::size,
     repository::{LockOptions, Repository, is_trimmed_by_restic},
     stream::cancel::Cancel,
@@ -80,7 +80,7 @@ fn secrets(config: &Config) -> Vec<Finding> {
 
 fn state(config: &Config) -> Finding {
     let about = "state folder";
-    match History::open(config, Look::Brief) {
+    match History::open(config, Check::Quick) {
         Ok(_) => Finding::ok(about, format!("{} can be written", config.state_dir.display())),
         Err(error) => Finding::error(about, &error),
     }

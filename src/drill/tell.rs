@@ -13,7 +13,7 @@ use crate::{
     alert,
     config::Config,
     error::Result,
-    history::{History, Look, draw, ledger::Ledger},
+    history::{Check, History, builder, ledger::Ledger},
     repository::{Hosts, Repository, Snapshot, future_warning},
 };
 
@@ -33,8 +33,8 @@ pub(super) fn open_history(
         return History::in_memory();
     }
     let open = || {
-        let history = History::open(config, Look::Thorough)?;
-        let note = history.meet(repository, Look::Thorough)?;
+        let history = History::open(config, Check::Full)?;
+        let note = history.meet(repository, Check::Full)?;
         Ok((history, note))
     };
     match open() {
@@ -67,8 +67,9 @@ pub(super) fn warn_of_future(chosen: &[Candidate<'_>], snapshots: &[Snapshot], o
 
 /// Draws up the ledger.
 pub(super) fn ledger(config: &Config, history: &History, repository: &Repository) -> Result<Ledger> {
-    let (repository, notes) = crate::survey::look_at(config, history, repository, Hosts::watched(config))?;
-    history.ledger(draw::Look { config, now: &Zoned::now(), repository, notes })
+    let (repository, notes) =
+        crate::survey::survey_repository(config, history, repository, Hosts::watched(config))?;
+    history.ledger(builder::LedgerInput { config, now: &Zoned::now(), repository, notes })
 }
 
 /// Tells what came of it. That this failed is part of the report.

@@ -11,7 +11,7 @@ use std::{
 use jiff::Timestamp;
 use rusqlite::{Connection, ErrorCode};
 
-use super::{Look, schema};
+use super::{Check, schema};
 use crate::{
     error::{Error, Kind},
     fs::owner,
@@ -23,7 +23,7 @@ const BUSY: Duration = Duration::from_secs(30);
 const CANNOT: &str = "the history cannot be read or written";
 
 /// Opens a database and brings it to the present layout.
-pub(super) fn prepare(path: &Path, look: Look) -> rusqlite::Result<Connection> {
+pub(super) fn prepare(path: &Path, check: Check) -> rusqlite::Result<Connection> {
     let mut connection = Connection::open(path)?;
     connection.busy_timeout(BUSY)?;
     connection.pragma_update(None, "journal_mode", "wal")?;
@@ -31,7 +31,7 @@ pub(super) fn prepare(path: &Path, look: Look) -> rusqlite::Result<Connection> {
     connection.pragma_update(None, "synchronous", "normal")?;
     connection.pragma_update(None, "foreign_keys", "off")?;
     connection.pragma_update(None, "cache_size", -16_384)?;
-    if look == Look::Thorough {
+    if check == Check::Full {
         let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
         if verdict != "ok" {
             return Err(rusqlite::Error::SqliteFailure(

@@ -1,5 +1,5 @@
 //! The ledger: every item ever seen, with its state, ages and problems, as one document. What fills it stands in
-//! [`super::draw`]; here are its words, whose field names are a promise to programs.
+//! [`super::builder`]; here are its words, whose field names are a promise to programs.
 
 use jiff::Zoned;
 use schemars::JsonSchema;

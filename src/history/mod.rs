@@ -3,11 +3,12 @@
 
 mod accept;
 pub mod anomaly;
+pub mod builder;
 pub mod content;
 mod damage;
 mod database;
+mod details;
 mod discovery;
-pub mod draw;
 mod drill;
 mod due;
 mod entry;
@@ -18,7 +19,6 @@ mod home;
 pub mod incidents;
 pub mod ledger;
 mod list;
-mod look;
 mod losses;
 pub mod message;
 mod missed;
@@ -49,7 +49,7 @@ pub(crate) use due::Due;
 pub(crate) use entry::{FromTheFuture, from_the_future};
 #[cfg(test)]
 pub(crate) use home::Home;
-pub use open::{Look, Opened};
+pub use open::{Check, Opened};
 pub use rebuild::Rebuilt;
 pub use record::{RunBegin, RunEnd, RunRecord};
 

@@ -9,13 +9,13 @@ use crate::history::millis;
 use crate::{
     config::{AnomalyRules, Config},
     history::{
-        RunBegin, RunEnd, draw,
+        RunBegin, RunEnd, builder,
         ledger::{Entry, ProblemKind, State},
     },
     outcome::{ItemOutcome, ItemReport},
     source::manifest::{Digested, Manifest, Object},
     stream::digest::Digest128,
-    survey::unseen,
+    survey::not_surveyed,
 };
 
 struct Site {
@@ -99,13 +99,13 @@ impl Site {
     /// What the ledger says of `shop` after the last backup.
     fn entry(&self) -> Entry {
         let now = Self::moment(self.day - 1).checked_add(Span::new().hours(1)).unwrap();
-        let look = draw::Look {
+        let input = builder::LedgerInput {
             config: &self.config,
             now: &now,
-            repository: unseen(&self.config),
+            repository: not_surveyed(&self.config),
             notes: Vec::new(),
         };
-        let ledger = self.history.ledger(look).unwrap();
+        let ledger = self.history.ledger(input).unwrap();
         ledger.items.into_iter().find(|entry| entry.item.as_deref() == Some("shop")).unwrap()
     }
 

@@ -47,11 +47,11 @@ pub enum Opened {
 
 /// How closely a history is looked at when it is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Look {
+pub enum Check {
     /// Only at what is needed.
-    Brief,
+    Quick,
     /// At every page, which takes about a second for 200 MB.
-    Thorough,
+    Full,
 }
 
 /// The file that a history is in at present.
@@ -77,13 +77,13 @@ impl History {
     ///
     /// # Errors
     /// The folder cannot be written, or the history is of a newer version of the program.
-    pub fn open(config: &Config, look: Look) -> Result<Self> {
+    pub fn open(config: &Config, check: Check) -> Result<Self> {
         create_state_dir(config);
-        Self::open_home(Home::of(config), look)
+        Self::open_home(Home::of(config), check)
     }
 
     /// As [`History::open`].
-    pub(crate) fn open_home(home: Home, look: Look) -> Result<Self> {
+    pub(crate) fn open_home(home: Home, check: Check) -> Result<Self> {
         // Asks the storage, which may not answer: before the gate, so that no other process waits for that.
         let asks = List::load(&home.state_dir).asks_for_place(&home);
         let place = if asks { home.resolved_soon() } else { None };
@@ -91,7 +91,7 @@ impl History {
         let mut list = List::load(&home.state_dir);
         let was = list.clone();
         let file = list.choose(&home, place)?;
-        let (connection, current) = open_file(&was, &file, look)?;
+        let (connection, current) = open_file(&was, &file, check)?;
         settle(&mut list, &file, &connection)?;
         Ok(Self {
             connection: Mutex::new(connection),
@@ -106,7 +106,7 @@ impl History {
     ///
     /// # Errors
     /// That history cannot be opened.
-    pub fn meet(&self, repository: &Repository, look: Look) -> Result<Option<String>> {
+    pub fn meet(&self, repository: &Repository, check: Check) -> Result<Option<String>> {
         let Some(home) = &self.home else { return Ok(None) };
         let before = self.current().clone();
         let id = repository.id();
@@ -120,7 +120,7 @@ impl History {
         if same_file {
             settle(&mut list, &met.file, &self.lock())?;
         } else {
-            let (connection, current) = open_file(&was, &met.file, look)?;
+            let (connection, current) = open_file(&was, &met.file, check)?;
             settle(&mut list, &met.file, &connection)?;
             *self.lock() = connection;
             *self.current() = current;
@@ -157,12 +157,12 @@ impl History {
     ///
     /// # Errors
     /// As [`History::open`].
-    pub fn reopen(&self, look: Look) -> Result<()> {
+    pub fn reopen(&self, check: Check) -> Result<()> {
         let Some(home) = &self.home else { return Ok(()) };
         let _gate = gate(&home.state_dir)?;
         let file = self.current().file.clone();
         let mut list = List::load(&home.state_dir);
-        let (connection, current) = open_file(&list, &file, look)?;
+        let (connection, current) = open_file(&list, &file, check)?;
         settle(&mut list, &file, &connection)?;
         *self.lock() = connection;
         *self.current() = current;
@@ -182,9 +182,9 @@ impl History {
         let mut list = List::load(&home.state_dir);
         let was = list.clone();
         let (file, retired) = list.moved(&home, &[&place, old], found)?;
-        let (connection, _) = open_file(&was, &file, Look::Brief)?;
+        let (connection, _) = open_file(&was, &file, Check::Quick)?;
         if let Some(retired) = &retired {
-            let (other, _) = open_file(&was, retired, Look::Brief)?;
+            let (other, _) = open_file(&was, retired, Check::Quick)?;
             write_entry(&list, retired, &other)?;
         }
         settle(&mut list, &file, &connection)?;
@@ -204,7 +204,7 @@ impl History {
         self.current().opened.clone()
     }
 
-    /// Does the error say that the database is damaged? [`Look::Thorough`] then sets it aside.
+    /// Does the error say that the database is damaged? [`Check::Full`] then sets it aside.
     pub fn is_damaged(error: &Error) -> bool {
         error.kind() == Kind::DamagedHistory
     }
@@ -278,7 +278,7 @@ fn gate(state_dir: &Path) -> Result<File> {
 
 /// Opens or begins the history in a file; a damaged one is set aside. `list` names the files that there should be. The caller
 /// holds the gate.
-fn open_file(list: &List, file: &str, look: Look) -> Result<(Connection, Current)> {
+fn open_file(list: &List, file: &str, check: Check) -> Result<(Connection, Current)> {
     let path = list.state_dir().join(file);
     let cannot = |e: io::Error| {
         let other = "name another folder with `state_dir`";
@@ -304,11 +304,11 @@ fn open_file(list: &List, file: &str, look: Look) -> Result<(Connection, Current
         opened = Opened::Damaged(set_aside(&path).map_err(cannot)?);
     }
     private_file(&path).map_err(cannot)?;
-    let connection = match prepare(&path, look) {
+    let connection = match prepare(&path, check) {
         Err(error) if is_damage(&error) && !broken => {
             opened = Opened::Damaged(set_aside(&path).map_err(cannot)?);
             private_file(&path).map_err(cannot)?;
-            prepare(&path, look)
+            prepare(&path, check)
         }
         other => other,
     };

@@ -6,7 +6,7 @@ use rusqlite::{Transaction, params};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    History, Look,
+    Check, History,
     ledger::{Problem, ProblemKind},
     millis, zoned,
 };
@@ -27,17 +27,17 @@ const PACKS: usize = 1000;
 struct Damage {
     /// By a backup, a prune or a repair: packs that were lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    lost: Option<Seen>,
+    lost: Option<Observation>,
     /// By a check, without reading data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    structure: Option<Seen>,
+    structure: Option<Observation>,
     /// By a check that read data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     content: Option<Content>,
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Seen {
+struct Observation {
     /// When first, in milliseconds since 1970.
     time: i64,
     text: String,
@@ -73,7 +73,7 @@ impl Damage {
         // A check sees all that a backup could have lost.
         self.lost = None;
         let since = self.structure.take().map_or(now, |seen| seen.time);
-        self.structure = report.structure_damage().map(|text| Seen { time: since, text });
+        self.structure = report.structure_damage().map(|text| Observation { time: since, text });
         let (since, before) =
             self.content.take().map_or((now, Vec::new()), |known| (known.time, known.packs));
         // What was damaged and has not been read since is still damaged, unless it was moved away.
@@ -123,8 +123,8 @@ impl History {
         if !Self::exists(&config.state_dir) {
             return Ok(None);
         }
-        let history = Self::open(config, Look::Brief)?;
-        history.meet(repository, Look::Brief)?;
+        let history = Self::open(config, Check::Quick)?;
+        history.meet(repository, Check::Quick)?;
         Ok(Some(history))
     }
 
@@ -137,7 +137,7 @@ impl History {
         self.change(|tx| {
             let mut damage = Damage::load(tx)?;
             let time = damage.lost.take().map_or(now, |seen| seen.time);
-            damage.lost = Some(Seen { time, text: loss.summary() });
+            damage.lost = Some(Observation { time, text: loss.summary() });
             damage.store(tx)
         })
     }

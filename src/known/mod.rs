@@ -4,7 +4,7 @@
 use crate::{
     config::Config,
     error::{Error, Kind, Result},
-    history::{History, Look},
+    history::{Check, History},
     output::{self, shell::word},
     repository::{At, HostShare, Snapshot, foreign_hint, host_option, shares},
     settings::nearest,
@@ -38,7 +38,7 @@ pub(crate) fn in_history(config: &Config) -> Vec<(String, String)> {
     if !History::exists(&config.state_dir) {
         return Vec::new();
     }
-    History::open(config, Look::Brief).and_then(|history| history.names()).unwrap_or_default()
+    History::open(config, Check::Quick).and_then(|history| history.names()).unwrap_or_default()
 }
 
 /// What was asked for, to be repeated in hints.

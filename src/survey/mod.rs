@@ -10,7 +10,7 @@ use crate::{
     config::Config,
     error::{Error, Kind, Result},
     history::{
-        History, Look, draw,
+        Check, History, builder,
         ledger::{Ledger, RepositoryEntry},
     },
     known, output,
@@ -34,7 +34,7 @@ pub(crate) fn is_recent(made: &Zoned, now: jiff::Timestamp) -> bool {
 ///
 /// # Errors
 /// The snapshots cannot be listed, or the history not be written.
-pub fn look_at(
+pub fn survey_repository(
     config: &Config,
     history: &History,
     repository: &Repository,
@@ -88,8 +88,8 @@ pub(crate) fn shared_note(repository: &RepositoryEntry) -> Option<String> {
     ))
 }
 
-/// What is said of a repository that was not looked at.
-pub fn unseen(config: &Config) -> RepositoryEntry {
+/// What is said of a repository that was not surveyed at.
+pub fn not_surveyed(config: &Config) -> RepositoryEntry {
     RepositoryEntry {
         location: config.repository.location.to_string(),
         bytes: None,
@@ -100,24 +100,24 @@ pub fn unseen(config: &Config) -> RepositoryEntry {
     }
 }
 
-/// What is said of a repository that could not be looked at.
+/// What is said of a repository that could not be surveyed at.
 pub fn unreachable(config: &Config, history: &History, error: &Error) -> RepositoryEntry {
     RepositoryEntry {
         snapshots: history.snapshot_count().unwrap_or(0),
         other_hosts: history.other_hosts(&Zoned::now()).unwrap_or_default(),
         bytes: history.repository_bytes().unwrap_or(None),
         error: Some(error.into()),
-        ..unseen(config)
+        ..not_surveyed(config)
     }
 }
 
 /// The ledger with what it was drawn from.
-pub struct Seen {
+pub struct Survey {
     /// The history, for what is to be told.
     pub history: Arc<History>,
     /// The ledger.
     pub ledger: Ledger,
-    /// Why the repository could not be looked at.
+    /// Why the repository could not be surveyed at.
     pub refused: Option<Error>,
 }
 
@@ -125,10 +125,10 @@ pub struct Seen {
 ///
 /// # Errors
 /// The history cannot be used.
-pub fn ledger(config: &Config, cancel: &Cancel) -> Result<Seen> {
-    match look_and_draw(config, Look::Brief, cancel) {
-        // Seen only now: the thorough look sets it aside, and what the repository tells takes its place.
-        Err(error) if History::is_damaged(&error) => look_and_draw(config, Look::Thorough, cancel),
+pub fn ledger(config: &Config, cancel: &Cancel) -> Result<Survey> {
+    match survey_and_build(config, Check::Quick, cancel) {
+        // Survey only now: the thorough look sets it aside, and what the repository tells takes its place.
+        Err(error) if History::is_damaged(&error) => survey_and_build(config, Check::Full, cancel),
         drawn => drawn,
     }
 }
@@ -138,40 +138,41 @@ pub fn ledger(config: &Config, cancel: &Cancel) -> Result<Seen> {
 ///
 /// # Errors
 /// Memory is short.
-pub fn ledger_whatever(config: &Config, cancel: &Cancel) -> Result<Seen> {
+pub fn ledger_whatever(config: &Config, cancel: &Cancel) -> Result<Survey> {
     let now = Zoned::now();
-    let history = History::open(config, Look::Brief).or_else(|error| History::in_memory_because(&error))?;
+    let history = History::open(config, Check::Quick).or_else(|error| History::in_memory_because(&error))?;
     let settings = config.clone();
     let history = Arc::new(history);
     let shared = history.clone();
     let (patience, asks) = twice(Patience::short());
     let asked = while_answering(&config.repository.location, (patience, cancel), move |cancel| {
         let repository = Repository::open_patiently(&settings.repository, &asks)?;
-        let history = match shared.meet(&repository, Look::Brief) {
+        let history = match shared.meet(&repository, Check::Quick) {
             Ok(_) => shared,
             Err(error) => Arc::new(History::in_memory_because(&error)?),
         };
         cancel.check()?;
         let hosts = Hosts::watched(&settings);
-        match look_at(&settings, &history, &repository, hosts) {
-            Ok(seen) => Ok(Looked { history, repository: Ok(seen) }),
+        match survey_repository(&settings, &history, &repository, hosts) {
+            Ok(seen) => Ok(RepositorySurvey { history, repository: Ok(seen) }),
             // Is it the history, which cannot be written, or the repository?
             Err(error) => {
                 let memory = Arc::new(History::in_memory_because(&error)?);
-                Ok(match look_at(&settings, &memory, &repository, hosts) {
-                    Ok(seen) => Looked { history: memory, repository: Ok(seen) },
-                    Err(_) => Looked { history, repository: Err(error) },
+                Ok(match survey_repository(&settings, &memory, &repository, hosts) {
+                    Ok(seen) => RepositorySurvey { history: memory, repository: Ok(seen) },
+                    Err(_) => RepositorySurvey { history, repository: Err(error) },
                 })
             }
         }
     });
-    let looked = asked.flatten().unwrap_or_else(|error| Looked { history, repository: Err(error) });
-    let (history, repository, seen, refused) = looked.told(config);
+    let surveyed =
+        asked.flatten().unwrap_or_else(|error| RepositorySurvey { history, repository: Err(error) });
+    let (history, repository, seen, refused) = surveyed.into_entry(config);
     let interrupted = history.mark_interrupted(&now);
     let mut notes: Vec<String> = interrupted.err().map(|error| error.summary()).into_iter().collect();
     notes.extend(seen);
-    let ledger = history.ledger(draw::Look { config, now: &now, repository, notes })?;
-    Ok(Seen { history, ledger, refused })
+    let ledger = history.ledger(builder::LedgerInput { config, now: &now, repository, notes })?;
+    Ok(Survey { history, ledger, refused })
 }
 
 /// The ledger of the host that the configuration names, made out from its snapshots alone: for looking at another host, whose
@@ -179,34 +180,34 @@ pub fn ledger_whatever(config: &Config, cancel: &Cancel) -> Result<Seen> {
 ///
 /// # Errors
 /// The repository refuses, or has no snapshot of this host.
-pub fn ledger_of_host(mut config: Config, cancel: &Cancel) -> Result<Seen> {
+pub fn ledger_of_host(mut config: Config, cancel: &Cancel) -> Result<Survey> {
     config.sources.clear();
     config.alerts.clear();
     let now = Zoned::now();
     let history = Arc::new(History::in_memory()?);
     let (settings, shared) = (config.clone(), history.clone());
     let (patience, asks) = twice(Patience::short());
-    let looked = while_answering(&config.repository.location, (patience, cancel), move |_| {
+    let surveyed = while_answering(&config.repository.location, (patience, cancel), move |_| {
         let opened = Repository::open_patiently(&settings.repository, &asks)?;
-        look_at(&settings, &shared, &opened, Hosts::Own)
+        survey_repository(&settings, &shared, &opened, Hosts::Own)
     });
-    let (repository, notes) = looked.flatten()?;
+    let (repository, notes) = surveyed.flatten()?;
     if repository.snapshots == 0 {
         return Err(known::no_such_host(&config.repository.host, &repository.other_hosts));
     }
-    let ledger = history.ledger(draw::Look { config: &config, now: &now, repository, notes })?;
-    Ok(Seen { history, ledger, refused: None })
+    let ledger = history.ledger(builder::LedgerInput { config: &config, now: &now, repository, notes })?;
+    Ok(Survey { history, ledger, refused: None })
 }
 
 /// What a look at the repository gave, and the history in which it was written down.
-struct Looked {
+struct RepositorySurvey {
     history: Arc<History>,
     repository: Result<(RepositoryEntry, Vec<String>)>,
 }
 
-impl Looked {
+impl RepositorySurvey {
     /// The repository as it is to be shown.
-    fn told(self, config: &Config) -> (Arc<History>, RepositoryEntry, Vec<String>, Option<Error>) {
+    fn into_entry(self, config: &Config) -> (Arc<History>, RepositoryEntry, Vec<String>, Option<Error>) {
         match self.repository {
             Ok((entry, notes)) => (self.history, entry, notes, None),
             Err(error) => {
@@ -221,7 +222,7 @@ impl Looked {
 fn ask(
     config: &Config,
     history: &History,
-    look: Look,
+    check: Check,
     patience: &Patience,
     cancel: &Cancel,
 ) -> Result<Result<(RepositoryEntry, Vec<String>)>> {
@@ -229,16 +230,16 @@ fn ask(
         Ok(opened) => opened,
         Err(refused) => return Ok(Err(refused)),
     };
-    let look = || {
-        history.meet(&opened, look)?;
+    let survey = || {
+        history.meet(&opened, check)?;
         // On a second host, which backs up nothing, the snapshots themselves say enough.
         if !config.sources.is_empty() {
             history.rebuild(config, &opened, cancel)?;
         }
         cancel.check()?;
-        look_at(config, history, &opened, Hosts::watched(config))
+        survey_repository(config, history, &opened, Hosts::watched(config))
     };
-    match look() {
+    match survey() {
         Err(error) if error.kind() != Kind::Repository => Err(error),
         other => Ok(other),
     }
@@ -250,28 +251,33 @@ fn twice(patience: Patience) -> (Patience, Patience) {
 }
 
 /// As [`ask`], of a repository that may not answer.
-fn ask_within(config: &Config, history: Arc<History>, look: Look, cancel: &Cancel) -> Result<Looked> {
+fn ask_within(
+    config: &Config,
+    history: Arc<History>,
+    check: Check,
+    cancel: &Cancel,
+) -> Result<RepositorySurvey> {
     let (settings, shared) = (config.clone(), history.clone());
     let (patience, asks) = twice(Patience::short());
     let asked = while_answering(&config.repository.location, (patience, cancel), move |cancel| {
-        ask(&settings, &shared, look, &asks, cancel)
+        ask(&settings, &shared, check, &asks, cancel)
     });
     let repository = match asked {
         Ok(answer) => answer?,
         Err(error) if cancel.is_cancelled() => return Err(error),
         Err(silent) => Err(silent),
     };
-    Ok(Looked { history, repository })
+    Ok(RepositorySurvey { history, repository })
 }
 
-fn look_and_draw(config: &Config, look: Look, cancel: &Cancel) -> Result<Seen> {
+fn survey_and_build(config: &Config, check: Check, cancel: &Cancel) -> Result<Survey> {
     let now = Zoned::now();
-    let history = Arc::new(History::open(config, look)?);
-    let looked = ask_within(config, history, look, cancel)?;
-    let (history, repository, mut notes, refused) = looked.told(config);
+    let history = Arc::new(History::open(config, check)?);
+    let surveyed = ask_within(config, history, check, cancel)?;
+    let (history, repository, mut notes, refused) = surveyed.into_entry(config);
     history.mark_interrupted(&now)?;
     notes.extend(history.begun_note()?);
     notes.extend(history.rebuilt_note()?);
-    let ledger = history.ledger(draw::Look { config, now: &now, repository, notes })?;
-    Ok(Seen { history, ledger, refused })
+    let ledger = history.ledger(builder::LedgerInput { config, now: &now, repository, notes })?;
+    Ok(Survey { history, ledger, refused })
 }

@@ -118,8 +118,8 @@ fn problem(status: StatusCode, text: &str) -> Response {
 /// A query that cannot be understood is answered in JSON as well.
 type Asked<T> = std::result::Result<Query<T>, axum::extract::rejection::QueryRejection>;
 
-async fn status(State(desk): State<Shared>) -> Response {
-    match aside(&desk, |desk| desk.ledger()).await {
+async fn status(State(state): State<Shared>) -> Response {
+    match aside(&state, |state| state.ledger()).await {
         Ok(ledger) => match serde_json::to_vec(&*ledger) {
             Ok(json) => ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
             Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
@@ -128,14 +128,14 @@ async fn status(State(desk): State<Shared>) -> Response {
     }
 }
 
-async fn items(State(desk): State<Shared>, query: Asked<ItemsQuery>) -> Response {
+async fn items(State(state): State<Shared>, query: Asked<ItemsQuery>) -> Response {
     let Query(query) = match query {
         Ok(query) => query,
         Err(error) => return problem(StatusCode::BAD_REQUEST, &error.body_text()),
     };
     answer(
-        aside(&desk, move |desk| {
-            let ledger = desk.ledger()?;
+        aside(&state, move |state| {
+            let ledger = state.ledger()?;
             let wanted = |entry: &&Entry| {
                 query.source.as_ref().is_none_or(|source| entry.source == *source)
                     && query.state.is_none_or(|state| entry.state == state)
@@ -147,37 +147,38 @@ async fn items(State(desk): State<Shared>, query: Asked<ItemsQuery>) -> Response
     )
 }
 
-async fn item(State(desk): State<Shared>, query: Asked<ItemQuery>) -> Response {
+async fn item(State(state): State<Shared>, query: Asked<ItemQuery>) -> Response {
     let Query(query) = match query {
         Ok(query) => query,
         Err(error) => return problem(StatusCode::BAD_REQUEST, &error.body_text()),
     };
     answer(
-        aside(&desk, move |desk| {
-            Ok(desk.item(&query.source, &query.item)?.map(|(entry, past)| ItemDetail { entry, past }))
+        aside(&state, move |state| {
+            Ok(state.item(&query.source, &query.item)?.map(|(entry, past)| ItemDetail { entry, past }))
         })
         .await,
     )
 }
 
-async fn sources(State(desk): State<Shared>) -> Response {
-    answer(aside(&desk, |desk| Ok(Some(Sources { sources: desk.ledger()?.sources.clone() }))).await)
+async fn sources(State(state): State<Shared>) -> Response {
+    answer(aside(&state, |state| Ok(Some(Sources { sources: state.ledger()?.sources.clone() }))).await)
 }
 
-async fn runs(State(desk): State<Shared>, query: Asked<RunsQuery>) -> Response {
+async fn runs(State(state): State<Shared>, query: Asked<RunsQuery>) -> Response {
     let Query(query) = match query {
         Ok(query) => query,
         Err(error) => return problem(StatusCode::BAD_REQUEST, &error.body_text()),
     };
     let limit = query.limit.unwrap_or(50).clamp(1, RUNS);
     answer(
-        aside(&desk, move |desk| Ok(Some(Runs { runs: desk.runs(limit, query.before.as_deref())? }))).await,
+        aside(&state, move |state| Ok(Some(Runs { runs: state.runs(limit, query.before.as_deref())? })))
+            .await,
     )
 }
 
-async fn run(State(desk): State<Shared>, Path(name): Path<String>) -> Response {
+async fn run(State(state): State<Shared>, Path(name): Path<String>) -> Response {
     answer(
-        aside(&desk, move |desk| Ok(desk.run(&name)?.map(|(run, attempts)| RunDetail { run, attempts })))
+        aside(&state, move |state| Ok(state.run(&name)?.map(|(run, attempts)| RunDetail { run, attempts })))
             .await,
     )
 }

@@ -15,7 +15,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::{api, desk::Desk, pages};
+use super::{api, pages, state::DashboardState};
 use crate::{
     config::{DashboardConfig, Listen},
     error::{Error, Result},
@@ -105,9 +105,9 @@ fn with(mut response: Response, name: HeaderName, value: &'static str) -> Respon
     response
 }
 
-pub(super) type Shared = Arc<Desk>;
+pub(super) type Shared = Arc<DashboardState>;
 
-pub(super) fn router(desk: Arc<Desk>, gate: Gate) -> Router {
+pub(super) fn router(state: Arc<DashboardState>, gate: Gate) -> Router {
     Router::new()
         .route("/", get(overview))
         .route("/item", get(item))
@@ -121,7 +121,7 @@ pub(super) fn router(desk: Arc<Desk>, gate: Gate) -> Router {
         .route("/healthz", get(healthz))
         .nest("/api/v1", api::router())
         .fallback(|| async { plain(StatusCode::NOT_FOUND, "there is no such page") })
-        .with_state(desk)
+        .with_state(state)
         .layer(middleware::from_fn_with_state(Arc::new(gate), guard))
 }
 
@@ -157,11 +157,11 @@ fn asset(kind: &'static str, text: &'static str) -> Response {
 
 /// Does what reads the history away from the threads that serve.
 pub(super) async fn aside<T: Send + 'static>(
-    desk: &Shared,
-    work: impl FnOnce(&Desk) -> Result<T> + Send + 'static,
+    state: &Shared,
+    work: impl FnOnce(&DashboardState) -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    let desk = desk.clone();
-    tokio::task::spawn_blocking(move || work(&desk))
+    let state = state.clone();
+    tokio::task::spawn_blocking(move || work(&state))
         .await
         .unwrap_or_else(|error| Err(Error::failed("a page could not be made").because(&error)))
 }
@@ -197,43 +197,43 @@ struct Before {
     before: Option<String>,
 }
 
-async fn overview(State(desk): State<Shared>, Query(wanted): Query<pages::Wanted>) -> Response {
-    html(aside(&desk, move |desk| Ok(Some(pages::overview(&*desk.ledger()?, &wanted)))).await)
+async fn overview(State(state): State<Shared>, Query(wanted): Query<pages::Wanted>) -> Response {
+    html(aside(&state, move |state| Ok(Some(pages::overview(&*state.ledger()?, &wanted)))).await)
 }
 
-async fn item(State(desk): State<Shared>, Query(named): Query<Named>) -> Response {
+async fn item(State(state): State<Shared>, Query(named): Query<Named>) -> Response {
     html(
-        aside(&desk, move |desk| {
-            let found = desk.item(&named.source, &named.item)?;
-            Ok(found.map(|(entry, past)| pages::item(&desk.config, &entry, &past)))
+        aside(&state, move |state| {
+            let found = state.item(&named.source, &named.item)?;
+            Ok(found.map(|(entry, past)| pages::item(&state.config, &entry, &past)))
         })
         .await,
     )
 }
 
-async fn source(State(desk): State<Shared>, Query(named): Query<Named>) -> Response {
+async fn source(State(state): State<Shared>, Query(named): Query<Named>) -> Response {
     html(
-        aside(&desk, move |desk| {
-            let found = desk.source(&named.source)?;
-            Ok(found.map(|(source, items)| pages::source(&desk.config, &source, &items)))
+        aside(&state, move |state| {
+            let found = state.source(&named.source)?;
+            Ok(found.map(|(source, items)| pages::source(&state.config, &source, &items)))
         })
         .await,
     )
 }
 
-async fn runs(State(desk): State<Shared>, Query(query): Query<Before>) -> Response {
-    html(aside(&desk, move |desk| Ok(Some(pages::runs(&desk.runs(50, query.before.as_deref())?)))).await)
+async fn runs(State(state): State<Shared>, Query(query): Query<Before>) -> Response {
+    html(aside(&state, move |state| Ok(Some(pages::runs(&state.runs(50, query.before.as_deref())?)))).await)
 }
 
-async fn run(State(desk): State<Shared>, Path(name): Path<String>) -> Response {
+async fn run(State(state): State<Shared>, Path(name): Path<String>) -> Response {
     html(
-        aside(&desk, move |desk| Ok(desk.run(&name)?.map(|(run, attempts)| pages::run(&run, &attempts))))
+        aside(&state, move |state| Ok(state.run(&name)?.map(|(run, attempts)| pages::run(&run, &attempts))))
             .await,
     )
 }
 
-async fn prometheus(State(desk): State<Shared>) -> Response {
-    match aside(&desk, |desk| metrics::prometheus(&*desk.ledger()?)).await {
+async fn prometheus(State(state): State<Shared>) -> Response {
+    match aside(&state, |state| metrics::prometheus(&*state.ledger()?)).await {
         Ok(text) => {
             ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
         }
@@ -242,8 +242,8 @@ async fn prometheus(State(desk): State<Shared>) -> Response {
 }
 
 /// Whether this server can answer; not whether the backups are well.
-async fn healthz(State(desk): State<Shared>, _: HeaderMap) -> Response {
-    match aside(&desk, |desk| desk.ledger().map(|_| ())).await {
+async fn healthz(State(state): State<Shared>, _: HeaderMap) -> Response {
+    match aside(&state, |state| state.ledger().map(|_| ())).await {
         Ok(()) => plain(StatusCode::OK, "ok"),
         Err(error) => plain(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
     }

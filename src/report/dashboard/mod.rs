@@ -2,10 +2,10 @@
 
 mod api;
 mod connections;
-mod desk;
 mod http;
 mod openapi;
 mod pages;
+mod state;
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::{
     error::{Error, Result},
     stream::cancel::Cancel,
 };
-use desk::Desk;
+use state::DashboardState;
 
 /// How long requests may go on after the server was told to end.
 const GRACE: Duration = Duration::from_secs(5);
@@ -45,9 +45,9 @@ pub fn serve(
         .enable_all()
         .build()
         .map_err(|error| Error::failed("cannot serve").because(&error))?;
-    let desk = Desk::open(config, settings.refresh)?;
-    let watching = desk.watch(cancel.clone());
-    let router = http::router(desk, gate);
+    let state = DashboardState::open(config, settings.refresh)?;
+    let watching = state.watch(cancel.clone());
+    let router = http::router(state, gate);
     let served = runtime.block_on(async {
         let cannot = |error: &std::io::Error| {
             Error::failed(format!("cannot listen on {}", settings.listen))

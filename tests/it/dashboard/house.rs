@@ -10,7 +10,7 @@ use testkit::{Cmd, Config, ConfigBuilder, program::quoted};
 use tik_backup::{
     config::AnomalyRules,
     error::Problem,
-    history::{History, Look, RunBegin, RunEnd, RunRecord},
+    history::{Check, History, RunBegin, RunEnd, RunRecord},
     outcome::{ItemOutcome, ItemReport},
     source::{Discovery, Excluded, Item},
 };
@@ -59,7 +59,7 @@ impl House {
         Cmd::with(&config).args(["backup", "files"]).run().ok();
 
         let ours = tik_backup::config::Config::load(Some(&config.path())).unwrap();
-        let history: &'static History = Box::leak(Box::new(History::open(&ours, Look::Brief).unwrap()));
+        let history: &'static History = Box::leak(Box::new(History::open(&ours, Check::Quick).unwrap()));
         a_year(history, &config);
         let running = going_on(history, &config);
         Self { config, history, _running: running }

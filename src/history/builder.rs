@@ -21,7 +21,7 @@ use crate::{
 
 /// What the ledger needs to know that does not stand in the history.
 #[derive(Debug)]
-pub struct Look<'a> {
+pub struct LedgerInput<'a> {
     /// The configuration.
     pub config: &'a Config,
     /// The moment.
@@ -34,19 +34,20 @@ pub struct Look<'a> {
 
 impl History {
     /// Draws up the ledger.
-    pub fn ledger(&self, look: Look<'_>) -> Result<Ledger> {
-        let Look { config, now, repository, notes } = look;
+    pub fn ledger(&self, input: LedgerInput<'_>) -> Result<Ledger> {
+        let LedgerInput { config, now, repository, notes } = input;
         let guess = config.sources.is_empty();
         let read = self.read(|tx| read(tx, guess, millis(now)))?;
         let is_blind = self.opened() == Opened::Memory;
         let due = config.sources.iter().filter_map(|source| Some((source.name.as_str(), Due::of(source)?)));
-        let draw = Draw { config, now, read: &read, now_millis: millis(now), due: due.collect(), is_blind };
-        let mut items = draw.entries();
+        let builder =
+            LedgerBuilder { config, now, read: &read, now_millis: millis(now), due: due.collect(), is_blind };
+        let mut items = builder.entries();
         if guess && items.is_empty() && repository.error.is_none() {
             items.push(nothing_at_all());
         }
         items.sort_by(|a, b| (&a.source, &a.item).cmp(&(&b.source, &b.item)));
-        let sources: Vec<_> = config.sources.iter().map(|source| draw.source(source)).collect();
+        let sources: Vec<_> = config.sources.iter().map(|source| builder.source(source)).collect();
         let alerts = self.channels(&channel_kinds(config), now)?;
         let mut problems: Vec<Problem> = self.own_problem()?.into_iter().collect();
         problems.extend(self.damage_of_repository()?);
@@ -100,7 +101,7 @@ fn suspects(entry: &mut Entry, doubts: &[Doubt], since: impl Fn(i64) -> Option<Z
 }
 
 /// Draws the entries.
-struct Draw<'a> {
+struct LedgerBuilder<'a> {
     config: &'a Config,
     now: &'a Zoned,
     now_millis: i64,
@@ -110,7 +111,7 @@ struct Draw<'a> {
     is_blind: bool,
 }
 
-impl Draw<'_> {
+impl LedgerBuilder<'_> {
     fn entries(&self) -> Vec<Entry> {
         let mut next = HashMap::new();
         for source in &self.config.sources {

@@ -12,9 +12,9 @@ use tik_backup::{
     stream::cancel::Cancel,
 };
 
-pub struct Desk(TempDir);
+pub struct ChannelSetup(TempDir);
 
-impl Desk {
+impl ChannelSetup {
     pub fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
