@@ -1,4 +1,4 @@
-//! Telling whoever must know: what is told, through which channels, and that it arrives.
+//! Alerts: which problems are sent, through which channels, and their delivery.
 
 mod beat;
 mod cause;
@@ -25,8 +25,8 @@ use crate::{
     stream::cancel::Cancel,
 };
 
-/// Tells what has changed since the last time, what could not be told then, and what `once` says. Without a history that can
-/// be written it is not known what was told: then all that is wrong is told.
+/// Sends alerts: changes since the last alert, undelivered messages, and the lines in `once`. If the history cannot be
+/// written, earlier alerts are unknown and all problems are sent.
 ///
 /// # Errors
 /// Memory is short.

@@ -1,4 +1,4 @@
-//! A message as plain text.
+//! Renders a message as plain text.
 
 use std::collections::{HashMap, HashSet};
 
@@ -13,13 +13,13 @@ use crate::{
     output::{count, name, printable, time},
 };
 
-/// So many lines of one text are told; the rest is in the status.
+/// Lines shown of a text; `status` shows the rest.
 const LINES: usize = 15;
-/// So many names stand in a title.
+/// Names shown in a title.
 const NAMED: usize = 2;
 
 impl Message {
-    /// One line that says what it is about.
+    /// The title: one line.
     pub fn title(&self) -> String {
         let host = name(&self.host);
         let what = match self.purpose {
@@ -88,7 +88,7 @@ fn block(cause: &Cause, now: &Zoned) -> String {
     text
 }
 
-/// A line of what is over. What was told of each item with an age or a name of its own is one cause again.
+/// A line about a recovery. Problems whose texts differ only by age or name are one cause again.
 fn alike(line: &Line) -> Line {
     let has_its_own = ["late", "vanished", "excluded"].contains(&line.kind.as_str());
     let shared = has_its_own.then(|| Shared {
@@ -106,7 +106,7 @@ fn recovered(cause: &Cause, now: &Zoned) -> String {
     format!("- {}: no longer: {}{}\n", cause.who(), printable(first), lasted.unwrap_or_default())
 }
 
-/// For how long, from an hour on.
+/// The duration, if it is at least an hour.
 fn ago(since: &Zoned, now: &Zoned) -> String {
     let hours = since.duration_until(now).as_hours();
     match hours {
@@ -116,8 +116,8 @@ fn ago(since: &Zoned, now: &Zoned) -> String {
     }
 }
 
-/// Counts items by kind, and the first names. What has several problems is counted once, by the worst of them. A repository
-/// that refuses stands for all that was not backed up for that reason.
+/// Counts items by kind of problem and lists the first names. An item with several problems is counted once, by the
+/// worst. An unreachable repository counts for all items that were not backed up because of it.
 fn told(lines: &[Line]) -> String {
     let causes = causes(lines);
     let mut parts = Vec::new();
@@ -128,7 +128,7 @@ fn told(lines: &[Line]) -> String {
             None => "the repository refused".to_owned(),
         });
     }
-    // Sources whose items are named are no subjects any more.
+    // A source is not a subject if its items are named.
     let others = causes.iter().filter(|cause| !cause.is_of_repository());
     let subjects_left: HashSet<&str> =
         others.flat_map(|cause| cause.subjects.iter().map(String::as_str)).collect();
@@ -145,7 +145,7 @@ fn told(lines: &[Line]) -> String {
     if rest.is_empty() { text } else { format!("{text} ({})", subjects(rest)) }
 }
 
-/// Each subject once, with the worst of its kinds.
+/// Each subject once, with its worst kind of problem.
 fn worst<'l>(lines: &[&'l Line]) -> Vec<(&'l str, &'l str)> {
     let mut worst: Vec<(&str, &str)> = Vec::new();
     let mut index: HashMap<&str, usize> = HashMap::new();
@@ -160,7 +160,7 @@ fn worst<'l>(lines: &[&'l Line]) -> Vec<(&'l str, &'l str)> {
     worst
 }
 
-/// How many items there are of each kind. A source counts for the items that it stands for, which are not counted again.
+/// Number of items for each kind. A source counts for the items that it represents, which are not counted again.
 fn by_kind<'l>(worst: &[(&'l str, &'l str)], causes: &[Cause]) -> Vec<(&'l str, u64)> {
     let failed = ["failed", "never-backed-up", "late"];
     let stands = |source: &str| causes.iter().find_map(|cause| cause.items_of(source));
@@ -179,7 +179,7 @@ fn by_kind<'l>(worst: &[(&'l str, &'l str)], causes: &[Cause]) -> Vec<(&'l str, 
     kinds
 }
 
-/// How bad a kind of problem is, the worst first. What is not known here comes behind what is failed.
+/// Severity of a kind of problem, the worst first. Unknown kinds rank right after `failed`.
 fn rank(kind: &str) -> usize {
     const WORST: [&str; 11] = [
         "repository",
@@ -290,7 +290,7 @@ mod tests {
         assert!(message.text().starts_with("- the repository refused, 8 items not backed up: it is away\n"));
         message.new.push(line("my/a", "late", "too old"));
         assert_eq!(message.title(), format!("{title}, 1 LATE (my/a)"));
-        // Nothing is known of what has never answered.
+        // There are no known items of a source that has never answered.
         let never = ["files", "pg"].map(|source| line(source, "failed", "it is away"));
         message.new = never.into_iter().chain([line("the repository", "repository", "it is away")]).collect();
         assert_eq!(message.title(), "tik-backup on db1: the repository refused");

@@ -55,7 +55,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
     Ok(SUCCESS)
 }
 
-/// What was accepted besides the history.
+/// The accepted changes besides the history.
 fn rest(accepted: &[Accepted]) -> String {
     if accepted.is_empty() { String::new() } else { text(accepted) }
 }

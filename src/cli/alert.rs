@@ -9,7 +9,7 @@ use crate::{
     survey,
 };
 
-/// How long telling may take.
+/// How long the delivery of alerts may take.
 const BUDGET: std::time::Duration = std::time::Duration::from_secs(300);
 
 #[derive(Debug, clap::Subcommand)]

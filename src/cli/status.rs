@@ -35,7 +35,7 @@ pub(super) struct Args {
     output: Option<PathBuf>,
 }
 
-/// What `--json` prints: the ledger, and its problems by cause.
+/// The output of `--json`: the ledger, and its problems by cause.
 #[derive(serde::Serialize)]
 struct Document<'l> {
     #[serde(flatten)]
@@ -48,7 +48,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
     let seen = if foreign {
         survey::ledger_of_host(config, &context.cancel)?
     } else {
-        // That there is no history which can be used is a problem of the ledger.
+        // An unusable history is a problem in the ledger, not an error here.
         survey::ledger(&config, &context.cancel).or_else(|_| {
             context.cancel.check()?;
             survey::ledger_whatever(&config, &context.cancel)

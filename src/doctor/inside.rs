@@ -1,4 +1,4 @@
-//! What is looked at as the services' user.
+//! Checks made as the services' user.
 
 use std::{path::Path, time::Duration};
 
@@ -14,24 +14,24 @@ use crate::{
     survey,
 };
 
-/// How long a look waits for all sources.
+/// Timeout for the check of all sources.
 const PATIENCE: Duration = Duration::from_secs(240);
 
-/// Said of what cannot be looked at.
+/// Text for checks that are not possible here.
 const NEEDS_UNIT: &str = "not looked at: it needs a secret that only its own unit has (credential:)";
 
-/// Which services are stood in for.
+/// Which services' environment the checks run in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Part {
-    /// All, by one process without systemd.
+    /// All of them, in one process without systemd.
     All,
-    /// Those that back up servers, and what all of them need.
+    /// The services that back up servers, and everything that all services need.
     Servers,
-    /// Those that back up folders, which may read what others may not.
+    /// The services that back up directories, which may read more files.
     Directories,
 }
 
-/// Looks at everything that can be seen from within.
+/// Runs all checks that are made as the services' user.
 pub(super) fn findings(config: &Config, part: Part, cancel: &Cancel) -> Vec<Finding> {
     let mut findings = Vec::new();
     if part != Part::Directories {
@@ -44,7 +44,7 @@ pub(super) fn findings(config: &Config, part: Part, cancel: &Cancel) -> Vec<Find
     findings
 }
 
-/// Says each cause once: a secret that cannot be read is a problem of its file and of everything that needs it.
+/// Reports each cause once: an unreadable secret is a problem of its file and of every check that needs it.
 fn once(findings: &mut [Finding]) {
     for number in 1..findings.len() {
         let (earlier, rest) = findings.split_at_mut(number);
@@ -128,7 +128,7 @@ fn repository(config: &Config, cancel: &Cancel) -> Vec<Finding> {
     findings
 }
 
-/// Where storages are mounted by custom.
+/// Usual places of mount points.
 fn is_below_mounts(path: &Path) -> bool {
     ["/mnt", "/media"].iter().any(|folder| path.starts_with(folder))
 }

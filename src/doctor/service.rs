@@ -1,4 +1,4 @@
-//! Starting this program as the services are started.
+//! Runs this program in the environment of the services.
 
 use std::{
     io::Read,
@@ -20,19 +20,20 @@ use crate::{
     systemd::units,
 };
 
-/// There if systemd runs.
+/// Exists if systemd is running.
 pub(crate) const SYSTEMD: &str = "/run/systemd/system";
 
-/// How long a service may look. It has limits of its own, which are shorter; what hangs in a system call ignores them.
+/// Timeout for the checks in a service. They have shorter timeouts of their own, which do not help if a system call
+/// hangs.
 const LOOK: Duration = Duration::from_secs(300);
-/// How long systemd may take to start and to end it.
+/// Time for systemd to start and stop it.
 const START_AND_END: Duration = Duration::from_secs(60);
-/// What a service says is not longer than this.
+/// Maximum size of the output of a service.
 const SAID: u64 = 16 << 20;
-/// Who has ended has said everything; a process that it left may still hold the pipe.
+/// How long to read on after the command has ended: a process that it left behind may still hold the pipe.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// What the services will find; or what this process finds, where it cannot stand in for them.
+/// The findings of the services, or of this process if it cannot run as they do.
 pub(super) fn findings(config: &Config, cancel: &Cancel) -> Vec<Finding> {
     let user = &config.systemd.user;
     let root = rustix::process::geteuid().is_root();
@@ -42,7 +43,7 @@ pub(super) fn findings(config: &Config, cancel: &Cancel) -> Vec<Finding> {
     let mut findings = Vec::new();
     match (root, Path::new(SYSTEMD).exists(), &account) {
         (true, true, Some(_)) => return as_services(config, cancel),
-        // It was said with the files that there is no such user.
+        // The check of the files has already reported that the user does not exist.
         (_, true, None) => {}
         (_, false, _) => {
             findings.push(Finding::ok(
@@ -92,7 +93,7 @@ fn as_services(config: &Config, cancel: &Cancel) -> Vec<Finding> {
     findings
 }
 
-/// Asks one process with the settings of the services. The error says why it told nothing.
+/// Runs the checks in one process with the settings of the services. The error says why there are no findings.
 fn ask(config: &Config, part: Part, cancel: &Cancel) -> Result<Vec<Finding>, Box<Finding>> {
     let failed = |text: String| {
         let hint = "what systemd says of it: journalctl -n 20; `systemd-run` must be able to start services";
@@ -127,7 +128,7 @@ fn ask(config: &Config, part: Part, cancel: &Cancel) -> Result<Vec<Finding>, Box
         Err(error) => return failed(error.summary()),
     };
     if ran.status.is_none() {
-        // It would go on without anybody who waits for it.
+        // Stop the unit, which would otherwise go on.
         let _ = Command::new("systemctl").args(["--no-block", "stop", &unit]).stdin(Stdio::null()).output();
     }
     let told: Option<Vec<Finding>> = serde_json::from_slice::<serde_json::Value>(&ran.stdout)
@@ -140,7 +141,7 @@ fn ask(config: &Config, part: Part, cancel: &Cancel) -> Result<Vec<Finding>, Box
     }
 }
 
-/// Nothing was found out in the time that there is.
+/// The finding if the checks did not end in time.
 fn unanswered(cancel: &Cancel) -> Finding {
     if let Err(error) = cancel.check() {
         return Finding::error("services", &error);
@@ -150,7 +151,7 @@ fn unanswered(cancel: &Cancel) -> Finding {
         .hint("see whether every mount answers, that of the repository and those of the folders: df -h")
 }
 
-/// What a command has said so far, and how it ended if it did.
+/// The output of a command so far, and its exit status if it has ended.
 struct Ran {
     stdout: Vec<u8>,
     stderr: String,
@@ -165,7 +166,7 @@ fn run(mut command: Command, limit: Duration, cancel: &Cancel) -> Result<Ran> {
     let said = Arc::new(Mutex::new(Vec::new()));
     let stdout = process.child().stdout.take();
     let hearing = said.clone();
-    // Whoever has ended may leave a process that holds the pipe: its end is not waited for.
+    // A command may leave a process behind that holds the pipe: do not wait for the end of the pipe.
     let reader = thread::Builder::new()
         .name("doctor".to_owned())
         .spawn(move || {
@@ -192,7 +193,7 @@ fn run(mut command: Command, limit: Duration, cancel: &Cancel) -> Result<Ran> {
     Ok(Ran { stdout, stderr: process.messages().text().trim().to_owned(), status })
 }
 
-/// The program that the services run: on NixOS a script that adds programs to the search path and runs this one.
+/// The program that the services run. On NixOS, it is a script that extends the search path and runs this one.
 fn program(config: &Config) -> Option<PathBuf> {
     let text = property(config, "ExecStart")?;
     executable(&text).map(PathBuf::from).filter(|path| path.is_file())
@@ -211,7 +212,7 @@ fn property(config: &Config, name: &str) -> Option<String> {
     Some(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Where the services look for clients, if their unit says so: on NixOS it does.
+/// The search path of the services, if their unit sets it, as on NixOS.
 fn search_path(config: &Config) -> Option<String> {
     let text = property(config, "Environment")?;
     text.split_whitespace().find_map(|word| word.trim_matches('"').strip_prefix("PATH=").map(str::to_owned))
@@ -257,7 +258,7 @@ mod tests {
 
     #[test]
     fn a_process_that_is_left_with_the_pipe_is_not_waited_for() {
-        // In a session of its own it is not ended with the command.
+        // `setsid`: killing the command's group does not end it.
         let ran = shell("setsid sleep 30 & echo found", Duration::from_secs(3600), &Cancel::new());
         assert_eq!(ran.stdout, b"found\n");
     }

@@ -185,12 +185,12 @@ fn alerts(out: &mut Families, ledger: &Ledger) {
     }
 }
 
-/// Families of gauges, each begun before its samples.
+/// Writer for families of gauges. A family is begun before its samples.
 #[derive(Default)]
 struct Families(Vec<MetricFamily>);
 
 impl Families {
-    /// Begins a family. It appears if it gets a sample.
+    /// Begins a family. It is written with its first sample.
     fn family(&mut self, name: &str, help: &str) -> &mut Self {
         let mut family = MetricFamily::default();
         family.set_name(name.to_owned());
@@ -200,7 +200,7 @@ impl Families {
         self
     }
 
-    /// Adds a sample to the family begun last.
+    /// Adds a sample to the current family.
     fn sample(&mut self, labels: &[(&str, &str)], value: f64) {
         let Some(family) = self.0.last_mut() else { return };
         let pair = |&(name, value): &(&str, &str)| {

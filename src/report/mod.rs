@@ -1,4 +1,4 @@
-//! Reports on the whole: status, metrics, dashboard, runbook.
+//! Reports on the whole installation: status, metrics, dashboard, runbook.
 
 pub mod dashboard;
 pub mod metrics;

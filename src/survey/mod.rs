@@ -1,4 +1,4 @@
-//! A look at the repository and the history, and the ledger that is drawn up from both.
+//! Surveys the repository and the history, and builds the ledger from both.
 
 mod within;
 
@@ -20,20 +20,19 @@ use crate::{
 
 pub(crate) use self::within::{PATIENCE, open_within, while_answering};
 
-/// What got a snapshot within this time probably gets more.
+/// An item with a snapshot within this time is probably still being backed up.
 const ALIVE: jiff::SignedDuration = jiff::SignedDuration::from_hours(8 * 24);
 
-/// Whether a snapshot of this moment is so young that somebody probably still adds to its item, although this configuration
-/// does not.
+/// Whether a snapshot is so recent that another configuration probably still backs up its item.
 pub(crate) fn is_recent(made: &Zoned, now: jiff::Timestamp) -> bool {
     now.duration_since(made.timestamp()) < ALIVE
 }
 
-/// Takes a look at the repository: which snapshots there are of the hosts that count. Also returns what is to be said of it:
-/// what is wrong with snapshots that cannot be read, and that only other hosts have some.
+/// Surveys the repository: lists the snapshots of `hosts`. Also returns notes: snapshots that cannot be read, and that
+/// only other hosts have snapshots.
 ///
 /// # Errors
-/// The snapshots cannot be listed, or the history not be written.
+/// The snapshots cannot be listed, or the history cannot be written.
 pub fn survey_repository(
     config: &Config,
     history: &History,
@@ -54,7 +53,7 @@ pub fn survey_repository(
     Ok((entry, notes))
 }
 
-/// On a machine that replaces another nothing must look lost.
+/// On a machine that replaces another, backups must not appear to be lost.
 fn nothing_of_ones_own(config: &Config, own: &str, repository: &RepositoryEntry) -> Option<String> {
     if repository.snapshots > 0 || repository.other_hosts.is_empty() {
         return None;
@@ -67,13 +66,13 @@ fn nothing_of_ones_own(config: &Config, own: &str, repository: &RepositoryEntry)
     ))
 }
 
-/// Which other hosts have snapshots in the repository, beside this one.
+/// A note on the other hosts that have snapshots in the repository.
 pub(crate) fn shared_note(repository: &RepositoryEntry) -> Option<String> {
     let others = &repository.other_hosts;
     if repository.snapshots == 0 || others.is_empty() {
         return None;
     }
-    // A host that lives is none whose snapshots are to be removed.
+    // Snapshots of a live host should not be removed.
     let now = jiff::Timestamp::now();
     let gone = |share: &HostShare| share.newest.as_ref().is_none_or(|newest| !is_recent(newest, now));
     let forget = if others.iter().any(gone) {
@@ -111,9 +110,9 @@ pub fn unreachable(config: &Config, history: &History, error: &Error) -> Reposit
     }
 }
 
-/// The ledger with what it was drawn from.
+/// A ledger and the history from which it was built.
 pub struct Survey {
-    /// The history, for what is to be told.
+    /// The history, for alerts.
     pub history: Arc<History>,
     /// The ledger.
     pub ledger: Ledger,
@@ -121,7 +120,8 @@ pub struct Survey {
     pub refused: Option<Error>,
 }
 
-/// Looks at history and repository, and draws up the ledger. A repository that refuses is part of the picture.
+/// Surveys history and repository, and builds the ledger. An unreachable repository is a problem in the ledger, not an
+/// error.
 ///
 /// # Errors
 /// The history cannot be used.
@@ -133,8 +133,8 @@ pub fn ledger(config: &Config, cancel: &Cancel) -> Result<Survey> {
     }
 }
 
-/// As [`ledger`], for telling that something is wrong: without a history that can be used, and without waiting for a storage
-/// that does not answer.
+/// As [`ledger`], for reporting problems: works without a usable history, and does not wait for a storage that does not
+/// answer.
 ///
 /// # Errors
 /// Memory is short.
@@ -155,7 +155,7 @@ pub fn ledger_whatever(config: &Config, cancel: &Cancel) -> Result<Survey> {
         let hosts = Hosts::watched(&settings);
         match survey_repository(&settings, &history, &repository, hosts) {
             Ok(seen) => Ok(RepositorySurvey { history, repository: Ok(seen) }),
-            // Is it the history, which cannot be written, or the repository?
+            // Find out which one failed: the history, which cannot be written, or the repository.
             Err(error) => {
                 let memory = Arc::new(History::in_memory_because(&error)?);
                 Ok(match survey_repository(&settings, &memory, &repository, hosts) {
@@ -175,11 +175,11 @@ pub fn ledger_whatever(config: &Config, cancel: &Cancel) -> Result<Survey> {
     Ok(Survey { history, ledger, refused })
 }
 
-/// The ledger of the host that the configuration names, made out from its snapshots alone: for looking at another host, whose
-/// history lies there.
+/// The ledger of the configured host, derived from its snapshots alone: for another host, whose history is not on this
+/// machine.
 ///
 /// # Errors
-/// The repository refuses, or has no snapshot of this host.
+/// The repository cannot be used, or has no snapshot of this host.
 pub fn ledger_of_host(mut config: Config, cancel: &Cancel) -> Result<Survey> {
     config.sources.clear();
     config.alerts.clear();
@@ -199,14 +199,14 @@ pub fn ledger_of_host(mut config: Config, cancel: &Cancel) -> Result<Survey> {
     Ok(Survey { history, ledger, refused: None })
 }
 
-/// What a look at the repository gave, and the history in which it was written down.
+/// The result of a survey of the repository, and the history in which it was recorded.
 struct RepositorySurvey {
     history: Arc<History>,
     repository: Result<(RepositoryEntry, Vec<String>)>,
 }
 
 impl RepositorySurvey {
-    /// The repository as it is to be shown.
+    /// Splits the result into history, entry of the repository, notes and error.
     fn into_entry(self, config: &Config) -> (Arc<History>, RepositoryEntry, Vec<String>, Option<Error>) {
         match self.repository {
             Ok((entry, notes)) => (self.history, entry, notes, None),
@@ -218,7 +218,7 @@ impl RepositorySurvey {
     }
 }
 
-/// Asks the repository, and writes down what it says. A repository that refuses is an answer.
+/// Surveys the repository and records the result. An error of the repository is a result.
 fn ask(
     config: &Config,
     history: &History,
@@ -232,7 +232,7 @@ fn ask(
     };
     let survey = || {
         history.meet(&opened, check)?;
-        // On a second host, which backs up nothing, the snapshots themselves say enough.
+        // A host without sources needs only the snapshots, not a rebuilt history.
         if !config.sources.is_empty() {
             history.rebuild(config, &opened, cancel)?;
         }
@@ -245,12 +245,12 @@ fn ask(
     }
 }
 
-/// For who asks and who watches whether there are answers.
+/// One for the thread that reads, one for the thread that watches for progress.
 fn twice(patience: Patience) -> (Patience, Patience) {
     (patience.clone(), patience)
 }
 
-/// As [`ask`], of a repository that may not answer.
+/// As [`ask`], with a timeout for a repository that does not answer.
 fn ask_within(
     config: &Config,
     history: Arc<History>,

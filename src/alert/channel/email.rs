@@ -1,4 +1,4 @@
-//! Mail.
+//! Alerts by e-mail over SMTP.
 
 use std::{
     sync::mpsc::{self, RecvTimeoutError},
@@ -26,10 +26,10 @@ use crate::{
     stream::cancel::Cancel,
 };
 
-/// How soon a send ends when it is cancelled.
+/// How often a pending send checks for cancellation.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Mail to some addresses.
+/// An e-mail channel.
 pub(super) struct Email {
     name: String,
     server: String,
@@ -41,7 +41,7 @@ pub(super) struct Email {
 }
 
 impl Email {
-    /// Reads the files that the configuration names.
+    /// Reads the files named in the configuration.
     pub(super) fn open(config: &AlertConfig, email: &EmailConfig) -> Result<Self> {
         let address = |text: &str| {
             text.parse::<Mailbox>()
@@ -56,7 +56,7 @@ impl Email {
             .port(email.smtp_port)
             .tls(tls)
             .timeout(Some(config.timeout));
-        // Without a whole name of this machine the library introduces itself by an address, which servers take too.
+        // If this machine has no fully qualified name, the library sends an address in EHLO, which servers accept.
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         if host.contains('.') && host.chars().all(|c| c.is_ascii_alphanumeric() || "-.".contains(c)) {
             builder = builder.hello_name(ClientId::Domain(host));
@@ -83,7 +83,7 @@ impl Email {
             .from(self.from.clone())
             .subject(message.title())
             .message_id(self.id(message))
-            // RFC 3834: no machine answers it.
+            // RFC 3834: this prevents automatic replies.
             .header(AutoSubmitted)
             .header(header::ContentType::TEXT_PLAIN);
         for to in &self.to {
@@ -92,7 +92,7 @@ impl Email {
         mail.date_now().body(message.text())
     }
 
-    /// The same in every try, so that a mail server may drop what it has got already.
+    /// The Message-ID is the same in every try, so that a mail server may drop duplicates.
     fn id(&self, message: &Message) -> Option<String> {
         let domain = Some(self.from.email.domain()).filter(|domain| domain.is_ascii())?;
         let mut hash = Sha256::new();
@@ -105,7 +105,7 @@ impl Email {
         let plain = Error::failed(format!("{} did not take the mail", self.server));
         let error = plain.clone().because(error);
         match &self.password {
-            // Put in its place in the middle of words, the mark would betray it.
+            // A redaction mark within words would reveal a short password.
             Some(password) if password.expose().len() < 4 && error.summary().contains(password.expose()) => {
                 plain.because_text("what it said is not shown: a short password may stand in it")
             }
@@ -116,7 +116,7 @@ impl Email {
 
     fn judge(&self, error: &lettre::transport::smtp::Error) -> Refused {
         if matches!(io_kind(error), Some(std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut)) {
-            // The library says what the system calls it: "Resource temporarily unavailable".
+            // The library reports a timeout as the system's "Resource temporarily unavailable".
             let seconds = self.timeout.as_secs();
             let error = Error::failed(format!("{} did not answer within {seconds} s", self.server));
             return Refused::passing(error.hint(PORTS));
@@ -128,7 +128,7 @@ impl Email {
             return Refused { error, lasting, wait: None };
         }
         if error.is_client() {
-            // What we need and the server does not offer: TLS, or a way to log in.
+            // The server lacks a required feature: TLS, or a supported login method.
             return Refused::lasting(
                 refused.hint("see whether `tls`, `smtp_port` and `user` fit the server"),
             );
@@ -142,11 +142,11 @@ impl Email {
     }
 }
 
-/// What ports are usual, for whoever has mixed them up.
+/// Advice on the usual ports.
 const PORTS: &str = "see whether `smtp_port` and `tls` fit each other: usually 465 with \"tls\", 587 with \"starttls\"; \
                      a firewall may also block the port";
 
-/// What to do about an answer of the server: RFC 5321 section 4.2.3, RFC 4954 section 6.
+/// Advice by SMTP reply code: RFC 5321 section 4.2.3, RFC 4954 section 6.
 fn advice(code: u16) -> &'static str {
     match code {
         530 => {
@@ -160,7 +160,7 @@ fn advice(code: u16) -> &'static str {
         400..=499 => {
             "the server asks to come back later: there is nothing to correct, later tries may succeed"
         }
-        // RFC 3463 puts both at full mailboxes and at large messages.
+        // RFC 3463 uses this code for full mailboxes and for large messages.
         552 => {
             "the server refuses the size of the mail, or the mailbox of an address in `to` is full: see its limits, and empty the \
              mailbox"
@@ -176,14 +176,14 @@ fn advice(code: u16) -> &'static str {
     }
 }
 
-/// What to do if there is no answer of the server.
+/// Advice if the server did not answer.
 fn unanswered(error: &lettre::transport::smtp::Error) -> &'static str {
     use std::io::ErrorKind;
     match io_kind(error) {
         Some(ErrorKind::ConnectionRefused) => {
             "nothing listens there: see whether `smtp_host` and `smtp_port` are right, and whether the server is up"
         }
-        // The other side speaks TLS where we do not, or does not where we do; or it waits for us to begin with TLS.
+        // One side uses TLS from the first byte and the other does not.
         _ if error.is_tls() || error.is_response() || error.is_timeout() => PORTS,
         Some(
             ErrorKind::InvalidData
@@ -195,7 +195,7 @@ fn unanswered(error: &lettre::transport::smtp::Error) -> &'static str {
     }
 }
 
-/// The first error of input or output among the causes.
+/// The first I/O error in the chain of causes.
 fn io_kind(error: &(dyn std::error::Error + 'static)) -> Option<std::io::ErrorKind> {
     let mut next = Some(error);
     while let Some(error) = next {
@@ -221,7 +221,8 @@ impl Channel for Email {
         let mail = self.mail(message).map_err(|e| Refused::lasting(self.refused(&e)))?;
         let (done, ended) = mpsc::channel();
         let transport = self.transport.clone();
-        // The library bounds each of its steps, not the whole, and cannot be interrupted: it is left to itself then.
+        // The library has a timeout for each step, but none in total, and cannot be interrupted: its thread is
+        // abandoned.
         thread::Builder::new()
             .name("mail".to_owned())
             .spawn(move || done.send(transport.send(&mail)))

@@ -1,4 +1,4 @@
-//! Heartbeats in the way of healthchecks: a URL, and `/start` and `/fail` below it.
+//! Heartbeats in the style of healthchecks.io: a URL, and `/start` and `/fail` below it.
 
 use super::{
     Refused,
@@ -11,14 +11,14 @@ use crate::{
     stream::cancel::Cancel,
 };
 
-/// What a heartbeat says.
+/// The state that a heartbeat reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// A run begins.
+    /// A run has started.
     Start,
-    /// A run ended, and all is well.
+    /// A run has ended and there are no problems.
     Success,
-    /// A run ended, and something failed.
+    /// A run has ended and something has failed.
     Failure,
 }
 
@@ -30,7 +30,7 @@ pub struct Heartbeat {
 }
 
 impl Heartbeat {
-    /// Reads the files that the configuration names; `None` if it describes another kind of alert.
+    /// Reads the files named in the configuration; `None` if it describes another kind of alert.
     ///
     /// # Errors
     /// A file cannot be used.
@@ -48,10 +48,10 @@ impl Heartbeat {
         &self.name
     }
 
-    /// Tries once to send it.
+    /// Sends it once, without retries.
     ///
     /// # Errors
-    /// It was not taken.
+    /// It was not delivered.
     pub fn ping(&self, phase: Phase, body: &str, cancel: &Cancel) -> Result<(), Refused> {
         let end = match phase {
             Phase::Start => "/start",
@@ -59,13 +59,13 @@ impl Heartbeat {
             Phase::Failure => "/fail",
         };
         let url = self.url.expose().trim();
-        // A query stays at the end.
+        // The query of the URL stays at the end.
         let (path, query) =
             url.split_once('?').map_or((url, String::new()), |(path, q)| (path, format!("?{q}")));
         let url = Secret::new(format!("{}{end}{query}", path.trim_end_matches('/')));
         let body = Body { content_type: "application/json", content: body.to_owned() };
         let answer = self.sender.post(&url, &body, cancel)?;
-        // Healthchecks answers 200 to whoever names a check by its UUID, even if it does not count.
+        // Healthchecks answers 200 to every ping that addresses a check by UUID, even if it ignores the ping.
         let uncounted = |what: &str| Error::failed(format!("the heartbeat does not count: {what}"));
         match answer.trim() {
             "OK (not found)" => {

@@ -1,4 +1,4 @@
-//! The channels: each gives a message its form and hands it to whoever carries it.
+//! The alert channels. Each formats a message and sends it to its service.
 
 mod email;
 mod heartbeat;
@@ -23,10 +23,10 @@ use crate::{
 
 /// Longest title of a message, in characters.
 const TITLE: usize = 300;
-/// What begins a certificate in a PEM file.
+/// The line that starts a certificate in a PEM file.
 const PEM: &str = "-----BEGIN CERTIFICATE-----";
 
-/// Carries messages.
+/// Delivers messages.
 pub trait Channel: Send + Sync {
     /// Its name in the configuration.
     fn name(&self) -> &str;
@@ -34,21 +34,21 @@ pub trait Channel: Send + Sync {
     /// Its kind, as written in the configuration.
     fn kind(&self) -> &'static str;
 
-    /// Tries once to deliver a message.
+    /// Sends a message once, without retries.
     ///
     /// # Errors
-    /// It was not taken.
+    /// It was not delivered.
     fn send(&self, message: &Message, cancel: &Cancel) -> Result<(), Refused>;
 }
 
-/// A message that was not taken.
+/// A message that could not be delivered.
 #[derive(Debug)]
 pub struct Refused {
-    /// What happened, without secrets.
+    /// The error, without secrets.
     pub error: Error,
-    /// Trying again cannot help: the address or the login is wrong.
+    /// Retrying cannot help: the address or the credentials are wrong.
     pub lasting: bool,
-    /// How long the other side asks to wait.
+    /// The delay that the receiver requests.
     pub wait: Option<Duration>,
 }
 
@@ -62,7 +62,7 @@ impl Refused {
     }
 }
 
-/// The channel that a part of the configuration describes; `None` for a heartbeat, which carries no messages.
+/// The channel for a section of the configuration; `None` for a heartbeat, which does not deliver messages.
 ///
 /// # Errors
 /// A file that it names cannot be used.
@@ -75,14 +75,14 @@ pub fn open(config: &AlertConfig) -> Result<Option<Box<dyn Channel>>> {
     })
 }
 
-/// The certificates in a file of further authorities.
+/// The certificates in a `ca_file`.
 fn read_authorities(path: &Path) -> Result<Vec<u8>> {
     let shown = path.display();
     let bytes = std::fs::read(path).map_err(|error| {
         Error::usage(format!("the certificates in {shown} (ca_file of an alert) cannot be read"))
             .because(&error)
     })?;
-    // The libraries take such a file for one with no authorities, and then nothing is believed.
+    // The libraries accept a file without certificates, and then trust no server.
     if !bytes.windows(PEM.len()).any(|window| window == PEM.as_bytes()) {
         let error = Error::usage(format!("{shown} (ca_file of an alert) holds no certificate"));
         return Err(error.hint(format!("it must be a PEM file, with {PEM} in it")));

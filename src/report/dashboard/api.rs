@@ -1,4 +1,4 @@
-//! The same for programs, as JSON, with the field names of the command line.
+//! The JSON API, with the same field names as the command line.
 
 use axum::{
     Json, Router,
@@ -22,7 +22,7 @@ use crate::{
     },
 };
 
-/// At most so many runs in one answer.
+/// Maximum number of runs in a response.
 const RUNS: u32 = 500;
 
 /// Items of the ledger.
@@ -32,12 +32,12 @@ pub(super) struct Items {
     pub(super) items: Vec<Entry>,
 }
 
-/// An item, and all that happened to it.
+/// An item and its past.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct ItemDetail {
-    /// As the ledger has it.
+    /// Its entry in the ledger.
     pub(super) entry: Entry,
-    /// What is remembered.
+    /// Its past.
     #[serde(flatten)]
     pub(super) past: Past,
 }
@@ -49,26 +49,26 @@ pub(super) struct Sources {
     pub(super) sources: Vec<SourceEntry>,
 }
 
-/// Runs, the newest first.
+/// Runs, newest first.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct Runs {
     /// The runs.
     pub(super) runs: Vec<RunPast>,
 }
 
-/// A run, and what it tried.
+/// A run and its attempts.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct RunDetail {
     /// The run.
     pub(super) run: RunPast,
-    /// What it tried, failures first.
+    /// Its attempts, failures first.
     pub(super) attempts: Vec<Attempt>,
 }
 
-/// Why there is no answer.
+/// An error.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct Problem {
-    /// What happened.
+    /// The message.
     pub(super) error: String,
 }
 
@@ -115,7 +115,7 @@ fn problem(status: StatusCode, text: &str) -> Response {
     (status, Json(Problem { error: text.to_owned() })).into_response()
 }
 
-/// A query that cannot be understood is answered in JSON as well.
+/// Errors for invalid queries are JSON as well.
 type Asked<T> = std::result::Result<Query<T>, axum::extract::rejection::QueryRejection>;
 
 async fn status(State(state): State<Shared>) -> Response {

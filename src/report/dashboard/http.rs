@@ -1,4 +1,4 @@
-//! The server: which path shows what, who may see it, and what a browser may do with it.
+//! The HTTP server: routes, access control and security headers.
 
 use std::sync::Arc;
 
@@ -24,15 +24,15 @@ use crate::{
 
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("script.js");
-/// Nothing from anywhere else, nothing inline, in nobody's frame.
+/// Content security policy: no external resources, nothing inline, no framing.
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; \
                       base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
-/// Who is let in.
+/// Access control.
 pub(super) struct Gate {
-    /// Of the token: what is compared takes the same time whatever is sent.
+    /// A hash of the token, so that the comparison takes constant time.
     token: Option<[u8; 32]>,
-    /// Whether only names of this machine may stand in `Host`.
+    /// Whether `Host` must be a name of this machine.
     local: bool,
 }
 
@@ -47,7 +47,7 @@ impl Gate {
     fn refusal(&self, request: &Request<Body>) -> Option<Response> {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             let response = plain(StatusCode::METHOD_NOT_ALLOWED, "this page only shows");
-            // A body is not waited for.
+            // The connection is closed, because the body is not read.
             let response = with(response, header::CONNECTION, "close");
             return Some(with(response, header::ALLOW, "GET, HEAD"));
         }
@@ -56,7 +56,7 @@ impl Gate {
             return Some(with(response, header::CONNECTION, "close"));
         }
         let headers = request.headers();
-        // A page elsewhere whose name was made to lead here must not read this one through the visitor's browser.
+        // Prevents DNS rebinding: another site must not read the dashboard through a visitor's browser.
         if self.local && !headers.get(header::HOST).and_then(|host| host.to_str().ok()).is_some_and(is_local)
         {
             return Some(plain(
@@ -75,7 +75,8 @@ impl Gate {
     }
 }
 
-/// The token in an `Authorization`: as a bearer's (RFC 6750), or as the password that a browser asks for (RFC 7617).
+/// The token in an `Authorization` header: as a bearer token (RFC 6750), or as the password of basic authentication
+/// (RFC 7617), which browsers ask for.
 fn shown_token(value: &str) -> Option<String> {
     let (scheme, rest) = value.split_once(' ')?;
     if scheme.eq_ignore_ascii_case("bearer") {
@@ -155,7 +156,7 @@ fn asset(kind: &'static str, text: &'static str) -> Response {
     (headers, text).into_response()
 }
 
-/// Does what reads the history away from the threads that serve.
+/// Runs work that reads the history on a blocking thread.
 pub(super) async fn aside<T: Send + 'static>(
     state: &Shared,
     work: impl FnOnce(&DashboardState) -> Result<T> + Send + 'static,
@@ -241,7 +242,7 @@ async fn prometheus(State(state): State<Shared>) -> Response {
     }
 }
 
-/// Whether this server can answer; not whether the backups are well.
+/// Whether this server can answer. Says nothing about the backups.
 async fn healthz(State(state): State<Shared>, _: HeaderMap) -> Response {
     match aside(&state, |state| state.ledger().map(|_| ())).await {
         Ok(()) => plain(StatusCode::OK, "ok"),

@@ -1,4 +1,4 @@
-//! The page that people look at, and the same for programs. It only shows: every request reads, none changes anything.
+//! The dashboard: web pages and a JSON API. It is read-only.
 
 mod api;
 mod connections;
@@ -21,15 +21,15 @@ use crate::{
 };
 use state::DashboardState;
 
-/// How long requests may go on after the server was told to end.
+/// How long open requests may take after the server was asked to stop.
 const GRACE: Duration = Duration::from_secs(5);
-/// How often it is looked whether it was told so.
+/// How often the server checks for cancellation.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Serves until `cancel` is set; `ready` is told where, once it can be reached.
+/// Serves until `cancel` is set. `ready` is called with the address once the server accepts connections.
 ///
 /// # Errors
-/// The address cannot be used, the token not be read, or the history not be opened.
+/// The address cannot be used, the token cannot be read, or the history cannot be opened.
 pub fn serve(
     config: Config,
     settings: &DashboardConfig,
@@ -68,7 +68,7 @@ pub fn serve(
                 ready(&settings.listen.to_string());
                 let accept = async || Ok(listener.accept().await?.0);
                 connections::serve(accept, router, over, GRACE).await;
-                // It is of use to nobody any more; one that stays is replaced by the next start.
+                // Remove the socket. If that fails, the next start replaces it.
                 let _ = std::fs::remove_file(path);
             }
         }
@@ -79,7 +79,7 @@ pub fn serve(
     served
 }
 
-/// What to do about an address that cannot be used.
+/// Advice for an address that cannot be used.
 fn listen_hint(listen: &Listen, error: &std::io::Error) -> String {
     use std::io::ErrorKind;
     let other = "name another with `dashboard.listen` or --listen";
@@ -112,7 +112,7 @@ fn listen_hint(listen: &Listen, error: &std::io::Error) -> String {
     }
 }
 
-/// A socket that a process left behind is replaced; one that somebody serves is not.
+/// Replaces a stale socket, but not one on which a process still listens.
 fn unix_listener(path: &std::path::Path) -> std::io::Result<UnixListener> {
     if std::os::unix::net::UnixStream::connect(path).is_err() {
         use std::os::unix::fs::FileTypeExt;

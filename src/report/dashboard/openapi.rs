@@ -1,4 +1,4 @@
-//! The description of the interface for programs: OpenAPI 3.1, made from the very types that are sent.
+//! The OpenAPI 3.1 description of the API, generated from the response types.
 
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Value, json};

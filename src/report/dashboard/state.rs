@@ -39,7 +39,7 @@ pub(super) struct DashboardState {
     begun: Instant,
     survey: Mutex<LastSurvey>,
     cached: Mutex<Option<(Instant, Arc<Ledger>)>>,
-    /// Held by the thread that asks the repository, which may hang.
+    /// Held by the thread that reads the repository, which may hang.
     asking: Arc<()>,
 }
 
@@ -137,15 +137,15 @@ impl DashboardState {
         *locked(&self.cached) = None;
     }
 
-    /// Each time it is asked anew which history this is: another process may have found another repository here, or have set a
-    /// damaged history aside.
+    /// The history is determined anew each time: another process may have found another repository at this location, or
+    /// have set a damaged history aside.
     fn survey_opened(
         &self,
         repository: &Repository,
         cancel: &Cancel,
     ) -> Result<(RepositoryEntry, Vec<String>)> {
         self.history.meet(repository, Check::Quick)?;
-        // On a second host, which backs up nothing, the snapshots themselves say enough.
+        // A host without sources needs only the snapshots, not a rebuilt history.
         if !self.config.sources.is_empty() {
             self.history.rebuild(&self.config, repository, cancel)?;
         }

@@ -1,4 +1,4 @@
-//! How each item is brought back: with stock restic and the database's own client, and with this program.
+//! Recovery of each item: with stock restic and the database's own client, and with this program.
 
 use super::{Known, Page, Stored, cell, expected, is_current, size, speed, time};
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
     },
 };
 
-/// One item on the page: what its commands need, and what is known of it.
+/// An item in the runbook: the data for its commands, and its details.
 struct Entry<'a> {
     piece: Piece<'a>,
     stored: Option<&'a Stored>,
@@ -44,7 +44,7 @@ pub(super) fn source(page: &mut Page, config: &Config, source: &SourceConfig, kn
         entries =
             examples.map(|item| Entry::new(name, item, &config.repository.host, prefixed, None)).collect();
     }
-    // Roles and users come first: what belongs to them cannot be made without them.
+    // Roles and users come first: objects owned by them cannot be created without them.
     entries.sort_by_key(|entry| (!is_globals(entry.piece.item), entry.piece.item.to_owned()));
     let variables = variables(name);
     let opening = source.kind.opening(&variables);
@@ -63,7 +63,7 @@ pub(super) fn source(page: &mut Page, config: &Config, source: &SourceConfig, kn
     }
 }
 
-/// What the names of shell variables of a source begin with.
+/// Prefix of the shell variables of a source.
 fn variables(source: &str) -> String {
     let name: String = source
         .chars()
@@ -123,7 +123,7 @@ fn headline(page: &mut Page, Entry { piece, stored }: &Entry<'_>, known: &Known)
     }
 }
 
-/// The commands for one item alone.
+/// The commands to restore a single item.
 pub(super) fn commands(config: &Config, source: &SourceConfig, item: &str) -> Commands {
     let name = source.name.as_str();
     let variables = variables(name);
@@ -134,7 +134,7 @@ pub(super) fn commands(config: &Config, source: &SourceConfig, item: &str) -> Co
     commands
 }
 
-/// What is stored under names that the configuration does not have.
+/// Stored items whose source is not configured.
 pub(super) fn strangers(page: &mut Page, config: &Config, known: &Known) {
     let strange: Vec<_> =
         known.items.iter().filter(|((source, _), _)| config.source(source).is_none()).collect();

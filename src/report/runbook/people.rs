@@ -1,4 +1,4 @@
-//! What is for people: how to begin, whom to call, what to practise.
+//! First steps, contacts and exercises.
 
 use super::{Known, Page, cell};
 use crate::{config::Config, output::time};

@@ -1,4 +1,4 @@
-//! Where everything is: the repository, its password, the programs; and how to reach it when the host is gone.
+//! Locations in the runbook: the repository, its password and the programs, and access to them without the host.
 
 use std::collections::BTreeSet;
 
@@ -9,13 +9,13 @@ use crate::{
     settings::{RepositoryLocation, SecretFile},
 };
 
-/// How restic is told where the repository is.
+/// How the repository is named for restic.
 enum Address {
-    /// The name that restic itself uses.
+    /// A location as restic writes it.
     Restic(String),
-    /// A file that holds it.
+    /// A file that holds the location.
     File(String),
-    /// A name that only this program uses.
+    /// A location that only this program understands.
     Unknown(String),
 }
 
@@ -167,7 +167,7 @@ pub(super) fn preparation(page: &mut Page, config: &Config) {
     page.code("sh", &lines);
 }
 
-/// How restic is told where the repository is, and its password.
+/// Environment variables for restic: location and password of the repository.
 pub(super) fn environment(config: &Config) -> Vec<String> {
     let mut lines = vec!["umask 077".to_owned(), "set -o pipefail".to_owned()];
     match address(config) {

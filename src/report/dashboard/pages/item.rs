@@ -1,4 +1,4 @@
-//! One item with all that happened to it, and one source with what was found in it.
+//! Pages of a single item with its past, and of a single source with its items.
 
 use jiff::Zoned;
 use maud::{Markup, html};
@@ -14,7 +14,7 @@ use crate::{
     report::runbook,
 };
 
-/// So many of the last backups are drawn, and so many listed.
+/// Number of recent backups in the charts, and in the table.
 const DRAWN: usize = 90;
 const LISTED: usize = 30;
 

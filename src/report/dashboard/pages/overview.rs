@@ -1,4 +1,4 @@
-//! The first view: is everything covered, backed up and proven? Then every item.
+//! The overview: whether everything is covered, backed up and proven, and the list of items.
 
 use std::cmp::Ordering;
 
@@ -11,7 +11,7 @@ use crate::{
     output::{duration, printable, size, time},
 };
 
-/// What somebody wants to see of the items.
+/// Filter and order of the list of items.
 #[derive(Debug, Default, Deserialize)]
 pub(in super::super) struct Wanted {
     #[serde(default)]
@@ -26,7 +26,7 @@ pub(in super::super) struct Wanted {
     dir: String,
 }
 
-/// Whether all words of `text` are in the name, whatever their case.
+/// Whether the name contains all words of `text`, ignoring case.
 pub(in super::super) fn matches(name: &str, text: &str) -> bool {
     let name = name.to_lowercase();
     text.to_lowercase().split_whitespace().all(|word| name.contains(word))
@@ -60,7 +60,7 @@ impl Wanted {
             "size" => a.bytes.cmp(&b.bytes),
             "seconds" => a.seconds.partial_cmp(&b.seconds).unwrap_or(Ordering::Equal),
             "next" => a.next.as_ref().map(|at| at.timestamp()).cmp(&b.next.as_ref().map(|at| at.timestamp())),
-            // The worst first; the states are in that order.
+            // The worst first: `State` is ordered this way.
             _ => a.state.cmp(&b.state),
         };
         items.sort_by(|a, b| {
@@ -71,7 +71,7 @@ impl Wanted {
         items
     }
 
-    /// The address of the same view sorted by a column, the other way round if it is already.
+    /// The URL of the same view sorted by a column, reversed if it already is.
     fn sorting(&self, column: &str) -> String {
         let dir = if self.sort == column && self.dir != "desc" { "desc" } else { "" };
         let query = [
@@ -90,7 +90,7 @@ impl Wanted {
     }
 }
 
-/// One of the three answers.
+/// One of the three questions with its answer.
 struct Answer {
     question: &'static str,
     grade: &'static str,
@@ -102,7 +102,7 @@ fn counted(ledger: &Ledger, state: State) -> u64 {
     ledger.summary.states.iter().find(|count| count.state == state).map_or(0, |count| count.items)
 }
 
-/// A number of things, and what is said of one of them or of several.
+/// A number with the singular or plural form.
 fn of(number: u64, one: &str, several: &str) -> String {
     format!("{} {}", count(number), if number == 1 { one } else { several })
 }
@@ -133,7 +133,7 @@ fn answers(ledger: &Ledger) -> [Answer; 3] {
     ]
 }
 
-/// Whether all that there is has a backup: `covered` items have one, `silent` sources have not told what there is, `fresh` items are
+/// Whether all items have a backup: `covered` items have one, `silent` sources could not be queried, `fresh` items are
 /// not due yet.
 fn cover(ledger: &Ledger, covered: u64, silent: u64, fresh: u64) -> (&'static str, String) {
     let summary = &ledger.summary;
@@ -159,7 +159,7 @@ fn cover(ledger: &Ledger, covered: u64, silent: u64, fresh: u64) -> (&'static st
     }
 }
 
-/// Whether every backup is as good and young as it should be.
+/// Whether every backup is good and recent enough.
 fn backup(ledger: &Ledger, silent: u64, fresh: u64) -> (&'static str, String) {
     let summary = &ledger.summary;
     let failed = counted(ledger, State::Failed) + silent;
@@ -192,7 +192,7 @@ fn backup(ledger: &Ledger, silent: u64, fresh: u64) -> (&'static str, String) {
     }
 }
 
-/// Whether what is stored was restored.
+/// Whether backups were proven by restoring them.
 fn proof(ledger: &Ledger) -> (&'static str, String) {
     let summary = &ledger.summary;
     let unproven = summary.expected.saturating_sub(summary.proven);
@@ -219,7 +219,7 @@ fn proof(ledger: &Ledger) -> (&'static str, String) {
     }
 }
 
-/// What a page is called in a row of tabs: the worst first.
+/// Title of the page: the worst problem, or that there is none.
 fn headline(ledger: &Ledger) -> (&'static str, String) {
     if let Some(error) = &ledger.repository.error {
         return ("bad", format!("The repository cannot be read: {}", printable(&error.to_string())));
@@ -257,7 +257,7 @@ pub(in super::super) fn overview(ledger: &Ledger, wanted: &Wanted) -> Markup {
     page(&format!("{} {text}", sign(grade)), "/", &Binding::Served, &body)
 }
 
-/// The first view and the items, as a file of its own.
+/// The overview as a self-contained file.
 pub(super) fn alone(ledger: &Ledger) -> Markup {
     let (grade, text) = headline(ledger);
     let body = html! {

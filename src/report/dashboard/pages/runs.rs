@@ -1,4 +1,4 @@
-//! What goes on now, and what went on before.
+//! Running and past runs.
 
 use maud::{Markup, html};
 
