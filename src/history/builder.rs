@@ -1,4 +1,4 @@
-//! Drawing up the ledger from the history, the configuration and the clock.
+//! Builds the ledger from the history, the configuration and the clock.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -19,21 +19,21 @@ use crate::{
     repository::{HostShare, foreign_hint},
 };
 
-/// What the ledger needs to know that does not stand in the history.
+/// Input for the ledger in addition to the history.
 #[derive(Debug)]
 pub struct LedgerInput<'a> {
     /// The configuration.
     pub config: &'a Config,
-    /// The moment.
+    /// The current time.
     pub now: &'a Zoned,
-    /// What was found when the repository was asked.
+    /// The result of the survey of the repository.
     pub repository: RepositoryEntry,
-    /// What else to say.
+    /// Further notes.
     pub notes: Vec<String>,
 }
 
 impl History {
-    /// Draws up the ledger.
+    /// Builds the ledger.
     pub fn ledger(&self, input: LedgerInput<'_>) -> Result<Ledger> {
         let LedgerInput { config, now, repository, notes } = input;
         let guess = config.sources.is_empty();
@@ -72,7 +72,7 @@ impl History {
     }
 }
 
-/// A host that only watches, and finds nothing: that is no good news.
+/// The entry for a host that only watches and finds no snapshot, which is a problem.
 fn nothing_at_all() -> Entry {
     let mut entry = Entry::blank("the repository", None, "", State::NeverBackedUp);
     let hint = "see that `repository.location` is right and that backups are written there";
@@ -86,7 +86,7 @@ fn nothing_at_all() -> Entry {
     entry
 }
 
-/// The anomalies that nobody has accepted.
+/// Adds the anomalies that are not accepted.
 fn suspects(entry: &mut Entry, doubts: &[Doubt], since: impl Fn(i64) -> Option<Zoned>) {
     let Some(first) = doubts.first() else { return };
     let texts: Vec<_> = doubts.iter().take(5).map(|doubt| doubt.text.as_str()).collect();
@@ -100,14 +100,14 @@ fn suspects(entry: &mut Entry, doubts: &[Doubt], since: impl Fn(i64) -> Option<Z
     entry.problem(ProblemKind::Anomaly, since(first.time), text, Some(hint));
 }
 
-/// Draws the entries.
+/// Builds the entries.
 struct LedgerBuilder<'a> {
     config: &'a Config,
     now: &'a Zoned,
     now_millis: i64,
     read: &'a Read,
     due: HashMap<&'a str, Due<'a>>,
-    /// Nothing is known but what stands in the repository.
+    /// Only the repository is known, not a history.
     is_blind: bool,
 }
 
@@ -120,7 +120,7 @@ impl LedgerBuilder<'_> {
         }
         let mut entries: Vec<Entry> = Vec::with_capacity(self.read.rows.len());
         for row in &self.read.rows {
-            // A source itself is shown only while something is wrong with it as a whole.
+            // A source itself is shown only while it has a problem as a whole.
             if row.name.is_empty() && row.failed_since.is_none() {
                 continue;
             }
@@ -151,7 +151,7 @@ impl LedgerBuilder<'_> {
         entries
     }
 
-    /// What to do where this host has no snapshot: on a machine that replaces another, that one's are still there.
+    /// Extends the hint if this host has no snapshot but others have: this machine may replace another.
     fn or_of_another_host(&self, source: &str, advice: String) -> String {
         let shares = shared::shares(self.read.foreign.iter().filter(|foreign| foreign.source == source));
         if shares.is_empty() {
@@ -217,7 +217,7 @@ impl LedgerBuilder<'_> {
         entry
     }
 
-    /// What is wrong with an item that should be backed up.
+    /// Adds the problems of an item that should be backed up.
     fn judge(
         &self,
         entry: &mut Entry,
@@ -252,7 +252,7 @@ impl LedgerBuilder<'_> {
         entry.settle();
     }
 
-    /// What is wrong with an item of which there is no snapshot.
+    /// Adds the problems of an item without a snapshot.
     fn judge_missing(&self, entry: &mut Entry, row: &Row) {
         if row.failed_since.is_some() {
             return;
@@ -275,9 +275,9 @@ impl LedgerBuilder<'_> {
         entry.problem(ProblemKind::NeverBackedUp, since, text.to_owned(), Some(hint));
     }
 
-    /// Was it found so lately that the next backup of its source is not late yet? A run of another item finds all that a
-    /// source has. What has been backed up before, or a run has tried, is not new, nor what no source has reported.
-    /// Where a clock was wrong then it is not known; the next answer of the source corrects that. Returns since when.
+    /// Returns since when an item is new: found so recently that the next run of its source is not late yet. A run of a
+    /// single item lists all items of a source. Items that were backed up or tried before are not new, nor are items
+    /// that no source has reported. `None` if the clock was wrong then; the next listing of the source corrects that.
     fn new_since(&self, row: &Row) -> Option<Zoned> {
         if !row.seen || row.good_millis.is_some() || row.tried {
             return None;
@@ -288,13 +288,13 @@ impl LedgerBuilder<'_> {
         self.limit(row, &since).is_some_and(|limit| age <= limit.as_millis()).then_some(since)
     }
 
-    /// A stored moment, unless a clock was wrong when it was written down.
+    /// A stored time, unless it is in the future because a clock was wrong.
     fn moment(&self, time: i64) -> Option<Zoned> {
         shared::credible(time, self.now_millis).map(zoned)
     }
 
-    /// The age from which a snapshot of `taken` is too old: by the configuration of its source, or else, as for a schedule
-    /// that has run out, by the usual time between its snapshots.
+    /// The age from which a snapshot taken at `taken` is too old: by the configuration of its source, or else (also for
+    /// a schedule that has ended) by the usual interval between its snapshots.
     fn limit(&self, row: &Row, taken: &Zoned) -> Option<Duration> {
         let usual = || {
             let times = self.read.usual.get(&row.id).map(Vec::as_slice).unwrap_or_default();
@@ -319,7 +319,7 @@ impl LedgerBuilder<'_> {
                 days((limit.as_secs_f64() / 60.0).round() as i64 * 60)
             );
             let hint = if self.config.sources.is_empty() {
-                // Who only watches has nothing to back up.
+                // A host that only watches cannot back it up.
                 "see whether its timer runs on the host that backs it up, and what it says".to_owned()
             } else {
                 let name = entry.name();
@@ -347,14 +347,15 @@ impl LedgerBuilder<'_> {
             entry.problem(ProblemKind::NotProven, self.moment(since), text, Some(hint));
             return;
         }
-        // Who has only the repository, or no history that can be used, knows of no drills.
+        // Without a usable history, drills are unknown.
         if self.config.sources.is_empty() || self.is_blind {
             return;
         }
         let Some(limit) = source.map_or(self.config.max_proof_age, |source| source.max_proof_age) else {
             return;
         };
-        // What was never proven gets as much time as a proof lasts; what was first seen by a wrong clock, none.
+        // An item that was never proven gets `max_proof_age` from the time it was first seen; none if a clock was wrong
+        // then.
         let since = row.proof_time.or(row.first_seen);
         let age = since.map(|since| u64::try_from(self.now_millis - since).unwrap_or(0));
         if age.is_some_and(|age| age <= limit.as_millis() as u64) {

@@ -1,5 +1,5 @@
-//! What is wrong with the history itself: that it was damaged, or that it cannot be written. An operator must see it, for
-//! what was accepted, failed or proven before is not known any more.
+//! Problems of the history itself: it was damaged, or it cannot be written. An operator must know, because earlier
+//! acceptances, failures and proofs are lost.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::error::{Error, Result};
 
-/// The key of what was set aside and not accepted yet.
+/// Key of the damage that is not accepted yet.
 const DAMAGED: &str = "damaged";
 
 /// A history that was damaged and set aside, or lost.
@@ -24,9 +24,9 @@ const DAMAGED: &str = "damaged";
 pub struct Damage {
     /// When, in milliseconds since 1970.
     time: i64,
-    /// As which file; or which file it was, if it is gone.
+    /// The file it was set aside as; or the missing file, if it is gone.
     pub file: String,
-    /// It was not damaged: the file is gone.
+    /// It is not damaged but gone.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub gone: bool,
 }
@@ -57,7 +57,7 @@ impl Damage {
     }
 }
 
-/// Writes down, in a new history, that the one before it was damaged, or that its file is `gone`.
+/// Records in a new history that the previous one was damaged, or that its file is `gone`.
 pub(super) fn write_down(connection: &Connection, file: &Path, gone: bool) -> rusqlite::Result<()> {
     let damage = Damage { time: millis(&Zoned::now()), file: file.display().to_string(), gone };
     let text = serde_json::to_string(&damage).unwrap_or_default();
@@ -67,7 +67,7 @@ pub(super) fn write_down(connection: &Connection, file: &Path, gone: bool) -> ru
 }
 
 impl Problem {
-    /// That nothing can be written into the history.
+    /// The problem that the history cannot be written.
     pub(crate) fn of_history(error: &Error) -> Self {
         Self {
             kind: ProblemKind::History,
@@ -81,18 +81,18 @@ impl Problem {
 }
 
 impl History {
-    /// Takes down why the history cannot be used: a problem of every ledger that is drawn from it from then on.
+    /// Sets the reason why the history cannot be used, which is a problem in every ledger built from it.
     pub fn fails_with(&self, error: &Error) {
         let mut failure = self.failure.lock();
         failure.get_or_insert_with(|| error.clone());
     }
 
-    /// Why the history cannot be used, as far as it was taken down.
+    /// Why the history cannot be used, if set.
     pub fn failure(&self) -> Option<Error> {
         self.failure.lock().clone()
     }
 
-    /// What is wrong with the history, one problem at most.
+    /// The problem of the history, one at most.
     pub(super) fn own_problem(&self) -> Result<Option<Problem>> {
         if let Some(error) = self.failure() {
             return Ok(Some(Problem::of_history(&error)));
@@ -112,7 +112,7 @@ impl History {
         Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
     }
 
-    /// An operator knows that the history was damaged or lost. Returns what it was, if it was.
+    /// Accepts that the history was damaged or lost. Returns the damage, if there was one.
     pub fn accept_damage(&self, now: &Zoned) -> Result<Option<Damage>> {
         let now = millis(now);
         self.change(|tx| {
@@ -120,7 +120,7 @@ impl History {
                 .query_row("SELECT value FROM meta WHERE key = ?1", [DAMAGED], |row| row.get(0))
                 .optional()?;
             tx.execute("DELETE FROM meta WHERE key = ?1", [DAMAGED])?;
-            // Who accepts knows: nobody is told that it is well again.
+            // No recovery is alerted: the operator already knows.
             tx.execute(
                 "UPDATE incident SET resolved = ?2 WHERE kind = ?1 AND resolved IS NULL",
                 params![ProblemKind::History.as_str(), now],

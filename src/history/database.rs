@@ -86,7 +86,7 @@ pub(super) fn failed(error: &rusqlite::Error) -> Error {
         .hint("see whether the disk of `state_dir` is full, and whether its files belong to the user that runs tik-backup")
 }
 
-/// As [`error`], for a database file; names the owner if permissions are the reason.
+/// As [`failed`], for a database file; names the owner if permissions are the reason.
 pub(super) fn failed_at(path: &Path, error: &rusqlite::Error) -> Error {
     let denied = matches!(
         error.sqlite_error_code(),

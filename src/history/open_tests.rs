@@ -6,7 +6,7 @@ fn home(folder: &Path) -> Home {
     Home::example(&folder.join("state"), "h", "/nowhere")
 }
 
-/// A history that knows something.
+/// A history with content.
 fn begun(folder: &Path) -> PathBuf {
     let history = History::open_home(home(folder), Check::Quick).unwrap();
     assert_eq!(history.opened(), Opened::New);
@@ -39,7 +39,7 @@ fn whatever_is_no_history_is_set_aside_and_is_a_problem_until_it_is_accepted() {
         let problem = history.own_problem().unwrap().unwrap();
         assert!(problem.text.contains(&aside.display().to_string()), "{damage}: {}", problem.text);
         drop(history);
-        // The next process knows of it too.
+        // The next process has the note too.
         let history = History::open_home(home(folder.path()), Check::Full).unwrap();
         assert_eq!(history.opened(), Opened::Present, "{damage}");
         assert_eq!(history.own_problem().unwrap(), Some(problem), "{damage}");
@@ -114,7 +114,7 @@ fn a_list_that_is_lost_is_made_anew_from_the_histories() {
         if damage == "lost" {
             fs::remove_file(&list).unwrap();
         }
-        // The second first: it must not take what is the first one's.
+        // Open the second one first: it must not use the first one's file.
         let second = History::open_home(other(), Check::Quick).unwrap();
         assert!(second.read(|tx| History::meta(tx, "second")).unwrap().is_some(), "{damage}");
         assert!(knows(&History::open_home(home(folder.path()), Check::Quick).unwrap()), "{damage}");
