@@ -179,7 +179,7 @@ fn write_gone(tx: &Transaction<'_>, run: i64, source: &str, item: &Known, now: i
         "UPDATE item SET gone_since = ?2, failed_since = NULL, error = NULL WHERE id = ?1",
         [item.id, now],
     )?;
-    // An item without snapshots is simply removed: nothing is lost.
+    // An item without snapshots is not reported: there is nothing to keep.
     if item.excluded.is_none() && item.backed_up {
         let text = format!(
             "{source} no longer has {}: dropped, renamed, or hidden from the account that asks",

@@ -87,7 +87,7 @@ pub(crate) fn shared_note(repository: &RepositoryEntry) -> Option<String> {
     ))
 }
 
-/// What is said of a repository that was not surveyed at.
+/// The entry of a repository that was not surveyed.
 pub fn not_surveyed(config: &Config) -> RepositoryEntry {
     RepositoryEntry {
         location: config.repository.location.to_string(),
@@ -99,7 +99,7 @@ pub fn not_surveyed(config: &Config) -> RepositoryEntry {
     }
 }
 
-/// What is said of a repository that could not be surveyed at.
+/// The entry of a repository that could not be surveyed.
 pub fn unreachable(config: &Config, history: &History, error: &Error) -> RepositoryEntry {
     RepositoryEntry {
         snapshots: history.snapshot_count().unwrap_or(0),
@@ -116,7 +116,7 @@ pub struct Survey {
     pub history: Arc<History>,
     /// The ledger.
     pub ledger: Ledger,
-    /// Why the repository could not be surveyed at.
+    /// Why the repository could not be surveyed.
     pub refused: Option<Error>,
 }
 
@@ -127,7 +127,7 @@ pub struct Survey {
 /// The history cannot be used.
 pub fn ledger(config: &Config, cancel: &Cancel) -> Result<Survey> {
     match survey_and_build(config, Check::Quick, cancel) {
-        // Survey only now: the thorough look sets it aside, and what the repository tells takes its place.
+        // The full check sets the damaged history aside, and a new one is built from the repository.
         Err(error) if History::is_damaged(&error) => survey_and_build(config, Check::Full, cancel),
         drawn => drawn,
     }
