@@ -120,7 +120,7 @@ pub fn test(
         new: Vec::new(),
         persisting: Vec::new(),
         recovered: Vec::new(),
-        remarks: vec!["This is a test. Whoever reads it will be told when a backup fails.".to_owned()],
+        remarks: vec!["This is a test. Alerts about failed backups will arrive here.".to_owned()],
     };
     let one = |alert: &AlertConfig| -> Result<()> {
         let refused = |refused: channel::Refused| refused.error;

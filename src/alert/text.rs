@@ -27,10 +27,10 @@ impl Message {
             Purpose::Problem => told(&self.new),
             Purpose::Reminder => format!("still: {}", told(&self.persisting)),
             Purpose::Recovery if self.persisting.is_empty() => {
-                format!("well again: {}", subjects(&self.recovered))
+                format!("resolved: {}", subjects(&self.recovered))
             }
             Purpose::Recovery => {
-                format!("well again: {}; still: {}", subjects(&self.recovered), told(&self.persisting))
+                format!("resolved: {}; still: {}", subjects(&self.recovered), told(&self.persisting))
             }
         };
         format!("tik-backup on {host}: {what}")
@@ -42,17 +42,17 @@ impl Message {
         let several =
             [&self.new, &self.persisting, &self.recovered].iter().filter(|l| !l.is_empty()).count() > 1;
         for (heading, lines) in
-            [("NEW", &self.new), ("STILL", &self.persisting), ("WELL AGAIN", &self.recovered)]
+            [("NEW", &self.new), ("STILL", &self.persisting), ("RESOLVED", &self.recovered)]
         {
             if lines.is_empty() {
                 continue;
             }
-            if several || heading == "WELL AGAIN" {
+            if several || heading == "RESOLVED" {
                 text.push_str(heading);
                 text.push_str(":\n");
             }
             match heading {
-                "WELL AGAIN" => {
+                "RESOLVED" => {
                     let lines: Vec<Line> = lines.iter().map(alike).collect();
                     causes(&lines).iter().for_each(|cause| text.push_str(&recovered(cause, &self.at)));
                 }
@@ -101,9 +101,9 @@ fn alike(line: &Line) -> Line {
 
 fn recovered(cause: &Cause, now: &Zoned) -> String {
     let since = cause.since.as_ref();
-    let lasted = since.map(|since| format!(" (it was so since {}{})", time(since), ago(since, now)));
+    let lasted = since.map(|since| format!(" (it began {}{})", time(since), ago(since, now)));
     let first = cause.text.lines().next().unwrap_or_default();
-    format!("- {}: no longer: {}{}\n", cause.who(), printable(first), lasted.unwrap_or_default())
+    format!("- {}: resolved: {}{}\n", cause.who(), printable(first), lasted.unwrap_or_default())
 }
 
 /// The duration, if it is at least an hour.
@@ -314,7 +314,7 @@ mod tests {
         message.recovered =
             vec![line("pg/a", "late", "38 seconds old"), line("pg/b", "late", "39 seconds old")];
         let text = message.text();
-        assert!(text.contains("- 2 items (pg/a, pg/b): no longer: LATE"), "{text}");
+        assert!(text.contains("- 2 items (pg/a, pg/b): resolved: LATE"), "{text}");
     }
 
     #[test]
@@ -341,7 +341,7 @@ mod tests {
             "{text}"
         );
         assert!(text.contains(", 3 days\n    → do this\n"), "{text}");
-        assert!(text.contains("WELL AGAIN:\n- pg/b: no longer: too old (it was so since "), "{text}");
+        assert!(text.contains("RESOLVED:\n- pg/b: resolved: too old (it began "), "{text}");
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Why is said once, at the end of the run.
-const UNWRITTEN: &str = "what happens cannot be written down: the reason follows at the end of the run";
+const UNWRITTEN: &str = "the history cannot be written: the reason follows at the end of the run";
 /// So many items that drop out of the backup for one reason are told each by itself.
 const APART: usize = 3;
 

@@ -72,8 +72,7 @@ fn text(accepted: &[Accepted]) -> String {
         }
     }
     text.push_str(
-        "what was held is subject to the retention again from the next backup on; the newest snapshot with what later ones \
-         lack is kept\n",
+        "retention applies again from the next backup on; the newest snapshot with objects that later ones lack is kept\n",
     );
     text
 }

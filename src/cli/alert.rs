@@ -26,7 +26,7 @@ pub(super) enum Command {
 pub(super) fn run(context: &Context, command: &Command) -> Result<u8> {
     let config = context.config()?;
     if config.alerts.is_empty() {
-        return Err(Error::usage("the configuration has no alerts: nobody can be told")
+        return Err(Error::usage("the configuration has no alerts")
             .hint("add a section [[alerts]]; docs/alerts.md describes it"));
     }
     match command {
@@ -72,7 +72,7 @@ fn unit_failed(context: &Context, config: &Config, unit: &str) -> Result<u8> {
     let delivery = alert::tell(config, &seen.history, &seen.ledger, line.as_slice(), &cancel)?;
     let document = serde_json::json!({"unit": unit, "told": line.is_some(), "alerts": delivery});
     context.printer.result(&document, || {
-        if line.is_some() { "told" } else { "its own run has told already" }.to_owned()
+        if line.is_some() { "alert sent" } else { "its own run has already sent an alert" }.to_owned()
     })?;
     for failure in &delivery.failed {
         context.printer.notice(&format!("{}: COULD NOT ALERT: {}", failure.channel, failure.error));

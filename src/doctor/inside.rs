@@ -18,7 +18,7 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(240);
 
 /// Text for checks that are not possible here.
-const NEEDS_UNIT: &str = "not looked at: it needs a secret that only its own unit has (credential:)";
+const NEEDS_UNIT: &str = "not checked: it needs a secret that only its own unit has (credential:)";
 
 /// Which services' environment the checks run in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -67,9 +67,9 @@ fn secrets(config: &Config) -> Vec<Finding> {
     let password = config.repository.password_file.load();
     if password.is_ok_and(|password| is_trimmed_by_restic(&password)) {
         let key = config.repository.password_file.key();
-        let text = format!("{key}: white space or a byte order mark around the password belongs to it");
+        let text = format!("{key}: the password begins or ends with white space or a byte order mark");
         findings.push(Finding::warning(about, text).hint(
-            "restic leaves them out of the password when it reads the same file: give it the password in $RESTIC_PASSWORD",
+            "restic strips these when it reads the same file: give it the password in $RESTIC_PASSWORD",
         ));
     }
     if let Err(error) = config.validate_folders() {
@@ -164,8 +164,8 @@ fn sources(config: &Config, part: Part, cancel: &Cancel) -> Vec<Finding> {
         let about = format!("sources.{}", listing.source);
         let (items, excluded) = (listing.found.items.len(), listing.found.excluded.len());
         findings.push(match items {
-            0 => Finding::warning(about, "answers, and has nothing to back up")
-                .hint("`tik-backup discover` tells what is excluded and by which rule"),
+            0 => Finding::warning(about, "answers, but has no items to back up")
+                .hint("`tik-backup discover` shows the excluded items and the rules"),
             _ => {
                 let items = crate::output::count(items, "item");
                 Finding::ok(about, format!("answers, {items} to back up, {excluded} excluded"))

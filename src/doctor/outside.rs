@@ -60,7 +60,7 @@ pub(crate) fn files(config: &Config) -> Vec<Finding> {
             findings.push(
                 Finding::problem("certificates", text)
                     .kind(Kind::Usage)
-                    .hint(format!("let {user} read it: certificates and their keys are read as they lie")),
+                    .hint(format!("let {user} read it: the services read certificates and keys directly")),
             );
         }
     }
@@ -154,7 +154,7 @@ fn credentials(config: &Config) -> Option<Finding> {
 fn alerts(config: &Config) -> Option<Finding> {
     let about = "alerts";
     if config.alerts.is_empty() {
-        let none = Finding::warning(about, "nobody is told of failures: the configuration has no [[alerts]]");
+        let none = Finding::warning(about, "failures are not alerted: the configuration has no [[alerts]]");
         return Some(none.hint("add a section [[alerts]]; docs/alerts.md describes it"));
     }
     let usable = config.alerts.iter().filter(|alert| alert.unusable_files().is_empty());
@@ -215,7 +215,7 @@ pub(super) fn schedule(config: &Config) -> Vec<Finding> {
         findings.push(Finding::warning(format!("sources.{source}"), text).hint("add schedule = \"02:00\""));
     }
     if config.systemd.drill.is_none() {
-        let text = "none are made: nothing is proven by restoring";
+        let text = "drills are switched off: no backup is proven by restoring";
         findings.push(
             Finding::warning("drills", text).hint("remove `drill = \"never\"` from the section [systemd]"),
         );
@@ -242,7 +242,7 @@ fn written(config: &Config) -> Option<Finding> {
         Ok(changes) if changes.iter().all(|(_, change)| *change == Change::Unchanged) => {
             Finding::ok(about, format!("those in {UNITS} are up to date"))
         }
-        Ok(_) => Finding::problem(about, format!("those in {UNITS} are not those of the configuration"))
+        Ok(_) => Finding::problem(about, format!("those in {UNITS} do not match the configuration"))
             .hint(write),
         Err(error) => Finding::error(about, &error),
     })
@@ -263,7 +263,7 @@ fn timers(config: &Config) -> Vec<Finding> {
             "active" if next.is_empty() => Finding::ok(what, format!("{unit} runs now")),
             "active" => Finding::ok(what, format!("next {next}")),
             _ => {
-                let finding = Finding::problem(what, format!("{unit} does not wait for its time"));
+                let finding = Finding::problem(what, format!("{unit} is not active"));
                 // Give the same advice only once.
                 let is_said = findings.iter().any(|finding| finding.hint.as_ref() == Some(&enable));
                 if is_said { finding } else { finding.hint(&enable) }

@@ -48,19 +48,19 @@ pub(super) fn findings(config: &Config, cancel: &Cancel) -> Vec<Finding> {
         (_, false, _) => {
             findings.push(Finding::ok(
                 about,
-                "systemd does not run here: looked at as the user that this was started by",
+                "systemd does not run here: checked as the current user",
             ));
         }
         (false, true, Some(_)) if itself => {
             let text =
-                format!("looked at as {user}; secrets that systemd hands to the services are not here");
+                format!("checked as {user}, without the secrets that systemd passes to the services");
             findings
-                .push(Finding::warning(about, text).hint("run it as root to see what the services will see"));
+                .push(Finding::warning(about, text).hint("run it as root to check the environment of the services"));
         }
         (false, true, Some(_)) => {
-            let text = format!("this is not root: looked at as you, and the services run as {user}");
+            let text = format!("not run as root: checked as the current user, while the services run as {user}");
             findings
-                .push(Finding::warning(about, text).hint("run it as root to see what the services will see"));
+                .push(Finding::warning(about, text).hint("run it as root to check the environment of the services"));
         }
     }
     findings.extend(inside::findings(config, Part::All, cancel));
@@ -88,7 +88,7 @@ fn as_services(config: &Config, cancel: &Cancel) -> Vec<Finding> {
         }
     }
     if answered {
-        findings.insert(0, Finding::ok("user", format!("looked at as {user}, confined as the services are")));
+        findings.insert(0, Finding::ok("user", format!("checked as {user}, in the sandbox of the services")));
     }
     findings
 }
@@ -97,7 +97,7 @@ fn as_services(config: &Config, cancel: &Cancel) -> Vec<Finding> {
 fn ask(config: &Config, part: Part, cancel: &Cancel) -> Result<Vec<Finding>, Box<Finding>> {
     let failed = |text: String| {
         let hint = "what systemd says of it: journalctl -n 20; `systemd-run` must be able to start services";
-        let finding = Finding::problem("services", format!("none could be started to look: {text}"));
+        let finding = Finding::problem("services", format!("the checks could not be started in a service: {text}"));
         Err(Box::new(finding.hint(hint)))
     };
     let executable = match program(config).map_or_else(std::env::current_exe, Ok) {
@@ -146,7 +146,7 @@ fn unanswered(cancel: &Cancel) -> Finding {
     if let Err(error) = cancel.check() {
         return Finding::error("services", &error);
     }
-    let text = format!("the one that was started to look did not end within {} s", LOOK.as_secs());
+    let text = format!("the checks in a service did not end within {} s", LOOK.as_secs());
     Finding::problem("services", text)
         .hint("see whether every mount answers, that of the repository and those of the folders: df -h")
 }

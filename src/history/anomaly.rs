@@ -213,7 +213,7 @@ fn judge_stillness<'a>(
             before: super::unsigned(changed),
             after: super::unsigned(now),
             text: format!(
-                "its content has been exactly the same for {}; before it never was for longer than {longest}",
+                "its content has not changed for {}; the longest time without a change before was {longest}",
                 crate::output::count(days, "day")
             ),
         });

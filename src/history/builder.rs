@@ -137,7 +137,7 @@ impl LedgerBuilder<'_> {
                 entry.next = next.get(name).cloned().flatten();
                 let hint = self.or_of_another_host(
                     name,
-                    format!("run `tik-backup backup {name}`, and see that its timer is on"),
+                    format!("run `tik-backup backup {name}`, and check that its timer is enabled"),
                 );
                 let text = "this source has never been backed up".to_owned();
                 entry.problem(ProblemKind::NeverBackedUp, None, text, Some(hint));
@@ -362,10 +362,10 @@ impl LedgerBuilder<'_> {
             return;
         }
         let mut text = match entry.proof_age_seconds {
-            Some(age) => format!("what was last proven to restore is {} old", days(age)),
-            None => "it was never proven that it restores".to_owned(),
+            Some(age) => format!("the last proven snapshot is {} old", days(age)),
+            None => "no drill has proven it".to_owned(),
         };
-        let mut hint = format!("run {drill}, and see that its timer is on");
+        let mut hint = format!("run {drill}, and check that its timer is enabled");
         if let Some(reason) = &row.unprovable_text {
             text.push_str(&format!("; the last drill could not prove it: {}", reason.text));
             hint = reason.hint.as_ref().map_or(hint, |advice| format!("{advice}; then run {drill}"));

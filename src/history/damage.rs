@@ -40,8 +40,7 @@ impl Damage {
             format!("the history was damaged and has been set aside as {file}")
         };
         format!(
-            "{what}; the new one was begun from the repository: what was accepted, proven, failed or vanished before is not known \
-             any more, nor are alerts that waited to be sent"
+            "{what}; a new one was built from the repository; earlier acceptances, proofs, failures and vanished items are lost, and so are queued alerts"
         )
     }
 
@@ -52,7 +51,7 @@ impl Damage {
             "see whether the disk of `state_dir` is failing or was full"
         };
         format!(
-            "{look}; then `tik-backup accept --history` (what drills had proven, the next ones prove again)"
+            "{look}; then `tik-backup accept --history` (the next drills prove the backups again)"
         )
     }
 }
@@ -72,7 +71,7 @@ impl Problem {
         Self {
             kind: ProblemKind::History,
             since: None,
-            text: format!("what happens cannot be written down: {}", error.summary()),
+            text: format!("the history cannot be written: {}", error.summary()),
             hint: error.hint_text().map(str::to_owned),
             items: None,
             shared: None,

@@ -79,7 +79,7 @@ pub(super) fn failed(error: &rusqlite::Error) -> Error {
     if is_damage(error) {
         return Error::new(Kind::DamagedHistory, "the history is damaged")
             .because(error)
-            .hint("the next backup sets it aside and begins a new one from what the repository tells");
+            .hint("the next backup sets it aside and builds a new one from the repository");
     }
     Error::failed(CANNOT)
         .because(error)

@@ -182,7 +182,7 @@ fn write_gone(tx: &Transaction<'_>, run: i64, source: &str, item: &Known, now: i
     // An item without snapshots is not reported: there is nothing to keep.
     if item.excluded.is_none() && item.backed_up {
         let text = format!(
-            "{source} no longer has {}: dropped, renamed, or hidden from the account that asks",
+            "{source} no longer has {}: dropped, renamed, or not visible to the account that is used",
             output::name(&item.name)
         );
         let finding = Finding { kind: Kind::Gone, object: String::new(), before: 1, after: 0, text };

@@ -130,7 +130,7 @@ pub(super) fn gone(entry: &mut Entry, moment: i64, since: Option<Zoned>, doubts:
 fn gone_together(source: &str, moment: i64) -> Shared {
     Shared {
         key: format!("vanished {source} {moment}"),
-        text: "the source no longer has them: dropped, renamed, or hidden from the account that asks".to_owned(),
+        text: "the source no longer has them: dropped, renamed, or not visible to the account that is used".to_owned(),
         hint: Some(
             "if that is as it should be: `tik-backup accept 'SOURCE/ITEM'`; the last snapshots of each are kept in any case"
                 .to_owned(),
@@ -246,7 +246,7 @@ pub(crate) fn from_the_future(item: &str, found: FromTheFuture<'_>) -> Error {
     let FromTheFuture { ahead, all, id, last, now } = found;
     let (last, now, name) = (output::time(last), output::time(now), output::name(item));
     let none =
-        if ahead < all { "" } else { "; there is no other, so that nobody knows how old the backup is" };
+        if ahead < all { "" } else { "; there is no other, so the age of the backup is unknown" };
     if ahead == 1 && ahead < all {
         let text = format!(
             "snapshot {id} is dated in the future, {last}: a clock was wrong when it was made, or this one is now"

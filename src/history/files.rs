@@ -162,7 +162,7 @@ impl List {
             (Some(entry), None) => Ok(entry.file.clone()),
             (None, _) if self.of_file(FILE).is_none() => Ok(FILE.to_owned()),
             _ => Err(Error::failed(
-                "it is not known whose history is meant: the location of the repository cannot be read",
+                "the history cannot be selected: the location of the repository cannot be read",
             )
             .hint("`tik-backup config check` says what is wrong with `repository.location_file`")),
         }

@@ -148,10 +148,10 @@ impl History {
             return settle(&mut list, &file, &self.lock());
         }
         Err(Error::repository(format!(
-            "the repository at {} is not the one that was there before, in whose history this run was begun",
+            "the repository at {} was replaced by another one during this run",
             repository.location()
         ))
-        .hint("see that the right storage is mounted, and run the backup again: what belongs to this repository is kept apart"))
+        .hint("see that the right storage is mounted, and run the backup again: each repository has its own history"))
     }
 
     /// Reopens the same history, after it was found to be damaged.
@@ -259,13 +259,13 @@ fn create_state_dir(config: &Config) {
 /// Creates the directory and takes the lock that serialises opening histories there.
 fn gate(state_dir: &Path) -> Result<File> {
     let cannot = |e: io::Error| {
-        let other = "name another folder with `state_dir`";
+        let other = "set `state_dir` to another directory";
         let hint = match owner::writing_hint(state_dir, &e) {
             Some(hint) => format!("{hint}; or {other}"),
-            None if e.kind() == io::ErrorKind::NotADirectory => format!("it is no folder: {other}"),
+            None if e.kind() == io::ErrorKind::NotADirectory => format!("it is not a directory: {other}"),
             None => format!("see whether its disk is full or mounted read-only, or {other}"),
         };
-        Error::failed(format!("cannot use the state folder {}", state_dir.display())).because(&e).hint(hint)
+        Error::failed(format!("cannot use the state directory {}", state_dir.display())).because(&e).hint(hint)
     };
     let running = state_dir.join(RUNNING);
     fs::DirBuilder::new()
@@ -284,7 +284,7 @@ fn gate(state_dir: &Path) -> Result<File> {
 fn open_file(list: &List, file: &str, check: Check) -> Result<(Connection, Current)> {
     let path = list.state_dir().join(file);
     let cannot = |e: io::Error| {
-        let other = "name another folder with `state_dir`";
+        let other = "set `state_dir` to another directory";
         let hint = owner::writing_hint(&path, &e).unwrap_or_else(|| "see whether its disk works".to_owned());
         Error::failed(format!("cannot use the history {}", path.display()))
             .because(&e)

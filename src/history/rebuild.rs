@@ -45,8 +45,7 @@ impl Rebuilt {
             n => format!(" (the manifests of {n} could not be read)"),
         };
         format!(
-            "the history was rebuilt from {} of {}{unreadable}; what failed, vanished or was accepted \
-             before is not known",
+            "the history was rebuilt from {} of {}{unreadable}; earlier failures, vanished items and acceptances are not known",
             crate::output::count(self.snapshots, "snapshot"),
             crate::output::count(self.items, "item")
         )

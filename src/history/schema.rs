@@ -258,7 +258,7 @@ pub(super) fn require_known(connection: &Connection) -> Result<()> {
         return Ok(());
     }
     Err(Error::failed(format!("the history has layout {version}, which this version does not know"))
-        .hint("use the newer tik-backup that made it, or name another folder with `state_dir`"))
+        .hint("use the newer tik-backup that made it, or set `state_dir` to another directory"))
 }
 
 fn version(connection: &Connection) -> rusqlite::Result<i64> {

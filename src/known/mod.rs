@@ -131,7 +131,7 @@ fn of_ledger(asked: Asked<'_>, name: Name<'_>, own: &[Snapshot], others: &[Snaps
     let (meant, host) = host?;
     Some(
         Error::usage(format!(
-            "{} is what a ledger of several hosts calls {} of the host {}",
+            "{} is the name of {} of the host {} in a ledger of several hosts",
             name.text(),
             meant.text(),
             output::name(&host)
@@ -155,7 +155,7 @@ pub(crate) fn require_host(config: &Config, own: &[Snapshot], others: &[Snapshot
 pub(crate) fn no_such_host(host: &str, others: &[HostShare]) -> Error {
     let text = format!("the repository has no snapshot of a host {}", output::name(host));
     if others.is_empty() {
-        return Error::usage(text).hint("it has no snapshot at all that this program made");
+        return Error::usage(text).hint("it has no snapshots made by this program");
     }
     let meant = nearest(host, others.iter().map(|share| share.host.as_str()));
     let meant = meant.map(|meant| format!("did you mean {}? ", output::name(meant))).unwrap_or_default();

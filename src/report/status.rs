@@ -164,7 +164,7 @@ fn problems(ledger: &Ledger, style: Style, text: &mut String) {
                 style,
             ));
         }
-        text.push_str(&detail("what follows is as of the last look", style));
+        text.push_str(&detail("the following is as of the last time it could be read", style));
     }
     for channel in ledger.alerts.iter().filter(|channel| channel.failing_since.is_some()) {
         text.push_str(&failing(channel, &ledger.at, style));
@@ -305,7 +305,7 @@ fn rest(ledger: &Ledger, style: Style, text: &mut String) {
             number => format!(" ({} by size alone)", count(number, "item")),
         };
         let line = format!(
-            "Restoring all of it takes about {} by what drills measured{guessed}",
+            "Restoring all of it takes about {} as measured by drills{guessed}",
             crate::output::duration(seconds)
         );
         text.push_str(&paragraph(&line, style));

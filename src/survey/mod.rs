@@ -81,7 +81,7 @@ pub(crate) fn shared_note(repository: &RepositoryEntry) -> Option<String> {
         ""
     };
     Some(format!(
-        "the repository also has snapshots of other hosts, which count for nothing here: {}; `tik-backup snapshots --all-hosts` \
+        "the repository also has snapshots of other hosts, which are ignored here: {}; `tik-backup snapshots --all-hosts` \
          lists them{forget}",
         HostShare::list(others)
     ))

@@ -63,7 +63,7 @@ fn wait<T: Send + 'static>(
         .name("storage".to_owned())
         // The result is dropped if nothing waits for it any more.
         .spawn(move || drop(sender.send(work())))
-        .map_err(|error| Error::failed("cannot look at the repository").because(&error))?;
+        .map_err(|error| Error::failed("cannot read the repository").because(&error))?;
     loop {
         cancel.check()?;
         match receiver.recv_timeout(STEP) {
@@ -76,7 +76,7 @@ fn wait<T: Send + 'static>(
                     .hint("check the storage, its mount and the network"));
             }
             Err(RecvTimeoutError::Disconnected) => {
-                return Err(Error::failed("the look at the repository panicked"));
+                return Err(Error::failed("reading the repository panicked"));
             }
         }
     }

@@ -45,7 +45,7 @@ impl Email {
     pub(super) fn open(config: &AlertConfig, email: &EmailConfig) -> Result<Self> {
         let address = |text: &str| {
             text.parse::<Mailbox>()
-                .map_err(|e| Error::usage(format!("{text:?} is no mail address")).because(&e))
+                .map_err(|e| Error::usage(format!("{text:?} is not an e-mail address")).because(&e))
         };
         let tls = match email.tls {
             SmtpTls::None => Tls::None,
@@ -102,12 +102,12 @@ impl Email {
     }
 
     fn refused(&self, error: &(dyn std::error::Error + 'static)) -> Error {
-        let plain = Error::failed(format!("{} did not take the mail", self.server));
+        let plain = Error::failed(format!("{} did not accept the mail", self.server));
         let error = plain.clone().because(error);
         match &self.password {
             // A redaction mark within words would reveal a short password.
             Some(password) if password.expose().len() < 4 && error.summary().contains(password.expose()) => {
-                plain.because_text("what it said is not shown: a short password may stand in it")
+                plain.because_text("its answer is not shown, because it may contain the short password")
             }
             Some(password) => error.redact(password.expose()),
             None => error,
@@ -238,7 +238,7 @@ impl Channel for Email {
                 Err(RecvTimeoutError::Timeout) if Instant::now() >= until => {
                     let seconds = self.timeout.as_secs();
                     let error =
-                        Error::failed(format!("{} did not take the mail within {seconds} s", self.server));
+                        Error::failed(format!("{} did not accept the mail within {seconds} s", self.server));
                     return Err(Refused::passing(error.hint(PORTS)));
                 }
                 Err(RecvTimeoutError::Timeout) => {}

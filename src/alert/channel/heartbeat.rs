@@ -66,16 +66,16 @@ impl Heartbeat {
         let body = Body { content_type: "application/json", content: body.to_owned() };
         let answer = self.sender.post(&url, &body, cancel)?;
         // Healthchecks answers 200 to every ping that addresses a check by UUID, even if it ignores the ping.
-        let uncounted = |what: &str| Error::failed(format!("the heartbeat does not count: {what}"));
+        let uncounted = |what: &str| Error::failed(format!("the heartbeat was ignored: {what}"));
         match answer.trim() {
             "OK (not found)" => {
                 let error = uncounted("there is no such check");
                 Err(Refused::lasting(error.hint("correct the URL in the file of the alert")))
             }
             "OK (rate limited)" => {
-                let error = uncounted("there were too many");
+                let error = uncounted("too many pings");
                 let hint =
-                    "let fewer sources share one check: `sources` of the alert names those that it concerns";
+                    "let fewer sources share one check: set `sources` of the alert";
                 Err(Refused::passing(error.hint(hint)))
             }
             _ => Ok(()),

@@ -257,27 +257,27 @@ fn without_status(line: &str, status: StatusCode) -> &str {
 /// Advice by HTTP status.
 fn advice(status: StatusCode, wait: Option<Duration>) -> String {
     let advice = match status.as_u16() {
-        300..=399 => "it wants to send us elsewhere, which a secret does not follow: correct the URL",
+        300..=399 => "it redirects to another URL, where no secrets are sent: correct the URL",
         401 | 403 => {
-            "it does not accept us: see whether the URL and the token in the alert's files are still valid"
+            "access was denied: check whether the URL and the token in the alert's files are still valid"
         }
         404 | 410 => {
             "there is nothing at this address: see whether the URL in the alert's file is still valid; what was removed \
              there gets a new URL"
         }
-        405 => "this address takes no messages: the file must hold the URL for sending, not that of a page",
+        405 => "this URL does not accept messages: the file must hold the URL for sending, not that of a web page",
         400 | 413 | 415 | 422 => {
-            "it does not take this form of message: see whether the alert's kind and `format` fit it"
+            "it does not accept this message: check `kind` and `format` of the alert"
         }
         429 => {
             let asked = wait.map(|wait| format!("; it asks to wait for {} s", wait.as_secs_f64().ceil()));
             return format!(
-                "it takes fewer messages at a time{}: there is nothing to correct, later tries may succeed",
+                "it limits the rate of messages{}: there is nothing to correct, later tries may succeed",
                 asked.unwrap_or_default()
             );
         }
         408 | 425 | 500..=599 => {
-            "the fault is on its side: there is nothing to correct here, later tries may succeed; if it lasts, ask those who run it"
+            "the server has a fault: there is nothing to correct here, later tries may succeed; if it lasts, ask its operator"
         }
         _ => "see whether the URL and the token in the alert's files are still valid",
     };

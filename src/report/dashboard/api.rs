@@ -106,7 +106,7 @@ pub(super) fn router() -> Router<Shared> {
 fn answer<T: Serialize>(result: Result<Option<T>>) -> Response {
     match result {
         Ok(Some(value)) => Json(value).into_response(),
-        Ok(None) => problem(StatusCode::NOT_FOUND, "nothing of that name was ever seen"),
+        Ok(None) => problem(StatusCode::NOT_FOUND, "not found"),
         Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
     }
 }

@@ -46,13 +46,13 @@ impl Gate {
 
     fn refusal(&self, request: &Request<Body>) -> Option<Response> {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            let response = plain(StatusCode::METHOD_NOT_ALLOWED, "this page only shows");
+            let response = plain(StatusCode::METHOD_NOT_ALLOWED, "the dashboard is read-only");
             // The connection is closed, because the body is not read.
             let response = with(response, header::CONNECTION, "close");
             return Some(with(response, header::ALLOW, "GET, HEAD"));
         }
         if !request.body().is_end_stream() {
-            let response = plain(StatusCode::PAYLOAD_TOO_LARGE, "a request here has no body");
+            let response = plain(StatusCode::PAYLOAD_TOO_LARGE, "requests with a body are refused");
             return Some(with(response, header::CONNECTION, "close"));
         }
         let headers = request.headers();
@@ -61,7 +61,7 @@ impl Gate {
         {
             return Some(plain(
                 StatusCode::MISDIRECTED_REQUEST,
-                "this name is not one of this machine; behind a proxy say behind_proxy = true",
+                "the Host header does not name this machine; behind a proxy, set behind_proxy = true",
             ));
         }
         let token = self.token?;
@@ -70,7 +70,7 @@ impl Gate {
         if shown.is_some_and(|shown| <[u8; 32]>::from(Sha256::digest(shown)) == token) {
             return None;
         }
-        let response = plain(StatusCode::UNAUTHORIZED, "a token is needed");
+        let response = plain(StatusCode::UNAUTHORIZED, "a token is required");
         Some(with(response, header::WWW_AUTHENTICATE, "Basic realm=\"tik-backup\", charset=\"UTF-8\""))
     }
 }
@@ -121,7 +121,7 @@ pub(super) fn router(state: Arc<DashboardState>, gate: Gate) -> Router {
         .route("/metrics", get(prometheus))
         .route("/healthz", get(healthz))
         .nest("/api/v1", api::router())
-        .fallback(|| async { plain(StatusCode::NOT_FOUND, "there is no such page") })
+        .fallback(|| async { plain(StatusCode::NOT_FOUND, "there is no such path") })
         .with_state(state)
         .layer(middleware::from_fn_with_state(Arc::new(gate), guard))
 }
@@ -164,7 +164,7 @@ pub(super) async fn aside<T: Send + 'static>(
     let state = state.clone();
     tokio::task::spawn_blocking(move || work(&state))
         .await
-        .unwrap_or_else(|error| Err(Error::failed("a page could not be made").because(&error)))
+        .unwrap_or_else(|error| Err(Error::failed("cannot render the page").because(&error)))
 }
 
 fn html(result: Result<Option<maud::Markup>>) -> Response {
@@ -173,7 +173,7 @@ fn html(result: Result<Option<maud::Markup>>) -> Response {
             ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], page.into_string()).into_response()
         }
         Ok(None) => {
-            let page = pages::problem("Nothing here", "Nothing of that name was ever seen.").into_string();
+            let page = pages::problem("Nothing here", "There is no item, source or run of this name.").into_string();
             (StatusCode::NOT_FOUND, [(header::CONTENT_TYPE, "text/html; charset=utf-8")], page)
                 .into_response()
         }

@@ -44,7 +44,7 @@ pub fn serve(
         .worker_threads(2)
         .enable_all()
         .build()
-        .map_err(|error| Error::failed("cannot serve").because(&error))?;
+        .map_err(|error| Error::failed("cannot start the dashboard").because(&error))?;
     let state = DashboardState::open(config, settings.refresh)?;
     let watching = state.watch(cancel.clone());
     let router = http::router(state, gate);
@@ -87,12 +87,12 @@ fn listen_hint(listen: &Listen, error: &std::io::Error) -> String {
         (Listen::Unix(path), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             let folder = path.parent().unwrap_or(path).display();
             format!(
-                "the folder {folder} does not exist: make it, and let it belong to the user that serves (a systemd unit has \
+                "the folder {folder} does not exist: create it, owned by the user that runs the dashboard (a systemd unit has \
                  RuntimeDirectory= for one below /run), or {other}"
             )
         }
         (Listen::Unix(path), ErrorKind::PermissionDenied) => format!(
-            "this user may not make a socket in {}: serve as the user who may, or {other}",
+            "this user cannot create a socket in {}: run as a user who can, or {other}",
             path.parent().unwrap_or(path).display()
         ),
         (Listen::Unix(_), ErrorKind::AddrInUse) => {

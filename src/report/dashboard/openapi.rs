@@ -101,7 +101,7 @@ fn path(
         responses.insert("400".to_owned(), problem("The query cannot be understood"));
     }
     if may_lack {
-        responses.insert("404".to_owned(), problem("Nothing of that name was ever seen"));
+        responses.insert("404".to_owned(), problem("Not found"));
     }
     json!({"get": {"summary": summary, "parameters": parameters, "responses": responses}})
 }

@@ -86,7 +86,7 @@ fn headline(page: &mut Page, Entry { piece, stored }: &Entry<'_>, known: &Known)
         ),
         match expected(stored, speed(known)) {
             (Some(_), shown) => format!("restoring it takes about {shown}"),
-            (None, _) => "never restored by a drill: nobody knows how long it takes".to_owned(),
+            (None, _) => "never restored by a drill: duration unknown".to_owned(),
         },
     ];
     if let Some(manifest) = piece.manifest {
@@ -110,7 +110,7 @@ fn headline(page: &mut Page, Entry { piece, stored }: &Entry<'_>, known: &Known)
         page.line("");
     }
     if !is_current(stored) {
-        page.line("**It is no longer backed up**: the source had lost it, or a rule excludes it. This is the last there is.");
+        page.line("**It is no longer backed up**: it vanished from the source, or a rule excludes it. This is its last snapshot.");
         page.line("");
     }
     let Some(manifest) = piece.manifest else { return };
@@ -141,7 +141,7 @@ pub(super) fn strangers(page: &mut Page, config: &Config, known: &Known) {
     if strange.is_empty() {
         return;
     }
-    page.line("## What no source of the configuration explains");
+    page.line("## Stored items of sources that are not configured");
     page.line("");
     for ((source, item), stored) in strange {
         let entry = Entry::new(source, item, &stored.snapshot.host, false, Some(stored));

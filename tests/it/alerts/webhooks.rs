@@ -96,8 +96,8 @@ fn an_answer_says_what_to_do_and_a_page_is_told_by_its_text() {
     // Without its tags this is the secret.
     let divided = "<p>/hooks/Qk7Zp<b></b>W3xVt9LmR2sYd8HuJ4n</p>";
     for (code, body, text, hint) in [
-        (502, page, "502 Bad Gateway: nginx", "the fault is on its side"),
-        (500, "oops\nsorry", "oops sorry", "the fault is on its side"),
+        (502, page, "502 Bad Gateway: nginx", "the server has a fault"),
+        (500, "oops\nsorry", "oops sorry", "the server has a fault"),
         (401, "no_token", "no_token", "the URL and the token"),
         (404, divided, "404", "there is nothing at this address"),
         (400, "invalid_payload", "invalid_payload", "`format`"),

@@ -134,7 +134,7 @@ fn the_repository_being_away_is_said_and_told() {
     assert_eq!(
         item(&ledger, "shop")["last_backup"].as_str().unwrap()[..10],
         *"2026-10-05",
-        "as of the last look"
+        "as of the last time it could be read"
     );
     site.at("2026-10-05 12:00:00").arg("watch").run().expect_code(4);
     assert_eq!(lines(&site.messages()[0]["new"]), ["the repository: repository"]);

@@ -277,7 +277,7 @@ fn without_a_state_folder_the_ledger_is_made_from_the_repository_and_the_reason_
     let state = world.config.state_dir();
     fs::rename(&state, state.with_extension("away")).unwrap();
     fs::write(&state, "a file is in the way").unwrap();
-    let reason = "cannot use the state folder";
+    let reason = "cannot use the state directory";
     let shown = world.run(&["status"]).ok();
     assert!(
         shown.stdout.starts_with("A PROBLEM WITH THE HISTORY: 1 of 1 item is backed up"),

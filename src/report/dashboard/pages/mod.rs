@@ -57,7 +57,7 @@ fn page(title: &str, here: &str, binding: &Binding, body: &Markup) -> Markup {
             }
             body {
                 @if matches!(binding, Binding::Served) {
-                    a.skip href="#main" { "To the content" }
+                    a.skip href="#main" { "Skip to the content" }
                     header.top {
                         nav aria-label="Pages" {
                             @for (path, name) in [("/", "Overview"), ("/runs", "Runs")] {

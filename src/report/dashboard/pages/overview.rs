@@ -141,9 +141,9 @@ fn cover(ledger: &Ledger, covered: u64, silent: u64, fresh: u64) -> (&'static st
     match ((summary.expected - covered).saturating_sub(fresh), vanished) {
         _ if silent > 0 => (
             "bad",
-            format!("{} did not tell what is there: nobody knows what is missing.", many(silent, "source")),
+            format!("{} could not be listed: missing items are unknown.", many(silent, "source")),
         ),
-        (0, 0) if summary.expected == 0 => ("bad", "Nothing is there to be backed up.".to_owned()),
+        (0, 0) if summary.expected == 0 => ("bad", "There is nothing to back up.".to_owned()),
         (0, 0) if fresh > 0 => {
             ("none", format!("{} and not yet due.", of(fresh, "of it is new", "of it are new")))
         }
@@ -181,14 +181,14 @@ fn backup(ledger: &Ledger, silent: u64, fresh: u64) -> (&'static str, String) {
         (
             "warn",
             format!(
-                "{}: look before older snapshots are let go.",
+                "{}: check before older snapshots are removed.",
                 of(suspicious, "changed suspiciously", "changed suspiciously")
             ),
         )
     } else if partial > 0 {
         ("warn", format!("{} single objects that could not be read.", of(partial, "lacks", "lack")))
     } else {
-        ("good", "Every backup is as young as it should be.".to_owned())
+        ("good", "Every backup is recent enough.".to_owned())
     }
 }
 
@@ -215,7 +215,7 @@ fn proof(ledger: &Ledger) -> (&'static str, String) {
         ("none", format!("{} still to be proven by a drill.", of(unproven, "is", "are")))
     } else {
         let all = summary.restore_seconds.map(|seconds| format!(" All of it: about {}.", duration(seconds)));
-        ("good", format!("What is stored was restored and compared.{}", all.unwrap_or_default()))
+        ("good", format!("The backups were restored and compared.{}", all.unwrap_or_default()))
     }
 }
 
@@ -233,7 +233,7 @@ fn headline(ledger: &Ledger) -> (&'static str, String) {
     let worst = ledger.items.iter().filter(|entry| !entry.problems.is_empty()).map(|entry| entry.state).min();
     match worst {
         None if ledger.summary.ok => ("good", "All is well".to_owned()),
-        None => ("warn", "Something needs a look".to_owned()),
+        None => ("warn", "Attention needed".to_owned()),
         Some(state) => {
             let items = ledger
                 .items
