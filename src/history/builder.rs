@@ -93,7 +93,7 @@ fn suspects(entry: &mut Entry, doubts: &[Doubt], since: impl Fn(i64) -> Option<Z
     let more = doubts.len().saturating_sub(texts.len());
     let more = if more > 0 { format!("; and {more} more") } else { String::new() };
     let hint = format!(
-        "if that is as it should be: `tik-backup accept '{}'`; until then no older snapshot is removed",
+        "if this change is intended: `tik-backup accept '{}'`; until then no older snapshot is removed",
         entry.name()
     );
     let text = format!("{}{more}", texts.join("; "));
@@ -205,7 +205,7 @@ impl LedgerBuilder<'_> {
             entry.state = State::Excluded;
             entry.why = Some(rule.clone());
             if let Some(doubt) = doubts.iter().find(|doubt| doubt.gone) {
-                let hint = format!("if that is meant: `tik-backup accept '{}'`", entry.name());
+                let hint = format!("if this is intended: `tik-backup accept '{}'`", entry.name());
                 entry.problem(ProblemKind::Excluded, self.moment(doubt.time), doubt.text.clone(), Some(hint));
                 entry.shares(excluded_together(&row.source, doubt.time, rule));
             }
@@ -363,7 +363,7 @@ impl LedgerBuilder<'_> {
         }
         let mut text = match entry.proof_age_seconds {
             Some(age) => format!("the last proven snapshot is {} old", days(age)),
-            None => "no drill has proven it".to_owned(),
+            None => "it was never proven by a drill".to_owned(),
         };
         let mut hint = format!("run {drill}, and check that its timer is enabled");
         if let Some(reason) = &row.unprovable_text {

@@ -112,7 +112,7 @@ pub(super) fn gone(entry: &mut Entry, moment: i64, since: Option<Zoned>, doubts:
     match doubts.iter().find(|doubt| doubt.gone) {
         Some(doubt) => {
             let hint = format!(
-                "if that is as it should be: `tik-backup accept '{}'`; {kept} in any case",
+                "if this change is intended: `tik-backup accept '{}'`; {kept} in any case",
                 entry.name()
             );
             entry.problem(ProblemKind::Vanished, since, doubt.text.clone(), Some(hint));
@@ -132,7 +132,7 @@ fn gone_together(source: &str, moment: i64) -> Shared {
         key: format!("vanished {source} {moment}"),
         text: "the source no longer has them: dropped, renamed, or not visible to the account that is used".to_owned(),
         hint: Some(
-            "if that is as it should be: `tik-backup accept 'SOURCE/ITEM'`; the last snapshots of each are kept in any case"
+            "if this change is intended: `tik-backup accept 'SOURCE/ITEM'`; the last snapshots of each are kept in any case"
                 .to_owned(),
         ),
     }
@@ -143,7 +143,7 @@ pub(super) fn excluded_together(source: &str, moment: i64, rule: &str) -> Shared
     Shared {
         key: format!("excluded {source} {moment} {rule}"),
         text: format!("the source still has them, and they are no longer backed up: {rule}"),
-        hint: Some("if that is meant: `tik-backup accept 'SOURCE/ITEM'`".to_owned()),
+        hint: Some("if this is intended: `tik-backup accept 'SOURCE/ITEM'`".to_owned()),
     }
 }
 
