@@ -242,8 +242,9 @@ fn written(config: &Config) -> Option<Finding> {
         Ok(changes) if changes.iter().all(|(_, change)| *change == Change::Unchanged) => {
             Finding::ok(about, format!("those in {UNITS} are up to date"))
         }
-        Ok(_) => Finding::problem(about, format!("those in {UNITS} do not match the configuration"))
-            .hint(write),
+        Ok(_) => {
+            Finding::problem(about, format!("those in {UNITS} do not match the configuration")).hint(write)
+        }
         Err(error) => Finding::error(about, &error),
     })
 }

@@ -46,21 +46,20 @@ pub(super) fn findings(config: &Config, cancel: &Cancel) -> Vec<Finding> {
         // The check of the files has already reported that the user does not exist.
         (_, true, None) => {}
         (_, false, _) => {
-            findings.push(Finding::ok(
-                about,
-                "systemd does not run here: checked as the current user",
-            ));
+            findings.push(Finding::ok(about, "systemd does not run here: checked as the current user"));
         }
         (false, true, Some(_)) if itself => {
-            let text =
-                format!("checked as {user}, without the secrets that systemd passes to the services");
-            findings
-                .push(Finding::warning(about, text).hint("run it as root to check the environment of the services"));
+            let text = format!("checked as {user}, without the secrets that systemd passes to the services");
+            findings.push(
+                Finding::warning(about, text).hint("run it as root to check the environment of the services"),
+            );
         }
         (false, true, Some(_)) => {
-            let text = format!("not run as root: checked as the current user, while the services run as {user}");
-            findings
-                .push(Finding::warning(about, text).hint("run it as root to check the environment of the services"));
+            let text =
+                format!("not run as root: checked as the current user, while the services run as {user}");
+            findings.push(
+                Finding::warning(about, text).hint("run it as root to check the environment of the services"),
+            );
         }
     }
     findings.extend(inside::findings(config, Part::All, cancel));
@@ -97,7 +96,8 @@ fn as_services(config: &Config, cancel: &Cancel) -> Vec<Finding> {
 fn ask(config: &Config, part: Part, cancel: &Cancel) -> Result<Vec<Finding>, Box<Finding>> {
     let failed = |text: String| {
         let hint = "what systemd says of it: journalctl -n 20; `systemd-run` must be able to start services";
-        let finding = Finding::problem("services", format!("the checks could not be started in a service: {text}"));
+        let finding =
+            Finding::problem("services", format!("the checks could not be started in a service: {text}"));
         Err(Box::new(finding.hint(hint)))
     };
     let executable = match program(config).map_or_else(std::env::current_exe, Ok) {

@@ -50,9 +50,7 @@ impl Damage {
         } else {
             "see whether the disk of `state_dir` is failing or was full"
         };
-        format!(
-            "{look}; then `tik-backup accept --history` (the next drills prove the backups again)"
-        )
+        format!("{look}; then `tik-backup accept --history` (the next drills prove the backups again)")
     }
 }
 

@@ -245,8 +245,7 @@ pub(crate) struct FromTheFuture<'a> {
 pub(crate) fn from_the_future(item: &str, found: FromTheFuture<'_>) -> Error {
     let FromTheFuture { ahead, all, id, last, now } = found;
     let (last, now, name) = (output::time(last), output::time(now), output::name(item));
-    let none =
-        if ahead < all { "" } else { "; there is no other, so the age of the backup is unknown" };
+    let none = if ahead < all { "" } else { "; there is no other, so the age of the backup is unknown" };
     if ahead == 1 && ahead < all {
         let text = format!(
             "snapshot {id} is dated in the future, {last}: a clock was wrong when it was made, or this one is now"

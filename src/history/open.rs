@@ -265,7 +265,9 @@ fn gate(state_dir: &Path) -> Result<File> {
             None if e.kind() == io::ErrorKind::NotADirectory => format!("it is not a directory: {other}"),
             None => format!("see whether its disk is full or mounted read-only, or {other}"),
         };
-        Error::failed(format!("cannot use the state directory {}", state_dir.display())).because(&e).hint(hint)
+        Error::failed(format!("cannot use the state directory {}", state_dir.display()))
+            .because(&e)
+            .hint(hint)
     };
     let running = state_dir.join(RUNNING);
     fs::DirBuilder::new()

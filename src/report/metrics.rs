@@ -60,11 +60,9 @@ fn items(out: &mut Families, ledger: &Ledger) {
         ("tik_backup_item_last_success_timestamp_seconds", "Time of the newest snapshot.", |entry| {
             entry.last_backup.as_ref().map(seconds)
         }),
-        (
-            "tik_backup_item_last_proof_timestamp_seconds",
-            "Time of the last proven snapshot.",
-            |entry| entry.last_proof.as_ref().map(seconds),
-        ),
+        ("tik_backup_item_last_proof_timestamp_seconds", "Time of the last proven snapshot.", |entry| {
+            entry.last_proof.as_ref().map(seconds)
+        }),
         (
             "tik_backup_item_restore_duration_seconds",
             "How long its restore took in the last drill.",
@@ -89,11 +87,9 @@ fn items(out: &mut Families, ledger: &Ledger) {
         ("tik_backup_item_held", "1 if retention is held for a suspicious change.", |entry| {
             Some(flag(entry.held))
         }),
-        (
-            "tik_backup_item_omitted_objects",
-            "Unreadable objects that the newest snapshot lacks.",
-            |entry| Some(entry.omitted as f64),
-        ),
+        ("tik_backup_item_omitted_objects", "Unreadable objects that the newest snapshot lacks.", |entry| {
+            Some(entry.omitted as f64)
+        }),
         ("tik_backup_item_next_run_timestamp_seconds", "When the item is due next.", |entry| {
             entry.next.as_ref().map(seconds)
         }),
@@ -108,10 +104,7 @@ fn items(out: &mut Families, ledger: &Ledger) {
             }
         }
     }
-    out.family(
-        "tik_backup_problem",
-        "1 for each problem; without item it concerns the whole source.",
-    );
+    out.family("tik_backup_problem", "1 for each problem; without item it concerns the whole source.");
     for entry in &ledger.items {
         let item = entry.item.as_deref().unwrap_or_default();
         for problem in &entry.problems {
@@ -132,10 +125,7 @@ fn sources(out: &mut Families, ledger: &Ledger) {
     };
     out.family("tik_backup_source_last_run_timestamp_seconds", "When the last run of the source began.");
     each(out, &|source| source.last_run.as_ref().map(seconds));
-    out.family(
-        "tik_backup_source_last_discovery_timestamp_seconds",
-        "When the source was last listed.",
-    );
+    out.family("tik_backup_source_last_discovery_timestamp_seconds", "When the source was last listed.");
     each(out, &|source| source.last_discovery.as_ref().map(seconds));
     out.family("tik_backup_source_discovered_items", "Items found then, without excluded ones.");
     each(out, &|source| Some(source.discovered as f64));
@@ -177,7 +167,10 @@ fn alerts(out: &mut Families, ledger: &Ledger) {
         let failing = flag(channel.failing_since.is_some());
         out.sample(&[("channel", &channel.channel), ("kind", &channel.kind)], failing);
     }
-    out.family("tik_backup_alert_last_delivery_timestamp_seconds", "When the channel last accepted a message.");
+    out.family(
+        "tik_backup_alert_last_delivery_timestamp_seconds",
+        "When the channel last accepted a message.",
+    );
     for channel in &ledger.alerts {
         if let Some(last) = &channel.last_delivery {
             out.sample(&[("channel", &channel.channel), ("kind", &channel.kind)], seconds(last));

@@ -74,8 +74,7 @@ impl Heartbeat {
             }
             "OK (rate limited)" => {
                 let error = uncounted("too many pings");
-                let hint =
-                    "let fewer sources share one check: set `sources` of the alert";
+                let hint = "let fewer sources share one check: set `sources` of the alert";
                 Err(Refused::passing(error.hint(hint)))
             }
             _ => Ok(()),

@@ -265,10 +265,10 @@ fn advice(status: StatusCode, wait: Option<Duration>) -> String {
             "there is nothing at this address: see whether the URL in the alert's file is still valid; what was removed \
              there gets a new URL"
         }
-        405 => "this URL does not accept messages: the file must hold the URL for sending, not that of a web page",
-        400 | 413 | 415 | 422 => {
-            "it does not accept this message: check `kind` and `format` of the alert"
+        405 => {
+            "this URL does not accept messages: the file must hold the URL for sending, not that of a web page"
         }
+        400 | 413 | 415 | 422 => "it does not accept this message: check `kind` and `format` of the alert",
         429 => {
             let asked = wait.map(|wait| format!("; it asks to wait for {} s", wait.as_secs_f64().ceil()));
             return format!(

@@ -173,7 +173,8 @@ fn html(result: Result<Option<maud::Markup>>) -> Response {
             ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], page.into_string()).into_response()
         }
         Ok(None) => {
-            let page = pages::problem("Nothing here", "There is no item, source or run of this name.").into_string();
+            let page =
+                pages::problem("Nothing here", "There is no item, source or run of this name.").into_string();
             (StatusCode::NOT_FOUND, [(header::CONTENT_TYPE, "text/html; charset=utf-8")], page)
                 .into_response()
         }

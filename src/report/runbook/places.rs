@@ -111,7 +111,9 @@ pub(super) fn worst_day(page: &mut Page, config: &Config) {
         lines.push(format!(
             "mount -t cifs -o ro,username=ACCOUNT //STORAGE/SHARE {mount}        # asks for the password"
         ));
-        lines.push(format!("sshfs -o ro ACCOUNT@STORAGE:DIRECTORY {mount}                        # for example"));
+        lines.push(format!(
+            "sshfs -o ro ACCOUNT@STORAGE:DIRECTORY {mount}                        # for example"
+        ));
     }
     lines.push(
         "# 3. The password, from the escrow, into a file that only root can read: type it, then Enter and Ctrl-D."

@@ -139,10 +139,9 @@ fn cover(ledger: &Ledger, covered: u64, silent: u64, fresh: u64) -> (&'static st
     let summary = &ledger.summary;
     let vanished = counted(ledger, State::Vanished);
     match ((summary.expected - covered).saturating_sub(fresh), vanished) {
-        _ if silent > 0 => (
-            "bad",
-            format!("{} could not be listed: missing items are unknown.", many(silent, "source")),
-        ),
+        _ if silent > 0 => {
+            ("bad", format!("{} could not be listed: missing items are unknown.", many(silent, "source")))
+        }
         (0, 0) if summary.expected == 0 => ("bad", "There is nothing to back up.".to_owned()),
         (0, 0) if fresh > 0 => {
             ("none", format!("{} and not yet due.", of(fresh, "of it is new", "of it are new")))
