@@ -55,7 +55,7 @@ pub fn troubles(ledger: &Ledger, sources: &[&str]) -> Vec<Trouble> {
     let of_them = ledger.items.iter().filter(|entry| sources.contains(&entry.source.as_str()));
     let mut troubles: Vec<Trouble> = of_them
         .flat_map(|entry| entry.problems.iter().map(move |problem| (entry, problem)))
-        .filter(|(entry, problem)| !needs_only_a_look(entry, problem.kind))
+        .filter(|(entry, problem)| !has_good_backup(entry, problem.kind))
         .map(|(entry, problem)| Trouble {
             item: entry.name(),
             problem: problem.kind.as_str(),
@@ -84,7 +84,7 @@ pub fn troubles(ledger: &Ledger, sources: &[&str]) -> Vec<Trouble> {
 }
 
 /// Whether the item has a good backup nevertheless.
-fn needs_only_a_look(entry: &Entry, kind: ProblemKind) -> bool {
+fn has_good_backup(entry: &Entry, kind: ProblemKind) -> bool {
     use ProblemKind::{Anomaly, Excluded, FutureSnapshot, NotProven, Vanished};
     match kind {
         Anomaly | Vanished | Excluded | NotProven => true,
@@ -95,7 +95,7 @@ fn needs_only_a_look(entry: &Entry, kind: ProblemKind) -> bool {
 }
 
 /// Whether this history knows the outcome of other runs. A new one may replace one that was lost.
-pub fn knows_the_past(history: &History) -> bool {
+pub fn knows_other_runs(history: &History) -> bool {
     matches!(history.opened(), Opened::Present)
 }
 

@@ -8,7 +8,7 @@ mod rules;
 mod text;
 mod unit;
 
-pub use beat::{Beat, Trouble, beat, knows_the_past, troubles, within};
+pub use beat::{Beat, Trouble, beat, knows_other_runs, troubles, within};
 pub use cause::{Cause, causes};
 pub use deliver::{Delivery, Failure, deliver, test};
 pub use rules::{after, line, lines, own_lines};
@@ -30,7 +30,7 @@ use crate::{
 ///
 /// # Errors
 /// Memory is short.
-pub fn tell(
+pub fn notify(
     config: &Config,
     history: &History,
     ledger: &Ledger,

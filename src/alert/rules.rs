@@ -6,7 +6,7 @@ use crate::{
     error::Result,
     history::{
         History,
-        incidents::News,
+        incidents::Changes,
         ledger::{Ledger, Problem, ProblemKind},
         message::{Line, Message},
     },
@@ -55,7 +55,7 @@ pub fn lines(ledger: &Ledger) -> Vec<Line> {
 
 /// Compares the ledger with earlier alerts and queues a message for each channel concerned. The lines in `once` are
 /// added.
-pub fn after(config: &Config, history: &History, ledger: &Ledger, once: &[Line]) -> Result<News> {
+pub fn after(config: &Config, history: &History, ledger: &Ledger, once: &[Line]) -> Result<Changes> {
     let lines = lines(ledger);
     // A failed source has not recovered just because its items now have the problem.
     let is_told_by_items = |line: &Line| {
@@ -64,7 +64,7 @@ pub fn after(config: &Config, history: &History, ledger: &Ledger, once: &[Line])
             |other: &Line| other.subject.split_once('/').is_some_and(|(source, _)| source == line.subject);
         line.kind == failed && lines.iter().any(|other| other.kind == failed && is_item(other))
     };
-    history.tell(&lines, once, &ledger.at, config.remind_every, |news| {
+    history.record_and_queue(&lines, once, &ledger.at, config.remind_every, |changes| {
         let mut messages = Vec::new();
         for alert in config.alerts.iter().filter(|alert| !matches!(alert.kind, AlertKind::Heartbeat(_))) {
             let concerns = |line: &&Line| {
@@ -73,10 +73,13 @@ pub fn after(config: &Config, history: &History, ledger: &Ledger, once: &[Line])
                 config.source(source).is_none() || alert.sources.matched(source).is_some()
             };
             let part = |lines: &[Line]| lines.iter().filter(concerns).cloned().collect::<Vec<_>>();
-            let news = News {
-                new: part(&news.new),
-                persisting: part(&news.persisting),
-                recovered: part(&news.recovered).into_iter().filter(|line| !is_told_by_items(line)).collect(),
+            let news = Changes {
+                new: part(&changes.new),
+                persisting: part(&changes.persisting),
+                recovered: part(&changes.recovered)
+                    .into_iter()
+                    .filter(|line| !is_told_by_items(line))
+                    .collect(),
             };
             if news.is_empty() {
                 continue;

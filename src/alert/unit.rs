@@ -41,7 +41,7 @@ impl Monitor {
 /// The history cannot be read.
 pub fn unit_failed(history: &History, unit: &str, monitor: &Monitor) -> Result<Option<Line>> {
     if let Some(invocation) = &monitor.invocation
-        && history.was_told(invocation)?
+        && history.was_notified(invocation)?
     {
         return Ok(None);
     }

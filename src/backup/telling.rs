@@ -78,7 +78,7 @@ impl<'a> Telling<'a> {
         let cancel = alert::within(budget);
         let ledger = self.ledger(report, repository);
         let mut delivery = match &ledger {
-            Ok(ledger) => alert::tell(self.config, self.history, ledger, &[], &cancel),
+            Ok(ledger) => alert::notify(self.config, self.history, ledger, &[], &cancel),
             Err(error) => Err(error.clone()),
         }
         .unwrap_or_else(|error| {
@@ -102,7 +102,7 @@ impl<'a> Telling<'a> {
         // Why nothing can be written down is said by itself.
         if delivery.failed.is_empty()
             && self.history.failure().is_none()
-            && let Err(error) = self.history.told_of_run(&report.run)
+            && let Err(error) = self.history.mark_notified(&report.run)
         {
             observer.notice(&format!("what was told cannot be written down: {error}"));
         }
@@ -142,7 +142,7 @@ impl<'a> Telling<'a> {
     /// May the ledger be believed for `all`, of which the run covered `sources`? One without the past knows no failures of
     /// other runs.
     fn ledger_is_known(&self, sources: &[&str], all: &[&str]) -> bool {
-        alert::knows_the_past(self.history) || all.iter().all(|source| sources.contains(source))
+        alert::knows_other_runs(self.history) || all.iter().all(|source| sources.contains(source))
     }
 
     /// The heartbeat for somebody who watches `all` these sources, of which the run covered `sources`. It is a success only if

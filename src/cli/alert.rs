@@ -66,10 +66,10 @@ fn test(context: &Context, config: &Config) -> Result<u8> {
 }
 
 fn unit_failed(context: &Context, config: &Config, unit: &str) -> Result<u8> {
-    let seen = survey::ledger_whatever(config, &context.cancel)?;
+    let seen = survey::ledger_despite_errors(config, &context.cancel)?;
     let line = alert::unit_failed(&seen.history, unit, &Monitor::from_environment())?;
     let cancel = alert::within(BUDGET);
-    let delivery = alert::tell(config, &seen.history, &seen.ledger, line.as_slice(), &cancel)?;
+    let delivery = alert::notify(config, &seen.history, &seen.ledger, line.as_slice(), &cancel)?;
     let document = serde_json::json!({"unit": unit, "told": line.is_some(), "alerts": delivery});
     context.printer.result(&document, || {
         if line.is_some() { "alert sent" } else { "its own run has already sent an alert" }.to_owned()

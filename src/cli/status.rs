@@ -51,7 +51,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
         // An unusable history is a problem in the ledger, not an error here.
         survey::ledger(&config, &context.cancel).or_else(|_| {
             context.cancel.check()?;
-            survey::ledger_whatever(&config, &context.cancel)
+            survey::ledger_despite_errors(&config, &context.cancel)
         })?
     };
     let ledger = &seen.ledger;

@@ -20,10 +20,10 @@ pub(super) fn run(context: &Context, _: &Args) -> Result<u8> {
     // An unusable history is alerted as a problem.
     let seen = survey::ledger(&config, &context.cancel).or_else(|_| {
         context.cancel.check()?;
-        survey::ledger_whatever(&config, &context.cancel)
+        survey::ledger_despite_errors(&config, &context.cancel)
     })?;
     let cancel = alert::within(BUDGET);
-    let delivery = alert::tell(&config, &seen.history, &seen.ledger, &[], &cancel)?;
+    let delivery = alert::notify(&config, &seen.history, &seen.ledger, &[], &cancel)?;
     let mut lines = alert::lines(&seen.ledger);
     // The history may have become unwritable only now.
     let known = seen.ledger.problems.iter().any(|problem| problem.kind == ProblemKind::History);

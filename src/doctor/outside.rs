@@ -64,7 +64,7 @@ pub(crate) fn files(config: &Config) -> Vec<Finding> {
             );
         }
     }
-    findings.extend(account.iter().flat_map(|account| closed_folders(config, account)));
+    findings.extend(account.iter().flat_map(|account| unwritable_directories(config, account)));
     findings.extend(unmatched(config));
     findings.extend(credentials(config));
     findings
@@ -89,7 +89,7 @@ fn no_account(config: &Config) -> Option<Finding> {
 }
 
 /// Directories that the services cannot write to, judged by owners and modes.
-fn closed_folders(config: &Config, account: &Account) -> Vec<Finding> {
+fn unwritable_directories(config: &Config, account: &Account) -> Vec<Finding> {
     let location = match &config.repository.location {
         RepositoryLocation::File { file, .. } if file.is_elsewhere() => None,
         location => location.load().ok(),

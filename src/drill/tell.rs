@@ -82,7 +82,7 @@ pub(super) fn tell(
 ) {
     let cancel = alert::within(BUDGET);
     let told = ledger(config, history, repository)
-        .and_then(|ledger| alert::tell(config, history, &ledger, &[], &cancel));
+        .and_then(|ledger| alert::notify(config, history, &ledger, &[], &cancel));
     report.alerts = told.unwrap_or_else(|error| alert::Delivery {
         sent: 0,
         failed: vec![alert::Failure { channel: "all".to_owned(), error: error.to_string() }],
@@ -91,7 +91,7 @@ pub(super) fn tell(
         observer.notice(&format!("{}: COULD NOT ALERT: {}", failure.channel, failure.error));
     }
     if report.alerts.failed.is_empty()
-        && let Err(error) = history.told_of_run(&report.run)
+        && let Err(error) = history.mark_notified(&report.run)
     {
         observer.notice(&format!("what was told cannot be written down: {error}"));
     }

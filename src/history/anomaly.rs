@@ -150,7 +150,7 @@ pub fn judge(rules: &AnomalyRules, past: &Past, content: &Content, now: i64) -> 
     let open = |kind: Kind, object: &str| past.open.iter().find(|o| o.kind == kind && o.object == object);
     losses::judge(rules, past, content, &mut verdict);
     judge_size(rules, past, content, &mut verdict, &open);
-    judge_stillness(rules, past, now, &mut verdict, &open);
+    judge_unchanged(rules, past, now, &mut verdict, &open);
     // The item was just backed up, so it is not gone.
     verdict.resolved.extend(past.open.iter().filter(|o| o.kind == Kind::Gone).map(|o| o.id));
     verdict
@@ -190,7 +190,7 @@ fn judge_size<'a>(
     }
 }
 
-fn judge_stillness<'a>(
+fn judge_unchanged<'a>(
     rules: &AnomalyRules,
     past: &Past,
     now: i64,

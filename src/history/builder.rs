@@ -135,7 +135,7 @@ impl LedgerBuilder<'_> {
                 let mut entry = Entry::blank(name, None, source.kind.as_str(), State::NeverBackedUp);
                 entry.why = Some("no run yet".to_owned());
                 entry.next = next.get(name).cloned().flatten();
-                let hint = self.or_of_another_host(
+                let hint = self.with_other_hosts(
                     name,
                     format!("run `tik-backup backup {name}`, and check that its timer is enabled"),
                 );
@@ -152,7 +152,7 @@ impl LedgerBuilder<'_> {
     }
 
     /// Extends the hint if this host has no snapshot but others have: this machine may replace another.
-    fn or_of_another_host(&self, source: &str, advice: String) -> String {
+    fn with_other_hosts(&self, source: &str, advice: String) -> String {
         let shares = shared::shares(self.read.foreign.iter().filter(|foreign| foreign.source == source));
         if shares.is_empty() {
             return advice;
@@ -269,8 +269,7 @@ impl LedgerBuilder<'_> {
         } else {
             "there is no snapshot of it"
         };
-        let hint =
-            self.or_of_another_host(&row.source, format!("run `tik-backup backup '{}'`", entry.name()));
+        let hint = self.with_other_hosts(&row.source, format!("run `tik-backup backup '{}'`", entry.name()));
         let since = row.first_seen.map(zoned);
         entry.problem(ProblemKind::NeverBackedUp, since, text.to_owned(), Some(hint));
     }

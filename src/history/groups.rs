@@ -33,7 +33,7 @@ pub(super) fn files_of(key: &Key) -> Option<Key> {
 }
 
 /// The kind and name under which an object is reported: for files, those of their directory or share.
-pub(super) fn told_as(key: &Key) -> (String, String) {
+pub(super) fn reported_as(key: &Key) -> (String, String) {
     let (kind, shown) = (key.kind.as_str(), key.name());
     match kind.strip_suffix(FILES).zip(shown.strip_prefix(FILES_OF)) {
         Some((kind, name)) => (kind.to_owned(), name.to_owned()),
@@ -49,7 +49,7 @@ pub(super) fn add_files(objects: &mut Vec<Counted>, files: u64) {
 
 /// Names of the objects whose accepted loss applies to this object too: its groups, and objects that count the same.
 pub(super) fn accepted_with<'k>(key: &'k Key, part_of: Option<&'k str>) -> impl Iterator<Item = String> + 'k {
-    let entries = key.kind.ends_with(FILES).then(|| told_as(key).1);
+    let entries = key.kind.ends_with(FILES).then(|| reported_as(key).1);
     let groups = [series_of(key), files_of(key)].into_iter().flatten().map(|group| group.name());
     groups.chain(entries).chain(part_of.map(str::to_owned))
 }

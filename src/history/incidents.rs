@@ -22,7 +22,7 @@ const SLACK: i64 = 3_600_000;
 
 /// The differences to alert after comparing the ledger with earlier alerts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct News {
+pub struct Changes {
     /// New problems.
     pub new: Vec<Line>,
     /// Persisting problems, if a reminder is due or there is something else to alert.
@@ -31,7 +31,7 @@ pub struct News {
     pub recovered: Vec<Line>,
 }
 
-impl News {
+impl Changes {
     /// Whether there is nothing to alert.
     pub fn is_empty(&self) -> bool {
         self.new.is_empty() && self.persisting.is_empty() && self.recovered.is_empty()
@@ -70,22 +70,22 @@ impl History {
     /// Compares the current problems with those alerted before, records the difference and queues the messages that
     /// `compose` makes of it, as pairs of channel name and message. The lines in `once` are added and not repeated. All
     /// in one transaction, so that nothing is alerted twice.
-    pub fn tell(
+    pub fn record_and_queue(
         &self,
         current: &[Line],
         once: &[Line],
         now: &Zoned,
         remind_every: std::time::Duration,
-        compose: impl FnOnce(&News) -> Vec<(String, Message)>,
-    ) -> Result<News> {
+        compose: impl FnOnce(&Changes) -> Vec<(String, Message)>,
+    ) -> Result<Changes> {
         let now = millis(now);
         let every = i64::try_from(remind_every.as_millis()).unwrap_or(i64::MAX);
         // For a short `remind_every`, half of it is the slack.
         let every = every - SLACK.min(every / 2);
         self.change(|tx| {
             let known = known(tx, now)?;
-            let mut news = compare(&known, current, now, every);
-            for line in &news.new {
+            let mut changes = compare(&known, current, now, every);
+            for line in &changes.new {
                 tx.execute(
                     "INSERT INTO incident (subject, kind, text, hint, since, opened, told) \
                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6)",
@@ -99,7 +99,7 @@ impl History {
                     ],
                 )?;
             }
-            for line in &news.persisting {
+            for line in &changes.persisting {
                 tx.execute(
                     "UPDATE incident SET told = ?3, text = ?4, hint = ?5 WHERE subject = ?1 AND kind = ?2 \
                      AND resolved IS NULL",
@@ -109,14 +109,14 @@ impl History {
             for known in known.iter().filter(|known| !current.iter().any(|line| known.is(line))) {
                 tx.execute("UPDATE incident SET resolved = ?2 WHERE id = ?1", [known.id, now])?;
             }
-            news.new.retain(|line| !known.iter().any(|known| known.explains(line)));
-            news.new.extend_from_slice(once);
-            if !news.is_empty() {
-                for (channel, message) in compose(&news) {
+            changes.new.retain(|line| !known.iter().any(|known| known.explains(line)));
+            changes.new.extend_from_slice(once);
+            if !changes.is_empty() {
+                for (channel, message) in compose(&changes) {
                     queue(tx, &channel, &message, now)?;
                 }
             }
-            Ok(news)
+            Ok(changes)
         })
     }
 
@@ -194,12 +194,12 @@ impl History {
     }
 
     /// Records that the alerts of a run were sent or queued.
-    pub fn told_of_run(&self, run: &str) -> Result<()> {
+    pub fn mark_notified(&self, run: &str) -> Result<()> {
         self.change(|tx| tx.execute("UPDATE run SET told = 1 WHERE name = ?1", [run]).map(|_| ()))
     }
 
     /// Whether a run of this invocation of a systemd unit has ended by itself and sent its alerts.
-    pub fn was_told(&self, invocation: &str) -> Result<bool> {
+    pub fn was_notified(&self, invocation: &str) -> Result<bool> {
         self.read(|tx| {
             tx.query_row(
                 "SELECT EXISTS (SELECT 1 FROM run WHERE invocation = ?1 AND told = 1 AND outcome <> 'interrupted')",
@@ -242,7 +242,7 @@ fn known(tx: &Transaction<'_>, now: i64) -> rusqlite::Result<Vec<Known>> {
     rows.collect()
 }
 
-fn compare(known: &[Known], current: &[Line], now: i64, every: i64) -> News {
+fn compare(known: &[Known], current: &[Line], now: i64, every: i64) -> Changes {
     let index: HashMap<(&str, &str), &Known> =
         known.iter().map(|k| ((k.line.subject.as_str(), k.line.kind.as_str()), k)).collect();
     let still = |line: &Line| index.get(&(line.subject.as_str(), line.kind.as_str())).copied();
@@ -252,7 +252,7 @@ fn compare(known: &[Known], current: &[Line], now: i64, every: i64) -> News {
     let due = |known: &Known| known.told.is_none_or(|told| now - told >= every);
     let persisting = current.iter().filter(|line| still(line).is_some_and(due));
     let recovered = known.iter().filter(|k| !here.contains(&(k.line.subject.as_str(), k.line.kind.as_str())));
-    News {
+    Changes {
         new,
         persisting: persisting.cloned().collect(),
         recovered: recovered.map(|k| k.line.clone()).collect(),

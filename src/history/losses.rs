@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use super::{
     anomaly::{Finding, Kind, Open, Past, PastObject, Verdict, lost, pattern, percent},
     content::{Content, Counted, Key},
-    groups::{PARTITIONED, date_of, files_of, is_group, series_of, told_as},
+    groups::{PARTITIONED, date_of, files_of, is_group, reported_as, series_of},
 };
 use crate::{
     config::AnomalyRules,
@@ -30,7 +30,7 @@ pub(super) fn judge(rules: &AnomalyRules, past: &Past, content: &Content, verdic
     for object in &content.objects {
         judging.object(object, verdict);
     }
-    judging.drop_told_by_group(verdict);
+    judging.drop_reported_by_group(verdict);
     if rules.vanished {
         judging.missing(verdict);
     }
@@ -122,7 +122,7 @@ impl<'a> Judging<'a> {
     }
 
     /// The loss of a series is not repeated for each member, nor the loss of files in a directory as a loss of entries.
-    fn drop_told_by_group(&self, verdict: &mut Verdict) {
+    fn drop_reported_by_group(&self, verdict: &mut Verdict) {
         let told: HashSet<String> = self
             .content
             .objects
@@ -237,7 +237,8 @@ impl<'a> Judging<'a> {
             let rows = object.counts.last().copied().unwrap_or(0);
             // Objects with the same rows under a new name were renamed, not lost.
             let renamed = rows > 0 && digests.contains(&object.digest.to_bits());
-            if renamed || self.open(Kind::Object, &shown).is_some() || self.is_told_by_group(key, object) {
+            if renamed || self.open(Kind::Object, &shown).is_some() || self.is_reported_by_group(key, object)
+            {
                 continue;
             }
             if self.is_usual_end(&pattern(&shown), rows, &patterns) {
@@ -279,7 +280,7 @@ impl<'a> Judging<'a> {
     }
 
     /// Whether a missing object is judged as part of its group.
-    fn is_told_by_group(&self, key: &Key, object: &PastObject) -> bool {
+    fn is_reported_by_group(&self, key: &Key, object: &PastObject) -> bool {
         let there = |kind: &str| {
             let other = Key { kind: kind.to_owned(), ..key.clone() };
             self.now.contains_key(&other)
@@ -380,7 +381,7 @@ fn scaled(rows: u64, part: u64, whole: u64) -> u64 {
 }
 
 fn fewer(object: &Counted, shown: &str, before: u64, after: u64) -> Finding {
-    let (kind, told) = told_as(&object.key);
+    let (kind, told) = reported_as(&object.key);
     Finding {
         kind: Kind::Rows,
         object: shown.to_owned(),

@@ -26,7 +26,7 @@ const SET_IN: usize = 4;
 /// The ledger as text.
 pub fn text(ledger: &Ledger, style: Style) -> String {
     let mut text = verdict(ledger, style);
-    text.push_str(&nothing_of_ones_own(ledger));
+    text.push_str(&only_other_hosts(ledger));
     problems(ledger, style, &mut text);
     let quiet = |entry: &Entry| {
         entry.problems.is_empty()
@@ -135,7 +135,7 @@ fn detail(text: &str, style: Style) -> String {
 }
 
 /// On a machine that replaces another, backups must not appear to be lost.
-fn nothing_of_ones_own(ledger: &Ledger) -> String {
+fn only_other_hosts(ledger: &Ledger) -> String {
     let others = &ledger.repository.other_hosts;
     if ledger.repository.snapshots > 0 || others.is_empty() {
         return String::new();

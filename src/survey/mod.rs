@@ -49,12 +49,12 @@ pub fn survey_repository(
         error: None,
     };
     notes.extend(history.gone_note(&Zoned::now())?);
-    notes.extend(nothing_of_ones_own(config, repository.host(), &entry));
+    notes.extend(only_other_hosts(config, repository.host(), &entry));
     Ok((entry, notes))
 }
 
 /// On a machine that replaces another, backups must not appear to be lost.
-fn nothing_of_ones_own(config: &Config, own: &str, repository: &RepositoryEntry) -> Option<String> {
+fn only_other_hosts(config: &Config, own: &str, repository: &RepositoryEntry) -> Option<String> {
     if repository.snapshots > 0 || repository.other_hosts.is_empty() {
         return None;
     }
@@ -138,7 +138,7 @@ pub fn ledger(config: &Config, cancel: &Cancel) -> Result<Survey> {
 ///
 /// # Errors
 /// Memory is short.
-pub fn ledger_whatever(config: &Config, cancel: &Cancel) -> Result<Survey> {
+pub fn ledger_despite_errors(config: &Config, cancel: &Cancel) -> Result<Survey> {
     let now = Zoned::now();
     let history = History::open(config, Check::Quick).or_else(|error| History::in_memory_because(&error))?;
     let settings = config.clone();

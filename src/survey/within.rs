@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_waits_for_a_storage_that_hangs_stops_waiting_and_leaves_it_behind() {
+    fn a_wait_for_a_hanging_storage_ends_and_abandons_it() {
         let (hold, held) = mpsc::channel::<()>();
         let waited = || Duration::from_secs(60);
         let error = wait(&"place", (PATIENCE, &waited), &Cancel::new(), move || held.recv()).unwrap_err();
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_left_behind_is_told_so() {
+    fn an_abandoned_thread_sees_the_cancellation() {
         let (sender, receiver) = mpsc::channel();
         let cancel = Cancel::new();
         let done =

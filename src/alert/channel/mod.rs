@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_too_long_is_cut_at_a_line_and_says_so() {
+    fn a_long_text_is_cut_at_a_line_and_says_so() {
         let text: String = (0..100).map(|line| format!("line {line}\n")).collect();
         let cut = fit(&text, 200, str::len);
         assert!(cut.len() <= 200 && cut.starts_with("line 0\nline 1\n"), "{cut}");
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_within_a_line_fits_at_any_limit_and_in_any_script() {
+    fn a_long_line_is_cut_at_any_limit_and_in_any_script() {
         let text = format!("heading\n{}\nlast\n", "ü€🔥".repeat(100));
         for limit in 120..400 {
             let cut = fit(&text, limit, str::len);

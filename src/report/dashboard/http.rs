@@ -199,7 +199,7 @@ struct Before {
     before: Option<String>,
 }
 
-async fn overview(State(state): State<Shared>, Query(wanted): Query<pages::Wanted>) -> Response {
+async fn overview(State(state): State<Shared>, Query(wanted): Query<pages::Filter>) -> Response {
     html(aside(&state, move |state| Ok(Some(pages::overview(&*state.ledger()?, &wanted)))).await)
 }
 

@@ -135,7 +135,7 @@ pub(super) fn commands(config: &Config, source: &SourceConfig, item: &str) -> Co
 }
 
 /// Stored items whose source is not configured.
-pub(super) fn strangers(page: &mut Page, config: &Config, known: &Known) {
+pub(super) fn unconfigured_items(page: &mut Page, config: &Config, known: &Known) {
     let strange: Vec<_> =
         known.items.iter().filter(|((source, _), _)| config.source(source).is_none()).collect();
     if strange.is_empty() {

@@ -125,7 +125,7 @@ pub fn text(config: &Config, known: &Known) -> String {
     for source in in_order(config) {
         items::source(&mut page, config, source, known);
     }
-    items::strangers(&mut page, config, known);
+    items::unconfigured_items(&mut page, config, known);
     people::afterwards(&mut page, config);
     people::exercises(&mut page);
     people::notes(&mut page, config);

@@ -10,7 +10,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest, Sha256};
 
 pub(super) use item::{item, source};
-pub(super) use overview::{Wanted, matches, overview};
+pub(super) use overview::{Filter, matches, overview};
 pub(super) use runs::{run, runs};
 
 use crate::{

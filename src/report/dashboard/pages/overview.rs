@@ -13,7 +13,7 @@ use crate::{
 
 /// Filter and order of the list of items.
 #[derive(Debug, Default, Deserialize)]
-pub(in super::super) struct Wanted {
+pub(in super::super) struct Filter {
     #[serde(default)]
     q: String,
     #[serde(default)]
@@ -32,7 +32,7 @@ pub(in super::super) fn matches(name: &str, text: &str) -> bool {
     text.to_lowercase().split_whitespace().all(|word| name.contains(word))
 }
 
-impl Wanted {
+impl Filter {
     fn wants(&self, entry: &Entry) -> bool {
         let state = match self.state.as_str() {
             "" => !matches!(entry.state, State::Excluded | State::Unconfigured),
@@ -245,7 +245,7 @@ fn headline(ledger: &Ledger) -> (&'static str, String) {
     }
 }
 
-pub(in super::super) fn overview(ledger: &Ledger, wanted: &Wanted) -> Markup {
+pub(in super::super) fn overview(ledger: &Ledger, wanted: &Filter) -> Markup {
     let (grade, text) = headline(ledger);
     let body = html! {
         div id="live" {
@@ -261,7 +261,7 @@ pub(super) fn alone(ledger: &Ledger) -> Markup {
     let (grade, text) = headline(ledger);
     let body = html! {
         (first_view(ledger, false))
-        (table(ledger, &Wanted::default(), false))
+        (table(ledger, &Filter::default(), false))
     };
     page(&format!("{} {text}", sign(grade)), "", &Binding::Alone, &body)
 }
@@ -315,7 +315,7 @@ fn running(run: &Running, ledger: &Ledger) -> Markup {
     }
 }
 
-fn table(ledger: &Ledger, wanted: &Wanted, served: bool) -> Markup {
+fn table(ledger: &Ledger, wanted: &Filter, served: bool) -> Markup {
     let items = wanted.sorted(ledger);
     let columns = [
         ("state", "State", ""),
@@ -346,7 +346,7 @@ fn table(ledger: &Ledger, wanted: &Wanted, served: bool) -> Markup {
     }
 }
 
-fn filter(ledger: &Ledger, wanted: &Wanted) -> Markup {
+fn filter(ledger: &Ledger, wanted: &Filter) -> Markup {
     html! {
         form.filter method="get" action="/" role="search" aria-label="Filter the items" {
             label { "Name " input type="search" name="q" value=(wanted.q) autocomplete="off"; }
