@@ -11,10 +11,10 @@ use crate::{
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Whose suspicious changes are as they should be, or whose backups may lack what cannot be read
+    /// Sources or items whose suspicious changes, or missing unreadable objects, are accepted
     #[arg(value_name = "SOURCE[/ITEM]", required_unless_present = "history")]
     items: Vec<Selector>,
-    /// The history was damaged and has been begun anew, and you have seen to it
+    /// Accept that the history was damaged or lost and was built anew
     #[arg(long)]
     history: bool,
 }

@@ -16,7 +16,7 @@ const BUDGET: std::time::Duration = std::time::Duration::from_secs(300);
 pub(super) enum Command {
     /// Send a test alert through every channel
     Test,
-    /// Tell that a systemd unit has failed, for `OnFailure=`
+    /// Send an alert about a failed systemd unit, for `OnFailure=`
     UnitFailed {
         /// Name of the unit
         unit: String,

@@ -9,7 +9,7 @@ use crate::{
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Look at a part, as the user that this runs as
+    /// Run some of the checks, as the current user
     #[arg(long, hide = true, value_name = "PART")]
     inside: Option<Part>,
 }

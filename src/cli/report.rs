@@ -7,7 +7,7 @@ use crate::{error::Result, fs::write_to, report::dashboard, survey};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Write the first view as one HTML file that needs nothing else, for mail or a static host
+    /// Write the overview as one self-contained HTML file, for mail or a static host
     #[arg(long, value_name = "FILE", required = true)]
     html: PathBuf,
 }

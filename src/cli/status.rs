@@ -21,16 +21,16 @@ pub(super) struct Args {
     /// End with code 5 if anything is failed, late, partial, suspicious, vanished or unproven, or if alerts do not arrive
     #[arg(long)]
     check: bool,
-    /// Show what is excluded and what belongs to no source any more as well
+    /// Also show excluded items and items of sources that are no longer configured
     #[arg(long)]
     all: bool,
-    /// Show what another host has in the repository, made out from its snapshots alone
+    /// Show the state of another host, derived from its snapshots in the repository alone
     #[arg(long, value_name = "HOST", conflicts_with = "prometheus")]
     host: Option<String>,
     /// Print metrics in Prometheus' text format
     #[arg(long, conflicts_with = "all")]
     prometheus: bool,
-    /// Write the metrics to this file instead, in one step
+    /// Write the metrics to this file instead, atomically
     #[arg(long, value_name = "FILE", requires = "prometheus")]
     output: Option<PathBuf>,
 }

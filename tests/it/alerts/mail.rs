@@ -1,4 +1,4 @@
-//! Mail: servers that refuse, hang or trickle, and what is the same in every try.
+//! Mail: servers that refuse, hang or answer slowly, and headers that are the same in every try.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -28,7 +28,7 @@ fn lines(port: u16, timeout: &str) -> String {
     )
 }
 
-/// A server that answers `RCPT` with `rcpt`, and what each conversation was.
+/// A server that answers `RCPT` with `rcpt`, and the recorded conversations.
 fn server(rcpt: &'static str) -> (u16, Receiver<String>) {
     let (told, heard) = mpsc::channel();
     let port = listen(move |mut stream| {
@@ -141,7 +141,7 @@ fn a_cancelled_mail_ends_although_the_server_hangs() {
 
 #[test]
 fn a_server_that_trickles_ends_by_the_timeout() {
-    // Never silent for long, and never done.
+    // Sends data forever, with short pauses.
     let trickle = |stream: &mut TcpStream| {
         while stream.write_all(b"220-wait\r\n").is_ok() {
             thread::sleep(Duration::from_millis(100));

@@ -1,4 +1,4 @@
-//! A folder with secrets, and channels opened from lines of configuration.
+//! A directory with secrets, and channels opened from lines of configuration.
 
 use std::{fs, os::unix::fs::PermissionsExt};
 

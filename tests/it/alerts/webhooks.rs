@@ -1,4 +1,4 @@
-//! HTTP: what errors tell, what is tried again, and what a success may hide.
+//! HTTP: texts of errors, retries, and errors in successful responses.
 
 use std::{thread, time::Duration};
 
@@ -29,7 +29,7 @@ fn a_secret_is_hidden_before_the_answer_is_cut() {
     let (setup, receiver) = setup(path);
     let shows_a_part = |error: &str| error.contains("Qk7Zp");
     for padding in (260..310).chain(4060..4100) {
-        // The receiver repeats the path where the text, or the reading, ends.
+        // The receiver repeats the path where the quoted text, or the read part, ends.
         receiver.answer(status(500, format!("{}{path}", "-".repeat(padding))));
         let error = setup.send(HOOK).unwrap_err().error.to_string();
         assert!(error.contains("500") && !shows_a_part(&error), "{padding}: {error}");
@@ -93,7 +93,7 @@ fn what_the_receiver_asks_to_wait_is_understood_in_every_form() {
 fn an_answer_says_what_to_do_and_a_page_is_told_by_its_text() {
     let (setup, receiver) = setup("/hooks/Qk7ZpW3xVt9LmR2sYd8HuJ4n");
     let page = "<html><head><title>502 Bad Gateway</title></head><body><center>nginx</center></body></html>";
-    // Without its tags this is the secret.
+    // With the tags removed, this is the secret.
     let divided = "<p>/hooks/Qk7Zp<b></b>W3xVt9LmR2sYd8HuJ4n</p>";
     for (code, body, text, hint) in [
         (502, page, "502 Bad Gateway: nginx", "the server has a fault"),
@@ -154,7 +154,7 @@ fn one_channel_sends_several_messages() {
     assert_eq!(receiver.take().len(), 3);
 }
 
-/// Healthchecks answers 200 even where there is no such check, for the sake of its oldest clients.
+/// Healthchecks answers 200 even if there is no such check, for compatibility with old clients.
 #[test]
 fn a_heartbeat_that_nobody_counts_is_no_success() {
     let (setup, receiver) = setup("/ping/0000-uuid");
@@ -182,7 +182,7 @@ fn a_card_for_teams_stays_below_28_kb_and_its_names_stay_text() {
     assert!(sent.body.len() < 28_000, "{}", sent.body.len());
     let sent = sent.json();
     let body = sent["attachments"][0]["content"]["body"].as_array().unwrap();
-    // Only blocks of runs are free of Markdown.
+    // Only text runs do not render Markdown.
     assert!(body.iter().all(|block| block["type"] == "RichTextBlock"), "{body:?}");
     let text = |index: usize| body[index]["inlines"][0]["text"].as_str().unwrap();
     assert!(text(1).contains("pg/_i_ **b** [l](http://e): pg_dump ended"), "{}", text(1));

@@ -1,4 +1,4 @@
-//! The form of every kind of webhook and of ntfy, as the receiver gets it.
+//! Requests of every kind of webhook and of ntfy, as received.
 
 use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
 
@@ -164,7 +164,7 @@ fn ntfy_is_published_as_json() {
     assert!(error.contains("403") && !error.contains("5ecret"), "{error}");
 }
 
-/// The URL is the secret: neither errors nor what the receiver repeats may show it.
+/// The URL is secret: errors must not show it, even if the receiver repeats it.
 #[test]
 fn no_error_shows_the_url() {
     let mut setup = ChannelSetup::new();

@@ -16,7 +16,7 @@ use tik_backup::{
 const ITEMS: usize = 10_000;
 const DAYS: i64 = 365;
 
-/// The size is what counts here, and that all of it is found again.
+/// Tests the size of the history, and that everything is found again.
 #[test]
 fn a_year_of_ten_thousand_items_is_small_and_is_found_again() {
     let dir = tempfile::tempdir().unwrap();
@@ -56,7 +56,7 @@ fn a_year_of_ten_thousand_items_is_small_and_is_found_again() {
     };
     run(0);
     run(1);
-    // The days between are copies of the second with other numbers, and of each item ten snapshots are there.
+    // The days between are copies of the second with other ids, and each item has ten snapshots.
     let mut database = Connection::open(dir.path().join("state/history.db")).unwrap();
     let copy = database.transaction().unwrap();
     for day in 2..DAYS - 1 {
