@@ -24,13 +24,13 @@ impl Message {
         let host = name(&self.host);
         let what = match self.purpose {
             Purpose::Test => "a test alert".to_owned(),
-            Purpose::Problem => told(&self.new),
-            Purpose::Reminder => format!("still: {}", told(&self.persisting)),
+            Purpose::Problem => summary(&self.new),
+            Purpose::Reminder => format!("still: {}", summary(&self.persisting)),
             Purpose::Recovery if self.persisting.is_empty() => {
                 format!("resolved: {}", subjects(&self.recovered))
             }
             Purpose::Recovery => {
-                format!("resolved: {}; still: {}", subjects(&self.recovered), told(&self.persisting))
+                format!("resolved: {}; still: {}", subjects(&self.recovered), summary(&self.persisting))
             }
         };
         format!("tik-backup on {host}: {what}")
@@ -118,7 +118,7 @@ fn ago(since: &Zoned, now: &Zoned) -> String {
 
 /// Counts items by kind of problem and lists the first names. An item with several problems is counted once, by the
 /// worst. An unreachable repository counts for all items that were not backed up because of it.
-fn told(lines: &[Line]) -> String {
+fn summary(lines: &[Line]) -> String {
     let causes = causes(lines);
     let mut parts = Vec::new();
     let repository = causes.iter().find(|cause| cause.is_of_repository());

@@ -25,7 +25,7 @@ pub(crate) const SYSTEMD: &str = "/run/systemd/system";
 
 /// Timeout for the checks in a service. They have shorter timeouts of their own, which do not help if a system call
 /// hangs.
-const LOOK: Duration = Duration::from_secs(300);
+const TIMEOUT: Duration = Duration::from_secs(300);
 /// Time for systemd to start and stop it.
 const START_AND_END: Duration = Duration::from_secs(60);
 /// Maximum size of the output of a service.
@@ -110,7 +110,9 @@ fn ask(config: &Config, part: Part, cancel: &Cancel) -> Result<Vec<Finding>, Box
     let mut command = Command::new("systemd-run");
     command.args(["--quiet", "--wait", "--pipe", "--collect", "--service-type=exec"]);
     command.arg(format!("--unit={unit}"));
-    command.arg(format!("--property=RuntimeMaxSec={}", LOOK.as_secs())).arg("--property=TimeoutStopSec=10");
+    command
+        .arg(format!("--property=RuntimeMaxSec={}", TIMEOUT.as_secs()))
+        .arg("--property=TimeoutStopSec=10");
     for property in units::probe(config, &executable, directories) {
         command.arg("--property").arg(property);
     }
@@ -123,7 +125,7 @@ fn ask(config: &Config, part: Part, cancel: &Cancel) -> Result<Vec<Finding>, Box
         .arg("--config")
         .arg(&config.path)
         .args(["--json", "doctor", "--inside", name]);
-    let ran = match run(command, LOOK + START_AND_END, cancel) {
+    let ran = match run(command, TIMEOUT + START_AND_END, cancel) {
         Ok(ran) => ran,
         Err(error) => return failed(error.summary()),
     };
@@ -146,9 +148,9 @@ fn unanswered(cancel: &Cancel) -> Finding {
     if let Err(error) = cancel.check() {
         return Finding::error("services", &error);
     }
-    let text = format!("the checks in a service did not end within {} s", LOOK.as_secs());
+    let text = format!("the checks in a service did not end within {} s", TIMEOUT.as_secs());
     Finding::problem("services", text)
-        .hint("see whether every mount answers, that of the repository and those of the folders: df -h")
+        .hint("check whether every mount answers, those of the repository and of the directories: df -h")
 }
 
 /// The output of a command so far, and its exit status if it has ended.

@@ -75,7 +75,7 @@ impl History {
 /// The entry for a host that only watches and finds no snapshot, which is a problem.
 fn nothing_at_all() -> Entry {
     let mut entry = Entry::blank("the repository", None, "", State::NeverBackedUp);
-    let hint = "see that `repository.location` is right and that backups are written there";
+    let hint = "check that `repository.location` is right and that backups are written there";
     entry.problem(
         ProblemKind::NeverBackedUp,
         None,
@@ -319,10 +319,10 @@ impl LedgerBuilder<'_> {
             );
             let hint = if self.config.sources.is_empty() {
                 // A host that only watches cannot back it up.
-                "see whether its timer runs on the host that backs it up, and what it says".to_owned()
+                "check whether its timer runs on the host that backs it up, and what it says".to_owned()
             } else {
                 let name = entry.name();
-                format!("see whether its timer runs and what it says, or run `tik-backup backup '{name}'`")
+                format!("check whether its timer runs and what it says, or run `tik-backup backup '{name}'`")
             };
             let since = taken.checked_add(limit).ok();
             entry.problem(ProblemKind::Late, since, text, Some(hint));
@@ -341,7 +341,7 @@ impl LedgerBuilder<'_> {
             let found = found.text;
             let text = format!("A DRILL FOUND THAT IT DOES NOT RESTORE AS IT WAS: {found}");
             let hint = format!(
-                "{advice}look at it with {drill}; until a newer snapshot is proven, no snapshot before that one is removed"
+                "{advice}inspect it with {drill}; until a newer snapshot is proven, no snapshot before that one is removed"
             );
             entry.problem(ProblemKind::NotProven, self.moment(since), text, Some(hint));
             return;

@@ -46,9 +46,9 @@ impl Damage {
 
     fn hint(&self) -> String {
         let look = if self.gone {
-            "see who removed it, and whether `state_dir` survives a restart of the machine"
+            "find out what removed it, and whether `state_dir` survives a restart of the machine"
         } else {
-            "see whether the disk of `state_dir` is failing or was full"
+            "check whether the disk of `state_dir` is failing or was full"
         };
         format!("{look}; then `tik-backup accept --history` (the next drills prove the backups again)")
     }

@@ -83,7 +83,7 @@ pub(super) fn failed(error: &rusqlite::Error) -> Error {
     }
     Error::failed(CANNOT)
         .because(error)
-        .hint("see whether the disk of `state_dir` is full, and whether its files belong to the user that runs tik-backup")
+        .hint("check whether the disk of `state_dir` is full, and whether its files belong to the user that runs tik-backup")
 }
 
 /// As [`failed`], for a database file; names the owner if permissions are the reason.

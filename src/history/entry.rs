@@ -153,7 +153,7 @@ pub(super) fn late_together() -> Shared {
         key: "late".to_owned(),
         text: "the newest snapshot of each is older than it should be".to_owned(),
         hint: Some(
-            "see whether the timers run and what they say, or run `tik-backup backup 'SOURCE/ITEM'`"
+            "check whether the timers run and what they say, or run `tik-backup backup 'SOURCE/ITEM'`"
                 .to_owned(),
         ),
     }
@@ -251,7 +251,7 @@ pub(crate) fn from_the_future(item: &str, found: FromTheFuture<'_>) -> Error {
             "snapshot {id} is dated in the future, {last}: a clock was wrong when it was made, or this one is now"
         );
         return Error::failed(text).hint(format!(
-            "see that the clock is right; then run `tik-backup backup '{name}'`, and `tik-backup forget '{name}' --id {id}` \
+            "check that the clock is right; then run `tik-backup backup '{name}'`, and `tik-backup forget '{name}' --id {id}` \
              shows and removes it; until then no older snapshot is removed"
         ));
     }

@@ -106,6 +106,6 @@ pub(super) fn write_list(state_dir: &Path, entries: &[Entry]) -> Result<()> {
     write_private(&path, &text).map_err(|error| {
         Error::failed(format!("cannot write {}", path.display()))
             .because(&error)
-            .hint("see whether the disk of `state_dir` is full and whether the user that runs tik-backup may write there")
+            .hint("check whether the disk of `state_dir` is full and whether the user that runs tik-backup may write there")
     })
 }

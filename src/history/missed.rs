@@ -132,8 +132,7 @@ impl History {
             let snapshots = count(missed.count, "snapshot");
             let (was, are) = if missed.count == 1 { ("was", "is") } else { ("were", "are") };
             format!(
-                "{snapshots} that {was} in the repository {are} gone, and this program did not remove {}: seen {}; somebody else \
-                 removed snapshots, or the repository was exchanged for an older copy",
+                "{snapshots} that {was} in the repository {are} gone, and this program did not remove {}: noticed {}; another program removed snapshots, or the repository was replaced by an older copy",
                 if missed.count == 1 { "it" } else { "them" },
                 zoned(missed.time).strftime("%Y-%m-%d %H:%M")
             )
@@ -181,8 +180,8 @@ impl History {
                 if items.len() == 1 { "it" } else { "them" }
             ),
             hint: Some(
-                "see that the right storage is mounted and that nobody has put an older copy of the repository in its place; the \
-                 next backup of each item makes a new snapshot, and ends this problem"
+                "check that the right storage is mounted and that it is not an older copy of the repository; the \
+                 next backup of each item makes a new snapshot and resolves this problem"
                     .to_owned(),
             ),
             items: None,

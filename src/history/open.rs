@@ -151,7 +151,7 @@ impl History {
             "the repository at {} was replaced by another one during this run",
             repository.location()
         ))
-        .hint("see that the right storage is mounted, and run the backup again: each repository has its own history"))
+        .hint("check that the right storage is mounted, and run the backup again: each repository has its own history"))
     }
 
     /// Reopens the same history, after it was found to be damaged.
@@ -263,7 +263,7 @@ fn gate(state_dir: &Path) -> Result<File> {
         let hint = match owner::writing_hint(state_dir, &e) {
             Some(hint) => format!("{hint}; or {other}"),
             None if e.kind() == io::ErrorKind::NotADirectory => format!("it is not a directory: {other}"),
-            None => format!("see whether its disk is full or mounted read-only, or {other}"),
+            None => format!("check whether its disk is full or mounted read-only, or {other}"),
         };
         Error::failed(format!("cannot use the state directory {}", state_dir.display()))
             .because(&e)
@@ -287,7 +287,8 @@ fn open_file(list: &List, file: &str, check: Check) -> Result<(Connection, Curre
     let path = list.state_dir().join(file);
     let cannot = |e: io::Error| {
         let other = "set `state_dir` to another directory";
-        let hint = owner::writing_hint(&path, &e).unwrap_or_else(|| "see whether its disk works".to_owned());
+        let hint =
+            owner::writing_hint(&path, &e).unwrap_or_else(|| "check whether its disk works".to_owned());
         Error::failed(format!("cannot use the history {}", path.display()))
             .because(&e)
             .hint(format!("{hint}; or {other}"))

@@ -160,7 +160,7 @@ fn problems(ledger: &Ledger, style: Style, text: &mut String) {
         text.push_str(&detail(&error.to_string(), style));
         for cause in &away {
             text.push_str(&detail(
-                &format!("the last attempt failed for that reason: {}", cause.who()),
+                &format!("the last attempt failed for this reason: {}", cause.who()),
                 style,
             ));
         }

@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// How often a pending send checks for cancellation.
-const LOOK: Duration = Duration::from_millis(100);
+const POLL: Duration = Duration::from_millis(100);
 
 /// An e-mail channel.
 pub(super) struct Email {
@@ -130,11 +130,11 @@ impl Email {
         if error.is_client() {
             // The server lacks a required feature: TLS, or a supported login method.
             return Refused::lasting(
-                refused.hint("see whether `tls`, `smtp_port` and `user` fit the server"),
+                refused.hint("check whether `tls`, `smtp_port` and `user` fit the server"),
             );
         }
         let hint = if crate::tls::is_of_certificate(error) {
-            "see that its certificate is valid for `smtp_host`, or name its authority in `ca_file`"
+            "check that its certificate is valid for `smtp_host`, or name its authority in `ca_file`"
         } else {
             unanswered(error)
         };
@@ -143,17 +143,17 @@ impl Email {
 }
 
 /// Advice on the usual ports.
-const PORTS: &str = "see whether `smtp_port` and `tls` fit each other: usually 465 with \"tls\", 587 with \"starttls\"; \
+const PORTS: &str = "check whether `smtp_port` and `tls` fit each other: usually 465 with \"tls\", 587 with \"starttls\"; \
                      a firewall may also block the port";
 
 /// Advice by SMTP reply code: RFC 5321 section 4.2.3, RFC 4954 section 6.
 fn advice(code: u16) -> &'static str {
     match code {
         530 => {
-            "the server wants a login or TLS: set `user` and `password_file`, and see whether `tls` fits the server"
+            "the server wants a login or TLS: set `user` and `password_file`, and check whether `tls` fits the server"
         }
         534 | 535 | 538 => {
-            "the login was refused: see whether `user` and the password in `password_file` are right; many providers want a \
+            "the login was refused: check whether `user` and the password in `password_file` are right; many providers want a \
              password made for this program alone"
         }
         454 => "the server cannot check the login or begin TLS at the moment: later tries may succeed",
@@ -170,9 +170,9 @@ fn advice(code: u16) -> &'static str {
              its log, and whether it may relay mail for `from`"
         }
         550..=559 => {
-            "the server refuses an address: see whether those in `to` exist, and whether `user` may send as `from`"
+            "the server refuses an address: check whether those in `to` exist, and whether `user` may send as `from`"
         }
-        _ => "see whether `user`, `password_file`, `from` and `to` are what the server wants",
+        _ => "check whether `user`, `password_file`, `from` and `to` are what the server wants",
     }
 }
 
@@ -181,7 +181,7 @@ fn unanswered(error: &lettre::transport::smtp::Error) -> &'static str {
     use std::io::ErrorKind;
     match io_kind(error) {
         Some(ErrorKind::ConnectionRefused) => {
-            "nothing listens there: see whether `smtp_host` and `smtp_port` are right, and whether the server is up"
+            "nothing listens there: check whether `smtp_host` and `smtp_port` are right, and whether the server is up"
         }
         // One side uses TLS from the first byte and the other does not.
         _ if error.is_tls() || error.is_response() || error.is_timeout() => PORTS,
@@ -191,7 +191,7 @@ fn unanswered(error: &lettre::transport::smtp::Error) -> &'static str {
             | ErrorKind::ConnectionReset
             | ErrorKind::ConnectionAborted,
         ) => PORTS,
-        _ => "see whether `smtp_host` is right, and whether this machine resolves and reaches it",
+        _ => "check whether `smtp_host` is right, and whether this machine resolves and reaches it",
     }
 }
 
@@ -230,7 +230,7 @@ impl Channel for Email {
         let until = Instant::now() + self.timeout;
         let gone = |why: &str| Err(Refused::passing(Error::failed(format!("{}: {why}", self.server))));
         loop {
-            match ended.recv_timeout(LOOK) {
+            match ended.recv_timeout(POLL) {
                 Ok(Ok(_)) => return Ok(()),
                 Ok(Err(error)) => return Err(self.judge(&error)),
                 Err(RecvTimeoutError::Disconnected) => return gone("sending panicked"),

@@ -17,7 +17,7 @@ const MAX_ANSWER: usize = 4096;
 /// How much of a response is quoted in an error.
 const SHOWN: usize = 300;
 /// How often a pending request checks for cancellation.
-const LOOK: Duration = Duration::from_millis(100);
+const POLL: Duration = Duration::from_millis(100);
 
 /// Parts of a URL shorter than this, in bytes, are not treated as secrets.
 const SECRET_SEGMENT: usize = 6;
@@ -58,7 +58,7 @@ impl Sender {
         }
         let client = builder.build().map_err(|e| {
             let failed = Error::failed("cannot set up HTTP for alerts").because(&e.without_url());
-            failed.hint("see that ca-certificates is installed")
+            failed.hint("check that ca-certificates is installed")
         })?;
         Ok(Self { client, token, hidden: Vec::new() })
     }
@@ -157,7 +157,7 @@ async fn exchange(request: reqwest::RequestBuilder, secrets: &[Secret]) -> Resul
                 };
                 let error = Error::failed(what).because(&error.without_url());
                 return Err(Refused::passing(error.hint(
-                    "the message may have arrived; see whether it, or a proxy before it, is overloaded, or raise `timeout` of \
+                    "the message may have arrived; check whether it, or a proxy before it, is overloaded, or raise `timeout` of \
                      the alert",
                 )));
             }
@@ -185,24 +185,24 @@ fn unsent(error: reqwest::Error) -> Refused {
         let what = "the request cannot be made";
         let wrong = Error::usage(what).because(&error.without_url());
         return Refused::lasting(
-            wrong.hint("see that the files of the alert hold nothing but URL and token"),
+            wrong.hint("check that the files of the alert hold nothing but URL and token"),
         );
     }
     let (what, advice) = if error.is_timeout() {
         (
             "it did not answer in time",
-            "see whether it is up, and whether a firewall keeps this machine from reaching it",
+            "check whether it is up, and whether a firewall keeps this machine from reaching it",
         )
     } else {
         (
             "it cannot be reached",
-            "see whether it is up, and whether this machine resolves its name and reaches it; later tries may succeed",
+            "check whether it is up, and whether this machine resolves its name and reaches it; later tries may succeed",
         )
     };
     let of_certificate = crate::tls::is_of_certificate(&error);
     let failed = Error::failed(what).because(&error.without_url());
     Refused::passing(if of_certificate {
-        failed.hint("see that its certificate is valid for this host, or name its authority in `ca_file`")
+        failed.hint("check that its certificate is valid for this host, or name its authority in `ca_file`")
     } else {
         failed.hint(advice)
     })
@@ -262,7 +262,7 @@ fn advice(status: StatusCode, wait: Option<Duration>) -> String {
             "access was denied: check whether the URL and the token in the alert's files are still valid"
         }
         404 | 410 => {
-            "there is nothing at this address: see whether the URL in the alert's file is still valid; what was removed \
+            "there is nothing at this address: check whether the URL in the alert's file is still valid; what was removed \
              there gets a new URL"
         }
         405 => {
@@ -279,14 +279,14 @@ fn advice(status: StatusCode, wait: Option<Duration>) -> String {
         408 | 425 | 500..=599 => {
             "the server has a fault: there is nothing to correct here, later tries may succeed; if it lasts, ask its operator"
         }
-        _ => "see whether the URL and the token in the alert's files are still valid",
+        _ => "check whether the URL and the token in the alert's files are still valid",
     };
     advice.to_owned()
 }
 
 async fn cancelled(cancel: &Cancel) {
     while !cancel.is_cancelled() {
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL).await;
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{error::Error, stream::cancel::Cancel};
 /// The longest delay requested by a receiver that is honoured within a run. After a longer one, the next run retries.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// How often a wait checks for cancellation.
-const LOOK: Duration = Duration::from_millis(50);
+const POLL: Duration = Duration::from_millis(50);
 
 /// The number of tries and the delays between them.
 #[derive(Debug, Clone)]
@@ -50,7 +50,7 @@ pub fn with_tries(
                 let Some(wait) = waits.next().filter(|_| asked <= LONGEST_WAIT) else { return Err(refused) };
                 let until = Instant::now() + asked.max(jittered(*wait));
                 while Instant::now() < until && !cancel.is_cancelled() {
-                    thread::sleep(LOOK.min(until.saturating_duration_since(Instant::now())));
+                    thread::sleep(POLL.min(until.saturating_duration_since(Instant::now())));
                 }
                 if cancel.is_cancelled() {
                     return Err(refused);

@@ -69,7 +69,7 @@ impl Channel for Webhook {
             if answer.get("ok").and_then(Value::as_bool) == Some(false) {
                 let said = answer.get("description").and_then(Value::as_str).unwrap_or("no reason given");
                 let error = Error::failed("Telegram refused the message").because_text(said);
-                let hint = "see whether `chat_id` is right, and whether the bot is a member of that chat";
+                let hint = "check whether `chat_id` is right, and whether the bot is a member of that chat";
                 return Err(Refused::lasting(error.hint(hint)));
             }
         }

@@ -227,7 +227,7 @@ pub(super) async fn serve<S>(
 {
     let most = most(getrlimit(Resource::Nofile).current);
     let open = Arc::new(Open { most, known: Mutex::default(), fewer: Notify::new() });
-    let (ending, told) = watch::channel(false);
+    let (ending, closing) = watch::channel(false);
     let mut over = pin!(over);
     for number in 0_u64.. {
         let accepted = tokio::select! {
@@ -240,7 +240,7 @@ pub(super) async fn serve<S>(
                 if open.known().len() < open.most || open.make_room() {
                     let leave = Arc::new(Notify::new());
                     let place = Place::take(&open, number, leave.clone());
-                    tokio::spawn(connection(stream, router.clone(), place, leave, told.clone()));
+                    tokio::spawn(connection(stream, router.clone(), place, leave, closing.clone()));
                 }
             }
             // The client has disconnected.
@@ -268,7 +268,7 @@ async fn connection<S>(
     router: Router,
     place: Place,
     leave: Arc<Notify>,
-    mut told: watch::Receiver<bool>,
+    mut closing: watch::Receiver<bool>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -295,7 +295,7 @@ async fn connection<S>(
             () = leave.notified() => return,
             () = &mut longest => return,
             () = &mut last_request, if !ending => {}
-            _ = told.changed(), if !ending => {}
+            _ = closing.changed(), if !ending => {}
         }
         ending = true;
         served.as_mut().graceful_shutdown();
@@ -337,7 +337,7 @@ mod tests {
         let open = Arc::new(Open { most: 1, known: Mutex::default(), fewer: Notify::new() });
         let known = open.clone();
         let waits = move || known.known().get(&0).map(|one| one.waits.is_some());
-        let (_ending, told) = watch::channel(false);
+        let (_ending, closing) = watch::channel(false);
         let leave = Arc::new(Notify::new());
         let place = Place::take(&open, 0, leave.clone());
         let router = Router::new().fallback(|| async { vec![b'x'; BYTES] });
@@ -345,7 +345,7 @@ mod tests {
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         runtime.spawn(async move {
             let stream = tokio::net::UnixStream::from_std(server).unwrap();
-            connection(stream, router, place, leave, told).await;
+            connection(stream, router, place, leave, closing).await;
         });
         assert_eq!(waits(), Some(true));
         for _ in 0..2 {

@@ -24,7 +24,7 @@ use state::DashboardState;
 /// How long open requests may take after the server was asked to stop.
 const GRACE: Duration = Duration::from_secs(5);
 /// How often the server checks for cancellation.
-const LOOK: Duration = Duration::from_millis(100);
+const POLL: Duration = Duration::from_millis(100);
 
 /// Serves until `cancel` is set. `ready` is called with the address once the server accepts connections.
 ///
@@ -87,7 +87,7 @@ fn listen_hint(listen: &Listen, error: &std::io::Error) -> String {
         (Listen::Unix(path), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             let folder = path.parent().unwrap_or(path).display();
             format!(
-                "the folder {folder} does not exist: create it, owned by the user that runs the dashboard (a systemd unit has \
+                "the directory {folder} does not exist: create it, owned by the user that runs the dashboard (a systemd unit has \
                  RuntimeDirectory= for one below /run), or {other}"
             )
         }
@@ -126,6 +126,6 @@ fn unix_listener(path: &std::path::Path) -> std::io::Result<UnixListener> {
 
 async fn ended(cancel: Cancel) {
     while !cancel.is_cancelled() {
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL).await;
     }
 }

@@ -57,7 +57,7 @@ fn mail_arrives_whole_over_either_kind_of_tls() {
 fn a_wrong_password_and_a_wrong_authority_are_refused_with_what_to_do() {
     let Some(server) = MailServer::start(PASSWORD) else { return };
     let refused = send(&server, server.starttls, "", &server.ca_file(), "wrong").expect_code(1);
-    assert!(refused.stdout.contains("the login was refused: see whether `user`"), "{}", refused.stdout);
+    assert!(refused.stdout.contains("the login was refused: check whether `user`"), "{}", refused.stdout);
     // Without the authority's certificate the server is not trusted, and the password is not sent.
     let other = tempfile::tempdir().unwrap();
     let stranger = other.path().join("ca.pem");
