@@ -162,7 +162,7 @@ fn a_repository_that_is_away_is_told_once_for_all_sources() {
     assert_eq!(hook.take().len(), 0, "the cause has been told");
     let status = two.day("03:01:00").arg("status").run().expect_code(4);
     assert_eq!(status.stdout.matches(cause).count(), 1, "{}", status.stdout);
-    assert!(status.stdout.contains("the last attempt failed for that reason: a, b (2 known items not"));
+    assert!(status.stdout.contains("the last attempt failed for this reason: a, b (2 known items not"));
     assert!(told["title"].as_str().unwrap().ends_with(": the repository refused: 1 item not backed up"));
     fs::rename(secrets.path().join("away"), two.config.repo()).unwrap();
     two.day("04:00:00").arg("backup").run().ok();
