@@ -144,17 +144,17 @@ fn cover(ledger: &Ledger, covered: u64, silent: u64, fresh: u64) -> (&'static st
         }
         (0, 0) if summary.expected == 0 => ("bad", "There is nothing to back up.".to_owned()),
         (0, 0) if fresh > 0 => {
-            ("none", format!("{} and not yet due.", of(fresh, "of it is new", "of it are new")))
+            ("none", format!("{} and not yet due.", of(fresh, "item is new", "items are new")))
         }
-        (0, 0) => ("good", "Everything that the sources have has a backup.".to_owned()),
+        (0, 0) => ("good", "All items have a backup.".to_owned()),
         (0, gone) => (
             "warn",
             format!(
-                "Everything there has a backup; {} the sources.",
-                of(gone, "vanished from", "vanished from")
+                "All existing items have a backup; {} the sources.",
+                of(gone, "item vanished from", "items vanished from")
             ),
         ),
-        (none, _) => ("bad", format!("{} no backup at all.", of(none, "of it has", "of it have"))),
+        (none, _) => ("bad", format!("{} no backup at all.", of(none, "item has", "items have"))),
     }
 }
 
@@ -173,7 +173,7 @@ fn backup(ledger: &Ledger, silent: u64, fresh: u64) -> (&'static str, String) {
         };
         ("bad", format!("{} at the last attempt.{more}", of(failed, "failed", "failed")))
     } else if late > 0 {
-        ("warn", format!("{}: nothing ran when it should have.", of(late, "is late", "are late")))
+        ("warn", format!("{}: no backup ran in time.", of(late, "is late", "are late")))
     } else if missing > 0 {
         ("bad", format!("{} no good backup in time.", of(missing, "has", "have")))
     } else if suspicious > 0 {
@@ -185,7 +185,7 @@ fn backup(ledger: &Ledger, silent: u64, fresh: u64) -> (&'static str, String) {
             ),
         )
     } else if partial > 0 {
-        ("warn", format!("{} single objects that could not be read.", of(partial, "lacks", "lack")))
+        ("warn", format!("{} unreadable objects.", of(partial, "lacks", "lack")))
     } else {
         ("good", "Every backup is recent enough.".to_owned())
     }
