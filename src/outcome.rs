@@ -1,4 +1,4 @@
-//! What came of single items: of their backup, and of the proof that they can be restored.
+//! Outcomes of single items: of their backup, and of their drill.
 
 use jiff::{Timestamp, Zoned};
 use serde::Serialize;
@@ -8,18 +8,18 @@ use crate::{
     source::manifest::Omitted,
 };
 
-/// So many omitted objects are named in a text; the manifest names all.
+/// Omitted objects named in a text; the manifest names all.
 pub(crate) const NAMED: usize = 5;
 
-/// What came of an item.
+/// Outcome of the backup of an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ItemOutcome {
     /// A snapshot of it is stored.
     Ok,
-    /// A snapshot is stored, but what was dumped could not be understood: nothing of it was checked.
+    /// A snapshot is stored, but the dump could not be parsed and was not checked.
     Unchecked,
-    /// A snapshot is stored that is whole except for objects that could not be read.
+    /// A snapshot is stored that is complete except for unreadable objects.
     Partial,
     /// The source no longer has it: it was dropped or renamed after the run had found it.
     Vanished,
@@ -40,16 +40,16 @@ impl ItemOutcome {
     }
 }
 
-/// An item of a finished run. The field names are a promise.
+/// An item of a finished run. The field names are stable.
 #[derive(Debug, Clone, Serialize)]
 pub struct ItemReport {
     /// Source name.
     pub source: String,
-    /// Item name; absent if the source itself could not be asked.
+    /// Item name; absent if the source as a whole failed.
     pub item: Option<String>,
     /// Kind of the source.
     pub kind: String,
-    /// What came of it.
+    /// Outcome.
     pub outcome: ItemOutcome,
     /// Id of the snapshot.
     pub snapshot: Option<String>,
@@ -57,20 +57,20 @@ pub struct ItemReport {
     pub bytes_read: u64,
     /// Bytes added to the repository.
     pub bytes_added: u64,
-    /// Time it took.
+    /// Duration.
     pub seconds: f64,
-    /// Why it failed, with what to do next.
+    /// The error, with a hint.
     pub error: Option<Problem>,
-    /// If a source could not be asked: how many of its known items were not backed up for that reason.
+    /// For a source that failed as a whole: number of its known items that were therefore not backed up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub known_items: Option<u64>,
-    /// What an operator should know although it succeeded.
+    /// Notes for the operator despite success.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
-    /// In what it differs suspiciously from before; its older snapshots are held until that is accepted.
+    /// Suspicious changes; older snapshots are held until these are accepted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub suspicious: Vec<String>,
-    /// What the snapshot lacks because it could not be read, a thousand objects at most: its manifest names all.
+    /// Unreadable objects that the snapshot lacks, a thousand at most; its manifest names all.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub omitted: Vec<Omitted>,
 }
@@ -95,7 +95,7 @@ impl ItemReport {
         }
     }
 
-    /// How many items it stands for: a source that could not be asked, for those that are known of it.
+    /// Number of items that it represents: for a source that failed as a whole, its known items.
     pub fn stands_for(&self) -> u64 {
         match &self.item {
             Some(_) => 1,
@@ -108,17 +108,17 @@ impl ItemReport {
         matches!(self.outcome, ItemOutcome::Ok | ItemOutcome::Unchecked | ItemOutcome::Partial)
     }
 
-    /// Was a snapshot made in which nothing is in doubt, and which names what it lacks? Only then may older ones go.
+    /// Was a snapshot made without any doubt, and with a list of what it lacks? Only then may older ones be removed.
     pub fn is_understood(&self) -> bool {
         matches!(self.outcome, ItemOutcome::Ok | ItemOutcome::Partial)
     }
 
-    /// Is there something to do about it?
+    /// Does it need the operator's attention?
     pub fn is_problem(&self) -> bool {
         self.is_failure() || self.outcome == ItemOutcome::Partial
     }
 
-    /// Was no snapshot made, or one in which nothing could be checked?
+    /// Was no snapshot made, or one that could not be checked?
     pub fn is_failure(&self) -> bool {
         matches!(self.outcome, ItemOutcome::Failed | ItemOutcome::Unchecked)
     }
@@ -132,7 +132,7 @@ impl ItemReport {
     }
 }
 
-/// What is wrong with a snapshot whose dump was not understood, and what to do about it.
+/// The error for a snapshot whose dump could not be parsed.
 pub(crate) fn unchecked_error(reason: &str) -> Error {
     Error::failed(format!(
         "a snapshot is stored, but the dump could not be understood, so nothing in it was checked: {reason}"
@@ -143,7 +143,7 @@ pub(crate) fn unchecked_error(reason: &str) -> Error {
     )
 }
 
-/// What is wrong with a snapshot that lacks `total` objects, of which `some` are known, and what to do about it.
+/// The error for a snapshot that lacks `total` objects, of which `some` are known.
 pub(crate) fn partial_error(item: &str, some: &[Omitted], total: u64) -> Error {
     let few = &some[..some.len().min(NAMED)];
     let (objects, them, each) =
@@ -156,7 +156,7 @@ pub(crate) fn partial_error(item: &str, some: &[Omitted], total: u64) -> Error {
     ))
 }
 
-/// How objects like these are excluded.
+/// The key that excludes objects of these kinds.
 fn exclusion(omitted: &[Omitted]) -> &'static str {
     let is_file = |omitted: &Omitted| {
         let kinds =
@@ -170,19 +170,19 @@ fn exclusion(omitted: &[Omitted]) -> &'static str {
     }
 }
 
-/// What came of the proof of an item.
+/// Outcome of the drill of an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
-    /// It was restored and is what was backed up.
+    /// It was restored and equals what was backed up.
     Proven,
-    /// It cannot be restored, or is not what was backed up.
+    /// It cannot be restored, or differs from what was backed up.
     Failed,
-    /// Nothing is known about it: it could not be tried.
+    /// It could not be tried, so nothing is known.
     Unproven,
 }
 
-/// The proof of one item. The field names are a promise.
+/// The drill of one item. The field names are stable.
 #[derive(Debug, Clone, Serialize)]
 pub struct Verdict {
     /// Source name.
@@ -191,34 +191,34 @@ pub struct Verdict {
     pub item: String,
     /// Kind of the source.
     pub kind: String,
-    /// What came of it.
+    /// Outcome.
     pub outcome: Outcome,
-    /// Id of the snapshot that was tried.
+    /// Id of the tested snapshot.
     pub snapshot: String,
-    /// The moment of which it shows the data.
+    /// The time of the data in it.
     #[serde(with = "crate::moment")]
     pub time: Zoned,
     /// Its age in seconds.
     pub age_seconds: i64,
-    /// Whether it is the newest snapshot, and not older than the newest may be: proving yesterday's while today's is
-    /// missing says little about today.
+    /// Whether it is the newest snapshot and not too old: proving yesterday's snapshot says little if today's is
+    /// missing.
     pub fresh: bool,
-    /// Time of the restore alone.
+    /// Duration of the restore alone.
     pub restore_seconds: Option<f64>,
-    /// Time of all of it.
+    /// Total duration.
     pub seconds: f64,
-    /// Tables, collections, files or accounts that were compared.
+    /// Number of compared tables, collections, files or accounts.
     pub objects: u64,
-    /// Rows or documents of these.
+    /// Number of their rows or documents.
     pub rows: u64,
-    /// Bytes that were read back.
+    /// Bytes read back.
     pub bytes: u64,
-    /// In what the restored differs from what was backed up.
+    /// Differences between the restored data and the backed-up data.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub differences: Vec<String>,
-    /// Why it could not be restored or tried, with what to do next.
+    /// Why it could not be restored or tried, with a hint.
     pub error: Option<String>,
-    /// What an operator should know.
+    /// Notes for the operator.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }
@@ -235,10 +235,10 @@ impl Verdict {
     }
 }
 
-/// A name for a run: when it begins, and something to tell runs of the same second apart.
+/// The name of a run: its start time and a random suffix, for runs of the same second.
 pub(crate) fn new_run_name() -> String {
     let mut random = [0; 3];
-    // Without random numbers names of runs may collide, which harms nobody.
+    // Without random numbers names may collide, which is harmless.
     let _ = getrandom::fill(&mut random);
     let suffix: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
     format!("{}-{suffix}", Timestamp::now().strftime("%Y%m%dT%H%M%SZ"))

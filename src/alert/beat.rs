@@ -1,5 +1,5 @@
-//! Heartbeats: signs of life for somebody who raises the alarm when they stay away. They are never sent late: one that
-//! could not be delivered must be missed.
+//! Heartbeats for a monitoring service that alerts when they stop. They are never queued: an undelivered one must be
+//! missed.
 
 use std::{thread, time::Duration};
 
@@ -19,14 +19,14 @@ use crate::{
     workers,
 };
 
-/// What a heartbeat says.
+/// The body of a heartbeat.
 pub type Beat = Phase;
 
-/// A stop flag that sets itself after a while.
+/// A cancellation flag with a timeout.
 pub fn within(budget: Duration) -> Cancel {
     let cancel = Cancel::new();
     let later = cancel.clone();
-    // Without the thread only the tries and their timeouts bound the time.
+    // Without this thread, only the number of tries and their timeouts limit the time.
     let _ = thread::Builder::new().name("budget".to_owned()).spawn(move || {
         thread::sleep(budget);
         later.cancel("telling took too long");
@@ -34,7 +34,7 @@ pub fn within(budget: Duration) -> Cancel {
     cancel
 }
 
-/// Something that keeps a heartbeat from saying that all is well.
+/// A problem that prevents a heartbeat from reporting success.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Trouble {
     /// `source/item`, a source, or the repository.
@@ -43,19 +43,19 @@ pub struct Trouble {
     pub problem: &'static str,
     /// What happened.
     pub error: String,
-    /// Known items that were not backed up for this reason, if it is about a source.
+    /// For a source: number of known items that were not backed up for this reason.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub items: Option<u64>,
 }
 
-/// What is failed or late, by the ledger, of these sources, or concerns all. What is backed up and only needs a look
-/// (suspicious, vanished, excluded, not proven) does not count: alerts tell of it, and a heartbeat is about backups that are
-/// not made.
+/// Failed and late items of these sources in the ledger, and problems that concern all sources. Items that are backed
+/// up but need attention (suspicious, vanished, excluded, not proven) do not count: they raise alerts, while a
+/// heartbeat reports missing backups.
 pub fn troubles(ledger: &Ledger, sources: &[&str]) -> Vec<Trouble> {
     let of_them = ledger.items.iter().filter(|entry| sources.contains(&entry.source.as_str()));
     let mut troubles: Vec<Trouble> = of_them
         .flat_map(|entry| entry.problems.iter().map(move |problem| (entry, problem)))
-        .filter(|(entry, problem)| !needs_only_a_look(entry, problem.kind))
+        .filter(|(entry, problem)| !has_good_backup(entry, problem.kind))
         .map(|(entry, problem)| Trouble {
             item: entry.name(),
             problem: problem.kind.as_str(),
@@ -63,7 +63,7 @@ pub fn troubles(ledger: &Ledger, sources: &[&str]) -> Vec<Trouble> {
             items: problem.items,
         })
         .collect();
-    // What is lost of the repository concerns all: what counts as backed up may not be restored.
+    // Damage to the repository concerns all sources: items that count as backed up may not be restorable.
     let damage = |kind| matches!(kind, ProblemKind::Damage | ProblemKind::SnapshotsGone);
     troubles.extend(ledger.problems.iter().filter(|problem| damage(problem.kind)).map(|problem| Trouble {
         item: problem.subject().to_owned(),
@@ -83,19 +83,19 @@ pub fn troubles(ledger: &Ledger, sources: &[&str]) -> Vec<Trouble> {
     troubles
 }
 
-/// Whether the item is backed up all the same.
-fn needs_only_a_look(entry: &Entry, kind: ProblemKind) -> bool {
+/// Whether the item has a good backup nevertheless.
+fn has_good_backup(entry: &Entry, kind: ProblemKind) -> bool {
     use ProblemKind::{Anomaly, Excluded, FutureSnapshot, NotProven, Vanished};
     match kind {
         Anomaly | Vanished | Excluded | NotProven => true,
-        // Without any other snapshot it is not known whether it is in time.
+        // Without another snapshot, the age of the backup is unknown.
         FutureSnapshot => entry.last_backup.is_some(),
         _ => false,
     }
 }
 
-/// Does this history know what became of the other runs? One that was begun just now may have been lost before.
-pub fn knows_the_past(history: &History) -> bool {
+/// Whether this history knows the outcome of other runs. A new one may replace one that was lost.
+pub fn knows_other_runs(history: &History) -> bool {
     matches!(history.opened(), Opened::Present)
 }
 
@@ -105,11 +105,10 @@ pub(super) fn concerned<'c>(config: &'c Config, alert: &AlertConfig) -> Vec<&'c 
     names.filter(|name| alert.sources.matched(name).is_some()).collect()
 }
 
-/// What to say to a heartbeat: given those of the sources in question that concern it, and all that do.
+/// Produces the heartbeat's content from the run's sources that concern it, and from all sources that do.
 pub type Say<'s> = dyn Fn(&[&str], &[&str]) -> (Beat, String) + Sync + 's;
 
-/// Sends to each heartbeat that concerns one of `sources` what `say` says for those of them that concern it, and for all
-/// sources that do. Returns those that did not take it.
+/// Sends each heartbeat that concerns one of `sources`, with the content from `say`. Returns the failures.
 pub fn beat(
     config: &Config,
     history: &History,

@@ -1,4 +1,4 @@
-//! One cause, one message: what is wrong for the same reason with several items is said once.
+//! Groups problems by cause: several items with the same cause become one entry.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,46 +10,46 @@ use crate::{
     output::{count, name},
 };
 
-/// So many names of the items with one cause are shown.
+/// Names of items shown for a cause.
 const NAMED: usize = 3;
-/// What stands for the name of an item in a text that is said once for several.
+/// Placeholder for the item's name in a text for several items.
 const ANY: &str = "SOURCE/ITEM";
 
-/// What stands for the repository among the subjects.
+/// The subject that denotes the repository.
 pub(super) const THE_REPOSITORY: &str = "the repository";
 
-/// What is wrong, and with what.
+/// A cause and the subjects that it concerns.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Cause {
     /// The items, sources or units, each once, in the order of the lines. A source is left out if its items are named.
     pub subjects: Vec<String>,
     /// The kinds of problem, as in the ledger, each once.
     pub kinds: Vec<String>,
-    /// What happened; may have several lines.
+    /// The problem; may have several lines.
     pub text: String,
-    /// Since when, of the first; of a repository that refuses, since when it does.
+    /// Start of the earliest problem; for an unreachable repository, since when it is.
     #[serde(serialize_with = "crate::moment::option::serialize")]
     pub since: Option<Zoned>,
     /// What to do next.
     pub hint: Option<String>,
-    /// Known items that were not backed up for this reason, if sources are among the subjects.
+    /// Number of known items that were not backed up for this reason, if there are sources among the subjects.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub items: Option<u64>,
-    /// The sources among the lines that stand for items, with the number of these.
+    /// The sources that represent items, with the number of items.
     #[serde(skip)]
     sources: Vec<(String, u64)>,
 }
 
-/// What makes lines one cause.
+/// The key by which lines are grouped.
 #[derive(PartialEq, Eq, Hash)]
 enum Key {
-    /// What whoever found the problem says.
+    /// The cause given with the problem.
     Shared(String),
-    /// Texts and hints that differ in nothing but the names of the items.
+    /// Text and hint, equal except for the item's name.
     Text(String, Option<String>),
 }
 
-/// Puts together lines that share a cause: they say so, or differ in nothing but what they are about.
+/// Groups lines by cause: the cause is given, or the lines differ only in their subject.
 pub fn causes<'l>(lines: impl IntoIterator<Item = &'l Line>) -> Vec<Cause> {
     let mut causes: Vec<Cause> = Vec::new();
     let mut known: HashMap<Key, usize> = HashMap::new();
@@ -82,7 +82,7 @@ fn hint(hint: Option<&String>, subject: &str) -> Option<String> {
     hint.map(|hint| neutral(hint, subject))
 }
 
-/// A text without the name of its item. That of a source is a word that may mean anything else as well.
+/// A text without the item's name. A source's name is kept: it may be an ordinary word.
 fn neutral(text: &str, subject: &str) -> String {
     if is_item(subject) { text.replace(subject, ANY) } else { text.to_owned() }
 }
@@ -97,7 +97,7 @@ pub(super) fn source_of(subject: &str) -> &str {
 }
 
 impl Cause {
-    /// Is it that the repository refuses?
+    /// Whether the problem is that the repository cannot be used.
     pub(super) fn is_of_repository(&self) -> bool {
         self.kinds.iter().any(|kind| kind == ProblemKind::Repository.as_str())
     }
@@ -105,7 +105,7 @@ impl Cause {
     fn add(&mut self, line: &Line, text: String, hint_text: Option<String>) {
         if !self.subjects.contains(&line.subject) {
             let first = self.subjects.first().map_or("", String::as_str);
-            // What differs in more than the name is told by what the cause says of several.
+            // If lines differ in more than the name, the cause's text for several items is used.
             if neutral(&self.text, first) != text
                 && let Some(shared) = &line.cause
             {
@@ -129,7 +129,7 @@ impl Cause {
         }
     }
 
-    /// The earliest moment. A source may have failed for another reason before the repository went away.
+    /// The earliest time. A source may have failed for another reason before the repository became unreachable.
     fn add_since(&mut self, line: &Line) {
         if line.kind == ProblemKind::Repository.as_str() {
             self.since.clone_from(&line.since);
@@ -145,7 +145,7 @@ impl Cause {
         }
     }
 
-    /// Counts the items, each once: a source stands for its items, or they for it, whichever are more.
+    /// Counts the items once each: a source counts as its items, or the listed items do, whichever is larger.
     fn count_items(&mut self) {
         let mut named: HashMap<&str, u64> = HashMap::new();
         for subject in self.subjects.iter().filter(|subject| is_item(subject)) {
@@ -163,7 +163,7 @@ impl Cause {
                 stand_in.contains_key(subject) || !told.contains(subject)
             }
         });
-        // The repository stands for what its sources and items are as well, some of which may have been told before.
+        // An unreachable repository includes its sources and items, some of which may have been alerted before.
         let of_repository = stand_in.remove(THE_REPOSITORY).unwrap_or(0);
         let whole: u64 = stand_in.values().sum();
         if whole > 0 || of_repository > 0 || (others > 0 && self.is_of_repository()) {
@@ -172,23 +172,23 @@ impl Cause {
         self.sources.extend(stand_in);
     }
 
-    /// The number of items that it concerns, as far as known.
+    /// The number of items concerned, if known.
     pub(super) fn number(&self) -> u64 {
         let named = self.subjects.iter().filter(|subject| is_item(subject)).count() as u64;
         self.items.unwrap_or(named)
     }
 
-    /// Does it already tell of this item, by its source?
+    /// Whether it already covers this item through its source.
     pub(super) fn covers(&self, subject: &str) -> bool {
         is_item(subject) && self.sources.iter().any(|(source, _)| source == source_of(subject))
     }
 
-    /// The number of items that a source which is a subject stands for.
+    /// The number of items that a source among the subjects represents.
     pub(super) fn items_of(&self, source: &str) -> Option<u64> {
         self.sources.iter().find(|(known, _)| known == source).map(|(_, items)| *items)
     }
 
-    /// What it is about in one line: the name, or how many and the first names.
+    /// The subjects in one line: the name, or the number and the first names.
     pub fn who(&self) -> String {
         if self.is_of_repository() {
             return match self.items {
@@ -309,7 +309,7 @@ mod tests {
         );
         let same = causes(&[late("pg/a", 38, "x"), late("pg/b", 38, "y")]);
         assert_eq!((same[0].text.as_str(), same[0].hint.as_deref()), ("38 seconds old", None));
-        // Alone it says what it says.
+        // A single line keeps its own text.
         assert_eq!(causes(&[late("pg/a", 38, "x")])[0].text, "38 seconds old");
     }
 }

@@ -1,4 +1,4 @@
-//! Sending what is queued: each channel by itself, with several tries; what cannot be delivered waits for the next run.
+//! Sends queued messages to each channel, with retries. Messages that cannot be delivered stay queued for the next run.
 
 use std::time::Duration;
 
@@ -17,28 +17,28 @@ use crate::{
     workers,
 };
 
-/// How long a process keeps messages to itself that it has begun to send.
+/// How long a process reserves the messages that it is sending.
 const HOLD: Duration = Duration::from_secs(15 * 60);
 
-/// What came of telling.
+/// The result of a delivery.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Delivery {
-    /// Messages that arrived.
+    /// Number of delivered messages.
     pub sent: u64,
-    /// Channels that did not take what was to be told.
+    /// Channels that could not be reached or refused a message.
     pub failed: Vec<Failure>,
 }
 
-/// A channel that did not take a message.
+/// A channel to which a message could not be delivered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Failure {
     /// Name of the channel.
     pub channel: String,
-    /// What it said.
+    /// Why the delivery failed.
     pub error: String,
 }
 
-/// Sends all that is queued. Never fails as a whole: what did not arrive is in the result, and stays queued.
+/// Sends all queued messages. Never fails as a whole: undelivered messages are in the result and stay queued.
 pub fn deliver(config: &Config, history: &History, cancel: &Cancel) -> Delivery {
     let channels: Vec<_> =
         config.alerts.iter().filter(|alert| !matches!(alert.kind, AlertKind::Heartbeat(_))).collect();
@@ -60,7 +60,7 @@ pub fn deliver(config: &Config, history: &History, cancel: &Cancel) -> Delivery 
     delivery
 }
 
-/// Sends what waits for one channel, oldest first, and stops at the first that it does not take.
+/// Sends the messages queued for one channel, oldest first, and stops at the first failure.
 fn deliver_to(alert: &AlertConfig, history: &History, cancel: &Cancel) -> Result<u64> {
     let waiting = history.claim(&alert.name, &Zoned::now(), HOLD)?;
     if waiting.is_empty() {
@@ -85,7 +85,7 @@ fn deliver_to(alert: &AlertConfig, history: &History, cancel: &Cancel) -> Result
         let delivered = outcome.is_ok();
         tracing::info!(channel = alert.name, message = message.id, tries, delivered, "an alert was sent");
         if let Err(error) = outcome {
-            // Given back, for whoever tries next.
+            // Release the reservation, so that another process may retry.
             for rest in &waiting[index + 1..] {
                 history.release(rest.id)?;
             }
@@ -96,10 +96,11 @@ fn deliver_to(alert: &AlertConfig, history: &History, cancel: &Cancel) -> Result
     Ok(sent)
 }
 
-/// What a heartbeat says in a test: the truth, as whoever watches it may take it for that of a run.
+/// The content of a test heartbeat. It reports the real state, because the monitoring service cannot tell it from a
+/// run's.
 fn test_beat(config: &Config, alert: &AlertConfig, cancel: &Cancel) -> (channel::Phase, String) {
-    let seen = crate::survey::ledger_whatever(config, cancel).ok();
-    let seen = seen.filter(|seen| super::knows_the_past(&seen.history));
+    let seen = crate::survey::ledger_despite_errors(config, cancel).ok();
+    let seen = seen.filter(|seen| super::knows_other_runs(&seen.history));
     let problems = seen.map(|seen| super::troubles(&seen.ledger, &super::beat::concerned(config, alert)));
     let well = problems.as_ref().is_some_and(Vec::is_empty);
     let phase = if well { channel::Phase::Success } else { channel::Phase::Failure };
@@ -119,7 +120,7 @@ pub fn test(
         new: Vec::new(),
         persisting: Vec::new(),
         recovered: Vec::new(),
-        remarks: vec!["This is a test. Whoever reads it will be told when a backup fails.".to_owned()],
+        remarks: vec!["This is a test. Alerts about failed backups will arrive here.".to_owned()],
     };
     let one = |alert: &AlertConfig| -> Result<()> {
         let refused = |refused: channel::Refused| refused.error;
@@ -138,7 +139,7 @@ pub fn test(
     let tested: Vec<_> = tested.collect();
     if let Some(history) = history {
         for (name, _, outcome) in &tested {
-            // What cannot be written down was printed all the same.
+            // A failure to record the result is ignored: the result itself is printed.
             let _ = history.sent(name, None, outcome.as_ref().copied(), &Zoned::now());
         }
     }

@@ -1,4 +1,4 @@
-//! Telling whoever must know: what is told, through which channels, and that it arrives.
+//! Alerts: which problems are sent, through which channels, and their delivery.
 
 mod beat;
 mod cause;
@@ -8,7 +8,7 @@ mod rules;
 mod text;
 mod unit;
 
-pub use beat::{Beat, Trouble, beat, knows_the_past, troubles, within};
+pub use beat::{Beat, Trouble, beat, knows_other_runs, troubles, within};
 pub use cause::{Cause, causes};
 pub use deliver::{Delivery, Failure, deliver, test};
 pub use rules::{after, line, lines, own_lines};
@@ -25,12 +25,12 @@ use crate::{
     stream::cancel::Cancel,
 };
 
-/// Tells what has changed since the last time, what could not be told then, and what `once` says. Without a history that can
-/// be written it is not known what was told: then all that is wrong is told.
+/// Sends alerts: changes since the last alert, undelivered messages, and the lines in `once`. If the history cannot be
+/// written, earlier alerts are unknown and all problems are sent.
 ///
 /// # Errors
 /// Memory is short.
-pub fn tell(
+pub fn notify(
     config: &Config,
     history: &History,
     ledger: &Ledger,

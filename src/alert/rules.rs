@@ -1,4 +1,4 @@
-//! What is told: the problems of the ledger, compared with what was told before.
+//! Selects what to send: the problems of the ledger, compared with earlier alerts.
 
 use super::cause::{Cause, THE_REPOSITORY, causes};
 use crate::{
@@ -6,7 +6,7 @@ use crate::{
     error::Result,
     history::{
         History,
-        incidents::News,
+        incidents::Changes,
         ledger::{Ledger, Problem, ProblemKind},
         message::{Line, Message},
     },
@@ -25,7 +25,7 @@ pub fn line(subject: &str, problem: &Problem) -> Line {
     }
 }
 
-/// What is wrong with items, sources and the history of a ledger, as lines of a message.
+/// The problems of items, sources and the history in a ledger, as lines of a message.
 pub fn own_lines(ledger: &Ledger) -> Vec<Line> {
     let mut lines: Vec<Line> = Vec::new();
     for entry in &ledger.items {
@@ -35,7 +35,7 @@ pub fn own_lines(ledger: &Ledger) -> Vec<Line> {
     lines
 }
 
-/// Everything that is wrong in a ledger, as lines of a message.
+/// All problems of a ledger, as lines of a message.
 pub fn lines(ledger: &Ledger) -> Vec<Line> {
     let mut lines = own_lines(ledger);
     if let Some(error) = &ledger.repository.error {
@@ -53,30 +53,33 @@ pub fn lines(ledger: &Ledger) -> Vec<Line> {
     lines
 }
 
-/// Compares the ledger with what was told, and queues a message for each channel that it concerns. What `once` says is told
-/// besides.
-pub fn after(config: &Config, history: &History, ledger: &Ledger, once: &[Line]) -> Result<News> {
+/// Compares the ledger with earlier alerts and queues a message for each channel concerned. The lines in `once` are
+/// added.
+pub fn after(config: &Config, history: &History, ledger: &Ledger, once: &[Line]) -> Result<Changes> {
     let lines = lines(ledger);
-    // A source that failed is not well again because its items tell the failure now.
+    // A failed source has not recovered just because its items now have the problem.
     let is_told_by_items = |line: &Line| {
         let failed = ProblemKind::Failed.as_str();
         let is_item =
             |other: &Line| other.subject.split_once('/').is_some_and(|(source, _)| source == line.subject);
         line.kind == failed && lines.iter().any(|other| other.kind == failed && is_item(other))
     };
-    history.tell(&lines, once, &ledger.at, config.remind_every, |news| {
+    history.record_and_queue(&lines, once, &ledger.at, config.remind_every, |changes| {
         let mut messages = Vec::new();
         for alert in config.alerts.iter().filter(|alert| !matches!(alert.kind, AlertKind::Heartbeat(_))) {
             let concerns = |line: &&Line| {
                 let source = line.subject.split('/').next().unwrap_or_default();
-                // What is no source of the configuration concerns all.
+                // A problem that belongs to no configured source concerns all channels.
                 config.source(source).is_none() || alert.sources.matched(source).is_some()
             };
             let part = |lines: &[Line]| lines.iter().filter(concerns).cloned().collect::<Vec<_>>();
-            let news = News {
-                new: part(&news.new),
-                persisting: part(&news.persisting),
-                recovered: part(&news.recovered).into_iter().filter(|line| !is_told_by_items(line)).collect(),
+            let news = Changes {
+                new: part(&changes.new),
+                persisting: part(&changes.persisting),
+                recovered: part(&changes.recovered)
+                    .into_iter()
+                    .filter(|line| !is_told_by_items(line))
+                    .collect(),
             };
             if news.is_empty() {
                 continue;

@@ -1,4 +1,4 @@
-//! A message as plain text.
+//! Renders a message as plain text.
 
 use std::collections::{HashMap, HashSet};
 
@@ -13,24 +13,24 @@ use crate::{
     output::{count, name, printable, time},
 };
 
-/// So many lines of one text are told; the rest is in the status.
+/// Lines shown of a text; `status` shows the rest.
 const LINES: usize = 15;
-/// So many names stand in a title.
+/// Names shown in a title.
 const NAMED: usize = 2;
 
 impl Message {
-    /// One line that says what it is about.
+    /// The title: one line.
     pub fn title(&self) -> String {
         let host = name(&self.host);
         let what = match self.purpose {
             Purpose::Test => "a test alert".to_owned(),
-            Purpose::Problem => told(&self.new),
-            Purpose::Reminder => format!("still: {}", told(&self.persisting)),
+            Purpose::Problem => summary(&self.new),
+            Purpose::Reminder => format!("still: {}", summary(&self.persisting)),
             Purpose::Recovery if self.persisting.is_empty() => {
-                format!("well again: {}", subjects(&self.recovered))
+                format!("resolved: {}", subjects(&self.recovered))
             }
             Purpose::Recovery => {
-                format!("well again: {}; still: {}", subjects(&self.recovered), told(&self.persisting))
+                format!("resolved: {}; still: {}", subjects(&self.recovered), summary(&self.persisting))
             }
         };
         format!("tik-backup on {host}: {what}")
@@ -42,17 +42,17 @@ impl Message {
         let several =
             [&self.new, &self.persisting, &self.recovered].iter().filter(|l| !l.is_empty()).count() > 1;
         for (heading, lines) in
-            [("NEW", &self.new), ("STILL", &self.persisting), ("WELL AGAIN", &self.recovered)]
+            [("NEW", &self.new), ("STILL", &self.persisting), ("RESOLVED", &self.recovered)]
         {
             if lines.is_empty() {
                 continue;
             }
-            if several || heading == "WELL AGAIN" {
+            if several || heading == "RESOLVED" {
                 text.push_str(heading);
                 text.push_str(":\n");
             }
             match heading {
-                "WELL AGAIN" => {
+                "RESOLVED" => {
                     let lines: Vec<Line> = lines.iter().map(alike).collect();
                     causes(&lines).iter().for_each(|cause| text.push_str(&recovered(cause, &self.at)));
                 }
@@ -88,7 +88,7 @@ fn block(cause: &Cause, now: &Zoned) -> String {
     text
 }
 
-/// A line of what is over. What was told of each item with an age or a name of its own is one cause again.
+/// A line about a recovery. Problems whose texts differ only by age or name are one cause again.
 fn alike(line: &Line) -> Line {
     let has_its_own = ["late", "vanished", "excluded"].contains(&line.kind.as_str());
     let shared = has_its_own.then(|| Shared {
@@ -101,12 +101,12 @@ fn alike(line: &Line) -> Line {
 
 fn recovered(cause: &Cause, now: &Zoned) -> String {
     let since = cause.since.as_ref();
-    let lasted = since.map(|since| format!(" (it was so since {}{})", time(since), ago(since, now)));
+    let lasted = since.map(|since| format!(" (it began {}{})", time(since), ago(since, now)));
     let first = cause.text.lines().next().unwrap_or_default();
-    format!("- {}: no longer: {}{}\n", cause.who(), printable(first), lasted.unwrap_or_default())
+    format!("- {}: resolved: {}{}\n", cause.who(), printable(first), lasted.unwrap_or_default())
 }
 
-/// For how long, from an hour on.
+/// The duration, if it is at least an hour.
 fn ago(since: &Zoned, now: &Zoned) -> String {
     let hours = since.duration_until(now).as_hours();
     match hours {
@@ -116,9 +116,9 @@ fn ago(since: &Zoned, now: &Zoned) -> String {
     }
 }
 
-/// Counts items by kind, and the first names. What has several problems is counted once, by the worst of them. A repository
-/// that refuses stands for all that was not backed up for that reason.
-fn told(lines: &[Line]) -> String {
+/// Counts items by kind of problem and lists the first names. An item with several problems is counted once, by the
+/// worst. An unreachable repository counts for all items that were not backed up because of it.
+fn summary(lines: &[Line]) -> String {
     let causes = causes(lines);
     let mut parts = Vec::new();
     let repository = causes.iter().find(|cause| cause.is_of_repository());
@@ -128,7 +128,7 @@ fn told(lines: &[Line]) -> String {
             None => "the repository refused".to_owned(),
         });
     }
-    // Sources whose items are named are no subjects any more.
+    // A source is not a subject if its items are named.
     let others = causes.iter().filter(|cause| !cause.is_of_repository());
     let subjects_left: HashSet<&str> =
         others.flat_map(|cause| cause.subjects.iter().map(String::as_str)).collect();
@@ -145,7 +145,7 @@ fn told(lines: &[Line]) -> String {
     if rest.is_empty() { text } else { format!("{text} ({})", subjects(rest)) }
 }
 
-/// Each subject once, with the worst of its kinds.
+/// Each subject once, with its worst kind of problem.
 fn worst<'l>(lines: &[&'l Line]) -> Vec<(&'l str, &'l str)> {
     let mut worst: Vec<(&str, &str)> = Vec::new();
     let mut index: HashMap<&str, usize> = HashMap::new();
@@ -160,7 +160,7 @@ fn worst<'l>(lines: &[&'l Line]) -> Vec<(&'l str, &'l str)> {
     worst
 }
 
-/// How many items there are of each kind. A source counts for the items that it stands for, which are not counted again.
+/// Number of items for each kind. A source counts for the items that it represents, which are not counted again.
 fn by_kind<'l>(worst: &[(&'l str, &'l str)], causes: &[Cause]) -> Vec<(&'l str, u64)> {
     let failed = ["failed", "never-backed-up", "late"];
     let stands = |source: &str| causes.iter().find_map(|cause| cause.items_of(source));
@@ -179,7 +179,7 @@ fn by_kind<'l>(worst: &[(&'l str, &'l str)], causes: &[Cause]) -> Vec<(&'l str, 
     kinds
 }
 
-/// How bad a kind of problem is, the worst first. What is not known here comes behind what is failed.
+/// Severity of a kind of problem, the worst first. Unknown kinds rank right after `failed`.
 fn rank(kind: &str) -> usize {
     const WORST: [&str; 11] = [
         "repository",
@@ -290,7 +290,7 @@ mod tests {
         assert!(message.text().starts_with("- the repository refused, 8 items not backed up: it is away\n"));
         message.new.push(line("my/a", "late", "too old"));
         assert_eq!(message.title(), format!("{title}, 1 LATE (my/a)"));
-        // Nothing is known of what has never answered.
+        // There are no known items of a source that has never answered.
         let never = ["files", "pg"].map(|source| line(source, "failed", "it is away"));
         message.new = never.into_iter().chain([line("the repository", "repository", "it is away")]).collect();
         assert_eq!(message.title(), "tik-backup on db1: the repository refused");
@@ -314,7 +314,7 @@ mod tests {
         message.recovered =
             vec![line("pg/a", "late", "38 seconds old"), line("pg/b", "late", "39 seconds old")];
         let text = message.text();
-        assert!(text.contains("- 2 items (pg/a, pg/b): no longer: LATE"), "{text}");
+        assert!(text.contains("- 2 items (pg/a, pg/b): resolved: LATE"), "{text}");
     }
 
     #[test]
@@ -341,7 +341,7 @@ mod tests {
             "{text}"
         );
         assert!(text.contains(", 3 days\n    → do this\n"), "{text}");
-        assert!(text.contains("WELL AGAIN:\n- pg/b: no longer: too old (it was so since "), "{text}");
+        assert!(text.contains("RESOLVED:\n- pg/b: resolved: too old (it began "), "{text}");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `OnFailure=` of a systemd unit: telling what the failed unit could not tell itself.
+//! Alerts about a failed systemd unit (`OnFailure=`), for runs that could not send an alert themselves.
 
 use std::process::{Command, Stdio};
 
@@ -9,10 +9,10 @@ use crate::{
     history::{History, message::Line},
 };
 
-/// So many lines of the journal are worth sending.
+/// Number of journal lines in the alert.
 const JOURNAL_LINES: &str = "15";
 
-/// What systemd tells the units that `OnFailure=` starts: systemd.exec(5), since version 251.
+/// The environment that systemd gives to units started by `OnFailure=`: systemd.exec(5), since version 251.
 #[derive(Debug, Clone, Default)]
 pub struct Monitor {
     /// `$MONITOR_INVOCATION_ID`.
@@ -35,13 +35,13 @@ impl Monitor {
     }
 }
 
-/// What to tell of a failed unit; nothing if the unit's own run has told already.
+/// The alert about a failed unit; `None` if the unit's own run has already sent one.
 ///
 /// # Errors
 /// The history cannot be read.
 pub fn unit_failed(history: &History, unit: &str, monitor: &Monitor) -> Result<Option<Line>> {
     if let Some(invocation) = &monitor.invocation
-        && history.was_told(invocation)?
+        && history.was_notified(invocation)?
     {
         return Ok(None);
     }
@@ -64,7 +64,7 @@ pub fn unit_failed(history: &History, unit: &str, monitor: &Monitor) -> Result<O
     }))
 }
 
-/// The last lines of a unit's journal, where there is one that may be read.
+/// The last lines of a unit's journal, if it can be read.
 fn journal(unit: &str, invocation: Option<&str>) -> Option<String> {
     let mut command = Command::new("journalctl");
     command.args(["--no-pager", "--output=cat", "--lines", JOURNAL_LINES]);

@@ -206,7 +206,7 @@ impl Observer for Live<'_> {
 mod tests {
     use super::*;
     use crate::{
-        history::{Home, Look, RunBegin},
+        history::{Check, Home, RunBegin},
         outcome::ItemOutcome,
     };
 
@@ -239,7 +239,8 @@ mod tests {
     #[test]
     fn a_run_tells_how_far_it_is_while_it_goes_on() {
         let folder = tempfile::tempdir().unwrap();
-        let history = History::open_home(Home::example(folder.path(), "h", "/nowhere"), Look::Brief).unwrap();
+        let history =
+            History::open_home(Home::example(folder.path(), "h", "/nowhere"), Check::Quick).unwrap();
         let now = Zoned::now();
         let sources = [("pg".to_owned(), "postgres")];
         let begin = RunBegin {

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use super::*;
 use crate::{
     backup::{RunReport, discover, held::Stored},
-    history::{Content, History, Home, Look},
+    history::{Check, Content, History, Home},
     outcome::ItemOutcome,
     repository::{
         LockOptions, patiently,
@@ -60,7 +60,7 @@ fn items_that_come_after_the_storage_has_failed_are_all_reported() {
     let config = configured(folder.path());
     let (cancel, told, report) = (Cancel::new(), Told::default(), RunReport::begin());
     let home = Home::example(&folder.path().join("state"), "h", "/nowhere");
-    let history = History::open_home(home, Look::Brief).unwrap();
+    let history = History::open_home(home, Check::Quick).unwrap();
     let recorder = Recorder::begin(&config, &[], &report, &history, None, &told);
     let repository = Repository::open(&config.repository).unwrap();
     let notice = |_: &str| {};
@@ -117,7 +117,7 @@ fn only_what_the_end_of_a_run_has_confirmed_is_a_success_and_every_item_is_told_
     let config = configured(folder.path());
     let (told, report) = (Told::default(), RunReport::begin());
     let home = Home::example(&folder.path().join("state"), "h", "/nowhere");
-    let history = History::open_home(home, Look::Brief).unwrap();
+    let history = History::open_home(home, Check::Quick).unwrap();
     let recorder = Recorder::begin(&config, &[], &report, &history, None, &told);
     let snapshot =
         |byte: u8| Written { snapshot: rustic_core::Id::new([byte; 32]), root: rustic_core::Id::default() };

@@ -10,7 +10,7 @@ use crate::{
     config::{AnomalyRules, Config},
     error::{Error, Kind, Result},
     history::{
-        Content, Dropped, History, Look, Opened, RunBegin, RunEnd, RunRecord, ledger::RepositoryEntry,
+        Check, Content, Dropped, History, Opened, RunBegin, RunEnd, RunRecord, ledger::RepositoryEntry,
     },
     outcome::{ItemOutcome, ItemReport},
     repository::{Hosts, Repository},
@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Why is said once, at the end of the run.
-const UNWRITTEN: &str = "what happens cannot be written down: the reason follows at the end of the run";
+const UNWRITTEN: &str = "the history cannot be written: the reason follows at the end of the run";
 /// So many items that drop out of the backup for one reason are told each by itself.
 const APART: usize = 3;
 
@@ -33,8 +33,8 @@ pub(super) fn open_history(
     observer: &dyn Observer,
 ) -> Result<(History, Option<Error>)> {
     let open = || {
-        let history = History::open(config, Look::Thorough)?;
-        let note = repository.map_or(Ok(None), |repository| history.meet(repository, Look::Thorough))?;
+        let history = History::open(config, Check::Full)?;
+        let note = repository.map_or(Ok(None), |repository| history.meet(repository, Check::Full))?;
         Ok((history, note))
     };
     match open() {
@@ -262,7 +262,7 @@ impl<'a> Recorder<'a> {
         if let Ok(bytes) = repository.packed_bytes() {
             self.noted(self.history.set_repository_bytes(bytes));
         }
-        let (entry, _) = self.kept(crate::survey::look_at(
+        let (entry, _) = self.kept(crate::survey::survey_repository(
             self.config,
             self.history,
             repository,

@@ -9,7 +9,7 @@ use super::{Observer, Plan, RunReport, Selector, recorder::Recorder};
 use crate::{
     config::{Config, Retention},
     error::{Error, Result},
-    history::{FromTheFuture, History, Look, from_the_future},
+    history::{Check, FromTheFuture, History, from_the_future},
     outcome::ItemReport,
     output,
     repository::{Hosts, Repository, Snapshot},
@@ -170,7 +170,7 @@ pub fn preview(config: &Config, plan: &Plan, selectors: &[Selector]) -> Result<V
         return Err(Error::failed("there is no history, so it is not known which snapshots are held")
             .hint("the next backup rebuilds the history from the repository"));
     }
-    let history = History::open(config, Look::Brief)?;
+    let history = History::open(config, Check::Quick)?;
     let mut removals = Vec::new();
     for planned in &plan.items {
         let (source, item) = (plan.sources[planned.source].0.name(), planned.item.name.as_str());

@@ -11,7 +11,7 @@ use crate::{
     error::{Error, Kind, Result},
     history::{
         History,
-        draw::Look,
+        builder::LedgerInput,
         ledger::{Ledger, RepositoryEntry},
     },
     outcome::ItemOutcome,
@@ -78,7 +78,7 @@ impl<'a> Telling<'a> {
         let cancel = alert::within(budget);
         let ledger = self.ledger(report, repository);
         let mut delivery = match &ledger {
-            Ok(ledger) => alert::tell(self.config, self.history, ledger, &[], &cancel),
+            Ok(ledger) => alert::notify(self.config, self.history, ledger, &[], &cancel),
             Err(error) => Err(error.clone()),
         }
         .unwrap_or_else(|error| {
@@ -102,7 +102,7 @@ impl<'a> Telling<'a> {
         // Why nothing can be written down is said by itself.
         if delivery.failed.is_empty()
             && self.history.failure().is_none()
-            && let Err(error) = self.history.told_of_run(&report.run)
+            && let Err(error) = self.history.mark_notified(&report.run)
         {
             observer.notice(&format!("what was told cannot be written down: {error}"));
         }
@@ -117,7 +117,7 @@ impl<'a> Telling<'a> {
             (Some(seen), _) => seen,
             // Told as every other look tells it, so that it stays one problem until it is over.
             (None, Some(error)) => crate::survey::unreachable(self.config, self.history, error),
-            (None, None) => crate::survey::unseen(self.config),
+            (None, None) => crate::survey::not_surveyed(self.config),
         };
         if repository.error.is_none() {
             let error = report.error.as_ref().map(Error::summary);
@@ -125,7 +125,8 @@ impl<'a> Telling<'a> {
             let history = self.history.failure().map(|error| error.summary());
             notes.extend(error.filter(|error| history.as_ref() != Some(error)));
         }
-        let mut ledger = self.history.ledger(Look { config: self.config, now: &now, repository, notes })?;
+        let mut ledger =
+            self.history.ledger(LedgerInput { config: self.config, now: &now, repository, notes })?;
         // What ended the run is mostly a problem of its sources or items, and is told as that.
         let problems: Vec<&str> = ledger
             .items
@@ -141,7 +142,7 @@ impl<'a> Telling<'a> {
     /// May the ledger be believed for `all`, of which the run covered `sources`? One without the past knows no failures of
     /// other runs.
     fn ledger_is_known(&self, sources: &[&str], all: &[&str]) -> bool {
-        alert::knows_the_past(self.history) || all.iter().all(|source| sources.contains(source))
+        alert::knows_other_runs(self.history) || all.iter().all(|source| sources.contains(source))
     }
 
     /// The heartbeat for somebody who watches `all` these sources, of which the run covered `sources`. It is a success only if

@@ -4,24 +4,24 @@ use super::{Context, SUCCESS};
 use crate::{
     backup::Selector,
     error::Result,
-    history::{Accepted, History, Look},
+    history::{Accepted, Check, History},
     known::{self, Name},
     output::{name, printable},
 };
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Whose suspicious changes are as they should be, or whose backups may lack what cannot be read
+    /// Sources or items whose suspicious changes, or missing unreadable objects, are accepted
     #[arg(value_name = "SOURCE[/ITEM]", required_unless_present = "history")]
     items: Vec<Selector>,
-    /// The history was damaged and has been begun anew, and you have seen to it
+    /// Accept that the history was damaged or lost and was built anew
     #[arg(long)]
     history: bool,
 }
 
 pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
     let config = context.config()?;
-    let history = History::open(&config, Look::Brief)?;
+    let history = History::open(&config, Check::Quick)?;
     let names = args.items.iter().map(|s| Name { source: &s.source, item: s.item.as_deref() });
     known::require(&config, names, &history.names()?, "`tik-backup status --all` shows what was ever seen")?;
     let wanted = |source: &str, item: &str| args.items.iter().any(|s| s.matches(source, item));
@@ -55,7 +55,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
     Ok(SUCCESS)
 }
 
-/// What was accepted besides the history.
+/// The accepted changes besides the history.
 fn rest(accepted: &[Accepted]) -> String {
     if accepted.is_empty() { String::new() } else { text(accepted) }
 }
@@ -72,8 +72,7 @@ fn text(accepted: &[Accepted]) -> String {
         }
     }
     text.push_str(
-        "what was held is subject to the retention again from the next backup on; the newest snapshot with what later ones \
-         lack is kept\n",
+        "retention applies again from the next backup on; the newest snapshot with objects that later ones lack is kept\n",
     );
     text
 }

@@ -5,18 +5,18 @@ use crate::{
     alert::{self, Monitor},
     config::Config,
     error::{Error, Result},
-    history::{History, Look},
+    history::{Check, History},
     survey,
 };
 
-/// How long telling may take.
+/// How long the delivery of alerts may take.
 const BUDGET: std::time::Duration = std::time::Duration::from_secs(300);
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
     /// Send a test alert through every channel
     Test,
-    /// Tell that a systemd unit has failed, for `OnFailure=`
+    /// Send an alert about a failed systemd unit, for `OnFailure=`
     UnitFailed {
         /// Name of the unit
         unit: String,
@@ -26,7 +26,7 @@ pub(super) enum Command {
 pub(super) fn run(context: &Context, command: &Command) -> Result<u8> {
     let config = context.config()?;
     if config.alerts.is_empty() {
-        return Err(Error::usage("the configuration has no alerts: nobody can be told")
+        return Err(Error::usage("the configuration has no alerts")
             .hint("add a section [[alerts]]; docs/alerts.md describes it"));
     }
     match command {
@@ -36,7 +36,7 @@ pub(super) fn run(context: &Context, command: &Command) -> Result<u8> {
 }
 
 fn test(context: &Context, config: &Config) -> Result<u8> {
-    let history = History::open(config, Look::Brief);
+    let history = History::open(config, Check::Quick);
     if let Err(error) = &history {
         context.printer.notice(&format!("warning: {error}"));
     }
@@ -66,13 +66,13 @@ fn test(context: &Context, config: &Config) -> Result<u8> {
 }
 
 fn unit_failed(context: &Context, config: &Config, unit: &str) -> Result<u8> {
-    let seen = survey::ledger_whatever(config, &context.cancel)?;
+    let seen = survey::ledger_despite_errors(config, &context.cancel)?;
     let line = alert::unit_failed(&seen.history, unit, &Monitor::from_environment())?;
     let cancel = alert::within(BUDGET);
-    let delivery = alert::tell(config, &seen.history, &seen.ledger, line.as_slice(), &cancel)?;
+    let delivery = alert::notify(config, &seen.history, &seen.ledger, line.as_slice(), &cancel)?;
     let document = serde_json::json!({"unit": unit, "told": line.is_some(), "alerts": delivery});
     context.printer.result(&document, || {
-        if line.is_some() { "told" } else { "its own run has told already" }.to_owned()
+        if line.is_some() { "alert sent" } else { "its own run has already sent an alert" }.to_owned()
     })?;
     for failure in &delivery.failed {
         context.printer.notice(&format!("{}: COULD NOT ALERT: {}", failure.channel, failure.error));

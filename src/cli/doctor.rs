@@ -9,7 +9,7 @@ use crate::{
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Look at a part, as the user that this runs as
+    /// Run some of the checks, as the current user
     #[arg(long, hide = true, value_name = "PART")]
     inside: Option<Part>,
 }
@@ -26,12 +26,12 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
     Ok(doctor::code(&findings))
 }
 
-/// The lines of a text, each wrapped where the terminal is narrower.
+/// The lines of a text, each wrapped to the terminal.
 fn wrapped(screen: &Screen, text: &str, hang: usize) -> String {
     text.lines().map(|line| screen.wrapped(line, 0, hang) + "\n").collect()
 }
 
-/// A line for each look, and below it what to do.
+/// A line for each check, with its hint below.
 pub(super) fn text(screen: &Screen, findings: &[Finding]) -> String {
     let mut text = String::new();
     for finding in findings {

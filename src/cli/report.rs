@@ -7,7 +7,7 @@ use crate::{error::Result, fs::write_to, report::dashboard, survey};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Write the first view as one HTML file that needs nothing else, for mail or a static host
+    /// Write the overview as one self-contained HTML file, for mail or a static host
     #[arg(long, value_name = "FILE", required = true)]
     html: PathBuf,
 }
@@ -17,6 +17,6 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
     let seen = survey::ledger(&config, &context.cancel)?;
     write_to(&args.html, &dashboard::report(&seen.ledger))?;
     context.written(&args.html)?;
-    // The report says that the repository refused; so does the exit code.
+    // The report and the exit code both show that the repository could not be used.
     Ok(seen.refused.map_or(SUCCESS, |error| error.code()))
 }

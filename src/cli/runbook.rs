@@ -13,10 +13,10 @@ use crate::{
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Write it to this file, in one step, instead of printing it
+    /// Write it to this file, atomically, instead of printing it
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Look at the configuration alone, not at what is stored
+    /// Use the configuration alone, without reading the repository
     #[arg(long)]
     offline: bool,
 }

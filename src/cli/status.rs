@@ -21,21 +21,21 @@ pub(super) struct Args {
     /// End with code 5 if anything is failed, late, partial, suspicious, vanished or unproven, or if alerts do not arrive
     #[arg(long)]
     check: bool,
-    /// Show what is excluded and what belongs to no source any more as well
+    /// Also show excluded items and items of sources that are no longer configured
     #[arg(long)]
     all: bool,
-    /// Show what another host has in the repository, made out from its snapshots alone
+    /// Show the state of another host, derived from its snapshots in the repository alone
     #[arg(long, value_name = "HOST", conflicts_with = "prometheus")]
     host: Option<String>,
     /// Print metrics in Prometheus' text format
     #[arg(long, conflicts_with = "all")]
     prometheus: bool,
-    /// Write the metrics to this file instead, in one step
+    /// Write the metrics to this file instead, atomically
     #[arg(long, value_name = "FILE", requires = "prometheus")]
     output: Option<PathBuf>,
 }
 
-/// What `--json` prints: the ledger, and its problems by cause.
+/// The output of `--json`: the ledger, and its problems by cause.
 #[derive(serde::Serialize)]
 struct Document<'l> {
     #[serde(flatten)]
@@ -48,10 +48,10 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
     let seen = if foreign {
         survey::ledger_of_host(config, &context.cancel)?
     } else {
-        // That there is no history which can be used is a problem of the ledger.
+        // An unusable history is a problem in the ledger, not an error here.
         survey::ledger(&config, &context.cancel).or_else(|_| {
             context.cancel.check()?;
-            survey::ledger_whatever(&config, &context.cancel)
+            survey::ledger_despite_errors(&config, &context.cancel)
         })?
     };
     let ledger = &seen.ledger;

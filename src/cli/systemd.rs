@@ -87,7 +87,7 @@ fn notices(context: &Context, config: &Config) {
             .notice(&format!("warning: no timer starts {source}: it has no `schedule` in the configuration"));
     }
     if config.alerts.is_empty() {
-        context.printer.notice("warning: nobody is told of failures: the configuration has no [[alerts]]");
+        context.printer.notice("warning: failures are not alerted: the configuration has no [[alerts]]");
     }
     let user = &config.systemd.user;
     // As the services' user: what it reads itself, and what systemd hands over.

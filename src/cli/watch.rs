@@ -9,7 +9,7 @@ use crate::{
     survey,
 };
 
-/// How long telling may take.
+/// How long the delivery of alerts may take.
 const BUDGET: std::time::Duration = std::time::Duration::from_secs(300);
 
 #[derive(Debug, clap::Args)]
@@ -17,15 +17,15 @@ pub(super) struct Args {}
 
 pub(super) fn run(context: &Context, _: &Args) -> Result<u8> {
     let config = context.config()?;
-    // Without a history that can be used it is told that there is none.
+    // An unusable history is alerted as a problem.
     let seen = survey::ledger(&config, &context.cancel).or_else(|_| {
         context.cancel.check()?;
-        survey::ledger_whatever(&config, &context.cancel)
+        survey::ledger_despite_errors(&config, &context.cancel)
     })?;
     let cancel = alert::within(BUDGET);
-    let delivery = alert::tell(&config, &seen.history, &seen.ledger, &[], &cancel)?;
+    let delivery = alert::notify(&config, &seen.history, &seen.ledger, &[], &cancel)?;
     let mut lines = alert::lines(&seen.ledger);
-    // That nothing can be written may have turned out only now.
+    // The history may have become unwritable only now.
     let known = seen.ledger.problems.iter().any(|problem| problem.kind == ProblemKind::History);
     if let Some(error) = seen.history.failure().filter(|_| !known) {
         let problem = Problem::of_history(&error);
@@ -66,7 +66,7 @@ pub(super) fn run(context: &Context, _: &Args) -> Result<u8> {
     })
 }
 
-/// What is said where nothing is wrong: what is new is not yet well.
+/// The summary if nothing is wrong. New items are not counted as well.
 fn all_well(ledger: &Ledger) -> String {
     let expected = ledger.summary.expected;
     let fresh = ledger.items.iter().filter(|entry| entry.state == State::New).count() as u64;

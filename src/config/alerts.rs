@@ -342,7 +342,7 @@ fn read_email(reader: &mut Reader<'_>) -> Option<EmailConfig> {
     }
     for (key, address) in from.iter().map(|a| ("from", a)).chain(to.iter().map(|a| ("to", a))) {
         if address.parse::<lettre::message::Mailbox>().is_err() {
-            reader.problem(key, &format!("{address:?} is no mail address"));
+            reader.problem(key, &format!("{address:?} is not an e-mail address"));
         }
     }
     let ca_file = reader.path("ca_file");

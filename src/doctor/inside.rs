@@ -1,4 +1,4 @@
-//! What is looked at as the services' user.
+//! Checks made as the services' user.
 
 use std::{path::Path, time::Duration};
 
@@ -7,31 +7,31 @@ use crate::{
     backup,
     config::{Config, RepositoryConfig, SourceConfig},
     error::Problem,
-    history::{History, Look},
+    history::{Check, History},
     output::size,
     repository::{LockOptions, Repository, is_trimmed_by_restic},
     stream::cancel::Cancel,
     survey,
 };
 
-/// How long a look waits for all sources.
+/// Timeout for the check of all sources.
 const PATIENCE: Duration = Duration::from_secs(240);
 
-/// Said of what cannot be looked at.
-const NEEDS_UNIT: &str = "not looked at: it needs a secret that only its own unit has (credential:)";
+/// Text for checks that are not possible here.
+const NEEDS_UNIT: &str = "not checked: it needs a secret that only its own unit has (credential:)";
 
-/// Which services are stood in for.
+/// Which services' environment the checks run in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Part {
-    /// All, by one process without systemd.
+    /// All of them, in one process without systemd.
     All,
-    /// Those that back up servers, and what all of them need.
+    /// The services that back up servers, and everything that all services need.
     Servers,
-    /// Those that back up folders, which may read what others may not.
+    /// The services that back up directories, which may read more files.
     Directories,
 }
 
-/// Looks at everything that can be seen from within.
+/// Runs all checks that are made as the services' user.
 pub(super) fn findings(config: &Config, part: Part, cancel: &Cancel) -> Vec<Finding> {
     let mut findings = Vec::new();
     if part != Part::Directories {
@@ -44,7 +44,7 @@ pub(super) fn findings(config: &Config, part: Part, cancel: &Cancel) -> Vec<Find
     findings
 }
 
-/// Says each cause once: a secret that cannot be read is a problem of its file and of everything that needs it.
+/// Reports each cause once: an unreadable secret is a problem of its file and of every check that needs it.
 fn once(findings: &mut [Finding]) {
     for number in 1..findings.len() {
         let (earlier, rest) = findings.split_at_mut(number);
@@ -67,9 +67,9 @@ fn secrets(config: &Config) -> Vec<Finding> {
     let password = config.repository.password_file.load();
     if password.is_ok_and(|password| is_trimmed_by_restic(&password)) {
         let key = config.repository.password_file.key();
-        let text = format!("{key}: white space or a byte order mark around the password belongs to it");
+        let text = format!("{key}: the password begins or ends with white space or a byte order mark");
         findings.push(Finding::warning(about, text).hint(
-            "restic leaves them out of the password when it reads the same file: give it the password in $RESTIC_PASSWORD",
+            "restic strips these when it reads the same file: give it the password in $RESTIC_PASSWORD",
         ));
     }
     if let Err(error) = config.validate_folders() {
@@ -80,7 +80,7 @@ fn secrets(config: &Config) -> Vec<Finding> {
 
 fn state(config: &Config) -> Finding {
     let about = "state folder";
-    match History::open(config, Look::Brief) {
+    match History::open(config, Check::Quick) {
         Ok(_) => Finding::ok(about, format!("{} can be written", config.state_dir.display())),
         Err(error) => Finding::error(about, &error),
     }
@@ -128,7 +128,7 @@ fn repository(config: &Config, cancel: &Cancel) -> Vec<Finding> {
     findings
 }
 
-/// Where storages are mounted by custom.
+/// Usual places of mount points.
 fn is_below_mounts(path: &Path) -> bool {
     ["/mnt", "/media"].iter().any(|folder| path.starts_with(folder))
 }
@@ -164,8 +164,8 @@ fn sources(config: &Config, part: Part, cancel: &Cancel) -> Vec<Finding> {
         let about = format!("sources.{}", listing.source);
         let (items, excluded) = (listing.found.items.len(), listing.found.excluded.len());
         findings.push(match items {
-            0 => Finding::warning(about, "answers, and has nothing to back up")
-                .hint("`tik-backup discover` tells what is excluded and by which rule"),
+            0 => Finding::warning(about, "answers, but has no items to back up")
+                .hint("`tik-backup discover` shows the excluded items and the rules"),
             _ => {
                 let items = crate::output::count(items, "item");
                 Finding::ok(about, format!("answers, {items} to back up, {excluded} excluded"))

@@ -1,6 +1,5 @@
-//! Looks at all that the first night needs, as the services will find it. What only root or systemd can tell is asked
-//! here; all else by this program once more, started as the services are: the same user, the same confinement, the
-//! secrets as systemd hands them over.
+//! Checks everything that the services need. Checks that need root or systemd run here; the others run in this program
+//! once more, started as the services are: with the same user, the same sandbox, and the secrets from systemd.
 
 mod inside;
 mod outside;
@@ -19,20 +18,20 @@ use crate::{
 pub(crate) use inside::Part;
 pub(crate) use outside::{files, over};
 
-/// How a look ended.
+/// Severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum State {
-    /// It is as it should be.
+    /// No problem.
     Ok,
-    /// Nothing fails for it, but somebody should know.
+    /// Nothing fails because of it, but an operator should know.
     Warning,
-    /// Backups, or telling of their failure, will fail.
+    /// Backups or alerts will fail.
     Problem,
 }
 
 impl State {
-    /// As it is shown.
+    /// The word that is shown.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "OK",
@@ -42,19 +41,19 @@ impl State {
     }
 }
 
-/// What one look found.
+/// The result of one check.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Finding {
-    /// At what.
+    /// The subject of the check.
     pub(crate) about: String,
-    /// How it is.
+    /// The severity.
     pub(crate) state: State,
-    /// What was found.
+    /// The finding.
     pub(crate) text: String,
-    /// What to do about it.
+    /// What to do next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) hint: Option<String>,
-    /// The exit code that it means, 0 unless it is a problem.
+    /// Its exit code, 0 unless it is a problem.
     #[serde(default)]
     pub(crate) code: u8,
 }
@@ -65,22 +64,22 @@ impl Finding {
         Self { about: about.into(), state, text: text.into(), hint: None, code }
     }
 
-    /// All is well.
+    /// A finding without a problem.
     pub(crate) fn ok(about: impl Into<String>, text: impl Into<String>) -> Self {
         Self::new(State::Ok, about, text)
     }
 
-    /// Somebody should know.
+    /// A warning.
     pub(crate) fn warning(about: impl Into<String>, text: impl Into<String>) -> Self {
         Self::new(State::Warning, about, text)
     }
 
-    /// Something will fail.
+    /// A problem.
     pub(crate) fn problem(about: impl Into<String>, text: impl Into<String>) -> Self {
         Self::new(State::Problem, about, text)
     }
 
-    /// Something will fail, as this error says.
+    /// A problem from an error.
     pub(crate) fn error(about: impl Into<String>, error: &Error) -> Self {
         let mut finding = Self::problem(about, error.summary());
         finding.hint = error.hint_text().map(str::to_owned);
@@ -88,34 +87,33 @@ impl Finding {
         finding
     }
 
-    /// Says what to do.
+    /// Adds a hint.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// Says what it means for the exit code.
+    /// Sets the exit code.
     pub(crate) fn kind(mut self, kind: Kind) -> Self {
         self.code = Error::new(kind, "").code();
         self
     }
 }
 
-/// The exit code of all findings: that of the configuration if anything is wrong with it, for the rest follows from it; then
-/// that of the repository; then that of anything else.
+/// The exit code for all findings: that of a configuration problem if there is one, because others follow from it; then
+/// that of the repository; then any other.
 pub(crate) fn code(findings: &[Finding]) -> u8 {
     [2, 4, 1].into_iter().find(|code| findings.iter().any(|finding| finding.code == *code)).unwrap_or(0)
 }
 
-/// What is wrong with the files that the configuration names, and with what they hold, as far as that shows without asking
-/// a server.
+/// Problems of the files named in the configuration and of their content, without contacting a server.
 pub(crate) fn unusable_files(config: &Config) -> Vec<Error> {
     let mut problems = config.unusable_files();
     problems.extend(config.sources.iter().flat_map(|source| source.kind.unusable_content()));
     problems
 }
 
-/// Looks at everything.
+/// Runs all checks.
 pub(crate) fn examine(config: &Config, cancel: &Cancel) -> Vec<Finding> {
     let mut findings = outside::findings(config);
     findings.extend(service::findings(config, cancel));
@@ -123,7 +121,7 @@ pub(crate) fn examine(config: &Config, cancel: &Cancel) -> Vec<Finding> {
     findings
 }
 
-/// Looks at a part of it as the user that this process runs as.
+/// Runs some of the checks as the user of this process.
 pub(crate) fn examine_inside(config: &Config, part: Part, cancel: &Cancel) -> Vec<Finding> {
     if part != Part::All {
         crate::fs::owner::advise_root();

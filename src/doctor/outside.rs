@@ -1,4 +1,4 @@
-//! What root and systemd can tell: the files as they lie, the units and their timers.
+//! Checks that need root or systemd: files and their permissions, units and timers.
 
 use std::{path::Path, process::Command};
 
@@ -17,17 +17,17 @@ use crate::{
     },
 };
 
-/// Where units of this machine's administrator lie.
+/// Directory of the administrator's units.
 const UNITS: &str = "/etc/systemd/system";
 
-/// What is looked at before the services are asked.
+/// The checks made before those in the services.
 pub(super) fn findings(config: &Config) -> Vec<Finding> {
     let mut findings = files(config);
     findings.extend(alerts(config));
     findings
 }
 
-/// Whether the services' user may read what it reads itself, as far as owners and modes tell.
+/// Whether the services' user may read the files that it reads itself, judged by owners and modes.
 pub(crate) fn files(config: &Config) -> Vec<Finding> {
     let about = "configuration";
     let path = &config.path;
@@ -60,17 +60,17 @@ pub(crate) fn files(config: &Config) -> Vec<Finding> {
             findings.push(
                 Finding::problem("certificates", text)
                     .kind(Kind::Usage)
-                    .hint(format!("let {user} read it: certificates and their keys are read as they lie")),
+                    .hint(format!("let {user} read it: the services read certificates and keys directly")),
             );
         }
     }
-    findings.extend(account.iter().flat_map(|account| closed_folders(config, account)));
+    findings.extend(account.iter().flat_map(|account| unwritable_directories(config, account)));
     findings.extend(unmatched(config));
     findings.extend(credentials(config));
     findings
 }
 
-/// Says that the services' user does not exist. Without systemd the user that is named by default is of no importance.
+/// Reports that the services' user does not exist. Without systemd, the default user does not matter.
 fn no_account(config: &Config) -> Option<Finding> {
     let systemd = &config.systemd;
     let (user, group, defaults) = (&systemd.user, &systemd.group, SystemdConfig::default());
@@ -88,13 +88,13 @@ fn no_account(config: &Config) -> Option<Finding> {
     )))
 }
 
-/// Directories that the services must write to and cannot, as far as owners and modes tell.
-fn closed_folders(config: &Config, account: &Account) -> Vec<Finding> {
+/// Directories that the services cannot write to, judged by owners and modes.
+fn unwritable_directories(config: &Config, account: &Account) -> Vec<Finding> {
     let location = match &config.repository.location {
         RepositoryLocation::File { file, .. } if file.is_elsewhere() => None,
         location => location.load().ok(),
     };
-    // systemd gives what is below /var/lib to the services' user when it starts one.
+    // systemd gives directories below /var/lib to the services' user when it starts a service.
     let state = Some(config.state_dir.as_path()).filter(|path| !path.starts_with("/var/lib"));
     let repository = location.as_ref().and_then(Location::path);
     let folders = [("state folder", state), ("repository", repository)];
@@ -114,7 +114,7 @@ fn closed_folders(config: &Config, account: &Account) -> Vec<Finding> {
     folders.into_iter().filter_map(closed).collect()
 }
 
-/// Patterns of alerts that fit no source.
+/// `sources` patterns of alerts that match no source.
 fn unmatched(config: &Config) -> Vec<Finding> {
     let names: Vec<_> = config.sources.iter().map(|source| source.name.as_str()).collect();
     if names.is_empty() {
@@ -132,7 +132,7 @@ fn unmatched(config: &Config) -> Vec<Finding> {
         .collect()
 }
 
-/// Secrets that only a unit has.
+/// Secrets that are available only in a unit (`credential:`).
 fn credentials(config: &Config) -> Option<Finding> {
     let sources = config.sources.iter().flat_map(|source| source.secret_files());
     let alerts = config.alerts.iter().flat_map(|alert| alert.secret_files());
@@ -150,11 +150,11 @@ fn credentials(config: &Config) -> Option<Finding> {
     )
 }
 
-/// The alerts whose files can be used; what is wrong with the others is told where the secrets are looked at.
+/// The alerts whose files can be used; the check of the secrets reports the others.
 fn alerts(config: &Config) -> Option<Finding> {
     let about = "alerts";
     if config.alerts.is_empty() {
-        let none = Finding::warning(about, "nobody is told of failures: the configuration has no [[alerts]]");
+        let none = Finding::warning(about, "failures are not alerted: the configuration has no [[alerts]]");
         return Some(none.hint("add a section [[alerts]]; docs/alerts.md describes it"));
     }
     let usable = config.alerts.iter().filter(|alert| alert.unusable_files().is_empty());
@@ -165,7 +165,7 @@ fn alerts(config: &Config) -> Option<Finding> {
     Some(Finding::ok(about, format!("{}; `tik-backup alert test` sends one through each", names.join(", "))))
 }
 
-/// Schedules whose last time is over.
+/// Schedules that will never be due again.
 pub(crate) fn over(config: &Config) -> Vec<Finding> {
     let planned = systemd::planned(config, &Zoned::now());
     let over = planned.into_iter().filter(|plan| plan.next.is_empty());
@@ -177,7 +177,7 @@ pub(crate) fn over(config: &Config) -> Vec<Finding> {
     .collect()
 }
 
-/// The next times of all that is due, three of each, for people.
+/// The next three times of each schedule.
 fn next_times(config: &Config) -> Vec<(String, String)> {
     let line = |plan: systemd::Planned| {
         let times: Vec<_> = plan.next.iter().map(output::time).collect();
@@ -193,7 +193,7 @@ pub(super) fn schedule(config: &Config) -> Vec<Finding> {
     findings.extend(over(config));
     if Path::new(SYSTEMD).exists() {
         let written = written(config);
-        // Units that are not there have no timers that could wait: one line says it.
+        // Missing units are reported once, not again for each timer.
         let missing = written.as_ref().is_some_and(|finding| finding.state == State::Problem)
             && !Path::new(UNITS).join(TARGET).exists();
         findings.extend(written);
@@ -215,7 +215,7 @@ pub(super) fn schedule(config: &Config) -> Vec<Finding> {
         findings.push(Finding::warning(format!("sources.{source}"), text).hint("add schedule = \"02:00\""));
     }
     if config.systemd.drill.is_none() {
-        let text = "none are made: nothing is proven by restoring";
+        let text = "drills are switched off: no backup is proven by restoring";
         findings.push(
             Finding::warning("drills", text).hint("remove `drill = \"never\"` from the section [systemd]"),
         );
@@ -223,7 +223,7 @@ pub(super) fn schedule(config: &Config) -> Vec<Finding> {
     findings
 }
 
-/// Whether the units are those of the configuration.
+/// Whether the units match the configuration.
 fn written(config: &Config) -> Option<Finding> {
     let about = "units";
     let folder = Path::new(UNITS);
@@ -234,7 +234,7 @@ fn written(config: &Config) -> Option<Finding> {
         return Some(Finding::problem(about, text).hint(hint));
     }
     if !units::is_written_here(folder) {
-        // The system's own configuration brings them.
+        // The NixOS configuration provides them.
         return None;
     }
     let executable = std::env::current_exe().ok()?;
@@ -242,13 +242,14 @@ fn written(config: &Config) -> Option<Finding> {
         Ok(changes) if changes.iter().all(|(_, change)| *change == Change::Unchanged) => {
             Finding::ok(about, format!("those in {UNITS} are up to date"))
         }
-        Ok(_) => Finding::problem(about, format!("those in {UNITS} are not those of the configuration"))
-            .hint(write),
+        Ok(_) => {
+            Finding::problem(about, format!("those in {UNITS} do not match the configuration")).hint(write)
+        }
         Err(error) => Finding::error(about, &error),
     })
 }
 
-/// Whether each timer waits for its next time.
+/// Whether each timer is active.
 fn timers(config: &Config) -> Vec<Finding> {
     let enable = format!("systemctl enable --now {TARGET}");
     let mut findings: Vec<Finding> = Vec::new();
@@ -263,8 +264,8 @@ fn timers(config: &Config) -> Vec<Finding> {
             "active" if next.is_empty() => Finding::ok(what, format!("{unit} runs now")),
             "active" => Finding::ok(what, format!("next {next}")),
             _ => {
-                let finding = Finding::problem(what, format!("{unit} does not wait for its time"));
-                // The same advice is given once.
+                let finding = Finding::problem(what, format!("{unit} is not active"));
+                // Give the same advice only once.
                 let is_said = findings.iter().any(|finding| finding.hint.as_ref() == Some(&enable));
                 if is_said { finding } else { finding.hint(&enable) }
             }
@@ -273,7 +274,7 @@ fn timers(config: &Config) -> Vec<Finding> {
     findings
 }
 
-/// A property of a unit, empty if it is not known.
+/// A property of a unit; empty if unknown.
 fn property(unit: &str, name: &str) -> String {
     let output = Command::new("systemctl").args(["show", "--value", "--property", name, "--", unit]).output();
     output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()

@@ -1,4 +1,4 @@
-//! Starting this program as the services are started.
+//! Runs this program in the environment of the services.
 
 use std::{
     io::Read,
@@ -20,19 +20,20 @@ use crate::{
     systemd::units,
 };
 
-/// There if systemd runs.
+/// Exists if systemd is running.
 pub(crate) const SYSTEMD: &str = "/run/systemd/system";
 
-/// How long a service may look. It has limits of its own, which are shorter; what hangs in a system call ignores them.
-const LOOK: Duration = Duration::from_secs(300);
-/// How long systemd may take to start and to end it.
+/// Timeout for the checks in a service. They have shorter timeouts of their own, which do not help if a system call
+/// hangs.
+const TIMEOUT: Duration = Duration::from_secs(300);
+/// Time for systemd to start and stop it.
 const START_AND_END: Duration = Duration::from_secs(60);
-/// What a service says is not longer than this.
+/// Maximum size of the output of a service.
 const SAID: u64 = 16 << 20;
-/// Who has ended has said everything; a process that it left may still hold the pipe.
+/// How long to read on after the command has ended: a process that it left behind may still hold the pipe.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// What the services will find; or what this process finds, where it cannot stand in for them.
+/// The findings of the services, or of this process if it cannot run as they do.
 pub(super) fn findings(config: &Config, cancel: &Cancel) -> Vec<Finding> {
     let user = &config.systemd.user;
     let root = rustix::process::geteuid().is_root();
@@ -42,24 +43,23 @@ pub(super) fn findings(config: &Config, cancel: &Cancel) -> Vec<Finding> {
     let mut findings = Vec::new();
     match (root, Path::new(SYSTEMD).exists(), &account) {
         (true, true, Some(_)) => return as_services(config, cancel),
-        // It was said with the files that there is no such user.
+        // The check of the files has already reported that the user does not exist.
         (_, true, None) => {}
         (_, false, _) => {
-            findings.push(Finding::ok(
-                about,
-                "systemd does not run here: looked at as the user that this was started by",
-            ));
+            findings.push(Finding::ok(about, "systemd does not run here: checked as the current user"));
         }
         (false, true, Some(_)) if itself => {
-            let text =
-                format!("looked at as {user}; secrets that systemd hands to the services are not here");
-            findings
-                .push(Finding::warning(about, text).hint("run it as root to see what the services will see"));
+            let text = format!("checked as {user}, without the secrets that systemd passes to the services");
+            findings.push(
+                Finding::warning(about, text).hint("run it as root to check the environment of the services"),
+            );
         }
         (false, true, Some(_)) => {
-            let text = format!("this is not root: looked at as you, and the services run as {user}");
-            findings
-                .push(Finding::warning(about, text).hint("run it as root to see what the services will see"));
+            let text =
+                format!("not run as root: checked as the current user, while the services run as {user}");
+            findings.push(
+                Finding::warning(about, text).hint("run it as root to check the environment of the services"),
+            );
         }
     }
     findings.extend(inside::findings(config, Part::All, cancel));
@@ -87,16 +87,17 @@ fn as_services(config: &Config, cancel: &Cancel) -> Vec<Finding> {
         }
     }
     if answered {
-        findings.insert(0, Finding::ok("user", format!("looked at as {user}, confined as the services are")));
+        findings.insert(0, Finding::ok("user", format!("checked as {user}, in the sandbox of the services")));
     }
     findings
 }
 
-/// Asks one process with the settings of the services. The error says why it told nothing.
+/// Runs the checks in one process with the settings of the services. The error says why there are no findings.
 fn ask(config: &Config, part: Part, cancel: &Cancel) -> Result<Vec<Finding>, Box<Finding>> {
     let failed = |text: String| {
         let hint = "what systemd says of it: journalctl -n 20; `systemd-run` must be able to start services";
-        let finding = Finding::problem("services", format!("none could be started to look: {text}"));
+        let finding =
+            Finding::problem("services", format!("the checks could not be started in a service: {text}"));
         Err(Box::new(finding.hint(hint)))
     };
     let executable = match program(config).map_or_else(std::env::current_exe, Ok) {
@@ -109,7 +110,9 @@ fn ask(config: &Config, part: Part, cancel: &Cancel) -> Result<Vec<Finding>, Box
     let mut command = Command::new("systemd-run");
     command.args(["--quiet", "--wait", "--pipe", "--collect", "--service-type=exec"]);
     command.arg(format!("--unit={unit}"));
-    command.arg(format!("--property=RuntimeMaxSec={}", LOOK.as_secs())).arg("--property=TimeoutStopSec=10");
+    command
+        .arg(format!("--property=RuntimeMaxSec={}", TIMEOUT.as_secs()))
+        .arg("--property=TimeoutStopSec=10");
     for property in units::probe(config, &executable, directories) {
         command.arg("--property").arg(property);
     }
@@ -122,12 +125,12 @@ fn ask(config: &Config, part: Part, cancel: &Cancel) -> Result<Vec<Finding>, Box
         .arg("--config")
         .arg(&config.path)
         .args(["--json", "doctor", "--inside", name]);
-    let ran = match run(command, LOOK + START_AND_END, cancel) {
+    let ran = match run(command, TIMEOUT + START_AND_END, cancel) {
         Ok(ran) => ran,
         Err(error) => return failed(error.summary()),
     };
     if ran.status.is_none() {
-        // It would go on without anybody who waits for it.
+        // Stop the unit, which would otherwise go on.
         let _ = Command::new("systemctl").args(["--no-block", "stop", &unit]).stdin(Stdio::null()).output();
     }
     let told: Option<Vec<Finding>> = serde_json::from_slice::<serde_json::Value>(&ran.stdout)
@@ -140,17 +143,17 @@ fn ask(config: &Config, part: Part, cancel: &Cancel) -> Result<Vec<Finding>, Box
     }
 }
 
-/// Nothing was found out in the time that there is.
+/// The finding if the checks did not end in time.
 fn unanswered(cancel: &Cancel) -> Finding {
     if let Err(error) = cancel.check() {
         return Finding::error("services", &error);
     }
-    let text = format!("the one that was started to look did not end within {} s", LOOK.as_secs());
+    let text = format!("the checks in a service did not end within {} s", TIMEOUT.as_secs());
     Finding::problem("services", text)
-        .hint("see whether every mount answers, that of the repository and those of the folders: df -h")
+        .hint("check whether every mount answers, those of the repository and of the directories: df -h")
 }
 
-/// What a command has said so far, and how it ended if it did.
+/// The output of a command so far, and its exit status if it has ended.
 struct Ran {
     stdout: Vec<u8>,
     stderr: String,
@@ -165,7 +168,7 @@ fn run(mut command: Command, limit: Duration, cancel: &Cancel) -> Result<Ran> {
     let said = Arc::new(Mutex::new(Vec::new()));
     let stdout = process.child().stdout.take();
     let hearing = said.clone();
-    // Whoever has ended may leave a process that holds the pipe: its end is not waited for.
+    // A command may leave a process behind that holds the pipe: do not wait for the end of the pipe.
     let reader = thread::Builder::new()
         .name("doctor".to_owned())
         .spawn(move || {
@@ -192,7 +195,7 @@ fn run(mut command: Command, limit: Duration, cancel: &Cancel) -> Result<Ran> {
     Ok(Ran { stdout, stderr: process.messages().text().trim().to_owned(), status })
 }
 
-/// The program that the services run: on NixOS a script that adds programs to the search path and runs this one.
+/// The program that the services run. On NixOS, it is a script that extends the search path and runs this one.
 fn program(config: &Config) -> Option<PathBuf> {
     let text = property(config, "ExecStart")?;
     executable(&text).map(PathBuf::from).filter(|path| path.is_file())
@@ -211,7 +214,7 @@ fn property(config: &Config, name: &str) -> Option<String> {
     Some(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Where the services look for clients, if their unit says so: on NixOS it does.
+/// The search path of the services, if their unit sets it, as on NixOS.
 fn search_path(config: &Config) -> Option<String> {
     let text = property(config, "Environment")?;
     text.split_whitespace().find_map(|word| word.trim_matches('"').strip_prefix("PATH=").map(str::to_owned))
@@ -257,7 +260,7 @@ mod tests {
 
     #[test]
     fn a_process_that_is_left_with_the_pipe_is_not_waited_for() {
-        // In a session of its own it is not ended with the command.
+        // `setsid`: killing the command's group does not end it.
         let ran = shell("setsid sleep 30 & echo found", Duration::from_secs(3600), &Cancel::new());
         assert_eq!(ran.stdout, b"found\n");
     }

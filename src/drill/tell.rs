@@ -13,7 +13,7 @@ use crate::{
     alert,
     config::Config,
     error::Result,
-    history::{History, Look, draw, ledger::Ledger},
+    history::{Check, History, builder, ledger::Ledger},
     repository::{Hosts, Repository, Snapshot, future_warning},
 };
 
@@ -33,8 +33,8 @@ pub(super) fn open_history(
         return History::in_memory();
     }
     let open = || {
-        let history = History::open(config, Look::Thorough)?;
-        let note = history.meet(repository, Look::Thorough)?;
+        let history = History::open(config, Check::Full)?;
+        let note = history.meet(repository, Check::Full)?;
         Ok((history, note))
     };
     match open() {
@@ -67,8 +67,9 @@ pub(super) fn warn_of_future(chosen: &[Candidate<'_>], snapshots: &[Snapshot], o
 
 /// Draws up the ledger.
 pub(super) fn ledger(config: &Config, history: &History, repository: &Repository) -> Result<Ledger> {
-    let (repository, notes) = crate::survey::look_at(config, history, repository, Hosts::watched(config))?;
-    history.ledger(draw::Look { config, now: &Zoned::now(), repository, notes })
+    let (repository, notes) =
+        crate::survey::survey_repository(config, history, repository, Hosts::watched(config))?;
+    history.ledger(builder::LedgerInput { config, now: &Zoned::now(), repository, notes })
 }
 
 /// Tells what came of it. That this failed is part of the report.
@@ -81,7 +82,7 @@ pub(super) fn tell(
 ) {
     let cancel = alert::within(BUDGET);
     let told = ledger(config, history, repository)
-        .and_then(|ledger| alert::tell(config, history, &ledger, &[], &cancel));
+        .and_then(|ledger| alert::notify(config, history, &ledger, &[], &cancel));
     report.alerts = told.unwrap_or_else(|error| alert::Delivery {
         sent: 0,
         failed: vec![alert::Failure { channel: "all".to_owned(), error: error.to_string() }],
@@ -90,7 +91,7 @@ pub(super) fn tell(
         observer.notice(&format!("{}: COULD NOT ALERT: {}", failure.channel, failure.error));
     }
     if report.alerts.failed.is_empty()
-        && let Err(error) = history.told_of_run(&report.run)
+        && let Err(error) = history.mark_notified(&report.run)
     {
         observer.notice(&format!("what was told cannot be written down: {error}"));
     }

@@ -14,7 +14,7 @@ use crate::{
     backup::Selector,
     config::Config,
     error::{Error, Result},
-    history::{History, Look},
+    history::{Check, History},
     known::{self, Asked, Name},
     output,
     repository::{
@@ -193,7 +193,7 @@ impl Why {
 impl<'a> Standing<'a> {
     fn of(config: &'a Config, foreign: bool) -> Result<Self> {
         let there = !foreign && History::exists(&config.state_dir);
-        let history = if there { Some(History::open(config, Look::Brief)?) } else { None };
+        let history = if there { Some(History::open(config, Check::Quick)?) } else { None };
         Ok(Self { config, foreign, history })
     }
 

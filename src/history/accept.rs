@@ -1,26 +1,26 @@
-//! An operator says that a suspicious change is as it should be.
+//! Acceptance of suspicious changes by an operator.
 
 use jiff::Zoned;
 use rusqlite::{OptionalExtension, Transaction, params};
 use serde::Serialize;
 
-use super::{History, anomaly::Kind, millis, objects, omitted, record::event, signed};
 use crate::error::Result;
+use super::{History, anomaly::Kind, millis, objects, omitted, record::event, signed};
 
-/// Something that was accepted.
+/// An accepted change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Accepted {
     /// Source name.
     pub source: String,
     /// Item name.
     pub item: String,
-    /// What was suspicious, or what its backups lack, in words.
+    /// Descriptions of the accepted anomalies and missing objects.
     pub changes: Vec<String>,
 }
 
 impl History {
-    /// Accepts what is suspicious about the items that `wanted` names: what they are now is what they are compared with
-    /// from now on, and retention goes on. Accepts as well that their backups lack what they lack now.
+    /// Accepts the anomalies of the items that `wanted` names: their current state becomes the baseline, and retention
+    /// continues. Also accepts the objects that their backups lack now.
     pub fn accept(&self, wanted: &dyn Fn(&str, &str) -> bool, now: &Zoned) -> Result<Vec<Accepted>> {
         let now = millis(now);
         self.change(|tx| {
@@ -43,8 +43,7 @@ impl History {
         })
     }
 
-    /// No longer expects new snapshots of an item, on a host that cannot ask the source. One that comes all the same makes
-    /// it expected again.
+    /// Stops expecting new snapshots of an item, on a host without sources. A new snapshot makes it expected again.
     pub fn retire(&self, source: &str, item: &str, now: &Zoned) -> Result<()> {
         let now = millis(now);
         self.change(|tx| {
@@ -61,8 +60,8 @@ impl History {
         })
     }
 
-    /// Whether the source no longer has an item (`true`) or a rule excludes it (`false`); none if it should be backed up, or was
-    /// never seen.
+    /// Whether the source no longer has an item (`true`) or a rule excludes it (`false`); `None` if it is expected or
+    /// was never seen.
     pub fn absence(&self, source: &str, item: &str) -> Result<Option<bool>> {
         self.read(|tx| {
             let found = tx
@@ -80,8 +79,8 @@ impl History {
         })
     }
 
-    /// For each item whose retention is held: the moment of its first snapshot that is suspicious, or of which a drill found
-    /// that it does not restore. All older ones stay.
+    /// For each item whose retention is held: the time of its first snapshot that is suspicious or that failed a drill.
+    /// All older ones are kept.
     pub fn held_from(&self, source: &str, item: &str) -> Result<Option<i64>> {
         self.read(|tx| {
             let suspicious: Option<i64> = tx.query_row(
@@ -114,7 +113,7 @@ fn accept_item(
                 tx.execute("UPDATE anomaly SET remaining = ?2 WHERE id = ?1", [open.id, signed(remaining)])?;
             }
             Kind::Size => {
-                // The backups made while it was in doubt are what counts from now on.
+                // The backups made while it was in doubt become the baseline.
                 tx.execute(
                     "UPDATE item SET size_base = (SELECT time FROM anomaly WHERE id = ?2) WHERE id = ?1",
                     [id, open.id],
@@ -132,7 +131,7 @@ fn accept_item(
         changes.push(text);
     }
     changes.extend(omitted::accept(tx, id, now)?);
-    // Who accepts knows: nobody is told that it is well again.
+    // No recovery is alerted: the operator already knows.
     let subject = format!("{source}/{item}");
     tx.execute(
         "UPDATE incident SET resolved = ?2 WHERE subject = ?1 AND kind IN ('anomaly', 'vanished', 'excluded', 'partial') AND resolved IS NULL",

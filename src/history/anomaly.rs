@@ -1,5 +1,5 @@
-//! What is suspicious about a backup, judged against the item's own history and nothing else: a loss of rows, of size,
-//! of tables, and content that stands still although it never did before.
+//! Detects suspicious changes in a backup, compared with the item's own history only: lost rows, a smaller size,
+//! missing tables, and content that is unchanged for unusually long.
 
 use std::collections::HashMap;
 
@@ -12,27 +12,27 @@ use crate::{
     output::{duration, size},
 };
 
-/// How many of the last backups the size is compared with.
+/// Number of recent backups that the size is compared with.
 const SIZES: usize = 7;
-/// Content must have changed so often before its standing still means anything.
+/// Number of content changes needed before unchanged content is suspicious.
 const CHANGES: u64 = 5;
-/// Standing still is unusual from so many times the longest it ever did.
+/// Unchanged content is suspicious from this multiple of the longest earlier period.
 const STILL: i64 = 3;
-/// Runs do not begin at the same second: what is longer by so many milliseconds is not longer.
+/// Tolerance in milliseconds: runs do not begin at exactly the same time.
 const SLACK: i64 = 3_600_000;
 
 /// Kinds of anomaly, as stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// A table lost rows.
+    /// A table has lost rows.
     Rows,
-    /// A table or schema is no longer there.
+    /// A table or schema is gone.
     Object,
-    /// The whole is smaller.
+    /// The item as a whole is smaller.
     Size,
-    /// The content is the same for unusually long.
+    /// The content is unchanged for unusually long.
     Still,
-    /// The item itself is no longer there.
+    /// The item itself is gone.
     Gone,
 }
 
@@ -56,42 +56,42 @@ impl Kind {
     }
 }
 
-/// What was found suspicious.
+/// An anomaly.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// What kind.
+    /// Its kind.
     pub kind: Kind,
-    /// The object; empty for the whole.
+    /// The object; empty for the item as a whole.
     pub object: String,
-    /// Rows, bytes or objects before; for content that stands still the moment of its last change.
+    /// Rows, bytes or objects before; for unchanged content, the time of its last change.
     pub before: u64,
-    /// The same now.
+    /// The same value now.
     pub after: u64,
-    /// In words.
+    /// Its description.
     pub text: String,
 }
 
-/// An anomaly found earlier that nobody has accepted.
+/// An earlier anomaly that is not accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Open {
-    /// Its number.
+    /// Its id.
     pub id: i64,
-    /// What kind.
+    /// Its kind.
     pub kind: Kind,
-    /// The object; empty for the whole.
+    /// The object; empty for the item as a whole.
     pub object: String,
-    /// What there was before.
+    /// The value before.
     pub before: u64,
-    /// What was left when it was found.
+    /// The value when it was found.
     pub after: u64,
 }
 
 /// A loss that an operator accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AcceptedLoss {
-    /// What kind.
+    /// Its kind.
     pub kind: Kind,
-    /// The object; empty for the whole.
+    /// The object; empty for the item as a whole.
     pub object: String,
     /// Rows before.
     pub before: u64,
@@ -101,46 +101,46 @@ pub struct AcceptedLoss {
     pub time: i64,
 }
 
-/// What is known of an item before a backup is judged.
+/// The past of an item for judging a backup.
 #[derive(Debug, Default)]
 pub struct Past {
-    /// Sizes of the last good backups that count, oldest first.
+    /// Sizes of the last good backups that are a valid measure, oldest first.
     pub sizes: Vec<u64>,
-    /// Its objects that were there last time.
+    /// Its objects in the last backup.
     pub objects: HashMap<Key, PastObject>,
-    /// Losses of rows and of objects that an operator accepted.
+    /// Accepted losses of rows and of objects.
     pub accepted: Vec<AcceptedLoss>,
-    /// Anomalies that are open.
+    /// Open anomalies.
     pub open: Vec<Open>,
     /// Whether a loss was accepted since the last good backup.
     pub just_accepted: bool,
     /// How often the content has changed.
     pub changes: u64,
-    /// When it changed last, in milliseconds since 1970.
+    /// When it last changed, in milliseconds since 1970.
     pub changed: Option<i64>,
-    /// The longest it stayed the same before that, in milliseconds.
+    /// The longest period without a change before that, in milliseconds.
     pub longest_still: i64,
     /// Whether the content is the same as last time.
     pub same: bool,
 }
 
-/// What is known of an object.
+/// The past of an object.
 #[derive(Debug, Clone, Default)]
 pub struct PastObject {
     /// Rows of the last backups since a loss of it was accepted, oldest first.
     pub counts: Vec<u64>,
-    /// Digest of the last one.
+    /// Digest of the last count.
     pub digest: crate::stream::digest::Digest128,
     /// The partitioned table that it is a part of.
     pub part_of: Option<String>,
 }
 
-/// What came of judging a backup.
+/// The result of judging a backup.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Verdict {
-    /// What is newly suspicious.
+    /// New anomalies.
     pub found: Vec<Finding>,
-    /// Numbers of open anomalies that are no longer true.
+    /// Ids of open anomalies that no longer hold.
     pub resolved: Vec<i64>,
 }
 
@@ -150,8 +150,8 @@ pub fn judge(rules: &AnomalyRules, past: &Past, content: &Content, now: i64) -> 
     let open = |kind: Kind, object: &str| past.open.iter().find(|o| o.kind == kind && o.object == object);
     losses::judge(rules, past, content, &mut verdict);
     judge_size(rules, past, content, &mut verdict, &open);
-    judge_stillness(rules, past, now, &mut verdict, &open);
-    // The item was backed up just now: it is there.
+    judge_unchanged(rules, past, now, &mut verdict, &open);
+    // The item was just backed up, so it is not gone.
     verdict.resolved.extend(past.open.iter().filter(|o| o.kind == Kind::Gone).map(|o| o.id));
     verdict
 }
@@ -190,7 +190,7 @@ fn judge_size<'a>(
     }
 }
 
-fn judge_stillness<'a>(
+fn judge_unchanged<'a>(
     rules: &AnomalyRules,
     past: &Past,
     now: i64,
@@ -213,19 +213,19 @@ fn judge_stillness<'a>(
             before: super::unsigned(changed),
             after: super::unsigned(now),
             text: format!(
-                "its content has been exactly the same for {}; before it never was for longer than {longest}",
+                "its content has not changed for {}; the longest time without a change before was {longest}",
                 crate::output::count(days, "day")
             ),
         });
     }
 }
 
-/// Is `after` less than what may be left of `before`?
+/// Whether `after` is less than may be left of `before`.
 pub(super) fn lost(before: u64, after: u64, percent: u8) -> bool {
     percent > 0 && u128::from(after) * 100 < u128::from(before) * u128::from(100 - percent.min(100))
 }
 
-/// A name with its numbers taken out: partitions named by date come and go, and are one kind of thing.
+/// A name without its numbers: partitions named by date belong together.
 pub fn pattern(name: &str) -> String {
     let mut pattern = String::with_capacity(name.len());
     for c in name.chars() {

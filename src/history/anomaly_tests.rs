@@ -1,4 +1,4 @@
-//! What counts as suspicious, and what does not.
+//! Which changes are suspicious, and which are not.
 
 use super::*;
 use crate::{history::content::Counted, stream::digest::Digest128};
@@ -67,7 +67,7 @@ fn a_slow_loss_is_one_too() {
     assert_eq!(texts(&past(&[("a", &[1000, 700, 550])]), &content(&[("a", 480)])).len(), 1);
 }
 
-/// Losses of rows of `a` that were accepted, as rows before and after.
+/// Accepted losses of rows of `a`, as rows before and after.
 fn accepted(past: &mut Past, losses: &[(u64, u64)]) {
     past.accepted = losses
         .iter()

@@ -1,4 +1,4 @@
-//! What the history remembers of a backup's content: the short form of its manifest.
+//! The content of a backup as the history stores it: a summary of its manifest.
 
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -10,9 +10,9 @@ use crate::{
 /// Content of one backup.
 #[derive(Debug, Clone, Default)]
 pub struct Content {
-    /// The moment of which it shows the data, in milliseconds since 1970.
+    /// The time of the data, in milliseconds since 1970.
     pub time: i64,
-    /// Bytes of the content, whether read now or taken over from the previous snapshot.
+    /// Bytes of the content, read now or reused from the parent snapshot.
     pub bytes: u64,
     /// Rows, documents or files, if they were counted.
     pub rows: Option<u64>,
@@ -20,31 +20,30 @@ pub struct Content {
     pub objects: Vec<Counted>,
     /// Equal for equal content; absent if the content was not digested.
     pub fingerprint: Option<Digest128>,
-    /// Why nothing in it could be checked, if that is so.
+    /// Why it could not be checked, if so.
     pub unchecked: Option<String>,
-    /// What the source has and the backup lacks because it could not be read, by kind and name, each once; absent if that
-    /// is not known.
+    /// Unreadable objects that the backup lacks, by kind and name, each once; absent if unknown.
     pub omitted: Option<Vec<Omitted>>,
-    /// Names of what a rule leaves out.
+    /// Names of objects excluded by a rule.
     pub excluded: Vec<String>,
-    /// What an operator should know.
+    /// Notes for the operator.
     pub notes: Vec<String>,
 }
 
 /// A table, collection, … of a backup.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Counted {
-    /// What tells it from the others.
+    /// Its key.
     pub key: Key,
     /// Rows of it.
     pub rows: u64,
     /// Digest of the rows.
     pub digest: Digest128,
-    /// The partitioned table that it is a part of, by which its rows and its end are judged.
+    /// The partitioned table that it is a part of; loss of rows and removal are judged for that table.
     pub part_of: Option<String>,
 }
 
-/// What tells an object from the others of its item.
+/// The key of an object within its item.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key {
     /// `table`, `collection`, …
@@ -63,10 +62,10 @@ impl Key {
 }
 
 impl Content {
-    /// The short form of a manifest.
+    /// Summarises a manifest.
     pub fn of(manifest: &Manifest) -> Self {
         let digested = manifest.digested == Digested::Yes;
-        // Of files and blobs the manifest names no single ones: their sum stands with the object.
+        // Manifests do not list single files and blobs: their count is stored with the object.
         let detail = manifest.any_detail();
         let whole = detail.is_some_and(Detail::is_of_files);
         let bytes = if whole {
@@ -77,7 +76,7 @@ impl Content {
         let counted = digested && !manifest.objects.is_empty();
         let mut objects: Vec<Counted> =
             manifest.objects.iter().filter(|_| digested).map(Counted::of).collect();
-        // A name that stands twice would make the two look like one that jumps.
+        // A duplicate name would look like one object whose count jumps.
         objects.sort_by(|a, b| a.key.cmp(&b.key));
         objects.dedup_by(|second, first| {
             let same = first.key == second.key;
@@ -110,17 +109,17 @@ impl Content {
         }
     }
 
-    /// Whether its objects were counted, even if it has none: then those that were there are gone.
+    /// Whether its objects were counted, even if there are none: then earlier objects are gone.
     pub(super) fn is_counted(&self) -> bool {
         self.rows.is_some() || self.fingerprint.is_some()
     }
 
-    /// What the backup lacks because it could not be read, as far as known.
+    /// Unreadable objects that the backup lacks, if known.
     pub fn omitted(&self) -> &[Omitted] {
         self.omitted.as_deref().unwrap_or_default()
     }
 
-    /// Whether an object is not in the backup because it could not be read or a rule leaves it out: then it is not gone.
+    /// Whether an object is missing from the backup because it is unreadable or excluded, and therefore not gone.
     pub(super) fn omits(&self, key: &Key) -> bool {
         let (kind, name) = (key.kind.as_str(), key.name());
         self.omitted()
@@ -155,9 +154,9 @@ fn fingerprint(manifest: &Manifest, objects: &[Counted]) -> Digest128 {
         let text = format!("{kind}\0{schema}\0{name}\0{}\0{}", object.rows, object.digest);
         sum += Digest128::of(text.as_bytes());
     }
-    // What else belongs to the content and stays the same as long as nobody touches it.
+    // Other content that stays the same as long as nothing is changed.
     if let Some(detail) = manifest.any_detail() {
-        // What cannot be written would be the same nothing each time.
+        // An object that cannot be serialised would look unchanged each time.
         detail.content(&mut |part| {
             sum += Digest128::from_bits(xxh3_128(&serde_json::to_vec(part).unwrap_or_default()));
         });

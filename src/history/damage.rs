@@ -1,5 +1,5 @@
-//! What is wrong with the history itself: that it was damaged, or that it cannot be written. An operator must see it, for
-//! what was accepted, failed or proven before is not known any more.
+//! Problems of the history itself: it was damaged, or it cannot be written. An operator must know, because earlier
+//! acceptances, failures and proofs are lost.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::error::{Error, Result};
 
-/// The key of what was set aside and not accepted yet.
+/// Key of the damage that is not accepted yet.
 const DAMAGED: &str = "damaged";
 
 /// A history that was damaged and set aside, or lost.
@@ -24,9 +24,9 @@ const DAMAGED: &str = "damaged";
 pub struct Damage {
     /// When, in milliseconds since 1970.
     time: i64,
-    /// As which file; or which file it was, if it is gone.
+    /// The file it was set aside as; or the missing file, if it is gone.
     pub file: String,
-    /// It was not damaged: the file is gone.
+    /// It is not damaged but gone.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub gone: bool,
 }
@@ -40,24 +40,21 @@ impl Damage {
             format!("the history was damaged and has been set aside as {file}")
         };
         format!(
-            "{what}; the new one was begun from the repository: what was accepted, proven, failed or vanished before is not known \
-             any more, nor are alerts that waited to be sent"
+            "{what}; a new one was built from the repository; earlier acceptances, proofs, failures and vanished items are lost, and so are queued alerts"
         )
     }
 
     fn hint(&self) -> String {
         let look = if self.gone {
-            "see who removed it, and whether `state_dir` survives a restart of the machine"
+            "find out what removed it, and whether `state_dir` survives a restart of the machine"
         } else {
-            "see whether the disk of `state_dir` is failing or was full"
+            "check whether the disk of `state_dir` is failing or was full"
         };
-        format!(
-            "{look}; then `tik-backup accept --history` (what drills had proven, the next ones prove again)"
-        )
+        format!("{look}; then `tik-backup accept --history` (the next drills prove the backups again)")
     }
 }
 
-/// Writes down, in a new history, that the one before it was damaged, or that its file is `gone`.
+/// Records in a new history that the previous one was damaged, or that its file is `gone`.
 pub(super) fn write_down(connection: &Connection, file: &Path, gone: bool) -> rusqlite::Result<()> {
     let damage = Damage { time: millis(&Zoned::now()), file: file.display().to_string(), gone };
     let text = serde_json::to_string(&damage).unwrap_or_default();
@@ -67,12 +64,12 @@ pub(super) fn write_down(connection: &Connection, file: &Path, gone: bool) -> ru
 }
 
 impl Problem {
-    /// That nothing can be written into the history.
+    /// The problem that the history cannot be written.
     pub(crate) fn of_history(error: &Error) -> Self {
         Self {
             kind: ProblemKind::History,
             since: None,
-            text: format!("what happens cannot be written down: {}", error.summary()),
+            text: format!("the history cannot be written: {}", error.summary()),
             hint: error.hint_text().map(str::to_owned),
             items: None,
             shared: None,
@@ -81,18 +78,18 @@ impl Problem {
 }
 
 impl History {
-    /// Takes down why the history cannot be used: a problem of every ledger that is drawn from it from then on.
+    /// Sets the reason why the history cannot be used, which is a problem in every ledger built from it.
     pub fn fails_with(&self, error: &Error) {
         let mut failure = self.failure.lock();
         failure.get_or_insert_with(|| error.clone());
     }
 
-    /// Why the history cannot be used, as far as it was taken down.
+    /// Why the history cannot be used, if set.
     pub fn failure(&self) -> Option<Error> {
         self.failure.lock().clone()
     }
 
-    /// What is wrong with the history, one problem at most.
+    /// The problem of the history, one at most.
     pub(super) fn own_problem(&self) -> Result<Option<Problem>> {
         if let Some(error) = self.failure() {
             return Ok(Some(Problem::of_history(&error)));
@@ -112,7 +109,7 @@ impl History {
         Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
     }
 
-    /// An operator knows that the history was damaged or lost. Returns what it was, if it was.
+    /// Accepts that the history was damaged or lost. Returns the damage, if there was one.
     pub fn accept_damage(&self, now: &Zoned) -> Result<Option<Damage>> {
         let now = millis(now);
         self.change(|tx| {
@@ -120,7 +117,7 @@ impl History {
                 .query_row("SELECT value FROM meta WHERE key = ?1", [DAMAGED], |row| row.get(0))
                 .optional()?;
             tx.execute("DELETE FROM meta WHERE key = ?1", [DAMAGED])?;
-            // Who accepts knows: nobody is told that it is well again.
+            // No recovery is alerted: the operator already knows.
             tx.execute(
                 "UPDATE incident SET resolved = ?2 WHERE kind = ?1 AND resolved IS NULL",
                 params![ProblemKind::History.as_str(), now],

@@ -1,4 +1,4 @@
-//! The file of a history: opening it, setting a damaged one aside, and what errors of SQLite mean.
+//! The database file of a history: opens it, sets a damaged one aside, and converts SQLite's errors.
 
 use std::{
     fs::{self, OpenOptions},
@@ -11,27 +11,27 @@ use std::{
 use jiff::Timestamp;
 use rusqlite::{Connection, ErrorCode};
 
-use super::{Look, schema};
+use super::{Check, schema};
 use crate::{
     error::{Error, Kind},
     fs::owner,
 };
 
-/// How long to wait for another process that writes.
+/// How long to wait for another writer.
 const BUSY: Duration = Duration::from_secs(30);
-/// What is said of a history that is not damaged.
+/// The error text for a history that is not damaged.
 const CANNOT: &str = "the history cannot be read or written";
 
-/// Opens a database and brings it to the present layout.
-pub(super) fn prepare(path: &Path, look: Look) -> rusqlite::Result<Connection> {
+/// Opens a database and upgrades it to the current schema.
+pub(super) fn prepare(path: &Path, check: Check) -> rusqlite::Result<Connection> {
     let mut connection = Connection::open(path)?;
     connection.busy_timeout(BUSY)?;
     connection.pragma_update(None, "journal_mode", "wal")?;
-    // A power cut may take the last transactions, never the database: what counts stands in the repository.
+    // A power cut may lose the last transactions, but not the database. The important data is in the repository.
     connection.pragma_update(None, "synchronous", "normal")?;
     connection.pragma_update(None, "foreign_keys", "off")?;
     connection.pragma_update(None, "cache_size", -16_384)?;
-    if look == Look::Thorough {
+    if check == Check::Full {
         let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
         if verdict != "ok" {
             return Err(rusqlite::Error::SqliteFailure(
@@ -44,13 +44,13 @@ pub(super) fn prepare(path: &Path, look: Look) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// Whether an error of SQLite says that the file is damaged or is no database.
+/// Whether an SQLite error means that the file is damaged or not a database.
 pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
 }
 
-/// Renames a damaged database with what belongs to it, and returns its new name. A process that still has it open goes on in
-/// the renamed file; SQLite sees that it has moved and leaves the files of the new one alone when that process closes it.
+/// Renames a damaged database with its WAL files, and returns its new name. A process that still has it open continues
+/// with the renamed file; SQLite notices the move and does not touch the files of the new database on close.
 pub(super) fn set_aside(path: &Path) -> io::Result<PathBuf> {
     let stamp = Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
     let with = |path: &Path, end: &str| {
@@ -74,19 +74,19 @@ pub(super) fn set_aside(path: &Path) -> io::Result<PathBuf> {
     Ok(aside)
 }
 
-/// What an error of SQLite means.
+/// Converts an SQLite error.
 pub(super) fn failed(error: &rusqlite::Error) -> Error {
     if is_damage(error) {
         return Error::new(Kind::DamagedHistory, "the history is damaged")
             .because(error)
-            .hint("the next backup sets it aside and begins a new one from what the repository tells");
+            .hint("the next backup sets it aside and builds a new one from the repository");
     }
     Error::failed(CANNOT)
         .because(error)
-        .hint("see whether the disk of `state_dir` is full, and whether its files belong to the user that runs tik-backup")
+        .hint("check whether the disk of `state_dir` is full, and whether its files belong to the user that runs tik-backup")
 }
 
-/// The same of a database, with whom it belongs to where that is the reason.
+/// As [`failed`], for a database file; names the owner if permissions are the reason.
 pub(super) fn failed_at(path: &Path, error: &rusqlite::Error) -> Error {
     let denied = matches!(
         error.sqlite_error_code(),
@@ -97,7 +97,7 @@ pub(super) fn failed_at(path: &Path, error: &rusqlite::Error) -> Error {
         name.push(end);
         PathBuf::from(name)
     };
-    // Those beside it may belong to somebody else: SQLite needs all of them.
+    // The WAL files may belong to another user, and SQLite needs them all.
     let hint = [with(""), with("-wal"), with("-shm")].into_iter().find_map(|file| {
         let options = OpenOptions::new().read(true).write(true).custom_flags(owner::no_links()).open(&file);
         owner::writing_hint(&file, &options.err()?)

@@ -1,4 +1,4 @@
-//! What a source said it has: what is new, what came back, what is gone, and what a rule excludes.
+//! Records the listing of a source: new, returned, vanished and excluded items.
 
 use std::collections::{HashMap, HashSet};
 
@@ -18,7 +18,7 @@ use crate::{
     source::{Discovery, Item},
 };
 
-/// An item of a source as it stands before the new answer.
+/// An item of a source before the new listing.
 struct Known {
     id: i64,
     name: String,
@@ -27,17 +27,17 @@ struct Known {
     backed_up: bool,
 }
 
-/// What drops out of the backup: items that have snapshots and get no more.
+/// Items that have snapshots and are no longer backed up.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Dropped {
-    /// What is no longer there.
+    /// Vanished items.
     pub gone: Vec<String>,
-    /// What a rule excludes now, each with the rule.
+    /// Newly excluded items, each with its rule.
     pub excluded: Vec<(String, String)>,
 }
 
 impl RunRecord<'_> {
-    /// Writes down what a source has. Returns what drops out of the backup with that.
+    /// Records the items of a source. Returns those that are no longer backed up.
     pub fn discovered(&self, source: &str, kind: &str, found: &Discovery, now: &Zoned) -> Result<Dropped> {
         let now = millis(now);
         self.history().change(|tx| {
@@ -107,7 +107,7 @@ impl RunRecord<'_> {
         tx.prepare_cached("UPDATE item SET first_seen = ?2 WHERE id = ?1 AND first_seen > ?2")?
             .execute([id, now])?;
         if before.is_some_and(|before| !before.backed_up && (before.gone || before.excluded.is_some())) {
-            // What a rule excluded until now, or was created anew, is as new as what was never seen.
+            // Items that were excluded until now, or that were created again, count as new.
             tx.execute("UPDATE item SET first_seen = ?2 WHERE id = ?1 AND last_time IS NULL", [id, now])?;
         }
         if let Some(before) = before {
@@ -124,7 +124,7 @@ impl RunRecord<'_> {
         Ok(())
     }
 
-    /// Writes down that a rule excludes an item. Returns whether it was backed up until now.
+    /// Records that a rule excludes an item. Returns whether it was backed up until now.
     #[allow(clippy::too_many_arguments)] // one call, and each of them is another thing
     fn excluded(
         &self,
@@ -143,7 +143,7 @@ impl RunRecord<'_> {
         if before.and_then(|before| before.excluded.as_deref()) != Some(rule) {
             event(tx, id, now, "excluded", Some(rule))?;
         }
-        // A rule may catch more than it was meant for.
+        // A rule may exclude more than intended, so this is reported.
         let is_dropped =
             before.is_some_and(|before| before.excluded.is_none() && !before.gone && before.backed_up);
         if is_dropped {
@@ -160,7 +160,7 @@ impl RunRecord<'_> {
         Ok(is_dropped)
     }
 
-    /// The items of a source that are known and expected: neither gone nor excluded.
+    /// The expected items of a source: neither vanished nor excluded.
     pub fn known_items(&self, source: &str) -> Result<Vec<String>> {
         self.history().read(|tx| {
             let known = known(tx, source)?.into_iter();
@@ -172,17 +172,17 @@ impl RunRecord<'_> {
     }
 }
 
-/// Writes down that a source no longer has an item.
+/// Records that a source no longer has an item.
 fn write_gone(tx: &Transaction<'_>, run: i64, source: &str, item: &Known, now: i64) -> rusqlite::Result<()> {
     event(tx, item.id, now, "vanished", None)?;
     tx.execute(
         "UPDATE item SET gone_since = ?2, failed_since = NULL, error = NULL WHERE id = ?1",
         [item.id, now],
     )?;
-    // Of what was never stored nothing can be kept.
+    // An item without snapshots is not reported: there is nothing to keep.
     if item.excluded.is_none() && item.backed_up {
         let text = format!(
-            "{source} no longer has {}: dropped, renamed, or hidden from the account that asks",
+            "{source} no longer has {}: dropped, renamed, or not visible to the account that is used",
             output::name(&item.name)
         );
         let finding = Finding { kind: Kind::Gone, object: String::new(), before: 1, after: 0, text };
@@ -191,7 +191,7 @@ fn write_gone(tx: &Transaction<'_>, run: i64, source: &str, item: &Known, now: i
     Ok(())
 }
 
-/// Writes down that an item went away after the run had found it.
+/// Records that an item vanished after the run had found it.
 pub(super) fn vanished(
     tx: &Transaction<'_>,
     run: i64,
@@ -222,7 +222,7 @@ fn known(tx: &Transaction<'_>, source: &str) -> rusqlite::Result<Vec<Known>> {
     rows.collect()
 }
 
-/// For each item that this run found gone: is there a new one in the same source that holds the same?
+/// Looks for a new item with the same content in the same source, for each item that vanished in this run.
 pub(super) fn guess_renames(tx: &Transaction<'_>, run: i64) -> rusqlite::Result<()> {
     let mut statement = tx.prepare(
         "SELECT anomaly.id, item.id, item.source, anomaly.text FROM anomaly JOIN item ON item.id = anomaly.item \

@@ -1,4 +1,4 @@
-//! What drills found.
+//! Results of drills.
 
 use std::collections::HashMap;
 
@@ -28,23 +28,23 @@ fn stored(outcome: Outcome) -> i64 {
     }
 }
 
-/// What is known of an item from earlier drills.
+/// Earlier drills of an item.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Past {
-    /// Moment, in milliseconds since 1970, of the newest snapshot that was proven.
+    /// Time of the newest proven snapshot, in milliseconds since 1970.
     pub proven: Option<i64>,
-    /// When the last drill of it began, in milliseconds since 1970, whatever came of it.
+    /// When its last drill began, in milliseconds since 1970, regardless of the outcome.
     pub tried: Option<i64>,
-    /// How long its drill took, in milliseconds.
+    /// Duration of its drill, in milliseconds.
     pub took: Option<u64>,
     /// The part of its files that was read last.
     pub part: Option<u32>,
-    /// A drill found that it does not restore, and no later one that it does.
+    /// Whether its last conclusive drill failed.
     pub unproven: bool,
 }
 
 impl History {
-    /// What is known of all items from earlier drills, by source and name.
+    /// Earlier drills of all items, by source and name.
     pub fn past_drills(&self) -> Result<HashMap<(String, String), Past>> {
         let credible = credible_until(millis(&Zoned::now()));
         self.read(|tx| {
@@ -66,7 +66,7 @@ impl History {
         })
     }
 
-    /// For an item whose newest snapshots were found not to restore: the moment of the first of them. All older ones stay.
+    /// For an item whose newest snapshots failed a drill: the time of the first of them. All older ones are kept.
     pub(super) fn held_for_proof(
         tx: &Transaction<'_>,
         source: &str,
@@ -85,7 +85,7 @@ impl History {
 }
 
 impl RunRecord<'_> {
-    /// Writes down that the proof of an item begins; returns the number of that entry.
+    /// Records the start of the drill of an item; returns the id of the entry.
     pub fn drill_started(&self, verdict: &Verdict, now: &Zoned) -> Result<i64> {
         let now = millis(now);
         self.history().change(|tx| {
@@ -98,7 +98,7 @@ impl RunRecord<'_> {
         })
     }
 
-    /// Writes down what came of it.
+    /// Records its result.
     pub fn drill_finished(
         &self,
         entry: i64,
@@ -117,13 +117,14 @@ impl RunRecord<'_> {
             )?;
             let credible = credible_until(now);
             if time > credible {
-                // It counts for nothing, as its snapshot does not: else it would be fresh until then.
+                // A snapshot dated in the future is not counted as proven: otherwise the proof would be recent until
+                // then.
                 return Ok(());
             }
             match verdict.outcome {
                 Outcome::Proven => proven(tx, item, verdict, part, credible)?,
                 Outcome::Failed => {
-                    // What is wrong with an older snapshot than the last good one says nothing of today.
+                    // A failure of a snapshot older than the last proven one says nothing about the current state.
                     tx.execute(
                         "UPDATE item SET unproven_since = COALESCE(unproven_since, ?3), unproven_text = ?4, \
                          unproven_time = MIN(COALESCE(unproven_time, ?2), ?2) \
@@ -141,7 +142,7 @@ impl RunRecord<'_> {
     }
 }
 
-/// Writes down a proof. `credible` is the moment (in milliseconds since 1970) beyond which times count for nothing.
+/// Records a proof. Times after `credible` (in milliseconds since 1970) are ignored.
 fn proven(
     tx: &Transaction<'_>,
     item: i64,
@@ -167,7 +168,7 @@ fn proven(
             credible
         ],
     )?;
-    // What was wrong with this snapshot and those before is over; later ones that do not restore still do not.
+    // Failures of this snapshot and earlier ones are resolved; those of later ones remain.
     tx.execute(
         "UPDATE item SET unproven_time = (SELECT MIN(snapshot_time) FROM drill \
          WHERE drill.item = ?1 AND outcome = 1 AND snapshot_time > ?2 AND snapshot_time <= ?3) \
@@ -186,7 +187,7 @@ fn thousandths(seconds: f64) -> i64 {
     (seconds * 1000.0) as i64
 }
 
-/// Marks the drills of a run that died.
+/// Marks the drills of an interrupted run.
 pub(super) fn interrupt(tx: &Transaction<'_>, run: i64) -> rusqlite::Result<()> {
     tx.execute(
         "UPDATE drill SET outcome = ?2 WHERE run = ?1 AND outcome = ?3",

@@ -1,4 +1,4 @@
-//! When the newest snapshot of an item is too old.
+//! Determines when the newest snapshot of an item is too old.
 
 use std::{cell::RefCell, time::Duration};
 
@@ -6,27 +6,28 @@ use jiff::Zoned;
 
 use crate::{calendar::Calendar, config::SourceConfig};
 
-/// What is taken for the interval where nothing says otherwise, and the least that is made out from snapshots.
+/// The default interval, and the minimum for an interval derived from snapshots.
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// The longest time between two moments of a schedule that comes every year.
+/// The longest interval of a yearly schedule.
 const YEAR: Duration = Duration::from_secs(366 * 86_400);
 
-/// A schedule that is due later than this is taken for one that has run out: no item may wait for it so long. It is also
-/// the longest `max_age`, and more than the eight years between two leap days around 2100.
+/// A schedule that is next due later than this counts as ended. It is also the longest `max_age`, and more than the
+/// eight years between two leap days around 2100.
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 /// When an item is late.
 #[derive(Debug, Clone)]
 pub(crate) enum Due<'c> {
-    /// From this age on.
+    /// From this age on, regardless of a schedule.
     Age(Duration),
-    /// By more than half an interval after it was due; with the last answer, which serves all items of one run.
+    /// More than half an interval after it was due; with a cache of the last result, which applies to all items of one
+    /// run.
     Schedule(&'c Calendar, RefCell<Option<Answer>>),
 }
 
 impl<'c> Due<'c> {
-    /// What the configuration says of a source; `None` if nothing.
+    /// The configured rule of a source; `None` if there is none.
     pub(super) fn of(source: &'c SourceConfig) -> Option<Self> {
         match (source.max_age, &source.schedule) {
             (Some(age), _) => Some(Self::Age(age)),
@@ -35,8 +36,8 @@ impl<'c> Due<'c> {
         }
     }
 
-    /// What the moments of an item's snapshots (in milliseconds since 1970, ascending) say: half as much again as the
-    /// usual time between two of them, a day at least.
+    /// The rule derived from the times of an item's snapshots (in milliseconds since 1970, ascending): one and a half
+    /// times the usual interval, a day at least.
     pub(super) fn usual(times: &[i64]) -> Self {
         let mut gaps: Vec<i64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
         gaps.sort_unstable();
@@ -45,13 +46,13 @@ impl<'c> Due<'c> {
         Self::Age(usual + usual / 2)
     }
 
-    /// Whether the schedule says nothing of what is taken `now`: see [`Due::max_age`].
+    /// Whether the schedule does not apply to a snapshot taken `now`: see [`Due::max_age`].
     pub(crate) fn is_silent(calendar: &Calendar, now: &Zoned) -> bool {
         Due::Schedule(calendar, RefCell::default()).max_age(now).is_none()
     }
 
-    /// The age from which a snapshot of `taken` is too old; `None` if the schedule has no further time, or has not begun, so
-    /// that the age without a schedule counts.
+    /// The age from which a snapshot taken at `taken` is too old; `None` if the schedule has ended or not begun, so
+    /// that the age without a schedule applies.
     pub(super) fn max_age(&self, taken: &Zoned) -> Option<Duration> {
         match self {
             Self::Age(age) => Some(*age),
@@ -72,14 +73,14 @@ impl<'c> Due<'c> {
     }
 }
 
-/// What a schedule says of all that is taken from one of its moments until the next.
+/// The limits for snapshots taken from one time of a schedule until the next.
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
-    /// The moment before; none if there is none.
+    /// The time before, if any.
     from: Option<Zoned>,
-    /// The moment after; none if there is none.
+    /// The time after, if any.
     due: Option<Zoned>,
-    /// Half an interval; none if the schedule says nothing.
+    /// Half an interval; `None` if the schedule does not apply.
     half: Option<Duration>,
 }
 
@@ -87,10 +88,10 @@ impl Answer {
     fn of(calendar: &Calendar, taken: &Zoned) -> Self {
         let (from, due) = (calendar.previous(taken), calendar.next(taken));
         let half = match (&from, &due) {
-            // After a year and more only what comes again and again may be waited for, as a leap day.
+            // An interval above a year is accepted only for a recurring schedule, such as one for leap days.
             (Some(from), Some(due)) if until(from, due) > YEAR && calendar.next(due).is_none() => None,
             (Some(_), Some(due)) => Some(calendar.interval(due).unwrap_or(DAY) / 2),
-            // It has run out; or has not begun, and says nothing of what is there already.
+            // It has ended; or it has not begun and does not apply to existing snapshots.
             _ => None,
         };
         Self { from, due, half }

@@ -1,4 +1,4 @@
-//! Parts of drawing up an entry of the ledger.
+//! Helpers for building an entry of the ledger.
 
 use jiff::Zoned;
 
@@ -11,7 +11,7 @@ use super::{
 use crate::{error::Error, output, source::manifest::Omitted};
 
 impl Entry {
-    /// An entry of which nothing is known yet.
+    /// An empty entry.
     pub(crate) fn blank(source: &str, item: Option<String>, kind: &str, state: State) -> Self {
         Self {
             source: source.to_owned(),
@@ -51,26 +51,26 @@ impl Entry {
         self.problems.push(Problem { kind, since, text, hint, items: None, shared: None });
     }
 
-    /// Says which cause the last problem shares with other items.
+    /// Sets the shared cause of the last problem.
     pub(super) fn shares(&mut self, shared: Shared) {
         if let Some(last) = self.problems.last_mut() {
             last.shared = Some(shared);
         }
     }
 
-    /// Should it be backed up? Not a source itself.
+    /// Whether it should be backed up. False for a source itself.
     fn is_expected(&self) -> bool {
         self.item.is_some() && !matches!(self.state, State::Vanished | State::Excluded | State::Unconfigured)
     }
 
-    /// It was found lately, and no run of its source is late since.
+    /// Marks it as new: found recently, and no run of its source is late since.
     pub(super) fn mark_new(&mut self, since: Zoned) {
         self.state = State::New;
         self.since = Some(since);
         self.why = Some("new: no run of its source is late since it was found".to_owned());
     }
 
-    /// Takes the worst of its problems for its state.
+    /// Sets the state to that of its worst problem.
     pub(super) fn settle(&mut self) {
         let worst = self.problems.iter().min_by_key(|problem| state_of(problem.kind));
         if let Some(worst) = worst {
@@ -99,7 +99,8 @@ fn state_of(kind: ProblemKind) -> State {
     }
 }
 
-/// The source no longer has it. That is a problem until somebody accepts it; the last snapshots are kept either way.
+/// The source no longer has it. This is a problem until an operator accepts it; the last snapshots are kept in any
+/// case.
 pub(super) fn gone(entry: &mut Entry, moment: i64, since: Option<Zoned>, doubts: &[Doubt]) {
     let kept = match entry.snapshots {
         0 => "there is no snapshot of it".to_owned(),
@@ -111,11 +112,11 @@ pub(super) fn gone(entry: &mut Entry, moment: i64, since: Option<Zoned>, doubts:
     match doubts.iter().find(|doubt| doubt.gone) {
         Some(doubt) => {
             let hint = format!(
-                "if that is as it should be: `tik-backup accept '{}'`; {kept} in any case",
+                "if this change is intended: `tik-backup accept '{}'`; {kept} in any case",
                 entry.name()
             );
             entry.problem(ProblemKind::Vanished, since, doubt.text.clone(), Some(hint));
-            // What was probably renamed is told by itself, with its new name.
+            // An item that was probably renamed is reported by itself, with its new name.
             if doubt.object.is_empty() {
                 entry.shares(gone_together(&entry.source, moment));
             }
@@ -125,42 +126,42 @@ pub(super) fn gone(entry: &mut Entry, moment: i64, since: Option<Zoned>, doubts:
     }
 }
 
-/// What one answer of a source no longer had.
+/// The shared cause of items missing since the same listing of a source.
 fn gone_together(source: &str, moment: i64) -> Shared {
     Shared {
         key: format!("vanished {source} {moment}"),
-        text: "the source no longer has them: dropped, renamed, or hidden from the account that asks".to_owned(),
+        text: "the source no longer has them: dropped, renamed, or not visible to the account that is used".to_owned(),
         hint: Some(
-            "if that is as it should be: `tik-backup accept 'SOURCE/ITEM'`; the last snapshots of each are kept in any case"
+            "if this change is intended: `tik-backup accept 'SOURCE/ITEM'`; the last snapshots of each are kept in any case"
                 .to_owned(),
         ),
     }
 }
 
-/// What one rule excludes since the same answer of a source.
+/// The shared cause of items excluded by one rule since the same listing of a source.
 pub(super) fn excluded_together(source: &str, moment: i64, rule: &str) -> Shared {
     Shared {
         key: format!("excluded {source} {moment} {rule}"),
         text: format!("the source still has them, and they are no longer backed up: {rule}"),
-        hint: Some("if that is meant: `tik-backup accept 'SOURCE/ITEM'`".to_owned()),
+        hint: Some("if this is intended: `tik-backup accept 'SOURCE/ITEM'`".to_owned()),
     }
 }
 
-/// Items that are late, each by its own time.
+/// The shared cause of late items.
 pub(super) fn late_together() -> Shared {
     Shared {
         key: "late".to_owned(),
         text: "the newest snapshot of each is older than it should be".to_owned(),
         hint: Some(
-            "see whether the timers run and what they say, or run `tik-backup backup 'SOURCE/ITEM'`"
+            "check whether the timers run and what they say, or run `tik-backup backup 'SOURCE/ITEM'`"
                 .to_owned(),
         ),
     }
 }
 
-/// Says of each source that failed as a whole how many of its known items have no snapshot from that run on, which began at
-/// the moment (in milliseconds since 1970) that `began` tells. A source is left out if each of them failed for that reason
-/// itself: what is wrong is counted by items.
+/// Sets for each source that failed as a whole how many of its known items have no snapshot since the start of that run
+/// (`began`, in milliseconds since 1970). A source is omitted if each of its items has the same failure: problems are
+/// counted by items.
 pub(super) fn count_unprotected(entries: &mut Vec<Entry>, began: impl Fn(&str) -> Option<i64>) {
     let failure = |entry: &Entry| {
         let failed = entry.problems.iter().find(|problem| problem.kind == ProblemKind::Failed);
@@ -206,7 +207,7 @@ pub(super) fn lacks(entry: &mut Entry, lacking: &Lacking, since: Option<Zoned>) 
     entry.problem(ProblemKind::Partial, since, error.summary(), hint);
 }
 
-/// Snapshots that are dated in the future. Their age is not known, and so they make nothing look well.
+/// Snapshots that are dated in the future. Their age is unknown, so they do not count as recent.
 pub(super) fn ahead(entry: &mut Entry, stored: &Stored, now: &Zoned) {
     let Some(ahead) = &stored.ahead else { return };
     let error = from_the_future(
@@ -226,32 +227,31 @@ pub(super) fn ahead(entry: &mut Entry, stored: &Stored, now: &Zoned) {
 
 /// Snapshots of an item that are dated in the future.
 pub(crate) struct FromTheFuture<'a> {
-    /// How many.
+    /// Their number.
     pub(crate) ahead: u64,
-    /// How many snapshots there are of the item.
+    /// Number of all snapshots of the item.
     pub(crate) all: u64,
     /// The short id of the last of them.
     pub(crate) id: &'a str,
-    /// The moment that it is dated.
+    /// Its date.
     pub(crate) last: &'a Zoned,
-    /// What this machine's clock says.
+    /// The time of this machine's clock.
     pub(crate) now: &'a Zoned,
 }
 
-/// What to say of them, and what to do: the same wherever it is said. One snapshot among others was made while a clock was
-/// wrong. Where several are, or all, it may as well be this machine's clock that is behind, and the snapshots are good: no
-/// command is named that removes them.
+/// The error, the same wherever it is reported. A single such snapshot was made while a clock was wrong. If there are
+/// several, or if all are such, this machine's clock may be behind and the snapshots good: then no command is named
+/// that removes them.
 pub(crate) fn from_the_future(item: &str, found: FromTheFuture<'_>) -> Error {
     let FromTheFuture { ahead, all, id, last, now } = found;
     let (last, now, name) = (output::time(last), output::time(now), output::name(item));
-    let none =
-        if ahead < all { "" } else { "; there is no other, so that nobody knows how old the backup is" };
+    let none = if ahead < all { "" } else { "; there is no other, so the age of the backup is unknown" };
     if ahead == 1 && ahead < all {
         let text = format!(
             "snapshot {id} is dated in the future, {last}: a clock was wrong when it was made, or this one is now"
         );
         return Error::failed(text).hint(format!(
-            "see that the clock is right; then run `tik-backup backup '{name}'`, and `tik-backup forget '{name}' --id {id}` \
+            "check that the clock is right; then run `tik-backup backup '{name}'`, and `tik-backup forget '{name}' --id {id}` \
              shows and removes it; until then no older snapshot is removed"
         ));
     }
@@ -279,7 +279,7 @@ pub(super) fn summarise(items: &[Entry]) -> Summary {
         if expected {
             let has = |kind| entry.problems.iter().any(|problem| problem.kind == kind);
             summary.expected += 1;
-            // Of what is dated in the future nobody knows how old it is.
+            // The age of a snapshot dated in the future is unknown.
             let in_time = entry.last_backup.is_some() && !has(ProblemKind::Late);
             summary.backed_up += u64::from(in_time);
             summary.proven += u64::from(entry.last_proof.is_some() && !has(ProblemKind::NotProven));
@@ -295,7 +295,7 @@ pub(super) fn summarise(items: &[Entry]) -> Summary {
     summary
 }
 
-/// How long it takes to restore everything that is expected, and of how many items that is not known.
+/// Time to restore all expected items, and the number of items without a measurement.
 fn restore_all(items: &[Entry]) -> (Option<f64>, u64) {
     let gone = |entry: &&Entry| {
         entry.snapshots > 0 && !matches!(entry.state, State::Vanished | State::Excluded | State::Unconfigured)
@@ -320,7 +320,7 @@ fn restore_all(items: &[Entry]) -> (Option<f64>, u64) {
     (Some(seconds + rest as f64 * seconds / bytes as f64), unmeasured)
 }
 
-/// An age in seconds for people, in the unit that suits it.
+/// An age in seconds in readable form, in a suitable unit.
 pub(super) fn days(seconds: i64) -> String {
     let (count, unit) = match seconds {
         ..=119 => (seconds, "second"),

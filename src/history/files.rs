@@ -1,6 +1,6 @@
-//! Which file holds the history of which repository. Each repository, known by its id and by where it lies, has a history of
-//! its own for each host that it is used as; all of them are in one state folder, where a list names them. Files are named
-//! once and never renamed while they are in use: SQLite finds what belongs to a database by its path.
+//! Maps repositories to history files. Each repository, identified by id and location, has a history for each `host`
+//! that uses it. All of them are in one state directory, with a list. Files are never renamed while in use, because
+//! SQLite finds the WAL by the path of the database.
 
 use std::path::{Path, PathBuf};
 
@@ -14,28 +14,28 @@ use super::{
 };
 use crate::error::{Error, Result};
 
-/// The key in a history under which its entry of the list stands as well.
+/// Key in a history under which its entry of the list is stored as well.
 pub(super) const ENTRY: &str = "repository";
 /// Digits of a repository's id that are shown.
 const SHOWN: usize = 8;
 /// A repository and the file of its history.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Entry {
-    /// The host that it is used as.
+    /// The `host` that uses it.
     host: String,
-    /// Where it lies: without credentials, with links followed.
+    /// Its location, without credentials and with symbolic links resolved.
     location: String,
-    /// What configurations have called that place.
+    /// The names of this location in configurations.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     names: Vec<String>,
-    /// Its id, once it was opened.
+    /// Its id, known once it was opened.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     id: Option<String>,
     /// Name of the file.
     pub(super) file: String,
-    /// When it came into use, or back into use after another one of the same place.
+    /// When it came into use, or back into use after another one at the same location.
     pub(super) used: Timestamp,
-    /// Another file has taken its place.
+    /// Another file has replaced it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     retired: bool,
 }
@@ -47,12 +47,12 @@ impl Entry {
             && (self.location == place || self.names.iter().any(|name| name == place))
     }
 
-    /// Is the id of the repository known?
+    /// Whether the id of the repository is known.
     pub(super) fn is_met(&self) -> bool {
         self.id.is_some()
     }
 
-    /// The entry as it stands in its own file.
+    /// The entry as stored in its own file.
     pub(super) fn text(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }
@@ -63,22 +63,22 @@ impl Entry {
 pub(super) struct Found<'a> {
     /// Its id.
     pub(super) id: &'a str,
-    /// Where it lies, with links followed, see [`Home::resolved`].
+    /// Its location with symbolic links resolved, see [`Home::resolved`].
     pub(super) place: Option<String>,
-    /// The history that was chosen before it was opened knows snapshots, and it has none of them.
+    /// The history chosen before it was opened has snapshots, none of which is in it.
     pub(super) is_foreign: bool,
 }
 
-/// What a look at a repository says about its history.
+/// The history that belongs to an opened repository.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Met {
-    /// Name of its file.
+    /// The name of its file.
     pub(super) file: String,
-    /// What an operator should know about a history that begins.
+    /// A note for the operator about a new history.
     pub(super) note: Option<String>,
 }
 
-/// All entries; of those of one place the one used last comes first. Only who holds the gate may have it.
+/// All entries; of those of one location, the last used one comes first. Requires the lock.
 #[derive(Clone)]
 pub(super) struct List {
     state_dir: PathBuf,
@@ -87,17 +87,17 @@ pub(super) struct List {
 }
 
 impl List {
-    /// Reads the list. One that is lost or cannot be understood is made anew from the files.
+    /// Reads the list. If it is lost or cannot be parsed, it is rebuilt from the files.
     pub(super) fn load(state_dir: &Path) -> Self {
         let read = read_list(state_dir);
         let changed = read.is_none();
         let mut entries = read.unwrap_or_else(|| from_files(state_dir));
-        // A name with a path in it would lead out of the folder.
+        // A name with a path would lead out of the directory.
         entries.retain(|entry| is_file_name(&entry.file));
         Self { state_dir: state_dir.to_owned(), entries, changed }
     }
 
-    /// Writes the list down if it has changed.
+    /// Writes the list if it has changed.
     ///
     /// # Errors
     /// It cannot be written.
@@ -110,7 +110,7 @@ impl List {
         Ok(())
     }
 
-    /// Where the files lie.
+    /// The directory of the files.
     pub(super) fn state_dir(&self) -> &Path {
         &self.state_dir
     }
@@ -125,16 +125,16 @@ impl List {
         self.entries.iter().position(|entry| entry.is_at(&home.host, name))
     }
 
-    /// Whether the place must be resolved to choose a file: it was not met under its present name.
+    /// Whether the location must be resolved to choose a file, because its current name is not in the list.
     pub(super) fn asks_for_place(&self, home: &Home) -> bool {
         home.name.is_some() && self.named(home).is_none()
     }
 
-    /// The file for a configuration whose repository has not been opened yet: the one last used at its place, or a new one.
-    /// `resolved` is the place with links followed, if that is known.
+    /// The file for a configuration whose repository has not been opened yet: the one last used at its location, or a
+    /// new one. `resolved` is the location with symbolic links resolved, if known.
     ///
     /// # Errors
-    /// The place is not known, and there are several.
+    /// The location is unknown, and there are several histories.
     pub(super) fn choose(&mut self, home: &Home, resolved: Option<String>) -> Result<String> {
         let Some(name) = &home.name else { return self.only(home) };
         if let Some(found) = self.named(home) {
@@ -146,7 +146,7 @@ impl List {
         let index = match found {
             Some(found) => found,
             None => {
-                // The history of an installation from before there was a list is that of the first who comes.
+                // A history from before the list existed belongs to the first repository that is opened.
                 let is_free = self.of_file(FILE).is_none();
                 let file = if is_free { FILE.to_owned() } else { self.new_file() };
                 self.add(home, resolved.unwrap_or_else(|| name.clone()), None, file)
@@ -155,20 +155,20 @@ impl List {
         Ok(self.used(index, name))
     }
 
-    /// Where the location cannot be read, what happens still belongs to the only repository of the host.
+    /// If the location cannot be read, the only repository of the host is used.
     fn only(&self, home: &Home) -> Result<String> {
         let mut of_host = self.entries.iter().filter(|entry| !entry.retired && entry.host == home.host);
         match (of_host.next(), of_host.next()) {
             (Some(entry), None) => Ok(entry.file.clone()),
             (None, _) if self.of_file(FILE).is_none() => Ok(FILE.to_owned()),
             _ => Err(Error::failed(
-                "it is not known whose history is meant: the location of the repository cannot be read",
+                "the history cannot be selected: the location of the repository cannot be read",
             )
             .hint("`tik-backup config check` says what is wrong with `repository.location_file`")),
         }
     }
 
-    /// A repository was opened: which file is its history? `current` is the one chosen before.
+    /// Selects the history file of an opened repository. `current` is the one chosen before it was opened.
     pub(super) fn meet(&mut self, home: &Home, current: &str, found: Found<'_>) -> Met {
         let Found { id, place, is_foreign } = found;
         let known = |file: String| Met { file, note: None };
@@ -188,10 +188,10 @@ impl List {
         if let Some(index) = now {
             let entry = &self.entries[index];
             let unknown = entry.id.is_none();
-            // It was written down while the storage could not say where the path leads.
+            // It was recorded when the path could not be resolved.
             let unresolved = entry.id.as_deref() == Some(id) && entry.location == *name;
             if unknown && is_foreign {
-                // It waits for the repository that it is of.
+                // It stays for the repository that it belongs to.
                 self.entries.remove(index);
                 self.changed = true;
                 let file = self.new_file();
@@ -217,7 +217,7 @@ impl List {
         Met { file: self.used(index, name), note }
     }
 
-    /// What an operator should know when a repository was never met at a place before.
+    /// A note for the operator if a repository is new at a location.
     fn note(&self, home: &Home, now: Option<usize>, place: &str, id: &str) -> Option<String> {
         if let Some(note) = self.known_elsewhere(home, place, id) {
             return Some(note);
@@ -231,7 +231,7 @@ impl List {
         ))
     }
 
-    /// That a repository of this id was met at another place: it is a copy, or it has moved.
+    /// A note if a repository with this id is known at another location: it is a copy, or it has moved.
     fn known_elsewhere(&self, home: &Home, place: &str, id: &str) -> Option<String> {
         let is_elsewhere = |entry: &&Entry| {
             !entry.retired
@@ -250,11 +250,11 @@ impl List {
         ))
     }
 
-    /// The repository of this id, which was known at `old`, lies where the configuration says now. Returns the file of its
-    /// history, and the one that is no longer used, if one was begun here.
+    /// Records that the repository with this id has moved from `old` to the configured location. Returns the file of
+    /// its history, and the one begun at the new location, if any, which is no longer used.
     ///
     /// # Errors
-    /// Exit code 2 if it was not known there.
+    /// Exit code 2 if it was not known at `old`.
     pub(super) fn moved(
         &mut self,
         home: &Home,
@@ -320,7 +320,7 @@ impl List {
         self.entries.len() - 1
     }
 
-    /// Notes that an entry is in use under this name, and returns its file.
+    /// Marks an entry as in use under this name, and returns its file.
     fn used(&mut self, index: usize, name: &str) -> String {
         let entry = &mut self.entries[index];
         if !entry.names.iter().any(|known| known == name) {
@@ -328,7 +328,7 @@ impl List {
             self.changed = true;
         }
         let (host, file) = (entry.host.clone(), entry.file.clone());
-        // The order and not the time says which was used last: clocks are wrong now and then.
+        // The order, not the time, determines which was used last, because clocks may be wrong.
         if self.entries[..index].iter().any(|other| other.is_at(&host, name)) {
             let mut entry = self.entries.remove(index);
             entry.used = Timestamp::now();
@@ -338,7 +338,7 @@ impl List {
         file
     }
 
-    /// A name that no file has.
+    /// An unused file name.
     fn new_file(&self) -> String {
         loop {
             let mut random = [0; 4];

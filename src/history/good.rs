@@ -1,4 +1,4 @@
-//! Writing down a good backup: judged by the item's past, which it then becomes part of.
+//! Records a good backup: judges it by the item's past and adds it to that past.
 
 use std::collections::HashMap;
 
@@ -16,13 +16,13 @@ use super::{
 };
 use crate::{config::AnomalyRules, outcome::ItemReport};
 
-/// So many backups are kept for the trend of an item.
+/// Backups kept for the trend of an item.
 const POINTS: usize = 12;
 
 /// Bits of a digest of all content.
 type Fingerprint = [u8; 16];
 
-/// What the item's own row says before a backup is written down.
+/// The item's own row before a backup is recorded.
 struct Before {
     trend: Vec<[i64; 3]>,
     size_base: i64,
@@ -45,7 +45,7 @@ fn before(tx: &Transaction<'_>, item: i64, now: i64) -> rusqlite::Result<Before>
     .query_row([item], |row| {
         Ok(Before {
             trend: unpack(row.get_ref(0)?.as_blob_or_null()?.unwrap_or_default()),
-            // What a wrong clock has dated ahead would keep everything from being judged until then.
+            // A backup dated in the future would prevent later ones from being judged until then.
             size_base: credible(row.get(1)?, now).unwrap_or(0),
             fingerprint: row.get(2)?,
             changed: row.get::<_, Option<i64>>(3)?.and_then(|changed| credible(changed, now)),
@@ -55,7 +55,7 @@ fn before(tx: &Transaction<'_>, item: i64, now: i64) -> rusqlite::Result<Before>
     })
 }
 
-/// Writes down a good backup; the same for one of now and one read from the repository.
+/// Records a good backup, either a current one or one read from the repository.
 pub(super) fn succeeded(
     tx: &Transaction<'_>,
     run: i64,
@@ -92,7 +92,7 @@ pub(super) fn succeeded(
     Ok(verdict.found)
 }
 
-/// What a backup is judged by. `fingerprint` is that of its content.
+/// The past by which a backup is judged. `fingerprint` is that of its content.
 fn past(
     tx: &Transaction<'_>,
     item: i64,
@@ -114,7 +114,7 @@ fn past(
     Ok(past)
 }
 
-/// Makes the backup part of the item's past.
+/// Adds the backup to the item's past.
 fn update_item(
     tx: &Transaction<'_>,
     run: i64,
@@ -155,7 +155,8 @@ fn update_item(
     Ok(())
 }
 
-/// Periods, in seconds since 1970, in which the size was in doubt and nobody accepted it: they are no measure for what follows.
+/// Periods, in seconds since 1970, in which the size was in doubt and not accepted: their backups are not a measure for
+/// later ones.
 fn doubtful_sizes(tx: &Transaction<'_>, item: i64) -> rusqlite::Result<Vec<(i64, i64)>> {
     let mut statement = tx.prepare_cached(
         "SELECT time / 1000, COALESCE(resolved / 1000, ?2) FROM anomaly \

@@ -1,5 +1,5 @@
-//! Tables that belong together: the partitions of a table, and tables of one name with the date in it. Single ones come and
-//! go; what they hold together is judged. And what belongs together in a folder or share: its files, apart from its folders.
+//! Groups of tables: the partitions of a table, and tables whose names differ only by a date. Single members come and
+//! go, so their total is judged. Also the files of a directory or share, apart from its subdirectories.
 
 use std::{borrow::Cow, collections::HashMap};
 
@@ -10,17 +10,17 @@ use super::{
 };
 use crate::{source::manifest::Partitioned, stream::digest::Digest128};
 
-/// Kind of the object that stands for all partitions of a table.
+/// Kind of the object for all partitions of a table.
 pub(super) const PARTITIONED: &str = "partitioned table";
-/// Behind the kind of its members in the kind of the object that stands for tables with dates in their names.
+/// Suffix for the kind of the object for a series of tables with dates in their names.
 const SERIES: &str = " series";
-/// Behind the kind of a folder or share in the kind of the object that stands for its files alone.
+/// Suffix for the kind of the object for the files of a directory or share.
 const FILES: &str = " files";
-/// Before the name of a folder or share in the name of the object that stands for its files alone: nothing else is called so.
+/// Prefix for the name of the object for the files of a directory or share. No other object has this prefix.
 const FILES_OF: &str = "files of ";
 
-/// The object that stands for the files of a folder, share or container, whose own rows are all entries. Empty folders that stay, or are
-/// made, must not hide that files are gone.
+/// The object for the files of a directory, share or container, whose own rows count all entries. Empty directories
+/// must not hide that files are gone.
 pub(super) fn files_of(key: &Key) -> Option<Key> {
     if !matches!(key.kind.as_str(), "folder" | "share" | "container") {
         return None;
@@ -32,8 +32,8 @@ pub(super) fn files_of(key: &Key) -> Option<Key> {
     })
 }
 
-/// The kind and the name under which an object is told of: of files it is the folder or share that they are in.
-pub(super) fn told_as(key: &Key) -> (String, String) {
+/// The kind and name under which an object is reported: for files, those of their directory or share.
+pub(super) fn reported_as(key: &Key) -> (String, String) {
     let (kind, shown) = (key.kind.as_str(), key.name());
     match kind.strip_suffix(FILES).zip(shown.strip_prefix(FILES_OF)) {
         Some((kind, name)) => (kind.to_owned(), name.to_owned()),
@@ -41,15 +41,15 @@ pub(super) fn told_as(key: &Key) -> (String, String) {
     }
 }
 
-/// Adds an object for the files of a folder or share.
+/// Adds an object for the files of a directory or share.
 pub(super) fn add_files(objects: &mut Vec<Counted>, files: u64) {
     let of = objects.iter().find_map(|object| Some((files_of(&object.key)?, object.digest)));
     objects.extend(of.map(|(key, digest)| Counted { key, rows: files, digest, part_of: None }));
 }
 
-/// Names of the objects whose accepted loss is also one of this object: what it is part of, and what counts the same.
+/// Names of the objects whose accepted loss applies to this object too: its groups, and objects that count the same.
 pub(super) fn accepted_with<'k>(key: &'k Key, part_of: Option<&'k str>) -> impl Iterator<Item = String> + 'k {
-    let entries = key.kind.ends_with(FILES).then(|| told_as(key).1);
+    let entries = key.kind.ends_with(FILES).then(|| reported_as(key).1);
     let groups = [series_of(key), files_of(key)].into_iter().flatten().map(|group| group.name());
     groups.chain(entries).chain(part_of.map(str::to_owned))
 }
@@ -67,7 +67,7 @@ pub(super) fn add_partitioned(objects: &mut Vec<Counted>, partitioned: &[Partiti
         let key = Key { kind: PARTITIONED.to_owned(), schema: root.schema.clone(), name: root.name.clone() };
         let mut whole = Counted { key, rows: 0, digest: Digest128::ZERO, part_of: None };
         let shown = whole.key.name();
-        // A table with inheriting tables may have rows of its own.
+        // A table with child tables may have rows of its own.
         let own = (root.schema.clone(), root.name.clone());
         let parts = root.partitions.iter().map(|part| (part.schema.clone(), part.name.clone()));
         for number in parts.chain([own]).filter_map(|part| index.get(&part)) {
@@ -109,12 +109,12 @@ pub(super) fn with_series<'c>(content: &'c Content, stored: &HashMap<Key, Stored
     Cow::Owned(content)
 }
 
-/// Does the object stand for several others?
+/// Whether the object represents several others.
 pub(super) fn is_group(key: &Key) -> bool {
     key.kind == PARTITIONED || key.kind.ends_with(SERIES) || key.kind.ends_with(FILES)
 }
 
-/// The series that a table or collection with a date in its name belongs to.
+/// The series of a table or collection with a date in its name.
 pub(super) fn series_of(key: &Key) -> Option<Key> {
     if !matches!(key.kind.as_str(), "table" | "collection") || date_of(&key.name).is_none() {
         return None;
@@ -123,8 +123,8 @@ pub(super) fn series_of(key: &Key) -> Option<Key> {
     Some(Key { kind, schema: key.schema.clone(), name: pattern(&key.name) })
 }
 
-/// The numbers of a name from the first that is a year with a month or a day (`2026_11`, `202611`, `20261130`). Numbers that
-/// only count (`shard_2`) are no date, nor is a year alone: what goes but once a year is worth a look.
+/// The numbers of a name, starting with a year with a month or a day (`2026_11`, `202611`, `20261130`). Mere counters
+/// (`shard_2`) are not dates, nor is a year alone: a removal that happens only once a year should be reported.
 pub(super) fn date_of(name: &str) -> Option<Vec<u64>> {
     let mut numbers = name.split(|c: char| !c.is_ascii_digit()).filter(|digits| !digits.is_empty());
     let first = numbers.find(|digits| is_date(digits))?;

@@ -1,5 +1,6 @@
-//! What decides which history a configuration has before its repository is opened: the state folder, the host and the place.
-//! Neither the path of the configuration nor the rest of its content does: they change with every rebuild of a system.
+//! The key that selects the history of a configuration before its repository is opened: state directory, host and
+//! location. The path and the other content of the configuration are not part of it, because they change with every
+//! rebuild of a system.
 
 use std::{
     collections::BTreeMap,
@@ -9,9 +10,9 @@ use std::{
 
 use crate::config::Config;
 
-/// How long a storage may take to say where a path leads.
+/// Timeout for resolving a path on the storage.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Options of storages that say which place is meant: the same location with others is another place.
+/// Storage options that are part of the location: with other values, it is another location.
 const PLACE_OPTIONS: [&str; 11] = [
     "account_name",
     "bucket",
@@ -26,20 +27,20 @@ const PLACE_OPTIONS: [&str; 11] = [
     "tenant_name",
 ];
 
-/// What decides which history a configuration has, beside the id of its repository.
+/// The key of a configuration's history, apart from the id of its repository.
 #[derive(Debug, Clone)]
 pub(crate) struct Home {
-    /// The state folder.
+    /// The state directory.
     pub(super) state_dir: PathBuf,
     pub(super) host: String,
-    /// The place as the configuration names it. It is not known where it stands in a file that cannot be read.
+    /// The location as configured. Unknown if it is in a file that cannot be read.
     pub(super) name: Option<String>,
-    /// The same as a path.
+    /// The location as a path.
     path: Option<PathBuf>,
 }
 
 impl Home {
-    /// That of a configuration.
+    /// The key of a configuration.
     pub(crate) fn of(config: &Config) -> Self {
         let repository = &config.repository;
         let location = repository.location.load().ok();
@@ -51,14 +52,15 @@ impl Home {
         }
     }
 
-    /// That of a repository which does not exist, for tests.
+    /// A key for tests, of a repository that does not exist.
     #[cfg(test)]
     pub(crate) fn example(state_dir: &Path, host: &str, place: &str) -> Self {
         let path = Some(PathBuf::from(place));
         Self { state_dir: state_dir.to_owned(), host: host.to_owned(), name: Some(place.to_owned()), path }
     }
 
-    /// The place with links followed. This asks the storage, which may take for ever: never behind the gate.
+    /// The location with symbolic links resolved. This accesses the storage, which may hang: never call it with the
+    /// lock held.
     pub(super) fn resolved(&self) -> Option<String> {
         match &self.path {
             Some(path) => path.canonicalize().ok().map(|path| path.display().to_string()),
@@ -66,7 +68,7 @@ impl Home {
         }
     }
 
-    /// The same, unless that takes too long.
+    /// As [`Self::resolved`], with a timeout.
     pub(super) fn resolved_soon(&self) -> Option<String> {
         if self.path.is_none() {
             return self.name.clone();

@@ -1,4 +1,4 @@
-//! What somebody has been told of, the messages on their way, and how the channels fare.
+//! Alerted problems, the queue of messages, and the state of the channels.
 
 use std::collections::HashMap;
 
@@ -17,27 +17,27 @@ use crate::{
     history::message::{Line, Message, Purpose},
 };
 
-/// Daily runs do not begin at the same second: a reminder is due this much before its time.
+/// Slack for reminders, because daily runs do not begin at exactly the same time.
 const SLACK: i64 = 3_600_000;
 
-/// What is to be told after a look at the ledger.
+/// The differences to alert after comparing the ledger with earlier alerts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct News {
-    /// What is newly wrong.
+pub struct Changes {
+    /// New problems.
     pub new: Vec<Line>,
-    /// What is still wrong, if any of it is due to be told again or something else is told.
+    /// Persisting problems, if a reminder is due or there is something else to alert.
     pub persisting: Vec<Line>,
-    /// What is well again.
+    /// Problems that are over.
     pub recovered: Vec<Line>,
 }
 
-impl News {
-    /// Is there nothing to tell?
+impl Changes {
+    /// Whether there is nothing to alert.
     pub fn is_empty(&self) -> bool {
         self.new.is_empty() && self.persisting.is_empty() && self.recovered.is_empty()
     }
 
-    /// What purpose a message with this has.
+    /// The purpose of a message with these differences.
     pub fn purpose(&self) -> Purpose {
         if !self.new.is_empty() {
             Purpose::Problem
@@ -49,43 +49,43 @@ impl News {
     }
 }
 
-/// A problem that somebody has been told of.
+/// An alerted problem.
 struct Known {
     id: i64,
     line: Line,
-    /// When; unknown if a clock was wrong then.
+    /// When it was alerted; unknown if a clock was wrong then.
     told: Option<i64>,
 }
 
 /// A message that waits for its channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Waiting {
-    /// Its number.
+    /// Its id.
     pub id: i64,
     /// The message.
     pub message: Message,
 }
 
 impl History {
-    /// Compares what is wrong now with what was told, writes down the difference and queues what `compose` makes of it:
-    /// pairs of a channel's name and its message. What `once` says is told besides, now and never again. All in one
-    /// transaction, so that what is told once is told once.
-    pub fn tell(
+    /// Compares the current problems with those alerted before, records the difference and queues the messages that
+    /// `compose` makes of it, as pairs of channel name and message. The lines in `once` are added and not repeated. All
+    /// in one transaction, so that nothing is alerted twice.
+    pub fn record_and_queue(
         &self,
         current: &[Line],
         once: &[Line],
         now: &Zoned,
         remind_every: std::time::Duration,
-        compose: impl FnOnce(&News) -> Vec<(String, Message)>,
-    ) -> Result<News> {
+        compose: impl FnOnce(&Changes) -> Vec<(String, Message)>,
+    ) -> Result<Changes> {
         let now = millis(now);
         let every = i64::try_from(remind_every.as_millis()).unwrap_or(i64::MAX);
-        // Half of a short time between reminders is slack enough.
+        // For a short `remind_every`, half of it is the slack.
         let every = every - SLACK.min(every / 2);
         self.change(|tx| {
             let known = known(tx, now)?;
-            let mut news = compare(&known, current, now, every);
-            for line in &news.new {
+            let mut changes = compare(&known, current, now, every);
+            for line in &changes.new {
                 tx.execute(
                     "INSERT INTO incident (subject, kind, text, hint, since, opened, told) \
                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6)",
@@ -99,7 +99,7 @@ impl History {
                     ],
                 )?;
             }
-            for line in &news.persisting {
+            for line in &changes.persisting {
                 tx.execute(
                     "UPDATE incident SET told = ?3, text = ?4, hint = ?5 WHERE subject = ?1 AND kind = ?2 \
                      AND resolved IS NULL",
@@ -109,23 +109,23 @@ impl History {
             for known in known.iter().filter(|known| !current.iter().any(|line| known.is(line))) {
                 tx.execute("UPDATE incident SET resolved = ?2 WHERE id = ?1", [known.id, now])?;
             }
-            news.new.retain(|line| !known.iter().any(|known| known.explains(line)));
-            news.new.extend_from_slice(once);
-            if !news.is_empty() {
-                for (channel, message) in compose(&news) {
+            changes.new.retain(|line| !known.iter().any(|known| known.explains(line)));
+            changes.new.extend_from_slice(once);
+            if !changes.is_empty() {
+                for (channel, message) in compose(&changes) {
                     queue(tx, &channel, &message, now)?;
                 }
             }
-            Ok(news)
+            Ok(changes)
         })
     }
 
-    /// Takes the messages that wait for a channel, oldest first; for `hold` nobody else takes them. Reminders that a
-    /// later message has overtaken are dropped.
+    /// Reserves the messages queued for a channel for the time `hold`, oldest first. Reminders followed by a later
+    /// message are dropped.
     pub fn claim(&self, channel: &str, now: &Zoned, hold: std::time::Duration) -> Result<Vec<Waiting>> {
         let now = millis(now);
         let until = now.saturating_add(i64::try_from(hold.as_millis()).unwrap_or(i64::MAX));
-        // Nobody holds them for longer: a clock was wrong when they were taken.
+        // A longer reservation means that a clock was wrong when they were taken.
         let latest = credible_until(until);
         self.change(|tx| {
             let mut statement = tx.prepare(
@@ -153,12 +153,12 @@ impl History {
         })
     }
 
-    /// Gives a message back that was taken and not sent.
+    /// Releases a message that was reserved and not sent.
     pub fn release(&self, id: i64) -> Result<()> {
         self.change(|tx| tx.execute("UPDATE outbox SET claimed = NULL WHERE id = ?1", [id]).map(|_| ()))
     }
 
-    /// Writes down what came of sending to a channel: a message of the queue, or another try such as a heartbeat.
+    /// Records the result of sending to a channel: a queued message, or another one such as a heartbeat.
     pub fn sent(
         &self,
         channel: &str,
@@ -193,13 +193,13 @@ impl History {
         })
     }
 
-    /// Writes down that whoever had to know of a run has been told, or that it was queued for them.
-    pub fn told_of_run(&self, run: &str) -> Result<()> {
+    /// Records that the alerts of a run were sent or queued.
+    pub fn mark_notified(&self, run: &str) -> Result<()> {
         self.change(|tx| tx.execute("UPDATE run SET told = 1 WHERE name = ?1", [run]).map(|_| ()))
     }
 
-    /// Has a run of this invocation of a systemd unit ended by itself, and has it told what was to tell?
-    pub fn was_told(&self, invocation: &str) -> Result<bool> {
+    /// Whether a run of this invocation of a systemd unit has ended by itself and sent its alerts.
+    pub fn was_notified(&self, invocation: &str) -> Result<bool> {
         self.read(|tx| {
             tx.query_row(
                 "SELECT EXISTS (SELECT 1 FROM run WHERE invocation = ?1 AND told = 1 AND outcome <> 'interrupted')",
@@ -211,8 +211,8 @@ impl History {
 }
 
 impl Known {
-    /// Has the cause of this been told already? A repository that is away is told to everybody, and then fails one source
-    /// after the other, each by its own timer.
+    /// Whether the cause of this was alerted already. An unreachable repository is alerted once, and then each source
+    /// fails at its own time.
     fn explains(&self, line: &Line) -> bool {
         self.line.kind == ProblemKind::Repository.as_str()
             && line.kind != self.line.kind
@@ -242,7 +242,7 @@ fn known(tx: &Transaction<'_>, now: i64) -> rusqlite::Result<Vec<Known>> {
     rows.collect()
 }
 
-fn compare(known: &[Known], current: &[Line], now: i64, every: i64) -> News {
+fn compare(known: &[Known], current: &[Line], now: i64, every: i64) -> Changes {
     let index: HashMap<(&str, &str), &Known> =
         known.iter().map(|k| ((k.line.subject.as_str(), k.line.kind.as_str()), k)).collect();
     let still = |line: &Line| index.get(&(line.subject.as_str(), line.kind.as_str())).copied();
@@ -252,7 +252,7 @@ fn compare(known: &[Known], current: &[Line], now: i64, every: i64) -> News {
     let due = |known: &Known| known.told.is_none_or(|told| now - told >= every);
     let persisting = current.iter().filter(|line| still(line).is_some_and(due));
     let recovered = known.iter().filter(|k| !here.contains(&(k.line.subject.as_str(), k.line.kind.as_str())));
-    News {
+    Changes {
         new,
         persisting: persisting.cloned().collect(),
         recovered: recovered.map(|k| k.line.clone()).collect(),
@@ -270,7 +270,7 @@ fn queue(tx: &Transaction<'_>, channel: &str, message: &Message, now: i64) -> ru
 }
 
 impl History {
-    /// How the channels of these names and kinds fare.
+    /// The state of the channels with these names and kinds.
     pub(super) fn channels(
         &self,
         kinds: &[(String, &'static str)],
@@ -299,7 +299,7 @@ impl History {
                 if let Some(row) = rows.next()? {
                     let last = row.get::<_, Option<i64>>(0)?;
                     entry.last_delivery = last.and_then(|time| credible(time, now)).map(zoned);
-                    // That it fails must be seen, whatever the clock said when it began to.
+                    // A failure must be shown, even if the clock was wrong when it began.
                     entry.failing_since = row.get::<_, Option<i64>>(1)?.map(|time| zoned(time.min(now)));
                     entry.error = row.get(2)?;
                 }

@@ -1,5 +1,5 @@
-//! The ledger: every item ever seen, with its state, ages and problems, as one document. What fills it stands in
-//! [`super::draw`]; here are its words, whose field names are a promise to programs.
+//! The types of the ledger: every item ever seen, with its state, ages and problems. Field names are a stable
+//! interface. [`super::builder`] builds a ledger.
 
 use jiff::Zoned;
 use schemars::JsonSchema;
@@ -7,30 +7,30 @@ use serde::{Deserialize, Serialize};
 
 use crate::{error::Problem as Recorded, repository::HostShare};
 
-/// All that is known at one moment.
+/// The state of everything at one moment.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Ledger {
-    /// When it was drawn up.
+    /// When it was built.
     #[serde(with = "crate::moment")]
     #[schemars(with = "jiff::Timestamp")]
     pub at: Zoned,
-    /// The host that drew it up.
+    /// The host that built it.
     pub host: String,
-    /// Counts and the verdict.
+    /// Counts, and whether everything is well.
     pub summary: Summary,
     /// Every item ever seen, by source and item.
     pub items: Vec<Entry>,
-    /// What is wrong and concerns no item. Each kind stands here once at most.
+    /// Problems that concern no item, at most one of each kind.
     pub problems: Vec<Problem>,
     /// The sources.
     pub sources: Vec<SourceEntry>,
-    /// Runs that are going on.
+    /// Runs in progress.
     pub running: Vec<Running>,
-    /// The channels of alerts.
+    /// The alert channels.
     pub alerts: Vec<ChannelEntry>,
     /// The repository.
     pub repository: RepositoryEntry,
-    /// What else an operator should know, in sentences.
+    /// Notes for the operator, in sentences.
     pub notes: Vec<String>,
 }
 
@@ -39,56 +39,56 @@ pub struct Ledger {
 pub struct Summary {
     /// Whether nothing has a problem.
     pub ok: bool,
-    /// Everything that was ever seen.
+    /// All items ever seen.
     pub items: u64,
-    /// What should be backed up: neither excluded nor vanished nor of a source that is no longer configured.
+    /// Items that should be backed up: not excluded, not vanished, and of a configured source.
     pub expected: u64,
-    /// Of these, those with a good snapshot that is young enough.
+    /// Expected items with a good and recent enough snapshot.
     pub backed_up: u64,
-    /// Of these, those with a proof that is young enough.
+    /// Expected items with a recent enough proof.
     pub proven: u64,
-    /// How long it would take to restore all of them one after the other, in seconds, by what drills measured; what was not
-    /// measured is estimated from its size. Absent if nothing was measured.
+    /// Time in seconds to restore all of them one after the other, as measured by drills; estimated from the size for
+    /// items without a measurement. Absent if nothing was measured.
     pub restore_seconds: Option<f64>,
-    /// Those of them that were not measured.
+    /// Expected items without a measurement.
     pub restore_unmeasured: u64,
-    /// Problems.
+    /// Number of problems.
     pub problems: u64,
-    /// Items in each state, in the order of [`State`], without those that no item is in.
+    /// Items in each state, in the order of [`State`], without empty states.
     pub states: Vec<StateCount>,
 }
 
-/// How many items are in a state.
+/// Number of items in a state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct StateCount {
     /// The state.
     pub state: State,
-    /// How many.
+    /// The number of items.
     pub items: u64,
 }
 
-/// State of an item, the worst first.
+/// State of an item, worst first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
-    /// The last attempt failed, or its source could not be asked.
+    /// The last attempt failed, or its source as a whole did.
     Failed,
-    /// It is there, and there is no snapshot of it.
+    /// It exists, and there is no snapshot of it.
     NeverBackedUp,
     /// The newest snapshot is older than it should be.
     Late,
-    /// The newest snapshot holds a dump that could not be understood: nothing in it was checked.
+    /// The newest snapshot holds a dump that could not be parsed and was not checked.
     Unchecked,
-    /// The newest snapshot is whole except for objects that could not be read.
+    /// The newest snapshot is complete except for unreadable objects.
     Partial,
-    /// What was backed up differs from before in a way that somebody should look at, or a snapshot is dated in the future; its
-    /// snapshots are held.
+    /// The last backup differs suspiciously from earlier ones, or a snapshot is dated in the future. Its snapshots are
+    /// held.
     Suspicious,
     /// The source no longer has it.
     Vanished,
-    /// No drill has restored it lately.
+    /// No recent drill has restored it.
     NotProven,
-    /// It was found lately, and no run of its source has been due since: there is no snapshot of it yet.
+    /// It was found recently, has no snapshot yet, and no run of its source has been due since.
     New,
     /// Backed up in time.
     Protected,
@@ -99,7 +99,7 @@ pub enum State {
 }
 
 impl State {
-    /// All states, the worst first.
+    /// All states, worst first.
     pub const ALL: [Self; 12] = [
         Self::Failed,
         Self::NeverBackedUp,
@@ -134,7 +134,7 @@ impl State {
     }
 }
 
-/// One item ever seen, or a source that could not be asked.
+/// An item ever seen, or a source that failed as a whole.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Entry {
     /// Source name.
@@ -143,19 +143,20 @@ pub struct Entry {
     pub item: Option<String>,
     /// Kind of the source.
     pub kind: String,
-    /// The worst that is true of it.
+    /// Its worst state.
     pub state: State,
-    /// Since when it is in that state, as far as known.
+    /// Since when it is in that state, if known.
     #[serde(with = "crate::moment::option")]
     #[schemars(with = "Option<jiff::Timestamp>")]
     pub since: Option<Zoned>,
-    /// Why, in one line: the error, the rule that excludes it, what shrank.
+    /// The reason in one line: the error, the rule that excludes it, the suspicious change.
     pub why: Option<String>,
-    /// All that somebody should do something about.
+    /// Problems that need attention.
     pub problems: Vec<Problem>,
-    /// Retention is held for it: nothing is removed until it is accepted, or until what is dated in the future is gone.
+    /// Retention is held for it: no snapshot is removed until the change is accepted, or until the snapshot dated in
+    /// the future is gone.
     pub held: bool,
-    /// Moment of the newest snapshot that is not dated in the future.
+    /// Time of the newest snapshot that is not dated in the future.
     #[serde(with = "crate::moment::option")]
     #[schemars(with = "Option<jiff::Timestamp>")]
     pub last_backup: Option<Zoned>,
@@ -165,27 +166,27 @@ pub struct Entry {
     pub max_age_seconds: Option<u64>,
     /// Id of the newest snapshot.
     pub snapshot: Option<String>,
-    /// Snapshots of it.
+    /// Number of its snapshots.
     pub snapshots: u64,
-    /// Moment of the snapshot that was last proven.
+    /// Time of the snapshot that was last proven.
     #[serde(with = "crate::moment::option")]
     #[schemars(with = "Option<jiff::Timestamp>")]
     pub last_proof: Option<Zoned>,
     /// Its age in seconds.
     pub proof_age_seconds: Option<i64>,
-    /// How long the last restore of it took in a drill, in seconds.
+    /// Duration of its restore in the last drill, in seconds.
     pub restore_seconds: Option<f64>,
     /// Bytes of the newest snapshot.
     pub bytes: Option<u64>,
-    /// Rows, documents or files of it, where they were counted.
+    /// Its rows, documents or files, if counted.
     pub rows: Option<u64>,
-    /// How long the last successful backup took, in seconds.
+    /// Duration of the last successful backup, in seconds.
     pub seconds: Option<f64>,
     /// The last successful backups, oldest first, at most 12.
     pub trend: Vec<Point>,
-    /// What the last backup wants known, such as what it could not protect.
+    /// Notes from the last backup, such as objects that it could not protect.
     pub notes: Vec<String>,
-    /// Objects that the newest snapshot lacks because they could not be read, whether that was accepted or not.
+    /// Unreadable objects that the newest snapshot lacks, accepted or not.
     pub omitted: u64,
     /// When it is due next.
     #[serde(with = "crate::moment::option")]
@@ -212,31 +213,31 @@ pub struct Point {
     pub time: Zoned,
     /// Bytes read from the source.
     pub bytes: u64,
-    /// Time it took, in seconds.
+    /// Duration in seconds.
     pub seconds: f64,
 }
 
-/// What kind of problem it is.
+/// Kind of a problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ProblemKind {
     /// The last attempt failed.
     Failed,
-    /// There is no snapshot although it was seen.
+    /// There is no snapshot of an item that exists.
     NeverBackedUp,
     /// The newest snapshot is too old.
     Late,
-    /// The dump could not be understood.
+    /// The dump could not be parsed.
     Unchecked,
-    /// Objects could not be read, and the newest snapshot lacks them.
+    /// The newest snapshot lacks unreadable objects.
     Partial,
-    /// The content differs from before: see [`super::anomaly`].
+    /// The content has changed suspiciously: see [`super::anomaly`].
     Anomaly,
     /// The source no longer has it.
     Vanished,
-    /// A rule excludes what was backed up before.
+    /// A rule excludes an item that was backed up before.
     Excluded,
-    /// No fresh proof.
+    /// There is no recent proof.
     NotProven,
     /// A snapshot is dated in the future: a clock was wrong.
     FutureSnapshot,
@@ -244,9 +245,9 @@ pub enum ProblemKind {
     Repository,
     /// The history was damaged, or cannot be written.
     History,
-    /// Something of the repository is lost or damaged, and no check has been clean since.
+    /// Parts of the repository are lost or damaged, and no check has been clean since.
     Damage,
-    /// The newest snapshots of items are gone from the repository, and this program did not remove them.
+    /// The newest snapshots of items are missing from the repository, and this program did not remove them.
     SnapshotsGone,
 }
 
@@ -272,40 +273,40 @@ impl ProblemKind {
     }
 }
 
-/// Something that somebody should do something about.
+/// A problem that needs attention.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Problem {
-    /// What kind.
+    /// Its kind.
     pub kind: ProblemKind,
-    /// Since when, as far as known.
+    /// Since when, if known.
     #[serde(with = "crate::moment::option")]
     #[schemars(with = "Option<jiff::Timestamp>")]
     pub since: Option<Zoned>,
-    /// What happened, in one line or a few.
+    /// The problem, in one line or a few.
     pub text: String,
     /// What to do next.
     pub hint: Option<String>,
-    /// Known items of a source that were not backed up because it failed as a whole; absent for an item.
+    /// For a source that failed as a whole: number of its known items that were not backed up. Absent for an item.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub items: Option<u64>,
-    /// The cause that it shares with problems of other items.
+    /// The cause shared with problems of other items.
     #[serde(skip)]
     pub shared: Option<Shared>,
 }
 
-/// A cause that several items may share although the text of each is another: each has its own age or its own name.
+/// A cause that several items share although their texts differ in age or name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shared {
-    /// What is the same for all of them: kind of problem, source, moment and rule, as far as they belong to it.
+    /// The key, equal for all of them: kind of problem, and source, time and rule where they apply.
     pub key: String,
-    /// What is told of several at once.
+    /// The text for several items.
     pub text: String,
-    /// What to do next about several.
+    /// The hint for several items.
     pub hint: Option<String>,
 }
 
 impl Problem {
-    /// What a problem that concerns no item is a problem of.
+    /// The subject of a problem that concerns no item.
     pub fn subject(&self) -> &'static str {
         match self.kind {
             ProblemKind::History => "the history",
@@ -331,17 +332,17 @@ pub struct SourceEntry {
     #[serde(with = "crate::moment::option")]
     #[schemars(with = "Option<jiff::Timestamp>")]
     pub last_run: Option<Zoned>,
-    /// When it was last asked successfully what it has.
+    /// When its items were last listed successfully.
     #[serde(with = "crate::moment::option")]
     #[schemars(with = "Option<jiff::Timestamp>")]
     pub last_discovery: Option<Zoned>,
-    /// What it had then.
+    /// Number of items listed then.
     pub discovered: u64,
-    /// What was excluded then.
+    /// Number of items excluded then.
     pub excluded: u64,
 }
 
-/// A run that is going on.
+/// A run in progress.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Running {
     /// Name of the run.
@@ -352,46 +353,46 @@ pub struct Running {
     #[serde(with = "crate::moment")]
     #[schemars(with = "jiff::Timestamp")]
     pub started: Zoned,
-    /// Items being read at this moment.
+    /// Items being read now.
     pub items: Vec<String>,
 }
 
-/// A channel of alerts.
+/// An alert channel.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct ChannelEntry {
     /// Its name.
     pub channel: String,
     /// Its kind.
     pub kind: String,
-    /// When it last took a message.
+    /// When it last accepted a message.
     #[serde(with = "crate::moment::option")]
     #[schemars(with = "Option<jiff::Timestamp>")]
     pub last_delivery: Option<Zoned>,
-    /// Messages that wait to be delivered.
+    /// Number of messages waiting for delivery.
     pub waiting: u64,
-    /// Since when it takes none, if it does not.
+    /// Since when deliveries fail, if they do.
     #[serde(with = "crate::moment::option")]
     #[schemars(with = "Option<jiff::Timestamp>")]
     pub failing_since: Option<Zoned>,
-    /// What it said last, if it does not.
+    /// The last error, if deliveries fail.
     pub error: Option<String>,
 }
 
 /// The repository.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct RepositoryEntry {
-    /// Where it is, without passwords.
+    /// Its location, without passwords.
     pub location: String,
-    /// Bytes of its packs, where they can be counted quickly.
+    /// Size of its packs in bytes, if it can be determined quickly.
     pub bytes: Option<u64>,
-    /// Bytes free where it lies.
+    /// Free space at its location, in bytes.
     pub free: Option<u64>,
-    /// Snapshots of this program in it that this host made; of all hosts where only the repository is watched.
+    /// Number of snapshots made by this program on this host; on all hosts if only the repository is watched.
     pub snapshots: u64,
     /// Other hosts that have snapshots in it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub other_hosts: Vec<HostShare>,
-    /// Why it could not be read now. Ages are then those of the last look.
+    /// Why it could not be read now. Ages are then as of the last survey.
     #[schemars(with = "Option<String>")]
     pub error: Option<Recorded>,
 }

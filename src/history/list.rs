@@ -1,4 +1,4 @@
-//! The list of repositories on the disk.
+//! The file with the list of repositories.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -19,23 +19,23 @@ use crate::{
     fs::owner,
 };
 
-/// Name of the list in the state folder.
+/// Name of the list in the state directory.
 pub(super) const LIST: &str = "repositories.json";
-/// What is larger than this, in bytes, is no list of ours.
+/// Maximum size in bytes; a larger file is not a valid list.
 const LARGEST: u64 = 1 << 20;
 #[derive(Default, Serialize, Deserialize)]
 struct Document {
     repositories: Vec<Entry>,
 }
 
-/// Is it a name that we give to histories? One with a path in it would lead out of the folder.
+/// Whether it is a valid name of a history file. A name with a path would lead out of the directory.
 pub(super) fn is_file_name(file: &str) -> bool {
     let digits = file.strip_prefix("history-").and_then(|rest| rest.strip_suffix(".db"));
     file == FILE
         || digits.is_some_and(|digits| digits.len() == 8 && digits.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
-/// The list as it was written, or `None` if there is none that can be understood.
+/// The stored list, or `None` if there is none or it cannot be parsed.
 pub(super) fn read_list(state_dir: &Path) -> Option<Vec<Entry>> {
     let path = state_dir.join(LIST);
     let file = OpenOptions::new().read(true).custom_flags(owner::no_links()).open(path).ok()?;
@@ -44,7 +44,7 @@ pub(super) fn read_list(state_dir: &Path) -> Option<Vec<Entry>> {
     serde_json::from_str::<Document>(&text).ok().map(|document| document.repositories)
 }
 
-/// The entries that stand in the histories themselves.
+/// The entries stored in the histories themselves.
 pub(super) fn from_files(state_dir: &Path) -> Vec<Entry> {
     let Ok(folder) = fs::read_dir(state_dir) else { return Vec::new() };
     let names = folder.flatten().filter_map(|entry| entry.file_name().into_string().ok());
@@ -67,11 +67,11 @@ fn own_entry(path: &Path) -> Option<String> {
     connection.query_row(query, [ENTRY], |row| row.get(0)).optional().ok().flatten()
 }
 
-/// Replaces a file in one step by one that only its owner may read.
+/// Atomically replaces a file by one that only its owner can read.
 fn write_private(path: &Path, text: &str) -> io::Result<()> {
     let draft = path.with_extension(format!("json.{}", std::process::id()));
     let write = || {
-        // What a dead process of this number left behind.
+        // A temporary file left behind by a dead process with this id.
         match fs::remove_file(&draft) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -94,7 +94,7 @@ fn write_private(path: &Path, text: &str) -> io::Result<()> {
     })
 }
 
-/// Writes the list down in one step.
+/// Writes the list atomically.
 ///
 /// # Errors
 /// It cannot be written.
@@ -106,6 +106,6 @@ pub(super) fn write_list(state_dir: &Path, entries: &[Entry]) -> Result<()> {
     write_private(&path, &text).map_err(|error| {
         Error::failed(format!("cannot write {}", path.display()))
             .because(&error)
-            .hint("see whether the disk of `state_dir` is full and whether the user that runs tik-backup may write there")
+            .hint("check whether the disk of `state_dir` is full and whether the user that runs tik-backup may write there")
     })
 }

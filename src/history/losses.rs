@@ -1,36 +1,36 @@
-//! Losses of rows and of whole objects. Only what an operator accepted for an object makes a further loss of it usual, and
-//! only one that is not greater; a fall to nothing never is.
+//! Detects losses of rows and of whole objects. A loss is usual only if the operator has accepted losses of this object
+//! before that were at least as great. A loss of all rows is never usual.
 
 use std::collections::{HashMap, HashSet};
 
 use super::{
     anomaly::{Finding, Kind, Open, Past, PastObject, Verdict, lost, pattern, percent},
     content::{Content, Counted, Key},
-    groups::{PARTITIONED, date_of, files_of, is_group, series_of, told_as},
+    groups::{PARTITIONED, date_of, files_of, is_group, reported_as, series_of},
 };
 use crate::{
     config::AnomalyRules,
     output::{count, name},
 };
 
-/// How many of the last counts of a table its loss is judged by: a slow loss over a week is one too.
+/// Number of recent counts by which a loss is judged, so that a slow loss over a week is found too.
 const COUNTS: usize = 7;
-/// A loss that was accepted so often is how this table lives.
+/// A loss is usual after this many acceptances.
 const USUAL: usize = 2;
-/// Of what an accepted loss left, this part of `min_rows` is so little that a few rows more or less do not matter.
+/// If an accepted loss left less than this part of `min_rows`, small differences do not matter.
 const FEW: u64 = 10;
 
 /// Judges rows and objects.
 pub(super) fn judge(rules: &AnomalyRules, past: &Past, content: &Content, verdict: &mut Verdict) {
     if !content.is_counted() {
-        // Nothing can be said, and nothing is taken back.
+        // Nothing was counted: no new anomaly, and none is closed.
         return;
     }
     let judging = Judging::new(rules, past, content);
     for object in &content.objects {
         judging.object(object, verdict);
     }
-    judging.drop_told_by_group(verdict);
+    judging.drop_reported_by_group(verdict);
     if rules.vanished {
         judging.missing(verdict);
     }
@@ -42,12 +42,12 @@ struct Judging<'a> {
     past: &'a Past,
     content: &'a Content,
     now: HashMap<&'a Key, &'a Counted>,
-    /// Partitioned tables of which nothing is known yet, by the patterns of their partitions' names: of partitions that are gone
-    /// it is not known either to what they belonged.
+    /// Partitioned tables without a past, by the name patterns of their partitions: the table of a missing partition is
+    /// unknown.
     roots: HashMap<String, &'a str>,
     /// Names of all tables and partitioned tables, now and before.
     tables: HashSet<String>,
-    /// How many members each series had, and the oldest date among those it has.
+    /// For each series: the number of its earlier members, and the oldest date among the current ones.
     members: HashMap<Key, usize>,
     oldest: HashMap<Key, Vec<u64>>,
 }
@@ -88,7 +88,7 @@ impl<'a> Judging<'a> {
         lost(before, after, self.rules.rows_lost)
     }
 
-    /// Judges the rows of an object that is there.
+    /// Judges the rows of an existing object.
     fn object(&self, object: &Counted, verdict: &mut Verdict) {
         let shown = object.key.name();
         let after = object.rows + self.unread(&object.key);
@@ -97,14 +97,14 @@ impl<'a> Judging<'a> {
             verdict.resolved.push(gone.id);
         }
         if let Some(open) = self.open(Kind::Rows, &shown) {
-            // Of the same name are a table and what stands for it and the tables that inherit from it.
+            // A table and the object for it and its child tables have the same name.
             if object.part_of.as_ref() == Some(&shown) {
                 return;
             }
             if !self.lost(open.before, after) {
                 verdict.resolved.push(open.id);
             } else if self.is_worse(open.after, after) {
-                // All that is older than the new one stays, and so what was held by the first.
+                // Snapshots older than the new anomaly are kept, which include those held by the first.
                 verdict.resolved.push(open.id);
                 verdict.found.push(fewer(object, &shown, open.before, after));
             }
@@ -113,7 +113,7 @@ impl<'a> Judging<'a> {
         if object.part_of.is_some() {
             return;
         }
-        // One that is back counts by what it had before it was gone.
+        // An object that is back is compared with its rows before it was gone.
         let before = gone.map(|gone| gone.before).or_else(|| self.reference(&object.key));
         let Some(before) = before.filter(|before| *before >= self.rules.min_rows) else { return };
         if self.lost(before, after) && !self.is_usual_loss(&shown, before, after) {
@@ -121,9 +121,8 @@ impl<'a> Judging<'a> {
         }
     }
 
-    /// Of a series that lost rows, it is not said for each member as well; nor of a folder that lost files that it has fewer
-    /// entries.
-    fn drop_told_by_group(&self, verdict: &mut Verdict) {
+    /// The loss of a series is not repeated for each member, nor the loss of files in a directory as a loss of entries.
+    fn drop_reported_by_group(&self, verdict: &mut Verdict) {
         let told: HashSet<String> = self
             .content
             .objects
@@ -145,17 +144,17 @@ impl<'a> Judging<'a> {
             .filter(|(_, group)| told.contains(&group.name()))
             .map(|(object, _)| object.key.name())
             .collect();
-        // One that was told before, and is worse now, is told again.
+        // A known loss that has become worse is reported again.
         let again = |f: &Finding| self.open(Kind::Rows, &f.object).is_some();
         verdict.found.retain(|f| f.kind != Kind::Rows || !members.contains(&f.object) || again(f));
     }
 
-    /// Has so much gone again of what a loss left that the operator must know it?
+    /// Whether a known loss has become so much worse that it must be reported again.
     fn is_worse(&self, left: u64, after: u64) -> bool {
         (after == 0 && left > 0) || (left >= self.rules.min_rows && self.lost(left, after))
     }
 
-    /// Was a loss that left no more than this of the object accepted as often as it takes?
+    /// Whether losses that left no more than this were accepted often enough.
     fn is_usual_loss(&self, shown: &str, before: u64, after: u64) -> bool {
         let accepted = self.past.accepted.iter().filter(|a| a.kind == Kind::Rows && a.object == shown);
         let mut left: Vec<u64> =
@@ -167,12 +166,12 @@ impl<'a> Judging<'a> {
         }
     }
 
-    /// The rows to compare those of an object with: the most of its last counts since a loss of it was accepted.
+    /// The baseline of an object: the most rows in its recent counts since a loss was accepted.
     fn reference(&self, key: &Key) -> Option<u64> {
         let of = |key: &Key| self.past.objects.get(key).and_then(most);
         let own = of(key);
         match key.kind.as_str() {
-            // It may have been a table like any other, and stood for its partitions before that was known.
+            // It may have been an ordinary table before.
             PARTITIONED if !self.past.objects.contains_key(key) => {
                 of(&Key { kind: "table".to_owned(), ..key.clone() }).max(self.members(key))
             }
@@ -185,7 +184,7 @@ impl<'a> Judging<'a> {
         }
     }
 
-    /// Rows that the members of a group had, where there is no past of the group itself.
+    /// Rows of the members of a group, if the group itself has no past.
     fn members(&self, group: &Key) -> Option<u64> {
         let members = self.past.objects.iter().filter(|(key, past)| self.belongs(key, past, group));
         members.map(|(_, past)| past.counts.last().copied().unwrap_or(0)).reduce(|sum, rows| sum + rows)
@@ -202,12 +201,12 @@ impl<'a> Judging<'a> {
         present.or_else(|| self.root(key, past)) == Some(group.name().as_str())
     }
 
-    /// The partitioned table to which an object that is gone belonged.
+    /// The partitioned table to which a missing object belonged.
     fn root<'r>(&'r self, key: &Key, past: &'r PastObject) -> Option<&'r str> {
         past.part_of.as_deref().or_else(|| self.roots.get(&pattern(&key.name())).copied())
     }
 
-    /// Rows of a group's members that are there and could not be read this time, or are excluded.
+    /// Rows of a group's members that exist but are unreadable or excluded this time.
     fn unread(&self, group: &Key) -> u64 {
         if !is_group(group) || (self.content.omitted().is_empty() && self.content.excluded.is_empty()) {
             return 0;
@@ -219,8 +218,8 @@ impl<'a> Judging<'a> {
         members.map(|(_, past)| past.counts.last().copied().unwrap_or(0)).sum()
     }
 
-    /// Objects that are no longer there. Where all of a schema are gone, the schema is what is missing. One that is there and
-    /// could not be read is a matter of its own.
+    /// Finds missing objects. If all objects of a schema are gone, the schema is reported. Unreadable objects are not
+    /// missing.
     fn missing(&self, verdict: &mut Verdict) {
         let is_missing = |key: &Key| !self.now.contains_key(key) && !self.content.omits(key);
         let mut missing: Vec<_> = self.past.objects.iter().filter(|(key, _)| is_missing(key)).collect();
@@ -236,9 +235,10 @@ impl<'a> Judging<'a> {
         for (key, object) in missing {
             let shown = key.name();
             let rows = object.counts.last().copied().unwrap_or(0);
-            // The same rows under a new name were renamed, not lost.
+            // Objects with the same rows under a new name were renamed, not lost.
             let renamed = rows > 0 && digests.contains(&object.digest.to_bits());
-            if renamed || self.open(Kind::Object, &shown).is_some() || self.is_told_by_group(key, object) {
+            if renamed || self.open(Kind::Object, &shown).is_some() || self.is_reported_by_group(key, object)
+            {
                 continue;
             }
             if self.is_usual_end(&pattern(&shown), rows, &patterns) {
@@ -253,10 +253,10 @@ impl<'a> Judging<'a> {
         verdict.found.extend(self.empty_gone(&without_rows));
     }
 
-    /// Objects without rows that are gone: in one line, and not where a loss was accepted just before, as whoever empties a
-    /// database often creates it anew next.
+    /// Reports missing objects without rows in one line. Not after an accepted loss, because an emptied database is
+    /// often created anew.
     fn empty_gone(&self, keys: &[&Key]) -> Option<Finding> {
-        /// So many are named.
+        /// Names in the text.
         const FEW: usize = 5;
         let first = keys.first().filter(|_| !self.past.just_accepted)?;
         let shown = first.name();
@@ -279,8 +279,8 @@ impl<'a> Judging<'a> {
         })
     }
 
-    /// Is what has become of an object that is gone judged by the group that it belonged to?
-    fn is_told_by_group(&self, key: &Key, object: &PastObject) -> bool {
+    /// Whether a missing object is judged as part of its group.
+    fn is_reported_by_group(&self, key: &Key, object: &PastObject) -> bool {
         let there = |kind: &str| {
             let other = Key { kind: kind.to_owned(), ..key.clone() };
             self.now.contains_key(&other)
@@ -288,7 +288,7 @@ impl<'a> Judging<'a> {
         match key.kind.as_str() {
             PARTITIONED => return there("table"),
             "table" if there(PARTITIONED) => return true,
-            // Of one table it is said by its own name.
+            // A single table is reported by its own name.
             _ if is_group(key) => return self.members_of(key) < 2 || self.unread(key) > 0,
             _ => {}
         }
@@ -297,19 +297,20 @@ impl<'a> Judging<'a> {
         }
         let Some(series) = series_of(key) else { return false };
         if self.now.contains_key(&series) {
-            // The oldest go in the course of time. Should any other be gone, somebody removed it.
+            // The oldest members expire. Any other missing one was removed.
             let oldest = self.oldest.get(&series);
             return oldest.zip(date_of(&key.name)).is_some_and(|(oldest, date)| date < *oldest);
         }
         self.past.objects.contains_key(&series) && self.members_of(&series) > 1
     }
 
-    /// How many members a series had.
+    /// Number of earlier members of a series.
     fn members_of(&self, series: &Key) -> usize {
         self.members.get(series).copied().unwrap_or(0)
     }
 
-    /// Was the end of objects of this name pattern accepted as often as it takes, and of so many rows? Not of the last.
+    /// Whether the removal of objects with this name pattern and as many rows was accepted often enough. Not for the
+    /// last one.
     fn is_usual_end(&self, pattern_of: &str, rows: u64, there: &HashSet<String>) -> bool {
         if pattern_of.contains('#') && !there.contains(pattern_of) {
             return false;
@@ -334,7 +335,7 @@ impl<'a> Judging<'a> {
         }
     }
 
-    /// Many tables, each with too few rows to be looked at, are a loss when nothing is left of any.
+    /// Many tables, each with too few rows to be judged alone, are a loss if all of them are empty.
     fn whole(&self, verdict: &mut Verdict) {
         let single = |key: &Key| !is_group(key);
         let objects = self.content.objects.iter().filter(|object| single(&object.key));
@@ -353,7 +354,7 @@ impl<'a> Judging<'a> {
             found || self.open(Kind::Object, shown).is_some()
         };
         let small = |(key, object): &(&Key, &PastObject)| {
-            // Of larger ones and of partitions it is said already.
+            // Larger tables and partitions are already reported.
             let apart = single(key) && self.root(key, object).is_none();
             let few = most(object).is_some_and(|rows| rows > 0 && rows < self.rules.min_rows);
             apart && few && !self.content.omits(key) && !gone(&key.name())
@@ -373,14 +374,14 @@ fn most(object: &PastObject) -> Option<u64> {
     object.counts.iter().rev().take(COUNTS).max().copied()
 }
 
-/// What `part` of `whole` is of `rows`.
+/// The share `part` / `whole` of `rows`.
 fn scaled(rows: u64, part: u64, whole: u64) -> u64 {
     let scaled = u128::from(rows) * u128::from(part) / u128::from(whole.max(1));
     u64::try_from(scaled).unwrap_or(u64::MAX)
 }
 
 fn fewer(object: &Counted, shown: &str, before: u64, after: u64) -> Finding {
-    let (kind, told) = told_as(&object.key);
+    let (kind, told) = reported_as(&object.key);
     Finding {
         kind: Kind::Rows,
         object: shown.to_owned(),
@@ -395,7 +396,7 @@ fn fewer(object: &Counted, shown: &str, before: u64, after: u64) -> Finding {
     }
 }
 
-/// What is counted of objects of a kind. Of a folder or share that is everything in it.
+/// What is counted for objects of a kind. For a directory or share, all its entries.
 fn counted(kind: &str, number: u64) -> &'static str {
     let (one, several) = match kind {
         "collection" | "collection series" => ("document", "documents"),

@@ -1,4 +1,4 @@
-//! Nights of a database, one after the other, as its history judges them.
+//! Consecutive nights of a database, as judged by its history.
 
 use jiff::{Span, Zoned};
 
@@ -32,8 +32,8 @@ impl Nights {
         begin.checked_add(Span::new().days(self.night)).unwrap()
     }
 
-    /// Backs up these tables with so many rows. Of a name such as `root/part` the first is the table that it is a partition
-    /// of, and a name that ends with `/` is a partitioned table without any. Returns what is suspicious.
+    /// Backs up tables with these row counts. `root/part` is the partition `part` of the table `root`; a name that ends
+    /// with `/` is a partitioned table without partitions. Returns the anomalies.
     fn night(&mut self, tables: &[(&str, u64)]) -> Vec<String> {
         self.night += 1;
         let mut manifest = Manifest::begin("pg", "shop", "postgres");
@@ -66,7 +66,7 @@ impl Nights {
         self.finish(&manifest)
     }
 
-    /// Backs up a folder of so many files and folders.
+    /// Backs up a folder of so many files and directories.
     fn folder(&mut self, files: u64, folders: u64) -> Vec<String> {
         let manifest = self.folder_manifest(files, folders);
         self.finish(&manifest)
@@ -127,7 +127,7 @@ impl Nights {
         found.into_iter().map(|finding| finding.text).collect()
     }
 
-    /// Accepts in the middle of the day after the last night. Returns how much was.
+    /// Accepts at noon of the day after the last night. Returns the number of accepted anomalies.
     fn accept(&self) -> usize {
         let noon = self.moment().checked_add(Span::new().hours(10)).unwrap();
         let accepted = self.history.accept(&|_, _| true, &noon).unwrap();
@@ -213,7 +213,7 @@ fn a_slow_loss_is_found_and_a_table_that_is_back_empty_is_no_recovery() {
     assert!(nights.is_held());
     none(nights.night(&[("a", 1000), ("b", 10)]));
     assert!(!nights.is_held());
-    // One whose end was accepted is a new table when it comes again.
+    // A table whose removal was accepted is a new table when it is created again.
     assert_eq!(nights.night(&[("b", 10)]).len(), 1);
     assert_eq!(nights.accept(), 1);
     none(nights.night(&[("a", 1), ("b", 10)]));
@@ -364,14 +364,14 @@ fn folders_that_stay_or_are_made_do_not_hide_that_files_are_gone() {
     none(nights.folder(100, 120));
     assert!(!nights.is_held());
 
-    // One line, although there are fewer entries as well; accepted it is not told as a loss of entries.
+    // One line, although there are fewer entries as well; once accepted, it is not reported as a loss of entries.
     none(nights.folder(1000, 120));
     assert_eq!(nights.folder(0, 120), ["folder /srv/e had 1000 files and has 0 now (-100 %)"]);
     none(nights.folder(0, 120));
     assert_eq!(nights.accept(), 1);
     none(nights.folder(0, 120));
     none(nights.folder(0, 120));
-    // Folders and what else is no file are looked at too.
+    // Directories and other entries that are not files are judged too.
     none(nights.folder(200, 1000));
     assert_eq!(nights.folder(200, 100), ["folder /srv/e had 1200 entries and has 300 now (-75 %)"]);
 }
@@ -380,7 +380,7 @@ fn folders_that_stay_or_are_made_do_not_hide_that_files_are_gone() {
 fn a_history_that_counted_entries_alone_is_compared_by_them() {
     let before = |nights: &mut Nights| {
         let mut manifest = nights.folder_manifest(100, 150);
-        // As an earlier version wrote it down: without the object for the files.
+        // As an earlier version recorded it: without the object for the files.
         manifest.forget_detail();
         none(nights.finish(&manifest));
     };
@@ -441,8 +441,8 @@ fn numbers_that_are_no_dates_make_no_series() {
     assert_eq!(found, ["table s.tenant_1 with 1000 rows is gone"]);
 }
 
-/// Whatever a table did before: without an acceptance, a loss of more than half of what it had the night before is told once,
-/// and is open until it is back; a fall to nothing is told whatever was accepted.
+/// Regardless of a table's past: a loss of more than half of the rows of the night before that was not accepted is
+/// reported once, and stays open until the rows are back. A loss of all rows is reported regardless of acceptances.
 #[test]
 fn thousands_of_nights_have_no_loss_that_nobody_was_told_of() {
     let mut random = 0x9e37_79b9_7f4a_7c15_u64;

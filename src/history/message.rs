@@ -1,4 +1,4 @@
-//! What an alert says, before a channel gives it its form.
+//! The content of an alert, before a channel formats it.
 
 use jiff::Zoned;
 use serde::{Deserialize, Serialize};
@@ -9,17 +9,17 @@ use crate::history::ledger::Shared;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Purpose {
-    /// Something is newly wrong (other things may have recovered meanwhile).
+    /// There are new problems (others may have recovered meanwhile).
     Problem,
-    /// What was told before is still wrong.
+    /// Problems that were alerted before persist.
     Reminder,
-    /// All that was told is well again, or a part of it and nothing new is wrong.
+    /// Problems that were alerted before are over, and there is no new one.
     Recovery,
     /// An operator asked for a test.
     Test,
 }
 
-/// One message: all that is to be told after a run.
+/// A message: everything to be reported after a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
     /// Why it is sent.
@@ -27,36 +27,36 @@ pub struct Message {
     /// When it was composed.
     #[serde(with = "crate::moment")]
     pub at: Zoned,
-    /// The host it speaks of.
+    /// The host it is about.
     pub host: String,
-    /// What is newly wrong.
+    /// New problems.
     pub new: Vec<Line>,
-    /// What is still wrong.
+    /// Persisting problems.
     pub persisting: Vec<Line>,
-    /// What is well again.
+    /// Problems that are over.
     pub recovered: Vec<Line>,
-    /// What else to say, in sentences.
+    /// Further notes, in sentences.
     pub remarks: Vec<String>,
 }
 
-/// What is told about one thing.
+/// A problem of one subject.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Line {
-    /// What it is about: `source/item`, a source, a unit.
+    /// The subject: `source/item`, a source, a unit.
     pub subject: String,
     /// The kind of problem, as in the ledger.
     pub kind: String,
-    /// What happened; may have several lines.
+    /// The problem; may have several lines.
     pub text: String,
     /// Since when.
     #[serde(default, with = "crate::moment::option")]
     pub since: Option<Zoned>,
     /// What to do next.
     pub hint: Option<String>,
-    /// The cause that it shares with others, where their texts differ.
+    /// The cause shared with other lines whose texts differ.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<Shared>,
-    /// Known items that were not backed up for this reason, if it is about a source.
+    /// For a source: number of known items that were not backed up for this reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub items: Option<u64>,
 }

@@ -1,5 +1,5 @@
-//! Snapshots that were there, that nobody removed with this program, and that are gone: somebody else has removed them, or the
-//! repository was exchanged for an older copy.
+//! Missing snapshots: they were in the repository and were not removed by this program. Another program has removed
+//! them, or the repository was replaced by an older copy.
 
 use jiff::Zoned;
 use rusqlite::{OptionalExtension, Transaction, params};
@@ -18,22 +18,22 @@ use crate::{
     repository::{AHEAD, id_bytes},
 };
 
-/// The key of what is missed.
+/// Key of the missing snapshots.
 const KEY: &str = "snapshots_gone";
-/// What the keys of snapshots that are about to be removed begin with.
+/// Prefix of the keys of snapshots that are about to be removed.
 const EXPECTED: &str = "forgotten ";
-/// So long it is said, in milliseconds: eight days.
+/// How long missing snapshots are reported, in milliseconds: eight days.
 const SAID: i64 = 8 * 24 * 3_600_000;
-/// So many items are named.
+/// Items named in a text.
 const NAMED: usize = 5;
 
-/// What is missed.
+/// Missing snapshots.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Missed {
     /// When last, in milliseconds since 1970.
     time: i64,
     count: u64,
-    /// Items whose newest snapshot is among them, with its time.
+    /// Items whose newest snapshot is missing, with its time.
     newest: Vec<(i64, i64)>,
 }
 
@@ -44,8 +44,7 @@ impl Missed {
     }
 }
 
-/// Writes down which of the snapshots that are gone nobody has removed with this program. What is remembered of them must still
-/// be there.
+/// Records which missing snapshots were not removed by this program. Their rows must still exist.
 pub(super) fn note_missed<'i>(
     tx: &Transaction<'_>,
     gone: impl Iterator<Item = &'i [u8; 32]>,
@@ -87,7 +86,7 @@ pub(super) fn note_missed<'i>(
     History::set_meta(tx, KEY, &serde_json::to_string(&missed).unwrap_or_default())
 }
 
-/// These are gone, as expected or not.
+/// Forgets the expectation for these snapshots, which are gone.
 pub(super) fn expect_no_more(tx: &Transaction<'_>, gone: &[[u8; 32]]) -> rusqlite::Result<()> {
     for id in gone {
         tx.prepare_cached("DELETE FROM meta WHERE key = ?1")?.execute([expected(&hex(id))])?;
@@ -100,14 +99,14 @@ fn expected(id: &str) -> String {
 }
 
 impl History {
-    /// These snapshots are about to be removed by this program: nobody need miss them.
+    /// Records that this program is about to remove these snapshots, so that they are not reported as missing.
     ///
     /// # Errors
     /// The history cannot be written.
     pub fn will_forget<'i>(&self, ids: impl Iterator<Item = &'i str>) -> Result<()> {
         self.change(|tx| {
             for id in ids {
-                // What the history does not know of, it does not miss.
+                // Snapshots that are not in the history cannot be missed.
                 let known = match id_bytes(id) {
                     Some(bytes) => tx
                         .prepare_cached("SELECT 1 FROM snapshot WHERE id = ?1 AND item IS NOT NULL")?
@@ -122,7 +121,7 @@ impl History {
         })
     }
 
-    /// That snapshots are gone, for some days after it was seen.
+    /// The note about missing snapshots, for some days after they were noticed.
     ///
     /// # Errors
     /// The history cannot be read.
@@ -133,15 +132,14 @@ impl History {
             let snapshots = count(missed.count, "snapshot");
             let (was, are) = if missed.count == 1 { ("was", "is") } else { ("were", "are") };
             format!(
-                "{snapshots} that {was} in the repository {are} gone, and this program did not remove {}: seen {}; somebody else \
-                 removed snapshots, or the repository was exchanged for an older copy",
+                "{snapshots} that {was} in the repository {are} gone, and this program did not remove {}: noticed {}; another program removed snapshots, or the repository was replaced by an older copy",
                 if missed.count == 1 { "it" } else { "them" },
                 zoned(missed.time).strftime("%Y-%m-%d %H:%M")
             )
         }))
     }
 
-    /// That the newest snapshots of items are gone: a problem until there is a newer one.
+    /// The problem that the newest snapshots of items are missing, until there are newer ones.
     pub(super) fn snapshots_missed(&self, config: &Config) -> Result<Option<Problem>> {
         let Some((time, items)) = self.read(|tx| {
             let Some(missed) = Missed::load(tx)? else { return Ok(None) };
@@ -182,8 +180,8 @@ impl History {
                 if items.len() == 1 { "it" } else { "them" }
             ),
             hint: Some(
-                "see that the right storage is mounted and that nobody has put an older copy of the repository in its place; the \
-                 next backup of each item makes a new snapshot, and ends this problem"
+                "check that the right storage is mounted and that it is not an older copy of the repository; the \
+                 next backup of each item makes a new snapshot and resolves this problem"
                     .to_owned(),
             ),
             items: None,

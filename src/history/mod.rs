@@ -1,13 +1,14 @@
-//! The record of everything that happened: an SQLite database in the state folder. It remembers what the repository
-//! cannot tell (failures, what was discovered, who was told), and spares reading again what the repository does tell.
+//! The history of all runs: an SQLite database in the state directory. It stores facts that are not in the repository
+//! (failures, discovered items, sent alerts), and caches facts from the repository.
 
 mod accept;
 pub mod anomaly;
+pub mod builder;
 pub mod content;
 mod damage;
 mod database;
+mod details;
 mod discovery;
-pub mod draw;
 mod drill;
 mod due;
 mod entry;
@@ -18,7 +19,6 @@ mod home;
 pub mod incidents;
 pub mod ledger;
 mod list;
-mod look;
 mod losses;
 pub mod message;
 mod missed;
@@ -49,7 +49,7 @@ pub(crate) use due::Due;
 pub(crate) use entry::{FromTheFuture, from_the_future};
 #[cfg(test)]
 pub(crate) use home::Home;
-pub use open::{Look, Opened};
+pub use open::{Check, Opened};
 pub use rebuild::Rebuilt;
 pub use record::{RunBegin, RunEnd, RunRecord};
 
@@ -57,28 +57,28 @@ use crate::error::{Error, Result};
 use database::failed;
 use open::Current;
 
-/// Name of the first database in the state folder; see [`files`] for others.
+/// Name of the first database in the state directory; see [`files`] for others.
 pub const FILE: &str = "history.db";
-/// Folder in the state folder that holds a locked file for each run that is going on.
+/// Directory in the state directory with a locked file for each run in progress.
 const RUNNING: &str = "running";
 
 /// The history of one repository, as one host knows it.
 pub struct History {
     connection: Mutex<Connection>,
-    /// What decides which file it is in; nothing for one in memory.
+    /// The key that selects its file; `None` for a history in memory.
     home: Option<home::Home>,
     current: Mutex<Current>,
-    /// Why it cannot be written.
+    /// Why it cannot be written, if so.
     failure: Mutex<Option<Error>>,
 }
 
 impl History {
-    /// Whether there is a history in `state_dir`, of whichever repository.
+    /// Whether there is a history of any repository in `state_dir`.
     pub fn exists(state_dir: &std::path::Path) -> bool {
         state_dir.join(FILE).exists() || state_dir.join(list::LIST).exists()
     }
 
-    /// A history that ends with the process, for when there is no other.
+    /// A history in memory, for use if there is no other.
     ///
     /// # Errors
     /// Memory is short.
@@ -93,7 +93,7 @@ impl History {
         })
     }
 
-    /// As [`History::in_memory`], where there should be another one: why there is not is a problem of its ledgers.
+    /// As [`History::in_memory`], as a replacement for an unusable history: its ledgers have the reason as a problem.
     ///
     /// # Errors
     /// Memory is short.
@@ -119,7 +119,7 @@ impl History {
         run().map_err(|e| failed(&e))
     }
 
-    /// Reads, without keeping anybody from writing.
+    /// Reads without blocking writers.
     fn read<T>(&self, work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T> {
         let mut connection = self.lock();
         let run = || {

@@ -1,4 +1,4 @@
-//! Tables, collections and the like of an item: what is known of them, and bringing that up to date.
+//! Tables, collections and other objects of an item: their stored state, and its update.
 
 use std::collections::HashMap;
 
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::stream::digest::Digest128;
 
-/// So many counts of a table are kept.
+/// Row counts kept for a table.
 const POINTS: usize = 30;
 
 /// An object as stored.
@@ -28,7 +28,7 @@ pub(super) struct Stored {
 }
 
 impl Stored {
-    /// Did the last good backup have it?
+    /// Whether the last good backup had it.
     pub(super) fn is_there(&self) -> bool {
         !self.gone
     }
@@ -55,7 +55,7 @@ pub(super) fn load(tx: &Transaction<'_>, item: i64) -> rusqlite::Result<HashMap<
     rows.collect()
 }
 
-/// What [`super::anomaly::judge`] needs of them.
+/// The data for [`super::anomaly::judge`].
 fn past(stored: &HashMap<Key, Stored>, accepted: &[AcceptedLoss]) -> HashMap<Key, PastObject> {
     let mut since: HashMap<&str, i64> = HashMap::new();
     for accepted in accepted {
@@ -67,8 +67,9 @@ fn past(stored: &HashMap<Key, Stored>, accepted: &[AcceptedLoss]) -> HashMap<Key
         .iter()
         .filter(|(_, object)| !object.gone)
         .map(|(key, object)| {
-            // Accepting adds the rows of that moment; what came later counts, even of a backup that began before.
-            // What was accepted of a group was accepted of its members: it is not told again under their names.
+            // Accepting a loss adds the rows at that moment; later counts matter, even from a backup that began
+            // earlier. A loss accepted for a group is accepted for its members and not reported again under their
+            // names.
             let own = since.get(key.name().as_str()).copied();
             let groups = groups::accepted_with(key, object.part_of.as_deref());
             let of_groups = groups.filter_map(|name| since.get(name.as_str()).copied()).max();
@@ -81,8 +82,8 @@ fn past(stored: &HashMap<Key, Stored>, accepted: &[AcceptedLoss]) -> HashMap<Key
         .collect()
 }
 
-/// Brings the stored objects up to date. The trend of one that has lost rows suspiciously stays as it was until
-/// somebody accepts the loss.
+/// Updates the stored objects. The trend of an object with a suspicious loss of rows stays unchanged until the loss is
+/// accepted.
 pub(super) fn store(
     tx: &Transaction<'_>,
     item: i64,
@@ -99,7 +100,7 @@ pub(super) fn store(
         if before.is_some_and(|b| !b.gone && same(b)) {
             continue;
         }
-        // One that was gone is another one of the same name.
+        // An object that was gone and is back is a new one of the same name.
         let mut trend = before.filter(|b| !b.gone).map(|b| b.trend.clone()).unwrap_or_default();
         let same_rows = trend.last().is_some_and(|last| unsigned(last[1]) == object.rows);
         if !same_rows && !suspicious(&object.key.name()) {
@@ -108,7 +109,7 @@ pub(super) fn store(
         write(tx, item, before.map(|b| b.id), object, content.time, trend)?;
     }
     let mut gone = tx.prepare_cached("UPDATE object SET gone = ?2 WHERE id = ?1")?;
-    // What is there and could not be read is not gone.
+    // Unreadable objects are not gone.
     let is_gone = |key: &Key, object: &Stored| !object.gone && !seen.contains(key) && !content.omits(key);
     for (_, object) in stored.iter().filter(|(key, object)| is_gone(key, object)) {
         gone.execute(params![object.id, content.time])?;
@@ -156,8 +157,7 @@ fn write(
     Ok(())
 }
 
-/// Takes the present rows of an object, or of all if `shown` is empty, for what is to be compared with from now on. Returns
-/// how many rows there are.
+/// Makes the current rows of an object, or of all if `shown` is empty, the new baseline. Returns the number of rows.
 pub(super) fn accept(tx: &Transaction<'_>, item: i64, shown: &str, now: i64) -> rusqlite::Result<u64> {
     let mut remaining = 0_u64;
     for (key, object) in load(tx, item)? {
@@ -169,7 +169,7 @@ pub(super) fn accept(tx: &Transaction<'_>, item: i64, shown: &str, now: i64) -> 
         trend.drain(..trend.len().saturating_sub(POINTS));
         tx.execute("UPDATE object SET trend = ?2 WHERE id = ?1", params![object.id, pack(&trend)])?;
         if !object.gone {
-            // A table and what stands for it and its partitions have the same name.
+            // A table and the object for it and its partitions have the same name.
             remaining = remaining.max(object.rows);
         }
     }
@@ -189,11 +189,11 @@ pub(super) fn open_anomalies(tx: &Transaction<'_>, item: i64) -> rusqlite::Resul
             Ok(Open { id: row.get(0)?, kind, object: row.get(2)?, before, after })
         }))
     })?;
-    // A kind that a later version added is left for that version.
+    // Unknown kinds, from a later version, are ignored.
     rows.filter_map(|row| row.transpose()).map(|row| row.and_then(|inner| inner)).collect()
 }
 
-/// Losses of rows and of objects that were accepted.
+/// Accepted losses of rows and of objects.
 fn accepted(tx: &Transaction<'_>, item: i64) -> rusqlite::Result<Vec<AcceptedLoss>> {
     let mut statement = tx.prepare_cached(
         "SELECT kind, object, before, COALESCE(remaining, after), accepted FROM anomaly \
@@ -212,7 +212,7 @@ fn accepted(tx: &Transaction<'_>, item: i64) -> rusqlite::Result<Vec<AcceptedLos
     rows.collect()
 }
 
-/// Was a loss of this item accepted since its last good backup?
+/// Whether a loss of this item was accepted since its last good backup.
 fn just_accepted(tx: &Transaction<'_>, item: i64) -> rusqlite::Result<bool> {
     tx.prepare_cached(
         "SELECT EXISTS (SELECT 1 FROM anomaly JOIN item ON item.id = anomaly.item WHERE anomaly.item = ?1 \
@@ -221,7 +221,7 @@ fn just_accepted(tx: &Transaction<'_>, item: i64) -> rusqlite::Result<bool> {
     .query_row([item], |row| row.get(0))
 }
 
-/// What is known of an item before a backup is judged, apart from its own row.
+/// The past of an item for judging a backup, apart from its own row.
 pub(super) fn past_of(
     tx: &Transaction<'_>,
     item: i64,
@@ -237,12 +237,12 @@ pub(super) fn past_of(
     })
 }
 
-/// Whether two items hold so much the same that one may be the other renamed, and what they share.
+/// Whether two items are so similar that one may be the other renamed; returns what they share.
 pub(super) fn likeness(one: &HashMap<Key, Stored>, other: &HashMap<Key, Stored>) -> Option<&'static str> {
     fn there(objects: &HashMap<Key, Stored>) -> HashMap<&Key, &Stored> {
         objects.iter().filter(|(_, object)| !object.gone).collect()
     }
-    // What was there when the item was last backed up counts, and that was before it was gone.
+    // The objects at the last backup count, which was before the item was gone.
     let (one, other) = (there(one), there(other));
     if one.is_empty() || one.len() != other.len() || !one.keys().all(|key| other.contains_key(key)) {
         return None;

@@ -1,5 +1,4 @@
-//! Objects that the newest backup of an item lacks because they could not be read: since when, and whether an operator has
-//! accepted this.
+//! Unreadable objects that the newest backup of an item lacks: since when, and whether an operator has accepted this.
 
 use std::{
     borrow::Cow,
@@ -18,21 +17,21 @@ use crate::{
     },
 };
 
-/// So many objects of an item are named in the ledger.
+/// Objects of an item named in the ledger.
 const NAMED: u32 = 5;
-/// `seen` of a row that is covered: the newest backup lacks the object and does not name it, because it names a folder above it,
-/// or only says how many more there are. Retention knows such rows; an operator sees what the backup names.
+/// `seen` of a covered row: the newest backup lacks the object but does not name it, because it names a directory above
+/// it, or only counts further objects. Retention uses these rows; an operator sees the named objects.
 const COVERED: i64 = 0;
-/// Kinds of what is at a path. A backup that lacks it has nothing of what is or was at this path and below it. Attributes are
-/// none of these: the rest is in the backup.
+/// Kinds of objects with a path. A backup that lacks one has nothing at this path and below it. Attributes are not
+/// among them: the rest of the file is in the backup.
 const AT_PATHS: [&str; 6] = ["folder", "file", "link", "pipe", "socket", "device"];
-/// The name of the folder that is backed up.
+/// The name of the backed-up directory itself.
 const TOP: &str = ".";
 
 /// Kind and name.
 type Key<'k> = (&'k str, &'k str);
 
-/// What the newest backup of an item lacks.
+/// The objects that the newest backup of an item lacks.
 #[derive(Debug, Default)]
 pub(super) struct Lacking {
     /// How many objects.
@@ -41,11 +40,11 @@ pub(super) struct Lacking {
     pub(super) open: u64,
     /// Since when there is one that is not accepted.
     pub(super) since: Option<i64>,
-    /// The first few: of those that are not accepted, or of all if every one is accepted.
+    /// The first few that are not accepted, or of all if every one is accepted.
     pub(super) few: Vec<Omitted>,
 }
 
-/// Something that the backup before lacked.
+/// An object that the previous backup lacked.
 struct Row {
     kind: String,
     name: String,
@@ -59,14 +58,14 @@ impl Row {
     }
 }
 
-/// What a backup lacks now.
+/// The objects that the current backup lacks.
 struct Now<'k> {
     keys: HashSet<Key<'k>>,
-    /// Paths of which it has nothing.
+    /// Paths that it lacks with everything below.
     paths: HashSet<&'k str>,
     /// Kind of the entry that counts the objects without a name, if there are any.
     others: Option<&'k str>,
-    /// The last that has a name.
+    /// The last named object.
     last: Option<Key<'k>>,
 }
 
@@ -85,9 +84,9 @@ impl<'k> Now<'k> {
     fn covers(&self, row: &Row) -> bool {
         let unnamed = match self.others {
             None => false,
-            // A folder above it may be one of them.
+            // A directory above it may be one of them.
             Some(FILES) => true,
-            // Those that have a name are the first.
+            // The named ones come first.
             Some(_) => Some(row.key()) > self.last,
         };
         let lost = |path: Cow<'_, str>| self.paths.contains(&*path);
@@ -95,16 +94,16 @@ impl<'k> Now<'k> {
     }
 }
 
-/// What the backup before lacked.
+/// The objects that the previous backup lacked.
 struct Past<'k> {
     keys: HashSet<Key<'k>>,
-    /// Since when backups had nothing of a path, of those paths that are no longer named.
+    /// Since when backups lacked paths that are no longer named.
     paths: HashMap<&'k str, i64>,
-    /// The same of paths that may have been readable again and not.
+    /// The same for paths that may have been readable in between.
     doubtful: HashMap<&'k str, i64>,
     /// Since when there were objects without a name, if there were any.
     others: Option<i64>,
-    /// The last that had a name.
+    /// The last named object.
     last: Option<Key<'k>>,
 }
 
@@ -122,7 +121,7 @@ impl<'k> Past<'k> {
         let at_path = |row: &&Row| AT_PATHS.contains(&row.kind.as_str());
         let lost: HashSet<&str> = named().filter(at_path).map(|row| row.name.as_str()).collect();
         for row in rows.iter().filter(at_path).filter(|row| !now.keys.contains(&row.key())) {
-            // Nothing could be known of what lies in a folder that could not be read; the others had only lost their name.
+            // The content of an unreadable directory was unknown; the others had only lost their name.
             let known = !row.covered || at_and_above(&row.name).any(|path| lost.contains(&*path));
             let paths = if known { &mut past.paths } else { &mut past.doubtful };
             let since = paths.entry(&row.name).or_insert(row.since);
@@ -131,13 +130,13 @@ impl<'k> Past<'k> {
         past
     }
 
-    /// Since when backups lack an object that is named now and was not before, if that is earlier than now: it was part of
-    /// something else that they lacked.
+    /// Since when backups lack an object that is named for the first time, if that is earlier than now: it was part of
+    /// another missing object.
     fn since(&self, kind: &str, name: &str) -> Option<i64> {
         if self.keys.contains(&(kind, name)) {
             return None;
         }
-        // Of what stands before the last name it is known that it was readable.
+        // Objects sorted before the last named one were readable.
         let unnamed = self.others.filter(|_| are_others(kind) || Some((kind, name)) > self.last);
         let of_path = |path: Cow<'_, str>| {
             let doubtful = self.doubtful.get(&*path).filter(|_| unnamed.is_some());
@@ -147,12 +146,12 @@ impl<'k> Past<'k> {
     }
 }
 
-/// Whether an entry is no object and counts those without a name.
+/// Whether an entry is not an object but the count of unnamed ones.
 fn are_others(kind: &str) -> bool {
     [BLOBS, FILES].contains(&kind)
 }
 
-/// A path and the paths of the folders above it. A path with characters that cannot be shown stands in quotes.
+/// A path and the paths of the directories above it. A path with unprintable characters is quoted.
 fn at_and_above(name: &str) -> impl Iterator<Item = Cow<'_, str>> {
     let quoted = name.starts_with('"') && name.ends_with('"');
     let slashes = move || name.match_indices('/').map(|(at, _)| at);
@@ -180,11 +179,11 @@ fn rows(tx: &Transaction<'_>, item: i64) -> rusqlite::Result<Vec<Row>> {
     rows.collect()
 }
 
-/// Brings what is known of an item up to date after a backup. What was accepted stays accepted when the object was readable
-/// in between. An object may change its name without having been readable: it was a part of a folder that could not be
-/// read and can be now, or is part of one that can no longer be read.
+/// Updates the missing objects of an item after a backup. Accepted objects stay accepted even if they were readable in
+/// between. An object may change its name without having been readable: it was part of an unreadable directory that is
+/// readable now, or is part of one that has become unreadable.
 pub(super) fn update(tx: &Transaction<'_>, item: i64, content: &Content) -> rusqlite::Result<()> {
-    // Not known this time: nothing is taken back.
+    // Unknown this time: change nothing.
     let Some(omitted) = &content.omitted else { return Ok(()) };
     let rows = rows(tx, item)?;
     let now = Now::of(omitted);
@@ -214,7 +213,7 @@ pub(super) fn update(tx: &Transaction<'_>, item: i64, content: &Content) -> rusq
     Ok(())
 }
 
-/// What the newest backup of each item lacks, as it names it, without those that lack nothing.
+/// The objects named as missing by the newest backup of each item, without items that lack nothing.
 pub(super) fn read(tx: &Transaction<'_>) -> rusqlite::Result<HashMap<i64, Lacking>> {
     let mut statement = tx.prepare(
         "SELECT item, count(*), sum(accepted IS NULL), min(CASE WHEN accepted IS NULL THEN since END) FROM omitted \
@@ -247,7 +246,8 @@ fn few(tx: &Transaction<'_>, item: i64, open: bool) -> rusqlite::Result<Vec<Omit
     rows.collect()
 }
 
-/// Accepts what the newest backup of an item lacks, exactly what it names. Returns it in words, if there is anything to accept.
+/// Accepts exactly the objects that the newest backup of an item names as missing. Returns a description, if there was
+/// anything to accept.
 pub(super) fn accept(tx: &Transaction<'_>, item: i64, now: i64) -> rusqlite::Result<Option<String>> {
     let open: i64 = tx.query_row(
         "SELECT count(*) FROM omitted WHERE item = ?1 AND since IS NOT NULL AND accepted IS NULL AND seen <> ?2",
@@ -301,8 +301,8 @@ impl History {
         })
     }
 
-    /// The moments, in milliseconds since 1970, from which on backups of an item lack something that could not be read. Before
-    /// each of them the newest snapshot stays, whatever the retention: it is the newest that holds what later ones lack.
+    /// The times, in milliseconds since 1970, from which on backups of an item lack unreadable objects. Retention
+    /// always keeps the newest snapshot before each of them: it is the newest one that has these objects.
     pub fn lacking_since(&self, source: &str, item: &str) -> Result<Vec<i64>> {
         self.read(|tx| {
             let mut statement = tx.prepare_cached(

@@ -1,4 +1,4 @@
-//! Objects that backups lack under one name after another: as part of a folder, by themselves, as one of many without a name.
+//! Missing objects that change their name: as part of a directory, by themselves, as one of many unnamed ones.
 
 use super::*;
 
@@ -52,7 +52,7 @@ fn a_file_in_a_folder_that_can_be_listed_again_is_lacking_since_the_folder_was()
     assert_eq!((site.lacking_since(), problem(&site).1), (vec![1, 2], Some(1)));
     site.backup(&[], &[file("ab")]);
     assert_eq!(site.lacking_since(), [2], "the newest snapshot has the file again");
-    // What came into the folder meanwhile is in the snapshot before.
+    // Files added to the directory meanwhile are in the snapshot before.
     site.backup(&[], &[folder("a"), file("ab")]);
     assert_eq!(site.lacking_since(), [2, 4]);
 }
@@ -62,7 +62,7 @@ fn a_file_in_a_folder_that_can_no_longer_be_listed_stays_lacking_since_its_own_m
     let mut site = after(&[&[file("a/x"), file("ab")], &[folder("a")]]);
     assert_eq!(site.lacking_since(), [1, 2]);
     assert_eq!(since(&site, "ab"), None, "it does not lie in the folder");
-    // An operator sees the folder alone, and accepts it alone.
+    // An operator sees and accepts only the directory.
     let (text, day) = problem(&site);
     assert!(text.ends_with(": folder a (a cannot be read)") && day == Some(2), "{text}");
     assert_eq!(site.entry().omitted, 1);
@@ -77,7 +77,7 @@ fn a_file_in_a_folder_that_can_no_longer_be_listed_stays_lacking_since_its_own_m
     let (text, day) = problem(&site);
     assert!(text.ends_with(": file a/x (a/x cannot be read)") && day == Some(1), "{text}");
     assert_eq!(site.lacking_since(), [1]);
-    // That it was accepted outlives nights on which the folder stands for it.
+    // The acceptance outlives nights on which the directory represents it.
     site.accept();
     site.backup(&[], &[folder("a")]);
     assert!(problem(&site).0.ends_with(": folder a (a cannot be read)"));

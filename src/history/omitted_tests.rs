@@ -1,4 +1,4 @@
-//! What backups lack, from the first that lacks it until it is readable, excluded or accepted.
+//! Missing objects, from the first backup that lacks them until they are readable, excluded or accepted.
 
 use std::slice::from_ref;
 
@@ -9,13 +9,13 @@ use crate::history::millis;
 use crate::{
     config::{AnomalyRules, Config},
     history::{
-        RunBegin, RunEnd, draw,
+        RunBegin, RunEnd, builder,
         ledger::{Entry, ProblemKind, State},
     },
     outcome::{ItemOutcome, ItemReport},
     source::manifest::{Digested, Manifest, Object},
     stream::digest::Digest128,
-    survey::unseen,
+    survey::not_surveyed,
 };
 
 struct Site {
@@ -48,13 +48,13 @@ impl Site {
         Self { history: History::in_memory().unwrap(), config, day: 0 }
     }
 
-    /// The moment of the backup of a day.
+    /// The time of the backup of a day.
     fn moment(day: i64) -> Zoned {
         let begin: Zoned = "2026-10-05T02:00:00+00:00[UTC]".parse().unwrap();
         begin.checked_add(Span::new().days(day)).unwrap()
     }
 
-    /// Backs `shop` up once a day, with these tables and without these objects. Returns what is suspicious.
+    /// Backs up `shop` once a day, with these tables and without these objects. Returns the anomalies.
     fn backup(&mut self, tables: &[&str], without: &[Omitted]) -> Vec<String> {
         let now = Self::moment(self.day);
         let name = format!("run {}", self.day);
@@ -96,16 +96,16 @@ impl Site {
         found.into_iter().map(|finding| finding.text).collect()
     }
 
-    /// What the ledger says of `shop` after the last backup.
+    /// The ledger's entry of `shop` after the last backup.
     fn entry(&self) -> Entry {
         let now = Self::moment(self.day - 1).checked_add(Span::new().hours(1)).unwrap();
-        let look = draw::Look {
+        let input = builder::LedgerInput {
             config: &self.config,
             now: &now,
-            repository: unseen(&self.config),
+            repository: not_surveyed(&self.config),
             notes: Vec::new(),
         };
-        let ledger = self.history.ledger(look).unwrap();
+        let ledger = self.history.ledger(input).unwrap();
         ledger.items.into_iter().find(|entry| entry.item.as_deref() == Some("shop")).unwrap()
     }
 
@@ -173,7 +173,7 @@ fn what_was_accepted_is_no_problem_and_what_is_new_is_one() {
     assert_eq!((entry.state, entry.problems.len(), entry.omitted), (State::Protected, 0, 2));
     assert!(entry.notes.iter().any(|note| note.contains("view w (")), "{:?}", entry.notes);
 
-    // A part of what was accepted, and all of it again.
+    // First a part of the accepted objects, then all of them again.
     site.backup(&["a"], from_ref(&v));
     assert_eq!(site.entry().state, State::Protected);
     site.backup(&["a"], &[v.clone(), w.clone()]);
@@ -185,7 +185,7 @@ fn what_was_accepted_is_no_problem_and_what_is_new_is_one() {
     assert_eq!((entry.state, entry.omitted), (State::Partial, 3));
     assert!(entry.problems[0].text.ends_with(": table v (v cannot be read)"), "{:?}", entry.problems);
 
-    // Exactly what is lacking now is accepted, no longer what was before.
+    // Exactly the objects missing now are accepted, no longer the earlier ones.
     site.backup(&["a"], from_ref(&new));
     site.accept();
     site.backup(&["a"], &[new, v]);
@@ -202,7 +202,7 @@ fn the_moment_from_which_on_something_is_lacking_is_remembered() {
     assert_eq!(site.lacking_since(), [1, 2]);
     site.backup(&["a"], from_ref(&b));
     assert_eq!(site.lacking_since(), [2], "the newest snapshot has it again");
-    // That it was accepted does not give up the last copy.
+    // The acceptance does not give up the last copy.
     site.accept();
     site.backup(&[], &[a, b]);
     assert_eq!(site.lacking_since(), [2, 4]);

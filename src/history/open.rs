@@ -1,4 +1,4 @@
-//! Opening a history: which file it is, what is done about a damaged one, and that two processes do not do so at once.
+//! Opens a history: selects the file, sets a damaged one aside, and excludes other processes meanwhile.
 
 use std::{
     fs::{self, File},
@@ -30,36 +30,36 @@ use crate::{
     settings::place_of,
 };
 
-/// What was found when the history was opened.
+/// How the history was opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Opened {
-    /// It was there.
+    /// It existed.
     Present,
-    /// There was none.
+    /// There was none; a new one was begun.
     New,
     /// It was damaged and has been set aside as this file; a new one was begun.
     Damaged(PathBuf),
-    /// There was one, and this file of it is gone; a new one was begun.
+    /// Its file, which is named here, is missing; a new one was begun.
     Lost(PathBuf),
-    /// It lives in memory only and ends with the process.
+    /// It is in memory only.
     Memory,
 }
 
-/// How closely a history is looked at when it is opened.
+/// How thoroughly a history is checked when it is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Look {
-    /// Only at what is needed.
-    Brief,
-    /// At every page, which takes about a second for 200 MB.
-    Thorough,
+pub enum Check {
+    /// Only the pages that are used.
+    Quick,
+    /// Every page, which takes about a second for 200 MB.
+    Full,
 }
 
-/// The file that a history is in at present.
+/// The current file of a history.
 #[derive(Debug, Clone)]
 pub(super) struct Current {
-    /// Its name in the state folder.
+    /// Its name in the state directory.
     file: String,
-    /// Its number: another process may have set the file aside and begun a new one.
+    /// Its inode: another process may have set the file aside and begun a new one.
     inode: u64,
     opened: Opened,
 }
@@ -72,26 +72,27 @@ impl Current {
 }
 
 impl History {
-    /// Opens the history of the repository that was last seen at the configured place, or begins one. One that is damaged is
-    /// set aside. [`History::meet`] takes the right one once the repository itself is open.
+    /// Opens the history of the repository last found at the configured location, or begins one. A damaged one is set
+    /// aside. [`History::meet`] selects the right one once the repository is open.
     ///
     /// # Errors
-    /// The folder cannot be written, or the history is of a newer version of the program.
-    pub fn open(config: &Config, look: Look) -> Result<Self> {
+    /// The directory cannot be written, or the history is from a newer version of the program.
+    pub fn open(config: &Config, check: Check) -> Result<Self> {
         create_state_dir(config);
-        Self::open_home(Home::of(config), look)
+        Self::open_home(Home::of(config), check)
     }
 
     /// As [`History::open`].
-    pub(crate) fn open_home(home: Home, look: Look) -> Result<Self> {
-        // Asks the storage, which may not answer: before the gate, so that no other process waits for that.
+    pub(crate) fn open_home(home: Home, check: Check) -> Result<Self> {
+        // This accesses the storage, which may not answer: do it before taking the lock, so that no other process
+        // waits.
         let asks = List::load(&home.state_dir).asks_for_place(&home);
         let place = if asks { home.resolved_soon() } else { None };
         let _gate = gate(&home.state_dir)?;
         let mut list = List::load(&home.state_dir);
         let was = list.clone();
         let file = list.choose(&home, place)?;
-        let (connection, current) = open_file(&was, &file, look)?;
+        let (connection, current) = open_file(&was, &file, check)?;
         settle(&mut list, &file, &connection)?;
         Ok(Self {
             connection: Mutex::new(connection),
@@ -101,12 +102,12 @@ impl History {
         })
     }
 
-    /// Goes on in the history of the repository that was found at the configured place: it may be another one than before.
-    /// Returns what an operator should know about a history that has just begun. No run may be being written down.
+    /// Switches to the history of the repository found at the configured location, which may be another one than
+    /// before. Returns a note for the operator about a new history. No run may be in progress.
     ///
     /// # Errors
     /// That history cannot be opened.
-    pub fn meet(&self, repository: &Repository, look: Look) -> Result<Option<String>> {
+    pub fn meet(&self, repository: &Repository, check: Check) -> Result<Option<String>> {
         let Some(home) = &self.home else { return Ok(None) };
         let before = self.current().clone();
         let id = repository.id();
@@ -120,7 +121,7 @@ impl History {
         if same_file {
             settle(&mut list, &met.file, &self.lock())?;
         } else {
-            let (connection, current) = open_file(&was, &met.file, look)?;
+            let (connection, current) = open_file(&was, &met.file, check)?;
             settle(&mut list, &met.file, &connection)?;
             *self.lock() = connection;
             *self.current() = current;
@@ -132,10 +133,10 @@ impl History {
         Ok(met.note)
     }
 
-    /// Fails if the repository is another one than that whose history this is: a run is written into one history.
+    /// Fails if this is not the history of the repository: a run is recorded in one history.
     ///
     /// # Errors
-    /// It is another one (exit code 4), or the list of repositories cannot be written.
+    /// The repository is another one (exit code 4), or the list of repositories cannot be written.
     pub fn require(&self, repository: &Repository) -> Result<()> {
         let Some(home) = &self.home else { return Ok(()) };
         let (file, id) = (self.current().file.clone(), repository.id());
@@ -147,33 +148,33 @@ impl History {
             return settle(&mut list, &file, &self.lock());
         }
         Err(Error::repository(format!(
-            "the repository at {} is not the one that was there before, in whose history this run was begun",
+            "the repository at {} was replaced by another one during this run",
             repository.location()
         ))
-        .hint("see that the right storage is mounted, and run the backup again: what belongs to this repository is kept apart"))
+        .hint("check that the right storage is mounted, and run the backup again: each repository has its own history"))
     }
 
-    /// Opens the same history again, for when it turned out to be damaged.
+    /// Reopens the same history, after it was found to be damaged.
     ///
     /// # Errors
     /// As [`History::open`].
-    pub fn reopen(&self, look: Look) -> Result<()> {
+    pub fn reopen(&self, check: Check) -> Result<()> {
         let Some(home) = &self.home else { return Ok(()) };
         let _gate = gate(&home.state_dir)?;
         let file = self.current().file.clone();
         let mut list = List::load(&home.state_dir);
-        let (connection, current) = open_file(&list, &file, look)?;
+        let (connection, current) = open_file(&list, &file, check)?;
         settle(&mut list, &file, &connection)?;
         *self.lock() = connection;
         *self.current() = current;
         Ok(())
     }
 
-    /// Says that the repository, which was known at the place `old`, lies where the configuration says now, so that its history
-    /// goes on. Returns what was done, in a sentence.
+    /// Records that the repository has moved from the location `old` to the configured one, so that its history
+    /// continues. Returns a sentence about what was done.
     ///
     /// # Errors
-    /// It was not known there (exit code 2), or its history cannot be written.
+    /// It was not known at `old` (exit code 2), or its history cannot be written.
     pub fn moved_from(config: &Config, repository: &Repository, old: &str) -> Result<String> {
         let home = Home::of(config);
         let (place, id) = (place_of(old)?, repository.id());
@@ -182,9 +183,9 @@ impl History {
         let mut list = List::load(&home.state_dir);
         let was = list.clone();
         let (file, retired) = list.moved(&home, &[&place, old], found)?;
-        let (connection, _) = open_file(&was, &file, Look::Brief)?;
+        let (connection, _) = open_file(&was, &file, Check::Quick)?;
         if let Some(retired) = &retired {
-            let (other, _) = open_file(&was, retired, Look::Brief)?;
+            let (other, _) = open_file(&was, retired, Check::Quick)?;
             write_entry(&list, retired, &other)?;
         }
         settle(&mut list, &file, &connection)?;
@@ -194,17 +195,17 @@ impl History {
         Ok(format!("the history of this repository, {file} in `state_dir`, goes on{rest}"))
     }
 
-    /// What an operator should know about the begin of this history.
+    /// A note for the operator about the start of this history.
     pub fn begun_note(&self) -> Result<Option<String>> {
         self.read(|tx| Self::meta(tx, BEGUN))
     }
 
-    /// What was found when it was opened.
+    /// How it was opened.
     pub fn opened(&self) -> Opened {
         self.current().opened.clone()
     }
 
-    /// Does the error say that the database is damaged? [`Look::Thorough`] then sets it aside.
+    /// Does the error say that the database is damaged? [`Check::Full`] then sets it aside.
     pub fn is_damaged(error: &Error) -> bool {
         error.kind() == Kind::DamagedHistory
     }
@@ -213,12 +214,13 @@ impl History {
         self.current.lock()
     }
 
-    /// Where the files of runs lie.
+    /// Directory of the lock files of runs.
     pub(super) fn state_dir(&self) -> Option<&Path> {
         self.home.as_ref().map(|home| home.state_dir.as_path())
     }
 
-    /// What must be asked of the storage. Not behind the gate: one that hangs would hold everybody who opens a history.
+    /// Resolves the location on the storage. Must not be called with the lock held: a hanging storage would block every
+    /// process that opens a history.
     fn found<'a>(&self, home: &Home, file: &str, id: &'a str, repository: &Repository) -> Result<Found<'a>> {
         let list = List::load(&home.state_dir);
         let is_unknown = list.of_file(file).is_none_or(|entry| !entry.is_met());
@@ -226,7 +228,7 @@ impl History {
         Ok(Found { id, place: home.resolved(), is_foreign })
     }
 
-    /// Whether it knows snapshots, of which the repository has none.
+    /// Whether it has snapshots, none of which is in the repository.
     fn is_foreign(&self, repository: &Repository) -> Result<bool> {
         let known: std::collections::HashSet<[u8; 32]> = self.read(|tx| {
             let mut statement = tx.prepare("SELECT id FROM snapshot")?;
@@ -240,29 +242,32 @@ impl History {
     }
 }
 
-/// The key of what an operator should know about the begin of a history.
+/// Key of the note about the start of a history.
 const BEGUN: &str = "begun";
 
-/// Creates the state folder if this is root and it is missing: a command by hand must not close it to the services.
+/// Creates a missing state directory when run as root, owned by the services' user: a manual command must not lock out
+/// the services.
 fn create_state_dir(config: &Config) {
     if !rustix::process::geteuid().is_root() || config.state_dir.exists() {
         return;
     }
     let service = Account::find(&config.systemd.user, &config.systemd.group);
-    // Why it cannot be created is told by whoever opens it.
+    // Opening the history reports why it cannot be created.
     let _ = owner::create_folder(&config.state_dir, service.as_ref());
 }
 
-/// Makes the folder, and waits until no other process opens a history there.
+/// Creates the directory and takes the lock that serialises opening histories there.
 fn gate(state_dir: &Path) -> Result<File> {
     let cannot = |e: io::Error| {
-        let other = "name another folder with `state_dir`";
+        let other = "set `state_dir` to another directory";
         let hint = match owner::writing_hint(state_dir, &e) {
             Some(hint) => format!("{hint}; or {other}"),
-            None if e.kind() == io::ErrorKind::NotADirectory => format!("it is no folder: {other}"),
-            None => format!("see whether its disk is full or mounted read-only, or {other}"),
+            None if e.kind() == io::ErrorKind::NotADirectory => format!("it is not a directory: {other}"),
+            None => format!("check whether its disk is full or mounted read-only, or {other}"),
         };
-        Error::failed(format!("cannot use the state folder {}", state_dir.display())).because(&e).hint(hint)
+        Error::failed(format!("cannot use the state directory {}", state_dir.display()))
+            .because(&e)
+            .hint(hint)
     };
     let running = state_dir.join(RUNNING);
     fs::DirBuilder::new()
@@ -276,13 +281,14 @@ fn gate(state_dir: &Path) -> Result<File> {
     Ok(gate)
 }
 
-/// Opens or begins the history in a file; a damaged one is set aside. `list` names the files that there should be. The caller
-/// holds the gate.
-fn open_file(list: &List, file: &str, look: Look) -> Result<(Connection, Current)> {
+/// Opens or begins the history in a file; a damaged one is set aside. `list` names the files that should exist. The
+/// caller holds the lock.
+fn open_file(list: &List, file: &str, check: Check) -> Result<(Connection, Current)> {
     let path = list.state_dir().join(file);
     let cannot = |e: io::Error| {
-        let other = "name another folder with `state_dir`";
-        let hint = owner::writing_hint(&path, &e).unwrap_or_else(|| "see whether its disk works".to_owned());
+        let other = "set `state_dir` to another directory";
+        let hint =
+            owner::writing_hint(&path, &e).unwrap_or_else(|| "check whether its disk works".to_owned());
         Error::failed(format!("cannot use the history {}", path.display()))
             .because(&e)
             .hint(format!("{hint}; or {other}"))
@@ -292,7 +298,7 @@ fn open_file(list: &List, file: &str, look: Look) -> Result<(Connection, Current
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(cannot(error)),
     };
-    // SQLite takes a file of no bytes for an empty database; one that was in use has some.
+    // SQLite treats an empty file as an empty database, but a database that was in use is not empty.
     let broken =
         found.as_ref().is_some_and(|found| !found.is_symlink() && (!found.is_file() || found.len() == 0));
     let mut opened = match &found {
@@ -304,16 +310,17 @@ fn open_file(list: &List, file: &str, look: Look) -> Result<(Connection, Current
         opened = Opened::Damaged(set_aside(&path).map_err(cannot)?);
     }
     private_file(&path).map_err(cannot)?;
-    let connection = match prepare(&path, look) {
+    let connection = match prepare(&path, check) {
         Err(error) if is_damage(&error) && !broken => {
             opened = Opened::Damaged(set_aside(&path).map_err(cannot)?);
             private_file(&path).map_err(cannot)?;
-            prepare(&path, look)
+            prepare(&path, check)
         }
         other => other,
     };
     let connection = connection.map_err(|error| {
-        // What was just made, on a full disk, must not be taken for a damaged one the next time.
+        // Remove a new file that could not be set up, as on a full disk: otherwise the next start takes it for a
+        // damaged one.
         if fs::symlink_metadata(&path).is_ok_and(|found| found.is_file() && found.len() == 0) {
             let _ = fs::remove_file(&path);
         }
@@ -336,7 +343,7 @@ fn inode(path: &Path) -> Option<u64> {
     fs::symlink_metadata(path).ok().map(|found| found.ino())
 }
 
-/// Writes the list down, and the entry of a file into that file as well, from which a list that is lost is made anew.
+/// Writes the list, and each entry into its own file too, from which a lost list is rebuilt.
 fn settle(list: &mut List, file: &str, connection: &Connection) -> Result<()> {
     write_entry(list, file, connection)?;
     list.save()
@@ -345,7 +352,7 @@ fn settle(list: &mut List, file: &str, connection: &Connection) -> Result<()> {
 fn write_entry(list: &List, file: &str, connection: &Connection) -> Result<()> {
     let Some(entry) = list.of_file(file).map(super::files::Entry::text) else { return Ok(()) };
     let query = "SELECT value FROM meta WHERE key = ?1";
-    // A history that cannot be read is another's concern: the damage is found where it matters.
+    // Errors are ignored: the damage of another history is found when that is opened.
     let known: Option<String> = connection.query_row(query, [ENTRY], |row| row.get(0)).ok();
     if known.as_deref() == Some(entry.as_str()) {
         return Ok(());

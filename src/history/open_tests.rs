@@ -6,9 +6,9 @@ fn home(folder: &Path) -> Home {
     Home::example(&folder.join("state"), "h", "/nowhere")
 }
 
-/// A history that knows something.
+/// A history with content.
 fn begun(folder: &Path) -> PathBuf {
-    let history = History::open_home(home(folder), Look::Brief).unwrap();
+    let history = History::open_home(home(folder), Check::Quick).unwrap();
     assert_eq!(history.opened(), Opened::New);
     history.change(|tx| History::set_meta(tx, "test", "was here")).unwrap();
     drop(history);
@@ -33,14 +33,14 @@ fn whatever_is_no_history_is_set_aside_and_is_a_problem_until_it_is_accepted() {
                 fs::create_dir(&path).unwrap();
             }
         }
-        let history = History::open_home(home(folder.path()), Look::Thorough).unwrap();
+        let history = History::open_home(home(folder.path()), Check::Full).unwrap();
         let Opened::Damaged(aside) = history.opened() else { panic!("{damage}: not seen") };
         assert!(aside.exists() && !knows(&history), "{damage}");
         let problem = history.own_problem().unwrap().unwrap();
         assert!(problem.text.contains(&aside.display().to_string()), "{damage}: {}", problem.text);
         drop(history);
-        // The next process knows of it too.
-        let history = History::open_home(home(folder.path()), Look::Thorough).unwrap();
+        // The next process has the note too.
+        let history = History::open_home(home(folder.path()), Check::Full).unwrap();
         assert_eq!(history.opened(), Opened::Present, "{damage}");
         assert_eq!(history.own_problem().unwrap(), Some(problem), "{damage}");
         let accepted = history.accept_damage(&Zoned::now()).unwrap();
@@ -56,10 +56,10 @@ fn a_history_that_is_gone_is_a_problem_until_it_is_accepted_unless_all_of_the_fo
     let folder = tempfile::tempdir().unwrap();
     let path = begun(folder.path());
     fs::remove_file(&path).unwrap();
-    let history = History::open_home(home(folder.path()), Look::Thorough).unwrap();
+    let history = History::open_home(home(folder.path()), Check::Full).unwrap();
     assert_eq!(history.opened(), Opened::Lost(path.clone()));
     drop(history);
-    let history = History::open_home(home(folder.path()), Look::Thorough).unwrap();
+    let history = History::open_home(home(folder.path()), Check::Full).unwrap();
     let problem = history.own_problem().unwrap().unwrap();
     let said = format!("the history was lost: {} is gone;", path.display());
     assert!(problem.text.starts_with(&said), "{}", problem.text);
@@ -68,7 +68,7 @@ fn a_history_that_is_gone_is_a_problem_until_it_is_accepted_unless_all_of_the_fo
     assert_eq!(history.own_problem().unwrap(), None);
     drop(history);
     fs::remove_dir_all(folder.path().join("state")).unwrap();
-    let history = History::open_home(home(folder.path()), Look::Thorough).unwrap();
+    let history = History::open_home(home(folder.path()), Check::Full).unwrap();
     assert_eq!((history.opened(), history.own_problem().unwrap()), (Opened::New, None));
 }
 
@@ -78,7 +78,7 @@ fn a_link_in_place_of_a_history_is_an_error_and_stays() {
     let path = begun(folder.path());
     fs::rename(&path, folder.path().join("elsewhere")).unwrap();
     symlink(folder.path().join("elsewhere"), &path).unwrap();
-    assert!(History::open_home(home(folder.path()), Look::Thorough).is_err());
+    assert!(History::open_home(home(folder.path()), Check::Full).is_err());
     assert!(fs::symlink_metadata(&path).unwrap().is_symlink());
 }
 
@@ -86,15 +86,15 @@ fn a_link_in_place_of_a_history_is_an_error_and_stays() {
 fn who_has_a_history_open_that_was_set_aside_does_no_harm_to_the_new_one() {
     let folder = tempfile::tempdir().unwrap();
     let path = begun(folder.path());
-    let before = History::open_home(home(folder.path()), Look::Brief).unwrap();
+    let before = History::open_home(home(folder.path()), Check::Quick).unwrap();
     set_aside(&path).unwrap();
-    let after = History::open_home(home(folder.path()), Look::Brief).unwrap();
+    let after = History::open_home(home(folder.path()), Check::Quick).unwrap();
     after.change(|tx| History::set_meta(tx, "test", "of the new one")).unwrap();
     // Its files are found by their paths, which are those of the new one.
     drop(before);
     after.change(|tx| History::set_meta(tx, "more", "of the new one")).unwrap();
     drop(after);
-    let history = History::open_home(home(folder.path()), Look::Thorough).unwrap();
+    let history = History::open_home(home(folder.path()), Check::Full).unwrap();
     assert_eq!(history.opened(), Opened::Present);
     assert!(knows(&history) && history.read(|tx| History::meta(tx, "more")).unwrap().is_some());
 }
@@ -106,7 +106,7 @@ fn a_list_that_is_lost_is_made_anew_from_the_histories() {
     let list = folder.path().join("state/repositories.json");
     assert_eq!(fs::metadata(&list).unwrap().permissions().mode() & 0o777, 0o600);
     let other = || Home::example(&folder.path().join("state"), "g", "/elsewhere");
-    let second = History::open_home(other(), Look::Brief).unwrap();
+    let second = History::open_home(other(), Check::Quick).unwrap();
     second.change(|tx| History::set_meta(tx, "second", "was here")).unwrap();
     drop(second);
     for damage in ["no JSON", "lost"] {
@@ -114,10 +114,10 @@ fn a_list_that_is_lost_is_made_anew_from_the_histories() {
         if damage == "lost" {
             fs::remove_file(&list).unwrap();
         }
-        // The second first: it must not take what is the first one's.
-        let second = History::open_home(other(), Look::Brief).unwrap();
+        // Open the second one first: it must not use the first one's file.
+        let second = History::open_home(other(), Check::Quick).unwrap();
         assert!(second.read(|tx| History::meta(tx, "second")).unwrap().is_some(), "{damage}");
-        assert!(knows(&History::open_home(home(folder.path()), Look::Brief).unwrap()), "{damage}");
+        assert!(knows(&History::open_home(home(folder.path()), Check::Quick).unwrap()), "{damage}");
     }
     assert!(path.exists());
 }
@@ -128,6 +128,6 @@ fn what_only_reads_is_no_change_to_the_list() {
     begun(folder.path());
     let list = folder.path().join("state/repositories.json");
     let number = inode(&list);
-    History::open_home(home(folder.path()), Look::Brief).unwrap();
+    History::open_home(home(folder.path()), Check::Quick).unwrap();
     assert_eq!(inode(&list), number);
 }

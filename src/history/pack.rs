@@ -1,5 +1,5 @@
-//! Short series of numbers in few bytes: each number is stored as its difference to the one before in the same column,
-//! in groups of seven bits (LEB128 over zigzag).
+//! Compact encoding of short series of numbers: each number is stored as its difference to the one before in the same
+//! column, in groups of seven bits (LEB128 over zigzag).
 
 /// Packs rows of `N` numbers.
 pub(super) fn pack<const N: usize>(rows: &[[i64; N]]) -> Vec<u8> {
@@ -20,7 +20,7 @@ pub(super) fn pack<const N: usize>(rows: &[[i64; N]]) -> Vec<u8> {
     bytes
 }
 
-/// Reads what [`pack`] wrote. What is cut short or too long ends the series.
+/// Decodes a series from [`pack`]. A truncated or overlong number ends the series.
 pub(super) fn unpack<const N: usize>(bytes: &[u8]) -> Vec<[i64; N]> {
     let mut rows = Vec::new();
     let mut last = [0_i64; N];

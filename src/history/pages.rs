@@ -1,22 +1,21 @@
-//! What somebody sees who looks closely: one item with all that happened to it, and the runs. Field names are a promise to
-//! programs.
+//! Details of single items and runs, for the dashboard and the API. Field names are a stable interface.
 
 use jiff::Zoned;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// All that is remembered of an item.
+/// The past of an item.
 #[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 pub struct Past {
-    /// Attempts to back it up, the newest first.
+    /// Attempts to back it up, newest first.
     pub attempts: Vec<Attempt>,
-    /// Its snapshots, the newest first.
+    /// Its snapshots, newest first.
     pub snapshots: Vec<StoredSnapshot>,
-    /// Its tables, collections and the like, those with the most rows first.
+    /// Its tables, collections and other objects, those with the most rows first.
     pub objects: Vec<ObjectPast>,
-    /// Its drills, the newest first.
+    /// Its drills, newest first.
     pub drills: Vec<DrillPast>,
-    /// What happened to it, the newest first.
+    /// Its events, newest first.
     pub events: Vec<Event>,
 }
 
@@ -33,7 +32,7 @@ pub struct Attempt {
     #[serde(with = "crate::moment")]
     #[schemars(with = "jiff::Timestamp")]
     pub started: Zoned,
-    /// How long it took, in seconds; absent while it goes on.
+    /// Duration in seconds; absent while it is in progress.
     pub seconds: Option<f64>,
     /// `running`, `ok`, `partial`, `unchecked`, `vanished`, `failed` or `interrupted`.
     pub outcome: String,
@@ -56,19 +55,19 @@ pub struct Attempt {
 pub struct StoredSnapshot {
     /// Its id.
     pub id: String,
-    /// Its moment.
+    /// The time of its data.
     #[serde(with = "crate::moment")]
     #[schemars(with = "jiff::Timestamp")]
     pub time: Zoned,
     /// Bytes of its files.
     pub bytes: u64,
-    /// Whether retention keeps it, as things stand.
+    /// Whether retention currently keeps it.
     pub keep: bool,
-    /// Why.
+    /// The reasons.
     pub reasons: Vec<String>,
 }
 
-/// A table, collection or the like.
+/// A table, collection or other object.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct ObjectPast {
     /// `table`, `collection`, …
@@ -80,11 +79,11 @@ pub struct ObjectPast {
     pub name: String,
     /// Rows or documents in the last good backup.
     pub rows: u64,
-    /// When its content last changed, as far as backups tell.
+    /// When its content last changed, according to the backups.
     #[serde(with = "crate::moment")]
     #[schemars(with = "jiff::Timestamp")]
     pub changed: Zoned,
-    /// Since when it is gone.
+    /// Since when it is gone, if so.
     #[serde(with = "crate::moment::option")]
     #[schemars(with = "Option<jiff::Timestamp>")]
     pub gone: Option<Zoned>,
@@ -92,14 +91,14 @@ pub struct ObjectPast {
     pub trend: Vec<RowsPoint>,
 }
 
-/// Rows at a moment.
+/// Rows at a point in time.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct RowsPoint {
-    /// The moment.
+    /// The time.
     #[serde(with = "crate::moment")]
     #[schemars(with = "jiff::Timestamp")]
     pub time: Zoned,
-    /// The rows.
+    /// The number of rows.
     pub rows: u64,
 }
 
@@ -110,7 +109,7 @@ pub struct DrillPast {
     #[serde(with = "crate::moment")]
     #[schemars(with = "jiff::Timestamp")]
     pub time: Zoned,
-    /// Moment of the snapshot.
+    /// Time of the snapshot.
     #[serde(with = "crate::moment")]
     #[schemars(with = "jiff::Timestamp")]
     pub snapshot_time: Zoned,
@@ -118,22 +117,22 @@ pub struct DrillPast {
     pub snapshot: String,
     /// `proven`, `failed`, `unproven`, `interrupted` or `running`.
     pub outcome: String,
-    /// How long it took, in seconds.
+    /// Duration in seconds.
     pub seconds: Option<f64>,
-    /// What it found, or why nothing could be proven.
+    /// The differences found, or why nothing could be proven.
     pub detail: Option<String>,
 }
 
-/// Something that happened to an item.
+/// An event of an item.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Event {
-    /// When.
+    /// When it happened.
     #[serde(with = "crate::moment")]
     #[schemars(with = "jiff::Timestamp")]
     pub time: Zoned,
-    /// What.
+    /// The event.
     pub what: String,
-    /// More of it.
+    /// Details.
     pub detail: Option<String>,
 }
 
@@ -150,59 +149,59 @@ pub struct RunPast {
     #[serde(with = "crate::moment")]
     #[schemars(with = "jiff::Timestamp")]
     pub started: Zoned,
-    /// When it ended; absent while it goes on.
+    /// When it ended; absent while it is in progress.
     #[serde(with = "crate::moment::option")]
     #[schemars(with = "Option<jiff::Timestamp>")]
     pub ended: Option<Zoned>,
-    /// `ok`, `partial`, `failed` or `interrupted`; absent while it goes on.
+    /// `ok`, `partial`, `failed` or `interrupted`; absent while it is in progress.
     pub outcome: Option<String>,
-    /// What ended it as a whole.
+    /// The error that ended it as a whole.
     pub error: Option<String>,
     /// Its sources.
     pub sources: Vec<String>,
-    /// Items that succeeded, or were proven.
+    /// Number of items that succeeded, or were proven.
     pub succeeded: u64,
-    /// Items that did not.
+    /// Number of items that did not.
     pub failed: u64,
     /// Bytes read from the sources.
     pub bytes_read: u64,
     /// Bytes added to the repository.
     pub bytes_added: u64,
-    /// How far it is, while it goes on and tells.
+    /// Its progress, while it is in progress and reports it.
     pub progress: Option<Progress>,
 }
 
-/// How far a run is.
+/// Progress of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Progress {
-    /// When this was written down.
+    /// When this was recorded.
     #[serde(with = "crate::moment")]
     #[schemars(with = "jiff::Timestamp")]
     pub at: Zoned,
-    /// Items that it will try; absent before the sources have answered.
+    /// Number of items that it will try; absent until all sources were listed.
     pub items: Option<u64>,
-    /// Items that are done.
+    /// Number of items done.
     pub done: u64,
-    /// Items among them that failed.
+    /// Number of those that failed.
     pub failed: u64,
     /// Bytes read so far.
     pub bytes: u64,
-    /// Bytes read in a second, lately.
+    /// Current rate in bytes per second.
     pub bytes_per_second: f64,
     /// Items being read.
     pub running: Vec<ItemProgress>,
 }
 
-/// How far an item is.
+/// Progress of an item.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ItemProgress {
     /// `source/item`.
     pub item: String,
     /// Bytes read so far.
     pub bytes: u64,
-    /// Bytes it may have in the end.
+    /// Estimated total bytes.
     pub estimate: Option<u64>,
-    /// Since when it is read.
+    /// When reading began.
     #[serde(with = "crate::moment")]
     #[schemars(with = "jiff::Timestamp")]
     pub started: Zoned,

@@ -1,4 +1,4 @@
-//! What the ledger is drawn from, read in one go: a row for each item, whatever the length of the history.
+//! Reads the data for a ledger in one transaction: a row for each item, however long the history is.
 
 use std::collections::HashMap;
 
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::error::Problem;
 
-/// What is known of an item, as stored.
+/// An item as stored.
 pub(super) struct Row {
     pub(super) id: i64,
     pub(super) source: String,
@@ -24,7 +24,7 @@ pub(super) struct Row {
     pub(super) seen: bool,
     pub(super) excluded: Option<String>,
     pub(super) gone_since: Option<i64>,
-    /// Whether a run has tried it.
+    /// Whether a run has tried to back it up.
     pub(super) tried: bool,
     pub(super) last_time: Option<i64>,
     pub(super) failed_since: Option<i64>,
@@ -44,9 +44,9 @@ pub(super) struct Row {
 
 /// Snapshots of an item.
 pub(super) struct Stored {
-    /// All of them, those dated in the future included.
+    /// Number of snapshots, including those dated in the future.
     pub(super) count: u64,
-    /// The moment of the newest that is not dated in the future; if all are, of the newest.
+    /// Time of the newest one that is not dated in the future; if all are, of the newest.
     pub(super) newest: i64,
     pub(super) id: [u8; 32],
     pub(super) bytes: i64,
@@ -62,22 +62,22 @@ pub(super) struct Ahead {
 }
 
 impl Stored {
-    /// Whether there is one of which it is known when it was made.
+    /// Whether there is a snapshot with a credible date.
     pub(super) fn is_credible(&self) -> bool {
         self.ahead.as_ref().is_none_or(|ahead| ahead.count < self.count)
     }
 }
 
-/// An anomaly that nobody has accepted.
+/// An anomaly that is not accepted.
 pub(super) struct Doubt {
     pub(super) text: String,
     pub(super) time: i64,
     pub(super) gone: bool,
-    /// What it is about within the item; the new name of what is gone, if there is one that holds the same.
+    /// The object within the item; for a vanished item, the new name if another one has the same content.
     pub(super) object: String,
 }
 
-/// All that is read from the history at once.
+/// All data for a ledger.
 pub(super) struct Read {
     pub(super) rows: Vec<Row>,
     pub(super) stored: HashMap<i64, Stored>,
@@ -85,14 +85,14 @@ pub(super) struct Read {
     pub(super) omitted: HashMap<i64, Lacking>,
     pub(super) sources: HashMap<String, Asked>,
     pub(super) running: Vec<Running>,
-    /// Items that a run is reading now, or will: they are not yet missing.
+    /// Items that a run is reading or will read: they are not missing yet.
     pub(super) busy_sources: Vec<String>,
     pub(super) usual: HashMap<i64, Vec<i64>>,
-    /// What other hosts have.
+    /// Snapshots of other hosts.
     pub(super) foreign: Vec<Foreign>,
 }
 
-/// The last answer of a source.
+/// The last listing of a source.
 pub(super) struct Asked {
     pub(super) time: i64,
     pub(super) items: u64,
@@ -104,7 +104,7 @@ fn recorded(text: Option<String>) -> Option<Problem> {
     text.as_deref().map(Problem::recorded)
 }
 
-/// Reads all of it, as it is at `now`.
+/// Reads the data as of `now`.
 pub(super) fn read(tx: &Transaction<'_>, guess: bool, now: i64) -> rusqlite::Result<Read> {
     let until = shared::credible_until(now);
     let mut statement = tx.prepare(
@@ -130,7 +130,7 @@ pub(super) fn read(tx: &Transaction<'_>, guess: bool, now: i64) -> rusqlite::Res
                 bytes: row.get(12)?,
                 notes: row.get(13)?,
                 trend: unpack(row.get_ref(14)?.as_blob_or_null()?.unwrap_or_default()),
-                // What a wrong clock has dated ahead would be fresh until then.
+                // A proof dated in the future would count as recent until then.
                 proof_time: row.get::<_, Option<i64>>(15)?.and_then(|time| shared::credible(time, now)),
                 tried: row.get::<_, Option<i64>>(16)?.is_some(),
                 last_time: row.get::<_, Option<i64>>(16)?.and_then(|time| shared::credible(time, now)),
@@ -170,7 +170,7 @@ fn read_stored(tx: &Transaction<'_>, until: i64) -> rusqlite::Result<HashMap<i64
         let (time, id, bytes) = (row.get(3)?, row.get(4)?, row.get(5)?);
         let ahead = is_ahead.then_some(Ahead { count, time, id });
         match stored.get_mut(&item) {
-            // The credible ones came first.
+            // Rows with credible dates come first.
             Some(credible) => {
                 credible.count += count;
                 credible.ahead = ahead;
@@ -183,7 +183,7 @@ fn read_stored(tx: &Transaction<'_>, until: i64) -> rusqlite::Result<HashMap<i64
     Ok(stored)
 }
 
-/// Moments of all snapshots that are not dated in the future, ascending, for making out how often there is one.
+/// Times of all snapshots that are not dated in the future, ascending, from which the usual interval is derived.
 fn read_times(tx: &Transaction<'_>, until: i64) -> rusqlite::Result<HashMap<i64, Vec<i64>>> {
     let mut statement = tx.prepare(
         "SELECT item, time FROM snapshot WHERE item IS NOT NULL AND time <= ?1 ORDER BY item, time",
@@ -214,7 +214,7 @@ fn read_doubts(tx: &Transaction<'_>) -> rusqlite::Result<HashMap<i64, Vec<Doubt>
 
 fn read_sources(tx: &Transaction<'_>) -> rusqlite::Result<HashMap<String, Asked>> {
     let mut statement = tx.prepare(
-        // The last by its number, whatever the clock said.
+        // The last by id, because clocks may be wrong.
         "SELECT source, time, items, excluded, max(run) FROM discovery WHERE time IS NOT NULL GROUP BY source",
     )?;
     let rows = statement.query_map([], |row| {

@@ -1,4 +1,4 @@
-//! Beginning a history from what the repository tells: after it was lost or damaged, and on a machine that never had one.
+//! Rebuilds a history from the repository: after it was lost or damaged, and on a new machine.
 
 use std::collections::{HashMap, HashSet};
 
@@ -21,32 +21,31 @@ use crate::{
     stream::cancel::Cancel,
 };
 
-/// Snapshots this far apart are not of one run.
+/// Snapshots further apart than this are not of the same run.
 const ONE_RUN: i64 = 6 * 3_600_000;
-/// Marks that this history was begun from manifests.
+/// Key which marks that this history was rebuilt from manifests.
 const DONE: &str = "rebuilt";
 
-/// What a history was rebuilt from.
+/// The result of a rebuild.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rebuilt {
     /// Snapshots read.
     pub snapshots: usize,
     /// Their items.
     pub items: usize,
-    /// Snapshots whose manifest could not be read.
+    /// Snapshots with unreadable manifests.
     pub unreadable: usize,
 }
 
 impl Rebuilt {
-    /// In a sentence.
+    /// The result as a sentence.
     pub fn text(&self) -> String {
         let unreadable = match self.unreadable {
             0 => String::new(),
             n => format!(" (the manifests of {n} could not be read)"),
         };
         format!(
-            "the history was rebuilt from {} of {}{unreadable}; what failed, vanished or was accepted \
-             before is not known",
+            "the history was rebuilt from {} of {}{unreadable}; earlier failures, vanished items and acceptances are not known",
             crate::output::count(self.snapshots, "snapshot"),
             crate::output::count(self.items, "item")
         )
@@ -54,8 +53,8 @@ impl Rebuilt {
 }
 
 impl History {
-    /// Fills a history that has just begun from the repository's snapshots and their manifests, oldest first, as if each
-    /// had been backed up now: what is suspicious is found again. Returns nothing if there was nothing to do.
+    /// Fills a new history from the repository's snapshots and manifests, oldest first, as if each were backed up now,
+    /// so that suspicious changes are found again. Returns `None` if there was nothing to do.
     pub fn rebuild(
         &self,
         config: &Config,
@@ -124,7 +123,7 @@ impl History {
     }
 }
 
-/// The runs that snapshots are taken for: those of a source that are close to each other, each item once.
+/// Groups snapshots into runs: those of a source that are close in time, each item once.
 #[derive(Default)]
 struct Runs {
     last: HashMap<String, (i64, i64, HashSet<String>)>,

@@ -1,4 +1,4 @@
-//! Writing down a run while it happens.
+//! Records a run while it is in progress.
 
 use std::{
     fs::{self, File},
@@ -24,7 +24,7 @@ pub(super) const UNCHECKED: i64 = 3;
 pub(super) const VANISHED: i64 = 4;
 pub(super) const PARTIAL: i64 = 5;
 
-/// What is known of a run when it begins.
+/// A run at its start.
 #[derive(Debug)]
 pub struct RunBegin<'a> {
     /// Its name.
@@ -41,12 +41,12 @@ pub struct RunBegin<'a> {
     pub invocation: Option<&'a str>,
 }
 
-/// What is known of a run when it ends.
+/// A run at its end.
 #[derive(Debug)]
 pub struct RunEnd<'a> {
     /// `ok`, `partial` or `failed`.
     pub outcome: &'a str,
-    /// What ended it as a whole.
+    /// The error that ended it as a whole.
     pub error: Option<&'a str>,
     /// Whether its sources have failed for that reason.
     pub fails_sources: bool,
@@ -54,18 +54,18 @@ pub struct RunEnd<'a> {
     pub forgotten: u64,
 }
 
-/// A run being written down.
+/// A run being recorded.
 pub struct RunRecord<'h> {
     history: &'h History,
     pub(super) id: i64,
     started: i64,
     sources: Vec<(String, &'static str)>,
-    /// Locked as long as this process lives: how others see that the run has not died.
+    /// Locked as long as this process lives, so that other processes know that the run is alive.
     alive: Option<(File, PathBuf)>,
 }
 
 impl History {
-    /// Writes down that a run begins.
+    /// Records the start of a run.
     pub fn begin_run(&self, begin: &RunBegin<'_>) -> Result<RunRecord<'_>> {
         let alive = self.alive_file(begin.name)?;
         let started = millis(begin.started);
@@ -93,15 +93,15 @@ impl History {
         Ok(Some((file, path)))
     }
 
-    /// Does the process of a run that has not ended still live?
+    /// Whether the process of an unfinished run is still alive.
     pub(super) fn is_alive(&self, run: &str) -> bool {
         let Some(state_dir) = self.state_dir() else { return true };
         let path = state_dir.join(RUNNING).join(run);
         let Ok(file) = File::open(&path) else { return false };
-        // What cannot be told counts as alive: an alert less, not a false one.
+        // If unknown, it counts as alive: a missed alert is better than a false one.
         match flock(&file, FlockOperation::NonBlockingLockShared) {
             Ok(()) => {
-                // What cannot be removed is in nobody's way.
+                // A lock file that cannot be removed does no harm.
                 let _ = fs::remove_file(&path);
                 if let Some(progress) = self.progress_file(run) {
                     let _ = fs::remove_file(progress);
@@ -140,7 +140,7 @@ fn interrupt(tx: &Transaction<'_>, run: i64, started: i64, now: i64) -> rusqlite
     let text = Problem::new(what)
         .hint("see the journal for the reason (out of memory?); the next run backs up what is missing")
         .to_string();
-    // Another process may have been quicker.
+    // Another process may have done this meanwhile.
     let changed = tx.execute(
         "UPDATE run SET ended = ?2, outcome = 'interrupted' WHERE id = ?1 AND ended IS NULL",
         params![run, now],
@@ -167,9 +167,9 @@ fn interrupt(tx: &Transaction<'_>, run: i64, started: i64, now: i64) -> rusqlite
     Ok(())
 }
 
-/// Notes that something failed that concerns a source as a whole.
+/// Records a failure of a source as a whole.
 fn fail_source(tx: &Transaction<'_>, source: &str, run: i64, time: i64, error: &str) -> rusqlite::Result<()> {
-    // The kind is not known of a source that was never asked; the next run fills it in.
+    // The kind is unknown for a source that never ran; the next run sets it.
     let item = item_id(tx, source, "", "", time)?;
     tx.execute(
         "UPDATE item SET last_run = ?2, last_time = ?3, failed_since = COALESCE(failed_since, ?3), error = ?4 \
@@ -179,7 +179,7 @@ fn fail_source(tx: &Transaction<'_>, source: &str, run: i64, time: i64, error: &
     Ok(())
 }
 
-/// Has an item of a source failed in a run with this very error?
+/// Whether an item of a source failed in this run with this error.
 fn items_failed_with(tx: &Transaction<'_>, source: &str, run: i64, error: &str) -> rusqlite::Result<bool> {
     tx.query_row(
         "SELECT EXISTS (SELECT 1 FROM attempt JOIN item ON item.id = attempt.item JOIN text ON text.id = attempt.error \
@@ -189,7 +189,7 @@ fn items_failed_with(tx: &Transaction<'_>, source: &str, run: i64, error: &str) 
     )
 }
 
-/// Number of an item, which is written down if it is new.
+/// The id of an item, which is created if it is new.
 pub(super) fn item_id(
     tx: &Transaction<'_>,
     source: &str,
@@ -209,7 +209,7 @@ pub(super) fn item_id(
     Ok(tx.last_insert_rowid())
 }
 
-/// Number of a text, each of which is stored once.
+/// The id of a text. Each text is stored once.
 fn text_id(tx: &Transaction<'_>, text: &str) -> rusqlite::Result<i64> {
     tx.execute("INSERT OR IGNORE INTO text (text) VALUES (?1)", [text])?;
     tx.query_row("SELECT id FROM text WHERE text = ?1", [text], |row| row.get(0))
@@ -220,7 +220,7 @@ impl RunRecord<'_> {
         self.history
     }
 
-    /// Writes down that an item is being read.
+    /// Records that an item is being read.
     pub fn item_started(&self, source: &str, item: &str, kind: &str, now: &Zoned) -> Result<()> {
         let now = millis(now);
         self.history.change(|tx| {
@@ -231,7 +231,7 @@ impl RunRecord<'_> {
         })
     }
 
-    /// Writes down what came of an item, judges it by its past, and returns what is suspicious.
+    /// Records the outcome of an item, judges it by its past, and returns the anomalies.
     pub fn item_finished(
         &self,
         report: &ItemReport,
@@ -265,8 +265,8 @@ impl RunRecord<'_> {
         })
     }
 
-    /// Writes down that the run has ended. A failure of the run as a whole is one of each of its sources whose items do not
-    /// tell it themselves: every item that was to be backed up has its own outcome once its source has answered.
+    /// Records the end of the run. A failure of the run as a whole is recorded for each of its sources, unless the
+    /// source's items have it: once a source has been listed, every item has its own outcome.
     pub fn finish(mut self, end: &RunEnd<'_>, now: &Zoned) -> Result<()> {
         let now = millis(now);
         let done = self.history.change(|tx| {
@@ -283,7 +283,7 @@ impl RunRecord<'_> {
                 match end.error.filter(|_| end.fails_sources && !is_told) {
                     Some(error) => fail_source(tx, source, self.id, self.started, error)?,
                     None => {
-                        // A source that could not be asked has its own failure from this very run.
+                        // A source that failed as a whole has its own failure from this run.
                         tx.execute(
                             "UPDATE item SET failed_since = NULL, error = NULL WHERE source = ?1 AND name = '' \
                              AND NOT EXISTS (SELECT 1 FROM attempt WHERE run = ?2 AND item = item.id AND outcome = ?3)",
@@ -301,7 +301,7 @@ impl RunRecord<'_> {
         if done.is_ok()
             && let Some((_, path)) = self.alive.take()
         {
-            // Left behind it is taken for that of a dead run that has ended already.
+            // If it is left behind, it is treated as that of a run that has ended.
             let _ = fs::remove_file(path);
         }
         done
@@ -346,7 +346,7 @@ fn attempt(
     Ok(())
 }
 
-/// Writes down something suspicious.
+/// Records an anomaly.
 pub(super) fn add_anomaly(
     tx: &Transaction<'_>,
     run: i64,
@@ -371,7 +371,7 @@ pub(super) fn add_anomaly(
     Ok(())
 }
 
-/// Writes down an event in the life of an item.
+/// Records an event of an item.
 pub(super) fn event(
     tx: &Transaction<'_>,
     item: i64,

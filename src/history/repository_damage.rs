@@ -1,12 +1,12 @@
-//! What is known to be damaged in the repository, until a check is clean. Whoever meets lost packs takes them out of the index, so
-//! that nobody who comes later sees the loss: it has to be remembered.
+//! Known damage of the repository, until a check is clean. A backup that finds packs missing removes them from the
+//! index, so later commands cannot see the loss: it must be recorded.
 
 use jiff::Zoned;
 use rusqlite::{Transaction, params};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    History, Look,
+    Check, History,
     ledger::{Problem, ProblemKind},
     millis, zoned,
 };
@@ -17,27 +17,27 @@ use crate::{
     repository::{CheckReport, Repository},
 };
 
-/// The key of what is damaged.
+/// Key of the damage.
 const KEY: &str = "repository_damage";
-/// So many damaged packs are remembered.
+/// Number of damaged packs recorded.
 const PACKS: usize = 1000;
 
-/// What is damaged, by who has seen it.
+/// The damage, by the operation that found it.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Damage {
-    /// By a backup, a prune or a repair: packs that were lost.
+    /// Packs found missing by a backup, a prune or a repair.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    lost: Option<Seen>,
-    /// By a check, without reading data.
+    lost: Option<Observation>,
+    /// Found by a check without reading data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    structure: Option<Seen>,
-    /// By a check that read data.
+    structure: Option<Observation>,
+    /// Found by a check that read data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     content: Option<Content>,
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Seen {
+struct Observation {
     /// When first, in milliseconds since 1970.
     time: i64,
     text: String,
@@ -68,15 +68,15 @@ impl Damage {
         seen.chain(self.content.iter().map(|content| content.time)).min()
     }
 
-    /// Takes in what a check has found.
+    /// Updates the damage from the result of a check.
     fn take(&mut self, report: &CheckReport, now: i64) {
-        // A check sees all that a backup could have lost.
+        // A check finds everything that a backup could have found missing.
         self.lost = None;
         let since = self.structure.take().map_or(now, |seen| seen.time);
-        self.structure = report.structure_damage().map(|text| Seen { time: since, text });
+        self.structure = report.structure_damage().map(|text| Observation { time: since, text });
         let (since, before) =
             self.content.take().map_or((now, Vec::new()), |known| (known.time, known.packs));
-        // What was damaged and has not been read since is still damaged, unless it was moved away.
+        // Damaged packs that were not read again are still damaged, unless they were moved away.
         let mut packs: Vec<String> =
             before.into_iter().filter(|id| report.may_still_be_damaged(id)).collect();
         packs.extend(report.damaged_packs());
@@ -114,21 +114,21 @@ impl Damage {
 }
 
 impl History {
-    /// The history of this repository, if there is one already.
+    /// The history of this repository, if it exists.
     ///
     /// # Errors
-    /// There is one, and it cannot be used.
+    /// It exists and cannot be used.
     pub fn existing(config: &Config, repository: &Repository) -> Result<Option<Self>> {
-        // Opening it would begin one.
+        // Opening would create one.
         if !Self::exists(&config.state_dir) {
             return Ok(None);
         }
-        let history = Self::open(config, Look::Brief)?;
-        history.meet(repository, Look::Brief)?;
+        let history = Self::open(config, Check::Quick)?;
+        history.meet(repository, Check::Quick)?;
         Ok(Some(history))
     }
 
-    /// Writes down that something of the repository is lost: a problem of every ledger until a check is clean.
+    /// Records a loss in the repository: a problem in every ledger until a check is clean.
     ///
     /// # Errors
     /// The history cannot be written.
@@ -137,12 +137,12 @@ impl History {
         self.change(|tx| {
             let mut damage = Damage::load(tx)?;
             let time = damage.lost.take().map_or(now, |seen| seen.time);
-            damage.lost = Some(Seen { time, text: loss.summary() });
+            damage.lost = Some(Observation { time, text: loss.summary() });
             damage.store(tx)
         })
     }
 
-    /// Writes down what a check has found.
+    /// Records the result of a check.
     ///
     /// # Errors
     /// The history cannot be written.
@@ -155,7 +155,7 @@ impl History {
         })
     }
 
-    /// That the repository is damaged, as far as it is known.
+    /// The problem that the repository is damaged, if it is known to be.
     pub(super) fn damage_of_repository(&self) -> Result<Option<Problem>> {
         Ok(self.read(Damage::load)?.problem())
     }

@@ -1,13 +1,13 @@
-//! Tables of the history. A later version of the program adds a step to [`STEPS`] and never changes one.
+//! The schema of the history. Later versions append to [`STEPS`] and never change a step.
 //!
-//! Times are milliseconds since 1970. In an attempt they count from the begin of its run, and its snapshot is the
-//! first eight bytes of the id: ten thousand items a night must fit into little for years.
+//! Times are milliseconds since 1970. In an attempt they are relative to the start of its run, and its snapshot is the
+//! first eight bytes of the id: this keeps the database small with ten thousand items a night.
 
 use rusqlite::{Connection, TransactionBehavior};
 
 use crate::error::{Error, Result};
 
-/// What each version adds to the one before.
+/// The migrations, one for each version.
 const STEPS: [&str; 6] = ["
 CREATE TABLE meta (
     key TEXT PRIMARY KEY,
@@ -237,7 +237,7 @@ ALTER TABLE anomaly ADD COLUMN remaining INTEGER;
 UPDATE anomaly SET remaining = after WHERE accepted IS NOT NULL;
 "];
 
-/// Brings a database to this version's layout.
+/// Migrates a database to the current schema.
 pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     let version = version(connection)?;
     if usize::try_from(version).is_ok_and(|version| version >= STEPS.len()) {
@@ -251,14 +251,14 @@ pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     transaction.commit()
 }
 
-/// Refuses a database of a later version: what that means is not known here.
+/// Refuses a database with a newer schema.
 pub(super) fn require_known(connection: &Connection) -> Result<()> {
     let version = version(connection).map_err(|e| super::failed(&e))?;
     if usize::try_from(version).is_ok_and(|version| version <= STEPS.len()) {
         return Ok(());
     }
     Err(Error::failed(format!("the history has layout {version}, which this version does not know"))
-        .hint("use the newer tik-backup that made it, or name another folder with `state_dir`"))
+        .hint("use the newer tik-backup that made it, or set `state_dir` to another directory"))
 }
 
 fn version(connection: &Connection) -> rusqlite::Result<i64> {

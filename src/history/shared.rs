@@ -1,4 +1,4 @@
-//! What is known of the other hosts that share the repository.
+//! The other hosts that share the repository.
 
 use rusqlite::Transaction;
 
@@ -8,14 +8,14 @@ use crate::{
     repository::{AHEAD, HostShare, sort_shares},
 };
 
-/// What another host has of a source, as remembered.
+/// The stored snapshots that another host has of a source.
 #[derive(Debug, Clone)]
 pub(super) struct Foreign {
     pub(super) source: String,
     pub(super) share: HostShare,
 }
 
-/// What other hosts have, by source and host, where only one's own snapshots belong to items.
+/// Snapshots of other hosts, by source and host, if only this host's snapshots belong to items.
 pub(super) fn read(tx: &Transaction<'_>, now: i64) -> rusqlite::Result<Vec<Foreign>> {
     let mut statement = tx.prepare(
         "SELECT source, host, count(*), max(CASE WHEN time <= ?1 THEN time END) FROM snapshot \
@@ -32,18 +32,17 @@ pub(super) fn read(tx: &Transaction<'_>, now: i64) -> rusqlite::Result<Vec<Forei
     rows.collect()
 }
 
-/// Snapshots that are younger than this are dated in the future. All in milliseconds since 1970.
+/// Snapshots later than this are dated in the future. All in milliseconds since 1970.
 pub(super) fn credible_until(now: i64) -> i64 {
     now.saturating_add(i64::try_from(AHEAD.as_millis()).unwrap_or(i64::MAX))
 }
 
-/// A stored time, unless a clock was wrong when it was written down: one in the future is as good as none, and nothing may be
-/// decided by it, or it would hold until then.
+/// A stored time, unless it is in the future because a clock was wrong: decisions based on it would hold until then.
 pub(super) fn credible(time: i64, now: i64) -> Option<i64> {
     (time <= credible_until(now)).then_some(time)
 }
 
-/// What each host has, of this source or of all, the one with the newest snapshot first.
+/// The snapshots of each host, of this source or of all; the host with the newest snapshot comes first.
 pub(super) fn shares<'f>(foreign: impl Iterator<Item = &'f Foreign>) -> Vec<HostShare> {
     let mut shares: Vec<HostShare> = Vec::new();
     for Foreign { share, .. } in foreign {
@@ -66,13 +65,13 @@ pub(super) fn shares<'f>(foreign: impl Iterator<Item = &'f Foreign>) -> Vec<Host
 }
 
 impl History {
-    /// The other hosts that had snapshots in the repository when it was last looked at.
+    /// The other hosts that had snapshots in the repository at the last survey.
     pub fn other_hosts(&self, now: &jiff::Zoned) -> Result<Vec<HostShare>> {
         let foreign = self.read(|tx| read(tx, super::millis(now)))?;
         Ok(shares(foreign.iter()))
     }
 
-    /// All items that were ever seen, by source and name.
+    /// All items ever seen, by source and name.
     pub fn names(&self) -> Result<Vec<(String, String)>> {
         self.read(|tx| {
             let mut statement =

@@ -1,4 +1,4 @@
-//! What the repository holds, remembered so that only new snapshots are read. Which exist is asked each time.
+//! A cache of the snapshots in the repository: their ids are listed each time, and only new ones are read.
 
 use std::collections::{HashMap, HashSet};
 
@@ -18,7 +18,7 @@ use crate::{
 /// Size of the repository, which takes long to count on some storages.
 const BYTES: &str = "repository_bytes";
 
-/// Writes down a snapshot of an item.
+/// Records a snapshot of an item.
 pub(super) fn remember(
     tx: &Transaction<'_>,
     id: &[u8; 32],
@@ -34,7 +34,7 @@ pub(super) fn remember(
     Ok(())
 }
 
-/// Writes down a snapshot that belongs to no item: of another host, or of another program, whose host is ''.
+/// Records a snapshot that belongs to no item: of another host, or of another program (host '').
 fn remember_foreign(
     tx: &Transaction<'_>,
     id: &[u8; 32],
@@ -50,17 +50,18 @@ fn remember_foreign(
     Ok(())
 }
 
-/// Whose snapshots belong to items, and under which name of the source.
+/// Which hosts' snapshots belong to items, and under which source name.
 struct Naming<'r> {
     own: &'r str,
     hosts: Hosts,
-    /// Where several hosts are watched: whose source it is that has the plain name.
+    /// If several hosts are watched: the host that has the plain source name.
     first: HashMap<String, String>,
 }
 
 impl Naming<'_> {
-    /// The name of the source in the history; none for snapshots that belong to no item. Two hosts may call their sources the
-    /// same: what one of them does must not make the other's look well, so that the second becomes `SOURCE@HOST`.
+    /// The name of the source in the history; `None` for snapshots that belong to no item. If two hosts have a source
+    /// of the same name, the second becomes `SOURCE@HOST`, so that backups of one do not hide missing ones of the
+    /// other.
     fn source(&mut self, snapshot: &Snapshot) -> Option<String> {
         if self.hosts == Hosts::Own {
             return (snapshot.host == self.own).then(|| snapshot.source.clone());
@@ -73,20 +74,19 @@ impl Naming<'_> {
     }
 }
 
-/// What is remembered of the snapshots in the repository.
+/// The known snapshots.
 #[derive(Default)]
 struct Known {
-    /// Nothing about these has to be read.
+    /// Up to date: need not be read.
     settled: HashSet<[u8; 32]>,
-    /// These belong to an item of this number, or to none, and have to be looked at again.
+    /// To be read again; with the id of the item that they belong to, if any.
     doubtful: HashMap<[u8; 32], Option<i64>>,
 }
 
 impl History {
-    /// Brings what is remembered of the repository's snapshots up to date. Only those of `hosts` belong to items. Returns what
-    /// is wrong with snapshots that cannot be read.
+    /// Updates the cache of snapshots. Only those of `hosts` belong to items. Returns notes about unreadable snapshots.
     pub fn refresh_snapshots(&self, repository: &Repository, hosts: Hosts) -> Result<Vec<String>> {
-        // Known first: what another run adds meanwhile must not be taken for gone.
+        // Read the known ones before listing: snapshots that another run adds meanwhile must not be taken for missing.
         let known = self.read(|tx| known(tx, repository.host(), hosts))?;
         let there = repository.snapshot_ids()?;
         let new: Vec<[u8; 32]> = there.iter().filter(|id| !known.settled.contains(*id)).copied().collect();
@@ -100,7 +100,7 @@ impl History {
                 Err(error) => damaged.push(error.to_string()),
             }
         }
-        // Where several hosts are watched, one's own sources and then the oldest have the plain names.
+        // If several hosts are watched, this host's sources and then the oldest ones have the plain names.
         read.sort_by_key(|(_, snapshot)| {
             snapshot.as_ref().map(|s| (s.host != repository.host(), s.time.timestamp()))
         });
@@ -116,13 +116,13 @@ impl History {
                     };
                     let time = snapshot.time.timestamp().as_millisecond();
                     let item = item_id(tx, &source, &snapshot.item, &snapshot.kind, time)?;
-                    // A folder of this program's snapshots may be older than what is known of the item.
+                    // A listed snapshot may be older than the newest known one.
                     tx.prepare_cached("UPDATE item SET first_seen = MIN(first_seen, ?2) WHERE id = ?1")?
                         .execute([item, time])?;
                     remember(tx, id, item, time, snapshot.bytes, Some(&snapshot.host))?;
                 }
                 if hosts == Hosts::Own {
-                    // Others may have been another host's, which removes them as it likes.
+                    // Snapshots of other hosts may be removed by these hosts at any time.
                     let ours = gone.iter().filter(|id| known.settled.contains(*id));
                     note_missed(tx, ours)?;
                 }
@@ -140,7 +140,7 @@ impl History {
         Ok(damaged)
     }
 
-    /// How many snapshots of this program and of the hosts that count the repository had when it was last looked at.
+    /// Number of snapshots of this program and of the selected hosts at the last survey.
     pub fn snapshot_count(&self) -> Result<u64> {
         let count = self.read(|tx| {
             tx.query_row("SELECT count(*) FROM snapshot WHERE item IS NOT NULL", [], |row| row.get(0))
@@ -154,14 +154,14 @@ impl History {
         Ok(text.and_then(|text| text.parse().ok()))
     }
 
-    /// Writes down how many bytes the repository's packs have.
+    /// Records the size of the repository's packs in bytes.
     pub fn set_repository_bytes(&self, bytes: u64) -> Result<()> {
         self.change(|tx| Self::set_meta(tx, BYTES, &bytes.to_string()))
     }
 }
 
-/// A snapshot is looked at again if its host is not known, or if it belongs to an item and should not, or the other way: the
-/// name of this host has changed, or an earlier version of the program took all hosts for one.
+/// A snapshot is read again if its host is unknown, or if it wrongly belongs to an item or wrongly does not: the name
+/// of this host has changed, or an earlier version did not distinguish hosts.
 fn known(tx: &Transaction<'_>, own: &str, hosts: Hosts) -> rusqlite::Result<Known> {
     let mut statement = tx.prepare("SELECT id, host, item FROM snapshot")?;
     let mut rows = statement.query([])?;
@@ -182,7 +182,7 @@ fn known(tx: &Transaction<'_>, own: &str, hosts: Hosts) -> rusqlite::Result<Know
     Ok(known)
 }
 
-/// For each source in the history: a host whose snapshots it has.
+/// A host with snapshots for each source in the history.
 fn first_hosts(tx: &Transaction<'_>) -> rusqlite::Result<HashMap<String, String>> {
     let mut statement = tx.prepare(
         "SELECT DISTINCT item.source, snapshot.host FROM snapshot JOIN item ON item.id = snapshot.item \
@@ -192,8 +192,8 @@ fn first_hosts(tx: &Transaction<'_>) -> rusqlite::Result<HashMap<String, String>
     rows.collect()
 }
 
-/// Takes back what another host's snapshots have said of an item that turned out not to be this host's: the item, if nothing
-/// else is known of it, else that one of them was proven.
+/// Reverts facts from another host's snapshots about an item that is not this host's: deletes the item if nothing else
+/// is known of it, otherwise its proof.
 fn drop_foreign(tx: &Transaction<'_>, item: i64, own: &str) -> rusqlite::Result<()> {
     tx.execute(
         "UPDATE item SET proof_time = NULL, proof_snapshot = NULL WHERE id = ?1 AND proof_snapshot IN \
@@ -210,7 +210,7 @@ fn drop_foreign(tx: &Transaction<'_>, item: i64, own: &str) -> rusqlite::Result<
     if !foreign {
         return Ok(());
     }
-    // Nobody is told that it is well again.
+    // No recovery is alerted.
     tx.execute(
         "UPDATE incident SET resolved = opened WHERE resolved IS NULL AND subject = \
          (SELECT source || '/' || name FROM item WHERE id = ?1)",

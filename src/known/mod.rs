@@ -1,20 +1,20 @@
-//! Names of sources and items: which are known to configuration, history or repository, and what to say of one that is not,
-//! or of which only other hosts have snapshots.
+//! Names of sources and items: looks them up in configuration, history and repository, and builds the errors for
+//! unknown names and for names of which only other hosts have snapshots.
 
 use crate::{
     config::Config,
     error::{Error, Kind, Result},
-    history::{History, Look},
+    history::{Check, History},
     output::{self, shell::word},
     repository::{At, HostShare, Snapshot, foreign_hint, host_option, shares},
     settings::nearest,
 };
 
-/// A source, or an item of it, as somebody named it.
+/// A source or item, as named on the command line.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Name<'a> {
     pub(crate) source: &'a str,
-    /// All of the source if absent.
+    /// Absent for the whole source.
     pub(crate) item: Option<&'a str>,
 }
 
@@ -32,23 +32,23 @@ impl Name<'_> {
     }
 }
 
-/// Sources and items that the history has; none if there is no history that can be read.
+/// Sources and items in the history; none if there is no readable history.
 pub(crate) fn in_history(config: &Config) -> Vec<(String, String)> {
-    // Who only restores need not have one, and is not given one.
+    // A restore needs no history and does not create one.
     if !History::exists(&config.state_dir) {
         return Vec::new();
     }
-    History::open(config, Look::Brief).and_then(|history| history.names()).unwrap_or_default()
+    History::open(config, Check::Quick).and_then(|history| history.names()).unwrap_or_default()
 }
 
-/// What was asked for, to be repeated in hints.
+/// The user's request, to be repeated in hints.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Asked<'a> {
-    /// The command with what comes before the name.
+    /// The command and its arguments before the name.
     pub(crate) command: &'a str,
-    /// Which snapshot of it.
+    /// The requested snapshot.
     pub(crate) at: &'a At,
-    /// Whether the snapshots are to be removed and not to be used.
+    /// Whether the snapshots are to be removed, not used.
     pub(crate) removes: bool,
 }
 
@@ -58,7 +58,7 @@ impl<'a> Asked<'a> {
         Self { command, at: &At::Latest, removes: false }
     }
 
-    /// The command with the name, and with its choice of a snapshot.
+    /// The command with the name and the requested snapshot.
     fn with(self, name: Name<'_>) -> String {
         let at = match self.at {
             At::Latest => String::new(),
@@ -69,8 +69,8 @@ impl<'a> Asked<'a> {
     }
 }
 
-/// Why the configured host has no snapshot under this name. `own` and `others` are the snapshots of the configured host, or
-/// of that which `--host` names, and of all others.
+/// The error if the selected host has no snapshot under this name. `own` are the snapshots of the configured host or of
+/// `--host`, `others` those of all other hosts.
 pub(crate) fn absent(
     config: &Config,
     asked: Asked<'_>,
@@ -114,11 +114,12 @@ pub(crate) fn absent(
             "`tik-backup status` shows whether it was ever backed up, `tik-backup snapshots` what is stored",
         );
     }
-    // Only what has snapshots is worth a suggestion here.
+    // Suggest only names that have snapshots.
     unknown(config, text, name, stored(), "`tik-backup snapshots` lists what is stored")
 }
 
-/// A host that only watches keeps two hosts apart by names such as `files@host2`: those are of its ledger and not of snapshots.
+/// A host that only watches distinguishes equal source names of two hosts as `files@host2`. Such names exist in its
+/// ledger, not in snapshots.
 fn of_ledger(asked: Asked<'_>, name: Name<'_>, own: &[Snapshot], others: &[Snapshot]) -> Option<Error> {
     let all = || own.iter().chain(others);
     let host = name.source.match_indices('@').find_map(|(at, _)| {
@@ -130,7 +131,7 @@ fn of_ledger(asked: Asked<'_>, name: Name<'_>, own: &[Snapshot], others: &[Snaps
     let (meant, host) = host?;
     Some(
         Error::usage(format!(
-            "{} is what a ledger of several hosts calls {} of the host {}",
+            "{} is the name of {} of the host {} in a ledger of several hosts",
             name.text(),
             meant.text(),
             output::name(&host)
@@ -142,7 +143,7 @@ fn of_ledger(asked: Asked<'_>, name: Name<'_>, own: &[Snapshot], others: &[Snaps
 /// Fails if `--host` names a host that has no snapshot.
 ///
 /// # Errors
-/// Exit code 2, with the nearest host that has some.
+/// Exit code 2, with the host whose name is closest.
 pub(crate) fn require_host(config: &Config, own: &[Snapshot], others: &[Snapshot]) -> Result<()> {
     if config.own_host.is_none() || !own.is_empty() {
         return Ok(());
@@ -150,18 +151,18 @@ pub(crate) fn require_host(config: &Config, own: &[Snapshot], others: &[Snapshot
     Err(no_such_host(&config.repository.host, &shares(others)))
 }
 
-/// The error for a host of which the repository has no snapshot.
+/// The error for a host that has no snapshot in the repository.
 pub(crate) fn no_such_host(host: &str, others: &[HostShare]) -> Error {
     let text = format!("the repository has no snapshot of a host {}", output::name(host));
     if others.is_empty() {
-        return Error::usage(text).hint("it has no snapshot at all that this program made");
+        return Error::usage(text).hint("it has no snapshots made by this program");
     }
     let meant = nearest(host, others.iter().map(|share| share.host.as_str()));
     let meant = meant.map(|meant| format!("did you mean {}? ", output::name(meant))).unwrap_or_default();
     Error::usage(text).hint(format!("{meant}it has snapshots of: {}", HostShare::list(others)))
 }
 
-/// What to say where this host has snapshots of an item, but not the one that was asked for, which other hosts may have.
+/// The error if this host has snapshots of an item, but not the requested one; names other hosts that may have it.
 pub(crate) fn elsewhere(
     config: &Config,
     asked: Asked<'_>,
@@ -188,7 +189,7 @@ fn quoted(text: &str) -> String {
     if word.starts_with('\'') { word } else { format!("'{word}'") }
 }
 
-/// The name of a host as it was meant: names with control characters are shown, and so given, with these escaped.
+/// Unescapes a host name: names with control characters are shown, and therefore given, with escapes.
 pub(crate) fn unescaped(given: &str) -> String {
     let mut text = String::with_capacity(given.len());
     let mut rest = given;
@@ -197,11 +198,11 @@ pub(crate) fn unescaped(given: &str) -> String {
         text.push(meant);
         rest = &rest[length..];
     }
-    // A backslash may also be one of the name.
+    // A backslash may also be part of the name.
     if output::name(&text) == given { text } else { given.to_owned() }
 }
 
-/// The character for which an escape at the beginning of a text stands, and the length of the escape.
+/// Decodes an escape at the start of a text; returns the character and the length of the escape.
 fn escape(text: &str) -> Option<(char, usize)> {
     let body = text.strip_prefix('\\')?;
     for (letter, meant) in [('n', '\n'), ('r', '\r'), ('t', '\t')] {
@@ -214,7 +215,7 @@ fn escape(text: &str) -> Option<(char, usize)> {
     Some((meant, digits.len() + 4))
 }
 
-/// Whether the configuration or the history knows of this name.
+/// Whether the name is in the configuration or the history.
 pub(crate) fn is_known<'n>(
     config: &Config,
     name: Name<'_>,
@@ -224,7 +225,7 @@ pub(crate) fn is_known<'n>(
         || seen.any(|(source, item)| name.matches(source, item))
 }
 
-/// The error for a name that nobody knows, with the nearest one that is known.
+/// The error for an unknown name, with the closest known one.
 pub(crate) fn unknown<'n>(
     config: &'n Config,
     text: impl Into<String>,
@@ -255,10 +256,10 @@ fn suggested(config: &Config, name: Name<'_>, seen: &[(&str, &str)]) -> Option<S
     exact.or_else(|| nearest(item, items())).map(|item| format!("{near}/{item}"))
 }
 
-/// Fails if one of these names is known neither to the configuration nor to the history.
+/// Fails if one of these names is neither in the configuration nor in the history.
 ///
 /// # Errors
-/// Exit code 2, with the nearest name that is known.
+/// Exit code 2, with the closest known name.
 pub(crate) fn require<'a>(
     config: &Config,
     names: impl IntoIterator<Item = Name<'a>>,

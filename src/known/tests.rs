@@ -1,4 +1,4 @@
-//! What is said of names and hosts that nobody knows, or only others have.
+//! Errors for unknown names and hosts, and for names of which only other hosts have snapshots.
 
 use std::path::Path;
 
@@ -34,7 +34,7 @@ fn a_slip_is_answered_with_the_nearest_name_and_what_was_removed_from_the_config
     assert!(kind == Kind::Usage && text.contains("did you mean former?"), "{text}");
     let (kind, text) = told(("files", Some("elephant")), &own, &[]);
     assert!(kind == Kind::Usage && !text.contains("did you mean"), "{text}");
-    // A source that is configured and was not backed up yet is no slip.
+    // A configured source that was never backed up is not a typing error.
     assert_eq!(told(("files", None), &[], &[]).0, Kind::Failed);
 }
 

@@ -17,10 +17,10 @@ pub fn prometheus(ledger: &Ledger) -> Result<String> {
     let mut out = Families::default();
     out.family("tik_backup_build_info", "Version of the program; always 1.")
         .sample(&[("version", env!("CARGO_PKG_VERSION"))], 1.0);
-    out.family("tik_backup_ledger_timestamp_seconds", "When these metrics were drawn up.")
+    out.family("tik_backup_ledger_timestamp_seconds", "When these metrics were written.")
         .sample(&[], seconds(&ledger.at));
     out.family("tik_backup_ok", "1 if nothing is wrong, 0 otherwise.").sample(&[], flag(ledger.summary.ok));
-    out.family("tik_backup_problems", "Problems that somebody should do something about.")
+    out.family("tik_backup_problems", "Problems that need attention.")
         .sample(&[], ledger.summary.problems as f64);
     totals(&mut out, ledger);
     items(&mut out, ledger);
@@ -40,31 +40,29 @@ fn totals(out: &mut Families, ledger: &Ledger) {
     }
     out.family("tik_backup_expected_items", "Items that should be backed up.")
         .sample(&[], ledger.summary.expected as f64);
-    out.family("tik_backup_backed_up_items", "Expected items whose newest snapshot is young enough.")
+    out.family("tik_backup_backed_up_items", "Expected items whose newest snapshot is recent enough.")
         .sample(&[], ledger.summary.backed_up as f64);
-    out.family("tik_backup_proven_items", "Expected items whose last proof is young enough.")
+    out.family("tik_backup_proven_items", "Expected items whose last proof is recent enough.")
         .sample(&[], ledger.summary.proven as f64);
     if let Some(seconds) = ledger.summary.restore_seconds {
         out.family(
             "tik_backup_restore_duration_seconds",
-            "How long restoring everything takes, one after the other, by what drills measured.",
+            "How long restoring everything takes, one after the other, as measured by drills.",
         )
         .sample(&[], seconds);
     }
-    out.family("tik_backup_running_runs", "Runs that are going on.").sample(&[], ledger.running.len() as f64);
+    out.family("tik_backup_running_runs", "Runs in progress.").sample(&[], ledger.running.len() as f64);
 }
 
 fn items(out: &mut Families, ledger: &Ledger) {
     type Value = fn(&Entry) -> Option<f64>;
     let families: [(&str, &str, Value); 12] = [
-        ("tik_backup_item_last_success_timestamp_seconds", "Moment of the newest snapshot.", |entry| {
+        ("tik_backup_item_last_success_timestamp_seconds", "Time of the newest snapshot.", |entry| {
             entry.last_backup.as_ref().map(seconds)
         }),
-        (
-            "tik_backup_item_last_proof_timestamp_seconds",
-            "Moment of the snapshot that was last proven to restore.",
-            |entry| entry.last_proof.as_ref().map(seconds),
-        ),
+        ("tik_backup_item_last_proof_timestamp_seconds", "Time of the last proven snapshot.", |entry| {
+            entry.last_proof.as_ref().map(seconds)
+        }),
         (
             "tik_backup_item_restore_duration_seconds",
             "How long its restore took in the last drill.",
@@ -89,11 +87,9 @@ fn items(out: &mut Families, ledger: &Ledger) {
         ("tik_backup_item_held", "1 if retention is held for a suspicious change.", |entry| {
             Some(flag(entry.held))
         }),
-        (
-            "tik_backup_item_omitted_objects",
-            "Objects that the newest snapshot lacks because they could not be read.",
-            |entry| Some(entry.omitted as f64),
-        ),
+        ("tik_backup_item_omitted_objects", "Unreadable objects that the newest snapshot lacks.", |entry| {
+            Some(entry.omitted as f64)
+        }),
         ("tik_backup_item_next_run_timestamp_seconds", "When the item is due next.", |entry| {
             entry.next.as_ref().map(seconds)
         }),
@@ -108,10 +104,7 @@ fn items(out: &mut Families, ledger: &Ledger) {
             }
         }
     }
-    out.family(
-        "tik_backup_problem",
-        "1 for everything that is wrong; without item it concerns the whole source.",
-    );
+    out.family("tik_backup_problem", "1 for each problem; without item it concerns the whole source.");
     for entry in &ledger.items {
         let item = entry.item.as_deref().unwrap_or_default();
         for problem in &entry.problems {
@@ -132,14 +125,11 @@ fn sources(out: &mut Families, ledger: &Ledger) {
     };
     out.family("tik_backup_source_last_run_timestamp_seconds", "When the last run of the source began.");
     each(out, &|source| source.last_run.as_ref().map(seconds));
-    out.family(
-        "tik_backup_source_last_discovery_timestamp_seconds",
-        "When the source last said what it has.",
-    );
+    out.family("tik_backup_source_last_discovery_timestamp_seconds", "When the source was last listed.");
     each(out, &|source| source.last_discovery.as_ref().map(seconds));
-    out.family("tik_backup_source_discovered_items", "What the source had then, without what is excluded.");
+    out.family("tik_backup_source_discovered_items", "Items found then, without excluded ones.");
     each(out, &|source| Some(source.discovered as f64));
-    out.family("tik_backup_source_excluded_items", "What a rule excluded then.");
+    out.family("tik_backup_source_excluded_items", "Items excluded then.");
     each(out, &|source| Some(source.excluded as f64));
     out.family("tik_backup_source_next_run_timestamp_seconds", "When the source is due next.");
     each(out, &|source| source.next.as_ref().map(seconds));
@@ -156,7 +146,7 @@ fn repository(out: &mut Families, ledger: &Ledger) {
             .sample(&[], bytes as f64);
     }
     if let Some(free) = repository.free {
-        out.family("tik_backup_repository_free_bytes", "Bytes free where the repository lies.")
+        out.family("tik_backup_repository_free_bytes", "Free bytes at the location of the repository.")
             .sample(&[], free as f64);
     }
 }
@@ -168,16 +158,19 @@ fn history(out: &mut Families, ledger: &Ledger) {
 }
 
 fn alerts(out: &mut Families, ledger: &Ledger) {
-    out.family("tik_backup_alert_waiting_messages", "Alerts that wait to be delivered.");
+    out.family("tik_backup_alert_waiting_messages", "Alerts waiting for delivery.");
     for channel in &ledger.alerts {
         out.sample(&[("channel", &channel.channel), ("kind", &channel.kind)], channel.waiting as f64);
     }
-    out.family("tik_backup_alert_failing", "1 if the channel did not take the last message.");
+    out.family("tik_backup_alert_failing", "1 if the last message could not be delivered.");
     for channel in &ledger.alerts {
         let failing = flag(channel.failing_since.is_some());
         out.sample(&[("channel", &channel.channel), ("kind", &channel.kind)], failing);
     }
-    out.family("tik_backup_alert_last_delivery_timestamp_seconds", "When the channel last took a message.");
+    out.family(
+        "tik_backup_alert_last_delivery_timestamp_seconds",
+        "When the channel last accepted a message.",
+    );
     for channel in &ledger.alerts {
         if let Some(last) = &channel.last_delivery {
             out.sample(&[("channel", &channel.channel), ("kind", &channel.kind)], seconds(last));
@@ -185,12 +178,12 @@ fn alerts(out: &mut Families, ledger: &Ledger) {
     }
 }
 
-/// Families of gauges, each begun before its samples.
+/// Writer for families of gauges. A family is begun before its samples.
 #[derive(Default)]
 struct Families(Vec<MetricFamily>);
 
 impl Families {
-    /// Begins a family. It appears if it gets a sample.
+    /// Begins a family. It is written with its first sample.
     fn family(&mut self, name: &str, help: &str) -> &mut Self {
         let mut family = MetricFamily::default();
         family.set_name(name.to_owned());
@@ -200,7 +193,7 @@ impl Families {
         self
     }
 
-    /// Adds a sample to the family begun last.
+    /// Adds a sample to the current family.
     fn sample(&mut self, labels: &[(&str, &str)], value: f64) {
         let Some(family) = self.0.last_mut() else { return };
         let pair = |&(name, value): &(&str, &str)| {

@@ -1,4 +1,4 @@
-//! Reports on the whole: status, metrics, dashboard, runbook.
+//! Reports on the whole installation: status, metrics, dashboard, runbook.
 
 #[cfg(feature = "dashboard")]
 pub mod dashboard;

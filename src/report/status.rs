@@ -1,4 +1,4 @@
-//! The ledger for people: the verdict first, then what is wrong, then every item in a line.
+//! The ledger as text: a summary, then the problems, then one line for each item.
 
 use std::collections::HashMap;
 
@@ -11,22 +11,22 @@ use crate::{
     repository::HostShare,
 };
 
-/// How the text looks.
+/// Options for the text.
 #[derive(Debug, Clone, Copy)]
 pub struct Style {
-    /// Where it is printed.
+    /// The screen it is printed on.
     pub screen: Screen,
-    /// With what is excluded, is gone and no problem, or belongs to no source any more.
+    /// Whether to include items that are excluded, that vanished and are no problem, and those of unconfigured sources.
     pub all: bool,
 }
 
-/// How far the further lines of a problem are set in.
+/// Indentation of the further lines of a problem.
 const SET_IN: usize = 4;
 
 /// The ledger as text.
 pub fn text(ledger: &Ledger, style: Style) -> String {
     let mut text = verdict(ledger, style);
-    text.push_str(&nothing_of_ones_own(ledger));
+    text.push_str(&only_other_hosts(ledger));
     problems(ledger, style, &mut text);
     let quiet = |entry: &Entry| {
         entry.problems.is_empty()
@@ -43,7 +43,7 @@ pub fn text(ledger: &Ledger, style: Style) -> String {
         let number = |state: State| hidden.iter().filter(|entry| entry.state == state).count();
         let counts: Vec<String> = [
             (State::Excluded, "excluded by a rule"),
-            // Accepted, or never backed up.
+            // Vanished items that were accepted or never backed up.
             (State::Vanished, "gone"),
             (State::Unconfigured, "of sources no longer configured"),
         ]
@@ -62,7 +62,7 @@ fn verdict(ledger: &Ledger, style: Style) -> String {
     let proven = format!("{} of {} proven", summary.proven, summary.expected);
     let fresh = ledger.items.iter().filter(|entry| entry.state == State::New).count();
     let line = if !summary.ok {
-        // An item counts once, whatever the number of its problems.
+        // An item counts once, however many problems it has.
         let number = match wrong(ledger) {
             0 => 0,
             number => number + ledger.problems.len() as u64,
@@ -98,8 +98,8 @@ fn verdict(ledger: &Ledger, style: Style) -> String {
     painted_lines(&line, colour, style)
 }
 
-/// How many items have a problem. One counts once, whatever the number of its problems; a source that failed as a whole
-/// counts for the items that were not backed up with it.
+/// Number of items with a problem. An item counts once, however many problems it has; a source that failed as a whole
+/// counts for its items that were not backed up.
 fn wrong(ledger: &Ledger) -> u64 {
     let (mut own, mut whole): (HashMap<&str, u64>, HashMap<&str, u64>) = Default::default();
     let mut bare = 0;
@@ -118,7 +118,7 @@ fn wrong(ledger: &Ledger) -> u64 {
     bare + own.values().sum::<u64>()
 }
 
-/// A line, or a few where the terminal is narrower, the further ones set in.
+/// A paragraph, wrapped to the width of the terminal, with its further lines indented.
 fn paragraph(line: &str, style: Style) -> String {
     style.screen.wrapped(line, 0, SET_IN) + "\n"
 }
@@ -128,14 +128,14 @@ fn painted_lines(line: &str, colour: &str, style: Style) -> String {
     style.screen.wrapped(line, 0, SET_IN).lines().map(|line| painted(line, colour, style) + "\n").collect()
 }
 
-/// Lines that say more about what stands above them.
+/// Indented lines with details.
 fn detail(text: &str, style: Style) -> String {
     let line = |line: &str| format!("{:SET_IN$}{}\n", "", style.screen.wrapped(line, SET_IN, SET_IN));
     printable(text).lines().map(line).collect()
 }
 
-/// On a machine that replaces another nothing must look lost.
-fn nothing_of_ones_own(ledger: &Ledger) -> String {
+/// On a machine that replaces another, backups must not appear to be lost.
+fn only_other_hosts(ledger: &Ledger) -> String {
     let others = &ledger.repository.other_hosts;
     if ledger.repository.snapshots > 0 || others.is_empty() {
         return String::new();
@@ -148,7 +148,7 @@ fn nothing_of_ones_own(ledger: &Ledger) -> String {
 }
 
 fn problems(ledger: &Ledger, style: Style, text: &mut String) {
-    // What is said of the repository is not said of each source again.
+    // The repository's error is not repeated for each source.
     let known =
         |cause: &Cause| ledger.repository.error.as_ref().is_some_and(|error| error.text == cause.text);
     let (away, causes): (Vec<_>, Vec<_>) = causes(&own_lines(ledger)).into_iter().partition(known);
@@ -160,11 +160,11 @@ fn problems(ledger: &Ledger, style: Style, text: &mut String) {
         text.push_str(&detail(&error.to_string(), style));
         for cause in &away {
             text.push_str(&detail(
-                &format!("the last attempt failed for that reason: {}", cause.who()),
+                &format!("the last attempt failed for this reason: {}", cause.who()),
                 style,
             ));
         }
-        text.push_str(&detail("what follows is as of the last look", style));
+        text.push_str(&detail("the following is as of the last time it could be read", style));
     }
     for channel in ledger.alerts.iter().filter(|channel| channel.failing_since.is_some()) {
         text.push_str(&failing(channel, &ledger.at, style));
@@ -243,7 +243,7 @@ fn items(shown: &[&Entry], now: &Zoned, style: Style) -> String {
     text
 }
 
-/// When it is due next, or why it is not.
+/// When the item is due next, or why it is not.
 fn remark(entry: &Entry, now: &Zoned) -> String {
     match (entry.state, &entry.why, &entry.next) {
         (State::Excluded | State::Unconfigured | State::Vanished, Some(why), _) => {
@@ -272,7 +272,7 @@ fn word(state: State) -> &'static str {
     }
 }
 
-/// Small columns of the sizes, and how the last differs from the one before.
+/// Sparkline of the sizes, and the change from the last but one to the last.
 fn trend(points: &[Point], style: Style) -> String {
     let [.., before, last] = points else { return String::new() };
     let signs: Vec<char> = if style.screen.unicode { "▁▂▃▄▅▆▇█" } else { "_.-=+*#@" }.chars().collect();
@@ -305,7 +305,7 @@ fn rest(ledger: &Ledger, style: Style, text: &mut String) {
             number => format!(" ({} by size alone)", count(number, "item")),
         };
         let line = format!(
-            "Restoring all of it takes about {} by what drills measured{guessed}",
+            "Restoring all of it takes about {} as measured by drills{guessed}",
             crate::output::duration(seconds)
         );
         text.push_str(&paragraph(&line, style));
@@ -334,8 +334,8 @@ fn rest(ledger: &Ledger, style: Style, text: &mut String) {
     }
 }
 
-/// What there is of sources that the configuration does not have. A recent one is none to be removed: it is another
-/// configuration's.
+/// A note on snapshots of sources that are not configured. Recent ones should not be removed: they probably belong to
+/// another configuration.
 fn orphans(ledger: &Ledger) -> Vec<String> {
     let orphaned = |entry: &&Entry| entry.state == State::Unconfigured && entry.snapshots > 0;
     let recent = |entry: &&Entry| {
@@ -359,7 +359,7 @@ fn orphans(ledger: &Ledger) -> Vec<String> {
 /// An age in seconds, short.
 fn age(seconds: i64) -> String {
     match seconds {
-        // Clocks differ: what is a little ahead was made just now.
+        // Clocks differ: a time slightly in the future counts as now.
         ..120 => format!("{} s", seconds.max(0)),
         120..7_200 => format!("{} min", seconds / 60),
         7_200..172_800 => format!("{} h", seconds / 3600),

@@ -1,4 +1,4 @@
-//! A look at the repository and the history, and the ledger that is drawn up from both.
+//! Surveys the repository and the history, and builds the ledger from both.
 
 mod within;
 
@@ -10,7 +10,7 @@ use crate::{
     config::Config,
     error::{Error, Kind, Result},
     history::{
-        History, Look, draw,
+        Check, History, builder,
         ledger::{Ledger, RepositoryEntry},
     },
     known, output,
@@ -20,21 +20,20 @@ use crate::{
 
 pub(crate) use self::within::{PATIENCE, open_within, while_answering};
 
-/// What got a snapshot within this time probably gets more.
+/// An item with a snapshot within this time is probably still being backed up.
 const ALIVE: jiff::SignedDuration = jiff::SignedDuration::from_hours(8 * 24);
 
-/// Whether a snapshot of this moment is so young that somebody probably still adds to its item, although this configuration
-/// does not.
+/// Whether a snapshot is so recent that another configuration probably still backs up its item.
 pub(crate) fn is_recent(made: &Zoned, now: jiff::Timestamp) -> bool {
     now.duration_since(made.timestamp()) < ALIVE
 }
 
-/// Takes a look at the repository: which snapshots there are of the hosts that count. Also returns what is to be said of it:
-/// what is wrong with snapshots that cannot be read, and that only other hosts have some.
+/// Surveys the repository: lists the snapshots of `hosts`. Also returns notes: snapshots that cannot be read, and that
+/// only other hosts have snapshots.
 ///
 /// # Errors
-/// The snapshots cannot be listed, or the history not be written.
-pub fn look_at(
+/// The snapshots cannot be listed, or the history cannot be written.
+pub fn survey_repository(
     config: &Config,
     history: &History,
     repository: &Repository,
@@ -50,12 +49,12 @@ pub fn look_at(
         error: None,
     };
     notes.extend(history.gone_note(&Zoned::now())?);
-    notes.extend(nothing_of_ones_own(config, repository.host(), &entry));
+    notes.extend(only_other_hosts(config, repository.host(), &entry));
     Ok((entry, notes))
 }
 
-/// On a machine that replaces another nothing must look lost.
-fn nothing_of_ones_own(config: &Config, own: &str, repository: &RepositoryEntry) -> Option<String> {
+/// On a machine that replaces another, backups must not appear to be lost.
+fn only_other_hosts(config: &Config, own: &str, repository: &RepositoryEntry) -> Option<String> {
     if repository.snapshots > 0 || repository.other_hosts.is_empty() {
         return None;
     }
@@ -67,13 +66,13 @@ fn nothing_of_ones_own(config: &Config, own: &str, repository: &RepositoryEntry)
     ))
 }
 
-/// Which other hosts have snapshots in the repository, beside this one.
+/// A note on the other hosts that have snapshots in the repository.
 pub(crate) fn shared_note(repository: &RepositoryEntry) -> Option<String> {
     let others = &repository.other_hosts;
     if repository.snapshots == 0 || others.is_empty() {
         return None;
     }
-    // A host that lives is none whose snapshots are to be removed.
+    // Snapshots of a live host should not be removed.
     let now = jiff::Timestamp::now();
     let gone = |share: &HostShare| share.newest.as_ref().is_none_or(|newest| !is_recent(newest, now));
     let forget = if others.iter().any(gone) {
@@ -82,14 +81,14 @@ pub(crate) fn shared_note(repository: &RepositoryEntry) -> Option<String> {
         ""
     };
     Some(format!(
-        "the repository also has snapshots of other hosts, which count for nothing here: {}; `tik-backup snapshots --all-hosts` \
+        "the repository also has snapshots of other hosts, which are ignored here: {}; `tik-backup snapshots --all-hosts` \
          lists them{forget}",
         HostShare::list(others)
     ))
 }
 
-/// What is said of a repository that was not looked at.
-pub fn unseen(config: &Config) -> RepositoryEntry {
+/// The entry of a repository that was not surveyed.
+pub fn not_surveyed(config: &Config) -> RepositoryEntry {
     RepositoryEntry {
         location: config.repository.location.to_string(),
         bytes: None,
@@ -100,113 +99,115 @@ pub fn unseen(config: &Config) -> RepositoryEntry {
     }
 }
 
-/// What is said of a repository that could not be looked at.
+/// The entry of a repository that could not be surveyed.
 pub fn unreachable(config: &Config, history: &History, error: &Error) -> RepositoryEntry {
     RepositoryEntry {
         snapshots: history.snapshot_count().unwrap_or(0),
         other_hosts: history.other_hosts(&Zoned::now()).unwrap_or_default(),
         bytes: history.repository_bytes().unwrap_or(None),
         error: Some(error.into()),
-        ..unseen(config)
+        ..not_surveyed(config)
     }
 }
 
-/// The ledger with what it was drawn from.
-pub struct Seen {
-    /// The history, for what is to be told.
+/// A ledger and the history from which it was built.
+pub struct Survey {
+    /// The history, for alerts.
     pub history: Arc<History>,
     /// The ledger.
     pub ledger: Ledger,
-    /// Why the repository could not be looked at.
+    /// Why the repository could not be surveyed.
     pub refused: Option<Error>,
 }
 
-/// Looks at history and repository, and draws up the ledger. A repository that refuses is part of the picture.
+/// Surveys history and repository, and builds the ledger. An unreachable repository is a problem in the ledger, not an
+/// error.
 ///
 /// # Errors
 /// The history cannot be used.
-pub fn ledger(config: &Config, cancel: &Cancel) -> Result<Seen> {
-    match look_and_draw(config, Look::Brief, cancel) {
-        // Seen only now: the thorough look sets it aside, and what the repository tells takes its place.
-        Err(error) if History::is_damaged(&error) => look_and_draw(config, Look::Thorough, cancel),
+pub fn ledger(config: &Config, cancel: &Cancel) -> Result<Survey> {
+    match survey_and_build(config, Check::Quick, cancel) {
+        // The full check sets the damaged history aside, and a new one is built from the repository.
+        Err(error) if History::is_damaged(&error) => survey_and_build(config, Check::Full, cancel),
         drawn => drawn,
     }
 }
 
-/// As [`ledger`], for telling that something is wrong: without a history that can be used, and without waiting for a storage
-/// that does not answer.
+/// As [`ledger`], for reporting problems: works without a usable history, and does not wait for a storage that does not
+/// answer.
 ///
 /// # Errors
 /// Memory is short.
-pub fn ledger_whatever(config: &Config, cancel: &Cancel) -> Result<Seen> {
+pub fn ledger_despite_errors(config: &Config, cancel: &Cancel) -> Result<Survey> {
     let now = Zoned::now();
-    let history = History::open(config, Look::Brief).or_else(|error| History::in_memory_because(&error))?;
+    let history = History::open(config, Check::Quick).or_else(|error| History::in_memory_because(&error))?;
     let settings = config.clone();
     let history = Arc::new(history);
     let shared = history.clone();
     let (patience, asks) = twice(Patience::short());
     let asked = while_answering(&config.repository.location, (patience, cancel), move |cancel| {
         let repository = Repository::open_patiently(&settings.repository, &asks)?;
-        let history = match shared.meet(&repository, Look::Brief) {
+        let history = match shared.meet(&repository, Check::Quick) {
             Ok(_) => shared,
             Err(error) => Arc::new(History::in_memory_because(&error)?),
         };
         cancel.check()?;
         let hosts = Hosts::watched(&settings);
-        match look_at(&settings, &history, &repository, hosts) {
-            Ok(seen) => Ok(Looked { history, repository: Ok(seen) }),
-            // Is it the history, which cannot be written, or the repository?
+        match survey_repository(&settings, &history, &repository, hosts) {
+            Ok(seen) => Ok(RepositorySurvey { history, repository: Ok(seen) }),
+            // Find out which one failed: the history, which cannot be written, or the repository.
             Err(error) => {
                 let memory = Arc::new(History::in_memory_because(&error)?);
-                Ok(match look_at(&settings, &memory, &repository, hosts) {
-                    Ok(seen) => Looked { history: memory, repository: Ok(seen) },
-                    Err(_) => Looked { history, repository: Err(error) },
+                Ok(match survey_repository(&settings, &memory, &repository, hosts) {
+                    Ok(seen) => RepositorySurvey { history: memory, repository: Ok(seen) },
+                    Err(_) => RepositorySurvey { history, repository: Err(error) },
                 })
             }
         }
     });
-    let looked = asked.flatten().unwrap_or_else(|error| Looked { history, repository: Err(error) });
-    let (history, repository, seen, refused) = looked.told(config);
+    let surveyed =
+        asked.flatten().unwrap_or_else(|error| RepositorySurvey { history, repository: Err(error) });
+    let (history, repository, seen, refused) = surveyed.into_entry(config);
     let interrupted = history.mark_interrupted(&now);
     let mut notes: Vec<String> = interrupted.err().map(|error| error.summary()).into_iter().collect();
     notes.extend(seen);
-    let ledger = history.ledger(draw::Look { config, now: &now, repository, notes })?;
-    Ok(Seen { history, ledger, refused })
+    let ledger = history.ledger(builder::LedgerInput { config, now: &now, repository, notes })?;
+    Ok(Survey { history, ledger, refused })
 }
 
-/// The ledger of the host that the configuration names, made out from its snapshots alone: for looking at another host, whose
-/// history lies there.
+/// The ledger of the configured host, derived from its snapshots alone: for another host, whose history is not on this
+/// machine.
 ///
 /// # Errors
-/// The repository refuses, or has no snapshot of this host.
-pub fn ledger_of_host(mut config: Config, cancel: &Cancel) -> Result<Seen> {
+/// The repository cannot be used, or has no snapshot of this host.
+pub fn ledger_of_host(mut config: Config, cancel: &Cancel) -> Result<Survey> {
     config.sources.clear();
     config.alerts.clear();
     let now = Zoned::now();
     let history = Arc::new(History::in_memory()?);
     let (settings, shared) = (config.clone(), history.clone());
     let (patience, asks) = twice(Patience::short());
-    let looked = while_answering(&config.repository.location, (patience, cancel), move |_| {
+    let surveyed = while_answering(&config.repository.location, (patience, cancel), move |_| {
         let opened = Repository::open_patiently(&settings.repository, &asks)?;
-        look_at(&settings, &shared, &opened, Hosts::Own)
+        survey_repository(&settings, &shared, &opened, Hosts::Own)
     });
-    let (repository, notes) = looked.flatten()?;
+    let (repository, notes) = surveyed.flatten()?;
     if repository.snapshots == 0 {
         return Err(known::no_such_host(&config.repository.host, &repository.other_hosts));
     }
-    let ledger = history.ledger(draw::Look { config: &config, now: &now, repository, notes })?;
-    Ok(Seen { history, ledger, refused: None })
+    let ledger = history.ledger(builder::LedgerInput { config: &config, now: &now, repository, notes })?;
+    Ok(Survey { history, ledger, refused: None })
 }
 
-/// What a look at the repository gave, and the history in which it was written down.
-struct Looked {
+/// The result of a survey of the repository, and the history in which it was recorded.
+struct RepositorySurvey {
     history: Arc<History>,
     repository: Result<(RepositoryEntry, Vec<String>)>,
 }
 
-impl Looked {
-    /// The repository as it is to be shown.
-    fn told(self, config: &Config) -> (Arc<History>, RepositoryEntry, Vec<String>, Option<Error>) {
+impl RepositorySurvey {
+    /// Splits the result into history, entry of the repository, notes and error.
+    fn into_entry(self, config: &Config) -> (Arc<History>, RepositoryEntry, Vec<String>, Option<Error>) {
         match self.repository {
             Ok((entry, notes)) => (self.history, entry, notes, None),
             Err(error) => {
@@ -217,11 +218,11 @@ impl Looked {
     }
 }
 
-/// Asks the repository, and writes down what it says. A repository that refuses is an answer.
+/// Surveys the repository and records the result. An error of the repository is a result.
 fn ask(
     config: &Config,
     history: &History,
-    look: Look,
+    check: Check,
     patience: &Patience,
     cancel: &Cancel,
 ) -> Result<Result<(RepositoryEntry, Vec<String>)>> {
@@ -229,49 +230,54 @@ fn ask(
         Ok(opened) => opened,
         Err(refused) => return Ok(Err(refused)),
     };
-    let look = || {
-        history.meet(&opened, look)?;
-        // On a second host, which backs up nothing, the snapshots themselves say enough.
+    let survey = || {
+        history.meet(&opened, check)?;
+        // A host without sources needs only the snapshots, not a rebuilt history.
         if !config.sources.is_empty() {
             history.rebuild(config, &opened, cancel)?;
         }
         cancel.check()?;
-        look_at(config, history, &opened, Hosts::watched(config))
+        survey_repository(config, history, &opened, Hosts::watched(config))
     };
-    match look() {
+    match survey() {
         Err(error) if error.kind() != Kind::Repository => Err(error),
         other => Ok(other),
     }
 }
 
-/// For who asks and who watches whether there are answers.
+/// One for the thread that reads, one for the thread that watches for progress.
 fn twice(patience: Patience) -> (Patience, Patience) {
     (patience.clone(), patience)
 }
 
-/// As [`ask`], of a repository that may not answer.
-fn ask_within(config: &Config, history: Arc<History>, look: Look, cancel: &Cancel) -> Result<Looked> {
+/// As [`ask`], with a timeout for a repository that does not answer.
+fn ask_within(
+    config: &Config,
+    history: Arc<History>,
+    check: Check,
+    cancel: &Cancel,
+) -> Result<RepositorySurvey> {
     let (settings, shared) = (config.clone(), history.clone());
     let (patience, asks) = twice(Patience::short());
     let asked = while_answering(&config.repository.location, (patience, cancel), move |cancel| {
-        ask(&settings, &shared, look, &asks, cancel)
+        ask(&settings, &shared, check, &asks, cancel)
     });
     let repository = match asked {
         Ok(answer) => answer?,
         Err(error) if cancel.is_cancelled() => return Err(error),
         Err(silent) => Err(silent),
     };
-    Ok(Looked { history, repository })
+    Ok(RepositorySurvey { history, repository })
 }
 
-fn look_and_draw(config: &Config, look: Look, cancel: &Cancel) -> Result<Seen> {
+fn survey_and_build(config: &Config, check: Check, cancel: &Cancel) -> Result<Survey> {
     let now = Zoned::now();
-    let history = Arc::new(History::open(config, look)?);
-    let looked = ask_within(config, history, look, cancel)?;
-    let (history, repository, mut notes, refused) = looked.told(config);
+    let history = Arc::new(History::open(config, check)?);
+    let surveyed = ask_within(config, history, check, cancel)?;
+    let (history, repository, mut notes, refused) = surveyed.into_entry(config);
     history.mark_interrupted(&now)?;
     notes.extend(history.begun_note()?);
     notes.extend(history.rebuilt_note()?);
-    let ledger = history.ledger(draw::Look { config, now: &now, repository, notes })?;
-    Ok(Seen { history, ledger, refused })
+    let ledger = history.ledger(builder::LedgerInput { config, now: &now, repository, notes })?;
+    Ok(Survey { history, ledger, refused })
 }

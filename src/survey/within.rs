@@ -1,4 +1,4 @@
-//! A look at a storage that may never answer: it is taken in a thread of its own, which is left behind.
+//! Access to a storage that may never answer, in a separate thread that is abandoned after a timeout.
 
 use std::{
     fmt::Display,
@@ -14,12 +14,12 @@ use crate::{
     stream::cancel::Cancel,
 };
 
-/// How long somebody who has to tell waits for a storage.
+/// How long to wait for an answer of the storage.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
-/// How often who waits looks whether it is to end.
+/// How often a wait checks for cancellation.
 const STEP: Duration = Duration::from_millis(200);
 
-/// Opens the repository, unless that takes too long: a network storage can hold whoever looks at it for ever.
+/// Opens the repository with a timeout: access to a network storage can block for ever.
 pub(crate) fn open_within(
     config: &Config,
     patience: Duration,
@@ -31,11 +31,12 @@ pub(crate) fn open_within(
     wait(&config.repository.location, (patience, &waited), cancel, move || open(&settings))?
 }
 
-/// Does `work`, which uses `patience`, as long as the storage gives answers: what has many questions may take its time, one question may not.
+/// Runs `work`, which uses `patience`, as long as the storage keeps answering: the timeout applies to each request, not
+/// to the total.
 ///
 /// # Errors
-/// There was no answer for [`PATIENCE`], or `cancel` was set. The work goes on in its thread; the flag that it was given is
-/// set.
+/// There was no answer for [`PATIENCE`], or `cancel` was set. The work continues in its thread, with its cancellation
+/// flag set.
 pub(crate) fn while_answering<T: Send + 'static>(
     location: &dyn Display,
     (patience, cancel): (Patience, &Cancel),
@@ -60,9 +61,9 @@ fn wait<T: Send + 'static>(
     let (sender, receiver) = mpsc::channel();
     thread::Builder::new()
         .name("storage".to_owned())
-        // Whoever has stopped waiting does not care for the answer.
+        // The result is dropped if nothing waits for it any more.
         .spawn(move || drop(sender.send(work())))
-        .map_err(|error| Error::failed("cannot look at the repository").because(&error))?;
+        .map_err(|error| Error::failed("cannot read the repository").because(&error))?;
     loop {
         cancel.check()?;
         match receiver.recv_timeout(STEP) {
@@ -75,7 +76,7 @@ fn wait<T: Send + 'static>(
                     .hint("check the storage, its mount and the network"));
             }
             Err(RecvTimeoutError::Disconnected) => {
-                return Err(Error::failed("the look at the repository panicked"));
+                return Err(Error::failed("reading the repository panicked"));
             }
         }
     }
@@ -87,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_waits_for_a_storage_that_hangs_stops_waiting_and_leaves_it_behind() {
+    fn a_wait_for_a_hanging_storage_ends_and_abandons_it() {
         let (hold, held) = mpsc::channel::<()>();
         let waited = || Duration::from_secs(60);
         let error = wait(&"place", (PATIENCE, &waited), &Cancel::new(), move || held.recv()).unwrap_err();
@@ -108,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_left_behind_is_told_so() {
+    fn an_abandoned_thread_sees_the_cancellation() {
         let (sender, receiver) = mpsc::channel();
         let cancel = Cancel::new();
         let done =

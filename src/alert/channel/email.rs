@@ -1,4 +1,4 @@
-//! Mail.
+//! Alerts by e-mail over SMTP.
 
 use std::{
     sync::mpsc::{self, RecvTimeoutError},
@@ -26,10 +26,10 @@ use crate::{
     stream::cancel::Cancel,
 };
 
-/// How soon a send ends when it is cancelled.
-const LOOK: Duration = Duration::from_millis(100);
+/// How often a pending send checks for cancellation.
+const POLL: Duration = Duration::from_millis(100);
 
-/// Mail to some addresses.
+/// An e-mail channel.
 pub(super) struct Email {
     name: String,
     server: String,
@@ -41,11 +41,11 @@ pub(super) struct Email {
 }
 
 impl Email {
-    /// Reads the files that the configuration names.
+    /// Reads the files named in the configuration.
     pub(super) fn open(config: &AlertConfig, email: &EmailConfig) -> Result<Self> {
         let address = |text: &str| {
             text.parse::<Mailbox>()
-                .map_err(|e| Error::usage(format!("{text:?} is no mail address")).because(&e))
+                .map_err(|e| Error::usage(format!("{text:?} is not an e-mail address")).because(&e))
         };
         let tls = match email.tls {
             SmtpTls::None => Tls::None,
@@ -56,7 +56,7 @@ impl Email {
             .port(email.smtp_port)
             .tls(tls)
             .timeout(Some(config.timeout));
-        // Without a whole name of this machine the library introduces itself by an address, which servers take too.
+        // If this machine has no fully qualified name, the library sends an address in EHLO, which servers accept.
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         if host.contains('.') && host.chars().all(|c| c.is_ascii_alphanumeric() || "-.".contains(c)) {
             builder = builder.hello_name(ClientId::Domain(host));
@@ -83,7 +83,7 @@ impl Email {
             .from(self.from.clone())
             .subject(message.title())
             .message_id(self.id(message))
-            // RFC 3834: no machine answers it.
+            // RFC 3834: this prevents automatic replies.
             .header(AutoSubmitted)
             .header(header::ContentType::TEXT_PLAIN);
         for to in &self.to {
@@ -92,7 +92,7 @@ impl Email {
         mail.date_now().body(message.text())
     }
 
-    /// The same in every try, so that a mail server may drop what it has got already.
+    /// The Message-ID is the same in every try, so that a mail server may drop duplicates.
     fn id(&self, message: &Message) -> Option<String> {
         let domain = Some(self.from.email.domain()).filter(|domain| domain.is_ascii())?;
         let mut hash = Sha256::new();
@@ -102,12 +102,12 @@ impl Email {
     }
 
     fn refused(&self, error: &(dyn std::error::Error + 'static)) -> Error {
-        let plain = Error::failed(format!("{} did not take the mail", self.server));
+        let plain = Error::failed(format!("{} did not accept the mail", self.server));
         let error = plain.clone().because(error);
         match &self.password {
-            // Put in its place in the middle of words, the mark would betray it.
+            // A redaction mark within words would reveal a short password.
             Some(password) if password.expose().len() < 4 && error.summary().contains(password.expose()) => {
-                plain.because_text("what it said is not shown: a short password may stand in it")
+                plain.because_text("its answer is not shown, because it may contain the short password")
             }
             Some(password) => error.redact(password.expose()),
             None => error,
@@ -116,7 +116,7 @@ impl Email {
 
     fn judge(&self, error: &lettre::transport::smtp::Error) -> Refused {
         if matches!(io_kind(error), Some(std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut)) {
-            // The library says what the system calls it: "Resource temporarily unavailable".
+            // The library reports a timeout as the system's "Resource temporarily unavailable".
             let seconds = self.timeout.as_secs();
             let error = Error::failed(format!("{} did not answer within {seconds} s", self.server));
             return Refused::passing(error.hint(PORTS));
@@ -128,13 +128,13 @@ impl Email {
             return Refused { error, lasting, wait: None };
         }
         if error.is_client() {
-            // What we need and the server does not offer: TLS, or a way to log in.
+            // The server lacks a required feature: TLS, or a supported login method.
             return Refused::lasting(
-                refused.hint("see whether `tls`, `smtp_port` and `user` fit the server"),
+                refused.hint("check whether `tls`, `smtp_port` and `user` fit the server"),
             );
         }
         let hint = if crate::tls::is_of_certificate(error) {
-            "see that its certificate is valid for `smtp_host`, or name its authority in `ca_file`"
+            "check that its certificate is valid for `smtp_host`, or name its authority in `ca_file`"
         } else {
             unanswered(error)
         };
@@ -142,25 +142,25 @@ impl Email {
     }
 }
 
-/// What ports are usual, for whoever has mixed them up.
-const PORTS: &str = "see whether `smtp_port` and `tls` fit each other: usually 465 with \"tls\", 587 with \"starttls\"; \
+/// Advice on the usual ports.
+const PORTS: &str = "check whether `smtp_port` and `tls` fit each other: usually 465 with \"tls\", 587 with \"starttls\"; \
                      a firewall may also block the port";
 
-/// What to do about an answer of the server: RFC 5321 section 4.2.3, RFC 4954 section 6.
+/// Advice by SMTP reply code: RFC 5321 section 4.2.3, RFC 4954 section 6.
 fn advice(code: u16) -> &'static str {
     match code {
         530 => {
-            "the server wants a login or TLS: set `user` and `password_file`, and see whether `tls` fits the server"
+            "the server wants a login or TLS: set `user` and `password_file`, and check whether `tls` fits the server"
         }
         534 | 535 | 538 => {
-            "the login was refused: see whether `user` and the password in `password_file` are right; many providers want a \
+            "the login was refused: check whether `user` and the password in `password_file` are right; many providers want a \
              password made for this program alone"
         }
         454 => "the server cannot check the login or begin TLS at the moment: later tries may succeed",
         400..=499 => {
             "the server asks to come back later: there is nothing to correct, later tries may succeed"
         }
-        // RFC 3463 puts both at full mailboxes and at large messages.
+        // RFC 3463 uses this code for full mailboxes and for large messages.
         552 => {
             "the server refuses the size of the mail, or the mailbox of an address in `to` is full: see its limits, and empty the \
              mailbox"
@@ -170,20 +170,20 @@ fn advice(code: u16) -> &'static str {
              its log, and whether it may relay mail for `from`"
         }
         550..=559 => {
-            "the server refuses an address: see whether those in `to` exist, and whether `user` may send as `from`"
+            "the server refuses an address: check whether those in `to` exist, and whether `user` may send as `from`"
         }
-        _ => "see whether `user`, `password_file`, `from` and `to` are what the server wants",
+        _ => "check whether `user`, `password_file`, `from` and `to` are what the server wants",
     }
 }
 
-/// What to do if there is no answer of the server.
+/// Advice if the server did not answer.
 fn unanswered(error: &lettre::transport::smtp::Error) -> &'static str {
     use std::io::ErrorKind;
     match io_kind(error) {
         Some(ErrorKind::ConnectionRefused) => {
-            "nothing listens there: see whether `smtp_host` and `smtp_port` are right, and whether the server is up"
+            "nothing listens there: check whether `smtp_host` and `smtp_port` are right, and whether the server is up"
         }
-        // The other side speaks TLS where we do not, or does not where we do; or it waits for us to begin with TLS.
+        // One side uses TLS from the first byte and the other does not.
         _ if error.is_tls() || error.is_response() || error.is_timeout() => PORTS,
         Some(
             ErrorKind::InvalidData
@@ -191,11 +191,11 @@ fn unanswered(error: &lettre::transport::smtp::Error) -> &'static str {
             | ErrorKind::ConnectionReset
             | ErrorKind::ConnectionAborted,
         ) => PORTS,
-        _ => "see whether `smtp_host` is right, and whether this machine resolves and reaches it",
+        _ => "check whether `smtp_host` is right, and whether this machine resolves and reaches it",
     }
 }
 
-/// The first error of input or output among the causes.
+/// The first I/O error in the chain of causes.
 fn io_kind(error: &(dyn std::error::Error + 'static)) -> Option<std::io::ErrorKind> {
     let mut next = Some(error);
     while let Some(error) = next {
@@ -213,7 +213,8 @@ impl Channel for Email {
         let mail = self.mail(message).map_err(|e| Refused::lasting(self.refused(&e)))?;
         let (done, ended) = mpsc::channel();
         let transport = self.transport.clone();
-        // The library bounds each of its steps, not the whole, and cannot be interrupted: it is left to itself then.
+        // The library has a timeout for each step, but none in total, and cannot be interrupted: its thread is
+        // abandoned.
         thread::Builder::new()
             .name("mail".to_owned())
             .spawn(move || done.send(transport.send(&mail)))
@@ -221,7 +222,7 @@ impl Channel for Email {
         let until = Instant::now() + self.timeout;
         let gone = |why: &str| Err(Refused::passing(Error::failed(format!("{}: {why}", self.server))));
         loop {
-            match ended.recv_timeout(LOOK) {
+            match ended.recv_timeout(POLL) {
                 Ok(Ok(_)) => return Ok(()),
                 Ok(Err(error)) => return Err(self.judge(&error)),
                 Err(RecvTimeoutError::Disconnected) => return gone("sending panicked"),
@@ -229,7 +230,7 @@ impl Channel for Email {
                 Err(RecvTimeoutError::Timeout) if Instant::now() >= until => {
                     let seconds = self.timeout.as_secs();
                     let error =
-                        Error::failed(format!("{} did not take the mail within {seconds} s", self.server));
+                        Error::failed(format!("{} did not accept the mail within {seconds} s", self.server));
                     return Err(Refused::passing(error.hint(PORTS)));
                 }
                 Err(RecvTimeoutError::Timeout) => {}

@@ -1,24 +1,16 @@
-//! Heartbeats in the way of healthchecks: a URL, and `/start` and `/fail` below it.
+//! Heartbeats in the style of healthchecks.io: a URL, and `/start` and `/fail` below it.
 
-use super::{
-    Refused,
-    http::{Body, Sender},
-};
-use crate::{
-    config::{AlertConfig, AlertKind, load_url},
-    error::{Error, Result},
-    settings::Secret,
-    stream::cancel::Cancel,
-};
+use crate::{config::{AlertConfig, AlertKind, load_url}, error::{Error, Result}, settings::Secret, stream::cancel::Cancel};
+use super::{Refused, http::{Body, Sender}};
 
-/// What a heartbeat says.
+/// The state that a heartbeat reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// A run begins.
+    /// A run has started.
     Start,
-    /// A run ended, and all is well.
+    /// A run has ended and there are no problems.
     Success,
-    /// A run ended, and something failed.
+    /// A run has ended and something has failed.
     Failure,
 }
 
@@ -29,7 +21,7 @@ pub struct Heartbeat {
 }
 
 impl Heartbeat {
-    /// Reads the files that the configuration names; `None` if it describes another kind of alert.
+    /// Reads the files named in the configuration; `None` if it describes another kind of alert.
     ///
     /// # Errors
     /// A file cannot be used.
@@ -41,10 +33,10 @@ impl Heartbeat {
         }))
     }
 
-    /// Tries once to send it.
+    /// Sends it once, without retries.
     ///
     /// # Errors
-    /// It was not taken.
+    /// It was not delivered.
     pub fn ping(&self, phase: Phase, body: &str, cancel: &Cancel) -> Result<(), Refused> {
         let end = match phase {
             Phase::Start => "/start",
@@ -52,23 +44,22 @@ impl Heartbeat {
             Phase::Failure => "/fail",
         };
         let url = self.url.expose().trim();
-        // A query stays at the end.
+        // The query of the URL stays at the end.
         let (path, query) =
             url.split_once('?').map_or((url, String::new()), |(path, q)| (path, format!("?{q}")));
         let url = Secret::new(format!("{}{end}{query}", path.trim_end_matches('/')));
         let body = Body { content_type: "application/json", content: body.to_owned() };
         let answer = self.sender.post(&url, &body, cancel)?;
-        // Healthchecks answers 200 to whoever names a check by its UUID, even if it does not count.
-        let uncounted = |what: &str| Error::failed(format!("the heartbeat does not count: {what}"));
+        // Healthchecks answers 200 to every ping that addresses a check by UUID, even if it ignores the ping.
+        let uncounted = |what: &str| Error::failed(format!("the heartbeat was ignored: {what}"));
         match answer.trim() {
             "OK (not found)" => {
                 let error = uncounted("there is no such check");
                 Err(Refused::lasting(error.hint("correct the URL in the file of the alert")))
             }
             "OK (rate limited)" => {
-                let error = uncounted("there were too many");
-                let hint =
-                    "let fewer sources share one check: `sources` of the alert names those that it concerns";
+                let error = uncounted("too many pings");
+                let hint = "let fewer sources share one check: set `sources` of the alert";
                 Err(Refused::passing(error.hint(hint)))
             }
             _ => Ok(()),

@@ -1,10 +1,10 @@
-//! What an answer says that may be a page for a browser.
+//! Plain text of a response that may be an HTML page.
 
-/// Tags that stand within a word: without them it must be whole again, so that a secret in it is found.
+/// Inline tags, which may split a word. They are removed without a space, so that a secret within is found.
 const INLINE: [&str; 14] =
     ["a", "b", "code", "em", "font", "i", "kbd", "mark", "small", "span", "strong", "tt", "u", "wbr"];
 
-/// The text of a body in one line; of an HTML page its title and text, without tags, scripts and styles.
+/// The text of a response body in one line. For an HTML page: title and text, without tags, scripts and styles.
 pub(super) fn one_line(body: &str) -> String {
     let start = body.trim_start();
     let text = if start.starts_with('<') { without_tags(start) } else { start.to_owned() };
@@ -22,7 +22,7 @@ fn without_tags(page: &str) -> String {
         if !INLINE.contains(&tag) {
             text.push(' ');
         }
-        // What is no text for a reader ends with a tag of its own; a page that is cut there has no more.
+        // Scripts, styles and comments end at their closing tag; if it is missing, the rest of the page is dropped.
         let hidden = ["<script", "<style", "<!--"].into_iter().zip(["</script", "</style", "-->"]);
         let from = hidden
             .filter(|(begin, _)| lower[open..].starts_with(begin))

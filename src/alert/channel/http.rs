@@ -1,4 +1,4 @@
-//! One HTTP request of a channel, with its URL kept secret.
+//! HTTP requests of the channels. URLs are secret and never appear in errors.
 
 use std::{path::Path, time::Duration};
 
@@ -12,14 +12,14 @@ use crate::{
     stream::cancel::Cancel,
 };
 
-/// How much of an answer is read, in bytes.
+/// How much of a response is read, in bytes.
 const MAX_ANSWER: usize = 4096;
-/// How much of it is said.
+/// How much of a response is quoted in an error.
 const SHOWN: usize = 300;
-/// How soon a send ends when it is cancelled.
-const LOOK: Duration = Duration::from_millis(100);
+/// How often a pending request checks for cancellation.
+const POLL: Duration = Duration::from_millis(100);
 
-/// Parts of a URL shorter than this, in bytes, are words rather than secrets.
+/// Parts of a URL shorter than this, in bytes, are not treated as secrets.
 const SECRET_SEGMENT: usize = 6;
 const SECRET_VALUE: usize = 4;
 
@@ -30,22 +30,22 @@ pub(super) struct Sender {
     hidden: Vec<Secret>,
 }
 
-/// What is sent.
+/// A request body.
 pub(super) struct Body {
-    /// Its type.
+    /// Its content type.
     pub(super) content_type: &'static str,
     /// Its bytes.
     pub(super) content: String,
 }
 
 impl Sender {
-    /// A sender whose tries take `timeout` at most.
+    /// A sender with a timeout for each try.
     pub(super) fn new(timeout: Duration, authorities: Option<&Path>, token: Option<Secret>) -> Result<Self> {
         let mut builder = Client::builder()
             .user_agent(concat!("tik-backup/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
-            // A connection belongs to the runtime of one request.
+            // Each request has its own runtime, so connections cannot be pooled.
             .pool_max_idle_per_host(0)
             .timeout(timeout);
         if let Some(path) = authorities {
@@ -58,18 +58,18 @@ impl Sender {
         }
         let client = builder.build().map_err(|e| {
             let failed = Error::failed("cannot set up HTTP for alerts").because(&e.without_url());
-            failed.hint("see that ca-certificates is installed")
+            failed.hint("check that ca-certificates is installed")
         })?;
         Ok(Self { client, token, hidden: Vec::new() })
     }
 
-    /// Hides a further secret that is sent.
+    /// Adds a secret to be redacted.
     pub(super) fn hide(mut self, secret: &Secret) -> Self {
         self.hidden.push(Secret::new(secret.expose().to_owned()));
         self
     }
 
-    /// Posts `body` and returns what a success answered, without secrets.
+    /// Posts `body` and returns the body of a successful response, without secrets.
     pub(super) fn post(&self, url: &Secret, body: &Body, cancel: &Cancel) -> Result<String, Refused> {
         let parsed = parse(url)?;
         let host = parsed.host_str().unwrap_or_default().to_owned();
@@ -92,7 +92,7 @@ impl Sender {
                 () = cancelled(cancel) => Err(Refused::passing(Error::failed("not sent: stopped"))),
             }
         });
-        // Asking for an address cannot be interrupted: without this it would be waited for.
+        // A DNS lookup cannot be interrupted: without this, dropping the runtime would wait for it.
         runtime.shutdown_background();
         answered.map_err(|refused| {
             let error = secrets.iter().fold(refused.error, |error, secret| error.redact(secret.expose()));
@@ -100,7 +100,7 @@ impl Sender {
         })
     }
 
-    /// What the other side may repeat and nobody may see, the longest first.
+    /// The secrets that a response may repeat and that must be redacted, longest first.
     fn secrets(&self, given: &Secret, url: &Url) -> Vec<Secret> {
         let path = url.path().trim_matches('/');
         let decoded =
@@ -114,7 +114,7 @@ impl Sender {
             .map(str::to_owned)
             .collect();
         for segment in path.split('/').filter(|segment| segment.len() >= SECRET_SEGMENT) {
-            // Telegram's tokens stand behind this word.
+            // Telegram's tokens follow this word.
             texts.extend(segment.strip_prefix("bot").map(str::to_owned));
             texts.extend([segment.to_owned(), decoded(segment)]);
         }
@@ -130,7 +130,7 @@ impl Sender {
     }
 }
 
-/// Reads a URL. Its text never stands in an error.
+/// Parses a URL. Errors never contain its text.
 fn parse(url: &Secret) -> Result<Url, Refused> {
     let wrong = |what: &str| Refused::lasting(Error::usage(format!("the URL of the alert {what}")));
     if let Some(fault) = url_fault(url.expose()) {
@@ -148,7 +148,7 @@ async fn exchange(request: reqwest::RequestBuilder, secrets: &[Secret]) -> Resul
         match answer.chunk().await {
             Ok(Some(chunk)) => bytes.extend_from_slice(&chunk),
             Ok(None) => break,
-            // The status has been said; why the rest of it does not come matters only for a success.
+            // An error reports the status alone; an incomplete body matters only for a success.
             Err(error) if status.is_success() => {
                 let what = if error.is_timeout() {
                     "it accepted the request, and its answer did not end in time"
@@ -157,7 +157,7 @@ async fn exchange(request: reqwest::RequestBuilder, secrets: &[Secret]) -> Resul
                 };
                 let error = Error::failed(what).because(&error.without_url());
                 return Err(Refused::passing(error.hint(
-                    "the message may have arrived; see whether it, or a proxy before it, is overloaded, or raise `timeout` of \
+                    "the message may have arrived; check whether it, or a proxy before it, is overloaded, or raise `timeout` of \
                      the alert",
                 )));
             }
@@ -168,10 +168,10 @@ async fn exchange(request: reqwest::RequestBuilder, secrets: &[Secret]) -> Resul
     if status.is_success() { Ok(text) } else { Err(refused(status, &text, wait, secrets)) }
 }
 
-/// The beginning of an answer, without secrets.
+/// The beginning of a response, without secrets.
 fn readable(mut bytes: Vec<u8>, secrets: &[Secret]) -> String {
     if bytes.len() >= MAX_ANSWER {
-        // A secret that the end cuts could not be found.
+        // Redact before truncating: a secret that is cut off would not be found.
         let longest = secrets.iter().map(|secret| secret.expose().len()).max().unwrap_or_default();
         bytes.truncate(MAX_ANSWER.saturating_sub(longest));
     }
@@ -179,36 +179,36 @@ fn readable(mut bytes: Vec<u8>, secrets: &[Secret]) -> String {
     secrets.iter().fold(text, |text, secret| text.replace(secret.expose(), "***"))
 }
 
-/// What is wrong if there is no answer.
+/// The error if there is no response.
 fn unsent(error: reqwest::Error) -> Refused {
     if error.is_builder() {
         let what = "the request cannot be made";
         let wrong = Error::usage(what).because(&error.without_url());
         return Refused::lasting(
-            wrong.hint("see that the files of the alert hold nothing but URL and token"),
+            wrong.hint("check that the files of the alert hold nothing but URL and token"),
         );
     }
     let (what, advice) = if error.is_timeout() {
         (
             "it did not answer in time",
-            "see whether it is up, and whether a firewall keeps this machine from reaching it",
+            "check whether it is up, and whether a firewall keeps this machine from reaching it",
         )
     } else {
         (
             "it cannot be reached",
-            "see whether it is up, and whether this machine resolves its name and reaches it; later tries may succeed",
+            "check whether it is up, and whether this machine resolves its name and reaches it; later tries may succeed",
         )
     };
     let of_certificate = crate::tls::is_of_certificate(&error);
     let failed = Error::failed(what).because(&error.without_url());
     Refused::passing(if of_certificate {
-        failed.hint("see that its certificate is valid for this host, or name its authority in `ca_file`")
+        failed.hint("check that its certificate is valid for this host, or name its authority in `ca_file`")
     } else {
         failed.hint(advice)
     })
 }
 
-/// Seconds, or a date: RFC 9110, section 10.2.3.
+/// `Retry-After` in seconds or as a date: RFC 9110, section 10.2.3.
 fn retry_after(value: &str) -> Option<Duration> {
     let value = value.trim();
     if let Ok(seconds) = value.parse::<f64>() {
@@ -218,7 +218,7 @@ fn retry_after(value: &str) -> Option<Duration> {
     jiff::Timestamp::now().duration_until(date).try_into().ok()
 }
 
-/// How long Discord, at the top, and Telegram, in `parameters`, ask to wait.
+/// The delay that Discord (at the top level) or Telegram (in `parameters`) requests.
 fn retry_after_in(text: &str) -> Option<Duration> {
     let answer: serde_json::Value = serde_json::from_str(text).ok()?;
     let asked = answer.get("parameters").unwrap_or(&answer).get("retry_after")?;
@@ -227,7 +227,7 @@ fn retry_after_in(text: &str) -> Option<Duration> {
 
 fn refused(status: StatusCode, text: &str, wait: Option<Duration>, secrets: &[Secret]) -> Refused {
     let mut error = Error::failed(format!("it answered {status}"));
-    // Without its tags a page may show a secret that they divided.
+    // Removing tags may join the parts of a secret.
     let line = secrets.iter().fold(one_line(text), |line, secret| line.replace(secret.expose(), "***"));
     let line = without_status(&line, status);
     let shown: String = line.chars().take(SHOWN).collect();
@@ -243,7 +243,8 @@ fn refused(status: StatusCode, text: &str, wait: Option<Duration>, secrets: &[Se
     Refused { error: error.hint(advice(status, wait)), lasting: !passing, wait }
 }
 
-/// The text of a page without the status at its begin, which has been said: servers write it into the title and the heading.
+/// The text of an HTML page without the status at its start, which the error already has: servers repeat it in title
+/// and heading.
 fn without_status(line: &str, status: StatusCode) -> &str {
     let said = status.to_string();
     let mut rest = line.trim();
@@ -253,39 +254,39 @@ fn without_status(line: &str, status: StatusCode) -> &str {
     rest
 }
 
-/// What to do about an answer that is no success.
+/// Advice by HTTP status.
 fn advice(status: StatusCode, wait: Option<Duration>) -> String {
     let advice = match status.as_u16() {
-        300..=399 => "it wants to send us elsewhere, which a secret does not follow: correct the URL",
+        300..=399 => "it redirects to another URL, where no secrets are sent: correct the URL",
         401 | 403 => {
-            "it does not accept us: see whether the URL and the token in the alert's files are still valid"
+            "access was denied: check whether the URL and the token in the alert's files are still valid"
         }
         404 | 410 => {
-            "there is nothing at this address: see whether the URL in the alert's file is still valid; what was removed \
+            "there is nothing at this address: check whether the URL in the alert's file is still valid; what was removed \
              there gets a new URL"
         }
-        405 => "this address takes no messages: the file must hold the URL for sending, not that of a page",
-        400 | 413 | 415 | 422 => {
-            "it does not take this form of message: see whether the alert's kind and `format` fit it"
+        405 => {
+            "this URL does not accept messages: the file must hold the URL for sending, not that of a web page"
         }
+        400 | 413 | 415 | 422 => "it does not accept this message: check `kind` and `format` of the alert",
         429 => {
             let asked = wait.map(|wait| format!("; it asks to wait for {} s", wait.as_secs_f64().ceil()));
             return format!(
-                "it takes fewer messages at a time{}: there is nothing to correct, later tries may succeed",
+                "it limits the rate of messages{}: there is nothing to correct, later tries may succeed",
                 asked.unwrap_or_default()
             );
         }
         408 | 425 | 500..=599 => {
-            "the fault is on its side: there is nothing to correct here, later tries may succeed; if it lasts, ask those who run it"
+            "the server has a fault: there is nothing to correct here, later tries may succeed; if it lasts, ask its operator"
         }
-        _ => "see whether the URL and the token in the alert's files are still valid",
+        _ => "check whether the URL and the token in the alert's files are still valid",
     };
     advice.to_owned()
 }
 
 async fn cancelled(cancel: &Cancel) {
     while !cancel.is_cancelled() {
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL).await;
     }
 }
 

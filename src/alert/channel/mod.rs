@@ -1,4 +1,4 @@
-//! The channels: each gives a message its form and hands it to whoever carries it.
+//! The alert channels. Each formats a message and sends it to its service.
 
 mod email;
 mod heartbeat;
@@ -13,36 +13,30 @@ use std::{path::Path, time::Duration};
 pub use heartbeat::{Heartbeat, Phase};
 pub use tries::{Tries, with_tries};
 
-use crate::{
-    config::{AlertConfig, AlertKind},
-    error::{Error, Result},
-    history::message::Message,
-    output::count,
-    stream::cancel::Cancel,
-};
+use crate::{config::{AlertConfig, AlertKind}, error::{Error, Result}, history::message::Message, output::count, stream::cancel::Cancel};
 
 /// Longest title of a message, in characters.
 const TITLE: usize = 300;
-/// What begins a certificate in a PEM file.
+/// The line that starts a certificate in a PEM file.
 const PEM: &str = "-----BEGIN CERTIFICATE-----";
 
-/// Carries messages.
+/// Delivers messages.
 pub trait Channel: Send + Sync {
-    /// Tries once to deliver a message.
+    /// Sends a message once, without retries.
     ///
     /// # Errors
-    /// It was not taken.
+    /// It was not delivered.
     fn send(&self, message: &Message, cancel: &Cancel) -> Result<(), Refused>;
 }
 
-/// A message that was not taken.
+/// A message that could not be delivered.
 #[derive(Debug)]
 pub struct Refused {
-    /// What happened, without secrets.
+    /// The error, without secrets.
     pub error: Error,
-    /// Trying again cannot help: the address or the login is wrong.
+    /// Retrying cannot help: the address or the credentials are wrong.
     pub lasting: bool,
-    /// How long the other side asks to wait.
+    /// The delay that the receiver requests.
     pub wait: Option<Duration>,
 }
 
@@ -56,7 +50,7 @@ impl Refused {
     }
 }
 
-/// The channel that a part of the configuration describes; `None` for a heartbeat, which carries no messages.
+/// The channel for a section of the configuration; `None` for a heartbeat, which does not deliver messages.
 ///
 /// # Errors
 /// A file that it names cannot be used.
@@ -69,14 +63,14 @@ pub fn open(config: &AlertConfig) -> Result<Option<Box<dyn Channel>>> {
     })
 }
 
-/// The certificates in a file of further authorities.
+/// The certificates in a `ca_file`.
 fn read_authorities(path: &Path) -> Result<Vec<u8>> {
     let shown = path.display();
     let bytes = std::fs::read(path).map_err(|error| {
         Error::usage(format!("the certificates in {shown} (ca_file of an alert) cannot be read"))
             .because(&error)
     })?;
-    // The libraries take such a file for one with no authorities, and then nothing is believed.
+    // The libraries accept a file without certificates, and then trust no server.
     if !bytes.windows(PEM.len()).any(|window| window == PEM.as_bytes()) {
         let error = Error::usage(format!("{shown} (ca_file of an alert) holds no certificate"));
         return Err(error.hint(format!("it must be a PEM file, with {PEM} in it")));
@@ -128,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_too_long_is_cut_at_a_line_and_says_so() {
+    fn a_long_text_is_cut_at_a_line_and_says_so() {
         let text: String = (0..100).map(|line| format!("line {line}\n")).collect();
         let cut = fit(&text, 200, str::len);
         assert!(cut.len() <= 200 && cut.starts_with("line 0\nline 1\n"), "{cut}");
@@ -138,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_within_a_line_fits_at_any_limit_and_in_any_script() {
+    fn a_long_line_is_cut_at_any_limit_and_in_any_script() {
         let text = format!("heading\n{}\nlast\n", "ü€🔥".repeat(100));
         for limit in 120..400 {
             let cut = fit(&text, limit, str::len);

@@ -1,4 +1,5 @@
-//! ntfy: published as JSON to the server itself, which carries titles in any script: <https://docs.ntfy.sh/publish/#publish-as-json>.
+//! ntfy: publishes JSON to the server's root URL, because header values cannot carry titles in every script:
+//! <https://docs.ntfy.sh/publish/#publish-as-json>.
 
 use serde_json::json;
 
@@ -15,10 +16,10 @@ use crate::{
     stream::cancel::Cancel,
 };
 
-/// Longest text of a message, in bytes; a longer one would become an attachment.
+/// Longest text of a message in bytes; ntfy turns a longer one into an attachment.
 const LONGEST: usize = 4096;
 
-/// A topic of ntfy.
+/// An ntfy topic.
 pub(super) struct Ntfy {
     url: Secret,
     topic: Secret,

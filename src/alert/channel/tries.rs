@@ -1,4 +1,4 @@
-//! Several tries, with more and more time between them.
+//! Retries with increasing delays.
 
 use std::{
     thread,
@@ -8,30 +8,30 @@ use std::{
 use super::Refused;
 use crate::{error::Error, stream::cancel::Cancel};
 
-/// The longest wait that another side may ask for within a run. One that asks for more is left alone until the next run.
+/// The longest delay requested by a receiver that is honoured within a run. After a longer one, the next run retries.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
-/// How soon a wait ends when it is cancelled.
-const LOOK: Duration = Duration::from_millis(50);
+/// How often a wait checks for cancellation.
+const POLL: Duration = Duration::from_millis(50);
 
-/// How often and after which times it is tried again.
+/// The number of tries and the delays between them.
 #[derive(Debug, Clone)]
 pub struct Tries {
-    /// The waits between the tries: one less than there are tries.
+    /// The delays between tries, one fewer than there are tries.
     pub waits: Vec<Duration>,
 }
 
 impl Tries {
-    /// So many tries, with a second between the first two and four times as much from each to the next.
+    /// `tries` tries: the first delay is a second, each further one is four times as long.
     pub fn new(count: usize) -> Self {
         let wait = |index: u32| Duration::from_secs(4_u64.saturating_pow(index)).min(LONGEST_WAIT);
         Self { waits: (0..).take(count.saturating_sub(1)).map(wait).collect() }
     }
 }
 
-/// Tries until it succeeds, the tries are used up, trying again cannot help, or it is cancelled.
+/// Retries until success, until the tries are used up, until an error that retrying cannot solve, or until cancelled.
 ///
 /// # Errors
-/// That of the last try.
+/// The error of the last try.
 pub fn with_tries(
     tries: &Tries,
     cancel: &Cancel,
@@ -50,7 +50,7 @@ pub fn with_tries(
                 let Some(wait) = waits.next().filter(|_| asked <= LONGEST_WAIT) else { return Err(refused) };
                 let until = Instant::now() + asked.max(jittered(*wait));
                 while Instant::now() < until && !cancel.is_cancelled() {
-                    thread::sleep(LOOK.min(until.saturating_duration_since(Instant::now())));
+                    thread::sleep(POLL.min(until.saturating_duration_since(Instant::now())));
                 }
                 if cancel.is_cancelled() {
                     return Err(refused);
@@ -60,10 +60,10 @@ pub fn with_tries(
     }
 }
 
-/// A wait made up to a quarter longer, so that many who failed together do not come back together.
+/// Adds up to a quarter to a delay (jitter), so that hosts that failed together do not retry together.
 fn jittered(wait: Duration) -> Duration {
     let mut random = [0; 1];
-    // Without random numbers all come at once, which harms nothing.
+    // Without random numbers there is no jitter, which is harmless.
     let _ = getrandom::fill(&mut random);
     wait + wait * u32::from(random[0]) / 1024
 }

@@ -1,4 +1,4 @@
-//! Webhooks: JSON in the form that the receiver wants.
+//! Webhooks: JSON in the format of the receiver.
 
 use serde_json::{Value, json};
 
@@ -16,14 +16,14 @@ use crate::{
     stream::cancel::Cancel,
 };
 
-/// Limits of the receivers, in units of UTF-16: <https://docs.slack.dev/reference/methods/chat.postMessage>,
+/// Limits of the receivers, in UTF-16 code units: <https://docs.slack.dev/reference/methods/chat.postMessage>,
 /// <https://docs.mattermost.com>, <https://discord.com/developers/docs/resources/webhook>,
 /// <https://core.telegram.org/bots/api#sendmessage>; a card of Teams may have 28 KB as JSON.
 const SLACK: usize = 40_000;
 const MATTERMOST: usize = 16_000;
 const DISCORD: usize = 2_000;
 const TEAMS: usize = 24_000;
-/// JSON around a line in a card, in bytes.
+/// JSON overhead of a line in a card, in bytes.
 const TEAMS_BLOCK: usize = 150;
 const TELEGRAM: usize = 4_096;
 
@@ -36,7 +36,7 @@ pub(super) struct Webhook {
 }
 
 impl Webhook {
-    /// Reads the files that the configuration names.
+    /// Reads the files named in the configuration.
     pub(super) fn open(config: &AlertConfig, webhook: &WebhookConfig) -> Result<Self> {
         let token = webhook.token_file.as_ref().map(crate::settings::SecretFile::load).transpose()?;
         Ok(Self {
@@ -54,12 +54,12 @@ impl Channel for Webhook {
         let body = Body { content_type: "application/json", content };
         let answer = self.sender.post(&self.url, &body, cancel)?;
         if self.format == WebhookFormat::Telegram {
-            // Telegram may say no in the body of a success.
+            // Telegram may report an error in a response with status 200.
             let answer: Value = serde_json::from_str(&answer).unwrap_or(Value::Null);
             if answer.get("ok").and_then(Value::as_bool) == Some(false) {
                 let said = answer.get("description").and_then(Value::as_str).unwrap_or("no reason given");
                 let error = Error::failed("Telegram refused the message").because_text(said);
-                let hint = "see whether `chat_id` is right, and whether the bot is a member of that chat";
+                let hint = "check whether `chat_id` is right, and whether the bot is a member of that chat";
                 return Err(Refused::lasting(error.hint(hint)));
             }
         }
@@ -67,12 +67,12 @@ impl Channel for Webhook {
     }
 }
 
-/// A message in the form of a receiver.
+/// A message in the format of a receiver.
 fn shape(format: WebhookFormat, chat_id: &str, message: &Message) -> Value {
     let (whole_title, text) = (message.title(), message.text());
     let title = short(&whole_title);
     let units = |text: &str| text.encode_utf16().count();
-    // Inside a fence nothing is markup, so names stay what they are.
+    // In a code fence nothing is markup, so names are shown literally.
     let fence = |title: String, text: String, limit: usize| {
         let room = limit.saturating_sub(units(&title) + "\n```\n\n```".len());
         format!("{title}\n```\n{}\n```", fit(&fenced(&text), room, units))
@@ -91,7 +91,7 @@ fn shape(format: WebhookFormat, chat_id: &str, message: &Message) -> Value {
             "causes": causes(message.new.iter().chain(&message.persisting)),
         }),
         WebhookFormat::Slack => {
-            // https://docs.slack.dev/messaging/formatting-message-text: these three steer, nothing else is escaped
+            // https://docs.slack.dev/messaging/formatting-message-text: only these three characters need escaping
             let escape = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
             json!({"text": fence(fenced(&escape(&title)), escape(&text), SLACK)})
         }
@@ -117,8 +117,7 @@ fn shape(format: WebhookFormat, chat_id: &str, message: &Message) -> Value {
 /// <https://learn.microsoft.com/microsoftteams/platform/webhooks-and-connectors/how-to/connectors-using>: an adaptive
 /// card as attachment of a message.
 fn teams(title: &str, text: &str) -> Value {
-    // A text block knows Markdown, a run of text does not. Single line breaks are dropped in both: every line is a
-    // block of its own.
+    // `TextBlock` renders Markdown, `TextRun` does not. Both drop single line breaks, so every line is its own block.
     let block = |text: &str, style: (&str, &str), spacing: &str| {
         let run = json!({"type": "TextRun", "text": text, style.0: style.1});
         json!({"type": "RichTextBlock", "inlines": [run], "spacing": spacing})
@@ -141,12 +140,12 @@ fn teams(title: &str, text: &str) -> Value {
     })
 }
 
-/// Markdown's signs made text.
+/// Escapes Markdown.
 fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
-            // Mattermost calls everybody for an escaped @channel as well; a space of no width makes it another word.
+            // Mattermost notifies all members even for an escaped @channel; a zero-width space prevents this.
             '@' => plain.push_str("@\u{200b}"),
             c if "\\`*_{}[]()#+!|~<>".contains(c) => plain.extend(['\\', c]),
             c => plain.push(c),
@@ -155,7 +154,7 @@ fn plain(text: &str) -> String {
     plain
 }
 
-/// A text that cannot end the fence around it.
+/// Breaks up backticks that would close the surrounding code fence.
 fn fenced(text: &str) -> String {
     text.replace("```", "`\u{200b}`\u{200b}`")
 }

@@ -67,7 +67,7 @@ fn what_is_wrong_is_said() {
         ),
         (
             "[[alerts]]\nkind = \"email\"\nsmtp_host = \"m\"\nfrom = \"nobody\"\nto = [\"a@b.example\"]\n",
-            "is no mail address",
+            "is not an e-mail address",
         ),
         (
             "[[alerts]]\nkind = \"email\"\nsmtp_host = \"mail.example\"\ntls = \"none\"\nfrom = \"a@b.example\"\nto = [\"a@b.example\"]\n",

@@ -163,7 +163,10 @@ fn a_login_is_whole_and_addresses_are_addresses() {
         alert(&format!("{MAIL}password_file = \"p\"\n")),
         "4: alerts[1].user: missing: the user whose password `password_file` holds",
     );
-    one_problem(alert(&MAIL.replace("d@e.f", "nobody")), "8: alerts[1].to: \"nobody\" is no mail address");
+    one_problem(
+        alert(&MAIL.replace("d@e.f", "nobody")),
+        "8: alerts[1].to: \"nobody\" is not an e-mail address",
+    );
     one_problem(
         alert(&MAIL.replace("[\"d@e.f\"]", "[]")),
         "8: alerts[1].to: names nobody; give at least one address",

@@ -1,4 +1,4 @@
-//! The same for programs, as JSON, with the field names of the command line.
+//! The JSON API, with the same field names as the command line.
 
 use axum::{
     Json, Router,
@@ -22,7 +22,7 @@ use crate::{
     },
 };
 
-/// At most so many runs in one answer.
+/// Maximum number of runs in a response.
 const RUNS: u32 = 500;
 
 /// Items of the ledger.
@@ -32,12 +32,12 @@ pub(super) struct Items {
     pub(super) items: Vec<Entry>,
 }
 
-/// An item, and all that happened to it.
+/// An item and its past.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct ItemDetail {
-    /// As the ledger has it.
+    /// Its entry in the ledger.
     pub(super) entry: Entry,
-    /// What is remembered.
+    /// Its past.
     #[serde(flatten)]
     pub(super) past: Past,
 }
@@ -49,26 +49,26 @@ pub(super) struct Sources {
     pub(super) sources: Vec<SourceEntry>,
 }
 
-/// Runs, the newest first.
+/// Runs, newest first.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct Runs {
     /// The runs.
     pub(super) runs: Vec<RunPast>,
 }
 
-/// A run, and what it tried.
+/// A run and its attempts.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct RunDetail {
     /// The run.
     pub(super) run: RunPast,
-    /// What it tried, failures first.
+    /// Its attempts, failures first.
     pub(super) attempts: Vec<Attempt>,
 }
 
-/// Why there is no answer.
+/// An error.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct Problem {
-    /// What happened.
+    /// The message.
     pub(super) error: String,
 }
 
@@ -106,7 +106,7 @@ pub(super) fn router() -> Router<Shared> {
 fn answer<T: Serialize>(result: Result<Option<T>>) -> Response {
     match result {
         Ok(Some(value)) => Json(value).into_response(),
-        Ok(None) => problem(StatusCode::NOT_FOUND, "nothing of that name was ever seen"),
+        Ok(None) => problem(StatusCode::NOT_FOUND, "not found"),
         Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
     }
 }
@@ -115,11 +115,11 @@ fn problem(status: StatusCode, text: &str) -> Response {
     (status, Json(Problem { error: text.to_owned() })).into_response()
 }
 
-/// A query that cannot be understood is answered in JSON as well.
+/// Errors for invalid queries are JSON as well.
 type Asked<T> = std::result::Result<Query<T>, axum::extract::rejection::QueryRejection>;
 
-async fn status(State(desk): State<Shared>) -> Response {
-    match aside(&desk, |desk| desk.ledger()).await {
+async fn status(State(state): State<Shared>) -> Response {
+    match aside(&state, |state| state.ledger()).await {
         Ok(ledger) => match serde_json::to_vec(&*ledger) {
             Ok(json) => ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
             Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
@@ -128,14 +128,14 @@ async fn status(State(desk): State<Shared>) -> Response {
     }
 }
 
-async fn items(State(desk): State<Shared>, query: Asked<ItemsQuery>) -> Response {
+async fn items(State(state): State<Shared>, query: Asked<ItemsQuery>) -> Response {
     let Query(query) = match query {
         Ok(query) => query,
         Err(error) => return problem(StatusCode::BAD_REQUEST, &error.body_text()),
     };
     answer(
-        aside(&desk, move |desk| {
-            let ledger = desk.ledger()?;
+        aside(&state, move |state| {
+            let ledger = state.ledger()?;
             let wanted = |entry: &&Entry| {
                 query.source.as_ref().is_none_or(|source| entry.source == *source)
                     && query.state.is_none_or(|state| entry.state == state)
@@ -147,37 +147,38 @@ async fn items(State(desk): State<Shared>, query: Asked<ItemsQuery>) -> Response
     )
 }
 
-async fn item(State(desk): State<Shared>, query: Asked<ItemQuery>) -> Response {
+async fn item(State(state): State<Shared>, query: Asked<ItemQuery>) -> Response {
     let Query(query) = match query {
         Ok(query) => query,
         Err(error) => return problem(StatusCode::BAD_REQUEST, &error.body_text()),
     };
     answer(
-        aside(&desk, move |desk| {
-            Ok(desk.item(&query.source, &query.item)?.map(|(entry, past)| ItemDetail { entry, past }))
+        aside(&state, move |state| {
+            Ok(state.item(&query.source, &query.item)?.map(|(entry, past)| ItemDetail { entry, past }))
         })
         .await,
     )
 }
 
-async fn sources(State(desk): State<Shared>) -> Response {
-    answer(aside(&desk, |desk| Ok(Some(Sources { sources: desk.ledger()?.sources.clone() }))).await)
+async fn sources(State(state): State<Shared>) -> Response {
+    answer(aside(&state, |state| Ok(Some(Sources { sources: state.ledger()?.sources.clone() }))).await)
 }
 
-async fn runs(State(desk): State<Shared>, query: Asked<RunsQuery>) -> Response {
+async fn runs(State(state): State<Shared>, query: Asked<RunsQuery>) -> Response {
     let Query(query) = match query {
         Ok(query) => query,
         Err(error) => return problem(StatusCode::BAD_REQUEST, &error.body_text()),
     };
     let limit = query.limit.unwrap_or(50).clamp(1, RUNS);
     answer(
-        aside(&desk, move |desk| Ok(Some(Runs { runs: desk.runs(limit, query.before.as_deref())? }))).await,
+        aside(&state, move |state| Ok(Some(Runs { runs: state.runs(limit, query.before.as_deref())? })))
+            .await,
     )
 }
 
-async fn run(State(desk): State<Shared>, Path(name): Path<String>) -> Response {
+async fn run(State(state): State<Shared>, Path(name): Path<String>) -> Response {
     answer(
-        aside(&desk, move |desk| Ok(desk.run(&name)?.map(|(run, attempts)| RunDetail { run, attempts })))
+        aside(&state, move |state| Ok(state.run(&name)?.map(|(run, attempts)| RunDetail { run, attempts })))
             .await,
     )
 }

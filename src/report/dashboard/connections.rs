@@ -1,5 +1,5 @@
-//! The connections of the server: how many there may be, and how long each may take. Whoever reaches the address can open one before a
-//! token is asked for, so all of this has limits.
+//! Limits on the number and duration of connections. They apply before authentication, because anyone who reaches the
+//! address can open a connection.
 
 use std::{
     collections::BTreeMap,
@@ -38,20 +38,20 @@ use tokio::{
 const HEAD: Duration = Duration::from_secs(10);
 /// The longest head of a request. Bodies are refused.
 const HEAD_BYTES: usize = 16 << 10;
-/// After so long a connection takes no further request.
+/// Age after which a connection accepts no further request.
 const LAST_REQUEST: Duration = Duration::from_secs(60);
-/// After so long it is closed, whoever reads however slowly.
+/// Age after which a connection is closed, even during a response.
 const LONGEST: Duration = Duration::from_secs(120);
-/// The most connections at a time. A process that may open few files has fewer: a quarter of those.
+/// Maximum number of connections. It is lower if the process may open few files: a quarter of those.
 const MOST: usize = 64;
-/// A pause after the system had nothing left for one more connection.
+/// Pause after the system ran out of resources for another connection.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// What is known of an open connection.
+/// State of an open connection.
 struct Known {
-    /// Since when it has no request that is being answered. An answer ends when the system has taken all of it.
+    /// Since when no request is being answered. A response ends when the kernel has accepted all of it.
     waits: Option<Instant>,
-    /// Told when it is to make room.
+    /// Notified when the connection must close to make room.
     leave: Arc<Notify>,
 }
 
@@ -59,7 +59,7 @@ struct Known {
 struct Open {
     most: usize,
     known: Mutex<BTreeMap<u64, Known>>,
-    /// Told whenever there is one less.
+    /// Notified whenever a connection has ended.
     fewer: Notify,
 }
 
@@ -68,7 +68,7 @@ impl Open {
         self.known.lock()
     }
 
-    /// Closes the connection that has waited for a request for the longest. False if there is none.
+    /// Closes the connection that has been idle longest. Returns false if there is no idle one.
     fn make_room(&self) -> bool {
         let mut known = self.known();
         let waiting = known.iter().filter_map(|(number, one)| Some((one.waits?, *number)));
@@ -79,20 +79,20 @@ impl Open {
         true
     }
 
-    /// Returns once none is left.
+    /// Returns once no connection is left.
     async fn emptied(&self) {
         while !self.known().is_empty() {
-            // A connection that ends in between has left a permit.
+            // A connection that ends meanwhile leaves a permit, so the notification is not lost.
             self.fewer.notified().await;
         }
     }
 }
 
-/// The place of a connection among the open ones; it leaves when dropped.
+/// Registration of an open connection; dropping it removes the connection.
 struct Place {
     open: Arc<Open>,
     number: u64,
-    /// The body of the answer has been handed over, and may still lie in a buffer.
+    /// The body of the response was handed over and may still be buffered.
     ended: AtomicBool,
 }
 
@@ -102,13 +102,13 @@ impl Place {
         Self { open: open.clone(), number, ended: AtomicBool::new(false) }
     }
 
-    /// A request has come.
+    /// A request has arrived.
     fn begin_answer(&self) {
         self.ended.store(false, Ordering::Release);
         self.waits(None);
     }
 
-    /// There is nothing in the buffers.
+    /// The buffers are empty.
     fn flushed(&self) {
         if self.ended.swap(false, Ordering::AcqRel) {
             self.waits(Some(Instant::now()));
@@ -129,7 +129,7 @@ impl Drop for Place {
     }
 }
 
-/// The body of an answer. Its end is noted when it is dropped, however that comes.
+/// A response body that records its end when dropped, for whatever reason.
 struct Answered {
     body: Body,
     place: Arc<Place>,
@@ -161,7 +161,7 @@ impl Drop for Answered {
     }
 }
 
-/// The stream of a connection. The server has written what it had in its buffers before it flushes this.
+/// The stream of a connection. The server flushes it after it has written its buffers.
 struct Watched<S> {
     stream: S,
     place: Arc<Place>,
@@ -209,14 +209,14 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     }
 }
 
-/// How many connections a process may have that may open `files` files.
+/// The connection limit for a process that may open `files` files.
 fn most(files: Option<u64>) -> usize {
     let files = files.and_then(|files| usize::try_from(files).ok()).unwrap_or(usize::MAX);
     (files / 4).clamp(4, MOST)
 }
 
-/// Takes connections and answers what they ask until `over`; after that only what is being answered, for `grace` at most. Where there are
-/// too many, the one that has sent no whole request for the longest makes room, so that half requests keep nobody out.
+/// Accepts and serves connections until `over`; open requests then have `grace` to finish. At the limit, the connection
+/// that has gone longest without a complete request is closed, so that incomplete requests cannot block other clients.
 pub(super) async fn serve<S>(
     accept: impl AsyncFn() -> io::Result<S>,
     router: Router,
@@ -227,7 +227,7 @@ pub(super) async fn serve<S>(
 {
     let most = most(getrlimit(Resource::Nofile).current);
     let open = Arc::new(Open { most, known: Mutex::default(), fewer: Notify::new() });
-    let (ending, told) = watch::channel(false);
+    let (ending, closing) = watch::channel(false);
     let mut over = pin!(over);
     for number in 0_u64.. {
         let accepted = tokio::select! {
@@ -236,14 +236,14 @@ pub(super) async fn serve<S>(
         };
         match accepted {
             Ok(stream) => {
-                // If all of them are being answered, the new one is closed: its client sees that at once, and may try again.
+                // If all connections are busy, the new one is closed at once, and its client may retry.
                 if open.known().len() < open.most || open.make_room() {
                     let leave = Arc::new(Notify::new());
                     let place = Place::take(&open, number, leave.clone());
-                    tokio::spawn(connection(stream, router.clone(), place, leave, told.clone()));
+                    tokio::spawn(connection(stream, router.clone(), place, leave, closing.clone()));
                 }
             }
-            // The client has gone again.
+            // The client has disconnected.
             Err(error)
                 if matches!(
                     error.kind(),
@@ -251,7 +251,7 @@ pub(super) async fn serve<S>(
                         | io::ErrorKind::ConnectionReset
                         | io::ErrorKind::ConnectionRefused
                 ) => {}
-            // Too many open files, no memory: what waits in vain goes, and the rest is tried again a moment later.
+            // Too many open files, or no memory: close an idle connection and retry after a pause.
             Err(_) => {
                 open.make_room();
                 time::sleep(PAUSE).await;
@@ -262,13 +262,13 @@ pub(super) async fn serve<S>(
     let _ = time::timeout(grace, open.emptied()).await;
 }
 
-/// One connection, with all its requests.
+/// Serves one connection with all its requests.
 async fn connection<S>(
     stream: S,
     router: Router,
     place: Place,
     leave: Arc<Notify>,
-    mut told: watch::Receiver<bool>,
+    mut closing: watch::Receiver<bool>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -290,12 +290,12 @@ async fn connection<S>(
     let mut ending = false;
     loop {
         tokio::select! {
-            // What went wrong with it is the client's concern.
+            // Errors of a connection are the client's and are ignored.
             _ = served.as_mut() => return,
             () = leave.notified() => return,
             () = &mut longest => return,
             () = &mut last_request, if !ending => {}
-            _ = told.changed(), if !ending => {}
+            _ = closing.changed(), if !ending => {}
         }
         ending = true;
         served.as_mut().graceful_shutdown();
@@ -330,14 +330,14 @@ mod tests {
             io::{Read, Write},
             os::unix::net::UnixStream,
         };
-        // More than the buffers of the system take.
+        // More than the kernel buffers.
         const BYTES: usize = 8 << 20;
         let (mut client, server) = UnixStream::pair().unwrap();
         server.set_nonblocking(true).unwrap();
         let open = Arc::new(Open { most: 1, known: Mutex::default(), fewer: Notify::new() });
         let known = open.clone();
         let waits = move || known.known().get(&0).map(|one| one.waits.is_some());
-        let (_ending, told) = watch::channel(false);
+        let (_ending, closing) = watch::channel(false);
         let leave = Arc::new(Notify::new());
         let place = Place::take(&open, 0, leave.clone());
         let router = Router::new().fallback(|| async { vec![b'x'; BYTES] });
@@ -345,7 +345,7 @@ mod tests {
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         runtime.spawn(async move {
             let stream = tokio::net::UnixStream::from_std(server).unwrap();
-            connection(stream, router, place, leave, told).await;
+            connection(stream, router, place, leave, closing).await;
         });
         assert_eq!(waits(), Some(true));
         for _ in 0..2 {

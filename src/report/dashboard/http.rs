@@ -1,4 +1,4 @@
-//! The server: which path shows what, who may see it, and what a browser may do with it.
+//! The HTTP server: routes, access control and security headers.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::{api, desk::Desk, pages};
+use super::{api, pages, state::DashboardState};
 use crate::{
     config::{DashboardConfig, Listen},
     error::{Error, Result},
@@ -24,15 +24,15 @@ use crate::{
 
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("script.js");
-/// Nothing from anywhere else, nothing inline, in nobody's frame.
+/// Content security policy: no external resources, nothing inline, no framing.
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; \
                       base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
-/// Who is let in.
+/// Access control.
 pub(super) struct Gate {
-    /// Of the token: what is compared takes the same time whatever is sent.
+    /// A hash of the token, so that the comparison takes constant time.
     token: Option<[u8; 32]>,
-    /// Whether only names of this machine may stand in `Host`.
+    /// Whether `Host` must be a name of this machine.
     local: bool,
 }
 
@@ -46,22 +46,22 @@ impl Gate {
 
     fn refusal(&self, request: &Request<Body>) -> Option<Response> {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            let response = plain(StatusCode::METHOD_NOT_ALLOWED, "this page only shows");
-            // A body is not waited for.
+            let response = plain(StatusCode::METHOD_NOT_ALLOWED, "the dashboard is read-only");
+            // The connection is closed, because the body is not read.
             let response = with(response, header::CONNECTION, "close");
             return Some(with(response, header::ALLOW, "GET, HEAD"));
         }
         if !request.body().is_end_stream() {
-            let response = plain(StatusCode::PAYLOAD_TOO_LARGE, "a request here has no body");
+            let response = plain(StatusCode::PAYLOAD_TOO_LARGE, "requests with a body are refused");
             return Some(with(response, header::CONNECTION, "close"));
         }
         let headers = request.headers();
-        // A page elsewhere whose name was made to lead here must not read this one through the visitor's browser.
+        // Prevents DNS rebinding: another site must not read the dashboard through a visitor's browser.
         if self.local && !headers.get(header::HOST).and_then(|host| host.to_str().ok()).is_some_and(is_local)
         {
             return Some(plain(
                 StatusCode::MISDIRECTED_REQUEST,
-                "this name is not one of this machine; behind a proxy say behind_proxy = true",
+                "the Host header does not name this machine; behind a proxy, set behind_proxy = true",
             ));
         }
         let token = self.token?;
@@ -70,12 +70,13 @@ impl Gate {
         if shown.is_some_and(|shown| <[u8; 32]>::from(Sha256::digest(shown)) == token) {
             return None;
         }
-        let response = plain(StatusCode::UNAUTHORIZED, "a token is needed");
+        let response = plain(StatusCode::UNAUTHORIZED, "a token is required");
         Some(with(response, header::WWW_AUTHENTICATE, "Basic realm=\"tik-backup\", charset=\"UTF-8\""))
     }
 }
 
-/// The token in an `Authorization`: as a bearer's (RFC 6750), or as the password that a browser asks for (RFC 7617).
+/// The token in an `Authorization` header: as a bearer token (RFC 6750), or as the password of basic authentication
+/// (RFC 7617), which browsers ask for.
 fn shown_token(value: &str) -> Option<String> {
     let (scheme, rest) = value.split_once(' ')?;
     if scheme.eq_ignore_ascii_case("bearer") {
@@ -105,9 +106,9 @@ fn with(mut response: Response, name: HeaderName, value: &'static str) -> Respon
     response
 }
 
-pub(super) type Shared = Arc<Desk>;
+pub(super) type Shared = Arc<DashboardState>;
 
-pub(super) fn router(desk: Arc<Desk>, gate: Gate) -> Router {
+pub(super) fn router(state: Arc<DashboardState>, gate: Gate) -> Router {
     Router::new()
         .route("/", get(overview))
         .route("/item", get(item))
@@ -120,8 +121,8 @@ pub(super) fn router(desk: Arc<Desk>, gate: Gate) -> Router {
         .route("/metrics", get(prometheus))
         .route("/healthz", get(healthz))
         .nest("/api/v1", api::router())
-        .fallback(|| async { plain(StatusCode::NOT_FOUND, "there is no such page") })
-        .with_state(desk)
+        .fallback(|| async { plain(StatusCode::NOT_FOUND, "there is no such path") })
+        .with_state(state)
         .layer(middleware::from_fn_with_state(Arc::new(gate), guard))
 }
 
@@ -155,15 +156,15 @@ fn asset(kind: &'static str, text: &'static str) -> Response {
     (headers, text).into_response()
 }
 
-/// Does what reads the history away from the threads that serve.
+/// Runs work that reads the history on a blocking thread.
 pub(super) async fn aside<T: Send + 'static>(
-    desk: &Shared,
-    work: impl FnOnce(&Desk) -> Result<T> + Send + 'static,
+    state: &Shared,
+    work: impl FnOnce(&DashboardState) -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    let desk = desk.clone();
-    tokio::task::spawn_blocking(move || work(&desk))
+    let state = state.clone();
+    tokio::task::spawn_blocking(move || work(&state))
         .await
-        .unwrap_or_else(|error| Err(Error::failed("a page could not be made").because(&error)))
+        .unwrap_or_else(|error| Err(Error::failed("cannot render the page").because(&error)))
 }
 
 fn html(result: Result<Option<maud::Markup>>) -> Response {
@@ -172,7 +173,8 @@ fn html(result: Result<Option<maud::Markup>>) -> Response {
             ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], page.into_string()).into_response()
         }
         Ok(None) => {
-            let page = pages::problem("Nothing here", "Nothing of that name was ever seen.").into_string();
+            let page =
+                pages::problem("Nothing here", "There is no item, source or run of this name.").into_string();
             (StatusCode::NOT_FOUND, [(header::CONTENT_TYPE, "text/html; charset=utf-8")], page)
                 .into_response()
         }
@@ -197,43 +199,43 @@ struct Before {
     before: Option<String>,
 }
 
-async fn overview(State(desk): State<Shared>, Query(wanted): Query<pages::Wanted>) -> Response {
-    html(aside(&desk, move |desk| Ok(Some(pages::overview(&*desk.ledger()?, &wanted)))).await)
+async fn overview(State(state): State<Shared>, Query(wanted): Query<pages::Filter>) -> Response {
+    html(aside(&state, move |state| Ok(Some(pages::overview(&*state.ledger()?, &wanted)))).await)
 }
 
-async fn item(State(desk): State<Shared>, Query(named): Query<Named>) -> Response {
+async fn item(State(state): State<Shared>, Query(named): Query<Named>) -> Response {
     html(
-        aside(&desk, move |desk| {
-            let found = desk.item(&named.source, &named.item)?;
-            Ok(found.map(|(entry, past)| pages::item(&desk.config, &entry, &past)))
+        aside(&state, move |state| {
+            let found = state.item(&named.source, &named.item)?;
+            Ok(found.map(|(entry, past)| pages::item(&state.config, &entry, &past)))
         })
         .await,
     )
 }
 
-async fn source(State(desk): State<Shared>, Query(named): Query<Named>) -> Response {
+async fn source(State(state): State<Shared>, Query(named): Query<Named>) -> Response {
     html(
-        aside(&desk, move |desk| {
-            let found = desk.source(&named.source)?;
-            Ok(found.map(|(source, items)| pages::source(&desk.config, &source, &items)))
+        aside(&state, move |state| {
+            let found = state.source(&named.source)?;
+            Ok(found.map(|(source, items)| pages::source(&state.config, &source, &items)))
         })
         .await,
     )
 }
 
-async fn runs(State(desk): State<Shared>, Query(query): Query<Before>) -> Response {
-    html(aside(&desk, move |desk| Ok(Some(pages::runs(&desk.runs(50, query.before.as_deref())?)))).await)
+async fn runs(State(state): State<Shared>, Query(query): Query<Before>) -> Response {
+    html(aside(&state, move |state| Ok(Some(pages::runs(&state.runs(50, query.before.as_deref())?)))).await)
 }
 
-async fn run(State(desk): State<Shared>, Path(name): Path<String>) -> Response {
+async fn run(State(state): State<Shared>, Path(name): Path<String>) -> Response {
     html(
-        aside(&desk, move |desk| Ok(desk.run(&name)?.map(|(run, attempts)| pages::run(&run, &attempts))))
+        aside(&state, move |state| Ok(state.run(&name)?.map(|(run, attempts)| pages::run(&run, &attempts))))
             .await,
     )
 }
 
-async fn prometheus(State(desk): State<Shared>) -> Response {
-    match aside(&desk, |desk| metrics::prometheus(&*desk.ledger()?)).await {
+async fn prometheus(State(state): State<Shared>) -> Response {
+    match aside(&state, |state| metrics::prometheus(&*state.ledger()?)).await {
         Ok(text) => {
             ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
         }
@@ -241,9 +243,9 @@ async fn prometheus(State(desk): State<Shared>) -> Response {
     }
 }
 
-/// Whether this server can answer; not whether the backups are well.
-async fn healthz(State(desk): State<Shared>, _: HeaderMap) -> Response {
-    match aside(&desk, |desk| desk.ledger().map(|_| ())).await {
+/// Whether this server can answer. Says nothing about the backups.
+async fn healthz(State(state): State<Shared>, _: HeaderMap) -> Response {
+    match aside(&state, |state| state.ledger().map(|_| ())).await {
         Ok(()) => plain(StatusCode::OK, "ok"),
         Err(error) => plain(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
     }

@@ -1,11 +1,11 @@
-//! The page that people look at, and the same for programs. It only shows: every request reads, none changes anything.
+//! The dashboard: web pages and a JSON API. It is read-only.
 
 mod api;
 mod connections;
-mod desk;
 mod http;
 mod openapi;
 mod pages;
+mod state;
 
 use std::time::Duration;
 
@@ -18,17 +18,17 @@ use crate::{
     error::{Error, Result},
     stream::cancel::Cancel,
 };
-use desk::Desk;
+use state::DashboardState;
 
-/// How long requests may go on after the server was told to end.
+/// How long open requests may take after the server was asked to stop.
 const GRACE: Duration = Duration::from_secs(5);
-/// How often it is looked whether it was told so.
-const LOOK: Duration = Duration::from_millis(100);
+/// How often the server checks for cancellation.
+const POLL: Duration = Duration::from_millis(100);
 
-/// Serves until `cancel` is set; `ready` is told where, once it can be reached.
+/// Serves until `cancel` is set. `ready` is called with the address once the server accepts connections.
 ///
 /// # Errors
-/// The address cannot be used, the token not be read, or the history not be opened.
+/// The address cannot be used, the token cannot be read, or the history cannot be opened.
 pub fn serve(
     config: Config,
     settings: &DashboardConfig,
@@ -43,10 +43,10 @@ pub fn serve(
         .worker_threads(2)
         .enable_all()
         .build()
-        .map_err(|error| Error::failed("cannot serve").because(&error))?;
-    let desk = Desk::open(config, settings.refresh)?;
-    let watching = desk.watch(cancel.clone());
-    let router = http::router(desk, gate);
+        .map_err(|error| Error::failed("cannot start the dashboard").because(&error))?;
+    let state = DashboardState::open(config, settings.refresh)?;
+    let watching = state.watch(cancel.clone());
+    let router = http::router(state, gate);
     let served = runtime.block_on(async {
         let cannot = |error: &std::io::Error| {
             Error::failed(format!("cannot listen on {}", settings.listen))
@@ -67,7 +67,7 @@ pub fn serve(
                 ready(&settings.listen.to_string());
                 let accept = async || Ok(listener.accept().await?.0);
                 connections::serve(accept, router, over, GRACE).await;
-                // It is of use to nobody any more; one that stays is replaced by the next start.
+                // Remove the socket. If that fails, the next start replaces it.
                 let _ = std::fs::remove_file(path);
             }
         }
@@ -78,7 +78,7 @@ pub fn serve(
     served
 }
 
-/// What to do about an address that cannot be used.
+/// Advice for an address that cannot be used.
 fn listen_hint(listen: &Listen, error: &std::io::Error) -> String {
     use std::io::ErrorKind;
     let other = "name another with `dashboard.listen` or --listen";
@@ -86,12 +86,12 @@ fn listen_hint(listen: &Listen, error: &std::io::Error) -> String {
         (Listen::Unix(path), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             let folder = path.parent().unwrap_or(path).display();
             format!(
-                "the folder {folder} does not exist: make it, and let it belong to the user that serves (a systemd unit has \
+                "the directory {folder} does not exist: create it, owned by the user that runs the dashboard (a systemd unit has \
                  RuntimeDirectory= for one below /run), or {other}"
             )
         }
         (Listen::Unix(path), ErrorKind::PermissionDenied) => format!(
-            "this user may not make a socket in {}: serve as the user who may, or {other}",
+            "this user cannot create a socket in {}: run as a user who can, or {other}",
             path.parent().unwrap_or(path).display()
         ),
         (Listen::Unix(_), ErrorKind::AddrInUse) => {
@@ -111,7 +111,7 @@ fn listen_hint(listen: &Listen, error: &std::io::Error) -> String {
     }
 }
 
-/// A socket that a process left behind is replaced; one that somebody serves is not.
+/// Replaces a stale socket, but not one on which a process still listens.
 fn unix_listener(path: &std::path::Path) -> std::io::Result<UnixListener> {
     if std::os::unix::net::UnixStream::connect(path).is_err() {
         use std::os::unix::fs::FileTypeExt;
@@ -125,6 +125,6 @@ fn unix_listener(path: &std::path::Path) -> std::io::Result<UnixListener> {
 
 async fn ended(cancel: Cancel) {
     while !cancel.is_cancelled() {
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL).await;
     }
 }

@@ -1,4 +1,4 @@
-//! The description of the interface for programs: OpenAPI 3.1, made from the very types that are sent.
+//! The OpenAPI 3.1 description of the API, generated from the response types.
 
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Value, json};
@@ -101,7 +101,7 @@ fn path(
         responses.insert("400".to_owned(), problem("The query cannot be understood"));
     }
     if may_lack {
-        responses.insert("404".to_owned(), problem("Nothing of that name was ever seen"));
+        responses.insert("404".to_owned(), problem("Not found"));
     }
     json!({"get": {"summary": summary, "parameters": parameters, "responses": responses}})
 }

@@ -1,4 +1,4 @@
-//! How each item is brought back: with stock restic and the database's own client, and with this program.
+//! Recovery of each item: with stock restic and the database's own client, and with this program.
 
 use super::{Known, Page, Stored, cell, expected, is_current, size, speed, time};
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
     },
 };
 
-/// One item on the page: what its commands need, and what is known of it.
+/// An item in the runbook: the data for its commands, and its details.
 struct Entry<'a> {
     piece: Piece<'a>,
     stored: Option<&'a Stored>,
@@ -44,7 +44,7 @@ pub(super) fn source(page: &mut Page, config: &Config, source: &SourceConfig, kn
         entries =
             examples.map(|item| Entry::new(name, item, &config.repository.host, prefixed, None)).collect();
     }
-    // Roles and users come first: what belongs to them cannot be made without them.
+    // Roles and users come first: objects owned by them cannot be created without them.
     entries.sort_by_key(|entry| (!is_globals(entry.piece.item), entry.piece.item.to_owned()));
     let variables = variables(name);
     let opening = source.kind.opening(&variables);
@@ -63,7 +63,7 @@ pub(super) fn source(page: &mut Page, config: &Config, source: &SourceConfig, kn
     }
 }
 
-/// What the names of shell variables of a source begin with.
+/// Prefix of the shell variables of a source.
 fn variables(source: &str) -> String {
     let name: String = source
         .chars()
@@ -86,7 +86,7 @@ fn headline(page: &mut Page, Entry { piece, stored }: &Entry<'_>, known: &Known)
         ),
         match expected(stored, speed(known)) {
             (Some(_), shown) => format!("restoring it takes about {shown}"),
-            (None, _) => "never restored by a drill: nobody knows how long it takes".to_owned(),
+            (None, _) => "never restored by a drill: duration unknown".to_owned(),
         },
     ];
     if let Some(manifest) = piece.manifest {
@@ -110,7 +110,7 @@ fn headline(page: &mut Page, Entry { piece, stored }: &Entry<'_>, known: &Known)
         page.line("");
     }
     if !is_current(stored) {
-        page.line("**It is no longer backed up**: the source had lost it, or a rule excludes it. This is the last there is.");
+        page.line("**It is no longer backed up**: it vanished from the source, or a rule excludes it. This is its last snapshot.");
         page.line("");
     }
     let Some(manifest) = piece.manifest else { return };
@@ -123,7 +123,7 @@ fn headline(page: &mut Page, Entry { piece, stored }: &Entry<'_>, known: &Known)
     }
 }
 
-/// The commands for one item alone.
+/// The commands to restore a single item.
 pub(super) fn commands(config: &Config, source: &SourceConfig, item: &str) -> Commands {
     let name = source.name.as_str();
     let variables = variables(name);
@@ -134,14 +134,14 @@ pub(super) fn commands(config: &Config, source: &SourceConfig, item: &str) -> Co
     commands
 }
 
-/// What is stored under names that the configuration does not have.
-pub(super) fn strangers(page: &mut Page, config: &Config, known: &Known) {
+/// Stored items whose source is not configured.
+pub(super) fn unconfigured_items(page: &mut Page, config: &Config, known: &Known) {
     let strange: Vec<_> =
         known.items.iter().filter(|((source, _), _)| config.source(source).is_none()).collect();
     if strange.is_empty() {
         return;
     }
-    page.line("## What no source of the configuration explains");
+    page.line("## Stored items of sources that are not configured");
     page.line("");
     for ((source, item), stored) in strange {
         let entry = Entry::new(source, item, &stored.snapshot.host, false, Some(stored));

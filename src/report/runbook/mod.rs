@@ -1,6 +1,5 @@
-//! The recovery runbook: what to do on the worst day, written for this very installation while everything is still well.
-//! Its commands need nothing but stock restic and the databases' own clients; those in blocks marked `sh` are complete
-//! and can be run as they stand.
+//! The recovery runbook: instructions for disaster recovery, generated for this installation. Its commands need only
+//! stock restic and the databases' own clients; those in blocks marked `sh` are complete and can be run unchanged.
 
 mod items;
 mod people;
@@ -23,20 +22,20 @@ use crate::{
     stream::cancel::Cancel,
 };
 
-/// What is known beyond the configuration.
+/// Information from the repository, in addition to the configuration.
 #[derive(Default)]
 pub struct Known {
-    /// When it was looked at; absent if it was not.
+    /// When the repository was read; absent if it was not.
     at: Option<Zoned>,
-    /// Whose snapshots are one's own.
+    /// The host whose snapshots are used.
     host: String,
-    /// What is stored, by source and item.
+    /// The stored items, by source and item.
     items: BTreeMap<(String, String), Stored>,
-    /// What kept it from being complete.
+    /// Errors because of which the information is incomplete.
     pub problems: Vec<String>,
 }
 
-/// The newest snapshot of an item, and what is known of it.
+/// The newest snapshot of an item with its details.
 struct Stored {
     snapshot: Snapshot,
     manifest: Option<Manifest>,
@@ -44,7 +43,7 @@ struct Stored {
 }
 
 impl Known {
-    /// Looks at what is stored. Items whose newest snapshot cannot be read are named among the problems.
+    /// Reads the repository. Items whose newest snapshot cannot be read are listed in `problems`.
     ///
     /// # Errors
     /// The repository cannot be opened or listed, or `cancel` was set.
@@ -57,7 +56,7 @@ impl Known {
         let mut newest: BTreeMap<(String, String), Snapshot> = BTreeMap::new();
         for snapshot in snapshots {
             let key = (snapshot.source.clone(), snapshot.item.clone());
-            // What is dated in the future only where there is nothing else.
+            // Snapshots dated in the future are used only if there is no other.
             let now = jiff::Timestamp::now();
             let rank =
                 |one: &Snapshot| (one.host == repository.host(), !one.is_ahead(now), one.time.timestamp());
@@ -95,8 +94,8 @@ impl Known {
     }
 }
 
-/// Another host's snapshots belong into this runbook only where this one has none of the same source, or none at all: they were
-/// made under a former name, perhaps, or by the machine that this one replaces.
+/// Another host's snapshots are included only if this host has none of the same source, or none at all: they may be
+/// from a former host name, or from the machine that this one replaces.
 fn leave_out_other_hosts(snapshots: &mut Vec<Snapshot>, host: &str, ledger: &Ledger) {
     let own: HashSet<String> =
         snapshots.iter().filter(|one| one.host == host).map(|one| one.source.clone()).collect();
@@ -106,7 +105,7 @@ fn leave_out_other_hosts(snapshots: &mut Vec<Snapshot>, host: &str, ledger: &Led
     });
 }
 
-/// The runbook as Markdown. With nothing known it has one example for each source.
+/// The runbook as Markdown. Without information from the repository it has one example for each source.
 pub fn text(config: &Config, known: &Known) -> String {
     let mut page = Page::default();
     people::opening(&mut page, config, known);
@@ -126,21 +125,21 @@ pub fn text(config: &Config, known: &Known) -> String {
     for source in in_order(config) {
         items::source(&mut page, config, source, known);
     }
-    items::strangers(&mut page, config, known);
+    items::unconfigured_items(&mut page, config, known);
     people::afterwards(&mut page, config);
     people::exercises(&mut page);
     people::notes(&mut page, config);
     page.finish()
 }
 
-/// How an item is brought back; `None` if its source is not configured.
+/// The recovery commands of an item; `None` if its source is not configured.
 pub fn commands(config: &Config, source: &str, item: &str) -> Option<Commands> {
     let mut commands = items::commands(config, config.source(source)?, item);
     commands.stock.splice(0..0, places::environment(config));
     Some(commands)
 }
 
-/// The sources in the order in which they are brought back.
+/// The sources in the order of recovery.
 fn in_order(config: &Config) -> Vec<&SourceConfig> {
     let order = &config.runbook.order;
     let place = |source: &&SourceConfig| order.iter().position(|name| name == source.name.as_str());
@@ -206,7 +205,7 @@ fn overview(page: &mut Page, config: &Config, known: &Known) {
     }
 }
 
-/// Bytes per second of what was measured.
+/// The measured restore rate in bytes per second.
 fn speed(known: &Known) -> Option<f64> {
     let measured = known.items.values().filter_map(|stored| {
         let seconds = stored.entry.as_ref()?.restore_seconds?;
@@ -216,7 +215,7 @@ fn speed(known: &Known) -> Option<f64> {
     (seconds > 0.0 && bytes > 0.0).then_some(bytes / seconds)
 }
 
-/// How long a restore takes: measured, else estimated from its size.
+/// Duration of a restore: measured, or else estimated from the size.
 fn expected(stored: &Stored, speed: Option<f64>) -> (Option<f64>, String) {
     if let Some(seconds) = stored.entry.as_ref().and_then(|entry| entry.restore_seconds) {
         return (Some(seconds), duration(seconds));
@@ -230,7 +229,7 @@ fn expected(stored: &Stored, speed: Option<f64>) -> (Option<f64>, String) {
     }
 }
 
-/// Whether an item is still expected to be there.
+/// Whether an item is still expected to be backed up.
 fn is_current(stored: &Stored) -> bool {
     stored
         .entry
@@ -238,7 +237,7 @@ fn is_current(stored: &Stored) -> bool {
         .is_none_or(|entry| !matches!(entry.state, State::Vanished | State::Unconfigured | State::Excluded))
 }
 
-/// A text from a server as a cell of a table, or within a line: nothing in it is Markdown or breaks the line.
+/// Escapes a text from a server for use in a table cell or within a line: no Markdown, no line breaks.
 fn cell(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in crate::output::printable(text).chars() {
@@ -250,7 +249,7 @@ fn cell(text: &str) -> String {
     escaped
 }
 
-/// A Markdown document while it is written.
+/// A Markdown document under construction.
 #[derive(Default)]
 struct Page(String);
 
@@ -260,9 +259,9 @@ impl Page {
         self.0.push('\n');
     }
 
-    /// A block of code; `sh` is to be run as it stands, `console` shows what may be adapted.
+    /// A code block: `sh` can be run unchanged, `console` may need adapting.
     fn code(&mut self, language: &str, lines: &[String]) {
-        // A fence longer than any run of backticks within.
+        // The fence must be longer than any run of backticks within.
         let longest = lines.iter().flat_map(|line| line.split(|c| c != '`').map(str::len)).max().unwrap_or(0);
         let fence = "`".repeat(longest.max(2) + 1);
         self.line(&format!("{fence}{language}"));

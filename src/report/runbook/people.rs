@@ -1,4 +1,4 @@
-//! What is for people: how to begin, whom to call, what to practise.
+//! First steps, contacts and exercises.
 
 use super::{Known, Page, cell};
 use crate::{config::Config, output::time};
@@ -13,8 +13,7 @@ pub(super) fn opening(page: &mut Page, config: &Config, known: &Known) {
         None => String::new(),
     };
     page.line(&format!(
-        "Written {written}by `tik-backup runbook` from the configuration of the host {}. Write it anew after every change, \
-         print it, and keep a copy where neither the host nor the storage is needed to read it.",
+        "Written {written}by `tik-backup runbook` from the configuration of the host {}. Generate it again after every change, print it, and keep a copy where neither the host nor the storage is needed to read it.",
         cell(&config.repository.host)
     ));
     page.line("");
@@ -26,8 +25,8 @@ pub(super) fn opening(page: &mut Page, config: &Config, known: &Known) {
         "Write down the time, and every command from here on.",
         "Stop what would overwrite: `systemctl stop tik-backup.target` on the host, if it still runs.",
         "Find out what is lost: one item (go to its section below), a server (its source), or the host itself (*The worst day*).",
-        "Restore **beside** what is there whenever there is room: a second name, another server, a new folder.",
-        "Count, compare, let somebody who uses it look; only then let the services in.",
+        "Restore **beside** what is there whenever there is room: a second name, another server, a new directory.",
+        "Count, compare, let a user check the data; only then start the services.",
     ]) {
         page.line(&format!("{number}. {step}"));
     }
@@ -38,7 +37,7 @@ pub(super) fn contacts(page: &mut Page, config: &Config) {
     page.line("## Contacts");
     page.line("");
     if config.runbook.contacts.is_empty() {
-        page.line("**Nobody is named.** Add `[[runbook.contacts]]` to the configuration.");
+        page.line("**No contacts are configured.** Add `[[runbook.contacts]]` to the configuration.");
         page.line("");
         return;
     }
@@ -53,14 +52,14 @@ pub(super) fn afterwards(page: &mut Page, config: &Config) {
     page.line("## Afterwards");
     page.line("");
     for step in [
-        "Remove plain files that the restore left in folders: they hold what was encrypted.".to_owned(),
+        "Remove the unencrypted files that the restore left in directories.".to_owned(),
         format!(
             "Back up again, from a host whose `repository.host` is {:?} as before: retention takes other hosts' snapshots for \
              foreign.",
             config.repository.host
         ),
-        "`tik-backup drill --all`, so that what is stored from now on is proven again.".to_owned(),
-        "Change passwords and keys that somebody else may have seen.".to_owned(),
+        "`tik-backup drill --all`, so that the new backups are proven again.".to_owned(),
+        "Change passwords and keys that others may have seen.".to_owned(),
         "Write down how long it took and what was missing here, and write this runbook anew.".to_owned(),
     ] {
         page.line(&format!("- {step}"));
@@ -71,7 +70,7 @@ pub(super) fn afterwards(page: &mut Page, config: &Config) {
 pub(super) fn exercises(page: &mut Page) {
     page.line("## Exercises");
     page.line("");
-    page.line("**Every month**, half an hour, by whoever did it longest ago:");
+    page.line("**Every month**, half an hour, by the person who did it least recently:");
     page.line("");
     for step in [
         "`tik-backup status`: everything covered, nothing late, every proof younger than the limit.",

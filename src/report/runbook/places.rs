@@ -1,4 +1,4 @@
-//! Where everything is: the repository, its password, the programs; and how to reach it when the host is gone.
+//! Locations in the runbook: the repository, its password and the programs, and access to them without the host.
 
 use std::collections::BTreeSet;
 
@@ -9,13 +9,13 @@ use crate::{
     settings::{RepositoryLocation, SecretFile},
 };
 
-/// How restic is told where the repository is.
+/// How the repository is named for restic.
 enum Address {
-    /// The name that restic itself uses.
+    /// A location as restic writes it.
     Restic(String),
-    /// A file that holds it.
+    /// A file that holds the location.
     File(String),
-    /// A name that only this program uses.
+    /// A location that only this program understands.
     Unknown(String),
 }
 
@@ -68,7 +68,7 @@ pub(super) fn prerequisites(page: &mut Page, config: &Config, known: &Known) {
     }
     rows.push(vec!["the password, on the host".to_owned(), format!("`{}`", repository.password_file)]);
     let escrow = config.runbook.escrow.as_deref().map_or_else(
-        || "**not written down**: add `runbook.escrow` to the configuration. Whoever loses the password loses everything".to_owned(),
+        || "**not written down**: add `runbook.escrow` to the configuration. Without the password, all backups are lost".to_owned(),
         cell,
     );
     rows.push(vec!["the password, in escrow".to_owned(), escrow]);
@@ -101,7 +101,7 @@ pub(super) fn worst_day(page: &mut Page, config: &Config) {
     page.line("What is left is the storage and the password from the escrow. On any Linux machine, as root:");
     page.line("");
     let mut lines = vec![
-        "# 1. The programs: see above. Then a folder that only root can read.".to_owned(),
+        "# 1. The programs: see above. New files must be readable by root alone.".to_owned(),
         "umask 077".to_owned(),
     ];
     if let Some(mount) = &config.repository.mount {
@@ -111,10 +111,12 @@ pub(super) fn worst_day(page: &mut Page, config: &Config) {
         lines.push(format!(
             "mount -t cifs -o ro,username=ACCOUNT //STORAGE/SHARE {mount}        # asks for the password"
         ));
-        lines.push(format!("sshfs -o ro ACCOUNT@STORAGE:FOLDER {mount}                        # or so"));
+        lines.push(format!(
+            "sshfs -o ro ACCOUNT@STORAGE:DIRECTORY {mount}                        # for example"
+        ));
     }
     lines.push(
-        "# 3. The password, from the escrow, into a file of root's alone: type it, then Enter and Ctrl-D."
+        "# 3. The password, from the escrow, into a file that only root can read: type it, then Enter and Ctrl-D."
             .to_owned(),
     );
     lines.push("cat > /root/repository-password".to_owned());
@@ -138,7 +140,7 @@ pub(super) fn worst_day(page: &mut Page, config: &Config) {
     );
     page.line("");
     page.line(
-        "To have this program back: install it, write the configuration anew (a printed copy belongs to this runbook) with the same \
+        "To have this program back: install it, restore the configuration (a printed copy belongs to this runbook) with the same \
          names of sources and the same `host`, put the password where it says, and `tik-backup status` shows all there is.",
     );
     page.line("");
@@ -155,7 +157,7 @@ pub(super) fn preparation(page: &mut Page, config: &Config) {
     page.line("");
     let mut lines = environment(config);
     lines.push(
-        "# Where plain files may lie for a while: room for the largest item, and nobody else's eyes."
+        "# A directory for unencrypted files: with room for the largest item, readable by nobody else."
             .to_owned(),
     );
     lines.push(unless_set("SCRATCH", "/var/tmp/recovery"));
@@ -167,7 +169,7 @@ pub(super) fn preparation(page: &mut Page, config: &Config) {
     page.code("sh", &lines);
 }
 
-/// How restic is told where the repository is, and its password.
+/// Environment variables for restic: location and password of the repository.
 pub(super) fn environment(config: &Config) -> Vec<String> {
     let mut lines = vec!["umask 077".to_owned(), "set -o pipefail".to_owned()];
     match address(config) {

@@ -1,4 +1,4 @@
-//! Mail: servers that refuse, hang or trickle, and what is the same in every try.
+//! Mail: servers that refuse, hang or answer slowly, and headers that are the same in every try.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -10,7 +10,7 @@ use std::{
 
 use tik_backup::{alert::channel::Refused, stream::cancel::Cancel};
 
-use super::desk::{Desk, message};
+use super::setup::{ChannelSetup, message};
 
 /// Serves each connection by `serve` on a port of its own, which is returned.
 fn listen(serve: impl Fn(TcpStream) + Send + 'static) -> u16 {
@@ -28,7 +28,7 @@ fn lines(port: u16, timeout: &str) -> String {
     )
 }
 
-/// A server that answers `RCPT` with `rcpt`, and what each conversation was.
+/// A server that answers `RCPT` with `rcpt`, and the recorded conversations.
 fn server(rcpt: &'static str) -> (u16, Receiver<String>) {
     let (told, heard) = mpsc::channel();
     let port = listen(move |mut stream| {
@@ -68,8 +68,8 @@ fn server(rcpt: &'static str) -> (u16, Receiver<String>) {
 #[test]
 fn every_try_of_a_message_carries_the_same_id() {
     let (port, heard) = server("250 yes");
-    let desk = Desk::new();
-    let channel = desk.open(&lines(port, "10s")).unwrap();
+    let setup = ChannelSetup::new();
+    let channel = setup.open(&lines(port, "10s")).unwrap();
     let id = |count: usize| {
         channel.send(&message(count), &Cancel::new()).unwrap();
         let mail = heard.recv().unwrap();
@@ -88,7 +88,7 @@ fn a_refusal_of_an_address_lasts_and_greylisting_does_not() {
         ("451 come back later", false, "there is nothing to correct"),
     ] {
         let (port, _heard) = server(answer);
-        let refused = Desk::new().send(&lines(port, "10s")).unwrap_err();
+        let refused = ChannelSetup::new().send(&lines(port, "10s")).unwrap_err();
         assert_eq!(refused.lasting, lasting, "{}", refused.error);
         assert!(refused.error.to_string().contains(&answer[4..]), "{}", refused.error);
         assert!(refused.error.hint_text().unwrap().contains(hint), "{}", refused.error);
@@ -98,7 +98,7 @@ fn a_refusal_of_an_address_lasts_and_greylisting_does_not() {
 #[test]
 fn a_port_where_nothing_listens_is_told_as_that() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let refused = Desk::new().send(&lines(port, "10s")).unwrap_err();
+    let refused = ChannelSetup::new().send(&lines(port, "10s")).unwrap_err();
     assert!(
         !refused.lasting && refused.error.hint_text().unwrap().contains("nothing listens there"),
         "{}",
@@ -109,10 +109,10 @@ fn a_port_where_nothing_listens_is_told_as_that() {
 #[test]
 fn a_server_without_starttls_gets_neither_password_nor_mail() {
     let (port, heard) = server("250 yes");
-    let desk = Desk::new();
-    desk.secret("password", "pa55word");
+    let setup = ChannelSetup::new();
+    setup.secret("password", "pa55word");
     let lines = lines(port, "10s").replace("\"none\"", "\"starttls\"");
-    let refused = desk.send(&format!("{lines}\nuser = \"u\"\npassword_file = \"password\"")).unwrap_err();
+    let refused = setup.send(&format!("{lines}\nuser = \"u\"\npassword_file = \"password\"")).unwrap_err();
     assert!(refused.lasting && refused.error.to_string().contains("STARTTLS"), "{}", refused.error);
     let said = heard.recv().unwrap();
     assert!(!said.contains("AUTH") && !said.contains("MAIL FROM"), "{said}");
@@ -128,7 +128,7 @@ fn send_to(serve: impl Fn(&mut TcpStream) + Send + 'static, timeout: &str, stop:
         }
         serve(&mut stream);
     });
-    let channel = Desk::new().open(&lines(port, timeout)).unwrap();
+    let channel = ChannelSetup::new().open(&lines(port, timeout)).unwrap();
     channel.send(&message(1), &cancel).unwrap_err()
 }
 
@@ -141,7 +141,7 @@ fn a_cancelled_mail_ends_although_the_server_hangs() {
 
 #[test]
 fn a_server_that_trickles_ends_by_the_timeout() {
-    // Never silent for long, and never done.
+    // Sends data forever, with short pauses.
     let trickle = |stream: &mut TcpStream| {
         while stream.write_all(b"220-wait\r\n").is_ok() {
             thread::sleep(Duration::from_millis(100));

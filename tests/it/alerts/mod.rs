@@ -1,5 +1,5 @@
-//! Channels of alerts through the library: what they make of answers that are rare, hostile or only look like success.
+//! Alert channels through the library: rare and hostile responses, and errors that look like success.
 
-mod desk;
 mod mail;
+mod setup;
 mod webhooks;

@@ -1,4 +1,4 @@
-//! Who may see the page, and what a browser may do with it.
+//! Access control and security headers of the dashboard.
 
 use std::{
     fs,
@@ -43,7 +43,7 @@ fn it_only_shows_and_only_here() {
     for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"] {
         assert_eq!(server.ask(method, "/", "localhost:1", &[]).status, 405, "{method}");
     }
-    // A name that was made to lead here does not get in; names of this machine do.
+    // A foreign name that resolves to this machine is refused; names of this machine are accepted.
     let status = |host: &str| server.ask("GET", "/", host, &[]).status;
     assert_eq!(
         (status("evil.example"), status("evil.example:8740"), status("127.0.0.1.evil.example")),
@@ -86,7 +86,7 @@ fn other_machines_need_a_token_or_a_proxy() {
             "{path}"
         );
     }
-    // What a browser sends when it has asked for a password.
+    // The header that a browser sends after asking for a password.
     let basic = format!("Basic {}", BASE64_STANDARD.encode("anybody:open sesame, 32 letters of it"));
     assert_eq!(server.get("/", &[("Authorization", &basic)]).status, 200);
     for nonsense in ["Basic", "Basic !!", "Bearer", "Digest x", "Basic YQ=="] {
@@ -110,13 +110,13 @@ fn a_socket_in_the_file_system_is_served_and_replaced() {
         assert!(taken.stderr.contains("cannot listen on"), "{}", taken.stderr);
     }
     assert!(!path.exists());
-    // One that a killed process left behind.
+    // A socket left behind by a killed process.
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
     let server = Server::start(&config.path(), &["--listen", &listen]);
     assert_eq!(server.get("/healthz", &[]).status, 200);
 }
 
-/// A host that has only the repository shows what is in it.
+/// A host that has only the repository shows its content.
 #[test]
 fn a_second_host_needs_nothing_but_the_repository() {
     let folder = tempfile::tempdir().unwrap();
@@ -148,7 +148,7 @@ fn a_second_host_needs_nothing_but_the_repository() {
 
 const HALF: &str = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Half: ";
 
-/// All that comes before the server closes the connection; nothing if it just closes it.
+/// All data received before the server closes the connection; nothing if it closes it at once.
 fn everything(mut connection: Box<dyn Read + Send>) -> String {
     let mut answer = Vec::new();
     match connection.read_to_end(&mut answer) {
@@ -158,7 +158,7 @@ fn everything(mut connection: Box<dyn Read + Send>) -> String {
     String::from_utf8(answer).unwrap()
 }
 
-/// Whoever reaches the address may open connections before a token is asked for.
+/// Connections can be opened without a token.
 #[test]
 fn half_requests_keep_nobody_out_however_few_files_may_be_open() {
     let config = config("");
@@ -172,7 +172,7 @@ fn half_requests_keep_nobody_out_however_few_files_may_be_open() {
             let answer = everything(whole);
             assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("ok\n"), "{listen}: {answer}");
         }
-        // The first have made room for the last.
+        // The first connections were closed to make room for the last.
         assert_eq!(everything(half.into_iter().next().unwrap()), "");
         assert_eq!(server.get("/", &[]).status, 200);
     }
@@ -189,14 +189,14 @@ fn bodies_and_endless_heads_are_not_waited_for() {
         (format!("GET / HTTP/1.1\r\nHost: localhost\r\nX: {}", "x".repeat(100_000)), "431"),
     ] {
         let answer = everything(server.connection(&sent));
-        // What was sent beyond the limit may take the answer with it.
+        // Data sent beyond the limit may reset the connection before the response is read.
         let lost = status == "431" && answer.is_empty();
         assert!(lost || answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
     }
     if !testkit::tools::stress_or_skip() {
         return;
     }
-    // Neither is one that stops in the middle, or a connection without a further request.
+    // The same holds for an incomplete request and an idle connection.
     assert!(!everything(server.connection(HALF)).contains(" 200 "));
     let kept = everything(server.connection("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"));
     assert!(kept.starts_with("HTTP/1.1 200 "), "{kept}");

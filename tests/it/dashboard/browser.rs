@@ -1,4 +1,4 @@
-//! The page in a real browser.
+//! The dashboard in a real browser.
 
 use std::{fs, path::Path, process::Command};
 
@@ -15,7 +15,7 @@ fn people_see_what_is_true_in_any_light_on_any_screen() {
     skip_unless!(Tool::Browser);
     let house = House::build();
     let server = Server::start(&house.config.path(), &[]);
-    // The first look at the repository is made while the page is already served.
+    // The first survey of the repository takes place while pages are already served.
     while server.json("/api/v1/status")["repository"]["snapshots"] == 0 {
         std::thread::sleep(std::time::Duration::from_millis(50));
     }

@@ -1,5 +1,5 @@
-//! A history in which everything that happens has happened: real backups of real folders and a real server that is gone,
-//! something that vanished, odd names, a thousand items of a year, and a run that goes on.
+//! A history with all kinds of events: real backups of real directories and of a real server that is gone, a vanished
+//! item, odd names, a thousand items with a year of history, and a run in progress.
 
 use std::{fs, path::PathBuf};
 
@@ -10,7 +10,7 @@ use testkit::{Cmd, Config, ConfigBuilder, program::quoted};
 use tik_backup::{
     config::AnomalyRules,
     error::Problem,
-    history::{History, Look, RunBegin, RunEnd, RunRecord},
+    history::{Check, History, RunBegin, RunEnd, RunRecord},
     outcome::{ItemOutcome, ItemReport},
     source::{Discovery, Excluded, Item},
 };
@@ -23,7 +23,7 @@ const DAYS: i64 = 365;
 pub struct House {
     pub config: Config,
     history: &'static History,
-    /// Kept alive: a run that goes on.
+    /// Kept alive: a run in progress.
     _running: RunRecord<'static>,
 }
 
@@ -53,13 +53,13 @@ impl House {
         Cmd::with(&config).args(["backup", "files", "tenants"]).run().ok();
         Cmd::with(&config).args(["drill", "files/plain"]).run().ok();
         Cmd::with(&config).args(["backup", "gone"]).run().expect_code(1);
-        // One path less in the configuration, one item less in the source.
+        // Remove one path from the configuration and one item from the source.
         let text = fs::read_to_string(config.path()).unwrap();
         fs::write(config.path(), text.replace(&list(&paths), &list(&paths[..2]))).unwrap();
         Cmd::with(&config).args(["backup", "files"]).run().ok();
 
         let ours = tik_backup::config::Config::load(Some(&config.path())).unwrap();
-        let history: &'static History = Box::leak(Box::new(History::open(&ours, Look::Brief).unwrap()));
+        let history: &'static History = Box::leak(Box::new(History::open(&ours, Check::Quick).unwrap()));
         a_year(history, &config);
         let running = going_on(history, &config);
         Self { config, history, _running: running }
@@ -74,8 +74,7 @@ fn tenant(number: usize) -> String {
     format!("tenant_{number:04}")
 }
 
-/// Copies what the real backup did to every day of a year before it, with other numbers; then one run in which something
-/// failed.
+/// Copies the real backup to every day of a year before it, with other numbers; then adds a run with a failure.
 fn a_year(history: &History, config: &Config) {
     let mut database = Connection::open(config.state_dir().join("history.db")).unwrap();
     let copy = database.transaction().unwrap();
@@ -86,7 +85,7 @@ fn a_year(history: &History, config: &Config) {
             |row| row.get(0),
         )
         .unwrap();
-    // Runs are numbered in the order of their begin.
+    // Runs are numbered in the order of their start.
     copy.execute_batch("UPDATE run SET id = id + 10000; UPDATE attempt SET run = run + 10000; UPDATE discovery SET run = run + 10000; \
                         UPDATE drill SET run = run + 10000;")
         .unwrap();
@@ -148,7 +147,7 @@ fn a_year(history: &History, config: &Config) {
     run.finish(&RunEnd { outcome: "partial", error: None, fails_sources: true, forgotten: 0 }, &now).unwrap();
 }
 
-/// A run of this process, with what it would write down of how far it is.
+/// A run of this process, with a progress file.
 fn going_on(history: &'static History, config: &Config) -> RunRecord<'static> {
     let now = Zoned::now();
     let sources = [("tenants".to_owned(), "directory")];

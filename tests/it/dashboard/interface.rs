@@ -1,4 +1,4 @@
-//! The interface for programs: the field names of the command line, the description that it keeps to.
+//! The JSON API: the field names of the command line, and the OpenAPI description.
 
 use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
@@ -34,7 +34,7 @@ fn field_names(value: &Value) -> BTreeSet<String> {
 fn programs_get_what_the_command_line_says_and_what_is_described() {
     let house = House::build();
     let server = Server::start(&house.config.path(), &[]);
-    // The first look at the repository is made while pages are already served.
+    // The first survey of the repository takes place while pages are already served.
     while server.json("/api/v1/status")["repository"]["snapshots"] == 0 {
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
@@ -117,7 +117,7 @@ fn percent(text: &str) -> String {
     text.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
 
-/// All strings in a document that are moments.
+/// All strings in a document that are times.
 fn times(value: &Value) -> Vec<String> {
     match value {
         Value::String(text) if text.parse::<jiff::Timestamp>().is_ok() => vec![text.clone()],

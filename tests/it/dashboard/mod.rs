@@ -1,5 +1,5 @@
-//! The page that people look at: in a real browser, over a history with everything in it that goes wrong; and the same for
-//! programs, tried against its own description.
+//! The dashboard in a real browser, with a history of all kinds of problems; and the API, tested against its
+//! description.
 
 mod access;
 mod browser;

@@ -1,4 +1,4 @@
-//! The program serving, and a client that shows everything of an answer.
+//! The program as a server, and a client that returns complete responses.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -14,20 +14,20 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 use serde_json::Value;
 use testkit::Cmd;
 
-/// A server of pages; it ends when dropped.
+/// A dashboard server; it ends when dropped.
 pub struct Server {
     process: Child,
-    /// Where it listens, as it says.
+    /// The address that it prints.
     pub address: String,
 }
 
 impl Server {
-    /// Starts one on a free port, with more arguments.
+    /// Starts a server on a free port, with further arguments.
     pub fn start(config: &Path, arguments: &[&str]) -> Self {
         Self::start_with(config, arguments, None)
     }
 
-    /// The same for a process that may open only so many files.
+    /// The same with a limit on open files.
     pub fn start_with(config: &Path, arguments: &[&str], files: Option<u64>) -> Self {
         let listen: &[&str] =
             if arguments.contains(&"--listen") { &[] } else { &["--listen", "127.0.0.1:0"] };
@@ -46,7 +46,7 @@ impl Server {
             assert!(lines.read_line(&mut line).unwrap() > 0, "it ended: {:?}", process.wait());
         }
         let address = line.trim().rsplit(' ').next().unwrap().to_owned();
-        // What it says later is read, so that it never waits for somebody to.
+        // Its further output is read, so that it never blocks on a full pipe.
         thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
         Self { process, address }
     }
@@ -55,7 +55,7 @@ impl Server {
         self.address.trim_start_matches("http://").trim_end_matches('/')
     }
 
-    /// The answer to a GET with these headers besides.
+    /// The response to a GET with these additional headers.
     pub fn get(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
         self.ask("GET", path, self.host(), headers)
     }
@@ -70,11 +70,11 @@ impl Server {
         }
     }
 
-    /// A connection on which this was sent, and nothing read yet. A read that takes more than a minute is an error: a bound for a broken server, not a
-    /// measure of a sound one.
+    /// A connection on which this was sent, with nothing read yet. A read that takes more than a minute is an error: a
+    /// bound for a broken server, not a measure of a sound one.
     pub fn connection(&self, sent: &str) -> Box<dyn Read + Send> {
         let bound = Some(Duration::from_secs(60));
-        // A server that has closed it already says so when it is read.
+        // If the server has already closed it, the next read shows that.
         match self.address.strip_prefix("unix:") {
             Some(path) => {
                 let mut stream = UnixStream::connect(path).unwrap();
@@ -109,7 +109,7 @@ impl Drop for Server {
     }
 }
 
-/// An answer.
+/// A response.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,

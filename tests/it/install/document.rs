@@ -117,7 +117,7 @@ fn by_the_book(site: &Site) {
     assert_eq!(code, Some(0), "{found:#}");
     let all = found.to_string();
     for part in
-        ["confined as the services are", "answers, ", "up to date", "opens and can be written", "next "]
+        ["in the sandbox of the services", "answers, ", "up to date", "opens and can be written", "next "]
     {
         assert!(all.contains(part), "{part}: {found:#}");
     }
@@ -146,11 +146,11 @@ fn what_is_wrong_is_found(site: &Site) {
     machine.sh("systemctl stop pg.service tik-backup.target && systemctl disable --quiet tik-backup.target");
     assert_eq!(site.finds("sources.main", "problem", "connect"), Some(1));
     assert_eq!(site.finds("timers", "problem", "is not enabled"), Some(1));
-    assert_eq!(site.finds("backup of main", "problem", "does not wait for its time"), Some(1));
+    assert_eq!(site.finds("backup of main", "problem", "is not active"), Some(1));
 
     machine.sh("sed -i 's/02:00/03:00/; /alerts/,$d' /etc/tik-backup/config.toml");
-    assert_eq!(site.finds("units", "problem", "are not those of the configuration"), Some(1));
-    assert_eq!(site.finds("alerts", "warning", "nobody is told of failures"), Some(1));
+    assert_eq!(site.finds("units", "problem", "do not match the configuration"), Some(1));
+    assert_eq!(site.finds("alerts", "warning", "failures are not alerted"), Some(1));
 }
 
 /// What root creates, without any umask, is the services' and nobody else's.

@@ -142,7 +142,7 @@ fn a_box_that_is_away_is_told_and_one_that_is_back_is_used(site: &Site) {
     machine.sh("touch /srv/there; systemctl reset-failed");
     let before = site.told().len();
     assert_eq!(site.start("source-wiki"), Some(0));
-    site.wait_until_told_since(before, "WELL AGAIN");
+    site.wait_until_told_since(before, "RESOLVED");
 }
 
 fn secrets_were_seen_nowhere(machine: &Machine) {

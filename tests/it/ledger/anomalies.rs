@@ -1,9 +1,9 @@
-//! What shrinks, vanishes or stands still is told, and its older snapshots are held until somebody accepts it.
+//! Suspicious changes are reported, and older snapshots are held until the change is accepted.
 
 use serde_json::{Value, json};
 use testkit::site::{More, Site, fill, item, lines};
 
-/// Two in the morning, so many days after Monday 2026-01-05.
+/// Two in the morning, `day` days after Monday 2026-01-05.
 fn day(days: i64) -> String {
     let start: jiff::civil::DateTime = "2026-01-05T02:00:00".parse().unwrap();
     start.checked_add(jiff::Span::new().days(days)).unwrap().strftime("%Y-%m-%d %H:%M:%S").to_string()
@@ -33,7 +33,8 @@ fn a_loss_of_rows_holds_retention_for_eight_weeks_until_it_is_accepted() {
     assert_eq!(lines(&told[0]["new"]), ["pg/shop: anomaly"]);
     assert!(told[0]["text"].as_str().unwrap().contains("tik-backup accept 'pg/shop'"), "{}", told[0]["text"]);
 
-    // Eight weeks of daily runs: what was there before the loss stays, of the calm database it goes as ever.
+    // Eight weeks of daily runs: snapshots from before the loss are kept, those of the other database are removed as
+    // usual.
     for days in 11..66 {
         site.backup_at(&day(days)).ok();
     }
@@ -90,7 +91,7 @@ fn lost_tables_schemas_and_size_are_found_and_what_returns_is_no_longer_held() {
         "one line for the item, not one a table"
     );
 
-    // Somebody restores what was lost.
+    // The lost rows are restored.
     site.server.psql("postgres", "DROP DATABASE shop");
     site.server.create_database("shop");
     site.server.restore_custom("shop", &saved);
@@ -135,13 +136,13 @@ fn content_that_stands_still_although_it_never_did_is_told() {
     let told = site.messages();
     assert_eq!(lines(&told[0]["new"]), ["pg/shop: anomaly"]);
     let text = told[0]["new"][0]["text"].as_str().unwrap();
-    assert!(text.starts_with("its content has been exactly the same for 8 days"), "{text}");
+    assert!(text.starts_with("its content has not changed for 8 days"), "{text}");
     site.server.psql("shop", "INSERT INTO t VALUES (0, 'moves again')");
     site.backup_at(&day(16)).ok();
     assert_eq!(lines(&site.messages()[0]["recovered"]), ["pg/shop: anomaly"]);
 }
 
-/// The history is lost while snapshots are held: what is suspicious is found again in the manifests.
+/// The history is lost while snapshots are held: the suspicious changes are found again in the manifests.
 #[test]
 fn a_lost_history_finds_again_what_is_held() {
     let Some(site) = Site::new(&["shop"], More::default()) else { return };
@@ -164,7 +165,7 @@ fn a_lost_history_finds_again_what_is_held() {
     assert!(note.contains("rebuilt from 9 snapshots"), "{note}");
 }
 
-/// What a run said to be suspicious about `shop`.
+/// The suspicious changes of `shop` that a run reported.
 fn suspicious(site: &Site, moment: &str) -> Vec<String> {
     let report = site.backup_at(moment).ok().json();
     let shop = report["items"].as_array().unwrap().iter().find(|item| item["item"] == "shop").unwrap();
@@ -232,7 +233,7 @@ fn partitions_that_rotate_are_no_anomaly_and_the_loss_of_all_is_one_line() {
     assert!(before.iter().all(|id| site.snapshots("shop").contains(id)), "all are of this week");
 }
 
-/// A cache that was small, dipped and recovered twice before it grew: that says nothing about a total loss.
+/// A cache that was small, lost rows and recovered twice before it grew: a total loss is still reported.
 #[test]
 fn a_table_that_dipped_while_it_was_small_is_told_when_it_is_emptied() {
     let Some(site) = Site::new(&["shop"], More::default()) else { return };

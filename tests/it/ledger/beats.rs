@@ -1,4 +1,4 @@
-//! What heartbeats say while there are several sources.
+//! Heartbeats with several sources.
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use testkit::{Cmd, ConfigBuilder, Tool, program::quoted, receiver::Receiver, site::at};
 use tik_backup::config::{AlertKind, Config};
 
-/// Two sources of folders, `a` and `b`, each due once a day, with these alerts; their repository is there.
+/// Two sources of directories, `a` and `b`, each due once a day, with these alerts and an existing repository.
 struct Two {
     config: testkit::Config,
     folder: tempfile::TempDir,
@@ -32,7 +32,7 @@ impl Two {
         Some(Self { config, folder })
     }
 
-    /// The program at this time of one day.
+    /// Runs the program at this time of a day.
     fn day(&self, time: &str) -> Cmd {
         at(Cmd::with(&self.config), &format!("2026-10-05 {time}"))
     }
@@ -41,7 +41,7 @@ impl Two {
         self.day(time).args(["backup", source]).run().code().unwrap()
     }
 
-    /// Takes a source away, or brings it back.
+    /// Removes the data of a source, or restores it.
     fn move_away(&self, source: &str, away: bool) {
         let (here, there) = (self.folder.path().join(source), self.folder.path().join("away"));
         let (from, to) = if away { (here, there) } else { (there, here) };
@@ -58,7 +58,7 @@ fn heartbeat(folder: &Path, name: &str, receiver: &Receiver, lines: &str) -> Str
     format!("[[alerts]]\nkind = \"heartbeat\"\nname = \"{name}\"\nurl_file = {path}\n{lines}\n")
 }
 
-/// What the receiver got at the end of runs: path and body.
+/// The requests at the end of runs: path and body.
 fn ends(receiver: &Receiver) -> Vec<(String, Value)> {
     let requests = receiver.take();
     let ends = requests.iter().filter(|request| !request.path.ends_with("/start"));
@@ -93,7 +93,7 @@ fn one_heartbeat_is_a_success_only_while_no_source_is_failed_or_late() {
     assert_eq!(two.back_up("a", "04:00:00"), 0);
     assert_eq!(ends(&beats)[0].0, "/all", "everything is well again");
 
-    // A day and a half later `a` is late, though nothing of it has failed.
+    // A day and a half later `a` is late, although no run of it has failed.
     let later = at(Cmd::with(&two.config), "2026-10-06 20:00:00").args(["backup", "b"]).run();
     later.ok();
     let (path, body) = ends(&beats).remove(0);
@@ -157,12 +157,12 @@ fn a_repository_that_is_away_is_told_once_for_all_sources() {
     assert_eq!(subjects, ["a", "the repository"]);
     let cause = causes[0]["text"].as_str().unwrap();
     assert_eq!(told["text"].as_str().unwrap().matches(cause).count(), 1, "{}", told["text"]);
-    // Each source fails by its own timer: what is known already is not told again, but that it is over.
+    // Each source fails at its own time: a known cause is not alerted again, but its end is.
     two.day("03:00:30").args(["backup", "b"]).run().expect_code(4);
     assert_eq!(hook.take().len(), 0, "the cause has been told");
     let status = two.day("03:01:00").arg("status").run().expect_code(4);
     assert_eq!(status.stdout.matches(cause).count(), 1, "{}", status.stdout);
-    assert!(status.stdout.contains("the last attempt failed for that reason: a, b (2 known items not"));
+    assert!(status.stdout.contains("the last attempt failed for this reason: a, b (2 known items not"));
     assert!(told["title"].as_str().unwrap().ends_with(": the repository refused: 1 item not backed up"));
     fs::rename(secrets.path().join("away"), two.config.repo()).unwrap();
     two.day("04:00:00").arg("backup").run().ok();

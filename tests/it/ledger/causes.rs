@@ -1,4 +1,4 @@
-//! One cause is told once and counted by items: in the output of a run, in the ledger and in alerts.
+//! One cause is reported once and counted by items: in the output of a run, in the ledger and in alerts.
 
 use std::fs;
 
@@ -38,7 +38,7 @@ fn databases_that_a_rule_excludes_since_a_run_are_said_by_it_and_are_one_cause()
     );
     assert!(run.stdout.starts_with("1 item backed up, 4 EXCLUDED since this run: "), "{}", run.stdout);
     one_cause(&site, "2026-10-06 03:00:00", "excluded", ": 4 no longer backed up (");
-    // It is news once.
+    // It is alerted once.
     let run = site.at("2026-10-07 02:00:00").arg("backup").run().ok();
     assert!(!run.stderr.contains("EXCLUDED") && !run.stdout.contains("EXCLUDED"), "{}", run.stderr);
 }
@@ -47,7 +47,7 @@ fn databases_that_a_rule_excludes_since_a_run_are_said_by_it_and_are_one_cause()
 fn databases_that_were_dropped_are_one_cause() {
     let Some(site) = Site::new(&DATABASES, More::default()) else { return };
     site.backup_at("2026-10-05 02:00:00").ok();
-    // The number of snapshots of each is another.
+    // The items have different numbers of snapshots.
     site.at("2026-10-05 03:00:00").args(["backup", "pg/a"]).run().ok();
     for name in ["a", "b", "c", "d"] {
         site.server.psql("postgres", &format!("DROP DATABASE {name}"));
@@ -85,7 +85,7 @@ fn a_server_that_is_away_is_told_with_the_number_of_its_known_items() {
     let status = site.at("2026-10-06 02:10:00").arg("status").run().ok().stdout;
     assert!(status.starts_with("5 PROBLEMS: 5 of 5 items are backed up in time"), "{status}");
     assert!(status.contains("pg (5 known items not backed up): "), "{status}");
-    // Of one item that was named, no other was to be backed up.
+    // A run of one named item would not have backed up any other.
     let run = site.at("2026-10-06 03:00:00").args(["backup", "pg/a"]).run().expect_code(1);
     assert!(run.stderr.contains("(its known item was not backed up)\n"), "{}", run.stderr);
 }

@@ -1,4 +1,4 @@
-//! Databases that come, go, are renamed and forbidden between runs.
+//! Databases that are created, dropped, renamed and forbidden between runs.
 
 use testkit::{
     postgres::quote,
@@ -15,7 +15,7 @@ fn what_comes_goes_is_renamed_and_forbidden_shows_as_what_it_is() {
     let old = "Old \"Näme\"";
     site.backup_at("2026-10-05 02:00:00").ok();
 
-    // Created: in the next run, without a word about it in the configuration.
+    // Created: backed up by the next run, without a change of the configuration.
     site.server.create_database("fresh");
     site.server.create_database("scratch_1");
     fill(&site.server, "fresh", "t", 10);
@@ -26,7 +26,7 @@ fn what_comes_goes_is_renamed_and_forbidden_shows_as_what_it_is() {
     assert_eq!(item(&ledger, "scratch_1")["why"], "exclude = \"scratch_*\"");
     assert_eq!(site.messages().len(), 0, "a new database is no alarm");
 
-    // Dropped: told, and its snapshots stay.
+    // Dropped: reported, and its snapshots are kept.
     site.server.psql("postgres", "DROP DATABASE fresh");
     let said = site.backup_at("2026-10-07 02:00:00").ok().stderr;
     assert!(said.contains("pg/fresh: VANISHED"), "{said}");
@@ -41,7 +41,7 @@ fn what_comes_goes_is_renamed_and_forbidden_shows_as_what_it_is() {
     assert_eq!(site.check_at("2026-10-07 05:00:00"), Some(0), "accepted: no longer a problem");
     assert_eq!(item(&site.status_at("2026-10-07 05:00:00"), "fresh")["state"], "vanished", "but still known");
 
-    // Renamed: the old one is gone, and what it has become is named.
+    // Renamed: the old one is gone, and its new name is reported.
     site.server.psql("postgres", &format!("ALTER DATABASE {} RENAME TO renamed", quote(old)));
     site.backup_at("2026-10-08 02:00:00").ok();
     let ledger = site.status_at("2026-10-08 03:00:00");
@@ -52,7 +52,7 @@ fn what_comes_goes_is_renamed_and_forbidden_shows_as_what_it_is() {
     assert_eq!(lines(&told[0]["new"]), [format!("pg/{old}: vanished")]);
     site.at("2026-10-08 04:00:00").args(["accept", "pg"]).run().ok();
 
-    // Forbidden: it is there, and cannot be backed up.
+    // Forbidden: it exists and cannot be backed up.
     site.forbid("shop");
     site.backup_at("2026-10-09 02:00:00").expect_code(3);
     let ledger = site.status_at("2026-10-09 03:00:00");
@@ -72,7 +72,7 @@ fn what_comes_goes_is_renamed_and_forbidden_shows_as_what_it_is() {
     assert_eq!(lines(&told[0]["new"]), ["pg/shop: late"], "meanwhile its last good snapshot is too old");
     assert_eq!(lines(&told[0]["persisting"]), ["pg/shop: failed"]);
 
-    // Allowed again: recovered. And the vanished one comes back.
+    // Allowed again: resolved. And the vanished one is created again.
     site.allow("shop");
     site.server.create_database("fresh");
     fill(&site.server, "fresh", "t", 10);
@@ -96,7 +96,7 @@ fn a_server_that_is_away_is_one_failure_and_nothing_vanishes() {
     assert_eq!(item(&ledger, "a")["state"], "protected", "it has a good snapshot that is young enough");
     let pg = ledger["items"].as_array().unwrap().iter().find(|entry| entry["item"].is_null()).unwrap();
     assert_eq!(pg["state"], "failed");
-    // What stays away becomes late.
+    // An item that stays away becomes late.
     site.at("2026-10-06 15:00:00").arg("watch").run().expect_code(5);
     assert_eq!(lines(&site.messages()[0]["new"]), ["pg/a: late", "pg/b: late"]);
     site.server.restart();
@@ -106,7 +106,7 @@ fn a_server_that_is_away_is_one_failure_and_nothing_vanishes() {
     assert_eq!(site.check_at("2026-10-07 03:00:00"), Some(0));
 }
 
-/// A rule that catches more than it was meant for.
+/// A rule that excludes more than intended.
 #[test]
 fn what_was_backed_up_and_is_now_excluded_is_told_until_it_is_accepted() {
     let Some(site) = Site::new(&["shop", "small"], More::default()) else { return };
@@ -124,7 +124,7 @@ fn what_was_backed_up_and_is_now_excluded_is_told_until_it_is_accepted() {
     assert_eq!(site.check_at("2026-10-06 03:00:00"), Some(5));
     site.at("2026-10-06 04:00:00").args(["accept", "pg/small"]).run().ok();
     assert_eq!(site.check_at("2026-10-06 05:00:00"), Some(0));
-    // The server itself takes it out: nobody has changed a line here.
+    // The server hides it: the configuration is unchanged.
     site.server.psql("postgres", "ALTER DATABASE shop ALLOW_CONNECTIONS false");
     site.backup_at("2026-10-07 02:00:00");
     assert!(lines(&site.messages()[0]["new"]).contains(&"pg/shop: excluded".to_owned()));

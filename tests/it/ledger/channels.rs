@@ -1,4 +1,4 @@
-//! The form of every kind of webhook and of ntfy, as the receiver gets it.
+//! Requests of every kind of webhook and of ntfy, as received.
 
 use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
 
@@ -13,12 +13,12 @@ use tik_backup::{
     stream::cancel::Cancel,
 };
 
-struct Desk {
+struct ChannelSetup {
     dir: TempDir,
     receiver: Receiver,
 }
 
-impl Desk {
+impl ChannelSetup {
     fn new() -> Self {
         Self { dir: tempfile::tempdir().unwrap(), receiver: Receiver::start() }
     }
@@ -77,7 +77,7 @@ fn message(lines: usize) -> Message {
 
 #[test]
 fn plain_has_everything() {
-    let sent = Desk::new().webhook("plain", &message(1));
+    let sent = ChannelSetup::new().webhook("plain", &message(1));
     assert_eq!(
         (&sent["purpose"], &sent["host"], &sent["new"][0]["subject"]),
         (&json!("problem"), &json!("db1"), &json!(NAME))
@@ -89,7 +89,7 @@ fn plain_has_everything() {
 
 #[test]
 fn slack_gets_its_three_signs_escaped() {
-    let sent = Desk::new().webhook("slack", &message(1));
+    let sent = ChannelSetup::new().webhook("slack", &message(1));
     let text = sent["text"].as_str().unwrap();
     assert!(text.contains("&lt;@here&gt;") && text.contains("&amp;") && !text.contains("<@here>"), "{text}");
     assert_eq!(text.matches("```").count(), 2, "only our own fence: {text}");
@@ -98,12 +98,12 @@ fn slack_gets_its_three_signs_escaped() {
 #[test]
 fn mattermost_and_discord_take_names_for_text() {
     for format in ["mattermost", "discord"] {
-        let sent = Desk::new().webhook(format, &message(1));
+        let sent = ChannelSetup::new().webhook(format, &message(1));
         let text = sent[if format == "discord" { "content" } else { "text" }].as_str().unwrap();
         assert!(text.contains("\\*b\\*") && text.contains("@\u{200b}everyone"), "{text}");
         assert_eq!(text.matches("```").count(), 2, "only our own fence: {text}");
     }
-    let sent = Desk::new().webhook("discord", &message(1));
+    let sent = ChannelSetup::new().webhook("discord", &message(1));
     assert_eq!(sent["allowed_mentions"], json!({"parse": []}));
 }
 
@@ -111,7 +111,7 @@ fn mattermost_and_discord_take_names_for_text() {
 fn long_messages_fit_and_say_what_was_left_out() {
     for (format, limit) in [("discord", 2000), ("telegram", 4096), ("slack", 40_000), ("mattermost", 16_383)]
     {
-        let sent = Desk::new().webhook(format, &message(2000));
+        let sent = ChannelSetup::new().webhook(format, &message(2000));
         let text = sent[if format == "discord" { "content" } else { "text" }].as_str().unwrap();
         assert!(text.encode_utf16().count() <= limit, "{format}: {}", text.len());
         assert!(text.contains("more lines: see `tik-backup status`"), "{format}");
@@ -121,7 +121,7 @@ fn long_messages_fit_and_say_what_was_left_out() {
 
 #[test]
 fn teams_gets_an_adaptive_card() {
-    let sent = Desk::new().webhook("teams", &message(2));
+    let sent = ChannelSetup::new().webhook("teams", &message(2));
     let attachment = &sent["attachments"][0];
     assert_eq!(
         (&sent["type"], &attachment["contentType"]),
@@ -129,47 +129,47 @@ fn teams_gets_an_adaptive_card() {
     );
     let body = attachment["content"]["body"].as_array().unwrap();
     assert!(body.len() > 6 && body.iter().all(|block| block["type"] == "RichTextBlock"));
-    assert!(Desk::new().webhook("teams", &message(2000)).to_string().len() < 28_000);
+    assert!(ChannelSetup::new().webhook("teams", &message(2000)).to_string().len() < 28_000);
 }
 
 #[test]
 fn telegram_gets_the_chat_and_may_say_no_in_a_success() {
-    let desk = Desk::new();
-    let sent = desk.webhook("telegram", &message(1));
+    let setup = ChannelSetup::new();
+    let sent = setup.webhook("telegram", &message(1));
     assert_eq!((&sent["chat_id"], sent.get("parse_mode")), (&json!("-100123"), None));
     let no = "{\"ok\":false,\"description\":\"chat not found\"}".to_owned();
-    desk.receiver.answer(Mode::Answer(200, "", no));
-    desk.secret("url", &desk.receiver.url("/bot123:S3cret/sendMessage"));
+    setup.receiver.answer(Mode::Answer(200, "", no));
+    setup.secret("url", &setup.receiver.url("/bot123:S3cret/sendMessage"));
     let lines = "kind = \"webhook\"\nurl_file = \"url\"\nformat = \"telegram\"\nchat_id = \"@x\"";
-    let error = desk.send(lines, &message(1)).unwrap_err();
+    let error = setup.send(lines, &message(1)).unwrap_err();
     assert!(error.contains("chat not found"), "{error}");
 }
 
 #[test]
 fn ntfy_is_published_as_json() {
-    let desk = Desk::new();
-    desk.secret("topic", "a-5ecret-topic");
-    desk.secret("token", "tk_5ecret");
+    let setup = ChannelSetup::new();
+    setup.secret("topic", "a-5ecret-topic");
+    setup.secret("token", "tk_5ecret");
     let lines = format!(
         "kind = \"ntfy\"\nurl = \"{}\"\ntopic_file = \"topic\"\ntoken_file = \"token\"",
-        desk.receiver.url("")
+        setup.receiver.url("")
     );
-    let request = desk.send(&lines, &message(2000)).unwrap();
+    let request = setup.send(&lines, &message(2000)).unwrap();
     assert_eq!((request.path.as_str(), request.header("authorization")), ("/", Some("Bearer tk_5ecret")));
     let sent = request.json();
     assert_eq!((&sent["topic"], &sent["priority"]), (&json!("a-5ecret-topic"), &json!(4)));
     assert!(sent["message"].as_str().unwrap().len() <= 4096);
-    desk.receiver.answer(Mode::Answer(403, "", "no to tk_5ecret for a-5ecret-topic".to_owned()));
-    let error = desk.send(&lines, &message(1)).unwrap_err();
+    setup.receiver.answer(Mode::Answer(403, "", "no to tk_5ecret for a-5ecret-topic".to_owned()));
+    let error = setup.send(&lines, &message(1)).unwrap_err();
     assert!(error.contains("403") && !error.contains("5ecret"), "{error}");
 }
 
-/// The URL is the secret: neither errors nor what the receiver repeats may show it.
+/// The URL is secret: errors must not show it, even if the receiver repeats it.
 #[test]
 fn no_error_shows_the_url() {
-    let mut desk = Desk::new();
+    let mut setup = ChannelSetup::new();
     let path = "/services/T000/B000/s3cr3tpart?key=als0secret";
-    desk.secret("url", &desk.receiver.url(path));
+    setup.secret("url", &setup.receiver.url(path));
     let lines = "kind = \"webhook\"\nurl_file = \"url\"";
     let answers = [
         Mode::Answer(500, "", format!("cannot {path}")),
@@ -178,17 +178,17 @@ fn no_error_shows_the_url() {
         Mode::Hang,
     ];
     for answer in answers {
-        desk.receiver.answer(answer);
-        let error = desk.send(lines, &message(1)).unwrap_err();
+        setup.receiver.answer(answer);
+        let error = setup.send(lines, &message(1)).unwrap_err();
         assert!(!error.contains("s3cr3t") && !error.contains("als0"), "{error}");
     }
-    desk.receiver.down();
-    let error = desk.send(lines, &message(1)).unwrap_err();
+    setup.receiver.down();
+    let error = setup.send(lines, &message(1)).unwrap_err();
     assert!(!error.contains("s3cr3t") && error.contains("127.0.0.1"), "{error}");
-    desk.secret("url", "http://example.com/s3cr3t");
-    let error = desk.send(lines, &message(1)).unwrap_err();
+    setup.secret("url", "http://example.com/s3cr3t");
+    let error = setup.send(lines, &message(1)).unwrap_err();
     assert!(error.contains("use https://") && !error.contains("s3cr3t"), "{error}");
-    desk.secret("url", "not a url s3cr3t");
-    let error = desk.send(lines, &message(1)).unwrap_err();
+    setup.secret("url", "not a url s3cr3t");
+    let error = setup.send(lines, &message(1)).unwrap_err();
     assert!(error.contains("not valid") && !error.contains("s3cr3t"), "{error}");
 }

@@ -1,4 +1,4 @@
-//! What time does: late, reminded, recovered.
+//! Time passes: items become late, reminders are sent, problems are resolved.
 
 use serde_json::json;
 use testkit::{
@@ -33,7 +33,7 @@ fn a_missed_run_is_late_is_told_is_reminded_daily_and_recovers() {
     );
     assert!(told[0]["text"].as_str().unwrap().contains("LATE"), "{}", told[0]["text"]);
 
-    // Hourly looks tell nothing new; after a day it is said again.
+    // An hourly `watch` does not repeat the alert; after a day there is a reminder.
     for hour in ["15:05", "20:05", "23:05"] {
         watch(&format!("2026-10-06 {hour}:00")).expect_code(5);
     }
@@ -95,7 +95,7 @@ fn a_source_that_never_ran_is_missing() {
     assert_eq!(lines(&site.messages()[0]["new"]), ["pg: never-backed-up"]);
 }
 
-/// Ages come from the snapshots: what a file says of its own time does not count.
+/// Ages come from the snapshots: modification times of files do not count.
 #[test]
 fn touched_files_make_nothing_young() {
     let Some(site) = Site::new(&["shop"], More::default()) else { return };
@@ -108,7 +108,7 @@ fn touched_files_make_nothing_young() {
     assert_eq!(site.check_at("2026-10-20 12:00:00"), Some(5));
 }
 
-/// What is forgotten by hand is no longer counted as a backup.
+/// A snapshot removed by hand no longer counts as a backup.
 #[test]
 fn a_snapshot_that_is_gone_does_not_count() {
     let Some(site) = Site::new(&["shop"], More::default()) else { return };
@@ -134,11 +134,11 @@ fn the_repository_being_away_is_said_and_told() {
     assert_eq!(
         item(&ledger, "shop")["last_backup"].as_str().unwrap()[..10],
         *"2026-10-05",
-        "as of the last look"
+        "as of the last time it could be read"
     );
     site.at("2026-10-05 12:00:00").arg("watch").run().expect_code(4);
     assert_eq!(lines(&site.messages()[0]["new"]), ["the repository: repository"]);
-    // A run that cannot begin for the same cause is no further message, and its failure lasts until one succeeds.
+    // A run that cannot begin for the same cause sends no further message, and its failure lasts until a run succeeds.
     site.backup_at("2026-10-06 02:00:00").expect_code(4);
     let told = site.messages();
     assert!(told.iter().all(|message| lines(&message["new"]).is_empty()), "{told:#?}");
@@ -172,7 +172,7 @@ fn a_database_that_a_run_of_another_finds_is_new_until_its_source_would_be_late(
     assert_eq!(item(&ledger, "fresh")["state"], "never-backed-up");
     assert_eq!(site.check_at("2026-10-06 14:01:00"), Some(5));
 
-    // What a run has tried is not new any more.
+    // An item that a run has tried is no longer new.
     site.forbid("fresh");
     site.backup_at("2026-10-06 15:00:00").expect_code(3);
     assert_eq!(item(&site.status_at("2026-10-06 15:01:00"), "fresh")["state"], "failed");

@@ -1,4 +1,4 @@
-//! The history through everything that can happen to it.
+//! The history after interrupted runs, damage and other failures.
 
 use std::{fs, os::unix::fs::PermissionsExt, thread};
 
@@ -52,7 +52,7 @@ fn a_killed_run_shows_as_interrupted_and_the_next_tells_the_truth() {
     assert_eq!(shop["state"], "failed", "{shop:#}");
     assert!(shop["why"].as_str().unwrap().contains("was interrupted"), "{shop:#}");
     assert_eq!(shop["snapshots"], 1);
-    // What systemd starts when a unit fails tells all of it, once.
+    // The command that systemd starts when a unit fails sends one complete alert.
     let unit = ["alert", "unit-failed", "tik-backup.service"];
     site.at("2026-10-06 02:30:00").env("MONITOR_SERVICE_RESULT", "signal").args(unit).run().ok();
     let told = site.messages();
@@ -133,9 +133,9 @@ fn a_history_of_a_later_version_is_left_alone() {
     Connection::open(site.history()).unwrap().pragma_update(None, "user_version", 999).unwrap();
     let shown = site.at("2026-10-05 03:00:00").args(["status", "--check"]).run().expect_code(5);
     assert!(shown.stdout.contains("layout 999") && shown.stdout.contains("pg/shop"), "{}", shown.stdout);
-    // The backup itself is made all the same, and says that it could not be written down; nothing is forgotten.
+    // The backup itself is made nevertheless and reports that it could not be recorded; no snapshot is removed.
     let run = site.backup_at("2026-10-06 02:00:00").expect_code(3);
-    assert!(run.stderr.contains("what happens cannot be written down"), "{}", run.stderr);
+    assert!(run.stderr.contains("the history cannot be written"), "{}", run.stderr);
     assert_eq!(site.snapshots("shop").len(), 2);
     assert_eq!(run.json()["items"][0]["outcome"], "ok");
 }
@@ -160,7 +160,7 @@ fn the_history_is_nobody_elses() {
     }
 }
 
-/// What comes first is the table of an empty installation: nothing is claimed.
+/// The status of an empty installation makes no claims.
 #[test]
 fn before_the_first_run_nothing_is_said_to_be_well() {
     let Some(site) = Site::new(&["shop"], More::default()) else { return };

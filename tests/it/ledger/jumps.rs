@@ -1,4 +1,4 @@
-//! What a clock that was wrong for a while leaves behind.
+//! Consequences of a clock that was wrong for a while.
 
 use std::{fs, path::PathBuf};
 
@@ -10,7 +10,7 @@ use testkit::{
     site::{at, item, lines},
 };
 
-/// A folder that is backed up once a day, and whose alerts go to a receiver.
+/// A directory that is backed up once a day, with alerts to a receiver.
 struct Clocked {
     config: Config,
     receiver: Receiver,
@@ -63,7 +63,7 @@ fn what_was_told_under_a_clock_that_was_ahead_is_told_again_at_once() {
     assert!(!told[0]["persisting"].to_string().contains("2031"), "{told:#?}");
     let shown = site.at("2026-10-05 03:00:00", &["--json", "status"]).ok().json();
     assert!(!shown["items"].to_string().contains("2031"), "{shown:#}");
-    // From then on as ever.
+    // From then on as usual.
     site.at("2026-10-05 05:00:00", &["watch"]).expect_code(5);
     assert_eq!(site.messages().len(), 0);
     site.at("2026-10-06 03:00:00", &["watch"]).expect_code(5);
@@ -94,7 +94,7 @@ fn a_run_under_a_clock_that_is_ahead_removes_nothing_that_only_time_keeps() {
     assert_eq!(count(), 3);
     let ran = site.at("2031-10-05 02:00:00", &["backup"]).ok();
     assert_eq!(count(), 4, "{}", ran.stderr);
-    // As every day: the oldest of them goes.
+    // As every day, the oldest one is removed.
     let ran = site.at("2031-10-06 02:00:00", &["backup"]).ok();
     assert_eq!(count(), 4, "{}", ran.stderr);
 }

@@ -27,7 +27,7 @@ fn send(server: &MailServer, port: u16, lines: &str, ca_file: &Path, password: &
     ran
 }
 
-/// What an independent reader makes of a mailbox: subject, sender, recipients, and the text of the first mail.
+/// A mailbox as parsed by an independent program: subject, sender, recipients, and the text of the first mail.
 fn parsed(mailbox: &str) -> serde_json::Value {
     let script = "import email, email.policy, json, sys\n\
                   text = sys.stdin.buffer.read().split(b'\\n', 1)[1]\n\
@@ -57,8 +57,8 @@ fn mail_arrives_whole_over_either_kind_of_tls() {
 fn a_wrong_password_and_a_wrong_authority_are_refused_with_what_to_do() {
     let Some(server) = MailServer::start(PASSWORD) else { return };
     let refused = send(&server, server.starttls, "", &server.ca_file(), "wrong").expect_code(1);
-    assert!(refused.stdout.contains("the login was refused: see whether `user`"), "{}", refused.stdout);
-    // Without the authority's certificate the server's is not believed, and the password is not sent.
+    assert!(refused.stdout.contains("the login was refused: check whether `user`"), "{}", refused.stdout);
+    // Without the authority's certificate the server is not trusted, and the password is not sent.
     let other = tempfile::tempdir().unwrap();
     let stranger = other.path().join("ca.pem");
     run_ok(
@@ -91,7 +91,7 @@ fn a_wrong_password_and_a_wrong_authority_are_refused_with_what_to_do() {
 #[test]
 fn ports_that_are_mixed_up_are_told_with_what_fits() {
     let Some(server) = MailServer::start(PASSWORD) else { return };
-    // TLS from the first byte where the server greets first, and the other way round.
+    // TLS from the first byte to a server that greets first, and vice versa.
     for (port, lines) in [(server.starttls, "tls = \"tls\""), (server.tls, "timeout = \"2s\"")] {
         let lines = lines.replace("timeout", "tries = 1\ntimeout");
         let refused = send(&server, port, &lines, &server.ca_file(), PASSWORD).expect_code(1);

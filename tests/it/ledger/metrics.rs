@@ -58,7 +58,7 @@ fn promtool_finds_nothing_to_complain_about() {
             .any(|line| line.starts_with("tik_backup_problem{") && line.contains("problem=\"failed\"")),
         "{text}"
     );
-    // What cannot be read now is a metric too.
+    // There is a metric for an unreadable repository.
     fs::rename(site.config.repo(), site.config.dir().join("away")).unwrap();
     let text = metrics("2026-10-06 04:00:00", 4);
     check(&text);

@@ -1,5 +1,4 @@
-//! What is remembered of runs, what is made of it, and who is told: the built program against real servers and real
-//! receivers, under clocks that tests move.
+//! History, ledger and alerts: the built program with real servers and real receivers, at simulated times.
 
 mod alerts;
 mod anomalies;

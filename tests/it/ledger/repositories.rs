@@ -1,4 +1,4 @@
-//! What is known belongs to one repository at one place, seen by one host; and a history that is damaged is told.
+//! A history belongs to one repository at one location, for one host; and a damaged history is reported.
 
 use std::{
     fs,
@@ -18,7 +18,7 @@ use testkit::{
     site::{item, lines},
 };
 
-/// A folder that is backed up, proven, and whose alerts go to a receiver.
+/// A directory that is backed up and proven, with alerts to a receiver.
 struct World {
     config: Config,
     receiver: Receiver,
@@ -68,7 +68,7 @@ impl World {
         self.receiver.take().iter().map(Request::json).collect()
     }
 
-    /// Another place as the location of the repository.
+    /// Sets another location of the repository.
     fn locate(&self, from: &Path, to: &Path) {
         edit(&self.config, &format!("location = {}", path(from)), &format!("location = {}", path(to)));
     }
@@ -83,7 +83,7 @@ impl World {
         names.filter(|name| name.starts_with("history") && name.ends_with(".db")).count()
     }
 
-    /// As a version left it that knew one history alone.
+    /// As left by a version that had only one history.
     fn as_before_there_was_a_list(&self) {
         fs::remove_file(self.config.state_dir().join("repositories.json")).unwrap();
         let history = Connection::open(self.history()).unwrap();
@@ -153,7 +153,7 @@ fn another_repository_at_the_same_place_begins_anew_and_says_so() {
     assert!(said.contains("is another one than before") && said.contains("kept in history.db"), "{said}");
     assert!(!world.is_proven());
     assert!(world.notes().contains("is another one than before"), "{}", world.notes());
-    // Disks that take turns.
+    // Two disks that are mounted in turn.
     fs::rename(&repo, world.config.dir().join("second")).unwrap();
     fs::rename(&aside, &repo).unwrap();
     assert!(world.is_proven());
@@ -277,7 +277,7 @@ fn without_a_state_folder_the_ledger_is_made_from_the_repository_and_the_reason_
     let state = world.config.state_dir();
     fs::rename(&state, state.with_extension("away")).unwrap();
     fs::write(&state, "a file is in the way").unwrap();
-    let reason = "cannot use the state folder";
+    let reason = "cannot use the state directory";
     let shown = world.run(&["status"]).ok();
     assert!(
         shown.stdout.starts_with("A PROBLEM WITH THE HISTORY: 1 of 1 item is backed up"),

@@ -10,7 +10,7 @@ use tik_backup::calendar::Calendar;
 const ORACLE: &str = "/usr/bin/systemd-analyze";
 const BASE: &str = "2027-01-30 12:34:56 UTC";
 
-/// The first five moments after [`BASE`] as seconds since 1970, or `None` if systemd refuses the expression.
+/// The first five times after [`BASE`] as seconds since 1970, or `None` if systemd rejects the expression.
 fn systemd(expressions: &[String], zone: &str) -> Vec<Option<Vec<i64>>> {
     let one = |expression: &String| {
         let output = Command::new(ORACLE)
@@ -134,7 +134,7 @@ const MALFORMED: [&str; 22] = [
     "*/4:00",
 ];
 
-/// What systemd takes and never elapses.
+/// Expressions that systemd accepts and that never elapse.
 const NEVER: [&str; 6] = [
     "*-02-30 02:00",
     "*-04-31",
@@ -243,7 +243,7 @@ fn the_next_times_are_told_as_far_as_there_are_any() {
     assert!(upcoming("2026-01-01 02:00").is_empty());
 }
 
-/// A source of one folder with this schedule; its repository is there if the configuration is valid.
+/// A source of one directory with this schedule; its repository exists if the configuration is valid.
 fn scheduled(schedule: &str, folder: &Path) -> testkit::Config {
     std::fs::write(folder.join("file"), "content").unwrap();
     let path = quoted(&folder.display().to_string());
@@ -274,7 +274,7 @@ fn after_the_last_time_of_a_schedule_items_are_late_by_the_default_age() {
     run("2026-10-06 13:00:00", &["status", "--check"]).ok();
     let late = run("2026-10-06 15:00:00", &["status", "--check"]).expect_code(5);
     assert!(late.stdout.contains("it should not be older than 36 hours"), "{}", late.stdout);
-    // Valid all the same, and it says so.
+    // Still valid, with a note.
     let checked = run("2026-10-06 15:00:00", &["config", "check"]).ok();
     assert!(checked.stdout.contains("none: its time is over"), "{}", checked.stdout);
 }

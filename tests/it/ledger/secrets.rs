@@ -1,4 +1,4 @@
-//! Secrets planted everywhere are found nowhere.
+//! Secrets planted in all places do not appear in any output or file.
 
 use std::{fs, path::Path};
 
@@ -13,7 +13,7 @@ use testkit::{
 const REPOSITORY: &str = "5ecret-of-the-repository";
 const DATABASE: &str = PgServer::PASSWORD;
 
-/// All files below a folder that hold one of the secrets.
+/// All files below a directory that contain one of the secrets.
 fn leaks(folder: &Path, found: &mut Vec<String>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -60,7 +60,7 @@ fn no_log_alert_history_row_or_metric_holds_a_secret() {
         said += &ran.stderr;
     };
     run("2026-10-05 02:00:00", &["backup"]);
-    // Everything that can go wrong says something.
+    // Provoke every kind of error message.
     fs::write(&password, "wr0ng").unwrap();
     receiver.answer(Mode::Answer(500, "", format!("no such path /hooks/{HOOK_SECRET}")));
     run("2026-10-06 02:00:00", &["backup"]);

@@ -1,4 +1,4 @@
-//! A mail server: Exim in a folder of its own, with TLS both ways and one user.
+//! A mail server: Exim in a directory of its own, with both kinds of TLS and one user.
 
 use std::{
     fs,
@@ -29,7 +29,7 @@ pub struct MailServer {
 }
 
 impl MailServer {
-    /// Takes mail from `alarm` with this password. `None`, with a visible skip, if it cannot be had.
+    /// Accepts mail from `alarm` with this password. `None`, with a visible skip, if it is not available.
     pub fn start(password: &str) -> Option<Self> {
         if !Path::new(EXIM).exists() || !rustix::process::getuid().is_root() {
             assert!(std::env::var_os("CI").is_none(), "CI must have Exim, and be root");
@@ -39,7 +39,7 @@ impl MailServer {
         if !Tool::Openssl.or_skip() {
             return None;
         }
-        // Below a folder that the server's user may enter.
+        // Below a directory that the server's user may enter.
         let dir = tempfile::Builder::new().prefix("tik-mail-").tempdir().unwrap();
         for folder in ["spool", "log", "mail"] {
             fs::create_dir(dir.path().join(folder)).unwrap();
@@ -64,14 +64,14 @@ impl MailServer {
         self.dir.path().join("ca.pem")
     }
 
-    /// Mail to this user so far, whole; waits for the first.
+    /// All mail to this user so far; waits for the first.
     pub fn mail(&self, user: &str) -> String {
         let path = self.dir.path().join("mail").join(user);
         wait_until("mail has come", || fs::metadata(&path).is_ok_and(|file| file.len() > 0));
         fs::read_to_string(path).unwrap()
     }
 
-    /// Whether nothing has come for anybody.
+    /// Whether no mail has arrived for any user.
     pub fn is_empty(&self) -> bool {
         fs::read_dir(self.dir.path().join("mail")).unwrap().next().is_none()
     }

@@ -6,24 +6,24 @@ use jiff::{Span, Zoned};
 use rusqlite::Connection;
 use tik_backup::{
     config::{AnomalyRules, Config},
-    history::{Content, History, Look, RunBegin, RunEnd, draw, ledger::State},
+    history::{Check, Content, History, RunBegin, RunEnd, builder, ledger::State},
     outcome::{ItemOutcome, ItemReport},
     source::{Discovery, Item},
     stream::digest::Digest128,
-    survey::unseen,
+    survey::not_surveyed,
 };
 
 const ITEMS: usize = 10_000;
 const DAYS: i64 = 365;
 
-/// The size is what counts here, and that all of it is found again.
+/// Tests the size of the history, and that everything is found again.
 #[test]
 fn a_year_of_ten_thousand_items_is_small_and_is_found_again() {
     let dir = tempfile::tempdir().unwrap();
     let text = "state_dir = \"state\"\nmax_proof_age = \"never\"\n[repository]\nlocation = \"r\"\npassword_file = \"p\"\n\
                 [sources.pg]\nkind = \"postgres\"\nschedule = \"02:00\"\n";
     let config = Config::parse(text, &dir.path().join("c.toml")).unwrap();
-    let history = History::open(&config, Look::Thorough).unwrap();
+    let history = History::open(&config, Check::Full).unwrap();
     let begin: Zoned = "2026-01-01T02:00:00+00:00[UTC]".parse().unwrap();
     let items: Vec<String> = (0..ITEMS).map(|number| format!("tenant_{number:05}")).collect();
     let found = Discovery {
@@ -56,7 +56,7 @@ fn a_year_of_ten_thousand_items_is_small_and_is_found_again() {
     };
     run(0);
     run(1);
-    // The days between are copies of the second with other numbers, and of each item ten snapshots are there.
+    // The days between are copies of the second with other ids, and each item has ten snapshots.
     let mut database = Connection::open(dir.path().join("state/history.db")).unwrap();
     let copy = database.transaction().unwrap();
     for day in 2..DAYS - 1 {
@@ -85,8 +85,13 @@ fn a_year_of_ten_thousand_items_is_small_and_is_found_again() {
     drop(database);
     run(DAYS - 1);
     let now = begin.checked_add(Span::new().days(DAYS - 1).hours(1)).unwrap();
-    let look = draw::Look { config: &config, now: &now, repository: unseen(&config), notes: Vec::new() };
-    let ledger = history.ledger(look).unwrap();
+    let input = builder::LedgerInput {
+        config: &config,
+        now: &now,
+        repository: not_surveyed(&config),
+        notes: Vec::new(),
+    };
+    let ledger = history.ledger(input).unwrap();
     assert_eq!(ledger.items.len(), ITEMS);
     let one = &ledger.items[4711];
     assert_eq!((one.state, one.trend.len(), one.snapshots), (State::Protected, 3, 11));

@@ -1,4 +1,4 @@
-//! A second host that has nothing but the repository.
+//! A second host that has only the repository.
 
 use std::fs;
 
@@ -48,7 +48,7 @@ fn a_second_host_makes_out_of_the_snapshots_alone_what_is_late() {
         36 * 3600,
         "a day between them, and half of one more"
     );
-    // The database that is gone cannot be told from one that is late; it is told, and can be accepted there too.
+    // A dropped database cannot be distinguished from a late one; it is reported, and can be accepted there too.
     run("2026-10-09 15:00:00", &["watch"]).expect_code(5);
     let told: Vec<_> = receiver.take().iter().map(|request| lines(&request.json()["new"])).collect();
     assert_eq!(told, [["pg/dropped: late"]]);
@@ -56,7 +56,7 @@ fn a_second_host_makes_out_of_the_snapshots_alone_what_is_late() {
     let told = receiver.take();
     assert_eq!(told.len(), 1);
     assert_eq!(lines(&told[0].json()["new"]), ["pg/shop: late"], "the first host has fallen silent");
-    // Who knows that it is gone says so here too.
+    // The operator accepts here too that it is gone.
     let accepted = run("2026-10-10 15:30:00", &["accept", "pg/dropped"]).ok();
     assert!(accepted.stdout.contains("no longer expected"), "{}", accepted.stdout);
     let ledger = run("2026-10-10 15:40:00", &["--json", "status"]).ok().json();

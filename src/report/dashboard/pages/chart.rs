@@ -1,8 +1,8 @@
-//! Small charts, as SVG that needs neither script nor style of its own.
+//! Small charts as inline SVG, without scripts.
 
 use maud::{Markup, html};
 
-/// A line of values, as wide as a word or two; nothing for fewer than two.
+/// A sparkline; empty for fewer than two values.
 pub(super) fn line(values: &[u64], what: &str) -> Markup {
     const WIDTH: f64 = 72.0;
     const HEIGHT: f64 = 18.0;
@@ -23,19 +23,19 @@ pub(super) fn line(values: &[u64], what: &str) -> Markup {
     }
 }
 
-/// Bars are as narrow as if there were so many.
+/// Bars are sized for at least this many.
 const FEWEST: usize = 30;
 
 /// One bar.
 pub(super) struct Bar {
     pub(super) value: f64,
-    /// What it is, in words.
+    /// Its description.
     pub(super) title: String,
     /// `good`, `bad` or `warn`.
     pub(super) grade: &'static str,
 }
 
-/// Bars side by side, oldest first.
+/// A bar chart, oldest first.
 pub(super) fn bars(bars: &[Bar], what: &str) -> Markup {
     const HEIGHT: f64 = 80.0;
     let largest = bars.iter().map(|bar| bar.value).fold(0.0, f64::max);
@@ -53,16 +53,16 @@ pub(super) fn bars(bars: &[Bar], what: &str) -> Markup {
     }
 }
 
-/// A moment on a line of time.
+/// A mark on a time line.
 pub(super) struct Mark {
     /// Seconds since 1970.
     pub(super) at: i64,
     pub(super) title: String,
-    /// Whether it stays.
+    /// Whether retention keeps it.
     pub(super) keep: bool,
 }
 
-/// Moments on a line of time, from the oldest to the newest.
+/// A time line, oldest first.
 pub(super) fn timeline(marks: &[Mark], what: &str) -> Markup {
     let Some((first, last)) = marks.iter().map(|mark| mark.at).fold(None, |ends: Option<(i64, i64)>, at| {
         Some(ends.map_or((at, at), |(first, last)| (first.min(at), last.max(at))))

@@ -1,4 +1,4 @@
-//! One item with all that happened to it, and one source with what was found in it.
+//! Pages of a single item with its past, and of a single source with its items.
 
 use jiff::Zoned;
 use maud::{Markup, html};
@@ -14,7 +14,7 @@ use crate::{
     report::runbook,
 };
 
-/// So many of the last backups are drawn, and so many listed.
+/// Number of recent backups in the charts, and in the table.
 const DRAWN: usize = 90;
 const LISTED: usize = 30;
 
@@ -54,7 +54,7 @@ fn facts(entry: &Entry) -> Markup {
             @if let Some(next) = &entry.next { dt { "Next run" } dd { (time(next)) } }
             dt { "Kind" } dd { (entry.kind) }
             @if entry.omitted > 0 { dt { "Lacking" } dd { (count(entry.omitted)) " objects that could not be read" } }
-            @if entry.held { dt { "Retention" } dd { "held: nothing is removed until somebody has looked" } }
+            @if entry.held { dt { "Retention" } dd { "held: no snapshot is removed until the change is accepted" } }
         }
     }
 }
@@ -84,7 +84,7 @@ fn snapshots(past: &Past) -> Markup {
                                 td.number { (size(snapshot.bytes)) }
                                 td {
                                     @if snapshot.keep { "kept: " (snapshot.reasons.join(", ")) }
-                                    @else { span.faint { "goes with the next good backup" } }
+                                    @else { span.faint { "removed after the next good backup" } }
                                 }
                             }
                         }
@@ -129,7 +129,7 @@ fn backups(past: &Past) -> Markup {
                 figure { figcaption { "Duration" } (chart::bars(&durations, "Duration of each backup, oldest first")) }
                 div.scroll tabindex="0" role="region" aria-label="Backups" { table {
                     thead { tr {
-                        th scope="col" { "Begun" } th scope="col" { "Outcome" } th.number scope="col" { "Took" }
+                        th scope="col" { "Started" } th scope="col" { "Outcome" } th.number scope="col" { "Took" }
                         th.number scope="col" { "Size" } th.number scope="col" { "Rows" } th.number scope="col" { "Added" }
                     } }
                     tbody { @for attempt in past.attempts.iter().take(LISTED) { (backup(attempt)) } }
@@ -161,7 +161,7 @@ fn objects(objects: &[ObjectPast]) -> Markup {
     }
     html! {
         section {
-            h2 { "What is in it" }
+            h2 { "Contents" }
             div.scroll tabindex="0" role="region" aria-label="Tables and collections" { table {
                 thead { tr {
                     th scope="col" { "Name" } th scope="col" { "Kind" } th.number scope="col" { "Rows" }
@@ -191,10 +191,10 @@ fn drills(past: &Past) -> Markup {
     html! {
         section {
             h2 { "Drills" }
-            @if past.drills.is_empty() { p.faint { "It was never restored to see whether it can be." } } @else {
+            @if past.drills.is_empty() { p.faint { "No drill has restored it yet." } } @else {
                 div.scroll tabindex="0" role="region" aria-label="Drills" { table {
                     thead { tr {
-                        th scope="col" { "Begun" } th scope="col" { "Outcome" } th scope="col" { "Snapshot" } th.number scope="col" { "Took" }
+                        th scope="col" { "Started" } th scope="col" { "Outcome" } th scope="col" { "Snapshot" } th.number scope="col" { "Took" }
                     } }
                     tbody {
                         @for drill in &past.drills {
@@ -235,7 +235,7 @@ fn events(past: &Past) -> Markup {
     }
     html! {
         section {
-            h2 { "What happened to it" }
+            h2 { "Events" }
             ul { @for event in &past.events {
                 li { (time(&event.time)) ": " (event.what)
                     @if let Some(detail) = &event.detail { ": " (printable(detail)) }
@@ -264,7 +264,7 @@ pub(in super::super) fn source(config: &Config, source: &SourceEntry, items: &[E
             dt { "Schedule" } dd { (source.schedule.as_deref().unwrap_or("none: it is run by hand")) }
             dt { "Next run" } dd { (source.next.as_ref().map_or("–".to_owned(), time)) }
             dt { "Last run" } dd { (shown(source.last_run.as_ref())) }
-            dt { "Last asked what it has" } dd { (shown(source.last_discovery.as_ref())) }
+            dt { "Last listed" } dd { (shown(source.last_discovery.as_ref())) }
             @if let Some(config) = config.source(&source.source) {
                 @let kept = &config.retention;
                 dt { "Keeps" }

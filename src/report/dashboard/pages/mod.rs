@@ -1,4 +1,4 @@
-//! The pages. Everything from servers passes through the templates' escaping; nothing is put in as markup.
+//! The HTML pages. All data passes through the escaping of the templates; nothing is inserted as markup.
 
 mod chart;
 mod item;
@@ -10,7 +10,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest, Sha256};
 
 pub(super) use item::{item, source};
-pub(super) use overview::{Wanted, matches, overview};
+pub(super) use overview::{Filter, matches, overview};
 pub(super) use runs::{run, runs};
 
 use crate::{
@@ -20,15 +20,15 @@ use crate::{
 
 const STYLE: &str = include_str!("../style.css");
 
-/// How a page is bound to its surroundings.
+/// How a page is delivered.
 enum Binding {
-    /// Served, with style and script beside it.
+    /// By the server, with links to style sheet and script.
     Served,
-    /// A file of its own.
+    /// As a self-contained file.
     Alone,
 }
 
-/// The first view as one file that needs nothing else.
+/// Renders a complete page.
 pub fn report(ledger: &Ledger) -> String {
     overview::alone(ledger).into_string()
 }
@@ -57,7 +57,7 @@ fn page(title: &str, here: &str, binding: &Binding, body: &Markup) -> Markup {
             }
             body {
                 @if matches!(binding, Binding::Served) {
-                    a.skip href="#main" { "To the content" }
+                    a.skip href="#main" { "Skip to the content" }
                     header.top {
                         nav aria-label="Pages" {
                             @for (path, name) in [("/", "Overview"), ("/runs", "Runs")] {
@@ -73,7 +73,7 @@ fn page(title: &str, here: &str, binding: &Binding, body: &Markup) -> Markup {
     }
 }
 
-/// What a browser may do with a report: show it.
+/// The content security policy of a self-contained report.
 fn policy_alone() -> String {
     use base64::{Engine, prelude::BASE64_STANDARD};
     let hash = BASE64_STANDARD.encode(Sha256::digest(STYLE));
@@ -82,7 +82,7 @@ fn policy_alone() -> String {
     )
 }
 
-/// A page with an error.
+/// An error page.
 pub(super) fn problem(title: &str, text: &str) -> Markup {
     page(
         title,
@@ -92,7 +92,7 @@ pub(super) fn problem(title: &str, text: &str) -> Markup {
     )
 }
 
-/// How bad a state is, for its colour and its sign; both come with a word.
+/// Severity of a state, for its colour and sign, which always accompany a word.
 fn grade(state: State) -> &'static str {
     match state {
         State::Failed | State::NeverBackedUp | State::Unchecked => "bad",
@@ -143,7 +143,7 @@ fn outcome(text: &str) -> Markup {
     html! { span.badge.(grade) { span aria-hidden="true" { (sign(grade)) } " " (text) } }
 }
 
-/// A moment, with how long ago it was.
+/// A time and its age.
 fn moment(at: Option<&Zoned>, age: Option<i64>) -> Markup {
     html! {
         @match at {
@@ -157,7 +157,7 @@ fn moment(at: Option<&Zoned>, age: Option<i64>) -> Markup {
     }
 }
 
-/// An age for people.
+/// An age in readable form.
 fn ago(seconds: i64) -> String {
     let text = match seconds.max(0) {
         0..60 => return "just now".to_owned(),
@@ -168,7 +168,7 @@ fn ago(seconds: i64) -> String {
     format!("{text} ago")
 }
 
-/// A count for people: thousands set apart.
+/// A count with separated thousands.
 fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
@@ -181,7 +181,7 @@ fn count(number: u64) -> String {
     text
 }
 
-/// An address of this page with a query.
+/// A URL with a query.
 fn link(path: &str, query: &[(&str, &str)]) -> String {
     let encode = |text: &str| {
         percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()

@@ -1,4 +1,4 @@
-//! The first view: is everything covered, backed up and proven? Then every item.
+//! The overview: whether everything is covered, backed up and proven, and the list of items.
 
 use std::cmp::Ordering;
 
@@ -11,9 +11,9 @@ use crate::{
     output::{duration, printable, size, time},
 };
 
-/// What somebody wants to see of the items.
+/// Filter and order of the list of items.
 #[derive(Debug, Default, Deserialize)]
-pub(in super::super) struct Wanted {
+pub(in super::super) struct Filter {
     #[serde(default)]
     q: String,
     #[serde(default)]
@@ -26,13 +26,13 @@ pub(in super::super) struct Wanted {
     dir: String,
 }
 
-/// Whether all words of `text` are in the name, whatever their case.
+/// Whether the name contains all words of `text`, ignoring case.
 pub(in super::super) fn matches(name: &str, text: &str) -> bool {
     let name = name.to_lowercase();
     text.to_lowercase().split_whitespace().all(|word| name.contains(word))
 }
 
-impl Wanted {
+impl Filter {
     fn wants(&self, entry: &Entry) -> bool {
         let state = match self.state.as_str() {
             "" => !matches!(entry.state, State::Excluded | State::Unconfigured),
@@ -60,7 +60,7 @@ impl Wanted {
             "size" => a.bytes.cmp(&b.bytes),
             "seconds" => a.seconds.partial_cmp(&b.seconds).unwrap_or(Ordering::Equal),
             "next" => a.next.as_ref().map(|at| at.timestamp()).cmp(&b.next.as_ref().map(|at| at.timestamp())),
-            // The worst first; the states are in that order.
+            // The worst first: `State` is ordered this way.
             _ => a.state.cmp(&b.state),
         };
         items.sort_by(|a, b| {
@@ -71,7 +71,7 @@ impl Wanted {
         items
     }
 
-    /// The address of the same view sorted by a column, the other way round if it is already.
+    /// The URL of the same view sorted by a column, reversed if it already is.
     fn sorting(&self, column: &str) -> String {
         let dir = if self.sort == column && self.dir != "desc" { "desc" } else { "" };
         let query = [
@@ -90,7 +90,7 @@ impl Wanted {
     }
 }
 
-/// One of the three answers.
+/// One of the three questions with its answer.
 struct Answer {
     question: &'static str,
     grade: &'static str,
@@ -102,7 +102,7 @@ fn counted(ledger: &Ledger, state: State) -> u64 {
     ledger.summary.states.iter().find(|count| count.state == state).map_or(0, |count| count.items)
 }
 
-/// A number of things, and what is said of one of them or of several.
+/// A number with the singular or plural form.
 fn of(number: u64, one: &str, several: &str) -> String {
     format!("{} {}", count(number), if number == 1 { one } else { several })
 }
@@ -133,33 +133,32 @@ fn answers(ledger: &Ledger) -> [Answer; 3] {
     ]
 }
 
-/// Whether all that there is has a backup: `covered` items have one, `silent` sources have not told what there is, `fresh` items are
+/// Whether all items have a backup: `covered` items have one, `silent` sources could not be queried, `fresh` items are
 /// not due yet.
 fn cover(ledger: &Ledger, covered: u64, silent: u64, fresh: u64) -> (&'static str, String) {
     let summary = &ledger.summary;
     let vanished = counted(ledger, State::Vanished);
     match ((summary.expected - covered).saturating_sub(fresh), vanished) {
-        _ if silent > 0 => (
-            "bad",
-            format!("{} did not tell what is there: nobody knows what is missing.", many(silent, "source")),
-        ),
-        (0, 0) if summary.expected == 0 => ("bad", "Nothing is there to be backed up.".to_owned()),
-        (0, 0) if fresh > 0 => {
-            ("none", format!("{} and not yet due.", of(fresh, "of it is new", "of it are new")))
+        _ if silent > 0 => {
+            ("bad", format!("{} could not be listed: missing items are unknown.", many(silent, "source")))
         }
-        (0, 0) => ("good", "Everything that the sources have has a backup.".to_owned()),
+        (0, 0) if summary.expected == 0 => ("bad", "There is nothing to back up.".to_owned()),
+        (0, 0) if fresh > 0 => {
+            ("none", format!("{} and not yet due.", of(fresh, "item is new", "items are new")))
+        }
+        (0, 0) => ("good", "All items have a backup.".to_owned()),
         (0, gone) => (
             "warn",
             format!(
-                "Everything there has a backup; {} the sources.",
-                of(gone, "vanished from", "vanished from")
+                "All existing items have a backup; {} the sources.",
+                of(gone, "item vanished from", "items vanished from")
             ),
         ),
-        (none, _) => ("bad", format!("{} no backup at all.", of(none, "of it has", "of it have"))),
+        (none, _) => ("bad", format!("{} no backup at all.", of(none, "item has", "items have"))),
     }
 }
 
-/// Whether every backup is as good and young as it should be.
+/// Whether every backup is good and recent enough.
 fn backup(ledger: &Ledger, silent: u64, fresh: u64) -> (&'static str, String) {
     let summary = &ledger.summary;
     let failed = counted(ledger, State::Failed) + silent;
@@ -174,25 +173,25 @@ fn backup(ledger: &Ledger, silent: u64, fresh: u64) -> (&'static str, String) {
         };
         ("bad", format!("{} at the last attempt.{more}", of(failed, "failed", "failed")))
     } else if late > 0 {
-        ("warn", format!("{}: nothing ran when it should have.", of(late, "is late", "are late")))
+        ("warn", format!("{}: no backup ran in time.", of(late, "is late", "are late")))
     } else if missing > 0 {
         ("bad", format!("{} no good backup in time.", of(missing, "has", "have")))
     } else if suspicious > 0 {
         (
             "warn",
             format!(
-                "{}: look before older snapshots are let go.",
+                "{}: check before older snapshots are removed.",
                 of(suspicious, "changed suspiciously", "changed suspiciously")
             ),
         )
     } else if partial > 0 {
-        ("warn", format!("{} single objects that could not be read.", of(partial, "lacks", "lack")))
+        ("warn", format!("{} unreadable objects.", of(partial, "lacks", "lack")))
     } else {
-        ("good", "Every backup is as young as it should be.".to_owned())
+        ("good", "Every backup is recent enough.".to_owned())
     }
 }
 
-/// Whether what is stored was restored.
+/// Whether backups were proven by restoring them.
 fn proof(ledger: &Ledger) -> (&'static str, String) {
     let summary = &ledger.summary;
     let unproven = summary.expected.saturating_sub(summary.proven);
@@ -215,11 +214,11 @@ fn proof(ledger: &Ledger) -> (&'static str, String) {
         ("none", format!("{} still to be proven by a drill.", of(unproven, "is", "are")))
     } else {
         let all = summary.restore_seconds.map(|seconds| format!(" All of it: about {}.", duration(seconds)));
-        ("good", format!("What is stored was restored and compared.{}", all.unwrap_or_default()))
+        ("good", format!("The backups were restored and compared.{}", all.unwrap_or_default()))
     }
 }
 
-/// What a page is called in a row of tabs: the worst first.
+/// Title of the page: the worst problem, or that there is none.
 fn headline(ledger: &Ledger) -> (&'static str, String) {
     if let Some(error) = &ledger.repository.error {
         return ("bad", format!("The repository cannot be read: {}", printable(&error.to_string())));
@@ -233,7 +232,7 @@ fn headline(ledger: &Ledger) -> (&'static str, String) {
     let worst = ledger.items.iter().filter(|entry| !entry.problems.is_empty()).map(|entry| entry.state).min();
     match worst {
         None if ledger.summary.ok => ("good", "All is well".to_owned()),
-        None => ("warn", "Something needs a look".to_owned()),
+        None => ("warn", "Attention needed".to_owned()),
         Some(state) => {
             let items = ledger
                 .items
@@ -246,7 +245,7 @@ fn headline(ledger: &Ledger) -> (&'static str, String) {
     }
 }
 
-pub(in super::super) fn overview(ledger: &Ledger, wanted: &Wanted) -> Markup {
+pub(in super::super) fn overview(ledger: &Ledger, wanted: &Filter) -> Markup {
     let (grade, text) = headline(ledger);
     let body = html! {
         div id="live" {
@@ -257,12 +256,12 @@ pub(in super::super) fn overview(ledger: &Ledger, wanted: &Wanted) -> Markup {
     page(&format!("{} {text}", sign(grade)), "/", &Binding::Served, &body)
 }
 
-/// The first view and the items, as a file of its own.
+/// The overview as a self-contained file.
 pub(super) fn alone(ledger: &Ledger) -> Markup {
     let (grade, text) = headline(ledger);
     let body = html! {
         (first_view(ledger, false))
-        (table(ledger, &Wanted::default(), false))
+        (table(ledger, &Filter::default(), false))
     };
     page(&format!("{} {text}", sign(grade)), "", &Binding::Alone, &body)
 }
@@ -316,7 +315,7 @@ fn running(run: &Running, ledger: &Ledger) -> Markup {
     }
 }
 
-fn table(ledger: &Ledger, wanted: &Wanted, served: bool) -> Markup {
+fn table(ledger: &Ledger, wanted: &Filter, served: bool) -> Markup {
     let items = wanted.sorted(ledger);
     let columns = [
         ("state", "State", ""),
@@ -347,7 +346,7 @@ fn table(ledger: &Ledger, wanted: &Wanted, served: bool) -> Markup {
     }
 }
 
-fn filter(ledger: &Ledger, wanted: &Wanted) -> Markup {
+fn filter(ledger: &Ledger, wanted: &Filter) -> Markup {
     html! {
         form.filter method="get" action="/" role="search" aria-label="Filter the items" {
             label { "Name " input type="search" name="q" value=(wanted.q) autocomplete="off"; }

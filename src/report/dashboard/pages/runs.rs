@@ -1,4 +1,4 @@
-//! What goes on now, and what went on before.
+//! Running and past runs.
 
 use maud::{Markup, html};
 
@@ -22,7 +22,7 @@ pub(in super::super) fn runs(runs: &[RunPast]) -> Markup {
                 h2 { "Before" }
                 div.scroll tabindex="0" role="region" aria-label="Runs" { table {
                     thead { tr {
-                        th scope="col" { "Begun" } th scope="col" { "Kind" } th scope="col" { "Outcome" } th scope="col" { "Sources" }
+                        th scope="col" { "Started" } th scope="col" { "Kind" } th scope="col" { "Outcome" } th scope="col" { "Sources" }
                         th.number scope="col" { "Succeeded" } th.number scope="col" { "Failed" }
                         th.number scope="col" { "Read" } th.number scope="col" { "Added" } th.number scope="col" { "Took" }
                     } }

@@ -1,4 +1,4 @@
-//! A folder with secrets, and channels opened from lines of configuration.
+//! A directory with secrets, and channels opened from lines of configuration.
 
 use std::{fs, os::unix::fs::PermissionsExt};
 
@@ -12,9 +12,9 @@ use tik_backup::{
     stream::cancel::Cancel,
 };
 
-pub struct Desk(TempDir);
+pub struct ChannelSetup(TempDir);
 
-impl Desk {
+impl ChannelSetup {
     pub fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }

@@ -1,4 +1,4 @@
-//! Reads what the pages show, see [`super::pages`].
+//! Reads the details of items and runs, see [`super::pages`].
 
 use std::collections::HashMap;
 
@@ -13,20 +13,20 @@ use super::{
 };
 use crate::error::Result;
 
-/// So many attempts, drills and events of an item are shown.
+/// Number of attempts, drills and events of an item that are returned.
 const ATTEMPTS: u32 = 400;
 const DRILLS: u32 = 20;
 const EVENTS: u32 = 50;
-/// So many objects are shown, those with the most rows.
+/// Number of objects that are returned, those with the most rows.
 const OBJECTS: u32 = 500;
 
-/// The runs first: the attempts lie by run and item, so that one of each run is found without reading the others.
+/// Runs come first in the join: attempts are indexed by run and item, so each one is found without a scan.
 const ATTEMPT: &str = "SELECT run.name, run.started + attempt.began, took, attempt.outcome, bytes_read, bytes_added, \
      attempt.bytes, attempt.rows, attempt.snapshot, text.text, item.source, item.name FROM run \
      CROSS JOIN attempt ON attempt.run = run.id JOIN item ON item.id = attempt.item LEFT JOIN text ON text.id = attempt.error";
 
 impl History {
-    /// What is remembered of an item; `None` if it was never seen. Whether its snapshots are kept is left to the caller.
+    /// The past of an item; `None` if it was never seen. The caller determines which snapshots retention keeps.
     ///
     /// # Errors
     /// The history cannot be read.
@@ -41,7 +41,7 @@ impl History {
         })
     }
 
-    /// Runs, the newest first: at most `limit` that are older than the run `before`, if given.
+    /// Runs, newest first: at most `limit`, older than the run `before` if given.
     ///
     /// # Errors
     /// The history cannot be read.
@@ -62,7 +62,7 @@ impl History {
         Ok(runs)
     }
 
-    /// A run and what it tried.
+    /// A run and its attempts.
     ///
     /// # Errors
     /// The history cannot be read.
@@ -86,7 +86,7 @@ impl History {
         }))
     }
 
-    /// By `source/item`: bytes of the last good backup.
+    /// Bytes of the last good backup, by `source/item`.
     pub(crate) fn last_bytes(&self) -> Result<HashMap<String, u64>> {
         self.read(|tx| {
             let mut statement = tx.prepare(
@@ -97,12 +97,12 @@ impl History {
         })
     }
 
-    /// Where a run that goes on writes how far it is; none for a history in memory.
+    /// The progress file of a run; `None` for a history in memory.
     pub(crate) fn progress_file(&self, run: &str) -> Option<std::path::PathBuf> {
         self.state_dir().map(|folder| folder.join(super::RUNNING).join(format!("{run}.json")))
     }
 
-    /// How far a run is. One that does not tell, or is just beginning to, is no error.
+    /// The progress of a run. A missing or incomplete file is not an error.
     fn progress(&self, run: &str) -> Option<Progress> {
         let text = std::fs::read(self.progress_file(run)?).ok()?;
         serde_json::from_slice(&text).ok()
@@ -129,7 +129,7 @@ fn run(row: &rusqlite::Row<'_>) -> rusqlite::Result<RunPast> {
     })
 }
 
-/// Adds what stands in other tables: its sources, and what came of its items.
+/// Adds data from other tables: the sources of a run and the outcomes of its items.
 fn completed(tx: &Transaction<'_>, id: i64, run: RunPast) -> rusqlite::Result<RunPast> {
     let mut statement = tx.prepare_cached("SELECT source FROM discovery WHERE run = ?1 ORDER BY source")?;
     let sources = statement.query_map([id], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;

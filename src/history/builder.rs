@@ -1,4 +1,4 @@
-//! Drawing up the ledger from the history, the configuration and the clock.
+//! Builds the ledger from the history, the configuration and the clock.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -19,34 +19,35 @@ use crate::{
     repository::{HostShare, foreign_hint},
 };
 
-/// What the ledger needs to know that does not stand in the history.
+/// Input for the ledger in addition to the history.
 #[derive(Debug)]
-pub struct Look<'a> {
+pub struct LedgerInput<'a> {
     /// The configuration.
     pub config: &'a Config,
-    /// The moment.
+    /// The current time.
     pub now: &'a Zoned,
-    /// What was found when the repository was asked.
+    /// The result of the survey of the repository.
     pub repository: RepositoryEntry,
-    /// What else to say.
+    /// Further notes.
     pub notes: Vec<String>,
 }
 
 impl History {
-    /// Draws up the ledger.
-    pub fn ledger(&self, look: Look<'_>) -> Result<Ledger> {
-        let Look { config, now, repository, notes } = look;
+    /// Builds the ledger.
+    pub fn ledger(&self, input: LedgerInput<'_>) -> Result<Ledger> {
+        let LedgerInput { config, now, repository, notes } = input;
         let guess = config.sources.is_empty();
         let read = self.read(|tx| read(tx, guess, millis(now)))?;
         let is_blind = self.opened() == Opened::Memory;
         let due = config.sources.iter().filter_map(|source| Some((source.name.as_str(), Due::of(source)?)));
-        let draw = Draw { config, now, read: &read, now_millis: millis(now), due: due.collect(), is_blind };
-        let mut items = draw.entries();
+        let builder =
+            LedgerBuilder { config, now, read: &read, now_millis: millis(now), due: due.collect(), is_blind };
+        let mut items = builder.entries();
         if guess && items.is_empty() && repository.error.is_none() {
             items.push(nothing_at_all());
         }
         items.sort_by(|a, b| (&a.source, &a.item).cmp(&(&b.source, &b.item)));
-        let sources: Vec<_> = config.sources.iter().map(|source| draw.source(source)).collect();
+        let sources: Vec<_> = config.sources.iter().map(|source| builder.source(source)).collect();
         let alerts = self.channels(&channel_kinds(config), now)?;
         let mut problems: Vec<Problem> = self.own_problem()?.into_iter().collect();
         problems.extend(self.damage_of_repository()?);
@@ -71,10 +72,10 @@ impl History {
     }
 }
 
-/// A host that only watches, and finds nothing: that is no good news.
+/// The entry for a host that only watches and finds no snapshot, which is a problem.
 fn nothing_at_all() -> Entry {
     let mut entry = Entry::blank("the repository", None, "", State::NeverBackedUp);
-    let hint = "see that `repository.location` is right and that backups are written there";
+    let hint = "check that `repository.location` is right and that backups are written there";
     entry.problem(
         ProblemKind::NeverBackedUp,
         None,
@@ -85,32 +86,32 @@ fn nothing_at_all() -> Entry {
     entry
 }
 
-/// The anomalies that nobody has accepted.
+/// Adds the anomalies that are not accepted.
 fn suspects(entry: &mut Entry, doubts: &[Doubt], since: impl Fn(i64) -> Option<Zoned>) {
     let Some(first) = doubts.first() else { return };
     let texts: Vec<_> = doubts.iter().take(5).map(|doubt| doubt.text.as_str()).collect();
     let more = doubts.len().saturating_sub(texts.len());
     let more = if more > 0 { format!("; and {more} more") } else { String::new() };
     let hint = format!(
-        "if that is as it should be: `tik-backup accept '{}'`; until then no older snapshot is removed",
+        "if this change is intended: `tik-backup accept '{}'`; until then no older snapshot is removed",
         entry.name()
     );
     let text = format!("{}{more}", texts.join("; "));
     entry.problem(ProblemKind::Anomaly, since(first.time), text, Some(hint));
 }
 
-/// Draws the entries.
-struct Draw<'a> {
+/// Builds the entries.
+struct LedgerBuilder<'a> {
     config: &'a Config,
     now: &'a Zoned,
     now_millis: i64,
     read: &'a Read,
     due: HashMap<&'a str, Due<'a>>,
-    /// Nothing is known but what stands in the repository.
+    /// Only the repository is known, not a history.
     is_blind: bool,
 }
 
-impl Draw<'_> {
+impl LedgerBuilder<'_> {
     fn entries(&self) -> Vec<Entry> {
         let mut next = HashMap::new();
         for source in &self.config.sources {
@@ -119,7 +120,7 @@ impl Draw<'_> {
         }
         let mut entries: Vec<Entry> = Vec::with_capacity(self.read.rows.len());
         for row in &self.read.rows {
-            // A source itself is shown only while something is wrong with it as a whole.
+            // A source itself is shown only while it has a problem as a whole.
             if row.name.is_empty() && row.failed_since.is_none() {
                 continue;
             }
@@ -134,9 +135,9 @@ impl Draw<'_> {
                 let mut entry = Entry::blank(name, None, source.kind.as_str(), State::NeverBackedUp);
                 entry.why = Some("no run yet".to_owned());
                 entry.next = next.get(name).cloned().flatten();
-                let hint = self.or_of_another_host(
+                let hint = self.with_other_hosts(
                     name,
-                    format!("run `tik-backup backup {name}`, and see that its timer is on"),
+                    format!("run `tik-backup backup {name}`, and check that its timer is enabled"),
                 );
                 let text = "this source has never been backed up".to_owned();
                 entry.problem(ProblemKind::NeverBackedUp, None, text, Some(hint));
@@ -150,8 +151,8 @@ impl Draw<'_> {
         entries
     }
 
-    /// What to do where this host has no snapshot: on a machine that replaces another, that one's are still there.
-    fn or_of_another_host(&self, source: &str, advice: String) -> String {
+    /// Extends the hint if this host has no snapshot but others have: this machine may replace another.
+    fn with_other_hosts(&self, source: &str, advice: String) -> String {
         let shares = shared::shares(self.read.foreign.iter().filter(|foreign| foreign.source == source));
         if shares.is_empty() {
             return advice;
@@ -204,7 +205,7 @@ impl Draw<'_> {
             entry.state = State::Excluded;
             entry.why = Some(rule.clone());
             if let Some(doubt) = doubts.iter().find(|doubt| doubt.gone) {
-                let hint = format!("if that is meant: `tik-backup accept '{}'`", entry.name());
+                let hint = format!("if this is intended: `tik-backup accept '{}'`", entry.name());
                 entry.problem(ProblemKind::Excluded, self.moment(doubt.time), doubt.text.clone(), Some(hint));
                 entry.shares(excluded_together(&row.source, doubt.time, rule));
             }
@@ -216,7 +217,7 @@ impl Draw<'_> {
         entry
     }
 
-    /// What is wrong with an item that should be backed up.
+    /// Adds the problems of an item that should be backed up.
     fn judge(
         &self,
         entry: &mut Entry,
@@ -251,7 +252,7 @@ impl Draw<'_> {
         entry.settle();
     }
 
-    /// What is wrong with an item of which there is no snapshot.
+    /// Adds the problems of an item without a snapshot.
     fn judge_missing(&self, entry: &mut Entry, row: &Row) {
         if row.failed_since.is_some() {
             return;
@@ -268,15 +269,14 @@ impl Draw<'_> {
         } else {
             "there is no snapshot of it"
         };
-        let hint =
-            self.or_of_another_host(&row.source, format!("run `tik-backup backup '{}'`", entry.name()));
+        let hint = self.with_other_hosts(&row.source, format!("run `tik-backup backup '{}'`", entry.name()));
         let since = row.first_seen.map(zoned);
         entry.problem(ProblemKind::NeverBackedUp, since, text.to_owned(), Some(hint));
     }
 
-    /// Was it found so lately that the next backup of its source is not late yet? A run of another item finds all that a
-    /// source has. What has been backed up before, or a run has tried, is not new, nor what no source has reported.
-    /// Where a clock was wrong then it is not known; the next answer of the source corrects that. Returns since when.
+    /// Returns since when an item is new: found so recently that the next run of its source is not late yet. A run of a
+    /// single item lists all items of a source. Items that were backed up or tried before are not new, nor are items
+    /// that no source has reported. `None` if the clock was wrong then; the next listing of the source corrects that.
     fn new_since(&self, row: &Row) -> Option<Zoned> {
         if !row.seen || row.good_millis.is_some() || row.tried {
             return None;
@@ -287,13 +287,13 @@ impl Draw<'_> {
         self.limit(row, &since).is_some_and(|limit| age <= limit.as_millis()).then_some(since)
     }
 
-    /// A stored moment, unless a clock was wrong when it was written down.
+    /// A stored time, unless it is in the future because a clock was wrong.
     fn moment(&self, time: i64) -> Option<Zoned> {
         shared::credible(time, self.now_millis).map(zoned)
     }
 
-    /// The age from which a snapshot of `taken` is too old: by the configuration of its source, or else, as for a schedule
-    /// that has run out, by the usual time between its snapshots.
+    /// The age from which a snapshot taken at `taken` is too old: by the configuration of its source, or else (also for
+    /// a schedule that has ended) by the usual interval between its snapshots.
     fn limit(&self, row: &Row, taken: &Zoned) -> Option<Duration> {
         let usual = || {
             let times = self.read.usual.get(&row.id).map(Vec::as_slice).unwrap_or_default();
@@ -318,11 +318,11 @@ impl Draw<'_> {
                 days((limit.as_secs_f64() / 60.0).round() as i64 * 60)
             );
             let hint = if self.config.sources.is_empty() {
-                // Who only watches has nothing to back up.
-                "see whether its timer runs on the host that backs it up, and what it says".to_owned()
+                // A host that only watches cannot back it up.
+                "check whether its timer runs on the host that backs it up, and what it says".to_owned()
             } else {
                 let name = entry.name();
-                format!("see whether its timer runs and what it says, or run `tik-backup backup '{name}'`")
+                format!("check whether its timer runs and what it says, or run `tik-backup backup '{name}'`")
             };
             let since = taken.checked_add(limit).ok();
             entry.problem(ProblemKind::Late, since, text, Some(hint));
@@ -341,29 +341,30 @@ impl Draw<'_> {
             let found = found.text;
             let text = format!("A DRILL FOUND THAT IT DOES NOT RESTORE AS IT WAS: {found}");
             let hint = format!(
-                "{advice}look at it with {drill}; until a newer snapshot is proven, no snapshot before that one is removed"
+                "{advice}inspect it with {drill}; until a newer snapshot is proven, no snapshot before that one is removed"
             );
             entry.problem(ProblemKind::NotProven, self.moment(since), text, Some(hint));
             return;
         }
-        // Who has only the repository, or no history that can be used, knows of no drills.
+        // Without a usable history, drills are unknown.
         if self.config.sources.is_empty() || self.is_blind {
             return;
         }
         let Some(limit) = source.map_or(self.config.max_proof_age, |source| source.max_proof_age) else {
             return;
         };
-        // What was never proven gets as much time as a proof lasts; what was first seen by a wrong clock, none.
+        // An item that was never proven gets `max_proof_age` from the time it was first seen; none if a clock was wrong
+        // then.
         let since = row.proof_time.or(row.first_seen);
         let age = since.map(|since| u64::try_from(self.now_millis - since).unwrap_or(0));
         if age.is_some_and(|age| age <= limit.as_millis() as u64) {
             return;
         }
         let mut text = match entry.proof_age_seconds {
-            Some(age) => format!("what was last proven to restore is {} old", days(age)),
-            None => "it was never proven that it restores".to_owned(),
+            Some(age) => format!("the last proven snapshot is {} old", days(age)),
+            None => "it was never proven by a drill".to_owned(),
         };
-        let mut hint = format!("run {drill}, and see that its timer is on");
+        let mut hint = format!("run {drill}, and check that its timer is enabled");
         if let Some(reason) = &row.unprovable_text {
             text.push_str(&format!("; the last drill could not prove it: {}", reason.text));
             hint = reason.hint.as_ref().map_or(hint, |advice| format!("{advice}; then run {drill}"));

@@ -1,4 +1,4 @@
-//! What is shown, gathered: the history, the ledger drawn from it, and the repository, which is looked at now and then.
+//! The state behind the dashboard: the history, the ledger built from it, and the repository, which is surveyed regularly.
 
 use std::{
     collections::HashSet,
@@ -14,7 +14,7 @@ use crate::{
     config::Config,
     error::{Problem, Result},
     history::{
-        History, Look, draw,
+        Check, History, builder,
         ledger::{Entry, Ledger, RepositoryEntry, SourceEntry},
         pages::{Attempt, Past, RunPast},
     },
@@ -23,28 +23,28 @@ use crate::{
     survey,
 };
 
-/// So many times the time between two looks, and this, may pass before a repository counts as one that does not answer.
-const LOOKS: u32 = 3;
+/// A repository counts as not answering after this many survey intervals and `PATIENCE` without a result.
+const MISSED_SURVEYS: u32 = 3;
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// So long a ledger is shown before another is drawn.
+/// How long a ledger is served before it is built anew.
 const FRESH: Duration = Duration::from_secs(2);
 
-/// Everything that pages are made of.
-pub(super) struct Desk {
+/// The data from which all pages are rendered.
+pub(super) struct DashboardState {
     pub(super) config: Config,
     history: History,
-    /// Time between two looks at the repository.
+    /// Time between two surveys of the repository.
     refresh: Duration,
     begun: Instant,
-    seen: Mutex<Seen>,
-    drawn: Mutex<Option<(Instant, Arc<Ledger>)>>,
-    /// Held by the thread that asks the repository, which may hang.
+    survey: Mutex<LastSurvey>,
+    cached: Mutex<Option<(Instant, Arc<Ledger>)>>,
+    /// Held by the thread that reads the repository, which may hang.
     asking: Arc<()>,
 }
 
 #[derive(Default)]
-struct Seen {
+struct LastSurvey {
     at: Option<Instant>,
     repository: Option<RepositoryEntry>,
     notes: Vec<String>,
@@ -54,39 +54,39 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock()
 }
 
-impl Desk {
+impl DashboardState {
     pub(super) fn open(config: Config, refresh: Duration) -> Result<Arc<Self>> {
-        let history = History::open(&config, Look::Brief)?;
-        let (seen, drawn) = (Mutex::default(), Mutex::default());
+        let history = History::open(&config, Check::Quick)?;
+        let (survey, cached) = (Mutex::default(), Mutex::default());
         Ok(Arc::new(Self {
             config,
             history,
             refresh,
             begun: Instant::now(),
-            seen,
-            drawn,
+            survey,
+            cached,
             asking: Arc::default(),
         }))
     }
 
-    /// Looks at the repository, now and again. Ends with `cancel`.
+    /// Surveys the repository every `refresh` until `cancel` is set.
     pub(super) fn watch(self: &Arc<Self>, cancel: Cancel) -> Option<JoinHandle<()>> {
-        let desk = self.clone();
-        let look = move || {
+        let state = self.clone();
+        let surveys = move || {
             let mut repository = None;
             while !cancel.is_cancelled() {
-                desk.look(&mut repository, &cancel);
-                let next = Instant::now() + desk.refresh;
+                state.survey_once(&mut repository, &cancel);
+                let next = Instant::now() + state.refresh;
                 while Instant::now() < next && !cancel.is_cancelled() {
                     thread::sleep(Duration::from_millis(200));
                 }
             }
         };
-        // Without it the history alone is shown, and that the repository was not looked at.
-        thread::Builder::new().name("repository".to_owned()).spawn(look).ok()
+        // Without this thread, the dashboard shows the history alone and a note that the repository was not surveyed.
+        thread::Builder::new().name("repository".to_owned()).spawn(surveys).ok()
     }
 
-    /// Asks the repository, opened anew unless it is open.
+    /// Surveys the repository, which is opened first unless it is open.
     fn ask(
         &self,
         opened: Option<Repository>,
@@ -98,10 +98,10 @@ impl Desk {
             None => Repository::open_patiently(&self.config.repository, patience),
         };
         result.and_then(|repository| {
-            let seen = match self.look_into(&repository, cancel) {
+            let seen = match self.survey_opened(&repository, cancel) {
                 Err(error) if History::is_damaged(&error) => {
-                    self.history.reopen(Look::Thorough)?;
-                    self.look_into(&repository, cancel)?
+                    self.history.reopen(Check::Full)?;
+                    self.survey_opened(&repository, cancel)?
                 }
                 seen => seen?,
             };
@@ -109,19 +109,19 @@ impl Desk {
         })
     }
 
-    /// Takes a look. A repository that does not answer is left behind with the thread that asks it.
-    fn look(self: &Arc<Self>, opened: &mut Option<(Repository, Patience)>, cancel: &Cancel) {
-        // One that hangs is enough.
+    /// Surveys the repository once. If it does not answer, the thread that asks it is abandoned.
+    fn survey_once(self: &Arc<Self>, opened: &mut Option<(Repository, Patience)>, cancel: &Cancel) {
+        // At most one thread may hang.
         if Arc::strong_count(&self.asking) > 1 {
             return;
         }
-        let (desk, before, asking) = (self.clone(), opened.take(), self.asking.clone());
+        let (state, before, asking) = (self.clone(), opened.take(), self.asking.clone());
         let patience = before.as_ref().map_or_else(Patience::short, |(_, patience)| patience.clone());
         let (asks, known) = (patience.clone(), before.map(|(repository, _)| repository));
         let location = &self.config.repository.location;
         let result = survey::while_answering(location, (patience.clone(), cancel), move |cancel| {
             let _asking = asking;
-            desk.ask(known, &asks, cancel)
+            state.ask(known, &asks, cancel)
         });
         if cancel.is_cancelled() {
             return;
@@ -133,64 +133,68 @@ impl Desk {
             }
             Err(error) => (survey::unreachable(&self.config, &self.history, &error), Vec::new()),
         };
-        *locked(&self.seen) = Seen { at: Some(Instant::now()), repository: Some(entry), notes };
-        *locked(&self.drawn) = None;
+        *locked(&self.survey) = LastSurvey { at: Some(Instant::now()), repository: Some(entry), notes };
+        *locked(&self.cached) = None;
     }
 
-    /// Each time it is asked anew which history this is: another process may have found another repository here, or have set a
-    /// damaged history aside.
-    fn look_into(&self, repository: &Repository, cancel: &Cancel) -> Result<(RepositoryEntry, Vec<String>)> {
-        self.history.meet(repository, Look::Brief)?;
-        // On a second host, which backs up nothing, the snapshots themselves say enough.
+    /// The history is determined anew each time: another process may have found another repository at this location, or
+    /// have set a damaged history aside.
+    fn survey_opened(
+        &self,
+        repository: &Repository,
+        cancel: &Cancel,
+    ) -> Result<(RepositoryEntry, Vec<String>)> {
+        self.history.meet(repository, Check::Quick)?;
+        // A host without sources needs only the snapshots, not a rebuilt history.
         if !self.config.sources.is_empty() {
             self.history.rebuild(&self.config, repository, cancel)?;
         }
-        survey::look_at(&self.config, &self.history, repository, Hosts::watched(&self.config))
+        survey::survey_repository(&self.config, &self.history, repository, Hosts::watched(&self.config))
     }
 
-    /// The ledger as it is now, or was a moment ago.
+    /// The current ledger, at most `FRESH` old.
     pub(super) fn ledger(&self) -> Result<Arc<Ledger>> {
-        // Held while it is drawn: a hundred viewers draw it once.
-        let mut drawn = locked(&self.drawn);
-        if let Some((at, ledger)) = drawn.as_ref()
+        // The lock is held while the ledger is built, so that concurrent requests build it once.
+        let mut cached = locked(&self.cached);
+        if let Some((at, ledger)) = cached.as_ref()
             && at.elapsed() < FRESH
         {
             return Ok(ledger.clone());
         }
-        let ledger = match self.draw() {
+        let ledger = match self.build_ledger() {
             Err(error) if History::is_damaged(&error) => {
-                // What the repository tells takes its place with the next look.
-                self.history.reopen(Look::Thorough)?;
-                self.draw()
+                // The next survey of the repository fills the new history.
+                self.history.reopen(Check::Full)?;
+                self.build_ledger()
             }
             ledger => ledger,
         };
         let ledger = Arc::new(ledger?);
-        *drawn = Some((Instant::now(), ledger.clone()));
+        *cached = Some((Instant::now(), ledger.clone()));
         Ok(ledger)
     }
 
-    fn draw(&self) -> Result<Ledger> {
+    fn build_ledger(&self) -> Result<Ledger> {
         let now = Zoned::now();
         self.history.mark_interrupted(&now)?;
-        let (repository, mut notes, looked) = {
-            let seen = locked(&self.seen);
-            (seen.repository.clone(), seen.notes.clone(), seen.at.unwrap_or(self.begun))
+        let (repository, mut notes, surveyed) = {
+            let survey = locked(&self.survey);
+            (survey.repository.clone(), survey.notes.clone(), survey.at.unwrap_or(self.begun))
         };
         let mut repository = repository.unwrap_or_else(|| {
-            notes.push("the repository is being looked at".to_owned());
-            survey::unseen(&self.config)
+            notes.push("the repository is being read".to_owned());
+            survey::not_surveyed(&self.config)
         });
-        if let Some(silence) = silent(looked.elapsed(), self.refresh) {
-            // A storage that holds whoever looks at it for ever must not be shown as it once was.
+        if let Some(silence) = silent(surveyed.elapsed(), self.refresh) {
+            // The last state of a storage that hangs must not be shown as the current one.
             repository.error.get_or_insert_with(|| Problem::new(silence));
         }
         notes.extend(self.history.begun_note()?);
         notes.extend(self.history.rebuilt_note()?);
-        self.history.ledger(draw::Look { config: &self.config, now: &now, repository, notes })
+        self.history.ledger(builder::LedgerInput { config: &self.config, now: &now, repository, notes })
     }
 
-    /// An item as the ledger has it, and all that happened to it.
+    /// An item's entry in the ledger and its past.
     pub(super) fn item(&self, source: &str, item: &str) -> Result<Option<(Entry, Past)>> {
         let ledger = self.ledger()?;
         let same = |entry: &&Entry| entry.source == source && entry.item.as_deref().unwrap_or("") == item;
@@ -206,7 +210,7 @@ impl Desk {
         let holders: HashSet<String> =
             repository::holders(&times, &lacking).into_iter().map(str::to_owned).collect();
         for (snapshot, (keep, reasons)) in past.snapshots.iter_mut().zip(kept) {
-            // What is held, or belongs to what is no longer backed up, is not removed whatever the rules say.
+            // Held snapshots, and those of sources that are no longer configured, are kept whatever the rules say.
             let holder = holders.contains(&snapshot.id);
             let stays = entry.held || holder || self.config.source(source).is_none();
             snapshot.keep = keep || stays;
@@ -241,10 +245,10 @@ impl Desk {
     }
 }
 
-/// What is said of a repository whose last look ended so long ago; nothing while the next may still be on its way.
+/// The error of a repository whose last survey ended this long ago; `None` while the next one may still be running.
 fn silent(since: Duration, refresh: Duration) -> Option<String> {
     let minutes = since.as_secs() / 60;
-    (since > refresh * LOOKS + PATIENCE)
+    (since > refresh * MISSED_SURVEYS + PATIENCE)
         .then(|| format!("it has not answered for {}", crate::output::count(minutes, "minute")))
 }
 
