@@ -1,4 +1,4 @@
-//! What is told of items when the storage has failed, or when the end of the run could not confirm them.
+//! Reports of items when the storage has failed, or when the end of the run could not confirm them.
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, sync::atomic::AtomicU64, time::Duration};
 
@@ -15,7 +15,7 @@ use crate::{
     },
 };
 
-/// Remembers of which items it was told.
+/// Records the items that are reported to it.
 #[derive(Default)]
 struct Told(Mutex<Vec<String>>);
 

@@ -1,4 +1,4 @@
-//! Scratch servers shared by the items of one server: started for the first, thrown away after the last.
+//! The scratch pool: scratch servers shared by the items of one server, started for the first item and removed after the last.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -33,7 +33,7 @@ pub(super) fn verification(manifest: &Manifest) -> Result<Verification, Fault> {
     })
 }
 
-/// What an operator should know of a server that is not wholly confined.
+/// A note if a server is not fully confined.
 fn note(server: &dyn ScratchServer) -> Option<String> {
     let open = server.unconfined();
     (!open.is_empty()).then(|| {
@@ -45,30 +45,30 @@ fn note(server: &dyn ScratchServer) -> Option<String> {
     })
 }
 
-/// A server, and what came of giving it the roles.
+/// A server, and the result of restoring its roles.
 struct Running {
     server: Box<dyn ScratchServer>,
     roles: Mutex<Option<Result<Proof, Fault>>>,
 }
 
-/// A place for one server.
+/// A slot for one server.
 #[derive(Default)]
 pub(super) struct Place {
     running: RwLock<Option<Running>>,
-    /// Servers that have died here.
+    /// The number of servers that have died in this slot.
     deaths: AtomicU32,
 }
 
-/// Servers are of one version, are started with the same settings, and have the roles of one snapshot.
+/// Items share a server if they need the same version, settings and roles.
 type Key = (String, Option<String>, String, String);
 
-/// All places.
+/// The scratch servers of a drill.
 #[derive(Default)]
 pub(super) struct Stage {
     places: Mutex<HashMap<Key, Arc<Place>>>,
 }
 
-/// What to prove, and with what.
+/// A snapshot to prove, and what it needs.
 pub(super) struct Job<'a> {
     pub(super) candidate: &'a Candidate<'a>,
     pub(super) manifest: &'a Manifest,
@@ -79,12 +79,12 @@ pub(super) struct Job<'a> {
     pub(super) part: files::Part,
     /// The other databases of the same server.
     pub(super) siblings: Option<&'a dyn Siblings>,
-    /// What a self-test does to what was restored.
+    /// The damage that a self-test does to the restored content.
     pub(super) damage: Option<&'a str>,
 }
 
 impl Stage {
-    /// The place for the server that a job needs.
+    /// The slot of the server that a job needs.
     fn place(&self, verifier: &dyn Verifier, setup: &Setup<'_>, job: &Job<'_>) -> Result<Arc<Place>, Fault> {
         let needs = verifier.server_key(setup, job.manifest)?;
         let (source, server) = job.candidate.group();
@@ -93,7 +93,7 @@ impl Stage {
         Ok(places.entry(key).or_default().clone())
     }
 
-    /// Throws the servers of a group away, once those that still work with them are done.
+    /// Removes the servers of a group, once all jobs on them are done.
     pub(super) fn clear(&self, group: &(String, Option<String>)) {
         let mut places = self.places.lock();
         let keys: Vec<Key> = places
@@ -120,14 +120,14 @@ pub(super) fn prove(setup: &Setup<'_>, stage: &Stage, job: &Job<'_>) -> Proven {
     server.prove().map_err(|fault| died(&place, deaths).unwrap_or(fault))
 }
 
-/// A dead server says nothing about the backup; the next one gets a new one.
+/// A dead server says nothing about the backup; the next item gets a new one.
 fn died(place: &Place, deaths: u32) -> Option<Fault> {
     let looked = place.running.read();
     let dead = looked.as_ref().is_some_and(|running| running.server.is_dead());
     drop(looked);
     let mut death = None;
     if dead {
-        // Others who work with it fail too: nobody is kept waiting for long.
+        // Other jobs on this server fail too, so the lock is free soon.
         let mut running = place.running.write();
         death = running.as_mut().and_then(|running| running.server.death());
         if death.is_some() {
@@ -135,7 +135,7 @@ fn died(place: &Place, deaths: u32) -> Option<Fault> {
             *running = None;
         }
     }
-    // Somebody else may have found it dead, and even have another one by now.
+    // Another thread may have found it dead, and even have started a new one by now.
     let died = place.deaths.load(Ordering::SeqCst) != deaths;
     let death = death.or_else(|| died.then(|| Error::failed("the scratch server has ended")));
     Some(Fault::Cannot(death?.hint(
@@ -143,7 +143,7 @@ fn died(place: &Place, deaths: u32) -> Option<Fault> {
     )))
 }
 
-/// A job, and the place for its server.
+/// A job, and the slot of its server.
 struct OnServer<'a> {
     verifier: &'a dyn Verifier,
     setup: &'a Setup<'a>,
@@ -159,7 +159,7 @@ impl OnServer<'_> {
         }
     }
 
-    /// With a server on which others may work at the same time.
+    /// Proves on a server that other jobs may use at the same time.
     fn shared(&self) -> Proven {
         loop {
             let running = self.place.running.read();
@@ -174,7 +174,7 @@ impl OnServer<'_> {
         }
     }
 
-    /// While nothing else is on the server: then databases that others may be about to restore can be made for this one.
+    /// Proves while nothing else is on the server: only then can databases that other jobs restore be created for this one.
     fn alone(&self, databases: &BTreeSet<String>) -> Proven {
         let mut running = self.place.running.write();
         let there = match running.take() {
@@ -205,8 +205,8 @@ impl OnServer<'_> {
         Ok(proof)
     }
 
-    /// Starts a server and gives it the roles. If it does not take them it is begun anew without, so that something can be
-    /// said about the databases: their restore creates the roles that it needs.
+    /// Starts a server and restores the roles. If that fails, a new server is started without them, so that the databases
+    /// can still be proven: their restore creates the roles that it needs.
     fn start(&self) -> Result<Running, Fault> {
         let begin = Instant::now();
         let Self { verifier, setup, job, .. } = *self;

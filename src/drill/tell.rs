@@ -1,4 +1,4 @@
-//! What a drill writes down and tells, and to whom it does not.
+//! The history and the alerts of a drill.
 
 use std::time::Duration;
 
@@ -17,11 +17,11 @@ use crate::{
     repository::{Hosts, Repository, Snapshot, future_warning},
 };
 
-/// How long telling may take.
+/// The time limit for sending alerts.
 const BUDGET: Duration = Duration::from_secs(300);
 
-/// The history of this host and repository; one in memory if it cannot be used, or if the snapshots are another host's: what is found of its
-/// backups says nothing of this one's.
+/// The history of this host and repository; one in memory if it cannot be used, or if the snapshots are of another host: its
+/// results do not apply to the backups of this host.
 pub(super) fn open_history(
     config: &Config,
     request: &Request,
@@ -51,7 +51,7 @@ pub(super) fn open_history(
     }
 }
 
-/// Says what is dated in the future among the snapshots of what is drilled.
+/// Warns of snapshots of the chosen items that are dated in the future.
 pub(super) fn warn_of_future(chosen: &[Candidate<'_>], snapshots: &[Snapshot], observer: &dyn Observer) {
     let now = jiff::Timestamp::now();
     let ahead: Vec<Snapshot> = snapshots.iter().filter(|snapshot| snapshot.is_ahead(now)).cloned().collect();
@@ -65,13 +65,13 @@ pub(super) fn warn_of_future(chosen: &[Candidate<'_>], snapshots: &[Snapshot], o
     }
 }
 
-/// Draws up the ledger.
+/// Builds the ledger.
 pub(super) fn ledger(config: &Config, history: &History, repository: &Repository) -> Result<Ledger> {
     let (repository, notes) = crate::survey::look_at(config, history, repository, Hosts::watched(config))?;
     history.ledger(draw::Look { config, now: &Zoned::now(), repository, notes })
 }
 
-/// Tells what came of it. That this failed is part of the report.
+/// Sends alerts about the result. Failures to send are part of the report.
 pub(super) fn tell(
     config: &Config,
     history: &History,

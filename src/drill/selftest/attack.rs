@@ -1,5 +1,5 @@
-//! Attacks: what a backup could bring, run by a scratch server as its superuser. It must not reach anything outside of the
-//! server's folder, although files, a process and a port stand there open to its user.
+//! Attacks that a backup could contain, run by a scratch server as its superuser. They must not reach anything outside of the
+//! server's directory, although the user of the server has access to the files, the process and the port that are attacked.
 
 use std::{
     fs::{self, Permissions},
@@ -20,12 +20,12 @@ use crate::{
     },
 };
 
-/// What the process that is attacked has its secret in.
+/// The environment variable with the secret of the attacked process.
 const VARIABLE: &str = "TIK_BACKUP_SELF_TEST";
 
-/// What is attacked. Whoever is not confined reaches all of it.
+/// The targets of attacks. A process that is not confined can reach all of them.
 struct Prey {
-    /// The two halves of what must not be read: an attack can put them together without naming the whole.
+    /// The two halves of the secret: statements name them separately, so that an echoed statement does not contain the whole secret.
     halves: [String; 2],
     folder: PathBuf,
     process: Child,
@@ -51,7 +51,7 @@ impl Prey {
         }
         fs::create_dir(&folder).map_err(failed)?;
         fs::write(folder.join("canary"), halves.concat()).map_err(failed)?;
-        // Not their permissions must keep the server off.
+        // The confinement must protect them, not their permissions.
         fs::set_permissions(&folder, Permissions::from_mode(0o777)).map_err(failed)?;
         fs::set_permissions(folder.join("canary"), Permissions::from_mode(0o644)).map_err(failed)?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed)?;
@@ -60,14 +60,14 @@ impl Prey {
         sleep.arg("3600").env(VARIABLE, halves.concat()).current_dir("/");
         sleep.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         if let Some(owner) = owner::chosen() {
-            // Of the same user as the server.
+            // A process of the same user as the server.
             sleep.gid(owner.gid).uid(owner.uid);
         }
         let process = sleep.spawn().map_err(failed)?;
         Ok(Self { halves, folder, process, listener, _dir: dir })
     }
 
-    /// A statement with what is attacked in its places.
+    /// A statement with its placeholders replaced by the targets.
     fn aim(&self, statement: &str) -> Result<String> {
         let port =
             self.listener.local_addr().map_err(|error| Error::from_io("no port to attack", error))?.port();
@@ -82,7 +82,7 @@ impl Prey {
             .replace("{second}", second))
     }
 
-    /// Removes what an attack has left in the folder, and says whether there was anything.
+    /// Removes files that an attack has left in the directory. Returns whether there were any.
     fn clear(&self) -> bool {
         let mut found = false;
         for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
@@ -95,7 +95,7 @@ impl Prey {
         found
     }
 
-    /// What an attack has done, if it has done anything. `answer` is all that the server said.
+    /// The harm that an attack has done, if any. `answer` is all output of the server.
     fn harm(&mut self, answer: &str) -> Option<&'static str> {
         if answer.contains(&self.halves.concat()) {
             return Some("the server read what it must not read");
@@ -118,7 +118,7 @@ impl Drop for Prey {
 }
 
 impl Bench<'_> {
-    /// Makes each attack of the subject on a restored item: a name, whether it failed, and what was said.
+    /// Makes each attack of the subject on a restored item. Returns its name, whether it was prevented, and the answer.
     pub(super) fn attacks(&self, stage: &Stage) -> Vec<(String, bool, String)> {
         let attacks = self.subject.attacks();
         if attacks.is_empty() {
@@ -139,7 +139,7 @@ impl Bench<'_> {
             let (kept_off, by) = match (prey.harm(&answer(&proven)), &proven) {
                 (Some(harm), _) => (false, harm.to_owned()),
                 (None, Err(fault @ Fault::Refused(_))) => (true, format!("kept off: {}", said(fault))),
-                // The statement ran, and what it may have changed in the database itself is no harm.
+                // The statement ran; changes in the restored database itself are harmless.
                 (None, Ok(_) | Err(Fault::Differs(_))) => (true, "kept off: it reached nothing".to_owned()),
                 (None, Err(fault)) => (false, format!("it could not be tried: {}", said(fault))),
             };
@@ -149,7 +149,7 @@ impl Bench<'_> {
     }
 }
 
-/// All that was said.
+/// All texts of a result.
 fn answer(proven: &Proven) -> String {
     match proven {
         Ok(proof) => proof.notes.join("\n"),
