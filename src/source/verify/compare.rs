@@ -1,5 +1,5 @@
-//! Comparing two manifests: the one that was stored, and the one of what was restored. What only one kind has is compared by
-//! the kind.
+//! Comparing two manifests: the one that was stored, and the one of what was restored. Details of one kind are compared by
+//! that kind.
 
 use std::collections::BTreeMap;
 
@@ -49,7 +49,7 @@ pub(crate) fn shown((kind, schema, name): &(String, String, String)) -> String {
     }
 }
 
-/// Lines of two scripts, whatever their order: what the one has and the other lacks.
+/// Differences between the lines of two scripts, regardless of order.
 pub(in crate::source) fn lines(stored: &[String], restored: &[String]) -> Vec<String> {
     let count = |lines: &[String]| {
         let mut counts = BTreeMap::<String, i64>::new();
@@ -94,7 +94,7 @@ pub(in crate::source) fn without_secret(line: &str) -> String {
     text
 }
 
-/// The verb for so many.
+/// `was` or `were`.
 pub(in crate::source) fn were(number: u64) -> &'static str {
     if number == 1 { "was" } else { "were" }
 }

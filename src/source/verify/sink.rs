@@ -1,4 +1,4 @@
-//! Where the second dump of a drill goes: nowhere. What is compared is counted and digested on the way.
+//! The null sink, for the second dump of a drill: the data is counted and digested on the way, and discarded.
 
 use std::io::{self, Read};
 
@@ -14,10 +14,10 @@ use crate::{
 
 /// Bytes read at a time.
 const PIECE: usize = 256 << 10;
-/// Scripts of accounts are not longer.
+/// The maximum size of a stream that is kept; scripts of accounts are shorter.
 const KEPT: usize = 1 << 30;
 
-/// Takes streams in and keeps nothing but what it is told to.
+/// Discards all streams except one that can be kept.
 #[derive(Default)]
 pub(crate) struct Nowhere {
     /// Path of the stream to keep.
