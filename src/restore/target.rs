@@ -1,4 +1,4 @@
-//! What `--into` means: a database, container or share, and how to reach it.
+//! The target that `--into` names: a database, container or share, and how to reach it.
 
 use super::Request;
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
     stream::cancel::Cancel,
 };
 
-/// `--overwrite` with something else than a container or share.
+/// The error if `--overwrite` is used with a target other than a container or share.
 pub(super) const NO_OVERWRITE: &str = "--overwrite is of use for containers and file shares only";
 
 /// The target that `--into` names: a URL, or a database, container or share where the source has its own.

@@ -1,4 +1,4 @@
-//! What is no plain file: further names of one, links, pipes, sockets and devices.
+//! Entries other than regular files: hard links, symbolic links, pipes, sockets and devices.
 
 use std::{ffi::OsStr, path::Path};
 
@@ -15,7 +15,7 @@ use crate::{
 };
 
 impl Restore<'_> {
-    /// Makes one more name of what was restored before, if this is one. False if it is to be made anew.
+    /// Makes a hard link if the same file was restored before. Returns false if it must be created anew.
     pub(super) fn link(
         &mut self,
         below: &Path,
