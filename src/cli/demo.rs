@@ -63,7 +63,7 @@ fn text(report: &Report) -> String {
     text
 }
 
-/// Prints the story as it is told.
+/// Prints the demo while it runs.
 struct Screen {
     silent: bool,
     bold: bool,

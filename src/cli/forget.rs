@@ -10,7 +10,7 @@ use crate::{
     repository::host_option,
 };
 
-/// Exit code where another list than the one that was shown would be removed.
+/// Exit code if the list has changed since it was shown.
 const CHANGED: u8 = 2;
 
 #[derive(Debug, clap::Args)]
@@ -36,7 +36,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
         if args.confirm.is_some() {
             return Err(Error::usage("--confirm goes with what was listed: SOURCE[/ITEM] or --id ID"));
         }
-        // Seen from the configuration's own host, whichever is asked about.
+        // From the view of the configured host, whichever host is listed.
         let own = context.config()?;
         let host = args.host.as_ref().map(|_| config.repository.host.as_str());
         let orphans = forget::orphans(&own, host, &notice, &context.cancel)?;
@@ -111,12 +111,12 @@ fn text(report: &Report, command: &str) -> String {
     let listed = format!(
         "Listed: {count} of the host {host}. Nothing has been removed. This removes exactly what is listed:"
     );
-    // The command stays in one line, so that it can be copied.
+    // The command is printed on one line, so that it can be copied.
     text.push_str(&format!("{}\n  {command}\n", screen.wrapped(&listed, 0, 0)));
     text
 }
 
-/// What removes exactly what is listed.
+/// The command that removes exactly the listed snapshots.
 fn command(context: &Context, args: &Args, confirm: &str) -> String {
     let option = |option: &str, value: &str| format!("{option} {}", word(&name(value)));
     let mut words = vec!["tik-backup".to_owned()];

@@ -59,11 +59,11 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
     }
 }
 
-/// Prints line by line; as JSON one document all the same.
+/// Prints line by line; the JSON is one document.
 struct Lines {
     out: BufWriter<StdoutLock<'static>>,
     json: bool,
-    /// Nothing was listed yet.
+    /// No entry was listed yet.
     first: bool,
     /// The reader of our output has closed it.
     closed: bool,
@@ -97,7 +97,7 @@ impl Lister for Lines {
             return Ok(());
         }
         let header = json(header)?;
-        // The entries are one more field of it.
+        // The entries are another field of it.
         let open = header.strip_suffix('}').unwrap_or(&header);
         self.print(&format!("{open},\"entries\":["))
     }

@@ -122,7 +122,7 @@ enum Command {
     Demo(demo::Args),
 }
 
-/// What a command works with.
+/// The context of a command.
 struct Context {
     config: Option<PathBuf>,
     printer: Printer,
@@ -134,7 +134,7 @@ impl Context {
         Config::load(self.config.as_deref())
     }
 
-    /// With `--json`, says where a result was written that is no JSON itself.
+    /// With `--json`, prints the path of a result that is not JSON itself.
     fn written(&self, path: &Path) -> Result<()> {
         if !self.printer.is_json() {
             return Ok(());
@@ -143,8 +143,8 @@ impl Context {
         self.printer.result(&document, String::new)
     }
 
-    /// The configuration as if `host` were its host, if one is named, and whether that is another than it has. For reading: what
-    /// is written down and told is of one's own host alone.
+    /// The configuration as if `host` were its host, if one is named, and whether that is another than it has. Only for
+    /// reading: history and alerts are always of the configured host.
     fn config_of(&self, host: Option<&str>) -> Result<(Config, bool)> {
         let mut config = self.config()?;
         let Some(host) = host else { return Ok((config, false)) };
@@ -160,12 +160,12 @@ impl Context {
     }
 }
 
-/// Exit code of a command that did what it was asked to.
+/// Exit code of a command that succeeded.
 const SUCCESS: u8 = 0;
-/// Exit code of a look that found something late, failed, suspicious or unproven.
+/// Exit code of a check that found something late, failed, suspicious or unproven.
 const FOUND: u8 = 5;
 
-/// After this time without an answer a signal ends the program although the storage is still waited for.
+/// After this time without an answer of the storage, a signal ends the program.
 const HANGS: std::time::Duration = std::time::Duration::from_secs(20);
 
 /// Runs the program.
@@ -173,7 +173,7 @@ pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version go to stdout and are no errors. If printing fails there is nobody to tell.
+            // Help and version go to stdout and are not errors. A failure to print cannot be reported.
             let _ = error.print();
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
@@ -192,7 +192,7 @@ pub fn main() -> ExitCode {
             error.code()
         });
     crate::repository::end_sessions();
-    // Threads that wait for a storage without an answer end with the process.
+    // Threads that wait for the storage end with the process.
     ExitCode::from(code)
 }
 
@@ -225,8 +225,8 @@ fn dispatch(command: Command, context: &Context) -> Result<u8> {
     }
 }
 
-/// A call on a mounted storage that hangs cannot be ended. Once a signal has ended the work, it is left behind with the
-/// process; the next run says that this one was interrupted.
+/// A hanging call on a mounted storage cannot be cancelled. After a signal, the process exits without
+/// waiting for it; the next run reports that this one was interrupted.
 #[allow(clippy::exit)] // nothing else ends a process whose thread hangs in the kernel
 fn leave_what_hangs(cancel: &Cancel, printer: Printer) {
     let signalled = std::time::Instant::now();
@@ -243,8 +243,8 @@ fn leave_what_hangs(cancel: &Cancel, printer: Printer) {
     }
 }
 
-/// SIGINT and SIGTERM end a run in order: children are ended, locks removed. A second one ends the program at once.
-/// SIGHUP is ignored: restic sends it to see whether the owner of a lock lives.
+/// SIGINT and SIGTERM end a run cleanly: children are stopped, locks removed. A second signal ends the program at once.
+/// SIGHUP is ignored: restic sends it to check whether the owner of a lock is alive.
 fn handle_signals(context: &Context) -> Result<()> {
     use signal_hook::{
         consts::{SIGHUP, SIGINT, SIGTERM},
@@ -269,7 +269,7 @@ fn handle_signals(context: &Context) -> Result<()> {
                     _ => continue,
                 }
                 let cancel = cancel.clone();
-                // Without it only the second signal ends a call that hangs.
+                // Without it only the second signal ends a hanging call.
                 let _ = std::thread::Builder::new()
                     .name("ending".to_owned())
                     .spawn(move || leave_what_hangs(&cancel, printer));

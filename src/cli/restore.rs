@@ -81,13 +81,13 @@ pub(super) struct Args {
     verify: bool,
 }
 
-/// Exit code of a restore that lacks something.
+/// Exit code of an incomplete restore.
 const INCOMPLETE: u8 = 3;
-/// Exit code of a restore of which nothing came.
+/// Exit code of a restore that restored nothing.
 const FAILED: u8 = 1;
 
 pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
-    // A variable of a script that is empty must not stand for everything.
+    // An empty variable of a script must not select everything.
     if args.path.iter().any(|path| path.is_empty()) {
         return Err(Error::usage("--path names nothing")
             .hint("write a file, a folder or a pattern; leave --path out to restore everything"));
@@ -150,7 +150,7 @@ fn options(args: &Args) -> Options {
     }
 }
 
-/// All of a server.
+/// Restores a whole server.
 fn server(context: &Context, args: &Args) -> Result<u8> {
     let request = ServerRequest {
         source: args.item.source.clone(),
@@ -267,7 +267,7 @@ fn stored(storage: &Storage, what: &str, from: &str, seconds: f64) -> String {
     text
 }
 
-/// What could not be written: the first of it.
+/// The first blobs or files that could not be written.
 fn refused(storage: &Storage) -> String {
     const FEW: usize = 20;
     let mut text = String::new();
@@ -282,7 +282,7 @@ fn refused(storage: &Storage) -> String {
     text
 }
 
-/// What is missing after a restore: the first of it, and where all of it stands.
+/// The first objects that are missing after a restore, and the file with all of them.
 fn missing(database: &Restored) -> String {
     const FEW: usize = 20;
     if database.missing.is_empty() {
@@ -308,7 +308,7 @@ fn missing(database: &Restored) -> String {
     text
 }
 
-/// In what the contents differ after a restore with `--continue --verify`: the first of it.
+/// The first differences after a restore with `--continue --verify`.
 fn different(database: &Restored) -> String {
     const FEW: usize = 20;
     if database.differences.is_empty() {
@@ -325,12 +325,12 @@ fn different(database: &Restored) -> String {
     text
 }
 
-/// Whether what the server warned of is a problem: not if everything was read back and is equal.
+/// Whether warnings of the server are a problem: not if everything was read back and is equal.
 fn is_warned(database: &Restored) -> bool {
     !database.warnings.is_empty() && !database.compared
 }
 
-/// What the server warned of while loading.
+/// Warnings of the server while loading.
 fn warned(database: &Restored) -> String {
     if database.warnings.is_empty() {
         return String::new();
@@ -348,7 +348,7 @@ fn warned(database: &Restored) -> String {
     text
 }
 
-/// What was counted; a dump may also hold nothing that could be.
+/// The counted rows; a dump may also have no tables to count.
 fn counted(database: &Restored) -> String {
     if database.tables == 0 {
         return if database.compared {
@@ -360,7 +360,7 @@ fn counted(database: &Restored) -> String {
     let (row, table) = if database.collections { ("document", "collection") } else { ("row", "table") };
     let contents = if database.compared { "contents compared and equal" } else { "as many as in the backup" };
     let all = database.missing.is_empty() && database.differences.is_empty();
-    // Of MongoDB only indexes may be missing.
+    // For MongoDB only indexes may be missing.
     let contents = if all || database.collections { contents } else { "the others are listed below" };
     format!("{} counted in {}, {contents}", count(database.rows, row), count(database.tables, table))
 }

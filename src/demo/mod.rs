@@ -1,5 +1,5 @@
-//! The whole story on a throwaway server: databases are found, backed up, proven, lost, told of, restored and checked, each by the very
-//! commands an operator would type.
+//! The demo: on throwaway servers, databases are found, backed up, proven, lost, alerted, restored and checked, with the
+//! commands that an operator would type.
 
 mod data;
 mod mongodb;
@@ -21,27 +21,27 @@ use crate::{
 /// How to run the demo.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// Leave the folder with the stopped server, the configuration and the repository.
+    /// Keep the directory with the stopped server, the configuration and the repository.
     pub keep: bool,
-    /// Folder to make that folder in; the one for temporary files by default.
+    /// Parent of that directory; by default the directory for temporary files.
     pub dir: Option<PathBuf>,
 }
 
-/// Who watches.
+/// Receives the output of the demo.
 pub trait Audience {
     /// A step begins.
     fn step(&self, number: usize, title: &str);
-    /// Something is told about it.
+    /// A text about the step.
     fn tell(&self, text: &str);
-    /// A command was run; `line` is how to type it, `output` all it printed.
+    /// A command was run; `line` is the command line, `output` everything that it printed.
     fn ran(&self, line: &str, output: &str);
 }
 
-/// What came of a step.
+/// The outcome of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StepOutcome {
-    /// It went as told.
+    /// It succeeded.
     Ok,
     /// It could not be shown here.
     Skipped,
@@ -52,53 +52,53 @@ pub enum StepOutcome {
 /// A command of a step.
 #[derive(Debug, Serialize)]
 pub struct CommandReport {
-    /// How to type it.
+    /// The command line.
     pub command: String,
-    /// What it printed.
+    /// Its output.
     pub output: String,
 }
 
-/// A step of the demo. The field names are a promise.
+/// A step of the demo. The field names are stable.
 #[derive(Debug, Serialize)]
 pub struct StepReport {
-    /// What it shows.
+    /// Its title.
     pub title: String,
-    /// What came of it.
+    /// Its outcome.
     pub outcome: StepOutcome,
-    /// Time it took.
+    /// Its duration.
     pub seconds: f64,
     /// Why it was skipped or failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// What was run.
+    /// The commands that were run.
     pub commands: Vec<CommandReport>,
 }
 
-/// A finished demo. The field names are a promise.
+/// A finished demo. The field names are stable.
 #[derive(Debug, Serialize)]
 pub struct Report {
     /// `ok`, or `failed` if a step failed.
     pub outcome: StepOutcome,
-    /// Time it took.
+    /// Its duration.
     pub seconds: f64,
-    /// Where everything is, if it was kept.
+    /// The directory, if it was kept.
     pub folder: Option<PathBuf>,
     /// Its steps.
     pub steps: Vec<StepReport>,
-    /// What ended it.
+    /// The error that ended it.
     #[serde(skip)]
     pub error: Option<Error>,
 }
 
-/// Tells the story. A step that fails ends it; the report then has the error. Server and folder are gone afterwards
-/// in any case, unless the folder is to be kept.
+/// Runs the demo. A step that fails ends it; the report then has the error. Server and directory are removed afterwards
+/// in any case, unless the directory is to be kept.
 pub fn run(options: &Options, audience: &dyn Audience, cancel: &Cancel) -> Report {
     let begin = Instant::now();
     let mut teller = Teller { audience, steps: Vec::new() };
     let told = story::tell(options, &mut teller, cancel);
     let (folder, error) = match told {
         Ok(folder) => (folder, None),
-        // Whatever it was to the command that failed, the demo has failed.
+        // The exit code of the failed command does not matter: the demo has failed.
         Err(error) if teller.steps.len() > 1 => (None, Some(error.with_kind(Kind::Failed))),
         Err(error) => (None, Some(error)),
     };
@@ -110,7 +110,7 @@ fn seconds(begin: Instant) -> f64 {
     (begin.elapsed().as_secs_f64() * 1000.0).round() / 1000.0
 }
 
-/// Tells steps and remembers what came of them.
+/// Runs steps and records their outcomes.
 struct Teller<'a> {
     audience: &'a dyn Audience,
     steps: Vec<StepReport>,
@@ -134,7 +134,7 @@ impl Teller<'_> {
     }
 }
 
-/// A step being told.
+/// A running step.
 struct Step<'a> {
     audience: &'a dyn Audience,
     commands: Vec<CommandReport>,
@@ -146,7 +146,7 @@ impl Step<'_> {
         self.audience.tell(text);
     }
 
-    /// Shows a command that was run, and gives its output.
+    /// Shows a command that was run, and returns its output.
     fn ran(&mut self, ran: Ran) -> String {
         self.audience.ran(&ran.line, &ran.output);
         self.commands.push(CommandReport { command: ran.line, output: ran.output.clone() });

@@ -1,4 +1,4 @@
-//! The story's second server: MariaDB or MySQL, if one is installed.
+//! The second server of the demo: MariaDB or MySQL, if one is installed.
 
 use std::{io::Write, path::PathBuf};
 
@@ -14,7 +14,7 @@ use crate::{
     stream::{cancel::Cancel, child::into_error},
 };
 
-/// Articles of a wiki, with what only a whole dump holds: a view, a routine, a trigger.
+/// Articles of a wiki, with objects that a dump could miss: a view, a routine, a trigger.
 const WIKI: &str = "
 CREATE DATABASE wiki CHARACTER SET utf8mb4;
 USE wiki;
@@ -33,7 +33,7 @@ CREATE FUNCTION words(t mediumtext) RETURNS int DETERMINISTIC NO SQL
 CREATE TRIGGER touched BEFORE UPDATE ON articles FOR EACH ROW SET NEW.changed = CURRENT_TIMESTAMP;
 ";
 
-/// What the wiki holds, in one line that is equal only if the content is.
+/// A summary of the wiki in one line, which is equal only if the content is.
 pub(super) const WIKI_QUERY: &str = "SELECT COUNT(*) AS articles, SUM(LENGTH(body)) AS bytes, MAX(changed) AS last_change, \
      SUM(words(title)) AS words FROM articles";
 
@@ -45,7 +45,7 @@ pub(super) struct MysqlPart {
 }
 
 impl MysqlPart {
-    /// Starts a server with a wiki in it. `None`: none is installed.
+    /// Starts a server with the wiki. `None` if none is installed.
     pub(super) fn set(stage: &Stage, cancel: &Cancel) -> Result<Option<Self>> {
         let clients = Clients::find(&[]);
         let found = clients.all().ok().and_then(|all| {
@@ -63,7 +63,7 @@ impl MysqlPart {
         Ok(Some(part))
     }
 
-    /// What is installed.
+    /// Name and version of the server.
     pub(super) fn version(&self) -> String {
         format!("{} {}", self.client.flavour, self.client.version)
     }

@@ -1,4 +1,4 @@
-//! The steps of the story.
+//! The steps of the demo.
 
 use std::path::PathBuf;
 
@@ -13,7 +13,7 @@ use crate::{
     stream::cancel::Cancel,
 };
 
-/// Tells it all. Returns where everything is, if it is kept.
+/// Runs all steps. Returns the directory, if it is kept.
 pub(super) fn tell(options: &Options, teller: &mut Teller<'_>, cancel: &Cancel) -> Result<Option<PathBuf>> {
     let stage = teller.step("Servers for this demo alone", |step| set(options, step, cancel))?;
     teller.step("Create the repository, and see what a backup would protect", |step| {
@@ -184,7 +184,7 @@ fn witness(stage: &Stage, step: &mut Step<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Fails unless the output of a command has all these texts: a demo must not claim what did not happen.
+/// Fails unless the output of a command has all these texts, so that the demo does not claim false results.
 fn require(output: &str, texts: &[&str], command: &str) -> Result<()> {
     match texts.iter().find(|text| !output.contains(**text)) {
         None => Ok(()),
