@@ -35,7 +35,7 @@ impl Told {
     }
 }
 
-/// A configuration with a repository and a source of two folders.
+/// A configuration with a repository and a source of two directories.
 fn configured(folder: &Path) -> Config {
     let password = folder.join("password");
     fs::write(&password, "a repository password for tests").unwrap();

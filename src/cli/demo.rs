@@ -16,10 +16,10 @@ use crate::{
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Keep the folder with the stopped server, the configuration and the repository
+    /// Keep the directory with the stopped server, the configuration and the repository
     #[arg(long)]
     keep: bool,
-    /// Make that folder in here instead of the folder for temporary files
+    /// Make that directory in here instead of the directory for temporary files
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
 }

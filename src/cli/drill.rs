@@ -26,7 +26,7 @@ pub(super) struct Args {
     /// Snapshots that this host made; nothing is written down of them, as they say nothing of this host's own
     #[arg(long, value_name = "HOST")]
     host: Option<String>,
-    /// Read only this part of the files of containers, shares and folders, another part each time
+    /// Read only this part of the files of containers, shares and directories, another part each time
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
     sample: Option<u8>,
     /// Damage restored databases and backups of its own in many ways, and see that each is noticed

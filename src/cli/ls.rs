@@ -21,7 +21,7 @@ pub(super) struct Args {
     /// The item
     #[arg(value_name = "SOURCE/ITEM")]
     item: Selector,
-    /// A file, a folder with all below it, or a pattern: * and ? stop at /, ** does not. Without it everything is listed
+    /// A file, a directory with all below it, or a pattern: * and ? stop at /, ** does not. Without it everything is listed
     path: Option<OsString>,
     /// Which snapshot: latest, an id, or the newest of a time or earlier
     #[arg(long, value_name = "latest|ID|TIME", default_value = "latest")]

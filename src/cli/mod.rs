@@ -78,7 +78,7 @@ enum Command {
     Snapshots(snapshots::Args),
     /// List the files of a snapshot by the names that they have in the source
     Ls(ls::Args),
-    /// Put an item back: into a database, or as files into a folder
+    /// Put an item back: into a database, or as files into a directory
     Restore(restore::Args),
     /// Prove that what is stored can be restored: into scratch servers, compared with what was backed up
     Drill(drill::Args),

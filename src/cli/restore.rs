@@ -30,7 +30,7 @@ pub(super) struct Args {
     /// it does not exist, and must be empty otherwise
     #[arg(long, value_name = "URL|NAME")]
     into: Option<String>,
-    /// Write the files into this new folder: the dump for the database's own tools, or the content of a folder, container
+    /// Write the files into this new folder: the dump for the database's own tools, or the content of a directory, container
     /// or share
     #[arg(long, value_name = "DIR")]
     to: Option<PathBuf>,
@@ -43,7 +43,7 @@ pub(super) struct Args {
     /// Restore only this table or collection
     #[arg(long, value_name = "[SCHEMA.]NAME", conflicts_with = "to")]
     table: Option<String>,
-    /// Restore only this file, this folder with all below it, or what matches a pattern: of directories, containers and file
+    /// Restore only this file, this directory with all below it, or what matches a pattern: of directories, containers and file
     /// shares. Names are those in the source; * and ? stop at /, ** does not. May be given several times
     #[arg(long, value_name = "PATTERN", conflicts_with = "table")]
     path: Vec<OsString>,
@@ -72,7 +72,7 @@ pub(super) struct Args {
     /// (PostgreSQL; exit code 3 if something is missing)
     #[arg(long = "continue", conflicts_with = "to")]
     keep_going: bool,
-    /// Restore setuid and setgid bits, capabilities of files, and devices too, as root into a folder; only if you trust all who
+    /// Restore setuid and setgid bits, capabilities of files, and devices too, as root into a directory; only if you trust all who
     /// could write to what was backed up
     #[arg(long, requires = "to")]
     with_setuid_and_devices: bool,

@@ -241,7 +241,7 @@ fn of_node(name: &[u8], node: &Node<'_>) -> ListEntry {
 }
 
 fn of_omitted(omitted: &Omitted) -> ListEntry {
-    // Folders are called directories in lists.
+    // Directories are called directories in lists.
     let kind = if omitted.kind == "folder" { "directory" } else { omitted.kind.as_str() };
     ListEntry {
         path: omitted.name.clone(),

@@ -229,7 +229,7 @@ fn require_files(snapshot: &Snapshot, options: &Options) -> Result<()> {
     .hint("--table restores one table or collection of a database; --to without --path writes all files of the dump"))
 }
 
-/// Writes the files of a snapshot into a folder.
+/// Writes the files of a snapshot into a directory.
 fn into_folder(
     files: &SnapshotFiles<'_>,
     into: &Path,

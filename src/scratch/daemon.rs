@@ -47,7 +47,7 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    /// A server to be started in `dir`, an existing folder, confined by `rules`. As root it runs as an unprivileged user,
+    /// A server to be started in `dir`, an existing directory, confined by `rules`. As root it runs as an unprivileged user,
     /// who must be able to reach `dir`. With `port` it listens on that TCP port, else on no network.
     pub(crate) fn new(dir: &Path, kill: Signal, rules: &Rules, port: Option<u16>) -> Result<Self> {
         let sandbox = Sandbox::new(rules, dir, port)?;
@@ -66,7 +66,7 @@ impl Daemon {
         self.sandbox.open()
     }
 
-    /// Its folder for temporary files.
+    /// Its directory for temporary files.
     pub(crate) fn temporary(&self) -> PathBuf {
         self.dir.join("tmp")
     }
@@ -113,7 +113,7 @@ impl Daemon {
             .hint("use a folder with a shorter path"))
     }
 
-    /// Makes a folder of the server's own.
+    /// Makes a directory of the server's own.
     pub(crate) fn create_dir(&mut self, dir: &Path) -> Result<()> {
         self.own.push(dir.to_owned());
         let made = fs::DirBuilder::new().mode(0o700).create(dir).and_then(|()| match self.owner() {

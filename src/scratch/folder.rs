@@ -64,7 +64,7 @@ impl ScratchDir {
         }
     }
 
-    /// The folder.
+    /// The directory.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -88,7 +88,7 @@ impl Drop for ScratchDir {
     }
 }
 
-/// Permissions of a scratch folder.
+/// Permissions of a scratch directory.
 fn mode() -> u32 {
     if rustix::process::geteuid().is_root() { 0o711 } else { 0o700 }
 }

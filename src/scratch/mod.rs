@@ -1,4 +1,4 @@
-//! Scratch servers of any kind: their folder, their process, which is bound to this one, and its confinement. Details of one kind
+//! Scratch servers of any kind: their directory, their process, which is bound to this one, and its confinement. Details of one kind
 //! of server are in the directory of that kind.
 
 pub(crate) mod bound;

@@ -72,7 +72,7 @@ impl Space {
     }
 }
 
-/// Free bytes of the filesystem of a folder.
+/// Free bytes of the filesystem of a directory.
 fn free(dir: &Path) -> Result<u64> {
     let stat = rustix::fs::statvfs(dir).map_err(|error| {
         Error::failed(format!("cannot find out how much room {} has", dir.display())).because(&error)

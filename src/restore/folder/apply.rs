@@ -36,7 +36,7 @@ const CAPABILITY: &str = "security.capability";
 
 /// The target of attributes.
 enum On<'a> {
-    /// A file or folder.
+    /// A file or directory.
     Open(BorrowedFd<'a>),
     /// An entry that cannot be opened: a name in a directory.
     Name { place: BorrowedFd<'a>, name: &'a OsStr, is_link: bool },

@@ -60,7 +60,7 @@ pub(super) fn shortened(name: &OsStr, cut: usize, hash: Digest128) -> OsString {
     OsString::from_vec(short)
 }
 
-/// A folder being filled.
+/// A directory being filled.
 pub(super) struct OpenFolder {
     /// Closed while the restore is far below it.
     fd: Option<OwnedFd>,
@@ -105,12 +105,12 @@ impl Folders {
         self.below.last().unwrap_or(&self.top)
     }
 
-    /// Whether the folder being filled is the one at this path in the snapshot.
+    /// Whether the directory being filled is the one at this path in the snapshot.
     pub(super) fn is_at(&self, path: &Path) -> bool {
         self.last().path == path
     }
 
-    /// The folder being filled.
+    /// The directory being filled.
     pub(super) fn fd(&self) -> Result<BorrowedFd<'_>> {
         self.last().fd()
     }
@@ -120,7 +120,7 @@ impl Folders {
         &self.last().written
     }
 
-    /// The folder that the user named.
+    /// The directory that the user named.
     pub(super) fn top(&self) -> Result<BorrowedFd<'_>> {
         self.top.fd()
     }
@@ -133,7 +133,7 @@ impl Folders {
         self.top.attributes.as_ref()
     }
 
-    /// Goes down into a folder of the one being filled.
+    /// Goes down into a directory of the one being filled.
     pub(super) fn enter(
         &mut self,
         fd: OwnedFd,

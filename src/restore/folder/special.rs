@@ -41,7 +41,7 @@ impl Restore<'_> {
             Err(Errno::NOSPC | Errno::DQUOT | Errno::EXIST | Errno::IO | Errno::ROFS) => {
                 linked.map_err(|error| failed(&self.into.join(below), &error.into())).map(|()| true)
             }
-            // Too many links, a path that is too long, a folder that may no longer be entered, a filesystem without.
+            // Too many links, a path that is too long, a directory that may no longer be entered, a filesystem without.
             Err(_) => {
                 self.links.parted(attributes);
                 Ok(false)

@@ -238,7 +238,7 @@ fn an_empty_snapshot_of_a_database_is_an_error_and_an_empty_folder_is_not() {
     assert_eq!(restored(&memory, &out.path().join("b"), "directory").unwrap(), FolderReport::default());
 }
 
-/// What is written of a snapshot of the folder `dir` when these arguments are given.
+/// What is written of a snapshot of the directory `dir` when these arguments are given.
 fn part(dir: &Path, into: &Path, patterns: &[&str]) -> Result<FolderReport> {
     let (memory, manifest) = back_up(dir, &[]);
     let patterns: Vec<OsString> = patterns.iter().map(OsString::from).collect();

@@ -32,10 +32,10 @@ use super::{
     owner::Owner,
 };
 
-/// A step on the way to the file system that a server sees. Places are below the folder where it is put together.
+/// A step on the way to the file system that a server sees. Places are below the directory where it is put together.
 #[derive(Debug)]
 pub(super) enum Step {
-    /// An empty folder.
+    /// An empty directory.
     Dir(CString),
     /// A symbolic link.
     Link { to: CString, at: CString },
@@ -46,7 +46,7 @@ pub(super) enum Step {
 /// A file system that contains only the results of the steps.
 #[derive(Debug)]
 pub(super) struct Root {
-    /// An existing, empty folder.
+    /// An existing, empty directory.
     pub(super) at: CString,
     pub(super) steps: Vec<Step>,
     /// The mount point of `/proc` for the new process namespace, if there is one.

@@ -50,7 +50,7 @@ struct PortRule {
     port: u64,
 }
 
-/// What may be done with a file, or with all below a folder.
+/// What may be done with a file, or with all below a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Access {
     /// Reading and running.
@@ -106,7 +106,7 @@ impl Ruleset {
         Ok(Self { rules: unsafe { OwnedFd::from_raw_fd(rules) }, files, network })
     }
 
-    /// Allows something to be done with a file or below a folder.
+    /// Allows something to be done with a file or below a directory.
     pub(super) fn allow(&self, path: &Path, access: Access) -> io::Result<()> {
         let opened = open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
         let is_dir = FileType::from_raw_mode(fstat(&opened)?.st_mode) == FileType::Directory;

@@ -1,5 +1,5 @@
 //! Confinement of scratch servers. A backup brings code: functions, constraints and triggers of its owners, which a server
-//! runs as its superuser when it is restored. So the server can read and write nothing but its own folder and the programs
+//! runs as its superuser when it is restored. So the server can read and write nothing but its own directory and the programs
 //! that it needs, and neither sees nor reaches other processes or the network.
 //!
 //! Files, Unix sockets, processes and the network are confined, each by all that the kernel offers: namespaces, Landlock, and
@@ -30,9 +30,9 @@ use crate::{
 /// The first version of Landlock that lets no file be emptied, and no TCP port be reached.
 const KEEPS_FILES: u32 = 3;
 const KEEPS_PORTS: u32 = 4;
-/// Version 1 forbids moving files between folders, which servers do.
+/// Version 1 forbids moving files between directories, which servers do.
 const LETS_MOVE: u32 = 2;
-/// The folder with what the confinement needs, in the folder of a server.
+/// The directory with what the confinement needs, in the directory of a server.
 const FOLDER: &str = ".confinement";
 
 /// How servers are confined, as configured.
@@ -62,7 +62,7 @@ pub(crate) struct Sandbox {
     rules: Rules,
     kernel: Kernel,
     owner: Option<Owner>,
-    /// The folder of the confinement.
+    /// The directory of the confinement.
     dir: PathBuf,
     /// The TCP port that the server must listen on, if it needs one: it then shares the machine's network.
     port: Option<u16>,
@@ -119,7 +119,7 @@ impl Sandbox {
         &self.open
     }
 
-    /// How to start `program`, which writes to the folders `own`.
+    /// How to start `program`, which writes to the directories `own`.
     pub(crate) fn plan(&self, program: &Path, own: &[PathBuf]) -> Result<Plan> {
         self.make_plan(program, own)
             .map_err(|error| Error::failed("cannot prepare the confinement of a server").because(&error))

@@ -40,7 +40,7 @@ fn say(dir: &ScratchDir, script: &str) -> Option<String> {
     Some(said)
 }
 
-/// A folder and a file that everyone may use.
+/// A directory and a file that everyone may use.
 fn outside() -> tempfile::TempDir {
     let outside = tempfile::tempdir().unwrap();
     fs::write(outside.path().join("canary"), "a canary").unwrap();
@@ -134,7 +134,7 @@ fn what_is_not_confined_is_named() {
     let other = Owner { uid: 65_534, gid: 65_534, own: false };
     let own = Owner { own: true, ..other };
     let landlock = |landlock| Kernel { landlock, ..Kernel::default() };
-    // As an ordinary user with Landlock alone, sockets in folders stay within reach; files can be emptied before version 3.
+    // As an ordinary user with Landlock alone, sockets in directories stay within reach; files can be emptied before version 3.
     assert_eq!(open(&landlock(7), None, false).len(), 2);
     assert_eq!(open(&landlock(2), None, false).len(), 4);
     assert_eq!(open(&landlock(7), Some(other), false).len(), 1, "what `nobody` leaves behind");

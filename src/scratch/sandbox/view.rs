@@ -232,7 +232,7 @@ impl Builder<'_> {
         text(&self.at.join(path.strip_prefix("/").unwrap_or(path)))
     }
 
-    /// Makes the folders above.
+    /// Makes the directories above.
     fn parents(&mut self, path: &Path) -> io::Result<()> {
         let mut above: Vec<&Path> = path
             .ancestors()

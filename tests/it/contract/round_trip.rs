@@ -138,7 +138,7 @@ fn sorted(mut names: Vec<String>) -> Vec<String> {
     names
 }
 
-/// All files below a folder with what a write would change.
+/// All files below a directory with what a write would change.
 fn snapshot_of_folder(folder: &Path) -> BTreeMap<PathBuf, (u64, SystemTime)> {
     let stat = |file: &PathBuf| file.metadata().map(|data| (data.len(), data.modified().unwrap())).unwrap();
     files_below(folder).into_iter().map(|file| (file.clone(), stat(&file))).collect()

@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use testkit::{Cmd, Tool, skip_unless};
 
-/// A folder in `/tmp` that a server's user may enter: a socket's path must be short.
+/// A directory in `/tmp` that a server's user may enter: a socket's path must be short.
 fn place() -> TempDir {
     use std::os::unix::fs::PermissionsExt;
     let dir = tempfile::Builder::new().prefix("tik-demo-").tempdir_in("/tmp").unwrap();

@@ -1,5 +1,5 @@
 //! A backup brings code that runs when it is restored. A drill restores it all the same, and nothing outside of the scratch
-//! server's folder notices.
+//! server's directory notices.
 
 use std::{fs, os::unix::process::CommandExt, path::Path, process::Command, time::Duration};
 
@@ -15,7 +15,7 @@ use testkit::{
 use super::{drill_table, proven};
 
 /// A constraint that any owner of a table may have. It steals and writes when a superuser loads the table, and says nothing.
-/// `$1` is a secret, `$2` a folder.
+/// `$1` is a secret, `$2` a directory.
 const TRAP: &str = r#"
 CREATE ROLE trapper;
 CREATE TABLE prices (n int);
@@ -152,7 +152,7 @@ fn nor_in_a_drill_by_the_user_whose_secrets_it_wants() {
     let report = trap.drill_without(&[]);
     assert_eq!(item(&report, "shop")["outcome"], "proven", "{report:#}");
     assert!(!trap.sprung());
-    // One of the two is enough for it, but for sockets in folders.
+    // One of the two is enough for it, but for sockets in directories.
     let report = trap.drill_without(&[libc::SYS_landlock_create_ruleset]);
     assert_eq!(item(&report, "shop")["outcome"], "proven", "{report:#}");
     assert!(!trap.sprung());

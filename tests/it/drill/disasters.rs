@@ -29,7 +29,7 @@ struct Place {
     config: Config,
 }
 
-/// A configuration with the large table backed up, and drills in a folder of their own.
+/// A configuration with the large table backed up, and drills in a directory of their own.
 fn place() -> Place {
     let server = PgServer::start(PgVersion::V15);
     server.create_database("large");
@@ -131,7 +131,7 @@ fn a_drill_that_is_killed_or_loses_its_server_leaves_nothing() {
     assert_eq!(item(&found, "large")["outcome"], "unproven", "{found:#}");
     assert_eq!(place.folders(), Vec::<PathBuf>::new());
 
-    // It is killed: the server goes with it, the folder with the next drill.
+    // It is killed: the server goes with it, the directory with the next drill.
     let mut drill = place.spawn();
     let server = place.server(drill.id());
     kill(drill.id());

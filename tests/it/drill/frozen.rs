@@ -19,7 +19,7 @@ use testkit::{
 /// Every set is read by every later version. A release adds its own.
 const SETS: [&str; 1] = ["frozen-0.1.0"];
 
-/// A frozen set unpacked into a folder of its own, with its configuration for this machine. Its sources are gone unless
+/// A frozen set unpacked into a directory of its own, with its configuration for this machine. Its sources are gone unless
 /// a test says where they are.
 pub struct Frozen {
     dir: TempDir,
@@ -36,7 +36,7 @@ impl Frozen {
     }
 
     fn of(set: &str) -> Self {
-        // Not the temporary folder of the environment: a socket's path may have only 107 bytes.
+        // Not the temporary directory of the environment: a socket's path may have only 107 bytes.
         let dir = tempfile::Builder::new().prefix("tik-frozen-").tempdir_in("/tmp").unwrap();
         let archive = fixture(set).join("content.tar.gz");
         run_ok(Command::new("tar").arg("-xpzf").arg(archive).arg("-C").arg(dir.path()), b"");
@@ -88,7 +88,7 @@ impl Frozen {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     }
 
-    /// A path in the folder of the set.
+    /// A path in the directory of the set.
     pub fn path(&self, below: &str) -> PathBuf {
         self.dir.path().join(below)
     }
@@ -115,7 +115,7 @@ impl Frozen {
         without_zones(serde_json::from_slice(&fs::read(path).unwrap()).unwrap())
     }
 
-    /// Restores an item as files and returns the folder.
+    /// Restores an item as files and returns the directory.
     #[track_caller]
     pub fn files_of(&self, name: &str, at: &str) -> PathBuf {
         let folder = self.path("restored").join(at).join(name.replace('/', "%"));
@@ -311,7 +311,7 @@ fn every_snapshot_of_an_earlier_version_is_restored_as_files() {
         for snapshot in frozen.expected("snapshots")["snapshots"].as_array().unwrap() {
             let name = name_of(snapshot);
             let folder = frozen.files_of(&name, snapshot["id"].as_str().unwrap());
-            // A folder of the machine comes back as it was, without the manifest.
+            // A directory of the machine comes back as it was, without the manifest.
             if snapshot["kind"] == "directory" {
                 assert!(!files_below(&folder).is_empty(), "{set}: {name}");
                 continue;

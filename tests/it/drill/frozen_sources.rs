@@ -1,4 +1,4 @@
-//! What an earlier version stored goes back into servers, services and folders, is what it was, and is backed up further:
+//! What an earlier version stored goes back into servers, services and directories, is what it was, and is backed up further:
 //! upon the old repository and the old history.
 
 use std::{collections::BTreeMap, fs, path::Path, time::Duration};

@@ -13,7 +13,7 @@ use testkit::{
 
 use super::{drill_table, proven, try_drill};
 
-/// A folder that every server may write to.
+/// A directory that every server may write to.
 fn place() -> TempDir {
     let place = tempfile::Builder::new().prefix("tik-place-").tempdir_in("/tmp").unwrap();
     let mode = <fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o777);
@@ -21,7 +21,7 @@ fn place() -> TempDir {
     place
 }
 
-/// Names and lengths of all files below a folder.
+/// Names and lengths of all files below a directory.
 fn content(folder: &Path) -> Vec<(String, u64)> {
     let mut found: Vec<_> = files_below(folder)
         .into_iter()
@@ -76,7 +76,7 @@ fn all_that_lies_outside(flavour: MyFlavour) {
     backup(&config);
     let before = content(place.path());
     assert!(before.len() >= 2, "{before:?}");
-    // The folder's files are still there, and in the way of whoever would make the tables as they are defined.
+    // The directory's files are still there, and in the way of whoever would make the tables as they are defined.
     let report = proven(&config, &["my/far"]);
     assert_eq!(content(place.path()), before, "nothing outside is touched");
     let notes = item(&report, "far")["notes"].to_string();

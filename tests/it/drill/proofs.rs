@@ -198,7 +198,7 @@ fn what_is_missing_to_prove_something_is_named() {
     server.create_database("shop");
     let folder = tempfile::tempdir().unwrap();
     let lines = format!("kind = \"directory\"\npaths = [{}]", quoted(&folder.path().display().to_string()));
-    // The client's folder has the server too: named by nobody, it must be found nowhere.
+    // The client's directory has the server too: named by nobody, it must be found nowhere.
     let clients = mysql_world::FakeClients::new(MyFlavour::Mysql97);
     let source = clients.instead(MyFlavour::Mysql97, &server.config_toml());
     let builder = ConfigBuilder::new()
