@@ -69,22 +69,21 @@ impl Held {
     fn why_not(&self, id: &str) -> Option<Error> {
         let short = id.get(..8).unwrap_or(id);
         if self.removed.iter().any(|removed| removed == id) {
-            let what = "a prune beside this backup removed packs that it needs";
+            let what = "a prune that ran at the same time removed packs that it needs";
             return Some(Error::repository(format!("its snapshot {short} was removed again: {what}")).hint(
-                "the next backup stores again what is gone; run `prune` (that of restic too) only while no backup runs: this \
-                 storage has no locks that backups could hold against it",
+                "the next backup stores the lost data again; run `prune` (and `restic prune`) only while no backup runs: this storage does not support locks",
             ));
         }
         self.unconfirmed.iter().find(|written| written.id() == id)?;
-        let what = "it could not be seen whether a prune beside this backup removed what it needs";
+        let what =
+            "it could not be checked whether a prune that ran at the same time removed data that it needs";
         let error = Error::repository(format!("its snapshot {short} is stored, but {what}"));
         let error = match &self.doubt {
             Some(doubt) => error.because_text(doubt.summary()),
             None => error,
         };
         Some(error.hint(
-            "`tik-backup check` tells whether it is whole; if it is not, remove it with `tik-backup forget`, and the next \
-             backup stores again what is gone",
+            "`tik-backup check` shows whether it is complete; if it is not, remove it with `tik-backup forget`, and the next backup stores the lost data again",
         ))
     }
 }

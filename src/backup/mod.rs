@@ -229,7 +229,7 @@ fn begin_part(
     if is_first && plan.waits() {
         for (source, found) in plan.fresh().filter(|(_, found)| !found.waiting.is_empty()) {
             observer.notice(&format!(
-                "{}: no answer yet from {}; what has answered is backed up meanwhile",
+                "{}: no answer yet from {}; the other items are backed up meanwhile",
                 source.name(),
                 crate::output::name(&found.waiting.join(", "))
             ));

@@ -109,15 +109,15 @@ impl Passes<'_> {
             let error = first.error.as_ref().and_then(|error| error.text.lines().next()).unwrap_or_default();
             let what = match held.len() {
                 1 => format!(
-                    "{} failed for a reason that may pass, and is",
+                    "{} failed for a reason that may be temporary, and is",
                     crate::output::name(&first.name())
                 ),
                 number => format!(
-                    "{} failed for reasons that may pass, and are",
+                    "{} failed for reasons that may be temporary, and are",
                     crate::output::count(number, "item")
                 ),
             };
-            self.observer.notice(&format!("{what} tried once more: {error}"));
+            self.observer.notice(&format!("{what} tried again: {error}"));
         }
         if self.failure().is_some() {
             // Its threads end before others begin. Its error is the one that the items report.

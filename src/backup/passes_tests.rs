@@ -136,7 +136,7 @@ fn only_what_the_end_of_a_run_has_confirmed_is_a_success_and_every_item_is_told_
     let errors: Vec<_> =
         reports.iter().map(|report| report.error.clone().unwrap_or_default().to_string()).collect();
     assert!(errors[0].contains("its snapshot 01010101 was removed again"), "{errors:?}");
-    assert!(errors[1].contains("its snapshot 02020202 is stored, but it could not be seen"), "{errors:?}");
+    assert!(errors[1].contains("its snapshot 02020202 is stored, but it could not be checked"), "{errors:?}");
     assert!(errors[1].contains("the storage is away"), "{errors:?}");
     assert_eq!(history.last_bytes().unwrap().into_keys().collect::<Vec<_>>(), ["files/whole"]);
     assert!(held.settle(&recorder, &told).is_empty());

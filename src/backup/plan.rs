@@ -365,7 +365,7 @@ fn missing_error(source: &str, found: &Discovery, item: &str) -> Error {
         Some(excluded) => Error::failed(format!("it is excluded: {}", excluded.rule)),
         None if let Some(Item { problem: Some(problem), .. }) = unknown => problem.clone().into(),
         None if found.is_unknown(item) => {
-            Error::failed("it was not found, but a part of the source could not be asked")
+            Error::failed("it was not found, but a part of the source did not answer")
                 .hint(format!("`tik-backup discover {source}` shows which part, and why"))
         }
         None => Error::failed("the source has no such item")

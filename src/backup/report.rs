@@ -82,7 +82,7 @@ impl ItemReport {
             let named = Omitted::listed(few, all.len() as u64);
             self.outcome = ItemOutcome::Ok;
             self.error = None;
-            self.notes.push(format!("the backup lacks what cannot be read, which was accepted: {named}"));
+            self.notes.push(format!("the backup lacks unreadable objects, which was accepted: {named}"));
         } else {
             self.error = Some(partial_error(&self.name(), open, open.len() as u64).into());
         }
@@ -92,7 +92,7 @@ impl ItemReport {
 /// The same text as part of another problem.
 fn lacks(omitted: &[Omitted]) -> String {
     let few = &omitted[..omitted.len().min(NAMED)];
-    format!("it also lacks what could not be read: {}", Omitted::listed(few, omitted.len() as u64))
+    format!("it also lacks unreadable objects: {}", Omitted::listed(few, omitted.len() as u64))
 }
 
 /// An item with snapshots that is no longer backed up since this run. The field names are stable.

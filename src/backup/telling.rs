@@ -92,7 +92,7 @@ impl<'a> Telling<'a> {
         let begin = self.failed.iter().filter(|failure| !ended.contains(&failure.channel.as_str()));
         for failure in begin {
             observer.notice(&format!(
-                "{}: the begin of the run could not be told: {}",
+                "{}: the start of the run could not be reported: {}",
                 failure.channel, failure.error
             ));
         }
@@ -104,7 +104,7 @@ impl<'a> Telling<'a> {
             && self.history.failure().is_none()
             && let Err(error) = self.history.told_of_run(&report.run)
         {
-            observer.notice(&format!("what was told cannot be written down: {error}"));
+            observer.notice(&format!("the sent alerts cannot be recorded: {error}"));
         }
         delivery
     }

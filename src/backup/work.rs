@@ -269,15 +269,14 @@ impl Job<'_> {
         let dumped = self.source.dump(&self.planned.item, &item, self.pass.cancel);
         if dumped.is_err() && self.source.in_steps() && !item.is_kept() {
             self.pass.observer.notice(&format!(
-                "{}: what was stored of it could not be written down in state_dir/unfinished, so that the next run reads it \
-                 again",
+                "{}: its progress could not be saved in state_dir/unfinished, so the next run reads it again from the beginning",
                 crate::output::name(&name)
             ));
         }
         let mut manifest = dumped?;
         if let Some(problem) = item.previous_problem() {
             manifest.notes.push(format!(
-                "the previous snapshot could not be read, so everything was read anew: {problem}"
+                "the previous snapshot could not be read, so everything was read again: {problem}"
             ));
         }
         item.store(MANIFEST, &mut manifest.to_json()?.as_slice())?;

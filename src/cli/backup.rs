@@ -66,7 +66,7 @@ fn verdict(report: &RunReport) -> String {
         let what = if report.has_lost {
             "A PART OF THE REPOSITORY WAS LOST BEFORE"
         } else if report.unwritten {
-            "WHAT HAPPENED COULD NOT BE WRITTEN DOWN"
+            "THE HISTORY COULD NOT BE WRITTEN"
         } else {
             "THE RUN AS A WHOLE FAILED"
         };

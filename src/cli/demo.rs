@@ -19,7 +19,7 @@ pub(super) struct Args {
     /// Keep the directory with the stopped server, the configuration and the repository
     #[arg(long)]
     keep: bool,
-    /// Make that directory in here instead of the directory for temporary files
+    /// Create that directory in here instead of the directory for temporary files
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
 }
@@ -78,7 +78,7 @@ impl Screen {
             if self.silent { Ok(()) } else { writeln!(stdout, "{text}").and_then(|()| stdout.flush()) };
         if written.is_err_and(|error| error.kind() == ErrorKind::BrokenPipe) {
             self.closed.set(true);
-            self.cancel.cancel("nobody reads the output any more");
+            self.cancel.cancel("the output was closed");
         }
     }
 

@@ -163,6 +163,6 @@ fn left_out(counted: &Result<Vec<(String, u64)>>) -> String {
     };
     match counted {
         Ok(counts) => counts.iter().map(one).collect::<Vec<_>>().join("; "),
-        Err(_) => "what is excluded could not be counted".to_owned(),
+        Err(_) => "excluded entries could not be counted".to_owned(),
     }
 }

@@ -21,12 +21,12 @@ pub(super) struct Args {
     /// The item
     #[arg(value_name = "SOURCE/ITEM")]
     item: Selector,
-    /// A file, a directory with all below it, or a pattern: * and ? stop at /, ** does not. Without it everything is listed
+    /// A file, a directory with everything below it, or a pattern: * and ? stop at /, ** does not. Without it everything is listed
     path: Option<OsString>,
-    /// Which snapshot: latest, an id, or the newest of a time or earlier
+    /// Which snapshot: latest, an id, or the newest taken at or before a time
     #[arg(long, value_name = "latest|ID|TIME", default_value = "latest")]
     at: String,
-    /// A snapshot that this host made; the host of the configuration unless given
+    /// A snapshot of this host; the configured host unless given
     #[arg(long, value_name = "HOST")]
     host: Option<String>,
 }

@@ -44,7 +44,7 @@ use crate::{
     stream::cancel::Cancel,
 };
 
-/// Backs up every database it finds into a restic repository, and puts it back.
+/// Backs up every database it finds into a restic repository, and restores it.
 #[derive(Debug, Parser)]
 #[command(version, about, max_term_width = 100)]
 #[command(
@@ -59,7 +59,7 @@ struct Cli {
     /// Print results as one JSON document
     #[arg(long, global = true)]
     json: bool,
-    /// Say more about what is done; twice for details such as tools and requests, three times for everything
+    /// Print more about what is done; twice for details such as tools and requests, three times for everything
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
     #[command(subcommand)]
@@ -78,47 +78,47 @@ enum Command {
     Snapshots(snapshots::Args),
     /// List the files of a snapshot by the names that they have in the source
     Ls(ls::Args),
-    /// Put an item back: into a database, or as files into a directory
+    /// Restore an item: into a database, or as files into a directory
     Restore(restore::Args),
-    /// Prove that what is stored can be restored: into scratch servers, compared with what was backed up
+    /// Prove that snapshots can be restored: into scratch servers, with the content compared to the backup
     Drill(drill::Args),
-    /// Remove snapshots that belong to nothing any more, or that are named by their ids; shows them first
+    /// Remove snapshots that are no longer needed, or those with the given ids; lists them first
     Forget(forget::Args),
     /// Check that the repository is sound
     Check(check::Args),
-    /// Free the space of snapshots that retention has dropped
+    /// Free the space of removed snapshots
     Prune(prune::Args),
     /// Repair a repository whose index is lost or whose packs are damaged
     #[command(subcommand)]
     Repair(repair::Command),
-    /// Remove locks whose owners are gone, and show the others
+    /// Remove stale locks, and list the others
     Unlock(unlock::Args),
-    /// Show what is covered, what is late, what failed, and what looks suspicious
+    /// Show which items are covered, late, failed or suspicious
     Status(status::Args),
-    /// Alert on what is failed, late, partial, suspicious or unproven; for a timer, also on a host with only the repository
+    /// Send alerts for failed, late, partial, suspicious or unproven items; for a timer, also on a host with only the repository
     Watch(watch::Args),
-    /// Accept a suspicious change, so that retention goes on, or that backups lack what cannot be read
+    /// Accept a suspicious change, so that retention goes on, or accept that backups lack unreadable objects
     Accept(accept::Args),
-    /// Send a test alert, or tell that a systemd unit has failed
+    /// Send a test alert, or report that a systemd unit has failed
     #[command(subcommand)]
     Alert(alert::Command),
     /// Check the configuration
     #[command(subcommand)]
     Config(config::Command),
-    /// Look at all that the first night needs, as the services will find it: files, storage, sources, alerts, timers
+    /// Check everything that the first run needs, as the services will find it: files, storage, sources, alerts, timers
     Doctor(doctor::Args),
-    /// Show all of it as web pages, with metrics and JSON for programs
+    /// Serve the dashboard as web pages, with metrics and JSON for programs
     Serve(serve::Args),
     /// Write the overview as a file
     Report(report::Args),
-    /// Write the recovery runbook of this very installation
+    /// Write the recovery runbook of this installation
     Runbook(runbook::Args),
-    /// Write the units and timers that run all this on a host with systemd
+    /// Write the systemd units and timers
     Systemd(systemd::Args),
     /// Write manual pages and completions for shells, for packages
     #[command(hide = true)]
     Generate(generate::Args),
-    /// Show the whole story on a throwaway server
+    /// Demonstrate backup, drill and restore on throwaway servers
     Demo(demo::Args),
 }
 

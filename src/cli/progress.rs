@@ -205,7 +205,7 @@ impl Observer for Progress {
 
     fn stored(&self, item: &str) {
         self.inner.end(item);
-        self.inner.detail(&format!("{}: stored, which the end of the run confirms", name(item)));
+        self.inner.detail(&format!("{}: stored, to be confirmed at the end of the run", name(item)));
     }
 
     fn finished(&self, item: &ItemReport) {

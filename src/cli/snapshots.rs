@@ -14,7 +14,7 @@ pub(super) struct Args {
     /// Only those of a source or an item
     #[arg(value_name = "SOURCE[/ITEM]")]
     items: Vec<Selector>,
-    /// Those that this host made; the host of the configuration unless given
+    /// Those of this host; the configured host unless given
     #[arg(long, value_name = "HOST", conflicts_with = "all_hosts")]
     host: Option<String>,
     /// Those of all hosts that share the repository

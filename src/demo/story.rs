@@ -19,7 +19,9 @@ pub(super) fn tell(options: &Options, teller: &mut Teller<'_>, cancel: &Cancel) 
     teller.step("Create the repository, and see what a backup would protect", |step| {
         step.ran(stage.program(&["init"])?);
         let found = step.ran(stage.program(&["discover"])?);
-        step.tell("No database is named in the configuration: what exists is asked for, every time.");
+        step.tell(
+            "No database is named in the configuration: every run asks the servers which databases exist.",
+        );
         require(&found, &["main/@globals", "main/shop", "main/forum", ODD], "discover")
     })?;
     teller.step("Back up", |step| {
@@ -27,13 +29,11 @@ pub(super) fn tell(options: &Options, teller: &mut Teller<'_>, cancel: &Cancel) 
         let stored = step.ran(stage.program(&["snapshots"])?);
         require(&stored, &["main/@globals", "main/shop", "main/forum", ODD], "snapshots")
     })?;
-    teller.step("Somebody creates a database, and tells nobody", |step| {
+    teller.step("A new database is created, and the configuration is not changed", |step| {
         step.ran(stage.psql("postgres", "CREATE DATABASE newsletter")?);
         stage.script("newsletter", NEWSLETTER)?;
         let done = step.ran(stage.program(&["backup"])?);
-        step.tell(
-            "The new database is in it by itself. Of the others only those pieces were added that differ.",
-        );
+        step.tell("The new database was backed up automatically. Of the others only changed data was added.");
         require(&done, &["main/newsletter: ok"], "backup")
     })?;
     teller.step("Can it be restored? That is proven before it is needed", |step| prove(&stage, step))?;
@@ -47,17 +47,17 @@ pub(super) fn tell(options: &Options, teller: &mut Teller<'_>, cancel: &Cancel) 
         step.ran(stage.program(&["check", "--read-data"])?);
         Ok(())
     })?;
-    teller.step("Does stock restic agree? It knows nothing of this program", |step| witness(&stage, step))?;
+    teller.step("Does stock restic agree?", |step| witness(&stage, step))?;
     teller.step("The end", |step| {
         let folder = stage.strike(options.keep)?;
         match &folder {
             Some(folder) => step.tell(&format!(
-                "The servers are stopped. Kept: {} (their data folders, config.toml, the repository and its password).\n\
+                "The servers are stopped. Kept: {} (their data directories, config.toml, the repository and its password).\n\
                  Remove it with: rm -r {}",
                 folder.display(),
                 shell_word(&folder.to_string_lossy())
             )),
-            None => step.tell("The servers are stopped and their folder removed. (--keep would have left it.)"),
+            None => step.tell("The servers are stopped and their directory is removed. (--keep keeps it.)"),
         }
         Ok(folder)
     })
@@ -73,13 +73,13 @@ fn set(options: &Options, step: &mut Step<'_>, cancel: &Cancel) -> Result<Stage>
     ));
     match stage.mysql() {
         Some(server) => step.tell(&format!("{} beside it, with the database wiki", server.version())),
-        None => step.tell("(no MariaDB or MySQL server is installed: the story goes without)"),
+        None => step.tell("(no MariaDB or MySQL server is installed: its steps are skipped)"),
     }
     match stage.mongodb() {
         Some(server) => {
             step.tell(&format!("a MongoDB server {}, with the database library", server.version()))
         }
-        None => step.tell("(no MongoDB server is installed: the story goes without)"),
+        None => step.tell("(no MongoDB server is installed: its steps are skipped)"),
     }
     for (database, sql) in [("postgres", SERVER), ("shop", SHOP), ("forum", FORUM), (ODD, ODD_TABLES)] {
         stage.script(database, sql)?;
@@ -117,7 +117,7 @@ fn lose_and_restore(stage: &Stage, teller: &mut Teller<'_>) -> Result<()> {
         step.ran(stage.psql("postgres", "DROP DATABASE shop")?);
         Ok(before)
     })?;
-    teller.step("The next backup notices, and tells", |step| {
+    teller.step("The next backup notices it and sends an alert", |step| {
         let done = step.ran(stage.program(&["backup"])?);
         require(&done, &["main/shop: VANISHED"], "backup")?;
         let alerts = stage.alerts().join("\n");

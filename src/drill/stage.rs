@@ -28,7 +28,10 @@ use crate::{
 /// How snapshots of the kind of a manifest are proven.
 pub(super) fn verification(manifest: &Manifest) -> Result<Verification, Fault> {
     kind_named(&manifest.kind).map(|kind| kind.verification()).ok_or_else(|| {
-        let what = format!("this version knows no source kind `{}`, of which the snapshot is", manifest.kind);
+        let what = format!(
+            "the snapshot is of the source kind `{}`, which this version does not know",
+            manifest.kind
+        );
         Fault::Cannot(Error::failed(what).hint("drill it with the version that made it, or a newer one"))
     })
 }
@@ -38,8 +41,7 @@ fn note(server: &dyn ScratchServer) -> Option<String> {
     let open = server.unconfined();
     (!open.is_empty()).then(|| {
         format!(
-            "the scratch server is not confined as it should be: this system offers nothing for {}; `drill.sandbox` \
-             allows that",
+            "the scratch server is not confined completely: this system offers nothing for {}; `drill.sandbox` allows that",
             open.join(", ")
         )
     })
@@ -139,7 +141,7 @@ fn died(place: &Place, deaths: u32) -> Option<Fault> {
     let died = place.deaths.load(Ordering::SeqCst) != deaths;
     let death = death.or_else(|| died.then(|| Error::failed("the scratch server has ended")));
     Some(Fault::Cannot(death?.hint(
-        "see why it ended (short of memory?) and run the drill again; nothing is known about the backup",
+        "find out why it ended (out of memory?) and run the drill again; this is no verdict on the backup",
     )))
 }
 
@@ -188,7 +190,7 @@ impl OnServer<'_> {
         let job = self.job;
         if job.candidate.is_globals {
             let roles = running.roles.lock().take();
-            let known = "the roles were tried already, and what came of it is no longer known";
+            let known = "the roles were tried already, and the result is no longer available";
             return roles.unwrap_or_else(|| Err(Fault::Cannot(Error::failed(known))));
         }
         let database = Database {

@@ -43,7 +43,7 @@ pub(super) fn open_history(
             Ok(history)
         }
         Err(error) => {
-            observer.notice("what is found cannot be written down: the reason follows at the end of the run");
+            observer.notice("the results cannot be recorded: the reason follows at the end of the run");
             let history = History::in_memory_because(&error);
             report.error = Some(error);
             history
@@ -92,6 +92,6 @@ pub(super) fn tell(
     if report.alerts.failed.is_empty()
         && let Err(error) = history.told_of_run(&report.run)
     {
-        observer.notice(&format!("what was told cannot be written down: {error}"));
+        observer.notice(&format!("the sent alerts cannot be recorded: {error}"));
     }
 }

@@ -250,14 +250,13 @@ fn still_backed_up(config: &Config, snapshot: &Snapshot) -> Error {
     let name = output::name(&snapshot.name());
     if config.sources.is_empty() {
         return Error::usage(format!(
-            "the configuration has no sources, so that it cannot be told whether {name} is still backed up"
+            "the configuration has no sources, so it is unknown whether {name} is still backed up"
         ))
         .hint("name single snapshots with --id, or another host with --host");
     }
     Error::usage(format!("{name} is still backed up by this host: its old snapshots are removed by the retention")).hint(
         format!(
-            "--id ID removes a single snapshot, `tik-backup snapshots '{name}'` lists them; to be rid of all of them, first take it \
-             out of the configuration"
+            "--id ID removes a single snapshot, `tik-backup snapshots '{name}'` lists them; to remove all of them, first remove it from the configuration"
         ),
     )
 }
@@ -319,7 +318,8 @@ fn notes(standing: &Standing<'_>, own: &[Snapshot], ids: &HashSet<&str>) -> Resu
         let times: Vec<(&str, i64)> =
             of_item.iter().map(|s| (s.id.as_str(), s.time.timestamp().as_millisecond())).collect();
         if holders(&times, &history.lacking_since(source, item)?).iter().any(|id| ids.contains(id)) {
-            notes.push(format!("{name}: among them is the newest snapshot with what later ones lack"));
+            notes
+                .push(format!("{name}: the newest snapshot with objects that later ones lack is among them"));
         }
     }
     notes.extend(left_bare(&bare));
@@ -335,7 +335,7 @@ fn still_alive(standing: &Standing<'_>, own: &[Snapshot], ids: &HashSet<&str>) -
         let newest = share.first().and_then(|share| Some((&share.host, share.newest.as_ref()?)));
         let alive = newest.filter(|(_, newest)| is_recent(newest, now)).map(|(host, newest)| {
             let (host, made) = (output::name(host), output::time(newest));
-            format!("the host {host} made a snapshot on {made}: see that it no longer backs up here")
+            format!("the host {host} made a snapshot on {made}: make sure that it no longer backs up into this repository")
         });
         return Ok(alive.into_iter().collect());
     }
@@ -354,7 +354,7 @@ fn still_alive(standing: &Standing<'_>, own: &[Snapshot], ids: &HashSet<&str>) -
         let newest = shares(of_source).into_iter().next().and_then(|share| share.newest);
         if let Some(newest) = newest.filter(|newest| is_recent(newest, now)) {
             notes.push(format!(
-                "the source {}, which this configuration does not have, made a snapshot on {}: see that no other configuration of \
+                "the source {}, which this configuration does not have, made a snapshot on {}: make sure that no other configuration of \
                  this host still backs it up",
                 output::name(source),
                 output::time(&newest)

@@ -241,7 +241,7 @@ fn of_node(name: &[u8], node: &Node<'_>) -> ListEntry {
 }
 
 fn of_omitted(omitted: &Omitted) -> ListEntry {
-    // Directories are called directories in lists.
+    // Manifests call a directory `folder`, lists call it `directory`.
     let kind = if omitted.kind == "folder" { "directory" } else { omitted.kind.as_str() };
     ListEntry {
         path: omitted.name.clone(),

@@ -101,7 +101,7 @@ fn started(spawned: io::Result<Child>, line: Option<Line>) -> io::Result<Running
         }
         (Ok(mut child), None) => {
             child.wait()?;
-            Err(io::Error::other("the number of the server's process was not told"))
+            Err(io::Error::other("the process ID of the server was not reported"))
         }
         (Err(error), pid) => {
             // It could not run its program, and must be waited for.

@@ -110,7 +110,7 @@ impl Daemon {
             return Ok(());
         }
         Err(Error::usage(format!("the path {} is too long for a socket", socket.display()))
-            .hint("use a folder with a shorter path"))
+            .hint("use a directory with a shorter path"))
     }
 
     /// Makes a directory of the server's own.
@@ -185,7 +185,7 @@ impl Daemon {
                 return Err(self.broken(&format!("the scratch server {}", bound::describe(status))));
             }
             if begin.elapsed() > START {
-                return Err(self.broken("the scratch server did not get ready"));
+                return Err(self.broken("the scratch server did not become ready"));
             }
             thread::sleep(Duration::from_millis(20));
         }

@@ -32,14 +32,14 @@ pub struct ScratchDir {
 }
 
 impl ScratchDir {
-    /// Creates an empty directory in `parent`, or in the directory for temporary files. Directories of killed processes
+    /// Creates an empty directory in `parent`, or in the directory for temporary files. Directories that killed processes left
     /// there are removed.
     pub fn new(parent: Option<&Path>) -> Result<Self> {
         let parent = parent.map_or_else(std::env::temp_dir, Path::to_owned);
         let failed = |error: &io::Error| {
-            Error::failed(format!("cannot create a folder in {}", parent.display()))
+            Error::failed(format!("cannot create a directory in {}", parent.display()))
                 .because(error)
-                .hint("name a folder that exists and that this user may write to")
+                .hint("name an existing directory that this user may write to")
         };
         // Configurations contain paths in here, so they must be absolute.
         let parent = parent.canonicalize().map_err(|error| failed(&error))?;

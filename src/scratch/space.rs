@@ -59,13 +59,13 @@ impl Space {
             }
             if *reserved == 0 {
                 return Err(Error::failed(format!(
-                    "to restore it takes about {}, and {} must stay free, but {} has only {}",
+                    "restoring it needs about {}, and {} must stay free, but {} has only {}",
                     size(bytes),
                     size(self.keep),
                     self.dir.display(),
                     size(free)
                 ))
-                .hint("name a folder with more room in `drill.dir`"));
+                .hint("name a directory with more room in `drill.dir`"));
             }
             self.freed.wait_for(&mut reserved, Duration::from_millis(500));
         }
@@ -75,7 +75,7 @@ impl Space {
 /// Free bytes of the filesystem of a directory.
 fn free(dir: &Path) -> Result<u64> {
     let stat = rustix::fs::statvfs(dir).map_err(|error| {
-        Error::failed(format!("cannot find out how much room {} has", dir.display())).because(&error)
+        Error::failed(format!("cannot determine the free space of {}", dir.display())).because(&error)
     })?;
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }

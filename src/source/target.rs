@@ -193,7 +193,7 @@ pub(super) fn read_again(source: &dyn Source, database: &str, job: &RestoreJob<'
     match &again.digested {
         Digested::Yes => Ok(again),
         Digested::No(reason) => {
-            Err(Error::failed("what was restored could not be understood when it was read back")
+            Err(Error::failed("the restored content was not understood when it was read back")
                 .because_text(reason))
         }
     }

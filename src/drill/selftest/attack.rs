@@ -37,7 +37,7 @@ struct Prey {
 impl Prey {
     fn new(dir: ScratchDir) -> Result<Self> {
         let failed =
-            |error: std::io::Error| Error::from_io("cannot set up what attacks must not reach", error);
+            |error: std::io::Error| Error::from_io("cannot set up the targets of the attacks", error);
         let random = || {
             let mut bytes = [0_u8; 4];
             getrandom::fill(&mut bytes).map_err(|error| failed(std::io::Error::other(error.to_string())))?;
@@ -46,8 +46,11 @@ impl Prey {
         let halves = [random()?, random()?];
         let folder = dir.path().join("outside");
         if folder.to_string_lossy().contains(['\'', '\\', '"', '{']) {
-            return Err(Error::failed(format!("the path {} cannot stand in a statement", folder.display()))
-                .hint("name a folder without quotes in `drill.dir`"));
+            return Err(Error::failed(format!(
+                "the path {} cannot be used in a statement",
+                folder.display()
+            ))
+            .hint("set `drill.dir` to a directory without quotes in its path"));
         }
         fs::create_dir(&folder).map_err(failed)?;
         fs::write(folder.join("canary"), halves.concat()).map_err(failed)?;
@@ -98,10 +101,10 @@ impl Prey {
     /// The harm that an attack has done, if any. `answer` is all output of the server.
     fn harm(&mut self, answer: &str) -> Option<&'static str> {
         if answer.contains(&self.halves.concat()) {
-            return Some("the server read what it must not read");
+            return Some("the server read a protected file or variable");
         }
         if self.clear() {
-            return Some("the server wrote outside of its folder");
+            return Some("the server wrote outside of its directory");
         }
         if !matches!(self.process.try_wait(), Ok(None)) {
             return Some("the server ended another process");
@@ -171,13 +174,16 @@ mod tests {
         let statement = prey.aim("{first} {second}").unwrap();
         assert_eq!(prey.harm(&statement), None, "naming the halves is not reading the whole");
         let read = fs::read_to_string(prey.aim("{canary}").unwrap()).unwrap();
-        assert_eq!(prey.harm(&format!("ERROR: loot: {read}")), Some("the server read what it must not read"));
+        assert_eq!(
+            prey.harm(&format!("ERROR: loot: {read}")),
+            Some("the server read a protected file or variable")
+        );
         fs::write(prey.aim("{marker}").unwrap(), "").unwrap();
-        assert_eq!(prey.harm(""), Some("the server wrote outside of its folder"));
+        assert_eq!(prey.harm(""), Some("the server wrote outside of its directory"));
         assert_eq!(prey.harm(""), None);
         fs::create_dir(prey.aim("{folder}/database").unwrap()).unwrap();
         fs::write(prey.aim("{folder}/database/table.ibd").unwrap(), "").unwrap();
-        assert_eq!(prey.harm(""), Some("the server wrote outside of its folder"));
+        assert_eq!(prey.harm(""), Some("the server wrote outside of its directory"));
         assert_eq!(prey.harm(""), None);
         let port: u16 = prey.aim("{port}").unwrap().parse().unwrap();
         drop(std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap());

@@ -146,7 +146,7 @@ pub fn self_test(
 fn subjects(kind: &dyn Kind, drill: &DrillConfig, dir: &Path, cancel: &Cancel) -> Vec<Named> {
     let nothing = |why: &str| vec![(kind.name().to_owned(), Err(Error::failed(why)))];
     match kind.self_test_subjects(drill, dir, cancel) {
-        Subjects::Made(subjects) if subjects.is_empty() => nothing("nothing was made to be damaged"),
+        Subjects::Made(subjects) if subjects.is_empty() => nothing("no test content was made"),
         Subjects::Made(subjects) => subjects,
         Subjects::Nothing(why) => nothing(why),
     }
@@ -334,7 +334,7 @@ impl Bench<'_> {
 /// Whether a damage was found, and how.
 fn verdict(proven: &Proven) -> (bool, String) {
     match proven {
-        Ok(_) => (false, "it was called proven".to_owned()),
+        Ok(_) => (false, "it was reported as proven".to_owned()),
         Err(fault @ (Fault::Cannot(_) | Fault::Refused(_) | Fault::Alone(_))) => {
             (false, format!("it could not be tried: {}", said(fault)))
         }

@@ -145,19 +145,18 @@ impl Applier {
     pub(super) fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         if self.owners.count() > 0 {
-            let why = if self.root { "the system refused" } else { "only root may give files away" };
-            notes
-                .push(format!("belonging to another user or group than they did, as {why}: {}", self.owners));
+            let why = if self.root { "the system refused" } else { "only root may change owners" };
+            notes.push(format!("owner or group not restored, because {why}: {}", self.owners));
         }
         if self.lent.count() > 0 {
             notes.push(format!(
-                "without their setuid or setgid bit, as their owner is another: {}",
+                "setuid or setgid bit not restored, because the owner was not restored: {}",
                 self.lent
             ));
         }
         if self.withheld.count() > 0 {
             notes.push(format!(
-                "setuid and setgid bits and capabilities of files not restored, as they lend rights to whoever runs the file; \
+                "setuid and setgid bits and capabilities not restored, because they give rights to everyone who runs the file; \
                  {WITH_PRIVILEGES} restores them: {}",
                 self.withheld
             ));

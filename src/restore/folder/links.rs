@@ -76,7 +76,7 @@ impl Links {
     pub(super) fn note(&self) -> Option<String> {
         (self.parted > 0).then(|| {
             format!(
-                "{} of hard links, which may have become files of their own",
+                "{} of hard links, which may have been restored as separate files",
                 crate::output::count(self.parted, "name")
             )
         })

@@ -155,17 +155,14 @@ impl Restore<'_> {
     fn node(&mut self, node: &Node<'_>) -> Result<()> {
         self.cancel.check()?;
         if !node.path.components().all(|part| matches!(part, Component::Normal(_))) {
-            return Err(Error::failed(format!(
-                "the snapshot has something with an unsafe path: {}",
-                shown(node.path)
-            )));
+            return Err(Error::failed(format!("the snapshot contains an unsafe path: {}", shown(node.path))));
         }
         let below = if self.faithful {
             match node.path.strip_prefix(CONTENT) {
                 Ok(below) => below,
                 Err(_) if node.path == Path::new(MANIFEST) => return Ok(()),
                 Err(_) => {
-                    self.not_made.push(format!("{} (no part of the tree)", shown(node.path)));
+                    self.not_made.push(format!("{} (not part of the tree)", shown(node.path)));
                     return Ok(());
                 }
             }
@@ -320,7 +317,7 @@ impl Restore<'_> {
         }
         if self.devices.count() > 0 {
             notes.push(format!(
-                "devices not restored, as they open the hardware to whoever may open them; {WITH_PRIVILEGES} restores them: {}",
+                "devices not restored, because they give access to hardware; {WITH_PRIVILEGES} restores them: {}",
                 self.devices
             ));
         }
@@ -347,7 +344,7 @@ fn failed(path: &Path, error: &io::Error) -> Error {
     let failed = Error::failed(format!("cannot write {}", shown(path))).because(error);
     if no_space(error) {
         return failed
-            .hint("make space or name a folder on another disk, remove what was written, and restore again");
+            .hint("make space or name a directory on another disk, remove the files written so far, and restore again");
     }
     failed
 }

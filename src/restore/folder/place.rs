@@ -29,7 +29,7 @@ pub(super) fn prepare(into: &Path, close: bool) -> Result<OwnedFd> {
         Ok(mut entries) => {
             if entries.next().is_some() {
                 return Err(Error::usage(format!("{} is not empty", into.display()))
-                    .hint("name a folder that does not exist yet"));
+                    .hint("name a directory that does not exist yet"));
             }
             if close {
                 fs::set_permissions(into, Permissions::from_mode(0o700)).map_err(|e| failed(into, &e))?;

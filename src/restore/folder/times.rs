@@ -50,7 +50,7 @@ impl Kept {
         if self.coarse > 0 {
             let differ = if self.coarse == 1 { "time differs" } else { "times differ" };
             notes.push(format!(
-                "the file system of the target keeps times less exactly: {} modification {differ} by less than two seconds",
+                "the file system of the target stores times less precisely: {} modification {differ} by less than two seconds",
                 self.coarse
             ));
         }

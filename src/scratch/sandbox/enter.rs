@@ -279,7 +279,7 @@ fn put(one: &Step) -> io::Result<()> {
     match one {
         Step::Dir(at) => match mkdir(&**at, Mode::from_raw_mode(0o755)) {
             Ok(()) | Err(Errno::EXIST) => Ok(()),
-            Err(error) => step("making a folder", Err(error)),
+            Err(error) => step("making a directory", Err(error)),
         },
         Step::Link { to, at } => match symlink(&**to, &**at) {
             Ok(()) | Err(Errno::EXIST) => Ok(()),
@@ -293,14 +293,14 @@ fn put(one: &Step) -> io::Result<()> {
                 match mkdir(&**at, Mode::from_raw_mode(0o755)) {
                     // On a read-only file system the directory exists or the mount fails.
                     Ok(()) | Err(Errno::EXIST | Errno::ROFS) => {}
-                    Err(error) => step("making a folder", Err(error))?,
+                    Err(error) => step("making a directory", Err(error))?,
                 }
             }
             match mount_bind_recursive(&**from, &**at) {
                 Err(_) if *optional => return Ok(()),
-                done => step("showing a file or folder", done)?,
+                done => step("showing a file or directory", done)?,
             }
-            step("protecting a file or folder", set_attributes(at, *attributes, true))
+            step("protecting a file or directory", set_attributes(at, *attributes, true))
         }
     }
 }

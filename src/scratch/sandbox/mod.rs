@@ -186,14 +186,14 @@ fn open(kernel: &Kernel, owner: Option<Owner>, needs_port: bool) -> Vec<String> 
     }
     // The server behind a socket would treat the connection as ours.
     if !kernel.mount && owner.is_none() {
-        open.push("sockets in folders (a mount namespace, or as root another user)".to_owned());
+        open.push("sockets in directories (a mount namespace, or as root another user)".to_owned());
     }
     open
 }
 
 fn refused(open: &[String], kernel: &Kernel) -> Error {
     let error = Error::failed(format!(
-        "the scratch server cannot be confined, and a backup brings code that it would run: this system offers nothing for {}",
+        "the scratch server cannot be confined, although it would run code from the backup: this system offers nothing for {}",
         open.join(", ")
     ));
     let error = match &kernel.refusal {

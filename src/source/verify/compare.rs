@@ -36,7 +36,7 @@ pub(crate) fn objects(stored: &[Object], restored: &[Object]) -> Vec<String> {
         }
     }
     differences
-        .extend(restored.keys().map(|name| format!("{} was restored and never backed up", shown(name))));
+        .extend(restored.keys().map(|name| format!("{} was restored but is not in the backup", shown(name))));
     differences
 }
 
@@ -62,7 +62,7 @@ pub(in crate::source) fn lines(stored: &[String], restored: &[String]) -> Vec<St
         missing.map(|(line, _)| format!("{what}: {}", without_secret(line))).collect()
     };
     let mut differences = lacks(&before, &after, "missing after the restore");
-    differences.extend(lacks(&after, &before, "there after the restore, and never backed up"));
+    differences.extend(lacks(&after, &before, "present after the restore, but not in the backup"));
     differences
 }
 
@@ -129,7 +129,7 @@ mod tests {
                 "table public.b: 2 rows were backed up, 1 was restored",
                 "table public.c: the content of its 3 rows differs",
                 "table public.d is missing",
-                "table public.e was restored and never backed up",
+                "table public.e was restored but is not in the backup",
             ]
         );
     }
@@ -144,7 +144,7 @@ mod tests {
             found,
             [
                 "missing after the restore: ALTER ROLE a WITH LOGIN PASSWORD '…';",
-                "there after the restore, and never backed up: CREATE ROLE b;",
+                "present after the restore, but not in the backup: CREATE ROLE b;",
             ]
         );
         assert_eq!(

@@ -36,10 +36,10 @@ pub enum Lack {
 impl Lack {
     fn hint(self) -> &'static str {
         match self {
-            Self::Room => "name a folder with more room in `drill.dir`",
-            Self::Memory => "see that this machine has more memory free, and drill again",
+            Self::Room => "name a directory with more room in `drill.dir`",
+            Self::Memory => "free memory on this machine, and drill again",
             Self::Process => {
-                "a process of the scratch server ended by itself: see the kernel's log (out of memory?), and drill again"
+                "a process of the scratch server ended unexpectedly: see the kernel's log (out of memory?), and drill again"
             }
             Self::Other(hint) => hint,
         }

@@ -55,7 +55,7 @@ fn compare(
     let mut notes = Vec::new();
     if part.of > 1 {
         notes.push(format!(
-            "the contents of {} of {} were read, part {} of {}: the others have their turn in the next drills",
+            "the contents of {} of {} were read, part {} of {}: the next drills read the others",
             found.read_files,
             crate::output::count(found.files, "file"),
             part.number + 1,

@@ -74,7 +74,7 @@ pub(in crate::source) fn require_digested(stored: &Manifest) -> Result<(), Fault
 
 /// Fails if the restored content was not understood, although the backed-up content was.
 pub(in crate::source) fn require_understood(restored: &Manifest) -> Result<(), Fault> {
-    let what = "what was restored could not be understood when it was read";
+    let what = "the restored content was not understood when it was read";
     match &restored.digested {
         Digested::Yes => Ok(()),
         Digested::No(reason) => Err(Fault::Failed(Error::failed(what).because_text(reason))),
