@@ -4,13 +4,13 @@
 mod held;
 mod live;
 mod named;
+mod notify;
 mod passes;
 mod plan;
 mod queue;
 mod recorder;
 mod report;
 mod retain;
-mod telling;
 mod work;
 
 use std::{
@@ -27,10 +27,10 @@ pub use retain::{Removal, preview};
 
 use held::Held;
 use live::Live;
+use notify::Notifier;
 use passes::Passes;
 use recorder::Recorder;
 use retain::retain;
-use telling::Telling;
 
 use crate::{
     config::{Config, RepositoryConfig},
@@ -90,9 +90,9 @@ fn run_patiently(
     let (history, problem) = recorder::open_history(config, first.as_ref(), observer)?;
     let recorder = Recorder::begin(config, selectors, &report, &history, problem, observer);
     let live = Live::begin(&history, &report.run, observer);
-    let mut telling = Telling::new(config, selectors, &history, cancel);
+    let mut notify = Notifier::new(config, selectors, &history, cancel);
     let run = report.run.clone();
-    let protected = telling.while_running(&run, || {
+    let protected = notify.while_running(&run, || {
         protect(config, selectors, first, &recorder, &mut report, &live, (patience, cancel))
             .map_err(|error| cancel.explain(error))
     });
@@ -115,7 +115,7 @@ fn run_patiently(
         report.finish();
     }
     let repository = protected.as_ref().ok().and_then(Clone::clone);
-    report.alerts = telling.after(&report, repository, observer);
+    report.alerts = notify.after(&report, repository, observer);
     tracing::info!(
         run = report.run,
         outcome = report.outcome.as_str(),

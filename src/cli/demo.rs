@@ -8,7 +8,7 @@ use std::{
 
 use super::{Context, SUCCESS};
 use crate::{
-    demo::{self, Audience, Options, Report, StepOutcome},
+    demo::{self, Observer, Options, Report, StepOutcome},
     error::{Kind, Result},
     output::{duration, printable},
     stream::cancel::Cancel,
@@ -88,12 +88,12 @@ impl Screen {
     }
 }
 
-impl Audience for Screen {
+impl Observer for Screen {
     fn step(&self, number: usize, title: &str) {
         self.print(&format!("\n{}\n", self.strong(&format!("{number}. {title}"))));
     }
 
-    fn tell(&self, text: &str) {
+    fn explain(&self, text: &str) {
         self.print(&printable(text));
     }
 

@@ -2,17 +2,17 @@
 //! commands that an operator would type.
 
 mod data;
+mod environment;
 mod mongodb;
 mod mysql;
 mod receiver;
-mod stage;
-mod story;
+mod steps;
 
 use std::{path::PathBuf, time::Instant};
 
 use serde::Serialize;
 
-use self::stage::{Ran, Stage};
+use self::environment::{Environment, Ran};
 use crate::{
     error::{Error, Kind, Result},
     stream::cancel::Cancel,
@@ -28,11 +28,11 @@ pub struct Options {
 }
 
 /// Receives the output of the demo.
-pub trait Audience {
+pub trait Observer {
     /// A step begins.
     fn step(&self, number: usize, title: &str);
     /// A text about the step.
-    fn tell(&self, text: &str);
+    fn explain(&self, text: &str);
     /// A command was run; `line` is the command line, `output` everything that it printed.
     fn ran(&self, line: &str, output: &str);
 }
@@ -92,18 +92,18 @@ pub struct Report {
 
 /// Runs the demo. A step that fails ends it; the report then has the error. Server and directory are removed afterwards
 /// in any case, unless the directory is to be kept.
-pub fn run(options: &Options, audience: &dyn Audience, cancel: &Cancel) -> Report {
+pub fn run(options: &Options, observer: &dyn Observer, cancel: &Cancel) -> Report {
     let begin = Instant::now();
-    let mut teller = Teller { audience, steps: Vec::new() };
-    let told = story::tell(options, &mut teller, cancel);
-    let (folder, error) = match told {
+    let mut runner = Runner { observer, steps: Vec::new() };
+    let done = steps::run(options, &mut runner, cancel);
+    let (folder, error) = match done {
         Ok(folder) => (folder, None),
         // The exit code of the failed command does not matter: the demo has failed.
-        Err(error) if teller.steps.len() > 1 => (None, Some(error.with_kind(Kind::Failed))),
+        Err(error) if runner.steps.len() > 1 => (None, Some(error.with_kind(Kind::Failed))),
         Err(error) => (None, Some(error)),
     };
     let outcome = if error.is_none() { StepOutcome::Ok } else { StepOutcome::Failed };
-    Report { outcome, seconds: seconds(begin), folder, steps: teller.steps, error }
+    Report { outcome, seconds: seconds(begin), folder, steps: runner.steps, error }
 }
 
 fn seconds(begin: Instant) -> f64 {
@@ -111,17 +111,17 @@ fn seconds(begin: Instant) -> f64 {
 }
 
 /// Runs steps and records their outcomes.
-struct Teller<'a> {
-    audience: &'a dyn Audience,
+struct Runner<'a> {
+    observer: &'a dyn Observer,
     steps: Vec<StepReport>,
 }
 
-impl Teller<'_> {
+impl Runner<'_> {
     /// One step: `show` runs its commands.
     fn step<T>(&mut self, title: &str, show: impl FnOnce(&mut Step<'_>) -> Result<T>) -> Result<T> {
-        self.audience.step(self.steps.len() + 1, title);
+        self.observer.step(self.steps.len() + 1, title);
         let begin = Instant::now();
-        let mut step = Step { audience: self.audience, commands: Vec::new(), skipped: None };
+        let mut step = Step { observer: self.observer, commands: Vec::new(), skipped: None };
         let shown = show(&mut step);
         let (outcome, reason) = match (&shown, step.skipped) {
             (Err(error), _) => (StepOutcome::Failed, Some(error.to_string())),
@@ -136,25 +136,25 @@ impl Teller<'_> {
 
 /// A running step.
 struct Step<'a> {
-    audience: &'a dyn Audience,
+    observer: &'a dyn Observer,
     commands: Vec<CommandReport>,
     skipped: Option<String>,
 }
 
 impl Step<'_> {
-    fn tell(&self, text: &str) {
-        self.audience.tell(text);
+    fn explain(&self, text: &str) {
+        self.observer.explain(text);
     }
 
     /// Shows a command that was run, and returns its output.
     fn ran(&mut self, ran: Ran) -> String {
-        self.audience.ran(&ran.line, &ran.output);
+        self.observer.ran(&ran.line, &ran.output);
         self.commands.push(CommandReport { command: ran.line, output: ran.output.clone() });
         ran.output
     }
 
     fn skip(&mut self, why: &str) {
-        self.audience.tell(&format!("SKIPPED: {why}"));
+        self.observer.explain(&format!("SKIPPED: {why}"));
         self.skipped = Some(why.to_owned());
     }
 }
@@ -164,41 +164,41 @@ impl Step<'_> {
 mod tests {
     use super::*;
 
-    struct Nobody;
+    struct Silent;
 
-    impl Audience for Nobody {
+    impl Observer for Silent {
         fn step(&self, _: usize, _: &str) {}
-        fn tell(&self, _: &str) {}
+        fn explain(&self, _: &str) {}
         fn ran(&self, _: &str, _: &str) {}
     }
 
     #[test]
     fn steps_remember_what_came_of_them() {
-        let mut teller = Teller { audience: &Nobody, steps: Vec::new() };
-        let output = teller.step("one", |step| Ok(step.ran(Ran { line: "a b".into(), output: "c".into() })));
+        let mut runner = Runner { observer: &Silent, steps: Vec::new() };
+        let output = runner.step("one", |step| Ok(step.ran(Ran { line: "a b".into(), output: "c".into() })));
         assert_eq!(output.unwrap(), "c");
-        teller
+        runner
             .step("two", |step| {
                 step.skip("not here");
                 Ok(())
             })
             .unwrap();
-        teller.step("three", |_| Err::<(), _>(Error::failed("broken"))).unwrap_err();
+        runner.step("three", |_| Err::<(), _>(Error::failed("broken"))).unwrap_err();
         let outcomes: Vec<_> =
-            teller.steps.iter().map(|step| (step.outcome, step.reason.as_deref())).collect();
+            runner.steps.iter().map(|step| (step.outcome, step.reason.as_deref())).collect();
         let expected = [
             (StepOutcome::Ok, None),
             (StepOutcome::Skipped, Some("not here")),
             (StepOutcome::Failed, Some("broken")),
         ];
         assert_eq!(outcomes, expected);
-        assert_eq!(teller.steps[0].commands[0].command, "a b");
+        assert_eq!(runner.steps[0].commands[0].command, "a b");
     }
 
     #[test]
     fn a_demo_without_a_place_is_a_failed_one() {
         let options = Options { keep: false, dir: Some("/nonexistent/folder".into()) };
-        let report = run(&options, &Nobody, &Cancel::new());
+        let report = run(&options, &Silent, &Cancel::new());
         assert_eq!((report.outcome, report.steps.len()), (StepOutcome::Failed, 1));
         assert!(report.error.is_some() && report.folder.is_none());
     }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use mongodb::bson::{Document, doc};
 
-use super::stage::{Ran, Stage};
+use super::environment::{Environment, Ran};
 use crate::{
     error::Result,
     scratch::Rules,
@@ -34,12 +34,12 @@ pub(super) struct MongodbPart {
 
 impl MongodbPart {
     /// Starts a server with the library. `None` if none is installed.
-    pub(super) fn set(stage: &Stage, cancel: &Cancel) -> Result<Option<Self>> {
+    pub(super) fn start(env: &Environment, cancel: &Cancel) -> Result<Option<Self>> {
         let Some(program) = program() else { return Ok(None) };
         let server =
-            MongodbServer::start(&program, &stage.subfolder("mongodb")?, &Rules::for_own_content(), cancel)?;
-        let uri_file = stage.folder().join("mongodb-uri");
-        super::stage::write(&uri_file, &server.uri())?;
+            MongodbServer::start(&program, &env.subfolder("mongodb")?, &Rules::for_own_content(), cancel)?;
+        let uri_file = env.folder().join("mongodb-uri");
+        super::environment::write(&uri_file, &server.uri())?;
         let params = Params::parse(&Secret::new(server.uri()), "the demo")?;
         let deployment = Deployment::connect(&params, cancel)?;
         let part = Self { deployment, uri_file, cancel: cancel.clone(), server };
@@ -106,12 +106,12 @@ impl MongodbPart {
     }
 
     /// Restores it.
-    pub(super) fn restore(&self, stage: &Stage) -> Result<Ran> {
-        stage.program(&["restore", "documents/library", "--into", DATABASE])
+    pub(super) fn restore(&self, env: &Environment) -> Result<Ran> {
+        env.program(&["restore", "documents/library", "--into", DATABASE])
     }
 
     /// Stops the server.
-    pub(super) fn strike(&mut self) -> Result<()> {
+    pub(super) fn stop(&mut self) -> Result<()> {
         self.server.stop().map_err(|error| error.context("the third server"))
     }
 }

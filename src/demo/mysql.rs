@@ -2,7 +2,7 @@
 
 use std::{io::Write, path::PathBuf};
 
-use super::stage::{Ran, Stage};
+use super::environment::{Environment, Ran};
 use crate::{
     error::{Error, Result},
     scratch::Rules,
@@ -46,13 +46,13 @@ pub(super) struct MysqlPart {
 
 impl MysqlPart {
     /// Starts a server with the wiki. `None` if none is installed.
-    pub(super) fn set(stage: &Stage, cancel: &Cancel) -> Result<Option<Self>> {
+    pub(super) fn start(env: &Environment, cancel: &Cancel) -> Result<Option<Self>> {
         let clients = Clients::find(&[]);
         let found = clients.all().ok().and_then(|all| {
             all.into_iter().find_map(|client| Some((client, ServerPrograms::find(client).ok()?)))
         });
         let Some((client, programs)) = found else { return Ok(None) };
-        let folder = stage.subfolder("mysql")?;
+        let folder = env.subfolder("mysql")?;
         let server = MysqlServer::start(&programs, &folder, &Rules::for_own_content(), cancel)?;
         let connection = server.params().prepare(client)?;
         let part = Self { client: client.clone(), connection, server };
@@ -80,13 +80,13 @@ impl MysqlPart {
     }
 
     /// Runs one statement in the SQL client.
-    pub(super) fn query(&self, stage: &Stage, database: &str, sql: &str) -> Result<Ran> {
+    pub(super) fn query(&self, env: &Environment, database: &str, sql: &str) -> Result<Ran> {
         let name = self.client.sql.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        stage.run(&name, self.connection.sql(), &["-u", ADMINISTRATOR, "-t", "-e", sql, database])
+        env.run(&name, self.connection.sql(), &["-u", ADMINISTRATOR, "-t", "-e", sql, database])
     }
 
     /// Stops the server.
-    pub(super) fn strike(&mut self) -> Result<()> {
+    pub(super) fn stop(&mut self) -> Result<()> {
         self.server.stop().map_err(|error: Error| error.context("the second server"))
     }
 }

@@ -13,10 +13,10 @@ use jiff::Zoned;
 use parking_lot::Mutex;
 
 use super::{
+    notify,
     plan::{self, Candidate, Request},
+    pool::{self, Job, ScratchPool},
     siblings::Siblings,
-    stage::{self, Job, Stage},
-    tell,
     verdict::{Left, Report, rounded},
 };
 use crate::{
@@ -76,16 +76,16 @@ fn run_patiently(
     tracing::info!(run = report.run, "the drill begins");
     let notice = |message: &str| observer.notice(message);
     let Reading { repository, snapshots, others, .. } = &Reading::begin(config, &notice, patience, cancel)?;
-    let history = tell::open_history(config, request, repository, &mut report, observer)?;
+    let history = notify::open_history(config, request, repository, &mut report, observer)?;
     history.mark_interrupted(&report.started)?;
     let past = history.past_drills()?;
     let (chosen, left) = plan::choose(config, request, snapshots, others, &past)?;
-    tell::warn_of_future(&chosen, snapshots, observer);
+    notify::warn_of_future(&chosen, snapshots, observer);
     report.left = left;
     if chosen.is_empty() {
         return Err(nothing_to_prove(config, snapshots, others));
     }
-    let ledger = tell::ledger(config, &history, repository)?;
+    let ledger = notify::ledger(config, &history, repository)?;
     let record = history.begin_run(&RunBegin {
         name: &report.run,
         kind: "drill",
@@ -115,7 +115,7 @@ fn run_patiently(
         observer,
         cancel,
         space: space(config),
-        stage: Stage::default(),
+        pool: ScratchPool::default(),
         globals: Mutex::default(),
         begin: Instant::now(),
         begun: AtomicBool::new(false),
@@ -126,7 +126,7 @@ fn run_patiently(
     let (items, left, seconds) = (report.items.len(), report.left.len(), report.seconds);
     tracing::info!(run = report.run, outcome = report.outcome, items, left, seconds, "the drill has ended");
     if !request.foreign {
-        tell::tell(config, &history, repository, &mut report, observer);
+        notify::send_alerts(config, &history, repository, &mut report, observer);
     }
     Ok(report)
 }
@@ -174,7 +174,7 @@ struct Drill<'a> {
     observer: &'a dyn Observer,
     cancel: &'a Cancel,
     space: Space,
-    stage: Stage,
+    pool: ScratchPool,
     /// Manifests of roles by the id of their snapshot.
     globals: Mutex<HashMap<String, KnownGlobals<'a>>>,
     begin: Instant,
@@ -223,7 +223,7 @@ impl<'a> Drill<'a> {
                 });
                 drop(groups);
                 if done {
-                    self.stage.clear(&candidate.group());
+                    self.pool.clear(&candidate.group());
                 }
             }
         };
@@ -355,7 +355,7 @@ impl<'a> Drill<'a> {
         self.cancel.check().map_err(Fault::Cannot)?;
         let files = SnapshotFiles::new(self.reader, candidate.snapshot);
         let manifest = manifest(&files, candidate.snapshot)?;
-        let (server, has_globals) = match stage::verification(&manifest)? {
+        let (server, has_globals) = match pool::verification(&manifest)? {
             Verification::Restore(verifier) => (true, verifier.has_globals()),
             Verification::ReadBack(_) => (false, false),
         };
@@ -388,7 +388,7 @@ impl<'a> Drill<'a> {
             cancel: self.cancel,
             notice: &notice,
         };
-        let mut proof = stage::prove(&setup, &self.stage, &job)?;
+        let mut proof = pool::prove(&setup, &self.pool, &job)?;
         // The snapshot is proven, but it lacks some objects of the source.
         proof.notes.extend(Omitted::notes(&manifest.omitted));
         Ok(proof)

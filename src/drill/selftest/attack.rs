@@ -11,7 +11,7 @@ use std::{
 
 use super::{Bench, said};
 use crate::{
-    drill::stage::Stage,
+    drill::pool::ScratchPool,
     error::{Error, Result},
     scratch::{ScratchDir, sandbox::owner},
     source::{
@@ -24,7 +24,7 @@ use crate::{
 const VARIABLE: &str = "TIK_BACKUP_SELF_TEST";
 
 /// The targets of attacks. A process that is not confined can reach all of them.
-struct Prey {
+struct Targets {
     /// The two halves of the secret: statements name them separately, so that an echoed statement does not contain the whole secret.
     halves: [String; 2],
     folder: PathBuf,
@@ -34,7 +34,7 @@ struct Prey {
     _dir: ScratchDir,
 }
 
-impl Prey {
+impl Targets {
     fn new(dir: ScratchDir) -> Result<Self> {
         let failed =
             |error: std::io::Error| Error::from_io("cannot set up the targets of the attacks", error);
@@ -113,7 +113,7 @@ impl Prey {
     }
 }
 
-impl Drop for Prey {
+impl Drop for Targets {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
@@ -122,24 +122,24 @@ impl Drop for Prey {
 
 impl Bench<'_> {
     /// Makes each attack of the subject on a restored item. Returns its name, whether it was prevented, and the answer.
-    pub(super) fn attacks(&self, stage: &Stage) -> Vec<(String, bool, String)> {
+    pub(super) fn attacks(&self, pool: &ScratchPool) -> Vec<(String, bool, String)> {
         let attacks = self.subject.attacks();
         if attacks.is_empty() {
             return Vec::new();
         }
-        let made = ScratchDir::new(self.drill.dir.as_deref()).and_then(Prey::new);
-        let mut prey = match made {
-            Ok(prey) => prey,
+        let made = ScratchDir::new(self.drill.dir.as_deref()).and_then(Targets::new);
+        let mut targets = match made {
+            Ok(targets) => targets,
             Err(error) => {
                 return vec![("attacks".to_owned(), false, format!("not tried: {}", error.summary()))];
             }
         };
         let make = |(name, statement): &(&str, &str)| {
-            let proven = match prey.aim(statement) {
-                Ok(statement) => self.tampered(stage, Target::Item, None, Some(&statement)),
+            let proven = match targets.aim(statement) {
+                Ok(statement) => self.tampered(pool, Target::Item, None, Some(&statement)),
                 Err(error) => Err(Fault::Failed(error)),
             };
-            let (kept_off, by) = match (prey.harm(&answer(&proven)), &proven) {
+            let (kept_off, by) = match (targets.harm(&answer(&proven)), &proven) {
                 (Some(harm), _) => (false, harm.to_owned()),
                 (None, Err(fault @ Fault::Refused(_))) => (true, format!("kept off: {}", said(fault))),
                 // The statement ran; changes in the restored database itself are harmless.
@@ -169,27 +169,27 @@ mod tests {
 
     #[test]
     fn harm_is_seen() {
-        let mut prey = Prey::new(ScratchDir::new(None).unwrap()).unwrap();
-        assert_eq!(prey.harm("ERROR: permission denied"), None);
-        let statement = prey.aim("{first} {second}").unwrap();
-        assert_eq!(prey.harm(&statement), None, "naming the halves is not reading the whole");
-        let read = fs::read_to_string(prey.aim("{canary}").unwrap()).unwrap();
+        let mut targets = Targets::new(ScratchDir::new(None).unwrap()).unwrap();
+        assert_eq!(targets.harm("ERROR: permission denied"), None);
+        let statement = targets.aim("{first} {second}").unwrap();
+        assert_eq!(targets.harm(&statement), None, "naming the halves is not reading the whole");
+        let read = fs::read_to_string(targets.aim("{canary}").unwrap()).unwrap();
         assert_eq!(
-            prey.harm(&format!("ERROR: loot: {read}")),
+            targets.harm(&format!("ERROR: loot: {read}")),
             Some("the server read a protected file or variable")
         );
-        fs::write(prey.aim("{marker}").unwrap(), "").unwrap();
-        assert_eq!(prey.harm(""), Some("the server wrote outside of its directory"));
-        assert_eq!(prey.harm(""), None);
-        fs::create_dir(prey.aim("{folder}/database").unwrap()).unwrap();
-        fs::write(prey.aim("{folder}/database/table.ibd").unwrap(), "").unwrap();
-        assert_eq!(prey.harm(""), Some("the server wrote outside of its directory"));
-        assert_eq!(prey.harm(""), None);
-        let port: u16 = prey.aim("{port}").unwrap().parse().unwrap();
+        fs::write(targets.aim("{marker}").unwrap(), "").unwrap();
+        assert_eq!(targets.harm(""), Some("the server wrote outside of its directory"));
+        assert_eq!(targets.harm(""), None);
+        fs::create_dir(targets.aim("{folder}/database").unwrap()).unwrap();
+        fs::write(targets.aim("{folder}/database/table.ibd").unwrap(), "").unwrap();
+        assert_eq!(targets.harm(""), Some("the server wrote outside of its directory"));
+        assert_eq!(targets.harm(""), None);
+        let port: u16 = targets.aim("{port}").unwrap().parse().unwrap();
         drop(std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap());
-        assert_eq!(prey.harm(""), Some("the server reached the network"));
-        prey.process.kill().unwrap();
-        prey.process.wait().unwrap();
-        assert_eq!(prey.harm(""), Some("the server ended another process"));
+        assert_eq!(targets.harm(""), Some("the server reached the network"));
+        targets.process.kill().unwrap();
+        targets.process.wait().unwrap();
+        assert_eq!(targets.harm(""), Some("the server ended another process"));
     }
 }

@@ -15,7 +15,7 @@ use self::{
 };
 use super::{
     plan::Candidate,
-    stage::{self, Job, Stage},
+    pool::{self, Job, ScratchPool},
     verdict::rounded,
 };
 use crate::{
@@ -170,11 +170,11 @@ impl Bench<'_> {
             (self.tell)(&mutation);
             done.push(mutation);
         };
-        let stage = Stage::default();
+        let pool = ScratchPool::default();
         // Undamaged content must be proven; otherwise a found damage means nothing.
         for part in self.parts() {
             let what = if part == Target::Globals { "no damage to the accounts" } else { "no damage" };
-            let proven = self.tampered(&Stage::default(), part, None, None);
+            let proven = self.tampered(&ScratchPool::default(), part, None, None);
             let (good, by) = match proven {
                 Ok(proof) => {
                     let (objects, rows) = (
@@ -189,19 +189,19 @@ impl Bench<'_> {
         }
         for (part, mutation, command) in self.subject.damages() {
             // Accounts are restored when a server starts: each damage to them needs its own server.
-            let fresh = Stage::default();
-            let stage = if *part == Target::Globals { &fresh } else { &stage };
-            let (detected, by) = verdict(&self.tampered(stage, *part, None, Some(command)));
+            let fresh = ScratchPool::default();
+            let pool = if *part == Target::Globals { &fresh } else { &pool };
+            let (detected, by) = verdict(&self.tampered(pool, *part, None, Some(command)));
             add(mutation, detected, by);
         }
         for (mutation, how) in self.tamperings() {
-            let (detected, by) = verdict(&self.tampered(&stage, Target::Item, Some(how), None));
+            let (detected, by) = verdict(&self.tampered(&pool, Target::Item, Some(how), None));
             add(mutation, detected, by);
         }
-        for (attack, failed, by) in self.attacks(&stage) {
+        for (attack, failed, by) in self.attacks(&pool) {
             add(&attack, failed, by);
         }
-        let (detected, by) = verdict(&self.yesterday(&stage));
+        let (detected, by) = verdict(&self.yesterday(&pool));
         add("yesterday's content under today's manifest", detected, by);
         let (detected, by) = self.stale();
         add("yesterday's snapshot in place of today's", detected, by);
@@ -251,25 +251,25 @@ impl Bench<'_> {
     }
 
     /// Drills today's snapshot with damaged files or with damage in the restored database.
-    fn tampered(&self, stage: &Stage, part: Target, how: Option<How>, damage: Option<&str>) -> Proven {
+    fn tampered(&self, pool: &ScratchPool, part: Target, how: Option<How>, damage: Option<&str>) -> Proven {
         let snapshot = self.snapshot(part, true)?;
         let files = SnapshotFiles::new(self.stored.reader(), snapshot);
         match how {
-            None => self.prove(stage, self.stored, snapshot, &files, damage),
+            None => self.prove(pool, self.stored, snapshot, &files, damage),
             Some(how) => {
                 let files = Tampered { files: &files, how };
-                self.prove(stage, self.stored, snapshot, &files, damage)
+                self.prove(pool, self.stored, snapshot, &files, damage)
             }
         }
     }
 
     /// Yesterday's files with today's manifest.
-    fn yesterday(&self, stage: &Stage) -> Proven {
+    fn yesterday(&self, pool: &ScratchPool) -> Proven {
         let (today, yesterday) = (self.snapshot(Target::Item, true)?, self.snapshot(Target::Item, false)?);
         let manifest = SnapshotFiles::new(self.stored.reader(), today).read(MANIFEST)?;
         let old = SnapshotFiles::new(self.stored.reader(), yesterday);
         let files = Tampered { files: &old, how: How::Manifest(manifest) };
-        self.prove(stage, self.stored, today, &files, None)
+        self.prove(pool, self.stored, today, &files, None)
     }
 
     /// Yesterday's snapshot proves yesterday, and must not count as proof of today.
@@ -289,12 +289,12 @@ impl Bench<'_> {
         let copy = self.stored.with_flipped_byte(self.cancel)?;
         let snapshot = self.snapshot(Target::Item, true)?;
         let files = SnapshotFiles::new(copy.reader(), snapshot);
-        self.prove(&Stage::default(), &copy, snapshot, &files, None)
+        self.prove(&ScratchPool::default(), &copy, snapshot, &files, None)
     }
 
     fn prove(
         &self,
-        stage: &Stage,
+        pool: &ScratchPool,
         stored: &Stored,
         snapshot: &Snapshot,
         files: &dyn Files,
@@ -327,7 +327,7 @@ impl Bench<'_> {
         };
         let setup =
             Setup { drill: self.drill, client_dirs: Vec::new(), cancel: self.cancel, notice: &|_| {} };
-        stage::prove(&setup, stage, &job)
+        pool::prove(&setup, pool, &job)
     }
 }
 

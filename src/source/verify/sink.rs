@@ -19,13 +19,13 @@ const KEPT: usize = 1 << 30;
 
 /// Discards all streams except one that can be kept.
 #[derive(Default)]
-pub(crate) struct Nowhere {
+pub(crate) struct NullSink {
     /// Path of the stream to keep.
     keep: Option<&'static str>,
     kept: Mutex<Vec<u8>>,
 }
 
-impl Nowhere {
+impl NullSink {
     /// Keeps this stream.
     pub(crate) fn keeping(path: &'static str) -> Self {
         Self { keep: Some(path), ..Self::default() }
@@ -37,7 +37,7 @@ impl Nowhere {
     }
 }
 
-impl Sink for Nowhere {
+impl Sink for NullSink {
     fn store(&self, path: &str, reader: &mut dyn Read) -> Result<Stored> {
         let mut piece = vec![0; PIECE];
         let mut bytes = 0;

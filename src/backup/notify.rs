@@ -26,7 +26,7 @@ const BUDGET: Duration = Duration::from_secs(300);
 const SHORT_BUDGET: Duration = Duration::from_secs(15);
 
 /// Sends the notifications of one run.
-pub(super) struct Telling<'a> {
+pub(super) struct Notifier<'a> {
     config: &'a Config,
     history: &'a History,
     /// Sources that the run covers as a whole.
@@ -35,7 +35,7 @@ pub(super) struct Telling<'a> {
     failed: Vec<Failure>,
 }
 
-impl<'a> Telling<'a> {
+impl<'a> Notifier<'a> {
     /// Prepares the notifications of a run.
     pub(super) fn new(
         config: &'a Config,

@@ -33,7 +33,7 @@ pub(super) struct Ran {
 }
 
 /// The environment. Dropping it removes everything.
-pub(super) struct Stage {
+pub(super) struct Environment {
     program: PathBuf,
     connection: Connection,
     cancel: Cancel,
@@ -45,9 +45,9 @@ pub(super) struct Stage {
     folder: ScratchDir,
 }
 
-impl Stage {
+impl Environment {
     /// Starts the server and writes the configuration.
-    pub(super) fn set(parent: Option<&Path>, cancel: &Cancel) -> Result<Self> {
+    pub(super) fn start(parent: Option<&Path>, cancel: &Cancel) -> Result<Self> {
         let program = std::env::current_exe()
             .map_err(|error| Error::failed("cannot find the program's own file").because(&error))?;
         let clients = Clients::find(&[]);
@@ -57,14 +57,14 @@ impl Stage {
         let connection = server.params().prepare(client.major)?;
         let receiver = Receiver::start()?;
         let cancel = cancel.clone();
-        let mut stage =
+        let mut env =
             Self { program, connection, cancel, mysql: None, mongodb: None, server, receiver, folder };
-        stage.mysql = MysqlPart::set(&stage, &stage.cancel)?;
-        stage.mongodb = MongodbPart::set(&stage, &stage.cancel)?;
-        write(&stage.password_file(), "a password for the demo")?;
-        write(&stage.alert_file(), &stage.receiver.url())?;
-        write(&stage.config_file(), &stage.config())?;
-        Ok(stage)
+        env.mysql = MysqlPart::start(&env, &env.cancel)?;
+        env.mongodb = MongodbPart::start(&env, &env.cancel)?;
+        write(&env.password_file(), "a password for the demo")?;
+        write(&env.alert_file(), &env.receiver.url())?;
+        write(&env.config_file(), &env.config())?;
+        Ok(env)
     }
 
     /// The directory of the demo.
@@ -219,12 +219,12 @@ impl Stage {
     }
 
     /// Stops the servers. With `keep` the directory is kept, and its path is returned.
-    pub(super) fn strike(mut self, keep: bool) -> Result<Option<PathBuf>> {
+    pub(super) fn stop(mut self, keep: bool) -> Result<Option<PathBuf>> {
         if let Some(part) = &mut self.mysql {
-            part.strike()?;
+            part.stop()?;
         }
         if let Some(part) = &mut self.mongodb {
-            part.strike()?;
+            part.stop()?;
         }
         self.server.stop()?;
         if !keep {

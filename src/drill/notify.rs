@@ -72,7 +72,7 @@ pub(super) fn ledger(config: &Config, history: &History, repository: &Repository
 }
 
 /// Sends alerts about the result. Failures to send are part of the report.
-pub(super) fn tell(
+pub(super) fn send_alerts(
     config: &Config,
     history: &History,
     repository: &Repository,

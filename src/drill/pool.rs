@@ -55,7 +55,7 @@ struct Running {
 
 /// A slot for one server.
 #[derive(Default)]
-pub(super) struct Place {
+pub(super) struct Slot {
     running: RwLock<Option<Running>>,
     /// The number of servers that have died in this slot.
     deaths: AtomicU32,
@@ -66,8 +66,8 @@ type Key = (String, Option<String>, String, String);
 
 /// The scratch servers of a drill.
 #[derive(Default)]
-pub(super) struct Stage {
-    places: Mutex<HashMap<Key, Arc<Place>>>,
+pub(super) struct ScratchPool {
+    slots: Mutex<HashMap<Key, Arc<Slot>>>,
 }
 
 /// A snapshot to prove, and what it needs.
@@ -85,60 +85,60 @@ pub(super) struct Job<'a> {
     pub(super) damage: Option<&'a str>,
 }
 
-impl Stage {
+impl ScratchPool {
     /// The slot of the server that a job needs.
-    fn place(&self, verifier: &dyn Verifier, setup: &Setup<'_>, job: &Job<'_>) -> Result<Arc<Place>, Fault> {
+    fn slot(&self, verifier: &dyn Verifier, setup: &Setup<'_>, job: &Job<'_>) -> Result<Arc<Slot>, Fault> {
         let needs = verifier.server_key(setup, job.manifest)?;
         let (source, server) = job.candidate.group();
         let key = (source, server, needs, job.globals_id.to_owned());
-        let mut places = self.places.lock();
-        Ok(places.entry(key).or_default().clone())
+        let mut slots = self.slots.lock();
+        Ok(slots.entry(key).or_default().clone())
     }
 
     /// Removes the servers of a group, once all jobs on them are done.
     pub(super) fn clear(&self, group: &(String, Option<String>)) {
-        let mut places = self.places.lock();
-        let keys: Vec<Key> = places
+        let mut slots = self.slots.lock();
+        let keys: Vec<Key> = slots
             .keys()
             .filter(|(source, server, ..)| (source, server) == (&group.0, &group.1))
             .cloned()
             .collect();
-        let gone: Vec<Arc<Place>> = keys.iter().filter_map(|key| places.remove(key)).collect();
-        drop(places);
+        let gone: Vec<Arc<Slot>> = keys.iter().filter_map(|key| slots.remove(key)).collect();
+        drop(slots);
         // Stopping a server may take a while.
         drop(gone);
     }
 }
 
 /// Proves one item.
-pub(super) fn prove(setup: &Setup<'_>, stage: &Stage, job: &Job<'_>) -> Proven {
+pub(super) fn prove(setup: &Setup<'_>, pool: &ScratchPool, job: &Job<'_>) -> Proven {
     let verifier = match verification(job.manifest)? {
         Verification::ReadBack(kind) => return files::prove(kind, setup, job.manifest, job.files, job.part),
         Verification::Restore(verifier) => verifier,
     };
-    let place = stage.place(verifier, setup, job)?;
-    let deaths = place.deaths.load(Ordering::SeqCst);
-    let server = OnServer { verifier, setup, place: &place, job };
-    server.prove().map_err(|fault| died(&place, deaths).unwrap_or(fault))
+    let slot = pool.slot(verifier, setup, job)?;
+    let deaths = slot.deaths.load(Ordering::SeqCst);
+    let server = OnServer { verifier, setup, slot: &slot, job };
+    server.prove().map_err(|fault| died(&slot, deaths).unwrap_or(fault))
 }
 
 /// A dead server says nothing about the backup; the next item gets a new one.
-fn died(place: &Place, deaths: u32) -> Option<Fault> {
-    let looked = place.running.read();
+fn died(slot: &Slot, deaths: u32) -> Option<Fault> {
+    let looked = slot.running.read();
     let dead = looked.as_ref().is_some_and(|running| running.server.is_dead());
     drop(looked);
     let mut death = None;
     if dead {
         // Other jobs on this server fail too, so the lock is free soon.
-        let mut running = place.running.write();
+        let mut running = slot.running.write();
         death = running.as_mut().and_then(|running| running.server.death());
         if death.is_some() {
-            place.deaths.fetch_add(1, Ordering::SeqCst);
+            slot.deaths.fetch_add(1, Ordering::SeqCst);
             *running = None;
         }
     }
     // Another thread may have found it dead, and even have started a new one by now.
-    let died = place.deaths.load(Ordering::SeqCst) != deaths;
+    let died = slot.deaths.load(Ordering::SeqCst) != deaths;
     let death = death.or_else(|| died.then(|| Error::failed("the scratch server has ended")));
     Some(Fault::Cannot(death?.hint(
         "find out why it ended (out of memory?) and run the drill again; this is no verdict on the backup",
@@ -149,7 +149,7 @@ fn died(place: &Place, deaths: u32) -> Option<Fault> {
 struct OnServer<'a> {
     verifier: &'a dyn Verifier,
     setup: &'a Setup<'a>,
-    place: &'a Place,
+    slot: &'a Slot,
     job: &'a Job<'a>,
 }
 
@@ -164,12 +164,12 @@ impl OnServer<'_> {
     /// Proves on a server that other jobs may use at the same time.
     fn shared(&self) -> Proven {
         loop {
-            let running = self.place.running.read();
+            let running = self.slot.running.read();
             if let Some(running) = &*running {
                 return self.with(running, None);
             }
             drop(running);
-            let mut running = self.place.running.write();
+            let mut running = self.slot.running.write();
             if running.is_none() {
                 *running = Some(self.start()?);
             }
@@ -178,7 +178,7 @@ impl OnServer<'_> {
 
     /// Proves while nothing else is on the server: only then can databases that other jobs restore be created for this one.
     fn alone(&self, databases: &BTreeSet<String>) -> Proven {
-        let mut running = self.place.running.write();
+        let mut running = self.slot.running.write();
         let there = match running.take() {
             Some(there) => there,
             None => self.start()?,
