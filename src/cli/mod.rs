@@ -74,7 +74,7 @@ enum Command {
     Discover(discover::Args),
     /// Back up all sources or the named ones, then apply the retention to what succeeded
     Backup(backup::Args),
-    /// Show what is stored
+    /// List the snapshots in the repository
     Snapshots(snapshots::Args),
     /// List the files of a snapshot by the names that they have in the source
     Ls(ls::Args),

@@ -311,8 +311,8 @@ fn notes(standing: &Standing<'_>, own: &[Snapshot], ids: &HashSet<&str>) -> Resu
         let Some(history) = &standing.history else { continue };
         if history.held_from(source, item)?.is_some() {
             notes.push(format!(
-                "{name}: its old snapshots are held because something about it is suspicious or does not restore: \
-                 `tik-backup status` tells"
+                "{name}: its old snapshots are held because the item is suspicious or does not restore: \
+                 `tik-backup status` shows why"
             ));
         }
         let times: Vec<(&str, i64)> =

@@ -1,4 +1,4 @@
-//! The demo as a person runs it: it succeeds, shows what it promises, and leaves nothing behind.
+//! The demo succeeds, shows the expected output, and leaves no files or processes behind.
 
 use std::{
     fs,

@@ -1,4 +1,4 @@
-//! What an earlier version wrote is read by this one: a repository, a history and a configuration that were made by a
+//! This version reads the data of earlier ones: a repository, a history and a configuration that were made by a
 //! released program and are kept as they were. `tests/fixtures/frozen-0.1.0/README.md` tells what is in them.
 
 use std::{
@@ -25,7 +25,7 @@ pub struct Frozen {
     dir: TempDir,
     template: String,
     places: BTreeMap<&'static str, String>,
-    /// Takes the alerts.
+    /// Receives the alerts.
     pub receiver: Receiver,
 }
 
@@ -65,7 +65,7 @@ impl Frozen {
         frozen
     }
 
-    /// Says where a source is now.
+    /// Sets the location of a source.
     pub fn place(&mut self, name: &'static str, place: &str) {
         self.places.insert(name, place.to_owned());
         self.configure();
@@ -182,7 +182,7 @@ fn without_zones(value: Value) -> Value {
     }
 }
 
-/// What a ledger says of an item that does not change as time passes.
+/// The part of an item's ledger entry that does not change with time.
 fn stable(entry: &Value) -> Value {
     let fields = [
         "kind",
@@ -200,7 +200,7 @@ fn stable(entry: &Value) -> Value {
     ];
     let mut kept: serde_json::Map<String, Value> =
         fields.iter().map(|field| ((*field).to_owned(), entry[*field].clone())).collect();
-    // That something is late or was not proven for long becomes true by waiting.
+    // Items become late or unproven with time.
     let problems = entry["problems"].as_array().unwrap().iter();
     let lasting = problems.filter(|problem| problem["kind"] != "late" && problem["kind"] != "not-proven");
     let told: Vec<Value> = lasting.map(|problem| json!([problem["kind"], problem["since"]])).collect();
@@ -246,7 +246,7 @@ fn the_history_of_an_earlier_version_says_what_it_said_then() {
         assert_eq!(entry("shop", "scratch_1")["state"], "excluded", "{set}");
         assert_eq!(entry("wiki", "wiki")["held"], true, "{set}: what lost rows is held");
         assert_eq!(entry("shop", "forum")["held"], false, "{set}: what was accepted is not");
-        // The same ledger, drawn otherwise.
+        // The same ledger in another format.
         frozen.cmd().args(["status", "--all"]).run().ok();
         frozen.cmd().args(["status", "--prometheus"]).run().ok();
         frozen.cmd().arg("runbook").run().ok();

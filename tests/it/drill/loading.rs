@@ -1,5 +1,5 @@
-//! What a dump of MySQL or MariaDB names outside of its server is not touched by a drill, and what the server says while it
-//! loads is told.
+//! A drill does not touch data outside of the server that a dump of MySQL or MariaDB names, and reports warnings of the server while it
+//! loads.
 
 use std::{fs, path::Path};
 
@@ -76,7 +76,7 @@ fn all_that_lies_outside(flavour: MyFlavour) {
     backup(&config);
     let before = content(place.path());
     assert!(before.len() >= 2, "{before:?}");
-    // The directory's files are still there, and in the way of whoever would make the tables as they are defined.
+    // The directory's files are still there, and would conflict with tables that are created as they are defined.
     let report = proven(&config, &["my/far"]);
     assert_eq!(content(place.path()), before, "nothing outside is touched");
     let notes = item(&report, "far")["notes"].to_string();
@@ -101,7 +101,7 @@ fn all_that_lies_outside_of_a_mariadb_server_is_left_alone() {
     all_that_lies_outside(MyFlavour::Mariadb1011);
 }
 
-/// A script that asks the client for a file is no dump, and gets none.
+/// A script that makes the client read a file is not a dump, and fails.
 fn a_thief(flavour: MyFlavour) {
     let server = started(MyOptions::new(flavour));
     server.create_database("theft");
