@@ -1,4 +1,4 @@
-//! Tells others how far a run is, while it goes on: in a file beside the one that says that it lives.
+//! Publishes the progress of a run for other processes, in a file beside the one that marks the run as alive.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -26,7 +26,7 @@ use crate::{
 
 /// Time between two writings.
 const EVERY: Duration = Duration::from_secs(1);
-/// The rate is that of about so many seconds.
+/// The rate is averaged over about this many seconds.
 const SMOOTHING: f64 = 5.0;
 
 struct Reading {
@@ -40,10 +40,10 @@ struct State {
     items: Option<u64>,
     done: u64,
     failed: u64,
-    /// Bytes of what is done.
+    /// Bytes of completed items.
     bytes: u64,
     reading: HashMap<String, Reading>,
-    /// What is done as far as anybody can see, although its outcome is not told yet.
+    /// Items that are stored, although their outcome has not been reported yet.
     stored: HashSet<String>,
     last: Option<(Instant, u64)>,
     rate: f64,
@@ -67,7 +67,7 @@ pub(super) struct Live<'a> {
 }
 
 impl<'a> Live<'a> {
-    /// Begins to write about the run `run`. Whether that is possible is of no importance to the run.
+    /// Begins to publish the progress of the run `run`. If that fails, the run is not affected.
     pub(super) fn begin(history: &History, run: &str, observer: &'a dyn Observer) -> Self {
         let shared = Arc::new(Shared::default());
         let last = history.last_bytes().unwrap_or_default();
@@ -79,8 +79,8 @@ impl<'a> Live<'a> {
         Self { observer, shared, last, file, writer }
     }
 
-    /// Bytes that an item may have in the end: as many as its last good backup had. The size of a database on its server is no measure, as
-    /// a dump has no indexes and no free space, and may be a tenth of it. Of a source without sizes only what changed is read.
+    /// The expected number of bytes of an item: that of its last good backup. The size of a database on its server is no measure, because
+    /// a dump has no indexes and no free space, and may be a tenth of it. A source without sizes is read incrementally.
     fn estimate(&self, name: &str, size: Option<u64>) -> Option<u64> {
         size.and_then(|_| self.last.get(name).copied()).filter(|bytes| *bytes > 0)
     }
@@ -94,7 +94,7 @@ impl Drop for Live<'_> {
             let _ = writer.join();
         }
         if let Some(file) = &self.file {
-            // Without the run it says nothing to anybody.
+            // The file has no meaning once the run has ended.
             let _ = std::fs::remove_file(file);
         }
     }
@@ -111,7 +111,7 @@ impl Shared {
             let progress = state.progress();
             drop(state);
             if let Ok(text) = serde_json::to_string(&progress) {
-                // A disk that is full is told elsewhere.
+                // A full disk is reported elsewhere.
                 let _ = write_atomically(file, &text);
             }
             state = self.state();
@@ -274,7 +274,7 @@ mod tests {
         };
         assert_eq!(progress.running.len(), 1);
         assert_eq!((progress.running[0].item.as_str(), progress.running[0].estimate), ("pg/a", Some(2000)));
-        // What is stored is done, and is not counted again when its outcome is told.
+        // A stored item counts as completed, and is not counted again when its outcome is reported.
         live.stored("pg/a");
         live.finished(&failed("a"));
         let state = live.shared.state();

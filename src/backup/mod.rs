@@ -1,16 +1,16 @@
-//! The run: every source is asked what exists, the items are streamed in parallel, each is committed when it is whole,
-//! and retention runs for those that succeeded. One item's failure is never another's.
+//! The run: every source is asked what exists, the items are streamed in parallel, each is committed when it is complete,
+//! and retention runs for those that succeeded. The failure of one item does not affect the others.
 
 mod held;
 mod live;
 mod named;
+mod notify;
 mod passes;
 mod plan;
 mod queue;
 mod recorder;
 mod report;
 mod retain;
-mod telling;
 mod work;
 
 use std::{
@@ -27,10 +27,10 @@ pub use retain::{Removal, preview};
 
 use held::Held;
 use live::Live;
+use notify::Notifier;
 use passes::Passes;
 use recorder::Recorder;
 use retain::retain;
-use telling::Telling;
 
 use crate::{
     config::{Config, RepositoryConfig},
@@ -44,22 +44,22 @@ use crate::{
 
 /// Follows a run.
 pub trait Observer: Sync {
-    /// Something worth knowing that belongs to no item.
+    /// A message that does not belong to an item.
     fn notice(&self, message: &str);
-    /// The sources have answered: so many items will be tried, those that failed already included.
+    /// The sources have answered. `items` is the number of items in this run, including those that have failed already.
     fn planned(&self, _items: u64) {}
-    /// An item is being streamed; `bytes` counts what was read, and may come to about `estimate`.
+    /// An item is being streamed; `bytes` counts the bytes read, about `estimate` in the end.
     fn started(&self, name: &str, estimate: Option<u64>, bytes: Arc<AtomicU64>);
-    /// An item is stored, and the end of the run tells its outcome.
+    /// An item is stored; its outcome is reported at the end of the run.
     fn stored(&self, _name: &str) {}
     /// An item has its outcome.
     fn finished(&self, item: &ItemReport);
 }
 
-/// Backs up what `selectors` name, or everything; writes down what happens while it does, and tells whoever must know.
+/// Backs up the items that `selectors` name, or everything. Records what happens in the history, and sends alerts.
 ///
 /// # Errors
-/// Wrong selectors, which are told to nobody else; or what kept the run from beginning, which is.
+/// Wrong selectors, for which no alert is sent; or the reason why the run could not begin, for which alerts are sent.
 pub fn run(
     config: &Config,
     selectors: &[Selector],
@@ -82,17 +82,17 @@ fn run_patiently(
     require_known(config, selectors, cancel)?;
     let mut report = RunReport::begin();
     tracing::info!(run = report.run, "the run begins");
-    // First, so that the run is written into the history of the repository that is there now. A storage that does not answer
-    // must not keep the run from being written down: it is opened again below, with all the patience that it is given.
+    // The repository is opened first, so that the run is recorded in the history that belongs to it. A storage that does not
+    // answer must not prevent that: it is opened again below, with all configured retries.
     let waits = patience.clone();
     let open = move |settings: &RepositoryConfig| Repository::open_patiently(settings, &waits);
     let first = crate::survey::open_within(config, crate::survey::PATIENCE, open, cancel).ok();
     let (history, problem) = recorder::open_history(config, first.as_ref(), observer)?;
     let recorder = Recorder::begin(config, selectors, &report, &history, problem, observer);
     let live = Live::begin(&history, &report.run, observer);
-    let mut telling = Telling::new(config, selectors, &history, cancel);
+    let mut notify = Notifier::new(config, selectors, &history, cancel);
     let run = report.run.clone();
-    let protected = telling.while_running(&run, || {
+    let protected = notify.while_running(&run, || {
         protect(config, selectors, first, &recorder, &mut report, &live, (patience, cancel))
             .map_err(|error| cancel.explain(error))
     });
@@ -103,7 +103,7 @@ fn run_patiently(
     if report.error.is_none()
         && let Some(problem) = recorder.problem()
     {
-        // The sources have not failed for it.
+        // No source has failed because of it.
         report.unwritten = problem.kind() != Kind::Repository;
         report.error = Some(problem);
     }
@@ -115,7 +115,7 @@ fn run_patiently(
         report.finish();
     }
     let repository = protected.as_ref().ok().and_then(Clone::clone);
-    report.alerts = telling.after(&report, repository, observer);
+    report.alerts = notify.after(&report, repository, observer);
     tracing::info!(
         run = report.run,
         outcome = report.outcome.as_str(),
@@ -127,7 +127,7 @@ fn run_patiently(
     protected.map(|_| report)
 }
 
-/// The run itself. Returns what is known of the repository at its end.
+/// The run itself. Returns the state of the repository at its end.
 fn protect(
     config: &Config,
     selectors: &[Selector],
@@ -141,7 +141,7 @@ fn protect(
     recorder.require(&repository)?;
     repository.require_free_space()?;
     let notice = |message: &str| observer.notice(message);
-    // What ends the run, such as a lock that is lost, must not hurry what follows it.
+    // What cancels the run, such as a lost lock, must not cut short the steps that follow.
     let ending = cancel.child();
     let lock = repository.lock(&LockOptions {
         exclusive: false,
@@ -174,11 +174,11 @@ fn protect(
     Ok(recorder.look(&repository))
 }
 
-/// Backs up what the sources have. What has answered is backed up while what has not is still waited for, and then what has
-/// answered meanwhile. Returns what ended the run as a whole.
+/// Backs up the items of the sources. Items that are known are backed up while slow sources are still being waited for; then
+/// those that were discovered meanwhile. Returns the error that ended the run as a whole.
 ///
 /// # Errors
-/// It could not be begun.
+/// The run could not begin.
 fn back_up(selectors: &[Selector], mut passes: Passes<'_>, report: &mut RunReport) -> Result<Option<Error>> {
     let (recorder, observer, cancel) = (passes.recorder, passes.observer, passes.cancel.clone());
     let mut plan = discover(passes.config, selectors, &cancel)?;
@@ -208,7 +208,7 @@ fn back_up(selectors: &[Selector], mut passes: Passes<'_>, report: &mut RunRepor
     Ok(error.or(lost))
 }
 
-/// Writes down what has answered, and what of it failed already.
+/// Records the sources that have answered, and the items that have failed already.
 fn begin_part(
     plan: &Plan,
     is_first: bool,
@@ -225,11 +225,11 @@ fn begin_part(
         observer.finished(&item);
         report.items.push(item);
     }
-    // Said once, and not again whenever one of them answers.
+    // Printed once, not again each time one of them answers.
     if is_first && plan.waits() {
         for (source, found) in plan.fresh().filter(|(_, found)| !found.waiting.is_empty()) {
             observer.notice(&format!(
-                "{}: no answer yet from {}; what has answered is backed up meanwhile",
+                "{}: no answer yet from {}; the other items are backed up meanwhile",
                 source.name(),
                 crate::output::name(&found.waiting.join(", "))
             ));
@@ -237,7 +237,7 @@ fn begin_part(
     }
 }
 
-/// Fails with everything wrong about `selectors` that the configuration alone can tell.
+/// Checks `selectors` against the configuration alone.
 pub fn check_selectors(config: &Config, selectors: &[Selector]) -> Result<()> {
     for selector in selectors {
         if config.source(&selector.source).is_none() {
@@ -254,7 +254,7 @@ pub fn check_selectors(config: &Config, selectors: &[Selector]) -> Result<()> {
     Ok(())
 }
 
-/// How long an item has taken, in seconds to the millisecond.
+/// A duration in seconds, to the millisecond.
 fn seconds(elapsed: Duration) -> f64 {
     (elapsed.as_secs_f64() * 1000.0).round() / 1000.0
 }

@@ -1,4 +1,4 @@
-//! Items that are named and that nobody knows: a slip must be told at once, and leave nothing in ledger and alerts.
+//! Items that are named on the command line and do not exist: a typing error is reported at once, and leaves no trace in ledger and alerts.
 
 use super::{Selector, check_selectors, discover};
 use crate::{
@@ -9,8 +9,8 @@ use crate::{
     stream::cancel::Cancel,
 };
 
-/// Fails if one of `selectors` names a source that is not in the configuration, or an item that neither its source nor the
-/// history nor the repository has. A source that does not answer leaves the question open.
+/// Fails if one of `selectors` names a source that is not in the configuration, or an item that is neither in its source nor in the
+/// history nor in the repository. If the source does not answer, no error is returned.
 ///
 /// # Errors
 /// Exit code 2, with the nearest name.
@@ -25,7 +25,7 @@ pub fn require_known(config: &Config, selectors: &[Selector], cancel: &Cancel) -
         item.is_none_or(|item| names.iter().any(|(s, name)| *s == selector.source && name == item))
     };
     let new: Vec<Selector> = selectors.iter().filter(|selector| !has(&names, selector)).cloned().collect();
-    // Asked only for what is new, such as a database that was created a moment ago.
+    // The source is only asked about items that are new, such as a database that was just created.
     if new.is_empty() {
         return Ok(());
     }
@@ -35,7 +35,7 @@ pub fn require_known(config: &Config, selectors: &[Selector], cancel: &Cancel) -
     if missing.is_empty() {
         return Ok(());
     }
-    // A history that was lost knows nothing. That the repository cannot be read is the run's to tell.
+    // A history that was lost has no items. If the repository cannot be read, the run reports that.
     let Some(stored) = stored(config) else { return Ok(()) };
     names.extend(stored.into_iter().map(|snapshot| (snapshot.source, snapshot.item)));
     let found = plan.sources.iter().flat_map(|(source, found)| {

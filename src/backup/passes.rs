@@ -1,4 +1,4 @@
-//! What of a run writes: a pass over the items, and one more over those that failed for reasons that pass, such as an
+//! The passes of a run: one over all items, and another over those with temporary failures, such as an
 //! outage of the storage that was longer than the writer could wait.
 
 use std::{cell::RefCell, sync::Arc};
@@ -17,7 +17,7 @@ use crate::{
     stream::cancel::Cancel,
 };
 
-/// What all passes of a run work with.
+/// The context that all passes of a run share.
 pub(super) struct Passes<'a> {
     pub(super) config: &'a Config,
     pub(super) repository: &'a Repository,
@@ -25,23 +25,23 @@ pub(super) struct Passes<'a> {
     pub(super) lock: Arc<LockGuard>,
     pub(super) recorder: &'a Recorder<'a>,
     pub(super) observer: &'a dyn Observer,
-    /// Somebody wants the program to end.
+    /// Set when the program is asked to end.
     pub(super) program: &'a Cancel,
-    /// Ends the run, and nothing that follows it.
+    /// Ends the run, but not the steps that follow it.
     pub(super) cancel: Cancel,
-    /// The writer of the present pass, with what ends that pass.
+    /// The writer of the current pass, and what cancels that pass.
     pub(super) current: Option<(RunWriter, Cancel)>,
-    /// Why there could not be another pass.
+    /// Why no other pass was possible.
     pub(super) error: Option<Error>,
-    /// What is stored and not confirmed yet.
+    /// Items that are stored and not confirmed yet.
     pub(super) held: Held,
-    /// What the run has found to be lost of the repository.
+    /// Data of the repository that the run has found to be lost.
     pub(super) lost: Option<Error>,
 }
 
 impl Passes<'_> {
     /// Prepares for writing, unless that is done or there is nothing to write. `is_first` says that nothing was written
-    /// before: only then the run has failed if it cannot be begun. Later there is more to tell than that.
+    /// before: only then does an error end the run. Later, items have results that must be reported.
     pub(super) fn begin(&mut self, plan: &Plan, is_first: bool) -> Result<()> {
         if self.current.is_some() || self.error.is_some() || plan.items.is_empty() {
             return Ok(());
@@ -54,7 +54,7 @@ impl Passes<'_> {
     }
 
     fn start(&mut self) -> Result<()> {
-        // That a writer has failed must not end what comes after it.
+        // The failure of one writer must not cancel the next.
         let cancel = self.cancel.child();
         self.patience.obey(&cancel);
         let notice = |message: &str| self.observer.notice(message);
@@ -80,7 +80,7 @@ impl Passes<'_> {
             reports.extend(self.once_more(plan, again));
         }
         if let Some(error) = self.failure() {
-            // Nothing more can be stored: what is still waited for would be in vain.
+            // Nothing more can be stored: there is no point in waiting for the other sources.
             self.cancel.cancel(error.summary());
         }
         reports
@@ -103,27 +103,27 @@ impl Passes<'_> {
         work::run(&pass, plan, items)
     }
 
-    /// Tries items again that failed for a reason that passes, with a new writer if the old one has failed.
+    /// Tries items with temporary failures again, with a new writer if the old one has failed.
     fn once_more(&mut self, plan: &Plan, held: Vec<(usize, ItemReport)>) -> Vec<ItemReport> {
         if let Some((_, first)) = held.first() {
             let error = first.error.as_ref().and_then(|error| error.text.lines().next()).unwrap_or_default();
             let what = match held.len() {
                 1 => format!(
-                    "{} failed for a reason that may pass, and is",
+                    "{} failed for a reason that may be temporary, and is",
                     crate::output::name(&first.name())
                 ),
                 number => format!(
-                    "{} failed for reasons that may pass, and are",
+                    "{} failed for reasons that may be temporary, and are",
                     crate::output::count(number, "item")
                 ),
             };
-            self.observer.notice(&format!("{what} tried once more: {error}"));
+            self.observer.notice(&format!("{what} tried again: {error}"));
         }
         if self.failure().is_some() {
-            // Its threads end before others begin. It has failed with what the items say.
+            // Its threads end before others begin. Its error is the one that the items report.
             self.end_writer();
             self.patience.obey(&self.cancel);
-            // Nothing is read again for a storage that is still away.
+            // Nothing is read again while the storage does not answer.
             if let Err(error) = self.repository.require_storage().and_then(|()| self.start()) {
                 self.observer.notice(&format!("nothing could be tried again: {error}"));
                 self.error = Some(error);
@@ -136,7 +136,7 @@ impl Passes<'_> {
         reports
     }
 
-    /// Items that nothing can store any more.
+    /// Items that can no longer be stored.
     fn in_vain(&self, plan: &Plan, items: &[usize]) -> Vec<ItemReport> {
         let error = self.error.clone().unwrap_or_else(|| Error::failed("the run is over"));
         let failed = items.iter().map(|item| {
@@ -147,7 +147,7 @@ impl Passes<'_> {
         failed.map(|report| self.settled(report)).collect()
     }
 
-    /// What failed stays failed.
+    /// Makes failures final.
     fn settled(&self, report: ItemReport) -> ItemReport {
         self.recorder.item_finished(&report, None);
         self.observer.finished(&report);
@@ -167,21 +167,21 @@ impl Passes<'_> {
         failure
     }
 
-    /// Writes what is still to be written, and sees whether what was stored is still there. Returns the items whose outcome
-    /// depends on that, why the run as a whole has failed, if it has, and what of the repository is lost although it has not.
+    /// Writes the remaining data, and checks that stored data still exists. Returns the items whose outcome
+    /// depends on that, the error of the run as a whole if it has failed, and the loss found in the repository if it has not.
     pub(super) fn finish(mut self) -> (Vec<ItemReport>, Option<Error>, Option<Error>) {
         let failure = self.end_writer();
-        // What follows is not the run's own to end.
+        // The steps that follow are not cancelled with the run.
         self.patience.obey(self.program);
         let unconfirmed = self.held.take_unconfirmed();
         if !unconfirmed.is_empty() {
-            // No other writer has seen them since, and the storage may answer now.
+            // No other writer has checked them since, and the storage may answer now.
             self.held.saw(self.repository.confirm(unconfirmed));
         }
         let reports = self.held.settle(self.recorder, self.observer);
         let doubt = self.held.doubt();
         if let Some(doubt) = doubt {
-            // Their items have failed; the snapshots stay and may be broken.
+            // Their items have failed; the snapshots stay and may be incomplete.
             self.recorder.lost(&Error::failed(format!(
                 "snapshots of a backup may lack what a prune beside it has removed: {}",
                 doubt.summary()

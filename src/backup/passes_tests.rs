@@ -1,4 +1,4 @@
-//! What is told of items when the storage has failed, or when the end of the run could not confirm them.
+//! Reports of items when the storage has failed, or when the end of the run could not confirm them.
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, sync::atomic::AtomicU64, time::Duration};
 
@@ -15,7 +15,7 @@ use crate::{
     },
 };
 
-/// Remembers of which items it was told.
+/// Records the items that are reported to it.
 #[derive(Default)]
 struct Told(Mutex<Vec<String>>);
 
@@ -35,7 +35,7 @@ impl Told {
     }
 }
 
-/// A configuration with a repository and a source of two folders.
+/// A configuration with a repository and a source of two directories.
 fn configured(folder: &Path) -> Config {
     let password = folder.join("password");
     fs::write(&password, "a repository password for tests").unwrap();
@@ -136,7 +136,7 @@ fn only_what_the_end_of_a_run_has_confirmed_is_a_success_and_every_item_is_told_
     let errors: Vec<_> =
         reports.iter().map(|report| report.error.clone().unwrap_or_default().to_string()).collect();
     assert!(errors[0].contains("its snapshot 01010101 was removed again"), "{errors:?}");
-    assert!(errors[1].contains("its snapshot 02020202 is stored, but it could not be seen"), "{errors:?}");
+    assert!(errors[1].contains("its snapshot 02020202 is stored, but it could not be checked"), "{errors:?}");
     assert!(errors[1].contains("the storage is away"), "{errors:?}");
     assert_eq!(history.last_bytes().unwrap().into_keys().collect::<Vec<_>>(), ["files/whole"]);
     assert!(held.settle(&recorder, &told).is_empty());

@@ -18,11 +18,11 @@ use crate::{
     workers,
 };
 
-/// The pauses before a source is asked once more.
+/// The pauses before a source is asked again.
 const PAUSES: [Duration; 4] =
     [Duration::from_secs(1), Duration::from_secs(4), Duration::from_secs(10), Duration::from_secs(25)];
 
-/// `SOURCE` or `SOURCE/ITEM` as an operator names them.
+/// `SOURCE` or `SOURCE/ITEM`, as written on the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Selector {
     /// Source name.
@@ -47,7 +47,7 @@ impl FromStr for Selector {
 }
 
 impl Selector {
-    /// Does it name this item?
+    /// Whether it names this item.
     pub fn matches(&self, source: &str, item: &str) -> bool {
         self.source == source && self.item.as_deref().is_none_or(|name| name == item)
     }
@@ -63,31 +63,31 @@ pub struct Planned {
 
 /// What a run will do.
 pub struct Plan {
-    /// The sources asked, with what they answered.
+    /// The sources with their answers.
     pub sources: Vec<(Box<dyn Source>, Discovery)>,
-    /// What will be backed up, the largest first.
+    /// The items to back up, the largest first.
     pub items: Vec<Planned>,
-    /// What is known to fail: sources that could not be asked, items that cannot be read or are not there.
+    /// Failures that are known already: sources that did not answer, items that cannot be read or do not exist.
     pub failed: Vec<ItemReport>,
-    /// What the plan is for; everything if nothing is named.
+    /// The selected sources and items; everything if empty.
     selectors: Vec<Selector>,
     /// Sources whose answers are new, by number.
     fresh: Vec<usize>,
-    /// How much earlier parts of the plan had, what failed included.
+    /// The number of items in earlier parts of the plan, including failed ones.
     earlier: u64,
 }
 
-/// What sources said that had not answered for all of their parts, by their number.
+/// Partial answers, by the number of the source.
 pub(super) struct Rest(Vec<(usize, Result<Option<Discovery>>)>);
 
-/// What `discover` prints of a source.
+/// A source as `discover` prints it.
 #[derive(Debug, Serialize)]
 pub struct SourceListing<'a> {
     /// Source name.
     pub source: &'a str,
     /// Kind of source.
     pub kind: &'static str,
-    /// What it found.
+    /// Its items.
     #[serde(flatten)]
     pub found: &'a Discovery,
 }
@@ -105,7 +105,7 @@ impl Plan {
         self
     }
 
-    /// Whether the source of this item has answered and has nothing of this name, not even by a rule that excludes it.
+    /// Whether the source of this item has answered and has no item of this name, not even an excluded one.
     pub(super) fn lacks(&self, selector: &Selector) -> bool {
         let Some(item) = &selector.item else { return false };
         let mut asked = self.sources.iter().filter(|(source, _)| source.name() == selector.source);
@@ -166,7 +166,7 @@ pub fn discover(config: &Config, selectors: &[Selector], cancel: &Cancel) -> Res
     Ok(plan)
 }
 
-/// Asks a source what exists, again after a pause if the reason why it does not say passes.
+/// Asks a source what exists, and tries again after a pause if the failure may be temporary.
 fn ask(source: &dyn Source, cancel: &Cancel) -> Result<Discovery> {
     let (mut pauses, begin) = (PAUSES.iter(), Instant::now());
     loop {
@@ -185,7 +185,7 @@ fn ask(source: &dyn Source, cancel: &Cancel) -> Result<Discovery> {
             }
             Err(error) => error,
         };
-        // A server that is not there at all is rarely there a moment later.
+        // A server that cannot be reached at all is rarely back within seconds.
         let worth = match error.passing() {
             None => false,
             Some(Passing::Unreachable) => pauses.len() == PAUSES.len(),
@@ -200,7 +200,7 @@ fn ask(source: &dyn Source, cancel: &Cancel) -> Result<Discovery> {
 }
 
 impl Plan {
-    /// The whole plan: waits for what sources had not answered yet.
+    /// The complete plan: waits for all sources.
     #[must_use]
     pub fn complete(mut self, cancel: &Cancel) -> Self {
         if self.waits() {
@@ -221,7 +221,7 @@ impl Plan {
         self
     }
 
-    /// Whether something has not answered yet that the plan needs.
+    /// Whether a source that the plan needs has not answered yet.
     pub(super) fn waits(&self) -> bool {
         self.waiting().next().is_some()
     }
@@ -241,7 +241,7 @@ impl Plan {
             .map(|(index, _)| index)
     }
 
-    /// Waits until more has answered, whether the plan's items are being streamed meanwhile or not.
+    /// Waits until more sources have answered. The plan's items may be streamed meanwhile.
     pub(super) fn rest(&self, cancel: &Cancel) -> Rest {
         let waiting: Vec<usize> = self.waiting().collect();
         let answers = workers::map_or(
@@ -257,7 +257,7 @@ impl Plan {
         Rest(waiting.into_iter().zip(answers).collect())
     }
 
-    /// Makes this the plan of what the new answers have in addition. Something may still not have answered.
+    /// Replaces the plan by one of the items that the new answers add. Some sources may still not have answered.
     pub(super) fn continue_with(&mut self, rest: Rest) {
         self.earlier += (self.items.len() + self.failed.len()) as u64;
         self.items.clear();
@@ -267,7 +267,7 @@ impl Plan {
             let (source, found) = &mut self.sources[index];
             match answer {
                 Ok(Some(mut whole)) => {
-                    // What brings nothing new is not asked again and again.
+                    // A source without new items is not asked again and again.
                     if whole.waiting.len() >= found.waiting.len() {
                         whole.waiting.clear();
                     }
@@ -276,7 +276,7 @@ impl Plan {
                 }
                 Ok(None) => found.waiting.clear(),
                 Err(error) => {
-                    // What has not answered stays unknown.
+                    // Parts that have not answered stay unknown.
                     found.waiting.clear();
                     self.failed.push(ItemReport::failed(source.name(), None, source.kind(), error));
                 }
@@ -285,17 +285,17 @@ impl Plan {
         self.order();
     }
 
-    /// How many items this run has to do with so far, those that failed already included.
+    /// The number of items in this run so far, including those that have failed already.
     pub(super) fn total(&self) -> u64 {
         self.earlier + (self.items.len() + self.failed.len()) as u64
     }
 
-    /// The answers that were not there before.
+    /// The new answers.
     pub(super) fn fresh(&self) -> impl Iterator<Item = &(Box<dyn Source>, Discovery)> {
         self.fresh.iter().map(|index| &self.sources[*index])
     }
 
-    /// Plans what a source has in addition to an earlier answer.
+    /// Plans the items that an answer adds to an earlier one.
     fn add(&mut self, index: usize, before: Option<&Discovery>) {
         let (source, found) = &self.sources[index];
         let (name, selectors) = (source.name(), &self.selectors);
@@ -340,7 +340,7 @@ impl Plan {
         self.fresh.push(index);
     }
 
-    /// What remains to be done once items are added.
+    /// The remaining steps once items are added.
     fn order(&mut self) {
         if self.total() == 0 && !self.waits() {
             for (source, _) in &self.sources {
@@ -356,16 +356,16 @@ impl Plan {
     }
 }
 
-/// Why an item that was named is not among those of a source.
+/// Why a named item is not among those of its source.
 fn missing_error(source: &str, found: &Discovery, item: &str) -> Error {
-    // A server or account that cannot be asked stands for all that it has.
+    // A server or account that does not answer stands for all of its items.
     let lies_in = |whole: &Item| within(item, &whole.name).is_some();
     let unknown = found.items.iter().find(|found| found.problem.is_some() && lies_in(found));
     match found.excluded.iter().find(|excluded| excluded.name == *item) {
         Some(excluded) => Error::failed(format!("it is excluded: {}", excluded.rule)),
         None if let Some(Item { problem: Some(problem), .. }) = unknown => problem.clone().into(),
         None if found.is_unknown(item) => {
-            Error::failed("it was not found, but a part of the source could not be asked")
+            Error::failed("it was not found, but a part of the source did not answer")
                 .hint(format!("`tik-backup discover {source}` shows which part, and why"))
         }
         None => Error::failed("the source has no such item")

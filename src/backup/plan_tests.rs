@@ -1,4 +1,4 @@
-//! What a run waits for, and what it begins with.
+//! Tests of the answers that a run waits for, and of the items that it begins with.
 
 use std::collections::VecDeque;
 
@@ -85,7 +85,7 @@ fn a_run_begins_with_what_has_answered_and_the_rest_brings_only_what_is_new() {
     assert_eq!((items(&nothing_new).len(), nothing_new.failed.len()), (2, 0));
 }
 
-/// A source of which one account after the other answers.
+/// A source whose accounts answer one after the other.
 struct OneByOne(Mutex<VecDeque<Discovery>>);
 
 impl Source for OneByOne {
@@ -153,12 +153,12 @@ fn what_answers_late_does_not_wait_for_the_slowest() {
     let whole = one_by_one(&answers, &[]).complete(&cancel);
     assert_eq!((items(&whole), failed(&whole)), (vec!["quick/a", "late/b"], vec!["az/busy".to_owned()]));
     assert_eq!(whole.total(), 3);
-    // What is named has answered.
+    // The named item has answered.
     let mut named = one_by_one(&answers, &["az/late/b"]);
     let rest = named.rest(&cancel);
     named.continue_with(rest);
     assert!(!named.waits() && items(&named) == ["late/b"]);
-    // One that never says anything new is not asked for ever.
+    // A source that never answers anything new is not asked forever.
     let stuck: [(&[&str], &[&str]); 2] = [(&["quick/a"], &["busy"]), (&["quick/a"], &["busy"])];
     let stuck = one_by_one(&stuck, &[]).complete(&cancel);
     assert!(!stuck.waits() && stuck.sources[0].1.is_unknown("busy/x"));

@@ -1,4 +1,4 @@
-//! Items still to do. What failed for a reason that passes waits, and has its turn again.
+//! The queue of items. After a temporary failure an item waits and is tried again.
 
 use std::{
     collections::VecDeque,
@@ -9,12 +9,12 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::{error::Passing, stream::cancel::Cancel};
 
-/// The pause before each further try of an item, in seconds: together about three minutes.
+/// The pause before each further attempt at an item, in seconds: together about three minutes.
 const PAUSES: [u64; 6] = [1, 4, 10, 25, 60, 90];
-/// How often a waiting thread looks whether the run was cancelled.
+/// How often a waiting thread checks whether the run was cancelled.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// Items still to do, and how many of each source are being streamed.
+/// The remaining items, and the number of items of each source that are being streamed.
 pub(super) struct Queue {
     /// The source of each item.
     sources: Vec<usize>,
@@ -28,12 +28,12 @@ struct State {
     tries: Vec<usize>,
     busy: Vec<usize>,
     limits: Vec<usize>,
-    /// Sources that could not be reached for as long as one of their items was tried, and not since.
+    /// Sources that could not be reached during all attempts at one of their items, and have not answered since.
     away: Vec<bool>,
 }
 
 impl State {
-    /// Moves what has waited long enough to those that are ready.
+    /// Moves items that have waited long enough to the ready ones.
     fn wake(&mut self, now: Instant) {
         let (due, later) = std::mem::take(&mut self.later).into_iter().partition(|(when, _)| *when <= now);
         self.later = later;
@@ -61,14 +61,14 @@ impl Queue {
         self.state.lock()
     }
 
-    /// The next item whose source is not at its limit; waits for one. `None` when nothing is left that this thread could
-    /// do: what others put back meanwhile is theirs.
+    /// The next item whose source is not at its limit; waits for one. `None` when no item is left for this thread:
+    /// items that other threads put back are theirs.
     pub(super) fn take(&self, cancel: &Cancel) -> Option<usize> {
         let mut state = self.state();
         loop {
             let now = Instant::now();
             if cancel.is_cancelled() {
-                // All of them are to fail with that at once.
+                // All remaining items must fail with that error at once.
                 state.later.iter_mut().for_each(|(when, _)| *when = now);
             }
             state.wake(now);
@@ -89,12 +89,12 @@ impl Queue {
         }
     }
 
-    /// Lets an item that was taken be tried again later, and tells after which pause. `None` if it was tried often enough.
+    /// Puts an item back to be tried again later, and returns the pause. `None` if it was tried often enough.
     pub(super) fn put_back(&self, item: usize, passing: Passing) -> Option<Duration> {
         let mut state = self.state();
         let source = self.sources[item];
         let unreachable = passing == Passing::Unreachable;
-        // What keeps one item out for minutes keeps out the others: they are not tried for as long each.
+        // A source that was unreachable for minutes for one item is so for the others: they are not tried as long each.
         let pause = PAUSES.get(state.tries[item]).filter(|_| !(unreachable && state.away[source]));
         let Some(pause) = pause.copied().map(Duration::from_secs) else {
             state.away[source] |= unreachable;
@@ -103,7 +103,7 @@ impl Queue {
         state.tries[item] += 1;
         state.later.push((Instant::now() + pause, item));
         if passing == Passing::Connections {
-            // As many as are being streamed are too many; the others are let end.
+            // The current number of connections is too high: the limit is lowered, and running items may finish.
             let fewer = state.busy[source].saturating_sub(1).max(1);
             state.limits[source] = state.limits[source].min(fewer);
         }
@@ -115,7 +115,7 @@ impl Queue {
         self.state().away[self.sources[item]] = false;
     }
 
-    /// An item that was taken is no longer being streamed.
+    /// An item is no longer being streamed.
     pub(super) fn done(&self, item: usize) {
         self.state().busy[self.sources[item]] -= 1;
         self.freed.notify_all();

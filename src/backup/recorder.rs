@@ -1,32 +1,22 @@
-//! Writing the run down while it happens. That this fails must not keep anything from being backed up: it is said, and
+//! Records the run in the history while it happens. A failure to record must not prevent backups: it is reported, and
 //! fails the run at its end.
 
 use jiff::Zoned;
-
 use parking_lot::{Mutex, MutexGuard};
 
+use crate::{config::{AnomalyRules, Config}, error::{Error, Kind, Result}, history::{Check, Content, Dropped, History, Opened, RunBegin, RunEnd, RunRecord, ledger::RepositoryEntry}, outcome::{ItemOutcome, ItemReport}, repository::{Hosts, Repository}, stream::cancel::Cancel};
 use super::{DroppedItem, Observer, Plan, RunReport, Selector};
-use crate::{
-    config::{AnomalyRules, Config},
-    error::{Error, Kind, Result},
-    history::{
-        Check, Content, Dropped, History, Opened, RunBegin, RunEnd, RunRecord, ledger::RepositoryEntry,
-    },
-    outcome::{ItemOutcome, ItemReport},
-    repository::{Hosts, Repository},
-    stream::cancel::Cancel,
-};
 
-/// Why is said once, at the end of the run.
+/// The reason is reported once, at the end of the run.
 const UNWRITTEN: &str = "the history cannot be written: the reason follows at the end of the run";
-/// So many items that drop out of the backup for one reason are told each by itself.
+/// Up to this many items that are no longer backed up for the same reason are reported separately.
 const APART: usize = 3;
 
-/// Opens the history of the repository, or one in memory with the reason why. Without the repository it is that of the one
-/// which was last seen at the configured place.
+/// Opens the history of the repository, or one in memory with the reason. If the repository cannot be opened, it is the history of the one
+/// that was last seen at the configured location.
 ///
 /// # Errors
-/// Not even that.
+/// Not even a history in memory can be opened.
 pub(super) fn open_history(
     config: &Config,
     repository: Option<&Repository>,
@@ -58,7 +48,7 @@ pub(super) fn open_history(
     }
 }
 
-/// Writes a run down.
+/// Records a run in the history.
 pub(super) struct Recorder<'a> {
     config: &'a Config,
     selectors: Vec<Selector>,
@@ -66,12 +56,12 @@ pub(super) struct Recorder<'a> {
     history: &'a History,
     record: Option<RunRecord<'a>>,
     problem: Mutex<Option<Error>>,
-    /// Whether the history knows what happened before.
+    /// Whether the history has records of earlier runs.
     whole: Mutex<bool>,
 }
 
 impl<'a> Recorder<'a> {
-    /// Writes down that a run begins. `problem` is why there is no history but one in memory.
+    /// Records the begin of a run. `problem` is the reason why the history is only in memory.
     pub(super) fn begin(
         config: &'a Config,
         selectors: &[Selector],
@@ -118,19 +108,19 @@ impl<'a> Recorder<'a> {
         self.problem.lock()
     }
 
-    /// Keeps the first error in writing something down and says it. It is a problem of the history, which is told.
+    /// Keeps the first error of a write to the history and reports it, as a problem of the history.
     fn noted<T>(&self, outcome: Result<T>) -> Option<T> {
         self.kept(outcome.inspect_err(|error| self.history.fails_with(error)))
     }
 
-    /// Keeps the first error and says it.
+    /// Keeps the first error and reports it.
     fn kept<T>(&self, outcome: Result<T>) -> Option<T> {
         match outcome {
             Ok(value) => Some(value),
             Err(error) => {
                 let mut problem = self.problem_slot();
                 if problem.is_none() {
-                    // The history is whole where the repository gives no answer.
+                    // If the repository does not answer, the history itself is intact.
                     if error.kind() == Kind::Repository {
                         self.observer.notice(&format!("the repository cannot be looked at: {error}"));
                     } else {
@@ -143,12 +133,12 @@ impl<'a> Recorder<'a> {
         }
     }
 
-    /// The first thing that could not be written down.
+    /// The first error of the history.
     pub(super) fn problem(&self) -> Option<Error> {
         self.problem_slot().clone()
     }
 
-    /// Begins a new history from what the repository tells.
+    /// Builds a new history from the snapshots of the repository.
     pub(super) fn rebuild(&self, repository: &Repository, cancel: &Cancel) {
         let rebuilt = self.history.rebuild(self.config, repository, cancel);
         if rebuilt.is_err() {
@@ -159,7 +149,7 @@ impl<'a> Recorder<'a> {
         }
     }
 
-    /// Fails if the repository is another one than that whose history this run is written into.
+    /// Fails if the repository is not the one whose history records this run.
     pub(super) fn require(&self, repository: &Repository) -> Result<()> {
         match self.history.require(repository) {
             Err(error) if error.kind() == Kind::Repository => Err(error),
@@ -170,22 +160,22 @@ impl<'a> Recorder<'a> {
         }
     }
 
-    /// Is it known which snapshots are held?
+    /// Whether it is known which snapshots are held.
     pub(super) fn knows_holds(&self) -> bool {
         *self.whole.lock() && self.problem_slot().is_none()
     }
 
-    /// From which moment on (in milliseconds since 1970) snapshots of an item may be removed, if it is held.
+    /// The time (in milliseconds since 1970) from which on snapshots of an item may be removed, if it is held.
     pub(super) fn held_from(&self, source: &str, item: &str) -> Result<Option<i64>> {
         self.history.held_from(source, item)
     }
 
-    /// From which moments on (in milliseconds since 1970) backups of an item lack something that could not be read.
+    /// The times (in milliseconds since 1970) from which on backups of an item lack unreadable objects.
     pub(super) fn lacking_since(&self, source: &str, item: &str) -> Result<Vec<i64>> {
         self.history.lacking_since(source, item)
     }
 
-    /// Takes into account what was accepted of what a partial snapshot lacks.
+    /// Takes into account which omitted objects of a partial snapshot were accepted.
     pub(super) fn accept_omitted(&self, report: &mut ItemReport, content: Option<&Content>) {
         let (ItemOutcome::Partial, Some(item), Some(content)) = (report.outcome, &report.item, content)
         else {
@@ -197,7 +187,7 @@ impl<'a> Recorder<'a> {
         }
     }
 
-    /// Writes down what the sources that have just answered have. Returns what drops out of the backup, and says it.
+    /// Records the items of sources that have just answered. Returns and reports items that are no longer backed up.
     pub(super) fn discovered(&self, plan: &Plan) -> Vec<DroppedItem> {
         let Some(record) = &self.record else { return Vec::new() };
         let mut dropped = Vec::new();
@@ -217,7 +207,7 @@ impl<'a> Recorder<'a> {
         dropped
     }
 
-    /// How many known items that were to be backed up a source stands for which could not be asked.
+    /// The number of known items that were not backed up because their source did not answer.
     pub(super) fn known_items(&self, plan: &Plan, failed: &ItemReport) -> Option<u64> {
         let record = self.record.as_ref().filter(|_| failed.item.is_none())?;
         let known = self.noted(record.known_items(&failed.source))?;
@@ -231,13 +221,13 @@ impl<'a> Recorder<'a> {
         (open > 0).then_some(open)
     }
 
-    /// Writes down that an item is being read.
+    /// Records that an item is being read.
     pub(super) fn item_started(&self, source: &str, item: &str, kind: &str) {
         let Some(record) = &self.record else { return };
         self.noted(record.item_started(source, item, kind, &Zoned::now()));
     }
 
-    /// Writes down what came of an item. Returns what is suspicious about it.
+    /// Records the outcome of an item. Returns its suspicious changes.
     pub(super) fn item_finished(&self, report: &ItemReport, content: Option<&Content>) -> Vec<String> {
         let Some(record) = &self.record else { return Vec::new() };
         let usual = AnomalyRules::default();
@@ -246,19 +236,19 @@ impl<'a> Recorder<'a> {
         found.unwrap_or_default().into_iter().map(|finding| finding.text).collect()
     }
 
-    /// Writes down that something of the repository is lost: it is told until a check is clean.
+    /// Records that data of the repository is lost: an alert until a check is clean.
     pub(super) fn lost(&self, loss: &Error) {
         self.noted(self.history.note_loss(loss, &Zoned::now()));
     }
 
-    /// These snapshots are about to be removed: nobody need miss them.
+    /// Records that these snapshots are about to be removed, so that they do not count as missing.
     pub(super) fn will_forget<'i>(&self, ids: impl Iterator<Item = &'i str>) -> Result<()> {
         self.history.will_forget(ids)
     }
 
-    /// Takes a look at the repository for the ledger.
+    /// Surveys the repository for the ledger.
     pub(super) fn look(&self, repository: &Repository) -> Option<RepositoryEntry> {
-        // Only a number to look at: that it cannot be had fails nothing.
+        // This number is only informative: an error is ignored.
         if let Ok(bytes) = repository.packed_bytes() {
             self.noted(self.history.set_repository_bytes(bytes));
         }
@@ -274,7 +264,7 @@ impl<'a> Recorder<'a> {
         Some(entry)
     }
 
-    /// Writes down that the run has ended.
+    /// Records the end of the run.
     pub(super) fn finish(self, report: &RunReport) -> Option<Error> {
         let error = report.error.as_ref().map(ToString::to_string);
         let end = RunEnd {
@@ -291,7 +281,7 @@ impl<'a> Recorder<'a> {
     }
 }
 
-/// Lines about what drops out of the backup: each item by itself, or many of one reason together.
+/// Lines about items that are no longer backed up: each item separately, or many with the same reason together.
 fn told(dropped: &[DroppedItem]) -> Vec<String> {
     let mut lines = Vec::new();
     let mut reasons: Vec<(&str, Option<&str>)> = Vec::new();

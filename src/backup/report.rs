@@ -1,4 +1,4 @@
-//! What came of a run.
+//! The report of a run.
 
 use std::time::Instant;
 
@@ -14,7 +14,7 @@ use crate::{
     source::manifest::Omitted,
 };
 
-/// So many omitted objects are in a report; the manifest names all.
+/// The number of omitted objects in a report; the manifest names all.
 const LISTED: usize = 1000;
 
 impl ItemReport {
@@ -75,27 +75,27 @@ impl ItemReport {
         }
     }
 
-    /// Takes into account that some of what a partial snapshot lacks has been accepted: `open` has not, of `all`.
+    /// Takes into account that some omitted objects of a partial snapshot have been accepted: of `all`, `open` have not.
     pub(super) fn accept_omitted(&mut self, open: &[Omitted], all: &[Omitted]) {
         if open.is_empty() {
             let few = &all[..all.len().min(NAMED)];
             let named = Omitted::listed(few, all.len() as u64);
             self.outcome = ItemOutcome::Ok;
             self.error = None;
-            self.notes.push(format!("the backup lacks what cannot be read, which was accepted: {named}"));
+            self.notes.push(format!("the backup lacks unreadable objects, which was accepted: {named}"));
         } else {
             self.error = Some(partial_error(&self.name(), open, open.len() as u64).into());
         }
     }
 }
 
-/// The same as a part of another problem.
+/// The same text as part of another problem.
 fn lacks(omitted: &[Omitted]) -> String {
     let few = &omitted[..omitted.len().min(NAMED)];
-    format!("it also lacks what could not be read: {}", Omitted::listed(few, omitted.len() as u64))
+    format!("it also lacks unreadable objects: {}", Omitted::listed(few, omitted.len() as u64))
 }
 
-/// An item that has snapshots and gets no more since this run. The field names are a promise.
+/// An item with snapshots that is no longer backed up since this run. The field names are stable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct DroppedItem {
     /// Source name.
@@ -106,7 +106,7 @@ pub struct DroppedItem {
     pub rule: Option<String>,
 }
 
-/// What came of a run as a whole.
+/// The outcome of a run as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RunOutcome {
@@ -118,37 +118,37 @@ pub enum RunOutcome {
     Failed,
 }
 
-/// A finished run. The field names are a promise.
+/// A finished run. The field names are stable.
 #[derive(Debug, Serialize)]
 pub struct RunReport {
-    /// Name of the run: when it began, and something to tell runs of the same second apart.
+    /// Name of the run: the time of its start and a random suffix.
     pub run: String,
-    /// What came of it.
+    /// Its outcome.
     pub outcome: RunOutcome,
     /// When it began.
     #[serde(with = "crate::moment")]
     pub started: Zoned,
-    /// Time it took.
+    /// Its duration.
     pub seconds: f64,
     /// Its items.
     pub items: Vec<ItemReport>,
-    /// What the sources that answered have, whether it was to be backed up in this run or not.
+    /// The items of the sources that answered, whether this run was to back them up or not.
     pub discovered: u64,
-    /// What dropped out of the backup with this run.
+    /// Items that are no longer backed up since this run.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub dropped: Vec<DroppedItem>,
     /// Old snapshots that retention removed.
     pub forgotten: u64,
-    /// What ended the run as a whole.
+    /// The error that ended the run as a whole.
     #[serde(serialize_with = "as_text")]
     pub error: Option<Error>,
-    /// What came of telling whoever must know.
+    /// The results of sending alerts.
     pub alerts: Delivery,
-    /// Whether something that happened is not in the history.
+    /// Whether some events are missing in the history.
     #[serde(skip)]
     pub unwritten: bool,
-    /// Whether `error` is that something of the repository was lost before: a problem of the repository, which no source has
-    /// failed for.
+    /// Whether `error` says that data of the repository was lost before this run: a problem of the repository, not of a
+    /// source.
     #[serde(skip)]
     pub has_lost: bool,
     #[serde(skip)]
@@ -162,7 +162,7 @@ fn as_text<S: serde::Serializer>(error: &Option<Error>, serializer: S) -> Result
 }
 
 impl RunOutcome {
-    /// As in JSON.
+    /// The name in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -205,11 +205,11 @@ impl RunReport {
         self.items.sort_by(|a, b| (&a.source, &a.item).cmp(&(&b.source, &b.item)));
     }
 
-    /// The exit code of the run: see the design's list.
+    /// The exit code of the run.
     pub fn exit_code(&self) -> u8 {
         match self.outcome {
             _ if self.repository_failed => 4,
-            // Whoever had to know does not.
+            // An alert could not be delivered.
             RunOutcome::Ok if !self.alerts.failed.is_empty() => 1,
             RunOutcome::Ok => 0,
             RunOutcome::Partial => 3,
@@ -217,7 +217,7 @@ impl RunReport {
         }
     }
 
-    /// Why items failed, each reason once; without what ended the run as a whole, which is told by itself.
+    /// Why items failed, each reason once, without the error of the run as a whole, which is reported separately.
     pub fn causes(&self) -> Vec<Cause> {
         let whole = self.error.as_ref().map(Problem::from);
         let failed = self.items.iter().filter(|item| item.error.is_some() && item.error != whole);
@@ -238,7 +238,7 @@ impl RunReport {
         alert::causes(&lines)
     }
 
-    /// Has an item or source failed with what ended the run as a whole? Then it was told with that.
+    /// Whether an item or source has failed with the error that ended the run as a whole, and so was reported with it.
     pub fn error_is_of_items(&self) -> bool {
         let whole = self.error.as_ref().map(Problem::from);
         whole.is_some() && self.items.iter().any(|item| item.error == whole)

@@ -1,4 +1,4 @@
-//! What reports say of partial and unchecked snapshots.
+//! Reports of partial and unchecked snapshots.
 
 use super::*;
 

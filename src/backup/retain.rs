@@ -1,4 +1,4 @@
-//! The retention after a run: what it removes is said before anything is removed.
+//! The retention after a run: snapshots are listed before they are removed.
 
 use std::collections::HashMap;
 
@@ -15,13 +15,13 @@ use crate::{
     repository::{Hosts, Repository, Snapshot},
 };
 
-/// So many snapshots of an item are named.
+/// At most this many snapshots of an item are named.
 const NAMED: usize = 10;
 
 type ByItem = HashMap<(String, String), Vec<Snapshot>>;
 
-/// Applies the retention to every item that succeeded. That it could not be applied fails the run, not the item: the
-/// backup itself is there.
+/// Applies the retention to every item that succeeded. A failure to apply it is a failure of the run, not of the item: the
+/// backup itself exists.
 pub(super) fn retain(
     config: &Config,
     repository: &Repository,
@@ -55,7 +55,7 @@ pub(super) fn retain(
             lacking: recorder.lacking_since(&item.source, name)?,
         };
         let expired = expired(repository, snapshots, &source.retention, &held)?;
-        // What was made just now must be among those that stay, whatever the clock says.
+        // The snapshot of this run must be kept, whatever the clock says.
         if expired.iter().any(|snapshot| Some(&snapshot.id) == item.snapshot.as_ref()) {
             observer.notice(&format!(
                 "{}: the retention would remove the snapshot just made (is the clock right?); nothing was removed",
@@ -66,7 +66,7 @@ pub(super) fn retain(
         all.push((item.name(), expired));
     }
     all.retain(|(_, expired)| !expired.is_empty());
-    // All of it before the first is removed.
+    // All of them are listed before the first is removed.
     for (item, expired) in &all {
         observer.notice(&format!("{}: retention removes {}", output::name(item), listed(expired)));
     }
@@ -79,11 +79,11 @@ pub(super) fn retain(
     Ok(())
 }
 
-/// What keeps snapshots of an item that the rules do not keep.
+/// Reasons to keep snapshots of an item beyond the rules.
 struct Held {
     /// Only snapshots from this moment on (in milliseconds since 1970) may be removed.
     from: Option<i64>,
-    /// Moments from which on backups lack something.
+    /// Times from which on backups lack objects.
     lacking: Vec<i64>,
 }
 
@@ -95,7 +95,7 @@ fn by_item(repository: &Repository) -> Result<ByItem> {
     Ok(by_item)
 }
 
-/// What to say if any of the snapshots of an item is dated in the future.
+/// The warning if a snapshot of an item is dated in the future.
 fn ahead(item: &str, snapshots: &[Snapshot]) -> Option<Error> {
     let now = Zoned::now();
     let ahead: Vec<_> = snapshots.iter().filter(|snapshot| snapshot.is_ahead(now.timestamp())).collect();
@@ -118,7 +118,7 @@ fn expired<'s>(
 ) -> Result<Vec<&'s Snapshot>> {
     let mut expired = repository.expired(snapshots, retention)?;
     if let Some(from) = held.from {
-        // Those before the change in question may be the last good ones.
+        // The snapshots before the suspicious change may be the last good ones.
         expired.retain(|snapshot| snapshot.time.timestamp().as_millisecond() >= from);
     }
     repository.spare_holders(&mut expired, snapshots, &held.lacking);
@@ -137,7 +137,7 @@ fn listed(expired: &[&Snapshot]) -> String {
     format!("{}: {}{more}", output::count(expired.len(), "snapshot"), named.join(", "))
 }
 
-/// What the retention would remove after a run of this plan that succeeds.
+/// What the retention would remove after a successful run of this plan.
 #[derive(Debug, Serialize)]
 pub struct Removal {
     /// Source name.
@@ -149,7 +149,7 @@ pub struct Removal {
 }
 
 impl Removal {
-    /// In words.
+    /// As a sentence.
     pub fn text(&self) -> String {
         format!("retention would remove {}", listed(&self.snapshots.iter().collect::<Vec<_>>()))
     }
@@ -165,7 +165,7 @@ pub fn preview(config: &Config, plan: &Plan, selectors: &[Selector]) -> Result<V
     if by_item.is_empty() {
         return Ok(Vec::new());
     }
-    // Opening it would begin one.
+    // Opening the history would create one.
     if !History::exists(&config.state_dir) {
         return Err(Error::failed("there is no history, so it is not known which snapshots are held")
             .hint("the next backup rebuilds the history from the repository"));
@@ -181,7 +181,7 @@ pub fn preview(config: &Config, plan: &Plan, selectors: &[Selector]) -> Result<V
         if ahead(&format!("{source}/{item}"), &snapshots).is_some() {
             continue;
         }
-        // With the snapshot that the run would make.
+        // Including the snapshot that the run would make.
         snapshots.push(Snapshot::planned(source, item, repository.host(), Zoned::now()));
         let held =
             Held { from: history.held_from(source, item)?, lacking: history.lacking_since(source, item)? };

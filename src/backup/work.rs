@@ -32,23 +32,23 @@ pub(super) struct Pass<'a> {
     pub(super) writer: &'a RunWriter,
     pub(super) recorder: &'a Recorder<'a>,
     pub(super) observer: &'a dyn Observer,
-    /// Ends the pass: a writer that fails does that too.
+    /// Cancels the pass; so does a writer that fails.
     pub(super) cancel: &'a Cancel,
-    /// Ends the run.
+    /// Cancels the run.
     pub(super) run_cancel: &'a Cancel,
-    /// Nothing is tried again after it.
+    /// No failed item is tried again after this time.
     pub(super) is_last: bool,
 }
 
-/// What came of a pass.
+/// The result of a pass.
 #[derive(Default)]
 pub(super) struct Worked {
     /// Items that have their outcome.
     pub(super) reports: Vec<ItemReport>,
-    /// Items that are stored, where the end of the writer is yet to confirm it. Nobody has been told of their outcome.
+    /// Items that are stored, to be confirmed at the end of the writer. Their outcome has not been reported.
     pub(super) stored: Vec<Stored>,
-    /// Items of the plan that failed for a reason that may pass, with what is to be reported if they are not tried again.
-    /// Nobody has been told of it yet.
+    /// Items of the plan with temporary failures, with the report for the case that they are not tried again.
+    /// It has not been reported yet.
     pub(super) again: Vec<(usize, ItemReport)>,
 }
 
@@ -75,11 +75,11 @@ pub(super) fn run(pass: &Pass<'_>, plan: &Plan, items: &[usize]) -> Worked {
                     let planned = &plan.items[items[index]];
                     let source = &*plan.sources[planned.source].0;
                     let job = Job { pass, previous, source, planned, index, queue };
-                    // Whatever happens to one item, the others must not wait for its place.
+                    // The place is given back even if the item fails: the others must not wait for it.
                     let _ = catch_unwind(AssertUnwindSafe(|| job.run(&reports)));
                     queue.done(index);
                 }
-                // Nothing more will join the last group of commits.
+                // No other item will join the last group of commits.
                 if active.fetch_sub(1, Ordering::SeqCst) == 1 {
                     pass.writer.flush();
                 }
@@ -100,7 +100,7 @@ pub(super) fn run(pass: &Pass<'_>, plan: &Plan, items: &[usize]) -> Worked {
 }
 
 impl Worked {
-    /// Takes what came of an item, and tells it if it is the outcome.
+    /// Takes the result of an item, and reports it if it is final.
     fn take(&mut self, pass: &Pass<'_>, items: &[usize], done: Done) {
         let Done { index, mut report, content, passing } = done;
         if passing.is_some() && !pass.is_last && !pass.run_cancel.is_cancelled() {
@@ -131,16 +131,16 @@ fn lost(plan: &Plan, planned: &Planned) -> ItemReport {
 
 /// An item that has its outcome.
 struct Done {
-    /// Its number in the pass.
+    /// Its index in the pass.
     index: usize,
     report: ItemReport,
-    /// What its backup holds.
+    /// The content of its backup.
     content: Option<Content>,
-    /// Why another try may succeed.
+    /// Why another attempt may succeed.
     passing: Option<Passing>,
 }
 
-/// An item that was streamed whole and waits for its commit.
+/// An item that was streamed completely and waits for its commit.
 type Streamed<'w> = (ItemWriter<'w>, SnapshotMeta, Content);
 
 /// One item being backed up.
@@ -154,7 +154,7 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    /// Streams the item and sees to its commit. What failed for a reason that passes is put back into the queue and has
+    /// Streams the item and commits it. After a temporary failure it is put back into the queue and has
     /// no outcome yet.
     fn run(&self, reports: &mpsc::Sender<Done>) {
         let begin = Instant::now();
@@ -162,7 +162,7 @@ impl Job<'_> {
         let _span = tracing::info_span!("item", source = self.source.name(), item).entered();
         let streamed = catch_unwind(AssertUnwindSafe(|| self.stream()))
             .unwrap_or_else(|_| Err(Error::failed("the item's thread panicked")))
-            // A stream that was ended because the storage failed should say so, not that it was ended.
+            // A stream that was cancelled because the storage failed should report that failure, not the cancelling.
             .map_err(|error| self.pass.writer.failure().unwrap_or(error));
         match streamed {
             Ok((item, meta, content)) => {
@@ -180,7 +180,7 @@ impl Job<'_> {
         }
     }
 
-    /// What tells the outcome of the item, once it has one.
+    /// A function that reports the outcome of the item.
     fn reporter(
         &self,
         begin: Instant,
@@ -209,7 +209,7 @@ impl Job<'_> {
                 seconds = report.seconds,
                 "the item has ended"
             );
-            // The receiver is gone only if the run itself has panicked.
+            // The receiver only disappears if the run itself has panicked.
             let _ = reports.send(Done { index, report, content, passing });
         }
     }
@@ -219,7 +219,7 @@ impl Job<'_> {
         if self.pass.is_last || self.pass.cancel.is_cancelled() || self.pass.writer.failure().is_some() {
             return false;
         }
-        // The storage has been waited for already.
+        // The writer has waited for the storage already.
         let passing = error.passing().filter(|passing| *passing != Passing::Storage);
         let Some(pause) = passing.and_then(|passing| self.queue.put_back(self.index, passing)) else {
             return false;
@@ -235,7 +235,7 @@ impl Job<'_> {
         true
     }
 
-    /// Whether the source no longer has the item: then that it could not be read is no failure.
+    /// Whether the source no longer has the item: then a failure to read it does not count.
     fn is_gone(&self) -> bool {
         !self.pass.cancel.is_cancelled()
             && self.pass.writer.failure().is_none()
@@ -244,7 +244,7 @@ impl Job<'_> {
 
     fn stream(&self) -> Result<Streamed<'_>> {
         match self.attempt() {
-            // What the first attempt stored belongs to no snapshot.
+            // The data of the first attempt does not belong to a snapshot.
             Err(error) if !self.pass.cancel.is_cancelled() && self.source.try_again(&self.planned.item) => {
                 tracing::info!(why = error.first_line(), "the item is read again in another way");
                 self.attempt()
@@ -269,15 +269,14 @@ impl Job<'_> {
         let dumped = self.source.dump(&self.planned.item, &item, self.pass.cancel);
         if dumped.is_err() && self.source.in_steps() && !item.is_kept() {
             self.pass.observer.notice(&format!(
-                "{}: what was stored of it could not be written down in state_dir/unfinished, so that the next run reads it \
-                 again",
+                "{}: its progress could not be saved in state_dir/unfinished, so the next run reads it again from the beginning",
                 crate::output::name(&name)
             ));
         }
         let mut manifest = dumped?;
         if let Some(problem) = item.previous_problem() {
             manifest.notes.push(format!(
-                "the previous snapshot could not be read, so everything was read anew: {problem}"
+                "the previous snapshot could not be read, so everything was read again: {problem}"
             ));
         }
         item.store(MANIFEST, &mut manifest.to_json()?.as_slice())?;

@@ -39,7 +39,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
         backup::run(&config, &args.items, &progress, &context.cancel)?
     };
     context.printer.result(&report, || text(&report))?;
-    // What the items failed with is not said again.
+    // The errors of items are not printed again.
     if let Some(error) =
         report.error.as_ref().filter(|_| context.printer.is_json() || !report.error_is_of_items())
     {
@@ -48,12 +48,12 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
     Ok(report.exit_code())
 }
 
-/// How many items came to what.
+/// The number of items with each outcome.
 fn verdict(report: &RunReport) -> String {
     let of = |outcome| report.items.iter().filter(move |item| item.outcome == outcome);
     let succeeded = of(ItemOutcome::Ok).count();
     let failed: u64 = of(ItemOutcome::Failed).map(ItemReport::stands_for).sum();
-    // Of these nothing is known that could be counted.
+    // The number of their items is unknown.
     let sources = of(ItemOutcome::Failed).filter(|item| item.stands_for() == 0).count();
     let (unchecked, vanished) = (of(ItemOutcome::Unchecked).count(), of(ItemOutcome::Vanished).count());
     let partial = of(ItemOutcome::Partial).count();
@@ -66,7 +66,7 @@ fn verdict(report: &RunReport) -> String {
         let what = if report.has_lost {
             "A PART OF THE REPOSITORY WAS LOST BEFORE"
         } else if report.unwritten {
-            "WHAT HAPPENED COULD NOT BE WRITTEN DOWN"
+            "THE HISTORY COULD NOT BE WRITTEN"
         } else {
             "THE RUN AS A WHOLE FAILED"
         };

@@ -8,7 +8,7 @@ use std::{
 
 use super::{Context, SUCCESS};
 use crate::{
-    demo::{self, Audience, Options, Report, StepOutcome},
+    demo::{self, Observer, Options, Report, StepOutcome},
     error::{Kind, Result},
     output::{duration, printable},
     stream::cancel::Cancel,
@@ -16,10 +16,10 @@ use crate::{
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Keep the folder with the stopped server, the configuration and the repository
+    /// Keep the directory with the stopped server, the configuration and the repository
     #[arg(long)]
     keep: bool,
-    /// Make that folder in here instead of the folder for temporary files
+    /// Create that directory in here instead of the directory for temporary files
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
 }
@@ -63,7 +63,7 @@ fn text(report: &Report) -> String {
     text
 }
 
-/// Prints the story as it is told.
+/// Prints the demo while it runs.
 struct Screen {
     silent: bool,
     bold: bool,
@@ -78,7 +78,7 @@ impl Screen {
             if self.silent { Ok(()) } else { writeln!(stdout, "{text}").and_then(|()| stdout.flush()) };
         if written.is_err_and(|error| error.kind() == ErrorKind::BrokenPipe) {
             self.closed.set(true);
-            self.cancel.cancel("nobody reads the output any more");
+            self.cancel.cancel("the output was closed");
         }
     }
 
@@ -88,12 +88,12 @@ impl Screen {
     }
 }
 
-impl Audience for Screen {
+impl Observer for Screen {
     fn step(&self, number: usize, title: &str) {
         self.print(&format!("\n{}\n", self.strong(&format!("{number}. {title}"))));
     }
 
-    fn tell(&self, text: &str) {
+    fn explain(&self, text: &str) {
         self.print(&printable(text));
     }
 

@@ -24,7 +24,7 @@ pub(super) struct Args {
     sources: Vec<String>,
 }
 
-/// A source that could not be asked.
+/// A source that did not answer.
 #[derive(Debug, Serialize)]
 struct Failure {
     source: String,
@@ -41,16 +41,16 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
     show_with(context, &plan, &within, None)
 }
 
-/// Prints a plan and what the retention would remove after it. Items that cannot be read and sources that cannot be asked
-/// make the command fail.
+/// Prints a plan and what the retention would remove after it. The command fails if items cannot be read or sources do
+/// not answer.
 pub(super) fn show(context: &Context, plan: &Plan, removals: &[Removal]) -> Result<u8> {
     show_with(context, plan, &Within::new(), Some(removals))
 }
 
-/// By source and item: what exclusion patterns leave out of it, or why that could not be counted.
+/// By source and item: the number of entries that exclusion patterns leave out, or why they could not be counted.
 type Within = BTreeMap<(String, String), Result<Vec<(String, u64)>>>;
 
-/// Counts what exclusion patterns leave out of each item, of several items at the same time.
+/// Counts the entries that exclusion patterns leave out of each item, several items at a time.
 fn count_within(plan: &Plan, cancel: &Cancel) -> Within {
     let mut items: Vec<(&dyn Source, &Item)> = Vec::new();
     for (source, found) in &plan.sources {
@@ -63,7 +63,7 @@ fn count_within(plan: &Plan, cancel: &Cancel) -> Within {
     keys.zip(counted).filter(|(_, counted)| !counted.as_ref().is_ok_and(Vec::is_empty)).collect()
 }
 
-/// The answers of the sources as JSON, with what is left out of each item.
+/// The answers of the sources as JSON, with the excluded entries of each item.
 fn listed(plan: &Plan, within: &Within) -> Result<Vec<serde_json::Value>> {
     let failed = |error: serde_json::Error| Error::failed("cannot write JSON").because(&error);
     let mut listings = Vec::new();
@@ -120,7 +120,7 @@ fn text(screen: &Screen, plan: &Plan, within: &Within, failures: &[Failure]) -> 
     let mut rows = Vec::new();
     for listing in plan.listings() {
         for item in &listing.found.items {
-            // Of whatever sort it is: the line of the failure says it.
+            // The line of the failure says which problem it is.
             let what = if item.problem.is_some() { "PROBLEM" } else { "protected" };
             let estimate = item.estimate.map(|bytes| format!("~{}", size(bytes))).unwrap_or_default();
             let within = within.get(&(listing.source.to_owned(), item.name.clone()));
@@ -152,7 +152,7 @@ fn text(screen: &Screen, plan: &Plan, within: &Within, failures: &[Failure]) -> 
     text
 }
 
-/// What exclusion patterns leave out of an item, in one line.
+/// The excluded entries of an item, in one line.
 fn left_out(counted: &Result<Vec<(String, u64)>>) -> String {
     let one = |(pattern, entries): &(String, u64)| {
         let entries = crate::output::count(*entries, "entry");
@@ -163,6 +163,6 @@ fn left_out(counted: &Result<Vec<(String, u64)>>) -> String {
     };
     match counted {
         Ok(counts) => counts.iter().map(one).collect::<Vec<_>>().join("; "),
-        Err(_) => "what is excluded could not be counted".to_owned(),
+        Err(_) => "excluded entries could not be counted".to_owned(),
     }
 }

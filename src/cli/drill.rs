@@ -14,22 +14,22 @@ use crate::{
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// What to prove; what was not proven for longest if nothing is named, as far as `drill.max_duration` allows
+    /// Items or sources to prove; by default those with the oldest proofs, as many as `drill.max_duration` allows
     #[arg(value_name = "SOURCE[/ITEM]")]
     items: Vec<Selector>,
-    /// Prove everything, or all of the named sources, however long it takes
+    /// Prove everything, or all of the named sources, without a time limit
     #[arg(long)]
     all: bool,
-    /// Which snapshot: the newest, one by its id, or the newest of that time or earlier
+    /// Which snapshot: latest, an id, or the newest taken at or before a time
     #[arg(long, value_name = "latest|ID|TIME", default_value = "latest")]
     at: String,
-    /// Snapshots that this host made; nothing is written down of them, as they say nothing of this host's own
+    /// Snapshots of this host; the results are not recorded, because they are not about the configured host's backups
     #[arg(long, value_name = "HOST")]
     host: Option<String>,
-    /// Read only this part of the files of containers, shares and folders, another part each time
+    /// Read only this percentage of the files of containers, shares and directories, other files each time
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
     sample: Option<u8>,
-    /// Damage restored databases and backups of its own in many ways, and see that each is noticed
+    /// Test the drill itself: damage test backups and restored databases in many ways, and check that each damage is found
     #[arg(long, conflicts_with_all = ["all", "at", "sample", "host"])]
     self_test: bool,
 }
@@ -99,11 +99,11 @@ fn self_test(context: &Context, config: &Config, args: &Args) -> Result<u8> {
         let missed = test.mutations.iter().filter(|mutation| !mutation.detected).count();
         let mut text = match (test.outcome, missed) {
             ("failed", 1..) => {
-                format!("THE SELF-TEST FAILED: {missed} of {} did not end as they must", test.mutations.len())
+                format!("THE SELF-TEST FAILED: {missed} of {} had the wrong result", test.mutations.len())
             }
             ("failed", _) => "THE SELF-TEST FAILED: nothing could be tested".to_owned(),
             _ => format!(
-                "all {} ended as they must: every damage was found, and no attack succeeded",
+                "all {} had the right result: every damage was found, and no attack succeeded",
                 test.mutations.len()
             ),
         };
@@ -129,7 +129,7 @@ fn line(verdict: &Verdict) -> String {
     let of = format!("the snapshot of {}", time(&verdict.time));
     match verdict.outcome {
         Outcome::Proven => {
-            let stale = if verdict.fresh { "" } else { " (NOT FRESH: a newer one should be there)" };
+            let stale = if verdict.fresh { "" } else { " (NOT FRESH: a newer snapshot should exist)" };
             let restored = verdict
                 .restore_seconds
                 .map(|seconds| format!(", restored in {}", duration(seconds)))
@@ -159,8 +159,8 @@ fn counted(verdict: &Verdict) -> String {
         return format!("{}, {} read", crate::output::count(objects, "file"), size(verdict.bytes));
     }
     if globals(&verdict.item).is_some() {
-        let they = if objects == 1 { "it" } else { "they" };
-        return format!("{} and what {they} may do", crate::output::count(objects, "account"));
+        let whose = if objects == 1 { "its" } else { "their" };
+        return format!("{} with {whose} privileges", crate::output::count(objects, "account"));
     }
     let (row, table) = kind_named(&verdict.kind).map_or(("row", "table"), |kind| kind.rows_and_tables());
     format!("{} in {}", crate::output::count(rows, row), crate::output::count(objects, table))

@@ -10,21 +10,21 @@ use crate::{
     repository::host_option,
 };
 
-/// Exit code where another list than the one that was shown would be removed.
+/// Exit code if the list has changed since it was shown.
 const CHANGED: u8 = 2;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// What to remove: something that is no longer backed up. Without it, and without --id, what belongs to nothing is listed
+    /// The items or sources to remove, which must no longer be backed up. Without it and --id, snapshots that are no longer needed are listed
     #[arg(value_name = "SOURCE[/ITEM]")]
     items: Vec<Selector>,
-    /// Snapshots that this host made; the host of the configuration unless given
+    /// Snapshots of this host; the configured host unless given
     #[arg(long, value_name = "HOST")]
     host: Option<String>,
-    /// Only the snapshot whose id begins so; also one of an item that is still backed up. May be repeated
+    /// Only the snapshot with this id or prefix, even if its item is still backed up. May be repeated
     #[arg(long, value_name = "ID")]
     id: Vec<String>,
-    /// Remove exactly the snapshots that were listed under this code
+    /// Remove exactly the snapshots that were listed with this code
     #[arg(long, value_name = "CODE")]
     confirm: Option<String>,
 }
@@ -36,7 +36,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
         if args.confirm.is_some() {
             return Err(Error::usage("--confirm goes with what was listed: SOURCE[/ITEM] or --id ID"));
         }
-        // Seen from the configuration's own host, whichever is asked about.
+        // From the view of the configured host, whichever host is listed.
         let own = context.config()?;
         let host = args.host.as_ref().map(|_| config.repository.host.as_str());
         let orphans = forget::orphans(&own, host, &notice, &context.cancel)?;
@@ -53,8 +53,8 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
     context.printer.result(&report, || text(&report, &command(context, args, &report.confirm)))?;
     if report.changed {
         context.printer.error(
-            &Error::usage("nothing was removed: the list is not the one that was shown under this code")
-                .hint("look at the list above, and confirm that one"),
+            &Error::usage("nothing was removed: the list has changed since it was shown with this code")
+                .hint("check the list above, and confirm it with its own code"),
         );
         return Ok(CHANGED);
     }
@@ -63,7 +63,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
 
 fn overview(orphans: &[Orphan]) -> String {
     if orphans.is_empty() {
-        return "every snapshot is of this host and of something that is still backed up".to_owned();
+        return "every snapshot is of this host and of an item that is still backed up".to_owned();
     }
     let rows: Vec<_> = orphans
         .iter()
@@ -81,10 +81,10 @@ fn overview(orphans: &[Orphan]) -> String {
     let screen = Screen::of_stdout();
     let mut text = table(&screen, &["HOST", "ITEM", ">SNAPSHOTS", "!NEWEST", ">~SIZE", "WHY"], &rows);
     if orphans.iter().any(|orphan| orphan.recent) {
-        let note = "What is RECENT seems to be backed up still, by another host or another configuration of this one: it is no orphan.";
+        let note = "RECENT items seem to be still backed up by another host or another configuration of this host: they are not orphans.";
         text.push_str(&format!("{}\n", screen.wrapped(note, 0, 0)));
     }
-    let note = "Nothing removes these by itself. `tik-backup forget SOURCE[/ITEM]`, with --host HOST for those of another host, \
+    let note = "These are not removed automatically. `tik-backup forget SOURCE[/ITEM]`, with --host HOST for those of another host, \
                 lists their snapshots and says how to remove them.";
     text.push_str(&format!("{}\n", screen.wrapped(note, 0, 0)));
     text
@@ -111,12 +111,12 @@ fn text(report: &Report, command: &str) -> String {
     let listed = format!(
         "Listed: {count} of the host {host}. Nothing has been removed. This removes exactly what is listed:"
     );
-    // The command stays in one line, so that it can be copied.
+    // The command is printed on one line, so that it can be copied.
     text.push_str(&format!("{}\n  {command}\n", screen.wrapped(&listed, 0, 0)));
     text
 }
 
-/// What removes exactly what is listed.
+/// The command that removes exactly the listed snapshots.
 fn command(context: &Context, args: &Args, confirm: &str) -> String {
     let option = |option: &str, value: &str| format!("{option} {}", word(&name(value)));
     let mut words = vec!["tik-backup".to_owned()];

@@ -21,12 +21,12 @@ pub(super) struct Args {
     /// The item
     #[arg(value_name = "SOURCE/ITEM")]
     item: Selector,
-    /// A file, a folder with all below it, or a pattern: * and ? stop at /, ** does not. Without it everything is listed
+    /// A file, a directory with everything below it, or a pattern: * and ? stop at /, ** does not. Without it everything is listed
     path: Option<OsString>,
-    /// Which snapshot: latest, an id, or the newest of a time or earlier
+    /// Which snapshot: latest, an id, or the newest taken at or before a time
     #[arg(long, value_name = "latest|ID|TIME", default_value = "latest")]
     at: String,
-    /// A snapshot that this host made; the host of the configuration unless given
+    /// A snapshot of this host; the configured host unless given
     #[arg(long, value_name = "HOST")]
     host: Option<String>,
 }
@@ -59,11 +59,11 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
     }
 }
 
-/// Prints line by line; as JSON one document all the same.
+/// Prints line by line; the JSON is one document.
 struct Lines {
     out: BufWriter<StdoutLock<'static>>,
     json: bool,
-    /// Nothing was listed yet.
+    /// No entry was listed yet.
     first: bool,
     /// The reader of our output has closed it.
     closed: bool,
@@ -97,7 +97,7 @@ impl Lister for Lines {
             return Ok(());
         }
         let header = json(header)?;
-        // The entries are one more field of it.
+        // The entries are another field of it.
         let open = header.strip_suffix('}').unwrap_or(&header);
         self.print(&format!("{open},\"entries\":["))
     }

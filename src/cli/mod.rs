@@ -31,22 +31,13 @@ mod unlock;
 mod watch;
 mod written;
 
-use std::{
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{path::{Path, PathBuf}, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
-use crate::{
-    config::Config,
-    error::{Error, Result},
-    known,
-    output::Printer,
-    stream::cancel::Cancel,
-};
+use crate::{config::Config, error::{Error, Result}, known, output::Printer, stream::cancel::Cancel};
 
-/// Backs up every database it finds into a restic repository, and puts it back.
+/// Backs up every database it finds into a restic repository, and restores it.
 #[derive(Debug, Parser)]
 #[command(version, about, max_term_width = 100)]
 #[command(
@@ -61,7 +52,7 @@ struct Cli {
     /// Print results as one JSON document
     #[arg(long, global = true)]
     json: bool,
-    /// Say more about what is done; twice for details such as tools and requests, three times for everything
+    /// Print more about what is done; twice for details such as tools and requests, three times for everything
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
     #[command(subcommand)]
@@ -76,57 +67,57 @@ enum Command {
     Discover(discover::Args),
     /// Back up all sources or the named ones, then apply the retention to what succeeded
     Backup(backup::Args),
-    /// Show what is stored
+    /// List the snapshots in the repository
     Snapshots(snapshots::Args),
     /// List the files of a snapshot by the names that they have in the source
     Ls(ls::Args),
-    /// Put an item back: into a database, or as files into a folder
+    /// Restore an item: into a database, or as files into a directory
     Restore(restore::Args),
-    /// Prove that what is stored can be restored: into scratch servers, compared with what was backed up
+    /// Prove that snapshots can be restored: into scratch servers, with the content compared to the backup
     Drill(drill::Args),
-    /// Remove snapshots that belong to nothing any more, or that are named by their ids; shows them first
+    /// Remove snapshots that are no longer needed, or those with the given ids; lists them first
     Forget(forget::Args),
     /// Check that the repository is sound
     Check(check::Args),
-    /// Free the space of snapshots that retention has dropped
+    /// Free the space of removed snapshots
     Prune(prune::Args),
     /// Repair a repository whose index is lost or whose packs are damaged
     #[command(subcommand)]
     Repair(repair::Command),
-    /// Remove locks whose owners are gone, and show the others
+    /// Remove stale locks, and list the others
     Unlock(unlock::Args),
-    /// Show what is covered, what is late, what failed, and what looks suspicious
+    /// Show which items are covered, late, failed or suspicious
     Status(status::Args),
-    /// Alert on what is failed, late, partial, suspicious or unproven; for a timer, also on a host with only the repository
+    /// Send alerts for failed, late, partial, suspicious or unproven items; for a timer, also on a host with only the repository
     Watch(watch::Args),
-    /// Accept a suspicious change, so that retention goes on, or that backups lack what cannot be read
+    /// Accept a suspicious change, so that retention goes on, or accept that backups lack unreadable objects
     Accept(accept::Args),
-    /// Send a test alert, or tell that a systemd unit has failed
+    /// Send a test alert, or report that a systemd unit has failed
     #[command(subcommand)]
     Alert(alert::Command),
     /// Check the configuration
     #[command(subcommand)]
     Config(config::Command),
-    /// Look at all that the first night needs, as the services will find it: files, storage, sources, alerts, timers
+    /// Check everything that the first run needs, as the services will find it: files, storage, sources, alerts, timers
     Doctor(doctor::Args),
-    /// Show all of it as web pages, with metrics and JSON for programs
+    /// Serve the dashboard as web pages, with metrics and JSON for programs
     #[cfg(feature = "dashboard")]
     Serve(serve::Args),
     /// Write the overview as a file
     #[cfg(feature = "dashboard")]
     Report(report::Args),
-    /// Write the recovery runbook of this very installation
+    /// Write the recovery runbook of this installation
     Runbook(runbook::Args),
-    /// Write the units and timers that run all this on a host with systemd
+    /// Write the systemd units and timers
     Systemd(systemd::Args),
     /// Write manual pages and completions for shells, for packages
     #[command(hide = true)]
     Generate(generate::Args),
-    /// Show the whole story on a throwaway server
+    /// Demonstrate backup, drill and restore on throwaway servers
     Demo(demo::Args),
 }
 
-/// What a command works with.
+/// The context of a command.
 struct Context {
     config: Option<PathBuf>,
     printer: Printer,
@@ -138,7 +129,7 @@ impl Context {
         Config::load(self.config.as_deref())
     }
 
-    /// With `--json`, says where a result was written that is no JSON itself.
+    /// With `--json`, prints the path of a result that is not JSON itself.
     fn written(&self, path: &Path) -> Result<()> {
         if !self.printer.is_json() {
             return Ok(());
@@ -147,8 +138,8 @@ impl Context {
         self.printer.result(&document, String::new)
     }
 
-    /// The configuration as if `host` were its host, if one is named, and whether that is another than it has. For reading: what
-    /// is written down and told is of one's own host alone.
+    /// The configuration as if `host` were its host, if one is named, and whether that is another than it has. Only for
+    /// reading: history and alerts are always of the configured host.
     fn config_of(&self, host: Option<&str>) -> Result<(Config, bool)> {
         let mut config = self.config()?;
         let Some(host) = host else { return Ok((config, false)) };
@@ -164,12 +155,12 @@ impl Context {
     }
 }
 
-/// Exit code of a command that did what it was asked to.
+/// Exit code of a command that succeeded.
 const SUCCESS: u8 = 0;
-/// Exit code of a look that found something late, failed, suspicious or unproven.
+/// Exit code of a check that found something late, failed, suspicious or unproven.
 const FOUND: u8 = 5;
 
-/// After this time without an answer a signal ends the program although the storage is still waited for.
+/// After this time without an answer of the storage, a signal ends the program.
 const HANGS: std::time::Duration = std::time::Duration::from_secs(20);
 
 /// Runs the program.
@@ -177,7 +168,7 @@ pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version go to stdout and are no errors. If printing fails there is nobody to tell.
+            // Help and version go to stdout and are not errors. A failure to print cannot be reported.
             let _ = error.print();
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
@@ -196,7 +187,7 @@ pub fn main() -> ExitCode {
             error.code()
         });
     crate::repository::end_sessions();
-    // Threads that wait for a storage without an answer end with the process.
+    // Threads that wait for the storage end with the process.
     ExitCode::from(code)
 }
 
@@ -231,8 +222,8 @@ fn dispatch(command: Command, context: &Context) -> Result<u8> {
     }
 }
 
-/// A call on a mounted storage that hangs cannot be ended. Once a signal has ended the work, it is left behind with the
-/// process; the next run says that this one was interrupted.
+/// A hanging call on a mounted storage cannot be cancelled. After a signal, the process exits without
+/// waiting for it; the next run reports that this one was interrupted.
 #[allow(clippy::exit)] // nothing else ends a process whose thread hangs in the kernel
 fn leave_what_hangs(cancel: &Cancel, printer: Printer) {
     let signalled = std::time::Instant::now();
@@ -249,8 +240,8 @@ fn leave_what_hangs(cancel: &Cancel, printer: Printer) {
     }
 }
 
-/// SIGINT and SIGTERM end a run in order: children are ended, locks removed. A second one ends the program at once.
-/// SIGHUP is ignored: restic sends it to see whether the owner of a lock lives.
+/// SIGINT and SIGTERM end a run cleanly: children are stopped, locks removed. A second signal ends the program at once.
+/// SIGHUP is ignored: restic sends it to check whether the owner of a lock is alive.
 fn handle_signals(context: &Context) -> Result<()> {
     use signal_hook::{
         consts::{SIGHUP, SIGINT, SIGTERM},
@@ -275,7 +266,7 @@ fn handle_signals(context: &Context) -> Result<()> {
                     _ => continue,
                 }
                 let cancel = cancel.clone();
-                // Without it only the second signal ends a call that hangs.
+                // Without it only the second signal ends a hanging call.
                 let _ = std::thread::Builder::new()
                     .name("ending".to_owned())
                     .spawn(move || leave_what_hangs(&cancel, printer));

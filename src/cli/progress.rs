@@ -1,4 +1,4 @@
-//! Progress of a run: bars on a terminal, otherwise a line when an item ends and now and then one between.
+//! Progress of a run: bars on a terminal, otherwise a line when an item ends and periodic lines while it runs.
 
 use std::{
     collections::HashMap,
@@ -24,7 +24,7 @@ use crate::{
 
 /// Time between two lines about items that are still running.
 const LINE_EVERY: Duration = Duration::from_secs(60);
-/// Time between two looks at the counters for the bars.
+/// Time between two updates of the bars.
 const BAR_EVERY: Duration = Duration::from_millis(200);
 
 /// The bars are drawn as many times a second at most.
@@ -49,7 +49,7 @@ impl Running {
 #[derive(Default)]
 struct State {
     running: HashMap<String, Running>,
-    /// What was said of a failed item, and the item: another one with the same error refers to it.
+    /// The error of a failed item, and the item: another one with the same error refers to it.
     failed: HashMap<Problem, String>,
     over: bool,
 }
@@ -82,7 +82,7 @@ impl Progress {
         }
         let inner = Arc::new(Inner { printer, bars, state: Mutex::default(), changed: Condvar::new() });
         let ticking = inner.clone();
-        // Without the thread there is no progress between start and end of an item, which harms nothing.
+        // Without the thread there is no progress between start and end of an item, which is harmless.
         let ticker = thread::Builder::new().name("progress".to_owned()).spawn(move || ticking.tick()).ok();
         Self { inner, ticker }
     }
@@ -95,12 +95,12 @@ impl Drop for Progress {
         if let Some(ticker) = self.ticker.take() {
             let _ = ticker.join();
         }
-        // Of items that were cut off nothing is told: a run that fails as a whole, or is interrupted, leaves no bar either.
+        // Unfinished items are not reported: a run that fails as a whole, or is interrupted, leaves no bars.
         let cut_off = std::mem::take(&mut self.inner.state().running);
         cut_off.into_values().for_each(|running| running.end(self.inner.bars.as_ref()));
         if let Some(bars) = &self.inner.bars {
             draws_bars(None);
-            // A terminal that is gone needs no clearing.
+            // A closed terminal needs no clearing.
             let _ = bars.clear();
         }
     }
@@ -123,7 +123,7 @@ impl Inner {
                 let bytes = running.bytes.load(Ordering::Relaxed);
                 match &running.bar {
                     Some(bar) => {
-                        // There may be more than the last time.
+                        // The total may have grown since the last time.
                         if bar.length().is_some_and(|length| length < bytes) {
                             bar.set_length(bytes);
                         }
@@ -170,13 +170,13 @@ fn bar(bars: &MultiProgress, item: &str, estimate: Option<u64>) -> ProgressBar {
     };
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     let bar = estimate.map_or_else(ProgressBar::no_length, ProgressBar::new);
-    // Whatever draws comes after `add`: by itself a bar draws on a line that nobody clears.
+    // Drawing only starts after `add`: otherwise a bar draws on a line that is never cleared.
     let bar = bars.add(bar.with_style(style).with_message(name(item)));
     bar.tick();
     bar
 }
 
-/// That an item failed, or a source with the items that are known of it.
+/// The line for a failed item, or for a failed source with its known items.
 fn failed(item: &ItemReport, error: &Problem) -> String {
     let known = match item.known_items {
         Some(1) => " (its known item was not backed up)".to_owned(),
@@ -195,7 +195,7 @@ impl Observer for Progress {
     fn started(&self, item: &str, estimate: Option<u64>, bytes: Arc<AtomicU64>) {
         let bar = self.inner.bars.as_ref().map(|bars| bar(bars, item, estimate));
         let running = Running { bytes, begin: Instant::now(), bar };
-        // A second try of the same item has a bar of its own.
+        // A second attempt at the same item has a bar of its own.
         let before = self.inner.state().running.insert(item.to_owned(), running);
         if let Some(before) = before {
             before.end(self.inner.bars.as_ref());
@@ -205,7 +205,7 @@ impl Observer for Progress {
 
     fn stored(&self, item: &str) {
         self.inner.end(item);
-        self.inner.detail(&format!("{}: stored, which the end of the run confirms", name(item)));
+        self.inner.detail(&format!("{}: stored, to be confirmed at the end of the run", name(item)));
     }
 
     fn finished(&self, item: &ItemReport) {

@@ -30,27 +30,27 @@ pub(super) struct Args {
     /// it does not exist, and must be empty otherwise
     #[arg(long, value_name = "URL|NAME")]
     into: Option<String>,
-    /// Write the files into this new folder: the dump for the database's own tools, or the content of a folder, container
+    /// Write the files into this new directory: the dump for the database's own tools, or the content of a directory, container
     /// or share
     #[arg(long, value_name = "DIR")]
     to: Option<PathBuf>,
-    /// Which snapshot: latest, an id, or the newest of a time or earlier
+    /// Which snapshot: latest, an id, or the newest taken at or before a time
     #[arg(long, value_name = "latest|ID|TIME", default_value = "latest")]
     at: String,
-    /// A snapshot that this host made; the host of the configuration unless given
+    /// A snapshot of this host; the configured host unless given
     #[arg(long, value_name = "HOST")]
     host: Option<String>,
     /// Restore only this table or collection
     #[arg(long, value_name = "[SCHEMA.]NAME", conflicts_with = "to")]
     table: Option<String>,
-    /// Restore only this file, this folder with all below it, or what matches a pattern: of directories, containers and file
+    /// Restore only this file, this directory with everything below it, or all matches of a pattern: of directories, containers and file
     /// shares. Names are those in the source; * and ? stop at /, ** does not. May be given several times
     #[arg(long, value_name = "PATTERN", conflicts_with = "table")]
     path: Vec<OsString>,
     /// File with the password of the account in --into; of a container or share a key or shared access signature
     #[arg(long, value_name = "FILE", conflicts_with = "to")]
     password_file: Option<PathBuf>,
-    /// Everything belongs to the connecting account: no owners, no definers
+    /// The connecting account owns everything: no owners, no definers
     #[arg(long, conflicts_with = "to")]
     no_owner: bool,
     /// Do not restore privileges (GRANT)
@@ -62,35 +62,35 @@ pub(super) struct Args {
     /// Do not create missing roles
     #[arg(long, conflicts_with = "to")]
     no_roles: bool,
-    /// Leave out what only a superuser can restore, and say what it is
+    /// Leave out objects that only a superuser can restore, and list them
     #[arg(long, conflicts_with = "to")]
     skip_superuser_objects: bool,
     /// Replace blobs and files that have the same name in the target container or share; others stay
     #[arg(long, conflicts_with = "to")]
     overwrite: bool,
-    /// Go on after errors: restore everything that can be restored, and write the statements of what is missing into a file
+    /// Continue after errors: restore everything that can be restored, and write the statements of missing objects into a file
     /// (PostgreSQL; exit code 3 if something is missing)
     #[arg(long = "continue", conflicts_with = "to")]
     keep_going: bool,
-    /// Restore setuid and setgid bits, capabilities of files, and devices too, as root into a folder; only if you trust all who
-    /// could write to what was backed up
+    /// Also restore setuid and setgid bits, capabilities and devices, as root into a directory; only if you trust everyone who
+    /// could write to the backed-up files
     #[arg(long, requires = "to")]
     with_setuid_and_devices: bool,
-    /// Afterwards read everything back and compare the contents with what was backed up, not only the number of rows
+    /// Afterwards read everything back and compare the contents with the backup, not only the number of rows
     #[arg(long)]
     verify: bool,
 }
 
-/// Exit code of a restore that lacks something.
+/// Exit code of an incomplete restore.
 const INCOMPLETE: u8 = 3;
-/// Exit code of a restore of which nothing came.
+/// Exit code of a restore that restored nothing.
 const FAILED: u8 = 1;
 
 pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
-    // A variable of a script that is empty must not stand for everything.
+    // An empty variable of a script must not select everything.
     if args.path.iter().any(|path| path.is_empty()) {
-        return Err(Error::usage("--path names nothing")
-            .hint("write a file, a folder or a pattern; leave --path out to restore everything"));
+        return Err(Error::usage("--path is empty")
+            .hint("name a file, a directory or a pattern; leave --path out to restore everything"));
     }
     if args.all {
         return server(context, args);
@@ -150,7 +150,7 @@ fn options(args: &Args) -> Options {
     }
 }
 
-/// All of a server.
+/// Restores a whole server.
 fn server(context: &Context, args: &Args) -> Result<u8> {
     let request = ServerRequest {
         source: args.item.source.clone(),
@@ -267,7 +267,7 @@ fn stored(storage: &Storage, what: &str, from: &str, seconds: f64) -> String {
     text
 }
 
-/// What could not be written: the first of it.
+/// The first blobs or files that could not be written.
 fn refused(storage: &Storage) -> String {
     const FEW: usize = 20;
     let mut text = String::new();
@@ -282,7 +282,7 @@ fn refused(storage: &Storage) -> String {
     text
 }
 
-/// What is missing after a restore: the first of it, and where all of it stands.
+/// The first objects that are missing after a restore, and the file with all of them.
 fn missing(database: &Restored) -> String {
     const FEW: usize = 20;
     if database.missing.is_empty() {
@@ -308,7 +308,7 @@ fn missing(database: &Restored) -> String {
     text
 }
 
-/// In what the contents differ after a restore with `--continue --verify`: the first of it.
+/// The first differences after a restore with `--continue --verify`.
 fn different(database: &Restored) -> String {
     const FEW: usize = 20;
     if database.differences.is_empty() {
@@ -325,12 +325,12 @@ fn different(database: &Restored) -> String {
     text
 }
 
-/// Whether what the server warned of is a problem: not if everything was read back and is equal.
+/// Whether warnings of the server are a problem: not if everything was read back and is equal.
 fn is_warned(database: &Restored) -> bool {
     !database.warnings.is_empty() && !database.compared
 }
 
-/// What the server warned of while loading.
+/// Warnings of the server while loading.
 fn warned(database: &Restored) -> String {
     if database.warnings.is_empty() {
         return String::new();
@@ -348,7 +348,7 @@ fn warned(database: &Restored) -> String {
     text
 }
 
-/// What was counted; a dump may also hold nothing that could be.
+/// The counted rows; a dump may also have no tables to count.
 fn counted(database: &Restored) -> String {
     if database.tables == 0 {
         return if database.compared {
@@ -360,7 +360,7 @@ fn counted(database: &Restored) -> String {
     let (row, table) = if database.collections { ("document", "collection") } else { ("row", "table") };
     let contents = if database.compared { "contents compared and equal" } else { "as many as in the backup" };
     let all = database.missing.is_empty() && database.differences.is_empty();
-    // Of MongoDB only indexes may be missing.
+    // For MongoDB only indexes may be missing.
     let contents = if all || database.collections { contents } else { "the others are listed below" };
     format!("{} counted in {}, {contents}", count(database.rows, row), count(database.tables, table))
 }

@@ -14,7 +14,7 @@ pub(super) struct Args {
     /// Only those of a source or an item
     #[arg(value_name = "SOURCE[/ITEM]")]
     items: Vec<Selector>,
-    /// Those that this host made; the host of the configuration unless given
+    /// Those of this host; the configured host unless given
     #[arg(long, value_name = "HOST", conflicts_with = "all_hosts")]
     host: Option<String>,
     /// Those of all hosts that share the repository
@@ -42,7 +42,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
         if error.kind() == Kind::Usage {
             return Err(error);
         }
-        // What is known and not stored yet is an empty list; what others have must not look lost.
+        // A known item without snapshots is an empty list; snapshots of other hosts are mentioned, so that they do not seem lost.
         if others.iter().any(|s| is_meant(&s)) {
             context.printer.notice(&error.to_string());
         }

@@ -1,14 +1,14 @@
-//! What `tik-backup restore --to` says of the files that it wrote.
+//! The output of `tik-backup restore --to` about the written files.
 
 use crate::{
     output::{duration, name, printable, size},
     restore::{FolderReport, Report},
 };
 
-/// Up to so many files are listed.
+/// At most this many files are listed.
 const FEW: u64 = 20;
 
-/// Each of a few files, else how many; what else was written is counted.
+/// Lists a few files, or their number; other entries are counted.
 pub(super) fn text(report: &Report, what: &str, from: &str) -> String {
     let folder = report.folder.clone().unwrap_or_default();
     let others = others(&folder).join(", ");
@@ -38,7 +38,7 @@ pub(super) fn text(report: &Report, what: &str, from: &str) -> String {
     text
 }
 
-/// How much was written that is no file. Folders of files are not worth a word.
+/// The number of other entries. Directories are only counted if there are no files.
 fn others(folder: &FolderReport) -> Vec<String> {
     let folders = if folder.files == 0 { folder.folders } else { 0 };
     [

@@ -1,9 +1,9 @@
-//! What the throwaway server is filled with: roles, a shop, a forum, and a database with a name that needs quoting.
+//! The content of the throwaway server: roles, a shop, a forum, and a database with a name that needs quoting.
 
 /// The database with the odd name.
 pub(super) const ODD: &str = "Größe & \"Maß\"/2026";
 
-/// Roles and databases, with who may do what. To be run in the maintenance database.
+/// Roles, databases and grants. To be run in the maintenance database.
 pub(super) const SERVER: &str = r#"
 CREATE ROLE shop_owner LOGIN;
 CREATE ROLE reporting NOLOGIN;
@@ -95,6 +95,6 @@ CREATE TABLE subscribers (email text PRIMARY KEY, since date NOT NULL);
 INSERT INTO subscribers SELECT 'reader' || n || '@example.org', date '2026-01-01' + n % 300 FROM generate_series(1, 2000) n;
 "#;
 
-/// What the shop holds, in one line that is equal only if the content is.
+/// A summary of the shop in one line, which is equal only if the content is.
 pub(super) const SHOP_QUERY: &str = "SELECT (SELECT count(*) FROM customers) AS customers, (SELECT count(*) FROM orders) AS orders, \
      (SELECT sum(total) FROM orders) AS total, (SELECT max(ordered)::date FROM orders) AS last_order";

@@ -1,10 +1,10 @@
-//! The story's third server: MongoDB, if there is one.
+//! The third server of the demo: MongoDB, if it is installed.
 
 use std::path::{Path, PathBuf};
 
 use mongodb::bson::{Document, doc};
 
-use super::stage::{Ran, Stage};
+use super::environment::{Environment, Ran};
 use crate::{
     error::Result,
     scratch::Rules,
@@ -25,7 +25,7 @@ const BOOKS: i32 = 5000;
 
 /// The server and how to reach it.
 pub(super) struct MongodbPart {
-    // The connections must be gone before the server: fields are dropped in this order.
+    // The connections must be closed before the server stops: fields are dropped in this order.
     deployment: Deployment,
     uri_file: PathBuf,
     cancel: Cancel,
@@ -33,13 +33,13 @@ pub(super) struct MongodbPart {
 }
 
 impl MongodbPart {
-    /// Starts a server with a library in it. `None`: none is installed.
-    pub(super) fn set(stage: &Stage, cancel: &Cancel) -> Result<Option<Self>> {
+    /// Starts a server with the library. `None` if none is installed.
+    pub(super) fn start(env: &Environment, cancel: &Cancel) -> Result<Option<Self>> {
         let Some(program) = program() else { return Ok(None) };
         let server =
-            MongodbServer::start(&program, &stage.subfolder("mongodb")?, &Rules::for_own_content(), cancel)?;
-        let uri_file = stage.folder().join("mongodb-uri");
-        super::stage::write(&uri_file, &server.uri())?;
+            MongodbServer::start(&program, &env.subfolder("mongodb")?, &Rules::for_own_content(), cancel)?;
+        let uri_file = env.folder().join("mongodb-uri");
+        super::environment::write(&uri_file, &server.uri())?;
         let params = Params::parse(&Secret::new(server.uri()), "the demo")?;
         let deployment = Deployment::connect(&params, cancel)?;
         let part = Self { deployment, uri_file, cancel: cancel.clone(), server };
@@ -47,7 +47,7 @@ impl MongodbPart {
         Ok(Some(part))
     }
 
-    /// Whether its server is confined, and so will be those of a drill.
+    /// Whether its server is confined, and so also the servers of a drill.
     pub(super) fn is_confined(&self) -> bool {
         self.server.is_confined()
     }
@@ -86,7 +86,7 @@ impl MongodbPart {
         format!("\n[sources.documents]\nkind = \"mongodb\"\nuri_file = {file}\n")
     }
 
-    /// What the library holds, in one document that is equal only if the content is.
+    /// A summary of the library in one document, which is equal only if the content is.
     pub(super) fn content(&self) -> Result<Document> {
         let books = self.deployment.client.database(DATABASE);
         let group = doc! {
@@ -106,12 +106,12 @@ impl MongodbPart {
     }
 
     /// Restores it.
-    pub(super) fn restore(&self, stage: &Stage) -> Result<Ran> {
-        stage.program(&["restore", "documents/library", "--into", DATABASE])
+    pub(super) fn restore(&self, env: &Environment) -> Result<Ran> {
+        env.program(&["restore", "documents/library", "--into", DATABASE])
     }
 
     /// Stops the server.
-    pub(super) fn strike(&mut self) -> Result<()> {
+    pub(super) fn stop(&mut self) -> Result<()> {
         self.server.stop().map_err(|error| error.context("the third server"))
     }
 }

@@ -1,8 +1,8 @@
-//! The story's second server: MariaDB or MySQL, if one is installed.
+//! The second server of the demo: MariaDB or MySQL, if one is installed.
 
 use std::{io::Write, path::PathBuf};
 
-use super::stage::{Ran, Stage};
+use super::environment::{Environment, Ran};
 use crate::{
     error::{Error, Result},
     scratch::Rules,
@@ -14,7 +14,7 @@ use crate::{
     stream::{cancel::Cancel, child::into_error},
 };
 
-/// Articles of a wiki, with what only a whole dump holds: a view, a routine, a trigger.
+/// Articles of a wiki, with objects that a dump could miss: a view, a routine, a trigger.
 const WIKI: &str = "
 CREATE DATABASE wiki CHARACTER SET utf8mb4;
 USE wiki;
@@ -33,7 +33,7 @@ CREATE FUNCTION words(t mediumtext) RETURNS int DETERMINISTIC NO SQL
 CREATE TRIGGER touched BEFORE UPDATE ON articles FOR EACH ROW SET NEW.changed = CURRENT_TIMESTAMP;
 ";
 
-/// What the wiki holds, in one line that is equal only if the content is.
+/// A summary of the wiki in one line, which is equal only if the content is.
 pub(super) const WIKI_QUERY: &str = "SELECT COUNT(*) AS articles, SUM(LENGTH(body)) AS bytes, MAX(changed) AS last_change, \
      SUM(words(title)) AS words FROM articles";
 
@@ -45,14 +45,14 @@ pub(super) struct MysqlPart {
 }
 
 impl MysqlPart {
-    /// Starts a server with a wiki in it. `None`: none is installed.
-    pub(super) fn set(stage: &Stage, cancel: &Cancel) -> Result<Option<Self>> {
+    /// Starts a server with the wiki. `None` if none is installed.
+    pub(super) fn start(env: &Environment, cancel: &Cancel) -> Result<Option<Self>> {
         let clients = Clients::find(&[]);
         let found = clients.all().ok().and_then(|all| {
             all.into_iter().find_map(|client| Some((client, ServerPrograms::find(client).ok()?)))
         });
         let Some((client, programs)) = found else { return Ok(None) };
-        let folder = stage.subfolder("mysql")?;
+        let folder = env.subfolder("mysql")?;
         let server = MysqlServer::start(&programs, &folder, &Rules::for_own_content(), cancel)?;
         let connection = server.params().prepare(client)?;
         let part = Self { client: client.clone(), connection, server };
@@ -63,7 +63,7 @@ impl MysqlPart {
         Ok(Some(part))
     }
 
-    /// What is installed.
+    /// Name and version of the server.
     pub(super) fn version(&self) -> String {
         format!("{} {}", self.client.flavour, self.client.version)
     }
@@ -80,13 +80,13 @@ impl MysqlPart {
     }
 
     /// Runs one statement in the SQL client.
-    pub(super) fn query(&self, stage: &Stage, database: &str, sql: &str) -> Result<Ran> {
+    pub(super) fn query(&self, env: &Environment, database: &str, sql: &str) -> Result<Ran> {
         let name = self.client.sql.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        stage.run(&name, self.connection.sql(), &["-u", ADMINISTRATOR, "-t", "-e", sql, database])
+        env.run(&name, self.connection.sql(), &["-u", ADMINISTRATOR, "-t", "-e", sql, database])
     }
 
     /// Stops the server.
-    pub(super) fn strike(&mut self) -> Result<()> {
+    pub(super) fn stop(&mut self) -> Result<()> {
         self.server.stop().map_err(|error: Error| error.context("the second server"))
     }
 }

@@ -1,4 +1,4 @@
-//! Who is told in the story: a receiver of webhooks, which keeps what arrives.
+//! The receiver of the demo's alerts: a web server that keeps the messages it gets.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -12,9 +12,9 @@ use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
 
-/// A message is not longer.
+/// The maximum length of a message.
 const LONGEST: u64 = 1 << 20;
-/// Whoever connects gets so long to say something.
+/// The read timeout of a connection.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A receiver on the loopback address. It ends with the process.
@@ -24,7 +24,7 @@ pub(super) struct Receiver {
 }
 
 impl Receiver {
-    /// Begins to listen.
+    /// Starts to listen.
     pub(super) fn start() -> Result<Self> {
         let failed = |error| Error::from_io("cannot listen for alerts", error);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed)?;
@@ -49,13 +49,13 @@ impl Receiver {
         format!("http://127.0.0.1:{}/", self.port)
     }
 
-    /// What has arrived since the last look.
+    /// The messages since the last call.
     pub(super) fn take(&self) -> Vec<String> {
         std::mem::take(&mut self.messages.lock())
     }
 }
 
-/// Reads a request and answers it; gives the text in it.
+/// Reads a request and answers it; returns its text.
 fn message(mut connection: TcpStream) -> Option<String> {
     connection.set_read_timeout(Some(PATIENCE)).ok()?;
     let mut reader = BufReader::new(connection.try_clone().ok()?).take(LONGEST);

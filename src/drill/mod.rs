@@ -1,12 +1,12 @@
-//! Proof of restore: snapshots are restored into scratch servers and compared with what was backed up. How that is done for a kind
-//! of source, the kind knows; here is what is tried, in which order, on which servers, and what is written down.
+//! Proof of restore: snapshots are restored into scratch servers and compared with what was backed up. Each kind of
+//! source defines how. This module chooses the items, their order and servers, and records the results.
 
+mod notify;
 mod plan;
+mod pool;
 mod run;
 mod selftest;
 mod siblings;
-mod stage;
-mod tell;
 mod verdict;
 
 pub use plan::Request;

@@ -1,4 +1,4 @@
-//! What a drill tries, and in which order.
+//! The items of a drill, and their order.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -14,23 +14,23 @@ use crate::{
     source::name::ItemName,
 };
 
-/// What to drill.
+/// The arguments of a drill.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// Items or whole sources; empty for a choice by age of proof.
+    /// Items or whole sources; if empty, the items are chosen by age of proof.
     pub selectors: Vec<Selector>,
-    /// Everything, or all of the named sources, however long it takes.
+    /// Everything, or all of the named sources, without a time limit.
     pub all: bool,
     /// Which snapshot of each item.
     pub at: At,
-    /// Whether the snapshots are another host's, so that nothing is written down.
+    /// Whether the snapshots are of another host, so that nothing is recorded.
     pub foreign: bool,
-    /// How much of the files of containers, shares and folders is read, in percent, if not as configured.
+    /// The percentage of files of containers, shares and directories to read, if not as configured.
     pub sample: Option<u8>,
 }
 
 impl Request {
-    /// Was it said what is to be tried? Then time is no limit.
+    /// Whether the items were named. Then there is no time limit.
     pub fn is_explicit(&self) -> bool {
         self.all || !self.selectors.is_empty()
     }
@@ -40,7 +40,7 @@ impl Request {
 #[derive(Debug, Clone)]
 pub(super) struct Candidate<'s> {
     pub(super) snapshot: &'s Snapshot,
-    /// Of databases: the server it is of, among those of its source.
+    /// Of databases: the server, among those of its source.
     pub(super) server: Option<String>,
     /// Of databases: its name on that server.
     pub(super) database: String,
@@ -49,17 +49,17 @@ pub(super) struct Candidate<'s> {
 }
 
 impl Candidate<'_> {
-    /// Items with the same key share a scratch server.
+    /// The server group: items of the same group may share a scratch server.
     pub(super) fn group(&self) -> (String, Option<String>) {
         (self.snapshot.source.clone(), self.server.clone())
     }
 }
 
-/// Chooses among the snapshots of the configured host; those whose proof is oldest come first, together with what else is on their server. The snapshots are
+/// Chooses among the snapshots of the configured host. Items with the oldest proof come first, together with the other items of their server. The snapshots are
 /// in the order of their times.
 ///
 /// # Errors
-/// Exit code 2 or 1: something is named that is not there.
+/// Exit code 2 or 1: a named item does not exist.
 pub(super) fn choose<'s>(
     config: &Config,
     request: &Request,
@@ -98,7 +98,7 @@ pub(super) fn choose<'s>(
         let named = request.selectors.iter().any(|selector| selector.item.as_deref() == Some(*item));
         match request.at.choose(&format!("{source}/{item}"), of_item) {
             Ok(snapshot) => {
-                // The same one, that lives as long as the others.
+                // The same snapshot, with the lifetime of the others.
                 let Some(snapshot) = snapshots.iter().find(|other| other.id == snapshot.id) else { continue };
                 let past = past.get(&((*source).to_owned(), (*item).to_owned())).cloned().unwrap_or_default();
                 chosen.push(candidate(config, snapshots, snapshot, past));
@@ -133,7 +133,7 @@ fn candidate<'s>(config: &Config, all: &[Snapshot], snapshot: &'s Snapshot, past
     }
 }
 
-/// The oldest proof first; what was tried lately although it could not be proven waits for the others. Groups stay together,
+/// The oldest proof first. Items that could not be proven lately come after the others. Groups stay together,
 /// and in each the roles come first, as they would in an emergency.
 fn sort(chosen: &mut [Candidate<'_>]) {
     let age = |candidate: &Candidate<'_>| {

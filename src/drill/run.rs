@@ -1,4 +1,4 @@
-//! The drill: what is chosen is proven, several at a time, written down and told.
+//! The drill: the chosen items are proven, several at a time; results are recorded and alerted.
 
 use std::{
     collections::HashMap,
@@ -13,10 +13,10 @@ use jiff::Zoned;
 use parking_lot::Mutex;
 
 use super::{
+    notify,
     plan::{self, Candidate, Request},
+    pool::{self, Job, ScratchPool},
     siblings::Siblings,
-    stage::{self, Job, Stage},
-    tell,
     verdict::{Left, Report, rounded},
 };
 use crate::{
@@ -37,14 +37,14 @@ use crate::{
     stream::{cancel::Cancel, files::Files},
 };
 
-/// What was never drilled is taken to need this long for so many bytes, and as long as this at least.
+/// The estimate for items that were never drilled: bytes per second, and a minimum time.
 const GUESS: (f64, Duration) = (20e6, Duration::from_secs(10));
 
 /// Follows a drill.
 pub trait Observer: Sync {
-    /// Something worth knowing.
+    /// A message for the operator.
     fn notice(&self, message: &str);
-    /// Something that somebody should do something about.
+    /// A message that needs attention.
     fn warning(&self, message: &str) {
         self.notice(message);
     }
@@ -54,10 +54,10 @@ pub trait Observer: Sync {
     fn finished(&self, verdict: &Verdict);
 }
 
-/// Proves what `request` names, or what was not proven for longest; writes down what it finds, and tells whoever must know.
+/// Proves the items that `request` names, or those with the oldest proofs. Records the results in the history, and sends alerts.
 ///
 /// # Errors
-/// What kept it from beginning: wrong names, a repository that refuses.
+/// Why it could not begin: wrong names, or an error of the repository.
 pub fn run(config: &Config, request: &Request, observer: &dyn Observer, cancel: &Cancel) -> Result<Report> {
     let notice = |message: &str| observer.notice(message);
     patiently(config.repository.retry_for, cancel, &notice, |patience| {
@@ -76,16 +76,16 @@ fn run_patiently(
     tracing::info!(run = report.run, "the drill begins");
     let notice = |message: &str| observer.notice(message);
     let Reading { repository, snapshots, others, .. } = &Reading::begin(config, &notice, patience, cancel)?;
-    let history = tell::open_history(config, request, repository, &mut report, observer)?;
+    let history = notify::open_history(config, request, repository, &mut report, observer)?;
     history.mark_interrupted(&report.started)?;
     let past = history.past_drills()?;
     let (chosen, left) = plan::choose(config, request, snapshots, others, &past)?;
-    tell::warn_of_future(&chosen, snapshots, observer);
+    notify::warn_of_future(&chosen, snapshots, observer);
     report.left = left;
     if chosen.is_empty() {
         return Err(nothing_to_prove(config, snapshots, others));
     }
-    let ledger = tell::ledger(config, &history, repository)?;
+    let ledger = notify::ledger(config, &history, repository)?;
     let record = history.begin_run(&RunBegin {
         name: &report.run,
         kind: "drill",
@@ -94,7 +94,7 @@ fn run_patiently(
         sources: &[],
         invocation: std::env::var("INVOCATION_ID").ok().as_deref(),
     })?;
-    // A lost index says nothing of what is stored: nothing would restore, and all of it may be whole.
+    // Without the index no item can be restored, although all data may be intact: that is no verdict on the backups.
     let reader = repository.require_whole_index(cancel).and_then(|()| repository.reader());
     let reader = match reader {
         Ok(reader) => reader,
@@ -115,7 +115,7 @@ fn run_patiently(
         observer,
         cancel,
         space: space(config),
-        stage: Stage::default(),
+        pool: ScratchPool::default(),
         globals: Mutex::default(),
         begin: Instant::now(),
         begun: AtomicBool::new(false),
@@ -126,15 +126,15 @@ fn run_patiently(
     let (items, left, seconds) = (report.items.len(), report.left.len(), report.seconds);
     tracing::info!(run = report.run, outcome = report.outcome, items, left, seconds, "the drill has ended");
     if !request.foreign {
-        tell::tell(config, &history, repository, &mut report, observer);
+        notify::send_alerts(config, &history, repository, &mut report, observer);
     }
     Ok(report)
 }
 
-/// Writes down how the drill ended.
+/// Records the end of the drill.
 fn end(record: RunRecord<'_>, outcome: &str, error: Option<&Error>) -> Result<()> {
     let error = error.map(ToString::to_string);
-    // A drill has no sources that could have failed.
+    // A drill does not ask sources.
     let end = RunEnd { outcome, error: error.as_deref(), fails_sources: false, forgotten: 0 };
     record.finish(&end, &Zoned::now())
 }
@@ -154,7 +154,7 @@ fn nothing_to_prove(config: &Config, own: &[Snapshot], others: &[Snapshot]) -> E
     }
 }
 
-/// The room that scratch servers share.
+/// The disk space that scratch servers share.
 fn space(config: &Config) -> Space {
     Space::new(&config.drill.dir.clone().unwrap_or_else(std::env::temp_dir), config.drill.min_free)
 }
@@ -174,18 +174,18 @@ struct Drill<'a> {
     observer: &'a dyn Observer,
     cancel: &'a Cancel,
     space: Space,
-    stage: Stage,
+    pool: ScratchPool,
     /// Manifests of roles by the id of their snapshot.
     globals: Mutex<HashMap<String, KnownGlobals<'a>>>,
     begin: Instant,
-    /// Has anything but roles been begun?
+    /// Whether an item other than roles has begun.
     begun: AtomicBool,
-    /// What could not be written down.
+    /// The first error of the history.
     failed: Mutex<Option<Error>>,
 }
 
 impl<'a> Drill<'a> {
-    /// Proves what was chosen, and ends the report with what kept it from being written down, or from going on.
+    /// Proves the chosen items, and adds an error to the report if the history failed or the drill could not go on.
     fn run(self, chosen: &'a [Candidate<'a>], report: &mut Report) {
         self.all(chosen, report);
         let failed = self.failed.into_inner();
@@ -223,7 +223,7 @@ impl<'a> Drill<'a> {
                 });
                 drop(groups);
                 if done {
-                    self.stage.clear(&candidate.group());
+                    self.pool.clear(&candidate.group());
                 }
             }
         };
@@ -234,7 +234,7 @@ impl<'a> Drill<'a> {
         report.left.extend(left);
     }
 
-    /// Why an item is not begun.
+    /// Why an item is not started.
     fn skip(&self, candidate: &Candidate<'_>) -> Option<String> {
         if self.cancel.is_cancelled() {
             return Some("the drill was stopped before".to_owned());
@@ -246,7 +246,7 @@ impl<'a> Drill<'a> {
         let guess = Duration::from_secs_f64(candidate.snapshot.bytes as f64 / rate).max(least);
         let expected = candidate.past.took.map_or(guess, Duration::from_millis);
         let limit = self.config.drill.max_duration;
-        // The first is always tried: an item that takes longer than the limit would never have its turn.
+        // The first item is always tried: otherwise an item that takes longer than the limit would never be proven.
         let first = !candidate.is_globals && !self.begun.swap(true, Ordering::Relaxed);
         (!first && self.begin.elapsed() + expected > limit).then(|| {
             format!(
@@ -290,12 +290,12 @@ impl<'a> Drill<'a> {
         verdict
     }
 
-    /// What a failed restore says, if it says anything. `outages` is how many operations on the storage had been given up
+    /// Classifies the error of a failed restore. `outages` is the number of storage operations that had been given up
     /// before.
     fn whose_fault(&self, error: Error, outages: u64) -> Fault {
-        // Neither a drill that was stopped nor a storage that did not answer says anything of the backup. A tool that waits
-        // for data only notices that they end, so its error does not name the storage. An outage counts also if the storage
-        // answers again by now, and if it hit another item that is proven at the same time.
+        // Neither a drill that was stopped nor a storage that did not answer is a verdict on the backup. A tool that waits
+        // for data only notices that they end, so its error does not name the storage. An outage counts even if the storage
+        // answers again by now, and if it affected another item that is proven at the same time.
         if self.cancel.is_cancelled() || self.patience.given_up() != outages {
             return Fault::Cannot(error);
         }
@@ -314,7 +314,7 @@ impl<'a> Drill<'a> {
 
     fn undecided(&self, snapshot: &Snapshot) -> Verdict {
         let now = Zoned::now();
-        // One that is dated in the future has no age.
+        // A snapshot dated in the future has no age.
         let age = (now.timestamp().as_second() - snapshot.time.timestamp().as_second()).max(0);
         let known = |entry: &&crate::history::ledger::Entry| {
             entry.source == snapshot.source && entry.item.as_deref() == Some(&snapshot.item)
@@ -346,7 +346,7 @@ impl<'a> Drill<'a> {
     fn part(&self, candidate: &Candidate<'_>) -> Part {
         let large = candidate.snapshot.bytes > self.config.drill.sample_over;
         let configured = if large { self.config.drill.sample } else { 100 };
-        // A part that is whole says nothing of another that was not.
+        // An intact part does not clear a failure in another part.
         let percent = if candidate.past.unproven { 100 } else { self.request.sample.unwrap_or(configured) };
         if percent >= 100 { Part::WHOLE } else { Part::after(candidate.past.part, percent) }
     }
@@ -355,7 +355,7 @@ impl<'a> Drill<'a> {
         self.cancel.check().map_err(Fault::Cannot)?;
         let files = SnapshotFiles::new(self.reader, candidate.snapshot);
         let manifest = manifest(&files, candidate.snapshot)?;
-        let (server, has_globals) = match stage::verification(&manifest)? {
+        let (server, has_globals) = match pool::verification(&manifest)? {
             Verification::Restore(verifier) => (true, verifier.has_globals()),
             Verification::ReadBack(_) => (false, false),
         };
@@ -388,13 +388,13 @@ impl<'a> Drill<'a> {
             cancel: self.cancel,
             notice: &notice,
         };
-        let mut proof = stage::prove(&setup, &self.stage, &job)?;
-        // What is proven is what is there; that is not all that the source had.
+        let mut proof = pool::prove(&setup, &self.pool, &job)?;
+        // The snapshot is proven, but it lacks some objects of the source.
         proof.notes.extend(Omitted::notes(&manifest.omitted));
         Ok(proof)
     }
 
-    /// The roles that go with an item.
+    /// The roles that belong to an item.
     fn globals(&self, candidate: &Candidate<'a>) -> Result<Option<KnownGlobals<'a>>, Fault> {
         let chosen = if candidate.is_globals {
             Some(candidate.snapshot)
@@ -417,7 +417,7 @@ impl<'a> Drill<'a> {
     }
 }
 
-/// Whether a snapshot is the newest of its item, and not older than the newest may be.
+/// Whether a snapshot is the newest of its item, and not older than the maximum age of a backup.
 pub(super) fn is_fresh(snapshot: &Snapshot, newest: Option<&str>, max_age_seconds: Option<u64>) -> bool {
     let age = Zoned::now().timestamp().as_second() - snapshot.time.timestamp().as_second();
     !snapshot.is_ahead(jiff::Timestamp::now())
@@ -425,12 +425,12 @@ pub(super) fn is_fresh(snapshot: &Snapshot, newest: Option<&str>, max_age_second
         && max_age_seconds.is_none_or(|limit| u64::try_from(age).unwrap_or(0) <= limit)
 }
 
-/// The manifest of a snapshot, which must be of that item.
+/// The manifest of a snapshot. Fails if it is of another item.
 fn manifest(files: &dyn Files, snapshot: &Snapshot) -> Result<Manifest, Fault> {
     Ok(Manifest::of(files, &snapshot.source, &snapshot.item)?)
 }
 
-/// Folders in which a source's configuration lets look for clients.
+/// The `client_dirs` of a source.
 fn client_dirs(config: &Config, source: &str) -> Vec<PathBuf> {
     config.source(source).map(|source| source.kind.client_dirs().to_vec()).unwrap_or_default()
 }

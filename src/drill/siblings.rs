@@ -1,4 +1,4 @@
-//! The other databases of an item's server: what its views read may lie in them.
+//! The other databases of an item's server: its views may read them.
 
 use crate::{
     error::{Error, Result},
@@ -13,9 +13,9 @@ pub(super) struct Siblings<'a> {
     pub(super) snapshots: &'a [Snapshot],
     /// Reads them.
     pub(super) reader: &'a SnapshotReader,
-    /// Whose siblings they are.
+    /// The item that they are siblings of.
     pub(super) item: &'a Snapshot,
-    /// The server, among those of the source.
+    /// The server, if the source has several.
     pub(super) server: Option<&'a str>,
 }
 

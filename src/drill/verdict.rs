@@ -1,4 +1,4 @@
-//! What a drill found out.
+//! The report of a drill.
 
 use std::time::Instant;
 
@@ -29,7 +29,7 @@ impl Verdict {
             }
             Err(Fault::Failed(error)) => {
                 self.outcome = Outcome::Failed;
-                // Details quote rows.
+                // Details may quote rows.
                 let quotes = |line: &&str| {
                     !["DETAIL:", "CONTEXT:"].iter().any(|word| line.trim_start().starts_with(word))
                 };
@@ -39,7 +39,7 @@ impl Verdict {
                 self.outcome = Outcome::Unproven;
                 self.error = Some(error.to_string());
             }
-            // Tried alone, this is not asked for again.
+            // The kind does not ask for that again when the item runs alone.
             Err(Fault::Alone(databases)) => {
                 self.outcome = Outcome::Unproven;
                 let list: Vec<_> = databases.into_iter().collect();
@@ -65,7 +65,7 @@ pub struct Left {
     pub reason: String,
 }
 
-/// A finished drill. The field names are a promise.
+/// A finished drill. The field names are stable.
 #[derive(Debug, Serialize)]
 pub struct Report {
     /// Name of the run.
@@ -75,16 +75,16 @@ pub struct Report {
     /// When it began.
     #[serde(with = "crate::moment")]
     pub started: Zoned,
-    /// Time it took.
+    /// Its duration.
     pub seconds: f64,
-    /// What was tried.
+    /// The items that were tried.
     pub items: Vec<Verdict>,
-    /// What was not.
+    /// The items that were not tried.
     pub left: Vec<Left>,
-    /// What ended the drill as a whole.
+    /// The error that ended the drill as a whole.
     #[serde(serialize_with = "as_text")]
     pub error: Option<Error>,
-    /// What came of telling whoever must know.
+    /// The results of sending alerts.
     pub alerts: Delivery,
     #[serde(skip)]
     clock: Instant,
@@ -125,7 +125,7 @@ impl Report {
         self.items.iter().filter(|item| item.outcome == Outcome::Proven).count()
     }
 
-    /// The exit code: see the design's list.
+    /// The exit code of the drill.
     pub fn exit_code(&self) -> u8 {
         match self.outcome {
             _ if self.error.as_ref().is_some_and(|error| error.kind() == Kind::Repository) => 4,

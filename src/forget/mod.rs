@@ -1,4 +1,4 @@
-//! Removing what belongs to nothing any more, in two steps: it is shown, and then exactly what was shown is removed.
+//! Removes snapshots that are no longer needed, in two steps: they are listed, and then exactly the listed ones are removed.
 
 mod orphans;
 
@@ -24,50 +24,50 @@ use crate::{
     survey::is_recent,
 };
 
-/// What to remove.
+/// The arguments of `forget`.
 #[derive(Debug, Clone)]
 pub struct Request {
     /// Sources or items; all of the host if empty, which only goes with ids.
     pub selectors: Vec<Selector>,
-    /// Only the snapshots whose ids begin so.
+    /// Only the snapshots whose ids have these prefixes.
     pub ids: Vec<String>,
-    /// What the list that was shown is called; without it nothing is removed.
+    /// The code of the list that was shown; without it nothing is removed.
     pub confirm: Option<String>,
-    /// Whether the host is another than the configuration has.
+    /// Whether the host is not the configured one.
     pub foreign: bool,
 }
 
-/// A snapshot that is to be removed. The field names are a promise.
+/// A snapshot that is to be removed. The field names are stable.
 #[derive(Debug, Clone, Serialize)]
 pub struct Listed {
     /// The snapshot.
     #[serde(flatten)]
     pub snapshot: Snapshot,
-    /// Whether it is the newest of its item, those dated in the future aside.
+    /// Whether it is the newest of its item, not counting those dated in the future.
     pub newest: bool,
 }
 
-/// What would be removed, or was. The field names are a promise.
+/// The snapshots that would be removed, or were. The field names are stable.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
     /// The host that made the snapshots.
     pub host: String,
     /// The snapshots, by item and time.
     pub snapshots: Vec<Listed>,
-    /// Removes exactly these as `--confirm`.
+    /// The code for `--confirm` that removes exactly these.
     pub confirm: String,
     /// Whether they were removed.
     pub removed: bool,
-    /// Whether they were not because the list is another than the one that was shown.
+    /// Whether nothing was removed because the list has changed since it was shown.
     pub changed: bool,
-    /// What to consider before.
+    /// Warnings to consider before.
     pub notes: Vec<String>,
 }
 
-/// Lists what `request` names, and removes it if it is confirmed.
+/// Lists the snapshots that `request` names, and removes them if confirmed.
 ///
 /// # Errors
-/// Names or ids that there are not, what is still backed up, or a repository that refuses.
+/// Names or ids that do not exist, items that are still backed up, or an error of the repository.
 pub fn run(
     config: &Config,
     request: &Request,
@@ -87,7 +87,7 @@ fn run_patiently(
     cancel: &Cancel,
 ) -> Result<Report> {
     let repository = Repository::open_patiently(&config.repository, patience)?;
-    // As the retention does: nothing is pruned meanwhile, and nobody who prunes sees half of it.
+    // The same lock as for the retention: no prune runs at the same time, or sees only a part of the removals.
     let _lock = match request.confirm {
         Some(_) => Some(repository.lock(&LockOptions {
             exclusive: false,
@@ -126,7 +126,7 @@ fn run_patiently(
     Ok(report)
 }
 
-/// A name for a list of snapshots, which another list does not have.
+/// A code that identifies a list of snapshots.
 fn code(chosen: &[&Snapshot]) -> String {
     let mut ids: Vec<&str> = chosen.iter().map(|snapshot| snapshot.id.as_str()).collect();
     ids.sort_unstable();
@@ -157,14 +157,14 @@ fn newest(snapshots: &[Snapshot]) -> BTreeMap<(&str, &str), &Snapshot> {
     newest
 }
 
-/// What is still backed up, as far as configuration and history tell.
+/// The items that are still backed up, according to configuration and history.
 struct Standing<'a> {
     config: &'a Config,
     foreign: bool,
     history: Option<History>,
 }
 
-/// Why nothing adds to an item any more.
+/// Why an item is no longer backed up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Why {
@@ -179,7 +179,7 @@ pub enum Why {
 }
 
 impl Why {
-    /// In words.
+    /// As text.
     pub fn text(self) -> &'static str {
         match self {
             Self::OtherHost => "of another host",
@@ -197,7 +197,7 @@ impl<'a> Standing<'a> {
         Ok(Self { config, foreign, history })
     }
 
-    /// Why nothing adds to it; none if it is still backed up, or if that cannot be told.
+    /// Why it is no longer backed up; none if it still is, or if that is unknown.
     fn why(&self, source: &str, item: &str) -> Result<Option<Why>> {
         if self.foreign {
             return Ok(Some(Why::OtherHost));
@@ -250,19 +250,18 @@ fn still_backed_up(config: &Config, snapshot: &Snapshot) -> Error {
     let name = output::name(&snapshot.name());
     if config.sources.is_empty() {
         return Error::usage(format!(
-            "the configuration has no sources, so that it cannot be told whether {name} is still backed up"
+            "the configuration has no sources, so it is unknown whether {name} is still backed up"
         ))
         .hint("name single snapshots with --id, or another host with --host");
     }
     Error::usage(format!("{name} is still backed up by this host: its old snapshots are removed by the retention")).hint(
         format!(
-            "--id ID removes a single snapshot, `tik-backup snapshots '{name}'` lists them; to be rid of all of them, first take it \
-             out of the configuration"
+            "--id ID removes a single snapshot, `tik-backup snapshots '{name}'` lists them; to remove all of them, first remove it from the configuration"
         ),
     )
 }
 
-/// The snapshot whose id begins so.
+/// The snapshot whose id has this prefix.
 fn only<'s>(
     config: &Config,
     id: &str,
@@ -291,7 +290,7 @@ fn only<'s>(
     }
 }
 
-/// What to consider before these are removed.
+/// Warnings to consider before these are removed.
 fn notes(standing: &Standing<'_>, own: &[Snapshot], ids: &HashSet<&str>) -> Result<Vec<String>> {
     let mut by_item: BTreeMap<(&str, &str), Vec<&Snapshot>> = BTreeMap::new();
     for snapshot in own {
@@ -312,14 +311,15 @@ fn notes(standing: &Standing<'_>, own: &[Snapshot], ids: &HashSet<&str>) -> Resu
         let Some(history) = &standing.history else { continue };
         if history.held_from(source, item)?.is_some() {
             notes.push(format!(
-                "{name}: its old snapshots are held because something about it is suspicious or does not restore: \
-                 `tik-backup status` tells"
+                "{name}: its old snapshots are held because the item is suspicious or does not restore: \
+                 `tik-backup status` shows why"
             ));
         }
         let times: Vec<(&str, i64)> =
             of_item.iter().map(|s| (s.id.as_str(), s.time.timestamp().as_millisecond())).collect();
         if holders(&times, &history.lacking_since(source, item)?).iter().any(|id| ids.contains(id)) {
-            notes.push(format!("{name}: among them is the newest snapshot with what later ones lack"));
+            notes
+                .push(format!("{name}: the newest snapshot with objects that later ones lack is among them"));
         }
     }
     notes.extend(left_bare(&bare));
@@ -327,7 +327,7 @@ fn notes(standing: &Standing<'_>, own: &[Snapshot], ids: &HashSet<&str>) -> Resu
     Ok(notes)
 }
 
-/// Which of what is to be removed got a snapshot lately: another host, or another configuration of this one, seems to add to it.
+/// Warnings about recent snapshots among those to remove: another host, or another configuration of this one, probably still backs up the item.
 fn still_alive(standing: &Standing<'_>, own: &[Snapshot], ids: &HashSet<&str>) -> Result<Vec<String>> {
     let now = Timestamp::now();
     if standing.foreign {
@@ -335,7 +335,7 @@ fn still_alive(standing: &Standing<'_>, own: &[Snapshot], ids: &HashSet<&str>) -
         let newest = share.first().and_then(|share| Some((&share.host, share.newest.as_ref()?)));
         let alive = newest.filter(|(_, newest)| is_recent(newest, now)).map(|(host, newest)| {
             let (host, made) = (output::name(host), output::time(newest));
-            format!("the host {host} made a snapshot on {made}: see that it no longer backs up here")
+            format!("the host {host} made a snapshot on {made}: make sure that it no longer backs up into this repository")
         });
         return Ok(alive.into_iter().collect());
     }
@@ -354,7 +354,7 @@ fn still_alive(standing: &Standing<'_>, own: &[Snapshot], ids: &HashSet<&str>) -
         let newest = shares(of_source).into_iter().next().and_then(|share| share.newest);
         if let Some(newest) = newest.filter(|newest| is_recent(newest, now)) {
             notes.push(format!(
-                "the source {}, which this configuration does not have, made a snapshot on {}: see that no other configuration of \
+                "the source {}, which this configuration does not have, made a snapshot on {}: make sure that no other configuration of \
                  this host still backs it up",
                 output::name(source),
                 output::time(&newest)
@@ -364,7 +364,7 @@ fn still_alive(standing: &Standing<'_>, own: &[Snapshot], ids: &HashSet<&str>) -
     Ok(notes)
 }
 
-/// Items of which nothing is left.
+/// Items without any snapshot left.
 fn left_bare(names: &[String]) -> Option<String> {
     const FEW: usize = 5;
     if names.is_empty() {

@@ -1,4 +1,4 @@
-//! What this configuration does not add to: snapshots of other hosts, of sources that left the configuration, of items that vanished.
+//! Snapshots that this configuration does not back up: of other hosts, of sources that were removed from the configuration, of items that vanished.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::{
     stream::cancel::Cancel,
 };
 
-/// Snapshots of an item that this configuration does not add to. The field names are a promise.
+/// Snapshots of an item that this configuration does not back up. The field names are stable.
 #[derive(Debug, Clone, Serialize)]
 pub struct Orphan {
     /// The host that made them.
@@ -23,23 +23,23 @@ pub struct Orphan {
     pub source: String,
     /// Item name.
     pub item: String,
-    /// Why this configuration does not add to it.
+    /// Why this configuration does not back it up.
     pub why: Why,
-    /// How many there are.
+    /// The number of snapshots.
     pub snapshots: u64,
     /// Bytes of the files in all of them; what removing them frees is less, as they share content.
     pub bytes: u64,
-    /// The moment of the newest that is not dated in the future.
+    /// The time of the newest that is not dated in the future.
     #[serde(with = "crate::moment::option")]
     pub newest: Option<Zoned>,
-    /// Whether the newest is so young that another host or configuration probably still adds to it.
+    /// Whether the newest is so recent that another host or configuration probably still backs up the item.
     pub recent: bool,
 }
 
 /// Lists all of them, or those of one host, by host and item.
 ///
 /// # Errors
-/// The repository refuses or has no snapshot of this host, or the history cannot be read.
+/// The repository cannot be read or has no snapshot of this host, or the history cannot be read.
 pub fn orphans(
     config: &Config,
     host: Option<&str>,

@@ -1,4 +1,4 @@
-//! Lists of what is to be removed.
+//! Lists of snapshots to remove.
 
 use super::*;
 

@@ -199,7 +199,7 @@ pub(super) fn count_unprotected(entries: &mut Vec<Entry>, began: impl Fn(&str) -
 pub(super) fn lacks(entry: &mut Entry, lacking: &Lacking, since: Option<Zoned>) {
     if lacking.open == 0 {
         let named = Omitted::listed(&lacking.few, lacking.count);
-        entry.notes.push(format!("the backup lacks what cannot be read, which was accepted: {named}"));
+        entry.notes.push(format!("the backup lacks unreadable objects, which was accepted: {named}"));
         return;
     }
     let error = crate::outcome::partial_error(&entry.name(), &lacking.few, lacking.open);

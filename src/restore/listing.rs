@@ -1,4 +1,4 @@
-//! What a snapshot holds, name by name, in the order in which it is stored: nothing is collected.
+//! Lists the names in a snapshot, in the order in which they are stored, without collecting them in memory.
 
 use std::{ffi::OsString, path::Path};
 
@@ -22,7 +22,7 @@ use crate::{
     },
 };
 
-/// What to list.
+/// The arguments of a listing.
 #[derive(Debug, Clone)]
 pub struct ListRequest {
     /// Source name.
@@ -31,11 +31,11 @@ pub struct ListRequest {
     pub item: String,
     /// Which snapshot.
     pub at: At,
-    /// A file, a folder with what lies below it, or a pattern; everything if there is none.
+    /// A file, a directory with everything below it, or a pattern; everything if absent.
     pub path: Option<OsString>,
 }
 
-/// What is listed. The field names are a promise.
+/// The listed snapshot. The field names are stable.
 #[derive(Debug, Clone, Serialize)]
 pub struct ListHeader {
     /// Source name.
@@ -44,12 +44,12 @@ pub struct ListHeader {
     pub item: String,
     /// Id of the snapshot.
     pub snapshot: String,
-    /// The moment of which it shows the data.
+    /// The time of the data in it.
     #[serde(with = "crate::moment")]
     pub time: Zoned,
 }
 
-/// Something in a snapshot. The field names are a promise.
+/// An entry of a snapshot. The field names are stable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ListEntry {
     /// Its name in the source; bytes that are not UTF-8 are written as `\xff`.
@@ -64,7 +64,7 @@ pub struct ListEntry {
     /// What a symbolic link points to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
-    /// The access tier if it was chosen for this blob.
+    /// The access tier if it was set for this blob.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tier: Option<String>,
     /// Why its content is not in the snapshot.
@@ -72,22 +72,22 @@ pub struct ListEntry {
     pub missing: Option<String>,
 }
 
-/// Takes a list as it is made.
+/// Receives the entries of a listing.
 pub trait Lister {
-    /// Comes first, once it is known that there is something to list.
+    /// Called first, once there is something to list.
     ///
     /// # Errors
     /// Ends the listing.
     fn begin(&mut self, header: &ListHeader) -> Result<()>;
 
-    /// One after the other.
+    /// Called for each entry.
     ///
     /// # Errors
     /// Ends the listing.
     fn entry(&mut self, entry: &ListEntry) -> Result<()>;
 }
 
-/// Lists what a snapshot holds.
+/// Lists the content of a snapshot.
 ///
 /// # Errors
 /// There is no such snapshot, or nothing in it that matches; it cannot be read; or `lister` fails.
@@ -115,7 +115,7 @@ pub fn list(
     listing.run(lister)
 }
 
-/// A snapshot and what is to be listed of it.
+/// A snapshot, and the selection to list.
 struct Listing<'a> {
     files: &'a dyn Files,
     layout: Layout,
@@ -124,7 +124,7 @@ struct Listing<'a> {
     cancel: &'a Cancel,
 }
 
-/// The name of what lies at a path of a snapshot.
+/// The name in the source of a path in a snapshot.
 fn name_of(layout: Layout) -> fn(&Path) -> Option<&[u8]> {
     if layout.is_tree() { folder::in_directory } else { whole }
 }
@@ -157,11 +157,11 @@ impl<'a> Listing<'a> {
                         folder::survey(files, &patterns, name_of(layout), omitted, cancel)?
                     }
                 };
-                // Of a container or share, a name that was never listed is not in its list.
+                // For a container or share, a missing name is one that is not in its list.
                 Some(survey.finish_listing(&snapshot.name(), !matches!(layout, Layout::Listed(_)))?)
             }
         };
-        // The list of a container or share has what could not be read as well.
+        // The list of a container or share includes unreadable entries.
         let omitted = match manifest {
             Ok(manifest) if layout.is_tree() => manifest.omitted,
             _ => Vec::new(),
@@ -241,7 +241,7 @@ fn of_node(name: &[u8], node: &Node<'_>) -> ListEntry {
 }
 
 fn of_omitted(omitted: &Omitted) -> ListEntry {
-    // Folders are called directories in lists.
+    // Manifests call a directory `folder`, lists call it `directory`.
     let kind = if omitted.kind == "folder" { "directory" } else { omitted.kind.as_str() };
     ListEntry {
         path: omitted.name.clone(),

@@ -1,4 +1,4 @@
-//! From a snapshot back to a database or to files.
+//! Restores a snapshot into a database or to files.
 
 mod folder;
 mod listing;
@@ -38,22 +38,22 @@ pub use self::{
 };
 pub use crate::source::restore::{Options, Restored, Storage};
 
-/// What `--verify` means for files.
+/// The note about `--verify` for files.
 const NOT_READ_BACK: &str = "the content of every file was checked against its hashes when it was read from the repository, and \
      written as it was; it was not read back from the target";
-/// So many escaped names are listed.
+/// At most this many escaped names are listed.
 const ESCAPED: usize = 1000;
 
-/// Where to restore to.
+/// The destination of a restore.
 #[derive(Debug, Clone)]
 pub enum Destination {
     /// A database: a URL, or a name on the source's own server.
     Database(String),
-    /// A folder that does not exist yet or is empty.
+    /// A directory that does not exist yet or is empty.
     Folder(PathBuf),
 }
 
-/// What to restore.
+/// The arguments of a restore.
 #[derive(Debug, Clone)]
 pub struct Request {
     /// Source name.
@@ -62,15 +62,15 @@ pub struct Request {
     pub item: String,
     /// Which snapshot.
     pub at: At,
-    /// Where to.
+    /// The destination.
     pub destination: Destination,
     /// File with the password of the target's account.
     pub password_file: Option<PathBuf>,
-    /// What to restore and what to leave out.
+    /// The options of the restore.
     pub options: Options,
 }
 
-/// What was restored. The field names are a promise.
+/// The report of a restore. The field names are stable.
 #[derive(Debug, Serialize)]
 pub struct Report {
     /// Source name.
@@ -79,30 +79,30 @@ pub struct Report {
     pub item: String,
     /// Id of the snapshot.
     pub snapshot: String,
-    /// The moment of which it shows the data.
+    /// The time of the data in it.
     #[serde(with = "crate::moment")]
     pub time: Zoned,
-    /// Time it took.
+    /// Its duration.
     pub seconds: f64,
-    /// What was done in the database.
+    /// The restored database.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub database: Option<Restored>,
-    /// What was put into a container or share.
+    /// The restored container or share.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub storage: Option<Storage>,
-    /// What was written into a folder.
+    /// The restored files.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub folder: Option<FolderReport>,
     /// Files written, a thousand of them at most.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<PathBuf>,
-    /// What the snapshot lacks because it could not be read when it was made.
+    /// Objects that the snapshot lacks because they could not be read when it was made.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub omitted: Vec<Omitted>,
 }
 
 impl Report {
-    /// Of a snapshot of which nothing has been restored yet.
+    /// A report before anything is restored.
     fn begin(snapshot: &Snapshot) -> Self {
         Self {
             source: snapshot.source.clone(),
@@ -119,7 +119,7 @@ impl Report {
     }
 }
 
-/// Restores.
+/// Restores an item.
 pub fn run(
     config: &Config,
     request: &Request,
@@ -190,7 +190,7 @@ fn restore(
     Ok(report)
 }
 
-/// What the snapshot lacks of what is restored.
+/// The selected objects that the snapshot lacks.
 fn lacking(manifest: &Manifest, options: &Options) -> Vec<Omitted> {
     let wanted = |omitted: &&Omitted| {
         options.table.as_ref().is_none_or(|table| {
@@ -201,7 +201,7 @@ fn lacking(manifest: &Manifest, options: &Options) -> Vec<Omitted> {
     manifest.omitted.iter().filter(wanted).cloned().collect()
 }
 
-/// Fails if the one table that is wanted is among what the snapshot lacks.
+/// Fails if the snapshot lacks the selected table.
 fn require_held(name: &str, manifest: &Manifest, options: &Options, lacking: &[Omitted]) -> Result<()> {
     let (Some(table), Some(omitted)) = (&options.table, lacking.first()) else { return Ok(()) };
     let is_wanted = |object: &Object| {
@@ -216,7 +216,7 @@ fn require_held(name: &str, manifest: &Manifest, options: &Options, lacking: &[O
     )))
 }
 
-/// Fails if single files are wanted of something that is no collection of files.
+/// Fails if single files are selected of an item that does not consist of files.
 fn require_files(snapshot: &Snapshot, options: &Options) -> Result<()> {
     if options.paths.is_empty() || !matches!(Layout::of(&snapshot.kind), Layout::Dump) {
         return Ok(());
@@ -229,7 +229,7 @@ fn require_files(snapshot: &Snapshot, options: &Options) -> Result<()> {
     .hint("--table restores one table or collection of a database; --to without --path writes all files of the dump"))
 }
 
-/// Writes the files of a snapshot into a folder.
+/// Writes the files of a snapshot into a directory.
 fn into_folder(
     files: &SnapshotFiles<'_>,
     into: &Path,
@@ -261,7 +261,7 @@ fn into_folder(
     written.notes.extend(options.verify.then(|| NOT_READ_BACK.to_owned()));
     report.files = std::mem::take(&mut written.written);
     report.folder = Some(written);
-    // Without a manifest that can be read, the files are there all the same.
+    // The files can be restored even without a readable manifest.
     if let Ok(manifest) = Manifest::of(files, item.0, item.1) {
         report.omitted = lacking(&manifest, options);
         report.omitted.retain(|omitted| choice.concerns(omitted));
@@ -269,7 +269,7 @@ fn into_folder(
     Ok(())
 }
 
-/// Restores into a database, a container or a share, and reads it back if that is wanted.
+/// Restores into a database, a container or a share, and reads it back if requested.
 fn into_target(
     target: &dyn RestoreTarget,
     job: &RestoreJob<'_>,
@@ -293,15 +293,15 @@ fn into_target(
     Ok(())
 }
 
-/// A repository that is being read, and what it holds.
+/// A repository that is being read, with its snapshots.
 pub(crate) struct Reading {
-    /// Given back before the repository is closed.
+    /// Released before the repository is closed.
     _lock: Option<crate::repository::LockGuard>,
     /// The repository.
     pub(crate) repository: Repository,
-    /// The snapshots of the configured host, oldest first, without those that cannot be read: of these there are notices.
+    /// The snapshots of the configured host, oldest first. Unreadable ones are left out, with a notice.
     pub(crate) snapshots: Vec<Snapshot>,
-    /// Those of other hosts, which are used only where they are asked for.
+    /// Snapshots of other hosts, which are only used on request.
     pub(crate) others: Vec<Snapshot>,
 }
 
@@ -309,7 +309,7 @@ impl Reading {
     /// Opens the repository, locks it and lists its snapshots.
     ///
     /// # Errors
-    /// The repository refuses, or its snapshots cannot be listed.
+    /// The repository cannot be opened, or its snapshots cannot be listed.
     pub(crate) fn begin(
         config: &Config,
         notice: &dyn Fn(&str),
@@ -324,10 +324,10 @@ impl Reading {
         Ok(Self { _lock: lock, repository, snapshots, others })
     }
 
-    /// The snapshot of an item of the configured host that is meant, for this command. What is dated in the future is said.
+    /// Chooses the snapshot of an item of the configured host. Warns of snapshots that are dated in the future.
     ///
     /// # Errors
-    /// There is none: whether the name is wrong, or another host has it.
+    /// There is none: the name is wrong, or another host has it.
     fn choose(
         &self,
         config: &Config,
@@ -350,7 +350,7 @@ impl Reading {
     }
 }
 
-/// A shared lock, so that nothing that is being read is pruned. A storage that can only be read is read without.
+/// A shared lock, so that no data is pruned while it is read. A read-only storage is read without a lock.
 pub fn read_lock(
     repository: &Repository,
     cancel: &Cancel,
@@ -367,7 +367,7 @@ pub fn read_lock(
     }
 }
 
-/// The manifest of the `@globals` snapshot that was made with this one. If there is none, `without` is said.
+/// The manifest of the `@globals` snapshot that was made with this one. If there is none, the notice is `without`.
 fn globals_at(
     reader: &SnapshotReader,
     snapshots: &[Snapshot],
@@ -382,7 +382,7 @@ fn globals_at(
     Manifest::of(&SnapshotFiles::new(reader, chosen), &chosen.source, &chosen.item).map(Some)
 }
 
-/// The parts of the name of an item, as far as the snapshots tell them.
+/// The parts of the name of an item, if a snapshot has it.
 pub(crate) fn item_name<'i>(snapshots: &[Snapshot], source: &str, item: &'i str) -> ItemName<'i> {
     ItemName::stored(item, |name| snapshots.iter().any(|s| s.source == source && s.item == name))
 }

@@ -1,4 +1,4 @@
-//! A whole server back with one command: every database of a source, and its accounts.
+//! Restores a whole server with one command: every database of a source, and its accounts.
 
 use std::{collections::BTreeMap, path::PathBuf, time::Instant};
 
@@ -21,7 +21,7 @@ use crate::{
     stream::cancel::Cancel,
 };
 
-/// What to restore.
+/// The arguments of the restore of a server.
 #[derive(Debug, Clone)]
 pub struct ServerRequest {
     /// Source name.
@@ -34,24 +34,24 @@ pub struct ServerRequest {
     pub into: String,
     /// File with the password of the target's account.
     pub password_file: Option<PathBuf>,
-    /// How to restore.
+    /// The options of the restore.
     pub options: Options,
 }
 
-/// What was restored. The field names are a promise.
+/// The report of the restore of a server. The field names are stable.
 #[derive(Debug, Serialize)]
 pub struct ServerReport {
     /// Source name.
     pub source: String,
     /// `ok`: all of it; `partial`: something is missing; `failed`: nothing was restored.
     pub outcome: &'static str,
-    /// Time it took.
+    /// Its duration.
     pub seconds: f64,
-    /// Each item.
+    /// The results of all items.
     pub items: Vec<ServerItem>,
 }
 
-/// What came of one item. The field names are a promise.
+/// The result of one item. The field names are stable.
 #[derive(Debug, Serialize)]
 pub struct ServerItem {
     /// Item name.
@@ -59,21 +59,21 @@ pub struct ServerItem {
     /// Id of the snapshot.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<String>,
-    /// The moment of which it shows the data.
+    /// The time of the data in it.
     #[serde(skip_serializing_if = "Option::is_none", with = "crate::moment::option")]
     pub time: Option<Zoned>,
-    /// What was done in the database.
+    /// The restored database.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub database: Option<Restored>,
-    /// Whether all that the snapshot holds was restored.
+    /// Whether everything in the snapshot was restored.
     pub whole: bool,
-    /// What the snapshot lacks, because it could not be read.
+    /// Objects that the snapshot lacks, because they could not be read.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub omitted: Vec<Omitted>,
-    /// What an operator should know of accounts.
+    /// Notes about accounts.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
-    /// Why it was not restored, with what to do next.
+    /// Why it was not restored, with a hint.
     pub error: Option<String>,
 }
 
@@ -139,10 +139,10 @@ struct Readable<'a> {
     manifest: Manifest,
 }
 
-/// Restores every database of a source, and its accounts, into a server on which they are new.
+/// Restores every database of a source, and its accounts, into a server that does not have them yet.
 ///
 /// # Errors
-/// What kept it from beginning: then nothing was changed.
+/// It could not begin, and nothing was changed.
 pub fn run_server(
     config: &Config,
     request: &ServerRequest,
@@ -175,7 +175,7 @@ fn restore_server(
     Ok(report)
 }
 
-/// Restores what is readable, and reports each item.
+/// Restores all readable items, and reports each of them.
 fn restore_into(
     target: &dyn ServerTarget,
     readable: &[Readable<'_>],
@@ -285,7 +285,7 @@ fn choose(
                 future_warning(snapshot, of_item).iter().for_each(|warning| notice(warning));
                 chosen.push(Chosen { snapshot: snapshot.clone(), database });
             }
-            // It was not there yet.
+            // The item did not exist at that time.
             Err(error) => notice(&format!("not restored: {}", error.summary())),
         }
     }
@@ -329,7 +329,7 @@ fn named(source: &str, servers: &[&str]) -> String {
     servers.iter().map(|server| format!("{source}/{server} --all")).collect::<Vec<_>>().join(", ")
 }
 
-/// Reads the manifests. What cannot be read is part of the report.
+/// Reads the manifests. Unreadable ones are part of the report.
 fn read<'a>(
     kind: &dyn Kind,
     reader: &'a SnapshotReader,

@@ -1,4 +1,4 @@
-//! What `--into` means: a database, container or share, and how to reach it.
+//! The target that `--into` names: a database, container or share, and how to reach it.
 
 use super::Request;
 use crate::{
@@ -9,8 +9,8 @@ use crate::{
     stream::cancel::Cancel,
 };
 
-/// `--overwrite` with something else than a container or share.
-pub(super) const NO_OVERWRITE: &str = "--overwrite is of use for containers and file shares only";
+/// The error if `--overwrite` is used with a target other than a container or share.
+pub(super) const NO_OVERWRITE: &str = "--overwrite is only for containers and file shares";
 
 /// The target that `--into` names: a URL, or a database, container or share where the source has its own.
 pub(super) fn find(
@@ -50,7 +50,7 @@ fn by_url(
 ) -> Result<Box<dyn RestoreTarget>> {
     match kind_of_scheme(scheme) {
         Some(kind) => kind.target_of_url(url, configured),
-        None => Err(Error::usage(format!("--into: a URL of kind {scheme}:// is not known")).hint(
+        None => Err(Error::usage(format!("--into: unsupported URL scheme {scheme}://")).hint(
             "write postgresql://user@host/database, mysql://…, mongodb://…, the https:// of a container or share, or a \
              name alone: of a database on the source's own server, or ACCOUNT/CONTAINER",
         )),

@@ -1,4 +1,4 @@
-//! Servers bound to this process: however it ends, the kernel tells them to stop, by the signal that suits them.
+//! Servers bound to this process: however it ends, the kernel sends them the signal to stop.
 
 use std::{
     io::{self, Read},
@@ -21,12 +21,12 @@ use crate::stream::starter;
 pub(crate) struct Running {
     pid: Pid,
     status: Option<ExitStatus>,
-    /// Its output, if it was asked for.
+    /// Its output, if requested.
     pub(crate) stdout: Option<ChildStdout>,
 }
 
 impl Running {
-    /// Its number, which is its own until its end was seen.
+    /// Its process ID, which is valid until its end was seen.
     pub(crate) fn id(&self) -> Pid {
         self.pid
     }
@@ -56,7 +56,7 @@ impl Running {
 
     /// Sends a signal, unless its end was seen.
     pub(crate) fn signal(&mut self, signal: Signal) -> io::Result<()> {
-        // Only a process that was not waited for still owns its number.
+        // The process ID is only valid until the process was waited for.
         match self.try_wait()? {
             Some(_) => Ok(()),
             None => Ok(kill_process(self.pid, signal)?),
@@ -82,7 +82,7 @@ unsafe impl starter::Plan for Confined {
     }
 }
 
-/// The server that was started. `line` is there if it is another process than that which was forked.
+/// The server that was started. `line` is set if it is another process than the forked one.
 fn started(spawned: io::Result<Child>, line: Option<Line>) -> io::Result<Running> {
     let Some(Line { reader, writer }) = line else {
         let mut child = spawned?;
@@ -101,10 +101,10 @@ fn started(spawned: io::Result<Child>, line: Option<Line>) -> io::Result<Running
         }
         (Ok(mut child), None) => {
             child.wait()?;
-            Err(io::Error::other("the number of the server's process was not told"))
+            Err(io::Error::other("the process ID of the server was not reported"))
         }
         (Err(error), pid) => {
-            // It could not run its program, and waits to be buried.
+            // It could not run its program, and must be waited for.
             if let Some(pid) = pid {
                 let _ = waitpid(Some(pid), WaitOptions::empty());
             }
@@ -117,7 +117,7 @@ fn pid_of(child: &Child) -> io::Result<Pid> {
     i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
-/// Starts `command` in a session of its own, confined as the plan says. When this process ends, in whatever way, it gets `signal`,
+/// Starts `command` in a session of its own, confined by the plan. When this process ends, in whatever way, the server gets `signal`,
 /// or SIGKILL if it has a process namespace.
 pub(crate) fn start(mut command: Command, signal: Signal, plan: Plan) -> io::Result<Running> {
     command.current_dir("/");
@@ -128,7 +128,7 @@ pub(crate) fn start(mut command: Command, signal: Signal, plan: Plan) -> io::Res
     starter::start(command, Confined { plan, signal, ends }, |spawned| started(spawned, line))
 }
 
-/// Sends each signal in turn until the child has ended within the time that goes with it; the last resort is SIGKILL.
+/// Sends each signal in turn and waits for its timeout, until the child has ended; finally SIGKILL.
 pub(crate) fn stop(child: &mut Running, signals: &[(Signal, Duration)]) -> io::Result<ExitStatus> {
     for (signal, limit) in signals {
         let begin = Instant::now();
@@ -147,7 +147,7 @@ pub(crate) fn stop(child: &mut Running, signals: &[(Signal, Duration)]) -> io::R
     child.wait()
 }
 
-/// How it ended, for a message.
+/// The exit status, for messages.
 pub(crate) fn describe(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("ended with exit status {code}"),

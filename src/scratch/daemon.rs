@@ -1,4 +1,4 @@
-//! What all throwaway servers have in common: a folder, a process bound to us, a log whose end tells why it failed.
+//! The common part of all throwaway servers: a directory, a process bound to us, a log whose end explains failures.
 
 use std::{
     fs::{self, File},
@@ -24,30 +24,30 @@ use crate::{
 
 /// The system's limit for the path of a socket.
 const SOCKET_PATH: usize = 107;
-/// Time a new server gets until it accepts connections, and its preparation to end.
+/// The time limit for a new server to accept connections, and for its preparation.
 const START: Duration = Duration::from_secs(120);
-/// Time a server gets to end when it is thrown away.
+/// The time limit for a server to stop when it is removed.
 const THROWN_AWAY: Duration = Duration::from_secs(15);
-/// So many bytes of a log are read for an error.
+/// The number of bytes of a log that are read for an error.
 const LOG_END: u64 = 64 * 1024;
 /// Lines of a log that an error shows.
 const LOG_LINES: usize = 10;
 
-/// A server in a folder that the caller owns and removes after it. Dropping it stops the server at once; if this process
-/// is killed, the kernel tells it to stop.
+/// A server in a directory that the caller owns and removes afterwards. Dropping it stops the server at once; if this process
+/// is killed, the kernel stops it.
 #[derive(Debug)]
 pub(crate) struct Daemon {
     dir: PathBuf,
     sandbox: Sandbox,
-    /// The folders that it may write to, and nothing else.
+    /// The only directories that it may write to.
     own: Vec<PathBuf>,
     child: Option<Running>,
-    /// Ends it quickly, with whatever children it has.
+    /// Stops it quickly, with all of its children.
     kill: Signal,
 }
 
 impl Daemon {
-    /// A server to be started in `dir`, an existing folder, confined by `rules`. As root it runs as an unprivileged user,
+    /// A server to be started in `dir`, an existing directory, confined by `rules`. As root it runs as an unprivileged user,
     /// who must be able to reach `dir`. With `port` it listens on that TCP port, else on no network.
     pub(crate) fn new(dir: &Path, kill: Signal, rules: &Rules, port: Option<u16>) -> Result<Self> {
         let sandbox = Sandbox::new(rules, dir, port)?;
@@ -56,27 +56,27 @@ impl Daemon {
         Ok(daemon)
     }
 
-    /// Whom it runs as; `None` stands for the user we are.
+    /// The user that it runs as; `None` for our own.
     pub(crate) fn owner(&self) -> Option<Owner> {
         self.sandbox.owner()
     }
 
-    /// What of it is not confined.
+    /// The resources that are not confined.
     pub(crate) fn unconfined(&self) -> &[String] {
         self.sandbox.open()
     }
 
-    /// Its folder for temporary files.
+    /// Its directory for temporary files.
     pub(crate) fn temporary(&self) -> PathBuf {
         self.dir.join("tmp")
     }
 
-    /// Whether it has ended, without anybody being told.
+    /// Whether it has ended, without side effects.
     pub(crate) fn is_dead(&self) -> bool {
         use rustix::process::{WaitId, WaitIdOptions, waitid};
         let Some(child) = &self.child else { return true };
         let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        // What cannot be asked any more is gone.
+        // A process whose state cannot be read is gone.
         waitid(WaitId::Pid(child.id()), look).map_or(true, |ended| ended.is_some())
     }
 
@@ -89,7 +89,7 @@ impl Daemon {
         Some(self.broken(&format!("the scratch server {}", bound::describe(status))))
     }
 
-    /// The folder of it all.
+    /// The directory of the server.
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
     }
@@ -110,10 +110,10 @@ impl Daemon {
             return Ok(());
         }
         Err(Error::usage(format!("the path {} is too long for a socket", socket.display()))
-            .hint("use a folder with a shorter path"))
+            .hint("use a directory with a shorter path"))
     }
 
-    /// Makes a folder of the server's own.
+    /// Makes a directory of the server's own.
     pub(crate) fn create_dir(&mut self, dir: &Path) -> Result<()> {
         self.own.push(dir.to_owned());
         let made = fs::DirBuilder::new().mode(0o700).create(dir).and_then(|()| match self.owner() {
@@ -123,18 +123,18 @@ impl Daemon {
         made.map_err(|error| Error::failed(format!("cannot create {}", dir.display())).because(&error))
     }
 
-    /// A tool with little of our environment: settings for clients or servers must not reach it.
+    /// A tool with a minimal environment: our settings for clients or servers must not affect it.
     pub(crate) fn command(&self, program: &Path) -> Result<Command> {
         let failed =
             |error| Error::failed(format!("cannot write {}", self.log_file().display())).because(&error);
         let log = File::options().create(true).append(true).open(self.log_file()).map_err(failed)?;
         let mut command = Command::new(program);
         command.env_clear().env("LC_ALL", "C").env("TZ", "UTC").env("TMPDIR", self.temporary());
-        // Where the program lies, for libraries beside it: without /proc the loader cannot find out.
+        // The directory of the program, for libraries beside it: without /proc the loader cannot determine it.
         if let Some(folder) = program.canonicalize().ok().as_deref().and_then(Path::parent) {
             command.env("LD_ORIGIN_PATH", folder);
         }
-        // On NixOS the C library knows locales only where the LOCALE_ARCHIVE variables say, and databases need theirs.
+        // On NixOS the C library finds locales only through the LOCALE_ARCHIVE variables, and databases need theirs.
         for name in ["PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LOCALE_ARCHIVE", "LOCALE_ARCHIVE_2_27"]
         {
             command.envs(std::env::var_os(name).map(|value| (name, value)));
@@ -145,7 +145,7 @@ impl Daemon {
 
     /// Runs a command that prepares the server, and waits for its end.
     pub(crate) fn prepare(&self, what: &str, command: Command, cancel: &Cancel) -> Result<()> {
-        // What it has written is thrown away with it.
+        // Its files are removed with the server.
         let mut child = self.spawn(command, Signal::KILL)?;
         let begin = Instant::now();
         loop {
@@ -185,7 +185,7 @@ impl Daemon {
                 return Err(self.broken(&format!("the scratch server {}", bound::describe(status))));
             }
             if begin.elapsed() > START {
-                return Err(self.broken("the scratch server did not get ready"));
+                return Err(self.broken("the scratch server did not become ready"));
             }
             thread::sleep(Duration::from_millis(20));
         }
@@ -194,7 +194,7 @@ impl Daemon {
         Ok(())
     }
 
-    /// Stops it in order, by `signal` first, so that its data can be used again. Does nothing if it has stopped.
+    /// Stops it cleanly, by `signal` first, so that its data can be used again. Does nothing if it has stopped.
     pub(crate) fn stop(&mut self, signal: Signal) -> Result<()> {
         let Some(mut child) = self.child.take() else { return Ok(()) };
         let steps = [(signal, Duration::from_secs(30)), (self.kill, THROWN_AWAY)];
@@ -210,7 +210,7 @@ impl Daemon {
         }
     }
 
-    /// What it writes, its tools included.
+    /// The log of the server and its tools.
     pub(crate) fn log_file(&self) -> PathBuf {
         self.dir.join("server.log")
     }
@@ -222,7 +222,7 @@ impl Daemon {
             .map_err(|error| self.broken(&format!("cannot start {}: {error}", program.display())))
     }
 
-    /// Ends what a server that has ended left behind.
+    /// Kills the processes that an ended server left behind.
     fn bury(&self, server: &Running) {
         orphans::was_server(server.id());
         if let Some(uid) = self.sandbox.leaves_orphans() {

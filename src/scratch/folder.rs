@@ -1,4 +1,4 @@
-//! The folder of a throwaway server: removed with its owner, and by the next one if its owner was killed.
+//! The directory of a throwaway server: removed with its owner, or by the next one if its owner was killed.
 
 use std::{
     fs::{self, DirBuilder, File},
@@ -13,12 +13,12 @@ use rustix::fs::{FlockOperation, flock};
 use crate::error::{Error, Result};
 
 const PREFIX: &str = "tik-backup-scratch-";
-/// A file of this name marks a folder that must stay.
+/// A file of this name marks a directory to keep.
 const KEPT: &str = ".keep";
-/// A folder younger than this may be about to be locked by its maker.
+/// A directory younger than this may not have been locked by its creator yet.
 const SETTLED: Duration = Duration::from_secs(60);
 
-/// A folder for throwaway servers, removed on drop unless it was kept.
+/// A directory for throwaway servers, removed on drop unless it is kept.
 ///
 /// If we are root others may pass through it but not list it: a server that runs as another user reaches its data in there.
 /// Otherwise the directory is closed to all other users: the server runs as our user, and a set-user-ID program that it leaves
@@ -32,16 +32,16 @@ pub struct ScratchDir {
 }
 
 impl ScratchDir {
-    /// Creates an empty folder in `parent`, or in the folder for temporary files. What killed processes left behind
-    /// there is removed.
+    /// Creates an empty directory in `parent`, or in the directory for temporary files. Directories that killed processes left
+    /// there are removed.
     pub fn new(parent: Option<&Path>) -> Result<Self> {
         let parent = parent.map_or_else(std::env::temp_dir, Path::to_owned);
         let failed = |error: &io::Error| {
-            Error::failed(format!("cannot create a folder in {}", parent.display()))
+            Error::failed(format!("cannot create a directory in {}", parent.display()))
                 .because(error)
-                .hint("name a folder that exists and that this user may write to")
+                .hint("name an existing directory that this user may write to")
         };
-        // Configurations name the paths in here, so they must hold from any working directory.
+        // Configurations contain paths in here, so they must be absolute.
         let parent = parent.canonicalize().map_err(|error| failed(&error))?;
         sweep(&parent, SETTLED);
         let mut random = [0_u8; 4];
@@ -51,7 +51,7 @@ impl ScratchDir {
         DirBuilder::new().mode(mode).create(&path).map_err(|error| failed(&error))?;
         let locked = File::open(&path).and_then(|dir| {
             flock(&dir, FlockOperation::NonBlockingLockExclusive)?;
-            // A closed umask would keep the server's user out.
+            // A restrictive umask would lock the server's user out.
             fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;
             Ok(dir)
         });
@@ -64,12 +64,12 @@ impl ScratchDir {
         }
     }
 
-    /// The folder.
+    /// The directory.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Leaves the folder where it is, for good.
+    /// Keeps the directory permanently.
     pub fn keep(&mut self) -> Result<()> {
         fs::write(self.path.join(KEPT), "").map_err(|error| {
             Error::failed(format!("cannot mark {} as to be kept", self.path.display())).because(&error)
@@ -82,18 +82,18 @@ impl ScratchDir {
 impl Drop for ScratchDir {
     fn drop(&mut self) {
         if !self.keep {
-            // What cannot be removed now is swept by the next scratch folder.
+            // Files that cannot be removed now are removed with the next scratch directory.
             let _ = fs::remove_dir_all(&self.path);
         }
     }
 }
 
-/// Permissions of a scratch folder.
+/// Permissions of a scratch directory.
 fn mode() -> u32 {
     if rustix::process::geteuid().is_root() { 0o711 } else { 0o700 }
 }
 
-/// Removes folders of processes that were killed: they are this user's and nobody holds their lock.
+/// Removes directories of processes that were killed: they belong to this user and are not locked.
 fn sweep(parent: &Path, settled: Duration) {
     let uid = rustix::process::geteuid().as_raw();
     let Ok(entries) = fs::read_dir(parent) else { return };

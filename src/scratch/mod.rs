@@ -1,5 +1,5 @@
-//! Scratch servers of any kind: their folder, their process, which is bound to this one, and its confinement. What is particular
-//! to the servers of one kind is in that kind's folder.
+//! Scratch servers of any kind: their directory, their process, which is bound to this one, and its confinement. Details of one kind
+//! of server are in the directory of that kind.
 
 pub(crate) mod bound;
 pub(crate) mod daemon;

@@ -1,5 +1,5 @@
 //! Processes that a scratch server left behind. In a process namespace of its own they end with the server. Without one they
-//! come to us when their parent ends, and are ended here.
+//! become our children when their parent ends, and are killed here.
 
 use std::{collections::BTreeSet, fs, os::unix::fs::MetadataExt};
 
@@ -8,21 +8,21 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 use crate::stream::process::children;
 
-/// The servers that run: they are our children too.
+/// The running servers, which are our children too.
 static SERVERS: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
-/// What ends may have had children: it is looked again so often at most.
+/// Killed processes may have had children: the maximum number of repetitions.
 const ROUNDS: usize = 16;
 
 fn servers() -> MutexGuard<'static, BTreeSet<i32>> {
     SERVERS.lock()
 }
 
-/// Starts a server, which is not taken for an orphan.
+/// Starts a server and registers it, so that it is not treated as an orphan.
 pub(crate) fn starting<T>(
     start: impl FnOnce() -> std::io::Result<T>,
     pid: impl Fn(&T) -> Pid,
 ) -> std::io::Result<T> {
-    // The lock keeps `end` from taking the new process for an orphan before it is registered.
+    // The lock prevents `end` from treating the new process as an orphan before it is registered.
     let mut servers = servers();
     let started = start()?;
     servers.insert(pid(&started).as_raw_nonzero().get());
@@ -34,7 +34,7 @@ pub(crate) fn was_server(pid: Pid) {
     servers().remove(&pid.as_raw_nonzero().get());
 }
 
-/// Ends all children of ours that run as this user, which is that of servers alone, and are no server.
+/// Kills all our children that run as this user, except servers. No other processes run as this user.
 pub(crate) fn end(uid: u32) {
     for _ in 0..ROUNDS {
         let orphans = orphans(uid);

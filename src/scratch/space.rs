@@ -1,4 +1,4 @@
-//! Room for what is restored: asked for before, and shared by those that restore at the same time.
+//! Disk space for restored data: reserved in advance, and shared by restores that run at the same time.
 
 use std::{
     path::{Path, PathBuf},
@@ -13,12 +13,12 @@ use crate::{
     stream::cancel::Cancel,
 };
 
-/// A server takes this much by itself.
+/// The size of an empty server.
 const SERVER: u64 = 256 << 20;
-/// A restored database with its indexes and logs takes so many times the bytes of its dump.
+/// The size of a restored database with its indexes and logs, as a multiple of its dump.
 const FACTOR: u64 = 2;
 
-/// The room in a folder.
+/// The disk space of a directory.
 pub(crate) struct Space {
     dir: PathBuf,
     keep: u64,
@@ -26,7 +26,7 @@ pub(crate) struct Space {
     freed: Condvar,
 }
 
-/// Room that is kept for somebody, until it is dropped.
+/// Disk space that is reserved until this is dropped.
 pub(crate) struct Reserved<'a> {
     space: &'a Space,
     bytes: u64,
@@ -40,42 +40,42 @@ impl Drop for Reserved<'_> {
 }
 
 impl Space {
-    /// The room in `dir`, of which `keep` bytes stay free.
+    /// The disk space of `dir`, of which `keep` bytes stay free.
     pub(crate) fn new(dir: &Path, keep: u64) -> Self {
         Self { dir: dir.to_owned(), keep, reserved: Mutex::new(0), freed: Condvar::new() }
     }
 
-    /// Waits until there is room for a dump of so many bytes. Fails if there is too little even without the others.
+    /// Waits until there is space for a dump of this many bytes. Fails if there is too little even without other reservations.
     pub(crate) fn reserve(&self, dump: u64, cancel: &Cancel) -> Result<Reserved<'_>> {
         let bytes = dump.saturating_mul(FACTOR).saturating_add(SERVER);
         let mut reserved = self.reserved.lock();
         loop {
             cancel.check()?;
             let free = free(&self.dir)?;
-            // What the others have written already is no longer free: counted twice, which is on the safe side.
+            // Data that other restores have written already is counted twice, which errs on the safe side.
             if bytes.saturating_add(self.keep).saturating_add(*reserved) <= free {
                 *reserved += bytes;
                 return Ok(Reserved { space: self, bytes });
             }
             if *reserved == 0 {
                 return Err(Error::failed(format!(
-                    "to restore it takes about {}, and {} must stay free, but {} has only {}",
+                    "restoring it needs about {}, and {} must stay free, but {} has only {}",
                     size(bytes),
                     size(self.keep),
                     self.dir.display(),
                     size(free)
                 ))
-                .hint("name a folder with more room in `drill.dir`"));
+                .hint("name a directory with more room in `drill.dir`"));
             }
             self.freed.wait_for(&mut reserved, Duration::from_millis(500));
         }
     }
 }
 
-/// Free bytes of the filesystem of a folder.
+/// Free bytes of the filesystem of a directory.
 fn free(dir: &Path) -> Result<u64> {
     let stat = rustix::fs::statvfs(dir).map_err(|error| {
-        Error::failed(format!("cannot find out how much room {} has", dir.display())).because(&error)
+        Error::failed(format!("cannot determine the free space of {}", dir.display())).because(&error)
     })?;
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
@@ -92,7 +92,7 @@ mod tests {
         let has = free(dir.path()).unwrap();
         let none = Space::new(dir.path(), has);
         assert!(none.reserve(0, &cancel).is_err());
-        // Room for one, not for two.
+        // Space for one, not for two.
         let dump = (has / 4 * 3).saturating_sub(SERVER) / FACTOR;
         let space = Space::new(dir.path(), 0);
         let first = space.reserve(dump, &cancel).unwrap();

@@ -4,7 +4,7 @@ use super::{
     Item, KindConfig, Source,
     manifest::{Digested, Manifest, Object},
     restore::{Options, Restored, Storage},
-    verify::sink::Nowhere,
+    verify::sink::NullSink,
 };
 use crate::{
     error::{Error, Result},
@@ -187,13 +187,13 @@ pub(crate) fn verify(target: &dyn RestoreTarget, job: &RestoreJob<'_>, done: &mu
 pub(super) fn read_again(source: &dyn Source, database: &str, job: &RestoreJob<'_>) -> Result<Manifest> {
     let item = Item { name: database.to_owned(), estimate: None, problem: None };
     let mut again = source
-        .dump(&item, &Nowhere::default(), job.cancel)
+        .dump(&item, &NullSink::default(), job.cancel)
         .map_err(|error| error.context("the restored database cannot be read back"))?;
     again.forget_omitted(job.manifest);
     match &again.digested {
         Digested::Yes => Ok(again),
         Digested::No(reason) => {
-            Err(Error::failed("what was restored could not be understood when it was read back")
+            Err(Error::failed("the restored content was not understood when it was read back")
                 .because_text(reason))
         }
     }

@@ -1,5 +1,5 @@
-//! Attacks: what a backup could bring, run by a scratch server as its superuser. It must not reach anything outside of the
-//! server's folder, although files, a process and a port stand there open to its user.
+//! Attacks that a backup could contain, run by a scratch server as its superuser. They must not reach anything outside of the
+//! server's directory, although the user of the server has access to the files, the process and the port that are attacked.
 
 use std::{
     fs::{self, Permissions},
@@ -11,7 +11,7 @@ use std::{
 
 use super::{Bench, said};
 use crate::{
-    drill::stage::Stage,
+    drill::pool::ScratchPool,
     error::{Error, Result},
     scratch::{ScratchDir, sandbox::owner},
     source::{
@@ -20,12 +20,12 @@ use crate::{
     },
 };
 
-/// What the process that is attacked has its secret in.
+/// The environment variable with the secret of the attacked process.
 const VARIABLE: &str = "TIK_BACKUP_SELF_TEST";
 
-/// What is attacked. Whoever is not confined reaches all of it.
-struct Prey {
-    /// The two halves of what must not be read: an attack can put them together without naming the whole.
+/// The targets of attacks. A process that is not confined can reach all of them.
+struct Targets {
+    /// The two halves of the secret: statements name them separately, so that an echoed statement does not contain the whole secret.
     halves: [String; 2],
     folder: PathBuf,
     process: Child,
@@ -34,10 +34,10 @@ struct Prey {
     _dir: ScratchDir,
 }
 
-impl Prey {
+impl Targets {
     fn new(dir: ScratchDir) -> Result<Self> {
         let failed =
-            |error: std::io::Error| Error::from_io("cannot set up what attacks must not reach", error);
+            |error: std::io::Error| Error::from_io("cannot set up the targets of the attacks", error);
         let random = || {
             let mut bytes = [0_u8; 4];
             getrandom::fill(&mut bytes).map_err(|error| failed(std::io::Error::other(error.to_string())))?;
@@ -46,12 +46,15 @@ impl Prey {
         let halves = [random()?, random()?];
         let folder = dir.path().join("outside");
         if folder.to_string_lossy().contains(['\'', '\\', '"', '{']) {
-            return Err(Error::failed(format!("the path {} cannot stand in a statement", folder.display()))
-                .hint("name a folder without quotes in `drill.dir`"));
+            return Err(Error::failed(format!(
+                "the path {} cannot be used in a statement",
+                folder.display()
+            ))
+            .hint("set `drill.dir` to a directory without quotes in its path"));
         }
         fs::create_dir(&folder).map_err(failed)?;
         fs::write(folder.join("canary"), halves.concat()).map_err(failed)?;
-        // Not their permissions must keep the server off.
+        // The confinement must protect them, not their permissions.
         fs::set_permissions(&folder, Permissions::from_mode(0o777)).map_err(failed)?;
         fs::set_permissions(folder.join("canary"), Permissions::from_mode(0o644)).map_err(failed)?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed)?;
@@ -60,14 +63,14 @@ impl Prey {
         sleep.arg("3600").env(VARIABLE, halves.concat()).current_dir("/");
         sleep.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         if let Some(owner) = owner::chosen() {
-            // Of the same user as the server.
+            // A process of the same user as the server.
             sleep.gid(owner.gid).uid(owner.uid);
         }
         let process = sleep.spawn().map_err(failed)?;
         Ok(Self { halves, folder, process, listener, _dir: dir })
     }
 
-    /// A statement with what is attacked in its places.
+    /// A statement with its placeholders replaced by the targets.
     fn aim(&self, statement: &str) -> Result<String> {
         let port =
             self.listener.local_addr().map_err(|error| Error::from_io("no port to attack", error))?.port();
@@ -82,7 +85,7 @@ impl Prey {
             .replace("{second}", second))
     }
 
-    /// Removes what an attack has left in the folder, and says whether there was anything.
+    /// Removes files that an attack has left in the directory. Returns whether there were any.
     fn clear(&self) -> bool {
         let mut found = false;
         for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
@@ -95,13 +98,13 @@ impl Prey {
         found
     }
 
-    /// What an attack has done, if it has done anything. `answer` is all that the server said.
+    /// The harm that an attack has done, if any. `answer` is all output of the server.
     fn harm(&mut self, answer: &str) -> Option<&'static str> {
         if answer.contains(&self.halves.concat()) {
-            return Some("the server read what it must not read");
+            return Some("the server read a protected file or variable");
         }
         if self.clear() {
-            return Some("the server wrote outside of its folder");
+            return Some("the server wrote outside of its directory");
         }
         if !matches!(self.process.try_wait(), Ok(None)) {
             return Some("the server ended another process");
@@ -110,7 +113,7 @@ impl Prey {
     }
 }
 
-impl Drop for Prey {
+impl Drop for Targets {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
@@ -118,28 +121,28 @@ impl Drop for Prey {
 }
 
 impl Bench<'_> {
-    /// Makes each attack of the subject on a restored item: a name, whether it failed, and what was said.
-    pub(super) fn attacks(&self, stage: &Stage) -> Vec<(String, bool, String)> {
+    /// Makes each attack of the subject on a restored item. Returns its name, whether it was prevented, and the answer.
+    pub(super) fn attacks(&self, pool: &ScratchPool) -> Vec<(String, bool, String)> {
         let attacks = self.subject.attacks();
         if attacks.is_empty() {
             return Vec::new();
         }
-        let made = ScratchDir::new(self.drill.dir.as_deref()).and_then(Prey::new);
-        let mut prey = match made {
-            Ok(prey) => prey,
+        let made = ScratchDir::new(self.drill.dir.as_deref()).and_then(Targets::new);
+        let mut targets = match made {
+            Ok(targets) => targets,
             Err(error) => {
                 return vec![("attacks".to_owned(), false, format!("not tried: {}", error.summary()))];
             }
         };
         let make = |(name, statement): &(&str, &str)| {
-            let proven = match prey.aim(statement) {
-                Ok(statement) => self.tampered(stage, Target::Item, None, Some(&statement)),
+            let proven = match targets.aim(statement) {
+                Ok(statement) => self.tampered(pool, Target::Item, None, Some(&statement)),
                 Err(error) => Err(Fault::Failed(error)),
             };
-            let (kept_off, by) = match (prey.harm(&answer(&proven)), &proven) {
+            let (kept_off, by) = match (targets.harm(&answer(&proven)), &proven) {
                 (Some(harm), _) => (false, harm.to_owned()),
                 (None, Err(fault @ Fault::Refused(_))) => (true, format!("kept off: {}", said(fault))),
-                // The statement ran, and what it may have changed in the database itself is no harm.
+                // The statement ran; changes in the restored database itself are harmless.
                 (None, Ok(_) | Err(Fault::Differs(_))) => (true, "kept off: it reached nothing".to_owned()),
                 (None, Err(fault)) => (false, format!("it could not be tried: {}", said(fault))),
             };
@@ -149,7 +152,7 @@ impl Bench<'_> {
     }
 }
 
-/// All that was said.
+/// All texts of a result.
 fn answer(proven: &Proven) -> String {
     match proven {
         Ok(proof) => proof.notes.join("\n"),
@@ -166,24 +169,27 @@ mod tests {
 
     #[test]
     fn harm_is_seen() {
-        let mut prey = Prey::new(ScratchDir::new(None).unwrap()).unwrap();
-        assert_eq!(prey.harm("ERROR: permission denied"), None);
-        let statement = prey.aim("{first} {second}").unwrap();
-        assert_eq!(prey.harm(&statement), None, "naming the halves is not reading the whole");
-        let read = fs::read_to_string(prey.aim("{canary}").unwrap()).unwrap();
-        assert_eq!(prey.harm(&format!("ERROR: loot: {read}")), Some("the server read what it must not read"));
-        fs::write(prey.aim("{marker}").unwrap(), "").unwrap();
-        assert_eq!(prey.harm(""), Some("the server wrote outside of its folder"));
-        assert_eq!(prey.harm(""), None);
-        fs::create_dir(prey.aim("{folder}/database").unwrap()).unwrap();
-        fs::write(prey.aim("{folder}/database/table.ibd").unwrap(), "").unwrap();
-        assert_eq!(prey.harm(""), Some("the server wrote outside of its folder"));
-        assert_eq!(prey.harm(""), None);
-        let port: u16 = prey.aim("{port}").unwrap().parse().unwrap();
+        let mut targets = Targets::new(ScratchDir::new(None).unwrap()).unwrap();
+        assert_eq!(targets.harm("ERROR: permission denied"), None);
+        let statement = targets.aim("{first} {second}").unwrap();
+        assert_eq!(targets.harm(&statement), None, "naming the halves is not reading the whole");
+        let read = fs::read_to_string(targets.aim("{canary}").unwrap()).unwrap();
+        assert_eq!(
+            targets.harm(&format!("ERROR: loot: {read}")),
+            Some("the server read a protected file or variable")
+        );
+        fs::write(targets.aim("{marker}").unwrap(), "").unwrap();
+        assert_eq!(targets.harm(""), Some("the server wrote outside of its directory"));
+        assert_eq!(targets.harm(""), None);
+        fs::create_dir(targets.aim("{folder}/database").unwrap()).unwrap();
+        fs::write(targets.aim("{folder}/database/table.ibd").unwrap(), "").unwrap();
+        assert_eq!(targets.harm(""), Some("the server wrote outside of its directory"));
+        assert_eq!(targets.harm(""), None);
+        let port: u16 = targets.aim("{port}").unwrap().parse().unwrap();
         drop(std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap());
-        assert_eq!(prey.harm(""), Some("the server reached the network"));
-        prey.process.kill().unwrap();
-        prey.process.wait().unwrap();
-        assert_eq!(prey.harm(""), Some("the server ended another process"));
+        assert_eq!(targets.harm(""), Some("the server reached the network"));
+        targets.process.kill().unwrap();
+        targets.process.wait().unwrap();
+        assert_eq!(targets.harm(""), Some("the server ended another process"));
     }
 }

@@ -1,5 +1,5 @@
-//! Proof that the proof can fail: known content is backed up, damaged in every way that matters, and drilled. Each damage must
-//! be found. Attacks by what a backup can bring must fail.
+//! The self-test of drills: known content is backed up, damaged in every way that matters, and drilled. Each damage must
+//! be found. Attacks that a backup can contain must fail.
 
 mod attack;
 mod repository;
@@ -15,7 +15,7 @@ use self::{
 };
 use super::{
     plan::Candidate,
-    stage::{self, Job, Stage},
+    pool::{self, Job, ScratchPool},
     verdict::rounded,
 };
 use crate::{
@@ -37,13 +37,13 @@ use crate::{
 /// One way in which something was damaged, or attacked.
 #[derive(Debug, Clone, Serialize)]
 pub struct Mutation {
-    /// What was damaged: the kind of a source, of MySQL's the family of the server.
+    /// The kind of source; for MySQL, the family of the server.
     pub kind: String,
-    /// What was done to it.
+    /// The damage or attack.
     pub mutation: String,
-    /// Was it found? Of an attack: did it fail?
+    /// Whether it was found; of an attack, whether it was prevented.
     pub detected: bool,
-    /// What found it, or what was said instead.
+    /// The difference or error that showed it, or the answer if it was not found.
     pub by: String,
 }
 
@@ -56,24 +56,24 @@ pub struct Untested {
     pub reason: String,
 }
 
-/// What a self-test found. The field names are a promise.
+/// The report of a self-test. The field names are stable.
 #[derive(Debug, Serialize)]
 pub struct SelfTest {
-    /// `ok`: every damage was found, and the undamaged proven; `partial`: so it was, of what could be tested; `failed`.
+    /// `ok`: every damage was found, and undamaged content was proven; `partial`: the same, but some kinds could not be tested; `failed`.
     pub outcome: &'static str,
-    /// Time it took.
+    /// Its duration.
     pub seconds: f64,
-    /// What was damaged.
+    /// Damages and attacks.
     pub mutations: Vec<Mutation>,
-    /// What could not be tested.
+    /// Kinds that could not be tested.
     pub untested: Vec<Untested>,
-    /// What was not tried because there is nothing to try.
+    /// Tests that do not apply.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }
 
 impl SelfTest {
-    /// The exit code: see the design's list.
+    /// The exit code of the self-test.
     pub fn exit_code(&self) -> u8 {
         match self.outcome {
             "ok" => 0,
@@ -94,7 +94,7 @@ pub fn self_test(
     cancel: &Cancel,
 ) -> Result<SelfTest> {
     let begin = Instant::now();
-    // In the order of their names.
+    // Ordered by name.
     let mut kinds: BTreeMap<&str, &'static dyn Kind> = BTreeMap::new();
     let mut add = |kind: &'static dyn Kind| {
         kinds.insert(kind.name(), kind);
@@ -142,11 +142,11 @@ pub fn self_test(
     Ok(test)
 }
 
-/// What there is of a kind to be damaged. A kind that has nothing is not tested, and the report says so.
+/// The test subjects of a kind. A kind without subjects is reported as not tested.
 fn subjects(kind: &dyn Kind, drill: &DrillConfig, dir: &Path, cancel: &Cancel) -> Vec<Named> {
     let nothing = |why: &str| vec![(kind.name().to_owned(), Err(Error::failed(why)))];
     match kind.self_test_subjects(drill, dir, cancel) {
-        Subjects::Made(subjects) if subjects.is_empty() => nothing("nothing was made to be damaged"),
+        Subjects::Made(subjects) if subjects.is_empty() => nothing("no test content was made"),
         Subjects::Made(subjects) => subjects,
         Subjects::Nothing(why) => nothing(why),
     }
@@ -170,11 +170,11 @@ impl Bench<'_> {
             (self.tell)(&mutation);
             done.push(mutation);
         };
-        let stage = Stage::default();
-        // What is not damaged must be proven, or finding damage means nothing.
+        let pool = ScratchPool::default();
+        // Undamaged content must be proven; otherwise a found damage means nothing.
         for part in self.parts() {
             let what = if part == Target::Globals { "no damage to the accounts" } else { "no damage" };
-            let proven = self.tampered(&Stage::default(), part, None, None);
+            let proven = self.tampered(&ScratchPool::default(), part, None, None);
             let (good, by) = match proven {
                 Ok(proof) => {
                     let (objects, rows) = (
@@ -188,20 +188,20 @@ impl Bench<'_> {
             add(what, good, by);
         }
         for (part, mutation, command) in self.subject.damages() {
-            // Accounts are given to a server when it starts: each damage to them needs one of its own.
-            let fresh = Stage::default();
-            let stage = if *part == Target::Globals { &fresh } else { &stage };
-            let (detected, by) = verdict(&self.tampered(stage, *part, None, Some(command)));
+            // Accounts are restored when a server starts: each damage to them needs its own server.
+            let fresh = ScratchPool::default();
+            let pool = if *part == Target::Globals { &fresh } else { &pool };
+            let (detected, by) = verdict(&self.tampered(pool, *part, None, Some(command)));
             add(mutation, detected, by);
         }
         for (mutation, how) in self.tamperings() {
-            let (detected, by) = verdict(&self.tampered(&stage, Target::Item, Some(how), None));
+            let (detected, by) = verdict(&self.tampered(&pool, Target::Item, Some(how), None));
             add(mutation, detected, by);
         }
-        for (attack, failed, by) in self.attacks(&stage) {
+        for (attack, failed, by) in self.attacks(&pool) {
             add(&attack, failed, by);
         }
-        let (detected, by) = verdict(&self.yesterday(&stage));
+        let (detected, by) = verdict(&self.yesterday(&pool));
         add("yesterday's content under today's manifest", detected, by);
         let (detected, by) = self.stale();
         add("yesterday's snapshot in place of today's", detected, by);
@@ -223,7 +223,7 @@ impl Bench<'_> {
         found.ok_or_else(|| Fault::Cannot(Error::failed("a snapshot of the self-test is missing")))
     }
 
-    /// Ways in which stored files may be wrong.
+    /// The ways in which stored files are damaged.
     fn tamperings(&self) -> Vec<(&'static str, How)> {
         let file = self.subject.file().to_owned();
         let is_dump = self.subject.other_file().is_none();
@@ -241,7 +241,7 @@ impl Bench<'_> {
         all
     }
 
-    /// A manifest that says something else than what was backed up.
+    /// A manifest that differs from the backed-up content.
     fn wrong_manifest(&self) -> Option<Vec<u8>> {
         let snapshot = self.snapshot(Target::Item, true).ok()?;
         let files = SnapshotFiles::new(self.stored.reader(), snapshot);
@@ -250,26 +250,26 @@ impl Bench<'_> {
         manifest.to_json().ok()
     }
 
-    /// Drills today's snapshot with something wrong about its files or about what was restored of it.
-    fn tampered(&self, stage: &Stage, part: Target, how: Option<How>, damage: Option<&str>) -> Proven {
+    /// Drills today's snapshot with damaged files or with damage in the restored database.
+    fn tampered(&self, pool: &ScratchPool, part: Target, how: Option<How>, damage: Option<&str>) -> Proven {
         let snapshot = self.snapshot(part, true)?;
         let files = SnapshotFiles::new(self.stored.reader(), snapshot);
         match how {
-            None => self.prove(stage, self.stored, snapshot, &files, damage),
+            None => self.prove(pool, self.stored, snapshot, &files, damage),
             Some(how) => {
                 let files = Tampered { files: &files, how };
-                self.prove(stage, self.stored, snapshot, &files, damage)
+                self.prove(pool, self.stored, snapshot, &files, damage)
             }
         }
     }
 
-    /// Yesterday's files, said to be today's.
-    fn yesterday(&self, stage: &Stage) -> Proven {
+    /// Yesterday's files with today's manifest.
+    fn yesterday(&self, pool: &ScratchPool) -> Proven {
         let (today, yesterday) = (self.snapshot(Target::Item, true)?, self.snapshot(Target::Item, false)?);
         let manifest = SnapshotFiles::new(self.stored.reader(), today).read(MANIFEST)?;
         let old = SnapshotFiles::new(self.stored.reader(), yesterday);
         let files = Tampered { files: &old, how: How::Manifest(manifest) };
-        self.prove(stage, self.stored, today, &files, None)
+        self.prove(pool, self.stored, today, &files, None)
     }
 
     /// Yesterday's snapshot proves yesterday, and must not count as proof of today.
@@ -284,17 +284,17 @@ impl Bench<'_> {
         (!fresh && super::run::is_fresh(today, Some(&today.id), None), by.to_owned())
     }
 
-    /// One bit of the data of today is wrong in the repository.
+    /// Flips one bit of today's data in the repository.
     fn flipped(&self) -> Proven {
         let copy = self.stored.with_flipped_byte(self.cancel)?;
         let snapshot = self.snapshot(Target::Item, true)?;
         let files = SnapshotFiles::new(copy.reader(), snapshot);
-        self.prove(&Stage::default(), &copy, snapshot, &files, None)
+        self.prove(&ScratchPool::default(), &copy, snapshot, &files, None)
     }
 
     fn prove(
         &self,
-        stage: &Stage,
+        pool: &ScratchPool,
         stored: &Stored,
         snapshot: &Snapshot,
         files: &dyn Files,
@@ -327,14 +327,14 @@ impl Bench<'_> {
         };
         let setup =
             Setup { drill: self.drill, client_dirs: Vec::new(), cancel: self.cancel, notice: &|_| {} };
-        stage::prove(&setup, stage, &job)
+        pool::prove(&setup, pool, &job)
     }
 }
 
-/// Whether a damage was found, and what found it.
+/// Whether a damage was found, and how.
 fn verdict(proven: &Proven) -> (bool, String) {
     match proven {
-        Ok(_) => (false, "it was called proven".to_owned()),
+        Ok(_) => (false, "it was reported as proven".to_owned()),
         Err(fault @ (Fault::Cannot(_) | Fault::Refused(_) | Fault::Alone(_))) => {
             (false, format!("it could not be tried: {}", said(fault)))
         }
@@ -342,7 +342,7 @@ fn verdict(proven: &Proven) -> (bool, String) {
     }
 }
 
-/// The first line of what is said.
+/// The first line of a text.
 fn said(fault: &Fault) -> String {
     let text = match fault {
         Fault::Differs(differences) => differences.first().cloned().unwrap_or_default(),

@@ -1,4 +1,4 @@
-//! The repository of a self-test: made for it, in its folder, and damaged on purpose.
+//! The repository of a self-test: created in its directory, and damaged on purpose.
 
 use std::{
     collections::BTreeMap,
@@ -75,7 +75,7 @@ impl Stored {
         &self.snapshots
     }
 
-    /// To read from it.
+    /// Opens it for reading.
     pub(super) fn reader(&self) -> &SnapshotReader {
         &self.reader
     }

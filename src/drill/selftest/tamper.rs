@@ -1,4 +1,4 @@
-//! Snapshots that are not what they should be: the files of one, with something wrong about them.
+//! Damaged snapshots: the files of a snapshot, changed in one way.
 
 use std::{
     collections::HashMap,
@@ -12,30 +12,30 @@ use crate::{
     stream::files::{Content, Files, Node, NodeKind},
 };
 
-/// What is wrong with them.
+/// The kind of damage.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum How {
-    /// Of this file only the first half is there.
+    /// This file is truncated to its first half.
     Truncated(String),
     /// The contents of these two are exchanged.
     Swapped(String, String),
-    /// This file is not there.
+    /// This file is missing.
     Deleted(String),
-    /// A file is there that was not backed up.
+    /// There is a file that was not backed up.
     Added(String),
-    /// This file may be read by others than before.
+    /// This file has other permissions.
     Permissions(String),
-    /// The manifest is this one.
+    /// The manifest is replaced by this one.
     Manifest(Vec<u8>),
 }
 
-/// The files of a snapshot, and what is wrong with them.
+/// The files of a snapshot, and the damage to them.
 pub(super) struct Tampered<'a> {
     pub(super) files: &'a dyn Files,
     pub(super) how: How,
 }
 
-/// Passes the first bytes on and swallows the others.
+/// Passes the first bytes on and discards the others.
 struct First<'a> {
     target: &'a mut dyn Write,
     left: u64,

@@ -1,4 +1,4 @@
-//! Giving what was restored its owner, extended attributes, permissions and times.
+//! Sets the owner, extended attributes, permissions and times of restored files.
 
 use std::{
     ffi::OsStr,
@@ -29,29 +29,29 @@ use crate::{
     stream::files::Attributes,
 };
 
-/// Rights that a file lends to whoever runs it. On a folder these bits lend nothing.
+/// Bits that give a program the rights of its owner or group. On a directory they grant no rights.
 const LENT: u32 = 0o6000;
-/// The attribute that gives a program rights of root.
+/// The attribute with the capabilities of a program.
 const CAPABILITY: &str = "security.capability";
 
-/// What the attributes are given to.
+/// The target of attributes.
 enum On<'a> {
-    /// A file or folder.
+    /// A file or directory.
     Open(BorrowedFd<'a>),
-    /// What cannot be opened: a name in a folder.
+    /// An entry that cannot be opened: a name in a directory.
     Name { place: BorrowedFd<'a>, name: &'a OsStr, is_link: bool },
 }
 
-/// Gives attributes, and counts what it may not give.
+/// Sets attributes, and counts those that it may not set.
 pub(super) struct Applier {
     root: bool,
-    /// Whether files may get rights that they lend to whoever runs them.
+    /// Whether setuid and setgid bits and capabilities are restored.
     privileged: bool,
     own: (u32, u32),
     owners: Listed,
     xattrs: Listed,
     lent: Listed,
-    /// Bits and capabilities that were not asked for.
+    /// Bits and capabilities that were left out.
     withheld: Listed,
     times: Kept,
 }
@@ -70,17 +70,17 @@ impl Applier {
         }
     }
 
-    /// How the target keeps times.
+    /// How the target stores times.
     pub(super) fn times(&self) -> &Kept {
         &self.times
     }
 
-    /// Gives an open file or folder its attributes.
+    /// Sets the attributes of an open file or directory.
     pub(super) fn apply(&mut self, fd: BorrowedFd<'_>, attributes: &Attributes, path: &Path) -> Result<()> {
         self.give(&On::Open(fd), attributes, path).map_err(|error| failed(path, &error))
     }
 
-    /// Gives a link, pipe, socket or device its attributes.
+    /// Sets the attributes of a link, pipe, socket or device.
     pub(super) fn apply_to_name(
         &mut self,
         place: BorrowedFd<'_>,
@@ -93,7 +93,7 @@ impl Applier {
     }
 
     fn give(&mut self, on: &On<'_>, attributes: &Attributes, path: &Path) -> io::Result<()> {
-        // Changing the owner takes away rights and capabilities; access lists change the permissions.
+        // Changing the owner clears setuid bits and capabilities; access lists change the permissions.
         let owned = self.give_owner(on, attributes, path);
         for (name, value) in &attributes.xattrs {
             if name == CAPABILITY && !self.privileged {
@@ -110,7 +110,7 @@ impl Applier {
                 mode &= !LENT;
             }
             if !owned && mode & LENT != 0 {
-                // They would lend the rights of somebody else.
+                // They would grant the rights of another user.
                 mode &= !LENT;
                 self.lent.push(shown(path));
             }
@@ -123,7 +123,7 @@ impl Applier {
         Ok(())
     }
 
-    /// False if it belongs to somebody else than it did.
+    /// Returns false if the owner could not be restored.
     fn give_owner(&mut self, on: &On<'_>, attributes: &Attributes, path: &Path) -> bool {
         let (Some(uid), Some(gid)) = (attributes.uid, attributes.gid) else { return false };
         if !self.root {
@@ -132,7 +132,7 @@ impl Applier {
             }
             return (uid, gid) == self.own;
         }
-        // The two highest numbers are no users.
+        // The two highest numbers are not user IDs.
         let given =
             uid < u32::MAX && gid < u32::MAX && on.set_owner(Uid::from_raw(uid), Gid::from_raw(gid)).is_ok();
         if !given {
@@ -141,23 +141,22 @@ impl Applier {
         given
     }
 
-    /// What could not be given, in sentences.
+    /// The attributes that could not be set, as sentences.
     pub(super) fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         if self.owners.count() > 0 {
-            let why = if self.root { "the system refused" } else { "only root may give files away" };
-            notes
-                .push(format!("belonging to another user or group than they did, as {why}: {}", self.owners));
+            let why = if self.root { "the system refused" } else { "only root may change owners" };
+            notes.push(format!("owner or group not restored, because {why}: {}", self.owners));
         }
         if self.lent.count() > 0 {
             notes.push(format!(
-                "without their setuid or setgid bit, as their owner is another: {}",
+                "setuid or setgid bit not restored, because the owner was not restored: {}",
                 self.lent
             ));
         }
         if self.withheld.count() > 0 {
             notes.push(format!(
-                "setuid and setgid bits and capabilities of files not restored, as they lend rights to whoever runs the file; \
+                "setuid and setgid bits and capabilities not restored, because they give rights to everyone who runs the file; \
                  {WITH_PRIVILEGES} restores them: {}",
                 self.withheld
             ));
@@ -204,12 +203,12 @@ impl On<'_> {
             Self::Open(fd) => fchmod(fd, mode),
             // A link has no permissions of its own.
             Self::Name { is_link: true, .. } => Ok(()),
-            // It was made a moment ago, in a folder that is closed to others: the name stands for nothing else.
+            // It was just created, in a directory that is closed to others, so the name cannot have been replaced.
             Self::Name { place, name, .. } => chmodat(place, name, mode, AtFlags::empty()),
         }
     }
 
-    /// The time of the last change as the target keeps it: seconds and nanoseconds.
+    /// The modification time as the target stores it: seconds and nanoseconds.
     fn mtime(&self) -> rustix::io::Result<(i64, i64)> {
         let stat = match *self {
             Self::Open(fd) => fstat(fd)?,
@@ -230,7 +229,7 @@ impl On<'_> {
     }
 }
 
-/// A time as the system takes it; one that is not known is left as it is.
+/// A time for the system call; an unknown time is left unchanged.
 fn timespec(time: Option<Timestamp>) -> Timespec {
     let Some(time) = time else { return Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT } };
     const SECOND: i128 = 1_000_000_000;

@@ -1,4 +1,4 @@
-//! Which files of a snapshot are written into a folder.
+//! The selection of files of a snapshot to write into a directory.
 
 use std::{ffi::OsString, path::Path};
 
@@ -17,7 +17,7 @@ use crate::{
     },
 };
 
-/// What is chosen. Paths are those in the snapshot.
+/// The selected files. Paths are those in the snapshot.
 pub(in crate::restore) enum Choice {
     /// Everything.
     All,
@@ -28,10 +28,10 @@ pub(in crate::restore) enum Choice {
 }
 
 impl Choice {
-    /// What these arguments mean of a snapshot of this layout, or everything if there are none.
+    /// The selection that these arguments make in a snapshot of this layout; everything if there are none.
     ///
     /// # Errors
-    /// One of them means nothing that the snapshot holds.
+    /// One of them matches nothing in the snapshot.
     pub(in crate::restore) fn of(
         files: &dyn Files,
         layout: Layout,
@@ -46,7 +46,7 @@ impl Choice {
         if let Layout::Listed(list) = layout {
             return Paths::of(list, &manifest?, files, patterns, cancel).map(Self::Paths);
         }
-        // Without a manifest that can be read, the files are there all the same.
+        // The files can be restored even without a readable manifest.
         let omitted = manifest.map(|manifest| manifest.omitted).unwrap_or_default();
         let survey = survey(files, patterns, in_directory, &omitted, cancel)?;
         survey.finish(&format!("{}/{}", item.0, item.1)).map(Self::Names)
@@ -57,7 +57,7 @@ impl Choice {
         matches!(self, Self::All)
     }
 
-    /// Whether what lies here is chosen.
+    /// Whether the entry at this path is selected.
     pub(super) fn takes(&self, path: &Path, folder: bool) -> bool {
         match self {
             Self::All => true,
@@ -66,7 +66,7 @@ impl Choice {
         }
     }
 
-    /// Whether something chosen may lie in this folder.
+    /// Whether this directory may contain selected entries.
     pub(super) fn enters(&self, folder: &Path) -> bool {
         match self {
             Self::All => true,
@@ -77,7 +77,7 @@ impl Choice {
         }
     }
 
-    /// Whether a blob or file of this name, as the service knows it, is chosen.
+    /// Whether a blob or file of this name, as the service lists it, is selected.
     pub(in crate::restore) fn takes_name(&self, name: &str) -> bool {
         match self {
             Self::All => true,
@@ -86,7 +86,7 @@ impl Choice {
         }
     }
 
-    /// Whether the lack of this object is a lack of what is chosen.
+    /// Whether this omitted object is selected.
     pub(in crate::restore) fn concerns(&self, omitted: &Omitted) -> bool {
         match self {
             Self::All => true,
@@ -95,7 +95,7 @@ impl Choice {
         }
     }
 
-    /// Compares what was written with what the list beside the contents has.
+    /// Compares the written files with the list beside the contents.
     pub(super) fn check(&self, report: &FolderReport) -> Result<()> {
         match self {
             Self::Paths(paths) if (paths.files, paths.bytes) != (report.files, report.bytes) => {
@@ -113,17 +113,17 @@ impl Choice {
     }
 }
 
-/// Whether the lack of this object of a directory is a lack of what is chosen.
+/// Whether this omitted object of a directory is selected.
 pub(in crate::restore) fn concerns(selection: &Selection, omitted: &Omitted) -> bool {
     meant(&omitted.name).iter().any(|name| selection.concerns(name))
 }
 
-/// The name in the directory that was backed up, which is empty for the directory itself; `None` of what is no part of it.
+/// The name in the directory that was backed up, which is empty for the directory itself; `None` if the path is not part of it.
 pub(in crate::restore) fn in_directory(path: &Path) -> Option<&[u8]> {
     path.strip_prefix(CONTENT).ok().map(|below| below.as_os_str().as_encoded_bytes())
 }
 
-/// Sees the names of everything in a snapshot; `name_of` gives them.
+/// Adds the names of all entries of a snapshot; `name_of` returns them.
 pub(in crate::restore) fn survey(
     files: &dyn Files,
     patterns: &[OsString],
@@ -135,7 +135,7 @@ pub(in crate::restore) fn survey(
     for omitted in omitted {
         meant(&omitted.name).iter().for_each(|name| survey.lacks(name, &omitted.reason));
     }
-    // What is looked for does not change while it is looked for.
+    // The selection does not change during the search.
     let fresh = Survey::new(patterns);
     let enters = |folder: &Path| name_of(folder).is_some_and(|name| name.is_empty() || fresh.enters(name));
     files.walk_into(&enters, &mut |node| {

@@ -1,4 +1,4 @@
-//! Files with several names, which are to be one file again.
+//! Hard links: files with several names, which are restored as one file.
 
 use std::{
     collections::HashMap,
@@ -15,7 +15,7 @@ use rustix::{
 
 use crate::stream::files::Attributes;
 
-/// So many files are remembered whose other names have not come yet.
+/// The maximum number of files whose other names are still expected.
 const REMEMBERED: usize = 100_000;
 
 struct First {
@@ -26,7 +26,7 @@ struct First {
     mtime: Option<Timestamp>,
 }
 
-/// Files whose other names may come.
+/// Files whose other names are still expected.
 #[derive(Default)]
 pub(super) struct Links {
     firsts: HashMap<(u64, u64), First>,
@@ -34,7 +34,7 @@ pub(super) struct Links {
 }
 
 impl Links {
-    /// Remembers something that was restored if it has more names. `path` is as written, from the top.
+    /// Records a restored file that has more names. `path` is as written, from the top.
     pub(super) fn made(&mut self, attributes: &Attributes, bytes: Option<u64>, path: PathBuf) {
         let Attributes { device, inode, links, mtime, .. } = *attributes;
         if links < 2 || inode == 0 || self.firsts.contains_key(&(device, inode)) {
@@ -47,14 +47,14 @@ impl Links {
         self.firsts.insert((device, inode), First { path, left: links - 1, bytes, mtime });
     }
 
-    /// Where the same thing was restored already.
+    /// The path where the same file was restored already.
     pub(super) fn first(&mut self, attributes: &Attributes, bytes: Option<u64>) -> Option<PathBuf> {
         let key = (attributes.device, attributes.inode);
         if attributes.links < 2 {
             return None;
         }
         let first = self.firsts.get_mut(&key)?;
-        // It was written to between its two turns in the backup: the names are restored as they were seen.
+        // The file was changed between the two reads of the backup: each name is restored as it was read.
         if first.bytes != bytes || first.mtime != attributes.mtime {
             self.parted += 1;
             return None;
@@ -66,24 +66,24 @@ impl Links {
         self.firsts.remove(&key).map(|first| first.path)
     }
 
-    /// A name could not be made: what comes there is a file of its own, which later names can be linked to.
+    /// A link could not be created: this name gets a separate file, which later names can be linked to.
     pub(super) fn parted(&mut self, attributes: &Attributes) {
         self.firsts.remove(&(attributes.device, attributes.inode));
         self.parted += 1;
     }
 
-    /// What an operator should know.
+    /// The note for the operator.
     pub(super) fn note(&self) -> Option<String> {
         (self.parted > 0).then(|| {
             format!(
-                "{} of hard links, which may have become files of their own",
+                "{} of hard links, which may have been restored as separate files",
                 crate::output::count(self.parted, "name")
             )
         })
     }
 }
 
-/// Makes `name` in `place` one more name of what is at `first` below `top`. No link on the way is followed.
+/// Makes `name` in `place` another hard link to the file at `first` below `top`. Symbolic links on the way are not followed.
 pub(super) fn link(
     top: BorrowedFd<'_>,
     first: &Path,

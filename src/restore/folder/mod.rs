@@ -1,5 +1,5 @@
-//! From a snapshot to files in a folder. Everything is made below an open folder, one name at a time, and nothing that is
-//! there already is written to or followed: a hostile snapshot cannot reach outside.
+//! Restores a snapshot to files in a directory. Everything is created below an open directory, one name at a time. Existing
+//! files are not written to and links are not followed, so that a hostile snapshot cannot reach outside.
 
 mod apply;
 mod choice;
@@ -49,21 +49,21 @@ use crate::{
     },
 };
 
-/// So many of the files written are listed.
+/// The number of written files that are listed.
 const LISTED: usize = 1000;
-/// So many are named in a note.
+/// The number of names in a note.
 const NAMED: usize = 10;
-/// Names that no filesystem takes are cut to so many bytes, and get a hash.
+/// Names that are too long for the filesystem are cut to this many bytes, and get a hash.
 const CUT: usize = 200;
-/// The option with which files get rights that they lend, and devices are made.
+/// The option that restores setuid and setgid bits, capabilities and devices.
 const WITH_PRIVILEGES: &str = "--with-setuid-and-devices";
 
-/// What was written into a folder.
+/// The files that were written into a directory.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
 pub struct FolderReport {
-    /// Files; one with several names counts once for each.
+    /// Files; hard links count once for each name.
     pub files: u64,
-    /// Folders below the one that was named.
+    /// Directories below the named one.
     pub folders: u64,
     /// Symbolic links.
     pub symlinks: u64,
@@ -71,35 +71,34 @@ pub struct FolderReport {
     pub others: u64,
     /// Bytes of all files.
     pub bytes: u64,
-    /// The first thousand files, with the folder in front; bytes that are not UTF-8 are replaced, as in `escaped`.
+    /// The first thousand files, with the directory in front; bytes that are not UTF-8 are replaced, as in `escaped`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub written: Vec<PathBuf>,
-    /// What had to get another name, because no filesystem takes the one in the snapshot; a thousand at most.
+    /// Files that were written under another name, because the original one is too long for the filesystem; at most a thousand.
     pub escaped: Vec<Escaped>,
-    /// What could not be restored as it was, in sentences.
+    /// Properties that could not be restored, as sentences.
     pub notes: Vec<String>,
 }
 
-/// Something that was written under another name.
+/// A file that was written under another name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Escaped {
     /// Path in the snapshot.
     pub stored: PathBuf,
-    /// Path that was written, with the folder in front.
+    /// Path that was written, with the directory in front.
     pub written: PathBuf,
 }
 
-/// Writes the files of a snapshot into the folder `into`, which must be empty or not exist; it is made if need be, and
-/// nobody else can look into it meanwhile. If it is to be
-/// `faithful`, as of a directory, the tree comes back as it
-/// was, without the manifest; `into` itself gets the attributes of the folder that was backed up. Everything else is
-/// written with mode 0600, folders with 0700. Of what `choice` leaves out only the folders are made that something chosen
-/// lies in. Only if `privileged` do files get setuid and setgid bits and capabilities, and are devices made: who could write
-/// to what was backed up must not gain the rights of root through its restore.
+/// Writes the files of a snapshot into the directory `into`, which must be empty or not exist. It is created if necessary,
+/// and is closed to other users during the restore. With `faithful`, as for a directory, the tree is restored as it
+/// was, without the manifest, and `into` itself gets the attributes of the backed-up directory. Everything else is
+/// written with mode 0600, directories with 0700. `choice` selects files; their parent directories are created too.
+/// Setuid and setgid bits, capabilities and devices are only restored if `privileged`: a user who could write
+/// to the backed-up files must not gain the rights of root through a restore.
 ///
 /// # Errors
-/// Exit code 2: `into` is not empty. Otherwise: something cannot be written, or not be read from the snapshot, or `cancel`
-/// was set; what was written so far stays.
+/// Exit code 2: `into` is not empty. Otherwise: a file cannot be written, or not be read from the snapshot, or `cancel`
+/// was set; the files written so far stay.
 pub(super) fn restore(
     files: &dyn Files,
     into: &Path,
@@ -138,7 +137,7 @@ struct Restore<'a> {
     faithful: bool,
     choice: &'a Choice,
     cancel: &'a Cancel,
-    /// Folders on the way to where the walk is that are not chosen, and have not been made.
+    /// Parent directories of the current entry that are not selected, and have not been created.
     passed: Vec<(PathBuf, Attributes)>,
     folders: Folders,
     links: Links,
@@ -146,9 +145,9 @@ struct Restore<'a> {
     applier: Applier,
     report: FolderReport,
     not_made: Listed,
-    /// Devices that were not asked for.
+    /// Devices that were left out.
     devices: Listed,
-    /// Whether the snapshot held what was to be restored.
+    /// Whether the snapshot contained files to restore.
     found: bool,
 }
 
@@ -156,17 +155,14 @@ impl Restore<'_> {
     fn node(&mut self, node: &Node<'_>) -> Result<()> {
         self.cancel.check()?;
         if !node.path.components().all(|part| matches!(part, Component::Normal(_))) {
-            return Err(Error::failed(format!(
-                "the snapshot has something with an unsafe path: {}",
-                shown(node.path)
-            )));
+            return Err(Error::failed(format!("the snapshot contains an unsafe path: {}", shown(node.path))));
         }
         let below = if self.faithful {
             match node.path.strip_prefix(CONTENT) {
                 Ok(below) => below,
                 Err(_) if node.path == Path::new(MANIFEST) => return Ok(()),
                 Err(_) => {
-                    self.not_made.push(format!("{} (no part of the tree)", shown(node.path)));
+                    self.not_made.push(format!("{} (not part of the tree)", shown(node.path)));
                     return Ok(());
                 }
             }
@@ -200,7 +196,7 @@ impl Restore<'_> {
         }
     }
 
-    /// Goes up to the folder `above`, giving those that are left their attributes.
+    /// Goes up to the directory `above`, and sets the attributes of the directories that are left.
     fn leave_to(&mut self, above: &Path) -> Result<()> {
         while !self.folders.is_at(above) {
             match self.folders.leave().map_err(|e| failed(&self.into.join(above), &e))? {
@@ -236,7 +232,7 @@ impl Restore<'_> {
         Ok(())
     }
 
-    /// Makes something, under its own name or, if that is too long for the filesystem, another. Gives the name.
+    /// Creates an entry, under its own name or, if that is too long for the filesystem, another one. Returns the name.
     fn made(
         &self,
         below: &Path,
@@ -291,7 +287,7 @@ impl Restore<'_> {
             return Err(Error::failed(format!("{} has {copied} bytes instead of {bytes}", shown(&path))));
         }
         if self.faithful {
-            // restic's format leaves out what is 0, and so the mode of a file that nobody may do anything with.
+            // restic's format omits zeros, and so the mode of a file without any permissions.
             let mode = node.attributes.mode.or(Some(0));
             self.applier.apply(file.as_fd(), &Attributes { mode, ..node.attributes.clone() }, &path)?;
             self.links.made(node.attributes, Some(bytes), self.folders.written().join(&made));
@@ -302,7 +298,7 @@ impl Restore<'_> {
         Ok(())
     }
 
-    /// Gives the folders that are still open their attributes, the one named by the user last.
+    /// Sets the attributes of the directories that are still open, the one named by the user last.
     fn finish(&mut self) -> Result<()> {
         self.leave_to(Path::new(""))?;
         if !self.found && self.choice.is_all() {
@@ -321,7 +317,7 @@ impl Restore<'_> {
         }
         if self.devices.count() > 0 {
             notes.push(format!(
-                "devices not restored, as they open the hardware to whoever may open them; {WITH_PRIVILEGES} restores them: {}",
+                "devices not restored, because they give access to hardware; {WITH_PRIVILEGES} restores them: {}",
                 self.devices
             ));
         }
@@ -333,7 +329,7 @@ impl Restore<'_> {
     }
 }
 
-/// Creates a file that is not there.
+/// Creates a new file.
 fn create(place: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     openat(place, name, flags, Mode::RUSR | Mode::WUSR)
@@ -348,7 +344,7 @@ fn failed(path: &Path, error: &io::Error) -> Error {
     let failed = Error::failed(format!("cannot write {}", shown(path))).because(error);
     if no_space(error) {
         return failed
-            .hint("make space or name a folder on another disk, remove what was written, and restore again");
+            .hint("make space or name a directory on another disk, remove the files written so far, and restore again");
     }
     failed
 }

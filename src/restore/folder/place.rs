@@ -1,4 +1,4 @@
-//! Where the restore is: the folders on the way from the top down to the one being filled.
+//! The current position of a restore: the directories from the top down to the one being filled.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -23,13 +23,13 @@ use crate::{
     stream::{digest::Digest128, files::Attributes},
 };
 
-/// Makes sure that the folder is there and empty, and opens it. `close` takes away everybody else's access meanwhile.
+/// Makes sure that the directory exists and is empty, and opens it. `close` removes the access of other users.
 pub(super) fn prepare(into: &Path, close: bool) -> Result<OwnedFd> {
     match fs::read_dir(into) {
         Ok(mut entries) => {
             if entries.next().is_some() {
                 return Err(Error::usage(format!("{} is not empty", into.display()))
-                    .hint("name a folder that does not exist yet"));
+                    .hint("name a directory that does not exist yet"));
             }
             if close {
                 fs::set_permissions(into, Permissions::from_mode(0o700)).map_err(|e| failed(into, &e))?;
@@ -43,12 +43,12 @@ pub(super) fn prepare(into: &Path, close: bool) -> Result<OwnedFd> {
     open_top(into).map_err(|e| failed(into, &e.into()))
 }
 
-/// Whether an error means that the disk, or somebody's share of it, is full.
+/// Whether an error means that the disk or a quota is full.
 pub(super) fn no_space(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::NOSPC | Errno::DQUOT))
 }
 
-/// A name in place of one that is too long: its beginning, without half a character at the end, and a hash of all.
+/// A replacement for a name that is too long: its beginning, cut at a character boundary, and a hash of the whole name.
 pub(super) fn shortened(name: &OsStr, cut: usize, hash: Digest128) -> OsString {
     let bytes = name.as_bytes();
     let mut end = cut.min(bytes.len());
@@ -60,9 +60,9 @@ pub(super) fn shortened(name: &OsStr, cut: usize, hash: Digest128) -> OsString {
     OsString::from_vec(short)
 }
 
-/// A folder being filled.
+/// A directory being filled.
 pub(super) struct OpenFolder {
-    /// None while the restore is far below it.
+    /// Closed while the restore is far below it.
     fd: Option<OwnedFd>,
     identity: Identity,
     /// Path in the snapshot, from the top.
@@ -88,7 +88,7 @@ impl OpenFolder {
     }
 }
 
-/// The way from the top down.
+/// The directories from the top down.
 pub(super) struct Folders {
     top: OpenFolder,
     below: Vec<OpenFolder>,
@@ -105,12 +105,12 @@ impl Folders {
         self.below.last().unwrap_or(&self.top)
     }
 
-    /// Whether the folder being filled is the one at this path in the snapshot.
+    /// Whether the directory being filled is the one at this path in the snapshot.
     pub(super) fn is_at(&self, path: &Path) -> bool {
         self.last().path == path
     }
 
-    /// The folder being filled.
+    /// The directory being filled.
     pub(super) fn fd(&self) -> Result<BorrowedFd<'_>> {
         self.last().fd()
     }
@@ -120,7 +120,7 @@ impl Folders {
         &self.last().written
     }
 
-    /// The folder that the user named.
+    /// The directory that the user named.
     pub(super) fn top(&self) -> Result<BorrowedFd<'_>> {
         self.top.fd()
     }
@@ -133,7 +133,7 @@ impl Folders {
         self.top.attributes.as_ref()
     }
 
-    /// Goes down into a folder of the one being filled.
+    /// Goes down into a directory of the one being filled.
     pub(super) fn enter(
         &mut self,
         fd: OwnedFd,
@@ -149,7 +149,7 @@ impl Folders {
         }
     }
 
-    /// Goes up; gives the folder that was left, or `None` at the top.
+    /// Goes up; returns the directory that was left, or `None` at the top.
     pub(super) fn leave(&mut self) -> io::Result<Option<OpenFolder>> {
         let Some(left) = self.below.pop() else { return Ok(None) };
         if let Some(above) = self.below.last_mut()

@@ -12,7 +12,7 @@ use rustix::{
 
 use crate::stream::cancel::Cancel;
 
-/// Zeros become a hole if there are at least so many in a row; they are looked for in blocks of this size.
+/// The minimum length of a run of zeros that becomes a hole, and the size of the blocks in which zeros are searched.
 const BLOCK: usize = 32 * 1024;
 static ZEROS: [u8; BLOCK] = [0; BLOCK];
 
@@ -20,9 +20,9 @@ static ZEROS: [u8; BLOCK] = [0; BLOCK];
 pub(super) struct SparseWriter<'a> {
     file: OwnedFd,
     cancel: &'a Cancel,
-    /// Where the next byte goes that is not held back.
+    /// The offset of the next byte to write.
     position: u64,
-    /// Zeros held back: not yet written, perhaps never.
+    /// The number of zeros that are held back, and may become a hole.
     zeros: u64,
     failure: Option<io::Error>,
 }
@@ -32,12 +32,12 @@ impl<'a> SparseWriter<'a> {
         Self { file, cancel, position: 0, zeros: 0, failure: None }
     }
 
-    /// Why the file cannot be written, if so.
+    /// The error of a failed write.
     pub(super) fn take_failure(&mut self) -> Option<io::Error> {
         self.failure.take()
     }
 
-    /// Gives the file its length and hands it back.
+    /// Sets the length of the file and returns it.
     pub(super) fn finish(self) -> io::Result<OwnedFd> {
         if self.zeros > 0 {
             ftruncate(&self.file, self.position + self.zeros)?;
@@ -45,7 +45,7 @@ impl<'a> SparseWriter<'a> {
         Ok(self.file)
     }
 
-    /// How much of `data` lies before the next block begins.
+    /// The number of bytes of `data` before the next block.
     fn to_boundary(&self, data: &[u8]) -> usize {
         let into = usize::try_from((self.position + self.zeros) % BLOCK as u64).unwrap_or(0);
         data.len().min(BLOCK - into)
@@ -85,7 +85,7 @@ impl<'a> SparseWriter<'a> {
         Ok(())
     }
 
-    /// Leaves a hole for the zeros that came last, or writes them if they are few.
+    /// Leaves a hole for the pending zeros, or writes them if they are few.
     fn skip_zeros(&mut self) -> rustix::io::Result<()> {
         let zeros = std::mem::take(&mut self.zeros);
         match usize::try_from(zeros) {

@@ -1,4 +1,4 @@
-//! What is no plain file: further names of one, links, pipes, sockets and devices.
+//! Entries other than regular files: hard links, symbolic links, pipes, sockets and devices.
 
 use std::{ffi::OsStr, path::Path};
 
@@ -15,7 +15,7 @@ use crate::{
 };
 
 impl Restore<'_> {
-    /// Makes one more name of what was restored before, if this is one. False if it is to be made anew.
+    /// Makes a hard link if the same file was restored before. Returns false if it must be created anew.
     pub(super) fn link(
         &mut self,
         below: &Path,
@@ -41,7 +41,7 @@ impl Restore<'_> {
             Err(Errno::NOSPC | Errno::DQUOT | Errno::EXIST | Errno::IO | Errno::ROFS) => {
                 linked.map_err(|error| failed(&self.into.join(below), &error.into())).map(|()| true)
             }
-            // Too many links, a path that is too long, a folder that may no longer be entered, a filesystem without.
+            // Too many links, a path that is too long, a directory that may no longer be entered, a filesystem without.
             Err(_) => {
                 self.links.parted(attributes);
                 Ok(false)

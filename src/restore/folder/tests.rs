@@ -25,7 +25,7 @@ fn restored(memory: &Memory, into: &Path, kind: &str) -> Result<FolderReport> {
     restore(memory, into, kind == DIRECTORY, &Choice::All, true, &Cancel::new())
 }
 
-/// A snapshot that nothing honest has made.
+/// A malicious snapshot.
 fn forged(nodes: &[(&str, NodeKind)]) -> Memory {
     let memory = Memory::default();
     for (path, kind) in nodes {
@@ -105,7 +105,7 @@ fn a_hostile_snapshot_writes_nothing_outside() {
     }
 }
 
-/// A snapshot that shows things in an order, or as often, as no honest one does.
+/// A malicious snapshot with entries in a wrong order, or repeated.
 struct Listing(Vec<(&'static str, NodeKind)>);
 
 impl Files for Listing {
@@ -238,7 +238,7 @@ fn an_empty_snapshot_of_a_database_is_an_error_and_an_empty_folder_is_not() {
     assert_eq!(restored(&memory, &out.path().join("b"), "directory").unwrap(), FolderReport::default());
 }
 
-/// What is written of a snapshot of the folder `dir` when these arguments are given.
+/// The files that are written from a snapshot of the directory `dir` with these arguments.
 fn part(dir: &Path, into: &Path, patterns: &[&str]) -> Result<FolderReport> {
     let (memory, manifest) = back_up(dir, &[]);
     let patterns: Vec<OsString> = patterns.iter().map(OsString::from).collect();

@@ -1,4 +1,4 @@
-//! Times that the target's file system cannot hold: it changes them without a word.
+//! Times that the target's file system cannot store: it changes them without an error.
 
 use std::path::Path;
 
@@ -8,11 +8,11 @@ use super::NAMED;
 use crate::source::directory::tally::{Listed, shown};
 
 const SECOND: i128 = 1_000_000_000;
-/// From this difference on a time is another one; below, the target only keeps it less exactly, such as FAT in steps of two
+/// Smaller differences are due to the precision of the target, such as FAT with steps of two
 /// seconds.
 const OTHER: i128 = 2 * SECOND;
 
-/// Compares the times that were set with those that are kept.
+/// Compares the times that were set with those that were stored.
 pub(super) struct Kept {
     other: Listed,
     coarse: u64,
@@ -23,7 +23,7 @@ impl Kept {
         Self { other: Listed::new(NAMED), coarse: 0 }
     }
 
-    /// `kept` are the seconds and nanoseconds that the target tells after `wanted` was set.
+    /// `kept` are the seconds and nanoseconds that the target reports after `wanted` was set.
     pub(super) fn compare(&mut self, wanted: Timestamp, kept: (i64, i64), path: &Path) {
         let kept = i128::from(kept.0) * SECOND + i128::from(kept.1);
         match (wanted.as_nanosecond() - kept).abs() {
@@ -39,7 +39,7 @@ impl Kept {
         }
     }
 
-    /// What differs, in sentences.
+    /// The differences, as sentences.
     pub(super) fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         if self.other.count() > 0 {
@@ -50,7 +50,7 @@ impl Kept {
         if self.coarse > 0 {
             let differ = if self.coarse == 1 { "time differs" } else { "times differ" };
             notes.push(format!(
-                "the file system of the target keeps times less exactly: {} modification {differ} by less than two seconds",
+                "the file system of the target stores times less precisely: {} modification {differ} by less than two seconds",
                 self.coarse
             ));
         }

@@ -1,4 +1,4 @@
-//! What a process does between fork and exec to shut itself in. Everything is prepared before the fork; here are only system
+//! The steps of a process between fork and exec to confine itself. Everything is prepared before the fork; here are only system
 //! calls: nothing allocates, locks or panics.
 
 use std::{
@@ -32,28 +32,28 @@ use super::{
     owner::Owner,
 };
 
-/// A step on the way to the file system that a server sees. Places are below the folder where it is put together.
+/// A step on the way to the file system that a server sees. Places are below the directory where it is put together.
 #[derive(Debug)]
 pub(super) enum Step {
-    /// An empty folder.
+    /// An empty directory.
     Dir(CString),
     /// A symbolic link.
     Link { to: CString, at: CString },
-    /// What is at `from` is seen at `at`, a folder or an empty file, with these `MOUNT_ATTR_*` besides its own.
+    /// Mounts `from` at `at`, a directory or an empty file, with these `MOUNT_ATTR_*` in addition to its own.
     Bind { from: CString, at: CString, file: bool, attributes: u64, optional: bool },
 }
 
-/// A file system with nothing in it but what the steps put there.
+/// A file system that contains only the results of the steps.
 #[derive(Debug)]
 pub(super) struct Root {
-    /// An existing, empty folder.
+    /// An existing, empty directory.
     pub(super) at: CString,
     pub(super) steps: Vec<Step>,
-    /// Where the processes of the new process namespace are to be seen, if there is one.
+    /// The mount point of `/proc` for the new process namespace, if there is one.
     pub(super) processes: Option<CString>,
 }
 
-/// Whom numbers of users and groups in a new user namespace stand for: the caller alone, as who they are.
+/// The user and group maps of a new user namespace: only the caller, with the same IDs.
 #[derive(Debug)]
 pub(super) struct Maps {
     pub(super) uid: String,
@@ -67,10 +67,10 @@ pub(crate) struct Plan {
     pub(super) namespaces: Option<UnshareFlags>,
     /// Set if a user namespace is among them.
     pub(super) maps: Option<Maps>,
-    /// What it sees, if a mount namespace is among them.
+    /// The file system that it sees, if a mount namespace is among them.
     pub(super) root: Option<Root>,
     pub(super) landlock: Option<Ruleset>,
-    /// Whom it becomes.
+    /// The user that it becomes.
     pub(super) owner: Option<Owner>,
 }
 
@@ -88,7 +88,7 @@ struct MountAttributes {
     user_namespace: u64,
 }
 
-/// The way to tell the parent which process became the server, and to see whether the parent is there.
+/// A pipe that tells the parent the server's process ID, and shows whether the parent exists.
 #[derive(Debug)]
 pub(crate) struct Line {
     pub(crate) reader: OwnedFd,
@@ -130,12 +130,12 @@ unsafe fn call(number: c_long, arguments: [usize; 5]) -> io::Result<c_long> {
 }
 
 impl Plan {
-    /// Whether the server is the first process of a process namespace: what it leaves behind ends with it.
+    /// Whether the server is the first process of a process namespace: its children end with it.
     pub(crate) fn is_first_process(&self) -> bool {
         self.namespaces.is_some_and(|flags| flags.contains(UnshareFlags::NEWPID))
     }
 
-    /// Shuts the calling process in, which was forked from `parent` and has a single thread. If it gets a process namespace,
+    /// Confines the calling process, which was forked from `parent` and has a single thread. If it gets a process namespace,
     /// the calling process ends here and another one returns, also a child of the parent.
     pub(crate) fn enter(&self, signal: Signal, parent: Pid, line: LineEnds) -> io::Result<()> {
         if let Some(namespaces) = self.namespaces {
@@ -174,11 +174,11 @@ impl Plan {
         }
         self.bind(signal, parent, line)?;
         step("closing files", close_others())?;
-        // The folder in which it stood belongs to the file system that it left.
+        // The old working directory belongs to the file system that it left.
         step("changing to /", chdir(c"/"))
     }
 
-    /// Has the kernel end this process with its parent.
+    /// Lets the kernel end this process with its parent.
     fn bind(&self, signal: Signal, parent: Pid, line: LineEnds) -> io::Result<()> {
         // The first process of a namespace ignores what it has no handler for, but not SIGKILL from outside.
         let first = self.is_first_process();
@@ -248,16 +248,16 @@ fn has_reader(line: LineEnds) -> io::Result<bool> {
     Ok(!end.revents().contains(PollFlags::ERR))
 }
 
-/// Puts a file system together and makes it the only one. Whether the server's own processes, and no others, are to be seen
-/// in `/proc`: programs look there for where they lie, but can do without.
+/// Assembles a file system and makes it the only one. Returns whether `/proc` shows the server's own processes and no
+/// others: programs find their own path there, but can do without.
 fn change_root(root: &Root) -> io::Result<bool> {
-    // What is mounted here stays here.
+    // Mounts made here must not propagate.
     let ours = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
     step("leaving the mounts", mount_change(c"/", ours))?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV;
     let options = c"mode=0755,size=1m,nr_inodes=4096";
     step("mounting an empty file system", mount(c"tmpfs", &*root.at, c"tmpfs", flags, options))?;
-    // The folders are root's, who must let the server pass.
+    // The directories belong to root and must be accessible to the server.
     let usual = umask(Mode::from_raw_mode(0o022));
     let put = root.steps.iter().try_for_each(put);
     umask(usual);
@@ -268,7 +268,7 @@ fn change_root(root: &Root) -> io::Result<bool> {
     });
     step("making it read-only", set_attributes(&root.at, READ_ONLY, false))?;
     step("entering it", chdir(&*root.at))?;
-    // The old one lies over the new one then, and goes.
+    // The old root is then mounted over the new one, and is removed.
     step("changing the root", pivot_root(c".", c"."))?;
     step("leaving the old root", unmount(c".", UnmountFlags::DETACH))?;
     step("entering the new root", chdir(c"/"))?;
@@ -279,7 +279,7 @@ fn put(one: &Step) -> io::Result<()> {
     match one {
         Step::Dir(at) => match mkdir(&**at, Mode::from_raw_mode(0o755)) {
             Ok(()) | Err(Errno::EXIST) => Ok(()),
-            Err(error) => step("making a folder", Err(error)),
+            Err(error) => step("making a directory", Err(error)),
         },
         Step::Link { to, at } => match symlink(&**to, &**at) {
             Ok(()) | Err(Errno::EXIST) => Ok(()),
@@ -291,16 +291,16 @@ fn put(one: &Step) -> io::Result<()> {
                 drop(step("making a file", open(&**at, flags, Mode::from_raw_mode(0o644)))?);
             } else {
                 match mkdir(&**at, Mode::from_raw_mode(0o755)) {
-                    // A folder on a read-only file system is there or not; the mount tells.
+                    // On a read-only file system the directory exists or the mount fails.
                     Ok(()) | Err(Errno::EXIST | Errno::ROFS) => {}
-                    Err(error) => step("making a folder", Err(error))?,
+                    Err(error) => step("making a directory", Err(error))?,
                 }
             }
             match mount_bind_recursive(&**from, &**at) {
                 Err(_) if *optional => return Ok(()),
-                done => step("showing a file or folder", done)?,
+                done => step("showing a file or directory", done)?,
             }
-            step("protecting a file or folder", set_attributes(at, *attributes, true))
+            step("protecting a file or directory", set_attributes(at, *attributes, true))
         }
     }
 }
@@ -341,7 +341,7 @@ fn remount(at: &CStr, attributes: u64) -> io::Result<()> {
     Ok(mount_remount(at, flags, c"")?)
 }
 
-/// Whatever is open besides standard input and outputs is closed when the program is run.
+/// All open files except standard input and outputs are closed when the program is run.
 fn close_others() -> io::Result<()> {
     // SAFETY: no file is closed here, only marked.
     let marked = unsafe {

@@ -1,5 +1,5 @@
-//! Landlock: rules of the kernel that a process gives itself and never loses. Three system calls, without a library: the
-//! rules are made before the fork, and what is called after it must not allocate.
+//! Landlock: kernel rules that a process applies to itself and cannot remove. Three system calls, without a library: the
+//! rules are made before the fork, and code after it must not allocate.
 
 use std::{
     io,
@@ -17,9 +17,9 @@ const MAKE_CHAR: u64 = 1 << 6;
 const MAKE_BLOCK: u64 = 1 << 11;
 /// Version 1 has the rights up to this one.
 const MAKE_SYMLINK: u64 = 1 << 12;
-/// Moving files between folders: version 2. Version 1 forbids it without asking.
+/// Moving files between directories: version 2. Version 1 always forbids it.
 const REFER: u64 = 1 << 13;
-/// Version 3. Before it, a file can be emptied by its name whatever the rules say.
+/// Version 3. Before it, a file can be truncated by its name regardless of the rules.
 const TRUNCATE: u64 = 1 << 14;
 /// Version 5.
 const IOCTL_DEVICE: u64 = 1 << 15;
@@ -50,7 +50,7 @@ struct PortRule {
     port: u64,
 }
 
-/// What may be done with a file, or with all below a folder.
+/// What may be done with a file, or with all below a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Access {
     /// Reading and running.
@@ -69,7 +69,7 @@ pub(super) fn version() -> u32 {
     u32::try_from(version).unwrap_or(0)
 }
 
-/// Rules to be.
+/// Rules that are being built.
 #[derive(Debug)]
 pub(super) struct Ruleset {
     rules: OwnedFd,
@@ -78,7 +78,7 @@ pub(super) struct Ruleset {
 }
 
 impl Ruleset {
-    /// Forbids all that this version can forbid.
+    /// Forbids everything that this version can forbid.
     pub(super) fn new(version: u32) -> io::Result<Self> {
         let mut files = (MAKE_SYMLINK << 1) - 1;
         for (since, right) in [(2, REFER), (3, TRUNCATE), (5, IOCTL_DEVICE)] {
@@ -106,7 +106,7 @@ impl Ruleset {
         Ok(Self { rules: unsafe { OwnedFd::from_raw_fd(rules) }, files, network })
     }
 
-    /// Allows something to be done with a file or below a folder.
+    /// Allows something to be done with a file or below a directory.
     pub(super) fn allow(&self, path: &Path, access: Access) -> io::Result<()> {
         let opened = open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
         let is_dir = FileType::from_raw_mode(fstat(&opened)?.st_mode) == FileType::Directory;
@@ -139,7 +139,7 @@ impl Ruleset {
         }
     }
 
-    /// Gives the rules to the calling process, which must have forbidden itself new privileges. Only a system call.
+    /// Applies the rules to the calling process, which must have set `no_new_privs`. Only a system call.
     pub(super) fn restrict(&self) -> io::Result<()> {
         // SAFETY: takes a number and flags.
         match unsafe { libc::syscall(libc::SYS_landlock_restrict_self, self.rules.as_raw_fd(), 0_usize) } {

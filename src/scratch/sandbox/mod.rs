@@ -1,5 +1,5 @@
 //! Confinement of scratch servers. A backup brings code: functions, constraints and triggers of its owners, which a server
-//! runs as its superuser when it is restored. So the server can read and write nothing but its own folder and the programs
+//! runs as its superuser when it is restored. So the server can read and write nothing but its own directory and the programs
 //! that it needs, and neither sees nor reaches other processes or the network.
 //!
 //! Files, Unix sockets, processes and the network are confined, each by all that the kernel offers: namespaces, Landlock, and
@@ -30,27 +30,27 @@ use crate::{
 /// The first version of Landlock that lets no file be emptied, and no TCP port be reached.
 const KEEPS_FILES: u32 = 3;
 const KEEPS_PORTS: u32 = 4;
-/// Version 1 forbids moving files between folders, which servers do.
+/// Version 1 forbids moving files between directories, which servers do.
 const LETS_MOVE: u32 = 2;
-/// The folder with what the confinement needs, in the folder of a server.
+/// The directory with what the confinement needs, in the directory of a server.
 const FOLDER: &str = ".confinement";
 
 /// How servers are confined, as configured.
 #[derive(Debug, Clone)]
 pub struct Rules {
-    /// What is done where something cannot be confined.
+    /// What happens if a resource cannot be confined.
     pub sandbox: SandboxRule,
     /// What servers may read besides their programs.
     pub files: Vec<PathBuf>,
 }
 
 impl Rules {
-    /// Those of a drill.
+    /// The rules of a drill.
     pub fn of(drill: &DrillConfig) -> Self {
         Self { sandbox: drill.sandbox, files: drill.server_files.clone() }
     }
 
-    /// For servers that get nothing but what this program made up.
+    /// Rules for servers that only contain generated content.
     pub fn for_own_content() -> Self {
         Self { sandbox: SandboxRule::BestEffort, files: Vec::new() }
     }
@@ -62,20 +62,20 @@ pub(crate) struct Sandbox {
     rules: Rules,
     kernel: Kernel,
     owner: Option<Owner>,
-    /// The folder of the confinement.
+    /// The directory of the confinement.
     dir: PathBuf,
-    /// The TCP port that the server must listen on, if it cannot do without: it keeps the machine's network then.
+    /// The TCP port that the server must listen on, if it needs one: it then shares the machine's network.
     port: Option<u16>,
     open: Vec<String>,
 }
 
 impl Sandbox {
-    /// Prepares one for a server in `dir`, an existing folder. Also keeps other processes of our user out of this one.
+    /// Prepares the confinement of a server in `dir`, an existing directory. Also protects this process from other processes of our user.
     ///
     /// # Errors
-    /// Something cannot be confined, and the rules require it.
+    /// A resource cannot be confined, and the rules require it.
     pub(crate) fn new(rules: &Rules, dir: &Path, port: Option<u16>) -> Result<Self> {
-        // Passwords are in our memory. That this fails is no reason not to go on: the server is kept out in other ways.
+        // Our memory contains passwords. A failure is ignored, because the server is kept out in other ways too.
         let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
         let failed = |error: io::Error| {
             Error::failed(format!("cannot prepare the confinement of a server in {}", dir.display()))
@@ -104,7 +104,7 @@ impl Sandbox {
         Ok(sandbox)
     }
 
-    /// Whom the server runs as; `None` stands for the user we are.
+    /// The user that the server runs as; `None` for our own.
     pub(crate) fn owner(&self) -> Option<Owner> {
         self.owner
     }
@@ -114,12 +114,12 @@ impl Sandbox {
         self.owner.filter(|owner| owner.own && !self.kernel.pid).map(|owner| owner.uid)
     }
 
-    /// What is not confined.
+    /// The resources that are not confined.
     pub(crate) fn open(&self) -> &[String] {
         &self.open
     }
 
-    /// How to start `program`, which writes to the folders `own`.
+    /// How to start `program`, which writes to the directories `own`.
     pub(crate) fn plan(&self, program: &Path, own: &[PathBuf]) -> Result<Plan> {
         self.make_plan(program, own)
             .map_err(|error| Error::failed("cannot prepare the confinement of a server").because(&error))
@@ -129,7 +129,7 @@ impl Sandbox {
         let mut view = View::of_system();
         view.show_program(program);
         self.rules.files.iter().for_each(|path| view.show(path));
-        // The server is given this variable: what it names is searched for libraries.
+        // The server gets this variable, whose directories are searched for libraries.
         let libraries = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
         std::env::split_paths(&libraries).filter(|path| path.is_absolute()).for_each(|path| view.show(&path));
         let own: Vec<PathBuf> = own.iter().filter_map(|path| view.follow(path)).collect();
@@ -143,10 +143,10 @@ impl Sandbox {
         let mut root =
             self.kernel.mount.then(|| view.root(&self.dir.join("root"), &own, &files)).transpose()?;
         if let Some(root) = root.as_mut().filter(|_| !self.kernel.pid) {
-            // Others would be seen there.
+            // It would show other processes.
             root.processes = None;
         }
-        // The first version takes from servers what they need; a file system of their own does as well.
+        // Version 1 forbids operations that servers need; a file system of their own is sufficient.
         let usable = self.kernel.landlock >= LETS_MOVE || self.kernel.landlock > 0 && !self.kernel.mount;
         let landlock = if usable {
             let rules = Ruleset::new(self.kernel.landlock)?;
@@ -160,16 +160,16 @@ impl Sandbox {
     }
 }
 
-/// What nothing confines.
+/// The resources that no mechanism confines.
 fn open(kernel: &Kernel, owner: Option<Owner>, needs_port: bool) -> Vec<String> {
     let own = owner.is_some_and(|owner| owner.own);
     let mut open = Vec::new();
-    // Another user has no right to empty our files.
+    // Another user may not truncate our files.
     let files = kernel.landlock >= KEEPS_FILES || kernel.landlock > 0 && owner.is_some();
     if !kernel.mount && !files {
         open.push("files (a mount namespace, or Landlock of version 3)".to_owned());
     }
-    // Landlock keeps signals in, but not processes and shared memory from staying when the server is gone.
+    // Landlock blocks signals, but processes and shared memory may outlive the server.
     if (!kernel.pid || !kernel.ipc) && !own {
         open.push(
             "processes (namespaces of processes and of shared memory, or as root a user `tik-backup-drill`)"
@@ -184,16 +184,16 @@ fn open(kernel: &Kernel, owner: Option<Owner>, needs_port: bool) -> Vec<String> 
         };
         open.push(format!("the network ({how})"));
     }
-    // Whoever listens on a socket believes that we are who calls.
+    // The server behind a socket would treat the connection as ours.
     if !kernel.mount && owner.is_none() {
-        open.push("sockets in folders (a mount namespace, or as root another user)".to_owned());
+        open.push("sockets in directories (a mount namespace, or as root another user)".to_owned());
     }
     open
 }
 
 fn refused(open: &[String], kernel: &Kernel) -> Error {
     let error = Error::failed(format!(
-        "the scratch server cannot be confined, and a backup brings code that it would run: this system offers nothing for {}",
+        "the scratch server cannot be confined, although it would run code from the backup: this system offers nothing for {}",
         open.join(", ")
     ));
     let error = match &kernel.refusal {

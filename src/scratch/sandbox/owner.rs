@@ -1,20 +1,20 @@
-//! Whom servers run as.
+//! The user of scratch servers.
 
 use std::{collections::BTreeSet, fs, os::unix::fs::MetadataExt, sync::OnceLock};
 
 use crate::error::{Error, Result};
 
-/// The user of scratch servers, if the system has it.
+/// The dedicated user, if the system has it.
 pub(super) const OWN: &str = "tik-backup-drill";
-/// The user of last resort. Others may use it too.
+/// The user of last resort, which may have other processes.
 const SHARED: &str = "nobody";
-/// Numbers that distributions leave to services without an entry: systemd's range for `DynamicUser=`.
+/// User IDs that distributions reserve for services without an entry: systemd's range for `DynamicUser=`.
 const UNUSED: std::ops::RangeInclusive<u32> = 61_184..=65_519;
 
-/// Whom all servers of this process run as, once it was asked for.
+/// The user of all servers of this process, once chosen.
 static CHOSEN: OnceLock<Owner> = OnceLock::new();
 
-/// A user and its group by number.
+/// A user ID and a group ID.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Owner {
     pub(crate) uid: u32,
@@ -23,8 +23,8 @@ pub(crate) struct Owner {
     pub(crate) own: bool,
 }
 
-/// Whom servers run as; `None` stands for the user we are. As root never as a user who has something: on a database host
-/// `postgres` owns the clusters there. A user without an entry needs `passwd` files of its own, so `may_be_unknown`.
+/// The user of servers; `None` for our own. As root, never a user that owns data: on a database host
+/// `postgres` owns the clusters. A user without an entry needs `passwd` files of its own, so `may_be_unknown`.
 pub(super) fn of_servers(may_be_unknown: bool) -> Result<Option<Owner>> {
     if !rustix::process::geteuid().is_root() {
         return Ok(None);
@@ -45,7 +45,7 @@ pub(super) fn of_servers(may_be_unknown: bool) -> Result<Option<Owner>> {
     Ok(Some(*CHOSEN.get_or_init(|| chosen)))
 }
 
-/// Whom servers run as if not as ourselves, once one was started.
+/// The user of servers if it is not our own, once one was started.
 pub(crate) fn chosen() -> Option<Owner> {
     CHOSEN.get().copied()
 }
@@ -57,7 +57,7 @@ fn find_user(passwd: &str, name: &str, own: bool) -> Option<Owner> {
     (uid != 0).then_some(Owner { uid, gid, own })
 }
 
-/// A number that no user, no group and no process has. Processes that run at the same time begin to look at other places.
+/// An ID that no user, group or process has. Processes that run at the same time start the search at different IDs.
 fn find_unused(passwd: &str) -> Option<Owner> {
     let numbers = |text: &str| -> Vec<u32> {
         text.lines().flat_map(|line| line.split(':').skip(2).take(2).filter_map(|n| n.parse().ok())).collect()
@@ -73,7 +73,7 @@ fn find_unused(passwd: &str) -> Option<Owner> {
     all.find(|number| !taken.contains(number)).map(|number| Owner { uid: number, gid: number, own: true })
 }
 
-/// `passwd` and `group` with the server's user alone: programs ask for the name of whom they run as.
+/// `passwd` and `group` with the server's user alone: programs look up the name of their user.
 pub(super) fn accounts(owner: Option<Owner>) -> [(&'static str, String); 2] {
     let (uid, gid) = match owner {
         Some(owner) => (owner.uid, owner.gid),

@@ -1,4 +1,4 @@
-//! What the kernel, and whoever started us, lets a process do to confine itself: found out by doing it.
+//! The confinement that the kernel and our environment allow, determined by trying.
 
 use std::{
     io::{self, Read},
@@ -16,24 +16,24 @@ use super::{
 };
 use crate::scratch::bound;
 
-/// What can be had.
+/// The available mechanisms.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Kernel {
-    /// A file system of one's own.
+    /// Mount namespaces.
     pub(super) mount: bool,
-    /// Processes of one's own.
+    /// Process namespaces.
     pub(super) pid: bool,
-    /// A network of one's own.
+    /// Network namespaces.
     pub(super) net: bool,
-    /// Shared memory and message queues of one's own.
+    /// IPC namespaces.
     pub(super) ipc: bool,
     /// The version of Landlock, 0 for none.
     pub(super) landlock: u32,
-    /// What was said when something could not be had.
+    /// The errors of unavailable mechanisms.
     pub(super) refusal: Option<String>,
 }
 
-/// What this process can have. It is tried once; `stage` is an empty folder that may be mounted on.
+/// The mechanisms available to this process. They are tried once; `stage` is an empty directory for mounts.
 pub(super) fn kernel(stage: &Path) -> Kernel {
     static KNOWN: Mutex<Option<Kernel>> = Mutex::new(None);
     let mut known = KNOWN.lock();
@@ -75,7 +75,7 @@ fn find_out(stage: &Path) -> Kernel {
     if attempt_namespaces(&some, stage).is_ok() { some } else { kernel }
 }
 
-/// The flags that go with what is wanted, and the maps if a user namespace is needed for it: root needs none.
+/// The flags for the wanted namespaces, and the maps if a user namespace is needed: root needs none.
 pub(super) fn namespaces(wanted: &Kernel) -> (Option<UnshareFlags>, Option<Maps>) {
     let mut flags = UnshareFlags::empty();
     flags.set(UnshareFlags::NEWNS, wanted.mount);
@@ -97,12 +97,12 @@ pub(super) fn namespaces(wanted: &Kernel) -> (Option<UnshareFlags>, Option<Maps>
 fn attempt_namespaces(wanted: &Kernel, stage: &Path) -> io::Result<()> {
     let (flags, maps) = namespaces(wanted);
     let mut root = wanted.mount.then(|| View::of_system().root(stage, &[], &[])).transpose()?;
-    // It is no part of what is tried.
+    // It is not part of the attempt.
     root.iter_mut().for_each(|root| root.processes = None);
     attempt(Plan { namespaces: flags, maps, root, ..Plan::default() })
 }
 
-/// Runs a shell that says one word, confined like this.
+/// Runs a shell that prints one word, confined by this plan.
 fn attempt(plan: Plan) -> io::Result<()> {
     let mut command = Command::new("/bin/sh");
     command.args(["-c", "echo confined"]).env_clear();

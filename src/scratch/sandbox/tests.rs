@@ -1,4 +1,4 @@
-//! What a confined shell cannot do, as the user who runs the tests. `tests/it/drill/confined.rs` tries it with servers.
+//! The limits of a confined shell, as the user who runs the tests. `tests/it/drill/confined.rs` tries it with servers.
 
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
@@ -14,7 +14,7 @@ use rustix::process::{Signal, getpid};
 use super::*;
 use crate::scratch::{ScratchDir, bound};
 
-/// What a confined shell says, and the folder that it may write to. `None`, visibly, where it cannot be confined.
+/// The output of a confined shell, and the directory that it may write to. `None`, with a visible skip, where it cannot be confined.
 fn say(dir: &ScratchDir, script: &str) -> Option<String> {
     let rules = Rules { sandbox: SandboxRule::Required, files: Vec::new() };
     let sandbox = match Sandbox::new(&rules, dir.path(), None) {
@@ -40,7 +40,7 @@ fn say(dir: &ScratchDir, script: &str) -> Option<String> {
     Some(said)
 }
 
-/// A folder and a file that everyone may use.
+/// A directory and a file that everyone may use.
 fn outside() -> tempfile::TempDir {
     let outside = tempfile::tempdir().unwrap();
     fs::write(outside.path().join("canary"), "a canary").unwrap();
@@ -91,7 +91,7 @@ fn it_reaches_no_port_and_no_socket() {
         path.display()
     );
     let Some(said) = say(&dir, &script) else { return };
-    // Without a file system of its own it must be another user, whom the socket lets in as such.
+    // Without a mount namespace it runs as another user, who may use the socket.
     let hidden = probe::kernel(&dir.path().join(FOLDER).join("root")).mount;
     assert_eq!(said, if hidden { "tried\n" } else { "socket\ntried\n" });
 }
@@ -111,7 +111,7 @@ fn a_program_that_is_not_there_is_an_error_and_leaves_nothing() {
 #[test]
 fn what_ends_leaves_no_process_behind() {
     let dir = ScratchDir::new(None).unwrap();
-    // Of nobody else, and soon over where it is left.
+    // A unique duration, which ends soon if the process is left behind.
     let time = format!("20.{}", std::process::id());
     let Some(said) = say(&dir, &format!("sleep {time} >/dev/null 2>&1 & echo started")) else { return };
     assert_eq!(said, "started\n");
@@ -134,7 +134,7 @@ fn what_is_not_confined_is_named() {
     let other = Owner { uid: 65_534, gid: 65_534, own: false };
     let own = Owner { own: true, ..other };
     let landlock = |landlock| Kernel { landlock, ..Kernel::default() };
-    // As an ordinary user with Landlock alone, sockets in folders stay within reach; files can be emptied before version 3.
+    // As an ordinary user with Landlock alone, sockets in directories stay within reach; files can be emptied before version 3.
     assert_eq!(open(&landlock(7), None, false).len(), 2);
     assert_eq!(open(&landlock(2), None, false).len(), 4);
     assert_eq!(open(&landlock(7), Some(other), false).len(), 1, "what `nobody` leaves behind");

@@ -1,4 +1,4 @@
-//! What of the file system a server may see: the system's programs and libraries, its own programs, and its own folders.
+//! The part of the file system that a server sees: the system's programs and libraries, its own programs, and its own directories.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,9 +25,9 @@ const SYSTEM: [&str; 9] = [
     "/run/current-system/sw",
     "/gnu/store",
 ];
-/// What of `/usr` holds no programs.
+/// Directories of `/usr` without programs.
 const NOT_OF_USR: [&str; 3] = ["local", "src", "etc"];
-/// Where an installation has its programs and what they need.
+/// Directories of an installation with its programs and what they need.
 const PARTS: [&str; 7] = ["bin", "sbin", "lib", "lib32", "lib64", "libexec", "share"];
 /// Settings of the system that libraries read; `passwd` and `group` are made for the server where that is possible.
 const SETTINGS: [&str; 24] = [
@@ -56,7 +56,7 @@ const SETTINGS: [&str; 24] = [
     "zoneinfo",
     "python3",
 ];
-/// Dictionaries of Debian, and what libraries ask the kernel about the machine. Nothing of it is about processes.
+/// Dictionaries of Debian, and files with which libraries ask the kernel about the machine, not about processes.
 const OTHERS: [&str; 7] = [
     "/var/cache/postgresql/dicts",
     "/proc/cpuinfo",
@@ -67,15 +67,15 @@ const OTHERS: [&str; 7] = [
     "/sys/devices/system/node",
 ];
 const DEVICES: [&str; 5] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
-/// So many symbolic links are followed.
+/// At most this many symbolic links are followed.
 const LINKS: u32 = 40;
 
-/// What is seen.
+/// The visible paths.
 #[derive(Debug, Default)]
 pub(super) struct View {
-    /// Files and folders to be read, by their real paths.
+    /// Readable files and directories, by their real paths.
     seen: BTreeSet<PathBuf>,
-    /// Symbolic links on the way there.
+    /// Symbolic links on their paths.
     links: BTreeMap<PathBuf, PathBuf>,
 }
 
@@ -94,7 +94,7 @@ impl View {
         view
     }
 
-    /// Shows a file, or a folder with all below it. What is not there is not shown.
+    /// Shows a file, or a directory with everything below it. Missing paths are ignored.
     pub(super) fn show(&mut self, path: &Path) {
         if let Some(real) = self.follow(path)
             && real != Path::new("/")
@@ -103,8 +103,8 @@ impl View {
         }
     }
 
-    /// Shows a program and what was installed with it: in `…/bin` the folders beside it that installations have, elsewhere
-    /// nothing but the file, for the folder may be anybody's.
+    /// Shows a program and what was installed with it: in `…/bin` the directories beside it that installations have, elsewhere
+    /// only the file, because the directory may contain other data.
     pub(super) fn show_program(&mut self, program: &Path) {
         self.show(program);
         let real = self.follow(program);
@@ -151,11 +151,11 @@ impl View {
         Some(at)
     }
 
-    /// Those that lie below no other.
+    /// The paths that are not below another one.
     fn outermost(&self) -> Vec<&Path> {
         let mut all: Vec<&Path> = Vec::new();
         for path in &self.seen {
-            // Sorted by components: what is above comes right before what is below.
+            // Sorted by components: a directory comes right before its content.
             if !all.last().is_some_and(|above| path.starts_with(above)) {
                 all.push(path);
             }
@@ -163,8 +163,8 @@ impl View {
         all
     }
 
-    /// A file system with this in it, put together in the folder `at`. `own` are folders to be written to, by their real
-    /// paths, `files` are shown at other places.
+    /// A file system with these paths, assembled in the directory `at`. `own` are writable directories, by their real
+    /// paths, `files` are shown at other paths.
     pub(super) fn root(&self, at: &Path, own: &[PathBuf], files: &[(PathBuf, PathBuf)]) -> io::Result<Root> {
         let mut builder = Builder { at, steps: Vec::new(), made: BTreeSet::new() };
         let processes = Path::new("/proc");
@@ -204,7 +204,7 @@ impl View {
         Ok(Root { at: text(at)?, steps: builder.steps, processes })
     }
 
-    /// Allows the same in a set of rules.
+    /// Allows the same paths in a set of rules.
     pub(super) fn allow(
         &self,
         rules: &Ruleset,
@@ -213,7 +213,7 @@ impl View {
     ) -> io::Result<()> {
         for path in self.outermost() {
             let is_device = DEVICES.iter().any(|device| path == Path::new(device));
-            // What cannot be opened is not allowed, which takes nothing from the confinement.
+            // A path that cannot be opened is not allowed, which does not weaken the confinement.
             let _ = rules.allow(path, if is_device { Access::Device } else { Access::Read });
         }
         files.iter().try_for_each(|(from, _)| rules.allow(from, Access::Read))?;
@@ -232,7 +232,7 @@ impl Builder<'_> {
         text(&self.at.join(path.strip_prefix("/").unwrap_or(path)))
     }
 
-    /// Makes the folders above.
+    /// Makes the directories above.
     fn parents(&mut self, path: &Path) -> io::Result<()> {
         let mut above: Vec<&Path> = path
             .ancestors()

@@ -65,7 +65,7 @@ pub(crate) fn details(
         }
     }
     differences
-        .extend(after.keys().map(|name| format!("collection {name} was restored and never backed up")));
+        .extend(after.keys().map(|name| format!("collection {name} was restored but is not in the backup")));
     differences
 }
 

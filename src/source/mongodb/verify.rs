@@ -21,7 +21,7 @@ use crate::{
         restore::Options,
         verify::{
             Database, Fault, Globals, Proof, Proven, ScratchServer, Setup, Verifier, inflict, of_restore,
-            scratch_source, sink::Nowhere,
+            scratch_source, sink::NullSink,
         },
     },
     stream::private::PrivateDir,
@@ -195,6 +195,6 @@ impl Scratch {
         };
         let source = scratch_source();
         let item = Item { name: name.to_owned(), estimate: None, problem: None };
-        Mongodb::new(&source, &config)?.dump(&item, &Nowhere::default(), setup.cancel)
+        Mongodb::new(&source, &config)?.dump(&item, &NullSink::default(), setup.cancel)
     }
 }

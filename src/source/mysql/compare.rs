@@ -27,8 +27,9 @@ pub(crate) fn details(stored: &Detail, restored: &Detail) -> Vec<String> {
             Some(_) => {}
         }
     }
-    differences
-        .extend(after.keys().map(|(kind, name)| format!("{kind} {name} was restored and never backed up")));
+    differences.extend(
+        after.keys().map(|(kind, name)| format!("{kind} {name} was restored but is not in the backup")),
+    );
     // Manifests of earlier versions have none.
     for counter in &stored.counters {
         match restored.counters.iter().find(|found| found.name == counter.name) {

@@ -44,7 +44,7 @@ pub(crate) fn compare_definitions(
         }
     }
     let extra = restored.keys().filter(|name| !stored.contains_key(*name));
-    differences.extend(extra.map(|name| format!("{} was restored and never backed up", shown(name))));
+    differences.extend(extra.map(|name| format!("{} was restored but is not in the backup", shown(name))));
     (differences, other)
 }
 
@@ -69,7 +69,7 @@ pub(crate) fn details(stored: &Detail, restored: &Detail, notes: &mut Vec<String
         }
     }
     for (schema, name) in after.keys().filter(|name| !before.contains_key(*name)) {
-        differences.push(format!("sequence {schema}.{name} was restored and never backed up"));
+        differences.push(format!("sequence {schema}.{name} was restored but is not in the backup"));
     }
     let (before, after) = (&stored.large_objects, &restored.large_objects);
     if before != after {

@@ -1,5 +1,5 @@
-//! Comparing two manifests: the one that was stored, and the one of what was restored. What only one kind has is compared by
-//! the kind.
+//! Comparing two manifests: the one that was stored, and the one of what was restored. Details of one kind are compared by
+//! that kind.
 
 use std::collections::BTreeMap;
 
@@ -36,7 +36,7 @@ pub(crate) fn objects(stored: &[Object], restored: &[Object]) -> Vec<String> {
         }
     }
     differences
-        .extend(restored.keys().map(|name| format!("{} was restored and never backed up", shown(name))));
+        .extend(restored.keys().map(|name| format!("{} was restored but is not in the backup", shown(name))));
     differences
 }
 
@@ -49,7 +49,7 @@ pub(crate) fn shown((kind, schema, name): &(String, String, String)) -> String {
     }
 }
 
-/// Lines of two scripts, whatever their order: what the one has and the other lacks.
+/// Differences between the lines of two scripts, regardless of order.
 pub(in crate::source) fn lines(stored: &[String], restored: &[String]) -> Vec<String> {
     let count = |lines: &[String]| {
         let mut counts = BTreeMap::<String, i64>::new();
@@ -62,7 +62,7 @@ pub(in crate::source) fn lines(stored: &[String], restored: &[String]) -> Vec<St
         missing.map(|(line, _)| format!("{what}: {}", without_secret(line))).collect()
     };
     let mut differences = lacks(&before, &after, "missing after the restore");
-    differences.extend(lacks(&after, &before, "there after the restore, and never backed up"));
+    differences.extend(lacks(&after, &before, "present after the restore, but not in the backup"));
     differences
 }
 
@@ -94,7 +94,7 @@ pub(in crate::source) fn without_secret(line: &str) -> String {
     text
 }
 
-/// The verb for so many.
+/// `was` or `were`.
 pub(in crate::source) fn were(number: u64) -> &'static str {
     if number == 1 { "was" } else { "were" }
 }
@@ -129,7 +129,7 @@ mod tests {
                 "table public.b: 2 rows were backed up, 1 was restored",
                 "table public.c: the content of its 3 rows differs",
                 "table public.d is missing",
-                "table public.e was restored and never backed up",
+                "table public.e was restored but is not in the backup",
             ]
         );
     }
@@ -144,7 +144,7 @@ mod tests {
             found,
             [
                 "missing after the restore: ALTER ROLE a WITH LOGIN PASSWORD '…';",
-                "there after the restore, and never backed up: CREATE ROLE b;",
+                "present after the restore, but not in the backup: CREATE ROLE b;",
             ]
         );
         assert_eq!(

@@ -1,55 +1,55 @@
-//! Why something is not proven, and whose fault that is: NOT PROVEN is what was restored and differs, and what the vendor's own
-//! tools cannot load into a server that is prepared as the source was. All else says nothing about the backup.
+//! Why an item is not proven. NOT PROVEN means that the restored content differs, or that the vendor's own
+//! tools cannot load the dump into a server that is prepared like the source. All other failures say nothing about the backup.
 
 use std::collections::BTreeSet;
 
 use crate::error::{Error, Passing};
 
-/// Why something is not proven.
+/// Why an item is not proven.
 #[derive(Debug)]
 pub enum Fault {
-    /// What was restored is not what was backed up; each sentence is a difference.
+    /// The restored content differs from the backup; each text is a difference.
     Differs(Vec<String>),
     /// It cannot be restored.
     Failed(Error),
-    /// That says nothing about the backup: no server to restore into, no space, stopped.
+    /// The attempt says nothing about the backup: no server to restore into, no space, stopped.
     Cannot(Error),
     /// The server refused the statement of a self-test.
     Refused(Error),
-    /// It refers to these databases of the same server, and must be tried once more with them and alone on the scratch server.
+    /// It refers to these databases of the same server, and must be tried again with them, alone on the scratch server.
     Alone(BTreeSet<String>),
 }
 
-/// What this machine or the scratch server lacks, so that a failed restore says nothing about the backup.
+/// A resource that this machine or the scratch server lacks, so that a failed restore says nothing about the backup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lack {
-    /// Room where the scratch server lies.
+    /// Disk space for the scratch server.
     Room,
     /// Memory.
     Memory,
-    /// A process of the scratch server, which ended by itself.
+    /// A process of the scratch server, which ended unexpectedly.
     Process,
-    /// Something else; the text says what to do.
+    /// Another resource; the text is the hint.
     Other(&'static str),
 }
 
 impl Lack {
     fn hint(self) -> &'static str {
         match self {
-            Self::Room => "name a folder with more room in `drill.dir`",
-            Self::Memory => "see that this machine has more memory free, and drill again",
+            Self::Room => "name a directory with more room in `drill.dir`",
+            Self::Memory => "free memory on this machine, and drill again",
             Self::Process => {
-                "a process of the scratch server ended by itself: see the kernel's log (out of memory?), and drill again"
+                "a process of the scratch server ended unexpectedly: see the kernel's log (out of memory?), and drill again"
             }
             Self::Other(hint) => hint,
         }
     }
 }
 
-/// A text that a tool or server says, and what is lacking then.
+/// A text in the output of a tool or server, and the lack that it indicates.
 pub(in crate::source) type Sign = (&'static str, Lack);
 
-/// By what all of them, and the system, say that there is no room.
+/// Messages of all tools, servers and the system for a full disk or memory.
 const SYSTEM: [Sign; 5] = [
     ("No space left on device", Lack::Room),
     ("no space left on device", Lack::Room),
@@ -58,13 +58,13 @@ const SYSTEM: [Sign; 5] = [
     ("out of memory", Lack::Memory),
 ];
 
-/// What the first sign says that occurs in a text.
+/// The lack of the first sign that occurs in a text.
 pub(in crate::source) fn find(signs: &[Sign], said: &str) -> Option<Lack> {
     signs.iter().find(|(sign, _)| said.contains(sign)).map(|(_, lack)| *lack)
 }
 
 impl From<Error> for Fault {
-    /// An error says that the restore failed, unless the storage did not answer. What servers and tools said is judged by
+    /// An error means that the restore failed, unless the storage did not answer. The output of servers and tools is classified by
     /// [`Fault::judged`].
     fn from(error: Error) -> Self {
         if error.passing() == Some(Passing::Storage) { Self::Cannot(error) } else { Self::Failed(error) }
@@ -72,8 +72,8 @@ impl From<Error> for Fault {
 }
 
 impl Fault {
-    /// Judges a failure by what was said: `vendor` knows the codes and texts of the server and its tools, and is shown what they
-    /// said without what was backed up.
+    /// Classifies a failure by the output of servers and tools: `vendor` knows their codes and texts, and gets the output
+    /// without quoted data.
     pub(crate) fn judged(self, vendor: impl Fn(&str) -> Option<Lack>) -> Self {
         let error = match self {
             Self::Failed(error) => error,
@@ -86,7 +86,7 @@ impl Fault {
         }
     }
 
-    /// A failure that was caused by what is lacking.
+    /// A failure that was caused by a lack.
     pub(in crate::source) fn lacking(error: &Error, lack: Lack) -> Self {
         let text = error.summary();
         let error = match lack {
@@ -97,8 +97,8 @@ impl Fault {
     }
 }
 
-/// What was said without what was backed up: details quote rows, and after the command comes its text, both with any number of
-/// lines. What a server says first, and its hints, come before and between them.
+/// The output without quoted data: details quote rows, and commands are followed by their text, both with any number of
+/// lines. The messages and hints of a server come before and between them.
 fn without_rows(text: &str) -> String {
     const QUOTING: [&str; 6] = ["DETAIL:", "CONTEXT:", "LINE ", "QUERY:", "STATEMENT:", "Command was:"];
     const SAYING: [&str; 6] = ["HINT:", "pg_restore:", "psql:", "ERROR", "mysql:", "mariadb:"];

@@ -7,12 +7,12 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::{Proof, Proven, ReadBack, Setup};
 use crate::{source::manifest::Manifest, stream::files::Files};
 
-/// Which part of the files is read: all of them over as many drills as there are parts.
+/// The part of the files that a drill reads. As many drills as there are parts read all files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Part {
     /// Number of this part, from 0.
     pub(crate) number: u32,
-    /// How many there are.
+    /// The number of parts.
     pub(crate) of: u32,
 }
 
@@ -20,7 +20,7 @@ impl Part {
     /// All files.
     pub(crate) const WHOLE: Self = Self { number: 0, of: 1 };
 
-    /// The part of so many percent that comes after `last`.
+    /// The part of this many percent that follows `last`.
     pub(crate) fn after(last: Option<u32>, percent: u8) -> Self {
         let of = 100_u32.div_ceil(u32::from(percent.clamp(1, 100)));
         let number = last.map_or(0, |last| (last + 1) % of);
@@ -32,7 +32,7 @@ impl Part {
     }
 }
 
-/// Reads the contents of this part, and compares the names and lengths of all.
+/// Reads the contents of this part of the files, and compares the names and lengths of all.
 pub(crate) fn prove(
     kind: &dyn ReadBack,
     setup: &Setup<'_>,
@@ -55,7 +55,7 @@ fn compare(
     let mut notes = Vec::new();
     if part.of > 1 {
         notes.push(format!(
-            "the contents of {} of {} were read, part {} of {}: the others have their turn in the next drills",
+            "the contents of {} of {} were read, part {} of {}: the next drills read the others",
             found.read_files,
             crate::output::count(found.files, "file"),
             part.number + 1,
@@ -63,7 +63,7 @@ fn compare(
         ));
     }
     let whole = found.read_bytes == found.bytes;
-    // Reading it all is what a restore takes at least.
+    // A restore takes at least as long as reading everything.
     Proof {
         restore: whole.then(|| begin.elapsed()),
         objects: found.files,

@@ -23,30 +23,30 @@ use crate::{
     stream::cancel::Cancel,
 };
 
-/// The account, and the database, that scratch servers have besides those that are restored.
+/// The account and the database that scratch servers have in addition to restored ones.
 const OURS: &str = "tik_backup_drill";
-/// So many differences are listed.
+/// At most this many differences are listed.
 const LISTED: usize = 20;
 
-/// What was found equal.
+/// The result of a successful proof: what was compared.
 #[derive(Debug, Clone, Default)]
 pub struct Proof {
-    /// How long the restore took; not for files, which are only read.
+    /// The duration of the restore; none for files, which are only read.
     pub restore: Option<Duration>,
-    /// Tables, collections, files, … that were compared.
+    /// The number of tables, collections, files, … that were compared.
     pub objects: u64,
-    /// Rows or documents of them.
+    /// The number of their rows or documents.
     pub rows: u64,
-    /// Bytes that were read back.
+    /// The number of bytes that were read back.
     pub bytes: u64,
-    /// What an operator should know.
+    /// Notes for the operator.
     pub notes: Vec<String>,
 }
 
 impl Proof {
-    /// All of a database.
+    /// The proof of a database.
     pub(in crate::source) fn of(manifest: &Manifest, restore: Duration, notes: Vec<String>) -> Self {
-        // What is proven is what was backed up, and that is not all that the source has.
+        // The proof covers the snapshot, which lacks some objects of the source.
         let notes = manifest.left_out.iter().cloned().chain(notes).collect();
         Self {
             restore: Some(restore),
@@ -57,13 +57,13 @@ impl Proof {
         }
     }
 
-    /// It is one if there are no differences.
+    /// Succeeds if there are no differences.
     pub(in crate::source) fn unless(self, differences: Vec<String>) -> Proven {
         if differences.is_empty() { Ok(self) } else { Err(Fault::Differs(listed(differences))) }
     }
 }
 
-/// Fails if the backup has nothing to compare with.
+/// Fails if the manifest has nothing to compare with.
 pub(in crate::source) fn require_digested(stored: &Manifest) -> Result<(), Fault> {
     let what = "the dump could not be understood when it was made, so there is nothing to compare with";
     match &stored.digested {
@@ -72,9 +72,9 @@ pub(in crate::source) fn require_digested(stored: &Manifest) -> Result<(), Fault
     }
 }
 
-/// Fails if what was restored cannot be compared, although what was backed up could.
+/// Fails if the restored content was not understood, although the backed-up content was.
 pub(in crate::source) fn require_understood(restored: &Manifest) -> Result<(), Fault> {
-    let what = "what was restored could not be understood when it was read";
+    let what = "the restored content was not understood when it was read";
     match &restored.digested {
         Digested::Yes => Ok(()),
         Digested::No(reason) => Err(Fault::Failed(Error::failed(what).because_text(reason))),
@@ -84,26 +84,26 @@ pub(in crate::source) fn require_understood(restored: &Manifest) -> Result<(), F
 /// The result of proving one thing.
 pub type Proven = Result<Proof, Fault>;
 
-/// What a drill works with.
+/// The context of a drill.
 pub struct Setup<'a> {
-    /// How drills are made.
+    /// The configuration of drills.
     pub drill: &'a DrillConfig,
-    /// Folders in which the configuration lets look for clients of this source.
+    /// The `client_dirs` of this source.
     pub client_dirs: Vec<PathBuf>,
-    /// Ends it.
+    /// Cancels it.
     pub cancel: &'a Cancel,
-    /// Where what happens is told.
+    /// Receives messages for the operator.
     pub notice: &'a (dyn Fn(&str) + Sync),
 }
 
 impl Setup<'_> {
-    /// Where to look for programs.
+    /// Directories to search for programs.
     pub(in crate::source) fn dirs(&self) -> Vec<PathBuf> {
         self.drill.server_dirs.iter().chain(&self.client_dirs).cloned().collect()
     }
 }
 
-/// Does damage. That it could not be done says nothing about whether it is found.
+/// Runs a statement that does damage. If that fails, the test has no result.
 pub(in crate::source) fn inflict(
     damage: Option<&str>,
     run: impl FnOnce(&str) -> Result<()>,
@@ -111,8 +111,8 @@ pub(in crate::source) fn inflict(
     damage.map_or(Ok(()), run).map_err(Fault::Refused)
 }
 
-/// A restore's error in a drill. What it advises is meant for the user of a restore (drop this database, use that option) and would
-/// be dangerous here: the database has the name of the source's.
+/// The error of a restore in a drill, without its hint: the hint is meant for the user of a restore (drop this database, use that option) and would
+/// be dangerous here, because the database has the name of the source's.
 pub(in crate::source) fn of_restore(error: Error) -> Fault {
     Fault::from(error.without_hint())
 }
@@ -138,7 +138,7 @@ pub(crate) fn scratch_server(host: Host, port: u16, user: &str, client_dirs: Vec
     ServerConfig { user: Some(user.to_owned()), client_dirs, globals: true, ..bare }
 }
 
-/// A name for an account or database of ours that none of `taken` has.
+/// A name for a temporary account or database that is not in `taken`.
 pub(in crate::source) fn free_name<'n>(taken: impl Iterator<Item = &'n str>) -> String {
     let taken: BTreeSet<&str> = taken.collect();
     let mut name = OURS.to_owned();

@@ -1,4 +1,4 @@
-//! Where the second dump of a drill goes: nowhere. What is compared is counted and digested on the way.
+//! The null sink, for the second dump of a drill: the data is counted and digested on the way, and discarded.
 
 use std::io::{self, Read};
 
@@ -14,18 +14,18 @@ use crate::{
 
 /// Bytes read at a time.
 const PIECE: usize = 256 << 10;
-/// Scripts of accounts are not longer.
+/// The maximum size of a stream that is kept; scripts of accounts are shorter.
 const KEPT: usize = 1 << 30;
 
-/// Takes streams in and keeps nothing but what it is told to.
+/// Discards all streams except one that can be kept.
 #[derive(Default)]
-pub(crate) struct Nowhere {
+pub(crate) struct NullSink {
     /// Path of the stream to keep.
     keep: Option<&'static str>,
     kept: Mutex<Vec<u8>>,
 }
 
-impl Nowhere {
+impl NullSink {
     /// Keeps this stream.
     pub(crate) fn keeping(path: &'static str) -> Self {
         Self { keep: Some(path), ..Self::default() }
@@ -37,7 +37,7 @@ impl Nowhere {
     }
 }
 
-impl Sink for Nowhere {
+impl Sink for NullSink {
     fn store(&self, path: &str, reader: &mut dyn Read) -> Result<Stored> {
         let mut piece = vec![0; PIECE];
         let mut bytes = 0;

@@ -1,4 +1,4 @@
-//! What a kind says of how its snapshots are proven to restore.
+//! How the snapshots of a kind are proven to restore.
 
 use std::{collections::BTreeSet, path::Path};
 
@@ -12,24 +12,24 @@ use crate::{
 /// How snapshots of a kind are proven to restore.
 #[derive(Clone, Copy)]
 pub enum Verification {
-    /// They are restored into a scratch server, and what that has then is compared with the manifest.
+    /// They are restored into a scratch server, whose content is then compared with the manifest.
     Restore(&'static dyn Verifier),
-    /// Their files are read back and compared with the manifest: nothing is needed to restore them but a place.
+    /// Their files are read back and compared with the manifest: restoring them does not need a server.
     ReadBack(&'static dyn ReadBack),
 }
 
-/// What reading a snapshot's files back found.
+/// The result of reading a snapshot's files back.
 #[derive(Debug, Clone, Default)]
 pub struct Verified {
-    /// Files in the snapshot.
+    /// The number of files in the snapshot.
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Those of them that were read.
+    /// The number of files that were read.
     pub read_files: u64,
     /// Their bytes.
     pub read_bytes: u64,
-    /// What is not as it was recorded.
+    /// Differences from the manifest.
     pub differences: Vec<String>,
 }
 
@@ -38,7 +38,7 @@ pub trait ReadBack: Sync {
     /// Reads the contents of the chosen files, and compares the names and lengths of all.
     ///
     /// # Errors
-    /// Something cannot be read. What can be read and differs is in the result.
+    /// A file cannot be read. Differences of readable files are in the result.
     fn read_back(
         &self,
         manifest: &Manifest,
@@ -50,20 +50,20 @@ pub trait ReadBack: Sync {
 
 /// Scratch servers of a kind.
 pub trait Verifier: Sync {
-    /// What a scratch server for an item must be like: its version, and how it must be started. Items of one server share a scratch
-    /// server if this is the same for them.
+    /// The requirements of an item for a scratch server: version and settings. Items of one server share a scratch
+    /// server if their requirements are equal.
     ///
     /// # Errors
-    /// The manifest does not say it.
+    /// The manifest does not contain them.
     fn server_key(&self, setup: &Setup<'_>, manifest: &Manifest) -> Result<String, Fault>;
 
     /// Whether servers of this kind have an item `@globals` with the roles that databases need.
     fn has_globals(&self) -> bool;
 
-    /// Starts an empty server for an item, prepared for the roles that it will be given.
+    /// Starts an empty server for an item, prepared for the roles that will be restored into it.
     ///
     /// # Errors
-    /// Nearly always [`Fault::Cannot`]: that there is no server says nothing about the backup.
+    /// Nearly always [`Fault::Cannot`]: a server that does not start says nothing about the backup.
     fn start(
         &self,
         setup: &Setup<'_>,
@@ -72,18 +72,18 @@ pub trait Verifier: Sync {
     ) -> Result<Box<dyn ScratchServer>, Fault>;
 }
 
-/// A scratch server that runs. Dropping it ends it and removes its folder.
+/// A running scratch server. Dropping it stops it and removes its directory.
 pub trait ScratchServer: Send + Sync {
-    /// Restores the roles into a server that has none yet, and compares what it then has.
+    /// Restores the roles into a new server, and compares them with the manifest.
     ///
     /// # Errors
     /// They are not proven.
     fn globals(&self, setup: &Setup<'_>, globals: &Globals<'_>, damage: Option<&str>) -> Proven;
 
-    /// Makes what databases need of roles that could not be restored, in a server that has none: names without rights.
+    /// Creates roles without rights in a new server, in place of roles that could not be restored.
     ///
     /// # Errors
-    /// They cannot be made.
+    /// They cannot be created.
     fn stand_ins(&self, _setup: &Setup<'_>, _globals: &Globals<'_>) -> Result<(), Fault> {
         Ok(())
     }
@@ -94,13 +94,13 @@ pub trait ScratchServer: Send + Sync {
     /// It is not proven; [`Fault::Alone`] if it must be tried once more, alone on the server.
     fn database(&self, setup: &Setup<'_>, database: &Database<'_>) -> Proven;
 
-    /// Whether it has ended. This is asked by several threads, and changes nothing.
+    /// Whether it has ended. Several threads may call this; it has no side effects.
     fn is_dead(&self) -> bool;
 
     /// Why it has ended, if it has.
     fn death(&mut self) -> Option<Error>;
 
-    /// What of it is not confined.
+    /// The resources that are not confined.
     fn unconfined(&self) -> &[String];
 }
 
@@ -122,13 +122,13 @@ pub struct Database<'a> {
     pub files: &'a dyn Files,
     /// Its name on the server.
     pub name: &'a str,
-    /// The roles that go with it, if there is a snapshot of them.
+    /// The roles that belong to it, if there is a snapshot of them.
     pub globals: Option<&'a Globals<'a>>,
-    /// The other databases of its server, if they can be looked for.
+    /// The other databases of its server, if their snapshots are available.
     pub siblings: Option<&'a dyn Siblings>,
-    /// Set if nothing else is on the scratch server now: the databases with which [`Fault::Alone`] asked for that.
+    /// Set if nothing else is on the scratch server: the databases of the [`Fault::Alone`] that requested this.
     pub alone_with: Option<&'a BTreeSet<String>>,
-    /// What a self-test does to it once it is restored, in the language of the server.
+    /// The damage that a self-test does to the restored database, as statements of the server.
     pub damage: Option<&'a str>,
 }
 

@@ -1,4 +1,4 @@
-//! A dump that breaks off leaves nothing behind, and harms nobody.
+//! A dump that breaks off leaves no snapshot, and does not affect other items.
 
 use testkit::reports::{backup, error_of, ids_of, item, try_backup};
 
@@ -39,7 +39,7 @@ fn a_dump_that_breaks_off_is_not_kept(subject: &dyn Subject) {
             );
         }
     }
-    // Alone it fails the run as a whole.
+    // If it is the only item, the run as a whole fails.
     try_backup(&config, &["source/broken"]).expect_code(1);
     subject.heal("broken");
     backup(&config);

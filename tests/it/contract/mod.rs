@@ -1,4 +1,4 @@
-//! What every kind of source promises, shown on a real server of each.
+//! The guarantees of every kind of source, tested on a real server of each kind.
 
 mod databases;
 mod documents;
@@ -8,7 +8,7 @@ mod secrets;
 mod subject;
 mod told;
 
-/// A test for each kind of a function that takes a subject.
+/// Makes a test for each kind from a function that takes a subject.
 macro_rules! on_each_kind {
     ($($name:ident),+ $(,)?) => {
         $(mod $name {

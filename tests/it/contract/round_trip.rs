@@ -1,4 +1,4 @@
-//! Everything that exists is found, stored once, and comes back.
+//! All items are discovered, stored once, and restored.
 
 use std::{collections::BTreeMap, path::Path, path::PathBuf, time::SystemTime};
 
@@ -61,7 +61,7 @@ fn what_exists_is_found_and_comes_back(subject: &dyn Subject) {
     let added = (added(&first), added(&second));
     assert!(added.0 > 60_000 && (added.1 < 8_000 || !subject.repeats_itself()), "{added:?}");
 
-    // One more row is seen, and the older state is still there.
+    // A new row is backed up, and the older state can still be restored.
     subject.add("shop", "one more");
     backup(&config);
     let ids = ids_of(&config, &full("shop"));
@@ -76,12 +76,12 @@ fn what_exists_is_found_and_comes_back(subject: &dyn Subject) {
 
     let ran = try_backup(&config, &["source/scratch_1"]).expect_code(1);
     assert!(ran.stdout.contains("it is excluded"), "{}", ran.stdout);
-    // A slip is told before anything is done.
+    // A wrong name is reported before anything is done.
     let ran = try_backup(&config, &["source/shop", "source/shp"]).expect_code(2);
     assert!(ran.stderr.contains("no such item") && ran.stderr.contains("source/shop"), "{}", ran.stderr);
 }
 
-/// Programs read these: a field that goes or changes its type breaks them.
+/// Programs read these fields: removing one or changing its type breaks them.
 fn what_is_printed_keeps_its_fields(subject: &dyn Subject) {
     subject.create("shop", &texts(1));
     let config = configured(subject, "exclude = [\"nothing\"]", "");
@@ -138,7 +138,7 @@ fn sorted(mut names: Vec<String>) -> Vec<String> {
     names
 }
 
-/// All files below a folder with what a write would change.
+/// All files below a directory, with the properties that a write would change.
 fn snapshot_of_folder(folder: &Path) -> BTreeMap<PathBuf, (u64, SystemTime)> {
     let stat = |file: &PathBuf| file.metadata().map(|data| (data.len(), data.modified().unwrap())).unwrap();
     files_below(folder).into_iter().map(|file| (file.clone(), stat(&file))).collect()

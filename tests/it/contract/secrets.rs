@@ -1,4 +1,4 @@
-//! What a source is opened with is seen by nobody: not in processes, not in output, not on disk.
+//! The secrets of a source are not visible in processes, in output or on disk.
 
 use testkit::{
     Cmd,

@@ -1,14 +1,14 @@
-//! A server of some kind, as far as the suite has to know it.
+//! The interface of the suite to servers of all kinds.
 
 use testkit::{Config, ConfigBuilder, reports::ready, running::Hold};
 
 /// The name of the source in configurations made here.
 pub const SOURCE: &str = "source";
 
-/// What the configured secret of each kind holds.
+/// The secret in the configuration of each kind.
 pub const SECRET: &str = "S3cret-9a41-of-the-source";
 
-/// A running server whose items can be made and looked at without the program.
+/// A running server whose items can be created and read without the program.
 pub trait Subject {
     /// Its kind in a configuration.
     fn kind(&self) -> &'static str;
@@ -28,13 +28,13 @@ pub trait Subject {
     /// Removes an item.
     fn remove(&self, item: &str);
 
-    /// All of an item as text, the same for two items that hold the same.
+    /// The content of an item as text, equal for items with equal content.
     fn content(&self, item: &str) -> String;
 
     /// Names that are hard to carry through files, arguments and queries, as far as the server allows them.
     fn odd_names(&self) -> Vec<&'static str>;
 
-    /// What `--into` takes to restore into an item of this server.
+    /// The argument of `--into` that restores into an item of this server.
     fn into(&self, item: &str) -> String;
 
     /// From now on the dump of this large item breaks off in the middle.
@@ -46,13 +46,13 @@ pub trait Subject {
     /// Holds the next dump of this item in the middle, if there is a way.
     fn hold(&self, item: &str) -> Option<Hold>;
 
-    /// Whether two dumps of the same data are the same bytes. If not, what differs is a block of the repository at most,
+    /// Whether two dumps of the same data have the same bytes. If not, the difference is a block of the repository at most,
     /// which is all of a small item.
     fn repeats_itself(&self) -> bool {
         true
     }
 
-    /// Whether the server as a whole is an item besides.
+    /// Whether the server also has an item for its globals.
     fn has_globals(&self) -> bool {
         true
     }

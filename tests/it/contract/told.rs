@@ -1,4 +1,4 @@
-//! What a run does is told by lines on stderr, as many as `-v` asks for, with priorities for the journal.
+//! The log lines of a run on stderr, for each level of `-v`, with priorities for the journal.
 
 use std::{fs::File, os::unix::fs::MetadataExt, process::Command};
 
@@ -11,7 +11,7 @@ use super::{
 
 on_each_kind!(a_run_tells_what_it_does_as_far_as_it_is_asked);
 
-/// Lines of `-v`, and those of `-vv` besides.
+/// The lines of `-v`, and the additional ones of `-vv`.
 const INFO: [&str; 4] = [
     "the run begins run=",
     "source: the source has answered items=",
@@ -61,7 +61,7 @@ fn a_run_tells_what_it_does_as_far_as_it_is_asked(subject: &dyn Subject) {
     assert!(failed.lines().count() > 1 && failed.lines().all(|line| line.starts_with("<3>")), "{failed}");
 }
 
-/// What a command says whose stderr is what `JOURNAL_STREAM` names.
+/// The output of a command whose stderr is the stream that `JOURNAL_STREAM` names.
 fn in_journal(config: &Config, args: &[&str]) -> String {
     let path = config.dir().join("journal");
     let stderr = File::create(&path).unwrap();

@@ -1,4 +1,4 @@
-//! The demo as a person runs it: it succeeds, shows what it promises, and leaves nothing behind.
+//! The demo succeeds, shows the expected output, and leaves no files or processes behind.
 
 use std::{
     fs,
@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use testkit::{Cmd, Tool, skip_unless};
 
-/// A folder in `/tmp` that a server's user may enter: a socket's path must be short.
+/// A directory in `/tmp` that a server's user may enter: a socket's path must be short.
 fn place() -> TempDir {
     use std::os::unix::fs::PermissionsExt;
     let dir = tempfile::Builder::new().prefix("tik-demo-").tempdir_in("/tmp").unwrap();

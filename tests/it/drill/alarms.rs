@@ -1,4 +1,4 @@
-//! No false alarms: what the vendor's own tools restore well is proven, and what this machine lacks is said to be that.
+//! No false alarms: dumps that the vendor's own tools restore are proven, and resources that this machine lacks are named.
 
 use serde_json::Value;
 use testkit::{
@@ -137,7 +137,7 @@ fn a_source_with_libraries_that_its_extensions_need() {
     let report = proven(&config, &["--all"]);
     assert!(item(&report, "jobs")["rows"].as_u64().unwrap() >= 2, "{report:#}");
 
-    // A scratch server without them can say nothing about the database, and says what it lacks.
+    // A scratch server without them gives no verdict on the database, and the message says what is missing.
     let text = std::fs::read_to_string(config.path()).unwrap();
     std::fs::write(
         config.path(),
@@ -228,7 +228,7 @@ fn a_trigger_that_a_login_fires_adds_nothing() {
     proven(&config, &["--all"]);
 }
 
-/// Everything that the program says of an item.
+/// All output of the program about an item.
 fn said(config: &testkit::Config, report: &Value) -> String {
     let status = Cmd::with(config).arg("status").run();
     let json = Cmd::with(config).args(["--json", "status"]).run();

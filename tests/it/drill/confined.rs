@@ -1,5 +1,5 @@
 //! A backup brings code that runs when it is restored. A drill restores it all the same, and nothing outside of the scratch
-//! server's folder notices.
+//! server's directory notices.
 
 use std::{fs, os::unix::process::CommandExt, path::Path, process::Command, time::Duration};
 
@@ -14,8 +14,8 @@ use testkit::{
 
 use super::{drill_table, proven};
 
-/// A constraint that any owner of a table may have. It steals and writes when a superuser loads the table, and says nothing.
-/// `$1` is a secret, `$2` a folder.
+/// A constraint that any owner of a table may have. It reads a secret and writes a file, silently, when a superuser loads the table.
+/// `$1` is a secret, `$2` a directory.
 const TRAP: &str = r#"
 CREATE ROLE trapper;
 CREATE TABLE prices (n int);
@@ -33,7 +33,7 @@ INSERT INTO prices SELECT generate_series(1, 100);
 "#;
 
 struct Trap {
-    // Kept until the end: the source is not asked, but its sockets are within reach of whoever is not confined.
+    // Kept until the end: the source is not asked, but its sockets are accessible to processes that are not confined.
     server: PgServer,
     config: Config,
     outside: tempfile::TempDir,
@@ -152,7 +152,7 @@ fn nor_in_a_drill_by_the_user_whose_secrets_it_wants() {
     let report = trap.drill_without(&[]);
     assert_eq!(item(&report, "shop")["outcome"], "proven", "{report:#}");
     assert!(!trap.sprung());
-    // One of the two is enough for it, but for sockets in folders.
+    // One of the two is enough for it, but for sockets in directories.
     let report = trap.drill_without(&[libc::SYS_landlock_create_ruleset]);
     assert_eq!(item(&report, "shop")["outcome"], "proven", "{report:#}");
     assert!(!trap.sprung());
@@ -193,7 +193,7 @@ fn servers_do_not_run_as_a_user_who_has_something() {
     }
     let server = PgServer::start(PgVersion::V15);
     server.create_database("shop");
-    // What the server is, it says itself.
+    // The server reports its user itself.
     let ask = "CREATE FUNCTION public.who() RETURNS boolean LANGUAGE plpgsql AS $f$ BEGIN
             CREATE TEMP TABLE IF NOT EXISTS said (line text);
             COPY said FROM PROGRAM 'id -u; id -G; ls /run /root /home 2>/dev/null | wc -l';

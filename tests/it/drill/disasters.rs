@@ -1,4 +1,4 @@
-//! A drill that is killed, has no room, or loses its server: the verdict is clear, and nothing is left.
+//! A drill that is killed, runs out of space, or loses its server: the verdict is clear, and no files or processes are left.
 
 use std::{
     fs,
@@ -29,7 +29,7 @@ struct Place {
     config: Config,
 }
 
-/// A configuration with the large table backed up, and drills in a folder of their own.
+/// A configuration with the large table backed up, and drills in a directory of their own.
 fn place() -> Place {
     let server = PgServer::start(PgVersion::V15);
     server.create_database("large");
@@ -123,7 +123,7 @@ fn a_drill_that_is_killed_or_loses_its_server_leaves_nothing() {
     assert_eq!(place.folders(), Vec::<PathBuf>::new());
     assert_eq!(Cmd::with(&place.config).args(["status", "--check"]).run().code(), Some(0));
 
-    // It is told to end.
+    // It gets the signal to end.
     let drill = place.spawn();
     place.server(drill.id());
     kill_process(Pid::from_child(&drill), Signal::TERM).unwrap();
@@ -131,7 +131,7 @@ fn a_drill_that_is_killed_or_loses_its_server_leaves_nothing() {
     assert_eq!(item(&found, "large")["outcome"], "unproven", "{found:#}");
     assert_eq!(place.folders(), Vec::<PathBuf>::new());
 
-    // It is killed: the server goes with it, the folder with the next drill.
+    // It is killed: its server ends with it, and the next drill removes the directory.
     let mut drill = place.spawn();
     let server = place.server(drill.id());
     kill(drill.id());

@@ -1,4 +1,4 @@
-//! What an earlier version wrote is read by this one: a repository, a history and a configuration that were made by a
+//! This version reads the data of earlier ones: a repository, a history and a configuration that were made by a
 //! released program and are kept as they were. `tests/fixtures/frozen-0.1.0/README.md` tells what is in them.
 
 use std::{
@@ -19,13 +19,13 @@ use testkit::{
 /// Every set is read by every later version. A release adds its own.
 const SETS: [&str; 1] = ["frozen-0.1.0"];
 
-/// A frozen set unpacked into a folder of its own, with its configuration for this machine. Its sources are gone unless
+/// A frozen set unpacked into a directory of its own, with its configuration for this machine. Its sources are gone unless
 /// a test says where they are.
 pub struct Frozen {
     dir: TempDir,
     template: String,
     places: BTreeMap<&'static str, String>,
-    /// Takes the alerts.
+    /// Receives the alerts.
     pub receiver: Receiver,
 }
 
@@ -36,7 +36,7 @@ impl Frozen {
     }
 
     fn of(set: &str) -> Self {
-        // Not the temporary folder of the environment: a socket's path may have only 107 bytes.
+        // Not the temporary directory of the environment: a socket's path may have only 107 bytes.
         let dir = tempfile::Builder::new().prefix("tik-frozen-").tempdir_in("/tmp").unwrap();
         let archive = fixture(set).join("content.tar.gz");
         run_ok(Command::new("tar").arg("-xpzf").arg(archive).arg("-C").arg(dir.path()), b"");
@@ -65,7 +65,7 @@ impl Frozen {
         frozen
     }
 
-    /// Says where a source is now.
+    /// Sets the location of a source.
     pub fn place(&mut self, name: &'static str, place: &str) {
         self.places.insert(name, place.to_owned());
         self.configure();
@@ -88,7 +88,7 @@ impl Frozen {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     }
 
-    /// A path in the folder of the set.
+    /// A path in the directory of the set.
     pub fn path(&self, below: &str) -> PathBuf {
         self.dir.path().join(below)
     }
@@ -115,7 +115,7 @@ impl Frozen {
         without_zones(serde_json::from_slice(&fs::read(path).unwrap()).unwrap())
     }
 
-    /// Restores an item as files and returns the folder.
+    /// Restores an item as files and returns the directory.
     #[track_caller]
     pub fn files_of(&self, name: &str, at: &str) -> PathBuf {
         let folder = self.path("restored").join(at).join(name.replace('/', "%"));
@@ -182,7 +182,7 @@ fn without_zones(value: Value) -> Value {
     }
 }
 
-/// What a ledger says of an item that does not change as time passes.
+/// The part of an item's ledger entry that does not change with time.
 fn stable(entry: &Value) -> Value {
     let fields = [
         "kind",
@@ -200,7 +200,7 @@ fn stable(entry: &Value) -> Value {
     ];
     let mut kept: serde_json::Map<String, Value> =
         fields.iter().map(|field| ((*field).to_owned(), entry[*field].clone())).collect();
-    // That something is late or was not proven for long becomes true by waiting.
+    // Items become late or unproven with time.
     let problems = entry["problems"].as_array().unwrap().iter();
     let lasting = problems.filter(|problem| problem["kind"] != "late" && problem["kind"] != "not-proven");
     let told: Vec<Value> = lasting.map(|problem| json!([problem["kind"], problem["since"]])).collect();
@@ -246,7 +246,7 @@ fn the_history_of_an_earlier_version_says_what_it_said_then() {
         assert_eq!(entry("shop", "scratch_1")["state"], "excluded", "{set}");
         assert_eq!(entry("wiki", "wiki")["held"], true, "{set}: what lost rows is held");
         assert_eq!(entry("shop", "forum")["held"], false, "{set}: what was accepted is not");
-        // The same ledger, drawn otherwise.
+        // The same ledger in another format.
         frozen.cmd().args(["status", "--all"]).run().ok();
         frozen.cmd().args(["status", "--prometheus"]).run().ok();
         frozen.cmd().arg("runbook").run().ok();
@@ -311,7 +311,7 @@ fn every_snapshot_of_an_earlier_version_is_restored_as_files() {
         for snapshot in frozen.expected("snapshots")["snapshots"].as_array().unwrap() {
             let name = name_of(snapshot);
             let folder = frozen.files_of(&name, snapshot["id"].as_str().unwrap());
-            // A folder of the machine comes back as it was, without the manifest.
+            // A directory of the machine comes back as it was, without the manifest.
             if snapshot["kind"] == "directory" {
                 assert!(!files_below(&folder).is_empty(), "{set}: {name}");
                 continue;

@@ -1,5 +1,5 @@
-//! What an earlier version stored goes back into servers, services and folders, is what it was, and is backed up further:
-//! upon the old repository and the old history.
+//! Backups of an earlier version are restored into servers, services and directories, have the same content, and are continued
+//! with the old repository and the old history.
 
 use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
@@ -55,7 +55,7 @@ fn postgresql_databases_of_an_earlier_version_come_back_and_are_backed_up_furthe
     server.create_database("scratch_1");
     let report = frozen.continued(&["shop"]);
     assert_eq!(report["items"].as_array().unwrap().len(), expected.len() + 1, "{report:#}");
-    // What vanished in the frozen history is still known and can be had.
+    // An item that vanished in the frozen history is still known and can be restored.
     assert!(frozen.files_of("shop/gone", "latest").join("database.dump").is_file());
 }
 

@@ -1,5 +1,5 @@
-//! What a dump of MySQL or MariaDB names outside of its server is not touched by a drill, and what the server says while it
-//! loads is told.
+//! A drill does not touch data outside of the server that a dump of MySQL or MariaDB names, and reports warnings of the server while it
+//! loads.
 
 use std::{fs, path::Path};
 
@@ -13,7 +13,7 @@ use testkit::{
 
 use super::{drill_table, proven, try_drill};
 
-/// A folder that every server may write to.
+/// A directory that every server may write to.
 fn place() -> TempDir {
     let place = tempfile::Builder::new().prefix("tik-place-").tempdir_in("/tmp").unwrap();
     let mode = <fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o777);
@@ -21,7 +21,7 @@ fn place() -> TempDir {
     place
 }
 
-/// Names and lengths of all files below a folder.
+/// Names and lengths of all files below a directory.
 fn content(folder: &Path) -> Vec<(String, u64)> {
     let mut found: Vec<_> = files_below(folder)
         .into_iter()
@@ -76,7 +76,7 @@ fn all_that_lies_outside(flavour: MyFlavour) {
     backup(&config);
     let before = content(place.path());
     assert!(before.len() >= 2, "{before:?}");
-    // The folder's files are still there, and in the way of whoever would make the tables as they are defined.
+    // The directory's files are still there, and would conflict with tables that are created as they are defined.
     let report = proven(&config, &["my/far"]);
     assert_eq!(content(place.path()), before, "nothing outside is touched");
     let notes = item(&report, "far")["notes"].to_string();
@@ -101,7 +101,7 @@ fn all_that_lies_outside_of_a_mariadb_server_is_left_alone() {
     all_that_lies_outside(MyFlavour::Mariadb1011);
 }
 
-/// A script that asks the client for a file is no dump, and gets none.
+/// A script that makes the client read a file is not a dump, and fails.
 fn a_thief(flavour: MyFlavour) {
     let server = started(MyOptions::new(flavour));
     server.create_database("theft");

@@ -1,4 +1,4 @@
-//! Drills: what is stored is restored into scratch servers and found to be what was backed up; or found not to be.
+//! Drills: snapshots are restored into scratch servers and compared with the backup.
 
 mod alarms;
 mod confined;
@@ -54,7 +54,7 @@ fn try_drill(config: &Config, arguments: &[&str]) -> Ran {
     Cmd::with(config).args(["--json", "drill"]).args(arguments).run()
 }
 
-/// The verdicts of a drill that must prove all it tries.
+/// The verdicts of a drill that must prove all of its items.
 #[track_caller]
 fn proven(config: &Config, arguments: &[&str]) -> Value {
     let report = try_drill(config, arguments).ok().json();

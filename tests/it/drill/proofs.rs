@@ -1,4 +1,4 @@
-//! What is good is proven: of every kind, with everything difficult in it, while the source is not even there.
+//! Good snapshots of every kind are proven, with difficult content, while the source is switched off.
 
 use std::{fs, path::Path, time::SystemTime};
 
@@ -198,7 +198,7 @@ fn what_is_missing_to_prove_something_is_named() {
     server.create_database("shop");
     let folder = tempfile::tempdir().unwrap();
     let lines = format!("kind = \"directory\"\npaths = [{}]", quoted(&folder.path().display().to_string()));
-    // The client's folder has the server too: named by nobody, it must be found nowhere.
+    // The client's directory has the server too: it must not be found there unless it is configured.
     let clients = mysql_world::FakeClients::new(MyFlavour::Mysql97);
     let source = clients.instead(MyFlavour::Mysql97, &server.config_toml());
     let builder = ConfigBuilder::new()
@@ -215,7 +215,7 @@ fn what_is_missing_to_prove_something_is_named() {
         assert!(error.contains(text), "{error}");
     }
     assert_eq!(item(&report, folder.path().file_name().unwrap().to_str().unwrap())["outcome"], "proven");
-    // That is no verdict on the backup: nothing is held, and nobody is alarmed before the proof is due.
+    // That is no verdict on the backup: nothing is held, and no alert is sent before the proof is due.
     assert_eq!(Cmd::with(&config).args(["status", "--check"]).run().code(), Some(0));
 }
 

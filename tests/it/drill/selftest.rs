@@ -1,4 +1,4 @@
-//! The proof can fail: every damage of the self-test is found, for every kind.
+//! The self-test finds every damage, for every kind.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use testkit::{Cmd, ConfigBuilder, MyFlavour, Tool, program::quoted, skip_unless}
 
 use super::drill_table;
 
-/// Runs it for sources of this kind, and gives what was damaged.
+/// Runs it for sources of this kind, and returns the damages.
 fn run(kind: &str) -> Vec<Value> {
     let scratch = tempfile::Builder::new().prefix("tik-self-").tempdir_in("/tmp").unwrap();
     let mode = <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o755);
@@ -15,7 +15,7 @@ fn run(kind: &str) -> Vec<Value> {
     let dir = quoted(&scratch.path().display().to_string());
     let builder = ConfigBuilder::new().tables(&drill_table(&format!("dir = {dir}")));
     let file = quoted(&builder.secret("a file", "mongodb://localhost").display().to_string());
-    // Nothing of the source is looked at but its kind.
+    // Only the kind of the source matters.
     let lines = match kind {
         "directory" => "paths = [\"/nonexistent\"]".to_owned(),
         "mongodb" => format!("uri_file = {file}"),
@@ -34,7 +34,7 @@ fn run(kind: &str) -> Vec<Value> {
     mutations
 }
 
-/// These are among what was damaged, by the words that everybody uses for them.
+/// Checks that these damages were made, by their usual names.
 fn assert_damaged(mutations: &[Value], wanted: &[&str]) {
     let found: BTreeSet<&str> = mutations.iter().map(|m| m["mutation"].as_str().unwrap()).collect();
     for mutation in wanted {

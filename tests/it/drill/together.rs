@@ -76,7 +76,7 @@ fn without_the_other(flavour: MyFlavour) {
     assert_eq!(item(&report, "xc")["outcome"], "proven", "{report:#}");
     let ran = Cmd::with(&config).args(["drill", "my/xa"]).run();
     assert!(ran.stderr.contains("CANNOT BE PROVEN") && !ran.stderr.contains("NOT PROVEN:"), "{}", ran.stderr);
-    // It is a verdict on nothing: retention goes on, and nothing is late yet.
+    // It is not a verdict on the backup: retention goes on, and nothing is late yet.
     assert_eq!(Cmd::with(&config).args(["status", "--check"]).run().code(), Some(0));
 }
 
@@ -98,7 +98,7 @@ fn all_of_named_sources_is_proven() {
     fs::write(folder.path().join("file"), "content").unwrap();
     let lines = format!("kind = \"directory\"\npaths = [{}]", quoted(&folder.path().display().to_string()));
     let builder = ConfigBuilder::new().source("one", &lines).source("two", &lines).source("three", &lines);
-    // Whatever is named has all the time that it needs.
+    // Named sources have no time limit.
     let config = ready(builder.tables(&drill_table("max_duration = \"1m\"")));
     backup(&config);
     let sources = |arguments: &[&str]| -> Vec<String> {

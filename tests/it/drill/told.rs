@@ -1,4 +1,4 @@
-//! What drills find is remembered, shown and told: what does not restore, what was never proven, what is well again.
+//! Results of drills are recorded, shown and alerted: items that do not restore, that were never proven, or that are proven again.
 
 use std::{
     fs,
@@ -73,7 +73,7 @@ fn what_does_not_restore_is_told_and_holds_older_snapshots() {
     for day in 7..12 {
         site.backup_at(&format!("2026-10-{day:02} 02:00:00")).ok();
     }
-    // Held: the one that was proven. The others follow the retention.
+    // The proven snapshot is held. The others follow the retention.
     let kept = site.snapshots("shop");
     assert_eq!(kept.len(), 3, "the proven one and two days: {kept:?}");
 
@@ -103,7 +103,7 @@ fn what_was_never_proven_or_long_ago_is_told() {
     let told = texts(&site.messages());
     assert!(told.contains("never proven") && told.contains("tik-backup drill"), "{told}");
 
-    // What is proven now is of the first: there is no fresher snapshot, and that is no fresh proof.
+    // The first snapshot is proven now: there is no fresher one, so the proof is not fresh.
     let report = drill_at(&site, "2026-10-17 04:00:00");
     let verdict = &report["items"][0];
     // Neither the backup nor the drill begins at the very second.

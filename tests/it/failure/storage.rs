@@ -73,7 +73,7 @@ fn what_failed_in_an_outage_longer_than_the_patience_is_tried_once_more() {
     let rules = [sometimes("write", "/index/", Errno::IO, 8, 0)];
     let run = shim.load(world.cmd().args(["--json", "backup"]), &world.repo(), &rules).run().ok();
     assert!(
-        run.stderr.contains("2 items failed for reasons that may pass, and are tried once more"),
+        run.stderr.contains("2 items failed for reasons that may be temporary, and are tried again"),
         "{}",
         run.stderr
     );

@@ -373,7 +373,7 @@ fn what_belongs_to_nothing_is_listed_and_removed_exactly_as_it_was_shown() {
         &[
             "(the newest)",
             "no snapshot of this host is left of disk/data",
-            "see that it no longer backs up",
+            "make sure that it no longer backs up",
             "--confirm",
         ],
     );
@@ -399,7 +399,7 @@ fn what_belongs_to_nothing_is_listed_and_removed_exactly_as_it_was_shown() {
     assert!(!status.contains("`tik-backup forget`"), "what is a moment old is no orphan: {status}");
     assert_says(&a.run(&["forget"]).ok().stdout, &["RECENT; its source is no longer configured"]);
     let shown = a.run(&["forget", "disk"]).ok().stdout;
-    assert_says(&shown, &["see that no other configuration of this host still backs it up"]);
+    assert_says(&shown, &["make sure that no other configuration of this host still backs it up"]);
     assert_eq!(a.json(&["forget"])["orphans"][0]["why"], "unconfigured");
     let code = a.json(&["forget", "disk"])["confirm"].as_str().unwrap().to_owned();
     a.run(&["forget", "disk", "--confirm", &code]).ok();
@@ -586,7 +586,7 @@ fn what_another_configuration_of_the_same_host_backs_up_is_no_orphan() {
     other.at("2026-10-05 02:00:00", &["backup"]).ok();
     let now = "2026-10-05 03:00:00";
     let listed = one.at(now, &["forget"]).ok().stdout;
-    assert_says(&listed, &["RECENT; its source is no longer configured", "it is no orphan"]);
+    assert_says(&listed, &["RECENT; its source is no longer configured", "they are not orphans"]);
     let shown = one.at(now, &["forget", "bb"]).ok().stdout;
     assert_says(
         &shown,

@@ -172,7 +172,7 @@ fn what_is_not_there_is_an_error_and_nothing_is_written() {
         assert_says(&ls(&world, &[path]).expect_code(1).stderr, &[says]);
     }
     let ran = try_restore(&world.config, FULL, &["--to", text(&into), "--path", ""]);
-    assert_says(&ran.expect_code(2).stderr, &["--path names nothing"]);
+    assert_says(&ran.expect_code(2).stderr, &["--path is empty"]);
     let ran = try_restore(&world.config, FULL, &["--to", text(&into), "--path", "plain", "--table", "x"]);
     ran.expect_code(2);
 }

@@ -88,7 +88,7 @@ fn what_lies_on_a_filesystem_that_is_not_mounted_has_not_vanished() {
     assert_eq!(item(&ledger, &one)["state"], "protected", "{ledger:#}");
     Cmd::with(&world.config).args(["status", "--check"]).run().expect_code(5);
     let failed = try_backup(&world.config, &[&format!("{SOURCE}/{one}")]).expect_code(1).json();
-    assert_says(error_of(&failed, &one), &["a part of the source could not be asked"]);
+    assert_says(error_of(&failed, &one), &["a part of the source did not answer"]);
 
     fs::remove_dir(&data).unwrap();
     fs::rename(&aside, &data).unwrap();

@@ -291,7 +291,7 @@ fn without_a_state_folder_the_ledger_is_made_from_the_repository_and_the_reason_
     assert_eq!(said(&watched), 1, "{}{}", watched.stdout, watched.stderr);
     let ran = world.run(&["backup"]).expect_code(3);
     assert_eq!(said(&ran), 1, "{}{}", ran.stdout, ran.stderr);
-    let verdict = "1 item backed up, but WHAT HAPPENED COULD NOT BE WRITTEN DOWN";
+    let verdict = "1 item backed up, but THE HISTORY COULD NOT BE WRITTEN";
     assert!(ran.stdout.contains(verdict), "{}", ran.stdout);
 }
 

@@ -15,7 +15,7 @@ use crate::{
             Account, Detail, GLOBALS_SQL,
             session::{quote_ident, quote_text},
         },
-        verify::{Fault, Globals, Proof, Proven, Setup, compare, inflict, sink::Nowhere},
+        verify::{Fault, Globals, Proof, Proven, Setup, compare, inflict, sink::NullSink},
     },
     stream::child::into_error,
 };
@@ -40,7 +40,7 @@ impl Scratch {
         self.script(setup, &script)?;
         let restore = begin.elapsed();
         inflict(damage, |sql| self.query(setup, sql))?;
-        let sink = Nowhere::keeping(GLOBALS_SQL);
+        let sink = NullSink::keeping(GLOBALS_SQL);
         let again = self.dump(setup, GLOBALS, &sink)?;
         // Grants outlive what they are on: with them the databases come as on the source.
         for database in stubs.databases() {

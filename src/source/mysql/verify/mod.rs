@@ -28,7 +28,7 @@ use crate::{
         verify::{
             Database, Fault, Globals, Proof, Proven, ScratchServer, Setup, Verifier, compare, free_name,
             inflict, of_restore, require_digested, require_understood, scratch_server, scratch_source,
-            sink::Nowhere,
+            sink::NullSink,
         },
     },
 };
@@ -245,7 +245,7 @@ impl Scratch {
         }
         inflict(damage, |sql| self.query(setup, &format!("USE {}; {sql}", quote_ident(name))))?;
         let history = !detail(manifest)?.history.is_empty();
-        let mut again = self.dump_with(setup, name, &Nowhere::default(), history)?;
+        let mut again = self.dump_with(setup, name, &NullSink::default(), history)?;
         require_understood(&again)?;
         again.forget_omitted(manifest);
         let mut notes = notes(&done);
@@ -270,12 +270,12 @@ impl Scratch {
     }
 
     /// Reads what the server has, as a backup would.
-    fn dump(&self, setup: &Setup<'_>, item: &str, sink: &Nowhere) -> Result<Manifest> {
+    fn dump(&self, setup: &Setup<'_>, item: &str, sink: &NullSink) -> Result<Manifest> {
         self.dump_with(setup, item, sink, true)
     }
 
     /// As [`Self::dump`]; `history` says whether that of tables with system versioning is read as well.
-    fn dump_with(&self, setup: &Setup<'_>, item: &str, sink: &Nowhere, history: bool) -> Result<Manifest> {
+    fn dump_with(&self, setup: &Setup<'_>, item: &str, sink: &NullSink, history: bool) -> Result<Manifest> {
         let host = Host::Socket(self.server.socket());
         let config = MysqlConfig {
             server: scratch_server(

@@ -223,7 +223,7 @@ mod tests {
             differing(&before, &after),
             [
                 "view public.c is missing",
-                "view public.d was restored and never backed up",
+                "view public.d was restored but is not in the backup",
                 "view public.b is defined otherwise than it was",
             ]
         );

@@ -9,7 +9,7 @@ use crate::{
         GLOBALS,
         manifest::Manifest,
         postgres::{Detail, GLOBALS_SQL, Role, clients::major_of, psql::quote_ident},
-        verify::{Fault, Globals, Proof, Proven, Setup, compare, inflict, sink::Nowhere},
+        verify::{Fault, Globals, Proof, Proven, Setup, compare, inflict, sink::NullSink},
     },
     stream::{child::into_error, files::Files},
 };
@@ -28,7 +28,7 @@ impl Scratch {
         inflict(damage, |sql| self.session(setup, MAINTENANCE)?.execute(sql).map(drop))?;
         let detail = manifest.detail::<Detail>();
         let passwords = detail.and_then(|detail| detail.role_passwords).unwrap_or(true);
-        let sink = Nowhere::keeping(GLOBALS_SQL);
+        let sink = NullSink::keeping(GLOBALS_SQL);
         let again = self.dump(setup, GLOBALS, passwords, &sink)?;
         let found = String::from_utf8_lossy(&sink.kept()).into_owned();
         let (mut before, mut after) = (roles::lines(&script, &self.ours), roles::lines(&found, &self.ours));

@@ -35,7 +35,7 @@ use crate::{
         verify::{
             Database, Fault, Globals, Proof, Proven, ScratchServer, Setup, Verifier, compare::shown,
             free_name, inflict, of_restore, require_digested, require_understood, scratch_server,
-            scratch_source, sink::Nowhere,
+            scratch_source, sink::NullSink,
         },
     },
     stream::sink::Sink,
@@ -313,7 +313,7 @@ impl Scratch {
             &|_| {},
         );
         loaded.map_err(of_restore)?;
-        let canonical = self.dump(setup, name, true, &Nowhere::default())?;
+        let canonical = self.dump(setup, name, true, &NullSink::default())?;
         let canonical = canonical
             .into_detail::<Detail>()
             .map(|d| compare::definitions(d.schema_objects.iter()))

@@ -11,7 +11,7 @@ use crate::{
             DUMP,
             archive::{ArchiveReader, TocEntry},
         },
-        verify::sink::Nowhere,
+        verify::sink::NullSink,
     },
     stream::sink::{Sink, Stored},
 };
@@ -19,7 +19,7 @@ use crate::{
 /// Keeps the table of contents.
 #[derive(Default)]
 pub(super) struct WithToc {
-    nowhere: Nowhere,
+    null_sink: NullSink,
     toc: Mutex<Vec<TocEntry>>,
 }
 
@@ -53,10 +53,10 @@ impl Read for Shown<'_> {
 impl Sink for WithToc {
     fn store(&self, path: &str, reader: &mut dyn Read) -> Result<Stored> {
         if path != DUMP {
-            return self.nowhere.store(path, reader);
+            return self.null_sink.store(path, reader);
         }
         let mut shown = Shown { reader, archive: Some(ArchiveReader::new()), toc: Vec::new() };
-        let stored = self.nowhere.store(path, &mut shown)?;
+        let stored = self.null_sink.store(path, &mut shown)?;
         *self.toc.lock() = shown.toc;
         Ok(stored)
     }

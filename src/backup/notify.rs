@@ -1,32 +1,21 @@
-//! Telling, around a run: heartbeats when it begins and ends, and one message with all that changed.
+//! Notifications of a run: heartbeats when it begins and ends, and one alert with all changes.
 
 use std::{thread, time::Duration};
 
 use serde_json::json;
 
+use crate::{alert::{self, Beat, Delivery, Failure}, config::Config, error::{Error, Kind, Result}, history::{History, builder::LedgerInput, ledger::{Ledger, RepositoryEntry}}, outcome::ItemOutcome, stream::cancel::Cancel};
 use super::{Observer, RunReport, Selector};
-use crate::{
-    alert::{self, Beat, Delivery, Failure},
-    config::Config,
-    error::{Error, Kind, Result},
-    history::{
-        History,
-        builder::LedgerInput,
-        ledger::{Ledger, RepositoryEntry},
-    },
-    outcome::ItemOutcome,
-    stream::cancel::Cancel,
-};
 
-/// So many problems stand in a heartbeat.
+/// The number of problems listed in a heartbeat.
 const NAMED: usize = 100;
-/// How long telling may take, in all.
+/// The time limit for all notifications.
 const BUDGET: Duration = Duration::from_secs(300);
-/// The same when somebody wants the program to end.
+/// The limit when the program was asked to end.
 const SHORT_BUDGET: Duration = Duration::from_secs(15);
 
-/// Tells about one run.
-pub(super) struct Telling<'a> {
+/// Sends the notifications of one run.
+pub(super) struct Notifier<'a> {
     config: &'a Config,
     history: &'a History,
     /// Sources that the run covers as a whole.
@@ -35,8 +24,8 @@ pub(super) struct Telling<'a> {
     failed: Vec<Failure>,
 }
 
-impl<'a> Telling<'a> {
-    /// Prepares to tell about a run.
+impl<'a> Notifier<'a> {
+    /// Prepares the notifications of a run.
     pub(super) fn new(
         config: &'a Config,
         selectors: &[Selector],
@@ -50,7 +39,7 @@ impl<'a> Telling<'a> {
         Self { config, history, sources: sources.collect(), cancel, failed: Vec::new() }
     }
 
-    /// Does `work`, and sends the heartbeat of its begin meanwhile.
+    /// Does `work`, and sends the start heartbeat meanwhile.
     pub(super) fn while_running<T>(&mut self, run: &str, work: impl FnOnce() -> T) -> T {
         let body =
             json!({"run": run, "host": self.config.repository.host, "sources": self.sources}).to_string();
@@ -67,7 +56,7 @@ impl<'a> Telling<'a> {
         done
     }
 
-    /// Tells what came of the run.
+    /// Sends the result of the run.
     pub(super) fn after(
         self,
         report: &RunReport,
@@ -87,24 +76,24 @@ impl<'a> Telling<'a> {
         });
         let beats = |sources: &[&str], all: &[&str]| self.beat(report, ledger.as_ref().ok(), sources, all);
         delivery.failed.extend(alert::beat(self.config, self.history, &self.sources, &beats, &cancel));
-        // The begin of this run could not be told, its end could: whoever watches knows that it ran.
+        // If only the start heartbeat failed, the monitoring service still knows that the run took place.
         let ended: Vec<&str> = delivery.failed.iter().map(|failure| failure.channel.as_str()).collect();
         let begin = self.failed.iter().filter(|failure| !ended.contains(&failure.channel.as_str()));
         for failure in begin {
             observer.notice(&format!(
-                "{}: the begin of the run could not be told: {}",
+                "{}: the start of the run could not be reported: {}",
                 failure.channel, failure.error
             ));
         }
         for failure in &delivery.failed {
             observer.notice(&format!("{}: COULD NOT ALERT: {}", failure.channel, failure.error));
         }
-        // Why nothing can be written down is said by itself.
+        // A failure of the history is reported separately.
         if delivery.failed.is_empty()
             && self.history.failure().is_none()
             && let Err(error) = self.history.mark_notified(&report.run)
         {
-            observer.notice(&format!("what was told cannot be written down: {error}"));
+            observer.notice(&format!("the sent alerts cannot be recorded: {error}"));
         }
         delivery
     }
@@ -115,19 +104,19 @@ impl<'a> Telling<'a> {
         let mut notes = Vec::new();
         let repository = match (repository, refused) {
             (Some(seen), _) => seen,
-            // Told as every other look tells it, so that it stays one problem until it is over.
+            // The same problem as other commands report, so that it stays one problem until it is solved.
             (None, Some(error)) => crate::survey::unreachable(self.config, self.history, error),
             (None, None) => crate::survey::not_surveyed(self.config),
         };
         if repository.error.is_none() {
             let error = report.error.as_ref().map(Error::summary);
-            // What is wrong with the history is a problem of the ledger already.
+            // A failure of the history is a problem of the ledger already.
             let history = self.history.failure().map(|error| error.summary());
             notes.extend(error.filter(|error| history.as_ref() != Some(error)));
         }
         let mut ledger =
             self.history.ledger(LedgerInput { config: self.config, now: &now, repository, notes })?;
-        // What ended the run is mostly a problem of its sources or items, and is told as that.
+        // The error that ended the run is usually a problem of its sources or items, and is reported as one.
         let problems: Vec<&str> = ledger
             .items
             .iter()
@@ -139,14 +128,14 @@ impl<'a> Telling<'a> {
         Ok(ledger)
     }
 
-    /// May the ledger be believed for `all`, of which the run covered `sources`? One without the past knows no failures of
+    /// Whether the ledger is complete for `all`, of which the run covered `sources`. A new history lacks the failures of
     /// other runs.
     fn ledger_is_known(&self, sources: &[&str], all: &[&str]) -> bool {
         alert::knows_other_runs(self.history) || all.iter().all(|source| sources.contains(source))
     }
 
-    /// The heartbeat for somebody who watches `all` these sources, of which the run covered `sources`. It is a success only if
-    /// nothing of all of them is failed or late: this run alone would hide what an earlier run of another source found.
+    /// The heartbeat for a channel that covers `all` these sources, of which the run covered `sources`. It is a success only if
+    /// none of them is failed or late: this run alone would hide the failure of an earlier run of another source.
     fn beat(
         &self,
         report: &RunReport,
@@ -157,7 +146,7 @@ impl<'a> Telling<'a> {
         let ledger = ledger.filter(|_| self.ledger_is_known(sources, all));
         let mut problems = ledger.map(|ledger| alert::troubles(ledger, all));
         let more = problems.as_ref().map_or(0, |problems| problems.len().saturating_sub(NAMED));
-        // Without a ledger a run that covered everything knows by itself what came of it.
+        // Without a ledger, the report of a run that covered everything is sufficient.
         let well = match &problems {
             Some(problems) => problems.is_empty(),
             None => all.iter().all(|source| sources.contains(source)),
@@ -168,7 +157,7 @@ impl<'a> Telling<'a> {
         let of = |source: &str| sources.contains(&source);
         let items: Vec<_> = report.items.iter().filter(|item| of(&item.source)).collect();
         let backed_up = items.iter().filter(|item| item.is_understood()).count();
-        // A source that could not be asked counts for the items that are known of it.
+        // A source that did not answer counts as many times as it has known items.
         let failed: u64 =
             items.iter().filter(|item| item.is_failure()).map(|item| item.stands_for().max(1)).sum();
         let discovered = items.iter().filter(|item| item.item.is_some()).count();

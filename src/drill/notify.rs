@@ -1,4 +1,4 @@
-//! What a drill writes down and tells, and to whom it does not.
+//! The history and the alerts of a drill.
 
 use std::time::Duration;
 
@@ -17,11 +17,11 @@ use crate::{
     repository::{Hosts, Repository, Snapshot, future_warning},
 };
 
-/// How long telling may take.
+/// The time limit for sending alerts.
 const BUDGET: Duration = Duration::from_secs(300);
 
-/// The history of this host and repository; one in memory if it cannot be used, or if the snapshots are another host's: what is found of its
-/// backups says nothing of this one's.
+/// The history of this host and repository; one in memory if it cannot be used, or if the snapshots are of another host: its
+/// results do not apply to the backups of this host.
 pub(super) fn open_history(
     config: &Config,
     request: &Request,
@@ -43,7 +43,7 @@ pub(super) fn open_history(
             Ok(history)
         }
         Err(error) => {
-            observer.notice("what is found cannot be written down: the reason follows at the end of the run");
+            observer.notice("the results cannot be recorded: the reason follows at the end of the run");
             let history = History::in_memory_because(&error);
             report.error = Some(error);
             history
@@ -51,7 +51,7 @@ pub(super) fn open_history(
     }
 }
 
-/// Says what is dated in the future among the snapshots of what is drilled.
+/// Warns of snapshots of the chosen items that are dated in the future.
 pub(super) fn warn_of_future(chosen: &[Candidate<'_>], snapshots: &[Snapshot], observer: &dyn Observer) {
     let now = jiff::Timestamp::now();
     let ahead: Vec<Snapshot> = snapshots.iter().filter(|snapshot| snapshot.is_ahead(now)).cloned().collect();
@@ -65,15 +65,15 @@ pub(super) fn warn_of_future(chosen: &[Candidate<'_>], snapshots: &[Snapshot], o
     }
 }
 
-/// Draws up the ledger.
+/// Builds the ledger.
 pub(super) fn ledger(config: &Config, history: &History, repository: &Repository) -> Result<Ledger> {
     let (repository, notes) =
         crate::survey::survey_repository(config, history, repository, Hosts::watched(config))?;
     history.ledger(builder::LedgerInput { config, now: &Zoned::now(), repository, notes })
 }
 
-/// Tells what came of it. That this failed is part of the report.
-pub(super) fn tell(
+/// Sends alerts about the result. Failures to send are part of the report.
+pub(super) fn send_alerts(
     config: &Config,
     history: &History,
     repository: &Repository,
@@ -93,6 +93,6 @@ pub(super) fn tell(
     if report.alerts.failed.is_empty()
         && let Err(error) = history.mark_notified(&report.run)
     {
-        observer.notice(&format!("what was told cannot be written down: {error}"));
+        observer.notice(&format!("the sent alerts cannot be recorded: {error}"));
     }
 }

@@ -1,4 +1,4 @@
-//! Where the story plays: a folder with a server, a configuration and a repository, and the commands run there.
+//! The environment of the demo: a directory with servers, a configuration and a repository, and the commands that run there.
 
 use std::{
     fs::{self, OpenOptions},
@@ -22,22 +22,22 @@ use crate::{
     },
 };
 
-/// A command's output is shown as a whole; more than this is no output for a person.
+/// The maximum size of a command's output, which is shown completely.
 const OUTPUT: u64 = 1024 * 1024;
 
-/// What a command printed, and how a person would type it.
+/// A command that was run: its command line and its output.
 #[derive(Debug)]
 pub(super) struct Ran {
     pub(super) line: String,
     pub(super) output: String,
 }
 
-/// The place, gone with all that belongs to it when dropped.
-pub(super) struct Stage {
+/// The environment. Dropping it removes everything.
+pub(super) struct Environment {
     program: PathBuf,
     connection: Connection,
     cancel: Cancel,
-    // The servers must have stopped before their folder goes: fields are dropped in this order.
+    // The servers must stop before their directory is removed: fields are dropped in this order.
     mysql: Option<MysqlPart>,
     mongodb: Option<MongodbPart>,
     server: PostgresServer,
@@ -45,9 +45,9 @@ pub(super) struct Stage {
     folder: ScratchDir,
 }
 
-impl Stage {
+impl Environment {
     /// Starts the server and writes the configuration.
-    pub(super) fn set(parent: Option<&Path>, cancel: &Cancel) -> Result<Self> {
+    pub(super) fn start(parent: Option<&Path>, cancel: &Cancel) -> Result<Self> {
         let program = std::env::current_exe()
             .map_err(|error| Error::failed("cannot find the program's own file").because(&error))?;
         let clients = Clients::find(&[]);
@@ -57,17 +57,17 @@ impl Stage {
         let connection = server.params().prepare(client.major)?;
         let receiver = Receiver::start()?;
         let cancel = cancel.clone();
-        let mut stage =
+        let mut env =
             Self { program, connection, cancel, mysql: None, mongodb: None, server, receiver, folder };
-        stage.mysql = MysqlPart::set(&stage, &stage.cancel)?;
-        stage.mongodb = MongodbPart::set(&stage, &stage.cancel)?;
-        write(&stage.password_file(), "a password for the demo")?;
-        write(&stage.alert_file(), &stage.receiver.url())?;
-        write(&stage.config_file(), &stage.config())?;
-        Ok(stage)
+        env.mysql = MysqlPart::start(&env, &env.cancel)?;
+        env.mongodb = MongodbPart::start(&env, &env.cancel)?;
+        write(&env.password_file(), "a password for the demo")?;
+        write(&env.alert_file(), &env.receiver.url())?;
+        write(&env.config_file(), &env.config())?;
+        Ok(env)
     }
 
-    /// The folder of it all.
+    /// The directory of the demo.
     pub(super) fn folder(&self) -> &Path {
         self.folder.path()
     }
@@ -109,7 +109,7 @@ impl Stage {
         config.extend(self.mysql.as_ref().map(MysqlPart::config));
         config.extend(self.mongodb.as_ref().map(MongodbPart::config));
         config.push_str(&format!("\n[drill]\ndir = {}\n", quoted(self.folder())));
-        // What is drilled is our own. Elsewhere a machine that confines nothing proves nothing.
+        // The drilled content is our own, so it may run unconfined.
         if !self.server.is_confined() || self.mongodb.as_ref().is_some_and(|part| !part.is_confined()) {
             config.push_str("sandbox = \"best-effort\"\n");
         }
@@ -122,7 +122,7 @@ impl Stage {
         config
     }
 
-    /// The server of the other family, if one is installed.
+    /// The MariaDB or MySQL server, if one is installed.
     pub(super) fn mysql(&self) -> Option<&MysqlPart> {
         self.mysql.as_ref()
     }
@@ -132,7 +132,7 @@ impl Stage {
         self.mongodb.as_ref()
     }
 
-    /// A new folder for another server, which servers' users can reach.
+    /// A new directory for another server, accessible to the user of the servers.
     pub(super) fn subfolder(&self, name: &str) -> Result<PathBuf> {
         let folder = self.folder().join(name);
         fs::DirBuilder::new()
@@ -142,7 +142,7 @@ impl Stage {
         Ok(folder)
     }
 
-    /// What a person would set to run the commands shown by hand.
+    /// The environment variables for running the shown commands by hand.
     pub(super) fn variables(&self) -> Vec<(&'static str, PathBuf)> {
         let mut variables = vec![
             ("TIK_BACKUP_CONFIG", self.config_file()),
@@ -175,7 +175,7 @@ impl Stage {
     }
 
     fn program_command(&self) -> Command {
-        // The receiver of alerts is here, whatever is configured for the rest of the world.
+        // The receiver of alerts is on this host, regardless of a configured proxy.
         Command::new(&self.program).env("TIK_BACKUP_CONFIG", self.config_file()).env("NO_PROXY", "127.0.0.1")
     }
 
@@ -194,7 +194,7 @@ impl Stage {
         self.run("restic", command, args)
     }
 
-    /// Runs a command of the story.
+    /// Runs a command of the demo.
     pub(super) fn run(&self, name: &str, command: Command, args: &[&str]) -> Result<Ran> {
         let words: Vec<String> = args.iter().map(|arg| shell_word(arg)).collect();
         let line = format!("{name} {}", words.join(" "));
@@ -202,7 +202,7 @@ impl Stage {
         let mut stdout = command.args(args).cancel(&self.cancel).spawn_output().map_err(failed)?;
         let mut text = Vec::new();
         let read = stdout.by_ref().take(OUTPUT).read_to_end(&mut text);
-        // What it printed before it failed belongs to the reason, say the list of a backup's items.
+        // The output before the failure explains it, such as the list of a backup's items.
         read.map_err(|error| failed(into_error(error).because_text(String::from_utf8_lossy(&text))))?;
         let said = stdout.messages();
         let mut output = said.trim_end().to_owned();
@@ -213,18 +213,18 @@ impl Stage {
         Ok(Ran { line, output })
     }
 
-    /// The alerts that have arrived since the last look.
+    /// The alerts that have arrived since the last call.
     pub(super) fn alerts(&self) -> Vec<String> {
         self.receiver.take()
     }
 
-    /// Stops the server. With `keep` the folder stays, and where it is is returned.
-    pub(super) fn strike(mut self, keep: bool) -> Result<Option<PathBuf>> {
+    /// Stops the servers. With `keep` the directory is kept, and its path is returned.
+    pub(super) fn stop(mut self, keep: bool) -> Result<Option<PathBuf>> {
         if let Some(part) = &mut self.mysql {
-            part.strike()?;
+            part.stop()?;
         }
         if let Some(part) = &mut self.mongodb {
-            part.strike()?;
+            part.stop()?;
         }
         self.server.stop()?;
         if !keep {
@@ -242,7 +242,7 @@ pub(super) fn write(path: &Path, text: &str) -> Result<()> {
         .map_err(|error| Error::failed(format!("cannot write {}", path.display())).because(&error))
 }
 
-/// A word as a shell must be given it.
+/// A word, quoted for a shell.
 pub(super) fn shell_word(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
     if !text.is_empty() && text.chars().all(plain) {

@@ -1,4 +1,4 @@
-//! Scratch servers shared by the items of one server: started for the first, thrown away after the last.
+//! The scratch pool: scratch servers shared by the items of one server, started for the first item and removed after the last.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -28,47 +28,49 @@ use crate::{
 /// How snapshots of the kind of a manifest are proven.
 pub(super) fn verification(manifest: &Manifest) -> Result<Verification, Fault> {
     kind_named(&manifest.kind).map(|kind| kind.verification()).ok_or_else(|| {
-        let what = format!("this version knows no source kind `{}`, of which the snapshot is", manifest.kind);
+        let what = format!(
+            "the snapshot is of the source kind `{}`, which this version does not know",
+            manifest.kind
+        );
         Fault::Cannot(Error::failed(what).hint("drill it with the version that made it, or a newer one"))
     })
 }
 
-/// What an operator should know of a server that is not wholly confined.
+/// A note if a server is not fully confined.
 fn note(server: &dyn ScratchServer) -> Option<String> {
     let open = server.unconfined();
     (!open.is_empty()).then(|| {
         format!(
-            "the scratch server is not confined as it should be: this system offers nothing for {}; `drill.sandbox` \
-             allows that",
+            "the scratch server is not confined completely: this system offers nothing for {}; `drill.sandbox` allows that",
             open.join(", ")
         )
     })
 }
 
-/// A server, and what came of giving it the roles.
+/// A server, and the result of restoring its roles.
 struct Running {
     server: Box<dyn ScratchServer>,
     roles: Mutex<Option<Result<Proof, Fault>>>,
 }
 
-/// A place for one server.
+/// A slot for one server.
 #[derive(Default)]
-pub(super) struct Place {
+pub(super) struct Slot {
     running: RwLock<Option<Running>>,
-    /// Servers that have died here.
+    /// The number of servers that have died in this slot.
     deaths: AtomicU32,
 }
 
-/// Servers are of one version, are started with the same settings, and have the roles of one snapshot.
+/// Items share a server if they need the same version, settings and roles.
 type Key = (String, Option<String>, String, String);
 
-/// All places.
+/// The scratch servers of a drill.
 #[derive(Default)]
-pub(super) struct Stage {
-    places: Mutex<HashMap<Key, Arc<Place>>>,
+pub(super) struct ScratchPool {
+    slots: Mutex<HashMap<Key, Arc<Slot>>>,
 }
 
-/// What to prove, and with what.
+/// A snapshot to prove, and what it needs.
 pub(super) struct Job<'a> {
     pub(super) candidate: &'a Candidate<'a>,
     pub(super) manifest: &'a Manifest,
@@ -79,75 +81,75 @@ pub(super) struct Job<'a> {
     pub(super) part: files::Part,
     /// The other databases of the same server.
     pub(super) siblings: Option<&'a dyn Siblings>,
-    /// What a self-test does to what was restored.
+    /// The damage that a self-test does to the restored content.
     pub(super) damage: Option<&'a str>,
 }
 
-impl Stage {
-    /// The place for the server that a job needs.
-    fn place(&self, verifier: &dyn Verifier, setup: &Setup<'_>, job: &Job<'_>) -> Result<Arc<Place>, Fault> {
+impl ScratchPool {
+    /// The slot of the server that a job needs.
+    fn slot(&self, verifier: &dyn Verifier, setup: &Setup<'_>, job: &Job<'_>) -> Result<Arc<Slot>, Fault> {
         let needs = verifier.server_key(setup, job.manifest)?;
         let (source, server) = job.candidate.group();
         let key = (source, server, needs, job.globals_id.to_owned());
-        let mut places = self.places.lock();
-        Ok(places.entry(key).or_default().clone())
+        let mut slots = self.slots.lock();
+        Ok(slots.entry(key).or_default().clone())
     }
 
-    /// Throws the servers of a group away, once those that still work with them are done.
+    /// Removes the servers of a group, once all jobs on them are done.
     pub(super) fn clear(&self, group: &(String, Option<String>)) {
-        let mut places = self.places.lock();
-        let keys: Vec<Key> = places
+        let mut slots = self.slots.lock();
+        let keys: Vec<Key> = slots
             .keys()
             .filter(|(source, server, ..)| (source, server) == (&group.0, &group.1))
             .cloned()
             .collect();
-        let gone: Vec<Arc<Place>> = keys.iter().filter_map(|key| places.remove(key)).collect();
-        drop(places);
+        let gone: Vec<Arc<Slot>> = keys.iter().filter_map(|key| slots.remove(key)).collect();
+        drop(slots);
         // Stopping a server may take a while.
         drop(gone);
     }
 }
 
 /// Proves one item.
-pub(super) fn prove(setup: &Setup<'_>, stage: &Stage, job: &Job<'_>) -> Proven {
+pub(super) fn prove(setup: &Setup<'_>, pool: &ScratchPool, job: &Job<'_>) -> Proven {
     let verifier = match verification(job.manifest)? {
         Verification::ReadBack(kind) => return files::prove(kind, setup, job.manifest, job.files, job.part),
         Verification::Restore(verifier) => verifier,
     };
-    let place = stage.place(verifier, setup, job)?;
-    let deaths = place.deaths.load(Ordering::SeqCst);
-    let server = OnServer { verifier, setup, place: &place, job };
-    server.prove().map_err(|fault| died(&place, deaths).unwrap_or(fault))
+    let slot = pool.slot(verifier, setup, job)?;
+    let deaths = slot.deaths.load(Ordering::SeqCst);
+    let server = OnServer { verifier, setup, slot: &slot, job };
+    server.prove().map_err(|fault| died(&slot, deaths).unwrap_or(fault))
 }
 
-/// A dead server says nothing about the backup; the next one gets a new one.
-fn died(place: &Place, deaths: u32) -> Option<Fault> {
-    let looked = place.running.read();
+/// A dead server says nothing about the backup; the next item gets a new one.
+fn died(slot: &Slot, deaths: u32) -> Option<Fault> {
+    let looked = slot.running.read();
     let dead = looked.as_ref().is_some_and(|running| running.server.is_dead());
     drop(looked);
     let mut death = None;
     if dead {
-        // Others who work with it fail too: nobody is kept waiting for long.
-        let mut running = place.running.write();
+        // Other jobs on this server fail too, so the lock is free soon.
+        let mut running = slot.running.write();
         death = running.as_mut().and_then(|running| running.server.death());
         if death.is_some() {
-            place.deaths.fetch_add(1, Ordering::SeqCst);
+            slot.deaths.fetch_add(1, Ordering::SeqCst);
             *running = None;
         }
     }
-    // Somebody else may have found it dead, and even have another one by now.
-    let died = place.deaths.load(Ordering::SeqCst) != deaths;
+    // Another thread may have found it dead, and even have started a new one by now.
+    let died = slot.deaths.load(Ordering::SeqCst) != deaths;
     let death = death.or_else(|| died.then(|| Error::failed("the scratch server has ended")));
     Some(Fault::Cannot(death?.hint(
-        "see why it ended (short of memory?) and run the drill again; nothing is known about the backup",
+        "find out why it ended (out of memory?) and run the drill again; this is no verdict on the backup",
     )))
 }
 
-/// A job, and the place for its server.
+/// A job, and the slot of its server.
 struct OnServer<'a> {
     verifier: &'a dyn Verifier,
     setup: &'a Setup<'a>,
-    place: &'a Place,
+    slot: &'a Slot,
     job: &'a Job<'a>,
 }
 
@@ -159,24 +161,24 @@ impl OnServer<'_> {
         }
     }
 
-    /// With a server on which others may work at the same time.
+    /// Proves on a server that other jobs may use at the same time.
     fn shared(&self) -> Proven {
         loop {
-            let running = self.place.running.read();
+            let running = self.slot.running.read();
             if let Some(running) = &*running {
                 return self.with(running, None);
             }
             drop(running);
-            let mut running = self.place.running.write();
+            let mut running = self.slot.running.write();
             if running.is_none() {
                 *running = Some(self.start()?);
             }
         }
     }
 
-    /// While nothing else is on the server: then databases that others may be about to restore can be made for this one.
+    /// Proves while nothing else is on the server: only then can databases that other jobs restore be created for this one.
     fn alone(&self, databases: &BTreeSet<String>) -> Proven {
-        let mut running = self.place.running.write();
+        let mut running = self.slot.running.write();
         let there = match running.take() {
             Some(there) => there,
             None => self.start()?,
@@ -188,7 +190,7 @@ impl OnServer<'_> {
         let job = self.job;
         if job.candidate.is_globals {
             let roles = running.roles.lock().take();
-            let known = "the roles were tried already, and what came of it is no longer known";
+            let known = "the roles were tried already, and the result is no longer available";
             return roles.unwrap_or_else(|| Err(Fault::Cannot(Error::failed(known))));
         }
         let database = Database {
@@ -205,8 +207,8 @@ impl OnServer<'_> {
         Ok(proof)
     }
 
-    /// Starts a server and gives it the roles. If it does not take them it is begun anew without, so that something can be
-    /// said about the databases: their restore creates the roles that it needs.
+    /// Starts a server and restores the roles. If that fails, a new server is started without them, so that the databases
+    /// can still be proven: their restore creates the roles that it needs.
     fn start(&self) -> Result<Running, Fault> {
         let begin = Instant::now();
         let Self { verifier, setup, job, .. } = *self;
