@@ -154,7 +154,7 @@ impl Repository {
         Ok((unnamed, unreadable))
     }
 
-    /// What the library says of index, packs and folders; `is_lost` if it is known that the index, or a part of it, is lost.
+    /// What the library says of index, packs and directories; `is_lost` if it is known that the index, or a part of it, is lost.
     fn check_structure(&self, report: &mut CheckReport, is_lost: bool) -> Result<()> {
         let trees: BTreeSet<TreeId> =
             self.snapshot_files()?.into_iter().map(|snapshot| snapshot.tree).collect();

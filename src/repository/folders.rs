@@ -1,4 +1,4 @@
-//! Finding files of a snapshot by path, quickly when they are asked for folder by folder: the folders on the way to the
+//! Finding files of a snapshot by path, quickly when they are asked for directory by directory: the directories on the way to the
 //! last one asked for are kept in a compact form.
 
 use std::{borrow::Cow, fmt, os::unix::ffi::OsStrExt, path::Path};
@@ -37,7 +37,7 @@ enum Lean {
     Other,
 }
 
-/// What lies in a folder, by the name as it is stored.
+/// What lies in a directory, by the name as it is stored.
 struct LeanFolder(Vec<(Box<str>, Lean)>);
 
 impl LeanFolder {
@@ -47,11 +47,11 @@ impl LeanFolder {
     }
 }
 
-/// Finds files below one folder of a snapshot.
+/// Finds files below one directory of a snapshot.
 pub(super) struct Folders<'r> {
     repo: &'r rustic_core::Repository<IndexedFullStatus>,
     root: Hash,
-    /// The way to the folder that was asked for last: names and contents, the snapshot's root first.
+    /// The way to the directory that was asked for last: names and contents, the snapshot's root first.
     open: Vec<(Vec<u8>, LeanFolder)>,
 }
 
@@ -76,7 +76,7 @@ impl<'r> Folders<'r> {
         })
     }
 
-    /// Opens the folder of these names, and those on the way. False if it is not there.
+    /// Opens the directory of these names, and those on the way. False if it is not there.
     fn enter(&mut self, names: &[&[u8]]) -> Result<bool> {
         let same = self.open.iter().skip(1).zip(names).take_while(|((open, _), name)| open == *name).count();
         self.open.truncate(same + 1);
@@ -119,7 +119,7 @@ struct LeanTree {
     nodes: LeanNodes,
 }
 
-/// Nodes that become small while they are read: the JSON of a folder of a million files is large enough.
+/// Nodes that become small while they are read: the JSON of a directory of a million files is large enough.
 #[derive(Default)]
 struct LeanNodes(Vec<(Box<str>, Lean)>);
 

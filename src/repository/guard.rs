@@ -111,8 +111,8 @@ fn is_mount_root(mount: &Path, device: u64) -> bool {
     mount.parent().is_none_or(|parent| rfs::stat(parent).is_ok_and(|above| above.st_dev != device))
 }
 
-/// Whether what is mounted at `path` is only the folder itself, bound onto its own place. A service that systemd lets
-/// write to the folder (`ReadWritePaths=`) sees it so: it looks like a mount and there is no storage.
+/// Whether what is mounted at `path` is only the directory itself, bound onto its own place. A service that systemd lets
+/// write to the directory (`ReadWritePaths=`) sees it so: it looks like a mount and there is no storage.
 fn is_bound_onto_itself(path: &Path) -> bool {
     // Where the list cannot be read, the other looks have to do.
     std::fs::read_to_string("/proc/self/mountinfo").is_ok_and(|list| binds_onto_itself(&list, path))
@@ -124,7 +124,7 @@ struct Mounted<'a> {
     id: &'a str,
     parent: &'a str,
     device: &'a str,
-    /// Which folder of the file system is mounted, as it is written there.
+    /// Which directory of the file system is mounted, as it is written there.
     root: &'a str,
     point: &'a str,
 }
@@ -209,7 +209,7 @@ mod tests {
         let cases = [
             // systemd's ReadWritePaths= with nothing mounted, also where a subvolume is the root.
             ("40 21 254:1 /mnt/my\\040box /mnt/my\\040box rw - ext4 /dev/vda rw\n", true),
-            // A storage, a storage covered by such a bind, and a folder of the same disk bound to another place.
+            // A storage, a storage covered by such a bind, and a directory of the same disk bound to another place.
             ("40 21 0:60 / /mnt/my\\040box rw - cifs //box/backup rw\n", false),
             (
                 "40 21 0:60 / /mnt/my\\040box rw - cifs //box rw\n41 40 0:60 / /mnt/my\\040box rw - cifs //box rw\n",

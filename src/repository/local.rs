@@ -24,7 +24,7 @@ use crate::{
     fs::owner::{self, Account},
 };
 
-/// Folder of a repository that holds lock files, which `rustic_core` does not know.
+/// Directory of a repository that holds lock files, which `rustic_core` does not know.
 const LOCKS: &str = "locks";
 /// Marks files that are being written; a crash can leave them behind, [`LocalStorage::sweep`] removes them.
 const TMP_MARK: &str = "-tmp-";
@@ -41,7 +41,7 @@ impl LocalStorage {
         Ok(Self { root: Root::open(root, mount, patience)? })
     }
 
-    /// Creates the directory `root` (on `mount`) if it is missing, and opens it. What root creates in a folder of root's
+    /// Creates the directory `root` (on `mount`) if it is missing, and opens it. What root creates in a directory of root's
     /// belongs to `service`.
     pub(super) fn create_root(
         root: &Path,
@@ -158,7 +158,7 @@ impl LocalStorage {
         })
     }
 
-    /// Names of the entries of a folder. Of the folders that a repository may lack, a missing one has none.
+    /// Names of the entries of a directory. Of the directories that a repository may lack, a missing one has none.
     fn entries(&self, folder: &str) -> io::Result<Vec<String>> {
         let optional = folder == LOCKS || folder.starts_with("data/");
         match self.root.attempt(|dir, _| entries(dir, folder)) {
@@ -167,7 +167,7 @@ impl LocalStorage {
         }
     }
 
-    /// All files of a type with the folder they are in. Unlike a plain directory walk this fails rather than
+    /// All files of a type with the directory they are in. Unlike a plain directory walk this fails rather than
     /// leaving out what it could not read.
     fn files(&self, tpe: FileType) -> io::Result<Vec<(String, Id)>> {
         let folders = match tpe {

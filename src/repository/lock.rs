@@ -1,4 +1,4 @@
-//! Locks that restic understands and honours: a JSON file in `locks/`, sealed like every file of the repository.
+//! Locks that restic understands and honours: a JSON file in `locks/`, encrypted like every file of the repository.
 //! Writers hold a shared lock, `prune` an exclusive one. While a lock is held it is renewed every few minutes, and
 //! locks whose owner is dead are removed instead of stopping backups for days.
 

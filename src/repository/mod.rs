@@ -113,7 +113,7 @@ impl Repository {
         Self::init_for(config, None)
     }
 
-    /// As [`Self::init`]; a folder that root creates in a folder of root's belongs to `service`, who is to use it.
+    /// As [`Self::init`]; a directory that root creates in a directory of root's belongs to `service`, who is to use it.
     pub(crate) fn init_for(config: &RepositoryConfig, service: Option<&Account>) -> Result<Initialised> {
         let patience = Patience::short();
         if let Some(path) = config.location.load()?.path() {

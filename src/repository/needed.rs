@@ -19,26 +19,26 @@ pub(super) type Reader = rustic_core::Repository<IndexedFullStatus>;
 
 /// So many of the blobs that are not there are remembered: one of them decides.
 const REMEMBERED: usize = 100_000;
-/// So many folders of the newest snapshots a backup looks at when packs are in no index. `check` and `prune` look at all.
+/// So many directories of the newest snapshots a backup looks at when packs are in no index. `check` and `prune` look at all.
 const FEW_TREES: usize = 4096;
 
 /// How much of the snapshots is looked at to see whether the index is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Depth {
-    /// Their roots, and some folders of the newest of each item.
+    /// Their roots, and some directories of the newest of each item.
     Newest,
     /// Everything.
     All,
 }
 
-/// What was found in a few folders.
+/// What was found in a few directories.
 #[derive(Default)]
 pub(super) struct Found {
     lacking: Vec<Id>,
-    /// Whether some of them are folders: what lies below is not known.
+    /// Whether some of them are directories: what lies below is not known.
     lacks_trees: bool,
     pub(super) trees: Vec<Id>,
-    /// Folders that cannot be read, or that lack something themselves.
+    /// Directories that cannot be read, or that lack something themselves.
     pub(super) broken: Vec<Id>,
     pub(super) unreadable: Option<Error>,
 }
@@ -48,7 +48,7 @@ pub(super) struct Found {
 pub(super) struct Lacking {
     /// Blobs that `known` does not have, 100,000 at most.
     blobs: HashSet<Id>,
-    /// Whether some of them are folders.
+    /// Whether some of them are directories.
     trees: bool,
     /// Why a tree that should be there cannot be read.
     problem: Option<Error>,
@@ -181,7 +181,7 @@ impl Repository {
             // What cannot be read shows elsewhere.
             let Ok(Some(blobs)) = self.pack_header(pack, *size) else { continue };
             let is_needed = blobs.iter().any(|blob| needed.contains(&blob.id));
-            // Where folders are gone, what lies below them is not known: it may be this.
+            // Where directories are gone, what lies below them is not known: it may be this.
             let may_be_needed = lacks_trees && blobs.iter().any(|blob| !known.has(blob.tpe(), &blob.id));
             // A run beside this one may have written index and snapshot since ours were read.
             if (is_needed || may_be_needed) && !self.listed_packs()?.contains(pack) {
@@ -201,7 +201,7 @@ impl Repository {
             Depth::Newest => (newest_roots(&snapshots), FEW_TREES),
         };
         let reader = self.reopen()?.to_indexed().map_err(super::known::unreadable_index)?;
-        // That a folder is damaged does not say that the index is lost.
+        // That a directory is damaged does not say that the index is lost.
         let mut lacking = lacking(&reader, known, roots, most, cancel)?;
         lacking.blobs.extend(unknown);
         Ok(lacking)

@@ -1,4 +1,4 @@
-//! Files, folders and the rest as restic's trees describe them: names as Go's `strconv.Quote` writes them, file modes in
+//! Files, directories and the rest as restic's trees describe them: names as Go's `strconv.Quote` writes them, file modes in
 //! the bits of Go's `fs.FileMode`.
 
 use std::{

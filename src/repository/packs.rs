@@ -1,5 +1,5 @@
 //! Reads packs as a whole and compares them with their names and with the index. The layout of a pack is that of
-//! restic's repository format: sealed blobs, the sealed header that lists them, the header's length in four bytes.
+//! restic's repository format: encrypted blobs, the encrypted header that lists them, the header's length in four bytes.
 
 use std::{
     collections::{HashMap, HashSet},

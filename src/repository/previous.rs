@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The newest snapshots of all items that this host made, read when the first source asks. Another host's are of another
-/// folder or server, whatever it calls its sources.
+/// directory or server, whatever it calls its sources.
 pub struct PreviousSnapshots<'r> {
     repository: &'r Repository,
     loaded: OnceLock<Result<Loaded>>,

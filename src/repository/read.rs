@@ -119,7 +119,7 @@ pub struct SnapshotFiles<'a> {
     reader: &'a SnapshotReader,
     snapshot: &'a Snapshot,
     folders: Mutex<Folders<'a>>,
-    /// Path of the item's folder.
+    /// Path of the item's directory.
     top: String,
 }
 
@@ -130,7 +130,7 @@ impl<'a> SnapshotFiles<'a> {
         Self { reader, snapshot, folders: Mutex::new(Folders::new(&reader.repo, &snapshot.file)), top }
     }
 
-    /// A file by its path below the item's folder.
+    /// A file by its path below the item's directory.
     pub(super) fn find(&self, path: &Path) -> Result<Option<FoundFile>> {
         let mut folders = self.folders.lock();
         folders.find(&Path::new(&self.top).join(path)).map_err(|e| e.context(self.what()))
@@ -185,7 +185,7 @@ impl<'a> SnapshotFiles<'a> {
         Ok(target.bytes)
     }
 
-    /// The folder of the item.
+    /// The directory of the item.
     fn item_folder(&self) -> Result<Node> {
         self.reader.repo.node_from_path(self.snapshot.file.tree, Path::new(&self.top)).map_err(|e| {
             rustic_error(&format!("cannot read the root folder of {}", self.what()), e).hint(UNREADABLE)

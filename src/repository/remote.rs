@@ -344,7 +344,7 @@ impl ReadBackend for RemoteStorage {
 
 impl WriteBackend for RemoteStorage {
     fn create(&self) -> RusticResult<()> {
-        // It makes 256 folders.
+        // It makes 256 directories.
         self.attempt(LONGEST, |backend, _| backend.create())
     }
 

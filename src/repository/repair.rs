@@ -32,9 +32,9 @@ pub struct RepairReport {
     pub moved: u64,
     /// Damaged packs of which everything that is whole was stored again.
     pub salvaged: u64,
-    /// Chunks and folders of damaged packs that were stored again.
+    /// Chunks and directories of damaged packs that were stored again.
     pub blobs_salvaged: u64,
-    /// Chunks and folders of damaged packs that are lost.
+    /// Chunks and directories of damaged packs that are lost.
     pub blobs_lost: u64,
     /// Index files that could not be read; they were replaced.
     pub damaged_indexes: u64,

@@ -283,7 +283,7 @@ impl Root {
         match found {
             Ok(content) if content == *known => Ok(()),
             Ok(_) => Err(Fault::Lasting(self.replaced("another repository is there now"))),
-            // Perhaps only the folder underneath the mount point.
+            // Perhaps only the directory underneath the mount point.
             Err(error) => Err(Fault::Away(
                 Error::repository(format!("{} does not hold the repository now", self.path.display()))
                     .because(&error)

@@ -167,7 +167,7 @@ impl Repository {
         Ok(report)
     }
 
-    /// Copies packs into a folder, and returns those that could be read. When this returns the copies are on the disk.
+    /// Copies packs into a directory, and returns those that could be read. When this returns the copies are on the disk.
     fn copy_aside(&self, packs: &HashSet<Id>, aside: &Path, cancel: &Cancel) -> Result<HashSet<Id>> {
         let failed = |e: io::Error| {
             let error = Error::failed(format!("cannot copy a damaged pack to {}", aside.display()));

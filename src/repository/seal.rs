@@ -92,7 +92,7 @@ impl Sealer {
         Ok(out)
     }
 
-    /// Opens an unpacked file that this program, restic or rustic wrote. `None` if it was sealed with another key or
+    /// Opens an unpacked file that this program, restic or rustic wrote. `None` if it was encrypted with another key or
     /// is damaged.
     pub(super) fn unseal_file(&self, sealed: &[u8]) -> Option<Vec<u8>> {
         let plain = self.unseal(sealed)?;
@@ -102,7 +102,7 @@ impl Sealer {
         }
     }
 
-    /// Opens what was sealed. `None` if it was sealed with another key or is damaged.
+    /// Opens what was encrypted. `None` if it was encrypted with another key or is damaged.
     pub(super) fn unseal(&self, sealed: &[u8]) -> Option<Vec<u8>> {
         self.unseal_in_place(&mut sealed.to_vec()).map(<[u8]>::to_vec)
     }

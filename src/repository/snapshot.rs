@@ -113,7 +113,7 @@ impl Snapshot {
 }
 
 /// Path of an item in its snapshots: `/source/item`. In both names `/`, `%`, control characters and the names `.` and
-/// `..` are percent-escaped, so that every item is one folder.
+/// `..` are percent-escaped, so that every item is one directory.
 pub fn item_path(source: &str, item: &str) -> String {
     format!("/{}/{}", escape(source), escape(item))
 }

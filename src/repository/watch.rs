@@ -232,7 +232,7 @@ impl Repository {
 }
 
 impl Present {
-    /// Fails if something below a root is gone, or if a folder cannot be read.
+    /// Fails if something below a root is gone, or if a directory cannot be read.
     pub(super) fn require(&self, root: Id, cancel: &Cancel) -> Result<()> {
         let is_whole = lacking(&self.reader, &self.known, vec![root], usize::MAX, cancel)?.finds_nothing();
         let is_whole = is_whole.map_err(|error| {

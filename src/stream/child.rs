@@ -115,7 +115,7 @@ impl Command {
         self
     }
 
-    /// Keeps a folder of private files until the tool has ended.
+    /// Keeps a directory of private files until the tool has ended.
     #[must_use]
     pub fn private(mut self, dir: Arc<PrivateDir>) -> Self {
         self.private.push(dir);

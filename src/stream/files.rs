@@ -35,7 +35,7 @@ pub struct Attributes {
     pub xattrs: Vec<(String, Vec<u8>)>,
 }
 
-/// What a tree of files holds besides files and folders.
+/// What a tree of files holds besides files and directories.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Special {
     /// A symbolic link and what it points to.
@@ -50,12 +50,12 @@ pub enum Special {
     BlockDevice(u64),
 }
 
-/// The files of a snapshot. Reading them folder by folder, depth first, is quick.
+/// The files of a snapshot. Reading them directory by directory, depth first, is quick.
 pub trait Files: Sync {
     /// Paths and lengths.
     fn list(&self) -> Result<Vec<(String, u64)>>;
 
-    /// Shows everything the snapshot holds, depth first, a folder before its content. Paths are below the item's folder.
+    /// Shows everything the snapshot holds, depth first, a directory before its content. Paths are below the item's directory.
     /// Whoever knows no more than the list shows files without attributes.
     fn walk(&self, visit: &mut dyn FnMut(Node<'_>) -> Result<()>) -> Result<()> {
         for (path, bytes) in self.list()? {
@@ -69,7 +69,7 @@ pub trait Files: Sync {
         Ok(())
     }
 
-    /// As [`Self::walk`], but what lies in folders that `enters` declines need not be shown.
+    /// As [`Self::walk`], but what lies in directories that `enters` declines need not be shown.
     fn walk_into(
         &self,
         _enters: &dyn Fn(&Path) -> bool,
@@ -87,7 +87,7 @@ pub trait Files: Sync {
 
 /// Something in a snapshot.
 pub struct Node<'a> {
-    /// Path below the item's folder; the names may be any bytes.
+    /// Path below the item's directory; the names may be any bytes.
     pub path: &'a Path,
     /// What it is.
     pub kind: NodeKind,
@@ -102,7 +102,7 @@ pub struct Node<'a> {
 pub enum NodeKind {
     /// A file and its length in bytes.
     File(u64),
-    /// A folder.
+    /// A directory.
     Folder,
     /// Something else.
     Special(Special),

@@ -1,4 +1,4 @@
-//! Folders only this user can read, in memory where the system offers that: pass files and option files for tools.
+//! Directories only this user can read, in memory where the system offers that: pass files and option files for tools.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
@@ -14,13 +14,13 @@ use rustix::fs::{FlockOperation, flock};
 use crate::error::{Error, Result};
 
 const PREFIX: &str = "tik-backup-private-";
-/// A folder younger than this may be about to be locked by its maker.
+/// A directory younger than this may be about to be locked by its maker.
 const SETTLED: Duration = Duration::from_secs(60);
 
-/// A folder of mode 0700 with files of mode 0600, removed on drop.
+/// A directory of mode 0700 with files of mode 0600, removed on drop.
 ///
-/// It lies in the first usable one of `$XDG_RUNTIME_DIR`, `/run/user/UID`, `/dev/shm` and the folder for temporary
-/// files. A process that was killed cannot remove its folder; the next one does, as the lock on it is gone.
+/// It lies in the first usable one of `$XDG_RUNTIME_DIR`, `/run/user/UID`, `/dev/shm` and the directory for temporary
+/// files. A process that was killed cannot remove its directory; the next one does, as the lock on it is gone.
 pub struct PrivateDir {
     path: PathBuf,
     // Held for its lock only.
@@ -28,7 +28,7 @@ pub struct PrivateDir {
 }
 
 impl PrivateDir {
-    /// Creates an empty folder.
+    /// Creates an empty directory.
     pub fn new() -> Result<Self> {
         let mut last = None;
         for parent in parents() {
@@ -42,7 +42,7 @@ impl PrivateDir {
         Err(last.unwrap_or_else(|| Error::failed("there is no folder for private files")))
     }
 
-    /// Creates an empty folder inside `parent`.
+    /// Creates an empty directory inside `parent`.
     pub fn new_in(parent: &Path) -> Result<Self> {
         let failed = |error: &std::io::Error| {
             Error::failed(format!("cannot create a private folder in {}", parent.display()))
@@ -65,7 +65,7 @@ impl PrivateDir {
         }
     }
 
-    /// The folder.
+    /// The directory.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -105,7 +105,7 @@ fn parents() -> Vec<PathBuf> {
     parents
 }
 
-/// Removes folders of processes that were killed: they are this user's and nobody holds their lock.
+/// Removes directories of processes that were killed: they are this user's and nobody holds their lock.
 fn sweep(parent: &Path, settled: Duration) {
     let uid = rustix::process::geteuid().as_raw();
     let Ok(entries) = fs::read_dir(parent) else { return };

@@ -62,7 +62,7 @@ pub(crate) struct Process {
     begun: Instant,
     /// Of the item that it was started for.
     span: tracing::Span,
-    // The tool may open its pass file at any time: the folder must live as long as the tool.
+    // The tool may open its pass file at any time: the directory must live as long as the tool.
     _private: Vec<Arc<PrivateDir>>,
 }
 
@@ -243,7 +243,7 @@ impl Process {
     }
 }
 
-/// The name of a program without its folder.
+/// The name of a program without its directory.
 pub(crate) fn file_name(program: impl AsRef<Path>) -> String {
     program.as_ref().file_name().unwrap_or_default().to_string_lossy().into_owned()
 }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::error::{Fact, Result};
 
-/// The error says that something was to be stored below a folder that was finished.
+/// The error says that something was to be stored below a directory that was finished.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Late;
 
@@ -50,7 +50,7 @@ pub struct Mark {
 /// Paths are relative and consist of names only, never of `.` or `..`. What a database dump does not need has a default:
 /// a sink that only looks at the streams.
 pub trait Sink: Sync {
-    /// Takes in everything that `reader` delivers as the file `path` (relative, folders separated by `/`). After an error of
+    /// Takes in everything that `reader` delivers as the file `path` (relative, directories separated by `/`). After an error of
     /// the reader nothing stands there: an item whose dump goes on, as it may, is without this file.
     fn store(&self, path: &str, reader: &mut dyn Read) -> Result<Stored>;
 
@@ -88,22 +88,22 @@ pub trait Sink: Sync {
         false
     }
 
-    /// Takes in a folder and its attributes; it may stay empty. Folders of files need not be announced.
+    /// Takes in a directory and its attributes; it may stay empty. Directories of files need not be announced.
     fn folder(&self, _path: &Path, _attributes: &Attributes) -> Result<()> {
         Ok(())
     }
 
-    /// Takes in what is neither a file nor a folder.
+    /// Takes in what is neither a file nor a directory.
     fn special(&self, _path: &Path, _special: &Special, _attributes: &Attributes) -> Result<()> {
         Ok(())
     }
 
-    /// Says that nothing more will come for or below this folder, so that its memory can be freed.
+    /// Says that nothing more will come for or below this directory, so that its memory can be freed.
     fn finish_folder(&self, _path: &Path) -> Result<()> {
         Ok(())
     }
 
-    /// The file at this path in the item's newest snapshot. Quick when it is asked folder by folder, depth first.
+    /// The file at this path in the item's newest snapshot. Quick when it is asked directory by directory, depth first.
     fn previous_file(&self, _path: &Path) -> Result<Option<Previous>> {
         Ok(None)
     }

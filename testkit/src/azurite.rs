@@ -19,7 +19,7 @@ pub struct Azurite {
     child: Child,
     port: u16,
     accounts: Vec<String>,
-    // Dropped last: the program must have stopped before its folder goes.
+    // Dropped last: the program must have stopped before its directory goes.
     dir: TempDir,
 }
 

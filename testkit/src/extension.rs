@@ -23,8 +23,8 @@ SELECT pg_catalog.pg_extension_config_dump('kept_whole', '');
 SELECT pg_catalog.pg_extension_config_dump('kept_whole_id_seq', '');
 ";
 
-/// Puts the extension's two files into the folder where this server, and every other of the same installation,
-/// looks for extensions. `false`, with a visible skip, if that folder cannot be written to.
+/// Puts the extension's two files into the directory where this server, and every other of the same installation,
+/// looks for extensions. `false`, with a visible skip, if that directory cannot be written to.
 #[must_use]
 pub fn install_test_extension(server: &PgServer) -> bool {
     let share = run_ok(Command::new(server.bin("pg_config")).arg("--sharedir"), b"");

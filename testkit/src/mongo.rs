@@ -30,7 +30,7 @@ pub struct MongoServer {
     arguments: Vec<String>,
     runtime: Runtime,
     client: Option<Client>,
-    // Dropped last: the server must have stopped before its folder goes.
+    // Dropped last: the server must have stopped before its directory goes.
     dir: TempDir,
 }
 
@@ -79,7 +79,7 @@ impl MongoServer {
         } else {
             self.compatible(&program)
         };
-        // It would take settings from its folder and from home.
+        // It would take settings from its directory and from home.
         command.current_dir(self.dir.path()).env("HOME", self.dir.path());
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         let mut child = spawn_bound(command, Signal::KILL).map_err(|error| error.to_string())?;
@@ -187,7 +187,7 @@ impl MongoServer {
         self.port
     }
 
-    /// Its data folder.
+    /// Its data directory.
     pub fn data_dir(&self) -> PathBuf {
         self.dir.path().join("data")
     }

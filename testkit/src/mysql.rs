@@ -1,4 +1,4 @@
-//! Throwaway MySQL and MariaDB servers: started from a copied data folder, gone with the test.
+//! Throwaway MySQL and MariaDB servers: started from a copied data directory, gone with the test.
 
 use std::{
     fs,
@@ -26,7 +26,7 @@ pub struct MyServer {
     options: MyOptions,
     child: Option<Child>,
     port: u16,
-    // Dropped last: the server must have stopped before its folder goes.
+    // Dropped last: the server must have stopped before its directory goes.
     dir: TempDir,
 }
 
@@ -43,7 +43,7 @@ impl MyServer {
     }
 
     pub(crate) fn start_with(options: MyOptions) -> Self {
-        // Not the temporary folder of the environment: a socket's path may have only 107 bytes.
+        // Not the temporary directory of the environment: a socket's path may have only 107 bytes.
         let dir = tempfile::Builder::new().prefix("tik-my-").tempdir_in("/tmp").unwrap();
         give(dir.path(), None, 0o755);
         for folder in ["socket", "tmp"] {
@@ -149,7 +149,7 @@ impl MyServer {
         self.port
     }
 
-    /// Its data folder.
+    /// Its data directory.
     pub fn data_dir(&self) -> PathBuf {
         self.dir.path().join("data")
     }

@@ -141,7 +141,7 @@ impl FakeClients {
         Self { dir }
     }
 
-    /// The folder, for `client_dirs`.
+    /// The directory, for `client_dirs`.
     pub fn path(&self) -> &Path {
         self.dir.path()
     }

@@ -25,7 +25,7 @@ pub struct PgServer {
     child: Option<Child>,
     port: u16,
     tls: bool,
-    // Dropped last: the server must have stopped before its folder goes.
+    // Dropped last: the server must have stopped before its directory goes.
     dir: TempDir,
 }
 
@@ -55,7 +55,7 @@ impl PgServer {
     }
 
     pub(crate) fn start_with(options: &PgOptions) -> Self {
-        // Not the temporary folder of the environment: a socket's path may have only 107 bytes.
+        // Not the temporary directory of the environment: a socket's path may have only 107 bytes.
         let dir = tempfile::Builder::new().prefix("tik-pg-").tempdir_in("/tmp").unwrap();
         give(dir.path(), None, 0o755);
         let socket_dir = dir.path().join("socket");
@@ -177,7 +177,7 @@ impl PgServer {
         self.version
     }
 
-    /// The folder of its Unix socket: what `host` is in a configuration.
+    /// The directory of its Unix socket: what `host` is in a configuration.
     pub fn socket_dir(&self) -> PathBuf {
         self.dir.path().join("socket")
     }
@@ -197,7 +197,7 @@ impl PgServer {
         self.tls.then(|| self.dir.path().join("ca.crt"))
     }
 
-    /// Its data folder.
+    /// Its data directory.
     pub fn data_dir(&self) -> PathBuf {
         self.dir.path().join("data")
     }

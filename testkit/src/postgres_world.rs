@@ -274,7 +274,7 @@ pub fn item<'a>(run: &'a Value, source: &str, name: &str) -> &'a Value {
         .unwrap_or_else(|| panic!("no {name}: {run}"))
 }
 
-/// Every file below a folder, by its path from there, with its size.
+/// Every file below a directory, by its path from there, with its size.
 pub fn files(folder: &Path) -> Vec<(PathBuf, u64)> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];

@@ -33,7 +33,7 @@ pub fn unprivileged() -> Option<Owner> {
     Some(find("postgres").or_else(|| find("nobody")).expect("a user postgres or nobody in /etc/passwd"))
 }
 
-/// Makes the command run as [`unprivileged`] does, in a folder such a user may stand in.
+/// Makes the command run as [`unprivileged`] does, in a directory such a user may stand in.
 pub fn as_unprivileged(command: &mut Command) -> &mut Command {
     if let Some((uid, gid)) = unprivileged() {
         command.uid(uid).gid(gid);

@@ -75,7 +75,7 @@ impl Cmd {
         self
     }
 
-    /// The folder in which it runs.
+    /// The directory in which it runs.
     #[must_use]
     pub fn in_folder(mut self, folder: &Path) -> Self {
         self.command.current_dir(folder);
@@ -173,7 +173,7 @@ impl Ran {
     }
 }
 
-/// Writes a configuration into a folder of its own.
+/// Writes a configuration into a directory of its own.
 #[derive(Debug)]
 pub struct ConfigBuilder {
     dir: TempDir,
@@ -294,7 +294,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// The folder that holds everything below.
+    /// The directory that holds everything below.
     pub fn dir(&self) -> &Path {
         self.dir.path()
     }
@@ -314,7 +314,7 @@ impl Config {
         self.dir.path().join("repository-password")
     }
 
-    /// The state folder, which may not exist yet.
+    /// The state directory, which may not exist yet.
     pub fn state_dir(&self) -> PathBuf {
         self.dir.path().join("state")
     }

@@ -113,7 +113,7 @@ pub fn discover(config: &Config, code: i32) -> Found {
     }
 }
 
-/// All files below a folder.
+/// All files below a directory.
 pub fn files_below(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).into_iter().flatten().map(Result::unwrap) {
@@ -126,7 +126,7 @@ pub fn files_below(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// Bytes of the files below a folder.
+/// Bytes of the files below a directory.
 pub fn usage(folder: &Path) -> u64 {
     files_below(folder).iter().map(|file| file.metadata().unwrap().len()).sum()
 }

@@ -117,7 +117,7 @@ impl Restic {
         self.ok(repo, password_file, &["dump", snapshot, path])
     }
 
-    /// Restores a snapshot into a folder and has restic read back what it wrote.
+    /// Restores a snapshot into a directory and has restic read back what it wrote.
     pub fn restore_verify(&self, repo: &Path, password_file: &Path, snapshot: &str, target: &Path) {
         let target = target.to_str().expect("a path in UTF-8");
         self.ok(repo, password_file, &["restore", snapshot, "--target", target, "--verify"]);

@@ -123,7 +123,7 @@ pub fn lives(pid: &str) -> bool {
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }
 
-/// Processes whose command line names something below this folder.
+/// Processes whose command line names something below this directory.
 pub fn processes_naming(folder: &Path) -> Vec<String> {
     let needle = folder.display().to_string();
     let pids = fs::read_dir("/proc")

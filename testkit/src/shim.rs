@@ -65,7 +65,7 @@ pub fn flip(call: &str, place: &str) -> String {
     format!("{call} {place} flip 0 -1 0")
 }
 
-/// The process is killed at the call after `calls` others that sync a file or a folder: what is to be stored is in a
+/// The process is killed at the call after `calls` others that sync a file or a directory: what is to be stored is in a
 /// temporary file then, or has just got its name.
 pub fn kill_after(calls: u32) -> String {
     format!("sync * kill {calls} 1 0")

@@ -4,12 +4,12 @@ use std::{env, fs::OpenOptions, io::Write, path::PathBuf, thread};
 
 use crate::process::{Owner, unprivileged};
 
-/// A program, or a folder of programs, that `scripts/test` installs.
+/// A program, or a directory of programs, that `scripts/test` installs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tool {
-    /// The folder of PostgreSQL 15's programs, server included.
+    /// The directory of PostgreSQL 15's programs, server included.
     Pg15,
-    /// The folder of PostgreSQL 18's programs, server included.
+    /// The directory of PostgreSQL 18's programs, server included.
     Pg18,
     /// The oldest restic that must read our repositories.
     Restic,
@@ -17,9 +17,9 @@ pub enum Tool {
     ResticNew,
     /// The `openssl` program, for certificates.
     Openssl,
-    /// MariaDB's server program; its clients are in the folder `bin` beside its own.
+    /// MariaDB's server program; its clients are in the directory `bin` beside its own.
     Mariadb,
-    /// The folder of MySQL 9.7's programs, server included.
+    /// The directory of MySQL 9.7's programs, server included.
     Mysql97,
     /// MongoDB's own server if it is there, otherwise one that speaks its protocol.
     Mongo,
@@ -29,7 +29,7 @@ pub enum Tool {
     Mongod,
     /// The router of MongoDB's sharded clusters, `mongos`. Nothing installs it either.
     Mongos,
-    /// The folder in whose `node_modules` Azurite lies, an emulator of Azure's blob service.
+    /// The directory in whose `node_modules` Azurite lies, an emulator of Azure's blob service.
     Azurite,
     /// A Python with Microsoft's own clients of Azure.
     AzurePython,
@@ -43,7 +43,7 @@ pub enum Tool {
     Nix,
     /// The Debian package of the program. Asking for its path makes it, with cargo-deb.
     Package,
-    /// The folder in whose `node_modules` lie playwright-core and axe-core; Chromium is the system's.
+    /// The directory in whose `node_modules` lie playwright-core and axe-core; Chromium is the system's.
     Browser,
     /// Tries an interface against its description.
     Schemathesis,
@@ -65,9 +65,9 @@ pub enum Tool {
     CifsUtils,
     /// Loads modules into a kernel.
     Kmod,
-    /// Mounts a folder over SSH.
+    /// Mounts a directory over SSH.
     Sshfs,
-    /// The folder of MongoDB's own `mongodump` and `mongorestore`. Nothing installs them, not even in CI.
+    /// The directory of MongoDB's own `mongodump` and `mongorestore`. Nothing installs them, not even in CI.
     MongoTools,
 }
 
@@ -109,7 +109,7 @@ impl Tool {
         }
     }
 
-    /// The environment variable that `scripts/lib.sh` sets, the place below the tools folder, the system's place.
+    /// The environment variable that `scripts/lib.sh` sets, the place below the tools directory, the system's place.
     fn places(self) -> (&'static str, Option<&'static str>, Option<&'static str>) {
         match self {
             Self::Pg15 => ("TIK_BACKUP_TEST_PG15", None, Some("/usr/lib/postgresql/15/bin")),

@@ -72,7 +72,7 @@ fn takes_xattrs(folder: &Path) -> bool {
         .is_ok_and(|()| rustix::fs::removexattr(folder, "user.probe").is_ok())
 }
 
-/// Builds the tree in a folder that is there and empty. What only root may make is there only if root runs this.
+/// Builds the tree in a directory that is there and empty. What only root may make is there only if root runs this.
 pub fn build(root: &Path) {
     let names = root.join("names");
     fs::create_dir(&names).unwrap();
@@ -209,7 +209,7 @@ fn xattrs(dir: &Path) {
     set(&link, "trusted.of-a-link", b"only root").ok();
 }
 
-/// Everything below a folder, a folder before its content.
+/// Everything below a directory, a directory before its content.
 pub fn each(folder: &Path, see: &mut dyn FnMut(&Path)) {
     let mut entries: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap()).collect();
     entries.sort_by_key(|entry| entry.file_name());

@@ -48,7 +48,7 @@ pub struct Committed {
     pub snapshot: String,
     /// Bytes read from the source.
     pub bytes_read: u64,
-    /// Bytes added to the repository, compressed and sealed.
+    /// Bytes added to the repository, compressed and encrypted.
     pub bytes_added: u64,
 }
 

@@ -152,7 +152,7 @@ impl<'p> ItemWriter<'p> {
         self.read.clone()
     }
 
-    /// Bytes that the item has added to the repository so far, compressed and sealed.
+    /// Bytes that the item has added to the repository so far, compressed and encrypted.
     pub fn bytes_added(&self) -> u64 {
         self.added.load(Ordering::Relaxed)
     }

@@ -23,7 +23,7 @@ use crate::{
     stream::sink::Mark,
 };
 
-/// Folder of these files below the state directory.
+/// Directory of these files below the state directory.
 const FOLDER: &str = "unfinished";
 /// The first line: what it is, and the version of its form.
 const HEADER: &str = "tik-backup unfinished 1\n";

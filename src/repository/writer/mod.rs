@@ -1,4 +1,4 @@
-//! The write path: streams are cut into blobs, hashed, looked up, compressed, sealed and packed by threads shared by
+//! The write path: streams are cut into blobs, hashed, looked up, compressed, encrypted and packed by threads shared by
 //! all items of a run. A snapshot file is written only after everything it needs is stored and indexed.
 //!
 //! Memory is bounded for the whole run, whatever the number and size of the streams: chunk buffers come from queues

@@ -1,4 +1,4 @@
-//! Packs: sealed blobs are gathered into files of some megabytes. The layout of a pack (blobs, sealed header, header
+//! Packs: encrypted blobs are gathered into files of some megabytes. The layout of a pack (blobs, encrypted header, header
 //! length) and of an index file are those of restic's repository format.
 
 use crossbeam_channel::{Receiver, Sender};
@@ -78,7 +78,7 @@ impl Packer {
         self.open.lock()
     }
 
-    /// Adds a sealed blob. Blocks while the storage is slower than the streams: that bounds the memory.
+    /// Adds a encrypted blob. Blocks while the storage is slower than the streams: that bounds the memory.
     pub(super) fn append(&self, shared: &Shared, id: Hash, sealed: &[u8], plain_len: usize) -> Result<()> {
         let mut open = self.open();
         let blob = IndexBlob {
@@ -124,7 +124,7 @@ impl Packer {
 }
 
 impl FullPack {
-    /// Appends the sealed header, which makes `data` a complete pack file.
+    /// Appends the encrypted header, which makes `data` a complete pack file.
     pub(super) fn close(&mut self, sealer: &Sealer) -> Result<()> {
         let start = self.data.len();
         let blobs = &self.blobs;

@@ -1,4 +1,4 @@
-//! The directory trees of a snapshot. Names and contents of open folders are held in memory in a compact form; a folder
+//! The directory trees of a snapshot. Names and contents of open directories are held in memory in a compact form; a directory
 //! that is finished is written at once and shrinks to its id.
 
 use std::{
@@ -27,7 +27,7 @@ use crate::{
     },
 };
 
-/// Permissions of files and folders whose source has none.
+/// Permissions of files and directories whose source has none.
 const FILE_MODE: u32 = 0o600;
 const FOLDER_MODE: u32 = 0o700;
 /// JSON is handed on in pieces of about this size.
@@ -39,9 +39,9 @@ enum Entry {
     Plain { bytes: u64, mtime: Timestamp, content: Box<[Hash]> },
     /// A file with more attributes, or something special.
     Full(Box<Full>),
-    /// A folder that may still grow.
+    /// A directory that may still grow.
     Open(Box<Folder>),
-    /// A folder that is written.
+    /// A directory that is written.
     Written(Box<WrittenFolder>),
 }
 
@@ -90,11 +90,11 @@ pub(super) struct ItemTree {
     pub(super) bytes: u64,
     pub(super) bytes_read: u64,
     pub(super) bytes_added: u64,
-    /// Whether the snapshot before could not be read: the same folders may be taken for stored and be as unreadable.
+    /// Whether the snapshot before could not be read: the same directories may be taken for stored and be as unreadable.
     pub(super) in_doubt: bool,
 }
 
-/// A folder taken out of its tree to be written.
+/// A directory taken out of its tree to be written.
 pub(super) struct Finished(Folder);
 
 /// What writing trees cost.
@@ -131,13 +131,13 @@ impl TreeBuilder {
         Ok(())
     }
 
-    /// Adds what is neither file nor folder.
+    /// Adds what is neither file nor directory.
     pub(super) fn special(&mut self, path: &Path, special: &Special, attributes: &Attributes) -> Result<()> {
         let (node_type, attributes) = (node_type(special), attributes.clone());
         self.insert(path, Entry::Full(Box::new(Full { node_type, attributes, bytes: 0, content: None })))
     }
 
-    /// Adds a folder, or gives one that is there its attributes.
+    /// Adds a directory, or gives one that is there its attributes.
     pub(super) fn folder(&mut self, path: &Path, attributes: &Attributes) -> Result<()> {
         let (parent, name) = self.parent(path)?;
         match parent.entries.entry(name.into()) {
@@ -156,7 +156,7 @@ impl TreeBuilder {
         }
     }
 
-    /// Takes a folder out to be written; `None` if nothing was stored there.
+    /// Takes a directory out to be written; `None` if nothing was stored there.
     pub(super) fn finish(&mut self, path: &Path) -> Result<Option<Finished>> {
         let (parent, name) = self.parent(path)?;
         match parent.entries.get_mut(name) {
@@ -168,7 +168,7 @@ impl TreeBuilder {
         }
     }
 
-    /// Puts a folder back that was written.
+    /// Puts a directory back that was written.
     pub(super) fn put_back(&mut self, path: &Path, id: Hash, attributes: Attributes) -> Result<()> {
         let (parent, name) = self.parent(path)?;
         match parent.entries.get_mut(name) {
@@ -192,7 +192,7 @@ impl TreeBuilder {
         }
     }
 
-    /// The folder in which `path` lies, made if need be, and the last name of it.
+    /// The directory in which `path` lies, made if need be, and the last name of it.
     fn parent<'p>(&mut self, path: &'p Path) -> Result<(&mut Folder, &'p [u8])> {
         let invalid = || Error::failed(format!("`{}` cannot be a path in a snapshot", path.display()));
         if path
@@ -250,7 +250,7 @@ impl TreeBuilder {
 }
 
 impl Finished {
-    /// Stores the folder and all below it.
+    /// Stores the directory and all below it.
     pub(super) fn write(
         self,
         shared: &Shared,
@@ -274,7 +274,7 @@ fn too_late(path: &Path) -> Error {
     Error::failed(format!("`{}` came after its folder was finished", path.display())).with(Late)
 }
 
-/// Stores a folder and all below it. A folder without attributes is as old as the youngest thing in it, so that the
+/// Stores a directory and all below it. A directory without attributes is as old as the youngest thing in it, so that the
 /// same content gives the same tree every time.
 fn write_folder(
     shared: &Shared,
@@ -308,7 +308,7 @@ fn youngest(folder: &Folder) -> Option<Timestamp> {
     folder.entries.values().filter_map(time).max()
 }
 
-/// The JSON of a folder's tree, piece by piece.
+/// The JSON of a directory's tree, piece by piece.
 fn pieces(folder: &Folder, emit: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
     let mut out = Vec::from(go_json::START);
     for (number, (name, entry)) in folder.entries.iter().enumerate() {
@@ -352,7 +352,7 @@ fn node(entry: &Entry) -> Node {
             subtree: Some(folder.id.into()),
             ..Node::default()
         },
-        // Folders are written before the tree they lie in.
+        // Directories are written before the tree they lie in.
         Entry::Open(_) => Node { node_type: NodeType::Dir, ..Node::default() },
     }
 }

@@ -205,7 +205,7 @@ fn a_pack_that_an_interrupted_run_left_is_no_lost_index() {
 #[test]
 fn folders_that_cannot_be_read_are_not_taken_for_stored() {
     let Some(place) = Place::backed_up(1) else { return };
-    // The smallest pack is the one with the folders.
+    // The smallest pack is the one with the directories.
     let pack =
         place.files_of("data").into_iter().min_by_key(|path| fs::metadata(path).unwrap().len()).unwrap();
     fs::write(&pack, vec![0; fs::metadata(&pack).unwrap().len() as usize]).unwrap();

@@ -1,4 +1,4 @@
-//! What is lost for good is told until somebody has dealt with it: packs, folders beside their index, and whole snapshots.
+//! What is lost for good is told until somebody has dealt with it: packs, directories beside their index, and whole snapshots.
 
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
@@ -96,7 +96,7 @@ fn a_part_of_the_index_that_is_lost_together_with_folders_is_found() {
     for index in place.files_of("index").into_iter().filter(|index| !indexes.contains(index)) {
         fs::remove_file(index).unwrap();
     }
-    // The smallest pack is the one with the folders.
+    // The smallest pack is the one with the directories.
     fs::remove_file(smallest(&new)).unwrap();
     let before = place.content();
     for command in ["backup", "prune", "drill"] {

@@ -71,11 +71,11 @@ fn nothing_is_written_where_nothing_is_mounted() {
         };
         refused("an empty folder");
         assert!(files(&point).is_empty() && fs::read_dir(&point).unwrap().count() == 0);
-        // Not even if what lies in the folder looks like the repository.
+        // Not even if what lies in the directory looks like the repository.
         world.new.init(&repo, &world.config.password_file());
         let before = files(&point);
         refused("a repository underneath");
-        // Nor if the folder is bound onto itself, as a sandbox does that lets a service write there.
+        // Nor if the directory is bound onto itself, as a sandbox does that lets a service write there.
         mount_bind(&point, &point).unwrap();
         refused("a folder bound onto itself");
         unmount(&point, UnmountFlags::DETACH).unwrap();
@@ -205,7 +205,7 @@ fn unmounted_in_the_middle(test: impl FnOnce(&dyn Fn(), &Mounted, testkit::runni
         let patient =
             fs::read_to_string(config).unwrap().replace("retry_for = \"1s\"", "retry_for = \"10m\"");
         fs::write(config, patient).unwrap();
-        // The storage is another folder, so that it can be mounted again with what it holds.
+        // The storage is another directory, so that it can be mounted again with what it holds.
         let storage = world.config.dir().join("storage");
         fs::create_dir(&storage).unwrap();
         let mount_it = || mount_bind(&storage, point).unwrap();

@@ -1,4 +1,4 @@
-//! A folder that is backed up, for what concerns the repository alone: no server has to be started.
+//! A directory that is backed up, for what concerns the repository alone: no server has to be started.
 
 use std::{
     fs,
@@ -12,7 +12,7 @@ use testkit::{
     program::quoted,
 };
 
-/// A folder, its configuration, and both restics: the old one checks, the new one restores.
+/// A directory, its configuration, and both restics: the old one checks, the new one restores.
 pub struct Place {
     folder: TempDir,
     pub config: Config,
@@ -21,7 +21,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// A folder with some files and no repository. `None`, with a visible skip, if restic is missing.
+    /// A directory with some files and no repository. `None`, with a visible skip, if restic is missing.
     pub fn new() -> Option<Self> {
         let (old, new) = (Restic::old()?, Restic::new_()?);
         let folder = tempfile::tempdir().unwrap();
@@ -48,7 +48,7 @@ impl Place {
         Some(place)
     }
 
-    /// Adds files whose content cannot be compressed, and folders.
+    /// Adds files whose content cannot be compressed, and directories.
     pub fn add(&self, name: &str) {
         let top = self.folder.path().join(name);
         let mut state = name.bytes().fold(88_172_645_463_325_252u64, |state, byte| {
@@ -78,7 +78,7 @@ impl Place {
         ran
     }
 
-    /// The folder that is backed up.
+    /// The directory that is backed up.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
@@ -88,7 +88,7 @@ impl Place {
         self.config.repo()
     }
 
-    /// The files of one of the repository's folders, sorted.
+    /// The files of one of the repository's directories, sorted.
     pub fn files_of(&self, folder: &str) -> Vec<PathBuf> {
         let folder = self.repo().join(folder);
         files(&folder).into_iter().map(|(path, _)| folder.join(path)).collect()

@@ -59,7 +59,7 @@ struct Response {
 }
 
 impl RestServer {
-    /// Serves a folder on a free port of this machine.
+    /// Serves a directory on a free port of this machine.
     pub fn start(root: &Path) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let state = Arc::new(State {

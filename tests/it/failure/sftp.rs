@@ -19,7 +19,7 @@ use testkit::{
 
 pub const SSHD: &str = "/usr/sbin/sshd";
 
-/// A server that lets in whoever has the key in the folder.
+/// A server that lets in whoever has the key in the directory.
 pub fn start_sshd(dir: &Path) -> (Running, u16) {
     for key in ["host", "user"] {
         run_ok(
@@ -113,7 +113,7 @@ pub fn kill_children(server: &Running) {
     }
 }
 
-/// Ends, when dropped, the SSH clients whose files are below a folder, so that a failed test leaves none behind.
+/// Ends, when dropped, the SSH clients whose files are below a directory, so that a failed test leaves none behind.
 struct Connections<'a>(&'a Path);
 
 impl Drop for Connections<'_> {

@@ -20,7 +20,7 @@ fn broken_first() -> Option<(Place, RestServer, PathBuf)> {
     Some((place, server, config))
 }
 
-/// Makes two items of the folder.
+/// Makes two items of the directory.
 fn in_two(place: &Place, config: &Path) {
     let folder = place.folder();
     let text = fs::read_to_string(config).unwrap();
