@@ -1,5 +1,5 @@
-//! Finding files of a snapshot by path, quickly when they are asked for directory by directory: the directories on the way to the
-//! last one asked for are kept in a compact form.
+//! Finds files of a snapshot by path. This is fast for requests directory by directory: the directories on the path of the last
+//! request are kept in a compact form.
 
 use std::{borrow::Cow, fmt, os::unix::ffi::OsStrExt, path::Path};
 
@@ -37,7 +37,7 @@ enum Lean {
     Other,
 }
 
-/// What lies in a directory, by the name as it is stored.
+/// The content of a directory, by the stored names.
 struct LeanFolder(Vec<(Box<str>, Lean)>);
 
 impl LeanFolder {
@@ -51,17 +51,17 @@ impl LeanFolder {
 pub(super) struct Folders<'r> {
     repo: &'r rustic_core::Repository<IndexedFullStatus>,
     root: Hash,
-    /// The way to the directory that was asked for last: names and contents, the snapshot's root first.
+    /// The path of the last requested directory: names and contents, the snapshot's root first.
     open: Vec<(Vec<u8>, LeanFolder)>,
 }
 
 impl<'r> Folders<'r> {
-    /// Of a snapshot.
+    /// For a snapshot.
     pub(super) fn new(repo: &'r rustic_core::Repository<IndexedFullStatus>, snapshot: &SnapshotFile) -> Self {
         Self { repo, root: *snapshot.tree, open: Vec::new() }
     }
 
-    /// The file at `path`, from the snapshot's root; `None` if there is no file of that name.
+    /// The file at `path`, relative to the snapshot's root; `None` if there is no such file.
     pub(super) fn find(&mut self, path: &Path) -> Result<Option<FoundFile>> {
         let mut names: Vec<&[u8]> =
             path.as_os_str().as_bytes().split(|b| *b == b'/').filter(|n| !n.is_empty()).collect();
@@ -76,7 +76,7 @@ impl<'r> Folders<'r> {
         })
     }
 
-    /// Opens the directory of these names, and those on the way. False if it is not there.
+    /// Opens the directory with this path and its parents. False if it does not exist.
     fn enter(&mut self, names: &[&[u8]]) -> Result<bool> {
         let same = self.open.iter().skip(1).zip(names).take_while(|((open, _), name)| open == *name).count();
         self.open.truncate(same + 1);
@@ -99,11 +99,11 @@ impl<'r> Folders<'r> {
         let json = self
             .repo
             .get_blob_cached(&BlobId::from(*id), BlobType::Tree)
-            .map_err(|e| rustic_error("cannot read a folder of a snapshot", e))?;
+            .map_err(|e| rustic_error("cannot read a directory of a snapshot", e))?;
         let LeanTree { nodes } = serde_json::from_slice(&json)
-            .map_err(|e| Error::repository("cannot understand a folder of a snapshot").because(&e))?;
+            .map_err(|e| Error::repository("cannot parse a directory of a snapshot").because(&e))?;
         let mut nodes = nodes.0;
-        // Trees are in the order of the names before they were quoted.
+        // Trees are ordered by the unquoted names.
         nodes.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         Ok(LeanFolder(nodes))
     }
@@ -119,7 +119,7 @@ struct LeanTree {
     nodes: LeanNodes,
 }
 
-/// Nodes that become small while they are read: the JSON of a directory of a million files is large enough.
+/// Nodes are compacted while they are parsed: the JSON of a directory with a million files is large already.
 #[derive(Default)]
 struct LeanNodes(Vec<(Box<str>, Lean)>);
 

@@ -88,7 +88,7 @@ fn a_damaged_key_file_keeps_no_other_password_from_opening_the_repository() {
     let aside = world.config.dir().join("key");
     fs::rename(&whole, &aside).unwrap();
     let run = world.backup(&[]).expect_code(4);
-    assert!(run.stderr.contains("has no key: its folder `keys` is empty"), "{}", run.stderr);
+    assert!(run.stderr.contains("has no key: its directory `keys` is empty"), "{}", run.stderr);
     fs::write(&whole, b"").unwrap();
     let run = world.backup(&[]).expect_code(4);
     assert!(
