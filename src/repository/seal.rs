@@ -1,6 +1,5 @@
-//! Compression, encryption and hashing of what goes into the repository, as restic's repository format (version 2)
-//! defines them: nonce ‖ AES-256-CTR ciphertext ‖ Poly1305-AES tag; files other than packs carry a version byte
-//! before their zstd data.
+//! Compression, encryption and hashing of the repository's data, as defined by restic's repository format (version 2):
+//! nonce ‖ AES-256-CTR ciphertext ‖ Poly1305-AES tag; files other than packs have a version byte before their zstd data.
 
 use std::io;
 
@@ -14,7 +13,7 @@ use crate::error::{Error, Result};
 /// SHA-256 of plaintext (blobs) or of the stored bytes (files): the name of everything in a repository.
 pub(super) type Hash = Id;
 
-/// Bytes that encryption adds: nonce and tag.
+/// Bytes added by encryption: nonce and tag.
 pub(super) const OVERHEAD: usize = 32;
 const NONCE: usize = 16;
 /// AES-256 key, Poly1305's k and r.
@@ -27,12 +26,12 @@ pub(super) fn hash(data: &[u8]) -> Hash {
     Id::new(Sha256::digest(data).into())
 }
 
-/// SHA-256 of data that comes in pieces.
+/// SHA-256 of data in pieces.
 #[derive(Default)]
 pub(super) struct Hasher(Sha256);
 
 impl Hasher {
-    /// Takes in the next piece.
+    /// Adds the next piece.
     pub(super) fn update(&mut self, piece: &[u8]) {
         self.0.update(piece);
     }
@@ -48,14 +47,14 @@ impl Hasher {
     }
 }
 
-/// The repository's key, able to seal and unseal.
+/// Encrypts and decrypts with the repository's key.
 #[derive(Clone)]
 pub(super) struct Sealer {
     key: Key,
 }
 
 impl Sealer {
-    /// Takes the master key out of an opened repository.
+    /// Uses the master key of an opened repository.
     pub(super) fn new(master: &MasterKey) -> Result<Self> {
         let bytes = [master.encrypt.as_slice(), &master.mac.k, &master.mac.r].concat();
         if bytes.len() != KEY {
@@ -64,7 +63,7 @@ impl Sealer {
         Ok(Self { key: *Key::from_slice(&bytes) })
     }
 
-    /// Seals what `fill` appends to `out`; what stood in `out` before stays as it is.
+    /// Encrypts the bytes that `fill` appends to `out`; the bytes before them are not changed.
     pub(super) fn seal_with(
         &self,
         out: &mut Vec<u8>,
@@ -82,7 +81,7 @@ impl Sealer {
         Ok(())
     }
 
-    /// Seals an unpacked file (index, snapshot, lock): compressed JSON.
+    /// Encrypts an unpacked file (index, snapshot, lock): compressed JSON.
     pub(super) fn seal_file(&self, json: &[u8]) -> Result<Vec<u8>> {
         let mut out = Vec::new();
         self.seal_with(&mut out, |out| {
@@ -92,8 +91,7 @@ impl Sealer {
         Ok(out)
     }
 
-    /// Opens an unpacked file that this program, restic or rustic wrote. `None` if it was encrypted with another key or
-    /// is damaged.
+    /// Decrypts an unpacked file of this program, restic or rustic. `None` if it was encrypted with another key or is damaged.
     pub(super) fn unseal_file(&self, sealed: &[u8]) -> Option<Vec<u8>> {
         let plain = self.unseal(sealed)?;
         match plain.first() {
@@ -102,7 +100,7 @@ impl Sealer {
         }
     }
 
-    /// Opens what was encrypted. `None` if it was encrypted with another key or is damaged.
+    /// Decrypts data. `None` if it was encrypted with another key or is damaged.
     pub(super) fn unseal(&self, sealed: &[u8]) -> Option<Vec<u8>> {
         self.unseal_in_place(&mut sealed.to_vec()).map(<[u8]>::to_vec)
     }
@@ -135,8 +133,8 @@ impl Compressor {
         set(&mut context, CParameter::CompressionLevel(level))?;
         set(&mut context, CParameter::ContentSizeFlag(true))?;
         if level == 1 {
-            // A table of 256 KiB instead of 64 KiB still fits the processor's second cache. On dumps it stores 3 to 8 %
-            // less, about what restic stores, and costs a tenth more time; level 2 costs more for the same.
+            // A table of 256 KiB instead of 64 KiB still fits into the L2 cache. Dumps become 3 to 8 % smaller, about as small as
+            // with restic, and take a tenth more time; level 2 takes more time for the same size.
             set(&mut context, CParameter::HashLog(16))?;
         }
         Ok(Self { context })

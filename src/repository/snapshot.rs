@@ -1,4 +1,4 @@
-//! Snapshots as the rest of the program sees them, and how items are named in them.
+//! Snapshots as the rest of the program uses them, and the names of items in them.
 
 use jiff::{SignedDuration, Timestamp, Zoned};
 use rustic_core::repofile::SnapshotFile;
@@ -6,10 +6,10 @@ use serde::Serialize;
 
 use crate::error::{Error, Result};
 
-/// Tag of every snapshot this program made. Retention touches no other.
+/// Tag of every snapshot of this program. Retention removes no others.
 pub(crate) const OURS: &str = "tik-backup";
 
-/// Clocks of hosts that share a repository may differ by this much.
+/// The tolerated difference between clocks of hosts that share a repository.
 pub(crate) const AHEAD: SignedDuration = SignedDuration::from_hours(1);
 
 /// A stored snapshot of an item.
@@ -23,7 +23,7 @@ pub struct Snapshot {
     pub kind: String,
     /// Id, 64 hex digits.
     pub id: String,
-    /// The moment of which it shows the data.
+    /// The time of its data.
     #[serde(with = "crate::moment")]
     pub time: Zoned,
     /// Host that made it.
@@ -35,7 +35,7 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Takes a snapshot file for what it is, or `None` if it is not one of ours.
+    /// Converts a snapshot file; `None` if it is not one of ours.
     pub(super) fn from_file(file: SnapshotFile) -> Option<Self> {
         if !file.tags.contains(OURS) {
             return None;
@@ -55,7 +55,7 @@ impl Snapshot {
         })
     }
 
-    /// One that a run would make, to see what the retention would do beside it. Its id is all zeros.
+    /// A snapshot that a run would make, to plan the retention. Its id is all zeros.
     pub(crate) fn planned(source: &str, item: &str, host: &str, time: Zoned) -> Self {
         let file = SnapshotFile { time: time.clone(), hostname: host.to_owned(), ..SnapshotFile::default() };
         Self {
@@ -70,12 +70,12 @@ impl Snapshot {
         }
     }
 
-    /// Is it one that [`Self::planned`] made?
+    /// Whether [`Self::planned`] made it.
     pub(crate) fn is_planned(&self) -> bool {
         self.id.bytes().all(|digit| digit == b'0')
     }
 
-    /// One that stands in no repository, whose id is of this byte alone.
+    /// A snapshot that is in no repository; its id consists of this byte.
     #[cfg(test)]
     pub(crate) fn example(source: &str, item: &str, kind: &str, time: Zoned, id: u8) -> Self {
         Self {
