@@ -74,7 +74,7 @@ impl Lost {
             return Ok(());
         }
         Err(Error::repository(self.text()).hint(
-            "is the storage mounted whole? Nothing was written or removed; if the packs are lost indeed, \
+            "is the storage mounted completely? Nothing was written or removed; if the packs really are lost, \
              `tik-backup repair index --force` takes them out of the index",
         ))
     }

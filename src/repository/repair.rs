@@ -220,7 +220,7 @@ impl Repository {
         if review.there.is_empty() && !review.damaged.is_empty() {
             // The content of damaged index files is unknown; without packs it cannot be reconstructed.
             return Err(Error::repository("there are index files but no packs").hint(
-                "is the storage mounted whole? Nothing was written or removed; if the packs are lost indeed, `tik-backup \
+                "is the storage mounted completely? Nothing was written or removed; if the packs really are lost, `tik-backup \
                  repair index --force` removes the damaged index files",
             ));
         }

@@ -1,5 +1,5 @@
-//! The directory trees of a snapshot. Names and contents of open directories are held in memory in a compact form; a directory
-//! that is finished is written at once and shrinks to its id.
+//! The directory trees of a snapshot. Names and contents of open directories are held in memory in a compact form. A finished
+//! directory is written at once, and only its id is kept.
 
 use std::{
     collections::{BTreeMap, btree_map},
@@ -27,21 +27,21 @@ use crate::{
     },
 };
 
-/// Permissions of files and directories whose source has none.
+/// Default permissions, for sources without any.
 const FILE_MODE: u32 = 0o600;
 const FOLDER_MODE: u32 = 0o700;
-/// JSON is handed on in pieces of about this size.
+/// JSON is passed on in pieces of about this size.
 const PIECE: usize = 1 << 20;
 
-/// What stands under a name.
+/// The entry of a name.
 enum Entry {
-    /// A file of which only the time of its last change is known.
+    /// A file with a modification time only.
     Plain { bytes: u64, mtime: Timestamp, content: Box<[Hash]> },
-    /// A file with more attributes, or something special.
+    /// A file with more attributes, or a special entry.
     Full(Box<Full>),
-    /// A directory that may still grow.
+    /// An open directory.
     Open(Box<Folder>),
-    /// A directory that is written.
+    /// A written directory.
     Written(Box<WrittenFolder>),
 }
 
@@ -55,7 +55,7 @@ struct Full {
 #[derive(Default)]
 struct Folder {
     attributes: Option<Attributes>,
-    /// By name, in the order of its bytes: the order that restic demands of a tree.
+    /// By name in byte order, which restic requires of a tree.
     entries: BTreeMap<Box<[u8]>, Entry>,
 }
 
@@ -64,7 +64,7 @@ struct WrittenFolder {
     attributes: Attributes,
 }
 
-/// Files of an item under their paths.
+/// The files of an item by their paths.
 #[derive(Default)]
 pub(super) struct TreeBuilder {
     root: Folder,
@@ -83,21 +83,21 @@ struct Counts {
 pub(super) struct ItemTree {
     pub(super) root: Hash,
     pub(super) files: u64,
-    /// Files among them whose content was taken over.
+    /// Files among them whose content was reused from the parent snapshot.
     pub(super) files_unread: u64,
     pub(super) folders: u64,
     /// Bytes of all files.
     pub(super) bytes: u64,
     pub(super) bytes_read: u64,
     pub(super) bytes_added: u64,
-    /// Whether the snapshot before could not be read: the same directories may be taken for stored and be as unreadable.
+    /// Whether the previous snapshot could not be read: directories of this one that count as stored may be the same unreadable ones.
     pub(super) in_doubt: bool,
 }
 
-/// A directory taken out of its tree to be written.
+/// A directory removed from its tree to be written.
 pub(super) struct Finished(Folder);
 
-/// What writing trees cost.
+/// Counts of written trees.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Written {
     pub(super) folders: u64,
@@ -131,13 +131,13 @@ impl TreeBuilder {
         Ok(())
     }
 
-    /// Adds what is neither file nor directory.
+    /// Adds an entry that is neither a file nor a directory.
     pub(super) fn special(&mut self, path: &Path, special: &Special, attributes: &Attributes) -> Result<()> {
         let (node_type, attributes) = (node_type(special), attributes.clone());
         self.insert(path, Entry::Full(Box::new(Full { node_type, attributes, bytes: 0, content: None })))
     }
 
-    /// Adds a directory, or gives one that is there its attributes.
+    /// Adds a directory, or sets the attributes of an existing one.
     pub(super) fn folder(&mut self, path: &Path, attributes: &Attributes) -> Result<()> {
         let (parent, name) = self.parent(path)?;
         match parent.entries.entry(name.into()) {
@@ -156,19 +156,19 @@ impl TreeBuilder {
         }
     }
 
-    /// Takes a directory out to be written; `None` if nothing was stored there.
+    /// Removes a directory from the tree to write it; `None` if nothing was stored there.
     pub(super) fn finish(&mut self, path: &Path) -> Result<Option<Finished>> {
         let (parent, name) = self.parent(path)?;
         match parent.entries.get_mut(name) {
             Some(Entry::Open(folder)) => {
-                // An empty one stays: who comes too late is noticed when the written one is put back.
+                // An empty one stays in its place: late entries are detected when the written one is put back.
                 Ok(Some(Finished(std::mem::take(&mut **folder))))
             }
             _ => Ok(None),
         }
     }
 
-    /// Puts a directory back that was written.
+    /// Puts a written directory back.
     pub(super) fn put_back(&mut self, path: &Path, id: Hash, attributes: Attributes) -> Result<()> {
         let (parent, name) = self.parent(path)?;
         match parent.entries.get_mut(name) {
@@ -192,7 +192,7 @@ impl TreeBuilder {
         }
     }
 
-    /// The directory in which `path` lies, made if need be, and the last name of it.
+    /// The parent directory of `path`, created if necessary, and the last name of the path.
     fn parent<'p>(&mut self, path: &'p Path) -> Result<(&mut Folder, &'p [u8])> {
         let invalid = || Error::failed(format!("`{}` cannot be a path in a snapshot", path.display()));
         if path
@@ -223,7 +223,7 @@ impl TreeBuilder {
         Ok((folder, name))
     }
 
-    /// Stores the trees that are not yet stored, below the snapshot's path.
+    /// Stores the remaining trees, below the snapshot's path.
     pub(super) fn write(
         self,
         shared: &Shared,
@@ -250,7 +250,7 @@ impl TreeBuilder {
 }
 
 impl Finished {
-    /// Stores the directory and all below it.
+    /// Stores the directory and everything below it.
     pub(super) fn write(
         self,
         shared: &Shared,
@@ -271,11 +271,11 @@ fn twice(path: &Path) -> Error {
 }
 
 fn too_late(path: &Path) -> Error {
-    Error::failed(format!("`{}` came after its folder was finished", path.display())).with(Late)
+    Error::failed(format!("`{}` was added after its directory was finished", path.display())).with(Late)
 }
 
-/// Stores a directory and all below it. A directory without attributes is as old as the youngest thing in it, so that the
-/// same content gives the same tree every time.
+/// Stores a directory and everything below it. A directory without attributes gets the newest modification time of its entries,
+/// so that the same content always gives the same tree.
 fn write_folder(
     shared: &Shared,
     blobs: &mut BlobWriter,
@@ -352,7 +352,7 @@ fn node(entry: &Entry) -> Node {
             subtree: Some(folder.id.into()),
             ..Node::default()
         },
-        // Directories are written before the tree they lie in.
+        // Directories are written before their parent tree.
         Entry::Open(_) => Node { node_type: NodeType::Dir, ..Node::default() },
     }
 }

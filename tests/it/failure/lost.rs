@@ -235,7 +235,7 @@ fn packs_that_are_not_mounted_are_not_taken_out_of_the_index() {
     let before = place.content();
     for command in [&["repair", "index"][..], &["backup"], &["prune"]] {
         let run = place.run(command).expect_code(4);
-        assert!(run.stderr.contains("is the storage mounted whole?"), "{command:?}: {}", run.stderr);
+        assert!(run.stderr.contains("is the storage mounted completely?"), "{command:?}: {}", run.stderr);
         assert!(run.stderr.contains("`tik-backup repair index --force`"), "{}", run.stderr);
         assert_eq!(place.content(), before, "{command:?} changed something");
     }
