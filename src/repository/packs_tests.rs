@@ -138,7 +138,7 @@ fn damaged_packs_are_named() {
         ("header cannot be read", flipped(end - 1)),
         ("3 of its 3 blobs", Vec::new()),
         ("header cannot be read", whole[0][..end - 10].to_vec()),
-        ("by the index it should have", [&whole[0][..], b"more"].concat()),
+        ("according to the index", [&whole[0][..], b"more"].concat()),
     ];
     for (what, data) in damages {
         fs::write(&paths[0], &data).unwrap();
@@ -157,7 +157,7 @@ fn damaged_packs_are_named() {
         let of_it = errors.iter().filter(|error| error.starts_with(&format!("pack {}", name(path))));
         assert_eq!(of_it.count(), 1, "{errors:?}");
     }
-    assert!(errors.iter().all(|error| error.contains("bytes are not those")), "{errors:?}");
+    assert!(errors.iter().all(|error| error.contains("content does not match its name")), "{errors:?}");
 
     // One that is gone is reported once, and is not read.
     for (path, data) in paths.iter().zip(&whole) {

@@ -205,7 +205,7 @@ fn writes_are_verified_where_it_is_asked_for() {
     for call in ["write", "read"] {
         let run = shim.load(verify(), &world.repo(), &[flip(call, "/data/")]).run().expect_code(4);
         assert!(!shim.hits().is_empty());
-        assert!(run.stderr.contains("other bytes than were written"), "{}", run.stderr);
+        assert!(run.stderr.contains("other data than was written"), "{}", run.stderr);
         assert!(world.snapshots("pg/a").is_empty());
     }
     verify().run().ok();
