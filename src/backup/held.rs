@@ -6,7 +6,7 @@ use crate::{
     error::Error,
     history::Content,
     outcome::ItemReport,
-    repository::writer::{Seen, Written},
+    repository::writer::{FinalCheck, Written},
 };
 
 /// An item whose snapshot is stored.
@@ -31,7 +31,7 @@ pub(super) struct Held {
 
 impl Held {
     /// Takes over what the end of a writer has seen.
-    pub(super) fn saw(&mut self, seen: Seen) {
+    pub(super) fn saw(&mut self, seen: FinalCheck) {
         self.removed.extend(seen.removed);
         self.unconfirmed.extend(seen.unconfirmed);
         self.doubt = seen.error;

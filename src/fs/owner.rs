@@ -70,7 +70,7 @@ pub(crate) fn no_links() -> i32 {
 ///
 /// # Errors
 /// One of them cannot be created or given away.
-pub(crate) fn create_folder(path: &Path, service: Option<&Account>) -> io::Result<()> {
+pub(crate) fn create_directory(path: &Path, service: Option<&Account>) -> io::Result<()> {
     let mut missing: Vec<PathBuf> = Vec::new();
     let mut at = Some(path);
     while let Some(folder) = at.filter(|folder| !folder.as_os_str().is_empty() && !folder.exists()) {
@@ -295,8 +295,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let service = Account { name: "backup".to_owned(), uid: 4711, gid: 4712, groups: vec![4712] };
         let deep = dir.path().join("new/deep");
-        create_folder(&deep, Some(&service)).unwrap();
-        create_folder(&deep, Some(&service)).unwrap();
+        create_directory(&deep, Some(&service)).unwrap();
+        create_directory(&deep, Some(&service)).unwrap();
         for folder in [&deep, &dir.path().join("new")] {
             let stat = fs::metadata(folder).unwrap();
             assert_eq!(stat.mode() & 0o777, 0o700);

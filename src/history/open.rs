@@ -250,7 +250,7 @@ fn create_state_dir(config: &Config) {
     }
     let service = Account::find(&config.systemd.user, &config.systemd.group);
     // Why it cannot be created is told by whoever opens it.
-    let _ = owner::create_folder(&config.state_dir, service.as_ref());
+    let _ = owner::create_directory(&config.state_dir, service.as_ref());
 }
 
 /// Makes the folder, and waits until no other process opens a history there.

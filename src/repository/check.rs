@@ -6,8 +6,8 @@ use rustic_core::{CheckOptions, FileType, Id, ReadBackend, TreeId};
 use serde::Serialize;
 
 use super::{
-    DamagedFile, Hosts, Incomplete, Repository, Subset, findings::Finding, keys, known::KnownBlobs,
-    maintenance::caught, needed::Depth, rustic_error, seal::hash,
+    DamagedFile, Hosts, Incomplete, Repository, Subset, crypto::hash, findings::Finding, keys,
+    known::KnownBlobs, maintenance::caught, needed::Depth, rustic_error,
 };
 use crate::{
     error::{Error, Result},
@@ -69,13 +69,11 @@ impl Repository {
         let (unnamed, unreadable) = self.check_files(&mut report, &known_damaged, cancel)?;
         if unreadable {
             // Nothing else can be checked without the index.
-            report
-                .advise("`tik-backup repair index` rebuilds the index from the packs; it removes no data");
+            report.advise("`tik-backup repair index` rebuilds the index from the packs; it removes no data");
             return Ok(report);
         }
         if unnamed {
-            report
-                .advise("rename the files as reported, or run `tik-backup repair index` for index files");
+            report.advise("rename the files as reported, or run `tik-backup repair index` for index files");
         }
         let known = KnownBlobs::load(&self.inner, &*self.storage.backend())?;
         let lost = self.lost_index(&known, Depth::All, cancel)?;
@@ -94,7 +92,7 @@ impl Repository {
         // Without a complete index, nothing can be said about the snapshots.
         if !(is_lost || report.errors.is_empty()) {
             report.incomplete = self.incomplete(&known, cancel)?;
-            report.tell_incomplete(self.host());
+            report.add_incomplete(self.host());
         }
         let read = self.read_subset(subset, &packs, cancel)?;
         if !read.errors.is_empty() {
@@ -194,7 +192,7 @@ impl CheckReport {
     }
 
     /// Adds the error and the advice about incomplete snapshots; `own` is the host of the configuration.
-    fn tell_incomplete(&mut self, own: &str) {
+    fn add_incomplete(&mut self, own: &str) {
         let number = self.incomplete.len();
         if number == 0 {
             return;

@@ -9,7 +9,7 @@ use rustic_core::{
     RusticResult, WriteBackend, repofile::KeyFile,
 };
 
-use super::{Opened, remote, rustic_error, seal, storage, storage::Storage};
+use super::{Opened, crypto, remote, rustic_error, storage, storage::Storage};
 use crate::{
     config::RepositoryConfig,
     error::{Error, Result},
@@ -35,7 +35,7 @@ fn read(storage: &Storage) -> RusticResult<(Keys, Vec<String>)> {
     let (mut usable, mut damaged) = (Vec::new(), Vec::new());
     for id in backend.list(FileType::Key)? {
         let content = backend.read_full(FileType::Key, &id)?;
-        if seal::hash(&content) != id || !is_usable(&content) {
+        if crypto::hash(&content) != id || !is_usable(&content) {
             damaged.push(id.to_hex().as_str().to_owned());
         }
         if is_usable(&content) {

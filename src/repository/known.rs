@@ -8,7 +8,7 @@ use rustic_core::{
     repofile::{BlobType, IndexFile},
 };
 
-use super::{Opened, lost::Lost, rustic_error, seal::Hash};
+use super::{Opened, crypto::Hash, lost::Lost, rustic_error};
 use crate::error::{Error, Result};
 
 /// Blobs of one type.

@@ -52,7 +52,7 @@ impl LocalStorage {
         if let Some(mount) = mount {
             guard::require_mounted(mount, root)?;
         }
-        owner::create_folder(root, service).map_err(|e| {
+        owner::create_directory(root, service).map_err(|e| {
             let error = Error::repository(format!("cannot create {}", root.display())).because(&e);
             match owner::writing_hint(root, &e) {
                 Some(hint) => error.hint(hint),
@@ -308,7 +308,7 @@ fn create_tmp(dir: &OwnedFd, folder: &str, tmp: &str) -> io::Result<File> {
     let open = || rfs::openat(dir, tmp, flags, Mode::RUSR | Mode::WUSR);
     let file = match open() {
         Err(rustix::io::Errno::NOENT) => {
-            create_folder(dir, folder)?;
+            create_directory(dir, folder)?;
             open()?
         }
         other => other?,
@@ -317,7 +317,7 @@ fn create_tmp(dir: &OwnedFd, folder: &str, tmp: &str) -> io::Result<File> {
     Ok(file.into())
 }
 
-fn create_folder(dir: &OwnedFd, folder: &str) -> io::Result<()> {
+fn create_directory(dir: &OwnedFd, folder: &str) -> io::Result<()> {
     match rfs::mkdirat(dir, folder, Mode::RWXU) {
         Err(rustix::io::Errno::EXIST) => Ok(()),
         Ok(()) => {
@@ -429,7 +429,7 @@ impl WriteBackend for LocalStorage {
         folders.extend((0..=255).map(|n| format!("data/{n:02x}")));
         for folder in folders {
             self.root
-                .attempt(|dir, _| create_folder(dir, &folder))
+                .attempt(|dir, _| create_directory(dir, &folder))
                 .map_err(|e| self.rustic_error("create", &folder, e))?;
         }
         Ok(())

@@ -13,9 +13,9 @@ use parking_lot::{Condvar, Mutex};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    crypto::{Cipher, hash},
     local::{LocalStorage, refused},
     refusal::Refusal,
-    seal::{Sealer, hash},
     storage::{self, Storage},
 };
 use crate::{
@@ -129,7 +129,7 @@ pub struct LockGuard {
 
 struct Held {
     storage: Storage,
-    sealer: Sealer,
+    cipher: Cipher,
     exclusive: bool,
     state: Mutex<State>,
     changed: Condvar,
@@ -147,7 +147,7 @@ impl LockGuard {
     /// Takes a lock, waiting for others as the options allow.
     pub(super) fn acquire(
         storage: &Storage,
-        sealer: &Sealer,
+        cipher: &Cipher,
         options: &LockOptions<'_>,
     ) -> Result<Self, Refusal> {
         let Some(local) = storage.local() else { return Ok(Self { held: None, renewer: None }) };
@@ -155,12 +155,12 @@ impl LockGuard {
         let mut told = false;
         let (name, renewed) = loop {
             options.cancel.check()?;
-            let Some(other) = blocking(local, sealer, options, None)? else {
-                let (name, time) = write(local, sealer, options.exclusive, false)?;
+            let Some(other) = blocking(local, cipher, options, None)? else {
+                let (name, time) = write(local, cipher, options.exclusive, false)?;
                 // As restic does: locks that others wrote at the same time should be visible after this.
                 std::thread::sleep(SETTLE);
                 // Another process may have checked and written at the same time: now both see each other's lock.
-                match blocking(local, sealer, options, Some(&name)) {
+                match blocking(local, cipher, options, Some(&name)) {
                     Ok(None) => break (name, time),
                     Ok(Some(other)) => {
                         remove(local, &name)?;
@@ -189,7 +189,7 @@ impl LockGuard {
         tracing::debug!(lock = &name[..8], exclusive = options.exclusive, "repository lock acquired");
         let held = Arc::new(Held {
             storage: storage.clone(),
-            sealer: sealer.clone(),
+            cipher: cipher.clone(),
             exclusive: options.exclusive,
             state: Mutex::new(State { name, renewed, over: false, lost: false }),
             changed: Condvar::new(),
@@ -243,7 +243,7 @@ impl Held {
             }
             let Some(local) = self.storage.local() else { return };
             let held = self.file_is_there(&state) && self.is_young(&state);
-            match write(local, &self.sealer, self.exclusive, true) {
+            match write(local, &self.cipher, self.exclusive, true) {
                 Ok((name, time)) if held && self.file_is_there(&state) && self.is_young(&state) => {
                     tracing::debug!(lock = &name[..8], "repository lock renewed");
                     // If the removal fails, the old file becomes stale in half an hour.
@@ -295,7 +295,7 @@ impl Drop for LockGuard {
 /// The first conflicting lock; stale ones are removed.
 fn blocking(
     local: &LocalStorage,
-    sealer: &Sealer,
+    cipher: &Cipher,
     options: &LockOptions<'_>,
     own: Option<&str>,
 ) -> Result<Option<LockFile>> {
@@ -306,7 +306,7 @@ fn blocking(
         }
         let Some(data) = local.read_lock(&name).map_err(unreadable)? else { continue };
         let Some(lock) =
-            sealer.unseal_file(&data).and_then(|json| serde_json::from_slice::<LockFile>(&json).ok())
+            cipher.decrypt_file(&data).and_then(|json| serde_json::from_slice::<LockFile>(&json).ok())
         else {
             if data.is_empty() || !options.exclusive {
                 // It is left from a crash, or was written with another key; it does not conflict with a shared lock.
@@ -334,15 +334,15 @@ fn blocking(
 /// Writes a lock file. Returns its name and the time in it.
 fn write(
     local: &LocalStorage,
-    sealer: &Sealer,
+    cipher: &Cipher,
     exclusive: bool,
     is_renewal: bool,
 ) -> Result<(String, Timestamp), Refusal> {
     let lock = LockFile::ours(exclusive);
     let json = serde_json::to_vec(&lock).map_err(|e| Error::failed("cannot write a lock").because(&e))?;
-    let sealed = sealer.seal_file(&json)?;
-    let name = hash(&sealed).to_hex().as_str().to_owned();
-    local.write_lock(&name, &sealed, is_renewal).map_err(|e| {
+    let encrypted = cipher.encrypt_file(&json)?;
+    let name = hash(&encrypted).to_hex().as_str().to_owned();
+    local.write_lock(&name, &encrypted, is_renewal).map_err(|e| {
         let hint = storage::hint(&e).unwrap_or("check the storage and its mount");
         Refusal::of(refused(Error::repository("cannot write a lock file"), &e).hint(hint), &e)
     })?;
@@ -365,14 +365,14 @@ pub struct FoundLock {
 }
 
 /// All locks of a storage with lock files.
-pub(super) fn found(storage: &Storage, sealer: &Sealer) -> Result<Vec<FoundLock>> {
+pub(super) fn found(storage: &Storage, cipher: &Cipher) -> Result<Vec<FoundLock>> {
     let Some(local) = storage.local() else { return Ok(Vec::new()) };
     let unreadable = |e: std::io::Error| refused(Error::repository("cannot read the repository's locks"), &e);
     let mut all = Vec::new();
     for name in local.locks().map_err(unreadable)? {
         let Some(data) = local.read_lock(&name).map_err(unreadable)? else { continue };
         let age = local.lock_age(&name);
-        let lock = sealer.unseal_file(&data).and_then(|json| serde_json::from_slice::<LockFile>(&json).ok());
+        let lock = cipher.decrypt_file(&data).and_then(|json| serde_json::from_slice::<LockFile>(&json).ok());
         all.push(match lock {
             Some(lock) => {
                 FoundLock { stale: lock.stale(Timestamp::now(), age), owner: lock.describe(), name }

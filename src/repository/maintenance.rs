@@ -162,8 +162,10 @@ impl Repository {
         let mut leftovers = 0;
         if let (true, Some(local)) = (alone, self.storage.local()) {
             lock.require_valid()?;
-            leftovers +=
-                local.sweep().map_err(|e| Error::repository("cannot remove files of interrupted writes").because(&e))? as u64;
+            leftovers += local
+                .sweep()
+                .map_err(|e| Error::repository("cannot remove files of interrupted writes").because(&e))?
+                as u64;
             leftovers += self.remove_unreferenced_packs()?;
         }
         let after = self.packs()?;

@@ -3,9 +3,10 @@
 
 mod check;
 mod chunker;
+mod crypto;
+mod directories;
 mod errors;
 mod findings;
-mod folders;
 mod foreign;
 mod guard;
 mod hosts;
@@ -29,7 +30,6 @@ mod retention;
 mod retry;
 mod root;
 mod salvage;
-mod seal;
 mod sessions;
 mod snapshot;
 mod storage;
@@ -63,8 +63,8 @@ pub(crate) use snapshot::{AHEAD, id_bytes};
 pub use snapshot::{At, Snapshot, future_warning, item_path};
 
 use self::{
-    chunker::Chunker, errors::rustic_error, known::KnownBlobs, local::LocalStorage, needed::Depth,
-    seal::Sealer, storage::Storage, watch::Watch,
+    chunker::Chunker, crypto::Cipher, errors::rustic_error, known::KnownBlobs, local::LocalStorage,
+    needed::Depth, storage::Storage, watch::Watch,
 };
 use crate::{
     config::RepositoryConfig,
@@ -97,7 +97,7 @@ pub enum Initialised {
 pub struct Repository {
     inner: Opened,
     storage: Storage,
-    sealer: Sealer,
+    cipher: Cipher,
     config: RepositoryConfig,
 }
 
@@ -125,9 +125,7 @@ impl Repository {
             return Ok(Initialised::Present);
         }
         if let Some(local) = storage.local()
-            && local
-                .has_content()
-                .map_err(|e| Error::repository("cannot list the repository").because(&e))?
+            && local.has_content().map_err(|e| Error::repository("cannot list the repository").because(&e))?
         {
             return Err(Error::repository(format!("{} has no `config` but other files of a repository", config.location))
                 .hint("it may be damaged or incompletely mounted: nothing was written; if it is not needed, remove it by hand"));
@@ -164,8 +162,8 @@ impl Repository {
             return Err(Error::repository("the repository has format version 1")
                 .hint("upgrade it with `restic migrate upgrade_repo_v2`"));
         }
-        let sealer = Sealer::new(&inner.key())?;
-        Ok(Self { inner, storage, sealer, config: config.clone() })
+        let cipher = Cipher::new(&inner.key())?;
+        Ok(Self { inner, storage, cipher, config: config.clone() })
     }
 
     /// Another handle of the same repository, for operations of `rustic_core` that consume theirs.
@@ -197,7 +195,7 @@ impl Repository {
 
     /// Takes a lock.
     pub fn lock(&self, options: &LockOptions<'_>) -> Result<LockGuard> {
-        Ok(LockGuard::acquire(&self.storage, &self.sealer, options)?)
+        Ok(LockGuard::acquire(&self.storage, &self.cipher, options)?)
     }
 
     /// Takes a lock for reading, and distinguishes a storage without room for locks from other refusals.
@@ -205,12 +203,12 @@ impl Repository {
     /// # Errors
     /// The reason why no lock was taken.
     pub fn lock_to_read(&self, options: &LockOptions<'_>) -> Result<LockGuard, Refusal> {
-        LockGuard::acquire(&self.storage, &self.sealer, options)
+        LockGuard::acquire(&self.storage, &self.cipher, options)
     }
 
     /// The locks of other processes, held or stale; empty for a storage without locks.
     pub fn locks(&self) -> Result<Vec<FoundLock>> {
-        lock::found(&self.storage, &self.sealer)
+        lock::found(&self.storage, &self.cipher)
     }
 
     /// Removes a lock of any process.
@@ -354,7 +352,7 @@ impl Repository {
         let watch = Watch::new(&self.storage, &self.inner, &known, self.has_locks());
         writer::RunWriter::start(writer::Parts {
             storage: self.storage.clone(),
-            sealer: self.sealer.clone(),
+            cipher: self.cipher.clone(),
             chunker: Chunker::new(polynomial)?,
             known,
             watch,

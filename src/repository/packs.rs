@@ -13,8 +13,9 @@ use rustic_core::{
 use sha2::{Digest, Sha256};
 
 use super::{
-    Repository, rustic_error,
-    seal::{OVERHEAD, Sealer, hash},
+    Repository,
+    crypto::{Cipher, OVERHEAD, hash},
+    rustic_error,
 };
 use crate::{error::Result, stream::cancel::Cancel, workers};
 
@@ -139,7 +140,7 @@ impl Repository {
         if length as usize + LENGTH > data.len() {
             data = tail(length + LENGTH as u32)?;
         }
-        Ok(read_header(&self.sealer, &data, size as usize))
+        Ok(read_header(&self.cipher, &data, size as usize))
     }
 
     /// Reads all packs of `there` (packs in the storage, with their sizes) that are in `indexed`.
@@ -181,7 +182,7 @@ impl Repository {
         let read = self.storage.backend().read_full(FileType::Pack, id);
         let data = read.map_err(|e| rustic_error("it cannot be read", e).summary())?;
         let name_fits = hash(&data) == *id;
-        verify(&self.sealer, data.into(), blobs, name_fits)
+        verify(&self.cipher, data.into(), blobs, name_fits)
     }
 }
 
@@ -198,12 +199,12 @@ fn entry_len(compressed: bool) -> usize {
 
 /// Compares a pack's content with its index entries; `name_fits` if its bytes hash to its name. The error is a sentence with
 /// all findings.
-fn verify(sealer: &Sealer, mut data: Vec<u8>, blobs: &[Blob], name_fits: bool) -> Result<(), String> {
+fn verify(cipher: &Cipher, mut data: Vec<u8>, blobs: &[Blob], name_fits: bool) -> Result<(), String> {
     let mut damage = Vec::new();
     if !name_fits {
         damage.push("its content does not match its name".to_owned());
     }
-    match read_header(sealer, &data, data.len()) {
+    match read_header(cipher, &data, data.len()) {
         None => damage.push("its header cannot be read".to_owned()),
         Some(mut listed) => {
             listed.sort_unstable();
@@ -213,7 +214,7 @@ fn verify(sealer: &Sealer, mut data: Vec<u8>, blobs: &[Blob], name_fits: bool) -
         }
     }
     // The header has been read: blobs are decrypted where they are.
-    let mut lost = blobs.iter().filter(|blob| !is_whole(sealer, &mut data, blob));
+    let mut lost = blobs.iter().filter(|blob| !is_whole(cipher, &mut data, blob));
     if let Some(first) = lost.next() {
         damage.push(format!(
             "{} of its {} damaged or missing, the first of them {} ({} at {})",
@@ -228,10 +229,10 @@ fn verify(sealer: &Sealer, mut data: Vec<u8>, blobs: &[Blob], name_fits: bool) -
 }
 
 /// The blobs in a pack's header, or `None` if it is damaged. `pack` may be the end of the pack; `size` is its whole size.
-fn read_header(sealer: &Sealer, pack: &[u8], size: usize) -> Option<Vec<Blob>> {
+fn read_header(cipher: &Cipher, pack: &[u8], size: usize) -> Option<Vec<Blob>> {
     let (rest, length) = pack.split_last_chunk::<LENGTH>()?;
     let start = rest.len().checked_sub(usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
-    let header = sealer.unseal(&rest[start..])?;
+    let header = cipher.decrypt(&rest[start..])?;
     let (mut header, mut offset, mut blobs) = (header.as_slice(), 0u32, Vec::new());
     while let Some((&kind, entry)) = header.split_first() {
         let compressed = match kind {
@@ -257,9 +258,9 @@ fn read_header(sealer: &Sealer, pack: &[u8], size: usize) -> Option<Vec<Blob>> {
 }
 
 /// Whether a blob can be decrypted and decompressed, and matches its id. It is decrypted in place.
-pub(super) fn is_whole(sealer: &Sealer, pack: &mut [u8], blob: &Blob) -> bool {
+pub(super) fn is_whole(cipher: &Cipher, pack: &mut [u8], blob: &Blob) -> bool {
     let place = blob.offset as usize..(blob.offset as usize).saturating_add(blob.length as usize);
-    let Some(plain) = pack.get_mut(place).and_then(|sealed| sealer.unseal_in_place(sealed)) else {
+    let Some(plain) = pack.get_mut(place).and_then(|encrypted| cipher.decrypt_in_place(encrypted)) else {
         return false;
     };
     match blob.plain {

@@ -4,7 +4,9 @@ use std::{collections::HashMap, io::Write, path::Path, sync::OnceLock};
 
 use parking_lot::Mutex;
 
-use super::{Hosts, Repository, Snapshot, SnapshotFiles, SnapshotReader, folders::FoundFile, seal::Hash};
+use super::{
+    Hosts, Repository, Snapshot, SnapshotFiles, SnapshotReader, crypto::Hash, directories::FoundFile,
+};
 use crate::{
     error::{Error, Result},
     stream::{

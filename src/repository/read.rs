@@ -18,11 +18,11 @@ use rustic_core::{
 use super::{
     Repository, Snapshot,
     chunker::MIN_SIZE,
-    folders::{Folders, FoundFile},
+    crypto::{Hash, Hasher, hash},
+    directories::{Directories, FoundFile},
     maintenance::caught,
     node::{attributes, kind},
     rustic_error,
-    seal::{Hash, Hasher, hash},
     writer::identity,
 };
 use crate::{
@@ -118,7 +118,7 @@ impl Write for Checked<'_> {
 pub struct SnapshotFiles<'a> {
     reader: &'a SnapshotReader,
     snapshot: &'a Snapshot,
-    folders: Mutex<Folders<'a>>,
+    folders: Mutex<Directories<'a>>,
     /// Path of the item's directory.
     top: String,
 }
@@ -127,7 +127,7 @@ impl<'a> SnapshotFiles<'a> {
     /// The files of `snapshot`.
     pub fn new(reader: &'a SnapshotReader, snapshot: &'a Snapshot) -> Self {
         let top = super::item_path(&snapshot.source, &snapshot.item);
-        Self { reader, snapshot, folders: Mutex::new(Folders::new(&reader.repo, &snapshot.file)), top }
+        Self { reader, snapshot, folders: Mutex::new(Directories::new(&reader.repo, &snapshot.file)), top }
     }
 
     /// A file by its path relative to the item's directory.

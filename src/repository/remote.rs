@@ -150,8 +150,7 @@ pub(super) fn plain(error: &(dyn StdError + 'static)) -> Option<(String, Option<
     let system = chain(error).find_map(|cause| cause.downcast_ref::<io::Error>());
     let refused = system.is_some_and(|cause| cause.kind() == io::ErrorKind::ConnectionRefused);
     if refused {
-        let hint =
-            "check that the server is running, and the address and port in `repository.location`";
+        let hint = "check that the server is running, and the address and port in `repository.location`";
         return Some(("the connection was refused: no server is listening".to_owned(), Some(hint)));
     }
     chain(error).find_map(|cause| {
@@ -188,7 +187,10 @@ fn of_http(error: &reqwest::Error, system: Option<&io::Error>) -> (String, Optio
         return ("the server does not support restic's REST protocol".to_owned(), Some(hint));
     }
     if error.is_builder() {
-        return ("the location is not the address of a server".to_owned(), Some("correct `repository.location`"));
+        return (
+            "the location is not the address of a server".to_owned(),
+            Some("correct `repository.location`"),
+        );
     }
     (format!("the connection to the server broke{cause}"), Some(SILENT))
 }

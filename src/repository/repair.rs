@@ -9,7 +9,9 @@ use std::{
 use rustic_core::{FileType, Id, ReadBackend, WriteBackend, repofile::IndexFile};
 use serde::Serialize;
 
-use super::{LockGuard, LockOptions, READERS, Repository, lost::Lost, packs::Blob, rustic_error, seal::hash};
+use super::{
+    LockGuard, LockOptions, READERS, Repository, crypto::hash, lost::Lost, packs::Blob, rustic_error,
+};
 use crate::{
     error::{Error, Result},
     stream::cancel::Cancel,
@@ -266,13 +268,13 @@ impl Repository {
     fn read_index(&self, file: &Id) -> Result<(Option<IndexFile>, bool)> {
         let read = self.storage.backend().read_full(FileType::Index, file);
         let name = file.to_hex();
-        let sealed = read.map_err(|e| rustic_error(&format!("cannot read index {}", name.as_str()), e))?;
-        Ok((self.parse_index(&sealed), hash(&sealed) != *file))
+        let encrypted = read.map_err(|e| rustic_error(&format!("cannot read index {}", name.as_str()), e))?;
+        Ok((self.parse_index(&encrypted), hash(&encrypted) != *file))
     }
 
     /// An index file's content; `None` if it is damaged.
-    pub(super) fn parse_index(&self, sealed: &[u8]) -> Option<IndexFile> {
-        serde_json::from_slice(&self.sealer.unseal_file(sealed)?).ok()
+    pub(super) fn parse_index(&self, encrypted: &[u8]) -> Option<IndexFile> {
+        serde_json::from_slice(&self.cipher.decrypt_file(encrypted)?).ok()
     }
 
     /// Writes an index file, unless it would be empty.
@@ -286,8 +288,8 @@ impl Repository {
     fn write_json(&self, index: &impl Serialize) -> Result<()> {
         let json = serde_json::to_vec(index)
             .map_err(|e| Error::failed("cannot write the repository's index").because(&e))?;
-        let sealed = self.sealer.seal_file(&json)?;
-        self.storage.write(FileType::Index, hash(&sealed), &sealed)
+        let encrypted = self.cipher.encrypt_file(&json)?;
+        self.storage.write(FileType::Index, hash(&encrypted), &encrypted)
     }
 
     /// Removes replaced index files.

@@ -240,7 +240,7 @@ impl Shared {
 
     /// Reports outages until the work is done.
     fn tell(&self, notice: &dyn Fn(&str)) {
-        let mut teller = Teller { limit: self.limit, told: None };
+        let mut teller = Reporter { limit: self.limit, told: None };
         let mut state = self.state();
         while !state.over {
             let text = teller.look(&state.operations, state.recovered);
@@ -332,13 +332,13 @@ impl Drop for Entry<'_> {
 }
 
 /// The reports about the present outage.
-struct Teller {
+struct Reporter {
     limit: Duration,
     /// When it began, and its duration at the last report.
     told: Option<(Instant, Duration)>,
 }
 
-impl Teller {
+impl Reporter {
     /// The message to print now. `recovered` means that a failed operation has finally succeeded.
     fn look(&mut self, operations: &BTreeMap<u64, Operation>, recovered: bool) -> Option<String> {
         // The one that has been failing longest, or else the slowest one.

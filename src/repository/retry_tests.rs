@@ -46,7 +46,7 @@ fn a_storage_that_is_away_is_not_waited_for_by_each_operation_anew() {
 
 #[test]
 fn an_outage_is_told_ever_more_rarely_and_its_end_once() {
-    let mut teller = Teller { limit: Duration::from_secs(900), told: None };
+    let mut teller = Reporter { limit: Duration::from_secs(900), told: None };
     let mut operations = BTreeMap::new();
     let ago = |seconds: u64| Instant::now().checked_sub(Duration::from_secs(seconds)).unwrap();
     let failed = |seconds| Operation { begun: ago(seconds), failed: Some((ago(seconds), "down".to_owned())) };

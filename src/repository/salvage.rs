@@ -13,10 +13,10 @@ use rustic_core::{FileType, Id, ReadBackend, WriteBackend};
 
 use super::{
     LockOptions, Repository,
+    crypto::hash,
     packs::{Blob, is_whole},
     repair::{Entries, NewPack, RepairReport},
     rustic_error,
-    seal::hash,
 };
 use crate::{
     error::{Error, Result},
@@ -49,7 +49,7 @@ impl Repository {
             let Some(stored) = stored else { continue };
             is_read = true;
             let mut opened = stored.clone();
-            if is_whole(&self.sealer, &mut opened, &Blob { offset: 0, ..*blob }) {
+            if is_whole(&self.cipher, &mut opened, &Blob { offset: 0, ..*blob }) {
                 whole.push((*blob, stored));
             }
         }
@@ -84,14 +84,14 @@ impl Repository {
             return Ok(None);
         }
         let (mut data, mut header, mut stored) = (Vec::new(), Vec::new(), Vec::new());
-        for (blob, sealed) in whole {
+        for (blob, encrypted) in whole {
             let offset = u32::try_from(data.len()).map_err(|_| Error::failed("a pack would be too large"))?;
-            data.extend_from_slice(&sealed);
+            data.extend_from_slice(&encrypted);
             header.extend(blob.header_entry());
             stored.push(Blob { offset, ..blob });
         }
         let start = data.len();
-        self.sealer.seal_with(&mut data, |out| {
+        self.cipher.encrypt_with(&mut data, |out| {
             out.extend_from_slice(&header);
             Ok(())
         })?;

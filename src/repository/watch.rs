@@ -36,7 +36,7 @@ impl Written {
 
 /// The result of the check of a run's snapshots at its end, on a storage without locks.
 #[derive(Debug, Default)]
-pub struct Seen {
+pub struct FinalCheck {
     /// Ids of snapshots that were removed again, because a prune on another host had removed their data.
     pub removed: Vec<String>,
     /// Snapshots whose data could not be checked, or that lack data and could not be removed.
@@ -103,7 +103,7 @@ impl Watch {
 
     /// Adds snapshots that an earlier writer of the run could not confirm. Data lost since then is not visible in the packs that
     /// this writer relies on.
-    pub(super) fn take_over(&self, written: Vec<Written>) {
+    pub(super) fn adopt_unconfirmed(&self, written: Vec<Written>) {
         if !written.is_empty() {
             self.in_doubt.store(true, Ordering::SeqCst);
             self.written().extend(written);
@@ -204,20 +204,20 @@ impl Watch {
     }
 
     /// The complete result of [`Self::remove_broken`].
-    pub(super) fn seen(&self, (removed, error): (Vec<String>, Option<Error>)) -> Seen {
+    pub(super) fn seen(&self, (removed, error): (Vec<String>, Option<Error>)) -> FinalCheck {
         let unconfirmed = self.unconfirmed();
         let error = error.map(|error| {
             error.hint(
                 "it could not be checked whether all data of this run is still stored: run `tik-backup check`",
             )
         });
-        Seen { removed, unconfirmed, error }
+        FinalCheck { removed, unconfirmed, error }
     }
 }
 
 impl Repository {
     /// Checks snapshots again that the end of a run could not confirm, and removes those with missing data.
-    pub(crate) fn confirm(&self, unconfirmed: Vec<Written>) -> Seen {
+    pub(crate) fn confirm(&self, unconfirmed: Vec<Written>) -> FinalCheck {
         let watch = Watch {
             storage: self.storage.clone(),
             key: self.inner.key(),
@@ -226,7 +226,7 @@ impl Repository {
             written: Mutex::default(),
             in_doubt: AtomicBool::new(true),
         };
-        watch.take_over(unconfirmed);
+        watch.adopt_unconfirmed(unconfirmed);
         watch.seen(watch.remove_broken())
     }
 }

@@ -254,7 +254,9 @@ impl ChildOutput {
                 Ok(())
             }
             Ok(status) => Err(self.process.failure(status)),
-            Err(stop) => Err(self.process.stopped(stop, "waiting for it to exit after the end of its output")),
+            Err(stop) => {
+                Err(self.process.stopped(stop, "waiting for it to exit after the end of its output"))
+            }
         }
     }
 }

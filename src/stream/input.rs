@@ -31,7 +31,7 @@ pub struct ChildInput {
 
 /// The last lines of a tool's output, at most 20 of each stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Said {
+pub struct LastLines {
     /// The end of its stdout.
     pub stdout: String,
     /// The end of its stderr: warnings, because the tool succeeded.
@@ -59,7 +59,7 @@ impl ChildInput {
 
     /// Closes stdin and waits for the tool to exit, without a time limit (building indexes may take hours). The stop flag ends
     /// the wait. Fails if the tool failed or stopped reading early.
-    pub fn finish(mut self) -> Result<Said> {
+    pub fn finish(mut self) -> Result<LastLines> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
@@ -69,7 +69,7 @@ impl ChildInput {
                 self.process.messages().wait_closed(Duration::from_millis(500));
                 // The observer must get the last lines too.
                 self.output.wait_closed(LAST_STEPS);
-                Ok(Said { stdout: self.output.text(), stderr: self.process.messages().text() })
+                Ok(LastLines { stdout: self.output.text(), stderr: self.process.messages().text() })
             }
             Ok(status) => Err(self.failure(status)),
             Err(stop) => Err(self.process.stopped(stop, "waiting for it to exit")),

@@ -207,10 +207,15 @@ impl Process {
                          of this tool, or raise `idle_timeout` if it needs that long",
                     );
                 }
-                Error::failed(format!("{} was ended: {doing}, nothing happened for {seconds:.1} s", self.name))
-                    .because_text(messages.as_str())
-                    .with(ToolMessages::new(messages))
-                    .hint("check the server for locks and lost connections; raise `idle_timeout` if this is normal")
+                Error::failed(format!(
+                    "{} was ended: {doing}, nothing happened for {seconds:.1} s",
+                    self.name
+                ))
+                .because_text(messages.as_str())
+                .with(ToolMessages::new(messages))
+                .hint(
+                    "check the server for locks and lost connections; raise `idle_timeout` if this is normal",
+                )
             }
         }
     }

@@ -72,7 +72,7 @@ pub trait Sink: Sync {
 
     /// Stores a file with the content of this length that an earlier attempt without a snapshot stored under this key, and
     /// returns its MD5. `None` if there is none, or the repository lacks a part of it.
-    fn take_kept(
+    fn reuse_kept(
         &self,
         _path: &Path,
         _attributes: &Attributes,
@@ -82,7 +82,7 @@ pub trait Sink: Sync {
         Ok(None)
     }
 
-    /// Whether [`Sink::take_kept`] has something under this key.
+    /// Whether [`Sink::reuse_kept`] has something under this key.
     fn has_kept(&self, _key: u128, _bytes: u64) -> bool {
         false
     }
@@ -109,12 +109,12 @@ pub trait Sink: Sync {
 
     /// Stores a file with the content of the same path in the item's newest snapshot, without reading it. `None` if there is no
     /// such content, or the repository has lost a part of it: then the file must be read.
-    fn take_over(&self, _path: &Path, _attributes: &Attributes) -> Result<Option<Stored>> {
+    fn reuse(&self, _path: &Path, _attributes: &Attributes) -> Result<Option<Stored>> {
         Ok(None)
     }
 
     /// Visits the files of the item's snapshots before the newest, the most recent first, each with its number for
-    /// [`Sink::take_earlier`].
+    /// [`Sink::reuse_earlier`].
     ///
     /// # Errors
     /// The snapshots cannot be read, or an error of `visit`.
@@ -122,8 +122,13 @@ pub trait Sink: Sync {
         Ok(())
     }
 
-    /// As [`Sink::take_over`], with the content that the path has in the earlier snapshot of this number.
-    fn take_earlier(&self, _number: usize, _path: &Path, _attributes: &Attributes) -> Result<Option<Stored>> {
+    /// As [`Sink::reuse`], with the content that the path has in the earlier snapshot of this number.
+    fn reuse_earlier(
+        &self,
+        _number: usize,
+        _path: &Path,
+        _attributes: &Attributes,
+    ) -> Result<Option<Stored>> {
         Ok(None)
     }
 

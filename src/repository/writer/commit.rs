@@ -224,7 +224,7 @@ impl Gate {
         let snapshot = snapshot_file(tree, meta);
         let json = serde_json::to_vec(&snapshot)
             .map_err(|e| Error::failed("cannot write the snapshot").because(&e))?;
-        let id = self.store.write_sealed(FileType::Snapshot, &json)?;
+        let id = self.store.write_encrypted(FileType::Snapshot, &json)?;
         self.shared.watch.committed(id, tree.root);
         tracing::debug!(snapshot = &id.to_hex().as_str()[..8], item = meta.path, "a snapshot is stored");
         Ok(Committed {

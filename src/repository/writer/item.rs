@@ -25,8 +25,8 @@ use crate::{
     output,
     repository::{
         chunker::{Cut, MAX_SIZE, MIN_SIZE},
+        crypto::{Hash, Hasher},
         previous::PreviousItem,
-        seal::{Hash, Hasher},
     },
     stream::{
         files::{Attributes, Files, Special},
@@ -352,7 +352,7 @@ impl Sink for ItemWriter<'_> {
         self.file(path, attributes, bytes, content, false)
     }
 
-    fn take_kept(
+    fn reuse_kept(
         &self,
         path: &Path,
         attributes: &Attributes,
@@ -397,7 +397,7 @@ impl Sink for ItemWriter<'_> {
         Ok(self.previous.as_ref().and_then(|previous| previous.file(path)))
     }
 
-    fn take_over(&self, path: &Path, attributes: &Attributes) -> Result<Option<Stored>> {
+    fn reuse(&self, path: &Path, attributes: &Attributes) -> Result<Option<Stored>> {
         let found = self.previous.as_ref().and_then(|previous| previous.content(path));
         self.take_stored(path, attributes, found)
     }
@@ -407,7 +407,7 @@ impl Sink for ItemWriter<'_> {
         previous.earlier()?.iter().enumerate().try_for_each(|(number, files)| visit(number, files))
     }
 
-    fn take_earlier(&self, number: usize, path: &Path, attributes: &Attributes) -> Result<Option<Stored>> {
+    fn reuse_earlier(&self, number: usize, path: &Path, attributes: &Attributes) -> Result<Option<Stored>> {
         let Some(previous) = &self.previous else { return Ok(None) };
         let found = previous.earlier_content(number, path)?;
         self.take_stored(path, attributes, found)

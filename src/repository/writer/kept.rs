@@ -18,7 +18,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::{
     fs::owner,
-    repository::{seal::Hash, snapshot::id_bytes},
+    repository::{crypto::Hash, snapshot::id_bytes},
     stream::sink::Mark,
 };
 

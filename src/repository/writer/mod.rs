@@ -28,7 +28,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
 use rustic_core::repofile::BlobType;
 
-pub use super::watch::{Seen, Written};
+pub use super::watch::{FinalCheck, Written};
 pub use commit::{Committed, SnapshotMeta};
 pub use item::ItemWriter;
 pub(super) use item::identity;
@@ -44,7 +44,7 @@ use self::{
     worker::Job,
 };
 use super::{
-    chunker::Chunker, known::KnownBlobs, lock::LockGuard, previous::PreviousItem, seal::Sealer,
+    chunker::Chunker, crypto::Cipher, known::KnownBlobs, lock::LockGuard, previous::PreviousItem,
     storage::Storage, watch::Watch,
 };
 use crate::{
@@ -73,7 +73,7 @@ pub struct WriteOptions {
 /// The state shared by all threads of a run.
 pub(super) struct Shared {
     storage: Storage,
-    sealer: Sealer,
+    cipher: Cipher,
     chunker: Chunker,
     known: KnownBlobs,
     /// Detects packs removed by a prune on another host, on a storage without locks.
@@ -152,7 +152,7 @@ pub struct RunTotals {
     /// Bytes of these packs.
     pub bytes_stored: u64,
     /// The final check of the snapshots on a storage without locks.
-    pub seen: Seen,
+    pub seen: FinalCheck,
 }
 
 /// Writes the items of one run.
@@ -167,7 +167,7 @@ pub struct RunWriter {
 /// The parts of a run writer.
 pub(super) struct Parts {
     pub(super) storage: Storage,
-    pub(super) sealer: Sealer,
+    pub(super) cipher: Cipher,
     pub(super) chunker: Chunker,
     pub(super) known: KnownBlobs,
     pub(super) watch: Watch,
@@ -179,14 +179,14 @@ pub(super) struct Parts {
 
 impl RunWriter {
     pub(super) fn start(parts: Parts) -> Result<Self> {
-        let Parts { storage, sealer, chunker, known, watch, repository, options, cancel, lock } = parts;
+        let Parts { storage, cipher, chunker, known, watch, repository, options, cancel, lock } = parts;
         let workers = options.workers.max(1);
         let (pack_tx, pack_rx) = bounded::<FullPack>(1);
         let (spare_tx, spare_rx) = bounded(STORE_THREADS + 2);
         let packer = |tpe| Packer::new(tpe, options.pack_size, pack_tx.clone(), spare_rx.clone());
         let shared = Arc::new(Shared {
             storage,
-            sealer,
+            cipher,
             chunker,
             known,
             watch,
@@ -279,8 +279,8 @@ impl RunWriter {
     }
 
     /// Makes this writer also check, at its end, snapshots that an earlier writer could not confirm.
-    pub(crate) fn take_over(&self, unconfirmed: Vec<Written>) {
-        self.shared.watch.take_over(unconfirmed);
+    pub(crate) fn adopt_unconfirmed(&self, unconfirmed: Vec<Written>) {
+        self.shared.watch.adopt_unconfirmed(unconfirmed);
     }
 
     /// Writes all remaining data and ends the threads. Returns the totals even if the run has failed, together with the error.

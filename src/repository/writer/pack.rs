@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::Shared;
 use crate::{
     error::{Error, Result},
-    repository::seal::{Hash, Sealer},
+    repository::crypto::{Cipher, Hash},
 };
 
 /// A blob in an index file.
@@ -79,19 +79,19 @@ impl Packer {
     }
 
     /// Adds a encrypted blob. Blocks while the storage is slower than the streams: that bounds the memory.
-    pub(super) fn append(&self, shared: &Shared, id: Hash, sealed: &[u8], plain_len: usize) -> Result<()> {
+    pub(super) fn append(&self, shared: &Shared, id: Hash, encrypted: &[u8], plain_len: usize) -> Result<()> {
         let mut open = self.open();
         let blob = IndexBlob {
             id,
             tpe: self.tpe,
             offset: small(open.data.len())?,
-            length: small(sealed.len())?,
+            length: small(encrypted.len())?,
             uncompressed_length: small(plain_len)?,
         };
         if open.data.capacity() == 0 {
             open.data = self.spare.try_recv().unwrap_or_default();
         }
-        open.data.extend_from_slice(sealed);
+        open.data.extend_from_slice(encrypted);
         open.blobs.push(blob);
         if open.data.len() >= self.target {
             self.send(shared, &mut open);
@@ -125,10 +125,10 @@ impl Packer {
 
 impl FullPack {
     /// Appends the encrypted header, which makes `data` a complete pack file.
-    pub(super) fn close(&mut self, sealer: &Sealer) -> Result<()> {
+    pub(super) fn close(&mut self, cipher: &Cipher) -> Result<()> {
         let start = self.data.len();
         let blobs = &self.blobs;
-        sealer.seal_with(&mut self.data, |out| {
+        cipher.encrypt_with(&mut self.data, |out| {
             for blob in blobs {
                 out.push(if blob.tpe == BlobType::Data { 2 } else { 3 });
                 out.extend_from_slice(&blob.length.to_le_bytes());

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    repository::seal::hash,
+    repository::crypto::hash,
 };
 
 /// An index file is written before the end of a run when this many blobs are not indexed: if a run of many hours is killed, the
@@ -58,7 +58,7 @@ impl Store {
     }
 
     fn store(&self, mut pack: FullPack) -> Result<Vec<u8>> {
-        pack.close(&self.shared.sealer)?;
+        pack.close(&self.shared.cipher)?;
         let id = hash(&pack.data);
         let size = pack.data.len() as u64;
         self.require_reserve()?;
@@ -112,7 +112,7 @@ impl Store {
     fn write_index(&self, pending: &mut Vec<IndexPack>) -> Result<()> {
         let json = serde_json::to_vec(&IndexFile { packs: pending })
             .map_err(|e| Error::failed("cannot write an index file").because(&e))?;
-        let id = self.write_sealed(FileType::Index, &json)?;
+        let id = self.write_encrypted(FileType::Index, &json)?;
         tracing::debug!(index = &id.to_hex().as_str()[..8], packs = pending.len(), "index file stored");
         pending.clear();
         *self.indexed() = Instant::now();
@@ -135,10 +135,10 @@ impl Store {
     }
 
     /// Writes an unpacked file and returns its id.
-    pub(super) fn write_sealed(&self, tpe: FileType, json: &[u8]) -> Result<rustic_core::Id> {
-        let sealed = self.shared.sealer.seal_file(json)?;
-        let id = hash(&sealed);
-        self.shared.storage.write(tpe, id, &sealed)?;
+    pub(super) fn write_encrypted(&self, tpe: FileType, json: &[u8]) -> Result<rustic_core::Id> {
+        let encrypted = self.shared.cipher.encrypt_file(json)?;
+        let id = hash(&encrypted);
+        self.shared.storage.write(tpe, id, &encrypted)?;
         Ok(id)
     }
 }

@@ -18,8 +18,8 @@ use super::{Shared, SnapshotMeta, go_json, worker::BlobWriter};
 use crate::{
     error::{Error, Result},
     repository::{
+        crypto::Hash,
         node::{metadata, node_type, quote},
-        seal::Hash,
     },
     stream::{
         files::{Attributes, Special},
@@ -40,9 +40,9 @@ enum Entry {
     /// A file with more attributes, or a special entry.
     Full(Box<Full>),
     /// An open directory.
-    Open(Box<Folder>),
+    Open(Box<Directory>),
     /// A written directory.
-    Written(Box<WrittenFolder>),
+    Written(Box<WrittenDirectory>),
 }
 
 struct Full {
@@ -53,13 +53,13 @@ struct Full {
 }
 
 #[derive(Default)]
-struct Folder {
+struct Directory {
     attributes: Option<Attributes>,
     /// By name in byte order, which restic requires of a tree.
     entries: BTreeMap<Box<[u8]>, Entry>,
 }
 
-struct WrittenFolder {
+struct WrittenDirectory {
     id: Hash,
     attributes: Attributes,
 }
@@ -67,7 +67,7 @@ struct WrittenFolder {
 /// The files of an item by their paths.
 #[derive(Default)]
 pub(super) struct TreeBuilder {
-    root: Folder,
+    root: Directory,
     counts: Counts,
 }
 
@@ -95,7 +95,7 @@ pub(super) struct ItemTree {
 }
 
 /// A directory removed from its tree to be written.
-pub(super) struct Finished(Folder);
+pub(super) struct Finished(Directory);
 
 /// Counts of written trees.
 #[derive(Debug, Default, Clone, Copy)]
@@ -142,7 +142,7 @@ impl TreeBuilder {
         let (parent, name) = self.parent(path)?;
         match parent.entries.entry(name.into()) {
             btree_map::Entry::Vacant(vacant) => {
-                let folder = Folder { attributes: Some(attributes.clone()), ..Folder::default() };
+                let folder = Directory { attributes: Some(attributes.clone()), ..Directory::default() };
                 vacant.insert(Entry::Open(Box::new(folder)));
                 Ok(())
             }
@@ -173,7 +173,7 @@ impl TreeBuilder {
         let (parent, name) = self.parent(path)?;
         match parent.entries.get_mut(name) {
             Some(Entry::Open(folder)) if folder.entries.is_empty() => {
-                let written = WrittenFolder { id, attributes };
+                let written = WrittenDirectory { id, attributes };
                 parent.entries.insert(name.into(), Entry::Written(Box::new(written)));
                 Ok(())
             }
@@ -193,7 +193,7 @@ impl TreeBuilder {
     }
 
     /// The parent directory of `path`, created if necessary, and the last name of the path.
-    fn parent<'p>(&mut self, path: &'p Path) -> Result<(&mut Folder, &'p [u8])> {
+    fn parent<'p>(&mut self, path: &'p Path) -> Result<(&mut Directory, &'p [u8])> {
         let invalid = || Error::failed(format!("`{}` cannot be a path in a snapshot", path.display()));
         if path
             .as_os_str()
@@ -233,7 +233,7 @@ impl TreeBuilder {
         let mut root = self.root;
         for part in meta.path.trim_start_matches('/').rsplit('/') {
             let entries = BTreeMap::from([(part.as_bytes().into(), Entry::Open(Box::new(root)))]);
-            root = Folder { attributes: None, entries };
+            root = Directory { attributes: None, entries };
         }
         let mut written = Written::default();
         let (root, _) = write_folder(shared, blobs, root, &mut written)?;
@@ -279,14 +279,14 @@ fn too_late(path: &Path) -> Error {
 fn write_folder(
     shared: &Shared,
     blobs: &mut BlobWriter,
-    mut folder: Folder,
+    mut folder: Directory,
     written: &mut Written,
 ) -> Result<(Hash, Attributes)> {
     for entry in folder.entries.values_mut() {
         if let Entry::Open(below) = entry {
             written.folders += 1;
             let (id, attributes) = write_folder(shared, blobs, std::mem::take(&mut **below), written)?;
-            *entry = Entry::Written(Box::new(WrittenFolder { id, attributes }));
+            *entry = Entry::Written(Box::new(WrittenDirectory { id, attributes }));
         }
     }
     let attributes = match folder.attributes.take() {
@@ -298,7 +298,7 @@ fn write_folder(
     Ok((id, attributes))
 }
 
-fn youngest(folder: &Folder) -> Option<Timestamp> {
+fn youngest(folder: &Directory) -> Option<Timestamp> {
     let time = |entry: &Entry| match entry {
         Entry::Plain { mtime, .. } => Some(*mtime),
         Entry::Full(full) => full.attributes.mtime,
@@ -309,7 +309,7 @@ fn youngest(folder: &Folder) -> Option<Timestamp> {
 }
 
 /// The JSON of a directory's tree, piece by piece.
-fn pieces(folder: &Folder, emit: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+fn pieces(folder: &Directory, emit: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
     let mut out = Vec::from(go_json::START);
     for (number, (name, entry)) in folder.entries.iter().enumerate() {
         if number > 0 {

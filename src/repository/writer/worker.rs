@@ -16,8 +16,8 @@ use super::{Shared, item::ChunkBuffer};
 use crate::{
     error::{Error, Result},
     repository::{
+        crypto::{Compressor, Hash, Hasher, hash},
         known::Claim,
-        seal::{Compressor, Hash, Hasher, hash},
     },
 };
 
@@ -96,12 +96,12 @@ pub(super) fn run(shared: &Shared, jobs: &Receiver<Job>, spare: &Sender<ChunkBuf
 /// Stores plain bytes as blobs in packs.
 pub(super) struct BlobWriter {
     compressor: Compressor,
-    sealed: Vec<u8>,
+    encrypted: Vec<u8>,
 }
 
 impl BlobWriter {
     pub(super) fn new(shared: &Shared) -> Result<Self> {
-        Ok(Self { compressor: Compressor::new(shared.options.compression)?, sealed: Vec::new() })
+        Ok(Self { compressor: Compressor::new(shared.options.compression)?, encrypted: Vec::new() })
     }
 
     /// Stores a blob unless it is known. Returns its id and the bytes it added.
@@ -110,18 +110,18 @@ impl BlobWriter {
         let Claim::Ours(ticket) = shared.known.claim(tpe, &id, || shared.blobs.open()) else {
             return Ok((id, 0));
         };
-        self.sealed.clear();
+        self.encrypted.clear();
         let packed = shared
-            .sealer
-            .seal_with(&mut self.sealed, |out| self.compressor.append(plain, out))
-            .and_then(|()| shared.packer(tpe).append(shared, id, &self.sealed, plain.len()));
+            .cipher
+            .encrypt_with(&mut self.encrypted, |out| self.compressor.append(plain, out))
+            .and_then(|()| shared.packer(tpe).append(shared, id, &self.encrypted, plain.len()));
         if let Err(error) = packed {
             // Other items may rely on this blob already, so the whole run has failed.
             shared.fail(error.clone());
             return Err(error);
         }
         shared.blobs.done(ticket);
-        Ok((id, self.sealed.len() as u64))
+        Ok((id, self.encrypted.len() as u64))
     }
 
     /// As [`Self::store`], for a blob that is too large for memory: `pieces` passes it on piece by piece, and the same each time it
@@ -149,18 +149,18 @@ impl BlobWriter {
         let Claim::Ours(ticket) = shared.known.claim(tpe, &id, || shared.blobs.open()) else {
             return Ok((id, 0));
         };
-        let mut sealed = Vec::new();
+        let mut encrypted = Vec::new();
         let level = shared.options.compression;
         let packed = shared
-            .sealer
-            .seal_with(&mut sealed, |out| compress_pieces(level, length as u64, pieces, out))
-            .and_then(|()| shared.packer(tpe).append(shared, id, &sealed, length));
+            .cipher
+            .encrypt_with(&mut encrypted, |out| compress_pieces(level, length as u64, pieces, out))
+            .and_then(|()| shared.packer(tpe).append(shared, id, &encrypted, length));
         if let Err(error) = packed {
             shared.fail(error.clone());
             return Err(error);
         }
         shared.blobs.done(ticket);
-        Ok((id, sealed.len() as u64))
+        Ok((id, encrypted.len() as u64))
     }
 }
 

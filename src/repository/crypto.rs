@@ -49,11 +49,11 @@ impl Hasher {
 
 /// Encrypts and decrypts with the repository's key.
 #[derive(Clone)]
-pub(super) struct Sealer {
+pub(super) struct Cipher {
     key: Key,
 }
 
-impl Sealer {
+impl Cipher {
     /// Uses the master key of an opened repository.
     pub(super) fn new(master: &MasterKey) -> Result<Self> {
         let bytes = [master.encrypt.as_slice(), &master.mac.k, &master.mac.r].concat();
@@ -64,7 +64,7 @@ impl Sealer {
     }
 
     /// Encrypts the bytes that `fill` appends to `out`; the bytes before them are not changed.
-    pub(super) fn seal_with(
+    pub(super) fn encrypt_with(
         &self,
         out: &mut Vec<u8>,
         fill: impl FnOnce(&mut Vec<u8>) -> io::Result<()>,
@@ -82,9 +82,9 @@ impl Sealer {
     }
 
     /// Encrypts an unpacked file (index, snapshot, lock): compressed JSON.
-    pub(super) fn seal_file(&self, json: &[u8]) -> Result<Vec<u8>> {
+    pub(super) fn encrypt_file(&self, json: &[u8]) -> Result<Vec<u8>> {
         let mut out = Vec::new();
-        self.seal_with(&mut out, |out| {
+        self.encrypt_with(&mut out, |out| {
             out.push(COMPRESSED_FILE);
             zstd::stream::copy_encode(json, out, 3)
         })?;
@@ -92,8 +92,8 @@ impl Sealer {
     }
 
     /// Decrypts an unpacked file of this program, restic or rustic. `None` if it was encrypted with another key or is damaged.
-    pub(super) fn unseal_file(&self, sealed: &[u8]) -> Option<Vec<u8>> {
-        let plain = self.unseal(sealed)?;
+    pub(super) fn decrypt_file(&self, encrypted: &[u8]) -> Option<Vec<u8>> {
+        let plain = self.decrypt(encrypted)?;
         match plain.first() {
             Some(&COMPRESSED_FILE) => zstd::stream::decode_all(&plain[1..]).ok(),
             _ => Some(plain),
@@ -101,13 +101,13 @@ impl Sealer {
     }
 
     /// Decrypts data. `None` if it was encrypted with another key or is damaged.
-    pub(super) fn unseal(&self, sealed: &[u8]) -> Option<Vec<u8>> {
-        self.unseal_in_place(&mut sealed.to_vec()).map(<[u8]>::to_vec)
+    pub(super) fn decrypt(&self, encrypted: &[u8]) -> Option<Vec<u8>> {
+        self.decrypt_in_place(&mut encrypted.to_vec()).map(<[u8]>::to_vec)
     }
 
-    /// As [`Self::unseal`], where it lies: `sealed` is used up.
-    pub(super) fn unseal_in_place<'a>(&self, sealed: &'a mut [u8]) -> Option<&'a [u8]> {
-        let (nonce, rest) = sealed.split_at_mut_checked(NONCE)?;
+    /// As [`Self::decrypt`], where it lies: `encrypted` is used up.
+    pub(super) fn decrypt_in_place<'a>(&self, encrypted: &'a mut [u8]) -> Option<&'a [u8]> {
+        let (nonce, rest) = encrypted.split_at_mut_checked(NONCE)?;
         let (data, tag) = rest.split_at_mut_checked(rest.len().checked_sub(OVERHEAD - NONCE)?)?;
         Aes256CtrPoly1305Aes::new(&self.key)
             .decrypt_in_place_detached(Nonce::from_slice(nonce), &[], data, (&*tag).into())
@@ -161,14 +161,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sealed_files_open_again_and_damage_is_noticed() {
-        let sealer = Sealer::new(&MasterKey::new()).unwrap();
-        let mut sealed = sealer.seal_file(b"{\"a\":1}").unwrap();
-        assert_eq!(sealer.unseal_file(&sealed).unwrap(), b"{\"a\":1}");
-        assert!(Sealer::new(&MasterKey::new()).unwrap().unseal_file(&sealed).is_none());
-        sealed[20] ^= 1;
-        assert!(sealer.unseal_file(&sealed).is_none());
-        assert!(sealer.unseal_file(&sealed[..10]).is_none());
+    fn encrypted_files_can_be_decrypted_and_damage_is_noticed() {
+        let cipher = Cipher::new(&MasterKey::new()).unwrap();
+        let mut encrypted = cipher.encrypt_file(b"{\"a\":1}").unwrap();
+        assert_eq!(cipher.decrypt_file(&encrypted).unwrap(), b"{\"a\":1}");
+        assert!(Cipher::new(&MasterKey::new()).unwrap().decrypt_file(&encrypted).is_none());
+        encrypted[20] ^= 1;
+        assert!(cipher.decrypt_file(&encrypted).is_none());
+        assert!(cipher.decrypt_file(&encrypted[..10]).is_none());
     }
 
     #[test]

@@ -13,7 +13,7 @@ use serde::{
     de::{SeqAccess, Visitor},
 };
 
-use super::{node::quote, rustic_error, seal::Hash};
+use super::{crypto::Hash, node::quote, rustic_error};
 use crate::error::{Error, Result};
 
 /// A file of a snapshot.
@@ -33,14 +33,14 @@ pub(super) struct FoundFile {
 
 enum Lean {
     File(FoundFile),
-    Folder(Hash),
+    Directory(Hash),
     Other,
 }
 
 /// The content of a directory, by the stored names.
-struct LeanFolder(Vec<(Box<str>, Lean)>);
+struct LeanDirectory(Vec<(Box<str>, Lean)>);
 
-impl LeanFolder {
+impl LeanDirectory {
     fn get(&self, quoted: &str) -> Option<&Lean> {
         let at = self.0.binary_search_by(|(name, _)| (**name).cmp(quoted)).ok()?;
         Some(&self.0[at].1)
@@ -48,14 +48,14 @@ impl LeanFolder {
 }
 
 /// Finds files below one directory of a snapshot.
-pub(super) struct Folders<'r> {
+pub(super) struct Directories<'r> {
     repo: &'r rustic_core::Repository<IndexedFullStatus>,
     root: Hash,
     /// The path of the last requested directory: names and contents, the snapshot's root first.
-    open: Vec<(Vec<u8>, LeanFolder)>,
+    open: Vec<(Vec<u8>, LeanDirectory)>,
 }
 
-impl<'r> Folders<'r> {
+impl<'r> Directories<'r> {
     /// For a snapshot.
     pub(super) fn new(repo: &'r rustic_core::Repository<IndexedFullStatus>, snapshot: &SnapshotFile) -> Self {
         Self { repo, root: *snapshot.tree, open: Vec::new() }
@@ -86,7 +86,7 @@ impl<'r> Folders<'r> {
         }
         for name in &names[same..] {
             let id = match self.open.last().and_then(|(_, folder)| folder.get(&quoted(name))) {
-                Some(Lean::Folder(id)) => *id,
+                Some(Lean::Directory(id)) => *id,
                 _ => return Ok(false),
             };
             let folder = self.load(&id)?;
@@ -95,7 +95,7 @@ impl<'r> Folders<'r> {
         Ok(true)
     }
 
-    fn load(&self, id: &Hash) -> Result<LeanFolder> {
+    fn load(&self, id: &Hash) -> Result<LeanDirectory> {
         let json = self
             .repo
             .get_blob_cached(&BlobId::from(*id), BlobType::Tree)
@@ -105,7 +105,7 @@ impl<'r> Folders<'r> {
         let mut nodes = nodes.0;
         // Trees are ordered by the unquoted names.
         nodes.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-        Ok(LeanFolder(nodes))
+        Ok(LeanDirectory(nodes))
     }
 }
 
@@ -154,7 +154,7 @@ impl From<JsonNode<'_>> for (Box<str>, Lean) {
                 inode: node.inode,
                 content: node.content.unwrap_or_default().into(),
             }),
-            ("dir", Some(id)) => Lean::Folder(id),
+            ("dir", Some(id)) => Lean::Directory(id),
             _ => Lean::Other,
         };
         (node.name.into(), lean)
