@@ -1,4 +1,4 @@
-//! Throwaway blob services: Azurite, Microsoft's emulator, with accounts and keys of the test's choice.
+//! Temporary blob services: Azurite, Microsoft's emulator, with accounts and keys of the test's choice.
 
 use std::{
     fs,
@@ -88,7 +88,7 @@ impl Azurite {
         second_key_of(account)
     }
 
-    /// What it has said so far.
+    /// Its output so far.
     pub fn log(&self) -> String {
         fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }

@@ -11,7 +11,7 @@ pub const NAME: &str = "tik_test_settings";
 const CONTROL: &str = "comment = 'configuration tables, for tests'\ndefault_version = '1.0'\nrelocatable = false\n\
                        schema = tik_test_settings\ntrusted = false\n";
 
-/// Rows it brings itself are no configuration; what the operator added is, in both tables and the sequence.
+/// Its own rows are not configuration; rows that the operator has added are, in both tables and the sequence.
 const SCRIPT: &str = "\
 CREATE TABLE entry (name text PRIMARY KEY, value text, shipped boolean NOT NULL DEFAULT false);
 CREATE TABLE kept_whole (id serial PRIMARY KEY, note text);

@@ -1,4 +1,4 @@
-//! Throwaway PostgreSQL servers: started from a copied cluster, gone with the test.
+//! Temporary PostgreSQL servers: started from a copied cluster, removed with the test.
 
 use std::{
     collections::BTreeMap,
@@ -80,7 +80,7 @@ impl PgServer {
             fs::write(data.join("postgresql.conf"), conf.clone() + &ours).unwrap();
             match server.launch() {
                 Ok(()) => break,
-                // Somebody took the free port first.
+                // Another process has taken the port.
                 Err(log) if options.tcp && attempt < 10 && log.contains("could not bind") => {}
                 Err(log) => panic!("PostgreSQL {} did not start:\n{log}", options.version.major()),
             }
@@ -202,7 +202,7 @@ impl PgServer {
         self.dir.path().join("data")
     }
 
-    /// What it has logged since it was last started.
+    /// Its log since the last start.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(self.dir.path().join("log")).unwrap()).into_owned()
     }
@@ -264,7 +264,7 @@ impl PgServer {
         self.psql(name, &fs::read_to_string(fixture("varied.sql")).unwrap());
     }
 
-    /// A plain-text `pg_dump` with what differs between two dumps of the same content taken out.
+    /// A plain-text `pg_dump` without differences between two dumps of the same content.
     pub fn dump_text(&self, database: &str) -> String {
         self.dump_text_with(database, &[])
     }
@@ -357,7 +357,7 @@ pub fn assert_same_dump(original: &str, restored: &str) {
     );
 }
 
-/// Whether a path names a Unix socket that someone accepts connections on.
+/// Whether a path is a Unix socket on which a server accepts connections.
 pub fn answers(socket: &Path) -> bool {
     std::os::unix::net::UnixStream::connect(socket).is_ok()
 }

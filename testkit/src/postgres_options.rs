@@ -126,7 +126,7 @@ impl PgOptions {
     }
 }
 
-/// A port nobody listens on now; another process may take it before the server does.
+/// A free port; another process may take it before the server does.
 pub(crate) fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

@@ -34,7 +34,7 @@ pub fn bin() -> PathBuf {
     path
 }
 
-/// A run of the program to be.
+/// A prepared run of the program.
 #[derive(Debug)]
 pub struct Cmd {
     command: Command,
@@ -43,7 +43,7 @@ pub struct Cmd {
 }
 
 impl Cmd {
-    /// Without a configuration, and without the environment variables that could bring one in.
+    /// Without a configuration, and without the environment variables that could set one.
     pub fn new() -> Self {
         let mut command = Command::new(bin());
         let ours = |name: &str| {
@@ -89,7 +89,7 @@ impl Cmd {
         self
     }
 
-    /// What it reads from stdin; nothing unless set.
+    /// Its stdin; empty unless set.
     #[must_use]
     pub fn stdin(mut self, input: impl Into<Vec<u8>>) -> Self {
         self.stdin = input.into();
@@ -126,11 +126,11 @@ impl Default for Cmd {
     }
 }
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Ran {
     command: String,
-    /// How it ended.
+    /// Its exit status.
     pub status: ExitStatus,
     /// Its results.
     pub stdout: String,
@@ -265,7 +265,7 @@ impl ConfigBuilder {
     pub fn build(self) -> Config {
         let config = Config { dir: self.dir };
         write_secret(&config.password_file(), &self.password);
-        // What a test takes away for good is not to be waited for.
+        // A storage that a test removes permanently is not waited for.
         let hasty = if self.repository.contains("retry_for") { "" } else { "retry_for = \"1s\"\n" };
         let text = format!(
             "state_dir = {}\n{}\n[repository]\nlocation = {}\npassword_file = {}\n{hasty}{}{}",
@@ -287,7 +287,7 @@ impl Default for ConfigBuilder {
     }
 }
 
-/// A configuration on disk, removed with all that belongs to it when dropped.
+/// A configuration on disk, removed with all its files when dropped.
 #[derive(Debug)]
 pub struct Config {
     dir: TempDir,

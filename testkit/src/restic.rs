@@ -1,4 +1,4 @@
-//! Stock restic, old and new: the witness that repositories are what they claim to be.
+//! Stock restic, old and new: an independent check of repositories.
 
 use std::{
     env,
@@ -37,13 +37,13 @@ impl Restic {
         Some(Self { program: tool.path()?, home: tempfile::tempdir().unwrap() })
     }
 
-    /// What `restic version` says.
+    /// The output of `restic version`.
     pub fn version(&self) -> String {
         let output = run(Command::new(&self.program).arg("version"), b"", Duration::from_secs(60));
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
-    /// Runs it on a repository with this on its stdin, and returns whatever comes of it.
+    /// Runs it on a repository with this stdin, and returns the result.
     fn run_with(&self, repo: &Path, password_file: &Path, args: &[&str], stdin: &[u8]) -> Output {
         let mut command = Command::new(&self.program);
         for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("RESTIC_")) {

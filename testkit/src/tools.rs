@@ -33,11 +33,11 @@ pub enum Tool {
     Azurite,
     /// A Python with Microsoft's own clients of Azure.
     AzurePython,
-    /// The library that gives a program another clock.
+    /// The library that sets a program's clock.
     Faketime,
     /// Prometheus' checker of metrics.
     Promtool,
-    /// Starts throwaway machines with a systemd of their own.
+    /// Starts containers with a systemd of their own.
     Nspawn,
     /// Evaluates Nix files.
     Nix,
@@ -57,7 +57,7 @@ pub enum Tool {
     Partman,
     /// A connection pooler for PostgreSQL.
     Pgbouncer,
-    /// A Linux kernel that is a program.
+    /// A user-mode Linux kernel.
     Uml,
     /// A server of the SMB protocol.
     Samba,
@@ -72,7 +72,7 @@ pub enum Tool {
 }
 
 impl Tool {
-    /// What a person calls it.
+    /// Its name in messages.
     pub fn name(self) -> &'static str {
         match self {
             Self::Pg15 => "PostgreSQL 15",
@@ -219,12 +219,12 @@ pub fn in_ci() -> bool {
     env::var("CI").is_ok_and(|ci| ci == "true" || ci == "1")
 }
 
-/// Whether the figures that take long are wanted in full: `scripts/test --stress`.
+/// Whether long measurements are requested in full: `scripts/test --stress`.
 pub fn stress() -> bool {
     env::var_os("TIK_BACKUP_TEST_STRESS").is_some_and(|value| value == "1")
 }
 
-/// Whether the figures that take long are wanted; if not, says that the test, or the rest of it, is skipped.
+/// Whether long measurements are requested; if not, reports that the test, or the rest of it, is skipped.
 #[must_use]
 pub fn stress_or_skip() -> bool {
     if !stress() {
@@ -233,7 +233,7 @@ pub fn stress_or_skip() -> bool {
     stress()
 }
 
-/// The user that servers run as where the test is root; otherwise says that the test is skipped.
+/// The user that servers run as where the test is root; otherwise reports that the test is skipped.
 #[must_use]
 pub fn root_or_skip() -> Option<Owner> {
     let owner = unprivileged();
@@ -243,7 +243,7 @@ pub fn root_or_skip() -> Option<Owner> {
     owner
 }
 
-/// Says that this test is skipped for want of something, on stderr and in the list `scripts/test` shows at the
+/// Reports that this test is skipped because something is missing, on stderr and in the list `scripts/test` shows at the
 /// end: test runners hide what passing tests print.
 pub fn skip(needs: &str) {
     let test = env::var("NEXTEST_TEST_NAME")

@@ -1,4 +1,4 @@
-//! A tree of files with everything that can be odd about files, and a full description of a tree to compare by.
+//! A file tree with all unusual kinds of files, and a full description of a tree for comparisons.
 
 use std::{
     collections::BTreeMap,
@@ -19,7 +19,7 @@ use rustix::fs::{
     mknodat, utimensat,
 };
 
-/// Names that programs get wrong.
+/// Names that programs often handle wrongly.
 pub fn odd_names() -> Vec<Vec<u8>> {
     let mut names: Vec<Vec<u8>> = [
         &b"plain.txt"[..],
@@ -146,7 +146,7 @@ fn modes(dir: &Path) {
     fs::create_dir(dir).unwrap();
     let root = rustix::process::geteuid().is_root();
     for mode in [0, 0o400, 0o444, 0o600, 0o644, 0o755, 0o777, 0o4755, 0o2755, 0o6711, 0o1644, 0o7777] {
-        // Who is not root cannot read everything of his own, either.
+        // An ordinary user cannot read all of his own files.
         if root || mode & 0o400 != 0 {
             let file = dir.join(format!("file {mode:04o}"));
             fs::write(&file, format!("{mode:o}")).unwrap();

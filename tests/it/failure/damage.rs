@@ -1,4 +1,4 @@
-//! A repository that is damaged is found out, and a missing pack is stored again.
+//! Damage of a repository is detected, and a missing pack is stored again.
 
 use std::{fs, path::PathBuf};
 

@@ -1,5 +1,5 @@
-//! An index that is lost or damaged, packs that were cut off, files under wrong names: each is told, nothing is removed that can
-//! be healed, and the repair heals it.
+//! An index that is lost or damaged, packs that were cut off, files under wrong names: each is reported, no recoverable
+//! data is removed, and the repair restores it.
 
 use std::fs;
 

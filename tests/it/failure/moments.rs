@@ -1,5 +1,5 @@
-//! What is stored is what was there, although the application replaces its tables at the worst moment: of TRUNCATE, DROP with
-//! CREATE and ALTER TABLE an older snapshot shows nothing but an empty table.
+//! Backups contain all rows although the application replaces its tables at the worst moment: after TRUNCATE, DROP with CREATE
+//! and ALTER TABLE, an older snapshot shows an empty table.
 
 use std::{
     fs,

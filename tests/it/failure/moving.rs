@@ -1,4 +1,4 @@
-//! Servers that move during a run: what passes is waited for, and what went away is no failure.
+//! Servers that change during a run: temporary failures are waited for, and a removed database is not a failure.
 
 use serde_json::{Value, json};
 use testkit::{

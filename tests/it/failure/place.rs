@@ -1,4 +1,4 @@
-//! A directory that is backed up, for what concerns the repository alone: no server has to be started.
+//! A directory source for tests of the repository alone: no server has to be started.
 
 use std::{
     fs,
@@ -37,7 +37,7 @@ impl Place {
         Some(place)
     }
 
-    /// As [`Self::new`], with so many backups, each with files that the one before does not have.
+    /// As [`Self::new`], with this number of backups, each with new files.
     pub fn backed_up(times: u32) -> Option<Self> {
         let place = Self::new()?;
         place.run(&["init"]).ok();
@@ -83,7 +83,7 @@ impl Place {
         self.folder.path()
     }
 
-    /// Where the repository lies.
+    /// The path of the repository.
     pub fn repo(&self) -> PathBuf {
         self.config.repo()
     }
@@ -94,7 +94,7 @@ impl Place {
         files(&folder).into_iter().map(|(path, _)| folder.join(path)).collect()
     }
 
-    /// Everything in the repository but its locks.
+    /// All files of the repository except its locks.
     pub fn content(&self) -> Vec<(PathBuf, u64)> {
         files(&self.repo()).into_iter().filter(|(path, _)| !path.starts_with("locks")).collect()
     }
@@ -111,7 +111,7 @@ impl Place {
         self.run(&["check", "--read-data"]).ok();
     }
 
-    /// Stock restic restores every snapshot, of which there are so many, and verifies it.
+    /// Stock restic restores and verifies every snapshot, of which there are this many.
     #[track_caller]
     pub fn all_restorable(&self, count: usize) {
         let snapshots = self.new.snapshots_json(&self.repo(), &self.config.password_file());
@@ -134,7 +134,7 @@ impl Place {
         assert!(text.contains(&from), "{text}");
         let to = format!("location_file = {}", quoted(&file.display().to_string()));
         let path = self.config.dir().join("remote.toml");
-        // What is refused for good is not tried for long.
+        // Permanent refusals are not retried for long.
         let size = "pack_size = \"4MiB\"";
         let text = text.replace(&from, &to).replace(size, &format!("{size}\noptions = {{ retry = \"1\" }}"));
         fs::write(&path, text).unwrap();

@@ -1,4 +1,4 @@
-//! The process dies at each single step that changes the repository, one after the other.
+//! The process is killed at every single step that changes the repository.
 
 use std::{collections::BTreeSet, os::unix::process::ExitStatusExt, path::PathBuf};
 

@@ -1,4 +1,4 @@
-//! Storages without locks: what is stored counts only once the end of the run has seen that it is still there. And uploads
+//! Storages without locks: snapshots count only after the end of the run has checked that their data still exists. And uploads
 //! whose answer is lost.
 
 use std::{
