@@ -34,7 +34,7 @@ pub(super) struct Packs {
 
 /// The next step after a loss.
 const STORE_AGAIN: &str =
-    "run a backup, which stores again what the sources still have, then `tik-backup check`";
+    "run a backup, which stores lost data again if the sources still have it, then `tik-backup check`";
 
 pub(super) fn run(context: &Context, command: &Command) -> Result<u8> {
     let config = context.config()?;
@@ -56,7 +56,9 @@ fn repair(
     let wait = config.repository.lock_wait;
     let notice = |message: &str| context.printer.notice(message);
     if !repository.has_locks() {
-        notice("this storage has no locks: make sure that no backup, prune or other repair runs meanwhile");
+        notice(
+            "this storage has no locks: make sure that no backup, prune or other repair runs at the same time",
+        );
     }
     let report = match command {
         Command::Index(Index { force }) => repository.repair_index(*force, wait, &context.cancel, &notice),
@@ -67,8 +69,7 @@ fn repair(
     }?;
     if report.lost + report.blobs_lost > 0 {
         // Later commands cannot see the loss: lost packs are no longer in the index.
-        let loss =
-            Error::failed(format!("a repair has found that data is lost: {}", found(&report).join("; ")));
+        let loss = Error::failed(format!("a repair has found lost data: {}", found(&report).join("; ")));
         written_down(config, &repository, &notice, |history| history.note_loss(&loss, &Zoned::now()));
     }
     Ok(report)

@@ -104,7 +104,7 @@ fn refused(place: &dyn std::fmt::Display, damaged: &[String], error: Box<RusticE
         return rustic_error("cannot open the repository", error);
     }
     Error::repository(format!("the file `config` of the repository at {place} is damaged")).hint(
-        "put it back from a copy of the repository: nothing else holds what is in it; what is stored is not affected, see \
+        "put it back from a copy of the repository: its content is stored nowhere else; the stored data is not affected, see \
          docs/operations.md",
     )
 }

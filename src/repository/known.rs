@@ -156,7 +156,7 @@ impl KnownBlobs {
 #[allow(clippy::boxed_local)] // that is how the library hands its errors out
 pub(super) fn unreadable_index(error: Box<rustic_core::RusticError>) -> Error {
     rustic_error("cannot read the repository's index", error).hint(
-        "if the storage is sound, `tik-backup check` names the damaged file and `tik-backup repair index` writes the index \
-         anew; nothing was written or removed",
+        "if the storage is sound, `tik-backup check` names the damaged file and `tik-backup repair index` rebuilds the \
+         index; nothing was written or removed",
     )
 }

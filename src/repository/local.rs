@@ -90,7 +90,7 @@ impl LocalStorage {
     pub(super) fn free_space(&self) -> Result<u64> {
         let stat = self.root.attempt(|dir, _| Ok(rfs::fstatvfs(dir)?)).map_err(|e| {
             let place = self.root.path().display();
-            refused(Error::repository(format!("cannot ask for the free space at {place}")), &e)
+            refused(Error::repository(format!("cannot determine the free space at {place}")), &e)
         })?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }

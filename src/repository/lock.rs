@@ -322,7 +322,7 @@ fn blocking(
             (options.notice)(&format!("removing {}: {why}", lock.describe()));
             // It is ignored whether or not it could be removed.
             if let Err(error) = remove(local, &name) {
-                (options.notice)(&format!("it stays where it is: {}", error.summary()));
+                (options.notice)(&format!("it is left in place: {}", error.summary()));
             }
         } else if lock.exclusive || options.exclusive {
             return Ok(Some(lock));
@@ -401,7 +401,7 @@ fn locked(lock: &LockFile) -> Error {
 
 fn lost() -> Error {
     Error::repository("the repository's lock was lost: another program removed it, or it could not be renewed")
-        .hint("check the storage, and what else uses the repository (`tik-backup unlock --all` and `restic unlock` remove locks in use); the run was ended so that a prune elsewhere cannot damage it")
+        .hint("check the storage, and what else uses the repository (`tik-backup unlock --all` and `restic unlock` remove locks in use); the run was ended because a prune on another host could damage it")
         .that_stops()
 }
 

@@ -75,7 +75,7 @@ impl Lost {
         }
         Err(Error::repository(self.text()).hint(
             "is the storage mounted completely? Nothing was written or removed; if the packs really are lost, \
-             `tik-backup repair index --force` takes them out of the index",
+             `tik-backup repair index --force` removes them from the index",
         ))
     }
 }

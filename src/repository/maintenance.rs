@@ -265,13 +265,13 @@ impl Repository {
         told(&lost.error());
         match self.take_out(known) {
             Ok(()) => notice(&format!(
-                "warning: {text}; {they_are} taken out of the index, and what this run needs of {them} is stored again; older \
+                "warning: {text}; {they_are} removed from the index, and the data that this run needs of {them} is stored again; older \
                  snapshots may be damaged: run `tik-backup check`"
             )),
             // An append-only server refuses to remove index files.
             Err(error) if !self.has_locks() => {
                 let stays = format!(
-                    "{they} could not be taken out of the index ({}): restores may look for data in the wrong place until \
+                    "{they} could not be removed from the index ({}): restores may look for data in the wrong place until \
                      `tik-backup repair index` was run by a host that may remove files",
                     error.summary()
                 );
@@ -280,7 +280,7 @@ impl Repository {
                      check`",
                 ));
                 notice(&format!(
-                    "warning: {text}; what this run needs of {them} is stored again, but {stays}"
+                    "warning: {text}; the data that this run needs of {them} is stored again, but {stays}"
                 ));
             }
             Err(error) => return Err(error),
@@ -300,7 +300,7 @@ impl Repository {
             let lost = known.lost();
             lost.require_most(!self.has_no_snapshot()?)?;
             told(&lost.error());
-            notice(&format!("{}; {} taken out of the index", lost.text(), lost.they_are()));
+            notice(&format!("{}; {} removed from the index", lost.text(), lost.they_are()));
             self.take_out(known)?;
         }
         let there: HashSet<Id> = there.iter().map(|(id, _)| *id).collect();

@@ -317,7 +317,7 @@ impl Repository {
             Err(error) => {
                 let what = format!("cannot read the snapshot file {}", id.to_hex().as_str());
                 Err(rustic_error(&what, error).with(DamagedFile(*id)).hint(
-                    "if it is damaged for good, move it away from the repository's folder `snapshots`, as docs/operations.md \
+                    "if it is damaged for good, move it away from the repository's directory `snapshots`, as docs/operations.md \
                      shows; the other snapshots are not affected",
                 ))
             }
@@ -381,10 +381,9 @@ fn require_portable(file: &SecretFile, password: &Secret) -> Result<()> {
     if !is_trimmed_by_restic(password) {
         return Ok(());
     }
-    let what =
-        "begins or ends with white space or a byte order mark, which restic would leave out of the password";
+    let what = "begins or ends with white space or a byte order mark, which restic strips from the password";
     Err(Error::usage(format!("{}: the file {file} {what}", file.key()))
-        .hint("remove it: what is stored must open with restic and the same file"))
+        .hint("remove it: restic must be able to open the repository with the same file"))
 }
 
 fn new_handle(storage: &Storage) -> Result<rustic_core::Repository<()>> {

@@ -100,7 +100,7 @@ impl<'p> PreviousItem<'p> {
 
     /// Its files, for callers that know that there is a snapshot.
     fn its_files(&self) -> Result<&SnapshotFiles<'p>> {
-        self.snapshot_files().ok_or_else(|| Error::repository("the previous snapshot is not there"))
+        self.snapshot_files().ok_or_else(|| Error::repository("there is no previous snapshot"))
     }
 
     /// One of its files.

@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// The hint for an unreadable part of a snapshot.
-const UNREADABLE: &str = "`tik-backup check --read-data-subset 100%` shows what is damaged and what to do; try an older snapshot \
+const UNREADABLE: &str = "`tik-backup check --read-data-subset 100%` lists the damage and the next steps; try an older snapshot \
                           with --at";
 
 /// The size limit of a small file.

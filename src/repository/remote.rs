@@ -137,7 +137,7 @@ pub(super) fn chain<'a>(
     std::iter::successors(Some(error), |error| StdError::source(*error))
 }
 
-const SILENT: &str = "check that the server runs and that nothing on the way to it, such as a firewall, holds it back; everything \
+const SILENT: &str = "check that the server is running and that nothing, such as a firewall, blocks the connection; everything \
                       committed so far is intact";
 
 /// The message and hint for an error of a protocol. The library's own texts are for programmers.
@@ -166,8 +166,7 @@ fn of_http(error: &reqwest::Error, system: Option<&io::Error>) -> (String, Optio
         let hint = match status {
             StatusCode::UNAUTHORIZED => Some("check the user and the password in the location"),
             StatusCode::FORBIDDEN => Some(
-                "the server does not allow it: see whether the user may use this path, and whether the server only allows to \
-                 append",
+                "the server does not allow it: check that the user may use this path, and whether the server is append-only",
             ),
             StatusCode::INSUFFICIENT_STORAGE => Some("the server's storage is full: free space on it"),
             status if status.is_server_error() => Some("check the log of the server"),
@@ -209,7 +208,7 @@ fn of_service(error: &opendal_core::Error, system: Option<&io::Error>) -> (Strin
         ),
         Kind::RateLimited => ("the storage limits the rate of requests".to_owned(), None),
         Kind::NotFound => (format!("not found in the storage: {said}"), None),
-        Kind::Unsupported => (format!("this kind of storage cannot be used here: {said}"), None),
+        Kind::Unsupported => (format!("this kind of storage is not supported: {said}"), None),
         _ => {
             let cause = system.map_or_else(String::new, |cause| format!(": {cause}"));
             (format!("the connection to the storage failed: {said}{cause}"), Some(SILENT))

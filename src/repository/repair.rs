@@ -181,7 +181,7 @@ impl Repository {
             cancel.check()?;
             let (index, mut stale) = self.read_index(&file)?;
             let Some(index) = index else {
-                notice(&format!("index {} is damaged: its packs are read instead", file.to_hex().as_str()));
+                notice(&format!("index {} is damaged: reading its packs instead", file.to_hex().as_str()));
                 review.damaged.push(file);
                 continue;
             };

@@ -285,9 +285,12 @@ impl Root {
             Ok(_) => Err(Fault::Lasting(self.replaced("another repository is there now"))),
             // It may be the directory underneath the mount point.
             Err(error) => Err(Fault::Away(
-                Error::repository(format!("{} does not hold the repository now", self.path.display()))
-                    .because(&error)
-                    .hint("mount the storage again and repeat the backup"),
+                Error::repository(format!(
+                    "{} does not contain the repository at present",
+                    self.path.display()
+                ))
+                .because(&error)
+                .hint("mount the storage again and repeat the backup"),
             )),
         }
     }

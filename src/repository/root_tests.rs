@@ -102,5 +102,8 @@ fn the_folder_underneath_is_waited_out_and_not_written_to() {
         fs::create_dir(path).unwrap();
     });
     let error = outcome.unwrap_err();
-    assert!(passes(&error) && error.to_string().contains("does not hold the repository now"), "{error}");
+    assert!(
+        passes(&error) && error.to_string().contains("does not contain the repository at present"),
+        "{error}"
+    );
 }

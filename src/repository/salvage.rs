@@ -142,7 +142,9 @@ impl Repository {
         let used = self.used_packs()?;
         if let Some(id) = chosen.iter().find(|id| !used.contains(id)) {
             return Err(Error::failed(format!("the index does not list pack {}", id.to_hex().as_str()))
-                .hint("run `tik-backup repair index` first: only the index says what a damaged pack holds"));
+                .hint(
+                    "run `tik-backup repair index` first: only the index lists the content of a damaged pack",
+                ));
         }
         // This comes first: packs that the index no longer lists are removed by the next prune.
         let copied = self.copy_aside(&chosen, aside, cancel)?;
@@ -173,7 +175,7 @@ impl Repository {
             let error = Error::failed(format!("cannot copy a damaged pack to {}", aside.display()));
             error
                 .because(&e)
-                .hint("the pack is still in the repository and in its index; make room, and try again")
+                .hint("the pack is still in the repository and in its index; free space, and try again")
         };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(aside).map_err(failed)?;
         crate::fs::owner::adopt_path(aside).map_err(failed)?;
@@ -222,7 +224,7 @@ fn choose(prefix: &str, packs: &[(Id, u32)]) -> Result<Id> {
     let mut found = packs.iter().map(|(id, _)| *id).filter(|id| id.to_hex().as_str().starts_with(&wanted));
     match (found.next(), found.next()) {
         (Some(id), None) if wanted.len() >= 8 => Ok(id),
-        (Some(_), _) => Err(Error::usage(format!("`{prefix}` does not name a single pack"))
+        (Some(_), _) => Err(Error::usage(format!("`{prefix}` is too short, or matches more than one pack"))
             .hint("give the whole id, as `tik-backup check --read-data` prints it")),
         _ => Err(Error::usage(format!("there is no pack {prefix} in the repository"))
             .hint("`tik-backup check --read-data` names the damaged packs")),

@@ -103,11 +103,11 @@ impl Storage {
         match self {
             Self::Local(local) => local
                 .read_file(tpe, &id, true)
-                .map_err(|e| refused(Error::repository("cannot read back what was written"), &e)),
+                .map_err(|e| refused(Error::repository("cannot read the written data back"), &e)),
             Self::Remote(remote) => remote
                 .read_full(tpe, &id)
                 .map(|bytes| bytes.to_vec())
-                .map_err(|e| rustic_error("cannot read back what was written", e)),
+                .map_err(|e| rustic_error("cannot read the written data back", e)),
         }
     }
 
@@ -151,7 +151,7 @@ fn write_error(tpe: FileType, error: io::Error) -> Error {
     let hint = match hint(&error) {
         Some(hint) => hint,
         None if passes(&error) => {
-            "the storage did not answer for as long as `repository.retry_for` says: check it, its mount and the network; \
+            "the storage did not answer within `repository.retry_for`: check it, its mount and the network; \
              everything committed so far is intact"
         }
         None => "check the storage and its mount; everything committed so far is intact",
@@ -169,8 +169,8 @@ pub(super) fn hint(error: &io::Error) -> Option<&'static str> {
     use rustix::io::Errno;
     match error.raw_os_error().map(Errno::from_raw_os_error)? {
         Errno::NOSPC | Errno::DQUOT => Some(
-            "the storage is full: make room on it, then run this again; where backups were made before, `tik-backup prune` \
-             frees what retention has dropped; everything committed so far is intact",
+            "the storage is full: free space on it, then run this again; if there are older backups, `tik-backup prune` \
+             removes the data of dropped snapshots; everything committed so far is intact",
         ),
         Errno::ACCESS | Errno::PERM => Some(
             "the repository belongs to another user: run it as root, for example with sudo, or as the user of the \

@@ -237,16 +237,16 @@ impl Present {
         let is_whole = lacking(&self.reader, &self.known, vec![root], usize::MAX, cancel)?.finds_nothing();
         let is_whole = is_whole.map_err(|error| {
             error.hint(
-                "a pack is damaged: `tik-backup check --read-data` names it, `tik-backup repair packs ID` keeps what is whole \
-                 of it, and the next backup stores again what is not",
+                "a pack is damaged: `tik-backup check --read-data` names it, `tik-backup repair packs ID` keeps its intact \
+                 data, and the next backup stores the rest again",
             )
         })?;
         if is_whole {
             return Ok(());
         }
         Err(Error::repository("data of this backup was removed from the repository while it ran").hint(
-            "a prune ran beside this backup, on a storage where backups cannot lock it out; the next backup stores again what \
-             is gone. Run `prune`, that of restic too, only while no backup runs",
+            "a prune ran beside this backup, on a storage without locks; the next backup stores the missing data again. \
+             Run `prune`, also restic's, only while no backup runs",
         ))
     }
 

@@ -203,8 +203,8 @@ impl Process {
                     .because_text(messages.as_str())
                     .with(ToolMessages::new(messages))
                     .hint(
-                        "it computes without end or has very much to do: no lock and no connection is to blame; use another version \
-                         of this tool, or raise `idle_timeout` if it needs that long",
+                        "it is busy, so neither a lock nor a connection is the cause: use another version of this tool, or raise \
+                         `idle_timeout` if it needs that long",
                     );
                 }
                 Error::failed(format!(

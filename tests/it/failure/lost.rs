@@ -250,7 +250,7 @@ fn packs_that_are_not_mounted_are_not_taken_out_of_the_index() {
     let run = place.run(&["repair", "index", "--force"]).expect_code(1);
     assert!(run.stdout.contains("LOST: ") && !run.stdout.contains("complete"), "{}", run.stdout);
     let last = run.stdout.lines().last().unwrap();
-    assert!(last.contains("are gone: run a backup"), "{}", run.stdout);
+    assert!(last.contains("are missing: run a backup"), "{}", run.stdout);
     place.run(&["backup"]).ok();
     let newest = place.new.snapshots_json(&place.repo(), &place.config.password_file()).pop().unwrap();
     let target = tempfile::tempdir().unwrap();
@@ -265,7 +265,7 @@ fn one_pack_that_is_gone_is_named_with_code_one_and_the_index_is_not_called_comp
     let run = place.run(&["repair", "index"]).expect_code(1);
     assert!(run.stdout.contains("LOST: 1 pack that the index listed is not"), "{}", run.stdout);
     assert!(!run.stdout.contains("complete"), "{}", run.stdout);
-    assert!(run.stdout.lines().last().unwrap().contains("1 pack is gone: run a backup"), "{}", run.stdout);
+    assert!(run.stdout.lines().last().unwrap().contains("1 pack is missing: run a backup"), "{}", run.stdout);
     place.run(&["backup"]).ok();
     let whole = place.run(&["repair", "index"]).ok();
     assert!(whole.stdout.starts_with("the index is complete: "), "{}", whole.stdout);
@@ -291,7 +291,7 @@ fn a_pack_that_a_backup_has_just_stored_is_not_taken_for_lost() {
         server.list_outdated(&pack, size);
         let run = place.run_remote(&config, &["backup"]).ok();
         assert!(server.listed_outdated());
-        assert!(!run.stderr.contains("of the index"), "{}", run.stderr);
+        assert!(!run.stderr.contains("from the index"), "{}", run.stderr);
         assert!(indexes.iter().all(|index| index.exists()), "index files were replaced");
     }
     place.clean();

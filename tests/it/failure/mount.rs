@@ -131,7 +131,7 @@ fn a_stale_lock_on_a_storage_that_can_only_be_read_keeps_nobody_from_reading() {
         assert_eq!(locks(&repo), 1);
         mount_remount(&point, MountFlags::RDONLY, c"").unwrap();
         let read = cmd_with(&config).arg("check").run().ok();
-        for said in ["its process is dead", "it stays where it is", "reading without a lock"] {
+        for said in ["its process is dead", "it is left in place", "reading without a lock"] {
             assert!(read.stderr.contains(said), "{said}: {}", read.stderr);
         }
         let into = world.config.dir().join("restored");

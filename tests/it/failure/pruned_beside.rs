@@ -71,7 +71,7 @@ fn a_pack_that_is_lost_on_a_server_is_stored_again_and_readers_find_it() {
     let config = place.remote(&server.location());
     std::fs::remove_file(place.largest_pack()).unwrap();
     let run = place.run_remote(&config, &["backup"]).expect_code(3);
-    assert!(run.stderr.contains("taken out of the index"), "{}", run.stderr);
+    assert!(run.stderr.contains("removed from the index"), "{}", run.stderr);
     place.clean();
     place.all_restorable(2);
 
@@ -81,7 +81,7 @@ fn a_pack_that_is_lost_on_a_server_is_stored_again_and_readers_find_it() {
     for _ in 0..2 {
         // Again and again: the newest snapshot may not restore.
         let run = place.run_remote(&config, &["backup"]).expect_code(3);
-        assert!(run.stderr.contains("could not be taken out of the index"), "{}", run.stderr);
+        assert!(run.stderr.contains("could not be removed from the index"), "{}", run.stderr);
         let status = place.run_remote(&config, &["--json", "status", "--check"]).expect_code(5).json();
         assert_eq!(status["problems"][0]["kind"], "damage", "{status}");
         assert!(status["problems"][0]["text"].as_str().unwrap().contains("repair index"), "{status}");
