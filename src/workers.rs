@@ -17,7 +17,7 @@ use crate::{error::Result, stream::cancel::Cancel};
 /// reason itself and return.
 ///
 /// # Panics
-/// If `work` panics: the thread takes no further items, the others go on, and then the panic is passed on.
+/// If `work` panics: the thread takes no further items, the others continue, and then the panic is propagated.
 pub fn map<T: Sync, R: Send>(items: &[T], threads: usize, work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let next = AtomicUsize::new(0);
     // Log events of the threads belong to the caller's span.

@@ -11,7 +11,7 @@ use crate::{
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The repository has moved from here to the configured location: go on with its history (proofs, what was accepted)
+    /// The repository has moved from here to the configured location: continue its history (proofs, acceptances)
     #[arg(long, value_name = "LOCATION")]
     moved_from: Option<String>,
 }

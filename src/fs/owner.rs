@@ -64,9 +64,9 @@ pub(crate) fn no_links() -> i32 {
     i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or_default()
 }
 
-/// Creates a directory and those above it that are missing, for their owner alone whatever the umask. As root they belong to
-/// the owner of the directory that they are created in; where that is root as well, to `service`, the user of the services,
-/// if it exists: root can read and write there regardless of the owner.
+/// Creates a directory and its missing parents, with access for their owner alone, independent of the umask. If root creates
+/// them, they belong to the owner of the parent directory; if that is root as well, to `service`, the user of the services, if
+/// it exists: root can read and write there regardless of the owner.
 ///
 /// # Errors
 /// One of them cannot be created or given away.

@@ -40,7 +40,7 @@ fn size() -> (u16, u16) {
     size.map(|size| (size.ws_row, size.ws_col)).filter(|(_, columns)| *columns > 0).unwrap_or((ROWS, COLUMNS))
 }
 
-/// Columns for a bar on a terminal of so many.
+/// Columns for a bar on a terminal of this width.
 fn room(columns: u16) -> u16 {
     columns.saturating_sub(FREE).max(1)
 }

@@ -20,7 +20,7 @@ fn a_lock_of_a_dead_process_on_this_host_is_stale() {
     assert_eq!(dead.stale(Timestamp::now(), None), Some("its process is dead"));
     let other_boot = LockFile { pid_scope: Some("another start of this machine".to_owned()), ..dead.clone() };
     assert_eq!(other_boot.stale(Timestamp::now(), None), None);
-    // Locks of restic tell the host's name only, and "localhost", as in the sandbox of a build, is everybody's.
+    // Locks of restic contain only the host name, and "localhost", as in a build sandbox, is not unique.
     let restic = LockFile { pid_scope: None, ..dead };
     let told_apart = restic.hostname != "localhost";
     assert_eq!(restic.stale(Timestamp::now(), None), told_apart.then_some("its process is dead"));

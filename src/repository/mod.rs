@@ -332,7 +332,7 @@ impl Repository {
     }
 
     /// Starts a run that writes. The lock must have been taken before: it keeps a prune from removing what the run's
-    /// index says is there. `lost` is called if lost packs are found, before they are removed from the index, where later
+    /// index lists. `lost` is called if lost packs are found, before they are removed from the index, where later
     /// commands would not find them. A second call has more information.
     pub fn begin_run(
         &self,

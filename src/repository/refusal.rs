@@ -81,7 +81,7 @@ mod tests {
             assert!(matches!(of(&errno.into()), Refusal::Full(_)), "{errno:?}");
         }
         assert!(of(&Errno::NOSPC.into()).without_lock().is_ok());
-        // It does not answer, or another directory is there now.
+        // It does not answer, or the directory was replaced.
         for cause in [io::Error::from(Errno::HOSTDOWN), io::Error::other("another repository is there")] {
             assert!(of(&cause).without_lock().is_err(), "{cause}");
         }

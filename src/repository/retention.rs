@@ -261,7 +261,7 @@ mod tests {
         assert!(expired_at(&snapshots, "db1", &Retention::default(), &now).unwrap().is_empty());
     }
 
-    /// The reasons of snapshots made so many hours ago, `-` where one is removed.
+    /// The reasons for snapshots of these ages in hours, `-` for a removed one.
     fn reasons(retention: &Retention, now: &Zoned, hours: &[i64]) -> Vec<String> {
         let id = |number: usize| format!("{number:064x}");
         let made: Vec<(String, Zoned)> = hours
@@ -304,7 +304,7 @@ mod tests {
         // Rare backups: each of them is older than the period.
         let alone = "not to leave the newest alone";
         assert_eq!(reasons(&rules, &now, &[0, 240, 480, 720]), ["within 7 days", alone, alone, "-"]);
-        // A number that says so is followed.
+        // A rule with a number takes precedence.
         let last = Retention { keep_last: 1, ..rules };
         assert_eq!(reasons(&last, &now, &[0, 240, 480]), ["last, within 7 days", "-", "-"]);
     }

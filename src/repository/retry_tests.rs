@@ -97,7 +97,7 @@ fn an_operation_without_an_answer_is_left_behind_within_its_limit_or_when_the_wa
     let (other, held) = std::sync::mpsc::channel::<()>();
     cancel.cancel("enough");
     assert!(patience.answered(Duration::from_secs(3600), move || held.recv()).is_err());
-    // On a busy machine the thread that answers may start too late: then it is asked again.
+    // On a busy machine the answering thread may start too late: then try again.
     let answers =
         (0..50).any(|_| patience.answered(Duration::from_secs(60), || 7).is_ok_and(|answer| answer == 7));
     assert!(answers, "what answers at once still does");

@@ -27,7 +27,7 @@ fn after_an_outage(change: impl FnOnce(&Path)) -> (io::Result<()>, Root, tempfil
     (outcome, root, room)
 }
 
-/// Puts a copy of the repository in its place, as a storage that is mounted anew.
+/// Replaces the repository by a copy, as if the storage were remounted.
 fn replace(path: &Path) {
     let old = path.with_file_name("old");
     fs::rename(path, &old).unwrap();
@@ -63,11 +63,11 @@ fn what_alone_cannot_be_read_is_lost_and_not_waited_for() {
     assert!(!passes(&lost) && lost.to_string().contains("the storage answers"), "{lost}");
     assert!(calls.get() > 2, "a connection that was broken for a moment gives the same error");
     assert_eq!(hour.given_up(), 0, "it is no outage");
-    // Who has no time finds the same.
+    // The result is the same without waiting time.
     let hasty = Patience::new(Duration::ZERO, &Cancel::new());
     let lost = root.attempt_read_within(hasty.doubt(), &hasty, fail).unwrap_err();
     assert!(!passes(&lost) && hasty.given_up() == 0, "{lost}");
-    // What can be read in the end is read.
+    // A file that becomes readable again is read.
     let mut failures = 1;
     let read = root.attempt_read_within(Duration::ZERO, &hour, |dir| {
         failures -= 1;

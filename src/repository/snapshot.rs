@@ -90,13 +90,13 @@ impl Snapshot {
         }
     }
 
-    /// The same of another host.
+    /// The same snapshot of another host.
     #[cfg(test)]
     pub(crate) fn of_host(self, host: &str) -> Self {
         Self { host: host.to_owned(), ..self }
     }
 
-    /// Is it dated in the future, by more than clocks differ? Then a clock was wrong when it was made, or is now.
+    /// Whether it is dated in the future by more than clocks differ. Then a clock was wrong when it was made, or is now.
     pub fn is_ahead(&self, now: Timestamp) -> bool {
         self.time.timestamp().duration_since(now) > AHEAD
     }
@@ -155,14 +155,14 @@ pub(crate) fn id_bytes(hex: &str) -> Option<[u8; 32]> {
     Some(id)
 }
 
-/// Which snapshot of an item is meant.
+/// Selects a snapshot of an item.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum At {
     /// The newest that is not dated in the future, if there is one.
     Latest,
-    /// The one whose id begins so.
+    /// The snapshot with this id prefix.
     Id(String),
-    /// The newest that is not younger than this.
+    /// The newest taken at or before this time.
     Time(Zoned),
 }
 
@@ -186,10 +186,10 @@ impl At {
         })
     }
 
-    /// The snapshot meant among those of one item.
+    /// The selected snapshot among those of one item.
     pub fn choose<'a>(&self, name: &str, snapshots: &'a [Snapshot]) -> Result<&'a Snapshot> {
         let now = Timestamp::now();
-        // What is dated in the future is chosen only where there is nothing else: nobody knows when it was made.
+        // A snapshot dated in the future is chosen only if there is no other: its real age is unknown.
         let newest = |wanted: &dyn Fn(&Snapshot) -> bool| {
             let rank = |s: &&Snapshot| (!s.is_ahead(now), s.time.timestamp());
             snapshots.iter().filter(|s| wanted(s)).max_by_key(rank)
@@ -204,24 +204,24 @@ impl At {
                 match (found.next(), found.next()) {
                     (Some(only), None) => Ok(only),
                     (Some(_), Some(_)) => Err(Error::usage(format!(
-                        "{name} has several snapshots whose id begins with {prefix}"
+                        "{name} has several snapshots whose ids begin with {prefix}"
                     ))),
                     _ => Err(none(format!(" whose id begins with {prefix}"))),
                 }
             }
         }
-        .map_err(|e| e.hint(format!("`tik-backup snapshots '{name}'` lists what is stored")))
+        .map_err(|e| e.hint(format!("`tik-backup snapshots '{name}'` lists its snapshots")))
     }
 }
 
-/// What to say of snapshots of one item that are dated in the future, where `chosen` is the one that is used.
+/// The warning about an item's snapshots that are dated in the future; `chosen` is the one that is used.
 pub fn future_warning(chosen: &Snapshot, of_item: &[Snapshot]) -> Option<String> {
     let now = Timestamp::now();
     let name = crate::output::name(&chosen.name());
     if chosen.is_ahead(now) {
         return Some(format!(
-            "warning: {name}: snapshot {} is dated in the future ({}): a clock was wrong when it was made, or this machine's is \
-             now; nobody knows how old it is",
+            "warning: {name}: snapshot {} is dated in the future ({}): a clock was wrong when it was made, or this \
+             machine's clock is wrong now; its real age is unknown",
             chosen.short_id(),
             crate::output::time(&chosen.time)
         ));
@@ -233,7 +233,7 @@ pub fn future_warning(chosen: &Snapshot, of_item: &[Snapshot]) -> Option<String>
         n => format!(" and {n} more"),
     };
     Some(format!(
-        "warning: {name}: snapshot {id} ({}){more} is left aside because it is dated in the future: a clock was wrong; \
+        "warning: {name}: snapshot {id} ({}){more} is ignored because it is dated in the future: a clock was wrong; \
          --at {id} uses it, and `tik-backup forget '{name}' --id {id}` removes it",
         crate::output::time(&first.time),
         id = first.short_id()
@@ -255,7 +255,7 @@ fn parse_time(text: &str) -> Option<Zoned> {
     if let Ok(date) = text.parse::<jiff::civil::Date>()
         && !text.contains([':', 'T', ' '])
     {
-        // A date means the whole of that day.
+        // A date includes the whole day.
         return date.at(23, 59, 59, 999_999_999).to_zoned(zone).ok();
     }
     text.parse::<jiff::civil::DateTime>().ok()?.to_zoned(zone).ok()

@@ -23,7 +23,7 @@ use rustix::{
 /// The steps of a child between fork and exec.
 ///
 /// # Safety
-/// [`Plan::enter`] runs in a copy of a process with many threads, of which only one goes on: it makes system calls and neither
+/// [`Plan::enter`] runs in a copy of a process with many threads, of which only one continues: it makes system calls and neither
 /// allocates nor locks nor panics.
 pub(crate) unsafe trait Plan: Send + Sync + 'static {
     /// Prepares the calling process, which was forked from `parent`, for its program.

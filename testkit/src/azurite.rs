@@ -27,7 +27,7 @@ impl Azurite {
     /// Starts one on a free port of 127.0.0.1, with these accounts.
     ///
     /// # Panics
-    /// With its log if it does not start, or if it is not there: `skip_unless!(Tool::Azurite)` first.
+    /// With its log if it does not start, or if it is not installed: `skip_unless!(Tool::Azurite)` first.
     pub fn start(accounts: &[&str]) -> Self {
         let folder = Tool::Azurite.path().expect("Azurite is there: skip_unless!(Tool::Azurite) first");
         let dir = tempfile::Builder::new().prefix("tik-azurite-").tempdir().unwrap();

@@ -38,7 +38,7 @@ impl MongoServer {
     /// Starts one on a free port of 127.0.0.1, without accounts. It is, or takes itself for, a replica set of one server.
     ///
     /// # Panics
-    /// With the server's log if it does not start, or if it is not there: `skip_unless!(Tool::Mongo)` first.
+    /// With the server's log if it does not start, or if it is not installed: `skip_unless!(Tool::Mongo)` first.
     pub fn start() -> Self {
         Self::start_with(&[])
     }

@@ -44,7 +44,7 @@ impl MyFlavour {
     /// The path of one of its programs, by the name it has with MySQL: `mysqld`, `mysql`, `mysqldump`, `mysqladmin`.
     ///
     /// # Panics
-    /// If it is not there: ask [`Tool::or_skip`] first.
+    /// If it is not installed: call [`Tool::or_skip`] first.
     pub fn bin(self, name: &str) -> PathBuf {
         let tool = self.tool().path().unwrap_or_else(|| panic!("{} is not there", self.tool().name()));
         match (self, name) {

@@ -30,7 +30,7 @@ pub struct PgServer {
 }
 
 impl PgServer {
-    /// The password of `postgres` where one is asked for, with every character that a pass file, a connection
+    /// The password of `postgres` where one is required, with every character that a pass file, a connection
     /// string or a URL must escape.
     pub const PASSWORD: &str = r#"p:a\s's "w%20o@r/d? é"#;
 
@@ -325,7 +325,7 @@ pub fn dbname(database: &str) -> String {
     format!("dbname='{}'", database.replace('\\', "\\\\").replace('\'', "\\'"))
 }
 
-/// Settings of the person who runs the tests must not reach servers or clients.
+/// Settings of the user who runs the tests must not reach servers or clients.
 fn without_pg_variables(command: &mut Command) -> &mut Command {
     for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PG")) {
         command.env_remove(name);

@@ -44,7 +44,7 @@ impl PgVersion {
     /// The directory of its programs.
     ///
     /// # Panics
-    /// If it is not there: ask [`Tool::or_skip`] first.
+    /// If it is not installed: call [`Tool::or_skip`] first.
     pub fn bin_dir(self) -> PathBuf {
         self.tool().path().unwrap_or_else(|| panic!("{} is not there", self.tool().name()))
     }
@@ -65,7 +65,7 @@ impl PgOptions {
         Self { version, tcp: false, tls: false, settings: Vec::new() }
     }
 
-    /// Also on a free port of 127.0.0.1, where a password is asked for ([`PgServer::PASSWORD`]).
+    /// Also on a free port of 127.0.0.1, where a password is required ([`PgServer::PASSWORD`]).
     #[must_use]
     pub fn tcp(mut self) -> Self {
         self.tcp = true;

@@ -1,4 +1,4 @@
-//! Child processes of tests: servers that cannot outlive them, commands that cannot hang, whom servers run as.
+//! Child processes of tests: servers that cannot outlive them, commands that cannot hang, the users of servers.
 
 use std::{
     fs,

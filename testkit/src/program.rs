@@ -22,7 +22,7 @@ use crate::{MongoServer, MyServer, PgServer, process::run};
 /// started without either is in the directory `deps` beside the program.
 ///
 /// # Panics
-/// If it is not there.
+/// If it does not exist.
 pub fn bin() -> PathBuf {
     let told = ["NEXTEST_BIN_EXE_tik-backup", "CARGO_BIN_EXE_tik-backup"].into_iter().find_map(env::var_os);
     let path = told.map(PathBuf::from).unwrap_or_else(|| {

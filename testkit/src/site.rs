@@ -34,7 +34,7 @@ pub struct More<'a> {
 }
 
 impl Site {
-    /// The source `pg` with these databases, each with 1,000 rows in `t`, every day at two; its repository is there.
+    /// The source `pg` with these databases, each with 1,000 rows in `t`, every day at two; its repository exists.
     /// `None`, with a visible skip, if a tool is missing.
     pub fn new(databases: &[&str], more: More<'_>) -> Option<Self> {
         if !Tool::Pg15.or_skip() || !Tool::Faketime.or_skip() {

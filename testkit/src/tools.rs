@@ -21,9 +21,9 @@ pub enum Tool {
     Mariadb,
     /// The directory of MySQL 9.7's programs, server included.
     Mysql97,
-    /// MongoDB's own server if it is there, otherwise one that speaks its protocol.
+    /// MongoDB's own server if it is installed, otherwise one that speaks its protocol.
     Mongo,
-    /// The server that speaks MongoDB's protocol, whatever else is there.
+    /// The server that speaks MongoDB's protocol, even if MongoDB's own is installed.
     MongoCompatible,
     /// MongoDB's own server, `mongod` of any version. Nothing installs it, not even in CI.
     Mongod,
@@ -159,7 +159,7 @@ impl Tool {
         }
     }
 
-    /// Where it is, if it is there.
+    /// Its path, if it is installed.
     pub fn path(self) -> Option<PathBuf> {
         if self == Self::Mongo
             && let Some(real) = Self::Mongod.path()
@@ -186,7 +186,7 @@ impl Tool {
         below_tools.chain(system.map(PathBuf::from)).chain(in_path).find(|path| path.exists())
     }
 
-    /// Whether it is there; if not, says that the test is skipped.
+    /// Whether it is installed; if not, reports that the test is skipped.
     ///
     /// # Panics
     /// If it is missing and CI promises that it is installed.
@@ -207,7 +207,7 @@ impl Tool {
     }
 }
 
-/// Where `scripts/lib.sh` keeps tools: root's differs, because servers run as a user whom root's home is closed to.
+/// Where `scripts/lib.sh` keeps tools: root's differs, because servers run as a user who cannot access root's home.
 pub(crate) fn tools_dirs() -> impl Iterator<Item = PathBuf> {
     let chosen = env::var_os("TIK_BACKUP_TOOLS").map(PathBuf::from);
     let home = env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache/tik-backup-tools"));
@@ -258,7 +258,7 @@ pub fn skip(needs: &str) {
     }
 }
 
-/// Leaves the test, visibly, unless every given [`Tool`] is there: `skip_unless!(Tool::Pg15, Tool::Restic);`
+/// Leaves the test, visibly, unless every given [`Tool`] is installed: `skip_unless!(Tool::Pg15, Tool::Restic);`
 #[macro_export]
 macro_rules! skip_unless {
     ($($tool:expr),+ $(,)?) => {

@@ -72,7 +72,7 @@ fn takes_xattrs(folder: &Path) -> bool {
         .is_ok_and(|()| rustix::fs::removexattr(folder, "user.probe").is_ok())
 }
 
-/// Builds the tree in a directory that is there and empty. What only root may make is there only if root runs this.
+/// Builds the tree in an existing empty directory. Entries that only root may create are created only if root runs this.
 pub fn build(root: &Path) {
     let names = root.join("names");
     fs::create_dir(&names).unwrap();

@@ -23,7 +23,7 @@ use crate::{
 
 /// A group is committed when its oldest item has waited this long, …
 const GROUP_WAIT: Duration = Duration::from_secs(20);
-/// … or when it has so many items.
+/// … or when it has this many items.
 const GROUP_SIZE: usize = 64;
 /// How often it is checked whether an index is due while there is nothing to commit.
 const TICK: Duration = Duration::from_secs(20);

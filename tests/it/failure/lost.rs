@@ -38,7 +38,7 @@ fn a_lost_index_stops_backup_and_prune_and_is_written_anew() {
     assert_eq!(report["indexed"], report["packs"], "{report}");
     place.clean();
     place.all_restorable(2);
-    // Nothing is stored anew: what was there is known again.
+    // Nothing is stored again: the existing data is known again.
     let backup = place.run(&["--json", "backup"]).ok().json();
     assert!(backup["items"][0]["bytes_added"].as_u64().unwrap() < 100_000, "{backup}");
     place.run(&["prune"]).ok();

@@ -7,7 +7,7 @@ use testkit::{
     shim::{Shim, kill_after},
 };
 
-/// A bound for a broken program: no run of this size makes so many calls.
+/// A limit for a broken program: no run of this size makes this many calls.
 const MOST: u32 = 300;
 
 /// Runs `arguments`, killed at its first call, then at its second, and so on until it ends by itself. `prepare` gives it
