@@ -39,14 +39,14 @@ fn replace(path: &Path) {
 }
 
 #[test]
-fn a_storage_that_is_mounted_anew_is_gone_on_with() {
+fn a_remounted_storage_is_used_again() {
     let (outcome, root, _room) = after_an_outage(replace);
     outcome.unwrap();
     root.verify().unwrap();
 }
 
 #[test]
-fn what_alone_cannot_be_read_is_lost_and_not_waited_for() {
+fn a_single_unreadable_file_is_lost_and_not_waited_for() {
     let room = tempfile::tempdir().unwrap();
     fs::write(room.path().join("config"), "config").unwrap();
     let root = Root::open(room.path(), None, &Patience::short()).unwrap();
@@ -96,7 +96,7 @@ fn another_repository_and_an_older_state_are_not_written_to() {
 }
 
 #[test]
-fn the_folder_underneath_is_waited_out_and_not_written_to() {
+fn the_directory_underneath_is_not_written_to() {
     let (outcome, _, _room) = after_an_outage(|path| {
         fs::rename(path, path.with_file_name("old")).unwrap();
         fs::create_dir(path).unwrap();

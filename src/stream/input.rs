@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tool_that_stops_reading_tells_why() {
+    fn the_error_of_a_tool_that_stops_reading_is_its_own() {
         let mut input =
             sh("head -c 10 >/dev/null; echo 'relation exists' >&2; exit 3").spawn_input().unwrap();
         let chunk = vec![0; 256 * 1024];

@@ -15,7 +15,7 @@ fn name(path: &std::path::Path) -> String {
 }
 
 #[test]
-fn a_lost_index_stops_backup_and_prune_and_is_written_anew() {
+fn a_lost_index_stops_backup_and_prune_and_can_be_rebuilt() {
     let Some(place) = Place::backed_up(2) else { return };
     for index in place.files_of("index") {
         fs::remove_file(index).unwrap();
@@ -54,7 +54,7 @@ fn item(place: &Place) -> String {
 }
 
 #[test]
-fn a_part_of_the_index_that_is_lost_is_found_wherever_it_is_looked_at() {
+fn a_lost_part_of_the_index_is_found_by_every_command() {
     let Some(place) = Place::backed_up(3) else { return };
     let indexes = place.files_of("index");
     assert_eq!(indexes.len(), 3);
@@ -203,7 +203,7 @@ fn a_pack_that_an_interrupted_run_left_is_no_lost_index() {
 }
 
 #[test]
-fn folders_that_cannot_be_read_are_not_taken_for_stored() {
+fn unreadable_directories_do_not_count_as_stored() {
     let Some(place) = Place::backed_up(1) else { return };
     // The smallest pack is the one with the directories.
     let pack =

@@ -20,7 +20,7 @@ fn smallest(packs: &[PathBuf]) -> &PathBuf {
 }
 
 #[test]
-fn a_loss_is_told_until_the_incomplete_snapshots_are_removed_and_a_check_is_clean() {
+fn a_loss_is_reported_until_the_incomplete_snapshots_are_removed_and_a_check_is_clean() {
     let Some(place) = Place::backed_up(1) else { return };
     assert!(kinds(&status(&place)).is_empty());
     fs::remove_file(place.largest_pack()).unwrap();
@@ -64,7 +64,7 @@ fn a_loss_is_told_until_the_incomplete_snapshots_are_removed_and_a_check_is_clea
 }
 
 #[test]
-fn damage_that_reading_finds_is_told_until_the_pack_is_repaired() {
+fn damage_that_reading_finds_is_reported_until_the_pack_is_repaired() {
     let Some(place) = Place::backed_up(1) else { return };
     let pack = place.largest_pack();
     let mut bytes = fs::read(&pack).unwrap();
@@ -85,7 +85,7 @@ fn damage_that_reading_finds_is_told_until_the_pack_is_repaired() {
 }
 
 #[test]
-fn a_part_of_the_index_that_is_lost_together_with_folders_is_found() {
+fn a_part_of_the_index_that_is_lost_together_with_directories_is_found() {
     let Some(place) = Place::backed_up(1) else { return };
     let (packs, indexes): (BTreeSet<_>, BTreeSet<_>) =
         (place.files_of("data").into_iter().collect(), place.files_of("index").into_iter().collect());
@@ -117,7 +117,7 @@ fn a_part_of_the_index_that_is_lost_together_with_folders_is_found() {
 }
 
 #[test]
-fn snapshots_that_somebody_else_removed_are_missed() {
+fn snapshots_that_another_program_removed_are_reported() {
     let Some(place) = Place::backed_up(1) else { return };
     let older = place.config.dir().join("older");
     run_ok(std::process::Command::new("cp").arg("-a").arg(place.repo()).arg(&older), b"");

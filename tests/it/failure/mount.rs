@@ -227,7 +227,7 @@ fn unmounted_in_the_middle(test: impl FnOnce(&dyn Fn(), &Mounted, testkit::runni
 }
 
 #[test]
-fn a_storage_that_is_mounted_again_is_gone_on_with() {
+fn a_storage_that_is_mounted_again_is_used_again() {
     unmounted_in_the_middle(|mount_it, mounted, run| {
         mount_it();
         let ended = run.finish().expect_code(0);

@@ -12,7 +12,7 @@ use testkit::{
 use super::place::Place;
 
 #[test]
-fn errors_that_pass_are_survived() {
+fn temporary_errors_are_retried() {
     let setup = Setup { repository: "pack_size = \"4MiB\"\nverify_writes = true", ..Setup::default() };
     let Some(world) = World::with_repository(&["a", "b"], setup) else { return };
     let Some(shim) = Shim::build() else { return };
@@ -66,7 +66,7 @@ fn a_connection_that_breaks_costs_nothing() {
 }
 
 #[test]
-fn what_failed_in_an_outage_longer_than_the_patience_is_tried_once_more() {
+fn items_that_failed_in_a_long_outage_are_retried_once() {
     let Some(world) = World::with_repository(&["a", "b"], Setup::default()) else { return };
     let Some(shim) = Shim::build() else { return };
     // There are seven attempts within the waiting time of one second.
@@ -93,7 +93,7 @@ fn what_failed_in_an_outage_longer_than_the_patience_is_tried_once_more() {
 
 /// Nothing is known of a backup then, regardless of the storage's later answers.
 #[test]
-fn a_drill_during_an_outage_longer_than_the_patience_is_no_verdict() {
+fn a_drill_during_a_long_outage_has_no_verdict() {
     let Some(place) = Place::backed_up(1) else { return };
     let Some(shim) = Shim::build() else { return };
     let drill = |rules: &[String]| {
@@ -117,7 +117,7 @@ fn a_drill_during_an_outage_longer_than_the_patience_is_no_verdict() {
 }
 
 #[test]
-fn what_the_storage_refuses_is_not_tried_again() {
+fn refusals_of_the_storage_are_not_retried() {
     let setup = Setup { repository: "retry_for = \"10m\"", ..Setup::default() };
     let Some(world) = World::with_repository(&["a"], setup) else { return };
     let Some(shim) = Shim::build() else { return };
